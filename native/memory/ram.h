@@ -1,0 +1,105 @@
+// Guest RAM: one memfd, its slots in guest-physical space, and the dirty log over it.
+//
+// Every write to guest RAM is marked: vCPUs mark through their write tags, devices through mark_written().
+// The log has KVM's layout (u64 words, bit n = page n of the slot, little endian), so both CPU backends feed the same code.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace colo::memory {
+
+/// One contiguous range of guest-physical addresses backed by RAM.
+struct Slot {
+  u64 gpa = 0;        // guest-physical base, page aligned
+  u64 size = 0;       // bytes, page multiple
+  u64 offset = 0;     // byte offset in the memfd
+  u8* hva = nullptr;  // host address of gpa
+  u64 first_page = 0; // index of its first page in the dirty log and in code_pages (pages are numbered over all slots)
+};
+
+/// Told when RAM changes behind a vCPU's back, so that decoded code and write tags can be dropped. Called on any thread.
+struct RamObserver {
+  virtual ~RamObserver() = default;
+  /// Bytes [gpa, gpa+len) of a page that holds decoded code were written by someone other than a vCPU.
+  virtual void code_written(u64 gpa, u64 len) = 0;
+  /// The dirty log was cleared (a new epoch) or switched: cached "already dirty" facts are void.
+  virtual void dirty_log_reset() = 0;
+};
+
+class GuestRam {
+ public:
+  /// size: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI hole lies between).
+  explicit GuestRam(u64 size);
+  ~GuestRam();
+  GuestRam(const GuestRam&) = delete;
+  GuestRam& operator=(const GuestRam&) = delete;
+
+  u64 size() const { return size_; }
+  u64 page_count() const { return size_ >> kPageShift; }
+  const std::vector<Slot>& slots() const { return slots_; }
+
+  /// The slot that holds gpa, or nullptr (device memory, hole).
+  const Slot* slot_of(u64 gpa) const {
+    for (const Slot& s : slots_)
+      if (gpa - s.gpa < s.size) return &s;
+    return nullptr;
+  }
+  /// Host address of gpa if [gpa, gpa+len) lies in one slot, else nullptr.
+  u8* hva(u64 gpa, u64 len) const {
+    const Slot* s = slot_of(gpa);
+    if (!s || len > s->size - (gpa - s->gpa)) return nullptr;
+    return s->hva + (gpa - s->gpa);
+  }
+  /// Page number (dense over all slots) of a RAM gpa. Precondition: slot_of(gpa).
+  u64 page_of(u64 gpa) const {
+    const Slot* s = slot_of(gpa);
+    return s->first_page + ((gpa - s->gpa) >> kPageShift);
+  }
+  u64 gpa_of_page(u64 page) const;
+
+  // --- dirty log -----------------------------------------------------------------------------------------------
+  /// Off: every page counts as dirty, nobody pays for tracking. On: log cleared.
+  void start_dirty_log();
+  void stop_dirty_log();
+  bool logging() const { return logging_.load(std::memory_order_relaxed); }
+  bool is_dirty(u64 page) const { return (dirty_[page >> 6].load(std::memory_order_relaxed) >> (page & 63)) & 1; }
+  void mark_dirty(u64 page) { dirty_[page >> 6].fetch_or(1ull << (page & 63), std::memory_order_relaxed); }
+  /// The device side's door: marks dirty, and tells observers if the page holds decoded code.
+  void mark_written(u64 gpa, u64 len);
+  /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be stopped.
+  std::vector<u32> take_dirty();
+  /// Puts pages of an aborted epoch back.
+  void restore_dirty(const u32* pages, size_t n);
+  u64 dirty_count() const;
+
+  // --- decoded code --------------------------------------------------------------------------------------------
+  /// Set by a vCPU *before* it reads the bytes that it decodes; read by writers *after* they wrote (seq_cst both).
+  std::atomic<u8>& code_flag(u64 page) { return code_pages_[page]; }
+
+  // --- bulk moves, memory speed ----------------------------------------------------------------------------------
+  /// Copies pages[i] to out + i*4096.
+  void gather(const u32* pages, size_t n, u8* out) const;
+  /// Copies in + i*4096 over pages[i], marks them, drops decoded code on them.
+  void scatter(const u32* pages, size_t n, const u8* in);
+
+  void add_observer(RamObserver* o) { observers_.push_back(o); }
+  void remove_observer(RamObserver* o);
+
+ private:
+  void reset_epoch();
+  u64 size_;
+  int fd_ = -1;
+  u8* base_ = nullptr;
+  std::vector<Slot> slots_;
+  std::atomic<bool> logging_{false};
+  std::unique_ptr<std::atomic<u64>[]> dirty_;
+  std::unique_ptr<std::atomic<u8>[]> code_pages_;
+  std::vector<RamObserver*> observers_;
+};
+
+}  // namespace colo::memory

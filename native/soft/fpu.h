@@ -1,0 +1,62 @@
+// x87, MMX and SSE..SSE4.2 by the host's own units: a floating-point or vector instruction is re-encoded into an executable thunk
+// whose memory operand is a bounce buffer and whose general registers are the guest's, run on the guest's FXSAVE image, and read back.
+// Bit-exact on an x86-64 host. A few dozen hot SSE2 moves and integer operations have direct implementations instead.
+#pragma once
+#include "base/types.h"
+
+namespace colo::soft {
+
+/// The FXSAVE64 image (Intel SDM vol. 1, 10.5.1). 16-byte aligned.
+struct alignas(16) FxState {
+  u8 bytes[512];
+};
+void fx_reset(FxState& fx);
+
+/// One instruction as the integer decoder sees it, prefixes already split off.
+struct FpInsn {
+  u8 prefix = 0;   // mandatory prefix in force: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)
+  u8 rex = 0;      // 0 or 0x40..0x4f
+  u8 map = 0;      // 0: one-byte (D8..DF, 9B), 1: 0F, 2: 0F38, 3: 0F3A
+  u8 opcode = 0;
+  bool has_modrm = false;
+  u8 modrm = 0;
+  bool has_imm8 = false;
+  u8 imm8 = 0;
+};
+
+/// What the CPU must do around an execution.
+struct FpPlan {
+  void* thunk = nullptr;     // opaque; owned by the ThunkCache, valid until it is cleared
+  u16 mem_size = 0;          // bytes at the effective address, 0 = no memory operand (max 512)
+  bool mem_read = false;
+  bool mem_write = false;
+  bool aligned16 = false;    // #GP(0) if the address is not 16-byte aligned (legacy SSE memory operands, MOVAPS, FXSAVE)
+  bool x87 = false;          // #NM rule: CR0.EM or CR0.TS; SSE: #UD if CR0.EM or !CR4.OSFXSR, #NM if CR0.TS
+  bool mmx = false;
+  bool mxcsr_exceptions = false;  // may raise #XM
+  i8 gpr_write = -1;         // general register written (0..15), with gpr_write_size bytes (4 -> zero-extended to 8)
+  u8 gpr_write_size = 0;
+  i8 gpr_read = -1;          // general register read
+  bool writes_flags = false; // COMISS/UCOMISS/PTEST/FCOMI: flags replaced from the thunk
+};
+
+class ThunkCache {
+ public:
+  ThunkCache();
+  ~ThunkCache();
+  /// Is this an instruction for us, and does it need ModRM / imm8? Asked before operands are fetched. map/opcode/prefix given.
+  static bool claims(u8 map, u8 opcode, u8 prefix);
+  static bool needs_modrm(u8 map, u8 opcode);
+  static bool needs_imm8(u8 map, u8 opcode);
+  /// Builds (or finds) the thunk. False: #UD (not an instruction that CPUID model soft-v1 or its cheap extras offer).
+  bool plan(const FpInsn& insn, FpPlan& out);
+  /// Runs it. mem: bounce buffer of plan.mem_size bytes, 64-byte aligned. gprs: rax..r15. flags: RFLAGS status bits in and out.
+  /// Returns 0, or the vector of the exception that the instruction raised (16 #MF, 19 #XM); then nothing but the status words has changed.
+  int execute(const FpPlan& plan, FxState& fx, void* mem, u64* gprs, u64& flags);
+
+ private:
+  struct Impl;
+  Impl* impl_;
+};
+
+}  // namespace colo::soft
