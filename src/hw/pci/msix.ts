@@ -1,5 +1,5 @@
 /** MSI-X (PCI Local Bus 3.0, section 6.8.2): vector table and pending bits in one BAR, enable and mask bits in the capability. */
-import { bytes, record } from '../../fields/field.js';
+import { bytes, type Field, record } from '../../fields/field.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import type { VmAccel } from '../../accel/contract.js';
 import { CAPABILITY_ID, type ConfigLayout } from './config-space.js';
@@ -12,11 +12,21 @@ const MAX_VECTORS = 64;
 const Control = { ENABLE: 0x8000, MASK_ALL: 0x4000 } as const;
 const ENTRY_MASKED = 0x01;
 
-/** Part of a function's state. */
-export const msixField = (vectors: number) => record({ table: bytes(vectors * ENTRY), pending: bytes(MAX_VECTORS / 8) });
 export interface MsixState {
   table: Buffer;
   pending: Buffer;
+}
+/** Part of a function's state. Vectors are masked after a reset. */
+export function msixField(vectors: number): Field<MsixState> {
+  const layout = record({ table: bytes(vectors * ENTRY), pending: bytes(MAX_VECTORS / 8) });
+  return {
+    ...layout,
+    reset() {
+      const state = layout.reset();
+      for (let i = 0; i < vectors; i++) state.table[i * ENTRY + 12] = ENTRY_MASKED;
+      return state;
+    },
+  };
 }
 
 export class Msix implements MmioHandler {
@@ -38,12 +48,6 @@ export class Msix implements MmioHandler {
     mask.writeUInt16LE(Control.ENABLE | Control.MASK_ALL, 0);
     this.capability = layout.capability(CAPABILITY_ID.MSIX, body, mask);
     layout.memoryBar(bar, MSIX_BAR_SIZE);
-  }
-
-  /** Vectors are masked after a reset. */
-  reset(): void {
-    const { table } = this.live().msix;
-    for (let i = 0; i < this.vectors; i++) table[i * ENTRY + 12] = ENTRY_MASKED;
   }
 
   get enabled(): boolean {
