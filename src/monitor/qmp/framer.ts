@@ -30,6 +30,8 @@ export class JsonFramer {
   /** Why the rest of this value is thrown away. */
   private skipping: string | undefined;
 
+  constructor(private readonly maxBytes = maxTextBytes) {}
+
   push(bytes: Uint8Array): void {
     const rest = this.input.subarray(this.at);
     this.input = rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([rest, bytes]);
@@ -108,7 +110,7 @@ export class JsonFramer {
   }
 
   private checkSize(from: { start: number }): undefined {
-    if (this.size + this.at - from.start > maxTextBytes) this.skip('JSON text size limit exceeded');
+    if (this.size + this.at - from.start > this.maxBytes) this.skip('JSON text size limit exceeded');
     return undefined;
   }
 
