@@ -179,5 +179,5 @@ export class Registry {
 export function part<F extends Feature>(vm: VmControl, feature: F): NonNullable<VmControl[F]> {
   const found = vm[feature];
   if (found === undefined) throw new VmError(`This machine has no ${feature} part`);
-  return found as NonNullable<VmControl[F]>;
+  return found;
 }

@@ -129,7 +129,7 @@ function setParameters(vm: VmControl, changes: ArgsOf<typeof parameterArgs>): vo
   const has = Object.keys(migration.parameters());
   const absent = Object.keys(changes).find(name => !has.includes(name));
   if (absent !== undefined) throw new VmError(`Parameter '${absent}' is not supported by this machine`, { hint: `It has: ${has.join(', ')}.` });
-  migration.setParameters(changes as Record<string, number>);
+  migration.setParameters(changes);
 }
 
 function parameterValue(name: string, text: string): number {

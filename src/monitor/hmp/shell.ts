@@ -1,5 +1,5 @@
 /** Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing throws. */
-import { asVmError, AssertionError, VmError } from '../../base/errors.js';
+import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
 import { similar } from '../../base/similar.js';
 import type { Command, Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
