@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -87,6 +88,10 @@ class Vm {
   /// Guest ns of the next chip timer, ~0 if none; run_timers fires those that are due. Any thread.
   virtual u64 next_deadline_ns() const = 0;
   virtual void run_timers() = 0;
+  /// What to call when an interrupt became deliverable or next_deadline_ns() moved, so that a halted vCPU looks again and the timer is set anew.
+  /// Called on any thread, perhaps with a chip's lock held: it stores and signals, no more. Set once, before the first run. A backend
+  /// whose kernel wakes and times by itself has nothing to call.
+  virtual void set_wake(std::function<void()> wake) { (void)wake; }
   virtual void save(ChipState& out) const = 0;
   virtual std::string check(const ChipState& in) const = 0;
   virtual void load(const ChipState& in) = 0;
