@@ -84,6 +84,20 @@ export function int(summary = '', range: { min?: number; max?: number } = {}): T
 
 const parseInteger = (word: string) => (word.startsWith('-') ? -Number(word.slice(1)) : Number(word));
 
+export function num(summary = ''): Type<number, false> {
+  return {
+    summary,
+    optional: false,
+    hmp: { form: 'word', expected: 'number' },
+    check(value, path) {
+      if (typeof value !== 'number') throw wrongType(path, 'number');
+      return value;
+    },
+    fromWord: word => (/^-?[0-9]+(\.[0-9]+)?$/.test(word) ? Number(word) : undefined),
+    describe: schema => schema.builtin('number', 'number'),
+  };
+}
+
 /** Bytes: a number in QMP; in HMP with an optional suffix k M G T (KiB ...), MiB without one where `unit` says so. */
 export function size(summary = '', unit: 'B' | 'M' = 'B'): Type<number, false> {
   const base = int(summary, { min: 0 });

@@ -58,10 +58,19 @@ export interface MigrationControl {
   setParameters(changes: Readonly<Record<string, number>>): void;
 }
 
+/** Of the primary, since COLO was entered. */
+export interface ColoStatistics {
+  readonly checkpoints: number;
+  /** How long the guest stood still. */
+  readonly pauseMs: { readonly p50: number; readonly p99: number };
+  readonly pagesPerCheckpoint: number;
+  readonly bytesPerCheckpoint: number;
+}
+
 export interface ColoControl {
   status(): { readonly mode: ColoMode; readonly 'last-mode': ColoMode; readonly reason: ColoExitReason };
-  /** Counters for `info colo`, in the order to show them; units in the names (`last-pause-ms`). */
-  stats(): Readonly<Record<string, number | string>>;
+  /** undefined where there is nothing to count. */
+  statistics(): ColoStatistics | undefined;
   /** VmError when not in COLO or already requested. */
   lostHeartbeat(): Promise<void>;
 }
@@ -87,8 +96,8 @@ export interface BlockControl {
   nbdServerStop(): Promise<void>;
   /** All backends, for `nbd_server_start -a`. */
   readonly devices: readonly string[];
-  /** `-drive` syntax; only if=none. */
-  driveAdd(options: string): Promise<void>;
+  /** `-drive` syntax; only if=none. nodeOnly: a node without a backend (drive_add -n). */
+  driveAdd(options: string, how: { nodeOnly: boolean }): Promise<void>;
   driveDel(id: string): Promise<void>;
   /** Exactly one of child and node. */
   changeChildren(change: { parent: string; child?: string; node?: string }): Promise<void>;

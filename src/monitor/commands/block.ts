@@ -91,9 +91,9 @@ export const blockCommands = [
     feature: 'block',
     summary: 'add a drive that no device uses yet',
     notes: ['Example: drive_add buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E,node-name=N'],
-    args: { bus: str('a word of no meaning: `buddy` by custom'), options: rest('as of -drive; only if=none') },
-    run: async (vm, { options }) => {
-      await part(vm, 'block').driveAdd(options);
+    args: { node: flag('n', 'only a node of the graph, which no device can be given'), bus: str('a word of no meaning: `buddy` by custom'), options: rest('as of -drive; only if=none') },
+    run: async (vm, { node: nodeOnly = false, options }) => {
+      await part(vm, 'block').driveAdd(options, { nodeOnly });
       return 'OK';
     },
   }),

@@ -1,10 +1,18 @@
 /** COLO: how it is, and what to do when the peer is lost. */
 import { coloExitReasons, coloModes } from '../../qapi/types.js';
-import { command, hmp, part } from '../schema.js';
-import { oneOf, struct } from '../types.js';
+import { command, part } from '../schema.js';
+import { int, num, oneOf, optional, struct, type TypeOf } from '../types.js';
 
 const mode = oneOf(coloModes, '', { name: 'COLOMode' });
-const coloStatus = struct('COLOStatus', { mode, 'last-mode': mode, reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }) });
+const statistics = struct('COLOStatistics', {
+  checkpoints: int(),
+  pauseMs: struct('COLOPause', { p50: num(), p99: num() }),
+  pagesPerCheckpoint: num(),
+  bytesPerCheckpoint: num(),
+});
+/** QEMU's answer, and on the primary our statistics. */
+const coloStatus = struct('COLOStatus', { mode, 'last-mode': mode, reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }), statistics: optional(statistics) });
+type ColoStatus = TypeOf<typeof coloStatus>;
 
 export const coloCommands = [
   command({
@@ -14,11 +22,8 @@ export const coloCommands = [
     feature: 'colo',
     summary: 'show COLO mode, exit reason and checkpoint statistics',
     returns: coloStatus,
-    run: vm => ({ ...part(vm, 'colo').status() }),
-    hmp: hmp({}, vm => {
-      const colo = part(vm, 'colo');
-      return [...Object.entries(colo.status()), ...Object.entries(colo.stats())].map(([name, value]) => `${name}: ${value}`).join('\n');
-    }),
+    run: vm => ({ ...part(vm, 'colo').status(), statistics: part(vm, 'colo').statistics() }),
+    show: showColo,
   }),
   command({
     name: 'x-colo-lost-heartbeat',
@@ -29,3 +34,14 @@ export const coloCommands = [
     run: vm => part(vm, 'colo').lostHeartbeat(),
   }),
 ];
+
+function showColo(status: ColoStatus): string {
+  const lines = [`mode: ${status.mode}`, `last mode: ${status['last-mode']}`, `exit reason: ${status.reason}`];
+  const counted = status.statistics;
+  if (counted) {
+    lines.push(`checkpoints: ${counted.checkpoints}`);
+    lines.push(`pause: p50 ${counted.pauseMs.p50.toFixed(1)} ms, p99 ${counted.pauseMs.p99.toFixed(1)} ms`);
+    lines.push(`per checkpoint: ${Math.round(counted.pagesPerCheckpoint)} pages, ${Math.round(counted.bytesPerCheckpoint)} bytes`);
+  }
+  return lines.join('\n');
+}
