@@ -22,7 +22,6 @@
         'base/assert.cc',
         'memory/hash.cc',
         'memory/ram.cc',
-        'vcpu/clock.cc',
         'vcpu/doorbells.cc',
         'vcpu/exits.cc',
         'vcpu/image.cc',
