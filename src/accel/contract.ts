@@ -1,0 +1,107 @@
+/** TypeScript face of the machine's memory and CPUs. The addon's classes satisfy it (accel/addon.ts); so do the fakes of the device tests. */
+
+/**
+ * Guest-physical memory: the one door for devices and loaders. Every write marks its pages dirty. An address outside RAM never throws:
+ * reads give undefined, writes give false, and the device does what the chip would do on a bus error.
+ */
+export interface GuestMemory {
+  readonly size: number;
+  /** True if [gpa, gpa+length) is RAM in one slot. */
+  contains(gpa: number, length: number): boolean;
+  /** A view of live guest bytes for reading (or, followed by markWritten, for writing); undefined if not RAM or if it crosses a window. */
+  view(gpa: number, length: number): Uint8Array | undefined;
+  /** A copy. */
+  read(gpa: number, length: number): Buffer | undefined;
+  readU8(gpa: number): number | undefined;
+  readU16(gpa: number): number | undefined;
+  readU32(gpa: number): number | undefined;
+  readU64(gpa: number): bigint | undefined;
+  write(gpa: number, bytes: Uint8Array): boolean;
+  writeU8(gpa: number, value: number): boolean;
+  writeU16(gpa: number, value: number): boolean;
+  writeU32(gpa: number, value: number): boolean;
+  writeU64(gpa: number, value: bigint): boolean;
+  /** After writing through a view. */
+  markWritten(gpa: number, length: number): void;
+}
+
+/** Page numbers are dense over all RAM slots. take / gather / scatter want the vCPUs stopped. */
+export interface DirtyLog {
+  start(): void;
+  stop(): void;
+  readonly active: boolean;
+  count(): number;
+  /** Moves the set out, ascending, and clears it. */
+  take(): Uint32Array;
+  /** Puts pages of an aborted epoch back. */
+  restore(pages: Uint32Array): void;
+}
+
+export interface Ram extends GuestMemory {
+  readonly pageCount: number;
+  readonly dirtyLog: DirtyLog;
+  /** Copies the pages to out, 4096 bytes each. */
+  gather(pages: Uint32Array, out: Uint8Array): void;
+  /** Copies them back over RAM. */
+  scatter(pages: Uint32Array, data: Uint8Array): void;
+  /** Of all RAM; for tests that compare two sides. */
+  hash(): bigint;
+}
+
+/** What a vCPU's device access becomes. Port and MMIO accesses are answered on the main loop; size 1, 2, 4, 8. */
+export interface ExitHandler {
+  pioRead(port: number, size: number): number;
+  pioWrite(port: number, size: number, value: number): void;
+  mmioRead(gpa: number, size: number): bigint;
+  mmioWrite(gpa: number, size: number, value: bigint): void;
+}
+
+export type StopReason = { kind: 'requested' } | { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
+
+/** One state blob, checked before it is loaded. */
+export interface StateBlob {
+  save(): Buffer;
+  /** A sentence that names the offending part, or undefined if load() of it cannot fail. */
+  check(data: Uint8Array): string | undefined;
+  load(data: Uint8Array): void;
+}
+
+export interface Doorbell {
+  space: 'mmio' | 'pio';
+  address: number;
+  size: number;
+  /** Only writes of this value; undefined = any. */
+  datamatch?: number;
+  ring: () => void;
+}
+
+/** vCPUs, chips and guest time of one VM. */
+export interface VmAccel {
+  readonly ram: Ram;
+  readonly cpuCount: number;
+  readonly name: 'soft' | 'kvm';
+  setExitHandler(handler: ExitHandler): void;
+  /** Interrupt inputs: gsi 0..23. */
+  setIrq(gsi: number, level: boolean): void;
+  signalMsi(address: bigint, data: number): void;
+  /** Returns the way to remove it. */
+  addDoorbell(bell: Doorbell): { dispose(): void };
+  /** All vCPUs run on their threads. */
+  start(): void;
+  /** Resolves when every vCPU is stopped at an instruction boundary with its exit complete; the main loop goes on answering exits meanwhile. */
+  stop(): Promise<void>;
+  readonly running: boolean;
+  /** A vCPU stopped by itself. */
+  onStopped(fn: (reason: StopReason) => void): void;
+  /** Stopped only. Guest registers of CPU n as text lines for `info registers`. */
+  registers(cpu: number): string;
+  icount(cpu: number): bigint;
+  readonly cpus: readonly StateBlob[];
+  readonly chips: StateBlob;
+  /** Guest clock, ns. */
+  guestNs(): bigint;
+  /** The clock goes on from here (never backwards). */
+  continueClock(ns: bigint): void;
+  reset(): void;
+  dispose(): void;
+}

@@ -1,0 +1,42 @@
+/** Operations fail with VmError; we being wrong is an assertion. Guest misbehaviour is neither (the device acts like the chip). */
+
+/** QMP's error classes (QAPI `QapiErrorClass`). */
+export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound' | 'KVMMissingCap';
+
+export class VmError extends Error {
+  constructor(
+    message: string,
+    readonly options: { class?: QmpErrorClass; hint?: string; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.name = 'VmError';
+  }
+
+  get class(): QmpErrorClass {
+    return this.options.class ?? 'GenericError';
+  }
+
+  /** The same failure, one step further out: "action: message". */
+  during(action: string): VmError {
+    return new VmError(`${action}: ${this.message}`, { ...this.options, cause: this });
+  }
+}
+
+export const deviceNotFound = (id: string) => new VmError(`Device '${id}' not found`, { class: 'DeviceNotFound' });
+
+/** Wraps whatever was thrown; a system error keeps its sentence. */
+export function asVmError(thrown: unknown): VmError {
+  if (thrown instanceof VmError) return thrown;
+  return new VmError(thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown });
+}
+
+export class AssertionError extends Error {}
+
+/** We are wrong: stop, for fail-stop is what the peer is for. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new AssertionError(`assertion failed: ${message}`);
+}
+
+export function assertNever(value: never): never {
+  throw new AssertionError(`unexpected value ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,98 @@
+/**
+ * The world as colo sees it. Everything that depends on time, sockets, files or chance takes one of these by constructor, so that a
+ * whole pair also runs inside one seeded simulation. The only real ones are in host/node (tidy enforces it).
+ */
+import type { Disposable } from '../base/disposable.js';
+
+export interface Clock {
+  /** Monotonic host time, milliseconds with fraction. */
+  nowMs(): number;
+  /** Wall time, milliseconds since 1970. */
+  wallMs(): number;
+  /** Calls fn once after delayMs, on the main loop. */
+  timer(delayMs: number, fn: () => void): Disposable;
+}
+
+/** A byte stream to a peer. Writes are ordered; `write` resolves when the data has left our queue or rejects when the stream is dead. */
+export interface Stream extends Disposable {
+  readonly peer: string;
+  /** bytes are not copied: the caller must not change them until the promise settles. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Unsent bytes in our queue. */
+  readonly pending: number;
+  /** Data events arrive in order; return value ignored. Set once, before the first turn of the main loop ends. */
+  onData(fn: (bytes: Uint8Array) => void): void;
+  /** The peer closed its direction, or the stream died (error set). Called exactly once; after it nothing more arrives. */
+  onEnd(fn: (error?: Error) => void): void;
+  /** Stop and restart delivery of data (back-pressure). */
+  pause(): void;
+  resume(): void;
+  /** Half-close: no more writes from us; reading goes on. */
+  end(): void;
+  /** Both directions, at once. */
+  destroy(): void;
+}
+
+export type Address = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };
+
+export interface Listener extends Disposable {
+  /** With the port that the system chose, if 0 was asked. */
+  readonly address: Address;
+}
+
+export interface Sockets {
+  /** setNoDelay and keepalive are on. Rejects with a VmError that names the address; bounded by timeoutMs. */
+  connect(address: Address, options: { timeoutMs: number }): Promise<Stream>;
+  listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
+}
+
+export interface OpenFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  size(): Promise<number>;
+  /** Short reads only at end of file: returns bytes read. */
+  pread(buffer: Uint8Array, offset: number): Promise<number>;
+  /** All or error. */
+  pwrite(buffer: Uint8Array, offset: number): Promise<void>;
+  fdatasync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  /** Deallocates; reads of the range give zeroes afterwards. */
+  punchHole(offset: number, length: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Files {
+  /** Locks the file (shared when readOnly, else exclusive) unless lock is 'none'; a held lock is a VmError that names the file. */
+  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean }): Promise<OpenFile>;
+  readFile(path: string): Promise<Uint8Array>;
+  unlink(path: string): Promise<void>;
+}
+
+export interface Entropy {
+  fill(bytes: Uint8Array): void;
+}
+
+/** A tap interface. */
+export interface Tap extends Disposable {
+  readonly ifname: string;
+  /** Frame from the host's side (towards the guest). */
+  onFrame(fn: (frame: Uint8Array) => void): void;
+  /** False: the kernel's queue is full, the frame was not taken. */
+  write(frame: Uint8Array): boolean;
+  /** Back-pressure towards the kernel. */
+  pause(): void;
+  resume(): void;
+}
+
+export interface Taps {
+  /** ifname may hold %d; undefined = tap%d. VmError when /dev/net/tun or the rights are missing. */
+  open(ifname?: string): Tap;
+}
+
+export interface Host {
+  readonly clock: Clock;
+  readonly sockets: Sockets;
+  readonly files: Files;
+  readonly entropy: Entropy;
+  readonly taps: Taps;
+}

@@ -1,0 +1,35 @@
+/** The shared words of the field, as QEMU's QAPI schema spells them. */
+
+export const runStates = ['inmigrate', 'prelaunch', 'paused', 'running', 'finish-migrate', 'postmigrate', 'restore-vm', 'save-vm', 'colo', 'shutdown', 'internal-error', 'io-error', 'guest-panicked', 'suspended', 'watchdog', 'debug', 'preconfig'] as const;
+export type RunState = (typeof runStates)[number];
+
+export const migrationStatuses = ['none', 'setup', 'cancelling', 'cancelled', 'active', 'device', 'colo', 'completed', 'failed'] as const;
+export type MigrationStatus = (typeof migrationStatuses)[number];
+
+export const coloModes = ['none', 'primary', 'secondary'] as const;
+export type ColoMode = (typeof coloModes)[number];
+
+export const coloExitReasons = ['none', 'request', 'error', 'processing'] as const;
+export type ColoExitReason = (typeof coloExitReasons)[number];
+
+export const failoverStatuses = ['none', 'require', 'active', 'completed', 'relaunch'] as const;
+export type FailoverStatus = (typeof failoverStatuses)[number];
+
+/** COLOMessage of QEMU; the value is the ordinal on the wire. */
+export const coloMessages = ['checkpoint-ready', 'checkpoint-request', 'checkpoint-reply', 'vmstate-send', 'vmstate-size', 'vmstate-received', 'vmstate-loaded', 'guest-shutdown'] as const;
+export type ColoMessage = (typeof coloMessages)[number];
+
+/** Payloads of the QMP events that colo emits. */
+export interface QmpEvents {
+  STOP: Record<string, never>;
+  RESUME: Record<string, never>;
+  RESET: { guest: boolean; reason: string };
+  SHUTDOWN: { guest: boolean; reason: string };
+  POWERDOWN: Record<string, never>;
+  MIGRATION: { status: MigrationStatus };
+  COLO_EXIT: { mode: ColoMode; reason: ColoExitReason; error?: string };
+  QUORUM_FAILURE: { reference: string; 'sector-num': number; 'sectors-count': number };
+  QUORUM_REPORT_BAD: { type: 'read' | 'write' | 'flush'; error?: string; 'node-name': string; 'sector-num': number; 'sectors-count': number };
+  BLOCK_IO_ERROR: { device: string; 'node-name': string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop'; nospace: boolean; reason: string };
+  NIC_RX_FILTER_CHANGED: { name?: string; path: string };
+}
