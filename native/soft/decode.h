@@ -52,7 +52,7 @@ Handler pick_cmov(int cc, bool memory, u8 size);
 Handler pick_shift(int op, bool memory, bool by_cl, u8 size);    // op: ModRM extension; imm holds the count otherwise
 Handler pick_double_shift(bool left, bool memory, bool by_cl, u8 size);
 
-enum class Branch { Jump, Call, JumpReg, CallReg, Ret, LoopNz, LoopZ, Loop, Jrcxz, Leave };
+enum class Branch { Jump, Call, JumpReg, CallReg, Ret, LoopNz, LoopZ, Loop, Jrcxz };
 Handler pick_branch(Branch kind, bool addr32);
 
 enum class Move { RegReg, RegImm, Load, Store, StoreImm, Lea, Xchg, XchgMem, Push, PushImm, Pop, PopMem, LeaveFrame, Nop, FoldSegment, Fold32, FoldImm, FoldBit, FoldXlat, Bswap, MovbeLoad, MovbeStore };
@@ -84,7 +84,8 @@ Step slow_leave16(Cpu& c, const Op& o);
 Step slow_cmpxchg16b(Cpu& c, const Op& o);
 Step slow_cmpxchg8b(Cpu& c, const Op& o);
 Step slow_gp0(Cpu& c, const Op& o);
-Slow pick_string(u8 opcode, u8 size, u8 repeat, bool addr32);
+/// o.imm = source segment, o.extra = 32-bit addresses; opcode: A4 A6 AA AC AE.
+Slow pick_string(u8 opcode, u8 size, u8 repeat);
 /// o.imm = FpPlan*
 Step slow_thunk(Cpu& c, const Op& o);
 /// Direct SSE handlers (sse.cc), or nullptr.

@@ -68,7 +68,7 @@ void BlockBuilder::slow(Slow fn, bool ends) {
   emit(pick_slow(ends));
   Op& second = ops_[count_++];
   second = {};
-  second.h = reinterpret_cast<Handler>(fn);
+  second.h = reinterpret_cast<Handler>(reinterpret_cast<void*>(fn));
   if (ends) ended_ = true;
 }
 

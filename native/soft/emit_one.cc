@@ -159,8 +159,8 @@ void BlockBuilder::move(u8 opcode) {
 
 void BlockBuilder::string_op(u8 opcode) {
   proto_.imm = in_->segment;
-  const u8 size = opcode & 1 ? in_->size() : 1;
-  slow(pick_string(opcode & 0xfe, size, in_->repeat, in_->addr32));
+  proto_.extra = in_->addr32;
+  slow(pick_string(opcode & 0xfe, opcode & 1 ? in_->size() : 1, in_->repeat));
 }
 
 void BlockBuilder::branch_relative(Branch kind) {

@@ -125,7 +125,7 @@ template <bool Ends>
 COLO_NOINLINE void run_slow(OP_ARGS) {
   c->res = res;
   c->aux = aux;
-  const Step step = reinterpret_cast<Slow>(o[1].h)(*c, *o);
+  const Step step = reinterpret_cast<Slow>(reinterpret_cast<void*>(o[1].h))(*c, *o);
   switch (step) {
     case Step::Fault: return leave_fault(c, o, c->res, c->aux);
     case Step::Next:
