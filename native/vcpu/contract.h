@@ -39,12 +39,18 @@ enum class RunResult : u8 {
   InternalError,  // the backend cannot go on: error() says why, with RIP and bytes
 };
 
+/// kvm_xsave without its flexible tail, which C++ allows only at the end of a struct, and which some headers count as four bytes there.
+struct XsaveArea {
+  u32 region[1024];
+};
+static_assert(sizeof(XsaveArea) == 4096);
+
 /// Complete state of one vCPU at an instruction boundary (SOFT/KVM images; see the kernel's KVM API document for each struct).
 struct VcpuState {
   kvm_regs regs{};
   kvm_sregs sregs{};
   kvm_debugregs debugregs{};
-  kvm_xsave xsave{};
+  XsaveArea xsave{};
   kvm_xcrs xcrs{};
   kvm_vcpu_events events{};
   kvm_mp_state mp_state{};
