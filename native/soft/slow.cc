@@ -1,6 +1,7 @@
 // The ways out of a handler's fast path (see ops.h).
 #include <cstring>
 
+#include "soft/decode.h"
 #include "soft/mmu.h"
 #include "soft/ops.h"
 
@@ -103,11 +104,10 @@ template <int K>
 COLO_COLD void resolve_exit(OP_ARGS) {
   Block* from = c->block;
   const u64 va = from->exits().va[K];
+  c->rip = va;
+  if (from->mode & kModeSingle) return leave(c, o, res, aux);
   Block* to = c->blocks->find(va);
-  if (!to) {
-    c->rip = va;
-    return leave(c, o, res, aux);
-  }
+  if (!to) return leave(c, o, res, aux);
   c->blocks->resolve(from, K, to);
   return enter(c, to, res, aux);
 }
@@ -115,6 +115,7 @@ template void resolve_exit<0>(OP_ARGS);
 template void resolve_exit<1>(OP_ARGS);
 
 COLO_COLD void resolve_indirect(OP_ARGS) {
+  if (c->block->mode & kModeSingle) return leave(c, o, res, aux);
   Block* to = c->blocks->find(c->rip);
   if (!to) return leave(c, o, res, aux);
   return enter(c, to, res, aux);
@@ -122,7 +123,7 @@ COLO_COLD void resolve_indirect(OP_ARGS) {
 
 /// An operation behind a plain function: o[1].h is the function, not a handler.
 template <bool Ends>
-COLO_NOINLINE void run_slow(OP_ARGS) {
+static COLO_NOINLINE void run_slow(OP_ARGS) {
   c->res = res;
   c->aux = aux;
   const Step step = reinterpret_cast<Slow>(reinterpret_cast<void*>(o[1].h))(*c, *o);
@@ -137,7 +138,7 @@ COLO_NOINLINE void run_slow(OP_ARGS) {
   c->budget += c->block->instructions - instructions_before(c->block, o) - 1;
   return leave(c, o, c->res, c->aux);
 }
-template void run_slow<false>(OP_ARGS);
-template void run_slow<true>(OP_ARGS);
+
+Handler pick_slow(bool ends) { return ends ? run_slow<true> : run_slow<false>; }
 
 }  // namespace colo::soft
