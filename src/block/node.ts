@@ -27,7 +27,6 @@ export interface NodeWriter {
 }
 
 export class BlockNode {
-  readonly children = new Map<string, BlockNode>();
   private readonly users = new Set<NodeUser>();
   private interceptor?: Interceptor;
   private closed = false;
@@ -35,10 +34,9 @@ export class BlockNode {
   constructor(
     readonly name: string,
     readonly driver: BlockDriver,
-    children: Record<string, BlockNode> = {},
-  ) {
-    for (const [edge, child] of Object.entries(children)) this.children.set(edge, child);
-  }
+    /** By edge: file, backing, children.N. A quorum's driver changes them. */
+    readonly children: ReadonlyMap<string, BlockNode> = new Map(),
+  ) {}
 
   get length(): number {
     return this.driver.length;

@@ -33,7 +33,7 @@ export class QuorumDriver implements BlockDriver {
   /** children is the node's own map: edge names `children.N`, in order of addition. */
   constructor(
     readonly options: QuorumOptions,
-    private readonly children: Map<string, BlockNode>,
+    readonly children: Map<string, BlockNode>,
   ) {
     if (children.size === 0) throw new VmError(`quorum '${options.name}' needs at least one child`);
     const { voteThreshold } = options;

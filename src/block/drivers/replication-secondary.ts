@@ -186,19 +186,29 @@ export class ReplicationSecondary implements BlockDriver {
     });
   }
 
-  /** To the active disk while running; then to the secondary disk, as durable as asked. */
+  /** To the active disk while running; a merge is waited for; then to the secondary disk, as durable as asked. */
   private async change(offset: number, length: number, write: (node: NodeWriter) => Promise<void>): Promise<void> {
     this.refuseUnless();
-    await this.lock.run(offset, length, 'shared', async () => {
-      if (this.stage === 'done') return write(this.owner!);
-      if (this.stage !== 'running') throw ioError('EIO', `replication '${this.chain.name}': ${this.failure?.message ?? 'failover is not complete'}`);
-      try {
-        await write(this.chain.view);
-      } catch (error) {
-        this.failure ??= asVmError(error).during(`active disk of '${this.chain.name}'`);
-        throw this.failure;
-      }
-    });
+    for (;;) {
+      await this.stopping?.catch(() => undefined);
+      const done = await this.lock.run(offset, length, 'shared', async () => {
+        if (this.stage === 'failover') return false;
+        if (this.stage === 'failover-failed') throw ioError('EIO', this.failure!.message);
+        if (this.stage === 'done') await write(this.owner!);
+        else await this.writeActive(write);
+        return true;
+      });
+      if (done) return;
+    }
+  }
+
+  private async writeActive(write: (node: NodeWriter) => Promise<void>): Promise<void> {
+    try {
+      await write(this.chain.view);
+    } catch (error) {
+      this.failure ??= asVmError(error).during(`active disk of '${this.chain.name}'`);
+      throw this.failure;
+    }
   }
 
   private async merge(overlay: MemoryDriver): Promise<void> {
