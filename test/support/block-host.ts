@@ -255,9 +255,23 @@ export function testHost(cut?: Cutter): TestHost {
   return { clock: new ManualClock(), files: new MemoryFiles(), sockets: new LoopSockets(cut) };
 }
 
-/** Different in every sector, and never zero. */
+const patterns = new Map<string, Buffer>();
+/** Different in every sector of a disk of 128 KiB, and never zero. A fresh copy. */
 export function pattern(length: number, seed = 1): Buffer {
-  const out = Buffer.alloc(length);
-  for (let i = 0; i < length; i++) out[i] = ((i * 7 + Math.floor(i / 512) * 13 + seed * 31) & 0xff) | 1;
-  return out;
+  const key = `${length} ${seed}`;
+  let known = patterns.get(key);
+  if (!known) {
+    known = Buffer.alloc(length);
+    for (let i = 0; i < length; i++) known[i] = ((i * 7 + (i >> 9) * 13 + seed * 31) & 0xff) | 1;
+    patterns.set(key, known);
+  }
+  return Buffer.from(known);
+}
+
+/** toEqual of long buffers takes seconds. */
+export function expectSame(got: Uint8Array, wanted: Uint8Array): void {
+  if (Buffer.compare(got, wanted) === 0) return;
+  let at = 0;
+  while (got[at] === wanted[at]) at++;
+  throw new Error(`differs from byte ${at}, of ${got.length} and ${wanted.length}: 0x${got[at]?.toString(16)} where 0x${wanted[at]?.toString(16)} must stand`);
 }
