@@ -1,5 +1,7 @@
 #include "vcpu/runner.h"
 
+#include <utility>
+
 namespace colo::vcpu {
 
 Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, RunnerHooks hooks)
@@ -10,7 +12,12 @@ Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, M
       }) {
   if (stepped()) {
     clock_.reset(stepped_ = new SteppedClock);
-    bus_ = std::make_unique<DirectBus>(bells_, hooks_.answer);
+    bus_ = std::make_unique<DirectBus>(bells_, [this] {
+      if (hooks_.answer()) return true;
+      gave_up_ = true;
+      cpu().kick();
+      return false;
+    });
   } else {
     clock_ = std::make_unique<RealClock>();
     bus_.reset(posted_ = new PostedBus(bells_, hooks_.notify));
@@ -59,7 +66,7 @@ RunResult Runner::run_for(u64 instructions) {
       rang_ = false;
       hooks_.rang();
     }
-    if (r != RunResult::Kicked) return r;
+    if (r != RunResult::Kicked || std::exchange(gave_up_, false)) return r;
   }
 }
 

@@ -22,7 +22,7 @@ using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, Bus&, C
 struct RunnerHooks {
   /// Threaded, any thread: there is an exit to answer, a doorbell or a park to take. Must not wait.
   std::function<void()> notify;
-  /// Stepped, on the caller's thread: answer the access in page() now. False: there is no answer.
+  /// Stepped, on the caller's thread: answer the access in page() now. False: there is no answer, and run_for() shall return Kicked.
   std::function<bool()> answer;
   /// Stepped: doorbells rang.
   std::function<void()> rang;
@@ -56,7 +56,7 @@ class Runner {
   void shutdown();
 
   // --- stepped
-  /// Runs up to `instructions`; doorbells are delivered between blocks. Never returns Kicked.
+  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: an access had no answer.
   RunResult run_for(u64 instructions);
   /// Moves time and fires the timers that are due.
   void advance(u64 ns);
@@ -73,7 +73,8 @@ class Runner {
   std::unique_ptr<Vm> vm_;
   std::atomic<ParkReason> parked_{ParkReason::None};
   bool running_ = false;
-  bool rang_ = false;  // stepped: since the last delivery
+  bool rang_ = false;     // stepped: since the last delivery
+  bool gave_up_ = false;  // stepped: an access had no answer
   std::optional<VcpuThread> thread_;
 };
 
