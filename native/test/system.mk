@@ -1,4 +1,5 @@
-# Tests of the system half of the software CPU, on a stand-in for the engine: make -f native/test/system.mk check
+# Tests of the system half of the software CPU, on a stand-in for the engine and then on the engine: make -f native/test/system.mk check
+# (with EXTRA=-fsanitize=...: into another OUT)
 CXX ?= g++
 CXXFLAGS = -std=c++20 -O1 -g -Wall -Wextra -Werror -Inative -MMD -MP $(EXTRA)
 OUT = build/native-test/system
@@ -9,6 +10,7 @@ OBJECTS = $(TESTS:%=$(OUT)/test/%.o) $(SYSTEM:%=$(OUT)/soft/%.o) $(IRQCHIP:%=$(O
 
 check: $(OUT)/system_test
 	$(OUT)/system_test
+	$(MAKE) -s -C native/test TESTS=guest_system_test check
 
 $(OUT)/system_test: $(OBJECTS)
 	$(CXX) $(EXTRA) -o $@ $^ -lpthread
