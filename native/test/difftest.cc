@@ -154,7 +154,7 @@ void run_case(Machine& m, const Case& k, int rounds) {
   for (int round = 0; round < rounds; round++) {
     State in{};
     for (int i = 0; i < 16; i++) in.r[i] = k.fixed[i] ? k.r[i] : operand();
-    if (k.bounded_cx) in.r[1] = rnd(40);
+    if (k.bounded_cx || (k.shift && !k.fixed[1] && rnd(2))) in.r[1] = rnd(40);
     in.flags = 0x202 | (rnd() & ALL);
     u64 fill[kScratchSize / 8];
     for (u64& v : fill) v = operand();
@@ -200,13 +200,14 @@ struct Spec {
   bool byte = false;     // operand size 1
   bool lock = false;
   bool memory_only = false, register_only = false;
-  bool shift = false, rotate = false, bit_offset = false;
+  bool shift = false, rotate = false, by_one = false, bit_offset = false;
   Bytes prefix = {};
 };
 
 Case encode(const Spec& s, int size, bool memory, bool lock) {
   Case k;
   k.name = s.name;
+  if (s.by_one) k.count_imm = 1;
   k.size = size, k.defined = s.defined, k.shift = s.shift, k.rotate = s.rotate;
   auto fix = [&](int reg, u64 v) { k.r[reg] = v, k.fixed[reg] = true; };
   const bool gs = memory && !rnd(6), narrow = memory && !rnd(8);
@@ -318,6 +319,7 @@ void shifts() {
     const bool rotate = op < 4;
     both({.name = names[op], .opcode = {0xc0}, .ext = op, .imm = 1, .shift = true, .rotate = rotate}, 12);
     both({.name = names[op], .opcode = {0xd2}, .ext = op, .shift = true, .rotate = rotate}, 12);
+    both({.name = names[op], .opcode = {0xd0}, .ext = op, .shift = true, .rotate = rotate, .by_one = true}, 12);
   }
   for (u8 op : {0xa4, 0xac}) {
     const char* name = op == 0xa4 ? "shld" : "shrd";
