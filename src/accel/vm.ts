@@ -98,7 +98,7 @@ export class AddonVm implements VmAccel {
     return registerLines(this.cpus[cpu].save()).join('\n');
   }
 
-  icount(): bigint {
+  icount(_cpu = 0): bigint {
     return this.cpu.icount();
   }
 
