@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "memory/ram.h"
+#include "test/acpi.h"
 #include "vcpu/contract.h"
 
 namespace colo::test {
@@ -21,49 +22,11 @@ inline std::vector<u8> read_file(const std::string& path) {
 }
 
 namespace linux_boot {
-constexpr u64 kGdt = 0x1000, kMpTable = 0x9fc00, kBootParams = 0x10000, kCmdline = 0x20000, kTables = 0x30000, kKernel = 0x1000000;
+constexpr u64 kGdt = 0x1000, kBootParams = 0x10000, kCmdline = 0x20000, kTables = 0x30000, kKernel = 0x1000000;
 
 template <class T>
 void put(memory::GuestRam& ram, u64 gpa, T v) {
   memcpy(ram.hva(gpa, sizeof v), &v, sizeof v);
-}
-
-inline u8 checksum(const u8* p, size_t n) {
-  u8 sum = 0;
-  for (size_t i = 0; i < n; i++) sum += p[i];
-  return static_cast<u8>(-sum);
-}
-
-/// MultiProcessor Specification 1.4: one CPU, one ISA bus, one IOAPIC with the ISA interrupts on their own pins and the timer on 2.
-inline void mp_table(memory::GuestRam& ram) {
-  u8* floating = ram.hva(kMpTable, 512);
-  u8* config = floating + 16;
-  u8* p = config + 44;
-  auto entry = [&](std::initializer_list<int> bytes) {
-    for (int b : bytes) *p++ = static_cast<u8>(b);
-  };
-  int entries = 0;
-  entry({0, 0, 0x14, 3, 0x11, 0x06, 0, 0, 0xff, 0xfb, 0x8b, 0x07, 0, 0, 0, 0, 0, 0, 0, 0}), entries++;
-  entry({1, 0, 'I', 'S', 'A', ' ', ' ', ' '}), entries++;
-  entry({2, 1, 0x11, 1, 0, 0, 0xc0, 0xfe}), entries++;
-  for (int irq = 0; irq < 16; irq++)
-    if (irq != 2) entry({3, 0, 0, 0, 0, irq, 1, irq ? irq : 2}), entries++;
-  entry({4, 3, 0, 0, 0, 0, 0xff, 0}), entries++;  // ExtINT to LINT0
-  entry({4, 1, 0, 0, 0, 0, 0xff, 1}), entries++;  // NMI to LINT1
-  memcpy(config, "PCMP", 4);
-  const u16 length = static_cast<u16>(p - config);
-  memcpy(config + 4, &length, 2);
-  config[6] = 4;
-  memcpy(config + 8, "COLO    TESTBOARD   ", 20);
-  config[34] = static_cast<u8>(entries);
-  const u32 lapic = 0xfee00000;
-  memcpy(config + 36, &lapic, 4);
-  config[7] = checksum(config, length);
-  memcpy(floating, "_MP_", 4);
-  const u32 at = static_cast<u32>(kMpTable + 16);
-  memcpy(floating + 4, &at, 4);
-  floating[8] = 1, floating[9] = 4;
-  floating[10] = checksum(floating, 16);
 }
 
 inline void e820(memory::GuestRam& ram) {
@@ -110,7 +73,7 @@ inline void load(memory::GuestRam& ram, vcpu::Vcpu& cpu, const std::string& kern
     put<u32>(ram, kBootParams + 0x21c, static_cast<u32>(cpio.size()));
   }
   e820(ram);
-  mp_table(ram);
+  put<u64>(ram, kBootParams + 0x70, acpi::write(ram));
   identity_map(ram);
   const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
   memcpy(ram.hva(kGdt, sizeof gdt), gdt, sizeof gdt);
