@@ -139,7 +139,7 @@ export class BlockLayer {
       const { node } = drive.backend;
       const { driver } = node;
       if (mode === 'primary' && driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
-      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(this.exportedName(driver.chain.disk) ?? id, driver);
+      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(this.pairName(id), driver);
       else throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
       out.push(drive.replicated);
     }
@@ -179,10 +179,15 @@ export class BlockLayer {
     return this.drives.get(name)?.backend.node ?? this.graph.node(name);
   }
 
-  /** The pair knows a disk by the name under which it is exported: the drive below the overlays, if the user gave it one of its own. */
-  private exportedName(disk: BlockNode): string | undefined {
-    for (const [id, { backend }] of this.drives) if (backend.node === disk) return id;
-    return undefined;
+  /**
+   * The name by which both sides of a pair know a guest's disk: that of its drive, but for the secondary's overlays that of the drive
+   * below them, which is what is exported.
+   */
+  pairName(id: string): string {
+    const { driver } = this.backend(id).node;
+    if (!(driver instanceof ReplicationSecondary)) return id;
+    for (const [other, { backend }] of this.drives) if (backend.node === driver.chain.disk) return other;
+    return id;
   }
 
   private freshId(prefix: string): string {
