@@ -1,7 +1,5 @@
 #include "addon/vm.h"
 
-#include <immintrin.h>
-
 #include "addon/addon_data.h"
 #include "addon/args.h"
 #include "addon/backend.h"
@@ -14,7 +12,7 @@ namespace {
 
 /// Device accesses come in bursts (a driver that sets up, a line of console output): after an answer the next one is often less than a
 /// microsecond away, which is far less than it takes the loop to come round again.
-constexpr int kLingerSpins = 200;
+constexpr u64 kLingerNs = 5'000;
 /// After so many the loop gets its turn, whatever the guest does.
 constexpr int kExitsPerTurn = 256;
 
@@ -72,8 +70,7 @@ void VmWrap::deliver_doorbells() {
 
 void VmWrap::answer_exits() {
   for (int answered = 0; answered < kExitsPerTurn; answered++) {
-    for (int i = 0; i < kLingerSpins && answered > 0 && !runner_->exit_pending(); i++) _mm_pause();
-    if (!runner_->exit_pending()) return;
+    if (!vcpu::spin_until([this] { return runner_->exit_pending(); }, answered > 0 ? kLingerNs : 0)) return;
     deliver_doorbells();  // rung before this exit: the guest may read here what came of it
     if (closed_) return;
     Napi::HandleScope scope(Env());

@@ -2,13 +2,11 @@
 #pragma once
 #include <atomic>
 
+#include "base/time.h"
 #include "base/types.h"
 #include "vcpu/contract.h"
 
 namespace colo::vcpu {
-
-/// CLOCK_MONOTONIC in ns: the host time that every wait in native code is measured by.
-u64 host_now_ns();
 
 /// A guest clock that can be set, which happens only when a whole machine state is loaded: within one state it never runs backwards.
 class SettableClock : public Clock {

@@ -14,8 +14,7 @@ Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, M
     clock_.reset(stepped_ = new SteppedClock);
     bus_ = std::make_unique<DirectBus>(bells_, [this] {
       if (hooks_.answer()) return true;
-      gave_up_ = true;
-      cpu().kick();
+      give_up();
       return false;
     });
   } else {
@@ -39,7 +38,13 @@ void Runner::start() {
 }
 
 void Runner::stop() {
-  if (running_ && thread_) thread_->stop();
+  if (stepping_) give_up();
+  else if (running_) thread_->stop();
+}
+
+void Runner::give_up() {
+  gave_up_ = true;
+  cpu().kick();
 }
 
 ParkReason Runner::take_parked() {
@@ -57,7 +62,12 @@ void Runner::shutdown() {
 }
 
 RunResult Runner::run_for(u64 instructions) {
-  COLO_ASSERT(stepped());
+  COLO_ASSERT(stepped() && !stepping_);
+  struct Inside {
+    bool& flag;
+    explicit Inside(bool& f) : flag(f) { flag = true; }
+    ~Inside() { flag = false; }
+  } inside(stepping_);
   u64 end = cpu().icount() + instructions;
   for (;;) {
     u64 now = cpu().icount();

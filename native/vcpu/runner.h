@@ -56,12 +56,14 @@ class Runner {
   void shutdown();
 
   // --- stepped
-  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: an access had no answer.
+  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: stop() was called from a hook, or an access had no answer.
   RunResult run_for(u64 instructions);
   /// Moves time and fires the timers that are due.
   void advance(u64 ns);
 
  private:
+  void give_up();
+
   Mode mode_;
   RunnerHooks hooks_;
   std::shared_ptr<memory::GuestRam> ram_;
@@ -73,8 +75,9 @@ class Runner {
   std::unique_ptr<Vm> vm_;
   std::atomic<ParkReason> parked_{ParkReason::None};
   bool running_ = false;
-  bool rang_ = false;     // stepped: since the last delivery
-  bool gave_up_ = false;  // stepped: an access had no answer
+  bool rang_ = false;      // stepped: since the last delivery
+  bool gave_up_ = false;   // stepped: run_for() shall end
+  bool stepping_ = false;  // inside run_for()
   std::optional<VcpuThread> thread_;
 };
 

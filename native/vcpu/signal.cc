@@ -1,13 +1,23 @@
 #include "vcpu/signal.h"
 
+#include <immintrin.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <thread>
+
 namespace colo::vcpu {
 
 static_assert(std::atomic<u32>::is_always_lock_free && sizeof(std::atomic<u32>) == 4, "the kernel looks at the counter itself");
+
+bool host_is_parallel() {
+  static const bool parallel = std::thread::hardware_concurrency() > 1;
+  return parallel;
+}
+
+void spin_pause() { _mm_pause(); }
 
 void Signal::notify() {
   // seq_cst on both: either we see the sleeper, or the kernel, which compares after the sleeper announced itself, sees our count.

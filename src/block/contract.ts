@@ -2,24 +2,55 @@
 
 /** A disk that a checkpoint covers (QEMU's replication.h). Every verb is awaited by the epoch; errors are VmError. */
 export interface Replicated {
+  /** The drive's id; the same on both sides. */
   readonly name: string;
+  /** Bytes; compared in the manifest. */
+  readonly length: number;
+  /** Knowing that both images are equal before the first checkpoint (rule 10). */
+  readonly sync: SyncCheck;
+  /**
+   * Secondary first, then primary. Primary: resolves when everything written since the replica was attached, and everything that
+   * reconcile() found different, has been taken over into the first epoch. The guest may run meanwhile.
+   */
   start(mode: 'primary' | 'secondary'): Promise<void>;
   /**
    * Primary: closes the epoch. Writes completed to the guest before this call belong to it; later ones are held back from the replica until
-   * committed(). Resolves when every write of the epoch has been acknowledged by the replica; the number is how many there were.
-   * The vCPUs are stopped and guest requests drained when it is called; the guest may resume before it resolves.
+   * committed(). Resolves when every write of the epoch has been acknowledged by the replica; the number is how many there were since
+   * the last commit. The vCPUs are stopped and guest requests drained when it is called; the guest may resume before it resolves.
    */
   cut(): { epochDone: Promise<number> };
   /** Primary: the secondary has loaded the epoch (its overlays are empty): the held writes may flow. */
   committed(): void;
+  /**
+   * Primary: the checkpoint was given up after cut(): the held writes flow, and both epochs count as one. Must be called, or the guest's
+   * writes stop at the bound. The secondary needs no such word: its undo data still reaches back to the last commit.
+   */
+  aborted(): void;
   /** Secondary: how many writes of the running epoch have arrived and are in the hidden/secondary disk. */
   arrived(): number;
   /** Secondary: empties active and hidden disk; the epoch's content is now the base. */
   checkpoint(): Promise<void>;
-  /** failover: merge hidden, then active, into the secondary disk, durable, before the guest runs. Otherwise drop the overlays. */
+  /**
+   * Secondary, failover: refuses what still comes through the export, merges hidden, then active, into the secondary disk, durable, before
+   * the guest runs. Otherwise takes the secondary disk back to the last checkpoint and drops the overlays. Primary: ends forwarding;
+   * the guest's writes go on locally. Harmless when already stopped.
+   */
   stop(failover: boolean): Promise<void>;
   /** The stored error that ends the epoch, if any. */
   error(): Error | undefined;
+}
+
+/** Before start(): both sides digest their image, the secondary sends its digest, the primary reconciles. */
+export interface SyncCheck {
+  /** The user vouches that both images are equal (x-assume-in-sync): skip the rest. */
+  readonly assumed: boolean;
+  /** Checksums of the image in pieces of 1 MiB. Encoded, 16 bytes for each piece and a small header. */
+  digest(progress?: (doneBytes: number, totalBytes: number) => void): Promise<Buffer>;
+  /**
+   * Primary: takes the peer's digest (untrusted), reads its own image, and notes the pieces that differ: start() copies them to the replica.
+   * Returns how many bytes those are. The guest may run meanwhile.
+   */
+  reconcile(peerDigest: Uint8Array, progress?: (doneBytes: number, totalBytes: number) => void): Promise<number>;
 }
 
 /** Guest side of a disk. offset and length in bytes, multiples of 512. */

@@ -1,0 +1,172 @@
+/**
+ * The guest's end of a disk, and that of an NBD export: an id over the root node. Counts requests in flight, makes unaligned requests
+ * whole sectors, applies the cache mode and the throttle, reports errors as events.
+ */
+import { VmError, asVmError } from '../base/errors.js';
+import type { Events } from '../base/events.js';
+import type { QmpEvents } from '../qapi/types.js';
+import type { BlockBackend } from './contract.js';
+import { SECTOR } from './driver.js';
+import { ioCode, ioError } from './io-error.js';
+import type { BlockNode } from './node.js';
+import { RangeLock } from './range-lock.js';
+import type { Throttle } from './throttle.js';
+
+/** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */
+export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
+
+export interface BackendOptions {
+  readOnly: boolean;
+  cache: CacheMode;
+  throttle?: Throttle;
+  events?: Events<QmpEvents>;
+}
+
+export class DriveBackend implements BlockBackend {
+  private root?: BlockNode;
+  private running = 0;
+  private readonly idle: (() => void)[] = [];
+  /** Whole-sector requests share; a read-modify-write of part of a sector is alone. */
+  private readonly lock = new RangeLock();
+  private release?: () => void;
+  private device?: string;
+
+  constructor(
+    readonly id: string,
+    root: BlockNode,
+    readonly options: BackendOptions,
+  ) {
+    this.root = root;
+  }
+
+  get node(): BlockNode {
+    if (!this.root) throw ioError('EIO', `drive '${this.id}' has been deleted`);
+    return this.root;
+  }
+
+  get nodeName(): string {
+    return this.root?.name ?? '';
+  }
+
+  get length(): number {
+    return this.root?.length ?? 0;
+  }
+
+  get readOnly(): boolean {
+    return this.options.readOnly || (this.root?.readOnly ?? true);
+  }
+
+  /** The guest device in front, if one has claimed the drive. */
+  get attachedDevice(): string | undefined {
+    return this.device;
+  }
+
+  get inFlight(): number {
+    return this.running;
+  }
+
+  /** A guest device takes the drive: it becomes the node's writer. The layer has checked that the disk may boot. */
+  claim(device: string): void {
+    if (this.device !== undefined) throw new VmError(`drive '${this.id}' is already in use by device '${this.device}'`);
+    this.release = this.node.attach({ label: `drive '${this.id}'`, write: !this.readOnly });
+    this.device = device;
+  }
+
+  /** drive_del: what the guest asks for afterwards fails. */
+  detach(): BlockNode | undefined {
+    const root = this.root;
+    this.release?.();
+    this.release = undefined;
+    this.root = undefined;
+    return root;
+  }
+
+  pread(offset: number, length: number): Promise<Buffer> {
+    return this.request('read', offset, length, async () => {
+      const start = offset - (offset % SECTOR);
+      const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
+      if (start === offset && end === offset + length) return this.node.pread(offset, length);
+      const whole = await this.node.pread(start, end - start);
+      return whole.subarray(offset - start, offset - start + length);
+    });
+  }
+
+  pwrite(offset: number, data: Uint8Array, options: { fua?: boolean } = {}): Promise<void> {
+    const fua = this.options.cache === 'writethrough' || (options.fua === true && this.options.cache !== 'unsafe');
+    return this.change(offset, data.length, async (start, end, partial) => {
+      if (!partial) return this.node.pwrite(offset, data, fua);
+      const whole = await this.node.pread(start, end - start);
+      whole.set(data, offset - start);
+      await this.node.pwrite(start, whole, fua);
+    });
+  }
+
+  flush(): Promise<void> {
+    return this.request('write', 0, 0, async () => {
+      if (this.options.cache !== 'unsafe') await this.node.flush();
+    });
+  }
+
+  /** Part of a sector is left as it is: a discard is a hint. */
+  discard(offset: number, length: number): Promise<void> {
+    const start = Math.ceil(offset / SECTOR) * SECTOR;
+    const end = offset + length - ((offset + length) % SECTOR);
+    return this.change(offset, length, async () => {
+      if (end > start) await this.node.discard(start, end - start);
+      if (this.options.cache === 'writethrough') await this.node.flush();
+    });
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.change(offset, length, async (start, end, partial) => {
+      if (partial) {
+        const whole = await this.node.pread(start, end - start);
+        whole.fill(0, offset - start, offset - start + length);
+        await this.node.pwrite(start, whole);
+      } else await this.node.writeZeroes(offset, length);
+      if (this.options.cache === 'writethrough') await this.node.flush();
+    });
+  }
+
+  /** Resolves when nothing is in flight. The caller has stopped whoever sends requests. */
+  drain(): Promise<void> {
+    if (this.running === 0) return Promise.resolve();
+    return new Promise(resolve => this.idle.push(resolve));
+  }
+
+  private change(offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
+    return this.request('write', offset, length, () => {
+      if (this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
+      const start = offset - (offset % SECTOR);
+      const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
+      const partial = start !== offset || end !== offset + length;
+      return this.lock.run(start, end - start, partial ? 'exclusive' : 'shared', () => write(start, end, partial));
+    });
+  }
+
+  private async request<T>(direction: 'read' | 'write', offset: number, length: number, body: () => Promise<T>): Promise<T> {
+    this.running++;
+    try {
+      if (this.options.throttle && length > 0) await this.options.throttle.admit(direction, length);
+      if (offset + length > this.length && this.root) throw ioError('EINVAL', `drive '${this.id}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+      return await body();
+    } catch (error) {
+      this.report(direction, error);
+      throw error;
+    } finally {
+      if (--this.running === 0) for (const resolve of this.idle.splice(0)) resolve();
+    }
+  }
+
+  private report(operation: 'read' | 'write', error: unknown): void {
+    if (this.device === undefined) return;
+    this.options.events?.emit('BLOCK_IO_ERROR', {
+      device: this.id,
+      'node-name': this.nodeName,
+      operation,
+      action: 'report',
+      nospace: ioCode(error) === 'ENOSPC',
+      reason: asVmError(error).message,
+    });
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Saves what a forwarded write would overwrite: whole 64 KiB clusters go from the secondary disk to the hidden disk, once per epoch. The
+ * copy and the write exclude every other request of those clusters, so a reader of hidden-over-secondary never sees half of it.
+ */
+import { VmError } from '../base/errors.js';
+import { mutant } from '../base/mutant.js';
+import { tracer } from '../base/trace.js';
+import { CLUSTER, isZero } from './driver.js';
+import type { MemoryDriver } from './drivers/memory.js';
+import { ioError } from './io-error.js';
+import type { BlockNode, Interceptor } from './node.js';
+import type { RangeLock } from './range-lock.js';
+
+const trace = tracer('replication', ['copy_before_write']);
+
+/** Clusters copied in one read. */
+const COPY_RUN = 16;
+
+export class CopyBeforeWrite implements Interceptor {
+  private arrivals = 0;
+  private fenced = false;
+  private failure?: Error;
+
+  constructor(
+    private readonly disk: BlockNode,
+    private readonly hidden: MemoryDriver,
+    /** Over the guest's reads as well. */
+    private readonly lock: RangeLock,
+  ) {}
+
+  /** Writes of the running epoch that are in the disk. */
+  get arrived(): number {
+    return this.arrivals;
+  }
+
+  get error(): Error | undefined {
+    return this.failure;
+  }
+
+  around(offset: number, length: number, write: () => Promise<void>): Promise<void> {
+    const start = offset - (offset % CLUSTER);
+    const end = Math.min(Math.ceil((offset + length) / CLUSTER) * CLUSTER, this.disk.length);
+    return this.lock.run(start, end - start, 'exclusive', async () => {
+      if (this.fenced) throw ioError('EPERM', `the secondary disk '${this.disk.name}' has been taken over`);
+      try {
+        if (!mutant('no-copy-before-write')) await this.save(start, end);
+        await write();
+        this.arrivals++;
+      } catch (error) {
+        this.failure ??= error as Error;
+        throw error;
+      }
+    });
+  }
+
+  /** The epoch is committed; the caller has emptied the overlays and holds the lock. */
+  nextEpoch(): void {
+    this.arrivals = 0;
+  }
+
+  /** From now on only the owner writes; the caller holds the lock. */
+  fence(): void {
+    this.fenced = true;
+  }
+
+  private async save(start: number, end: number): Promise<void> {
+    for (let at = start; at < end; ) {
+      if (this.hidden.holds(at, Math.min(CLUSTER, end - at))) {
+        at += CLUSTER;
+        continue;
+      }
+      let stop = at + CLUSTER;
+      while (stop < end && stop - at < COPY_RUN * CLUSTER && !this.hidden.holds(stop, Math.min(CLUSTER, end - stop))) stop += CLUSTER;
+      stop = Math.min(stop, end);
+      await this.copy(at, stop);
+      at = stop;
+    }
+  }
+
+  private async copy(start: number, end: number): Promise<void> {
+    trace('copy_before_write', { offset: start, length: end - start });
+    const old = await this.disk.pread(start, end - start);
+    for (let at = 0; at < old.length; at += CLUSTER) {
+      const part = old.subarray(at, Math.min(at + CLUSTER, old.length));
+      try {
+        if (isZero(part)) await this.hidden.writeZeroes(start + at, part.length);
+        else await this.hidden.pwrite(start + at, part);
+      } catch (error) {
+        throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, { cause: error });
+      }
+    }
+  }
+}

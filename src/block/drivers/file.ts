@@ -1,0 +1,93 @@
+/** Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as zeroes on every replica alike. */
+import type { Files, OpenFile } from '../../host/ports.js';
+import { type BlockDriver, SECTOR } from '../driver.js';
+import { EpochMarker } from '../epoch-marker.js';
+
+const ZERO_STEP = 1024 * 1024;
+
+export interface FileOptions {
+  filename: string;
+  readOnly: boolean;
+  lock: 'auto' | 'none';
+}
+
+export class FileDriver implements BlockDriver {
+  readonly format = 'file';
+  readonly readOnly: boolean;
+  readonly path: string;
+
+  private constructor(
+    private readonly file: OpenFile,
+    readonly length: number,
+    readonly marker: EpochMarker,
+    /** The image holds part of an epoch. */
+    public marked: boolean,
+  ) {
+    this.readOnly = file.readOnly;
+    this.path = file.path;
+  }
+
+  static async open(files: Files, options: FileOptions): Promise<FileDriver> {
+    const file = await files.open(options.filename, { readOnly: options.readOnly, lock: options.lock });
+    try {
+      const marker = new EpochMarker(files, options.filename);
+      // A last sector that is not whole reads as if zeroes followed.
+      const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
+      return new FileDriver(file, length, marker, await marker.exists());
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async pread(offset: number, length: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length);
+    const got = await this.file.pread(buffer, offset);
+    if (got < length) buffer.fill(0, got);
+    return buffer;
+  }
+
+  async pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    await this.file.pwrite(data, offset);
+    if (fua) await this.file.fdatasync();
+  }
+
+  flush(): Promise<void> {
+    return this.file.fdatasync();
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.writeZeroes(offset, length);
+  }
+
+  /** A file system without holes gets zeroes instead: the content is the same. */
+  async writeZeroes(offset: number, length: number): Promise<void> {
+    if (offset + length <= (await this.file.size())) {
+      try {
+        return await this.file.punchHole(offset, length);
+      } catch {
+        // falls through to plain zeroes
+      }
+    }
+    const zeroes = Buffer.alloc(Math.min(length, ZERO_STEP));
+    for (let at = 0; at < length; at += ZERO_STEP) await this.file.pwrite(zeroes.subarray(0, Math.min(ZERO_STEP, length - at)), offset + at);
+  }
+
+  async mark(): Promise<void> {
+    await this.marker.create();
+    this.marked = true;
+  }
+
+  async unmark(): Promise<void> {
+    await this.marker.remove();
+    this.marked = false;
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+
+  describe() {
+    return { filename: this.path, marked: this.marked };
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * Driver `quorum`: several copies of one disk. Writes go to all children, overlapping ones one after the other, so that every copy sees
+ * one order. A replication child is a follower: it gets a write once the voting children have it, and it never counts towards the vote.
+ */
+import { asVmError, VmError } from '../../base/errors.js';
+import type { Events } from '../../base/events.js';
+import type { QmpEvents } from '../../qapi/types.js';
+import { type BlockDriver, SECTOR } from '../driver.js';
+import { ioError } from '../io-error.js';
+import type { BlockNode } from '../node.js';
+import { RangeLock } from '../range-lock.js';
+import { ReplicationPrimary } from './replication-primary.js';
+
+/** fifo: child 0 answers reads, the next one when it fails, and child 0's result is that of a write. quorum: the majority answers. */
+export type ReadPattern = 'fifo' | 'quorum';
+
+export interface QuorumOptions {
+  name: string;
+  readPattern: ReadPattern;
+  voteThreshold: number;
+  events?: Events<QmpEvents>;
+}
+
+type Operation = 'read' | 'write' | 'flush';
+type Outcome = { node: BlockNode; error?: Error };
+
+export class QuorumDriver implements BlockDriver {
+  readonly format = 'quorum';
+  readonly length: number;
+  readonly readOnly: boolean;
+  private readonly lock = new RangeLock();
+
+  /** children is the node's own map: edge names `children.N`, in order of addition. */
+  constructor(
+    readonly options: QuorumOptions,
+    readonly children: Map<string, BlockNode>,
+  ) {
+    if (children.size === 0) throw new VmError(`quorum '${options.name}' needs at least one child`);
+    const { voteThreshold } = options;
+    if (!Number.isInteger(voteThreshold) || voteThreshold < 1) throw new VmError(`quorum '${options.name}': vote-threshold must be at least 1`);
+    if (voteThreshold > this.voters.length) throw new VmError(`quorum '${options.name}': vote-threshold ${voteThreshold} is more than its voting children, ${this.voters.length}`);
+    const first = this.voters[0];
+    this.length = first.length;
+    this.readOnly = this.voters.every(child => child.readOnly);
+    for (const child of children.values()) this.admit(child);
+  }
+
+  get voters(): BlockNode[] {
+    return [...this.children.values()].filter(node => !(node.driver instanceof ReplicationPrimary));
+  }
+
+  get followers(): ReplicationPrimary[] {
+    return [...this.children.values()].flatMap(node => (node.driver instanceof ReplicationPrimary ? [node.driver] : []));
+  }
+
+  /** The lowest free name for a new child; writes of the whole disk are held off while the set changes. */
+  async addChild(node: BlockNode): Promise<string> {
+    if (node.length !== this.length) throw new VmError(`node '${node.name}' has ${node.length} bytes, quorum '${this.options.name}' has ${this.length}`);
+    return this.lock.runAll('exclusive', async () => {
+      let n = 0;
+      while (this.children.has(`children.${n}`)) n++;
+      this.children.set(`children.${n}`, node);
+      this.admit(node);
+      return `children.${n}`;
+    });
+  }
+
+  /** Child 0 of a fifo quorum may go as well: the next voter takes its place. */
+  async removeChild(edge: string): Promise<BlockNode> {
+    const node = this.children.get(edge);
+    if (!node) throw new VmError(`quorum '${this.options.name}' has no child '${edge}'`);
+    if (this.voters.includes(node) && this.voters.length - 1 < this.options.voteThreshold) {
+      throw new VmError(`child '${edge}' cannot be removed: quorum '${this.options.name}' would have fewer voting children than its vote-threshold, ${this.options.voteThreshold}`);
+    }
+    if (node.driver instanceof ReplicationPrimary) node.driver.stop();
+    return this.lock.runAll('exclusive', async () => {
+      this.children.delete(edge);
+      if (node.driver instanceof ReplicationPrimary) node.driver.forwardSource = undefined;
+      return node;
+    });
+  }
+
+  async pread(offset: number, length: number): Promise<Buffer> {
+    if (this.options.readPattern === 'quorum') return this.readByVote(offset, length);
+    let failure: unknown;
+    for (const node of this.voters) {
+      try {
+        return await node.pread(offset, length);
+      } catch (error) {
+        failure ??= error;
+        this.reportBad('read', node, asVmError(error), offset, length);
+      }
+    }
+    this.reportFailure(offset, length);
+    throw failure;
+  }
+
+  pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    return this.change(offset, data.length, node => node.pwrite(offset, data, fua));
+  }
+
+  async flush(): Promise<void> {
+    this.judge('flush', 0, 0, await settle(this.voters, node => node.flush()));
+  }
+
+  /** As zeroes: all copies must stay equal, and what a discard leaves is each driver's choice. */
+  discard(offset: number, length: number): Promise<void> {
+    return this.writeZeroes(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.change(offset, length, node => node.writeZeroes(offset, length));
+  }
+
+  async close(): Promise<void> {
+    for (const follower of this.followers) follower.stop();
+  }
+
+  describe() {
+    return { 'read-pattern': this.options.readPattern, 'vote-threshold': this.options.voteThreshold };
+  }
+
+  private admit(node: BlockNode): void {
+    if (node.length !== this.length) throw new VmError(`the children of quorum '${this.options.name}' differ in length: ${this.length} and ${node.length} bytes`);
+    if (!(node.driver instanceof ReplicationPrimary)) return;
+    node.driver.forwardSource = {
+      withRange: (offset, length, body) => this.lock.run(offset, length, 'exclusive', () => body(() => this.pread(offset, length))),
+    };
+  }
+
+  private change(offset: number, length: number, write: (node: BlockNode) => Promise<void>): Promise<void> {
+    return this.lock.run(offset, length, 'exclusive', async () => {
+      const outcomes = await settle(this.voters, write);
+      const failed = outcomes.some(o => o.error);
+      for (const [, node] of this.children) {
+        if (!(node.driver instanceof ReplicationPrimary)) continue;
+        if (failed) await node.driver.resend(offset, length, () => this.pread(offset, length));
+        else await write(node);
+      }
+      this.judge('write', offset, length, outcomes);
+    });
+  }
+
+  private async readByVote(offset: number, length: number): Promise<Buffer> {
+    const votes: { data: Buffer; nodes: BlockNode[] }[] = [];
+    let failure: unknown;
+    for (const node of this.voters) {
+      try {
+        const data = await node.pread(offset, length);
+        const same = votes.find(v => v.data.equals(data));
+        if (same) same.nodes.push(node);
+        else votes.push({ data, nodes: [node] });
+      } catch (error) {
+        failure ??= error;
+        this.reportBad('read', node, asVmError(error), offset, length);
+      }
+    }
+    votes.sort((a, b) => b.nodes.length - a.nodes.length);
+    if (votes.length === 0 || votes[0].nodes.length < this.options.voteThreshold) {
+      this.reportFailure(offset, length);
+      throw failure ?? ioError('EIO', `quorum '${this.options.name}': the children disagree`);
+    }
+    for (const loser of votes.slice(1)) for (const node of loser.nodes) this.reportBad('read', node, undefined, offset, length);
+    return votes[0].data;
+  }
+
+  private judge(operation: Operation, offset: number, length: number, outcomes: Outcome[]): void {
+    const failures = outcomes.filter(o => o.error);
+    for (const { node, error } of failures) this.reportBad(operation, node, error, offset, length);
+    if (this.options.readPattern === 'fifo' && outcomes[0].error) throw outcomes[0].error;
+    if (outcomes.length - failures.length >= this.options.voteThreshold) return;
+    this.reportFailure(offset, length);
+    throw failures[0].error!;
+  }
+
+  private reportBad(type: Operation, node: BlockNode, error: Error | undefined, offset: number, length: number): void {
+    this.options.events?.emit('QUORUM_REPORT_BAD', { type, error: error?.message, 'node-name': node.name, ...sectors(offset, length) });
+  }
+
+  private reportFailure(offset: number, length: number): void {
+    this.options.events?.emit('QUORUM_FAILURE', { reference: this.options.name, ...sectors(offset, length) });
+  }
+}
+
+function sectors(offset: number, length: number) {
+  const first = Math.floor(offset / SECTOR);
+  return { 'sector-num': first, 'sectors-count': Math.ceil((offset + length) / SECTOR) - first };
+}
+
+/** All of them, in parallel; nobody's failure hides another's result. */
+async function settle(nodes: BlockNode[], perform: (node: BlockNode) => Promise<void>): Promise<Outcome[]> {
+  return Promise.all(
+    nodes.map(async node => {
+      try {
+        await perform(node);
+        return { node };
+      } catch (error) {
+        return { node, error: asVmError(error) };
+      }
+    }),
+  );
+}

@@ -1,0 +1,42 @@
+/** Format `raw`: the protocol's bytes as they are. */
+import type { BlockDriver } from '../driver.js';
+import type { BlockNode } from '../node.js';
+
+export class RawDriver implements BlockDriver {
+  readonly format = 'raw';
+  readonly length: number;
+  readonly readOnly: boolean;
+
+  constructor(private readonly file: BlockNode, readOnly: boolean) {
+    this.length = file.length;
+    this.readOnly = readOnly || file.readOnly;
+  }
+
+  pread(offset: number, length: number): Promise<Buffer> {
+    return this.file.pread(offset, length);
+  }
+
+  pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    return this.file.pwrite(offset, data, fua);
+  }
+
+  flush(): Promise<void> {
+    return this.file.flush();
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.file.discard(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.file.writeZeroes(offset, length);
+  }
+
+  async close(): Promise<void> {
+    // the graph closes children
+  }
+
+  describe() {
+    return {};
+  }
+}

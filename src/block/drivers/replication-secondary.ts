@@ -1,0 +1,220 @@
+/**
+ * Driver `replication`, mode=secondary: the secondary guest's view of the disk, active over hidden over secondary disk, which is the last
+ * checkpoint plus its own writes. Meanwhile the primary's writes reach the secondary disk through its export and are copied before write.
+ */
+import { asVmError, VmError } from '../../base/errors.js';
+import { mutant } from '../../base/mutant.js';
+import { tracer } from '../../base/trace.js';
+import { CopyBeforeWrite } from '../copy-before-write.js';
+import type { BlockDriver } from '../driver.js';
+import { ioError } from '../io-error.js';
+import { type BlockNode, type NodeWriter, protocolOf } from '../node.js';
+import { RangeLock } from '../range-lock.js';
+import { FileDriver } from './file.js';
+import type { MemoryDriver } from './memory.js';
+
+const trace = tracer('replication', ['secondary_start', 'secondary_checkpoint', 'secondary_stop', 'secondary_merged', 'secondary_error']);
+
+export interface SecondaryChain {
+  name: string;
+  active: MemoryDriver;
+  hidden: MemoryDriver;
+  /** active over hidden over secondary, as a node. */
+  view: BlockNode;
+  disk: BlockNode;
+  assumeInSync: boolean;
+}
+
+/** Longest single write of the merge. */
+const MERGE_BYTES = 1024 * 1024;
+
+/** none: not started; running; failover: merging, or the merge failed; done: a plain disk (merged) or the last checkpoint (not merged). */
+export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
+
+export class ReplicationSecondary implements BlockDriver {
+  readonly format = 'replication';
+  readonly length: number;
+  readonly readOnly = false;
+  /** Readers of the view share; a forwarded write is alone in its clusters; checkpoint and merge have the whole disk. */
+  private readonly lock = new RangeLock();
+  private readonly forwarded: CopyBeforeWrite;
+  private stage: SecondaryState = 'none';
+  private failure?: Error;
+  private release: (() => void)[] = [];
+  /** Writes the secondary disk past copy-before-write and its fence. */
+  private owner?: NodeWriter;
+  private stopping?: Promise<void>;
+  /** Told when the secondary disk gets its new owner: whoever exports it drops its clients. */
+  onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
+
+  constructor(readonly chain: SecondaryChain) {
+    const { active, hidden, disk, name } = chain;
+    if (active.length !== disk.length || hidden.length !== disk.length) {
+      throw new VmError(`replication '${name}': active disk, hidden disk and secondary disk differ in length: ${active.length}, ${hidden.length} and ${disk.length} bytes`);
+    }
+    this.length = disk.length;
+    this.forwarded = new CopyBeforeWrite(disk, hidden, this.lock);
+  }
+
+  get state(): SecondaryState {
+    return this.stage;
+  }
+
+  get disk(): BlockNode {
+    return this.chain.disk;
+  }
+
+  async start(): Promise<void> {
+    if (this.stage !== 'none') throw new VmError(this.stage === 'done' ? 'this replication has ended' : 'block replication is running already');
+    const { disk, name, assumeInSync } = this.chain;
+    const file = this.file;
+    if (file?.marked && assumeInSync) throw file.marker.refusal().during('x-assume-in-sync cannot be right');
+    const release = [disk.attach({ label: `replication '${name}'`, write: true, group: '*' })];
+    try {
+      const { past, release: remove } = disk.intercept(this.forwarded);
+      release.push(remove);
+      this.owner = past;
+      await file?.mark();
+    } catch (error) {
+      for (const undo of release) undo();
+      throw error;
+    }
+    this.release = release;
+    this.empty();
+    this.stage = 'running';
+    trace('secondary_start', { disk: disk.name });
+  }
+
+  arrived(): number {
+    return this.forwarded.arrived;
+  }
+
+  async checkpoint(): Promise<void> {
+    if (this.stage !== 'running') throw new VmError('block replication is not running');
+    const failure = this.error();
+    if (failure) throw failure;
+    await this.lock.runAll('exclusive', async () => {
+      trace('secondary_checkpoint', { writes: this.forwarded.arrived, hidden: this.chain.hidden.bytes, active: this.chain.active.bytes });
+      if (!mutant('overlays-not-emptied')) this.empty();
+      this.forwarded.nextEpoch();
+    });
+  }
+
+  /** A merge that failed may be tried again: the overlays are kept until it is durable. */
+  stop(failover: boolean): Promise<void> {
+    if (this.stage === 'none') this.stage = 'done';
+    if (this.stage === 'done') return Promise.resolve();
+    this.stopping ??= this.takeOver(failover).finally(() => (this.stopping = undefined));
+    return this.stopping;
+  }
+
+  error(): Error | undefined {
+    return this.stage === 'done' ? undefined : (this.failure ?? this.forwarded.error);
+  }
+
+  async pread(offset: number, length: number): Promise<Buffer> {
+    this.refuseUnless();
+    // The view's overlays are empty once merged, so the chain is right in every state; the lock keeps copy-before-write away.
+    return this.lock.run(offset, length, 'shared', () => this.chain.view.pread(offset, length));
+  }
+
+  pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    return this.change(offset, data.length, node => node.pwrite(offset, data, fua));
+  }
+
+  /** Before failover durability is the primary's business. */
+  async flush(): Promise<void> {
+    if (this.stage === 'done') await this.chain.disk.flush();
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.writeZeroes(offset, length);
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.change(offset, length, node => node.writeZeroes(offset, length));
+  }
+
+  /** Leaves the image whole, at the last checkpoint, if it can. */
+  async close(): Promise<void> {
+    try {
+      await this.stop(false);
+    } finally {
+      for (const undo of this.release.splice(0).reverse()) undo();
+    }
+  }
+
+  describe() {
+    return { mode: 'secondary', state: this.stage, 'secondary-disk': this.chain.disk.name, 'active-bytes': this.chain.active.bytes, 'hidden-bytes': this.chain.hidden.bytes };
+  }
+
+  private get file(): FileDriver | undefined {
+    const { driver } = protocolOf(this.chain.disk);
+    return driver instanceof FileDriver ? driver : undefined;
+  }
+
+  private empty(): void {
+    this.chain.active.clear();
+    this.chain.hidden.clear();
+  }
+
+  private refuseUnless(): void {
+    if (!this.owner) throw ioError('EIO', `replication '${this.chain.name}' has not started`);
+  }
+
+  /** Order of rule 8: nobody else writes any more, exports are dropped, then the merge. */
+  private async takeOver(failover: boolean): Promise<void> {
+    trace('secondary_stop', { reason: failover ? 'failover' : 'shutdown' });
+    this.stage = 'failover';
+    await this.lock.runAll('exclusive', async () => this.forwarded.fence());
+    await this.onTakeover(this.chain.disk);
+    await this.lock.runAll('exclusive', async () => {
+      try {
+        await this.merge(this.chain.hidden);
+        if (failover) await this.merge(this.chain.active);
+        await this.chain.disk.flush();
+        await this.file?.unmark();
+      } catch (error) {
+        this.stage = 'failover-failed';
+        this.failure = asVmError(error).during(`merging into the secondary disk '${this.chain.disk.name}'`);
+        trace('secondary_error', { message: this.failure.message });
+        throw this.failure;
+      }
+      this.empty();
+      this.stage = 'done';
+      trace('secondary_merged', { disk: this.chain.disk.name });
+    });
+  }
+
+  /** To the active disk while running; a merge is waited for; then to the secondary disk, as durable as asked. */
+  private async change(offset: number, length: number, write: (node: NodeWriter) => Promise<void>): Promise<void> {
+    this.refuseUnless();
+    for (;;) {
+      await this.stopping?.catch(() => undefined);
+      const done = await this.lock.run(offset, length, 'shared', async () => {
+        if (this.stage === 'failover') return false;
+        if (this.stage === 'failover-failed') throw ioError('EIO', this.failure!.message);
+        if (this.stage === 'done') await write(this.owner!);
+        else await this.writeActive(write);
+        return true;
+      });
+      if (done) return;
+    }
+  }
+
+  private async writeActive(write: (node: NodeWriter) => Promise<void>): Promise<void> {
+    try {
+      await write(this.chain.view);
+    } catch (error) {
+      this.failure ??= asVmError(error).during(`active disk of '${this.chain.name}'`);
+      throw this.failure;
+    }
+  }
+
+  private async merge(overlay: MemoryDriver): Promise<void> {
+    for (const { offset, length, data } of overlay.extents(MERGE_BYTES)) {
+      if (data) await this.owner!.pwrite(offset, data);
+      else await this.owner!.writeZeroes(offset, length);
+    }
+  }
+}

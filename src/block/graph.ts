@@ -1,0 +1,220 @@
+/**
+ * All nodes of a VM, by name. Builds them from specs, closes them when the last user is gone. A node that was made inline belongs to its
+ * parent; one that was named stays until it is deleted.
+ */
+import { VmError } from '../base/errors.js';
+import type { Events } from '../base/events.js';
+import type { Host } from '../host/ports.js';
+import type { QmpEvents } from '../qapi/types.js';
+import type { BlockDriver } from './driver.js';
+import { FileDriver } from './drivers/file.js';
+import { MemoryDriver } from './drivers/memory.js';
+import { NbdDriver } from './drivers/nbd.js';
+import { QuorumDriver } from './drivers/quorum.js';
+import { RawDriver } from './drivers/raw.js';
+import { ReplicationPrimary } from './drivers/replication-primary.js';
+import { ReplicationSecondary } from './drivers/replication-secondary.js';
+import { defaultForwardLimits } from './forward-queue.js';
+import { BlockNode } from './node.js';
+import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from './options.js';
+
+export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'>;
+type SpecOf<D extends NodeSpec['driver']> = Extract<NodeSpec, { driver: D }>;
+
+interface Edge {
+  child: BlockNode;
+  /** Made for this parent, so closed with it. */
+  owned: boolean;
+  release: () => void;
+}
+
+export class BlockGraph {
+  private readonly nodes = new Map<string, BlockNode>();
+  private readonly edges = new Map<BlockNode, Map<string, Edge>>();
+  private autoName = 0;
+  /** A node or drive by name; set by the layer, which knows the drives. */
+  resolve: (name: string) => BlockNode = name => this.node(name);
+  /** Failover: whoever exports this node drops its clients. */
+  onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
+
+  constructor(
+    private readonly host: BlockHost,
+    private readonly events?: Events<QmpEvents>,
+  ) {}
+
+  find(name: string): BlockNode | undefined {
+    return this.nodes.get(name);
+  }
+
+  node(name: string): BlockNode {
+    const node = this.nodes.get(name);
+    if (!node) throw new VmError(`there is no node or drive '${name}'`);
+    return node;
+  }
+
+  all(): BlockNode[] {
+    return [...this.nodes.values()];
+  }
+
+  /** reference: what the node is called in events, if not by its own name. All or nothing. */
+  async build(source: NodeSource, reference?: string): Promise<BlockNode> {
+    if ('reference' in source) return this.resolve(source.reference);
+    const name = source.nodeName ?? this.freshName();
+    if (this.nodes.has(name)) throw new VmError(`node name '${name}' is in use already`);
+    const children: Record<string, { node: BlockNode; owned: boolean }> = {};
+    const child = async (edge: string, from: NodeSource) => {
+      const node = await this.build(from);
+      children[edge] = { node, owned: !('reference' in from) };
+      return node;
+    };
+    let driver: BlockDriver | undefined;
+    try {
+      driver = await this.open(source, name, reference ?? name, child);
+      return this.insert(name, driver, children);
+    } catch (error) {
+      await driver?.close().catch(() => undefined);
+      for (const { node, owned } of Object.values(children).reverse()) if (owned) await this.close(node);
+      throw error;
+    }
+  }
+
+  /** One child more for a quorum (x-blockdev-change). Returns the name of the edge. */
+  async addChild(parent: BlockNode, child: BlockNode): Promise<string> {
+    if (!(parent.driver instanceof QuorumDriver)) throw new VmError(`node '${parent.name}' (${parent.driver.format}) takes no further children`);
+    if (child.inUse) throw new VmError(`node '${child.name}' is in use already, by ${child.userLabels.join(', ')}`);
+    requireBootable(child);
+    const release = child.attach({ label: `node '${parent.name}'`, write: !child.readOnly });
+    try {
+      const edge = await parent.driver.addChild(child);
+      this.edges.get(parent)!.set(edge, { child, owned: false, release });
+      return edge;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** The child is a free node afterwards. */
+  async removeChild(parent: BlockNode, edge: string): Promise<void> {
+    if (!(parent.driver instanceof QuorumDriver)) throw new VmError(`node '${parent.name}' (${parent.driver.format}) gives no child away`);
+    if (!parent.children.has(edge)) throw new VmError(`node '${parent.name}' has no child '${edge}'`);
+    await parent.driver.removeChild(edge);
+    this.edges.get(parent)!.get(edge)!.release();
+    this.edges.get(parent)!.delete(edge);
+  }
+
+  /** Closes the node and what was made for it. A node in use stays. */
+  async close(node: BlockNode): Promise<void> {
+    if (node.inUse || this.nodes.get(node.name) !== node) return;
+    this.nodes.delete(node.name);
+    const edges = this.edges.get(node)!;
+    this.edges.delete(node);
+    try {
+      await node.close();
+    } finally {
+      for (const { child, owned, release } of edges.values()) {
+        release();
+        if (owned) await this.close(child);
+      }
+    }
+  }
+
+  private insert(name: string, driver: BlockDriver, children: Record<string, { node: BlockNode; owned: boolean }>): BlockNode {
+    const edges = new Map<string, Edge>();
+    try {
+      for (const [edge, { node: child, owned }] of Object.entries(children)) {
+        const write = edge !== 'backing' && !driver.readOnly && !child.readOnly;
+        edges.set(edge, { child, owned, release: child.attach({ label: `node '${name}'`, write }) });
+      }
+    } catch (error) {
+      for (const { release } of edges.values()) release();
+      throw error;
+    }
+    const below = driver instanceof QuorumDriver ? driver.children : new Map(Object.entries(children).map(([edge, { node }]) => [edge, node]));
+    const node = new BlockNode(name, driver, below);
+    this.nodes.set(name, node);
+    this.edges.set(node, edges);
+    return node;
+  }
+
+  private async open(spec: NodeSpec, name: string, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<BlockDriver> {
+    switch (spec.driver) {
+      case 'file':
+        return FileDriver.open(this.host.files, spec);
+      case 'raw':
+        return this.openRaw(spec, await child('file', spec.file));
+      case 'memory':
+        return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
+      case 'nbd':
+        return NbdDriver.open(this.host, { address: spec.address, exportName: spec.exportName, connectTimeoutMs: spec.openTimeoutMs, requestTimeoutMs: spec.requestTimeoutMs }, spec.readOnly);
+      case 'quorum': {
+        const children = new Map<string, BlockNode>();
+        for (const { name: edge, source } of spec.children) children.set(edge, await child(edge, source));
+        for (const node of children.values()) requireBootable(node);
+        return new QuorumDriver({ name: reference, readPattern: spec.readPattern, voteThreshold: spec.voteThreshold, events: this.events }, children);
+      }
+      case 'replication':
+        if (spec.mode === 'secondary') return this.openSecondary(spec, reference, child);
+        return this.openPrimary(spec, await child('file', spec.file));
+    }
+  }
+
+  private openPrimary(spec: SpecOf<'replication'> & { mode: 'primary' }, replica: BlockNode): ReplicationPrimary {
+    if (replica.readOnly) throw new VmError(`the replica '${replica.name}' is read-only: export it with -w`);
+    const limits = { ...defaultForwardLimits, requests: spec.maxRequests ?? defaultForwardLimits.requests, bytes: spec.maxBytes ?? defaultForwardLimits.bytes };
+    return new ReplicationPrimary(replica, { limits, assumeInSync: spec.assumeInSync });
+  }
+
+  /** Without `driver=` or `format=` an image of another format must not be taken for a raw one. */
+  private async openRaw(spec: SpecOf<'raw'>, file: BlockNode): Promise<RawDriver> {
+    if (spec.probed && file.length >= 4) {
+      const magic = await file.pread(0, 4);
+      if (magic.equals(Buffer.from('QFI\xfb', 'latin1'))) throw new VmError(`the image of node '${file.name}' looks like qcow2, which is not implemented; format=raw takes it as it is`);
+    }
+    return new RawDriver(file, spec.readOnly);
+  }
+
+  private async openSecondary(spec: SpecOf<'replication'> & { mode: 'secondary' }, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<ReplicationSecondary> {
+    if (spec.topId !== undefined && spec.topId !== reference) throw new VmError(`top-id '${spec.topId}' is not the drive above this node, '${reference}'`);
+    const active = await child('file', this.withOverlays(spec.file));
+    const hidden = active.children.get('backing')!;
+    const disk = hidden.children.get('backing');
+    if (!disk || !(active.driver instanceof MemoryDriver) || !(hidden.driver instanceof MemoryDriver)) {
+      throw new VmError(`replication '${reference}': active disk '${active.name}' needs a hidden disk below it, and that a secondary disk`);
+    }
+    if (disk.readOnly) throw new VmError(`the secondary disk '${disk.name}' is read-only`);
+    const driver = new ReplicationSecondary({ name: reference, active: active.driver, hidden: hidden.driver, view: active, disk, assumeInSync: spec.assumeInSync });
+    driver.onTakeover = taken => this.onTakeover(taken);
+    return driver;
+  }
+
+  /** active over hidden over disk, with the overlays that were left out. */
+  private withOverlays(source: NodeSource): NodeSource {
+    if (!this.isOverlay(source)) return overlay(overlay(source, DEFAULT_OVERLAY_BYTES), DEFAULT_OVERLAY_BYTES);
+    if ('reference' in source || source.driver !== 'memory' || !source.backing || this.isOverlay(source.backing)) return source;
+    return { ...source, backing: overlay(source.backing, source.maxBytes) };
+  }
+
+  private isOverlay(source: NodeSource): boolean {
+    if ('reference' in source) {
+      const node = this.resolve(source.reference);
+      return node.driver instanceof MemoryDriver && node.children.has('backing');
+    }
+    return source.driver === 'memory' && source.backing !== undefined;
+  }
+
+  private freshName(): string {
+    do this.autoName++;
+    while (this.nodes.has(`#block${this.autoName}`));
+    return `#block${this.autoName}`;
+  }
+}
+
+const overlay = (backing: NodeSource, maxBytes: number): NodeSpec => ({ driver: 'memory', readOnly: false, maxBytes, backing });
+
+/** Rule 7: an image with part of an epoch is no boot disk. Under a secondary replication node it is in good hands. */
+export function requireBootable(node: BlockNode): void {
+  if (node.driver instanceof ReplicationSecondary) return;
+  if (node.driver instanceof FileDriver && node.driver.marked) throw node.driver.marker.refusal();
+  for (const child of node.children.values()) requireBootable(child);
+}

@@ -1,0 +1,187 @@
+/** The block layer of one VM: drives, nodes, the NBD server. What the machine builds from its command line and what the monitor calls. */
+import { deviceNotFound, VmError } from '../base/errors.js';
+import type { Events } from '../base/events.js';
+import type { QmpEvents } from '../qapi/types.js';
+import { DriveBackend } from './backend.js';
+import type { BlockBackend, Replicated } from './contract.js';
+import { QuorumDriver } from './drivers/quorum.js';
+import { ReplicationSecondary } from './drivers/replication-secondary.js';
+import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
+import { NbdServer } from './nbd/server.js';
+import type { BlockNode } from './node.js';
+import { OptionTree } from './option-tree.js';
+import { type DriveSpec, parseDrive, readBlockdev } from './options.js';
+import { type BlockInfo, blockInfo, type NodeInfo, nodeInfo } from './query.js';
+import { PrimaryDisk, SecondaryDisk } from './replicated.js';
+import { Throttle } from './throttle.js';
+
+interface Drive {
+  readonly backend: DriveBackend;
+  readonly spec: DriveSpec;
+  /** Made for this drive: closed with it. */
+  readonly owned: boolean;
+  replicated?: Replicated;
+}
+
+export class BlockLayer {
+  readonly graph: BlockGraph;
+  readonly nbd: NbdServer;
+  private readonly drives = new Map<string, Drive>();
+
+  constructor(
+    private readonly host: BlockHost,
+    private readonly events?: Events<QmpEvents>,
+  ) {
+    this.graph = new BlockGraph(host, events);
+    this.nbd = new NbdServer(host);
+    this.graph.resolve = name => this.resolve(name);
+    this.graph.onTakeover = disk => this.nbd.evict(disk);
+  }
+
+  /** `-drive`. The device in front claims it later. */
+  async addDrive(spec: DriveSpec): Promise<DriveBackend> {
+    const id = spec.id ?? this.freshId(spec.interface);
+    if (this.drives.has(id) || this.graph.find(id)) throw new VmError(`the name '${id}' is in use already`);
+    const root = await this.graph.build(spec.root, id);
+    const owned = !('reference' in spec.root);
+    try {
+      if (spec.interface !== 'none') requireBootable(root);
+      const throttled = Object.values(spec.throttle).some(limit => limit !== undefined);
+      const throttle = throttled ? new Throttle(this.host.clock, spec.throttle) : undefined;
+      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, throttle, events: this.events });
+      this.drives.set(id, { backend, spec, owned });
+      return backend;
+    } catch (error) {
+      if (owned) await this.graph.close(root);
+      throw error;
+    }
+  }
+
+  /** HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`, only the node. */
+  async driveAdd(text: string, options: { noBackend?: boolean } = {}): Promise<void> {
+    const spec = parseDrive(text);
+    if (spec.interface !== 'none') throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
+    if (!options.noBackend) {
+      await this.addDrive(spec);
+      return;
+    }
+    if (!('reference' in spec.root) && spec.root.nodeName === undefined) throw new VmError("parameter 'node-name' is missing");
+    await this.graph.build(spec.root);
+  }
+
+  /** QMP blockdev-add. */
+  async blockdevAdd(options: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.graph.build(readBlockdev(OptionTree.from(options)));
+  }
+
+  /** HMP drive_del and QMP blockdev-del: a drive's guest gets errors from now on; a node must be free. */
+  async driveDel(name: string): Promise<void> {
+    const drive = this.drives.get(name);
+    const node = drive ? drive.backend.node : this.graph.find(name);
+    if (!node) throw deviceNotFound(name);
+    const users = node.userLabels.filter(label => label !== `drive '${name}'`);
+    if (users.length > 0) throw new VmError(`'${name}' is in use by ${users.join(', ')}`);
+    if (!drive) for (const [id, other] of this.drives) if (other.backend.nodeName === node.name) return this.driveDel(id);
+    if (drive) {
+      drive.backend.detach();
+      this.drives.delete(name);
+      await drive.backend.drain();
+    }
+    if (!drive || drive.owned) await this.graph.close(node);
+  }
+
+  /** A guest device takes the drive. */
+  claim(id: string, device: string): BlockBackend {
+    const backend = this.backend(id);
+    requireBootable(backend.node);
+    backend.claim(device);
+    return backend;
+  }
+
+  backend(id: string): DriveBackend {
+    const drive = this.drives.get(id);
+    if (!drive) throw deviceNotFound(id);
+    return drive.backend;
+  }
+
+  /** In the order of the command line. */
+  list(): { id: string; interface: DriveSpec['interface']; backend: DriveBackend }[] {
+    return [...this.drives].map(([id, { spec, backend }]) => ({ id, interface: spec.interface, backend }));
+  }
+
+  /** QMP x-blockdev-change. Returns the edge that was added or removed. */
+  async blockdevChange(change: { parent: string; child?: string; node?: string }): Promise<string> {
+    const { child, node } = change;
+    if (child !== undefined && node !== undefined) throw new VmError("'child' and 'node' exclude each other: one takes a child out, the other adds a node");
+    const parent = this.resolve(change.parent);
+    if (node !== undefined) {
+      const added = this.graph.find(node);
+      if (!added) throw new VmError(`there is no node '${node}'`);
+      return this.graph.addChild(parent, added);
+    }
+    if (child === undefined) throw new VmError("one of 'child' and 'node' is needed");
+    await this.graph.removeChild(parent, child);
+    return child;
+  }
+
+  /** nbd-server-add. device: a drive, or a node. */
+  nbdServerAdd(options: { device: string; writable?: boolean; name?: string }): void {
+    const node = this.drives.get(options.device)?.backend.node ?? this.graph.find(options.device);
+    if (this.nbd.address !== undefined && !node) throw deviceNotFound(options.device);
+    this.nbd.add(options.name ?? options.device, node!, options.writable ?? false);
+  }
+
+  /** The disks that COLO covers: every writable disk that a guest device holds, or an error that names one that is not replicated. */
+  replicated(mode: 'primary' | 'secondary'): Replicated[] {
+    const out: Replicated[] = [];
+    for (const [id, drive] of this.drives) {
+      if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
+      const { node } = drive.backend;
+      const { driver } = node;
+      if (mode === 'primary' && driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
+      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(id, driver);
+      else throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
+      out.push(drive.replicated);
+    }
+    return out;
+  }
+
+  queryBlock(): BlockInfo[] {
+    return [...this.drives.values()].map(({ backend }) => blockInfo(backend));
+  }
+
+  queryNamedBlockNodes(): NodeInfo[] {
+    return this.graph.all().map(nodeInfo);
+  }
+
+  /** Nothing of a guest's requests is in flight afterwards; the devices have been stopped. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.drives.values()].map(({ backend }) => backend.drain()));
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all([...this.drives.values()].filter(({ backend }) => !backend.readOnly).map(({ backend }) => backend.flush()));
+  }
+
+  /** End of the VM: replication stops without failover, exports go, files are closed. */
+  async close(): Promise<void> {
+    await this.drain();
+    for (const { backend } of [...this.drives.values()].reverse()) {
+      const root = backend.detach();
+      if (root) await this.graph.close(root);
+    }
+    if (this.nbd.address) await this.nbd.stop();
+    this.drives.clear();
+    for (const node of this.graph.all().reverse()) await this.graph.close(node);
+  }
+
+  private resolve(name: string): BlockNode {
+    return this.drives.get(name)?.backend.node ?? this.graph.node(name);
+  }
+
+  private freshId(prefix: string): string {
+    let n = 0;
+    while (this.drives.has(`${prefix}${n}`)) n++;
+    return `${prefix}${n}`;
+  }
+}

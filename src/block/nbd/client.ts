@@ -1,0 +1,177 @@
+/**
+ * One NBD connection: many requests in flight, bounded, each with a deadline. The first failure of the link ends it for good: whoever
+ * needs another connection makes one, for a replica that lost a write must not go on as if it had it.
+ */
+import type { Disposable } from '../../base/disposable.js';
+import { asVmError, VmError } from '../../base/errors.js';
+import { tracer } from '../../base/trace.js';
+import type { Address, Clock, Sockets, Stream } from '../../host/ports.js';
+import { ioError } from '../io-error.js';
+import { clientHandshake, clientReplies, type NbdExportInfo } from './client-protocol.js';
+import * as nbd from './codec.js';
+import { type Protocol, ProtocolMachine } from './machine.js';
+
+const trace = tracer('nbd', ['client_connected', 'client_closed']);
+
+export interface NbdClientOptions {
+  address: Address;
+  exportName: string;
+  /** For connecting and for the handshake, together. */
+  connectTimeoutMs: number;
+  /** For each request. */
+  requestTimeoutMs: number;
+}
+
+const MAX_IN_FLIGHT = 64;
+const COPY_BELOW = 32 * 1024;
+
+interface Pending {
+  /** Bytes that follow a successful reply. */
+  readonly replyBytes: number;
+  readonly deadlineMs: number;
+  readonly type: number;
+  resolve(data: Buffer): void;
+  reject(error: VmError): void;
+}
+
+export class NbdClient {
+  private readonly machine: ProtocolMachine;
+  /** In order of issue, so the first has the nearest deadline. */
+  private readonly pending = new Map<number, Pending>();
+  private readonly waiting: (() => void)[] = [];
+  private running = 0;
+  private nextCookie = 1;
+  private failure?: VmError;
+  private watchdog?: Disposable;
+  private exportInfo?: NbdExportInfo;
+  private ready!: { resolve: () => void; reject: (error: VmError) => void };
+
+  private constructor(
+    private readonly stream: Stream,
+    private readonly clock: Clock,
+    private readonly options: NbdClientOptions,
+  ) {
+    this.machine = new ProtocolMachine(this.protocol(), bytes => this.write(bytes));
+  }
+
+  static async connect(host: { sockets: Sockets; clock: Clock }, options: NbdClientOptions): Promise<NbdClient> {
+    const startMs = host.clock.nowMs();
+    const stream = await host.sockets.connect(options.address, { timeoutMs: options.connectTimeoutMs });
+    const client = new NbdClient(stream, host.clock, options);
+    const leftMs = Math.max(1, options.connectTimeoutMs - (host.clock.nowMs() - startMs));
+    const timer = host.clock.timer(leftMs, () => client.fail(new VmError(`no handshake within ${options.connectTimeoutMs} ms`)));
+    try {
+      await client.handshake();
+    } finally {
+      timer.dispose();
+    }
+    trace('client_connected', { export: options.exportName, size: client.info.size });
+    return client;
+  }
+
+  get info(): NbdExportInfo {
+    return this.exportInfo!;
+  }
+
+  get error(): VmError | undefined {
+    return this.failure;
+  }
+
+  /** data: only for WRITE, ours until the promise settles. Gives the data of a READ. */
+  async request(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
+    if (this.running >= MAX_IN_FLIGHT && !this.failure) await new Promise<void>(go => this.waiting.push(go));
+    else this.running++;
+    try {
+      if (this.failure) throw this.failure;
+      return await this.issue(type, flags, offset, length, data);
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.running--;
+    }
+  }
+
+  /** Says goodbye; requests in flight fail. */
+  close(): void {
+    if (this.failure) return;
+    const bye = this.stream.write(nbd.encodeRequest(nbd.NbdCmd.DISC, 0, 0, 0, 0)).catch(() => undefined);
+    this.fail(ioError('ESHUTDOWN', 'the connection was closed'), () => void bye.then(() => this.stream.destroy()));
+  }
+
+  private issue(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
+    const cookie = this.nextCookie++;
+    return new Promise<Buffer>((resolve, reject) => {
+      const deadlineMs = this.clock.nowMs() + this.options.requestTimeoutMs;
+      this.pending.set(cookie, { type, replyBytes: type === nbd.NbdCmd.READ ? length : 0, deadlineMs, resolve, reject });
+      this.watch();
+      const header = nbd.encodeRequest(type, flags, cookie, offset, length);
+      // A short copy is cheaper than one more system call and packet.
+      if (data && data.length <= COPY_BELOW) return this.write(Buffer.concat([header, data]));
+      this.write(header);
+      if (data) this.write(data);
+    });
+  }
+
+  private *protocol(): Protocol {
+    this.exportInfo = yield* clientHandshake(this.options.exportName);
+    this.ready.resolve();
+    yield* clientReplies(
+      cookie => this.pending.get(cookie)?.replyBytes,
+      (cookie, errno, data) => this.settle(cookie, errno, data),
+    );
+  }
+
+  private handshake(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.ready = { resolve, reject };
+      this.stream.onData(bytes => this.guarded(() => this.machine.feed(bytes)));
+      this.stream.onEnd(error => this.fail(error ? asVmError(error) : new VmError('the server closed the connection')));
+      this.guarded(() => this.machine.start());
+    });
+  }
+
+  private guarded(body: () => void): void {
+    try {
+      body();
+    } catch (error) {
+      this.fail(asVmError(error));
+    }
+  }
+
+  private settle(cookie: number, errno: number, data: Buffer): void {
+    const request = this.pending.get(cookie)!;
+    this.pending.delete(cookie);
+    if (errno === 0) request.resolve(data);
+    else request.reject(ioError(nbd.codeOfErrno(errno), `the NBD server of export '${this.options.exportName}' answers error ${errno}`));
+  }
+
+  private write(bytes: Uint8Array): void {
+    this.stream.write(bytes).catch((error: unknown) => this.fail(asVmError(error)));
+  }
+
+  /** One timer for the oldest request; it is set again for the next one when it finds nothing late. */
+  private watch(): void {
+    if (this.watchdog || this.failure) return;
+    const [oldest] = this.pending.values();
+    if (!oldest) return;
+    this.watchdog = this.clock.timer(Math.max(1, oldest.deadlineMs - this.clock.nowMs()), () => {
+      this.watchdog = undefined;
+      const [first] = this.pending.values();
+      if (first && first.deadlineMs <= this.clock.nowMs()) this.fail(new VmError(`no answer within ${this.options.requestTimeoutMs} ms`));
+      else this.watch();
+    });
+  }
+
+  private fail(cause: VmError, hangUp: () => void = () => this.stream.destroy()): void {
+    if (this.failure) return;
+    const error = cause.during(`NBD export '${this.options.exportName}' at ${this.stream.peer}`);
+    this.failure = error;
+    trace('client_closed', { export: this.options.exportName, reason: cause.message });
+    this.machine.stop();
+    this.watchdog?.dispose();
+    hangUp();
+    this.ready?.reject(error);
+    for (const request of this.pending.values()) request.reject(error);
+    this.pending.clear();
+  }
+}

@@ -1,0 +1,142 @@
+/** NBD on the wire, fixed new-style (NBD project, doc/proto.md): layouts and numbers. Big-endian throughout. No I/O. */
+import type { Field } from '../../fields/field.js';
+import { bytes, record, u16, u32 } from '../../fields/field.js';
+import type { IoCode } from '../io-error.js';
+
+export const NBD_MAGIC = Buffer.from('NBDMAGIC');
+export const OPTION_MAGIC = Buffer.from('IHAVEOPT');
+const REPLY_MAGIC = [0x0003_e889, 0x0455_65a9] as const;
+
+/** proto.md "Handshake flags", "Client flags". */
+export const HandshakeFlag = { FIXED_NEWSTYLE: 1, NO_ZEROES: 2 } as const;
+/** proto.md "Transmission flags". */
+export const ExportFlag = {
+  HAS_FLAGS: 1 << 0,
+  READ_ONLY: 1 << 1,
+  SEND_FLUSH: 1 << 2,
+  SEND_FUA: 1 << 3,
+  SEND_TRIM: 1 << 5,
+  SEND_WRITE_ZEROES: 1 << 6,
+  CAN_MULTI_CONN: 1 << 8,
+} as const;
+/** proto.md "Option types". */
+export const NbdOpt = { EXPORT_NAME: 1, ABORT: 2, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED_REPLY: 8 } as const;
+/** proto.md "Option reply types"; errors have bit 31. */
+export const NbdRep = {
+  ACK: 1,
+  SERVER: 2,
+  INFO: 3,
+  ERR_UNSUP: 0x8000_0001,
+  ERR_POLICY: 0x8000_0002,
+  ERR_INVALID: 0x8000_0003,
+  ERR_UNKNOWN: 0x8000_0006,
+  ERR_TOO_BIG: 0x8000_0009,
+} as const;
+export const NbdInfo = { EXPORT: 0, NAME: 1, DESCRIPTION: 2, BLOCK_SIZE: 3 } as const;
+/** proto.md "Request types". */
+export const NbdCmd = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, WRITE_ZEROES: 6 } as const;
+export const CmdFlag = { FUA: 1 << 0, NO_HOLE: 1 << 1, FAST_ZERO: 1 << 4 } as const;
+
+/** proto.md "Error values". */
+const errnos = { EPERM: 1, EIO: 5, ENOMEM: 12, EINVAL: 22, ENOSPC: 28, ENOTSUP: 95, ESHUTDOWN: 108 } as const satisfies Record<IoCode, number>;
+
+export const errnoOf = (code: IoCode): number => errnos[code];
+
+export function codeOfErrno(errno: number): IoCode {
+  for (const [code, value] of Object.entries(errnos)) if (value === errno) return code as IoCode;
+  return 'EIO';
+}
+
+/** An offset of 64 bits as a number: beyond 2^53 it loses its last bits, but no export is that long and the range check refuses it. */
+const offset64: Field<number> = {
+  size: 8,
+  reset: () => 0,
+  write(w, value) {
+    const at = w.reserve(8);
+    w.target.writeUInt32BE(Math.floor(value / 2 ** 32), at);
+    w.target.writeUInt32BE(value % 2 ** 32, at + 4);
+  },
+  read(r) {
+    const at = r.take(8);
+    return r.source.readUInt32BE(at) * 2 ** 32 + r.source.readUInt32BE(at + 4);
+  },
+};
+
+/** Opaque to the server. */
+const cookie = bytes(8);
+
+/** Greeting of the server. */
+export const greeting = record({ magic: bytes(8), option: bytes(8), flags: u16 });
+export const clientFlags = record({ flags: u32 });
+/** Client's option; `length` bytes of data follow. */
+export const optionRequest = record({ magic: bytes(8), option: u32, length: u32 });
+/** Server's answer; `length` bytes of data follow. */
+export const optionReply = record({ magicHigh: u32.is(REPLY_MAGIC[0]), magicLow: u32.is(REPLY_MAGIC[1]), option: u32, type: u32, length: u32 });
+/** NBD_INFO_EXPORT, and the plain answer to EXPORT_NAME without its type. */
+export const infoExport = record({ type: u16.is(NbdInfo.EXPORT), size: offset64, flags: u16 });
+export const infoBlockSize = record({ type: u16.is(NbdInfo.BLOCK_SIZE), minimum: u32, preferred: u32, maximum: u32 });
+export const exportNameReply = record({ size: offset64, flags: u16 });
+/** Transmission; data follows a WRITE. */
+export const request = record({ magic: u32.is(0x2560_9513), flags: u16, type: u16, cookie, offset: offset64, length: u32 });
+/** Data follows a successful READ. */
+export const simpleReply = record({ magic: u32.is(0x6744_6698), error: u32, cookie });
+
+export type NbdRequest = ReturnType<typeof request.decode>;
+
+export const sizeOf = (layout: { size: number | undefined }): number => layout.size!;
+
+export function encodeOption(option: number, data: Uint8Array): Buffer {
+  return Buffer.concat([optionRequest.encode({ magic: OPTION_MAGIC, option, length: data.length }), data]);
+}
+
+export function encodeOptionReply(option: number, type: number, data: Uint8Array = new Uint8Array()): Buffer {
+  return Buffer.concat([optionReply.encode({ magicHigh: REPLY_MAGIC[0], magicLow: REPLY_MAGIC[1], option, type, length: data.length }), data]);
+}
+
+export function encodeRequest(type: number, flags: number, cookieNumber: number, offset: number, length: number): Buffer {
+  return request.encode({ magic: 0x2560_9513, flags, type, cookie: encodeCookie(cookieNumber), offset, length });
+}
+
+export function encodeSimpleReply(replyCookie: Buffer, errno: number): Buffer {
+  return simpleReply.encode({ magic: 0x6744_6698, error: errno, cookie: replyCookie });
+}
+
+export function encodeCookie(value: number): Buffer {
+  const out = Buffer.alloc(8);
+  out.writeUIntBE(value, 2, 6);
+  return out;
+}
+
+/** -1 for a cookie that we never gave. */
+export function decodeCookie(data: Buffer): number {
+  return data.readUInt16BE(0) === 0 ? data.readUIntBE(2, 6) : -1;
+}
+
+/** Data of GO and INFO: u32 length, name, u16 count, that many u16 information types. Undefined when malformed. */
+export function decodeGo(data: Buffer): { name: string; wanted: number[] } | undefined {
+  if (data.length < 6) return undefined;
+  const nameLength = data.readUInt32BE(0);
+  if (nameLength > data.length - 6) return undefined;
+  const count = data.readUInt16BE(4 + nameLength);
+  if (data.length !== 6 + nameLength + 2 * count) return undefined;
+  const wanted = Array.from({ length: count }, (_, i) => data.readUInt16BE(6 + nameLength + 2 * i));
+  return { name: data.toString('utf8', 4, 4 + nameLength), wanted };
+}
+
+export function encodeGo(name: string, wanted: readonly number[]): Buffer {
+  const text = Buffer.from(name, 'utf8');
+  const out = Buffer.alloc(6 + text.length + 2 * wanted.length);
+  out.writeUInt32BE(text.length, 0);
+  text.copy(out, 4);
+  out.writeUInt16BE(wanted.length, 4 + text.length);
+  wanted.forEach((type, i) => out.writeUInt16BE(type, 6 + text.length + 2 * i));
+  return out;
+}
+
+/** A list entry: u32 length and the name. */
+export function encodeListEntry(name: string): Buffer {
+  const text = Buffer.from(name, 'utf8');
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(text.length);
+  return Buffer.concat([length, text]);
+}

@@ -1,0 +1,118 @@
+/**
+ * A protocol as a generator, apart from its socket: it yields what it needs next and straight-line code goes on when the bytes are there.
+ * Whoever owns the stream feeds the machine and sends what it says.
+ */
+
+/** need: exactly n bytes, given back; skip: n bytes thrown away; send: bytes for the peer. */
+export type Step = { need: number } | { skip: number } | { send: Uint8Array };
+export type Protocol<R = void> = Generator<Step, R, Buffer>;
+
+const NOTHING = Buffer.alloc(0);
+
+export class ProtocolMachine {
+  private readonly chunks: Buffer[] = [];
+  private available = 0;
+  private step?: Step;
+  private held = false;
+  private running = false;
+  private finished = false;
+
+  constructor(
+    private readonly protocol: Protocol,
+    private readonly send: (bytes: Uint8Array) => void,
+  ) {}
+
+  get done(): boolean {
+    return this.finished;
+  }
+
+  /** Runs up to the first need. */
+  start(): void {
+    this.advance(NOTHING);
+    this.run();
+  }
+
+  /** The bytes must not change afterwards. Throws what the protocol throws. */
+  feed(data: Uint8Array): void {
+    if (this.finished) return;
+    this.chunks.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+    this.available += data.length;
+    this.run();
+  }
+
+  /** Back-pressure: the protocol stands still, bytes are kept. */
+  hold(): void {
+    this.held = true;
+  }
+
+  release(): void {
+    this.held = false;
+    this.run();
+  }
+
+  /** Nothing more is wanted. */
+  stop(): void {
+    this.finished = true;
+    this.chunks.length = 0;
+    this.available = 0;
+  }
+
+  private run(): void {
+    if (this.running) return;
+    this.running = true;
+    try {
+      while (this.step && !this.held && !this.finished && this.satisfy(this.step));
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private satisfy(step: Step): boolean {
+    if ('send' in step) {
+      this.send(step.send);
+      this.advance(NOTHING);
+    } else if ('skip' in step) {
+      const n = Math.min(step.skip, this.available);
+      if (n > 0) this.take(n);
+      if (n < step.skip) this.step = { skip: step.skip - n };
+      else this.advance(NOTHING);
+      return n === step.skip;
+    } else {
+      if (this.available < step.need) return false;
+      this.advance(this.take(step.need));
+    }
+    return true;
+  }
+
+  private advance(bytes: Buffer): void {
+    if (this.finished) return;
+    const next = this.protocol.next(bytes);
+    if (this.finished) return;
+    if (next.done) this.stop();
+    else this.step = next.value;
+  }
+
+  private take(n: number): Buffer {
+    this.available -= n;
+    const first = this.chunks[0];
+    if (n === 0) return NOTHING;
+    if (first.length >= n) {
+      if (first.length === n) this.chunks.shift();
+      else this.chunks[0] = first.subarray(n);
+      return first.subarray(0, n);
+    }
+    const out = Buffer.allocUnsafe(n);
+    let used = 0;
+    let whole = 0;
+    while (used < n) {
+      const chunk = this.chunks[whole];
+      const part = Math.min(chunk.length, n - used);
+      chunk.copy(out, used, 0, part);
+      used += part;
+      if (part < chunk.length) this.chunks[whole] = chunk.subarray(part);
+      else whole++;
+    }
+    this.chunks.splice(0, whole);
+    return out;
+  }
+}

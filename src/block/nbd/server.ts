@@ -1,0 +1,94 @@
+/**
+ * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style, simple replies. Defaults: requests of at most 32 MiB; for each
+ * client 64 requests or 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation.
+ */
+import { VmError } from '../../base/errors.js';
+import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';
+import { DriveBackend } from '../backend.js';
+import type { BlockNode } from '../node.js';
+import { defaultServerLimits, type ServerLimits } from './server-protocol.js';
+import { NbdServerSession, type ServedExport } from './server-session.js';
+
+interface Exported extends ServedExport {
+  readonly node: BlockNode;
+  release(): void;
+}
+
+export class NbdServer {
+  private listener?: Listener;
+  private starting = false;
+  private readonly exports = new Map<string, Exported>();
+  private readonly sessions = new Set<NbdServerSession>();
+
+  constructor(
+    private readonly host: { sockets: Sockets; clock: Clock },
+    private readonly limits: ServerLimits = defaultServerLimits,
+  ) {}
+
+  /** Where it listens, with the port that was chosen if 0 was asked. */
+  get address(): Address | undefined {
+    return this.listener?.address;
+  }
+
+  async start(address: Address): Promise<Address> {
+    if (this.listener || this.starting) throw new VmError('NBD server already running');
+    this.starting = true;
+    try {
+      this.listener = await this.host.sockets.listen(address, stream => this.accept(stream));
+    } finally {
+      this.starting = false;
+    }
+    return this.listener.address;
+  }
+
+  /** name: that of the drive unless given. A read-only node stays read-only. */
+  add(name: string, node: BlockNode, writable: boolean): void {
+    if (!this.listener) throw new VmError('NBD server not running');
+    if (this.exports.has(name)) throw new VmError(`NBD server already exporting device '${name}'`);
+    const readOnly = !writable || node.readOnly;
+    const release = node.attach({ label: `NBD export '${name}'`, write: !readOnly, group: 'nbd' });
+    const backend = new DriveBackend(name, node, { readOnly, cache: 'writeback' });
+    this.exports.set(name, { name, size: node.length, writable: !readOnly, backend, node, release });
+  }
+
+  /** Drops exports and clients and waits for what they had in flight; then stops listening. */
+  async stop(): Promise<void> {
+    if (!this.listener) throw new VmError('NBD server not running');
+    const listener = this.listener;
+    this.listener = undefined;
+    listener.dispose();
+    await Promise.all([...this.exports.keys()].map(name => this.remove(name)));
+    for (const session of [...this.sessions]) session.drop();
+  }
+
+  /** Failover: no client of this node is left, and nothing of theirs is in flight. */
+  async evict(node: BlockNode): Promise<void> {
+    const names = [...this.exports.values()].filter(e => e.node === node).map(e => e.name);
+    await Promise.all(names.map(name => this.remove(name)));
+  }
+
+  describe(): { name: string; writable: boolean; node: string; clients: number }[] {
+    return [...this.exports.values()].map(({ name, writable, node }) => ({
+      name,
+      writable,
+      node: node.name,
+      clients: [...this.sessions].filter(s => s.export?.name === name).length,
+    }));
+  }
+
+  private async remove(name: string): Promise<void> {
+    const removed = this.exports.get(name);
+    if (!removed) return;
+    this.exports.delete(name);
+    const clients = [...this.sessions].filter(session => session.export === removed);
+    for (const session of clients) session.drop(new VmError('the export was removed'));
+    await Promise.all(clients.map(session => session.drain()));
+    removed.release();
+  }
+
+  private accept(stream: Stream): void {
+    if (!this.listener || this.sessions.size >= this.limits.clients) return stream.destroy();
+    const session = new NbdServerSession(stream, this.host.clock, () => [...this.exports.values()], this.limits, gone => this.sessions.delete(gone));
+    if (!session.closed) this.sessions.add(session);
+  }
+}

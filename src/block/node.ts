@@ -1,0 +1,143 @@
+/**
+ * One node of the disk graph: a driver, its name, its children and those who use it. Every request enters here and is checked here:
+ * range, permission, length. Nothing can write past an interceptor (copy-before-write), whoever asks.
+ */
+import { VmError } from '../base/errors.js';
+import type { BlockDriver } from './driver.js';
+import { ioError } from './io-error.js';
+
+/** Somebody who holds a node: a parent node, a guest device, an NBD export. */
+export interface NodeUser {
+  /** For messages: "drive 'colo-disk0'". */
+  readonly label: string;
+  readonly write: boolean;
+  /** Writers of one group do not exclude each other; undefined excludes every other writer. '*' agrees with everyone, on purpose. */
+  readonly group?: string;
+}
+
+/** Stands around every write, discard and write-zeroes of a node. */
+export interface Interceptor {
+  around(offset: number, length: number, write: () => Promise<void>): Promise<void>;
+}
+
+/** The changing verbs, past the interceptor: for the one who set it. */
+export interface NodeWriter {
+  pwrite(offset: number, data: Uint8Array, fua?: boolean): Promise<void>;
+  writeZeroes(offset: number, length: number): Promise<void>;
+}
+
+export class BlockNode {
+  private readonly users = new Set<NodeUser>();
+  private interceptor?: Interceptor;
+  private closed = false;
+
+  constructor(
+    readonly name: string,
+    readonly driver: BlockDriver,
+    /** By edge: file, backing, children.N. A quorum's driver changes them. */
+    readonly children: ReadonlyMap<string, BlockNode> = new Map(),
+  ) {}
+
+  get length(): number {
+    return this.driver.length;
+  }
+
+  get readOnly(): boolean {
+    return this.driver.readOnly;
+  }
+
+  get userLabels(): string[] {
+    return [...this.users].map(user => user.label);
+  }
+
+  get inUse(): boolean {
+    return this.users.size > 0;
+  }
+
+  /** Claims the node; a second writer is refused with the name of the first. Returns the way to give it back. */
+  attach(user: NodeUser): () => void {
+    if (user.write && this.readOnly) throw new VmError(`node '${this.name}' is read-only, ${user.label} wants to write to it`);
+    for (const other of this.users) {
+      if (!user.write || !other.write || user.group === '*' || other.group === '*') continue;
+      if (user.group !== undefined && user.group === other.group) continue;
+      throw new VmError(`node '${this.name}' is already written to by ${other.label}, so ${user.label} cannot write to it`);
+    }
+    this.users.add(user);
+    return () => void this.users.delete(user);
+  }
+
+  /** One at a time. Returns the way to take it out, and the way past it. */
+  intercept(interceptor: Interceptor): { past: NodeWriter; release: () => void } {
+    if (this.interceptor) throw new VmError(`the writes of node '${this.name}' are already watched`);
+    this.interceptor = interceptor;
+    return {
+      past: {
+        pwrite: (offset, data, fua = false) => this.change(offset, data.length, this.pwriter(offset, data, fua), true),
+        writeZeroes: (offset, length) => this.change(offset, length, (at, part) => this.driver.writeZeroes(offset + at, part), true),
+      },
+      release: () => {
+        if (this.interceptor === interceptor) this.interceptor = undefined;
+      },
+    };
+  }
+
+  async pread(offset: number, length: number): Promise<Buffer> {
+    this.check(offset, length);
+    const max = this.driver.maxTransfer ?? length;
+    if (length <= max) return this.driver.pread(offset, length);
+    const parts: Buffer[] = [];
+    for (let at = 0; at < length; at += max) parts.push(await this.driver.pread(offset + at, Math.min(max, length - at)));
+    return Buffer.concat(parts, length);
+  }
+
+  pwrite(offset: number, data: Uint8Array, fua = false): Promise<void> {
+    return this.change(offset, data.length, this.pwriter(offset, data, fua));
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.change(offset, length, (at, part) => this.driver.discard(offset + at, part));
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.change(offset, length, (at, part) => this.driver.writeZeroes(offset + at, part));
+  }
+
+  async flush(): Promise<void> {
+    if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
+    await this.driver.flush();
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.driver.close();
+  }
+
+  private pwriter(offset: number, data: Uint8Array, fua: boolean) {
+    return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua);
+  }
+
+  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
+    this.check(offset, length);
+    if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
+    const max = this.driver.maxTransfer ?? length;
+    const all = async () => {
+      if (length <= max) return write(0, length);
+      for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
+    };
+    if (this.interceptor && !past) await this.interceptor.around(offset, length, all);
+    else await all();
+  }
+
+  private check(offset: number, length: number): void {
+    if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) throw ioError('EINVAL', `node '${this.name}': bad range`);
+    if (offset + length > this.length) throw ioError('EINVAL', `node '${this.name}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+  }
+}
+
+/** The end of a chain of 'file' children: the protocol under a format. */
+export function protocolOf(node: BlockNode): BlockNode {
+  const below = node.children.get('file');
+  return below ? protocolOf(below) : node;
+}

@@ -1,0 +1,242 @@
+/**
+ * `-drive`, `drive_add` and `blockdev-add`: options to a plain spec that the layer builds. What is not implemented is refused by name.
+ *
+ *   file=F[,format=raw]                         an image; the same as driver=raw,file.driver=file,file.filename=F
+ *   driver=quorum,children.0.file.filename=F    children are nodes, or names of nodes
+ *   driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E
+ *   driver=replication,mode=secondary,file.driver=memory,file.backing=ID      overlays that are left out are made in memory,
+ *   driver=replication,mode=secondary,file=ID   so this is the shortest form: ID is the drive that the NBD server exports
+ */
+import { VmError } from '../base/errors.js';
+import type { Address } from '../host/ports.js';
+import type { CacheMode } from './backend.js';
+import type { ReadPattern } from './drivers/quorum.js';
+import { OptionTree } from './option-tree.js';
+import type { ThrottleLimits } from './throttle.js';
+
+/** A node to make, or the name of one that exists. */
+export type NodeSource = NodeSpec | { reference: string };
+
+interface Common {
+  nodeName?: string;
+  readOnly: boolean;
+}
+export type NodeSpec = Common &
+  (
+    | { driver: 'file'; filename: string; lock: 'auto' | 'none' }
+    | { driver: 'raw'; file: NodeSource; probed: boolean }
+    | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
+    | { driver: 'nbd'; address: Address; exportName: string; openTimeoutMs: number; requestTimeoutMs: number }
+    | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern }
+    | { driver: 'replication'; mode: 'primary'; file: NodeSource; assumeInSync: boolean; maxRequests?: number; maxBytes?: number }
+    | { driver: 'replication'; mode: 'secondary'; file: NodeSource; assumeInSync: boolean; topId?: string }
+  );
+
+export interface DriveSpec {
+  id?: string;
+  interface: 'virtio' | 'none';
+  cache: CacheMode;
+  throttle: ThrottleLimits;
+  root: NodeSource;
+}
+
+/** What an overlay in memory may hold unless max-bytes says otherwise. */
+export const DEFAULT_OVERLAY_BYTES = 1024 ** 3;
+const OPEN_TIMEOUT_MS = 10_000;
+/** A replica that takes longer than this is as good as gone: its epoch ends. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** `-drive TEXT`. */
+export function parseDrive(text: string): DriveSpec {
+  return readDrive(OptionTree.parse(text));
+}
+
+export function readDrive(options: OptionTree): DriveSpec {
+  const drive: Omit<DriveSpec, 'root'> = {
+    id: name(options, 'id'),
+    interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
+    cache: readCache(options),
+    throttle: readThrottle(options),
+  };
+  const media = options.string('media');
+  if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
+  return { ...drive, root: readNode(options, { drive: true, inherited: false }) };
+}
+
+/** blockdev-add: node-name is required, and a reference is not enough. */
+export function readBlockdev(options: OptionTree): NodeSpec {
+  if (!options.has('node-name')) throw new VmError("parameter 'node-name' is missing");
+  return readNode(options, { drive: false, inherited: false });
+}
+
+interface Context {
+  /** Top of a drive: `file=F` is a file name, unless the driver takes a node there. */
+  drive: boolean;
+  /** Parent is read-only. */
+  inherited: boolean;
+  /** A protocol must stand here: file unless another is named. */
+  protocol?: boolean;
+  /** No driver was named: an image that looks like another format is refused. */
+  probed?: boolean;
+}
+
+function readNode(options: OptionTree, context: Context): NodeSpec {
+  const probed = !options.has('driver') && !options.has('format');
+  const driver = readDriver(options, context);
+  const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited };
+  const spec = readers[driver](options, common, { ...context, probed });
+  options.end(` to driver '${driver}'`);
+  return spec;
+}
+
+type Driver = NodeSpec['driver'];
+const drivers: readonly Driver[] = ['file', 'raw', 'memory', 'nbd', 'quorum', 'replication'];
+const notYet = ['qcow2', 'qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'blkdebug', 'null-co', 'copy-on-read', 'host_device'];
+
+function readDriver(options: OptionTree, context: Context): Driver {
+  const where = options.full('driver');
+  const driver = options.string('driver');
+  const format = options.string('format');
+  if (driver !== undefined && format !== undefined && driver !== format) throw new VmError(`parameters '${where}' and '${options.full('format')}' say different things`);
+  const asked = driver ?? format;
+  if (asked === undefined) return context.protocol ? 'file' : 'raw';
+  if ((drivers as readonly string[]).includes(asked)) return asked as Driver;
+  if (notYet.includes(asked)) throw new VmError(`driver '${asked}' (parameter '${where}') is not implemented; overlays can be in memory: driver=memory`);
+  throw new VmError(`driver '${asked.slice(0, 60)}' (parameter '${where}') is not known`);
+}
+
+const readers: Record<Driver, (options: OptionTree, common: Common, context: Context) => NodeSpec> = {
+  file: (options, common) => {
+    const locking = options.oneOf('locking', ['auto', 'on', 'off']) ?? 'auto';
+    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto' };
+  },
+  raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
+  memory: (options, common) => {
+    const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
+    return { ...common, driver: 'memory', size: options.size('size'), maxBytes: options.size('max-bytes') ?? DEFAULT_OVERLAY_BYTES, backing };
+  },
+  nbd: (options, common) => ({
+    ...common,
+    driver: 'nbd',
+    address: readServer(options),
+    exportName: options.string('export') ?? '',
+    openTimeoutMs: (options.integer('open-timeout', 1, 3600) ?? OPEN_TIMEOUT_MS / 1000) * 1000,
+    requestTimeoutMs: (options.integer('x-request-timeout', 1, 3600) ?? REQUEST_TIMEOUT_MS / 1000) * 1000,
+  }),
+  quorum: readQuorum,
+  replication: readReplication,
+};
+
+function readQuorum(options: OptionTree, common: Common): NodeSpec {
+  const readPattern = options.oneOf('read-pattern', ['fifo', 'quorum']) ?? 'quorum';
+  const voteThreshold = options.integer('vote-threshold', 1, 32);
+  if (voteThreshold === undefined) throw new VmError(`parameter '${options.full('vote-threshold')}' is missing`);
+  for (const key of ['blkverify', 'rewrite-corrupted']) {
+    if (options.flag(key)) throw new VmError(`parameter '${options.full(key)}' is not implemented`);
+  }
+  const children = options.numbered('children').map(({ name: edge, value }) => ({
+    name: edge,
+    source: typeof value === 'string' ? { reference: value } : readNode(value, { drive: false, inherited: common.readOnly }),
+  }));
+  if (children.length === 0) throw new VmError(`parameter '${options.full('children.0')}' is missing: a quorum needs at least one child`);
+  return { ...common, driver: 'quorum', children, voteThreshold, readPattern };
+}
+
+function readReplication(options: OptionTree, common: Common): NodeSpec {
+  const mode = options.string('mode');
+  if (mode === undefined) throw new VmError('Missing the option mode');
+  if (mode !== 'primary' && mode !== 'secondary') throw new VmError("The option mode's value should be primary or secondary");
+  const assumeInSync = options.flag('x-assume-in-sync') ?? false;
+  const topId = options.string('top-id');
+  const file = readSource(options, 'file', { drive: false, inherited: false });
+  if (mode === 'secondary') return { ...common, driver: 'replication', mode, file, assumeInSync, topId };
+  if (topId !== undefined) throw new VmError('The primary side does not support option top-id');
+  const maxRequests = options.integer('x-max-requests', 1, 65536);
+  return { ...common, driver: 'replication', mode, file, assumeInSync, maxRequests, maxBytes: options.size('x-max-bytes') };
+}
+
+/** `KEY=NAME` or `KEY.driver=...`. */
+function readSource(options: OptionTree, key: string, context: Context): NodeSource {
+  const reference = options.string(key);
+  const tree = options.sub(key);
+  if (reference !== undefined && tree) throw new VmError(`parameter '${options.full(key)}' names a node, so '${options.full(key)}.' options cannot follow`);
+  if (reference !== undefined) return { reference };
+  if (!tree) throw new VmError(`parameter '${options.full(key)}' is missing`);
+  return readNode(tree, context);
+}
+
+/** What is under a raw format: on a drive `file=F` is a file name, elsewhere a node's name; `filename=F` is short for file.filename. */
+function readImage(options: OptionTree, common: Common, context: Context): NodeSource {
+  const locking = options.sub('file');
+  const direct = context.drive ? (options.string('file') ?? options.string('filename')) : options.string('filename');
+  if (direct === undefined && !locking) return readSource(options, 'file', { drive: false, inherited: common.readOnly, protocol: true });
+  const tree = locking ?? OptionTree.from({}, options.full('file'));
+  if (direct === undefined) return readNode(tree, { drive: false, inherited: common.readOnly, protocol: true });
+  const lock = tree.oneOf('locking', ['auto', 'on', 'off']) === 'off' ? 'none' : 'auto';
+  tree.end(' beside a file name');
+  return { driver: 'file', readOnly: common.readOnly, filename: withoutProtocol(direct, options.full('file')), lock };
+}
+
+function plainFilename(options: OptionTree): string {
+  return withoutProtocol(options.required('filename'), options.full('filename'));
+}
+
+/** `file:NAME` is NAME; another protocol in front is refused. A slash before the colon makes it part of a name. */
+function withoutProtocol(text: string, where: string): string {
+  const match = /^([a-z][a-z0-9+-]*):/.exec(text);
+  if (text === '' || text === 'file:') throw new VmError(`parameter '${where}' is empty`);
+  if (text.includes('\0')) throw new VmError(`parameter '${where}' holds a zero byte`);
+  if (!match) return text;
+  if (match[1] === 'file') return text.slice('file:'.length);
+  const hint = match[1] === 'nbd' ? 'use file.driver=nbd,file.host=...,file.port=...,file.export=...' : `put ./ in front if the name of the file begins so`;
+  throw new VmError(`parameter '${where}': protocol '${match[1]}' is not taken from a file name; ${hint}`);
+}
+
+function readServer(options: OptionTree): Address {
+  const server = options.sub('server') ?? options;
+  const type = server === options ? undefined : server.oneOf('type', ['inet', 'unix']);
+  const path = server.string('path');
+  const host = server.string('host');
+  const port = server.integer('port', 1, 65535);
+  if (server !== options) server.end(" to driver 'nbd'");
+  if (path !== undefined) {
+    if (host !== undefined || port !== undefined || type === 'inet') throw new VmError(`parameter '${server.full('path')}' and host or port exclude each other`);
+    return { kind: 'unix', path };
+  }
+  if (host === undefined) throw new VmError(`parameter '${server.full('host')}' is missing`);
+  return { kind: 'tcp', host, port: port ?? 10809 };
+}
+
+function readCache(options: OptionTree): CacheMode {
+  const value = options.string('cache');
+  if (value === undefined) return 'writeback';
+  if (value === 'writeback' || value === 'writethrough' || value === 'unsafe') return value;
+  if (value === 'none' || value === 'directsync') {
+    const same = value === 'none' ? 'writeback' : 'writethrough';
+    throw new VmError(`cache=${value}: reading and writing past the host's page cache is not implemented; cache=${same} is exactly as durable`);
+  }
+  throw new VmError(`parameter 'cache' takes writeback, writethrough, unsafe; not '${value}'`);
+}
+
+function readThrottle(options: OptionTree): ThrottleLimits {
+  const tree = options.sub('throttling');
+  if (!tree) return {};
+  const limit = (key: string) => tree.integer(key, 1, 1e15);
+  const limits: ThrottleLimits = {
+    bpsTotal: limit('bps-total'),
+    bpsRead: limit('bps-read'),
+    bpsWrite: limit('bps-write'),
+    iopsTotal: limit('iops-total'),
+    iopsRead: limit('iops-read'),
+    iopsWrite: limit('iops-write'),
+  };
+  tree.end();
+  return limits;
+}
+
+/** A name that a monitor can say: letters, digits, `-._`, beginning with a letter. */
+function name(options: OptionTree, key: string): string | undefined {
+  const value = options.string(key);
+  if (value !== undefined && !/^[A-Za-z][A-Za-z0-9._-]{0,63}$/.test(value)) throw new VmError(`parameter '${options.full(key)}' takes a letter, then letters, digits and -._; not '${value.slice(0, 80)}'`);
+  return value;
+}

@@ -1,0 +1,142 @@
+/** The disks that a checkpoint covers, as colo sees them: a quorum with a replication child, or a replication node in secondary mode. */
+import { VmError } from '../base/errors.js';
+import type { Replicated, SyncCheck } from './contract.js';
+import type { QuorumDriver } from './drivers/quorum.js';
+import type { ReplicationPrimary } from './drivers/replication-primary.js';
+import type { ReplicationSecondary } from './drivers/replication-secondary.js';
+import type { BlockNode } from './node.js';
+import { differences, digest } from './sync-check.js';
+
+/** The primary's disk. The follower may be added any time before start(). */
+export class PrimaryDisk implements Replicated {
+  readonly sync: SyncCheck;
+  private started?: ReplicationPrimary;
+
+  constructor(
+    readonly name: string,
+    private readonly node: BlockNode,
+    private readonly quorum: QuorumDriver,
+  ) {
+    const theFollower = () => this.follower();
+    this.sync = {
+      get assumed() {
+        return theFollower().options.assumeInSync;
+      },
+      digest: progress => digest(node, progress),
+      reconcile: async (peerDigest, progress) => {
+        const follower = this.follower();
+        const different = differences(await digest(node, progress), peerDigest);
+        for (const { offset, length } of different) follower.markDirty(offset, length);
+        return different.reduce((sum, range) => sum + range.length, 0);
+      },
+    };
+  }
+
+  get length(): number {
+    return this.node.length;
+  }
+
+  async start(mode: 'primary' | 'secondary'): Promise<void> {
+    if (mode !== 'primary') throw new VmError(`drive '${this.name}' is a quorum: it can only be the primary`);
+    const follower = this.follower();
+    this.started = follower;
+    await follower.start();
+  }
+
+  cut(): { epochDone: Promise<number> } {
+    return this.running().cut();
+  }
+
+  committed(): void {
+    this.running().committed();
+  }
+
+  aborted(): void {
+    this.running().aborted();
+  }
+
+  arrived(): number {
+    throw new VmError(`drive '${this.name}' is the primary's: nothing arrives there`);
+  }
+
+  checkpoint(): Promise<void> {
+    const error = this.error();
+    return error ? Promise.reject(error) : Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.started?.stop();
+  }
+
+  error(): Error | undefined {
+    if (!this.started) return undefined;
+    if (!this.quorum.followers.includes(this.started)) return new VmError(`the replication child of drive '${this.name}' has been taken out`);
+    return this.started.error();
+  }
+
+  private running(): ReplicationPrimary {
+    if (!this.started) throw new VmError(`block replication of drive '${this.name}' is not running`);
+    return this.started;
+  }
+
+  private follower(): ReplicationPrimary {
+    if (this.quorum.options.readPattern !== 'fifo') throw new VmError(`drive '${this.name}': block replication needs read-pattern=fifo`);
+    const { followers } = this.quorum;
+    if (followers.length === 0) throw new VmError(`drive '${this.name}': no child supports block replication`);
+    if (followers.length > 1) throw new VmError(`drive '${this.name}': too many children support block replication`);
+    return followers[0];
+  }
+}
+
+/** The secondary's disk. */
+export class SecondaryDisk implements Replicated {
+  readonly sync: SyncCheck;
+
+  constructor(
+    readonly name: string,
+    private readonly driver: ReplicationSecondary,
+  ) {
+    this.sync = {
+      assumed: driver.chain.assumeInSync,
+      digest: progress => digest(driver.disk, progress),
+      reconcile: () => Promise.reject(new VmError(`drive '${name}' is the secondary's: the primary reconciles`)),
+    };
+  }
+
+  get length(): number {
+    return this.driver.length;
+  }
+
+  async start(mode: 'primary' | 'secondary'): Promise<void> {
+    if (mode !== 'secondary') throw new VmError(`drive '${this.name}' is in replication mode secondary`);
+    await this.driver.start();
+  }
+
+  cut(): { epochDone: Promise<number> } {
+    throw new VmError(`drive '${this.name}' is the secondary's: it has no epoch to cut`);
+  }
+
+  committed(): void {
+    // the primary's word
+  }
+
+  aborted(): void {
+    // undo data reaches back to the last commit
+  }
+
+  arrived(): number {
+    return this.driver.arrived();
+  }
+
+  checkpoint(): Promise<void> {
+    return this.driver.checkpoint();
+  }
+
+  stop(failover: boolean): Promise<void> {
+    return this.driver.stop(failover);
+  }
+
+  error(): Error | undefined {
+    return this.driver.error();
+  }
+}
