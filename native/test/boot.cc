@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "base/time.h"
 #include "soft/block.h"
 #include "soft/vm.h"
 #include "test/linux_boot.h"
@@ -123,8 +124,8 @@ int main(int argc, char** argv) {
   std::atomic<vcpu::ParkReason> parked{vcpu::ParkReason::None};
   vcpu::VcpuThread thread(vm, 0, clock, [&](vcpu::ParkReason why) { parked = why; });
   vm.set_wake([&] { thread.wake(); });
-  const u64 start = vcpu::host_now_ns();
-  auto elapsed = [&] { return static_cast<double>(vcpu::host_now_ns() - start) / 1e9; };
+  const u64 start = host_now_ns();
+  auto elapsed = [&] { return static_cast<double>(host_now_ns() - start) / 1e9; };
   thread.start();
   while (parked.load() == vcpu::ParkReason::None && !board.seen && elapsed() < limit) usleep(1000);
   const double seconds = elapsed();
