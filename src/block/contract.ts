@@ -2,7 +2,10 @@
 
 /** A disk that a checkpoint covers (QEMU's replication.h). Every verb is awaited by the epoch; errors are VmError. */
 export interface Replicated {
-  /** The drive's id; the same on both sides. */
+  /**
+   * The same on both sides: the name of the NBD export that joins them. The ids of the drives may differ, as in the seed, where the
+   * secondary's guest has `active-disk0` over the exported `colo-disk0`.
+   */
   readonly name: string;
   /** Bytes; compared in the manifest. */
   readonly length: number;

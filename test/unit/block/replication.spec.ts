@@ -311,9 +311,9 @@ describe('secondary', () => {
   });
 
   test('overlays are bounded: the hidden one refuses the forwarded write, the active one the guest\'s; both end the epoch', async () => {
-    const drive = 'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,file.max-bytes=64K,file.backing=colo-disk0';
+    const drive = 'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,file.max-bytes=4K,file.backing=colo-disk0';
     const pair = await startedPair({ secondaryDrive: drive });
-    await expect(pair.svm.pwrite(0, pattern(68 * KiB))).rejects.toThrow('would pass its bound of 65536 bytes');
+    await expect(pair.svm.pwrite(0, pattern(8 * KiB))).rejects.toThrow('would pass its bound of 4096 bytes');
     expect(pair.s.error()?.message).toContain('active disk');
     const other = await startedPair({ secondaryDrive: drive });
     await other.pvm.pwrite(0, a);
