@@ -22,6 +22,12 @@ struct Slot {
   u64 first_page = 0; // index of its first page in the dirty log and in code_pages (pages are numbered over all slots)
 };
 
+/// A run of pages, numbered over all slots.
+struct Extent {
+  u64 first_page = 0;
+  u64 pages = 0;
+};
+
 /// Told when RAM changes behind a vCPU's back, so that decoded code and write tags can be dropped. Called on any thread.
 struct RamObserver {
   virtual ~RamObserver() = default;
@@ -71,7 +77,7 @@ class GuestRam {
   void mark_dirty(u64 page) { dirty_[page >> 6].fetch_or(1ull << (page & 63), std::memory_order_relaxed); }
   /// The device side's door: marks dirty, and tells observers if the page holds decoded code.
   void mark_written(u64 gpa, u64 len);
-  /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be stopped.
+  /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be stopped. Log off: all pages, none cleared.
   std::vector<u32> take_dirty();
   /// Puts pages of an aborted epoch back.
   void restore_dirty(const u32* pages, size_t n);
@@ -87,12 +93,25 @@ class GuestRam {
   /// Copies in + i*4096 over pages[i], marks them, drops decoded code on them.
   void scatter(const u32* pages, size_t n, const u8* in);
 
+  /// The pages that hold memory, ascending; every other page was never touched and reads as zeroes.
+  std::vector<Extent> populated() const;
+  /// 64-bit hash of all content; untouched pages and pages of zeroes are alike. Only meaningful while nobody writes.
+  u64 hash() const;
+
+  /// Host address of the whole RAM, by memfd offset (see Slot::offset).
+  u8* base() const { return base_; }
+
+  /// Observers come and go while nobody writes RAM (before the first run, after the last).
   void add_observer(RamObserver* o) { observers_.push_back(o); }
   void remove_observer(RamObserver* o);
 
  private:
+  void fill_dirty(u64 word);
   void reset_epoch();
+  void mark_pages(u64 first, u64 last, u64 gpa, u64 len);
+
   u64 size_;
+  u64 dirty_words_;
   int fd_ = -1;
   u8* base_ = nullptr;
   std::vector<Slot> slots_;

@@ -23,7 +23,7 @@ struct Block;
 using Handler = void (*)(Cpu* c, const Op* o, u64 res, u64 aux);
 
 /// Register file order is the encoding order; the extra slots make effective addresses branch-free.
-enum Reg : u8 { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, REG_ZERO, REG_TMP, REG_COUNT };
+enum Reg : u8 { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, REG_ZERO, REG_TMP, REG_TMP2, REG_COUNT };
 enum SegReg : u8 { ES, CS, SS, DS, FS, GS, SEG_COUNT };
 
 /// A decoded operation, 32 bytes. d s b x are BYTE offsets into Cpu::r (AH..BH are offset 1 of their register).
@@ -96,6 +96,14 @@ constexpr size_t kTlbSize = 1024;  // per privilege (supervisor, user); kTlbInde
 
 enum class Access : u8 { Read, Write, Exec };
 
+/// Jump cache entry: the block of a virtual address, good while epoch equals the CPU's for that half. block: offset in the arena.
+struct JumpEntry {
+  u64 va = ~0ull;
+  u32 epoch = 0;
+  u32 block = 0;
+};
+constexpr i64 kFloorLeave = INT64_MAX;
+
 struct Mmu;         // mmu.cc: TLB fill, page walk
 struct BlockCache;  // block.cc: decoded code by physical page
 
@@ -104,10 +112,15 @@ struct alignas(64) Cpu {
   u64 r[REG_COUNT] = {};  // r[REG_ZERO] is always 0
   u64 rip = 0;            // valid outside a block; inside, block->va + op.off
   u64 res = 0, aux = 0;   // lazy flags while no handler holds them in registers (see flags())
-  /// Decremented by block length at block entry; below zero = leave. Other threads make it negative through kick_word.
+  /// Instructions left: decremented by block length at block entry; less than `floor` = leave. Only the owner writes it.
   i64 budget = 0;
-  Block* block = nullptr;  // the running one
-  TlbEntry* tlb = nullptr;  // tlb_sets[cpl == 3]
+  std::atomic<i64> floor{0};  // budget below this = leave; kFloorLeave stops at the next block end (any thread)
+  Block* block = nullptr;     // the running one
+  TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]
+  JumpEntry* jumps = nullptr;  // of this CPL: where indirect branches look first
+  u8* arena = nullptr;         // base of the decoded blocks
+  u32 epoch[2] = {1, 1};       // of virtual-to-block facts: [0] lower half, [1] upper half of the address space
+  u64 mem_va = 0;              // a handler's argument to its slow path
   u64 rflags = 2;          // all but the six status bits (those live in res/aux); bit 1 always set
   u8 cpl = 0;
   bool shadow = false;     // STI / MOV SS / POP SS: no interrupt before the next instruction has run
@@ -137,7 +150,8 @@ struct alignas(64) Cpu {
   std::atomic<bool> kick_requested{false};   // leave run()
   std::atomic<bool> attention{false};        // look at interrupts, dirty-log resets, invalidations at the next block end
   std::atomic<bool> drop_write_tags{false};  // a new dirty epoch began
-  u64 icount_done = 0;
+  u64 icount_done = 0;                       // instructions retired before the current run()
+  bool exit_pending = false;                 // a Slow function said Step::Exit
   vcpu::RunResult exit_reason = vcpu::RunResult::Kicked;
   std::string error;
 
@@ -168,6 +182,12 @@ struct alignas(64) Cpu {
   void tlb_flush(bool globals);      // CR3 write: false; CR4.PGE toggle, CR0.PG/WP, EFER.NXE: true
   void tlb_flush_page(u64 va);       // INVLPG
   void mode_changed();               // after CPL, CS.L, CR0, CR4, EFER changed: reselect tlb set, block key bits, jump cache
+
+  /// Makes the run loop look at attention, kick_requested and the chip at the next block end. Any thread.
+  void poke() {
+    attention.store(true);
+    floor.store(kFloorLeave);
+  }
 
   bool long_mode() const { return efer & efer::LMA; }
   bool code64() const { return seg[CS].l; }

@@ -46,6 +46,9 @@ class Irqchip {
   void run_timers();
 
   // --- state
+  // Save with the clock stopped, or in the order save, save_lapic, tsc_deadline: a timer that fires in between is then in a later image
+  // (twice at worst, which merges) and never lost. Load in the order set_tsc_offset, load_lapic, load: the IOAPIC may have an interrupt to hand over at once.
+  // The PIT's count_load_time is guest ns, comparable with clock.clock (KVM's own image has host ns: the KVM backend converts).
   void save(vcpu::ChipState& out) const;            // clock.clock included
   void save_lapic(kvm_lapic_state& out) const;
   std::string check(const vcpu::ChipState& in) const;

@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,12 +40,18 @@ enum class RunResult : u8 {
   InternalError,  // the backend cannot go on: error() says why, with RIP and bytes
 };
 
+/// kvm_xsave without its flexible tail, which C++ allows only at the end of a struct, and which some headers count as four bytes there.
+struct XsaveArea {
+  u32 region[1024];
+};
+static_assert(sizeof(XsaveArea) == 4096);
+
 /// Complete state of one vCPU at an instruction boundary (SOFT/KVM images; see the kernel's KVM API document for each struct).
 struct VcpuState {
   kvm_regs regs{};
   kvm_sregs sregs{};
   kvm_debugregs debugregs{};
-  kvm_xsave xsave{};
+  XsaveArea xsave{};
   kvm_xcrs xcrs{};
   kvm_vcpu_events events{};
   kvm_mp_state mp_state{};
@@ -87,6 +94,10 @@ class Vm {
   /// Guest ns of the next chip timer, ~0 if none; run_timers fires those that are due. Any thread.
   virtual u64 next_deadline_ns() const = 0;
   virtual void run_timers() = 0;
+  /// What to call when an interrupt became deliverable or next_deadline_ns() moved, so that a halted vCPU looks again and the timer is set anew.
+  /// Called on any thread, perhaps with a chip's lock held: it stores and signals, no more. Set while no vCPU runs. A backend
+  /// whose kernel wakes and times by itself has nothing to call.
+  virtual void set_wake(std::function<void()> wake) { (void)wake; }
   virtual void save(ChipState& out) const = 0;
   virtual std::string check(const ChipState& in) const = 0;
   virtual void load(const ChipState& in) = 0;

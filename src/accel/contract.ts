@@ -40,7 +40,7 @@ export interface DirtyLog {
 export interface Ram extends GuestMemory {
   readonly pageCount: number;
   readonly dirtyLog: DirtyLog;
-  /** Copies the pages to out, 4096 bytes each. */
+  /** Copies the pages to out, 4096 bytes each. Precopy does it while vCPUs run: a page written meanwhile may come out torn, and is dirty again. */
   gather(pages: Uint32Array, out: Uint8Array): void;
   /** Copies them back over RAM. */
   scatter(pages: Uint32Array, data: Uint8Array): void;

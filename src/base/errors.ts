@@ -32,6 +32,13 @@ export function asVmError(thrown: unknown): VmError {
 
 export class AssertionError extends Error {}
 
+/** The failure of an operation; a mistake of ours goes on upwards and stops the process. */
+export function failureOf(thrown: unknown): VmError {
+  const ours = thrown instanceof AssertionError || thrown instanceof TypeError || thrown instanceof RangeError || thrown instanceof ReferenceError;
+  if (ours && (thrown as { code?: unknown }).code === undefined) throw thrown;
+  return asVmError(thrown);
+}
+
 /** We are wrong: stop, for fail-stop is what the peer is for. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new AssertionError(`assertion failed: ${message}`);

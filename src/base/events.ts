@@ -7,8 +7,8 @@ export class Events<M extends object> {
   on<K extends keyof M>(name: K, listener: (payload: M[K]) => void): Disposable {
     let set = this.listeners.get(name);
     if (!set) this.listeners.set(name, (set = new Set()));
-    set.add(listener as (payload: never) => void);
-    return { dispose: () => void set.delete(listener as (payload: never) => void) };
+    set.add(listener);
+    return { dispose: () => void set.delete(listener) };
   }
 
   emit<K extends keyof M>(name: K, payload: M[K]): void {

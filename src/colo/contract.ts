@@ -1,16 +1,16 @@
 /** What colo asks of the machine. Disks are block's Replicated, network output is net's OutputHold; disks and controller never meet. */
 import type { Ram } from '../accel/contract.js';
+import type { Events } from '../base/events.js';
+import type { Replicated } from '../block/contract.js';
+import type { Clock } from '../host/ports.js';
+import type { Manifest } from '../migration/contract.js';
+import type { MigrationState } from '../migration/status.js';
+import type { OutputHold } from '../net/contract.js';
+import type { QmpEvents } from '../qapi/types.js';
+import type { ColoOptions } from './options.js';
+import type { StepHook } from './steps.js';
 
-/** What must be equal on both sides; compared before anything else is sent, and a difference is named in a sentence. */
-export interface Manifest {
-  ramBytes: number;
-  cpus: number;
-  accel: string;
-  /** Every state section: id, name of its vmstate, version; in order. */
-  devices: { id: string; vmstate: string; version: number }[];
-  disks: { id: string; length: number }[];
-  netdevs: string[];
-}
+export type { Manifest } from '../migration/contract.js';
 
 /** Device state that has passed every check; applying it cannot fail. */
 export interface StagedDevices {
@@ -20,9 +20,12 @@ export interface StagedDevices {
 export interface Lifecycle {
   readonly ram: Ram;
   manifest(): Manifest;
-  /** Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError says who did not stop. Run state `colo`. */
+  /**
+   * Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError says who did not stop. Run state `colo`.
+   * A VM that a user or a shutdown has stopped already counts as stopped. Also used for a moment in each precopy round.
+   */
   stopForCheckpoint(): Promise<void>;
-  /** Run again after a checkpoint (or an aborted one). A `stop` that a user gave meanwhile is honoured. */
+  /** Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came meanwhile is honoured. Returns at once. */
   resumeAfterCheckpoint(): void;
   /** All device, vCPU and chip state, stopped. */
   saveDevices(): Buffer;
@@ -30,6 +33,27 @@ export interface Lifecycle {
   parseDevices(blob: Uint8Array): StagedDevices;
   /** The secondary takes over: guest time goes on from the loaded state, the network is told, the guest runs; `-S` is ignored with a message. */
   runAfterFailover(): void;
+  /** The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves when nothing of it runs. */
+  haltForPeer(): Promise<void>;
   /** The guest asked to power off, or the user: the primary's loop sends one last checkpoint and guest-shutdown. */
   readonly shutdownRequested: boolean;
+  /** The shutdown that waited for colo (on the secondary: the peer's) happens now, by the machine's ordinary way. */
+  powerOff(): void;
+}
+
+/** What one side of a pair is made of. */
+export interface ColoParts {
+  readonly clock: Clock;
+  readonly lifecycle: Lifecycle;
+  readonly events: Events<QmpEvents>;
+  readonly migration: MigrationState;
+  /** Live: x-checkpoint-delay changes while it runs. */
+  readonly options: ColoOptions;
+  /** As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is the refusal. */
+  disks(): Replicated[];
+  outputs(): OutputHold[];
+  /** Secondary, failover: drop the NBD export's clients and wait until their requests are through. */
+  dropExports(): Promise<void>;
+  /** Fault injection; an empty function otherwise. */
+  readonly step: StepHook;
 }

@@ -1,6 +1,9 @@
 /** What every guest-visible device is: state declared once, wiring apart, and nothing happens while it is paused. */
 import type { VmState } from '../fields/vmstate.js';
 
+/** The type of a declaration's live value. */
+export type StateOf<V> = V extends VmState<infer T> ? T : never;
+
 export interface IrqLine {
   set(level: boolean): void;
 }

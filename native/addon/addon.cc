@@ -1,0 +1,40 @@
+// The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks of the operating system).
+#include <napi.h>
+
+#include "addon/addon_data.h"
+#include "addon/files.h"
+#include "addon/guest_ram.h"
+#include "addon/tap.h"
+#include "addon/vcpu.h"
+#include "addon/vm.h"
+
+namespace colo::addon {
+
+Napi::Object vm_module(Napi::Env env) {
+  Napi::Object module = Napi::Object::New(env);
+  module.Set("GuestRam", GuestRamWrap::define(env));
+  module.Set("Vm", VmWrap::define(env));
+  module.Set("Vcpu", VcpuWrap::define(env));
+  return module;
+}
+
+Napi::Object host_module(Napi::Env env) {
+  Napi::Object module = Napi::Object::New(env);
+  module.Set("Tap", TapWrap::define(env));
+  add_files(env, module);
+  return module;
+}
+
+namespace {
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("vm", vm_module(env));
+  exports.Set("host", host_module(env));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, init)
+
+}  // namespace colo::addon

@@ -1,0 +1,51 @@
+#include "addon/main_loop.h"
+
+namespace colo::addon {
+
+MainLoop::MainLoop(Napi::Env env, std::function<void()> called, std::function<void()> torn_down) : handle_(new Handle) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok || uv_async_init(loop, &handle_->async, on_ring) != 0) {
+    delete handle_;
+    throw Napi::Error::New(env, "no event loop");
+  }
+  handle_->async.data = handle_;
+  handle_->owner = this;
+  handle_->called = std::move(called);
+  handle_->torn_down = std::move(torn_down);
+  hold(false);
+  napi_add_async_cleanup_hook(env, on_teardown, handle_, &handle_->hook);
+}
+
+void MainLoop::hold(bool alive) {
+  if (!handle_) return;
+  auto* h = reinterpret_cast<uv_handle_t*>(&handle_->async);
+  if (alive) uv_ref(h);
+  else uv_unref(h);
+}
+
+void MainLoop::close() {
+  if (!handle_) return;
+  handle_->owner = nullptr;
+  uv_close(reinterpret_cast<uv_handle_t*>(&handle_->async), on_closed);
+  handle_ = nullptr;
+}
+
+void MainLoop::on_ring(uv_async_t* async) {
+  auto* h = static_cast<Handle*>(async->data);
+  if (h->owner) h->called();
+}
+
+void MainLoop::on_teardown(napi_async_cleanup_hook_handle, void* data) {
+  auto* h = static_cast<Handle*>(data);
+  if (!h->owner) return;  // closing already: on_closed takes the hook out
+  h->torn_down();
+  if (h->owner) h->owner->close();
+}
+
+void MainLoop::on_closed(uv_handle_t* async) {
+  auto* h = static_cast<Handle*>(async->data);
+  napi_remove_async_cleanup_hook(h->hook);
+  delete h;
+}
+
+}  // namespace colo::addon

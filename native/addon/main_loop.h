@@ -1,0 +1,42 @@
+// A bell between native threads and one environment's event loop.
+#pragma once
+#include <napi.h>
+#include <uv.h>
+
+#include <functional>
+#include <memory>
+
+namespace colo::addon {
+
+class MainLoop {
+ public:
+  /// called: on the loop's thread after ring(), several rings perhaps as one. torn_down: the environment ends; when it returns, nothing
+  /// may ring any more.
+  MainLoop(Napi::Env env, std::function<void()> called, std::function<void()> torn_down);
+  ~MainLoop() { close(); }
+  MainLoop(const MainLoop&) = delete;
+  MainLoop& operator=(const MainLoop&) = delete;
+
+  /// Any thread.
+  void ring() { uv_async_send(&handle_->async); }
+  /// Whether the bell keeps the process alive.
+  void hold(bool alive);
+  /// Precondition: nothing rings any more. Idempotent.
+  void close();
+
+ private:
+  /// libuv wants the handle's memory until it has closed it, and Node waits for that at the end of the environment.
+  struct Handle {
+    uv_async_t async;
+    napi_async_cleanup_hook_handle hook = nullptr;
+    MainLoop* owner = nullptr;  // null once closed
+    std::function<void()> called, torn_down;
+  };
+  static void on_ring(uv_async_t* async);
+  static void on_teardown(napi_async_cleanup_hook_handle, void* data);
+  static void on_closed(uv_handle_t* async);
+
+  Handle* handle_;
+};
+
+}  // namespace colo::addon

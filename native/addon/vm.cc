@@ -1,0 +1,218 @@
+#include "addon/vm.h"
+
+#include "addon/addon_data.h"
+#include "addon/args.h"
+#include "addon/backend.h"
+#include "addon/guest_ram.h"
+#include "vcpu/image.h"
+
+namespace colo::addon {
+
+namespace {
+
+/// Device accesses come in bursts (a driver that sets up, a line of console output): after an answer the next one is often less than a
+/// microsecond away, which is far less than it takes the loop to come round again.
+constexpr u64 kLingerNs = 5'000;
+/// After so many the loop gets its turn, whatever the guest does.
+constexpr int kExitsPerTurn = 256;
+
+Napi::Value sentence(Napi::Env env, const std::string& text) { return text.empty() ? env.Undefined() : Napi::String::New(env, text); }
+
+Napi::Value to_bigint(Napi::Env env, u64 n) { return Napi::BigInt::New(env, static_cast<uint64_t>(n)); }
+
+}  // namespace
+
+Napi::Function VmWrap::define(Napi::Env env) {
+  using W = VmWrap;
+  return DefineClass(
+      env, "Vm",
+      {InstanceMethod<&W::set_callbacks>("setCallbacks"), InstanceMethod<&W::exit_page>("exitPage"), InstanceMethod<&W::set_irq>("setIrq"),
+       InstanceMethod<&W::signal_msi>("signalMsi"), InstanceMethod<&W::add_doorbell>("addDoorbell"),
+       InstanceMethod<&W::remove_doorbell>("removeDoorbell"), InstanceMethod<&W::save_chips>("saveChips"),
+       InstanceMethod<&W::check_chips>("checkChips"), InstanceMethod<&W::load_chips>("loadChips"), InstanceMethod<&W::now>("now"),
+       InstanceMethod<&W::next_deadline>("nextDeadline"), InstanceMethod<&W::continue_from>("continueFrom"),
+       InstanceMethod<&W::advance>("advance"), InstanceMethod<&W::reset>("reset"), InstanceMethod<&W::close>("close")});
+}
+
+VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info.Env(), "colo:vm") {
+  auto ram = unwrap<GuestRamWrap>(info[0], kRamTag, "ram must be a GuestRam")->ram();
+  std::string backend = to_string(info[1], "backend");
+  auto mode = info[2].ToBoolean() ? vcpu::Runner::Mode::Stepped : vcpu::Runner::Mode::Threaded;
+  auto make = [&](memory::GuestRam& r, vcpu::Bus& b, vcpu::Clock& c) { return make_backend(backend, r, b, c); };
+  runner_ = std::make_shared<vcpu::Runner>(ram, make, mode, hooks());
+  loop_ = std::make_unique<MainLoop>(
+      info.Env(), [this] { on_event(); }, [this] { shutdown(); });
+  info.This().As<Napi::Object>().TypeTag(&kVmTag);
+}
+
+vcpu::RunnerHooks VmWrap::hooks() {
+  return {.notify = [this] { loop_->ring(); }, .answer = [this] { return answer_directly(); }, .rang = [this] { deliver_doorbells(); }};
+}
+
+// --- events ------------------------------------------------------------------------------------------------------
+
+void VmWrap::on_event() {
+  Napi::HandleScope scope(Env());
+  [[maybe_unused]] Napi::Object self = Value();  // a callback may drop the last reference to us
+  if (!closed_) deliver_doorbells();
+  if (!closed_) answer_exits();
+  if (!closed_) deliver_park();
+}
+
+void VmWrap::deliver_doorbells() {
+  runner_->bells().take([this](u32 id) {
+    if (closed_) return;
+    napi_value arg = Napi::Number::New(Env(), id);
+    if (runner_->stepped()) on_doorbell_.call({arg});
+    else on_doorbell_.deliver(Env(), context_, {arg});
+  });
+}
+
+void VmWrap::answer_exits() {
+  for (int answered = 0; answered < kExitsPerTurn; answered++) {
+    if (!vcpu::spin_until([this] { return runner_->exit_pending(); }, answered > 0 ? kLingerNs : 0)) return;
+    deliver_doorbells();  // rung before this exit: the guest may read here what came of it
+    if (closed_) return;
+    Napi::HandleScope scope(Env());
+    on_exit_.deliver(Env(), context_, {});
+    if (closed_) return;
+    runner_->complete_exit();
+  }
+  loop_->ring();
+}
+
+void VmWrap::deliver_park() {
+  vcpu::ParkReason why = runner_->take_parked();
+  if (why == vcpu::ParkReason::None) return;
+  release();
+  std::string error = why == vcpu::ParkReason::InternalError ? runner_->cpu().error() : "";
+  on_parked_.deliver(Env(), context_, {Napi::Number::New(Env(), static_cast<int>(why)), Napi::String::New(Env(), error)});
+}
+
+// A C++ exception must not unwind through the backend's frames: it is kept until the vCPU has come to a boundary.
+bool VmWrap::answer_directly() {
+  try {
+    Napi::HandleScope scope(Env());
+    on_exit_.call({});
+    return true;
+  } catch (const Napi::Error& e) {
+    thrown_ = e;
+    return false;
+  }
+}
+
+std::optional<Napi::Error> VmWrap::take_thrown() { return std::exchange(thrown_, std::nullopt); }
+
+// --- life --------------------------------------------------------------------------------------------------------
+
+void VmWrap::hold() {
+  if (held_) return;
+  held_ = true;
+  loop_->hold(true);
+  Ref();
+}
+
+void VmWrap::release() {
+  if (!held_) return;
+  held_ = false;
+  loop_->hold(false);
+  Unref();
+}
+
+void VmWrap::shutdown() {
+  if (closed_) return;
+  closed_ = true;
+  if (runner_) runner_->shutdown();  // null: the constructor threw
+  if (!loop_) return;
+  release();
+  loop_->close();
+  on_exit_.clear();
+  on_doorbell_.clear();
+  on_parked_.clear();
+}
+
+void VmWrap::require_stopped(Napi::Env env, const char* what) const {
+  if (runner_->running()) throw Napi::Error::New(env, std::string(what) + " wants the vCPUs stopped");
+}
+
+// --- what JavaScript calls ---------------------------------------------------------------------------------------
+
+void VmWrap::set_callbacks(Info info) {
+  on_exit_.set(to_function(info[0], "onExit"));
+  on_doorbell_.set(to_function(info[1], "onDoorbell"));
+  on_parked_.set(to_function(info[2], "onParked"));
+}
+
+/// Live memory; see vcpu::ExitPage. It may outlive the VM, so it keeps the runner.
+Napi::Value VmWrap::exit_page(Info info) {
+  auto* keep = new std::shared_ptr<vcpu::Runner>(runner_);
+  auto release = [](Napi::Env, void*, std::shared_ptr<vcpu::Runner>* k) { delete k; };
+  return Napi::ArrayBuffer::New(info.Env(), &runner_->page(), sizeof(vcpu::ExitPage), release, keep);
+}
+
+void VmWrap::set_irq(Info info) {
+  u32 gsi = to_u32(info[0], "gsi");
+  if (gsi > 23) throw Napi::RangeError::New(info.Env(), "gsi must be 0 to 23");
+  runner_->vm().set_irq(gsi, info[1].ToBoolean());
+}
+
+void VmWrap::signal_msi(Info info) { runner_->vm().signal_msi(to_u64(info[0], "address"), to_u32(info[1], "data")); }
+
+void VmWrap::add_doorbell(Info info) {
+  vcpu::Doorbell bell;
+  bell.space = to_string(info[0], "space") == "pio" ? vcpu::Space::Pio : vcpu::Space::Mmio;
+  bell.address = to_u64(info[1], "address");
+  bell.size = static_cast<u8>(to_u32(info[2], "size"));
+  if (!info[3].IsUndefined()) bell.datamatch = to_u64(info[3], "datamatch");
+  bell.id = to_u32(info[4], "id");
+  if (bell.id >= vcpu::kMaxDoorbells) throw Napi::RangeError::New(info.Env(), "too many doorbells");
+  runner_->bells().add(bell);
+}
+
+void VmWrap::remove_doorbell(Info info) {
+  u32 id = to_u32(info[0], "id");
+  if (id < vcpu::kMaxDoorbells) runner_->bells().remove(id);
+}
+
+Napi::Value VmWrap::save_chips(Info info) {
+  require_stopped(info.Env(), "saving chip state");
+  vcpu::ChipState state;
+  runner_->vm().save(state);
+  std::vector<u8> bytes = vcpu::encode(state);
+  return Napi::Buffer<u8>::Copy(info.Env(), bytes.data(), bytes.size());
+}
+
+Napi::Value VmWrap::check_chips(Info info) {
+  vcpu::ChipState state;
+  std::string problem = vcpu::decode(to_bytes(info[0]), state);
+  return sentence(info.Env(), problem.empty() ? runner_->vm().check(state) : problem);
+}
+
+void VmWrap::load_chips(Info info) {
+  require_stopped(info.Env(), "loading chip state");
+  vcpu::ChipState state;
+  std::string problem = vcpu::decode(to_bytes(info[0]), state);
+  if (problem.empty()) problem = runner_->vm().check(state);
+  if (!problem.empty()) throw Napi::Error::New(info.Env(), problem);
+  runner_->vm().load(state);
+}
+
+Napi::Value VmWrap::now(Info info) { return to_bigint(info.Env(), runner_->clock().now_ns()); }
+Napi::Value VmWrap::next_deadline(Info info) { return to_bigint(info.Env(), runner_->vm().next_deadline_ns()); }
+
+void VmWrap::continue_from(Info info) {
+  require_stopped(info.Env(), "setting the guest's clock");
+  runner_->clock().continue_from(to_u64(info[0], "ns"));
+}
+
+void VmWrap::advance(Info info) {
+  if (!runner_->stepped()) throw Napi::Error::New(info.Env(), "only a stepped VM's clock is advanced by hand");
+  runner_->advance(to_u64(info[0], "ns"));
+}
+
+void VmWrap::reset(Info info) {
+  require_stopped(info.Env(), "a reset");
+  runner_->vm().reset();
+}
+
+}  // namespace colo::addon

@@ -1,0 +1,13 @@
+// RFLAGS as a whole, from and to its lazy parts.
+#include "soft/flags.h"
+
+namespace colo::soft {
+
+u64 Cpu::flags() const { return rflags | status_of_lazy(res, aux); }
+
+void Cpu::set_flags(u64 value) {
+  lazy_of_status(value, res, aux);
+  rflags = (value & ~flag::STATUS) | 2;
+}
+
+}  // namespace colo::soft

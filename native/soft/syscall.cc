@@ -1,0 +1,64 @@
+// SYSCALL, SYSRET, SWAPGS (AMD APM vol. 2, 6.1; vol. 3). SYSENTER and SYSEXIT are not valid in long mode on the AMD model: #UD.
+#include "soft/system.h"
+
+namespace colo::soft::sys {
+
+namespace {
+
+/// 0F 05: SYSCALL.
+Step syscall(Cpu& c, const Op& o) {
+  if (!(c.efer & efer::SCE) || !c.long_mode()) return c.raise(UD);
+  const u64 flags = c.flags() & ~flag::RF;
+  const u16 selector = (c.msr.star >> 32) & 0xfffc;
+  c.r[RCX] = next_rip(c, o);
+  c.r[R11] = flags;
+  c.rip = c.code64() ? c.msr.lstar : c.msr.cstar;
+  c.set_flags(flags & ~c.msr.fmask);
+  c.seg[SS] = flat_data(selector + 8, 0);
+  enter_code(c, flat_code(selector, 0, true), 0);
+  return Step::Jump;
+}
+
+constexpr u64 kSysretFlags = flag::STATUS | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT | flag::AC | flag::ID;
+
+/// 0F 07: SYSRET; with REX.W to 64-bit code. A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never
+/// entered with the user's stack pointer for it.
+Step sysret(Cpu& c, const Op& o) {
+  if (!(c.efer & efer::SCE) || !c.long_mode()) return c.raise(UD);
+  if (c.cpl) return c.raise(GP, 0);
+  const u16 selector = (c.msr.star >> 48) | 3;
+  const bool to64 = rex_w(o);
+  c.rip = to64 ? c.r[RCX] : c.r[RCX] & 0xffffffff;
+  c.set_flags((c.r[R11] & kSysretFlags) | 2);
+  c.seg[SS] = flat_data((selector + 8) | 3, 3);
+  enter_code(c, flat_code((to64 ? selector + 16 : selector) | 3, 3, to64), 3);
+  return Step::Jump;
+}
+
+}  // namespace
+
+/// 0F 01 F8: SWAPGS.
+Step swapgs(Cpu& c, const Op&) {
+  if (!c.code64()) return c.raise(UD);
+  if (c.cpl) return c.raise(GP, 0);
+  const u64 base = c.seg[GS].base;
+  c.seg[GS].base = c.msr.kernel_gs_base;
+  c.msr.kernel_gs_base = base;
+  return Step::Next;
+}
+
+SlowInsn fast_call_insn(u8 opcode) {
+  switch (opcode) {
+    case 0x05:
+      return {syscall, true};
+    case 0x07:
+      return {sysret, true};
+    case 0x34:
+    case 0x35:
+      return {undefined, true};
+    default:
+      return {};
+  }
+}
+
+}  // namespace colo::soft::sys

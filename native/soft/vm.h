@@ -1,0 +1,72 @@
+// The software backend: one VM of one vCPU, its chips, and the run loop.
+#pragma once
+#include <memory>
+
+#include "memory/ram.h"
+#include "soft/cpu.h"
+#include "vcpu/contract.h"
+
+namespace colo::soft {
+
+class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
+ public:
+  SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip);
+  ~SoftVcpu() override;
+
+  vcpu::RunResult run(u64 budget) override;
+  void kick() override;
+  u64 icount() const override;
+  std::string error() const override;
+  void save(vcpu::VcpuState& out) const override;
+  std::string check(const vcpu::VcpuState& in) const override;
+  void load(const vcpu::VcpuState& in) override;
+  void reset() override;
+
+  /// The chip has news. Any thread.
+  void wake() { cpu_->poke(); }
+  Cpu& cpu() { return *cpu_; }
+
+ private:
+  void code_written(u64 gpa, u64 len) override;
+  void dirty_log_reset() override;
+
+  bool stop(vcpu::RunResult& why);
+  bool service_interrupt();
+  void run_blocks();
+  void run_one();
+  vcpu::RunResult internal_error(const char* what);
+  void forget_translations();
+
+  memory::GuestRam& ram_;
+  std::unique_ptr<Cpu> cpu_;
+  std::unique_ptr<Mmu> mmu_;
+  std::unique_ptr<BlockCache> blocks_;
+  i64 granted_ = 0;  // budget of the current run()
+};
+
+class SoftVm final : public vcpu::Vm {
+ public:
+  SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock);
+  ~SoftVm() override;
+
+  vcpu::Vcpu& vcpu(size_t index) override;
+  size_t vcpu_count() const override { return 1; }
+  void set_irq(u32 gsi, bool level) override { chip_.set_irq(gsi, level); }
+  void signal_msi(u64 address, u32 data) override { chip_.signal_msi(address, data); }
+  u64 next_deadline_ns() const override { return chip_.next_deadline_ns(); }
+  void run_timers() override { chip_.run_timers(); }
+  void set_wake(std::function<void()> wake) override { wake_ = std::move(wake); }
+  void save(vcpu::ChipState& out) const override { chip_.save(out); }
+  std::string check(const vcpu::ChipState& in) const override { return chip_.check(in); }
+  void load(const vcpu::ChipState& in) override;
+  void reset() override;
+
+  SoftVcpu& soft_vcpu() { return *vcpu_; }
+
+ private:
+  std::function<void()> wake_;
+  Irqchip chip_;
+  std::unique_ptr<SoftVcpu> vcpu_;
+};
+
+}  // namespace colo::soft

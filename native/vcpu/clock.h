@@ -1,0 +1,40 @@
+// The two guest clocks: one that follows the host's, one that a simulation moves by hand.
+#pragma once
+#include <atomic>
+
+#include "base/time.h"
+#include "base/types.h"
+#include "vcpu/contract.h"
+
+namespace colo::vcpu {
+
+/// A guest clock that can be set, which happens only when a whole machine state is loaded: within one state it never runs backwards.
+class SettableClock : public Clock {
+ public:
+  /// From now on the clock reads ns and goes on from there. vCPUs must be stopped.
+  virtual void continue_from(u64 ns) = 0;
+};
+
+/// Guest ns = host CLOCK_MONOTONIC + offset. Starts at 0.
+class RealClock final : public SettableClock {
+ public:
+  RealClock() { continue_from(0); }
+  u64 now_ns() const override { return host_now_ns() + offset_.load(std::memory_order_relaxed); }
+  void continue_from(u64 ns) override { offset_.store(ns - host_now_ns(), std::memory_order_relaxed); }
+
+ private:
+  std::atomic<u64> offset_{0};  // modulo 2^64: a guest may be older than its host
+};
+
+/// Stands still until somebody moves it.
+class SteppedClock final : public SettableClock {
+ public:
+  u64 now_ns() const override { return now_.load(std::memory_order_relaxed); }
+  void continue_from(u64 ns) override { now_.store(ns, std::memory_order_relaxed); }
+  void advance(u64 ns) { now_.fetch_add(ns, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<u64> now_{0};
+};
+
+}  // namespace colo::vcpu

@@ -1,0 +1,85 @@
+#include "vcpu/thread.h"
+
+#include "vcpu/clock.h"
+
+namespace colo::vcpu {
+
+VcpuThread::VcpuThread(Vm& vm, size_t index, const Clock& clock, std::function<void(ParkReason)> parked)
+    : vm_(vm), cpu_(vm.vcpu(index)), clock_(clock), on_parked_(std::move(parked)), timer_(vm, clock), thread_([this] { loop(); }) {
+  vm_.set_wake([this] { wake(); });
+}
+
+VcpuThread::~VcpuThread() {
+  {
+    std::lock_guard lock(mutex_);
+    quit_ = true;
+  }
+  started_.notify_one();
+  stop();
+  thread_.join();
+  vm_.set_wake([] {});
+}
+
+void VcpuThread::start() {
+  COLO_ASSERT(parked());
+  {
+    std::lock_guard lock(mutex_);
+    stop_requested_.store(false, std::memory_order_relaxed);
+    parked_.store(false, std::memory_order_release);
+  }
+  started_.notify_one();
+}
+
+void VcpuThread::stop() {
+  stop_requested_.store(true, std::memory_order_seq_cst);
+  cpu_.kick();
+  wake_.notify();
+}
+
+bool VcpuThread::await_start() {
+  std::unique_lock lock(mutex_);
+  started_.wait(lock, [this] { return quit_ || !parked(); });
+  return !quit_;
+}
+
+void VcpuThread::loop() {
+  enter_native_thread("vcpu");
+  while (await_start()) {
+    timer_.enable();
+    ParkReason why = run_guest();
+    timer_.disable();
+    parked_.store(true, std::memory_order_release);
+    on_parked_(why);
+  }
+}
+
+ParkReason VcpuThread::run_guest() {
+  while (!stop_requested_.load(std::memory_order_seq_cst)) {
+    // Armed before the look: an interrupt that arrives after run() found none and before the sleep ends the sleep.
+    u32 armed = wake_.arm();
+    switch (cpu_.run(~0ull)) {
+      case RunResult::Kicked:
+      case RunResult::Budget:
+        break;
+      case RunResult::Halted:
+        sleep_halted(armed);
+        break;
+      case RunResult::Shutdown:
+        return ParkReason::Shutdown;
+      case RunResult::InternalError:
+        return ParkReason::InternalError;
+    }
+  }
+  return ParkReason::Requested;
+}
+
+void VcpuThread::sleep_halted(u32 armed) {
+  timer_.disable();
+  if (!stop_requested_.load(std::memory_order_seq_cst)) {
+    wake_.wait(armed, host_time_of(clock_, vm_.next_deadline_ns()));
+    if (vm_.next_deadline_ns() <= clock_.now_ns()) vm_.run_timers();
+  }
+  timer_.enable();
+}
+
+}  // namespace colo::vcpu

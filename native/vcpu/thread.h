@@ -1,0 +1,58 @@
+// One vCPU on its own thread: runs guest code, sleeps while it is halted, and parks at an instruction boundary when told to stop.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "base/types.h"
+#include "vcpu/contract.h"
+#include "vcpu/signal.h"
+#include "vcpu/timer.h"
+
+namespace colo::vcpu {
+
+enum class ParkReason : u8 { None, Requested, Shutdown, InternalError };
+
+class VcpuThread {
+ public:
+  /// parked: called on the vCPU's thread when it has left guest code for good: no exit, no timer, no write of it is under way any more.
+  VcpuThread(Vm& vm, size_t index, const Clock& clock, std::function<void(ParkReason)> parked);
+  /// Stops and joins. Whoever answers exits must have abandoned them first, or this waits for the answer.
+  ~VcpuThread();
+  VcpuThread(const VcpuThread&) = delete;
+  VcpuThread& operator=(const VcpuThread&) = delete;
+
+  /// Precondition: parked.
+  void start();
+  /// Asks for a stop and returns at once; `parked` tells. Nothing happens if it is parked already.
+  void stop();
+  bool parked() const { return parked_.load(std::memory_order_acquire); }
+  /// An interrupt may be deliverable, a deadline may have moved. Any thread, any lock held.
+  void wake() {
+    wake_.notify();
+    timer_.moved();
+  }
+
+ private:
+  void loop();
+  bool await_start();
+  ParkReason run_guest();
+  void sleep_halted(u32 armed);
+
+  Vm& vm_;
+  Vcpu& cpu_;
+  const Clock& clock_;
+  std::function<void(ParkReason)> on_parked_;
+  VmTimer timer_;
+  Signal wake_;
+  std::atomic<bool> stop_requested_{false};
+  std::atomic<bool> parked_{true};
+  std::mutex mutex_;  // over the hand-over from parked to running
+  std::condition_variable started_;
+  bool quit_ = false;
+  std::thread thread_;
+};
+
+}  // namespace colo::vcpu

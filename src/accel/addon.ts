@@ -1,0 +1,72 @@
+/** The addon's `vm` module: what native/addon exports, typed. Nobody but accel sees these classes. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface NativeRam {
+  /** Live RAM by offset, one ArrayBuffer per GiB. They may outlive the RAM object. */
+  windows(): ArrayBuffer[];
+  slots(): { gpa: number; size: number; offset: number }[];
+  /** Pairs: first page, number of pages. Pages outside were never touched. */
+  populated(): Uint32Array;
+  hash(): bigint;
+  markWritten(gpa: number, length: number): void;
+  startDirtyLog(): void;
+  stopDirtyLog(): void;
+  logging(): boolean;
+  dirtyCount(): number;
+  takeDirty(): Uint32Array;
+  restoreDirty(pages: Uint32Array): void;
+  gather(pages: Uint32Array, out: Uint8Array): void;
+  scatter(pages: Uint32Array, data: Uint8Array): void;
+}
+
+export interface NativeVm {
+  setCallbacks(onExit: () => void, onDoorbell: (id: number) => void, onParked: (why: number, error: string) => void): void;
+  /** See exit-page.ts. */
+  exitPage(): ArrayBuffer;
+  setIrq(gsi: number, level: boolean): void;
+  signalMsi(address: bigint, data: number): void;
+  addDoorbell(space: 'mmio' | 'pio', address: number, size: number, datamatch: number | undefined, id: number): void;
+  removeDoorbell(id: number): void;
+  saveChips(): Buffer;
+  checkChips(data: Uint8Array): string | undefined;
+  loadChips(data: Uint8Array): void;
+  now(): bigint;
+  /** 2^64-1: none. */
+  nextDeadline(): bigint;
+  continueFrom(ns: bigint): void;
+  /** Stepped only. */
+  advance(ns: bigint | number): void;
+  reset(): void;
+  /** Joins the threads and lets go of the callbacks. */
+  close(): void;
+}
+
+export interface NativeVcpu {
+  start(): void;
+  /** Returns at once; onParked tells. */
+  stop(): void;
+  /** Stepped only. Returns a RunResult number. */
+  runFor(instructions: number): number;
+  icount(): bigint;
+  error(): string;
+  saveState(): Buffer;
+  checkState(data: Uint8Array): string | undefined;
+  loadState(data: Uint8Array): void;
+}
+
+export interface VmModule {
+  GuestRam: new (sizeBytes: number) => NativeRam;
+  Vm: new (ram: NativeRam, backend: string, stepped: boolean) => NativeVm;
+  Vcpu: new (vm: NativeVm) => NativeVcpu;
+}
+
+/** Same distance from src/accel and from dist/accel. */
+const nativeDir = fileURLToPath(new URL('../../native', import.meta.url));
+
+let loaded: VmModule | undefined;
+
+export function vmModule(): VmModule {
+  loaded ??= (createRequire(import.meta.url)('node-gyp-build')(nativeDir) as { vm: VmModule }).vm;
+  return loaded;
+}

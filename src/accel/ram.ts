@@ -1,0 +1,213 @@
+/** Guest RAM over the addon: small accesses go straight to the mapped windows, and only the mark of a write crosses into native code. */
+import { assert } from '../base/errors.js';
+import { type NativeRam, vmModule } from './addon.js';
+import type { DirtyLog, Ram } from './contract.js';
+
+const WINDOW = 2 ** 30;
+
+interface Slot {
+  readonly gpa: number;
+  readonly size: number;
+  readonly offset: number;
+}
+
+export class AddonRam implements Ram {
+  /** For AddonVm only. */
+  readonly native: NativeRam;
+  readonly size: number;
+  readonly pageCount: number;
+  readonly dirtyLog: DirtyLog;
+  private readonly slots: readonly Slot[];
+  private readonly windows: readonly Buffer[];
+  /** The same bytes for aligned accesses: a vCPU reads and writes ring indices at the same time, and Buffer's accessors go byte by byte. */
+  private readonly halves: readonly Uint16Array[];
+  private readonly words: readonly Uint32Array[];
+
+  /** A multiple of 4096. Below 3 GiB it is one range at 0; the rest goes to 4 GiB and up. */
+  constructor(sizeBytes: number) {
+    this.native = new (vmModule().GuestRam)(sizeBytes);
+    this.size = sizeBytes;
+    this.pageCount = sizeBytes / 4096;
+    this.slots = this.native.slots();
+    const windows = this.native.windows();
+    this.windows = windows.map(w => Buffer.from(w));
+    this.halves = windows.map(w => new Uint16Array(w));
+    this.words = windows.map(w => new Uint32Array(w));
+    this.dirtyLog = new AddonDirtyLog(this.native);
+  }
+
+  contains(gpa: number, length: number): boolean {
+    return this.offsetOf(gpa, length) >= 0;
+  }
+
+  view(gpa: number, length: number): Uint8Array | undefined {
+    const offset = this.offsetOf(gpa, length);
+    if (offset < 0) return undefined;
+    const at = offset % WINDOW;
+    if (at + length > WINDOW) return undefined;
+    return this.windowOf(offset).subarray(at, at + length);
+  }
+
+  read(gpa: number, length: number): Buffer | undefined {
+    const offset = this.offsetOf(gpa, length);
+    if (offset < 0) return undefined;
+    const out = Buffer.allocUnsafe(length);
+    this.eachPart(offset, length, (part, done) => part.copy(out, done));
+    return out;
+  }
+
+  write(gpa: number, bytes: Uint8Array): boolean {
+    const offset = this.offsetOf(gpa, bytes.length);
+    if (offset < 0) return false;
+    this.eachPart(offset, bytes.length, (part, done) => part.set(bytes.subarray(done, done + part.length)));
+    this.native.markWritten(gpa, bytes.length);
+    return true;
+  }
+
+  /** Sets length bytes to value. */
+  fill(gpa: number, length: number, value: number): boolean {
+    const offset = this.offsetOf(gpa, length);
+    if (offset < 0) return false;
+    this.eachPart(offset, length, part => part.fill(value));
+    this.native.markWritten(gpa, length);
+    return true;
+  }
+
+  readU8(gpa: number): number | undefined {
+    const offset = this.offsetOf(gpa, 1);
+    return offset < 0 ? undefined : this.windowOf(offset)[offset % WINDOW];
+  }
+
+  readU16(gpa: number): number | undefined {
+    const offset = this.offsetOf(gpa, 2);
+    if (offset < 0) return undefined;
+    if (offset % 2 === 0) return this.halves[Math.floor(offset / WINDOW)][(offset % WINDOW) >>> 1];
+    return this.read(gpa, 2)?.readUInt16LE();
+  }
+
+  readU32(gpa: number): number | undefined {
+    const offset = this.offsetOf(gpa, 4);
+    if (offset < 0) return undefined;
+    if (offset % 4 === 0) return this.words[Math.floor(offset / WINDOW)][(offset % WINDOW) >>> 2];
+    return this.read(gpa, 4)?.readUInt32LE();
+  }
+
+  readU64(gpa: number): bigint | undefined {
+    const offset = this.offsetOf(gpa, 8);
+    if (offset < 0) return undefined;
+    const at = offset % WINDOW;
+    return at + 8 <= WINDOW ? this.windowOf(offset).readBigUInt64LE(at) : this.read(gpa, 8)?.readBigUInt64LE();
+  }
+
+  writeU8(gpa: number, value: number): boolean {
+    return this.writeSmall(gpa, 1, value);
+  }
+
+  writeU16(gpa: number, value: number): boolean {
+    return this.writeSmall(gpa, 2, value);
+  }
+
+  writeU32(gpa: number, value: number): boolean {
+    return this.writeSmall(gpa, 4, value);
+  }
+
+  writeU64(gpa: number, value: bigint): boolean {
+    const bytes = Buffer.allocUnsafe(8);
+    bytes.writeBigUInt64LE(BigInt.asUintN(64, value));
+    return this.write(gpa, bytes);
+  }
+
+  markWritten(gpa: number, length: number): void {
+    this.native.markWritten(gpa, length);
+  }
+
+  gather(pages: Uint32Array, out: Uint8Array): void {
+    this.native.gather(pages, out);
+  }
+
+  scatter(pages: Uint32Array, data: Uint8Array): void {
+    this.native.scatter(pages, data);
+  }
+
+  hash(): bigint {
+    return this.native.hash();
+  }
+
+  /** The pages that hold memory, ascending: all that a first round has to send, for the others read as zeroes. */
+  populatedPages(): Uint32Array {
+    const extents = this.native.populated();
+    let total = 0;
+    for (let i = 1; i < extents.length; i += 2) total += extents[i];
+    const pages = new Uint32Array(total);
+    let at = 0;
+    for (let i = 0; i < extents.length; i += 2) {
+      for (let n = 0; n < extents[i + 1]; n++) pages[at++] = extents[i] + n;
+    }
+    return pages;
+  }
+
+  /** Offset in RAM of [gpa, gpa+length) if it lies in one slot, else -1. */
+  private offsetOf(gpa: number, length: number): number {
+    if (!(gpa >= 0 && length >= 0)) return -1;
+    for (const slot of this.slots) {
+      const at = gpa - slot.gpa;
+      if (at >= 0 && at < slot.size) return length <= slot.size - at ? slot.offset + at : -1;
+    }
+    return -1;
+  }
+
+  private windowOf(offset: number): Buffer {
+    return this.windows[Math.floor(offset / WINDOW)];
+  }
+
+  private writeSmall(gpa: number, size: 1 | 2 | 4, value: number): boolean {
+    const offset = this.offsetOf(gpa, size);
+    if (offset < 0) return false;
+    const index = Math.floor(offset / WINDOW);
+    const at = offset % WINDOW;
+    if (size === 4 && at % 4 === 0) this.words[index][at >>> 2] = value;
+    else if (size === 2 && at % 2 === 0) this.halves[index][at >>> 1] = value;
+    else for (let i = 0; i < size; i++) this.windowOf(offset + i)[(offset + i) % WINDOW] = value >>> (8 * i);
+    this.native.markWritten(gpa, size);
+    return true;
+  }
+
+  /** Splits a range at window borders: part is live memory, done is its distance from the range's start. */
+  private eachPart(offset: number, length: number, fn: (part: Buffer, done: number) => void): void {
+    for (let done = 0; done < length; ) {
+      const at = (offset + done) % WINDOW;
+      const n = Math.min(length - done, WINDOW - at);
+      fn(this.windowOf(offset + done).subarray(at, at + n), done);
+      done += n;
+    }
+  }
+}
+
+class AddonDirtyLog implements DirtyLog {
+  constructor(private readonly native: NativeRam) {}
+
+  get active(): boolean {
+    return this.native.logging();
+  }
+
+  start(): void {
+    this.native.startDirtyLog();
+  }
+
+  stop(): void {
+    this.native.stopDirtyLog();
+  }
+
+  count(): number {
+    return this.native.dirtyCount();
+  }
+
+  take(): Uint32Array {
+    assert(this.active, 'the dirty log is on');
+    return this.native.takeDirty();
+  }
+
+  restore(pages: Uint32Array): void {
+    this.native.restoreDirty(pages);
+  }
+}

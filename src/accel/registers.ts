@@ -1,0 +1,63 @@
+/** `info registers`: a vCPU's state blob as the lines that QEMU's users know. */
+import { type DebugRegister, type Gpr, type SegmentName, VcpuImage } from './vcpu-image.js';
+
+// prettier-ignore
+const GPR_ROWS: readonly (readonly Gpr[])[] = [
+  ['rax', 'rbx', 'rcx', 'rdx'], ['rsi', 'rdi', 'rbp', 'rsp'], ['r8', 'r9', 'r10', 'r11'], ['r12', 'r13', 'r14', 'r15'],
+];
+const SEGMENT_ROWS: readonly SegmentName[] = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldt', 'tr'];
+const DEBUG_ROWS: readonly (readonly DebugRegister[])[] = [
+  ['dr0', 'dr1', 'dr2', 'dr3'],
+  ['dr6', 'dr7'],
+];
+/** From bit 11 downwards, as they are printed. */
+const FLAGS = [
+  [0x400, 'D'],
+  [0x800, 'O'],
+  [0x80, 'S'],
+  [0x40, 'Z'],
+  [0x10, 'A'],
+  [0x4, 'P'],
+  [0x1, 'C'],
+] as const;
+
+export function registerLines(state: Buffer): string[] {
+  const image = new VcpuImage(state);
+  return [
+    ...GPR_ROWS.map(row => row.map(name => `${label(name)}=${hex(image.reg(name), 16)}`).join(' ')),
+    ripLine(image),
+    ...SEGMENT_ROWS.map(name => segmentLine(image, name)),
+    ...(['gdt', 'idt'] as const).map(name => tableLine(image, name)),
+    `CR0=${hex(image.control('cr0'), 8)} CR2=${hex(image.control('cr2'), 16)} CR3=${hex(image.control('cr3'), 16)} CR4=${hex(image.control('cr4'), 8)}`,
+    ...DEBUG_ROWS.map(row => row.map(name => `${label(name)}=${hex(image.debug(name), 16)}`).join(' ')),
+    `EFER=${hex(image.control('efer'), 16)}`,
+  ];
+}
+
+function ripLine(image: VcpuImage): string {
+  const flags = Number(image.reg('rflags') & 0xffff_ffffn);
+  const letters = FLAGS.map(([bit, letter]) => (flags & bit ? letter : '-')).join('');
+  const cpl = image.segment('ss').dpl;
+  return `RIP=${hex(image.reg('rip'), 16)} RFL=${hex(BigInt(flags), 8)} [${letters}] CPL=${cpl} II=0 A20=1 SMM=0 HLT=${image.halted ? 1 : 0}`;
+}
+
+function segmentLine(image: VcpuImage, name: SegmentName): string {
+  const s = image.segment(name);
+  const attributes =
+    (s.type << 8) | (s.s << 12) | (s.dpl << 13) | (s.present << 15) | (s.avl << 20) | (s.l << 21) | (s.db << 22) | (s.g << 23);
+  const words = [hex(BigInt(s.selector), 4), hex(s.base, 16), hex(BigInt(s.limit), 8), hex(BigInt(attributes), 8)];
+  return `${label(name)}=${words.join(' ')}`;
+}
+
+function tableLine(image: VcpuImage, name: 'gdt' | 'idt'): string {
+  const { base, limit } = image.table(name);
+  return `${label(name)}=     ${hex(base, 16)} ${hex(BigInt(limit), 8)}`;
+}
+
+function label(name: string): string {
+  return name.toUpperCase().padEnd(3);
+}
+
+function hex(value: bigint, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
+}

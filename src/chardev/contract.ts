@@ -1,0 +1,81 @@
+/**
+ * A byte channel between a device or a monitor (the front end) and the world. One front end per channel. The world never disturbs the
+ * VM: nobody connected, a reader that does not read and an error are all ordinary states of a channel.
+ */
+import type { Disposable } from '../base/disposable.js';
+import type { Address, Clock, Files, Sockets } from '../host/ports.js';
+
+/** opened: a peer is there. closed: it is gone; a server waits for the next. */
+export type CharEvent = 'opened' | 'closed';
+
+export interface Terminal {
+  readonly columns: number;
+  onResize(fn: () => void): void;
+}
+
+export interface CharBackend extends Disposable {
+  readonly id: string;
+  /** What it is, for people: `unix:/run/x,server=on`. */
+  readonly label: string;
+  /** True between opened and closed. Always true for null and file. */
+  readonly connected: boolean;
+  /** The peer is a terminal that sends every key: a monitor edits lines on it. */
+  readonly terminal: Terminal | undefined;
+  /**
+   * Front end -> world; copied before it returns. True: taken, all of it (or dropped, for nobody is connected). False: no room, nothing was
+   * taken; onRoom tells when to try again.
+   */
+  write(bytes: Uint8Array): boolean;
+  onRoom(fn: () => void): void;
+  /** World -> front end, in order. The bytes are the front end's until it returns. Bytes that arrive before the first onData are kept. */
+  onData(fn: (bytes: Uint8Array) => void): void;
+  /** Called at once with `opened` if a peer is there already. */
+  onEvent(fn: (event: CharEvent) => void): void;
+  /**
+   * The peer sends nothing more, and still reads (after the last of its bytes was delivered). A front end that asks for it answers what is
+   * open and hangs up by itself; for any other the channel hangs up at once.
+   */
+  onInputEnd(fn: () => void): void;
+  /** The front end has no room for input (a UART whose FIFO is full): nothing is delivered until resume. Both are idempotent. */
+  pause(): void;
+  resume(): void;
+  /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
+  hangUp(): void;
+}
+
+/** What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`, `tcp:HOST:PORT,...`, `-chardev socket,...`. */
+export type CharSpec =
+  | { kind: 'null' }
+  /** On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal (serial). keys: Ctrl-C too is input (REPL). */
+  | { kind: 'stdio'; input: 'lines' | 'characters' | 'keys' }
+  | { kind: 'file'; path: string; append: boolean }
+  /** wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a client that lost its peer stays alone. */
+  | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number };
+
+/** Standard input and output of the process, as an injected port. */
+export interface Stdio {
+  /** Set when both are a terminal. */
+  readonly terminal: Terminal | undefined;
+  /** cooked: the terminal edits lines and makes signals. raw: neither, and no echo. */
+  setMode(mode: 'cooked' | 'raw'): void;
+  /** Ctrl-C was typed where it is a signal. */
+  interrupt(): void;
+  /** False: the reader is slow; onDrain tells when it caught up. The bytes are taken in any case. */
+  write(bytes: Uint8Array): boolean;
+  onDrain(fn: () => void): void;
+  onData(fn: (bytes: Uint8Array) => void): void;
+  /** End of file on standard input: never the end of a VM. */
+  onEnd(fn: () => void): void;
+  pause(): void;
+  resume(): void;
+}
+
+/** What createChardev (chardev/create.ts) needs of the world. */
+export interface CharWorld {
+  readonly files: Files;
+  readonly sockets: Sockets;
+  readonly clock: Clock;
+  readonly stdio: Stdio;
+  /** A line for people, on standard error. */
+  log(line: string): void;
+}

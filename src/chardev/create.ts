@@ -1,0 +1,30 @@
+/** From a spec to a channel. */
+import { assertNever } from '../base/errors.js';
+import type { CharBackend, CharSpec, CharWorld } from './contract.js';
+import { FileChar } from './file.js';
+import { NullChar } from './null.js';
+import { charLabel } from './parse.js';
+import { SocketChar } from './socket.js';
+import { StdioChar } from './stdio.js';
+
+/** Rejects with a VmError that names what could not be opened. A server with wait resolves when its first peer is there. */
+export async function createChardev(id: string, spec: CharSpec, world: CharWorld): Promise<CharBackend> {
+  switch (spec.kind) {
+    case 'null':
+      return new NullChar(id);
+    case 'stdio':
+      return new StdioChar(id, world.stdio, spec.input);
+    case 'file': {
+      const file = await world.files.open(spec.path, { readOnly: false, lock: 'none', create: true });
+      if (!spec.append) await file.truncate(0);
+      return new FileChar(id, charLabel(spec), file, await file.size(), line => world.log(line));
+    }
+    case 'socket': {
+      const channel = new SocketChar(id, charLabel(spec), { ...world, log: line => world.log(line) }, spec.address, spec.reconnectMs);
+      await (spec.server ? channel.listen(spec.wait) : channel.dial());
+      return channel;
+    }
+    default:
+      return assertNever(spec);
+  }
+}

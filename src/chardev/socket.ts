@@ -1,0 +1,208 @@
+/**
+ * A unix or TCP socket as a channel. One peer at a time: a server keeps later ones waiting (a few) until the first has gone; a client
+ * dials again when it is told to.
+ */
+import { asVmError } from '../base/errors.js';
+import type { Disposable } from '../base/disposable.js';
+import type { Address, Clock, Listener, Sockets, Stream } from '../host/ports.js';
+import type { CharBackend, CharEvent } from './contract.js';
+import { Front } from './front.js';
+
+const maxPendingBytes = 256 << 10;
+const maxWaitingPeers = 8;
+/** How long a peer that we hang up on may take to read what we still had for it. */
+const lingerMs = 1000;
+const dialTimeoutMs = 10_000;
+
+/** One peer, from accept or connect to its end. */
+class Peer {
+  kept: Uint8Array[] = [];
+  inputEnded = false;
+  gone = false;
+  hangingUp = false;
+  linger: Disposable | undefined;
+
+  constructor(readonly stream: Stream) {}
+}
+
+export class SocketChar implements CharBackend {
+  readonly terminal = undefined;
+  private readonly front = new Front();
+  private peer: Peer | undefined;
+  private waiting: Peer[] = [];
+  private listener: Listener | undefined;
+  private redial: Disposable | undefined;
+  private refused = false;
+  private disposed = false;
+  private readonly firstPeer: { promise: Promise<void>; resolve: () => void };
+
+  constructor(
+    readonly id: string,
+    readonly label: string,
+    private readonly world: { sockets: Sockets; clock: Clock; log: (line: string) => void },
+    private readonly address: Address,
+    private readonly reconnectMs: number,
+  ) {
+    let resolve: () => void = () => undefined;
+    this.firstPeer = { promise: new Promise<void>(r => (resolve = r)), resolve: () => resolve() };
+  }
+
+  /** Resolves when the socket listens; with wait when the first peer is there. */
+  async listen(wait: boolean): Promise<void> {
+    this.listener = await this.world.sockets.listen(this.address, stream => this.accept(stream));
+    if (!wait) return;
+    this.world.log(`waiting for a connection on ${this.label}`);
+    await this.firstPeer.promise;
+  }
+
+  /** The first dial fails aloud, unless there will be others. */
+  async dial(): Promise<void> {
+    try {
+      const stream = await this.world.sockets.connect(this.address, { timeoutMs: dialTimeoutMs });
+      if (this.disposed) stream.destroy();
+      else this.accept(stream);
+    } catch (error) {
+      if (this.reconnectMs === 0) throw asVmError(error).during(this.label);
+      this.dialLater();
+    }
+  }
+
+  get connected(): boolean {
+    return this.peer !== undefined;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    const peer = this.peer;
+    if (!peer || peer.hangingUp) return true;
+    if (peer.stream.pending >= maxPendingBytes) {
+      this.refused = true;
+      return false;
+    }
+    peer.stream.write(Uint8Array.from(bytes)).then(
+      () => this.madeRoom(peer),
+      () => this.lost(peer),
+    );
+    return true;
+  }
+
+  onRoom(fn: () => void): void {
+    this.front.setRoom(fn);
+  }
+
+  onData(fn: (bytes: Uint8Array) => void): void {
+    this.front.setData(fn);
+    this.steer();
+  }
+
+  onEvent(fn: (event: CharEvent) => void): void {
+    this.front.setEvent(fn);
+    if (this.peer) fn('opened');
+  }
+
+  onInputEnd(fn: () => void): void {
+    this.front.setInputEnd(fn);
+  }
+
+  pause(): void {
+    this.front.pause();
+    this.steer();
+  }
+
+  resume(): void {
+    this.front.resume();
+    this.steer();
+  }
+
+  hangUp(): void {
+    const peer = this.peer;
+    if (!peer || peer.hangingUp) return;
+    peer.hangingUp = true;
+    this.steer();
+    peer.linger = this.world.clock.timer(lingerMs, () => this.lost(peer));
+    peer.stream.write(new Uint8Array(0)).then(
+      () => {
+        peer.stream.end();
+        if (peer.inputEnded) this.lost(peer);
+      },
+      () => this.lost(peer),
+    );
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.listener?.dispose();
+    this.redial?.dispose();
+    for (const peer of [...this.waiting, ...(this.peer ? [this.peer] : [])]) {
+      peer.linger?.dispose();
+      peer.stream.destroy();
+    }
+    this.waiting = [];
+    this.peer = undefined;
+  }
+
+  private accept(stream: Stream): void {
+    const peer = new Peer(stream);
+    stream.onData(bytes => (peer === this.peer ? this.deliver(peer, bytes) : peer.kept.push(Uint8Array.from(bytes))));
+    stream.onEnd(error => (error ? this.lost(peer) : this.inputEnded(peer)));
+    if (!this.peer) return this.adopt(peer);
+    if (this.waiting.length >= maxWaitingPeers) return stream.destroy();
+    stream.pause();
+    this.waiting.push(peer);
+  }
+
+  private adopt(peer: Peer): void {
+    this.peer = peer;
+    this.refused = false;
+    this.front.event('opened');
+    for (const bytes of peer.kept.splice(0)) this.front.deliver(bytes);
+    this.steer();
+    if (peer.inputEnded) this.front.end(() => this.hangUp());
+    this.firstPeer.resolve();
+  }
+
+  private deliver(peer: Peer, bytes: Uint8Array): void {
+    if (!peer.hangingUp) this.front.deliver(bytes);
+  }
+
+  private inputEnded(peer: Peer): void {
+    peer.inputEnded = true;
+    if (peer !== this.peer) return;
+    if (peer.hangingUp) this.lost(peer);
+    else this.front.end(() => this.hangUp());
+  }
+
+  /** Reading follows the front end's appetite. */
+  private steer(): void {
+    if (!this.peer) return;
+    if (this.front.open || this.peer.hangingUp) this.peer.stream.resume();
+    else this.peer.stream.pause();
+  }
+
+  private madeRoom(peer: Peer): void {
+    if (peer !== this.peer || !this.refused || peer.stream.pending >= maxPendingBytes) return;
+    this.refused = false;
+    this.front.room();
+  }
+
+  private lost(peer: Peer): void {
+    if (peer.gone || this.disposed) return;
+    peer.gone = true;
+    peer.linger?.dispose();
+    peer.stream.destroy();
+    if (peer !== this.peer) {
+      this.waiting = this.waiting.filter(other => other !== peer);
+      return;
+    }
+    this.peer = undefined;
+    this.front.event('closed');
+    const next = this.waiting.shift();
+    if (next) this.adopt(next);
+    else if (!this.listener && this.reconnectMs > 0) this.dialLater();
+  }
+
+  private dialLater(): void {
+    if (this.disposed) return;
+    this.redial = this.world.clock.timer(this.reconnectMs, () => void this.dial());
+  }
+}

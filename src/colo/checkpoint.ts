@@ -1,0 +1,162 @@
+/**
+ * One checkpoint, the primary's side. The guest stands still only between stop and resume, where nothing waits for the wire; sending
+ * follows while it runs. Until the epoch is offered everything can be taken back; afterwards the secondary may hold it.
+ */
+import { VmError, asVmError } from '../base/errors.js';
+import { mutant } from '../base/mutant.js';
+import type { Replicated } from '../block/contract.js';
+import type { Link } from '../migration/link.js';
+import { type PageStaging, encodeChunk } from '../migration/pages.js';
+import type { OutputHold } from '../net/contract.js';
+import type { ColoParts } from './contract.js';
+import { type Moment, momentOf } from './lease.js';
+import { type EpochInfo, type Message, kindOf, pieceBytes } from './messages.js';
+import type { CheckpointRecord } from './statistics.js';
+import { trace } from './trace.js';
+
+export interface CheckpointWiring {
+  readonly parts: ColoParts;
+  readonly link: Link<Message>;
+  readonly disks: readonly Replicated[];
+  readonly outputs: readonly OutputHold[];
+  /** Kept from checkpoint to checkpoint. */
+  readonly staging: PageStaging;
+}
+
+/** What the primary decides about it. */
+export interface CheckpointOwner {
+  /** False: a failover came first. */
+  offer(): boolean;
+  received(epoch: number, askedAt: Moment): void;
+  releaseEarly(epoch: number): void;
+}
+
+/** What stands still: copied, saved and cut while the guest was stopped. */
+interface Cut {
+  blob: Buffer;
+  ramHash: bigint;
+  writes: Promise<number[]>;
+}
+
+export class Checkpoint {
+  /** The secondary may hold this epoch: it cannot be given up any more. */
+  offered = false;
+  private readonly staging: PageStaging;
+  private taken: Uint32Array = new Uint32Array(0);
+  private readonly cutDisks: Replicated[] = [];
+  private readonly record: CheckpointRecord;
+
+  constructor(
+    private readonly epoch: number,
+    private readonly wiring: CheckpointWiring,
+    private readonly owner: CheckpointOwner,
+  ) {
+    this.staging = wiring.staging;
+    this.record = { epoch, pauseMs: 0, receivedMs: 0, totalMs: 0, pages: 0, ramBytes: 0, blobBytes: 0 };
+  }
+
+  async run(): Promise<CheckpointRecord> {
+    const { link, parts, disks } = this.wiring;
+    const { options, clock } = parts;
+    const startedMs = clock.nowMs();
+    await link.send({ type: 'checkpoint-request' });
+    await link.expect('checkpoint-reply', options.replyTimeoutMs);
+    const cut = await this.stopAndCut();
+    if (mutant('packets-released-early')) this.owner.releaseEarly(this.epoch);
+    await link.send({ type: 'vmstate-send' });
+    await this.sendPages();
+    const writes = await link.guard(cut.writes, 'the replica of a disk', options.diskTimeoutMs);
+    const askedAt = await this.offer(cut, { epoch: this.epoch, pages: this.taken.length, writes: disks.map((d, i) => ({ disk: d.name, count: writes[i] })), ramHashed: options.verifyRam, ramHash: cut.ramHash });
+    await link.expect('vmstate-received', options.replyTimeoutMs);
+    this.record.receivedMs = clock.nowMs() - startedMs;
+    this.owner.received(this.epoch, askedAt);
+    await link.expect('vmstate-loaded', options.replyTimeoutMs);
+    for (const disk of disks) disk.committed();
+    parts.step('primary-committed');
+    this.record.totalMs = clock.nowMs() - startedMs;
+    trace('checkpoint_done', { ...this.record });
+    return this.record;
+  }
+
+  private async stopAndCut(): Promise<Cut> {
+    const { parts, link } = this.wiring;
+    const { lifecycle, clock } = parts;
+    const stoppedMs = clock.nowMs();
+    try {
+      trace('vm_state_change', { old: 'run', new: 'stop' });
+      await lifecycle.stopForCheckpoint();
+      parts.step('primary-stopped');
+      if (link.failed) throw link.failed;
+      return this.cut();
+    } finally {
+      lifecycle.resumeAfterCheckpoint();
+      trace('vm_state_change', { old: 'stop', new: 'run' });
+      this.record.pauseMs = clock.nowMs() - stoppedMs;
+      parts.step('primary-resumed');
+    }
+  }
+
+  /** No await in here: the guest waits. */
+  private cut(): Cut {
+    const { parts, disks, outputs } = this.wiring;
+    const { lifecycle, options, step } = parts;
+    this.taken = lifecycle.ram.dirtyLog.take();
+    this.staging.fill(lifecycle.ram, this.taken);
+    this.record.pages = this.taken.length;
+    step('primary-staged');
+    const blob = lifecycle.saveDevices();
+    if (blob.length > options.blobBytesMax) throw new VmError(`device state has ${blob.length} bytes, at most ${options.blobBytesMax} allowed`);
+    this.record.blobBytes = blob.length;
+    const ramHash = options.verifyRam ? lifecycle.ram.hash() : 0n;
+    for (const output of outputs) output.cut(this.epoch);
+    const done: Promise<number>[] = [];
+    for (const disk of disks) {
+      this.cutDisks.push(disk);
+      const { epochDone } = disk.cut();
+      done.push(epochDone.catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}'`))));
+    }
+    const writes = Promise.all(done);
+    writes.catch(() => undefined);
+    step('primary-cut');
+    return { blob, ramHash, writes };
+  }
+
+  private async sendPages(): Promise<void> {
+    const { link, parts } = this.wiring;
+    const total = this.taken.length;
+    const { chunkPages } = parts.options;
+    for (let from = 0; from < total; from += chunkPages) {
+      const frame = encodeChunk(kindOf('pages'), this.staging, from, Math.min(total, from + chunkPages));
+      this.record.ramBytes += frame.length;
+      await link.sendFrame({ type: 'pages', body: frame }, frame);
+      if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
+    }
+    parts.migration.ramTransferredBytes += this.record.ramBytes;
+  }
+
+  /** The point of no return. The lease counts from before it. */
+  private async offer(cut: Cut, info: EpochInfo): Promise<Moment> {
+    const { link, parts } = this.wiring;
+    if (link.failed) throw link.failed;
+    if (!this.owner.offer()) throw new VmError('a failover came first');
+    this.offered = true;
+    await link.send({ type: 'epoch', ...info });
+    const askedAt = momentOf(parts.clock);
+    await link.send({ type: 'vmstate-size', size: cut.blob.length });
+    for (let at = 0; at < cut.blob.length; at += pieceBytes) {
+      await link.send({ type: 'blob', bytes: cut.blob.subarray(at, at + pieceBytes) });
+      if (at <= cut.blob.length / 2 && at + pieceBytes > cut.blob.length / 2) parts.step('primary-half-blob');
+    }
+    parts.step('primary-offered');
+    return askedAt;
+  }
+
+  /** Rule 4: what this epoch took belongs to the next. */
+  async abort(): Promise<void> {
+    const { link, parts } = this.wiring;
+    if (!mutant('aborted-pages-forgotten')) parts.lifecycle.ram.dirtyLog.restore(this.taken);
+    for (const disk of this.cutDisks) disk.aborted();
+    parts.step('primary-aborted');
+    await link.send({ type: 'abort-epoch' });
+  }
+}

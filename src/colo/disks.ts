@@ -1,0 +1,94 @@
+/** All replicated disks as one: they start together or not at all, end together, and are known to be equal before they protect anything. */
+import { VmError, asVmError } from '../base/errors.js';
+import type { Replicated } from '../block/contract.js';
+import type { Clock } from '../host/ports.js';
+import type { Link } from '../migration/link.js';
+import { within } from '../migration/wait.js';
+import { type Message, pieceBytes } from './messages.js';
+import type { ColoOptions } from './options.js';
+import { trace } from './trace.js';
+
+/** A digest has 16 bytes for each MiB of image. */
+const imagePieceBytes = 1024 * 1024;
+const bytesPerPiece = 16;
+const digestHeaderMax = 4096;
+
+export async function startAll(disks: readonly Replicated[], mode: 'primary' | 'secondary'): Promise<void> {
+  trace('start_block_replication', { mode, disks: disks.length });
+  for (const [at, disk] of disks.entries()) {
+    try {
+      await disk.start(mode);
+    } catch (thrown) {
+      for (const started of disks.slice(0, at)) await started.stop(false).catch(() => undefined);
+      throw asVmError(thrown).during(`disk '${disk.name}' cannot be replicated`);
+    }
+  }
+}
+
+/** Goes on over failures; the first is returned. Each disk has ms. */
+export async function stopAll(disks: readonly Replicated[], failover: boolean, clock: Clock, ms: number, stopped: () => void = () => undefined): Promise<VmError | undefined> {
+  trace('stop_block_replication', { reason: failover ? 'failover' : 'shutdown' });
+  let first: VmError | undefined;
+  for (const disk of disks) {
+    try {
+      await within(clock, ms, 'ending replication', disk.stop(failover));
+      stopped();
+    } catch (thrown) {
+      first ??= asVmError(thrown).during(`disk '${disk.name}'`);
+    }
+  }
+  return first;
+}
+
+/** A stored error ends COLO: the replica can never catch up with this disk. */
+export function storedError(disks: readonly Replicated[]): VmError | undefined {
+  for (const disk of disks) {
+    const error = disk.error();
+    if (error) return asVmError(error).during(`disk '${disk.name}'`);
+  }
+  return undefined;
+}
+
+/** Primary, before replication starts (rule 10). */
+export async function reconcileAll(disks: readonly Replicated[], link: Link<Message>, options: ColoOptions): Promise<void> {
+  for (const disk of disks) {
+    if (disk.sync.assumed) continue;
+    await link.send({ type: 'digest-request', disk: disk.name });
+    const digest = await receiveDigest(disk, link, options);
+    if (!digest) continue;
+    const different = await link.guard(disk.sync.reconcile(digest), `comparing disk '${disk.name}'`, options.syncTimeoutMs);
+    trace('disk_compared', { disk: disk.name, different });
+    if (different > 0 && options.diskDifference === 'refuse') throw new VmError(`disk '${disk.name}' differs from the secondary's in ${different} bytes`, { hint: 'mirror it first' });
+  }
+}
+
+/** undefined: the secondary's user vouches for this disk. */
+async function receiveDigest(disk: Replicated, link: Link<Message>, options: ColoOptions): Promise<Buffer | undefined> {
+  const { disk: name, vouched, size } = await link.expect('digest-size', options.syncTimeoutMs);
+  if (name !== disk.name) throw new VmError(`digest of disk '${name}' where that of '${disk.name}' was asked`);
+  if (vouched) return undefined;
+  const sizeMax = Math.ceil(disk.length / imagePieceBytes) * bytesPerPiece + digestHeaderMax;
+  if (size > sizeMax) throw new VmError(`digest of disk '${name}' with ${size} bytes, at most ${sizeMax} allowed`);
+  return receivePieces(size, async () => (await link.expect('digest', options.replyTimeoutMs)).bytes);
+}
+
+/** Joins pieces to exactly size bytes. */
+export async function receivePieces(size: number, next: () => Promise<Buffer>): Promise<Buffer> {
+  const whole = Buffer.allocUnsafe(size);
+  for (let at = 0; at < size; ) {
+    const piece = await next();
+    if (piece.length === 0 || at + piece.length > size) throw new VmError(`a piece of ${piece.length} bytes where ${size - at} are left`);
+    at += piece.copy(whole, at);
+  }
+  return whole;
+}
+
+/** Secondary: answers one digest-request. */
+export async function sendDigest(disks: readonly Replicated[], name: string, link: Link<Message>, options: ColoOptions): Promise<void> {
+  const disk = disks.find(d => d.name === name);
+  if (!disk) throw new VmError(`there is no replicated disk '${name}' here`);
+  if (disk.sync.assumed) return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
+  const digest = await link.guard(disk.sync.digest(), `digest of disk '${name}'`, options.syncTimeoutMs);
+  await link.send({ type: 'digest-size', disk: name, vouched: false, size: digest.length });
+  for (let at = 0; at < digest.length; at += pieceBytes) await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
+}

@@ -1,0 +1,96 @@
+/**
+ * Where a side of the pair stands, as one table of (state, event) -> state for each side. Every failure and every failover request ends
+ * here. A move is a compare-and-swap: an event that the present state does not know is refused, and whoever sent it stops.
+ */
+import type { FailoverStatus } from '../qapi/types.js';
+import { trace } from './trace.js';
+
+export const coloStates = [
+  'none', // not in COLO
+  'entering', // no complete first state on the secondary: a failover there is impossible
+  'protected', // primary: the peer may hold a complete state. secondary: it does
+  'loading', // secondary: vmstate-received is decided, only forward from here
+  'relaunch', // secondary: failover was asked while loading; it follows
+  'lost', // the peer is lost, COLO_EXIT was told; both sides wait for x_colo_lost_heartbeat
+  'require', // failover asked
+  'active', // the procedure runs
+  'completed', // this side goes on alone
+  'yielded', // the other side goes on; this guest never runs again
+  'broken', // this side's state is not whole; it can never take over
+  'ended', // the guest shut down, both sides with it
+] as const;
+export type ColoState = (typeof coloStates)[number];
+
+export const coloEvents = ['enter', 'offered', 'received', 'loaded', 'error', 'lost-heartbeat', 'begin', 'done', 'failed', 'peer-alone', 'guest-shutdown'] as const;
+export type ColoEvent = (typeof coloEvents)[number];
+
+export type Table = Readonly<Partial<Record<ColoState, Readonly<Partial<Record<ColoEvent, ColoState>>>>>>;
+
+/** A primary becomes `protected` when it offers the first complete state: from then on the secondary may hold it and may be told to run. */
+export const primaryTable: Table = {
+  none: { enter: 'entering' },
+  entering: { offered: 'protected', error: 'none', 'lost-heartbeat': 'require' },
+  protected: { offered: 'protected', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'guest-shutdown': 'ended' },
+  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded' },
+  require: { begin: 'active' },
+  active: { done: 'completed' },
+};
+
+/** A secondary that loads finishes first, whatever happens: an error of the link is looked at afterwards. */
+export const secondaryTable: Table = {
+  none: { enter: 'entering' },
+  entering: { received: 'loading', error: 'none', 'peer-alone': 'none' },
+  protected: { received: 'loading', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'guest-shutdown': 'ended' },
+  loading: { loaded: 'protected', failed: 'broken', 'lost-heartbeat': 'relaunch' },
+  relaunch: { loaded: 'require', failed: 'broken' },
+  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded' },
+  require: { begin: 'active' },
+  active: { done: 'completed', failed: 'broken', 'peer-alone': 'yielded' },
+};
+
+/** QEMU's word for it. */
+export function failoverStatus(state: ColoState): FailoverStatus {
+  return state === 'require' || state === 'active' || state === 'completed' || state === 'relaunch' ? state : 'none';
+}
+
+export class Failover {
+  private current: ColoState = 'none';
+
+  constructor(private readonly table: Table) {}
+
+  get state(): ColoState {
+    return this.current;
+  }
+
+  can(event: ColoEvent): boolean {
+    return this.table[this.current]?.[event] !== undefined;
+  }
+
+  /** True if the event was valid in the present state, which is now the next one. */
+  move(event: ColoEvent): boolean {
+    const to = this.table[this.current]?.[event];
+    if (to === undefined) {
+      trace('failover_refused', { state: this.current, event });
+      return false;
+    }
+    trace('failover_set_state', { from: this.current, event, to, status: failoverStatus(to) });
+    this.current = to;
+    return true;
+  }
+}
+
+/** Why x-colo-lost-heartbeat is refused in this state. */
+export function refusal(state: ColoState): string {
+  switch (state) {
+    case 'require': case 'active': case 'relaunch':
+      return 'COLO failover is already actived';
+    case 'entering':
+      return 'the secondary holds no complete first state yet: it cannot take over';
+    case 'yielded':
+      return 'the other side goes on: this side cannot take over';
+    case 'broken':
+      return 'the state of this secondary is not whole: it cannot take over';
+    default:
+      return "The feature 'colo' is not enabled";
+  }
+}

@@ -1,0 +1,68 @@
+/** Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test makes them small. */
+import { assert } from '../base/errors.js';
+import { chunkPagesMax } from '../migration/pages.js';
+
+export interface ColoOptions {
+  /** x-checkpoint-delay: from the end of a checkpoint to the start of the next. */
+  checkpointDelayMs: number;
+  /** Consecutive aborted checkpoints that end COLO. */
+  abortsMax: number;
+  /** The primary pings this often, the secondary answers. */
+  heartbeatMs: number;
+  /** No byte from the peer for so long: it is lost. */
+  peerTimeoutMs: number;
+  /** A proof of life allows the primary to release output for so long, counted from when it asked. */
+  leaseMs: number;
+  /** What the secondary waits beyond the lease: two clocks that do not run equally fast. */
+  leaseMarginMs: number;
+  /** How long the secondary waits for `stopped` after it asked. */
+  stopTimeoutMs: number;
+  /** checkpoint-reply, vmstate-received, vmstate-loaded: each. */
+  replyTimeoutMs: number;
+  /** The replica's last acknowledgement of an epoch. */
+  diskTimeoutMs: number;
+  /** Starting replication: digests, the copy of what differs. */
+  syncTimeoutMs: number;
+  /** Merging overlays at failover; after it the secondary is not whole. */
+  mergeTimeoutMs: number;
+  connectTimeoutMs: number;
+  /** Device state of one checkpoint, at most. */
+  blobBytesMax: number;
+  /** Pages in a chunk on the wire. */
+  chunkPages: number;
+  precopyRounds: number;
+  precopyEnoughPages: number;
+  /** Images that differ and for which nobody vouches: copy the difference, or refuse to start. */
+  diskDifference: 'copy' | 'refuse';
+  /** Compare a hash of all RAM on both sides at every checkpoint. */
+  verifyRam: boolean;
+}
+
+export const defaultColoOptions: ColoOptions = {
+  checkpointDelayMs: 200,
+  abortsMax: 5,
+  heartbeatMs: 200,
+  peerTimeoutMs: 5000,
+  leaseMs: 1000,
+  leaseMarginMs: 250,
+  stopTimeoutMs: 1000,
+  replyTimeoutMs: 30_000,
+  diskTimeoutMs: 30_000,
+  syncTimeoutMs: 24 * 3600_000,
+  mergeTimeoutMs: 600_000,
+  connectTimeoutMs: 10_000,
+  blobBytesMax: 256 * 1024 * 1024,
+  chunkPages: chunkPagesMax,
+  precopyRounds: 8,
+  precopyEnoughPages: 2048,
+  diskDifference: 'copy',
+  verifyRam: false,
+};
+
+/** A lease that outlives the heartbeat's own period would be no fence; one that is shorter would never be valid. */
+export function checkOptions(o: ColoOptions): ColoOptions {
+  assert(o.leaseMs > o.heartbeatMs && o.peerTimeoutMs > o.heartbeatMs, 'lease and peer time-out are longer than a heartbeat');
+  assert(o.chunkPages >= 1 && o.chunkPages <= chunkPagesMax, 'pages in a chunk');
+  assert(o.leaseMarginMs * 20 >= o.leaseMs, 'the margin covers 5 % of clock drift');
+  return o;
+}

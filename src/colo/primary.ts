@@ -1,0 +1,284 @@
+/**
+ * The primary's side: hello, known equal disks, precopy, then checkpoint after checkpoint. See README.md for what holds its output back.
+ */
+import { VmError, failureOf } from '../base/errors.js';
+import type { Stream } from '../host/ports.js';
+import { precopy } from '../migration/precopy.js';
+import { PageStaging, encodeChunk } from '../migration/pages.js';
+import { within } from '../migration/wait.js';
+import { Checkpoint } from './checkpoint.js';
+import type { ColoParts } from './contract.js';
+import { reconcileAll, startAll, stopAll, storedError } from './disks.js';
+import { primaryTable } from './failover.js';
+import { PrimaryHeartbeat } from './heartbeat.js';
+import { Lease, type Moment } from './lease.js';
+import { type Message, kindOf } from './messages.js';
+import { Session } from './session.js';
+import { ColoStatistics } from './statistics.js';
+import { trace } from './trace.js';
+
+/** How long a secondary that still answers gets to read that we go on alone. */
+const farewellMs = 500;
+
+export class ColoPrimary extends Session {
+  readonly statistics = new ColoStatistics();
+  private readonly lease: Lease;
+  private readonly heartbeat: PrimaryHeartbeat;
+  private readonly staging = new PageStaging();
+  private epoch = 0;
+  /** Its output and all before it may leave while the lease is valid. */
+  private releasable = 0;
+  private checkpointWanted = false;
+  private wake: () => void = () => undefined;
+  private lastEndMs = 0;
+  private yielding: Promise<void> = Promise.resolve();
+
+  constructor(parts: ColoParts, stream: Stream) {
+    super(parts, 'primary', primaryTable, stream);
+    this.lease = new Lease(parts.clock, parts.options.leaseMs);
+    this.heartbeat = new PrimaryHeartbeat(this.link, parts.clock, parts.options);
+    this.failover.move('enter');
+  }
+
+  /** A checkpoint as soon as possible; remembered while one is in flight. */
+  requestCheckpoint(): void {
+    this.checkpointWanted = true;
+    this.wake();
+  }
+
+  /** Something that the running wait depends on has changed (x-checkpoint-delay, a shutdown). */
+  kick(): void {
+    this.wake();
+  }
+
+  override lostHeartbeat(): void {
+    if (this.state === 'entering' && this.parts.migration.status !== 'colo') throw new VmError("The feature 'colo' is not enabled", { hint: 'migrate_cancel ends a migration' });
+    this.requireFailover();
+    this.procedure = this.goOnAlone();
+  }
+
+  override async over(): Promise<void> {
+    await super.over();
+    await this.yielding;
+  }
+
+  protected async converse(): Promise<void> {
+    await this.enter();
+    for (;;) {
+      const last = this.parts.lifecycle.shutdownRequested;
+      const whole = await this.checkpoint();
+      this.lastEndMs = this.parts.clock.nowMs();
+      if (last && whole) return this.shutdownTogether();
+      await this.untilDue();
+    }
+  }
+
+  /** Until the secondary is ready and both sides replicate. The guest runs all the time. */
+  private async enter(): Promise<void> {
+    const { options, lifecycle, migration } = this.parts;
+    const manifest = lifecycle.manifest();
+    migration.ramTotalBytes = manifest.ramBytes;
+    await this.link.send({ type: 'hello', hello: { manifest, leaseMs: options.leaseMs } });
+    await this.link.expect('accept', options.replyTimeoutMs);
+    this.heartbeat.start();
+    migration.move('active');
+    this.disks = this.parts.disks();
+    this.outputs = this.parts.outputs();
+    await reconcileAll(this.disks, this.link, options);
+    await this.precopy();
+    await this.link.send({ type: 'precopy-end' });
+    await this.link.expect('checkpoint-ready', options.replyTimeoutMs);
+    migration.move('colo');
+    await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.syncTimeoutMs);
+    for (const output of this.outputs) output.hold(() => this.lease.valid);
+  }
+
+  private precopy(): Promise<void> {
+    const { lifecycle, migration, options } = this.parts;
+    const whileStopped = async <T>(fn: () => T): Promise<T> => {
+      try {
+        await lifecycle.stopForCheckpoint();
+        return fn();
+      } finally {
+        lifecycle.resumeAfterCheckpoint();
+      }
+    };
+    const target = {
+      sendChunk: async (staging: PageStaging, from: number, to: number) => {
+        const frame = encodeChunk(kindOf('pages'), staging, from, to);
+        migration.ramTransferredBytes += frame.length;
+        await this.link.sendFrame({ type: 'pages', body: frame }, frame);
+      },
+      endRound: () => this.link.send({ type: 'round-end' }),
+      progress: (round: number, dirtyPages: number) => Object.assign(migration, { rounds: round, dirtyPages }),
+    };
+    return precopy(lifecycle.ram, whileStopped, target, { chunkPages: options.chunkPages, rounds: options.precopyRounds, enoughPages: options.precopyEnoughPages });
+  }
+
+  /** True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link throws. */
+  private async checkpoint(): Promise<boolean> {
+    this.checkpointWanted = false;
+    const broken = storedError(this.disks);
+    if (broken) throw broken;
+    const checkpoint = new Checkpoint(++this.epoch, { parts: this.parts, link: this.link, disks: this.disks, outputs: this.outputs, staging: this.staging }, this);
+    try {
+      this.statistics.add(await checkpoint.run());
+      return true;
+    } catch (thrown) {
+      const error = failureOf(thrown);
+      if (this.link.failed || checkpoint.offered) throw this.link.failed ?? error;
+      await checkpoint.abort();
+      this.statistics.abort(error.message);
+      trace('checkpoint_aborted', { epoch: this.epoch, why: error.message });
+      const inRow = this.statistics.abortedInRow;
+      if (inRow >= this.parts.options.abortsMax) throw error.during(`${inRow} checkpoints in a row were given up`);
+      return false;
+    }
+  }
+
+  /** Checkpoint: the next bytes may make the epoch whole on the other side. */
+  offer(): boolean {
+    return this.failover.move('offered');
+  }
+
+  /** Checkpoint: vmstate-received of this epoch has come; it was asked for at that moment. */
+  received(epoch: number, askedAt: Moment): void {
+    this.lease.prove(askedAt);
+    this.releasable = epoch;
+    this.step('primary-before-release');
+    this.release();
+    if (!this.lease.valid) this.heartbeat.beat();
+    this.step('primary-released');
+  }
+
+  private release(): void {
+    if (this.releasable > 0) for (const output of this.outputs) output.release(this.releasable);
+  }
+
+  /** Mutant: what would happen if nobody waited for the secondary. */
+  releaseEarly(epoch: number): void {
+    this.releasable = epoch;
+    this.release();
+  }
+
+  private async untilDue(): Promise<void> {
+    const { clock, lifecycle, options } = this.parts;
+    for (;;) {
+      const left = this.lastEndMs + options.checkpointDelayMs - clock.nowMs();
+      if (left <= 0 || this.checkpointWanted || lifecycle.shutdownRequested) return;
+      const woken = new Promise<void>(resolve => {
+        const timer = clock.timer(left, resolve);
+        this.wake = () => {
+          timer.dispose();
+          resolve();
+        };
+      });
+      await this.link.guard(woken, 'waiting for the next checkpoint').finally(() => this.wake());
+    }
+  }
+
+  /** The last checkpoint is whole: nothing of the guest is left that the other side does not hold. */
+  private async shutdownTogether(): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    if (!this.failover.move('guest-shutdown')) throw new VmError('a failover came first');
+    await this.link.send({ type: 'guest-shutdown' }).catch(() => undefined);
+    await within(clock, options.replyTimeoutMs, 'guest-shutdown', this.link.gone()).catch(() => undefined);
+    this.quiet();
+    this.link.destroy();
+    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    for (const output of this.outputs) output.releaseAll();
+    migration.move('completed');
+    lifecycle.powerOff();
+  }
+
+  protected override onUrgent(message: Message): boolean {
+    if (message.type === 'pong') {
+      this.note('got', message);
+      const askedAt = this.heartbeat.answered(message.seq);
+      if (askedAt) this.lease.prove(askedAt);
+      this.release();
+      return true;
+    }
+    if (message.type !== 'stop-request') return false;
+    this.note('got', message);
+    if (this.failover.move('peer-alone')) {
+      this.closeGate();
+      this.yielding = this.yieldToPeer();
+    }
+    return true;
+  }
+
+  /** From here on nothing of this guest leaves, at once and for good. */
+  private closeGate(): void {
+    this.quiet();
+    for (const output of this.outputs) output.drop();
+    this.link.fail(new VmError('the secondary takes over'));
+    this.step('primary-gate-closed');
+  }
+
+  private quiet(): void {
+    this.lease.end();
+    this.heartbeat.stop();
+  }
+
+  private async yieldToPeer(): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    await this.conversation;
+    await lifecycle.haltForPeer().catch(thrown => this.warn(failureOf(thrown)));
+    this.link.post({ type: 'stopped' });
+    lifecycle.ram.dirtyLog.stop();
+    const error = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    if (error) this.warn(error);
+    await within(clock, farewellMs, 'stopped', this.link.gone()).catch(() => undefined);
+    this.link.destroy();
+    if (migration.status === 'colo') migration.move('completed');
+    this.tellExit('error', 'the secondary has taken over');
+  }
+
+  /** x-colo-lost-heartbeat on the primary: replication ends, what was held leaves, the guest goes on unprotected. */
+  private async goOnAlone(): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    this.failover.move('begin');
+    this.quiet();
+    const answers = !this.link.failed;
+    if (answers) this.link.post({ type: 'going-alone' });
+    else this.link.destroy();
+    this.link.fail(new VmError('failover was requested'));
+    this.wake();
+    await this.conversation;
+    const error = await stopAll(this.disks, true, clock, options.diskTimeoutMs);
+    if (error) this.warn(error);
+    this.step('primary-disks-stopped');
+    lifecycle.ram.dirtyLog.stop();
+    for (const output of this.outputs) output.releaseAll();
+    this.failover.move('done');
+    migration.move('completed');
+    this.tellExit('request');
+    this.step('primary-alone');
+    if (lifecycle.shutdownRequested) lifecycle.powerOff();
+    if (answers) await within(clock, farewellMs, 'going-alone', this.link.gone()).catch(() => undefined);
+    this.link.destroy();
+  }
+
+  protected override async leave(error: VmError): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    const entering = this.state === 'entering';
+    if (!this.failover.move('error')) return;
+    // The gate closes before the connection does: a secondary that sees our end closed need not wait for the lease.
+    this.quiet();
+    this.link.post({ type: 'error', text: error.message });
+    this.link.destroy();
+    lifecycle.ram.dirtyLog.stop();
+    if (!entering) return this.tellExit('error', error.message);
+    const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    if (stopError) this.warn(stopError);
+    for (const output of this.outputs) output.releaseAll();
+    if (migration.status === 'colo') this.tellExit('error', error.message);
+    migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message);
+    if (lifecycle.shutdownRequested) lifecycle.powerOff();
+  }
+
+  private warn(error: VmError): void {
+    trace('failover_warning', { side: this.side, error: error.message });
+  }
+}

@@ -1,0 +1,290 @@
+/**
+ * The secondary's side: refuses a machine that differs, takes precopy, then epoch after epoch: all of one is here and checked before
+ * vmstate-received, and after it there is only forward. Its guest does not run until a failover.
+ */
+import { VmError, failureOf } from '../base/errors.js';
+import type { Stream } from '../host/ports.js';
+import { unexpected } from '../migration/link.js';
+import { manifestDifference } from '../migration/manifest.js';
+import { applyChunk, decodeChunk } from '../migration/pages.js';
+import { within } from '../migration/wait.js';
+import type { ColoParts, StagedDevices } from './contract.js';
+import { receivePieces, sendDigest, startAll, stopAll } from './disks.js';
+import { secondaryTable } from './failover.js';
+import { fence } from './fence.js';
+import { SecondaryHeartbeat } from './heartbeat.js';
+import type { EpochInfo, Message } from './messages.js';
+import { Session } from './session.js';
+import { StagedEpoch } from './staged-epoch.js';
+import { trace } from './trace.js';
+
+/** An epoch that may be loaded. */
+interface WholeEpoch {
+  info: EpochInfo;
+  ram: StagedEpoch;
+  devices: StagedDevices;
+}
+
+export class ColoSecondary extends Session {
+  private readonly heartbeat: SecondaryHeartbeat;
+  private epoch = 0;
+  private leaseMs: number;
+  private accepted = false;
+  private replicating = false;
+  private peerIsAlone = false;
+  private tellStopped!: () => void;
+  private tellAlone!: () => void;
+  private readonly stopped = new Promise<void>(resolve => (this.tellStopped = resolve));
+  private readonly peerAlone = new Promise<void>(resolve => (this.tellAlone = resolve));
+
+  /** admit: the machine at the other end is equal to ours; before it there is only a stranger at the door. A VmError sends it away. */
+  constructor(
+    parts: ColoParts,
+    stream: Stream,
+    private readonly admit: () => void,
+  ) {
+    super(parts, 'secondary', secondaryTable, stream);
+    this.leaseMs = parts.options.leaseMs;
+    this.heartbeat = new SecondaryHeartbeat(this.link, parts.clock, parts.options);
+    this.failover.move('enter');
+  }
+
+  override lostHeartbeat(): void {
+    this.requireFailover();
+    // While an epoch is loaded the request waits for its end.
+    if (this.state === 'require') this.procedure = this.takeOver();
+  }
+
+  protected async converse(): Promise<void> {
+    await this.meet();
+    await this.takePrecopy();
+    const { migration, options } = this.parts;
+    this.replicating = true;
+    await this.link.guard(startAll(this.disks, 'secondary'), 'starting replication', options.diskTimeoutMs);
+    for (const output of this.outputs) output.hold(() => false);
+    migration.move('colo');
+    await this.link.send({ type: 'checkpoint-ready' });
+    while (await this.takeRequest());
+  }
+
+  private async meet(): Promise<void> {
+    const { lifecycle, migration, options } = this.parts;
+    const { hello } = await this.link.expect('hello', options.replyTimeoutMs);
+    const difference = manifestDifference(hello.manifest, lifecycle.manifest());
+    if (difference !== undefined) throw new VmError(difference);
+    this.leaseMs = hello.leaseMs;
+    this.disks = this.parts.disks();
+    this.outputs = this.parts.outputs();
+    this.admit();
+    this.accepted = true;
+    migration.move('active');
+    migration.ramTotalBytes = hello.manifest.ramBytes;
+    this.heartbeat.start();
+    await this.link.send({ type: 'accept' });
+  }
+
+  /** Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. */
+  private async takePrecopy(): Promise<void> {
+    const { lifecycle, migration, options } = this.parts;
+    for (let last = -1; ; ) {
+      const message = await this.link.next('waiting for RAM');
+      switch (message.type) {
+        case 'digest-request':
+          await sendDigest(this.disks, message.disk, this.link, options);
+          break;
+        case 'pages': {
+          const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
+          applyChunk(lifecycle.ram, chunk);
+          migration.ramTransferredBytes += message.body.length;
+          last = chunk.last;
+          break;
+        }
+        case 'round-end':
+          migration.rounds++;
+          last = -1;
+          break;
+        case 'precopy-end':
+          return;
+        default:
+          throw unexpected(message.type, 'RAM');
+      }
+    }
+  }
+
+  /** False: the conversation is over. */
+  private async takeRequest(): Promise<boolean> {
+    const message = await this.link.next('waiting for checkpoint-request');
+    if (message.type === 'guest-shutdown' && this.failover.move('guest-shutdown')) {
+      await this.shutdownTogether();
+      return false;
+    }
+    if (message.type !== 'checkpoint-request') throw unexpected(message.type, 'checkpoint-request');
+    await this.link.send({ type: 'checkpoint-reply' });
+    const whole = await this.receive();
+    if (!whole) return true;
+    // Decided: written or not, read or not, from here on there is only forward.
+    if (!this.failover.move('received')) throw new VmError('a failover came first');
+    this.heartbeat.grant();
+    this.link.post({ type: 'vmstate-received' });
+    return this.load(whole);
+  }
+
+  /** undefined: the primary gave it up. Nothing of the machine is touched. */
+  private async receive(): Promise<WholeEpoch | undefined> {
+    const { lifecycle, options } = this.parts;
+    const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
+    const ram = new StagedEpoch(lifecycle.ram);
+    let info: EpochInfo | undefined;
+    let sent = false;
+    while (!info) {
+      const message = await this.link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms);
+      if (message.type === 'abort-epoch') return undefined;
+      if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
+      if (message.type === 'pages') ram.add(message.body);
+      else if (message.type === 'epoch') info = message;
+      else if (sent) throw unexpected(message.type, 'pages or epoch');
+      sent = true;
+    }
+    const { size } = await this.link.expect('vmstate-size', ms);
+    if (size > options.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
+    const blob = await receivePieces(size, async () => (await this.link.expect('blob', ms)).bytes);
+    ram.check(info, this.epoch, this.disks);
+    const devices = lifecycle.parseDevices(blob);
+    this.step('secondary-checked');
+    return { info, ram, devices };
+  }
+
+  /** After vmstate-received. A failure here means that neither the old nor the new state is whole. */
+  private async load({ info, ram, devices }: WholeEpoch): Promise<boolean> {
+    const { clock, lifecycle, options } = this.parts;
+    try {
+      ram.apply(() => this.step('secondary-half-applied'));
+      this.step('secondary-ram-applied');
+      devices.apply();
+      this.step('secondary-devices-applied');
+      if (info.ramHashed && options.verifyRam && lifecycle.ram.hash() !== info.ramHash) throw new VmError(`RAM differs from the primary's after epoch ${info.epoch}`);
+      for (const disk of this.disks) {
+        await within(clock, options.diskTimeoutMs, `disk '${disk.name}'`, disk.checkpoint());
+        this.step('secondary-disk-committed');
+      }
+    } catch (thrown) {
+      return this.breakDown(failureOf(thrown).during(`loading epoch ${info.epoch}`));
+    }
+    this.epoch = info.epoch;
+    this.step('secondary-committed');
+    this.failover.move('loaded');
+    if (this.peerIsAlone && this.failover.move('peer-alone')) {
+      await this.giveWay();
+      return false;
+    }
+    if (this.state === 'require') {
+      this.procedure = this.takeOver();
+      return false;
+    }
+    this.link.post({ type: 'vmstate-loaded' });
+    return true;
+  }
+
+  /** This side's state is not whole: it says so, and can never take over. */
+  private breakDown(error: VmError): false {
+    this.failover.move('failed');
+    this.heartbeat.silence();
+    this.link.post({ type: 'error', text: error.message });
+    this.link.destroy();
+    if (this.parts.migration.status === 'colo') this.parts.migration.move('failed', error.message);
+    this.tellExit('error', error.message);
+    return false;
+  }
+
+  protected override onUrgent(message: Message): boolean {
+    switch (message.type) {
+      case 'ping':
+        this.note('got', message);
+        this.heartbeat.answer(message.seq);
+        return true;
+      case 'stopped':
+        this.note('got', message);
+        this.tellStopped();
+        return true;
+      case 'going-alone':
+        this.note('got', message);
+        this.peerIsAlone = true;
+        this.tellAlone();
+        this.link.fail(new VmError('the primary goes on alone'));
+        if (this.state === 'lost' && this.failover.move('peer-alone')) this.procedure = this.giveWay();
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** x-colo-lost-heartbeat on the secondary (rule 8). The conversation ends first: an epoch that was not whole is forgotten with it. */
+  private async takeOver(): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    this.failover.move('begin');
+    this.heartbeat.silence();
+    this.link.fail(new VmError('failover was requested'));
+    const times = { leaseMs: this.leaseMs, leaseMarginMs: options.leaseMarginMs, stopTimeoutMs: options.stopTimeoutMs };
+    const result = await fence(this.link, clock, times, { stopped: this.stopped, peerAlone: this.peerAlone, lastGrantMs: this.heartbeat.lastGrantMs });
+    if (result === 'peer-alone') {
+      this.failover.move('peer-alone');
+      return this.giveWay();
+    }
+    this.link.destroy();
+    await this.conversation;
+    this.step('takeover-fenced');
+    await within(clock, options.diskTimeoutMs, 'dropping the export', this.parts.dropExports()).catch(thrown => this.warn(failureOf(thrown)));
+    this.step('takeover-exports-dropped');
+    const error = await stopAll(this.disks, true, clock, options.mergeTimeoutMs, () => this.step('takeover-disk-merged'));
+    if (error) return void this.breakDown(error.during('failover'));
+    for (const output of this.outputs) output.releaseAll();
+    this.step('takeover-network-open');
+    lifecycle.runAfterFailover();
+    this.failover.move('done');
+    migration.move('completed');
+    this.tellExit('request');
+    this.step('takeover-running');
+  }
+
+  /** The primary was told to go on alone: what is here is history. */
+  private async giveWay(): Promise<void> {
+    const { clock, migration, options } = this.parts;
+    this.heartbeat.silence();
+    this.link.destroy();
+    for (const output of this.outputs) output.drop();
+    if (this.replicating) await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    if (migration.status === 'colo') migration.move('failed', 'the primary goes on alone');
+    this.tellExit('error', 'the primary goes on alone');
+  }
+
+  private async shutdownTogether(): Promise<void> {
+    const { clock, lifecycle, migration, options } = this.parts;
+    this.heartbeat.silence();
+    for (const output of this.outputs) output.drop();
+    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    this.link.destroy();
+    migration.move('completed');
+    lifecycle.powerOff();
+  }
+
+  protected override async leave(error: VmError): Promise<void> {
+    const { clock, migration, options } = this.parts;
+    if (this.peerIsAlone && this.state === 'protected' && this.failover.move('peer-alone')) return this.giveWay();
+    const entering = this.state === 'entering';
+    if (!this.failover.move('error')) return;
+    this.heartbeat.silence();
+    this.link.post({ type: 'error', text: error.message });
+    // A side that holds a whole state keeps the connection: its end tells that the primary is gone.
+    if (!entering) return this.tellExit('error', error.message);
+    this.link.destroy();
+    for (const output of this.outputs) output.releaseAll();
+    if (this.replicating) await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    if (!this.accepted) return;
+    if (migration.status === 'colo') this.tellExit('error', error.message);
+    migration.move('failed', error.message);
+  }
+
+  private warn(error: VmError): void {
+    trace('failover_warning', { side: this.side, error: error.message });
+  }
+}

@@ -1,0 +1,104 @@
+/** What both sides of a pair share: one link, one state, one COLO_EXIT, one way out for every failure. */
+import { VmError, failureOf } from '../base/errors.js';
+import type { Replicated } from '../block/contract.js';
+import type { Stream } from '../host/ports.js';
+import { Link } from '../migration/link.js';
+import type { OutputHold } from '../net/contract.js';
+import type { ColoExitReason } from '../qapi/types.js';
+import type { ColoParts } from './contract.js';
+import { Failover, type ColoState, type Table, refusal } from './failover.js';
+import { type Message, codecOf } from './messages.js';
+import type { ColoStep, MessageStep } from './steps.js';
+import { traceMessage } from './trace.js';
+
+export type Side = 'primary' | 'secondary';
+
+export abstract class Session {
+  protected readonly link: Link<Message>;
+  protected readonly failover: Failover;
+  protected disks: Replicated[] = [];
+  protected outputs: OutputHold[] = [];
+  /** Settles when the conversation is over; never rejects. Whatever takes over waits for it. */
+  protected conversation: Promise<void> = Promise.resolve();
+  /** Settles when a failover procedure, if one was begun, is through. */
+  protected procedure: Promise<void> = Promise.resolve();
+  exitReason: ColoExitReason = 'none';
+  private exitTold = false;
+
+  constructor(
+    protected readonly parts: ColoParts,
+    readonly side: Side,
+    table: Table,
+    stream: Stream,
+  ) {
+    this.failover = new Failover(table);
+    this.link = new Link(stream, parts.clock, codecOf(side));
+    this.link.onMessage = (direction, message) => this.note(direction, message);
+    this.link.urgent = message => this.urgent(message);
+  }
+
+  get state(): ColoState {
+    return this.failover.state;
+  }
+
+  get peer(): string {
+    return this.link.peer;
+  }
+
+  get heldPackets(): number {
+    return this.outputs.reduce((sum, output) => sum + output.heldPackets, 0);
+  }
+
+  /** Nothing of this session goes on: conversation and procedure are over. */
+  async over(): Promise<void> {
+    await this.conversation;
+    await this.procedure;
+  }
+
+  /** Runs the conversation to its end, whatever that is. */
+  begin(): void {
+    this.conversation = this.converse().catch(thrown => this.leave(failureOf(thrown)));
+  }
+
+  /** x-colo-lost-heartbeat. Returns when it is accepted; the procedure follows. */
+  abstract lostHeartbeat(): void;
+  protected abstract converse(): Promise<void>;
+  /** The conversation ended with an error. */
+  protected abstract leave(error: VmError): Promise<void>;
+  protected abstract onUrgent(message: Message): boolean;
+
+  /** The process ends, or the migration is cancelled: the connection with it. */
+  close(): void {
+    this.link.destroy();
+  }
+
+  protected requireFailover(): void {
+    if (!this.failover.move('lost-heartbeat')) throw new VmError(refusal(this.state));
+  }
+
+  protected step(step: ColoStep): void {
+    this.parts.step(step);
+  }
+
+  /** COLO_EXIT, once. */
+  protected tellExit(reason: 'request' | 'error', error?: string): void {
+    if (this.exitTold) return;
+    this.exitTold = true;
+    this.exitReason = reason;
+    this.parts.events.emit('COLO_EXIT', { mode: this.side, reason, ...(error !== undefined && { error }) });
+  }
+
+  private urgent(message: Message): boolean {
+    if (message.type === 'error') {
+      this.note('got', message);
+      this.link.fail(new VmError(`the peer left COLO: ${message.text}`));
+      return true;
+    }
+    return this.onUrgent(message);
+  }
+
+  protected note(direction: 'sent' | 'got', message: Message): void {
+    traceMessage(direction, message.type);
+    this.parts.step(`${this.side}-${direction}-${message.type}` as MessageStep);
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * What the secondary has of an epoch that is not whole yet. It lies beside the machine, bounded by the machine's own RAM and the limit for
+ * device state, and touches nothing until apply().
+ */
+import type { Ram } from '../accel/contract.js';
+import { VmError } from '../base/errors.js';
+import { mutant } from '../base/mutant.js';
+import type { Replicated } from '../block/contract.js';
+import { type PageChunk, applyChunk, decodeChunk } from '../migration/pages.js';
+import type { EpochInfo } from './messages.js';
+import { trace } from './trace.js';
+
+export class StagedEpoch {
+  private readonly chunks: PageChunk[] = [];
+  private lastPage = -1;
+  pages = 0;
+
+  constructor(private readonly ram: Ram) {}
+
+  /** Untrusted. Pages ascend, so no epoch is larger than RAM. */
+  add(body: Buffer): void {
+    const chunk = decodeChunk(body, this.ram.pageCount, this.lastPage);
+    this.lastPage = chunk.last;
+    this.pages += chunk.pages.length + chunk.zeroPages.length;
+    this.chunks.push(chunk);
+    if (mutant('loaded-before-whole')) applyChunk(this.ram, chunk);
+  }
+
+  /** Is all of it here? previous: the last epoch that was loaded. */
+  check(info: EpochInfo, previous: number, disks: readonly Replicated[]): void {
+    if (info.epoch <= previous) throw new VmError(`epoch ${info.epoch} after epoch ${previous}`);
+    if (info.pages !== this.pages) throw new VmError(`epoch ${info.epoch} has ${info.pages} pages, ${this.pages} arrived`);
+    if (info.writes.length !== disks.length) throw new VmError(`epoch ${info.epoch} covers ${info.writes.length} disks, ${disks.length} are replicated here`);
+    const counts = new Map(info.writes.map(w => [w.disk, w.count]));
+    for (const disk of disks) {
+      const error = disk.error();
+      if (error) throw new VmError(`disk '${disk.name}': ${error.message}`, { cause: error });
+      const sent = counts.get(disk.name);
+      if (sent === undefined) throw new VmError(`epoch ${info.epoch} does not cover disk '${disk.name}'`);
+      if (sent !== disk.arrived()) throw new VmError(`disk '${disk.name}': epoch ${info.epoch} has ${sent} writes, ${disk.arrived()} arrived`);
+    }
+  }
+
+  /** Cannot fail: every chunk has passed its checks. */
+  apply(half: () => void): void {
+    trace('flush_ram_cache_begin', { dirty_pages: this.pages });
+    for (const [at, chunk] of this.chunks.entries()) {
+      applyChunk(this.ram, chunk);
+      if (at === this.chunks.length >> 1) half();
+    }
+    this.chunks.length = 0;
+    trace('flush_ram_cache_end', {});
+  }
+}

@@ -1,0 +1,49 @@
+/** What checkpoints cost, for `info colo`: the last 1024 of them, and totals. */
+
+export interface CheckpointRecord {
+  epoch: number;
+  /** Guest stopped to guest resumed. */
+  pauseMs: number;
+  /** Request sent to vmstate-received: how long output waited at least. */
+  receivedMs: number;
+  /** Request sent to vmstate-loaded. */
+  totalMs: number;
+  pages: number;
+  ramBytes: number;
+  blobBytes: number;
+}
+
+const kept = 1024;
+type Measure = Exclude<keyof CheckpointRecord, 'epoch'>;
+
+export class ColoStatistics {
+  private readonly ring: CheckpointRecord[] = [];
+  done = 0;
+  aborted = 0;
+  /** Aborts since the last whole checkpoint. */
+  abortedInRow = 0;
+  lastAbort: string | undefined;
+
+  add(record: CheckpointRecord): void {
+    this.ring[this.done % kept] = record;
+    this.done++;
+    this.abortedInRow = 0;
+  }
+
+  abort(why: string): void {
+    this.aborted++;
+    this.abortedInRow++;
+    this.lastAbort = why;
+  }
+
+  last(): CheckpointRecord | undefined {
+    return this.done === 0 ? undefined : this.ring[(this.done - 1) % kept];
+  }
+
+  /** p: 0..1, nearest rank over what is kept. */
+  percentile(measure: Measure, p: number): number | undefined {
+    if (this.ring.length === 0) return undefined;
+    const sorted = this.ring.map(r => r[measure]).sort((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))];
+  }
+}

@@ -1,0 +1,18 @@
+/** ADDRESS of the client commands: `unix:PATH` or `tcp:HOST:PORT`. */
+import { asVmError } from '../base/errors.js';
+import { parseTcp } from '../chardev/parse.js';
+import type { Address } from '../host/ports.js';
+import { UsageError } from './options/argv.js';
+
+const hint = 'An address is unix:PATH or tcp:HOST:PORT, as given to -qmp.';
+
+export function parseAddress(text: string): Address {
+  if (/^unix:./.test(text)) return { kind: 'unix', path: text.slice('unix:'.length) };
+  if (!text.startsWith('tcp:')) throw new UsageError(`'${text}' is not an address`, { hint });
+  try {
+    const address = parseTcp(text.slice('tcp:'.length));
+    return address.kind === 'tcp' && address.host === '' ? { ...address, host: 'localhost' } : address;
+  } catch (error) {
+    throw new UsageError(`'${text}' is not an address: ${asVmError(error).message}`, { hint });
+  }
+}

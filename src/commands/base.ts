@@ -1,0 +1,50 @@
+/**
+ * What every command does alike: exit codes (0 done, 1 failed, 2 usage), errors on standard error as what / where / what to do, and as one
+ * small object under --json; colours only on a terminal that wants them.
+ */
+import { Command } from '@oclif/core';
+import chalk from 'chalk';
+import { asVmError, VmError } from '../base/errors.js';
+import { UsageError } from './options/argv.js';
+
+/** NO_COLOR (no-color.org), FORCE_COLOR, TERM=dumb; otherwise: is it a terminal. */
+export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<string, string | undefined>>): boolean {
+  if ((env['NO_COLOR'] ?? '') !== '') return false;
+  if (env['TERM'] === 'dumb') return false;
+  return stream.isTTY === true;
+}
+
+export abstract class BaseCommand extends Command {
+  override async init(): Promise<void> {
+    await super.init();
+    if (!wantsColour(process.stderr, process.env)) chalk.level = 0;
+  }
+
+  /** Progress and messages: never on standard output. */
+  protected note(line: string): void {
+    process.stderr.write(`${line}\n`);
+  }
+
+  protected override async catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<unknown> {
+    process.exitCode = exitCode(error);
+    if (this.jsonEnabled()) {
+      this.logJson(this.toErrorJson(error));
+      return undefined;
+    }
+    if (!(error instanceof VmError)) return super.catch(error);
+    this.note(`${chalk.red('Error')}: ${error.message}`);
+    if (error.options.hint !== undefined) this.note(error.options.hint);
+    return undefined;
+  }
+
+  protected override toErrorJson(error: unknown): { error: { class: string; message: string; hint?: string; exit: number } } {
+    const { message, options } = asVmError(error);
+    return { error: { class: options.class ?? 'GenericError', message, hint: options.hint, exit: exitCode(error) } };
+  }
+}
+
+function exitCode(error: unknown): number {
+  if (error instanceof UsageError) return 2;
+  const exit = (error as { oclif?: { exit?: number } }).oclif?.exit;
+  return exit ?? 1;
+}

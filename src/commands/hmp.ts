@@ -1,0 +1,36 @@
+/** `colo hmp ADDRESS LINE...`: lines of the human monitor, over QMP. */
+import { VmError } from '../base/errors.js';
+import { addressArg, ClientCommand, timeoutFlag } from './client.js';
+import { UsageError } from './options/argv.js';
+
+export class Hmp extends ClientCommand {
+  static override readonly summary = 'run lines of the human monitor';
+  static override readonly description = 'Each LINE is one command. Works with any QMP server: colo or QEMU. Exit code 1 when a line fails.';
+  static override readonly examples = ['<%= config.bin %> hmp unix:/run/vm.qmp "info status"', '<%= config.bin %> hmp unix:/run/vm.qmp stop "info status" cont'];
+  static override readonly usage = 'hmp ADDRESS LINE... [--timeout SECONDS] [--json]';
+  static override readonly enableJsonFlag = true;
+  static override readonly strict = false;
+  static override readonly args = { address: addressArg };
+  static override readonly flags = { timeout: timeoutFlag };
+
+  async run(): Promise<{ line: string; output: string }[]> {
+    const { args, argv, flags } = await this.parse(Hmp);
+    const lines = argv.slice(1).map(String);
+    if (lines.length === 0) throw new UsageError('a LINE is missing', { hint: `Example: colo hmp ${args.address} "info status"` });
+    return this.withClient(args.address, async client => {
+      const results: { line: string; output: string }[] = [];
+      for (const line of lines) {
+        const output = await client.hmp(line, flags.timeout * 1000);
+        if (looksFailed(output)) throw new VmError(`${line}: ${output.trim()}`);
+        if (!this.jsonEnabled()) process.stdout.write(output);
+        results.push({ line, output });
+      }
+      return results;
+    });
+  }
+}
+
+/** HMP has no status: its mistakes are text of a known form. */
+export function looksFailed(output: string): boolean {
+  return /^(Error: |unknown command: )|^Try "help /m.test(output);
+}

@@ -1,0 +1,8 @@
+/** The commands of `colo`, by name. */
+import { Hmp } from './hmp.js';
+import { Monitor } from './monitor.js';
+import { Primary } from './primary.js';
+import { Qmp } from './qmp.js';
+import { Secondary } from './secondary.js';
+
+export const commands = { primary: Primary, secondary: Secondary, monitor: Monitor, hmp: Hmp, qmp: Qmp };

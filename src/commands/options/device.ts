@@ -1,0 +1,102 @@
+/** `-netdev`, `-device`, `-object`, `-drive`: each as the spec has it. What a spec cannot say is refused by name. */
+import { VmError } from '../../base/errors.js';
+import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { didYouMean } from '../../base/similar.js';
+import type { DeviceSpec, DriveSpec, NetdevSpec, ObjectSpec } from '../../machine/spec.js';
+import { deviceModels } from '../../machine/spec.js';
+import { parseTree, takeWord } from './tree.js';
+
+/** Names for what was given without an id; both sides of a pair count alike. */
+export class Ids {
+  private readonly counts = new Map<string, number>();
+  private readonly taken = new Map<string, Set<string>>();
+
+  fresh(prefix: string): string {
+    const n = this.counts.get(prefix) ?? 0;
+    this.counts.set(prefix, n + 1);
+    return `${prefix}${n}`;
+  }
+
+  /** Each kind (drive, device, ...) is a name space of its own. */
+  claim(kind: string, id: string): string {
+    const names = this.taken.get(kind) ?? new Set();
+    this.taken.set(kind, names);
+    if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id)) throw new VmError(`'${id}' is not an id: letters, digits and - . _, a letter first`);
+    if (names.has(id)) throw new VmError(`there are two ${kind}s with id '${id}'`);
+    names.add(id);
+    return id;
+  }
+}
+
+export function parseDrive(text: string, ids: Ids): DriveSpec {
+  const options = parseTree(text);
+  const kind = takeWord(options, 'if');
+  if (kind === undefined) throw new VmError('if= is missing', { hint: 'QEMU would take ide, which colo does not have: give if=virtio or if=none.' });
+  if (kind !== 'virtio' && kind !== 'none') throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);
+  const id = takeWord(options, 'id') ?? ids.fresh(kind);
+  return { id: ids.claim('drive', id), interface: kind, options };
+}
+
+export function parseNetdev(text: string, ids: Ids): NetdevSpec {
+  const options = new KeyValues(parseKeyValues(text, 'type'));
+  const type = options.need('type');
+  const id = ids.claim('netdev', options.need('id'));
+  switch (type) {
+    case 'tap': {
+      if (options.takeBool('vhost')) throw new VmError('vhost=on is not supported: COLO must see every packet. Use vhost=off');
+      if (options.takeBool('vnet_hdr')) throw new VmError('vnet_hdr=on is not supported. Use vnet_hdr=off');
+      const spec: NetdevSpec = { type, id, ifname: options.take('ifname'), script: options.take('script'), downscript: options.take('downscript') };
+      options.done('id, ifname, script, downscript, vhost=off, vnet_hdr=off');
+      return spec;
+    }
+    case 'user':
+      return { type, id, options: Object.fromEntries(options.rest) };
+    case 'socket':
+      return finish({ type, id, chardev: options.need('chardev') }, options, 'id, chardev');
+    case 'hub':
+    case 'hubport':
+      return finish({ type: 'hub', id, hub: options.need('hubid') }, options, 'id, hubid');
+    default:
+      throw new VmError(`network type '${type}' is not supported; colo has tap, user, socket and hub.${didYouMean(type, ['tap', 'user', 'socket', 'hub'])}`);
+  }
+}
+
+export function parseDevice(text: string, ids: Ids): DeviceSpec {
+  const options = new KeyValues(parseKeyValues(text, 'driver'));
+  const given = options.need('driver');
+  const model = deviceModels.find(m => m === given);
+  if (model === undefined) throw new VmError(`'${given}' is not a device of colo; it has ${deviceModels.join(', ')}.${didYouMean(given, deviceModels)}`);
+  const id = ids.claim('device', options.take('id') ?? ids.fresh(model));
+  switch (model) {
+    case 'virtio-blk-pci':
+      return finish({ model, id, drive: options.need('drive'), serial: options.take('serial') }, options, 'id, drive, serial');
+    case 'virtio-net-pci':
+      return finish({ model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) }, options, 'id, netdev, mac');
+    case 'isa-debug-exit': {
+      const iobase = options.takeInteger('iobase', { min: 0, max: 0xffff }) ?? 0x501;
+      const iosize = options.takeInteger('iosize', { min: 1, max: 4 }) ?? 4;
+      if (iosize !== 4) throw new VmError(`iosize=${iosize} is not supported: it is 4`);
+      return finish({ model, id, iobase }, options, 'id, iobase, iosize=4');
+    }
+  }
+}
+
+export function parseObject(text: string, ids: Ids): ObjectSpec {
+  const options = new KeyValues(parseKeyValues(text, 'qom-type'));
+  const type = options.need('qom-type');
+  const id = ids.claim('object', options.need('id'));
+  return { type, id, properties: Object.fromEntries(options.rest) };
+}
+
+function macAddress(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(text)) throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
+  const mac = text.toLowerCase().replaceAll('-', ':');
+  if (parseInt(mac.slice(0, 2), 16) & 1) throw new VmError(`mac=${text} is a multicast address`);
+  return mac;
+}
+
+function finish<T>(spec: T, options: KeyValues, known: string): T {
+  options.done(known);
+  return spec;
+}

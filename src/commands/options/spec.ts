@@ -1,0 +1,199 @@
+/** From the words of the command line to a MachineSpec. Every mistake is a UsageError that begins with the option as it was given. */
+import { asVmError, VmError } from '../../base/errors.js';
+import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import type { CharSpec } from '../../chardev/contract.js';
+import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
+import type { MachineSpec } from '../../machine/spec.js';
+import { parseSize } from '../../monitor/types.js';
+import type { GivenOption } from './argv.js';
+import { parseArgv, UsageError } from './argv.js';
+import { Ids, parseDevice, parseDrive, parseNetdev, parseObject } from './device.js';
+import type { OptionName } from './table.js';
+import { optionTable, refusedOptions } from './table.js';
+
+export type Role = 'primary' | 'secondary';
+
+export interface Launch {
+  readonly spec: MachineSpec;
+  /** Trace patterns to print. */
+  readonly traces: readonly string[];
+}
+
+const defaultRamBytes = 128 << 20;
+const maxSerials = 4;
+
+export function parseLaunch(role: Role, argv: readonly string[]): Launch {
+  const draft = new Draft(role);
+  for (const option of parseArgv(argv, optionTable, refusedOptions)) {
+    try {
+      draft.take(option);
+    } catch (error) {
+      const failure = asVmError(error);
+      throw new UsageError(`${option.spelled}: ${failure.message}`, { hint: failure.options.hint, cause: error });
+    }
+  }
+  draft.check();
+  return { spec: draft.spec, traces: draft.traces };
+}
+
+class Draft {
+  readonly spec: MachineSpec;
+  readonly traces: string[] = [];
+  private readonly ids = new Ids();
+  /** Who uses standard input. */
+  private stdioUser: string | undefined;
+
+  constructor(private readonly role: Role) {
+    this.spec = {
+      name: role,
+      ramBytes: defaultRamBytes,
+      cpus: 1,
+      accel: 'auto',
+      append: '',
+      drives: [],
+      netdevs: [],
+      devices: [],
+      objects: [],
+      chardevs: [],
+      serials: [],
+      monitors: [],
+      startPaused: false,
+      noShutdown: false,
+      noReboot: false,
+    };
+  }
+
+  take(option: GivenOption): void {
+    this.handlers[option.name as OptionName](option.value, option);
+  }
+
+  private readonly handlers: Readonly<Record<OptionName, (value: string, option: GivenOption) => void>> = {
+    name: value => void (this.spec.name = single(value, 'guest')),
+    uuid: value => void (this.spec.uuid = uuid(value)),
+    m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
+    smp: value => void (this.spec.cpus = cpus(single(value, 'cpus'))),
+    accel: value => void (this.spec.accel = accelerator(value)),
+    'enable-kvm': () => this.enableKvm(),
+    kernel: value => void (this.spec.kernel = value),
+    initrd: value => void (this.spec.initrd = value),
+    append: value => void (this.spec.append = value),
+    drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
+    netdev: value => this.spec.netdevs.push(parseNetdev(value, this.ids)),
+    device: value => this.spec.devices.push(parseDevice(value, this.ids)),
+    object: value => this.spec.objects.push(parseObject(value, this.ids)),
+    chardev: (value, option) => {
+      const { id, backend } = parseChardev(value);
+      this.addChardev(id, backend, option);
+    },
+    serial: (value, option) => this.serial(value, option),
+    qmp: (value, option) => this.monitor('qmp', value, option),
+    monitor: (value, option) => this.monitor('hmp', value, option),
+    incoming: value => void (this.spec.incoming = value),
+    S: () => void (this.spec.startPaused = true),
+    'no-reboot': () => void (this.spec.noReboot = true),
+    'no-shutdown': () => void (this.spec.noShutdown = true),
+    display: value => {
+      if (value !== 'none') throw new VmError('colo has no display: only `none` is taken');
+    },
+    nodefaults: () => undefined,
+    trace: value => this.traces.push(single(value, 'enable')),
+  };
+
+  private enableKvm(): void {
+    if (this.spec.accel === 'soft') throw new VmError('-accel soft says otherwise');
+    this.spec.accel = 'kvm';
+  }
+
+  private addChardev(id: string, backend: CharSpec, option: GivenOption): void {
+    if (backend.kind === 'stdio') {
+      if (this.stdioUser !== undefined) throw new VmError(`standard input is taken by ${this.stdioUser}`);
+      this.stdioUser = option.spelled;
+    }
+    this.spec.chardevs.push({ id: this.ids.claim('chardev', id), backend });
+  }
+
+  /** `chardev:ID` names one; anything else makes one. undefined: `none`. */
+  private channel(value: string, prefix: string, input: 'lines' | 'characters' | 'keys', option: GivenOption): string | undefined {
+    if (value === 'none') return undefined;
+    if (value.startsWith('chardev:')) return value.slice('chardev:'.length);
+    const id = this.ids.fresh(prefix);
+    this.addChardev(id, parseCharSpec(value, input), option);
+    return id;
+  }
+
+  private serial(value: string, option: GivenOption): void {
+    if (this.spec.serials.length >= maxSerials) throw new VmError(`there are at most ${maxSerials} serial ports`);
+    const id = this.channel(value, 'serial', 'characters', option);
+    if (id !== undefined) this.spec.serials.push(id);
+  }
+
+  private monitor(mode: 'qmp' | 'hmp', value: string, option: GivenOption): void {
+    const id = this.channel(value, mode === 'qmp' ? 'qmp' : 'monitor', mode === 'qmp' ? 'lines' : 'keys', option);
+    if (id !== undefined) this.spec.monitors.push({ mode, chardev: id });
+  }
+
+  /** What only the whole can tell. */
+  check(): void {
+    const { spec } = this;
+    if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
+    if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
+    if (spec.kernel === undefined && spec.incoming === undefined) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.' });
+    if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
+    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1, or -accel kvm.' });
+    this.checkReferences();
+  }
+
+  private checkReferences(): void {
+    const { spec } = this;
+    const known = {
+      chardev: new Set(spec.chardevs.map(c => c.id)),
+      netdev: new Set(spec.netdevs.map(n => n.id)),
+      drive: new Set(spec.drives.map(d => d.id)),
+    };
+    const need = (kind: keyof typeof known, id: string, user: string) => {
+      if (!known[kind].has(id)) throw new UsageError(`${user}: there is no ${kind} '${id}'`, { hint: `Add -${kind} ...,id=${id}` });
+    };
+    for (const id of spec.serials) need('chardev', id, '-serial');
+    for (const m of spec.monitors) need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');
+    for (const n of spec.netdevs) if (n.type === 'socket') need('chardev', n.chardev, `-netdev ${n.id}`);
+    for (const d of spec.devices) {
+      if (d.model === 'virtio-net-pci') need('netdev', d.netdev, `-device ${d.model}`);
+      if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);
+    }
+    const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
+    const shared = users.find((id, i) => users.indexOf(id) !== i);
+    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`);
+  }
+}
+
+/** `VALUE` or `key=VALUE`; other keys are refused by name. */
+function single(text: string, key: string): string {
+  const options = new KeyValues(parseKeyValues(text, key));
+  const value = options.need(key);
+  options.done(key);
+  return value;
+}
+
+function uuid(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) throw new VmError('not a UUID');
+  return text.toLowerCase();
+}
+
+function ramBytes(text: string): number {
+  const bytes = parseSize(text, 'M');
+  if (bytes === undefined) throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
+  if (bytes < 1 << 20) throw new VmError('RAM below 1 MiB');
+  if (bytes % 4096 !== 0) throw new VmError('RAM is a multiple of 4 KiB');
+  return bytes;
+}
+
+function cpus(text: string): number {
+  const n = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
+  if (n < 1 || n > 255) throw new VmError(`'${text}' is not a number of vCPUs from 1 to 255`);
+  return n;
+}
+
+function accelerator(text: string): 'auto' | 'soft' | 'kvm' {
+  if (text === 'auto' || text === 'soft' || text === 'kvm') return text;
+  throw new VmError(`'${text}' is not an accelerator of colo; it has auto, soft and kvm`, { hint: text === 'tcg' ? 'The software CPU is called soft.' : undefined });
+}

@@ -1,0 +1,33 @@
+/** The addon's `host` module: what Node lacks of the operating system, typed. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface NativeTap {
+  name(): string;
+  /** False: the kernel's queue is full. */
+  write(frame: Uint8Array): boolean;
+  setReading(on: boolean): void;
+  close(): void;
+}
+
+type LockKind = 'shared' | 'exclusive' | 'unlock';
+type FallocateMode = 'punch-hole' | 'zero-range' | 'zero-range-keep-size' | 'allocate' | 'allocate-keep-size';
+
+export interface HostModule {
+  Tap: new (ifname: string, onFrame: (frame: Buffer) => void, onError: (error: NodeJS.ErrnoException) => void) => NativeTap;
+  /** None of the locks waits; false = somebody else holds one that conflicts. */
+  flock(fd: number, kind: LockKind): boolean;
+  /** An open file description's lock on a range; length 0 = to the end. */
+  ofdLock(fd: number, kind: LockKind, offset: number, length: number): boolean;
+  fallocate(fd: number, mode: FallocateMode, offset: number, length: number): Promise<void>;
+}
+
+/** Same distance from src/host/node and from dist/host/node. */
+const nativeDir = fileURLToPath(new URL('../../../native', import.meta.url));
+
+let loaded: HostModule | undefined;
+
+export function hostModule(): HostModule {
+  loaded ??= (createRequire(import.meta.url)('node-gyp-build')(nativeDir) as { host: HostModule }).host;
+  return loaded;
+}

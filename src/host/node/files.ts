@@ -1,0 +1,158 @@
+/** Files of the host. */
+import { type FileHandle, open, readFile, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { VmError } from '../../base/errors.js';
+import type { Files, OpenFile } from '../ports.js';
+import { type HostModule, hostModule } from './addon.js';
+import { errorCode, systemError } from './errors.js';
+import { lockForReading, lockForWriting } from './image-lock.js';
+
+/** Two openings may look at the write bytes in the same instant (see image-lock.ts): a conflict that lasts is real. */
+const LOCK_ATTEMPTS = 3;
+const LOCK_PAUSE_MS = 20;
+/** At most so many zeroes are written at once where a file system cannot punch holes. */
+const ZEROES = Buffer.alloc(1 << 20);
+
+type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean };
+
+export class NodeFiles implements Files {
+  private readonly host: HostModule = hostModule();
+
+  async open(path: string, options: OpenOptions): Promise<OpenFile> {
+    const handle = await openHandle(path, options).catch(e => {
+      throw systemError(`Could not open '${path}'`, e);
+    });
+    try {
+      if (options.lock === 'auto') await this.lock(handle, path, options.readOnly);
+    } catch (e) {
+      await handle.close();
+      throw e;
+    }
+    return new NodeFile(handle, this.host, path, options.readOnly);
+  }
+
+  async readFile(path: string): Promise<Uint8Array> {
+    return readFile(path).catch(e => {
+      throw systemError(`Could not read '${path}'`, e);
+    });
+  }
+
+  async unlink(path: string): Promise<void> {
+    return unlink(path).catch(e => {
+      throw systemError(`Could not remove '${path}'`, e);
+    });
+  }
+
+  private async lock(handle: FileHandle, path: string, readOnly: boolean): Promise<void> {
+    const take = readOnly ? lockForReading : lockForWriting;
+    for (let attempt = 1; !this.tryLock(take, handle.fd, path); attempt++) {
+      if (attempt === LOCK_ATTEMPTS) throw inUse(path, readOnly);
+      await new Promise(resolve => setTimeout(resolve, LOCK_PAUSE_MS));
+    }
+  }
+
+  private tryLock(take: typeof lockForReading, fd: number, path: string): boolean {
+    try {
+      return take(this.host, fd);
+    } catch (e) {
+      throw systemError(`Could not lock '${path}'`, e);
+    }
+  }
+}
+
+function inUse(path: string, readOnly: boolean): VmError {
+  const lock = readOnly ? 'shared "write"' : '"write"';
+  return new VmError(`Failed to get ${lock} lock on '${path}'`, { hint: 'Is another process using the image?' });
+}
+
+function openHandle(path: string, { readOnly, create }: OpenOptions): Promise<FileHandle> {
+  if (readOnly) return open(path, constants.O_RDONLY);
+  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), 0o644);
+}
+
+class NodeFile implements OpenFile {
+  private canPunch = true;
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly host: HostModule,
+    readonly path: string,
+    readonly readOnly: boolean,
+  ) {}
+
+  async size(): Promise<number> {
+    const { size } = await this.attempt('stat', this.handle.stat());
+    if (size > 0) return size;
+    return this.deviceSize();
+  }
+
+  async pread(buffer: Uint8Array, offset: number): Promise<number> {
+    let done = 0;
+    while (done < buffer.length) {
+      const read = this.handle.read(buffer, done, buffer.length - done, offset + done);
+      const { bytesRead } = await this.attempt('read', read);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done;
+  }
+
+  async pwrite(buffer: Uint8Array, offset: number): Promise<void> {
+    for (let done = 0; done < buffer.length; ) {
+      const write = this.handle.write(buffer, done, buffer.length - done, offset + done);
+      done += (await this.attempt('write', write)).bytesWritten;
+    }
+  }
+
+  fdatasync(): Promise<void> {
+    return this.attempt('flush', this.handle.datasync());
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.attempt('resize', this.handle.truncate(size));
+  }
+
+  async punchHole(offset: number, length: number): Promise<void> {
+    if (length === 0) return;
+    if (this.canPunch) {
+      try {
+        return await this.host.fallocate(this.handle.fd, 'punch-hole', offset, length);
+      } catch (e) {
+        if (errorCode(e) !== 'EOPNOTSUPP') throw systemError(`Could not discard in '${this.path}'`, e);
+        this.canPunch = false;
+      }
+    }
+    await this.writeZeroes(offset, Math.min(length, (await this.size()) - offset));
+  }
+
+  close(): Promise<void> {
+    return this.attempt('close', this.handle.close());
+  }
+
+  private async writeZeroes(offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZEROES.length) {
+      await this.pwrite(ZEROES.subarray(0, Math.min(ZEROES.length, length - done)), offset + done);
+    }
+  }
+
+  /** A block device has no size in stat: the largest offset that can be read is found by halving. */
+  private async deviceSize(): Promise<number> {
+    if (!(await this.handle.stat()).isBlockDevice()) return 0;
+    const sector = Buffer.alloc(512);
+    const readable = async (at: number) => (await this.handle.read(sector, 0, 512, at * 512)).bytesRead > 0;
+    let low = 0;
+    let high = 2 ** 40;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (await readable(middle)) low = middle + 1;
+      else high = middle;
+    }
+    return low * 512;
+  }
+
+  private attempt<T>(action: string, promise: Promise<T>): Promise<T> {
+    return promise.catch(e => {
+      throw systemError(`Could not ${action} '${this.path}'`, e);
+    });
+  }
+}

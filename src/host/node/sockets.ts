@@ -1,0 +1,162 @@
+/** TCP and Unix sockets. */
+import { unlink } from 'node:fs/promises';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { VmError } from '../../base/errors.js';
+import type { Address, Listener, Sockets, Stream } from '../ports.js';
+import { errorCode, systemError } from './errors.js';
+
+/** An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to know sooner has a heartbeat. */
+const KEEPALIVE_AFTER_MS = 10_000;
+
+export class NodeSockets implements Sockets {
+  connect(address: Address, { timeoutMs }: { timeoutMs: number }): Promise<Stream> {
+    return new Promise((resolve, reject) => {
+      const where = printable(address);
+      const socket = createConnection({ ...target(address), allowHalfOpen: true });
+      const fail = (error: VmError) => {
+        clearTimeout(timer);
+        socket.destroy();
+        reject(error);
+      };
+      const timer = setTimeout(() => fail(new VmError(`Failed to connect to '${where}': Connection timed out`)), timeoutMs);
+      const onError = (e: Error) => fail(systemError(`Failed to connect to '${where}'`, e));
+      socket.once('error', onError);
+      socket.once('connect', () => {
+        clearTimeout(timer);
+        socket.off('error', onError);
+        resolve(new NodeStream(socket, where));
+      });
+    });
+  }
+
+  async listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {
+    const server = createServer({ allowHalfOpen: true }, socket => onStream(new NodeStream(socket, peerOf(socket, address))));
+    try {
+      await bind(server, address);
+    } catch (e) {
+      if (errorCode(e) !== 'EADDRINUSE' || !(await removeStale(address))) throw cannotListen(address, e);
+      await bind(server, address).catch(again => {
+        throw cannotListen(address, again);
+      });
+    }
+    return { address: bound(server, address), dispose: () => void server.close() };
+  }
+}
+
+class NodeStream implements Stream {
+  private ended: { error?: Error } | undefined;
+  private endListener: ((error?: Error) => void) | undefined;
+  private closedByUs = false;
+  private failure: Error | undefined;
+
+  constructor(
+    private readonly socket: Socket,
+    readonly peer: string,
+  ) {
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
+    socket.on('error', e => (this.failure = systemError(this.peer, e)));
+    socket.on('end', () => this.finish());
+    socket.on('close', () => this.finish(this.failure));
+  }
+
+  get pending(): number {
+    return this.socket.writableLength;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.socket.destroyed) return reject(this.failure ?? new VmError(`${this.peer}: the connection is closed`));
+      this.socket.write(bytes, e => (e ? reject(systemError(this.peer, e)) : resolve()));
+    });
+  }
+
+  /** Until somebody listens, Node keeps the socket paused: nothing is lost. */
+  onData(fn: (bytes: Uint8Array) => void): void {
+    this.socket.on('data', bytes => {
+      if (!this.closedByUs) fn(bytes);
+    });
+  }
+
+  onEnd(fn: (error?: Error) => void): void {
+    this.endListener = fn;
+    const { ended } = this;
+    if (ended) queueMicrotask(() => fn(ended.error));
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  end(): void {
+    this.socket.end();
+  }
+
+  /** What we closed ourselves needs no news: onEnd is not called after it. */
+  destroy(): void {
+    this.closedByUs = true;
+    this.socket.destroy();
+  }
+
+  dispose(): void {
+    this.destroy();
+  }
+
+  private finish(error?: Error): void {
+    if (this.ended || this.closedByUs) return;
+    this.ended = { error };
+    this.endListener?.(error);
+  }
+}
+
+function target(address: Address): { host: string; port: number } | { path: string } {
+  return address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path };
+}
+
+function printable(address: Address): string {
+  return address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
+}
+
+function peerOf(socket: Socket, address: Address): string {
+  return address.kind === 'tcp' ? `${socket.remoteAddress}:${socket.remotePort}` : address.path;
+}
+
+function bind(server: Server, address: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(target(address), () => {
+      server.off('error', reject);
+      server.on('error', () => undefined); // a failed accept (no descriptors left) is the client's loss, not ours
+      resolve();
+    });
+  });
+}
+
+/** A Unix socket that nobody answers was left behind by a process that died. True: removed. */
+async function removeStale(address: Address): Promise<boolean> {
+  if (address.kind !== 'unix') return false;
+  const alive = await new Promise<boolean>(resolve => {
+    const probe = createConnection({ path: address.path });
+    probe.once('error', e => resolve(errorCode(e) !== 'ECONNREFUSED'));
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+  });
+  if (!alive) await unlink(address.path).catch(() => undefined);
+  return !alive;
+}
+
+function cannotListen(address: Address, e: unknown): VmError {
+  return systemError(`Failed to listen on '${printable(address)}'`, e);
+}
+
+function bound(server: Server, asked: Address): Address {
+  const actual = server.address();
+  if (asked.kind === 'unix' || actual === null || typeof actual === 'string') return asked;
+  return { kind: 'tcp', host: asked.host, port: actual.port };
+}

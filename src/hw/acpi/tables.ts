@@ -1,0 +1,166 @@
+/**
+ * The ACPI tables of this machine (ACPI 6.3, section 5.2; AML: dsdt below): RSDP, XSDT, FADT, FACS, MADT, DSDT. No HPET, no MCFG: neither
+ * chip exists. They lie below 1 MiB, where a guest looks for the RSDP.
+ */
+import { assert } from '../../base/errors.js';
+import { busRange, device, eisaId, integer, ioPorts, ioRange, isaIrq, memoryRange, named, pack, resources, scope, text } from './aml.js';
+import { PM } from './pm.js';
+
+export interface AcpiConfig {
+  cpus: number;
+  /** Base port and IRQ of each UART. */
+  serials: readonly { base: number; irq: number }[];
+  /** gsi of INTx pin 0..3 of a PCI slot. */
+  intx: (slot: number, pin: number) => number;
+  pciSlots: number;
+  /** Where PCI memory BARs may lie. */
+  pciHole: { first: number; last: number };
+}
+
+const LAPIC_BASE = 0xfee0_0000;
+const IOAPIC_BASE = 0xfec0_0000;
+const RTC_CENTURY = 0x32;
+const RESET_PORT = 0xcf9;
+const RESET_VALUE = 0x06;
+const HEADER = 36;
+const FACS_SIZE = 64;
+/** FADT flags (table 5-34): WBINVD works, C1 works, no sleep button, RTC is not a fixed event, 32-bit PM timer, reset register. */
+const FADT_FLAGS = (1 << 0) | (1 << 2) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 10);
+/** IAPC_BOOT_ARCH: there are legacy devices (UARTs), no VGA; no keyboard controller is announced. */
+const BOOT_ARCH = (1 << 0) | (1 << 2);
+
+/** All tables for address base; the RSDP comes first. */
+export function acpiTables(base: number, config: AcpiConfig): Buffer {
+  assert(base % 64 === 0, 'ACPI tables are aligned for the FACS');
+  const parts: Buffer[] = [];
+  let at = base;
+  const place = (table: Buffer): number => {
+    const padded = Buffer.alloc(Math.ceil(table.length / 64) * 64);
+    table.copy(padded);
+    parts.push(padded);
+    at += padded.length;
+    return at - padded.length;
+  };
+  const rsdp = Buffer.alloc(36);
+  place(rsdp);
+  const facsAt = place(facs());
+  const dsdtAt = place(table('DSDT', 2, dsdt(config)));
+  const fadtAt = place(fadt(facsAt, dsdtAt));
+  const madtAt = place(table('APIC', 5, madt(config.cpus)));
+  const xsdtAt = place(table('XSDT', 1, addresses([fadtAt, madtAt])));
+  fillRsdp(parts[0], xsdtAt);
+  return Buffer.concat(parts);
+}
+
+function checksum(b: Buffer): number {
+  return (256 - (b.reduce((sum, byte) => sum + byte, 0) & 0xff)) & 0xff;
+}
+
+function table(signature: string, revision: number, body: Buffer): Buffer {
+  const b = Buffer.alloc(HEADER + body.length);
+  b.write(signature, 0, 'latin1');
+  b.writeUInt32LE(b.length, 4);
+  b[8] = revision;
+  b.write('COLO  COLOPC  ', 10, 'latin1');
+  b.writeUInt32LE(1, 24);
+  b.write('COLO', 28, 'latin1');
+  b.writeUInt32LE(1, 32);
+  body.copy(b, HEADER);
+  b[9] = checksum(b);
+  return b;
+}
+
+function fillRsdp(b: Buffer, xsdt: number): void {
+  b.write('RSD PTR ', 0, 'latin1');
+  b.write('COLO  ', 9, 'latin1');
+  b[15] = 2;
+  b.writeUInt32LE(36, 20);
+  b.writeUInt32LE(xsdt, 24);
+  b[8] = checksum(b.subarray(0, 20));
+  b[32] = checksum(b.subarray(0, 36));
+}
+
+function addresses(list: number[]): Buffer {
+  const b = Buffer.alloc(8 * list.length);
+  list.forEach((address, i) => b.writeUInt32LE(address, 8 * i));
+  return b;
+}
+
+function facs(): Buffer {
+  const b = Buffer.alloc(FACS_SIZE);
+  b.write('FACS', 0, 'latin1');
+  b.writeUInt32LE(FACS_SIZE, 4);
+  b[32] = 2;
+  return b;
+}
+
+/** Offsets in this function are those of table 5-33, counted from the start of the table. */
+function fadt(facsAt: number, dsdtAt: number): Buffer {
+  const b = Buffer.alloc(276);
+  b.writeUInt32LE(facsAt, 36);
+  b.writeUInt32LE(dsdtAt, 40);
+  b.writeUInt16LE(PM.SCI, 46);
+  b.writeUInt32LE(PM.BASE, 56);
+  b.writeUInt32LE(PM.BASE + PM.CONTROL, 64);
+  b.writeUInt32LE(PM.BASE + PM.TIMER, 76);
+  b[88] = 4;
+  b[89] = 2;
+  b[91] = 4;
+  b.writeUInt16LE(101, 96); // beyond 100 us: no C2
+  b.writeUInt16LE(1001, 98); // beyond 1000 us: no C3
+  b[108] = RTC_CENTURY;
+  b.writeUInt16LE(BOOT_ARCH, 109);
+  b.writeUInt32LE(FADT_FLAGS, 112);
+  ioRegister(b, 116, RESET_PORT, 8, 1);
+  b[128] = RESET_VALUE;
+  b[131] = 3;
+  b.writeUInt32LE(dsdtAt, 140);
+  ioRegister(b, 148, PM.BASE, 32, 2);
+  ioRegister(b, 172, PM.BASE + PM.CONTROL, 16, 2);
+  ioRegister(b, 208, PM.BASE + PM.TIMER, 32, 3);
+  return table('FACP', 6, b.subarray(HEADER));
+}
+
+/** A generic address structure in I/O space; access: 1 byte, 2 word, 3 dword. */
+function ioRegister(b: Buffer, at: number, port: number, bits: number, access: number): void {
+  b[at] = 1;
+  b[at + 1] = bits;
+  b[at + 3] = access;
+  b.writeUInt32LE(port, at + 4);
+}
+
+/** Interrupt controllers (section 5.2.12): LAPICs, one IOAPIC, IRQ 0 on pin 2, the SCI as level and active high, NMI on LINT1. */
+function madt(cpus: number): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(LAPIC_BASE, 0);
+  head.writeUInt32LE(1, 4); // there is a pair of 8259s
+  const lapics = Array.from({ length: cpus }, (_, id) => Buffer.of(0, 8, id, id, 1, 0, 0, 0));
+  const ioapic = Buffer.alloc(12);
+  ioapic.set([1, 12, 0, 0]);
+  ioapic.writeUInt32LE(IOAPIC_BASE, 4);
+  const override = (irq: number, gsi: number, flags: number) => Buffer.of(2, 10, 0, irq, gsi, 0, 0, 0, flags, 0);
+  const nmi = Buffer.of(4, 6, 0xff, 0, 0, 1);
+  return Buffer.concat([head, ...lapics, ioapic, override(0, 2, 0), override(PM.SCI, PM.SCI, 0x0d), nmi]);
+}
+
+function dsdt(config: AcpiConfig): Buffer {
+  const routes: Buffer[] = [];
+  for (let slot = 1; slot < config.pciSlots; slot++) {
+    for (let pin = 0; pin < 4; pin++) {
+      routes.push(pack(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(config.intx(slot, pin))));
+    }
+  }
+  const pci = device(
+    'PCI0',
+    named('_HID', eisaId('PNP0A03')),
+    named('_ADR', integer(0)),
+    named('_UID', integer(0)),
+    named('_CRS', resources(busRange(0, 0), ioPorts(0xcf8, 8), ioRange(0, 0xcf7), ioRange(0xd00, 0xffff), memoryRange(config.pciHole.first, config.pciHole.last))),
+    named('_PRT', pack(...routes)),
+  );
+  const rtc = device('RTC0', named('_HID', eisaId('PNP0B00')), named('_CRS', resources(ioPorts(0x70, 2), isaIrq(8))));
+  const uarts = config.serials.map(({ base, irq }, i) =>
+    device(`COM${i + 1}`, named('_HID', eisaId('PNP0501')), named('_UID', integer(i + 1)), named('_DDN', text(`COM${i + 1}`)), named('_CRS', resources(ioPorts(base, 8), isaIrq(irq)))),
+  );
+  return Buffer.concat([scope('\\_SB_', pci, rtc, ...uarts), named('\\_S5_', pack(integer(PM.S5_TYPE), integer(PM.S5_TYPE), integer(0), integer(0)))]);
+}

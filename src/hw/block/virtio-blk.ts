@@ -1,0 +1,225 @@
+/**
+ * Virtio block device (virtio 1.1, section 5.2): one queue, requests answered as the backend settles them. The cache is write-back; a
+ * driver without FLUSH gets every write through to the medium.
+ */
+import { asVmError } from '../../base/errors.js';
+import { tracer } from '../../base/trace.js';
+import type { BlockBackend } from '../../block/contract.js';
+import { record, u32 } from '../../fields/field.js';
+import type { Chain } from '../virtio/chain.js';
+import { VirtioModel } from '../virtio/model.js';
+import { MAX_QUEUE_SIZE, type Virtqueue } from '../virtio/virtqueue.js';
+
+const trace = tracer('virtio_blk', ['request', 'complete', 'error'] as const);
+
+const F = { SEG_MAX: 2, RO: 5, BLK_SIZE: 6, FLUSH: 9, DISCARD: 13, WRITE_ZEROES: 14 } as const;
+const Type = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const;
+const Status = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
+const SECTOR = 512;
+const HEADER = 16;
+const SEGMENT = 16;
+const ID_LENGTH = 20;
+const UNMAP = 1;
+/** One request's data, and all of those in flight: bounds of our own memory. */
+const MAX_REQUEST = 32 << 20;
+const MAX_IN_FLIGHT_BYTES = 64 << 20;
+const MAX_RANGE_SECTORS = 0x3f_ffff;
+const MAX_RANGE_SEGMENTS = 16;
+const CONFIG_SIZE = 60;
+
+export interface BlockError {
+  operation: 'read' | 'write';
+  message: string;
+}
+
+export const blkState = record({
+  /** Requests answered, for `info qtree`; nothing of a request outlives a pause. */
+  completed: u32,
+});
+type BlkState = ReturnType<typeof blkState.reset>;
+
+export class VirtioBlk extends VirtioModel<BlkState> {
+  readonly name = 'virtio-blk';
+  readonly deviceId = 2;
+  readonly classCode = 0x010000;
+  readonly queueCount = 1;
+  readonly stateField = blkState;
+  readonly features: readonly number[];
+  private readonly requests = new Set<Promise<void>>();
+  private bytesInFlight = 0;
+  /** Requests of an older generation have lost their rings. */
+  private generation = 0;
+  private onError: (error: BlockError) => void = () => undefined;
+
+  constructor(
+    readonly backend: BlockBackend,
+    private readonly serial: string,
+  ) {
+    super();
+    this.features = [F.SEG_MAX, F.BLK_SIZE, F.FLUSH, ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES])];
+  }
+
+  /** Told of every request that the backend refused; the guest is told in any case. */
+  reportErrors(fn: (error: BlockError) => void): void {
+    this.onError = fn;
+  }
+
+  /** The backend's length changed. */
+  resized(): void {
+    this.host.configChanged();
+  }
+
+  readConfig(): Buffer {
+    const b = Buffer.alloc(CONFIG_SIZE);
+    b.writeBigUInt64LE(BigInt(Math.floor(this.backend.length / SECTOR)), 0);
+    b.writeUInt32LE(MAX_QUEUE_SIZE - 2, 12);
+    b.writeUInt32LE(SECTOR, 20);
+    b.writeUInt16LE(1, 34);
+    if (!this.backend.readOnly) {
+      b.writeUInt32LE(MAX_RANGE_SECTORS, 36);
+      b.writeUInt32LE(MAX_RANGE_SEGMENTS, 40);
+      b.writeUInt32LE(1, 44);
+      b.writeUInt32LE(MAX_RANGE_SECTORS, 48);
+      b.writeUInt32LE(MAX_RANGE_SEGMENTS, 52);
+      b[56] = 1;
+    }
+    return b;
+  }
+
+  override get inFlight(): number {
+    return this.requests.size;
+  }
+
+  override deviceReset(): void {
+    this.generation++;
+  }
+
+  override async pause(): Promise<void> {
+    while (this.requests.size > 0) await Promise.all(this.requests);
+  }
+
+  handleQueue(queue: Virtqueue): void {
+    queue.disableNotify();
+    do {
+      while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES) {
+        const chain = queue.pop();
+        if (!chain) break;
+        this.start(queue, chain);
+        if (!this.host.running) return;
+      }
+    } while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES && queue.enableNotify());
+    this.host.checkFault(queue);
+  }
+
+  /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */
+  private start(queue: Virtqueue, chain: Chain): void {
+    if (chain.readLength < HEADER || chain.writeLength < 1) return this.host.fail('request without header or status');
+    const header = chain.read(this.host.ram, 0, HEADER);
+    const type = header.readUInt32LE(0);
+    const sector = header.readBigUInt64LE(8);
+    const size = Math.max(chain.readLength - HEADER, chain.writeLength - 1);
+    trace('request', { id: this.backend.id, type, sector, size });
+    const { generation } = this;
+    this.bytesInFlight += size;
+    const request = this.execute(type, sector, chain)
+      .catch(error => this.failed(type, asVmError(error).message))
+      .then(result => {
+        this.requests.delete(request);
+        this.bytesInFlight -= size;
+        if (generation === this.generation) this.complete(queue, chain, result);
+      });
+    this.requests.add(request);
+  }
+
+  private complete(queue: Virtqueue, chain: Chain, { status, data }: Result): void {
+    const { ram } = this.host;
+    if (data) chain.write(ram, 0, data);
+    chain.write(ram, chain.writeLength - 1, Uint8Array.of(status));
+    trace('complete', { id: this.backend.id, status });
+    this.state.completed = (this.state.completed + 1) >>> 0;
+    queue.push(chain, (data?.length ?? 0) + 1);
+    this.host.returned(queue);
+    // Room again, and perhaps requests that were left lying for want of it.
+    if (this.host.running && queue.usable && queue.pending > 0) this.handleQueue(queue);
+  }
+
+  private failed(type: number, message: string): Result {
+    trace('error', { id: this.backend.id, type, message });
+    this.onError({ operation: type === Type.IN ? 'read' : 'write', message });
+    return { status: Status.IOERR };
+  }
+
+  private async execute(type: number, sector: bigint, chain: Chain): Promise<Result> {
+    switch (type) {
+      case Type.IN: return this.read(sector, chain);
+      case Type.OUT: return this.write(sector, chain);
+      case Type.FLUSH:
+        await this.backend.flush();
+        return { status: Status.OK };
+      case Type.GET_ID: return { status: Status.OK, data: this.id().subarray(0, chain.writeLength - 1) };
+      case Type.DISCARD:
+      case Type.WRITE_ZEROES: return this.ranges(type, chain);
+      default: return { status: Status.UNSUPP };
+    }
+  }
+
+  private async read(sector: bigint, chain: Chain): Promise<Result> {
+    const length = chain.writeLength - 1;
+    const offset = this.offset(sector, length);
+    if (offset === undefined) return { status: Status.IOERR };
+    return { status: Status.OK, data: await this.backend.pread(offset, length) };
+  }
+
+  /** The data is copied before the backend sees it: the guest may change its buffer at any time. */
+  private async write(sector: bigint, chain: Chain): Promise<Result> {
+    const length = chain.readLength - HEADER;
+    const offset = this.offset(sector, length);
+    if (offset === undefined || this.backend.readOnly) return { status: Status.IOERR };
+    await this.backend.pwrite(offset, chain.read(this.host.ram, HEADER, length), { fua: !this.host.has(F.FLUSH) });
+    return { status: Status.OK };
+  }
+
+  /** Section 5.2.6.2: reserved flags, or unmap on a discard, are unsupported; a range beyond the end is an error. */
+  private async ranges(type: number, chain: Chain): Promise<Result> {
+    const zeroes = type === Type.WRITE_ZEROES;
+    if (this.backend.readOnly || !this.host.has(zeroes ? F.WRITE_ZEROES : F.DISCARD)) return { status: Status.UNSUPP };
+    const size = chain.readLength - HEADER;
+    if (size === 0 || size % SEGMENT !== 0 || size > SEGMENT * MAX_RANGE_SEGMENTS) return { status: Status.IOERR };
+    const list = chain.read(this.host.ram, HEADER, size);
+    for (let at = 0; at < size; at += SEGMENT) {
+      const sectors = list.readUInt32LE(at + 8);
+      const flags = list.readUInt32LE(at + 12);
+      if ((flags & ~UNMAP) !== 0 || (!zeroes && flags !== 0)) return { status: Status.UNSUPP };
+      const offset = this.range(list.readBigUInt64LE(at), sectors);
+      if (offset === undefined) return { status: Status.IOERR };
+      await (zeroes ? this.backend.writeZeroes(offset, sectors * SECTOR) : this.backend.discard(offset, sectors * SECTOR));
+    }
+    return { status: Status.OK };
+  }
+
+  private range(sector: bigint, sectors: number): number | undefined {
+    return sectors === 0 || sectors > MAX_RANGE_SECTORS ? undefined : this.inside(sector, sectors * SECTOR);
+  }
+
+  private offset(sector: bigint, length: number): number | undefined {
+    return length === 0 || length % SECTOR !== 0 || length > MAX_REQUEST ? undefined : this.inside(sector, length);
+  }
+
+  /** Byte offset, or undefined if the range leaves the disk. */
+  private inside(sector: bigint, length: number): number | undefined {
+    const end = sector * BigInt(SECTOR) + BigInt(length);
+    const size = BigInt(this.backend.length - (this.backend.length % SECTOR));
+    return end <= size ? Number(end) - length : undefined;
+  }
+
+  private id(): Buffer {
+    const b = Buffer.alloc(ID_LENGTH);
+    b.write(this.serial, 'latin1');
+    return b;
+  }
+}
+
+interface Result {
+  status: number;
+  data?: Buffer;
+}

@@ -1,0 +1,108 @@
+/**
+ * Bus 0: slots, the routing of INTx pins to gsi 16..23, and the placing of BARs. The guest may put BARs anywhere, also on top of each
+ * other: mappings are a function of all functions' state, computed in slot order, and the later one of two that collide does not decode.
+ */
+import { assert } from '../../base/errors.js';
+import type { Disposable } from '../../base/disposable.js';
+import { tracer } from '../../base/trace.js';
+import type { MmioSpace } from '../../memory/mmio-space.js';
+import type { IrqRouter } from '../wiring.js';
+import { Cfg, Command } from './config-space.js';
+import type { PluggedFunction } from './function.js';
+
+const trace = tracer('pci', ['bar_mapped', 'bar_collides'] as const);
+
+export const PCI_SLOTS = 32;
+/** Where firmware and guest may place memory BARs: below the IOAPIC, above the RAM that lies below 4 GiB. */
+export const PCI_HOLE = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
+/** The part of the hole that our own firmware step uses. */
+const FIRMWARE_BASE = 0xfe00_0000;
+
+/** gsi of pin 0..3 (A..D) of a slot: neighbours get different lines. */
+export const intxGsi = (slot: number, pin: number) => 16 + ((slot + pin) % 8);
+
+interface Mapping {
+  address: number;
+  mapped: Disposable;
+}
+
+export class PciBus {
+  private readonly slots: (PluggedFunction | undefined)[] = new Array<PluggedFunction | undefined>(PCI_SLOTS).fill(undefined);
+  private readonly mappings = new Map<string, Mapping>();
+  private remapping = false;
+
+  constructor(
+    private readonly mmio: MmioSpace,
+    private readonly irqs: IrqRouter,
+  ) {}
+
+  /** slot undefined: the lowest free one from 1. */
+  plug(fn: PluggedFunction, slot = this.slots.indexOf(undefined, 1)): void {
+    assert(slot >= 0 && slot < PCI_SLOTS && this.slots[slot] === undefined, `PCI slot for ${fn.id}`);
+    this.slots[slot] = fn;
+    fn.plug({ slot, intx: this.irqs.line(intxGsi(slot, 0)), remap: () => this.remap() });
+  }
+
+  get full(): boolean {
+    return !this.slots.includes(undefined, 1);
+  }
+
+  at(slot: number): PluggedFunction | undefined {
+    return this.slots[slot];
+  }
+
+  functions(): PluggedFunction[] {
+    return this.slots.filter(fn => fn !== undefined);
+  }
+
+  /** Firmware's part after a reset: every BAR gets an address, memory decoding is on, the interrupt line register says the gsi. */
+  firmwareSetup(): void {
+    let next = FIRMWARE_BASE;
+    for (const fn of this.functions()) {
+      for (const bar of fn.bars) {
+        next = Math.ceil(next / bar.size) * bar.size;
+        fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
+        next += bar.size;
+      }
+      fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
+      if (fn.configRead(Cfg.INT_PIN, 1) !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+    }
+  }
+
+  /** What moved is unmapped before anything is mapped, so that two BARs may change places. */
+  private remap(): void {
+    if (this.remapping) return;
+    this.remapping = true;
+    for (const fn of this.functions()) {
+      for (const bar of fn.bars) this.unmap(fn, bar.index, fn.barAddress(bar.index));
+    }
+    for (const fn of this.functions()) {
+      for (const bar of fn.bars) this.map(fn, bar.index);
+    }
+    this.remapping = false;
+  }
+
+  private unmap(fn: PluggedFunction, index: number, wanted: number | undefined): void {
+    const key = `${fn.slotNumber}.${index}`;
+    const mapping = this.mappings.get(key);
+    if (!mapping || mapping.address === wanted) return;
+    mapping.mapped.dispose();
+    this.mappings.delete(key);
+    fn.barMapped(index, undefined);
+  }
+
+  private map(fn: PluggedFunction, index: number): void {
+    const key = `${fn.slotNumber}.${index}`;
+    const address = fn.barAddress(index);
+    const bar = fn.bars.find(b => b.index === index);
+    if (address === undefined || !bar || this.mappings.has(key)) return;
+    const mapped = this.mmio.tryMap(bar.name, address, bar.size, bar.handler);
+    if (!mapped) {
+      trace('bar_collides', { id: fn.id, index, address });
+      return;
+    }
+    trace('bar_mapped', { id: fn.id, index, address });
+    this.mappings.set(key, { address, mapped });
+    fn.barMapped(index, address);
+  }
+}

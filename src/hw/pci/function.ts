@@ -1,0 +1,104 @@
+/** A PCI function: configuration space, BARs and the INTx pin. What is behind the BARs is the subclass's. */
+import type { MmioHandler } from '../../memory/contract.js';
+import { Device, type IrqLine } from '../device.js';
+import { Cfg, Command, type ConfigLayout, Status } from './config-space.js';
+
+export interface PciState {
+  config: Buffer;
+}
+
+/** What a function asks of its bus. */
+export interface PciSlot {
+  readonly slot: number;
+  readonly intx: IrqLine;
+  /** A BAR or the memory-enable bit changed. */
+  remap(): void;
+}
+
+export interface Bar {
+  index: number;
+  size: number;
+  name: string;
+  handler: MmioHandler;
+}
+
+/** A function as its bus sees it. */
+export interface PluggedFunction {
+  readonly id: string;
+  readonly bars: readonly Bar[];
+  readonly description: string;
+  readonly slotNumber: number;
+  plug(slot: PciSlot): void;
+  barAddress(index: number): number | undefined;
+  barMapped(index: number, address: number | undefined): void;
+  configRead(offset: number, size: number): number;
+  configWrite(offset: number, size: number, value: number): void;
+}
+
+export abstract class PciFunction<T extends PciState = PciState> extends Device<T> implements PluggedFunction {
+  abstract readonly layout: ConfigLayout;
+  abstract readonly bars: readonly Bar[];
+  /** `info pci` words. */
+  abstract readonly description: string;
+  protected slot: PciSlot | undefined;
+  private intxPending = false;
+
+  /** Called once by the bus. */
+  plug(slot: PciSlot): void {
+    this.slot = slot;
+    this.reset();
+  }
+
+  get slotNumber(): number {
+    return this.slot?.slot ?? -1;
+  }
+
+  override afterLoad(): void {
+    this.layout.restore(this.state.config);
+    this.updateIntx();
+    this.slot?.remap();
+  }
+
+  configRead(offset: number, size: number): number {
+    return this.state.config.readUIntLE(offset, size);
+  }
+
+  configWrite(offset: number, size: number, value: number): void {
+    this.layout.write(this.state.config, offset, size, value);
+    if (offset < Cfg.BAR0 + 24 && offset + size > Cfg.COMMAND) {
+      this.updateIntx();
+      this.slot?.remap();
+    }
+  }
+
+  get command(): number {
+    return this.state.config.readUInt16LE(Cfg.COMMAND);
+  }
+
+  get busMaster(): boolean {
+    return (this.command & Command.MASTER) !== 0;
+  }
+
+  /** Where the guest has put a memory BAR; undefined while memory decoding is off or the BAR was never placed. */
+  barAddress(index: number): number | undefined {
+    if ((this.command & Command.MEMORY) === 0) return undefined;
+    const at = (this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index) & ~0x0f) >>> 0;
+    return at === 0 ? undefined : at;
+  }
+
+  /** The bus decodes this BAR here now (undefined: nowhere). */
+  barMapped(_index: number, _address: number | undefined): void {}
+
+  /** Level of the INTx pin, before the guest's disable bit. */
+  protected setIntx(pending: boolean): void {
+    this.intxPending = pending;
+    this.updateIntx();
+  }
+
+  private updateIntx(): void {
+    const { config } = this.state;
+    const status = config.readUInt16LE(Cfg.STATUS);
+    config.writeUInt16LE(this.intxPending ? status | Status.INTX : status & ~Status.INTX, Cfg.STATUS);
+    this.slot?.intx.set(this.intxPending && (this.command & Command.INTX_DISABLE) === 0);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at 0xcf8/0xcfc, and at 0xcf9 the reset
+ * control register of its south bridge (82371SB data sheet, section 2.3.6).
+ */
+import { u32, u8 } from '../../fields/field.js';
+import { vmstate } from '../../fields/vmstate.js';
+import type { IoPorts } from '../../memory/io-ports.js';
+import type { StateOf } from '../device.js';
+import type { PowerControl } from '../power.js';
+import type { PciBus } from './bus.js';
+import { configField, ConfigLayout } from './config-space.js';
+import { type Bar, PciFunction, type PluggedFunction } from './function.js';
+
+const ADDRESS_PORT = 0xcf8;
+const RESET_OFFSET = 1;
+const DATA_OFFSET = 4;
+const ENABLE = 0x8000_0000;
+const Reset = { HARD: 0x02, CPU: 0x04 } as const;
+
+export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32, resetControl: u8.range(0, 0x0e) });
+
+export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
+  readonly vmstate = hostBridgeState;
+  state = hostBridgeState.reset();
+  readonly description = 'Host bridge';
+  readonly bars: readonly Bar[] = [];
+  readonly layout = new ConfigLayout({ vendor: 0x8086, device: 0x1237, revision: 2, classCode: 0x060000, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 0 });
+
+  constructor(
+    id: string,
+    private readonly bus: PciBus,
+    private readonly power: PowerControl,
+  ) {
+    super(id);
+  }
+
+  attach(io: IoPorts): void {
+    io.map(this.id, ADDRESS_PORT, 8, this, 4);
+  }
+
+  pioRead(offset: number, size: number): number {
+    if (offset === RESET_OFFSET && size === 1) return this.state.resetControl;
+    if (offset < DATA_OFFSET) return size === 4 ? this.state.address : 0xffffffff;
+    const target = this.target(offset, size);
+    return target ? target.configRead((this.state.address & 0xfc) + offset - DATA_OFFSET, size) : 0xffffffff;
+  }
+
+  pioWrite(offset: number, size: number, value: number): void {
+    if (offset === RESET_OFFSET && size === 1) return this.writeReset(value);
+    if (offset < DATA_OFFSET) {
+      if (size === 4) this.state.address = (value & 0x80ff_fffc) >>> 0;
+      return;
+    }
+    this.target(offset, size)?.configWrite((this.state.address & 0xfc) + offset - DATA_OFFSET, size, value);
+  }
+
+  /** Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist. */
+  private target(offset: number, size: number): PluggedFunction | undefined {
+    const { address } = this.state;
+    if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0 || ((address >>> 8) & 7) !== 0) return undefined;
+    if ((offset & 3) + size > 4) return undefined;
+    return this.bus.at((address >>> 11) & 0x1f);
+  }
+
+  private writeReset(value: number): void {
+    const rises = (value & ~this.state.resetControl & Reset.CPU) !== 0;
+    this.state.resetControl = value & 0x0a;
+    if (rises) this.power.reset('port 0xcf9');
+  }
+}

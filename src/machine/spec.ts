@@ -1,0 +1,81 @@
+/**
+ * The machine as plain data: what the options said, parsed once at the edge. The builder consumes it; no component reads flags, files or
+ * the environment by itself.
+ */
+import type { CharSpec } from '../chardev/contract.js';
+
+/** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
+export type OptionTree = { [key: string]: string | OptionTree };
+
+export interface DriveSpec {
+  /** `-drive id=`; the name that the monitor and nbd-server-add use. */
+  id: string;
+  /** virtio: a virtio-blk-pci device comes with it. none: a backend for a -device or for the monitor. */
+  interface: 'virtio' | 'none';
+  /** Everything but id and if. */
+  options: OptionTree;
+}
+
+export type NetdevSpec =
+  | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
+  | { type: 'user'; id: string; options: Record<string, string> }
+  | { type: 'socket'; id: string; chardev: string }
+  | { type: 'hub'; id: string; hub: string };
+
+/** The `-device` names that this machine has; any other is refused by name. */
+export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit'] as const;
+export type DeviceModel = (typeof deviceModels)[number];
+
+export type DeviceSpec =
+  | { model: 'virtio-blk-pci'; id: string; drive: string; serial?: string }
+  /** mac absent: 52:54:00:12:34:56 and up, in order, so that both sides of a pair agree. */
+  | { model: 'virtio-net-pci'; id: string; netdev: string; mac?: string }
+  /** For test guests: a write of n ends the process with status 2n+1. */
+  | { model: 'isa-debug-exit'; id: string; iobase: number };
+
+/** `-object filter-mirror,id=m0,netdev=hn0,...`: the network layer checks the properties. */
+export interface ObjectSpec {
+  type: string;
+  id: string;
+  properties: Record<string, string>;
+}
+
+export interface ChardevSpec {
+  id: string;
+  backend: CharSpec;
+}
+
+export interface MonitorSpec {
+  mode: 'qmp' | 'hmp';
+  /** Id in chardevs. */
+  chardev: string;
+}
+
+export interface MachineSpec {
+  name: string;
+  uuid?: string;
+  ramBytes: number;
+  cpus: number;
+  accel: 'auto' | 'soft' | 'kvm';
+  /** Path of a bzImage or an ELF vmlinux. Needed unless `incoming` is given, for this machine has no firmware. */
+  kernel?: string;
+  initrd?: string;
+  /** As the user gave it; nothing is added. */
+  append: string;
+  drives: DriveSpec[];
+  netdevs: NetdevSpec[];
+  devices: DeviceSpec[];
+  objects: ObjectSpec[];
+  chardevs: ChardevSpec[];
+  /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
+  serials: string[];
+  monitors: MonitorSpec[];
+  /** `tcp:0:8888`: wait for a migration without running. */
+  incoming?: string;
+  /** -S */
+  startPaused: boolean;
+  /** -no-shutdown: a guest's power-off leaves the machine there, stopped. */
+  noShutdown: boolean;
+  /** -no-reboot: a guest's reset ends the machine. */
+  noReboot: boolean;
+}

@@ -1,0 +1,206 @@
+/**
+ * One replication connection: frames in and out, a bounded inbox with back-pressure, and one place where it fails. Messages that must not
+ * wait in line (heartbeats, a peer that takes over) go to `urgent` at once; the rest is awaited one by one with next() and expect().
+ */
+import { VmError, asVmError } from '../base/errors.js';
+import type { Clock, Stream } from '../host/ports.js';
+import { FrameDecoder, type FrameKind, encodeHeader } from './frames.js';
+import { within } from './wait.js';
+
+export interface MessageCodec<M extends { type: string }> {
+  /** What this side takes; anything else is a protocol error. */
+  readonly takes: readonly FrameKind[];
+  encode(message: M): Buffer;
+  decode(kind: FrameKind, body: Buffer): M;
+}
+
+/** Above this the peer is told to wait; it is about four chunks of RAM. */
+const inboxBytesHigh = 4 * 1024 * 1024;
+const inboxFramesHigh = 64;
+/** Frames that one delivery of the socket may still add; a peer that sends more small ones than this is not ours. */
+const inboxFramesMax = 1024;
+
+export class Link<M extends { type: string }> {
+  private readonly inbox: { message: M; bytes: number }[] = [];
+  private inboxBytes = 0;
+  private waiter: ((message: M) => void) | undefined;
+  private readonly decoder: FrameDecoder<FrameKind>;
+  private readonly failure: Promise<never>;
+  private rejectFailure!: (error: VmError) => void;
+  private broken: VmError | undefined;
+  private deaf = false;
+  private closed = false;
+  private paused = false;
+  /** The peer's end of the connection is closed: its process can never read again what we sent or send. */
+  peerGone = false;
+  /** Bytes received so far: the sign of life. */
+  received = 0;
+  sent = 0;
+  /** Returns true if the message is done with. Runs also after a failure, as long as frames can be understood. */
+  urgent: (message: M) => boolean = () => false;
+  onFailure: (error: VmError) => void = () => undefined;
+  /** Each message as it leaves and as it is taken, for traces and fault injection. */
+  onMessage: (direction: 'sent' | 'got', message: M) => void = () => undefined;
+  private goneListeners: (() => void)[] = [];
+
+  constructor(
+    private readonly stream: Stream,
+    private readonly clock: Clock,
+    private readonly codec: MessageCodec<M>,
+  ) {
+    this.failure = new Promise((_, reject) => (this.rejectFailure = reject));
+    this.failure.catch(() => undefined);
+    this.decoder = new FrameDecoder(codec.takes, (kind, body) => this.onFrame(kind, body));
+    stream.onData(data => this.onData(data));
+    stream.onEnd(error => this.onEnd(error));
+    this.write(encodeHeader()).catch(() => undefined);
+  }
+
+  get peer(): string {
+    return this.stream.peer;
+  }
+  get failed(): VmError | undefined {
+    return this.broken;
+  }
+  /** We hold the peer's bytes back ourselves, so its silence says nothing. */
+  get holding(): boolean {
+    return this.paused;
+  }
+
+  /** Resolves when the message has left our queue. */
+  async send(message: M): Promise<void> {
+    await this.sendFrame(message, this.codec.encode(message));
+  }
+
+  /** A message that is encoded already (bulk data, one allocation). */
+  async sendFrame(message: M, frame: Buffer): Promise<void> {
+    if (this.broken) throw this.broken;
+    const written = this.write(frame);
+    this.onMessage('sent', message);
+    await this.guard(written, `sending ${message.type}`);
+  }
+
+  /** Best effort, also on a link that has failed but is still open. */
+  post(message: M): void {
+    if (this.closed) return;
+    const written = this.write(this.codec.encode(message));
+    this.onMessage('sent', message);
+    written.catch(() => undefined);
+  }
+
+  /** The promise, unless the link fails first or ms pass. */
+  guard<T>(promise: Promise<T>, what: string, ms?: number): Promise<T> {
+    const raced = Promise.race([promise, this.failure]);
+    return ms === undefined ? raced : within(this.clock, ms, what, raced);
+  }
+
+  /** The next message in line. Without ms the heartbeat alone bounds the wait. */
+  async next(what: string, ms?: number): Promise<M> {
+    const taken = this.inbox.shift();
+    if (taken) {
+      this.inboxBytes -= taken.bytes;
+      if (this.paused && this.inbox.length === 0) this.unpause();
+      this.onMessage('got', taken.message);
+      return taken.message;
+    }
+    if (this.broken) throw this.broken;
+    const arrival = new Promise<M>(resolve => (this.waiter = resolve));
+    try {
+      const message = await this.guard(arrival, what, ms);
+      this.onMessage('got', message);
+      return message;
+    } finally {
+      this.waiter = undefined;
+    }
+  }
+
+  async expect<T extends M['type']>(type: T, ms?: number): Promise<Extract<M, { type: T }>> {
+    const message = await this.next(`waiting for ${type}`, ms);
+    if (message.type !== type) throw unexpected(message.type, type);
+    return message as Extract<M, { type: T }>;
+  }
+
+  /**
+   * First failure wins. What arrived before it is still handed out by next(). The connection stays open until destroy(): the peer's last
+   * words may still matter.
+   */
+  fail(error: VmError): void {
+    if (this.broken) return;
+    this.broken = error;
+    this.unpause();
+    this.rejectFailure(error);
+    this.onFailure(error);
+  }
+
+  /** Resolves when the peer's end is known to be closed. */
+  gone(): Promise<void> {
+    return this.peerGone ? Promise.resolve() : new Promise(resolve => this.goneListeners.push(resolve));
+  }
+
+  destroy(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.inbox.length = 0;
+    this.stream.destroy();
+    this.fail(new VmError('the replication connection was closed'));
+  }
+
+  private write(bytes: Buffer): Promise<void> {
+    this.sent += bytes.length;
+    return this.stream.write(bytes).catch(thrown => {
+      const error = asVmError(thrown).during('replication connection');
+      this.fail(error);
+      throw error;
+    });
+  }
+
+  private unpause(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.stream.resume();
+  }
+
+  private onData(data: Uint8Array): void {
+    this.received += data.length;
+    if (this.deaf || this.closed) return;
+    try {
+      this.decoder.push(data);
+    } catch (error) {
+      this.deaf = true;
+      this.inbox.length = 0;
+      this.fail(asVmError(error).during('the peer broke the protocol'));
+    }
+  }
+
+  private onFrame(kind: FrameKind, body: Buffer): void {
+    const message = this.codec.decode(kind, body);
+    if (this.urgent(message) || this.broken) return;
+    if (this.waiter) {
+      const waiter = this.waiter;
+      this.waiter = undefined;
+      return waiter(message);
+    }
+    this.inbox.push({ message, bytes: body.length });
+    this.inboxBytes += body.length;
+    if (this.inbox.length > inboxFramesMax) throw new VmError('far more messages than were asked for');
+    if (this.paused || (this.inboxBytes < inboxBytesHigh && this.inbox.length < inboxFramesHigh)) return;
+    this.paused = true;
+    this.stream.pause();
+  }
+
+  private onEnd(error?: Error): void {
+    this.peerGone = error === undefined || isPeerReset(error);
+    if (this.peerGone) for (const listener of this.goneListeners.splice(0)) listener();
+    const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
+    this.fail(error ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
+  }
+}
+
+export const unexpected = (got: string, wanted: string) => new VmError(`unexpected message ${got} where ${wanted} must come`);
+
+/** Only these come from the peer's end; a time-out or an unreachable network says nothing about it. */
+function isPeerReset(error: Error): boolean {
+  const code = (e: unknown) => (e as { code?: unknown } | undefined)?.code;
+  const found = code(error) ?? code(error.cause);
+  return found === 'ECONNRESET' || found === 'EPIPE';
+}

@@ -1,0 +1,102 @@
+/** The first message of a migration: what the sender's machine is. JSON with limits; the receiver compares and says what differs. */
+import { VmError } from '../base/errors.js';
+import type { Manifest } from './contract.js';
+
+/** Bytes of an encoded hello, at most. */
+export const helloBytesMax = 256 * 1024;
+const leaseMsMax = 60_000;
+
+export interface Hello {
+  manifest: Manifest;
+  /** How long after a proof of life the primary may release output (see colo/README.md). */
+  leaseMs: number;
+}
+
+export const encodeHello = (hello: Hello) => Buffer.from(JSON.stringify(hello), 'utf8');
+
+/** Untrusted bytes to a value of the right shape. */
+export function decodeHello(body: Uint8Array): Hello {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(body).toString('utf8'));
+  } catch (error) {
+    throw new VmError('the manifest is not JSON', { cause: error });
+  }
+  const top = fieldsOf(value, 'hello');
+  const leaseMs = count(top.leaseMs, 'leaseMs');
+  if (leaseMs > leaseMsMax) throw new VmError(`leaseMs ${leaseMs} is more than ${leaseMsMax}`);
+  return { leaseMs, manifest: decodeManifest(top.manifest) };
+}
+
+function decodeManifest(value: unknown): Manifest {
+  const m = fieldsOf(value, 'manifest');
+  return {
+    ramBytes: count(m.ramBytes, 'ramBytes'),
+    cpus: count(m.cpus, 'cpus'),
+    accel: word(m.accel, 'accel'),
+    devices: items(m.devices, 'devices').map(d => ({ id: word(d.id, 'id'), vmstate: word(d.vmstate, 'vmstate'), version: count(d.version, 'version') })),
+    disks: items(m.disks, 'disks').map(d => ({ id: word(d.id, 'id'), length: count(d.length, 'length') })),
+    netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
+  };
+}
+
+function fieldsOf(value: unknown, name: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new VmError(`${name} is not an object`);
+  return value as Record<string, unknown>;
+}
+function list(value: unknown, name: string): unknown[] {
+  if (!Array.isArray(value)) throw new VmError(`manifest: ${name} is not a list`);
+  if (value.length > 1024) throw new VmError(`manifest: ${name} has ${value.length} entries`);
+  return value;
+}
+const items = (value: unknown, name: string) => list(value, name).map(item => fieldsOf(item, name));
+function count(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw new VmError(`manifest: ${name} is not a count`);
+  return value;
+}
+function word(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value.length > 256) throw new VmError(`manifest: ${name} is not a short text`);
+  return value;
+}
+
+/** The first difference as a sentence, or undefined. `theirs` is the sender's, `ours` the receiver's. */
+export function manifestDifference(theirs: Manifest, ours: Manifest): string | undefined {
+  if (theirs.ramBytes !== ours.ramBytes) return `the primary has ${mib(theirs.ramBytes)} of RAM, this secondary ${mib(ours.ramBytes)}`;
+  if (theirs.cpus !== ours.cpus) return `the primary has ${theirs.cpus} CPUs, this secondary ${ours.cpus}`;
+  return deviceDifference(theirs, ours) ?? diskDifference(theirs, ours) ?? netdevDifference(theirs, ours);
+}
+
+const mib = (bytes: number) => (bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`);
+
+function deviceDifference(theirs: Manifest, ours: Manifest): string | undefined {
+  const here = new Map(ours.devices.map(d => [d.id, d]));
+  for (const device of theirs.devices) {
+    const own = here.get(device.id);
+    if (!own) return `device '${device.id}' (${device.vmstate}) of the primary is missing here`;
+    if (own.vmstate !== device.vmstate) return `device '${device.id}' is '${device.vmstate}' on the primary and '${own.vmstate}' here`;
+    if (own.version !== device.version) return `device '${device.id}' has state version ${device.version} on the primary and ${own.version} here`;
+    here.delete(device.id);
+  }
+  for (const device of here.values()) return `device '${device.id}' (${device.vmstate}) is missing on the primary`;
+  const at = theirs.devices.findIndex((d, i) => d.id !== ours.devices[i].id);
+  return at < 0 ? undefined : `the devices stand in another order: number ${at} is '${theirs.devices[at].id}' on the primary and '${ours.devices[at].id}' here`;
+}
+
+function diskDifference(theirs: Manifest, ours: Manifest): string | undefined {
+  const here = new Map(ours.disks.map(d => [d.id, d.length]));
+  for (const { id, length } of theirs.disks) {
+    const own = here.get(id);
+    if (own === undefined) return `disk '${id}' of the primary is not replicated here`;
+    if (own !== length) return `disk '${id}' has ${length} bytes on the primary and ${own} here`;
+    here.delete(id);
+  }
+  for (const id of here.keys()) return `disk '${id}' is missing on the primary`;
+  return undefined;
+}
+
+function netdevDifference(theirs: Manifest, ours: Manifest): string | undefined {
+  const missing = theirs.netdevs.find(id => !ours.netdevs.includes(id));
+  if (missing !== undefined) return `netdev '${missing}' of the primary is missing here`;
+  const extra = ours.netdevs.find(id => !theirs.netdevs.includes(id));
+  return extra === undefined ? undefined : `netdev '${extra}' is missing on the primary`;
+}

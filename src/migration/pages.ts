@@ -1,0 +1,92 @@
+/**
+ * A chunk of RAM on the wire: count, then a u32 for each page (bit 31: all zeroes, no data follows for it), then the data of the others.
+ * Pages ascend strictly within a chunk and from chunk to chunk of one round, so none comes twice and the number is bounded by RAM.
+ */
+import { VmError } from '../base/errors.js';
+import type { Ram } from '../accel/contract.js';
+import { type FrameKind, frameHead, sealFrame } from './frames.js';
+
+export const pageBytes = 4096;
+export const chunkPagesMax = 256;
+/** The body of the largest chunk. */
+export const chunkBytesMax = 4 + chunkPagesMax * (4 + pageBytes);
+
+/** Staging memory that is kept even when little of it is used. */
+const keptBytes = 64 * 1024 * 1024;
+
+const zeroFlag = 0x8000_0000;
+const zeroes = Buffer.alloc(chunkPagesMax * pageBytes);
+
+/** Pages and their content, copied out of RAM while the guest stands still. The memory is kept for the next time. */
+export class PageStaging {
+  private memory: Buffer = Buffer.alloc(0);
+  pages: Uint32Array = new Uint32Array(0);
+
+  /** Even if it throws, `pages` is the set that was asked for. */
+  fill(ram: Ram, pages: Uint32Array): void {
+    this.pages = pages;
+    const need = pages.length * pageBytes;
+    const wasteful = this.memory.length > keptBytes && need < this.memory.length / 4;
+    if (need > this.memory.length || wasteful) this.memory = Buffer.allocUnsafeSlow(need);
+    ram.gather(pages, this.memory.subarray(0, need));
+  }
+
+  data(page: number): Buffer {
+    return this.memory.subarray(page * pageBytes, (page + 1) * pageBytes);
+  }
+
+}
+
+/** The frame of pages [from, to) of the staging area. */
+export function encodeChunk(kind: FrameKind, staging: PageStaging, from: number, to: number): Buffer {
+  const count = to - from;
+  const head = frameHead(kind.ordinal);
+  const frame = Buffer.allocUnsafe(head + 4 + count * (4 + pageBytes));
+  frame.writeUInt32BE(count, head);
+  let at = head + 4 + count * 4;
+  for (let i = 0; i < count; i++) {
+    const data = staging.data(from + i);
+    const zero = data.compare(zeroes, 0, pageBytes) === 0;
+    frame.writeUInt32BE((staging.pages[from + i] | (zero ? zeroFlag : 0)) >>> 0, head + 4 + i * 4);
+    if (!zero) at += data.copy(frame, at);
+  }
+  return sealFrame(kind, frame.subarray(0, at));
+}
+
+export interface PageChunk {
+  /** Pages with data, and their data. */
+  pages: Uint32Array;
+  data: Buffer;
+  /** Pages of zeroes. */
+  zeroPages: Uint32Array;
+  last: number;
+}
+
+/** Untrusted body. `after`: the last page of the round so far, -1 at its start. */
+export function decodeChunk(body: Buffer, pageCount: number, after: number): PageChunk {
+  if (body.length < 4) throw new VmError('RAM chunk without a page count');
+  const count = body.readUInt32BE(0);
+  if (count === 0 || count > chunkPagesMax) throw new VmError(`RAM chunk of ${count} pages`);
+  const dataAt = 4 + count * 4;
+  if (body.length < dataAt) throw new VmError('RAM chunk is cut off');
+  const pages = new Uint32Array(count);
+  const zeroPages = new Uint32Array(count);
+  let withData = 0;
+  let last = after;
+  for (let i = 0; i < count; i++) {
+    const entry = body.readUInt32BE(4 + i * 4);
+    const page = (entry & ~zeroFlag) >>> 0;
+    if (page >= pageCount) throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
+    if (page <= last) throw new VmError(`RAM page ${page} after page ${last}`);
+    last = page;
+    if (entry >= zeroFlag) zeroPages[i - withData] = page;
+    else pages[withData++] = page;
+  }
+  if (body.length !== dataAt + withData * pageBytes) throw new VmError(`RAM chunk of ${count} pages has ${body.length} bytes`);
+  return { pages: pages.slice(0, withData), data: body.subarray(dataAt), zeroPages: zeroPages.slice(0, count - withData), last };
+}
+
+export function applyChunk(ram: Ram, chunk: PageChunk): void {
+  if (chunk.pages.length > 0) ram.scatter(chunk.pages, chunk.data);
+  if (chunk.zeroPages.length > 0) ram.scatter(chunk.zeroPages, zeroes.subarray(0, chunk.zeroPages.length * pageBytes));
+}

@@ -1,0 +1,133 @@
+/** Disks: what there is, export over NBD, hot-add, quorum children. */
+import { VmError } from '../../base/errors.js';
+import { command, hmp, hmpCommand, part } from '../schema.js';
+import { bool, flag, int, list, optional, rest, str, struct, tagged } from '../types.js';
+import type { BlockInfo, NbdAddress } from '../vm.js';
+
+const nbdAddr = tagged('SocketAddressLegacy', {
+  inet: struct('InetSocketAddress', { host: str(), port: str() }),
+  unix: struct('UnixSocketAddress', { path: str() }),
+});
+const image = struct('ImageInfo', { filename: str(), format: str(), 'virtual-size': int() });
+const nodeInfo = struct('BlockDeviceInfo', { 'node-name': str(), drv: str(), file: str(), ro: bool(), image, details: list(str()) });
+const deviceInfo = struct('BlockInfo', { device: str(), type: str(), removable: bool(), locked: bool(), inserted: nodeInfo });
+
+export const blockCommands = [
+  command({
+    name: 'query-block',
+    since: '0.1',
+    feature: 'block',
+    summary: 'show the block devices',
+    returns: list(deviceInfo),
+    run: vm => part(vm, 'block').info().map(b => ({ device: b.device, type: 'unknown', removable: false, locked: false, inserted: node(b) })),
+    show: (_all, vm) => part(vm, 'block').info().map(showDevice).join('\n'),
+  }),
+  command({
+    name: 'query-named-block-nodes',
+    since: '0.1',
+    feature: 'block',
+    monitors: 'qmp',
+    summary: 'show every node of the block graph',
+    returns: list(nodeInfo),
+    run: vm => part(vm, 'block').nodes().map(node),
+  }),
+  command({
+    name: 'nbd-server-start',
+    since: '0.1',
+    feature: 'block',
+    summary: 'serve block devices on the given host and port',
+    args: { addr: nbdAddr },
+    run: (vm, { addr }) => part(vm, 'block').nbdServerStart(addr.type === 'unix' ? { type: 'unix', path: addr.data.path } : inet(addr.data.host, addr.data.port)),
+    hmp: hmp(
+      { all: flag('a', 'export all available block devices'), writable: flag('w', 'writable; only together with -a'), address: str('HOST:PORT or unix:PATH') },
+      async (vm, { all, writable, address }) => {
+        if (writable && !all) throw new VmError('-w only valid together with -a');
+        const block = part(vm, 'block');
+        await block.nbdServerStart(parseNbdAddress(address));
+        for (const device of all ? block.devices : []) await block.nbdServerAdd({ device, writable: writable ?? false });
+        return undefined;
+      },
+    ),
+  }),
+  command({
+    name: 'nbd-server-add',
+    since: '0.1',
+    feature: 'block',
+    summary: 'export a block device via NBD',
+    args: {
+      writable: flag('w', 'clients may write'),
+      device: str('device or node to export', { complete: 'block-nodes' }),
+      name: optional(str('name of the export; default: the device')),
+    },
+    run: (vm, { device, name, writable }) => part(vm, 'block').nbdServerAdd({ device, name, writable: writable ?? false }),
+  }),
+  command({ name: 'nbd-server-stop', since: '0.1', feature: 'block', summary: 'stop serving block devices using the NBD protocol', run: vm => part(vm, 'block').nbdServerStop() }),
+  command({
+    name: 'x-blockdev-change',
+    since: '0.1',
+    feature: 'block',
+    summary: 'add a child to a quorum, or take one away',
+    args: {
+      parent: str('the quorum: device or node', { complete: 'block-nodes' }),
+      child: optional(str('child to take away, for example children.1')),
+      node: optional(str('node to add', { complete: 'block-nodes' })),
+    },
+    run: (vm, change) => {
+      if (change.child !== undefined && change.node !== undefined) throw new VmError("The parameters 'child' and 'node' are in conflict");
+      if (change.child === undefined && change.node === undefined) throw new VmError("Either 'child' or 'node' must be specified");
+      return part(vm, 'block').changeChildren(change);
+    },
+    hmp: hmp(
+      { remove: flag('d', 'take the child away'), parent: str('the quorum: device or node', { complete: 'block-nodes' }), name: str('node to add; with -d the child, for example children.1', { complete: 'block-nodes' }) },
+      async (vm, { remove, parent, name }) => {
+        await part(vm, 'block').changeChildren(remove ? { parent, child: name } : { parent, node: name });
+        return undefined;
+      },
+    ),
+  }),
+  hmpCommand({
+    name: 'drive-add',
+    since: '0.1',
+    feature: 'block',
+    summary: 'add a drive that no device uses yet',
+    notes: ['Example: drive_add buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E,node-name=N'],
+    args: { node: flag('n', 'only a node of the graph, which no device can be given'), bus: str('a word of no meaning: `buddy` by custom'), options: rest('as of -drive; only if=none') },
+    run: async (vm, { node: nodeOnly = false, options }) => {
+      await part(vm, 'block').driveAdd(options, { nodeOnly });
+      return 'OK';
+    },
+  }),
+  hmpCommand({
+    name: 'drive-del',
+    since: '0.1',
+    feature: 'block',
+    summary: 'remove a drive; a guest that uses it sees I/O errors',
+    args: { id: str('device or node', { complete: 'block-nodes' }) },
+    run: async (vm, { id }) => {
+      await part(vm, 'block').driveDel(id);
+      return undefined;
+    },
+  }),
+];
+
+function node(b: BlockInfo) {
+  return { 'node-name': b.nodeName, drv: b.driver, file: b.file, ro: b.readOnly, image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details] };
+}
+
+function showDevice(b: BlockInfo): string {
+  const head = `${b.device}${b.device === '' ? '' : ' '}(${b.nodeName}): ${b.file === '' ? '' : `${b.file} `}(${b.driver}${b.readOnly ? ', read-only' : ''}), ${b.sizeBytes} bytes`;
+  return [head, ...b.details.map(line => `    ${line}`)].join('\n');
+}
+
+function inet(host: string, port: string): NbdAddress {
+  const number = /^[0-9]{1,5}$/.test(port) ? Number(port) : Number.NaN;
+  if (!(number <= 65_535)) throw new VmError(`Parameter 'addr.data.port' expects a port number from 0 to 65535, not '${port}'`);
+  return { type: 'inet', host, port: number };
+}
+
+function parseNbdAddress(text: string): NbdAddress {
+  if (text.startsWith('unix:') && text.length > 5) return { type: 'unix', path: text.slice(5) };
+  const match = /^(?:tcp:)?(\[[^\]]+\]|[^:]*):([0-9]+)$/.exec(text);
+  if (!match) throw new VmError(`error parsing address '${text}'`, { hint: 'Give HOST:PORT, [IPV6]:PORT or unix:PATH.' });
+  return inet(match[1].replace(/^\[|\]$/g, ''), match[2]);
+}

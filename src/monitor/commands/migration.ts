@@ -1,0 +1,159 @@
+/** Migration, which is also how COLO is entered. */
+import { VmError } from '../../base/errors.js';
+import { didYouMean } from '../../base/similar.js';
+import { migrationStatuses } from '../../qapi/types.js';
+import { command, hmp, hmpCommand, part } from '../schema.js';
+import type { ArgsOf } from '../types.js';
+import { bool, flag, int, list, oneOf, optional, parseSize, str, struct } from '../types.js';
+import type { MigrationControl, MigrationInfo, VmControl } from '../vm.js';
+
+const uint32 = { min: 0, max: 0xffff_ffff };
+
+/** Every parameter we know; a machine has some of them. */
+const parameterArgs = {
+  'x-checkpoint-delay': optional(int('ms from the end of a COLO checkpoint to the next', uint32)),
+  'max-bandwidth': optional(int('bytes per second that migration may send', { min: 0 })),
+  'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration', { min: 0, max: 2_000_000 })),
+};
+type ParameterName = keyof typeof parameterArgs;
+const units: Readonly<Record<ParameterName, string>> = { 'x-checkpoint-delay': 'ms', 'max-bandwidth': 'bytes/second', 'downtime-limit': 'ms' };
+const isParameter = (name: string): name is ParameterName => Object.hasOwn(parameterArgs, name);
+
+const capability = struct('MigrationCapabilityStatus', { capability: str(), state: bool() });
+const migrationInfo = struct('MigrationInfo', {
+  status: optional(oneOf(migrationStatuses, '', { name: 'MigrationStatus' })),
+  ram: optional(struct('MigrationStats', { transferred: int(), remaining: int(), total: int(), 'dirty-sync-count': int() })),
+  'total-time': optional(int('ms')),
+  'setup-time': optional(int('ms')),
+  downtime: optional(int('ms')),
+  'error-desc': optional(str()),
+});
+
+export const migrationCommands = [
+  command({
+    name: 'migrate',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'migrate to URI (using -d to not wait for completion)',
+    notes: ['With the capability x-colo on, the destination becomes the secondary of this machine.'],
+    args: { uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') },
+    run: (vm, { uri }) => part(vm, 'migration').start(uri),
+    hmp: hmp({ detach: flag('d', 'do not wait'), uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') }, async (vm, { detach, uri }, { mayWait }) => {
+      const migration = part(vm, 'migration');
+      await migration.start(uri);
+      if (detach) return undefined;
+      return mayWait ? untilSettled(vm, migration) : 'terminal does not allow synchronous migration, continuing detached';
+    }),
+  }),
+  command({ name: 'migrate_cancel', since: '0.1', feature: 'migration', summary: 'cancel the current VM migration', notes: ['No effect in COLO: see x_colo_lost_heartbeat.'], run: vm => part(vm, 'migration').cancel() }),
+  command({
+    name: 'query-migrate',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'show migration status',
+    returns: migrationInfo,
+    run: vm => ({ ...part(vm, 'migration').info() }),
+    show: showMigration,
+  }),
+  command({
+    name: 'migrate-set-capabilities',
+    since: '0.1',
+    feature: 'migration',
+    monitors: 'qmp',
+    summary: 'switch migration capabilities',
+    args: { capabilities: list(capability) },
+    run: (vm, { capabilities }) => setCapabilities(vm, capabilities),
+  }),
+  command({
+    name: 'query-migrate-capabilities',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'show current migration capabilities',
+    returns: list(capability),
+    run: vm => part(vm, 'migration').capabilities().map(c => ({ ...c })),
+    show: all => all.map(c => `${c.capability}: ${c.state ? 'on' : 'off'}`).join('\n'),
+  }),
+  command({
+    name: 'migrate-set-parameters',
+    since: '0.1',
+    feature: 'migration',
+    monitors: 'qmp',
+    summary: 'set migration parameters; they take effect at once',
+    args: parameterArgs,
+    run: setParameters,
+  }),
+  command({
+    name: 'query-migrate-parameters',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'show current migration parameters',
+    returns: struct('MigrationParameters', parameterArgs),
+    run: vm => ({ ...part(vm, 'migration').parameters() }),
+    show: all => Object.entries(all).map(([name, value]) => `${name}: ${value} ${isParameter(name) ? units[name] : ''}`.trimEnd()).join('\n'),
+  }),
+  // QMP takes lists and objects; a line of HMP changes one thing.
+  hmpCommand({
+    name: 'migrate-set-capability',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'enable or disable a migration capability',
+    args: { capability: str('name, for example x-colo', { complete: 'capabilities' }), state: bool('the new state') },
+    run: (vm, change) => {
+      setCapabilities(vm, [change]);
+      return undefined;
+    },
+  }),
+  hmpCommand({
+    name: 'migrate-set-parameter',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'set a migration parameter',
+    args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix') },
+    run: (vm, { parameter, value }) => {
+      setParameters(vm, { [parameter]: parameterValue(parameter, value) });
+      return undefined;
+    },
+  }),
+];
+
+function setCapabilities(vm: VmControl, changes: { capability: string; state: boolean }[]): void {
+  const migration = part(vm, 'migration');
+  const known = migration.capabilities().map(c => c.capability);
+  const alien = changes.find(c => !known.includes(c.capability))?.capability;
+  if (alien !== undefined) throw new VmError(`Parameter 'capability' does not accept value '${alien}'`, { hint: `This machine has: ${known.join(', ')}.${didYouMean(alien, known)}` });
+  migration.setCapabilities(changes);
+}
+
+function setParameters(vm: VmControl, changes: ArgsOf<typeof parameterArgs>): void {
+  const migration = part(vm, 'migration');
+  const has = Object.keys(migration.parameters());
+  const absent = Object.keys(changes).find(name => !has.includes(name));
+  if (absent !== undefined) throw new VmError(`Parameter '${absent}' is not supported by this machine`, { hint: `It has: ${has.join(', ')}.` });
+  migration.setParameters(changes);
+}
+
+function parameterValue(name: string, text: string): number {
+  const known = Object.keys(parameterArgs);
+  if (!isParameter(name)) throw new VmError(`invalid parameter value: ${name}`, { hint: `Parameters: ${known.join(', ')}.${didYouMean(name, known)}` });
+  const value = name === 'max-bandwidth' ? parseSize(text, 'M') : int().fromWord(text);
+  if (value === undefined) throw new VmError(`Parameter '${name}' expects ${name === 'max-bandwidth' ? 'a size' : 'an integer'}, not '${text}'`);
+  return parameterArgs[name].check(value, name);
+}
+
+const settled = new Set<string | undefined>(['none', 'cancelled', 'colo', 'completed', 'failed']);
+
+async function untilSettled(vm: VmControl, migration: MigrationControl): Promise<string | undefined> {
+  while (!settled.has(migration.info().status)) await vm.events.once('MIGRATION');
+  const { status, 'error-desc': error } = migration.info();
+  return status === 'failed' ? `Error: ${error ?? 'the migration failed'}` : undefined;
+}
+
+function showMigration(info: MigrationInfo): string {
+  if (info.status === undefined) return 'Migration status: none';
+  const lines = [`Migration status: ${info.status}${info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`}`];
+  for (const [name, value] of [['total time', info['total-time']], ['setup', info['setup-time']], ['downtime', info.downtime]] as const)
+    if (value !== undefined) lines.push(`${name}: ${value} ms`);
+  for (const name of ['transferred', 'remaining', 'total'] as const) if (info.ram) lines.push(`${name} ram: ${Math.round(info.ram[name] / 1024)} kbytes`);
+  if (info.ram) lines.push(`dirty sync count: ${info.ram['dirty-sync-count']}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,50 @@
+/** What the machine is and how it is. */
+import { runStates } from '../../qapi/types.js';
+import { command } from '../schema.js';
+import { bool, int, oneOf, optional, str, struct } from '../types.js';
+
+const statusInfo = struct('StatusInfo', { running: bool(), status: oneOf(runStates, '', { name: 'RunState' }) });
+const versionTriple = struct('VersionTriple', { major: int(), minor: int(), micro: int() });
+
+export const statusCommands = [
+  command({
+    name: 'query-status',
+    since: '0.1',
+    summary: 'show the current VM status (running|paused)',
+    returns: statusInfo,
+    run: vm => ({ running: vm.runState === 'running', status: vm.runState }),
+    show: ({ running, status }) => `VM status: ${running ? 'running' : 'paused'}${running || status === 'paused' ? '' : ` (${status})`}`,
+  }),
+  command({
+    name: 'query-version',
+    since: '0.1',
+    summary: 'show the version of colo',
+    returns: struct('VersionInfo', { qemu: versionTriple, package: str() }),
+    run: ({ version: { major, minor, micro, package: name } }) => ({ qemu: { major, minor, micro }, package: name }),
+    show: ({ qemu, package: name }) => `${qemu.major}.${qemu.minor}.${qemu.micro} (${name})`,
+  }),
+  command({
+    name: 'query-name',
+    since: '0.1',
+    summary: 'show the current VM name',
+    returns: struct('NameInfo', { name: optional(str()) }),
+    run: vm => (vm.name === undefined ? {} : { name: vm.name }),
+    show: info => info.name,
+  }),
+  command({
+    name: 'query-uuid',
+    since: '0.1',
+    summary: 'show the current VM UUID',
+    returns: struct('UuidInfo', { UUID: str() }),
+    run: vm => ({ UUID: vm.uuid }),
+    show: info => info.UUID,
+  }),
+  command({
+    name: 'query-kvm',
+    since: '0.1',
+    summary: 'show KVM information',
+    returns: struct('KvmInfo', { enabled: bool(), present: bool() }),
+    run: ({ kvm: { enabled, present } }) => ({ enabled, present }),
+    show: info => `kvm support: ${info.enabled ? 'enabled' : info.present ? 'disabled' : 'not available'}`,
+  }),
+];

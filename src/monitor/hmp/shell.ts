@@ -1,0 +1,58 @@
+/** Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing throws. */
+import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
+import type { Command, Registry } from '../schema.js';
+import type { VmControl } from '../vm.js';
+import { unknownCommand } from './syntax.js';
+import { parseArgs, splitLine } from './parser.js';
+
+export class HmpShell {
+  constructor(
+    readonly registry: Registry,
+    private readonly vm: VmControl,
+    private readonly mayWait: boolean,
+  ) {}
+
+  /** The output, each line ended by LF; '' if there is none. */
+  async run(line: string): Promise<string> {
+    const { name, argsAt } = splitLine(line);
+    if (name === '') return '';
+    const found = this.registry.hmp(name);
+    if (!found) return this.unknown(name);
+    let args: Record<string, unknown>;
+    try {
+      args = parseArgs(found.hmp?.args ?? {}, line, argsAt);
+    } catch (error) {
+      return withEnd(`${found.hmpName ?? name}: ${asVmError(error).message}\nTry "help ${found.hmpName ?? name}" for more information`);
+    }
+    return this.execute(found, args);
+  }
+
+  private async execute(found: Command, args: Record<string, unknown>): Promise<string> {
+    try {
+      const output = await found.hmp?.run(this.vm, args, { registry: this.registry, hmp: line => this.run(line), mayWait: this.mayWait });
+      return output === undefined || output === '' ? '' : withEnd(output);
+    } catch (error) {
+      if (error instanceof AssertionError) throw error;
+      return describe(asVmError(error));
+    }
+  }
+
+  private unknown(name: string): string {
+    if (name === 'info') return `${this.infoHelp()}\n`;
+    const feature = this.registry.missingFeature(name);
+    if (feature !== undefined) return `unknown command: '${name}' (this machine has no ${feature} part)\n`;
+    return `${unknownCommand(this.registry, name)}\n`;
+  }
+
+  private infoHelp(): string {
+    const topics = this.registry.hmpCommands.filter(c => c.hmpName?.startsWith('info '));
+    return topics.map(c => `${c.hmpName} -- ${c.summary}`).join('\n');
+  }
+}
+
+const withEnd = (text: string) => (text.endsWith('\n') ? text : `${text}\n`);
+
+function describe(error: VmError): string {
+  const hint = error.options.hint;
+  return `Error: ${error.message}\n${hint === undefined ? '' : `${hint}\n`}`;
+}

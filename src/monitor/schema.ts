@@ -1,0 +1,186 @@
+/**
+ * A command is declared once. From the declaration derive the types that run() sees, the checks of what a client sent, query-commands and
+ * query-qmp-schema, the HMP syntax with its flags, help and completion.
+ */
+import { VmError } from '../base/errors.js';
+import type { ArgsOf, Fields, SchemaSink, Type } from './types.js';
+import { checkFields, describeFields } from './types.js';
+import type { VmControl } from './vm.js';
+
+/** Parts of a machine that it may lack. */
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect';
+
+/** What a running command may use besides the machine. */
+export interface CommandContext {
+  readonly registry: Registry;
+  /** Runs a line of HMP that must not wait for long, gives its output with LF line ends. */
+  hmp(line: string): Promise<string>;
+  /** The user sits at a prompt and can wait for a migration. */
+  readonly mayWait: boolean;
+}
+
+export interface HmpSide {
+  readonly args: Fields;
+  run(vm: VmControl, args: unknown, context: CommandContext): Promise<string | undefined>;
+}
+
+export interface Command {
+  /** QMP's spelling, kebab-case. */
+  readonly name: string;
+  /** `nbd_server_start`, `info status`; undefined: QMP only. */
+  readonly hmpName: string | undefined;
+  readonly aliases: readonly string[];
+  readonly qmp: boolean;
+  readonly since: string;
+  readonly summary: string;
+  /** More for `help NAME`, one line each. */
+  readonly notes: readonly string[];
+  readonly args: Fields;
+  readonly returns: Type | undefined;
+  readonly feature: Feature | undefined;
+  /** arguments: as the client sent them. */
+  runQmp(vm: VmControl, args: Record<string, unknown>, context: CommandContext): Promise<unknown>;
+  readonly hmp: HmpSide | undefined;
+}
+
+interface Common<A extends Fields, R> {
+  name: string;
+  since: string;
+  summary: string;
+  notes?: readonly string[];
+  aliases?: readonly string[];
+  feature?: Feature;
+  args?: A;
+  /** What QMP's `return` holds; nothing: `{}`. */
+  returns?: Type<R>;
+  run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => R | Promise<R>;
+}
+
+interface Declaration<A extends Fields, R> extends Common<A, R> {
+  /** both: HMP takes the same arguments in order, and shows the result with show(). query-x becomes `info x`. */
+  monitors?: 'both' | 'qmp';
+  /** Where HMP's name does not follow from QMP's. */
+  hmpName?: string;
+  /** HMP takes other arguments, or does more. */
+  hmp?: HmpSide;
+  /** The lines that HMP prints, without the last line end; nothing: silence. */
+  show?: (result: R, vm: VmControl) => string | undefined;
+}
+
+const hmpSpelling = (name: string) => (name.startsWith('query-') ? `info ${name.slice(6).replaceAll('-', '_')}` : name.replaceAll('-', '_'));
+
+/** Declares a command of QMP, and by default of HMP. */
+export function command<A extends Fields = Record<never, Type>, R = void>(d: Declaration<A, R>): Command {
+  const args = d.args ?? ({} as A);
+  const inHmp = d.monitors !== 'qmp';
+  const same: HmpSide = {
+    args,
+    run: async (vm, given, context) => {
+      const result = await d.run(vm, given as ArgsOf<A>, context);
+      return d.show?.(result, vm);
+    },
+  };
+  return {
+    ...identity(d, args),
+    hmpName: inHmp ? (d.hmpName ?? hmpSpelling(d.name)) : undefined,
+    qmp: true,
+    returns: d.returns,
+    runQmp: async (vm, given, context) => (await d.run(vm, checkFields(args, given), context)) ?? {},
+    hmp: inHmp ? (d.hmp ?? same) : undefined,
+  };
+}
+
+/** Declares a command that only HMP has; run gives the lines to print. */
+export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean }): Command {
+  const args = d.args ?? ({} as A);
+  const notFound = new VmError(`The command ${d.name} has not been found`, { class: 'CommandNotFound' });
+  return {
+    ...identity(d, args),
+    hmpName: (d.info ? 'info ' : '') + hmpSpelling(d.name),
+    qmp: false,
+    returns: undefined,
+    runQmp: () => Promise.reject(notFound),
+    hmp: { args, run: async (vm, given, context) => d.run(vm, given as ArgsOf<A>, context) },
+  };
+}
+
+/** The HMP side of a command whose line differs from its QMP arguments. */
+export function hmp<A extends Fields>(args: A, run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => Promise<string | undefined> | string | undefined): HmpSide {
+  return { args, run: async (vm, given, context) => run(vm, given as ArgsOf<A>, context) };
+}
+
+function identity<A extends Fields, R>(d: Common<A, R>, args: A) {
+  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], aliases: d.aliases ?? [], feature: d.feature, args };
+}
+
+/** The commands of one machine: those whose part it lacks are known, but absent. */
+export class Registry {
+  private readonly qmpNames = new Map<string, Command>();
+  private readonly hmpNames = new Map<string, Command>();
+  readonly commands: readonly Command[];
+
+  constructor(
+    private readonly all: readonly Command[],
+    vm: VmControl,
+  ) {
+    this.commands = all.filter(c => c.feature === undefined || vm[c.feature] !== undefined);
+    for (const c of this.commands) {
+      if (c.qmp) this.qmpNames.set(c.name, c);
+      if (c.hmpName !== undefined) for (const name of [c.hmpName, ...c.aliases]) this.hmpNames.set(name, c);
+    }
+  }
+
+  qmp(name: string): Command {
+    const found = this.qmpNames.get(name);
+    if (found) return found;
+    throw new VmError(`The command ${name} has not been found`, { class: 'CommandNotFound' });
+  }
+
+  hmp(name: string): Command | undefined {
+    return this.hmpNames.get(name);
+  }
+
+  /** The part that this machine lacks for an HMP command that others have. */
+  missingFeature(hmpName: string): Feature | undefined {
+    return this.all.find(c => c.hmpName === hmpName && !this.commands.includes(c))?.feature;
+  }
+
+  get qmpCommands(): string[] {
+    return [...this.qmpNames.keys()].sort();
+  }
+
+  /** Without aliases. */
+  get hmpCommands(): Command[] {
+    return this.commands.filter(c => c.hmpName !== undefined).sort((a, b) => ((a.hmpName ?? '') < (b.hmpName ?? '') ? -1 : 1));
+  }
+
+  /** query-qmp-schema: commands, the types they use, and events by name. */
+  schema(events: readonly string[]): Record<string, unknown>[] {
+    const entries = new Map<string, Record<string, unknown>>();
+    const sink: SchemaSink = {
+      add(name, entry) {
+        if (!entries.has(name)) {
+          entries.set(name, {});
+          entries.set(name, { name, ...entry() });
+        }
+        return name;
+      },
+      builtin: (name, json) => sink.add(name, () => ({ 'meta-type': 'builtin', 'json-type': json })),
+    };
+    const empty = sink.add('q_empty', () => ({ 'meta-type': 'object', members: [] }));
+    for (const name of this.qmpCommands) {
+      const c = this.qmp(name);
+      const arg = Object.keys(c.args).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(c.args, sink) }));
+      entries.set(name, { name, 'meta-type': 'command', 'arg-type': arg, 'ret-type': c.returns?.describe(sink) ?? empty });
+    }
+    for (const name of events) entries.set(name, { name, 'meta-type': 'event', 'arg-type': sink.builtin('any', 'value') });
+    return [...entries.values()];
+  }
+}
+
+/** A part of the machine; commands that name it as their feature are absent without it, so this cannot fail for them. */
+export function part<F extends Feature>(vm: VmControl, feature: F): NonNullable<VmControl[F]> {
+  const found = vm[feature];
+  if (found === undefined) throw new VmError(`This machine has no ${feature} part`);
+  return found;
+}

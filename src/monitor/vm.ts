@@ -1,0 +1,131 @@
+/**
+ * What the commands need of a virtual machine, and nothing else. A part that a machine lacks is undefined, and its commands are then
+ * absent: they are refused by name. Failures of an operation are VmError and are shown as they are.
+ */
+import type { Events } from '../base/events.js';
+import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
+
+export interface VmControl {
+  /** `-name`, if given. */
+  readonly name: string | undefined;
+  readonly uuid: string;
+  readonly version: { readonly major: number; readonly minor: number; readonly micro: number; readonly package: string };
+  /** present: this host's KVM can run a guest. enabled: this machine does. */
+  readonly kvm: { readonly present: boolean; readonly enabled: boolean };
+  readonly runState: RunState;
+  readonly events: Events<QmpEvents>;
+  /** Resolves when nothing of the guest runs. */
+  stop(): Promise<void>;
+  cont(): void | Promise<void>;
+  reset(): void | Promise<void>;
+  powerdown(): void;
+  /** The machine ends after this turn of the main loop: the answer to the command still leaves. */
+  quit(): void;
+  readonly migration?: MigrationControl;
+  readonly colo?: ColoControl;
+  readonly block?: BlockControl;
+  readonly network?: NetworkControl;
+  readonly inspect?: InspectControl;
+}
+
+export interface MigrationInfo {
+  /** undefined: there never was one. */
+  readonly status?: MigrationStatus;
+  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number; readonly 'dirty-sync-count': number };
+  readonly 'total-time'?: number;
+  readonly 'setup-time'?: number;
+  readonly downtime?: number;
+  readonly 'error-desc'?: string;
+}
+
+export interface Capability {
+  readonly capability: string;
+  readonly state: boolean;
+}
+
+export interface MigrationControl {
+  /** Accepts the migration and returns; later failures are in info(). VmError: refused (bad URI, one is running, in COLO ...). */
+  start(uri: string): Promise<void>;
+  cancel(): void;
+  info(): MigrationInfo;
+  /** Every capability that this machine has, in a fixed order. */
+  capabilities(): readonly Capability[];
+  /** All or none. */
+  setCapabilities(changes: readonly Capability[]): void;
+  /** Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per second). */
+  parameters(): Readonly<Record<string, number>>;
+  /** Takes effect on a running migration or COLO at once. All or none. */
+  setParameters(changes: Readonly<Record<string, number>>): void;
+}
+
+/** Of the primary, since COLO was entered. */
+export interface ColoStatistics {
+  readonly checkpoints: number;
+  /** How long the guest stood still. */
+  readonly pauseMs: { readonly p50: number; readonly p99: number };
+  readonly pagesPerCheckpoint: number;
+  readonly bytesPerCheckpoint: number;
+}
+
+export interface ColoControl {
+  status(): { readonly mode: ColoMode; readonly 'last-mode': ColoMode; readonly reason: ColoExitReason };
+  /** undefined where there is nothing to count. */
+  statistics(): ColoStatistics | undefined;
+  /** VmError when not in COLO or already requested. */
+  lostHeartbeat(): Promise<void>;
+}
+
+export type NbdAddress = { type: 'inet'; host: string; port: number } | { type: 'unix'; path: string };
+
+export interface BlockInfo {
+  /** `-drive id=`; '' for a node without one. */
+  readonly device: string;
+  readonly nodeName: string;
+  readonly driver: string;
+  readonly file: string;
+  readonly readOnly: boolean;
+  readonly sizeBytes: number;
+  /** `children.0: raw /path`, `mode=primary` ...: one line each for `info block`. */
+  readonly details: readonly string[];
+}
+
+export interface BlockControl {
+  nbdServerStart(address: NbdAddress): Promise<void>;
+  /** name: of the export; the device's if absent. */
+  nbdServerAdd(options: { device: string; name?: string; writable: boolean }): Promise<void>;
+  nbdServerStop(): Promise<void>;
+  /** All backends, for `nbd_server_start -a`. */
+  readonly devices: readonly string[];
+  /** `-drive` syntax; only if=none. nodeOnly: a node without a backend (drive_add -n). */
+  driveAdd(options: string, how: { nodeOnly: boolean }): Promise<void>;
+  driveDel(id: string): Promise<void>;
+  /** Exactly one of child and node. */
+  changeChildren(change: { parent: string; child?: string; node?: string }): Promise<void>;
+  info(): readonly BlockInfo[];
+  nodes(): readonly BlockInfo[];
+}
+
+export interface NetworkControl {
+  /** The lines of `info network`. */
+  info(): readonly string[];
+}
+
+export interface InspectControl {
+  readonly cpuCount: number;
+  registers(cpu: number): Promise<string>;
+  devices(): readonly { readonly id: string; readonly model: string; readonly where: string; readonly properties: readonly (readonly [string, string])[] }[];
+  pci(): readonly PciInfo[];
+}
+
+export interface PciInfo {
+  readonly bus: number;
+  readonly slot: number;
+  readonly function: number;
+  readonly id: string;
+  readonly description: string;
+  readonly vendor: number;
+  readonly device: number;
+  readonly irqPin: number;
+  readonly irq: number;
+  readonly bars: readonly { readonly index: number; readonly type: 'memory' | 'io'; readonly address: number | undefined; readonly size: number }[];
+}

@@ -1,0 +1,130 @@
+/**
+ * filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has one named `nop`, next to the world. Epochs are
+ * marks in one queue, so order is kept whatever is released when. Bounded: at the bound a frame is not taken, and the nic waits; a frame
+ * that was taken is never dropped, unless this side has lost.
+ */
+import type { FilterInfo, OutputHold } from '../contract.js';
+import type { NetFilter, Verdict } from './chain.js';
+
+export interface BufferLimits {
+  packets: number;
+  bytes: number;
+}
+export const defaultBufferLimits: BufferLimits = { packets: 16384, bytes: 64 * 1024 * 1024 };
+
+export interface BufferWiring {
+  /** On through the chain; false: no room now, pump() follows when there is. */
+  forward(frame: Uint8Array): boolean;
+  /** Room again after a frame was refused. */
+  onRoom(): void;
+}
+
+/** off: frames pass once the queue is empty. holding: they wait for release. lost: nothing leaves any more. */
+type Mode = 'off' | 'holding' | 'lost';
+
+export class FilterBuffer implements NetFilter, OutputHold {
+  readonly direction = 'rx';
+  private mode: Mode = 'off';
+  private mayLeave: () => boolean = () => true;
+  private queue: Buffer[] = [];
+  /** Index in `queue` of the oldest frame. */
+  private head = 0;
+  private bytes = 0;
+  /** Frames numbered since the beginning: this many have left or were dropped; those below `releasable` may leave. */
+  private gone = 0;
+  private releasable = 0;
+  private readonly cuts: { epoch: number; end: number }[] = [];
+  private refused = false;
+
+  constructor(
+    readonly name: string,
+    private readonly limits: BufferLimits,
+    private readonly wiring: BufferWiring,
+  ) {}
+
+  get on(): boolean {
+    return this.mode !== 'off' || this.heldPackets > 0;
+  }
+
+  get heldPackets(): number {
+    return this.queue.length - this.head;
+  }
+
+  get heldBytes(): number {
+    return this.bytes;
+  }
+
+  take(frame: Uint8Array): Verdict {
+    const full = this.heldPackets >= this.limits.packets || (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
+    if (this.mode === 'lost' || full) {
+      this.refused = true;
+      return 'full';
+    }
+    this.queue.push(Buffer.from(frame));
+    this.bytes += frame.length;
+    if (this.mode === 'off') this.releasable = this.end;
+    return 'stolen';
+  }
+
+  hold(mayLeave: () => boolean): void {
+    this.mode = 'holding';
+    this.mayLeave = mayLeave;
+    this.cuts.length = 0;
+  }
+
+  cut(epoch: number): void {
+    this.cuts.push({ epoch, end: this.end });
+  }
+
+  release(epoch: number): void {
+    if (this.mode !== 'holding') return;
+    while (this.cuts.length > 0 && this.cuts[0].epoch <= epoch) this.releasable = Math.max(this.releasable, this.cuts.shift()!.end);
+    this.pump();
+  }
+
+  releaseAll(): void {
+    this.mode = 'off';
+    this.mayLeave = () => true;
+    this.cuts.length = 0;
+    this.releasable = this.end;
+    this.pump();
+  }
+
+  drop(): void {
+    this.mode = 'lost';
+    this.gone += this.heldPackets;
+    this.releasable = this.gone;
+    this.queue = [];
+    this.head = 0;
+    this.bytes = 0;
+    this.cuts.length = 0;
+  }
+
+  /** What may leave leaves, while there is room behind and the gate is open: it is asked for every single frame. */
+  pump(): void {
+    while (this.gone < this.releasable && this.mayLeave()) {
+      if (!this.wiring.forward(this.queue[this.head])) break;
+      this.shift();
+    }
+    if (!this.refused || this.mode === 'lost' || this.heldPackets >= this.limits.packets || this.bytes >= this.limits.bytes) return;
+    this.refused = false;
+    this.wiring.onRoom();
+  }
+
+  info(): FilterInfo {
+    return { name: this.name, type: 'filter-buffer', direction: 'rx', status: this.mode === 'off' ? 'off' : 'on', properties: { interval: 0, packets: this.heldPackets, bytes: this.bytes } };
+  }
+
+  private get end(): number {
+    return this.gone + this.heldPackets;
+  }
+
+  private shift(): void {
+    this.bytes -= this.queue[this.head].length;
+    this.queue[this.head++] = undefined as unknown as Buffer;
+    this.gone++;
+    if (this.head * 2 <= this.queue.length && this.head < 1024) return;
+    this.queue = this.queue.slice(this.head);
+    this.head = 0;
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * `npm run chaos -- --runs N [--seed S] [--json]`: kills under load, half of them at random times, half at a named step of the protocol. After each
+ * kill the survivor must go on with the same TCP connection without a gap or a repeat, and hold every record that the client was told.
+ * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover and must stay silent when it wakes.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkpointSteps } from '../../src/colo/steps.js';
+import { CountingClient } from '../demo/client.js';
+import { addresses, buildNetwork, enterNamespace, framesFrom, taps } from '../demo/network.js';
+import { Pair, type Role } from '../demo/pair.js';
+import { proveRecords } from '../demo/records.js';
+import { guestImage, type GuestImage } from '../guest/build.js';
+import { Random } from '../support/random.js';
+
+type Plan =
+  | { kind: 'random' | 'secondary' | 'asleep'; afterMs: number }
+  | { kind: 'step'; step: string; occurrence: number };
+
+interface Run {
+  plan: Plan;
+  seed: number;
+  violations: string[];
+  outageMs: number;
+  recordsTold: number;
+}
+
+/** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint. */
+const load = 'colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=30';
+
+function plans(runs: number, random: Random): Plan[] {
+  return Array.from({ length: runs }, (_, i): Plan => {
+    if (i % 2 === 1) return { kind: 'step', step: checkpointSteps[((i - 1) / 2) % checkpointSteps.length], occurrence: 3 + random.below(12) };
+    const kind = i % 20 === 4 ? 'secondary' : i % 20 === 10 ? 'asleep' : 'random';
+    return { kind, afterMs: 300 + random.below(2500) };
+  });
+}
+
+async function one(plan: Plan, seed: number, dir: string, guest: GuestImage): Promise<Run> {
+  const client = new CountingClient();
+  const run: Run = { plan, seed, violations: [], outageMs: 0, recordsTold: 0 };
+  const env = plan.kind === 'step' ? { primary: { COLO_TEST: '1', COLO_KILL_AT: `${plan.step}:${plan.occurrence}` } } : {};
+  const pair = await Pair.start({ dir, guest, accel: 'auto', memoryMiB: 192, diskMiB: 256, delayMs: 60, transport: seed % 2 ? 'unix' : 'tcp', append: load, env });
+  try {
+    await pair.attachReplica();
+    await client.start(addresses.guest, addresses.port, 60_000);
+    const lost = survivorOf(pair, plan).qmp.event('COLO_EXIT', 60_000);
+    lost.catch(() => undefined);
+    await pair.protect(60_000).catch((error: unknown) => {
+      if (plan.kind !== 'step' || !pair.primary.dead) throw error;
+    });
+    await strike(plan, pair, client);
+    await lost;
+    await survivorOf(pair, plan).qmp.execute('x-colo-lost-heartbeat', undefined, 30_000);
+    await client.answers(200, 60_000);
+    if (plan.kind === 'asleep') await wake(pair, run);
+    await judge(run, pair, client, plan);
+  } catch (error) {
+    run.violations.push(`${(error as Error).message}${client.report.error ? ` (client: ${client.report.error})` : ''}`);
+  } finally {
+    client.stop();
+    pair.dispose();
+    await Promise.all([pair.primary.exited, pair.secondary.exited]);
+  }
+  return run;
+}
+
+const survivorRole = (plan: Plan): Role => (plan.kind === 'secondary' ? 'primary' : 'secondary');
+const survivorOf = (pair: Pair, plan: Plan) => pair[survivorRole(plan)];
+
+async function strike(plan: Plan, pair: Pair, client: CountingClient): Promise<void> {
+  if (plan.kind === 'step') {
+    const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`step ${plan.step} was not reached`)), 60_000).unref());
+    await Promise.race([pair.primary.exited, late]);
+  } else {
+    await new Promise(resolve => setTimeout(resolve, plan.afterMs));
+    if (plan.kind === 'asleep') pair.primary.kill('SIGSTOP');
+    else pair[plan.kind === 'secondary' ? 'secondary' : 'primary'].kill('SIGKILL');
+  }
+  client.markKill();
+}
+
+/** The primary slept through the failover: nothing that it held may leave when it wakes. */
+async function wake(pair: Pair, run: Run): Promise<void> {
+  const before = framesFrom(taps.primary);
+  pair.primary.kill('SIGCONT');
+  await new Promise(resolve => setTimeout(resolve, 3000));
+  const sent = framesFrom(taps.primary) - before;
+  if (sent > 0) run.violations.push(`the primary sent ${sent} frames after it woke`);
+}
+
+async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan): Promise<void> {
+  await client.answers(50, 60_000);
+  const { report } = client;
+  client.stop();
+  const survivor = survivorOf(pair, plan);
+  await survivor.qmp.execute('quit').catch(() => undefined);
+  await survivor.exited;
+  const { proven, firstBad } = proveRecords(survivor.path('img'), report.recordsTold);
+  run.outageMs = Math.round(report.outageMs);
+  run.recordsTold = report.recordsTold;
+  if (report.error) run.violations.push(`connection: ${report.error}`);
+  if (report.gaps + report.repeats > 0) run.violations.push(`${report.gaps} gaps, ${report.repeats} repeats`);
+  if (report.memoryErrors > 0) run.violations.push(`${report.memoryErrors} memory errors in the guest`);
+  if (proven !== report.recordsTold) run.violations.push(`record ${firstBad} of ${report.recordsTold} is missing`);
+}
+
+function parse() {
+  const options = { runs: { type: 'string', default: '20' }, seed: { type: 'string' }, json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } } as const;
+  try {
+    const { runs, seed, json, keep } = parseArgs({ options }).values;
+    if (!(Number(runs) > 0)) throw new Error(`--runs ${runs}: a number above 0 is needed`);
+    return { runs: Number(runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), json, keep };
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
+  }
+}
+
+async function main(): Promise<void> {
+  const args = parse();
+  enterNamespace();
+  buildNetwork();
+  const guest = guestImage();
+  const random = new Random(args.seed);
+  const done: Run[] = [];
+  const hits: Record<string, number> = Object.fromEntries(checkpointSteps.map(step => [step, 0]));
+  for (const plan of plans(args.runs, random)) {
+    const dir = mkdtempSync(join(tmpdir(), 'colo-chaos-'));
+    const run = await one(plan, random.below(2 ** 31), dir, guest);
+    if (args.keep && run.violations.length) console.error(`kept: ${dir}`);
+    else rmSync(dir, { recursive: true, force: true });
+    if (plan.kind === 'step' && !run.violations.some(v => v.includes('was not reached'))) hits[plan.step]++;
+    done.push(run);
+    if (!args.json) console.log(`${String(done.length).padStart(3)}/${args.runs} ${describe(plan).padEnd(34)} ${run.violations.join('; ') || `ok, outage ${run.outageMs} ms, ${run.recordsTold} records`}`);
+  }
+  const violations = done.filter(run => run.violations.length > 0).length;
+  const seeds = { seed: args.seed, runs: done.map(run => run.seed) };
+  if (args.json) console.log(JSON.stringify({ runs: done.length, violations, seeds, hits, details: done }));
+  else console.log(`${done.length} runs, ${violations} violations, seed ${args.seed}; hits ${JSON.stringify(hits)}`);
+  process.exitCode = violations > 0 ? 1 : 0;
+}
+
+function describe(plan: Plan): string {
+  return plan.kind === 'step' ? `kill at ${plan.step}, no. ${plan.occurrence}` : `${plan.kind} after ${plan.afterMs} ms`;
+}
+
+await main();

@@ -1,0 +1,267 @@
+/**
+ * Goal: the whole way from guest instructions to JavaScript and back. Method: toy guests on the software CPU, in a VM with its own thread
+ * and in a stepped one; the test is their device.
+ */
+import type { ExitHandler, StopReason } from '../../src/accel/contract.js';
+import { AddonRam } from '../../src/accel/ram.js';
+import { AddonVm, SteppedVm } from '../../src/accel/vm.js';
+import { Assembler, CODE, loadToyGuest, RESULT, startTimer } from '../support/toy-guest.js';
+
+const MIB = 1 << 20;
+
+/** Records what the guest does; answers reads with `answer`. */
+class Recorder implements ExitHandler {
+  readonly seen: string[] = [];
+  answer = 0x5a;
+  onAccess: (what: string) => void = () => undefined;
+
+  pioRead(port: number, size: number): number {
+    this.note(`in ${port.toString(16)}/${size}`);
+    return this.answer;
+  }
+  pioWrite(port: number, size: number, value: number): void {
+    this.note(`out ${port.toString(16)}/${size} ${value.toString(16)}`);
+  }
+  mmioRead(gpa: number, size: number): bigint {
+    this.note(`load ${gpa.toString(16)}/${size}`);
+    return BigInt(this.answer);
+  }
+  mmioWrite(gpa: number, size: number, value: bigint): void {
+    this.note(`store ${gpa.toString(16)}/${size} ${value.toString(16)}`);
+  }
+  /** Resolves at the access that reads like this. */
+  wait(what: string): Promise<void> {
+    return new Promise(resolve => (this.onAccess = seen => seen === what && resolve()));
+  }
+  private note(what: string): void {
+    this.seen.push(what);
+    this.onAccess(what);
+  }
+}
+
+const open: AddonVm[] = [];
+
+function build(program: Assembler, stepped: true): { vm: SteppedVm; bus: Recorder };
+function build(program: Assembler): { vm: AddonVm; bus: Recorder };
+function build(program: Assembler, stepped = false): { vm: AddonVm; bus: Recorder } {
+  const ram = new AddonRam(4 * MIB);
+  const vm = stepped ? new SteppedVm(ram) : new AddonVm(ram);
+  const bus = new Recorder();
+  vm.setExitHandler(bus);
+  loadToyGuest(vm, program);
+  open.push(vm);
+  return { vm, bus };
+}
+
+afterEach(() => {
+  for (const vm of open.splice(0)) vm.dispose();
+});
+
+/** Counts, writes and reads a port, rings a doorbell, sleeps until the APIC timer has fired, says so. */
+function tour(): Assembler {
+  const a = new Assembler();
+  a.movEcx(1000).countDownEcx();
+  a.movEdx(0x3f8).movEax(0x41).outDxAl().movEax(0).inAlDx().storeEax(RESULT);
+  a.movEbx(0xfe003000).storeWordAtRbx(7).storeWordAtRbx(8);
+  startTimer(a, 100_000).sti().hlt();
+  a.loadEax(RESULT + 0x100).movEdx(0x80).outDxEax();
+  return a.hlt();
+}
+
+const TOUR = ['out 3f8/1 41', 'in 3f8/1', 'store fe003000/2 8', 'out 80/4 1'];
+
+test('a guest counts, talks to a port, rings, sleeps until its timer', async () => {
+  const { vm, bus } = build(tour());
+  const rings: number[] = [];
+  vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings.push(bus.seen.length) });
+  const done = bus.wait('out 80/4 1');
+  vm.start();
+  await done;
+  await vm.stop();
+  expect(bus.seen).toEqual(TOUR);
+  expect(rings).toEqual([2]); // before the exit that came after it
+  expect(vm.ram.readU8(RESULT)).toBe(0x5a);
+  expect(vm.ram.readU32(RESULT + 0x100)).toBe(1);
+  expect(vm.icount(0)).toBeGreaterThan(2000n);
+});
+
+test('the same guest, stepped, twice: the same run', () => {
+  const run = () => {
+    const { vm, bus } = build(tour(), true);
+    let rings = 0;
+    vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings++ });
+    vm.start();
+    while (vm.runFor(1000) === 'budget') vm.advance(10);
+    expect(bus.seen).toEqual(TOUR.slice(0, 3));
+    const deadline = vm.nextDeadlineNs()!;
+    expect(deadline).toBeGreaterThan(vm.guestNs());
+    vm.advance(deadline - vm.guestNs());
+    expect(vm.runFor(1000)).toBe('halted');
+    expect(bus.seen).toEqual(TOUR);
+    expect(rings).toBe(1);
+    return { icount: vm.icount(), ns: vm.guestNs(), hash: vm.ram.hash(), cpu: vm.cpus[0].save().toString('hex') };
+  };
+  expect(run()).toEqual(run());
+});
+
+test('stop completes the exit that is being answered, and the guest goes on from there', async () => {
+  const a = new Assembler().movEdx(0x60);
+  const top = a.here;
+  a.inEaxDx().incDword(RESULT).jumpTo(top);
+  const { vm, bus } = build(a);
+  for (let round = 0; round < 50; round++) {
+    const before = bus.seen.length;
+    const stopping = new Promise<void>(resolve => {
+      bus.onAccess = () => {
+        if (bus.seen.length === before + 5) resolve(vm.stop()); // asked for in the middle of an exit
+      };
+    });
+    vm.start();
+    await stopping;
+    expect(vm.running).toBe(false);
+    // Every access had its answer; the counter says how many the guest has seen (the last one's increment may still be ahead).
+    const counted = vm.ram.readU32(RESULT)!;
+    expect(bus.seen.length - counted === 0 || bus.seen.length - counted === 1).toBe(true);
+  }
+});
+
+test('state saved on one VM runs on in another', async () => {
+  const a = new Assembler();
+  const top = a.here;
+  a.incDword(RESULT).jumpTo(top);
+  const first = build(a);
+  first.vm.start();
+  await new Promise(resolve => setTimeout(resolve, 5));
+  await first.vm.stop();
+  const second = new AddonVm(new AddonRam(4 * MIB));
+  open.push(second);
+  const pages = first.vm.ram.populatedPages();
+  const bytes = Buffer.alloc(pages.length * 4096);
+  first.vm.ram.gather(pages, bytes);
+  second.ram.scatter(pages, bytes);
+  expect(second.ram.hash()).toBe(first.vm.ram.hash());
+  for (const [to, from] of [[second.cpus[0], first.vm.cpus[0]], [second.chips, first.vm.chips]] as const) {
+    const state = from.save();
+    expect(to.check(state)).toBeUndefined();
+    to.load(state);
+    expect(to.check(state.subarray(1))).toMatch(/state/);
+  }
+  second.continueClock(first.vm.guestNs());
+  const counted = first.vm.ram.readU32(RESULT)!;
+  second.start();
+  await new Promise(resolve => setTimeout(resolve, 5));
+  await second.stop();
+  expect(second.ram.readU32(RESULT)).toBeGreaterThan(counted);
+  expect(second.guestNs()).toBeGreaterThan(first.vm.guestNs() - 1_000_000_000n);
+});
+
+test('what the guest writes is in the dirty log', async () => {
+  const a = new Assembler().movEax(1);
+  for (const page of [300, 301, 500]) a.storeEax(page * 4096 + 8);
+  a.movEdx(0x80).outDxAl();
+  const top = a.here;
+  a.jumpTo(top);
+  const { vm, bus } = build(a);
+  vm.ram.dirtyLog.start();
+  const done = bus.wait('out 80/1 1');
+  vm.start();
+  await done;
+  await vm.stop();
+  const dirty = [...vm.ram.dirtyLog.take()];
+  expect(dirty).toEqual(expect.arrayContaining([300, 301, 500]));
+  expect(dirty.every(page => page < 16 || [300, 301, 500].includes(page))).toBe(true); // page tables: accessed bits
+  expect(vm.ram.dirtyLog.count()).toBe(0);
+});
+
+test('code that the host replaces under a running guest is executed anew', async () => {
+  const a = new Assembler().movEdx(0x80);
+  const top = a.here;
+  a.movEax(1).outDxAl().jumpTo(top);
+  const { vm, bus } = build(a);
+  const old = bus.wait('out 80/1 1');
+  vm.start();
+  await old;
+  const fresh = bus.wait('out 80/1 2');
+  vm.ram.writeU8(top + 1, 2);
+  await fresh;
+});
+
+test('a triple fault stops the VM and says so', async () => {
+  const { vm } = build(new Assembler().ud2());
+  const reason = new Promise<StopReason>(resolve => vm.onStopped(resolve));
+  vm.start();
+  expect(await reason).toEqual({ kind: 'shutdown' });
+  expect(vm.running).toBe(false);
+});
+
+test('interrupts from the device side wake a halted guest', async () => {
+  const a = startTimer(new Assembler(), 0);
+  const top = a.here;
+  a.cli().loadEax(RESULT + 0x100).movEdx(0x80).outDxEax().sti().hlt().jumpTo(top); // nothing is taken between the report and the HLT
+  const { vm, bus } = build(a);
+  let report = bus.wait('out 80/4 0');
+  vm.start();
+  for (let i = 1; i <= 300; i++) {
+    await report;
+    if (i % 3 === 0) await new Promise(resolve => setTimeout(resolve, 1)); // asleep by then; otherwise on its way to sleep
+    report = bus.wait(`out 80/4 ${i.toString(16)}`);
+    vm.signalMsi(0xfee00000n, 0x40);
+  }
+  await report;
+});
+
+test('an exit handler that stops a stepped VM ends the step', () => {
+  const a = new Assembler().movEdx(0x604);
+  const top = a.here;
+  a.outDxAl().jumpTo(top);
+  const { vm, bus } = build(a, true);
+  bus.onAccess = () => void (bus.seen.length === 3 && vm.stop());
+  vm.start();
+  expect(vm.runFor(1_000_000)).toBe('stopped');
+  expect(bus.seen.length).toBe(3);
+  expect(vm.runFor(10)).toBe('stopped');
+});
+
+test('an exit handler that throws in a stepped VM is heard by its caller', () => {
+  const { vm, bus } = build(new Assembler().movEdx(0x604).outDxAl().hlt(), true);
+  bus.onAccess = () => {
+    throw new Error('device bug');
+  };
+  vm.start();
+  expect(() => vm.runFor(1000)).toThrow('device bug');
+  expect(vm.runFor(1000)).toBe('halted');
+});
+
+test('the calls that need a stopped or a stepped VM say so', async () => {
+  const a = new Assembler();
+  a.jumpTo(CODE);
+  const { vm } = build(a);
+  vm.start();
+  expect(() => vm.cpus[0].save()).toThrow('stopped');
+  expect(() => vm.chips.save()).toThrow('stopped');
+  expect(() => vm.continueClock(0n)).toThrow('stopped');
+  await vm.stop();
+  expect(vm.registers(0)).toMatch(/^RAX=0{16} .*\n(.*\n)*RIP=0000000000010000 RFL=00000002 /);
+  vm.dispose();
+  vm.dispose();
+  expect(() => vm.start()).toThrow('closed');
+});
+
+test('exit latency (printed, not judged)', async () => {
+  const a = new Assembler();
+  const top = a.here;
+  a.movEdx(0x60).inEaxDx().movEcx(20_000).countDownEcx().jumpTo(top);
+  const { vm, bus } = build(a);
+  const at: number[] = [];
+  const enough = new Promise<void>(resolve => {
+    bus.onAccess = () => {
+      at.push(performance.now() * 1000);
+      if (at.length === 3000) resolve();
+    };
+  });
+  vm.start();
+  await enough;
+  await vm.stop();
+  const gaps = at.slice(1).map((t, i) => t - at[i]).sort((x, y) => x - y);
+  console.log(`exit to exit, 40000 instructions between: ${gaps[1500].toFixed(1)} us p50, ${gaps[2700].toFixed(1)} us p90`);
+});
