@@ -59,6 +59,13 @@ export class CopyBeforeWrite implements Interceptor {
     this.arrivals = 0;
   }
 
+  /** A new start: forwarded writes may come. */
+  open(): void {
+    this.arrivals = 0;
+    this.fenced = false;
+    this.failure = undefined;
+  }
+
   /** From now on only the owner writes; the caller holds the lock. */
   fence(): void {
     this.fenced = true;

@@ -72,6 +72,7 @@ export class PrimaryDisk implements Replicated {
 
   async stop(): Promise<void> {
     this.started?.stop();
+    this.started = undefined;
   }
 
   error(): Error | undefined {
