@@ -139,7 +139,7 @@ export class BlockLayer {
       const { node } = drive.backend;
       const { driver } = node;
       if (mode === 'primary' && driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
-      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(id, driver);
+      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(this.exportedName(driver.chain.disk) ?? id, driver);
       else throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
       out.push(drive.replicated);
     }
@@ -177,6 +177,12 @@ export class BlockLayer {
 
   private resolve(name: string): BlockNode {
     return this.drives.get(name)?.backend.node ?? this.graph.node(name);
+  }
+
+  /** The pair knows a disk by the name under which it is exported: the drive below the overlays, if the user gave it one of its own. */
+  private exportedName(disk: BlockNode): string | undefined {
+    for (const [id, { backend }] of this.drives) if (backend.node === disk) return id;
+    return undefined;
   }
 
   private freshId(prefix: string): string {
