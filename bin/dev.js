@@ -8,5 +8,6 @@ import { execute, settings } from '@oclif/core';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const pjson = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'));
 pjson.oclif.commands.target = './src/commands/index.ts';
+pjson.oclif.helpClass.target = './src/commands/help.ts';
 settings.enableAutoTranspile = false;
 await execute({ dir: import.meta.url, loadOptions: { root, pjson } });

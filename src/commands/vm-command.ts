@@ -1,8 +1,7 @@
-/** `colo primary` and `colo secondary`: QEMU's command line, help from the option table. */
+/** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
 import type { Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
-import { optionTable } from './options/table.js';
 
 export abstract class VmCommand extends BaseCommand {
   static override readonly strict = false;
@@ -15,12 +14,4 @@ export abstract class VmCommand extends BaseCommand {
     const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => this.note(`colo ${this.role}: ${line}`));
     process.stdout.write('', () => process.exit(code));
   }
-}
-
-/** OPTIONS for --help: oclif knows nothing of QEMU's syntax. */
-export function optionHelp(): string {
-  const heads = optionTable.map(o => `-${o.name}${'value' in o ? ` ${o.value}` : ''}`);
-  const width = Math.min(28, Math.max(...heads.map(h => h.length)));
-  const lines = optionTable.map((o, i) => `  ${heads[i].padEnd(width)}  ${o.summary}`);
-  return ['Options, as in QEMU (one dash or two):', '', ...lines].join('\n');
 }

@@ -25,8 +25,6 @@ export class Network implements NetProvider {
 
   static async create(spec: MachineSpec, host: Pick<Host, 'taps' | 'clock'>, note: (line: string) => void): Promise<Network> {
     const network = new Network(note);
-    const [object] = spec.objects;
-    if (object) throw new VmError(`-object ${object.type},id=${object.id}: colo has no objects; COLO holds the output of every netdev by itself`);
     try {
       for (const netdev of spec.netdevs) network.open.push(await openNetdev(netdev, host));
       return network;

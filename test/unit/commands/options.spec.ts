@@ -96,7 +96,8 @@ test.each<[Role, string, string]>([
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1, or -accel kvm.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
-  ['primary', '-kernel k -drive file=x', '-drive file=x: if= is missing | QEMU would take ide, which colo does not have: give if=virtio or if=none.'],
+  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
+  ['primary', '-kernel k -object filter-mirror,id=m0', '-object filter-mirror,id=m0: colo does not have this option | There are no objects: COLO holds the output of every netdev by itself. Leave it out.'],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
   ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
@@ -126,6 +127,11 @@ test('channels', () => {
   ]);
   expect(spec.serials).toEqual(['serial0', 'c0']);
   expect(spec.monitors.map(m => m.mode)).toEqual(['qmp', 'qmp', 'hmp']);
+});
+
+test('a drive without if= is virtio, and gets an id', () => {
+  const { drives } = launch('primary', '-kernel k -drive file=a.img -drive file=b.img');
+  expect(drives.map(d => [d.id, d.interface])).toEqual([['virtio0', 'virtio'], ['virtio1', 'virtio']]);
 });
 
 test('a comma in a file name is doubled', () => {
