@@ -46,7 +46,7 @@ export interface MachineControl {
   /** First start: run, or stay `prelaunch` (-S) or `inmigrate` (-incoming). */
   start(): void;
   /** `cont`. VmError while a checkpoint is in progress, in inmigrate, and after a shutdown. */
-  cont(): void;
+  cont(): Promise<void>;
   /** `stop`: resolves when nothing runs. While a checkpoint is in progress it is remembered and honoured after it. */
   stop(): Promise<void>;
   /** `system_reset`: as if power had been cycled; the guest goes on if it ran. */

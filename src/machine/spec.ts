@@ -28,7 +28,7 @@ export type DeviceModel = (typeof deviceModels)[number];
 
 export type DeviceSpec =
   | { model: 'virtio-blk-pci'; id: string; drive: string; serial?: string }
-  /** mac absent: made from the host's entropy; both sides of a pair must be given the same. */
+  /** mac absent: 52:54:00:12:34:56 and up, in order, so that both sides of a pair agree. */
   | { model: 'virtio-net-pci'; id: string; netdev: string; mac?: string }
   /** For test guests: a write of n ends the process with status 2n+1. */
   | { model: 'isa-debug-exit'; id: string; iobase: number };

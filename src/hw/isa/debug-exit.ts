@@ -17,8 +17,9 @@ export class DebugExit extends Device<StateOf<typeof debugExitState>> {
     super(id);
   }
 
-  attach(io: IoPorts, base: number): void {
-    io.map(this.id, base, 4, this, 4);
+  /** False: the ports that the user chose are taken. */
+  attach(io: IoPorts, base: number): boolean {
+    return io.tryMap(this.id, base, 4, this, 4) !== undefined;
   }
 
   pioRead(): number {

@@ -188,8 +188,7 @@ export class VirtioNet extends VirtioModel<NetState> {
   /** A buffer may have come between our look and our asking for a doorbell: then the frame is asked for at once. */
   private noBuffer(queue: Virtqueue): boolean {
     this.host.checkFault(queue);
-    const had = queue.pending;
-    if (queue.enableNotify() && queue.pending > had) this.clock.soon(() => !this.paused && this.netdev.nicReady());
+    if (queue.enableNotify(queue.pending)) this.clock.soon(() => !this.paused && this.netdev.nicReady());
     return false;
   }
 

@@ -8,7 +8,7 @@ import { tracer } from '../../base/trace.js';
 import type { MmioSpace } from '../../memory/mmio-space.js';
 import type { IrqRouter } from '../wiring.js';
 import { Cfg, Command } from './config-space.js';
-import type { PciFunction } from './function.js';
+import type { PluggedFunction } from './function.js';
 
 const trace = tracer('pci', ['bar_mapped', 'bar_collides'] as const);
 
@@ -27,7 +27,7 @@ interface Mapping {
 }
 
 export class PciBus {
-  private readonly slots: (PciFunction | undefined)[] = new Array<PciFunction | undefined>(PCI_SLOTS).fill(undefined);
+  private readonly slots: (PluggedFunction | undefined)[] = new Array<PluggedFunction | undefined>(PCI_SLOTS).fill(undefined);
   private readonly mappings = new Map<string, Mapping>();
   private remapping = false;
 
@@ -37,7 +37,7 @@ export class PciBus {
   ) {}
 
   /** slot undefined: the lowest free one from 1. */
-  plug(fn: PciFunction, slot = this.slots.indexOf(undefined, 1)): void {
+  plug(fn: PluggedFunction, slot = this.slots.indexOf(undefined, 1)): void {
     assert(slot >= 0 && slot < PCI_SLOTS && this.slots[slot] === undefined, `PCI slot for ${fn.id}`);
     this.slots[slot] = fn;
     fn.plug({ slot, intx: this.irqs.line(intxGsi(slot, 0)), remap: () => this.remap() });
@@ -47,11 +47,11 @@ export class PciBus {
     return !this.slots.includes(undefined, 1);
   }
 
-  at(slot: number): PciFunction | undefined {
+  at(slot: number): PluggedFunction | undefined {
     return this.slots[slot];
   }
 
-  functions(): PciFunction[] {
+  functions(): PluggedFunction[] {
     return this.slots.filter(fn => fn !== undefined);
   }
 
@@ -65,7 +65,7 @@ export class PciBus {
         next += bar.size;
       }
       fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
-      fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+      if (fn.configRead(Cfg.INT_PIN, 1) !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
     }
   }
 
@@ -82,7 +82,7 @@ export class PciBus {
     this.remapping = false;
   }
 
-  private unmap(fn: PciFunction, index: number, wanted: number | undefined): void {
+  private unmap(fn: PluggedFunction, index: number, wanted: number | undefined): void {
     const key = `${fn.slotNumber}.${index}`;
     const mapping = this.mappings.get(key);
     if (!mapping || mapping.address === wanted) return;
@@ -91,7 +91,7 @@ export class PciBus {
     fn.barMapped(index, undefined);
   }
 
-  private map(fn: PciFunction, index: number): void {
+  private map(fn: PluggedFunction, index: number): void {
     const key = `${fn.slotNumber}.${index}`;
     const address = fn.barAddress(index);
     const bar = fn.bars.find(b => b.index === index);

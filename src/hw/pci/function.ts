@@ -22,7 +22,20 @@ export interface Bar {
   handler: MmioHandler;
 }
 
-export abstract class PciFunction<T extends PciState = PciState> extends Device<T> {
+/** A function as its bus sees it. */
+export interface PluggedFunction {
+  readonly id: string;
+  readonly bars: readonly Bar[];
+  readonly description: string;
+  readonly slotNumber: number;
+  plug(slot: PciSlot): void;
+  barAddress(index: number): number | undefined;
+  barMapped(index: number, address: number | undefined): void;
+  configRead(offset: number, size: number): number;
+  configWrite(offset: number, size: number, value: number): void;
+}
+
+export abstract class PciFunction<T extends PciState = PciState> extends Device<T> implements PluggedFunction {
   abstract readonly layout: ConfigLayout;
   abstract readonly bars: readonly Bar[];
   /** `info pci` words. */

@@ -9,7 +9,7 @@ import type { StateOf } from '../device.js';
 import type { PowerControl } from '../power.js';
 import type { PciBus } from './bus.js';
 import { configField, ConfigLayout } from './config-space.js';
-import { type Bar, PciFunction } from './function.js';
+import { type Bar, PciFunction, type PluggedFunction } from './function.js';
 
 const ADDRESS_PORT = 0xcf8;
 const RESET_OFFSET = 1;
@@ -55,7 +55,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   }
 
   /** Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist. */
-  private target(offset: number, size: number): PciFunction | undefined {
+  private target(offset: number, size: number): PluggedFunction | undefined {
     const { address } = this.state;
     if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0 || ((address >>> 8) & 7) !== 0) return undefined;
     if ((offset & 3) + size > 4) return undefined;

@@ -153,13 +153,13 @@ export class Virtqueue {
     if (this.usable && !this.eventIdx) this.ram.writeU16(this.device, NO_NOTIFY);
   }
 
-  /** Doorbells again. True: something came in meanwhile, poll once more. */
-  enableNotify(): boolean {
+  /** Doorbells again, for more than the `known` chains that we have seen and left. True: more came in meanwhile, poll once more. */
+  enableNotify(known = 0): boolean {
     if (!this.usable) return false;
-    if (this.eventIdx) this.ram.writeU16(this.device + 4 + 8 * this.live.size, this.live.lastAvail);
+    if (this.eventIdx) this.ram.writeU16(this.device + 4 + 8 * this.live.size, (this.live.lastAvail + known) & 0xffff);
     else this.ram.writeU16(this.device, 0);
     fullBarrier();
-    return this.pending > 0;
+    return this.pending > known;
   }
 
   private broken(why: string): false {

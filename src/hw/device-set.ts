@@ -1,0 +1,172 @@
+/**
+ * Every device of the machine in order, the vCPUs and chips, and guest time: as one blob. Parsing it touches nothing; what has been parsed
+ * can be applied without failing.
+ */
+import { crc32 } from 'node:zlib';
+import { asVmError, assert, VmError } from '../base/errors.js';
+import type { StateBlob, VmAccel } from '../accel/contract.js';
+import type { Clock } from '../host/ports.js';
+import { blob, list, record, text, u32, u64 } from '../fields/field.js';
+import type { Device } from './device.js';
+
+const MAGIC = 0x434f4c4f; // "COLO"
+const FORMAT = 1;
+const MAX_SECTION = 16 << 20;
+const MAX_SECTIONS = 256;
+const CPU_VERSION = 1;
+
+const section = record({ id: text(128), vmstate: text(64), version: u32, crc: u32, data: blob(MAX_SECTION) });
+const layout = record({ magic: u32.is(MAGIC), format: u32.is(FORMAT), guestNs: u64, sections: list(section, MAX_SECTIONS) });
+
+export interface SectionName {
+  id: string;
+  vmstate: string;
+  version: number;
+}
+
+/** What a section is saved from and goes back to. stage: throws a VmError or returns what cannot fail. */
+interface Part extends SectionName {
+  save(): Buffer;
+  stage(data: Buffer, version: number): () => void;
+}
+
+type Accel = Pick<VmAccel, 'cpus' | 'chips' | 'guestNs' | 'continueClock'>;
+
+export class DeviceSet {
+  private readonly devices: Device[] = [];
+  private readonly stopping = new Set<string>();
+
+  constructor(
+    private readonly accel: Accel,
+    private readonly clock: Clock,
+  ) {}
+
+  add<D extends Device<any>>(device: D): D { // eslint-disable-line @typescript-eslint/no-explicit-any
+    assert(!this.devices.some(d => d.id === device.id), `device id ${device.id} is free`);
+    this.devices.push(device);
+    return device;
+  }
+
+  get all(): readonly Device[] {
+    return this.devices;
+  }
+
+  find(id: string): Device | undefined {
+    return this.devices.find(d => d.id === id);
+  }
+
+  reset(): void {
+    for (const device of this.devices) device.reset();
+  }
+
+  /** Resolves when nothing of any device runs. */
+  async pause(): Promise<void> {
+    await Promise.all(
+      this.devices.map(async device => {
+        this.stopping.add(device.id);
+        await device.pause();
+        this.stopping.delete(device.id);
+      }),
+    );
+  }
+
+  /** Devices whose pause has not resolved yet. */
+  get notStopped(): readonly string[] {
+    return [...this.stopping];
+  }
+
+  resume(): void {
+    for (const device of this.devices) device.resume();
+  }
+
+  sections(): SectionName[] {
+    return this.parts().map(({ id, vmstate, version }) => ({ id, vmstate, version }));
+  }
+
+  /** Stopped only. */
+  save(): Buffer {
+    for (const device of this.devices) device.beforeSave();
+    const sections = this.parts().map(({ id, vmstate, version, save }) => {
+      const data = save();
+      return { id, vmstate, version, crc: crc32(data), data };
+    });
+    return layout.encode({ magic: MAGIC, format: FORMAT, guestNs: this.accel.guestNs(), sections });
+  }
+
+  /** Untrusted bytes. Sections must be exactly ours, in our order: the manifest has been compared before. */
+  parse(data: Uint8Array): { apply(): void } {
+    const arrivedMs = this.clock.nowMs();
+    const { guestNs, sections } = decode(data);
+    const parts = this.parts();
+    const staged = sections.map((s, i) => {
+      const part = parts[i];
+      if (!part) throw new VmError(`device state: section '${s.id}' is not of this machine`);
+      return stage(part, s);
+    });
+    const missing = parts[sections.length];
+    if (missing) throw new VmError(`device state: section '${missing.id}' is missing`);
+    return {
+      apply: () => {
+        for (const load of staged) load();
+        // The guest's time went on while its state travelled.
+        this.accel.continueClock(guestNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
+      },
+    };
+  }
+
+  /** Devices first: recomputing their lines disturbs chips that are loaded afterwards with the levels of the same moment. */
+  private parts(): Part[] {
+    return [...this.devices.map(devicePart), blobPart('chips', 'irqchip', this.accel.chips), ...this.accel.cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu))];
+  }
+}
+
+function decode(data: Uint8Array): ReturnType<typeof layout.decode> {
+  try {
+    return layout.decode(data);
+  } catch (error) {
+    throw asVmError(error).during('device state');
+  }
+}
+
+function stage(part: Part, s: { id: string; vmstate: string; version: number; crc: number; data: Buffer }): () => void {
+  try {
+    if (s.id !== part.id) throw new VmError(`section '${s.id}' stands in its place`);
+    if (s.vmstate !== part.vmstate) throw new VmError(`state of a '${s.vmstate}' where '${part.vmstate}' is wanted`);
+    if (crc32(s.data) !== s.crc) throw new VmError('checksum does not match');
+    return part.stage(s.data, s.version);
+  } catch (error) {
+    throw asVmError(error).during(`device state: ${part.id}`);
+  }
+}
+
+function devicePart(device: Device): Part {
+  const { vmstate } = device;
+  return {
+    id: device.id,
+    vmstate: vmstate.name,
+    version: vmstate.version,
+    save: () => vmstate.save(device.state),
+    stage(data, version) {
+      const state = vmstate.parse(data, version);
+      return () => {
+        device.state = state;
+        device.afterLoad();
+      };
+    },
+  };
+}
+
+function blobPart(id: string, vmstate: string, target: StateBlob): Part {
+  return {
+    id,
+    vmstate,
+    version: CPU_VERSION,
+    save: () => target.save(),
+    stage(data, version) {
+      if (version !== CPU_VERSION) throw new VmError(`version ${version}, ours is ${CPU_VERSION}`);
+      const wrong = target.check(data);
+      if (wrong !== undefined) throw new VmError(wrong);
+      return () => target.load(data);
+    },
+  };
+}

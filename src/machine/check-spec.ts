@@ -1,0 +1,68 @@
+/** What can be said of a spec before anything is opened. The rest (files, images, taps) fails where it is opened, with its option in front. */
+import { VmError } from '../base/errors.js';
+import { PCI_SLOTS } from '../hw/pci/bus.js';
+import { COM_PORTS } from './board.js';
+import { MIB } from './loader/memory-map.js';
+import type { DeviceSpec, MachineSpec } from './spec.js';
+
+const MIN_RAM = 16 * MIB;
+const MAX_RAM = 256 * 1024 * MIB;
+
+export function checkSpec(spec: MachineSpec): void {
+  if (!Number.isSafeInteger(spec.ramBytes) || spec.ramBytes % MIB !== 0 || spec.ramBytes < MIN_RAM || spec.ramBytes > MAX_RAM) {
+    throw new VmError(`-m: ${spec.ramBytes / MIB} MiB is not a whole number from ${MIN_RAM / MIB} to ${MAX_RAM / MIB}`);
+  }
+  if (spec.cpus !== 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one core`);
+  if (spec.accel === 'kvm') throw new VmError('-accel kvm: this build has no KVM backend; -accel soft runs everywhere');
+  if (spec.kernel === undefined) {
+    if (spec.incoming === undefined) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
+    if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
+    if (spec.append !== '') throw new VmError('-append without -kernel');
+  }
+  if (spec.serials.length > COM_PORTS.length) throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
+  unique('-chardev', spec.chardevs);
+  unique('-drive', spec.drives);
+  unique('-netdev', spec.netdevs);
+  unique('-device', allDevices(spec));
+  if (allDevices(spec).length > PCI_SLOTS - 1) throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
+  claims(spec);
+}
+
+/**
+ * Those of -device, and the one that comes with each `-drive if=virtio`: named by its position, for both sides of a pair must have the same
+ * devices while their drives are called differently (the secondary's guest disk is the overlay).
+ */
+export function allDevices(spec: MachineSpec): DeviceSpec[] {
+  const implied = spec.drives.filter(drive => drive.interface === 'virtio').map((drive, n) => ({ model: 'virtio-blk-pci' as const, id: `virtio-disk${n}`, drive: drive.id }));
+  return [...implied, ...spec.devices];
+}
+
+function unique(option: string, items: readonly { id: string }[]): void {
+  const seen = new Set<string>();
+  for (const { id } of items) {
+    if (seen.has(id)) throw new VmError(`${option}: there are two with id '${id}'`);
+    seen.add(id);
+  }
+}
+
+/** Every chardev, drive and netdev that is named exists, and is used once. */
+function claims(spec: MachineSpec): void {
+  const claim = (kind: string, known: readonly { id: string }[]) => {
+    const users = new Map<string, string>();
+    return (id: string, user: string) => {
+      if (!known.some(item => item.id === id)) throw new VmError(`${user}: there is no ${kind} '${id}'`);
+      const other = users.get(id);
+      if (other !== undefined) throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
+      users.set(id, user);
+    };
+  };
+  const chardev = claim('chardev', spec.chardevs);
+  const drive = claim('drive', spec.drives);
+  const netdev = claim('netdev', spec.netdevs);
+  spec.serials.forEach(id => chardev(id, '-serial'));
+  spec.monitors.forEach(({ chardev: id, mode }) => chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'));
+  for (const device of allDevices(spec)) {
+    if (device.model === 'virtio-blk-pci') drive(device.drive, `-device ${device.model},id=${device.id}`);
+    if (device.model === 'virtio-net-pci') netdev(device.netdev, `-device ${device.model},id=${device.id}`);
+  }
+}

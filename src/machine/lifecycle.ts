@@ -1,0 +1,274 @@
+/**
+ * Running and standing still. Two layers: whether vCPUs and devices physically run, and the run state that everyone sees. Stopping is
+ * asynchronous and idempotent; nothing starts before a stop under way is complete. It is also what colo drives (colo/contract.ts).
+ */
+import type { Ram, VmAccel } from '../accel/contract.js';
+import { assert, VmError } from '../base/errors.js';
+import type { Events } from '../base/events.js';
+import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
+import type { Clock } from '../host/ports.js';
+import type { QmpEvents, RunState } from '../qapi/types.js';
+import type { Board } from './board.js';
+import { RunStates } from './run-state.js';
+
+/** A disk or a vCPU that does not stop within this time has the checkpoint fail, not the VM. */
+const STOP_LIMIT_MS = 10_000;
+
+export interface LifecycleParts {
+  readonly accel: VmAccel;
+  readonly board: Board;
+  readonly clock: Clock;
+  readonly events: Events<QmpEvents>;
+  readonly initial: RunState;
+  manifest(): Manifest;
+  /** Power cycle: chips, devices, RAM. Called with everything stopped. */
+  powerCycle(): void;
+  /** The machine is over, unless the user keeps it (-no-shutdown). */
+  shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
+  readonly noReboot: boolean;
+  report(line: string): void;
+}
+
+export class VmLifecycle implements Lifecycle {
+  readonly states: RunStates;
+  /** STOP and RESUME for each checkpoint, as QEMU does; a client that finds them too many switches them off. */
+  checkpointEvents = true;
+  /** Who wants to be asked before a guest's power-off is carried out (colo sends one last checkpoint): true = it will call powerOff(). */
+  shutdownGate: () => boolean = () => false;
+  private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
+  private halting: Promise<void> = Promise.resolve();
+  private resetting: Promise<void> | undefined;
+  private shutdownWanted = false;
+  /** While in `colo`: where to go back to, and what was asked for meanwhile. */
+  private resumeTo: RunState = 'paused';
+  private resetAfter: { guest: boolean; reason: string } | undefined;
+  private buttonAfter = false;
+
+  constructor(private readonly parts: LifecycleParts) {
+    this.states = new RunStates(parts.initial);
+    parts.accel.onStopped(reason => {
+      if (reason.kind === 'shutdown') this.guestReset('triple fault');
+      else if (reason.kind === 'internal-error') void this.internalError(reason.message);
+    });
+  }
+
+  get ram(): Ram {
+    return this.parts.accel.ram;
+  }
+
+  get state(): RunState {
+    return this.states.state;
+  }
+
+  get running(): boolean {
+    return this.physical === 'running';
+  }
+
+  get shutdownRequested(): boolean {
+    return this.shutdownWanted;
+  }
+
+  // --- the user's verbs
+
+  async cont(): Promise<void> {
+    const { state } = this;
+    if (state === 'running') return;
+    if (state === 'colo') throw new VmError('COLO checkpoint in progress');
+    if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
+    if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
+    if (state === 'postmigrate') throw new VmError('the guest went on elsewhere');
+    this.states.to('running');
+    await this.settled();
+    if (this.state !== 'running' || this.physical === 'running') return;
+    this.go();
+    this.parts.events.emit('RESUME', {});
+  }
+
+  async stop(): Promise<void> {
+    if (this.state === 'colo') {
+      this.resumeTo = this.resumeTo === 'running' ? 'paused' : this.resumeTo;
+      return;
+    }
+    if (this.state !== 'running') return this.settled();
+    this.states.to('paused');
+    await this.resetting;
+    await this.halt();
+    this.parts.events.emit('STOP', {});
+  }
+
+  /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
+  async reset(guest: boolean, reason: string): Promise<void> {
+    if (this.state === 'colo') {
+      this.resetAfter = { guest, reason };
+      return;
+    }
+    if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
+    this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
+    await this.resetting;
+  }
+
+  /** The ACPI power button. A device's state may change only while it runs: otherwise when it does. */
+  powerdown(): void {
+    if (this.physical !== 'running') {
+      this.buttonAfter = true;
+      return;
+    }
+    this.parts.events.emit('POWERDOWN', {});
+    this.parts.board.pm.pressPowerButton();
+  }
+
+  // --- what the guest does; called inside an exit, carried out after it
+
+  guestReset(why: string): void {
+    this.parts.clock.timer(0, () => {
+      if (this.parts.noReboot) this.guestShutdown('guest-reset');
+      else this.reset(true, why === 'triple fault' ? 'triple-fault' : 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+    });
+  }
+
+  guestPowerOff(): void {
+    this.parts.clock.timer(0, () => this.guestShutdown('guest-shutdown'));
+  }
+
+  private guestShutdown(reason: 'guest-shutdown' | 'guest-reset'): void {
+    this.shutdownWanted = true;
+    if (!this.shutdownGate()) this.parts.shutDown(reason);
+  }
+
+  /** Everything stands still and the run state says so; what follows is the machine's. */
+  async shutDown(): Promise<void> {
+    this.states.to('shutdown');
+    await this.halt();
+  }
+
+  private async internalError(message: string): Promise<void> {
+    this.parts.report(`vCPU stopped: ${message}`);
+    this.states.to('internal-error');
+    await this.halt();
+    this.parts.events.emit('STOP', {});
+  }
+
+  // --- colo
+
+  manifest(): Manifest {
+    return this.parts.manifest();
+  }
+
+  async stopForCheckpoint(): Promise<void> {
+    await this.resetting;
+    const { state } = this;
+    if (state !== 'shutdown' && state !== 'internal-error' && state !== 'colo') {
+      this.resumeTo = state;
+      this.states.to('colo');
+    }
+    const ran = this.physical === 'running';
+    await this.haltWithin(STOP_LIMIT_MS);
+    if (ran && this.checkpointEvents) this.parts.events.emit('STOP', {});
+  }
+
+  resumeAfterCheckpoint(): void {
+    if (this.state !== 'colo') return;
+    const target = this.resumeTo;
+    this.states.to(target);
+    if (target === 'running') this.goWhenStopped(this.checkpointEvents);
+    const { resetAfter } = this;
+    this.resetAfter = undefined;
+    if (resetAfter) this.reset(resetAfter.guest, resetAfter.reason).catch((error: unknown) => this.parts.report(String(error)));
+  }
+
+  saveDevices(): Buffer {
+    assert(this.physical === 'stopped', 'state is saved stopped');
+    return this.parts.board.devices.save();
+  }
+
+  parseDevices(blob: Uint8Array): StagedDevices {
+    const staged = this.parts.board.devices.parse(blob);
+    return {
+      apply: () => {
+        assert(this.physical === 'stopped', 'state is loaded stopped');
+        staged.apply();
+      },
+    };
+  }
+
+  runAfterFailover(): void {
+    if (this.parts.initial === 'prelaunch') this.parts.report('-S is ignored: after a failover the guest runs');
+    this.states.to('running');
+    this.goWhenStopped(true, () => this.parts.board.nics.forEach(nic => nic.announce()));
+  }
+
+  async haltForPeer(): Promise<void> {
+    this.states.to('postmigrate');
+    await this.halt();
+  }
+
+  powerOff(): void {
+    this.shutdownWanted = true;
+    this.parts.shutDown('guest-shutdown');
+  }
+
+  // --- physical
+
+  /** A stop or a reset under way is complete. */
+  private async settled(): Promise<void> {
+    await this.resetting;
+    if (this.physical === 'stopping') await this.halting;
+  }
+
+  /** vCPUs first, then devices: what a vCPU started while stopping is drained too. */
+  private halt(): Promise<void> {
+    if (this.physical === 'running') {
+      this.physical = 'stopping';
+      this.halting = this.haltNow();
+    }
+    return this.halting;
+  }
+
+  private async haltNow(): Promise<void> {
+    await this.parts.accel.stop();
+    await this.parts.board.devices.pause();
+    this.physical = 'stopped';
+  }
+
+  private async haltWithin(limitMs: number): Promise<void> {
+    let timer: { dispose(): void } | undefined;
+    const late = new Promise<'late'>(resolve => (timer = this.parts.clock.timer(limitMs, () => resolve('late'))));
+    const outcome = await Promise.race([this.halt(), late]);
+    timer?.dispose();
+    if (outcome !== 'late') return;
+    const { notStopped } = this.parts.board.devices;
+    throw new VmError(`did not stop within ${limitMs / 1000} s: ${notStopped.length > 0 ? notStopped.join(', ') : 'the vCPUs'}`);
+  }
+
+  private go(): void {
+    assert(this.physical === 'stopped', 'only what stands still can start');
+    this.physical = 'running';
+    this.parts.board.devices.resume();
+    this.parts.accel.start();
+    if (!this.buttonAfter) return;
+    this.buttonAfter = false;
+    this.powerdown();
+  }
+
+  /** At once, or when a stop that took too long is through, if the guest shall still run then. */
+  private goWhenStopped(tell: boolean, then: () => void = () => undefined): void {
+    const start = () => {
+      this.go();
+      if (tell) this.parts.events.emit('RESUME', {});
+      then();
+    };
+    if (this.physical === 'stopped') return start();
+    void this.halting.then(() => {
+      if (this.state === 'running' && this.physical === 'stopped') start();
+    });
+  }
+
+  private async powerCycle(guest: boolean, reason: string): Promise<void> {
+    await this.halt();
+    this.shutdownWanted = false;
+    this.parts.powerCycle();
+    this.parts.events.emit('RESET', { guest, reason });
+    if (this.state === 'shutdown' || this.state === 'internal-error') this.states.to('paused');
+    if (this.state === 'running') this.go();
+  }
+}

@@ -1,0 +1,220 @@
+/** The composition root: a spec and opened parts become a machine, or a VmError that names the option, and then nothing is left open. */
+import type { VmAccel } from '../accel/contract.js';
+import { asVmError, assert, VmError } from '../base/errors.js';
+import { Events } from '../base/events.js';
+import type { CharBackend } from '../chardev/contract.js';
+import type { Manifest } from '../colo/contract.js';
+import type { QmpEvents, RunState } from '../qapi/types.js';
+import { Board, type BoardDevice } from './board.js';
+import { allDevices, checkSpec } from './check-spec.js';
+import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
+import { deviceInfo, pciInfo } from './inspect.js';
+import { VmLifecycle } from './lifecycle.js';
+import { withBootRegisters } from './loader/cpu-image.js';
+import { type LoadPlan, planLinux } from './loader/linux.js';
+import { Low } from './loader/memory-map.js';
+import type { DriveProvider, MachineParts, NetProvider } from './parts.js';
+import type { DeviceSpec, MachineSpec } from './spec.js';
+
+/** QEMU's range for NICs without an address of their own. */
+const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
+
+interface Opened {
+  accel: VmAccel;
+  drives: DriveProvider;
+  net: NetProvider;
+  chardevs: ReadonlyMap<string, CharBackend>;
+}
+
+type Ended = { cause: ShutdownCause; status: number };
+
+export class Machine implements MachineControl {
+  readonly ended: Promise<Ended>;
+  readonly lifecycle: VmLifecycle;
+  readonly board: Board;
+  readonly accel: VmAccel;
+  private end: (ended: Ended) => void = () => undefined;
+  private disposed = false;
+
+  private constructor(
+    readonly spec: MachineSpec,
+    readonly events: Events<QmpEvents>,
+    private readonly opened: Opened,
+    private readonly plan: LoadPlan | undefined,
+    parts: MachineParts,
+  ) {
+    this.accel = opened.accel;
+    this.ended = new Promise(resolve => (this.end = resolve));
+    const serials = spec.serials.map(id => opened.chardevs.get(id));
+    let nics = 0;
+    const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
+    this.board = new Board(opened.accel, parts.clock, serials, extra, {
+      power: { reset: why => this.lifecycle.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
+      exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
+      blockError: (backend, { operation, message }) =>
+        events.emit('BLOCK_IO_ERROR', { device: backend.id, 'node-name': backend.nodeName, operation, action: 'report', nospace: false, reason: message }),
+    });
+    this.lifecycle = new VmLifecycle({
+      accel: opened.accel,
+      board: this.board,
+      clock: parts.clock,
+      events,
+      initial: spec.incoming !== undefined ? 'inmigrate' : 'prelaunch',
+      manifest: () => this.manifest(),
+      powerCycle: () => this.powerCycle(),
+      shutDown: reason => void this.shutDown(reason),
+      noReboot: spec.noReboot,
+      report: line => parts.report(line),
+    });
+    this.powerCycle();
+  }
+
+  static async build(spec: MachineSpec, parts: MachineParts): Promise<Machine> {
+    checkSpec(spec);
+    const undo: (() => void | Promise<void>)[] = [];
+    try {
+      const events = new Events<QmpEvents>();
+      const plan = await loadPlan(spec, parts);
+      const chardevs = await parts.openChardevs(spec);
+      undo.push(() => chardevs.forEach(chr => chr.dispose()));
+      const drives = await parts.openDrives(spec, events);
+      undo.push(() => drives.close());
+      const net = await parts.openNet(spec, chardevs);
+      undo.push(() => net.close());
+      const accel = parts.createAccel({ ramBytes: spec.ramBytes, cpus: spec.cpus });
+      undo.push(() => accel.dispose());
+      return new Machine(spec, events, { accel, drives, net, chardevs }, plan, parts);
+    } catch (error) {
+      for (const close of undo.reverse()) await close();
+      throw error;
+    }
+  }
+
+  get runState(): RunState {
+    return this.lifecycle.state;
+  }
+
+  get running(): boolean {
+    return this.lifecycle.running;
+  }
+
+  onRunState(fn: (state: RunState, previous: RunState) => void): { dispose(): void } {
+    return this.lifecycle.states.on(fn);
+  }
+
+  start(): void {
+    if (this.spec.incoming === undefined && !this.spec.startPaused) void this.cont();
+  }
+
+  cont(): Promise<void> {
+    return this.lifecycle.cont();
+  }
+
+  stop(): Promise<void> {
+    return this.lifecycle.stop();
+  }
+
+  reset(): Promise<void> {
+    return this.lifecycle.reset(false, 'host-qmp-system-reset');
+  }
+
+  powerdown(): void {
+    this.lifecycle.powerdown();
+  }
+
+  quit(cause: ShutdownCause): void {
+    this.events.emit('SHUTDOWN', { guest: false, reason: cause });
+    this.finish({ cause, status: 0 });
+  }
+
+  async dispose(): Promise<void> {
+    if (this.disposed) return;
+    this.disposed = true;
+    await this.lifecycle.shutDown();
+    this.accel.dispose();
+    this.opened.net.close();
+    await this.opened.drives.close();
+    for (const chr of this.opened.chardevs.values()) chr.dispose();
+    this.finish({ cause: 'host-signal', status: 0 });
+  }
+
+  deviceInfo(): DeviceInfo[] {
+    return this.board.devices.all.map(device => deviceInfo(device, this.board.places.get(device.id) ?? ''));
+  }
+
+  pciInfo(): PciInfo[] {
+    return this.board.pci.functions().map(pciInfo);
+  }
+
+  private finish(ended: Ended): void {
+    this.end(ended);
+  }
+
+  private async shutDown(reason: 'guest-shutdown' | 'guest-reset'): Promise<void> {
+    await this.lifecycle.shutDown();
+    this.events.emit('SHUTDOWN', { guest: true, reason });
+    if (this.spec.noShutdown && reason === 'guest-shutdown') this.events.emit('STOP', {});
+    else this.finish({ cause: reason, status: 0 });
+  }
+
+  /** Chips, devices and RAM as after power-on. A secondary's RAM comes from its peer. */
+  private powerCycle(): void {
+    this.accel.reset();
+    this.board.reset();
+    if (!this.plan) return;
+    const { ram, cpus } = this.accel;
+    const put = (gpa: number, bytes: Uint8Array) => assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
+    put(Low.ACPI, this.board.acpi());
+    for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
+    cpus[0].load(withBootRegisters(cpus[0].save(), this.plan.registers));
+  }
+
+  private manifest(): Manifest {
+    const { spec, opened } = this;
+    return {
+      ramBytes: spec.ramBytes,
+      cpus: spec.cpus,
+      accel: opened.accel.name,
+      devices: this.board.devices.sections(),
+      disks: opened.drives.list(),
+      netdevs: opened.net.list(),
+    };
+  }
+}
+
+async function loadPlan(spec: MachineSpec, parts: MachineParts): Promise<LoadPlan | undefined> {
+  if (spec.kernel === undefined) return undefined;
+  const file = async (option: string, path: string) => {
+    try {
+      return { path, bytes: await parts.files.readFile(path) };
+    } catch (error) {
+      throw asVmError(error).during(`${option} ${path}`);
+    }
+  };
+  const kernel = await file('-kernel', spec.kernel);
+  const initrd = spec.initrd === undefined ? undefined : await file('-initrd', spec.initrd);
+  return planLinux({ kernel, initrd, append: spec.append, ramBytes: spec.ramBytes, rsdp: Low.ACPI });
+}
+
+function boardDevice(device: DeviceSpec, opened: Opened, nextMac: () => Uint8Array): BoardDevice {
+  switch (device.model) {
+    case 'virtio-blk-pci':
+      return { model: device.model, id: device.id, backend: opened.drives.claim(device.drive, device.id), serial: device.serial ?? device.drive };
+    case 'virtio-net-pci':
+      return { model: device.model, id: device.id, netdev: opened.net.claim(device.netdev, device.id), mac: device.mac === undefined ? nextMac() : parseMac(device.mac) };
+    case 'isa-debug-exit':
+      return device;
+  }
+}
+
+function defaultMac(index: number): Uint8Array {
+  const mac = Uint8Array.from(FIRST_MAC);
+  mac[5] = (mac[5] + index) & 0xff;
+  return mac;
+}
+
+function parseMac(text: string): Uint8Array {
+  const bytes = text.split(':').map(part => parseInt(part, 16));
+  if (bytes.length !== 6 || bytes.some(byte => !(byte >= 0 && byte <= 255))) throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
+  return Uint8Array.from(bytes);
+}

@@ -1,0 +1,37 @@
+/** What the machine is made of and does not make itself: each is opened by the layer that owns it, from the spec's words. */
+import type { VmAccel } from '../accel/contract.js';
+import type { Events } from '../base/events.js';
+import type { BlockBackend } from '../block/contract.js';
+import type { CharBackend } from '../chardev/contract.js';
+import type { Clock, Files } from '../host/ports.js';
+import type { Netdev } from '../net/contract.js';
+import type { QmpEvents } from '../qapi/types.js';
+import type { MachineSpec } from './spec.js';
+
+/** Drives of the spec, opened in order. */
+export interface DriveProvider {
+  /** A guest device takes a drive. */
+  claim(id: string, device: string): BlockBackend;
+  /** Ids and lengths, for the manifest. */
+  list(): { id: string; length: number }[];
+  /** Settles when every image is closed. */
+  close(): Promise<void>;
+}
+
+/** Netdevs and filters of the spec. */
+export interface NetProvider {
+  claim(id: string, device: string): Netdev;
+  list(): string[];
+  close(): void;
+}
+
+export interface MachineParts {
+  readonly clock: Clock;
+  readonly files: Pick<Files, 'readFile'>;
+  /** For people: the terminal of the process. */
+  report(line: string): void;
+  createAccel(options: { ramBytes: number; cpus: number }): VmAccel;
+  openDrives(spec: MachineSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
+  openNet(spec: MachineSpec, chardevs: ReadonlyMap<string, CharBackend>): Promise<NetProvider>;
+  openChardevs(spec: MachineSpec): Promise<ReadonlyMap<string, CharBackend>>;
+}

@@ -1,0 +1,46 @@
+/** The machine's run state and the moves that exist (QAPI RunState). Any other move is our mistake. */
+import { assert } from '../base/errors.js';
+import { tracer } from '../base/trace.js';
+import type { RunState } from '../qapi/types.js';
+
+const trace = tracer('colo', ['vm_state_change'] as const);
+
+const moves: Partial<Record<RunState, readonly RunState[]>> = {
+  prelaunch: ['running', 'paused', 'inmigrate', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  inmigrate: ['running', 'paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  running: ['paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  paused: ['running', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came meanwhile is honoured.
+  colo: ['running', 'paused', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  shutdown: ['paused', 'postmigrate'],
+  'internal-error': ['paused', 'shutdown', 'postmigrate'],
+  postmigrate: ['running', 'paused', 'shutdown'],
+};
+
+export class RunStates {
+  private current: RunState;
+  private readonly listeners = new Set<(state: RunState, previous: RunState) => void>();
+
+  constructor(initial: RunState) {
+    this.current = initial;
+  }
+
+  get state(): RunState {
+    return this.current;
+  }
+
+  /** Staying where one is, is no move. */
+  to(next: RunState): void {
+    const previous = this.current;
+    if (next === previous) return;
+    assert(moves[previous]?.includes(next), `invalid runstate transition: '${previous}' -> '${next}'`);
+    this.current = next;
+    trace('vm_state_change', { old: previous, new: next });
+    for (const listener of [...this.listeners]) listener(next, previous);
+  }
+
+  on(fn: (state: RunState, previous: RunState) => void): { dispose(): void } {
+    this.listeners.add(fn);
+    return { dispose: () => void this.listeners.delete(fn) };
+  }
+}
