@@ -35,6 +35,11 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      '@typescript-eslint/only-throw-error': ['error', { allowThrowingUnknown: true, allowThrowingAny: false }],
+      '@typescript-eslint/prefer-promise-reject-errors': ['error', { allowThrowingUnknown: true }],
+      '@typescript-eslint/unbound-method': 'off',
+      '@typescript-eslint/no-this-alias': ['error', { allowDestructuring: true, allowedNames: ['tree'] }],
+      'preserve-caught-error': 'off',
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/no-empty-function': 'off',
       'max-lines': ['error', 500],
@@ -45,6 +50,7 @@ export default tseslint.config(
     },
   },
   { files: ['src/**/*.ts'], ignores: ['src/host/node/**', 'src/commands/**'], rules: world },
+  { files: ['src/accel/addon.ts', 'src/host/node/addon.ts'], rules: { '@typescript-eslint/no-unsafe-call': 'off' } },
   {
     files: ['test/**/*.ts'],
     rules: {
@@ -53,7 +59,6 @@ export default tseslint.config(
       '@typescript-eslint/no-unsafe-argument': 'off',
       '@typescript-eslint/no-unsafe-call': 'off',
       '@typescript-eslint/no-unsafe-return': 'off',
-      '@typescript-eslint/unbound-method': 'off',
     },
   },
   {

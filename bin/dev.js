@@ -1,4 +1,13 @@
 #!/usr/bin/env -S node --import tsx --disable-warning=ExperimentalWarning
-import { execute } from '@oclif/core';
+// From the sources, without a build.
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execute, settings } from '@oclif/core';
 
-await execute({ development: true, dir: import.meta.url });
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const pjson = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'));
+pjson.oclif.commands.target = './src/commands/index.ts';
+pjson.oclif.helpClass.target = './src/commands/help.ts';
+settings.enableAutoTranspile = false;
+await execute({ dir: import.meta.url, loadOptions: { root, pjson } });

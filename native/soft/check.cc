@@ -57,7 +57,8 @@ bool limit_consistent(const kvm_segment& s) {
 }
 
 std::string check_shape(const char* name, const kvm_segment& s) {
-  if (s.type > 15 || s.dpl > 3 || (s.present | s.db | s.s | s.l | s.g | s.avl | s.unusable) > 1) return say("segment %s has a field out of range", name);
+  if (s.type > 15 || s.dpl > 3 || (s.present | s.db | s.s | s.l | s.g | s.avl | s.unusable) > 1)
+    return say("segment %s has a field out of range", name);
   if (!canonical(s.base)) return say("segment %s has a non-canonical base", name);
   if (s.unusable) return "";
   if (!limit_consistent(s)) return say("segment %s: limit 0x%x and granularity do not agree", name, s.limit);
@@ -69,7 +70,8 @@ std::string check_code(const kvm_sregs& s) {
   if (s.cs.unusable || !(s.cr0 & cr0::PE ? is_code(s.cs) : s.cs.s == 1)) return "segment CS is not a code segment";
   if (s.cs.l && (s.cs.db || !(s.efer & efer::LMA))) return "segment CS is marked 64-bit outside long mode, or 32-bit as well";
   if ((s.cr0 & cr0::PE) && (s.cs.selector & 3) != s.ss.dpl) return "segments CS and SS disagree about the privilege level";
-  if ((s.cr0 & cr0::PE) && (is_conforming(s.cs) ? s.cs.dpl > s.ss.dpl : s.cs.dpl != s.ss.dpl)) return "segment CS does not belong to its privilege level";
+  if ((s.cr0 & cr0::PE) && (is_conforming(s.cs) ? s.cs.dpl > s.ss.dpl : s.cs.dpl != s.ss.dpl))
+    return "segment CS does not belong to its privilege level";
   return "";
 }
 
@@ -105,7 +107,8 @@ std::string check_debug(const kvm_debugregs& d) {
 
 std::string check_fpu(const VcpuState& in) {
   const u32* header = in.xsave.region + kXstateBv;
-  if (header[0] & ~(kX87 | kSse) || header[1]) return say("XSTATE_BV 0x%x%08x: CPU model soft-v1 has x87 and SSE only", header[1], header[0]);
+  if (header[0] & ~(kX87 | kSse) || header[1])
+    return say("XSTATE_BV 0x%x%08x: CPU model soft-v1 has x87 and SSE only", header[1], header[0]);
   for (int i = 2; i < 16; i++)
     if (header[i]) return "XSAVE header has reserved bits set";
   const u32 mxcsr = in.xsave.region[6];
@@ -118,11 +121,13 @@ std::string check_fpu(const VcpuState& in) {
 
 std::string check_events(const kvm_vcpu_events& e) {
   constexpr u8 kBusy = 1;
-  if (e.exception.injected > kBusy || e.exception.has_error_code > 1 || (e.exception.injected && (e.exception.nr > 31 || e.exception.nr == NMI)))
+  if (e.exception.injected > kBusy || e.exception.has_error_code > 1 ||
+      (e.exception.injected && (e.exception.nr > 31 || e.exception.nr == NMI)))
     return say("pending exception %u is not valid", e.exception.nr);
   if (e.exception.pending) return "a pending exception with payload is not supported";
   if (e.interrupt.injected > kBusy || e.interrupt.soft) return "a software interrupt in flight is not supported";
-  if (e.interrupt.injected && (e.interrupt.nr < 32 || e.exception.injected)) return say("interrupt %u in flight is not valid", e.interrupt.nr);
+  if (e.interrupt.injected && (e.interrupt.nr < 32 || e.exception.injected))
+    return say("interrupt %u in flight is not valid", e.interrupt.nr);
   if (e.interrupt.shadow & ~kShadowFlags) return "interrupt shadow has unknown bits";
   if (e.nmi.injected || e.nmi.pending || e.nmi.masked) return "a non-maskable interrupt in progress is not supported";
   if (e.smi.smm || e.smi.pending || e.smi.smm_inside_nmi || e.smi.latched_init) return "system management mode is not supported";
@@ -132,25 +137,32 @@ std::string check_events(const kvm_vcpu_events& e) {
 /// Registers that the image also holds elsewhere must agree with it.
 const __u64* twin(const kvm_sregs& s, u32 index) {
   switch (index) {
-    case image::APIC_BASE: return &s.apic_base;
-    case image::EFER: return &s.efer;
-    case image::FS_BASE: return &s.fs.base;
-    case image::GS_BASE: return &s.gs.base;
-    default: return nullptr;
+    case msr::APIC_BASE:
+      return &s.apic_base;
+    case msr::EFER:
+      return &s.efer;
+    case msr::FS_BASE:
+      return &s.fs.base;
+    case msr::GS_BASE:
+      return &s.gs.base;
+    default:
+      return nullptr;
   }
 }
 
 bool free_value(u32 index) {
   switch (index) {
-    case image::TSC:
-    case image::TSC_ADJUST:
-    case image::TSC_SKEW:
-    case image::TSC_DEADLINE:
-    case image::WALL_CLOCK:
-    case image::WALL_CLOCK_OLD:
-    case image::SYSTEM_TIME:
-    case image::SYSTEM_TIME_OLD: return true;
-    default: return false;
+    case msr::TSC:
+    case msr::TSC_ADJUST:
+    case msr::TSC_SKEW:
+    case msr::TSC_DEADLINE:
+    case msr::WALL_CLOCK:
+    case msr::WALL_CLOCK_OLD:
+    case msr::SYSTEM_TIME:
+    case msr::SYSTEM_TIME_OLD:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -159,9 +171,9 @@ std::string check_msr(const kvm_msr_entry& m, const kvm_sregs& s) {
   Msrs scratch;
   u64 constant = 0;
   if (free_value(m.index)) return "";
-  if (const __u64* other = twin(s, m.index)) return *other == m.data ? "" : say("MSR 0x%x does not agree with the system registers", m.index);
-  if (msr_slot(scratch, m.index))
-    return msr_valid(m.index, m.data) ? "" : say("MSR 0x%x cannot hold 0x%llx", m.index, m.data);
+  if (const __u64* other = twin(s, m.index))
+    return *other == m.data ? "" : say("MSR 0x%x does not agree with the system registers", m.index);
+  if (msr_slot(scratch, m.index)) return msr_valid(m.index, m.data) ? "" : say("MSR 0x%x cannot hold 0x%llx", m.index, m.data);
   if (m.data == 0 || (msr_constant(m.index, constant) && constant == m.data)) return "";
   return say("MSR 0x%x is not one of CPU model soft-v1 (value 0x%llx)", m.index, m.data);
 }
@@ -176,7 +188,8 @@ std::string check_lapic(const Cpu& c, const VcpuState& in) {
 }  // namespace
 
 std::string check_state(const Cpu& c, const VcpuState& in) {
-  const std::string results[] = {check_flags(in.regs), check_control(in.sregs), check_segments(in.sregs), check_debug(in.debugregs), check_fpu(in), check_events(in.events), check_lapic(c, in)};
+  const std::string results[] = {check_flags(in.regs), check_control(in.sregs), check_segments(in.sregs), check_debug(in.debugregs),
+                                 check_fpu(in),        check_events(in.events), check_lapic(c, in)};
   for (const std::string& r : results)
     if (!r.empty()) return r;
   for (const kvm_msr_entry& m : in.msrs)

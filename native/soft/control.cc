@@ -63,12 +63,23 @@ Step read_cr(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
   u64& to = c.r[rm_field(o)];
   switch (reg_field(o)) {
-    case 0: to = c.cr0; break;
-    case 2: to = c.cr2; break;
-    case 3: to = c.cr3; break;
-    case 4: to = c.cr4; break;
-    case 8: to = c.chip->cr8(); break;
-    default: return c.raise(UD);
+    case 0:
+      to = c.cr0;
+      break;
+    case 2:
+      to = c.cr2;
+      break;
+    case 3:
+      to = c.cr3;
+      break;
+    case 4:
+      to = c.cr4;
+      break;
+    case 8:
+      to = c.chip->cr8();
+      break;
+    default:
+      return c.raise(UD);
   }
   return Step::Next;
 }
@@ -79,12 +90,23 @@ Step write_cr(Cpu& c, const Op& o) {
   const u64 value = c.r[rm_field(o)];
   bool ok = true;
   switch (reg_field(o)) {
-    case 0: ok = write_cr0(c, value); break;
-    case 2: c.cr2 = value; break;
-    case 3: ok = write_cr3(c, value); break;
-    case 4: ok = write_cr4(c, value); break;
-    case 8: ok = write_cr8(c, value); break;
-    default: return c.raise(UD);
+    case 0:
+      ok = write_cr0(c, value);
+      break;
+    case 2:
+      c.cr2 = value;
+      break;
+    case 3:
+      ok = write_cr3(c, value);
+      break;
+    case 4:
+      ok = write_cr4(c, value);
+      break;
+    case 8:
+      ok = write_cr8(c, value);
+      break;
+    default:
+      return c.raise(UD);
   }
   return ok ? leave(c, o) : c.raise(GP, 0);
 }
@@ -183,14 +205,21 @@ Step invlpg(Cpu& c, const Op& o) {
 
 SlowInsn control_insn(u8 opcode) {
   switch (opcode) {
-    case 0x06: return {clts, true};
+    case 0x06:
+      return {clts, true};
     case 0x08:
-    case 0x09: return {cache_nop, false};
-    case 0x20: return {read_cr, false};
-    case 0x21: return {read_dr, false};
-    case 0x22: return {write_cr, true};
-    case 0x23: return {write_dr, true};
-    default: return {};
+    case 0x09:
+      return {cache_nop, false};
+    case 0x20:
+      return {read_cr, false};
+    case 0x21:
+      return {read_dr, false};
+    case 0x22:
+      return {write_cr, true};
+    case 0x23:
+      return {write_dr, true};
+    default:
+      return {};
   }
 }
 

@@ -1,6 +1,6 @@
-// CPUID model soft-v1: x86-64 baseline plus CMPXCHG16B, as an AMD family 15 processor under KVM (AMD APM vol. 3, app. E; the kernel's KVM cpuid.rst).
-// Family 15 draws the fewest quirks from Linux: not affected by Meltdown, L1TF, MDS, SSB or Retbleed, no PMU or topology leaves expected.
-// The bytes are fixed: a guest may move between hosts and backends, so nothing here may depend on the host.
+// CPUID model soft-v1: x86-64 baseline plus CMPXCHG16B, as an AMD family 15 processor under KVM (AMD APM vol. 3, app. E; the kernel's KVM
+// cpuid.rst). Family 15 draws the fewest quirks from Linux: not affected by Meltdown, L1TF, MDS, SSB or Retbleed, no PMU or topology leaves
+// expected. The bytes are fixed: a guest may move between hosts and backends, so nothing here may depend on the host.
 #include <cstring>
 
 #include "soft/system.h"
@@ -41,38 +41,56 @@ u32 visible_features(const Cpu& c) {
 
 void basic(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
   switch (leaf) {
-    case 0: return set(out, kMaxBasic, word(kVendor, 0), word(kVendor, 2), word(kVendor, 1));
-    case 1: return set(out, kSignature, 1u << 16 | 8u << 8, kFeaturesEcx, visible_features(c));  // one logical processor, 64-byte lines, APIC id 0
-    case 6: return set(out, bit(2), 0, 0, 0);  // ARAT: the APIC timer never stops
-    case 7: return set(out, 0, subleaf == 0 ? bit(1) : 0, 0, 0);  // TSC_ADJUST
-    default: return;
+    case 0:
+      return set(out, kMaxBasic, word(kVendor, 0), word(kVendor, 2), word(kVendor, 1));
+    case 1:
+      return set(out, kSignature, 1u << 16 | 8u << 8, kFeaturesEcx,
+                 visible_features(c));  // one logical processor, 64-byte lines, APIC id 0
+    case 6:
+      return set(out, bit(2), 0, 0, 0);  // ARAT: the APIC timer never stops
+    case 7:
+      return set(out, 0, subleaf == 0 ? bit(1) : 0, 0, 0);  // TSC_ADJUST
+    default:
+      return;
   }
 }
 
 void hypervisor(u32 leaf, u32 out[4]) {
   constexpr u32 kNoIoDelay = bit(1), kClocksource2 = bit(3), kClockStable = bit(24);
   switch (leaf) {
-    case 0x40000000: return set(out, kMaxHypervisor, word(kKvm, 0), word(kKvm, 1), word(kKvm, 2));
-    case 0x40000001: return set(out, kNoIoDelay | kClocksource2 | kClockStable, 0, 0, 0);
-    case 0x40000010: return set(out, sys::kGuestHz / 1000, 1'000'000, 0, 0);  // TSC and APIC bus, kHz
-    default: return;
+    case 0x40000000:
+      return set(out, kMaxHypervisor, word(kKvm, 0), word(kKvm, 1), word(kKvm, 2));
+    case 0x40000001:
+      return set(out, kNoIoDelay | kClocksource2 | kClockStable, 0, 0, 0);
+    case 0x40000010:
+      return set(out, sys::kGuestHz / 1000, 1'000'000, 0, 0);  // TSC and APIC bus, kHz
+    default:
+      return;
   }
 }
 
 void extended(u32 leaf, u32 out[4], const Cpu& c) {
   switch (leaf) {
-    case 0x80000000: return set(out, kMaxExtended, word(kVendor, 0), word(kVendor, 2), word(kVendor, 1));
-    case 0x80000001: return set(out, kSignature, 0, bit(0) /* lahf_lm */, (visible_features(c) & kMirrored) | kExtended);
+    case 0x80000000:
+      return set(out, kMaxExtended, word(kVendor, 0), word(kVendor, 2), word(kVendor, 1));
+    case 0x80000001:
+      return set(out, kSignature, 0, bit(0) /* lahf_lm */, (visible_features(c) & kMirrored) | kExtended);
     case 0x80000002 ... 0x80000004: {
       const int at = (leaf - 0x80000002) * 4;
       return set(out, word(kBrand, at), word(kBrand, at + 1), word(kBrand, at + 2), word(kBrand, at + 3));
     }
-    case 0x80000005: return set(out, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);  // L1: 64 KB, 2-way, 64-byte lines
-    case 0x80000006: return set(out, 0, 0x42004200, 0x02008140, 0);                    // L2: 512 KB, 16-way
-    case 0x80000007: return set(out, 0, 0, 0, bit(8));                                 // invariant TSC
-    case 0x80000008: return set(out, 48u << 8 | sys::kPhysBits, bit(2), 0, 0);         // FXSAVE always keeps the x87 error pointers; one core
-    case 0x80000021: return set(out, bit(2) | bit(6), 0, 0, 0);  // LFENCE serializes; a NULL selector clears the base
-    default: return;
+    case 0x80000005:
+      return set(out, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);  // L1: 64 KB, 2-way, 64-byte lines
+    case 0x80000006:
+      return set(out, 0, 0x42004200, 0x02008140, 0);  // L2: 512 KB, 16-way
+    case 0x80000007:
+      return set(out, 0, 0, 0, bit(8));  // invariant TSC
+    case 0x80000008:
+      return set(out, 48u << 8 | sys::kPhysBits, bit(2), 0, 0);  // FXSAVE always keeps the x87 error pointers; one core
+    case 0x80000021:
+      return set(out, bit(2) | bit(6), 0, 0, 0);  // LFENCE serializes; a NULL selector clears the base
+    default:
+      return;
   }
 }
 
@@ -81,10 +99,14 @@ void extended(u32 leaf, u32 out[4], const Cpu& c) {
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
   set(out, 0, 0, 0, 0);  // unknown leaves, as on AMD
   switch (leaf >> 28) {
-    case 0: return basic(leaf, subleaf, out, c);
-    case 4: return hypervisor(leaf, out);
-    case 8: return extended(leaf, out, c);
-    default: return;
+    case 0:
+      return basic(leaf, subleaf, out, c);
+    case 4:
+      return hypervisor(leaf, out);
+    case 8:
+      return extended(leaf, out, c);
+    default:
+      return;
   }
 }
 

@@ -1,5 +1,6 @@
-// Interrupts and exceptions through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol. 2, 8.9), and the rules that turn two faults into a double fault.
-// Everything is checked and the frame is written before the first register changes: a fault on the way leaves the state as it was.
+// Interrupts and exceptions through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol. 2, 8.9), and the rules that turn two faults
+// into a double fault. Everything is checked and the frame is written before the first register changes: a fault on the way leaves the
+// state as it was.
 #include "soft/system.h"
 
 namespace colo::soft {
@@ -108,21 +109,27 @@ Class class_of(u8 vector) {
     case TS:
     case NP:
     case SS_:
-    case GP: return Class::Contributory;
-    case PF: return Class::PageFault;
-    case soft::DF: return Class::DoubleFault;
-    default: return Class::Benign;
+    case GP:
+      return Class::Contributory;
+    case PF:
+      return Class::PageFault;
+    case soft::DF:
+      return Class::DoubleFault;
+    default:
+      return Class::Benign;
   }
 }
 
-/// SDM vol. 3, table 7-5: a page fault while a contributory fault is delivered is simply delivered next; the other way round is a double fault.
+/// SDM vol. 3, table 7-5: a page fault while a contributory fault is delivered is simply delivered next; the other way round is a double
+/// fault.
 bool doubles(u8 first, u8 second) {
   const Class a = class_of(first), b = class_of(second);
   if (a == Class::Contributory) return b == Class::Contributory;
   return a == Class::PageFault && (b == Class::Contributory || b == Class::PageFault);
 }
 
-/// Fault-class exceptions push RF, so that an instruction breakpoint on the faulting instruction would not hit again (SDM vol. 3, 18.3.1.1).
+/// Fault-class exceptions push RF, so that an instruction breakpoint on the faulting instruction would not hit again (SDM vol.
+/// 3, 18.3.1.1).
 u64 pushed_flags(const Cpu& c, u8 vector) {
   const bool trap = vector == DB || vector == BP || vector == OF || vector == NMI || vector >= 32;
   return c.flags() | (trap ? 0 : flag::RF);

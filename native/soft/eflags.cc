@@ -51,11 +51,16 @@ Step popf(Cpu& c, const Op& o) {
 
 SlowInsn flags_insn(u8 opcode) {
   switch (opcode) {
-    case 0x9c: return {pushf, false};
-    case 0x9d: return {popf, false};
-    case 0xfa: return {cli, false};
-    case 0xfb: return {sti, true};
-    default: return {};
+    case 0x9c:
+      return {pushf, false};
+    case 0x9d:
+      return {popf, false};
+    case 0xfa:
+      return {cli, false};
+    case 0xfb:
+      return {sti, true};
+    default:
+      return {};
   }
 }
 

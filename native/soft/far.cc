@@ -77,7 +77,8 @@ bool pop_words(Cpu& c, u8 size, u64* out, size_t n) {
   return true;
 }
 
-/// CF: IRETQ, IRETD, IRET. In 64-bit mode SS:RSP is popped in any case. A return to compatibility mode is complete here; the engine refuses it.
+/// CF: IRETQ, IRETD, IRET. In 64-bit mode SS:RSP is popped in any case. A return to compatibility mode is complete here; the engine refuses
+/// it.
 Step iret(Cpu& c, const Op& o) {
   if (c.rflags & flag::NT) return c.raise(GP, 0);
   const u8 size = far_size(o);
@@ -169,14 +170,22 @@ Step int1(Cpu& c, const Op& o) {
 
 SlowInsn far_insn(u8 opcode, u8 modrm) {
   switch (opcode) {
-    case 0xca: return {far_return<true>, true};
-    case 0xcb: return {far_return<false>, true};
-    case 0xcc: return {int3, true};
-    case 0xcd: return {int_n, true};
-    case 0xcf: return {iret, true};
-    case 0xf1: return {int1, true};
-    case 0xff: break;
-    default: return {};
+    case 0xca:
+      return {far_return<true>, true};
+    case 0xcb:
+      return {far_return<false>, true};
+    case 0xcc:
+      return {int3, true};
+    case 0xcd:
+      return {int_n, true};
+    case 0xcf:
+      return {iret, true};
+    case 0xf1:
+      return {int1, true};
+    case 0xff:
+      break;
+    default:
+      return {};
   }
   if (modrm >= 0xc0) return {};
   if (((modrm >> 3) & 7) == 3) return {far_jump<true>, true};

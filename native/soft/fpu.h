@@ -1,6 +1,10 @@
 // x87, MMX and SSE..SSE4.2 by the host's own units: a floating-point or vector instruction is re-encoded into an executable thunk
 // whose memory operand is a bounce buffer and whose general registers are the guest's, run on the guest's FXSAVE image, and read back.
-// Bit-exact on an x86-64 host. A few dozen hot SSE2 moves and integer operations have direct implementations instead.
+// Bit-exact on an x86-64 host (RCPPS, RSQRTPS and the x87 transcendentals: on the same host model only).
+//
+// The x87 instruction and data pointers and opcode (FIP, FDP, FOP) are kept at 0: they would be addresses of this process.
+// Thunks are never freed before their cache, so plans stay valid: the instruction set itself bounds them (see kArenaBytes in fpu.cc).
+// A cache belongs to one thread at a time.
 #pragma once
 #include "base/types.h"
 
@@ -26,7 +30,9 @@ struct FpInsn {
 
 /// What the CPU must do around an execution.
 struct FpPlan {
-  void* thunk = nullptr;     // opaque; owned by the ThunkCache, valid until it is cleared
+  void* thunk = nullptr;     // opaque; owned by the ThunkCache and valid as long as it
+  /// If set, it may be called instead of execute(): the instruction raises nothing and touches no state beside its operands.
+  void (*direct)(FxState* fx, void* mem, u64* gprs, u64* flags) = nullptr;
   u16 mem_size = 0;          // bytes at the effective address, 0 = no memory operand (max 512)
   bool mem_read = false;
   bool mem_write = false;
@@ -38,20 +44,32 @@ struct FpPlan {
   u8 gpr_write_size = 0;
   i8 gpr_read = -1;          // general register read
   bool writes_flags = false; // COMISS/UCOMISS/PTEST/FCOMI: flags replaced from the thunk
+  bool reads_flags = false;  // FCMOVcc
+  bool waits = false;        // takes a pending x87 exception first (FWAIT does nothing else; its #NM rule is CR0.MP && CR0.TS)
+  bool implicit_rdi = false; // MASKMOVQ, MASKMOVDQU: the memory operand is DS:[RDI]; read, merged and written back (not atomically)
+  bool integer = false;      // MOVNTI: none of the #UD / #NM rules of CR0 and CR4 apply
 };
+
+/// execute(): done, but an x87 store raised an unmasked exception and stored nothing. Skip the write of the memory operand.
+constexpr int kNothingStored = -1;
 
 class ThunkCache {
  public:
-  ThunkCache();
+  /// features: mask of FpFeature (fpu_table.h); the default is CPUID model soft-v1.
+  explicit ThunkCache(u8 features = 1);
   ~ThunkCache();
+  ThunkCache(const ThunkCache&) = delete;
+  ThunkCache& operator=(const ThunkCache&) = delete;
   /// Is this an instruction for us, and does it need ModRM / imm8? Asked before operands are fetched. map/opcode/prefix given.
   static bool claims(u8 map, u8 opcode, u8 prefix);
   static bool needs_modrm(u8 map, u8 opcode);
   static bool needs_imm8(u8 map, u8 opcode);
   /// Builds (or finds) the thunk. False: #UD (not an instruction that CPUID model soft-v1 or its cheap extras offer).
   bool plan(const FpInsn& insn, FpPlan& out);
-  /// Runs it. mem: bounce buffer of plan.mem_size bytes, 64-byte aligned. gprs: rax..r15. flags: RFLAGS status bits in and out.
-  /// Returns 0, or the vector of the exception that the instruction raised (16 #MF, 19 #XM); then nothing but the status words has changed.
+  /// Runs it. mem: plan.mem_size bytes, 16-byte aligned if plan.aligned16: a bounce buffer, or guest RAM itself (a store into it is final).
+  /// gprs: rax..r15, written here. flags: RFLAGS; only the status bits change.
+  /// Returns 0, kNothingStored, or the vector of the exception that the instruction raised (16 #MF, 19 #XM): then nothing but MXCSR's
+  /// flags has changed. #XM: the CPU turns it into #UD if CR4.OSXMMEXCPT is clear.
   int execute(const FpPlan& plan, FxState& fx, void* mem, u64* gprs, u64& flags);
 
  private:

@@ -75,12 +75,18 @@ SlowInsn group_0fae(u8 modrm, u8 prefix) {
   if (prefix) return {};
   if (modrm >= 0xc0) return which >= 5 ? SlowInsn{fence, false} : SlowInsn{};
   switch (which) {
-    case 0: return {fxsave, false};
-    case 1: return {fxrstor, false};
-    case 2: return {ldmxcsr, false};
-    case 3: return {stmxcsr, false};
-    case 7: return {clflush, false};
-    default: return {};
+    case 0:
+      return {fxsave, false};
+    case 1:
+      return {fxrstor, false};
+    case 2:
+      return {ldmxcsr, false};
+    case 3:
+      return {stmxcsr, false};
+    case 7:
+      return {clflush, false};
+    default:
+      return {};
   }
 }
 

@@ -96,19 +96,32 @@ Step string_io(Cpu& c, const Op& o) {
 
 SlowInsn io_insn(u8 opcode) {
   switch (opcode) {
-    case 0x6c: return {string_io<true, true>, true};
-    case 0x6d: return {string_io<false, true>, true};
-    case 0x6e: return {string_io<true, false>, true};
-    case 0x6f: return {string_io<false, false>, true};
-    case 0xe4: return {in<true, true>, true};
-    case 0xe5: return {in<false, true>, true};
-    case 0xe6: return {out<true, true>, true};
-    case 0xe7: return {out<false, true>, true};
-    case 0xec: return {in<true, false>, true};
-    case 0xed: return {in<false, false>, true};
-    case 0xee: return {out<true, false>, true};
-    case 0xef: return {out<false, false>, true};
-    default: return {};
+    case 0x6c:
+      return {string_io<true, true>, true};
+    case 0x6d:
+      return {string_io<false, true>, true};
+    case 0x6e:
+      return {string_io<true, false>, true};
+    case 0x6f:
+      return {string_io<false, false>, true};
+    case 0xe4:
+      return {in<true, true>, true};
+    case 0xe5:
+      return {in<false, true>, true};
+    case 0xe6:
+      return {out<true, true>, true};
+    case 0xe7:
+      return {out<false, true>, true};
+    case 0xec:
+      return {in<true, false>, true};
+    case 0xed:
+      return {in<false, false>, true};
+    case 0xee:
+      return {out<true, false>, true};
+    case 0xef:
+      return {out<false, false>, true};
+    default:
+      return {};
   }
 }
 

@@ -1,44 +1,43 @@
-// Model-specific registers of model soft-v1 (Intel SDM vol. 4; AMD APM vol. 2, app. A; KVM's own: the kernel's msr.rst), and the time stamp counter.
-// An unknown register is #GP, as on hardware: Linux probes with accessors that expect it.
+// Model-specific registers of model soft-v1 (Intel SDM vol. 4; AMD APM vol. 2, app. A; KVM's own: the kernel's msr.rst), and the time stamp
+// counter. An unknown register is #GP, as on hardware: Linux probes with accessors that expect it.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
 
 namespace {
 
-namespace msr {
-constexpr u32 TSC = 0x10, APIC_BASE = 0x1b, TSC_ADJUST = 0x3b, TSC_DEADLINE = 0x6e0, X2APIC_FIRST = 0x800, X2APIC_LAST = 0x8ff, EFER = 0xc0000080,
-              FS_BASE = 0xc0000100, GS_BASE = 0xc0000101, DEBUGCTL = 0x1d9, PATCH_LOADER = 0xc0010020, HWCR = 0xc0010015,
-              WALL_CLOCK_OLD = 0x11, SYSTEM_TIME_OLD = 0x12, WALL_CLOCK = 0x4b564d00, SYSTEM_TIME = 0x4b564d01;
-}
-
 constexpr struct {
   u32 index;
   u64 value;
 } kConstants[] = {
-    {0x8b, 0x0100'0065'0000'0000},  // microcode patch level, the one KVM shows for AMD
-    {0xfe, 0x508},                  // MTRRcap: 8 variable ranges, fixed ranges, write-combining
-    {0x179, 0},                     // MCG_CAP: no machine-check banks
-    {0x1db, 0}, {0x1dc, 0}, {0x1dd, 0}, {0x1de, 0},  // last branch and last exception: not recorded
-    {0xc0010010, 0},                // SYSCFG
-    {0xc001001a, 0}, {0xc001001d, 0},  // TOP_MEM, TOP_MEM2
-    {0xc001001f, 0},                // NB_CFG
-    {0xc0010055, 0},                // interrupt pending message: C1E is off (Linux reads it for erratum 400)
-    {0xc0010058, 0},                // MMIO configuration base: none
-    {0xc0010112, 0}, {0xc0010113, 0},  // SMM segment: none
-    {0xc0011022, 0},                // DC_CFG
-    {0xc0011029, 2},                // DE_CFG: LFENCE serializes
-    {0xc001102a, 0},                // BU_CFG2
+    {0x8b, 0x01000065},                                           // microcode patch level, the one KVM shows for AMD
+    {0xfe, 0x508},                                                // MTRRcap: 8 variable ranges, fixed ranges, write-combining
+    {0x179, 0},                                                   // MCG_CAP: no machine-check banks
+    {0x1db, 0},         {0x1dc, 0},      {0x1dd, 0}, {0x1de, 0},  // last branch and last exception: not recorded
+    {0xc0010010, 0},                                              // SYSCFG
+    {0xc001001a, 0},    {0xc001001d, 0},                          // TOP_MEM, TOP_MEM2
+    {0xc001001f, 0},                                              // NB_CFG
+    {0xc0010055, 0},                                              // interrupt pending message: C1E is off (Linux reads it for erratum 400)
+    {0xc0010058, 0},                                              // MMIO configuration base: none
+    {0xc0010112, 0},    {0xc0010113, 0},                          // SMM segment: none
+    {0xc0011022, 0},                                              // DC_CFG
+    {0xc0011029, 2},                                              // DE_CFG: LFENCE serializes
+    {0xc001102a, 0},                                              // BU_CFG2
 };
 
 /// Registers that take writes and keep nothing.
 bool ignores_write(u32 index, u64 value) {
   switch (index) {
-    case msr::HWCR: return (value & ~0x148ull) == 0;  // TLB cache, flush filter and IGNNE controls, as KVM ignores them
-    case msr::DEBUGCTL: return value == 0;
-    case msr::PATCH_LOADER: return true;
-    case 0xc0011029: return true;  // DE_CFG
-    default: return false;
+    case msr::HWCR:
+      return (value & ~0x148ull) == 0;  // TLB cache, flush filter and IGNNE controls, as KVM ignores them
+    case msr::DEBUGCTL:
+      return value == 0;
+    case msr::PATCH_LOADER:
+      return true;
+    case 0xc0011029:
+      return true;  // DE_CFG
+    default:
+      return false;
   }
 }
 
@@ -125,23 +124,40 @@ u64* msr_slot(Msrs& m, u32 index) {
   if (index >= 0x200 && index <= 0x20f) return &m.mtrr_var[index - 0x200];
   if (index >= 0x268 && index <= 0x26f) return &m.mtrr_fixed[3 + index - 0x268];
   switch (index) {
-    case 0x174: return &m.sysenter_cs;
-    case 0x175: return &m.sysenter_esp;
-    case 0x176: return &m.sysenter_eip;
-    case 0x17a: return &m.mcg_status;
-    case 0x1a0: return &m.misc_enable;
-    case 0x250: return &m.mtrr_fixed[0];
-    case 0x258: return &m.mtrr_fixed[1];
-    case 0x259: return &m.mtrr_fixed[2];
-    case 0x277: return &m.pat;
-    case 0x2ff: return &m.mtrr_def_type;
-    case 0xc0000081: return &m.star;
-    case 0xc0000082: return &m.lstar;
-    case 0xc0000083: return &m.cstar;
-    case 0xc0000084: return &m.fmask;
-    case 0xc0000102: return &m.kernel_gs_base;
-    case 0xc0000103: return &m.tsc_aux;
-    default: return nullptr;
+    case 0x174:
+      return &m.sysenter_cs;
+    case 0x175:
+      return &m.sysenter_esp;
+    case 0x176:
+      return &m.sysenter_eip;
+    case 0x17a:
+      return &m.mcg_status;
+    case 0x1a0:
+      return &m.misc_enable;
+    case 0x250:
+      return &m.mtrr_fixed[0];
+    case 0x258:
+      return &m.mtrr_fixed[1];
+    case 0x259:
+      return &m.mtrr_fixed[2];
+    case 0x277:
+      return &m.pat;
+    case 0x2ff:
+      return &m.mtrr_def_type;
+    case 0xc0000081:
+      return &m.star;
+    case 0xc0000082:
+      return &m.lstar;
+    case 0xc0000083:
+      return &m.cstar;
+    case 0xc0000084:
+      return &m.fmask;
+    case 0xc0000102:
+      return &m.kernel_gs_base;
+    case 0xc0000103:
+      return &m.tsc_aux;
+    default:
+      return nullptr;
   }
 }
 
@@ -152,18 +168,24 @@ bool msr_valid(u32 index, u64 value) {
     return index & 1 ? (value & 0x7ff) == 0 : (value & 0xf00) == 0 && memory_type(value & 0xff);
   }
   switch (index) {
-    case 0x17a: return value == 0;  // MCG_STATUS takes only zeroes from software
-    case 0x277: return all_bytes(value, [](u64 t) { return memory_type(t) || t == 7; });
-    case 0x2ff: return (value & ~0xcffull) == 0 && memory_type(value & 0xff);
+    case 0x17a:
+      return value == 0;  // MCG_STATUS takes only zeroes from software
+    case 0x277:
+      return all_bytes(value, [](u64 t) { return memory_type(t) || t == 7; });
+    case 0x2ff:
+      return (value & ~0xcffull) == 0 && memory_type(value & 0xff);
     case 0x175:
     case 0x176:
     case 0xc0000082:
     case 0xc0000083:
-    case 0xc0000102: return canonical(value);
+    case 0xc0000102:
+      return canonical(value);
     case 0x174:
     case 0xc0000084:
-    case 0xc0000103: return value >> 32 == 0;
-    default: return true;
+    case 0xc0000103:
+      return value >> 32 == 0;
+    default:
+      return true;
   }
 }
 
@@ -186,20 +208,41 @@ bool msr_read(Cpu& c, u32 index, u64& value) {
   if (const u64* slot = msr_slot(c.msr, index)) return value = *slot, true;
   if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST) return c.chip->x2apic_read(index, value);
   switch (index) {
-    case msr::TSC: value = guest_tsc(c); return true;
-    case msr::TSC_ADJUST: value = c.msr.tsc_adjust; return true;
-    case msr::APIC_BASE: value = c.chip->apic_base(); return true;
-    case msr::TSC_DEADLINE: value = c.chip->tsc_deadline(); return true;
-    case msr::EFER: value = c.efer; return true;
-    case msr::FS_BASE: value = c.seg[FS].base; return true;
-    case msr::GS_BASE: value = c.seg[GS].base; return true;
+    case msr::TSC:
+      value = guest_tsc(c);
+      return true;
+    case msr::TSC_ADJUST:
+      value = c.msr.tsc_adjust;
+      return true;
+    case msr::APIC_BASE:
+      value = c.chip->apic_base();
+      return true;
+    case msr::TSC_DEADLINE:
+      value = c.chip->tsc_deadline();
+      return true;
+    case msr::EFER:
+      value = c.efer;
+      return true;
+    case msr::FS_BASE:
+      value = c.seg[FS].base;
+      return true;
+    case msr::GS_BASE:
+      value = c.seg[GS].base;
+      return true;
     case msr::HWCR:
-    case msr::DEBUGCTL: value = 0; return true;
+    case msr::DEBUGCTL:
+      value = 0;
+      return true;
     case msr::SYSTEM_TIME_OLD:
-    case msr::SYSTEM_TIME: value = c.msr.kvm_system_time; return true;
+    case msr::SYSTEM_TIME:
+      value = c.msr.kvm_system_time;
+      return true;
     case msr::WALL_CLOCK_OLD:
-    case msr::WALL_CLOCK: value = c.msr.kvm_wall_clock; return true;
-    default: return msr_constant(index, value);
+    case msr::WALL_CLOCK:
+      value = c.msr.kvm_wall_clock;
+      return true;
+    default:
+      return msr_constant(index, value);
   }
 }
 
@@ -211,28 +254,46 @@ bool msr_write(Cpu& c, u32 index, u64 value) {
   }
   if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST) return c.chip->x2apic_write(index, value);
   switch (index) {
-    case msr::TSC: move_tsc(c, value - guest_tsc(c)); return true;
-    case msr::TSC_ADJUST: move_tsc(c, value - c.msr.tsc_adjust); return true;
-    case msr::APIC_BASE: return c.chip->set_apic_base(value);
-    case msr::TSC_DEADLINE: c.chip->set_tsc_deadline(value); return true;
-    case msr::EFER: return write_efer(c, value);
-    case msr::FS_BASE: return write_base(c.seg[FS], value);
-    case msr::GS_BASE: return write_base(c.seg[GS], value);
+    case msr::TSC:
+      move_tsc(c, value - guest_tsc(c));
+      return true;
+    case msr::TSC_ADJUST:
+      move_tsc(c, value - c.msr.tsc_adjust);
+      return true;
+    case msr::APIC_BASE:
+      return apic_base_valid(value) && c.chip->set_apic_base(value);
+    case msr::TSC_DEADLINE:
+      c.chip->set_tsc_deadline(value);
+      return true;
+    case msr::EFER:
+      return write_efer(c, value);
+    case msr::FS_BASE:
+      return write_base(c.seg[FS], value);
+    case msr::GS_BASE:
+      return write_base(c.seg[GS], value);
     case msr::SYSTEM_TIME_OLD:
-    case msr::SYSTEM_TIME: return write_system_time(c, value);
+    case msr::SYSTEM_TIME:
+      return write_system_time(c, value);
     case msr::WALL_CLOCK_OLD:
-    case msr::WALL_CLOCK: return write_wall_clock(c, value);
-    default: return ignores_write(index, value);
+    case msr::WALL_CLOCK:
+      return write_wall_clock(c, value);
+    default:
+      return ignores_write(index, value);
   }
 }
 
 SlowInsn msr_insn(u8 opcode) {
   switch (opcode) {
-    case 0x30: return {wrmsr, true};
-    case 0x31: return {rdtsc, false};
-    case 0x32: return {rdmsr, false};
-    case 0x33: return {rdpmc, false};
-    default: return {};
+    case 0x30:
+      return {wrmsr, true};
+    case 0x31:
+      return {rdtsc, false};
+    case 0x32:
+      return {rdmsr, false};
+    case 0x33:
+      return {rdpmc, false};
+    default:
+      return {};
   }
 }
 

@@ -272,13 +272,20 @@ void enter_code(Cpu& c, const kvm_segment& cs, u8 cpl) {
 
 SlowInsn group_0f00(u8 modrm) {
   switch ((modrm >> 3) & 7) {
-    case 0: return {store_ldt, false};
-    case 1: return {store_tr, false};
-    case 2: return {load_ldt, true};
-    case 3: return {load_tr, true};
-    case 4: return {verr, false};
-    case 5: return {verw, false};
-    default: return {};
+    case 0:
+      return {store_ldt, false};
+    case 1:
+      return {store_tr, false};
+    case 2:
+      return {load_ldt, true};
+    case 3:
+      return {load_tr, true};
+    case 4:
+      return {verr, false};
+    case 5:
+      return {verw, false};
+    default:
+      return {};
   }
 }
 
@@ -290,16 +297,26 @@ SlowInsn segment_insn(u8 map, u8 opcode, u8 modrm) {
   }
   const bool memory = modrm < 0xc0;
   switch (opcode) {
-    case 0x02: return {lar, false};
-    case 0x03: return {lsl, false};
-    case 0xa0: return {push<FS>, false};
-    case 0xa1: return {pop<FS>, false};
-    case 0xa8: return {push<GS>, false};
-    case 0xa9: return {pop<GS>, false};
-    case 0xb2: return memory ? SlowInsn{load_far_pointer<SS>, true} : SlowInsn{};
-    case 0xb4: return memory ? SlowInsn{load_far_pointer<FS>, false} : SlowInsn{};
-    case 0xb5: return memory ? SlowInsn{load_far_pointer<GS>, false} : SlowInsn{};
-    default: return {};
+    case 0x02:
+      return {lar, false};
+    case 0x03:
+      return {lsl, false};
+    case 0xa0:
+      return {push<FS>, false};
+    case 0xa1:
+      return {pop<FS>, false};
+    case 0xa8:
+      return {push<GS>, false};
+    case 0xa9:
+      return {pop<GS>, false};
+    case 0xb2:
+      return memory ? SlowInsn{load_far_pointer<SS>, true} : SlowInsn{};
+    case 0xb4:
+      return memory ? SlowInsn{load_far_pointer<FS>, false} : SlowInsn{};
+    case 0xb5:
+      return memory ? SlowInsn{load_far_pointer<GS>, false} : SlowInsn{};
+    default:
+      return {};
   }
 }
 

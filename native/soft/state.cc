@@ -12,8 +12,10 @@ constexpr u8 kExternalInterrupt = 32;  // pending.vector from here on: an interr
 /// kvm_regs in its own order, against our register file.
 template <class Regs, class Visit>
 void each_gpr(Regs& r, Visit visit) {
-  visit(r.rax, RAX), visit(r.rbx, RBX), visit(r.rcx, RCX), visit(r.rdx, RDX), visit(r.rsi, RSI), visit(r.rdi, RDI), visit(r.rsp, RSP), visit(r.rbp, RBP);
-  visit(r.r8, R8), visit(r.r9, R9), visit(r.r10, R10), visit(r.r11, R11), visit(r.r12, R12), visit(r.r13, R13), visit(r.r14, R14), visit(r.r15, R15);
+  visit(r.rax, RAX), visit(r.rbx, RBX), visit(r.rcx, RCX), visit(r.rdx, RDX), visit(r.rsi, RSI), visit(r.rdi, RDI), visit(r.rsp, RSP),
+      visit(r.rbp, RBP);
+  visit(r.r8, R8), visit(r.r9, R9), visit(r.r10, R10), visit(r.r11, R11), visit(r.r12, R12), visit(r.r13, R13), visit(r.r14, R14),
+      visit(r.r15, R15);
 }
 
 template <class Sregs, class Visit>
@@ -89,13 +91,13 @@ void load_xsave(Cpu& c, const vcpu::XsaveArea& x) {
 void save_msrs(const Cpu& c, std::vector<kvm_msr_entry>& out) {
   out.clear();
   auto put = [&](u32 index, u64 value) { out.push_back({index, 0, value}); };
-  put(image::TSC, guest_tsc(c));
-  put(image::TSC_ADJUST, c.msr.tsc_adjust);
-  put(image::TSC_SKEW, c.msr.tsc_offset - c.msr.tsc_adjust);
+  put(msr::TSC, guest_tsc(c));
+  put(msr::TSC_ADJUST, c.msr.tsc_adjust);
+  put(msr::TSC_SKEW, c.msr.tsc_offset - c.msr.tsc_adjust);
   for (u32 index : kPlainMsrs) put(index, *msr_slot(const_cast<Msrs&>(c.msr), index));
-  put(image::WALL_CLOCK, c.msr.kvm_wall_clock);
-  put(image::SYSTEM_TIME, c.msr.kvm_system_time);
-  put(image::TSC_DEADLINE, c.chip->tsc_deadline());  // last: it is restored after the local APIC
+  put(msr::WALL_CLOCK, c.msr.kvm_wall_clock);
+  put(msr::SYSTEM_TIME, c.msr.kvm_system_time);
+  put(msr::TSC_DEADLINE, c.chip->tsc_deadline());  // last: it is restored after the local APIC
 }
 
 const u64* find_msr(const std::vector<kvm_msr_entry>& msrs, u32 index) {
@@ -105,9 +107,9 @@ const u64* find_msr(const std::vector<kvm_msr_entry>& msrs, u32 index) {
 }
 
 void load_tsc(Cpu& c, const std::vector<kvm_msr_entry>& msrs) {
-  const u64* adjust = find_msr(msrs, image::TSC_ADJUST);
-  const u64* skew = find_msr(msrs, image::TSC_SKEW);
-  const u64* tsc = find_msr(msrs, image::TSC);
+  const u64* adjust = find_msr(msrs, msr::TSC_ADJUST);
+  const u64* skew = find_msr(msrs, msr::TSC_SKEW);
+  const u64* tsc = find_msr(msrs, msr::TSC);
   c.msr.tsc_adjust = adjust ? *adjust : 0;
   if (skew) c.msr.tsc_offset = c.msr.tsc_adjust + *skew;
   else if (tsc) c.msr.tsc_offset = *tsc - c.clock->now_ns();
@@ -118,8 +120,8 @@ void load_msrs(Cpu& c, const std::vector<kvm_msr_entry>& msrs) {
   load_tsc(c, msrs);
   for (const kvm_msr_entry& m : msrs) {
     if (u64* slot = msr_slot(c.msr, m.index)) *slot = m.data;
-    if (m.index == image::SYSTEM_TIME || (m.index == image::SYSTEM_TIME_OLD && m.data)) c.msr.kvm_system_time = m.data;
-    if (m.index == image::WALL_CLOCK || (m.index == image::WALL_CLOCK_OLD && m.data)) c.msr.kvm_wall_clock = m.data;
+    if (m.index == msr::SYSTEM_TIME || (m.index == msr::SYSTEM_TIME_OLD && m.data)) c.msr.kvm_system_time = m.data;
+    if (m.index == msr::WALL_CLOCK || (m.index == msr::WALL_CLOCK_OLD && m.data)) c.msr.kvm_wall_clock = m.data;
   }
 }
 
@@ -175,7 +177,7 @@ void load_state(Cpu& c, const vcpu::VcpuState& in) {
   load_msrs(c, in.msrs);
   load_events(c, in.events);
   c.halted = in.mp_state.mp_state == KVM_MP_STATE_HALTED;
-  const u64* deadline = find_msr(in.msrs, image::TSC_DEADLINE);
+  const u64* deadline = find_msr(in.msrs, msr::TSC_DEADLINE);
   c.chip->set_tsc_offset(c.msr.tsc_offset);
   c.chip->load_lapic(in.lapic, in.sregs.apic_base, deadline ? *deadline : 0);
   drop_derived(c);

@@ -49,11 +49,15 @@ Step swapgs(Cpu& c, const Op&) {
 
 SlowInsn fast_call_insn(u8 opcode) {
   switch (opcode) {
-    case 0x05: return {syscall, true};
-    case 0x07: return {sysret, true};
+    case 0x05:
+      return {syscall, true};
+    case 0x07:
+      return {sysret, true};
     case 0x34:
-    case 0x35: return {undefined, true};
-    default: return {};
+    case 0x35:
+      return {undefined, true};
+    default:
+      return {};
   }
 }
 

@@ -41,10 +41,14 @@ SlowInsn group_0f01(u8 modrm) {
   }
   switch (modrm) {
     case 0xc1:
-    case 0xd9: return {hypercall, false};
-    case 0xf8: return {swapgs, false};
-    case 0xf9: return {rdtscp, false};
-    default: break;  // MONITOR, MWAIT, XGETBV, XSETBV, CLAC, STAC, SVM and VMX instructions: not exposed, #UD
+    case 0xd9:
+      return {hypercall, false};
+    case 0xf8:
+      return {swapgs, false};
+    case 0xf9:
+      return {rdtscp, false};
+    default:
+      break;  // MONITOR, MWAIT, XGETBV, XSETBV, CLAC, STAC, SVM and VMX instructions: not exposed, #UD
   }
   if (which == 4 || which == 6) return {machine_status_word, which == 6};
   return {};
@@ -54,26 +58,34 @@ SlowInsn one_byte(u8 opcode, u8 modrm) {
   switch (opcode) {
     case 0x6c ... 0x6f:
     case 0xe4 ... 0xe7:
-    case 0xec ... 0xef: return io_insn(opcode);
+    case 0xec ... 0xef:
+      return io_insn(opcode);
     case 0x8c:
-    case 0x8e: return segment_insn(0, opcode, modrm);
+    case 0x8e:
+      return segment_insn(0, opcode, modrm);
     case 0x9c:
     case 0x9d:
     case 0xfa:
-    case 0xfb: return flags_insn(opcode);
+    case 0xfb:
+      return flags_insn(opcode);
     case 0xca ... 0xcd:
     case 0xcf:
     case 0xf1:
-    case 0xff: return far_insn(opcode, modrm);
-    case 0xf4: return {hlt, true};
-    default: return {};  // CE (INTO) is invalid in 64-bit mode
+    case 0xff:
+      return far_insn(opcode, modrm);
+    case 0xf4:
+      return {hlt, true};
+    default:
+      return {};  // CE (INTO) is invalid in 64-bit mode
   }
 }
 
 SlowInsn two_byte(u8 opcode, u8 modrm, u8 prefix) {
   switch (opcode) {
-    case 0x00: return group_0f00(modrm);
-    case 0x01: return group_0f01(modrm);
+    case 0x00:
+      return group_0f00(modrm);
+    case 0x01:
+      return group_0f01(modrm);
     case 0x02:
     case 0x03:
     case 0xa0:
@@ -82,21 +94,30 @@ SlowInsn two_byte(u8 opcode, u8 modrm, u8 prefix) {
     case 0xa9:
     case 0xb2:
     case 0xb4:
-    case 0xb5: return segment_insn(1, opcode, modrm);
+    case 0xb5:
+      return segment_insn(1, opcode, modrm);
     case 0x05:
     case 0x07:
     case 0x34:
-    case 0x35: return fast_call_insn(opcode);
+    case 0x35:
+      return fast_call_insn(opcode);
     case 0x06:
     case 0x08:
     case 0x09:
-    case 0x20 ... 0x23: return control_insn(opcode);
-    case 0x0b: return {undefined, true};
-    case 0x30 ... 0x33: return msr_insn(opcode);
-    case 0xa2: return {cpuid_insn, false};
-    case 0xaa: return {undefined, true};  // RSM outside SMM
-    case 0xae: return group_0fae(modrm, prefix);
-    default: return {};  // C7 /6 /7 (RDRAND, RDSEED, VMX) among them: not exposed
+    case 0x20 ... 0x23:
+      return control_insn(opcode);
+    case 0x0b:
+      return {undefined, true};
+    case 0x30 ... 0x33:
+      return msr_insn(opcode);
+    case 0xa2:
+      return {cpuid_insn, false};
+    case 0xaa:
+      return {undefined, true};  // RSM outside SMM
+    case 0xae:
+      return group_0fae(modrm, prefix);
+    default:
+      return {};  // C7 /6 /7 (RDRAND, RDSEED, VMX) among them: not exposed
   }
 }
 

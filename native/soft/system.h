@@ -98,6 +98,14 @@ kvm_segment flat_code(u16 selector, u8 dpl, bool is64);
 kvm_segment flat_data(u16 selector, u8 dpl);
 
 // --- MSRs (msr.cc), shared with the state images
+namespace msr {
+constexpr u32 TSC = 0x10, APIC_BASE = 0x1b, TSC_ADJUST = 0x3b, TSC_DEADLINE = 0x6e0, X2APIC_FIRST = 0x800, X2APIC_LAST = 0x8ff,
+              EFER = 0xc0000080, FS_BASE = 0xc0000100, GS_BASE = 0xc0000101, DEBUGCTL = 0x1d9, PATCH_LOADER = 0xc0010020, HWCR = 0xc0010015,
+              WALL_CLOCK_OLD = 0x11, SYSTEM_TIME_OLD = 0x12, WALL_CLOCK = 0x4b564d00, SYSTEM_TIME = 0x4b564d01;
+/// Only in state images, and our own: (TSC - guest ns) - TSC_ADJUST, zero unless the state once came from KVM. It makes the guest's TSC
+/// continue exactly with its clock, whenever the two were read; without it (an image of KVM's) TSC itself is the measure, as of the load.
+constexpr u32 TSC_SKEW = 0x4b564dff;
+}  // namespace msr
 bool msr_read(Cpu& c, u32 index, u64& value);
 bool msr_write(Cpu& c, u32 index, u64 value);
 /// Storage of a register that is a plain value, or nullptr.

@@ -94,10 +94,10 @@ const drivers: readonly Driver[] = ['file', 'raw', 'memory', 'nbd', 'quorum', 'r
 const notYet = ['qcow2', 'qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'blkdebug', 'null-co', 'copy-on-read', 'host_device'];
 
 function readDriver(options: OptionTree, context: Context): Driver {
-  const where = options.full('driver');
+  const where = options.full(options.has('driver') ? 'driver' : 'format');
   const driver = options.string('driver');
   const format = options.string('format');
-  if (driver !== undefined && format !== undefined && driver !== format) throw new VmError(`parameters '${where}' and '${options.full('format')}' say different things`);
+  if (driver !== undefined && format !== undefined && driver !== format) throw new VmError(`parameters '${options.full('driver')}' and '${options.full('format')}' say different things`);
   const asked = driver ?? format;
   if (asked === undefined) return context.protocol ? 'file' : 'raw';
   if ((drivers as readonly string[]).includes(asked)) return asked as Driver;

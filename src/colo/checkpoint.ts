@@ -6,7 +6,7 @@ import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { Replicated } from '../block/contract.js';
 import type { Link } from '../migration/link.js';
-import { type PageStaging, chunkPagesMax, encodeChunk } from '../migration/pages.js';
+import { type PageStaging, encodeChunk } from '../migration/pages.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoParts } from './contract.js';
 import { type Moment, momentOf } from './lease.js';
@@ -124,11 +124,12 @@ export class Checkpoint {
   private async sendPages(): Promise<void> {
     const { link, parts } = this.wiring;
     const total = this.taken.length;
-    for (let from = 0; from < total; from += chunkPagesMax) {
-      const frame = encodeChunk(kindOf('pages'), this.staging, from, Math.min(total, from + chunkPagesMax));
+    const { chunkPages } = parts.options;
+    for (let from = 0; from < total; from += chunkPages) {
+      const frame = encodeChunk(kindOf('pages'), this.staging, from, Math.min(total, from + chunkPages));
       this.record.ramBytes += frame.length;
       await link.sendFrame({ type: 'pages', body: frame }, frame);
-      if (from <= total / 2 && from + chunkPagesMax > total / 2) parts.step('primary-half-pages');
+      if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
     }
     parts.migration.ramTransferredBytes += this.record.ramBytes;
   }

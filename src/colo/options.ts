@@ -1,5 +1,6 @@
 /** Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test makes them small. */
 import { assert } from '../base/errors.js';
+import { chunkPagesMax } from '../migration/pages.js';
 
 export interface ColoOptions {
   /** x-checkpoint-delay: from the end of a checkpoint to the start of the next. */
@@ -27,6 +28,8 @@ export interface ColoOptions {
   connectTimeoutMs: number;
   /** Device state of one checkpoint, at most. */
   blobBytesMax: number;
+  /** Pages in a chunk on the wire. */
+  chunkPages: number;
   precopyRounds: number;
   precopyEnoughPages: number;
   /** Images that differ and for which nobody vouches: copy the difference, or refuse to start. */
@@ -49,6 +52,7 @@ export const defaultColoOptions: ColoOptions = {
   mergeTimeoutMs: 600_000,
   connectTimeoutMs: 10_000,
   blobBytesMax: 256 * 1024 * 1024,
+  chunkPages: chunkPagesMax,
   precopyRounds: 8,
   precopyEnoughPages: 2048,
   diskDifference: 'copy',
@@ -58,6 +62,7 @@ export const defaultColoOptions: ColoOptions = {
 /** A lease that outlives the heartbeat's own period would be no fence; one that is shorter would never be valid. */
 export function checkOptions(o: ColoOptions): ColoOptions {
   assert(o.leaseMs > o.heartbeatMs && o.peerTimeoutMs > o.heartbeatMs, 'lease and peer time-out are longer than a heartbeat');
+  assert(o.chunkPages >= 1 && o.chunkPages <= chunkPagesMax, 'pages in a chunk');
   assert(o.leaseMarginMs * 20 >= o.leaseMs, 'the margin covers 5 % of clock drift');
   return o;
 }

@@ -112,7 +112,7 @@ export class ColoPrimary extends Session {
       endRound: () => this.link.send({ type: 'round-end' }),
       progress: (round: number, dirtyPages: number) => Object.assign(migration, { rounds: round, dirtyPages }),
     };
-    return precopy(lifecycle.ram, whileStopped, target, { rounds: options.precopyRounds, enoughPages: options.precopyEnoughPages });
+    return precopy(lifecycle.ram, whileStopped, target, { chunkPages: options.chunkPages, rounds: options.precopyRounds, enoughPages: options.precopyEnoughPages });
   }
 
   /** True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link throws. */
@@ -157,8 +157,8 @@ export class ColoPrimary extends Session {
 
   /** Mutant: what would happen if nobody waited for the secondary. */
   releaseEarly(epoch: number): void {
-    for (const output of this.outputs) output.releaseAll();
     this.releasable = epoch;
+    this.release();
   }
 
   private async untilDue(): Promise<void> {
@@ -193,6 +193,7 @@ export class ColoPrimary extends Session {
 
   protected override onUrgent(message: Message): boolean {
     if (message.type === 'pong') {
+      this.note('got', message);
       const askedAt = this.heartbeat.answered(message.seq);
       if (askedAt) this.lease.prove(askedAt);
       this.release();

@@ -199,6 +199,7 @@ export class ColoSecondary extends Session {
   protected override onUrgent(message: Message): boolean {
     switch (message.type) {
       case 'ping':
+        this.note('got', message);
         this.heartbeat.answer(message.seq);
         return true;
       case 'stopped':

@@ -1,7 +1,8 @@
 /** What the client commands share: an address, time-outs, a connection that is closed in any case. */
 import { Args, Flags } from '@oclif/core';
 import { QmpClient } from '../monitor/qmp/client.js';
-import { nodeHost } from '../host/node/host.js';
+import { NodeClock } from '../host/node/clock.js';
+import { NodeSockets } from '../host/node/sockets.js';
 import { parseAddress } from './address.js';
 import { BaseCommand } from './base.js';
 
@@ -11,7 +12,7 @@ const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
   protected async withClient<T>(address: string, use: (client: QmpClient) => Promise<T>): Promise<T> {
-    const client = await QmpClient.connect(nodeHost(), parseAddress(address), connectTimeoutMs);
+    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), connectTimeoutMs);
     try {
       return await use(client);
     } finally {

@@ -3,9 +3,10 @@
  * stands still for a moment. A page that changes while it is copied is dirty again, so a torn copy never survives to the first checkpoint.
  */
 import type { Ram } from '../accel/contract.js';
-import { PageStaging, chunkPagesMax } from './pages.js';
+import { PageStaging } from './pages.js';
 
 export interface PrecopyOptions {
+  chunkPages: number;
   /** Stop when a round leaves at most this many pages. */
   enoughPages: number;
   /** Stop after so many rounds however many are left. */
@@ -30,20 +31,20 @@ export async function precopy(ram: Ram, whileStopped: WhileStopped, target: Prec
     ram.dirtyLog.take();
   });
   target.progress(1, ram.pageCount);
-  await sendRound(ram, undefined, target);
+  await sendRound(ram, undefined, target, options.chunkPages);
   for (let round = 2; round <= options.rounds && ram.dirtyLog.count() > options.enoughPages; round++) {
     const dirty = await whileStopped(() => ram.dirtyLog.take());
     target.progress(round, dirty.length);
-    await sendRound(ram, dirty, target);
+    await sendRound(ram, dirty, target, options.chunkPages);
   }
 }
 
 /** Pages are gathered chunk by chunk, as they are now: no copy of all RAM stands beside it. undefined: every page. */
-async function sendRound(ram: Ram, pages: Uint32Array | undefined, target: PrecopyTarget): Promise<void> {
+async function sendRound(ram: Ram, pages: Uint32Array | undefined, target: PrecopyTarget, chunkPages: number): Promise<void> {
   const staging = new PageStaging();
   const total = pages?.length ?? ram.pageCount;
-  for (let from = 0; from < total; from += chunkPagesMax) {
-    const count = Math.min(chunkPagesMax, total - from);
+  for (let from = 0; from < total; from += chunkPages) {
+    const count = Math.min(chunkPages, total - from);
     staging.fill(ram, pages?.subarray(from, from + count) ?? Uint32Array.from({ length: count }, (_, i) => from + i));
     await target.sendChunk(staging, 0, count);
   }

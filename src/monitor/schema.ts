@@ -75,7 +75,10 @@ export function command<A extends Fields = Record<never, Type>, R = void>(d: Dec
   const inHmp = d.monitors !== 'qmp';
   const same: HmpSide = {
     args,
-    run: async (vm, given, context) => d.show?.(await d.run(vm, given as ArgsOf<A>, context), vm),
+    run: async (vm, given, context) => {
+      const result = await d.run(vm, given as ArgsOf<A>, context);
+      return d.show?.(result, vm);
+    },
   };
   return {
     ...identity(d, args),

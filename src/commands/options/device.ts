@@ -1,8 +1,8 @@
-/** `-netdev`, `-device`, `-object`, `-drive`: each as the spec has it. What a spec cannot say is refused by name. */
+/** `-netdev`, `-device`, `-drive`: each as the spec has it. What a spec cannot say is refused by name. */
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
-import type { DeviceSpec, DriveSpec, NetdevSpec, ObjectSpec } from '../../machine/spec.js';
+import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { deviceModels } from '../../machine/spec.js';
 import { parseTree, takeWord } from './tree.js';
 
@@ -30,8 +30,7 @@ export class Ids {
 
 export function parseDrive(text: string, ids: Ids): DriveSpec {
   const options = parseTree(text);
-  const kind = takeWord(options, 'if');
-  if (kind === undefined) throw new VmError('if= is missing', { hint: 'QEMU would take ide, which colo does not have: give if=virtio or if=none.' });
+  const kind = takeWord(options, 'if') ?? 'virtio';
   if (kind !== 'virtio' && kind !== 'none') throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);
   const id = takeWord(options, 'id') ?? ids.fresh(kind);
   return { id: ids.claim('drive', id), interface: kind, options };
@@ -49,15 +48,8 @@ export function parseNetdev(text: string, ids: Ids): NetdevSpec {
       options.done('id, ifname, script, downscript, vhost=off, vnet_hdr=off');
       return spec;
     }
-    case 'user':
-      return { type, id, options: Object.fromEntries(options.rest) };
-    case 'socket':
-      return finish({ type, id, chardev: options.need('chardev') }, options, 'id, chardev');
-    case 'hub':
-    case 'hubport':
-      return finish({ type: 'hub', id, hub: options.need('hubid') }, options, 'id, hubid');
     default:
-      throw new VmError(`network type '${type}' is not supported; colo has tap, user, socket and hub.${didYouMean(type, ['tap', 'user', 'socket', 'hub'])}`);
+      throw new VmError(`network type '${type}' is not supported; colo has tap`);
   }
 }
 
@@ -79,13 +71,6 @@ export function parseDevice(text: string, ids: Ids): DeviceSpec {
       return finish({ model, id, iobase }, options, 'id, iobase, iosize=4');
     }
   }
-}
-
-export function parseObject(text: string, ids: Ids): ObjectSpec {
-  const options = new KeyValues(parseKeyValues(text, 'qom-type'));
-  const type = options.need('qom-type');
-  const id = ids.claim('object', options.need('id'));
-  return { type, id, properties: Object.fromEntries(options.rest) };
 }
 
 function macAddress(text: string | undefined): string | undefined {

@@ -7,7 +7,7 @@ import type { MachineSpec } from '../../machine/spec.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { parseArgv, UsageError } from './argv.js';
-import { Ids, parseDevice, parseDrive, parseNetdev, parseObject } from './device.js';
+import { Ids, parseDevice, parseDrive, parseNetdev } from './device.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -80,7 +80,6 @@ class Draft {
     drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
     netdev: value => this.spec.netdevs.push(parseNetdev(value, this.ids)),
     device: value => this.spec.devices.push(parseDevice(value, this.ids)),
-    object: value => this.spec.objects.push(parseObject(value, this.ids)),
     chardev: (value, option) => {
       const { id, backend } = parseChardev(value);
       this.addChardev(id, backend, option);
@@ -155,7 +154,6 @@ class Draft {
     };
     for (const id of spec.serials) need('chardev', id, '-serial');
     for (const m of spec.monitors) need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');
-    for (const n of spec.netdevs) if (n.type === 'socket') need('chardev', n.chardev, `-netdev ${n.id}`);
     for (const d of spec.devices) {
       if (d.model === 'virtio-net-pci') need('netdev', d.netdev, `-device ${d.model}`);
       if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);

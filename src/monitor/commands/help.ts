@@ -1,8 +1,7 @@
 /** The protocol's own commands: negotiation, what there is, and HMP inside QMP. */
 import { VmError } from '../../base/errors.js';
-import { similar } from '../../base/similar.js';
 import { eventNames } from '../events.js';
-import { fullHelp, oneLine } from '../hmp/syntax.js';
+import { fullHelp, oneLine, unknownCommand } from '../hmp/syntax.js';
 import { command, hmpCommand } from '../schema.js';
 import type { Registry } from '../schema.js';
 import { anything, list, oneOf, optional, rest, str, struct } from '../types.js';
@@ -72,7 +71,5 @@ function explain(registry: Registry, name: string): string {
   const words = name.split(/[ \t]+/).join(' ');
   if (words === 'info') return registry.hmpCommands.filter(c => c.hmpName?.startsWith('info ')).map(oneLine).join('\n');
   const found = registry.hmp(words);
-  if (found) return fullHelp(found);
-  const [best] = similar(words, registry.hmpCommands.map(c => c.hmpName ?? ''));
-  return `unknown command: '${words}'${best === undefined ? '' : `\nDid you mean '${best}'?`}`;
+  return found ? fullHelp(found) : unknownCommand(registry, words);
 }

@@ -39,7 +39,7 @@ export const inspectCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'show the cpu registers',
-    notes: ['The VM is stopped for the moment of reading.'],
+    notes: ['Only while the VM is stopped.'],
     args: { cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
     run: async (vm, { cpu = 0 }) => {
       const inspect = part(vm, 'inspect');

@@ -1,8 +1,8 @@
 /** Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing throws. */
 import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
-import { similar } from '../../base/similar.js';
 import type { Command, Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
+import { unknownCommand } from './syntax.js';
 import { parseArgs, splitLine } from './parser.js';
 
 export class HmpShell {
@@ -41,9 +41,7 @@ export class HmpShell {
     if (name === 'info') return `${this.infoHelp()}\n`;
     const feature = this.registry.missingFeature(name);
     if (feature !== undefined) return `unknown command: '${name}' (this machine has no ${feature} part)\n`;
-    const known = this.registry.hmpCommands.flatMap(c => [c.hmpName ?? '', ...c.aliases]);
-    const [best] = similar(name, known);
-    return `unknown command: '${name}'\n${best === undefined ? '' : `Did you mean '${best}'?\n`}`;
+    return `${unknownCommand(this.registry, name)}\n`;
   }
 
   private infoHelp(): string {

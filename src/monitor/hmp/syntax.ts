@@ -1,5 +1,6 @@
 /** Derived from the declarations: the syntax of a command as help shows it. */
-import type { Command } from '../schema.js';
+import { similar } from '../../base/similar.js';
+import type { Command, Registry } from '../schema.js';
 import type { Fields } from '../types.js';
 
 /** `[-d] uri [name]` */
@@ -27,4 +28,12 @@ export function fullHelp(command: Command): string {
     lines.push(`    ${(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name).padEnd(14)} ${type.summary}`);
   }
   return [...lines, ...command.notes.map(note => `    ${note}`)].join('\n');
+}
+
+/** Two lines at most. `info` is not counted as part of what was mistyped. */
+export function unknownCommand(registry: Registry, name: string): string {
+  const prefix = name.startsWith('info ') ? 'info ' : '';
+  const known = registry.hmpCommands.flatMap(c => [c.hmpName ?? '', ...c.aliases]).filter(n => n.startsWith('info ') === (prefix !== ''));
+  const [best] = similar(name.slice(prefix.length), known.map(n => n.slice(prefix.length)));
+  return `unknown command: '${name}'${best === undefined ? '' : `\nDid you mean '${prefix}${best}'?`}`;
 }

@@ -1,0 +1,17 @@
+/** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
+import { BaseCommand } from './base.js';
+import type { Role } from './options/spec.js';
+import { parseLaunch } from './options/spec.js';
+
+export abstract class VmCommand extends BaseCommand {
+  static override readonly strict = false;
+  protected abstract readonly role: Role;
+
+  async run(): Promise<void> {
+    const launch = parseLaunch(this.role, this.argv);
+    const { runVm } = await import('./vm/run.js');
+    const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
+    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => this.note(`colo ${this.role}: ${line}`));
+    process.stdout.write('', () => process.exit(code));
+  }
+}

@@ -1,0 +1,162 @@
+/** A running machine with its disks, its network and its COLO, as the commands see it. Translates words; decides nothing but who may. */
+import { VmError } from '../base/errors.js';
+import type { BlockLayer } from '../block/layer.js';
+import type { BlockInfo as DriveInfo, NodeInfo } from '../block/query.js';
+import type { Colo } from '../colo/colo.js';
+import type { Clock } from '../host/ports.js';
+import type { MachineControl } from '../machine/contract.js';
+import type { MigrationData } from '../migration/status.js';
+import type { NetdevInfo } from '../net/contract.js';
+import type { BlockControl, BlockInfo, Capability, ColoControl, InspectControl, MigrationControl, MigrationInfo, VmControl } from './vm.js';
+
+export interface ControlParts {
+  readonly machine: MachineControl;
+  readonly block: BlockLayer;
+  readonly colo: Colo;
+  netdevs(): NetdevInfo[];
+  readonly clock: Clock;
+  readonly kvmPresent: boolean;
+  readonly version: VmControl['version'];
+}
+
+const pageBytes = 4096;
+const noUuid = '00000000-0000-0000-0000-000000000000';
+
+export function vmControl(parts: ControlParts): VmControl {
+  const { machine, colo, clock } = parts;
+  return {
+    name: machine.spec.name,
+    uuid: machine.spec.uuid ?? noUuid,
+    version: parts.version,
+    kvm: { present: parts.kvmPresent, enabled: machine.accel.name === 'kvm' },
+    get runState() {
+      return machine.runState;
+    },
+    events: machine.events,
+    stop: () => machine.stop(),
+    cont: () => machine.cont(),
+    reset: () => machine.reset(),
+    powerdown: () => machine.powerdown(),
+    quit: () => void clock.timer(0, () => machine.quit('host-qmp-quit')),
+    migration: migrationControl(colo),
+    colo: coloControl(colo),
+    block: blockControl(parts.block),
+    network: { info: () => parts.netdevs().flatMap(netdevLines) },
+    inspect: inspectControl(machine),
+  };
+}
+
+function migrationControl(colo: Colo): MigrationControl {
+  const state = new Map([
+    ['x-colo', false],
+    ['events', false],
+  ]);
+  return {
+    start: uri => {
+      if (!state.get('x-colo')) throw new VmError('only migration into COLO is offered', { hint: 'Switch it on first: migrate_set_capability x-colo on.' });
+      colo.migrate(uri);
+      return Promise.resolve();
+    },
+    cancel: () => colo.cancel(),
+    info: () => migrationInfo(colo.query()),
+    capabilities: () => [...state].map(([capability, on]): Capability => ({ capability, state: on })),
+    setCapabilities: changes => {
+      if (colo.migration.busy) throw new VmError("There's a migration process in progress");
+      for (const change of changes) state.set(change.capability, change.state);
+    },
+    parameters: () => ({ 'x-checkpoint-delay': colo.info().checkpointDelayMs }),
+    setParameters: changes => {
+      const delay = changes['x-checkpoint-delay'];
+      if (delay !== undefined) colo.setCheckpointDelay(delay);
+    },
+  };
+}
+
+function migrationInfo(data: MigrationData): MigrationInfo {
+  if (data.status === 'none') return {};
+  return {
+    status: data.status,
+    ram: { transferred: data.ramTransferredBytes, remaining: data.dirtyPages * pageBytes, total: data.ramTotalBytes, 'dirty-sync-count': data.rounds },
+    'total-time': Math.round(data.totalMs),
+    'error-desc': data.error,
+  };
+}
+
+function coloControl(colo: Colo): ColoControl {
+  return {
+    status: () => colo.status(),
+    statistics: () => {
+      const counted = colo.info().statistics;
+      if (!counted) return undefined;
+      const typical = (measure: 'pages' | 'ramBytes' | 'pauseMs', p = 0.5) => counted.percentile(measure, p) ?? 0;
+      return {
+        checkpoints: counted.done,
+        pauseMs: { p50: typical('pauseMs'), p99: typical('pauseMs', 0.99) },
+        pagesPerCheckpoint: typical('pages'),
+        bytesPerCheckpoint: typical('ramBytes'),
+      };
+    },
+    lostHeartbeat: async () => colo.lostHeartbeat(),
+  };
+}
+
+function blockControl(block: BlockLayer): BlockControl {
+  return {
+    nbdServerStart: async address => {
+      await block.nbd.start(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port });
+    },
+    nbdServerAdd: async options => block.nbdServerAdd(options),
+    nbdServerStop: () => block.nbd.stop(),
+    get devices() {
+      return block.list().map(drive => drive.id);
+    },
+    driveAdd: (options, { nodeOnly }) => block.driveAdd(options, { noBackend: nodeOnly }),
+    driveDel: id => block.driveDel(id),
+    changeChildren: async change => {
+      await block.blockdevChange(change);
+    },
+    info: () => block.queryBlock().map(driveInfo),
+    nodes: () => block.queryNamedBlockNodes().map(node => nodeInfo('', node)),
+  };
+}
+
+function driveInfo(drive: DriveInfo): BlockInfo {
+  const info = nodeInfo(drive.device, drive.inserted);
+  const front = drive.qdev === undefined ? 'Attached to: nothing' : `Attached to: ${drive.qdev}`;
+  return { ...info, details: [front, `Cache mode: ${drive.cache}`, ...info.details] };
+}
+
+function nodeInfo(device: string, node: NodeInfo): BlockInfo {
+  const { filename, ...others } = node.details;
+  return {
+    device,
+    nodeName: node['node-name'],
+    driver: node.drv,
+    file: filename === undefined ? '' : String(filename),
+    readOnly: node.ro,
+    sizeBytes: node.length,
+    details: [...Object.entries(others).map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
+  };
+}
+
+function netdevLines(netdev: NetdevInfo): string[] {
+  const words = [`type=${netdev.type}`, ...Object.entries(netdev.properties).map(([name, value]) => `${name}=${value}`), `link=${netdev.link}`];
+  if (netdev.mac !== undefined) words.push(`mac=${netdev.mac}`);
+  const filters = netdev.filters.map(f => {
+    const properties = Object.entries(f.properties).map(([name, value]) => `,${name}=${value}`).join('');
+    return `  - ${f.name}: type=${f.type},queue=${f.direction},status=${f.status}${properties}`;
+  });
+  return [`${netdev.id}: ${words.join(',')}`, ...filters];
+}
+
+function inspectControl(machine: MachineControl): InspectControl {
+  return {
+    cpuCount: machine.accel.cpuCount,
+    registers: async cpu => {
+      if (machine.running) throw new VmError('the registers of a running vCPU cannot be read', { hint: 'Stop the VM first: stop.' });
+      return machine.accel.registers(cpu);
+    },
+    devices: () => machine.deviceInfo(),
+    pci: () => machine.pciInfo(),
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * Goal: NBD survives any cutting of its bytes, any truncation and any nonsense: the same requests arrive, errors are VmErrors, nothing
+ * else is thrown. Method: the protocol generators fed by fast-check, no socket.
+ */
+import fc from 'fast-check';
+import { VmError } from '../../../src/base/errors.js';
+import { clientHandshake, clientReplies } from '../../../src/block/nbd/client-protocol.js';
+import * as nbd from '../../../src/block/nbd/codec.js';
+import { type Protocol, ProtocolMachine } from '../../../src/block/nbd/machine.js';
+import { negotiate, requests } from '../../../src/block/nbd/server-protocol.js';
+
+const MAX = 64 * 1024;
+const exported = { name: 'disk', size: 1 << 20, writable: true };
+
+function chunks(data: Buffer, cuts: number[]): Buffer[] {
+  const at = [...new Set([0, ...cuts.map(c => c % (data.length + 1)), data.length])].sort((a, b) => a - b);
+  return at.slice(1).map((end, i) => data.subarray(at[i], end));
+}
+
+/** Runs a protocol over chunks; gives its result and what it sent. A VmError is a result too; anything else fails the test. */
+function run<R>(protocol: Protocol<R>, input: Buffer[]): { result?: R; error?: VmError; sent: Buffer } {
+  const sent: Uint8Array[] = [];
+  const out: { result?: R; error?: VmError } = {};
+  const wrapped = (function* (): Protocol {
+    out.result = yield* protocol;
+  })();
+  const machine = new ProtocolMachine(wrapped, bytes => sent.push(Buffer.from(bytes)));
+  try {
+    machine.start();
+    for (const part of input) machine.feed(part);
+  } catch (error) {
+    if (!(error instanceof VmError)) throw error;
+    out.error = error;
+  }
+  return { ...out, sent: Buffer.concat(sent) };
+}
+
+const cutsArbitrary = fc.array(fc.nat(100_000), { maxLength: 20 });
+const flags = nbd.clientFlags.encode({ flags: 3 });
+const goDisk = Buffer.concat([flags, nbd.encodeOption(nbd.NbdOpt.LIST, Buffer.alloc(0)), nbd.encodeOption(nbd.NbdOpt.GO, nbd.encodeGo('disk', [nbd.NbdInfo.BLOCK_SIZE]))]);
+
+test('requests arrive as sent, however they are cut', () => {
+  const request = fc.record({ type: fc.constantFrom(0, 1, 3, 4, 6), flags: fc.nat(3), offset: fc.nat(2 ** 31), length: fc.nat(3000) });
+  fc.assert(
+    fc.property(fc.array(request, { maxLength: 12 }), cutsArbitrary, (list, cuts) => {
+      const wire = Buffer.concat(list.flatMap((r, i) => [nbd.encodeRequest(r.type, r.flags, i + 1, r.offset, r.length), r.type === 1 ? Buffer.alloc(r.length, i + 1) : Buffer.alloc(0)]));
+      const got: unknown[] = [];
+      run(requests(MAX, r => got.push({ type: r.type, flags: r.flags, offset: r.offset, length: r.length, cookie: nbd.decodeCookie(r.cookie), first: r.data?.[0], bytes: r.data?.length })), chunks(wire, cuts));
+      expect(got).toEqual(list.map((r, i) => ({ ...r, cookie: i + 1, first: r.type === 1 && r.length > 0 ? i + 1 : undefined, bytes: r.type === 1 ? r.length : undefined })));
+    }),
+  );
+});
+
+test('a write that is too long is thrown away, and the next request is understood', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: MAX + 1, max: 3 * MAX }), cutsArbitrary, (length, cuts) => {
+      const wire = Buffer.concat([nbd.encodeRequest(1, 0, 1, 0, length), Buffer.alloc(length), nbd.encodeRequest(3, 0, 2, 0, 0)]);
+      const got: unknown[] = [];
+      run(requests(MAX, r => got.push([r.type, r.data])), chunks(wire, cuts));
+      expect(got).toEqual([[1, undefined], [3, undefined]]);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test('our halves agree, however the bytes are cut', () => {
+  fc.assert(
+    fc.property(cutsArbitrary, cutsArbitrary, (toServer, toClient) => {
+      const server = run(negotiate(() => [exported], MAX), chunks(goDisk, toServer));
+      expect(server.result).toBe(exported);
+      // The client did not ask for LIST: its own conversation has greeting and GO only.
+      const wire = run(negotiate(() => [exported], MAX), [Buffer.concat([flags, nbd.encodeOption(nbd.NbdOpt.GO, nbd.encodeGo('disk', [nbd.NbdInfo.BLOCK_SIZE]))])]).sent;
+      const client = run(clientHandshake('disk'), chunks(wire, toClient));
+      expect(client.error).toBeUndefined();
+      expect(client.result).toMatchObject({ size: exported.size, maxTransfer: MAX });
+    }),
+  );
+});
+
+test('EXPORT_NAME, with and without the 124 zeroes', () => {
+  for (const clientFlags of [1, 3]) {
+    const wire = Buffer.concat([nbd.clientFlags.encode({ flags: clientFlags }), nbd.encodeOption(nbd.NbdOpt.EXPORT_NAME, Buffer.from('disk'))]);
+    const { result, sent } = run(negotiate(() => [exported], MAX), [wire]);
+    expect(result).toBe(exported);
+    expect(sent.length).toBe(18 + 10 + (clientFlags === 1 ? 124 : 0));
+  }
+});
+
+test('single bytes, and crumbs among big pieces', () => {
+  const writes = Array.from({ length: 3 }, (_, i) => Buffer.concat([nbd.encodeRequest(1, 0, i + 1, 0, 20_000), Buffer.alloc(20_000, i + 1)]));
+  const wire = Buffer.concat(writes);
+  for (const sizes of [[1], [1, 5000, 3, 700, 1025], [1024, 1]]) {
+    const input: Buffer[] = [];
+    for (let at = 0, n = 0; at < wire.length; at += sizes[n++ % sizes.length]) input.push(wire.subarray(at, at + sizes[n % sizes.length]));
+    const got: boolean[] = [];
+    run(requests(MAX, r => got.push(r.data!.equals(Buffer.alloc(20_000, nbd.decodeCookie(r.cookie))))), input);
+    expect(got).toEqual([true, true, true]);
+  }
+});
+
+test('truncation anywhere is waiting, never a crash', () => {
+  for (let n = 0; n < goDisk.length; n++) {
+    const { result, error } = run(negotiate(() => [exported], MAX), [goDisk.subarray(0, n)]);
+    expect({ n, result, error }).toEqual({ n, result: undefined, error: undefined });
+  }
+});
+
+test('one byte changed in the negotiation: an answer or a VmError', () => {
+  fc.assert(
+    fc.property(fc.nat(goDisk.length - 1), fc.nat(255), (at, value) => {
+      const wire = Buffer.from(goDisk);
+      wire[at] = value;
+      run(negotiate(() => [exported], MAX), [wire]);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('nonsense to either half: an answer or a VmError', () => {
+  const greeting = run(negotiate(() => [exported], MAX), []).sent;
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 400 }), cutsArbitrary, (noise, cuts) => {
+      const bytes = Buffer.from(noise);
+      run(negotiate(() => [exported], MAX), chunks(Buffer.concat([flags, bytes]), cuts));
+      run(requests(MAX, () => undefined), chunks(bytes, cuts));
+      run(clientHandshake('disk'), chunks(Buffer.concat([greeting, bytes]), cuts));
+      run(clientReplies(() => undefined, () => undefined), chunks(bytes, cuts));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('the data of GO round-trips, and its truncations are refused', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), fc.array(fc.nat(65535), { maxLength: 8 }), (name, wanted) => {
+      const data = nbd.encodeGo(name, wanted);
+      expect(nbd.decodeGo(data)).toEqual({ name: Buffer.from(name).toString(), wanted });
+      for (let n = 0; n < data.length; n++) expect(nbd.decodeGo(data.subarray(0, n))).toBeUndefined();
+    }),
+    { numRuns: 50 },
+  );
+});

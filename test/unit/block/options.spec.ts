@@ -1,0 +1,89 @@
+/** Goal: QEMU's -drive grammar, the seed's lines verbatim, and a refusal by name for everything else. Method: text in, spec out. */
+import { OptionTree } from '../../../src/block/option-tree.js';
+import { parseDrive, readBlockdev } from '../../../src/block/options.js';
+
+test('a plain image, in the three spellings', () => {
+  const root = { driver: 'raw', file: { driver: 'file', filename: 'disk.raw', lock: 'auto', readOnly: false }, readOnly: false };
+  expect(parseDrive('file=disk.raw,format=raw,if=virtio,id=d0')).toMatchObject({ id: 'd0', interface: 'virtio', cache: 'writeback', root: { ...root, probed: false } });
+  expect(parseDrive('file=disk.raw').root).toMatchObject({ ...root, probed: true });
+  expect(parseDrive('driver=raw,file.driver=file,file.filename=file:disk.raw').root).toMatchObject(root);
+});
+
+test("the seed's primary", () => {
+  const spec = parseDrive('if=virtio,id=colo-disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=F,children.0.driver=raw');
+  expect(spec).toMatchObject({ id: 'colo-disk0', root: { driver: 'quorum', readPattern: 'fifo', voteThreshold: 1, children: [{ name: 'children.0', source: { driver: 'raw', file: { driver: 'file', filename: 'F' } } }] } });
+});
+
+test("the seed's replica", () => {
+  const spec = parseDrive('driver=replication,mode=primary,file.driver=nbd,file.host=9.61.1.7,file.port=8889,file.export=colo-disk0,node-name=node0,if=none');
+  expect(spec).toMatchObject({ interface: 'none', root: { driver: 'replication', mode: 'primary', nodeName: 'node0', file: { driver: 'nbd', address: { kind: 'tcp', host: '9.61.1.7', port: 8889 }, exportName: 'colo-disk0' } } });
+});
+
+test("the seed's secondary: the grammar is understood, qcow2 is refused by name", () => {
+  const text = 'if=virtio,id=active-disk0,throttling.bps-total=70000000,driver=replication,mode=secondary,file.driver=qcow2,file.file.filename=A,file.backing.driver=qcow2,file.backing.file.filename=H,file.backing.backing=colo-disk0';
+  expect(() => parseDrive(text)).toThrow("driver 'qcow2' (parameter 'file.driver') is not implemented");
+  const memory = text.replaceAll('qcow2', 'memory').replace('file.file.filename=A,', '').replace('file.backing.file.filename=H,', '');
+  expect(parseDrive(memory)).toMatchObject({ throttle: { bpsTotal: 70000000 }, root: { mode: 'secondary', file: { driver: 'memory', backing: { driver: 'memory', backing: { reference: 'colo-disk0' } } } } });
+});
+
+test('the short secondaries', () => {
+  expect(parseDrive('driver=replication,mode=secondary,file=colo-disk0').root).toMatchObject({ file: { reference: 'colo-disk0' } });
+  expect(parseDrive('driver=replication,mode=secondary,file.driver=memory,file.max-bytes=2G,file.backing=x').root).toMatchObject({ file: { maxBytes: 2 * 1024 ** 3, backing: { reference: 'x' } } });
+});
+
+test('a doubled comma is a comma, a slash before the colon is a name', () => {
+  expect(parseDrive('file=a,,b.raw,format=raw').root).toMatchObject({ file: { filename: 'a,b.raw' } });
+  expect(parseDrive('file=./nbd:x,format=raw').root).toMatchObject({ file: { filename: './nbd:x' } });
+});
+
+test('readonly goes down to the file', () => {
+  expect(parseDrive('file=F,format=raw,readonly').root).toMatchObject({ readOnly: true, file: { readOnly: true } });
+  expect(parseDrive('file.filename=F,driver=raw,read-only=on').root).toMatchObject({ file: { readOnly: true } });
+});
+
+test('blockdev-add: nested objects and arrays', () => {
+  expect(readBlockdev(OptionTree.from({ driver: 'quorum', 'node-name': 'q', 'vote-threshold': 1, 'read-pattern': 'fifo', children: ['a', { driver: 'raw', file: { driver: 'file', filename: 'F' } }] }))).toMatchObject({
+    nodeName: 'q',
+    children: [{ source: { reference: 'a' } }, { name: 'children.1', source: { driver: 'raw' } }],
+  });
+  expect(() => readBlockdev(OptionTree.from({ driver: 'raw', file: 'x' }))).toThrow("'node-name' is missing");
+});
+
+test.each([
+  ['file=F,foo=1', "parameter 'foo' is not known to driver 'raw'"],
+  ['driver=raw,file.filename=F,file.foo.bar=1', "parameter 'file.foo.bar' is not known to driver 'file'"],
+  ['file=F,format=qcow2', "driver 'qcow2' (parameter 'format') is not implemented"],
+  ['file=F,format=nonsense', "driver 'nonsense'"],
+  ['file=F,format=raw,driver=memory', 'say different things'],
+  ['file=F,cache=none', 'cache=writeback is exactly as durable'],
+  ['file=F,cache=fast', "parameter 'cache' takes"],
+  ['file=F,if=ide', "parameter 'if' takes virtio, none; not 'ide'"],
+  ['file=F,snapshot=on', "parameter 'snapshot' is not known"],
+  ['file=F,aio=native', "parameter 'aio' is not known"],
+  ['file=F,file=G', "parameter 'file' is given twice"],
+  ['file=F,id=1bad', "parameter 'id' takes a letter"],
+  ['file=F,media=cdrom', "parameter 'media' takes disk"],
+  ['file=nbd://h/x', "protocol 'nbd' is not taken from a file name; use file.driver=nbd"],
+  ['file=json:{}', "protocol 'json'"],
+  ['file=F,throttling.foo=1', "parameter 'throttling.foo' is not known"],
+  ['file=F,throttling.bps-total=0', 'takes a whole number from 1'],
+  ['', "parameter 'file' is missing"],
+  ['driver=memory', undefined],
+  ['driver=memory,size=12X', "parameter 'size' takes a size"],
+  ['driver=quorum,vote-threshold=1', "parameter 'children.0' is missing"],
+  ['driver=quorum,children.0=a', "parameter 'vote-threshold' is missing"],
+  ['driver=quorum,vote-threshold=1,children.x=a', "parameter 'children.x' is not known"],
+  ['driver=quorum,vote-threshold=1,children.0=a,blkverify=on', "'blkverify' is not implemented"],
+  ['driver=replication,file=x', 'Missing the option mode'],
+  ['driver=replication,mode=third,file=x', "The option mode's value should be primary or secondary"],
+  ['driver=replication,mode=primary,file=x,top-id=t', 'The primary side does not support option top-id'],
+  ['driver=replication,mode=secondary,file=x,file.driver=memory', "'file' names a node"],
+  ['driver=nbd,export=e', "parameter 'host' is missing"],
+  ['driver=nbd,host=h,port=99999', "parameter 'port' takes a whole number"],
+  ['driver=nbd,path=/s,host=h', 'exclude each other'],
+  ['driver=nbd,host=h,reconnect-delay=5', "parameter 'reconnect-delay' is not known to driver 'nbd'"],
+  ['a..b=1', "'a..b' is not a name"],
+])('%s', (text, message) => {
+  if (message === undefined) expect(parseDrive(text).root).toMatchObject({ driver: 'memory' });
+  else expect(() => parseDrive(text)).toThrow(message);
+});

@@ -1,0 +1,52 @@
+/** Goal: images that differ are found and made equal before the first checkpoint (rule 10). Method: digests, then a pair with different images. */
+import { differences, digest } from '../../../src/block/sync-check.js';
+import { expectSame, pattern } from '../../support/block-host.js';
+import { attachedPair, checkpoint, KiB, MiB } from '../../support/block-pair.js';
+
+const source = (data: Buffer) => ({ length: data.length, pread: async (offset: number, length: number) => data.subarray(offset, offset + length) });
+
+test('equal images have equal digests; a difference is a piece of 1 MiB', async () => {
+  const image = Buffer.concat([pattern(MiB), Buffer.alloc(MiB), pattern(512 * KiB)]);
+  const other = Buffer.from(image);
+  const seen: number[] = [];
+  const one = await digest(source(image), done => seen.push(done));
+  expect(seen).toEqual([MiB, 2 * MiB, 2 * MiB + 512 * KiB]);
+  expect(differences(one, await digest(source(other)))).toEqual([]);
+  other[MiB + 5] = 1;
+  other[2 * MiB + 512 * KiB - 1] ^= 1;
+  expect(differences(one, await digest(source(other)))).toEqual([
+    { offset: MiB, length: MiB },
+    { offset: 2 * MiB, length: 512 * KiB },
+  ]);
+});
+
+test('an untrusted digest is refused with a sentence', async () => {
+  const own = await digest(source(pattern(MiB)));
+  const longer = await digest(source(pattern(2 * MiB)));
+  expect(() => differences(own, longer)).toThrow('different lengths: 1048576 bytes here, 2097152 at the peer');
+  expect(() => differences(own, own.subarray(0, 10))).toThrow('disk digest: 10 bytes are no digest');
+  expect(() => differences(own, own.subarray(0, own.length - 1))).toThrow('15 bytes of checksums');
+  const bad = Buffer.from(own);
+  bad[0] ^= 1;
+  expect(() => differences(own, bad)).toThrow('disk digest: magic');
+});
+
+test('what differs is copied by start, also while the guest writes', async () => {
+  const secondaryImage = Buffer.concat([pattern(MiB), pattern(MiB, 66), pattern(MiB)]);
+  const pair = await attachedPair({ image: Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]), secondaryImage });
+  expect(pair.p.sync.assumed).toBe(false);
+  await pair.pvm.pwrite(2 * MiB, pattern(512, 2));
+  expect(await pair.p.sync.reconcile(await pair.s.sync.digest())).toBe(2 * MiB);
+  await pair.s.start('secondary');
+  const started = pair.p.start('primary');
+  const writes = Array.from({ length: 20 }, (_, n) => pair.pvm.pwrite(MiB + n * 50 * KiB - (n % 2) * 512, pattern(2048, n)));
+  await Promise.all([started, ...writes]);
+  await checkpoint(pair);
+  expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
+  await expect(pair.s.sync.reconcile(Buffer.alloc(0))).rejects.toThrow('the primary reconciles');
+});
+
+test('x-assume-in-sync: the user vouches', async () => {
+  const pair = await attachedPair({ secondaryDrive: 'driver=replication,mode=secondary,file=colo-disk0,x-assume-in-sync=on,id=active-disk0' });
+  expect([pair.p.sync.assumed, pair.s.sync.assumed]).toEqual([false, true]);
+});

@@ -1,0 +1,145 @@
+/**
+ * Goal: QEMU's command lines become a spec, or are refused by the very option that is in the way. Method: the seed's two command lines, the
+ * demo's, and every kind of mistake.
+ */
+import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
+import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
+import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
+
+const words = (line: string) => line.trim().split(/\s+/);
+const launch = (role: Role, line: string) => parseLaunch(role, words(line)).spec;
+
+/** The message and the hint of what is thrown. */
+function refusal(role: Role, argv: string | string[]): string {
+  try {
+    parseLaunch(role, typeof argv === 'string' ? words(argv) : argv);
+  } catch (error) {
+    expect(error).toBeInstanceOf(UsageError);
+    const { message, options } = error as UsageError;
+    return options.hint === undefined ? message : `${message} | ${options.hint}`;
+  }
+  throw new Error('nothing was refused');
+}
+
+const seedPrimary = words(`-enable-kvm -boot c -m 2048 -smp 2 -qmp stdio -vnc :7 -name primary -cpu qemu64,+kvmclock -device piix3-usb-uhci -device usb-tablet
+  -netdev tap,id=hn0,vhost=off -device virtio-net-pci,id=net-pci0,netdev=hn0
+  -drive if=virtio,id=colo-disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=/images/1.raw,children.0.driver=raw -S`);
+const seedSecondary = words(`-enable-kvm -boot c -m 2048 -smp 2 -qmp stdio -vnc :7 -name secondary -cpu qemu64,+kvmclock -device piix3-usb-uhci -device usb-tablet
+  -netdev tap,id=hn0,vhost=off -device virtio-net-pci,id=net-pci0,netdev=hn0
+  -drive if=none,id=colo-disk0,file.filename=/images/1.raw,driver=raw,node-name=node0
+  -drive if=virtio,id=active-disk0,throttling.bps-total=70000000,driver=replication,mode=secondary,file.driver=qcow2,file.file.filename=/mnt/active_disk.img,file.backing.driver=qcow2,file.backing.file.filename=/mnt/hidden_disk.img,file.backing.backing=colo-disk0
+  -incoming tcp:0:8888`);
+
+/** Takes out what is refused, one after the other, until the rest parses. */
+function peel(role: Role, argv: string[]): { refused: string[]; rest: string[] } {
+  const refused: string[] = [];
+  let rest = argv;
+  for (;;) {
+    try {
+      parseLaunch(role, rest);
+      return { refused, rest };
+    } catch (error) {
+      const { message } = error as UsageError;
+      const at = rest.findIndex((w, i) => w.startsWith('-') && message.startsWith(`${w} ${rest[i + 1]}:`));
+      if (at < 0) throw error;
+      refused.push(`${rest[at]} ${rest[at + 1]}`);
+      rest = [...rest.slice(0, at), ...rest.slice(at + 2)];
+    }
+  }
+}
+
+const notOurs = ['-boot c', '-vnc :7', '-cpu qemu64,+kvmclock', '-device piix3-usb-uhci', '-device usb-tablet'];
+
+test("the seed's primary: five options are refused by name, the rest is a spec", () => {
+  const { refused, rest } = peel('primary', [...seedPrimary, '-kernel', '/boot/vmlinuz']);
+  expect(refused).toEqual(notOurs);
+  const { spec } = parseLaunch('primary', rest);
+  expect(spec).toEqual({
+    name: 'primary', ramBytes: 2 ** 31, cpus: 2, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
+    netdevs: [{ type: 'tap', id: 'hn0' }],
+    devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
+    chardevs: [{ id: 'qmp0', backend: { kind: 'stdio', input: 'lines' } }],
+    monitors: [{ mode: 'qmp', chardev: 'qmp0' }],
+  });
+});
+
+test("the seed's secondary", () => {
+  const { refused, rest } = peel('secondary', seedSecondary);
+  expect(refused).toEqual(notOurs);
+  const { spec } = parseLaunch('secondary', rest);
+  expect(spec.incoming).toBe('tcp:0:8888');
+  expect(spec.drives).toEqual([
+    { id: 'colo-disk0', interface: 'none', options: { file: { filename: '/images/1.raw' }, driver: 'raw', 'node-name': 'node0' } },
+    { id: 'active-disk0', interface: 'virtio', options: { throttling: { 'bps-total': '70000000' }, driver: 'replication', mode: 'secondary', file: { driver: 'qcow2', file: { filename: '/mnt/active_disk.img' }, backing: { driver: 'qcow2', file: { filename: '/mnt/hidden_disk.img' }, backing: 'colo-disk0' } } } },
+  ]);
+});
+
+test('one dash or two; a value may begin with a dash', () => {
+  expect(launch('primary', '--kernel k --m 1G --append -x').append).toBe('-x');
+});
+
+test('sizes', () => {
+  const bytes = (text: string) => launch('primary', `-kernel k -m ${text}`).ramBytes;
+  expect(['512', '2048M', '2G', 'size=1G', '262144k'].map(bytes)).toEqual([2 ** 29, 2 ** 31, 2 ** 31, 2 ** 30, 2 ** 28]);
+  expect(refusal('primary', '-kernel k -m lots')).toBe("-m lots: 'lots' is not a size | Examples: 512 (MiB), 2048M, 2G.");
+  expect(refusal('primary', '-kernel k -m 1G,slots=2')).toBe("-m 1G,slots=2: 'slots' is not supported here; colo knows: size");
+});
+
+test.each<[Role, string, string]>([
+  ['primary', '-kernel k -kernle x', "unknown option -kernle. Did you mean '-kernel'? | All options: --help"],
+  ['primary', '-kernel k disk.img', "'disk.img' is not an option | Every option begins with a dash; a disk is -drive if=virtio,file.filename=PATH,driver=raw."],
+  ['primary', '-kernel', '-kernel needs a value: -kernel PATH'],
+  ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
+  ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.'],
+  ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
+  ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
+  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1, or -accel kvm.'],
+  ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
+  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
+  ['primary', '-kernel k -object filter-mirror,id=m0', '-object filter-mirror,id=m0: colo does not have this option | There are no objects: COLO holds the output of every netdev by itself. Leave it out.'],
+  ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
+  ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
+  ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
+  ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: 'queues' is not supported here; colo knows: id, ifname, script, downscript, vhost=off, vnet_hdr=off"],
+  ['primary', '-kernel k -device e1000', "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, isa-debug-exit."],
+  ['primary', '-kernel k -device virtio-net-pci,netdev=n', "-device virtio-net-pci: there is no netdev 'n' | Add -netdev ...,id=n"],
+  ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
+  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
+  ['primary', '-kernel k -serial stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial stdio'],
+  ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: 'telnet' is not supported here; colo knows: server, wait, reconnect, reconnect-ms"],
+  ['primary', '-kernel k -qmp unix:/q,wait=off', "-qmp unix:/q,wait=off: 'wait' is for a server: add server=on"],
+  ['primary', '-kernel k -display gtk', '-display gtk: colo has no display: only `none` is taken'],
+  ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
+  ['primary', '-kernel k -nographic', '-nographic: colo does not have this option | Say what you want instead: -serial stdio, or -monitor stdio.'],
+])('%s %s', (role, line, message) => {
+  expect(refusal(role, line)).toBe(message);
+});
+
+test('channels', () => {
+  const spec = launch('primary', '-kernel k -qmp unix:/q,server,nowait -qmp tcp::4444,server=on -monitor stdio -serial file:/log -serial chardev:c0 -chardev socket,id=c0,host=h,port=1,reconnect=2 -monitor none');
+  expect(spec.chardevs).toEqual([
+    { id: 'qmp0', backend: { kind: 'socket', address: { kind: 'unix', path: '/q' }, server: true, wait: false, reconnectMs: 0 } },
+    { id: 'qmp1', backend: { kind: 'socket', address: { kind: 'tcp', host: '', port: 4444 }, server: true, wait: true, reconnectMs: 0 } },
+    { id: 'monitor0', backend: { kind: 'stdio', input: 'keys' } },
+    { id: 'serial0', backend: { kind: 'file', path: '/log', append: false } },
+    { id: 'c0', backend: { kind: 'socket', address: { kind: 'tcp', host: 'h', port: 1 }, server: false, wait: false, reconnectMs: 2000 } },
+  ]);
+  expect(spec.serials).toEqual(['serial0', 'c0']);
+  expect(spec.monitors.map(m => m.mode)).toEqual(['qmp', 'qmp', 'hmp']);
+});
+
+test('a drive without if= is virtio, and gets an id', () => {
+  const { drives } = launch('primary', '-kernel k -drive file=a.img -drive file=b.img');
+  expect(drives.map(d => [d.id, d.interface])).toEqual([['virtio0', 'virtio'], ['virtio1', 'virtio']]);
+});
+
+test('a comma in a file name is doubled', () => {
+  expect(launch('primary', '-kernel k -drive if=none,file.filename=/a,,b,driver=raw').drives[0].options).toEqual({ file: { filename: '/a,b' }, driver: 'raw' });
+});
+
+test('no option is both known and refused; every one has a summary', () => {
+  expect(optionTable.filter(o => Object.hasOwn(refusedOptions, o.name))).toEqual([]);
+  expect(optionTable.filter(o => o.summary.length === 0)).toEqual([]);
+  expect(() => parseArgv(['-'], optionTable, refusedOptions)).toThrow("'-' is not an option");
+});

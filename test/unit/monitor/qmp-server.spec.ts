@@ -1,0 +1,207 @@
+/**
+ * Goal: a QMP client sees what it would see from QEMU: greeting, negotiation, ids, error texts, events; and no client disturbs the VM.
+ * Method: the server on a channel whose peer is the test, over a machine that only remembers.
+ */
+import fc from 'fast-check';
+import { registryFor } from '../../../src/monitor/commands/all.js';
+import { maxQueuedBytes } from '../../../src/monitor/output.js';
+import { QmpServer } from '../../../src/monitor/qmp/server.js';
+import { FakeChar, settle } from '../../support/fake-char.js';
+import { type FakeVm, fakeVm } from '../../support/fake-vm.js';
+
+const wallMs = 1_795_379_668_713.25;
+
+async function start(vm: FakeVm = fakeVm(), negotiate = true) {
+  const chr = new FakeChar();
+  const log: string[] = [];
+  const server = new QmpServer(vm, registryFor(vm), chr, { wallMs: () => wallMs, log: line => log.push(line) });
+  chr.connect();
+  const ask = async (text: string) => {
+    chr.type(text);
+    await settle();
+    return chr.take();
+  };
+  const greeting = chr.take();
+  if (negotiate) await ask('{"execute":"qmp_capabilities"}');
+  return { vm, chr, server, ask, log, greeting };
+}
+
+const failure = (desc: string, errorClass = 'GenericError') => [{ error: { class: errorClass, desc } }];
+
+test('greeting', async () => {
+  const { greeting } = await start(fakeVm(), false);
+  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 1, major: 0 }, package: 'colo' }, capabilities: [] } }]);
+});
+
+test('negotiation comes first, and once', async () => {
+  const { ask } = await start(fakeVm(), false);
+  expect(await ask('{"execute":"query-status","id":1}')).toEqual([{ id: 1, error: { class: 'CommandNotFound', desc: "Expecting capabilities negotiation with 'qmp_capabilities'" } }]);
+  expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}')).toEqual(failure("QMP capability 'oob' is not offered by the greeting"));
+  expect(await ask('{"execute":"qmp_capabilities"}')).toEqual([{ return: {} }]);
+  expect(await ask('{"execute":"qmp_capabilities"}')).toEqual(failure('Capabilities negotiation is already complete, command ignored', 'CommandNotFound'));
+});
+
+/** As a stock QEMU 7.2 answers. */
+test.each([
+  ['{"execute":"foo"}', 'The command foo has not been found', 'CommandNotFound'],
+  ['{"execute":"query-status","arguments":{"x":1}}', "Parameter 'x' is unexpected"],
+  ['{"execute":"query-status","foo":1}', "QMP input member 'foo' is unexpected"],
+  ['{"exec":"query-status"}', "QMP input member 'exec' is unexpected"],
+  ['{}', "QMP input lacks member 'execute'"],
+  ['{"execute":1}', "QMP input member 'execute' must be a string"],
+  ['{"execute":"stop","arguments":[]}', "QMP input member 'arguments' must be an object"],
+  ['42\n', 'QMP input must be a JSON object'],
+  ['abc\n', "JSON parse error, invalid keyword 'abc'"],
+  ['{"execute":"migrate"}', "Parameter 'uri' is missing"],
+  ['{"execute":"migrate","arguments":{"uri":1}}', "Invalid parameter type for 'uri', expected: string"],
+  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":1}}', "Invalid parameter type for 'capabilities', expected: array"],
+  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[1]}}', "Invalid parameter type for 'capabilities[0]', expected: object"],
+  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo"}]}}', "Parameter 'capabilities[0].state' is missing"],
+  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo","state":true,"z":1}]}}', "Parameter 'capabilities[0].z' is unexpected"],
+  ['{"execute":"migrate-set-parameters","arguments":{"foo":1}}', "Parameter 'foo' is unexpected"],
+  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet"}}}', "Parameter 'addr.data' is missing"],
+  ['{"execute":"nbd-server-start","arguments":{"addr":{"data":{}}}}', "Parameter 'addr.type' is missing"],
+  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"foo"}}}', "Parameter 'type' does not accept value 'foo'"],
+  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h"}}}}', "Parameter 'addr.data.port' is missing"],
+  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h","port":1}}}}', "Invalid parameter type for 'addr.data.port', expected: string"],
+  ['{"execute":"nbd-server-stop"}', 'NBD server not running'],
+  ['{"execute":"x-colo-lost-heartbeat"}', "The feature 'colo' is not enabled"],
+])('%s', async (text, desc, errorClass = 'GenericError') => {
+  const { ask } = await start();
+  expect(await ask(text)).toEqual(failure(desc, errorClass));
+});
+
+test('integers are checked', async () => {
+  const { ask } = await start();
+  const set = (value: string) => ask(`{"execute":"migrate-set-parameters","arguments":{"x-checkpoint-delay":${value}}}`);
+  expect(await set('"a"')).toEqual(failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"));
+  expect(await set('1.5')).toEqual(failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"));
+  expect(await set('-1')).toEqual(failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"));
+  expect(await set('18446744073709551616')).toEqual(failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"));
+  expect(await set('2000')).toEqual([{ return: {} }]);
+});
+
+test('ids come back, whatever they are; answers keep their order', async () => {
+  const { ask } = await start();
+  const sent = `{"execute":"query-name","id":{"a":'b'}}{"execute":"nope","id":[null]} {'execute':'query-uuid','id':9007199254740993}`;
+  const got = await ask(sent);
+  expect(got.map(m => Object.keys(m))).toEqual([['return', 'id'], ['id', 'error'], ['return', 'id']]);
+  expect(got[0]['id']).toEqual({ a: 'b' });
+});
+
+test('the session is the same however the bytes are cut', async () => {
+  const script = `{"execute":"qmp_capabilities"}{'execute':'query-status','id':'é'}\n[1,2] {"execute":"stop"}{"execute":"query-status"}`;
+  const run = async (chunks: Uint8Array[]) => {
+    const { chr } = await start(fakeVm(), false);
+    for (const chunk of chunks) chr.type(chunk);
+    await settle();
+    return chr.take();
+  };
+  const wire = Buffer.from(script);
+  const whole = await run([wire]);
+  expect(whole).toHaveLength(6);
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.nat(wire.length), { maxLength: 12 }), async cuts => {
+      const at = [...new Set([0, ...cuts, wire.length])].sort((a, b) => a - b);
+      expect(await run(at.slice(1).map((end, i) => wire.subarray(at[i], end)))).toEqual(whole);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('events carry a timestamp, and come only after negotiation', async () => {
+  const { vm, chr, ask } = await start(fakeVm(), false);
+  await vm.stop();
+  expect(chr.take()).toEqual([]);
+  await ask('{"execute":"qmp_capabilities"}');
+  expect(await ask('{"execute":"cont"}')).toEqual([{ timestamp: { seconds: 1_795_379_668, microseconds: 713_250 }, event: 'RESUME' }, { return: {} }]);
+  vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+  expect(chr.take()).toMatchObject([{ event: 'COLO_EXIT', data: { mode: 'primary', reason: 'error' } }]);
+});
+
+test('MIGRATION events follow the capability', async () => {
+  const { vm, chr, ask } = await start();
+  vm.events.emit('MIGRATION', { status: 'active' });
+  expect(chr.take()).toEqual([]);
+  await ask('{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}');
+  vm.events.emit('MIGRATION', { status: 'active' });
+  expect(chr.take()).toMatchObject([{ event: 'MIGRATION' }]);
+});
+
+test('half-close: what was sent is answered, then the server hangs up', async () => {
+  const { chr } = await start();
+  chr.type('{"execute":"query-status"}{"execute":"query-name"}');
+  chr.endInput();
+  expect(chr.hungUp).toBe(0);
+  await settle();
+  expect(chr.take()).toHaveLength(2);
+  expect(chr.hungUp).toBe(1);
+});
+
+test('half-close in the middle of a command is a parse error', async () => {
+  const { chr } = await start();
+  chr.type('{"execute":');
+  chr.endInput();
+  await settle();
+  expect(chr.take()).toEqual(failure('JSON parse error, premature EOI'));
+});
+
+test('a client that does not read gets no further command begun, and piles up no input', async () => {
+  const { vm, chr } = await start();
+  chr.reading = false;
+  chr.type('{"execute":"stop"}{"execute":"cont"}');
+  await settle();
+  expect(vm.runState).toBe('paused');
+  chr.type(Buffer.alloc(100 << 10, ' '));
+  expect(chr.paused).toBe(true);
+  chr.startReading();
+  await settle();
+  expect(vm.runState).toBe('running');
+  expect(chr.paused).toBe(false);
+});
+
+test('a client that does not read at all loses its connection, with the reason in the log', async () => {
+  const { vm, chr, log } = await start();
+  chr.reading = false;
+  const error = 'x'.repeat(1000);
+  for (let sent = 0; sent <= maxQueuedBytes; sent += 1000) vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
+  expect(chr.hungUp).toBe(1);
+  expect(log[0]).toMatch(/^QMP client on fake does not read: \d+ bytes dropped, connection closed$/);
+});
+
+test('every connection negotiates anew', async () => {
+  const { chr, ask } = await start();
+  chr.disconnect();
+  chr.connect();
+  expect(chr.take()).toHaveLength(1);
+  expect(await ask('{"execute":"query-status"}')).toMatchObject([{ error: { class: 'CommandNotFound' } }]);
+});
+
+test('human-monitor-command: CR LF line ends; errors are text', async () => {
+  const { ask, vm } = await start();
+  const hmp = async (line: string) => (await ask(JSON.stringify({ execute: 'human-monitor-command', arguments: { 'command-line': line } })))[0]['return'];
+  expect(await hmp('info status')).toBe('VM status: running\r\n');
+  expect(await hmp('drive_add -n buddy if=none,id=x,file.driver=nbd')).toBe('OK\r\n');
+  expect(await hmp('drive_add buddy driver=nbd, odd "text"')).toBe('OK\r\n');
+  expect(vm.calls).toEqual(['drive-add ["if=none,id=x,file.driver=nbd",{"nodeOnly":true}]', 'drive-add ["driver=nbd, odd \\"text\\"",{"nodeOnly":false}]']);
+  expect(await hmp('nbd_server_stop')).toBe('Error: NBD server not running\r\n');
+  expect(await hmp('')).toBe('');
+  expect(await hmp('migrate tcp:h:1')).toBe('terminal does not allow synchronous migration, continuing detached\r\n');
+});
+
+test('a part that the machine lacks makes its commands absent', async () => {
+  const { ask } = await start(fakeVm({ block: true }));
+  expect(await ask('{"execute":"nbd-server-stop"}')).toEqual(failure('The command nbd-server-stop has not been found', 'CommandNotFound'));
+  const names = ((await ask('{"execute":"query-commands"}'))[0]['return'] as { name: string }[]).map(c => c.name);
+  expect(names).toContain('migrate');
+  expect(names).not.toContain('query-block');
+});
+
+test('query-qmp-schema: every type that is named is there', async () => {
+  const { ask } = await start();
+  const schema = (await ask('{"execute":"query-qmp-schema"}'))[0]['return'] as Record<string, unknown>[];
+  const names = new Set(schema.map(e => e['name']));
+  expect(names.size).toBe(schema.length);
+  const used = schema.flatMap(e => [e['arg-type'], e['ret-type'], e['element-type'], ...[...((e['members'] ?? []) as Record<string, unknown>[]), ...((e['variants'] ?? []) as Record<string, unknown>[])].map(m => m['type'])]);
+  expect(used.filter(name => name !== undefined && !names.has(name))).toEqual([]);
+});
