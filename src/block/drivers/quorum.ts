@@ -158,7 +158,7 @@ export class QuorumDriver implements BlockDriver {
     votes.sort((a, b) => b.nodes.length - a.nodes.length);
     if (votes.length === 0 || votes[0].nodes.length < this.options.voteThreshold) {
       this.reportFailure(offset, length);
-      throw failure ?? ioError('EIO', `quorum '${this.options.name}': the children disagree`);
+      throw failure === undefined ? ioError('EIO', `quorum '${this.options.name}': the children disagree`) : asVmError(failure);
     }
     for (const loser of votes.slice(1)) for (const node of loser.nodes) this.reportBad('read', node, undefined, offset, length);
     return votes[0].data;
