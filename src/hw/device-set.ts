@@ -99,7 +99,8 @@ export class DeviceSet {
   parse(data: Uint8Array): { apply(): void } {
     const arrivedMs = this.clock.nowMs();
     const { sections } = decode(data);
-    const parts = this.parts(arrivedMs);
+    let savedNs = 0n;
+    const parts = this.parts(ns => (savedNs = ns));
     const staged = sections.map((s, i) => {
       const part = parts[i];
       if (!part) throw new VmError(`device state: section '${s.id}' is not of this machine`);
@@ -110,18 +111,22 @@ export class DeviceSet {
     return {
       apply: () => {
         for (const load of staged) load();
+        // Deadlines are set against the time of the save; since the blob was here, the guest's time has gone on.
+        this.accel.continueClock(savedNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
       },
     };
   }
 
-  /** Devices first: recomputing their lines disturbs chips that are loaded afterwards with the levels of the same moment. The clock goes last. */
-  private parts(arrivedMs = 0): Part[] {
+  /**
+   * The clock first: chips turn what is left of a timer into a deadline when they are loaded. Then devices: recomputing their lines disturbs
+   * chips, which are loaded afterwards with the levels of the same moment.
+   */
+  private parts(onClock: (ns: bigint) => void = () => undefined): Part[] {
     const { chips, cpus } = this.accel;
-    return [...this.devices.map(devicePart), blobPart('chips', 'irqchip', chips), ...cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu)), this.clockPart(arrivedMs)];
+    return [this.clockPart(onClock), ...this.devices.map(devicePart), blobPart('chips', 'irqchip', chips), ...cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu))];
   }
 
-  /** The guest's time goes on while its state travels: from the moment when the blob was here. */
-  private clockPart(arrivedMs: number): Part {
+  private clockPart(onClock: (ns: bigint) => void): Part {
     return {
       id: 'clock',
       vmstate: clockState.name,
@@ -129,7 +134,8 @@ export class DeviceSet {
       save: () => clockState.save({ ns: this.accel.guestNs() }),
       stage: (data, version) => {
         const { ns } = clockState.parse(data, version);
-        return () => this.accel.continueClock(ns + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
+        onClock(ns);
+        return () => this.accel.continueClock(ns);
       },
     };
   }
