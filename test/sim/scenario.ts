@@ -1,5 +1,5 @@
 /** A seed becomes a scenario: which misfortune, where, when. */
-import { type ColoStep, coloSteps } from '../../src/colo/steps.js';
+import { coloSteps } from '../../src/colo/steps.js';
 import type { Misfortune, Scenario } from './pair.js';
 import { Random } from './world.js';
 
