@@ -50,6 +50,17 @@ Napi::Value do_ofd_lock(Info info) {
   return locked(info.Env(), fcntl(to_fd(info[0]), F_OFD_SETLK, &range), "fcntl");
 }
 
+/// ofdLockFree(fd, offset, length) -> boolean: would an exclusive lock of the range be granted? Locks of this open file do not count.
+Napi::Value do_ofd_lock_free(Info info) {
+  struct flock range {};
+  range.l_type = F_WRLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(to_u64(info[1], "offset"));
+  range.l_len = static_cast<off_t>(to_u64(info[2], "length"));
+  if (fcntl(to_fd(info[0]), F_OFD_GETLK, &range) < 0) throw system_error(info.Env(), errno, "fcntl");
+  return Napi::Boolean::New(info.Env(), range.l_type == F_UNLCK);
+}
+
 int to_mode(const Napi::Value& v) {
   std::string mode = to_string(v, "mode");
   if (mode == "punch-hole") return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -105,6 +116,7 @@ Napi::Value do_fallocate(Info info) {
 void add_files(Napi::Env env, Napi::Object module) {
   module.Set("flock", Napi::Function::New<do_flock>(env, "flock"));
   module.Set("ofdLock", Napi::Function::New<do_ofd_lock>(env, "ofdLock"));
+  module.Set("ofdLockFree", Napi::Function::New<do_ofd_lock_free>(env, "ofdLockFree"));
   module.Set("fallocate", Napi::Function::New<do_fallocate>(env, "fallocate"));
 }
 

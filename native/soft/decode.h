@@ -86,9 +86,13 @@ Step slow_cmpxchg8b(Cpu& c, const Op& o);
 Step slow_gp0(Cpu& c, const Op& o);
 /// o.imm = source segment, o.extra = 32-bit addresses; opcode: A4 A6 AA AC AE.
 Slow pick_string(u8 opcode, u8 size, u8 repeat);
-/// o.imm = FpPlan*
+/// o.imm = FpPlan*; with an implicit RDI operand: o.extra = segment, o.scale = 32-bit address.
+constexpr u32 kThunkFwait = 0x100;  // in o.extra
 Step slow_thunk(Cpu& c, const Op& o);
-/// Direct SSE handlers (sse.cc), or nullptr.
+/// Handlers for thunks whose memory operand (if any) the TLB can serve in place; nullptr: slow_thunk.
+Handler pick_thunk(const FpPlan& plan);
+/// Direct SSE2 handlers (sse.cc), or nullptr. d, s: byte offsets of the registers in the XMM file, or in the general one where they are
+/// general registers; the other view is in extra.
 Handler pick_sse(const Insn& insn);
 
 /// The operations of one block under construction.

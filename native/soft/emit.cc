@@ -152,17 +152,23 @@ bool BlockBuilder::thunk() {
   fp.prefix = i.prefix, fp.rex = i.rex, fp.map = i.map, fp.opcode = i.opcode;
   fp.has_modrm = i.has_modrm, fp.modrm = i.modrm;
   fp.has_imm8 = i.has_imm, fp.imm8 = static_cast<u8>(i.imm);
+  FpPlan plan;
+  if (!c_.thunks.plan(fp, plan)) return false;
   fold_address();
   if (Handler direct = pick_sse(i)) {
-    proto_.d = (i.reg & 15) * 16;
-    proto_.s = (i.rm & 15) * 16;
+    const u8 reg = i.reg * 16, rm = i.rm * 16;
+    proto_.d = reg, proto_.s = rm;
+    proto_.extra = i.reg * 8 | i.rm * 8 << 8;
     emit(direct);
     return true;
   }
-  FpPlan plan;
-  if (!c_.thunks.plan(fp, plan)) return false;
+  if (plan.implicit_rdi) proto_.extra = i.segment, proto_.scale = i.addr32;
+  if (i.map == 0 && i.opcode == 0x9b) proto_.extra = kThunkFwait;
   proto_.imm = reinterpret_cast<i64>(cache_.keep_plan(plan));
-  slow(slow_thunk);
+  if (Handler fast = pick_thunk(plan))
+    emit(fast);
+  else
+    slow(slow_thunk);
   return true;
 }
 

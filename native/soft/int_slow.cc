@@ -1,4 +1,4 @@
-// Integer instructions too rare for a handler of their own, and the frame around thunked vector and x87 instructions.
+// Integer instructions too rare for a handler of their own.
 #include <cstring>
 
 #include "soft/decode.h"
@@ -91,36 +91,6 @@ Step slow_cmpxchg16b(Cpu& c, const Op& o) {
     c.r[RDX] = old[1];
   }
   set_zf(c, same);
-  return Step::Next;
-}
-
-namespace {
-/// #UD and #NM before anything else happens (Intel SDM vol. 3, 2.5 and 13.1). 0 = go on.
-u8 unit_fault(const Cpu& c, const FpPlan& plan) {
-  if (plan.x87 || plan.mmx) {
-    if (plan.mmx && c.cr0 & cr0::EM) return UD;
-    return c.cr0 & (cr0::EM | cr0::TS) ? NM : 0;
-  }
-  if (c.cr0 & cr0::EM || !(c.cr4 & cr4::OSFXSR)) return UD;
-  return c.cr0 & cr0::TS ? NM : 0;
-}
-}  // namespace
-
-Step slow_thunk(Cpu& c, const Op& o) {
-  const FpPlan& plan = *reinterpret_cast<const FpPlan*>(o.imm);
-  if (const u8 vector = unit_fault(c, plan)) return c.raise(vector);
-  const u64 at = ea(c, o);
-  if (plan.mem_size) {
-    if (plan.aligned16 && at & 15) return c.raise(GP, 0);
-    if (plan.mem_read && !c.load_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
-    if (plan.mem_write && !c.probe(at, plan.mem_size, Access::Write)) return Step::Fault;
-  }
-  u64 flags = c.flags();
-  const int vector = c.thunks.execute(plan, c.fx, c.bounce, c.r, flags);
-  if (vector == XM && !(c.cr4 & cr4::OSXMMEXCPT)) return c.raise(UD);
-  if (vector) return c.raise(static_cast<u8>(vector));
-  if (plan.mem_size && plan.mem_write && !c.store_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
-  if (plan.writes_flags) lazy_of_status(flags & flag::STATUS, c.res, c.aux);
   return Step::Next;
 }
 

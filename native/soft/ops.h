@@ -57,6 +57,8 @@ void slow_modify(OP_ARGS);
 void leave(OP_ARGS);
 /// Leaves with c->pending set: RIP = this instruction, which does not count.
 void leave_fault(OP_ARGS);
+/// Leaves with #GP(0) raised.
+void raise_gp0(OP_ARGS);
 /// Leaves with this instruction done; c->rip = the following one.
 void leave_after(OP_ARGS);
 template <u8 V>
@@ -67,7 +69,9 @@ void resolve_exit(OP_ARGS);
 /// An indirect branch to c->rip that the jump cache does not know.
 void resolve_indirect(OP_ARGS);
 
-#define TLB_CHECK(T, tag, slow)                                                          \
+/// Defines va_ and entry_, whose addend turns va_ into a host address; leaves the handler if the TLB does not know.
+#define TLB_LOOKUP(T, tag, slow, va)                                                     \
+  const u64 va_ = (va);                                                                  \
   const TlbEntry& entry_ = c->tlb[(va_ >> kPageShift) & (kTlbSize - 1)];                 \
   if (COLO_UNLIKELY(entry_.tag != ((va_ + sizeof(T) - 1) & kPageMask))) {                \
     c->mem_va = va_;                                                                     \
@@ -76,18 +80,15 @@ void resolve_indirect(OP_ARGS);
 
 /// T value = guest memory at va.
 #define READ(T, value, va)                                                               \
-  const u64 va_ = (va);                                                                  \
-  TLB_CHECK(T, read, slow_read)                                                          \
+  TLB_LOOKUP(T, read, slow_read, va)                                                          \
   const T value = *reinterpret_cast<const Guest<T>*>(va_ + entry_.addend)
 /// Guest<T>* pointer = guest memory that will be written, not read.
 #define WRITE(T, pointer, va)                                                            \
-  const u64 va_ = (va);                                                                  \
-  TLB_CHECK(T, write, slow_write)                                                        \
+  TLB_LOOKUP(T, write, slow_write, va)                                                        \
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 /// As WRITE for memory that is read first.
 #define MODIFY(T, pointer, va)                                                           \
-  const u64 va_ = (va);                                                                  \
-  TLB_CHECK(T, write, slow_modify)                                                       \
+  TLB_LOOKUP(T, write, slow_modify, va)                                                       \
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 
 /// Runs block b, unless the budget is spent or somebody wants the CPU's attention.

@@ -99,6 +99,12 @@ COLO_COLD void raise_vector(OP_ARGS) {
 }
 template void raise_vector<DE>(OP_ARGS);
 template void raise_vector<UD>(OP_ARGS);
+template void raise_vector<NM>(OP_ARGS);
+
+COLO_COLD void raise_gp0(OP_ARGS) {
+  c->raise(GP, 0);
+  return leave_fault(c, o, res, aux);
+}
 
 template <int K>
 COLO_COLD void resolve_exit(OP_ARGS) {

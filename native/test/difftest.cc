@@ -17,7 +17,7 @@ using namespace colo;
 using test::Machine;
 using Bytes = std::vector<u8>;
 
-constexpr u64 kCode = 0x10000000, kState = 0x10100000, kScratch = 0x20000000, kScratchSize = 0x3000, kGsBase = 0x30;
+constexpr u64 kCode = 0x10000000, kState = 0x10100000, kScratch = 0x20000000, kScratchSize = 0x3000, kGsBase = 0x30, kFx = kState + 0x400;
 constexpr u64 kCodeGpa = 0x200000, kScratchGpa = 0x400000;
 constexpr u64 CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800, ALL = CF | PF | AF | ZF | SF | OF;
 
@@ -28,6 +28,8 @@ struct State {
   u64 taken;
 };
 State* const state = reinterpret_cast<State*>(kState);
+u8* const host_fx = reinterpret_cast<u8*>(kFx);
+constexpr size_t kXmmAt = 160;
 u8* const scratch = reinterpret_cast<u8*>(kScratch);
 sigjmp_buf escape;
 volatile int caught;
@@ -70,6 +72,7 @@ Bytes stub(const Bytes& insn) {
   put({0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});
   mov(0x89, 4, kState + offsetof(State, host_rsp));
   put({0xff, 0x34, 0x25}), word(kState + offsetof(State, flags)), put({0x9d});
+  put({0x48, 0x0f, 0xae, 0x0c, 0x25}), word(kFx);  // fxrstor64
   for (int i = 0; i < 16; i++) mov(0x8b, i, kState + 8 * static_cast<u64>(i));
   insn_at = kCode + s.size();
   s.insert(s.end(), insn.begin(), insn.end());
@@ -77,6 +80,7 @@ Bytes stub(const Bytes& insn) {
   put({0x90, 0x90});
   put({0xc7, 0x04, 0x25}), word(kState + offsetof(State, taken)), word(1);               // branch target: insn end + 4
   for (int i = 0; i < 16; i++) mov(0x89, i, kState + 8 * static_cast<u64>(i));
+  put({0x48, 0x0f, 0xae, 0x04, 0x25}), word(kFx);  // fxsave64
   mov(0x8b, 4, kState + offsetof(State, host_rsp));
   put({0x9c, 0x8f, 0x04, 0x25}), word(kState + offsetof(State, flags));
   put({0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xfc, 0xc3});
@@ -164,6 +168,12 @@ void run_case(Machine& m, const Case& k, int rounds) {
       memcpy(m.at(gpa, n), reinterpret_cast<u8*>(fill) + at, n);
     });
 
+    soft::fx_reset(m.c.fx);
+    for (size_t i = 0; i < 256; i += 8) {
+      const u64 v = operand();
+      memcpy(m.c.fx.bytes + kXmmAt + i, &v, 8);
+    }
+    memcpy(host_fx, m.c.fx.bytes, 512);
     *state = in;
     const int hv = run_native();
     const State host = *state;
@@ -183,6 +193,7 @@ void run_case(Machine& m, const Case& k, int rounds) {
       else if ((host.flags ^ flags) & (mask | 0x400)) bad = "flags";
       else if (rip != insn_at + k.bytes.size() + (host.taken ? 4 : 0)) bad = "rip";
       else if (memory_differs(m)) bad = "memory";
+      else if (memcmp(host_fx + kXmmAt, m.c.fx.bytes + kXmmAt, 256)) bad = "xmm";
     }
     if (bad) report(k, in, host, m.c, flags, mask, hv, ov, bad);
     else passed++;
@@ -480,6 +491,29 @@ void strings() {
   }
 }
 
+/// The opcodes that have direct handlers, and some that go through thunks.
+void vectors() {
+  const u8 plain_ops[] = {0x10, 0x11, 0x28, 0x29, 0x54, 0x55, 0x56, 0x57, 0x14, 0x58, 0x59, 0xc6};
+  const u8 ops66[] = {0x10, 0x11, 0x28, 0x29, 0x54, 0x57, 0x60, 0x61, 0x62, 0x64, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x74, 0x75, 0x76, 0x7e, 0x7f, 0xd4, 0xd6,
+                      0xd8, 0xda, 0xdb, 0xde, 0xdf, 0xeb, 0xef, 0xf8, 0xfa, 0xfc, 0xfe, 0xd2, 0xf4, 0x2e, 0x5a};
+  const u8 ops_f3[] = {0x10, 0x11, 0x6f, 0x7f, 0x7e, 0x58, 0x2a, 0x2d}, ops_f2[] = {0x10, 0x11, 0x58, 0x5e, 0x2a, 0x2c};
+  auto each = [&](Bytes prefix, u8 op) {
+    for (int v = 0; v < 24; v++)
+      for (int size : {4, 8}) {
+        const bool imm = op == 0x70 || op == 0xc6;
+        const Spec s{.name = "sse", .opcode = {0x0f, op}, .imm = imm, .prefix = prefix};
+        run_case(*machine, encode(s, size, v & 1, false), 4);
+      }
+  };
+  for (u8 op : plain_ops) each({}, op);
+  for (u8 op : ops66) each({0x66}, op);
+  for (u8 op : ops_f3) each({0xf3}, op);
+  for (u8 op : ops_f2) each({0xf2}, op);
+  for (u8 op : {0x16, 0x17})
+    for (int v = 0; v < 40; v++) run_case(*machine, encode({.name = "movhps", .opcode = {0x0f, op}}, 4, true, false), 4);
+  for (int v = 0; v < 40; v++) run_case(*machine, encode({.name = "pmovmskb", .opcode = {0x0f, 0xd7}, .prefix = {0x66}}, 4 + 4 * (v & 1), false, false), 4);
+}
+
 void setup_host() {
   void* code = mmap(reinterpret_cast<void*>(kCode), 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   void* data = mmap(reinterpret_cast<void*>(kState), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -506,7 +540,7 @@ int main(int argc, char** argv) {
   m.map(kCode, kCodeGpa, Machine::W);
   for (u64 at = 0; at < kScratchSize; at += kPageSize) m.map(kScratch + at, guest_page(at), Machine::W);
   m.c.seg[soft::GS].base = kGsBase;
-  arithmetic(), shifts(), multiply(), bits(), moves(), singles(), strings();
+  arithmetic(), shifts(), multiply(), bits(), moves(), singles(), strings(), vectors();
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }

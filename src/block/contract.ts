@@ -2,7 +2,10 @@
 
 /** A disk that a checkpoint covers (QEMU's replication.h). Every verb is awaited by the epoch; errors are VmError. */
 export interface Replicated {
-  /** The drive's id; the same on both sides. */
+  /**
+   * The same on both sides: the name of the NBD export that joins them. The ids of the drives may differ, as in the seed, where the
+   * secondary's guest has `active-disk0` over the exported `colo-disk0`.
+   */
   readonly name: string;
   /** Bytes; compared in the manifest. */
   readonly length: number;
@@ -32,8 +35,8 @@ export interface Replicated {
   checkpoint(): Promise<void>;
   /**
    * Secondary, failover: refuses what still comes through the export, merges hidden, then active, into the secondary disk, durable, before
-   * the guest runs. Otherwise takes the secondary disk back to the last checkpoint and drops the overlays. Primary: ends forwarding;
-   * the guest's writes go on locally. Harmless when already stopped.
+   * the guest runs. Otherwise takes the secondary disk back to the last checkpoint and drops the overlays; it may start again. Primary: ends forwarding;
+   * the guest's writes go on locally; a new replica is needed to start again. Harmless when already stopped.
    */
   stop(failover: boolean): Promise<void>;
   /** The stored error that ends the epoch, if any. */

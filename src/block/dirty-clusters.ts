@@ -2,12 +2,11 @@
 import { CLUSTER } from './driver.js';
 
 export class DirtyClusters {
-  private readonly bits: Uint8Array;
+  /** Made with the first mark: the length of a peer's export is not to be trusted before it has been compared. */
+  private made?: Uint8Array;
   private marked = 0;
 
-  constructor(private readonly length: number) {
-    this.bits = new Uint8Array(Math.ceil(length / CLUSTER / 8));
-  }
+  constructor(private readonly length: number) {}
 
   /** Clusters marked. */
   get count(): number {
@@ -15,10 +14,11 @@ export class DirtyClusters {
   }
 
   mark(offset: number, length: number): void {
+    const { bits } = this;
     for (let c = Math.floor(offset / CLUSTER); c * CLUSTER < offset + length; c++) {
       const bit = 1 << (c & 7);
-      if (this.bits[c >> 3] & bit) continue;
-      this.bits[c >> 3] |= bit;
+      if (bits[c >> 3] & bit) continue;
+      bits[c >> 3] |= bit;
       this.marked++;
     }
   }
@@ -37,6 +37,10 @@ export class DirtyClusters {
       end++;
     }
     return { offset: first * CLUSTER, length: Math.min(end * CLUSTER, this.length) - first * CLUSTER };
+  }
+
+  private get bits(): Uint8Array {
+    return (this.made ??= new Uint8Array(Math.ceil(this.length / CLUSTER / 8)));
   }
 
   private has(cluster: number): boolean {

@@ -20,7 +20,7 @@ export interface BlockDriver {
 }
 
 export const SECTOR = 512;
-/** Granularity of copy-before-write and of dirty bitmaps. */
+/** Granularity of dirty bitmaps, QEMU's cluster. */
 export const CLUSTER = 64 * 1024;
 
 const zeroes = Buffer.alloc(CLUSTER);

@@ -4,6 +4,7 @@
  * flight together, for the replica may finish them in any order.
  */
 import { assert, asVmError, VmError } from '../base/errors.js';
+import { unlessAssertion } from './io-error.js';
 import type { BlockNode } from './node.js';
 
 interface Item {
@@ -148,7 +149,7 @@ export class ForwardQueue {
       if (item.data) await this.replica.pwrite(item.offset, item.data);
       else await this.replica.writeZeroes(item.offset, item.length);
     } catch (error) {
-      this.fail(asVmError(error).during(`forwarding ${item.length} bytes at ${item.offset} to the replica`));
+      this.fail(asVmError(unlessAssertion(error)).during(`forwarding ${item.length} bytes at ${item.offset} to the replica`));
     }
     this.inFlight.delete(item);
     if (this.failure) return;

@@ -1,5 +1,5 @@
 /** Errors of requests: a sentence for people and the errno that a guest or an NBD client is told. */
-import { VmError } from '../base/errors.js';
+import { AssertionError, VmError } from '../base/errors.js';
 
 export type IoCode = 'EIO' | 'EPERM' | 'ENOSPC' | 'EINVAL' | 'ENOMEM' | 'ESHUTDOWN' | 'ENOTSUP';
 
@@ -9,6 +9,12 @@ export function ioError(code: IoCode, message: string): VmError {
 
 const aliases: Record<string, IoCode> = { EACCES: 'EPERM', EROFS: 'EPERM', EDQUOT: 'ENOSPC', EFBIG: 'ENOSPC', EOPNOTSUPP: 'ENOTSUP' };
 const known: readonly string[] = ['EIO', 'EPERM', 'ENOSPC', 'EINVAL', 'ENOMEM', 'ESHUTDOWN', 'ENOTSUP'];
+
+/** An assertion is no error of a request: it goes on up, and the process stops. */
+export function unlessAssertion(thrown: unknown): unknown {
+  if (thrown instanceof AssertionError) throw thrown;
+  return thrown;
+}
 
 /** The code anywhere in the chain of causes, as the system or we put it there. */
 function systemCode(thrown: unknown): string | undefined {

@@ -136,14 +136,19 @@ export class BlockLayer {
     const out: Replicated[] = [];
     for (const [id, drive] of this.drives) {
       if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
-      const { node } = drive.backend;
-      const { driver } = node;
-      if (mode === 'primary' && driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
-      else if (mode === 'secondary' && driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(this.exportedName(driver.chain.disk) ?? id, driver);
-      else throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
-      out.push(drive.replicated);
+      const { driver } = drive.backend.node;
+      const wanted = mode === 'primary' ? QuorumDriver : ReplicationSecondary;
+      const disk = driver instanceof wanted ? this.replicatedOf(id, drive) : undefined;
+      if (!disk) throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
+      out.push(disk);
     }
     return out;
+  }
+
+  /** What must be equal on both sides: every disk that a guest device holds, by the name that joins the pair, in the order of the drives. */
+  manifest(): { id: string; length: number }[] {
+    const held = [...this.drives].filter(([, { backend }]) => backend.attachedDevice !== undefined);
+    return held.map(([id, drive]) => ({ id: this.replicatedOf(id, drive)?.name ?? id, length: drive.backend.length }));
   }
 
   queryBlock(): BlockInfo[] {
@@ -175,14 +180,24 @@ export class BlockLayer {
     for (const node of this.graph.all().reverse()) await this.graph.close(node);
   }
 
-  private resolve(name: string): BlockNode {
-    return this.drives.get(name)?.backend.node ?? this.graph.node(name);
+  /** Always the same object for a drive: it knows what it started. */
+  private replicatedOf(id: string, drive: Drive): Replicated | undefined {
+    const { node } = drive.backend;
+    const { driver } = node;
+    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
+    if (driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(id, driver, () => this.pairName(driver.disk));
+    return drive.replicated;
   }
 
-  /** The pair knows a disk by the name under which it is exported: the drive below the overlays, if the user gave it one of its own. */
-  private exportedName(disk: BlockNode): string | undefined {
-    for (const [id, { backend }] of this.drives) if (backend.node === disk) return id;
+  private pairName(disk: BlockNode): string | undefined {
+    const exported = this.nbd.writableExportOf(disk);
+    if (exported !== undefined) return exported;
+    for (const [id, { backend }] of this.drives) if (backend.nodeName === disk.name) return id;
     return undefined;
+  }
+
+  private resolve(name: string): BlockNode {
+    return this.drives.get(name)?.backend.node ?? this.graph.node(name);
   }
 
   private freshId(prefix: string): string {

@@ -13,7 +13,7 @@ export class PrimaryDisk implements Replicated {
   private started?: ReplicationPrimary;
 
   constructor(
-    readonly name: string,
+    private readonly id: string,
     private readonly node: BlockNode,
     private readonly quorum: QuorumDriver,
   ) {
@@ -32,12 +32,18 @@ export class PrimaryDisk implements Replicated {
     };
   }
 
+  /** That of the export which the follower writes to. */
+  get name(): string {
+    const follower = this.started ?? this.quorum.followers[0];
+    return follower?.exportName ?? this.id;
+  }
+
   get length(): number {
     return this.node.length;
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'primary') throw new VmError(`drive '${this.name}' is a quorum: it can only be the primary`);
+    if (mode !== 'primary') throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
     const follower = this.follower();
     this.started = follower;
     await follower.start();
@@ -56,7 +62,7 @@ export class PrimaryDisk implements Replicated {
   }
 
   arrived(): number {
-    throw new VmError(`drive '${this.name}' is the primary's: nothing arrives there`);
+    throw new VmError(`drive '${this.id}' is the primary's: nothing arrives there`);
   }
 
   checkpoint(): Promise<void> {
@@ -66,24 +72,25 @@ export class PrimaryDisk implements Replicated {
 
   async stop(): Promise<void> {
     this.started?.stop();
+    this.started = undefined;
   }
 
   error(): Error | undefined {
     if (!this.started) return undefined;
-    if (!this.quorum.followers.includes(this.started)) return new VmError(`the replication child of drive '${this.name}' has been taken out`);
+    if (!this.quorum.followers.includes(this.started)) return new VmError(`the replication child of drive '${this.id}' has been taken out`);
     return this.started.error();
   }
 
   private running(): ReplicationPrimary {
-    if (!this.started) throw new VmError(`block replication of drive '${this.name}' is not running`);
+    if (!this.started) throw new VmError(`block replication of drive '${this.id}' is not running`);
     return this.started;
   }
 
   private follower(): ReplicationPrimary {
-    if (this.quorum.options.readPattern !== 'fifo') throw new VmError(`drive '${this.name}': block replication needs read-pattern=fifo`);
+    if (this.quorum.options.readPattern !== 'fifo') throw new VmError(`drive '${this.id}': block replication needs read-pattern=fifo`);
     const { followers } = this.quorum;
-    if (followers.length === 0) throw new VmError(`drive '${this.name}': no child supports block replication`);
-    if (followers.length > 1) throw new VmError(`drive '${this.name}': too many children support block replication`);
+    if (followers.length === 0) throw new VmError(`drive '${this.id}': no child supports block replication`);
+    if (followers.length > 1) throw new VmError(`drive '${this.id}': too many children support block replication`);
     return followers[0];
   }
 }
@@ -92,15 +99,23 @@ export class PrimaryDisk implements Replicated {
 export class SecondaryDisk implements Replicated {
   readonly sync: SyncCheck;
 
+  private fixedName?: string;
+
   constructor(
-    readonly name: string,
+    private readonly id: string,
     private readonly driver: ReplicationSecondary,
+    /** The export of the secondary disk, or its drive: the primary knows it by that name. */
+    private readonly pairName: () => string | undefined,
   ) {
     this.sync = {
       assumed: driver.chain.assumeInSync,
       digest: progress => digest(driver.disk, progress),
-      reconcile: () => Promise.reject(new VmError(`drive '${name}' is the secondary's: the primary reconciles`)),
+      reconcile: () => Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary reconciles`)),
     };
+  }
+
+  get name(): string {
+    return this.fixedName ?? this.pairName() ?? this.id;
   }
 
   get length(): number {
@@ -108,12 +123,13 @@ export class SecondaryDisk implements Replicated {
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'secondary') throw new VmError(`drive '${this.name}' is in replication mode secondary`);
+    if (mode !== 'secondary') throw new VmError(`drive '${this.id}' is in replication mode secondary`);
+    this.fixedName = this.name;
     await this.driver.start();
   }
 
   cut(): { epochDone: Promise<number> } {
-    throw new VmError(`drive '${this.name}' is the secondary's: it has no epoch to cut`);
+    throw new VmError(`drive '${this.id}' is the secondary's: it has no epoch to cut`);
   }
 
   committed(): void {

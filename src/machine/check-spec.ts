@@ -28,9 +28,12 @@ export function checkSpec(spec: MachineSpec): void {
   claims(spec);
 }
 
-/** Those of -device, and the one that comes with each `-drive if=virtio`. */
+/**
+ * Those of -device, and the one that comes with each `-drive if=virtio`: named by its position, for both sides of a pair must have the same
+ * devices while their drives are called differently (the secondary's guest disk is the overlay).
+ */
 export function allDevices(spec: MachineSpec): DeviceSpec[] {
-  const implied = spec.drives.filter(drive => drive.interface === 'virtio').map(drive => ({ model: 'virtio-blk-pci' as const, id: `${drive.id}-device`, drive: drive.id }));
+  const implied = spec.drives.filter(drive => drive.interface === 'virtio').map((drive, n) => ({ model: 'virtio-blk-pci' as const, id: `virtio-disk${n}`, drive: drive.id }));
   return [...implied, ...spec.devices];
 }
 

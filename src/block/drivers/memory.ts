@@ -7,7 +7,9 @@ import { type BlockDriver, SECTOR } from '../driver.js';
 import { ioError } from '../io-error.js';
 import type { BlockNode } from '../node.js';
 
-const BLOCK = 4096;
+/** Unit of content, and so of copy-before-write. */
+export const MEMORY_BLOCK = 4096;
+const BLOCK = MEMORY_BLOCK;
 const FULL = (1 << (BLOCK / SECTOR)) - 1;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 

@@ -24,6 +24,10 @@ export class NbdDriver implements BlockDriver {
     return new NbdDriver(await NbdClient.connect(host, options), options, readOnly);
   }
 
+  get exportName(): string {
+    return this.options.exportName;
+  }
+
   pread(offset: number, length: number): Promise<Buffer> {
     return this.client.request(NbdCmd.READ, 0, offset, length);
   }

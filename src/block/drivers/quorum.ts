@@ -6,7 +6,7 @@ import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
-import { ioError } from '../io-error.js';
+import { ioError, unlessAssertion } from '../io-error.js';
 import type { BlockNode } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
@@ -195,7 +195,7 @@ async function settle(nodes: BlockNode[], perform: (node: BlockNode) => Promise<
         await perform(node);
         return { node };
       } catch (error) {
-        return { node, error: asVmError(error) };
+        return { node, error: asVmError(unlessAssertion(error)) };
       }
     }),
   );

@@ -11,6 +11,7 @@ import { type BlockDriver, CLUSTER, isZero } from '../driver.js';
 import { type ForwardLimits, ForwardQueue } from '../forward-queue.js';
 import { ioError } from '../io-error.js';
 import type { BlockNode } from '../node.js';
+import { NbdDriver } from './nbd.js';
 
 const trace = tracer('replication', ['primary_start', 'primary_cut', 'primary_committed', 'primary_aborted', 'primary_error', 'primary_stop']);
 
@@ -38,7 +39,7 @@ export class ReplicationPrimary implements BlockDriver {
   private readonly maxForward: number;
   private source?: ForwardSource;
 
-  constructor(replica: BlockNode, readonly options: PrimaryOptions) {
+  constructor(private readonly replica: BlockNode, readonly options: PrimaryOptions) {
     this.length = replica.length;
     this.maxForward = Math.min(MAX_FORWARD, replica.driver.maxTransfer ?? MAX_FORWARD);
     this.dirty = new DirtyClusters(this.length);
@@ -51,6 +52,11 @@ export class ReplicationPrimary implements BlockDriver {
   /** The quorum that this is a child of; undefined when it has been taken out. */
   set forwardSource(source: ForwardSource | undefined) {
     this.source = source;
+  }
+
+  /** What the peer calls the disk; undefined when the replica is not an NBD export, or the nameless one. */
+  get exportName(): string | undefined {
+    return this.replica.driver instanceof NbdDriver && this.replica.driver.exportName !== '' ? this.replica.driver.exportName : undefined;
   }
 
   async start(): Promise<void> {

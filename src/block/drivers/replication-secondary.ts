@@ -28,7 +28,7 @@ export interface SecondaryChain {
 /** Longest single write of the merge. */
 const MERGE_BYTES = 1024 * 1024;
 
-/** none: not started; running; failover: merging, or the merge failed; done: a plain disk (merged) or the last checkpoint (not merged). */
+/** none: not started, or stopped without failover, and may start; running; failover: merging, or the merge failed; done: a plain disk. */
 export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
 
 export class ReplicationSecondary implements BlockDriver {
@@ -65,23 +65,19 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   async start(): Promise<void> {
-    if (this.stage !== 'none') throw new VmError(this.stage === 'done' ? 'this replication has ended' : 'block replication is running already');
-    const { disk, name, assumeInSync } = this.chain;
-    const file = this.file;
+    if (this.stage !== 'none') throw new VmError(this.stage === 'running' ? 'block replication is running already' : 'this replication has ended');
+    const { disk, assumeInSync } = this.chain;
+    const { file } = this;
     if (file?.marked && assumeInSync) throw file.marker.refusal().during('x-assume-in-sync cannot be right');
-    const release = [disk.attach({ label: `replication '${name}'`, write: true, group: '*' })];
-    try {
-      const { past, release: remove } = disk.intercept(this.forwarded);
-      release.push(remove);
-      this.owner = past;
+    this.watch();
+    // Whoever writes meanwhile waits until the mark is durable.
+    await this.lock.runAll('exclusive', async () => {
       await file?.mark();
-    } catch (error) {
-      for (const undo of release) undo();
-      throw error;
-    }
-    this.release = release;
-    this.empty();
-    this.stage = 'running';
+      this.empty();
+      this.failure = undefined;
+      this.forwarded.open();
+      this.stage = 'running';
+    });
     trace('secondary_start', { disk: disk.name });
   }
 
@@ -102,14 +98,13 @@ export class ReplicationSecondary implements BlockDriver {
 
   /** A merge that failed may be tried again: the overlays are kept until it is durable. */
   stop(failover: boolean): Promise<void> {
-    if (this.stage === 'none') this.stage = 'done';
-    if (this.stage === 'done') return Promise.resolve();
+    if (this.stage === 'none' || this.stage === 'done') return Promise.resolve();
     this.stopping ??= this.takeOver(failover).finally(() => (this.stopping = undefined));
     return this.stopping;
   }
 
   error(): Error | undefined {
-    return this.stage === 'done' ? undefined : (this.failure ?? this.forwarded.error);
+    return this.stage === 'done' || this.stage === 'none' ? undefined : (this.failure ?? this.forwarded.error);
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {
@@ -153,13 +148,28 @@ export class ReplicationSecondary implements BlockDriver {
     return driver instanceof FileDriver ? driver : undefined;
   }
 
+  /** From the first start on nobody else writes the secondary disk unseen. */
+  private watch(): void {
+    if (this.owner) return;
+    const { disk, name } = this.chain;
+    const detach = disk.attach({ label: `replication '${name}'`, write: true, group: '*' });
+    try {
+      const { past, release } = disk.intercept(this.forwarded);
+      this.owner = past;
+      this.release = [detach, release];
+    } catch (error) {
+      detach();
+      throw error;
+    }
+  }
+
   private empty(): void {
     this.chain.active.clear();
     this.chain.hidden.clear();
   }
 
   private refuseUnless(): void {
-    if (!this.owner) throw ioError('EIO', `replication '${this.chain.name}' has not started`);
+    if (this.stage === 'none') throw ioError('EIO', `replication '${this.chain.name}' has not started`);
   }
 
   /** Order of rule 8: nobody else writes any more, exports are dropped, then the merge. */
@@ -167,7 +177,7 @@ export class ReplicationSecondary implements BlockDriver {
     trace('secondary_stop', { reason: failover ? 'failover' : 'shutdown' });
     this.stage = 'failover';
     await this.lock.runAll('exclusive', async () => this.forwarded.fence());
-    await this.onTakeover(this.chain.disk);
+    if (failover) await this.onTakeover(this.chain.disk);
     await this.lock.runAll('exclusive', async () => {
       try {
         await this.merge(this.chain.hidden);
@@ -181,7 +191,7 @@ export class ReplicationSecondary implements BlockDriver {
         throw this.failure;
       }
       this.empty();
-      this.stage = 'done';
+      this.stage = failover ? 'done' : 'none';
       trace('secondary_merged', { disk: this.chain.disk.name });
     });
   }

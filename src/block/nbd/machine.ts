@@ -8,10 +8,14 @@ export type Step = { need: number } | { skip: number } | { send: Uint8Array };
 export type Protocol<R = void> = Generator<Step, R, Buffer>;
 
 const NOTHING = Buffer.alloc(0);
+const CRUMB = 1024;
+const TAIL = 16 * 1024;
 
 export class ProtocolMachine {
   private readonly chunks: Buffer[] = [];
   private available = 0;
+  private tail = NOTHING;
+  private tailUsed = 0;
   private step?: Step;
   private held = false;
   private running = false;
@@ -35,7 +39,7 @@ export class ProtocolMachine {
   /** The bytes must not change afterwards. Throws what the protocol throws. */
   feed(data: Uint8Array): void {
     if (this.finished) return;
-    this.chunks.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+    this.append(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
     this.available += data.length;
     this.run();
   }
@@ -55,6 +59,21 @@ export class ProtocolMachine {
     this.finished = true;
     this.chunks.length = 0;
     this.available = 0;
+  }
+
+  /** Crumbs are copied together: a peer that sends single bytes must not cost an object for each. */
+  private append(data: Buffer): void {
+    if (data.length > CRUMB) return void this.chunks.push(data);
+    const last = this.chunks[this.chunks.length - 1];
+    if (!last || last.buffer !== this.tail.buffer || this.tailUsed + data.length > this.tail.length) {
+      if (this.tailUsed + data.length > this.tail.length) {
+        this.tail = Buffer.allocUnsafeSlow(TAIL);
+        this.tailUsed = 0;
+      }
+      this.chunks.push(this.tail.subarray(this.tailUsed, this.tailUsed + data.length));
+    } else this.chunks[this.chunks.length - 1] = Buffer.from(this.tail.buffer, last.byteOffset, last.length + data.length);
+    data.copy(this.tail, this.tailUsed);
+    this.tailUsed += data.length;
   }
 
   private run(): void {

@@ -4,7 +4,7 @@ import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Clock, Stream } from '../../host/ports.js';
 import type { BlockBackend } from '../contract.js';
-import { ioCode, ioError } from '../io-error.js';
+import { ioCode, ioError, unlessAssertion } from '../io-error.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
 import { type ExportFacts, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
@@ -100,7 +100,7 @@ export class NbdServerSession {
     try {
       const { errno, data } = await this.perform(served, request).then(
         result => ({ errno: 0, data: result }),
-        (error: unknown) => ({ errno: nbd.errnoOf(ioCode(error)), data: noData }),
+        (error: unknown) => ({ errno: nbd.errnoOf(ioCode(unlessAssertion(error))), data: noData }),
       );
       const header = nbd.encodeSimpleReply(Buffer.from(request.cookie), errno);
       if (!this.gone) await this.write(data.length > 0 ? Buffer.concat([header, data]) : header);

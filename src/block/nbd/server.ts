@@ -67,6 +67,11 @@ export class NbdServer {
     await Promise.all(names.map(name => this.remove(name)));
   }
 
+  /** Under which name a peer may write to this node. */
+  writableExportOf(node: BlockNode): string | undefined {
+    return [...this.exports.values()].find(e => e.node === node && e.writable)?.name;
+  }
+
   describe(): { name: string; writable: boolean; node: string; clients: number }[] {
     return [...this.exports.values()].map(({ name, writable, node }) => ({
       name,

@@ -110,7 +110,7 @@ function machineParts(world: VmWorld, opened: Opened): MachineParts {
       opened.block = block;
       return {
         claim: (id, device) => block.claim(id, device),
-        list: () => block.list().flatMap(({ id, backend }) => (backend.attachedDevice === undefined ? [] : [{ id, length: backend.length }])),
+        list: () => block.manifest(),
         close: () => block.close(),
       };
     },

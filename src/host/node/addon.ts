@@ -19,6 +19,8 @@ export interface HostModule {
   flock(fd: number, kind: LockKind): boolean;
   /** An open file description's lock on a range; length 0 = to the end. */
   ofdLock(fd: number, kind: LockKind, offset: number, length: number): boolean;
+  /** Would an exclusive lock of the range be granted? Locks of this open file do not count. */
+  ofdLockFree(fd: number, offset: number, length: number): boolean;
   fallocate(fd: number, mode: FallocateMode, offset: number, length: number): Promise<void>;
 }
 

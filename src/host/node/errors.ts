@@ -3,12 +3,17 @@ import { getSystemErrorMap } from 'node:util';
 import { asVmError, VmError } from '../../base/errors.js';
 
 export function systemError(action: string, thrown: unknown): VmError {
-  const known = thrown instanceof Error ? getSystemErrorMap().get((thrown as NodeJS.ErrnoException).errno ?? 0) : undefined;
+  const known = getSystemErrorMap().get(asErrno(thrown).errno ?? 0);
   if (!known) return asVmError(thrown).during(action);
   const [, text] = known;
   return new VmError(`${action}: ${text.charAt(0).toUpperCase()}${text.slice(1)}`, { cause: thrown });
 }
 
 export function errorCode(thrown: unknown): string | undefined {
-  return thrown instanceof Error ? (thrown as NodeJS.ErrnoException).code : undefined;
+  return asErrno(thrown).code;
+}
+
+/** By shape, not by instanceof: errors of Node's own modules may come from another realm. */
+function asErrno(thrown: unknown): Partial<NodeJS.ErrnoException> {
+  return typeof thrown === 'object' && thrown !== null ? thrown : {};
 }

@@ -7,7 +7,7 @@ import { type HostModule, hostModule } from './addon.js';
 import { errorCode, systemError } from './errors.js';
 import { lockForReading, lockForWriting } from './image-lock.js';
 
-/** Two openings may look at the write bytes in the same instant (see image-lock.ts): a conflict that lasts is real. */
+/** Of two that open at once each may see the other's locks before both let go: a conflict that lasts is real. */
 const LOCK_ATTEMPTS = 3;
 const LOCK_PAUSE_MS = 20;
 /** At most so many zeroes are written at once where a file system cannot punch holes. */

@@ -86,6 +86,18 @@ test('EXPORT_NAME, with and without the 124 zeroes', () => {
   }
 });
 
+test('single bytes, and crumbs among big pieces', () => {
+  const writes = Array.from({ length: 3 }, (_, i) => Buffer.concat([nbd.encodeRequest(1, 0, i + 1, 0, 20_000), Buffer.alloc(20_000, i + 1)]));
+  const wire = Buffer.concat(writes);
+  for (const sizes of [[1], [1, 5000, 3, 700, 1025], [1024, 1]]) {
+    const input: Buffer[] = [];
+    for (let at = 0, n = 0; at < wire.length; at += sizes[n++ % sizes.length]) input.push(wire.subarray(at, at + sizes[n % sizes.length]));
+    const got: boolean[] = [];
+    run(requests(MAX, r => got.push(r.data!.equals(Buffer.alloc(20_000, nbd.decodeCookie(r.cookie))))), input);
+    expect(got).toEqual([true, true, true]);
+  }
+});
+
 test('truncation anywhere is waiting, never a crash', () => {
   for (let n = 0; n < goDisk.length; n++) {
     const { result, error } = run(negotiate(() => [exported], MAX), [goDisk.subarray(0, n)]);

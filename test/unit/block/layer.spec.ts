@@ -189,6 +189,15 @@ describe('what COLO covers', () => {
     expect(() => layer.replicated('primary')).toThrow("drive 'plain' is writable and not replicated");
   });
 
+  test('both sides know a disk by the name of the export that joins them, whatever its drives are called', async () => {
+    const pair = await attachedPair();
+    expect([pair.p.name, pair.s.name]).toEqual(['colo-disk0', 'colo-disk0']);
+    expect(pair.primary.manifest()).toEqual(pair.secondary.manifest());
+    await pair.s.start('secondary');
+    await pair.secondary.nbd.stop();
+    expect(pair.s.name).toBe('colo-disk0');
+  });
+
   test('needs fifo, and one follower only', async () => {
     const pair = await attachedPair();
     await pair.primary.driveAdd('driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=second,if=none');

@@ -209,6 +209,27 @@ describe('secondary', () => {
     expect(pair.secondaryHost.files.inodes.has('/s.img.colo-epoch')).toBe(false);
   });
 
+  test('stopped without failover it may start again; in between nobody writes the disk', async () => {
+    const pair = await startedPair();
+    await pair.s.stop(false);
+    await expect(pair.svm.pread(0, 512)).rejects.toThrow('has not started');
+    await pair.pvm.pwrite(0, b);
+    await turns(30);
+    expect(pair.p.error()?.message).toContain('error 1');
+    expectSame(pair.secondaryHost.files.bytes('/s.img'), pattern(MiB));
+    await pair.primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
+    await pair.primary.driveDel('node0');
+    await pair.primary.driveAdd('driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node1,if=none');
+    await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node1' });
+    const [p] = pair.primary.replicated('primary');
+    expect(await p.sync.reconcile(await pair.s.sync.digest())).toBe(MiB);
+    await pair.s.start('secondary');
+    await p.start('primary');
+    await checkpoint({ ...pair, p });
+    expectSame(await pair.svm.pread(0, 4 * KiB), b);
+    expect(p).toBe(pair.p);
+  });
+
   test('failover: last checkpoint plus the secondary guest\'s own writes, durable; later writes as durable as asked', async () => {
     const pair = await startedPair();
     await pair.pvm.pwrite(0, a);
@@ -311,9 +332,9 @@ describe('secondary', () => {
   });
 
   test('overlays are bounded: the hidden one refuses the forwarded write, the active one the guest\'s; both end the epoch', async () => {
-    const drive = 'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,file.max-bytes=64K,file.backing=colo-disk0';
+    const drive = 'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,file.max-bytes=4K,file.backing=colo-disk0';
     const pair = await startedPair({ secondaryDrive: drive });
-    await expect(pair.svm.pwrite(0, pattern(68 * KiB))).rejects.toThrow('would pass its bound of 65536 bytes');
+    await expect(pair.svm.pwrite(0, pattern(8 * KiB))).rejects.toThrow('would pass its bound of 4096 bytes');
     expect(pair.s.error()?.message).toContain('active disk');
     const other = await startedPair({ secondaryDrive: drive });
     await other.pvm.pwrite(0, a);
