@@ -91,7 +91,7 @@ export abstract class Session {
   private urgent(message: Message): boolean {
     if (message.type === 'error') {
       this.note('got', message);
-      this.link.fail(new VmError(`the peer left COLO: ${message.text}`));
+      this.link.fail(new VmError(`the ${this.side === 'primary' ? 'secondary' : 'primary'} ${this.state === 'entering' ? 'refused' : 'left COLO'}: ${message.text}`));
       return true;
     }
     return this.onUrgent(message);

@@ -25,8 +25,8 @@ export class Link<M extends { type: string }> {
   private inboxBytes = 0;
   private waiter: ((message: M) => void) | undefined;
   private readonly decoder: FrameDecoder<FrameKind>;
-  private readonly failure: Promise<never>;
-  private rejectFailure!: (error: VmError) => void;
+  /** Waits that a failure ends. (A race against one long-lived promise would keep every result alive with it.) */
+  private readonly waits = new Set<(error: VmError) => void>();
   private broken: VmError | undefined;
   private deaf = false;
   private closed = false;
@@ -38,7 +38,6 @@ export class Link<M extends { type: string }> {
   sent = 0;
   /** Returns true if the message is done with. Runs also after a failure, as long as frames can be understood. */
   urgent: (message: M) => boolean = () => false;
-  onFailure: (error: VmError) => void = () => undefined;
   /** Each message as it leaves and as it is taken, for traces and fault injection. */
   onMessage: (direction: 'sent' | 'got', message: M) => void = () => undefined;
   private goneListeners: (() => void)[] = [];
@@ -48,8 +47,6 @@ export class Link<M extends { type: string }> {
     private readonly clock: Clock,
     private readonly codec: MessageCodec<M>,
   ) {
-    this.failure = new Promise((_, reject) => (this.rejectFailure = reject));
-    this.failure.catch(() => undefined);
     this.decoder = new FrameDecoder(codec.takes, (kind, body) => this.onFrame(kind, body));
     stream.onData(data => this.onData(data));
     stream.onEnd(error => this.onEnd(error));
@@ -90,8 +87,12 @@ export class Link<M extends { type: string }> {
 
   /** The promise, unless the link fails first or ms pass. */
   guard<T>(promise: Promise<T>, what: string, ms?: number): Promise<T> {
-    const raced = Promise.race([promise, this.failure]);
-    return ms === undefined ? raced : within(this.clock, ms, what, raced);
+    const guarded = new Promise<T>((resolve, reject) => {
+      if (this.broken) reject(this.broken);
+      this.waits.add(reject);
+      promise.then(resolve, reject).finally(() => this.waits.delete(reject));
+    });
+    return ms === undefined ? guarded : within(this.clock, ms, what, guarded);
   }
 
   /** The next message in line. Without ms the heartbeat alone bounds the wait. */
@@ -128,8 +129,8 @@ export class Link<M extends { type: string }> {
     if (this.broken) return;
     this.broken = error;
     this.unpause();
-    this.rejectFailure(error);
-    this.onFailure(error);
+    for (const reject of this.waits) reject(error);
+    this.waits.clear();
   }
 
   /** Resolves when the peer's end is known to be closed. */
