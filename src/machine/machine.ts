@@ -41,7 +41,7 @@ export class Machine implements MachineControl {
     readonly events: Events<QmpEvents>,
     private readonly opened: Opened,
     private readonly plan: LoadPlan | undefined,
-    parts: MachineParts,
+    private readonly parts: MachineParts,
   ) {
     this.accel = opened.accel;
     this.ended = new Promise(resolve => (this.end = resolve));
@@ -166,6 +166,9 @@ export class Machine implements MachineControl {
     const put = (gpa: number, bytes: Uint8Array) => assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
     put(Low.ACPI, this.board.acpi());
     for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
+    const seed = new Uint8Array(this.plan.seed.length);
+    this.parts.entropy.fill(seed);
+    put(this.plan.seed.gpa, seed);
     cpus[0].load(withBootRegisters(cpus[0].save(), this.plan.registers));
   }
 
