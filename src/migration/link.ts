@@ -20,6 +20,9 @@ const inboxFramesHigh = 64;
 /** Frames that one delivery of the socket may still add; a peer that sends more small ones than this is not ours. */
 const inboxFramesMax = 1024;
 
+/** How long a peer that still answers gets to read our last words. */
+const farewellMs = 500;
+
 export class Link<M extends { type: string }> {
   private readonly inbox: { message: M; bytes: number }[] = [];
   private inboxBytes = 0;
@@ -31,6 +34,7 @@ export class Link<M extends { type: string }> {
   private deaf = false;
   private closed = false;
   private paused = false;
+  private mute = false;
   /** The peer's end of the connection is closed: its process can never read again what we sent or send. */
   peerGone = false;
   /** Bytes received so far: the sign of life. */
@@ -79,7 +83,7 @@ export class Link<M extends { type: string }> {
 
   /** Best effort, also on a link that has failed but is still open. */
   post(message: M): void {
-    if (this.closed) return;
+    if (this.closed || this.mute) return;
     const written = this.write(this.codec.encode(message));
     this.onMessage('sent', message);
     written.catch(() => undefined);
@@ -136,6 +140,16 @@ export class Link<M extends { type: string }> {
   /** Resolves when the peer's end is known to be closed. */
   gone(): Promise<void> {
     return this.peerGone ? Promise.resolve() : new Promise(resolve => this.goneListeners.push(resolve));
+  }
+
+  /** Says nothing more, gives the peer a moment to read what was said, and closes. Settles when it is closed. */
+  async farewell(): Promise<void> {
+    if (!this.closed && !this.peerGone) {
+      this.mute = true;
+      this.stream.end();
+      await within(this.clock, farewellMs, 'farewell', this.gone()).catch(() => undefined);
+    }
+    this.destroy();
   }
 
   destroy(): void {

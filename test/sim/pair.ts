@@ -62,17 +62,19 @@ export class Side {
   readonly machine: SimMachine;
   readonly colo: Colo;
   readonly exits: string[] = [];
+  readonly options: ColoOptions;
 
   constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void) {
     this.node = new SimNode(name, world);
     this.disk = new SimDisk(this.node, network, { epochFails: noise ? 0.1 : 0 });
     this.machine = new SimMachine(this.node, history, this.disk, { stopFails: noise ? 0.08 : 0, tapFull: noise ? 0.1 : 0 });
+    this.options = { ...simOptions, verifyRam: world.seed % 2 === 0 };
     this.colo = new Colo({
       clock: this.node.clock,
       sockets: network.sockets(this.node),
       lifecycle: this.machine,
       events: this.events,
-      options: { ...simOptions, verifyRam: world.seed % 2 === 0 },
+      options: this.options,
       disks: () => [this.disk],
       outputs: () => [this.machine.netdev.output],
       dropExports: async () => this.disk.dropExport(),
@@ -197,7 +199,8 @@ export class Pair {
     if (step === 'primary-cut' && this.primary.machine.running) this.world.fail('cut while the guest runs');
   }
 
-  private later(fn: () => void): void {
+  /** The operator's time to notice; a test may have none. */
+  later(fn: () => void): void {
     this.world.after(this.world.random.between(1, 250), fn);
   }
 
