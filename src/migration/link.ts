@@ -215,7 +215,9 @@ export const unexpected = (got: string, wanted: string) => new VmError(`unexpect
 
 /** Only these come from the peer's end; a time-out or an unreachable network says nothing about it. */
 function isPeerReset(error: Error): boolean {
-  const code = (e: unknown) => (e as { code?: unknown } | undefined)?.code;
-  const found = code(error) ?? code(error.cause);
-  return found === 'ECONNRESET' || found === 'EPIPE';
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    const { code } = e as { code?: unknown };
+    if (code !== undefined) return code === 'ECONNRESET' || code === 'EPIPE';
+  }
+  return false;
 }
