@@ -74,6 +74,7 @@ bool Lapic::msr_write(u32 msr, u64 value, u64 now) {
   const u32 offset = (msr - 0x800) << 4;
   const Rule* rule = x2apic() ? rule_for(offset) : nullptr;
   if (!rule || !(rule->msr & W)) return false;
+  if (offset >= apic::LVT_TIMER && offset <= apic::LVT_ERROR) value &= ~0x5000ull;  // delivery status and remote IRR: Linux writes them back
   const u64 allowed = offset == apic::ICR ? 0xffffffff00000000ull | rule->mask : rule->mask;
   if (value & ~allowed) return false;
   if (offset == apic::ICR) reg(apic::ICR_HIGH) = static_cast<u32>(value >> 32);

@@ -121,6 +121,7 @@ void SoftVcpu::run_one() {
 
 RunResult SoftVcpu::run(u64 budget) {
   Cpu& c = *cpu_;
+  if (dead_) return RunResult::Shutdown;
   granted_ = budget > static_cast<u64>(INT64_MAX) ? INT64_MAX - 1 : static_cast<i64>(budget);
   c.budget = granted_;
   RunResult why;
@@ -130,6 +131,7 @@ RunResult SoftVcpu::run(u64 budget) {
     else
       run_blocks();
   }
+  dead_ = why == RunResult::Shutdown;
   c.icount_done += static_cast<u64>(granted_ - c.budget);
   return why;
 }
@@ -140,6 +142,7 @@ std::string SoftVcpu::check(const vcpu::VcpuState& in) const { return check_stat
 /// State came from outside: nothing that was derived from the old one may survive.
 void SoftVcpu::forget_translations() {
   cpu_->exit_pending = false;
+  dead_ = false;
   cpu_->error.clear();
   blocks_->flush();
   cpu_->tlb_flush(true);

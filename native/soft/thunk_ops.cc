@@ -21,28 +21,27 @@ u8 unit_fault(const Cpu& c, const FpPlan& plan, const Op& o) {
   return kNoFault;
 }
 
-/// Runs it; true: done. False: c.pending is set.
-bool execute(Cpu& c, const FpPlan& plan, void* mem, u64& res, u64& aux, int& result) {
-  u64 flags = 0;
-  if (plan.direct) {
-    plan.direct(&c.fx, mem, c.r, &flags);
-    return true;
-  }
-  if (plan.reads_flags || plan.writes_flags) flags = status_of_lazy(res, aux);
-  result = c.thunks.execute(plan, c.fx, mem, c.r, flags);
-  if (COLO_UNLIKELY(result > 0)) {
-    const bool hidden = result == XM && !(c.cr4 & cr4::OSXMMEXCPT);
-    c.raise(hidden ? static_cast<u8>(UD) : static_cast<u8>(result));
-    return false;
-  }
-  if (plan.writes_flags) lazy_of_status(flags & flag::STATUS, res, aux);
-  return true;
-}
-
 const FpPlan& plan_of(const Op* o) { return *reinterpret_cast<const FpPlan*>(o->imm); }
 
+/// Runs a thunk with the flags in c.res, c.aux. What execute() returned, or a positive number if c.pending is set. Out of line, and
+/// given nothing of the handler's own frame: an address of a local there would forbid its tail call.
+COLO_NOINLINE int run_thunk(Cpu* c, const FpPlan& plan, void* mem) {
+  u64 flags = 0;
+  if (plan.direct) return plan.direct(&c->fx, mem, c->r, &flags), 0;
+  if (plan.reads_flags || plan.writes_flags) flags = status_of_lazy(c->res, c->aux);
+  const int result = c->thunks.execute(plan, c->fx, mem, c->r, flags);
+  if (COLO_UNLIKELY(result > 0)) {
+    const bool hidden = result == XM && !(c->cr4 & cr4::OSXMMEXCPT);
+    c->raise(hidden ? static_cast<u8>(UD) : static_cast<u8>(result));
+  } else if (plan.writes_flags) {
+    lazy_of_status(flags & flag::STATUS, c->res, c->aux);
+  }
+  return result;
+}
+
 /// The faults that depend on state, for the in-place handlers. Returns true if the operation may run.
-bool may_run(Cpu* c, const FpPlan& plan, const Op* o, u64 va) {
+COLO_NOINLINE bool may_run(Cpu* c, const Op* o, u64 va) {
+  const FpPlan& plan = plan_of(o);
   const u8 vector = unit_fault(*c, plan, *o);
   if (COLO_LIKELY(vector == kNoFault && !(plan.aligned16 && va & 15))) return true;
   if (vector == kNoFault)
@@ -52,11 +51,14 @@ bool may_run(Cpu* c, const FpPlan& plan, const Op* o, u64 va) {
   return false;
 }
 
+#define RUN_THUNK(mem)                                                                        \
+  c->res = res, c->aux = aux;                                                                 \
+  if (run_thunk(c, plan_of(o), mem) > 0) return leave_fault(c, o, c->res, c->aux);            \
+  return o[1].h(c, o + 1, c->res, c->aux)
+
 void thunk_registers(OP_ARGS) {
-  const FpPlan& plan = plan_of(o);
-  int result = 0;
-  if (!may_run(c, plan, o, 0) || !execute(*c, plan, nullptr, res, aux, result)) return leave_fault(c, o, res, aux);
-  NEXT;
+  if (!may_run(c, o, 0)) return leave_fault(c, o, res, aux);
+  RUN_THUNK(nullptr);
 }
 
 struct Bytes16 {
@@ -65,24 +67,18 @@ struct Bytes16 {
 
 template <class T>
 void thunk_load(OP_ARGS) {
-  const FpPlan& plan = plan_of(o);
   const u64 va = address(c, o);
-  int result = 0;
-  if (!may_run(c, plan, o, va)) return leave_fault(c, o, res, aux);
+  if (!may_run(c, o, va)) return leave_fault(c, o, res, aux);
   TLB_LOOKUP(T, read, slow_read, va)
-  if (!execute(*c, plan, reinterpret_cast<void*>(va + entry_.addend), res, aux, result)) return leave_fault(c, o, res, aux);
-  NEXT;
+  RUN_THUNK(reinterpret_cast<void*>(va + entry_.addend));
 }
 /// Stores into guest RAM in place: only instructions that cannot fail once they run.
 template <class T>
 void thunk_store(OP_ARGS) {
-  const FpPlan& plan = plan_of(o);
   const u64 va = address(c, o);
-  if (!may_run(c, plan, o, va)) return leave_fault(c, o, res, aux);
+  if (!may_run(c, o, va)) return leave_fault(c, o, res, aux);
   TLB_LOOKUP(T, write, slow_write, va)
-  u64 flags;
-  plan.direct(&c->fx, reinterpret_cast<void*>(va + entry_.addend), c->r, &flags);
-  NEXT;
+  RUN_THUNK(reinterpret_cast<void*>(va + entry_.addend));
 }
 
 }  // namespace
@@ -111,8 +107,8 @@ Step slow_thunk(Cpu& c, const Op& o) {
     if (plan.mem_read && !c.load_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
     if (plan.mem_write && !c.probe(at, plan.mem_size, Access::Write)) return Step::Fault;
   }
-  int result = 0;
-  if (!execute(c, plan, c.bounce, c.res, c.aux, result)) return Step::Fault;
+  const int result = run_thunk(&c, plan, c.bounce);
+  if (result > 0) return Step::Fault;
   if (plan.mem_write && result != kNothingStored && !c.store_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
   return Step::Next;
 }

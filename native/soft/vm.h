@@ -41,7 +41,8 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
   std::unique_ptr<Cpu> cpu_;
   std::unique_ptr<Mmu> mmu_;
   std::unique_ptr<BlockCache> blocks_;
-  i64 granted_ = 0;  // budget of the current run()
+  i64 granted_ = 0;   // budget of the current run()
+  bool dead_ = false;  // shut down by a triple fault: stays so until load() or reset()
 };
 
 class SoftVm final : public vcpu::Vm {

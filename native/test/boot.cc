@@ -1,5 +1,6 @@
 // Developer's tool: boots a Linux bzImage on the software CPU with a serial port and nothing else.
 //   boot KERNEL [-i INITRD] [-c CMDLINE] [-m MIB] [-u TEXT: stop when the console shows it] [-t SECONDS]
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -82,10 +83,17 @@ struct Board final : vcpu::Bus {
   void mmio_write(u64, u8, u64) override {}
 };
 
+double cpu_seconds() {
+  rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 void report(soft::SoftVm& vm, double seconds, const char* why) {
   const soft::Cpu& c = vm.soft_vcpu().cpu();
   const double n = static_cast<double>(vm.vcpu(0).icount());
-  printf("\n[%s after %.2f s: %.1f M instructions, %.0f MIPS; RIP %llx; %llu blocks decoded, %llu killed, %llu flushes]\n", why, seconds, n / 1e6, n / seconds / 1e6,
+  const double cpu = cpu_seconds();
+  printf("\n[%s after %.2f s (%.2f s of CPU): %.1f M instructions, %.0f MIPS (%.0f per CPU second); RIP %llx; %llu blocks decoded, %llu killed, %llu flushes]\n", why, seconds, cpu, n / 1e6, n / seconds / 1e6, n / cpu / 1e6,
          static_cast<unsigned long long>(c.rip), static_cast<unsigned long long>(c.blocks->decoded_blocks), static_cast<unsigned long long>(c.blocks->killed_blocks),
          static_cast<unsigned long long>(c.blocks->flushes));
   if (!c.error.empty()) printf("error: %s\n", c.error.c_str());

@@ -1,5 +1,6 @@
 /** Guest RAM over the addon: small accesses go straight to the mapped windows, and only the mark of a write crosses into native code. */
 import { assert } from '../base/errors.js';
+import { mutant } from '../base/mutant.js';
 import { type NativeRam, vmModule } from './addon.js';
 import type { DirtyLog, Ram } from './contract.js';
 
@@ -60,7 +61,7 @@ export class AddonRam implements Ram {
     const offset = this.offsetOf(gpa, bytes.length);
     if (offset < 0) return false;
     this.eachPart(offset, bytes.length, (part, done) => part.set(bytes.subarray(done, done + part.length)));
-    this.native.markWritten(gpa, bytes.length);
+    this.markWritten(gpa, bytes.length);
     return true;
   }
 
@@ -69,7 +70,7 @@ export class AddonRam implements Ram {
     const offset = this.offsetOf(gpa, length);
     if (offset < 0) return false;
     this.eachPart(offset, length, part => part.fill(value));
-    this.native.markWritten(gpa, length);
+    this.markWritten(gpa, length);
     return true;
   }
 
@@ -118,7 +119,7 @@ export class AddonRam implements Ram {
   }
 
   markWritten(gpa: number, length: number): void {
-    this.native.markWritten(gpa, length);
+    if (!mutant('device-writes-not-dirty')) this.native.markWritten(gpa, length);
   }
 
   gather(pages: Uint32Array, out: Uint8Array): void {
@@ -168,7 +169,7 @@ export class AddonRam implements Ram {
     if (size === 4 && at % 4 === 0) this.words[index][at >>> 2] = value;
     else if (size === 2 && at % 2 === 0) this.halves[index][at >>> 1] = value;
     else for (let i = 0; i < size; i++) this.windowOf(offset + i)[(offset + i) % WINDOW] = value >>> (8 * i);
-    this.native.markWritten(gpa, size);
+    this.markWritten(gpa, size);
     return true;
   }
 

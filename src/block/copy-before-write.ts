@@ -88,14 +88,17 @@ export class CopyBeforeWrite implements Interceptor {
   private async copy(start: number, end: number): Promise<void> {
     trace('copy_before_write', { offset: start, length: end - start });
     const old = await this.disk.pread(start, end - start);
-    for (let at = 0; at < old.length; at += CLUSTER) {
-      const part = old.subarray(at, Math.min(at + CLUSTER, old.length));
-      try {
-        if (isZero(part)) await this.hidden.writeZeroes(start + at, part.length);
-        else await this.hidden.pwrite(start + at, part);
-      } catch (error) {
-        throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, { cause: error });
+    try {
+      for (let at = 0; at < old.length; ) {
+        const zero = isZero(old.subarray(at, at + CLUSTER));
+        let stop = Math.min(at + CLUSTER, old.length);
+        while (stop < old.length && isZero(old.subarray(stop, stop + CLUSTER)) === zero) stop = Math.min(stop + CLUSTER, old.length);
+        if (zero) await this.hidden.writeZeroes(start + at, stop - at);
+        else await this.hidden.pwrite(start + at, old.subarray(at, stop));
+        at = stop;
       }
+    } catch (error) {
+      throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, { cause: error });
     }
   }
 }

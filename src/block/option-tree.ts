@@ -124,15 +124,17 @@ export class OptionTree {
     const steps = key.split('.');
     if (steps.some(step => step === '')) throw new VmError(key === '' ? 'an option has no name' : `parameter '${key}' is not a name`);
     if (steps.length > 32) throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
-    let tree: OptionTree = this;
-    for (const step of steps.slice(0, -1)) {
-      let next = tree.subtrees.get(step);
-      if (!next) tree.subtrees.set(step, (next = new OptionTree(tree.full(step))));
-      tree = next;
-    }
-    const last = steps[steps.length - 1];
+    const last = steps.pop()!;
+    const tree = this.below(steps);
     if (tree.values.has(last)) throw new VmError(`parameter '${key}' is given twice`);
     tree.values.set(last, value);
+  }
+
+  private below([step, ...rest]: string[]): OptionTree {
+    if (step === undefined) return this;
+    let next = this.subtrees.get(step);
+    if (!next) this.subtrees.set(step, (next = new OptionTree(this.full(step))));
+    return next.below(rest);
   }
 }
 

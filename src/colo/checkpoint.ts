@@ -70,7 +70,7 @@ export class Checkpoint {
     await link.expect('vmstate-received', options.replyTimeoutMs);
     this.record.receivedMs = clock.nowMs() - startedMs;
     this.owner.received(this.epoch, askedAt);
-    await link.expect('vmstate-loaded', options.replyTimeoutMs);
+    await link.expect('vmstate-loaded', options.replyTimeoutMs + options.diskTimeoutMs);
     for (const disk of disks) disk.committed();
     parts.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;

@@ -19,6 +19,7 @@ const strangersMax = 4;
 
 export interface ColoDeps extends Omit<ColoParts, 'migration' | 'options'> {
   readonly sockets: Sockets;
+  /** Live: colo itself changes only checkpointDelayMs in it. */
   readonly options: ColoOptions;
 }
 
@@ -52,7 +53,7 @@ export class Colo {
     const { sockets, options, ...rest } = deps;
     this.sockets = sockets;
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
-    this.parts = { ...rest, migration: this.migration, options: checkOptions({ ...options }) };
+    this.parts = { ...rest, migration: this.migration, options: checkOptions(options) };
   }
 
   /** `migrate`: a bad URI and a running migration are refused here; what comes later is in query-migrate. `connected` settles with the connection. */

@@ -17,9 +17,6 @@ import { Session } from './session.js';
 import { ColoStatistics } from './statistics.js';
 import { trace } from './trace.js';
 
-/** How long a secondary that still answers gets to read that we go on alone. */
-const farewellMs = 500;
-
 export class ColoPrimary extends Session {
   readonly statistics = new ColoStatistics();
   private readonly lease: Lease;
@@ -87,7 +84,7 @@ export class ColoPrimary extends Session {
     await reconcileAll(this.disks, this.link, options);
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });
-    await this.link.expect('checkpoint-ready', options.replyTimeoutMs);
+    await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
     migration.move('colo');
     await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.syncTimeoutMs);
     for (const output of this.outputs) output.hold(() => this.lease.valid);
@@ -229,8 +226,7 @@ export class ColoPrimary extends Session {
     lifecycle.ram.dirtyLog.stop();
     const error = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (error) this.warn(error);
-    await within(clock, farewellMs, 'stopped', this.link.gone()).catch(() => undefined);
-    this.link.destroy();
+    await this.link.farewell();
     if (migration.status === 'colo') migration.move('completed');
     this.tellExit('error', 'the secondary has taken over');
   }
@@ -256,8 +252,7 @@ export class ColoPrimary extends Session {
     this.tellExit('request');
     this.step('primary-alone');
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
-    if (answers) await within(clock, farewellMs, 'going-alone', this.link.gone()).catch(() => undefined);
-    this.link.destroy();
+    await this.link.farewell();
   }
 
   protected override async leave(error: VmError): Promise<void> {
@@ -267,7 +262,8 @@ export class ColoPrimary extends Session {
     // The gate closes before the connection does: a secondary that sees our end closed need not wait for the lease.
     this.quiet();
     this.link.post({ type: 'error', text: error.message });
-    this.link.destroy();
+    this.link.fail(error);
+    void this.link.farewell();
     lifecycle.ram.dirtyLog.stop();
     if (!entering) return this.tellExit('error', error.message);
     const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);

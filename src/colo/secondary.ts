@@ -190,7 +190,8 @@ export class ColoSecondary extends Session {
     this.failover.move('failed');
     this.heartbeat.silence();
     this.link.post({ type: 'error', text: error.message });
-    this.link.destroy();
+    this.link.fail(error);
+    void this.link.farewell();
     if (this.parts.migration.status === 'colo') this.parts.migration.move('failed', error.message);
     this.tellExit('error', error.message);
     return false;
@@ -276,7 +277,8 @@ export class ColoSecondary extends Session {
     this.link.post({ type: 'error', text: error.message });
     // A side that holds a whole state keeps the connection: its end tells that the primary is gone.
     if (!entering) return this.tellExit('error', error.message);
-    this.link.destroy();
+    this.link.fail(error);
+    void this.link.farewell();
     for (const output of this.outputs) output.releaseAll();
     if (this.replicating) await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (!this.accepted) return;

@@ -8,7 +8,7 @@ import type { ColoExitReason } from '../qapi/types.js';
 import type { ColoParts } from './contract.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
 import { type Message, codecOf } from './messages.js';
-import type { ColoStep, MessageStep } from './steps.js';
+import type { ColoStep } from './steps.js';
 import { traceMessage } from './trace.js';
 
 export type Side = 'primary' | 'secondary';
@@ -91,7 +91,7 @@ export abstract class Session {
   private urgent(message: Message): boolean {
     if (message.type === 'error') {
       this.note('got', message);
-      this.link.fail(new VmError(`the peer left COLO: ${message.text}`));
+      this.link.fail(new VmError(`the ${this.side === 'primary' ? 'secondary' : 'primary'} ${this.state === 'entering' ? 'refused' : 'left COLO'}: ${message.text}`));
       return true;
     }
     return this.onUrgent(message);
@@ -99,6 +99,6 @@ export abstract class Session {
 
   protected note(direction: 'sent' | 'got', message: Message): void {
     traceMessage(direction, message.type);
-    this.parts.step(`${this.side}-${direction}-${message.type}` as MessageStep);
+    this.parts.step(`${this.side}-${direction}-${message.type}`);
   }
 }

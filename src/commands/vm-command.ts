@@ -8,6 +8,8 @@ export abstract class VmCommand extends BaseCommand {
   protected abstract readonly role: Role;
 
   async run(): Promise<void> {
+    // Ours, not oclif's: it warns developers who forget to parse.
+    this.parsed = true;
     const launch = parseLaunch(this.role, this.argv);
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);

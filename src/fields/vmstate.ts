@@ -27,7 +27,7 @@ export function vmstate<S extends { [K in keyof S]: Field<any> }>( // eslint-dis
   return {
     name,
     version,
-    layout: layout as unknown as RecordField<Record<string, Field<unknown>>>,
+    layout,
     reset: () => layout.reset(),
     save(state) {
       const w = new Writer();

@@ -7,6 +7,7 @@ import { asVmError, assert, VmError } from '../base/errors.js';
 import type { StateBlob, VmAccel } from '../accel/contract.js';
 import type { Clock } from '../host/ports.js';
 import { blob, list, record, text, u32, u64 } from '../fields/field.js';
+import { vmstate } from '../fields/vmstate.js';
 import type { Device } from './device.js';
 
 const MAGIC = 0x434f4c4f; // "COLO"
@@ -16,7 +17,8 @@ const MAX_SECTIONS = 256;
 const CPU_VERSION = 1;
 
 const section = record({ id: text(128), vmstate: text(64), version: u32, crc: u32, data: blob(MAX_SECTION) });
-const layout = record({ magic: u32.is(MAGIC), format: u32.is(FORMAT), guestNs: u64, sections: list(section, MAX_SECTIONS) });
+const layout = record({ magic: u32.is(MAGIC), format: u32.is(FORMAT), sections: list(section, MAX_SECTIONS) });
+const clockState = vmstate('guest-clock', 1, { ns: u64 });
 
 export interface SectionName {
   id: string;
@@ -90,14 +92,15 @@ export class DeviceSet {
       const data = save();
       return { id, vmstate, version, crc: crc32(data), data };
     });
-    return layout.encode({ magic: MAGIC, format: FORMAT, guestNs: this.accel.guestNs(), sections });
+    return layout.encode({ magic: MAGIC, format: FORMAT, sections });
   }
 
   /** Untrusted bytes. Sections must be exactly ours, in our order: the manifest has been compared before. */
   parse(data: Uint8Array): { apply(): void } {
     const arrivedMs = this.clock.nowMs();
-    const { guestNs, sections } = decode(data);
-    const parts = this.parts();
+    const { sections } = decode(data);
+    let savedNs = 0n;
+    const parts = this.parts(ns => (savedNs = ns));
     const staged = sections.map((s, i) => {
       const part = parts[i];
       if (!part) throw new VmError(`device state: section '${s.id}' is not of this machine`);
@@ -108,15 +111,33 @@ export class DeviceSet {
     return {
       apply: () => {
         for (const load of staged) load();
-        // The guest's time went on while its state travelled.
-        this.accel.continueClock(guestNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
+        // Deadlines are set against the time of the save; since the blob was here, the guest's time has gone on.
+        this.accel.continueClock(savedNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
       },
     };
   }
 
-  /** Devices first: recomputing their lines disturbs chips that are loaded afterwards with the levels of the same moment. */
-  private parts(): Part[] {
-    return [...this.devices.map(devicePart), blobPart('chips', 'irqchip', this.accel.chips), ...this.accel.cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu))];
+  /**
+   * The clock first: chips turn what is left of a timer into a deadline when they are loaded. Then devices: recomputing their lines disturbs
+   * chips, which are loaded afterwards with the levels of the same moment.
+   */
+  private parts(onClock: (ns: bigint) => void = () => undefined): Part[] {
+    const { chips, cpus } = this.accel;
+    return [this.clockPart(onClock), ...this.devices.map(devicePart), blobPart('chips', 'irqchip', chips), ...cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu))];
+  }
+
+  private clockPart(onClock: (ns: bigint) => void): Part {
+    return {
+      id: 'clock',
+      vmstate: clockState.name,
+      version: clockState.version,
+      save: () => clockState.save({ ns: this.accel.guestNs() }),
+      stage: (data, version) => {
+        const { ns } = clockState.parse(data, version);
+        onClock(ns);
+        return () => this.accel.continueClock(ns);
+      },
+    };
   }
 }
 

@@ -52,7 +52,6 @@ export class Board {
   readonly devices: DeviceSet;
   readonly pci: PciBus;
   readonly pm: AcpiPm;
-  readonly nics: VirtioNet[] = [];
   /** `info qtree`: where a device sits. */
   readonly places = new Map<string, string>();
   private readonly serialCount: number;
@@ -120,11 +119,8 @@ export class Board {
         blk.reportErrors(error => this.hooks.blockError(device.backend, error));
         return this.addVirtio(device.id, blk);
       }
-      case 'virtio-net-pci': {
-        const nic = new VirtioNet(device.netdev, device.mac, this.clock);
-        this.nics.push(nic);
-        return this.addVirtio(device.id, nic);
-      }
+      case 'virtio-net-pci':
+        return this.addVirtio(device.id, new VirtioNet(device.netdev, device.mac, this.clock));
       case 'isa-debug-exit':
         this.addDebugExit(device.id, device.iobase);
     }

@@ -25,6 +25,8 @@ export interface LifecycleParts {
   powerCycle(): void;
   /** The machine is over, unless the user keeps it (-no-shutdown). */
   shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
+  /** After a failover: the network learns the guest's new place. */
+  announce(): void;
   readonly noReboot: boolean;
   report(line: string): void;
 }
@@ -194,7 +196,7 @@ export class VmLifecycle implements Lifecycle {
   runAfterFailover(): void {
     if (this.parts.initial === 'prelaunch') this.parts.report('-S is ignored: after a failover the guest runs');
     this.states.to('running');
-    this.goWhenStopped(true, () => this.parts.board.nics.forEach(nic => nic.announce()));
+    this.goWhenStopped(true, () => this.parts.announce());
   }
 
   async haltForPeer(): Promise<void> {

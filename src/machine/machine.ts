@@ -63,6 +63,7 @@ export class Machine implements MachineControl {
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
+      announce: () => opened.net.announce(),
       noReboot: spec.noReboot,
       report: line => parts.report(line),
     });

@@ -22,6 +22,8 @@ export interface DriveProvider {
 export interface NetProvider {
   claim(id: string, device: string): Netdev;
   list(): string[];
+  /** The guest lives here now: tells the world, and has the guest tell it, more than once, for a switch may miss one. */
+  announce(): void;
   close(): void;
 }
 

@@ -20,17 +20,21 @@ const inboxFramesHigh = 64;
 /** Frames that one delivery of the socket may still add; a peer that sends more small ones than this is not ours. */
 const inboxFramesMax = 1024;
 
+/** How long a peer that still answers gets to read our last words. */
+const farewellMs = 500;
+
 export class Link<M extends { type: string }> {
   private readonly inbox: { message: M; bytes: number }[] = [];
   private inboxBytes = 0;
   private waiter: ((message: M) => void) | undefined;
   private readonly decoder: FrameDecoder<FrameKind>;
-  private readonly failure: Promise<never>;
-  private rejectFailure!: (error: VmError) => void;
+  /** Waits that a failure ends. (A race against one long-lived promise would keep every result alive with it.) */
+  private readonly waits = new Set<(error: VmError) => void>();
   private broken: VmError | undefined;
   private deaf = false;
   private closed = false;
   private paused = false;
+  private mute = false;
   /** The peer's end of the connection is closed: its process can never read again what we sent or send. */
   peerGone = false;
   /** Bytes received so far: the sign of life. */
@@ -38,7 +42,6 @@ export class Link<M extends { type: string }> {
   sent = 0;
   /** Returns true if the message is done with. Runs also after a failure, as long as frames can be understood. */
   urgent: (message: M) => boolean = () => false;
-  onFailure: (error: VmError) => void = () => undefined;
   /** Each message as it leaves and as it is taken, for traces and fault injection. */
   onMessage: (direction: 'sent' | 'got', message: M) => void = () => undefined;
   private goneListeners: (() => void)[] = [];
@@ -48,8 +51,6 @@ export class Link<M extends { type: string }> {
     private readonly clock: Clock,
     private readonly codec: MessageCodec<M>,
   ) {
-    this.failure = new Promise((_, reject) => (this.rejectFailure = reject));
-    this.failure.catch(() => undefined);
     this.decoder = new FrameDecoder(codec.takes, (kind, body) => this.onFrame(kind, body));
     stream.onData(data => this.onData(data));
     stream.onEnd(error => this.onEnd(error));
@@ -82,7 +83,7 @@ export class Link<M extends { type: string }> {
 
   /** Best effort, also on a link that has failed but is still open. */
   post(message: M): void {
-    if (this.closed) return;
+    if (this.closed || this.mute) return;
     const written = this.write(this.codec.encode(message));
     this.onMessage('sent', message);
     written.catch(() => undefined);
@@ -90,8 +91,12 @@ export class Link<M extends { type: string }> {
 
   /** The promise, unless the link fails first or ms pass. */
   guard<T>(promise: Promise<T>, what: string, ms?: number): Promise<T> {
-    const raced = Promise.race([promise, this.failure]);
-    return ms === undefined ? raced : within(this.clock, ms, what, raced);
+    const guarded = new Promise<T>((resolve, reject) => {
+      if (this.broken) reject(this.broken);
+      this.waits.add(reject);
+      promise.then(resolve, reject).finally(() => this.waits.delete(reject));
+    });
+    return ms === undefined ? guarded : within(this.clock, ms, what, guarded);
   }
 
   /** The next message in line. Without ms the heartbeat alone bounds the wait. */
@@ -128,13 +133,23 @@ export class Link<M extends { type: string }> {
     if (this.broken) return;
     this.broken = error;
     this.unpause();
-    this.rejectFailure(error);
-    this.onFailure(error);
+    for (const reject of this.waits) reject(error);
+    this.waits.clear();
   }
 
   /** Resolves when the peer's end is known to be closed. */
   gone(): Promise<void> {
     return this.peerGone ? Promise.resolve() : new Promise(resolve => this.goneListeners.push(resolve));
+  }
+
+  /** Says nothing more, gives the peer a moment to read what was said, and closes. Settles when it is closed. */
+  async farewell(): Promise<void> {
+    if (!this.closed && !this.peerGone) {
+      this.mute = true;
+      this.stream.end();
+      await within(this.clock, farewellMs, 'farewell', this.gone()).catch(() => undefined);
+    }
+    this.destroy();
   }
 
   destroy(): void {
@@ -200,7 +215,9 @@ export const unexpected = (got: string, wanted: string) => new VmError(`unexpect
 
 /** Only these come from the peer's end; a time-out or an unreachable network says nothing about it. */
 function isPeerReset(error: Error): boolean {
-  const code = (e: unknown) => (e as { code?: unknown } | undefined)?.code;
-  const found = code(error) ?? code(error.cause);
-  return found === 'ECONNRESET' || found === 'EPIPE';
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    const { code } = e as { code?: unknown };
+    if (code !== undefined) return code === 'ECONNRESET' || code === 'EPIPE';
+  }
+  return false;
 }

@@ -71,15 +71,17 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
     tell(`checkpoint period changed while running: ${faster} ms`);
     await client.answers(40, 60_000);
     await new Promise(resolve => setTimeout(resolve, 500 + Math.random() * 1500));
-    return await killAndProve(pair, client, args.accel);
+    return await killAndProve(pair, client);
   } finally {
     client.stop();
     pair.dispose();
   }
 }
 
-async function killAndProve(pair: Pair, client: CountingClient, accel: string): Promise<DemoResult> {
+async function killAndProve(pair: Pair, client: CountingClient): Promise<DemoResult> {
   const { secondary, primary } = pair;
+  const kvm = (await primary.qmp.execute('query-kvm')) as { enabled: boolean };
+  const accel = kvm.enabled ? 'kvm' : 'soft';
   const statistics = await pair.statistics();
   const lost = secondary.qmp.event('COLO_EXIT', 30_000);
   primary.kill('SIGKILL');
@@ -101,7 +103,7 @@ async function killAndProve(pair: Pair, client: CountingClient, accel: string): 
   const diskOk = report.recordsTold > 0 && proven === report.recordsTold;
   return {
     ok: connectionOk && diskOk,
-    accel: accel === 'auto' ? 'soft' : accel,
+    accel,
     ...statistics,
     outageMs: Math.round(report.outageMs),
     recordsTold: report.recordsTold,

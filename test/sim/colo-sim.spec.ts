@@ -10,8 +10,11 @@ import { coloSteps } from '../../src/colo/steps.js';
 
 const argument = process.argv.find(a => a.startsWith('--seed='))?.slice(7) ?? process.env.SIM_SEED;
 const only = argument === undefined ? undefined : Number(argument);
-const count = Number(process.env.SIM_SEEDS ?? 240);
+const count = Number(process.env.SIM_SEEDS ?? 210);
 const perTest = 30;
+
+/** Where bits are turned over: enough places to hit every kind of message. */
+const corruptions = 60;
 
 const seen = new Set<ColoStep>();
 
@@ -51,6 +54,27 @@ if (only !== undefined) {
 
   it('failover asked for at every step of the secondary', async () => {
     for (const step of coloSteps.filter(s => s.startsWith('secondary'))) await expectGood({ seed: 5000 + coloSteps.indexOf(step), misfortune: { kind: 'failover-at-step', side: 'S', step, nth: 3 }, endMs: 600 });
+  });
+
+  it('the primary is paused at every step, and wakes before, during or after the failover', async () => {
+    for (const step of stepsOf('P').filter(s => /offered|released?$|vmstate|cut|resumed|committed|half|request$|reply$/.test(s))) {
+      for (const [ms, lag] of [[69, 3], [71, 4], [76, 6], [130, 30], [260, 80]]) {
+        await expectGood({ seed: 7000 + coloSteps.indexOf(step) + ms, misfortune: { kind: 'pause-failover', side: 'P', step, nth: 4, ms, lag }, noise: ms === 71 || ms === 130, endMs: 400 });
+      }
+    }
+  });
+
+  it('a byte of the stream is wrong: the pair ends in order, and nothing wrong is loaded', async () => {
+    for (let i = 0; i < corruptions; i++) {
+      const from = i % 3 === 2 ? 'S' : 'P';
+      await expectGood({ seed: 8000 + i, misfortune: { kind: 'corrupt', from, byte: Math.floor(from === 'P' ? 130 + i ** 3 * 1.5 : 20 + i * 9) }, endMs: 500 });
+    }
+  });
+
+  it('planned: shutdown, failover on either side, on both', async () => {
+    await expectGood({ seed: 1, misfortune: { kind: 'shutdown', at: 200 } });
+    for (const side of ['P', 'S'] as const) await expectGood({ seed: 2, misfortune: { kind: 'failover', side, at: 205 } });
+    for (let lag = -6; lag <= 6; lag += 0.5) await expectGood({ seed: 3 + lag * 2, misfortune: { kind: 'failover-both', at: 210 + lag, lag }, endMs: 500 });
   });
 
   it('every step was passed somewhere', () => {

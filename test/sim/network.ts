@@ -11,6 +11,8 @@ export class SimNetwork {
   private readonly listeners = new Map<string, { node: SimNode; onStream: (s: Stream) => void }>();
   /** Cut the next connection in this direction after so many bytes. */
   cutAfter: { from: string; bytes: number } | undefined;
+  /** One bit of this byte is turned over. */
+  corrupt: { from: string; byte: number } | undefined;
   latencyMs: [number, number] = [0.1, 1.5];
 
   constructor(readonly world: World) {}
@@ -95,6 +97,7 @@ export class SimStream implements Stream {
     let data = Buffer.from(bytes);
     const cut = this.sentBytes + data.length > this.cutAt;
     if (cut) data = data.subarray(0, Math.max(0, this.cutAt - this.sentBytes));
+    this.spoil(data);
     this.sentBytes += data.length;
     const random = this.network.world.random;
     for (let at = 0; at < data.length; ) {
@@ -162,6 +165,14 @@ export class SimStream implements Stream {
     this.network.carry(() => this.inFlight.shift()?.());
   }
 
+  private spoil(data: Buffer): void {
+    const { corrupt, world } = this.network;
+    const at = (corrupt?.byte ?? -1) - this.sentBytes;
+    if (corrupt?.from !== this.node.name || at < 0 || at >= data.length) return;
+    world.note('net', `byte ${corrupt.byte} from ${this.node.name} is wrong`);
+    data[at] ^= 1 << world.random.below(8);
+  }
+
   private room(): Promise<void> {
     if (this.pending === 0) return Promise.resolve();
     return new Promise((resolve, reject) => this.waiters.push({ upTo: this.sentBytes - windowBytes, resolve, reject }));
@@ -197,6 +208,8 @@ export class SimStream implements Stream {
       const piece = this.arrived.shift()!;
       this.network.carry(() => this.other.consumed(piece.length));
       this.dataFn(piece);
+      // One read may give all that is there, or not.
+      if (this.arrived.length > 0 && this.network.world.random.chance(0.5)) return void this.network.world.after(0, () => this.node.deliver('input', () => this.flow()));
     }
     if (!this.endFn || !this.endPending || this.ended || this.closed) return;
     if (this.arrived.length > 0 && !this.endPending.error) return;

@@ -4,6 +4,7 @@ import { Events } from '../../src/base/events.js';
 import { Colo } from '../../src/colo/colo.js';
 import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
 import type { ColoStep } from '../../src/colo/steps.js';
+import type { Sockets } from '../../src/host/ports.js';
 import type { QmpEvents } from '../../src/qapi/types.js';
 import { SimDisk } from './disk.js';
 import { SimMachine } from './guest.js';
@@ -34,8 +35,11 @@ export type Misfortune =
   | { kind: 'crash-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number; clean: boolean }
   | { kind: 'pause'; side: 'P' | 'S'; at: number; ms: number }
   | { kind: 'pause-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number; ms: number }
+  /** The primary stops for a while, and the operator does not wait for anybody's time-out. */
+  | { kind: 'pause-failover'; side: 'P'; step: ColoStep; nth: number; ms: number; lag: number }
   | { kind: 'silence'; at: number; ms: number }
   | { kind: 'cut'; from: 'P' | 'S'; bytes: number }
+  | { kind: 'corrupt'; from: 'P' | 'S'; byte: number }
   | { kind: 'failover'; side: 'P' | 'S'; at: number }
   | { kind: 'failover-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number }
   | { kind: 'failover-both'; at: number; lag: number }
@@ -59,17 +63,19 @@ export class Side {
   readonly machine: SimMachine;
   readonly colo: Colo;
   readonly exits: string[] = [];
+  readonly options: ColoOptions;
 
-  constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void) {
+  constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void, sockets?: Sockets) {
     this.node = new SimNode(name, world);
     this.disk = new SimDisk(this.node, network, { epochFails: noise ? 0.1 : 0 });
     this.machine = new SimMachine(this.node, history, this.disk, { stopFails: noise ? 0.08 : 0, tapFull: noise ? 0.1 : 0 });
+    this.options = { ...simOptions, verifyRam: world.seed % 2 === 0 };
     this.colo = new Colo({
       clock: this.node.clock,
-      sockets: network.sockets(this.node),
+      sockets: sockets ?? network.sockets(this.node),
       lifecycle: this.machine,
       events: this.events,
-      options: { ...simOptions, verifyRam: world.seed % 2 === 0 },
+      options: this.options,
       disks: () => [this.disk],
       outputs: () => [this.machine.netdev.output],
       dropExports: async () => this.disk.dropExport(),
@@ -102,16 +108,22 @@ export class Pair {
   /** The operator has decided, and stays with it. */
   private decided = false;
   private readonly endMs: number;
+  /** When what was done last has had its time. */
+  private calmMs = 0;
 
-  constructor(private readonly scenario: Scenario) {
+  constructor(
+    private readonly scenario: Scenario,
+    sockets?: Sockets,
+  ) {
     this.endMs = scenario.endMs ?? defaultEndMs;
     this.world = new World(scenario.seed);
     this.network = new SimNetwork(this.world);
     this.history = new History(this.world);
     const { misfortune, noise = false } = scenario;
     if (misfortune.kind === 'cut') this.network.cutAfter = { from: misfortune.from, bytes: misfortune.bytes };
-    this.primary = new Side('P', this.world, this.network, this.history, noise, step => this.onStep('P', step));
-    this.secondary = new Side('S', this.world, this.network, this.history, noise, step => this.onStep('S', step));
+    if (misfortune.kind === 'corrupt') this.network.corrupt = misfortune;
+    this.primary = new Side('P', this.world, this.network, this.history, noise, step => this.onStep('P', step), sockets);
+    this.secondary = new Side('S', this.world, this.network, this.history, noise, step => this.onStep('S', step), sockets);
     this.primary.disk.peer = this.secondary.disk;
     this.secondary.disk.peer = this.primary.disk;
     this.history.held = () => this.primary.machine.netdev.output.info().status === 'on';
@@ -129,8 +141,10 @@ export class Pair {
     // When nothing has happened by then, the operator tries a planned failover.
     this.world.at(800, () => this.scenario.misfortune.kind === 'nothing' && this.failover(this.secondary));
     await this.world.run(this.endMs);
+    await this.world.run(this.calmMs);
     // Something may be under way just now; every wait has an end.
-    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await this.world.run(this.endMs + ms);
+    const end = this.world.now;
+    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await this.world.run(end + ms);
     const survivor = this.check();
     return { failures: this.world.failures, log: this.world.log, steps: this.steps, survivor, checkpoints: this.primary.colo.info().statistics?.done ?? 0 };
   }
@@ -170,8 +184,13 @@ export class Pair {
     const m = this.scenario.misfortune;
     if (!('step' in m) || m.side !== who || m.step !== step || m.nth !== nth) return;
     if (m.kind === 'crash-at-step') side.node.crash(m.clean);
-    else if (m.kind === 'pause-at-step') side.node.pause(m.ms);
-    else if (!this.decided) this.failover(side);
+    else if (m.kind === 'pause-at-step' || m.kind === 'pause-failover') {
+      side.node.pause(m.ms);
+      this.calmMs = this.world.now + m.ms + 300;
+    }
+    if (m.kind === 'pause-failover') {
+      this.world.after(m.lag, () => this.failover(this.secondary));
+    } else if (m.kind === 'failover-at-step' && !this.decided) this.failover(side);
   }
 
   private observe(step: ColoStep): void {
@@ -184,7 +203,8 @@ export class Pair {
     if (step === 'primary-cut' && this.primary.machine.running) this.world.fail('cut while the guest runs');
   }
 
-  private later(fn: () => void): void {
+  /** The operator's time to notice; a test may have none. */
+  later(fn: () => void): void {
     this.world.after(this.world.random.between(1, 250), fn);
   }
 
@@ -203,6 +223,7 @@ export class Pair {
     if (side.node.dead) return false;
     try {
       side.colo.lostHeartbeat();
+      this.calmMs = Math.max(this.calmMs, this.world.now + 300);
       this.world.note(side.node.name, 'x_colo_lost_heartbeat');
       return true;
     } catch (error) {
@@ -221,6 +242,7 @@ export class Pair {
       if (side.colo.info().state === 'broken') world.fail(`${side.node.name} is broken: ${side.colo.query().error}`);
       if (side.exits.length > 1) world.fail(`${side.node.name} told COLO_EXIT ${side.exits.length} times`);
     }
+    if (this.scenario.misfortune.kind === 'nothing' && !this.scenario.noise && (secondary.colo.info().state !== 'completed' || primary.colo.info().statistics!.done < 20)) world.fail('nothing happened, and yet it did not go well');
     const survivor = this.survivor();
     if (survivor) this.history.oneMachine(survivor.machine.step);
     if (survivor && !survivor.machine.poweredOff) this.checkService(survivor);
@@ -246,6 +268,6 @@ export class Pair {
     if (state === 'lost' && side === this.primary) return;
     if (!side.machine.running) return this.world.fail(`${side.node.name} survives in state ${state}, but its guest stands still`);
     const last = this.history.packets.filter(p => p.from === side.node.name).at(-1);
-    if (!last || last.at < this.endMs - 120) this.world.fail(`${side.node.name} survives in state ${state}, but its client hears nothing since ${last?.at.toFixed(1)}`);
+    if (!last || last.at < this.world.now - 120) this.world.fail(`${side.node.name} survives in state ${state}, but its client hears nothing since ${last?.at.toFixed(1)}`);
   }
 }

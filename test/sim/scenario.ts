@@ -1,5 +1,5 @@
 /** A seed becomes a scenario: which misfortune, where, when. */
-import { type ColoStep, coloSteps } from '../../src/colo/steps.js';
+import { coloSteps } from '../../src/colo/steps.js';
 import type { Misfortune, Scenario } from './pair.js';
 import { Random } from './world.js';
 
@@ -24,6 +24,7 @@ function misfortune(random: Random): Misfortune {
     () => ({ kind: 'crash-at-step', side, step, nth, clean }),
     () => ({ kind: 'pause', side, at, ms: random.pick([30, 90, 150, 300, 500]) }),
     () => ({ kind: 'pause-at-step', side, step, nth, ms: random.pick([30, 90, 150, 300, 500]) }),
+    () => ({ kind: 'pause-failover', side: 'P', step: random.pick(stepsOf('P').filter(x => !frequent.test(x))), nth, ms: random.chance(0.5) ? random.between(60, 90) : random.between(5, 300), lag: random.chance(0.5) ? random.between(0, 9) : random.between(0, 120) }),
     () => ({ kind: 'silence', at, ms: random.pick([30, 120, 300, 2000]) }),
     () => ({ kind: 'cut', from: side, bytes: random.below(side === 'P' ? 400_000 : 900) }),
     () => ({ kind: 'failover', side, at }),

@@ -105,6 +105,7 @@ export class TestChar implements CharBackend {
   onData(fn: (bytes: Uint8Array) => void): void {
     this.data = fn;
   }
+  onInputEnd(): void {}
   onEvent(): void {}
   pause(): void {
     this.paused = true;

@@ -1,70 +1,119 @@
-/** A machine that does nothing but remember what it was told. */
-import { VmError } from '../../src/base/errors.js';
-import { Events } from '../../src/base/events.js';
-import type { Capability, VmControl } from '../../src/monitor/vm.js';
-import type { QmpEvents, RunState } from '../../src/qapi/types.js';
+/** A VM without CPUs, for device and machine tests: the test plays the guest (inb, outb, mmio), and looks at interrupt levels. */
+import type { Doorbell, ExitHandler, Ram, StateBlob, StopReason, VmAccel } from '../../src/accel/contract.js';
+import { FakeRam } from './fake-ram.js';
 
-export interface FakeVm extends VmControl {
-  runState: RunState;
-  readonly calls: string[];
+export class FakeVm implements VmAccel {
+  readonly cpuCount = 1;
+  readonly name = 'soft';
+  readonly levels = new Map<number, boolean>();
+  readonly messages: { address: bigint; data: number }[] = [];
+  readonly bells = new Set<Doorbell>();
+  running = false;
+  clockNs = 0n;
+  resets = 0;
+  readonly cpus: readonly StateBlob[] = [blob('cpu')];
+  readonly chips: StateBlob = blob('chips');
+  private handler: ExitHandler | undefined;
+  private readonly listeners: ((reason: StopReason) => void)[] = [];
+
+  constructor(readonly ram: Ram = new FakeRam()) {}
+
+  setExitHandler(handler: ExitHandler): void {
+    this.handler = handler;
+  }
+
+  setIrq(gsi: number, level: boolean): void {
+    this.levels.set(gsi, level);
+  }
+
+  signalMsi(address: bigint, data: number): void {
+    this.messages.push({ address, data });
+  }
+
+  addDoorbell(bell: Doorbell): { dispose(): void } {
+    this.bells.add(bell);
+    return { dispose: () => void this.bells.delete(bell) };
+  }
+
+  start(): void {
+    this.running = true;
+  }
+
+  async stop(): Promise<void> {
+    this.running = false;
+  }
+
+  onStopped(fn: (reason: StopReason) => void): void {
+    this.listeners.push(fn);
+  }
+
+  registers(): string {
+    return 'RAX=0000000000000000';
+  }
+
+  icount(): bigint {
+    return 0n;
+  }
+
+  guestNs(): bigint {
+    return this.clockNs;
+  }
+
+  continueClock(ns: bigint): void {
+    this.clockNs = ns;
+  }
+
+  reset(): void {
+    this.resets++;
+  }
+
+  dispose(): void {
+    this.running = false;
+  }
+
+  // --- what a guest would do
+
+  in(port: number, size = 1): number {
+    return this.bus().pioRead(port, size);
+  }
+
+  out(port: number, value: number, size = 1): void {
+    if (!this.rung('pio', port, size, value)) this.bus().pioWrite(port, size, value);
+  }
+
+  load(gpa: number, size = 4): bigint {
+    return this.bus().mmioRead(gpa, size);
+  }
+
+  store(gpa: number, value: bigint | number, size = 4): void {
+    if (!this.rung('mmio', gpa, size, Number(value))) this.bus().mmioWrite(gpa, size, BigInt(value));
+  }
+
+  /** The vCPU stops by itself. */
+  halt(reason: StopReason): void {
+    this.running = false;
+    for (const fn of this.listeners) fn(reason);
+  }
+
+  private bus(): ExitHandler {
+    if (!this.handler) throw new Error('no exit handler is set');
+    return this.handler;
+  }
+
+  private rung(space: 'mmio' | 'pio', address: number, size: number, value: number): boolean {
+    const bell = [...this.bells].find(
+      b => b.space === space && b.address === address && (b.size === 0 || b.size === size) && (b.datamatch ?? value) === value,
+    );
+    bell?.ring();
+    return bell !== undefined;
+  }
 }
 
-export function fakeVm(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true } = {}): FakeVm {
-  const calls: string[] = [];
-  const events = new Events<QmpEvents>();
-  let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
-  let parameters: Record<string, number> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
-  const told = (what: string, given?: unknown) => void calls.push(given === undefined ? what : `${what} ${JSON.stringify(given)}`);
-  const vm: FakeVm = {
-    name: 'test',
-    uuid: '00000000-0000-0000-0000-000000000000',
-    version: { major: 0, minor: 1, micro: 0, package: 'colo' },
-    kvm: { present: true, enabled: false },
-    runState: 'running',
-    events,
-    calls,
-    stop: async () => {
-      vm.runState = 'paused';
-      events.emit('STOP', {});
-    },
-    cont: () => {
-      vm.runState = 'running';
-      events.emit('RESUME', {});
-    },
-    reset: () => told('reset'),
-    powerdown: () => told('powerdown'),
-    quit: () => told('quit'),
-    migration: lacks.migration ? undefined : {
-      start: async uri => told('migrate', uri),
-      cancel: () => told('cancel'),
-      info: () => ({}),
-      capabilities: () => capabilities,
-      setCapabilities: changes => {
-        capabilities = capabilities.map(c => changes.find(d => d.capability === c.capability) ?? c);
-      },
-      parameters: () => parameters,
-      setParameters: changes => {
-        parameters = { ...parameters, ...changes };
-      },
-    },
-    colo: lacks.colo ? undefined : {
-      status: () => ({ mode: 'none', 'last-mode': 'none', reason: 'none' }),
-      statistics: () => undefined,
-      lostHeartbeat: () => Promise.reject(new VmError("The feature 'colo' is not enabled")),
-    },
-    block: lacks.block ? undefined : {
-      nbdServerStart: async address => told('nbd-start', address),
-      nbdServerAdd: async given => told('nbd-add', given),
-      nbdServerStop: () => Promise.reject(new VmError('NBD server not running')),
-      devices: ['disk0'],
-      driveAdd: async (options, how) => told('drive-add', [options, how]),
-      driveDel: async id => told('drive-del', id),
-      changeChildren: async change => told('change', change),
-      info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
-      nodes: () => [],
-    },
-    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'] },
-    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000', devices: () => [], pci: () => [] },
+function blob(name: string): StateBlob {
+  let state = Buffer.from(name);
+  return {
+    save: () => Buffer.from(state),
+    check: data => (Buffer.from(data).subarray(0, name.length).toString() === name ? undefined : `${name}: unknown state`),
+    load: data => void (state = Buffer.from(data)),
   };
-  return vm;
 }

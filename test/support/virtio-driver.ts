@@ -22,6 +22,7 @@ export class PciDriver {
     readonly bench: Bench,
     readonly slot: number,
   ) {
+    if (this.config(0) === 0xffff_ffff) return; // nobody there
     for (let i = 0; i < 2; i++) this.bars.push((this.config(0x10 + 4 * i) & ~0xf) >>> 0);
     for (let at = this.config(0x34, 1); at !== 0; at = this.config(at + 1, 1)) {
       const id = this.config(at, 1);
@@ -125,6 +126,7 @@ export class DriverQueue {
     this.desc = base;
     this.avail = base + 16 * size;
     this.used = (this.avail + 6 + 2 * size + 3) & ~3;
+    this.ram.write(base, Buffer.alloc(this.used + 6 + 8 * size - base));
     driver.write(0x16, index, 2);
     driver.write(0x18, size, 2);
     driver.write(0x1a, vector, 2);

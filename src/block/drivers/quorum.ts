@@ -82,17 +82,17 @@ export class QuorumDriver implements BlockDriver {
 
   async pread(offset: number, length: number): Promise<Buffer> {
     if (this.options.readPattern === 'quorum') return this.readByVote(offset, length);
-    let failure: unknown;
+    let failure: VmError | undefined;
     for (const node of this.voters) {
       try {
         return await node.pread(offset, length);
       } catch (error) {
-        failure ??= error;
+        failure ??= asVmError(unlessAssertion(error));
         this.reportBad('read', node, asVmError(error), offset, length);
       }
     }
     this.reportFailure(offset, length);
-    throw failure;
+    throw failure!;
   }
 
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
@@ -143,7 +143,7 @@ export class QuorumDriver implements BlockDriver {
 
   private async readByVote(offset: number, length: number): Promise<Buffer> {
     const votes: { data: Buffer; nodes: BlockNode[] }[] = [];
-    let failure: unknown;
+    let failure: VmError | undefined;
     for (const node of this.voters) {
       try {
         const data = await node.pread(offset, length);
@@ -151,14 +151,14 @@ export class QuorumDriver implements BlockDriver {
         if (same) same.nodes.push(node);
         else votes.push({ data, nodes: [node] });
       } catch (error) {
-        failure ??= error;
+        failure ??= asVmError(unlessAssertion(error));
         this.reportBad('read', node, asVmError(error), offset, length);
       }
     }
     votes.sort((a, b) => b.nodes.length - a.nodes.length);
     if (votes.length === 0 || votes[0].nodes.length < this.options.voteThreshold) {
       this.reportFailure(offset, length);
-      throw failure ?? ioError('EIO', `quorum '${this.options.name}': the children disagree`);
+      throw failure === undefined ? ioError('EIO', `quorum '${this.options.name}': the children disagree`) : asVmError(failure);
     }
     for (const loser of votes.slice(1)) for (const node of loser.nodes) this.reportBad('read', node, undefined, offset, length);
     return votes[0].data;

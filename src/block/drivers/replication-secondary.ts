@@ -7,7 +7,7 @@ import { mutant } from '../../base/mutant.js';
 import { tracer } from '../../base/trace.js';
 import { CopyBeforeWrite } from '../copy-before-write.js';
 import type { BlockDriver } from '../driver.js';
-import { ioError } from '../io-error.js';
+import { ioError, unlessAssertion } from '../io-error.js';
 import { type BlockNode, type NodeWriter, protocolOf } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { FileDriver } from './file.js';
@@ -27,6 +27,7 @@ export interface SecondaryChain {
 
 /** Longest single write of the merge. */
 const MERGE_BYTES = 1024 * 1024;
+const MERGE_LANES = 8;
 
 /** none: not started, or stopped without failover, and may start; running; failover: merging, or the merge failed; done: a plain disk. */
 export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
@@ -221,10 +222,16 @@ export class ReplicationSecondary implements BlockDriver {
     }
   }
 
+  /** The guest waits for it: several writes at once. What an overlay holds does not overlap. */
   private async merge(overlay: MemoryDriver): Promise<void> {
-    for (const { offset, length, data } of overlay.extents(MERGE_BYTES)) {
-      if (data) await this.owner!.pwrite(offset, data);
-      else await this.owner!.writeZeroes(offset, length);
-    }
+    const extents = overlay.extents(MERGE_BYTES);
+    const lane = async () => {
+      for (const { offset, length, data } of extents) {
+        if (data) await this.owner!.pwrite(offset, data);
+        else await this.owner!.writeZeroes(offset, length);
+      }
+    };
+    const lanes = await Promise.allSettled(Array.from({ length: MERGE_LANES }, lane));
+    for (const { reason } of lanes.filter(l => l.status === 'rejected')) throw asVmError(unlessAssertion(reason));
   }
 }

@@ -6,7 +6,7 @@ import type { GuestMemory, VmAccel } from '../../accel/contract.js';
 import { array, type Field, u16, u32, u64, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { StateOf } from '../device.js';
-import { Cfg, CAPABILITY_ID, configField, ConfigLayout } from '../pci/config-space.js';
+import { CAPABILITY_ID, configField, ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction } from '../pci/function.js';
 import { Msix, msixField, NO_VECTOR } from '../pci/msix.js';
 import { capabilityBody, CapType, Common, DeviceStatus, Isr, NOTIFY_MULTIPLIER, Window } from './common-config.js';

@@ -77,7 +77,7 @@ export class HmpMonitor implements Disposable {
 
   private left(): void {
     this.repl = undefined;
-    this.output.write("\r\nleft the monitor: the VM goes on ('quit' would have ended it; Ctrl-C ends it now)\r\n");
+    this.output.write("\r\nleft the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)\r\n");
     this.chr.hangUp();
   }
 

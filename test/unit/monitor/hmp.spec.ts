@@ -9,9 +9,9 @@ import { complete } from '../../../src/monitor/hmp/completion.js';
 import { parseArgs, splitLine } from '../../../src/monitor/hmp/parser.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import { flag, int, optional, rest, size, str } from '../../../src/monitor/types.js';
-import { fakeVm } from '../../support/fake-vm.js';
+import { fakeControl } from '../../support/fake-control.js';
 
-function shell(vm = fakeVm(), mayWait = false) {
+function shell(vm = fakeControl(), mayWait = false) {
   const hmp = new HmpShell(registryFor(vm), vm, mayWait);
   return { vm, run: (line: string) => hmp.run(line), completions: (line: string) => complete(registryFor(vm), vm, line).candidates };
 }
@@ -115,7 +115,7 @@ test('completion', () => {
 });
 
 test('a command of a part that is not there', async () => {
-  expect(await shell(fakeVm({ block: true })).run('nbd_server_stop')).toBe("unknown command: 'nbd_server_stop' (this machine has no block part)\n");
+  expect(await shell(fakeControl({ block: true })).run('nbd_server_stop')).toBe("unknown command: 'nbd_server_stop' (this machine has no block part)\n");
 });
 
 test('every declaration is whole: HMP flags do not clash, summaries are there', () => {

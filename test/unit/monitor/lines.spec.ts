@@ -3,10 +3,10 @@ import { registryFor } from '../../../src/monitor/commands/all.js';
 import { maxLineBytes } from '../../../src/monitor/hmp/lines.js';
 import { HmpMonitor } from '../../../src/monitor/hmp/monitor.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
-import { fakeVm } from '../../support/fake-vm.js';
+import { fakeControl } from '../../support/fake-control.js';
 
 function start(label = 'unix:/run/hmp') {
-  const vm = fakeVm();
+  const vm = fakeControl();
   const chr = new FakeChar(label);
   const log: string[] = [];
   const monitor = new HmpMonitor(vm, registryFor(vm), chr, { wallMs: () => 0, log: line => log.push(line) });

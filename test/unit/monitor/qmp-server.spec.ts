@@ -7,11 +7,11 @@ import { registryFor } from '../../../src/monitor/commands/all.js';
 import { maxQueuedBytes } from '../../../src/monitor/output.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
-import { type FakeVm, fakeVm } from '../../support/fake-vm.js';
+import { type FakeControl, fakeControl } from '../../support/fake-control.js';
 
 const wallMs = 1_795_379_668_713.25;
 
-async function start(vm: FakeVm = fakeVm(), negotiate = true) {
+async function start(vm: FakeControl = fakeControl(), negotiate = true) {
   const chr = new FakeChar();
   const log: string[] = [];
   const server = new QmpServer(vm, registryFor(vm), chr, { wallMs: () => wallMs, log: line => log.push(line) });
@@ -29,12 +29,12 @@ async function start(vm: FakeVm = fakeVm(), negotiate = true) {
 const failure = (desc: string, errorClass = 'GenericError') => [{ error: { class: errorClass, desc } }];
 
 test('greeting', async () => {
-  const { greeting } = await start(fakeVm(), false);
+  const { greeting } = await start(fakeControl(), false);
   expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 1, major: 0 }, package: 'colo' }, capabilities: [] } }]);
 });
 
 test('negotiation comes first, and once', async () => {
-  const { ask } = await start(fakeVm(), false);
+  const { ask } = await start(fakeControl(), false);
   expect(await ask('{"execute":"query-status","id":1}')).toEqual([{ id: 1, error: { class: 'CommandNotFound', desc: "Expecting capabilities negotiation with 'qmp_capabilities'" } }]);
   expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}')).toEqual(failure("QMP capability 'oob' is not offered by the greeting"));
   expect(await ask('{"execute":"qmp_capabilities"}')).toEqual([{ return: {} }]);
@@ -92,7 +92,7 @@ test('ids come back, whatever they are; answers keep their order', async () => {
 test('the session is the same however the bytes are cut', async () => {
   const script = `{"execute":"qmp_capabilities"}{'execute':'query-status','id':'é'}\n[1,2] {"execute":"stop"}{"execute":"query-status"}`;
   const run = async (chunks: Uint8Array[]) => {
-    const { chr } = await start(fakeVm(), false);
+    const { chr } = await start(fakeControl(), false);
     for (const chunk of chunks) chr.type(chunk);
     await settle();
     return chr.take();
@@ -110,7 +110,7 @@ test('the session is the same however the bytes are cut', async () => {
 });
 
 test('events carry a timestamp, and come only after negotiation', async () => {
-  const { vm, chr, ask } = await start(fakeVm(), false);
+  const { vm, chr, ask } = await start(fakeControl(), false);
   await vm.stop();
   expect(chr.take()).toEqual([]);
   await ask('{"execute":"qmp_capabilities"}');
@@ -190,7 +190,7 @@ test('human-monitor-command: CR LF line ends; errors are text', async () => {
 });
 
 test('a part that the machine lacks makes its commands absent', async () => {
-  const { ask } = await start(fakeVm({ block: true }));
+  const { ask } = await start(fakeControl({ block: true }));
   expect(await ask('{"execute":"nbd-server-stop"}')).toEqual(failure('The command nbd-server-stop has not been found', 'CommandNotFound'));
   const names = ((await ask('{"execute":"query-commands"}'))[0]['return'] as { name: string }[]).map(c => c.name);
   expect(names).toContain('migrate');

@@ -1,0 +1,12 @@
+/** Which specs guard which rule. */
+import type { Mutant } from '../../src/base/mutant.js';
+
+export const guards: Record<Mutant, readonly string[]> = {
+  'packets-released-early': ['test/sim/colo-sim.spec.ts'],
+  'device-writes-not-dirty': ['test/native/ram.spec.ts'],
+  'write-not-copied': ['test/unit/block/replication.spec.ts'],
+  'no-copy-before-write': ['test/unit/block/replication.spec.ts'],
+  'overlays-not-emptied': ['test/unit/block/replication.spec.ts'],
+  'loaded-before-whole': ['test/sim/colo-sim.spec.ts'],
+  'aborted-pages-forgotten': ['test/sim/colo-sim.spec.ts'],
+};

@@ -1,0 +1,156 @@
+/** Goal: what an operator can see and do: delay, requests, refusals, aborts, bounds, cancel. Method: the simulated pair without a seed's misfortune. */
+import { VmError } from '../../src/base/errors.js';
+import { Pair } from './pair.js';
+
+async function pair(prepare: (p: Pair) => void = () => undefined): Promise<Pair> {
+  const p = new Pair({ seed: 9, misfortune: { kind: 'nothing' } });
+  p.later = () => undefined;
+  prepare(p);
+  p.primary.machine.powerOn();
+  await p.secondary.colo.listen('tcp:0:8888');
+  return p;
+}
+async function protectedPair(prepare?: (p: Pair) => void): Promise<Pair> {
+  const p = await pair(prepare);
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(200);
+  expect(p.world.failures).toEqual([]);
+  return p;
+}
+const done = (p: Pair) => p.primary.colo.info().statistics!.done;
+
+it('tells modes and data', async () => {
+  const p = await pair();
+  expect(p.primary.colo.status()).toEqual({ mode: 'none', 'last-mode': 'none', reason: 'none' });
+  p.primary.colo.migrate('tcp:s:8888');
+  expect(p.primary.colo.query().status).toBe('setup');
+  await p.world.run(200);
+  expect(p.primary.colo.status()).toEqual({ mode: 'primary', 'last-mode': 'primary', reason: 'none' });
+  expect(p.secondary.colo.status()).toEqual({ mode: 'secondary', 'last-mode': 'secondary', reason: 'none' });
+  expect(p.primary.colo.query()).toMatchObject({ status: 'colo', ramTotalBytes: 24 * 4096, rounds: expect.any(Number) });
+  expect(p.primary.colo.info().statistics!.percentile('pages', 0.99)).toBeGreaterThan(0);
+  p.secondary.colo.lostHeartbeat();
+  await p.world.run(400);
+  expect(p.secondary.colo.status()).toEqual({ mode: 'none', 'last-mode': 'secondary', reason: 'request' });
+  expect(p.secondary.colo.query().status).toBe('completed');
+  expect(p.primary.colo.status()).toMatchObject({ mode: 'none', reason: 'error' });
+  expect(p.primary.machine.running).toBe(false);
+});
+
+it('x-checkpoint-delay is live: longer stops, shorter kicks the wait that runs', async () => {
+  const p = await protectedPair();
+  p.primary.colo.setCheckpointDelay(10_000);
+  await p.world.run(300);
+  const before = done(p);
+  await p.world.run(900);
+  expect(done(p)).toBe(before);
+  p.primary.colo.setCheckpointDelay(20);
+  await p.world.run(915);
+  expect(done(p)).toBe(before + 1);
+  expect(() => p.primary.colo.setCheckpointDelay(-1)).toThrow(VmError);
+});
+
+it('remembers a request while a checkpoint is in flight', async () => {
+  const p = await protectedPair();
+  p.primary.colo.setCheckpointDelay(10_000);
+  await p.world.run(300);
+  const before = done(p);
+  for (let i = 0; i < 3; i++) p.primary.colo.requestCheckpoint();
+  await p.world.run(302);
+  for (let i = 0; i < 3; i++) p.primary.colo.requestCheckpoint();
+  await p.world.run(400);
+  expect(done(p)).toBe(before + 2);
+});
+
+it('refuses lost-heartbeat where it makes no sense', async () => {
+  const p = await pair();
+  const notEnabled = "The feature 'colo' is not enabled";
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow(notEnabled);
+  p.primary.colo.migrate('tcp:s:8888');
+  while (p.secondary.colo.info().state === 'none') await p.world.run(p.world.now + 0.2);
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow(notEnabled);
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the secondary holds no complete first state yet: it cannot take over');
+  await p.world.run(200);
+  p.secondary.colo.lostHeartbeat();
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('COLO failover is already actived');
+  await p.world.run(400);
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow(notEnabled);
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
+});
+
+it('five aborted checkpoints in a row end COLO; output stays held until lost-heartbeat', async () => {
+  const p = await protectedPair();
+  p.primary.machine.stopForCheckpoint = async () => {
+    throw new VmError('CPU 1 does not stop');
+  };
+  await p.world.run(500);
+  expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
+  expect(p.primary.exits).toEqual(['error']);
+  expect(p.world.log.some(l => l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'))).toBe(true);
+  expect(p.primary.machine.running).toBe(true);
+  const sent = p.history.packets.length;
+  await p.world.run(900);
+  expect(p.history.packets.length).toBe(sent);
+  expect(p.primary.colo.info().heldPackets).toBe(40);
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect(p.history.packets.length).toBeGreaterThan(sent + 40);
+  expect(p.primary.colo.info()).toMatchObject({ state: 'completed', mode: 'none', heldPackets: 0 });
+});
+
+it('a stored error of the replica ends COLO at the next checkpoint', async () => {
+  const p = await protectedPair();
+  p.primary.disk.error = () => new VmError('the export is gone');
+  await p.world.run(300);
+  expect(p.world.log.some(l => l.includes("COLO_EXIT primary error disk 'disk0': the export is gone"))).toBe(true);
+});
+
+it('a machine that differs is refused with a sentence, and may come again when it is equal', async () => {
+  const p = await pair();
+  const manifest = p.primary.machine.manifest();
+  p.primary.machine.manifest = () => ({ ...manifest, ramBytes: 4096 });
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(100);
+  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes' });
+  expect(p.primary.exits).toEqual([]);
+  expect(p.primary.machine.running).toBe(true);
+  p.primary.machine.manifest = () => manifest;
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  expect(p.primary.colo.info().state).toBe('protected');
+  expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow("There's a migration process in progress");
+});
+
+it('disks that differ are refused when that is wanted', async () => {
+  const p = await pair(q => (q.primary.options.diskDifference = 'refuse'));
+  await p.world.run(60);
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(200);
+  expect(p.primary.colo.query().error).toMatch(/^disk 'disk0' differs from the secondary's in \d+ bytes$/);
+  expect(p.primary.machine.running).toBe(true);
+});
+
+it('nobody there: failed, with the reason', async () => {
+  const p = await pair();
+  p.secondary.colo.dispose();
+  const { connected } = p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(50);
+  await connected;
+  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'connect ECONNREFUSED' });
+});
+
+it('migrate_cancel ends a migration, and does nothing in colo', async () => {
+  const p = await pair();
+  p.primary.colo.migrate('tcp:s:8888');
+  while (p.primary.colo.query().status !== 'active') await p.world.run(p.world.now + 0.2);
+  p.primary.colo.cancel();
+  await p.world.run(100);
+  expect(p.primary.colo.query().status).toBe('cancelled');
+  expect(p.secondary.colo.query().status).toBe('failed');
+  expect(p.primary.machine.running).toBe(true);
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  p.primary.colo.cancel();
+  await p.world.run(400);
+  expect(p.primary.colo.info().state).toBe('protected');
+});

@@ -1,0 +1,165 @@
+/**
+ * Goal: a primary that breaks the protocol costs the secondary its peer and nothing else: the state it holds stays whole, and it can take
+ * over from it. Method: a scripted primary on a real link against a real secondary, in virtual time.
+ */
+import { Link } from '../../src/migration/link.js';
+import { PageStaging, encodeChunk } from '../../src/migration/pages.js';
+import { type Message, codecOf, kindOf } from '../../src/colo/messages.js';
+import { frameHead } from '../../src/migration/frames.js';
+import { History } from './history.js';
+import { SimNetwork } from './network.js';
+import { Side } from './pair.js';
+import { SimNode, World } from './world.js';
+
+class Script {
+  readonly world = new World(5);
+  readonly network = new SimNetwork(this.world);
+  readonly history = new History(this.world);
+  readonly side = new Side('S', this.world, this.network, this.history, false, () => undefined);
+  readonly node = new SimNode('X', this.world);
+  readonly errors: string[] = [];
+  link!: Link<Message>;
+
+  constructor() {
+    this.side.disk.peer = this.side.disk;
+    this.side.events.on('COLO_EXIT', e => this.errors.push(e.error ?? ''));
+  }
+
+  /** Runs fn as the primary; time goes on meanwhile. */
+  async play(fn: () => Promise<void>): Promise<void> {
+    let done = false;
+    const played = fn().finally(() => (done = true));
+    played.catch(() => undefined);
+    for (let i = 0; i < 400 && !done; i++) await this.world.run(this.world.now + 5);
+    expect(done).toBe(true);
+    await played;
+    await this.world.run(this.world.now + 50);
+  }
+
+  async connect(): Promise<void> {
+    await this.side.colo.listen('tcp:0:8888');
+    const stream = await this.network.sockets(this.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
+    this.link = new Link(stream, this.node.clock, codecOf('primary'));
+    this.link.urgent = m => m.type === 'pong';
+    this.beat();
+  }
+
+  private beat(): void {
+    this.link.post({ type: 'ping', seq: 1 });
+    this.node.clock.timer(20, () => this.link.failed || this.beat());
+  }
+
+  async enter(): Promise<void> {
+    await this.connect();
+    await this.link.send({ type: 'hello', hello: { manifest: this.side.machine.manifest(), leaseMs: 80 } });
+    await this.link.expect('accept');
+    await this.link.send({ type: 'precopy-end' });
+    await this.link.expect('checkpoint-ready');
+    await this.epoch(1, [2, 3]);
+    await this.link.expect('vmstate-received');
+    await this.link.expect('vmstate-loaded');
+    this.before = this.side.machine.simRam.hash();
+  }
+  before = 0n;
+
+  async request(): Promise<void> {
+    await this.link.send({ type: 'checkpoint-request' });
+    await this.link.expect('checkpoint-reply');
+  }
+  pages(...pages: number[]): Message {
+    const staging = new PageStaging();
+    const source = { ...this.side.machine.ram, gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55) };
+    staging.fill(source as never, Uint32Array.from(pages));
+    return { type: 'pages', body: encodeChunk(kindOf('pages'), staging, 0, pages.length).subarray(frameHead(67)) };
+  }
+  info(epoch: number, pages: number, count = 0): Message {
+    return { type: 'epoch', epoch, pages, writes: [{ disk: 'disk0', count }], ramHashed: false, ramHash: 0n };
+  }
+  async epoch(epoch: number, pages: number[]): Promise<void> {
+    await this.request();
+    for (const m of [{ type: 'vmstate-send' }, this.pages(...pages), this.info(epoch, pages.length), { type: 'vmstate-size', size: 200 }, { type: 'blob', bytes: Buffer.alloc(200, 1) }] as Message[]) await this.link.send(m);
+  }
+}
+
+const size = (n: number): Message => ({ type: 'vmstate-size', size: n });
+const blob = (n: number): Message => ({ type: 'blob', bytes: Buffer.alloc(n) });
+const send: Message = { type: 'vmstate-send' };
+
+const bad: [string, (s: Script) => Message[], string][] = [
+  ['pages before vmstate-send', s => [s.pages(1)], 'unexpected message pages where vmstate-send must come'],
+  ['vmstate-send twice', () => [send, send], 'unexpected message vmstate-send where pages or epoch must come'],
+  ['a request inside an epoch', () => [send, { type: 'checkpoint-request' }], 'unexpected message checkpoint-request where pages or epoch must come'],
+  ['a page twice', s => [send, s.pages(4, 5), s.pages(5)], 'RAM page 5 after page 5'],
+  ['a page beyond RAM', s => [send, s.pages(24)], 'RAM page 24 lies beyond the 24 pages of this machine'],
+  ['fewer pages than told', s => [send, s.pages(4), s.info(2, 2), size(200), blob(200)], 'epoch 2 has 2 pages, 1 arrived'],
+  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'disk0': epoch 2 has 3 writes, 0 arrived"],
+  ['another disk', s => [send, { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message, size(200), blob(200)], "epoch 2 does not cover disk 'disk0'"],
+  ['an old epoch', s => [send, s.info(1, 0), size(200), blob(200)], 'epoch 1 after epoch 1'],
+  ['device state without end', s => [send, s.info(2, 0), size(2 ** 40)], 'device state of 1099511627776 bytes, at most'],
+  ['more device state than told', s => [send, s.info(2, 0), size(200), blob(201)], 'a piece of 201 bytes where 200 are left'],
+  ['an empty piece', s => [send, s.info(2, 0), size(200), blob(0)], 'a piece of 0 bytes where 200 are left'],
+  ['device state that does not parse', s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)], 'dev0: wrong length'],
+  ['precopy again', () => [{ type: 'precopy-end' }], 'unexpected message precopy-end where'],
+  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.machine.manifest(), leaseMs: 80 } }], 'unexpected message hello where'],
+];
+
+it.each(bad)('%s', async (_name, messages, sentence) => {
+  const s = new Script();
+  await s.play(() => s.enter());
+  await s.play(async () => {
+    await s.request();
+    for (const message of messages(s)) s.link.post(message);
+  });
+  expect(s.errors).toEqual([expect.stringContaining(sentence)]);
+  expect(s.side.machine.simRam.hash()).toBe(s.before);
+  expect(s.side.colo.info().state).toBe('lost');
+  expect(s.link.failed).toBeUndefined();
+  s.link.destroy();
+  s.side.machine.runAfterFailover = () => void (s.side.machine.running = true);
+  s.side.colo.lostHeartbeat();
+  await s.world.run(s.world.now + 100);
+  expect(s.side.colo.info().state).toBe('completed');
+  expect(s.side.machine.running).toBe(true);
+  expect(s.side.machine.simRam.hash()).toBe(s.before);
+});
+
+it('takes strangers, garbage and other machines calmly, and waits on', async () => {
+  const s = new Script();
+  await s.side.colo.listen('tcp:0:8888');
+  const connect = () => s.network.sockets(s.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
+  await s.play(async () => {
+    await (await connect()).write(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
+    for (let i = 0; i < 6; i++) await connect();
+  });
+  await s.world.run(s.world.now + 600);
+  const answers: Message[] = [];
+  await s.play(async () => {
+    const link = new Link<Message>(await connect(), s.node.clock, codecOf('primary'));
+    link.urgent = m => answers.push(m) > 0;
+    await link.send({ type: 'hello', hello: { manifest: { ...s.side.machine.manifest(), cpus: 8 }, leaseMs: 80 } });
+  });
+  expect(answers).toEqual([{ type: 'error', text: 'the primary has 8 CPUs, this secondary 1' }]);
+  expect(s.side.colo.query().status).toBe('none');
+  expect(s.errors).toEqual([]);
+});
+
+it('answers pings at once, and nothing after it was told to take over', async () => {
+  const s = new Script();
+  await s.play(() => s.enter());
+  const pongs: Message[] = [];
+  const asked: Message[] = [];
+  s.link.urgent = m => (m.type === 'pong' ? pongs : asked).push(m) > 0;
+  await s.play(async () => s.link.post({ type: 'ping', seq: 77 }));
+  expect(pongs.length).toBeGreaterThan(0);
+  s.side.machine.runAfterFailover = () => undefined;
+  s.side.colo.lostHeartbeat();
+  pongs.length = 0;
+  await s.world.run(s.world.now + 50);
+  expect(asked).toEqual([{ type: 'stop-request' }]);
+  expect(pongs.length).toBeLessThan(2);
+  pongs.length = 0;
+  expect(s.side.colo.info().state).toBe('active');
+  await s.world.run(s.world.now + 200);
+  expect(pongs).toEqual([]);
+  expect(s.side.colo.info().state).toBe('completed');
+});

@@ -1,0 +1,70 @@
+/** A machine that does nothing but remember what it was told. */
+import { VmError } from '../../src/base/errors.js';
+import { Events } from '../../src/base/events.js';
+import type { Capability, VmControl } from '../../src/monitor/vm.js';
+import type { QmpEvents, RunState } from '../../src/qapi/types.js';
+
+export interface FakeControl extends VmControl {
+  runState: RunState;
+  readonly calls: string[];
+}
+
+export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true } = {}): FakeControl {
+  const calls: string[] = [];
+  const events = new Events<QmpEvents>();
+  let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
+  let parameters: Record<string, number> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
+  const told = (what: string, given?: unknown) => void calls.push(given === undefined ? what : `${what} ${JSON.stringify(given)}`);
+  const vm: FakeControl = {
+    name: 'test',
+    uuid: '00000000-0000-0000-0000-000000000000',
+    version: { major: 0, minor: 1, micro: 0, package: 'colo' },
+    kvm: { present: true, enabled: false },
+    runState: 'running',
+    events,
+    calls,
+    stop: async () => {
+      vm.runState = 'paused';
+      events.emit('STOP', {});
+    },
+    cont: () => {
+      vm.runState = 'running';
+      events.emit('RESUME', {});
+    },
+    reset: () => told('reset'),
+    powerdown: () => told('powerdown'),
+    quit: () => told('quit'),
+    migration: lacks.migration ? undefined : {
+      start: async uri => told('migrate', uri),
+      cancel: () => told('cancel'),
+      info: () => ({}),
+      capabilities: () => capabilities,
+      setCapabilities: changes => {
+        capabilities = capabilities.map(c => changes.find(d => d.capability === c.capability) ?? c);
+      },
+      parameters: () => parameters,
+      setParameters: changes => {
+        parameters = { ...parameters, ...changes };
+      },
+    },
+    colo: lacks.colo ? undefined : {
+      status: () => ({ mode: 'none', 'last-mode': 'none', reason: 'none' }),
+      statistics: () => undefined,
+      lostHeartbeat: () => Promise.reject(new VmError("The feature 'colo' is not enabled")),
+    },
+    block: lacks.block ? undefined : {
+      nbdServerStart: async address => told('nbd-start', address),
+      nbdServerAdd: async given => told('nbd-add', given),
+      nbdServerStop: () => Promise.reject(new VmError('NBD server not running')),
+      devices: ['disk0'],
+      driveAdd: async (options, how) => told('drive-add', [options, how]),
+      driveDel: async id => told('drive-del', id),
+      changeChildren: async change => told('change', change),
+      info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
+      nodes: () => [],
+    },
+    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'] },
+    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000', devices: () => [], pci: () => [] },
+  };
+  return vm;
+}

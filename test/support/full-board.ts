@@ -1,0 +1,70 @@
+/** The whole PC of machine/board.ts without CPUs: every device that exists, for the tests that hold for all of them. */
+import { Board } from '../../src/machine/board.js';
+import type { Device } from '../../src/hw/device.js';
+import { BenchClock, TestChar, TestDisk, TestNet } from './device-bench.js';
+import { FakeRam } from './fake-ram.js';
+import { FakeVm } from './fake-vm.js';
+import type { Random } from './random.js';
+
+export class FullBoard {
+  readonly vm = new FakeVm(new FakeRam(4 << 20));
+  readonly host = new BenchClock(this.vm);
+  readonly chr = new TestChar();
+  readonly disk = new TestDisk(64);
+  readonly net = new TestNet();
+  readonly events: string[] = [];
+  readonly board: Board;
+
+  constructor() {
+    this.board = new Board(
+      this.vm,
+      this.host,
+      [this.chr, undefined],
+      [
+        { model: 'virtio-blk-pci', id: 'blk0', backend: this.disk, serial: 'SN' },
+        { model: 'virtio-net-pci', id: 'net-pci0', netdev: this.net.netdev, mac: Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56) },
+        { model: 'isa-debug-exit', id: 'exit0', iobase: 0x501 },
+      ],
+      {
+        power: { reset: why => void this.events.push(why), powerOff: () => void this.events.push('off') },
+        exit: status => void this.events.push(`exit ${status}`),
+        blockError: () => void this.events.push('block error'),
+      },
+    );
+    this.board.reset();
+  }
+
+  get devices(): readonly Device[] {
+    return this.board.devices.all;
+  }
+
+  /** A guest gone mad: accesses of every size, mostly where something answers. */
+  poke(random: Random, times: number): void {
+    const ports = this.board.bus.ports.list();
+    for (let i = 0; i < times; i++) {
+      const ranges = this.board.bus.mmio.list();
+      const size = 1 << random.below(3);
+      const value = random.below(4) === 0 ? random.below(4) : Math.floor(random.next() * 2 ** (8 * size));
+      const near = random.below(8) > 0;
+      switch (random.below(4)) {
+        case 0: this.vm.out(this.port(random, ports, near), value, size); break;
+        case 1: this.vm.in(this.port(random, ports, near), size); break;
+        case 2: this.vm.store(this.address(random, ranges, near), BigInt(value), random.below(10) === 0 ? 8 : size); break;
+        default: this.vm.load(this.address(random, ranges, near), random.below(10) === 0 ? 8 : size);
+      }
+      if (random.below(50) === 0) this.host.advance(random.next() * 20);
+    }
+  }
+
+  private port(random: Random, ranges: { base: number; length: number }[], near: boolean): number {
+    if (!near) return random.below(0x10000);
+    const range = ranges[random.below(ranges.length)];
+    return range.base + random.below(range.length);
+  }
+
+  private address(random: Random, ranges: { base: number; length: number }[], near: boolean): number {
+    if (!near || ranges.length === 0) return 0xc000_0000 + random.below(0x3000_0000);
+    const range = ranges[random.below(ranges.length)];
+    return range.base + (random.below(2) === 0 ? random.below(0x40) : random.below(range.length));
+  }
+}

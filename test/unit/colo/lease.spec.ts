@@ -1,0 +1,63 @@
+/** Goal: output may leave only for the lease after a proof was asked for, whatever the clocks do. */
+import { Lease } from '../../../src/colo/lease.js';
+
+function setup() {
+  const time = { monotonic: 0, wall: 1000 };
+  const clock = { nowMs: () => time.monotonic, wallMs: () => time.wall, timer: () => ({ dispose: () => undefined }) };
+  const pass = (ms: number, wallMs = ms) => ((time.monotonic += ms), (time.wall += wallMs));
+  const now = () => ({ monotonicMs: time.monotonic, wallMs: time.wall });
+  return { lease: new Lease(clock, 100), pass, now };
+}
+
+it('is invalid before any proof', () => {
+  expect(setup().lease.valid).toBe(false);
+});
+
+it('counts from when it was asked, not from the answer', () => {
+  const { lease, pass, now } = setup();
+  const asked = now();
+  pass(60);
+  lease.prove(asked);
+  expect(lease.valid).toBe(true);
+  pass(39);
+  expect(lease.valid).toBe(true);
+  pass(1);
+  expect(lease.valid).toBe(false);
+});
+
+it('an answer to an older question changes nothing', () => {
+  const { lease, pass, now } = setup();
+  const old = now();
+  pass(50);
+  lease.prove(now());
+  lease.prove(old);
+  pass(90);
+  expect(lease.valid).toBe(true);
+});
+
+it('after a sleep only a fresh question helps', () => {
+  const { lease, pass, now } = setup();
+  const before = now();
+  lease.prove(before);
+  pass(5000);
+  lease.prove(before);
+  expect(lease.valid).toBe(false);
+  lease.prove(now());
+  expect(lease.valid).toBe(true);
+});
+
+it('sees a host that slept while its monotonic clock stood, and a wall clock that was set', () => {
+  for (const wall of [5000, -5000]) {
+    const { lease, pass, now } = setup();
+    lease.prove(now());
+    pass(1, wall);
+    expect(lease.valid).toBe(false);
+  }
+});
+
+it('once ended, never again', () => {
+  const { lease, now } = setup();
+  lease.end();
+  lease.prove(now());
+  expect(lease.valid).toBe(false);
+});

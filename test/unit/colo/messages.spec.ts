@@ -1,0 +1,72 @@
+/** Goal: QEMU's ordinals, names and framing stand as they are; every message round-trips; each side takes only what the other may send. */
+import fc from 'fast-check';
+import { type Message, codecOf, messageKinds } from '../../../src/colo/messages.js';
+import { coloSteps } from '../../../src/colo/steps.js';
+import { FrameDecoder, type FrameKind, encodeHeader } from '../../../src/migration/frames.js';
+import { coloMessages } from '../../../src/qapi/types.js';
+
+const manifest = { ramBytes: 1, cpus: 1, accel: 'soft', devices: [], disks: [], netdevs: [] };
+const messages: Message[] = [
+  ...messageKinds.filter(k => k.bytes === 0).map(k => ({ type: k.name }) as Message),
+  { type: 'vmstate-size', size: 123456789012 },
+  { type: 'hello', hello: { manifest, leaseMs: 1000 } },
+  { type: 'error', text: 'the disk is full' },
+  { type: 'pages', body: Buffer.from('pages') },
+  { type: 'epoch', epoch: 7, pages: 3, writes: [{ disk: 'd', count: 5 }], ramHashed: true, ramHash: 0xffff_ffff_ffff_ffffn },
+  { type: 'blob', bytes: Buffer.from('blob') },
+  { type: 'ping', seq: 9 },
+  { type: 'pong', seq: 9 },
+  { type: 'digest-request', disk: 'd' },
+  { type: 'digest-size', disk: 'd', vouched: false, size: 16 },
+  { type: 'digest', bytes: Buffer.alloc(16) },
+];
+
+function decodeAt(side: 'primary' | 'secondary', data: Buffer): Message[] {
+  const codec = codecOf(side);
+  const out: Message[] = [];
+  new FrameDecoder<FrameKind>(codec.takes, (kind, body) => out.push(codec.decode(kind, body))).push(Buffer.concat([encodeHeader(), data]));
+  return out;
+}
+
+it("keeps QEMU's words and numbers", () => {
+  expect(messageKinds.filter(k => k.ordinal < 64).map(k => k.name)).toEqual([...coloMessages]);
+  expect(messageKinds.filter(k => k.ordinal < 64).map(k => k.ordinal)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  const { encode } = codecOf('primary');
+  expect(encode({ type: 'checkpoint-request' }).toString('hex')).toBe('00000001');
+  expect(encode({ type: 'vmstate-size', size: 0x1234 }).toString('hex')).toBe('00000004' + '0000000000001234');
+});
+
+it('carries every message, and only in its direction', () => {
+  expect(new Set(messages.map(m => m.type)).size).toBe(messageKinds.length);
+  for (const message of messages) {
+    const { from } = messageKinds.find(k => k.name === message.type)!;
+    const data = codecOf(from === 'both' ? 'primary' : from).encode(message);
+    if (from !== 'secondary') expect(decodeAt('secondary', data)).toEqual([message]);
+    else expect(() => decodeAt('secondary', data)).toThrow('none that this side takes');
+    if (from !== 'primary') expect(decodeAt('primary', data)).toEqual([message]);
+    else expect(() => decodeAt('primary', data)).toThrow('none that this side takes');
+  }
+});
+
+it('cuts an error text that is too long', () => {
+  const [message] = decodeAt('primary', codecOf('secondary').encode({ type: 'error', text: '\u20ac'.repeat(5000) }));
+  expect(message.type === 'error' && message.text.length).toBe(341);
+});
+
+it('gives a sentence for any garbage in any body', () => {
+  for (const { name, ordinal, bytes } of messageKinds) {
+    const codec = codecOf('primary');
+    fc.assert(fc.property(fc.uint8Array({ maxLength: Math.min(bytes, 200) }), body => {
+      if (ordinal < 64 && body.length !== bytes) return;
+      try {
+        codec.decode({ name, ordinal, bytes }, Buffer.from(body));
+      } catch (error) {
+        expect((error as Error).name).toBe('VmError');
+      }
+    }), { numRuns: 30 });
+  }
+});
+
+it('lists each step once', () => {
+  expect(new Set(coloSteps).size).toBe(coloSteps.length);
+});

@@ -1,0 +1,28 @@
+/** Goal: the ring keeps the last 1024 checkpoints, and percentiles are ranks of what really happened. */
+import { ColoStatistics } from '../../../src/colo/statistics.js';
+
+const record = (epoch: number) => ({ epoch, pauseMs: epoch, receivedMs: 0, totalMs: 0, pages: 0, ramBytes: 0, blobBytes: 0 });
+
+it('has nothing to say before the first', () => {
+  const s = new ColoStatistics();
+  expect([s.last(), s.percentile('pauseMs', 0.5)]).toEqual([undefined, undefined]);
+});
+
+it('ranks the last 1024', () => {
+  const s = new ColoStatistics();
+  for (let i = 1; i <= 2000; i++) s.add(record(i));
+  expect(s.last()?.epoch).toBe(2000);
+  expect(s.percentile('pauseMs', 0)).toBe(977);
+  expect(s.percentile('pauseMs', 0.5)).toBe(1488);
+  expect(s.percentile('pauseMs', 0.99)).toBe(1990);
+  expect(s.percentile('pauseMs', 1)).toBe(2000);
+});
+
+it('counts aborts in a row until one succeeds', () => {
+  const s = new ColoStatistics();
+  s.abort('a');
+  s.abort('b');
+  expect([s.aborted, s.abortedInRow, s.lastAbort]).toEqual([2, 2, 'b']);
+  s.add(record(1));
+  expect([s.aborted, s.abortedInRow]).toEqual([2, 0]);
+});

@@ -1,0 +1,123 @@
+/**
+ * Goal: the command line as a user or a script meets it: results on standard output, the rest on standard error, exit codes 0, 1, 2, JSON when
+ * asked, colours only on a terminal. Method: the real process, from the sources, against a monitor of the test.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { CharWorld } from '../../../src/chardev/contract.js';
+import { createChardev } from '../../../src/chardev/create.js';
+import { parseAddress } from '../../../src/commands/address.js';
+import { wantsColour } from '../../../src/commands/base.js';
+import { completeRemotely, namesOf } from '../../../src/commands/monitor.js';
+import { commandArguments } from '../../../src/commands/qmp.js';
+import { NodeClock } from '../../../src/host/node/clock.js';
+import { NodeSockets } from '../../../src/host/node/sockets.js';
+import { registryFor } from '../../../src/monitor/commands/all.js';
+import { QmpServer } from '../../../src/monitor/qmp/server.js';
+import { type FakeControl, fakeControl } from '../../support/fake-control.js';
+
+const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'colo-cli-'));
+const path = join(dir, 'qmp');
+const address = `unix:${path}`;
+let vm: FakeControl;
+const open: { dispose(): void }[] = [];
+
+beforeAll(async () => {
+  vm = fakeControl();
+  const world = { sockets: new NodeSockets(), clock: new NodeClock(), log: () => undefined } as unknown as CharWorld;
+  const chr = await createChardev('c0', { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 }, world);
+  open.push(chr, new QmpServer(vm, registryFor(vm), chr, { wallMs: () => 0, log: () => undefined }));
+});
+afterAll(() => {
+  for (const item of open) item.dispose();
+  rmSync(dir, { recursive: true });
+});
+
+function colo(args: string[], input = ''): Promise<{ out: string; err: string; code: number | null }> {
+  const env = { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: undefined };
+  const child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args], { env });
+  const result = { out: '', err: '', code: null as number | null };
+  child.stdout.on('data', (bytes: Buffer) => (result.out += bytes.toString()));
+  child.stderr.on('data', (bytes: Buffer) => (result.err += bytes.toString()));
+  child.stdin.end(input);
+  return new Promise(resolve => child.once('close', code => resolve({ ...result, code })));
+}
+
+test('qmp: the result as JSON', async () => {
+  expect(await colo(['qmp', address, 'query-status'])).toEqual({ out: '{"running": true, "status": "running"}\n', err: '', code: 0 });
+});
+
+test('qmp: arguments as JSON or one by one', async () => {
+  vm.calls.length = 0;
+  expect((await colo(['qmp', address, 'migrate', "{'uri': 'tcp:h:1'}"])).code).toBe(0);
+  expect((await colo(['qmp', address, 'nbd-server-add', '--arg', 'device=disk0', '--arg', 'writable=true'])).code).toBe(0);
+  expect(vm.calls).toEqual(['migrate "tcp:h:1"', 'nbd-add {"device":"disk0","writable":true}']);
+});
+
+test('qmp: a command that fails is exit code 1, in words and in JSON', async () => {
+  expect(await colo(['qmp', address, 'nbd-server-stop'])).toEqual({ out: '', err: 'Error: NBD server not running\n', code: 1 });
+  const { out, code } = await colo(['qmp', address, 'nope', '--json']);
+  expect([JSON.parse(out), code]).toEqual([{ error: { class: 'CommandNotFound', message: 'The command nope has not been found', exit: 1 } }, 1]);
+});
+
+test('qmp: mistakes of usage are exit code 2', async () => {
+  expect(await colo(['qmp', 'here', 'query-status'])).toEqual({ out: '', err: "Error: 'here' is not an address\nAn address is unix:PATH or tcp:HOST:PORT, as given to -qmp.\n", code: 2 });
+  expect((await colo(['qmp', address, 'stop', '{'])).code).toBe(2);
+  expect((await colo(['qmp'])).code).toBe(2);
+});
+
+test('hmp: output as it is; a line that fails is exit code 1', async () => {
+  expect(await colo(['hmp', address, 'info status', 'info name'])).toEqual({ out: 'VM status: running\ntest\n', err: '', code: 0 });
+  expect(await colo(['hmp', address, 'stpo'])).toEqual({ out: '', err: "Error: stpo: unknown command: 'stpo'\nDid you mean 'stop'?\n", code: 1 });
+  expect(JSON.parse((await colo(['hmp', address, 'info name', '--json'])).out)).toEqual([{ line: 'info name', output: 'test\n' }]);
+});
+
+test('monitor on a pipe: plain lines', async () => {
+  expect(await colo(['monitor', address], 'info name\n\nstpo\n')).toEqual({ out: "test\nunknown command: 'stpo'\nDid you mean 'stop'?\n", err: '', code: 1 });
+});
+
+test('primary: a mistake names the option, exit code 2', async () => {
+  const { out, err, code } = await colo(['primary', '-kernel', 'k', '-vnc', ':7']);
+  expect({ out, err, code }).toEqual({ out: '', err: 'Error: -vnc :7: colo does not have this option\ncolo has no display. Use -serial and a kernel with console=ttyS0.\n', code: 2 });
+});
+
+test('help lists every option', async () => {
+  const { out, code } = await colo(['secondary', '--help']);
+  expect(code).toBe(0);
+  for (const word of ['-incoming URI', '-drive OPTS', 'EXAMPLES', 'OPTIONS (as in QEMU']) expect(out).toContain(word);
+});
+
+test('colours only on a terminal that wants them', () => {
+  const tty = { isTTY: true };
+  expect(wantsColour(tty, {})).toBe(true);
+  expect(wantsColour({}, {})).toBe(false);
+  expect(wantsColour(tty, { NO_COLOR: '1' })).toBe(false);
+  expect(wantsColour(tty, { NO_COLOR: '' })).toBe(true);
+  expect(wantsColour(tty, { TERM: 'dumb' })).toBe(false);
+});
+
+test('addresses', () => {
+  expect(parseAddress('tcp:[::1]:4444')).toEqual({ kind: 'tcp', host: '::1', port: 4444 });
+  expect(parseAddress('tcp::4444')).toEqual({ kind: 'tcp', host: 'localhost', port: 4444 });
+  expect(() => parseAddress('tcp:h:99999')).toThrow("'99999' is not a port number");
+  expect(() => parseAddress('/run/x')).toThrow('is not an address');
+});
+
+test('arguments of a command', () => {
+  expect(commandArguments(undefined, ['a=1', 'b=text', 'c={"d":[true]}', 'e='])).toEqual({ a: 1, b: 'text', c: { d: [true] }, e: '' });
+  expect(() => commandArguments('{}', ['a=1'])).toThrow('not both');
+  expect(() => commandArguments('[]', [])).toThrow('not a JSON object');
+  expect(() => commandArguments(undefined, ['a'])).toThrow('not NAME=VALUE');
+});
+
+test('completion against any server, from its own help', () => {
+  const names = ['stop|s  -- stop emulation', 'info status  -- show', 'info name -- show', 'x_colo_lost_heartbeat -- tell', 'no dashes'].flatMap(namesOf);
+  expect(names).toEqual(['stop', 's', 'info status', 'info name', 'x_colo_lost_heartbeat']);
+  expect(completeRemotely('st', names)).toEqual({ candidates: ['stop'], word: 'st' });
+  expect(completeRemotely('info s', names)).toEqual({ candidates: ['status'], word: 's' });
+  expect(completeRemotely('help x_', names)).toEqual({ candidates: ['x_colo_lost_heartbeat'], word: 'x_' });
+});

@@ -1,0 +1,81 @@
+/**
+ * Goal: a VM process as an operator meets it: it comes up, answers, ignores the end of its standard input, and ends in order. Method: the
+ * real process with the real addon (skipped by name where that is not built); a secondary needs no kernel.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NodeClock } from '../../../src/host/node/clock.js';
+import { NodeSockets } from '../../../src/host/node/sockets.js';
+import { QmpClient } from '../../../src/monitor/qmp/client.js';
+
+const root = new URL('../../../', import.meta.url);
+const dev = fileURLToPath(new URL('bin/dev.js', root));
+const built = existsSync(new URL('native/build/Release/colo.node', root));
+const withAddon = built ? test : test.skip;
+const dir = mkdtempSync(join(tmpdir(), 'colo-vm-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+class Process {
+  readonly child: ChildProcess;
+  readonly exited: Promise<number | null>;
+  out = '';
+  err = '';
+
+  constructor(args: string[]) {
+    this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args], { env: { ...process.env, NODE_OPTIONS: '' } });
+    this.child.stdout?.on('data', (bytes: Buffer) => (this.out += bytes.toString()));
+    this.child.stderr?.on('data', (bytes: Buffer) => (this.err += bytes.toString()));
+    this.exited = new Promise(resolve => this.child.once('close', resolve));
+  }
+
+  async qmp(path: string): Promise<QmpClient> {
+    const deadline = performance.now() + 20_000;
+    while (!existsSync(path)) {
+      if (performance.now() > deadline || this.child.exitCode !== null) throw new Error(`no monitor: ${this.err}`);
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+    return QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, { kind: 'unix', path }, 10_000);
+  }
+}
+
+function secondary(name: string, extra: string[] = []) {
+  const path = join(dir, `${name}.qmp`);
+  return { path, run: new Process(['secondary', '-name', name, '-m', '16', '-accel', 'soft', '-incoming', `unix:${join(dir, `${name}.mig`)}`, '-qmp', `unix:${path},server=on,wait=off`, ...extra]) };
+}
+
+withAddon('a secondary waits, answers, and quits (skipped where the addon is not built)', async () => {
+  const { run, path } = secondary('quit');
+  const client = await run.qmp(path);
+  expect(await client.execute('query-status', undefined, 5000)).toEqual({ running: false, status: 'inmigrate' });
+  expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'quit' });
+  await expect(client.execute('cont', undefined, 5000)).rejects.toThrow('the machine waits for a migration');
+  await expect(client.execute('x-colo-lost-heartbeat', undefined, 5000)).rejects.toThrow("The feature 'colo' is not enabled");
+  await expect(client.execute('migrate', { uri: 'tcp:h:1' }, 5000)).rejects.toThrow('only migration into COLO is offered');
+  const shutdown = new Promise(resolve => client.onEvent(event => resolve(event.data)));
+  expect(await client.execute('quit', undefined, 5000)).toEqual({});
+  expect(await shutdown).toEqual({ guest: false, reason: 'host-qmp-quit' });
+  expect(await run.exited).toBe(0);
+  expect([run.out, run.err]).toEqual(['', '']);
+});
+
+withAddon('the end of standard input ends nothing; a signal ends in order (skipped where the addon is not built)', async () => {
+  const { run, path } = secondary('signal', ['-monitor', 'stdio']);
+  run.child.stdin?.end('info status\n');
+  const client = await run.qmp(path);
+  while (!run.out.includes('inmigrate')) await new Promise(resolve => setTimeout(resolve, 10));
+  expect(run.out).toBe("colo 0.1.0 monitor - type 'help' for more information\n(colo) VM status: paused (inmigrate)\n(colo) ");
+  expect(await client.execute('query-status', undefined, 5000)).toMatchObject({ status: 'inmigrate' });
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
+});
+
+withAddon('what cannot be opened is named, and the exit code is 1 (skipped where the addon is not built)', async () => {
+  const missing = join(dir, 'missing.img');
+  const { run } = secondary('missing', ['-drive', `if=none,id=d0,driver=raw,file.filename=${missing}`]);
+  expect(await run.exited).toBe(1);
+  expect(run.err).toContain('Error: -drive id=d0: ');
+  expect(run.err).toContain(missing);
+});

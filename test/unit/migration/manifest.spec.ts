@@ -1,0 +1,48 @@
+/** Goal: every difference between two machines is named in a sentence, and a manifest from a stranger cannot hurt. */
+import fc from 'fast-check';
+import type { Manifest } from '../../../src/migration/contract.js';
+import { decodeHello, encodeHello, manifestDifference } from '../../../src/migration/manifest.js';
+
+const manifest: Manifest = {
+  ramBytes: 2048 * 1048576,
+  cpus: 2,
+  accel: 'soft',
+  devices: [{ id: 'serial0', vmstate: 'serial', version: 1 }, { id: 'net-pci0', vmstate: 'virtio-net', version: 3 }],
+  disks: [{ id: 'colo-disk0', length: 1 << 30 }],
+  netdevs: ['hn0'],
+};
+const other = (change: Partial<Manifest>) => manifestDifference({ ...manifest, ...change }, manifest);
+
+it('takes an equal machine, whatever its accelerator', () => {
+  expect(other({ accel: 'kvm' })).toBeUndefined();
+});
+
+it('names what differs', () => {
+  const [serial, net] = manifest.devices;
+  expect(other({ ramBytes: 1024 * 1048576 })).toBe('the primary has 1024 MiB of RAM, this secondary 2048 MiB');
+  expect(other({ cpus: 4 })).toBe('the primary has 4 CPUs, this secondary 2');
+  expect(other({ devices: [serial] })).toBe("device 'net-pci0' (virtio-net) is missing on the primary");
+  expect(other({ devices: [serial, net, { id: 'usb0', vmstate: 'uhci', version: 1 }] })).toBe("device 'usb0' (uhci) of the primary is missing here");
+  expect(other({ devices: [serial, { ...net, version: 4 }] })).toBe("device 'net-pci0' has state version 4 on the primary and 3 here");
+  expect(other({ devices: [serial, { ...net, vmstate: 'rtl8139' }] })).toBe("device 'net-pci0' is 'rtl8139' on the primary and 'virtio-net' here");
+  expect(other({ devices: [net, serial] })).toBe("the devices stand in another order: number 0 is 'net-pci0' on the primary and 'serial0' here");
+  expect(other({ disks: [{ id: 'colo-disk0', length: 512 }] })).toBe("disk 'colo-disk0' has 512 bytes on the primary and 1073741824 here");
+  expect(other({ disks: [] })).toBe("disk 'colo-disk0' is missing on the primary");
+  expect(other({ disks: [...manifest.disks, { id: 'd2', length: 512 }] })).toBe("disk 'd2' of the primary is not replicated here");
+  expect(other({ netdevs: [] })).toBe("netdev 'hn0' is missing on the primary");
+  expect(other({ netdevs: ['hn0', 'hn1'] })).toBe("netdev 'hn1' of the primary is missing here");
+  expect(other({ devices: [serial, serial] })).toBe("device 'serial0' (serial) of the primary is missing here");
+});
+
+it('survives the wire', () => {
+  expect(decodeHello(encodeHello({ manifest, leaseMs: 1000 }))).toEqual({ manifest, leaseMs: 1000 });
+});
+
+it('gives a sentence for anything else', () => {
+  expect(() => decodeHello(Buffer.from('{'))).toThrow('the manifest is not JSON');
+  expect(() => decodeHello(encodeHello({ manifest, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
+  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
+  fc.assert(fc.property(fc.jsonValue(), value => {
+    expect(() => decodeHello(Buffer.from(JSON.stringify(value)))).toThrow(/./);
+  }));
+});
