@@ -49,7 +49,7 @@ export class VmLifecycle implements Lifecycle {
   constructor(private readonly parts: LifecycleParts) {
     this.states = new RunStates(parts.initial);
     parts.accel.onStopped(reason => {
-      if (reason.kind === 'shutdown') this.guestReset('triple fault');
+      if (reason.kind === 'shutdown') this.guestReset();
       else if (reason.kind === 'internal-error') void this.internalError(reason.message);
     });
   }
@@ -121,10 +121,10 @@ export class VmLifecycle implements Lifecycle {
 
   // --- what the guest does; called inside an exit, carried out after it
 
-  guestReset(why: string): void {
+  guestReset(): void {
     this.parts.clock.timer(0, () => {
       if (this.parts.noReboot) this.guestShutdown('guest-reset');
-      else this.reset(true, why === 'triple fault' ? 'triple-fault' : 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+      else this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }
 

@@ -2,6 +2,7 @@
 import type { VmAccel } from '../accel/contract.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
 import { Events } from '../base/events.js';
+import { tracer } from '../base/trace.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Manifest } from '../colo/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
@@ -16,6 +17,7 @@ import { Low } from './loader/memory-map.js';
 import type { DriveProvider, MachineParts, NetProvider } from './parts.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
+const trace = tracer('machine', ['guest_reset'] as const);
 /** QEMU's range for NICs without an address of their own. */
 const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
 
@@ -49,7 +51,7 @@ export class Machine implements MachineControl {
     let nics = 0;
     const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
-      power: { reset: why => this.lifecycle.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
+      power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
       blockError: (backend, { operation, message }) =>
         events.emit('BLOCK_IO_ERROR', { device: backend.id, 'node-name': backend.nodeName, operation, action: 'report', nospace: false, reason: message }),
@@ -145,6 +147,11 @@ export class Machine implements MachineControl {
 
   pciInfo(): PciInfo[] {
     return this.board.pci.functions().map(pciInfo);
+  }
+
+  private guestReset(why: string): void {
+    trace('guest_reset', { why });
+    this.lifecycle.guestReset();
   }
 
   private finish(ended: Ended): void {

@@ -63,7 +63,7 @@ function parts(changes: Partial<MachineParts> = {}): MachineParts {
     report: line => void reports.push(line),
     createAccel: () => vm,
     openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => void closed.push('drives') }),
-    openNet: async () => ({ claim: () => net.netdev, list: () => ['hn0'], close: () => void closed.push('net') }),
+    openNet: async () => ({ claim: () => net.netdev, list: () => ['hn0'], announce: () => void events.push('announce'), close: () => void closed.push('net') }),
     openChardevs: async () => new Map([['com', Object.assign(new TestChar(), { dispose: () => void closed.push('com') })]]),
     ...changes,
   };
@@ -214,7 +214,7 @@ describe('reset and power', () => {
   test('a triple fault resets', async () => {
     vm.halt({ kind: 'shutdown' });
     await turn();
-    expect([machine.runState, vm.running, events]).toEqual(['running', true, ['RESET triple-fault']]);
+    expect([machine.runState, vm.running, events]).toEqual(['running', true, ['RESET guest-reset']]);
   });
 
   test('the guest powers off: the machine ends', async () => {
@@ -352,7 +352,7 @@ describe('checkpoints', () => {
     staged.apply();
     expect(vm.clockNs).toBe(5_250_000_000n);
     secondary.lifecycle.runAfterFailover();
-    expect([secondary.runState, vm.running, net.running]).toEqual(['running', true, true]);
+    expect([secondary.runState, vm.running, net.running, events]).toEqual(['running', true, true, ['STOP', 'RESUME', 'announce']]);
   });
 
   test('run state changes are traced and told', async () => {

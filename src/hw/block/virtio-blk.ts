@@ -64,11 +64,6 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     this.onError = fn;
   }
 
-  /** The backend's length changed. */
-  resized(): void {
-    this.host.configChanged();
-  }
-
   readConfig(): Buffer {
     const b = Buffer.alloc(CONFIG_SIZE);
     b.writeBigUInt64LE(BigInt(Math.floor(this.backend.length / SECTOR)), 0);
