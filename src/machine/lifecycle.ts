@@ -3,7 +3,7 @@
  * asynchronous and idempotent; nothing starts before a stop under way is complete. It is also what colo drives (colo/contract.ts).
  */
 import type { Ram, VmAccel } from '../accel/contract.js';
-import { assert, VmError } from '../base/errors.js';
+import { asVmError, assert, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
 import type { Clock } from '../host/ports.js';
@@ -137,10 +137,10 @@ export class VmLifecycle implements Lifecycle {
     if (!this.shutdownGate()) this.parts.shutDown(reason);
   }
 
-  /** Everything stands still and the run state says so; what follows is the machine's. */
+  /** Everything stands still and the run state says so; what follows is the machine's. A disk that hangs does not keep it from ending. */
   async shutDown(): Promise<void> {
     this.states.to('shutdown');
-    await this.halt();
+    await this.haltWithin(STOP_LIMIT_MS).catch((error: unknown) => this.parts.report(asVmError(error).message));
   }
 
   private async internalError(message: string): Promise<void> {

@@ -53,8 +53,6 @@ export class Machine implements MachineControl {
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
       power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
-      blockError: (backend, { operation, message }) =>
-        events.emit('BLOCK_IO_ERROR', { device: backend.id, 'node-name': backend.nodeName, operation, action: 'report', nospace: false, reason: message }),
     });
     this.lifecycle = new VmLifecycle({
       accel: opened.accel,

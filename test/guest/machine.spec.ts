@@ -24,7 +24,6 @@ class GuestVm {
   private constructor(readonly machine: () => Machine) {}
 
   static async build(changes: Partial<MachineSpec>): Promise<GuestVm> {
-    let machine: Machine;
     const vm = new GuestVm(() => machine);
     const spec: MachineSpec = {
       name: 'guest', ramBytes: 192 * MIB, cpus: 1, accel: 'soft', append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
@@ -35,7 +34,7 @@ class GuestVm {
       serials: ['com'],
       ...changes,
     };
-    machine = await Machine.build(spec, {
+    const machine: Machine = await Machine.build(spec, {
       clock: host.clock,
       files: host.files,
       entropy: host.entropy,
