@@ -58,11 +58,12 @@ function gyp(verb) {
   return false;
 }
 
-/** Where node-gyp-build looks in an installed package. Symbols stay: a crash in the field must be readable. */
+/** Where node-gyp-build looks in an installed package. Function names stay, for a crash in the field must be readable. */
 function prebuild() {
   const dir = join(native, 'prebuilds', `${process.platform}-${process.arch}`);
   mkdirSync(dir, { recursive: true });
   copyFileSync(output, join(dir, 'node.napi.node'));
+  spawnSync('strip', ['--strip-debug', join(dir, 'node.napi.node')], { stdio: 'inherit' });
 }
 
 function build() {
