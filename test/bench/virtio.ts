@@ -30,7 +30,7 @@ async function disk(type: number): Promise<number> {
   for (let i = 0; i < ROUNDS; i++) {
     for (let n = 0; n < RING; n++) queue.add([{ gpa: 0x80000, length: 16 }, data, { gpa: 0x80040, length: 1, write: true }]);
     queue.kick();
-    while (b.device.model.inFlight > 0) await null;
+    while (b.device.model.inFlight > 0) await Promise.resolve();
     queue.take();
   }
   return (performance.now() - start) / ROUNDS / RING;

@@ -151,6 +151,20 @@ test('several in flight are answered as they come', async () => {
   expect(queue.take().length).toBe(4);
 });
 
+test('a driver that offers its chains again and again does not fill our memory', async () => {
+  disk.held = [];
+  const head = queue.add(chain(Type.FLUSH, 0, 0));
+  for (let round = 0; round < 26; round++) {
+    for (let i = 0; i < 10; i++) queue.expose(head);
+    queue.kick();
+  }
+  await settle();
+  expect(disk.log.length).toBe(256);
+  disk.release();
+  await settle();
+  expect(disk.log.length).toBe(261);
+});
+
 test('event index and indirect descriptors, as Linux uses them', async () => {
   start([...ALL, F.EVENT_IDX, F.INDIRECT]);
   for (let i = 0; i < 40; i++) {

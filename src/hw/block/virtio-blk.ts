@@ -85,14 +85,19 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   handleQueue(queue: Virtqueue): void {
     queue.disableNotify();
     do {
-      while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES) {
+      while (this.hasRoom) {
         const chain = queue.pop();
         if (!chain) break;
         this.start(queue, chain);
         if (!this.host.running) return;
       }
-    } while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES && queue.enableNotify());
+    } while (this.hasRoom && queue.enableNotify());
     this.host.checkFault(queue);
+  }
+
+  /** A driver may offer a chain again before it got it back, so the ring's size alone bounds nothing. What waits is taken up by complete(). */
+  private get hasRoom(): boolean {
+    return this.requests.size < MAX_QUEUE_SIZE && this.bytesInFlight < MAX_IN_FLIGHT_BYTES;
   }
 
   /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */

@@ -27,8 +27,8 @@ const HEADER = 12;
 const NUM_BUFFERS = 10;
 const MAX_FRAME = 65_550;
 const MAX_CONTROL = 4096;
-/** Frames sent before other work of the main loop gets its turn. */
-const TX_BURST = 256;
+/** Frames sent, or commands answered, before other work of the main loop gets its turn. */
+const BURST = 256;
 
 export const netState = record({
   mac: bytes(6),
@@ -46,7 +46,8 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readonly stateField;
   /** The netdev has no room: the transmit queue waits. */
   private blocked = false;
-  private again: { dispose(): void } | undefined;
+  /** By queue: a burst was long, the rest follows. */
+  private readonly again: ({ dispose(): void } | undefined)[] = [];
   private paused = true;
   private announceLater = false;
 
@@ -86,13 +87,13 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
 
   override deviceReset(): void {
     this.blocked = false;
-    this.stopTimer();
+    this.stopTimers();
   }
 
   /** Nothing is ever in flight: a frame is either in a ring or in the netdev. */
   override async pause(): Promise<void> {
     this.paused = true;
-    this.stopTimer();
+    this.stopTimers();
     this.netdev.setRunning(false);
   }
 
@@ -114,7 +115,7 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   // --- guest -> world
 
   private transmit(queue: Virtqueue): void {
-    if (this.blocked || this.again) return;
+    if (this.blocked || this.again[queue.index]) return;
     let sent = 0;
     queue.disableNotify();
     do {
@@ -126,12 +127,12 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
         }
         queue.push(chain, 0);
         sent++;
-        if (sent === TX_BURST) break;
+        if (sent === BURST) break;
       }
-    } while (!this.blocked && sent < TX_BURST && queue.enableNotify());
+    } while (!this.blocked && sent < BURST && queue.enableNotify());
     if (sent > 0) this.host.returned(queue);
     this.host.checkFault(queue);
-    if (sent === TX_BURST && !this.blocked) this.continueSoon(queue);
+    if (sent === BURST && !this.blocked) this.continueSoon(queue);
   }
 
   /** False: no room now. What is no frame is dropped, as a cable would. */
@@ -146,9 +147,9 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   }
 
   private continueSoon(queue: Virtqueue): void {
-    this.again = this.clock.soon(() => {
-      this.again = undefined;
-      if (this.host.running && queue.usable) this.transmit(queue);
+    this.again[queue.index] = this.clock.soon(() => {
+      this.again[queue.index] = undefined;
+      if (this.host.running && queue.usable) this.handleQueue(queue);
     });
   }
 
@@ -158,9 +159,9 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     if (this.host.running && queue.usable) this.transmit(queue);
   }
 
-  private stopTimer(): void {
-    this.again?.dispose();
-    this.again = undefined;
+  private stopTimers(): void {
+    for (const timer of this.again) timer?.dispose();
+    this.again.length = 0;
   }
 
   // --- world -> guest
@@ -234,9 +235,10 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   // --- control queue: header (class, command), data, one byte of acknowledgement
 
   private control(queue: Virtqueue): void {
+    if (this.again[queue.index]) return;
     let done = 0;
     do {
-      for (let chain = queue.pop(); chain; chain = queue.pop()) {
+      for (let chain = queue.pop(); chain; chain = done < BURST ? queue.pop() : undefined) {
         if (chain.readLength < 2 || chain.writeLength < 1) return this.host.fail('control request without header or acknowledgement');
         const request = chain.read(this.host.ram, 0, Math.min(chain.readLength, MAX_CONTROL));
         const ack = this.command(request[0], request[1], request.subarray(2)) ? Ack.OK : Ack.ERROR;
@@ -244,9 +246,10 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
         queue.push(chain, 1);
         done++;
       }
-    } while (queue.enableNotify());
+    } while (done < BURST && queue.enableNotify());
     if (done > 0) this.host.returned(queue);
     this.host.checkFault(queue);
+    if (done >= BURST) this.continueSoon(queue);
   }
 
   private command(cls: number, command: number, data: Buffer): boolean {
