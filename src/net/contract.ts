@@ -60,7 +60,7 @@ export interface Netdev {
   setRunning(running: boolean): void;
   /** `set_link`. Down: frames are dropped both ways, as with the cable out. */
   setLink(up: boolean): void;
-  /** Shows the world where the guest is now, past the filters, and has the guest do it too: some rounds, as QEMU's announce-self. */
+  /** One announcement of the guest's address to the world, past the filters, and by the guest itself. */
   announce(): void;
   info(): NetdevInfo;
   dispose(): void;

@@ -9,7 +9,6 @@ import type { Clock, Tap } from '../../host/ports.js';
 import type { NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
 import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
-import { Announcer } from '../packet/announce.js';
 import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
 
 const trace = tracer('net', ['tap_rx_dropped', 'tap_tx_dropped', 'link']);
@@ -29,7 +28,6 @@ export class TapNetdev implements Netdev {
   private room: () => void = () => undefined;
   private refused = false;
   private retry: Disposable | undefined;
-  private readonly announcer: Announcer;
   private running = false;
   private paused = false;
   private linkUp = true;
@@ -43,7 +41,6 @@ export class TapNetdev implements Netdev {
     this.chain = new FilterChain({ toWorld: frame => this.toWorld(frame), toGuest: frame => this.toGuest(frame) });
     this.output = new FilterBuffer('nop', limits, { forward: frame => this.chain.forward(this.output, frame, 'rx'), onRoom: () => this.room() });
     this.chain.insert(this.output, 'head');
-    this.announcer = new Announcer(clock);
     tap.onFrame(frame => this.fromTap(frame));
     this.flowControl();
   }
@@ -83,7 +80,10 @@ export class TapNetdev implements Netdev {
   }
 
   announce(): void {
-    this.announcer.start(() => this.announceOnce());
+    if (!this.nic) return;
+    // Past the filters: this is about where the guest is, not what it says.
+    if (this.linkUp) this.tap.write(rarpAnnounce(this.nic.mac));
+    this.nic.announce();
   }
 
   info(): NetdevInfo {
@@ -93,15 +93,7 @@ export class TapNetdev implements Netdev {
 
   dispose(): void {
     this.retry?.dispose();
-    this.announcer.dispose();
     this.tap.dispose();
-  }
-
-  private announceOnce(): void {
-    if (!this.nic) return;
-    // Past the filters: this is about where the guest is, not what it says.
-    if (this.linkUp) this.tap.write(rarpAnnounce(this.nic.mac));
-    this.nic.announce();
   }
 
   private toWorld(frame: Uint8Array): boolean {

@@ -84,13 +84,11 @@ it('drops both ways with the link down', () => {
   expect(netdev.info()).toMatchObject({ link: 'down', mac: '52:54:00:01:02:03', properties: { ifname: 'tap7' }, filters: [{ name: 'nop', type: 'filter-buffer', direction: 'rx', status: 'off' }] });
 });
 
-it('announces past the filters, and has the guest do it too, some rounds', async () => {
-  const { world, tap, netdev, nic } = setup();
+it('announces past the filters, and has the guest do it too', () => {
+  const { tap, netdev, nic } = setup();
   netdev.output.hold(() => false);
   netdev.announce();
   expect([tap.out.length, nic.announced]).toEqual([1, 1]);
-  await world.run(2000);
-  expect([tap.out.length, nic.announced]).toEqual([5, 5]);
 });
 
 it('makes a RARP request with the guest address', () => {
