@@ -3,7 +3,7 @@
  * asynchronous and idempotent; nothing starts before a stop under way is complete. It is also what colo drives (colo/contract.ts).
  */
 import type { Ram, VmAccel } from '../accel/contract.js';
-import { assert, VmError } from '../base/errors.js';
+import { asVmError, assert, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
 import type { Clock } from '../host/ports.js';
@@ -49,7 +49,7 @@ export class VmLifecycle implements Lifecycle {
   constructor(private readonly parts: LifecycleParts) {
     this.states = new RunStates(parts.initial);
     parts.accel.onStopped(reason => {
-      if (reason.kind === 'shutdown') this.guestReset('triple fault');
+      if (reason.kind === 'shutdown') this.guestReset();
       else if (reason.kind === 'internal-error') void this.internalError(reason.message);
     });
   }
@@ -121,10 +121,10 @@ export class VmLifecycle implements Lifecycle {
 
   // --- what the guest does; called inside an exit, carried out after it
 
-  guestReset(why: string): void {
+  guestReset(): void {
     this.parts.clock.timer(0, () => {
       if (this.parts.noReboot) this.guestShutdown('guest-reset');
-      else this.reset(true, why === 'triple fault' ? 'triple-fault' : 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+      else this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }
 
@@ -137,10 +137,10 @@ export class VmLifecycle implements Lifecycle {
     if (!this.shutdownGate()) this.parts.shutDown(reason);
   }
 
-  /** Everything stands still and the run state says so; what follows is the machine's. */
+  /** Everything stands still and the run state says so; what follows is the machine's. A disk that hangs does not keep it from ending. */
   async shutDown(): Promise<void> {
     this.states.to('shutdown');
-    await this.halt();
+    await this.haltWithin(STOP_LIMIT_MS).catch((error: unknown) => this.parts.report(asVmError(error).message));
   }
 
   private async internalError(message: string): Promise<void> {

@@ -103,6 +103,7 @@ function machineParts(world: VmWorld, opened: Opened): MachineParts {
   return {
     clock: host.clock,
     files: host.files,
+    entropy: host.entropy,
     report: line => world.note(line),
     createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
     openDrives: async (spec, events) => {

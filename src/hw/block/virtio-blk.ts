@@ -27,11 +27,6 @@ const MAX_RANGE_SECTORS = 0x3f_ffff;
 const MAX_RANGE_SEGMENTS = 16;
 const CONFIG_SIZE = 60;
 
-export interface BlockError {
-  operation: 'read' | 'write';
-  message: string;
-}
-
 export const blkState = record({
   /** Requests answered, for `info qtree`; nothing of a request outlives a pause. */
   completed: u32,
@@ -49,7 +44,6 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
   private generation = 0;
-  private onError: (error: BlockError) => void = () => undefined;
 
   constructor(
     readonly backend: BlockBackend,
@@ -57,16 +51,6 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   ) {
     super();
     this.features = [F.SEG_MAX, F.BLK_SIZE, F.FLUSH, ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES])];
-  }
-
-  /** Told of every request that the backend refused; the guest is told in any case. */
-  reportErrors(fn: (error: BlockError) => void): void {
-    this.onError = fn;
-  }
-
-  /** The backend's length changed. */
-  resized(): void {
-    this.host.configChanged();
   }
 
   readConfig(): Buffer {
@@ -143,9 +127,9 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     if (this.host.running && queue.usable && queue.pending > 0) this.handleQueue(queue);
   }
 
+  /** The guest is told; the monitor is, by the backend. */
   private failed(type: number, message: string): Result {
     trace('error', { id: this.backend.id, type, message });
-    this.onError({ operation: type === Type.IN ? 'read' : 'write', message });
     return { status: Status.IOERR };
   }
 

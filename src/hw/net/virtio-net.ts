@@ -5,7 +5,7 @@
  */
 import { tracer } from '../../base/trace.js';
 import { bool, bytes, record } from '../../fields/field.js';
-import type { Netdev } from '../../net/contract.js';
+import type { Netdev, NicPort } from '../../net/contract.js';
 import type { Chain } from '../virtio/chain.js';
 import { VirtioModel } from '../virtio/model.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
@@ -32,13 +32,12 @@ const TX_BURST = 256;
 
 export const netState = record({
   mac: bytes(6),
-  linkDown: bool,
   announcePending: bool,
   filter: rxFilterField,
 });
 type NetState = ReturnType<typeof netState.reset>;
 
-export class VirtioNet extends VirtioModel<NetState> {
+export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readonly name = 'virtio-net';
   readonly deviceId = 1;
   readonly classCode = 0x020000;
@@ -49,28 +48,29 @@ export class VirtioNet extends VirtioModel<NetState> {
   private blocked = false;
   private again: { dispose(): void } | undefined;
   private paused = true;
+  private announceLater = false;
 
   constructor(
     readonly netdev: Netdev,
-    readonly mac: Uint8Array,
+    private readonly label: Uint8Array,
     private readonly clock: GuestClock,
   ) {
     super();
     // A fresh NIC has the address of its label and takes everything until the driver says otherwise.
-    this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(mac), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
-    netdev.attachNic({ mac, receive: frame => this.receive(frame), announce: () => this.announce() });
+    this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(label), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
+    netdev.attachNic(this);
     netdev.onRoom(() => this.hasRoom());
   }
 
-  /** `set_link` */
-  setLink(up: boolean): void {
-    this.state.linkDown = !up;
-    this.host.configChanged();
+  /** The address that the driver uses now. */
+  get mac(): Uint8Array {
+    return this.isConnected ? this.state.mac : this.label;
   }
 
-  /** The guest shall tell the network where it is (after a failover). */
+  /** The guest shall tell the network where it is (after a failover): now, or when it runs again. */
   announce(): void {
-    if (!this.host.has(F.GUEST_ANNOUNCE)) return;
+    this.announceLater = this.paused;
+    if (this.paused || !this.host.has(F.GUEST_ANNOUNCE)) return;
     trace('announce', { netdev: this.netdev.id });
     this.state.announcePending = true;
     this.host.configChanged();
@@ -79,7 +79,7 @@ export class VirtioNet extends VirtioModel<NetState> {
   readConfig(): Buffer {
     const b = Buffer.alloc(10);
     b.set(this.state.mac, 0);
-    b.writeUInt16LE((this.state.linkDown ? 0 : LinkStatus.UP) | (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
+    b.writeUInt16LE(LinkStatus.UP | (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
     b.writeUInt16LE(1, 8);
     return b;
   }
@@ -100,6 +100,7 @@ export class VirtioNet extends VirtioModel<NetState> {
     this.paused = false;
     this.blocked = false;
     this.netdev.setRunning(true);
+    if (this.announceLater) this.announce();
   }
 
   handleQueue(queue: Virtqueue): void {
@@ -136,7 +137,7 @@ export class VirtioNet extends VirtioModel<NetState> {
   /** False: no room now. What is no frame is dropped, as a cable would. */
   private send(chain: Chain): boolean {
     const length = chain.readLength - HEADER;
-    if (length < ETHERNET_HEADER || length > MAX_FRAME || this.state.linkDown) {
+    if (length < ETHERNET_HEADER || length > MAX_FRAME) {
       trace('drop', { netdev: this.netdev.id, length });
       return true;
     }
@@ -165,11 +166,11 @@ export class VirtioNet extends VirtioModel<NetState> {
   // --- world -> guest
 
   /** False: the guest has no buffer (or the VM is stopped); the netdev keeps the frame. */
-  private receive(frame: Uint8Array): boolean {
+  receive(frame: Uint8Array): boolean {
     if (this.paused) return false;
     const queue = this.host.queues[Queue.RX];
     const { state } = this;
-    if (!this.host.running || !queue.usable || state.linkDown || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
+    if (!this.host.running || !queue.usable || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
     if (!accepts(state.filter, state.mac, frame)) return this.drop(frame);
     const chains = this.buffers(queue, HEADER + frame.length);
     if (!chains) return this.noBuffer(queue);

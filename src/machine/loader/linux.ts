@@ -10,6 +10,8 @@ import { e820, Low, MIB, ramLayout } from './memory-map.js';
 
 export interface LoadPlan {
   pieces: { gpa: number; bytes: Uint8Array }[];
+  /** Where a fresh random seed goes at each start (32 bytes). */
+  seed: { gpa: number; length: number };
   registers: BootRegisters;
 }
 
@@ -44,6 +46,7 @@ const H = {
   relocatable_kernel: 0x234,
   xloadflags: 0x236,
   cmdline_size: 0x238,
+  setup_data: 0x250,
   pref_address: 0x258,
   init_size: 0x260,
   e820_table: 0x2d0,
@@ -60,6 +63,10 @@ const ENTRY_64 = 0x200;
 const ELF_INITRD_MAX = 0x7fff_ffff;
 const ELF_CMDLINE_MAX = 2047;
 const INITRD_ALIGN = 4096;
+/** struct setup_data: next, type, length, data. A kernel without a random seed has its first programs wait for one. */
+const SETUP_RNG_SEED = 9;
+const SETUP_HEADER = 16;
+const SEED_LENGTH = 32;
 
 interface Kernel {
   pieces: { gpa: number; bytes: Uint8Array }[];
@@ -91,7 +98,8 @@ export function planLinux(image: LinuxImage): LoadPlan {
   }
   fillZeroPage(k.zeroPage, image);
   pieces.push({ gpa: Low.ZERO_PAGE, bytes: k.zeroPage }, { gpa: Low.PAGE_TABLES, bytes: identityTables() }, { gpa: Low.GDT, bytes: gdt() });
-  return { pieces, registers: bootRegisters(k.entry) };
+  pieces.push({ gpa: Low.SEED, bytes: seedHeader() });
+  return { pieces, seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH }, registers: bootRegisters(k.entry) };
 }
 
 function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kernel {
@@ -173,6 +181,7 @@ function looksLikeInitrd(bytes: Uint8Array): boolean {
 function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
   page[H.type_of_loader] = UNDEFINED_LOADER;
   page.writeUInt32LE(rsdp, H.acpi_rsdp_addr);
+  page.writeUInt32LE(Low.SEED, H.setup_data);
   const map = e820(ramBytes);
   page[H.e820_entries] = map.length;
   map.forEach(({ base, length, type }, i) => {
@@ -181,6 +190,13 @@ function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
     page.writeBigUInt64LE(BigInt(length), at + 8);
     page.writeUInt32LE(type, at + 16);
   });
+}
+
+function seedHeader(): Buffer {
+  const b = Buffer.alloc(SETUP_HEADER);
+  b.writeUInt32LE(SETUP_RNG_SEED, 8);
+  b.writeUInt32LE(SEED_LENGTH, 12);
+  return b;
 }
 
 /** The first 4 GiB mapped to themselves in 2 MiB pages: PML4, PDPT, four page directories. */
