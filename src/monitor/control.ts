@@ -7,7 +7,7 @@ import type { Clock } from '../host/ports.js';
 import type { MachineControl } from '../machine/contract.js';
 import type { MigrationData } from '../migration/status.js';
 import type { NetdevInfo } from '../net/contract.js';
-import type { BlockControl, BlockInfo, Capability, ColoControl, InspectControl, MigrationControl, MigrationInfo, VmControl } from './vm.js';
+import type { BlockControl, BlockInfo, Capability, ColoControl, InspectControl, MigrationControl, MigrationInfo, ProcessControl, VmControl } from './vm.js';
 
 export interface ControlParts {
   readonly machine: MachineControl;
@@ -16,6 +16,7 @@ export interface ControlParts {
   netdevs(): NetdevInfo[];
   readonly clock: Clock;
   readonly kvmPresent: boolean;
+  readonly pid: number;
   readonly version: VmControl['version'];
 }
 
@@ -43,6 +44,29 @@ export function vmControl(parts: ControlParts): VmControl {
     block: blockControl(parts.block),
     network: { info: () => parts.netdevs().flatMap(netdevLines) },
     inspect: inspectControl(machine),
+    process: processControl(parts),
+  };
+}
+
+function processControl({ machine, colo, clock, pid }: ControlParts): ProcessControl {
+  const startedMs = clock.nowMs();
+  return {
+    pid,
+    get ageMs() {
+      return Math.round(clock.nowMs() - startedMs);
+    },
+    get role() {
+      if (colo.mode !== 'none') return colo.mode;
+      return machine.runState === 'inmigrate' ? 'secondary' : 'alone';
+    },
+    get peer() {
+      return colo.mode === 'none' ? undefined : colo.info().peer;
+    },
+    get isProtected() {
+      const { state } = colo.info();
+      return colo.mode !== 'none' && (state === 'protected' || state === 'loading');
+    },
+    ramBytes: machine.spec.ramBytes,
   };
 }
 

@@ -26,6 +26,22 @@ export interface VmControl {
   readonly block?: BlockControl;
   readonly network?: NetworkControl;
   readonly inspect?: InspectControl;
+  readonly process?: ProcessControl;
+}
+
+export const vmRoles = ['primary', 'secondary', 'alone'] as const;
+
+/** The VM among other VMs: what `colo list` shows. */
+export interface ProcessControl {
+  readonly pid: number;
+  /** Of this process. */
+  readonly ageMs: number;
+  /** primary and secondary: of a pair that is joined, or waits to be. alone: nobody would take over. */
+  readonly role: (typeof vmRoles)[number];
+  readonly peer: string | undefined;
+  /** A loss of the primary's host would be survived. */
+  readonly isProtected: boolean;
+  readonly ramBytes: number;
 }
 
 export interface MigrationInfo {

@@ -9,7 +9,7 @@ export interface FakeControl extends VmControl {
   readonly calls: string[];
 }
 
-export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true } = {}): FakeControl {
+export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true; process?: true } = {}): FakeControl {
   const calls: string[] = [];
   const events = new Events<QmpEvents>();
   let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
@@ -64,6 +64,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       nodes: () => [],
     },
     network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'] },
+    process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20 },
     inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000', devices: () => [], pci: () => [] },
   };
   return vm;

@@ -45,6 +45,7 @@ export class RunningVm {
   private constructor(
     readonly machine: Machine,
     private readonly colo: Colo,
+    readonly control: VmControl,
     private readonly monitors: Disposables,
   ) {}
 
@@ -68,9 +69,9 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const vm = new RunningVm(machine, colo, monitors);
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs.map(n => n.info()), clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
+    const vm = new RunningVm(machine, colo, control, monitors);
     try {
-      const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs.map(n => n.info()), clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), version: world.version });
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.get(monitor.chardev), control, world));
       if (spec.incoming !== undefined) await colo.listen(spec.incoming);
       return vm;
