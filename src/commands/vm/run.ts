@@ -1,6 +1,6 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
-import { onTrace } from '../../base/trace.js';
 import { nodeHost } from '../../host/node/host.js';
+import { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { freeName, takeName } from '../names.js';
@@ -16,7 +16,8 @@ const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGI
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
 export async function runVm({ spec, name, traces }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
-  for (const pattern of traces) onTrace(pattern, ({ name, fields }) => note(`${name} ${Object.entries(fields).map(([key, value]) => `${key}=${value}`).join(' ')}`));
+  const switches = new TraceSwitches(note);
+  for (const pattern of traces) switches.enable(pattern);
   if (spec.accel === 'auto') note('CPU: soft (this build has no KVM backend)');
   const host = nodeHost();
   const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
@@ -24,7 +25,7 @@ export async function runVm({ spec, name, traces }: Launch, version: VmControl['
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), step: killAt(process.env), version, note }).catch((error: unknown) => {
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
     free();
     throw error;
   });

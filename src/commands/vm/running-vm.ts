@@ -21,6 +21,7 @@ import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor } from '../../monitor/hmp/monitor.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
+import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { Network } from './network.js';
@@ -30,6 +31,7 @@ export interface VmWorld {
   readonly stdio: Stdio;
   readonly step: StepHook;
   readonly version: VmControl['version'];
+  readonly traces: TraceSwitches;
   /** A line for people. */
   note(line: string): void;
 }
@@ -69,7 +71,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs.map(n => n.info()), clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
     const vm = new RunningVm(machine, colo, control, monitors);
     try {
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.get(monitor.chardev), control, world));
