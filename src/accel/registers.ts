@@ -34,6 +34,17 @@ export function registerLines(state: Buffer): string[] {
   ];
 }
 
+/** `$rip`, `$eflags`, `$cr3` of an expression; undefined: no such register. */
+export function registerValue(image: VcpuImage, name: string): bigint | undefined {
+  const wanted = name === 'eflags' ? 'rflags' : name === 'pc' ? 'rip' : name;
+  const gpr = [...GPR_ROWS.flat(), 'rip' as const, 'rflags' as const].find(known => known === wanted);
+  if (gpr) return image.reg(gpr);
+  const control = (['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer'] as const).find(known => known === wanted);
+  if (control) return image.control(control);
+  const segment = SEGMENT_ROWS.find(known => known === wanted);
+  return segment && BigInt(image.segment(segment).selector);
+}
+
 function ripLine(image: VcpuImage): string {
   const flags = Number(image.reg('rflags') & 0xffff_ffffn);
   const letters = FLAGS.map(([bit, letter]) => (flags & bit ? letter : '-')).join('');

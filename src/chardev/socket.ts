@@ -34,6 +34,7 @@ export class SocketChar implements CharBackend {
   private redial: Disposable | undefined;
   private refused = false;
   private disposed = false;
+  private gone: (() => void) | undefined;
   private readonly firstPeer: { promise: Promise<void>; resolve: () => void };
 
   constructor(
@@ -45,6 +46,14 @@ export class SocketChar implements CharBackend {
   ) {
     let resolve: () => void = () => undefined;
     this.firstPeer = { promise: new Promise<void>(r => (resolve = r)), resolve: () => resolve() };
+  }
+
+  /** A channel for one peer that is there already. gone: it has left, and there will be no other. */
+  static over(label: string, world: { sockets: Sockets; clock: Clock; log: (line: string) => void }, stream: Stream, gone: () => void): SocketChar {
+    const channel = new SocketChar(label, label, world, { kind: 'unix', path: '' }, 0);
+    channel.gone = gone;
+    channel.accept(stream);
+    return channel;
   }
 
   /** Resolves when the socket listens; with wait when the first peer is there. */
@@ -199,6 +208,7 @@ export class SocketChar implements CharBackend {
     const next = this.waiting.shift();
     if (next) this.adopt(next);
     else if (!this.listener && this.reconnectMs > 0) this.dialLater();
+    else this.gone?.();
   }
 
   private dialLater(): void {

@@ -1,18 +1,23 @@
 /** What the client commands share: an address, time-outs, a connection that is closed in any case. */
 import { Args, Flags } from '@oclif/core';
+import { asVmError } from '../base/errors.js';
+import { errorCode } from '../host/node/errors.js';
 import { QmpClient } from '../monitor/qmp/client.js';
 import { NodeClock } from '../host/node/clock.js';
 import { NodeSockets } from '../host/node/sockets.js';
 import { parseAddress } from './address.js';
 import { BaseCommand } from './base.js';
+import { isVmName, noSuchVm } from './names.js';
 
-export const addressArg = Args.string({ required: true, description: 'unix:PATH or tcp:HOST:PORT of a -qmp socket' });
+export const addressArg = Args.string({ required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
 export const timeoutFlag = Flags.integer({ default: 30, min: 1, description: 'seconds to wait for an answer' });
 const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
   protected async withClient<T>(address: string, use: (client: QmpClient) => Promise<T>): Promise<T> {
-    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), connectTimeoutMs);
+    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), connectTimeoutMs).catch((error: unknown) => {
+      throw isVmName(address) && ['ENOENT', 'ECONNREFUSED'].includes(errorCode(asVmError(error).options.cause) ?? '') ? noSuchVm(address) : error;
+    });
     try {
       return await use(client);
     } finally {

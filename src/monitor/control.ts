@@ -1,21 +1,28 @@
 /** A running machine with its disks, its network and its COLO, as the commands see it. Translates words; decides nothing but who may. */
-import { VmError } from '../base/errors.js';
+import { VcpuImage } from '../accel/vcpu-image.js';
+import { registerValue } from '../accel/registers.js';
+import { translate } from '../accel/walk.js';
+import { deviceNotFound, VmError } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer.js';
 import type { BlockInfo as DriveInfo, NodeInfo } from '../block/query.js';
 import type { Colo } from '../colo/colo.js';
 import type { Clock } from '../host/ports.js';
 import type { MachineControl } from '../machine/contract.js';
 import type { MigrationData } from '../migration/status.js';
-import type { NetdevInfo } from '../net/contract.js';
-import type { BlockControl, BlockInfo, Capability, ColoControl, InspectControl, MigrationControl, MigrationInfo, VmControl } from './vm.js';
+import type { CharBackend } from '../chardev/contract.js';
+import type { Netdev, NetdevInfo } from '../net/contract.js';
+import type { BlockControl, BlockInfo, Capability, ColoControl, InspectControl, MigrationControl, MigrationInfo, NetworkControl, ProcessControl, TraceControl, VmControl } from './vm.js';
 
 export interface ControlParts {
   readonly machine: MachineControl;
   readonly block: BlockLayer;
   readonly colo: Colo;
-  netdevs(): NetdevInfo[];
+  netdevs(): readonly Netdev[];
+  readonly chardevs: ReadonlyMap<string, CharBackend>;
+  readonly traces: TraceControl;
   readonly clock: Clock;
   readonly kvmPresent: boolean;
+  readonly pid: number;
   readonly version: VmControl['version'];
 }
 
@@ -41,8 +48,49 @@ export function vmControl(parts: ControlParts): VmControl {
     migration: migrationControl(colo),
     colo: coloControl(colo),
     block: blockControl(parts.block),
-    network: { info: () => parts.netdevs().flatMap(netdevLines) },
+    network: networkControl(parts),
+    chardevs: { info: () => chardevInfo(parts) },
+    traces: parts.traces,
     inspect: inspectControl(machine),
+    process: processControl(parts),
+  };
+}
+
+function networkControl({ netdevs }: ControlParts): NetworkControl {
+  return {
+    info: () => netdevs().flatMap(netdev => netdevLines(netdev.info())),
+    setLink: (id, up) => {
+      const netdev = netdevs().find(one => one.id === id);
+      if (!netdev) throw deviceNotFound(id);
+      netdev.setLink(up);
+    },
+  };
+}
+
+function chardevInfo({ machine: { spec }, chardevs }: ControlParts) {
+  const users = new Set([...spec.serials, ...spec.monitors.map(monitor => monitor.chardev)]);
+  return [...chardevs.values()].map(({ id, label, connected }) => ({ id, label, connected, used: users.has(id) }));
+}
+
+function processControl({ machine, colo, clock, pid }: ControlParts): ProcessControl {
+  const startedMs = clock.nowMs();
+  return {
+    pid,
+    get ageMs() {
+      return Math.round(clock.nowMs() - startedMs);
+    },
+    get role() {
+      if (colo.mode !== 'none') return colo.mode;
+      return machine.runState === 'inmigrate' ? 'secondary' : 'alone';
+    },
+    get peer() {
+      return colo.mode === 'none' ? undefined : colo.info().peer;
+    },
+    get isProtected() {
+      const { state } = colo.info();
+      return colo.mode !== 'none' && (state === 'protected' || state === 'loading');
+    },
+    ramBytes: machine.spec.ramBytes,
   };
 }
 
@@ -112,6 +160,7 @@ function blockControl(block: BlockLayer): BlockControl {
     },
     driveAdd: (options, { nodeOnly }) => block.driveAdd(options, { noBackend: nodeOnly }),
     driveDel: id => block.driveDel(id),
+    blockdevAdd: options => block.blockdevAdd(options),
     changeChildren: async change => {
       await block.blockdevChange(change);
     },
@@ -149,8 +198,32 @@ function netdevLines(netdev: NetdevInfo): string[] {
   return [`${netdev.id}: ${words.join(',')}`, ...filters];
 }
 
+const pageMask = 0xfff;
+
 function inspectControl(machine: MachineControl): InspectControl {
+  const { ram, cpus } = machine.accel;
+  const stoppedCpu = () => {
+    if (machine.running) throw new VmError('the registers of a running vCPU cannot be read', { hint: 'Stop the VM first: stop.' });
+    return new VcpuImage(cpus[0].save());
+  };
+  const physical = (address: bigint, length: number) => (address <= BigInt(Number.MAX_SAFE_INTEGER) ? ram.read(Number(address), length) : undefined);
   return {
+    register: name => registerValue(stoppedCpu(), name),
+    physicalMemory: physical,
+    virtualMemory: (address, length) => {
+      const cpu = stoppedCpu();
+      const parts: Buffer[] = [];
+      for (let done = 0; done < length; ) {
+        const gva = BigInt.asUintN(64, address + BigInt(done));
+        const size = Math.min(length - done, pageMask + 1 - Number(gva & BigInt(pageMask)));
+        const gpa = translate(ram, cpu, gva);
+        const bytes = gpa === undefined ? undefined : physical(gpa, size);
+        if (!bytes) return undefined;
+        parts.push(bytes);
+        done += size;
+      }
+      return Buffer.concat(parts);
+    },
     cpuCount: machine.accel.cpuCount,
     registers: async cpu => {
       if (machine.running) throw new VmError('the registers of a running vCPU cannot be read', { hint: 'Stop the VM first: stop.' });

@@ -6,20 +6,21 @@ import type { VmControl } from './vm.js';
 
 export type EventName = keyof QmpEvents;
 
-const everyEvent: Readonly<Record<EventName, true>> = {
-  STOP: true,
-  RESUME: true,
-  RESET: true,
-  SHUTDOWN: true,
-  POWERDOWN: true,
-  MIGRATION: true,
-  COLO_EXIT: true,
-  QUORUM_FAILURE: true,
-  QUORUM_REPORT_BAD: true,
-  BLOCK_IO_ERROR: true,
-  NIC_RX_FILTER_CHANGED: true,
+/** What each one tells. */
+export const eventSummaries: Readonly<Record<EventName, string>> = {
+  STOP: 'the guest stands still',
+  RESUME: 'the guest runs again',
+  RESET: 'the machine was reset, by the guest or from outside',
+  SHUTDOWN: 'the machine is over, or stays there stopped (-no-shutdown)',
+  POWERDOWN: 'the power button was pressed (system_powerdown)',
+  MIGRATION: 'the status of migration changed; only while the capability `events` is on',
+  COLO_EXIT: 'COLO ended: as asked (request), or because the peer or a checkpoint failed (error)',
+  QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
+  QUORUM_REPORT_BAD: 'one child of a quorum failed',
+  BLOCK_IO_ERROR: 'a disk failed a request of the guest',
+  NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
 };
-export const eventNames = (Object.keys(everyEvent) as EventName[]).sort();
+export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();
 
 /** Calls fn for every event. MIGRATION only while the capability `events` is on, where the machine has that capability. */
 export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: object) => void): Disposable {

@@ -8,7 +8,7 @@ import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect';
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'traces';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
@@ -51,6 +51,8 @@ interface Common<A extends Fields, R> {
   aliases?: readonly string[];
   feature?: Feature;
   args?: A;
+  /** Other members than those of args pass unchecked to run(), which checks them (QAPI's `gen: false`). */
+  open?: boolean;
   /** What QMP's `return` holds; nothing: `{}`. */
   returns?: Type<R>;
   run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => R | Promise<R>;
@@ -85,18 +87,18 @@ export function command<A extends Fields = Record<never, Type>, R = void>(d: Dec
     hmpName: inHmp ? (d.hmpName ?? hmpSpelling(d.name)) : undefined,
     qmp: true,
     returns: d.returns,
-    runQmp: async (vm, given, context) => (await d.run(vm, checkFields(args, given), context)) ?? {},
+    runQmp: async (vm, given, context) => (await d.run(vm, d.open ? openFields(args, given) : checkFields(args, given), context)) ?? {},
     hmp: inHmp ? (d.hmp ?? same) : undefined,
   };
 }
 
 /** Declares a command that only HMP has; run gives the lines to print. */
-export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean }): Command {
+export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean; hmpName?: string }): Command {
   const args = d.args ?? ({} as A);
   const notFound = new VmError(`The command ${d.name} has not been found`, { class: 'CommandNotFound' });
   return {
     ...identity(d, args),
-    hmpName: (d.info ? 'info ' : '') + hmpSpelling(d.name),
+    hmpName: d.hmpName ?? (d.info ? 'info ' : '') + hmpSpelling(d.name),
     qmp: false,
     returns: undefined,
     runQmp: () => Promise.reject(notFound),
@@ -107,6 +109,11 @@ export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, 
 /** The HMP side of a command whose line differs from its QMP arguments. */
 export function hmp<A extends Fields>(args: A, run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => Promise<string | undefined> | string | undefined): HmpSide {
   return { args, run: async (vm, given, context) => run(vm, given as ArgsOf<A>, context) };
+}
+
+function openFields<A extends Fields>(args: A, given: Record<string, unknown>): ArgsOf<A> {
+  const declared = Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(args, name)));
+  return { ...given, ...checkFields(args, declared) };
 }
 
 function identity<A extends Fields, R>(d: Common<A, R>, args: A) {

@@ -8,7 +8,7 @@ import { VmError } from '../base/errors.js';
 export type Completion = 'commands' | 'info' | 'block-nodes' | 'capabilities' | 'parameters';
 
 /** How HMP reads a value: one word, the rest of the line, `-x`, or not at all. */
-export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'none' };
+export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'format' } | { form: 'none' };
 
 export interface Type<T = unknown, O extends boolean = boolean> {
   readonly summary: string;
@@ -63,6 +63,11 @@ export function str(summary = '', options: Options = {}): Type<string, false> {
 /** In HMP the rest of the line, quotes and all. */
 export function rest(summary = ''): Type<string, false> {
   return { ...str(summary), hmp: { form: 'rest' } };
+}
+
+/** gdb's `/4xg`, directly behind the name of the command. */
+export function format(summary = ''): Type<string, false> {
+  return { ...str(summary), hmp: { form: 'format' } };
 }
 
 export function int(summary = '', range: { min?: number; max?: number } = {}): Type<number, false> {

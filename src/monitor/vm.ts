@@ -26,6 +26,35 @@ export interface VmControl {
   readonly block?: BlockControl;
   readonly network?: NetworkControl;
   readonly inspect?: InspectControl;
+  readonly process?: ProcessControl;
+  readonly chardevs?: ChardevControl;
+  readonly traces?: TraceControl;
+}
+
+export interface ChardevControl {
+  /** connected: a peer is there. used: by a device or a monitor. */
+  info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+}
+
+export interface TraceControl {
+  /** Sorted by name. */
+  list(): readonly { readonly name: string; readonly on: boolean }[];
+  set(name: string, on: boolean): void;
+}
+
+export const vmRoles = ['primary', 'secondary', 'alone'] as const;
+
+/** The VM among other VMs: what `colo list` shows. */
+export interface ProcessControl {
+  readonly pid: number;
+  /** Of this process. */
+  readonly ageMs: number;
+  /** primary and secondary: of a pair that is joined, or waits to be. alone: nobody would take over. */
+  readonly role: (typeof vmRoles)[number];
+  readonly peer: string | undefined;
+  /** A loss of the primary's host would be survived. */
+  readonly isProtected: boolean;
+  readonly ramBytes: number;
 }
 
 export interface MigrationInfo {
@@ -99,6 +128,8 @@ export interface BlockControl {
   /** `-drive` syntax; only if=none. nodeOnly: a node without a backend (drive_add -n). */
   driveAdd(options: string, how: { nodeOnly: boolean }): Promise<void>;
   driveDel(id: string): Promise<void>;
+  /** Nested options as QMP sends them. */
+  blockdevAdd(options: Readonly<Record<string, unknown>>): Promise<void>;
   /** Exactly one of child and node. */
   changeChildren(change: { parent: string; child?: string; node?: string }): Promise<void>;
   info(): readonly BlockInfo[];
@@ -108,11 +139,19 @@ export interface BlockControl {
 export interface NetworkControl {
   /** The lines of `info network`. */
   info(): readonly string[];
+  /** DeviceNotFound if there is no such netdev. */
+  setLink(id: string, up: boolean): void;
 }
 
 export interface InspectControl {
   readonly cpuCount: number;
   registers(cpu: number): Promise<string>;
+  /** Of CPU 0, 64 bits; undefined: no such register. VmError while the VM runs. */
+  register(name: string): bigint | undefined;
+  /** undefined: not RAM. */
+  physicalMemory(address: bigint, length: number): Buffer | undefined;
+  /** As CPU 0 sees it; undefined: not mapped, or not RAM. VmError while the VM runs. */
+  virtualMemory(address: bigint, length: number): Buffer | undefined;
   devices(): readonly { readonly id: string; readonly model: string; readonly where: string; readonly properties: readonly (readonly [string, string])[] }[];
   pci(): readonly PciInfo[];
 }

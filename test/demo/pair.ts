@@ -40,7 +40,7 @@ export class Side {
     env: Record<string, string>,
   ) {
     const log = openSync(this.path('log'), 'w');
-    this.child = spawn(process.execPath, [colo, role, ...args], { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+    this.child = spawn(process.execPath, [colo, role, ...args], { stdio: ['ignore', log, log], env: { ...process.env, XDG_RUNTIME_DIR: dir, ...env } });
     closeSync(log);
     this.exited = new Promise(resolve => this.child.once('exit', (code, signal) => resolve({ code, signal })));
   }

@@ -1,6 +1,7 @@
 /** A machine that does nothing but remember what it was told. */
 import { VmError } from '../../src/base/errors.js';
 import { Events } from '../../src/base/events.js';
+import { TraceSwitches } from '../../src/monitor/traces.js';
 import type { Capability, VmControl } from '../../src/monitor/vm.js';
 import type { QmpEvents, RunState } from '../../src/qapi/types.js';
 
@@ -9,7 +10,7 @@ export interface FakeControl extends VmControl {
   readonly calls: string[];
 }
 
-export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true } = {}): FakeControl {
+export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true; process?: true; chardevs?: true; traces?: true } = {}): FakeControl {
   const calls: string[] = [];
   const events = new Events<QmpEvents>();
   let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
@@ -59,12 +60,19 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       devices: ['disk0'],
       driveAdd: async (options, how) => told('drive-add', [options, how]),
       driveDel: async id => told('drive-del', id),
+      blockdevAdd: async options => told('blockdev-add', options),
       changeChildren: async change => told('change', change),
       info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
       nodes: () => [],
     },
-    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'] },
-    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000', devices: () => [], pci: () => [] },
+    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
+    chardevs: lacks.chardevs ? undefined : { info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }] },
+    traces: lacks.traces ? undefined : new TraceSwitches(() => undefined),
+    process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20 },
+    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000',
+      register: name => (name === 'rip' ? 0x1000n : undefined),
+      physicalMemory: (at, length) => (at < 0x10000n ? Buffer.from(Array.from({ length }, (_, i) => (Number(at) + i) & 0xff)) : undefined),
+      virtualMemory: () => undefined, devices: () => [], pci: () => [] },
   };
   return vm;
 }

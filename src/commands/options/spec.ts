@@ -15,6 +15,8 @@ export type Role = 'primary' | 'secondary';
 
 export interface Launch {
   readonly spec: MachineSpec;
+  /** -name: also an address of its monitor. */
+  readonly name: string | undefined;
   /** Trace patterns to print. */
   readonly traces: readonly string[];
 }
@@ -33,12 +35,13 @@ export function parseLaunch(role: Role, argv: readonly string[]): Launch {
     }
   }
   draft.check();
-  return { spec: draft.spec, traces: draft.traces };
+  return { spec: draft.spec, name: draft.name, traces: draft.traces };
 }
 
 class Draft {
   readonly spec: MachineSpec;
   readonly traces: string[] = [];
+  name: string | undefined;
   private readonly ids = new Ids();
   /** Who uses standard input. */
   private stdioUser: string | undefined;
@@ -68,7 +71,7 @@ class Draft {
   }
 
   private readonly handlers: Readonly<Record<OptionName, (value: string, option: GivenOption) => void>> = {
-    name: value => void (this.spec.name = single(value, 'guest')),
+    name: value => void (this.name = this.spec.name = single(value, 'guest')),
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
     smp: value => void (this.spec.cpus = cpus(single(value, 'cpus'))),

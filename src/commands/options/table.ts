@@ -2,7 +2,7 @@
 import type { OptionDeclaration } from './argv.js';
 
 export const optionTable = [
-  { name: 'name', value: 'NAME', summary: 'name of the VM' },
+  { name: 'name', value: 'NAME', summary: 'name of the VM, and its address on this host: colo monitor NAME; one live VM of a name per user' },
   { name: 'uuid', value: 'UUID', summary: 'UUID of the VM; default: all zero' },
   { name: 'm', value: 'SIZE', summary: 'RAM: 512, 2048M, 2G (MiB without a suffix; default 128)' },
   { name: 'smp', value: 'N', summary: 'vCPUs; the software CPU has one' },

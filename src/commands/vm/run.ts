@@ -1,7 +1,9 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
-import { onTrace } from '../../base/trace.js';
 import { nodeHost } from '../../host/node/host.js';
+import { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
+import { registryFor } from '../../monitor/commands/all.js';
+import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
 import { processStdio } from '../terminal.js';
 import { killAt } from './kill-at.js';
@@ -13,10 +15,21 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
-export async function runVm({ spec, traces }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
-  for (const pattern of traces) onTrace(pattern, ({ name, fields }) => note(`${name} ${Object.entries(fields).map(([key, value]) => `${key}=${value}`).join(' ')}`));
+export async function runVm({ spec, name, traces }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
+  const switches = new TraceSwitches(note);
+  for (const pattern of traces) switches.enable(pattern);
   if (spec.accel === 'auto') note('CPU: soft (this build has no KVM backend)');
-  const vm = await RunningVm.build(spec, { host: nodeHost(), stdio: processStdio(), step: killAt(process.env), version, note });
+  const host = nodeHost();
+  const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
+  const free = () => {
+    named?.dispose();
+    if (name !== undefined && named) freeName(name);
+  };
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
+    free();
+    throw error;
+  });
+  named?.serve(vm.control, registryFor(vm.control));
   onSignals(() => vm.machine.quit('host-signal'));
   vm.start();
   const { status } = await vm.machine.ended;
@@ -25,6 +38,7 @@ export async function runVm({ spec, traces }: Launch, version: VmControl['versio
     process.exit(1);
   }, endTimeoutMs);
   await vm.dispose();
+  free();
   clearTimeout(late);
   return status;
 }

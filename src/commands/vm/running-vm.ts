@@ -21,6 +21,7 @@ import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor } from '../../monitor/hmp/monitor.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
+import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { Network } from './network.js';
@@ -30,6 +31,7 @@ export interface VmWorld {
   readonly stdio: Stdio;
   readonly step: StepHook;
   readonly version: VmControl['version'];
+  readonly traces: TraceSwitches;
   /** A line for people. */
   note(line: string): void;
 }
@@ -45,6 +47,7 @@ export class RunningVm {
   private constructor(
     readonly machine: Machine,
     private readonly colo: Colo,
+    readonly control: VmControl,
     private readonly monitors: Disposables,
   ) {}
 
@@ -68,9 +71,9 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const vm = new RunningVm(machine, colo, monitors);
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
+    const vm = new RunningVm(machine, colo, control, monitors);
     try {
-      const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs.map(n => n.info()), clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), version: world.version });
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.get(monitor.chardev), control, world));
       if (spec.incoming !== undefined) await colo.listen(spec.incoming);
       return vm;

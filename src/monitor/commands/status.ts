@@ -1,12 +1,43 @@
 /** What the machine is and how it is. */
 import { runStates } from '../../qapi/types.js';
-import { command } from '../schema.js';
-import { bool, int, oneOf, optional, str, struct } from '../types.js';
+import { command, part } from '../schema.js';
+import { bool, int, oneOf, optional, size, str, struct } from '../types.js';
+import { vmRoles } from '../vm.js';
 
 const statusInfo = struct('StatusInfo', { running: bool(), status: oneOf(runStates, '', { name: 'RunState' }) });
 const versionTriple = struct('VersionTriple', { major: int(), minor: int(), micro: int() });
 
+const vmInfo = struct('VmInfo', {
+  name: optional(str()),
+  role: oneOf(vmRoles, '', { name: 'VmRole' }),
+  status: oneOf(runStates, '', { name: 'RunState' }),
+  protected: bool(),
+  peer: optional(str()),
+  'age-ms': int(),
+  pid: int(),
+  ram: size(),
+});
+
 export const statusCommands = [
+  command({
+    name: 'query-vm',
+    since: '0.1',
+    feature: 'process',
+    summary: 'show who this VM is: role, state, peer, age, process',
+    returns: vmInfo,
+    run: vm => {
+      const { role, isProtected, peer, ageMs, pid, ramBytes } = part(vm, 'process');
+      return { name: vm.name, role, status: vm.runState, protected: isProtected, peer, 'age-ms': ageMs, pid, ram: ramBytes };
+    },
+    show: info =>
+      [
+        `name: ${info.name ?? '(none)'}`,
+        `role: ${info.role}${info.peer === undefined ? '' : `, peer ${info.peer}`}${info.protected ? ', protected' : ', not protected'}`,
+        `state: ${info.status}`,
+        `process: ${info.pid}, for ${Math.round(info['age-ms'] / 1000)} s`,
+        `ram: ${info.ram / 2 ** 20} MiB`,
+      ].join('\n'),
+  }),
   command({
     name: 'query-status',
     since: '0.1',

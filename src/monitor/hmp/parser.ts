@@ -13,9 +13,13 @@ const isBlank = (c: string | undefined) => c === ' ' || c === '\t';
 
 /** Commands whose first argument belongs to their name. */
 const prefixes = new Set(['info']);
+/** Commands that take `/format` directly behind their name. */
+const formatted = /^(x|xp|p|print)\//;
 
 export function splitLine(line: string): Line {
   const first = word(line, 0);
+  const slash = formatted.exec(first.text);
+  if (slash) return { name: slash[1], argsAt: first.end - first.text.length + slash[1].length };
   if (!prefixes.has(first.text)) return { name: first.text, argsAt: first.end };
   const second = word(line, first.end);
   return second.text === '' ? { name: first.text, argsAt: first.end } : { name: `${first.text} ${second.text}`, argsAt: second.end };
@@ -44,7 +48,7 @@ export function parseArgs(fields: Fields, line: string, from: number): Record<st
   if (flags.size > 0) takeFlags();
   for (const [name, type] of Object.entries(fields)) {
     if (type.hmp.form === 'flag' || type.hmp.form === 'none') continue;
-    const value = type.hmp.form === 'rest' ? reader.rest() : reader.word();
+    const value = type.hmp.form === 'rest' ? reader.rest() : type.hmp.form === 'format' ? reader.format() : reader.word();
     if (value === undefined && !type.optional) throw new VmError(expected(type));
     if (value !== undefined) out[name] = convert(type, value);
     if (flags.size > 0) takeFlags();
@@ -82,6 +86,14 @@ class Words {
     const match = /^-([a-zA-Z])(?=[ \t]|$)/.exec(this.line.slice(this.at));
     if (match) this.at += match[0].length;
     return match?.[1];
+  }
+
+  /** `/4xg`, only at the very beginning. */
+  format(): string | undefined {
+    if (this.line[this.at] !== '/') return undefined;
+    const found = word(this.line, this.at);
+    this.at = found.end;
+    return found.text.slice(1);
   }
 
   rest(): string | undefined {

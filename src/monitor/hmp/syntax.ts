@@ -8,6 +8,7 @@ export function argumentSyntax(fields: Fields): string {
   const parts = Object.entries(fields).flatMap(([name, { hmp, optional }]) => {
     if (hmp.form === 'none') return [];
     if (hmp.form === 'flag') return [`[-${hmp.letter}]`];
+    if (hmp.form === 'format') return ['[/fmt]'];
     return [optional ? `[${name}]` : name];
   });
   return parts.join(' ');

@@ -65,7 +65,7 @@ test('qmp: a command that fails is exit code 1, in words and in JSON', async () 
 });
 
 test('qmp: mistakes of usage are exit code 2', async () => {
-  expect(await colo(['qmp', 'here', 'query-status'])).toEqual({ out: '', err: "Error: 'here' is not an address\nAn address is unix:PATH or tcp:HOST:PORT, as given to -qmp.\n", code: 2 });
+  expect(await colo(['qmp', 'tcp:here', 'query-status'])).toEqual({ out: '', err: "Error: 'tcp:here' is not an address: 'here' is not HOST:PORT\nAn address is the -name of a VM on this host (see colo list), or unix:PATH or tcp:HOST:PORT as given to -qmp.\n", code: 2 });
   expect((await colo(['qmp', address, 'stop', '{'])).code).toBe(2);
   expect((await colo(['qmp'])).code).toBe(2);
 });

@@ -1,0 +1,111 @@
+/** Looking into the guest: x (virtual), xp (physical), print. */
+import { VmError } from '../../base/errors.js';
+import { evaluate } from '../hmp/expression.js';
+import { hmpCommand, part } from '../schema.js';
+import { format, optional, rest } from '../types.js';
+import type { InspectControl, VmControl } from '../vm.js';
+
+const letters = ['o', 'x', 'd', 'u', 'c'] as const;
+const sizes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
+/** One command prints at most so much: the monitor shares the main loop with the guest's devices. */
+const maxCount = 4096;
+const bytesPerLine = 16;
+
+interface Format {
+  readonly count: number;
+  readonly letter: (typeof letters)[number];
+  readonly size: number;
+}
+
+const formatHelp = 'count, one of o x d u c, size b h w g (1, 2, 4, 8 bytes): /4xg';
+const expressionHelp = 'C arithmetic with $rip, $rax ... (of a stopped VM)';
+
+export const memoryCommands = [
+  hmpCommand({
+    name: 'x',
+    since: '0.1',
+    feature: 'inspect',
+    summary: 'virtual memory dump starting at address',
+    notes: ['Only while the VM is stopped. Example: x/8xg $rsp'],
+    args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
+    run: async (vm, given) => {
+      const inspect = part(vm, 'inspect');
+      return dump(readFormat(given.format), value(inspect, given.address), (at, length) => inspect.virtualMemory(at, length));
+    },
+  }),
+  hmpCommand({
+    name: 'xp',
+    since: '0.1',
+    feature: 'inspect',
+    summary: 'physical memory dump starting at address',
+    notes: ['Example: xp/16xb 0x7c00'],
+    args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
+    run: async (vm, given) => {
+      const inspect = part(vm, 'inspect');
+      return dump(readFormat(given.format), value(inspect, given.address), (at, length) => inspect.physicalMemory(at, length));
+    },
+  }),
+  hmpCommand({
+    name: 'print',
+    since: '0.1',
+    feature: 'inspect',
+    aliases: ['p'],
+    summary: 'print expression value (use $reg for CPU register access)',
+    args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
+    run: (vm: VmControl, given) => {
+      const { letter } = readFormat(given.format);
+      return word(value(part(vm, 'inspect'), given.expression), letter, 8).trim();
+    },
+  }),
+];
+
+const value = (inspect: InspectControl, text: string) => evaluate(text, name => inspect.register(name));
+
+function readFormat(text: string | undefined): Format {
+  const match = /^([0-9]{0,6})([a-z]*)$/.exec(text ?? '');
+  if (!match) throw new VmError(`invalid format '/${text}'`, { hint: `A format is ${formatHelp}.` });
+  const count = match[1] === '' ? 1 : Number(match[1]);
+  if (count > maxCount) throw new VmError(`a count is at most ${maxCount}`);
+  let letter: Format['letter'] = 'x';
+  let size = 4;
+  for (const c of match[2]) {
+    const known = letters.find(l => l === c);
+    if (known) letter = known;
+    else if (Object.hasOwn(sizes, c)) size = sizes[c];
+    else throw new VmError(`invalid char '${c}' in format`, { hint: c === 'i' ? 'There is no disassembler.' : `A format is ${formatHelp}.` });
+  }
+  return { count, letter, size: match[2].includes('c') && !/[bhwg]/.test(match[2]) ? 1 : size };
+}
+
+function dump({ count, letter, size }: Format, address: bigint, read: (at: bigint, length: number) => Buffer | undefined): string {
+  const lines: string[] = [];
+  const perLine = bytesPerLine / size;
+  for (let done = 0; done < count; done += perLine) {
+    const n = Math.min(perLine, count - done);
+    const at = BigInt.asUintN(64, address + BigInt(done * size));
+    const bytes = read(at, n * size);
+    if (!bytes) throw new VmError([...lines, `Cannot access memory at 0x${at.toString(16)}`].join('\n'));
+    const words = Array.from({ length: n }, (_, i) => word(unsigned(bytes, i * size, size), letter, size));
+    lines.push(`${at.toString(16).padStart(16, '0')}:${words.map(w => ` ${w}`).join('')}`);
+  }
+  return lines.join('\n');
+}
+
+function unsigned(bytes: Buffer, at: number, size: number): bigint {
+  return size === 8 ? bytes.readBigUInt64LE(at) : BigInt(bytes.readUIntLE(at, size));
+}
+
+function word(value: bigint, letter: Format['letter'], size: number): string {
+  switch (letter) {
+    case 'x':
+      return `0x${value.toString(16).padStart(size * 2, '0')}`;
+    case 'o':
+      return `0${value.toString(8)}`;
+    case 'd':
+      return BigInt.asIntN(size * 8, value).toString();
+    case 'u':
+      return value.toString();
+    case 'c':
+      return value >= 0x20n && value < 0x7fn ? `'${String.fromCharCode(Number(value))}'` : `'\\x${(value & 0xffn).toString(16).padStart(2, '0')}'`;
+  }
+}

@@ -1,0 +1,36 @@
+/** Trace events that are printed: those of -trace, and what the monitor switches since. */
+import type { Disposable } from '../base/disposable.js';
+import { onTrace, traceNames } from '../base/trace.js';
+import type { TraceControl } from './vm.js';
+
+export class TraceSwitches implements TraceControl, Disposable {
+  private readonly printed = new Map<string, Disposable>();
+
+  /** print: one line for people. */
+  constructor(private readonly print: (line: string) => void) {}
+
+  list(): { name: string; on: boolean }[] {
+    return [...traceNames].sort().map(name => ({ name, on: this.printed.has(name) }));
+  }
+
+  set(name: string, on: boolean): void {
+    if (on === this.printed.has(name)) return;
+    if (!on) {
+      this.printed.get(name)?.dispose();
+      this.printed.delete(name);
+      return;
+    }
+    const line = (fields: object) => Object.entries(fields).map(([key, value]) => ` ${key}=${String(value)}`).join('');
+    this.printed.set(name, onTrace(name, event => this.print(`${event.name}${line(event.fields)}`)));
+  }
+
+  /** -trace: every event that matches; `*` stands for anything. */
+  enable(glob: string): void {
+    const pattern = new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
+    for (const { name } of this.list()) if (pattern.test(name)) this.set(name, true);
+  }
+
+  dispose(): void {
+    for (const name of [...this.printed.keys()]) this.set(name, false);
+  }
+}

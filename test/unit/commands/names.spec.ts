@@ -1,0 +1,131 @@
+/**
+ * Goal: a VM is found by its name, by nobody but its user, and never confused with one that died. Method: the real runtime folder in a
+ * temporary place; a machine of the test behind the name; the real `colo` for what a user sees.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseAddress } from '../../../src/commands/address.js';
+import { freeName, isVmName, knownNames, namesDir, nameSocket, takeName } from '../../../src/commands/names.js';
+import { verdict } from '../../../src/commands/status.js';
+import { age, columns, vmLine } from '../../../src/commands/survey.js';
+import { NodeClock } from '../../../src/host/node/clock.js';
+import { NodeSockets } from '../../../src/host/node/sockets.js';
+import { registryFor } from '../../../src/monitor/commands/all.js';
+import { QmpClient } from '../../../src/monitor/qmp/client.js';
+import type { QmpListener } from '../../../src/monitor/qmp/listener.js';
+import { fakeControl } from '../../support/fake-control.js';
+
+const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
+const runtime = mkdtempSync(join(tmpdir(), 'colo-names-'));
+const dir = join(runtime, 'colo');
+const notes: string[] = [];
+const sockets = { sockets: new NodeSockets(), clock: new NodeClock() };
+const world = { ...sockets, wallMs: () => 0, log: (line: string) => void notes.push(line) };
+const open: QmpListener[] = [];
+
+afterEach(() => {
+  for (const listener of open.splice(0)) listener.dispose();
+  notes.length = 0;
+});
+afterAll(() => rmSync(runtime, { recursive: true }));
+
+async function take(name: string): Promise<QmpListener> {
+  const listener = await takeName(name, world, dir);
+  if (!listener) throw new Error(notes.join());
+  open.push(listener);
+  return listener;
+}
+
+async function run(name: string) {
+  const vm = fakeControl();
+  (await take(name)).serve(vm, registryFor(vm));
+  return vm;
+}
+
+function colo(...args: string[]): Promise<{ out: string; err: string; code: number | null }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args], { env: { ...process.env, NODE_OPTIONS: '', XDG_RUNTIME_DIR: runtime } });
+  const result = { out: '', err: '', code: null as number | null };
+  child.stdout.on('data', (bytes: Buffer) => (result.out += bytes.toString()));
+  child.stderr.on('data', (bytes: Buffer) => (result.err += bytes.toString()));
+  return new Promise(resolve => child.once('close', code => resolve({ ...result, code })));
+}
+
+test('where the sockets are', () => {
+  expect(namesDir({ XDG_RUNTIME_DIR: '/run/x' })).toBe('/run/x/colo');
+  expect(namesDir({ HOME: '/h' }, 999_999)).toBe('/h/.local/state/colo/run');
+  expect(['pvm', 'a.b-c_1'].every(isVmName)).toBe(true);
+  expect(['', '.', '..', '-x', 'a/b', 'unix:x', 'a b', 'x'.repeat(65)].some(isVmName)).toBe(false);
+  expect(parseAddress('pvm')).toEqual({ kind: 'unix', path: nameSocket('pvm') });
+});
+
+test('a name belongs to one live VM and to its user alone', async () => {
+  await run('one');
+  expect(statSync(dir).mode & 0o777).toBe(0o700);
+  expect(statSync(join(dir, 'one')).mode & 0o777).toBe(0o700);
+  await expect(takeName('one', world, dir)).rejects.toThrow('-name one: a VM of this name runs already');
+  expect(knownNames(dir)).toEqual(['one']);
+  open.splice(0).forEach(listener => listener.dispose());
+  await new Promise(resolve => setTimeout(resolve, 20));
+  freeName('one', dir);
+  expect(existsSync(join(dir, 'one'))).toBe(false);
+});
+
+test('the socket of a VM that was killed is taken over', async () => {
+  await take('killed');
+  const path = nameSocket('killed', dir);
+  open.splice(0).forEach(listener => listener.dispose());
+  const child = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`]);
+  await new Promise(resolve => child.once('exit', resolve));
+  expect(existsSync(path)).toBe(true);
+  await run('killed');
+});
+
+test('a name that cannot be an address: the VM runs all the same', async () => {
+  expect(await takeName('a/b', world, dir)).toBeUndefined();
+  expect(notes).toEqual(['-name a/b: not reachable by its name: a name for use as an address is letters, digits and - . _']);
+});
+
+test('many clients at once, and those that came before the VM was built', async () => {
+  const listener = await take('busy');
+  const connect = () => QmpClient.connect(sockets, { kind: 'unix', path: nameSocket('busy', dir) }, 5000);
+  const early = connect();
+  await new Promise(resolve => setTimeout(resolve, 50));
+  const vm = fakeControl();
+  listener.serve(vm, registryFor(vm));
+  const clients = [await early, await connect(), await connect()];
+  for (const client of clients) expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'test' });
+  const stopped = Promise.all(clients.map(client => new Promise<string>(resolve => client.onEvent(({ event }) => resolve(event)))));
+  await clients[0].execute('stop', undefined, 5000);
+  expect(await stopped).toEqual(['STOP', 'STOP', 'STOP']);
+  clients[0].dispose();
+  expect(await clients[1].execute('query-status', undefined, 5000)).toMatchObject({ running: false });
+  clients.forEach(client => client.dispose());
+});
+
+test('list, status, hmp, qmp by name', async () => {
+  await run('here');
+  expect(await colo('list')).toEqual({ out: 'here\tprimary\trunning\tyes\t10.0.0.2:8888\t1m\n', err: '', code: 0 });
+  expect(JSON.parse((await colo('list', '--json')).out)).toEqual([{ name: 'here', role: 'primary', state: 'running', protected: true, peer: '10.0.0.2:8888', ageMs: 61000, pid: 4711 }]);
+  const status = await colo('status', 'here');
+  expect(status.out).toContain('health      protected: the loss of this host would be survived\n');
+  expect(status.out).toContain('disk        disk0: raw /images/a.img\n');
+  expect(await colo('hmp', 'here', 'info name')).toEqual({ out: 'test\n', err: '', code: 0 });
+  expect(await colo('qmp', 'hree', 'query-status')).toEqual({
+    out: '',
+    err: "Error: there is no VM 'hree' on this host\nThere is: here. Did you mean 'here'? Other addresses are unix:PATH and tcp:HOST:PORT of a -qmp option.\n",
+    code: 1,
+  });
+});
+
+test('what an operator reads', () => {
+  expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(age)).toEqual(['0s', '59s', '1m', '2h', '2d', '-']);
+  expect(columns(['A', 'LONG'], [['wide cell', 'x']], true)).toBe('A          LONG\nwide cell  x\n');
+  const line = (role: string, more = {}) => vmLine('n', { role, status: 'running', protected: false, ...more });
+  expect(verdict(line('secondary', { protected: true }), {}, {})).toBe('ready to take over');
+  expect(verdict(line('secondary'), { reason: 'error' }, {})).toContain('x_colo_lost_heartbeat');
+  expect(verdict(line('alone'), { reason: 'none' }, { status: 'failed', 'error-desc': 'no route' })).toBe('not protected: the migration failed (no route)');
+  expect(verdict(line('alone', { status: 'internal-error' }), {}, {})).toContain('reset or quit');
+});
