@@ -64,6 +64,10 @@ test('qmp: a command that fails is exit code 1, in words and in JSON', async () 
   expect([JSON.parse(out), code]).toEqual([{ error: { class: 'CommandNotFound', message: 'The command nope has not been found', exit: 1 } }, 1]);
 });
 
+test('a command that does not exist is a mistake of usage', async () => {
+  expect((await colo(['bogus'])).code).toBe(2);
+});
+
 test('qmp: mistakes of usage are exit code 2', async () => {
   expect(await colo(['qmp', 'here', 'query-status'])).toEqual({ out: '', err: "Error: 'here' is not an address\nAn address is unix:PATH or tcp:HOST:PORT, as given to -qmp.\n", code: 2 });
   expect((await colo(['qmp', address, 'stop', '{'])).code).toBe(2);
