@@ -26,6 +26,8 @@ export interface LifecycleParts {
   /** The machine is over, unless the user keeps it (-no-shutdown). */
   shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
   readonly noReboot: boolean;
+  /** There is a kernel to boot again. A secondary may have been started without. */
+  readonly bootable: boolean;
   report(line: string): void;
 }
 
@@ -103,6 +105,7 @@ export class VmLifecycle implements Lifecycle {
       return;
     }
     if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
+    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: "Give the secondary the primary's -kernel, -initrd and -append." });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
@@ -121,7 +124,8 @@ export class VmLifecycle implements Lifecycle {
 
   guestReset(why: string): void {
     this.parts.clock.timer(0, () => {
-      if (this.parts.noReboot) this.guestShutdown('guest-reset');
+      if (!this.parts.bootable) this.parts.report('the guest was reset; this VM was started without -kernel and cannot boot again, so it ends');
+      if (this.parts.noReboot || !this.parts.bootable) this.guestShutdown('guest-reset');
       else this.reset(true, why === 'triple fault' ? 'triple-fault' : 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }

@@ -64,6 +64,7 @@ export class Machine implements MachineControl {
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
       noReboot: spec.noReboot,
+      bootable: plan !== undefined,
       report: line => parts.report(line),
     });
     this.powerCycle();
