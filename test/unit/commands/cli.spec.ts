@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -124,4 +125,13 @@ test('completion against any server, from its own help', () => {
   expect(completeRemotely('st', names)).toEqual({ candidates: ['stop'], word: 'st' });
   expect(completeRemotely('info s', names)).toEqual({ candidates: ['status'], word: 's' });
   expect(completeRemotely('help x_', names)).toEqual({ candidates: ['x_colo_lost_heartbeat'], word: 'x_' });
+});
+
+test('an address where nobody answers is given up after --timeout', async () => {
+  const silent = createServer(() => undefined);
+  const where = join(dir, 'silent');
+  await new Promise<void>(resolve => silent.listen(where, resolve));
+  const { err, code } = await colo(['hmp', `unix:${where}`, 'info status', '--timeout', '1']);
+  silent.close();
+  expect([err, code]).toEqual([`Error: unix:${where}: no QMP greeting within 1 s\n`, 1]);
 });
