@@ -265,9 +265,11 @@ export class ColoPrimary extends Session {
     this.link.fail(error);
     void this.link.farewell();
     lifecycle.ram.dirtyLog.stop();
-    if (!entering) return this.tellExit('error', error.message);
+    if (!entering) this.tellExit('error', error.message);
+    // Nothing will be committed any more: a guest's write must not wait for it.
     const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (stopError) this.warn(stopError);
+    if (!entering) return;
     for (const output of this.outputs) output.releaseAll();
     if (migration.status === 'colo') this.tellExit('error', error.message);
     migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message);

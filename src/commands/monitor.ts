@@ -16,7 +16,7 @@ export class Monitor extends ClientCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Monitor);
-    await this.withClient(args.address, async client => {
+    await this.withClient(args.address, flags.timeout * 1000, async client => {
       const session = { client, timeoutMs: flags.timeout * 1000 };
       if (process.stdin.isTTY && process.stdout.isTTY) await interactive(session, args.address);
       else await piped(session);

@@ -29,7 +29,7 @@ export class Qmp extends ClientCommand {
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Qmp);
     const given = commandArguments(args.arguments, flags.arg ?? []);
-    const result = await this.withClient(args.address, client => client.execute(args.command, given, flags.timeout * 1000));
+    const result = await this.withClient(args.address, flags.timeout * 1000, client => client.execute(args.command, given, flags.timeout * 1000));
     process.stdout.write(`${printJson(result)}\n`);
     return undefined;
   }

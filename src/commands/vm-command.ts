@@ -1,5 +1,6 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
+import { checkUsage } from './options/check.js';
 import type { Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
 
@@ -11,6 +12,7 @@ export abstract class VmCommand extends BaseCommand {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
     const launch = parseLaunch(this.role, this.argv);
+    checkUsage(launch.spec);
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
     const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => this.note(`colo ${this.role}: ${line}`));

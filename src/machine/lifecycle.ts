@@ -28,6 +28,8 @@ export interface LifecycleParts {
   /** After a failover: the network learns the guest's new place. */
   announce(): void;
   readonly noReboot: boolean;
+  /** There is a kernel to boot again. A secondary may have been started without. */
+  readonly bootable: boolean;
   report(line: string): void;
 }
 
@@ -105,6 +107,7 @@ export class VmLifecycle implements Lifecycle {
       return;
     }
     if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
+    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: "Give the secondary the primary's -kernel, -initrd and -append." });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
@@ -123,7 +126,8 @@ export class VmLifecycle implements Lifecycle {
 
   guestReset(): void {
     this.parts.clock.timer(0, () => {
-      if (this.parts.noReboot) this.guestShutdown('guest-reset');
+      if (!this.parts.bootable) this.parts.report('the guest was reset; this VM was started without -kernel and cannot boot again, so it ends');
+      if (this.parts.noReboot || !this.parts.bootable) this.guestShutdown('guest-reset');
       else this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }

@@ -65,6 +65,7 @@ export class Machine implements MachineControl {
       shutDown: reason => void this.shutDown(reason),
       announce: () => opened.net.announce(),
       noReboot: spec.noReboot,
+      bootable: plan !== undefined,
       report: line => parts.report(line),
     });
     this.powerCycle();

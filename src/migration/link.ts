@@ -163,7 +163,7 @@ export class Link<M extends { type: string }> {
   private write(bytes: Buffer): Promise<void> {
     this.sent += bytes.length;
     return this.stream.write(bytes).catch(thrown => {
-      const error = asVmError(thrown).during('replication connection');
+      const error = isPeerReset(thrown) ? new VmError('the peer closed the connection') : asVmError(thrown).during('replication connection');
       this.fail(error);
       throw error;
     });
@@ -207,7 +207,7 @@ export class Link<M extends { type: string }> {
     this.peerGone = error === undefined || isPeerReset(error);
     if (this.peerGone) for (const listener of this.goneListeners.splice(0)) listener();
     const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
-    this.fail(error ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
+    this.fail(error && !this.peerGone ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
   }
 }
 

@@ -31,6 +31,7 @@ const H = {
   ext_ramdisk_size: 0x0c4,
   e820_entries: 0x1e8,
   setup_sects: 0x1f1,
+  syssize: 0x1f4,
   boot_flag: 0x1fe,
   jump: 0x201,
   header: 0x202,
@@ -43,7 +44,6 @@ const H = {
   cmd_line_ptr: 0x228,
   initrd_addr_max: 0x22c,
   kernel_alignment: 0x230,
-  relocatable_kernel: 0x234,
   xloadflags: 0x236,
   cmdline_size: 0x238,
   setup_data: 0x250,
@@ -82,7 +82,7 @@ interface Kernel {
 export function planLinux(image: LinuxImage): LoadPlan {
   const { kernel, initrd, append, ramBytes } = image;
   const option = `-kernel ${kernel.path}`;
-  const k = isElf(kernel.bytes) ? fromElf(kernel.bytes, option) : fromBzImage(kernel.bytes, option, ramBytes);
+  const k = isElf(kernel.bytes) ? fromElf(kernel.bytes, option) : fromBzImage(kernel.bytes, option);
   const { low } = ramLayout(ramBytes);
   if (k.end > low) throw new VmError(`${option}: needs ${Math.ceil(k.end / MIB)} MiB of RAM, the machine has ${Math.floor(low / MIB)}`);
   const cmdline = Buffer.from(`${append}\0`, 'latin1');
@@ -102,7 +102,7 @@ export function planLinux(image: LinuxImage): LoadPlan {
   return { pieces, seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH }, registers: bootRegisters(k.entry) };
 }
 
-function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kernel {
+function fromBzImage(bytes: Uint8Array, option: string): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (b.length < 1024 || b.readUInt16LE(H.boot_flag) !== BOOT_FLAG || b.readUInt32LE(H.header) !== HDRS) {
     throw new VmError(`${option}: neither a bzImage nor an ELF vmlinux`);
@@ -110,10 +110,11 @@ function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kerne
   const version = b.readUInt16LE(H.version);
   if (version < VERSION_64BIT || (b.readUInt16LE(H.xloadflags) & XLF_KERNEL_64) === 0) throw new VmError(`${option}: has no 64-bit entry (boot protocol ${version >> 8}.${version & 0xff})`);
   const payload = (((b[H.setup_sects] || 4) + 1) * 512);
-  if (payload + ENTRY_64 >= b.length) throw new VmError(`${option}: truncated, ${b.length} bytes`);
+  const whole = payload + b.readUInt32LE(H.syssize) * 16;
+  if (payload + ENTRY_64 >= b.length || b.length < whole) throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
   const initSize = b.readUInt32LE(H.init_size);
-  const preferred = Number(b.readBigUInt64LE(H.pref_address));
-  const start = loadAddress(b, preferred, initSize, ramLayout(ramBytes).low);
+  // Also a relocatable kernel unpacks itself to this address or above, wherever it was loaded.
+  const start = Number(b.readBigUInt64LE(H.pref_address));
   const zeroPage = Buffer.alloc(ZERO_PAGE_SIZE);
   b.copy(zeroPage, H.setup_sects, H.setup_sects, Math.min(H.header + b[H.jump], H.e820_table));
   zeroPage[H.loadflags] |= LOADED_HIGH;
@@ -127,13 +128,6 @@ function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kerne
     initrdMax: b.readUInt32LE(H.initrd_addr_max),
     cmdlineMax: b.readUInt32LE(H.cmdline_size),
   };
-}
-
-/** Where the kernel prefers to be; a relocatable one goes lower if there is not that much RAM. */
-function loadAddress(b: Buffer, preferred: number, initSize: number, low: number): number {
-  if (preferred + initSize <= low || b[H.relocatable_kernel] === 0) return preferred;
-  const alignment = Math.max(b.readUInt32LE(H.kernel_alignment), 4096);
-  return Math.ceil(MIB / alignment) * alignment;
 }
 
 function fromElf(bytes: Uint8Array, option: string): Kernel {
