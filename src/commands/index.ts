@@ -1,8 +1,26 @@
 /** The commands of `colo`, by name. */
 import { Hmp } from './hmp.js';
+import { ImageCheck } from './image/check.js';
+import { ImageCompare, ImageConvert } from './image/convert.js';
+import { ImageCreate } from './image/create.js';
+import { ImageInfo, ImageSnapshot } from './image/info.js';
+import { ImageResize } from './image/resize.js';
 import { Monitor } from './monitor.js';
 import { Primary } from './primary.js';
 import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
 
-export const commands = { primary: Primary, secondary: Secondary, monitor: Monitor, hmp: Hmp, qmp: Qmp };
+export const commands = {
+  primary: Primary,
+  secondary: Secondary,
+  monitor: Monitor,
+  hmp: Hmp,
+  qmp: Qmp,
+  'image:create': ImageCreate,
+  'image:info': ImageInfo,
+  'image:check': ImageCheck,
+  'image:convert': ImageConvert,
+  'image:compare': ImageCompare,
+  'image:resize': ImageResize,
+  'image:snapshot': ImageSnapshot,
+};
