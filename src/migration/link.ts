@@ -63,6 +63,10 @@ export class Link<M extends { type: string }> {
   get failed(): VmError | undefined {
     return this.broken;
   }
+  /** What the peer says still reaches `urgent`. */
+  get listening(): boolean {
+    return !this.deaf && !this.closed && !this.peerGone;
+  }
   /** We hold the peer's bytes back ourselves, so its silence says nothing. */
   get holding(): boolean {
     return this.paused;

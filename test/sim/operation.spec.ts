@@ -175,3 +175,29 @@ it('a secondary that has been in COLO says so to the next primary', async () => 
   await p.world.run(600);
   expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: this secondary has been in COLO: start it anew' });
 });
+
+async function lostPair(): Promise<Pair> {
+  const p = await protectedPair();
+  p.primary.machine.stopForCheckpoint = async () => {
+    throw new VmError('CPU 1 does not stop');
+  };
+  await p.world.run(500);
+  expect([p.primary.colo.info().state, p.secondary.colo.info().state]).toEqual(['lost', 'lost']);
+  return p;
+}
+
+it('both lost, the connection works: the side that is told to go on tells the other, and a second word is refused', async () => {
+  const p = await lostPair();
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect(p.primary.colo.info().state).toBe('completed');
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
+});
+
+it('both lost, the connection works: a secondary that takes over has the primary stop', async () => {
+  const p = await lostPair();
+  p.secondary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.machine.running]).toEqual(['completed', 'yielded', false]);
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
+});
