@@ -6,6 +6,7 @@ import { ImageCreate } from './image/create.js';
 import { ImageInfo, ImageSnapshot } from './image/info.js';
 import { ImageResize } from './image/resize.js';
 import { Monitor } from './monitor.js';
+import { NbdServe } from './nbd/serve.js';
 import { Primary } from './primary.js';
 import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
@@ -23,4 +24,5 @@ export const commands = {
   'image:compare': ImageCompare,
   'image:resize': ImageResize,
   'image:snapshot': ImageSnapshot,
+  'nbd:serve': NbdServe,
 };
