@@ -8,6 +8,7 @@ import { ImageInfo, ImageSnapshot } from './image/info.js';
 import { ImageResize } from './image/resize.js';
 import { List } from './list.js';
 import { Monitor } from './monitor.js';
+import { NbdServe } from './nbd/serve.js';
 import { Primary } from './primary.js';
 import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
@@ -29,4 +30,5 @@ export const commands = {
   'image:compare': ImageCompare,
   'image:resize': ImageResize,
   'image:snapshot': ImageSnapshot,
+  'nbd:serve': NbdServe,
 };

@@ -17,15 +17,18 @@ export const ExportFlag = {
   SEND_FUA: 1 << 3,
   SEND_TRIM: 1 << 5,
   SEND_WRITE_ZEROES: 1 << 6,
+  SEND_DF: 1 << 7,
   CAN_MULTI_CONN: 1 << 8,
+  SEND_CACHE: 1 << 10,
 } as const;
 /** proto.md "Option types". */
-export const NbdOpt = { EXPORT_NAME: 1, ABORT: 2, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED_REPLY: 8 } as const;
+export const NbdOpt = { EXPORT_NAME: 1, ABORT: 2, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED_REPLY: 8, LIST_META_CONTEXT: 9, SET_META_CONTEXT: 10 } as const;
 /** proto.md "Option reply types"; errors have bit 31. */
 export const NbdRep = {
   ACK: 1,
   SERVER: 2,
   INFO: 3,
+  META_CONTEXT: 4,
   ERR_UNSUP: 0x8000_0001,
   ERR_POLICY: 0x8000_0002,
   ERR_INVALID: 0x8000_0003,
@@ -34,8 +37,8 @@ export const NbdRep = {
 } as const;
 export const NbdInfo = { EXPORT: 0, NAME: 1, DESCRIPTION: 2, BLOCK_SIZE: 3 } as const;
 /** proto.md "Request types". */
-export const NbdCmd = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, WRITE_ZEROES: 6 } as const;
-export const CmdFlag = { FUA: 1 << 0, NO_HOLE: 1 << 1, FAST_ZERO: 1 << 4 } as const;
+export const NbdCmd = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, CACHE: 5, WRITE_ZEROES: 6, BLOCK_STATUS: 7 } as const;
+export const CmdFlag = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, REQ_ONE: 1 << 3, FAST_ZERO: 1 << 4 } as const;
 
 /** proto.md "Error values". */
 const errnos = { EPERM: 1, EIO: 5, ENOMEM: 12, EINVAL: 22, ENOSPC: 28, ENOTSUP: 95, ESHUTDOWN: 108 } as const satisfies Record<IoCode, number>;
@@ -139,4 +142,59 @@ export function encodeListEntry(name: string): Buffer {
   const length = Buffer.alloc(4);
   length.writeUInt32BE(text.length);
   return Buffer.concat([length, text]);
+}
+
+/** proto.md "Structured reply chunk message". */
+export const ChunkType = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
+const CHUNK_DONE = 1;
+export const structuredReply = record({ magic: u32.is(0x668e_33ef), flags: u16, type: u16, cookie, length: u32 });
+
+/** One chunk, its data in parts; last: nothing follows for this request. */
+export function encodeChunk(replyCookie: Buffer, type: number, parts: readonly Uint8Array[], last = true): Buffer {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([structuredReply.encode({ magic: 0x668e_33ef, flags: last ? CHUNK_DONE : 0, type, cookie: replyCookie, length }), ...parts]);
+}
+
+export function encodeOffset(value: number): Buffer {
+  const out = Buffer.alloc(8);
+  out.writeBigUInt64BE(BigInt(value));
+  return out;
+}
+
+export function encodeChunkError(replyCookie: Buffer, errno: number, message: string): Buffer {
+  const text = Buffer.from(message, 'utf8').subarray(0, 1024);
+  const head = Buffer.alloc(6);
+  head.writeUInt32BE(errno, 0);
+  head.writeUInt16BE(text.length, 4);
+  return encodeChunk(replyCookie, ChunkType.ERROR, [head, text]);
+}
+
+/** Data of LIST_ and SET_META_CONTEXT: export name, u32 count, that many strings. Undefined when malformed. */
+export function decodeMetaContext(data: Buffer): { name: string; queries: string[] } | undefined {
+  let at = 0;
+  const number = () => {
+    at += 4;
+    return at <= data.length ? data.readUInt32BE(at - 4) : Infinity;
+  };
+  const text = () => {
+    const length = number();
+    at += length;
+    return at <= data.length ? data.toString('utf8', at - length, at) : undefined;
+  };
+  const name = text();
+  if (name === undefined) return undefined;
+  const count = number();
+  const queries: string[] = [];
+  for (let n = 0; n < count; n++) {
+    const query = text();
+    if (query === undefined) return undefined;
+    queries.push(query);
+  }
+  return at === data.length ? { name, queries } : undefined;
+}
+
+export function encodeMetaContext(id: number, name: string): Buffer {
+  const out = Buffer.alloc(4);
+  out.writeUInt32BE(id);
+  return Buffer.concat([out, Buffer.from(name, 'utf8')]);
 }

@@ -4,23 +4,30 @@ import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Clock, Stream } from '../../host/ports.js';
 import type { BlockBackend } from '../contract.js';
+import type { BlockStatus } from '../driver.js';
 import { ioCode, ioError, unlessAssertion } from '../io-error.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
-import { type ExportFacts, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
+import { BASE_ALLOCATION, type Dialect, type ExportFacts, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
 
 const trace = tracer('nbd', ['server_client', 'server_gone', 'server_request']);
 
 export interface ServedExport extends ExportFacts {
   readonly backend: BlockBackend;
+  /** For base:allocation. */
+  blockStatus(offset: number, length: number): Promise<BlockStatus>;
 }
 
 const noData = Buffer.alloc(0);
+const HOLE_ZERO = 3;
+const MAX_STATUS_RUNS = 1024;
 const commandFlags: Record<number, number> = {
-  [nbd.NbdCmd.READ]: 0,
+  [nbd.NbdCmd.READ]: nbd.CmdFlag.DF,
   [nbd.NbdCmd.WRITE]: nbd.CmdFlag.FUA,
   [nbd.NbdCmd.FLUSH]: 0,
   [nbd.NbdCmd.TRIM]: nbd.CmdFlag.FUA,
+  [nbd.NbdCmd.CACHE]: 0,
+  [nbd.NbdCmd.BLOCK_STATUS]: nbd.CmdFlag.REQ_ONE,
   [nbd.NbdCmd.WRITE_ZEROES]: nbd.CmdFlag.FUA | nbd.CmdFlag.NO_HOLE,
 };
 
@@ -28,6 +35,7 @@ export class NbdServerSession {
   private readonly machine: ProtocolMachine;
   private readonly handshakeTimer: Disposable;
   private chosen?: ServedExport;
+  private dialect: Dialect = { structured: false, blockStatus: false };
   private inFlight = 0;
   private inFlightBytes = 0;
   private paused = false;
@@ -73,9 +81,11 @@ export class NbdServerSession {
   }
 
   private *protocol(exports: () => ServedExport[]): Protocol {
-    const chosen = yield* negotiate(exports, this.limits.requestBytes);
+    const agreed = yield* negotiate(exports, this.limits.requestBytes);
     this.handshakeTimer.dispose();
-    if (chosen) {
+    if (agreed) {
+      const { chosen } = agreed;
+      this.dialect = agreed.dialect;
       this.chosen = chosen;
       trace('server_client', { peer: this.stream.peer, export: chosen.name });
       yield* requests(this.limits.requestBytes, request => void this.serve(chosen, request));
@@ -98,15 +108,54 @@ export class NbdServerSession {
     this.enter(bytes);
     trace('server_request', { type: request.type, offset: request.offset, length: request.length });
     try {
-      const { errno, data } = await this.perform(served, request).then(
-        result => ({ errno: 0, data: result }),
-        (error: unknown) => ({ errno: nbd.errnoOf(ioCode(unlessAssertion(error))), data: noData }),
+      const reply = await this.perform(served, request).then(
+        data => this.success(request, data),
+        (error: unknown) => this.failure(request, unlessAssertion(error)),
       );
-      const header = nbd.encodeSimpleReply(Buffer.from(request.cookie), errno);
-      if (!this.gone) await this.write(data.length > 0 ? Buffer.concat([header, data]) : header);
+      if (!this.gone) await this.write(reply);
     } finally {
       this.leave(bytes);
     }
+  }
+
+  private success(request: ServerRequest, data: Buffer): Buffer {
+    const cookie = Buffer.from(request.cookie);
+    const { type, offset } = request;
+    if (this.dialect.structured && type === nbd.NbdCmd.READ && data.length > 0) return nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_DATA, [nbd.encodeOffset(offset), data]);
+    if (type === nbd.NbdCmd.BLOCK_STATUS) return nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [data]);
+    if (this.dialect.structured && type === nbd.NbdCmd.READ) return nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []);
+    const header = nbd.encodeSimpleReply(cookie, 0);
+    return data.length > 0 ? Buffer.concat([header, data]) : header;
+  }
+
+  private failure({ cookie, type }: ServerRequest, error: unknown): Buffer {
+    const errno = nbd.errnoOf(ioCode(error));
+    const chunked = this.dialect.structured && (type === nbd.NbdCmd.READ || type === nbd.NbdCmd.BLOCK_STATUS);
+    return chunked ? nbd.encodeChunkError(Buffer.from(cookie), errno, asVmError(error).message) : nbd.encodeSimpleReply(Buffer.from(cookie), errno);
+  }
+
+  /** Runs of base:allocation: bit 0 hole, bit 1 zero. */
+  private async status(served: ServedExport, { offset, length, flags }: ServerRequest): Promise<Buffer> {
+    if (!this.dialect.blockStatus) throw ioError('EINVAL', 'block status was not negotiated');
+    if (length === 0) throw ioError('EINVAL', 'block status of no bytes');
+    const runs: { length: number; flags: number }[] = [];
+    const most = flags & nbd.CmdFlag.REQ_ONE ? 1 : MAX_STATUS_RUNS;
+    for (let at = offset; at < offset + length; ) {
+      const found = await served.blockStatus(at, offset + length - at);
+      const state = found.zero ? HOLE_ZERO : 0;
+      const last = runs[runs.length - 1];
+      if (last?.flags === state) last.length += found.length;
+      else if (runs.length === most) break;
+      else runs.push({ length: found.length, flags: state });
+      at += found.length;
+    }
+    const out = Buffer.alloc(4 + 8 * runs.length);
+    out.writeUInt32BE(BASE_ALLOCATION, 0);
+    runs.forEach((run, n) => {
+      out.writeUInt32BE(run.length, 4 + 8 * n);
+      out.writeUInt32BE(run.flags, 8 + 8 * n);
+    });
+    return out;
   }
 
   private async perform(served: ServedExport, request: ServerRequest): Promise<Buffer> {
@@ -119,10 +168,14 @@ export class NbdServerSession {
       await backend.flush();
       return noData;
     }
-    if (type !== nbd.NbdCmd.READ && !served.writable) throw ioError('EPERM', 'the export is read-only');
+    const changes = type === nbd.NbdCmd.WRITE || type === nbd.NbdCmd.TRIM || type === nbd.NbdCmd.WRITE_ZEROES;
+    if (changes && !served.writable) throw ioError('EPERM', 'the export is read-only');
     const carriesData = type === nbd.NbdCmd.READ || type === nbd.NbdCmd.WRITE;
     if (carriesData && length > this.limits.requestBytes) throw ioError('EINVAL', 'the request is too long');
-    if (offset + length > served.size) throw ioError(type === nbd.NbdCmd.READ ? 'EINVAL' : 'ENOSPC', 'beyond the end of the export');
+    if (offset + length > served.size) throw ioError(changes ? 'ENOSPC' : 'EINVAL', 'beyond the end of the export');
+    if (type === nbd.NbdCmd.BLOCK_STATUS) return this.status(served, request);
+    // A hint: the host's page cache decides.
+    if (type === nbd.NbdCmd.CACHE) return noData;
     if (type === nbd.NbdCmd.READ) return length === 0 ? noData : backend.pread(offset, length);
     if (type === nbd.NbdCmd.WRITE) await backend.pwrite(offset, request.data!, { fua });
     else {

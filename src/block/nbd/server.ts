@@ -1,10 +1,11 @@
 /**
- * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style, simple replies. Defaults: requests of at most 32 MiB; for each
+ * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style; structured replies and base:allocation when asked. Defaults: requests of at most 32 MiB; for each
  * client 64 requests or 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation.
  */
 import { VmError } from '../../base/errors.js';
 import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';
 import { DriveBackend } from '../backend.js';
+import { type BlockStatus, SECTOR } from '../driver.js';
 import type { BlockNode } from '../node.js';
 import { defaultServerLimits, type ServerLimits } from './server-protocol.js';
 import { NbdServerSession, type ServedExport } from './server-session.js';
@@ -48,7 +49,7 @@ export class NbdServer {
     const readOnly = !writable || node.readOnly;
     const release = node.attach({ label: `NBD export '${name}'`, write: !readOnly, group: 'nbd' });
     const backend = new DriveBackend(name, node, { readOnly, cache: 'writeback' });
-    this.exports.set(name, { name, size: node.length, writable: !readOnly, backend, node, release });
+    this.exports.set(name, { name, size: node.length, writable: !readOnly, backend, node, release, blockStatus: (offset, length) => statusOf(node, offset, length) });
   }
 
   /** Drops exports and clients and waits for what they had in flight; then stops listening. */
@@ -96,4 +97,12 @@ export class NbdServer {
     const session = new NbdServerSession(stream, this.host.clock, () => [...this.exports.values()], this.limits, gone => this.sessions.delete(gone));
     if (!session.closed) this.sessions.add(session);
   }
+}
+
+/** A client may ask for any bytes, a node knows sectors. */
+async function statusOf(node: BlockNode, offset: number, length: number): Promise<BlockStatus> {
+  const before = offset % SECTOR;
+  const end = Math.min(node.length, Math.ceil((offset + length) / SECTOR) * SECTOR);
+  const found = await node.blockStatus(offset - before, end - offset + before);
+  return { ...found, length: Math.min(length, found.length - before) };
 }
