@@ -85,6 +85,7 @@ export class ColoPrimary extends Session {
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
+    migration.dirtyPages = 0;
     migration.move('colo');
     await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.syncTimeoutMs);
     for (const output of this.outputs) output.hold(() => this.lease.valid);

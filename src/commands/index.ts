@@ -1,4 +1,5 @@
 /** The commands of `colo`, by name. */
+import { Completion } from './completion.js';
 import { Doctor } from './doctor/doctor.js';
 import { Hmp } from './hmp.js';
 import { ImageCheck } from './image/check.js';
@@ -23,6 +24,7 @@ export const commands = {
   list: List,
   status: Status,
   doctor: Doctor,
+  completion: Completion,
   'image:create': ImageCreate,
   'image:info': ImageInfo,
   'image:check': ImageCheck,

@@ -1,4 +1,5 @@
 /** `colo monitor ADDRESS`: the human monitor as a line editor, over QMP. */
+import { Flags } from '@oclif/core';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import type { Completions } from '../monitor/hmp/completion.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
@@ -6,20 +7,27 @@ import { Repl } from '../monitor/hmp/repl.js';
 import { asVmError } from '../base/errors.js';
 import { isObject } from '../monitor/types.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
+import { runScript } from './script.js';
 
 export class Monitor extends ClientCommand {
   static override readonly summary = 'talk to a running VM: the human monitor';
-  static override readonly description = 'Line editing, history, completion by Tab; events are shown as they happen. Ctrl-D leaves, the VM goes on; `quit` ends the VM.';
-  static override readonly examples = ['<%= config.bin %> monitor unix:/run/vm.qmp', 'echo "info colo" | <%= config.bin %> monitor tcp:localhost:4444'];
+  static override readonly description = 'Line editing, history, completion by Tab; events are shown as they happen. Ctrl-D leaves, the VM goes on; `quit` ends the VM. With --script, or when standard input is no terminal: the lines of a script, up to the first that fails; its number is on standard error and the exit code is 1. Empty lines and lines that begin with # are skipped.';
+  static override readonly examples = ['<%= config.bin %> monitor unix:/run/vm.qmp', 'echo "info colo" | <%= config.bin %> monitor tcp:localhost:4444', '<%= config.bin %> monitor pvm --script protect.hmp --echo'];
   static override readonly args = { address: addressArg };
-  static override readonly flags = { timeout: timeoutFlag };
+  static override readonly flags = {
+    timeout: timeoutFlag,
+    script: Flags.string({ helpValue: 'FILE', description: 'run the lines of FILE; - is standard input' }),
+    echo: Flags.boolean({ description: 'print each line of a script before its output' }),
+    'keep-going': Flags.boolean({ description: 'go on after a line that failed; the exit code is 1 all the same' }),
+  };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Monitor);
     await this.withClient(args.address, flags.timeout * 1000, async client => {
       const session = { client, timeoutMs: flags.timeout * 1000 };
-      if (process.stdin.isTTY && process.stdout.isTTY) await interactive(session, args.address);
-      else await piped(session);
+      const { script = process.stdin.isTTY && process.stdout.isTTY ? undefined : '-', echo, 'keep-going': keepGoing } = flags;
+      if (script === undefined) return interactive(session, args.address);
+      await runScript(script, { echo, keepGoing }, line => runLine(session, line));
     });
   }
 }
@@ -60,17 +68,6 @@ function interactive(session: Session, address: string): Promise<void> {
       resolve();
     });
   });
-}
-
-/** One line after the other; a failed one makes exit code 1. */
-async function piped(session: Session): Promise<void> {
-  const { createInterface } = await import('node:readline');
-  const { looksFailed } = await import('./hmp.js');
-  for await (const line of createInterface({ input: process.stdin, terminal: false })) {
-    const output = await runLine(session, line);
-    process.stdout.write(output);
-    if (looksFailed(output)) process.exitCode = 1;
-  }
 }
 
 /** Command names as the server's own help lists them: the server may be of another version, or QEMU. */

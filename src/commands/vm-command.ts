@@ -3,6 +3,7 @@ import { BaseCommand } from './base.js';
 import { checkUsage } from './options/check.js';
 import type { Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
+import { logInto, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
   static override readonly strict = false;
@@ -13,9 +14,15 @@ export abstract class VmCommand extends BaseCommand {
     this.parsed = true;
     const launch = parseLaunch(this.role, this.argv);
     checkUsage(launch.spec);
+    if (!staysInForeground(launch.process)) {
+      process.exitCode = await startDaemon();
+      return process.exit();
+    }
+    const { logfile } = launch.process;
+    const log = logfile === undefined ? (line: string) => this.note(line) : logInto(logfile);
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
-    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => this.note(`colo ${this.role}: ${line}`));
+    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => log(`colo ${this.role}: ${line}`));
     process.stdout.write('', () => process.exit(code));
   }
 }

@@ -9,6 +9,7 @@ import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { parseArgv, UsageError } from './argv.js';
 import { Ids, parseDevice, parseDrive, parseNetdev } from './device.js';
+import type { ProcessOptions } from '../vm/process.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -20,6 +21,7 @@ export interface Launch {
   readonly name: string | undefined;
   /** Trace patterns to print. */
   readonly traces: readonly string[];
+  readonly process: ProcessOptions;
 }
 
 const defaultRamBytes = 128 << 20;
@@ -36,13 +38,14 @@ export function parseLaunch(role: Role, argv: readonly string[]): Launch {
     }
   }
   draft.check();
-  return { spec: draft.spec, name: draft.name, traces: draft.traces };
+  return { spec: draft.spec, name: draft.name, traces: draft.traces, process: draft.process };
 }
 
 class Draft {
   readonly spec: MachineSpec;
   readonly traces: string[] = [];
   name: string | undefined;
+  readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = { daemonize: false, pidfile: undefined, logfile: undefined };
   private readonly ids = new Ids();
   /** Who uses standard input. */
   private stdioUser: string | undefined;
@@ -102,6 +105,9 @@ class Draft {
       if (value !== 'none') throw new VmError('colo has no display: only `none` is taken');
     },
     nodefaults: () => undefined,
+    daemonize: () => void (this.process.daemonize = true),
+    pidfile: value => void (this.process.pidfile = value),
+    D: value => void (this.process.logfile = value),
     trace: value => this.traces.push(single(value, 'enable')),
   };
 
@@ -146,6 +152,7 @@ class Draft {
     if (spec.kernel === undefined && spec.incoming === undefined) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1, or -accel kvm.' });
+    if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
     this.checkReferences();
   }
 

@@ -24,7 +24,10 @@ export const optionTable = [
   { name: 'no-shutdown', summary: 'a power-off by the guest leaves the VM there, stopped' },
   { name: 'display', value: 'none', summary: 'colo has no display: only `none` is taken' },
   { name: 'nodefaults', summary: 'taken as it is: colo adds no default devices' },
-  { name: 'trace', value: '[enable=]PATTERN', repeatable: true, summary: 'print trace events that match, to standard error' },
+  { name: 'daemonize', summary: 'go into the background when the VM is there; the exit code tells whether it is' },
+  { name: 'pidfile', value: 'PATH', summary: 'file for the process id, while the VM is there' },
+  { name: 'D', value: 'PATH', summary: 'append log lines and trace events to a file instead of standard error' },
+  { name: 'trace', value: '[enable=]PATTERN', repeatable: true, summary: 'print trace events that match, where the log goes' },
 ] as const satisfies readonly OptionDeclaration[];
 
 export type OptionName = (typeof optionTable)[number]['name'];
@@ -49,9 +52,6 @@ export const refusedOptions: Readonly<Record<string, string>> = {
   usb: 'There is no USB. Leave it out.',
   object: 'There are no objects: COLO holds the output of every netdev by itself. Leave it out.',
   global: 'Use the options of -device, or migrate_set_capability and migrate_set_parameter in the monitor.',
-  daemonize: 'Start it in the background, or as a service: it stays in the foreground.',
-  pidfile: 'The shell or the service manager knows the process id.',
-  D: 'Log lines go to standard error: redirect it.',
   snapshot: 'Make a qcow2 overlay with qemu-img, and use that.',
   loadvm: 'colo has no snapshots.',
   rtc: 'The clock is UTC.',

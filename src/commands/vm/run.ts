@@ -7,6 +7,7 @@ import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
 import { processStdio } from '../terminal.js';
 import { killAt } from './kill-at.js';
+import { daemonReady, writePidfile } from './process.js';
 import { RunningVm } from './running-vm.js';
 
 /** Disks and peers that do not answer must not keep a process that was told to end. */
@@ -16,7 +17,7 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
-export async function runVm({ spec, name, traces }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
+export async function runVm({ spec, name, traces, process: { pidfile } }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   if (spec.accel === 'auto') note('CPU: soft (this build has no KVM backend)');
@@ -31,10 +32,12 @@ export async function runVm({ spec, name, traces }: Launch, version: VmControl['
     throw error;
   });
   named?.serve(vm.control, registryFor(vm.control));
+  if (pidfile !== undefined) writePidfile(pidfile);
   onSignals(() => vm.machine.quit('host-signal'));
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
   vm.start();
+  daemonReady();
   const { status } = await vm.machine.ended;
   clearInterval(alive);
   const late = setTimeout(() => {

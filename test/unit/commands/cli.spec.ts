@@ -3,7 +3,7 @@
  * asked, colours only on a terminal. Method: the real process, from the sources, against a monitor of the test.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,6 +69,20 @@ test('a command that does not exist is a mistake of usage', async () => {
   expect((await colo(['bogus'])).code).toBe(2);
 });
 
+test('qmp: arguments from a file, events that come in time or not', async () => {
+  vm.calls.length = 0;
+  const file = join(dir, 'args.json');
+  writeFileSync(file, '{"uri": "tcp:h:2"}');
+  expect((await colo(['qmp', address, 'migrate', '--json', `@${file}`])).code).toBe(0);
+  expect(vm.calls).toEqual(['migrate "tcp:h:2"']);
+  const { out, code } = await colo(['qmp', address, 'stop', '--wait-event', 'STOP:5']);
+  expect([out.split('\n').slice(0, 2).map(line => JSON.parse(line) as unknown), code]).toEqual([[{}, { event: 'STOP', timestamp: { seconds: 0, microseconds: 0 } }], 0]);
+  expect(await colo(['qmp', address, '--wait-event', 'RESET:0.1'])).toEqual({ out: '', err: 'Error: no RESET within 0.1 s\n', code: 1 });
+  expect((await colo(['qmp', address, 'cont', '--wait-event', 'reset'])).code).toBe(2);
+  expect((await colo(['qmp', address])).code).toBe(2);
+  expect((await colo(['qmp', address, 'cont'])).code).toBe(0);
+});
+
 test('qmp: mistakes of usage are exit code 2', async () => {
   expect(await colo(['qmp', 'tcp:here', 'query-status'])).toEqual({ out: '', err: "Error: 'tcp:here' is not an address: 'here' is not HOST:PORT\nAn address is the -name of a VM on this host (see colo list), or unix:PATH or tcp:HOST:PORT as given to -qmp.\n", code: 2 });
   expect((await colo(['qmp', address, 'stop', '{'])).code).toBe(2);
@@ -82,7 +96,15 @@ test('hmp: output as it is; a line that fails is exit code 1', async () => {
 });
 
 test('monitor on a pipe: plain lines', async () => {
-  expect(await colo(['monitor', address], 'info name\n\nstpo\n')).toEqual({ out: "test\nunknown command: 'stpo'\nDid you mean 'stop'?\n", err: '', code: 1 });
+  const input = '# a script\ninfo name\n\nstpo\ninfo kvm\n';
+  const failed = { err: 'Error: standard input:4: this line failed: stpo\n', code: 1 };
+  const mistake = "unknown command: 'stpo'\nDid you mean 'stop'?\n";
+  expect(await colo(['monitor', address], input)).toEqual({ out: `test\n${mistake}`, ...failed });
+  expect(await colo(['monitor', address, '--keep-going'], input)).toEqual({ out: `test\n${mistake}kvm support: disabled\n`, ...failed });
+  const file = join(dir, 'script');
+  writeFileSync(file, 'info name\ninfo kvm');
+  expect(await colo(['monitor', address, '--script', file, '--echo'])).toEqual({ out: '(colo) info name\ntest\n(colo) info kvm\nkvm support: disabled\n', err: '', code: 0 });
+  expect(await colo(['monitor', address, '--script', `${file}.no`])).toMatchObject({ out: '', code: 1 });
 });
 
 test('primary: a mistake names the option, exit code 2', async () => {

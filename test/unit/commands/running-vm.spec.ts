@@ -3,7 +3,7 @@
  * real process with the real addon (skipped by name where that is not built); a secondary needs no kernel.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -89,4 +89,23 @@ withAddon('a VM that stands still with nobody to talk to goes on until a signal 
   expect([early, run.err]).toEqual(['goes on', '']);
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
+});
+
+withAddon('-daemonize comes back when the VM is there; -pidfile and -D hold what scripts want (skipped where the addon is not built)', async () => {
+  const pidfile = join(dir, 'daemon.pid');
+  const log = join(dir, 'daemon.log');
+  const extra = ['-daemonize', '-pidfile', pidfile, '-D', log, '-trace', 'colo_*'];
+  const { run, path } = secondary('daemon', extra);
+  expect(await run.exited).toBe(0);
+  const pid = Number(readFileSync(pidfile, 'utf8'));
+  expect(pid).not.toBe(run.child.pid);
+  const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, { kind: 'unix', path }, 10_000);
+  expect(await client.execute('query-vm', undefined, 5000)).toMatchObject({ name: 'daemon', pid, role: 'secondary' });
+  await client.execute('quit', undefined, 5000);
+  for (let i = 0; i < 500 && existsSync(pidfile); i++) await new Promise(resolve => setTimeout(resolve, 10));
+  expect(existsSync(pidfile)).toBe(false);
+  expect(readFileSync(log, 'utf8')).toContain('colo secondary: colo_vm_state_change old=inmigrate new=shutdown\n');
+  const failing = secondary('daemon2', ['-daemonize', '-drive', `if=none,id=d0,driver=raw,file.filename=${join(dir, 'none.img')}`]);
+  expect(await failing.run.exited).toBe(1);
+  expect(failing.run.err).toContain('Error: -drive id=d0: ');
 });

@@ -1,0 +1,63 @@
+/** What scripts ask of the process of a VM: -daemonize, -pidfile, -D. */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { systemError } from '../../host/node/errors.js';
+
+export interface ProcessOptions {
+  readonly daemonize: boolean;
+  readonly pidfile: string | undefined;
+  /** Where log lines go; undefined: standard error. */
+  readonly logfile: string | undefined;
+}
+
+/** Set for the process that stays. */
+const daemonMark = 'COLO_DAEMON';
+
+export const staysInForeground = ({ daemonize }: ProcessOptions) => !daemonize || process.env[daemonMark] === '1';
+
+/** Starts the same command again, in a session of its own; gives its exit code if it fails to come up, 0 when the VM is there. */
+export function startDaemon(): Promise<number> {
+  const [, script, ...args] = process.argv;
+  const child = spawn(process.execPath, [...process.execArgv, script, ...args], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, [daemonMark]: '1' } });
+  child.stderr?.pipe(process.stderr);
+  return new Promise(resolve => {
+    child.once('error', () => resolve(1));
+    child.once('close', code => resolve(code ?? 1));
+    child.once('message', () => resolve(0));
+  });
+}
+
+/** The VM is there: whoever waits for it may go. */
+export function daemonReady(): void {
+  if (process.env[daemonMark] !== '1' || !process.send) return;
+  process.stderr.on('error', () => undefined);
+  process.send('ready', () => process.disconnect());
+}
+
+/** Written when the VM is there, removed when this process ends, however it does short of kill -9. */
+export function writePidfile(path: string): void {
+  try {
+    writeFileSync(path, `${process.pid}\n`);
+  } catch (error) {
+    throw systemError(`-pidfile ${path}`, error);
+  }
+  process.once('exit', () => rmSync(path, { force: true }));
+}
+
+/** Appends lines to the file; a full disk loses lines, never the VM. */
+export function logInto(path: string): (line: string) => void {
+  let fd: number;
+  try {
+    fd = openSync(path, 'a', 0o640);
+  } catch (error) {
+    throw systemError(`-D ${path}`, error);
+  }
+  process.once('exit', () => closeSync(fd));
+  return line => {
+    try {
+      writeSync(fd, `${line}\n`);
+    } catch {
+      // Nobody is left to be told.
+    }
+  };
+}

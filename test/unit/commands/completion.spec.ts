@@ -1,0 +1,32 @@
+/** Goal: Tab in a shell offers commands, flags, options and VM names. Method: the script in a real bash; zsh's only differs by a line. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { completionScript } from '../../../src/commands/completion.js';
+
+const commands = [{ id: 'status', flags: { timeout: {}, json: {} } }, { id: 'primary', flags: {} }, { id: 'list', flags: { json: {} } }] as unknown as Parameters<typeof completionScript>[1];
+const runtime = mkdtempSync(join(tmpdir(), 'colo-complete-'));
+for (const name of ['pvm', 'svm']) mkdirSync(join(runtime, 'colo', name), { recursive: true });
+afterAll(() => rmSync(runtime, { recursive: true }));
+
+function tab(...words: string[]): string[] {
+  const quoted = ['colo', ...words].map(word => `'${word}'`).join(' ');
+  const script = `${completionScript(false, commands)}\nCOMP_WORDS=(${quoted}); COMP_CWORD=${words.length}; _colo; echo "\${COMPREPLY[@]}"`;
+  const out = execFileSync('bash', ['-c', script], { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: runtime } }).trim();
+  return out === '' ? [] : out.split(' ');
+}
+
+test('commands, VM names, flags, options', () => {
+  expect(tab('')).toEqual(['list', 'primary', 'status']);
+  expect(tab('st')).toEqual(['status']);
+  expect(tab('status', '')).toEqual(['--timeout', '--json', 'pvm', 'svm']);
+  expect(tab('status', 's')).toEqual(['svm']);
+  expect(tab('status', 'svm', '--t')).toEqual(['--timeout']);
+  expect(tab('primary', '-no')).toEqual(['-no-reboot', '-no-shutdown', '-nodefaults']);
+  expect(tab('nothing', '')).toEqual([]);
+});
+
+test('zsh takes it by bashcompinit', () => {
+  expect(completionScript(true, commands)).toContain('bashcompinit\n_colo() {');
+});
