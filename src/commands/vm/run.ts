@@ -15,7 +15,6 @@ const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGI
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
 export async function runVm({ spec, traces }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
   for (const pattern of traces) onTrace(pattern, ({ name, fields }) => note(`${name} ${Object.entries(fields).map(([key, value]) => `${key}=${value}`).join(' ')}`));
-  if (spec.accel === 'auto') note('CPU: soft (this build has no KVM backend)');
   const vm = await RunningVm.build(spec, { host: nodeHost(), stdio: processStdio(), step: killAt(process.env), version, note });
   onSignals(() => vm.machine.quit('host-signal'));
   vm.start();

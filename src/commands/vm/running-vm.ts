@@ -1,5 +1,6 @@
 /** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
 import { existsSync } from 'node:fs';
+import { chooseAccel } from '../../accel/choose.js';
 import { AddonRam } from '../../accel/ram.js';
 import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
@@ -104,7 +105,11 @@ function machineParts(world: VmWorld, opened: Opened): MachineParts {
     clock: host.clock,
     files: host.files,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
+    createAccel: ({ ramBytes, accel }) => {
+      const choice = chooseAccel(accel);
+      if (accel === 'auto') world.note(`CPU: ${choice.name} (${choice.why})`);
+      return new AddonVm(new AddonRam(ramBytes), choice.name);
+    },
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events);
       opened.block = block;
