@@ -57,7 +57,7 @@ export class Side {
     const early = this.exited.then(({ code }) => {
       throw new Error(`colo ${this.role} exited with ${code}:\n${this.log()}`);
     });
-    this.qmp = await Promise.race([Qmp.open(this.path('qmp'), 20_000), early]);
+    this.qmp = await Promise.race([Qmp.open(this.path('qmp'), 120_000), early]);
   }
 
   log(): string {
