@@ -12,6 +12,8 @@ namespace {
 /// Three pages that Intel processors need to run real mode, and one for their identity map: below the BIOS, where no device is.
 constexpr u64 kTssAddress = 0xfffbd000, kIdentityMapAddress = 0xfffbc000;
 
+constexpr u64 kApartNs = 1'000'000;
+
 Fd make_vm(const Device& device) {
   Fd vm = device.create_vm();
   u64 identity = kIdentityMapAddress;
@@ -73,16 +75,20 @@ u64 KvmVm::kernel_clock_ns() const {
   return data.clock;
 }
 
-// Two clocks that drift by parts per million: the guest reads the kernel's, devices the contract's. The guest's is the one that must never go
-// back, so the contract's follows it, except when that was set (a state was loaded): then the kernel's is set to it.
+void KvmVm::set_kernel_clock() const {
+  kvm_clock_data data{};
+  data.clock = clock_.now_ns();
+  fd_.call("KVM_SET_CLOCK", KVM_SET_CLOCK, &data);
+}
+
+// Two clocks that drift by parts per million, the guest's in the kernel and the contract's, which devices read; neither may go back. So the one
+// that is behind is moved forward; the kernel's only for a reason, since that makes KVM write the guest's record anew: a state was loaded
+// (somebody else moved the contract's clock), or the two are too far apart.
 void KvmVm::align_clocks() const {
-  if (clock_moves_ == clock_.moves()) {
-    clock_.continue_from(kernel_clock_ns());
-  } else {
-    kvm_clock_data data{};
-    data.clock = clock_.now_ns();
-    fd_.call("KVM_SET_CLOCK", KVM_SET_CLOCK, &data);
-  }
+  const bool loaded = clock_moves_ != clock_.moves();
+  const u64 kernel = kernel_clock_ns(), contract = clock_.now_ns();
+  if (loaded || kernel + kApartNs < contract) set_kernel_clock();
+  else if (kernel > contract) clock_.continue_from(kernel);
   clock_moves_ = clock_.moves();
 }
 

@@ -37,6 +37,7 @@ class KvmVm final : public vcpu::Vm {
  private:
   void create_chips();
   u64 kernel_clock_ns() const;
+  void set_kernel_clock() const;
   void load_chips(const vcpu::ChipState& in);
 
   Device device_;
