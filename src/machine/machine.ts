@@ -81,7 +81,7 @@ export class Machine implements MachineControl {
       undo.push(() => drives.close());
       const net = await parts.openNet(spec, chardevs);
       undo.push(() => net.close());
-      const accel = parts.createAccel({ ramBytes: spec.ramBytes, cpus: spec.cpus, accel: spec.accel });
+      const accel = parts.createAccel({ ramBytes: spec.ramBytes, cpus: spec.cpus });
       undo.push(() => accel.dispose());
       return new Machine(spec, events, { accel, drives, net, chardevs }, plan, parts);
     } catch (error) {

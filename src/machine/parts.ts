@@ -30,7 +30,7 @@ export interface MachineParts {
   readonly files: Pick<Files, 'readFile'>;
   /** For people: the terminal of the process. */
   report(line: string): void;
-  createAccel(options: { ramBytes: number; cpus: number; accel: MachineSpec['accel'] }): VmAccel;
+  createAccel(options: { ramBytes: number; cpus: number }): VmAccel;
   openDrives(spec: MachineSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
   openNet(spec: MachineSpec, chardevs: ReadonlyMap<string, CharBackend>): Promise<NetProvider>;
   openChardevs(spec: MachineSpec): Promise<ReadonlyMap<string, CharBackend>>;
