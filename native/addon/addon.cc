@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "addon/addon_data.h"
+#include "addon/backend.h"
 #include "addon/files.h"
 #include "addon/guest_ram.h"
 #include "addon/tap.h"
@@ -15,6 +16,7 @@ Napi::Object vm_module(Napi::Env env) {
   module.Set("GuestRam", GuestRamWrap::define(env));
   module.Set("Vm", VmWrap::define(env));
   module.Set("Vcpu", VcpuWrap::define(env));
+  module.Set("detectKvm", Napi::Function::New<detect_kvm>(env, "detectKvm"));
   return module;
 }
 

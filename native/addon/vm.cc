@@ -35,7 +35,8 @@ VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info
   auto ram = unwrap<GuestRamWrap>(info[0], kRamTag, "ram must be a GuestRam")->ram();
   std::string backend = to_string(info[1], "backend");
   auto mode = info[2].ToBoolean() ? vcpu::Runner::Mode::Stepped : vcpu::Runner::Mode::Threaded;
-  auto make = [&](memory::GuestRam& r, vcpu::Bus& b, vcpu::Clock& c) { return make_backend(backend, r, b, c); };
+  if (mode == vcpu::Runner::Mode::Stepped && backend != "soft") throw Napi::Error::New(info.Env(), "only the software CPU runs in steps");
+  auto make = [&](memory::GuestRam& r, vcpu::Bus& b, vcpu::SettableClock& c) { return make_backend(backend, r, b, c); };
   runner_ = std::make_shared<vcpu::Runner>(ram, make, mode, hooks());
   loop_ = std::make_unique<MainLoop>(
       info.Env(), [this] { on_event(); }, [this] { shutdown(); });

@@ -92,11 +92,13 @@ void GuestRam::reset_epoch() {
 void GuestRam::start_dirty_log() {
   fill_dirty(0);
   logging_.store(true, std::memory_order_relaxed);
+  if (dirty_source_) dirty_source_->log_switched(true);
   reset_epoch();
 }
 
 void GuestRam::stop_dirty_log() {
   logging_.store(false, std::memory_order_relaxed);
+  if (dirty_source_) dirty_source_->log_switched(false);
   fill_dirty(~0ull);
   reset_epoch();
 }
@@ -121,9 +123,15 @@ void GuestRam::mark_pages(u64 first, u64 last, u64 gpa, u64 len) {
   }
 }
 
+void GuestRam::set_dirty_source(DirtySource* source) {
+  COLO_ASSERT(!source || !dirty_source_);
+  dirty_source_ = source;
+  if (source && logging()) source->log_switched(true);
+}
+
 std::vector<u32> GuestRam::take_dirty() {
+  collect();
   std::vector<u32> pages;
-  pages.reserve(dirty_count());
   for (u64 i = 0; i < dirty_words_; i++) {
     u64 word = logging() ? dirty_[i].exchange(0, std::memory_order_relaxed) : dirty_[i].load(std::memory_order_relaxed);
     for (; word; word &= word - 1) pages.push_back(static_cast<u32>(i * 64 + static_cast<u64>(std::countr_zero(word))));
@@ -137,6 +145,7 @@ void GuestRam::restore_dirty(const u32* pages, size_t n) {
 }
 
 u64 GuestRam::dirty_count() const {
+  collect();
   u64 count = 0;
   for (u64 i = 0; i < dirty_words_; i++) count += static_cast<u64>(std::popcount(dirty_[i].load(std::memory_order_relaxed)));
   return count;

@@ -37,6 +37,15 @@ struct RamObserver {
   virtual void dirty_log_reset() = 0;
 };
 
+/// A backend whose vCPUs do not mark what they write, because their kernel keeps a log of its own. Called on the log's one thread.
+struct DirtySource {
+  virtual ~DirtySource() = default;
+  /// The log was switched. On: what was written before no longer counts.
+  virtual void log_switched(bool on) = 0;
+  /// mark_dirty() for every page that vCPUs wrote since the last call.
+  virtual void collect_dirty() = 0;
+};
+
 class GuestRam {
  public:
   /// size: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI hole lies between).
@@ -82,6 +91,8 @@ class GuestRam {
   /// Puts pages of an aborted epoch back.
   void restore_dirty(const u32* pages, size_t n);
   u64 dirty_count() const;
+  /// Comes and goes with a backend, while nobody writes RAM. At most one.
+  void set_dirty_source(DirtySource* source);
 
   // --- decoded code --------------------------------------------------------------------------------------------
   /// Set by a vCPU *before* it reads the bytes that it decodes; read by writers *after* they wrote (seq_cst both).
@@ -109,6 +120,9 @@ class GuestRam {
   void fill_dirty(u64 word);
   void reset_epoch();
   void mark_pages(u64 first, u64 last, u64 gpa, u64 len);
+  void collect() const {
+    if (dirty_source_ && logging()) dirty_source_->collect_dirty();
+  }
 
   u64 size_;
   u64 dirty_words_;
@@ -119,6 +133,7 @@ class GuestRam {
   std::unique_ptr<std::atomic<u64>[]> dirty_;
   std::unique_ptr<std::atomic<u8>[]> code_pages_;
   std::vector<RamObserver*> observers_;
+  DirtySource* dirty_source_ = nullptr;
 };
 
 }  // namespace colo::memory

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "soft/state.h"
+#include "vcpu/model.h"
 
 namespace colo::soft {
 
@@ -178,18 +179,16 @@ std::string check_msr(const kvm_msr_entry& m, const kvm_sregs& s) {
   return say("MSR 0x%x is not one of CPU model soft-v1 (value 0x%llx)", m.index, m.data);
 }
 
-std::string check_lapic(const Cpu& c, const VcpuState& in) {
+std::string check_lapic(const VcpuState& in) {
   constexpr size_t kTpr = 0x80;
   const u8 priority = in.lapic.regs[kTpr];
   if (in.sregs.cr8 != priority >> 4u) return "CR8 and the local APIC's task priority do not agree";
-  return c.chip->check_lapic(in.lapic);
+  return Irqchip::check_lapic(in.lapic);
 }
 
-}  // namespace
-
-std::string check_state(const Cpu& c, const VcpuState& in) {
+std::string check_parts(const VcpuState& in) {
   const std::string results[] = {check_flags(in.regs), check_control(in.sregs), check_segments(in.sregs), check_debug(in.debugregs),
-                                 check_fpu(in),        check_events(in.events), check_lapic(c, in)};
+                                 check_fpu(in),        check_events(in.events), check_lapic(in)};
   for (const std::string& r : results)
     if (!r.empty()) return r;
   for (const kvm_msr_entry& m : in.msrs)
@@ -199,4 +198,15 @@ std::string check_state(const Cpu& c, const VcpuState& in) {
   return "";
 }
 
+}  // namespace
+
+std::string check_state(const Cpu&, const VcpuState& in) { return check_parts(in); }
+
 }  // namespace colo::soft
+
+namespace colo::vcpu::model {
+
+std::string check(const VcpuState& in) { return soft::check_parts(in); }
+std::string check(const ChipState& in) { return soft::Irqchip::check(in); }
+
+}  // namespace colo::vcpu::model

@@ -255,7 +255,7 @@ void Irqchip::save_lapic(kvm_lapic_state& out) const {
   s_->enter([&](u64 now) { s_->lapic.save(out, now); });
 }
 
-std::string Irqchip::check(const vcpu::ChipState& in) const {
+std::string Irqchip::check(const vcpu::ChipState& in) {
   if (in.pic_master.chip_id != KVM_IRQCHIP_PIC_MASTER || in.pic_slave.chip_id != KVM_IRQCHIP_PIC_SLAVE ||
       in.ioapic.chip_id != KVM_IRQCHIP_IOAPIC)
     return "irqchip: the chip images are in the wrong places";
@@ -265,7 +265,7 @@ std::string Irqchip::check(const vcpu::ChipState& in) const {
   return "";
 }
 
-std::string Irqchip::check_lapic(const kvm_lapic_state& in) const { return Lapic::check(in); }
+std::string Irqchip::check_lapic(const kvm_lapic_state& in) { return Lapic::check(in); }
 
 void Irqchip::load(const vcpu::ChipState& in) {
   std::lock_guard lock(s_->mutex);

@@ -51,8 +51,8 @@ class Irqchip {
   // The PIT's count_load_time is guest ns, comparable with clock.clock (KVM's own image has host ns: the KVM backend converts).
   void save(vcpu::ChipState& out) const;            // clock.clock included
   void save_lapic(kvm_lapic_state& out) const;
-  std::string check(const vcpu::ChipState& in) const;
-  std::string check_lapic(const kvm_lapic_state& in) const;
+  static std::string check(const vcpu::ChipState& in);
+  static std::string check_lapic(const kvm_lapic_state& in);
   void load(const vcpu::ChipState& in);
   void load_lapic(const kvm_lapic_state& in, u64 apic_base, u64 tsc_deadline);
   void reset();

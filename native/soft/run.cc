@@ -152,6 +152,7 @@ void SoftVcpu::forget_translations() {
 void SoftVcpu::load(const vcpu::VcpuState& in) {
   load_state(*cpu_, in);
   forget_translations();
+  kvmclock_update(*cpu_);  // the record may be another backend's, which counts its TSC at another rate
 }
 
 void SoftVcpu::reset() {

@@ -106,20 +106,20 @@ void cpuid_model() {
   EQUAL(c.r[RAX], 7);
   u32 id[4];
   cpuid(1, 0, id, c);
-  EQUAL(id[2], 0x81202000);
+  EQUAL(id[2], 0x80202000);
   EQUAL(id[3], 0x078bfbfd);
   cpuid(0x80000001, 0, id, c);
-  EQUAL(id[3], 0x29d3fbfd & ~(1u << 19) & ~(1u << 25));
+  EQUAL(id[3], 0x21d3fbfd & ~(1u << 19) & ~(1u << 25));
   cpuid(0x40000000, 0, id, c);
   EXPECT(!memcmp(id + 1, "KVMKVMKVM\0\0\0", 12));
   cpuid(0x40000001, 0, id, c);
   EXPECT((id[0] & 1 << 24) && (id[0] & 1 << 3));
   cpuid(0x40000010, 0, id, c);
-  EXPECT(id[0] == 1000000 && id[1] == 1000000);
+  EXPECT(!id[0] && !id[1]);  // frequencies differ between backends
   cpuid(0x80000008, 0, id, c);
   EQUAL(id[0], 0x3028);
   cpuid(0x80000007, 0, id, c);
-  EQUAL(id[3], 0x100);
+  EQUAL(id[3], 0);
   cpuid(0x12345678, 0, id, c);
   EXPECT(!(id[0] | id[1] | id[2] | id[3]));
 }

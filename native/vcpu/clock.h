@@ -12,17 +12,26 @@ namespace colo::vcpu {
 class SettableClock : public Clock {
  public:
   /// From now on the clock reads ns and goes on from there. vCPUs must be stopped.
-  virtual void continue_from(u64 ns) = 0;
+  void continue_from(u64 ns) {
+    moves_.fetch_add(1, std::memory_order_relaxed);
+    set(ns);
+  }
+  /// How often it was set: by this a backend that keeps a clock of its own in step sees that somebody else moved this one.
+  u32 moves() const { return moves_.load(std::memory_order_relaxed); }
+
+ private:
+  virtual void set(u64 ns) = 0;
+  std::atomic<u32> moves_{0};
 };
 
 /// Guest ns = host CLOCK_MONOTONIC + offset. Starts at 0.
 class RealClock final : public SettableClock {
  public:
-  RealClock() { continue_from(0); }
+  RealClock() { set(0); }
   u64 now_ns() const override { return host_now_ns() + offset_.load(std::memory_order_relaxed); }
-  void continue_from(u64 ns) override { offset_.store(ns - host_now_ns(), std::memory_order_relaxed); }
 
  private:
+  void set(u64 ns) override { offset_.store(ns - host_now_ns(), std::memory_order_relaxed); }
   std::atomic<u64> offset_{0};  // modulo 2^64: a guest may be older than its host
 };
 
@@ -30,10 +39,10 @@ class RealClock final : public SettableClock {
 class SteppedClock final : public SettableClock {
  public:
   u64 now_ns() const override { return now_.load(std::memory_order_relaxed); }
-  void continue_from(u64 ns) override { now_.store(ns, std::memory_order_relaxed); }
   void advance(u64 ns) { now_.fetch_add(ns, std::memory_order_relaxed); }
 
  private:
+  void set(u64 ns) override { now_.store(ns, std::memory_order_relaxed); }
   std::atomic<u64> now_{0};
 };
 

@@ -17,7 +17,7 @@
 
 namespace colo::vcpu {
 
-using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, Bus&, Clock&)>;
+using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, Bus&, SettableClock&)>;
 
 struct RunnerHooks {
   /// Threaded, any thread: there is an exit to answer, a doorbell or a park to take. Must not wait.

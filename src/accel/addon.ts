@@ -55,10 +55,17 @@ export interface NativeVcpu {
   loadState(data: Uint8Array): void;
 }
 
+/** What /dev/kvm is worth, found out by running code on it (native/kvm/detect.h). reason: why, without a full stop. */
+export interface KvmFinding {
+  kind: 'none' | 'interpreted' | 'full';
+  reason: string;
+}
+
 export interface VmModule {
   GuestRam: new (sizeBytes: number) => NativeRam;
   Vm: new (ram: NativeRam, backend: string, stepped: boolean) => NativeVm;
   Vcpu: new (vm: NativeVm) => NativeVcpu;
+  detectKvm(): KvmFinding;
 }
 
 /** Same distance from src/accel and from dist/accel. */

@@ -1,6 +1,7 @@
 /** One VM over the addon: starting and stopping, exits, doorbells, interrupts, state and time. */
 import { assert, VmError } from '../base/errors.js';
 import { type NativeVcpu, type NativeVm, vmModule } from './addon.js';
+import type { AccelName } from './choose.js';
 import type { Doorbell, ExitHandler, StateBlob, StopReason, VmAccel } from './contract.js';
 import { ExitPage } from './exit-page.js';
 import type { AddonRam } from './ram.js';
@@ -20,7 +21,6 @@ const nobody: ExitHandler = {
 
 /** Threaded: the vCPU has its own thread and follows the host's clock. */
 export class AddonVm implements VmAccel {
-  readonly name = 'soft';
   readonly cpuCount = 1;
   readonly cpus: readonly StateBlob[];
   readonly chips: StateBlob;
@@ -36,6 +36,7 @@ export class AddonVm implements VmAccel {
 
   constructor(
     readonly ram: AddonRam,
+    readonly name: AccelName = 'soft',
     stepped = false,
   ) {
     const module = vmModule();
@@ -154,7 +155,7 @@ export class SteppedVm extends AddonVm {
   private inside = false;
 
   constructor(ram: AddonRam) {
-    super(ram, true);
+    super(ram, 'soft', true);
   }
 
   override start(): void {

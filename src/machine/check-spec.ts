@@ -12,8 +12,7 @@ export function checkSpec(spec: MachineSpec): void {
   if (!Number.isSafeInteger(spec.ramBytes) || spec.ramBytes % MIB !== 0 || spec.ramBytes < MIN_RAM || spec.ramBytes > MAX_RAM) {
     throw new VmError(`-m: ${spec.ramBytes / MIB} MiB is not a whole number from ${MIN_RAM / MIB} to ${MAX_RAM / MIB}`);
   }
-  if (spec.cpus !== 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one core`);
-  if (spec.accel === 'kvm') throw new VmError('-accel kvm: this build has no KVM backend; -accel soft runs everywhere');
+  if (spec.cpus !== 1) throw new VmError(`-smp ${spec.cpus}: machines have one vCPU, on the software CPU and on KVM`);
   if (spec.kernel === undefined) {
     if (spec.incoming === undefined) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');

@@ -1,5 +1,5 @@
 /**
- * `npm run demo [-- --json] [--accel soft] [--seconds N] [--kernel FILE --initrd-modules DIR]`: a Linux guest survives kill -9 of its host process,
+ * `npm run demo [-- --json] [--accel soft] [--secondary-accel kvm] [--kernel FILE --modules DIR]`: a Linux guest survives kill -9 of its host process,
  * and the TCP client that was talking to it sees nothing but a short wait. Two proofs: the connection, and the disk.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,12 +11,18 @@ import Table from 'cli-table3';
 import { guestImage } from '../guest/build.js';
 import { CountingClient } from './client.js';
 import { addresses, buildNetwork, enterNamespace } from './network.js';
-import { Pair } from './pair.js';
+import { Pair, type Side } from './pair.js';
 import { proveRecords } from './records.js';
 
 const options = {
   json: { type: 'boolean', default: false },
   accel: { type: 'string', default: 'auto' },
+  'secondary-accel': { type: 'string' },
+  memory: { type: 'string', default: '256' },
+  /** How many answers the client wants of the survivor. */
+  answers: { type: 'string', default: '500' },
+  /** Factor for every time limit: for hosts that are themselves emulated. */
+  patience: { type: 'string', default: '1' },
   kernel: { type: 'string' },
   modules: { type: 'string' },
   delay: { type: 'string', default: '200' },
@@ -55,44 +61,49 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
   const guest = guestImage({ kernel: args.kernel, tree: args.modules });
   buildNetwork();
   const client = new CountingClient();
-  const pair = await Pair.start({ dir, guest, accel: args.accel, memoryMiB: 256, diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
+  const limit = Number(args.patience) * 60_000;
+  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
   try {
     tell(`started: ${pair.secondary.commandLine}`);
     tell(`started: ${pair.primary.commandLine}`);
     await pair.attachReplica();
     tell('the replica is attached to the disk; the guest boots');
-    await client.start(addresses.guest, addresses.port, 60_000);
+    await client.start(addresses.guest, addresses.port, limit);
     tell(`the guest answers; one TCP connection from port ${client.report.localPort} counts`);
-    await pair.protect(60_000);
+    await pair.protect(limit);
     tell(`protected: a checkpoint every ${args.delay} ms`);
-    await client.answers(10, 30_000);
+    await client.answers(10, limit);
     const faster = Math.max(20, Math.round(Number(args.delay) / 2));
     await pair.setDelay(faster);
     tell(`checkpoint period changed while running: ${faster} ms`);
-    await client.answers(40, 60_000);
+    await client.answers(40, limit);
     await new Promise(resolve => setTimeout(resolve, 500 + Math.random() * 1500));
-    return await killAndProve(pair, client);
+    return await killAndProve(pair, client, args);
   } finally {
     client.stop();
     pair.dispose();
   }
 }
 
-async function killAndProve(pair: Pair, client: CountingClient): Promise<DemoResult> {
+async function accelOf(side: Side): Promise<string> {
+  return ((await side.qmp.execute('query-kvm')) as { enabled: boolean }).enabled ? 'kvm' : 'soft';
+}
+
+async function killAndProve(pair: Pair, client: CountingClient, args: ReturnType<typeof parse>): Promise<DemoResult> {
   const { secondary, primary } = pair;
-  const kvm = (await primary.qmp.execute('query-kvm')) as { enabled: boolean };
-  const accel = kvm.enabled ? 'kvm' : 'soft';
+  const accel = [await accelOf(primary), await accelOf(secondary)];
+  const limit = Number(args.patience) * 60_000;
   const statistics = await pair.statistics();
-  const lost = secondary.qmp.event('COLO_EXIT', 30_000);
+  const lost = secondary.qmp.event('COLO_EXIT', limit);
   primary.kill('SIGKILL');
   client.markKill();
   tell(chalk.red('kill -9 of the primary'));
   await lost;
   tell('the secondary reports COLO_EXIT; x_colo_lost_heartbeat');
   await secondary.qmp.execute('x-colo-lost-heartbeat');
-  await client.answers(1, 60_000);
+  await client.answers(1, limit);
   tell(`the same connection (port ${client.report.localPort}) goes on`);
-  await client.answers(500, 60_000);
+  await client.answers(Number(args.answers), limit);
   const { report } = client;
   client.stop();
   tell('the survivor quits; its image is read back');
@@ -103,7 +114,7 @@ async function killAndProve(pair: Pair, client: CountingClient): Promise<DemoRes
   const diskOk = report.recordsTold > 0 && proven === report.recordsTold;
   return {
     ok: connectionOk && diskOk,
-    accel,
+    accel: accel[0] === accel[1] ? accel[0] : accel.join(' to '),
     ...statistics,
     outageMs: Math.round(report.outageMs),
     recordsTold: report.recordsTold,

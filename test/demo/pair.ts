@@ -7,7 +7,8 @@ import type { GuestImage } from '../guest/build.js';
 import { addresses, taps } from './network.js';
 import { Qmp } from './qmp.js';
 
-const colo = fileURLToPath(new URL('../../bin/run.js', import.meta.url));
+/** COLO_PROGRAM: another entry to the same command line. */
+const colo = process.env.COLO_PROGRAM ?? fileURLToPath(new URL('../../bin/run.js', import.meta.url));
 const mac = '52:54:00:12:34:56';
 export type Role = 'primary' | 'secondary';
 
@@ -16,6 +17,8 @@ export interface PairOptions {
   dir: string;
   guest: GuestImage;
   accel: string;
+  /** Another one for the secondary. */
+  secondaryAccel?: string;
   memoryMiB: number;
   diskMiB: number;
   /** Period of checkpoints, ms. */
@@ -57,7 +60,7 @@ export class Side {
     const early = this.exited.then(({ code }) => {
       throw new Error(`colo ${this.role} exited with ${code}:\n${this.log()}`);
     });
-    this.qmp = await Promise.race([Qmp.open(this.path('qmp'), 20_000), early]);
+    this.qmp = await Promise.race([Qmp.open(this.path('qmp'), 120_000), early]);
   }
 
   log(): string {
@@ -105,7 +108,8 @@ export class Pair {
     const image = join(dir, `${role}.img`);
     writeFileSync(image, '');
     truncateSync(image, options.diskMiB << 20);
-    const common = ['-name', role, '-m', String(options.memoryMiB), '-accel', options.accel, '-monitor', 'none'];
+    const accel = role === 'secondary' ? (options.secondaryAccel ?? options.accel) : options.accel;
+    const common = ['-name', role, '-m', String(options.memoryMiB), '-accel', accel, '-monitor', 'none'];
     const wires = ['-qmp', `unix:${join(dir, `${role}.qmp`)},server=on,wait=off`, '-serial', `file:${join(dir, `${role}.serial`)}`];
     const nic = ['-netdev', `tap,id=hn0,ifname=${taps[role]},script=no,downscript=no`, '-device', `virtio-net-pci,id=net0,netdev=hn0,mac=${mac}`];
     const args = role === 'primary' ? this.primaryArgs(image, guest) : this.secondaryArgs(image);

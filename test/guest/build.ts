@@ -64,19 +64,27 @@ export function kernelTree(): string {
   return kept;
 }
 
-function find(dir: string, name: string): string | undefined {
-  for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true }))
-    if (entry.isFile() && entry.name === name) return join(entry.parentPath ?? entry.path, name);
-  return undefined;
-}
-
+/** Found in one walk: over a network file system each costs seconds. */
 function moduleEntries(tree: string): CpioEntry[] {
-  const files = modules.map(name => find(join(tree, 'lib', 'modules'), `${name}.ko`)).filter(path => path !== undefined);
+  const all = readdirSync(join(tree, 'lib', 'modules'), { withFileTypes: true, recursive: true });
+  const found = new Map(all.map(entry => [entry.name, join(entry.parentPath ?? entry.path, entry.name)]));
+  const files = modules.map(name => found.get(`${name}.ko`)).filter(path => path !== undefined);
   return files.map((path, i) => ({ path: `mods/${String(i).padStart(2, '0')}`, mode: 0o100644, data: readFileSync(path) }));
 }
 
-function compileInit(): Buffer {
+/** The compiled init is kept by the hash of its source. */
+function compiledInit(): Buffer {
   const source = fileURLToPath(new URL('init.c', import.meta.url));
+  const kept = join(cacheDir(), `init-${createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 16)}`);
+  if (existsSync(kept)) return readFileSync(kept);
+  const program = compileInit(source);
+  mkdirSync(cacheDir(), { recursive: true });
+  writeFileSync(`${kept}.${process.pid}`, program);
+  renameSync(`${kept}.${process.pid}`, kept);
+  return program;
+}
+
+function compileInit(source: string): Buffer {
   const dir = mkdtempSync(join(tmpdir(), 'colo-init-'));
   try {
     const out = join(dir, 'init');
@@ -94,7 +102,7 @@ export function guestImage(options: { kernel?: string; tree?: string } = {}): Gu
   const kernel = options.kernel ?? join(boot!, readdirSync(boot!).find(f => f.startsWith('vmlinuz-'))!);
   const directories: CpioEntry[] = ['dev', 'proc', 'sys', 'mods'].map(path => ({ path, mode: 0o040755 }));
   const console: CpioEntry = { path: 'dev/console', mode: 0o020600, device: { major: 5, minor: 1 } };
-  const init: CpioEntry = { path: 'init', mode: 0o100755, data: compileInit() };
+  const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };
   const archive = cpio([...directories, console, init, ...(tree ? moduleEntries(tree) : [])]);
   const initrd = join(cacheDir(), `initrd-${createHash('sha256').update(archive).digest('hex').slice(0, 16)}.cpio`);
   mkdirSync(cacheDir(), { recursive: true });

@@ -5,7 +5,7 @@ export const optionTable = [
   { name: 'name', value: 'NAME', summary: 'name of the VM, and its address on this host: colo monitor NAME; one live VM of a name per user' },
   { name: 'uuid', value: 'UUID', summary: 'UUID of the VM; default: all zero' },
   { name: 'm', value: 'SIZE', summary: 'RAM: 512, 2048M, 2G (MiB without a suffix; default 128)' },
-  { name: 'smp', value: 'N', summary: 'vCPUs; the software CPU has one' },
+  { name: 'smp', value: 'N', summary: 'vCPUs: 1' },
   { name: 'accel', value: 'auto|soft|kvm', summary: 'what runs the guest; auto (default) takes KVM where it really runs code' },
   { name: 'enable-kvm', summary: 'same as -accel kvm' },
   { name: 'kernel', value: 'PATH', summary: 'Linux kernel to boot: bzImage or ELF vmlinux' },

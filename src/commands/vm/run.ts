@@ -20,7 +20,6 @@ const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGI
 export async function runVm({ spec, name, traces, process: { pidfile } }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
-  if (spec.accel === 'auto') note('CPU: soft (this build has no KVM backend)');
   const host = nodeHost();
   const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
   const free = () => {

@@ -1,5 +1,6 @@
 /** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
 import { existsSync } from 'node:fs';
+import { type AccelName, chooseAccel } from '../../accel/choose.js';
 import { AddonRam } from '../../accel/ram.js';
 import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
@@ -51,8 +52,10 @@ export class RunningVm {
   ) {}
 
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
+    const accel = chooseAccel(spec.accel); // before anything is opened
+    if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
-    const machine = await Machine.build(spec, machineParts(world, opened));
+    const machine = await Machine.build(spec, machineParts(world, opened, accel.name));
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     const monitors = new Disposables();
@@ -100,14 +103,14 @@ function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend | undefined, control:
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
-function machineParts(world: VmWorld, opened: Opened): MachineParts {
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
+    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events);
       opened.block = block;

@@ -95,7 +95,7 @@ test.each<[Role, string, string]>([
   ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.'],
   ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
-  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1, or -accel kvm.'],
+  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1: machines have one vCPU, on KVM too.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
   ['primary', '-kernel k -object filter-mirror,id=m0', '-object filter-mirror,id=m0: colo does not have this option | There are no objects: COLO holds the output of every netdev by itself. Leave it out.'],

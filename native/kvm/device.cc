@@ -1,0 +1,107 @@
+#include "kvm/device.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "kvm/abi.h"
+
+namespace colo::kvm {
+
+namespace {
+
+constexpr int kApiVersion = 12;
+
+constexpr struct {
+  long number;
+  const char* name;
+} kNeeded[] = {
+    {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+    {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+    {KVM_CAP_PIT2, "KVM_CAP_PIT2"},
+    {KVM_CAP_PIT_STATE2, "KVM_CAP_PIT_STATE2"},
+    {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
+    {KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK"},
+    {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
+    {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+    {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+    {KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
+    {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+};
+
+Error cannot_open() {
+  switch (errno) {
+    case ENOENT:
+      return Error("there is no /dev/kvm: the processor does not offer virtualization here, or the module kvm_amd or kvm_intel is not loaded");
+    case EACCES:
+    case EPERM:
+      return Error("/dev/kvm may not be opened: permission denied (on Debian, add the user to group kvm)");
+    default:
+      return Error::of_errno("/dev/kvm cannot be opened");
+  }
+}
+
+/// The caller says how much room there is; E2BIG means more.
+template <class List>
+List fetch(const Fd& fd, const char* what, unsigned long request) {
+  for (u32 room = 256;; room *= 2) {
+    List list(room);
+    if (fd.try_ioctl(request, list.data()) >= 0) return list;
+    if (errno != E2BIG || room > 1u << 16) throw Error::of_errno(what);
+  }
+}
+
+}  // namespace
+
+Error Error::of_errno(const std::string& what) {
+  char text[128];
+  return Error(what + ": " + strerror_r(errno, text, sizeof text));
+}
+
+Fd& Fd::operator=(Fd&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+Fd::~Fd() {
+  if (fd_ >= 0) close(fd_);
+}
+
+RunPage::RunPage(const Fd& vcpu, size_t size) : size_(size) {
+  void* page = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.get(), 0);
+  if (page == MAP_FAILED) throw Error::of_errno("mmap of a vCPU's run page");
+  run_ = static_cast<kvm_run*>(page);
+}
+
+RunPage::~RunPage() { munmap(run_, size_); }
+
+Device::Device() {
+  int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  if (fd < 0) throw cannot_open();
+  fd_ = Fd(fd);
+  int version = fd_.try_ioctl(KVM_GET_API_VERSION, 0);
+  if (version != kApiVersion) throw Error("/dev/kvm speaks API version " + std::to_string(version) + ", not 12");
+  for (const auto& [number, name] : kNeeded)
+    if (capability(number) <= 0) throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
+}
+
+Fd Device::create_vm() const { return Fd(fd_.call("KVM_CREATE_VM", KVM_CREATE_VM, 0)); }
+
+size_t Device::run_page_size() const { return static_cast<size_t>(fd_.call("KVM_GET_VCPU_MMAP_SIZE", KVM_GET_VCPU_MMAP_SIZE, 0)); }
+
+std::vector<kvm_cpuid_entry2> Device::supported_cpuid() const {
+  auto list = fetch<CpuidList>(fd_, "KVM_GET_SUPPORTED_CPUID", kGetSupportedCpuid);
+  return list.entries(list.count());
+}
+
+std::vector<u32> Device::msr_indices() const {
+  auto list = fetch<IndexList>(fd_, "KVM_GET_MSR_INDEX_LIST", kGetMsrIndexList);
+  return list.entries(list.count());
+}
+
+}  // namespace colo::kvm

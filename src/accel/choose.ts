@@ -1,0 +1,25 @@
+/** Which CPU runs the guest. */
+import { VmError } from '../base/errors.js';
+import { type KvmFinding, vmModule } from './addon.js';
+
+export type AccelName = 'soft' | 'kvm';
+
+export interface AccelChoice {
+  name: AccelName;
+  /** For people. */
+  why: string;
+}
+
+export function detectKvm(): KvmFinding {
+  return vmModule().detectKvm();
+}
+
+/** auto takes KVM only where it really runs a kernel; kvm is refused where it does not. */
+export function chooseAccel(wish: 'auto' | AccelName, detect: () => KvmFinding = detectKvm): AccelChoice {
+  if (wish === 'soft') return { name: 'soft', why: 'as asked for' };
+  const { kind, reason } = detect();
+  if (kind === 'full') return { name: 'kvm', why: reason };
+  const why = kind === 'none' ? reason : `/dev/kvm is no use: ${reason}`;
+  if (wish === 'auto') return { name: 'soft', why };
+  throw new VmError(`-accel kvm: ${why}`, { hint: '-accel soft runs everywhere.' });
+}

@@ -1,0 +1,106 @@
+/** What the KVM tests share: the class of this host's KVM, a device that notes accesses, VMs that are closed after the test, and moves between them. */
+import { test } from '@jest/globals';
+import { type AccelName, detectKvm } from '../../src/accel/choose.js';
+import type { ExitHandler } from '../../src/accel/contract.js';
+import { AddonRam } from '../../src/accel/ram.js';
+import { AddonVm } from '../../src/accel/vm.js';
+import { type Assembler, loadToyGuest } from '../support/toy-guest.js';
+
+export const RAM_BYTES = 4 << 20;
+export const kvm = detectKvm();
+
+/** A test that needs KVM to be at least so good; otherwise it is skipped, and its title says why. */
+export function kvmTest(name: string, fn: () => void | Promise<void>, needs: 'interpreted' | 'full' = 'interpreted'): void {
+  const able = kvm.kind === 'full' || (kvm.kind === 'interpreted' && needs === 'interpreted');
+  if (able) test(name, fn);
+  else test.skip(`${name} [skipped: ${kvm.reason}]`, () => undefined);
+}
+
+/** Notes what the guest does; answers reads with `answer`. */
+export class Recorder implements ExitHandler {
+  readonly seen: string[] = [];
+  answer = 0x5a;
+  onAccess: (what: string) => void = () => undefined;
+
+  pioRead(port: number, size: number): number {
+    this.note(`in ${port.toString(16)}/${size}`);
+    return this.answer;
+  }
+  pioWrite(port: number, size: number, value: number): void {
+    this.note(`out ${port.toString(16)}/${size} ${value.toString(16)}`);
+  }
+  mmioRead(gpa: number, size: number): bigint {
+    this.note(`load ${gpa.toString(16)}/${size}`);
+    return BigInt(this.answer);
+  }
+  mmioWrite(gpa: number, size: number, value: bigint): void {
+    this.note(`store ${gpa.toString(16)}/${size} ${value.toString(16)}`);
+  }
+  /** Resolves at the access that reads like this. */
+  wait(what: string): Promise<void> {
+    return new Promise(resolve => (this.onAccess = seen => seen === what && resolve()));
+  }
+  private note(what: string): void {
+    this.seen.push(what);
+    this.onAccess(what);
+  }
+}
+
+export interface Rig {
+  vm: AddonVm;
+  bus: Recorder;
+}
+
+const open: AddonVm[] = [];
+
+export function emptyVm(accel: AccelName = 'kvm'): Rig {
+  const vm = new AddonVm(new AddonRam(RAM_BYTES), accel);
+  const bus = new Recorder();
+  vm.setExitHandler(bus);
+  open.push(vm);
+  return { vm, bus };
+}
+
+export function build(program: Assembler, accel: AccelName = 'kvm'): Rig {
+  const rig = emptyVm(accel);
+  loadToyGuest(rig.vm, program);
+  return rig;
+}
+
+export function closeAll(): void {
+  for (const vm of open.splice(0)) vm.dispose();
+}
+
+export const sleep = (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms));
+
+/** RAM, chips, vCPU and time of a stopped VM, into another; throws what check() says. */
+export function move(from: AddonVm, to: AddonVm): void {
+  const pages = from.ram.populatedPages();
+  const bytes = Buffer.alloc(pages.length * 4096);
+  from.ram.gather(pages, bytes);
+  to.ram.scatter(pages, bytes);
+  for (const [target, source] of [[to.chips, from.chips], [to.cpus[0], from.cpus[0]]] as const) {
+    const state = source.save();
+    const wrong = target.check(state);
+    if (wrong !== undefined) throw new Error(wrong);
+    target.load(state);
+  }
+  to.continueClock(from.guestNs());
+}
+
+/** A vCPU image without what never stands still: TSC, the APIC timer's count; and without what a KVM of few MSRs does not have. */
+export function comparable(image: Buffer): { fixed: string; msrs: Record<string, string> } {
+  const LAPIC = 5152;
+  const MSRS = 6176;
+  const CURRENT_COUNT = LAPIC + 0x390;
+  const copy = Buffer.from(image);
+  copy.fill(0, CURRENT_COUNT, CURRENT_COUNT + 4);
+  copy.fill(0, LAPIC + 0x30, LAPIC + 0x34); // version: KVM's may have one LVT entry more
+  const msrs: Record<string, string> = {};
+  for (let at = MSRS; at < image.length; at += 16) {
+    const index = image.readUInt32LE(at);
+    const value = image.readBigUInt64LE(at + 8);
+    if (index !== 0x10 && index !== 0x3b && index !== 0x4b564dff && value !== 0n) msrs[index.toString(16)] = value.toString(16);
+  }
+  return { fixed: copy.subarray(8, MSRS).toString('hex'), msrs };
+}

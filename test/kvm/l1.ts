@@ -1,0 +1,145 @@
+/**
+ * A throw-away Linux with a real /dev/kvm: Debian's kernel under qemu's software SVM, with this host's files below it (9p, read-only, a RAM
+ * overlay on top). One processor: SVM under qemu hangs with two at CMPXCHG16B. Guests see no AVX there, for its XSETBV is not intercepted.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cpio, type CpioEntry } from '../guest/cpio.js';
+
+const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
+const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
+const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
+
+export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
+
+/** Debian packages that are not there. */
+export function missingPackages(): string[] {
+  const there = (program: string) => (process.env.PATH ?? '').split(':').some(dir => existsSync(join(dir, program)));
+  return Object.entries(packages).flatMap(([program, name]) => (there(program) ? [] : [name]));
+}
+
+function run(command: string, args: string[], cwd?: string): Buffer {
+  return execFileSync(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
+}
+
+/** The unpacked package of Debian's full kernel: the cloud kernel has no 9p. */
+function kernelTree(): string {
+  const tree = join(cache, 'tree');
+  if (existsSync(tree)) return tree;
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, 'fetch-'));
+  try {
+    const name = /Depends: (linux-image-\S+)/.exec(run('apt-cache', ['depends', 'linux-image-amd64']).toString())?.[1];
+    if (!name) throw new Error('apt-cache does not know linux-image-amd64: run `apt-get update` first');
+    run('apt-get', ['download', '-o', 'APT::Sandbox::User=root', name], work);
+    run('dpkg-deb', ['-x', readdirSync(work).find(f => f.endsWith('.deb'))!, 'tree'], work);
+    renameSync(join(work, 'tree'), tree);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return tree;
+}
+
+/** The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and decompression. */
+function vmlinux(tree: string): string {
+  const out = join(cache, 'vmlinux');
+  if (existsSync(out)) return out;
+  const image = readFileSync(join(tree, 'boot', readdirSync(join(tree, 'boot')).find(f => f.startsWith('vmlinuz-'))!));
+  const packed = `${out}.xz.${process.pid}`;
+  writeFileSync(packed, image.subarray(image.indexOf(XZ)));
+  try {
+    // What follows the stream in the bzImage is not xz's: --single-stream leaves it alone.
+    writeFileSync(`${out}.${process.pid}`, run('xz', ['-dc', '--single-stream', packed]));
+  } finally {
+    rmSync(packed);
+  }
+  renameSync(`${out}.${process.pid}`, out);
+  return out;
+}
+
+/** Module files in the order in which they are loaded. */
+function modules(tree: string): string[] {
+  const files = readdirSync(join(tree, 'lib/modules'), { recursive: true, withFileTypes: true }).filter(e => e.name.endsWith('.ko'));
+  const byName = new Map(files.map(e => [e.name.slice(0, -3).replaceAll('-', '_'), join(e.parentPath ?? e.path, e.name)]));
+  const order: string[] = [];
+  const seen = new Set<string>();
+  const visit = (name: string) => {
+    const key = name.replaceAll('-', '_');
+    const path = byName.get(key);
+    if (path === undefined || seen.has(key)) return; // built in, or loaded
+    seen.add(key);
+    const depends = /\0depends=([^\0]*)\0/.exec(readFileSync(path).toString('latin1'))?.[1] ?? '';
+    depends.split(',').filter(Boolean).forEach(visit);
+    order.push(path);
+  };
+  wanted.forEach(visit);
+  return order;
+}
+
+const init = `#!/bin/busybox sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for m in /mods/*; do insmod $m || echo "insmod $m failed"; done
+O=trans=virtio,version=9p2000.L,msize=524288
+mount -t 9p -o $O,ro,cache=loose host /lo && mount -t tmpfs rw /rw && mkdir /rw/u /rw/w || poweroff -f
+mount -t overlay -o lowerdir=/lo,upperdir=/rw/u,workdir=/rw/w ov /mnt || poweroff -f
+mount -t proc p /mnt/proc; mount -t devtmpfs d /mnt/dev; mount -t sysfs s /mnt/sys; mkdir -p /mnt/dev/pts /mnt/dev/shm
+mount -t devpts d /mnt/dev/pts; mount -t tmpfs t /mnt/dev/shm; mount -t tmpfs t /mnt/run; ifconfig lo 127.0.0.1 up
+cp /command /mnt/.command
+chroot /mnt /bin/bash /.command
+echo "@@status $?"
+poweroff -f
+`;
+
+function initramfs(tree: string, command: string): Buffer {
+  const directory = (path: string): CpioEntry => ({ path, mode: 0o040755 });
+  const busybox = (process.env.PATH ?? '').split(':').map(dir => join(dir, 'busybox')).find(existsSync)!;
+  return cpio([
+    ...['bin', 'mods', 'dev', 'proc', 'sys', 'lo', 'rw', 'mnt', 'etc'].map(directory),
+    { path: 'dev/console', mode: 0o020600, device: { major: 5, minor: 1 } },
+    { path: 'bin/busybox', mode: 0o100755, data: readFileSync(busybox) },
+    { path: 'init', mode: 0o100755, data: Buffer.from(init) },
+    { path: 'command', mode: 0o100755, data: Buffer.from(command) },
+    ...modules(tree).map((path, i) => ({ path: `mods/${String(i).padStart(2, '0')}`, mode: 0o100644, data: readFileSync(path) })),
+  ]);
+}
+
+/** Downloads and unpacks what is not there yet. */
+export function prepareL1(): void {
+  vmlinux(kernelTree());
+}
+
+/** Runs a bash script as root in a fresh L1; every line of its output goes to onLine. Resolves with the script's status; undefined: L1 failed. */
+export async function runInL1(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<number | undefined> {
+  const tree = kernelTree();
+  const dir = mkdtempSync(join(tmpdir(), 'colo-l1-'));
+  const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
+  writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + script));
+  const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
+    '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off',
+    '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
+  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  let status: number | undefined;
+  let rest = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    const lines = (rest + chunk.toString()).replaceAll('\r', '').split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) {
+      const end = /@@status (\d+)/.exec(line);
+      if (end) status = Number(end[1]);
+      else onLine(line);
+    }
+  });
+  await new Promise(resolve => child.once('close', resolve));
+  clearTimeout(timer);
+  rmSync(dir, { recursive: true, force: true });
+  return status;
+}
+
+function dirOfNode(): string {
+  return join(process.execPath, '..');
+}

@@ -1,0 +1,157 @@
+/**
+ * `npm run test:kvm [-- --json] [-- --long] [-- --only NAME]`: the KVM backend in two tiers. Tier 1: test/kvm/tier1.spec.ts on this host's /dev/kvm. Tier 2:
+ * the same, a Linux boot and whole failovers, on KVM and between KVM and the software CPU: here if this host's KVM is full, else inside a
+ * throw-away Linux (l1.ts). Not covered: Intel's VMX, AVX in real kernels, two vCPUs truly at once, performance.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { detectKvm } from '../../src/accel/choose.js';
+import { guestImage } from '../guest/build.js';
+import { bundle, type Programs } from './bundle.js';
+import { missingPackages, prepareL1, runInL1 } from './l1.js';
+
+interface Skip {
+  name: string;
+  reason: string;
+}
+interface Tier {
+  passed: number;
+  failed: number;
+  skipped: Skip[];
+}
+interface JestReport {
+  testResults: { message: string; assertionResults: { title: string; status: string; failureMessages: string[] }[] }[];
+}
+interface Job {
+  name: string;
+  kind: 'tests' | 'boot' | 'failover';
+  script: string;
+}
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const jobLimitMs = 900_000;
+const started = performance.now();
+const options = { json: { type: 'boolean', default: false }, long: { type: 'boolean', default: false }, only: { type: 'string' } } as const;
+const args = parseArgs({ options }).values;
+
+function tell(what: string): void {
+  if (!args.json) console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s  ${what}`);
+}
+
+function tierOf(report: JestReport): Tier {
+  const tier: Tier = { passed: 0, failed: 0, skipped: [] };
+  for (const file of report.testResults) {
+    if (file.assertionResults.length === 0) tier.failed++;
+    for (const { title, status, failureMessages } of file.assertionResults) {
+      const skip = /^(.*) \[skipped: (.*)\]$/.exec(title);
+      if (status === 'passed') tier.passed++;
+      else if (skip) tier.skipped.push({ name: skip[1], reason: skip[2] });
+      else {
+        tier.failed++;
+        tell(`  failed: ${title}: ${failureMessages[0]?.split('\n')[0]}`);
+      }
+    }
+  }
+  for (const { name, reason } of tier.skipped) tell(`  skipped: ${name}: ${reason}`);
+  return tier;
+}
+
+function tier1(): Tier {
+  const dir = mkdtempSync(join(tmpdir(), 'colo-kvm-'));
+  const out = join(dir, 'report.json');
+  spawnSync(process.execPath, [join(root, 'test/run.js'), 'test/kvm', '--silent', '--json', `--outputFile=${out}`], { cwd: root, stdio: 'ignore' });
+  const tier = tierOf(JSON.parse(readFileSync(out, 'utf8')) as JestReport);
+  rmSync(dir, { recursive: true, force: true });
+  return tier;
+}
+
+/** In the order of their length, longest first; two run at a time. */
+function jobs(programs: Programs): Job[] {
+  const colo = `cd ${root}; export COLO_PROGRAM=${programs.colo}\n`;
+  const failover = (accel: string, secondary: string): Job => ({
+    name: `failover ${accel} to ${secondary}`,
+    kind: 'failover',
+    script: `${colo}echo "@@result $(node ${programs.demo} --json --accel ${accel} --secondary-accel ${secondary} --memory 128 --answers 60 --patience 5)"\n`,
+  });
+  const kinds = [failover('kvm', 'soft'), failover('soft', 'kvm'), failover('kvm', 'kvm')];
+  const failovers = args.long ? Array.from({ length: 20 }, (_, i) => kinds[i % kinds.length]) : kinds;
+  const report = '/tmp/report.json';
+  const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
+  const boot = `${colo}echo "@@result $(node ${programs.boot})"\n`;
+  const all: Job[] = [...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux boots on KVM', kind: 'boot', script: boot }];
+  return args.only === undefined ? all : all.filter(job => job.name.includes(args.only!));
+}
+
+async function runJob(job: Job, nested: boolean): Promise<unknown> {
+  let result: unknown;
+  const log: string[] = [];
+  const take = (line: string) => {
+    const found = /^@@result (.*)$/.exec(line);
+    if (found && found[1] !== '') result = JSON.parse(found[1]);
+    else log.push(line);
+  };
+  if (nested) await runInL1(job.script, jobLimitMs, take);
+  else spawnSync('bash', ['-c', job.script], { encoding: 'utf8', timeout: jobLimitMs }).stdout.split('\n').forEach(take);
+  if (result === undefined) tell(`  ${job.name}: no result; its last words:\n${log.slice(-15).join('\n')}`);
+  return result;
+}
+
+interface Tier2 {
+  tier2: Tier;
+  l2Boots: number;
+  failovers: number;
+}
+
+function judge(job: Job, result: unknown, sum: Tier2): void {
+  if (job.kind === 'tests' && result !== undefined) {
+    const tier = tierOf(result as JestReport);
+    sum.tier2.passed += tier.passed;
+    sum.tier2.failed += tier.failed;
+    sum.tier2.skipped.push(...tier.skipped);
+    return tell(`${job.name}: ${tier.passed} passed, ${tier.failed} failed, ${tier.skipped.length} skipped`);
+  }
+  const outcome = result as { ok?: boolean; error?: string } | undefined;
+  if (outcome?.ok === true) {
+    sum.tier2.passed++;
+    sum.l2Boots++;
+    if (job.kind === 'failover') sum.failovers++;
+  } else {
+    sum.tier2.failed++;
+  }
+  tell(`${job.name}: ${JSON.stringify(outcome ?? 'no result')}`);
+}
+
+async function tier2(): Promise<Tier2> {
+  const sum: Tier2 = { tier2: { passed: 0, failed: 0, skipped: [] }, l2Boots: 0, failovers: 0 };
+  const nested = detectKvm().kind !== 'full';
+  const missing = nested ? missingPackages() : [];
+  if (missing.length > 0) throw new Error(`tier 2 needs packages: apt-get install ${missing.join(' ')}`);
+  const programs = await bundle();
+  guestImage();
+  if (nested) prepareL1();
+  const queue = jobs(programs);
+  const worker = async () => {
+    for (let job = queue.shift(); job; job = queue.shift()) judge(job, await runJob(job, nested), sum);
+  };
+  await Promise.all(nested ? [worker(), worker()] : [worker()]);
+  return sum;
+}
+
+try {
+  const { kind, reason } = detectKvm();
+  tell(`/dev/kvm: ${kind}: ${reason}`);
+  const first = args.only === undefined ? tier1() : { passed: 0, failed: 0, skipped: [] };
+  tell(`tier 1: ${first.passed} passed, ${first.failed} failed, ${first.skipped.length} skipped`);
+  const second = await tier2();
+  const result = { tier1: first, ...second, seconds: Math.round((performance.now() - started) / 1000) };
+  if (args.json) console.log(JSON.stringify(result));
+  else tell(`tier 2: ${second.tier2.passed} passed, ${second.tier2.failed} failed; ${second.l2Boots} boots, ${second.failovers} failovers`);
+  process.exitCode = first.failed + second.tier2.failed > 0 ? 1 : 0;
+} catch (error) {
+  console.error(`test:kvm: ${(error as Error).message}`);
+  process.exitCode = 1;
+}

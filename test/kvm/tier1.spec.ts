@@ -1,0 +1,266 @@
+/**
+ * Goal: the KVM backend keeps the contract of a CPU backend. Method: bare-metal guests of a few thousand instructions on /dev/kvm, whatever it
+ * is worth; the test is their device. What this host's KVM cannot do is skipped, with its reason in the title.
+ */
+import { afterEach, expect, test } from '@jest/globals';
+import { chooseAccel } from '../../src/accel/choose.js';
+import type { StopReason } from '../../src/accel/contract.js';
+import { VcpuImage } from '../../src/accel/vcpu-image.js';
+import { Assembler, CODE, RESULT, startTimer } from '../support/toy-guest.js';
+import { build, closeAll, comparable, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
+
+afterEach(closeAll);
+
+const TICKS = RESULT + 0x100; // counted by the toy guest's interrupt handler
+
+/** Counts, writes and reads a port, rings a doorbell, sleeps until its APIC timer has fired, says so. */
+function tour(): Assembler {
+  const a = new Assembler();
+  a.movEcx(1000).countDownEcx();
+  a.movEdx(0x3f8).movEax(0x41).outDxAl().movEax(0).inAlDx().storeEax(RESULT);
+  a.movEbx(0xfe003000).storeWordAtRbx(7).storeWordAtRbx(8);
+  startTimer(a, 100_000).sti().hlt();
+  a.loadEax(TICKS).movEdx(0x80).outDxEax();
+  return a.hlt();
+}
+
+/** Counts at RESULT and shows the count at a port every 256 rounds. */
+function counter(): Assembler {
+  const a = new Assembler().movEdx(0x80);
+  const top = a.here;
+  a.movEcx(256);
+  const inner = a.here;
+  a.incDword(RESULT).raw(0xff, 0xc9, 0x75, inner - (a.here + 4));
+  return a.loadEax(RESULT).outDxEax().jumpTo(top);
+}
+
+test('what this KVM is worth (printed)', () => {
+  console.log(`/dev/kvm: ${kvm.kind}: ${kvm.reason}`);
+  expect(['none', 'interpreted', 'full']).toContain(kvm.kind);
+});
+
+test('the choice follows the class, and says why', () => {
+  const choose = (wish: 'auto' | 'soft' | 'kvm', kind: 'none' | 'interpreted' | 'full') => chooseAccel(wish, () => ({ kind, reason: 'because' }));
+  expect(choose('auto', 'full')).toEqual({ name: 'kvm', why: 'because' });
+  expect(choose('auto', 'interpreted')).toEqual({ name: 'soft', why: '/dev/kvm is no use: because' });
+  expect(choose('auto', 'none')).toEqual({ name: 'soft', why: 'because' });
+  expect(choose('soft', 'full').name).toBe('soft');
+  expect(() => choose('kvm', 'interpreted')).toThrow('-accel kvm: /dev/kvm is no use: because');
+  expect(() => choose('kvm', 'none')).toThrow('-accel kvm: because');
+});
+
+kvmTest('a guest counts, talks to a port, rings, sleeps until its timer', async () => {
+  const { vm, bus } = build(tour());
+  const rings: number[] = [];
+  vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings.push(bus.seen.length) });
+  const done = bus.wait('out 80/4 1');
+  vm.start();
+  await done;
+  await vm.stop();
+  expect(bus.seen).toEqual(['out 3f8/1 41', 'in 3f8/1', 'store fe003000/2 8', 'out 80/4 1']);
+  expect(rings).toEqual([2]); // before the exit that came after it
+  expect(vm.ram.readU8(RESULT)).toBe(0x5a);
+});
+
+kvmTest('stop completes the exit that is being answered, and the guest goes on from there', async () => {
+  const a = new Assembler().movEdx(0x60);
+  const top = a.here;
+  a.inEaxDx().incDword(RESULT).jumpTo(top);
+  const { vm, bus } = build(a);
+  for (let round = 0; round < 30; round++) {
+    const before = bus.seen.length;
+    const stopping = new Promise<void>(resolve => {
+      bus.onAccess = () => {
+        if (bus.seen.length === before + 5) resolve(vm.stop()); // asked for in the middle of an exit
+      };
+    });
+    vm.start();
+    await stopping;
+    expect(vm.running).toBe(false);
+    const image = new VcpuImage(vm.cpus[0].save());
+    expect(image.reg('rip')).not.toBe(BigInt(top)); // the IN is behind it, and its answer is in RAX
+    expect(image.reg('rax')).toBe(0x5an);
+    const counted = vm.ram.readU32(RESULT)!;
+    expect([0, 1]).toContain(bus.seen.length - counted);
+  }
+});
+
+kvmTest('a state comes back as it was, on the same VM and on another', async () => {
+  const a = startTimer(new Assembler(), 600_000_000).sti().movEdx(0x80).outDxAl();
+  const top = a.here;
+  const first = build(a.incDword(RESULT).jumpTo(top));
+  const armed = first.bus.wait('out 80/1 0');
+  first.vm.start();
+  await armed;
+  await first.vm.stop();
+  expect(first.vm.ram.readU32(TICKS)).toBe(0);
+  const second = emptyVm();
+  move(first.vm, second.vm);
+  expect(second.vm.ram.hash()).toBe(first.vm.ram.hash());
+  expect(comparable(second.vm.cpus[0].save())).toEqual(comparable(first.vm.cpus[0].save()));
+  const counted = first.vm.ram.readU32(RESULT)!;
+  second.vm.start();
+  await sleep(900);
+  await second.vm.stop();
+  expect(second.vm.ram.readU32(RESULT)).toBeGreaterThan(counted);
+  expect(second.vm.ram.readU32(TICKS)).toBe(1); // the timer that was running when the state was taken
+  expect(second.vm.guestNs()).toBeGreaterThan(first.vm.guestNs() - 1_000_000_000n);
+});
+
+kvmTest('two VMs from one checkpoint do the same', async () => {
+  const origin = build(counter());
+  origin.vm.start();
+  await origin.bus.wait('out 80/4 400');
+  await origin.vm.stop();
+  const outcome = async () => {
+    const { vm, bus } = emptyVm();
+    move(origin.vm, vm);
+    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/4 c00' && resolve(vm.stop())));
+    vm.start();
+    await stopping;
+    return { ram: vm.ram.hash(), ...comparable(vm.cpus[0].save()) };
+  };
+  expect(await outcome()).toEqual(await outcome());
+});
+
+for (const [from, to] of [['soft', 'kvm'], ['kvm', 'soft']] as const) {
+  kvmTest(`a guest goes on where it stood: ${from} to ${to}`, async () => {
+    const origin = build(counter(), from);
+    origin.vm.start();
+    await origin.bus.wait('out 80/4 400');
+    await origin.vm.stop();
+    const before = comparable(origin.vm.cpus[0].save());
+    const { vm, bus } = emptyVm(to);
+    move(origin.vm, vm);
+    expect(vm.ram.hash()).toBe(origin.vm.ram.hash());
+    expect(comparable(vm.cpus[0].save()).fixed).toBe(before.fixed);
+    const shown = Number(`0x${origin.bus.seen[origin.bus.seen.length - 1].split(' ')[2]}`);
+    const next = (shown + 256).toString(16);
+    const done = bus.wait(`out 80/4 ${next}`);
+    vm.start();
+    await done;
+    await vm.stop();
+    expect(bus.seen[0]).toBe(`out 80/4 ${next}`); // none is lost, none is repeated
+  });
+}
+
+kvmTest('what the guest writes is in the dirty log, once', async () => {
+  const a = new Assembler().movEdx(0x80);
+  const top = a.here;
+  a.movEax(1);
+  for (const page of [300, 301, 500]) a.storeEax(page * 4096 + 8);
+  a.outDxAl().raw(0xec).jumpTo(top); // in al, dx: the answer lets it go on
+  const { vm, bus } = build(a);
+  vm.ram.dirtyLog.start();
+  for (let round = 0; round < 3; round++) {
+    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/1 1' && resolve(vm.stop())));
+    vm.start();
+    await stopping;
+    expect(vm.ram.dirtyLog.count()).toBeGreaterThanOrEqual(3);
+    expect([...vm.ram.dirtyLog.take()]).toEqual(expect.arrayContaining([300, 301, 500]));
+    expect(vm.ram.dirtyLog.count()).toBe(0);
+  }
+  vm.ram.writeU8(700 * 4096, 1); // the device side's own
+  expect([...vm.ram.dirtyLog.take()]).toEqual([700]);
+  vm.ram.dirtyLog.stop();
+  vm.ram.dirtyLog.start();
+  expect(vm.ram.dirtyLog.count()).toBe(0);
+});
+
+kvmTest('interrupts from the device side wake a halted guest', async () => {
+  const a = startTimer(new Assembler(), 0);
+  const top = a.here;
+  a.cli().loadEax(TICKS).movEdx(0x80).outDxEax().sti().hlt().jumpTo(top); // nothing is taken between the report and the HLT
+  const { vm, bus } = build(a);
+  let report = bus.wait('out 80/4 0');
+  vm.start();
+  for (let i = 1; i <= 60; i++) {
+    await report;
+    if (i % 3 === 0) await sleep(1); // asleep by then; otherwise on its way to sleep
+    report = bus.wait(`out 80/4 ${i.toString(16)}`);
+    vm.signalMsi(0xfee00000n, 0x40);
+  }
+  await report;
+});
+
+kvmTest('an interrupt line reaches the guest through the IOAPIC', async () => {
+  const a = startTimer(new Assembler(), 0);
+  a.movEax(0xff).movEdx(0x21).outDxAl().movEdx(0xa1).outDxAl(); // the i8259s keep out of it
+  a.movEbx(0xfec00000);
+  const redirect = (register: number, value: number) => a.storeAtRbx(0, register).storeAtRbx(0x10, value);
+  redirect(0x10 + 2 * 5 + 1, 0);
+  redirect(0x10 + 2 * 5, 0x40); // pin 5, edge, vector 0x40
+  a.movEdx(0x80).movEax(0xee).outDxAl().sti().hlt().loadEax(TICKS).outDxEax().hlt();
+  const { vm, bus } = build(a);
+  const ready = bus.wait('out 80/1 ee');
+  vm.start();
+  await ready;
+  const taken = bus.wait('out 80/4 1');
+  vm.setIrq(5, true);
+  vm.setIrq(5, false);
+  await taken;
+});
+
+kvmTest('a triple fault stops the VM and says so; a reset makes it new', async () => {
+  const { vm } = build(new Assembler().ud2());
+  const fresh = comparable(emptyVm().vm.cpus[0].save());
+  const reason = new Promise<StopReason>(resolve => vm.onStopped(resolve));
+  vm.start();
+  expect(await reason).toEqual({ kind: 'shutdown' });
+  expect(vm.running).toBe(false);
+  vm.reset();
+  const again = comparable(vm.cpus[0].save());
+  expect(again.msrs).toEqual(fresh.msrs);
+  const image = new VcpuImage(vm.cpus[0].save());
+  expect(image.reg('rip')).toBe(0xfff0n);
+  expect(image.control('cr0')).toBe(0x60000010n);
+});
+
+kvmTest('an internal error names registers and what is at RIP', async () => {
+  const { vm } = build(new Assembler().raw(0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0)); // mov eax, 0xd0000000; jmp rax: device memory
+  const reason = await new Promise<StopReason>(resolve => {
+    vm.onStopped(resolve);
+    vm.start();
+  });
+  expect(reason.kind).toBe('internal-error');
+  expect((reason as { message: string }).message).toMatch(/RIP 0xd0000000.*bytes: not in RAM/);
+});
+
+kvmTest('a state that this KVM cannot take is refused by name', () => {
+  const { vm } = emptyVm();
+  const image = new VcpuImage(vm.cpus[0].save());
+  image.setControl('cr4', 0x40000n); // OSXSAVE
+  expect(vm.cpus[0].check(image.data)).toMatch(/CR4 .*soft-v1/);
+  const foreign = Buffer.concat([vm.cpus[0].save(), Buffer.alloc(16)]);
+  foreign.writeUInt32LE((foreign.length - 6176) / 16, 4);
+  foreign.writeUInt32LE(0x1234, foreign.length - 16);
+  foreign.writeUInt32LE(1, foreign.length - 8);
+  expect(vm.cpus[0].check(foreign)).toMatch(/MSR 0x1234/);
+});
+
+kvmTest('SSE arithmetic at ring 0', async () => {
+  const a = new Assembler().raw(0x0f, 0x20, 0xe0, 0x0d, 0, 6, 0, 0, 0x0f, 0x22, 0xe0); // mov eax, cr4; or eax, 0x600; mov cr4, eax
+  a.movEax(21).raw(0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xfe, 0xc0, 0x66, 0x0f, 0x7e, 0xc0); // movd xmm0, eax; paddd xmm0, xmm0; movd eax, xmm0
+  const { vm, bus } = build(a.movEdx(0x80).outDxEax().hlt());
+  const done = bus.wait('out 80/4 2a');
+  vm.start();
+  await done;
+  await vm.stop();
+  const { vm: other } = emptyVm('soft');
+  move(vm, other);
+  expect(comparable(other.cpus[0].save()).fixed).toBe(comparable(vm.cpus[0].save()).fixed); // XMM0 included
+}, 'full');
+
+kvmTest('kick latency (printed, not judged)', async () => {
+  const { vm } = build(new Assembler().jumpTo(CODE));
+  const took: number[] = [];
+  for (let i = 0; i < 30; i++) {
+    vm.start();
+    await sleep(2);
+    const from = performance.now();
+    await vm.stop();
+    took.push((performance.now() - from) * 1000);
+  }
+  took.sort((x, y) => x - y);
+  console.log(`stop of a spinning guest: ${took[15].toFixed(0)} us p50, ${took[27].toFixed(0)} us p90`);
+});
