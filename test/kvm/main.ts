@@ -52,7 +52,7 @@ function tierOf(report: JestReport): Tier {
       else if (skip) tier.skipped.push({ name: skip[1], reason: skip[2] });
       else {
         tier.failed++;
-        tell(`  failed: ${title}: ${failureMessages[0]?.split('\n')[0]}`);
+        console.error(`failed: ${title}: ${failureMessages[0]?.slice(0, 400)}`);
       }
     }
   }

@@ -86,7 +86,7 @@ kvmTest('stop completes the exit that is being answered, and the guest goes on f
 });
 
 kvmTest('a state comes back as it was, on the same VM and on another', async () => {
-  const a = startTimer(new Assembler(), 600_000_000).sti().movEdx(0x80).outDxAl();
+  const a = startTimer(new Assembler(), 1_500_000_000).sti().movEdx(0x80).outDxAl();
   const top = a.here;
   const first = build(a.incDword(RESULT).jumpTo(top));
   const armed = first.bus.wait('out 80/1 0');
@@ -100,7 +100,8 @@ kvmTest('a state comes back as it was, on the same VM and on another', async () 
   expect(comparable(second.vm.cpus[0].save())).toEqual(comparable(first.vm.cpus[0].save()));
   const counted = first.vm.ram.readU32(RESULT)!;
   second.vm.start();
-  await sleep(900);
+  for (let i = 0; i < 200 && second.vm.ram.readU32(TICKS) === 0; i++) await sleep(50);
+  await sleep(50);
   await second.vm.stop();
   expect(second.vm.ram.readU32(RESULT)).toBeGreaterThan(counted);
   expect(second.vm.ram.readU32(TICKS)).toBe(1); // the timer that was running when the state was taken
