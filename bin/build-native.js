@@ -1,7 +1,7 @@
 // Builds the native addon (npm's `prepare` of a clone runs it). Quiet when there is nothing to say; skips when nothing changed.
-// A published package carries a prebuilt addon instead and never comes here.
+// A published package carries a prebuilt addon instead and never comes here: --prebuild makes it. --force compiles everything anew.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
@@ -58,7 +58,15 @@ function gyp(verb) {
   return false;
 }
 
-function main() {
+/** Where node-gyp-build looks in an installed package. Function names stay, for a crash in the field must be readable. */
+function prebuild() {
+  const dir = join(native, 'prebuilds', `${process.platform}-${process.arch}`);
+  mkdirSync(dir, { recursive: true });
+  copyFileSync(output, join(dir, 'node.napi.node'));
+  spawnSync('strip', ['--strip-debug', join(dir, 'node.napi.node')], { stdio: 'inherit' });
+}
+
+function build() {
   if (!force && upToDate()) return 0;
   const missing = TOOLS.filter(([program]) => !onPath(program));
   for (const [program, debian] of missing) {
@@ -68,4 +76,5 @@ function main() {
   return verbs().every(gyp) ? 0 : 1;
 }
 
-process.exitCode = main();
+process.exitCode = build();
+if (process.exitCode === 0 && process.argv.includes('--prebuild')) prebuild();

@@ -10,4 +10,7 @@ const pjson = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'));
 pjson.oclif.commands.target = './src/commands/index.ts';
 pjson.oclif.helpClass.target = './src/commands/help.ts';
 settings.enableAutoTranspile = false;
+process.on('exit', code => {
+  if (code === 127) process.exitCode = 2; // as in run.js
+});
 await execute({ dir: import.meta.url, loadOptions: { root, pjson } });

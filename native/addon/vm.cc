@@ -10,9 +10,6 @@ namespace colo::addon {
 
 namespace {
 
-/// Device accesses come in bursts (a driver that sets up, a line of console output): after an answer the next one is often less than a
-/// microsecond away, which is far less than it takes the loop to come round again.
-constexpr u64 kLingerNs = 5'000;
 /// After so many the loop gets its turn, whatever the guest does.
 constexpr int kExitsPerTurn = 256;
 
@@ -70,7 +67,7 @@ void VmWrap::deliver_doorbells() {
 
 void VmWrap::answer_exits() {
   for (int answered = 0; answered < kExitsPerTurn; answered++) {
-    if (!vcpu::spin_until([this] { return runner_->exit_pending(); }, answered > 0 ? kLingerNs : 0)) return;
+    if (!next_exit(answered > 0)) return;
     deliver_doorbells();  // rung before this exit: the guest may read here what came of it
     if (closed_) return;
     Napi::HandleScope scope(Env());
@@ -79,6 +76,14 @@ void VmWrap::answer_exits() {
     runner_->complete_exit();
   }
   loop_->ring();
+}
+
+bool VmWrap::next_exit(bool linger) {
+  auto pending = [this] { return runner_->exit_pending(); };
+  if (!linger) return pending();
+  bool came = vcpu::spin_until(pending, lingering_.begin());
+  lingering_.end(came);
+  return came;
 }
 
 void VmWrap::deliver_park() {

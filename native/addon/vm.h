@@ -47,6 +47,7 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   void on_event();
   void deliver_doorbells();
   void answer_exits();
+  bool next_exit(bool linger);
   void deliver_park();
   bool answer_directly();
   void release();
@@ -55,6 +56,9 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
 
   Napi::AsyncContext context_;
   Callback on_exit_, on_doorbell_, on_parked_;
+  /// Device accesses come in bursts (a driver that sets up, a line of console output): after an answer the next one is often less than a
+  /// microsecond away, which is far less than it takes the loop to come round again.
+  vcpu::Lingering lingering_{5'000};
   std::optional<Napi::Error> thrown_;
   bool held_ = false;
   bool closed_ = false;

@@ -139,6 +139,7 @@ class BlockBuilder {
   void xchg(u8 size);
   bool push_pop(u8 opcode);
   bool stack_frame(u8 opcode);
+  bool lea();
   void move(u8 opcode);
   void string_op(u8 opcode);
   void branch_relative(Branch kind);

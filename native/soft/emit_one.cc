@@ -200,6 +200,27 @@ bool BlockBuilder::map_one_byte() {
   return op < 0xa0 ? mid_opcode(op) : high_opcode(op);
 }
 
+/// The address itself: RIP-relative ones are constants, and segment bases do not take part.
+bool BlockBuilder::lea() {
+  if (!in_->memory) return false;
+  proto_.d = in_->reg * 8;
+  if (in_->rip_relative && !in_->addr32) {
+    proto_.imm = static_cast<i64>(next_va() + static_cast<i64>(in_->disp));
+    emit(pick_move(Move::RegImm, in_->size()));
+    return true;
+  }
+  if (in_->addr32) {
+    Insn plain = *in_;
+    plain.segment = SEG_COUNT;
+    const Insn* in = in_;
+    in_ = &plain;
+    fold_address();
+    in_ = in;
+  }
+  emit(pick_move(Move::Lea, in_->size(), proto_.x != REG_ZERO * 8));
+  return true;
+}
+
 bool BlockBuilder::mid_opcode(u8 op) {
   const u8 size = op & 1 ? in_->size() : 1;
   switch (op) {
@@ -229,24 +250,7 @@ bool BlockBuilder::mid_opcode(u8 op) {
       return true;
     case 0x86: case 0x87: xchg(size); return true;
     case 0x88 ... 0x8b: move(op); return true;
-    case 0x8d:
-      if (!in_->memory) return false;
-      proto_.d = in_->reg * 8;
-      if (in_->rip_relative && !in_->addr32) {
-        proto_.imm = static_cast<i64>(next_va() + static_cast<i64>(in_->disp));
-        emit(pick_move(Move::RegImm, in_->size()));
-        return true;
-      }
-      if (in_->addr32) {  // segment bases do not take part
-        Insn plain = *in_;
-        plain.segment = SEG_COUNT;
-        const Insn* in = in_;
-        in_ = &plain;
-        fold_address();
-        in_ = in;
-      }
-      emit(pick_move(Move::Lea, in_->size(), proto_.x != REG_ZERO * 8));
-      return true;
+    case 0x8d: return lea();
     case 0x90 ... 0x97:
       if (op == 0x90 && !(in_->rex & 1)) {
         emit(pick_move(Move::Nop, 8));  // also PAUSE

@@ -139,12 +139,12 @@ RunResult SoftVcpu::run(u64 budget) {
 void SoftVcpu::save(vcpu::VcpuState& out) const { save_state(*cpu_, out); }
 std::string SoftVcpu::check(const vcpu::VcpuState& in) const { return check_state(*cpu_, in); }
 
-/// State came from outside: nothing that was derived from the old one may survive.
+/// State came from outside: nothing that was derived from the old one may survive. Decoded code is derived from RAM alone, whose
+/// changes announce themselves (GuestRam::scatter, mark_written), so it stays: a checkpoint arrives many times a second.
 void SoftVcpu::forget_translations() {
   cpu_->exit_pending = false;
   dead_ = false;
   cpu_->error.clear();
-  blocks_->flush();
   cpu_->tlb_flush(true);
   cpu_->mode_changed();
 }
@@ -156,6 +156,7 @@ void SoftVcpu::load(const vcpu::VcpuState& in) {
 
 void SoftVcpu::reset() {
   reset_state(*cpu_);
+  blocks_->flush();
   forget_translations();
 }
 

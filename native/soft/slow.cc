@@ -21,13 +21,17 @@ int instructions_before(const Block* b, const Op* o) {
 /// o may be a window's copy of an operation.
 const Op* origin_of(const Cpu* c, const Op* o) { return o == c->mmu->window.copy ? c->mmu->window.origin : o; }
 
+/// After an operation that reached out of the fast path: its block is gone, or a device or another thread wants the CPU looked at. The
+/// latter at once and not at the block's end, so that when an interrupt comes does not depend on where blocks happen to begin.
+bool must_leave(const Cpu* c) { return c->block->dead || c->floor.load(std::memory_order_relaxed) == kFloorLeave; }
+
 /// Second operation of a window: the copied one is done.
 COLO_COLD void window_done(OP_ARGS) {
   (void)o;
   Window& w = c->mmu->window;
   c->mmu->close_window();
   const Op* origin = w.origin;
-  if (c->block->dead) return leave_after(c, origin, res, aux);
+  if (origin->len && must_leave(c)) return leave_after(c, origin, res, aux);  // length 0: the instruction goes on
   return origin[1].h(c, origin + 1, res, aux);
 }
 
@@ -136,7 +140,7 @@ static COLO_NOINLINE void run_slow(OP_ARGS) {
   switch (step) {
     case Step::Fault: return leave_fault(c, o, c->res, c->aux);
     case Step::Next:
-      if (Ends || c->block->dead) return leave_after(c, o, c->res, c->aux);
+      if (Ends || must_leave(c)) return leave_after(c, o, c->res, c->aux);
       return o[2].h(c, o + 2, c->res, c->aux);
     case Step::Exit: c->exit_pending = true; break;
     case Step::Jump: break;

@@ -56,7 +56,7 @@ class Machine {
     for (kvm_segment& s : c.seg) s = segment(user ? 0x23 : 0x10, 3, dpl, false);
     c.seg[soft::CS] = segment(user ? 0x1b : 0x08, 11, dpl, true);
     c.tr = segment(0x28, 11, 0, false);
-    c.tr.base = kTss, c.tr.limit = 0x67, c.tr.s = 0;
+    c.tr.base = kTss, c.tr.limit = 0x67, c.tr.s = 0, c.tr.g = c.tr.db = 0;
     c.gdt.base = kGdt, c.gdt.limit = 0x37;
     c.idt.base = kIdt, c.idt.limit = 0x1ff;
     c.cpl = dpl;

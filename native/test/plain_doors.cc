@@ -73,14 +73,4 @@ void Cpu::set_flags(u64 value) {
 
 u64 insn_rip(const Cpu& c, const Op&) { return c.rip; }
 
-ThunkCache::ThunkCache() : impl_(nullptr) {}
-ThunkCache::~ThunkCache() = default;
-void fx_reset(FxState& fx) {
-  memset(&fx, 0, sizeof fx);
-  const u32 control = 0x37f, mxcsr = 0x1f80, mask = 0xffff;
-  memcpy(fx.bytes, &control, 2);
-  memcpy(fx.bytes + 24, &mxcsr, 4);
-  memcpy(fx.bytes + 28, &mask, 4);
-}
-
 }  // namespace colo::soft

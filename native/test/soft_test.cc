@@ -2,6 +2,7 @@
 // interrupted string instructions, devices in the address space.
 #include <atomic>
 #include <cstdlib>
+#include <ctime>
 #include <set>
 #include <thread>
 
@@ -334,6 +335,50 @@ void translations() {
   CHECK(m.go() == RunResult::Halted && (m.c.r[RAX] & 0xff) == 1);
 }
 
+/// An MMIO write that raises an interrupt: it comes right after that instruction, wherever the block began.
+void device_interrupt_is_precise() {
+  for (u64 skip : {0, 1, 2}) {
+    Box m;
+    m.map(0x60000000, 0xd0000000, Machine::W);
+    m.put_code(0, {0x90, 0x90, 0x89, 0x18, 0x48, 0xff, 0xc1, 0x48, 0xff, 0xc1, 0xf4});  // nop; nop; mov [rax], ebx; inc rcx; inc rcx; hlt
+    u64 seen = ~0ull;
+    m.bus.write = [&](u64, u8, u64) { m.vm.vcpu(0).kick(); };
+    m.c.r[RAX] = 0x60000000, m.c.r[RCX] = 0;
+    CHECK(m.go(kCode + skip) == RunResult::Kicked);
+    seen = m.c.r[RCX];
+    CHECK(seen == 0 && m.c.rip == kCode + 4);
+  }
+}
+
+/// What a checkpoint does: RAM scattered over decoded code, then a state loaded.
+void checkpoint_replaces_code() {
+  Box m;
+  m.put_code(0, {0xb0, 1, 0xf4});
+  CHECK(m.go() == RunResult::Halted && (m.c.r[RAX] & 0xff) == 1);
+  vcpu::VcpuState s;
+  m.vm.vcpu(0).save(s);
+  std::vector<u8> page(kPageSize, 0x90);
+  memcpy(page.data(), "\xb0\x02\xf4", 3);
+  const u32 number = static_cast<u32>(m.ram.page_of(kCodeGpa));
+  m.ram.scatter(&number, 1, page.data());
+  s.regs.rip = kCode;
+  s.mp_state.mp_state = KVM_MP_STATE_RUNNABLE;
+  CHECK(m.vm.vcpu(0).check(s).empty());
+  m.vm.vcpu(0).load(s);
+  CHECK(m.run(100) == RunResult::Halted && (m.c.r[RAX] & 0xff) == 2);
+}
+
+/// Prints; a loaded machine must not fail a test.
+void speed() {
+  Box m;
+  m.put_code(0, {0x48, 0x8b, 0x08, 0x48, 0x01, 0xcb, 0x48, 0x31, 0xd2, 0x48, 0x89, 0x58, 0x08, 0x48, 0xff, 0xce, 0x75, 0xee, 0xf4});
+  // mov rcx,[rax]; add rbx,rcx; xor rdx,rdx; mov [rax+8],rbx; dec rsi; jnz
+  m.c.r[RAX] = kData, m.c.r[RSI] = 20'000'000;
+  const clock_t from = clock();
+  CHECK(m.go(kCode, ~0ull) == RunResult::Halted);
+  printf("plain loop: %.0f MIPS\n", 120.0 / (static_cast<double>(clock() - from) / CLOCKS_PER_SEC));
+}
+
 void arena_full() {
   Box m;
   // 8-byte stubs "inc rax; jmp rbx-less": each entry point decodes its own block, far more than the arena holds
@@ -358,5 +403,6 @@ void arena_full() {
 
 int main() {
   page_faults(), accessed_and_dirty(), page_crossing(), crossing_instruction(), self_modifying(), budget(), kick(), repeat_interrupted(), dirty_log(), devices(), translations(), arena_full();
+  device_interrupt_is_precise(), checkpoint_replaces_code(), speed();
   return test::finish();
 }

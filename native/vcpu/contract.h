@@ -73,7 +73,7 @@ class Vcpu {
   virtual RunResult run(u64 budget) = 0;
   /// Makes a running run() return Kicked soon (now, or the next one if none runs). Any thread.
   virtual void kick() = 0;
-  /// Instructions retired so far.
+  /// Instructions retired so far; a repeated string instruction counts once, when it is complete.
   virtual u64 icount() const = 0;
   virtual std::string error() const = 0;
   virtual void save(VcpuState& out) const = 0;

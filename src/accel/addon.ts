@@ -67,6 +67,7 @@ const nativeDir = fileURLToPath(new URL('../../native', import.meta.url));
 let loaded: VmModule | undefined;
 
 export function vmModule(): VmModule {
-  loaded ??= (createRequire(import.meta.url)('node-gyp-build')(nativeDir) as { vm: VmModule }).vm;
+  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => { vm: VmModule };
+  loaded ??= load(nativeDir).vm;
   return loaded;
 }

@@ -1,21 +1,21 @@
 /**
  * Saves what a forwarded write would overwrite: whole clusters go from the secondary disk to the hidden disk, once per epoch. The copy
  * and the write exclude every other request of those clusters, so a reader of hidden-over-secondary never sees half of it. The cluster is
- * the hidden disk's own unit: small, for random 4 KiB writes would otherwise fill its bound sixteen times sooner.
+ * the hidden disk's own unit: small in memory, for random 4 KiB writes would otherwise fill its bound sixteen times sooner. What is saved
+ * is in the hidden disk's file before the write, so that a killed process leaves the last checkpoint whole: hidden over secondary disk.
  */
 import { VmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import { tracer } from '../base/trace.js';
-import { isZero } from './driver.js';
-import { MEMORY_BLOCK as CLUSTER, type MemoryDriver } from './drivers/memory.js';
+import { isZero, type Overlay } from './driver.js';
 import { ioError } from './io-error.js';
 import type { BlockNode, Interceptor } from './node.js';
 import type { RangeLock } from './range-lock.js';
 
 const trace = tracer('replication', ['copy_before_write']);
 
-/** Clusters copied in one read. */
-const COPY_RUN = 256;
+/** Copied in one read. */
+const COPY_BYTES = 1024 * 1024;
 
 export class CopyBeforeWrite implements Interceptor {
   private arrivals = 0;
@@ -24,7 +24,7 @@ export class CopyBeforeWrite implements Interceptor {
 
   constructor(
     private readonly disk: BlockNode,
-    private readonly hidden: MemoryDriver,
+    private readonly hidden: Overlay,
     /** Over the guest's reads as well. */
     private readonly lock: RangeLock,
   ) {}
@@ -39,8 +39,9 @@ export class CopyBeforeWrite implements Interceptor {
   }
 
   around(offset: number, length: number, write: () => Promise<void>): Promise<void> {
-    const start = offset - (offset % CLUSTER);
-    const end = Math.min(Math.ceil((offset + length) / CLUSTER) * CLUSTER, this.disk.length);
+    const { unit } = this.hidden;
+    const start = offset - (offset % unit);
+    const end = Math.min(Math.ceil((offset + length) / unit) * unit, this.disk.length);
     return this.lock.run(start, end - start, 'exclusive', async () => {
       if (this.fenced) throw ioError('EPERM', `the secondary disk '${this.disk.name}' has been taken over`);
       try {
@@ -72,17 +73,22 @@ export class CopyBeforeWrite implements Interceptor {
   }
 
   private async save(start: number, end: number): Promise<void> {
+    const { unit } = this.hidden;
+    const held = (at: number) => this.hidden.holds(at, Math.min(unit, end - at));
+    let saved = false;
     for (let at = start; at < end; ) {
-      if (this.hidden.holds(at, Math.min(CLUSTER, end - at))) {
-        at += CLUSTER;
+      if (await held(at)) {
+        at += unit;
         continue;
       }
-      let stop = at + CLUSTER;
-      while (stop < end && stop - at < COPY_RUN * CLUSTER && !this.hidden.holds(stop, Math.min(CLUSTER, end - stop))) stop += CLUSTER;
+      let stop = at + unit;
+      while (stop < end && stop - at < COPY_BYTES && !(await held(stop))) stop += unit;
       stop = Math.min(stop, end);
       await this.copy(at, stop);
+      saved = true;
       at = stop;
     }
+    if (saved) await this.hidden.settle();
   }
 
   private async copy(start: number, end: number): Promise<void> {
@@ -90,11 +96,11 @@ export class CopyBeforeWrite implements Interceptor {
     const old = await this.disk.pread(start, end - start);
     try {
       for (let at = 0; at < old.length; ) {
-        const zero = isZero(old.subarray(at, at + CLUSTER));
-        let stop = Math.min(at + CLUSTER, old.length);
-        while (stop < old.length && isZero(old.subarray(stop, stop + CLUSTER)) === zero) stop = Math.min(stop + CLUSTER, old.length);
+        const zero = isZero(old.subarray(at, at + this.hidden.unit));
+        let stop = Math.min(at + this.hidden.unit, old.length);
+        while (stop < old.length && isZero(old.subarray(stop, stop + this.hidden.unit)) === zero) stop = Math.min(stop + this.hidden.unit, old.length);
         if (zero) await this.hidden.writeZeroes(start + at, stop - at);
-        else await this.hidden.pwrite(start + at, old.subarray(at, stop));
+        else await this.hidden.pwrite(start + at, old.subarray(at, stop), false);
         at = stop;
       }
     } catch (error) {

@@ -14,9 +14,42 @@ export interface BlockDriver {
   /** The content is no longer wanted; what a read gives afterwards is the driver's choice. */
   discard(offset: number, length: number): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
+  /** Makes it longer, with zeroes, or shorter. Only where the length may change: files, and images that grow. */
+  resize?(length: number): Promise<void>;
+  /** What the first bytes of the range are; at least one byte of it, at most all. Without it everything is data. */
+  blockStatus?(offset: number, length: number): Promise<BlockStatus>;
   close(): Promise<void>;
   /** For query-block and info block: one-word facts. */
   describe(): Record<string, string | number | boolean>;
+}
+
+export interface Extent {
+  offset: number;
+  length: number;
+  data?: Buffer;
+}
+
+/** A driver that a replication may lay over a disk: it knows what it holds, and gives it up at every checkpoint. */
+export interface Overlay extends BlockDriver {
+  /** Roughly, since it was emptied last. */
+  readonly bytes: number;
+  /** Unit of content, and so of copy-before-write. */
+  readonly unit: number;
+  /** The whole range is held here. */
+  holds(offset: number, length: number): boolean | Promise<boolean>;
+  /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
+  extents(maxBytes: number): Iterable<Extent> | AsyncIterable<Extent>;
+  /** Holds nothing afterwards. */
+  clear(): void | Promise<void>;
+  /** What is held survives the process, if it ever does. */
+  settle(): Promise<void>;
+}
+
+/** length bytes alike. allocated: this node holds them, not its backing node; zero: they read as zeroes. */
+export interface BlockStatus {
+  length: number;
+  allocated: boolean;
+  zero: boolean;
 }
 
 export const SECTOR = 512;

@@ -10,10 +10,13 @@ import type { BlockDriver } from './driver.js';
 import { FileDriver } from './drivers/file.js';
 import { MemoryDriver } from './drivers/memory.js';
 import { NbdDriver } from './drivers/nbd.js';
+import { Qcow2Driver, readHeader } from './drivers/qcow2/driver.js';
+import { isQcow2 } from './drivers/qcow2/header.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { RawDriver } from './drivers/raw.js';
 import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
+import { backingOf } from './backing.js';
 import { defaultForwardLimits } from './forward-queue.js';
 import { BlockNode } from './node.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from './options.js';
@@ -143,6 +146,8 @@ export class BlockGraph {
         return FileDriver.open(this.host.files, spec);
       case 'raw':
         return this.openRaw(spec, await child('file', spec.file));
+      case 'qcow2':
+        return this.openQcow2(spec, child);
       case 'memory':
         return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
       case 'nbd':
@@ -169,21 +174,30 @@ export class BlockGraph {
   private async openRaw(spec: SpecOf<'raw'>, file: BlockNode): Promise<RawDriver> {
     if (spec.probed && file.length >= 4) {
       const magic = await file.pread(0, 4);
-      if (magic.equals(Buffer.from('QFI\xfb', 'latin1'))) throw new VmError(`the image of node '${file.name}' looks like qcow2, which is not implemented; format=raw takes it as it is`);
+      if (isQcow2(magic)) throw new VmError(`the image of node '${file.name}' looks like qcow2: say format=qcow2; format=raw takes it as it is`);
     }
     return new RawDriver(file, spec.readOnly);
+  }
+
+  /** The backing node: as given, else as the image says, with everything below it. */
+  private async openQcow2(spec: SpecOf<'qcow2'>, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
+    const file = await child('file', spec.file);
+    const header = await readHeader(file);
+    const from = spec.backing ?? backingOf(header, file, spec.depth ?? 0);
+    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing: from === undefined || from === 'none' ? undefined : await child('backing', from) });
   }
 
   private async openSecondary(spec: SpecOf<'replication'> & { mode: 'secondary' }, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<ReplicationSecondary> {
     if (spec.topId !== undefined && spec.topId !== reference) throw new VmError(`top-id '${spec.topId}' is not the drive above this node, '${reference}'`);
     const active = await child('file', this.withOverlays(spec.file));
-    const hidden = active.children.get('backing')!;
-    const disk = hidden.children.get('backing');
-    if (!disk || !(active.driver instanceof MemoryDriver) || !(hidden.driver instanceof MemoryDriver)) {
+    const hidden = active.children.get('backing');
+    const disk = hidden?.children.get('backing');
+    const [activeDriver, hiddenDriver] = [active.driver, hidden?.driver].filter(isOverlayDriver);
+    if (!hidden || !disk || !activeDriver || !hiddenDriver) {
       throw new VmError(`replication '${reference}': active disk '${active.name}' needs a hidden disk below it, and that a secondary disk`);
     }
-    if (disk.readOnly) throw new VmError(`the secondary disk '${disk.name}' is read-only`);
-    const driver = new ReplicationSecondary({ name: reference, active: active.driver, hidden: hidden.driver, view: active, disk, assumeInSync: spec.assumeInSync });
+    for (const node of [active, hidden, disk]) if (node.readOnly) throw new VmError(`replication '${reference}': node '${node.name}' is read-only`);
+    const driver = new ReplicationSecondary({ name: reference, active: activeDriver, hidden: hiddenDriver, view: active, disk, assumeInSync: spec.assumeInSync });
     driver.onTakeover = taken => this.onTakeover(taken);
     return driver;
   }
@@ -191,16 +205,18 @@ export class BlockGraph {
   /** active over hidden over disk, with the overlays that were left out. */
   private withOverlays(source: NodeSource): NodeSource {
     if (!this.isOverlay(source)) return overlay(overlay(source, DEFAULT_OVERLAY_BYTES), DEFAULT_OVERLAY_BYTES);
-    if ('reference' in source || source.driver !== 'memory' || !source.backing || this.isOverlay(source.backing)) return source;
-    return { ...source, backing: overlay(source.backing, source.maxBytes) };
+    if ('reference' in source || (source.driver !== 'memory' && source.driver !== 'qcow2')) return source;
+    if (!source.backing || source.backing === 'none') return source;
+    if (this.isOverlay(source.backing)) return { ...source, backing: writable(source.backing) };
+    return { ...source, backing: overlay(source.backing, source.driver === 'memory' ? source.maxBytes : DEFAULT_OVERLAY_BYTES) };
   }
 
   private isOverlay(source: NodeSource): boolean {
     if ('reference' in source) {
       const node = this.resolve(source.reference);
-      return node.driver instanceof MemoryDriver && node.children.has('backing');
+      return isOverlayDriver(node.driver) && node.children.has('backing');
     }
-    return source.driver === 'memory' && source.backing !== undefined;
+    return (source.driver === 'memory' && source.backing !== undefined) || source.driver === 'qcow2';
   }
 
   private freshName(): string {
@@ -209,6 +225,15 @@ export class BlockGraph {
     return `#block${this.autoName}`;
   }
 }
+
+const isOverlayDriver = (driver: BlockDriver | undefined): driver is MemoryDriver | Qcow2Driver => driver instanceof MemoryDriver || driver instanceof Qcow2Driver;
+
+/** A backing node is opened for reading, but a hidden disk is written by the replication. */
+const writable = (source: NodeSource): NodeSource => {
+  if ('reference' in source) return source;
+  if (source.driver !== 'qcow2' || 'reference' in source.file) return { ...source, readOnly: false };
+  return { ...source, readOnly: false, file: { ...source.file, readOnly: false } };
+};
 
 const overlay = (backing: NodeSource, maxBytes: number): NodeSpec => ({ driver: 'memory', readOnly: false, maxBytes, backing });
 

@@ -20,7 +20,7 @@ interface Drive {
   readonly spec: DriveSpec;
   /** Made for this drive: closed with it. */
   readonly owned: boolean;
-  replicated?: Replicated;
+  replicated?: PrimaryDisk | SecondaryDisk;
 }
 
 export class BlockLayer {
@@ -80,6 +80,7 @@ export class BlockLayer {
     const node = drive ? drive.backend.node : this.graph.find(name);
     if (!node) throw deviceNotFound(name);
     const users = node.userLabels.filter(label => label !== `drive '${name}'`);
+    if (drive?.replicated?.replicating) throw new VmError(`'${name}' is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO' });
     if (users.length > 0) throw new VmError(`'${name}' is in use by ${users.join(', ')}`);
     if (!drive) for (const [id, other] of this.drives) if (other.backend.nodeName === node.name) return this.driveDel(id);
     if (drive) {
@@ -181,7 +182,7 @@ export class BlockLayer {
   }
 
   /** Always the same object for a drive: it knows what it started. */
-  private replicatedOf(id: string, drive: Drive): Replicated | undefined {
+  private replicatedOf(id: string, drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
     const { node } = drive.backend;
     const { driver } = node;
     if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);

@@ -3,7 +3,7 @@
  * range, permission, length. Nothing can write past an interceptor (copy-before-write), whoever asks.
  */
 import { VmError } from '../base/errors.js';
-import type { BlockDriver } from './driver.js';
+import type { BlockDriver, BlockStatus } from './driver.js';
 import { ioError } from './io-error.js';
 
 /** Somebody who holds a node: a parent node, a guest device, an NBD export. */
@@ -105,6 +105,21 @@ export class BlockNode {
   async flush(): Promise<void> {
     if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
     await this.driver.flush();
+  }
+
+  /** length: a multiple of 512. */
+  async resize(length: number): Promise<void> {
+    if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
+    if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
+    if (!this.driver.resize) throw ioError('ENOTSUP', `node '${this.name}' (${this.driver.format}) cannot change its length`);
+    await this.driver.resize(length);
+  }
+
+  /** Through backing nodes: zero is what a reader sees. */
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    this.check(offset, length);
+    if (!this.driver.blockStatus) return { length, allocated: true, zero: false };
+    return this.driver.blockStatus(offset, length);
   }
 
   async close(): Promise<void> {

@@ -55,6 +55,11 @@ export class OptionTree {
     return value;
   }
 
+  /** Without taking it. */
+  peek(key: string): string | undefined {
+    return this.values.get(key);
+  }
+
   required(key: string): string {
     const value = this.string(key);
     if (value === undefined) throw new VmError(`parameter '${this.full(key)}' is missing`);

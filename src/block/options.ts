@@ -25,6 +25,7 @@ export type NodeSpec = Common &
   (
     | { driver: 'file'; filename: string; lock: 'auto' | 'none' }
     | { driver: 'raw'; file: NodeSource; probed: boolean }
+    | { driver: 'qcow2'; file: NodeSource; backing?: NodeSource | 'none'; depth?: number }
     | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
     | { driver: 'nbd'; address: Address; exportName: string; openTimeoutMs: number; requestTimeoutMs: number }
     | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern }
@@ -90,8 +91,8 @@ function readNode(options: OptionTree, context: Context): NodeSpec {
 }
 
 type Driver = NodeSpec['driver'];
-const drivers: readonly Driver[] = ['file', 'raw', 'memory', 'nbd', 'quorum', 'replication'];
-const notYet = ['qcow2', 'qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'blkdebug', 'null-co', 'copy-on-read', 'host_device'];
+const drivers: readonly Driver[] = ['file', 'raw', 'qcow2', 'memory', 'nbd', 'quorum', 'replication'];
+const notYet = ['qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'blkdebug', 'null-co', 'copy-on-read', 'host_device'];
 
 function readDriver(options: OptionTree, context: Context): Driver {
   const where = options.full(options.has('driver') ? 'driver' : 'format');
@@ -111,6 +112,15 @@ const readers: Record<Driver, (options: OptionTree, common: Common, context: Con
     return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto' };
   },
   raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
+  qcow2: (options, common, context) => {
+    const file = readImage(options, common, context);
+    if (options.peek('backing') === '') {
+      options.string('backing');
+      return { ...common, driver: 'qcow2', file, backing: 'none' };
+    }
+    const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
+    return { ...common, driver: 'qcow2', file, backing };
+  },
   memory: (options, common) => {
     const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
     return { ...common, driver: 'memory', size: options.size('size'), maxBytes: options.size('max-bytes') ?? DEFAULT_OVERLAY_BYTES, backing };

@@ -42,6 +42,10 @@ export class PrimaryDisk implements Replicated {
     return this.node.length;
   }
 
+  get replicating(): boolean {
+    return this.started !== undefined;
+  }
+
   async start(mode: 'primary' | 'secondary'): Promise<void> {
     if (mode !== 'primary') throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
     const follower = this.follower();
@@ -120,6 +124,10 @@ export class SecondaryDisk implements Replicated {
 
   get length(): number {
     return this.driver.length;
+  }
+
+  get replicating(): boolean {
+    return this.driver.state === 'running' || this.driver.state === 'failover';
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {

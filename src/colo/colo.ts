@@ -166,9 +166,10 @@ export class Colo {
   }
 
   private greet(stream: Stream): void {
-    if (this.strangers.size >= strangersMax) return stream.destroy();
+    // The one that has said nothing for longest makes room: silent clients must not keep a primary away.
+    if (this.strangers.size >= strangersMax) for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
     const session: ColoSecondary = new ColoSecondary(this.parts, stream, () => {
-      if (this.session && this.session.state !== 'none') throw new VmError('this secondary has a primary already');
+      if (this.session && this.session.state !== 'none') throw new VmError(taken(this.session.state));
       this.strangers.delete(session);
       this.adopt(session);
     });
@@ -177,8 +178,19 @@ export class Colo {
     void session.over().then(() => this.strangers.delete(session));
   }
 
+  private sendAway(stranger: ColoSecondary): void {
+    this.strangers.delete(stranger);
+    stranger.close();
+  }
+
   private adopt(session: ColoPrimary | ColoSecondary): void {
     this.session = session;
     this.lastMode = session.side;
   }
+}
+
+/** Why a secondary takes no further primary. */
+function taken(state: ColoState): string {
+  const over = state === 'yielded' || state === 'broken' || state === 'completed' || state === 'ended';
+  return over ? 'this secondary has been in COLO: start it anew' : 'this secondary has a primary already';
 }

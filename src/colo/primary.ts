@@ -236,9 +236,7 @@ export class ColoPrimary extends Session {
     const { clock, lifecycle, migration, options } = this.parts;
     this.failover.move('begin');
     this.quiet();
-    const answers = !this.link.failed;
-    if (answers) this.link.post({ type: 'going-alone' });
-    else this.link.destroy();
+    this.link.post({ type: 'going-alone' });
     this.link.fail(new VmError('failover was requested'));
     this.wake();
     await this.conversation;
@@ -263,11 +261,14 @@ export class ColoPrimary extends Session {
     this.quiet();
     this.link.post({ type: 'error', text: error.message });
     this.link.fail(error);
-    void this.link.farewell();
+    // As long as it can be understood the connection stays: whoever is told to go on alone must be able to say so to the other.
+    if (entering || !this.link.listening) void this.link.farewell();
     lifecycle.ram.dirtyLog.stop();
-    if (!entering) return this.tellExit('error', error.message);
+    if (!entering) this.tellExit('error', error.message);
+    // Nothing will be committed any more: a guest's write must not wait for it.
     const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (stopError) this.warn(stopError);
+    if (!entering) return;
     for (const output of this.outputs) output.releaseAll();
     if (migration.status === 'colo') this.tellExit('error', error.message);
     migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message);

@@ -14,8 +14,8 @@ export const timeoutFlag = Flags.integer({ default: 30, min: 1, description: 'se
 const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
-  protected async withClient<T>(address: string, use: (client: QmpClient) => Promise<T>): Promise<T> {
-    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), connectTimeoutMs).catch((error: unknown) => {
+  protected async withClient<T>(address: string, timeoutMs: number, use: (client: QmpClient) => Promise<T>): Promise<T> {
+    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), Math.min(connectTimeoutMs, timeoutMs)).catch((error: unknown) => {
       throw isVmName(address) && ['ENOENT', 'ECONNREFUSED'].includes(errorCode(asVmError(error).options.cause) ?? '') ? noSuchVm(address) : error;
     });
     try {

@@ -17,7 +17,7 @@ export class Hmp extends ClientCommand {
     const { args, argv, flags } = await this.parse(Hmp);
     const lines = argv.slice(1).map(String);
     if (lines.length === 0) throw new UsageError('a LINE is missing', { hint: `Example: colo hmp ${args.address} "info status"` });
-    return this.withClient(args.address, async client => {
+    return this.withClient(args.address, flags.timeout * 1000, async client => {
       const results: { line: string; output: string }[] = [];
       for (const line of lines) {
         const output = await client.hmp(line, flags.timeout * 1000);

@@ -2,6 +2,11 @@
 import { Completion } from './completion.js';
 import { Doctor } from './doctor/doctor.js';
 import { Hmp } from './hmp.js';
+import { ImageCheck } from './image/check.js';
+import { ImageCompare, ImageConvert } from './image/convert.js';
+import { ImageCreate } from './image/create.js';
+import { ImageInfo, ImageSnapshot } from './image/info.js';
+import { ImageResize } from './image/resize.js';
 import { List } from './list.js';
 import { Monitor } from './monitor.js';
 import { Primary } from './primary.js';
@@ -9,4 +14,21 @@ import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
 import { Status } from './status.js';
 
-export const commands = { primary: Primary, secondary: Secondary, monitor: Monitor, hmp: Hmp, qmp: Qmp, list: List, status: Status, doctor: Doctor, completion: Completion };
+export const commands = {
+  primary: Primary,
+  secondary: Secondary,
+  monitor: Monitor,
+  hmp: Hmp,
+  qmp: Qmp,
+  list: List,
+  status: Status,
+  doctor: Doctor,
+  completion: Completion,
+  'image:create': ImageCreate,
+  'image:info': ImageInfo,
+  'image:check': ImageCheck,
+  'image:convert': ImageConvert,
+  'image:compare': ImageCompare,
+  'image:resize': ImageResize,
+  'image:snapshot': ImageSnapshot,
+};

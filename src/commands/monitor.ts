@@ -23,7 +23,7 @@ export class Monitor extends ClientCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Monitor);
-    await this.withClient(args.address, async client => {
+    await this.withClient(args.address, flags.timeout * 1000, async client => {
       const session = { client, timeoutMs: flags.timeout * 1000 };
       const { script = process.stdin.isTTY && process.stdout.isTTY ? undefined : '-', echo, 'keep-going': keepGoing } = flags;
       if (script === undefined) return interactive(session, args.address);

@@ -38,7 +38,7 @@ export class Qmp extends ClientCommand {
     const wanted = (flags['wait-event'] ?? []).map(text => wantedEvent(text, flags.timeout));
     const { command } = args;
     if (command === undefined && wanted.length === 0) throw new UsageError('a COMMAND is missing', { hint: `Example: colo qmp ${args.address} query-status` });
-    await this.withClient(args.address, async client => {
+    await this.withClient(args.address, flags.timeout * 1000, async client => {
       const events = wanted.map(event => expectEvent(client, event));
       if (command !== undefined) process.stdout.write(`${printJson(await client.execute(command, given, flags.timeout * 1000))}\n`);
       for (const event of events) process.stdout.write(`${printJson(await event.after())}\n`);

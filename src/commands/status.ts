@@ -21,7 +21,7 @@ export class Status extends ClientCommand {
 
   async run(): Promise<Health> {
     const { args, flags } = await this.parse(Status);
-    const health = await this.withClient(args.address, client => examine(client, args.address, flags.timeout * 1000));
+    const health = await this.withClient(args.address, flags.timeout * 1000, client => examine(client, args.address, flags.timeout * 1000));
     if (!this.jsonEnabled()) process.stdout.write(show(health));
     return health;
   }

@@ -1,5 +1,6 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
+import { checkUsage } from './options/check.js';
 import type { Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
 import { logInto, startDaemon, staysInForeground } from './vm/process.js';
@@ -12,6 +13,7 @@ export abstract class VmCommand extends BaseCommand {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
     const launch = parseLaunch(this.role, this.argv);
+    checkUsage(launch.spec);
     if (!staysInForeground(launch.process)) {
       process.exitCode = await startDaemon();
       return process.exit();

@@ -6,7 +6,7 @@ import type { CharBackend } from '../chardev/contract.js';
 import type { Clock } from '../host/ports.js';
 import { AcpiPm } from '../hw/acpi/pm.js';
 import { acpiTables } from '../hw/acpi/tables.js';
-import { type BlockError, VirtioBlk } from '../hw/block/virtio-blk.js';
+import { VirtioBlk } from '../hw/block/virtio-blk.js';
 import { Serial } from '../hw/char/serial.js';
 import { DeviceSet } from '../hw/device-set.js';
 import { DebugExit } from '../hw/isa/debug-exit.js';
@@ -42,7 +42,6 @@ export type BoardDevice =
 export interface BoardHooks {
   power: PowerControl;
   exit(status: number): void;
-  blockError(backend: BlockBackend, error: BlockError): void;
 }
 
 export class Board {
@@ -52,7 +51,6 @@ export class Board {
   readonly devices: DeviceSet;
   readonly pci: PciBus;
   readonly pm: AcpiPm;
-  readonly nics: VirtioNet[] = [];
   /** `info qtree`: where a device sits. */
   readonly places = new Map<string, string>();
   private readonly serialCount: number;
@@ -115,16 +113,10 @@ export class Board {
 
   private addDevice(device: BoardDevice): void {
     switch (device.model) {
-      case 'virtio-blk-pci': {
-        const blk = new VirtioBlk(device.backend, device.serial);
-        blk.reportErrors(error => this.hooks.blockError(device.backend, error));
-        return this.addVirtio(device.id, blk);
-      }
-      case 'virtio-net-pci': {
-        const nic = new VirtioNet(device.netdev, device.mac, this.clock);
-        this.nics.push(nic);
-        return this.addVirtio(device.id, nic);
-      }
+      case 'virtio-blk-pci':
+        return this.addVirtio(device.id, new VirtioBlk(device.backend, device.serial));
+      case 'virtio-net-pci':
+        return this.addVirtio(device.id, new VirtioNet(device.netdev, device.mac, this.clock));
       case 'isa-debug-exit':
         this.addDebugExit(device.id, device.iobase);
     }

@@ -3,7 +3,7 @@
  * asynchronous and idempotent; nothing starts before a stop under way is complete. It is also what colo drives (colo/contract.ts).
  */
 import type { Ram, VmAccel } from '../accel/contract.js';
-import { assert, VmError } from '../base/errors.js';
+import { asVmError, assert, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
 import type { Clock } from '../host/ports.js';
@@ -25,7 +25,11 @@ export interface LifecycleParts {
   powerCycle(): void;
   /** The machine is over, unless the user keeps it (-no-shutdown). */
   shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
+  /** After a failover: the network learns the guest's new place. */
+  announce(): void;
   readonly noReboot: boolean;
+  /** There is a kernel to boot again. A secondary may have been started without. */
+  readonly bootable: boolean;
   report(line: string): void;
 }
 
@@ -47,7 +51,7 @@ export class VmLifecycle implements Lifecycle {
   constructor(private readonly parts: LifecycleParts) {
     this.states = new RunStates(parts.initial);
     parts.accel.onStopped(reason => {
-      if (reason.kind === 'shutdown') this.guestReset('triple fault');
+      if (reason.kind === 'shutdown') this.guestReset();
       else if (reason.kind === 'internal-error') void this.internalError(reason.message);
     });
   }
@@ -103,6 +107,7 @@ export class VmLifecycle implements Lifecycle {
       return;
     }
     if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
+    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: "Give the secondary the primary's -kernel, -initrd and -append." });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
@@ -119,10 +124,11 @@ export class VmLifecycle implements Lifecycle {
 
   // --- what the guest does; called inside an exit, carried out after it
 
-  guestReset(why: string): void {
+  guestReset(): void {
     this.parts.clock.timer(0, () => {
-      if (this.parts.noReboot) this.guestShutdown('guest-reset');
-      else this.reset(true, why === 'triple fault' ? 'triple-fault' : 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+      if (!this.parts.bootable) this.parts.report('the guest was reset; this VM was started without -kernel and cannot boot again, so it ends');
+      if (this.parts.noReboot || !this.parts.bootable) this.guestShutdown('guest-reset');
+      else this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }
 
@@ -135,10 +141,10 @@ export class VmLifecycle implements Lifecycle {
     if (!this.shutdownGate()) this.parts.shutDown(reason);
   }
 
-  /** Everything stands still and the run state says so; what follows is the machine's. */
+  /** Everything stands still and the run state says so; what follows is the machine's. A disk that hangs does not keep it from ending. */
   async shutDown(): Promise<void> {
     this.states.to('shutdown');
-    await this.halt();
+    await this.haltWithin(STOP_LIMIT_MS).catch((error: unknown) => this.parts.report(asVmError(error).message));
   }
 
   private async internalError(message: string): Promise<void> {
@@ -194,7 +200,7 @@ export class VmLifecycle implements Lifecycle {
   runAfterFailover(): void {
     if (this.parts.initial === 'prelaunch') this.parts.report('-S is ignored: after a failover the guest runs');
     this.states.to('running');
-    this.goWhenStopped(true, () => this.parts.board.nics.forEach(nic => nic.announce()));
+    this.goWhenStopped(true, () => this.parts.announce());
   }
 
   async haltForPeer(): Promise<void> {

@@ -2,6 +2,7 @@
 import type { VmAccel } from '../accel/contract.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
 import { Events } from '../base/events.js';
+import { tracer } from '../base/trace.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Manifest } from '../colo/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
@@ -16,6 +17,7 @@ import { Low } from './loader/memory-map.js';
 import type { DriveProvider, MachineParts, NetProvider } from './parts.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
+const trace = tracer('machine', ['guest_reset'] as const);
 /** QEMU's range for NICs without an address of their own. */
 const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
 
@@ -41,7 +43,7 @@ export class Machine implements MachineControl {
     readonly events: Events<QmpEvents>,
     private readonly opened: Opened,
     private readonly plan: LoadPlan | undefined,
-    parts: MachineParts,
+    private readonly parts: MachineParts,
   ) {
     this.accel = opened.accel;
     this.ended = new Promise(resolve => (this.end = resolve));
@@ -49,10 +51,8 @@ export class Machine implements MachineControl {
     let nics = 0;
     const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
-      power: { reset: why => this.lifecycle.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
+      power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
-      blockError: (backend, { operation, message }) =>
-        events.emit('BLOCK_IO_ERROR', { device: backend.id, 'node-name': backend.nodeName, operation, action: 'report', nospace: false, reason: message }),
     });
     this.lifecycle = new VmLifecycle({
       accel: opened.accel,
@@ -63,7 +63,9 @@ export class Machine implements MachineControl {
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
+      announce: () => opened.net.announce(),
       noReboot: spec.noReboot,
+      bootable: plan !== undefined,
       report: line => parts.report(line),
     });
     this.powerCycle();
@@ -146,6 +148,11 @@ export class Machine implements MachineControl {
     return this.board.pci.functions().map(pciInfo);
   }
 
+  private guestReset(why: string): void {
+    trace('guest_reset', { why });
+    this.lifecycle.guestReset();
+  }
+
   private finish(ended: Ended): void {
     this.end(ended);
   }
@@ -166,6 +173,9 @@ export class Machine implements MachineControl {
     const put = (gpa: number, bytes: Uint8Array) => assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
     put(Low.ACPI, this.board.acpi());
     for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
+    const seed = new Uint8Array(this.plan.seed.length);
+    this.parts.entropy.fill(seed);
+    put(this.plan.seed.gpa, seed);
     cpus[0].load(withBootRegisters(cpus[0].save(), this.plan.registers));
   }
 

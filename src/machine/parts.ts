@@ -3,7 +3,7 @@ import type { VmAccel } from '../accel/contract.js';
 import type { Events } from '../base/events.js';
 import type { BlockBackend } from '../block/contract.js';
 import type { CharBackend } from '../chardev/contract.js';
-import type { Clock, Files } from '../host/ports.js';
+import type { Clock, Entropy, Files } from '../host/ports.js';
 import type { Netdev } from '../net/contract.js';
 import type { QmpEvents } from '../qapi/types.js';
 import type { MachineSpec } from './spec.js';
@@ -22,12 +22,15 @@ export interface DriveProvider {
 export interface NetProvider {
   claim(id: string, device: string): Netdev;
   list(): string[];
+  /** The guest lives here now: tells the world, and has the guest tell it, more than once, for a switch may miss one. */
+  announce(): void;
   close(): void;
 }
 
 export interface MachineParts {
   readonly clock: Clock;
   readonly files: Pick<Files, 'readFile'>;
+  readonly entropy: Entropy;
   /** For people: the terminal of the process. */
   report(line: string): void;
   createAccel(options: { ramBytes: number; cpus: number }): VmAccel;

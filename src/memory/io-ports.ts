@@ -69,7 +69,7 @@ export class IoPorts {
     }
   }
 
-  /** For `info mtree`. */
+  /** What is mapped, by address. */
   list(): { name: string; base: number; length: number }[] {
     const live = this.ranges.filter(range => range !== undefined);
     return live.map(({ name, base, length }) => ({ name, base, length })).sort((a, b) => a.base - b.base);

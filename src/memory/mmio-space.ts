@@ -58,7 +58,7 @@ export class MmioSpace {
     range.handler.mmioWrite(gpa - range.base, size, value);
   }
 
-  /** For `info mtree`. */
+  /** What is mapped, by address. */
   list(): { name: string; base: number; length: number }[] {
     return this.ranges.map(({ name, base, length }) => ({ name, base, length }));
   }

@@ -63,6 +63,10 @@ export class Link<M extends { type: string }> {
   get failed(): VmError | undefined {
     return this.broken;
   }
+  /** What the peer says still reaches `urgent`. */
+  get listening(): boolean {
+    return !this.deaf && !this.closed && !this.peerGone;
+  }
   /** We hold the peer's bytes back ourselves, so its silence says nothing. */
   get holding(): boolean {
     return this.paused;
@@ -163,7 +167,7 @@ export class Link<M extends { type: string }> {
   private write(bytes: Buffer): Promise<void> {
     this.sent += bytes.length;
     return this.stream.write(bytes).catch(thrown => {
-      const error = asVmError(thrown).during('replication connection');
+      const error = isPeerReset(thrown) ? new VmError('the peer closed the connection') : asVmError(thrown).during('replication connection');
       this.fail(error);
       throw error;
     });
@@ -207,7 +211,7 @@ export class Link<M extends { type: string }> {
     this.peerGone = error === undefined || isPeerReset(error);
     if (this.peerGone) for (const listener of this.goneListeners.splice(0)) listener();
     const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
-    this.fail(error ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
+    this.fail(error && !this.peerGone ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
   }
 }
 
@@ -215,7 +219,9 @@ export const unexpected = (got: string, wanted: string) => new VmError(`unexpect
 
 /** Only these come from the peer's end; a time-out or an unreachable network says nothing about it. */
 function isPeerReset(error: Error): boolean {
-  const code = (e: unknown) => (e as { code?: unknown } | undefined)?.code;
-  const found = code(error) ?? code(error.cause);
-  return found === 'ECONNRESET' || found === 'EPIPE';
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    const { code } = e as { code?: unknown };
+    if (code !== undefined) return code === 'ECONNRESET' || code === 'EPIPE';
+  }
+  return false;
 }

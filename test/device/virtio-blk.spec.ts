@@ -1,6 +1,6 @@
 /** The disk as a driver sees it (virtio 1.1, section 5.2): every request type, its errors, several in flight, draining at a pause. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { type BlockError, VirtioBlk } from '../../src/hw/block/virtio-blk.js';
+import { VirtioBlk } from '../../src/hw/block/virtio-blk.js';
 import { settle, TestDisk } from '../support/device-bench.js';
 import { VirtioBench } from '../support/virtio-bench.js';
 import { type DriverQueue, F, type Part, type PciDriver } from '../support/virtio-driver.js';
@@ -14,18 +14,12 @@ let disk: TestDisk;
 let bench: VirtioBench<unknown>;
 let driver: PciDriver;
 let queue: DriverQueue;
-let errors: BlockError[];
 let requests = 0;
 
 function start(features: readonly number[] = ALL, readOnly = false): void {
   disk = new TestDisk(2048, readOnly);
-  errors = [];
   requests = 0;
-  bench = new VirtioBench(() => {
-    const blk = new VirtioBlk(disk, 'SN-0815');
-    blk.reportErrors(error => errors.push(error));
-    return blk;
-  });
+  bench = new VirtioBench(() => new VirtioBlk(disk, 'SN-0815'));
   ({ driver, queues: [queue] } = bench.up(features));
 }
 beforeEach(() => start());
@@ -132,11 +126,10 @@ describe('errors', () => {
     expect((await request(Type.DISCARD, 0, range(0, 8))).status).toBe(2);
   });
 
-  test('of the backend: the guest and the monitor are told', async () => {
+  test('of the backend', async () => {
     disk.broken = true;
     expect((await request(Type.IN, 0, 512)).status).toBe(1);
     expect((await request(Type.OUT, 0, Buffer.alloc(512))).status).toBe(1);
-    expect(errors.map(e => e.operation)).toEqual(['read', 'write']);
   });
 
   test('a chain without header or status breaks the device, not us', async () => {
@@ -156,6 +149,20 @@ test('several in flight are answered as they come', async () => {
   disk.release();
   await settle();
   expect(queue.take().length).toBe(4);
+});
+
+test('a driver that offers its chains again and again does not fill our memory', async () => {
+  disk.held = [];
+  const head = queue.add(chain(Type.FLUSH, 0, 0));
+  for (let round = 0; round < 26; round++) {
+    for (let i = 0; i < 10; i++) queue.expose(head);
+    queue.kick();
+  }
+  await settle();
+  expect(disk.log.length).toBe(256);
+  disk.release();
+  await settle();
+  expect(disk.log.length).toBe(261);
 });
 
 test('event index and indirect descriptors, as Linux uses them', async () => {

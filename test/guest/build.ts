@@ -29,6 +29,21 @@ function tool(command: string, args: string[], packageName: string, cwd?: string
   }
 }
 
+/** Name of the package that Debian's linux-image-cloud-amd64 depends on today. */
+function cloudKernel(): string {
+  const hint = 'apt-cache does not know linux-image-cloud-amd64: run `apt-get update` first, or give --kernel FILE and --modules DIR';
+  let depends: string;
+  try {
+    depends = tool('apt-cache', ['depends', 'linux-image-cloud-amd64'], 'apt');
+  } catch (error) {
+    // Without lists apt-cache fails instead of finding nothing.
+    throw error instanceof MissingTool ? error : new Error(hint, { cause: error });
+  }
+  const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
+  if (!name) throw new Error(hint);
+  return name;
+}
+
 /** The unpacked package tree of Debian's cloud kernel (boot/, lib/modules/). */
 export function kernelTree(): string {
   const kept = join(cacheDir(), 'kernel');
@@ -36,9 +51,7 @@ export function kernelTree(): string {
   mkdirSync(cacheDir(), { recursive: true });
   const work = mkdtempSync(join(cacheDir(), 'fetch-'));
   try {
-    const depends = tool('apt-cache', ['depends', 'linux-image-cloud-amd64'], 'apt');
-    const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
-    if (!name) throw new Error("apt-cache does not know linux-image-cloud-amd64: run `apt-get update` first, or give --kernel FILE and --modules DIR");
+    const name = cloudKernel();
     tool('apt-get', ['download', '-o', 'APT::Sandbox::User=root', name], 'apt', work);
     const deb = readdirSync(work).find(f => f.endsWith('.deb'));
     if (!deb) throw new Error(`apt-get download ${name} left no package`);

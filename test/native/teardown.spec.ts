@@ -8,8 +8,8 @@ function run(way: string): Promise<{ code: number | null; signal: string | null;
   return new Promise(resolve => {
     const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', fixture, way], { timeout: 25_000 });
     let out = '';
-    child.stdout.on('data', (bytes: Buffer) => (out += bytes));
-    child.stderr.on('data', (bytes: Buffer) => (out += bytes));
+    child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
+    child.stderr.on('data', (bytes: Buffer) => (out += bytes.toString()));
     child.on('close', (code, signal) => resolve({ code, signal, out }));
   });
 }

@@ -113,6 +113,11 @@ export class SimDisk implements Replicated {
     return undefined;
   }
 
+  /** A write may wait here for a commit. */
+  get replicating(): boolean {
+    return this.mode !== 'off';
+  }
+
   private flow(): void {
     const held = this.held ?? [];
     this.held = undefined;

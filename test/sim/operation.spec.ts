@@ -1,6 +1,7 @@
 /** Goal: what an operator can see and do: delay, requests, refusals, aborts, bounds, cancel. Method: the simulated pair without a seed's misfortune. */
 import { VmError } from '../../src/base/errors.js';
 import { Pair } from './pair.js';
+import { SimNode } from './world.js';
 
 async function pair(prepare: (p: Pair) => void = () => undefined): Promise<Pair> {
   const p = new Pair({ seed: 9, misfortune: { kind: 'nothing' } });
@@ -88,6 +89,7 @@ it('five aborted checkpoints in a row end COLO; output stays held until lost-hea
   expect(p.primary.exits).toEqual(['error']);
   expect(p.world.log.some(l => l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'))).toBe(true);
   expect(p.primary.machine.running).toBe(true);
+  expect(p.primary.disk.replicating).toBe(false); // a guest's write waits for no commit that will not come
   const sent = p.history.packets.length;
   await p.world.run(900);
   expect(p.history.packets.length).toBe(sent);
@@ -153,4 +155,49 @@ it('migrate_cancel ends a migration, and does nothing in colo', async () => {
   p.primary.colo.cancel();
   await p.world.run(400);
   expect(p.primary.colo.info().state).toBe('protected');
+});
+
+it('silent strangers do not keep a primary away', async () => {
+  const p = await pair();
+  const stranger = new SimNode('X', p.world);
+  for (let i = 0; i < 8; i++) void p.network.sockets(stranger).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 1000 });
+  await p.world.run(50);
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  expect(p.primary.colo.info()).toMatchObject({ state: 'protected', mode: 'primary' });
+});
+
+it('a secondary that has been in COLO says so to the next primary', async () => {
+  const p = await protectedPair();
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(400);
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(600);
+  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: this secondary has been in COLO: start it anew' });
+});
+
+async function lostPair(): Promise<Pair> {
+  const p = await protectedPair();
+  p.primary.machine.stopForCheckpoint = async () => {
+    throw new VmError('CPU 1 does not stop');
+  };
+  await p.world.run(500);
+  expect([p.primary.colo.info().state, p.secondary.colo.info().state]).toEqual(['lost', 'lost']);
+  return p;
+}
+
+it('both lost, the connection works: the side that is told to go on tells the other, and a second word is refused', async () => {
+  const p = await lostPair();
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect(p.primary.colo.info().state).toBe('completed');
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
+});
+
+it('both lost, the connection works: a secondary that takes over has the primary stop', async () => {
+  const p = await lostPair();
+  p.secondary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.machine.running]).toEqual(['completed', 'yielded', false]);
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
 });

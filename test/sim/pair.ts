@@ -4,6 +4,7 @@ import { Events } from '../../src/base/events.js';
 import { Colo } from '../../src/colo/colo.js';
 import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
 import type { ColoStep } from '../../src/colo/steps.js';
+import type { Sockets } from '../../src/host/ports.js';
 import type { QmpEvents } from '../../src/qapi/types.js';
 import { SimDisk } from './disk.js';
 import { SimMachine } from './guest.js';
@@ -64,14 +65,14 @@ export class Side {
   readonly exits: string[] = [];
   readonly options: ColoOptions;
 
-  constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void) {
+  constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void, sockets?: Sockets) {
     this.node = new SimNode(name, world);
     this.disk = new SimDisk(this.node, network, { epochFails: noise ? 0.1 : 0 });
     this.machine = new SimMachine(this.node, history, this.disk, { stopFails: noise ? 0.08 : 0, tapFull: noise ? 0.1 : 0 });
     this.options = { ...simOptions, verifyRam: world.seed % 2 === 0 };
     this.colo = new Colo({
       clock: this.node.clock,
-      sockets: network.sockets(this.node),
+      sockets: sockets ?? network.sockets(this.node),
       lifecycle: this.machine,
       events: this.events,
       options: this.options,
@@ -110,7 +111,10 @@ export class Pair {
   /** When what was done last has had its time. */
   private calmMs = 0;
 
-  constructor(private readonly scenario: Scenario) {
+  constructor(
+    private readonly scenario: Scenario,
+    sockets?: Sockets,
+  ) {
     this.endMs = scenario.endMs ?? defaultEndMs;
     this.world = new World(scenario.seed);
     this.network = new SimNetwork(this.world);
@@ -118,8 +122,8 @@ export class Pair {
     const { misfortune, noise = false } = scenario;
     if (misfortune.kind === 'cut') this.network.cutAfter = { from: misfortune.from, bytes: misfortune.bytes };
     if (misfortune.kind === 'corrupt') this.network.corrupt = misfortune;
-    this.primary = new Side('P', this.world, this.network, this.history, noise, step => this.onStep('P', step));
-    this.secondary = new Side('S', this.world, this.network, this.history, noise, step => this.onStep('S', step));
+    this.primary = new Side('P', this.world, this.network, this.history, noise, step => this.onStep('P', step), sockets);
+    this.secondary = new Side('S', this.world, this.network, this.history, noise, step => this.onStep('S', step), sockets);
     this.primary.disk.peer = this.secondary.disk;
     this.secondary.disk.peer = this.primary.disk;
     this.history.held = () => this.primary.machine.netdev.output.info().status === 'on';

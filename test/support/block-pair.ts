@@ -29,6 +29,7 @@ export interface PairOptions {
   secondaryImage?: Buffer;
   cut?: Cutter;
   secondaryDrive?: string;
+  secondaryFiles?: Readonly<Record<string, Buffer>>;
   replica?: string;
 }
 
@@ -40,6 +41,7 @@ export async function attachedPair(options: PairOptions = {}): Promise<Pair> {
   const secondaryHost = { clock: new ManualClock(), files: new MemoryFiles(), sockets };
   primaryHost.files.put('/p.img', image);
   secondaryHost.files.put('/s.img', options.secondaryImage ?? image);
+  for (const [path, data] of Object.entries(options.secondaryFiles ?? {})) secondaryHost.files.put(path, data);
   const events = new Events<QmpEvents>();
   const primary = new BlockLayer(primaryHost, events);
   const secondary = new BlockLayer(secondaryHost);

@@ -1,4 +1,5 @@
 /** A board without CPUs: the test is the guest (in, out, load, store) and the world (time, characters, frames, disk answers). */
+import type { Ram } from '../../src/accel/contract.js';
 import type { BlockBackend } from '../../src/block/contract.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
 import type { Clock } from '../../src/host/ports.js';
@@ -65,8 +66,8 @@ export class Bench {
   readonly power: string[] = [];
   readonly powerControl = { reset: (why: string) => void this.power.push(`reset: ${why}`), powerOff: () => void this.power.push('off') };
 
-  constructor(ramBytes = 8 << 20) {
-    this.vm = new FakeVm(new FakeRam(ramBytes));
+  constructor(ram: Ram = new FakeRam(8 << 20)) {
+    this.vm = new FakeVm(ram);
     this.host = new BenchClock(this.vm);
     this.clock = guestClock(this.vm, this.host);
     this.irqs = new IrqRouter(this.vm);

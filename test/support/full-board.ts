@@ -28,7 +28,6 @@ export class FullBoard {
       {
         power: { reset: why => void this.events.push(why), powerOff: () => void this.events.push('off') },
         exit: status => void this.events.push(`exit ${status}`),
-        blockError: () => void this.events.push('block error'),
       },
     );
     this.board.reset();

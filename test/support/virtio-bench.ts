@@ -1,4 +1,5 @@
 /** One virtio function on a PCI bus with its driver, for the device tests. */
+import type { Ram } from '../../src/accel/contract.js';
 import { PciBus } from '../../src/hw/pci/bus.js';
 import { HostBridge } from '../../src/hw/pci/host.js';
 import type { VirtioModel } from '../../src/hw/virtio/model.js';
@@ -10,8 +11,8 @@ export class VirtioBench<S> extends Bench {
   readonly pci: PciBus;
   readonly device: VirtioPci<S>;
 
-  constructor(make: (bench: Bench) => VirtioModel<S>) {
-    super();
+  constructor(make: (bench: Bench) => VirtioModel<S>, ram?: Ram) {
+    super(ram);
     this.pci = new PciBus(this.bus.mmio, this.irqs);
     const bridge = new HostBridge('pci-host', this.pci, this.powerControl);
     this.pci.plug(bridge, 0);

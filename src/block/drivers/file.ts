@@ -18,7 +18,7 @@ export class FileDriver implements BlockDriver {
 
   private constructor(
     private readonly file: OpenFile,
-    readonly length: number,
+    private bytes: number,
     readonly marker: EpochMarker,
     /** The image holds part of an epoch. */
     public marked: boolean,
@@ -38,6 +38,15 @@ export class FileDriver implements BlockDriver {
       await file.close();
       throw error;
     }
+  }
+
+  get length(): number {
+    return this.bytes;
+  }
+
+  async resize(length: number): Promise<void> {
+    await this.file.truncate(length);
+    this.bytes = length;
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {

@@ -3,13 +3,12 @@
  * no copy from the backing node. Content is kept in 4 KiB blocks; a block of zeroes costs no bytes.
  */
 import { assert, VmError } from '../../base/errors.js';
-import { type BlockDriver, SECTOR } from '../driver.js';
+import { type Extent, type Overlay, SECTOR } from '../driver.js';
 import { ioError } from '../io-error.js';
 import type { BlockNode } from '../node.js';
 
-/** Unit of content, and so of copy-before-write. */
-export const MEMORY_BLOCK = 4096;
-const BLOCK = MEMORY_BLOCK;
+/** Unit of content. */
+const BLOCK = 4096;
 const FULL = (1 << (BLOCK / SECTOR)) - 1;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 
@@ -28,8 +27,9 @@ export interface MemoryOptions {
   readOnly: boolean;
 }
 
-export class MemoryDriver implements BlockDriver {
+export class MemoryDriver implements Overlay {
   readonly format = 'memory';
+  readonly unit = BLOCK;
   readonly length: number;
   readonly readOnly: boolean;
   private readonly maxBytes: number;
@@ -81,6 +81,10 @@ export class MemoryDriver implements BlockDriver {
     // nothing in RAM is durable
   }
 
+  async settle(): Promise<void> {
+    // nothing in RAM survives the process
+  }
+
   discard(offset: number, length: number): Promise<void> {
     return this.writeZeroes(offset, length);
   }
@@ -103,7 +107,7 @@ export class MemoryDriver implements BlockDriver {
   }
 
   /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
-  *extents(maxBytes: number): Generator<{ offset: number; length: number; data?: Buffer }> {
+  *extents(maxBytes: number): Generator<Extent> {
     let run: { offset: number; length: number; parts: Buffer[] | undefined } | undefined;
     const finish = () => run && { offset: run.offset, length: run.length, data: run.parts && Buffer.concat(run.parts, run.length) };
     for (const piece of this.pieces()) {

@@ -1,4 +1,5 @@
 /** Protocol `nbd`: a disk behind one NBD connection. When the link has failed every request fails at once; there is no reconnecting. */
+import type { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
 import type { BlockDriver } from '../driver.js';
 import { NbdClient, type NbdClientOptions } from '../nbd/client.js';
@@ -22,6 +23,16 @@ export class NbdDriver implements BlockDriver {
 
   static async open(host: { sockets: Sockets; clock: Clock }, options: NbdClientOptions, readOnly: boolean): Promise<NbdDriver> {
     return new NbdDriver(await NbdClient.connect(host, options), options, readOnly);
+  }
+
+  /** Of the link, for good. */
+  get error(): VmError | undefined {
+    return this.client.error;
+  }
+
+  /** Who must know at once, not only at the next request. */
+  set onFailure(fn: (error: VmError) => void) {
+    this.client.onFailure = fn;
   }
 
   get exportName(): string {

@@ -1,15 +1,25 @@
 /** Format `raw`: the protocol's bytes as they are. */
-import type { BlockDriver } from '../driver.js';
+import type { BlockDriver, BlockStatus } from '../driver.js';
 import type { BlockNode } from '../node.js';
 
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';
-  readonly length: number;
   readonly readOnly: boolean;
 
   constructor(private readonly file: BlockNode, readOnly: boolean) {
-    this.length = file.length;
     this.readOnly = readOnly || file.readOnly;
+  }
+
+  get length(): number {
+    return this.file.length;
+  }
+
+  resize(length: number): Promise<void> {
+    return this.file.resize(length);
+  }
+
+  blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    return this.file.blockStatus(offset, length);
   }
 
   pread(offset: number, length: number): Promise<Buffer> {

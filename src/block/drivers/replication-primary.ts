@@ -47,6 +47,8 @@ export class ReplicationPrimary implements BlockDriver {
       for (const { offset, length } of lost) this.dirty.mark(offset, length);
       trace('primary_error', { message: error.message });
     });
+    // Also an idle disk has lost its replica, and writes that are held for the next epoch would wait for ever.
+    if (replica.driver instanceof NbdDriver) replica.driver.onFailure = error => this.state === 'running' && this.queue.fail(error);
   }
 
   /** The quorum that this is a child of; undefined when it has been taken out. */
@@ -64,6 +66,7 @@ export class ReplicationPrimary implements BlockDriver {
     if (this.state === 'done') throw new VmError('this replication has ended: delete its node and add a new one');
     const source = this.source;
     if (!source) throw new VmError('the replication node is not a child of a quorum');
+    if (this.replica.driver instanceof NbdDriver && this.replica.driver.error) throw new VmError(this.replica.driver.error.message, { hint: 'take the replication child out, delete its node, and add a new one' });
     this.state = 'running';
     trace('primary_start', { clusters: this.dirty.count });
     for (let run = this.dirty.takeRun(16); run && !this.queue.error; run = this.dirty.takeRun(16)) await this.carryOver(source, run.offset, run.length);

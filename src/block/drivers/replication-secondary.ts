@@ -6,19 +6,18 @@ import { asVmError, VmError } from '../../base/errors.js';
 import { mutant } from '../../base/mutant.js';
 import { tracer } from '../../base/trace.js';
 import { CopyBeforeWrite } from '../copy-before-write.js';
-import type { BlockDriver } from '../driver.js';
+import type { BlockDriver, Overlay } from '../driver.js';
 import { ioError, unlessAssertion } from '../io-error.js';
 import { type BlockNode, type NodeWriter, protocolOf } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { FileDriver } from './file.js';
-import type { MemoryDriver } from './memory.js';
 
 const trace = tracer('replication', ['secondary_start', 'secondary_checkpoint', 'secondary_stop', 'secondary_merged', 'secondary_error']);
 
 export interface SecondaryChain {
   name: string;
-  active: MemoryDriver;
-  hidden: MemoryDriver;
+  active: Overlay;
+  hidden: Overlay;
   /** active over hidden over secondary, as a node. */
   view: BlockNode;
   disk: BlockNode;
@@ -74,7 +73,7 @@ export class ReplicationSecondary implements BlockDriver {
     // Whoever writes meanwhile waits until the mark is durable.
     await this.lock.runAll('exclusive', async () => {
       await file?.mark();
-      this.empty();
+      await this.empty();
       this.failure = undefined;
       this.forwarded.open();
       this.stage = 'running';
@@ -92,7 +91,7 @@ export class ReplicationSecondary implements BlockDriver {
     if (failure) throw failure;
     await this.lock.runAll('exclusive', async () => {
       trace('secondary_checkpoint', { writes: this.forwarded.arrived, hidden: this.chain.hidden.bytes, active: this.chain.active.bytes });
-      if (!mutant('overlays-not-emptied')) this.empty();
+      if (!mutant('overlays-not-emptied')) await this.empty();
       this.forwarded.nextEpoch();
     });
   }
@@ -164,9 +163,10 @@ export class ReplicationSecondary implements BlockDriver {
     }
   }
 
-  private empty(): void {
-    this.chain.active.clear();
-    this.chain.hidden.clear();
+  /** Hidden first: from then on the secondary disk itself is the last checkpoint. */
+  private async empty(): Promise<void> {
+    await this.chain.hidden.clear();
+    await this.chain.active.clear();
   }
 
   private refuseUnless(): void {
@@ -191,7 +191,7 @@ export class ReplicationSecondary implements BlockDriver {
         trace('secondary_error', { message: this.failure.message });
         throw this.failure;
       }
-      this.empty();
+      await this.empty();
       this.stage = failover ? 'done' : 'none';
       trace('secondary_merged', { disk: this.chain.disk.name });
     });
@@ -200,9 +200,13 @@ export class ReplicationSecondary implements BlockDriver {
   /** To the active disk while running; a merge is waited for; then to the secondary disk, as durable as asked. */
   private async change(offset: number, length: number, write: (node: NodeWriter) => Promise<void>): Promise<void> {
     this.refuseUnless();
+    // The active disk may complete its cluster from below: nobody overwrites that meanwhile.
+    const { unit } = this.chain.active;
+    const start = offset - (offset % unit);
+    const end = Math.ceil((offset + length) / unit) * unit;
     for (;;) {
       await this.stopping?.catch(() => undefined);
-      const done = await this.lock.run(offset, length, 'shared', async () => {
+      const done = await this.lock.run(start, end - start, 'shared', async () => {
         if (this.stage === 'failover') return false;
         if (this.stage === 'failover-failed') throw ioError('EIO', this.failure!.message);
         if (this.stage === 'done') await write(this.owner!);
@@ -223,10 +227,10 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   /** The guest waits for it: several writes at once. What an overlay holds does not overlap. */
-  private async merge(overlay: MemoryDriver): Promise<void> {
+  private async merge(overlay: Overlay): Promise<void> {
     const extents = overlay.extents(MERGE_BYTES);
     const lane = async () => {
-      for (const { offset, length, data } of extents) {
+      for await (const { offset, length, data } of extents) {
         if (data) await this.owner!.pwrite(offset, data);
         else await this.owner!.writeZeroes(offset, length);
       }

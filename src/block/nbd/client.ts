@@ -44,6 +44,8 @@ export class NbdClient {
   private failure?: VmError;
   private watchdog?: Disposable;
   private exportInfo?: NbdExportInfo;
+  /** The link has failed, whether or not a request was in flight. */
+  onFailure: (error: VmError) => void = () => undefined;
   private ready!: { resolve: () => void; reject: (error: VmError) => void };
 
   private constructor(
@@ -173,5 +175,6 @@ export class NbdClient {
     this.ready?.reject(error);
     for (const request of this.pending.values()) request.reject(error);
     this.pending.clear();
+    this.onFailure(error);
   }
 }

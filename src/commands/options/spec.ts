@@ -4,6 +4,7 @@ import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
 import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
+import { parseMigrationUri } from '../../migration/uri.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { parseArgv, UsageError } from './argv.js';
@@ -93,7 +94,10 @@ class Draft {
     serial: (value, option) => this.serial(value, option),
     qmp: (value, option) => this.monitor('qmp', value, option),
     monitor: (value, option) => this.monitor('hmp', value, option),
-    incoming: value => void (this.spec.incoming = value),
+    incoming: value => {
+      parseMigrationUri(value, 'listen');
+      this.spec.incoming = value;
+    },
     S: () => void (this.spec.startPaused = true),
     'no-reboot': () => void (this.spec.noReboot = true),
     'no-shutdown': () => void (this.spec.noShutdown = true),
@@ -190,8 +194,6 @@ function uuid(text: string): string {
 function ramBytes(text: string): number {
   const bytes = parseSize(text, 'M');
   if (bytes === undefined) throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
-  if (bytes < 1 << 20) throw new VmError('RAM below 1 MiB');
-  if (bytes % 4096 !== 0) throw new VmError('RAM is a multiple of 4 KiB');
   return bytes;
 }
 

@@ -3,11 +3,12 @@ import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { deviceNotFound, VmError } from '../../base/errors.js';
-import type { Host } from '../../host/ports.js';
+import type { Clock, Host } from '../../host/ports.js';
 import type { NetProvider } from '../../machine/parts.js';
 import type { MachineSpec, NetdevSpec } from '../../machine/spec.js';
 import type { Netdev } from '../../net/contract.js';
 import { TapNetdev } from '../../net/netdev/tap.js';
+import { Announcer } from '../../net/packet/announce.js';
 
 const scriptTimeoutMs = 30_000;
 const run = promisify(execFile);
@@ -21,10 +22,17 @@ interface OpenNetdev {
 export class Network implements NetProvider {
   private readonly open: OpenNetdev[] = [];
 
-  private constructor(private readonly note: (line: string) => void) {}
+  private readonly announcer: Announcer;
+
+  private constructor(
+    clock: Clock,
+    private readonly note: (line: string) => void,
+  ) {
+    this.announcer = new Announcer(clock);
+  }
 
   static async create(spec: MachineSpec, host: Pick<Host, 'taps' | 'clock'>, note: (line: string) => void): Promise<Network> {
-    const network = new Network(note);
+    const network = new Network(host.clock, note);
     try {
       for (const netdev of spec.netdevs) network.open.push(await openNetdev(netdev, host));
       return network;
@@ -48,7 +56,12 @@ export class Network implements NetProvider {
     return this.netdevs.map(netdev => netdev.id);
   }
 
+  announce(): void {
+    this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce()));
+  }
+
   close(): void {
+    this.announcer.dispose();
     for (const { netdev, down } of this.open.splice(0)) {
       down()
         .catch((error: unknown) => this.note(`-netdev ${netdev.id}: ${String(error)}`))

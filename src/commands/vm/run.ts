@@ -12,6 +12,7 @@ import { RunningVm } from './running-vm.js';
 
 /** Disks and peers that do not answer must not keep a process that was told to end. */
 const endTimeoutMs = 15_000;
+const aliveMs = 60_000;
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
 
@@ -33,9 +34,12 @@ export async function runVm({ spec, name, traces, process: { pidfile } }: Launch
   named?.serve(vm.control, registryFor(vm.control));
   if (pidfile !== undefined) writePidfile(pidfile);
   onSignals(() => vm.machine.quit('host-signal'));
+  // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
+  const alive = setInterval(() => undefined, aliveMs);
   vm.start();
   daemonReady();
   const { status } = await vm.machine.ended;
+  clearInterval(alive);
   const late = setTimeout(() => {
     note(`not everything could be closed within ${endTimeoutMs / 1000} s`);
     process.exit(1);

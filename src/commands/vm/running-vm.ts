@@ -5,8 +5,6 @@ import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
 import { asVmError, assert } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
-import { OptionTree } from '../../block/option-tree.js';
-import { readDrive } from '../../block/options.js';
 import { BlockLayer } from '../../block/layer.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
 import { createChardev } from '../../chardev/create.js';
@@ -24,6 +22,7 @@ import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
+import { blockDrive } from '../options/check.js';
 import { Network } from './network.js';
 
 export interface VmWorld {
@@ -106,6 +105,7 @@ function machineParts(world: VmWorld, opened: Opened): MachineParts {
   return {
     clock: host.clock,
     files: host.files,
+    entropy: host.entropy,
     report: line => world.note(line),
     createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
     openDrives: async (spec, events) => {
@@ -126,8 +126,7 @@ async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvent
   const block = new BlockLayer(host, events);
   try {
     for (const drive of spec.drives) {
-      const words = { ...drive.options, id: drive.id, if: drive.interface };
-      await block.addDrive(readDrive(OptionTree.from(words))).catch((error: unknown) => {
+      await block.addDrive(blockDrive(drive)).catch((error: unknown) => {
         throw asVmError(error).during(`-drive id=${drive.id}`);
       });
     }

@@ -30,6 +30,7 @@ const nativeDir = fileURLToPath(new URL('../../../native', import.meta.url));
 let loaded: HostModule | undefined;
 
 export function hostModule(): HostModule {
-  loaded ??= (createRequire(import.meta.url)('node-gyp-build')(nativeDir) as { host: HostModule }).host;
+  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => { host: HostModule };
+  loaded ??= load(nativeDir).host;
   return loaded;
 }

@@ -1,5 +1,5 @@
 /** Files of the host. */
-import { type FileHandle, open, readFile, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../ports.js';
@@ -32,9 +32,15 @@ export class NodeFiles implements Files {
   }
 
   async readFile(path: string): Promise<Uint8Array> {
-    return readFile(path).catch(e => {
+    try {
+      const found = await stat(path);
+      if (found.isDirectory()) throw new VmError('Is a directory');
+      // A device may never end.
+      if (found.isCharacterDevice() || found.isBlockDevice()) throw new VmError('Is a device, not a file');
+      return await readFile(path);
+    } catch (e) {
       throw systemError(`Could not read '${path}'`, e);
-    });
+    }
   }
 
   async unlink(path: string): Promise<void> {

@@ -1,16 +1,20 @@
 /** TCP and Unix sockets. */
-import { unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { VmError } from '../../base/errors.js';
 import type { Address, Listener, Sockets, Stream } from '../ports.js';
 import { errorCode, systemError } from './errors.js';
 
 /** An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to know sooner has a heartbeat. */
 const KEEPALIVE_AFTER_MS = 10_000;
+/** sun_path has 108 bytes with its end mark; Node cuts a longer path off without a word. */
+const UNIX_PATH_MAX = 107;
 
 export class NodeSockets implements Sockets {
   connect(address: Address, { timeoutMs }: { timeoutMs: number }): Promise<Stream> {
     return new Promise((resolve, reject) => {
+      checkPath(address);
       const where = printable(address);
       const socket = createConnection({ ...target(address), allowHalfOpen: true });
       const fail = (error: VmError) => {
@@ -30,13 +34,14 @@ export class NodeSockets implements Sockets {
   }
 
   async listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {
+    checkPath(address);
     const server = createServer({ allowHalfOpen: true }, socket => onStream(new NodeStream(socket, peerOf(socket, address))));
     try {
       await bind(server, address);
     } catch (e) {
-      if (errorCode(e) !== 'EADDRINUSE' || !(await removeStale(address))) throw cannotListen(address, e);
-      await bind(server, address).catch(again => {
-        throw cannotListen(address, again);
+      if (errorCode(e) !== 'EADDRINUSE' || !(await removeStale(address))) throw await cannotListen(address, e);
+      await bind(server, address).catch(async again => {
+        throw await cannotListen(address, again);
       });
     }
     return { address: bound(server, address), dispose: () => void server.close() };
@@ -136,9 +141,16 @@ function bind(server: Server, address: Address): Promise<void> {
   });
 }
 
-/** A Unix socket that nobody answers was left behind by a process that died. True: removed. */
+function checkPath(address: Address): void {
+  if (address.kind !== 'unix' || Buffer.byteLength(address.path) <= UNIX_PATH_MAX) return;
+  throw new VmError(`UNIX socket path '${address.path}' is too long`, { hint: `A path has at most ${UNIX_PATH_MAX} bytes.` });
+}
+
+/** A Unix socket that nobody answers was left behind by a process that died. True: removed. Whatever else has that name is somebody's. */
 async function removeStale(address: Address): Promise<boolean> {
   if (address.kind !== 'unix') return false;
+  const isSocket = await lstat(address.path).then(found => found.isSocket(), () => false);
+  if (!isSocket) return false;
   const alive = await new Promise<boolean>(resolve => {
     const probe = createConnection({ path: address.path });
     probe.once('error', e => resolve(errorCode(e) !== 'ECONNREFUSED'));
@@ -151,8 +163,14 @@ async function removeStale(address: Address): Promise<boolean> {
   return !alive;
 }
 
-function cannotListen(address: Address, e: unknown): VmError {
-  return systemError(`Failed to listen on '${printable(address)}'`, e);
+async function cannotListen(address: Address, e: unknown): Promise<VmError> {
+  const action = `Failed to listen on '${printable(address)}'`;
+  if (address.kind === 'tcp') return systemError(action, e);
+  const found = await lstat(address.path).catch(() => undefined);
+  if (errorCode(e) === 'EADDRINUSE' && found && !found.isSocket()) return new VmError(`${action}: there is a file of that name, and it is not a socket`);
+  // libuv says EACCES where bind() says ENOENT.
+  const missing = await stat(dirname(address.path)).then(() => undefined, (error: unknown) => error);
+  return systemError(action, errorCode(e) === 'EACCES' ? (missing ?? e) : e);
 }
 
 function bound(server: Server, asked: Address): Address {

@@ -27,11 +27,6 @@ const MAX_RANGE_SECTORS = 0x3f_ffff;
 const MAX_RANGE_SEGMENTS = 16;
 const CONFIG_SIZE = 60;
 
-export interface BlockError {
-  operation: 'read' | 'write';
-  message: string;
-}
-
 export const blkState = record({
   /** Requests answered, for `info qtree`; nothing of a request outlives a pause. */
   completed: u32,
@@ -49,7 +44,6 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
   private generation = 0;
-  private onError: (error: BlockError) => void = () => undefined;
 
   constructor(
     readonly backend: BlockBackend,
@@ -57,16 +51,6 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   ) {
     super();
     this.features = [F.SEG_MAX, F.BLK_SIZE, F.FLUSH, ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES])];
-  }
-
-  /** Told of every request that the backend refused; the guest is told in any case. */
-  reportErrors(fn: (error: BlockError) => void): void {
-    this.onError = fn;
-  }
-
-  /** The backend's length changed. */
-  resized(): void {
-    this.host.configChanged();
   }
 
   readConfig(): Buffer {
@@ -101,14 +85,19 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   handleQueue(queue: Virtqueue): void {
     queue.disableNotify();
     do {
-      while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES) {
+      while (this.hasRoom) {
         const chain = queue.pop();
         if (!chain) break;
         this.start(queue, chain);
         if (!this.host.running) return;
       }
-    } while (this.bytesInFlight < MAX_IN_FLIGHT_BYTES && queue.enableNotify());
+    } while (this.hasRoom && queue.enableNotify());
     this.host.checkFault(queue);
+  }
+
+  /** A driver may offer a chain again before it got it back, so the ring's size alone bounds nothing. What waits is taken up by complete(). */
+  private get hasRoom(): boolean {
+    return this.requests.size < MAX_QUEUE_SIZE && this.bytesInFlight < MAX_IN_FLIGHT_BYTES;
   }
 
   /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */
@@ -143,9 +132,9 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     if (this.host.running && queue.usable && queue.pending > 0) this.handleQueue(queue);
   }
 
+  /** The guest is told; the monitor is, by the backend. */
   private failed(type: number, message: string): Result {
     trace('error', { id: this.backend.id, type, message });
-    this.onError({ operation: type === Type.IN ? 'read' : 'write', message });
     return { status: Status.IOERR };
   }
 

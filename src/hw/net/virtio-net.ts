@@ -5,7 +5,7 @@
  */
 import { tracer } from '../../base/trace.js';
 import { bool, bytes, record } from '../../fields/field.js';
-import type { Netdev } from '../../net/contract.js';
+import type { Netdev, NicPort } from '../../net/contract.js';
 import type { Chain } from '../virtio/chain.js';
 import { VirtioModel } from '../virtio/model.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
@@ -27,18 +27,17 @@ const HEADER = 12;
 const NUM_BUFFERS = 10;
 const MAX_FRAME = 65_550;
 const MAX_CONTROL = 4096;
-/** Frames sent before other work of the main loop gets its turn. */
-const TX_BURST = 256;
+/** Frames sent, or commands answered, before other work of the main loop gets its turn. */
+const BURST = 256;
 
 export const netState = record({
   mac: bytes(6),
-  linkDown: bool,
   announcePending: bool,
   filter: rxFilterField,
 });
 type NetState = ReturnType<typeof netState.reset>;
 
-export class VirtioNet extends VirtioModel<NetState> {
+export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readonly name = 'virtio-net';
   readonly deviceId = 1;
   readonly classCode = 0x020000;
@@ -47,30 +46,32 @@ export class VirtioNet extends VirtioModel<NetState> {
   readonly stateField;
   /** The netdev has no room: the transmit queue waits. */
   private blocked = false;
-  private again: { dispose(): void } | undefined;
+  /** By queue: a burst was long, the rest follows. */
+  private readonly again: ({ dispose(): void } | undefined)[] = [];
   private paused = true;
+  private announceLater = false;
 
   constructor(
     readonly netdev: Netdev,
-    readonly mac: Uint8Array,
+    private readonly label: Uint8Array,
     private readonly clock: GuestClock,
   ) {
     super();
     // A fresh NIC has the address of its label and takes everything until the driver says otherwise.
-    this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(mac), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
-    netdev.attachNic({ mac, receive: frame => this.receive(frame), announce: () => this.announce() });
+    this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(label), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
+    netdev.attachNic(this);
     netdev.onRoom(() => this.hasRoom());
   }
 
-  /** `set_link` */
-  setLink(up: boolean): void {
-    this.state.linkDown = !up;
-    this.host.configChanged();
+  /** The address that the driver uses now. */
+  get mac(): Uint8Array {
+    return this.isConnected ? this.state.mac : this.label;
   }
 
-  /** The guest shall tell the network where it is (after a failover). */
+  /** The guest shall tell the network where it is (after a failover): now, or when it runs again. */
   announce(): void {
-    if (!this.host.has(F.GUEST_ANNOUNCE)) return;
+    this.announceLater = this.paused;
+    if (this.paused || !this.host.has(F.GUEST_ANNOUNCE)) return;
     trace('announce', { netdev: this.netdev.id });
     this.state.announcePending = true;
     this.host.configChanged();
@@ -79,20 +80,20 @@ export class VirtioNet extends VirtioModel<NetState> {
   readConfig(): Buffer {
     const b = Buffer.alloc(10);
     b.set(this.state.mac, 0);
-    b.writeUInt16LE((this.state.linkDown ? 0 : LinkStatus.UP) | (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
+    b.writeUInt16LE(LinkStatus.UP | (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
     b.writeUInt16LE(1, 8);
     return b;
   }
 
   override deviceReset(): void {
     this.blocked = false;
-    this.stopTimer();
+    this.stopTimers();
   }
 
   /** Nothing is ever in flight: a frame is either in a ring or in the netdev. */
   override async pause(): Promise<void> {
     this.paused = true;
-    this.stopTimer();
+    this.stopTimers();
     this.netdev.setRunning(false);
   }
 
@@ -100,6 +101,7 @@ export class VirtioNet extends VirtioModel<NetState> {
     this.paused = false;
     this.blocked = false;
     this.netdev.setRunning(true);
+    if (this.announceLater) this.announce();
   }
 
   handleQueue(queue: Virtqueue): void {
@@ -113,7 +115,7 @@ export class VirtioNet extends VirtioModel<NetState> {
   // --- guest -> world
 
   private transmit(queue: Virtqueue): void {
-    if (this.blocked || this.again) return;
+    if (this.blocked || this.again[queue.index]) return;
     let sent = 0;
     queue.disableNotify();
     do {
@@ -125,18 +127,18 @@ export class VirtioNet extends VirtioModel<NetState> {
         }
         queue.push(chain, 0);
         sent++;
-        if (sent === TX_BURST) break;
+        if (sent === BURST) break;
       }
-    } while (!this.blocked && sent < TX_BURST && queue.enableNotify());
+    } while (!this.blocked && sent < BURST && queue.enableNotify());
     if (sent > 0) this.host.returned(queue);
     this.host.checkFault(queue);
-    if (sent === TX_BURST && !this.blocked) this.continueSoon(queue);
+    if (sent === BURST && !this.blocked) this.continueSoon(queue);
   }
 
   /** False: no room now. What is no frame is dropped, as a cable would. */
   private send(chain: Chain): boolean {
     const length = chain.readLength - HEADER;
-    if (length < ETHERNET_HEADER || length > MAX_FRAME || this.state.linkDown) {
+    if (length < ETHERNET_HEADER || length > MAX_FRAME) {
       trace('drop', { netdev: this.netdev.id, length });
       return true;
     }
@@ -145,9 +147,9 @@ export class VirtioNet extends VirtioModel<NetState> {
   }
 
   private continueSoon(queue: Virtqueue): void {
-    this.again = this.clock.soon(() => {
-      this.again = undefined;
-      if (this.host.running && queue.usable) this.transmit(queue);
+    this.again[queue.index] = this.clock.soon(() => {
+      this.again[queue.index] = undefined;
+      if (this.host.running && queue.usable) this.handleQueue(queue);
     });
   }
 
@@ -157,19 +159,19 @@ export class VirtioNet extends VirtioModel<NetState> {
     if (this.host.running && queue.usable) this.transmit(queue);
   }
 
-  private stopTimer(): void {
-    this.again?.dispose();
-    this.again = undefined;
+  private stopTimers(): void {
+    for (const timer of this.again) timer?.dispose();
+    this.again.length = 0;
   }
 
   // --- world -> guest
 
   /** False: the guest has no buffer (or the VM is stopped); the netdev keeps the frame. */
-  private receive(frame: Uint8Array): boolean {
+  receive(frame: Uint8Array): boolean {
     if (this.paused) return false;
     const queue = this.host.queues[Queue.RX];
     const { state } = this;
-    if (!this.host.running || !queue.usable || state.linkDown || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
+    if (!this.host.running || !queue.usable || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
     if (!accepts(state.filter, state.mac, frame)) return this.drop(frame);
     const chains = this.buffers(queue, HEADER + frame.length);
     if (!chains) return this.noBuffer(queue);
@@ -233,9 +235,10 @@ export class VirtioNet extends VirtioModel<NetState> {
   // --- control queue: header (class, command), data, one byte of acknowledgement
 
   private control(queue: Virtqueue): void {
+    if (this.again[queue.index]) return;
     let done = 0;
     do {
-      for (let chain = queue.pop(); chain; chain = queue.pop()) {
+      for (let chain = queue.pop(); chain; chain = done < BURST ? queue.pop() : undefined) {
         if (chain.readLength < 2 || chain.writeLength < 1) return this.host.fail('control request without header or acknowledgement');
         const request = chain.read(this.host.ram, 0, Math.min(chain.readLength, MAX_CONTROL));
         const ack = this.command(request[0], request[1], request.subarray(2)) ? Ack.OK : Ack.ERROR;
@@ -243,9 +246,10 @@ export class VirtioNet extends VirtioModel<NetState> {
         queue.push(chain, 1);
         done++;
       }
-    } while (queue.enableNotify());
+    } while (done < BURST && queue.enableNotify());
     if (done > 0) this.host.returned(queue);
     this.host.checkFault(queue);
+    if (done >= BURST) this.continueSoon(queue);
   }
 
   private command(cls: number, command: number, data: Buffer): boolean {

@@ -43,10 +43,6 @@ export class PciBus {
     fn.plug({ slot, intx: this.irqs.line(intxGsi(slot, 0)), remap: () => this.remap() });
   }
 
-  get full(): boolean {
-    return !this.slots.includes(undefined, 1);
-  }
-
   at(slot: number): PluggedFunction | undefined {
     return this.slots[slot];
   }

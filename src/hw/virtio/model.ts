@@ -38,6 +38,10 @@ export abstract class VirtioModel<S = unknown> {
     this.connected = host;
   }
 
+  protected get isConnected(): boolean {
+    return this.connected !== undefined;
+  }
+
   protected get host(): VirtioHost<S> {
     assert(this.connected, `${this.name} has a transport`);
     return this.connected;

@@ -10,6 +10,8 @@ import { e820, Low, MIB, ramLayout } from './memory-map.js';
 
 export interface LoadPlan {
   pieces: { gpa: number; bytes: Uint8Array }[];
+  /** Where a fresh random seed goes at each start (32 bytes). */
+  seed: { gpa: number; length: number };
   registers: BootRegisters;
 }
 
@@ -29,6 +31,7 @@ const H = {
   ext_ramdisk_size: 0x0c4,
   e820_entries: 0x1e8,
   setup_sects: 0x1f1,
+  syssize: 0x1f4,
   boot_flag: 0x1fe,
   jump: 0x201,
   header: 0x202,
@@ -41,9 +44,9 @@ const H = {
   cmd_line_ptr: 0x228,
   initrd_addr_max: 0x22c,
   kernel_alignment: 0x230,
-  relocatable_kernel: 0x234,
   xloadflags: 0x236,
   cmdline_size: 0x238,
+  setup_data: 0x250,
   pref_address: 0x258,
   init_size: 0x260,
   e820_table: 0x2d0,
@@ -60,6 +63,10 @@ const ENTRY_64 = 0x200;
 const ELF_INITRD_MAX = 0x7fff_ffff;
 const ELF_CMDLINE_MAX = 2047;
 const INITRD_ALIGN = 4096;
+/** struct setup_data: next, type, length, data. A kernel without a random seed has its first programs wait for one. */
+const SETUP_RNG_SEED = 9;
+const SETUP_HEADER = 16;
+const SEED_LENGTH = 32;
 
 interface Kernel {
   pieces: { gpa: number; bytes: Uint8Array }[];
@@ -75,7 +82,7 @@ interface Kernel {
 export function planLinux(image: LinuxImage): LoadPlan {
   const { kernel, initrd, append, ramBytes } = image;
   const option = `-kernel ${kernel.path}`;
-  const k = isElf(kernel.bytes) ? fromElf(kernel.bytes, option) : fromBzImage(kernel.bytes, option, ramBytes);
+  const k = isElf(kernel.bytes) ? fromElf(kernel.bytes, option) : fromBzImage(kernel.bytes, option);
   const { low } = ramLayout(ramBytes);
   if (k.end > low) throw new VmError(`${option}: needs ${Math.ceil(k.end / MIB)} MiB of RAM, the machine has ${Math.floor(low / MIB)}`);
   const cmdline = Buffer.from(`${append}\0`, 'latin1');
@@ -91,10 +98,11 @@ export function planLinux(image: LinuxImage): LoadPlan {
   }
   fillZeroPage(k.zeroPage, image);
   pieces.push({ gpa: Low.ZERO_PAGE, bytes: k.zeroPage }, { gpa: Low.PAGE_TABLES, bytes: identityTables() }, { gpa: Low.GDT, bytes: gdt() });
-  return { pieces, registers: bootRegisters(k.entry) };
+  pieces.push({ gpa: Low.SEED, bytes: seedHeader() });
+  return { pieces, seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH }, registers: bootRegisters(k.entry) };
 }
 
-function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kernel {
+function fromBzImage(bytes: Uint8Array, option: string): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (b.length < 1024 || b.readUInt16LE(H.boot_flag) !== BOOT_FLAG || b.readUInt32LE(H.header) !== HDRS) {
     throw new VmError(`${option}: neither a bzImage nor an ELF vmlinux`);
@@ -102,10 +110,11 @@ function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kerne
   const version = b.readUInt16LE(H.version);
   if (version < VERSION_64BIT || (b.readUInt16LE(H.xloadflags) & XLF_KERNEL_64) === 0) throw new VmError(`${option}: has no 64-bit entry (boot protocol ${version >> 8}.${version & 0xff})`);
   const payload = (((b[H.setup_sects] || 4) + 1) * 512);
-  if (payload + ENTRY_64 >= b.length) throw new VmError(`${option}: truncated, ${b.length} bytes`);
+  const whole = payload + b.readUInt32LE(H.syssize) * 16;
+  if (payload + ENTRY_64 >= b.length || b.length < whole) throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
   const initSize = b.readUInt32LE(H.init_size);
-  const preferred = Number(b.readBigUInt64LE(H.pref_address));
-  const start = loadAddress(b, preferred, initSize, ramLayout(ramBytes).low);
+  // Also a relocatable kernel unpacks itself to this address or above, wherever it was loaded.
+  const start = Number(b.readBigUInt64LE(H.pref_address));
   const zeroPage = Buffer.alloc(ZERO_PAGE_SIZE);
   b.copy(zeroPage, H.setup_sects, H.setup_sects, Math.min(H.header + b[H.jump], H.e820_table));
   zeroPage[H.loadflags] |= LOADED_HIGH;
@@ -119,13 +128,6 @@ function fromBzImage(bytes: Uint8Array, option: string, ramBytes: number): Kerne
     initrdMax: b.readUInt32LE(H.initrd_addr_max),
     cmdlineMax: b.readUInt32LE(H.cmdline_size),
   };
-}
-
-/** Where the kernel prefers to be; a relocatable one goes lower if there is not that much RAM. */
-function loadAddress(b: Buffer, preferred: number, initSize: number, low: number): number {
-  if (preferred + initSize <= low || b[H.relocatable_kernel] === 0) return preferred;
-  const alignment = Math.max(b.readUInt32LE(H.kernel_alignment), 4096);
-  return Math.ceil(MIB / alignment) * alignment;
 }
 
 function fromElf(bytes: Uint8Array, option: string): Kernel {
@@ -173,6 +175,7 @@ function looksLikeInitrd(bytes: Uint8Array): boolean {
 function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
   page[H.type_of_loader] = UNDEFINED_LOADER;
   page.writeUInt32LE(rsdp, H.acpi_rsdp_addr);
+  page.writeUInt32LE(Low.SEED, H.setup_data);
   const map = e820(ramBytes);
   page[H.e820_entries] = map.length;
   map.forEach(({ base, length, type }, i) => {
@@ -181,6 +184,13 @@ function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
     page.writeBigUInt64LE(BigInt(length), at + 8);
     page.writeUInt32LE(type, at + 16);
   });
+}
+
+function seedHeader(): Buffer {
+  const b = Buffer.alloc(SETUP_HEADER);
+  b.writeUInt32LE(SETUP_RNG_SEED, 8);
+  b.writeUInt32LE(SEED_LENGTH, 12);
+  return b;
 }
 
 /** The first 4 GiB mapped to themselves in 2 MiB pages: PML4, PDPT, four page directories. */

@@ -6,6 +6,7 @@
 import { attachedPair, checkpoint, KiB, MiB, startedPair } from '../../support/block-pair.js';
 import { expectSame, pattern, turns } from '../../support/block-host.js';
 
+const replica = 'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node0,if=none';
 const a = pattern(4 * KiB, 100);
 const b = pattern(4 * KiB, 101);
 
@@ -55,6 +56,40 @@ describe('primary', () => {
     await pair.p.start('primary');
     await checkpoint(pair);
     expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
+  });
+
+  test('a link that dies while the disk is idle is an error at once', async () => {
+    const pair = await startedPair();
+    await checkpoint(pair);
+    await pair.secondary.nbd.stop();
+    await turns(20);
+    expect(pair.p.error()?.message).toContain("NBD export 'colo-disk0'");
+  });
+
+  test('a link that dies lets go of the writes that wait for the next epoch', async () => {
+    const pair = await startedPair({ replica: `${replica},x-max-requests=1` });
+    await pair.p.cut().epochDone;
+    await pair.pvm.pwrite(0, a);
+    const blocked = pair.pvm.pwrite(64 * KiB, b);
+    expect(await Promise.race([blocked, turns(20).then(() => 'waits')])).toBe('waits');
+    await pair.secondary.nbd.stop();
+    await blocked;
+    expectSame(await pair.pvm.pread(64 * KiB, 4 * KiB), b);
+  });
+
+  test('a replica that is gone already protects nothing: start refuses', async () => {
+    const pair = await attachedPair();
+    await pair.secondary.nbd.stop();
+    await turns(20);
+    await expect(pair.p.start('primary')).rejects.toThrow("NBD export 'colo-disk0'");
+  });
+
+  test('a drive that is being replicated is not deleted', async () => {
+    const pair = await startedPair();
+    await expect(pair.primary.driveDel('colo-disk0')).rejects.toThrow("'colo-disk0' is in use by COLO");
+    await expect(pair.secondary.driveDel('active-disk0')).rejects.toThrow("'active-disk0' is in use by COLO");
+    await pair.p.stop(true);
+    await pair.primary.driveDel('colo-disk0');
   });
 
   test('stop: guest writes go on locally, nothing is forwarded', async () => {

@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -78,6 +79,10 @@ test('qmp: arguments from a file, events that come in time or not', async () => 
   expect((await colo(['qmp', address, 'cont'])).code).toBe(0);
 });
 
+test('a command that does not exist is a mistake of usage', async () => {
+  expect((await colo(['bogus'])).code).toBe(2);
+});
+
 test('qmp: mistakes of usage are exit code 2', async () => {
   expect(await colo(['qmp', 'tcp:here', 'query-status'])).toEqual({ out: '', err: "Error: 'tcp:here' is not an address: 'here' is not HOST:PORT\nAn address is the -name of a VM on this host (see colo list), or unix:PATH or tcp:HOST:PORT as given to -qmp.\n", code: 2 });
   expect((await colo(['qmp', address, 'stop', '{'])).code).toBe(2);
@@ -142,4 +147,13 @@ test('completion against any server, from its own help', () => {
   expect(completeRemotely('st', names)).toEqual({ candidates: ['stop'], word: 'st' });
   expect(completeRemotely('info s', names)).toEqual({ candidates: ['status'], word: 's' });
   expect(completeRemotely('help x_', names)).toEqual({ candidates: ['x_colo_lost_heartbeat'], word: 'x_' });
+});
+
+test('an address where nobody answers is given up after --timeout', async () => {
+  const silent = createServer(() => undefined);
+  const where = join(dir, 'silent');
+  await new Promise<void>(resolve => silent.listen(where, resolve));
+  const { err, code } = await colo(['hmp', `unix:${where}`, 'info status', '--timeout', '1']);
+  silent.close();
+  expect([err, code]).toEqual([`Error: unix:${where}: no QMP greeting within 1 s\n`, 1]);
 });

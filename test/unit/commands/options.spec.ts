@@ -4,6 +4,7 @@
  */
 import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
+import { checkUsage } from '../../../src/commands/options/check.js';
 import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
 
 const words = (line: string) => line.trim().split(/\s+/);
@@ -142,4 +143,21 @@ test('no option is both known and refused; every one has a summary', () => {
   expect(optionTable.filter(o => Object.hasOwn(refusedOptions, o.name))).toEqual([]);
   expect(optionTable.filter(o => o.summary.length === 0)).toEqual([]);
   expect(() => parseArgv(['-'], optionTable, refusedOptions)).toThrow("'-' is not an option");
+});
+
+test.each([
+  ['-m 1T', '-m: 1048576 MiB is not a whole number from 16 to 262144'],
+  ['-m 257k', '-m: 0.2509765625 MiB is not a whole number from 16 to 262144'],
+  ['-smp 2', '-smp 2: the software CPU has one core'],
+  ['-drive driver=raw', "-drive id=virtio0: parameter 'file' is missing"],
+  ['-drive file=a.img,format=raw,bogus=1', "-drive id=virtio0: parameter 'bogus' is not known to driver 'raw'"],
+])('%s: what this build cannot do is a mistake of usage', (line, message) => {
+  const spec = launch('primary', `-kernel k ${line}`);
+  expect(() => checkUsage(spec)).toThrow(UsageError);
+  expect(() => checkUsage(spec)).toThrow(message);
+});
+
+test('-incoming is looked at where it is given', () => {
+  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT or unix:PATH');
+  expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
 });

@@ -3,13 +3,14 @@
  * real process with the real addon (skipped by name where that is not built); a secondary needs no kernel.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import { QmpClient } from '../../../src/monitor/qmp/client.js';
+import { fakeKernel } from '../../support/fake-kernel.js';
 
 const root = new URL('../../../', import.meta.url);
 const dev = fileURLToPath(new URL('bin/dev.js', root));
@@ -97,4 +98,14 @@ withAddon('-daemonize comes back when the VM is there; -pidfile and -D hold what
   const failing = secondary('daemon2', ['-daemonize', '-drive', `if=none,id=d0,driver=raw,file.filename=${join(dir, 'none.img')}`]);
   expect(await failing.run.exited).toBe(1);
   expect(failing.run.err).toContain('Error: -drive id=d0: ');
+});
+
+withAddon('a VM that stands still with nobody to talk to goes on until a signal (skipped where the addon is not built)', async () => {
+  const kernel = join(dir, 'vmlinuz');
+  writeFileSync(kernel, fakeKernel());
+  const run = new Process(['primary', '-S', '-m', '32', '-accel', 'soft', '-kernel', kernel, '-monitor', 'none', '-trace', 'vm*']);
+  const early = await Promise.race([run.exited, new Promise(resolve => setTimeout(resolve, 4000, 'goes on'))]);
+  expect([early, run.err]).toEqual(['goes on', '']);
+  run.child.kill('SIGTERM');
+  expect(await run.exited).toBe(0);
 });

@@ -1,0 +1,321 @@
+/**
+ * The mapping of an image: L1, L2 tables and refcounts, and the order in which they reach the file.
+ *
+ * Changes gather in memory. commit() brings them out so that a crash between any two writes leaves at most unused clusters that are
+ * counted: refcounts and data first, then L2 tables, then L1 entries; a cluster that lost its reference is free only after that.
+ * Callers hold the lock of the driver around everything that changes the mapping.
+ */
+import { VmError } from '../../../base/errors.js';
+import { ioError } from '../../io-error.js';
+import type { BlockNode } from '../../node.js';
+import { type Cluster, readCluster, readPointer, writeCluster, writeCompressed, writePointer } from './entries.js';
+import { HeaderAt, Incompatible, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
+import { Refcounts } from './refcounts.js';
+import type { Snapshot } from './snapshots.js';
+import { type Table, TableCache } from './table-cache.js';
+
+const L2_CACHE_BYTES = 8 * 1024 * 1024;
+
+export class Metadata {
+  readonly l2: TableCache;
+  /** Entries of an L2 table. */
+  readonly perTable: number;
+  /** Indexes of L1 entries that the file does not have yet. */
+  private readonly dirtyL1 = new Set<number>();
+  /** Clusters that lose one reference with the next commit. */
+  private dropped: number[] = [];
+  private needsSync = false;
+  /** Where the next compressed cluster may go, if not at the start of a cluster. */
+  private freeByte = 0;
+
+  private constructor(
+    readonly file: BlockNode,
+    readonly header: Qcow2Header,
+    private l1: Buffer,
+    readonly refcounts: Refcounts,
+    /** Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says. */
+    private readonly fixed: Set<number>,
+  ) {
+    this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES);
+    this.perTable = header.clusterSize / 8;
+  }
+
+  static async open(file: BlockNode, header: Qcow2Header, snapshots: readonly Snapshot[]): Promise<Metadata> {
+    const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
+    const fixed = new Set<number>();
+    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed), fixed);
+    metadata.reserve(snapshots);
+    return metadata;
+  }
+
+  get l1Entries(): number {
+    return this.header.l1Entries;
+  }
+
+  /** L2 table of an L1 entry, 0 if there is none. */
+  tableOffset(index: number): number {
+    const { offset } = readPointer(this.l1, index);
+    if (offset === 0) return 0;
+    if (offset % this.header.clusterSize !== 0) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
+    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    return offset;
+  }
+
+  /** For a repair: clusters that are referred to are never given away. */
+  fix(clusters: Iterable<number>): void {
+    for (const cluster of clusters) this.fixed.add(cluster);
+  }
+
+  isFixed(cluster: number): boolean {
+    return this.fixed.has(cluster);
+  }
+
+  /** At once if the table is in memory, else undefined. cluster: of the disk. */
+  lookUpCached(cluster: number): Cluster | undefined {
+    const offset = this.tableOffset(Math.floor(cluster / this.perTable));
+    if (offset === 0) return unallocated;
+    const table = this.l2.cached(offset);
+    return table && this.entry(table, cluster);
+  }
+
+  async lookUp(cluster: number): Promise<Cluster> {
+    const offset = this.tableOffset(Math.floor(cluster / this.perTable));
+    if (offset === 0) return unallocated;
+    return this.entry(await this.l2.load(offset), cluster);
+  }
+
+  /** For a change: the table may be overwritten. */
+  async writableTable(cluster: number): Promise<Table> {
+    if (this.l2.crowded || this.refcounts.blocks.crowded) await this.commit();
+    const index = Math.floor(cluster / this.perTable);
+    const { copied } = readPointer(this.l1, index);
+    const offset = this.tableOffset(index);
+    if (offset !== 0 && copied) return this.l2.load(offset);
+    const old = offset === 0 ? undefined : await this.l2.load(offset);
+    const fresh = await this.refcounts.allocate(1);
+    const table = this.l2.create(fresh.offset, old?.data);
+    this.fixed.add(fresh.offset / this.header.clusterSize);
+    writePointer(this.l1, index, fresh.offset);
+    this.dirtyL1.add(index);
+    if (offset !== 0) this.drop(offset, this.header.clusterSize);
+    return table;
+  }
+
+  /** Points a cluster of the disk at something else; what it pointed at loses a reference. */
+  async map(cluster: number, kind: 'unallocated' | 'zero' | 'data', offset: number): Promise<void> {
+    const table = await this.writableTable(cluster);
+    const old = this.entry(table, cluster);
+    const index = cluster % this.perTable;
+    writeCluster(table.data, index, kind, offset);
+    this.l2.touch(table, index * 8, 8);
+    this.release(old, offset);
+  }
+
+  async mapCompressed(cluster: number, offset: number, length: number): Promise<void> {
+    const table = await this.writableTable(cluster);
+    const old = this.entry(table, cluster);
+    const index = cluster % this.perTable;
+    writeCompressed(table.data, index, this.header.clusterBits, offset, length);
+    this.l2.touch(table, index * 8, 8);
+    this.release(old, 0);
+  }
+
+  /** A cluster that never became part of the image. */
+  async giveBack(offset: number, count: number): Promise<void> {
+    for (let n = 0; n < count; n++) await this.refcounts.change(offset / this.header.clusterSize + n, -1);
+  }
+
+  /** Nothing waits for a commit. */
+  get clean(): boolean {
+    return !this.l2.dirty && !this.refcounts.blocks.dirty && this.dirtyL1.size === 0 && this.dropped.length === 0 && !this.needsSync;
+  }
+
+  /** Data went into the file: the next commit of the mapping must sync it. */
+  wrote(): void {
+    this.needsSync = true;
+  }
+
+  /** sync: survives the loss of the host; otherwise only that of the process. */
+  async commit(sync = true): Promise<void> {
+    const mapping = this.l2.dirty || this.dirtyL1.size > 0;
+    if (this.refcounts.blocks.dirty) {
+      await this.refcounts.blocks.writeBack();
+      this.needsSync = true;
+    }
+    if (mapping) {
+      if (sync) await this.file.flush();
+      await this.l2.writeBack();
+      if (this.dirtyL1.size > 0) {
+        if (sync) await this.file.flush();
+        await this.writeL1();
+      }
+      this.needsSync = true;
+    }
+    if (sync && this.needsSync) {
+      this.needsSync = false;
+      try {
+        await this.file.flush();
+      } catch (error) {
+        this.needsSync = true;
+        throw error;
+      }
+    }
+    // Without a sync the old mapping may come back with a crash: nothing of it may be overwritten yet.
+    if (!sync) return;
+    const dropped = this.dropped;
+    this.dropped = [];
+    for (const cluster of dropped) {
+      if ((await this.refcounts.change(cluster, -1)) > 0) continue;
+      this.l2.forget(cluster * this.header.clusterSize);
+      this.fixed.delete(cluster);
+    }
+  }
+
+  /** Room for a compressed cluster, behind the last one if that is in the same cluster of the file; counted. */
+  async allocateBytes(length: number): Promise<number> {
+    const { clusterSize } = this.header;
+    const left = clusterSize - (this.freeByte % clusterSize);
+    const shares = this.freeByte % clusterSize !== 0 && left >= length && (await this.refcounts.get(Math.floor(this.freeByte / clusterSize))) < this.refcounts.max;
+    if (shares) await this.refcounts.change(Math.floor(this.freeByte / clusterSize), 1);
+    else this.freeByte = (await this.refcounts.allocate(1)).offset;
+    const offset = this.freeByte;
+    this.freeByte += length;
+    return offset;
+  }
+
+  /** Drops every cluster of the disk. The caller knows that there are no snapshots. Costs what the tables hold; nothing if that is nothing. */
+  async empty(): Promise<void> {
+    for (let index = 0; index < this.l1Entries; index++) {
+      if (readPointer(this.l1, index).offset === 0) continue;
+      this.fixed.delete(this.tableOffset(index) / this.header.clusterSize);
+      writePointer(this.l1, index, 0);
+      this.dirtyL1.add(index);
+    }
+    if (this.dirtyL1.size === 0) return;
+    this.l2.clear();
+    await this.writeL1();
+    await this.file.flush();
+    this.dropped = [];
+    this.freeByte = 0;
+    await this.refcounts.reset(cluster => this.fixed.has(cluster));
+    await this.refcounts.blocks.writeBack();
+    this.needsSync = true;
+  }
+
+  /** For a longer disk: the header changes last, in one write, so that table and size belong together. */
+  async resize(size: number): Promise<void> {
+    const { header } = this;
+    const entries = Math.max(1, Math.ceil(size / (header.clusterSize * this.perTable)));
+    if (entries * 8 > MAX_L1_BYTES) throw new VmError(`qcow2: a disk of ${size} bytes would need an L1 table longer than 32 MiB; larger clusters help`);
+    await this.commit();
+    const old = { offset: header.l1Offset, entries: header.l1Entries };
+    const fields = Buffer.alloc(24);
+    writeOffset(fields, size, 0);
+    fields.writeUInt32BE(Math.max(entries, old.entries), 12);
+    writeOffset(fields, old.offset, 16);
+    if (entries > old.entries) {
+      const clusters = Math.ceil((entries * 8) / header.clusterSize);
+      const { offset } = await this.refcounts.allocate(clusters, true);
+      const grown = Buffer.alloc(clusters * header.clusterSize);
+      this.l1.copy(grown);
+      await this.refcounts.blocks.writeBack();
+      await this.file.pwrite(offset, grown);
+      await this.file.flush();
+      writeOffset(fields, offset, 16);
+      this.l1 = grown.subarray(0, entries * 8);
+      Object.assign(header, { l1Offset: offset, l1Entries: entries });
+      for (let n = 0; n < clusters; n++) this.fixed.add(offset / header.clusterSize + n);
+    }
+    // Bytes 32..35, crypt_method, are zero: encrypted images are refused.
+    await this.file.pwrite(HeaderAt.SIZE, fields);
+    await this.file.flush();
+    header.size = size;
+    if (old.offset === header.l1Offset) return;
+    for (let c = old.offset / header.clusterSize; c * header.clusterSize < old.offset + old.entries * 8; c++) {
+      this.fixed.delete(c);
+      await this.refcounts.change(c, -1);
+    }
+    await this.commit();
+  }
+
+  /** The image is not to be trusted any more (QEMU's corrupt bit): nobody opens it for writing until it has been repaired. */
+  async markCorrupt(): Promise<void> {
+    if (this.header.version === 2 || this.header.incompatible & Incompatible.CORRUPT) return;
+    this.header.incompatible |= Incompatible.CORRUPT;
+    await this.writeIncompatible();
+  }
+
+  async writeIncompatible(): Promise<void> {
+    const field = Buffer.alloc(8);
+    field.writeUInt32BE(this.header.incompatible, 4);
+    await this.file.pwrite(HeaderAt.INCOMPATIBLE, field);
+    await this.file.flush();
+  }
+
+  /** Extensions that we do not keep up to date, such as bitmaps, are stale from the first change on. */
+  async clearAutoclear(): Promise<void> {
+    if (!this.header.autoclear) return;
+    await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.alloc(8));
+    await this.file.flush();
+    this.header.autoclear = false;
+  }
+
+  /** Changes where the cluster stood lose it; `kept`: unless it stays there. */
+  private release(old: Cluster, kept: number): void {
+    if (old.offset === 0 || (old.offset === kept && old.kind !== 'compressed')) return;
+    this.drop(old.offset, old.kind === 'compressed' ? old.bytes : this.header.clusterSize);
+  }
+
+  private drop(offset: number, length: number): void {
+    const { clusterSize } = this.header;
+    for (let cluster = Math.floor(offset / clusterSize); cluster * clusterSize < offset + length; cluster++) this.dropped.push(cluster);
+  }
+
+  private entry(table: Table, cluster: number): Cluster {
+    const { clusterBits, clusterSize, version } = this.header;
+    const found = readCluster(table.data, cluster % this.perTable, clusterBits, version);
+    if (found.offset === 0) {
+      if (found.kind === 'compressed') throw this.badEntry(table, cluster, 'offset is 0');
+      return found;
+    }
+    if (found.kind !== 'compressed' && found.offset % clusterSize !== 0) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is not a multiple of the cluster size`);
+    if (found.offset >= this.file.length) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is beyond the end of the file`);
+    if (found.copied && this.fixed.has(found.offset / clusterSize)) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is that of metadata`);
+    return found;
+  }
+
+  private badEntry(table: Table, cluster: number, what: string): VmError {
+    return ioError('EIO', `qcow2: L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
+  }
+
+  private async writeL1(): Promise<void> {
+    const sectors = new Set([...this.dirtyL1].map(index => Math.floor(index / 64)));
+    for (const sector of sectors) {
+      const from = sector * 512;
+      await this.file.pwrite(this.header.l1Offset + from, Buffer.from(this.l1.subarray(from, Math.min(from + 512, this.l1.length))));
+    }
+    this.dirtyL1.clear();
+  }
+
+  private reserve(snapshots: readonly Snapshot[]): void {
+    const { header, fixed } = this;
+    const range = (offset: number, bytes: number) => {
+      for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes; c++) fixed.add(c);
+    };
+    range(0, 1);
+    range(header.l1Offset, header.l1Entries * 8);
+    range(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize);
+    if (header.snapshots > 0) range(header.snapshotsOffset, 1);
+    for (const { l1Offset, l1Entries } of snapshots) range(l1Offset, l1Entries * 8);
+    for (let index = 0; index < this.refcounts.tableEntries; index++) {
+      const offset = this.refcounts.blockOffset(index);
+      if (offset !== 0) range(offset, 1);
+    }
+    for (let index = 0; index < header.l1Entries; index++) {
+      const offset = this.tableOffset(index);
+      if (offset !== 0) range(offset, 1);
+    }
+  }
+}
+
+const unallocated: Cluster = { kind: 'unallocated', offset: 0, copied: false, bytes: 0 };

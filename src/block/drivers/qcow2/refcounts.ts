@@ -1,0 +1,216 @@
+/**
+ * Refcounts of an image's clusters and the finding of free ones. Counts change in memory; writeBack() brings them to the file, before any
+ * table that relies on them. A new refcount block is durable, all zero but for itself, before the refcount table names it.
+ */
+import { VmError } from '../../../base/errors.js';
+import { ioError } from '../../io-error.js';
+import type { BlockNode } from '../../node.js';
+import { maxRefcount, readPointer, readRefcount, writePointer, writeRefcount } from './entries.js';
+import { HeaderAt, MAX_REFCOUNT_TABLE_BYTES, type Qcow2Header, writeOffset } from './header.js';
+import { TableCache } from './table-cache.js';
+
+const CACHE_BYTES = 4 * 1024 * 1024;
+/** The file grows by so much at once. */
+const GROW_BYTES = 1024 * 1024;
+
+export class Refcounts {
+  readonly blocks: TableCache;
+  readonly max: number;
+  /** No cluster below is free. */
+  private hint = 0;
+  /** Refcounts in one block. */
+  readonly perBlock: number;
+
+  private constructor(
+    private readonly file: BlockNode,
+    private readonly header: Qcow2Header,
+    private table: Buffer,
+    /** Clusters that hold metadata: never given away, whatever their refcount says. */
+    private readonly fixed: Set<number>,
+  ) {
+    this.blocks = new TableCache(file, header.clusterSize, CACHE_BYTES);
+    this.perBlock = (header.clusterSize * 8) / header.refcountBits;
+    this.max = maxRefcount(header.refcountBits);
+  }
+
+  static async open(file: BlockNode, header: Qcow2Header, fixed: Set<number>): Promise<Refcounts> {
+    const table = await file.pread(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize);
+    return new Refcounts(file, header, table, fixed);
+  }
+
+  get tableEntries(): number {
+    return this.table.length / 8;
+  }
+
+  /** Offset of a refcount block, 0 if there is none. */
+  blockOffset(index: number): number {
+    const { offset } = readPointer(this.table, index);
+    if (offset % this.header.clusterSize !== 0) throw new VmError(`qcow2: refcount table entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
+    if (offset >= this.file.length) throw new VmError(`qcow2: refcount table entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    return offset;
+  }
+
+  async get(cluster: number): Promise<number> {
+    const index = Math.floor(cluster / this.perBlock);
+    if (index >= this.tableEntries) return 0;
+    const offset = this.blockOffset(index);
+    if (offset === 0) return 0;
+    return readRefcount((await this.blocks.load(offset)).data, cluster % this.perBlock, this.header.refcountBits);
+  }
+
+  async change(cluster: number, by: 1 | -1): Promise<number> {
+    const count = (await this.get(cluster)) + by;
+    if (count < 0) throw ioError('EIO', `qcow2: the refcount of cluster ${cluster} falls below 0`);
+    if (count > this.max) throw ioError('EIO', `qcow2: the refcount of cluster ${cluster} does not fit ${this.header.refcountBits} bits`);
+    await this.set(cluster, count);
+    return count;
+  }
+
+  async set(cluster: number, count: number): Promise<void> {
+    const index = Math.floor(cluster / this.perBlock);
+    let offset = index < this.tableEntries ? this.blockOffset(index) : 0;
+    if (offset === 0) {
+      if (count === 0) return;
+      offset = await this.addBlock(index);
+    }
+    const block = await this.blocks.load(offset);
+    const { refcountBits } = this.header;
+    const at = Math.floor(((cluster % this.perBlock) * refcountBits) / 8);
+    writeRefcount(block.data, cluster % this.perBlock, refcountBits, count);
+    this.blocks.touch(block, at, Math.max(1, refcountBits / 8));
+    if (count === 0) this.hint = Math.min(this.hint, cluster);
+  }
+
+  /** Neighbouring free clusters, at most so many and at least one, counted once each. The file is long enough for them. */
+  async allocate(wanted: number, exactly = false): Promise<{ offset: number; count: number }> {
+    for (let from = this.hint, atHint = true; ; ) {
+      const first = await this.nextFree(from);
+      if (atHint) this.hint = first;
+      let count = 1;
+      while (count < wanted && (await this.nextFree(first + count, first + count)) === first + count) count++;
+      if (exactly && count < wanted) {
+        from = first + count + 1;
+        atHint = false;
+        continue;
+      }
+      // A new refcount block may stand where we wanted to be: then look again.
+      const missing = this.missingBlock(first, count);
+      if (missing !== undefined) {
+        await this.addBlock(missing);
+        continue;
+      }
+      await this.fileReaches((first + count) * this.header.clusterSize);
+      for (let n = 0; n < count; n++) await this.set(first + n, 1);
+      if (atHint) this.hint = first + count;
+      return { offset: first * this.header.clusterSize, count };
+    }
+  }
+
+  /** All blocks are empty but for what `keep` counts: for make-empty. */
+  async reset(keep: (cluster: number) => boolean): Promise<void> {
+    for (let index = 0; index < this.tableEntries; index++) {
+      const offset = this.blockOffset(index);
+      if (offset === 0) continue;
+      const block = await this.blocks.load(offset);
+      const fresh = Buffer.alloc(block.data.length);
+      for (let n = 0; n < this.perBlock; n++) if (keep(index * this.perBlock + n)) writeRefcount(fresh, n, this.header.refcountBits, 1);
+      if (fresh.equals(block.data)) continue;
+      fresh.copy(block.data);
+      this.blocks.touch(block, 0, fresh.length);
+    }
+    this.hint = 0;
+  }
+
+  /** The first free cluster from here on; looking no further than `last`, one beyond it when there is none. */
+  private async nextFree(from: number, last = Infinity): Promise<number> {
+    for (let cluster = from; ; ) {
+      const index = Math.floor(cluster / this.perBlock);
+      const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
+      const data = offset === 0 ? undefined : (await this.blocks.load(offset)).data;
+      for (const end = (index + 1) * this.perBlock; cluster < end; cluster++) {
+        if (cluster > last) return cluster;
+        if (this.fixed.has(cluster)) continue;
+        if (!data || readRefcount(data, cluster % this.perBlock, this.header.refcountBits) === 0) return cluster;
+      }
+    }
+  }
+
+  private missingBlock(first: number, count: number): number | undefined {
+    for (let index = Math.floor(first / this.perBlock); index * this.perBlock < first + count; index++) {
+      if (index >= this.tableEntries || this.blockOffset(index) === 0) return index;
+    }
+    return undefined;
+  }
+
+  /** Where no block is, every cluster is free: the block takes the first one it counts itself. */
+  private async addBlock(index: number): Promise<number> {
+    const { clusterSize, refcountBits } = this.header;
+    if (index >= this.tableEntries) await this.growTable(index);
+    const known = this.blockOffset(index);
+    if (known !== 0) return known;
+    let own = 0;
+    while (this.fixed.has(index * this.perBlock + own)) own++;
+    if (own >= this.perBlock) throw ioError('EIO', `qcow2: no room for the refcount block ${index}`);
+    const offset = (index * this.perBlock + own) * clusterSize;
+    const data = Buffer.alloc(clusterSize);
+    writeRefcount(data, own, refcountBits, 1);
+    await this.fileReaches(offset + clusterSize);
+    await this.file.pwrite(offset, data);
+    await this.file.flush();
+    const entry = Buffer.alloc(8);
+    writePointer(entry, 0, offset, false);
+    await this.file.pwrite(this.header.refcountTableOffset + index * 8, entry);
+    entry.copy(this.table, index * 8);
+    this.fixed.add(offset / clusterSize);
+    return offset;
+  }
+
+  /** A longer refcount table, with the blocks that count it, where everything is free; the header changes last, in one write. */
+  private async growTable(index: number): Promise<void> {
+    const { clusterSize, refcountBits } = this.header;
+    const oldOffset = this.header.refcountTableOffset;
+    const oldClusters = this.header.refcountTableClusters;
+    let clusters = Math.ceil(((index + 2) * 1.5 * 8) / clusterSize);
+    let blocks = 1;
+    for (;;) {
+      clusters = Math.max(clusters, Math.ceil(((index + blocks) * 8) / clusterSize));
+      const needed = Math.ceil((clusters + blocks) / this.perBlock);
+      if (needed <= blocks) break;
+      blocks = needed;
+    }
+    if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) throw ioError('ENOSPC', 'qcow2: the refcount table would be longer than 8 MiB');
+    const first = index * this.perBlock;
+    for (let n = 0; n < blocks + clusters; n++) if (this.fixed.has(first + n)) throw ioError('EIO', `qcow2: metadata stands at cluster ${first + n}, which no refcount block counts`);
+    const grown = Buffer.alloc(clusters * clusterSize);
+    this.table.copy(grown);
+    await this.fileReaches((first + blocks + clusters) * clusterSize);
+    for (let b = 0; b < blocks; b++) {
+      const data = Buffer.alloc(clusterSize);
+      for (let n = 0; n < this.perBlock && b * this.perBlock + n < blocks + clusters; n++) writeRefcount(data, n, refcountBits, 1);
+      await this.file.pwrite((first + b) * clusterSize, data);
+      writePointer(grown, index + b, (first + b) * clusterSize, false);
+    }
+    const offset = (first + blocks) * clusterSize;
+    await this.file.pwrite(offset, grown);
+    await this.file.flush();
+    const fields = Buffer.alloc(12);
+    writeOffset(fields, offset, 0);
+    fields.writeUInt32BE(clusters, 8);
+    await this.file.pwrite(HeaderAt.REFCOUNT_TABLE, fields);
+    await this.file.flush();
+    this.header.refcountTableOffset = offset;
+    this.header.refcountTableClusters = clusters;
+    this.table = grown;
+    for (let n = 0; n < blocks + clusters; n++) this.fixed.add(first + n);
+    for (let n = 0; n < oldClusters; n++) {
+      this.fixed.delete(oldOffset / clusterSize + n);
+      await this.change(oldOffset / clusterSize + n, -1);
+    }
+  }
+
+  private async fileReaches(end: number): Promise<void> {
+    if (this.file.length >= end) return;
+    const grown = Math.ceil(end / GROW_BYTES) * GROW_BYTES;
+    await this.file.resize(grown);
+  }
+}

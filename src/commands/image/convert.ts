@@ -1,0 +1,89 @@
+/** `colo image convert` and `colo image compare`. */
+import { Args, Flags } from '@oclif/core';
+import { VmError } from '../../base/errors.js';
+import { copyImage, firstDifference } from '../../block/image/copy.js';
+import { parseCreateOptions } from '../../block/image/create-options.js';
+import { checkedFormat, createImage, openImage } from '../../block/image/open.js';
+import { UsageError } from '../options/argv.js';
+import { formatFlag, ImageCommand, progressFlag, quietFlag, withExit } from './image-command.js';
+
+export class ImageConvert extends ImageCommand {
+  static override readonly summary = 'copy an image into another format';
+  static override readonly examples = ['<%= config.bin %> image convert -p -O qcow2 disk.img disk.qcow2', '<%= config.bin %> image convert -c -O qcow2 disk.qcow2 small.qcow2'];
+  static override readonly enableJsonFlag = true;
+  static override readonly args = { source: Args.string({ required: true, description: 'the image; with everything below it' }), target: Args.string({ required: true, description: 'the new image' }) };
+  static override readonly flags = {
+    format: formatFlag,
+    'output-format': Flags.string({ char: 'O', default: 'raw', helpValue: 'FMT', description: 'raw or qcow2' }),
+    options: Flags.string({ char: 'o', multiple: true, multipleNonGreedy: true, helpValue: 'K=V,...', description: 'as for create' }),
+    compress: Flags.boolean({ char: 'c', description: 'compress clusters (qcow2)' }),
+    'no-create': Flags.boolean({ char: 'n', description: 'the target exists, with its size' }),
+    progress: progressFlag,
+    quiet: quietFlag,
+  };
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(ImageConvert);
+    const format = checkedFormat(flags['output-format']);
+    if (flags.compress && format !== 'qcow2') throw new UsageError(`format '${format}' has no compression`);
+    if (flags['no-create'] && flags.options) throw new UsageError('-n and -o exclude each other: the target is there already');
+    const given = parseCreateOptions(flags.options ?? [], format);
+    if (given.backingFile !== undefined || given.size !== undefined) throw new UsageError('convert takes neither size nor backing_file: the target holds everything itself');
+    const source = await openImage(this.host, args.source, { format: flags.format, readOnly: true });
+    try {
+      if (!flags['no-create']) await createImage(this.host, args.target, format, { ...given, size: source.node.length });
+      const target = await openImage(this.host, args.target, { format, readOnly: false });
+      try {
+        if (target.node.length < source.node.length) throw new VmError(`the target is too small: ${target.node.length} bytes, the source has ${source.node.length}`);
+        await copyImage(source.node, target.node, { targetIsZero: !flags['no-create'], compress: flags.compress ? target.qcow2 : undefined, progress: this.progress(flags.progress && !flags.quiet) });
+      } finally {
+        await target.close();
+      }
+      return { source: args.source, target: args.target, format, 'virtual-size': source.node.length };
+    } finally {
+      await source.close();
+    }
+  }
+}
+
+export class ImageCompare extends ImageCommand {
+  static override readonly summary = 'say whether two images have the same content';
+  static override readonly description = 'Exit codes: 0 identical, 1 different, 2 an image could not be opened or read.';
+  static override readonly enableJsonFlag = true;
+  static override readonly args = { one: Args.string({ required: true, description: 'an image' }), two: Args.string({ required: true, description: 'another' }) };
+  static override readonly flags = {
+    format: formatFlag,
+    'second-format': Flags.string({ char: 'F', helpValue: 'FMT', description: 'format of the second image' }),
+    strict: Flags.boolean({ char: 's', description: 'a different size is a difference, even if the rest is zeroes' }),
+    progress: progressFlag,
+    quiet: quietFlag,
+  };
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(ImageCompare);
+    const say = (line: string) => (flags.quiet ? undefined : this.print(line));
+    const compare = async () => {
+      const one = await openImage(this.host, args.one, { format: flags.format, readOnly: true });
+      try {
+        const two = await openImage(this.host, args.two, { format: flags['second-format'], readOnly: true });
+        try {
+          const sameSize = one.node.length === two.node.length;
+          if (!sameSize && flags.strict) return { identical: false, text: 'Strict mode: Image size mismatch!', sameSize };
+          const offset = await firstDifference(one.node, two.node, this.progress(flags.progress));
+          return { identical: offset === undefined, offset, text: offset === undefined ? 'Images are identical.' : `Content mismatch at offset ${offset}!`, sameSize };
+        } finally {
+          await two.close();
+        }
+      } finally {
+        await one.close();
+      }
+    };
+    const { text, identical, offset, sameSize } = await compare().catch((error: unknown) => {
+      throw withExit(error, 2);
+    });
+    if (!sameSize && !flags.strict) say('Warning: Image size mismatch!');
+    say(text);
+    process.exitCode = identical ? 0 : 1;
+    return { identical, 'same-size': sameSize, offset };
+  }
+}

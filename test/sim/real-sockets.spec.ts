@@ -1,0 +1,55 @@
+/** Goal: the pair's protocol over TCP and Unix sockets of this host. Method: the simulated machines, whose time is moved along with the real. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { NodeSockets } from '../../src/host/node/sockets.js';
+import { Pair } from './pair.js';
+
+/** Real milliseconds for each virtual one would tie the spec to the machine's load: time moves when nothing waits in a socket. */
+async function until(p: Pair, reached: () => boolean): Promise<void> {
+  for (let i = 0; i < 4000 && !reached(); i++) {
+    await new Promise(resolve => setTimeout(resolve, 1));
+    await p.world.run(p.world.now + 1);
+  }
+  expect(p.world.failures).toEqual([]);
+  expect(reached()).toBe(true);
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'colo-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+it.each([
+  ['tcp', 'tcp:127.0.0.1:0'],
+  ['unix', `unix:${join(directory, 'migrate')}`],
+])('checkpoints and a planned failover over %s', async (_kind, listen) => {
+  const p = new Pair({ seed: 11, misfortune: { kind: 'nothing' } }, new NodeSockets());
+  for (const side of [p.primary, p.secondary]) Object.assign(side.options, { peerTimeoutMs: 5000, replyTimeoutMs: 5000, leaseMs: 2000, leaseMarginMs: 100, stopTimeoutMs: 1000 });
+  p.primary.machine.powerOn();
+  const address = await p.secondary.colo.listen(listen);
+  p.primary.colo.migrate(address.kind === 'tcp' ? `tcp:127.0.0.1:${address.port}` : `unix:${address.path}`);
+  await until(p, () => (p.primary.colo.info().statistics?.done ?? 0) >= 5);
+  p.secondary.colo.lostHeartbeat();
+  await until(p, () => p.secondary.colo.info().state === 'completed' && p.primary.colo.info().state === 'yielded');
+  await until(p, () => p.history.packets.at(-1)?.from === 'S');
+  p.history.oneMachine(p.secondary.machine.step);
+  expect(p.world.failures).toEqual([]);
+  p.primary.colo.dispose();
+  p.secondary.colo.dispose();
+});
+
+it('a primary that closes is gone at once: no lease to wait for', async () => {
+  const p = new Pair({ seed: 12, misfortune: { kind: 'nothing' } }, new NodeSockets());
+  for (const side of [p.primary, p.secondary]) Object.assign(side.options, { peerTimeoutMs: 5000, replyTimeoutMs: 5000, leaseMs: 4000, leaseMarginMs: 200, stopTimeoutMs: 3000 });
+  p.later = () => undefined;
+  p.primary.machine.powerOn();
+  const address = await p.secondary.colo.listen('tcp:127.0.0.1:0');
+  p.primary.colo.migrate(`tcp:127.0.0.1:${address.kind === 'tcp' ? address.port : 0}`);
+  await until(p, () => (p.primary.colo.info().statistics?.done ?? 0) >= 2);
+  p.primary.colo.dispose();
+  await until(p, () => p.secondary.colo.info().state === 'lost');
+  const at = p.world.now;
+  p.secondary.colo.lostHeartbeat();
+  await until(p, () => p.secondary.colo.info().state === 'completed');
+  expect(p.world.now - at).toBeLessThan(1000);
+  p.secondary.colo.dispose();
+});

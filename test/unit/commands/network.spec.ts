@@ -1,0 +1,28 @@
+/** Goal: after a failover the switch is told, in rounds, on every netdev. Method: the real Network over a tap that keeps its frames, in simulated time. */
+import { Network } from '../../../src/commands/vm/network.js';
+import type { Tap } from '../../../src/host/ports.js';
+import type { MachineSpec } from '../../../src/machine/spec.js';
+import { SimNode, World } from '../../sim/world.js';
+
+const mac = Uint8Array.from([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+const rarp = 0x8035;
+
+it('announces the guest in five rounds, past whatever holds its output', async () => {
+  const world = new World(1);
+  const frames: Buffer[] = [];
+  const tap: Tap = { ifname: 'tap0', onFrame: () => undefined, write: f => frames.push(Buffer.from(f)) > 0, pause: () => undefined, resume: () => undefined, dispose: () => undefined };
+  const spec = { objects: [], netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }] } as unknown as MachineSpec;
+  const network = await Network.create(spec, { clock: new SimNode('n', world).clock, taps: { open: () => tap } }, () => undefined);
+  let guestAnnounced = 0;
+  const netdev = network.claim('hn0');
+  netdev.attachNic({ mac, receive: () => true, announce: () => void guestAnnounced++ });
+  netdev.output.hold(() => false);
+
+  network.announce();
+  expect(frames).toHaveLength(1);
+  await world.run(5000);
+  expect(frames.map(f => f.readUInt16BE(12))).toEqual(Array(5).fill(rarp));
+  expect(frames.every(f => f.subarray(6, 12).equals(mac))).toBe(true);
+  expect(guestAnnounced).toBe(5);
+  network.close();
+});
