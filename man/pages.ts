@@ -32,13 +32,13 @@ interface CommandInfo {
 type Named = [name: string, info: CommandInfo];
 
 const named = Object.entries(commands as unknown as Record<string, CommandInfo>).sort(([a], [b]) => (a < b ? -1 : 1));
+const pageName = (command: string) => `colo-${command.replaceAll(':', '-')}`;
 const isVm = (name: string) => name === 'primary' || name === 'secondary';
 
 const exitCodes: readonly [string, string][] = [
   ['0', 'done'],
   ['1', 'it failed; the reason is on standard error, with --json on standard output'],
   ['2', 'a mistake on the command line'],
-  ['127', 'there is no such command'],
   ['130, 143', 'ended by a second SIGINT or SIGTERM'],
 ];
 
@@ -47,7 +47,7 @@ function main(): Page {
   page.section_('SYNOPSIS').raw(`${bold('colo')} \\fICOMMAND\\fR [\\fIARGUMENT\\fR]...`);
   page.section_('DESCRIPTION').para('A VM runs on a primary host; a secondary host follows it by checkpoints and goes on when the primary is lost. colo(7) teaches the idea.');
   page.section_('COMMANDS');
-  for (const [name, info] of named) page.item(`${bold(`colo-${name}`)}(1)`, info.summary ?? '');
+  for (const [name, info] of named) page.item(`${bold(pageName(name))}(1)`, info.summary ?? '');
   page.section_('EXIT STATUS');
   for (const [code, meaning] of exitCodes) page.item(bold(code), meaning);
   page.section_('ENVIRONMENT');
@@ -56,11 +56,11 @@ function main(): Page {
 }
 
 function everyPage(): [string, number][] {
-  return [...named.map(([name]): [string, number] => [`colo-${name}`, 1]), ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]];
+  return [...named.map(([name]): [string, number] => [pageName(name), 1]), ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]];
 }
 
 function commandPage([name, info]: Named): Page {
-  const page = new Page(`colo-${name}`, 1, info.summary ?? '', version);
+  const page = new Page(pageName(name), 1, info.summary ?? '', version);
   page.section_('SYNOPSIS');
   for (const line of [info.usage ?? usageOf(name, info)].flat()) page.raw(`${bold('colo')} ${escape(line)}`).raw('.br');
   page.section_('DESCRIPTION').para(info.description ?? info.summary ?? '');
@@ -84,7 +84,7 @@ const jsonFlag: FlagInfo = { type: 'boolean', description: 'the result, or the e
 
 function usageOf(name: string, info: CommandInfo): string {
   const args = Object.entries(info.args ?? {}).map(([arg, { required }]) => (required ? arg.toUpperCase() : `[${arg.toUpperCase()}]`));
-  return [name, ...args, '[OPTION]...'].join(' ');
+  return [name.replaceAll(':', ' '), ...args, '[OPTION]...'].join(' ');
 }
 
 function flagTerm(name: string, flag: FlagInfo): string {

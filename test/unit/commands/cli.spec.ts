@@ -65,10 +65,6 @@ test('qmp: a command that fails is exit code 1, in words and in JSON', async () 
   expect([JSON.parse(out), code]).toEqual([{ error: { class: 'CommandNotFound', message: 'The command nope has not been found', exit: 1 } }, 1]);
 });
 
-test('a command that does not exist is a mistake of usage', async () => {
-  expect((await colo(['bogus'])).code).toBe(2);
-});
-
 test('qmp: arguments from a file, events that come in time or not', async () => {
   vm.calls.length = 0;
   const file = join(dir, 'args.json');
@@ -81,6 +77,10 @@ test('qmp: arguments from a file, events that come in time or not', async () => 
   expect((await colo(['qmp', address, 'cont', '--wait-event', 'reset'])).code).toBe(2);
   expect((await colo(['qmp', address])).code).toBe(2);
   expect((await colo(['qmp', address, 'cont'])).code).toBe(0);
+});
+
+test('a command that does not exist is a mistake of usage', async () => {
+  expect((await colo(['bogus'])).code).toBe(2);
 });
 
 test('qmp: mistakes of usage are exit code 2', async () => {

@@ -148,7 +148,7 @@ test('no option is both known and refused; every one has a summary', () => {
 test.each([
   ['-m 1T', '-m: 1048576 MiB is not a whole number from 16 to 262144'],
   ['-m 257k', '-m: 0.2509765625 MiB is not a whole number from 16 to 262144'],
-  ['-smp 2', '-smp 2: the software CPU has one core'],
+  ['-smp 2', '-smp 2: machines have one vCPU, on the software CPU and on KVM'],
   ['-drive driver=raw', "-drive id=virtio0: parameter 'file' is missing"],
   ['-drive file=a.img,format=raw,bogus=1', "-drive id=virtio0: parameter 'bogus' is not known to driver 'raw'"],
 ])('%s: what this build cannot do is a mistake of usage', (line, message) => {
