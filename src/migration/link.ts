@@ -166,8 +166,8 @@ export class Link<M extends { type: string }> {
 
   private write(bytes: Buffer): Promise<void> {
     this.sent += bytes.length;
-    return this.stream.write(bytes).catch(thrown => {
-      const error = isPeerReset(thrown) ? new VmError('the peer closed the connection') : asVmError(thrown).during('replication connection');
+    return this.stream.write(bytes).catch((thrown: unknown) => {
+      const error = isPeerReset(asVmError(thrown)) ? new VmError('the peer closed the connection') : asVmError(thrown).during('replication connection');
       this.fail(error);
       throw error;
     });
