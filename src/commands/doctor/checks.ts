@@ -1,6 +1,7 @@
 /** What a host needs in order to run one side of a pair. Each check does the thing itself, and says what to do when it fails. */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { detectKvm } from '../../accel/choose.js';
 import { asVmError } from '../../base/errors.js';
 import type { Address } from '../../host/ports.js';
 import { NodeSockets } from '../../host/node/sockets.js';
@@ -76,9 +77,12 @@ function cpu(): Judgement {
   }
 }
 
-/** This build has one CPU backend; whether the host has KVM makes no difference to it. */
+/** By running code on it. Never a failure: the software CPU runs everywhere. */
 function kvm(): Judgement {
-  return ok('not used: this build runs guests on its software CPU');
+  const { kind, reason } = detectKvm();
+  if (kind === 'full') return ok(`usable: ${reason}`);
+  const advice = kind === 'none' ? 'Guests run on the software CPU. For KVM: a host with AMD-V or VT-x, and /dev/kvm open to this user.' : 'Guests run on the software CPU, for this KVM is slower and does not know all instructions.';
+  return warn(`not used: ${reason}`, advice);
 }
 
 function tun(): Judgement {
