@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- --runs N [--seed S] [--json]`: kills under load, half of them at random times, half at a named step of the protocol. After each
+ * `npm run chaos -- --runs N [--seed S] [--step NAME] [--json]`: kills under load, half of them at random times, half at a named step of the protocol. After each
  * kill the survivor must go on with the same TCP connection without a gap or a repeat, and hold every record that the client was told.
  * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover and must stay silent when it wakes.
  */
@@ -58,12 +58,16 @@ interface Run {
   recordsTold: number;
 }
 
+/** Precopy sends pages, too, about a hundred chunks: a kill among them is before protection, and another story. */
+const afterPrecopy = (step: ColoStep) => (step === 'secondary-got-pages' ? 400 : 0);
+
 /** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint. */
 const load = 'colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=30';
 
-function plans(runs: number, random: Random): Plan[] {
+function plans(runs: number, random: Random, only: ColoStep | undefined): Plan[] {
   return Array.from({ length: runs }, (_, i): Plan => {
-    if (i % 2 === 1) return { kind: 'step', step: steps[((i - 1) / 2) % steps.length], occurrence: 3 + random.below(12) };
+    const step = only ?? (i % 2 === 1 ? steps[((i - 1) / 2) % steps.length] : undefined);
+    if (step) return { kind: 'step', step, occurrence: 3 + random.below(12) + afterPrecopy(step) };
     const kind = i % 20 === 4 ? 'secondary' : i % 20 === 10 ? 'asleep' : 'random';
     return { kind, afterMs: 300 + random.below(2500) };
   });
@@ -139,11 +143,13 @@ async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan): 
 }
 
 function parse() {
-  const options = { runs: { type: 'string', default: '20' }, seed: { type: 'string' }, json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } } as const;
+  const options = { runs: { type: 'string', default: '20' }, seed: { type: 'string' }, step: { type: 'string' }, json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } } as const;
   try {
-    const { runs, seed, json, keep } = parseArgs({ options }).values;
+    const { runs, seed, json, keep, step } = parseArgs({ options }).values;
+    const known = steps.find(name => name === step);
+    if (step !== undefined && !known) throw new Error(`--step ${step}: not one of ${steps.join(', ')}`);
     if (!(Number(runs) > 0)) throw new Error(`--runs ${runs}: a number above 0 is needed`);
-    return { runs: Number(runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), json, keep };
+    return { runs: Number(runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), step: known, json, keep };
   } catch (error) {
     console.error((error as Error).message);
     process.exit(2);
@@ -157,7 +163,7 @@ async function main(): Promise<void> {
   const guest = guestImage();
   const random = new Random(args.seed);
   const done: Run[] = [];
-  const planned = plans(args.runs, random);
+  const planned = plans(args.runs, random, args.step);
   const hits: Record<string, number> = Object.fromEntries(planned.flatMap(plan => (plan.kind === 'step' ? [[plan.step, 0]] : [])));
   for (const plan of planned) {
     const dir = mkdtempSync(join(tmpdir(), 'colo-chaos-'));
