@@ -23,7 +23,7 @@ const world = {
 };
 
 export default tseslint.config(
-  { ignores: ['dist/', 'node_modules/', 'native/', 'coverage/', '.cache/'] },
+  { ignores: ['build/', 'dist/', 'node_modules/', 'native/', 'coverage/', '.cache/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
