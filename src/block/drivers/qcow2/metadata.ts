@@ -9,7 +9,7 @@ import { VmError } from '../../../base/errors.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import { type Cluster, readCluster, readPointer, writeCluster, writeCompressed, writePointer } from './entries.js';
-import { HeaderAt, Incompatible, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
+import { HeaderAt, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { Refcounts } from './refcounts.js';
 import type { Snapshot } from './snapshots.js';
 import { type Table, TableCache } from './table-cache.js';
@@ -236,13 +236,6 @@ export class Metadata {
       await this.refcounts.change(c, -1);
     }
     await this.commit();
-  }
-
-  /** The image is not to be trusted any more (QEMU's corrupt bit): nobody opens it for writing until it has been repaired. */
-  async markCorrupt(): Promise<void> {
-    if (this.header.version === 2 || this.header.incompatible & Incompatible.CORRUPT) return;
-    this.header.incompatible |= Incompatible.CORRUPT;
-    await this.writeIncompatible();
   }
 
   async writeIncompatible(): Promise<void> {
