@@ -1,0 +1,26 @@
+/** Netdevs and their filters, as the monitor shows them. */
+import { deviceNotFound } from '../../base/errors.js';
+import type { NetdevInfo } from '../../net/contract.js';
+import type { NetworkControl } from '../vm.js';
+import type { ControlParts } from './parts.js';
+
+export function networkControl({ netdevs }: Pick<ControlParts, 'netdevs'>): NetworkControl {
+  return {
+    info: () => netdevs().flatMap(netdev => netdevLines(netdev.info())),
+    setLink: (id, up) => {
+      const netdev = netdevs().find(one => one.id === id);
+      if (!netdev) throw deviceNotFound(id);
+      netdev.setLink(up);
+    },
+  };
+}
+
+function netdevLines(netdev: NetdevInfo): string[] {
+  const words = [`type=${netdev.type}`, ...Object.entries(netdev.properties).map(([name, value]) => `${name}=${value}`), `link=${netdev.link}`];
+  if (netdev.mac !== undefined) words.push(`mac=${netdev.mac}`);
+  const filters = netdev.filters.map(f => {
+    const properties = Object.entries(f.properties).map(([name, value]) => `,${name}=${value}`).join('');
+    return `  - ${f.name}: type=${f.type},queue=${f.direction},status=${f.status}${properties}`;
+  });
+  return [`${netdev.id}: ${words.join(',')}`, ...filters];
+}
