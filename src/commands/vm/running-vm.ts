@@ -18,7 +18,7 @@ import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
-import { HmpMonitor } from '../../monitor/hmp/monitor.js';
+import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
@@ -32,6 +32,7 @@ export interface VmWorld {
   readonly step: StepHook;
   readonly version: VmControl['version'];
   readonly traces: TraceSwitches;
+  readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
 }
@@ -98,7 +99,7 @@ export class RunningVm {
 
 function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend | undefined, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
   assert(chr, 'the chardev of a monitor is open');
-  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line) };
+  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line), typist: world.typist };
   const registry = registryFor(control);
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }

@@ -10,8 +10,9 @@ import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { statusCommands } from './status.js';
+import { terminalCommands } from './terminal.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...terminalCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);
