@@ -137,6 +137,8 @@ export interface BlockControl {
 }
 
 export interface NetworkControl {
+  /** Of every netdev. */
+  readonly ids: readonly string[];
   /** The lines of `info network`. */
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */
