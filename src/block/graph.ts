@@ -147,7 +147,7 @@ export class BlockGraph {
       case 'raw':
         return this.openRaw(spec, await child('file', spec.file));
       case 'qcow2':
-        return this.openQcow2(spec, child);
+        return this.openQcow2(spec, reference, name, child);
       case 'memory':
         return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
       case 'nbd':
@@ -180,11 +180,13 @@ export class BlockGraph {
   }
 
   /** The backing node: as given, else as the image says, with everything below it. */
-  private async openQcow2(spec: SpecOf<'qcow2'>, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
+  private async openQcow2(spec: SpecOf<'qcow2'>, reference: string, name: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
     const file = await child('file', spec.file);
     const header = await readHeader(file);
     const from = spec.backing ?? backingOf(header, file, spec.depth ?? 0);
-    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing: from === undefined || from === 'none' ? undefined : await child('backing', from) });
+    const backing = from === undefined || from === 'none' ? undefined : await child('backing', from);
+    const onCorrupt = (msg: string) => this.events?.emit('BLOCK_IMAGE_CORRUPTED', { device: reference === name ? '' : reference, 'node-name': name, msg, fatal: true });
+    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing, onCorrupt });
   }
 
   private async openSecondary(spec: SpecOf<'replication'> & { mode: 'secondary' }, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<ReplicationSecondary> {

@@ -8,6 +8,7 @@
 import { VmError } from '../../../base/errors.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
+import { type Bitmaps, markInUse, readBitmaps, useOfBitmaps } from './bitmaps.js';
 import { type Cluster, readCluster, readPointer, writeCluster, writeCompressed, writePointer } from './entries.js';
 import { HeaderAt, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { Refcounts } from './refcounts.js';
@@ -35,17 +36,30 @@ export class Metadata {
     readonly refcounts: Refcounts,
     /** Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says. */
     private readonly fixed: Set<number>,
+    private readonly bitmaps: Bitmaps,
   ) {
     this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES);
     this.perTable = header.clusterSize / 8;
   }
 
-  static async open(file: BlockNode, header: Qcow2Header, snapshots: readonly Snapshot[]): Promise<Metadata> {
+  /** Only who may write needs to know what must not be overwritten; a reader gets along with tables that are bad elsewhere. */
+  static async open(file: BlockNode, header: Qcow2Header, options: { snapshots: readonly Snapshot[]; readOnly: boolean }): Promise<Metadata> {
     const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
     const fixed = new Set<number>();
-    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed), fixed);
-    metadata.reserve(snapshots);
+    const found = { bad: (text: string) => ioError('EIO', `qcow2: ${text}`) };
+    const bitmaps = await readBitmaps(file, header);
+    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed, text => found.bad(text)), fixed, bitmaps);
+    if (!options.readOnly) await metadata.reserve(options.snapshots);
+    found.bad = text => metadata.bad(text);
     return metadata;
+  }
+
+  /** The tables contradict themselves: they must not be changed any more. */
+  onCorrupt: (text: string) => void = () => undefined;
+
+  private bad(text: string): VmError {
+    this.onCorrupt(text);
+    return ioError('EIO', `qcow2: ${text}`);
   }
 
   get l1Entries(): number {
@@ -56,8 +70,8 @@ export class Metadata {
   tableOffset(index: number): number {
     const { offset } = readPointer(this.l1, index);
     if (offset === 0) return 0;
-    if (offset % this.header.clusterSize !== 0) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
-    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    if (offset % this.header.clusterSize !== 0) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
+    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
     return offset;
   }
 
@@ -239,18 +253,22 @@ export class Metadata {
   }
 
   async writeIncompatible(): Promise<void> {
+    if (this.header.version === 2) return;
     const field = Buffer.alloc(8);
     field.writeUInt32BE(this.header.incompatible, 4);
     await this.file.pwrite(HeaderAt.INCOMPATIBLE, field);
     await this.file.flush();
   }
 
-  /** Extensions that we do not keep up to date, such as bitmaps, are stale from the first change on. */
-  async clearAutoclear(): Promise<void> {
-    if (!this.header.autoclear) return;
-    await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.alloc(8));
-    await this.file.flush();
-    this.header.autoclear = false;
+  /** What we do not keep up to date is stale from the first change on: bitmaps, and extensions that we do not know. */
+  async beforeFirstChange(): Promise<void> {
+    const { autoclear } = this.header;
+    if (autoclear.others) {
+      await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.from([0, 0, 0, 0, 0, 0, 0, autoclear.bitmaps ? 1 : 0]));
+      await this.file.flush();
+      autoclear.others = false;
+    }
+    await markInUse(this.file, this.bitmaps);
   }
 
   /** Changes where the cluster stood lose it; `kept`: unless it stays there. */
@@ -278,7 +296,7 @@ export class Metadata {
   }
 
   private badEntry(table: Table, cluster: number, what: string): VmError {
-    return ioError('EIO', `qcow2: L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
+    return this.bad(`L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
   }
 
   private async writeL1(): Promise<void> {
@@ -290,7 +308,7 @@ export class Metadata {
     this.dirtyL1.clear();
   }
 
-  private reserve(snapshots: readonly Snapshot[]): void {
+  private async reserve(snapshots: readonly Snapshot[]): Promise<void> {
     const { header, fixed } = this;
     const range = (offset: number, bytes: number) => {
       for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes; c++) fixed.add(c);
@@ -308,6 +326,7 @@ export class Metadata {
       const offset = this.tableOffset(index);
       if (offset !== 0) range(offset, 1);
     }
+    await useOfBitmaps(this.file, header, this.bitmaps, range);
   }
 }
 
