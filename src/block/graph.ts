@@ -7,6 +7,7 @@ import type { Events } from '../base/events.js';
 import type { Host } from '../host/ports.js';
 import type { QmpEvents } from '../qapi/types.js';
 import type { BlockDriver } from './driver.js';
+import { BlkdebugDriver } from './drivers/blkdebug.js';
 import { FileDriver } from './drivers/file.js';
 import { MemoryDriver } from './drivers/memory.js';
 import { NbdDriver } from './drivers/nbd.js';
@@ -152,6 +153,10 @@ export class BlockGraph {
         return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
       case 'nbd':
         return NbdDriver.open(this.host, { address: spec.address, exportName: spec.exportName, connectTimeoutMs: spec.openTimeoutMs, requestTimeoutMs: spec.requestTimeoutMs }, spec.readOnly);
+      case 'blkdebug': {
+        const image = await child('image', spec.image);
+        return new BlkdebugDriver(image, spec.rules, this.host.clock, spec.readOnly || image.readOnly);
+      }
       case 'quorum': {
         const children = new Map<string, BlockNode>();
         for (const { name: edge, source } of spec.children) children.set(edge, await child(edge, source));

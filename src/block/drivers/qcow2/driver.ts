@@ -112,6 +112,7 @@ export class Qcow2Driver implements Overlay {
   }
 
   flush(): Promise<void> {
+    this.file.debugEvent('flush_to_os');
     return this.mapping.runAll('exclusive', () => this.metadata.commit());
   }
 
@@ -148,6 +149,7 @@ export class Qcow2Driver implements Overlay {
       // Neighbours share sectors of the file, so one at a time.
       await this.mapping.runAll('exclusive', async () => {
         const host = await this.metadata.allocateBytes(packed.length);
+        this.file.debugEvent('write_compressed');
         await this.writeBytes(host, packed);
         this.metadata.wrote();
         await this.metadata.mapCompressed(offset / clusterSize, host, packed.length);
@@ -271,14 +273,19 @@ export class Qcow2Driver implements Overlay {
 
   private async readRun(run: Run): Promise<Buffer> {
     if (run.kind === 'zero') return Buffer.alloc(run.length);
-    if (run.kind === 'data') return this.readFile(run.host, run.length);
+    if (run.kind === 'data') {
+      this.file.debugEvent('read_aio');
+      return this.readFile(run.host, run.length);
+    }
     if (run.kind === 'compressed') {
+      this.file.debugEvent('read_compressed');
       const data = await readCompressed(this.file, this.header, run.cluster);
       const from = run.at % this.header.clusterSize;
       return data.subarray(from, from + run.length);
     }
     const below = this.options.backing ? Math.max(0, Math.min(run.length, this.options.backing.length - run.at)) : 0;
     if (below === 0) return Buffer.alloc(run.length);
+    this.file.debugEvent('read_backing_aio');
     const data = await this.options.backing!.pread(run.at, below);
     return below === run.length ? data : Buffer.concat([data], run.length);
   }
@@ -294,6 +301,7 @@ export class Qcow2Driver implements Overlay {
   private async overwrite(offset: number, data: Uint8Array): Promise<boolean> {
     const runs = await this.runs(offset, data.length);
     for (const run of runs) if (run.kind !== 'data' || !run.cluster.copied || run.host + run.length > this.file.length) return false;
+    this.file.debugEvent('write_aio');
     for (const run of runs) await this.file.pwrite(run.host, data.subarray(run.at - offset, run.at - offset + run.length));
     this.metadata.wrote();
     return true;
@@ -331,8 +339,9 @@ export class Qcow2Driver implements Overlay {
     const size = this.header.clusterSize;
     const first = Math.floor(at / size);
     try {
-      if (!plan.fresh) await this.file.pwrite(plan.host + (at % size), data);
-      else await this.file.pwrite(plan.host, await this.wholeClusters(at, data));
+      const whole = plan.fresh ? await this.wholeClusters(at, data) : data;
+      this.file.debugEvent(whole === data ? 'write_aio' : 'cow_write');
+      await this.file.pwrite(plan.fresh ? plan.host : plan.host + (at % size), whole);
       this.metadata.wrote();
     } catch (error) {
       if (plan.allocated) await this.mapping.runAll('exclusive', () => this.metadata.giveBack(plan.host, plan.clusters));
@@ -350,6 +359,7 @@ export class Qcow2Driver implements Overlay {
     const end = at + data.length;
     const after = Math.ceil(end / size) * size - end;
     if (before === 0 && after === 0) return data;
+    this.file.debugEvent('cow_read');
     const kept = Math.min(after, this.length - end);
     const parts = [before > 0 ? await this.read(at - before, before) : Buffer.alloc(0), data, kept > 0 ? await this.read(end, kept) : Buffer.alloc(0)];
     return Buffer.concat(parts, before + data.length + after);

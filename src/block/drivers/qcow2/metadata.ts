@@ -38,7 +38,7 @@ export class Metadata {
     private readonly fixed: Set<number>,
     private readonly bitmaps: Bitmaps,
   ) {
-    this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES);
+    this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES, 'l2_load');
     this.perTable = header.clusterSize / 8;
   }
 
@@ -107,6 +107,7 @@ export class Metadata {
     if (offset !== 0 && copied) return this.l2.load(offset);
     const old = offset === 0 ? undefined : await this.l2.load(offset);
     const fresh = await this.refcounts.allocate(1);
+    this.file.debugEvent('l2_alloc_write');
     const table = this.l2.create(fresh.offset, old?.data);
     this.fixed.add(fresh.offset / this.header.clusterSize);
     writePointer(this.l1, index, fresh.offset);
@@ -153,11 +154,13 @@ export class Metadata {
   async commit(sync = true): Promise<void> {
     const mapping = this.l2.dirty || this.dirtyL1.size > 0;
     if (this.refcounts.blocks.dirty) {
+      this.file.debugEvent('refblock_update');
       await this.refcounts.blocks.writeBack();
       this.needsSync = true;
     }
     if (mapping) {
       if (sync) await this.file.flush();
+      this.file.debugEvent('l2_update');
       await this.l2.writeBack();
       if (this.dirtyL1.size > 0) {
         if (sync) await this.file.flush();
@@ -167,6 +170,7 @@ export class Metadata {
     }
     if (sync && this.needsSync) {
       this.needsSync = false;
+      this.file.debugEvent('flush_to_disk');
       try {
         await this.file.flush();
       } catch (error) {
@@ -177,6 +181,7 @@ export class Metadata {
     // Without a sync the old mapping may come back with a crash: nothing of it may be overwritten yet.
     if (!sync) return;
     const dropped = this.dropped;
+    if (dropped.length > 0) this.file.debugEvent('cluster_free');
     this.dropped = [];
     for (const cluster of dropped) {
       if ((await this.refcounts.change(cluster, -1)) > 0) continue;
@@ -206,6 +211,7 @@ export class Metadata {
       this.dirtyL1.add(index);
     }
     if (this.dirtyL1.size === 0) return;
+    this.file.debugEvent('empty_image_prepare');
     this.l2.clear();
     await this.writeL1();
     await this.file.flush();
@@ -233,6 +239,7 @@ export class Metadata {
       const grown = Buffer.alloc(clusters * header.clusterSize);
       this.l1.copy(grown);
       await this.refcounts.blocks.writeBack();
+      this.file.debugEvent('l1_grow_write_table');
       await this.file.pwrite(offset, grown);
       await this.file.flush();
       writeOffset(fields, offset, 16);
@@ -240,6 +247,7 @@ export class Metadata {
       Object.assign(header, { l1Offset: offset, l1Entries: entries });
       for (let n = 0; n < clusters; n++) this.fixed.add(offset / header.clusterSize + n);
     }
+    this.file.debugEvent('l1_grow_activate_table');
     // Bytes 32..35, crypt_method, are zero: encrypted images are refused.
     await this.file.pwrite(HeaderAt.SIZE, fields);
     await this.file.flush();
@@ -300,6 +308,7 @@ export class Metadata {
   }
 
   private async writeL1(): Promise<void> {
+    this.file.debugEvent('l1_update');
     const sectors = new Set([...this.dirtyL1].map(index => Math.floor(index / 64)));
     for (const sector of sectors) {
       const from = sector * 512;

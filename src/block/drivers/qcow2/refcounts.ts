@@ -30,7 +30,7 @@ export class Refcounts {
     /** An error for tables that contradict themselves. */
     private readonly bad: (text: string) => VmError,
   ) {
-    this.blocks = new TableCache(file, header.clusterSize, CACHE_BYTES);
+    this.blocks = new TableCache(file, header.clusterSize, CACHE_BYTES, 'refblock_load');
     this.perBlock = (header.clusterSize * 8) / header.refcountBits;
     this.max = maxRefcount(header.refcountBits);
   }
@@ -85,6 +85,7 @@ export class Refcounts {
 
   /** Neighbouring free clusters, at most so many and at least one, counted once each. The file is long enough for them. */
   async allocate(wanted: number, exactly = false): Promise<{ offset: number; count: number }> {
+    this.file.debugEvent('cluster_alloc');
     for (let from = this.hint, atHint = true; ; ) {
       const first = await this.nextFree(from);
       if (atHint) this.hint = first;
@@ -157,8 +158,10 @@ export class Refcounts {
     const data = Buffer.alloc(clusterSize);
     writeRefcount(data, own, refcountBits, 1);
     await this.fileReaches(offset + clusterSize);
+    this.file.debugEvent('refblock_alloc_write');
     await this.file.pwrite(offset, data);
     await this.file.flush();
+    this.file.debugEvent('refblock_alloc_hookup');
     const entry = Buffer.alloc(8);
     writePointer(entry, 0, offset, false);
     await this.file.pwrite(this.header.refcountTableOffset + index * 8, entry);
@@ -186,6 +189,7 @@ export class Refcounts {
     const grown = Buffer.alloc(clusters * clusterSize);
     this.table.copy(grown);
     await this.fileReaches((first + blocks + clusters) * clusterSize);
+    this.file.debugEvent('refblock_alloc_write_table');
     for (let b = 0; b < blocks; b++) {
       const data = Buffer.alloc(clusterSize);
       for (let n = 0; n < this.perBlock && b * this.perBlock + n < blocks + clusters; n++) writeRefcount(data, n, refcountBits, 1);
@@ -198,6 +202,7 @@ export class Refcounts {
     const fields = Buffer.alloc(12);
     writeOffset(fields, offset, 0);
     fields.writeUInt32BE(clusters, 8);
+    this.file.debugEvent('refblock_alloc_switch_table');
     await this.file.pwrite(HeaderAt.REFCOUNT_TABLE, fields);
     await this.file.flush();
     this.header.refcountTableOffset = offset;
