@@ -1,4 +1,5 @@
 /** What Tab offers: command names, words that a declaration fixes, and names that the machine knows. */
+import { objectTypes } from '../objects/all.js';
 import type { Registry } from '../schema.js';
 import type { Type } from '../types.js';
 import type { VmControl } from '../vm.js';
@@ -49,6 +50,14 @@ function valuesFor(type: Type, registry: Registry, vm: VmControl): readonly stri
       return vm.migration?.capabilities().map(c => c.capability) ?? [];
     case 'parameters':
       return Object.keys(vm.migration?.parameters() ?? {});
+    case 'objects':
+      return vm.objects?.list().map(o => o.id) ?? [];
+    case 'object-types':
+      return objectTypes.map(t => t.name);
+    case 'chardevs':
+      return vm.chardevs?.info().map(c => c.id) ?? [];
+    case 'netdevs':
+      return vm.network?.ids ?? [];
     default:
       return type.words ?? [];
   }
