@@ -60,6 +60,7 @@ export class Machine implements MachineControl {
       clock: parts.clock,
       events,
       initial: spec.incoming !== undefined ? 'inmigrate' : 'prelaunch',
+      startPaused: spec.startPaused,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
@@ -138,6 +139,10 @@ export class Machine implements MachineControl {
     await this.opened.drives.close();
     for (const chr of this.opened.chardevs.values()) chr.dispose();
     this.finish({ cause: 'host-signal', status: 0 });
+  }
+
+  whileStopped<T>(fn: () => T): Promise<T> {
+    return this.lifecycle.whileStopped(fn);
   }
 
   deviceInfo(): DeviceInfo[] {

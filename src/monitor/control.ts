@@ -33,7 +33,7 @@ export function vmControl(parts: ControlParts): VmControl {
     network: networkControl(parts),
     chardevs: chardevControl(parts),
     traces: parts.traces,
-    inspect: inspectControl(machine),
+    inspect: inspectControl(parts),
     process: processControl(parts),
   };
 }

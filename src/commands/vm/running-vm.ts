@@ -25,6 +25,7 @@ import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
 import { Network } from './network.js';
+import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
   readonly host: Host;
@@ -73,7 +74,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
     const vm = new RunningVm(machine, colo, control, monitors);
     try {
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.get(monitor.chardev), control, world));
