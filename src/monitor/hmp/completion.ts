@@ -1,4 +1,5 @@
 /** What Tab offers and the grey hint says: command names, words that a declaration fixes, and names that the machine knows. */
+import { objectTypes } from '../objects/all.js';
 import type { Registry } from '../schema.js';
 import type { Completion, Fields, Type } from '../types.js';
 import type { VmControl } from '../vm.js';
@@ -87,6 +88,8 @@ const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => 
   parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
   netdevs: ({ network }) => network?.ids ?? [],
   chardevs: ({ chardevs }) => chardevs?.info().map(c => c.id) ?? [],
+  objects: ({ objects }) => objects?.list().map(o => o.id) ?? [],
+  'object-types': () => objectTypes.map(t => t.name),
   devices: ({ inspect }) => inspect?.devices().map(d => d.id) ?? [],
   'trace-events': ({ traces }) => traces?.list().map(event => event.name) ?? [],
   files: () => [],
