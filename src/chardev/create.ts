@@ -2,6 +2,7 @@
 import { assertNever } from '../base/errors.js';
 import type { CharBackend, CharSpec, CharWorld } from './contract.js';
 import { FileChar } from './file.js';
+import { MuxChar } from './mux.js';
 import { NullChar } from './null.js';
 import { charLabel } from './parse.js';
 import { SocketChar } from './socket.js';
@@ -24,6 +25,8 @@ export async function createChardev(id: string, spec: CharSpec, world: CharWorld
       await (spec.server ? channel.listen(spec.wait) : channel.dial());
       return channel;
     }
+    case 'mux':
+      return new MuxChar(await createChardev(id, spec.base, world), world.clock);
     default:
       return assertNever(spec);
   }

@@ -36,15 +36,22 @@ export function parseChardev(text: string): { id: string; backend: CharSpec } {
   const options = new KeyValues(parseKeyValues(text, 'backend'));
   const backend = options.need('backend');
   const id = options.need('id');
+  const mux = options.takeBool('mux') ?? false;
+  const base = chardevBackend(backend, options, mux);
+  return { id, backend: mux ? { kind: 'mux', base } : base };
+}
+
+function chardevBackend(backend: string, options: KeyValues, mux: boolean): CharSpec {
   switch (backend) {
     case 'null':
-      return { id, backend: finish({ kind: 'null' }, options, 'id') };
+      return finish({ kind: 'null' }, options, 'id, mux');
     case 'stdio':
-      return { id, backend: finish({ kind: 'stdio', input: options.takeBool('signal') === false ? 'keys' : 'characters' }, options, 'id, signal') };
+      // The keyboard of a mux is the guest's too: it gets Ctrl-C, unless the user says otherwise.
+      return finish({ kind: 'stdio', input: (options.takeBool('signal') ?? !mux) ? 'characters' : 'keys' }, options, 'id, mux, signal');
     case 'file':
-      return { id, backend: finish({ kind: 'file', path: options.need('path'), append: options.takeBool('append') ?? false }, options, 'id, path, append') };
+      return finish({ kind: 'file', path: options.need('path'), append: options.takeBool('append') ?? false }, options, 'id, mux, path, append');
     case 'socket':
-      return { id, backend: socket(socketAddress(options), options) };
+      return socket(socketAddress(options), options);
     default:
       throw new VmError(`'${backend}' is not a character device of colo; it has null, stdio, file and socket`);
   }

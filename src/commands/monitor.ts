@@ -1,5 +1,6 @@
 /** `colo monitor ADDRESS`: the human monitor as a line editor, over QMP. */
 import { Flags } from '@oclif/core';
+import type { Stdio } from '../chardev/contract.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
 import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
@@ -39,8 +40,11 @@ function interactive(client: QmpClient, shell: RemoteShell, address: string): Pr
   const terminal = processTerminal();
   const stdio = processStdio();
   const local = !address.startsWith('tcp:');
+  let gone = false;
   return new Promise(resolve => {
     const leave = (text: string) => {
+      if (gone) return;
+      gone = true;
       stdio.setMode('cooked');
       stdio.pause();
       process.stdout.write(text);
@@ -48,7 +52,7 @@ function interactive(client: QmpClient, shell: RemoteShell, address: string): Pr
     };
     const banner = `connected to ${address} - type 'help' for more information, Ctrl-D to leave`;
     const left = "\nleft the monitor: the VM goes on ('quit' would have ended it)\n";
-    if (terminal.dumb) return plainLines(client, shell, banner, leave, left);
+    if (terminal.dumb) return plainLines(client, shell, stdio, banner, () => leave(left), leave);
     stdio.setMode('raw');
     const { clock, history, files } = processTypist();
     const repl = new Repl({
@@ -75,14 +79,13 @@ function interactive(client: QmpClient, shell: RemoteShell, address: string): Pr
   });
 }
 
-function plainLines(client: QmpClient, shell: RemoteShell, banner: string, leave: (text: string) => void, left: string): void {
-  const stdio = processStdio();
+function plainLines(client: QmpClient, shell: RemoteShell, stdio: Stdio, banner: string, finished: () => void, leave: (text: string) => void): void {
   const lines = new LineMonitor(
     {
       send: text => void process.stdout.write(text),
       drained: () => Promise.resolve(),
       congested: on => (on ? stdio.pause() : stdio.resume()),
-      finished: () => leave(left),
+      finished,
       run: line => shell.run(line),
     },
     banner,

@@ -52,6 +52,7 @@ class Draft {
   private readonly ids = new Ids();
   /** Who uses standard input. */
   private stdioUser: string | undefined;
+  private readonly given = new Set<string>();
 
   constructor(private readonly role: Role) {
     this.spec = {
@@ -74,6 +75,7 @@ class Draft {
   }
 
   take(option: GivenOption): void {
+    this.given.add(option.name);
     this.handlers[option.name as OptionName](option.value, option);
   }
 
@@ -102,6 +104,8 @@ class Draft {
     serial: (value, option) => this.serial(value, option),
     qmp: (value, option) => this.monitor('qmp', value, option),
     monitor: (value, option) => this.monitor('hmp', value, option),
+    mon: value => this.mon(value),
+    nographic: () => undefined,
     incoming: value => {
       parseMigrationUri(value, 'listen');
       this.spec.incoming = value;
@@ -125,7 +129,7 @@ class Draft {
   }
 
   private addChardev(id: string, backend: CharSpec, option: GivenOption): void {
-    if (backend.kind === 'stdio') {
+    if ((backend.kind === 'mux' ? backend.base : backend).kind === 'stdio') {
       if (this.stdioUser !== undefined) throw new VmError(`standard input is taken by ${this.stdioUser}`);
       this.stdioUser = option.spelled;
     }
@@ -143,8 +147,33 @@ class Draft {
 
   private serial(value: string, option: GivenOption): void {
     if (this.spec.serials.length >= maxSerials) throw new VmError(`there are at most ${maxSerials} serial ports`);
-    const id = this.channel(value, 'serial', 'characters', option);
+    const id = value.startsWith('mon:') ? this.withMonitor(value.slice('mon:'.length), option) : this.channel(value, 'serial', 'characters', option);
     if (id !== undefined) this.spec.serials.push(id);
+  }
+
+  /** `mon:stdio`: a monitor beside the guest's console, Ctrl-A c between them. */
+  private withMonitor(value: string, option: GivenOption): string {
+    const id = this.ids.fresh('mux');
+    this.addChardev(id, { kind: 'mux', base: parseCharSpec(value, 'keys') }, option);
+    this.spec.monitors.push({ mode: 'hmp', chardev: id });
+    return id;
+  }
+
+  /** -nographic: console and monitor on the terminal, as far as neither was put elsewhere. */
+  private onTerminal(): void {
+    const option = { name: 'nographic', spelled: '-nographic', value: '' };
+    const [serial, monitor] = [this.given.has('serial'), this.given.has('monitor') || this.given.has('qmp') || this.given.has('mon')];
+    if (!serial) this.serial(monitor ? 'stdio' : 'mon:stdio', option);
+    else if (!monitor) this.monitor('hmp', 'stdio', option);
+  }
+
+  private mon(value: string): void {
+    const options = new KeyValues(parseKeyValues(value, 'chardev'));
+    const chardev = options.need('chardev');
+    const mode = options.take('mode') ?? 'readline';
+    options.done('chardev, mode');
+    if (mode !== 'readline' && mode !== 'control') throw new VmError(`mode=${mode} is neither readline nor control`);
+    this.spec.monitors.push({ mode: mode === 'control' ? 'qmp' : 'hmp', chardev });
   }
 
   private monitor(mode: 'qmp' | 'hmp', value: string, option: GivenOption): void {
@@ -155,6 +184,7 @@ class Draft {
   /** What only the whole can tell. */
   check(): void {
     const { spec } = this;
+    if (this.given.has('nographic')) this.onTerminal();
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
     if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
@@ -181,8 +211,9 @@ class Draft {
       if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);
     }
     const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
-    const shared = users.find((id, i) => users.indexOf(id) !== i);
-    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`);
+    const forMany = new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id));
+    const shared = users.find((id, i) => users.indexOf(id) !== i && !forMany.has(id));
+    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`, { hint: 'With mux=on it takes several.' });
   }
 }
 

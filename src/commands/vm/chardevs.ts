@@ -3,6 +3,8 @@ import { VmError } from '../../base/errors.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
 import type { CharBackend, CharSpec, CharWorld } from '../../chardev/contract.js';
 import { createChardev } from '../../chardev/create.js';
+import { MuxChar, type MuxCommand } from '../../chardev/mux.js';
+import type { MuxRole } from '../../chardev/mux-front.js';
 import type { ChardevProvider } from '../../machine/parts.js';
 import type { ChardevSpec } from '../../machine/spec.js';
 
@@ -33,8 +35,17 @@ export class Chardevs implements ChardevProvider {
     return this.open.add(id, () => createChardev(id, backend, this.world));
   }
 
-  claim(id: string, user: string): Claim<CharBackend> {
-    return this.open.claim(id, user);
+  /** role: what the user is to the others of a mux. */
+  claim(id: string, user: string, role: MuxRole = 'console'): Claim<CharBackend> {
+    const shared = this.open.get(id);
+    if (!(shared instanceof MuxChar)) return this.open.claim(id, user);
+    // The first of several users stands for all: a mux in use stays.
+    if (this.open.usersOf(id).length === 0) this.open.claim(id, user);
+    return { value: shared.front(role), dispose: () => undefined };
+  }
+
+  onMuxCommand(fn: (command: MuxCommand, mux: MuxChar) => void): void {
+    for (const chr of this.open.values) if (chr instanceof MuxChar) chr.onCommand(command => fn(command, chr));
   }
 
   info() {

@@ -18,6 +18,7 @@ import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
+import { HmpShell } from '../../monitor/hmp/shell.js';
 import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
@@ -81,9 +82,10 @@ export class RunningVm {
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
     const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
+    chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
     try {
       await addObjects(spec, objects, 'late');
-      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`).value, control, world));
+      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`, 'monitor').value, control, world));
       if (spec.incoming !== undefined) await colo.listen(spec.incoming);
       return vm;
     } catch (error) {

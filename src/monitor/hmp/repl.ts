@@ -101,6 +101,20 @@ export class Repl {
     this.hint.refresh();
   }
 
+  /** The terminal is somebody else's for a while, or ours again. */
+  focus(focused: boolean): void {
+    if (this.closed) return;
+    const { write } = this.options;
+    if (!focused) {
+      this.hint.erase();
+      return write(pasteMode.off);
+    }
+    write(pasteMode.on);
+    if (this.running) return;
+    write('\n'.repeat(this.editor.getCursorPos().rows));
+    this.print('');
+  }
+
   close(): void {
     if (this.closed) return;
     this.hint.erase();

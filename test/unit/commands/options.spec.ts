@@ -87,6 +87,20 @@ test('sizes', () => {
   expect(refusal('primary', '-kernel k -m 1G,slots=2')).toBe("-m 1G,slots=2: 'slots' is not supported here; colo knows: size");
 });
 
+test('console and monitor on one terminal', () => {
+  const parts = (line: string) => {
+    const { chardevs, serials, monitors } = launch('primary', `-S ${line}`);
+    return { chardevs, serials, monitors };
+  };
+  const keys = { kind: 'stdio', input: 'keys' };
+  const shared = { chardevs: [{ id: 'mux0', backend: { kind: 'mux', base: keys } }], serials: ['mux0'], monitors: [{ mode: 'hmp', chardev: 'mux0' }] };
+  expect(parts('-serial mon:stdio')).toEqual(shared);
+  expect(parts('-nographic')).toEqual(shared);
+  expect(parts('-nographic -serial null')).toMatchObject({ serials: ['serial0'], monitors: [{ mode: 'hmp', chardev: 'monitor0' }] });
+  expect(parts('-nographic -monitor none')).toMatchObject({ chardevs: [{ id: 'serial0', backend: { kind: 'stdio' } }], monitors: [] });
+  expect(parts('-chardev stdio,id=c,mux=on -serial chardev:c -mon chardev=c,mode=readline')).toEqual({ chardevs: [{ id: 'c', backend: { kind: 'mux', base: keys } }], serials: ['c'], monitors: [{ mode: 'hmp', chardev: 'c' }] });
+});
+
 test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -kernle x', "unknown option -kernle. Did you mean '-kernel'? | All options: --help"],
   ['primary', '-kernel k disk.img', "'disk.img' is not an option | Every option begins with a dash; a disk is -drive if=virtio,file.filename=PATH,driver=raw."],
@@ -94,6 +108,10 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
   ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.'],
   ['primary', '-S -append x', '-initrd and -append need -kernel'],
+  ['primary', '-kernel k -serial stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial stdio'],
+  ['primary', '-S -serial mon:stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial mon:stdio'],
+  ['primary', '-S -chardev stdio,id=c -serial chardev:c -mon c', "chardev 'c' has two users | With mux=on it takes several."],
+  ['primary', '-S -chardev null,id=c -mon c,mode=vi', '-mon c,mode=vi: mode=vi is neither readline nor control'],
   ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1: machines have one vCPU, on KVM too.'],
@@ -109,13 +127,10 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -device e1000', "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, isa-debug-exit."],
   ['primary', '-kernel k -device virtio-net-pci,netdev=n', "-device virtio-net-pci: there is no netdev 'n' | Add -netdev ...,id=n"],
   ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
-  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
-  ['primary', '-kernel k -serial stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial stdio'],
   ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: 'telnet' is not supported here; colo knows: server, wait, reconnect, reconnect-ms"],
   ['primary', '-kernel k -qmp unix:/q,wait=off', "-qmp unix:/q,wait=off: 'wait' is for a server: add server=on"],
   ['primary', '-kernel k -display gtk', '-display gtk: colo has no display: only `none` is taken'],
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
-  ['primary', '-kernel k -nographic', '-nographic: colo does not have this option | Say what you want instead: -serial stdio, or -monitor stdio.'],
 ])('%s %s', (role, line, message) => {
   expect(refusal(role, line)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
 });
