@@ -16,6 +16,7 @@ export const channelCommands = [
     returns: list(chardev),
     run: vm => part(vm, 'chardevs').info().map(c => ({ label: c.id, filename: `${c.connected ? '' : 'disconnected:'}${c.label}`, 'frontend-open': c.used })),
     show: all => all.map(c => `${c.label}: filename=${c.filename}`).join('\n'),
+    table: all => ({ head: ['CHARDEV', 'FILENAME', 'IN USE'], rows: all.map(c => [c.label, c.filename, c['frontend-open'] ? 'yes' : 'no']) }),
   }),
   command({
     name: 'set_link',

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { migrationStatuses } from '../../qapi/types.js';
+import { pairs } from '../hmp/table.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import type { ArgsOf } from '../types.js';
 import { bool, flag, int, list, oneOf, optional, parseSize, str, struct } from '../types.js';
@@ -55,6 +56,7 @@ export const migrationCommands = [
     returns: migrationInfo,
     run: vm => ({ ...part(vm, 'migration').info() }),
     show: showMigration,
+    table: info => pairs(showMigration(info)),
   }),
   command({
     name: 'migrate-set-capabilities',
@@ -74,6 +76,7 @@ export const migrationCommands = [
     returns: list(capability),
     run: vm => part(vm, 'migration').capabilities().map(c => ({ ...c })),
     show: all => all.map(c => `${c.capability}: ${c.state ? 'on' : 'off'}`).join('\n'),
+    table: all => ({ head: ['CAPABILITY', 'STATE'], rows: all.map(c => [c.capability, c.state ? 'on' : 'off']) }),
   }),
   command({
     name: 'migrate-set-parameters',
@@ -93,6 +96,7 @@ export const migrationCommands = [
     returns: struct('MigrationParameters', parameterArgs),
     run: vm => ({ ...part(vm, 'migration').parameters() }),
     show: all => Object.entries(all).map(([name, value]) => `${name}: ${value} ${isParameter(name) ? units[name] : ''}`.trimEnd()).join('\n'),
+    table: all => ({ head: ['PARAMETER', 'VALUE', 'UNIT'], rows: Object.entries(all).map(([name, value]) => [name, String(value), isParameter(name) ? units[name] : '']) }),
   }),
   // QMP takes lists and objects; a line of HMP changes one thing.
   hmpCommand({
