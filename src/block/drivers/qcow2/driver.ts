@@ -2,13 +2,13 @@
  * Format `qcow2`: clusters found through two levels of tables, over an optional backing node. Requests of clusters that the image owns go
  * straight to the file, many at once; what changes the mapping has its clusters alone. metadata.ts says in which order things become durable.
  */
-import { VmError } from '../../../base/errors.js';
+import { assert, VmError } from '../../../base/errors.js';
 import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR } from '../../driver.js';
-import type { BlockNode } from '../../node.js';
+import type { Adopting, BlockNode } from '../../node.js';
 import { RangeLock } from '../../range-lock.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
-import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header } from './header.js';
+import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
 import { Metadata } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
 
@@ -37,7 +37,14 @@ export async function readHeader(file: BlockNode): Promise<Qcow2Header> {
   return parseHeader(await file.pread(0, Math.min(2 ** bits, file.length)), file.length);
 }
 
-export class Qcow2Driver implements Overlay {
+/** What is marked dirty or corrupt is not written to. */
+function requireSound(file: BlockNode, header: Qcow2Header): void {
+  const repair = "'colo image check -r all' or qemu-img can repair it";
+  if (header.incompatible & Incompatible.CORRUPT) throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading; ${repair}`);
+  if (header.incompatible & Incompatible.DIRTY) throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty: its refcounts are behind; ${repair}`);
+}
+
+export class Qcow2Driver implements Overlay, Adopting {
   readonly format = 'qcow2';
   readonly maxTransfer = 8 * 1024 * 1024;
   /** By bytes of the disk, whole clusters. */
@@ -52,24 +59,47 @@ export class Qcow2Driver implements Overlay {
     readonly header: Qcow2Header,
     readonly metadata: Metadata,
     readonly snapshots: readonly Snapshot[],
-    readonly readOnly: boolean,
-    private readonly backing?: BlockNode,
+    private asked: boolean,
+    private backing?: BlockNode,
   ) {}
 
   /** header: as read before, to find the backing node. */
   static async open(file: BlockNode, header: Qcow2Header, options: { readOnly: boolean; backing?: BlockNode }): Promise<Qcow2Driver> {
     const readOnly = options.readOnly || file.readOnly;
-    if (!readOnly) {
-      const repair = "'colo image check -r all' or qemu-img can repair it";
-      if (header.incompatible & Incompatible.CORRUPT) throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading; ${repair}`);
-      if (header.incompatible & Incompatible.DIRTY) throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty: its refcounts are behind; ${repair}`);
-    }
+    if (!readOnly) requireSound(file, header);
     const snapshots = (await readSnapshots(file, header)).list;
     return new Qcow2Driver(file, header, await Metadata.open(file, header, snapshots), snapshots, readOnly, options.backing);
   }
 
   get length(): number {
     return Math.ceil(this.header.size / SECTOR) * SECTOR;
+  }
+
+  get readOnly(): boolean {
+    return this.asked || this.file.readOnly;
+  }
+
+  async reopen(readOnly: boolean): Promise<void> {
+    if (readOnly) await this.close();
+    else requireSound(this.file, this.header);
+    this.asked = readOnly;
+  }
+
+  replaceChild(edge: string, child: BlockNode | undefined): void {
+    assert(edge === 'backing', 'the file of a qcow2 image stays');
+    this.backing = child;
+  }
+
+  /** In the header: which image is read where this one holds nothing. */
+  async setBackingFile(name: string | undefined, format: string | undefined): Promise<void> {
+    await this.mapping.runAll('exclusive', async () => {
+      await this.metadata.commit();
+      const first = await this.file.pread(0, Math.min(this.header.clusterSize, this.file.length));
+      await this.file.pwrite(0, withBacking(first, this.header, name, format));
+      await this.file.flush();
+    });
+    this.header.backingFile = name;
+    this.header.backingFormat = format;
   }
 
   /** Copy-before-write copies whole clusters, so that none is ever half there. */
