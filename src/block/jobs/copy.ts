@@ -68,7 +68,7 @@ export class BlockCopy {
         else nearSinceMs ??= this.clock.nowMs();
         if (nearSinceMs !== undefined && this.clock.nowMs() - nearSinceMs > RESIDUE_MS) break;
         await this.obey();
-        const next = this.todo.run(at, PIECE);
+        const next = this.todo.run(at, Math.min(PIECE, this.job.sliceBytes));
         if (!next && this.flights.size === 0) break;
         if (!next || this.flights.size >= MAX_IN_FLIGHT || this.overlaps(next)) {
           await Promise.race([...this.flights].map(flight => flight.done));

@@ -178,6 +178,11 @@ export class Job {
     if (this.state === 'standby') this.enter('ready');
   }
 
+  /** Longest single step at this speed. */
+  get sliceBytes(): number {
+    return this.limit.sliceBytes;
+  }
+
   /** Until so many bytes may go, or until there is a word to obey: false. */
   async admit(bytes: number): Promise<boolean> {
     while (!this.interrupted) {

@@ -16,6 +16,11 @@ export class RateLimit {
     return this.bytesPerSecond;
   }
 
+  /** No request is longer, or it would have its slice for nothing. */
+  get sliceBytes(): number {
+    return this.bytesPerSecond === 0 ? Infinity : Math.ceil((this.bytesPerSecond * SLICE_MS) / 1000);
+  }
+
   /** What was let through before counts no more. */
   setSpeed(bytesPerSecond: number): void {
     this.bytesPerSecond = bytesPerSecond;
