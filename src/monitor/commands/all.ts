@@ -6,12 +6,13 @@ import { channelCommands } from './channels.js';
 import { coloCommands } from './colo.js';
 import { helpCommands } from './help.js';
 import { inspectCommands } from './inspect.js';
+import { jobCommands } from './jobs.js';
 import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { statusCommands } from './status.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

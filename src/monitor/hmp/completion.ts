@@ -45,6 +45,8 @@ function valuesFor(type: Type, registry: Registry, vm: VmControl): readonly stri
       return infoTopics(registry);
     case 'block-nodes':
       return [...(vm.block?.info() ?? []), ...(vm.block?.nodes() ?? [])].flatMap(b => [b.device, b.nodeName]).filter(name => name !== '');
+    case 'block-jobs':
+      return vm.jobs?.list().map(job => job.id) ?? [];
     case 'capabilities':
       return vm.migration?.capabilities().map(c => c.capability) ?? [];
     case 'parameters':
