@@ -30,9 +30,9 @@ export function jobBench() {
     },
     qcow2: (path: string, size: number, backing?: string, clusterSize = 65536) => createImage(host, path, 'qcow2', { ...defaultCreateOptions, clusterSize, size, backingFile: backing, backingFormat: backing === undefined ? undefined : 'qcow2' }),
     /** Lets time go on until it is so. */
-    async until(what: () => boolean, limitMs = 60_000) {
+    async until(what: () => boolean, limitMs = 20_000) {
       for (let ms = 0; !what(); ms += 10) {
-        if (ms > limitMs) throw new Error('it never came about');
+        if (ms > limitMs) throw new Error(`it never came about: ${JSON.stringify(layer.jobs.query())}`);
         for (let n = 0; n < 4; n++) await turn();
         if (!what()) await host.clock.advance(10);
       }
