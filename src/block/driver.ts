@@ -1,3 +1,5 @@
+import type { DebugEvent } from './blkdebug-rules.js';
+
 /** What a format or protocol does for its node. A driver sees only requests that its node has checked: in range, writable, not too long. */
 export interface BlockDriver {
   /** QEMU's driver name. */
@@ -20,6 +22,8 @@ export interface BlockDriver {
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
   /** From reading to writing or back, at rest. A failure leaves it as it was, or readable. */
   reopen?(readOnly: boolean): Promise<void>;
+  /** Something happens in the driver above: blkdebug makes rules of it. */
+  debugEvent?(event: DebugEvent): void;
   close(): Promise<void>;
   /** For query-block and info block: one-word facts. */
   describe(): Record<string, string | number | boolean>;

@@ -24,6 +24,7 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   BLOCK_JOB_COMPLETED: 'a job is over, well or with an error',
   BLOCK_JOB_CANCELLED: 'a job was cancelled, and its target is not to be used',
   JOB_STATUS_CHANGE: 'a job changed its status',
+  BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
 };
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();

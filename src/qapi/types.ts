@@ -51,5 +51,6 @@ export interface QmpEvents {
   BLOCK_JOB_COMPLETED: BlockJobEvent & { error?: string };
   BLOCK_JOB_CANCELLED: BlockJobEvent;
   JOB_STATUS_CHANGE: { id: string; status: JobStatus };
+  BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
 }
