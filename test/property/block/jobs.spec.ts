@@ -133,7 +133,7 @@ test('mirror', async () => {
       if (good) expectSame(await content(bench, '/t'), model);
       await sound(bench, '/top', '/t');
     }),
-    { numRuns: 40, endOnFailure: true },
+    { numRuns: 25 },
   );
 });
 
@@ -150,7 +150,7 @@ test('backup', async () => {
       if (good) expectSame(await content(bench, '/t'), before);
       await sound(bench, '/top', '/t');
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 });
 
@@ -177,7 +177,7 @@ test('commit of the disk itself, of an image in the middle, and stream', async (
       if (pivoted) expect(nodes).toBe(what === 'active' ? 2 : 4);
       for (const name of ['/top', '/mid', '/base']) expect(bench.host.files.inodes.get(name)!.locks).toEqual([]);
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
 
