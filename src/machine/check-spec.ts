@@ -16,7 +16,7 @@ export function checkSpec(spec: MachineSpec): void {
   }
   if (!(spec.cpus >= 1 && spec.cpus <= MAX_CPUS)) throw new VmError(`-smp ${spec.cpus}: machines have 1 to ${MAX_CPUS} vCPUs`);
   if (spec.kernel === undefined) {
-    if (spec.incoming === undefined) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
+    if (spec.incoming === undefined && !spec.startPaused) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
     if (spec.append !== '') throw new VmError('-append without -kernel');
   }

@@ -6,7 +6,8 @@ import { afterEach, expect } from '@jest/globals';
 import type { StopReason } from '../../src/accel/contract.js';
 import { VcpuImage } from '../../src/accel/vcpu-image.js';
 import { Assembler, loadToyGuest } from '../support/toy-guest.js';
-import { closeAll, comparable, emptyVm, kvmTest, move, type Rig, sleep } from './bench.js';
+import { closeAll, emptyVm, kvmTest, move, type Rig, sleep } from './bench.js';
+import { comparable } from './comparable.js';
 import { loadSmpGuest, READY_PORT_VALUE, REPORT, Smp } from './smp-guest.js';
 
 afterEach(closeAll);
