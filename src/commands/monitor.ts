@@ -6,6 +6,7 @@ import { eventLine } from '../monitor/hmp/event-line.js';
 import { Repl } from '../monitor/hmp/repl.js';
 import { asVmError } from '../base/errors.js';
 import { isObject } from '../monitor/types.js';
+import { failoverGuard } from './ask.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { runScript } from './script.js';
 
@@ -48,13 +49,14 @@ async function runLine({ client, timeoutMs }: Session, line: string): Promise<st
 
 function interactive(session: Session, address: string): Promise<void> {
   const words = remoteWords(session);
+  const objection = failoverGuard(session.client, session.timeoutMs);
   return new Promise(resolve => {
     const repl = new Repl({
       input: process.stdin,
       output: process.stdout,
       prompt: '(colo) ',
       banner: `connected to ${address} - type 'help' for more information, Ctrl-D to leave`,
-      run: line => runLine(session, line),
+      run: async line => (await objection(line)) ?? runLine(session, line),
       complete: async line => completeRemotely(line, await words()),
       left: () => {
         process.stdout.write("\nleft the monitor: the VM goes on ('quit' would have ended it)\n");
