@@ -73,7 +73,8 @@ async function asker({ checkAnswer }: Inquiry): Promise<Ask> {
     const { text } = wanted[name];
     const question = { type: 'input', name: 'answer', message: `${text.charAt(0).toUpperCase()}${text.slice(1)}`, default: usual, validate: (answer: string) => checkAnswer(name, answer) } as const;
     try {
-      return (await prompt([question])).answer;
+      const answers: { answer: string } = await prompt([question]);
+      return answers.answer;
     } catch (error) {
       throw error instanceof Error && error.name === 'ExitPromptError' ? new VmError('nothing was written') : error;
     }

@@ -1,8 +1,8 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
 import { checkUsage } from './options/check.js';
-import { optionValue } from './options/argv.js';
-import type { Role } from './options/spec.js';
+import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
+import type { Launch, Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
 import { logInto, startDaemon, staysInForeground } from './vm/process.js';
 
@@ -15,7 +15,8 @@ export abstract class VmCommand extends BaseCommand {
     this.parsed = true;
     const config = optionValue(this.argv, 'config');
     const pairing = config === undefined ? undefined : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
-    const launch = parseLaunch(this.role, this.argv, pairing?.options);
+    const launch = this.launch(pairing?.options);
+    if (!launch) return;
     checkUsage(launch.spec);
     if (!staysInForeground(launch.process)) {
       process.exitCode = await startDaemon();
@@ -28,5 +29,16 @@ export abstract class VmCommand extends BaseCommand {
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
     const code = await runVm(launch, { version: { major, minor, micro, package: 'colo' }, note: line => note(`colo ${this.role}: ${line}`), reopenLog: log?.reopen, pairing });
     process.stdout.write('', () => process.exit(code));
+  }
+
+  /** undefined: help was asked for, and given. */
+  private launch(base?: readonly GivenOption[]): Launch | undefined {
+    try {
+      return parseLaunch(this.role, this.argv, base);
+    } catch (error) {
+      if (!(error instanceof HelpAsked)) throw error;
+      this.log(error.message);
+      return undefined;
+    }
   }
 }
