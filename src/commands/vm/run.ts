@@ -9,6 +9,7 @@ import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
 import type { Pairing } from '../pair/pairing.js';
 import { processStdio } from '../terminal.js';
+import { processTypist } from '../typist.js';
 import { killAt } from './kill-at.js';
 import { setMigrationGlobals } from './migration-globals.js';
 import { daemonReady, writePidfile } from './process.js';
@@ -70,7 +71,7 @@ async function build({ spec, traces, migration }: Launch, host: Host, { version,
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), step: killAt(process.env), version, traces: switches, note });
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note });
   try {
     await setMigrationGlobals(vm.control, migration);
     await pairing?.expose(vm.control, note);
