@@ -1,9 +1,7 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
-import { checkUsage } from './options/check.js';
 import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
-import { parseLaunch } from './options/spec.js';
 import { logInto, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
@@ -15,9 +13,8 @@ export abstract class VmCommand extends BaseCommand {
     this.parsed = true;
     const config = optionValue(this.argv, 'config');
     const pairing = config === undefined ? undefined : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
-    const launch = this.launch(pairing?.options);
+    const launch = await this.launch(pairing?.options);
     if (!launch) return;
-    checkUsage(launch.spec);
     if (!staysInForeground(launch.process)) {
       process.exitCode = await startDaemon();
       return process.exit();
@@ -32,9 +29,13 @@ export abstract class VmCommand extends BaseCommand {
   }
 
   /** undefined: help was asked for, and given. */
-  private launch(base?: readonly GivenOption[]): Launch | undefined {
+  private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
+    // Here, not above: what a machine is made of takes longer to load than most commands take to run.
+    const [{ parseLaunch }, { checkUsage }] = await Promise.all([import('./options/spec.js'), import('./options/check.js')]);
     try {
-      return parseLaunch(this.role, this.argv, base);
+      const launch = parseLaunch(this.role, this.argv, base);
+      checkUsage(launch.spec);
+      return launch;
     } catch (error) {
       if (!(error instanceof HelpAsked)) throw error;
       this.log(error.message);
