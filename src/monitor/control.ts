@@ -27,7 +27,7 @@ export function vmControl(parts: ControlParts): VmControl {
     reset: () => machine.reset(),
     powerdown: () => machine.powerdown(),
     quit: () => void clock.timer(0, () => machine.quit('host-qmp-quit')),
-    migration: migrationControl(colo),
+    migration: migrationControl(parts),
     colo: coloControl(colo),
     block: blockControl(parts.block),
     network: networkControl(parts),

@@ -61,8 +61,21 @@ export interface ProcessControl {
 export interface MigrationInfo {
   /** undefined: there never was one. */
   readonly status?: MigrationStatus;
-  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number; readonly 'dirty-sync-count': number };
+  /** Bytes, pages, and per second. The side that receives knows the first three. */
+  readonly ram?: {
+    readonly transferred: number;
+    readonly remaining: number;
+    readonly total: number;
+    readonly duplicate?: number;
+    readonly normal?: number;
+    readonly 'normal-bytes'?: number;
+    readonly mbps?: number;
+    readonly 'dirty-pages-rate'?: number;
+    readonly 'dirty-sync-count': number;
+    readonly 'page-size': number;
+  };
   readonly 'total-time'?: number;
+  readonly 'expected-downtime'?: number;
   readonly 'setup-time'?: number;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
@@ -76,6 +89,8 @@ export interface Capability {
 export interface MigrationControl {
   /** Accepts the migration and returns; later failures are in info(). VmError: refused (bad URI, one is running, in COLO ...). */
   start(uri: string): Promise<void>;
+  /** Waits for a migration, or begins to load a state; failures of a load are in info(). */
+  incoming(uri: string): Promise<void>;
   cancel(): void;
   info(): MigrationInfo;
   /** Every capability that this machine has, in a fixed order. */
@@ -83,9 +98,9 @@ export interface MigrationControl {
   /** All or none. */
   setCapabilities(changes: readonly Capability[]): void;
   /** Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per second). */
-  parameters(): Readonly<Record<string, number>>;
+  parameters(): Readonly<Record<string, number | boolean>>;
   /** Takes effect on a running migration or COLO at once. All or none. */
-  setParameters(changes: Readonly<Record<string, number>>): void;
+  setParameters(changes: Readonly<Record<string, number | boolean>>): void;
 }
 
 /** Of the primary, since COLO was entered. */

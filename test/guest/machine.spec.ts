@@ -35,7 +35,7 @@ class GuestVm {
   static async build(changes: Partial<MachineSpec>): Promise<GuestVm> {
     const vm = new GuestVm(() => machine);
     const spec: MachineSpec = {
-      name: 'guest', ramBytes: 192 * MIB, cpus: 1, accel: 'soft', append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
+      name: 'guest', role: 'primary', ramBytes: 192 * MIB, cpus: 1, accel: 'soft', append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
       drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
       devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],

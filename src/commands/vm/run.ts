@@ -35,7 +35,14 @@ export async function runVm({ spec, name, traces, process: { pidfile } }: Launch
   onSignals(() => vm.machine.quit('host-signal'));
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
-  vm.start();
+  try {
+    await Promise.race([vm.start(), vm.machine.ended]);
+  } catch (error) {
+    clearInterval(alive);
+    await vm.dispose();
+    free();
+    throw error;
+  }
   daemonReady();
   const { status } = await vm.machine.ended;
   clearInterval(alive);
