@@ -57,7 +57,7 @@ export class Outgoing extends Transfer {
   private async complete(): Promise<void> {
     const { clock, flushDisks, limits, migration, vm } = this.parts;
     const { oneWay } = this.channel;
-    if (this.link.failed) throw this.link.failed;
+    this.checkLink();
     migration.move('device');
     migration.stopped();
     const ran = await vm.stopForMigration();
@@ -70,7 +70,7 @@ export class Outgoing extends Transfer {
     await this.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
     for (let at = 0; at < blob.length; at += pieceBytes) await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
     if (!oneWay) await this.link.expect('loaded', limits.replyTimeoutMs);
-    if (this.link.failed) throw this.link.failed;
+    this.checkLink();
     this.handedOver = !oneWay;
     await this.send({ type: 'go' });
     if (oneWay) await this.link.finish(limits.replyTimeoutMs);
@@ -79,6 +79,12 @@ export class Outgoing extends Transfer {
     vm.migrationDone({ mayContinue: oneWay });
     migration.move('completed');
     this.link.destroy();
+  }
+
+  /** A cancel or a yank came. */
+  private checkLink(): void {
+    const { failed } = this.link;
+    if (failed) throw failed;
   }
 
   private readonly sendChunk = async (staging: PageStaging, from: number, to: number): Promise<void> => {

@@ -92,8 +92,8 @@ class Vm {
   }
 }
 
-let open: Vm[] = [];
-let servers: Server[] = [];
+const open: Vm[] = [];
+const servers: Server[] = [];
 beforeAll(() => writeFileSync(kernel, countingKernel()));
 afterEach(async () => {
   for (const vm of open.splice(0)) await vm.vm.dispose();
