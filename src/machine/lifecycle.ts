@@ -87,6 +87,7 @@ export class VmLifecycle implements Lifecycle {
     if (state === 'finish-migrate') throw new VmError('Migration is not finalized yet');
     if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
     if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
+    if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
     if (state === 'postmigrate' && !this.mayContinue) throw new VmError('the guest went on elsewhere');
     this.states.to('running');
     await this.settled();

@@ -29,12 +29,30 @@ export interface VmControl {
   readonly inspect?: InspectControl;
   readonly process?: ProcessControl;
   readonly chardevs?: ChardevControl;
+  readonly objects?: ObjectControl;
   readonly traces?: TraceControl;
 }
 
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
   info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+}
+
+/** `-object`, object-add: filters and the like. */
+export interface ObjectControl {
+  /** In the order in which they came. users: as a refusal names them. */
+  list(): readonly { readonly id: string; readonly type: string; readonly users: readonly string[] }[];
+  /** Properties as QMP sends them. Resolves when the object is there; VmError: nothing is left of it. */
+  objectAdd(type: string, id: string, properties: Readonly<Record<string, unknown>>): Promise<void>;
+  /** `TYPE,id=ID,...`, as -object takes it. */
+  objectAddText(text: string): Promise<void>;
+  /** VmError that names the user while somebody uses it. */
+  objectDel(id: string): void;
+  /** Name and type of each. DeviceNotFound: no such object. */
+  properties(id: string): readonly { readonly name: string; readonly type: string }[];
+  /** undefined: it was not given. */
+  get(id: string, property: string): unknown;
+  set(id: string, property: string, value: unknown): void;
 }
 
 export interface TraceControl {
@@ -153,6 +171,8 @@ export interface BlockControl {
 }
 
 export interface NetworkControl {
+  /** Of every netdev. */
+  readonly ids: readonly string[];
   /** The lines of `info network`. */
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */

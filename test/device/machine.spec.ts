@@ -64,7 +64,7 @@ function parts(changes: Partial<MachineParts> = {}): MachineParts {
     createAccel: () => vm,
     openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => void closed.push('drives') }),
     openNet: async () => ({ claim: () => net.netdev, list: () => ['hn0'], announce: () => void events.push('announce'), close: () => void closed.push('net') }),
-    openChardevs: async () => new Map([['com', Object.assign(new TestChar(), { dispose: () => void closed.push('com') })]]),
+    openChardevs: async () => ({ claim: () => ({ value: new TestChar() }), close: () => void closed.push('com') }),
     ...changes,
   };
 }

@@ -1,6 +1,7 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
+import { shortSize } from '../hmp/table.js';
 import { bool, flag, int, list, optional, rest, str, struct, tagged } from '../types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
@@ -21,6 +22,7 @@ export const blockCommands = [
     returns: list(deviceInfo),
     run: vm => part(vm, 'block').info().map(b => ({ device: b.device, type: 'unknown', removable: false, locked: false, inserted: node(b) })),
     show: (_all, vm) => part(vm, 'block').info().map(showDevice).join('\n'),
+    table: (_all, vm) => ({ head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'], rows: part(vm, 'block').info().map(deviceRow) }),
   }),
   command({
     name: 'query-named-block-nodes',
@@ -36,6 +38,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'serve block devices on the given host and port',
+    examples: ['nbd_server_start 127.0.0.1:8889', 'nbd_server_start -a -w unix:/run/disks.nbd'],
     args: { addr: nbdAddr },
     run: (vm, { addr }) => part(vm, 'block').nbdServerStart(addr.type === 'unix' ? { type: 'unix', path: addr.data.path } : inet(addr.data.host, addr.data.port)),
     hmp: hmp(
@@ -54,6 +57,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'export a block device via NBD',
+    examples: ['nbd_server_add -w colo-disk0'],
     args: {
       writable: flag('w', 'clients may write'),
       device: str('device or node to export', { complete: 'block-nodes' }),
@@ -67,6 +71,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'add a child to a quorum, or take one away',
+    examples: ['x_blockdev_change colo-disk0 node0', 'x_blockdev_change -d colo-disk0 children.1'],
     args: {
       parent: str('the quorum: device or node', { complete: 'block-nodes' }),
       child: optional(str('child to take away, for example children.1')),
@@ -91,6 +96,7 @@ export const blockCommands = [
     feature: 'block',
     monitors: 'qmp',
     summary: 'add a node to the block graph',
+    examples: ['{"driver": "raw", "node-name": "copy0", "file": {"driver": "file", "filename": "/images/copy.img"}}'],
     notes: ['Takes the options of -drive as nested JSON; node-name is needed.'],
     open: true,
     args: { driver: str('raw, file, memory, nbd, quorum, replication'), 'node-name': str('name of the new node') },
@@ -102,6 +108,7 @@ export const blockCommands = [
     feature: 'block',
     monitors: 'qmp',
     summary: 'remove a node of the block graph that nobody uses',
+    examples: ['{"node-name": "copy0"}'],
     args: { 'node-name': str('the node', { complete: 'block-nodes' }) },
     run: (vm, args) => part(vm, 'block').driveDel(args['node-name']),
   }),
@@ -110,7 +117,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'add a drive that no device uses yet',
-    notes: ['Example: drive_add buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E,node-name=N'],
+    examples: ['drive_add -n buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node0'],
     args: { node: flag('n', 'only a node of the graph, which no device can be given'), bus: str('a word of no meaning: `buddy` by custom'), options: rest('as of -drive; only if=none') },
     run: async (vm, { node: nodeOnly = false, options }) => {
       await part(vm, 'block').driveAdd(options, { nodeOnly });
@@ -122,6 +129,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'remove a drive; a guest that uses it sees I/O errors',
+    examples: ['drive_del node0'],
     args: { id: str('device or node', { complete: 'block-nodes' }) },
     run: async (vm, { id }) => {
       await part(vm, 'block').driveDel(id);
@@ -137,6 +145,10 @@ function node(b: BlockInfo) {
 function showDevice(b: BlockInfo): string {
   const head = `${b.device}${b.device === '' ? '' : ' '}(${b.nodeName}): ${b.file === '' ? '' : `${b.file} `}(${b.driver}${b.readOnly ? ', read-only' : ''}), ${b.sizeBytes} bytes`;
   return [head, ...b.details.map(line => `    ${line}`)].join('\n');
+}
+
+function deviceRow(b: BlockInfo): string[] {
+  return [b.device, b.nodeName, `${b.driver}${b.readOnly ? ' (ro)' : ''}`, b.file, shortSize(b.sizeBytes), b.details.join('\n')];
 }
 
 function inet(host: string, port: string): NbdAddress {

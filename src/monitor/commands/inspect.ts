@@ -40,6 +40,7 @@ export const inspectCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'show the cpu registers (-a: show register info for all cpus)',
+    examples: ['info registers 0', 'info registers -a'],
     args: { all: flag('a', 'of every vCPU'), cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
     run: async (vm, { all, cpu = 0 }) => {
       const inspect = part(vm, 'inspect');

@@ -25,7 +25,7 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'virtual memory dump starting at address',
-    notes: ['Example: x/8xg $rsp'],
+    examples: ['x/8xg $rsp'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const wanted = readFormat(given.format);
@@ -37,7 +37,7 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'physical memory dump starting at address',
-    notes: ['Example: xp/16xb 0x7c00'],
+    examples: ['xp/16xb 0x7c00'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const inspect = part(vm, 'inspect');
@@ -51,6 +51,7 @@ export const memoryCommands = [
     feature: 'inspect',
     aliases: ['p'],
     summary: 'print expression value (use $reg for CPU register access)',
+    examples: ['print/x $rip + 0x10'],
     args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
     run: async (vm, given) => {
       const { letter } = readFormat(given.format);

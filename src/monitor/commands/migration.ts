@@ -55,6 +55,7 @@ export const migrationCommands = [
       'Without it the guest moves there: it runs until little of its memory is left, then stands still for downtime-limit at most.',
       'Disks stay where they are: both sides must reach them. After file: and exec: cont takes the guest up again.',
     ],
+    examples: ['migrate -d tcp:10.0.0.2:8888', 'migrate file:/var/save/vm'],
     args: { uri: destination },
     run: (vm, { uri }) => part(vm, 'migration').start(uri),
     hmp: hmp({ detach: flag('d', 'do not wait'), uri: destination }, async (vm, { detach, uri }, { mayWait }) => {
@@ -89,6 +90,7 @@ export const migrationCommands = [
     feature: 'migration',
     monitors: 'qmp',
     summary: 'switch migration capabilities',
+    examples: ['{"capabilities": [{"capability": "x-colo", "state": true}]}'],
     args: { capabilities: list(capability) },
     run: (vm, { capabilities }) => setCapabilities(vm, capabilities),
   }),
@@ -107,6 +109,7 @@ export const migrationCommands = [
     feature: 'migration',
     monitors: 'qmp',
     summary: 'set migration parameters; they take effect at once',
+    examples: ['{"x-checkpoint-delay": 100}'],
     args: parameterArgs,
     run: setParameters,
   }),
@@ -125,6 +128,7 @@ export const migrationCommands = [
     since: '0.1',
     feature: 'migration',
     summary: 'enable or disable a migration capability',
+    examples: ['migrate_set_capability x-colo on'],
     args: { capability: str('name, for example x-colo', { complete: 'capabilities' }), state: bool('the new state') },
     run: (vm, change) => {
       setCapabilities(vm, [change]);
@@ -136,6 +140,7 @@ export const migrationCommands = [
     since: '0.1',
     feature: 'migration',
     summary: 'set a migration parameter',
+    examples: ['migrate_set_parameter x-checkpoint-delay 100'],
     args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix; on or off') },
     run: (vm, { parameter, value }) => {
       setParameters(vm, { [parameter]: parameterValue(parameter, value) });

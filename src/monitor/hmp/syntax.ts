@@ -1,7 +1,7 @@
 /** Derived from the declarations: the syntax of a command as help shows it. */
 import { similar } from '../../base/similar.js';
 import type { Command, Registry } from '../schema.js';
-import type { Fields } from '../types.js';
+import type { Fields, Type } from '../types.js';
 
 /** `[-d] uri [name]` */
 export function argumentSyntax(fields: Fields): string {
@@ -12,6 +12,14 @@ export function argumentSyntax(fields: Fields): string {
     return [optional ? `[${name}]` : name];
   });
   return parts.join(' ');
+}
+
+const maxWordsShown = 3;
+
+/** One argument in a hint: its few words, or its name. */
+export function argumentWord(name: string, { words, optional }: Type): string {
+  const shown = words !== undefined && words.length <= maxWordsShown ? words.join('|') : name;
+  return optional ? `[${shown}]` : shown;
 }
 
 /** `migrate [-d] uri -- migrate to URI` */
@@ -28,7 +36,8 @@ export function fullHelp(command: Command): string {
     if (type.summary === '' || type.hmp.form === 'none') continue;
     lines.push(`    ${(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name).padEnd(14)} ${type.summary}`);
   }
-  return [...lines, ...command.notes.map(note => `    ${note}`)].join('\n');
+  lines.push(...command.notes.map(note => `    ${note}`));
+  return [...lines, ...command.examples.map(example => `    Example: ${example}`)].join('\n');
 }
 
 /** Two lines at most. `info` is not counted as part of what was mistyped. */
