@@ -6,6 +6,7 @@ import { migrationControl } from './control/migration.js';
 import { networkControl } from './control/network.js';
 import type { ControlParts } from './control/parts.js';
 import { processControl } from './control/process.js';
+import { yankControl } from './control/yank.js';
 import type { VmControl } from './vm.js';
 
 const noUuid = '00000000-0000-0000-0000-000000000000';
@@ -35,5 +36,6 @@ export function vmControl(parts: ControlParts): VmControl {
     traces: parts.traces,
     inspect: inspectControl(parts),
     process: processControl(parts),
+    yank: yankControl(parts),
   };
 }

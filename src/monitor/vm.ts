@@ -31,11 +31,15 @@ export interface VmControl {
   readonly chardevs?: ChardevControl;
   readonly objects?: ObjectControl;
   readonly traces?: TraceControl;
+  readonly yank?: YankControl;
 }
 
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
   info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+  /** Those that have a connection to end. */
+  yankable(): readonly string[];
+  yank(id: string): void;
 }
 
 /** `-object`, object-add: filters and the like. */
@@ -53,6 +57,15 @@ export interface ObjectControl {
   /** undefined: it was not given. */
   get(id: string, property: string): unknown;
   set(id: string, property: string, value: unknown): void;
+}
+
+/** A connection that may wait for a peer that is dead (QAPI YankInstance). */
+export type YankInstance = { readonly type: 'block-node'; readonly 'node-name': string } | { readonly type: 'chardev'; readonly id: string } | { readonly type: 'migration' };
+
+export interface YankControl {
+  instances(): readonly YankInstance[];
+  /** Ends them now. DeviceNotFound, and none of them, if one is not there. */
+  yank(instances: readonly YankInstance[]): void;
 }
 
 export interface TraceControl {
