@@ -4,7 +4,7 @@ import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
 import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { objectHelp } from '../../monitor/objects/help.js';
 import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
@@ -77,6 +77,7 @@ class Draft {
   constructor(private readonly role: Role) {
     this.spec = {
       name: role,
+      role,
       ramBytes: defaultRamBytes,
       cpus: 1,
       accel: 'auto',
@@ -127,7 +128,9 @@ class Draft {
     qmp: (value, option) => this.monitor('qmp', value, option),
     monitor: (value, option) => this.monitor('hmp', value, option),
     incoming: value => {
-      parseMigrationUri(value, 'listen');
+      if (value !== 'defer' && !isAddress(parseMigrationUri(value, 'listen')) && this.role === 'secondary') {
+        throw new VmError('a secondary waits for a primary on tcp: or unix:', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
+      }
       this.spec.incoming = value;
     },
     S: () => void (this.spec.startPaused = true),
@@ -189,7 +192,6 @@ class Draft {
   check(): void {
     const { spec } = this;
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
-    if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });

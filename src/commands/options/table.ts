@@ -22,7 +22,7 @@ export const optionTable = [
   { name: 'qmp', value: 'DEV', repeatable: true, summary: 'QMP monitor on stdio, unix:PATH,server=on,wait=off or tcp:HOST:PORT,server=on,wait=off' },
   { name: 'monitor', value: 'DEV', repeatable: true, summary: 'human monitor on the same; on stdio of a terminal with line editing' },
   { name: 'mon', value: 'OPTS', repeatable: true, summary: 'monitor on a -chardev: chardev=ID[,mode=readline|control]' },
-  { name: 'incoming', value: 'URI', summary: 'wait for a primary on tcp:HOST:PORT (HOST 0: any address) or unix:PATH' },
+  { name: 'incoming', value: 'URI', summary: 'wait on tcp:HOST:PORT (HOST 0: any address) or unix:PATH: a secondary for its primary, a primary for a guest that migrates; load a saved guest: file:PATH[,offset=N], exec:COMMAND; defer: wait for migrate_incoming' },
   { name: 'S', summary: 'do not start the guest: wait for `cont`. Without -kernel: an empty machine, to try the monitor on' },
   { name: 'no-reboot', summary: 'a reset by the guest ends the VM' },
   { name: 'no-shutdown', summary: 'a power-off by the guest leaves the VM there, stopped' },

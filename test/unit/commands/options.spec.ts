@@ -61,7 +61,7 @@ test("the seed's primary: three options are refused by name, the rest is a spec"
   expect(refused).toEqual(notOurs);
   const { spec } = parseLaunch('primary', rest);
   expect(spec).toEqual({
-    name: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
     drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
     netdevs: [{ type: 'tap', id: 'hn0' }],
     devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
@@ -99,7 +99,7 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
   ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.'],
   ['primary', '-S -append x', '-initrd and -append need -kernel'],
-  ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
+  ['secondary', '-incoming file:state', '-incoming file:state: a secondary waits for a primary on tcp: or unix: | A saved guest is loaded by `colo primary -incoming file:PATH`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
@@ -241,6 +241,6 @@ test('-global migration.* is what the monitor would set, or refused by name', as
 });
 
 test('-incoming is looked at where it is given', () => {
-  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT or unix:PATH');
+  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND');
   expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
 });
