@@ -81,6 +81,7 @@ export class VmLifecycle implements Lifecycle {
     if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
     if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
     if (state === 'postmigrate') throw new VmError('the guest went on elsewhere');
+    if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
     this.states.to('running');
     await this.settled();
     if (this.state !== 'running' || this.physical === 'running') return;

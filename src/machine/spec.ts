@@ -57,7 +57,7 @@ export interface MachineSpec {
   ramBytes: number;
   cpus: number;
   accel: 'auto' | 'soft' | 'kvm';
-  /** Path of a bzImage or an ELF vmlinux. Needed unless `incoming` is given, for this machine has no firmware. */
+  /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
   kernel?: string;
   initrd?: string;
   /** As the user gave it; nothing is added. */

@@ -155,11 +155,12 @@ export interface BlockControl {
 }
 
 export interface NetworkControl {
+  /** Of every netdev. */
+  readonly ids: readonly string[];
   /** The lines of `info network`. */
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */
   setLink(id: string, up: boolean): void;
-  readonly ids: readonly string[];
 }
 
 export interface InspectControl {

@@ -65,7 +65,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
       nodes: () => [],
     },
-    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]), ids: ['hn0'] },
+    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
     chardevs: lacks.chardevs ? undefined : { info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }] },
     objects: lacks.objects ? undefined : {
       list: () => [{ id: 'f0', type: 'filter-buffer', users: [] }],

@@ -157,7 +157,7 @@ class Draft {
     const { spec } = this;
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
     if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
-    if (spec.kernel === undefined && spec.incoming === undefined) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.' });
+    if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1: machines have one vCPU, on KVM too.' });
     if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });

@@ -20,7 +20,7 @@ export const optionTable = [
   { name: 'qmp', value: 'DEV', repeatable: true, summary: 'QMP monitor on stdio, unix:PATH,server=on,wait=off or tcp:HOST:PORT,server=on,wait=off' },
   { name: 'monitor', value: 'DEV', repeatable: true, summary: 'human monitor on the same; on stdio of a terminal with line editing' },
   { name: 'incoming', value: 'URI', summary: 'wait for a primary on tcp:HOST:PORT (HOST 0: any address) or unix:PATH' },
-  { name: 'S', summary: 'do not start the guest: wait for `cont`' },
+  { name: 'S', summary: 'do not start the guest: wait for `cont`. Without -kernel: an empty machine, to try the monitor on' },
   { name: 'no-reboot', summary: 'a reset by the guest ends the VM' },
   { name: 'no-shutdown', summary: 'a power-off by the guest leaves the VM there, stopped' },
   { name: 'display', value: 'none', summary: 'colo has no display: only `none` is taken' },

@@ -40,6 +40,7 @@ export const inspectCommands = [
     feature: 'inspect',
     summary: 'show the cpu registers',
     notes: ['Only while the VM is stopped.'],
+    examples: ['info registers 0'],
     args: { cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
     run: async (vm, { cpu = 0 }) => {
       const inspect = part(vm, 'inspect');

@@ -26,7 +26,8 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'virtual memory dump starting at address',
-    notes: ['Only while the VM is stopped. Example: x/8xg $rsp'],
+    notes: ['Only while the VM is stopped.'],
+    examples: ['x/8xg $rsp'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const inspect = part(vm, 'inspect');
@@ -38,7 +39,7 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'physical memory dump starting at address',
-    notes: ['Example: xp/16xb 0x7c00'],
+    examples: ['xp/16xb 0x7c00'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const inspect = part(vm, 'inspect');
@@ -51,6 +52,7 @@ export const memoryCommands = [
     feature: 'inspect',
     aliases: ['p'],
     summary: 'print expression value (use $reg for CPU register access)',
+    examples: ['print/x $rip + 0x10'],
     args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
     run: (vm: VmControl, given) => {
       const { letter } = readFormat(given.format);

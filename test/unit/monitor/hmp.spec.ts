@@ -127,6 +127,19 @@ test('every declaration is whole: HMP flags do not clash, summaries are there', 
   }
 });
 
+test('an example is a line that can be run', () => {
+  for (const c of allCommands) {
+    for (const example of c.examples) {
+      if (c.hmp === undefined) expect(() => (JSON.parse(example) as object)).not.toThrow();
+      else {
+        const { name, argsAt } = splitLine(example);
+        expect([example, [c.hmpName, ...c.aliases].includes(name)]).toEqual([example, true]);
+        expect(() => parseArgs(c.hmp!.args, example, argsAt)).not.toThrow();
+      }
+    }
+  }
+});
+
 test('help, golden', async () => {
   const { run } = shell();
   const lines = ['help', 'help info', ...allCommands.flatMap(c => (c.hmpName === undefined ? [] : [`help ${c.hmpName}`]))];
