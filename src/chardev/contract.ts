@@ -41,6 +41,8 @@ export interface CharBackend extends Disposable {
   resume(): void;
   /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
   hangUp(): void;
+  /** The front end leaves: nobody listens until the next one does. The peer stays, and is not read meanwhile. */
+  release(): void;
 }
 
 /** What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`, `tcp:HOST:PORT,...`, `-chardev socket,...`. */

@@ -137,6 +137,11 @@ export class SocketChar implements CharBackend {
     );
   }
 
+  release(): void {
+    this.front.release();
+    this.steer();
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

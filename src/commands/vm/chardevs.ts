@@ -1,4 +1,5 @@
 /** The character devices of a machine: opened from its spec, each with one user at a time. */
+import { Disposables } from '../../base/disposable.js';
 import { VmError } from '../../base/errors.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
 import type { CharBackend, CharSpec, CharWorld } from '../../chardev/contract.js';
@@ -34,7 +35,11 @@ export class Chardevs implements ChardevProvider {
   }
 
   claim(id: string, user: string): Claim<CharBackend> {
-    return this.open.claim(id, user);
+    const claim = this.open.claim(id, user);
+    const end = new Disposables();
+    end.add(claim);
+    end.defer(() => claim.value.release());
+    return { value: claim.value, dispose: () => end.dispose() };
   }
 
   info() {
