@@ -17,9 +17,15 @@ const TOOLS = [
   ['make', 'make'],
   ['g++', 'g++'],
 ];
+/** As the compiler names them: header, Debian package. */
+const HEADERS = [['zstd.h', 'libzstd-dev']];
 
 function onPath(program) {
   return (process.env.PATH ?? '').split(delimiter).some(dir => existsSync(join(dir, program)));
+}
+
+function hasHeader(header) {
+  return spawnSync('g++', ['-E', '-x', 'c++', '-'], { input: `#include <${header}>\n`, stdio: ['pipe', 'ignore', 'ignore'] }).status === 0;
 }
 
 function* inputs(dir) {
@@ -72,7 +78,9 @@ function build() {
   for (const [program, debian] of missing) {
     console.error(`colo: ${program} is needed to build the native addon; on Debian: apt-get install ${debian}`);
   }
-  if (missing.length > 0) return 1;
+  const headerless = missing.length > 0 ? [] : HEADERS.filter(([header]) => !hasHeader(header));
+  for (const [header, debian] of headerless) console.error(`colo: <${header}> is needed to build the native addon; on Debian: apt-get install ${debian}`);
+  if (missing.length + headerless.length > 0) return 1;
   return verbs().every(gyp) ? 0 : 1;
 }
 

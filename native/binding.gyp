@@ -19,6 +19,7 @@
         'addon/tap.cc',
         'addon/vcpu.cc',
         'addon/vm.cc',
+        'addon/zstd.cc',
         'base/assert.cc',
         'kvm/cpuid.cc',
         'kvm/detect.cc',
@@ -91,6 +92,7 @@
       # -O2 with symbols: a crash in the field must be readable. node-gyp's own -O3 and standard are taken out first.
       'cflags!': ['-O3', '-fno-exceptions'],
       'cflags_cc!': ['-std=gnu++17', '-O3', '-fno-exceptions'],
+      'libraries': ['-lzstd'],
       'cflags_cc': ['-std=gnu++20', '-O2', '-g', '-mcx16', '-fvisibility=hidden', '<@(our_warnings)'],
     },
   ],

@@ -1,4 +1,4 @@
-// The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks of the operating system).
+// The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks: files, taps, zstd).
 #include <napi.h>
 
 #include "addon/addon_data.h"
@@ -8,6 +8,7 @@
 #include "addon/tap.h"
 #include "addon/vcpu.h"
 #include "addon/vm.h"
+#include "addon/zstd.h"
 
 namespace colo::addon {
 
@@ -24,6 +25,7 @@ Napi::Object host_module(Napi::Env env) {
   Napi::Object module = Napi::Object::New(env);
   module.Set("Tap", TapWrap::define(env));
   add_files(env, module);
+  add_zstd(env, module);
   return module;
 }
 

@@ -1,3 +1,5 @@
+import type { DebugEvent } from './blkdebug-rules.js';
+
 /** What a format or protocol does for its node. A driver sees only requests that its node has checked: in range, writable, not too long. */
 export interface BlockDriver {
   /** QEMU's driver name. */
@@ -18,6 +20,8 @@ export interface BlockDriver {
   resize?(length: number): Promise<void>;
   /** What the first bytes of the range are; at least one byte of it, at most all. Without it everything is data. */
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
+  /** Something happens in the driver above: blkdebug makes rules of it. */
+  debugEvent?(event: DebugEvent): void;
   close(): Promise<void>;
   /** For query-block and info block: one-word facts. */
   describe(): Record<string, string | number | boolean>;

@@ -7,6 +7,7 @@ import type { Events } from '../base/events.js';
 import type { Host } from '../host/ports.js';
 import type { QmpEvents } from '../qapi/types.js';
 import type { BlockDriver } from './driver.js';
+import { BlkdebugDriver } from './drivers/blkdebug.js';
 import { FileDriver } from './drivers/file.js';
 import { MemoryDriver } from './drivers/memory.js';
 import { NbdDriver } from './drivers/nbd.js';
@@ -147,11 +148,15 @@ export class BlockGraph {
       case 'raw':
         return this.openRaw(spec, await child('file', spec.file));
       case 'qcow2':
-        return this.openQcow2(spec, child);
+        return this.openQcow2(spec, reference, name, child);
       case 'memory':
         return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
       case 'nbd':
         return NbdDriver.open(this.host, { address: spec.address, exportName: spec.exportName, connectTimeoutMs: spec.openTimeoutMs, requestTimeoutMs: spec.requestTimeoutMs }, spec.readOnly);
+      case 'blkdebug': {
+        const image = await child('image', spec.image);
+        return new BlkdebugDriver(image, spec.rules, this.host.clock, spec.readOnly || image.readOnly);
+      }
       case 'quorum': {
         const children = new Map<string, BlockNode>();
         for (const { name: edge, source } of spec.children) children.set(edge, await child(edge, source));
@@ -180,11 +185,13 @@ export class BlockGraph {
   }
 
   /** The backing node: as given, else as the image says, with everything below it. */
-  private async openQcow2(spec: SpecOf<'qcow2'>, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
+  private async openQcow2(spec: SpecOf<'qcow2'>, reference: string, name: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
     const file = await child('file', spec.file);
     const header = await readHeader(file);
     const from = spec.backing ?? backingOf(header, file, spec.depth ?? 0);
-    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing: from === undefined || from === 'none' ? undefined : await child('backing', from) });
+    const backing = from === undefined || from === 'none' ? undefined : await child('backing', from);
+    const onCorrupt = (msg: string) => this.events?.emit('BLOCK_IMAGE_CORRUPTED', { device: reference === name ? '' : reference, 'node-name': name, msg, fatal: true });
+    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing, onCorrupt });
   }
 
   private async openSecondary(spec: SpecOf<'replication'> & { mode: 'secondary' }, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<ReplicationSecondary> {

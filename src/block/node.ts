@@ -3,6 +3,7 @@
  * range, permission, length. Nothing can write past an interceptor (copy-before-write), whoever asks.
  */
 import { VmError } from '../base/errors.js';
+import type { DebugEvent } from './blkdebug-rules.js';
 import type { BlockDriver, BlockStatus } from './driver.js';
 import { Gate } from './gate.js';
 import { ioError } from './io-error.js';
@@ -158,6 +159,11 @@ export class BlockNode {
     });
   }
 
+  /** For the driver above: costs nothing where nobody listens. */
+  debugEvent(event: DebugEvent): void {
+    this.driver.debugEvent?.(event);
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
@@ -205,8 +211,8 @@ export class BlockNode {
   }
 }
 
-/** The end of a chain of 'file' children: the protocol under a format. */
+/** The end of a chain of 'file' children, through a filter's 'image': the protocol under a format. */
 export function protocolOf(node: BlockNode): BlockNode {
-  const below = node.children.get('file');
+  const below = node.children.get('file') ?? node.children.get('image');
   return below ? protocolOf(below) : node;
 }

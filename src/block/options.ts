@@ -9,6 +9,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
+import { type BlkdebugRules, readBlkdebugRules } from './blkdebug-rules.js';
 import type { CacheMode } from './backend.js';
 import type { ReadPattern } from './drivers/quorum.js';
 import { OptionTree } from './option-tree.js';
@@ -28,6 +29,7 @@ export type NodeSpec = Common &
     | { driver: 'qcow2'; file: NodeSource; backing?: NodeSource | 'none'; depth?: number }
     | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
     | { driver: 'nbd'; address: Address; exportName: string; openTimeoutMs: number; requestTimeoutMs: number }
+    | { driver: 'blkdebug'; image: NodeSource; rules: BlkdebugRules }
     | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern }
     | { driver: 'replication'; mode: 'primary'; file: NodeSource; assumeInSync: boolean; maxRequests?: number; maxBytes?: number }
     | { driver: 'replication'; mode: 'secondary'; file: NodeSource; assumeInSync: boolean; topId?: string }
@@ -91,8 +93,8 @@ function readNode(options: OptionTree, context: Context): NodeSpec {
 }
 
 type Driver = NodeSpec['driver'];
-const drivers: readonly Driver[] = ['file', 'raw', 'qcow2', 'memory', 'nbd', 'quorum', 'replication'];
-const notYet = ['qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'blkdebug', 'null-co', 'copy-on-read', 'host_device'];
+const drivers: readonly Driver[] = ['file', 'raw', 'qcow2', 'memory', 'nbd', 'blkdebug', 'quorum', 'replication'];
+const notYet = ['qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'null-co', 'copy-on-read', 'host_device'];
 
 function readDriver(options: OptionTree, context: Context): Driver {
   const where = options.full(options.has('driver') ? 'driver' : 'format');
@@ -132,6 +134,12 @@ const readers: Record<Driver, (options: OptionTree, common: Common, context: Con
     exportName: options.string('export') ?? '',
     openTimeoutMs: (options.integer('open-timeout', 1, 3600) ?? OPEN_TIMEOUT_MS / 1000) * 1000,
     requestTimeoutMs: (options.integer('x-request-timeout', 1, 3600) ?? REQUEST_TIMEOUT_MS / 1000) * 1000,
+  }),
+  blkdebug: (options, common) => ({
+    ...common,
+    driver: 'blkdebug',
+    image: readSource(options, 'image', { drive: false, inherited: common.readOnly, protocol: true }),
+    rules: readBlkdebugRules(options),
   }),
   quorum: readQuorum,
   replication: readReplication,

@@ -59,6 +59,7 @@ export class Machine implements MachineControl {
       clock: parts.clock,
       events,
       initial: spec.incoming !== undefined ? 'inmigrate' : 'prelaunch',
+      startPaused: spec.startPaused,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
@@ -137,6 +138,10 @@ export class Machine implements MachineControl {
     await this.opened.drives.close();
     this.opened.chardevs.close();
     this.finish({ cause: 'host-signal', status: 0 });
+  }
+
+  whileStopped<T>(fn: () => T): Promise<T> {
+    return this.lifecycle.whileStopped(fn);
   }
 
   deviceInfo(): DeviceInfo[] {

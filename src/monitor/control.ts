@@ -33,7 +33,7 @@ export function vmControl(parts: ControlParts): VmControl {
     chardevs: parts.chardevs,
     objects: parts.objects,
     traces: parts.traces,
-    inspect: inspectControl(machine),
+    inspect: inspectControl(parts),
     process: processControl(parts),
   };
 }

@@ -18,6 +18,7 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
   QUORUM_REPORT_BAD: 'one child of a quorum failed',
   BLOCK_IO_ERROR: 'a disk failed a request of the guest',
+  BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
 };
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();

@@ -31,5 +31,6 @@ export interface QmpEvents {
   QUORUM_FAILURE: { reference: string; 'sector-num': number; 'sectors-count': number };
   QUORUM_REPORT_BAD: { type: 'read' | 'write' | 'flush'; error?: string; 'node-name': string; 'sector-num': number; 'sectors-count': number };
   BLOCK_IO_ERROR: { device: string; 'node-name': string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop'; nospace: boolean; reason: string };
+  BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
 }

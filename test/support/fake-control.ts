@@ -78,10 +78,10 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
     },
     traces: lacks.traces ? undefined : new TraceSwitches(() => undefined),
     process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20 },
-    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000',
-      register: name => (name === 'rip' ? 0x1000n : undefined),
+    inspect: lacks.inspect ? undefined : { cpus: () => [{ index: 0, threadId: 4712 }],
+      look: async fn => fn({ registers: () => 'rip=0000000000000000', register: name => (name === 'rip' ? 0x1000n : undefined), virtualMemory: () => undefined, mappedPages: () => undefined }),
       physicalMemory: (at, length) => (at < 0x10000n ? Buffer.from(Array.from({ length }, (_, i) => (Number(at) + i) & 0xff)) : undefined),
-      virtualMemory: () => undefined, devices: () => [], pci: () => [] },
+      devices: () => [], pci: () => [] },
   };
   return vm;
 }

@@ -23,14 +23,18 @@ export class RawDriver implements BlockDriver {
   }
 
   pread(offset: number, length: number): Promise<Buffer> {
+    this.file.debugEvent('read_aio');
     return this.file.pread(offset, length);
   }
 
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    this.file.debugEvent('write_aio');
     return this.file.pwrite(offset, data, fua);
   }
 
   flush(): Promise<void> {
+    this.file.debugEvent('flush_to_os');
+    this.file.debugEvent('flush_to_disk');
     return this.file.flush();
   }
 

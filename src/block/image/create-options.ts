@@ -20,7 +20,6 @@ export function parseCreateOptions(texts: readonly string[], format: Format): Gi
     given.refcountBits = tree.integer('refcount_bits', 1, 64) ?? given.refcountBits;
     given.lazyRefcounts = tree.flag('lazy_refcounts') ?? false;
     given.compression = tree.oneOf('compression_type', ['zlib', 'zstd']) ?? 'zlib';
-    if (given.compression === 'zstd') throw new VmError("parameter 'compression_type': zstd is not implemented, only zlib");
     given.backingFile = tree.string('backing_file');
     given.backingFormat = tree.string('backing_fmt');
   }

@@ -17,7 +17,7 @@ import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
-import { HmpMonitor } from '../../monitor/hmp/monitor.js';
+import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
 import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
@@ -27,6 +27,7 @@ import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
 import { Network } from './network.js';
 import { addObjects, objectsOf } from './objects.js';
+import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
   readonly host: Host;
@@ -34,6 +35,7 @@ export interface VmWorld {
   readonly step: StepHook;
   readonly version: VmControl['version'];
   readonly traces: TraceSwitches;
+  readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
 }
@@ -77,7 +79,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     try {
       await addObjects(spec, objects, 'late');
@@ -114,7 +116,7 @@ async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Obj
 }
 
 function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
-  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line) };
+  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line), typist: world.typist };
   const registry = registryFor(control);
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }

@@ -22,6 +22,10 @@ export interface HostModule {
   /** Would an exclusive lock of the range be granted? Locks of this open file do not count. */
   ofdLockFree(fd: number, offset: number, length: number): boolean;
   fallocate(fd: number, mode: FallocateMode, offset: number, length: number): Promise<void>;
+  /** The first frame, at most so many bytes of it; what follows the frame is ignored. */
+  zstdDecompress(bytes: Uint8Array, most: number): Promise<Buffer>;
+  /** One frame. */
+  zstdCompress(bytes: Uint8Array): Promise<Buffer>;
 }
 
 /** Same distance from src/host/node and from dist/host/node. */

@@ -17,5 +17,7 @@ export interface ControlParts {
   readonly clock: Clock;
   readonly kvmPresent: boolean;
   readonly pid: number;
+  /** Host threads of the vCPUs, by index. */
+  vcpuThreads(): readonly number[];
   readonly version: VmControl['version'];
 }

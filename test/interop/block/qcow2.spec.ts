@@ -2,14 +2,21 @@
  * Goal: qemu-img and we agree on every qcow2 image. Method: images made by qemu-img and qemu-io with the options they have, read here;
  * images written here, checked and compared by qemu-img. Skipped by name where it is not installed.
  */
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { BlockLayer } from '../../../src/block/layer.js';
+import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { createImage, openImage as openFile, withFile } from '../../../src/block/image/open.js';
+import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { parseDrive } from '../../../src/block/options.js';
 import { expectSame, pattern } from '../../support/block-host.js';
+import { writeNumber } from '../../support/qcow2-writes.js';
 import { realHost } from '../../support/block-real-host.js';
 import { LoggedFile, newImage, openImage } from '../../support/qcow2.js';
 
@@ -37,8 +44,9 @@ async function contentOf(drive: string): Promise<Buffer> {
 }
 
 const made = [
-  '-o compat=0.10', '-o compat=1.1', '-o cluster_size=512', '-o cluster_size=4k', '-o cluster_size=2M', '-o refcount_bits=1', '-o refcount_bits=2', '-o refcount_bits=8', '-o refcount_bits=64',
-  '-o lazy_refcounts=on', '-o preallocation=metadata', '-c', '-c -o cluster_size=4k', '-c -o compat=0.10,cluster_size=512', '-c -o cluster_size=2M,refcount_bits=1',
+  '-o compat=0.10', '-o compat=1.1', '-o cluster_size=512', '-o cluster_size=4k', '-o cluster_size=2M', '-o lazy_refcounts=on', '-o preallocation=metadata', '-o preallocation=falloc', '-o preallocation=full',
+  ...[1, 2, 4, 8, 32, 64].map(bits => `-o refcount_bits=${bits}`), '-c', '-c -o cluster_size=4k', '-c -o compat=0.10,cluster_size=512', '-c -o cluster_size=2M,refcount_bits=1',
+  ...['512', '4k', '64k', '2M'].map(size => `-c -o compression_type=zstd,cluster_size=${size}`), '-c -o compression_type=zstd,refcount_bits=1,lazy_refcounts=on', '-o preallocation=metadata,refcount_bits=1,cluster_size=512',
 ];
 withQemuImg('images that qemu-img makes read back equal', async () => {
   const content = pattern(SIZE);
@@ -89,9 +97,20 @@ withQemuImg('internal snapshots and bitmaps stay as they are', async () => {
   expectSame(await readFile(at('was')), pattern(SIZE));
   await qemuImg('snapshot', '-a', 'first', at('s'));
   expectSame(await contentOf(`file=${at('s')},format=qcow2`), pattern(SIZE));
-  await qemuImg('bitmap', '--add', at('s'), 'b0');
+  for (const name of ['b0', 'b1']) await qemuImg('bitmap', '--add', at('s'), name);
+  await run('qemu-io', ['-f', 'qcow2', '-c', 'write 1M 300k', at('s')]);
   expect((await contentOf(`file=${at('s')},format=qcow2`)).length).toBe(SIZE);
-  expect(await qemuImg('info', at('s'))).toContain('b0');
+  expect(await qemuImg('info', at('s'))).not.toContain('in-use');
+  const again = new BlockLayer(realHost);
+  await again.addDrive(parseDrive(`file=${at('s')},format=qcow2,id=d`));
+  await again.claim('d', 'v').pwrite(512, pattern(200 * 512, 6));
+  await again.close();
+  expect(await qemuImg('info', at('s'))).toMatch(/in-use[^]*name: b0[^]*in-use[^]*name: b1/);
+  expect(await check('s')).toContain('No errors were found');
+  await withFile(realHost, at('s'), true, async file => expect(await checkQcow2(file, await readHeader(file))).toMatchObject({ corruptions: 0, leaks: 0 }));
+  // Bitmaps that no longer follow the disk are only good for removal.
+  for (const name of ['b0', 'b1']) await qemuImg('bitmap', '--remove', at('s'), name);
+  expect(await check('s')).toContain('No errors were found');
 }, 30_000);
 
 withQemuImg('backing chains: theirs read here, ours read there', async () => {
@@ -135,3 +154,43 @@ withQemuImg('after a loss of power at any point of a workload: leaks at most', a
     }
   }
 }, 60_000);
+
+withQemuImg('a writer killed with -9 at any moment leaves an image without corruption that holds all that was flushed', async () => {
+  for (const [n, options] of ['cluster_size=64k', 'cluster_size=4k,refcount_bits=1', 'cluster_size=512,lazy_refcounts=on'].entries()) {
+    await qemuImg('create', '-q', '-f', 'qcow2', '-o', options, at('k'), '16M');
+    let acknowledged = 0;
+    const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('../../support/qcow2-writer.ts', import.meta.url)), at('k')], { stdio: ['ignore', 'pipe', 'inherit'] });
+    child.stdout.on('data', (data: Buffer) => (acknowledged = Math.max(acknowledged, ...data.toString().split('\n').map(Number))));
+    await once(child.stdout, 'data');
+    await new Promise(resolve => setTimeout(resolve, 60 + n * 90));
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    const { code, stdout } = await run('qemu-img', ['check', '-f', 'qcow2', at('k')]).then(({ stdout }) => ({ code: 0, stdout }), (e: { code: number; stdout: string }) => e);
+    expect({ options, code, stdout: code === 0 || code === 3 ? '' : stdout }).toEqual({ options, code: code === 3 ? 3 : 0, stdout: '' });
+    expect(acknowledged).toBeGreaterThan(3);
+    let compared = 0;
+    const image = await openFile(realHost, at('k'), { format: 'qcow2', readOnly: true });
+    for (let write = Math.max(0, acknowledged - 200); write < acknowledged; write++) {
+      const { offset, data } = writeNumber(write);
+      // Where nothing was written beside it or after it.
+      const others = Array.from({ length: acknowledged - write + 44 }, (_, i) => write - 4 + i).filter(other => other >= 0 && other !== write);
+      if (others.map(writeNumber).some(w => w.offset < offset + data.length && w.offset + w.data.length > offset)) continue;
+      expectSame(await image.node.pread(offset, data.length), data);
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(5);
+    await image.close();
+  }
+}, 60_000);
+
+withQemuImg('zstd that we write is read by them', async () => {
+  const content = Buffer.alloc(SIZE, 'some text that repeats itself. ');
+  await writeFile(at('raw'), content);
+  await createImage(realHost, at('z'), 'qcow2', { ...defaultCreateOptions, size: SIZE, compression: 'zstd' });
+  const image = await openFile(realHost, at('z'), { format: 'qcow2', readOnly: false });
+  for (let offset = 0; offset < SIZE; offset += 65536) await image.qcow2!.writeCompressed(offset, content.subarray(offset, offset + 65536));
+  await image.close();
+  expect(await check('z')).toMatch(/No errors were found[^]*9[0-9]\.[0-9]*% compressed|100\.00% compressed/);
+  expect(await qemuImg('compare', '-f', 'raw', '-F', 'qcow2', at('raw'), at('z'))).toContain('identical');
+  expectSame(await contentOf(`file=${at('z')},format=qcow2`), content);
+}, 30_000);

@@ -1,10 +1,12 @@
 /** Goal: qcow2 as a drive and as the overlays of a replication, and its refusals. Method: simulated host; headers changed one field at a time. */
+import { Events } from '../../../src/base/events.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
 import { BlockNode } from '../../../src/block/node.js';
 import { MemoryDriver } from '../../../src/block/drivers/memory.js';
+import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { checkpoint, MiB, startedPair } from '../../support/block-pair.js';
 import { LoggedFile, newImage, openImage } from '../../support/qcow2.js';
@@ -115,7 +117,6 @@ test.each<[string, (image: Buffer) => void, string]>([
   ['extended L2', u32(76, 16), "'extended L2 entries', which is not implemented"],
   ['a feature of the future', u32(76, 1 << 20), "unknown feature 'bit 20'"],
   ['corrupt', u32(76, 2), 'marked corrupt'],
-  ['dirty', u32(76, 1), 'marked dirty'],
 ])('hostile header: %s', async (_what, change, message) => {
   const image = Buffer.from(await imageOf(MiB));
   change(image);
@@ -145,4 +146,54 @@ test('hostile tables: errors of the request that name the entry, and nothing is 
   await expect(outside.pread(0, 512)).rejects.toThrow(/L2 entry of cluster 0 .* beyond the end/);
   const garbage = await broken(image => image.writeUInt32BE(0x4000_0000, l2));
   await expect(garbage.pread(0, 512)).rejects.toThrow('compressed cluster at');
+});
+
+test('a dirty image is repaired when it is opened for writing: refcounts and copied flags', async () => {
+  const log = new LoggedFile();
+  const file = await newImage({ size: MiB, lazyRefcounts: true }, log);
+  const first = await openImage(file);
+  await first.node.pwrite(0, pattern(200_704));
+  await first.node.close();
+  const header = await readHeader(file);
+  const block = log.data.readUInt32BE(header.refcountTableOffset + 4);
+  const image = Buffer.from(log.data);
+  image.fill(0, block, block + header.clusterSize);
+  image.writeUInt32BE(1, 76);
+  expect(await checkQcow2(nodeOf(image), await readHeader(nodeOf(image)))).not.toMatchObject({ corruptions: 0 });
+  const dirty = nodeOf(image);
+  const { node } = await openImage(dirty);
+  await node.pwrite(300_032, pattern(512, 3));
+  expectSame(await node.pread(0, 200_704), pattern(200_704));
+  await node.close();
+  const after = await readHeader(dirty);
+  expect(after.incompatible).toBe(0);
+  expect(await checkQcow2(dirty, after)).toMatchObject({ corruptions: 0, leaks: 0, messages: [] });
+  expectSame(await (await openImage(image, { readOnly: true })).node.pread(0, 512), pattern(512));
+});
+
+test('an image found corrupt is marked so, takes no more writes, and is read on', async () => {
+  const host = testHost();
+  const log = new LoggedFile();
+  const file = await newImage({ size: MiB }, log);
+  const first = await openImage(file);
+  await first.node.pwrite(0, pattern(131_072));
+  await first.node.close();
+  const header = await readHeader(file);
+  const l2 = log.data.readUInt32BE(header.l1Offset + 4);
+  log.data.writeUInt32BE(header.l1Offset, l2 + 4);
+  host.files.put('/c', log.data);
+  const events = new Events<QmpEvents>();
+  const seen: unknown[] = [];
+  events.on('BLOCK_IMAGE_CORRUPTED', data => seen.push(data));
+  const layer = new BlockLayer(host, events);
+  await layer.addDrive(parseDrive('if=none,id=d,file=/c,format=qcow2,node-name=n'));
+  const { node } = layer.backend('d');
+  await expect(node.pwrite(0, pattern(512))).rejects.toThrow('is that of metadata');
+  await expect(node.pwrite(65_536, pattern(512))).rejects.toThrow("is corrupt, so it takes no more writes: L2 entry of cluster 0");
+  expectSame(await node.pread(65_536, 512), pattern(131_072).subarray(65_536, 66_048));
+  await layer.close();
+  expect(seen).toEqual([{ device: 'd', 'node-name': 'n', msg: expect.stringContaining('is that of metadata') as string, fatal: true }]);
+  await expect(layer.addDrive(parseDrive('if=none,id=d,file=/c,format=qcow2'))).rejects.toThrow('marked corrupt');
+  await layer.addDrive(parseDrive('if=none,id=d,file=/c,format=qcow2,readonly=on'));
+  expectSame(await layer.backend('d').pread(65_536, 512), pattern(131_072).subarray(65_536, 66_048));
 });

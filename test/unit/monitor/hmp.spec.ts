@@ -74,7 +74,7 @@ test.each([
   ['info colo', 'mode: none\nlast mode: none\nexit reason: none\n'],
   ['info block', 'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n'],
   ['info network', 'hn0: tap, ifname=tap0\n'],
-  ['info registers 1', 'Error: There is no CPU #1; this machine has 1\n'],
+  ['info registers 1', 'Error: CPU not available\nThis machine has CPU 0.\n'],
   ['help stop', 'stop|s -- stop emulation\n'],
   ['help foo', "unknown command: 'foo'\n"],
   ['   ', ''],

@@ -1,7 +1,8 @@
-/** Compressed clusters: raw deflate with a window of 4 KiB, as others expect it. */
+/** Compressed clusters: zstd, or raw deflate with a window of 4 KiB, as others expect it. */
 import { promisify } from 'node:util';
 import { deflateRaw, inflateRaw } from 'node:zlib';
 import { VmError } from '../../../base/errors.js';
+import { zstdCompress, zstdDecompress } from '../../../host/node/zstd.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import type { Cluster } from './entries.js';
@@ -10,15 +11,20 @@ import type { Qcow2Header } from './header.js';
 const inflate = promisify(inflateRaw) as (data: Buffer, options: object) => Promise<Buffer>;
 const deflate = promisify(deflateRaw) as (data: Uint8Array, options: object) => Promise<Buffer>;
 
+type Codec = { unpack(data: Buffer, bytes: number): Promise<Buffer>; pack(data: Uint8Array): Promise<Buffer> };
+const codecs: Record<Qcow2Header['compression'], Codec> = {
+  zlib: { unpack: (data, bytes) => inflate(data, { maxOutputLength: bytes }), pack: data => deflate(data, { windowBits: 12 }) },
+  zstd: { unpack: zstdDecompress, pack: zstdCompress },
+};
+
 export async function readCompressed(file: BlockNode, header: Qcow2Header, cluster: Cluster): Promise<Buffer> {
-  if (header.compression !== 'zlib') throw ioError('ENOTSUP', `qcow2: this cluster is compressed with ${header.compression}, which is not implemented; convert the image with compression_type=zlib`);
   const start = cluster.offset - (cluster.offset % 512);
   // The last sector may be cut off with the file.
   const end = Math.min(cluster.offset + cluster.bytes, file.length);
   const sectors = await file.pread(start, Math.ceil((end - start) / 512) * 512);
   let data: Buffer;
   try {
-    data = await inflate(sectors.subarray(cluster.offset - start, end - start), { maxOutputLength: header.clusterSize });
+    data = await codecs[header.compression].unpack(sectors.subarray(cluster.offset - start, end - start), header.clusterSize);
   } catch (error) {
     throw new VmError(`qcow2: compressed cluster at 0x${cluster.offset.toString(16)}: ${(error as Error).message}`, { cause: { code: 'EIO' } });
   }
@@ -27,7 +33,7 @@ export async function readCompressed(file: BlockNode, header: Qcow2Header, clust
 }
 
 /** Undefined when nothing is gained. */
-export async function compress(data: Uint8Array): Promise<Buffer | undefined> {
-  const packed = await deflate(data, { windowBits: 12 });
+export async function compress(data: Uint8Array, compression: Qcow2Header['compression']): Promise<Buffer | undefined> {
+  const packed = await codecs[compression].pack(data);
   return packed.length < data.length - 512 ? packed : undefined;
 }

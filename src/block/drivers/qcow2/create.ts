@@ -44,7 +44,7 @@ export async function createQcow2(file: BlockNode, options: CreateOptions): Prom
     snapshotsOffset: 0,
     incompatible: options.compression === 'zstd' ? Incompatible.COMPRESSION : 0,
     compatible: options.lazyRefcounts ? 1 : 0,
-    autoclear: false,
+    autoclear: { bitmaps: false, others: false },
   };
   const first = encodeHeader(header);
   await file.resize(0);

@@ -4,8 +4,10 @@
  */
 import { VmError } from '../../../base/errors.js';
 import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR } from '../../driver.js';
+import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import { RangeLock } from '../../range-lock.js';
+import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
 import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header } from './header.js';
@@ -37,6 +39,19 @@ export async function readHeader(file: BlockNode): Promise<Qcow2Header> {
   return parseHeader(await file.pread(0, Math.min(2 ** bits, file.length)), file.length);
 }
 
+export interface Qcow2Options {
+  readOnly: boolean;
+  backing?: BlockNode;
+  /** Told once, when the tables were found to contradict themselves; the image takes no writes from then on. */
+  onCorrupt?: (text: string) => void;
+}
+
+async function repairDirty(file: BlockNode, header: Qcow2Header): Promise<void> {
+  const { corruptions, messages } = await checkQcow2(file, header, 'all');
+  if (corruptions === 0) return;
+  throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty, and its refcounts could not be made right: ${messages.find(m => m.startsWith('ERROR')) ?? ''}`);
+}
+
 export class Qcow2Driver implements Overlay {
   readonly format = 'qcow2';
   readonly maxTransfer = 8 * 1024 * 1024;
@@ -46,6 +61,9 @@ export class Qcow2Driver implements Overlay {
   private readonly mapping = new RangeLock();
   private held = 0;
   private touched = false;
+  /** Why nothing may be written any more. */
+  private corruption?: string;
+  private marking: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly file: BlockNode,
@@ -53,19 +71,20 @@ export class Qcow2Driver implements Overlay {
     readonly metadata: Metadata,
     readonly snapshots: readonly Snapshot[],
     readonly readOnly: boolean,
-    private readonly backing?: BlockNode,
-  ) {}
+    private readonly options: Qcow2Options,
+  ) {
+    metadata.onCorrupt = text => this.foundCorrupt(text);
+  }
 
-  /** header: as read before, to find the backing node. */
-  static async open(file: BlockNode, header: Qcow2Header, options: { readOnly: boolean; backing?: BlockNode }): Promise<Qcow2Driver> {
+  /** header: as read before, to find the backing node. An image whose writer died with lazy refcounts is repaired first. */
+  static async open(file: BlockNode, header: Qcow2Header, options: Qcow2Options): Promise<Qcow2Driver> {
     const readOnly = options.readOnly || file.readOnly;
-    if (!readOnly) {
-      const repair = "'colo image check -r all' or qemu-img can repair it";
-      if (header.incompatible & Incompatible.CORRUPT) throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading; ${repair}`);
-      if (header.incompatible & Incompatible.DIRTY) throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty: its refcounts are behind; ${repair}`);
+    if (!readOnly && header.incompatible & Incompatible.CORRUPT) {
+      throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading`, { hint: "'colo image check -r all' or qemu-img can repair it" });
     }
+    if (!readOnly && header.incompatible & Incompatible.DIRTY) await repairDirty(file, header);
     const snapshots = (await readSnapshots(file, header)).list;
-    return new Qcow2Driver(file, header, await Metadata.open(file, header, snapshots), snapshots, readOnly, options.backing);
+    return new Qcow2Driver(file, header, await Metadata.open(file, header, { snapshots, readOnly }), snapshots, readOnly, options);
   }
 
   get length(): number {
@@ -93,6 +112,7 @@ export class Qcow2Driver implements Overlay {
   }
 
   flush(): Promise<void> {
+    this.file.debugEvent('flush_to_os');
     return this.mapping.runAll('exclusive', () => this.metadata.commit());
   }
 
@@ -122,13 +142,14 @@ export class Qcow2Driver implements Overlay {
   async writeCompressed(offset: number, data: Uint8Array): Promise<void> {
     const { clusterSize } = this.header;
     const whole = data.length === clusterSize ? data : Buffer.concat([data], clusterSize);
-    const packed = await compress(whole);
+    const packed = await compress(whole, this.header.compression);
     if (!packed) return this.pwrite(offset, data, false);
     await this.beforeChange();
     await this.exclude(offset, data.length, 'exclusive', async () => {
       // Neighbours share sectors of the file, so one at a time.
       await this.mapping.runAll('exclusive', async () => {
         const host = await this.metadata.allocateBytes(packed.length);
+        this.file.debugEvent('write_compressed');
         await this.writeBytes(host, packed);
         this.metadata.wrote();
         await this.metadata.mapCompressed(offset / clusterSize, host, packed.length);
@@ -144,15 +165,15 @@ export class Qcow2Driver implements Overlay {
     const old = this.length;
     await this.clusters.runAll('exclusive', () => this.mapping.runAll('exclusive', () => this.metadata.resize(length)));
     // What the backing node has beyond the old end must not come to light.
-    if (this.backing && this.backing.length > old && length > old) await this.writeZeroes(old, Math.min(length, this.backing.length) - old);
+    if (this.options.backing && this.options.backing.length > old && length > old) await this.writeZeroes(old, Math.min(length, this.options.backing.length) - old);
   }
 
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const [run] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
     if (run.kind === 'zero') return { length: run.length, allocated: true, zero: true };
     if (run.kind !== 'unallocated') return { length: run.length, allocated: true, zero: false };
-    if (!this.backing || offset >= this.backing.length) return { length: run.length, allocated: false, zero: true };
-    const below = await this.backing.blockStatus(offset, Math.min(run.length, this.backing.length - offset));
+    if (!this.options.backing || offset >= this.options.backing.length) return { length: run.length, allocated: false, zero: true };
+    const below = await this.options.backing.blockStatus(offset, Math.min(run.length, this.options.backing.length - offset));
     return { ...below, allocated: false };
   }
 
@@ -187,14 +208,15 @@ export class Qcow2Driver implements Overlay {
 
   async close(): Promise<void> {
     if (this.readOnly) return;
+    await this.marking;
     await this.mapping.runAll('exclusive', async () => {
       for (let rounds = 0; rounds < 3 && !this.metadata.clean; rounds++) await this.metadata.commit();
     });
   }
 
   describe() {
-    const { version, clusterSize, refcountBits, backingFile } = this.header;
-    return { compat: version === 3 ? '1.1' : '0.10', 'cluster-size': clusterSize, 'refcount-bits': refcountBits, snapshots: this.snapshots.length, ...(backingFile !== undefined && { 'backing-file': backingFile }) };
+    const { version, clusterSize, refcountBits, backingFile, compression, compatible, incompatible } = this.header;
+    return { compat: version === 3 ? '1.1' : '0.10', 'cluster-size': clusterSize, 'refcount-bits': refcountBits, 'compression-type': compression, 'lazy-refcounts': (compatible & 1) !== 0, corrupt: (incompatible & Incompatible.CORRUPT) !== 0, snapshots: this.snapshots.length, ...(backingFile !== undefined && { 'backing-file': backingFile }) };
   }
 
   private exclude<T>(offset: number, length: number, mode: 'shared' | 'exclusive', body: () => Promise<T>): Promise<T> {
@@ -203,9 +225,19 @@ export class Qcow2Driver implements Overlay {
     return this.clusters.run(start, Math.ceil((offset + length) / clusterSize) * clusterSize - start, mode, body);
   }
 
+  /** Writing on might overwrite what is still good. */
+  private foundCorrupt(text: string): void {
+    if (this.readOnly || this.corruption !== undefined) return;
+    this.corruption = text;
+    this.header.incompatible |= Incompatible.CORRUPT;
+    this.marking = this.metadata.writeIncompatible().catch(() => undefined);
+    this.options.onCorrupt?.(text);
+  }
+
   private async beforeChange(): Promise<void> {
+    if (this.corruption !== undefined) throw ioError('EIO', `qcow2: the image of node '${this.file.name}' is corrupt, so it takes no more writes: ${this.corruption}`);
     if (this.touched) return;
-    await this.mapping.runAll('exclusive', () => this.metadata.clearAutoclear());
+    await this.mapping.runAll('exclusive', () => this.metadata.beforeFirstChange());
     this.touched = true;
   }
 
@@ -241,15 +273,20 @@ export class Qcow2Driver implements Overlay {
 
   private async readRun(run: Run): Promise<Buffer> {
     if (run.kind === 'zero') return Buffer.alloc(run.length);
-    if (run.kind === 'data') return this.readFile(run.host, run.length);
+    if (run.kind === 'data') {
+      this.file.debugEvent('read_aio');
+      return this.readFile(run.host, run.length);
+    }
     if (run.kind === 'compressed') {
+      this.file.debugEvent('read_compressed');
       const data = await readCompressed(this.file, this.header, run.cluster);
       const from = run.at % this.header.clusterSize;
       return data.subarray(from, from + run.length);
     }
-    const below = this.backing ? Math.max(0, Math.min(run.length, this.backing.length - run.at)) : 0;
+    const below = this.options.backing ? Math.max(0, Math.min(run.length, this.options.backing.length - run.at)) : 0;
     if (below === 0) return Buffer.alloc(run.length);
-    const data = await this.backing!.pread(run.at, below);
+    this.file.debugEvent('read_backing_aio');
+    const data = await this.options.backing!.pread(run.at, below);
     return below === run.length ? data : Buffer.concat([data], run.length);
   }
 
@@ -264,6 +301,7 @@ export class Qcow2Driver implements Overlay {
   private async overwrite(offset: number, data: Uint8Array): Promise<boolean> {
     const runs = await this.runs(offset, data.length);
     for (const run of runs) if (run.kind !== 'data' || !run.cluster.copied || run.host + run.length > this.file.length) return false;
+    this.file.debugEvent('write_aio');
     for (const run of runs) await this.file.pwrite(run.host, data.subarray(run.at - offset, run.at - offset + run.length));
     this.metadata.wrote();
     return true;
@@ -301,8 +339,9 @@ export class Qcow2Driver implements Overlay {
     const size = this.header.clusterSize;
     const first = Math.floor(at / size);
     try {
-      if (!plan.fresh) await this.file.pwrite(plan.host + (at % size), data);
-      else await this.file.pwrite(plan.host, await this.wholeClusters(at, data));
+      const whole = plan.fresh ? await this.wholeClusters(at, data) : data;
+      this.file.debugEvent(whole === data ? 'write_aio' : 'cow_write');
+      await this.file.pwrite(plan.fresh ? plan.host : plan.host + (at % size), whole);
       this.metadata.wrote();
     } catch (error) {
       if (plan.allocated) await this.mapping.runAll('exclusive', () => this.metadata.giveBack(plan.host, plan.clusters));
@@ -320,6 +359,7 @@ export class Qcow2Driver implements Overlay {
     const end = at + data.length;
     const after = Math.ceil(end / size) * size - end;
     if (before === 0 && after === 0) return data;
+    this.file.debugEvent('cow_read');
     const kept = Math.min(after, this.length - end);
     const parts = [before > 0 ? await this.read(at - before, before) : Buffer.alloc(0), data, kept > 0 ? await this.read(end, kept) : Buffer.alloc(0)];
     return Buffer.concat(parts, before + data.length + after);
@@ -336,11 +376,11 @@ export class Qcow2Driver implements Overlay {
   private async zeroClusters(offset: number, length: number): Promise<void> {
     const size = this.header.clusterSize;
     await this.exclude(offset, length, 'exclusive', async () => {
-      if (this.header.version === 2 && this.backing) {
+      if (this.header.version === 2 && this.options.backing) {
         for (let at = 0; at < length; at += ZERO_STEP) await this.write(offset + at, Buffer.alloc(Math.min(ZERO_STEP, length - at)));
         return;
       }
-      const kind = this.backing ? 'zero' : 'unallocated';
+      const kind = this.options.backing ? 'zero' : 'unallocated';
       await this.mapping.runAll('exclusive', async () => {
         for (let cluster = offset / size; cluster * size < offset + length; cluster++) {
           const old = await this.metadata.lookUp(cluster);

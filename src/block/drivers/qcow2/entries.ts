@@ -25,6 +25,12 @@ export function writePointer(table: Buffer, index: number, offset: number, copie
   table.writeUInt32BE(offset % 2 ** 32, index * 8 + 4);
 }
 
+/** In an L1 or an L2 table. */
+export function setCopied(table: Buffer, index: number, copied: boolean): void {
+  const high = table.readUInt32BE(index * 8) % COPIED;
+  table.writeUInt32BE(high + (copied ? COPIED : 0), index * 8);
+}
+
 export function readCluster(table: Buffer, index: number, clusterBits: number, version: 2 | 3): Cluster {
   const high = table.readUInt32BE(index * 8);
   const low = table.readUInt32BE(index * 8 + 4);

@@ -5,6 +5,7 @@ export const QCOW2_MAGIC = 0x5146_49fb;
 export const MAX_L1_BYTES = 32 * 1024 * 1024;
 export const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
 const MAX_SNAPSHOTS = 65536;
+const MAX_BITMAPS = 65535;
 const MAX_BACKING_NAME = 1023;
 /** Longest disk: what 53 bits of an offset address. */
 const MAX_SIZE = 2 ** 52;
@@ -19,7 +20,7 @@ const known = Incompatible.DIRTY | Incompatible.CORRUPT | Incompatible.DATA_FILE
 
 /** Where the fields that change in place stand. */
 export const HeaderAt = { SIZE: 24, L1_SIZE: 36, L1_OFFSET: 40, REFCOUNT_TABLE: 48, INCOMPATIBLE: 72, AUTOCLEAR: 88 } as const;
-const Extension = { END: 0, BACKING_FORMAT: 0xe279_2aca, FEATURE_NAMES: 0x6803_f857 } as const;
+const Extension = { END: 0, BACKING_FORMAT: 0xe279_2aca, FEATURE_NAMES: 0x6803_f857, BITMAPS: 0x2385_2875 } as const;
 const V2_LENGTH = 72;
 const V3_LENGTH = 104;
 
@@ -41,7 +42,9 @@ export interface Qcow2Header {
   incompatible: number;
   /** Bit 0: lazy refcounts. */
   compatible: number;
-  autoclear: boolean;
+  /** Bit 0, and whether any other is set: whoever writes without knowing what a bit means must clear it. */
+  autoclear: { bitmaps: boolean; others: boolean };
+  bitmaps?: { count: number; offset: number; bytes: number };
   refcountBits: number;
   compression: 'zlib' | 'zstd';
 }
@@ -96,7 +99,7 @@ export function parseHeader(first: Buffer, fileLength: number): Qcow2Header {
     snapshotsOffset: readOffset(first, 64, 'snapshots_offset'),
     incompatible: version === 3 ? first.readUInt32BE(HeaderAt.INCOMPATIBLE + 4) : 0,
     compatible: version === 3 ? first.readUInt32BE(84) : 0,
-    autoclear: version === 3 && !first.subarray(HeaderAt.AUTOCLEAR, HeaderAt.AUTOCLEAR + 8).equals(Buffer.alloc(8)),
+    autoclear: version === 3 ? readAutoclear(first) : { bitmaps: false, others: false },
     refcountBits: 2 ** order,
     compression: 'zlib',
   };
@@ -107,6 +110,11 @@ export function parseHeader(first: Buffer, fileLength: number): Qcow2Header {
   readCompression(first, header, headerLength);
   checkTables(header, fileLength);
   return header;
+}
+
+function readAutoclear(first: Buffer): Qcow2Header['autoclear'] {
+  const [high, low] = [first.readUInt32BE(HeaderAt.AUTOCLEAR), first.readUInt32BE(HeaderAt.AUTOCLEAR + 4)];
+  return { bitmaps: (low & 1) !== 0, others: high !== 0 || low > 1 };
 }
 
 /** Returns where the extensions must end. */
@@ -129,6 +137,7 @@ function readExtensions(first: Buffer, header: Qcow2Header, start: number, end: 
     if (length > end - at - 8) throw bad('extension length', length, `it reaches beyond the extensions (type 0x${type.toString(16)})`);
     const data = first.subarray(at + 8, at + 8 + length);
     if (type === Extension.BACKING_FORMAT) header.backingFormat = data.toString('utf8');
+    if (type === Extension.BITMAPS) header.bitmaps = readBitmapsExtension(data);
     if (type === Extension.FEATURE_NAMES) for (let n = 0; n + 48 <= length; n += 48) if (data[n] === 0) names.set(data[n + 1], text(data.subarray(n + 2, n + 48)));
     at += 8 + Math.ceil(length / 8) * 8;
   }
@@ -138,6 +147,13 @@ function readExtensions(first: Buffer, header: Qcow2Header, start: number, end: 
   for (let bit = 0; bit < 32; bit++) {
     if (((header.incompatible & ~known) >>> bit) & 1) throw new VmError(`qcow2 header: incompatible_features asks for unknown feature '${names.get(bit) ?? `bit ${bit}`}'`);
   }
+}
+
+function readBitmapsExtension(data: Buffer): Qcow2Header['bitmaps'] {
+  if (data.length < 24) throw bad('extension length', data.length, 'bitmaps have 24 bytes');
+  const count = data.readUInt32BE(0);
+  if (count === 0 || count > MAX_BITMAPS) throw bad('nb_bitmaps', count, `it must be from 1 to ${MAX_BITMAPS}`);
+  return { count, bytes: readOffset(data, 8, 'bitmap_directory_size'), offset: readOffset(data, 16, 'bitmap_directory_offset') };
 }
 
 function readCompression(first: Buffer, header: Qcow2Header, headerLength: number): void {

@@ -8,6 +8,7 @@
 import { VmError } from '../../../base/errors.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
+import { type Bitmaps, markInUse, readBitmaps, useOfBitmaps } from './bitmaps.js';
 import { type Cluster, readCluster, readPointer, writeCluster, writeCompressed, writePointer } from './entries.js';
 import { HeaderAt, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { Refcounts } from './refcounts.js';
@@ -35,17 +36,30 @@ export class Metadata {
     readonly refcounts: Refcounts,
     /** Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says. */
     private readonly fixed: Set<number>,
+    private readonly bitmaps: Bitmaps,
   ) {
-    this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES);
+    this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES, 'l2_load');
     this.perTable = header.clusterSize / 8;
   }
 
-  static async open(file: BlockNode, header: Qcow2Header, snapshots: readonly Snapshot[]): Promise<Metadata> {
+  /** Only who may write needs to know what must not be overwritten; a reader gets along with tables that are bad elsewhere. */
+  static async open(file: BlockNode, header: Qcow2Header, options: { snapshots: readonly Snapshot[]; readOnly: boolean }): Promise<Metadata> {
     const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
     const fixed = new Set<number>();
-    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed), fixed);
-    metadata.reserve(snapshots);
+    const found = { bad: (text: string) => ioError('EIO', `qcow2: ${text}`) };
+    const bitmaps = await readBitmaps(file, header);
+    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed, text => found.bad(text)), fixed, bitmaps);
+    if (!options.readOnly) await metadata.reserve(options.snapshots);
+    found.bad = text => metadata.bad(text);
     return metadata;
+  }
+
+  /** The tables contradict themselves: they must not be changed any more. */
+  onCorrupt: (text: string) => void = () => undefined;
+
+  private bad(text: string): VmError {
+    this.onCorrupt(text);
+    return ioError('EIO', `qcow2: ${text}`);
   }
 
   get l1Entries(): number {
@@ -56,8 +70,8 @@ export class Metadata {
   tableOffset(index: number): number {
     const { offset } = readPointer(this.l1, index);
     if (offset === 0) return 0;
-    if (offset % this.header.clusterSize !== 0) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
-    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw ioError('EIO', `qcow2: L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    if (offset % this.header.clusterSize !== 0) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
+    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
     return offset;
   }
 
@@ -93,6 +107,7 @@ export class Metadata {
     if (offset !== 0 && copied) return this.l2.load(offset);
     const old = offset === 0 ? undefined : await this.l2.load(offset);
     const fresh = await this.refcounts.allocate(1);
+    this.file.debugEvent('l2_alloc_write');
     const table = this.l2.create(fresh.offset, old?.data);
     this.fixed.add(fresh.offset / this.header.clusterSize);
     writePointer(this.l1, index, fresh.offset);
@@ -139,11 +154,13 @@ export class Metadata {
   async commit(sync = true): Promise<void> {
     const mapping = this.l2.dirty || this.dirtyL1.size > 0;
     if (this.refcounts.blocks.dirty) {
+      this.file.debugEvent('refblock_update');
       await this.refcounts.blocks.writeBack();
       this.needsSync = true;
     }
     if (mapping) {
       if (sync) await this.file.flush();
+      this.file.debugEvent('l2_update');
       await this.l2.writeBack();
       if (this.dirtyL1.size > 0) {
         if (sync) await this.file.flush();
@@ -153,6 +170,7 @@ export class Metadata {
     }
     if (sync && this.needsSync) {
       this.needsSync = false;
+      this.file.debugEvent('flush_to_disk');
       try {
         await this.file.flush();
       } catch (error) {
@@ -163,6 +181,7 @@ export class Metadata {
     // Without a sync the old mapping may come back with a crash: nothing of it may be overwritten yet.
     if (!sync) return;
     const dropped = this.dropped;
+    if (dropped.length > 0) this.file.debugEvent('cluster_free');
     this.dropped = [];
     for (const cluster of dropped) {
       if ((await this.refcounts.change(cluster, -1)) > 0) continue;
@@ -192,6 +211,7 @@ export class Metadata {
       this.dirtyL1.add(index);
     }
     if (this.dirtyL1.size === 0) return;
+    this.file.debugEvent('empty_image_prepare');
     this.l2.clear();
     await this.writeL1();
     await this.file.flush();
@@ -219,6 +239,7 @@ export class Metadata {
       const grown = Buffer.alloc(clusters * header.clusterSize);
       this.l1.copy(grown);
       await this.refcounts.blocks.writeBack();
+      this.file.debugEvent('l1_grow_write_table');
       await this.file.pwrite(offset, grown);
       await this.file.flush();
       writeOffset(fields, offset, 16);
@@ -226,6 +247,7 @@ export class Metadata {
       Object.assign(header, { l1Offset: offset, l1Entries: entries });
       for (let n = 0; n < clusters; n++) this.fixed.add(offset / header.clusterSize + n);
     }
+    this.file.debugEvent('l1_grow_activate_table');
     // Bytes 32..35, crypt_method, are zero: encrypted images are refused.
     await this.file.pwrite(HeaderAt.SIZE, fields);
     await this.file.flush();
@@ -239,18 +261,22 @@ export class Metadata {
   }
 
   async writeIncompatible(): Promise<void> {
+    if (this.header.version === 2) return;
     const field = Buffer.alloc(8);
     field.writeUInt32BE(this.header.incompatible, 4);
     await this.file.pwrite(HeaderAt.INCOMPATIBLE, field);
     await this.file.flush();
   }
 
-  /** Extensions that we do not keep up to date, such as bitmaps, are stale from the first change on. */
-  async clearAutoclear(): Promise<void> {
-    if (!this.header.autoclear) return;
-    await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.alloc(8));
-    await this.file.flush();
-    this.header.autoclear = false;
+  /** What we do not keep up to date is stale from the first change on: bitmaps, and extensions that we do not know. */
+  async beforeFirstChange(): Promise<void> {
+    const { autoclear } = this.header;
+    if (autoclear.others) {
+      await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.from([0, 0, 0, 0, 0, 0, 0, autoclear.bitmaps ? 1 : 0]));
+      await this.file.flush();
+      autoclear.others = false;
+    }
+    await markInUse(this.file, this.bitmaps);
   }
 
   /** Changes where the cluster stood lose it; `kept`: unless it stays there. */
@@ -278,10 +304,11 @@ export class Metadata {
   }
 
   private badEntry(table: Table, cluster: number, what: string): VmError {
-    return ioError('EIO', `qcow2: L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
+    return this.bad(`L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
   }
 
   private async writeL1(): Promise<void> {
+    this.file.debugEvent('l1_update');
     const sectors = new Set([...this.dirtyL1].map(index => Math.floor(index / 64)));
     for (const sector of sectors) {
       const from = sector * 512;
@@ -290,7 +317,7 @@ export class Metadata {
     this.dirtyL1.clear();
   }
 
-  private reserve(snapshots: readonly Snapshot[]): void {
+  private async reserve(snapshots: readonly Snapshot[]): Promise<void> {
     const { header, fixed } = this;
     const range = (offset: number, bytes: number) => {
       for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes; c++) fixed.add(c);
@@ -308,6 +335,7 @@ export class Metadata {
       const offset = this.tableOffset(index);
       if (offset !== 0) range(offset, 1);
     }
+    await useOfBitmaps(this.file, header, this.bitmaps, range);
   }
 }
 

@@ -2,7 +2,7 @@
  * Refcounts of an image's clusters and the finding of free ones. Counts change in memory; writeBack() brings them to the file, before any
  * table that relies on them. A new refcount block is durable, all zero but for itself, before the refcount table names it.
  */
-import { VmError } from '../../../base/errors.js';
+import type { VmError } from '../../../base/errors.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import { maxRefcount, readPointer, readRefcount, writePointer, writeRefcount } from './entries.js';
@@ -27,15 +27,17 @@ export class Refcounts {
     private table: Buffer,
     /** Clusters that hold metadata: never given away, whatever their refcount says. */
     private readonly fixed: Set<number>,
+    /** An error for tables that contradict themselves. */
+    private readonly bad: (text: string) => VmError,
   ) {
-    this.blocks = new TableCache(file, header.clusterSize, CACHE_BYTES);
+    this.blocks = new TableCache(file, header.clusterSize, CACHE_BYTES, 'refblock_load');
     this.perBlock = (header.clusterSize * 8) / header.refcountBits;
     this.max = maxRefcount(header.refcountBits);
   }
 
-  static async open(file: BlockNode, header: Qcow2Header, fixed: Set<number>): Promise<Refcounts> {
+  static async open(file: BlockNode, header: Qcow2Header, fixed: Set<number>, bad: (text: string) => VmError): Promise<Refcounts> {
     const table = await file.pread(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize);
-    return new Refcounts(file, header, table, fixed);
+    return new Refcounts(file, header, table, fixed, bad);
   }
 
   get tableEntries(): number {
@@ -45,8 +47,8 @@ export class Refcounts {
   /** Offset of a refcount block, 0 if there is none. */
   blockOffset(index: number): number {
     const { offset } = readPointer(this.table, index);
-    if (offset % this.header.clusterSize !== 0) throw new VmError(`qcow2: refcount table entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
-    if (offset >= this.file.length) throw new VmError(`qcow2: refcount table entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    if (offset % this.header.clusterSize !== 0) throw this.bad(`refcount table entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
+    if (offset >= this.file.length) throw this.bad(`refcount table entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
     return offset;
   }
 
@@ -60,7 +62,7 @@ export class Refcounts {
 
   async change(cluster: number, by: 1 | -1): Promise<number> {
     const count = (await this.get(cluster)) + by;
-    if (count < 0) throw ioError('EIO', `qcow2: the refcount of cluster ${cluster} falls below 0`);
+    if (count < 0) throw this.bad(`the refcount of cluster ${cluster} falls below 0`);
     if (count > this.max) throw ioError('EIO', `qcow2: the refcount of cluster ${cluster} does not fit ${this.header.refcountBits} bits`);
     await this.set(cluster, count);
     return count;
@@ -83,6 +85,7 @@ export class Refcounts {
 
   /** Neighbouring free clusters, at most so many and at least one, counted once each. The file is long enough for them. */
   async allocate(wanted: number, exactly = false): Promise<{ offset: number; count: number }> {
+    this.file.debugEvent('cluster_alloc');
     for (let from = this.hint, atHint = true; ; ) {
       const first = await this.nextFree(from);
       if (atHint) this.hint = first;
@@ -150,13 +153,15 @@ export class Refcounts {
     if (known !== 0) return known;
     let own = 0;
     while (this.fixed.has(index * this.perBlock + own)) own++;
-    if (own >= this.perBlock) throw ioError('EIO', `qcow2: no room for the refcount block ${index}`);
+    if (own >= this.perBlock) throw this.bad(`no room for the refcount block ${index}`);
     const offset = (index * this.perBlock + own) * clusterSize;
     const data = Buffer.alloc(clusterSize);
     writeRefcount(data, own, refcountBits, 1);
     await this.fileReaches(offset + clusterSize);
+    this.file.debugEvent('refblock_alloc_write');
     await this.file.pwrite(offset, data);
     await this.file.flush();
+    this.file.debugEvent('refblock_alloc_hookup');
     const entry = Buffer.alloc(8);
     writePointer(entry, 0, offset, false);
     await this.file.pwrite(this.header.refcountTableOffset + index * 8, entry);
@@ -180,10 +185,11 @@ export class Refcounts {
     }
     if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) throw ioError('ENOSPC', 'qcow2: the refcount table would be longer than 8 MiB');
     const first = index * this.perBlock;
-    for (let n = 0; n < blocks + clusters; n++) if (this.fixed.has(first + n)) throw ioError('EIO', `qcow2: metadata stands at cluster ${first + n}, which no refcount block counts`);
+    for (let n = 0; n < blocks + clusters; n++) if (this.fixed.has(first + n)) throw this.bad(`metadata stands at cluster ${first + n}, which no refcount block counts`);
     const grown = Buffer.alloc(clusters * clusterSize);
     this.table.copy(grown);
     await this.fileReaches((first + blocks + clusters) * clusterSize);
+    this.file.debugEvent('refblock_alloc_write_table');
     for (let b = 0; b < blocks; b++) {
       const data = Buffer.alloc(clusterSize);
       for (let n = 0; n < this.perBlock && b * this.perBlock + n < blocks + clusters; n++) writeRefcount(data, n, refcountBits, 1);
@@ -196,6 +202,7 @@ export class Refcounts {
     const fields = Buffer.alloc(12);
     writeOffset(fields, offset, 0);
     fields.writeUInt32BE(clusters, 8);
+    this.file.debugEvent('refblock_alloc_switch_table');
     await this.file.pwrite(HeaderAt.REFCOUNT_TABLE, fields);
     await this.file.flush();
     this.header.refcountTableOffset = offset;

@@ -26,6 +26,7 @@ export class TableCache {
     private readonly file: BlockNode,
     private readonly clusterSize: number,
     maxBytes: number,
+    private readonly loadEvent: 'l2_load' | 'refblock_load',
   ) {
     this.bound = Math.max(4, Math.floor(maxBytes / clusterSize));
   }
@@ -50,6 +51,7 @@ export class TableCache {
       this.tables.set(offset, known);
       return known;
     }
+    this.file.debugEvent(this.loadEvent);
     const data = await this.file.pread(offset, this.clusterSize);
     // Somebody else may have read it meanwhile.
     return this.tables.get(offset) ?? this.insert({ offset, data, from: SECTOR, to: 0 });
