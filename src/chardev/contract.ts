@@ -56,6 +56,7 @@ export type CharSpec =
   /** On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal (serial). keys: Ctrl-C too is input (REPL). */
   | { kind: 'stdio'; input: 'lines' | 'characters' | 'keys' }
   | { kind: 'file'; path: string; append: boolean }
+  | { kind: 'ringbuf'; sizeBytes: number }
   /** wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a client that lost its peer stays alone. */
   | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number };
 

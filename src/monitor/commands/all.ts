@@ -10,10 +10,11 @@ import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
+import { plugCommands } from './plug.js';
 import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);
