@@ -7,6 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { asVmError } from '../../../src/base/errors.js';
 import type { Stdio } from '../../../src/chardev/contract.js';
 import { Chardevs } from '../../../src/commands/vm/chardevs.js';
 import { Network } from '../../../src/commands/vm/network.js';
@@ -31,7 +32,7 @@ async function eventually(attempt: () => Promise<void>): Promise<void> {
   for (const deadline = performance.now() + 20_000; ; await new Promise(resolve => setTimeout(resolve, 20))) {
     const error = await attempt().then(() => undefined, (e: unknown) => e);
     if (error === undefined) return;
-    if (performance.now() > deadline) throw error;
+    if (performance.now() > deadline) throw asVmError(error);
   }
 }
 

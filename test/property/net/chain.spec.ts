@@ -11,12 +11,16 @@ type Direction = NetFilter['direction'];
 interface Model { name: string; direction: Direction; on: boolean }
 
 const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+/** A number picks one of those that are there; -1: the hold, which is no filter of the chain. */
 const place = fc.oneof(
-  fc.constantFrom<FilterPlace>('head', 'tail'),
-  fc.record({ insert: fc.constantFrom('before' as const, 'behind' as const), id: fc.constantFrom(...names, 'nop') }),
+  fc.constantFrom<'head' | 'tail'>('head', 'tail'),
+  fc.record({ insert: fc.constantFrom('before' as const, 'behind' as const), at: fc.integer({ min: -1, max: 5 }) }),
 );
+function placeIn(model: readonly Model[], at: 'head' | 'tail' | { insert: 'before' | 'behind'; at: number }): FilterPlace {
+  return typeof at === 'string' ? at : { insert: at.insert, id: at.at < 0 ? 'nop' : (model[at.at % model.length]?.name ?? 'f') };
+}
 const step = fc.oneof(
-  fc.record({ do: fc.constant('insert' as const), name: fc.constantFrom(...names), direction: fc.constantFrom<Direction>('rx', 'tx', 'all'), place }),
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('insert' as const), name: fc.constantFrom(...names), direction: fc.constantFrom<Direction>('rx', 'tx', 'all'), place }) },
   fc.record({ do: fc.constant('remove' as const), name: fc.constantFrom(...names) }),
   fc.record({ do: fc.constant('switch' as const), name: fc.constantFrom(...names) }),
   fc.record({ do: fc.constantFrom('hold' as const, 'release' as const) }),
@@ -39,7 +43,7 @@ function path(model: readonly Model[], direction: 'rx' | 'tx', from?: string): s
 }
 
 test('the order of the chain is the order of the places', () => {
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), steps => {
+  fc.assert(fc.property(fc.array(step, { minLength: 10, maxLength: 60 }), steps => {
     let seen: string[] = [];
     const model: Model[] = [];
     const live = new Map<string, { filter: NetFilter; port: ReturnType<TapNetdev['filters']['insert']> }>();
@@ -56,10 +60,11 @@ test('the order of the chain is the order of the places', () => {
       if (s.do === 'insert' && !live.has(s.name)) {
         const own: Model = { name: s.name, direction: s.direction, on: true };
         const filter: NetFilter = { name: s.name, direction: s.direction, get on() { return own.on; }, take: () => (seen.push(s.name), 'pass'), info: () => ({ name: s.name, type: '', direction: s.direction, status: 'on', properties: {} }) };
-        const at = indexFor(model, s.place);
-        if (at === undefined) expect(() => netdev.filters.insert(filter, s.place)).toThrow('not found');
+        const place = placeIn(model, s.place);
+        const at = indexFor(model, place);
+        if (at === undefined) expect(() => netdev.filters.insert(filter, place)).toThrow('not found');
         else {
-          live.set(s.name, { filter, port: netdev.filters.insert(filter, s.place) });
+          live.set(s.name, { filter, port: netdev.filters.insert(filter, place) });
           model.splice(at, 0, own);
         }
       }
