@@ -92,6 +92,9 @@ export class MuxFront implements CharBackend {
     this.mux.left(this);
   }
 
+  /** It has this front end for good. */
+  release(): void {}
+
   /** The channel is the owner's. */
   dispose(): void {}
 

@@ -50,6 +50,10 @@ export class MuxChar implements CharBackend, MuxOwner {
     return this.base.connected;
   }
 
+  get isStdio(): boolean {
+    return this.base.label === 'stdio';
+  }
+
   /** What only the owner of the machine can do. */
   onCommand(fn: (command: MuxCommand) => void): void {
     this.command = fn;
@@ -105,6 +109,7 @@ export class MuxChar implements CharBackend, MuxOwner {
   pause(): void {}
   resume(): void {}
   hangUp(): void {}
+  release(): void {}
 
   dispose(): void {
     this.base.dispose();

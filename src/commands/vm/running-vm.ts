@@ -88,7 +88,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
     try {
