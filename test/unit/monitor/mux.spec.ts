@@ -16,8 +16,12 @@ afterAll(() => home.remove());
 test('the console first; the monitor by Ctrl-A c, and back to where one was', async () => {
   await sitDown();
   expect(person.text).toBe('guest up\nlogin:');
-  await person.press('r', keys.ctrlA, keys.ctrlA, keys.ctrlC);
-  await person.sees('login: <"r">\n<"\\u0001">\n<"\\u0003">');
+  await person.press('r');
+  await person.sees('login: <"r">');
+  await person.press(keys.ctrlA, keys.ctrlA);
+  await person.sees('<"\\u0001">');
+  await person.press(keys.ctrlC);
+  await person.sees('<"\\u0003">');
   await person.press(...toTheOther);
   await person.sees('(colo) ', 'typed');
   expect(person.text).toContain("colo 0.1.0 monitor - type 'help' for more information");
