@@ -4,7 +4,7 @@ import { checkUsage } from './options/check.js';
 import { HelpAsked } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
-import { logInto, startDaemon, staysInForeground } from './vm/process.js';
+import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
   static override readonly strict = false;
@@ -21,10 +21,11 @@ export abstract class VmCommand extends BaseCommand {
       return process.exit();
     }
     const { logfile } = launch.process;
-    const log = logfile === undefined ? (line: string) => this.note(line) : logInto(logfile);
+    const log = new LogSink(line => this.note(line));
+    if (logfile !== undefined) log.open(logfile, '-D');
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
-    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => log(`colo ${this.role}: ${line}`));
+    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => log.write(`colo ${this.role}: ${line}`), path => log.open(path, 'logfile'));
     process.stdout.write('', () => process.exit(code));
   }
 

@@ -44,20 +44,32 @@ export function writePidfile(path: string): void {
   process.once('exit', () => rmSync(path, { force: true }));
 }
 
-/** Appends lines to the file; a full disk loses lines, never the VM. */
-export function logInto(path: string): (line: string) => void {
-  let fd: number;
-  try {
-    fd = openSync(path, 'a', 0o640);
-  } catch (error) {
-    throw systemError(`-D ${path}`, error);
+/** Where log lines and trace events go: standard error, or the file of -D or of the monitor's logfile. A full disk loses lines, never the VM. */
+export class LogSink {
+  private fd: number | undefined;
+
+  constructor(private readonly standardError: (line: string) => void) {
+    process.once('exit', () => this.fd !== undefined && closeSync(this.fd));
   }
-  process.once('exit', () => closeSync(fd));
-  return line => {
+
+  /** Appends to the file from now on; if it cannot be opened, everything stays as it is. */
+  open(path: string, option: string): void {
+    let fd: number;
     try {
-      writeSync(fd, `${line}\n`);
+      fd = openSync(path, 'a', 0o640);
+    } catch (error) {
+      throw systemError(`${option} ${path}`, error);
+    }
+    if (this.fd !== undefined) closeSync(this.fd);
+    this.fd = fd;
+  }
+
+  write(line: string): void {
+    if (this.fd === undefined) return this.standardError(line);
+    try {
+      writeSync(this.fd, `${line}\n`);
     } catch {
       // Nobody is left to be told.
     }
-  };
+  }
 }

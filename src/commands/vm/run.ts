@@ -18,7 +18,7 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
-export async function runVm({ spec, name, traces, process: { pidfile } }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
+export async function runVm({ spec, name, traces, process: { pidfile } }: Launch, version: VmControl['version'], note: (line: string) => void, logInto: (path: string) => void): Promise<number> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   const host = nodeHost();
@@ -27,7 +27,7 @@ export async function runVm({ spec, name, traces, process: { pidfile } }: Launch
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note, logInto }).catch((error: unknown) => {
     free();
     throw error;
   });
