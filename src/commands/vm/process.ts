@@ -47,6 +47,7 @@ export function writePidfile(path: string): void {
 /** Where log lines and trace events go: standard error, or the file of -D or of the monitor's logfile. A full disk loses lines, never the VM. */
 export class LogSink {
   private fd: number | undefined;
+  private path: string | undefined;
 
   constructor(private readonly standardError: (line: string) => void) {
     process.once('exit', () => this.fd !== undefined && closeSync(this.fd));
@@ -62,6 +63,17 @@ export class LogSink {
     }
     if (this.fd !== undefined) closeSync(this.fd);
     this.fd = fd;
+    this.path = path;
+  }
+
+  /** After the file was moved away: lines go to a new one of that name. */
+  reopen(): void {
+    if (this.path === undefined) return;
+    try {
+      this.open(this.path, '-D');
+    } catch {
+      // The old file is still better than none.
+    }
   }
 
   write(line: string): void {
