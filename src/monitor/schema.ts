@@ -177,8 +177,8 @@ export class Registry {
     return this.commands.filter(c => c.hmpName !== undefined).sort((a, b) => ((a.hmpName ?? '') < (b.hmpName ?? '') ? -1 : 1));
   }
 
-  /** query-qmp-schema: commands, the types they use, and events by name. */
-  schema(events: readonly string[]): Record<string, unknown>[] {
+  /** query-qmp-schema: commands, events, and the types they use. */
+  schema(events: Readonly<Record<string, Fields>>): Record<string, unknown>[] {
     const entries = new Map<string, Record<string, unknown>>();
     const sink: SchemaSink = {
       add(name, entry) {
@@ -196,7 +196,10 @@ export class Registry {
       const arg = Object.keys(c.args).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(c.args, sink) }));
       entries.set(name, { name, 'meta-type': 'command', 'arg-type': arg, 'ret-type': c.returns?.describe(sink) ?? empty, ...(c.oob && { 'allow-oob': true }) });
     }
-    for (const name of events) entries.set(name, { name, 'meta-type': 'event', 'arg-type': sink.builtin('any', 'value') });
+    for (const [name, fields] of Object.entries(events)) {
+      const arg = Object.keys(fields).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(fields, sink) }));
+      entries.set(name, { name, 'meta-type': 'event', 'arg-type': arg });
+    }
     return [...entries.values()];
   }
 }

@@ -100,6 +100,8 @@ export interface ProcessControl {
   /** A loss of the primary's host would be survived. */
   readonly isProtected: boolean;
   readonly ramBytes: number;
+  /** Log lines and trace events go into this file from now on. */
+  logInto(path: string): void;
 }
 
 export interface MigrationInfo {

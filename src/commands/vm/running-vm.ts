@@ -43,6 +43,8 @@ export interface VmWorld {
   readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
+  /** Lines go into this file from now on. */
+  logInto(path: string): void;
 }
 
 /** The parts that the machine is given and the monitor needs too. */
@@ -88,7 +90,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
     try {

@@ -8,6 +8,7 @@ import { helpCommands } from './help.js';
 import { inspectCommands } from './inspect.js';
 import { jobCommands } from './jobs.js';
 import { lifecycleCommands } from './lifecycle.js';
+import { logCommands } from './log.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
@@ -16,7 +17,7 @@ import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
 import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...logCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

@@ -1,5 +1,5 @@
 /** The protocol's own commands: negotiation, what there is, and HMP inside QMP. */
-import { eventNames } from '../events.js';
+import { eventData, eventNames } from '../events.js';
 import { fullHelp, oneLine, unknownCommand } from '../hmp/syntax.js';
 import { command, hmpCommand } from '../schema.js';
 import type { Registry } from '../schema.js';
@@ -50,7 +50,7 @@ export const helpCommands = [
     monitors: 'qmp',
     summary: 'commands, their types, and events',
     returns: list(anything()),
-    run: (_vm, _args, { registry }) => registry.schema(eventNames),
+    run: (_vm, _args, { registry }) => registry.schema(eventData),
   }),
   hmpCommand({
     name: 'help',

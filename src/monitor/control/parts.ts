@@ -17,6 +17,8 @@ export interface ControlParts {
   readonly clock: Clock;
   /** A line for people. */
   report(line: string): void;
+  /** They go into this file from now on. */
+  logInto(path: string): void;
   readonly kvmPresent: boolean;
   readonly pid: number;
   /** Host threads of the vCPUs, by index. */

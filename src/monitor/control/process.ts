@@ -2,7 +2,7 @@
 import type { ProcessControl } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function processControl({ machine, colo, clock, pid }: ControlParts): ProcessControl {
+export function processControl({ machine, colo, clock, pid, logInto }: ControlParts): ProcessControl {
   const startedMs = clock.nowMs();
   return {
     pid,
@@ -21,5 +21,6 @@ export function processControl({ machine, colo, clock, pid }: ControlParts): Pro
       return colo.mode !== 'none' && (state === 'protected' || state === 'loading');
     },
     ramBytes: machine.spec.ramBytes,
+    logInto,
   };
 }

@@ -54,7 +54,7 @@ class Vm {
   static async start(role: 'primary' | 'secondary', ...extra: string[]): Promise<Vm> {
     const notes: string[] = [];
     const { spec } = parseLaunch(role, ['-m', '32', '-accel', 'soft', '-kernel', kernel, ...extra]);
-    const world = { host: nodeHost(), stdio, step: () => undefined, version: { major: 0, minor: 1, micro: 0, package: 'colo' }, traces: new TraceSwitches(() => undefined), note: (line: string) => void notes.push(line) };
+    const world = { host: nodeHost(), stdio, step: () => undefined, version: { major: 0, minor: 1, micro: 0, package: 'colo' }, traces: new TraceSwitches(() => undefined), note: (line: string) => void notes.push(line), logInto: () => undefined };
     const vm = new Vm(await RunningVm.build(spec, world), notes);
     open.push(vm);
     await vm.vm.start();

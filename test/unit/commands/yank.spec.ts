@@ -27,7 +27,7 @@ const sockets: Socket[] = [];
 
 async function start(...extra: string[]): Promise<void> {
   const { spec } = parseLaunch('primary', ['-S', '-m', '16', '-accel', 'soft', '-qmp', `unix:${path('qmp')},server=on,wait=off`, '-qmp', `unix:${path('qmp2')},server=on,wait=off`, ...extra]);
-  vm = await RunningVm.build(spec, { host: nodeHost(), stdio, step: () => undefined, version: { major: 0, minor: 1, micro: 0, package: 'colo' }, traces: new TraceSwitches(() => undefined), note: () => undefined });
+  vm = await RunningVm.build(spec, { host: nodeHost(), stdio, step: () => undefined, version: { major: 0, minor: 1, micro: 0, package: 'colo' }, traces: new TraceSwitches(() => undefined), note: () => undefined, logInto: () => undefined });
   await vm.start();
 }
 

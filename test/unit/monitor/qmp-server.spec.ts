@@ -204,6 +204,12 @@ test('query-qmp-schema: every type that is named is there', async () => {
   expect(names.size).toBe(schema.length);
   const used = schema.flatMap(e => [e['arg-type'], e['ret-type'], e['element-type'], ...[...((e['members'] ?? []) as Record<string, unknown>[]), ...((e['variants'] ?? []) as Record<string, unknown>[])].map(m => m['type'])]);
   expect(used.filter(name => name !== undefined && !names.has(name))).toEqual([]);
+  const listed = async (command: string) => ((await ask(`{"execute":"${command}"}`))[0]['return'] as { name: string }[]).map(c => c.name).sort();
+  const kind = (meta: string) => schema.filter(e => e['meta-type'] === meta).map(e => e['name']).sort();
+  expect(kind('command')).toEqual(await listed('query-commands'));
+  expect(kind('event')).toEqual(await listed('query-events'));
+  expect(schema.find(e => e['name'] === 'q_obj_SHUTDOWN-arg')).toEqual({ name: 'q_obj_SHUTDOWN-arg', 'meta-type': 'object', members: [{ name: 'guest', type: 'bool' }, { name: 'reason', type: 'str' }] });
+  expect(schema.filter(e => e['allow-oob']).map(e => e['name'])).toEqual(['query-yank', 'yank']);
 });
 
 describe('out of band', () => {
