@@ -142,6 +142,10 @@ export class SocketChar implements CharBackend {
     this.steer();
   }
 
+  yank(): void {
+    if (this.peer) this.lost(this.peer);
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

@@ -14,8 +14,9 @@ import { objectCommands } from './objects.js';
 import { plugCommands } from './plug.js';
 import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
+import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);
