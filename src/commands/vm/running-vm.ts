@@ -116,7 +116,7 @@ export class RunningVm {
 
   async dispose(): Promise<void> {
     this.colo.dispose();
-    this.objects.dispose();
+    await this.objects.close();
     await this.machine.dispose();
     this.monitors.dispose();
   }

@@ -30,6 +30,8 @@ const defaults = { queue: 'all', status: 'on', position: 'tail', insert: 'behind
 
 /** A filter in the chain of its netdev. */
 interface Filter extends NetFilter, Disposable {
+  /** After dispose: settles when what it wrote is where it belongs. */
+  readonly closed?: Promise<void>;
   attach(port: FilterPort): void;
   setOn(on: boolean): void;
 }
@@ -145,6 +147,10 @@ class Placed<F extends Filter> implements Disposable {
     readonly filter: F,
     private readonly claims: Disposables,
   ) {}
+
+  get closed(): Promise<void> | undefined {
+    return this.filter.closed;
+  }
 
   dispose(): void {
     this.filter.dispose();

@@ -7,7 +7,7 @@ import type { Type } from '../types.js';
 import { checkFields } from '../types.js';
 import type { ObjectControl } from '../vm.js';
 import { objectTypeNamed } from './all.js';
-import type { ObjectType, ObjectWorld } from './type.js';
+import type { ObjectType, ObjectWorld, VmObject } from './type.js';
 import { fromWords } from './words.js';
 
 const maxObjects = 256;
@@ -21,7 +21,7 @@ export interface ObjectRequest {
 
 interface Live {
   readonly type: ObjectType;
-  readonly value: Disposable;
+  readonly value: VmObject;
   readonly properties: Record<string, unknown>;
 }
 
@@ -112,6 +112,12 @@ export class Objects implements ObjectControl, Disposable {
   /** Users end before what they use, so the last to come goes first. */
   dispose(): void {
     for (const { value } of this.live.values.reverse()) value.dispose();
+  }
+
+  /** Resolves when those that write have written. */
+  async close(): Promise<void> {
+    this.dispose();
+    await Promise.allSettled(this.live.values.map(async ({ value }) => value.closed));
   }
 
   private need(id: string): Live {

@@ -25,7 +25,12 @@ export interface Counter<V> {
   read(object: V): number;
 }
 
-export interface ObjectType<V extends Disposable = Disposable> {
+export interface VmObject extends Disposable {
+  /** Set by dispose where something is still to be written: settles when it is. */
+  readonly closed?: Promise<unknown>;
+}
+
+export interface ObjectType<V extends VmObject = VmObject> {
   readonly name: string;
   readonly summary: string;
   readonly notes: readonly string[];
@@ -43,7 +48,7 @@ export interface ObjectType<V extends Disposable = Disposable> {
   create(id: string, properties: Readonly<Record<string, unknown>>, world: ObjectWorld): Promise<V>;
 }
 
-interface Declaration<F extends Fields, V extends Disposable> {
+interface Declaration<F extends Fields, V extends VmObject> {
   name: string;
   summary: string;
   notes?: readonly string[];
@@ -56,7 +61,7 @@ interface Declaration<F extends Fields, V extends Disposable> {
   create: (id: string, properties: ArgsOf<F>, world: ObjectWorld) => V | Promise<V>;
 }
 
-export function objectType<F extends Fields, V extends Disposable>(d: Declaration<F, V>): ObjectType<V> {
+export function objectType<F extends Fields, V extends VmObject>(d: Declaration<F, V>): ObjectType<V> {
   const changes = (d.changes ?? {}) as Readonly<Record<string, (object: V, value: unknown) => void>>;
   return {
     name: d.name,

@@ -18,6 +18,8 @@ export class Dump implements NetFilter {
   private writing: Promise<void> | undefined;
   private failed = false;
   private disposed = false;
+  /** Set by dispose: settles when the file is whole and closed. */
+  closed: Promise<void> | undefined;
 
   /** at: where the next record goes; the header is there. */
   private constructor(
@@ -70,7 +72,7 @@ export class Dump implements NetFilter {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    void (this.writing ?? Promise.resolve()).then(() => this.file.close()).catch((error: unknown) => this.complain(error));
+    this.closed = (this.writing ?? Promise.resolve()).then(() => this.file.close()).catch((error: unknown) => this.complain(error));
   }
 
   info(): FilterInfo {

@@ -285,6 +285,25 @@ describe('filter-dump', () => {
     release();
   });
 
+  test('a machine that ends waits for what is still to be written', async () => {
+    const { state, files } = memoryFile();
+    let release: () => void = () => undefined;
+    const slow = async (bytes: Uint8Array, offset: number) => {
+      if (offset > 0) await new Promise<void>(r => (release = r));
+      await (await files.open()).pwrite(bytes, offset);
+    };
+    const { netdev, objects, add } = await fixture({ open: async () => ({ ...(await files.open()), pwrite: slow }) });
+    await add('filter-dump,id=d0,netdev=hn0,file=/f');
+    netdev.send(frame(1));
+    let done = false;
+    const closing = objects.close().then(() => (done = true));
+    await settle();
+    expect([done, state.closed]).toEqual([false, false]);
+    release();
+    await closing;
+    expect([records(state.content).length, state.closed]).toEqual([1, true]);
+  });
+
   test('a file that cannot be opened is named, and nothing is left', async () => {
     const { netdevs, add } = await fixture({ open: () => Promise.reject(new Error("Could not open '/nope/x': No such file or directory")) });
     await expect(add('filter-dump,id=d0,netdev=hn0,file=/nope/x')).rejects.toThrow("Could not open '/nope/x'");
