@@ -1,11 +1,11 @@
 /**
  * The guest's end of a disk, and that of an NBD export: an id over the root node. Counts requests in flight, makes unaligned requests
- * whole sectors, applies the cache mode and the throttle, reports errors as events.
+ * whole sectors, applies the cache mode and the throttle, decides what an error does to the guest.
  */
 import { VmError, asVmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { QmpEvents } from '../qapi/types.js';
-import type { BlockBackend } from './contract.js';
+import type { BlockBackend, ErrorAction } from './contract.js';
 import { SECTOR } from './driver.js';
 import { ioCode, ioError } from './io-error.js';
 import type { BlockNode } from './node.js';
@@ -15,12 +15,22 @@ import type { Throttle } from './throttle.js';
 /** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */
 export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
 
+/** enospc: stop when there is no space, otherwise report. */
+export type ErrorPolicy = ErrorAction | 'enospc';
+export type IoStatus = 'ok' | 'failed' | 'nospace';
+
 export interface BackendOptions {
   readOnly: boolean;
   cache: CacheMode;
+  /** werror and rerror; for a backend that a guest device takes. */
+  errors?: { write: ErrorPolicy; read: ErrorAction };
+  /** The VM stops in the state io-error. */
+  stopVm?: () => void;
   throttle?: Throttle;
   events?: Events<QmpEvents>;
 }
+
+export const defaultErrors = { write: 'enospc', read: 'report' } as const;
 
 export class DriveBackend implements BlockBackend {
   private root?: BlockNode;
@@ -30,6 +40,7 @@ export class DriveBackend implements BlockBackend {
   private readonly lock = new RangeLock();
   private release?: () => void;
   private device?: string;
+  private status: IoStatus = 'ok';
 
   constructor(
     readonly id: string,
@@ -128,6 +139,31 @@ export class DriveBackend implements BlockBackend {
     });
   }
 
+  errorAction(operation: 'read' | 'write', error: unknown): ErrorAction {
+    const { errors = defaultErrors, stopVm, events } = this.options;
+    const nospace = ioCode(error) === 'ENOSPC';
+    // Nobody could make the requests of a deleted drive succeed.
+    const policy = this.root ? errors[operation] : 'report';
+    const wanted = policy === 'enospc' ? (nospace ? 'stop' : 'report') : policy;
+    // Where nobody can stop the VM, the guest must know.
+    const action = wanted === 'stop' && !stopVm ? 'report' : wanted;
+    events?.emit('BLOCK_IO_ERROR', { device: this.id, 'node-name': this.nodeName, operation, action, nospace, reason: asVmError(error).message });
+    if (action === 'stop') {
+      this.status = nospace ? 'nospace' : 'failed';
+      stopVm!();
+    }
+    return action;
+  }
+
+  /** Of the last request that stopped the VM, until it runs again. */
+  get ioStatus(): IoStatus {
+    return this.status;
+  }
+
+  resetIoStatus(): void {
+    this.status = 'ok';
+  }
+
   /** Resolves when nothing is in flight. The caller has stopped whoever sends requests. */
   drain(): Promise<void> {
     if (this.running === 0) return Promise.resolve();
@@ -136,7 +172,7 @@ export class DriveBackend implements BlockBackend {
 
   private change(offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
     return this.request('write', offset, length, () => {
-      if (this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
+      if (this.root && this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
       const start = offset - (offset % SECTOR);
       const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
       const partial = start !== offset || end !== offset + length;
@@ -150,23 +186,8 @@ export class DriveBackend implements BlockBackend {
       if (this.options.throttle && length > 0) await this.options.throttle.admit(direction, length);
       if (offset + length > this.length && this.root) throw ioError('EINVAL', `drive '${this.id}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
       return await body();
-    } catch (error) {
-      this.report(direction, error);
-      throw error;
     } finally {
       if (--this.running === 0) for (const resolve of this.idle.splice(0)) resolve();
     }
-  }
-
-  private report(operation: 'read' | 'write', error: unknown): void {
-    if (this.device === undefined) return;
-    this.options.events?.emit('BLOCK_IO_ERROR', {
-      device: this.id,
-      'node-name': this.nodeName,
-      operation,
-      action: 'report',
-      nospace: ioCode(error) === 'ENOSPC',
-      reason: asVmError(error).message,
-    });
   }
 }

@@ -68,4 +68,9 @@ export interface BlockBackend {
   flush(): Promise<void>;
   discard(offset: number, length: number): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
+  /** The guest's request failed, by werror or rerror: tell the guest, say it went well, or keep the request and stop; the VM is told. */
+  errorAction(operation: 'read' | 'write', error: unknown): ErrorAction;
 }
+
+/** QEMU's BlockErrorAction. */
+export type ErrorAction = 'report' | 'ignore' | 'stop';

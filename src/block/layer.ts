@@ -27,6 +27,8 @@ export class BlockLayer {
   readonly graph: BlockGraph;
   readonly nbd: NbdServer;
   private readonly drives = new Map<string, Drive>();
+  /** A request failed and waits: the VM must stop until the user has made room. Set by who has the VM. */
+  stopVm: () => void = () => undefined;
 
   constructor(
     private readonly host: BlockHost,
@@ -36,6 +38,9 @@ export class BlockLayer {
     this.nbd = new NbdServer(host);
     this.graph.resolve = name => this.resolve(name);
     this.graph.onTakeover = disk => this.nbd.evict(disk);
+    events?.on('RESUME', () => {
+      for (const { backend } of this.drives.values()) backend.resetIoStatus();
+    });
   }
 
   /** `-drive`. The device in front claims it later. */
@@ -48,7 +53,7 @@ export class BlockLayer {
       if (spec.interface !== 'none') requireBootable(root);
       const throttled = Object.values(spec.throttle).some(limit => limit !== undefined);
       const throttle = throttled ? new Throttle(this.host.clock, spec.throttle) : undefined;
-      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, throttle, events: this.events });
+      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, errors: spec.errors, stopVm: () => this.stopVm(), throttle, events: this.events });
       this.drives.set(id, { backend, spec, owned });
       return backend;
     } catch (error) {

@@ -10,7 +10,8 @@
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
 import { type BlkdebugRules, readBlkdebugRules } from './blkdebug-rules.js';
-import type { CacheMode } from './backend.js';
+import { type CacheMode, defaultErrors, type ErrorPolicy } from './backend.js';
+import type { ErrorAction } from './contract.js';
 import type { ReadPattern } from './drivers/quorum.js';
 import { OptionTree } from './option-tree.js';
 import type { ThrottleLimits } from './throttle.js';
@@ -39,6 +40,7 @@ export interface DriveSpec {
   id?: string;
   interface: 'virtio' | 'none';
   cache: CacheMode;
+  errors: { write: ErrorPolicy; read: ErrorAction };
   throttle: ThrottleLimits;
   root: NodeSource;
 }
@@ -59,6 +61,10 @@ export function readDrive(options: OptionTree): DriveSpec {
     id: name(options, 'id'),
     interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
     cache: readCache(options),
+    errors: {
+      write: options.oneOf('werror', ['report', 'ignore', 'stop', 'enospc']) ?? defaultErrors.write,
+      read: options.oneOf('rerror', ['report', 'ignore', 'stop']) ?? defaultErrors.read,
+    },
     throttle: readThrottle(options),
   };
   const media = options.string('media');

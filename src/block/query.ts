@@ -1,5 +1,5 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
-import type { DriveBackend } from './backend.js';
+import type { DriveBackend, IoStatus } from './backend.js';
 import type { BlockNode } from './node.js';
 
 export interface NodeInfo {
@@ -19,6 +19,7 @@ export interface BlockInfo {
   /** The guest device in front; absent when none has claimed it. */
   qdev?: string;
   cache: string;
+  'io-status': IoStatus;
   'in-flight': number;
   inserted: NodeInfo;
 }
@@ -40,6 +41,7 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     device: backend.id,
     ...(backend.attachedDevice !== undefined && { qdev: backend.attachedDevice }),
     cache: backend.options.cache,
+    'io-status': backend.ioStatus,
     'in-flight': backend.inFlight,
     inserted: nodeInfo(backend.node),
   };

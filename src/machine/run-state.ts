@@ -8,10 +8,11 @@ const trace = tracer('colo', ['vm_state_change'] as const);
 const moves: Partial<Record<RunState, readonly RunState[]>> = {
   prelaunch: ['running', 'paused', 'inmigrate', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
   inmigrate: ['running', 'paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
-  running: ['paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  running: ['paused', 'io-error', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
+  'io-error': ['running', 'paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
   paused: ['running', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
   // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came meanwhile is honoured.
-  colo: ['running', 'paused', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  colo: ['running', 'paused', 'io-error', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
   shutdown: ['paused', 'postmigrate'],
   'internal-error': ['paused', 'shutdown', 'postmigrate'],
   postmigrate: ['running', 'paused', 'shutdown'],

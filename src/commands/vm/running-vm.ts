@@ -58,6 +58,7 @@ export class RunningVm {
     const machine = await Machine.build(spec, machineParts(world, opened, accel.name));
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
+    block.stopVm = () => machine.lifecycle.ioError();
     const monitors = new Disposables();
     const colo = new Colo({
       clock: world.host.clock,

@@ -1,5 +1,6 @@
 /** Goal: what the monitor can do to the graph, and the sentence for each thing that it cannot. Method: a layer over simulated files. */
 import { Events } from '../../../src/base/events.js';
+import { ioError } from '../../../src/block/io-error.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
@@ -135,10 +136,38 @@ describe('drive_add, drive_del', () => {
     events.on('BLOCK_IO_ERROR', e => errors.push(e));
     await layer.driveDel('d0');
     await expect(guest.pread(0, 512)).rejects.toThrow("drive 'd0' has been deleted");
-    await expect(guest.pwrite(0, Buffer.alloc(512))).rejects.toThrow();
-    expect(errors).toMatchObject([{ device: 'd0', operation: 'read', action: 'report', nospace: false }, { operation: 'write' }]);
+    const failure: unknown = await guest.pwrite(0, Buffer.alloc(512)).catch((error: unknown) => error);
+    expect(guest.errorAction('write', failure)).toBe('report');
+    expect(errors).toMatchObject([{ device: 'd0', operation: 'write', action: 'report', nospace: false, reason: "drive 'd0' has been deleted" }]);
     expect(host.files.inodes.get('/a.img')!.locks).toEqual([]);
     await expect(layer.driveDel('d0')).rejects.toThrow("Device 'd0' not found");
+  });
+});
+
+describe('what an error does to the guest', () => {
+  const nospace = ioError('ENOSPC', 'full');
+  const broken = ioError('EIO', 'broken');
+  test.each<[string, ('read' | 'write')[], string[]]>([
+    ['', ['write', 'read'], ['stop report', 'report report']],
+    [',werror=report,rerror=stop', ['write', 'read'], ['report report', 'stop stop']],
+    [',werror=ignore,rerror=ignore', ['write', 'read'], ['ignore ignore', 'ignore ignore']],
+    [',werror=stop', ['write', 'read'], ['stop stop', 'report report']],
+  ])('%s', async (options, operations, wanted) => {
+    const { layer, events } = await setUp();
+    let stops = 0;
+    layer.stopVm = () => void stops++;
+    await layer.addDrive(parseDrive(`file=/a.img,format=raw,id=d0${options}`));
+    const guest = layer.claim('d0', 'disk0');
+    expect(operations.map(operation => [nospace, broken].map(error => guest.errorAction(operation, error)).join(' '))).toEqual(wanted);
+    expect(stops).toBe(wanted.join(' ').split(' ').filter(action => action === 'stop').length);
+    expect(layer.queryBlock()[0]['io-status']).not.toBe(stops > 0 ? 'ok' : 'failed');
+    events.emit('RESUME', {});
+    expect(layer.queryBlock()[0]['io-status']).toBe('ok');
+  });
+
+  test('werror and rerror take their words only', () => {
+    expect(() => parseDrive('file=/a,werror=explode')).toThrow("'werror' takes report, ignore, stop, enospc");
+    expect(() => parseDrive('file=/a,rerror=enospc')).toThrow("'rerror' takes report, ignore, stop");
   });
 });
 
