@@ -108,13 +108,15 @@ function hmpPage(): Page {
 function hmpItem(page: Page, c: Command): void {
   const args = c.hmp?.args ?? {};
   const syntax = argumentSyntax(args);
-  page.item(`${bold([c.hmpName ?? '', ...c.aliases].join('|'))}${syntax === '' ? '' : ` \\fI${escape(syntax)}\\fR`}`, c.summary, ...c.notes);
+  page.item(`${bold([c.hmpName ?? '', ...c.aliases].join('|'))}${syntax === '' ? '' : ` \\fI${escape(syntax)}\\fR`}`, c.summary, ...c.notes, ...examples(c));
   const explained = Object.entries(args).filter(([, type]) => type.summary !== '' && type.hmp.form !== 'none');
   if (explained.length === 0) return;
   page.raw('.RS');
   for (const [name, type] of explained) page.item(bold(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name), type.summary);
   page.raw('.RE');
 }
+
+const examples = (c: Command) => c.examples.map(example => `Example: ${example}`);
 
 /** The name of a type as query-qmp-schema calls it. */
 const names: SchemaSink = { add: name => name, builtin: name => name };
@@ -124,7 +126,7 @@ function qmpPage(): Page {
   page.section_('DESCRIPTION').para('QMP as QEMU speaks it: JSON objects, one after the other. The server greets; the first command is qmp_capabilities. A command is {"execute": NAME, "arguments": {...}, "id": ANY}; the answer holds "return" or "error" and the same id. Events may come at any time. query-qmp-schema tells every type.');
   page.section_('COMMANDS');
   for (const c of allCommands.filter(one => one.qmp).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    page.item(bold(c.name), c.summary, `Returns: ${c.returns?.describe(names) ?? 'nothing'}. Since ${c.since}.`);
+    page.item(bold(c.name), c.summary, `Returns: ${c.returns?.describe(names) ?? 'nothing'}. Since ${c.since}.`, ...(c.hmpName === undefined ? examples(c) : []));
     qmpArguments(page, c.args);
   }
   page.section_('EVENTS');

@@ -31,7 +31,24 @@ export function registerLines(state: Buffer): string[] {
     `CR0=${hex(image.control('cr0'), 8)} CR2=${hex(image.control('cr2'), 16)} CR3=${hex(image.control('cr3'), 16)} CR4=${hex(image.control('cr4'), 8)}`,
     ...DEBUG_ROWS.map(row => row.map(name => `${label(name)}=${hex(image.debug(name), 16)}`).join(' ')),
     `EFER=${hex(image.control('efer'), 16)}`,
+    ...fpuLines(image),
   ];
+}
+
+/** Two registers a line. */
+function fpuLines(image: VcpuImage): string[] {
+  const { fcw, fsw, ftw, mxcsr } = image.fpu;
+  const short = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+  const st = Array.from({ length: 8 }, (_, i) => {
+    const { low, high } = image.vector('st', i);
+    return `FPR${i}=${hex(low, 16)} ${hex(high & 0xffffn, 4)}`;
+  });
+  const xmm = Array.from({ length: 16 }, (_, i) => {
+    const { low, high } = image.vector('xmm', i);
+    return `XMM${String(i).padStart(2, '0')}=${hex(high, 16)} ${hex(low, 16)}`;
+  });
+  const pairs = [...st, ...xmm].flatMap((text, i, all) => (i % 2 === 0 ? [`${text} ${all[i + 1]}`] : []));
+  return [`FCW=${short(fcw, 4)} FSW=${short(fsw & ~0x3800, 4)} [ST=${(fsw >> 11) & 7}] FTW=${short(ftw, 2)} MXCSR=${short(mxcsr, 8)}`, ...pairs];
 }
 
 /** `$rip`, `$eflags`, `$cr3` of an expression; undefined: no such register. */

@@ -5,6 +5,7 @@
 const REGS = 8; // kvm_regs
 const SREGS = 152; // kvm_sregs
 const DEBUGREGS = 464; // kvm_debugregs
+const XSAVE = 592; // kvm_xsave; begins as fxsave does
 const MP_STATE = 5144;
 const MSRS = 6176;
 
@@ -89,6 +90,18 @@ export class VcpuImage {
   setTable(name: 'gdt' | 'idt', base: bigint, limit: number): void {
     this.data.writeBigUInt64LE(base, TABLES[name]);
     this.data.writeUInt16LE(limit, TABLES[name] + 8);
+  }
+
+  /** The x87's words, as fxsave has them. */
+  get fpu(): { fcw: number; fsw: number; ftw: number; mxcsr: number } {
+    const { data } = this;
+    return { fcw: data.readUInt16LE(XSAVE), fsw: data.readUInt16LE(XSAVE + 2), ftw: data[XSAVE + 4], mxcsr: data.readUInt32LE(XSAVE + 24) };
+  }
+
+  /** st: 80 bits. xmm: 128. */
+  vector(kind: 'st' | 'xmm', index: number): { low: bigint; high: bigint } {
+    const at = XSAVE + (kind === 'st' ? 32 : 160) + 16 * index;
+    return { low: this.data.readBigUInt64LE(at), high: this.data.readBigUInt64LE(at + 8) };
   }
 
   get halted(): boolean {

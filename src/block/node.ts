@@ -5,6 +5,7 @@
 import { VmError } from '../base/errors.js';
 import type { DebugEvent } from './blkdebug-rules.js';
 import type { BlockDriver, BlockStatus } from './driver.js';
+import { Gate } from './gate.js';
 import { ioError } from './io-error.js';
 
 /** Somebody who holds a node: a parent node, a guest device, an NBD export. */
@@ -21,6 +22,11 @@ export interface Interceptor {
   around(offset: number, length: number, write: () => Promise<void>): Promise<void>;
 }
 
+/** Is told of every range that may have changed, when the change is over, whether it succeeded or not. */
+export interface Tracker {
+  mark(offset: number, length: number): void;
+}
+
 /** The changing verbs, past the interceptor: for the one who set it. */
 export interface NodeWriter {
   pwrite(offset: number, data: Uint8Array, fua?: boolean): Promise<void>;
@@ -30,6 +36,11 @@ export interface NodeWriter {
 export class BlockNode {
   private readonly users = new Set<NodeUser>();
   private interceptor?: Interceptor;
+  /** Of jobs: around the interceptor, and around the changes that go past it. */
+  private readonly hooks = new Set<Interceptor>();
+  private readonly trackers = new Set<Tracker>();
+  private readonly reads = new Gate();
+  private readonly changes = new Gate();
   private closed = false;
 
   constructor(
@@ -82,7 +93,27 @@ export class BlockNode {
     };
   }
 
-  async pread(offset: number, length: number): Promise<Buffer> {
+  /** Stands around every change, from now on and for any number of hooks. Returns the way to take it out. */
+  hook(hook: Interceptor): () => void {
+    this.hooks.add(hook);
+    return () => void this.hooks.delete(hook);
+  }
+
+  track(tracker: Tracker): () => void {
+    this.trackers.add(tracker);
+    return () => void this.trackers.delete(tracker);
+  }
+
+  /** Nothing changes here while body runs (requests: nothing is read either); what comes waits. late: rejects when what runs takes too long. */
+  quiesce<T>(what: 'changes' | 'requests', late: Promise<never>, body: () => Promise<T>): Promise<T> {
+    return this.changes.whileEmpty(late, () => (what === 'changes' ? body() : this.reads.whileEmpty(late, body)));
+  }
+
+  pread(offset: number, length: number): Promise<Buffer> {
+    return this.inside(this.reads, () => this.read(offset, length));
+  }
+
+  private async read(offset: number, length: number): Promise<Buffer> {
     this.check(offset, length);
     const max = this.driver.maxTransfer ?? length;
     if (length <= max) return this.driver.pread(offset, length);
@@ -103,24 +134,29 @@ export class BlockNode {
     return this.change(offset, length, (at, part) => this.driver.writeZeroes(offset + at, part));
   }
 
-  async flush(): Promise<void> {
-    if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
-    await this.driver.flush();
+  flush(): Promise<void> {
+    return this.inside(this.changes, async () => {
+      if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
+      await this.driver.flush();
+    });
   }
 
   /** length: a multiple of 512. */
   async resize(length: number): Promise<void> {
     if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
     if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
+    if (this.hooks.size + this.trackers.size > 0) throw ioError('EPERM', `node '${this.name}' cannot change its length: ${this.userLabels.find(label => label.startsWith('block job')) ?? 'a dirty bitmap'} watches it`);
     if (!this.driver.resize) throw ioError('ENOTSUP', `node '${this.name}' (${this.driver.format}) cannot change its length`);
     await this.driver.resize(length);
   }
 
   /** Through backing nodes: zero is what a reader sees. */
-  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
-    this.check(offset, length);
-    if (!this.driver.blockStatus) return { length, allocated: true, zero: false };
-    return this.driver.blockStatus(offset, length);
+  blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    return this.inside(this.reads, async () => {
+      this.check(offset, length);
+      if (!this.driver.blockStatus) return { length, allocated: true, zero: false };
+      return this.driver.blockStatus(offset, length);
+    });
   }
 
   /** For the driver above: costs nothing where nobody listens. */
@@ -138,16 +174,34 @@ export class BlockNode {
     return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua);
   }
 
-  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
-    this.check(offset, length);
-    if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
-    const max = this.driver.maxTransfer ?? length;
-    const all = async () => {
-      if (length <= max) return write(0, length);
-      for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
-    };
-    if (this.interceptor && !past) await this.interceptor.around(offset, length, all);
-    else await all();
+  private change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
+    return this.inside(this.changes, async () => {
+      this.check(offset, length);
+      if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
+      const max = this.driver.maxTransfer ?? length;
+      let all = async () => {
+        if (length <= max) return write(0, length);
+        for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
+      };
+      for (const hook of past || !this.interceptor ? this.hooks : [this.interceptor, ...this.hooks]) {
+        const within = all;
+        all = () => hook.around(offset, length, within);
+      }
+      try {
+        await all();
+      } finally {
+        for (const tracker of this.trackers) tracker.mark(offset, length);
+      }
+    });
+  }
+
+  private async inside<T>(gate: Gate, body: () => Promise<T>): Promise<T> {
+    for (let wait = gate.enter(); wait; wait = gate.enter()) await wait;
+    try {
+      return await body();
+    } finally {
+      gate.leave();
+    }
   }
 
   private check(offset: number, length: number): void {

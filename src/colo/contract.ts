@@ -22,7 +22,7 @@ export interface Lifecycle {
   manifest(): Manifest;
   /**
    * Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError says who did not stop. Run state `colo`.
-   * A VM that a user or a shutdown has stopped already counts as stopped. Also used for a moment in each precopy round.
+   * A VM that a user or a shutdown has stopped already counts as stopped.
    */
   stopForCheckpoint(): Promise<void>;
   /** Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came meanwhile is honoured. Returns at once. */

@@ -1,7 +1,8 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
 import { checkUsage } from './options/check.js';
-import type { Role } from './options/spec.js';
+import { HelpAsked } from './options/argv.js';
+import type { Launch, Role } from './options/spec.js';
 import { parseLaunch } from './options/spec.js';
 import { logInto, startDaemon, staysInForeground } from './vm/process.js';
 
@@ -12,7 +13,8 @@ export abstract class VmCommand extends BaseCommand {
   async run(): Promise<void> {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
-    const launch = parseLaunch(this.role, this.argv);
+    const launch = this.launch();
+    if (!launch) return;
     checkUsage(launch.spec);
     if (!staysInForeground(launch.process)) {
       process.exitCode = await startDaemon();
@@ -24,5 +26,16 @@ export abstract class VmCommand extends BaseCommand {
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
     const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => log(`colo ${this.role}: ${line}`));
     process.stdout.write('', () => process.exit(code));
+  }
+
+  /** undefined: help was asked for, and given. */
+  private launch(): Launch | undefined {
+    try {
+      return parseLaunch(this.role, this.argv);
+    } catch (error) {
+      if (!(error instanceof HelpAsked)) throw error;
+      this.log(error.message);
+      return undefined;
+    }
   }
 }

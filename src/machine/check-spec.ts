@@ -14,7 +14,7 @@ export function checkSpec(spec: MachineSpec): void {
   }
   if (spec.cpus !== 1) throw new VmError(`-smp ${spec.cpus}: machines have one vCPU, on the software CPU and on KVM`);
   if (spec.kernel === undefined) {
-    if (spec.incoming === undefined) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
+    if (spec.incoming === undefined && !spec.startPaused) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
     if (spec.append !== '') throw new VmError('-append without -kernel');
   }

@@ -60,6 +60,8 @@ export interface MachineControl {
   /** Stops everything and releases every resource. Idempotent. */
   dispose(): Promise<void>;
 
+  /** Has the guest stand still for as long as fn looks at it; nobody is told. */
+  whileStopped<T>(fn: () => T): Promise<T>;
   deviceInfo(): DeviceInfo[];
   pciInfo(): PciInfo[];
 }

@@ -20,6 +20,8 @@ export interface LifecycleParts {
   readonly clock: Clock;
   readonly events: Events<QmpEvents>;
   readonly initial: RunState;
+  /** -S: what comes by migration stays stopped. */
+  readonly startPaused: boolean;
   manifest(): Manifest;
   /** Power cycle: chips, devices, RAM. Called with everything stopped. */
   powerCycle(): void;
@@ -43,8 +45,12 @@ export class VmLifecycle implements Lifecycle {
   private halting: Promise<void> = Promise.resolve();
   private resetting: Promise<void> | undefined;
   private shutdownWanted = false;
-  /** While in `colo`: where to go back to, and what was asked for meanwhile. */
+  /** While in `colo` or `finish-migrate`: where to go back to, and what was asked for meanwhile. */
   private resumeTo: RunState = 'paused';
+  /** STOP was told for the stop that lasts. */
+  private stopTold = true;
+  /** In postmigrate: this guest runs nowhere else, so `cont` may take it up again. */
+  private savedOnly = false;
   private resetAfter: { guest: boolean; reason: string } | undefined;
   private buttonAfter = false;
 
@@ -78,18 +84,20 @@ export class VmLifecycle implements Lifecycle {
     const { state } = this;
     if (state === 'running') return;
     if (state === 'colo') throw new VmError('COLO checkpoint in progress');
+    if (state === 'finish-migrate') throw new VmError('Migration is not finalized yet');
     if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
     if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
-    if (state === 'postmigrate') throw new VmError('the guest went on elsewhere');
+    if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
+    if (state === 'postmigrate' && !this.savedOnly) throw new VmError('the guest went on elsewhere');
     this.states.to('running');
     await this.settled();
-    if (this.state !== 'running' || this.physical === 'running') return;
-    this.go();
+    if (this.state !== 'running') return;
+    if (this.physical === 'stopped') this.go();
     this.parts.events.emit('RESUME', {});
   }
 
   async stop(): Promise<void> {
-    if (this.state === 'colo') {
+    if (this.held) {
       this.resumeTo = this.resumeTo === 'running' ? 'paused' : this.resumeTo;
       return;
     }
@@ -102,7 +110,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** A disk keeps a failed request: the guest stands still until `cont`, which tries it again. During a checkpoint this comes after it. */
   ioError(): void {
-    if (this.state === 'colo' && this.resumeTo === 'running') this.resumeTo = 'io-error';
+    if (this.held && this.resumeTo === 'running') this.resumeTo = 'io-error';
     if (this.state !== 'running') return;
     this.states.to('io-error');
     this.halt().then(
@@ -113,7 +121,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
   async reset(guest: boolean, reason: string): Promise<void> {
-    if (this.state === 'colo') {
+    if (this.held) {
       this.resetAfter = { guest, reason };
       return;
     }
@@ -178,19 +186,76 @@ export class VmLifecycle implements Lifecycle {
       this.resumeTo = state;
       this.states.to('colo');
     }
-    const ran = this.physical === 'running';
-    await this.haltWithin(STOP_LIMIT_MS);
-    if (ran && this.checkpointEvents) this.parts.events.emit('STOP', {});
+    await this.stopHeld(this.checkpointEvents);
   }
 
   resumeAfterCheckpoint(): void {
-    if (this.state !== 'colo') return;
+    if (this.state === 'colo') this.resumeHeld();
+  }
+
+  /** Back to where it was, or to what was asked for meanwhile. STOP and RESUME come in pairs, whatever a checkpoint tells. */
+  private resumeHeld(): void {
     const target = this.resumeTo;
+    const told = this.stopTold;
     this.states.to(target);
-    if (target === 'running') this.goWhenStopped(this.checkpointEvents);
+    if (target === 'running') this.goWhenStopped(told);
+    else if (!told) this.parts.events.emit('STOP', {});
+    this.stopTold = true;
     const { resetAfter } = this;
     this.resetAfter = undefined;
     if (resetAfter) this.reset(resetAfter.guest, resetAfter.reason).catch((error: unknown) => this.parts.report(String(error)));
+  }
+
+  /** In `colo` or `finish-migrate`: tell says whether a guest that ran is seen to stop. */
+  private async stopHeld(tell: boolean): Promise<void> {
+    const ran = this.resumeTo === 'running' && this.physical !== 'stopped';
+    this.stopTold = !ran;
+    await this.haltWithin(STOP_LIMIT_MS);
+    if (!ran || !tell) return;
+    this.stopTold = true;
+    this.parts.events.emit('STOP', {});
+  }
+
+  /** The guest stands still for as long as fn looks. It counts as running all the time, and nobody is told. */
+  async whileStopped<T>(fn: () => T): Promise<T> {
+    for (;;) {
+      await this.resetting;
+      try {
+        await this.haltWithin(STOP_LIMIT_MS);
+        if (this.physical === 'stopped') return fn();
+      } finally {
+        if (this.state === 'running' && !this.resetting && this.physical !== 'running') this.goWhenStopped(false);
+      }
+    }
+  }
+
+  // --- migration without COLO
+
+  async stopForMigration(): Promise<boolean> {
+    await this.resetting;
+    const { state } = this;
+    if (this.held || state === 'postmigrate' || state === 'inmigrate') throw new VmError(`a guest in state ${state} cannot be migrated`);
+    this.resumeTo = state;
+    this.states.to('finish-migrate');
+    await this.stopHeld(true);
+    return this.resumeTo === 'running';
+  }
+
+  migrationFailed(): void {
+    if (this.state === 'finish-migrate') this.resumeHeld();
+  }
+
+  migrationDone(where: 'elsewhere' | 'saved'): void {
+    if (this.state !== 'finish-migrate') return;
+    this.savedOnly = where === 'saved';
+    this.resetAfter = undefined;
+    this.states.to('postmigrate');
+  }
+
+  runAfterMigration(ran: boolean): void {
+    const run = ran && !this.parts.startPaused;
+    this.states.to(run ? 'running' : 'paused');
+    if (run) this.goWhenStopped(true, () => this.parts.announce());
   }
 
   saveDevices(): Buffer {
@@ -209,12 +274,13 @@ export class VmLifecycle implements Lifecycle {
   }
 
   runAfterFailover(): void {
-    if (this.parts.initial === 'prelaunch') this.parts.report('-S is ignored: after a failover the guest runs');
+    if (this.parts.startPaused) this.parts.report('-S is ignored: after a failover the guest runs');
     this.states.to('running');
     this.goWhenStopped(true, () => this.parts.announce());
   }
 
   async haltForPeer(): Promise<void> {
+    this.savedOnly = false;
     this.states.to('postmigrate');
     await this.halt();
   }
@@ -222,6 +288,11 @@ export class VmLifecycle implements Lifecycle {
   powerOff(): void {
     this.shutdownWanted = true;
     this.parts.shutDown('guest-shutdown');
+  }
+
+  /** Something of ours stands between the guest and its user. */
+  private get held(): boolean {
+    return this.state === 'colo' || this.state === 'finish-migrate';
   }
 
   // --- physical

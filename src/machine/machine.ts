@@ -3,7 +3,6 @@ import type { VmAccel } from '../accel/contract.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
 import { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
-import type { CharBackend } from '../chardev/contract.js';
 import type { Manifest } from '../colo/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board, type BoardDevice } from './board.js';
@@ -14,7 +13,7 @@ import { VmLifecycle } from './lifecycle.js';
 import { withBootRegisters } from './loader/cpu-image.js';
 import { type LoadPlan, planLinux } from './loader/linux.js';
 import { Low } from './loader/memory-map.js';
-import type { DriveProvider, MachineParts, NetProvider } from './parts.js';
+import type { ChardevProvider, DriveProvider, MachineParts, NetProvider } from './parts.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
 const trace = tracer('machine', ['guest_reset'] as const);
@@ -25,7 +24,7 @@ interface Opened {
   accel: VmAccel;
   drives: DriveProvider;
   net: NetProvider;
-  chardevs: ReadonlyMap<string, CharBackend>;
+  chardevs: ChardevProvider;
 }
 
 type Ended = { cause: ShutdownCause; status: number };
@@ -47,7 +46,7 @@ export class Machine implements MachineControl {
   ) {
     this.accel = opened.accel;
     this.ended = new Promise(resolve => (this.end = resolve));
-    const serials = spec.serials.map(id => opened.chardevs.get(id));
+    const serials = spec.serials.map((id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value);
     let nics = 0;
     const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
@@ -60,6 +59,7 @@ export class Machine implements MachineControl {
       clock: parts.clock,
       events,
       initial: spec.incoming !== undefined ? 'inmigrate' : 'prelaunch',
+      startPaused: spec.startPaused,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: reason => void this.shutDown(reason),
@@ -78,10 +78,10 @@ export class Machine implements MachineControl {
       const events = new Events<QmpEvents>();
       const plan = await loadPlan(spec, parts);
       const chardevs = await parts.openChardevs(spec);
-      undo.push(() => chardevs.forEach(chr => chr.dispose()));
+      undo.push(() => chardevs.close());
       const drives = await parts.openDrives(spec, events);
       undo.push(() => drives.close());
-      const net = await parts.openNet(spec, chardevs);
+      const net = await parts.openNet(spec);
       undo.push(() => net.close());
       const accel = parts.createAccel({ ramBytes: spec.ramBytes, cpus: spec.cpus });
       undo.push(() => accel.dispose());
@@ -136,8 +136,12 @@ export class Machine implements MachineControl {
     this.accel.dispose();
     this.opened.net.close();
     await this.opened.drives.close();
-    for (const chr of this.opened.chardevs.values()) chr.dispose();
+    this.opened.chardevs.close();
     this.finish({ cause: 'host-signal', status: 0 });
+  }
+
+  whileStopped<T>(fn: () => T): Promise<T> {
+    return this.lifecycle.whileStopped(fn);
   }
 
   deviceInfo(): DeviceInfo[] {
@@ -211,7 +215,7 @@ function boardDevice(device: DeviceSpec, opened: Opened, nextMac: () => Uint8Arr
     case 'virtio-blk-pci':
       return { model: device.model, id: device.id, backend: opened.drives.claim(device.drive, device.id), serial: device.serial ?? device.drive };
     case 'virtio-net-pci':
-      return { model: device.model, id: device.id, netdev: opened.net.claim(device.netdev, device.id), mac: device.mac === undefined ? nextMac() : parseMac(device.mac) };
+      return { model: device.model, id: device.id, netdev: opened.net.claim(device.netdev, `${device.model} '${device.id}'`), mac: device.mac === undefined ? nextMac() : parseMac(device.mac) };
     case 'isa-debug-exit':
       return device;
   }

@@ -27,6 +27,13 @@ export interface NetProvider {
   close(): void;
 }
 
+/** Chardevs of the spec. */
+export interface ChardevProvider {
+  /** One user at a time; user: as a refusal names it. */
+  claim(id: string, user: string): { readonly value: CharBackend };
+  close(): void;
+}
+
 export interface MachineParts {
   readonly clock: Clock;
   readonly files: Pick<Files, 'readFile'>;
@@ -35,6 +42,6 @@ export interface MachineParts {
   report(line: string): void;
   createAccel(options: { ramBytes: number; cpus: number }): VmAccel;
   openDrives(spec: MachineSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
-  openNet(spec: MachineSpec, chardevs: ReadonlyMap<string, CharBackend>): Promise<NetProvider>;
-  openChardevs(spec: MachineSpec): Promise<ReadonlyMap<string, CharBackend>>;
+  openNet(spec: MachineSpec): Promise<NetProvider>;
+  openChardevs(spec: MachineSpec): Promise<ChardevProvider>;
 }

@@ -33,11 +33,11 @@ export type DeviceSpec =
   /** For test guests: a write of n ends the process with status 2n+1. */
   | { model: 'isa-debug-exit'; id: string; iobase: number };
 
-/** `-object filter-mirror,id=m0,netdev=hn0,...`: the network layer checks the properties. */
+/** `-object filter-mirror,id=m0,netdev=hn0,...`: the declaration of its type has checked the properties. */
 export interface ObjectSpec {
   type: string;
   id: string;
-  properties: Record<string, string>;
+  properties: Readonly<Record<string, unknown>>;
 }
 
 export interface ChardevSpec {
@@ -57,7 +57,7 @@ export interface MachineSpec {
   ramBytes: number;
   cpus: number;
   accel: 'auto' | 'soft' | 'kvm';
-  /** Path of a bzImage or an ELF vmlinux. Needed unless `incoming` is given, for this machine has no firmware. */
+  /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
   kernel?: string;
   initrd?: string;
   /** As the user gave it; nothing is added. */

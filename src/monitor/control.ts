@@ -1,6 +1,5 @@
 /** A running machine with its disks, its network and its COLO, as the commands see it. Translates words; decides nothing but who may. */
 import { blockControl } from './control/block.js';
-import { chardevControl } from './control/chardevs.js';
 import { coloControl } from './control/colo.js';
 import { inspectControl } from './control/inspect.js';
 import { migrationControl } from './control/migration.js';
@@ -31,9 +30,10 @@ export function vmControl(parts: ControlParts): VmControl {
     colo: coloControl(colo),
     block: blockControl(parts.block),
     network: networkControl(parts),
-    chardevs: chardevControl(parts),
+    chardevs: parts.chardevs,
+    objects: parts.objects,
     traces: parts.traces,
-    inspect: inspectControl(machine),
+    inspect: inspectControl(parts),
     process: processControl(parts),
   };
 }

@@ -8,7 +8,7 @@ import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'traces';
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
@@ -35,6 +35,8 @@ export interface Command {
   readonly summary: string;
   /** More for `help NAME`, one line each. */
   readonly notes: readonly string[];
+  /** Lines of HMP that work as they are; of a command that only QMP has, its arguments as JSON. */
+  readonly examples: readonly string[];
   readonly args: Fields;
   readonly returns: Type | undefined;
   readonly feature: Feature | undefined;
@@ -48,6 +50,8 @@ interface Common<A extends Fields, R> {
   since: string;
   summary: string;
   notes?: readonly string[];
+  /** Not needed where there are no arguments: the name is the example. */
+  examples?: readonly string[];
   aliases?: readonly string[];
   feature?: Feature;
   args?: A;
@@ -117,7 +121,7 @@ function openFields<A extends Fields>(args: A, given: Record<string, unknown>): 
 }
 
 function identity<A extends Fields, R>(d: Common<A, R>, args: A) {
-  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], aliases: d.aliases ?? [], feature: d.feature, args };
+  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], examples: d.examples ?? [], aliases: d.aliases ?? [], feature: d.feature, args };
 }
 
 /** The commands of one machine: those whose part it lacks are known, but absent. */

@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.js';
 
 /** What tab completion can offer where a value is asked for. */
-export type Completion = 'commands' | 'info' | 'block-nodes' | 'capabilities' | 'parameters';
+export type Completion = 'commands' | 'info' | 'block-nodes' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
 
 /** How HMP reads a value: one word, the rest of the line, `-x`, or not at all. */
 export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'format' } | { form: 'none' };
@@ -61,8 +61,8 @@ export function str(summary = '', options: Options = {}): Type<string, false> {
 }
 
 /** In HMP the rest of the line, quotes and all. */
-export function rest(summary = ''): Type<string, false> {
-  return { ...str(summary), hmp: { form: 'rest' } };
+export function rest(summary = '', options: Options = {}): Type<string, false> {
+  return { ...str(summary, options), hmp: { form: 'rest' } };
 }
 
 /** gdb's `/4xg`, directly behind the name of the command. */

@@ -2,6 +2,7 @@
  * What the commands need of a virtual machine, and nothing else. A part that a machine lacks is undefined, and its commands are then
  * absent: they are refused by name. Failures of an operation are VmError and are shown as they are.
  */
+import type { MappedPage } from '../accel/page-tables.js';
 import type { Events } from '../base/events.js';
 import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
 
@@ -28,12 +29,30 @@ export interface VmControl {
   readonly inspect?: InspectControl;
   readonly process?: ProcessControl;
   readonly chardevs?: ChardevControl;
+  readonly objects?: ObjectControl;
   readonly traces?: TraceControl;
 }
 
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
   info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+}
+
+/** `-object`, object-add: filters and the like. */
+export interface ObjectControl {
+  /** In the order in which they came. users: as a refusal names them. */
+  list(): readonly { readonly id: string; readonly type: string; readonly users: readonly string[] }[];
+  /** Properties as QMP sends them. Resolves when the object is there; VmError: nothing is left of it. */
+  objectAdd(type: string, id: string, properties: Readonly<Record<string, unknown>>): Promise<void>;
+  /** `TYPE,id=ID,...`, as -object takes it. */
+  objectAddText(text: string): Promise<void>;
+  /** VmError that names the user while somebody uses it. */
+  objectDel(id: string): void;
+  /** Name and type of each. DeviceNotFound: no such object. */
+  properties(id: string): readonly { readonly name: string; readonly type: string }[];
+  /** undefined: it was not given. */
+  get(id: string, property: string): unknown;
+  set(id: string, property: string, value: unknown): void;
 }
 
 export interface TraceControl {
@@ -137,21 +156,32 @@ export interface BlockControl {
 }
 
 export interface NetworkControl {
+  /** Of every netdev. */
+  readonly ids: readonly string[];
   /** The lines of `info network`. */
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */
   setLink(id: string, up: boolean): void;
 }
 
-export interface InspectControl {
-  readonly cpuCount: number;
-  registers(cpu: number): Promise<string>;
-  /** Of CPU 0, 64 bits; undefined: no such register. VmError while the VM runs. */
+/** What a guest shows while it stands still. */
+export interface StoppedGuest {
+  registers(cpu: number): string;
+  /** Of CPU 0, 64 bits; undefined: no such register. */
   register(name: string): bigint | undefined;
-  /** undefined: not RAM. */
-  physicalMemory(address: bigint, length: number): Buffer | undefined;
-  /** As CPU 0 sees it; undefined: not mapped, or not RAM. VmError while the VM runs. */
+  /** As CPU 0 sees it; undefined: not mapped, or not RAM. */
   virtualMemory(address: bigint, length: number): Buffer | undefined;
+  /** Of CPU 0, ascending. undefined: paging is off. cut: there are more. */
+  mappedPages(): { readonly pages: readonly MappedPage[]; readonly cut: boolean } | undefined;
+}
+
+export interface InspectControl {
+  /** threadId: of the host; undefined until the vCPU has one. */
+  cpus(): readonly { readonly index: number; readonly threadId: number | undefined }[];
+  /** Stops the guest for as long as fn looks, if it runs. VmError if it does not stop. */
+  look<T>(fn: (guest: StoppedGuest) => T): Promise<T>;
+  /** As it is now; undefined: not RAM. */
+  physicalMemory(address: bigint, length: number): Buffer | undefined;
   devices(): readonly { readonly id: string; readonly model: string; readonly where: string; readonly properties: readonly (readonly [string, string])[] }[];
   pci(): readonly PciInfo[];
 }

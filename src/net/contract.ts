@@ -15,6 +15,41 @@ export interface OutputHold {
   readonly heldPackets: number;
 }
 
+export type Direction = 'rx' | 'tx';
+/** pass: on to the next. stolen: the filter keeps it, and sends it on by forward() or never. full: not taken, the sender keeps it. */
+export type Verdict = 'pass' | 'stolen' | 'full';
+
+export interface NetFilter {
+  readonly name: string;
+  readonly direction: Direction | 'all';
+  /** Off: frames go past it. */
+  readonly on: boolean;
+  /** The frame is the caller's: copy what is kept. */
+  take(frame: Uint8Array, direction: Direction): Verdict;
+  /** There is room behind it again: what it keeps may go on. */
+  pump?(direction: Direction): void;
+  info(): FilterInfo;
+}
+
+/** What a filter may ask of the chain that it is in. */
+export interface FilterPort {
+  /** Sends a frame on from here: one that was stolen, or a new one. False: no room now; pump() tells when there is. */
+  forward(frame: Uint8Array, direction: Direction): boolean;
+  /** A copy that leaves the VM some other way. One of guest output waits like the output itself. False: no room, pump() tells. */
+  emit(frame: Uint8Array, direction: Direction, sink: (frame: Uint8Array) => void): boolean;
+  /** The filter has room again, after it was full. */
+  room(direction: Direction): void;
+}
+
+/** Where a filter goes: relative to the ends, or to another one. before is the side of the head. */
+export type FilterPlace = 'head' | 'tail' | { insert: 'before' | 'behind'; id: string };
+
+/** A user's filters come and go. Whatever they pass on to the world, or copy, waits in the hold like the output itself. */
+export interface FilterSlots {
+  insert(filter: NetFilter, place: FilterPlace): FilterPort;
+  remove(filter: NetFilter): void;
+}
+
 /** The guest's side of a network connection. */
 export interface NicPort {
   /** False: the guest has no buffer now; Netdev.nicReady() tells when it has. The frame is the nic's to read during the call only. */
@@ -49,6 +84,8 @@ export interface Netdev {
   readonly type: string;
   /** The default filter-buffer: what holds this netdev's guest output. */
   readonly output: OutputHold;
+  /** What a user put between the nic and that. */
+  readonly filters: FilterSlots;
   /** Guest -> world, through the filter chain. False: no room now; onRoom tells when to try again. The frame is copied if it is kept. */
   send(frame: Uint8Array): boolean;
   /** One listener: the nic. */

@@ -1,5 +1,6 @@
 /**
- * `npm run chaos -- --runs N [--seed S] [--step NAME] [--json]`: kills under load, half of them at random times, half at a named step of the protocol. After each
+ * `npm run chaos -- --runs N [--seed S] [--step NAME] [--accel kvm] [--secondary-accel soft] [--memory MIB] [--patience FACTOR] [--json]`: kills
+ * under load, half of them at random times, half at a named step of the protocol. After each
  * kill the survivor must go on with the same TCP connection without a gap or a repeat, and hold every record that the client was told.
  * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover and must stay silent when it wakes.
  */
@@ -73,25 +74,36 @@ function plans(runs: number, random: Random, only: ColoStep | undefined): Plan[]
   });
 }
 
-async function one(plan: Plan, seed: number, dir: string, guest: GuestImage): Promise<Run> {
+/** Where every run happens. */
+interface World {
+  readonly guest: GuestImage;
+  readonly accel: string;
+  readonly secondaryAccel: string | undefined;
+  readonly memoryMiB: number;
+  /** Factor for every time limit, and for the time before a blow: for hosts that are themselves emulated. */
+  readonly patience: number;
+}
+
+async function one(plan: Plan, seed: number, dir: string, world: World): Promise<Run> {
+  const limit = 60_000 * world.patience;
   const client = new CountingClient();
   const run: Run = { plan, seed, violations: [], outageMs: 0, recordsTold: 0 };
   const env = plan.kind === 'step' ? { [victimRole(plan)]: { COLO_TEST: '1', COLO_KILL_AT: `${plan.step}:${plan.occurrence}` } } : {};
-  const pair = await Pair.start({ dir, guest, accel: 'auto', memoryMiB: 192, diskMiB: 256, delayMs: 60, transport: seed % 2 ? 'unix' : 'tcp', append: load, env });
+  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: load, env });
   try {
     await pair.attachReplica();
-    await client.start(addresses.guest, addresses.port, 60_000);
-    const lost = survivorOf(pair, plan).qmp.event('COLO_EXIT', 60_000);
+    await client.start(addresses.guest, addresses.port, limit);
+    const lost = survivorOf(pair, plan).qmp.event('COLO_EXIT', limit);
     lost.catch(() => undefined);
-    await pair.protect(60_000).catch((error: unknown) => {
+    await pair.protect(limit).catch((error: unknown) => {
       if (plan.kind !== 'step' || !pair[victimRole(plan)].dead) throw error;
     });
-    await strike(plan, pair, client);
+    await strike(plan, pair, client, world.patience);
     await lost;
-    await survivorOf(pair, plan).qmp.execute('x-colo-lost-heartbeat', undefined, 30_000);
-    await client.answers(200, 60_000);
+    await survivorOf(pair, plan).qmp.execute('x-colo-lost-heartbeat', undefined, limit);
+    await client.answers(world.patience > 1 ? 60 : 200, limit);
     if (plan.kind === 'asleep') await wake(pair, run);
-    await judge(run, pair, client, plan);
+    await judge(run, pair, client, plan, limit);
   } catch (error) {
     run.violations.push(`${(error as Error).message}${client.report.error ? ` (client: ${client.report.error})` : ''}`);
   } finally {
@@ -105,12 +117,12 @@ async function one(plan: Plan, seed: number, dir: string, guest: GuestImage): Pr
 const victimRole = (plan: Plan): Role => (plan.kind === 'secondary' || (plan.kind === 'step' && plan.step.startsWith('secondary')) ? 'secondary' : 'primary');
 const survivorOf = (pair: Pair, plan: Plan) => pair[victimRole(plan) === 'primary' ? 'secondary' : 'primary'];
 
-async function strike(plan: Plan, pair: Pair, client: CountingClient): Promise<void> {
+async function strike(plan: Plan, pair: Pair, client: CountingClient, patience: number): Promise<void> {
   if (plan.kind === 'step') {
-    const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`step ${plan.step} was not reached`)), 60_000).unref());
+    const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`step ${plan.step} was not reached`)), 60_000 * patience).unref());
     await Promise.race([pair[victimRole(plan)].exited, late]);
   } else {
-    await new Promise(resolve => setTimeout(resolve, plan.afterMs));
+    await new Promise(resolve => setTimeout(resolve, plan.afterMs * patience));
     if (plan.kind === 'asleep') pair.primary.kill('SIGSTOP');
     else pair[victimRole(plan)].kill('SIGKILL');
   }
@@ -126,8 +138,8 @@ async function wake(pair: Pair, run: Run): Promise<void> {
   if (sent > 0) run.violations.push(`the primary sent ${sent} frames after it woke`);
 }
 
-async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan): Promise<void> {
-  await client.answers(50, 60_000);
+async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan, limit: number): Promise<void> {
+  await client.answers(50, limit);
   const { report } = client;
   client.stop();
   const survivor = survivorOf(pair, plan);
@@ -142,14 +154,29 @@ async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan): 
   if (proven !== report.recordsTold) run.violations.push(`record ${firstBad} of ${report.recordsTold} is missing`);
 }
 
+const options = {
+  runs: { type: 'string', default: '20' },
+  seed: { type: 'string' },
+  step: { type: 'string' },
+  accel: { type: 'string', default: 'auto' },
+  'secondary-accel': { type: 'string' },
+  memory: { type: 'string', default: '192' },
+  patience: { type: 'string', default: '1' },
+  json: { type: 'boolean', default: false },
+  keep: { type: 'boolean', default: false },
+} as const;
+
 function parse() {
-  const options = { runs: { type: 'string', default: '20' }, seed: { type: 'string' }, step: { type: 'string' }, json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } } as const;
   try {
-    const { runs, seed, json, keep, step } = parseArgs({ options }).values;
+    const { runs, seed, json, keep, step, accel, memory, patience, 'secondary-accel': secondaryAccel } = parseArgs({ options }).values;
+    const number = (name: string, text: string) => {
+      if (!(Number(text) > 0)) throw new Error(`--${name} ${text}: a number above 0 is needed`);
+      return Number(text);
+    };
     const known = steps.find(name => name === step);
     if (step !== undefined && !known) throw new Error(`--step ${step}: not one of ${steps.join(', ')}`);
-    if (!(Number(runs) > 0)) throw new Error(`--runs ${runs}: a number above 0 is needed`);
-    return { runs: Number(runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), step: known, json, keep };
+    const where = { accel, secondaryAccel, memoryMiB: number('memory', memory), patience: number('patience', patience) };
+    return { runs: number('runs', runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), step: known, json, keep, where };
   } catch (error) {
     console.error((error as Error).message);
     process.exit(2);
@@ -160,14 +187,14 @@ async function main(): Promise<void> {
   const args = parse();
   enterNamespace();
   buildNetwork();
-  const guest = guestImage();
+  const world: World = { guest: guestImage(), ...args.where };
   const random = new Random(args.seed);
   const done: Run[] = [];
   const planned = plans(args.runs, random, args.step);
   const hits: Record<string, number> = Object.fromEntries(planned.flatMap(plan => (plan.kind === 'step' ? [[plan.step, 0]] : [])));
   for (const plan of planned) {
     const dir = mkdtempSync(join(tmpdir(), 'colo-chaos-'));
-    const run = await one(plan, random.below(2 ** 31), dir, guest);
+    const run = await one(plan, random.below(2 ** 31), dir, world);
     if (args.keep && run.violations.length) console.error(`kept: ${dir}`);
     else rmSync(dir, { recursive: true, force: true });
     if (plan.kind === 'step' && !run.violations.some(v => v.includes('was not reached'))) hits[plan.step]++;

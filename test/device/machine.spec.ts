@@ -64,7 +64,7 @@ function parts(changes: Partial<MachineParts> = {}): MachineParts {
     createAccel: () => vm,
     openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => void closed.push('drives') }),
     openNet: async () => ({ claim: () => net.netdev, list: () => ['hn0'], announce: () => void events.push('announce'), close: () => void closed.push('net') }),
-    openChardevs: async () => new Map([['com', Object.assign(new TestChar(), { dispose: () => void closed.push('com') })]]),
+    openChardevs: async () => ({ claim: () => ({ value: new TestChar() }), close: () => void closed.push('com') }),
     ...changes,
   };
 }
@@ -308,6 +308,42 @@ describe('checkpoints', () => {
     lifecycle.resumeAfterCheckpoint();
     await settle();
     expect([machine.runState, vm.running, events]).toEqual(['paused', false, ['STOP', 'RESET host-qmp-system-reset']]);
+  });
+
+  test('STOP and RESUME stay in pairs: a stop during a silent checkpoint is told after it', async () => {
+    const { lifecycle } = machine;
+    lifecycle.checkpointEvents = false;
+    await lifecycle.stopForCheckpoint();
+    await machine.stop();
+    lifecycle.resumeAfterCheckpoint();
+    expect([machine.runState, events]).toEqual(['paused', ['STOP']]);
+  });
+
+  test('a look stops the guest and lets it go on; it counts as running, and nobody is told', async () => {
+    const states: string[] = [];
+    machine.onRunState(state => void states.push(state));
+    const seen = await machine.whileStopped(() => [vm.running, machine.runState]);
+    expect([seen, vm.running, states, events]).toEqual([[false, 'running'], true, [], []]);
+    await machine.stop();
+    expect([await machine.whileStopped(() => vm.running), vm.running]).toEqual([false, false]);
+  });
+
+  test('looks, stop, cont, reset and checkpoints at the same time: the last word counts', async () => {
+    const { lifecycle } = machine;
+    const still: boolean[] = [];
+    const look = () => machine.whileStopped(() => void still.push(vm.running));
+    await Promise.all([look(), look(), machine.reset(), look()]);
+    expect([machine.runState, vm.running]).toEqual(['running', true]);
+    await Promise.all([look(), lifecycle.stopForCheckpoint(), look()]);
+    expect([machine.runState, vm.running]).toEqual(['colo', false]);
+    lifecycle.resumeAfterCheckpoint();
+    await Promise.all([look(), machine.stop(), look()]);
+    expect([machine.runState, vm.running]).toEqual(['paused', false]);
+    await Promise.all([machine.cont(), look()]);
+    await Promise.all([look(), machine.stop(), machine.cont()]);
+    expect([machine.runState, vm.running]).toEqual(['running', true]);
+    expect(still).toEqual(Array(9).fill(false).slice(0, still.length));
+    expect(events).toEqual(['RESET host-qmp-system-reset', 'STOP', 'RESUME', 'STOP', 'RESUME', 'STOP', 'RESUME']);
   });
 
   test('a disk that does not stop fails the checkpoint by name, and the machine goes on when it does', async () => {

@@ -51,7 +51,7 @@ class GuestVm {
       createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
       openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => undefined }),
       openNet: async () => ({ claim: () => vm.net.netdev, list: () => ['hn0'], announce: () => vm.net.nic!.announce(), close: () => undefined }),
-      openChardevs: async () => new Map([['com', vm.console]]),
+      openChardevs: async () => ({ claim: () => ({ value: vm.console }), close: () => undefined }),
     });
     return vm;
   }

@@ -9,6 +9,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 export interface Programs {
   colo: string;
   demo: string;
+  chaos: string;
   boot: string;
 }
 
@@ -24,5 +25,5 @@ export async function bundle(): Promise<Programs> {
     await build({ entryPoints: [join(root, entry)], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['node-gyp-build'], banner, logLevel: 'error' });
     return outfile;
   };
-  return { colo: await one('test/kvm/launch.ts', 'colo'), demo: await one('test/demo/main.ts', 'demo'), boot: await one('test/kvm/boot.ts', 'boot') };
+  return { colo: await one('test/kvm/launch.ts', 'colo'), demo: await one('test/demo/main.ts', 'demo'), chaos: await one('test/chaos/main.ts', 'chaos'), boot: await one('test/kvm/boot.ts', 'boot') };
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run test:kvm [-- --json] [-- --long] [-- --only NAME]`: the KVM backend in two tiers. Tier 1: test/kvm/tier1.spec.ts on this host's /dev/kvm. Tier 2:
- * the same, a Linux boot and whole failovers, on KVM and between KVM and the software CPU: here if this host's KVM is full, else inside a
- * throw-away Linux (l1.ts). Not covered: Intel's VMX, AVX in real kernels, two vCPUs truly at once, performance.
+ * `npm run test:kvm [-- --json] [--long] [--seed S] [--only NAME]`: the KVM backend in two tiers. Tier 1: test/kvm/*.spec.ts on this host's /dev/kvm. Tier 2:
+ * the same, a Linux boot, the demo and chaos runs, on KVM and between KVM and the software CPU: here if this host's KVM is full, else inside a
+ * throw-away Linux (l1.ts). --long: 20 chaos runs of each kind. Not covered: Intel's VMX, AVX in real kernels, two vCPUs truly at once, performance.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -28,15 +28,16 @@ interface JestReport {
 }
 interface Job {
   name: string;
-  kind: 'tests' | 'boot' | 'failover';
+  kind: 'tests' | 'boot' | 'failover' | 'chaos';
   script: string;
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const jobLimitMs = 900_000;
 const started = performance.now();
-const options = { json: { type: 'boolean', default: false }, long: { type: 'boolean', default: false }, only: { type: 'string' } } as const;
+const options = { seed: { type: 'string' }, json: { type: 'boolean', default: false }, long: { type: 'boolean', default: false }, only: { type: 'string' } } as const;
 const args = parseArgs({ options }).values;
+const seed = args.seed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(args.seed);
 
 function tell(what: string): void {
   if (!args.json) console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s  ${what}`);
@@ -69,21 +70,40 @@ function tier1(): Tier {
   return tier;
 }
 
+/** Primary to secondary: what runs the guest on each. */
+const kinds = [
+  ['kvm', 'soft'],
+  ['soft', 'kvm'],
+  ['kvm', 'kvm'],
+] as const;
+/** An emulated host is so much slower. */
+const patience = 5;
+
 /** In the order of their length, longest first; two run at a time. */
 function jobs(programs: Programs): Job[] {
   const colo = `cd ${root}; export COLO_PROGRAM=${programs.colo}\n`;
-  const failover = (accel: string, secondary: string): Job => ({
-    name: `failover ${accel} to ${secondary}`,
+  const give = (command: string) => `${colo}echo "@@result $(${command})"\n`;
+  const failovers = kinds.map(([from, to]): Job => ({
+    name: `failover ${from} to ${to}`,
     kind: 'failover',
-    script: `${colo}echo "@@result $(node ${programs.demo} --json --accel ${accel} --secondary-accel ${secondary} --memory 128 --answers 60 --patience 5)"\n`,
-  });
-  const kinds = [failover('kvm', 'soft'), failover('soft', 'kvm'), failover('kvm', 'kvm')];
-  const failovers = args.long ? Array.from({ length: 20 }, (_, i) => kinds[i % kinds.length]) : kinds;
+    script: give(`node ${programs.demo} --json --accel ${from} --secondary-accel ${to} --memory 128 --answers 60 --patience ${patience}`),
+  }));
   const report = '/tmp/report.json';
   const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
-  const boot = `${colo}echo "@@result $(node ${programs.boot})"\n`;
-  const all: Job[] = [...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux boots on KVM', kind: 'boot', script: boot }];
+  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }];
   return args.only === undefined ? all : all.filter(job => job.name.includes(args.only!));
+}
+
+/** Two runs of each kind: a kill at a random time, and one at a step of the protocol. */
+function chaosJobs(programs: Programs, give: (command: string) => string): Job[] {
+  const batches = args.long ? 10 : 1;
+  return Array.from({ length: batches }, (_, i) => i + 1).flatMap(batch =>
+    kinds.map(([from, to]): Job => ({
+      name: `chaos ${from} to ${to}${args.long ? ` ${batch}` : ''}`,
+      kind: 'chaos',
+      script: give(`node ${programs.chaos} --json --runs 2 --seed ${seed + batch} --accel ${from} --secondary-accel ${to} --memory 128 --patience ${patience}`),
+    })),
+  );
 }
 
 async function runJob(job: Job, nested: boolean): Promise<unknown> {
@@ -114,15 +134,35 @@ function judge(job: Job, result: unknown, sum: Tier2): void {
     sum.tier2.skipped.push(...tier.skipped);
     return tell(`${job.name}: ${tier.passed} passed, ${tier.failed} failed, ${tier.skipped.length} skipped`);
   }
-  const outcome = result as { ok?: boolean; error?: string } | undefined;
+  const outcome = (job.kind === 'chaos' ? chaosOutcome(result as ChaosReport | undefined) : result) as Outcome | undefined;
   if (outcome?.ok === true) {
     sum.tier2.passed++;
-    sum.l2Boots++;
-    if (job.kind === 'failover') sum.failovers++;
+    sum.l2Boots += outcome.runs ?? 1;
+    if (job.kind !== 'boot') sum.failovers += outcome.runs ?? 1;
   } else {
     sum.tier2.failed++;
   }
   tell(`${job.name}: ${JSON.stringify(outcome ?? 'no result')}`);
+}
+
+interface Outcome {
+  ok: boolean;
+  runs?: number;
+  error?: string;
+}
+
+interface ChaosReport {
+  runs: number;
+  violations: number;
+  seeds: { seed: number };
+  details: { plan: unknown; violations: string[]; outageMs: number }[];
+}
+
+function chaosOutcome(report: ChaosReport | undefined): Outcome | undefined {
+  if (!report) return undefined;
+  const wrong = report.details.filter(run => run.violations.length > 0);
+  const error = wrong.map(({ plan, violations }) => `${JSON.stringify(plan)}: ${violations.join('; ')}`).join(' | ');
+  return { ok: report.violations === 0 && report.runs > 0, runs: report.runs, ...(error && { error: `seed ${report.seeds.seed}: ${error}` }) };
 }
 
 async function tier2(): Promise<Tier2> {

@@ -10,7 +10,7 @@ export interface FakeControl extends VmControl {
   readonly calls: string[];
 }
 
-export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true; process?: true; chardevs?: true; traces?: true } = {}): FakeControl {
+export function fakeControl(lacks: { block?: true; migration?: true; colo?: true; network?: true; inspect?: true; process?: true; chardevs?: true; objects?: true; traces?: true } = {}): FakeControl {
   const calls: string[] = [];
   const events = new Events<QmpEvents>();
   let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
@@ -65,14 +65,23 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
       nodes: () => [],
     },
-    network: lacks.network ? undefined : { info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
+    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
     chardevs: lacks.chardevs ? undefined : { info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }] },
+    objects: lacks.objects ? undefined : {
+      list: () => [{ id: 'f0', type: 'filter-buffer', users: [] }],
+      objectAdd: async (type, id, properties) => told('object-add', [type, id, properties]),
+      objectAddText: async text => told('object-add', text),
+      objectDel: id => told('object-del', id),
+      properties: () => [{ name: 'status', type: 'on|off' }],
+      get: () => 'on',
+      set: (id, property, value) => told('object-set', [id, property, value]),
+    },
     traces: lacks.traces ? undefined : new TraceSwitches(() => undefined),
     process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20 },
-    inspect: lacks.inspect ? undefined : { cpuCount: 1, registers: async () => 'rip=0000000000000000',
-      register: name => (name === 'rip' ? 0x1000n : undefined),
+    inspect: lacks.inspect ? undefined : { cpus: () => [{ index: 0, threadId: 4712 }],
+      look: async fn => fn({ registers: () => 'rip=0000000000000000', register: name => (name === 'rip' ? 0x1000n : undefined), virtualMemory: () => undefined, mappedPages: () => undefined }),
       physicalMemory: (at, length) => (at < 0x10000n ? Buffer.from(Array.from({ length }, (_, i) => (Number(at) + i) & 0xff)) : undefined),
-      virtualMemory: () => undefined, devices: () => [], pci: () => [] },
+      devices: () => [], pci: () => [] },
   };
   return vm;
 }

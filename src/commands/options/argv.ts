@@ -23,6 +23,9 @@ export interface GivenOption {
 /** A mistake on the command line: exit code 2. */
 export class UsageError extends VmError {}
 
+/** `-object help`: the answer, instead of a VM. */
+export class HelpAsked extends Error {}
+
 /** refused: options that QEMU has and colo does not, with what to do instead. */
 export function parseArgv(argv: readonly string[], declared: readonly OptionDeclaration[], refused: Readonly<Record<string, string>>): GivenOption[] {
   const byName = new Map(declared.flatMap(d => [d.name, ...(d.aliases ?? [])].map(name => [name, d] as const)));

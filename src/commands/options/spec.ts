@@ -5,9 +5,11 @@ import type { CharSpec } from '../../chardev/contract.js';
 import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { parseMigrationUri } from '../../migration/uri.js';
+import { objectHelp } from '../../monitor/objects/help.js';
+import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
-import { parseArgv, UsageError } from './argv.js';
+import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { Ids, parseDevice, parseDrive, parseNetdev } from './device.js';
 import type { ProcessOptions } from '../vm/process.js';
 import type { OptionName } from './table.js';
@@ -33,6 +35,7 @@ export function parseLaunch(role: Role, argv: readonly string[]): Launch {
     try {
       draft.take(option);
     } catch (error) {
+      if (error instanceof HelpAsked) throw error;
       const failure = asVmError(error);
       throw new UsageError(`${option.spelled}: ${failure.message}`, { hint: failure.options.hint, cause: error });
     }
@@ -90,6 +93,11 @@ class Draft {
     chardev: (value, option) => {
       const { id, backend } = parseChardev(value);
       this.addChardev(id, backend, option);
+    },
+    object: value => {
+      answerHelp(objectHelp(value));
+      const { type, id, properties } = readObject(value);
+      this.spec.objects.push({ type: type.name, id: this.ids.claim('object', id), properties });
     },
     serial: (value, option) => this.serial(value, option),
     qmp: (value, option) => this.monitor('qmp', value, option),
@@ -149,7 +157,7 @@ class Draft {
     const { spec } = this;
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
     if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
-    if (spec.kernel === undefined && spec.incoming === undefined) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.' });
+    if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1: machines have one vCPU, on KVM too.' });
     if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
@@ -176,6 +184,10 @@ class Draft {
     const shared = users.find((id, i) => users.indexOf(id) !== i);
     if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`);
   }
+}
+
+function answerHelp(text: string | undefined): void {
+  if (text !== undefined) throw new HelpAsked(text);
 }
 
 /** `VALUE` or `key=VALUE`; other keys are refused by name. */

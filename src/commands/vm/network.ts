@@ -2,7 +2,8 @@
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { deviceNotFound, VmError } from '../../base/errors.js';
+import { VmError } from '../../base/errors.js';
+import { type Claim, Inventory } from '../../base/inventory.js';
 import type { Clock, Host } from '../../host/ports.js';
 import type { NetProvider } from '../../machine/parts.js';
 import type { MachineSpec, NetdevSpec } from '../../machine/spec.js';
@@ -11,6 +12,7 @@ import { TapNetdev } from '../../net/netdev/tap.js';
 import { Announcer } from '../../net/packet/announce.js';
 
 const scriptTimeoutMs = 30_000;
+const maxNetdevs = 256;
 const run = promisify(execFile);
 
 interface OpenNetdev {
@@ -20,8 +22,7 @@ interface OpenNetdev {
 }
 
 export class Network implements NetProvider {
-  private readonly open: OpenNetdev[] = [];
-
+  private readonly open = new Inventory<OpenNetdev>({ kind: 'netdev', limit: maxNetdevs, use: 'shared', duplicate: id => new VmError(`Duplicate ID '${id}'`) });
   private readonly announcer: Announcer;
 
   private constructor(
@@ -34,7 +35,7 @@ export class Network implements NetProvider {
   static async create(spec: MachineSpec, host: Pick<Host, 'taps' | 'clock'>, note: (line: string) => void): Promise<Network> {
     const network = new Network(host.clock, note);
     try {
-      for (const netdev of spec.netdevs) network.open.push(await openNetdev(netdev, host));
+      for (const netdev of spec.netdevs) await network.open.add(netdev.id, () => openNetdev(netdev, host));
       return network;
     } catch (error) {
       network.close();
@@ -43,13 +44,17 @@ export class Network implements NetProvider {
   }
 
   get netdevs(): Netdev[] {
-    return this.open.map(({ netdev }) => netdev);
+    return this.open.values.map(({ netdev }) => netdev);
   }
 
-  claim(id: string): Netdev {
-    const found = this.netdevs.find(netdev => netdev.id === id);
-    if (!found) throw deviceNotFound(id);
-    return found;
+  claim(id: string, user: string): Netdev {
+    return this.open.claim(id, user).value.netdev;
+  }
+
+  /** Until the claim is disposed, it cannot be taken away. */
+  use(id: string, user: string): Claim<Netdev> {
+    const { value, dispose } = this.open.claim(id, user);
+    return { value: value.netdev, dispose };
   }
 
   list(): string[] {
@@ -62,7 +67,7 @@ export class Network implements NetProvider {
 
   close(): void {
     this.announcer.dispose();
-    for (const { netdev, down } of this.open.splice(0)) {
+    for (const { netdev, down } of this.open.values) {
       down()
         .catch((error: unknown) => this.note(`-netdev ${netdev.id}: ${String(error)}`))
         .finally(() => netdev.dispose());

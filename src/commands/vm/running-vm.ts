@@ -8,7 +8,6 @@ import { asVmError, assert } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
-import { createChardev } from '../../chardev/create.js';
 import { Colo } from '../../colo/colo.js';
 import { defaultColoOptions } from '../../colo/options.js';
 import type { StepHook } from '../../colo/steps.js';
@@ -19,12 +18,16 @@ import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor } from '../../monitor/hmp/monitor.js';
+import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
+import { Chardevs } from './chardevs.js';
 import { Network } from './network.js';
+import { addObjects, objectsOf } from './objects.js';
+import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
   readonly host: Host;
@@ -40,7 +43,7 @@ export interface VmWorld {
 interface Opened {
   block?: BlockLayer;
   network?: Network;
-  chardevs?: ReadonlyMap<string, CharBackend>;
+  chardevs?: Chardevs;
 }
 
 export class RunningVm {
@@ -48,6 +51,7 @@ export class RunningVm {
     readonly machine: Machine,
     private readonly colo: Colo,
     readonly control: VmControl,
+    private readonly objects: Objects,
     private readonly monitors: Disposables,
   ) {}
 
@@ -55,7 +59,8 @@ export class RunningVm {
     const accel = chooseAccel(spec.accel); // before anything is opened
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
-    const machine = await Machine.build(spec, machineParts(world, opened, accel.name));
+    const objects = objectsOf(world, opened);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     block.stopVm = () => machine.lifecycle.ioError();
@@ -74,10 +79,11 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, version: world.version });
-    const vm = new RunningVm(machine, colo, control, monitors);
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
+    const vm = new RunningVm(machine, colo, control, objects, monitors);
     try {
-      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.get(monitor.chardev), control, world));
+      await addObjects(spec, objects, 'late');
+      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`).value, control, world));
       if (spec.incoming !== undefined) await colo.listen(spec.incoming);
       return vm;
     } catch (error) {
@@ -92,13 +98,24 @@ export class RunningVm {
 
   async dispose(): Promise<void> {
     this.colo.dispose();
+    this.objects.dispose();
     await this.machine.dispose();
     this.monitors.dispose();
   }
 }
 
-function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend | undefined, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
-  assert(chr, 'the chardev of a monitor is open');
+/** Objects that drives and chardevs may use are there before them, and end with a machine that cannot be built. */
+async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Objects): Promise<Machine> {
+  try {
+    await addObjects(spec, objects, 'early');
+    return await Machine.build(spec, parts);
+  } catch (error) {
+    objects.dispose();
+    throw error;
+  }
+}
+
+function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
   const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line) };
   const registry = registryFor(control);
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
@@ -122,7 +139,7 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName): Machine
       };
     },
     openNet: async spec => (opened.network = await Network.create(spec, host, line => world.note(line))),
-    openChardevs: async spec => (opened.chardevs = await openChardevs(spec, world)),
+    openChardevs: async spec => (opened.chardevs = await Chardevs.create(spec.chardevs, { ...host, stdio: world.stdio, log: line => world.note(line) })),
   };
 }
 
@@ -137,18 +154,6 @@ async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvent
     return block;
   } catch (error) {
     await block.close();
-    throw error;
-  }
-}
-
-async function openChardevs(spec: MachineSpec, world: VmWorld): Promise<ReadonlyMap<string, CharBackend>> {
-  const open = new Map<string, CharBackend>();
-  const charWorld = { files: world.host.files, sockets: world.host.sockets, clock: world.host.clock, stdio: world.stdio, log: (line: string) => world.note(line) };
-  try {
-    for (const { id, backend } of spec.chardevs) open.set(id, await createChardev(id, backend, charWorld));
-    return open;
-  } catch (error) {
-    for (const chr of open.values()) chr.dispose();
     throw error;
   }
 }

@@ -9,9 +9,10 @@ import { inspectCommands } from './inspect.js';
 import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
+import { objectCommands } from './objects.js';
 import { statusCommands } from './status.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

@@ -36,6 +36,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'serve block devices on the given host and port',
+    examples: ['nbd_server_start 127.0.0.1:8889', 'nbd_server_start -a -w unix:/run/disks.nbd'],
     args: { addr: nbdAddr },
     run: (vm, { addr }) => part(vm, 'block').nbdServerStart(addr.type === 'unix' ? { type: 'unix', path: addr.data.path } : inet(addr.data.host, addr.data.port)),
     hmp: hmp(
@@ -54,6 +55,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'export a block device via NBD',
+    examples: ['nbd_server_add -w colo-disk0'],
     args: {
       writable: flag('w', 'clients may write'),
       device: str('device or node to export', { complete: 'block-nodes' }),
@@ -67,6 +69,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'add a child to a quorum, or take one away',
+    examples: ['x_blockdev_change colo-disk0 node0', 'x_blockdev_change -d colo-disk0 children.1'],
     args: {
       parent: str('the quorum: device or node', { complete: 'block-nodes' }),
       child: optional(str('child to take away, for example children.1')),
@@ -91,6 +94,7 @@ export const blockCommands = [
     feature: 'block',
     monitors: 'qmp',
     summary: 'add a node to the block graph',
+    examples: ['{"driver": "raw", "node-name": "copy0", "file": {"driver": "file", "filename": "/images/copy.img"}}'],
     notes: ['Takes the options of -drive as nested JSON; node-name is needed.'],
     open: true,
     args: { driver: str('raw, file, memory, nbd, quorum, replication'), 'node-name': str('name of the new node') },
@@ -102,6 +106,7 @@ export const blockCommands = [
     feature: 'block',
     monitors: 'qmp',
     summary: 'remove a node of the block graph that nobody uses',
+    examples: ['{"node-name": "copy0"}'],
     args: { 'node-name': str('the node', { complete: 'block-nodes' }) },
     run: (vm, args) => part(vm, 'block').driveDel(args['node-name']),
   }),
@@ -110,7 +115,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'add a drive that no device uses yet',
-    notes: ['Example: drive_add buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E,node-name=N'],
+    examples: ['drive_add -n buddy if=none,driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node0'],
     args: { node: flag('n', 'only a node of the graph, which no device can be given'), bus: str('a word of no meaning: `buddy` by custom'), options: rest('as of -drive; only if=none') },
     run: async (vm, { node: nodeOnly = false, options }) => {
       await part(vm, 'block').driveAdd(options, { nodeOnly });
@@ -122,6 +127,7 @@ export const blockCommands = [
     since: '0.1',
     feature: 'block',
     summary: 'remove a drive; a guest that uses it sees I/O errors',
+    examples: ['drive_del node0'],
     args: { id: str('device or node', { complete: 'block-nodes' }) },
     run: async (vm, { id }) => {
       await part(vm, 'block').driveDel(id);

@@ -23,7 +23,8 @@ export const channelCommands = [
     feature: 'network',
     summary: 'change the link status of a netdev',
     notes: ['With the link off, packets are dropped both ways, as with the cable out.'],
-    args: { name: str('netdev'), up: bool('on: the cable is in') },
+    examples: ['set_link hn0 off'],
+    args: { name: str('netdev', { complete: 'netdevs' }), up: bool('on: the cable is in') },
     run: (vm, { name, up }) => part(vm, 'network').setLink(name, up),
   }),
   command({
@@ -32,10 +33,11 @@ export const channelCommands = [
     since: '0.1',
     feature: 'traces',
     summary: 'show available trace-events & their state',
-    args: { name: str('name, or pattern with *') },
+    examples: ['info trace-events colo*'],
+    args: { name: str('name, or pattern with *', { complete: 'trace-events' }) },
     returns: list(traceEvent),
     run: (vm, { name }) => states(vm, name),
-    hmp: hmp({ name: optional(str('name, or pattern with *; default: all')) }, (vm, { name = '*' }) => states(vm, name).map(e => `${e.name} : state ${e.state === 'enabled' ? 1 : 0}`).join('\n')),
+    hmp: hmp({ name: optional(str('name, or pattern with *; default: all', { complete: 'trace-events' })) }, (vm, { name = '*' }) => states(vm, name).map(e => `${e.name} : state ${e.state === 'enabled' ? 1 : 0}`).join('\n')),
   }),
   command({
     name: 'trace-event-set-state',
@@ -43,6 +45,7 @@ export const channelCommands = [
     feature: 'traces',
     monitors: 'qmp',
     summary: 'switch trace events; they are printed where the log goes',
+    examples: ['{"name": "colo_*", "enable": true}'],
     args: { name: str('name, or pattern with *'), enable: bool(), 'ignore-unavailable': optional(bool('every event that is known is available: it makes no difference')) },
     run: (vm, { name, enable }) => setState(vm, name, enable),
   }),
@@ -52,7 +55,8 @@ export const channelCommands = [
     feature: 'traces',
     hmpName: 'trace-event',
     summary: 'changes status of a specific trace event',
-    args: { name: str('name, or pattern with *'), option: bool('on: print it where the log goes') },
+    examples: ['trace-event colo_* on'],
+    args: { name: str('name, or pattern with *', { complete: 'trace-events' }), option: bool('on: print it where the log goes') },
     run: (vm, { name, option }) => {
       setState(vm, name, option);
       return undefined;

@@ -14,6 +14,7 @@ export const helpCommands = [
     since: '0.1',
     monitors: 'qmp',
     summary: 'leave negotiation; the first command of every connection',
+    examples: ['{}'],
     args: { enable: optional(list(oneOf(['oob'], '', { name: 'QMPCapability' }), 'capabilities of the greeting to enable')) },
     run: (_vm, { enable = [] }) => {
       if (enable.length > 0) throw new VmError(`QMP capability '${enable[0]}' is not offered by the greeting`);
@@ -24,6 +25,7 @@ export const helpCommands = [
     since: '0.1',
     monitors: 'qmp',
     summary: 'run a line of HMP and return its output',
+    examples: ['{"command-line": "info status"}'],
     args: { 'command-line': str('the line') },
     returns: str(),
     run: async (_vm, args, context) => (await context.hmp(args['command-line'])).replaceAll('\n', '\r\n'),
@@ -57,6 +59,7 @@ export const helpCommands = [
     since: '0.1',
     aliases: ['?'],
     summary: 'show the help',
+    examples: ['help migrate', 'help info block'],
     args: { name: optional({ ...rest('command to explain; none: one line for each'), complete: 'commands' }) },
     run: (_vm, { name }, { registry }) => (name === undefined ? overview(registry) : explain(registry, name)),
   }),

@@ -1,8 +1,9 @@
-/** What the guest sees: network, devices, PCI, registers. */
+/** What the guest sees: network, devices, PCI, CPUs, registers, page tables. */
 import { VmError } from '../../base/errors.js';
-import { hmpCommand, part } from '../schema.js';
-import { int, optional } from '../types.js';
-import type { PciInfo } from '../vm.js';
+import { type MappedPage, PageFlag } from '../../accel/page-tables.js';
+import { command, hmpCommand, part } from '../schema.js';
+import { flag, int, list, oneOf, optional, str, struct } from '../types.js';
+import type { PciInfo, StoppedGuest } from '../vm.js';
 
 export const inspectCommands = [
   hmpCommand({
@@ -38,16 +39,79 @@ export const inspectCommands = [
     info: true,
     since: '0.1',
     feature: 'inspect',
-    summary: 'show the cpu registers',
-    notes: ['Only while the VM is stopped.'],
-    args: { cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
-    run: async (vm, { cpu = 0 }) => {
+    summary: 'show the cpu registers (-a: show register info for all cpus)',
+    examples: ['info registers 0', 'info registers -a'],
+    args: { all: flag('a', 'of every vCPU'), cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
+    run: async (vm, { all, cpu = 0 }) => {
       const inspect = part(vm, 'inspect');
-      if (cpu >= inspect.cpuCount) throw new VmError(`There is no CPU #${cpu}; this machine has ${inspect.cpuCount}`);
-      return inspect.registers(cpu);
+      const known = inspect.cpus().map(({ index }) => index);
+      if (!all && !known.includes(cpu)) throw new VmError('CPU not available', { hint: `This machine has CPU ${known.join(', ')}.` });
+      return inspect.look(guest => (all ? known : [cpu]).map(index => `\nCPU#${index}\n${guest.registers(index)}`).join('\n'));
     },
   }),
+  command({
+    name: 'query-cpus-fast',
+    hmpName: 'info cpus',
+    since: '0.1',
+    feature: 'inspect',
+    summary: 'show infos for each CPU',
+    returns: list(struct('CpuInfoFast', { 'cpu-index': int(), 'qom-path': str(), 'thread-id': optional(int()), target: oneOf(['x86_64'], '', { name: 'SysEmuTarget' }) })),
+    run: vm => part(vm, 'inspect').cpus().map(cpu => ({ 'cpu-index': cpu.index, 'qom-path': `/machine/cpu[${cpu.index}]`, 'thread-id': cpu.threadId, target: 'x86_64' as const })),
+    show: all => all.map(cpu => `${cpu['cpu-index'] === 0 ? '*' : ' '} CPU #${cpu['cpu-index']}: thread_id=${cpu['thread-id'] ?? 'none'}`).join('\n'),
+  }),
+  hmpCommand({
+    name: 'mem',
+    info: true,
+    since: '0.1',
+    feature: 'inspect',
+    summary: 'show the active virtual memory mappings',
+    notes: ['From, to, size, and what user mode (u) may do: r, w.'],
+    run: vm => part(vm, 'inspect').look(guest => pageLines(guest, rangeLines)),
+  }),
+  hmpCommand({
+    name: 'tlb',
+    info: true,
+    since: '0.1',
+    feature: 'inspect',
+    summary: 'show virtual to physical memory mappings',
+    notes: ['X no execution, G global, P large, D dirty, A accessed, C T cache bits, U user, W writable.'],
+    run: vm => part(vm, 'inspect').look(guest => pageLines(guest, pages => pages.map(pageLine))),
+  }),
 ];
+
+/** One answer stays well below what a client's connection may queue. */
+const maxPageLines = 8192;
+
+function pageLines(guest: StoppedGuest, print: (pages: readonly MappedPage[]) => string[]): string {
+  const mapped = guest.mappedPages();
+  if (!mapped) return 'PG disabled';
+  const lines = print(mapped.pages);
+  const shown = lines.slice(0, maxPageLines);
+  if (mapped.cut || lines.length > shown.length) shown.push(`(cut off after ${shown.length} lines)`);
+  return shown.join('\n');
+}
+
+const hex64 = (value: bigint) => value.toString(16).padStart(16, '0');
+
+/** Neighbours with the same rights are one range. */
+function rangeLines(pages: readonly MappedPage[]): string[] {
+  const lines: string[] = [];
+  for (let i = 0; i < pages.length; ) {
+    const { gva, user, writable } = pages[i];
+    let end = gva;
+    for (; i < pages.length && pages[i].gva === end && pages[i].user === user && pages[i].writable === writable; i++) end = pages[i].gva + pages[i].size;
+    const last = BigInt.asUintN(64, end);
+    lines.push(`${hex64(gva)}-${hex64(last)} ${hex64(end - gva)} ${user ? 'u' : '-'}r${writable ? 'w' : '-'}`);
+  }
+  return lines;
+}
+
+const { NX, GLOBAL, LARGE, DIRTY, ACCESSED, PCD, PWT, USER, WRITE } = PageFlag;
+const flagLetters = [[NX, 'X'], [GLOBAL, 'G'], [LARGE, 'P'], [DIRTY, 'D'], [ACCESSED, 'A'], [PCD, 'C'], [PWT, 'T'], [USER, 'U'], [WRITE, 'W']] as const;
+
+function pageLine({ gva, gpa, entry }: MappedPage): string {
+  return `${hex64(gva)}: ${hex64(gpa)} ${flagLetters.map(([bit, letter]) => (entry & bit ? letter : '-')).join('')}`;
+}
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
 

@@ -3,13 +3,12 @@ import { VmError } from '../../base/errors.js';
 import { evaluate } from '../hmp/expression.js';
 import { hmpCommand, part } from '../schema.js';
 import { format, optional, rest } from '../types.js';
-import type { InspectControl, VmControl } from '../vm.js';
+import type { InspectControl } from '../vm.js';
 
 const letters = ['o', 'x', 'd', 'u', 'c'] as const;
 const sizes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
 /** One command prints at most so much: the monitor shares the main loop with the guest's devices. */
 const maxCount = 4096;
-const bytesPerLine = 16;
 
 interface Format {
   readonly count: number;
@@ -18,7 +17,7 @@ interface Format {
 }
 
 const formatHelp = 'count, one of o x d u c, size b h w g (1, 2, 4, 8 bytes): /4xg';
-const expressionHelp = 'C arithmetic with $rip, $rax ... (of a stopped VM)';
+const expressionHelp = 'C arithmetic with $rip, $rax ... of CPU 0';
 
 export const memoryCommands = [
   hmpCommand({
@@ -26,11 +25,11 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'virtual memory dump starting at address',
-    notes: ['Only while the VM is stopped. Example: x/8xg $rsp'],
+    examples: ['x/8xg $rsp'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
-      const inspect = part(vm, 'inspect');
-      return dump(readFormat(given.format), value(inspect, given.address), (at, length) => inspect.virtualMemory(at, length));
+      const wanted = readFormat(given.format);
+      return part(vm, 'inspect').look(guest => dump(wanted, evaluate(given.address, name => guest.register(name)), (at, length) => guest.virtualMemory(at, length)));
     },
   }),
   hmpCommand({
@@ -38,11 +37,12 @@ export const memoryCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'physical memory dump starting at address',
-    notes: ['Example: xp/16xb 0x7c00'],
+    examples: ['xp/16xb 0x7c00'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const inspect = part(vm, 'inspect');
-      return dump(readFormat(given.format), value(inspect, given.address), (at, length) => inspect.physicalMemory(at, length));
+      const wanted = readFormat(given.format);
+      return dump(wanted, await value(inspect, given.address), (at, length) => inspect.physicalMemory(at, length));
     },
   }),
   hmpCommand({
@@ -51,15 +51,18 @@ export const memoryCommands = [
     feature: 'inspect',
     aliases: ['p'],
     summary: 'print expression value (use $reg for CPU register access)',
+    examples: ['print/x $rip + 0x10'],
     args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
-    run: (vm: VmControl, given) => {
+    run: async (vm, given) => {
       const { letter } = readFormat(given.format);
-      return word(value(part(vm, 'inspect'), given.expression), letter, 8).trim();
+      return plain(await value(part(vm, 'inspect'), given.expression), letter);
     },
   }),
 ];
 
-const value = (inspect: InspectControl, text: string) => evaluate(text, name => inspect.register(name));
+/** The guest stands still only for those who ask for a register. */
+const value = async (inspect: InspectControl, text: string) =>
+  text.includes('$') ? inspect.look(guest => evaluate(text, name => guest.register(name))) : evaluate(text, () => undefined);
 
 function readFormat(text: string | undefined): Format {
   const match = /^([0-9]{0,6})([a-z]*)$/.exec(text ?? '');
@@ -74,12 +77,13 @@ function readFormat(text: string | undefined): Format {
     else if (Object.hasOwn(sizes, c)) size = sizes[c];
     else throw new VmError(`invalid char '${c}' in format`, { hint: c === 'i' ? 'There is no disassembler.' : `A format is ${formatHelp}.` });
   }
-  return { count, letter, size: match[2].includes('c') && !/[bhwg]/.test(match[2]) ? 1 : size };
+  // Characters are bytes, however many words of them were asked for.
+  return letter === 'c' ? { count: count * (/[bhwg]/.test(match[2]) ? size : 1), letter, size: 1 } : { count, letter, size };
 }
 
 function dump({ count, letter, size }: Format, address: bigint, read: (at: bigint, length: number) => Buffer | undefined): string {
   const lines: string[] = [];
-  const perLine = bytesPerLine / size;
+  const perLine = size === 1 ? 8 : 16 / size;
   for (let done = 0; done < count; done += perLine) {
     const n = Math.min(perLine, count - done);
     const at = BigInt.asUintN(64, address + BigInt(done * size));
@@ -95,14 +99,32 @@ function unsigned(bytes: Buffer, at: number, size: number): bigint {
   return size === 8 ? bytes.readBigUInt64LE(at) : BigInt(bytes.readUIntLE(at, size));
 }
 
+/** One of a row, as wide as its widest neighbour could be. */
 function word(value: bigint, letter: Format['letter'], size: number): string {
+  const bits = size * 8;
   switch (letter) {
     case 'x':
-      return `0x${value.toString(16).padStart(size * 2, '0')}`;
+      return `0x${value.toString(16).padStart(bits / 4, '0')}`;
     case 'o':
-      return `0${value.toString(8)}`;
+      return plain(value, letter).padStart(Math.ceil(bits / 3));
     case 'd':
-      return BigInt.asIntN(size * 8, value).toString();
+      return BigInt.asIntN(bits, value).toString().padStart(Math.ceil((bits * 10) / 33));
+    case 'u':
+      return value.toString().padStart(Math.ceil((bits * 10) / 33));
+    case 'c':
+      return plain(value, letter);
+  }
+}
+
+/** As C's %#x, %#o, %d, %u write a 64-bit number. */
+function plain(value: bigint, letter: Format['letter']): string {
+  switch (letter) {
+    case 'x':
+      return value === 0n ? '0' : `0x${value.toString(16)}`;
+    case 'o':
+      return value === 0n ? '0' : `0${value.toString(8)}`;
+    case 'd':
+      return BigInt.asIntN(64, value).toString();
     case 'u':
       return value.toString();
     case 'c':

@@ -36,6 +36,7 @@ export const migrationCommands = [
     feature: 'migration',
     summary: 'migrate to URI (using -d to not wait for completion)',
     notes: ['With the capability x-colo on, the destination becomes the secondary of this machine.'],
+    examples: ['migrate -d tcp:10.0.0.2:8888'],
     args: { uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') },
     run: (vm, { uri }) => part(vm, 'migration').start(uri),
     hmp: hmp({ detach: flag('d', 'do not wait'), uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') }, async (vm, { detach, uri }, { mayWait }) => {
@@ -61,6 +62,7 @@ export const migrationCommands = [
     feature: 'migration',
     monitors: 'qmp',
     summary: 'switch migration capabilities',
+    examples: ['{"capabilities": [{"capability": "x-colo", "state": true}]}'],
     args: { capabilities: list(capability) },
     run: (vm, { capabilities }) => setCapabilities(vm, capabilities),
   }),
@@ -79,6 +81,7 @@ export const migrationCommands = [
     feature: 'migration',
     monitors: 'qmp',
     summary: 'set migration parameters; they take effect at once',
+    examples: ['{"x-checkpoint-delay": 100}'],
     args: parameterArgs,
     run: setParameters,
   }),
@@ -97,6 +100,7 @@ export const migrationCommands = [
     since: '0.1',
     feature: 'migration',
     summary: 'enable or disable a migration capability',
+    examples: ['migrate_set_capability x-colo on'],
     args: { capability: str('name, for example x-colo', { complete: 'capabilities' }), state: bool('the new state') },
     run: (vm, change) => {
       setCapabilities(vm, [change]);
@@ -108,6 +112,7 @@ export const migrationCommands = [
     since: '0.1',
     feature: 'migration',
     summary: 'set a migration parameter',
+    examples: ['migrate_set_parameter x-checkpoint-delay 100'],
     args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix') },
     run: (vm, { parameter, value }) => {
       setParameters(vm, { [parameter]: parameterValue(parameter, value) });

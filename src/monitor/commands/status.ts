@@ -1,11 +1,13 @@
 /** What the machine is and how it is. */
 import { runStates } from '../../qapi/types.js';
 import { command, part } from '../schema.js';
-import { bool, int, oneOf, optional, size, str, struct } from '../types.js';
+import { bool, int, list, oneOf, optional, size, str, struct } from '../types.js';
 import { vmRoles } from '../vm.js';
 
 const statusInfo = struct('StatusInfo', { running: bool(), status: oneOf(runStates, '', { name: 'RunState' }) });
 const versionTriple = struct('VersionTriple', { major: int(), minor: int(), micro: int() });
+
+const accelerator = oneOf(['soft', 'kvm'], '', { name: 'Accelerator' });
 
 const vmInfo = struct('VmInfo', {
   name: optional(str()),
@@ -69,6 +71,16 @@ export const statusCommands = [
     returns: struct('UuidInfo', { UUID: str() }),
     run: vm => ({ UUID: vm.uuid }),
     show: info => info.UUID,
+  }),
+  command({
+    name: 'query-accelerators',
+    hmpName: 'info accel',
+    aliases: ['info accelerators'],
+    since: '0.1',
+    summary: 'show what runs the guest (*), and what else this host has',
+    returns: struct('AcceleratorInfo', { enabled: accelerator, present: list(accelerator) }),
+    run: ({ kvm: { enabled, present } }) => ({ enabled: enabled ? ('kvm' as const) : ('soft' as const), present: present || enabled ? ['soft' as const, 'kvm' as const] : ['soft' as const] }),
+    show: ({ enabled, present }) => present.map(name => `${name === enabled ? '*' : ' '} ${name}`).join('\n'),
   }),
   command({
     name: 'query-kvm',

@@ -1,43 +1,49 @@
-/** A look into the stopped guest: registers, memory, devices. */
+/** A look into the guest: registers, memory, page tables, devices. */
+import { mappedPages } from '../../accel/page-tables.js';
 import { registerValue } from '../../accel/registers.js';
 import { VcpuImage } from '../../accel/vcpu-image.js';
 import { translate } from '../../accel/walk.js';
-import { VmError } from '../../base/errors.js';
 import type { MachineControl } from '../../machine/contract.js';
-import type { InspectControl } from '../vm.js';
+import type { InspectControl, StoppedGuest } from '../vm.js';
+import type { ControlParts } from './parts.js';
 
 const pageMask = 0xfff;
+/** The guest and everything on the main loop wait for the walk. */
+const maxWalkSteps = 1 << 17;
 
-export function inspectControl(machine: MachineControl): InspectControl {
-  const { ram, cpus } = machine.accel;
-  const stoppedCpu = () => {
-    if (machine.running) throw new VmError('the registers of a running vCPU cannot be read', { hint: 'Stop the VM first: stop.' });
-    return new VcpuImage(cpus[0].save());
-  };
-  const physical = (address: bigint, length: number) => (address <= BigInt(Number.MAX_SAFE_INTEGER) ? ram.read(Number(address), length) : undefined);
+export function inspectControl({ machine, vcpuThreads }: Pick<ControlParts, 'machine' | 'vcpuThreads'>): InspectControl {
+  const { ram, cpuCount } = machine.accel;
   return {
-    register: name => registerValue(stoppedCpu(), name),
-    physicalMemory: physical,
+    cpus: () => {
+      const threads = vcpuThreads();
+      return Array.from({ length: cpuCount }, (_, index) => ({ index, threadId: threads[index] }));
+    },
+    look: fn => machine.whileStopped(() => fn(stoppedGuest(machine))),
+    physicalMemory: (address, length) => (address <= BigInt(Number.MAX_SAFE_INTEGER) ? ram.read(Number(address), length) : undefined),
+    devices: () => machine.deviceInfo(),
+    pci: () => machine.pciInfo(),
+  };
+}
+
+function stoppedGuest({ accel }: MachineControl): StoppedGuest {
+  const { ram } = accel;
+  const cpu = new VcpuImage(accel.cpus[0].save());
+  return {
+    registers: index => accel.registers(index),
+    register: name => registerValue(cpu, name),
+    mappedPages: () => mappedPages(ram, cpu, maxWalkSteps),
     virtualMemory: (address, length) => {
-      const cpu = stoppedCpu();
       const parts: Buffer[] = [];
       for (let done = 0; done < length; ) {
         const gva = BigInt.asUintN(64, address + BigInt(done));
         const size = Math.min(length - done, pageMask + 1 - Number(gva & BigInt(pageMask)));
         const gpa = translate(ram, cpu, gva);
-        const bytes = gpa === undefined ? undefined : physical(gpa, size);
+        const bytes = gpa === undefined ? undefined : ram.read(Number(gpa), size);
         if (!bytes) return undefined;
         parts.push(bytes);
         done += size;
       }
       return Buffer.concat(parts);
     },
-    cpuCount: machine.accel.cpuCount,
-    registers: async cpu => {
-      if (machine.running) throw new VmError('the registers of a running vCPU cannot be read', { hint: 'Stop the VM first: stop.' });
-      return machine.accel.registers(cpu);
-    },
-    devices: () => machine.deviceInfo(),
-    pci: () => machine.pciInfo(),
   };
 }

@@ -6,6 +6,9 @@ import type { ControlParts } from './parts.js';
 
 export function networkControl({ netdevs }: Pick<ControlParts, 'netdevs'>): NetworkControl {
   return {
+    get ids() {
+      return netdevs().map(netdev => netdev.id);
+    },
     info: () => netdevs().flatMap(netdev => netdevLines(netdev.info())),
     setLink: (id, up) => {
       const netdev = netdevs().find(one => one.id === id);

@@ -1,6 +1,7 @@
 /** What Tab offers: command names, words that a declaration fixes, and names that the machine knows. */
+import { objectTypes } from '../objects/all.js';
 import type { Registry } from '../schema.js';
-import type { Type } from '../types.js';
+import type { Completion, Type } from '../types.js';
 import type { VmControl } from '../vm.js';
 import { splitLine } from './parser.js';
 
@@ -37,19 +38,22 @@ function infoTopics(registry: Registry): string[] {
   return registry.hmpCommands.flatMap(c => (c.hmpName?.startsWith('info ') ? [c.hmpName.slice(5)] : []));
 }
 
-function valuesFor(type: Type, registry: Registry, vm: VmControl): readonly string[] {
-  switch (type.complete) {
-    case 'commands':
-      return firstWords(registry);
-    case 'info':
-      return infoTopics(registry);
-    case 'block-nodes':
-      return [...(vm.block?.info() ?? []), ...(vm.block?.nodes() ?? [])].flatMap(b => [b.device, b.nodeName]).filter(name => name !== '');
-    case 'capabilities':
-      return vm.migration?.capabilities().map(c => c.capability) ?? [];
-    case 'parameters':
-      return Object.keys(vm.migration?.parameters() ?? {});
-    default:
-      return type.words ?? [];
-  }
+function valuesFor(type: Type, registry: Registry, vm: VmControl): Iterable<string> {
+  return type.complete === undefined ? (type.words ?? []) : names[type.complete](vm, registry);
 }
+
+/** Where the names of each kind come from. files: whoever reads the line knows them. */
+const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => Iterable<string>>> = {
+  commands: (_vm, registry) => firstWords(registry),
+  info: (_vm, registry) => infoTopics(registry),
+  'block-nodes': ({ block }) => [...(block?.info() ?? []), ...(block?.nodes() ?? [])].flatMap(b => [b.device, b.nodeName]).filter(name => name !== ''),
+  capabilities: ({ migration }) => migration?.capabilities().map(c => c.capability) ?? [],
+  parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
+  netdevs: ({ network }) => network?.ids ?? [],
+  chardevs: ({ chardevs }) => chardevs?.info().map(c => c.id) ?? [],
+  objects: ({ objects }) => objects?.list().map(o => o.id) ?? [],
+  'object-types': () => objectTypes.map(t => t.name),
+  devices: ({ inspect }) => inspect?.devices().map(d => d.id) ?? [],
+  'trace-events': ({ traces }) => traces?.list().map(event => event.name) ?? [],
+  files: () => [],
+};

@@ -88,9 +88,9 @@ class Words {
     return match?.[1];
   }
 
-  /** `/4xg`, only at the very beginning. */
+  /** `/4xg` */
   format(): string | undefined {
-    if (this.line[this.at] !== '/') return undefined;
+    if (this.atEnd || this.line[this.at] !== '/') return undefined;
     const found = word(this.line, this.at);
     this.at = found.end;
     return found.text.slice(1);

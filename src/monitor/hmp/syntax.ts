@@ -28,7 +28,8 @@ export function fullHelp(command: Command): string {
     if (type.summary === '' || type.hmp.form === 'none') continue;
     lines.push(`    ${(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name).padEnd(14)} ${type.summary}`);
   }
-  return [...lines, ...command.notes.map(note => `    ${note}`)].join('\n');
+  lines.push(...command.notes.map(note => `    ${note}`));
+  return [...lines, ...command.examples.map(example => `    Example: ${example}`)].join('\n');
 }
 
 /** Two lines at most. `info` is not counted as part of what was mistyped. */

@@ -1,10 +1,9 @@
 /**
- * filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has one named `nop`, next to the world. Epochs are
- * marks in one queue, so order is kept whatever is released when. Bounded: at the bound a frame is not taken, and the nic waits; a frame
- * that was taken is never dropped, unless this side has lost.
+ * The default filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has one named `nop`, next to the world,
+ * and copies that filters make of guest output wait in the same queue. Epochs are marks in it, so order is kept whatever is released when.
+ * Bounded: at the bound a frame is not taken, and the nic waits; a frame that was taken is never dropped, unless this side has lost.
  */
-import type { FilterInfo, OutputHold } from '../contract.js';
-import type { NetFilter, Verdict } from './chain.js';
+import type { FilterInfo, OutputHold, Verdict } from '../contract.js';
 
 export interface BufferLimits {
   packets: number;
@@ -19,14 +18,19 @@ export interface BufferWiring {
   onRoom(): void;
 }
 
+/** A copy of guest output that leaves by another door than the netdev. */
+interface Copy {
+  readonly bytes: Buffer;
+  readonly sink: (frame: Uint8Array) => void;
+}
+
 /** off: frames pass once the queue is empty. holding: they wait for release. lost: nothing leaves any more. */
 type Mode = 'off' | 'holding' | 'lost';
 
-export class FilterBuffer implements NetFilter, OutputHold {
-  readonly direction = 'rx';
+export class FilterBuffer implements OutputHold {
   private mode: Mode = 'off';
   private mayLeave: () => boolean = () => true;
-  private queue: Buffer[] = [];
+  private queue: (Buffer | Copy)[] = [];
   /** Index in `queue` of the oldest frame. */
   private head = 0;
   private bytes = 0;
@@ -55,15 +59,20 @@ export class FilterBuffer implements NetFilter, OutputHold {
   }
 
   take(frame: Uint8Array): Verdict {
-    const full = this.heldPackets >= this.limits.packets || (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
-    if (this.mode === 'lost' || full) {
-      this.refused = true;
-      return 'full';
-    }
-    this.queue.push(Buffer.from(frame));
-    this.bytes += frame.length;
-    if (this.mode === 'off') this.releasable = this.end;
+    if (!this.hasRoom(frame)) return 'full';
+    this.append(Buffer.from(frame), frame.length);
     return 'stolen';
+  }
+
+  /** A copy goes to its sink when the frame itself would leave; at once while nothing is held. False: no room. */
+  emit(frame: Uint8Array, sink: (frame: Uint8Array) => void): boolean {
+    if (!this.on) {
+      sink(frame);
+      return true;
+    }
+    if (!this.hasRoom(frame)) return false;
+    this.append({ bytes: Buffer.from(frame), sink }, frame.length);
+    return true;
   }
 
   hold(mayLeave: () => boolean): void {
@@ -103,7 +112,7 @@ export class FilterBuffer implements NetFilter, OutputHold {
   /** What may leave leaves, while there is room behind and the gate is open: it is asked for every single frame. */
   pump(): void {
     while (this.gone < this.releasable && this.mayLeave()) {
-      if (!this.wiring.forward(this.queue[this.head])) break;
+      if (!this.leave(this.queue[this.head])) break;
       this.shift();
     }
     if (!this.refused || this.mode === 'lost' || this.heldPackets >= this.limits.packets || this.bytes >= this.limits.bytes) return;
@@ -115,12 +124,32 @@ export class FilterBuffer implements NetFilter, OutputHold {
     return { name: this.name, type: 'filter-buffer', direction: 'rx', status: this.mode === 'off' ? 'off' : 'on', properties: { interval: 0, packets: this.heldPackets, bytes: this.bytes } };
   }
 
+  private hasRoom(frame: Uint8Array): boolean {
+    const full = this.heldPackets >= this.limits.packets || (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
+    const room = this.mode !== 'lost' && !full;
+    if (!room) this.refused = true;
+    return room;
+  }
+
+  private append(held: Buffer | Copy, length: number): void {
+    this.queue.push(held);
+    this.bytes += length;
+    if (this.mode === 'off') this.releasable = this.end;
+  }
+
+  private leave(held: Buffer | Copy): boolean {
+    if (!('sink' in held)) return this.wiring.forward(held);
+    held.sink(held.bytes);
+    return true;
+  }
+
   private get end(): number {
     return this.gone + this.heldPackets;
   }
 
   private shift(): void {
-    this.bytes -= this.queue[this.head].length;
+    const held = this.queue[this.head];
+    this.bytes -= 'sink' in held ? held.bytes.length : held.length;
     this.queue[this.head++] = undefined as unknown as Buffer;
     this.gone++;
     if (this.head * 2 <= this.queue.length && this.head < 1024) return;

@@ -1,37 +1,41 @@
 /**
- * The filters of one netdev, in order: head is next to the world, tail next to the guest. Directions are the netdev's: rx is what it
- * receives from the guest (guest output, tail to head), tx what it sends to it (head to tail).
+ * The filters that a user puts between a nic and what holds the guest's output, in order: head is next to the world, tail next to the
+ * guest. Directions are the netdev's: rx is what it receives from the guest (guest output, tail to head), tx what it sends to it (head to
+ * tail). The hold itself is no link of this chain but its end: no position reaches past it.
  */
-import type { FilterInfo } from '../contract.js';
-
-export type Direction = 'rx' | 'tx';
-/** pass: on to the next. stolen: the filter keeps it, and sends it on by forward() or never. full: not taken, the sender keeps it. */
-export type Verdict = 'pass' | 'stolen' | 'full';
-
-export interface NetFilter {
-  readonly name: string;
-  readonly direction: Direction | 'all';
-  /** Off: frames go past it. */
-  readonly on: boolean;
-  /** The frame is the caller's: copy what is kept. */
-  take(frame: Uint8Array, direction: Direction): Verdict;
-  info(): FilterInfo;
-}
+import { deviceNotFound, VmError } from '../../base/errors.js';
+import type { Direction, FilterInfo, FilterPlace, FilterPort, FilterSlots, NetFilter } from '../contract.js';
 
 /** Ends of the chain; false: no room, the frame was not taken. */
 export interface ChainEnds {
   toWorld(frame: Uint8Array): boolean;
   toGuest(frame: Uint8Array): boolean;
+  emit(frame: Uint8Array, sink: (frame: Uint8Array) => void): boolean;
+  /** Who sends in this direction may try again. */
+  room(direction: Direction): void;
 }
 
-export class FilterChain {
+export class FilterChain implements FilterSlots {
   private readonly filters: NetFilter[] = [];
 
   constructor(private readonly ends: ChainEnds) {}
 
-  insert(filter: NetFilter, position: 'head' | 'tail'): void {
-    if (position === 'head') this.filters.unshift(filter);
-    else this.filters.push(filter);
+  insert(filter: NetFilter, place: FilterPlace): FilterPort {
+    this.filters.splice(this.indexOf(place), 0, filter);
+    return {
+      forward: (frame, direction) => this.from(this.behind(filter, direction), frame, direction),
+      emit: (frame, direction, sink) => this.emit(frame, direction, sink),
+      room: direction => this.roomFrom(this.before(filter, direction), direction),
+    };
+  }
+
+  remove(filter: NetFilter): void {
+    const at = this.filters.indexOf(filter);
+    if (at < 0) return;
+    this.filters.splice(at, 1);
+    // Whoever waited for it waits for nobody now.
+    this.room('rx');
+    this.room('tx');
   }
 
   /** False: somewhere is no room; the frame is still the caller's. */
@@ -39,14 +43,48 @@ export class FilterChain {
     return this.from(direction === 'rx' ? this.filters.length - 1 : 0, frame, direction);
   }
 
-  /** A filter sends on what it has stolen. */
-  forward(filter: NetFilter, frame: Uint8Array, direction: Direction): boolean {
-    const at = this.filters.indexOf(filter);
-    return this.from(direction === 'rx' ? at - 1 : at + 1, frame, direction);
+  /** The end that a direction leads to has room again. */
+  room(direction: Direction): void {
+    this.roomFrom(direction === 'rx' ? 0 : this.filters.length - 1, direction);
   }
 
   info(): FilterInfo[] {
     return this.filters.map(filter => filter.info());
+  }
+
+  private indexOf(place: FilterPlace): number {
+    if (place === 'head') return 0;
+    if (place === 'tail') return this.filters.length;
+    const at = this.filters.findIndex(filter => filter.name === place.id);
+    if (at < 0) throw new VmError(`filter '${place.id}' not found`, { hint: `On this netdev: ${this.filters.map(filter => filter.name).join(', ') || 'none'}.` });
+    return place.insert === 'before' ? at : at + 1;
+  }
+
+  private behind(filter: NetFilter, direction: Direction): number {
+    return this.at(filter) + (direction === 'rx' ? -1 : 1);
+  }
+
+  private before(filter: NetFilter, direction: Direction): number {
+    return this.at(filter) + (direction === 'rx' ? 1 : -1);
+  }
+
+  private at(filter: NetFilter): number {
+    const at = this.filters.indexOf(filter);
+    if (at < 0) throw deviceNotFound(filter.name);
+    return at;
+  }
+
+  private emit(frame: Uint8Array, direction: Direction, sink: (frame: Uint8Array) => void): boolean {
+    if (direction === 'rx') return this.ends.emit(frame, sink);
+    sink(frame);
+    return true;
+  }
+
+  /** Against the direction, towards its sender: each filter sends what it kept, then the sender may. */
+  private roomFrom(start: number, direction: Direction): void {
+    const step = direction === 'rx' ? 1 : -1;
+    for (let at = start; at >= 0 && at < this.filters.length; at += step) this.filters[at].pump?.(direction);
+    this.ends.room(direction);
   }
 
   /** Hot: a frame passes here. */

@@ -6,7 +6,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
 import { tracer } from '../../base/trace.js';
 import type { Clock, Tap } from '../../host/ports.js';
-import type { NetdevInfo, Netdev, NicPort } from '../contract.js';
+import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
 import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
 import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
@@ -21,7 +21,7 @@ const retryMs = 2;
 export class TapNetdev implements Netdev {
   readonly type = 'tap';
   readonly output: FilterBuffer;
-  private readonly chain: FilterChain;
+  readonly filters: FilterChain;
   private readonly inbound = new BoundedQueue<Buffer>(inboundMax);
   private waiting: Buffer | undefined;
   private nic: NicPort | undefined;
@@ -38,9 +38,13 @@ export class TapNetdev implements Netdev {
     private readonly clock: Clock,
     limits: BufferLimits = defaultBufferLimits,
   ) {
-    this.chain = new FilterChain({ toWorld: frame => this.toWorld(frame), toGuest: frame => this.toGuest(frame) });
-    this.output = new FilterBuffer('nop', limits, { forward: frame => this.chain.forward(this.output, frame, 'rx'), onRoom: () => this.room() });
-    this.chain.insert(this.output, 'head');
+    this.output = new FilterBuffer('nop', limits, { forward: frame => this.toWorld(frame), onRoom: () => this.filters.room('rx') });
+    this.filters = new FilterChain({
+      toWorld: frame => (this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame)),
+      toGuest: frame => this.toGuest(frame),
+      emit: (frame, sink) => this.output.emit(frame, sink),
+      room: direction => this.hasRoom(direction),
+    });
     tap.onFrame(frame => this.fromTap(frame));
     this.flowControl();
   }
@@ -50,7 +54,7 @@ export class TapNetdev implements Netdev {
       trace('tap_tx_dropped', { netdev: this.id, length: frame.length });
       return true;
     }
-    const taken = this.chain.send(frame, 'rx');
+    const taken = this.filters.send(frame, 'rx');
     if (!taken) this.refused = true;
     return taken;
   }
@@ -64,14 +68,13 @@ export class TapNetdev implements Netdev {
   }
 
   nicReady(): void {
-    this.drain();
-    this.flowControl();
+    this.filters.room('tx');
   }
 
   setRunning(running: boolean): void {
     this.running = running;
-    this.drain();
-    this.flowControl();
+    if (running) this.filters.room('tx');
+    else this.flowControl();
   }
 
   setLink(up: boolean): void {
@@ -88,7 +91,7 @@ export class TapNetdev implements Netdev {
 
   info(): NetdevInfo {
     const mac = this.nic && Buffer.from(this.nic.mac).toString('hex').replace(/..(?=.)/g, '$&:');
-    return { id: this.id, type: this.type, link: this.linkUp ? 'up' : 'down', properties: { ifname: this.tap.ifname }, mac, filters: this.chain.info() };
+    return { id: this.id, type: this.type, link: this.linkUp ? 'up' : 'down', properties: { ifname: this.tap.ifname }, mac, filters: [this.output.info(), ...this.filters.info()] };
   }
 
   dispose(): void {
@@ -107,9 +110,17 @@ export class TapNetdev implements Netdev {
   private tryAgain(): void {
     this.retry = undefined;
     this.output.pump();
-    if (!this.refused || this.retry) return;
-    this.refused = false;
-    this.room();
+    if (!this.retry) this.filters.room('rx');
+  }
+
+  private hasRoom(direction: Direction): void {
+    if (direction === 'tx') {
+      this.drain();
+      this.flowControl();
+    } else if (this.refused) {
+      this.refused = false;
+      this.room();
+    }
   }
 
   private fromTap(frame: Uint8Array): void {
@@ -123,13 +134,13 @@ export class TapNetdev implements Netdev {
   private drain(): void {
     while (this.running && this.linkUp) {
       this.waiting ??= this.inbound.shift();
-      if (!this.waiting || !this.chain.send(this.waiting, 'tx')) return;
+      if (!this.waiting || !this.filters.send(this.waiting, 'tx')) return;
       this.waiting = undefined;
     }
   }
 
   private toGuest(frame: Uint8Array): boolean {
-    return this.nic?.receive(frame) ?? true;
+    return !this.linkUp || !this.nic || this.nic.receive(frame);
   }
 
   private flowControl(): void {

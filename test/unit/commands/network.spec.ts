@@ -14,7 +14,7 @@ it('announces the guest in five rounds, past whatever holds its output', async (
   const spec = { objects: [], netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }] } as unknown as MachineSpec;
   const network = await Network.create(spec, { clock: new SimNode('n', world).clock, taps: { open: () => tap } }, () => undefined);
   let guestAnnounced = 0;
-  const netdev = network.claim('hn0');
+  const netdev = network.claim('hn0', 'the test');
   netdev.attachNic({ mac, receive: () => true, announce: () => void guestAnnounced++ });
   netdev.output.hold(() => false);
 

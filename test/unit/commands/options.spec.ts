@@ -87,18 +87,21 @@ test('sizes', () => {
   expect(refusal('primary', '-kernel k -m 1G,slots=2')).toBe("-m 1G,slots=2: 'slots' is not supported here; colo knows: size");
 });
 
-test.each<[Role, string, string]>([
+test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -kernle x', "unknown option -kernle. Did you mean '-kernel'? | All options: --help"],
   ['primary', '-kernel k disk.img', "'disk.img' is not an option | Every option begins with a dash; a disk is -drive if=virtio,file.filename=PATH,driver=raw."],
   ['primary', '-kernel', '-kernel needs a value: -kernel PATH'],
   ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
-  ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs.'],
+  ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.'],
+  ['primary', '-S -append x', '-initrd and -append need -kernel'],
   ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1: machines have one vCPU, on KVM too.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
-  ['primary', '-kernel k -object filter-mirror,id=m0', '-object filter-mirror,id=m0: colo does not have this option | There are no objects: COLO holds the output of every netdev by itself. Leave it out.'],
+  ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
+  ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
+  ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
   ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
@@ -114,7 +117,7 @@ test.each<[Role, string, string]>([
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
   ['primary', '-kernel k -nographic', '-nographic: colo does not have this option | Say what you want instead: -serial stdio, or -monitor stdio.'],
 ])('%s %s', (role, line, message) => {
-  expect(refusal(role, line)).toBe(message);
+  expect(refusal(role, line)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
 });
 
 test('channels', () => {

@@ -62,6 +62,17 @@ withAddon('a secondary waits, answers, and quits (skipped where the addon is not
   expect([run.out, run.err]).toEqual(['', '']);
 });
 
+withAddon('an empty machine answers; there is nothing to run in it (skipped where the addon is not built)', async () => {
+  const path = join(dir, 'empty.qmp');
+  const run = new Process(['primary', '-S', '-m', '16', '-accel', 'soft', '-qmp', `unix:${path},server=on,wait=off`]);
+  const client = await run.qmp(path);
+  expect(await client.execute('query-status', undefined, 5000)).toEqual({ running: false, status: 'prelaunch' });
+  await expect(client.execute('cont', undefined, 5000)).rejects.toThrow('there is nothing to run: this VM was started without -kernel. Start it with -kernel');
+  expect(await client.execute('query-status', undefined, 5000)).toEqual({ running: false, status: 'prelaunch' });
+  await client.execute('quit', undefined, 5000);
+  expect(await run.exited).toBe(0);
+});
+
 withAddon('the end of standard input ends nothing; a signal ends in order (skipped where the addon is not built)', async () => {
   const { run, path } = secondary('signal', ['-monitor', 'stdio']);
   run.child.stdin?.end('info status\n');

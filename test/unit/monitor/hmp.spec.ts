@@ -74,7 +74,7 @@ test.each([
   ['info colo', 'mode: none\nlast mode: none\nexit reason: none\n'],
   ['info block', 'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n'],
   ['info network', 'hn0: tap, ifname=tap0\n'],
-  ['info registers 1', 'Error: There is no CPU #1; this machine has 1\n'],
+  ['info registers 1', 'Error: CPU not available\nThis machine has CPU 0.\n'],
   ['help stop', 'stop|s -- stop emulation\n'],
   ['help foo', "unknown command: 'foo'\n"],
   ['   ', ''],
@@ -124,6 +124,19 @@ test('every declaration is whole: HMP flags do not clash, summaries are there', 
     const letters = Object.values(c.hmp?.args ?? {}).flatMap(t => (t.hmp.form === 'flag' ? [t.hmp.letter] : []));
     expect([c.name, new Set(letters).size]).toEqual([c.name, letters.length]);
     expect([c.name, Object.values(c.hmp?.args ?? {}).some(t => t.hmp.form === 'none')]).toEqual([c.name, false]);
+  }
+});
+
+test('an example is a line that can be run', () => {
+  for (const c of allCommands) {
+    for (const example of c.examples) {
+      if (c.hmp === undefined) expect(() => (JSON.parse(example) as object)).not.toThrow();
+      else {
+        const { name, argsAt } = splitLine(example);
+        expect([example, [c.hmpName, ...c.aliases].includes(name)]).toEqual([example, true]);
+        expect(() => parseArgs(c.hmp!.args, example, argsAt)).not.toThrow();
+      }
+    }
   }
 });
 

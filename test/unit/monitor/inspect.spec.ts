@@ -25,9 +25,12 @@ const context = { registry, hmp: (line: string) => shell.run(line), mayWait: fal
 const qmp = (name: string, args: Record<string, unknown> = {}) => registry.qmp(name).runQmp(vm, args, context);
 
 test.each([
-  ['print 1+2*3', '0x0000000000000007\n'],
+  ['print 1+2*3', '0x7\n'],
+  ['p 0', '0\n'],
+  ['p/o 8', '010\n'],
+  ['p/u ~0', '18446744073709551615\n'],
   ['p/d -(2 - 5) % 2 | 0x10', '17\n'],
-  ['p/x $rip+010', '0x0000000000001008\n'],
+  ['p/x $rip+010', '0x1008\n'],
   ["p/c 'a'+1", "'b'\n"],
   ['p/d ~0', '-1\n'],
   ['p 1/0', 'Error: division by zero\n'],
@@ -36,6 +39,12 @@ test.each([
   ['xp/4xb 0x10', '0000000000000010: 0x10 0x11 0x12 0x13\n'],
   ['xp/3xg 8', '0000000000000008: 0x0f0e0d0c0b0a0908 0x1716151413121110\n0000000000000018: 0x1f1e1d1c1b1a1918\n'],
   ['xp 4', '0000000000000004: 0x07060504\n'],
+  ['xp /1xw 4', '0000000000000004: 0x07060504\n'],
+  ['xp/10xb 0', '0000000000000000: 0x00 0x01 0x02 0x03 0x04 0x05 0x06 0x07\n0000000000000008: 0x08 0x09\n'],
+  ['xp/3dh 0xfe', '00000000000000fe:    -2   256   770\n'],
+  ['xp/2ub 9', '0000000000000009:   9  10\n'],
+  ['xp/2og 0', '0000000000000000:  034060120200300400400  074160320601302404410\n'],
+  ['xp/1cw 0x41', "0000000000000041: 'A' 'B' 'C' 'D'\n"],
   ['xp/2c 0x41', "0000000000000041: 'A' 'B'\n"],
   ['xp/2i 0', "Error: invalid char 'i' in format\nThere is no disassembler.\n"],
   ['xp 0x10000', 'Error: Cannot access memory at 0x10000\n'],

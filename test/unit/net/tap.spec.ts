@@ -1,6 +1,6 @@
 /** Goal: frames pass a tap netdev in both directions under back-pressure, a stopped VM receives nothing, announcements look as they must. */
-import type { NicPort } from '../../../src/net/contract.js';
-import { FilterChain, type NetFilter, type Verdict } from '../../../src/net/filter/chain.js';
+import type { NetFilter, NicPort, Verdict } from '../../../src/net/contract.js';
+import { FilterChain } from '../../../src/net/filter/chain.js';
 import { TapNetdev } from '../../../src/net/netdev/tap.js';
 import { Announcer } from '../../../src/net/packet/announce.js';
 import { rarpAnnounce } from '../../../src/net/packet/ethernet.js';
@@ -112,7 +112,7 @@ describe('filter chain', () => {
     take: () => (seen.push(name), verdict),
     info: () => ({ name, type: 'test', direction, status: on ? 'on' : 'off', properties: {} }),
   });
-  const chain = () => new FilterChain({ toWorld: () => seen.push('world') > 0, toGuest: () => seen.push('guest') > 0 });
+  const chain = () => new FilterChain({ toWorld: () => seen.push('world') > 0, toGuest: () => seen.push('guest') > 0, emit: () => true, room: () => undefined });
   beforeEach(() => void (seen.length = 0));
 
   it('goes from tail to head for guest output, and back for input', () => {
@@ -131,9 +131,9 @@ describe('filter chain', () => {
     const c = chain();
     const thief = filter('thief', 'rx', 'stolen');
     c.insert(filter('front', 'rx'), 'tail');
-    c.insert(thief, 'tail');
+    const port = c.insert(thief, 'tail');
     expect(c.send(frame(1), 'rx')).toBe(true);
-    c.forward(thief, frame(1), 'rx');
+    port.forward(frame(1), 'rx');
     expect(seen).toEqual(['thief', 'front', 'world']);
   });
 

@@ -1,0 +1,34 @@
+/** The objects of a machine's spec: early ones before drives and chardevs, which may use them, late ones when those are open. */
+import { asVmError, assert } from '../../base/errors.js';
+import type { Host } from '../../host/ports.js';
+import type { MachineSpec } from '../../machine/spec.js';
+import { objectTypeNamed } from '../../monitor/objects/all.js';
+import { Objects } from '../../monitor/objects/registry.js';
+import type { ObjectType } from '../../monitor/objects/type.js';
+import type { Chardevs } from './chardevs.js';
+import type { Network } from './network.js';
+
+/** opened: filled while the machine is built. */
+export function objectsOf({ host, note }: { host: Host; note(line: string): void }, opened: { network?: Network; chardevs?: Chardevs }): Objects {
+  return new Objects({
+    host,
+    note,
+    netdev: (id, user) => {
+      assert(opened.network, 'objects that use a netdev are late');
+      return opened.network.use(id, user);
+    },
+    chardev: (id, user) => {
+      assert(opened.chardevs, 'objects that use a chardev are late');
+      return opened.chardevs.claim(id, user);
+    },
+  });
+}
+
+export async function addObjects(spec: MachineSpec, objects: Objects, phase: ObjectType['phase']): Promise<void> {
+  for (const { type, id, properties } of spec.objects) {
+    if (objectTypeNamed(type).phase !== phase) continue;
+    await objects.objectAdd(type, id, properties).catch((error: unknown) => {
+      throw asVmError(error).during(`-object ${type},id=${id}`);
+    });
+  }
+}
