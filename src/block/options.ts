@@ -15,7 +15,7 @@ import type { ErrorAction } from './contract.js';
 import type { ReadPattern } from './drivers/quorum.js';
 import { defaultPolicy, type NodePolicy } from './node.js';
 import { OptionTree } from './option-tree.js';
-import type { ThrottleLimits } from './throttle.js';
+import { readThrottling, type ThrottleLimits } from './throttle-limits.js';
 
 /** A node to make, or the name of one that exists. */
 export type NodeSource = NodeSpec | { reference: string };
@@ -43,7 +43,7 @@ export interface DriveSpec {
   interface: 'virtio' | 'none';
   cache: CacheMode;
   errors: { write: ErrorPolicy; read: ErrorAction };
-  throttle: ThrottleLimits;
+  throttle?: { limits: ThrottleLimits; group?: string };
   root: NodeSource;
 }
 
@@ -67,7 +67,7 @@ export function readDrive(options: OptionTree): DriveSpec {
       write: options.oneOf('werror', ['report', 'ignore', 'stop', 'enospc']) ?? defaultErrors.write,
       read: options.oneOf('rerror', ['report', 'ignore', 'stop']) ?? defaultErrors.read,
     },
-    throttle: readThrottle(options),
+    throttle: readThrottling(options),
   };
   const media = options.string('media');
   if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
@@ -254,22 +254,6 @@ function readCache(options: OptionTree): CacheMode {
   if (direct) throw new VmError(`parameter '${parts ? 'cache.direct' : 'cache'}': reading and writing past the host's page cache is not implemented; cache=${mode} is exactly as durable`);
   if (cacheModes[value] === undefined) throw new VmError(`parameter 'cache' takes ${Object.keys(cacheModes).join(', ')}; not '${value}'`);
   return mode;
-}
-
-function readThrottle(options: OptionTree): ThrottleLimits {
-  const tree = options.sub('throttling');
-  if (!tree) return {};
-  const limit = (key: string) => tree.integer(key, 1, 1e15);
-  const limits: ThrottleLimits = {
-    bpsTotal: limit('bps-total'),
-    bpsRead: limit('bps-read'),
-    bpsWrite: limit('bps-write'),
-    iopsTotal: limit('iops-total'),
-    iopsRead: limit('iops-read'),
-    iopsWrite: limit('iops-write'),
-  };
-  tree.end();
-  return limits;
 }
 
 /** A name that a monitor can say: letters, digits, `-._`, beginning with a letter. */

@@ -4,18 +4,13 @@
  * reason printed, where no kernel can be had.
  */
 import { describe, expect, test } from '@jest/globals';
-import { AddonRam } from '../../src/accel/ram.js';
-import { AddonVm } from '../../src/accel/vm.js';
-import { nodeHost } from '../../src/host/node/host.js';
-import { Machine } from '../../src/machine/machine.js';
 import type { MachineSpec } from '../../src/machine/spec.js';
-import { TestChar, TestDisk, TestNet } from '../support/device-bench.js';
+import { TestDisk } from '../support/device-bench.js';
 import { type GuestImage, guestImage } from './build.js';
+import { GuestVm } from './vm.js';
 
 const image = imageOrReason();
-const MIB = 1 << 20;
 const LIMIT_MS = 120_000;
-const host = nodeHost();
 const disk = new TestDisk(65_536);
 
 function imageOrReason(): GuestImage | string {
@@ -27,47 +22,10 @@ function imageOrReason(): GuestImage | string {
   }
 }
 
-class GuestVm {
-  readonly console = new TestChar();
-  readonly net = new TestNet();
-  private constructor(readonly machine: () => Machine) {}
-
-  static async build(changes: Partial<MachineSpec>): Promise<GuestVm> {
-    const vm = new GuestVm(() => machine);
-    const spec: MachineSpec = {
-      name: 'guest', ramBytes: 192 * MIB, cpus: 1, accel: 'soft', append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
-      drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
-      netdevs: [{ type: 'tap', id: 'hn0' }],
-      devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],
-      chardevs: [{ id: 'com', backend: { kind: 'null' } }],
-      serials: ['com'],
-      ...changes,
-    };
-    const machine: Machine = await Machine.build(spec, {
-      clock: host.clock,
-      files: host.files,
-      entropy: host.entropy,
-      report: () => undefined,
-      createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes)),
-      openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => undefined }),
-      openNet: async () => ({ claim: () => vm.net.netdev, list: () => ['hn0'], announce: () => vm.net.nic!.announce(), close: () => undefined }),
-      openChardevs: async () => ({ claim: () => ({ value: vm.console }), close: () => undefined }),
-    });
-    return vm;
-  }
-
-  async until(what: string, condition: () => boolean): Promise<void> {
-    const end = host.clock.nowMs() + LIMIT_MS;
-    while (!condition()) {
-      if (host.clock.nowMs() > end) throw new Error(`${what} did not happen; the console says:\n${this.console.written.slice(-2000)}`);
-      await new Promise(resolve => host.clock.timer(20, () => resolve(undefined)));
-    }
-  }
-}
-
+const build = (changes: Partial<MachineSpec>) => GuestVm.build(changes, { disk, accel: 'soft', limitMs: LIMIT_MS });
 const boot = (append: string) => {
   const { kernel, initrd } = image as GuestImage;
-  return GuestVm.build({ kernel, initrd, append: `console=ttyS0 panic=-1 cryptomgr.notests ${append}` });
+  return build({ kernel, initrd, append: `console=ttyS0 panic=-1 cryptomgr.notests ${append}` });
 };
 const writes = () => disk.log.filter(line => line.startsWith('write')).length;
 const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12) === 0x0806).length;
@@ -85,14 +43,9 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
     await a.stopForCheckpoint();
     const before = writes();
     const hash = a.ram.hash();
-    const blob = a.saveDevices();
-    const second = await GuestVm.build({ incoming: 'tcp:0:0' });
+    const second = await build({ incoming: 'tcp:0:0' });
     const b = second.machine().lifecycle;
-    const pages = Uint32Array.from({ length: a.ram.pageCount }, (_, i) => i);
-    const bytes = Buffer.alloc(pages.length * 4096);
-    a.ram.gather(pages, bytes);
-    b.ram.scatter(pages, bytes);
-    b.parseDevices(blob).apply();
+    first.carryTo(second);
     expect([a.ram.hash(), b.ram.hash(), writes()]).toEqual([hash, hash, before]);
     await first.machine().dispose();
 

@@ -11,6 +11,7 @@ export interface Programs {
   demo: string;
   chaos: string;
   boot: string;
+  carry: string;
 }
 
 export async function bundle(): Promise<Programs> {
@@ -25,5 +26,5 @@ export async function bundle(): Promise<Programs> {
     await build({ entryPoints: [join(root, entry)], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['node-gyp-build'], banner, logLevel: 'error' });
     return outfile;
   };
-  return { colo: await one('test/kvm/launch.ts', 'colo'), demo: await one('test/demo/main.ts', 'demo'), chaos: await one('test/chaos/main.ts', 'chaos'), boot: await one('test/kvm/boot.ts', 'boot') };
+  return { colo: await one('test/kvm/launch.ts', 'colo'), demo: await one('test/demo/main.ts', 'demo'), chaos: await one('test/chaos/main.ts', 'chaos'), boot: await one('test/kvm/boot.ts', 'boot'), carry: await one('test/kvm/carry.ts', 'carry') };
 }

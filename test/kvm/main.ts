@@ -90,7 +90,7 @@ function jobs(programs: Programs): Job[] {
   }));
   const report = '/tmp/report.json';
   const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
-  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }];
+  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }];
   return args.only === undefined ? all : all.filter(job => job.name.includes(args.only!));
 }
 

@@ -7,7 +7,8 @@ import { chooseAccel } from '../../src/accel/choose.js';
 import type { StopReason } from '../../src/accel/contract.js';
 import { VcpuImage } from '../../src/accel/vcpu-image.js';
 import { Assembler, CODE, RESULT, startTimer } from '../support/toy-guest.js';
-import { build, closeAll, comparable, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
+import { build, closeAll, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
+import { comparable } from './comparable.js';
 
 afterEach(closeAll);
 

@@ -168,6 +168,13 @@ export class TestDisk implements BlockBackend {
     await this.answer(`zeroes ${offset} ${length}`);
     this.data.fill(0, offset, offset + length);
   }
+  onResize(listener: () => void): void {
+    this.resized = listener;
+  }
+  resized: () => void = () => undefined;
+  async drain(): Promise<void> {
+    // nothing waits here but what is held
+  }
   /** What a failed request does. */
   action: ErrorAction = 'report';
   errorAction(operation: 'read' | 'write'): ErrorAction {

@@ -6,6 +6,7 @@ import { registryFor } from '../../monitor/commands/all.js';
 import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
 import { processStdio } from '../terminal.js';
+import { processTypist } from '../typist.js';
 import { killAt } from './kill-at.js';
 import { daemonReady, writePidfile } from './process.js';
 import { RunningVm } from './running-vm.js';
@@ -26,7 +27,7 @@ export async function runVm({ spec, name, traces, process: { pidfile } }: Launch
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
     free();
     throw error;
   });

@@ -17,7 +17,7 @@ import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
-import { HmpMonitor } from '../../monitor/hmp/monitor.js';
+import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
 import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
@@ -35,6 +35,7 @@ export interface VmWorld {
   readonly step: StepHook;
   readonly version: VmControl['version'];
   readonly traces: TraceSwitches;
+  readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
 }
@@ -116,7 +117,7 @@ async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Obj
 }
 
 function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
-  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line) };
+  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line), typist: world.typist };
   const registry = registryFor(control);
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }

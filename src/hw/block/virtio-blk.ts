@@ -8,7 +8,7 @@ import type { BlockBackend } from '../../block/contract.js';
 import { unlessAssertion } from '../../block/io-error.js';
 import { list, record, since, u16, u32 } from '../../fields/field.js';
 import type { Chain } from '../virtio/chain.js';
-import { VirtioModel } from '../virtio/model.js';
+import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import { MAX_QUEUE_SIZE, type Virtqueue } from '../virtio/virtqueue.js';
 
 const trace = tracer('virtio_blk', ['request', 'complete', 'error'] as const);
@@ -50,6 +50,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private generation = 0;
   /** How many of the parked requests are to be tried again; those that fail again come behind them. */
   private retries = 0;
+  /** The capacity changed while the VM stood still: the driver is told when it runs. */
+  private resized = false;
 
   constructor(
     readonly backend: BlockBackend,
@@ -85,11 +87,22 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     this.retries = 0;
   }
 
+  override connect(host: VirtioHost<BlkState>): void {
+    super.connect(host);
+    this.backend.onResize(() => {
+      if (host.running) host.configChanged();
+      else this.resized = true;
+    });
+  }
+
   override resume(): void {
+    if (this.resized) this.host.configChanged();
+    this.resized = false;
     this.retries = this.state.parked.length;
   }
 
   override async pause(): Promise<void> {
+    void this.backend.drain();
     while (this.requests.size > 0) await Promise.all(this.requests);
   }
 

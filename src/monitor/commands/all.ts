@@ -2,6 +2,7 @@
 import { Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
 import { blockCommands } from './block.js';
+import { blockIoCommands } from './block-io.js';
 import { channelCommands } from './channels.js';
 import { coloCommands } from './colo.js';
 import { helpCommands } from './help.js';
@@ -11,8 +12,9 @@ import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
 import { statusCommands } from './status.js';
+import { terminalCommands } from './terminal.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...blockIoCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);
