@@ -7,7 +7,7 @@ import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
 import { ioCode, ioError, unlessAssertion } from '../io-error.js';
-import type { BlockNode } from '../node.js';
+import type { Adopting, BlockNode } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
 
@@ -29,7 +29,7 @@ type Operation = 'read' | 'write' | 'flush';
 type Outcome = { node: BlockNode; error?: Error };
 type Vote = { data: Buffer; nodes: BlockNode[] };
 
-export class QuorumDriver implements BlockDriver {
+export class QuorumDriver implements BlockDriver, Adopting {
   readonly format = 'quorum';
   readonly length: number;
   readonly readOnly: boolean;
@@ -87,6 +87,11 @@ export class QuorumDriver implements BlockDriver {
       if (node.driver instanceof ReplicationPrimary) node.driver.forwardSource = undefined;
       return node;
     });
+  }
+
+  replaceChild(edge: string, child: BlockNode | undefined): void {
+    if (child) this.children.set(edge, child);
+    else this.children.delete(edge);
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {

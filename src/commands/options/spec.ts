@@ -10,8 +10,10 @@ import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
+import { parseCpu } from './cpu.js';
 import { Ids, parseDevice, parseDrive, parseNetdev } from './device.js';
 import type { ProcessOptions } from '../vm/process.js';
+import { parseSmp } from './smp.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -81,7 +83,8 @@ class Draft {
     name: value => void (this.name = this.spec.name = single(value, 'guest')),
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
-    smp: value => void (this.spec.cpus = cpus(single(value, 'cpus'))),
+    smp: value => void Object.assign(this.spec, parseSmp(value)),
+    cpu: value => void (this.spec.cpu = parseCpu(value)),
     accel: value => void (this.spec.accel = accelerator(value)),
     'enable-kvm': () => this.enableKvm(),
     kernel: value => void (this.spec.kernel = value),
@@ -159,7 +162,7 @@ class Draft {
     if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
-    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1: machines have one vCPU, on KVM too.' });
+    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });
     if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
     this.checkReferences();
   }
@@ -207,12 +210,6 @@ function ramBytes(text: string): number {
   const bytes = parseSize(text, 'M');
   if (bytes === undefined) throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
   return bytes;
-}
-
-function cpus(text: string): number {
-  const n = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
-  if (n < 1 || n > 255) throw new VmError(`'${text}' is not a number of vCPUs from 1 to 255`);
-  return n;
 }
 
 function accelerator(text: string): 'auto' | 'soft' | 'kvm' {

@@ -5,7 +5,8 @@ export const optionTable = [
   { name: 'name', value: 'NAME', summary: 'name of the VM, and its address on this host: colo monitor NAME; one live VM of a name per user' },
   { name: 'uuid', value: 'UUID', summary: 'UUID of the VM; default: all zero' },
   { name: 'm', value: 'SIZE', summary: 'RAM: 512, 2048M, 2G (MiB without a suffix; default 128)' },
-  { name: 'smp', value: 'N', summary: 'vCPUs: 1' },
+  { name: 'smp', value: '[cpus=]N[,sockets=S,cores=C,threads=T]', summary: 'vCPUs: 1; on KVM up to 8' },
+  { name: 'cpu', value: 'MODEL[,+FLAG][,-FLAG]', summary: 'soft-v1 (default), qemu64, host, max; flags by the names of QEMU; the same on both sides of a pair' },
   { name: 'accel', value: 'auto|soft|kvm', summary: 'what runs the guest; auto (default) takes KVM where it really runs code' },
   { name: 'enable-kvm', summary: 'same as -accel kvm' },
   { name: 'kernel', value: 'PATH', summary: 'Linux kernel to boot: bzImage or ELF vmlinux' },
@@ -36,7 +37,6 @@ export type OptionName = (typeof optionTable)[number]['name'];
 /** QEMU's options that people will try, with what to do instead. */
 export const refusedOptions: Readonly<Record<string, string>> = {
   boot: 'colo boots the kernel of -kernel, not a disk. Leave -boot out.',
-  cpu: 'There is one CPU model; kvmclock is always on. Leave -cpu out.',
   machine: 'There is one machine type. Leave it out; the accelerator is -accel.',
   M: 'There is one machine type. Leave it out.',
   vnc: 'colo has no display. Use -serial and a kernel with console=ttyS0.',

@@ -1,10 +1,12 @@
 /** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
 import { existsSync } from 'node:fs';
-import { type AccelName, chooseAccel } from '../../accel/choose.js';
+import { type AccelChoice, type AccelName, chooseAccel } from '../../accel/choose.js';
+import type { CpuModel } from '../../accel/contract.js';
+import { defaultCpu, resolveCpu } from '../../accel/cpu-model.js';
 import { AddonRam } from '../../accel/ram.js';
 import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
-import { asVmError, assert } from '../../base/errors.js';
+import { asVmError, assert, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
@@ -58,10 +60,11 @@ export class RunningVm {
 
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
     const accel = chooseAccel(spec.accel); // before anything is opened
+    const cpu = cpuOf(spec, accel);
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name), objects);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, cpu), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     block.stopVm = () => machine.lifecycle.ioError();
@@ -122,14 +125,20 @@ function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, 
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName): MachineParts {
+/** What the guest is to see of its processors, if this host can show it. */
+function cpuOf(spec: MachineSpec, accel: AccelChoice): CpuModel {
+  if (accel.name === 'soft' && spec.cpus > 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${accel.why}`, { hint: 'Use -smp 1.' });
+  return resolveCpu(spec.cpu ?? defaultCpu, accel.name, spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 });
+}
+
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName, cpu: CpuModel): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
+    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events);
       opened.block = block;
