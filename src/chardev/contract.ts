@@ -44,6 +44,8 @@ export interface CharBackend extends Disposable {
   /** The front end has no room for input (a UART whose FIFO is full): nothing is delivered until resume. Both are idempotent. */
   pause(): void;
   resume(): void;
+  /** Ends the connection to its peer now, whatever was written. Absent where there is no connection. */
+  yank?(): void;
   /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
   hangUp(): void;
 }

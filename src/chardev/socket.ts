@@ -137,6 +137,10 @@ export class SocketChar implements CharBackend {
     );
   }
 
+  yank(): void {
+    if (this.peer) this.lost(this.peer);
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

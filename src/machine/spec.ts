@@ -55,6 +55,8 @@ export interface MonitorSpec {
 
 export interface MachineSpec {
   name: string;
+  /** A secondary follows a primary; a primary runs, or takes over a guest that migrates without COLO. */
+  role: 'primary' | 'secondary';
   uuid?: string;
   ramBytes: number;
   cpus: number;
@@ -76,7 +78,7 @@ export interface MachineSpec {
   /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
   serials: string[];
   monitors: MonitorSpec[];
-  /** `tcp:0:8888`: wait for a migration without running. */
+  /** `tcp:0:8888`: wait for a migration without running. `file:PATH`, `exec:COMMAND`: go on from a state. `defer`: the monitor tells. */
   incoming?: string;
   /** -S */
   startPaused: boolean;

@@ -41,6 +41,14 @@ export class Chardevs implements ChardevProvider {
     return this.open.values.map(({ id, label, connected }) => ({ id, label, connected, used: this.open.usersOf(id).length > 0 }));
   }
 
+  yankable(): string[] {
+    return this.open.values.filter(chr => chr.yank).map(({ id }) => id);
+  }
+
+  yank(id: string): void {
+    this.open.values.find(chr => chr.id === id)?.yank?.();
+  }
+
   close(): void {
     for (const chr of this.open.values) chr.dispose();
   }

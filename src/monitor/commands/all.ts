@@ -14,8 +14,9 @@ import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
 import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
+import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...blockIoCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...blockIoCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands, ...yankCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

@@ -15,6 +15,8 @@ export interface ControlParts {
   readonly objects: ObjectControl;
   readonly traces: TraceControl;
   readonly clock: Clock;
+  /** A line for people. */
+  report(line: string): void;
   readonly kvmPresent: boolean;
   readonly pid: number;
   /** Host threads of the vCPUs, by index. */
