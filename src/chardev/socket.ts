@@ -141,6 +141,11 @@ export class SocketChar implements CharBackend {
     if (this.peer) this.lost(this.peer);
   }
 
+  release(): void {
+    this.front.release();
+    this.steer();
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

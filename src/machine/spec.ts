@@ -5,6 +5,7 @@
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
 import type { CharSpec } from '../chardev/contract.js';
+import type { Address } from '../host/ports.js';
 
 /** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
 export type OptionTree = { [key: string]: string | OptionTree };
@@ -20,9 +21,7 @@ export interface DriveSpec {
 
 export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
-  | { type: 'user'; id: string; options: Record<string, string> }
-  | { type: 'socket'; id: string; chardev: string }
-  | { type: 'hub'; id: string; hub: string };
+  | { type: 'socket'; id: string; address: Address; server: boolean };
 
 /** The `-device` names that this machine has; any other is refused by name. */
 export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit'] as const;

@@ -5,6 +5,9 @@
 import type { MappedPage } from '../accel/page-tables.js';
 import type { Events } from '../base/events.js';
 import type { ErrorPolicy, JobInfo } from '../block/jobs/contract.js';
+import type { CharSpec } from '../chardev/contract.js';
+import type { NetdevSpec } from '../machine/spec.js';
+import type { AnnounceSchedule } from '../net/packet/announce.js';
 import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
 
 export type { JobInfo };
@@ -44,6 +47,12 @@ export interface ChardevControl {
   /** Those that have a connection to end. */
   yankable(): readonly string[];
   yank(id: string): void;
+  /** Resolves when it is open. */
+  add(id: string, backend: CharSpec): Promise<void>;
+  /** VmError that names the user while it has one. */
+  remove(id: string): void;
+  /** VmError: it is none. */
+  ringbuf(id: string): { read(bytes: number): Uint8Array; write(bytes: Uint8Array): void };
 }
 
 /** `-object`, object-add: filters and the like. */
@@ -291,6 +300,11 @@ export interface NetworkControl {
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */
   setLink(id: string, up: boolean): void;
+  add(spec: NetdevSpec): Promise<void>;
+  /** VmError that names the user while it has one. */
+  del(id: string): void;
+  /** In rounds; ids: only these. Neither given: as after a failover. */
+  announce(schedule?: AnnounceSchedule, ids?: readonly string[]): void;
 }
 
 /** What a guest shows while it stands still. */

@@ -69,8 +69,8 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       setThrottle: (id, limits) => told('throttle', [id, limits]),
       nodes: () => [],
     },
-    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
-    chardevs: lacks.chardevs ? undefined : { yankable: () => [], yank: () => undefined, info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }] },
+    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]), add: async netdev => told('netdev-add', netdev), del: id => told('netdev-del', id), announce: (schedule, ids) => told('announce', [schedule, ids]) },
+    chardevs: lacks.chardevs ? undefined : { yankable: () => [], yank: () => undefined, info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }], add: async (id, backend) => told('chardev-add', [id, backend]), remove: id => told('chardev-remove', id), ringbuf: id => ({ read: n => Buffer.from(`${id} \x1b${n}`), write: bytes => told('ringbuf-write', Buffer.from(bytes).toString()) }) },
     objects: lacks.objects ? undefined : {
       list: () => [{ id: 'f0', type: 'filter-buffer', users: [] }],
       objectAdd: async (type, id, properties) => told('object-add', [type, id, properties]),

@@ -2,9 +2,10 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
+import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
+import { netdevHelp } from '../../monitor/objects/netdevs.js';
 import { objectHelp } from '../../monitor/objects/help.js';
 import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
@@ -111,12 +112,16 @@ class Draft {
     initrd: value => void (this.spec.initrd = value),
     append: value => void (this.spec.append = value),
     drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
-    netdev: value => this.spec.netdevs.push(parseNetdev(value, this.ids)),
+    netdev: value => {
+      answerHelp(netdevHelp(value));
+      this.spec.netdevs.push(parseNetdev(value, this.ids));
+    },
     device: value => this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals)),
     global: () => undefined, // taken before all others
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {
-      const { id, backend } = parseChardev(value);
+      answerHelp(chardevHelp(value));
+      const { id, backend } = readChardev(value);
       this.addChardev(id, backend, option);
     },
     object: value => {
@@ -173,7 +178,7 @@ class Draft {
     if (value === 'none') return undefined;
     if (value.startsWith('chardev:')) return value.slice('chardev:'.length);
     const id = this.ids.fresh(prefix);
-    this.addChardev(id, parseCharSpec(value, input), option);
+    this.addChardev(id, readChannel(value, input), option);
     return id;
   }
 
