@@ -1,11 +1,13 @@
 /**
  * The guest's end of a disk, and that of an NBD export: an id over the root node. Counts requests in flight, makes unaligned requests
- * whole sectors, applies the cache mode and the throttle, reports errors as events.
+ * whole sectors, applies the cache mode and the throttle, decides what an error does to the guest.
  */
 import { VmError, asVmError } from '../base/errors.js';
+import type { Clock } from '../host/ports.js';
 import type { Events } from '../base/events.js';
 import type { QmpEvents } from '../qapi/types.js';
-import type { BlockBackend } from './contract.js';
+import { Accounting, type RequestKind } from './accounting.js';
+import type { BlockBackend, ErrorAction } from './contract.js';
 import { SECTOR } from './driver.js';
 import { ioCode, ioError } from './io-error.js';
 import type { BlockNode } from './node.js';
@@ -15,12 +17,23 @@ import type { Throttle } from './throttle.js';
 /** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */
 export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
 
+/** enospc: stop when there is no space, otherwise report. */
+export type ErrorPolicy = ErrorAction | 'enospc';
+export type IoStatus = 'ok' | 'failed' | 'nospace';
+
 export interface BackendOptions {
   readOnly: boolean;
   cache: CacheMode;
-  throttle?: Throttle;
+  /** werror and rerror; for a backend that a guest device takes. */
+  errors?: { write: ErrorPolicy; read: ErrorAction };
+  /** The VM stops in the state io-error. */
+  stopVm?: () => void;
   events?: Events<QmpEvents>;
+  /** Without one, times are not measured. */
+  clock?: Clock;
 }
+
+export const defaultErrors = { write: 'enospc', read: 'report' } as const;
 
 export class DriveBackend implements BlockBackend {
   private root?: BlockNode;
@@ -30,6 +43,11 @@ export class DriveBackend implements BlockBackend {
   private readonly lock = new RangeLock();
   private release?: () => void;
   private device?: string;
+  private status: IoStatus = 'ok';
+  private resizeListener: () => void = () => undefined;
+  readonly stats: Accounting;
+  /** Requests that wait already keep to the one they came under. */
+  throttle?: Throttle;
 
   constructor(
     readonly id: string,
@@ -37,6 +55,7 @@ export class DriveBackend implements BlockBackend {
     readonly options: BackendOptions,
   ) {
     this.root = root;
+    this.stats = new Accounting(options.clock);
   }
 
   get node(): BlockNode {
@@ -100,7 +119,7 @@ export class DriveBackend implements BlockBackend {
 
   pwrite(offset: number, data: Uint8Array, options: { fua?: boolean } = {}): Promise<void> {
     const fua = this.options.cache === 'writethrough' || (options.fua === true && this.options.cache !== 'unsafe');
-    return this.change(offset, data.length, async (start, end, partial) => {
+    return this.change('write', offset, data.length, async (start, end, partial) => {
       if (!partial) return this.node.pwrite(offset, data, fua);
       const whole = await this.node.pread(start, end - start);
       whole.set(data, offset - start);
@@ -109,7 +128,7 @@ export class DriveBackend implements BlockBackend {
   }
 
   flush(): Promise<void> {
-    return this.request('write', 0, 0, async () => {
+    return this.request('flush', 0, 0, async () => {
       if (this.options.cache !== 'unsafe') await this.node.flush();
     });
   }
@@ -118,14 +137,14 @@ export class DriveBackend implements BlockBackend {
   discard(offset: number, length: number): Promise<void> {
     const start = Math.ceil(offset / SECTOR) * SECTOR;
     const end = offset + length - ((offset + length) % SECTOR);
-    return this.change(offset, length, async () => {
+    return this.change('unmap', offset, length, async () => {
       if (end > start) await this.node.discard(start, end - start);
       if (this.options.cache === 'writethrough') await this.node.flush();
     });
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.change(offset, length, async (start, end, partial) => {
+    return this.change('write', offset, length, async (start, end, partial) => {
       if (partial) {
         const whole = await this.node.pread(start, end - start);
         whole.fill(0, offset - start, offset - start + length);
@@ -135,15 +154,49 @@ export class DriveBackend implements BlockBackend {
     });
   }
 
-  /** Resolves when nothing is in flight. The caller has stopped whoever sends requests. */
-  drain(): Promise<void> {
-    if (this.running === 0) return Promise.resolve();
-    return new Promise(resolve => this.idle.push(resolve));
+  errorAction(operation: 'read' | 'write', error: unknown): ErrorAction {
+    const { errors = defaultErrors, stopVm, events } = this.options;
+    const nospace = ioCode(error) === 'ENOSPC';
+    // Nobody could make the requests of a deleted drive succeed.
+    const policy = this.root ? errors[operation] : 'report';
+    const wanted = policy === 'enospc' ? (nospace ? 'stop' : 'report') : policy;
+    // Where nobody can stop the VM, the guest must know.
+    const action = wanted === 'stop' && !stopVm ? 'report' : wanted;
+    events?.emit('BLOCK_IO_ERROR', { device: this.id, 'node-name': this.nodeName, operation, action, nospace, reason: asVmError(error).message });
+    if (action === 'stop') {
+      this.status = nospace ? 'nospace' : 'failed';
+      stopVm!();
+    }
+    return action;
   }
 
-  private change(offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
-    return this.request('write', offset, length, () => {
-      if (this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
+  /** Of the last request that stopped the VM, until it runs again. */
+  get ioStatus(): IoStatus {
+    return this.status;
+  }
+
+  resetIoStatus(): void {
+    this.status = 'ok';
+  }
+
+  onResize(listener: () => void): void {
+    this.resizeListener = listener;
+  }
+
+  resized(): void {
+    this.resizeListener();
+  }
+
+  /** Resolves when nothing is in flight; nothing waits for its budget meanwhile. The caller has stopped whoever sends requests. */
+  async drain(): Promise<void> {
+    const limited = this.throttle?.open();
+    while (this.running > 0) await new Promise<void>(resolve => this.idle.push(resolve));
+    limited?.();
+  }
+
+  private change(kind: 'write' | 'unmap', offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
+    return this.request(kind, offset, length, async () => {
+      if (this.root && this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
       const start = offset - (offset % SECTOR);
       const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
       const partial = start !== offset || end !== offset + length;
@@ -151,29 +204,23 @@ export class DriveBackend implements BlockBackend {
     });
   }
 
-  private async request<T>(direction: 'read' | 'write', offset: number, length: number, body: () => Promise<T>): Promise<T> {
+  private async request<T>(kind: RequestKind, offset: number, length: number, body: () => Promise<T>): Promise<T> {
     this.running++;
+    const started = this.stats.now();
     try {
-      if (this.options.throttle && length > 0) await this.options.throttle.admit(direction, length);
-      if (offset + length > this.length && this.root) throw ioError('EINVAL', `drive '${this.id}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
-      return await body();
-    } catch (error) {
-      this.report(direction, error);
-      throw error;
+      if (this.throttle && length > 0) await this.throttle.admit(kind === 'read' ? 'read' : 'write', length);
+      if (offset + length > this.length && this.root) {
+        this.stats.invalid(kind);
+        throw ioError('EINVAL', `drive '${this.id}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+      }
+      const result = await body().catch((error: unknown) => {
+        this.stats.failed(kind, started);
+        throw error;
+      });
+      this.stats.done(kind, offset, length, started);
+      return result;
     } finally {
       if (--this.running === 0) for (const resolve of this.idle.splice(0)) resolve();
     }
-  }
-
-  private report(operation: 'read' | 'write', error: unknown): void {
-    if (this.device === undefined) return;
-    this.options.events?.emit('BLOCK_IO_ERROR', {
-      device: this.id,
-      'node-name': this.nodeName,
-      operation,
-      action: 'report',
-      nospace: ioCode(error) === 'ENOSPC',
-      reason: asVmError(error).message,
-    });
   }
 }

@@ -19,7 +19,7 @@ import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { backingOf } from './backing.js';
 import { defaultForwardLimits } from './forward-queue.js';
-import { BlockNode, isAdopting } from './node.js';
+import { BlockNode, isAdopting, type NodePolicy } from './node.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from './options.js';
 
 export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'>;
@@ -74,7 +74,7 @@ export class BlockGraph {
     let driver: BlockDriver | undefined;
     try {
       driver = await this.open(source, name, reference ?? name, child);
-      return this.insert(name, driver, children);
+      return this.insert(name, driver, children, source.policy);
     } catch (error) {
       await driver?.close().catch(() => undefined);
       for (const { node, owned } of Object.values(children).reverse()) if (owned) await this.close(node);
@@ -167,7 +167,7 @@ export class BlockGraph {
     }
   }
 
-  private insert(name: string, driver: BlockDriver, children: Record<string, { node: BlockNode; owned: boolean }>): BlockNode {
+  private insert(name: string, driver: BlockDriver, children: Record<string, { node: BlockNode; owned: boolean }>, policy?: NodePolicy): BlockNode {
     const edges = new Map<string, Edge>();
     try {
       for (const [edge, { node: child, owned }] of Object.entries(children)) {
@@ -179,7 +179,7 @@ export class BlockGraph {
       throw error;
     }
     const below = driver instanceof QuorumDriver ? driver.children : new Map(Object.entries(children).map(([edge, { node }]) => [edge, node]));
-    const node = new BlockNode(name, driver, below);
+    const node = new BlockNode(name, driver, below, policy);
     this.nodes.set(name, node);
     this.edges.set(node, edges);
     return node;
@@ -205,7 +205,8 @@ export class BlockGraph {
         const children = new Map<string, BlockNode>();
         for (const { name: edge, source } of spec.children) children.set(edge, await child(edge, source));
         for (const node of children.values()) requireBootable(node);
-        return new QuorumDriver({ name: reference, readPattern: spec.readPattern, voteThreshold: spec.voteThreshold, events: this.events }, children);
+        const { readPattern, voteThreshold, blkverify, rewriteCorrupted } = spec;
+        return new QuorumDriver({ name: reference, readPattern, voteThreshold, blkverify, rewriteCorrupted, events: this.events }, children);
       }
       case 'replication':
         if (spec.mode === 'secondary') return this.openSecondary(spec, reference, child);

@@ -5,6 +5,7 @@ import type { QmpEvents } from '../qapi/types.js';
 import { DriveBackend } from './backend.js';
 import { NamedBitmaps } from './bitmaps.js';
 import type { BlockBackend, Replicated } from './contract.js';
+import { SECTOR } from './driver.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
@@ -17,6 +18,7 @@ import { type DriveSpec, parseDrive, readBlockdev } from './options.js';
 import { type BlockInfo, blockInfo, type NodeInfo, nodeInfo } from './query.js';
 import { PrimaryDisk, SecondaryDisk } from './replicated.js';
 import { Throttle } from './throttle.js';
+import { checkLimits, isLimited, type ThrottleLimits } from './throttle-limits.js';
 
 interface Drive {
   readonly backend: DriveBackend;
@@ -34,6 +36,8 @@ export class BlockLayer {
   /** What jobs may do here. */
   readonly ground: JobGround;
   private readonly drives = new Map<string, Drive>();
+  /** A request failed and waits: the VM must stop until the user has made room. Set by who has the VM. */
+  stopVm: () => void = () => undefined;
 
   constructor(
     private readonly host: BlockHost,
@@ -54,6 +58,9 @@ export class BlockLayer {
     };
     this.graph.resolve = name => this.resolve(name);
     this.graph.onTakeover = disk => this.nbd.evict(disk);
+    events?.on('RESUME', () => {
+      for (const { backend } of this.drives.values()) backend.resetIoStatus();
+    });
   }
 
   /** `-drive`. The device in front claims it later. */
@@ -64,9 +71,8 @@ export class BlockLayer {
     const owned = !('reference' in spec.root);
     try {
       if (spec.interface !== 'none') requireBootable(root);
-      const throttled = Object.values(spec.throttle).some(limit => limit !== undefined);
-      const throttle = throttled ? new Throttle(this.host.clock, spec.throttle) : undefined;
-      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, throttle, events: this.events });
+      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, errors: spec.errors, stopVm: () => this.stopVm(), events: this.events, clock: this.host.clock });
+      if (spec.throttle) this.throttle(backend, spec.throttle.limits, spec.throttle.group);
       this.drives.set(id, { backend, spec, owned });
       return backend;
     } catch (error) {
@@ -109,6 +115,23 @@ export class BlockLayer {
     if (!drive || drive.owned) await this.graph.close(node);
   }
 
+  /** block_set_io_throttle. Without a group the drive keeps the one it is in; the first limits make one, named after the drive. */
+  setThrottle(id: string, limits: ThrottleLimits, group?: string): void {
+    const backend = this.backend(id);
+    checkLimits(limits);
+    if (isLimited(limits)) return this.throttle(backend, limits, group);
+    const alone = [...this.drives.values()].filter(({ backend: other }) => other.throttle === backend.throttle).length === 1;
+    if (alone) backend.throttle?.configure(limits);
+    backend.throttle = undefined;
+  }
+
+  /** Drives of one group share its budget; the limits are those that were said last. */
+  private throttle(backend: DriveBackend, limits: ThrottleLimits, group = backend.throttle?.group ?? backend.id): void {
+    const known = [...this.drives.values()].map(({ backend: { throttle } }) => throttle).find(throttle => throttle?.group === group);
+    if (known) known.configure(limits);
+    backend.throttle = known ?? new Throttle(this.host.clock, limits, group);
+  }
+
   /** A guest device takes the drive. */
   claim(id: string, device: string): BlockBackend {
     const backend = this.backend(id);
@@ -126,6 +149,18 @@ export class BlockLayer {
   /** In the order of the command line. */
   list(): { id: string; interface: DriveSpec['interface']; backend: DriveBackend }[] {
     return [...this.drives].map(([id, { spec, backend }]) => ({ id, interface: spec.interface, backend }));
+  }
+
+  /** block_resize: a drive or a node. The guest sees it when it looks again. */
+  async resize(name: string, length: number): Promise<void> {
+    if (!Number.isSafeInteger(length) || length < 0) throw new VmError("Parameter 'size' expects a >0 size");
+    const drive = this.drives.get(name);
+    if (drive?.replicated?.replicating) throw new VmError(`'${name}' is in use by COLO: its length cannot change`);
+    const node = drive?.backend.node ?? this.graph.node(name);
+    const others = node.userLabels.filter(label => !label.startsWith('drive '));
+    if (others.length > 0) throw new VmError(`'${name}' cannot change its length: it is in use by ${others.join(', ')}`);
+    await node.resize(Math.ceil(length / SECTOR) * SECTOR);
+    for (const { backend } of this.drives.values()) if (backend.nodeName === node.name) backend.resized();
   }
 
   /** QMP x-blockdev-change. Returns the edge that was added or removed. */

@@ -4,7 +4,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { DebugEvent } from './blkdebug-rules.js';
-import type { BlockDriver, BlockStatus } from './driver.js';
+import { type BlockDriver, type BlockStatus, isZero } from './driver.js';
 import { Gate } from './gate.js';
 import { ioError } from './io-error.js';
 
@@ -41,6 +41,15 @@ export interface NodeWriter {
   writeZeroes(offset: number, length: number): Promise<void>;
 }
 
+/** QEMU's options of every node. */
+export interface NodePolicy {
+  /** Written zeroes become write-zeroes: they take no room where the driver can do without. */
+  detectZeroes: boolean;
+  /** ignore: what the guest no longer wants is kept all the same. */
+  discard: 'ignore' | 'unmap';
+}
+export const defaultPolicy: NodePolicy = { detectZeroes: false, discard: 'unmap' };
+
 export class BlockNode {
   private readonly users = new Set<NodeUser>();
   private interceptor?: Interceptor;
@@ -55,6 +64,7 @@ export class BlockNode {
     readonly driver: BlockDriver,
     /** By edge: file, backing, children.N. A quorum's driver changes them. */
     readonly children: ReadonlyMap<string, BlockNode> = new Map(),
+    readonly policy: NodePolicy = defaultPolicy,
   ) {}
 
   get length(): number {
@@ -135,11 +145,16 @@ export class BlockNode {
     return Buffer.concat(parts, length);
   }
 
-  pwrite(offset: number, data: Uint8Array, fua = false): Promise<void> {
+  async pwrite(offset: number, data: Uint8Array, fua = false): Promise<void> {
+    if (this.policy.detectZeroes && data.length > 0 && isZero(data)) {
+      await this.writeZeroes(offset, data.length);
+      return fua ? this.flush() : undefined;
+    }
     return this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua)));
   }
 
-  discard(offset: number, length: number): Promise<void> {
+  async discard(offset: number, length: number): Promise<void> {
+    if (this.policy.discard === 'ignore') return this.check(offset, length);
     return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.discard(offset + at, part)));
   }
 

@@ -10,10 +10,12 @@
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
 import { type BlkdebugRules, readBlkdebugRules } from './blkdebug-rules.js';
-import type { CacheMode } from './backend.js';
+import { type CacheMode, defaultErrors, type ErrorPolicy } from './backend.js';
+import type { ErrorAction } from './contract.js';
 import type { ReadPattern } from './drivers/quorum.js';
+import { defaultPolicy, type NodePolicy } from './node.js';
 import { OptionTree } from './option-tree.js';
-import type { ThrottleLimits } from './throttle.js';
+import { readThrottling, type ThrottleLimits } from './throttle-limits.js';
 
 /** A node to make, or the name of one that exists. */
 export type NodeSource = NodeSpec | { reference: string };
@@ -21,16 +23,17 @@ export type NodeSource = NodeSpec | { reference: string };
 interface Common {
   nodeName?: string;
   readOnly: boolean;
+  policy?: NodePolicy;
 }
 export type NodeSpec = Common &
   (
-    | { driver: 'file'; filename: string; lock: 'auto' | 'none' }
+    | { driver: 'file'; filename: string; lock: 'auto' | 'none'; autoReadOnly?: boolean }
     | { driver: 'raw'; file: NodeSource; probed: boolean }
     | { driver: 'qcow2'; file: NodeSource; backing?: NodeSource | 'none'; depth?: number }
     | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
     | { driver: 'nbd'; address: Address; exportName: string; openTimeoutMs: number; requestTimeoutMs: number }
     | { driver: 'blkdebug'; image: NodeSource; rules: BlkdebugRules }
-    | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern }
+    | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern; blkverify?: boolean; rewriteCorrupted?: boolean }
     | { driver: 'replication'; mode: 'primary'; file: NodeSource; assumeInSync: boolean; maxRequests?: number; maxBytes?: number }
     | { driver: 'replication'; mode: 'secondary'; file: NodeSource; assumeInSync: boolean; topId?: string }
   );
@@ -39,7 +42,8 @@ export interface DriveSpec {
   id?: string;
   interface: 'virtio' | 'none';
   cache: CacheMode;
-  throttle: ThrottleLimits;
+  errors: { write: ErrorPolicy; read: ErrorAction };
+  throttle?: { limits: ThrottleLimits; group?: string };
   root: NodeSource;
 }
 
@@ -59,7 +63,11 @@ export function readDrive(options: OptionTree): DriveSpec {
     id: name(options, 'id'),
     interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
     cache: readCache(options),
-    throttle: readThrottle(options),
+    errors: {
+      write: options.oneOf('werror', ['report', 'ignore', 'stop', 'enospc']) ?? defaultErrors.write,
+      read: options.oneOf('rerror', ['report', 'ignore', 'stop']) ?? defaultErrors.read,
+    },
+    throttle: readThrottling(options),
   };
   const media = options.string('media');
   if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
@@ -86,10 +94,19 @@ interface Context {
 function readNode(options: OptionTree, context: Context): NodeSpec {
   const probed = !options.has('driver') && !options.has('format');
   const driver = readDriver(options, context);
-  const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited };
+  const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited, policy: readPolicy(options) };
   const spec = readers[driver](options, common, { ...context, probed });
   options.end(` to driver '${driver}'`);
   return spec;
+}
+
+function readPolicy(options: OptionTree): NodePolicy | undefined {
+  if (!options.has('detect-zeroes') && !options.has('discard')) return undefined;
+  const discard = options.oneOf('discard', ['ignore', 'off', 'unmap', 'on']) ?? defaultPolicy.discard;
+  const zeroes = options.oneOf('detect-zeroes', ['off', 'on', 'unmap']) ?? 'off';
+  const ignore = discard === 'ignore' || discard === 'off';
+  if (zeroes === 'unmap' && ignore) throw new VmError(`parameter '${options.full('detect-zeroes')}': unmap is not allowed with discard=ignore`);
+  return { detectZeroes: zeroes !== 'off', discard: ignore ? 'ignore' : 'unmap' };
 }
 
 type Driver = NodeSpec['driver'];
@@ -111,7 +128,7 @@ function readDriver(options: OptionTree, context: Context): Driver {
 const readers: Record<Driver, (options: OptionTree, common: Common, context: Context) => NodeSpec> = {
   file: (options, common) => {
     const locking = options.oneOf('locking', ['auto', 'on', 'off']) ?? 'auto';
-    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto' };
+    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false };
   },
   raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
   qcow2: (options, common, context) => {
@@ -149,15 +166,13 @@ function readQuorum(options: OptionTree, common: Common): NodeSpec {
   const readPattern = options.oneOf('read-pattern', ['fifo', 'quorum']) ?? 'quorum';
   const voteThreshold = options.integer('vote-threshold', 1, 32);
   if (voteThreshold === undefined) throw new VmError(`parameter '${options.full('vote-threshold')}' is missing`);
-  for (const key of ['blkverify', 'rewrite-corrupted']) {
-    if (options.flag(key)) throw new VmError(`parameter '${options.full(key)}' is not implemented`);
-  }
+  const [blkverify, rewriteCorrupted] = [options.flag('blkverify'), options.flag('rewrite-corrupted')];
   const children = options.numbered('children').map(({ name: edge, value }) => ({
     name: edge,
     source: typeof value === 'string' ? { reference: value } : readNode(value, { drive: false, inherited: common.readOnly }),
   }));
   if (children.length === 0) throw new VmError(`parameter '${options.full('children.0')}' is missing: a quorum needs at least one child`);
-  return { ...common, driver: 'quorum', children, voteThreshold, readPattern };
+  return { ...common, driver: 'quorum', children, voteThreshold, readPattern, blkverify, rewriteCorrupted };
 }
 
 function readReplication(options: OptionTree, common: Common): NodeSpec {
@@ -225,31 +240,20 @@ function readServer(options: OptionTree): Address {
   return { kind: 'tcp', host, port: port ?? 10809 };
 }
 
-function readCache(options: OptionTree): CacheMode {
-  const value = options.string('cache');
-  if (value === undefined) return 'writeback';
-  if (value === 'writeback' || value === 'writethrough' || value === 'unsafe') return value;
-  if (value === 'none' || value === 'directsync') {
-    const same = value === 'none' ? 'writeback' : 'writethrough';
-    throw new VmError(`cache=${value}: reading and writing past the host's page cache is not implemented; cache=${same} is exactly as durable`);
-  }
-  throw new VmError(`parameter 'cache' takes writeback, writethrough, unsafe; not '${value}'`);
-}
+const cacheModes: Readonly<Record<string, CacheMode>> = { writeback: 'writeback', writethrough: 'writethrough', unsafe: 'unsafe' };
 
-function readThrottle(options: OptionTree): ThrottleLimits {
-  const tree = options.sub('throttling');
-  if (!tree) return {};
-  const limit = (key: string) => tree.integer(key, 1, 1e15);
-  const limits: ThrottleLimits = {
-    bpsTotal: limit('bps-total'),
-    bpsRead: limit('bps-read'),
-    bpsWrite: limit('bps-write'),
-    iopsTotal: limit('iops-total'),
-    iopsRead: limit('iops-read'),
-    iopsWrite: limit('iops-write'),
-  };
-  tree.end();
-  return limits;
+/** `cache=MODE`, or what it is made of: `cache.writeback`, `cache.no-flush`, `cache.direct`. */
+function readCache(options: OptionTree): CacheMode {
+  const value = options.string('cache') ?? 'writeback';
+  const parts = options.sub('cache');
+  const direct = parts?.flag('direct') ?? (value === 'none' || value === 'directsync');
+  const writeback = parts?.flag('writeback') ?? (value !== 'writethrough' && value !== 'directsync');
+  const noFlush = parts?.flag('no-flush') ?? value === 'unsafe';
+  parts?.end();
+  const mode = noFlush ? 'unsafe' : writeback ? 'writeback' : 'writethrough';
+  if (direct) throw new VmError(`parameter '${parts ? 'cache.direct' : 'cache'}': reading and writing past the host's page cache is not implemented; cache=${mode} is exactly as durable`);
+  if (cacheModes[value] === undefined) throw new VmError(`parameter 'cache' takes ${Object.keys(cacheModes).join(', ')}; not '${value}'`);
+  return mode;
 }
 
 /** A name that a monitor can say: letters, digits, `-._`, beginning with a letter. */

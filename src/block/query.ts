@@ -1,5 +1,6 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
-import type { DriveBackend } from './backend.js';
+import type { DriveBackend, IoStatus } from './backend.js';
+import type { ThrottleLimits } from './throttle-limits.js';
 import type { BlockNode } from './node.js';
 
 export interface NodeInfo {
@@ -7,6 +8,8 @@ export interface NodeInfo {
   drv: string;
   ro: boolean;
   length: number;
+  detectZeroes: boolean;
+  backingDepth: number;
   /** Who holds it, in words. */
   users: string[];
   children: { child: string; 'node-name': string }[];
@@ -19,7 +22,9 @@ export interface BlockInfo {
   /** The guest device in front; absent when none has claimed it. */
   qdev?: string;
   cache: string;
+  'io-status': IoStatus;
   'in-flight': number;
+  throttle?: { limits: ThrottleLimits; group: string };
   inserted: NodeInfo;
 }
 
@@ -29,6 +34,8 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     drv: node.driver.format,
     ro: node.readOnly,
     length: node.length,
+    detectZeroes: node.policy.detectZeroes,
+    backingDepth: backingDepth(node),
     users: node.userLabels,
     children: [...node.children].map(([child, below]) => ({ child, 'node-name': below.name })),
     details: node.driver.describe(),
@@ -40,7 +47,15 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     device: backend.id,
     ...(backend.attachedDevice !== undefined && { qdev: backend.attachedDevice }),
     cache: backend.options.cache,
+    'io-status': backend.ioStatus,
     'in-flight': backend.inFlight,
+    throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
     inserted: nodeInfo(backend.node),
   };
+}
+
+function backingDepth(node: BlockNode): number {
+  let depth = 0;
+  for (let below = node.children.get('backing'); below; below = below.children.get('backing')) depth++;
+  return depth;
 }

@@ -173,6 +173,11 @@ export function list<T>(element: Field<T>, max: number): Field<T[]> {
   };
 }
 
+/** Present since this version of the enclosing vmstate; older input gives its reset value. */
+export function since<T>(version: number, field: Field<T>): Field<T> {
+  return { ...field, size: undefined, read: (r, from) => (from >= version ? field.read(r, from) : field.reset()) };
+}
+
 /** One of a fixed set of words, stored as its index. */
 export function oneOf<const W extends readonly string[]>(words: W): Field<W[number]> {
   return {

@@ -108,6 +108,17 @@ export class VmLifecycle implements Lifecycle {
     this.parts.events.emit('STOP', {});
   }
 
+  /** A disk keeps a failed request: the guest stands still until `cont`, which tries it again. During a checkpoint this comes after it. */
+  ioError(): void {
+    if (this.held && this.resumeTo === 'running') this.resumeTo = 'io-error';
+    if (this.state !== 'running') return;
+    this.states.to('io-error');
+    this.halt().then(
+      () => this.parts.events.emit('STOP', {}),
+      (error: unknown) => this.parts.report(asVmError(error).message),
+    );
+  }
+
   /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
   async reset(guest: boolean, reason: string): Promise<void> {
     if (this.held) {

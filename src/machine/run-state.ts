@@ -8,12 +8,14 @@ const trace = tracer('colo', ['vm_state_change'] as const);
 const moves: Partial<Record<RunState, readonly RunState[]>> = {
   prelaunch: ['running', 'paused', 'inmigrate', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
   inmigrate: ['running', 'paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
-  running: ['paused', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
+  running: ['paused', 'io-error', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
   paused: ['running', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
+  // A disk keeps a failed request; running again tries it again.
+  'io-error': ['running', 'paused', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
   // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came meanwhile is honoured.
-  colo: ['running', 'paused', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  colo: ['running', 'paused', 'io-error', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
   // The end of a migration; one that fails goes back.
-  'finish-migrate': ['running', 'paused', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  'finish-migrate': ['running', 'paused', 'io-error', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
   shutdown: ['paused', 'finish-migrate', 'postmigrate'],
   'internal-error': ['paused', 'finish-migrate', 'shutdown', 'postmigrate'],
   postmigrate: ['running', 'paused', 'shutdown'],

@@ -176,8 +176,52 @@ export interface BlockInfo {
   readonly file: string;
   readonly readOnly: boolean;
   readonly sizeBytes: number;
+  /** Of a device: ok, or what stopped the guest. */
+  readonly ioStatus?: 'ok' | 'failed' | 'nospace';
+  readonly cache: { readonly writeback: boolean; readonly direct: boolean; readonly 'no-flush': boolean };
+  readonly detectZeroes: boolean;
+  /** How many images stand behind this one. */
+  readonly backingDepth: number;
+  /** The guest device in front. */
+  readonly qdev?: string;
+  /** Of a device that has limits. */
+  readonly throttle?: IoThrottle;
   /** `children.0: raw /path`, `mode=primary` ...: one line each for `info block`. */
   readonly details: readonly string[];
+}
+
+/** In the words of block_set_io_throttle; 0: no limit. */
+export interface IoThrottle {
+  readonly bps: number;
+  readonly bps_rd: number;
+  readonly bps_wr: number;
+  readonly iops: number;
+  readonly iops_rd: number;
+  readonly iops_wr: number;
+  readonly bps_max?: number;
+  readonly bps_rd_max?: number;
+  readonly bps_wr_max?: number;
+  readonly iops_max?: number;
+  readonly iops_rd_max?: number;
+  readonly iops_wr_max?: number;
+  readonly bps_max_length?: number;
+  readonly bps_rd_max_length?: number;
+  readonly bps_wr_max_length?: number;
+  readonly iops_max_length?: number;
+  readonly iops_rd_max_length?: number;
+  readonly iops_wr_max_length?: number;
+  readonly iops_size?: number;
+  readonly group?: string;
+}
+
+/** Of query-blockstats. */
+export interface DriveStats {
+  readonly device?: string;
+  readonly qdev?: string;
+  readonly 'node-name'?: string;
+  readonly stats: {
+    readonly [counter in `${'rd' | 'wr' | 'unmap'}_bytes` | `${'rd' | 'wr' | 'unmap'}_merged` | `${'' | 'failed_' | 'invalid_'}${'rd' | 'wr' | 'flush' | 'unmap'}_operations` | `${'rd' | 'wr' | 'flush' | 'unmap'}_total_time_ns` | 'wr_highest_offset']: number;
+  } & { readonly idle_time_ns?: number; readonly account_invalid: boolean; readonly account_failed: boolean };
 }
 
 export interface BlockControl {
@@ -192,6 +236,10 @@ export interface BlockControl {
   driveDel(id: string): Promise<void>;
   /** Nested options as QMP sends them. */
   blockdevAdd(options: Readonly<Record<string, unknown>>): Promise<void>;
+  stats(): readonly DriveStats[];
+  /** A device or a node. */
+  resize(name: string, bytes: number): Promise<void>;
+  setThrottle(id: string, limits: IoThrottle): void | Promise<void>;
   /** Exactly one of child and node. */
   changeChildren(change: { parent: string; child?: string; node?: string }): Promise<void>;
   info(): readonly BlockInfo[];

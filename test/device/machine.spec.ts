@@ -409,3 +409,46 @@ test('dispose stops, closes everything once, and ends', async () => {
   await machine.dispose();
   expect([vm.running, closed]).toEqual([false, ['net', 'drives', 'com']]);
 });
+
+describe('io-error: a disk keeps a failed request', () => {
+  test('the guest stands still until cont; a second failure meanwhile changes nothing', async () => {
+    await build();
+    machine.start();
+    await settle();
+    machine.lifecycle.ioError();
+    machine.lifecycle.ioError();
+    await settle();
+    expect([machine.runState, vm.running]).toEqual(['io-error', false]);
+    await machine.stop();
+    expect(machine.runState).toBe('io-error');
+    await machine.cont();
+    expect([machine.runState, vm.running]).toEqual(['running', true]);
+    expect(events).toEqual(['RESUME', 'STOP', 'RESUME']);
+  });
+
+  test('in the middle of a checkpoint: after it the guest does not run on; the next checkpoint leaves it so', async () => {
+    await build();
+    machine.start();
+    await settle();
+    const stopping = machine.lifecycle.stopForCheckpoint();
+    machine.lifecycle.ioError();
+    await stopping;
+    machine.lifecycle.resumeAfterCheckpoint();
+    await settle();
+    expect([machine.runState, vm.running]).toEqual(['io-error', false]);
+    await machine.lifecycle.stopForCheckpoint();
+    machine.lifecycle.resumeAfterCheckpoint();
+    expect(machine.runState).toBe('io-error');
+    await machine.cont();
+    expect([machine.runState, vm.running]).toEqual(['running', true]);
+  });
+
+  test('while paused, nothing changes', async () => {
+    await build();
+    machine.start();
+    await settle();
+    await machine.stop();
+    machine.lifecycle.ioError();
+    expect(machine.runState).toBe('paused');
+  });
+});

@@ -208,12 +208,117 @@ describe('pause', () => {
     const other = new VirtioBench(() => new VirtioBlk(disk, 'SN-0815'));
     await other.device.pause();
     other.vm.ram.write(0, bench.vm.ram.read(0, bench.vm.ram.size)!);
-    other.device.state = other.device.vmstate.parse(blob, 1) as typeof other.device.state;
+    other.device.state = other.device.vmstate.parse(blob, 2) as typeof other.device.state;
     other.device.afterLoad();
     expect([...other.vm.bells].length).toBe(1);
     other.device.resume();
     await settle();
     expect(disk.log).toEqual(['write 1536 512']);
     expect(other.vm.messages.length).toBe(1);
+  });
+});
+
+describe('a request that fails by werror=stop', () => {
+  const data = Buffer.alloc(1024, 'kept');
+  const moved = (blob: Buffer) => {
+    const other = new VirtioBench(() => new VirtioBlk(disk, 'SN-0815'));
+    return other.device.pause().then(() => {
+      other.vm.ram.write(0, bench.vm.ram.read(0, bench.vm.ram.size)!);
+      other.device.state = other.device.vmstate.parse(blob, 2) as typeof other.device.state;
+      other.device.afterLoad();
+      return other;
+    });
+  };
+  const saved = () => (bench.device.beforeSave(), bench.device.vmstate.save(bench.device.state));
+  const fail = async () => {
+    disk.action = 'stop';
+    disk.broken = true;
+    queue.add(chain(Type.OUT, 7, data));
+    queue.add(chain(Type.FLUSH, 0, 0));
+    queue.kick();
+    await settle();
+    expect(queue.take()).toEqual([]);
+    expect([bench.vm.ram.readU8(statusAt(0)), bench.vm.ram.readU8(statusAt(1))]).toEqual([0xee, 0xee]);
+    await bench.device.pause();
+    disk.log.length = 0;
+  };
+
+  test('waits, and is tried again when the VM runs', async () => {
+    await fail();
+    disk.broken = false;
+    bench.device.resume();
+    await settle();
+    expect(disk.log.sort()).toEqual(['flush', 'write 3584 1024']);
+    expect(queue.take().length).toBe(2);
+    expect([bench.vm.ram.readU8(statusAt(0)), bench.vm.ram.readU8(statusAt(1))]).toEqual([0, 0]);
+    expect(disk.data.subarray(3584, 4608).equals(data)).toBe(true);
+  });
+
+  test('fails again, waits again, and does not spin', async () => {
+    await fail();
+    bench.device.resume();
+    await settle();
+    expect(disk.log.filter(line => !line.includes('error')).sort()).toEqual(['flush', 'write 3584 1024']);
+    await bench.device.pause();
+    disk.broken = false;
+    bench.device.resume();
+    await settle();
+    expect(queue.take().length).toBe(2);
+  });
+
+  test('goes where the state goes', async () => {
+    await fail();
+    disk.broken = false;
+    const other = await moved(saved());
+    other.device.resume();
+    await settle();
+    expect(disk.log.sort()).toEqual(['flush', 'write 3584 1024']);
+    expect([other.vm.ram.readU8(statusAt(0)), other.vm.messages.length]).toEqual([0, 2]);
+  });
+
+  test('a hostile state: heads that are no chains break the queue, not us', async () => {
+    await fail();
+    const blob = saved();
+    blob.writeUInt16BE(0xffff, blob.length - 2);
+    const other = await moved(blob);
+    other.device.resume();
+    await settle();
+    expect(other.device.state.status & 0x40).toBe(0x40);
+  });
+
+  test('is forgotten with a reset of the device', async () => {
+    await fail();
+    bench.device.resume();
+    driver.status = 0;
+    await settle();
+    expect(bench.device.state.model).toMatchObject({ parked: [] });
+  });
+
+  test('the ring full of them takes no more, and all come back', async () => {
+    disk.action = 'stop';
+    disk.broken = true;
+    const head = queue.add(chain(Type.FLUSH, 0, 0));
+    for (let round = 0; round < 26; round++) {
+      for (let i = 0; i < 10; i++) queue.expose(head);
+      queue.kick();
+      await settle();
+    }
+    await bench.device.pause();
+    expect((bench.device.state.model as { parked: number[] }).parked.length).toBe(256);
+    saved();
+    disk.log.length = 0;
+    disk.broken = false;
+    bench.device.resume();
+    await settle();
+    expect(disk.log.length).toBe(261);
+  });
+
+  test('ignore tells the guest that it went well; report that it did not', async () => {
+    disk.broken = true;
+    disk.action = 'ignore';
+    expect((await request(Type.OUT, 0, data)).status).toBe(0);
+    disk.action = 'report';
+    expect((await request(Type.OUT, 0, data)).status).toBe(1);
+    expect(disk.log.filter(line => line.includes('error'))).toEqual(['write error: ignore', 'write error: report']);
   });
 });

@@ -1,6 +1,6 @@
 /** A board without CPUs: the test is the guest (in, out, load, store) and the world (time, characters, frames, disk answers). */
 import type { Ram } from '../../src/accel/contract.js';
-import type { BlockBackend } from '../../src/block/contract.js';
+import type { BlockBackend, ErrorAction } from '../../src/block/contract.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { type GuestClock, guestClock, IrqRouter } from '../../src/hw/wiring.js';
@@ -172,6 +172,19 @@ export class TestDisk implements BlockBackend {
   async writeZeroes(offset: number, length: number): Promise<void> {
     await this.answer(`zeroes ${offset} ${length}`);
     this.data.fill(0, offset, offset + length);
+  }
+  onResize(listener: () => void): void {
+    this.resized = listener;
+  }
+  resized: () => void = () => undefined;
+  async drain(): Promise<void> {
+    // nothing waits here but what is held
+  }
+  /** What a failed request does. */
+  action: ErrorAction = 'report';
+  errorAction(operation: 'read' | 'write'): ErrorAction {
+    this.log.push(`${operation} error: ${this.action}`);
+    return this.action;
   }
   private async answer(what: string): Promise<void> {
     this.log.push(what);

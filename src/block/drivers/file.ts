@@ -1,6 +1,8 @@
 /** Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as zeroes on every replica alike. */
+import { asVmError, type VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
+import { ioCode, ioError } from '../io-error.js';
 import { EpochMarker } from '../epoch-marker.js';
 
 const ZERO_STEP = 1024 * 1024;
@@ -9,9 +11,22 @@ export interface FileOptions {
   filename: string;
   readOnly: boolean;
   lock: 'auto' | 'none';
+  /** What may not be written is opened for reading. */
+  autoReadOnly?: boolean;
+}
+
+async function openFile(files: Files, { filename, readOnly, lock, autoReadOnly }: FileOptions): Promise<OpenFile> {
+  try {
+    return await files.open(filename, { readOnly, lock });
+  } catch (error) {
+    if (readOnly || !autoReadOnly || ioCode(error) !== 'EPERM') throw error;
+    return files.open(filename, { readOnly: true, lock });
+  }
 }
 
 export class FileDriver implements BlockDriver {
+  /** Why a flush failed. The host may have dropped the pages that it could not write: no later flush can vouch for them. */
+  private unsynced?: VmError;
   readonly format = 'file';
   readonly path: string;
 
@@ -28,7 +43,7 @@ export class FileDriver implements BlockDriver {
   }
 
   static async open(files: Files, options: FileOptions): Promise<FileDriver> {
-    const file = await files.open(options.filename, { readOnly: options.readOnly, lock: options.lock });
+    const file = await openFile(files, options);
     try {
       const marker = new EpochMarker(files, options.filename);
       // A last sector that is not whole reads as if zeroes followed.
@@ -74,11 +89,17 @@ export class FileDriver implements BlockDriver {
 
   async pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
     await this.file.pwrite(data, offset);
-    if (fua) await this.file.fdatasync();
+    if (fua) await this.flush();
   }
 
-  flush(): Promise<void> {
-    return this.file.fdatasync();
+  async flush(): Promise<void> {
+    if (this.unsynced) throw this.unsynced;
+    try {
+      await this.file.fdatasync();
+    } catch (error) {
+      this.unsynced = ioError('EIO', `an earlier flush of '${this.path}' failed (${asVmError(error).message}): what was written before may be lost`);
+      throw error;
+    }
   }
 
   discard(offset: number, length: number): Promise<void> {

@@ -6,7 +6,7 @@ import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
-import { ioError, unlessAssertion } from '../io-error.js';
+import { ioCode, ioError, unlessAssertion } from '../io-error.js';
 import type { Adopting, BlockNode } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
@@ -18,11 +18,16 @@ export interface QuorumOptions {
   name: string;
   readPattern: ReadPattern;
   voteThreshold: number;
+  /** Two children, and every read compares them. */
+  blkverify?: boolean;
+  /** A child that was outvoted gets what the majority has. */
+  rewriteCorrupted?: boolean;
   events?: Events<QmpEvents>;
 }
 
 type Operation = 'read' | 'write' | 'flush';
 type Outcome = { node: BlockNode; error?: Error };
+type Vote = { data: Buffer; nodes: BlockNode[] };
 
 export class QuorumDriver implements BlockDriver, Adopting {
   readonly format = 'quorum';
@@ -39,6 +44,8 @@ export class QuorumDriver implements BlockDriver, Adopting {
     const { voteThreshold } = options;
     if (!Number.isInteger(voteThreshold) || voteThreshold < 1) throw new VmError(`quorum '${options.name}': vote-threshold must be at least 1`);
     if (voteThreshold > this.voters.length) throw new VmError(`quorum '${options.name}': vote-threshold ${voteThreshold} is more than its voting children, ${this.voters.length}`);
+    if (options.blkverify && (this.voters.length !== 2 || voteThreshold !== 2)) throw new VmError('blkverify=on can only be set if there are exactly two files and vote-threshold is 2');
+    if (options.blkverify && options.rewriteCorrupted) throw new VmError('rewrite-corrupted=on cannot be used with blkverify=on');
     const first = this.voters[0];
     this.length = first.length;
     this.readOnly = this.voters.every(child => child.readOnly);
@@ -55,6 +62,7 @@ export class QuorumDriver implements BlockDriver, Adopting {
 
   /** The lowest free name for a new child; writes of the whole disk are held off while the set changes. */
   async addChild(node: BlockNode): Promise<string> {
+    if (this.options.blkverify) throw new VmError(`Cannot add a child to a quorum in blkverify mode`);
     if (node.length !== this.length) throw new VmError(`node '${node.name}' has ${node.length} bytes, quorum '${this.options.name}' has ${this.length}`);
     return this.lock.runAll('exclusive', async () => {
       let n = 0;
@@ -69,6 +77,7 @@ export class QuorumDriver implements BlockDriver, Adopting {
   async removeChild(edge: string): Promise<BlockNode> {
     const node = this.children.get(edge);
     if (!node) throw new VmError(`quorum '${this.options.name}' has no child '${edge}'`);
+    if (this.options.blkverify) throw new VmError(`quorum '${this.options.name}' verifies its two children (blkverify=on): none can be taken out`);
     if (this.voters.includes(node) && this.voters.length - 1 < this.options.voteThreshold) {
       throw new VmError(`child '${edge}' cannot be removed: quorum '${this.options.name}' would have fewer voting children than its vote-threshold, ${this.options.voteThreshold}`);
     }
@@ -86,6 +95,7 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {
+    // A write that has reached one child and not the other is no disagreement.
     if (this.options.readPattern === 'quorum') return this.readByVote(offset, length);
     let failure: VmError | undefined;
     for (const node of this.voters) {
@@ -122,7 +132,8 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   describe() {
-    return { 'read-pattern': this.options.readPattern, 'vote-threshold': this.options.voteThreshold };
+    const { readPattern, voteThreshold, blkverify = false, rewriteCorrupted = false } = this.options;
+    return { 'read-pattern': readPattern, 'vote-threshold': voteThreshold, ...(blkverify && { blkverify }), ...(rewriteCorrupted && { 'rewrite-corrupted': rewriteCorrupted }) };
   }
 
   private admit(node: BlockNode): void {
@@ -147,26 +158,39 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   private async readByVote(offset: number, length: number): Promise<Buffer> {
-    const votes: { data: Buffer; nodes: BlockNode[] }[] = [];
-    let failure: VmError | undefined;
-    for (const node of this.voters) {
-      try {
-        const data = await node.pread(offset, length);
-        const same = votes.find(v => v.data.equals(data));
-        if (same) same.nodes.push(node);
-        else votes.push({ data, nodes: [node] });
-      } catch (error) {
-        failure ??= asVmError(unlessAssertion(error));
-        this.reportBad('read', node, asVmError(error), offset, length);
-      }
-    }
+    const [winner, ...losers] = await this.lock.run(offset, length, 'shared', () => this.vote(offset, length, true));
+    if (!this.options.rewriteCorrupted || losers.length === 0) return winner.data;
+    return this.lock.run(offset, length, 'exclusive', async () => {
+      const [majority, ...wrong] = await this.vote(offset, length, false);
+      const outcomes = await settle(wrong.flatMap(vote => vote.nodes), node => node.pwrite(offset, majority.data));
+      for (const { node, error } of outcomes) if (error) this.reportBad('write', node, error, offset, length);
+      return majority.data;
+    });
+  }
+
+  /** What the children hold, the majority first. */
+  private async vote(offset: number, length: number, report: boolean): Promise<Vote[]> {
+    const votes: Vote[] = [];
+    const outcomes = await settle(this.voters, async node => {
+      const data = await node.pread(offset, length);
+      const same = votes.find(v => v.data.equals(data));
+      if (same) same.nodes.push(node);
+      else votes.push({ data, nodes: [node] });
+    });
+    for (const { node, error } of outcomes) if (error && report) this.reportBad('read', node, error, offset, length);
     votes.sort((a, b) => b.nodes.length - a.nodes.length);
     if (votes.length === 0 || votes[0].nodes.length < this.options.voteThreshold) {
       this.reportFailure(offset, length);
-      throw failure === undefined ? ioError('EIO', `quorum '${this.options.name}': the children disagree`) : asVmError(failure);
+      throw mostCommon(outcomes) ?? ioError('EIO', this.disagreement(votes, offset));
     }
-    for (const loser of votes.slice(1)) for (const node of loser.nodes) this.reportBad('read', node, undefined, offset, length);
-    return votes[0].data;
+    for (const loser of votes.slice(1)) for (const node of loser.nodes) if (report) this.reportBad('read', node, undefined, offset, length);
+    return votes;
+  }
+
+  private disagreement(votes: Vote[], offset: number): string {
+    const [a, b] = votes.map(vote => vote.data);
+    const at = offset + a.findIndex((byte, i) => byte !== b[i]);
+    return `quorum '${this.options.name}': ${this.options.blkverify ? `contents mismatch at offset ${at}` : `the children disagree at offset ${at}`}`;
   }
 
   private judge(operation: Operation, offset: number, length: number, outcomes: Outcome[]): void {
@@ -175,7 +199,7 @@ export class QuorumDriver implements BlockDriver, Adopting {
     if (this.options.readPattern === 'fifo' && outcomes[0].error) throw outcomes[0].error;
     if (outcomes.length - failures.length >= this.options.voteThreshold) return;
     this.reportFailure(offset, length);
-    throw failures[0].error!;
+    throw mostCommon(failures)!;
   }
 
   private reportBad(type: Operation, node: BlockNode, error: Error | undefined, offset: number, length: number): void {
@@ -190,6 +214,13 @@ export class QuorumDriver implements BlockDriver, Adopting {
 function sectors(offset: number, length: number) {
   const first = Math.floor(offset / SECTOR);
   return { 'sector-num': first, 'sectors-count': Math.ceil((offset + length) / SECTOR) - first };
+}
+
+/** Of the failures, the one that most children had; the first of those. */
+function mostCommon(outcomes: Outcome[]): Error | undefined {
+  const errors = outcomes.flatMap(({ error }) => error ?? []);
+  const count = (error: Error) => errors.filter(other => ioCode(other) === ioCode(error)).length;
+  return errors.reduce<Error | undefined>((best, error) => (best === undefined || count(error) > count(best) ? error : best), undefined);
 }
 
 /** All of them, in parallel; nobody's failure hides another's result. */

@@ -72,6 +72,7 @@ export class RunningVm {
     const machine = await buildMachine(spec, machineParts(world, opened, accel.name, cpu), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
+    block.stopVm = () => machine.lifecycle.ioError();
     const monitors = new Disposables();
     const colo = new Colo({
       clock: world.host.clock,

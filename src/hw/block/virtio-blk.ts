@@ -1,13 +1,14 @@
 /**
  * Virtio block device (virtio 1.1, section 5.2): one queue, requests answered as the backend settles them. The cache is write-back; a
- * driver without FLUSH gets every write through to the medium.
+ * driver without FLUSH gets every write through to the medium. A request that the backend wants to keep waits in the state.
  */
 import { asVmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { BlockBackend } from '../../block/contract.js';
-import { record, u32 } from '../../fields/field.js';
+import { unlessAssertion } from '../../block/io-error.js';
+import { list, record, since, u16, u32 } from '../../fields/field.js';
 import type { Chain } from '../virtio/chain.js';
-import { VirtioModel } from '../virtio/model.js';
+import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import { MAX_QUEUE_SIZE, type Virtqueue } from '../virtio/virtqueue.js';
 
 const trace = tracer('virtio_blk', ['request', 'complete', 'error'] as const);
@@ -28,8 +29,10 @@ const MAX_RANGE_SEGMENTS = 16;
 const CONFIG_SIZE = 60;
 
 export const blkState = record({
-  /** Requests answered, for `info qtree`; nothing of a request outlives a pause. */
+  /** Requests answered, for `info qtree`. */
   completed: u32,
+  /** Heads of requests that failed and wait for the VM to run again, here or where its state goes; nothing else outlives a pause. */
+  parked: since(2, list(u16, MAX_QUEUE_SIZE)),
 });
 type BlkState = ReturnType<typeof blkState.reset>;
 
@@ -39,11 +42,16 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   readonly classCode = 0x010000;
   readonly queueCount = 1;
   readonly stateField = blkState;
+  override readonly stateVersion = 2;
   readonly features: readonly number[];
   private readonly requests = new Set<Promise<void>>();
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
   private generation = 0;
+  /** How many of the parked requests are to be tried again; those that fail again come behind them. */
+  private retries = 0;
+  /** The capacity changed while the VM stood still: the driver is told when it runs. */
+  private resized = false;
 
   constructor(
     readonly backend: BlockBackend,
@@ -76,9 +84,25 @@ export class VirtioBlk extends VirtioModel<BlkState> {
 
   override deviceReset(): void {
     this.generation++;
+    this.retries = 0;
+  }
+
+  override connect(host: VirtioHost<BlkState>): void {
+    super.connect(host);
+    this.backend.onResize(() => {
+      if (host.running) host.configChanged();
+      else this.resized = true;
+    });
+  }
+
+  override resume(): void {
+    if (this.resized) this.host.configChanged();
+    this.resized = false;
+    this.retries = this.state.parked.length;
   }
 
   override async pause(): Promise<void> {
+    void this.backend.drain();
     while (this.requests.size > 0) await Promise.all(this.requests);
   }
 
@@ -86,7 +110,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     queue.disableNotify();
     do {
       while (this.hasRoom) {
-        const chain = queue.pop();
+        const chain = this.retries > 0 ? this.reopen(queue) : queue.pop();
         if (!chain) break;
         this.start(queue, chain);
         if (!this.host.running) return;
@@ -95,9 +119,15 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     this.host.checkFault(queue);
   }
 
+  private reopen(queue: Virtqueue): Chain | undefined {
+    this.retries--;
+    return queue.reopen(this.state.parked.shift()!);
+  }
+
   /** A driver may offer a chain again before it got it back, so the ring's size alone bounds nothing. What waits is taken up by complete(). */
   private get hasRoom(): boolean {
-    return this.requests.size < MAX_QUEUE_SIZE && this.bytesInFlight < MAX_IN_FLIGHT_BYTES;
+    const failedAgain = this.state.parked.length - this.retries;
+    return this.requests.size + failedAgain < MAX_QUEUE_SIZE && this.bytesInFlight < MAX_IN_FLIGHT_BYTES;
   }
 
   /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */
@@ -111,11 +141,13 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const { generation } = this;
     this.bytesInFlight += size;
     const request = this.execute(type, sector, chain)
-      .catch(error => this.failed(type, asVmError(error).message))
+      .catch((error: unknown) => this.failed(type, error))
       .then(result => {
         this.requests.delete(request);
         this.bytesInFlight -= size;
-        if (generation === this.generation) this.complete(queue, chain, result);
+        if (generation !== this.generation) return;
+        if (result === 'parked') this.state.parked.push(chain.head);
+        else this.complete(queue, chain, result);
       });
     this.requests.add(request);
   }
@@ -129,13 +161,16 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     queue.push(chain, (data?.length ?? 0) + 1);
     this.host.returned(queue);
     // Room again, and perhaps requests that were left lying for want of it.
-    if (this.host.running && queue.usable && queue.pending > 0) this.handleQueue(queue);
+    if (this.host.running && queue.usable && (this.retries > 0 || queue.pending > 0)) this.handleQueue(queue);
   }
 
-  /** The guest is told; the monitor is, by the backend. */
-  private failed(type: number, message: string): Result {
-    trace('error', { id: this.backend.id, type, message });
-    return { status: Status.IOERR };
+  /** The backend decides who hears of it. A parked request keeps its place in the ring, and its status is not written. */
+  private failed(type: number, thrown: unknown): Result | 'parked' {
+    const error = asVmError(unlessAssertion(thrown));
+    const action = this.backend.errorAction(type === Type.IN ? 'read' : 'write', error);
+    trace('error', { id: this.backend.id, type, message: error.message, action });
+    if (action === 'stop') return 'parked';
+    return { status: action === 'ignore' ? Status.OK : Status.IOERR };
   }
 
   private async execute(type: number, sector: bigint, chain: Chain): Promise<Result> {

@@ -32,6 +32,8 @@ export abstract class VirtioModel<S = unknown> {
   abstract readonly queueCount: number;
   abstract readonly features: readonly number[];
   abstract readonly stateField: Field<S>;
+  /** Of the device's whole state; grows with stateField. */
+  readonly stateVersion: number = 1;
   private connected: VirtioHost<S> | undefined;
 
   connect(host: VirtioHost<S>): void {

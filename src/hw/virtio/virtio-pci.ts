@@ -21,10 +21,10 @@ const MSIX_BAR = 1;
 /** Offset in the PCI configuration capability of its data bytes. */
 const PCI_CFG_DATA = 16;
 
-export function virtioPciState<S>(name: string, queues: number, offered: bigint, model: Field<S>) {
+export function virtioPciState<S>(name: string, queues: number, offered: bigint, model: Field<S>, version = 1) {
   return vmstate(
     name,
-    1,
+    version,
     {
       config: configField,
       msix: msixField(queues + 1),
@@ -70,7 +70,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
   ) {
     super(id);
     this.offered = featureBits([...model.features, Feature.VERSION_1, Feature.INDIRECT_DESC, Feature.EVENT_IDX]);
-    this.vmstate = virtioPciState(`${model.name}-pci`, model.queueCount, this.offered, model.stateField);
+    this.vmstate = virtioPciState(`${model.name}-pci`, model.queueCount, this.offered, model.stateField, model.stateVersion);
     this.state = this.vmstate.reset();
     this.description = model.name;
     this.layout = new ConfigLayout({

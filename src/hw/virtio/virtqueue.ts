@@ -112,6 +112,12 @@ export class Virtqueue {
     return chain;
   }
 
+  /** A chain that was popped before, again from its head; undefined: the driver has broken it meanwhile, and so the queue. */
+  reopen(head: number): Chain | undefined {
+    const chain = new Chain(head);
+    return this.usable && this.walk(chain, this.desc, this.live.size, head, false) ? chain : undefined;
+  }
+
   /** Gives the last n popped chains back, untouched. */
   unpop(n: number): void {
     this.live.lastAvail = (this.live.lastAvail - n) & 0xffff;

@@ -2,6 +2,7 @@
 import { Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
 import { blockCommands } from './block.js';
+import { blockIoCommands } from './block-io.js';
 import { channelCommands } from './channels.js';
 import { coloCommands } from './colo.js';
 import { helpCommands } from './help.js';
@@ -17,7 +18,7 @@ import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
 import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...logCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...blockIoCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...logCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

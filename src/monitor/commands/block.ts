@@ -2,7 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import { shortSize } from '../hmp/table.js';
-import { bool, flag, int, list, optional, rest, str, struct, tagged } from '../types.js';
+import { bool, flag, int, list, oneOf, optional, rest, str, struct, tagged } from '../types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
 const nbdAddr = tagged('SocketAddressLegacy', {
@@ -10,8 +10,16 @@ const nbdAddr = tagged('SocketAddressLegacy', {
   unix: struct('UnixSocketAddress', { path: str() }),
 });
 const image = struct('ImageInfo', { filename: str(), format: str(), 'virtual-size': int() });
-const nodeInfo = struct('BlockDeviceInfo', { 'node-name': str(), drv: str(), file: str(), ro: bool(), image, details: list(str()) });
-const deviceInfo = struct('BlockInfo', { device: str(), type: str(), removable: bool(), locked: bool(), inserted: nodeInfo });
+const rates = { bps: int(), bps_rd: int(), bps_wr: int(), iops: int(), iops_rd: int(), iops_wr: int() };
+const bursts = Object.fromEntries(Object.keys(rates).flatMap(name => [`${name}_max`, `${name}_max_length`]).map(name => [name, optional(int())]));
+const nodeInfo = struct('BlockDeviceInfo', {
+  'node-name': str(), drv: str(), file: str(), ro: bool(), encrypted: bool(), backing_file_depth: int(), detect_zeroes: oneOf(['off', 'on', 'unmap'], '', { name: 'BlockdevDetectZeroesOptions' }),
+  ...rates, ...bursts, iops_size: optional(int()), group: optional(str()),
+  cache: struct('BlockdevCacheInfo', { writeback: bool(), direct: bool(), 'no-flush': bool() }), write_threshold: int(), image, details: list(str()),
+});
+const deviceInfo = struct('BlockInfo', {
+  device: str(), qdev: optional(str()), type: str(), removable: bool(), locked: bool(), 'io-status': optional(oneOf(['ok', 'failed', 'nospace'], '', { name: 'BlockDeviceIoStatus' })), inserted: nodeInfo,
+});
 
 export const blockCommands = [
   command({
@@ -20,7 +28,7 @@ export const blockCommands = [
     feature: 'block',
     summary: 'show the block devices',
     returns: list(deviceInfo),
-    run: vm => part(vm, 'block').info().map(b => ({ device: b.device, type: 'unknown', removable: false, locked: false, inserted: node(b) })),
+    run: vm => part(vm, 'block').info().map(b => ({ device: b.device, qdev: b.qdev, type: 'unknown', removable: false, locked: false, 'io-status': b.ioStatus, inserted: node(b) })),
     show: (_all, vm) => part(vm, 'block').info().map(showDevice).join('\n'),
     table: (_all, vm) => ({ head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'], rows: part(vm, 'block').info().map(deviceRow) }),
   }),
@@ -138,8 +146,14 @@ export const blockCommands = [
   }),
 ];
 
+const noLimits = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 };
+
 function node(b: BlockInfo) {
-  return { 'node-name': b.nodeName, drv: b.driver, file: b.file, ro: b.readOnly, image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details] };
+  return {
+    'node-name': b.nodeName, drv: b.driver, file: b.file, ro: b.readOnly, encrypted: false, backing_file_depth: b.backingDepth, detect_zeroes: b.detectZeroes ? ('on' as const) : ('off' as const),
+    ...(b.throttle ?? noLimits), cache: b.cache, write_threshold: 0,
+    image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details],
+  };
 }
 
 function showDevice(b: BlockInfo): string {

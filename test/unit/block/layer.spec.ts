@@ -1,5 +1,6 @@
 /** Goal: what the monitor can do to the graph, and the sentence for each thing that it cannot. Method: a layer over simulated files. */
 import { Events } from '../../../src/base/events.js';
+import { ioError } from '../../../src/block/io-error.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
@@ -135,10 +136,83 @@ describe('drive_add, drive_del', () => {
     events.on('BLOCK_IO_ERROR', e => errors.push(e));
     await layer.driveDel('d0');
     await expect(guest.pread(0, 512)).rejects.toThrow("drive 'd0' has been deleted");
-    await expect(guest.pwrite(0, Buffer.alloc(512))).rejects.toThrow();
-    expect(errors).toMatchObject([{ device: 'd0', operation: 'read', action: 'report', nospace: false }, { operation: 'write' }]);
+    const failure: unknown = await guest.pwrite(0, Buffer.alloc(512)).catch((error: unknown) => error);
+    expect(guest.errorAction('write', failure)).toBe('report');
+    expect(errors).toMatchObject([{ device: 'd0', operation: 'write', action: 'report', nospace: false, reason: "drive 'd0' has been deleted" }]);
     expect(host.files.inodes.get('/a.img')!.locks).toEqual([]);
     await expect(layer.driveDel('d0')).rejects.toThrow("Device 'd0' not found");
+  });
+});
+
+describe('options of every node, and of the cache', () => {
+  test('detect-zeroes turns written zeroes into holes; discard=ignore keeps what was discarded', async () => {
+    const { layer, host } = await setUp();
+    await layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0,detect-zeroes=on,discard=ignore'));
+    const guest = layer.claim('d0', 'disk0');
+    await guest.pwrite(0, Buffer.alloc(4096, 1));
+    await guest.discard(0, 1024);
+    host.files.log.length = 0;
+    await guest.pwrite(1024, Buffer.alloc(1024), { fua: true });
+    expect(host.files.log.map(line => line.split(' ')[0])).toEqual(['punchHole', 'fdatasync']);
+    expectSame(await guest.pread(0, 2560), Buffer.concat([Buffer.alloc(1024, 1), Buffer.alloc(1024), Buffer.alloc(512, 1)]));
+    expect(() => parseDrive('file=/a,detect-zeroes=unmap,discard=ignore')).toThrow("'detect-zeroes': unmap is not allowed with discard=ignore");
+    expect(() => parseDrive('file=/a,detect-zeroes=maybe')).toThrow("'detect-zeroes' takes off, on, unmap");
+  });
+
+  test.each([
+    ['', 'writeback'], ['cache=unsafe', 'unsafe'], ['cache.writeback=off', 'writethrough'], ['cache.no-flush=on', 'unsafe'], ['cache=unsafe,cache.no-flush=off', 'writeback'], ['cache.direct=off', 'writeback'],
+  ])('%s is %s', (options, mode) => expect(parseDrive(`file=/a,${options}`.replace(/,$/, '')).cache).toBe(mode));
+  test.each([['cache=none', 'cache=writeback is exactly as durable'], ['cache=directsync', 'cache=writethrough is exactly'], ['cache.direct=on', "'cache.direct'"], ['cache=fast', "'cache' takes"], ['cache.fast=on', "'cache.fast' is not known"]])('%s is refused', (options, message) =>
+    expect(() => parseDrive(`file=/a,${options}`)).toThrow(message),
+  );
+
+  test('auto-read-only: what may not be written is opened for reading, but only if it was asked for', async () => {
+    const { layer, host } = await setUp();
+    const { open } = host.files;
+    host.files.open = (path, options) => (options.readOnly ? open.call(host.files, path, options) : Promise.reject(Object.assign(new Error('denied'), { code: 'EACCES' })));
+    await expect(layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0'))).rejects.toThrow('denied');
+    await layer.addDrive(parseDrive('driver=raw,file.filename=/a.img,file.auto-read-only=on,id=d0'));
+    expect(layer.backend('d0').readOnly).toBe(true);
+  });
+
+  test('a flush that failed is not made good by the next one', async () => {
+    const { layer, host } = await setUp();
+    await layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0'));
+    const guest = layer.claim('d0', 'disk0');
+    host.files.fault = operation => {
+      if (operation === 'fdatasync') throw new Error('medium error');
+    };
+    await expect(guest.flush()).rejects.toThrow('medium error');
+    host.files.fault = () => undefined;
+    await expect(guest.flush()).rejects.toThrow("an earlier flush of '/a.img' failed (medium error): what was written before may be lost");
+    await expect(guest.pwrite(0, Buffer.alloc(512), { fua: true })).rejects.toThrow('an earlier flush');
+  });
+});
+
+describe('what an error does to the guest', () => {
+  const nospace = ioError('ENOSPC', 'full');
+  const broken = ioError('EIO', 'broken');
+  test.each<[string, ('read' | 'write')[], string[]]>([
+    ['', ['write', 'read'], ['stop report', 'report report']],
+    [',werror=report,rerror=stop', ['write', 'read'], ['report report', 'stop stop']],
+    [',werror=ignore,rerror=ignore', ['write', 'read'], ['ignore ignore', 'ignore ignore']],
+    [',werror=stop', ['write', 'read'], ['stop stop', 'report report']],
+  ])('%s', async (options, operations, wanted) => {
+    const { layer, events } = await setUp();
+    let stops = 0;
+    layer.stopVm = () => void stops++;
+    await layer.addDrive(parseDrive(`file=/a.img,format=raw,id=d0${options}`));
+    const guest = layer.claim('d0', 'disk0');
+    expect(operations.map(operation => [nospace, broken].map(error => guest.errorAction(operation, error)).join(' '))).toEqual(wanted);
+    expect(stops).toBe(wanted.join(' ').split(' ').filter(action => action === 'stop').length);
+    expect(layer.queryBlock()[0]['io-status']).not.toBe(stops > 0 ? 'ok' : 'failed');
+    events.emit('RESUME', {});
+    expect(layer.queryBlock()[0]['io-status']).toBe('ok');
+  });
+
+  test('werror and rerror take their words only', () => {
+    expect(() => parseDrive('file=/a,werror=explode')).toThrow("'werror' takes report, ignore, stop, enospc");
+    expect(() => parseDrive('file=/a,rerror=enospc')).toThrow("'rerror' takes report, ignore, stop");
   });
 });
 

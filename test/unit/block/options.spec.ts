@@ -23,7 +23,7 @@ test("the seed's secondary: overlays in qcow2, or in memory", () => {
   const text = 'if=virtio,id=active-disk0,throttling.bps-total=70000000,driver=replication,mode=secondary,file.driver=qcow2,file.file.filename=A,file.backing.driver=qcow2,file.backing.file.filename=H,file.backing.backing=colo-disk0';
   expect(parseDrive(text)).toMatchObject({ root: { mode: 'secondary', file: { driver: 'qcow2', file: { filename: 'A' }, backing: { driver: 'qcow2', file: { filename: 'H' }, backing: { reference: 'colo-disk0' } } } } });
   const memory = text.replaceAll('qcow2', 'memory').replace('file.file.filename=A,', '').replace('file.backing.file.filename=H,', '');
-  expect(parseDrive(memory)).toMatchObject({ throttle: { bpsTotal: 70000000 }, root: { mode: 'secondary', file: { driver: 'memory', backing: { driver: 'memory', backing: { reference: 'colo-disk0' } } } } });
+  expect(parseDrive(memory)).toMatchObject({ throttle: { limits: { buckets: { 'bps-total': { avg: 70000000, max: 0, length: 1 } } } }, root: { mode: 'secondary', file: { driver: 'memory', backing: { driver: 'memory', backing: { reference: 'colo-disk0' } } } } });
 });
 
 test('the short secondaries', () => {
@@ -66,14 +66,14 @@ test.each([
   ['file=nbd://h/x', "protocol 'nbd' is not taken from a file name; use file.driver=nbd"],
   ['file=json:{}', "protocol 'json'"],
   ['file=F,throttling.foo=1', "parameter 'throttling.foo' is not known"],
-  ['file=F,throttling.bps-total=0', 'takes a whole number from 1'],
+  ['file=F,throttling.bps-total=-1', 'takes a whole number from 0'],
   ['', "parameter 'file' is missing"],
   ['driver=memory', undefined],
   ['driver=memory,size=12X', "parameter 'size' takes a size"],
   ['driver=quorum,vote-threshold=1', "parameter 'children.0' is missing"],
   ['driver=quorum,children.0=a', "parameter 'vote-threshold' is missing"],
   ['driver=quorum,vote-threshold=1,children.x=a', "parameter 'children.x' is not known"],
-  ['driver=quorum,vote-threshold=1,children.0=a,blkverify=on', "'blkverify' is not implemented"],
+  ['driver=quorum,vote-threshold=1,children.0=a,blkverify=maybe', "'blkverify' takes"],
   ['driver=replication,file=x', 'Missing the option mode'],
   ['driver=replication,mode=third,file=x', "The option mode's value should be primary or secondary"],
   ['driver=replication,mode=primary,file=x,top-id=t', 'The primary side does not support option top-id'],

@@ -159,6 +159,8 @@ test('a dirty image is repaired when it is opened for writing: refcounts and cop
   const image = Buffer.from(log.data);
   image.fill(0, block, block + header.clusterSize);
   image.writeUInt32BE(1, 76);
+  // One entry without its copied flag: harmless, and wrong.
+  image.writeUInt32BE(0, image.readUInt32BE(header.l1Offset + 4) + 8);
   expect(await checkQcow2(nodeOf(image), await readHeader(nodeOf(image)))).not.toMatchObject({ corruptions: 0 });
   const dirty = nodeOf(image);
   const { node } = await openImage(dirty);
