@@ -44,6 +44,10 @@ export class FileDriver implements BlockDriver {
     return this.bytes;
   }
 
+  get fastZeroes(): boolean {
+    return this.file.punchesHoles ?? false;
+  }
+
   async resize(length: number): Promise<void> {
     await this.file.truncate(length);
     this.bytes = length;

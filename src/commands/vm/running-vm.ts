@@ -7,6 +7,7 @@ import { Disposables } from '../../base/disposable.js';
 import { asVmError, assert } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
+import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
 import { Colo } from '../../colo/colo.js';
 import { defaultColoOptions } from '../../colo/options.js';
@@ -26,7 +27,7 @@ import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
 import { Network } from './network.js';
-import { addObjects, objectsOf } from './objects.js';
+import { addObjects, credentialsOf, objectsOf } from './objects.js';
 import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
@@ -60,7 +61,7 @@ export class RunningVm {
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name), objects);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, credentialsOf(objects)), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     const monitors = new Disposables();
@@ -120,7 +121,7 @@ function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, 
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName): MachineParts {
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName, credentials: CredentialStore): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
@@ -129,7 +130,7 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName): Machine
     report: line => world.note(line),
     createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
     openDrives: async (spec, events) => {
-      const block = await openDrives(spec, host, events);
+      const block = await openDrives(spec, host, events, credentials);
       opened.block = block;
       return {
         claim: (id, device) => block.claim(id, device),
@@ -142,8 +143,9 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName): Machine
   };
 }
 
-async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>): Promise<BlockLayer> {
+async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>, credentials: CredentialStore): Promise<BlockLayer> {
   const block = new BlockLayer(host, events);
+  block.graph.credentials = credentials;
   try {
     for (const drive of spec.drives) {
       await block.addDrive(blockDrive(drive)).catch((error: unknown) => {
