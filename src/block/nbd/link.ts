@@ -7,7 +7,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Clock, Sockets } from '../../host/ports.js';
-import { ioError } from '../io-error.js';
+import { ioError, isAbsentServer } from '../io-error.js';
 import type { NbdExportInfo } from './client-protocol.js';
 import { NbdClient, type NbdClientOptions } from './client.js';
 import { CmdFlag, ExportFlag, NbdCmd } from './codec.js';
@@ -60,7 +60,7 @@ export class NbdLink {
         const client = await NbdClient.connect(host, options);
         return new NbdLink(host, options, client, client.info);
       } catch (error) {
-        if (host.clock.nowMs() + RETRY_MS >= untilMs) throw error;
+        if (!isAbsentServer(error) || host.clock.nowMs() + RETRY_MS >= untilMs) throw error;
         await new Promise<void>(resolve => host.clock.timer(RETRY_MS, resolve));
       }
     }

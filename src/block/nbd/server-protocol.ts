@@ -19,7 +19,7 @@ export interface ServerLimits {
   clients: number;
   /** Negotiation must be over by then. */
   handshakeMs: number;
-  /** A client that has begun a request or has answers to take, and does nothing, is dropped then. One that wants nothing may stay. */
+  /** A client that has begun a request or has answers to take, and does nothing, is dropped after once to twice that. One that wants nothing may stay. */
   stallMs: number;
 }
 
