@@ -10,7 +10,7 @@ import { DISK_BYTES, imageAfter } from './replication-load.js';
 
 export interface KillPlan {
   victim: 'primary' | 'secondary';
-  /** After the pair runs. */
+  /** After the first checkpoint. */
   afterMs: number;
 }
 
@@ -63,6 +63,7 @@ async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: strin
     committed = said.committed;
     primary.order({ committed });
   };
+  await secondary.until(said => said.committed);
   await new Promise(resolve => setTimeout(resolve, plan.afterMs));
   if (plan.victim === 'primary') {
     await primary.kill();

@@ -19,6 +19,8 @@ const HOLE = 1;
 const ZERO = 2;
 const MAX_STATUS_RUNS = 1024;
 const MAX_CHUNKS = 256;
+/** Below, to ask where the holes are costs more than to send them. */
+const SPARSE_FROM = 64 * 1024;
 /** Zeroes that must take up space, and reads ahead, in pieces of this length. */
 const STEP = 1024 * 1024;
 const zeroes = Buffer.alloc(STEP);
@@ -89,7 +91,7 @@ async function readAhead(backend: BlockBackend, offset: number, length: number):
 async function read(served: ServedExport, { structured }: Dialect, { cookie, flags, offset, length }: ServerRequest): Promise<Uint8Array[]> {
   if (!structured) return nbd.encodeReadReply(cookie, length === 0 ? noData : await served.backend.pread(offset, length));
   if (length === 0) return nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []);
-  const whole = (flags & nbd.CmdFlag.DF) !== 0 || !served.blockStatus;
+  const whole = (flags & nbd.CmdFlag.DF) !== 0 || length < SPARSE_FROM || !served.blockStatus;
   const out: Uint8Array[] = [];
   for (let at = offset, end = offset + length, chunks = 1; at < end; chunks++) {
     const run = whole || chunks === MAX_CHUNKS ? { length: end - at, zero: false } : await served.blockStatus!(at, end - at);

@@ -5,8 +5,8 @@
 import { runWithKill } from '../../support/replication-kill.js';
 
 test.each([
-  ['primary', 700],
-  ['secondary', 400],
+  ['primary', 300],
+  ['secondary', 150],
 ] as const)('kill -9 of the %s under load: the survivor holds what it must', async (victim, afterMs) => {
   const { violations, epochs, writes } = await runWithKill({ victim, afterMs });
   expect(violations).toEqual([]);
