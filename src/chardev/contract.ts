@@ -10,6 +10,11 @@ export type CharEvent = 'opened' | 'closed';
 
 export interface Terminal {
   readonly columns: number;
+  readonly rows: number;
+  /** It shows colours, and its user wants them. */
+  readonly colour: boolean;
+  /** It cannot move its cursor (TERM=dumb): it edits its lines itself. */
+  readonly dumb: boolean;
   onResize(fn: () => void): void;
 }
 

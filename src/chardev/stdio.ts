@@ -18,7 +18,7 @@ export class StdioChar implements CharBackend {
     private readonly input: Extract<CharSpec, { kind: 'stdio' }>['input'],
   ) {
     this.terminal = input === 'keys' ? stdio.terminal : undefined;
-    if (stdio.terminal && input !== 'lines') stdio.setMode('raw');
+    if (stdio.terminal && !(input === 'lines' || (input === 'keys' && stdio.terminal.dumb))) stdio.setMode('raw');
     stdio.onData(bytes => this.arrived(bytes));
     stdio.onEnd(() => this.front.end(() => undefined));
     stdio.onDrain(() => {

@@ -1,12 +1,32 @@
 /** Standard input and output of this process as the port that a stdio chardev takes. */
-import type { Stdio } from '../chardev/contract.js';
+import type { Stdio, Terminal } from '../chardev/contract.js';
+import { pasteMode } from '../monitor/hmp/keys.js';
+import { wantsColour } from './base.js';
+
+/** Standard output is a terminal. */
+export function processTerminal(): Terminal {
+  const { stdout, env } = process;
+  return {
+    get columns() { return stdout.columns; },
+    get rows() { return stdout.rows; },
+    colour: wantsColour(stdout, env),
+    dumb: env['TERM'] === 'dumb',
+    onResize: fn => void stdout.on('resize', fn),
+  };
+}
 
 export function processStdio(): Stdio {
   const { stdin, stdout } = process;
   // Whoever reads our output may go away: that is no reason to stop a VM.
   stdout.on('error', () => undefined);
   stdin.on('error', () => undefined);
-  const terminal = stdin.isTTY && stdout.isTTY ? { get columns() { return stdout.columns; }, onResize: (fn: () => void) => void stdout.on('resize', fn) } : undefined;
+  const terminal = stdin.isTTY && stdout.isTTY ? processTerminal() : undefined;
+  // However this process ends, short of kill -9: the shell finds its terminal as it was.
+  process.once('exit', () => {
+    if (!stdin.isTTY || !stdin.isRaw) return;
+    stdin.setRawMode(false);
+    stdout.write(pasteMode.off);
+  });
   return {
     terminal,
     setMode: mode => {

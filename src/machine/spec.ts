@@ -2,6 +2,8 @@
  * The machine as plain data: what the options said, parsed once at the edge. The builder consumes it; no component reads flags, files or
  * the environment by itself.
  */
+import type { Topology } from '../accel/contract.js';
+import type { CpuChoice } from '../accel/cpu-model.js';
 import type { CharSpec } from '../chardev/contract.js';
 
 /** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
@@ -56,6 +58,10 @@ export interface MachineSpec {
   uuid?: string;
   ramBytes: number;
   cpus: number;
+  /** How they are packaged; absent: cores of one socket. Multiplies up to cpus. */
+  topology?: Topology;
+  /** -cpu; absent: the plain model. */
+  cpu?: CpuChoice;
   accel: 'auto' | 'soft' | 'kvm';
   /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
   kernel?: string;

@@ -33,10 +33,23 @@ function decodeManifest(value: unknown): Manifest {
   return {
     ramBytes: count(m.ramBytes, 'ramBytes'),
     cpus: count(m.cpus, 'cpus'),
+    cpu: decodeCpu(fieldsOf(m.cpu, 'manifest: cpu')),
     accel: word(m.accel, 'accel'),
     devices: items(m.devices, 'devices').map(d => ({ id: word(d.id, 'id'), vmstate: word(d.vmstate, 'vmstate'), version: count(d.version, 'version') })),
     disks: items(m.disks, 'disks').map(d => ({ id: word(d.id, 'id'), length: count(d.length, 'length') })),
     netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
+  };
+}
+
+function decodeCpu(c: Record<string, unknown>): Manifest['cpu'] {
+  return {
+    model: word(c.model, 'cpu.model'),
+    vendor: word(c.vendor, 'cpu.vendor'),
+    signature: count(c.signature, 'cpu.signature'),
+    features: list(c.features, 'cpu.features').map(f => word(f, 'cpu.features')),
+    sockets: count(c.sockets, 'cpu.sockets'),
+    cores: count(c.cores, 'cpu.cores'),
+    threads: count(c.threads, 'cpu.threads'),
   };
 }
 
@@ -63,10 +76,23 @@ function word(value: unknown, name: string): string {
 export function manifestDifference(theirs: Manifest, ours: Manifest): string | undefined {
   if (theirs.ramBytes !== ours.ramBytes) return `the primary has ${mib(theirs.ramBytes)} of RAM, this secondary ${mib(ours.ramBytes)}`;
   if (theirs.cpus !== ours.cpus) return `the primary has ${theirs.cpus} CPUs, this secondary ${ours.cpus}`;
-  return deviceDifference(theirs, ours) ?? diskDifference(theirs, ours) ?? netdevDifference(theirs, ours);
+  return cpuDifference(theirs.cpu, ours.cpu) ?? deviceDifference(theirs, ours) ?? diskDifference(theirs, ours) ?? netdevDifference(theirs, ours);
 }
 
 const mib = (bytes: number) => (bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`);
+
+/** A guest that has looked at CPUID once goes on as it found it. */
+function cpuDifference(theirs: Manifest['cpu'], ours: Manifest['cpu']): string | undefined {
+  const advice = 'give both sides the same -cpu';
+  const lost = theirs.features.find(name => !ours.features.includes(name));
+  if (lost !== undefined) return `the primary's CPU (${theirs.model}) has ${lost}, this secondary's (${ours.model}) does not: ${advice}`;
+  const extra = ours.features.find(name => !theirs.features.includes(name));
+  if (extra !== undefined) return `this secondary's CPU (${ours.model}) has ${extra}, the primary's (${theirs.model}) does not: ${advice}`;
+  const kind = (c: Manifest['cpu']) => `${c.model}, ${c.vendor} 0x${c.signature.toString(16)}`;
+  if (theirs.vendor !== ours.vendor || theirs.signature !== ours.signature) return `the primary's CPU is ${kind(theirs)}, this secondary's ${kind(ours)}: ${advice}`;
+  const shape = (c: Manifest['cpu']) => `sockets=${c.sockets},cores=${c.cores},threads=${c.threads}`;
+  return shape(theirs) === shape(ours) ? undefined : `the primary has -smp ${shape(theirs)}, this secondary ${shape(ours)}`;
+}
 
 function deviceDifference(theirs: Manifest, ours: Manifest): string | undefined {
   const here = new Map(ours.devices.map(d => [d.id, d]));

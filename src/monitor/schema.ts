@@ -3,18 +3,20 @@
  * query-qmp-schema, the HMP syntax with its flags, help and completion.
  */
 import { VmError } from '../base/errors.js';
+import type { Style } from './hmp/style.js';
+import type { Table } from './hmp/table.js';
 import type { ArgsOf, Fields, SchemaSink, Type } from './types.js';
 import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces';
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces' | 'jobs';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
   readonly registry: Registry;
-  /** Runs a line of HMP that must not wait for long, gives its output with LF line ends. */
-  hmp(line: string): Promise<string>;
+  /** Runs a line of HMP that must not wait for long, gives its output with LF line ends; with a style as a terminal shows it. */
+  hmp(line: string, style?: Style): Promise<string>;
   /** The user sits at a prompt and can wait for a migration. */
   readonly mayWait: boolean;
 }
@@ -22,6 +24,8 @@ export interface CommandContext {
 export interface HmpSide {
   readonly args: Fields;
   run(vm: VmControl, args: unknown, context: CommandContext): Promise<string | undefined>;
+  /** The same for a terminal, where that is easier to read. */
+  table?(vm: VmControl, args: unknown, context: CommandContext): Promise<Table>;
 }
 
 export interface Command {
@@ -71,6 +75,8 @@ interface Declaration<A extends Fields, R> extends Common<A, R> {
   hmp?: HmpSide;
   /** The lines that HMP prints, without the last line end; nothing: silence. */
   show?: (result: R, vm: VmControl) => string | undefined;
+  /** The same as a table, for a terminal that has room. */
+  table?: (result: R, vm: VmControl) => Table;
 }
 
 const hmpSpelling = (name: string) => (name.startsWith('query-') ? `info ${name.slice(6).replaceAll('-', '_')}` : name.replaceAll('-', '_'));
@@ -79,8 +85,10 @@ const hmpSpelling = (name: string) => (name.startsWith('query-') ? `info ${name.
 export function command<A extends Fields = Record<never, Type>, R = void>(d: Declaration<A, R>): Command {
   const args = d.args ?? ({} as A);
   const inHmp = d.monitors !== 'qmp';
+  const { table } = d;
   const same: HmpSide = {
     args,
+    ...(table && { table: async (vm, given, context) => table(await d.run(vm, given as ArgsOf<A>, context), vm) }),
     run: async (vm, given, context) => {
       const result = await d.run(vm, given as ArgsOf<A>, context);
       return d.show?.(result, vm);
@@ -97,8 +105,9 @@ export function command<A extends Fields = Record<never, Type>, R = void>(d: Dec
 }
 
 /** Declares a command that only HMP has; run gives the lines to print. */
-export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean; hmpName?: string }): Command {
+export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean; hmpName?: string; table?: (vm: VmControl, args: ArgsOf<A>) => Table }): Command {
   const args = d.args ?? ({} as A);
+  const { table } = d;
   const notFound = new VmError(`The command ${d.name} has not been found`, { class: 'CommandNotFound' });
   return {
     ...identity(d, args),
@@ -106,7 +115,7 @@ export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, 
     qmp: false,
     returns: undefined,
     runQmp: () => Promise.reject(notFound),
-    hmp: { args, run: async (vm, given, context) => d.run(vm, given as ArgsOf<A>, context) },
+    hmp: { args, run: async (vm, given, context) => d.run(vm, given as ArgsOf<A>, context), ...(table && { table: async (vm, given) => table(vm, given as ArgsOf<A>) }) },
   };
 }
 

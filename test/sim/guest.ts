@@ -105,7 +105,7 @@ export class SimMachine implements Lifecycle {
   }
 
   manifest(): Manifest {
-    return { ramBytes: this.simRam.size, cpus: 1, accel: 'sim', devices: [{ id: 'dev0', vmstate: 'sim', version: 1 }], disks: [{ id: this.disk.name, length: this.disk.length }], netdevs: ['hn0'] };
+    return { ramBytes: this.simRam.size, cpus: 1, cpu: { model: 'fake', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu'], sockets: 1, cores: 1, threads: 1 }, accel: 'sim', devices: [{ id: 'dev0', vmstate: 'sim', version: 1 }], disks: [{ id: this.disk.name, length: this.disk.length }], netdevs: ['hn0'] };
   }
 
   async stopForCheckpoint(): Promise<void> {

@@ -2,6 +2,7 @@
 import { createChardev } from '../../src/chardev/create.js';
 import type { CharWorld } from '../../src/chardev/contract.js';
 import { processStdio } from '../../src/commands/terminal.js';
+import { processTypist } from '../../src/commands/typist.js';
 import { registryFor } from '../../src/monitor/commands/all.js';
 import { HmpMonitor } from '../../src/monitor/hmp/monitor.js';
 import { fakeControl } from './fake-control.js';
@@ -13,5 +14,5 @@ Object.assign(vm, {
 });
 const world = { stdio: processStdio() } as unknown as CharWorld;
 const chr = await createChardev('m0', { kind: 'stdio', input: 'keys' }, world);
-new HmpMonitor(vm, registryFor(vm), chr, { wallMs: () => 0, log: line => process.stderr.write(`${line}\n`) });
+new HmpMonitor(vm, registryFor(vm), chr, { wallMs: () => 0, log: line => process.stderr.write(`${line}\n`), typist: processTypist() });
 setInterval(() => undefined, 1000);

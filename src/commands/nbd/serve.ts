@@ -2,13 +2,8 @@
 import { unlink } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { Args, Flags } from '@oclif/core';
-import { openImage } from '../../block/image/open.js';
-import { NbdServer } from '../../block/nbd/server.js';
-import { defaultServerLimits } from '../../block/nbd/server-protocol.js';
 import { NBD_PORT } from '../../block/nbd/uri.js';
 import type { Address, Host, TlsCredentials } from '../../host/ports.js';
-import { nodeHost } from '../../host/node/host.js';
-import { loadPsk, loadX509 } from '../../host/tls-creds.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';
 
@@ -28,7 +23,7 @@ export class NbdServe extends BaseCommand {
     socket: Flags.string({ char: 'k', helpValue: 'PATH', description: 'listen on a unix socket', exclusive: ['bind', 'port'] }),
     bind: Flags.string({ char: 'b', helpValue: 'HOST', description: 'listen on this address; 127.0.0.1 if only a port is given' }),
     port: Flags.integer({ char: 'p', min: 0, max: 65535, helpValue: 'N', description: `TCP port, ${NBD_PORT} unless given; 0: any` }),
-    shared: Flags.integer({ char: 'e', min: 1, max: 1024, default: defaultServerLimits.clients, helpValue: 'N', description: 'clients at once; more are turned away' }),
+    shared: Flags.integer({ char: 'e', min: 1, max: 1024, default: 16, helpValue: 'N', description: 'clients at once; more are turned away' }),
     persistent: Flags.boolean({ char: 't', default: true, allowNo: true, description: 'go on when the last client has left' }),
     'tls-creds': Flags.string({ helpValue: 'DIR', description: 'TLS by certificates: ca-cert.pem, server-cert.pem, server-key.pem', exclusive: ['tls-psk'] }),
     'tls-verify-peer': Flags.boolean({ description: 'clients need a certificate of that CA', dependsOn: ['tls-creds'] }),
@@ -41,6 +36,7 @@ export class NbdServe extends BaseCommand {
     const ended = new Promise<void>(resolve => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
     });
+    const [{ openImage }, { NbdServer }, { defaultServerLimits }, { nodeHost }] = await Promise.all([import('../../block/image/open.js'), import('../../block/nbd/server.js'), import('../../block/nbd/server-protocol.js'), import('../../host/node/host.js')]);
     // Nothing but the image is served here.
     const host = nodeHost({ writesAtOnce: true });
     const credentials = await readCredentials(host, flags);
@@ -70,6 +66,7 @@ function listenAddress(flags: { socket?: string; bind?: string; port?: number })
 }
 
 async function readCredentials({ files }: Host, flags: { 'tls-creds'?: string; 'tls-verify-peer'?: boolean; 'tls-psk'?: string }): Promise<TlsCredentials | undefined> {
+  const { loadPsk, loadX509 } = await import('../../host/tls-creds.js');
   if (flags['tls-creds'] !== undefined) return loadX509(files, { dir: flags['tls-creds'], endpoint: 'server', verifyPeer: flags['tls-verify-peer'] ?? false });
   return flags['tls-psk'] === undefined ? undefined : loadPsk(files, { path: flags['tls-psk'], endpoint: 'server' });
 }

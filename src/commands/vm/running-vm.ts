@@ -1,10 +1,12 @@
 /** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
 import { existsSync } from 'node:fs';
-import { type AccelName, chooseAccel } from '../../accel/choose.js';
+import { type AccelChoice, type AccelName, chooseAccel } from '../../accel/choose.js';
+import type { CpuModel } from '../../accel/contract.js';
+import { defaultCpu, resolveCpu } from '../../accel/cpu-model.js';
 import { AddonRam } from '../../accel/ram.js';
 import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
-import { asVmError, assert } from '../../base/errors.js';
+import { asVmError, assert, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
 import type { CredentialStore } from '../../block/nbd/credentials.js';
@@ -18,7 +20,7 @@ import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
-import { HmpMonitor } from '../../monitor/hmp/monitor.js';
+import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
 import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
@@ -36,6 +38,7 @@ export interface VmWorld {
   readonly step: StepHook;
   readonly version: VmControl['version'];
   readonly traces: TraceSwitches;
+  readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
 }
@@ -58,10 +61,11 @@ export class RunningVm {
 
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
     const accel = chooseAccel(spec.accel); // before anything is opened
+    const cpu = cpuOf(spec, accel);
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, credentialsOf(objects)), objects);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, { cpu, credentials: credentialsOf(objects) }), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     const monitors = new Disposables();
@@ -116,19 +120,25 @@ async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Obj
 }
 
 function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
-  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line) };
+  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line), typist: world.typist };
   const registry = registryFor(control);
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName, credentials: CredentialStore): MachineParts {
+/** What the guest is to see of its processors, if this host can show it. */
+function cpuOf(spec: MachineSpec, accel: AccelChoice): CpuModel {
+  if (accel.name === 'soft' && spec.cpus > 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${accel.why}`, { hint: 'Use -smp 1.' });
+  return resolveCpu(spec.cpu ?? defaultCpu, accel.name, spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 });
+}
+
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, credentials }: { cpu: CpuModel; credentials: CredentialStore }): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
+    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events, credentials);
       opened.block = block;

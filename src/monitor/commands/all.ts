@@ -6,13 +6,15 @@ import { channelCommands } from './channels.js';
 import { coloCommands } from './colo.js';
 import { helpCommands } from './help.js';
 import { inspectCommands } from './inspect.js';
+import { jobCommands } from './jobs.js';
 import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
 import { statusCommands } from './status.js';
+import { terminalCommands } from './terminal.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

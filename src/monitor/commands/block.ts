@@ -1,6 +1,7 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
+import { shortSize } from '../hmp/table.js';
 import { bool, flag, int, list, optional, rest, str, struct, tagged } from '../types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
@@ -21,6 +22,7 @@ export const blockCommands = [
     returns: list(deviceInfo),
     run: vm => part(vm, 'block').info().map(b => ({ device: b.device, type: 'unknown', removable: false, locked: false, inserted: node(b) })),
     show: (_all, vm) => part(vm, 'block').info().map(showDevice).join('\n'),
+    table: (_all, vm) => ({ head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'], rows: part(vm, 'block').info().map(deviceRow) }),
   }),
   command({
     name: 'query-named-block-nodes',
@@ -144,6 +146,10 @@ function node(b: BlockInfo) {
 function showDevice(b: BlockInfo): string {
   const head = `${b.device}${b.device === '' ? '' : ' '}(${b.nodeName}): ${b.file === '' ? '' : `${b.file} `}(${b.driver}${b.readOnly ? ', read-only' : ''}), ${b.sizeBytes} bytes`;
   return [head, ...b.details.map(line => `    ${line}`)].join('\n');
+}
+
+function deviceRow(b: BlockInfo): string[] {
+  return [b.device, b.nodeName, `${b.driver}${b.readOnly ? ' (ro)' : ''}`, b.file, shortSize(b.sizeBytes), b.details.join('\n')];
 }
 
 function inet(host: string, port: string): NbdAddress {

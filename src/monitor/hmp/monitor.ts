@@ -1,5 +1,4 @@
 /** HMP on a chardev: a line editor on a terminal, plain lines for any other peer. */
-import { PassThrough, Writable } from 'node:stream';
 import type { CharBackend, Terminal } from '../../chardev/contract.js';
 import type { Disposable } from '../../base/disposable.js';
 import { onEveryEvent } from '../events.js';
@@ -7,31 +6,45 @@ import { Output } from '../output.js';
 import type { MonitorWorld } from '../qmp/server.js';
 import type { Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
+import type { Clock } from '../../host/ports.js';
 import { complete } from './completion.js';
 import { eventLine } from './event-line.js';
 import { LineMonitor, prompt } from './lines.js';
 import { Repl } from './repl.js';
+import type { History } from './history.js';
 import { HmpShell } from './shell.js';
+
+/** What a person brings to a prompt. */
+export interface Typist {
+  readonly clock: Clock;
+  readonly history?: History;
+  files(prefix: string): Promise<readonly string[]>;
+}
+
+export interface HmpWorld extends MonitorWorld {
+  /** Absent: nobody sits there, a terminal gets plain lines too. */
+  readonly typist?: Typist;
+}
 
 export class HmpMonitor implements Disposable {
   private readonly output: Output;
   private readonly shell: HmpShell;
   private lines: LineMonitor | undefined;
-  private repl: { repl: Repl; input: PassThrough } | undefined;
+  private repl: Repl | undefined;
   private readonly events: Disposable;
 
   constructor(
     private readonly vm: VmControl,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
-    private readonly world: MonitorWorld,
+    private readonly world: HmpWorld,
   ) {
     this.shell = new HmpShell(registry, vm, true);
     this.output = new Output(chr, queued => this.overflow(queued));
-    this.events = onEveryEvent(vm, (name, data) => this.repl?.repl.print(eventLine(name, data)));
-    chr.onData(bytes => (this.repl ? this.repl.input.write(Buffer.from(bytes)) : this.lines?.push(bytes)));
+    this.events = onEveryEvent(vm, (name, data) => this.repl?.print(eventLine(name, data)));
+    chr.onData(bytes => (this.repl ? this.repl.push(bytes) : this.lines?.push(bytes)));
     chr.onEvent(event => (event === 'opened' ? this.open() : this.close()));
-    chr.onInputEnd(() => (this.repl ? this.repl.repl.close() : this.lines?.endInput()));
+    chr.onInputEnd(() => (this.repl ? this.leave(this.repl) : this.lines?.endInput()));
   }
 
   dispose(): void {
@@ -46,7 +59,9 @@ export class HmpMonitor implements Disposable {
 
   private open(): void {
     this.close();
-    if (this.chr.terminal) return this.openRepl(this.chr.terminal);
+    const { terminal } = this.chr;
+    const { typist } = this.world;
+    if (terminal && !terminal.dumb && typist) return this.openRepl(terminal, typist);
     const lineEnd = this.chr.label === 'stdio' ? '\n' : '\r\n';
     this.lines = new LineMonitor(
       {
@@ -61,18 +76,27 @@ export class HmpMonitor implements Disposable {
     this.lines.greet();
   }
 
-  private openRepl(terminal: Terminal): void {
-    const input = new PassThrough();
-    const repl = new Repl({
-      input,
-      output: terminalWriter(terminal, text => this.output.write(text)),
+  private openRepl(terminal: Terminal, { clock, history, files }: Typist): void {
+    const style = { get columns() { return terminal.columns; }, colour: terminal.colour };
+    this.repl = new Repl({
+      terminal,
+      // A raw terminal needs CR LF.
+      write: text => this.output.write(text.replace(/\r?\n/g, '\r\n')),
       prompt,
       banner: this.banner,
-      run: line => this.shell.run(line),
-      complete: line => Promise.resolve(complete(this.registry, this.vm, line)),
+      clock,
+      history,
+      run: line => this.shell.run(line, style),
+      assist: line => Promise.resolve(complete(this.registry, this.vm, line)),
+      files,
       left: () => this.left(),
     });
-    this.repl = { repl, input };
+  }
+
+  /** The input has ended. */
+  private leave(repl: Repl): void {
+    repl.close();
+    this.left();
   }
 
   private left(): void {
@@ -84,7 +108,7 @@ export class HmpMonitor implements Disposable {
   private close(): void {
     this.lines?.close();
     this.lines = undefined;
-    this.repl?.repl.close();
+    this.repl?.close();
     this.repl = undefined;
     this.output.clear();
     this.chr.resume();
@@ -94,18 +118,4 @@ export class HmpMonitor implements Disposable {
     this.world.log(`HMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`);
     this.chr.hangUp();
   }
-}
-
-/** What readline wants of an output: a Writable that knows its width. A raw terminal needs CR LF. */
-function terminalWriter(terminal: Terminal, send: (text: string) => void): Writable {
-  const writable = new Writable({
-    decodeStrings: false,
-    write(chunk: Buffer | string, _encoding, done) {
-      send(String(chunk).replace(/\r?\n/g, '\r\n'));
-      done();
-    },
-  });
-  Object.defineProperty(writable, 'columns', { get: () => terminal.columns });
-  terminal.onResize(() => writable.emit('resize'));
-  return writable;
 }

@@ -1,92 +1,180 @@
 /**
- * The line editor at a terminal: history, completion by Tab, Ctrl-C cancels the line (or stops waiting for a command, which goes on),
- * Ctrl-D leaves. What happens meanwhile is printed above the line that is being typed.
+ * The line editor at a terminal: history, completion by Tab, a grey hint behind the cursor, Ctrl-R searches backwards, Ctrl-C cancels the line
+ * (or stops waiting for a command, which goes on), Ctrl-D leaves. What happens meanwhile is printed above the line that is being typed.
  */
-import type { Interface } from 'node:readline';
-import { createInterface, cursorTo, clearScreenDown, moveCursor } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
-import type { Completions } from './completion.js';
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline';
+import { Readable, Writable } from 'node:stream';
+import type { Terminal } from '../../chardev/contract.js';
+import type { Clock } from '../../host/ports.js';
+import type { Assist } from './completion.js';
+import { Hint } from './hint.js';
+import { type History, mayBeKept } from './history.js';
+import { ctrl, enter, KeyGate, pasteMode } from './keys.js';
+import { ReverseSearch } from './reverse-search.js';
+import { paintOutput } from './style.js';
+import { parseWatch, Watch, watchHelp } from './watch.js';
 
 export interface ReplOptions {
-  readonly input: Readable;
-  readonly output: Writable;
+  readonly terminal: Pick<Terminal, 'columns' | 'rows' | 'colour' | 'onResize'>;
+  /** To the terminal; LF line ends. */
+  write(text: string): void;
   readonly prompt: string;
   readonly banner: string;
+  readonly clock: Clock;
+  /** Absent: none is kept. */
+  readonly history?: History;
   /** Output of a line, LF line ends. Must not throw. */
   run(line: string): Promise<string>;
-  complete(line: string): Promise<Completions>;
+  assist(line: string): Promise<Assist>;
+  /** Names of files that begin like this, folders with a slash. */
+  files(prefix: string): Promise<readonly string[]>;
   /** Ctrl-D, or the input ended. */
   left(): void;
 }
 
-const historySize = 500;
+const historySize = 1000;
+const builtins = ['watch'];
 
 export class Repl {
   private readonly editor: Interface;
-  private readonly typed: string[] = [];
+  private readonly keys: KeyGate;
+  private readonly input = new Readable({ read: () => undefined });
+  private readonly hint: Hint;
+  private readonly search: ReverseSearch;
+  /** Newest first. */
+  private past: readonly string[];
+  private watch: Watch | undefined;
   private running = false;
   private closed = false;
   private stopWaiting: (() => void) | undefined;
 
   constructor(private readonly options: ReplOptions) {
+    const { terminal, history, prompt } = options;
+    this.past = history?.earlier ?? [];
+    this.keys = new KeyGate({ key: key => this.key(key), interrupt: () => this.interrupted(), overflow: () => options.write('\x07') });
     this.editor = createInterface({
-      input: options.input,
-      output: options.output,
+      input: this.input,
+      output: columnsWriter(terminal, options.write),
       terminal: true,
       historySize,
+      history: [...this.past],
       removeHistoryDuplicates: true,
-      prompt: options.prompt,
+      prompt,
       completer: (line: string, done: (error: Error | null, result: [string[], string]) => void) => {
-        options.complete(line).then(
-          ({ candidates, word }) => done(null, [oneEndsInBlank(candidates), word]),
-          () => done(null, [[], line]),
-        );
+        // What is typed meanwhile comes behind what was completed.
+        this.keys.hold();
+        void this.complete(line).then(result => {
+          done(null, result);
+          this.keys.release();
+        });
       },
     });
-    this.editor.on('line', line => this.entered(line));
-    this.editor.on('SIGINT', () => this.interrupted());
+    this.hint = new Hint(this.editor, terminal, options.write, line => this.suggest(line));
+    this.search = new ReverseSearch(this.editor, prompt, () => this.past);
+    this.editor.on('history', (lines: string[]) => (this.past = [...lines]));
+    this.editor.on('line', line => void this.entered(line));
+    this.editor.on('SIGTSTP', () => undefined);
     this.editor.on('close', () => this.leave());
-    options.output.write(`${options.banner}\n`);
+    options.write(`${pasteMode.on}${options.banner}\n`);
     this.editor.prompt();
+  }
+
+  push(bytes: Uint8Array): void {
+    if (!this.closed) this.keys.push(bytes);
   }
 
   /** Above the line that is being typed. */
   print(text: string): void {
     if (this.closed) return;
-    const { output } = this.options;
-    if (this.running) {
-      output.write(text);
-      return;
-    }
+    const { write } = this.options;
+    const shown = paintOutput(text, this.options.terminal);
+    if (this.running) return write(shown);
+    this.hint.erase();
     // The editor remembers on which row of its line the cursor is and goes up that far before it draws again: give it those rows.
     const { rows } = this.editor.getCursorPos();
-    moveCursor(output, 0, -rows);
-    cursorTo(output, 0);
-    clearScreenDown(output);
-    output.write(text + '\n'.repeat(rows));
+    const screen = columnsWriter(this.options.terminal, write);
+    moveCursor(screen, 0, -rows);
+    cursorTo(screen, 0);
+    clearScreenDown(screen);
+    write(shown + '\n'.repeat(rows));
     this.editor.prompt(true);
+    this.hint.refresh();
   }
 
   close(): void {
     if (this.closed) return;
+    this.hint.erase();
     this.closed = true;
+    this.watch?.stop();
     this.stopWaiting?.();
     this.editor.close();
+    this.options.write(pasteMode.off);
   }
 
-  private entered(line: string): void {
-    this.typed.push(line);
-    if (!this.running) void this.runTyped();
-  }
-
-  private async runTyped(): Promise<void> {
-    this.running = true;
-    for (let line = this.typed.shift(); line !== undefined && !this.closed; line = this.typed.shift()) {
-      const output = await this.waitFor(this.options.run(line));
-      if (!this.closed) this.options.output.write(output);
+  private key(key: string): void {
+    if (this.closed) return;
+    if (this.watch) return this.watch.stop();
+    if (this.search.active && this.search.key(key)) return;
+    if (key === ctrl.r) {
+      this.hint.erase();
+      return this.search.begin();
     }
+    if (this.hint.accept(key)) return;
+    this.hint.erase();
+    this.input.emit('data', Buffer.from(key));
+    if (key !== enter) this.hint.refresh();
+  }
+
+  private async complete(line: string): Promise<[string[], string]> {
+    try {
+      const { candidates, word, path } = await this.options.assist(line);
+      const own = word === line ? builtins.filter(name => name.startsWith(word)) : [];
+      const files = path === undefined ? [] : (await this.options.files(path)).map(name => word.slice(0, word.length - path.length) + name);
+      return [oneEndsInBlank([...candidates, ...own, ...files]), word];
+    } catch {
+      return [[], line];
+    }
+  }
+
+  /** What a hint says: the newest line that begins so, or what the monitor knows. */
+  private async suggest(line: string): Promise<{ text: string; usable: boolean }> {
+    const earlier = this.past.find(old => old.startsWith(line) && old !== line);
+    if (earlier !== undefined) return { text: earlier.slice(line.length), usable: true };
+    const { candidates, word, hint } = await this.options.assist(line);
+    return { text: hint, usable: word !== '' && candidates.length === 1 && word + hint === candidates[0] };
+  }
+
+  private async entered(line: string): Promise<void> {
+    this.running = true;
+    this.keys.hold();
+    if (mayBeKept(line)) this.options.history?.add(line);
+    const output = await this.waitFor(this.execute(line));
     this.running = false;
-    if (!this.closed) this.editor.prompt();
+    if (!this.closed) {
+      this.options.write(paintOutput(output, this.options.terminal));
+      this.editor.prompt();
+    }
+    this.keys.release();
+  }
+
+  private execute(line: string): Promise<string> {
+    const [first, second, third] = line.trim().split(/\s+/);
+    if ((first === 'help' || first === '?') && second === 'watch' && third === undefined) return Promise.resolve(watchHelp);
+    if (first !== 'watch') return this.options.run(line);
+    const wanted = parseWatch(line);
+    return typeof wanted === 'string' ? Promise.resolve(wanted) : this.watching(wanted);
+  }
+
+  private async watching(wanted: Exclude<ReturnType<typeof parseWatch>, string>): Promise<string> {
+    const { terminal, clock, write, run } = this.options;
+    this.watch = new Watch(wanted, { terminal, clock, write: text => write(paintOutput(text, terminal)), run });
+    this.keys.release();
+    try {
+      return await this.watch.ended;
+    } finally {
+      this.keys.hold();
+      this.watch = undefined;
+    }
   }
 
   private waitFor(result: Promise<string>): Promise<string> {
@@ -95,7 +183,11 @@ export class Repl {
   }
 
   private interrupted(): void {
-    this.options.output.write('^C\n');
+    if (this.closed) return;
+    if (this.watch) return this.watch.stop();
+    this.search.cancel();
+    this.hint.erase();
+    this.options.write('^C\n');
     if (this.stopWaiting) return this.stopWaiting();
     this.editor.write(null, { ctrl: true, name: 'e' });
     this.editor.write(null, { ctrl: true, name: 'u' });
@@ -103,13 +195,26 @@ export class Repl {
 
   private leave(): void {
     if (this.closed) return;
-    this.closed = true;
-    this.stopWaiting?.();
+    this.close();
     this.options.left();
   }
 }
 
-/** A single candidate is the word: a blank follows it. */
+/** A single candidate is the word: a blank follows it, unless it can go on. */
 function oneEndsInBlank(candidates: string[]): string[] {
-  return candidates.length === 1 ? [`${candidates[0]} `] : candidates;
+  return candidates.length === 1 && !/[/=,]$/.test(candidates[0]) ? [`${candidates[0]} `] : candidates;
+}
+
+/** What readline wants of an output: a Writable that knows its width. */
+function columnsWriter(terminal: ReplOptions['terminal'], write: (text: string) => void): Writable {
+  const writable = new Writable({
+    decodeStrings: false,
+    write(chunk: Buffer | string, _encoding, done) {
+      write(String(chunk));
+      done();
+    },
+  });
+  Object.defineProperty(writable, 'columns', { get: () => terminal.columns });
+  terminal.onResize(() => writable.emit('resize'));
+  return writable;
 }

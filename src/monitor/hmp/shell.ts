@@ -2,6 +2,8 @@
 import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
 import type { Command, Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
+import type { Style } from './style.js';
+import { renderTable } from './table.js';
 import { unknownCommand } from './syntax.js';
 import { parseArgs, splitLine } from './parser.js';
 
@@ -12,8 +14,8 @@ export class HmpShell {
     private readonly mayWait: boolean,
   ) {}
 
-  /** The output, each line ended by LF; '' if there is none. */
-  async run(line: string): Promise<string> {
+  /** The output, each line ended by LF; '' if there is none. style: of the terminal that shows it. */
+  async run(line: string, style?: Style): Promise<string> {
     const { name, argsAt } = splitLine(line);
     if (name === '') return '';
     const found = this.registry.hmp(name);
@@ -24,12 +26,15 @@ export class HmpShell {
     } catch (error) {
       return withEnd(`${found.hmpName ?? name}: ${asVmError(error).message}\nTry "help ${found.hmpName ?? name}" for more information`);
     }
-    return this.execute(found, args);
+    return this.execute(found, args, style);
   }
 
-  private async execute(found: Command, args: Record<string, unknown>): Promise<string> {
+  private async execute({ hmp }: Command, args: Record<string, unknown>, style: Style | undefined): Promise<string> {
+    const context = { registry: this.registry, hmp: (line: string) => this.run(line), mayWait: this.mayWait };
     try {
-      const output = await found.hmp?.run(this.vm, args, { registry: this.registry, hmp: line => this.run(line), mayWait: this.mayWait });
+      const table = style && hmp?.table && (await renderTable(await hmp.table(this.vm, args, context), style));
+      if (table !== undefined) return table;
+      const output = await hmp?.run(this.vm, args, context);
       return output === undefined || output === '' ? '' : withEnd(output);
     } catch (error) {
       if (error instanceof AssertionError) throw error;

@@ -1,7 +1,7 @@
 /** Derived from the declarations: the syntax of a command as help shows it. */
 import { similar } from '../../base/similar.js';
 import type { Command, Registry } from '../schema.js';
-import type { Fields } from '../types.js';
+import type { Fields, Type } from '../types.js';
 
 /** `[-d] uri [name]` */
 export function argumentSyntax(fields: Fields): string {
@@ -12,6 +12,14 @@ export function argumentSyntax(fields: Fields): string {
     return [optional ? `[${name}]` : name];
   });
   return parts.join(' ');
+}
+
+const maxWordsShown = 3;
+
+/** One argument in a hint: its few words, or its name. */
+export function argumentWord(name: string, { words, optional }: Type): string {
+  const shown = words !== undefined && words.length <= maxWordsShown ? words.join('|') : name;
+  return optional ? `[${shown}]` : shown;
 }
 
 /** `migrate [-d] uri -- migrate to URI` */

@@ -3,6 +3,7 @@ import type { CharBackend } from '../../chardev/contract.js';
 import type { Disposable } from '../../base/disposable.js';
 import { onEveryEvent } from '../events.js';
 import { HmpShell } from '../hmp/shell.js';
+import type { Style } from '../hmp/style.js';
 import { Output } from '../output.js';
 import type { Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
@@ -43,7 +44,7 @@ export class QmpServer implements Disposable {
   private open(): void {
     this.close();
     const shell = new HmpShell(this.registry, this.vm, false);
-    const context = { registry: this.registry, hmp: (line: string) => shell.run(line), mayWait: false };
+    const context = { registry: this.registry, hmp: (line: string, style?: Style) => shell.run(line, style), mayWait: false };
     this.session = new QmpSession(this.vm, context, {
       send: line => this.output.write(line),
       drained: () => this.output.drained(),

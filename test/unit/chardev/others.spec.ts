@@ -71,7 +71,7 @@ function stdio(input: Extract<CharSpec, { kind: 'stdio' }>['input'], isTerminal:
   let drain: () => void = () => undefined;
   let reading = true;
   const port: Stdio = {
-    terminal: isTerminal ? { columns: 80, onResize: () => undefined } : undefined,
+    terminal: isTerminal ? { columns: 80, rows: 24, colour: true, dumb: false, onResize: () => undefined } : undefined,
     setMode: mode => did.push(mode),
     interrupt: () => did.push('interrupt'),
     write: bytes => (did.push(`out ${Buffer.from(bytes).toString()}`), reading),

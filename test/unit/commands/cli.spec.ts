@@ -12,7 +12,7 @@ import type { CharWorld } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
 import { parseAddress } from '../../../src/commands/address.js';
 import { wantsColour } from '../../../src/commands/base.js';
-import { completeRemotely, namesOf } from '../../../src/commands/monitor.js';
+import { assistFromHelp, parseHelp } from '../../../src/commands/remote-help.js';
 import { commandArguments } from '../../../src/commands/qmp.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
@@ -141,12 +141,25 @@ test('arguments of a command', () => {
   expect(() => commandArguments(undefined, ['a'])).toThrow('not NAME=VALUE');
 });
 
-test('completion against any server, from its own help', () => {
-  const names = ['stop|s  -- stop emulation', 'info status  -- show', 'info name -- show', 'x_colo_lost_heartbeat -- tell', 'no dashes'].flatMap(namesOf);
-  expect(names).toEqual(['stop', 's', 'info status', 'info name', 'x_colo_lost_heartbeat']);
-  expect(completeRemotely('st', names)).toEqual({ candidates: ['stop'], word: 'st' });
-  expect(completeRemotely('info s', names)).toEqual({ candidates: ['status'], word: 's' });
-  expect(completeRemotely('help x_', names)).toEqual({ candidates: ['x_colo_lost_heartbeat'], word: 'x_' });
+test('completion against any server, from its own help', async () => {
+  const help = 'stop|s  -- stop emulation\ninfo status  -- show\ninfo name -- show\nset_link name on|off -- change\ndrive_mirror [-n] [-f] device target [format] -- begin\n\t\t\tcopy of a -- thing\ncommit device|all -- commit\nno dashes\nnbd_server_add nbd_server_add [-w] device [name] -- export\ndump-guest-memory [-p] [-z|-l] filename -- dump\ndrive_add [-n] [[<domain>:]<bus>:]<slot>\n[file=file] -- add\n';
+  const commands = parseHelp(help);
+  expect(commands.flatMap(c => c.names)).toEqual(['stop', 's', 'info status', 'info name', 'set_link', 'drive_mirror', 'commit', 'nbd_server_add', 'dump-guest-memory', 'drive_add']);
+  const ask = (line: string) => assistFromHelp(commands, line, kind => Promise.resolve(kind === 'block' ? ['d0', 'node0'] : [`${kind}0`]));
+  expect(await ask('st')).toEqual({ candidates: ['stop'], word: 'st', hint: 'op' });
+  expect((await ask('info s')).candidates).toEqual(['status']);
+  expect((await ask('help inf')).candidates).toEqual(['info']);
+  expect((await ask('help info n')).candidates).toEqual(['name']);
+  expect(await ask('drive_mirror')).toMatchObject({ hint: ' [-n] [-f] device target [format]' });
+  expect(await ask('drive_mirror -f ')).toMatchObject({ candidates: ['d0', 'node0'], hint: 'device target [format]' });
+  expect((await ask('drive_mirror -')).candidates).toEqual(['-f', '-n']);
+  expect((await ask('dump-guest-memory -')).candidates).toEqual(['-l', '-p', '-z']);
+  expect(await ask('drive_mirror d0 /im')).toMatchObject({ candidates: [], path: '/im' });
+  expect((await ask('set_link ')).candidates).toEqual(['netdev0']);
+  expect((await ask('set_link n0 o')).candidates).toEqual(['off', 'on']);
+  expect((await ask('commit ')).candidates).toEqual(['all', 'd0', 'node0']);
+  expect((await ask('nbd_server_add -w n')).candidates).toEqual(['node0']);
+  expect(await ask('bogus x')).toEqual({ candidates: [], word: 'x', hint: '' });
 });
 
 test('an address where nobody answers is given up after --timeout', async () => {

@@ -1,77 +1,117 @@
 /**
- * Goal: the line editor as a person meets it: keys in, screen out. Method: a process on a real pseudo-terminal; its output goes through a
- * small screen. Tab and control keys are writes of their own, for an editor takes a chunk of text as pasted.
+ * Goal: the line editor as a person meets it: keys in, screen out. Method: a process on a real pseudo-terminal, its output on xterm's screen. Tab
+ * and control keys are writes of their own, as fingers make them; a paste is one write.
  */
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { spawn, type IPty } from '@lydell/node-pty';
-import { Screen } from '../../support/screen.js';
+import { keys, Person, type Seat, temporaryHome } from '../../support/person.js';
 
 const fixture = fileURLToPath(new URL('../../support/repl-fixture.ts', import.meta.url));
-const keys = { tab: '\t', enter: '\r', up: '\x1b[A', left: '\x1b[D', ctrlC: '\x03', ctrlD: '\x04', backspace: '\x7f' };
-
-class Person {
-  readonly screen: Screen;
-  readonly exited: Promise<number>;
-  private readonly pty: IPty;
-
-  constructor(columns = 80) {
-    this.screen = new Screen(columns);
-    this.pty = spawn(process.execPath, ['--import', 'tsx', fixture], { cols: columns, rows: 24, env: { ...process.env, TERM: 'xterm', NODE_OPTIONS: '' } });
-    this.pty.onData(text => this.screen.write(text));
-    this.exited = new Promise(resolve => this.pty.onExit(({ exitCode }) => resolve(exitCode)));
-  }
-
-  async press(...what: string[]): Promise<void> {
-    for (const key of what) {
-      this.pty.write(key);
-      await new Promise(resolve => setTimeout(resolve, 30));
-    }
-  }
-
-  async sees(text: string, where: 'text' | 'typed' = 'text'): Promise<void> {
-    const deadline = performance.now() + 15_000;
-    while (where === 'text' ? !this.screen.text.includes(text) : this.screen.typed !== text) {
-      if (performance.now() > deadline) throw new Error(`not seen: ${JSON.stringify(text)}; typed ${JSON.stringify(this.screen.typed)}; screen:\n${this.screen.text}`);
-      await new Promise(resolve => setTimeout(resolve, 10));
-    }
-  }
-
-  kill(): void {
-    this.pty.kill('SIGKILL');
-  }
-}
-
 let person: Person;
-const sitDown = async (columns?: number) => {
-  person = new Person(columns);
+let home: ReturnType<typeof temporaryHome>;
+const sitDown = async (seat: Seat = {}) => {
+  person = new Person([fixture], { ...seat, env: { ...home.env, ...seat.env } });
   await person.sees('(colo) ', 'typed');
 };
-afterEach(() => person.kill());
+beforeEach(() => void (home = temporaryHome()));
+afterEach(() => {
+  person.kill();
+  home.remove();
+});
 
-test('banner, prompt, a command and its output', async () => {
+test('banner, prompt, a command and its output; a failure is red', async () => {
   await sitDown();
   await person.press('info status', keys.enter);
   await person.sees("colo 0.1.0 monitor - type 'help' for more information\n(colo) info status\nVM status: running\n(colo)");
+  await person.press('info registers 1', keys.enter);
+  await person.sees('Error: There is no CPU #1');
+  expect(person.raw).toContain('\x1b[31mError:\x1b[39m');
 });
 
-test('completion: one candidate is taken, several are shown', async () => {
-  await sitDown();
+test('completion: one candidate is taken, several are shown, files too', async () => {
+  mkdirSync(join(home.path, 'images'));
+  writeFileSync(join(home.path, 'images', 'disk.img'), '');
+  await sitDown({ columns: 120 });
   await person.press('info sta', keys.tab);
   await person.sees('(colo) info status ', 'typed');
   await person.press(keys.enter);
   await person.sees('VM status: running');
   await person.press('info migrate_', keys.tab, keys.tab);
   await person.sees('migrate_capabilities  migrate_parameters');
+  await person.press(keys.ctrlC, `drive_add buddy if=none,file.filename=${home.path}/im`, keys.tab, 'di', keys.tab);
+  await person.sees('images/disk.img');
+  await person.press(keys.ctrlC, 'wat', keys.tab);
+  await person.sees('(colo) watch ', 'typed');
 });
 
-test('history and editing', async () => {
+test('hints: the syntax, then the rest of an earlier line; Right takes it', async () => {
   await sitDown();
-  await person.press('info nmae', keys.left, keys.left, keys.backspace, keys.left, 'a', keys.enter);
-  await person.sees('unknown command');
-  await person.press('info name', keys.enter);
-  await person.sees('\ntest\n');
+  await person.press('migrate_set_capability ');
+  await person.sees('capability on|off', 'behind');
+  await person.press('x-colo on', keys.enter);
+  await person.sees('(colo) ', 'typed');
+  await person.sees('', 'behind');
+  await person.press('migrate_set_c');
+  await person.sees('apability x-colo on', 'behind');
+  await person.press(keys.right);
+  await person.sees('(colo) migrate_set_capability x-colo on', 'typed');
+  await person.press(keys.enter, 'info stat');
+  await person.sees('us', 'behind');
+  await person.press(keys.ctrlC);
+  await person.sees(/info stat\^C\n\(colo\)$/);
+});
+
+test('history: across sessions, private, without secrets; several sessions share it', async () => {
+  await sitDown();
+  const first = person;
+  const second = new Person([fixture], { env: home.env });
+  await second.sees('(colo) ', 'typed');
+  await first.press('info name', keys.enter, ' info kvm', keys.enter, 'object_add secret,id=s,data=letmein', keys.enter);
+  await second.press('info uuid', keys.enter);
+  await second.sees('00000000-');
+  await first.sees('unknown command');
+  second.kill();
+  first.kill();
+  const file = join(home.path, 'state/colo/history');
+  expect(readFileSync(file, 'utf8')).toBe('info name\ninfo uuid\n');
+  expect([statSync(file).mode & 0o777, statSync(join(file, '..')).mode & 0o777]).toEqual([0o600, 0o700]);
+  await sitDown();
+  await person.press(keys.up);
+  await person.sees('(colo) info uuid', 'typed');
   await person.press(keys.up);
   await person.sees('(colo) info name', 'typed');
+});
+
+test('Ctrl-R searches backwards; Ctrl-G gives up', async () => {
+  await sitDown();
+  await person.press('info name', keys.enter, 'info kvm', keys.enter);
+  await person.sees('kvm support');
+  await person.press('stop', keys.ctrlR, 'nfo');
+  await person.sees("(reverse-i-search)'nfo': info kvm", 'typed');
+  await person.press(keys.ctrlR);
+  await person.sees("(reverse-i-search)'nfo': info name", 'typed');
+  await person.press(keys.ctrlG);
+  await person.sees('(colo) stop', 'typed');
+  await person.press(keys.ctrlR, 'am', keys.enter);
+  await person.sees(/\(colo\) info name\ntest\n\(colo\)$/);
+});
+
+test('editing and "did you mean"', async () => {
+  await sitDown();
+  await person.press('info nmae', keys.left, keys.left, keys.backspace, keys.right, 'm', keys.enter);
+  await person.sees('(colo) info name\ntest');
+  await person.press('info nmae', keys.enter);
+  await person.sees("unknown command: 'info nmae'\nDid you mean 'info name'?");
+});
+
+const pasted = 'info name\ninfo kvm\n\tstpo';
+
+test.each([['bracketed', `\x1b[200~${pasted}\x1b[201~`], ['plain', pasted.replaceAll('\n', '\r').replace('\t', ' ')]])('a %s paste: each line with its output, the last stays', async (_how, text) => {
+  await sitDown();
+  await person.press(text);
+  await person.sees('(colo)  stpo', 'typed');
+  expect(person.text).toContain('(colo) info name\ntest\n(colo) info kvm\nkvm support: disabled\n(colo)  stpo');
 });
 
 test('Ctrl-C cancels the line, and nothing else', async () => {
@@ -84,18 +124,62 @@ test('Ctrl-C cancels the line, and nothing else', async () => {
 });
 
 test.each([80, 30])('an event does not break the line that is typed (%s columns)', async columns => {
-  await sitDown(columns);
+  await sitDown({ columns });
   await person.press('system_powerdown', keys.enter);
   await person.sees('(colo) ', 'typed');
   await person.press('info migrate_capab');
   await person.sees('[COLO_EXIT mode=');
   await new Promise(resolve => setTimeout(resolve, 100));
   await person.press('ilities', keys.enter);
-  await person.sees('x-colo: off');
-  const shown = person.screen.text.replaceAll('\n', columns === 80 ? '\n' : '');
+  await person.sees('x-colo');
+  const shown = person.text.replaceAll('\n', columns === 80 ? '\n' : '');
   expect(shown).toContain('[COLO_EXIT mode=primary reason=error]');
   expect(shown).toContain('(colo) info migrate_capabilities');
   expect(shown.split('[COLO_EXIT')).toHaveLength(2);
+});
+
+test('watch redraws in place until a key', async () => {
+  await sitDown();
+  await person.press('watch -n 0.1 info status', keys.enter);
+  await person.sees('every 0.1 s: info status (any key ends it)\nVM status: running');
+  await new Promise(resolve => setTimeout(resolve, 300));
+  expect(person.text.match(/VM status/g)).toHaveLength(1);
+  await person.press('x');
+  await person.sees('(colo) ', 'typed');
+  await person.press('watch -n 0.1 -c 2 info name', keys.enter);
+  await person.sees(/info name \(any key ends it\)\ntest\n\(colo\)$/);
+  await person.press('watch -n x info name', keys.enter);
+  await person.sees("watch: seconds from 0.1 to 3600 expected, not 'x'");
+});
+
+test('a table where there is room, plain lines where there is not', async () => {
+  await sitDown();
+  await person.press('info block', keys.enter);
+  await person.sees(/│ disk0 +│ node0 +│/);
+  person.kill();
+  await sitDown({ columns: 30 });
+  await person.press('info block', keys.enter);
+  await person.sees('disk0 (node0): /images/a.img (');
+});
+
+test('NO_COLOR: no colours and no hints, all else as ever', async () => {
+  await sitDown({ env: { NO_COLOR: '1' } });
+  await person.press('stpo', keys.enter, 'info sta', keys.tab, keys.enter);
+  await person.sees('VM status: running');
+  expect(person.raw).not.toMatch(/\x1b\[[0-9;]*m/);
+});
+
+test('TERM=dumb: plain lines that the terminal edits; not one escape sequence', async () => {
+  await sitDown({ env: { TERM: 'dumb' } });
+  await person.press('info naem', keys.backspace, keys.backspace, 'me\n');
+  await person.sees('\ntest\n(colo)');
+  expect(person.raw).not.toContain('\x1b');
+});
+
+test('Ctrl-L clears the screen', async () => {
+  await sitDown();
+  await person.press('info name', keys.enter, 'info', keys.ctrlL);
+  await person.sees(/^\(colo\) info/);
 });
 
 test('Ctrl-D leaves the monitor, not the VM', async () => {
@@ -106,8 +190,9 @@ test('Ctrl-D leaves the monitor, not the VM', async () => {
   expect(gone).toBe('alive');
 });
 
-test('quit ends it', async () => {
+test('quit ends it, and the terminal is as it was', async () => {
   await sitDown();
   await person.press('quit', keys.enter);
   expect(await person.exited).toBe(7);
+  expect(person.raw.lastIndexOf('\x1b[?2004l')).toBeGreaterThan(person.raw.lastIndexOf('\x1b[?2004h'));
 });
