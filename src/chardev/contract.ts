@@ -16,6 +16,15 @@ export interface Terminal {
   /** It cannot move its cursor (TERM=dumb): it edits its lines itself. */
   readonly dumb: boolean;
   onResize(fn: () => void): void;
+  /** Set when others use it too (mux=on). */
+  readonly shared?: SharedTerminal;
+}
+
+export interface SharedTerminal {
+  /** Keys come while it has the focus; without it nothing that is written is shown. */
+  onFocus(fn: (focused: boolean) => void): void;
+  /** Whole lines that others say meanwhile: to be shown without breaking a line that is being typed. Not asked for: they appear anywhere. */
+  onAside(fn: (text: string) => void): void;
 }
 
 export interface CharBackend extends Disposable {
@@ -41,11 +50,17 @@ export interface CharBackend extends Disposable {
    * open and hangs up by itself; for any other the channel hangs up at once.
    */
   onInputEnd(fn: () => void): void;
+  /** A break on the line (Ctrl-A b of a mux). Absent: such a channel has none. */
+  onBreak?(fn: () => void): void;
   /** The front end has no room for input (a UART whose FIFO is full): nothing is delivered until resume. Both are idempotent. */
   pause(): void;
   resume(): void;
+  /** Ends the connection to its peer now, whatever was written. Absent where there is no connection. */
+  yank?(): void;
   /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
   hangUp(): void;
+  /** The front end leaves: nobody listens until the next one does. The peer stays, and is not read meanwhile. */
+  release(): void;
 }
 
 /** What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`, `tcp:HOST:PORT,...`, `-chardev socket,...`. */
@@ -54,8 +69,11 @@ export type CharSpec =
   /** On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal (serial). keys: Ctrl-C too is input (REPL). */
   | { kind: 'stdio'; input: 'lines' | 'characters' | 'keys' }
   | { kind: 'file'; path: string; append: boolean }
+  | { kind: 'ringbuf'; sizeBytes: number }
   /** wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a client that lost its peer stays alone. */
-  | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number };
+  | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number }
+  /** mux=on: several front ends share it. */
+  | { kind: 'mux'; base: CharSpec };
 
 /** Standard input and output of the process, as an injected port. */
 export interface Stdio {

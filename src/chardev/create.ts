@@ -2,8 +2,10 @@
 import { assertNever } from '../base/errors.js';
 import type { CharBackend, CharSpec, CharWorld } from './contract.js';
 import { FileChar } from './file.js';
+import { MuxChar } from './mux.js';
 import { NullChar } from './null.js';
 import { charLabel } from './parse.js';
+import { RingbufChar } from './ringbuf.js';
 import { SocketChar } from './socket.js';
 import { StdioChar } from './stdio.js';
 
@@ -19,11 +21,15 @@ export async function createChardev(id: string, spec: CharSpec, world: CharWorld
       if (!spec.append) await file.truncate(0);
       return new FileChar(id, charLabel(spec), file, await file.size(), line => world.log(line));
     }
+    case 'ringbuf':
+      return new RingbufChar(id, spec.sizeBytes);
     case 'socket': {
       const channel = new SocketChar(id, charLabel(spec), { ...world, log: line => world.log(line) }, spec.address, spec.reconnectMs);
       await (spec.server ? channel.listen(spec.wait) : channel.dial());
       return channel;
     }
+    case 'mux':
+      return new MuxChar(await createChardev(id, spec.base, world), world.clock);
     default:
       return assertNever(spec);
   }

@@ -1,4 +1,5 @@
 /** `colo monitor` on a terminal: the line editor, or plain lines where the cursor cannot be moved. */
+import type { Stdio } from '../chardev/contract.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
 import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
@@ -18,8 +19,11 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
   const stdio = processStdio();
   const local = !address.startsWith('tcp:');
   const objection = failoverGuard(client, guardMs);
+  let gone = false;
   return new Promise(resolve => {
     const leave = (text: string) => {
+      if (gone) return;
+      gone = true;
       stdio.setMode('cooked');
       stdio.pause();
       process.stdout.write(text);
@@ -27,7 +31,7 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
     };
     const banner = `connected to ${address} - type 'help' for more information, Ctrl-D to leave`;
     const left = "\nleft the monitor: the VM goes on ('quit' would have ended it)\n";
-    if (terminal.dumb) return plainLines(client, shell, banner, leave, left);
+    if (terminal.dumb) return plainLines(client, shell, stdio, banner, () => leave(left), leave);
     stdio.setMode('raw');
     const { clock, history, files } = processTypist();
     const repl = new Repl({
@@ -54,14 +58,13 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
   });
 }
 
-function plainLines(client: QmpClient, shell: RemoteShell, banner: string, leave: (text: string) => void, left: string): void {
-  const stdio = processStdio();
+function plainLines(client: QmpClient, shell: RemoteShell, stdio: Stdio, banner: string, finished: () => void, leave: (text: string) => void): void {
   const lines = new LineMonitor(
     {
       send: text => void process.stdout.write(text),
       drained: () => Promise.resolve(),
       congested: on => (on ? stdio.pause() : stdio.resume()),
-      finished: () => leave(left),
+      finished,
       run: line => shell.run(line),
     },
     banner,

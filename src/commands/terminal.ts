@@ -21,17 +21,16 @@ export function processStdio(): Stdio {
   stdout.on('error', () => undefined);
   stdin.on('error', () => undefined);
   const terminal = stdin.isTTY && stdout.isTTY ? processTerminal() : undefined;
+  const setMode = (mode: 'cooked' | 'raw') => {
+    if (!stdin.isTTY) return;
+    if (mode === 'cooked' && stdin.isRaw && terminal?.dumb === false) stdout.write(pasteMode.off);
+    stdin.setRawMode(mode === 'raw');
+  };
   // However this process ends, short of kill -9: the shell finds its terminal as it was.
-  process.once('exit', () => {
-    if (!stdin.isTTY || !stdin.isRaw) return;
-    stdin.setRawMode(false);
-    stdout.write(pasteMode.off);
-  });
+  process.once('exit', () => setMode('cooked'));
   return {
     terminal,
-    setMode: mode => {
-      if (stdin.isTTY) stdin.setRawMode(mode === 'raw');
-    },
+    setMode,
     interrupt: () => process.kill(process.pid, 'SIGINT'),
     write: bytes => stdout.write(bytes),
     onDrain: fn => void stdout.on('drain', fn),

@@ -1,5 +1,5 @@
 /** What a person brings to a prompt on this host: the lines typed before, kept for the next session, and files whose names Tab completes. */
-import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -41,7 +41,7 @@ function earlierLines(path: string): string[] {
  * meanwhile: whoever finds the lock taken keeps this line to itself rather than wait at a prompt.
  */
 function append(path: string, line: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: privateFolder });
+  makeFolder(dirname(path));
   const lock = `${path}.lock`;
   if (!take(lock)) return;
   try {
@@ -50,6 +50,13 @@ function append(path: string, line: string): void {
   } finally {
     rmSync(lock, { force: true });
   }
+}
+
+/** Step by step: Node's own recursive way never returns where a folder cannot be (below /proc). */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path, { mode: privateFolder });
 }
 
 function trim(path: string): void {

@@ -2,7 +2,7 @@
 import { BaseCommand } from './base.js';
 import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
-import { logInto, startDaemon, staysInForeground } from './vm/process.js';
+import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
   static override readonly strict = false;
@@ -20,11 +20,17 @@ export abstract class VmCommand extends BaseCommand {
       return process.exit();
     }
     const { logfile } = launch.process;
-    const log = logfile === undefined ? undefined : logInto(logfile);
-    const note = (line: string) => (log ? log.write(line) : this.note(line));
+    const log = new LogSink(line => this.note(line));
+    if (logfile !== undefined) log.open(logfile, '-D');
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
-    const code = await runVm(launch, { version: { major, minor, micro, package: 'colo' }, note: line => note(`colo ${this.role}: ${line}`), reopenLog: log?.reopen, pairing });
+    const code = await runVm(launch, {
+      version: { major, minor, micro, package: 'colo' },
+      note: line => log.write(`colo ${this.role}: ${line}`),
+      reopenLog: logfile === undefined ? undefined : () => log.reopen(),
+      logInto: path => log.open(path, 'logfile'),
+      pairing,
+    });
     process.stdout.write('', () => process.exit(code));
   }
 

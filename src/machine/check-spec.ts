@@ -48,16 +48,16 @@ function unique(option: string, items: readonly { id: string }[]): void {
 
 /** Every chardev, drive and netdev that is named exists, and is used once. */
 function claims(spec: MachineSpec): void {
-  const claim = (kind: string, known: readonly { id: string }[]) => {
+  const claim = (kind: string, known: readonly { id: string }[], forMany = new Set<string>()) => {
     const users = new Map<string, string>();
     return (id: string, user: string) => {
       if (!known.some(item => item.id === id)) throw new VmError(`${user}: there is no ${kind} '${id}'`);
       const other = users.get(id);
-      if (other !== undefined) throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
+      if (other !== undefined && !forMany.has(id)) throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
       users.set(id, user);
     };
   };
-  const chardev = claim('chardev', spec.chardevs);
+  const chardev = claim('chardev', spec.chardevs, new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id)));
   const drive = claim('drive', spec.drives);
   const netdev = claim('netdev', spec.netdevs);
   spec.serials.forEach(id => chardev(id, '-serial'));

@@ -1,7 +1,8 @@
-/** Events as QMP sends them: names, and what a machine emits turned into one stream. */
+/** Events as QMP sends them: names, what each carries, and what a machine emits turned into one stream. */
 import type { Disposable } from '../base/disposable.js';
 import { Disposables } from '../base/disposable.js';
-import type { QmpEvents } from '../qapi/types.js';
+import { coloExitReasons, coloModes, jobStatuses, jobTypes, migrationStatuses, type QmpEvents } from '../qapi/types.js';
+import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from './types.js';
 import type { VmControl } from './vm.js';
 
 export type EventName = keyof QmpEvents;
@@ -14,6 +15,7 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   SHUTDOWN: 'the machine is over, or stays there stopped (-no-shutdown)',
   POWERDOWN: 'the power button was pressed (system_powerdown)',
   MIGRATION: 'the status of migration changed; only while the capability `events` is on',
+  MIGRATION_PASS: 'a pass of a migration over the RAM begins; only while the capability `events` is on',
   COLO_EXIT: 'COLO ended: as asked (request), or because the peer or a checkpoint failed (error)',
   QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
   QUORUM_REPORT_BAD: 'one child of a quorum failed',
@@ -27,12 +29,45 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
 };
+const jobType = oneOf(jobTypes, '', { name: 'JobType' });
+const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
+const ioAction = oneOf(['report', 'ignore', 'stop'], '', { name: 'BlockErrorAction' });
+const blockJob = { type: jobType, device: str(), len: int(), offset: int(), speed: int() };
+const sectors = { 'sector-num': int(), 'sectors-count': int() };
+
+/** What each one carries. */
+export const eventData = {
+  STOP: {},
+  RESUME: {},
+  RESET: { guest: bool(), reason: str() },
+  SHUTDOWN: { guest: bool(), reason: str() },
+  POWERDOWN: {},
+  MIGRATION: { status: oneOf(migrationStatuses, '', { name: 'MigrationStatus' }) },
+  MIGRATION_PASS: { pass: int() },
+  COLO_EXIT: { mode: oneOf(coloModes, '', { name: 'COLOMode' }), reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }), error: optional(str()) },
+  QUORUM_FAILURE: { reference: str(), ...sectors },
+  QUORUM_REPORT_BAD: { type: oneOf(['read', 'write', 'flush'], '', { name: 'QuorumOpType' }), error: optional(str()), 'node-name': str(), ...sectors },
+  BLOCK_IO_ERROR: { device: str(), 'node-name': str(), operation: ioOperation, action: ioAction, nospace: bool(), reason: str() },
+  BLOCK_JOB_READY: blockJob,
+  BLOCK_JOB_PENDING: { type: jobType, id: str() },
+  BLOCK_JOB_ERROR: { device: str(), operation: ioOperation, action: ioAction },
+  BLOCK_JOB_COMPLETED: { ...blockJob, error: optional(str()) },
+  BLOCK_JOB_CANCELLED: blockJob,
+  JOB_STATUS_CHANGE: { id: str(), status: oneOf(jobStatuses, '', { name: 'JobStatus' }) },
+  BLOCK_IMAGE_CORRUPTED: { device: str(), 'node-name': optional(str()), msg: str(), fatal: bool() },
+  NIC_RX_FILTER_CHANGED: { name: optional(str()), path: str() },
+} satisfies { [N in EventName]: Fields };
+
+/** The compiler compares the table with what the machine emits. */
+type Declared<T extends { [N in EventName]: ArgsOf<(typeof eventData)[N]> }> = T;
+type EventData = Declared<QmpEvents>[EventName];
+
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();
 
-/** Calls fn for every event. MIGRATION only while the capability `events` is on, where the machine has that capability. */
-export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: object) => void): Disposable {
+/** Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on, where the machine has that capability. */
+export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: EventData) => void): Disposable {
   const all = new Disposables();
-  for (const name of eventNames) all.add(vm.events.on(name, data => { if (name !== 'MIGRATION' || migrationEventsWanted(vm)) fn(name, data); }));
+  for (const name of eventNames) all.add(vm.events.on(name, data => { if (!name.startsWith('MIGRATION') || migrationEventsWanted(vm)) fn(name, data); }));
   return all;
 }
 

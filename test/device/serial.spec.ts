@@ -140,6 +140,16 @@ describe('receiver', () => {
     expect(inb(5) & 0x02).toBe(0);
     expect(inb(2)).toBe(0x04);
   });
+
+  test('a break is a zero byte and a line status, told once', () => {
+    out(1, 0x05);
+    chr.sendBreak();
+    expect(inb(2)).toBe(0x06);
+    expect(inb(5) & 0x11).toBe(0x11);
+    expect(inb(5) & 0x11).toBe(0x01);
+    expect(inb(0)).toBe(0);
+    expect(inb(5) & 0x01).toBe(0);
+  });
 });
 
 test('loopback: modem outputs come back, characters too, and the line is silent', () => {

@@ -95,6 +95,7 @@ export class TestChar implements CharBackend {
   paused = false;
   private room: () => void = () => undefined;
   private data: (bytes: Uint8Array) => void = () => undefined;
+  sendBreak: () => void = () => undefined;
 
   write(bytes: Uint8Array): boolean {
     if (!this.full) this.written += Buffer.from(bytes).toString('latin1');
@@ -106,6 +107,9 @@ export class TestChar implements CharBackend {
   onData(fn: (bytes: Uint8Array) => void): void {
     this.data = fn;
   }
+  onBreak(fn: () => void): void {
+    this.sendBreak = fn;
+  }
   onInputEnd(): void {}
   onEvent(): void {}
   pause(): void {
@@ -115,6 +119,7 @@ export class TestChar implements CharBackend {
     this.paused = false;
   }
   hangUp(): void {}
+  release(): void {}
   dispose(): void {}
 
   type(text: string): void {

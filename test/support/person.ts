@@ -54,6 +54,13 @@ export class Person {
     return rows.join('\n').trimEnd();
   }
 
+  /** What stands on the screen now. */
+  get screenText(): string {
+    const { active } = this.screen.buffer;
+    const rows = Array.from({ length: this.screen.rows }, (_, y) => active.getLine(active.baseY + y)?.translateToString(true) ?? '');
+    return rows.join('\n').trimEnd();
+  }
+
   /** The row of the cursor, up to it. */
   get typed(): string {
     const { active } = this.screen.buffer;

@@ -1,18 +1,36 @@
-/** A process whose standard input is the monitor of a machine that does nothing: `system_powerdown` makes an event a moment later. */
+/**
+ * A process whose terminal is the monitor of a machine that does nothing: `system_powerdown` makes an event a moment later. With `mux` beside a
+ * guest's console: a guest that echoes, shows breaks, and prints a line when it is reset.
+ */
 import { createChardev } from '../../src/chardev/create.js';
-import type { CharWorld } from '../../src/chardev/contract.js';
+import type { CharBackend, CharWorld } from '../../src/chardev/contract.js';
+import { MuxChar } from '../../src/chardev/mux.js';
 import { processStdio } from '../../src/commands/terminal.js';
 import { processTypist } from '../../src/commands/typist.js';
+import { NodeClock } from '../../src/host/node/clock.js';
 import { registryFor } from '../../src/monitor/commands/all.js';
 import { HmpMonitor } from '../../src/monitor/hmp/monitor.js';
 import { fakeControl } from './fake-control.js';
 
 const vm = fakeControl();
+const guest = (chr: CharBackend) => {
+  chr.onData(bytes => chr.write(Buffer.from(`<${JSON.stringify(Buffer.from(bytes).toString())}>\r\n`)));
+  chr.onBreak?.(() => chr.write(Buffer.from('SysRq\r\n')));
+  chr.write(Buffer.from('guest up\r\nlogin: '));
+  Object.assign(vm, { reset: () => void setTimeout(() => chr.write(Buffer.from('rebooted\r\nlogin: ')), 100) });
+};
 Object.assign(vm, {
   powerdown: () => void setTimeout(() => vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' }), 150),
   quit: () => setTimeout(() => process.exit(7), 20),
 });
-const world = { stdio: processStdio() } as unknown as CharWorld;
-const chr = await createChardev('m0', { kind: 'stdio', input: 'keys' }, world);
-new HmpMonitor(vm, registryFor(vm), chr, { wallMs: () => 0, log: line => process.stderr.write(`${line}\n`), typist: processTypist() });
+const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharWorld;
+const stdio = { kind: 'stdio', input: 'keys' } as const;
+const chr = await createChardev('m0', process.argv.includes('mux') ? { kind: 'mux', base: stdio } : stdio, world);
+const serial = chr instanceof MuxChar ? chr.front('console') : undefined;
+const front = chr instanceof MuxChar ? chr.front('monitor') : chr;
+new HmpMonitor(vm, registryFor(vm), front, { wallMs: () => 0, log: line => process.stderr.write(`${line}\n`), typist: processTypist() });
+if (chr instanceof MuxChar) {
+  chr.onCommand(command => (command === 'quit' ? vm.quit() : chr.say('saved\n')));
+}
+if (serial) guest(serial);
 setInterval(() => undefined, 1000);

@@ -1,5 +1,5 @@
 /** Protocol `nbd`: a disk behind one NBD connection. Whether a lost server is waited for is the link's business. */
-import type { VmError } from '../../base/errors.js';
+import { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
 import type { BlockDriver, BlockStatus } from '../driver.js';
 import { CmdFlag, ExportFlag, NbdCmd } from '../nbd/codec.js';
@@ -94,6 +94,10 @@ export class NbdDriver implements BlockDriver {
   async writeZeroes(offset: number, length: number): Promise<void> {
     if (this.offers(ExportFlag.SEND_WRITE_ZEROES)) await this.link.request(NbdCmd.WRITE_ZEROES, 0, offset, length);
     else await this.link.request(NbdCmd.WRITE, 0, offset, length, Buffer.alloc(length));
+  }
+
+  yank(): void {
+    this.link.abort(new VmError('the connection was yanked'));
   }
 
   async close(): Promise<void> {

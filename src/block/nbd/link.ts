@@ -88,6 +88,11 @@ export class NbdLink {
     }
   }
 
+  /** This connection ends now; with a reconnect delay the next one is looked for. */
+  abort(reason: VmError): void {
+    this.client.abort(reason);
+  }
+
   close(): void {
     this.closed = true;
     this.client.close();

@@ -2,9 +2,10 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
+import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
+import { netdevHelp } from '../../monitor/objects/netdevs.js';
 import { objectHelp } from '../../monitor/objects/help.js';
 import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
@@ -73,10 +74,12 @@ class Draft {
   private readonly ids = new Ids();
   /** Who uses standard input. */
   private stdioUser: string | undefined;
+  private readonly given = new Set<string>();
 
   constructor(private readonly role: Role) {
     this.spec = {
       name: role,
+      role,
       ramBytes: defaultRamBytes,
       cpus: 1,
       accel: 'auto',
@@ -95,6 +98,7 @@ class Draft {
   }
 
   take(option: GivenOption): void {
+    this.given.add(option.name);
     this.handlers[option.name as OptionName](option.value, option);
   }
 
@@ -110,12 +114,16 @@ class Draft {
     initrd: value => void (this.spec.initrd = value),
     append: value => void (this.spec.append = value),
     drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
-    netdev: value => this.spec.netdevs.push(parseNetdev(value, this.ids)),
+    netdev: value => {
+      answerHelp(netdevHelp(value));
+      this.spec.netdevs.push(parseNetdev(value, this.ids));
+    },
     device: value => this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals)),
     global: () => undefined, // taken before all others
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {
-      const { id, backend } = parseChardev(value);
+      answerHelp(chardevHelp(value));
+      const { id, backend } = readChardev(value);
       this.addChardev(id, backend, option);
     },
     object: value => {
@@ -126,8 +134,11 @@ class Draft {
     serial: (value, option) => this.serial(value, option),
     qmp: (value, option) => this.monitor('qmp', value, option),
     monitor: (value, option) => this.monitor('hmp', value, option),
+    nographic: () => undefined,
     incoming: value => {
-      parseMigrationUri(value, 'listen');
+      if (value !== 'defer' && !isAddress(parseMigrationUri(value, 'listen')) && this.role === 'secondary') {
+        throw new VmError('a secondary waits for a primary on tcp: or unix:', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
+      }
       this.spec.incoming = value;
     },
     S: () => void (this.spec.startPaused = true),
@@ -158,7 +169,7 @@ class Draft {
   }
 
   private addChardev(id: string, backend: CharSpec, option: GivenOption): void {
-    if (backend.kind === 'stdio') {
+    if ((backend.kind === 'mux' ? backend.base : backend).kind === 'stdio') {
       if (this.stdioUser !== undefined) throw new VmError(`standard input is taken by ${this.stdioUser}`);
       this.stdioUser = option.spelled;
     }
@@ -170,14 +181,30 @@ class Draft {
     if (value === 'none') return undefined;
     if (value.startsWith('chardev:')) return value.slice('chardev:'.length);
     const id = this.ids.fresh(prefix);
-    this.addChardev(id, parseCharSpec(value, input), option);
+    this.addChardev(id, readChannel(value, input), option);
     return id;
   }
 
   private serial(value: string, option: GivenOption): void {
     if (this.spec.serials.length >= maxSerials) throw new VmError(`there are at most ${maxSerials} serial ports`);
-    const id = this.channel(value, 'serial', 'characters', option);
+    const id = value.startsWith('mon:') ? this.withMonitor(value.slice('mon:'.length), option) : this.channel(value, 'serial', 'characters', option);
     if (id !== undefined) this.spec.serials.push(id);
+  }
+
+  /** `mon:stdio`: a monitor beside the guest's console, Ctrl-A c between them. */
+  private withMonitor(value: string, option: GivenOption): string {
+    const id = this.ids.fresh('mux');
+    this.addChardev(id, { kind: 'mux', base: readChannel(value, 'keys') }, option);
+    this.spec.monitors.push({ mode: 'hmp', chardev: id });
+    return id;
+  }
+
+  /** -nographic: console and monitor on the terminal, as far as neither was put elsewhere. */
+  private onTerminal(): void {
+    const option = { name: 'nographic', spelled: '-nographic', value: '' };
+    const [serial, monitor] = [this.given.has('serial'), this.given.has('monitor') || this.given.has('qmp') || this.given.has('mon')];
+    if (!serial) this.serial(monitor ? 'stdio' : 'mon:stdio', option);
+    else if (!monitor) this.monitor('hmp', 'stdio', option);
   }
 
   private monitor(mode: 'qmp' | 'hmp', value: string, option: GivenOption): void {
@@ -188,8 +215,8 @@ class Draft {
   /** What only the whole can tell. */
   check(): void {
     const { spec } = this;
+    if (this.given.has('nographic')) this.onTerminal();
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
-    if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });
@@ -216,8 +243,9 @@ class Draft {
       if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);
     }
     const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
-    const shared = users.find((id, i) => users.indexOf(id) !== i);
-    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`);
+    const forMany = new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id));
+    const shared = users.find((id, i) => users.indexOf(id) !== i && !forMany.has(id));
+    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`, { hint: 'With mux=on it takes several.' });
   }
 }
 

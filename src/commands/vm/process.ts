@@ -44,40 +44,44 @@ export function writePidfile(path: string): void {
   process.once('exit', () => rmSync(path, { force: true }));
 }
 
-export interface Log {
-  write(line: string): void;
+/** Where log lines and trace events go: standard error, or the file of -D or of the monitor's logfile. A full disk loses lines, never the VM. */
+export class LogSink {
+  private fd: number | undefined;
+  private path: string | undefined;
+
+  constructor(private readonly standardError: (line: string) => void) {
+    process.once('exit', () => this.fd !== undefined && closeSync(this.fd));
+  }
+
+  /** Appends to the file from now on; if it cannot be opened, everything stays as it is. */
+  open(path: string, option: string): void {
+    let fd: number;
+    try {
+      fd = openSync(path, 'a', 0o640);
+    } catch (error) {
+      throw systemError(`${option} ${path}`, error);
+    }
+    if (this.fd !== undefined) closeSync(this.fd);
+    this.fd = fd;
+    this.path = path;
+  }
+
   /** After the file was moved away: lines go to a new one of that name. */
-  reopen(): void;
-}
+  reopen(): void {
+    if (this.path === undefined) return;
+    try {
+      this.open(this.path, '-D');
+    } catch {
+      // The old file is still better than none.
+    }
+  }
 
-/** Appends lines to the file; a full disk loses lines, never the VM. */
-export function logInto(path: string): Log {
-  let fd = openLog(path);
-  process.once('exit', () => closeSync(fd));
-  return {
-    write: line => {
-      try {
-        writeSync(fd, `${line}\n`);
-      } catch {
-        // Nobody is left to be told.
-      }
-    },
-    reopen: () => {
-      try {
-        const next = openLog(path);
-        closeSync(fd);
-        fd = next;
-      } catch {
-        // The old file is still better than none.
-      }
-    },
-  };
-}
-
-function openLog(path: string): number {
-  try {
-    return openSync(path, 'a', 0o640);
-  } catch (error) {
-    throw systemError(`-D ${path}`, error);
+  write(line: string): void {
+    if (this.fd === undefined) return this.standardError(line);
+    try {
+      writeSync(this.fd, `${line}\n`);
+    } catch {
+      // Nobody is left to be told.
+    }
   }
 }

@@ -27,6 +27,8 @@ export interface RunWorld {
   note(line: string): void;
   /** SIGHUP: undefined ends the VM like the others. */
   readonly reopenLog?: () => void;
+  /** Lines go into this file from now on. */
+  logInto(path: string): void;
   readonly pairing?: Pairing;
 }
 
@@ -50,7 +52,14 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
   const over = new AbortController();
-  vm.start();
+  try {
+    await Promise.race([vm.start(), vm.machine.ended]);
+  } catch (error) {
+    clearInterval(alive);
+    await vm.dispose();
+    free();
+    throw error;
+  }
   daemonReady();
   void pairing?.join(vm.control, note, over.signal);
   const { status } = await vm.machine.ended;
@@ -67,11 +76,11 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
 }
 
 /** All that can fail before the guest runs, or nothing is left open. */
-async function build({ spec, traces, migration }: Launch, host: Host, { version, note, pairing }: RunWorld): Promise<RunningVm> {
+async function build({ spec, traces, migration }: Launch, host: Host, { version, note, logInto, pairing }: RunWorld): Promise<RunningVm> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note });
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note, logInto });
   try {
     await setMigrationGlobals(vm.control, migration);
     await pairing?.expose(vm.control, note);

@@ -18,9 +18,11 @@ import type { Host } from '../../host/ports.js';
 import { Machine } from '../../machine/machine.js';
 import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
+import { HmpShell } from '../../monitor/hmp/shell.js';
 import type { Objects } from '../../monitor/objects/registry.js';
 import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
@@ -28,6 +30,7 @@ import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
+import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
 import { addObjects, credentialsOf, objectsOf } from './objects.js';
 import { vcpuThreads } from './threads.js';
@@ -41,6 +44,8 @@ export interface VmWorld {
   readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
+  /** Lines go into this file from now on. */
+  logInto(path: string): void;
 }
 
 /** The parts that the machine is given and the monitor needs too. */
@@ -71,11 +76,14 @@ export class RunningVm {
     const monitors = new Disposables();
     const colo = new Colo({
       clock: world.host.clock,
-      sockets: world.host.sockets,
+      transports: world.host,
       lifecycle: machine.lifecycle,
       events: machine.events,
       options: { ...defaultColoOptions },
-      disks: () => block.replicated(spec.incoming === undefined ? 'primary' : 'secondary'),
+      xColo: spec.role === 'secondary',
+      disks: side => block.replicated(side),
+      flushDisks: () => block.flush(),
+      diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
       outputs: () => network.netdevs.map(netdev => netdev.output),
       dropExports: async () => {
         if (block.nbd.address) await block.nbd.stop();
@@ -83,12 +91,13 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
+    chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
     try {
       await addObjects(spec, objects, 'late');
-      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`).value, control, world));
-      if (spec.incoming !== undefined) await colo.listen(spec.incoming);
+      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`, 'monitor').value, control, world));
+      if (spec.incoming !== undefined && comesByItself(spec.incoming)) await colo.listen(spec.incoming);
       return vm;
     } catch (error) {
       await vm.dispose();
@@ -96,8 +105,14 @@ export class RunningVm {
     }
   }
 
-  start(): void {
+  /** Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state that it was to go on from is no good. */
+  async start(): Promise<void> {
+    const { incoming } = this.machine.spec;
     this.machine.start();
+    if (incoming === undefined || incoming === 'defer' || comesByItself(incoming)) return;
+    await this.colo.load(incoming).catch((error: unknown) => {
+      throw asVmError(error).during(`-incoming ${incoming}`);
+    });
   }
 
   async dispose(): Promise<void> {
@@ -107,6 +122,8 @@ export class RunningVm {
     this.monitors.dispose();
   }
 }
+
+const comesByItself = (incoming: string) => incoming !== 'defer' && isAddress(parseMigrationUri(incoming, 'listen'));
 
 /** Objects that drives and chardevs may use are there before them, and end with a machine that cannot be built. */
 async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Objects): Promise<Machine> {

@@ -3,6 +3,7 @@ import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { nodeEntropy } from './entropy.js';
 import { type FileSpeed, NodeFiles } from './files.js';
+import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
 
@@ -13,5 +14,6 @@ export function nodeHost(speed?: FileSpeed): Host {
     files: new NodeFiles(speed),
     entropy: nodeEntropy,
     taps: new NodeTaps(),
+    shell: new NodeShell(),
   };
 }

@@ -18,7 +18,7 @@ const Iir = { NONE: 0x01, MODEM: 0x00, THRE: 0x02, RDA: 0x04, LINE: 0x06, TIMEOU
 const Fcr = { ENABLE: 0x01, CLEAR_RX: 0x02, CLEAR_TX: 0x04 } as const;
 const Lcr = { DLAB: 0x80 } as const;
 const Mcr = { OUT2: 0x08, LOOP: 0x10 } as const;
-const Lsr = { DATA_READY: 0x01, OVERRUN: 0x02, ERRORS: 0x1e, THR_EMPTY: 0x20, TEMT: 0x40 } as const;
+const Lsr = { DATA_READY: 0x01, OVERRUN: 0x02, BREAK: 0x10, ERRORS: 0x1e, THR_EMPTY: 0x20, TEMT: 0x40 } as const;
 /** Data carrier, data set ready, clear to send: a cable that is always plugged in. */
 const MSR_READY = 0xb0;
 const MSR_DELTA = 0x0f;
@@ -66,6 +66,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     chr?.pause();
     chr?.onData(bytes => this.receive(bytes));
     chr?.onRoom(() => this.hasRoom());
+    chr?.onBreak?.(() => this.breakArrived());
   }
 
   attach(io: IoPorts, base: number): void {
@@ -193,6 +194,13 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     this.throttleInput();
     this.armTimeout();
     this.updateIrq();
+  }
+
+  /** A zero byte with the break bit beside it; the guest sees it while it runs. */
+  private breakArrived(): void {
+    if (this.paused) return;
+    this.state.lsrErrors |= Lsr.BREAK;
+    this.receive(Uint8Array.of(0));
   }
 
   private takeByte(): number {

@@ -16,6 +16,7 @@ export const channelCommands = [
     returns: list(chardev),
     run: vm => part(vm, 'chardevs').info().map(c => ({ label: c.id, filename: `${c.connected ? '' : 'disconnected:'}${c.label}`, 'frontend-open': c.used })),
     show: all => all.map(c => `${c.label}: filename=${c.filename}`).join('\n'),
+    table: all => ({ head: ['CHARDEV', 'FILENAME', 'IN USE'], rows: all.map(c => [c.label, c.filename, c['frontend-open'] ? 'yes' : 'no']) }),
   }),
   command({
     name: 'set_link',
@@ -65,11 +66,11 @@ export const channelCommands = [
 ];
 
 function states(vm: VmControl, pattern: string) {
-  return matching(vm, pattern).map(({ name, on }) => ({ name, state: on ? ('enabled' as const) : ('disabled' as const) }));
+  return matchingTraces(vm, pattern).map(({ name, on }) => ({ name, state: on ? ('enabled' as const) : ('disabled' as const) }));
 }
 
 /** A plain name must exist; a pattern may match nothing. */
-function matching(vm: VmControl, pattern: string) {
+export function matchingTraces(vm: VmControl, pattern: string) {
   const parts = pattern.split('*');
   const events = part(vm, 'traces').list();
   if (parts.length === 1) {
@@ -96,5 +97,5 @@ function globMatch(parts: readonly string[], name: string): boolean {
 
 function setState(vm: VmControl, pattern: string, on: boolean): void {
   const traces = part(vm, 'traces');
-  for (const { name } of matching(vm, pattern)) traces.set(name, on);
+  for (const { name } of matchingTraces(vm, pattern)) traces.set(name, on);
 }

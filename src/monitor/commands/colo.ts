@@ -1,5 +1,6 @@
 /** COLO: how it is, and what to do when the peer is lost. */
 import { coloExitReasons, coloModes } from '../../qapi/types.js';
+import { pairs } from '../hmp/table.js';
 import { command, part } from '../schema.js';
 import { int, num, oneOf, optional, struct, type TypeOf } from '../types.js';
 
@@ -24,6 +25,7 @@ export const coloCommands = [
     returns: coloStatus,
     run: vm => ({ ...part(vm, 'colo').status(), statistics: part(vm, 'colo').statistics() }),
     show: showColo,
+    table: status => pairs(showColo(status)),
   }),
   command({
     name: 'x-colo-lost-heartbeat',

@@ -1,6 +1,7 @@
 /** What the guest sees: network, devices, PCI, CPUs, registers, page tables. */
 import { VmError } from '../../base/errors.js';
 import { type MappedPage, PageFlag } from '../../accel/page-tables.js';
+import { shortSize } from '../hmp/table.js';
 import { command, hmpCommand, part } from '../schema.js';
 import { flag, int, list, oneOf, optional, str, struct } from '../types.js';
 import type { PciInfo, StoppedGuest } from '../vm.js';
@@ -13,6 +14,7 @@ export const inspectCommands = [
     feature: 'network',
     summary: 'show the network state',
     run: vm => part(vm, 'network').info().join('\n'),
+    table: vm => ({ head: ['NETDEV', 'TYPE', 'LINK', 'MORE'], rows: part(vm, 'network').info().map(networkRow) }),
   }),
   hmpCommand({
     name: 'qtree',
@@ -33,6 +35,7 @@ export const inspectCommands = [
     feature: 'inspect',
     summary: 'show PCI info',
     run: vm => part(vm, 'inspect').pci().map(showPci).join('\n'),
+    table: vm => ({ head: ['SLOT', 'ID', 'DEVICE', 'VENDOR:DEVICE', 'IRQ', 'BARS'], rows: part(vm, 'inspect').pci().map(pciRow) }),
   }),
   hmpCommand({
     name: 'registers',
@@ -114,6 +117,21 @@ function pageLine({ gva, gpa, entry }: MappedPage): string {
 }
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+
+/** `hn0: type=tap,ifname=t0,link=up`, and below a netdev its filters: `  - f0: type=...`. */
+function networkRow(line: string): string[] {
+  const match = /^( *)(?:- )?([^:]+): (.*)$/.exec(line);
+  if (!match) return [line, '', '', ''];
+  const words = match[3].split(',');
+  const take = (key: string) => words.find(word => word.startsWith(`${key}=`))?.slice(key.length + 1) ?? '';
+  const others = words.filter(word => !/^(type|link)=/.test(word));
+  return [`${match[1] === '' ? '' : '  '}${match[2]}`, take('type'), take('link'), others.join('\n')];
+}
+
+function pciRow(p: PciInfo): string[] {
+  const bars = p.bars.map(bar => `BAR${bar.index}: ${bar.type === 'io' ? 'I/O' : 'memory'} ${bar.address === undefined ? 'not mapped' : `0x${hex(bar.address, bar.type === 'io' ? 4 : 8)}`}, ${shortSize(bar.size)}`);
+  return [`${p.bus}:${hex(p.slot, 2)}.${p.function}`, p.id, p.description, `${hex(p.vendor, 4)}:${hex(p.device, 4)}`, p.irqPin > 0 ? String(p.irq) : '-', bars.join('\n')];
+}
 
 function showPci(p: PciInfo): string {
   const lines = [`  Bus ${String(p.bus).padStart(2)}, device ${String(p.slot).padStart(3)}, function ${p.function}:`, `    ${p.description}: PCI device ${hex(p.vendor, 4)}:${hex(p.device, 4)}`];

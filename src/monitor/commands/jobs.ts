@@ -55,12 +55,16 @@ const summaries = {
   disable: 'a dirty bitmap notes nothing more',
 } as const;
 
+const oneJob = '{"id": "mirror0"}';
+const oneBitmap = '{"node": "node0", "name": "changed"}';
+
 const starts: Command[] = [
   command({
     name: 'drive-mirror',
     since,
     feature,
     summary: 'copy a disk to a file or an NBD export, and keep both alike until told how it ends',
+    examples: ['drive_mirror -f disk0 /images/copy.qcow2 qcow2'],
     notes: ['BLOCK_JOB_READY says that they are alike. block_job_complete then makes the target the disk; block_job_cancel leaves it as a copy of that moment.'],
     args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, granularity, ...errors, ...ending },
     run: (vm, a) => jobs(vm).mirror({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
@@ -78,6 +82,7 @@ const starts: Command[] = [
     feature,
     monitors: 'qmp',
     summary: 'copy a disk to a node, and keep both alike until told how it ends',
+    examples: ['{"job-id": "mirror0", "device": "node0", "target": "copy0", "sync": "full"}'],
     args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, granularity, ...errors, ...ending },
     run: (vm, a) => jobs(vm).mirror(a),
   }),
@@ -86,6 +91,7 @@ const starts: Command[] = [
     since,
     feature,
     summary: 'copy a disk as it is now to a file or an NBD export, whatever the guest writes meanwhile',
+    examples: ['drive_backup -f disk0 /images/backup.qcow2 qcow2'],
     notes: ['A write of the guest waits until its old content is in the target. If that takes more than five seconds the backup fails, and the guest goes on.'],
     args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, ...errors, ...ending },
     run: (vm, a) => jobs(vm).backup({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
@@ -103,6 +109,7 @@ const starts: Command[] = [
     feature,
     monitors: 'qmp',
     summary: 'copy a disk as it is now to a node, whatever the guest writes meanwhile',
+    examples: ['{"job-id": "backup0", "device": "node0", "target": "copy0", "sync": "full"}'],
     args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, ...errors, ...ending },
     run: (vm, a) => jobs(vm).backup(a),
   }),
@@ -112,6 +119,7 @@ const starts: Command[] = [
     feature,
     monitors: 'qmp',
     summary: 'move what images of a backing chain hold down into a base image',
+    examples: ['{"job-id": "commit0", "device": "disk0"}'],
     notes: ['Of the disk itself it becomes ready like a mirror, and block-job-complete makes the base the disk.'],
     args: {
       'job-id': jobId,
@@ -132,6 +140,7 @@ const starts: Command[] = [
     since,
     feature,
     summary: 'take over what a disk reads from the images below it, and do without them',
+    examples: ['block_stream disk0 10M'],
     args: { 'job-id': jobId, device, base: optional(str('image that stays below, by file name')), 'base-node': optional(str('the same by node')), 'backing-file': optional(str('what the image calls its new backing file')), speed, 'on-error': policy('request'), ...ending },
     run: (vm, a) => jobs(vm).stream(a),
     hmp: hmp({ device, speed: speedSize, base: optional(str('image that stays below, by file name')) }, async (vm, a) => {
@@ -167,6 +176,7 @@ const verbs: Command[] = [
     since,
     feature,
     summary: 'change how fast a job may go',
+    examples: ['block_job_set_speed disk0 10M'],
     args: { device: id, speed: int('bytes per second; 0: no limit', { min: 0 }) },
     run: (vm, a) => jobs(vm).setSpeed(a.device, a.speed),
     hmp: hmp({ device: id, speed: size('bytes per second; 0: no limit') }, (vm, a) => void jobs(vm).setSpeed(a.device, a.speed)),
@@ -176,15 +186,16 @@ const verbs: Command[] = [
     since,
     feature,
     summary: 'end a job; one that is ready leaves its target as a copy of this moment',
+    examples: ['block_job_cancel -f disk0'],
     args: { force: flag('f', 'at once, also if it is ready or paused'), device: id },
     run: (vm, a) => jobs(vm).cancel(a.device, a.force ?? false),
   }),
   ...(['pause', 'resume', 'complete'] as const).map(verb =>
-    command({ name: `block-job-${verb}`, since, feature, summary: summaries[verb], args: { device: id }, run: (vm, a) => jobs(vm)[verb](a.device) }),
+    command({ name: `block-job-${verb}`, since, feature, summary: summaries[verb], examples: [`block_job_${verb} disk0`], args: { device: id }, run: (vm, a) => jobs(vm)[verb](a.device) }),
   ),
-  ...(['finalize', 'dismiss'] as const).map(verb => command({ name: `block-job-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], args: { id }, run: (vm, a) => jobs(vm)[verb](a.id) })),
-  ...(['pause', 'resume', 'complete', 'finalize', 'dismiss'] as const).map(verb => command({ name: `job-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], args: { id }, run: (vm, a) => jobs(vm)[verb](a.id) })),
-  command({ name: 'job-cancel', since, feature, monitors: 'qmp', summary: 'end a job at once; its target is not to be used', args: { id }, run: (vm, a) => jobs(vm).cancel(a.id, true) }),
+  ...(['finalize', 'dismiss'] as const).map(verb => command({ name: `block-job-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], examples: [oneJob], args: { id }, run: (vm, a) => jobs(vm)[verb](a.id) })),
+  ...(['pause', 'resume', 'complete', 'finalize', 'dismiss'] as const).map(verb => command({ name: `job-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], examples: [oneJob], args: { id }, run: (vm, a) => jobs(vm)[verb](a.id) })),
+  command({ name: 'job-cancel', since, feature, monitors: 'qmp', summary: 'end a job at once; its target is not to be used', examples: [oneJob], args: { id }, run: (vm, a) => jobs(vm).cancel(a.id, true) }),
 ];
 
 const bitmapArgs = { node: device, name: str('of the bitmap') };
@@ -195,11 +206,12 @@ const bitmaps: Command[] = [
     feature,
     monitors: 'qmp',
     summary: 'note from now on what is written to a disk, for an incremental backup',
+    examples: [oneBitmap],
     args: { ...bitmapArgs, granularity: optional(int('bytes for each bit, a power of two; 64 KiB', { min: 512 })), disabled: optional(bool('note nothing until it is enabled')) },
     run: (vm, a) => jobs(vm).bitmaps.add(a.node, a.name, { granularity: a.granularity, disabled: a.disabled ?? false }),
   }),
   ...(['remove', 'clear', 'enable', 'disable'] as const).map(verb =>
-    command({ name: `block-dirty-bitmap-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], args: bitmapArgs, run: (vm, a) => jobs(vm).bitmaps[verb](a.node, a.name) }),
+    command({ name: `block-dirty-bitmap-${verb}`, since, feature, monitors: 'qmp', summary: summaries[verb], examples: [oneBitmap], args: bitmapArgs, run: (vm, a) => jobs(vm).bitmaps[verb](a.node, a.name) }),
   ),
 ];
 

@@ -2,7 +2,7 @@
 import type { ProcessControl } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function processControl({ machine, colo, clock, pid }: ControlParts): ProcessControl {
+export function processControl({ machine, colo, clock, pid, logInto }: ControlParts): ProcessControl {
   const startedMs = clock.nowMs();
   return {
     pid,
@@ -11,7 +11,7 @@ export function processControl({ machine, colo, clock, pid }: ControlParts): Pro
     },
     get role() {
       if (colo.mode !== 'none') return colo.mode;
-      return machine.runState === 'inmigrate' ? 'secondary' : 'alone';
+      return machine.runState === 'inmigrate' && machine.spec.role === 'secondary' ? 'secondary' : 'alone';
     },
     get peer() {
       return colo.mode === 'none' ? undefined : colo.info().peer;
@@ -21,5 +21,6 @@ export function processControl({ machine, colo, clock, pid }: ControlParts): Pro
       return colo.mode !== 'none' && (state === 'protected' || state === 'loading');
     },
     ramBytes: machine.spec.ramBytes,
+    logInto,
   };
 }

@@ -91,6 +91,8 @@ export class HmpMonitor implements Disposable {
       files,
       left: () => this.left(),
     });
+    terminal.shared?.onFocus(focused => this.repl?.focus(focused));
+    terminal.shared?.onAside(text => this.repl?.print(text));
   }
 
   /** The input has ended. */
@@ -101,7 +103,8 @@ export class HmpMonitor implements Disposable {
 
   private left(): void {
     this.repl = undefined;
-    this.output.write("\r\nleft the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)\r\n");
+    const goesOn = this.chr.terminal?.shared ? 'back at the console: Ctrl-A c leads here again' : "left the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)";
+    this.output.write(`\r\n${goesOn}\r\n`);
     this.chr.hangUp();
   }
 

@@ -38,6 +38,7 @@ const builtins = ['watch'];
 export class Repl {
   private readonly editor: Interface;
   private readonly keys: KeyGate;
+  private readonly screen: Writable;
   private readonly input = new Readable({ read: () => undefined });
   private readonly hint: Hint;
   private readonly search: ReverseSearch;
@@ -52,9 +53,10 @@ export class Repl {
     const { terminal, history, prompt } = options;
     this.past = history?.earlier ?? [];
     this.keys = new KeyGate({ key: key => this.key(key), interrupt: () => this.interrupted(), overflow: () => options.write('\x07') });
+    this.screen = columnsWriter(terminal, options.write);
     this.editor = createInterface({
       input: this.input,
-      output: columnsWriter(terminal, options.write),
+      output: this.screen,
       terminal: true,
       historySize,
       history: [...this.past],
@@ -65,6 +67,7 @@ export class Repl {
         this.keys.hold();
         void this.complete(line).then(result => {
           done(null, result);
+          this.hint.refresh();
           this.keys.release();
         });
       },
@@ -92,13 +95,26 @@ export class Repl {
     this.hint.erase();
     // The editor remembers on which row of its line the cursor is and goes up that far before it draws again: give it those rows.
     const { rows } = this.editor.getCursorPos();
-    const screen = columnsWriter(this.options.terminal, write);
-    moveCursor(screen, 0, -rows);
-    cursorTo(screen, 0);
-    clearScreenDown(screen);
+    moveCursor(this.screen, 0, -rows);
+    cursorTo(this.screen, 0);
+    clearScreenDown(this.screen);
     write(shown + '\n'.repeat(rows));
     this.editor.prompt(true);
     this.hint.refresh();
+  }
+
+  /** The terminal is somebody else's for a while, or ours again. */
+  focus(focused: boolean): void {
+    if (this.closed) return;
+    const { write } = this.options;
+    if (!focused) {
+      this.hint.erase();
+      return write(pasteMode.off);
+    }
+    write(pasteMode.on);
+    if (this.running) return;
+    write('\n'.repeat(this.editor.getCursorPos().rows));
+    this.print('');
   }
 
   close(): void {
@@ -160,6 +176,7 @@ export class Repl {
   private execute(line: string): Promise<string> {
     const [first, second, third] = line.trim().split(/\s+/);
     if ((first === 'help' || first === '?') && second === 'watch' && third === undefined) return Promise.resolve(watchHelp);
+    if ((first === 'help' || first === '?') && second === undefined) return this.options.run(line).then(text => `${text}${watchHelp.split('\n')[0]}\n`);
     if (first !== 'watch') return this.options.run(line);
     const wanted = parseWatch(line);
     return typeof wanted === 'string' ? Promise.resolve(wanted) : this.watching(wanted);

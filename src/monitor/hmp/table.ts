@@ -32,3 +32,9 @@ export function shortSize(bytes: number): string {
   const n = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
   return `${Math.round((bytes / 1024 ** n) * 10) / 10} ${units[n]}`;
 }
+
+/** `name: value` on each line: the names in front of what they say. */
+export function pairs(text: string): Table {
+  const rows = text.split('\n').map(line => /^([^:]*): ?(.*)$/.exec(line)).map(match => (match ? [match[1], match[2]] : []));
+  return { rows: rows.filter(row => row.length > 0) };
+}
