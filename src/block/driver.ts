@@ -7,6 +7,8 @@ export interface BlockDriver {
   /** Bytes, a multiple of 512. */
   readonly length: number;
   readonly readOnly: boolean;
+  /** writeZeroes does not write them one by one. */
+  readonly fastZeroes?: boolean;
   /** Longest request that it takes; the node splits longer ones. */
   readonly maxTransfer?: number;
   pread(offset: number, length: number): Promise<Buffer>;

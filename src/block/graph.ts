@@ -10,7 +10,7 @@ import type { BlockDriver } from './driver.js';
 import { BlkdebugDriver } from './drivers/blkdebug.js';
 import { FileDriver } from './drivers/file.js';
 import { MemoryDriver } from './drivers/memory.js';
-import { NbdDriver } from './drivers/nbd.js';
+import { openNbd } from './drivers/nbd.js';
 import { Qcow2Driver, readHeader } from './drivers/qcow2/driver.js';
 import { isQcow2 } from './drivers/qcow2/header.js';
 import { QuorumDriver } from './drivers/quorum.js';
@@ -19,6 +19,7 @@ import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { backingOf } from './backing.js';
 import { defaultForwardLimits } from './forward-queue.js';
+import { type CredentialStore, noCredentials } from './nbd/credentials.js';
 import { BlockNode, isAdopting, type NodePolicy } from './node.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from './options.js';
 
@@ -38,6 +39,8 @@ export class BlockGraph {
   private autoName = 0;
   /** A node or drive by name; set by the layer, which knows the drives. */
   resolve: (name: string) => BlockNode = name => this.node(name);
+  /** Where the tls-creds objects are. */
+  credentials: CredentialStore = noCredentials;
   /** Failover: whoever exports this node drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
 
@@ -196,7 +199,7 @@ export class BlockGraph {
       case 'memory':
         return new MemoryDriver(spec, spec.backing && (await child('backing', spec.backing)));
       case 'nbd':
-        return NbdDriver.open(this.host, { address: spec.address, exportName: spec.exportName, connectTimeoutMs: spec.openTimeoutMs, requestTimeoutMs: spec.requestTimeoutMs }, spec.readOnly);
+        return openNbd(this.host, spec, this.credentials, `node '${name}'`);
       case 'blkdebug': {
         const image = await child('image', spec.image);
         return new BlkdebugDriver(image, spec.rules, this.host.clock, spec.readOnly || image.readOnly);

@@ -35,3 +35,8 @@ export function ioCode(thrown: unknown): IoCode {
 export function isMissingFile(thrown: unknown): boolean {
   return systemCode(thrown) === 'ENOENT';
 }
+
+/** Nobody serves there, or not yet. */
+export function isAbsentServer(thrown: unknown): boolean {
+  return ['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(systemCode(thrown) ?? '');
+}

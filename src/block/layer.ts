@@ -1,6 +1,7 @@
 /** The block layer of one VM: drives, nodes, the NBD server. What the machine builds from its command line and what the monitor calls. */
 import { deviceNotFound, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
+import type { Address } from '../host/ports.js';
 import type { QmpEvents } from '../qapi/types.js';
 import { DriveBackend } from './backend.js';
 import { NamedBitmaps } from './bitmaps.js';
@@ -11,6 +12,7 @@ import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
 import { BlockJobs } from './jobs/jobs.js';
 import type { JobGround } from './jobs/start.js';
+import { claimTls } from './nbd/credentials.js';
 import { NbdServer } from './nbd/server.js';
 import { type BlockNode, isAdopting } from './node.js';
 import { OptionTree } from './option-tree.js';
@@ -176,6 +178,17 @@ export class BlockLayer {
     if (child === undefined) throw new VmError("one of 'child' and 'node' is needed");
     await this.graph.removeChild(parent, child);
     return child;
+  }
+
+  /** nbd-server-start. tlsCreds: a tls-creds object; then clients must speak TLS. */
+  async nbdServerStart(address: Address, tlsCreds?: string): Promise<void> {
+    const tls = tlsCreds === undefined ? undefined : claimTls(this.host.sockets, this.graph.credentials, tlsCreds, 'server', 'the NBD server');
+    try {
+      await this.nbd.start(address, tls);
+    } catch (error) {
+      tls?.dispose();
+      throw error;
+    }
   }
 
   /** nbd-server-add. device: a drive, or a node. */

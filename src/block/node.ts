@@ -178,6 +178,18 @@ export class BlockNode {
     await this.driver.resize(length);
   }
 
+  /** Whether blockStatus() can tell anything but data. */
+  get knowsStatus(): boolean {
+    const below = this.driver.format === 'raw' ? this.children.get('file') : undefined;
+    return below ? below.knowsStatus : this.driver.blockStatus !== undefined;
+  }
+
+  /** Zeroes cost less than data. */
+  get fastZeroes(): boolean {
+    const below = this.driver.format === 'raw' ? this.children.get('file') : undefined;
+    return below ? below.fastZeroes : (this.driver.fastZeroes ?? false);
+  }
+
   /** Through backing nodes: zero is what a reader sees. */
   blockStatus(offset: number, length: number): Promise<BlockStatus> {
     return this.inside('reads', async node => {

@@ -1,6 +1,7 @@
 /**
  * `-drive`, `drive_add` and `blockdev-add`: options to a plain spec that the layer builds. What is not implemented is refused by name.
  *
+ *   file=nbd://H:P/E                            an NBD export; TLS and time-outs as file.tls-creds=ID, file.reconnect-delay=S
  *   file=F[,format=raw]                         an image; the same as driver=raw,file.driver=file,file.filename=F
  *   driver=quorum,children.0.file.filename=F    children are nodes, or names of nodes
  *   driver=replication,mode=primary,file.driver=nbd,file.host=H,file.port=P,file.export=E
@@ -8,12 +9,13 @@
  *   driver=replication,mode=secondary,file=ID   so this is the shortest form: ID is the drive that the NBD server exports
  */
 import { VmError } from '../base/errors.js';
-import type { Address } from '../host/ports.js';
 import { type BlkdebugRules, readBlkdebugRules } from './blkdebug-rules.js';
 import { type CacheMode, defaultErrors, type ErrorPolicy } from './backend.js';
 import type { ErrorAction } from './contract.js';
 import type { ReadPattern } from './drivers/quorum.js';
 import { defaultPolicy, type NodePolicy } from './node.js';
+import { type NbdSpec, readNbd, readNbdUri } from './nbd/options.js';
+import { isNbdUri } from './nbd/uri.js';
 import { OptionTree } from './option-tree.js';
 import { readThrottling, type ThrottleLimits } from './throttle-limits.js';
 
@@ -31,7 +33,7 @@ export type NodeSpec = Common &
     | { driver: 'raw'; file: NodeSource; probed: boolean }
     | { driver: 'qcow2'; file: NodeSource; backing?: NodeSource | 'none'; depth?: number }
     | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
-    | { driver: 'nbd'; address: Address; exportName: string; openTimeoutMs: number; requestTimeoutMs: number }
+    | NbdSpec
     | { driver: 'blkdebug'; image: NodeSource; rules: BlkdebugRules }
     | { driver: 'quorum'; children: { name: string; source: NodeSource }[]; voteThreshold: number; readPattern: ReadPattern; blkverify?: boolean; rewriteCorrupted?: boolean }
     | { driver: 'replication'; mode: 'primary'; file: NodeSource; assumeInSync: boolean; maxRequests?: number; maxBytes?: number }
@@ -49,9 +51,6 @@ export interface DriveSpec {
 
 /** What an overlay in memory may hold unless max-bytes says otherwise. */
 export const DEFAULT_OVERLAY_BYTES = 1024 ** 3;
-const OPEN_TIMEOUT_MS = 10_000;
-/** A replica that takes longer than this is as good as gone: its epoch ends. */
-const REQUEST_TIMEOUT_MS = 10_000;
 
 /** `-drive TEXT`. */
 export function parseDrive(text: string): DriveSpec {
@@ -144,14 +143,7 @@ const readers: Record<Driver, (options: OptionTree, common: Common, context: Con
     const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
     return { ...common, driver: 'memory', size: options.size('size'), maxBytes: options.size('max-bytes') ?? DEFAULT_OVERLAY_BYTES, backing };
   },
-  nbd: (options, common) => ({
-    ...common,
-    driver: 'nbd',
-    address: readServer(options),
-    exportName: options.string('export') ?? '',
-    openTimeoutMs: (options.integer('open-timeout', 1, 3600) ?? OPEN_TIMEOUT_MS / 1000) * 1000,
-    requestTimeoutMs: (options.integer('x-request-timeout', 1, 3600) ?? REQUEST_TIMEOUT_MS / 1000) * 1000,
-  }),
+  nbd: (options, common) => ({ ...common, ...readNbd(options) }),
   blkdebug: (options, common) => ({
     ...common,
     driver: 'blkdebug',
@@ -205,6 +197,11 @@ function readImage(options: OptionTree, common: Common, context: Context): NodeS
   if (direct === undefined && !locking) return readSource(options, 'file', { drive: false, inherited: common.readOnly, protocol: true });
   const tree = locking ?? OptionTree.from({}, options.full('file'));
   if (direct === undefined) return readNode(tree, { drive: false, inherited: common.readOnly, protocol: true });
+  if (isNbdUri(direct)) {
+    const nbd: NodeSpec = { ...readNbdUri(direct, tree), readOnly: common.readOnly };
+    tree.end(' beside an NBD URI');
+    return nbd;
+  }
   const lock = tree.oneOf('locking', ['auto', 'on', 'off']) === 'off' ? 'none' : 'auto';
   tree.end(' beside a file name');
   return { driver: 'file', readOnly: common.readOnly, filename: withoutProtocol(direct, options.full('file')), lock };
@@ -223,21 +220,6 @@ function withoutProtocol(text: string, where: string): string {
   if (match[1] === 'file') return text.slice('file:'.length);
   const hint = match[1] === 'nbd' ? 'use file.driver=nbd,file.host=...,file.port=...,file.export=...' : `put ./ in front if the name of the file begins so`;
   throw new VmError(`parameter '${where}': protocol '${match[1]}' is not taken from a file name; ${hint}`);
-}
-
-function readServer(options: OptionTree): Address {
-  const server = options.sub('server') ?? options;
-  const type = server === options ? undefined : server.oneOf('type', ['inet', 'unix']);
-  const path = server.string('path');
-  const host = server.string('host');
-  const port = server.integer('port', 1, 65535);
-  if (server !== options) server.end(" to driver 'nbd'");
-  if (path !== undefined) {
-    if (host !== undefined || port !== undefined || type === 'inet') throw new VmError(`parameter '${server.full('path')}' and host or port exclude each other`);
-    return { kind: 'unix', path };
-  }
-  if (host === undefined) throw new VmError(`parameter '${server.full('host')}' is missing`);
-  return { kind: 'tcp', host, port: port ?? 10809 };
 }
 
 const cacheModes: Readonly<Record<string, CacheMode>> = { writeback: 'writeback', writethrough: 'writethrough', unsafe: 'unsafe' };

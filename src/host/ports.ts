@@ -40,10 +40,28 @@ export interface Listener extends Disposable {
   readonly address: Address;
 }
 
+/** What one side of TLS shows, and what it asks of the other. Certificates and keys in PEM. */
+export type TlsCredentials =
+  | { kind: 'x509'; ca: Uint8Array; certificate?: Uint8Array; key?: Uint8Array; verifyPeer: boolean }
+  /** A server takes whoever knows one of the keys; a client has exactly one, under its own name. */
+  | { kind: 'psk'; keys: ReadonlyMap<string, Uint8Array> };
+
+/** Credentials that have been looked at, for any number of connections. */
+export interface TlsContext {
+  /**
+   * From here on the connection speaks TLS, through the stream that is given back; the old one is not to be used any more. Call it before
+   * the main loop's turn ends that brought the last plain bytes. hostname (of a client): what the server's certificate must be made out to.
+   * Rejects with a VmError, and the connection is closed.
+   */
+  start(stream: Stream, options: { hostname?: string; timeoutMs: number }): Promise<Stream>;
+}
+
 export interface Sockets {
   /** setNoDelay and keepalive are on. Rejects with a VmError that names the address; bounded by timeoutMs. */
   connect(address: Address, options: { timeoutMs: number }): Promise<Stream>;
   listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
+  /** VmError when the credentials are no good. The simulation has none. */
+  tls?(role: 'client' | 'server', credentials: TlsCredentials): TlsContext;
 }
 
 export interface OpenFile {
@@ -58,6 +76,8 @@ export interface OpenFile {
   truncate(size: number): Promise<void>;
   /** Deallocates; reads of the range give zeroes afterwards. */
   punchHole(offset: number, length: number): Promise<void>;
+  /** punchHole does not have to write zeroes instead. Unknown where it is missing. */
+  readonly punchesHoles?: boolean;
   close(): Promise<void>;
 }
 

@@ -225,7 +225,8 @@ export interface DriveStats {
 }
 
 export interface BlockControl {
-  nbdServerStart(address: NbdAddress): Promise<void>;
+  /** tlsCreds: the id of a tls-creds object. */
+  nbdServerStart(address: NbdAddress, tlsCreds?: string): Promise<void>;
   /** name: of the export; the device's if absent. */
   nbdServerAdd(options: { device: string; name?: string; writable: boolean }): Promise<void>;
   nbdServerStop(): Promise<void>;

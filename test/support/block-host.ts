@@ -223,7 +223,7 @@ export class LoopSockets implements Sockets {
 
   async connect(address: Address): Promise<Stream> {
     const accept = this.listeners.get(key(address));
-    if (!accept) throw new VmError(`${key(address)}: connection refused`);
+    if (!accept) throw new VmError(`${key(address)}: connection refused`, { cause: { code: 'ECONNREFUSED' } });
     const [client, server] = this.pair(key(address));
     accept(server);
     return client;

@@ -59,6 +59,10 @@ export class FileDriver implements BlockDriver {
     return this.bytes;
   }
 
+  get fastZeroes(): boolean {
+    return this.file.punchesHoles ?? false;
+  }
+
   get readOnly(): boolean {
     return this.file.readOnly;
   }

@@ -47,6 +47,8 @@ export class ReplicationPrimary implements BlockDriver {
       for (const { offset, length } of lost) this.dirty.mark(offset, length);
       trace('primary_error', { message: error.message });
     });
+    // A write that is sent again counts twice at the replica, or not at all: rule 3 could not be kept.
+    if (replica.driver instanceof NbdDriver && replica.driver.reconnects) throw new VmError(`reconnect-delay of node '${replica.name}' must be 0: a replica whose connection was lost ends the epoch`);
     // Also an idle disk has lost its replica, and writes that are held for the next epoch would wait for ever.
     if (replica.driver instanceof NbdDriver) replica.driver.onFailure = error => this.state === 'running' && this.queue.fail(error);
   }

@@ -8,8 +8,10 @@ import { FileDriver } from '../drivers/file.js';
 import { type BlockGraph, type BlockHost } from '../graph.js';
 import { checkedFormat, createImage, type Format, probeFormat } from '../image/open.js';
 import { type BlockNode, protocolOf } from '../node.js';
+import { readNbdUri } from '../nbd/options.js';
+import { isNbdUri } from '../nbd/uri.js';
+import { OptionTree } from '../option-tree.js';
 import type { NodeSpec } from '../options.js';
-import { parseNbdUri } from './nbd-uri.js';
 
 export const targetModes = ['absolute-paths', 'existing'] as const;
 
@@ -28,10 +30,9 @@ export interface TargetHost {
 /** backing: the node that the new image is laid over, if what it does not hold is to be read from there. */
 export async function openTarget(world: TargetHost, options: TargetOptions, source: BlockNode, backing: BlockNode | undefined): Promise<BlockNode> {
   const { target, mode, nodeName } = options;
-  const nbd = parseNbdUri(target);
-  if (nbd) {
+  if (isNbdUri(target)) {
     if (mode !== 'existing') throw new VmError(`target '${target}': an NBD export is not made by its client`, { hint: "Say mode=existing (-n in HMP): the server's disk is there already." });
-    return world.graph.build(withFormat(options.format, { driver: 'nbd', readOnly: false, ...nbd, openTimeoutMs: 10_000, requestTimeoutMs: 10_000 }, nodeName));
+    return world.graph.build(withFormat(options.format, { ...readNbdUri(target, OptionTree.from({})), readOnly: false }, nodeName));
   }
   const filename = target.startsWith('file:') ? target.slice('file:'.length) : target;
   const protocol = /^([a-z][a-z0-9+-]+):/.exec(filename)?.[1];

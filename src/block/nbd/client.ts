@@ -5,9 +5,9 @@
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
-import type { Address, Clock, Sockets, Stream } from '../../host/ports.js';
+import type { Address, Clock, Sockets, Stream, TlsContext } from '../../host/ports.js';
 import { ioError } from '../io-error.js';
-import { clientHandshake, clientReplies, type NbdExportInfo } from './client-protocol.js';
+import { answeredError, clientHandshake, clientReplies, type Expected, type NbdExportInfo } from './client-protocol.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
 
@@ -20,16 +20,15 @@ export interface NbdClientOptions {
   connectTimeoutMs: number;
   /** For each request. */
   requestTimeoutMs: number;
+  /** hostname: what the server's certificate must be made out to. */
+  tls?: { context: TlsContext; hostname?: string };
 }
 
 const MAX_IN_FLIGHT = 64;
 const COPY_BELOW = 32 * 1024;
 
-interface Pending {
-  /** Bytes that follow a successful reply. */
-  readonly replyBytes: number;
+interface Pending extends Expected {
   readonly deadlineMs: number;
-  readonly type: number;
   resolve(data: Buffer): void;
   reject(error: VmError): void;
 }
@@ -49,11 +48,11 @@ export class NbdClient {
   private ready!: { resolve: () => void; reject: (error: VmError) => void };
 
   private constructor(
-    private readonly stream: Stream,
+    private stream: Stream,
     private readonly clock: Clock,
     private readonly options: NbdClientOptions,
   ) {
-    this.machine = new ProtocolMachine(this.protocol(), bytes => this.write(bytes));
+    this.machine = new ProtocolMachine(this.protocol(), bytes => this.write(bytes), () => void this.startTls());
   }
 
   static async connect(host: { sockets: Sockets; clock: Clock }, options: NbdClientOptions): Promise<NbdClient> {
@@ -109,7 +108,7 @@ export class NbdClient {
     const cookie = this.nextCookie++;
     return new Promise<Buffer>((resolve, reject) => {
       const deadlineMs = this.clock.nowMs() + this.options.requestTimeoutMs;
-      this.pending.set(cookie, { type, replyBytes: type === nbd.NbdCmd.READ ? length : 0, deadlineMs, resolve, reject });
+      this.pending.set(cookie, { type, offset, length, deadlineMs, resolve, reject });
       this.watch();
       const header = nbd.encodeRequest(type, flags, cookie, offset, length);
       // A short copy is cheaper than one more system call and packet.
@@ -120,21 +119,43 @@ export class NbdClient {
   }
 
   private *protocol(): Protocol {
-    this.exportInfo = yield* clientHandshake(this.options.exportName);
+    this.exportInfo = yield* clientHandshake({ exportName: this.options.exportName, tls: this.options.tls !== undefined });
     this.ready.resolve();
-    yield* clientReplies(
-      cookie => this.pending.get(cookie)?.replyBytes,
-      (cookie, errno, data) => this.settle(cookie, errno, data),
-    );
+    yield* clientReplies(() => this.info, {
+      expected: cookie => this.pending.get(cookie),
+      settle: (cookie, result) => {
+        const request = this.pending.get(cookie)!;
+        this.pending.delete(cookie);
+        if ('data' in result) request.resolve(result.data);
+        else request.reject(answeredError(this.options.exportName, result));
+      },
+    });
   }
 
   private handshake(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.ready = { resolve, reject };
-      this.stream.onData(bytes => this.guarded(() => this.machine.feed(bytes)));
-      this.stream.onEnd(error => this.fail(error ? asVmError(error) : new VmError('the server closed the connection')));
+      this.listen();
       this.guarded(() => this.machine.start());
     });
+  }
+
+  private listen(): void {
+    this.stream.onData(bytes => this.guarded(() => this.machine.feed(bytes)));
+    this.stream.onEnd(error => this.fail(error ? asVmError(error) : new VmError('the server closed the connection')));
+  }
+
+  private async startTls(): Promise<void> {
+    const { tls, connectTimeoutMs } = this.options;
+    try {
+      const secured = await tls!.context.start(this.stream, { hostname: tls!.hostname, timeoutMs: connectTimeoutMs });
+      if (this.failure) return secured.destroy();
+      this.stream = secured;
+      this.listen();
+      this.guarded(() => this.machine.secured());
+    } catch (error) {
+      this.fail(asVmError(error));
+    }
   }
 
   private guarded(body: () => void): void {
@@ -143,13 +164,6 @@ export class NbdClient {
     } catch (error) {
       this.fail(asVmError(error));
     }
-  }
-
-  private settle(cookie: number, errno: number, data: Buffer): void {
-    const request = this.pending.get(cookie)!;
-    this.pending.delete(cookie);
-    if (errno === 0) request.resolve(data);
-    else request.reject(ioError(nbd.codeOfErrno(errno), `the NBD server of export '${this.options.exportName}' answers error ${errno}`));
   }
 
   private write(bytes: Uint8Array): void {

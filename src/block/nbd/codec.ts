@@ -1,10 +1,12 @@
 /** NBD on the wire, fixed new-style (NBD project, doc/proto.md): layouts and numbers. Big-endian throughout. No I/O. */
+import { VmError } from '../../base/errors.js';
 import type { Field } from '../../fields/field.js';
 import { bytes, record, u16, u32 } from '../../fields/field.js';
 import type { IoCode } from '../io-error.js';
 
 export const NBD_MAGIC = Buffer.from('NBDMAGIC');
 export const OPTION_MAGIC = Buffer.from('IHAVEOPT');
+const COPY_BELOW = 32 * 1024;
 const REPLY_MAGIC = [0x0003_e889, 0x0455_65a9] as const;
 
 /** proto.md "Handshake flags", "Client flags". */
@@ -20,6 +22,7 @@ export const ExportFlag = {
   SEND_DF: 1 << 7,
   CAN_MULTI_CONN: 1 << 8,
   SEND_CACHE: 1 << 10,
+  SEND_FAST_ZERO: 1 << 11,
 } as const;
 /** proto.md "Option types". */
 export const NbdOpt = { EXPORT_NAME: 1, ABORT: 2, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED_REPLY: 8, LIST_META_CONTEXT: 9, SET_META_CONTEXT: 10 } as const;
@@ -32,6 +35,7 @@ export const NbdRep = {
   ERR_UNSUP: 0x8000_0001,
   ERR_POLICY: 0x8000_0002,
   ERR_INVALID: 0x8000_0003,
+  ERR_TLS_REQD: 0x8000_0005,
   ERR_UNKNOWN: 0x8000_0006,
   ERR_TOO_BIG: 0x8000_0009,
 } as const;
@@ -100,6 +104,31 @@ export function encodeRequest(type: number, flags: number, cookieNumber: number,
   return request.encode({ magic: 0x2560_9513, flags, type, cookie: encodeCookie(cookieNumber), offset, length });
 }
 
+/** The same as the declaration above; straight, for each request passes here. */
+export function decodeRequest(data: Buffer): NbdRequest {
+  const magic = data.readUInt32BE(0);
+  if (magic !== 0x2560_9513) throw new VmError(`the NBD client sends 0x${magic.toString(16)} where a request must begin`);
+  return {
+    magic,
+    flags: data.readUInt16BE(4),
+    type: data.readUInt16BE(6),
+    cookie: data.subarray(8, 16),
+    offset: data.readUInt32BE(16) * 2 ** 32 + data.readUInt32BE(20),
+    length: data.readUInt32BE(24),
+  };
+}
+
+/** errno 0, and what was read. One buffer, as long as a copy costs less than a second write. */
+export function encodeReadReply(replyCookie: Buffer, data: Uint8Array): Uint8Array[] {
+  const head = Buffer.allocUnsafe(data.length <= COPY_BELOW ? 16 + data.length : 16);
+  head.writeUInt32BE(0x6744_6698, 0);
+  head.writeUInt32BE(0, 4);
+  head.set(replyCookie, 8);
+  if (head.length === 16 && data.length > 0) return [head, data];
+  head.set(data, 16);
+  return [head];
+}
+
 export function encodeSimpleReply(replyCookie: Buffer, errno: number): Buffer {
   return simpleReply.encode({ magic: 0x6744_6698, error: errno, cookie: replyCookie });
 }
@@ -144,15 +173,17 @@ export function encodeListEntry(name: string): Buffer {
   return Buffer.concat([length, text]);
 }
 
-/** proto.md "Structured reply chunk message". */
-export const ChunkType = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
-const CHUNK_DONE = 1;
+/** proto.md "Structured reply chunk message"; errors have bit 15. */
+export const ChunkType = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001, ERROR_OFFSET: 0x8002 } as const;
+export const CHUNK_DONE = 1;
 export const structuredReply = record({ magic: u32.is(0x668e_33ef), flags: u16, type: u16, cookie, length: u32 });
 
 /** One chunk, its data in parts; last: nothing follows for this request. */
-export function encodeChunk(replyCookie: Buffer, type: number, parts: readonly Uint8Array[], last = true): Buffer {
+export function encodeChunk(replyCookie: Buffer, type: number, parts: readonly Uint8Array[], last = true): Uint8Array[] {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
-  return Buffer.concat([structuredReply.encode({ magic: 0x668e_33ef, flags: last ? CHUNK_DONE : 0, type, cookie: replyCookie, length }), ...parts]);
+  const head = structuredReply.encode({ magic: 0x668e_33ef, flags: last ? CHUNK_DONE : 0, type, cookie: replyCookie, length });
+  if (length <= COPY_BELOW) return [Buffer.concat([head, ...parts], head.length + length)];
+  return [head, ...parts];
 }
 
 export function encodeOffset(value: number): Buffer {
@@ -161,7 +192,7 @@ export function encodeOffset(value: number): Buffer {
   return out;
 }
 
-export function encodeChunkError(replyCookie: Buffer, errno: number, message: string): Buffer {
+export function encodeChunkError(replyCookie: Buffer, errno: number, message: string): Uint8Array[] {
   const text = Buffer.from(message, 'utf8').subarray(0, 1024);
   const head = Buffer.alloc(6);
   head.writeUInt32BE(errno, 0);
@@ -191,6 +222,12 @@ export function decodeMetaContext(data: Buffer): { name: string; queries: string
     queries.push(query);
   }
   return at === data.length ? { name, queries } : undefined;
+}
+
+export function encodeMetaQuery(name: string, queries: readonly string[]): Buffer {
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(queries.length);
+  return Buffer.concat([encodeListEntry(name), count, ...queries.map(encodeListEntry)]);
 }
 
 export function encodeMetaContext(id: number, name: string): Buffer {

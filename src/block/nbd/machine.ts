@@ -3,8 +3,10 @@
  * Whoever owns the stream feeds the machine and sends what it says.
  */
 
-/** need: exactly n bytes, given back; skip: n bytes thrown away; send: bytes for the peer. */
-export type Step = { need: number } | { skip: number } | { send: Uint8Array };
+import { assert, VmError } from '../../base/errors.js';
+
+/** need: exactly n bytes, given back (idle: the peer may take its time to begin with them); skip: n bytes thrown away; send: bytes for the peer; startTls: everything after it is encrypted. */
+export type Step = { need: number; idle?: true } | { skip: number } | { send: Uint8Array } | { startTls: true };
 export type Protocol<R = void> = Generator<Step, R, Buffer>;
 
 const NOTHING = Buffer.alloc(0);
@@ -20,11 +22,20 @@ export class ProtocolMachine {
   private held = false;
   private running = false;
   private finished = false;
+  private shaking = false;
 
   constructor(
     private readonly protocol: Protocol,
     private readonly send: (bytes: Uint8Array) => void,
+    /** The owner calls secured() when the stream is. */
+    private readonly startTls: () => void = () => assert(false, 'nobody here can speak TLS'),
   ) {}
+
+  /** Has the first bytes of something whose rest is awaited. */
+  get partial(): boolean {
+    if (this.finished || this.held || !this.step) return false;
+    return this.available > 0 || !('idle' in this.step);
+  }
 
   get done(): boolean {
     return this.finished;
@@ -54,6 +65,12 @@ export class ProtocolMachine {
     this.run();
   }
 
+  secured(): void {
+    this.shaking = false;
+    this.advance(NOTHING);
+    this.run();
+  }
+
   /** Nothing more is wanted. */
   stop(): void {
     this.finished = true;
@@ -80,7 +97,7 @@ export class ProtocolMachine {
     if (this.running) return;
     this.running = true;
     try {
-      while (this.step && !this.held && !this.finished && this.satisfy(this.step));
+      while (this.step && !this.held && !this.finished && !this.shaking && this.satisfy(this.step));
     } finally {
       this.running = false;
     }
@@ -90,6 +107,12 @@ export class ProtocolMachine {
     if ('send' in step) {
       this.send(step.send);
       this.advance(NOTHING);
+    } else if ('startTls' in step) {
+      // Whoever is on the path could have put them there.
+      if (this.available > 0) throw new VmError('the peer sent plain bytes where TLS must begin');
+      this.shaking = true;
+      this.startTls();
+      return false;
     } else if ('skip' in step) {
       const n = Math.min(step.skip, this.available);
       if (n > 0) this.take(n);

@@ -19,6 +19,8 @@ export interface ServerLimits {
   clients: number;
   /** Negotiation must be over by then. */
   handshakeMs: number;
+  /** A client that has begun a request or has answers to take, and does nothing, is dropped after once to twice that. One that wants nothing may stay. */
+  stallMs: number;
 }
 
 export const defaultServerLimits: ServerLimits = {
@@ -27,6 +29,7 @@ export const defaultServerLimits: ServerLimits = {
   inFlightBytes: 64 * 1024 * 1024,
   clients: 16,
   handshakeMs: 10_000,
+  stallMs: 60_000,
 };
 
 const MAX_OPTION = 8 * 1024;
@@ -45,66 +48,103 @@ export interface Dialect {
 export const BASE_ALLOCATION = 1;
 const CONTEXT = 'base:allocation';
 
+/** What the server is willing to speak. */
+export interface ServerTerms {
+  maxRequest: number;
+  /** Nothing but TLS: everything else is refused until the client has begun it. */
+  tls: boolean;
+}
+
+interface Negotiation {
+  readonly dialect: Dialect;
+  readonly noZeroes: boolean;
+  /** TLS is needed, or has begun already. */
+  tls: 'none' | 'wanted' | 'begun';
+  context?: { name: string };
+}
+
 /** Ends without an export when the client says goodbye. */
-export function* negotiate<E extends ExportFacts>(exports: () => E[], maxRequest: number): Protocol<{ chosen: E; dialect: Dialect } | undefined> {
-  const dialect: Dialect = { structured: false, blockStatus: false };
-  let context: { name: string } | undefined;
-  const chosenIs = (chosen: E) => ({ chosen, dialect: { ...dialect, blockStatus: context?.name === chosen.name } });
+export function* negotiate<E extends ExportFacts>(exports: () => E[], terms: ServerTerms): Protocol<{ chosen: E; dialect: Dialect } | undefined> {
   const ours = nbd.HandshakeFlag.FIXED_NEWSTYLE | nbd.HandshakeFlag.NO_ZEROES;
   yield { send: nbd.greeting.encode({ magic: nbd.NBD_MAGIC, option: nbd.OPTION_MAGIC, flags: ours }) };
   const { flags } = nbd.clientFlags.decode(yield { need: nbd.sizeOf(nbd.clientFlags) });
   if ((flags & ~ours) !== 0) throw new VmError(`unknown NBD client flags 0x${flags.toString(16)}`);
+  const state: Negotiation = { dialect: { structured: false, blockStatus: false }, noZeroes: (flags & nbd.HandshakeFlag.NO_ZEROES) !== 0, tls: terms.tls ? 'wanted' : 'none' };
   for (let n = 0; n < MAX_OPTIONS; n++) {
     const { magic, option, length } = nbd.optionRequest.decode(yield { need: nbd.sizeOf(nbd.optionRequest) });
     if (!magic.equals(nbd.OPTION_MAGIC)) throw new VmError('the NBD client does not send an option where one must stand');
     if (length > MAX_OPTION) {
       yield { skip: length };
-      yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_TOO_BIG) };
+      yield refusal(option, nbd.NbdRep.ERR_TOO_BIG, `an option has at most ${MAX_OPTION} bytes`);
       continue;
     }
     const data = yield { need: length };
-    switch (option) {
-      case nbd.NbdOpt.EXPORT_NAME: {
-        const name = data.toString('utf8');
-        const found = exports().find(e => e.name === name);
-        // The option has no error reply: proto.md asks for the connection to be closed.
-        if (!found) throw new VmError(`the NBD client asks for export '${name.slice(0, 100)}', which there is not`);
-        yield { send: exportNameAnswer(found, dialect, (flags & nbd.HandshakeFlag.NO_ZEROES) !== 0) };
-        return chosenIs(found);
-      }
-      case nbd.NbdOpt.GO:
-      case nbd.NbdOpt.INFO: {
-        const found = yield* describe(option, data, exports(), maxRequest, dialect);
-        if (found && option === nbd.NbdOpt.GO) return chosenIs(found);
-        break;
-      }
-      case nbd.NbdOpt.LIST:
-        yield* list(data, exports());
-        break;
-      case nbd.NbdOpt.STRUCTURED_REPLY:
-        dialect.structured ||= length === 0;
-        yield { send: nbd.encodeOptionReply(option, length === 0 ? nbd.NbdRep.ACK : nbd.NbdRep.ERR_INVALID) };
-        break;
-      case nbd.NbdOpt.LIST_META_CONTEXT:
-        yield* metaContext(option, data, exports(), dialect);
-        break;
-      case nbd.NbdOpt.SET_META_CONTEXT:
-        context = yield* metaContext(option, data, exports(), dialect);
-        break;
-      case nbd.NbdOpt.ABORT:
-        yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
-        return undefined;
-      default:
-        yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_UNSUP) };
+    if (option === nbd.NbdOpt.ABORT) {
+      yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
+      return undefined;
     }
+    const chosen = state.tls === 'wanted' ? yield* beforeTls(option, length, state) : yield* oneOption(option, data, exports(), terms, state);
+    if (chosen) return { chosen, dialect: { ...state.dialect, blockStatus: state.context?.name === chosen.name } };
   }
   throw new VmError(`more than ${MAX_OPTIONS} options in one NBD negotiation`);
+}
+
+const refusal = (option: number, type: number, why: string) => ({ send: nbd.encodeOptionReply(option, type, Buffer.from(why)) });
+
+function* beforeTls(option: number, length: number, state: Negotiation): Protocol<undefined> {
+  // The option has no error reply: proto.md asks for the connection to be closed.
+  if (option === nbd.NbdOpt.EXPORT_NAME) throw new VmError('the NBD client asks for an export without TLS, which is required');
+  if (option !== nbd.NbdOpt.STARTTLS) yield refusal(option, nbd.NbdRep.ERR_TLS_REQD, 'TLS is required');
+  else if (length > 0) yield refusal(option, nbd.NbdRep.ERR_INVALID, 'STARTTLS has no data');
+  else {
+    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
+    yield { startTls: true };
+    state.tls = 'begun';
+  }
+  return undefined;
+}
+
+function* oneOption<E extends ExportFacts>(option: number, data: Buffer, exports: E[], terms: ServerTerms, state: Negotiation): Protocol<E | undefined> {
+  const { dialect } = state;
+  switch (option) {
+    case nbd.NbdOpt.EXPORT_NAME: {
+      const name = data.toString('utf8');
+      const found = exports.find(e => e.name === name);
+      if (!found) throw new VmError(`the NBD client asks for export '${name.slice(0, 100)}', which there is not`);
+      yield { send: exportNameAnswer(found, dialect, state.noZeroes) };
+      return found;
+    }
+    case nbd.NbdOpt.GO:
+    case nbd.NbdOpt.INFO: {
+      const found = yield* describe(option, data, exports, terms.maxRequest, dialect);
+      return option === nbd.NbdOpt.GO ? found : undefined;
+    }
+    case nbd.NbdOpt.LIST:
+      yield* list(data, exports);
+      return undefined;
+    case nbd.NbdOpt.STARTTLS:
+      yield state.tls === 'begun' ? refusal(option, nbd.NbdRep.ERR_INVALID, 'TLS has begun already') : refusal(option, nbd.NbdRep.ERR_POLICY, 'this server has no TLS credentials');
+      return undefined;
+    case nbd.NbdOpt.STRUCTURED_REPLY:
+      dialect.structured ||= data.length === 0;
+      yield data.length === 0 ? { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) } : refusal(option, nbd.NbdRep.ERR_INVALID, 'STRUCTURED_REPLY has no data');
+      return undefined;
+    case nbd.NbdOpt.LIST_META_CONTEXT:
+      yield* metaContext(option, data, exports, dialect);
+      return undefined;
+    case nbd.NbdOpt.SET_META_CONTEXT:
+      state.context = yield* metaContext(option, data, exports, dialect);
+      return undefined;
+    default:
+      yield refusal(option, nbd.NbdRep.ERR_UNSUP, `option ${option} is not known`);
+      return undefined;
+  }
 }
 
 function* describe<E extends ExportFacts>(option: number, data: Buffer, exports: E[], maxRequest: number, dialect: Dialect): Protocol<E | undefined> {
   const asked = nbd.decodeGo(data);
   if (!asked || asked.name.length > MAX_NAME) {
-    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_INVALID) };
+    yield refusal(option, nbd.NbdRep.ERR_INVALID, `the data of option ${option} is malformed`);
     return undefined;
   }
   const found = exports.find(e => e.name === asked.name);
@@ -113,6 +153,10 @@ function* describe<E extends ExportFacts>(option: number, data: Buffer, exports:
     return undefined;
   }
   yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, nbd.infoExport.encode({ type: nbd.NbdInfo.EXPORT, size: found.size, flags: transmissionFlags(found, dialect) })) };
+  if (asked.wanted.includes(nbd.NbdInfo.NAME)) {
+    const name = Buffer.concat([Buffer.from([0, nbd.NbdInfo.NAME]), Buffer.from(found.name, 'utf8')]);
+    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, name) };
+  }
   if (asked.wanted.includes(nbd.NbdInfo.BLOCK_SIZE)) {
     const sizes = { type: nbd.NbdInfo.BLOCK_SIZE, minimum: 1, preferred: 4096, maximum: maxRequest };
     yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, nbd.infoBlockSize.encode(sizes)) };
@@ -125,11 +169,11 @@ function* describe<E extends ExportFacts>(option: number, data: Buffer, exports:
 function* metaContext(option: number, data: Buffer, exports: ExportFacts[], dialect: Dialect): Protocol<{ name: string } | undefined> {
   const asked = nbd.decodeMetaContext(data);
   if (!asked || !dialect.structured) {
-    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_INVALID) };
+    yield refusal(option, nbd.NbdRep.ERR_INVALID, asked ? 'structured replies come first' : `the data of option ${option} is malformed`);
     return undefined;
   }
   if (!exports.some(e => e.name === asked.name)) {
-    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_UNKNOWN) };
+    yield refusal(option, nbd.NbdRep.ERR_UNKNOWN, 'no such export');
     return undefined;
   }
   const list = option === nbd.NbdOpt.LIST_META_CONTEXT;
@@ -141,7 +185,7 @@ function* metaContext(option: number, data: Buffer, exports: ExportFacts[], dial
 
 function* list(data: Buffer, exports: ExportFacts[]): Protocol {
   if (data.length > 0) {
-    yield { send: nbd.encodeOptionReply(nbd.NbdOpt.LIST, nbd.NbdRep.ERR_INVALID) };
+    yield refusal(nbd.NbdOpt.LIST, nbd.NbdRep.ERR_INVALID, 'LIST has no data');
     return;
   }
   for (const { name } of exports) yield { send: nbd.encodeOptionReply(nbd.NbdOpt.LIST, nbd.NbdRep.SERVER, nbd.encodeListEntry(name)) };
@@ -150,14 +194,15 @@ function* list(data: Buffer, exports: ExportFacts[]): Protocol {
 
 /** Until DISC. A WRITE that is too long comes without its data, which was thrown away. */
 export function* requests(maxRequest: number, serve: (request: ServerRequest) => void): Protocol {
+  const header = { need: nbd.sizeOf(nbd.request), idle: true } as const;
   for (;;) {
-    const request = nbd.request.decode(yield { need: nbd.sizeOf(nbd.request) });
+    const request: ServerRequest = nbd.decodeRequest(yield header);
     if (request.type === nbd.NbdCmd.DISC) return;
-    if (request.type !== nbd.NbdCmd.WRITE) serve(request);
-    else if (request.length > maxRequest) {
-      yield { skip: request.length };
-      serve(request);
-    } else serve({ ...request, data: yield { need: request.length } });
+    if (request.type === nbd.NbdCmd.WRITE) {
+      if (request.length > maxRequest) yield { skip: request.length };
+      else request.data = yield { need: request.length };
+    }
+    serve(request);
   }
 }
 
@@ -165,7 +210,7 @@ export function* requests(maxRequest: number, serve: (request: ServerRequest) =>
 function transmissionFlags(e: ExportFacts, { structured }: Dialect): number {
   const f = nbd.ExportFlag;
   const reading = f.HAS_FLAGS | f.SEND_FLUSH | f.CAN_MULTI_CONN | f.SEND_CACHE | (structured ? f.SEND_DF : 0);
-  return e.writable ? reading | f.SEND_FUA | f.SEND_TRIM | f.SEND_WRITE_ZEROES : reading | f.READ_ONLY;
+  return e.writable ? reading | f.SEND_FUA | f.SEND_TRIM | f.SEND_WRITE_ZEROES | f.SEND_FAST_ZERO : reading | f.READ_ONLY;
 }
 
 function exportNameAnswer(e: ExportFacts, dialect: Dialect, noZeroes: boolean): Buffer {

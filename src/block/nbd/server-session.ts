@@ -1,58 +1,50 @@
-/** One client of the NBD server: negotiates, then serves its requests, as many at once as the limits allow. */
+/** One client of the NBD server: negotiates, then has its requests served, as many at once as the limits allow. */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
-import type { Clock, Stream } from '../../host/ports.js';
-import type { BlockBackend } from '../contract.js';
-import type { BlockStatus } from '../driver.js';
-import { ioCode, ioError, unlessAssertion } from '../io-error.js';
+import type { Clock, Stream, TlsContext } from '../../host/ports.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
-import { BASE_ALLOCATION, type Dialect, type ExportFacts, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
+import { answer, type ServedExport } from './server-commands.js';
+import { type Dialect, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
 
 const trace = tracer('nbd', ['server_client', 'server_gone', 'server_request']);
 
-export interface ServedExport extends ExportFacts {
-  readonly backend: BlockBackend;
-  /** For base:allocation. */
-  blockStatus(offset: number, length: number): Promise<BlockStatus>;
+/** What all clients of a server have in common. */
+export interface SessionTerms {
+  readonly clock: Clock;
+  readonly limits: ServerLimits;
+  /** Given: clients must speak TLS. */
+  readonly tls?: TlsContext;
+  exports(): ServedExport[];
 }
 
-const noData = Buffer.alloc(0);
-const HOLE_ZERO = 3;
-const MAX_STATUS_RUNS = 1024;
-const commandFlags: Record<number, number> = {
-  [nbd.NbdCmd.READ]: nbd.CmdFlag.DF,
-  [nbd.NbdCmd.WRITE]: nbd.CmdFlag.FUA,
-  [nbd.NbdCmd.FLUSH]: 0,
-  [nbd.NbdCmd.TRIM]: nbd.CmdFlag.FUA,
-  [nbd.NbdCmd.CACHE]: 0,
-  [nbd.NbdCmd.BLOCK_STATUS]: nbd.CmdFlag.REQ_ONE,
-  [nbd.NbdCmd.WRITE_ZEROES]: nbd.CmdFlag.FUA | nbd.CmdFlag.NO_HOLE,
-};
-
 export class NbdServerSession {
+  private stream: Stream;
   private readonly machine: ProtocolMachine;
   private readonly handshakeTimer: Disposable;
+  private stallTimer?: Disposable;
   private chosen?: ServedExport;
   private dialect: Dialect = { structured: false, blockStatus: false };
   private inFlight = 0;
   private inFlightBytes = 0;
+  /** Replies that the client has not taken. */
+  private unsent = 0;
+  /** Grows whenever the client does something. */
+  private progress = 0;
   private paused = false;
   private gone = false;
   private readonly idle: (() => void)[] = [];
 
   constructor(
-    private readonly stream: Stream,
-    clock: Clock,
-    exports: () => ServedExport[],
-    private readonly limits: ServerLimits,
+    stream: Stream,
+    private readonly terms: SessionTerms,
     private readonly onGone: (session: NbdServerSession) => void,
   ) {
-    this.machine = new ProtocolMachine(this.protocol(exports), bytes => void this.write(bytes));
-    this.handshakeTimer = clock.timer(limits.handshakeMs, () => this.drop(new VmError('negotiation takes too long')));
-    stream.onData(bytes => this.guarded(() => this.machine.feed(bytes)));
-    stream.onEnd(error => this.drop(error));
+    this.stream = stream;
+    this.machine = new ProtocolMachine(this.protocol(), bytes => void this.write(bytes), () => void this.startTls());
+    this.handshakeTimer = terms.clock.timer(terms.limits.handshakeMs, () => this.drop(new VmError('negotiation takes too long')));
+    this.listen();
     this.guarded(() => this.machine.start());
   }
 
@@ -70,6 +62,7 @@ export class NbdServerSession {
     this.gone = true;
     trace('server_gone', { peer: this.stream.peer, reason: reason?.message ?? 'closed' });
     this.handshakeTimer.dispose();
+    this.stallTimer?.dispose();
     this.machine.stop();
     this.stream.destroy();
     this.onGone(this);
@@ -80,18 +73,41 @@ export class NbdServerSession {
     return this.inFlight === 0 ? Promise.resolve() : new Promise(resolve => this.idle.push(resolve));
   }
 
-  private *protocol(exports: () => ServedExport[]): Protocol {
-    const agreed = yield* negotiate(exports, this.limits.requestBytes);
+  private *protocol(): Protocol {
+    const { limits, tls } = this.terms;
+    const agreed = yield* negotiate(() => this.terms.exports(), { maxRequest: limits.requestBytes, tls: tls !== undefined });
     this.handshakeTimer.dispose();
     if (agreed) {
       const { chosen } = agreed;
       this.dialect = agreed.dialect;
       this.chosen = chosen;
       trace('server_client', { peer: this.stream.peer, export: chosen.name });
-      yield* requests(this.limits.requestBytes, request => void this.serve(chosen, request));
+      yield* requests(limits.requestBytes, request => void this.serve(chosen, request));
     }
     // Goodbye: answers on their way may still arrive.
     void this.drain().then(() => this.drop());
+  }
+
+  private listen(): void {
+    this.stream.onData(bytes => {
+      this.progress++;
+      this.guarded(() => this.machine.feed(bytes));
+      if (this.machine.partial) this.watch();
+    });
+    this.stream.onEnd(error => this.drop(error));
+  }
+
+  /** The handshake's timer goes on meanwhile. */
+  private async startTls(): Promise<void> {
+    try {
+      const secured = await this.terms.tls!.start(this.stream, { timeoutMs: this.terms.limits.handshakeMs });
+      if (this.gone) return secured.destroy();
+      this.stream = secured;
+      this.listen();
+      this.guarded(() => this.machine.secured());
+    } catch (error) {
+      this.drop(asVmError(error));
+    }
   }
 
   private guarded(body: () => void): void {
@@ -103,92 +119,45 @@ export class NbdServerSession {
   }
 
   private async serve(served: ServedExport, request: ServerRequest): Promise<void> {
+    const { requestBytes } = this.terms.limits;
     const cost = request.type === nbd.NbdCmd.READ ? request.length : (request.data?.length ?? 0);
-    const bytes = Math.min(cost, this.limits.requestBytes);
+    const bytes = Math.min(cost, requestBytes);
     this.enter(bytes);
     trace('server_request', { type: request.type, offset: request.offset, length: request.length });
     try {
-      const reply = await this.perform(served, request).then(
-        data => this.success(request, data),
-        (error: unknown) => this.failure(request, unlessAssertion(error)),
-      );
-      if (!this.gone) await this.write(reply);
+      const reply = await answer(served, this.dialect, requestBytes, request);
+      if (!this.gone) await this.send(reply);
     } finally {
       this.leave(bytes);
     }
   }
 
-  private success(request: ServerRequest, data: Buffer): Buffer {
-    const cookie = Buffer.from(request.cookie);
-    const { type, offset } = request;
-    if (this.dialect.structured && type === nbd.NbdCmd.READ && data.length > 0) return nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_DATA, [nbd.encodeOffset(offset), data]);
-    if (type === nbd.NbdCmd.BLOCK_STATUS) return nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [data]);
-    if (this.dialect.structured && type === nbd.NbdCmd.READ) return nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []);
-    const header = nbd.encodeSimpleReply(cookie, 0);
-    return data.length > 0 ? Buffer.concat([header, data]) : header;
+  /** A request is over when its reply has left: a client that does not read is not served for ever. */
+  private async send(parts: readonly Uint8Array[]): Promise<void> {
+    this.unsent++;
+    this.watch();
+    for (let n = 0; n < parts.length - 1; n++) void this.write(parts[n]);
+    await this.write(parts[parts.length - 1]);
+    this.unsent--;
+    this.progress++;
   }
 
-  private failure({ cookie, type }: ServerRequest, error: unknown): Buffer {
-    const errno = nbd.errnoOf(ioCode(error));
-    const chunked = this.dialect.structured && (type === nbd.NbdCmd.READ || type === nbd.NbdCmd.BLOCK_STATUS);
-    return chunked ? nbd.encodeChunkError(Buffer.from(cookie), errno, asVmError(error).message) : nbd.encodeSimpleReply(Buffer.from(cookie), errno);
-  }
-
-  /** Runs of base:allocation: bit 0 hole, bit 1 zero. */
-  private async status(served: ServedExport, { offset, length, flags }: ServerRequest): Promise<Buffer> {
-    if (!this.dialect.blockStatus) throw ioError('EINVAL', 'block status was not negotiated');
-    if (length === 0) throw ioError('EINVAL', 'block status of no bytes');
-    const runs: { length: number; flags: number }[] = [];
-    const most = flags & nbd.CmdFlag.REQ_ONE ? 1 : MAX_STATUS_RUNS;
-    for (let at = offset; at < offset + length; ) {
-      const found = await served.blockStatus(at, offset + length - at);
-      const state = found.zero ? HOLE_ZERO : 0;
-      const last = runs[runs.length - 1];
-      if (last?.flags === state) last.length += found.length;
-      else if (runs.length === most) break;
-      else runs.push({ length: found.length, flags: state });
-      at += found.length;
-    }
-    const out = Buffer.alloc(4 + 8 * runs.length);
-    out.writeUInt32BE(BASE_ALLOCATION, 0);
-    runs.forEach((run, n) => {
-      out.writeUInt32BE(run.length, 4 + 8 * n);
-      out.writeUInt32BE(run.flags, 8 + 8 * n);
+  /** One timer as long as the client has something to do; it looks whether it has done anything. */
+  private watch(): void {
+    if (this.stallTimer || this.gone) return;
+    const seen = this.progress;
+    this.stallTimer = this.terms.clock.timer(this.terms.limits.stallMs, () => {
+      this.stallTimer = undefined;
+      if (this.unsent === 0 && !this.machine.partial) return;
+      if (this.progress === seen) this.drop(new VmError(`the client neither takes its replies nor ends its request for ${this.terms.limits.stallMs} ms`));
+      else this.watch();
     });
-    return out;
-  }
-
-  private async perform(served: ServedExport, request: ServerRequest): Promise<Buffer> {
-    const { type, flags, offset, length } = request;
-    const allowed = commandFlags[type];
-    if (allowed === undefined || (flags & ~allowed) !== 0) throw ioError('EINVAL', 'unknown NBD command or flag');
-    const fua = (flags & nbd.CmdFlag.FUA) !== 0;
-    const { backend } = served;
-    if (type === nbd.NbdCmd.FLUSH) {
-      await backend.flush();
-      return noData;
-    }
-    const changes = type === nbd.NbdCmd.WRITE || type === nbd.NbdCmd.TRIM || type === nbd.NbdCmd.WRITE_ZEROES;
-    if (changes && !served.writable) throw ioError('EPERM', 'the export is read-only');
-    const carriesData = type === nbd.NbdCmd.READ || type === nbd.NbdCmd.WRITE;
-    if (carriesData && length > this.limits.requestBytes) throw ioError('EINVAL', 'the request is too long');
-    if (offset + length > served.size) throw ioError(changes ? 'ENOSPC' : 'EINVAL', 'beyond the end of the export');
-    if (type === nbd.NbdCmd.BLOCK_STATUS) return this.status(served, request);
-    // A hint: the host's page cache decides.
-    if (type === nbd.NbdCmd.CACHE) return noData;
-    if (type === nbd.NbdCmd.READ) return length === 0 ? noData : backend.pread(offset, length);
-    if (type === nbd.NbdCmd.WRITE) await backend.pwrite(offset, request.data!, { fua });
-    else {
-      await (type === nbd.NbdCmd.TRIM ? backend.discard(offset, length) : backend.writeZeroes(offset, length));
-      if (fua) await backend.flush();
-    }
-    return noData;
   }
 
   private enter(bytes: number): void {
     this.inFlight++;
     this.inFlightBytes += bytes;
-    if (this.paused || (this.inFlight < this.limits.inFlight && this.inFlightBytes < this.limits.inFlightBytes)) return;
+    if (this.paused || this.hasRoom) return;
     this.paused = true;
     this.machine.hold();
     this.stream.pause();
@@ -198,11 +167,15 @@ export class NbdServerSession {
     this.inFlight--;
     this.inFlightBytes -= bytes;
     if (this.inFlight === 0) for (const resolve of this.idle.splice(0)) resolve();
-    if (!this.paused || this.gone) return;
-    if (this.inFlight >= this.limits.inFlight || this.inFlightBytes >= this.limits.inFlightBytes) return;
+    if (!this.paused || this.gone || !this.hasRoom) return;
     this.paused = false;
     this.stream.resume();
     this.guarded(() => this.machine.release());
+  }
+
+  private get hasRoom(): boolean {
+    const { limits } = this.terms;
+    return this.inFlight < limits.inFlight && this.inFlightBytes < limits.inFlightBytes;
   }
 
   private async write(bytes: Uint8Array): Promise<void> {

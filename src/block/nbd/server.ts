@@ -1,14 +1,16 @@
 /**
  * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style; structured replies and base:allocation when asked. Defaults: requests of at most 32 MiB; for each
- * client 64 requests or 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation.
+ * client 64 requests or 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation, a minute for a client that stalls.
  */
 import { VmError } from '../../base/errors.js';
-import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';
+import type { Claim } from '../../base/inventory.js';
+import type { Address, Clock, Listener, Sockets, Stream, TlsContext } from '../../host/ports.js';
 import { DriveBackend } from '../backend.js';
 import { type BlockStatus, SECTOR } from '../driver.js';
 import type { BlockNode } from '../node.js';
 import { defaultServerLimits, type ServerLimits } from './server-protocol.js';
-import { NbdServerSession, type ServedExport } from './server-session.js';
+import type { ServedExport } from './server-commands.js';
+import { NbdServerSession } from './server-session.js';
 
 interface Exported extends ServedExport {
   readonly node: BlockNode;
@@ -18,8 +20,12 @@ interface Exported extends ServedExport {
 export class NbdServer {
   private listener?: Listener;
   private starting = false;
+  private tls?: Claim<TlsContext>;
   private readonly exports = new Map<string, Exported>();
   private readonly sessions = new Set<NbdServerSession>();
+
+  /** How many clients are left. */
+  onClientGone: (left: number) => void = () => undefined;
 
   constructor(
     private readonly host: { sockets: Sockets; clock: Clock },
@@ -31,11 +37,13 @@ export class NbdServer {
     return this.listener?.address;
   }
 
-  async start(address: Address): Promise<Address> {
+  /** tls: then clients must speak it. */
+  async start(address: Address, tls?: Claim<TlsContext>): Promise<Address> {
     if (this.listener || this.starting) throw new VmError('NBD server already running');
     this.starting = true;
     try {
       this.listener = await this.host.sockets.listen(address, stream => this.accept(stream));
+      this.tls = tls;
     } finally {
       this.starting = false;
     }
@@ -49,7 +57,18 @@ export class NbdServer {
     const readOnly = !writable || node.readOnly;
     const release = node.attach({ label: `NBD export '${name}'`, write: !readOnly, group: 'nbd' });
     const backend = new DriveBackend(name, node, { readOnly, cache: 'writeback' });
-    this.exports.set(name, { name, size: node.length, writable: !readOnly, backend, node, release, blockStatus: (offset, length) => statusOf(node, offset, length) });
+    this.exports.set(name, {
+      name,
+      size: node.length,
+      writable: !readOnly,
+      backend,
+      node,
+      release,
+      get fastZeroes() {
+        return node.fastZeroes;
+      },
+      ...(node.knowsStatus && { blockStatus: (offset, length) => statusOf(node, offset, length) }),
+    });
   }
 
   /** Drops exports and clients and waits for what they had in flight; then stops listening. */
@@ -60,6 +79,8 @@ export class NbdServer {
     listener.dispose();
     await Promise.all([...this.exports.keys()].map(name => this.remove(name)));
     for (const session of [...this.sessions]) session.drop();
+    this.tls?.dispose();
+    this.tls = undefined;
   }
 
   /** Failover: no client of this node is left, and nothing of theirs is in flight. */
@@ -93,9 +114,24 @@ export class NbdServer {
   }
 
   private accept(stream: Stream): void {
-    if (!this.listener || this.sessions.size >= this.limits.clients) return stream.destroy();
-    const session = new NbdServerSession(stream, this.host.clock, () => [...this.exports.values()], this.limits, gone => this.sessions.delete(gone));
+    if (!this.listener || !this.makeRoom()) return stream.destroy();
+    const terms = { clock: this.host.clock, limits: this.limits, tls: this.tls?.value, exports: () => [...this.exports.values()] };
+    const session = new NbdServerSession(stream, terms, gone => {
+      this.sessions.delete(gone);
+      this.onClientGone(this.sessions.size);
+    });
     if (!session.closed) this.sessions.add(session);
+  }
+
+  /** Whoever only connects and says nothing must not keep others out: the oldest of them goes first. */
+  private makeRoom(): boolean {
+    if (this.sessions.size < this.limits.clients) return true;
+    for (const session of this.sessions) {
+      if (session.export) continue;
+      session.drop(new VmError('another client wants its place'));
+      return true;
+    }
+    return false;
   }
 }
 

@@ -1,24 +1,33 @@
 /** `colo nbd serve`: an image for NBD clients, until SIGINT or SIGTERM. */
 import { unlink } from 'node:fs/promises';
+import { BlockList, isIP } from 'node:net';
 import { Args, Flags } from '@oclif/core';
-import type { Address } from '../../host/ports.js';
+import { NBD_PORT } from '../../block/nbd/uri.js';
+import type { Address, Host, TlsCredentials } from '../../host/ports.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';
 
-const DEFAULT_PORT = 10809;
-
 export class NbdServe extends BaseCommand {
   static override readonly summary = 'serve an image over NBD';
-  static override readonly description = 'Any number of clients up to 16 at once. Ends with SIGINT or SIGTERM, when what clients wrote is durable.';
-  static override readonly examples = ['<%= config.bin %> nbd serve disk.qcow2 --socket /run/disk.sock', '<%= config.bin %> nbd serve disk.img --format raw --bind 127.0.0.1 --port 10809 --read-only'];
+  static override readonly description = 'Ends with SIGINT or SIGTERM, when what clients wrote is durable. Without TLS whoever reaches the address may read and write the image.';
+  static override readonly examples = [
+    '<%= config.bin %> nbd serve disk.qcow2 --socket /run/disk.sock',
+    '<%= config.bin %> nbd serve disk.img --format raw --bind 127.0.0.1 --port 10809 --read-only',
+    '<%= config.bin %> nbd serve disk.img --bind :: --tls-creds /etc/pki/nbd --tls-verify-peer',
+  ];
   static override readonly args = { file: Args.string({ required: true, description: 'the image' }) };
   static override readonly flags = {
     format: Flags.string({ char: 'f', helpValue: 'FMT', description: 'raw or qcow2; probed when not given' }),
-    export: Flags.string({ default: '', helpValue: 'NAME', description: 'name of the export; empty unless given' }),
+    export: Flags.string({ char: 'x', default: '', helpValue: 'NAME', description: 'name of the export; empty unless given' }),
     'read-only': Flags.boolean({ char: 'r', default: false, description: 'clients may not write' }),
-    socket: Flags.string({ helpValue: 'PATH', description: 'listen on a unix socket', exclusive: ['bind', 'port'] }),
-    bind: Flags.string({ helpValue: 'HOST', description: 'listen on this address' }),
-    port: Flags.integer({ min: 0, max: 65535, helpValue: 'N', description: `TCP port, ${DEFAULT_PORT} unless given; 0: any`, dependsOn: ['bind'] }),
+    socket: Flags.string({ char: 'k', helpValue: 'PATH', description: 'listen on a unix socket', exclusive: ['bind', 'port'] }),
+    bind: Flags.string({ char: 'b', helpValue: 'HOST', description: 'listen on this address; 127.0.0.1 if only a port is given' }),
+    port: Flags.integer({ char: 'p', min: 0, max: 65535, helpValue: 'N', description: `TCP port, ${NBD_PORT} unless given; 0: any` }),
+    shared: Flags.integer({ char: 'e', min: 1, max: 1024, default: 16, helpValue: 'N', description: 'clients at once; more are turned away' }),
+    persistent: Flags.boolean({ char: 't', default: true, allowNo: true, description: 'go on when the last client has left' }),
+    'tls-creds': Flags.string({ helpValue: 'DIR', description: 'TLS by certificates: ca-cert.pem, server-cert.pem, server-key.pem', exclusive: ['tls-psk'] }),
+    'tls-verify-peer': Flags.boolean({ description: 'clients need a certificate of that CA', dependsOn: ['tls-creds'] }),
+    'tls-psk': Flags.string({ helpValue: 'FILE', description: 'TLS by pre-shared keys: lines of NAME:HEX' }),
   };
 
   async run(): Promise<void> {
@@ -27,15 +36,20 @@ export class NbdServe extends BaseCommand {
     const ended = new Promise<void>(resolve => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
     });
-    const [{ openImage }, { NbdServer }, { nodeHost }] = await Promise.all([import('../../block/image/open.js'), import('../../block/nbd/server.js'), import('../../host/node/host.js')]);
-    const host = nodeHost();
+    const [{ openImage }, { NbdServer }, { defaultServerLimits }, { nodeHost }] = await Promise.all([import('../../block/image/open.js'), import('../../block/nbd/server.js'), import('../../block/nbd/server-protocol.js'), import('../../host/node/host.js')]);
+    // Nothing but the image is served here.
+    const host = nodeHost({ writesAtOnce: true });
+    const credentials = await readCredentials(host, flags);
+    const tls = credentials && { value: host.sockets.tls!('server', credentials), dispose: () => undefined };
     const image = await openImage(host, args.file, { format: flags.format, readOnly: flags['read-only'] });
-    const server = new NbdServer(host);
+    const server = new NbdServer(host, { ...defaultServerLimits, clients: flags.shared });
+    const deserted = new Promise<void>(resolve => (server.onClientGone = left => left === 0 && !flags.persistent && resolve()));
     try {
-      const bound = await server.start(address);
+      const bound = await server.start(address, tls);
       server.add(flags.export, image.node, !flags['read-only']);
-      this.note(`serving '${args.file}' (${image.format}) at ${bound.kind === 'unix' ? bound.path : `${bound.host}:${bound.port}`}`);
-      await ended;
+      if (!tls && reachableFromElsewhere(bound)) this.warn(`${printable(bound)} can be reached from other hosts, and without TLS everybody there may ${flags['read-only'] ? 'read' : 'read and write'} '${args.file}'`);
+      this.note(`serving '${args.file}' (${image.format}) at ${printable(bound)}`);
+      await Promise.race([ended, deserted]);
     } finally {
       if (server.address) await server.stop();
       if (address.kind === 'unix') await unlink(address.path).catch(() => undefined);
@@ -47,6 +61,25 @@ export class NbdServe extends BaseCommand {
 
 function listenAddress(flags: { socket?: string; bind?: string; port?: number }): Address {
   if (flags.socket !== undefined) return { kind: 'unix', path: flags.socket };
-  if (flags.bind === undefined) throw new UsageError('say where to listen: --socket PATH, or --bind HOST --port N');
-  return { kind: 'tcp', host: flags.bind, port: flags.port ?? DEFAULT_PORT };
+  if (flags.bind === undefined && flags.port === undefined) throw new UsageError('say where to listen: --socket PATH, or --bind HOST --port N');
+  return { kind: 'tcp', host: flags.bind ?? '127.0.0.1', port: flags.port ?? NBD_PORT };
+}
+
+async function readCredentials({ files }: Host, flags: { 'tls-creds'?: string; 'tls-verify-peer'?: boolean; 'tls-psk'?: string }): Promise<TlsCredentials | undefined> {
+  const { loadPsk, loadX509 } = await import('../../host/tls-creds.js');
+  if (flags['tls-creds'] !== undefined) return loadX509(files, { dir: flags['tls-creds'], endpoint: 'server', verifyPeer: flags['tls-verify-peer'] ?? false });
+  return flags['tls-psk'] === undefined ? undefined : loadPsk(files, { path: flags['tls-psk'], endpoint: 'server' });
+}
+
+const printable = (address: Address) => (address.kind === 'unix' ? address.path : `${address.host}:${address.port}`);
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
+
+/** A name is taken for what it says. */
+function reachableFromElsewhere(address: Address): boolean {
+  if (address.kind === 'unix' || address.host === 'localhost') return false;
+  const family = isIP(address.host);
+  return family === 0 || !loopback.check(address.host, family === 6 ? 'ipv6' : 'ipv4');
 }

@@ -1,9 +1,11 @@
 /** The objects of a machine's spec: early ones before drives and chardevs, which may use them, late ones when those are open. */
 import { asVmError, assert } from '../../base/errors.js';
+import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { Host } from '../../host/ports.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { objectTypeNamed } from '../../monitor/objects/all.js';
 import { Objects } from '../../monitor/objects/registry.js';
+import { type TlsCreds, tlsCredsTypes } from '../../monitor/objects/tls-creds.js';
 import type { ObjectType } from '../../monitor/objects/type.js';
 import type { Chardevs } from './chardevs.js';
 import type { Network } from './network.js';
@@ -31,4 +33,17 @@ export async function addObjects(spec: MachineSpec, objects: Objects, phase: Obj
       throw asVmError(error).during(`-object ${type},id=${id}`);
     });
   }
+}
+
+/** For the block layer: who names a tls-creds object gets what it holds for its side. */
+export function credentialsOf(objects: Objects): CredentialStore {
+  return (id, endpoint, user) => {
+    const claim = objects.claim<TlsCreds>(tlsCredsTypes, id, user);
+    try {
+      return { value: claim.value.for(endpoint), dispose: () => claim.dispose() };
+    } catch (error) {
+      claim.dispose();
+      throw error;
+    }
+  };
 }

@@ -9,6 +9,7 @@ import { Disposables } from '../../base/disposable.js';
 import { asVmError, assert, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
+import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
 import { Colo } from '../../colo/colo.js';
 import { defaultColoOptions } from '../../colo/options.js';
@@ -31,7 +32,7 @@ import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
 import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
-import { addObjects, objectsOf } from './objects.js';
+import { addObjects, credentialsOf, objectsOf } from './objects.js';
 import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
@@ -69,7 +70,7 @@ export class RunningVm {
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, cpu), objects);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, { cpu, credentials: credentialsOf(objects) }), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     block.stopVm = () => machine.lifecycle.ioError();
@@ -148,7 +149,7 @@ function cpuOf(spec: MachineSpec, accel: AccelChoice): CpuModel {
   return resolveCpu(spec.cpu ?? defaultCpu, accel.name, spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 });
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName, cpu: CpuModel): MachineParts {
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, credentials }: { cpu: CpuModel; credentials: CredentialStore }): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
@@ -157,7 +158,7 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName, cpu: Cpu
     report: line => world.note(line),
     createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
     openDrives: async (spec, events) => {
-      const block = await openDrives(spec, host, events);
+      const block = await openDrives(spec, host, events, credentials);
       opened.block = block;
       return {
         claim: (id, device) => block.claim(id, device),
@@ -170,8 +171,9 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName, cpu: Cpu
   };
 }
 
-async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>): Promise<BlockLayer> {
+async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>, credentials: CredentialStore): Promise<BlockLayer> {
   const block = new BlockLayer(host, events);
+  block.graph.credentials = credentials;
   try {
     for (const drive of spec.drives) {
       await block.addDrive(blockDrive(drive)).catch((error: unknown) => {

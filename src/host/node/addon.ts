@@ -26,6 +26,8 @@ export interface HostModule {
   zstdDecompress(bytes: Uint8Array, most: number): Promise<Buffer>;
   /** One frame. */
   zstdCompress(bytes: Uint8Array): Promise<Buffer>;
+  /** What the page cache holds of it, which may be less than asked; -1 = it would have to wait for a disk. */
+  preadNow(fd: number, buffer: Uint8Array, offset: number): number;
 }
 
 /** Same distance from src/host/node and from dist/host/node. */

@@ -1,6 +1,6 @@
 /** Files of the host. */
+import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises';
-import { constants } from 'node:fs';
 import { VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../ports.js';
 import { type HostModule, hostModule } from './addon.js';
@@ -12,11 +12,23 @@ const LOCK_ATTEMPTS = 3;
 const LOCK_PAUSE_MS = 20;
 /** At most so many zeroes are written at once where a file system cannot punch holes. */
 const ZEROES = Buffer.alloc(1 << 20);
+/** The longest transfer that the main loop does itself: it takes less time than handing it to a thread and back. */
+const AT_ONCE = 64 * 1024;
+
+export interface FileSpeed {
+  /**
+   * Short writes go into the page cache on the main loop. The kernel may hold such a write up (dirty pages at their limit, a journal that
+   * commits), so only a process that does nothing else but serve files may ask for it; a VM has heartbeats to send.
+   */
+  writesAtOnce: boolean;
+}
 
 type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number };
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
+
+  constructor(private readonly speed: FileSpeed = { writesAtOnce: false }) {}
 
   async open(path: string, options: OpenOptions): Promise<OpenFile> {
     const handle = await openHandle(path, options).catch(e => {
@@ -28,7 +40,7 @@ export class NodeFiles implements Files {
       await handle.close();
       throw e;
     }
-    return new NodeFile(handle, this.host, path, options.readOnly);
+    return new NodeFile(handle, this.host, path, options.readOnly, this.speed);
   }
 
   async readFile(path: string): Promise<Uint8Array> {
@@ -84,7 +96,12 @@ class NodeFile implements OpenFile {
     private readonly host: HostModule,
     readonly path: string,
     readonly readOnly: boolean,
+    private readonly speed: FileSpeed,
   ) {}
+
+  get punchesHoles(): boolean {
+    return this.canPunch;
+  }
 
   async size(): Promise<number> {
     const { size } = await this.attempt('stat', this.handle.stat());
@@ -93,7 +110,7 @@ class NodeFile implements OpenFile {
   }
 
   async pread(buffer: Uint8Array, offset: number): Promise<number> {
-    let done = 0;
+    let done = buffer.length > AT_ONCE ? 0 : Math.max(0, this.host.preadNow(this.handle.fd, buffer, offset));
     while (done < buffer.length) {
       const read = this.handle.read(buffer, done, buffer.length - done, offset + done);
       const { bytesRead } = await this.attempt('read', read);
@@ -104,7 +121,8 @@ class NodeFile implements OpenFile {
   }
 
   async pwrite(buffer: Uint8Array, offset: number): Promise<void> {
-    for (let done = 0; done < buffer.length; ) {
+    let done = this.speed.writesAtOnce && buffer.length <= AT_ONCE ? this.writeNow(buffer, offset) : 0;
+    while (done < buffer.length) {
       const write = this.handle.write(buffer, done, buffer.length - done, offset + done);
       done += (await this.attempt('write', write)).bytesWritten;
     }
@@ -133,6 +151,15 @@ class NodeFile implements OpenFile {
 
   close(): Promise<void> {
     return this.attempt('close', this.handle.close());
+  }
+
+  /** A failure is met again by the thread that writes the rest. */
+  private writeNow(buffer: Uint8Array, offset: number): number {
+    try {
+      return writeSync(this.handle.fd, buffer, 0, buffer.length, offset);
+    } catch {
+      return 0;
+    }
   }
 
   private async writeZeroes(offset: number, length: number): Promise<void> {

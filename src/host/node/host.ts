@@ -2,16 +2,16 @@
 import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { nodeEntropy } from './entropy.js';
-import { NodeFiles } from './files.js';
+import { type FileSpeed, NodeFiles } from './files.js';
 import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
 
-export function nodeHost(): Host {
+export function nodeHost(speed?: FileSpeed): Host {
   return {
     clock: new NodeClock(),
     sockets: new NodeSockets(),
-    files: new NodeFiles(),
+    files: new NodeFiles(speed),
     entropy: nodeEntropy,
     taps: new NodeTaps(),
     shell: new NodeShell(),

@@ -3,8 +3,10 @@ import { lstat, stat, unlink } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { VmError } from '../../base/errors.js';
-import type { Address, Listener, Sockets, Stream } from '../ports.js';
+import type { Address, Listener, Sockets, Stream, TlsContext, TlsCredentials } from '../ports.js';
 import { errorCode, systemError } from './errors.js';
+import { Outbox } from './outbox.js';
+import { tlsContext } from './tls.js';
 
 /** An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to know sooner has a heartbeat. */
 const KEEPALIVE_AFTER_MS = 10_000;
@@ -46,6 +48,16 @@ export class NodeSockets implements Sockets {
     }
     return { address: bound(server, address), dispose: () => void server.close() };
   }
+
+  tls(role: 'client' | 'server', credentials: TlsCredentials): TlsContext {
+    return tlsContext(role, credentials, {
+      release: stream => {
+        if (!(stream instanceof NodeStream)) throw new VmError('TLS needs a connection of this host');
+        return stream.release();
+      },
+      wrap: (socket, peer) => new NodeStream(socket, peer),
+    });
+  }
 }
 
 class NodeStream implements Stream {
@@ -53,34 +65,37 @@ class NodeStream implements Stream {
   private endListener: ((error?: Error) => void) | undefined;
   private closedByUs = false;
   private failure: Error | undefined;
+  private readonly outbox: Outbox;
+  private onSocketData: (bytes: Buffer) => void = () => undefined;
+  private readonly onSocketEnd = () => this.finish();
+  private readonly onSocketClose = () => this.finish(this.failure);
 
   constructor(
     private readonly socket: Socket,
     readonly peer: string,
   ) {
+    this.outbox = new Outbox(socket, e => this.failure ?? (e ? systemError(this.peer, e) : new VmError(`${this.peer}: the connection is closed`)));
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
     socket.on('error', e => (this.failure = systemError(this.peer, e)));
-    socket.on('end', () => this.finish());
-    socket.on('close', () => this.finish(this.failure));
+    socket.on('end', this.onSocketEnd);
+    socket.on('close', this.onSocketClose);
   }
 
   get pending(): number {
-    return this.socket.writableLength;
+    return this.outbox.bytes + this.socket.writableLength;
   }
 
   write(bytes: Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.socket.destroyed) return reject(this.failure ?? new VmError(`${this.peer}: the connection is closed`));
-      this.socket.write(bytes, e => (e ? reject(systemError(this.peer, e)) : resolve()));
-    });
+    return this.outbox.write(bytes);
   }
 
   /** Until somebody listens, Node keeps the socket paused: nothing is lost. */
   onData(fn: (bytes: Uint8Array) => void): void {
-    this.socket.on('data', bytes => {
+    this.onSocketData = bytes => {
       if (!this.closedByUs) fn(bytes);
-    });
+    };
+    this.socket.on('data', this.onSocketData);
   }
 
   onEnd(fn: (error?: Error) => void): void {
@@ -98,17 +113,30 @@ class NodeStream implements Stream {
   }
 
   end(): void {
+    this.outbox.flush();
     this.socket.end();
   }
 
   /** What we closed ourselves needs no news: onEnd is not called after it. */
   destroy(): void {
     this.closedByUs = true;
+    this.outbox.flush();
     this.socket.destroy();
   }
 
   dispose(): void {
     this.destroy();
+  }
+
+  /** Gives the socket away; this stream is over, without a word. */
+  release(): Socket {
+    this.closedByUs = true;
+    this.outbox.flush();
+    if (this.socket.readableLength > 0) throw new VmError(`${this.peer}: plain bytes where TLS must begin`);
+    this.socket.off('data', this.onSocketData);
+    this.socket.off('end', this.onSocketEnd);
+    this.socket.off('close', this.onSocketClose);
+    return this.socket;
   }
 
   private finish(error?: Error): void {

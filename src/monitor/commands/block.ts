@@ -47,8 +47,9 @@ export const blockCommands = [
     feature: 'block',
     summary: 'serve block devices on the given host and port',
     examples: ['nbd_server_start 127.0.0.1:8889', 'nbd_server_start -a -w unix:/run/disks.nbd'],
-    args: { addr: nbdAddr },
-    run: (vm, { addr }) => part(vm, 'block').nbdServerStart(addr.type === 'unix' ? { type: 'unix', path: addr.data.path } : inet(addr.data.host, addr.data.port)),
+    args: { addr: nbdAddr, 'tls-creds': optional(str('a tls-creds object with endpoint=server; then clients must speak TLS')) },
+    run: (vm, { addr, 'tls-creds': tlsCreds }) =>
+      part(vm, 'block').nbdServerStart(addr.type === 'unix' ? { type: 'unix', path: addr.data.path } : inet(addr.data.host, addr.data.port), tlsCreds),
     hmp: hmp(
       { all: flag('a', 'export all available block devices'), writable: flag('w', 'writable; only together with -a'), address: str('HOST:PORT or unix:PATH') },
       async (vm, { all, writable, address }) => {

@@ -7,9 +7,8 @@ import type { BlockControl, BlockInfo, DriveStats, IoThrottle } from '../vm.js';
 
 export function blockControl(block: BlockLayer): BlockControl {
   return {
-    nbdServerStart: async address => {
-      await block.nbd.start(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port });
-    },
+    nbdServerStart: (address, tlsCreds) =>
+      block.nbdServerStart(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port }, tlsCreds),
     nbdServerAdd: async options => block.nbdServerAdd(options),
     nbdServerStop: () => block.nbd.stop(),
     get devices() {

@@ -2,9 +2,10 @@
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { filterTypes } from './filters.js';
+import { tlsCredsTypes } from './tls-creds.js';
 import type { ObjectType } from './type.js';
 
-export const objectTypes: readonly ObjectType[] = [...filterTypes];
+export const objectTypes: readonly ObjectType[] = [...filterTypes, ...tlsCredsTypes];
 
 const compareMode = 'it belongs to compare mode, where the secondary runs along and the outputs are compared; here the secondary stands still between checkpoints, and the output of every netdev is held until one covers it';
 const refusedTypes: Readonly<Record<string, string>> = {

@@ -4,13 +4,16 @@
  */
 import fc from 'fast-check';
 import { VmError } from '../../../src/base/errors.js';
-import { clientHandshake, clientReplies } from '../../../src/block/nbd/client-protocol.js';
+import { clientHandshake, clientReplies, type NbdExportInfo } from '../../../src/block/nbd/client-protocol.js';
 import * as nbd from '../../../src/block/nbd/codec.js';
 import { type Protocol, ProtocolMachine } from '../../../src/block/nbd/machine.js';
 import { negotiate, requests } from '../../../src/block/nbd/server-protocol.js';
 
 const MAX = 64 * 1024;
+const terms = { maxRequest: MAX, tls: false };
 const exported = { name: 'disk', size: 1 << 20, writable: true };
+
+const structuredInfo: NbdExportInfo = { size: 1 << 20, flags: 1, maxTransfer: MAX, structured: true, allocation: 1 };
 
 function chunks(data: Buffer, cuts: number[]): Buffer[] {
   const at = [...new Set([0, ...cuts.map(c => c % (data.length + 1)), data.length])].sort((a, b) => a - b);
@@ -37,6 +40,9 @@ function run<R>(protocol: Protocol<R>, input: Buffer[]): { result?: R; error?: V
 
 const cutsArbitrary = fc.array(fc.nat(100_000), { maxLength: 20 });
 const flags = nbd.clientFlags.encode({ flags: 3 });
+const option = (type: number, data: Uint8Array = Buffer.alloc(0)) => nbd.encodeOption(type, data);
+/** What our client says, in one piece. */
+const clientSays = Buffer.concat([flags, option(nbd.NbdOpt.STRUCTURED_REPLY), option(nbd.NbdOpt.SET_META_CONTEXT, nbd.encodeMetaQuery('disk', ['base:allocation'])), option(nbd.NbdOpt.GO, nbd.encodeGo('disk', [nbd.NbdInfo.BLOCK_SIZE]))]);
 const goDisk = Buffer.concat([flags, nbd.encodeOption(nbd.NbdOpt.LIST, Buffer.alloc(0)), nbd.encodeOption(nbd.NbdOpt.GO, nbd.encodeGo('disk', [nbd.NbdInfo.BLOCK_SIZE]))]);
 
 test('requests arrive as sent, however they are cut', () => {
@@ -66,13 +72,12 @@ test('a write that is too long is thrown away, and the next request is understoo
 test('our halves agree, however the bytes are cut', () => {
   fc.assert(
     fc.property(cutsArbitrary, cutsArbitrary, (toServer, toClient) => {
-      const server = run(negotiate(() => [exported], MAX), chunks(goDisk, toServer));
+      const server = run(negotiate(() => [exported], terms), chunks(goDisk, toServer));
       expect(server.result?.chosen).toBe(exported);
-      // The client did not ask for LIST: its own conversation has greeting and GO only.
-      const wire = run(negotiate(() => [exported], MAX), [Buffer.concat([flags, nbd.encodeOption(nbd.NbdOpt.GO, nbd.encodeGo('disk', [nbd.NbdInfo.BLOCK_SIZE]))])]).sent;
-      const client = run(clientHandshake('disk'), chunks(wire, toClient));
+      const wire = run(negotiate(() => [exported], terms), [clientSays]).sent;
+      const client = run(clientHandshake({ exportName: 'disk', tls: false }), chunks(wire, toClient));
       expect(client.error).toBeUndefined();
-      expect(client.result).toMatchObject({ size: exported.size, maxTransfer: MAX });
+      expect(client.result).toMatchObject({ size: exported.size, maxTransfer: MAX, structured: true, allocation: 1 });
     }),
   );
 });
@@ -80,7 +85,7 @@ test('our halves agree, however the bytes are cut', () => {
 test('EXPORT_NAME, with and without the 124 zeroes', () => {
   for (const clientFlags of [1, 3]) {
     const wire = Buffer.concat([nbd.clientFlags.encode({ flags: clientFlags }), nbd.encodeOption(nbd.NbdOpt.EXPORT_NAME, Buffer.from('disk'))]);
-    const { result, sent } = run(negotiate(() => [exported], MAX), [wire]);
+    const { result, sent } = run(negotiate(() => [exported], terms), [wire]);
     expect(result?.chosen).toBe(exported);
     expect(sent.length).toBe(18 + 10 + (clientFlags === 1 ? 124 : 0));
   }
@@ -100,7 +105,7 @@ test('single bytes, and crumbs among big pieces', () => {
 
 test('truncation anywhere is waiting, never a crash', () => {
   for (let n = 0; n < goDisk.length; n++) {
-    const { result, error } = run(negotiate(() => [exported], MAX), [goDisk.subarray(0, n)]);
+    const { result, error } = run(negotiate(() => [exported], terms), [goDisk.subarray(0, n)]);
     expect({ n, result, error }).toEqual({ n, result: undefined, error: undefined });
   }
 });
@@ -110,24 +115,80 @@ test('one byte changed in the negotiation: an answer or a VmError', () => {
     fc.property(fc.nat(goDisk.length - 1), fc.nat(255), (at, value) => {
       const wire = Buffer.from(goDisk);
       wire[at] = value;
-      run(negotiate(() => [exported], MAX), [wire]);
+      run(negotiate(() => [exported], terms), [wire]);
     }),
     { numRuns: 500 },
   );
 });
 
 test('nonsense to either half: an answer or a VmError', () => {
-  const greeting = run(negotiate(() => [exported], MAX), []).sent;
+  const greeting = run(negotiate(() => [exported], terms), []).sent;
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), cutsArbitrary, (noise, cuts) => {
       const bytes = Buffer.from(noise);
-      run(negotiate(() => [exported], MAX), chunks(Buffer.concat([flags, bytes]), cuts));
+      run(negotiate(() => [exported], terms), chunks(Buffer.concat([flags, bytes]), cuts));
       run(requests(MAX, () => undefined), chunks(bytes, cuts));
-      run(clientHandshake('disk'), chunks(Buffer.concat([greeting, bytes]), cuts));
-      run(clientReplies(() => undefined, () => undefined), chunks(bytes, cuts));
+      run(clientHandshake({ exportName: 'disk', tls: false }), chunks(Buffer.concat([greeting, bytes]), cuts));
+      run(clientReplies(() => structuredInfo, { expected: () => undefined, settle: () => undefined }), chunks(bytes, cuts));
     }),
     { numRuns: 300 },
   );
+});
+
+describe('replies in chunks, from a server that may say anything', () => {
+  const cookie = nbd.encodeCookie(7);
+  const reply = (parts: Uint8Array[], type: number = nbd.NbdCmd.READ, length = 4096) => {
+    const settled: unknown[] = [];
+    const sink = { expected: (n: number) => (n === 7 && settled.length === 0 ? { type, offset: 8192, length } : undefined), settle: (_n: number, result: unknown) => settled.push(result) };
+    return { error: run(clientReplies(() => structuredInfo, sink), chunks(Buffer.concat(parts), [])).error?.message, settled };
+  };
+  const at = nbd.encodeOffset;
+  const data = (offset: number, length: number, last = false) => Buffer.concat(nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_DATA, [at(offset), Buffer.alloc(length, 5)], last));
+  const hole = (offset: number, length: number, last = false) => {
+    const size = Buffer.alloc(4);
+    size.writeUInt32BE(length);
+    return Buffer.concat(nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_HOLE, [at(offset), size], last));
+  };
+
+  test('data and holes in any order make the whole', () => {
+    const { settled } = reply([data(8192 + 2048, 2048), hole(8192, 2048, true)]);
+    expect(settled).toEqual([{ data: Buffer.concat([Buffer.alloc(2048), Buffer.alloc(2048, 5)]) }]);
+  });
+
+  test.each<[string, Uint8Array[], number, string]>([
+    ['outside, before', [data(8000, 512)], 0, 'chunk of 512 bytes at 8000 is outside of what was asked'],
+    ['outside, behind', [data(8192, 8192)], 0, 'chunk of data with 8200 bytes, which cannot be'],
+    ['a hole behind', [hole(8192, 8192)], 0, 'outside of what was asked'],
+    ['twice the same', [data(8192, 512), data(8192, 512)], 0, 'overlaps another'],
+    ['too little', [data(8192, 512, true)], 0, "reply has 512 bytes of 4096"],
+    ['nothing', nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []), 0, 'reply has 0 bytes of 4096'],
+    ['an empty chunk in the middle', nbd.encodeChunk(cookie, nbd.ChunkType.NONE, [], false), 0, 'empty chunk that is not the last'],
+    ['an error that is none', nbd.encodeChunk(cookie, nbd.ChunkType.ERROR, [Buffer.alloc(6)]), 0, 'error chunk (type 32769) that is malformed'],
+    ['an error with half a message', nbd.encodeChunk(cookie, nbd.ChunkType.ERROR, [Buffer.from([0, 0, 0, 5, 0, 9, 65])]), 0, 'malformed'],
+    ['an unknown chunk', nbd.encodeChunk(cookie, 77, []), 0, 'chunk of type 77'],
+    ['data to a block status', [data(8192, 512)], nbd.NbdCmd.BLOCK_STATUS, 'does not answer request type 7'],
+    ['another context', nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [Buffer.alloc(12, 2)]), nbd.NbdCmd.BLOCK_STATUS, 'status of context 33686018'],
+    ['no bytes', nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [Buffer.from([0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])]), nbd.NbdCmd.BLOCK_STATUS, 'status of no bytes'],
+    ['a simple reply', [nbd.encodeSimpleReply(cookie, 0)], 0, 'simple reply where a structured one was agreed'],
+    ['another magic', [Buffer.alloc(16, 0x11)], 0, '0x11111111 where a reply must begin'],
+    ['after its end', [data(8192, 4096, true), data(8192, 4096, true)], 0, 'answers a request that was not made'],
+  ])('%s is named', (_what, parts, type, message) => {
+    expect(reply(parts, type).error).toContain(message);
+  });
+
+  test('an error chunk among data is the result, with its words', () => {
+    const { settled } = reply([data(8192, 512), ...nbd.encodeChunkError(cookie, 28, 'no room')]);
+    expect(settled).toEqual([{ errno: 28, said: 'no room' }]);
+  });
+
+  test('one byte changed anywhere: a result, a wait or a VmError', () => {
+    const wire = Buffer.concat([hole(8192, 1024), data(9216, 3072, true)]);
+    fc.assert(fc.property(fc.nat(wire.length - 1), fc.nat(255), (where, value) => {
+      const bad = Buffer.from(wire);
+      bad[where] = value;
+      reply([bad]);
+    }), { numRuns: 500 });
+  });
 });
 
 test('the data of GO round-trips, and its truncations are refused', () => {

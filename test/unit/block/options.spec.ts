@@ -63,7 +63,13 @@ test.each([
   ['file=F,file=G', "parameter 'file' is given twice"],
   ['file=F,id=1bad', "parameter 'id' takes a letter"],
   ['file=F,media=cdrom', "parameter 'media' takes disk"],
-  ['file=nbd://h/x', "protocol 'nbd' is not taken from a file name; use file.driver=nbd"],
+  ['file=nbd://', 'the host is missing'],
+  ['file=nbd://h:99999/x', 'port 99999 is not from 1 to 65535'],
+  ['file=nbd+unix:///x', "'socket=PATH' is missing"],
+  ['file=nbd://h/%zz', 'is not encoded as a URI asks'],
+  ['file=nbd://h/x?cache=no', "parameter 'cache' is not known"],
+  ['file=nbds://h/x', "nbds: parameter 'file.tls-creds' is missing"],
+  ['file=nbd:h', 'say nbd://HOST:PORT/EXPORT'],
   ['file=json:{}', "protocol 'json'"],
   ['file=F,throttling.foo=1', "parameter 'throttling.foo' is not known"],
   ['file=F,throttling.bps-total=-1', 'takes a whole number from 0'],
@@ -81,9 +87,21 @@ test.each([
   ['driver=nbd,export=e', "parameter 'host' is missing"],
   ['driver=nbd,host=h,port=99999', "parameter 'port' takes a whole number"],
   ['driver=nbd,path=/s,host=h', 'exclude each other'],
-  ['driver=nbd,host=h,reconnect-delay=5', "parameter 'reconnect-delay' is not known to driver 'nbd'"],
+  ['driver=nbd,host=h,reconnect-delay=-1', "parameter 'reconnect-delay' takes a whole number"],
+  ['driver=nbd,host=h,tls-hostname=x', 'goes with tls-creds'],
   ['a..b=1', "'a..b' is not a name"],
 ])('%s', (text, message) => {
   if (message === undefined) expect(parseDrive(text).root).toMatchObject({ driver: 'memory' });
   else expect(() => parseDrive(text)).toThrow(message);
+});
+
+test.each([
+  ['nbd://h/x', { kind: 'tcp', host: 'h', port: 10809 }, 'x'],
+  ['nbd://[::1]:77', { kind: 'tcp', host: '::1', port: 77 }, ''],
+  ['nbd+unix:///a%20b?socket=/run/s', { kind: 'unix', path: '/run/s' }, 'a b'],
+  ['nbd:h:5:exportname=a:b', { kind: 'tcp', host: 'h', port: 5 }, 'a:b'],
+  ['nbd:unix:/run/s', { kind: 'unix', path: '/run/s' }, ''],
+])('file=%s', (uri, address, exportName) => {
+  const { root } = parseDrive(`file=${uri},file.reconnect-delay=5,if=none`);
+  expect(root).toMatchObject({ driver: 'raw', file: { driver: 'nbd', address, exportName, reconnectDelayMs: 5000 } });
 });

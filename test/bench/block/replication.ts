@@ -1,0 +1,105 @@
+/** A guest's write under replication: by itself, with a replica at hand, with one 5 ms away; and an empty checkpoint. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BlockLayer } from '../../../src/block/layer.js';
+import { parseDrive } from '../../../src/block/options.js';
+import type { Address, Sockets, Stream } from '../../../src/host/ports.js';
+import { nodeHost } from '../../../src/host/node/host.js';
+import { median, type Row } from './rows.js';
+
+const BYTES = 64 * 1024 * 1024;
+const FAR_MS = 5;
+
+/** Bytes from the server come that much later. */
+function distant(sockets: Sockets): Sockets {
+  const later = (stream: Stream): Stream => ({
+    ...forwarded(stream),
+    onData: fn => stream.onData(bytes => void setTimeout(() => fn(bytes), FAR_MS)),
+  });
+  return { connect: async (address, options) => later(await sockets.connect(address, options)), listen: (address, fn) => sockets.listen(address, fn) };
+}
+
+const forwarded = (s: Stream): Stream => ({
+  peer: s.peer,
+  get pending() {
+    return s.pending;
+  },
+  write: bytes => s.write(bytes),
+  onData: fn => s.onData(fn),
+  onEnd: fn => s.onEnd(fn),
+  pause: () => s.pause(),
+  resume: () => s.resume(),
+  end: () => s.end(),
+  destroy: () => s.destroy(),
+  dispose: () => s.dispose(),
+});
+
+export async function replicationRows(dir: string, { writes }: { writes: number }): Promise<Row[]> {
+  const alone = await local(dir, writes);
+  const near = await replicated(dir, writes, false);
+  const far = await replicated(dir, writes, true);
+  return [
+    { name: 'guest write 4k, replica at hand, against no replica', unit: 'us', ours: near.writeUs, theirs: alone, ratio: alone / near.writeUs },
+    { name: `guest write 4k, replica ${FAR_MS} ms away, against at hand`, unit: 'us', ours: far.writeUs, theirs: near.writeUs, ratio: near.writeUs / far.writeUs, target: `far below ${FAR_MS * 1000} us` },
+    { name: 'emptying overlays that hold nothing', unit: 'ms', ours: near.emptyMs, target: '< 1 ms' },
+  ];
+}
+
+async function timed(count: number, write: (n: number) => Promise<void>): Promise<number> {
+  const took: number[] = [];
+  for (let n = 0; n < count; n++) {
+    const startMs = performance.now();
+    await write(n);
+    took.push((performance.now() - startMs) * 1000);
+  }
+  return median(took);
+}
+
+const data = Buffer.alloc(4096, 7);
+const place = (n: number) => ((n * 7919) % (BYTES / 4096)) * 4096;
+
+async function local(dir: string, writes: number): Promise<number> {
+  await writeFile(join(dir, 'l.img'), Buffer.alloc(BYTES));
+  const layer = new BlockLayer(nodeHost());
+  const disk = await layer.addDrive(parseDrive(`if=none,id=d,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=${dir}/l.img,children.0.driver=raw`));
+  const us = await timed(writes, n => disk.pwrite(place(n), data));
+  await layer.close();
+  return us;
+}
+
+async function replicated(dir: string, writes: number, far: boolean): Promise<{ writeUs: number; emptyMs: number }> {
+  for (const image of ['p.img', 's.img']) await writeFile(join(dir, image), Buffer.alloc(BYTES));
+  const host = nodeHost();
+  const address: Address = { kind: 'unix', path: join(dir, `export-${far}`) };
+  const secondary = new BlockLayer(host);
+  await secondary.addDrive(parseDrive(`if=none,id=c,file.filename=${dir}/s.img,driver=raw`));
+  await secondary.addDrive(parseDrive('if=virtio,id=a,driver=replication,mode=secondary,file=c'));
+  secondary.claim('a', 'guest');
+  await secondary.nbd.start(address);
+  secondary.nbdServerAdd({ device: 'c', writable: true });
+  const primary = new BlockLayer(far ? { ...host, sockets: distant(host.sockets) } : host);
+  await primary.addDrive(parseDrive(`if=virtio,id=c,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=${dir}/p.img,children.0.driver=raw`));
+  const disk = primary.claim('c', 'guest');
+  await primary.driveAdd(`driver=replication,mode=primary,file.driver=nbd,file.path=${address.path},file.export=c,node-name=n,if=none`, { noBackend: true });
+  await primary.blockdevChange({ parent: 'c', node: 'n' });
+  const [p, s] = [primary.replicated('primary')[0], secondary.replicated('secondary')[0]];
+  await s.start('secondary');
+  await p.start('primary');
+  const checkpoint = async () => {
+    await p.cut().epochDone;
+    await s.checkpoint();
+    p.committed();
+  };
+  const writeUs = await timed(writes, n => disk.pwrite(place(n), data));
+  await checkpoint();
+  const empty: number[] = [];
+  for (let n = 0; n < 50; n++) {
+    const startMs = performance.now();
+    await s.checkpoint();
+    empty.push(performance.now() - startMs);
+  }
+  await s.stop(false);
+  await primary.close();
+  await secondary.close();
+  return { writeUs, emptyMs: median(empty) };
+}

@@ -1,0 +1,139 @@
+/** One run of a replicated disk in two processes: a load, checkpoints, kill -9 of one side, and what the survivor's image must be. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { DISK_BYTES, imageAfter } from './replication-load.js';
+
+export interface KillPlan {
+  victim: 'primary' | 'secondary';
+  /** After the first checkpoint. */
+  afterMs: number;
+}
+
+export interface KillResult {
+  /** Empty: every promise was kept. */
+  violations: string[];
+  epochs: number;
+  writes: number;
+}
+
+interface Said {
+  ready?: true;
+  cut?: { epoch: number; count: number };
+  counts?: number[];
+  committed?: number;
+  done?: true;
+  lost?: string;
+  failed?: string;
+}
+
+const script = fileURLToPath(new URL('replication-process.ts', import.meta.url));
+const BOUND_MS = 30_000;
+
+export async function runWithKill(plan: KillPlan): Promise<KillResult> {
+  const dir = await mkdtemp(join(tmpdir(), 'colo-kill-'));
+  for (const image of ['p.img', 's.img']) await writeFile(join(dir, image), Buffer.alloc(DISK_BYTES));
+  const secondary = new Side('secondary', dir);
+  let primary: Side | undefined;
+  try {
+    await secondary.until(said => said.ready);
+    primary = new Side('primary', dir);
+    await primary.until(said => said.ready);
+    return await killed(plan, primary, secondary, dir);
+  } finally {
+    await Promise.all([primary?.kill(), secondary.kill()]);
+    await rm(dir, { recursive: true });
+  }
+}
+
+async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: string): Promise<KillResult> {
+  const cuts = new Map<number, number[]>([[0, []]]);
+  let committed = 0;
+  primary.onSaid = ({ cut, counts }) => {
+    if (!cut) return;
+    cuts.set(cut.epoch, counts!);
+    secondary.order({ commit: cut });
+  };
+  secondary.onSaid = said => {
+    if (said.committed === undefined) return;
+    committed = said.committed;
+    primary.order({ committed });
+  };
+  await secondary.until(said => said.committed);
+  await new Promise(resolve => setTimeout(resolve, plan.afterMs));
+  if (plan.victim === 'primary') {
+    await primary.kill();
+    secondary.order({ failover: true });
+    await secondary.until(said => said.done);
+    return verdict(await readFile(join(dir, 's.img')), cuts.get(committed)!, committed, `the secondary, after epoch ${committed}`);
+  }
+  await secondary.kill();
+  await primary.until(said => said.lost);
+  await new Promise(resolve => setTimeout(resolve, 100));
+  primary.order({ finish: true });
+  const { counts } = await primary.until(said => said.done);
+  return verdict(await readFile(join(dir, 'p.img')), counts!, committed, 'the primary');
+}
+
+function verdict(image: Buffer, counts: number[], epochs: number, who: string): KillResult {
+  const expected = imageAfter(counts);
+  const violations: string[] = [];
+  for (let at = 0; at < expected.length && violations.length < 5; at += 4096) {
+    if (expected.compare(image, at, at + 4096, at, at + 4096) === 0) continue;
+    violations.push(`${who}: block ${at / 4096} holds write ${image.readUInt32BE(at + 4)} of lane ${image.readUInt32BE(at)} instead of ${expected.readUInt32BE(at + 4)} of ${expected.readUInt32BE(at)}`);
+  }
+  return { violations, epochs, writes: counts.reduce((sum, count) => sum + count, 0) };
+}
+
+class Side {
+  private readonly child: ChildProcess;
+  private readonly gone: Promise<unknown>;
+  private readonly heard: Said[] = [];
+  private waiter?: () => void;
+  onSaid: (said: Said) => void = () => undefined;
+
+  constructor(private readonly role: string, dir: string) {
+    const env = { ...process.env, NODE_OPTIONS: '' };
+    this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, role, dir], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.gone = once(this.child, 'exit');
+    this.child.stdin!.on('error', () => undefined);
+    createInterface({ input: this.child.stdout! }).on('line', line => {
+      const said = JSON.parse(line) as Said;
+      this.heard.push(said);
+      this.onSaid(said);
+      this.waiter?.();
+    });
+  }
+
+  order(order: object): void {
+    this.child.stdin!.write(`${JSON.stringify(order)}\n`);
+  }
+
+  /** What it says, or said already. */
+  async until(wanted: (said: Said) => unknown): Promise<Said> {
+    const endMs = performance.now() + BOUND_MS;
+    for (;;) {
+      const failed = this.heard.find(said => said.failed !== undefined);
+      if (failed) throw new Error(`${this.role}: ${failed.failed}`);
+      const found = this.heard.find(wanted);
+      if (found) return found;
+      if (performance.now() > endMs) throw new Error(`${this.role} is silent for ${BOUND_MS} ms`);
+      await new Promise<void>(resolve => {
+        const timer = setTimeout(resolve, 200);
+        this.waiter = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.gone;
+  }
+}
