@@ -137,13 +137,13 @@ export class SocketChar implements CharBackend {
     );
   }
 
+  yank(): void {
+    if (this.peer) this.lost(this.peer);
+  }
+
   release(): void {
     this.front.release();
     this.steer();
-  }
-
-  yank(): void {
-    if (this.peer) this.lost(this.peer);
   }
 
   dispose(): void {

@@ -10,6 +10,13 @@ export type Endpoint = Address | { kind: 'file'; path: string; offset: number } 
 /** What can be listened on and connected to. */
 export const isAddress = (endpoint: Endpoint): endpoint is Address => endpoint.kind === 'tcp' || endpoint.kind === 'unix';
 
+/** A URI that is to be reached over a socket: `what` names it in the refusal. */
+export function parseSocketUri(uri: string, use: 'connect' | 'listen', what: string): Address {
+  const endpoint = parseMigrationUri(uri, use);
+  if (!isAddress(endpoint)) throw new VmError(`${what}: ${endpoint.kind}: is no address of a peer`, { hint: 'use tcp:HOST:PORT or unix:PATH' });
+  return endpoint;
+}
+
 const notOffered = ['fd', 'rdma', 'vsock'];
 const hint = 'use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND';
 

@@ -44,15 +44,15 @@ export interface VmControl {
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
   info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+  /** Those that have a connection to end. */
+  yankable(): readonly string[];
+  yank(id: string): void;
   /** Resolves when it is open. */
   add(id: string, backend: CharSpec): Promise<void>;
   /** VmError that names the user while it has one. */
   remove(id: string): void;
   /** VmError: it is none. */
   ringbuf(id: string): { read(bytes: number): Uint8Array; write(bytes: Uint8Array): void };
-  /** Those that have a connection to end. */
-  yankable(): readonly string[];
-  yank(id: string): void;
 }
 
 /** `-object`, object-add: filters and the like. */
