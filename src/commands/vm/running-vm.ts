@@ -29,7 +29,6 @@ import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
 import { Network } from './network.js';
 import { addObjects, objectsOf } from './objects.js';
-import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
   readonly host: Host;
@@ -82,7 +81,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
+    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     try {
       await addObjects(spec, objects, 'late');
