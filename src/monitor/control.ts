@@ -2,6 +2,7 @@
 import { blockControl } from './control/block.js';
 import { coloControl } from './control/colo.js';
 import { inspectControl } from './control/inspect.js';
+import { jobControl } from './control/jobs.js';
 import { migrationControl } from './control/migration.js';
 import { networkControl } from './control/network.js';
 import type { ControlParts } from './control/parts.js';
@@ -29,6 +30,7 @@ export function vmControl(parts: ControlParts): VmControl {
     migration: migrationControl(colo),
     colo: coloControl(colo),
     block: blockControl(parts.block),
+    jobs: jobControl(parts.block),
     network: networkControl(parts),
     chardevs: parts.chardevs,
     objects: parts.objects,

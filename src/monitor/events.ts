@@ -18,6 +18,12 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
   QUORUM_REPORT_BAD: 'one child of a quorum failed',
   BLOCK_IO_ERROR: 'a disk failed a request of the guest',
+  BLOCK_JOB_READY: 'source and target are alike, and the job keeps them so',
+  BLOCK_JOB_PENDING: 'the work is done, and counts after job-finalize',
+  BLOCK_JOB_ERROR: 'a read or write of a job failed; what it does about it',
+  BLOCK_JOB_COMPLETED: 'a job is over, well or with an error',
+  BLOCK_JOB_CANCELLED: 'a job was cancelled, and its target is not to be used',
+  JOB_STATUS_CHANGE: 'a job changed its status',
   BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
 };

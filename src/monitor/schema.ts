@@ -10,7 +10,7 @@ import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces';
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces' | 'jobs';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {

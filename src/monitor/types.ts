@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.js';
 
 /** What tab completion can offer where a value is asked for. */
-export type Completion = 'commands' | 'info' | 'block-nodes' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
+export type Completion = 'commands' | 'info' | 'block-nodes' | 'block-jobs' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
 
 /** How HMP reads a value: one word, the rest of the line, `-x`, or not at all. */
 export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'format' } | { form: 'none' };

@@ -4,7 +4,10 @@
  */
 import type { MappedPage } from '../accel/page-tables.js';
 import type { Events } from '../base/events.js';
+import type { ErrorPolicy, JobInfo } from '../block/jobs/contract.js';
 import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
+
+export type { JobInfo };
 
 export interface VmControl {
   /** `-name`, if given. */
@@ -25,6 +28,7 @@ export interface VmControl {
   readonly migration?: MigrationControl;
   readonly colo?: ColoControl;
   readonly block?: BlockControl;
+  readonly jobs?: JobControl;
   readonly network?: NetworkControl;
   readonly inspect?: InspectControl;
   readonly process?: ProcessControl;
@@ -153,6 +157,55 @@ export interface BlockControl {
   changeChildren(change: { parent: string; child?: string; node?: string }): Promise<void>;
   info(): readonly BlockInfo[];
   nodes(): readonly BlockInfo[];
+}
+
+/** As QMP spells them. */
+export interface JobCommon {
+  readonly device: string;
+  readonly 'job-id'?: string;
+  readonly speed?: number;
+  readonly 'auto-finalize'?: boolean;
+  readonly 'auto-dismiss'?: boolean;
+}
+
+export interface CopyJob extends JobCommon {
+  readonly sync: 'full' | 'top' | 'none' | 'incremental' | 'bitmap';
+  readonly bitmap?: string;
+  readonly 'bitmap-mode'?: 'on-success' | 'never' | 'always';
+  readonly granularity?: number;
+  readonly 'on-source-error'?: ErrorPolicy;
+  readonly 'on-target-error'?: ErrorPolicy;
+  /** A node, or what to open. */
+  readonly target: string | { readonly target: string; readonly format?: string; readonly nodeName?: string; readonly mode: 'existing' | 'absolute-paths' };
+}
+
+export interface ChainJob extends JobCommon {
+  readonly base?: string;
+  readonly 'base-node'?: string;
+  readonly 'backing-file'?: string;
+  readonly 'on-error'?: ErrorPolicy;
+}
+
+export interface JobControl {
+  mirror(job: CopyJob): Promise<void>;
+  backup(job: CopyJob): Promise<void>;
+  commit(job: ChainJob & { readonly top?: string; readonly 'top-node'?: string }): Promise<void>;
+  stream(job: ChainJob): Promise<void>;
+  list(): readonly JobInfo[];
+  setSpeed(id: string, bytesPerSecond: number): void;
+  cancel(id: string, force: boolean): void;
+  pause(id: string): void;
+  resume(id: string): void;
+  complete(id: string): void;
+  finalize(id: string): void;
+  dismiss(id: string): void;
+  readonly bitmaps: {
+    add(node: string, name: string, how: { granularity?: number; disabled: boolean }): void;
+    remove(node: string, name: string): void;
+    clear(node: string, name: string): void;
+    enable(node: string, name: string): void;
+    disable(node: string, name: string): void;
+  };
 }
 
 export interface NetworkControl {
