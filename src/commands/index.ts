@@ -1,7 +1,9 @@
 /** The commands of `colo`, by name. */
 import { Completion } from './completion.js';
 import { Doctor } from './doctor/doctor.js';
+import { Failover } from './failover.js';
 import { Hmp } from './hmp.js';
+import { Init } from './init.js';
 import { ImageCheck } from './image/check.js';
 import { ImageCompare, ImageConvert } from './image/convert.js';
 import { ImageCreate } from './image/create.js';
@@ -11,6 +13,7 @@ import { List } from './list.js';
 import { Monitor } from './monitor.js';
 import { NbdServe } from './nbd/serve.js';
 import { Primary } from './primary.js';
+import { Protect } from './protect.js';
 import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
 import { Status } from './status.js';
@@ -23,6 +26,9 @@ export const commands = {
   qmp: Qmp,
   list: List,
   status: Status,
+  init: Init,
+  failover: Failover,
+  protect: Protect,
   doctor: Doctor,
   completion: Completion,
   'image:create': ImageCreate,

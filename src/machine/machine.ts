@@ -4,7 +4,7 @@ import { describeCpu } from '../accel/cpu-features.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
 import { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
-import type { Manifest } from '../colo/contract.js';
+import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board, type BoardDevice } from './board.js';
 import { allDevices, checkSpec } from './check-spec.js';

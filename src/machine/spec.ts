@@ -5,6 +5,7 @@
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
 import type { CharSpec } from '../chardev/contract.js';
+import type { Address } from '../host/ports.js';
 
 /** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
 export type OptionTree = { [key: string]: string | OptionTree };
@@ -20,9 +21,7 @@ export interface DriveSpec {
 
 export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
-  | { type: 'user'; id: string; options: Record<string, string> }
-  | { type: 'socket'; id: string; chardev: string }
-  | { type: 'hub'; id: string; hub: string };
+  | { type: 'socket'; id: string; address: Address; server: boolean };
 
 /** The `-device` names that this machine has; any other is refused by name. */
 export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit'] as const;
@@ -55,6 +54,8 @@ export interface MonitorSpec {
 
 export interface MachineSpec {
   name: string;
+  /** A secondary follows a primary; a primary runs, or takes over a guest that migrates without COLO. */
+  role: 'primary' | 'secondary';
   uuid?: string;
   ramBytes: number;
   cpus: number;
@@ -76,7 +77,7 @@ export interface MachineSpec {
   /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
   serials: string[];
   monitors: MonitorSpec[];
-  /** `tcp:0:8888`: wait for a migration without running. */
+  /** `tcp:0:8888`: wait for a migration without running. `file:PATH`, `exec:COMMAND`: go on from a state. `defer`: the monitor tells. */
   incoming?: string;
   /** -S */
   startPaused: boolean;

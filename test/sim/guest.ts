@@ -118,6 +118,45 @@ export class SimMachine implements Lifecycle {
     if (this.live && !this.halted && !this.shutdownRequested && !this.node.dead) this.go();
   }
 
+  async whileStopped<T>(fn: () => T): Promise<T> {
+    try {
+      await this.stopForCheckpoint();
+      return fn();
+    } finally {
+      this.resumeAfterCheckpoint();
+    }
+  }
+
+  // --- migration without COLO
+
+  checkpointEvents = true;
+  moved: 'no' | 'leaving' | 'gone' | 'may-continue' = 'no';
+
+  checkMigratable(): void {
+    if (!this.live) throw new VmError('Guest is waiting for an incoming migration');
+  }
+
+  async stopForMigration(): Promise<boolean> {
+    await this.stopForCheckpoint();
+    this.moved = 'leaving';
+    return this.live;
+  }
+
+  migrationFailed(): void {
+    if (this.moved !== 'leaving') return;
+    this.moved = 'no';
+    this.resumeAfterCheckpoint();
+  }
+
+  migrationDone({ mayContinue }: { mayContinue: boolean }): void {
+    this.moved = mayContinue ? 'may-continue' : 'gone';
+    this.halted = true;
+  }
+
+  runAfterMigration(ran: boolean): void {
+    if (!this.node.dead && ran) this.powerOn();
+  }
+
   saveDevices(): Buffer {
     if (this.running) this.node.world.fail('devices saved while the guest runs');
     const snapshot = this.history.snapshot(this.simRam.bytes, this.disk.content, this.simRam.get(lastStep));

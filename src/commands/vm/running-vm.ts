@@ -17,6 +17,7 @@ import type { Host } from '../../host/ports.js';
 import { Machine } from '../../machine/machine.js';
 import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
@@ -27,6 +28,7 @@ import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
+import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
 import { addObjects, objectsOf } from './objects.js';
 
@@ -69,11 +71,14 @@ export class RunningVm {
     const monitors = new Disposables();
     const colo = new Colo({
       clock: world.host.clock,
-      sockets: world.host.sockets,
+      transports: world.host,
       lifecycle: machine.lifecycle,
       events: machine.events,
       options: { ...defaultColoOptions },
-      disks: () => block.replicated(spec.incoming === undefined ? 'primary' : 'secondary'),
+      xColo: spec.role === 'secondary',
+      disks: side => block.replicated(side),
+      flushDisks: () => block.flush(),
+      diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
       outputs: () => network.netdevs.map(netdev => netdev.output),
       dropExports: async () => {
         if (block.nbd.address) await block.nbd.stop();
@@ -81,12 +86,12 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     try {
       await addObjects(spec, objects, 'late');
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`).value, control, world));
-      if (spec.incoming !== undefined) await colo.listen(spec.incoming);
+      if (spec.incoming !== undefined && comesByItself(spec.incoming)) await colo.listen(spec.incoming);
       return vm;
     } catch (error) {
       await vm.dispose();
@@ -94,8 +99,14 @@ export class RunningVm {
     }
   }
 
-  start(): void {
+  /** Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state that it was to go on from is no good. */
+  async start(): Promise<void> {
+    const { incoming } = this.machine.spec;
     this.machine.start();
+    if (incoming === undefined || incoming === 'defer' || comesByItself(incoming)) return;
+    await this.colo.load(incoming).catch((error: unknown) => {
+      throw asVmError(error).during(`-incoming ${incoming}`);
+    });
   }
 
   async dispose(): Promise<void> {
@@ -105,6 +116,8 @@ export class RunningVm {
     this.monitors.dispose();
   }
 }
+
+const comesByItself = (incoming: string) => incoming !== 'defer' && isAddress(parseMigrationUri(incoming, 'listen'));
 
 /** Objects that drives and chardevs may use are there before them, and end with a machine that cannot be built. */
 async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Objects): Promise<Machine> {

@@ -47,13 +47,13 @@ it('names what differs between two processors', () => {
 });
 
 it('survives the wire', () => {
-  expect(decodeHello(encodeHello({ manifest, leaseMs: 1000 }))).toEqual({ manifest, leaseMs: 1000 });
+  expect(decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1000 }))).toEqual({ manifest, colo: true, leaseMs: 1000 });
 });
 
 it('gives a sentence for anything else', () => {
   expect(() => decodeHello(Buffer.from('{'))).toThrow('the manifest is not JSON');
-  expect(() => decodeHello(encodeHello({ manifest, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
-  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
+  expect(() => decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
+  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, colo: true, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
   fc.assert(fc.property(fc.jsonValue(), value => {
     expect(() => decodeHello(Buffer.from(JSON.stringify(value)))).toThrow(/./);
   }));
