@@ -119,7 +119,7 @@ export async function runInL1(script: string, timeoutMs: number, onLine: (line: 
   const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
   writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + script));
   const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
-    '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off',
+    '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
     '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
   const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);

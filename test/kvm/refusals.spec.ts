@@ -13,7 +13,9 @@ import { chooseAccel, detectKvm } from '../../src/accel/choose.js';
 import { namesOf } from '../../src/accel/cpu-features.js';
 import { vmModule } from '../../src/accel/addon.js';
 import { parseCpu } from '../../src/commands/options/cpu.js';
-import { closeAll, emptyVm, kvm, kvmTest } from './bench.js';
+import { Random } from '../support/random.js';
+import { Assembler } from '../support/toy-guest.js';
+import { build, closeAll, emptyVm, kvm, kvmTest } from './bench.js';
 
 afterEach(closeAll);
 
@@ -84,6 +86,41 @@ kvmTest('a CPU model that this host cannot give', () => {
   if (lacking === undefined) throw new Error('this host has all that the test knows to ask for');
   expect(() => emptyVm('kvm', { cpu: parseCpu(`soft-v1,+${lacking}`) })).toThrow(`-cpu soft-v1: this host's KVM does not have ${lacking}`);
 });
+
+kvmTest('a state is refused by check, or it loads: whatever is in it', () => {
+  const { vm } = build(new Assembler().hlt(), 'kvm', { cpu: parseCpu('qemu64') });
+  const { vm: target } = emptyVm('kvm', { cpu: parseCpu('qemu64') });
+  const good = vm.cpus[0].save();
+  const random = new Random(20_261_125);
+  const outcome = { loaded: 0, refused: 0 };
+  for (let n = 0; n < 1500; n++) {
+    const state = Buffer.from(good);
+    for (let changes = 1 + random.below(3); changes > 0; changes--) mutate(state, random);
+    if (target.cpus[0].check(state) !== undefined) outcome.refused++;
+    else {
+      expect(() => target.cpus[0].load(state)).not.toThrow();
+      outcome.loaded++;
+    }
+  }
+  expect(outcome.loaded).toBeGreaterThan(100);
+  expect(outcome.refused).toBeGreaterThan(100);
+});
+
+/** A byte, a bit, or a whole word of what is not the header; half of the time in the system registers, where the rules are. */
+function mutate(state: Buffer, random: Random): void {
+  const SREGS = 152;
+  const at = random.below(2) === 0 ? SREGS + random.below(312) : 8 + random.below(state.length - 16);
+  switch (random.below(3)) {
+    case 0:
+      state[at] = random.below(256);
+      break;
+    case 1:
+      state[at] ^= 1 << random.below(8);
+      break;
+    default:
+      state.writeBigUInt64LE([0n, 1n, 0xffff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0x1000n][random.below(5)], at - (at % 8));
+  }
+}
 
 kvmTest('every model that this host can give is one that its guests run on', () => {
   for (const model of ['soft-v1', 'qemu64', 'host', 'max']) {

@@ -33,7 +33,6 @@ import { Chardevs } from './chardevs.js';
 import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
 import { addObjects, credentialsOf, objectsOf } from './objects.js';
-import { vcpuThreads } from './threads.js';
 
 export interface VmWorld {
   readonly host: Host;
@@ -92,7 +91,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
     try {
