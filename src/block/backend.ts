@@ -81,6 +81,13 @@ export class DriveBackend implements BlockBackend {
     return root;
   }
 
+  /** A job has put another node in this one's place, with the same content. */
+  setRoot(root: BlockNode): void {
+    this.release?.();
+    this.release = this.device === undefined ? undefined : root.attach({ label: `drive '${this.id}'`, write: !this.options.readOnly && !root.readOnly });
+    this.root = root;
+  }
+
   pread(offset: number, length: number): Promise<Buffer> {
     return this.request('read', offset, length, async () => {
       const start = offset - (offset % SECTOR);

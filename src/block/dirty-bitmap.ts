@@ -1,5 +1,5 @@
 /** Which parts of a disk are marked, one bit for each piece of `granularity` bytes: what a job still has to copy, what was written since a backup. */
-import { VmError } from '../base/errors.js';
+import { assert, VmError } from '../base/errors.js';
 import { CLUSTER } from './driver.js';
 
 /** A bitmap is no larger; a longer disk needs a coarser one. */
@@ -28,8 +28,11 @@ export class DirtyBitmap {
     return this.marked;
   }
 
+  /** Of the disk that are marked: its last piece may be short. */
   get bytes(): number {
-    return this.marked * this.granularity;
+    const last = Math.floor((this.length - 1) / this.granularity);
+    const beyond = this.length > 0 && this.hasPiece(last) ? (last + 1) * this.granularity - this.length : 0;
+    return this.marked * this.granularity - beyond;
   }
 
   has(offset: number): boolean {
@@ -70,14 +73,25 @@ export class DirtyBitmap {
     for (const { offset, length } of other.runs()) this.mark(offset, length);
   }
 
+  /** Only what is marked in both, of one granularity. */
+  retain(other: DirtyBitmap): void {
+    assert(other.granularity === this.granularity && other.length === this.length, 'bitmaps of one kind');
+    for (const { offset, length } of [...this.runs()]) {
+      for (let at = offset; at < offset + length; at += this.granularity) if (!other.has(at)) this.clear(at, 1);
+    }
+  }
+
   /** The first marked run at or after `from`, of at most maxBytes; past the end it goes on at the beginning. Undefined: nothing is marked. */
   run(from: number, maxBytes: number): Range | undefined {
     if (this.marked === 0) return undefined;
-    const first = this.next(Math.floor(from / this.granularity)) ?? this.next(0)!;
-    const most = Math.max(1, Math.floor(maxBytes / this.granularity));
-    let end = first;
-    while (end - first < most && end * this.granularity < this.length && this.hasPiece(end)) end++;
-    return this.range(first, end);
+    return this.runFrom(this.next(Math.floor(from / this.granularity)) ?? this.next(0)!, maxBytes);
+  }
+
+  /** The first marked run that begins in the range. */
+  runWithin(offset: number, length: number, maxBytes: number): Range | undefined {
+    const [first, end] = this.pieces(offset, length);
+    for (let p = first; p < end; p++) if (this.hasPiece(p)) return this.runFrom(p, Math.min(maxBytes, (end - p) * this.granularity));
+    return undefined;
   }
 
   /** All marked runs, by rising offset. */
@@ -88,6 +102,13 @@ export class DirtyBitmap {
       yield this.range(at, end);
       at = this.next(end);
     }
+  }
+
+  private runFrom(first: number, maxBytes: number): Range {
+    const most = Math.max(1, Math.floor(maxBytes / this.granularity));
+    let end = first;
+    while (end - first < most && end * this.granularity < this.length && this.hasPiece(end)) end++;
+    return this.range(first, end);
   }
 
   private range(first: number, end: number): Range {

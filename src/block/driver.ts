@@ -20,8 +20,12 @@ export interface BlockDriver {
   resize?(length: number): Promise<void>;
   /** What the first bytes of the range are; at least one byte of it, at most all. Without it everything is data. */
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
+  /** From reading to writing or back, at rest. A failure leaves it as it was, or readable. */
+  reopen?(readOnly: boolean): Promise<void>;
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
+  /** Ends its connection to a server now: every request fails. */
+  yank?(): void;
   close(): Promise<void>;
   /** For query-block and info block: one-word facts. */
   describe(): Record<string, string | number | boolean>;

@@ -19,7 +19,7 @@ import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { backingOf } from './backing.js';
 import { defaultForwardLimits } from './forward-queue.js';
-import { BlockNode } from './node.js';
+import { BlockNode, isAdopting } from './node.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from './options.js';
 
 export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'>;
@@ -105,6 +105,50 @@ export class BlockGraph {
     await parent.driver.removeChild(edge);
     this.edges.get(parent)!.get(edge)!.release();
     this.edges.get(parent)!.delete(edge);
+  }
+
+  /** Where a node hangs. owned: it was made for that parent. */
+  parentsOf(node: BlockNode): { parent: BlockNode; edge: string; owned: boolean }[] {
+    const found: { parent: BlockNode; edge: string; owned: boolean }[] = [];
+    for (const [parent, edges] of this.edges) for (const [edge, { child, owned }] of edges) if (child === node) found.push({ parent, edge, owned });
+    return found;
+  }
+
+  /** Another child, or none, on an edge that is there; parent and children are at rest. The old one is a free node afterwards. */
+  setChild(parent: BlockNode, edge: string, child: BlockNode | undefined, owned: boolean): void {
+    const edges = this.edges.get(parent)!;
+    const old = edges.get(edge)!;
+    const { driver } = parent;
+    if (!isAdopting(driver)) throw new VmError(`node '${parent.name}' (${driver.format}) keeps its child '${edge}'`);
+    const release = child?.attach({ label: `node '${parent.name}'`, write: edge !== 'backing' && !parent.readOnly && !child.readOnly });
+    old.release();
+    if (child) edges.set(edge, { child, owned, release: release! });
+    else edges.delete(edge);
+    driver.replaceChild(edge, child);
+    if (driver instanceof QuorumDriver) return;
+    if (child) (parent.children as Map<string, BlockNode>).set(edge, child);
+    else (parent.children as Map<string, BlockNode>).delete(edge);
+  }
+
+  /** The child goes with its parent, or does not. */
+  setOwned(parent: BlockNode, edge: string, owned: boolean): void {
+    this.edges.get(parent)!.get(edge)!.owned = owned;
+  }
+
+  /** From reading to writing or back, with what is below it on its `file` edge. The node is at rest. */
+  async reopen(node: BlockNode, readOnly: boolean): Promise<void> {
+    if (node.readOnly === readOnly) return;
+    const { driver } = node;
+    if (!driver.reopen) throw new VmError(`node '${node.name}' (${driver.format}) stays ${node.readOnly ? 'read-only' : 'writable'} once it is open`);
+    const edge = this.edges.get(node)?.get('file');
+    if (readOnly) await driver.reopen(true);
+    if (edge) {
+      edge.release();
+      await this.reopen(edge.child, readOnly).finally(() => {
+        edge.release = edge.child.attach({ label: `node '${node.name}'`, write: !edge.child.readOnly });
+      });
+    }
+    if (!readOnly) await driver.reopen(false);
   }
 
   /** Closes the node and what was made for it. A node in use stays. */

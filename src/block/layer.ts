@@ -3,12 +3,15 @@ import { deviceNotFound, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { QmpEvents } from '../qapi/types.js';
 import { DriveBackend } from './backend.js';
+import { NamedBitmaps } from './bitmaps.js';
 import type { BlockBackend, Replicated } from './contract.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
+import { BlockJobs } from './jobs/jobs.js';
+import type { JobGround } from './jobs/start.js';
 import { NbdServer } from './nbd/server.js';
-import type { BlockNode } from './node.js';
+import { type BlockNode, isAdopting } from './node.js';
 import { OptionTree } from './option-tree.js';
 import { type DriveSpec, parseDrive, readBlockdev } from './options.js';
 import { type BlockInfo, blockInfo, type NodeInfo, nodeInfo } from './query.js';
@@ -19,13 +22,17 @@ interface Drive {
   readonly backend: DriveBackend;
   readonly spec: DriveSpec;
   /** Made for this drive: closed with it. */
-  readonly owned: boolean;
+  owned: boolean;
   replicated?: PrimaryDisk | SecondaryDisk;
 }
 
 export class BlockLayer {
   readonly graph: BlockGraph;
   readonly nbd: NbdServer;
+  readonly bitmaps = new NamedBitmaps();
+  readonly jobs: BlockJobs;
+  /** What jobs may do here. */
+  readonly ground: JobGround;
   private readonly drives = new Map<string, Drive>();
 
   constructor(
@@ -34,6 +41,17 @@ export class BlockLayer {
   ) {
     this.graph = new BlockGraph(host, events);
     this.nbd = new NbdServer(host);
+    this.jobs = new BlockJobs(host.clock, events);
+    this.ground = {
+      host,
+      graph: this.graph,
+      jobs: this.jobs,
+      bitmaps: this.bitmaps,
+      resolve: name => this.find(name),
+      requireFree: () => this.requireNoColo(),
+      mayReplace: (from, job) => this.mayReplace(from, job),
+      replace: (from, to, owned) => this.replace(from, to, owned),
+    };
     this.graph.resolve = name => this.resolve(name);
     this.graph.onTakeover = disk => this.nbd.evict(disk);
   }
@@ -134,6 +152,7 @@ export class BlockLayer {
 
   /** The disks that COLO covers: every writable disk that a guest device holds, or an error that names one that is not replicated. */
   replicated(mode: 'primary' | 'secondary'): Replicated[] {
+    this.jobs.refuse('COLO');
     const out: Replicated[] = [];
     for (const [id, drive] of this.drives) {
       if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
@@ -171,6 +190,7 @@ export class BlockLayer {
 
   /** End of the VM: replication stops without failover, exports go, files are closed. */
   async close(): Promise<void> {
+    await this.jobs.stop();
     await this.drain();
     for (const { backend } of [...this.drives.values()].reverse()) {
       const root = backend.detach();
@@ -179,6 +199,52 @@ export class BlockLayer {
     if (this.nbd.address) await this.nbd.stop();
     this.drives.clear();
     for (const node of this.graph.all().reverse()) await this.graph.close(node);
+  }
+
+  /** A drive or a node, as monitors call them. */
+  find(name: string): { node: BlockNode; drive?: string } {
+    const drive = this.drives.get(name);
+    if (drive) return { node: drive.backend.node, drive: name };
+    const node = this.graph.find(name);
+    if (!node) throw new VmError(`Cannot find device='${name}' nor node-name='${name}'`);
+    return { node };
+  }
+
+  private requireNoColo(): void {
+    for (const [id, { replicated }] of this.drives) if (replicated?.replicating) throw new VmError(`no block job can start: drive '${id}' is replicated by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
+  }
+
+  private drivesOf(node: BlockNode): [string, Drive][] {
+    return [...this.drives].filter(([, { backend }]) => backend.nodeName === node.name);
+  }
+
+  private mayReplace(from: BlockNode, job: string): void {
+    const parents = this.graph.parentsOf(from).map(({ parent }) => parent);
+    for (const parent of parents) if (!isAdopting(parent.driver)) throw new VmError(`node '${from.name}' cannot be replaced: node '${parent.name}' (${parent.driver.format}) keeps it`);
+    const known = new Set([...this.drivesOf(from).map(([id]) => `drive '${id}'`), ...parents.map(({ name }) => `node '${name}'`)]);
+    const others = from.userLabels.filter(label => !known.has(label) && !label.startsWith(`block job '${job}' `));
+    if (others.length > 0) throw new VmError(`node '${from.name}' cannot be replaced: it is also used by ${others.join(', ')}`);
+  }
+
+  /** Both are at rest. What waits at the old one goes to the new one. */
+  private replace(from: BlockNode, to: BlockNode, owned: boolean): boolean {
+    let ownedOld = false;
+    for (const [, drive] of this.drivesOf(from)) {
+      drive.backend.setRoot(to);
+      ownedOld ||= drive.owned;
+      drive.owned = owned;
+      drive.replicated = undefined;
+    }
+    for (const { parent, edge, owned: was } of this.graph.parentsOf(from)) {
+      if (parent === to) continue;
+      this.graph.setChild(parent, edge, to, owned);
+      ownedOld ||= was;
+    }
+    // It stays below the new one: it goes with that.
+    const kept = this.graph.parentsOf(from).find(({ parent }) => parent === to);
+    if (kept) this.graph.setOwned(to, kept.edge, ownedOld);
+    from.sendWaiting(to);
+    return ownedOld && !kept;
   }
 
   /** Always the same object for a drive: it knows what it started. */

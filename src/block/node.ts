@@ -27,6 +27,14 @@ export interface Tracker {
   mark(offset: number, length: number): void;
 }
 
+/** A driver whose children may change while it is open. */
+export interface Adopting {
+  /** Another node on that edge (backing, children.N), or none; both are at rest. */
+  replaceChild(edge: string, child: BlockNode | undefined): void;
+}
+
+export const isAdopting = (driver: BlockDriver): driver is BlockDriver & Adopting => 'replaceChild' in driver;
+
 /** The changing verbs, past the interceptor: for the one who set it. */
 export interface NodeWriter {
   pwrite(offset: number, data: Uint8Array, fua?: boolean): Promise<void>;
@@ -39,8 +47,7 @@ export class BlockNode {
   /** Of jobs: around the interceptor, and around the changes that go past it. */
   private readonly hooks = new Set<Interceptor>();
   private readonly trackers = new Set<Tracker>();
-  private readonly reads = new Gate();
-  private readonly changes = new Gate();
+  private readonly gates = { reads: new Gate<BlockNode>(), changes: new Gate<BlockNode>() };
   private closed = false;
 
   constructor(
@@ -84,8 +91,8 @@ export class BlockNode {
     this.interceptor = interceptor;
     return {
       past: {
-        pwrite: (offset, data, fua = false) => this.change(offset, data.length, this.pwriter(offset, data, fua), true),
-        writeZeroes: (offset, length) => this.change(offset, length, (at, part) => this.driver.writeZeroes(offset + at, part), true),
+        pwrite: (offset, data, fua = false) => this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua), true)),
+        writeZeroes: (offset, length) => this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), true)),
       },
       release: () => {
         if (this.interceptor === interceptor) this.interceptor = undefined;
@@ -104,13 +111,19 @@ export class BlockNode {
     return () => void this.trackers.delete(tracker);
   }
 
-  /** Nothing changes here while body runs (requests: nothing is read either); what comes waits. late: rejects when what runs takes too long. */
-  quiesce<T>(what: 'changes' | 'requests', late: Promise<never>, body: () => Promise<T>): Promise<T> {
-    return this.changes.whileEmpty(late, () => (what === 'changes' ? body() : this.reads.whileEmpty(late, body)));
+  /** Nothing is read, or changed, while body runs; what comes waits. late: rejects when what runs takes too long. */
+  quiesce<T>(what: 'reads' | 'changes', late: Promise<never>, body: () => Promise<T>): Promise<T> {
+    return this.gates[what].whileEmpty(late, body);
+  }
+
+  /** Within quiesce of both: another node stands here now, and the requests that wait are its own. */
+  sendWaiting(successor: BlockNode): void {
+    this.gates.reads.send(successor);
+    this.gates.changes.send(successor);
   }
 
   pread(offset: number, length: number): Promise<Buffer> {
-    return this.inside(this.reads, () => this.read(offset, length));
+    return this.inside('reads', node => node.read(offset, length));
   }
 
   private async read(offset: number, length: number): Promise<Buffer> {
@@ -123,21 +136,21 @@ export class BlockNode {
   }
 
   pwrite(offset: number, data: Uint8Array, fua = false): Promise<void> {
-    return this.change(offset, data.length, this.pwriter(offset, data, fua));
+    return this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua)));
   }
 
   discard(offset: number, length: number): Promise<void> {
-    return this.change(offset, length, (at, part) => this.driver.discard(offset + at, part));
+    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.discard(offset + at, part)));
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.change(offset, length, (at, part) => this.driver.writeZeroes(offset + at, part));
+    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part)));
   }
 
   flush(): Promise<void> {
-    return this.inside(this.changes, async () => {
-      if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
-      await this.driver.flush();
+    return this.inside('changes', async node => {
+      if (node.closed) throw ioError('EIO', `node '${node.name}' is closed`);
+      await node.driver.flush();
     });
   }
 
@@ -152,10 +165,10 @@ export class BlockNode {
 
   /** Through backing nodes: zero is what a reader sees. */
   blockStatus(offset: number, length: number): Promise<BlockStatus> {
-    return this.inside(this.reads, async () => {
-      this.check(offset, length);
-      if (!this.driver.blockStatus) return { length, allocated: true, zero: false };
-      return this.driver.blockStatus(offset, length);
+    return this.inside('reads', async node => {
+      node.check(offset, length);
+      if (!node.driver.blockStatus) return { length, allocated: true, zero: false };
+      return node.driver.blockStatus(offset, length);
     });
   }
 
@@ -174,31 +187,33 @@ export class BlockNode {
     return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua);
   }
 
-  private change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
-    return this.inside(this.changes, async () => {
-      this.check(offset, length);
-      if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
-      const max = this.driver.maxTransfer ?? length;
-      let all = async () => {
-        if (length <= max) return write(0, length);
-        for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
-      };
-      for (const hook of past || !this.interceptor ? this.hooks : [this.interceptor, ...this.hooks]) {
-        const within = all;
-        all = () => hook.around(offset, length, within);
-      }
-      try {
-        await all();
-      } finally {
-        for (const tracker of this.trackers) tracker.mark(offset, length);
-      }
-    });
+  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
+    this.check(offset, length);
+    if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
+    const max = this.driver.maxTransfer ?? length;
+    let all = async () => {
+      if (length <= max) return write(0, length);
+      for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
+    };
+    for (const hook of past || !this.interceptor ? this.hooks : [this.interceptor, ...this.hooks]) {
+      const within = all;
+      all = () => hook.around(offset, length, within);
+    }
+    try {
+      await all();
+    } finally {
+      for (const tracker of this.trackers) tracker.mark(offset, length);
+    }
   }
 
-  private async inside<T>(gate: Gate, body: () => Promise<T>): Promise<T> {
-    for (let wait = gate.enter(); wait; wait = gate.enter()) await wait;
+  private async inside<T>(what: 'reads' | 'changes', body: (node: BlockNode) => Promise<T>): Promise<T> {
+    const gate = this.gates[what];
+    for (let wait = gate.enter(); wait; wait = gate.enter()) {
+      const successor = await wait;
+      if (successor) return successor.inside(what, body);
+    }
     try {
-      return await body();
+      return await body(this);
     } finally {
       gate.leave();
     }

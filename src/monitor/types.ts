@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.js';
 
 /** What tab completion can offer where a value is asked for. */
-export type Completion = 'commands' | 'info' | 'block-nodes' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
+export type Completion = 'commands' | 'info' | 'block-nodes' | 'block-jobs' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
 
 /** How HMP reads a value: one word, the rest of the line, `-x`, or not at all. */
 export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'format' } | { form: 'none' };
@@ -210,6 +210,30 @@ export function tagged<B extends Readonly<Record<string, Type>>>(name: string, b
         members: [{ name: 'type', type: tag.describe(schema) }],
         tag: 'type',
         variants: tags.map(word => ({ case: word, type: branches[word].describe(schema) })),
+      })),
+  };
+}
+
+/** `{ type: 'chardev', id: ... }`: which members there are besides depends on `type`. */
+export function union<B extends Readonly<Record<string, Fields>>>(name: string, branches: B, summary = ''): Type<{ [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string], false> {
+  const tags = Object.keys(branches);
+  const tag = oneOf(tags, '', { name: `${name}Type` });
+  return {
+    summary,
+    optional: false,
+    ...notInHmp,
+    check(value, path) {
+      if (!isObject(value)) throw wrongType(path, 'object');
+      if (!('type' in value)) throw new VmError(`Parameter '${path}.type' is missing`);
+      const type = tag.check(value['type'], `${path}.type`);
+      return checkFields({ type: tag, ...branches[type] }, value, `${path}.`) as { [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string];
+    },
+    describe: schema =>
+      schema.add(name, () => ({
+        'meta-type': 'object',
+        members: [{ name: 'type', type: tag.describe(schema) }],
+        tag: 'type',
+        variants: tags.map(word => ({ case: word, type: schema.add(`${name}-${word}`, () => ({ 'meta-type': 'object', members: describeFields(branches[word], schema) })) })),
       })),
   };
 }

@@ -19,6 +19,20 @@ export type FailoverStatus = (typeof failoverStatuses)[number];
 export const coloMessages = ['checkpoint-ready', 'checkpoint-request', 'checkpoint-reply', 'vmstate-send', 'vmstate-size', 'vmstate-received', 'vmstate-loaded', 'guest-shutdown'] as const;
 export type ColoMessage = (typeof coloMessages)[number];
 
+export const jobTypes = ['mirror', 'commit', 'backup', 'stream'] as const;
+export type JobType = (typeof jobTypes)[number];
+
+export const jobStatuses = ['created', 'running', 'paused', 'ready', 'standby', 'waiting', 'pending', 'aborting', 'concluded', 'null'] as const;
+export type JobStatus = (typeof jobStatuses)[number];
+
+interface BlockJobEvent {
+  type: JobType;
+  device: string;
+  len: number;
+  offset: number;
+  speed: number;
+}
+
 /** Payloads of the QMP events that colo emits. */
 export interface QmpEvents {
   STOP: Record<string, never>;
@@ -27,10 +41,17 @@ export interface QmpEvents {
   SHUTDOWN: { guest: boolean; reason: string };
   POWERDOWN: Record<string, never>;
   MIGRATION: { status: MigrationStatus };
+  MIGRATION_PASS: { pass: number };
   COLO_EXIT: { mode: ColoMode; reason: ColoExitReason; error?: string };
   QUORUM_FAILURE: { reference: string; 'sector-num': number; 'sectors-count': number };
   QUORUM_REPORT_BAD: { type: 'read' | 'write' | 'flush'; error?: string; 'node-name': string; 'sector-num': number; 'sectors-count': number };
   BLOCK_IO_ERROR: { device: string; 'node-name': string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop'; nospace: boolean; reason: string };
+  BLOCK_JOB_READY: BlockJobEvent;
+  BLOCK_JOB_PENDING: { type: JobType; id: string };
+  BLOCK_JOB_ERROR: { device: string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop' };
+  BLOCK_JOB_COMPLETED: BlockJobEvent & { error?: string };
+  BLOCK_JOB_CANCELLED: BlockJobEvent;
+  JOB_STATUS_CHANGE: { id: string; status: JobStatus };
   BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
 }

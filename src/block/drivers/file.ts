@@ -13,17 +13,17 @@ export interface FileOptions {
 
 export class FileDriver implements BlockDriver {
   readonly format = 'file';
-  readonly readOnly: boolean;
   readonly path: string;
 
   private constructor(
-    private readonly file: OpenFile,
+    private readonly files: Files,
+    private readonly lock: FileOptions['lock'],
+    private file: OpenFile,
     private bytes: number,
     readonly marker: EpochMarker,
     /** The image holds part of an epoch. */
     public marked: boolean,
   ) {
-    this.readOnly = file.readOnly;
     this.path = file.path;
   }
 
@@ -33,7 +33,7 @@ export class FileDriver implements BlockDriver {
       const marker = new EpochMarker(files, options.filename);
       // A last sector that is not whole reads as if zeroes followed.
       const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
-      return new FileDriver(file, length, marker, await marker.exists());
+      return new FileDriver(files, options.lock, file, length, marker, await marker.exists());
     } catch (error) {
       await file.close();
       throw error;
@@ -42,6 +42,22 @@ export class FileDriver implements BlockDriver {
 
   get length(): number {
     return this.bytes;
+  }
+
+  get readOnly(): boolean {
+    return this.file.readOnly;
+  }
+
+  /** The locks of the old opening would keep the new one out, so it goes first. */
+  async reopen(readOnly: boolean): Promise<void> {
+    if (readOnly === this.readOnly) return;
+    const { path, files, lock } = this;
+    if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close(); // may we at all?
+    await this.file.close();
+    this.file = await files.open(path, { readOnly, lock }).catch(async (error: unknown) => {
+      this.file = await files.open(path, { readOnly: true, lock });
+      throw error;
+    });
   }
 
   async resize(length: number): Promise<void> {

@@ -5,7 +5,7 @@
 import { assert, VmError } from '../../base/errors.js';
 import { type Extent, type Overlay, SECTOR } from '../driver.js';
 import { ioError } from '../io-error.js';
-import type { BlockNode } from '../node.js';
+import type { Adopting, BlockNode } from '../node.js';
 
 /** Unit of content. */
 const BLOCK = 4096;
@@ -27,7 +27,7 @@ export interface MemoryOptions {
   readOnly: boolean;
 }
 
-export class MemoryDriver implements Overlay {
+export class MemoryDriver implements Overlay, Adopting {
   readonly format = 'memory';
   readonly unit = BLOCK;
   readonly length: number;
@@ -36,7 +36,7 @@ export class MemoryDriver implements Overlay {
   private readonly blocks = new Map<number, Block>();
   private heldBytes = 0;
 
-  constructor(options: MemoryOptions, private readonly backing?: BlockNode) {
+  constructor(options: MemoryOptions, private backing?: BlockNode) {
     const length = backing?.length ?? options.size;
     if (length === undefined) throw new VmError("driver 'memory' needs a backing node or a size");
     if (backing && options.size !== undefined && options.size !== backing.length) throw new VmError(`driver 'memory': size ${options.size} is not that of its backing node, ${backing.length}`);
@@ -128,6 +128,10 @@ export class MemoryDriver implements Overlay {
   clear(): void {
     this.blocks.clear();
     this.heldBytes = 0;
+  }
+
+  replaceChild(_edge: string, child: BlockNode | undefined): void {
+    this.backing = child;
   }
 
   async close(): Promise<void> {

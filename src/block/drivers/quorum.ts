@@ -7,7 +7,7 @@ import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
 import { ioError, unlessAssertion } from '../io-error.js';
-import type { BlockNode } from '../node.js';
+import type { Adopting, BlockNode } from '../node.js';
 import { RangeLock } from '../range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
 
@@ -24,7 +24,7 @@ export interface QuorumOptions {
 type Operation = 'read' | 'write' | 'flush';
 type Outcome = { node: BlockNode; error?: Error };
 
-export class QuorumDriver implements BlockDriver {
+export class QuorumDriver implements BlockDriver, Adopting {
   readonly format = 'quorum';
   readonly length: number;
   readonly readOnly: boolean;
@@ -78,6 +78,11 @@ export class QuorumDriver implements BlockDriver {
       if (node.driver instanceof ReplicationPrimary) node.driver.forwardSource = undefined;
       return node;
     });
+  }
+
+  replaceChild(edge: string, child: BlockNode | undefined): void {
+    if (child) this.children.set(edge, child);
+    else this.children.delete(edge);
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {

@@ -4,10 +4,15 @@ import type { BlockNode } from '../node.js';
 
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';
-  readonly readOnly: boolean;
 
-  constructor(private readonly file: BlockNode, readOnly: boolean) {
-    this.readOnly = readOnly || file.readOnly;
+  constructor(private readonly file: BlockNode, private asked: boolean) {}
+
+  get readOnly(): boolean {
+    return this.asked || this.file.readOnly;
+  }
+
+  async reopen(readOnly: boolean): Promise<void> {
+    this.asked = readOnly;
   }
 
   get length(): number {

@@ -32,7 +32,7 @@ export interface OpenOptions {
 }
 
 export async function openImage(host: BlockHost, filename: string, options: OpenOptions): Promise<OpenedImage> {
-  const format = options.format === undefined ? await probe(host, filename) : checkedFormat(options.format);
+  const format = options.format === undefined ? await probeFormat(host, filename) : checkedFormat(options.format);
   const { readOnly } = options;
   const file: NodeSpec = { driver: 'file', filename, readOnly, lock: 'auto' };
   const graph = new BlockGraph(host);
@@ -51,7 +51,7 @@ export async function withFile<T>(host: BlockHost, filename: string, readOnly: b
   }
 }
 
-async function probe(host: BlockHost, filename: string): Promise<Format> {
+export async function probeFormat(host: BlockHost, filename: string): Promise<Format> {
   return withFile(host, filename, true, async file => (isQcow2(await file.pread(0, Math.min(512, file.length))) ? 'qcow2' : 'raw'));
 }
 

@@ -2,7 +2,7 @@
 import { isAlias, isMap, isScalar, isSeq, type LineCounter, type Node, type Scalar, type YAMLMap } from 'yaml';
 import { asVmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { parseSocketUri } from '../../migration/uri.js';
 import { parseSize } from '../../monitor/types.js';
 import { UsageError } from '../options/argv.js';
 
@@ -97,7 +97,7 @@ export const address: Kind<string> = {
   parse(place) {
     const given = wordOf(place, this.form);
     try {
-      parseMigrationUri(given, 'connect');
+      parseSocketUri(given, 'connect', 'the address');
       return given;
     } catch (error) {
       throw mistake(place, asVmError(error).message, 'Give the address of the secondary as the primary reaches it: tcp:10.0.0.2:8888 or unix:/run/colo.sock.');

@@ -3,7 +3,7 @@
  * enters COLO. They run inside the VM's own process (`--config`) or from elsewhere (`colo protect`).
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { parseSocketUri } from '../../migration/uri.js';
 import { isObject } from '../../monitor/types.js';
 import { defaultDelayMs, diskId, type PairDefinition } from './schema.js';
 
@@ -29,7 +29,7 @@ const tellMs = 5000;
 export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promise<void> {
   const { disks = [], peer } = pair;
   if (disks.length === 0 || peer.nbd === undefined) return;
-  const address = parseMigrationUri(peer.nbd, 'listen');
+  const address = parseSocketUri(peer.nbd, 'listen', 'peer.nbd');
   const addr = address.kind === 'unix' ? { type: 'unix', data: { path: address.path } } : { type: 'inet', data: { host: address.host, port: String(address.port) } };
   await monitor.execute('nbd-server-start', { addr });
   for (const id of disks.map(diskId)) await monitor.execute('nbd-server-add', { device: id, writable: true });
@@ -78,7 +78,7 @@ async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWor
 const replicaNode = (id: string) => `${id}-replica`;
 
 async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> {
-  const address = parseMigrationUri(nbd, 'connect');
+  const address = parseSocketUri(nbd, 'connect', 'peer.nbd');
   const server = address.kind === 'unix' ? { path: address.path } : { host: address.host, port: String(address.port) };
   await monitor.execute('blockdev-add', { driver: 'replication', mode: 'primary', 'node-name': replicaNode(id), file: { driver: 'nbd', ...server, export: id } });
   try {

@@ -50,7 +50,14 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
   const over = new AbortController();
-  vm.start();
+  try {
+    await Promise.race([vm.start(), vm.machine.ended]);
+  } catch (error) {
+    clearInterval(alive);
+    await vm.dispose();
+    free();
+    throw error;
+  }
   daemonReady();
   void pairing?.join(vm.control, note, over.signal);
   const { status } = await vm.machine.ended;

@@ -84,6 +84,7 @@ const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => 
   commands: (_vm, registry) => firstWords(registry),
   info: (_vm, registry) => infoTopics(registry),
   'block-nodes': ({ block }) => [...(block?.info() ?? []), ...(block?.nodes() ?? [])].flatMap(b => [b.device, b.nodeName]).filter(name => name !== ''),
+  'block-jobs': ({ jobs }) => jobs?.list().map(job => job.id) ?? [],
   capabilities: ({ migration }) => migration?.capabilities().map(c => c.capability) ?? [],
   parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
   netdevs: ({ network }) => network?.ids ?? [],

@@ -64,7 +64,6 @@ const steps = `{'execute':'qmp_capabilities'}
 {'execute': 'migrate-set-parameters' , 'arguments':{ 'x-checkpoint-delay': 2000 } }
 {'execute': 'human-monitor-command', 'arguments': {'command-line': 'x_colo_lost_heartbeat'}}
 {'execute': 'x-blockdev-change', 'arguments': {'parent': 'colo-disk0', 'child': 'children.1'}}
-{'execute': 'nbd-server-stop' }
 `;
 
 (has('socat', '-V') ? test : test.skip)("socat: the seed's steps, word for word (skipped where socat is not installed)", async () => {

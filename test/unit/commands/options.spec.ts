@@ -55,14 +55,14 @@ function peel(role: Role, argv: string[]): { refused: string[]; rest: string[] }
   }
 }
 
-const notOurs = ['-vnc :7', '-cpu qemu64,+kvmclock', '-device piix3-usb-uhci', '-device usb-tablet'];
+const notOurs = ['-vnc :7', '-device piix3-usb-uhci', '-device usb-tablet'];
 
-test("the seed's primary: four options are refused by name, the rest is a spec", () => {
+test("the seed's primary: three options are refused by name, the rest is a spec", () => {
   const { refused, rest } = peel('primary', [...seedPrimary, '-kernel', '/boot/vmlinuz']);
   expect(refused).toEqual(notOurs);
   const { spec } = parseLaunch('primary', rest);
   expect(spec).toEqual({
-    name: 'primary', ramBytes: 2 ** 31, cpus: 2, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
     drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
     netdevs: [{ type: 'tap', id: 'hn0' }],
     devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
@@ -100,30 +100,54 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
   ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.'],
   ['primary', '-S -append x', '-initrd and -append need -kernel'],
-  ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
+  ['secondary', '-incoming file:state', '-incoming file:state: a secondary waits for a primary on tcp: or unix: | A saved guest is loaded by `colo primary -incoming file:PATH`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
-  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1: machines have one vCPU, on KVM too.'],
+  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
-  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
+  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
   ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
-  ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: 'queues' is not supported here; colo knows: id, ifname, script, downscript, vhost=off, vnet_hdr=off"],
+  ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: Parameter 'queues' is unexpected | It takes ifname, script, downscript, vhost, vnet_hdr."],
   ['primary', '-kernel k -device e1000', "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, isa-debug-exit."],
   ['primary', '-kernel k -device virtio-net-pci,netdev=n', "-device virtio-net-pci: there is no netdev 'n' | Add -netdev ...,id=n"],
-  ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
-  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
+  ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf"],
+  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf"],
   ['primary', '-kernel k -serial stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial stdio'],
-  ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: 'telnet' is not supported here; colo knows: server, wait, reconnect, reconnect-ms"],
+  ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: Parameter 'telnet' is unexpected | It takes path, host, port, server, wait, reconnect, reconnect-ms."],
   ['primary', '-kernel k -qmp unix:/q,wait=off', "-qmp unix:/q,wait=off: 'wait' is for a server: add server=on"],
   ['primary', '-kernel k -display gtk', '-display gtk: colo has no display: only `none` is taken'],
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
   ['primary', '-kernel k -nographic', '-nographic: colo does not have this option | Say what you want instead: -serial stdio, or -monitor stdio.'],
 ])('%s %s', (role, line, message) => {
   expect(refusal(role, line)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+});
+
+test.each<[string, number, number, number, number]>([
+  ['2', 2, 1, 2, 1],
+  ['cpus=4', 4, 1, 4, 1],
+  ['4,sockets=2', 4, 2, 2, 1],
+  ['8,cores=2,threads=2', 8, 2, 2, 2],
+  ['sockets=2,cores=3', 6, 2, 3, 1],
+  ['6,threads=2', 6, 1, 3, 2],
+  ['2,maxcpus=2', 2, 1, 2, 1],
+])('-smp %s', (text, cpus, sockets, cores, threads) => {
+  const spec = launch('primary', `-kernel k -smp ${text}`);
+  expect([spec.cpus, spec.topology]).toEqual([cpus, { sockets, cores, threads }]);
+});
+
+test.each([
+  ['0', "'cpus' is a number from 1 to 255, not '0'"],
+  ['two', "'cpus' is a number from 1 to 255, not 'two'"],
+  ['4,sockets=3', 'sockets=3 x cores=1 x threads=1 make 3 vCPUs, not 4'],
+  ['4,sockets=2,cores=2,threads=2', 'sockets=2 x cores=2 x threads=2 make 8 vCPUs, not 4'],
+  ['2,maxcpus=4', 'maxcpus=4: vCPUs cannot be plugged in later; leave it out, or make it 2'],
+  ['2,dies=2', "'dies' is not supported here; colo knows: cpus, sockets, cores, threads"],
+])('-smp %s is refused', (text, message) => {
+  expect(refusal('primary', `-kernel k -smp ${text}`)).toBe(`-smp ${text}: ${message}`);
 });
 
 test('channels', () => {
@@ -157,7 +181,7 @@ test('no option is both known and refused; every one has a summary', () => {
 test.each([
   ['-m 1T', '-m: 1048576 MiB is not a whole number from 16 to 262144'],
   ['-m 257k', '-m: 0.2509765625 MiB is not a whole number from 16 to 262144'],
-  ['-smp 2', '-smp 2: machines have one vCPU, on the software CPU and on KVM'],
+  ['-smp 9', '-smp 9: machines have 1 to 8 vCPUs'],
   ['-drive driver=raw', "-drive id=virtio0: parameter 'file' is missing"],
   ['-drive file=a.img,format=raw,bogus=1', "-drive id=virtio0: parameter 'bogus' is not known to driver 'raw'"],
 ])('%s: what this build cannot do is a mistake of usage', (line, message) => {
@@ -226,6 +250,6 @@ test('what can be reached from elsewhere is said, what cannot is not', () => {
 });
 
 test('-incoming is looked at where it is given', () => {
-  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT or unix:PATH');
+  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND');
   expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
 });

@@ -17,7 +17,7 @@ const mark = 0x80_0000;
 const limitMs = 120_000;
 const started: ColoProcess[] = [];
 
-beforeAll(() => writeFileSync(join(dir, 'vmlinuz'), fakeKernel({ code: new Assembler(0).incDword(mark).hlt().code() })));
+beforeAll(() => writeFileSync(join(dir, 'vmlinuz'), fakeKernel({ code: Buffer.from(new Assembler(0).incDword(mark).hlt().code()) })));
 afterEach(() => started.splice(0).forEach(({ child }) => child.kill('SIGKILL')));
 afterAll(() => rmSync(dir, { recursive: true }));
 

@@ -2,15 +2,15 @@
  * Format `qcow2`: clusters found through two levels of tables, over an optional backing node. Requests of clusters that the image owns go
  * straight to the file, many at once; what changes the mapping has its clusters alone. metadata.ts says in which order things become durable.
  */
-import { VmError } from '../../../base/errors.js';
+import { assert, VmError } from '../../../base/errors.js';
 import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR } from '../../driver.js';
 import { ioError } from '../../io-error.js';
-import type { BlockNode } from '../../node.js';
+import type { Adopting, BlockNode } from '../../node.js';
 import { RangeLock } from '../../range-lock.js';
 import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
-import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header } from './header.js';
+import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
 import { Metadata } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
 
@@ -46,13 +46,21 @@ export interface Qcow2Options {
   onCorrupt?: (text: string) => void;
 }
 
+/** Before the first write. */
+async function makeSound(file: BlockNode, header: Qcow2Header): Promise<void> {
+  if (header.incompatible & Incompatible.CORRUPT) {
+    throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading`, { hint: "'colo image check -r all' or qemu-img can repair it" });
+  }
+  if (header.incompatible & Incompatible.DIRTY) await repairDirty(file, header);
+}
+
 async function repairDirty(file: BlockNode, header: Qcow2Header): Promise<void> {
   const { corruptions, messages } = await checkQcow2(file, header, 'all');
   if (corruptions === 0) return;
   throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty, and its refcounts could not be made right: ${messages.find(m => m.startsWith('ERROR')) ?? ''}`);
 }
 
-export class Qcow2Driver implements Overlay {
+export class Qcow2Driver implements Overlay, Adopting {
   readonly format = 'qcow2';
   readonly maxTransfer = 8 * 1024 * 1024;
   /** By bytes of the disk, whole clusters. */
@@ -68,9 +76,8 @@ export class Qcow2Driver implements Overlay {
   private constructor(
     private readonly file: BlockNode,
     readonly header: Qcow2Header,
-    readonly metadata: Metadata,
+    public metadata: Metadata,
     readonly snapshots: readonly Snapshot[],
-    readonly readOnly: boolean,
     private readonly options: Qcow2Options,
   ) {
     metadata.onCorrupt = text => this.foundCorrupt(text);
@@ -79,16 +86,44 @@ export class Qcow2Driver implements Overlay {
   /** header: as read before, to find the backing node. An image whose writer died with lazy refcounts is repaired first. */
   static async open(file: BlockNode, header: Qcow2Header, options: Qcow2Options): Promise<Qcow2Driver> {
     const readOnly = options.readOnly || file.readOnly;
-    if (!readOnly && header.incompatible & Incompatible.CORRUPT) {
-      throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading`, { hint: "'colo image check -r all' or qemu-img can repair it" });
-    }
-    if (!readOnly && header.incompatible & Incompatible.DIRTY) await repairDirty(file, header);
+    if (!readOnly) await makeSound(file, header);
     const snapshots = (await readSnapshots(file, header)).list;
-    return new Qcow2Driver(file, header, await Metadata.open(file, header, { snapshots, readOnly }), snapshots, readOnly, options);
+    return new Qcow2Driver(file, header, await Metadata.open(file, header, { snapshots, readOnly }), snapshots, { ...options });
   }
 
   get length(): number {
     return Math.ceil(this.header.size / SECTOR) * SECTOR;
+  }
+
+  get readOnly(): boolean {
+    return this.options.readOnly || this.file.readOnly;
+  }
+
+  async reopen(readOnly: boolean): Promise<void> {
+    if (readOnly) await this.close();
+    else {
+      await makeSound(this.file, this.header);
+      this.metadata = await Metadata.open(this.file, this.header, { snapshots: this.snapshots, readOnly });
+      this.metadata.onCorrupt = text => this.foundCorrupt(text);
+    }
+    this.options.readOnly = readOnly;
+  }
+
+  replaceChild(edge: string, child: BlockNode | undefined): void {
+    assert(edge === 'backing', 'the file of a qcow2 image stays');
+    this.options.backing = child;
+  }
+
+  /** In the header: which image is read where this one holds nothing. */
+  async setBackingFile(name: string | undefined, format: string | undefined): Promise<void> {
+    await this.mapping.runAll('exclusive', async () => {
+      await this.metadata.commit();
+      const first = await this.file.pread(0, Math.min(this.header.clusterSize, this.file.length));
+      await this.file.pwrite(0, withBacking(first, this.header, name, format));
+      await this.file.flush();
+    });
+    this.header.backingFile = name;
+    this.header.backingFormat = format;
   }
 
   /** Copy-before-write copies whole clusters, so that none is ever half there. */

@@ -238,3 +238,41 @@ export function encodeHeader(h: Qcow2Header): Buffer {
   }
   return out;
 }
+
+/**
+ * The first cluster with another backing file, or none; extensions that we do not know stay. Only the sectors that change, which is the
+ * whole of it in one write.
+ */
+export function withBacking(first: Buffer, header: Qcow2Header, name: string | undefined, format: string | undefined): Buffer {
+  const start = header.version === 3 ? first.readUInt32BE(100) : V2_LENGTH;
+  const oldName = readOffset(first, 8, 'backing_file_offset');
+  const oldEnd = oldName === 0 ? first.length : oldName;
+  const out = Buffer.alloc(header.clusterSize);
+  first.copy(out, 0, 0, start);
+  let at = start;
+  let used = start + 8;
+  const add = (type: number, data: Buffer) => {
+    if (at + 16 + data.length > out.length) throw bad('extension length', data.length, 'it does not fit the first cluster');
+    out.writeUInt32BE(type, at);
+    out.writeUInt32BE(data.length, at + 4);
+    data.copy(out, at + 8);
+    at += 8 + Math.ceil(data.length / 8) * 8;
+  };
+  if (name !== undefined && format !== undefined) add(Extension.BACKING_FORMAT, Buffer.from(format));
+  for (let from = start; from + 8 <= oldEnd; ) {
+    const type = first.readUInt32BE(from);
+    const length = first.readUInt32BE(from + 4);
+    if (type === Extension.END) break;
+    if (type !== Extension.BACKING_FORMAT) add(type, first.subarray(from + 8, from + 8 + length));
+    from += 8 + Math.ceil(length / 8) * 8;
+    used = from + 8;
+  }
+  at += 8;
+  const text = Buffer.from(name ?? '');
+  if (text.length > MAX_BACKING_NAME || at + text.length > out.length) throw bad('backing_file_size', text.length, 'the name does not fit the first cluster');
+  writeOffset(out, text.length > 0 ? at : 0, 8);
+  out.writeUInt32BE(text.length, 16);
+  text.copy(out, at);
+  const end = Math.max(at + text.length, used, oldName === 0 ? 0 : oldName + first.readUInt32BE(16));
+  return out.subarray(0, Math.min(out.length, Math.ceil(end / 512) * 512));
+}

@@ -1,0 +1,85 @@
+/**
+ * Backup: the source as it is when the job starts, whatever the guest writes afterwards. A change waits until the old content of its
+ * clusters is in the target. If that fails or takes too long the backup is lost, never the guest's write.
+ */
+import { asVmError, VmError } from '../../base/errors.js';
+import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { Clock } from '../../host/ports.js';
+import type { BlockNode, Interceptor } from '../node.js';
+import { BlockCopy, type CopyPolicies } from './copy.js';
+import { within } from './deadline.js';
+import type { Job, JobDriver } from './job.js';
+
+/** A guest's write waits at most so long for the target. */
+const COPY_BEFORE_WRITE_MS = 5000;
+/** Until the guest's requests under way are through, at the start. */
+const START_MS = 5000;
+
+export interface BackupParts {
+  readonly source: BlockNode;
+  readonly target: BlockNode;
+  /** What is to be in the target. */
+  readonly todo: DirtyBitmap;
+  /** sync=none: only what the guest overwrites. */
+  readonly onlyOverwritten: boolean;
+  readonly policies: CopyPolicies;
+  readonly clock: Clock;
+  /** The moment that is backed up: nothing changes the source. */
+  begin(): void;
+  prepare(job: Job): Promise<void>;
+  /** left: marks what was not copied. */
+  clean(done: boolean, left: DirtyBitmap): Promise<void>;
+}
+
+export class BackupJob implements JobDriver, Interceptor {
+  readonly type = 'backup';
+  private copy!: BlockCopy;
+  private unhook: () => void = () => undefined;
+
+  constructor(private readonly parts: BackupParts) {}
+
+  async run(job: Job): Promise<void> {
+    const { source, target, todo, policies, clock, onlyOverwritten } = this.parts;
+    this.copy = new BlockCopy(job, source, BlockCopy.into(target), todo, policies, clock);
+    await within(clock, START_MS, `node '${source.name}' did not come to rest`, late =>
+      source.quiesce('changes', late, async () => {
+        this.parts.begin();
+        this.unhook = source.hook(this);
+      }),
+    );
+    await this.parts.prepare(job);
+    while (onlyOverwritten && !this.copy.broken) {
+      await job.pausePoint();
+      await job.doze();
+    }
+    await this.copy.run();
+    await target.flush();
+  }
+
+  /** The target is durable; the bitmap, if there is one, forgets what it holds. */
+  async finish(): Promise<void> {
+    this.unhook();
+  }
+
+  async clean(done: boolean): Promise<void> {
+    this.unhook();
+    await this.copy?.settle();
+    await this.parts.clean(done, this.parts.todo);
+  }
+
+  /** Copy-before-write. */
+  async around(offset: number, length: number, write: () => Promise<void>): Promise<void> {
+    await this.save(offset, length);
+    await write();
+  }
+
+  private async save(offset: number, length: number): Promise<void> {
+    if (this.copy.broken) return;
+    const saved = this.copy.ahead(offset, length);
+    saved.catch(() => undefined);
+    await within(this.parts.clock, COPY_BEFORE_WRITE_MS, 'the target did not take it', late => Promise.race([saved, late])).catch((error: unknown) => {
+      const { name } = this.parts.source;
+      this.copy.fail(new VmError(`the old content of ${length} bytes at ${offset} of node '${name}' could not be saved before they were overwritten: ${asVmError(error).message}`, { cause: error }));
+    });
+  }
+}

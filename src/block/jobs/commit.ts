@@ -1,0 +1,42 @@
+/** Commit of images in the middle of a chain, which nobody writes: their content goes into the base, and the image above them then reads from it. */
+import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { Clock } from '../../host/ports.js';
+import type { BlockNode } from '../node.js';
+import { BlockCopy, type CopyPolicies } from './copy.js';
+import type { Job, JobDriver } from './job.js';
+
+export interface CommitParts {
+  readonly top: BlockNode;
+  readonly base: BlockNode;
+  readonly todo: DirtyBitmap;
+  readonly policies: CopyPolicies;
+  readonly clock: Clock;
+  prepare(job: Job): Promise<void>;
+  /** The image above top, its header and its node, takes base for its backing image. */
+  shorten(job: Job): Promise<void>;
+  clean(done: boolean): Promise<void>;
+}
+
+export class CommitJob implements JobDriver {
+  readonly type = 'commit';
+  private copy?: BlockCopy;
+
+  constructor(private readonly parts: CommitParts) {}
+
+  async run(job: Job): Promise<void> {
+    const { top, base, todo, policies, clock } = this.parts;
+    await this.parts.prepare(job);
+    this.copy = new BlockCopy(job, top, BlockCopy.into(base), todo, policies, clock);
+    await this.copy.run();
+    await base.flush();
+  }
+
+  finish(job: Job): Promise<void> {
+    return this.parts.shorten(job);
+  }
+
+  async clean(done: boolean): Promise<void> {
+    await this.copy?.settle();
+    await this.parts.clean(done);
+  }
+}

@@ -1,0 +1,26 @@
+/** Waits with a bound: what is late has not happened, and can be tried again. */
+import { VmError } from '../../base/errors.js';
+import type { Clock } from '../../host/ports.js';
+import type { BlockNode } from '../node.js';
+
+/** Until the requests under way at a node are through. */
+const REST_MS = 5000;
+
+export class LateError extends VmError {}
+
+/** body gets a promise that rejects after so long. */
+export async function within<T>(clock: Clock, limitMs: number, what: string, body: (late: Promise<never>) => Promise<T>): Promise<T> {
+  let timer: { dispose(): void } | undefined;
+  const late = new Promise<never>((_, reject) => (timer = clock.timer(limitMs, () => reject(new LateError(`${what} within ${limitMs / 1000} s`)))));
+  late.catch(() => undefined);
+  try {
+    return await body(late);
+  } finally {
+    timer?.dispose();
+  }
+}
+
+/** Nothing is read or changed at the node while body runs. */
+export function atRest<T>(clock: Clock, node: BlockNode, body: () => Promise<T>): Promise<T> {
+  return within(clock, REST_MS, `node '${node.name}' did not come to rest`, late => node.quiesce('changes', late, () => node.quiesce('reads', late, body)));
+}
