@@ -7,6 +7,7 @@ import { eventSummaries } from '../src/monitor/events.js';
 import { argumentSyntax } from '../src/monitor/hmp/syntax.js';
 import type { Command } from '../src/monitor/schema.js';
 import type { Fields, SchemaSink } from '../src/monitor/types.js';
+import { pairPage } from './pair-page.js';
 import { bold, escape, Page } from './roff.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -37,9 +38,9 @@ const isVm = (name: string) => name === 'primary' || name === 'secondary';
 
 const exitCodes: readonly [string, string][] = [
   ['0', 'done'],
-  ['1', 'it failed; the reason is on standard error, with --json on standard output'],
+  ['1', 'it failed; the reason is on standard error, or, with --json, as {"error": {"class", "message", "hint", "exit"}} on standard output'],
   ['2', 'a mistake on the command line'],
-  ['130, 143', 'ended by a second SIGINT or SIGTERM'],
+  ['130, 143', 'ended by a second SIGINT or SIGTERM; a VM ends in order, with 0, on the first'],
 ];
 
 function main(): Page {
@@ -51,12 +52,13 @@ function main(): Page {
   page.section_('EXIT STATUS');
   for (const [code, meaning] of exitCodes) page.item(bold(code), meaning);
   page.section_('ENVIRONMENT');
+  page.item(bold('XDG_RUNTIME_DIR'), 'the sockets of named VMs are in its folder colo; without it in /run/user/UID, or in ~/.local/state');
   page.item(bold('NO_COLOR'), 'if set, no colours; so does TERM=dumb');
   return page.seeAlso(...everyPage());
 }
 
 function everyPage(): [string, number][] {
-  return [...named.map(([name]): [string, number] => [pageName(name), 1]), ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]];
+  return [...named.map(([name]): [string, number] => [pageName(name), 1]), ['colo-pair', 5], ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]];
 }
 
 function commandPage([name, info]: Named): Page {
@@ -77,7 +79,7 @@ function commandPage([name, info]: Named): Page {
   page.section_('EXIT STATUS').para('0 done, 1 failed, 2 a mistake on the command line.');
   if (info.examples && info.examples.length > 0) page.section_('EXAMPLES');
   for (const example of info.examples ?? []) page.code((typeof example === 'string' ? example : example.command).replaceAll('<%= config.bin %>', 'colo'));
-  return page.seeAlso(['colo', 1], ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]);
+  return page.seeAlso(['colo', 1], ['colo-pair', 5], ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]);
 }
 
 const jsonFlag: FlagInfo = { type: 'boolean', description: 'the result, or the error, as JSON' };
@@ -143,5 +145,5 @@ function qmpArguments(page: Page, args: Fields): void {
 }
 
 export function pages(): Page[] {
-  return [main(), ...named.map(commandPage), hmpPage(), qmpPage()];
+  return [main(), ...named.map(commandPage), pairPage(version), hmpPage(), qmpPage()];
 }

@@ -2,8 +2,8 @@
  * What every command does alike: exit codes (0 done, 1 failed, 2 usage), errors on standard error as what / where / what to do, and as one
  * small object under --json; colours only on a terminal that wants them.
  */
+import { styleText } from 'node:util';
 import { Command } from '@oclif/core';
-import chalk from 'chalk';
 import { asVmError, VmError } from '../base/errors.js';
 import { UsageError } from './options/argv.js';
 
@@ -17,7 +17,15 @@ export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<st
 export abstract class BaseCommand extends Command {
   override async init(): Promise<void> {
     await super.init();
-    if (!wantsColour(process.stderr, process.env)) chalk.level = 0;
+    process.stderr.on('error', () => undefined);
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => this.outputLost(error));
+  }
+
+  /** `colo list | head -1`: whoever read has enough, and needs no message. */
+  protected outputLost(error: NodeJS.ErrnoException): void {
+    if (error.code === 'EPIPE') process.exit();
+    this.note(`Error: standard output: ${error.message}`);
+    process.exit(1);
   }
 
   /** Progress and messages: never on standard output. */
@@ -32,7 +40,8 @@ export abstract class BaseCommand extends Command {
       return undefined;
     }
     if (!(error instanceof VmError)) return super.catch(error);
-    this.note(`${chalk.red('Error')}: ${error.message}`);
+    const head = wantsColour(process.stderr, process.env) ? styleText('red', 'Error') : 'Error';
+    this.note(`${head}: ${error.message}`);
     if (error.options.hint !== undefined) this.note(error.options.hint);
     return undefined;
   }

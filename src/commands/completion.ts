@@ -4,7 +4,7 @@ import { BaseCommand } from './base.js';
 import { optionTable } from './options/table.js';
 
 /** Their first argument is an address. */
-const takeAddress = ['monitor', 'hmp', 'qmp', 'status'];
+const takeAddress = ['monitor', 'hmp', 'qmp', 'status', 'failover', 'protect'];
 
 export class Completion extends BaseCommand {
   static override readonly summary = 'print the completion script of a shell';
@@ -20,20 +20,22 @@ export class Completion extends BaseCommand {
 
 export function completionScript(zsh: boolean, commands: readonly Pick<Command.Loadable, 'id' | 'flags'>[]): string {
   const sorted = [...commands].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const cases = sorted.map(({ id, flags }) => `    ${id}) offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`);
+  const cases = sorted.map(({ id, flags }) => `    "${id.replaceAll(':', ' ')}${id.includes(':') ? '"' : ' "*'}) offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`);
+  const topics = [...new Set(sorted.filter(({ id }) => id.includes(':')).map(({ id }) => id.split(':')[0]))];
+  const below = topics.map(topic => `    ${topic}:2) offer="${sorted.filter(({ id }) => id.startsWith(`${topic}:`)).map(({ id }) => id.split(':')[1]).join(' ')}" ;;`);
   return `# Completion of colo; made by \`colo completion\`.
 ${zsh ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}_colo() {
   local current="\${COMP_WORDS[COMP_CWORD]}" offer="" dir
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "${sorted.map(({ id }) => id).join(' ')}" -- "$current"))
+    COMPREPLY=($(compgen -W "${[...new Set(sorted.map(({ id }) => id.split(':')[0]))].join(' ')}" -- "$current"))
     return
   fi
-  case "\${COMP_WORDS[1]}" in
+  case "\${COMP_WORDS[1]} \${COMP_WORDS[2]}" in
 ${cases.join('\n')}
   esac
   case "\${COMP_WORDS[1]}:$COMP_CWORD" in
-    ${takeAddress.map(id => `${id}:2`).join('|')})
+${below.map(line => `${line}\n`).join('')}    ${takeAddress.map(id => `${id}:2`).join('|')})
       for dir in "\${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/colo" "$HOME/.local/state/colo/run"; do
         [ -d "$dir" ] && offer="$offer $(command ls "$dir")" && break
       done ;;

@@ -1,4 +1,5 @@
 /** `colo status ADDRESS`: one VM's health at a glance. */
+import { Flags } from '@oclif/core';
 import { isObject } from '../monitor/types.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
@@ -14,16 +15,34 @@ interface Health extends VmLine {
 export class Status extends ClientCommand {
   static override readonly summary = "show one VM's health at a glance";
   static override readonly description = 'Role, peer, checkpoints and disks, and what should be done if anything should.';
-  static override readonly examples = ['<%= config.bin %> status pvm', '<%= config.bin %> status unix:/run/vm.qmp --json'];
+  static override readonly examples = ['<%= config.bin %> status pvm', '<%= config.bin %> status unix:/run/vm.qmp --json', '<%= config.bin %> status pvm --watch 2'];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
-  static override readonly flags = { timeout: timeoutFlag };
+  static override readonly flags = {
+    watch: Flags.integer({ char: 'w', min: 1, max: 3600, helpValue: 'SECONDS', description: 'again and again, until Ctrl-C or the end of the VM; with --json one line each time' }),
+    timeout: timeoutFlag,
+  };
 
-  async run(): Promise<Health> {
+  async run(): Promise<Health | undefined> {
     const { args, flags } = await this.parse(Status);
-    const health = await this.withClient(args.address, flags.timeout * 1000, client => examine(client, args.address, flags.timeout * 1000));
-    if (!this.jsonEnabled()) process.stdout.write(show(health));
-    return health;
+    const timeoutMs = flags.timeout * 1000;
+    return this.withClient(args.address, timeoutMs, async client => {
+      const look = () => examine(client, args.address, timeoutMs);
+      if (flags.watch !== undefined) return this.watch(look, flags.watch);
+      const health = await look();
+      if (!this.jsonEnabled()) process.stdout.write(show(health));
+      return health;
+    });
+  }
+
+  /** On a terminal in place, elsewhere one after the other. Ends with the connection, which is a failure, or with Ctrl-C. */
+  private async watch(look: () => Promise<Health>, seconds: number): Promise<never> {
+    for (;;) {
+      const health = await look();
+      const clear = process.stdout.isTTY && !this.jsonEnabled() ? '\x1b[H\x1b[2J' : '';
+      process.stdout.write(this.jsonEnabled() ? `${JSON.stringify(health)}\n` : `${clear}${show(health)}${clear === '' ? '\n' : ''}`);
+      await new Promise(resolve => setTimeout(resolve, seconds * 1000));
+    }
   }
 }
 

@@ -34,13 +34,18 @@ export abstract class VmCommand extends BaseCommand {
     process.stdout.write('', () => process.exit(code));
   }
 
+  /** No reason to stop a VM. */
+  protected override outputLost(): void {}
+
   /** undefined: help was asked for, and given. */
   private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
     // Here, not above: what a machine is made of takes longer to load than most commands take to run.
     const [{ parseLaunch }, { checkUsage }] = await Promise.all([import('./options/spec.js'), import('./options/check.js')]);
+    const { reachableWarnings } = await import('./options/reachable.js');
     try {
       const launch = parseLaunch(this.role, this.argv, base);
       checkUsage(launch.spec);
+      for (const line of reachableWarnings(launch.spec)) this.note(`colo ${this.role}: ${line}`);
       return launch;
     } catch (error) {
       if (!(error instanceof HelpAsked)) throw error;

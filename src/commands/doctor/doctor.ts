@@ -1,6 +1,6 @@
 /** `colo doctor`: can one side of a pair run on this host? */
+import { styleText } from 'node:util';
 import { Flags } from '@oclif/core';
-import chalk from 'chalk';
 import { asVmError } from '../../base/errors.js';
 import { parseSize } from '../../monitor/types.js';
 import { parseAddress } from '../address.js';
@@ -11,7 +11,7 @@ import type { Finding } from './checks.js';
 
 /** Of the examples: -incoming, and the NBD server. */
 const usualPorts = [8888, 8889];
-const colours = { ok: chalk.green, warn: chalk.yellow, fail: chalk.red };
+const colours = { ok: 'green', warn: 'yellow', fail: 'red' } as const;
 
 export class Doctor extends BaseCommand {
   static override readonly summary = 'check this host for what a VM needs';
@@ -47,6 +47,6 @@ function peer(text: string | undefined) {
 }
 
 function show({ check, result, detail, advice }: Finding): string {
-  const word = wantsColour(process.stdout, process.env) ? colours[result](result.padEnd(4)) : result.padEnd(4);
+  const word = wantsColour(process.stdout, process.env) ? styleText(colours[result], result.padEnd(4)) : result.padEnd(4);
   return `${word}  ${check.padEnd(10)}  ${detail}\n${advice === '' ? '' : `      ${''.padEnd(10)}  ${advice}\n`}`;
 }

@@ -1,9 +1,6 @@
 /** `colo image check`. Exit codes are qemu-img's: 0 good, 1 not checked, 2 corrupt, 3 leaks only, 63 the format has no check. */
 import { Args, Flags } from '@oclif/core';
-import { checkQcow2, type Repair } from '../../block/drivers/qcow2/check.js';
-import { readHeader } from '../../block/drivers/qcow2/driver.js';
-import { isQcow2 } from '../../block/drivers/qcow2/header.js';
-import { checkedFormat, withFile } from '../../block/image/open.js';
+import type { Repair } from '../../block/drivers/qcow2/check.js';
 import { formatFlag, ImageCommand, outputFlag, progressFlag, quietFlag } from './image-command.js';
 
 export class ImageCheck extends ImageCommand {
@@ -21,6 +18,7 @@ export class ImageCheck extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCheck);
+    const [{ checkedFormat, withFile }, { checkQcow2 }, { readHeader }, { isQcow2 }] = await Promise.all([import('../../block/image/open.js'), import('../../block/drivers/qcow2/check.js'), import('../../block/drivers/qcow2/driver.js'), import('../../block/drivers/qcow2/header.js')]);
     const repair = (flags.repair ?? 'none') as Repair;
     const result = await withFile(this.host, args.file, repair === 'none', async file => {
       const qcow2 = flags.format === undefined ? isQcow2(await file.pread(0, Math.min(512, file.length))) : checkedFormat(flags.format) === 'qcow2';

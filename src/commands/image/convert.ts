@@ -1,9 +1,6 @@
 /** `colo image convert` and `colo image compare`. */
 import { Args, Flags } from '@oclif/core';
 import { VmError } from '../../base/errors.js';
-import { copyImage, firstDifference } from '../../block/image/copy.js';
-import { parseCreateOptions } from '../../block/image/create-options.js';
-import { checkedFormat, createImage, openImage } from '../../block/image/open.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, progressFlag, quietFlag, withExit } from './image-command.js';
 
@@ -24,6 +21,7 @@ export class ImageConvert extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageConvert);
+    const [{ checkedFormat, createImage, openImage }, { parseCreateOptions }, { copyImage }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/create-options.js'), import('../../block/image/copy.js')]);
     const format = checkedFormat(flags['output-format']);
     if (flags.compress && format !== 'qcow2') throw new UsageError(`format '${format}' has no compression`);
     if (flags['no-create'] && flags.options) throw new UsageError('-n and -o exclude each other: the target is there already');
@@ -61,6 +59,7 @@ export class ImageCompare extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCompare);
+    const [{ openImage }, { firstDifference }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/copy.js')]);
     const say = (line: string) => (flags.quiet ? undefined : this.print(line));
     const compare = async () => {
       const one = await openImage(this.host, args.one, { format: flags.format, readOnly: true });

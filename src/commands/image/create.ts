@@ -2,8 +2,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { parseCreateOptions } from '../../block/image/create-options.js';
-import { checkedFormat, createImage, openImage } from '../../block/image/open.js';
 import { UsageError } from '../options/argv.js';
 import { ImageCommand, quietFlag } from './image-command.js';
 
@@ -23,11 +21,12 @@ export class ImageCreate extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCreate);
+    const [{ checkedFormat, createImage }, { parseCreateOptions }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/create-options.js')]);
     const format = checkedFormat(flags.format);
     const given = parseCreateOptions(flags.options ?? [], format);
     const backingFile = flags.backing ?? given.backingFile;
     const backingFormat = flags['backing-format'] ?? given.backingFormat;
-    let size = args.size === undefined ? given.size : this.size(args.size);
+    let size = args.size === undefined ? given.size : await this.size(args.size);
     if (backingFile !== undefined) {
       if (format !== 'qcow2') throw new UsageError(`format '${format}' has no backing file`);
       if (backingFormat === undefined) throw new UsageError('backing file specified without backing format', { hint: 'Say it with -F: an image that is probed may be taken for something else.' });
@@ -42,6 +41,7 @@ export class ImageCreate extends ImageCommand {
   }
 
   private async backingSize(path: string, format: string, size: number | undefined): Promise<number> {
+    const { openImage } = await import('../../block/image/open.js');
     const backing = await openImage(this.host, path, { format, readOnly: true });
     const { length } = backing.node;
     await backing.close();

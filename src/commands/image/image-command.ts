@@ -1,8 +1,7 @@
 /** What the `colo image` commands share: the host, progress, sizes in words, qemu-img's exit codes. */
 import { Flags } from '@oclif/core';
 import { asVmError, type VmError } from '../../base/errors.js';
-import { parseSize } from '../../block/image/create-options.js';
-import { nodeHost } from '../../host/node/host.js';
+import type { Host } from '../../host/ports.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';
 
@@ -15,7 +14,12 @@ const BAR = 30;
 const STEP_MS = 100;
 
 export abstract class ImageCommand extends BaseCommand {
-  protected readonly host = nodeHost();
+  protected host!: Host;
+
+  override async init(): Promise<void> {
+    await super.init();
+    this.host = (await import('../../host/node/host.js')).nodeHost();
+  }
 
   override jsonEnabled(): boolean {
     return super.jsonEnabled() || this.argv.includes('--output=json') || this.argv.join(' ').includes('--output json');
@@ -39,7 +43,8 @@ export abstract class ImageCommand extends BaseCommand {
     };
   }
 
-  protected size(text: string): number {
+  protected async size(text: string): Promise<number> {
+    const { parseSize } = await import('../../block/image/create-options.js');
     try {
       return parseSize(text);
     } catch (error) {

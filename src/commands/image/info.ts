@@ -1,10 +1,8 @@
 /** `colo image info` and `colo image snapshot -l`. */
 import { stat } from 'node:fs/promises';
 import { Args, Flags } from '@oclif/core';
-import { nextTo } from '../../block/backing.js';
-import { Incompatible } from '../../block/drivers/qcow2/header.js';
+import type { OpenedImage } from '../../block/image/open.js';
 import type { Snapshot } from '../../block/drivers/qcow2/snapshots.js';
-import { openImage, type OpenedImage } from '../../block/image/open.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, inWords, outputFlag } from './image-command.js';
 
@@ -19,6 +17,7 @@ export class ImageInfo extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageInfo);
+    const { openImage } = await import('../../block/image/open.js');
     const seen = new Set<string>();
     const all: Record<string, unknown>[] = [];
     for (let name: string | undefined = args.file, format = flags.format; name !== undefined; ) {
@@ -54,6 +53,7 @@ export class ImageSnapshot extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageSnapshot);
+    const { openImage } = await import('../../block/image/open.js');
     const image = await openImage(this.host, args.file, { format: flags.format, readOnly: true, backing: false });
     const list = (image.qcow2?.snapshots ?? []).map(snapshotInfo);
     await image.close();
@@ -75,6 +75,7 @@ async function describe(image: OpenedImage, filename: string): Promise<Record<st
   const { blocks } = await stat(filename);
   const info: Record<string, unknown> = { filename, format: image.format, 'virtual-size': image.node.length, 'actual-size': blocks * 512, 'dirty-flag': false };
   if (!image.qcow2) return info;
+  const [{ Incompatible }, { nextTo }] = await Promise.all([import('../../block/drivers/qcow2/header.js'), import('../../block/backing.js')]);
   const { header, snapshots } = image.qcow2;
   info['dirty-flag'] = (header.incompatible & Incompatible.DIRTY) !== 0;
   info['cluster-size'] = header.clusterSize;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { completionScript } from '../../../src/commands/completion.js';
 
-const commands = [{ id: 'status', flags: { timeout: {}, json: {} } }, { id: 'primary', flags: {} }, { id: 'list', flags: { json: {} } }] as unknown as Parameters<typeof completionScript>[1];
+const commands = [{ id: 'status', flags: { timeout: {}, json: {} } }, { id: 'primary', flags: {} }, { id: 'list', flags: { json: {} } }, { id: 'image:create', flags: { size: {} } }, { id: 'image:info', flags: { json: {} } }] as unknown as Parameters<typeof completionScript>[1];
 const runtime = mkdtempSync(join(tmpdir(), 'colo-complete-'));
 for (const name of ['pvm', 'svm']) mkdirSync(join(runtime, 'colo', name), { recursive: true });
 afterAll(() => rmSync(runtime, { recursive: true }));
@@ -18,7 +18,10 @@ function tab(...words: string[]): string[] {
 }
 
 test('commands, VM names, flags, options', () => {
-  expect(tab('')).toEqual(['list', 'primary', 'status']);
+  expect(tab('')).toEqual(['image', 'list', 'primary', 'status']);
+  expect(tab('image', '')).toEqual(['create', 'info']);
+  expect(tab('image', 'i')).toEqual(['info']);
+  expect(tab('image', 'create', '--')).toEqual(['--size']);
   expect(tab('st')).toEqual(['status']);
   expect(tab('status', '')).toEqual(['--timeout', '--json', 'pvm', 'svm']);
   expect(tab('status', 's')).toEqual(['svm']);

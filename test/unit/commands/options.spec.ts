@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { checkUsage } from '../../../src/commands/options/check.js';
+import { reachableWarnings } from '../../../src/commands/options/reachable.js';
 import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
 import { setMigrationGlobals } from '../../../src/commands/vm/migration-globals.js';
 import { fakeControl } from '../../support/fake-control.js';
@@ -252,6 +253,14 @@ test('-global migration.* is what the monitor would set, or refused by name', as
   await expect(set('-global migration.x-checkpont-delay=1')).rejects.toThrow("-global migration.x-checkpont-delay=1: migration has no 'x-checkpont-delay'. Did you mean 'x-checkpoint-delay'?");
   await expect(set('-global migration.x-colo=maybe')).rejects.toThrow("-global migration.x-colo=maybe: it is on or off, not 'maybe'");
   await expect(set('-global migration.x-checkpoint-delay=soon')).rejects.toThrow('-global migration.x-checkpoint-delay=soon: ');
+});
+
+test('what can be reached from elsewhere is said, what cannot is not', () => {
+  const said = (role: Role, line: string) => reachableWarnings(launch(role, line)).map(text => text.replace(/ without TLS.*/, ''));
+  expect(said('secondary', '-incoming tcp:0:8888')).toEqual(['warning: -incoming tcp:0:8888 can be reached from elsewhere (every address of this host, port 8888)']);
+  expect(said('secondary', '-incoming tcp:10.0.0.2:8888 -qmp tcp::4444,server=on -serial tcp:[::]:5,server=on')).toHaveLength(3);
+  expect(said('secondary', '-incoming tcp:127.0.0.1:8888 -qmp tcp:localhost:4444,server=on -monitor tcp:[::1]:4,server=on -serial tcp:10.0.0.2:5')).toEqual([]);
+  expect(said('secondary', '-incoming unix:/x')).toEqual([]);
 });
 
 test('-incoming is looked at where it is given', () => {

@@ -1,0 +1,28 @@
+/** colo-pair(5): the pair definition, from its schema. */
+import { defaultExample } from './pair-example.js';
+import type { Fields } from '../src/commands/pair/fields.js';
+import { pairFields } from '../src/commands/pair/schema.js';
+import { bold, escape, Page } from './roff.js';
+
+export function pairPage(version: string): Page {
+  const page = new Page('colo-pair', 5, 'definition of a pair: what both sides are started from', version);
+  page.section_('DESCRIPTION');
+  page.para('A YAML file, the same on both hosts: colo secondary --config FILE runs one side of it, colo primary --config FILE the other. colo init writes one.');
+  page.para('The secondary makes the images that are missing and have a size, exports its disks, and waits. The primary does the same with its images and runs the guest at once; beside it, it tries to reach the secondary, attaches the replicas and enters COLO. A secondary that comes later than that: colo protect.');
+  page.para('Paths of images, kernel and scripts are relative to the file. What the command line gives replaces what the file says of a thing that there is once (-m, -accel, -name), and adds to what there may be many of (-device, -drive). A mistake is told with file, line and column.');
+  page.section_('KEYS');
+  keys(page, pairFields);
+  page.section_('EXAMPLE').code(...defaultExample.trimEnd().split('\n'));
+  return page.seeAlso(['colo', 1], ['colo-init', 1], ['colo-primary', 1], ['colo-secondary', 1], ['colo-protect', 1], ['colo', 7]);
+}
+
+function keys(page: Page, fields: Fields): void {
+  for (const [key, { kind, needed, summary, example }] of Object.entries(fields)) {
+    const sentence = `${summary.charAt(0).toUpperCase()}${summary.slice(1)}${summary.endsWith('.') ? '' : '.'}`;
+    page.item(`${bold(key)} (${escape(kind.form)}${needed ? ', needed' : ''})`, sentence, kind.inner ? '' : `Example: ${key}: ${example}`);
+    if (!kind.inner) continue;
+    page.raw('.RS');
+    keys(page, kind.inner);
+    page.raw('.RE');
+  }
+}
