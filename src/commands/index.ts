@@ -2,7 +2,9 @@
 import { Completion } from './completion.js';
 import { Doctor } from './doctor/doctor.js';
 import { Hmp } from './hmp.js';
+import { ImageBench } from './image/bench.js';
 import { ImageCheck } from './image/check.js';
+import { ImageCommit } from './image/commit.js';
 import { ImageCompare, ImageConvert } from './image/convert.js';
 import { ImageCreate } from './image/create.js';
 import { ImageInfo, ImageSnapshot } from './image/info.js';
@@ -30,6 +32,8 @@ export const commands = {
   'image:check': ImageCheck,
   'image:convert': ImageConvert,
   'image:compare': ImageCompare,
+  'image:commit': ImageCommit,
+  'image:bench': ImageBench,
   'image:resize': ImageResize,
   'image:snapshot': ImageSnapshot,
   'nbd:serve': NbdServe,

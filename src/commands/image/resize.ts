@@ -1,7 +1,6 @@
 /** `colo image resize`. */
 import { Args, Flags } from '@oclif/core';
 import { VmError } from '../../base/errors.js';
-import { openImage } from '../../block/image/open.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, quietFlag } from './image-command.js';
 
@@ -16,7 +15,7 @@ export class ImageResize extends ImageCommand {
     const { args, flags } = await this.parse(ImageResize);
     const [, sign, amount] = /^([+-]?)(.*)$/s.exec(args.size)!;
     const bytes = this.size(amount);
-    const image = await openImage(this.host, args.file, { format: flags.format, readOnly: false });
+    const image = await this.openImage(args.file, { format: flags.format, readOnly: false });
     try {
       const old = image.node.length;
       const length = sign === '' ? bytes : sign === '+' ? old + bytes : old - bytes;
