@@ -58,6 +58,8 @@ export interface OpenFile {
   truncate(size: number): Promise<void>;
   /** Deallocates; reads of the range give zeroes afterwards. */
   punchHole(offset: number, length: number): Promise<void>;
+  /** The next data at or after offset; undefined: from there on there is nothing but a hole. Where it is missing nothing is known of holes. */
+  dataAt?(offset: number): { start: number; end: number } | undefined;
   close(): Promise<void>;
 }
 
