@@ -18,6 +18,7 @@ Napi::Object vm_module(Napi::Env env) {
   module.Set("Vm", VmWrap::define(env));
   module.Set("Vcpu", VcpuWrap::define(env));
   module.Set("detectKvm", Napi::Function::New<detect_kvm>(env, "detectKvm"));
+  module.Set("cpuModel", Napi::Function::New<cpu_model>(env, "cpuModel"));
   return module;
 }
 

@@ -2,24 +2,60 @@
 
 #include <stdexcept>
 
+#include "addon/args.h"
+#include "kvm/cpuid.h"
 #include "kvm/detect.h"
 #include "kvm/vm.h"
 #include "soft/vm.h"
 
 namespace colo::addon {
 
-std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram, vcpu::Bus& bus, vcpu::SettableClock& clock) {
-  if (name == "soft") return std::make_unique<soft::SoftVm>(ram, bus, clock);
-  if (name == "kvm") return std::make_unique<kvm::KvmVm>(ram, bus, clock);
+std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock,
+                                       const BackendOptions& options) {
+  if (name == "soft") {
+    if (buses.size() != 1) throw std::runtime_error("the software CPU has one vCPU");
+    return std::make_unique<soft::SoftVm>(ram, *buses[0], clock, options.model);
+  }
+  if (name == "kvm") return std::make_unique<kvm::KvmVm>(ram, buses, clock, options.model, options.dirty_ring);
   throw std::runtime_error("no CPU backend named '" + name + "'");
 }
 
+namespace {
+
+/// (path = /dev/kvm, without = []); see kvm::Source.
+kvm::Source to_source(const Napi::CallbackInfo& info) {
+  kvm::Source source;
+  if (!info[0].IsUndefined()) source.path = to_string(info[0], "path");
+  if (!info[1].IsArray()) return source;
+  const Napi::Array names = info[1].As<Napi::Array>();
+  for (u32 i = 0; i < names.Length(); i++) source.without.push_back(to_string(names.Get(i), "without"));
+  return source;
+}
+
+}  // namespace
+
 Napi::Value detect_kvm(const Napi::CallbackInfo& info) {
   static constexpr const char* kKinds[] = {"none", "interpreted", "full"};
-  kvm::Finding found = kvm::detect();
+  kvm::Finding found = kvm::detect(to_source(info));
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("kind", kKinds[static_cast<int>(found.kind)]);
   out.Set("reason", found.reason);
+  return out;
+}
+
+Napi::Value cpu_model(const Napi::CallbackInfo& info) {
+  const std::string backend = to_string(info[0], "backend");
+  const vcpu::CpuModel m = backend == "kvm" ? kvm::host_model(kvm::Device()) : vcpu::soft_v1();
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("name", m.name);
+  out.Set("vendor", m.vendor);
+  out.Set("signature", m.signature);
+  out.Set("brand", m.brand);
+  Napi::Array words = Napi::Array::New(info.Env());
+  const vcpu::Features& f = m.features;
+  u32 at = 0;
+  for (u32 word : {f.ecx1, f.edx1, f.ebx7, f.ecx7, f.ecx81, f.edx81, f.kvm}) words.Set(at++, word);
+  out.Set("features", words);
   return out;
 }
 

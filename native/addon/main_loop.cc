@@ -23,15 +23,29 @@ void MainLoop::hold(bool alive) {
   else uv_unref(h);
 }
 
+void MainLoop::watch(int fd) {
+  if (uv_poll_init(handle_->async.loop, &handle_->poll, fd) != 0) return;  // unreachable for an epoll descriptor; then doorbells are heard at the next exit
+  handle_->open++;
+  handle_->poll.data = handle_;
+  uv_unref(reinterpret_cast<uv_handle_t*>(&handle_->poll));
+  uv_poll_start(&handle_->poll, UV_READABLE, on_readable);
+}
+
 void MainLoop::close() {
   if (!handle_) return;
   handle_->owner = nullptr;
+  if (handle_->open > 1) uv_close(reinterpret_cast<uv_handle_t*>(&handle_->poll), on_closed);
   uv_close(reinterpret_cast<uv_handle_t*>(&handle_->async), on_closed);
   handle_ = nullptr;
 }
 
 void MainLoop::on_ring(uv_async_t* async) {
   auto* h = static_cast<Handle*>(async->data);
+  if (h->owner) h->called();
+}
+
+void MainLoop::on_readable(uv_poll_t* poll, int, int) {
+  auto* h = static_cast<Handle*>(poll->data);
   if (h->owner) h->called();
 }
 
@@ -42,8 +56,9 @@ void MainLoop::on_teardown(napi_async_cleanup_hook_handle, void* data) {
   if (h->owner) h->owner->close();
 }
 
-void MainLoop::on_closed(uv_handle_t* async) {
-  auto* h = static_cast<Handle*>(async->data);
+void MainLoop::on_closed(uv_handle_t* handle) {
+  auto* h = static_cast<Handle*>(handle->data);
+  if (--h->open > 0) return;
   napi_remove_async_cleanup_hook(h->hook);
   delete h;
 }

@@ -19,22 +19,27 @@ class MainLoop {
 
   /// Any thread.
   void ring() { uv_async_send(&handle_->async); }
+  /// A descriptor that rings too, for as long as it is readable.
+  void watch(int fd);
   /// Whether the bell keeps the process alive.
   void hold(bool alive);
   /// Precondition: nothing rings any more. Idempotent.
   void close();
 
  private:
-  /// libuv wants the handle's memory until it has closed it, and Node waits for that at the end of the environment.
+  /// libuv wants the handles' memory until it has closed them, and Node waits for that at the end of the environment.
   struct Handle {
     uv_async_t async;
+    uv_poll_t poll;
+    int open = 1;  // handles that libuv has
     napi_async_cleanup_hook_handle hook = nullptr;
     MainLoop* owner = nullptr;  // null once closed
     std::function<void()> called, torn_down;
   };
   static void on_ring(uv_async_t* async);
+  static void on_readable(uv_poll_t* poll, int status, int events);
   static void on_teardown(napi_async_cleanup_hook_handle, void* data);
-  static void on_closed(uv_handle_t* async);
+  static void on_closed(uv_handle_t* handle);
 
   Handle* handle_;
 };

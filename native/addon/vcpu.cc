@@ -9,7 +9,7 @@ namespace colo::addon {
 Napi::Function VcpuWrap::define(Napi::Env env) {
   using W = VcpuWrap;
   return DefineClass(env, "Vcpu",
-                     {InstanceMethod<&W::start>("start"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::run_for>("runFor"),
+                     {InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::run_for>("runFor"),
                       InstanceMethod<&W::icount>("icount"), InstanceMethod<&W::error>("error"), InstanceMethod<&W::save_state>("saveState"),
                       InstanceMethod<&W::check_state>("checkState"), InstanceMethod<&W::load_state>("loadState")});
 }
@@ -17,18 +17,12 @@ Napi::Function VcpuWrap::define(Napi::Env env) {
 VcpuWrap::VcpuWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), vm_(unwrap<VmWrap>(info[0], kVmTag, "vm must be a Vm")) {
   vm_object_ = Napi::Persistent(info[0].As<Napi::Object>());
   runner_ = vm_->runner();
+  index_ = to_u32(info[1], "index");
+  if (index_ >= runner_->cpu_count()) throw Napi::RangeError::New(info.Env(), "no such vCPU");
 }
 
 void VcpuWrap::require_stopped(Napi::Env env, const char* what) const {
   if (runner_->running()) throw Napi::Error::New(env, std::string(what) + " wants the vCPU stopped");
-}
-
-void VcpuWrap::start(Info info) {
-  if (vm_->closed()) throw Napi::Error::New(info.Env(), "the VM is closed");
-  if (runner_->stepped()) throw Napi::Error::New(info.Env(), "a stepped vCPU has no thread");
-  require_stopped(info.Env(), "starting");
-  vm_->hold();
-  runner_->start();
 }
 
 void VcpuWrap::stop(Info) { runner_->stop(); }
@@ -41,13 +35,13 @@ Napi::Value VcpuWrap::run_for(Info info) {
   return Napi::Number::New(info.Env(), static_cast<int>(result));
 }
 
-Napi::Value VcpuWrap::icount(Info info) { return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(runner_->cpu().icount())); }
-Napi::Value VcpuWrap::error(Info info) { return Napi::String::New(info.Env(), runner_->cpu().error()); }
+Napi::Value VcpuWrap::icount(Info info) { return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(cpu().icount())); }
+Napi::Value VcpuWrap::error(Info info) { return Napi::String::New(info.Env(), cpu().error()); }
 
 Napi::Value VcpuWrap::save_state(Info info) {
   require_stopped(info.Env(), "saving state");
   vcpu::VcpuState state;
-  runner_->cpu().save(state);
+  cpu().save(state);
   std::vector<u8> bytes = vcpu::encode(state);
   return Napi::Buffer<u8>::Copy(info.Env(), bytes.data(), bytes.size());
 }
@@ -55,7 +49,7 @@ Napi::Value VcpuWrap::save_state(Info info) {
 Napi::Value VcpuWrap::check_state(Info info) {
   vcpu::VcpuState state;
   std::string problem = vcpu::decode(to_bytes(info[0]), state);
-  if (problem.empty()) problem = runner_->cpu().check(state);
+  if (problem.empty()) problem = cpu().check(state);
   return problem.empty() ? info.Env().Undefined() : Napi::String::New(info.Env(), problem);
 }
 
@@ -63,9 +57,9 @@ void VcpuWrap::load_state(Info info) {
   require_stopped(info.Env(), "loading state");
   vcpu::VcpuState state;
   std::string problem = vcpu::decode(to_bytes(info[0]), state);
-  if (problem.empty()) problem = runner_->cpu().check(state);
+  if (problem.empty()) problem = cpu().check(state);
   if (!problem.empty()) throw Napi::Error::New(info.Env(), problem);
-  runner_->cpu().load(state);
+  cpu().load(state);
 }
 
 }  // namespace colo::addon

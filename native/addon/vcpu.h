@@ -16,7 +16,7 @@ class VcpuWrap final : public Napi::ObjectWrap<VcpuWrap> {
 
  private:
   using Info = const Napi::CallbackInfo&;
-  void start(Info info);
+  /// Stepped: makes run_for() return.
   void stop(Info info);
   Napi::Value run_for(Info info);
   Napi::Value icount(Info info);
@@ -24,10 +24,12 @@ class VcpuWrap final : public Napi::ObjectWrap<VcpuWrap> {
   Napi::Value save_state(Info info);
   Napi::Value check_state(Info info);
   void load_state(Info info);
+  vcpu::Vcpu& cpu() const { return runner_->cpu(index_); }
   void require_stopped(Napi::Env env, const char* what) const;
 
   Napi::ObjectReference vm_object_;  // keeps the VM as long as its vCPU
   VmWrap* vm_;
+  size_t index_;
   std::shared_ptr<vcpu::Runner> runner_;
 };
 

@@ -15,6 +15,25 @@ constexpr int kExitsPerTurn = 256;
 
 Napi::Value sentence(Napi::Env env, const std::string& text) { return text.empty() ? env.Undefined() : Napi::String::New(env, text); }
 
+/// {name, vendor, signature, brand, features: 7 words, sockets, cores, threads}: what src/accel/cpu-model.ts has resolved.
+vcpu::CpuModel to_model(const Napi::Object& o) {
+  vcpu::CpuModel m;
+  m.name = to_string(o.Get("name"), "name");
+  m.vendor = to_string(o.Get("vendor"), "vendor");
+  m.signature = to_u32(o.Get("signature"), "signature");
+  m.brand = to_string(o.Get("brand"), "brand");
+  const Napi::Value words = o.Get("features");
+  u32* const to[] = {&m.features.ecx1,  &m.features.edx1,  &m.features.ebx7, &m.features.ecx7,
+                     &m.features.ecx81, &m.features.edx81, &m.features.kvm};
+  for (u32 i = 0; i < std::size(to); i++) *to[i] = to_u32(words.As<Napi::Object>().Get(i), "features");
+  m.topology = {to_u32(o.Get("sockets"), "sockets"), to_u32(o.Get("cores"), "cores"), to_u32(o.Get("threads"), "threads")};
+  const vcpu::Topology& t = m.topology;
+  for (u32 n : {t.sockets, t.cores, t.threads})
+    if (n == 0 || n > vcpu::kMaxCpus) throw Napi::RangeError::New(o.Env(), "topology out of range");
+  if (t.cpus() > vcpu::kMaxCpus) throw Napi::RangeError::New(o.Env(), "too many vCPUs");
+  return m;
+}
+
 Napi::Value to_bigint(Napi::Env env, u64 n) { return Napi::BigInt::New(env, static_cast<uint64_t>(n)); }
 
 }  // namespace
@@ -23,7 +42,9 @@ Napi::Function VmWrap::define(Napi::Env env) {
   using W = VmWrap;
   return DefineClass(
       env, "Vm",
-      {InstanceMethod<&W::set_callbacks>("setCallbacks"), InstanceMethod<&W::exit_page>("exitPage"), InstanceMethod<&W::set_irq>("setIrq"),
+      {InstanceMethod<&W::start>("start"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::apic_ids>("apicIds"),
+       InstanceMethod<&W::thread_ids>("threadIds"),
+       InstanceMethod<&W::set_callbacks>("setCallbacks"), InstanceMethod<&W::exit_page>("exitPage"), InstanceMethod<&W::set_irq>("setIrq"),
        InstanceMethod<&W::signal_msi>("signalMsi"), InstanceMethod<&W::add_doorbell>("addDoorbell"),
        InstanceMethod<&W::remove_doorbell>("removeDoorbell"), InstanceMethod<&W::save_chips>("saveChips"),
        InstanceMethod<&W::check_chips>("checkChips"), InstanceMethod<&W::load_chips>("loadChips"), InstanceMethod<&W::now>("now"),
@@ -36,10 +57,13 @@ VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info
   std::string backend = to_string(info[1], "backend");
   auto mode = info[2].ToBoolean() ? vcpu::Runner::Mode::Stepped : vcpu::Runner::Mode::Threaded;
   if (mode == vcpu::Runner::Mode::Stepped && backend != "soft") throw Napi::Error::New(info.Env(), "only the software CPU runs in steps");
-  auto make = [&](memory::GuestRam& r, vcpu::Bus& b, vcpu::SettableClock& c) { return make_backend(backend, r, b, c); };
-  runner_ = std::make_shared<vcpu::Runner>(ram, make, mode, hooks());
+  model_ = to_model(info[3].As<Napi::Object>());
+  const BackendOptions options{model_, info[4].ToBoolean()};
+  auto make = [&](memory::GuestRam& r, const vcpu::Buses& b, vcpu::SettableClock& c) { return make_backend(backend, r, b, c, options); };
+  runner_ = std::make_shared<vcpu::Runner>(ram, make, mode, model_.topology.cpus(), hooks());
   loop_ = std::make_unique<MainLoop>(
       info.Env(), [this] { on_event(); }, [this] { shutdown(); });
+  if (const int fd = runner_->vm().rung_fd(); fd >= 0) loop_->watch(fd);
   info.This().As<Napi::Object>().TypeTag(&kVmTag);
 }
 
@@ -58,7 +82,7 @@ void VmWrap::on_event() {
 }
 
 void VmWrap::deliver_doorbells() {
-  runner_->bells().take([this](u32 id) {
+  runner_->take_bells([this](u32 id) {
     if (closed_) return;
     napi_value arg = Napi::Number::New(Env(), id);
     if (runner_->stepped()) on_doorbell_.call({arg});
@@ -68,38 +92,54 @@ void VmWrap::deliver_doorbells() {
 
 void VmWrap::answer_exits() {
   for (int answered = 0; answered < kExitsPerTurn; answered++) {
-    if (!next_exit(answered > 0)) return;
+    const int cpu = next_exit(answered > 0);
+    if (cpu < 0) return;
     deliver_doorbells();  // rung before this exit: the guest may read here what came of it
     if (closed_) return;
     Napi::HandleScope scope(Env());
-    on_exit_.deliver(Env(), context_, {});
+    on_exit_.deliver(Env(), context_, {Napi::Number::New(Env(), cpu)});
     if (closed_) return;
-    runner_->complete_exit();
+    runner_->complete_exit(static_cast<size_t>(cpu));
   }
   loop_->ring();
 }
 
-bool VmWrap::next_exit(bool linger) {
-  auto pending = [this] { return runner_->exit_pending(); };
-  if (!linger) return pending();
+int VmWrap::pending_exit() {
+  const size_t count = runner_->cpu_count();
+  for (size_t i = 0; i < count; i++) {
+    const size_t cpu = (turn_ + i) % count;
+    if (!runner_->exit_pending(cpu)) continue;
+    turn_ = (cpu + 1) % count;
+    return static_cast<int>(cpu);
+  }
+  return -1;
+}
+
+int VmWrap::next_exit(bool linger) {
+  int cpu = -1;
+  auto pending = [&] { return (cpu = pending_exit()) >= 0; };
+  if (!linger) return pending(), cpu;
   bool came = vcpu::spin_until(pending, lingering_.begin());
   lingering_.end(came);
-  return came;
+  return cpu;
 }
 
 void VmWrap::deliver_park() {
-  vcpu::ParkReason why = runner_->take_parked();
-  if (why == vcpu::ParkReason::None) return;
+  const vcpu::Park park = runner_->take_parked();
+  if (park.why == vcpu::ParkReason::None) return;
   release();
-  std::string error = why == vcpu::ParkReason::InternalError ? runner_->cpu().error() : "";
-  on_parked_.deliver(Env(), context_, {Napi::Number::New(Env(), static_cast<int>(why)), Napi::String::New(Env(), error)});
+  deliver_doorbells();  // what rang while the last of them came to rest
+  if (closed_) return;
+  std::string error = park.why == vcpu::ParkReason::InternalError ? runner_->cpu(park.cpu).error() : "";
+  if (!error.empty() && runner_->cpu_count() > 1) error = "CPU " + std::to_string(park.cpu) + ": " + error;
+  on_parked_.deliver(Env(), context_, {Napi::Number::New(Env(), static_cast<int>(park.why)), Napi::String::New(Env(), error)});
 }
 
 // A C++ exception must not unwind through the backend's frames: it is kept until the vCPU has come to a boundary.
 bool VmWrap::answer_directly() {
   try {
     Napi::HandleScope scope(Env());
-    on_exit_.call({});
+    on_exit_.call({Napi::Number::New(Env(), 0)});
     return true;
   } catch (const Napi::Error& e) {
     thrown_ = e;
@@ -141,6 +181,14 @@ void VmWrap::require_stopped(Napi::Env env, const char* what) const {
   if (runner_->running()) throw Napi::Error::New(env, std::string(what) + " wants the vCPUs stopped");
 }
 
+void VmWrap::start(Info info) {
+  if (closed_) throw Napi::Error::New(info.Env(), "the VM is closed");
+  if (runner_->stepped()) throw Napi::Error::New(info.Env(), "a stepped VM has no threads");
+  require_stopped(info.Env(), "starting");
+  hold();
+  runner_->start();
+}
+
 // --- what JavaScript calls ---------------------------------------------------------------------------------------
 
 void VmWrap::set_callbacks(Info info) {
@@ -151,9 +199,24 @@ void VmWrap::set_callbacks(Info info) {
 
 /// Live memory; see vcpu::ExitPage. It may outlive the VM, so it keeps the runner.
 Napi::Value VmWrap::exit_page(Info info) {
+  const size_t cpu = to_u32(info[0], "cpu");
+  if (cpu >= runner_->cpu_count()) throw Napi::RangeError::New(info.Env(), "no such vCPU");
   auto* keep = new std::shared_ptr<vcpu::Runner>(runner_);
   auto release = [](Napi::Env, void*, std::shared_ptr<vcpu::Runner>* k) { delete k; };
-  return Napi::ArrayBuffer::New(info.Env(), &runner_->page(), sizeof(vcpu::ExitPage), release, keep);
+  return Napi::ArrayBuffer::New(info.Env(), &runner_->page(cpu), sizeof(vcpu::ExitPage), release, keep);
+}
+
+Napi::Value VmWrap::thread_ids(Info info) {
+  Napi::Array out = Napi::Array::New(info.Env());
+  for (u32 i = 0; i < model_.topology.cpus(); i++) out.Set(i, runner_->thread_id(i));
+  return out;
+}
+
+/// By index of the vCPU.
+Napi::Value VmWrap::apic_ids(Info info) {
+  Napi::Array out = Napi::Array::New(info.Env());
+  for (u32 i = 0; i < model_.topology.cpus(); i++) out.Set(i, model_.topology.apic_id(i));
+  return out;
 }
 
 void VmWrap::set_irq(Info info) {
@@ -172,12 +235,12 @@ void VmWrap::add_doorbell(Info info) {
   if (!info[3].IsUndefined()) bell.datamatch = to_u64(info[3], "datamatch");
   bell.id = to_u32(info[4], "id");
   if (bell.id >= vcpu::kMaxDoorbells) throw Napi::RangeError::New(info.Env(), "too many doorbells");
-  runner_->bells().add(bell);
+  runner_->add_bell(bell);
 }
 
 void VmWrap::remove_doorbell(Info info) {
   u32 id = to_u32(info[0], "id");
-  if (id < vcpu::kMaxDoorbells) runner_->bells().remove(id);
+  if (id < vcpu::kMaxDoorbells) runner_->remove_bell(id);
 }
 
 Napi::Value VmWrap::save_chips(Info info) {

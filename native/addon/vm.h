@@ -7,6 +7,7 @@
 
 #include "addon/callbacks.h"
 #include "addon/main_loop.h"
+#include "vcpu/model.h"
 #include "vcpu/runner.h"
 
 namespace colo::addon {
@@ -19,13 +20,15 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
 
   const std::shared_ptr<vcpu::Runner>& runner() const { return runner_; }
   bool closed() const { return closed_; }
-  /// The vCPU is about to run: from now until it has parked, neither the collector nor an idle loop may end the VM.
-  void hold();
   /// What an exit handler threw in stepped mode, once.
   std::optional<Napi::Error> take_thrown();
 
  private:
   using Info = const Napi::CallbackInfo&;
+  void start(Info info);
+  void stop(Info) { runner_->stop(); }
+  Napi::Value apic_ids(Info info);
+  Napi::Value thread_ids(Info info);
   void set_callbacks(Info info);
   Napi::Value exit_page(Info info);
   void set_irq(Info info);
@@ -47,9 +50,13 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   void on_event();
   void deliver_doorbells();
   void answer_exits();
-  bool next_exit(bool linger);
+  /// The vCPU whose exit is next, in turn; -1: none.
+  int next_exit(bool linger);
+  int pending_exit();
   void deliver_park();
   bool answer_directly();
+  /// vCPUs are about to run: from now until all have parked, neither the collector nor an idle loop may end the VM.
+  void hold();
   void release();
   void shutdown();
   void require_stopped(Napi::Env env, const char* what) const;
@@ -60,6 +67,8 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   /// microsecond away, which is far less than it takes the loop to come round again.
   vcpu::Lingering lingering_{5'000};
   std::optional<Napi::Error> thrown_;
+  vcpu::CpuModel model_;
+  size_t turn_ = 0;  // the vCPU that is looked at first
   bool held_ = false;
   bool closed_ = false;
   std::shared_ptr<vcpu::Runner> runner_;

@@ -1,78 +1,92 @@
 #include "kvm/cpuid.h"
 
+#include <cpuid.h>
+
+#include <cstring>
+
 #include "kvm/abi.h"
 
 namespace colo::kvm {
 
 namespace {
 
-constexpr u32 kLeaves[] = {0,          1,          2,          3,          4,          5,          6,          7,          0x40000000,
-                           0x40000001, 0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x80000005, 0x80000006, 0x80000007,
-                           0x80000008, 0x80000021};
-
-constexpr const char* kLeaf1Edx[32] = {"fpu",  "vme",    "de",    "pse",   "tsc",    "msr", "pae", "mce",  "cx8",  "apic", nullptr,
-                                       "sep",  "mtrr",   "pge",   "mca",   "cmov",   "pat", "pse36", "pn",  "clflush", nullptr, "ds",
-                                       "acpi", "mmx",    "fxsr",  "sse",   "sse2",   "ss",  "ht",   "tm",  "ia64",  "pbe"};
-
-struct Word {
-  u32 leaf;
-  int reg;  // 0..3: eax ebx ecx edx
-  const char* name;
-  u32 ignored;  // bits that say something of the machine, not of what it can execute
+struct Leaf {
+  u32 number;
+  u32 subleaves = 1;
 };
-/// The words whose bits are instructions or registers. The hypervisor bit and x2APIC are KVM's own to give.
-constexpr Word kWords[] = {{1, 2, "CPUID 1 ECX", 1u << 31}, {1, 3, "CPUID 1 EDX", 0}, {7, 1, "CPUID 7 EBX", 0}, {0x80000001, 2, "CPUID 80000001 ECX", 0},
-                           {0x80000001, 3, "CPUID 80000001 EDX", 0}};
+/// An entry with one sub-leaf answers whatever ECX holds, except in leaves where ECX is significant.
+constexpr Leaf kLeaves[] = {{0},          {1},          {2},          {3},          {4},          {5},          {6},
+                            {7},          {0xb, 3},     {0x40000000}, {0x40000001}, {0x80000000}, {0x80000001}, {0x80000002},
+                            {0x80000003}, {0x80000004}, {0x80000005}, {0x80000006}, {0x80000007}, {0x80000008}, {0x80000021}};
 
-u32 word_of(const std::vector<kvm_cpuid_entry2>& all, u32 leaf, int reg) {
-  for (const kvm_cpuid_entry2& e : all) {
-    if (e.function != leaf || e.index != 0) continue;
-    const u32 words[4] = {e.eax, e.ebx, e.ecx, e.edx};
-    return words[reg];
-  }
-  return 0;
+bool indexed(u32 leaf) { return leaf == 7 || leaf == 0xb; }
+
+const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& all, u32 leaf) {
+  for (const kvm_cpuid_entry2& e : all)
+    if (e.function == leaf && e.index == 0) return &e;
+  return nullptr;
 }
 
-std::string name_of(const Word& word, int bit) {
-  if (word.leaf == 1 && word.reg == 3 && kLeaf1Edx[bit]) return kLeaf1Edx[bit];
-  if (word.leaf == 1 && word.reg == 2 && bit == 13) return "cx16";
-  if (word.leaf == 1 && word.reg == 2 && bit == 21) return "x2apic";
-  if (word.leaf == 0x80000001 && word.reg == 3 && bit == 11) return "syscall";
-  if (word.leaf == 0x80000001 && word.reg == 3 && bit == 20) return "nx";
-  if (word.leaf == 0x80000001 && word.reg == 3 && bit == 22) return "mmxext";
-  if (word.leaf == 0x80000001 && word.reg == 3 && bit == 29) return "lm";
-  if (word.leaf == 0x80000001 && word.reg == 2 && bit == 0) return "lahf_lm";
-  return std::string(word.name) + " bit " + std::to_string(bit);
+void append(std::string& text, u32 word) { text.append(reinterpret_cast<const char*>(&word), sizeof word); }
+
+std::string host_vendor() {
+  u32 r[4];
+  __cpuid(0, r[0], r[1], r[2], r[3]);
+  std::string vendor;
+  append(vendor, r[1]), append(vendor, r[3]), append(vendor, r[2]);
+  return vendor;
 }
 
-/// Intel hosts do not repeat leaf 1 in 80000001 EDX, and have no mmxext: a part of SSE, which they do have.
-constexpr u32 kAmdOnly = 0x0183f3ff | 1u << 22;
-
-void require_model(const std::vector<kvm_cpuid_entry2>& supported) {
-  for (const Word& word : kWords) {
-    u32 model[4];
-    vcpu::model::cpuid(word.leaf, 0, true, model);
-    u32 missing = model[word.reg] & ~word.ignored & ~word_of(supported, word.leaf, word.reg);
-    if (word.leaf == 0x80000001 && word.reg == 3) missing &= ~kAmdOnly;
-    if (missing) throw Error("this host's KVM cannot give CPU model soft-v1: it lacks " + name_of(word, __builtin_ctz(missing)));
+std::string host_brand() {
+  std::string brand;
+  u32 r[4];
+  __cpuid(0x80000000, r[0], r[1], r[2], r[3]);
+  for (u32 leaf = 0x80000002; r[0] >= 0x80000004 && leaf <= 0x80000004; leaf++) {
+    u32 w[4];
+    __cpuid(leaf, w[0], w[1], w[2], w[3]);
+    for (u32 word : w) append(brand, word);
   }
+  return brand.c_str();  // up to its first zero
 }
 
 }  // namespace
 
-void set_cpuid(const Fd& vcpu, const std::vector<kvm_cpuid_entry2>& supported) {
-  require_model(supported);
+void set_cpuid(const Fd& vcpu, const vcpu::CpuModel& model, u32 apic_id) {
   std::vector<kvm_cpuid_entry2> entries;
-  for (u32 leaf : kLeaves) {
-    u32 out[4];
-    vcpu::model::cpuid(leaf, 0, true, out);
-    kvm_cpuid_entry2 e{};
-    e.function = leaf;
-    e.flags = leaf == 7 ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
-    e.eax = out[0], e.ebx = out[1], e.ecx = out[2], e.edx = out[3];
-    entries.push_back(e);
+  for (const Leaf& leaf : kLeaves) {
+    for (u32 subleaf = 0; subleaf < leaf.subleaves; subleaf++) {
+      u32 out[4];
+      vcpu::model::cpuid(model, apic_id, leaf.number, subleaf, true, out);
+      kvm_cpuid_entry2 e{};
+      e.function = leaf.number;
+      e.index = subleaf;
+      e.flags = indexed(leaf.number) ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+      e.eax = out[0], e.ebx = out[1], e.ecx = out[2], e.edx = out[3];
+      entries.push_back(e);
+    }
   }
   vcpu.call("KVM_SET_CPUID2", kSetCpuid2, CpuidList(entries).data());
+}
+
+/// Intel hosts do not repeat leaf 1 in 80000001 EDX, and have no mmxext: a part of SSE, which they do have. APIC, x2APIC and the hypervisor bit are
+/// KVM's own to give with its chips.
+vcpu::CpuModel host_model(const Device& device) {
+  const std::vector<kvm_cpuid_entry2> all = device.supported_cpuid();
+  const kvm_cpuid_entry2 none{};
+  const auto at = [&](u32 leaf) -> const kvm_cpuid_entry2& {
+    const kvm_cpuid_entry2* e = find(all, leaf);
+    return e ? *e : none;
+  };
+  constexpr u32 kApic = 1 << 9, kX2apic = 1 << 21, kHypervisor = 1u << 31, kMmxext = 1 << 22, kSse = 1 << 25;
+  vcpu::CpuModel m;
+  m.name = "host";
+  m.vendor = host_vendor();
+  m.signature = at(1).eax;
+  m.brand = host_brand();
+  m.features = {at(1).ecx | kX2apic | kHypervisor, at(1).edx | kApic,     at(7).ebx,           at(7).ecx,
+                at(0x80000001).ecx,                at(0x80000001).edx,    at(0x40000001).eax};
+  if (m.features.edx1 & kSse) m.features.edx81 |= kMmxext;
+  return m;
 }
 
 }  // namespace colo::kvm

@@ -1,4 +1,4 @@
-// CPU model soft-v1 on KVM: what CPUID shows is the model's, and every instruction of it must be one that this host can give.
+// A CPU model on KVM: what CPUID shows is the model's. Whether this host can give it is asked before there is a VM (src/accel/cpu-model.ts).
 #pragma once
 #include <vector>
 
@@ -7,7 +7,9 @@
 
 namespace colo::kvm {
 
-/// Throws Error that names the feature which this host does not have.
-void set_cpuid(const Fd& vcpu, const std::vector<kvm_cpuid_entry2>& supported);
+void set_cpuid(const Fd& vcpu, const vcpu::CpuModel& model, u32 apic_id);
+
+/// The processor that this host's KVM can give at most, with the host's own name.
+vcpu::CpuModel host_model(const Device& device);
 
 }  // namespace colo::kvm

@@ -37,8 +37,9 @@ u64 thread_ns() {
 /// A VM of one vCPU in long mode at ring 0, without chips (so that HLT ends the run).
 class Probe {
  public:
-  Probe()
-      : ram_(static_cast<u8*>(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
+  explicit Probe(const Source& source)
+      : device_(source),
+        ram_(static_cast<u8*>(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
         vm_(device_.create_vm()),
         cpu_(make_cpu()),
         run_(cpu_, device_.run_page_size()),
@@ -143,9 +144,9 @@ Finding judge(Probe& probe) {
 
 }  // namespace
 
-Finding detect() {
+Finding detect(const Source& source) {
   try {
-    Probe probe;
+    Probe probe(source);
     return judge(probe);
   } catch (const Error& e) {
     return {Kind::None, e.what()};

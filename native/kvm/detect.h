@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 
-#include "base/types.h"
+#include "kvm/device.h"
 
 namespace colo::kvm {
 
@@ -19,6 +19,6 @@ struct Finding {
 };
 
 /// Takes a few ms, on a full KVM some 50 more. Never throws.
-Finding detect();
+Finding detect(const Source& source = {});
 
 }  // namespace colo::kvm

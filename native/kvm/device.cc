@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -32,17 +33,20 @@ constexpr struct {
     {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
     {KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
     {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+    {KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
 };
 
-Error cannot_open() {
+Error cannot_open(const std::string& path) {
   switch (errno) {
     case ENOENT:
-      return Error("there is no /dev/kvm: the processor does not offer virtualization here, or the module kvm_amd or kvm_intel is not loaded");
+    case ENODEV:
+    case ENXIO:
+      return Error("there is no " + path + ": the processor does not offer virtualization here, or the module kvm_amd or kvm_intel is not loaded");
     case EACCES:
     case EPERM:
-      return Error("/dev/kvm may not be opened: permission denied (on Debian, add the user to group kvm)");
+      return Error(path + " may not be opened: permission denied (on Debian, add the user to group kvm)");
     default:
-      return Error::of_errno("/dev/kvm cannot be opened");
+      return Error::of_errno(path + " cannot be opened");
   }
 }
 
@@ -80,14 +84,17 @@ RunPage::RunPage(const Fd& vcpu, size_t size) : size_(size) {
 
 RunPage::~RunPage() { munmap(run_, size_); }
 
-Device::Device() {
-  int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-  if (fd < 0) throw cannot_open();
+Device::Device(Source source) {
+  const std::string& path = source.path;
+  int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) throw cannot_open(path);
   fd_ = Fd(fd);
-  int version = fd_.try_ioctl(KVM_GET_API_VERSION, 0);
-  if (version != kApiVersion) throw Error("/dev/kvm speaks API version " + std::to_string(version) + ", not 12");
+  const int version = fd_.try_ioctl(KVM_GET_API_VERSION, 0);
+  if (version < 0) throw Error(path + " is not KVM (" + strerror(errno) + "): make it anew with `mknod " + path + " c 10 232`");
+  if (version != kApiVersion) throw Error(path + " speaks version " + std::to_string(version) + " of KVM's API, not 12");
+  const auto hidden = [&](const char* name) { return std::find(source.without.begin(), source.without.end(), name) != source.without.end(); };
   for (const auto& [number, name] : kNeeded)
-    if (capability(number) <= 0) throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
+    if (capability(number) <= 0 || hidden(name)) throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
 }
 
 Fd Device::create_vm() const { return Fd(fd_.call("KVM_CREATE_VM", KVM_CREATE_VM, 0)); }

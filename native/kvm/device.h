@@ -62,10 +62,16 @@ class RunPage {
   size_t size_;
 };
 
+/// Where KVM is found. Tests name another device, and capabilities to be taken for absent.
+struct Source {
+  std::string path = "/dev/kvm";
+  std::vector<std::string> without;  // "KVM_CAP_IRQCHIP"
+};
+
 class Device {
  public:
-  /// Opens /dev/kvm and looks for all that this backend needs; throws a sentence that says what is missing and what to do.
-  Device();
+  /// Opens the device and looks for all that this backend needs; throws a sentence that says what is missing and what to do.
+  explicit Device(Source source = {});
   Fd create_vm() const;
   int capability(long which) const { return fd_.try_ioctl(KVM_CHECK_EXTENSION, which); }
   size_t run_page_size() const;

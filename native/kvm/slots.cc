@@ -20,8 +20,8 @@ u64 words(const memory::Slot& slot) { return ((slot.size >> kPageShift) + 63) / 
 
 }  // namespace
 
-Slots::Slots(const Device& device, const Fd& vm, memory::GuestRam& ram)
-    : vm_(vm), ram_(ram), manual_protect_(enable_manual_protect(device, vm)) {
+Slots::Slots(const Device& device, const Fd& vm, memory::GuestRam& ram, DirtyRings* rings)
+    : vm_(vm), ram_(ram), rings_(rings), manual_protect_(!rings && enable_manual_protect(device, vm)) {
   u64 longest = 0;
   for (const memory::Slot& s : ram.slots()) longest = std::max(longest, words(s));
   bitmap_.resize(longest);
@@ -44,9 +44,12 @@ void Slots::set(size_t slot, bool log) const {
 
 /// On again: the slots keep the flag, and what the kernel has noted so far is dropped.
 void Slots::log_switched(bool on) {
-  for (size_t i = 0; i < ram_.slots().size(); i++) {
-    if (on && logging_) fetch(i), protect(i);
-    else if (on != logging_) set(i, on);
+  if (on && logging_) {
+    if (rings_) rings_->harvest(false);
+    else for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i);
+  } else if (on != logging_) {
+    for (size_t i = 0; i < ram_.slots().size(); i++) set(i, on);
+    if (rings_) rings_->harvest(false);  // of a log that was switched off before it was taken
   }
   logging_ = on;
 }
@@ -82,6 +85,7 @@ void Slots::mark(size_t slot) {
 }
 
 void Slots::collect_dirty() {
+  if (rings_) return void(rings_->harvest(true));
   for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i), mark(i);
 }
 

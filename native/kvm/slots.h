@@ -1,15 +1,18 @@
-// RAM as KVM sees it: one memory slot for each of GuestRam's, and the kernel's dirty bitmaps over them.
+// RAM as KVM sees it: one memory slot for each of GuestRam's, and the kernel's log of what vCPUs write there: rings, or bitmaps.
+// The slots are shared mappings on both sides of a pair: a secondary's RAM is written by commits only, and its vCPUs run when there is none any more.
 #pragma once
 #include <vector>
 
 #include "kvm/device.h"
+#include "kvm/dirty_ring.h"
 #include "memory/ram.h"
 
 namespace colo::kvm {
 
 class Slots final : private memory::DirtySource {
  public:
-  Slots(const Device& device, const Fd& vm, memory::GuestRam& ram);
+  /// rings: the log's, or null.
+  Slots(const Device& device, const Fd& vm, memory::GuestRam& ram, DirtyRings* rings);
   ~Slots() override;
 
  private:
@@ -23,6 +26,7 @@ class Slots final : private memory::DirtySource {
 
   const Fd& vm_;
   memory::GuestRam& ram_;
+  DirtyRings* rings_;
   bool manual_protect_;      // the kernel protects pages only when told (KVM_CLEAR_DIRTY_LOG)
   bool logging_ = false;     // the slots carry the flag
   std::vector<u64> bitmap_;  // of the largest slot

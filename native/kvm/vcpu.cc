@@ -13,21 +13,19 @@ namespace colo::kvm {
 
 using vcpu::RunResult;
 
-KvmVcpu::KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const memory::GuestRam& ram, vcpu::Bus& bus)
-    : vm_(vm), ram_(ram), bus_(bus), fd_(std::move(fd)), run_(fd_, device.run_page_size()), kicker_(*run_),
+KvmVcpu::KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model, u32 apic_id, const memory::GuestRam& ram,
+                 vcpu::Bus& bus)
+    : vm_(vm), model_(model), apic_id_(apic_id), ram_(ram), bus_(bus), fd_(std::move(fd)), run_(fd_, device.run_page_size()), kicker_(*run_),
       has_xcrs_(device.capability(KVM_CAP_XCRS) > 0), msrs_(fd_) {
-  set_cpuid(fd_, device.supported_cpuid());
+  set_cpuid(fd_, model, apic_id);
   msrs_.look(device.msr_indices());
   save(power_on_);
-  u32 id[4];
-  vcpu::model::cpuid(1, 0, true, id);
-  power_on_.regs.rdx = id[0];
+  power_on_.regs.rdx = model.signature;
 }
 
 // A kick makes the next entry come back at once, after it has completed the access that the last exit was for. So whenever this returns
 // Kicked, nothing of the guest is half done.
 RunResult KvmVcpu::run(u64) {
-  vm_.align_clocks();
   kicker_.enter();
   Next next = Next::Enter;
   bool kicked = false;
@@ -43,7 +41,16 @@ RunResult KvmVcpu::run(u64) {
   return next == Next::Shutdown ? RunResult::Shutdown : RunResult::InternalError;
 }
 
+/// A request that the kernel refuses in the middle of it ends the guest, with what it was, and not the process.
 KvmVcpu::Next KvmVcpu::handle_exit() {
+  try {
+    return exit();
+  } catch (const Error& e) {
+    return give_up(e.what());
+  }
+}
+
+KvmVcpu::Next KvmVcpu::exit() {
   switch (run_->exit_reason) {
     case KVM_EXIT_IO:
       return port_access(), Next::Enter;
@@ -56,6 +63,8 @@ KvmVcpu::Next KvmVcpu::handle_exit() {
       return Next::Shutdown;
     case KVM_EXIT_INTERNAL_ERROR:
       return internal_error();
+    case KVM_EXIT_DIRTY_RING_FULL:
+      return ring_full();
     case KVM_EXIT_FAIL_ENTRY:
       return give_up("the processor refused to enter the guest, reason " + std::to_string(run_->fail_entry.hardware_entry_failure_reason));
     default:
@@ -101,10 +110,34 @@ KvmVcpu::Next KvmVcpu::give_up(const std::string& what) {
   return Next::Error;
 }
 
+// KVM cannot fetch from a device. What an empty bus floats to, FF FF, is no instruction: a processor would raise #UD there, and that is what KVM
+// has queued with this exit, for whoever goes on.
 KvmVcpu::Next KvmVcpu::internal_error() {
   const u32 code = run_->internal.suberror;
-  if (code == KVM_INTERNAL_ERROR_EMULATION) return give_up("KVM cannot emulate the guest's instruction");
-  return give_up("KVM internal error " + std::to_string(code));
+  if (code != KVM_INTERNAL_ERROR_EMULATION) return give_up("KVM internal error " + std::to_string(code));
+  if (!at_device()) return give_up("KVM cannot emulate the guest's instruction");
+  constexpr u8 kUndefined = 6;
+  kvm_vcpu_events events;
+  get("KVM_GET_VCPU_EVENTS", KVM_GET_VCPU_EVENTS, events);
+  if (events.exception.injected && events.exception.nr == kUndefined) return Next::Enter;
+  return give_up("the guest executes device memory, and this KVM does not give it the exception");
+}
+
+bool KvmVcpu::at_device() const {
+  kvm_regs r;
+  kvm_sregs s;
+  get("KVM_GET_REGS", KVM_GET_REGS, r);
+  get("KVM_GET_SREGS", KVM_GET_SREGS, s);
+  kvm_translation at{};
+  at.linear_address = s.cs.base + r.rip;
+  return fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid && !ram_.slot_of(at.physical_address);
+}
+
+/// One that stays full though it was emptied is a defect of the kernel's KVM: pages may be missing from the log.
+KvmVcpu::Next KvmVcpu::ring_full() {
+  constexpr int kPatience = 100;
+  stuck_ = vm_.relieve_ring() ? 0 : stuck_ + 1;
+  return stuck_ < kPatience ? Next::Enter : give_up("KVM says that its ring of dirty pages is full, and it is empty");
 }
 
 /// Registers, and the bytes at RIP where they can be read.

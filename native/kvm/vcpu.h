@@ -8,6 +8,7 @@
 #include "kvm/msrs.h"
 #include "memory/ram.h"
 #include "vcpu/contract.h"
+#include "vcpu/model.h"
 
 namespace colo::kvm {
 
@@ -15,7 +16,7 @@ class KvmVm;
 
 class KvmVcpu final : public vcpu::Vcpu {
  public:
-  KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const memory::GuestRam& ram, vcpu::Bus& bus);
+  KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model, u32 apic_id, const memory::GuestRam& ram, vcpu::Bus& bus);
 
   vcpu::RunResult run(u64 budget) override;
   void kick() override { kicker_.kick(); }
@@ -30,12 +31,15 @@ class KvmVcpu final : public vcpu::Vcpu {
  private:
   enum class Next : u8 { Enter, Shutdown, Error };
   Next handle_exit();
+  Next exit();
   void port_access();
   void memory_access();
   Next give_up(const std::string& what);
   Next internal_error();
+  /// The guest wants to execute what is not RAM.
+  bool at_device() const;
+  Next ring_full();
   std::string where() const;
-  void set_model();
   void save_registers(vcpu::VcpuState& out) const;
   void save_msrs(vcpu::VcpuState& out) const;
   void load_fpu(const vcpu::VcpuState& in);
@@ -48,12 +52,15 @@ class KvmVcpu final : public vcpu::Vcpu {
   }
 
   const KvmVm& vm_;
+  const vcpu::CpuModel& model_;
+  const u32 apic_id_;
   const memory::GuestRam& ram_;
   vcpu::Bus& bus_;
   Fd fd_;
   RunPage run_;
   Kicker kicker_;
   bool has_xcrs_;
+  int stuck_ = 0;  // ring-full exits in a row that nothing could be done about
   MsrTable msrs_;
   u64 wall_clock_ = 0;  // MSR that a load leaves alone: setting it makes KVM write the record in guest RAM anew
   vcpu::VcpuState power_on_;

@@ -22,6 +22,11 @@ Fd make_vm(const Device& device) {
   return vm;
 }
 
+std::unique_ptr<DirtyRings> make_rings(const Device& device, const Fd& vm, memory::GuestRam& ram) {
+  const u32 entries = DirtyRings::enable(device, vm);
+  return entries ? std::make_unique<DirtyRings>(vm, ram, entries) : nullptr;
+}
+
 /// PIT counts are timed by the host's clock in KVM and by the guest's in an image.
 void shift_load_times(kvm_pit_state2& pit, u64 by) {
   for (kvm_pit_channel_state& c : pit.channels) c.count_load_time = static_cast<i64>(static_cast<u64>(c.count_load_time) + by);
@@ -29,11 +34,17 @@ void shift_load_times(kvm_pit_state2& pit, u64 by) {
 
 }  // namespace
 
-KvmVm::KvmVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::SettableClock& clock)
-    : clock_(clock), fd_(make_vm(device_)), slots_(device_, fd_, ram), clock_moves_(clock.moves() - 1) {
+KvmVm::KvmVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock, vcpu::CpuModel model, bool dirty_ring)
+    : clock_(clock),
+      model_(std::move(model)),
+      fd_(make_vm(device_)),
+      rings_(dirty_ring ? make_rings(device_, fd_, ram) : nullptr),
+      slots_(device_, fd_, ram, rings_.get()),
+      bells_(device_, fd_),
+      clock_moves_(clock.moves() - 1) {
+  COLO_ASSERT(buses.size() == model_.topology.cpus());
   create_chips();
-  Fd vcpu(fd_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU, 0));
-  vcpu_ = std::make_unique<KvmVcpu>(*this, device_, std::move(vcpu), ram, bus);
+  create_vcpus(ram, buses);
   save(power_on_);
 }
 
@@ -46,10 +57,20 @@ void KvmVm::create_chips() {
   fd_.call("KVM_CREATE_PIT2", KVM_CREATE_PIT2, &config);
 }
 
-vcpu::Vcpu& KvmVm::vcpu(size_t index) {
-  COLO_ASSERT(index == 0);
-  return *vcpu_;
+/// KVM takes the number of a vCPU for its APIC id. All are there before the first is set up: what one writes may go to all.
+void KvmVm::create_vcpus(memory::GuestRam& ram, const vcpu::Buses& buses) {
+  const int most = device_.capability(KVM_CAP_MAX_VCPUS);
+  if (most > 0 && buses.size() > static_cast<size_t>(most)) throw Error("this kernel's KVM has at most " + std::to_string(most) + " vCPUs");
+  std::vector<Fd> fds;
+  for (u32 i = 0; i < buses.size(); i++)
+    fds.emplace_back(fd_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU, static_cast<unsigned long>(model_.topology.apic_id(i))));
+  for (u32 i = 0; i < buses.size(); i++) {
+    if (rings_) rings_->add(fds[i]);
+    vcpus_.push_back(std::make_unique<KvmVcpu>(*this, device_, std::move(fds[i]), model_, model_.topology.apic_id(i), ram, *buses[i]));
+  }
 }
+
+vcpu::Vcpu& KvmVm::vcpu(size_t index) { return *vcpus_.at(index); }
 
 void KvmVm::set_irq(u32 gsi, bool level) {
   kvm_irq_level line{};
@@ -124,7 +145,7 @@ void KvmVm::load(const vcpu::ChipState& in) { load_chips(in); }
 
 void KvmVm::reset() {
   load_chips(power_on_);
-  vcpu_->reset();
+  for (auto& vcpu : vcpus_) vcpu->reset();
 }
 
 }  // namespace colo::kvm

@@ -58,11 +58,7 @@ bool BlockCache::exec_page(u64 va, Exec& out) {
   if (e.exec != page_va && !c_.mmu->fill(va, Access::Exec, c_.cpl == 3, out.gpa)) return false;
   out.host = c_.mmu->at(va, Access::Read, c_.cpl == 3, out.gpa, device);
   if (out.host) return true;
-  if (device) {
-    c_.error = "instruction fetch from device memory";
-    c_.exit_reason = vcpu::RunResult::InternalError;
-    c_.exit_pending = true;
-  }
+  if (device) c_.raise(UD);  // an empty bus floats to FF FF, which is no instruction
   return false;
 }
 

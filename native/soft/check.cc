@@ -12,6 +12,7 @@ using namespace sys;
 
 namespace {
 
+using vcpu::CpuModel;
 using vcpu::VcpuState;
 
 __attribute__((format(printf, 1, 2))) std::string say(const char* format, ...) {
@@ -37,11 +38,18 @@ std::string check_cr0(const kvm_sregs& s) {
   return "";
 }
 
-std::string check_control(const kvm_sregs& s) {
+/// Beyond the software CPU's, as the model's features give them: UMIP, FSGSBASE, PCIDE, SMEP, SMAP.
+u64 allowed_cr4(const CpuModel& m) {
+  const vcpu::Features& f = m.features;
+  const auto given = [](u32 word, int feature, int control) { return static_cast<u64>(word >> feature & 1) << control; };
+  return kCr4Allowed | given(f.ecx7, 2, 11) | given(f.ebx7, 0, 16) | given(f.ecx1, 17, 17) | given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
+}
+
+std::string check_control(const CpuModel& m, const kvm_sregs& s) {
   if (std::string e = check_cr0(s); !e.empty()) return e;
   if (s.cr3 & ~kPhysMask) return say("CR3 0x%llx has reserved bits set", s.cr3);
-  if (s.cr4 & ~kCr4Allowed) return say("CR4 0x%llx has bits that CPU model soft-v1 does not offer", s.cr4);
-  if (s.efer & ~kEferAllowed) return say("EFER 0x%llx has bits that CPU model soft-v1 does not offer", s.efer);
+  if (s.cr4 & ~allowed_cr4(m)) return say("CR4 0x%llx has bits that CPU model %s does not offer", s.cr4, m.name.c_str());
+  if (s.efer & ~kEferAllowed) return say("EFER 0x%llx has bits that CPU model %s does not offer", s.efer, m.name.c_str());
   const bool active = (s.efer & efer::LME) && (s.cr0 & cr0::PG);
   if (bool(s.efer & efer::LMA) != active) return "EFER.LMA does not agree with EFER.LME and CR0.PG";
   if (active && !(s.cr4 & cr4::PAE)) return "long mode without CR4.PAE";
@@ -106,17 +114,17 @@ std::string check_debug(const kvm_debugregs& d) {
   return (d.dr6 | d.dr7) >> 32 ? "DR6 or DR7 has reserved bits set" : "";
 }
 
-std::string check_fpu(const VcpuState& in) {
+std::string check_fpu(const CpuModel& m, const VcpuState& in) {
   const u32* header = in.xsave.region + kXstateBv;
   if (header[0] & ~(kX87 | kSse) || header[1])
-    return say("XSTATE_BV 0x%x%08x: CPU model soft-v1 has x87 and SSE only", header[1], header[0]);
+    return say("XSTATE_BV 0x%x%08x: CPU model %s has x87 and SSE only", header[1], header[0], m.name.c_str());
   for (int i = 2; i < 16; i++)
     if (header[i]) return "XSAVE header has reserved bits set";
   const u32 mxcsr = in.xsave.region[6];
   if (mxcsr & ~kMxcsrMask) return say("MXCSR 0x%x has reserved bits set", mxcsr);
   if (in.xcrs.nr_xcrs > KVM_MAX_XCRS || in.xcrs.flags) return "extended control registers: bad count or flags";
   for (u32 i = 0; i < in.xcrs.nr_xcrs; i++)
-    if (in.xcrs.xcrs[i].xcr != 0 || in.xcrs.xcrs[i].value != kX87) return "XCR0 enables state that CPU model soft-v1 does not have";
+    if (in.xcrs.xcrs[i].xcr != 0 || in.xcrs.xcrs[i].value != kX87) return say("XCR0 enables state that CPU model %s does not have", m.name.c_str());
   return "";
 }
 
@@ -168,45 +176,62 @@ bool free_value(u32 index) {
 }
 
 /// A register that this CPU does not have may be present as zero, which is what its absence means; any other value would be lost.
-std::string check_msr(const kvm_msr_entry& m, const kvm_sregs& s) {
+std::string check_msr(const CpuModel& model, const kvm_msr_entry& m, const kvm_sregs& s) {
+  constexpr u32 kTscAux = 0xc0000103;
   Msrs scratch;
   u64 constant = 0;
   if (free_value(m.index)) return "";
   if (const __u64* other = twin(s, m.index))
     return *other == m.data ? "" : say("MSR 0x%x does not agree with the system registers", m.index);
   if (msr_slot(scratch, m.index)) return msr_valid(m.index, m.data) ? "" : say("MSR 0x%x cannot hold 0x%llx", m.index, m.data);
+  if (m.index == kTscAux && model.has_rdtscp()) return m.data >> 32 ? say("MSR 0x%x cannot hold 0x%llx", m.index, m.data) : "";
   if (m.data == 0 || (msr_constant(m.index, constant) && constant == m.data)) return "";
-  return say("MSR 0x%x is not one of CPU model soft-v1 (value 0x%llx)", m.index, m.data);
+  return say("MSR 0x%x is not one of CPU model %s (value 0x%llx)", m.index, model.name.c_str(), m.data);
 }
 
-std::string check_lapic(const VcpuState& in) {
+std::string check_lapic(const VcpuState& in, u32 apic_id) {
   constexpr size_t kTpr = 0x80;
   const u8 priority = in.lapic.regs[kTpr];
   if (in.sregs.cr8 != priority >> 4u) return "CR8 and the local APIC's task priority do not agree";
-  return Irqchip::check_lapic(in.lapic);
+  return Irqchip::check_lapic(in.lapic, apic_id);
 }
 
-std::string check_parts(const VcpuState& in) {
-  const std::string results[] = {check_flags(in.regs), check_control(in.sregs), check_segments(in.sregs), check_debug(in.debugregs),
-                                 check_fpu(in),        check_events(in.events), check_lapic(in)};
+std::string check_parts(const CpuModel& m, u32 apic_id, const VcpuState& in) {
+  const std::string results[] = {check_flags(in.regs), check_control(m, in.sregs), check_segments(in.sregs), check_debug(in.debugregs),
+                                 check_fpu(m, in),     check_events(in.events),    check_lapic(in, apic_id)};
   for (const std::string& r : results)
     if (!r.empty()) return r;
-  for (const kvm_msr_entry& m : in.msrs)
-    if (std::string e = check_msr(m, in.sregs); !e.empty()) return e;
-  const u32 mp = in.mp_state.mp_state;
-  if (mp != KVM_MP_STATE_RUNNABLE && mp != KVM_MP_STATE_HALTED) return say("vCPU run state %u is not supported", mp);
+  for (const kvm_msr_entry& entry : in.msrs)
+    if (std::string e = check_msr(m, entry, in.sregs); !e.empty()) return e;
   return "";
+}
+
+bool one_of(u32 state, std::initializer_list<u32> known) {
+  for (u32 k : known)
+    if (state == k) return true;
+  return false;
 }
 
 }  // namespace
 
-std::string check_state(const Cpu&, const VcpuState& in) { return check_parts(in); }
+/// One processor never waits for another's INIT.
+std::string check_state(const Cpu& c, const VcpuState& in) {
+  if (std::string e = check_parts(*c.model, 0, in); !e.empty()) return e;
+  const u32 mp = in.mp_state.mp_state;
+  return one_of(mp, {KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED}) ? "" : say("vCPU run state %u is not supported", mp);
+}
 
 }  // namespace colo::soft
 
 namespace colo::vcpu::model {
 
-std::string check(const VcpuState& in) { return soft::check_parts(in); }
+std::string check(const CpuModel& m, u32 apic_id, const VcpuState& in) {
+  if (std::string e = soft::check_parts(m, apic_id, in); !e.empty()) return e;
+  const u32 mp = in.mp_state.mp_state;
+  const bool known =
+      soft::one_of(mp, {KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED, KVM_MP_STATE_UNINITIALIZED, KVM_MP_STATE_INIT_RECEIVED});
+  return known ? "" : soft::say("vCPU run state %u is not supported", mp);
+}
 std::string check(const ChipState& in) { return soft::Irqchip::check(in); }
 
 }  // namespace colo::vcpu::model

@@ -13,6 +13,7 @@
 #include "memory/ram.h"
 #include "soft/fpu.h"
 #include "soft/irqchip.h"
+#include "vcpu/model.h"
 #include "vcpu/contract.h"
 
 namespace colo::soft {
@@ -140,6 +141,7 @@ struct alignas(64) Cpu {
   // --- parts
   memory::GuestRam* ram = nullptr;
   Irqchip* chip = nullptr;
+  const vcpu::CpuModel* model = &vcpu::soft_v1();
   vcpu::Bus* bus = nullptr;
   vcpu::Clock* clock = nullptr;
   Mmu* mmu = nullptr;

@@ -265,7 +265,7 @@ std::string Irqchip::check(const vcpu::ChipState& in) {
   return "";
 }
 
-std::string Irqchip::check_lapic(const kvm_lapic_state& in) { return Lapic::check(in); }
+std::string Irqchip::check_lapic(const kvm_lapic_state& in, u32 apic_id) { return Lapic::check(in, apic_id); }
 
 void Irqchip::load(const vcpu::ChipState& in) {
   std::lock_guard lock(s_->mutex);

@@ -52,7 +52,7 @@ class Irqchip {
   void save(vcpu::ChipState& out) const;            // clock.clock included
   void save_lapic(kvm_lapic_state& out) const;
   static std::string check(const vcpu::ChipState& in);
-  static std::string check_lapic(const kvm_lapic_state& in);
+  static std::string check_lapic(const kvm_lapic_state& in, u32 apic_id = 0);
   void load(const vcpu::ChipState& in);
   void load_lapic(const kvm_lapic_state& in, u64 apic_base, u64 tsc_deadline);
   void reset();

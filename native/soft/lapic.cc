@@ -150,13 +150,13 @@ void Lapic::save(kvm_lapic_state& out, u64 now) const {
   put(apic::CURRENT_COUNT, current_count(now));
 }
 
-std::string Lapic::check(const kvm_lapic_state& in) {
+std::string Lapic::check(const kvm_lapic_state& in, u32 apic_id) {
   const auto get = [&](u32 offset) {
     u32 value;
     std::memcpy(&value, in.regs + offset, sizeof value);
     return value;
   };
-  if (get(apic::ID)) return "lapic: ID is not 0, but there is one vCPU";
+  if (get(apic::ID) != apic_id << 24) return "lapic: ID is " + std::to_string(get(apic::ID) >> 24) + ", this vCPU's is " + std::to_string(apic_id);
   if (get(apic::TPR) > 0xff) return "lapic: task priority is out of range";
   if (get(apic::DIVIDE) & ~0xbu) return "lapic: timer divider is out of range";
   if (get(apic::CURRENT_COUNT) > get(apic::INITIAL_COUNT)) return "lapic: current count is greater than initial count";

@@ -54,7 +54,7 @@ class Lapic {
 
   // --- state
   void save(kvm_lapic_state& out, u64 now) const;
-  static std::string check(const kvm_lapic_state& in);
+  static std::string check(const kvm_lapic_state& in, u32 apic_id);
   void load(const kvm_lapic_state& in, u64 base, u64 tsc_deadline, u64 now);
 
  private:

@@ -10,9 +10,10 @@ namespace colo::soft {
 
 using vcpu::RunResult;
 
-SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip) : ram_(ram), cpu_(new Cpu) {
+SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip, const vcpu::CpuModel& model)
+    : ram_(ram), cpu_(new Cpu) {
   Cpu& c = *cpu_;
-  c.ram = &ram, c.bus = &bus, c.clock = &clock, c.chip = &chip;
+  c.ram = &ram, c.bus = &bus, c.clock = &clock, c.chip = &chip, c.model = &model;
   mmu_ = std::make_unique<Mmu>(c);
   c.mmu = mmu_.get();
   blocks_ = std::make_unique<BlockCache>(c);
@@ -161,13 +162,16 @@ void SoftVcpu::reset() {
   forget_translations();
 }
 
-SoftVm::SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock)
-    : chip_(clock,
+SoftVm::SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, vcpu::CpuModel model)
+    : model_(std::move(model)),
+      chip_(clock,
             [this] {
               if (vcpu_) vcpu_->wake();
               if (wake_) wake_();
             }),
-      vcpu_(new SoftVcpu(ram, bus, clock, chip_)) {}
+      vcpu_(new SoftVcpu(ram, bus, clock, chip_, model_)) {
+  COLO_ASSERT(model_.topology.cpus() == 1);
+}
 
 SoftVm::~SoftVm() = default;
 

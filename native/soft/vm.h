@@ -10,7 +10,7 @@ namespace colo::soft {
 
 class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
  public:
-  SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip);
+  SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip, const vcpu::CpuModel& model);
   ~SoftVcpu() override;
 
   vcpu::RunResult run(u64 budget) override;
@@ -47,7 +47,8 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
 
 class SoftVm final : public vcpu::Vm {
  public:
-  SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock);
+  /// model: soft-v1, or less; one processor.
+  SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, vcpu::CpuModel model = vcpu::soft_v1());
   ~SoftVm() override;
 
   vcpu::Vcpu& vcpu(size_t index) override;
@@ -65,6 +66,7 @@ class SoftVm final : public vcpu::Vm {
   SoftVcpu& soft_vcpu() { return *vcpu_; }
 
  private:
+  vcpu::CpuModel model_;
   std::function<void()> wake_;
   Irqchip chip_;
   std::unique_ptr<SoftVcpu> vcpu_;

@@ -11,6 +11,7 @@
 
 #include "base/types.h"
 #include "memory/ram.h"
+#include "vcpu/doorbells.h"
 
 namespace colo::vcpu {
 
@@ -31,6 +32,12 @@ struct Bus {
   virtual u64 mmio_read(u64 gpa, u8 size) = 0;
   virtual void mmio_write(u64 gpa, u8 size, u64 value) = 0;
 };
+
+/// As many as the tests and the state images vouch for; APIC ids then need one byte whatever the topology.
+constexpr u32 kMaxCpus = 8;
+
+/// One for each vCPU.
+using Buses = std::vector<Bus*>;
 
 enum class RunResult : u8 {
   Kicked,         // kick() was called
@@ -98,6 +105,17 @@ class Vm {
   /// Called on any thread, perhaps with a chip's lock held: it stores and signals, no more. Set while no vCPU runs. A backend
   /// whose kernel wakes and times by itself has nothing to call.
   virtual void set_wake(std::function<void()> wake) { (void)wake; }
+  /// Doorbells that the backend's kernel hears by itself: a guest's ring then does not even leave guest code. False: the bus sees the write.
+  /// On the main side, as is all of this group.
+  virtual bool watch(const Doorbell& bell) { return (void)bell, false; }
+  virtual void unwatch(u32 id) { (void)id; }
+  /// Readable while a watched doorbell has rung and take_rung() has not told; -1: this backend watches none.
+  virtual int rung_fd() const { return -1; }
+  virtual void take_rung(const std::function<void(u32 id)>& rung) { (void)rung; }
+  /// The chips' timers need no thread of ours.
+  virtual bool times_itself() const { return false; }
+  /// All vCPUs stand still and are about to run.
+  virtual void before_run() {}
   virtual void save(ChipState& out) const = 0;
   virtual std::string check(const ChipState& in) const = 0;
   virtual void load(const ChipState& in) = 0;

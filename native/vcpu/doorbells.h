@@ -1,5 +1,5 @@
 // Doorbells: guest writes that only say "look at the queue" (ioeventfd semantics). They are matched here, on the vCPU's thread, set a
-// bit, and never make the vCPU wait.
+// bit, and never make the vCPU wait. A backend whose kernel matches them itself takes most of that work away (Vm::watch).
 #pragma once
 #include <atomic>
 #include <functional>
@@ -34,6 +34,8 @@ class Doorbells {
   void remove(u32 id);
   /// vCPU side: true if the write rang a bell, and then it is complete.
   bool ring(Space space, u64 address, u8 size, u64 value);
+  /// It rang elsewhere (the kernel heard it). Main side, which does not need to be told.
+  void note(u32 id) { rung_bits_[id >> 6].fetch_or(1ull << (id & 63), std::memory_order_acquire); }
   /// Main side: calls f(id) for each bell rung since the last take.
   template <class F>
   void take(F&& f) {

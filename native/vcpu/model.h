@@ -1,17 +1,58 @@
-// CPU model soft-v1, the one that every backend shows: what CPUID says, and which states it can be in. Both backends judge an incoming state
-// by the same rules, so that one which resumes here resumes there. (Implemented beside the software CPU, which is the model made code.)
+// What a guest's CPU is: the features that CPUID shows, how the processors are packaged, and which states follow from that. Every backend
+// shows a model the same way and judges an incoming state by the same rules, so that one which resumes here resumes there. (Implemented
+// beside the software CPU, which is model soft-v1 made code.)
 #pragma once
 #include <string>
 
 #include "vcpu/contract.h"
 
-namespace colo::vcpu::model {
+namespace colo::vcpu {
+
+/// Packages, cores in each, threads in each core. An APIC id has a field for each of them, just wide enough.
+struct Topology {
+  u32 sockets = 1, cores = 1, threads = 1;
+  u32 cpus() const { return sockets * cores * threads; }
+  /// Width of the thread's field.
+  u32 thread_bits() const { return bits_for(threads); }
+  /// Of thread's and core's.
+  u32 package_bits() const { return thread_bits() + bits_for(cores); }
+  u32 apic_id(u32 index) const {
+    const u32 core = index / threads % cores, socket = index / threads / cores;
+    return socket << package_bits() | core << thread_bits() | index % threads;
+  }
+
+ private:
+  static u32 bits_for(u32 n) { return n <= 1 ? 0 : 32u - static_cast<u32>(__builtin_clz(n - 1)); }
+};
+
+/// The words of CPUID whose bits are features: leaves 1, 7, 80000001, and 40000001 (KVM's own). JavaScript has the same order
+/// (src/accel/cpu-features.ts).
+struct Features {
+  u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
+};
+
+struct CpuModel {
+  std::string name;
+  std::string vendor;  // 12 characters
+  u32 signature = 0;   // family, model, stepping, as CPUID 1 EAX has them
+  std::string brand;   // at most 48 characters
+  Features features;
+  Topology topology;
+  bool has_rdtscp() const { return features.edx81 >> 27 & 1 || features.ecx7 >> 22 & 1; }  // or RDPID: either one reads TSC_AUX
+};
+
+/// x86-64 baseline plus CMPXCHG16B: what the software CPU is, and what a VM has that asks for nothing else.
+const CpuModel& soft_v1();
+
+namespace model {
+
 
 /// apic: does APIC_BASE enable the local APIC?
-void cpuid(u32 leaf, u32 subleaf, bool apic, u32 out[4]);
+void cpuid(const CpuModel& m, u32 apic_id, u32 leaf, u32 subleaf, bool apic, u32 out[4]);
 
 /// Empty, or a sentence that names what the model does not have.
-std::string check(const VcpuState& in);
+std::string check(const CpuModel& m, u32 apic_id, const VcpuState& in);
 std::string check(const ChipState& in);
 
-}  // namespace colo::vcpu::model
+}  // namespace model
+}  // namespace colo::vcpu

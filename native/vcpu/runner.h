@@ -1,5 +1,6 @@
-// One VM and everything that it runs by: RAM, clock, doorbells, bus, backend, vCPU thread. Two modes: threaded (the vCPU has its thread
-// and the host's time) and stepped (it runs on the caller's thread, as many instructions as asked, and time stands still meanwhile).
+// One VM and everything that it runs by: RAM, clock, doorbells, backend, and for each vCPU a bus and a thread. Two modes: threaded (vCPUs
+// have their threads and the host's time) and stepped (one vCPU runs on the caller's thread, as many instructions as asked, and time stands
+// still meanwhile).
 //
 // All methods belong to the main side's one thread, except that the hooks are called as they say.
 #pragma once
@@ -7,6 +8,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "memory/ram.h"
 #include "vcpu/clock.h"
@@ -17,7 +20,7 @@
 
 namespace colo::vcpu {
 
-using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, Bus&, SettableClock&)>;
+using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, const Buses&, SettableClock&)>;
 
 struct RunnerHooks {
   /// Threaded, any thread: there is an exit to answer, a doorbell or a park to take. Must not wait.
@@ -28,30 +31,49 @@ struct RunnerHooks {
   std::function<void()> rang;
 };
 
+/// All vCPUs have parked. why: of the first that stopped by itself, if one did.
+struct Park {
+  ParkReason why = ParkReason::None;
+  size_t cpu = 0;
+};
+
 class Runner {
  public:
   enum class Mode : u8 { Threaded, Stepped };
-  Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, RunnerHooks hooks);
+  /// Stepped: one vCPU.
+  Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, size_t cpus, RunnerHooks hooks);
   ~Runner();
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
   Vm& vm() { return *vm_; }
-  Vcpu& cpu() { return vm_->vcpu(0); }
+  size_t cpu_count() const { return seats_.size(); }
+  Vcpu& cpu(size_t index = 0) { return vm_->vcpu(index); }
   SettableClock& clock() { return *clock_; }
-  Doorbells& bells() { return bells_; }
-  ExitPage& page() { return bus_->page(); }
+  ExitPage& page(size_t cpu = 0) { return seats_[cpu].bus->page(); }
   bool stepped() const { return mode_ == Mode::Stepped; }
   /// From start() until the park has been taken. State may be saved and loaded only while this is false.
   bool running() const { return running_; }
 
+  // --- doorbells
+  void add_bell(const Doorbell& bell);
+  void remove_bell(u32 id);
+  /// Calls f(id) for each bell rung since the last take.
+  template <class F>
+  void take_bells(F&& f) {
+    vm_->take_rung([this](u32 id) { bells_.note(id); });
+    bells_.take(f);
+  }
+
   // --- threaded
   void start();
+  /// All vCPUs are told to leave guest code; take_parked() says when the last of them has.
   void stop();
-  bool exit_pending() const { return posted_ && posted_->pending(); }
-  void complete_exit() { posted_->complete(); }
-  /// Why the vCPU has parked, once.
-  ParkReason take_parked();
+  int thread_id(size_t cpu) const { return seats_[cpu].thread ? seats_[cpu].thread->thread_id() : 0; }
+  bool exit_pending(size_t cpu) const { return seats_[cpu].posted && seats_[cpu].posted->pending(); }
+  void complete_exit(size_t cpu) { seats_[cpu].posted->complete(); }
+  /// Once, when every vCPU has parked. One that stops by itself stops the others here.
+  Park take_parked();
   /// Joins the threads whatever they do; nothing runs any more.
   void shutdown();
 
@@ -62,23 +84,29 @@ class Runner {
   void advance(u64 ns);
 
  private:
+  /// What belongs to one vCPU.
+  struct Seat {
+    std::unique_ptr<ExitBus> bus;
+    PostedBus* posted = nullptr;  // bus when threaded
+    std::unique_ptr<std::atomic<ParkReason>> parked = std::make_unique<std::atomic<ParkReason>>(ParkReason::None);
+    std::unique_ptr<VcpuThread> thread;
+  };
   void give_up();
+  Buses make_buses(size_t cpus);
 
   Mode mode_;
   RunnerHooks hooks_;
   std::shared_ptr<memory::GuestRam> ram_;
   Doorbells bells_;
   std::unique_ptr<SettableClock> clock_;
-  std::unique_ptr<ExitBus> bus_;
-  PostedBus* posted_ = nullptr;      // bus_ when threaded
   SteppedClock* stepped_ = nullptr;  // clock_ when stepped
+  std::vector<Seat> seats_;
   std::unique_ptr<Vm> vm_;
-  std::atomic<ParkReason> parked_{ParkReason::None};
   bool running_ = false;
+  bool stopping_ = false;  // every thread has been told
   bool rang_ = false;      // stepped: since the last delivery
   bool gave_up_ = false;   // stepped: run_for() shall end
   bool stepping_ = false;  // inside run_for()
-  std::optional<VcpuThread> thread_;
 };
 
 }  // namespace colo::vcpu

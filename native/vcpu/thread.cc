@@ -1,11 +1,15 @@
 #include "vcpu/thread.h"
 
+#include <unistd.h>
+
 #include "vcpu/clock.h"
 
 namespace colo::vcpu {
 
 VcpuThread::VcpuThread(Vm& vm, size_t index, const Clock& clock, std::function<void(ParkReason)> parked)
-    : vm_(vm), cpu_(vm.vcpu(index)), clock_(clock), on_parked_(std::move(parked)), timer_(vm, clock), thread_([this] { loop(); }) {
+    : vm_(vm), cpu_(vm.vcpu(index)), clock_(clock), on_parked_(std::move(parked)) {
+  if (!vm.times_itself()) timer_.emplace(vm, clock);
+  thread_ = std::thread([this] { loop(); });
   vm_.set_wake([this] { wake(); });
 }
 
@@ -44,10 +48,11 @@ bool VcpuThread::await_start() {
 
 void VcpuThread::loop() {
   enter_native_thread("vcpu");
+  thread_id_.store(gettid(), std::memory_order_relaxed);
   while (await_start()) {
-    timer_.enable();
+    if (timer_) timer_->enable();
     ParkReason why = run_guest();
-    timer_.disable();
+    if (timer_) timer_->disable();
     parked_.store(true, std::memory_order_release);
     on_parked_(why);
   }
@@ -74,12 +79,12 @@ ParkReason VcpuThread::run_guest() {
 }
 
 void VcpuThread::sleep_halted(u32 armed) {
-  timer_.disable();
+  if (timer_) timer_->disable();
   if (!stop_requested_.load(std::memory_order_seq_cst)) {
     wake_.wait(armed, host_time_of(clock_, vm_.next_deadline_ns()));
     if (vm_.next_deadline_ns() <= clock_.now_ns()) vm_.run_timers();
   }
-  timer_.enable();
+  if (timer_) timer_->enable();
 }
 
 }  // namespace colo::vcpu

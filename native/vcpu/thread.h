@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/types.h"
@@ -28,11 +29,13 @@ class VcpuThread {
   void start();
   /// Asks for a stop and returns at once; `parked` tells. Nothing happens if it is parked already.
   void stop();
+  /// The kernel's id of the thread; 0 in its first moments.
+  int thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
   bool parked() const { return parked_.load(std::memory_order_acquire); }
   /// An interrupt may be deliverable, a deadline may have moved. Any thread, any lock held.
   void wake() {
     wake_.notify();
-    timer_.moved();
+    if (timer_) timer_->moved();
   }
 
  private:
@@ -45,10 +48,11 @@ class VcpuThread {
   Vcpu& cpu_;
   const Clock& clock_;
   std::function<void(ParkReason)> on_parked_;
-  VmTimer timer_;
+  std::optional<VmTimer> timer_;  // a backend that times itself needs none
   Signal wake_;
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> parked_{true};
+  std::atomic<int> thread_id_{0};
   std::mutex mutex_;  // over the hand-over from parked to running
   std::condition_variable started_;
   bool quit_ = false;

@@ -1,6 +1,7 @@
 /** The addon's `vm` module: what native/addon exports, typed. Nobody but accel sees these classes. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { CpuModel, Topology } from './contract.js';
 
 export interface NativeRam {
   /** Live RAM by offset, one ArrayBuffer per GiB. They may outlive the RAM object. */
@@ -21,9 +22,16 @@ export interface NativeRam {
 }
 
 export interface NativeVm {
-  setCallbacks(onExit: () => void, onDoorbell: (id: number) => void, onParked: (why: number, error: string) => void): void;
+  setCallbacks(onExit: (cpu: number) => void, onDoorbell: (id: number) => void, onParked: (why: number, error: string) => void): void;
+  /** All vCPUs, on their threads. */
+  start(): void;
+  /** Returns at once; onParked tells when the last of them stands still. */
+  stop(): void;
+  /** By index of the vCPU. */
+  apicIds(): number[];
+  threadIds(): number[];
   /** See exit-page.ts. */
-  exitPage(): ArrayBuffer;
+  exitPage(cpu: number): ArrayBuffer;
   setIrq(gsi: number, level: boolean): void;
   signalMsi(address: bigint, data: number): void;
   addDoorbell(space: 'mmio' | 'pio', address: number, size: number, datamatch: number | undefined, id: number): void;
@@ -43,8 +51,7 @@ export interface NativeVm {
 }
 
 export interface NativeVcpu {
-  start(): void;
-  /** Returns at once; onParked tells. */
+  /** Stepped only: makes runFor return. */
   stop(): void;
   /** Stepped only. Returns a RunResult number. */
   runFor(instructions: number): number;
@@ -61,11 +68,16 @@ export interface KvmFinding {
   reason: string;
 }
 
+/** A processor that a backend can give: cpuModel() in native/addon/backend.h. */
+export type CpuOffer = Omit<CpuModel, keyof Topology>;
+
 export interface VmModule {
   GuestRam: new (sizeBytes: number) => NativeRam;
-  Vm: new (ram: NativeRam, backend: string, stepped: boolean) => NativeVm;
-  Vcpu: new (vm: NativeVm) => NativeVcpu;
-  detectKvm(): KvmFinding;
+  Vm: new (ram: NativeRam, backend: string, stepped: boolean, cpu: CpuModel, dirtyRing: boolean) => NativeVm;
+  Vcpu: new (vm: NativeVm, index: number) => NativeVcpu;
+  /** path, without: of tests (kvm::Source in native/kvm/device.h). */
+  detectKvm(path?: string, without?: readonly string[]): KvmFinding;
+  cpuModel(backend: 'soft' | 'kvm'): CpuOffer;
 }
 
 /** Same distance from src/accel and from dist/accel. */

@@ -10,12 +10,13 @@ export interface AccelChoice {
   why: string;
 }
 
-export function detectKvm(): KvmFinding {
-  return vmModule().detectKvm();
+/** path, without: another device, and capabilities to be taken for absent, for tests. */
+export function detectKvm(path?: string, without?: readonly string[]): KvmFinding {
+  return vmModule().detectKvm(path, without);
 }
 
 /** auto takes KVM only where it really runs a kernel; kvm is refused where it does not. */
-export function chooseAccel(wish: 'auto' | AccelName, detect: () => KvmFinding = detectKvm): AccelChoice {
+export function chooseAccel(wish: 'auto' | AccelName, detect: () => KvmFinding = () => detectKvm()): AccelChoice {
   if (wish === 'soft') return { name: 'soft', why: 'as asked for' };
   const { kind, reason } = detect();
   if (kind === 'full') return { name: 'kvm', why: reason };

@@ -75,11 +75,34 @@ export interface Doorbell {
   ring: () => void;
 }
 
+/** Packages, cores in each, threads in each core. */
+export interface Topology {
+  readonly sockets: number;
+  readonly cores: number;
+  readonly threads: number;
+}
+
+/** The processor that a guest sees (native/vcpu/model.h). */
+export interface CpuModel extends Topology {
+  readonly name: string;
+  readonly vendor: string;
+  /** CPUID 1 EAX: family, model, stepping. */
+  readonly signature: number;
+  readonly brand: string;
+  /** Words in the order of cpu-features.ts. */
+  readonly features: readonly number[];
+}
+
 /** vCPUs, chips and guest time of one VM. */
 export interface VmAccel {
   readonly ram: Ram;
   readonly cpuCount: number;
   readonly name: 'soft' | 'kvm';
+  readonly cpuModel: CpuModel;
+  /** By index of the vCPU. */
+  readonly apicIds: readonly number[];
+  /** The host's ids of the vCPUs' threads, for `info cpus`. */
+  threadIds(): readonly number[];
   setExitHandler(handler: ExitHandler): void;
   /** Interrupt inputs: gsi 0..23. */
   setIrq(gsi: number, level: boolean): void;

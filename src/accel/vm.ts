@@ -2,7 +2,8 @@
 import { assert, VmError } from '../base/errors.js';
 import { type NativeVcpu, type NativeVm, vmModule } from './addon.js';
 import type { AccelName } from './choose.js';
-import type { Doorbell, ExitHandler, StateBlob, StopReason, VmAccel } from './contract.js';
+import type { CpuModel, Doorbell, ExitHandler, StateBlob, StopReason, VmAccel } from './contract.js';
+import { plainCpu } from './cpu-model.js';
 import { ExitPage } from './exit-page.js';
 import type { AddonRam } from './ram.js';
 import { registerLines } from './registers.js';
@@ -19,15 +20,25 @@ const nobody: ExitHandler = {
   mmioWrite: () => undefined,
 };
 
-/** Threaded: the vCPU has its own thread and follows the host's clock. */
+export interface VmOptions {
+  /** Resolved by cpu-model.ts; absent: the plain one. */
+  readonly cpu?: CpuModel;
+  /** KVM's log of dirty pages is its rings, where the kernel has them; otherwise bitmaps. */
+  readonly dirtyRing?: boolean;
+  readonly stepped?: boolean;
+}
+
+/** Threaded: each vCPU has its own thread and follows the host's clock. */
 export class AddonVm implements VmAccel {
-  readonly cpuCount = 1;
+  readonly cpuModel: CpuModel;
+  readonly apicIds: readonly number[];
   readonly cpus: readonly StateBlob[];
   readonly chips: StateBlob;
   protected readonly native: NativeVm;
-  protected readonly cpu: NativeVcpu;
+  protected readonly cpu: NativeVcpu; // the first
+  private readonly nativeCpus: readonly NativeVcpu[];
   protected handler: ExitHandler = nobody;
-  private readonly page: ExitPage;
+  private readonly pages: readonly ExitPage[];
   private readonly rings = new Map<number, () => void>();
   private readonly stopped: ((reason: StopReason) => void)[] = [];
   private waiting: (() => void)[] = [];
@@ -37,19 +48,30 @@ export class AddonVm implements VmAccel {
   constructor(
     readonly ram: AddonRam,
     readonly name: AccelName = 'soft',
-    stepped = false,
+    options: VmOptions = {},
   ) {
     const module = vmModule();
-    this.native = new module.Vm(ram.native, this.name, stepped);
-    this.cpu = new module.Vcpu(this.native);
-    this.page = new ExitPage(this.native.exitPage());
+    this.cpuModel = options.cpu ?? plainCpu();
+    this.native = new module.Vm(ram.native, this.name, options.stepped === true, this.cpuModel, options.dirtyRing === true);
+    this.apicIds = this.native.apicIds();
+    this.nativeCpus = this.apicIds.map((_, index) => new module.Vcpu(this.native, index));
+    this.cpu = this.nativeCpus[0];
+    this.pages = this.nativeCpus.map((_, index) => new ExitPage(this.native.exitPage(index)));
     this.native.setCallbacks(
-      () => this.page.answer(this.handler),
+      cpu => this.pages[cpu].answer(this.handler),
       id => this.rings.get(id)?.(),
       (why, error) => this.parked(why, error),
     );
-    this.cpus = [vcpuBlob(this.cpu)];
+    this.cpus = this.nativeCpus.map(vcpuBlob);
     this.chips = chipBlob(this.native);
+  }
+
+  get cpuCount(): number {
+    return this.cpus.length;
+  }
+
+  threadIds(): readonly number[] {
+    return this.native.threadIds();
   }
 
   setExitHandler(handler: ExitHandler): void {
@@ -80,14 +102,14 @@ export class AddonVm implements VmAccel {
   start(): void {
     assert(!this.isRunning, 'the VM is stopped when it is started');
     this.isRunning = true;
-    this.cpu.start();
+    this.native.start();
   }
 
   stop(): Promise<void> {
     if (!this.isRunning) return Promise.resolve();
     return new Promise(resolve => {
       this.waiting.push(resolve);
-      this.cpu.stop();
+      this.native.stop();
     });
   }
 
@@ -99,8 +121,8 @@ export class AddonVm implements VmAccel {
     return registerLines(this.cpus[cpu].save()).join('\n');
   }
 
-  icount(_cpu = 0): bigint {
-    return this.cpu.icount();
+  icount(cpu = 0): bigint {
+    return this.nativeCpus[cpu].icount();
   }
 
   guestNs(): bigint {
@@ -115,7 +137,7 @@ export class AddonVm implements VmAccel {
     this.native.reset();
   }
 
-  /** Ends the vCPU whatever it does. A pending stop() resolves. */
+  /** Ends the vCPUs whatever they do. A pending stop() resolves. */
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
@@ -123,7 +145,7 @@ export class AddonVm implements VmAccel {
     this.settle();
   }
 
-  /** The vCPU no longer runs: requested stops first, then whoever wants to know that it stopped by itself. */
+  /** No vCPU runs any more: requested stops first, then whoever wants to know that it stopped by itself. */
   protected parked(why: number, error: string): void {
     this.settle();
     if (why === Park.REQUESTED) return;
@@ -155,7 +177,7 @@ export class SteppedVm extends AddonVm {
   private inside = false;
 
   constructor(ram: AddonRam) {
-    super(ram, 'soft', true);
+    super(ram, 'soft', { stepped: true });
   }
 
   override start(): void {

@@ -24,6 +24,8 @@ export interface BlockDriver {
   reopen?(readOnly: boolean): Promise<void>;
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
+  /** Ends its connection to a server now: every request fails. */
+  yank?(): void;
   close(): Promise<void>;
   /** For query-block and info block: one-word facts. */
   describe(): Record<string, string | number | boolean>;

@@ -44,8 +44,12 @@ export interface CharBackend extends Disposable {
   /** The front end has no room for input (a UART whose FIFO is full): nothing is delivered until resume. Both are idempotent. */
   pause(): void;
   resume(): void;
+  /** Ends the connection to its peer now, whatever was written. Absent where there is no connection. */
+  yank?(): void;
   /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
   hangUp(): void;
+  /** The front end leaves: nobody listens until the next one does. The peer stays, and is not read meanwhile. */
+  release(): void;
 }
 
 /** What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`, `tcp:HOST:PORT,...`, `-chardev socket,...`. */
@@ -54,6 +58,7 @@ export type CharSpec =
   /** On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal (serial). keys: Ctrl-C too is input (REPL). */
   | { kind: 'stdio'; input: 'lines' | 'characters' | 'keys' }
   | { kind: 'file'; path: string; append: boolean }
+  | { kind: 'ringbuf'; sizeBytes: number }
   /** wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a client that lost its peer stays alone. */
   | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number };
 

@@ -4,6 +4,7 @@ import type { CharBackend, CharSpec, CharWorld } from './contract.js';
 import { FileChar } from './file.js';
 import { NullChar } from './null.js';
 import { charLabel } from './parse.js';
+import { RingbufChar } from './ringbuf.js';
 import { SocketChar } from './socket.js';
 import { StdioChar } from './stdio.js';
 
@@ -19,6 +20,8 @@ export async function createChardev(id: string, spec: CharSpec, world: CharWorld
       if (!spec.append) await file.truncate(0);
       return new FileChar(id, charLabel(spec), file, await file.size(), line => world.log(line));
     }
+    case 'ringbuf':
+      return new RingbufChar(id, spec.sizeBytes);
     case 'socket': {
       const channel = new SocketChar(id, charLabel(spec), { ...world, log: line => world.log(line) }, spec.address, spec.reconnectMs);
       await (spec.server ? channel.listen(spec.wait) : channel.dial());

@@ -52,6 +52,10 @@ export class FileChar implements CharBackend {
   resume(): void {}
   hangUp(): void {}
 
+  release(): void {
+    this.room = undefined;
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

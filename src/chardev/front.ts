@@ -32,6 +32,13 @@ export class Front {
     this.inputEnd = fn;
   }
 
+  /** What was kept was meant for the front end that leaves. */
+  release(): void {
+    this.data = this.inputEnd = this.handlingEvent = this.handlingRoom = undefined;
+    this.kept = [];
+    this.paused = false;
+  }
+
   pause(): void {
     this.paused = true;
   }

@@ -22,5 +22,6 @@ export class NullChar implements CharBackend {
   pause(): void {}
   resume(): void {}
   hangUp(): void {}
+  release(): void {}
   dispose(): void {}
 }

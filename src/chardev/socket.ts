@@ -137,6 +137,15 @@ export class SocketChar implements CharBackend {
     );
   }
 
+  yank(): void {
+    if (this.peer) this.lost(this.peer);
+  }
+
+  release(): void {
+    this.front.release();
+    this.steer();
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

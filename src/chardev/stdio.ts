@@ -68,6 +68,11 @@ export class StdioChar implements CharBackend {
     if (this.stdio.terminal) this.stdio.setMode('cooked');
   }
 
+  release(): void {
+    this.front.release();
+    this.stdio.pause();
+  }
+
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;

@@ -6,11 +6,12 @@ import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { Replicated } from '../block/contract.js';
 import type { Link } from '../migration/link.js';
+import { pieceBytes } from '../migration/messages.js';
 import { type PageStaging, encodeChunk } from '../migration/pages.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoParts } from './contract.js';
 import { type Moment, momentOf } from './lease.js';
-import { type EpochInfo, type Message, kindOf, pieceBytes } from './messages.js';
+import { type EpochInfo, type Message, kindOf } from './messages.js';
 import type { CheckpointRecord } from './statistics.js';
 import { trace } from './trace.js';
 
@@ -131,7 +132,7 @@ export class Checkpoint {
       await link.sendFrame({ type: 'pages', body: frame }, frame);
       if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
     }
-    parts.migration.ramTransferredBytes += this.record.ramBytes;
+    parts.migration.received(this.record.ramBytes);
   }
 
   /** The point of no return. The lease counts from before it. */

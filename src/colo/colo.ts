@@ -1,11 +1,16 @@
 /**
- * COLO as the monitor and the machine see it: migrate, listen, lost heartbeat, status. At most one session at a time; after a failover
- * the same object starts or accepts the next one.
+ * Migration as the monitor and the machine see it, into COLO (capability x-colo) or without: migrate, listen, lost heartbeat, status. At most
+ * one session at a time; after a failover, or when a guest has come, the same object starts or accepts the next one.
  */
 import { VmError, failureOf } from '../base/errors.js';
-import type { Listener, Sockets, Stream } from '../host/ports.js';
+import type { Listener, Stream } from '../host/ports.js';
+import { type Channel, type Transports, openIncoming, openOutgoing } from '../migration/channel.js';
+import { Incoming } from '../migration/incoming.js';
+import { Outgoing } from '../migration/outgoing.js';
+import { type MigrationParameters, defaultParameters } from '../migration/parameters.js';
 import { MigrationState, type MigrationData } from '../migration/status.js';
-import { parseMigrationUri } from '../migration/uri.js';
+import type { TransferParts } from '../migration/transfer.js';
+import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js';
 import type { ColoExitReason, ColoMode, FailoverStatus } from '../qapi/types.js';
 import type { ColoParts } from './contract.js';
 import { type ColoState, failoverStatus } from './failover.js';
@@ -17,11 +22,16 @@ import type { ColoStatistics } from './statistics.js';
 /** Connections that have not said a valid hello yet. */
 const strangersMax = 4;
 
-export interface ColoDeps extends Omit<ColoParts, 'migration' | 'options'> {
-  readonly sockets: Sockets;
+export interface ColoDeps extends Omit<ColoParts, 'migration' | 'options' | 'parameters'>, Pick<TransferParts, 'flushDisks' | 'diskObstacle'> {
+  readonly transports: Transports;
   /** Live: colo itself changes only checkpointDelayMs in it. */
   readonly options: ColoOptions;
+  /** The capability x-colo, at first. */
+  readonly xColo: boolean;
 }
+
+export const capabilityNames = ['x-colo', 'events'] as const;
+export type CapabilityName = (typeof capabilityNames)[number];
 
 /** query-colo-status. */
 export interface ColoStatus {
@@ -42,49 +52,121 @@ export interface ColoInfo extends ColoStatus {
 
 export class Colo {
   readonly migration: MigrationState;
+  readonly parameters: MigrationParameters = { ...defaultParameters };
   private readonly parts: ColoParts;
-  private readonly sockets: Sockets;
+  private readonly transferParts: TransferParts;
+  private readonly transports: Transports;
+  private readonly capabilities: Map<CapabilityName, boolean>;
   private session: ColoPrimary | ColoSecondary | undefined;
+  private transfer: Outgoing | Incoming | undefined;
   private lastMode: ColoMode = 'none';
-  private readonly strangers = new Set<ColoSecondary>();
+  private readonly strangers = new Set<ColoSecondary | Incoming>();
   private listener: Listener | undefined;
+  private dialing: { abandon(error: VmError): void } | undefined;
 
   constructor(deps: ColoDeps) {
-    const { sockets, options, ...rest } = deps;
-    this.sockets = sockets;
+    const { transports, options, xColo, flushDisks, diskObstacle, ...rest } = deps;
+    this.transports = transports;
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
-    this.parts = { ...rest, migration: this.migration, options: checkOptions(options) };
+    this.capabilities = new Map([['x-colo', xColo], ['events', false]]);
+    this.parts = { ...rest, migration: this.migration, options: checkOptions(options), parameters: this.parameters };
+    this.transferParts = { clock: deps.clock, vm: deps.lifecycle, migration: this.migration, parameters: this.parameters, limits: options, flushDisks, diskObstacle };
+  }
+
+  get capability(): ReadonlyMap<CapabilityName, boolean> {
+    return this.capabilities;
+  }
+
+  setCapability(name: CapabilityName, on: boolean): void {
+    if (this.migration.busy) throw new VmError("There's a migration process in progress");
+    this.capabilities.set(name, on);
   }
 
   /** `migrate`: a bad URI and a running migration are refused here; what comes later is in query-migrate. `connected` settles with the connection. */
   migrate(uri: string): { connected: Promise<void> } {
-    const address = parseMigrationUri(uri, 'connect');
+    const endpoint = parseMigrationUri(uri, 'connect');
+    const colo = this.capabilities.get('x-colo') === true;
     if (this.migration.busy) throw new VmError("There's a migration process in progress");
+    if (colo && !isAddress(endpoint)) throw new VmError(`COLO needs a peer that answers, not ${endpoint.kind}:`, { hint: 'migrate_set_capability x-colo off saves the guest.' });
     if (this.listener && this.session?.state !== 'completed') throw new VmError('this machine waits for an incoming migration');
+    this.parts.lifecycle.checkMigratable();
     this.listener?.dispose();
     this.listener = undefined;
     this.migration.move('setup');
-    const connected = this.sockets.connect(address, { timeoutMs: this.parts.options.connectTimeoutMs }).then(
-      stream => this.startPrimary(stream),
-      thrown => this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', failureOf(thrown).message),
-    );
-    return { connected };
+    return { connected: this.dial(endpoint, colo) };
   }
 
-  /** `-incoming`: waits for a primary. A stranger and a machine that differs are sent away, and it waits on. */
+  /** Until it has answered it may be given up; what comes of it later is closed. */
+  private async dial(endpoint: Endpoint, colo: boolean): Promise<void> {
+    const abandoned = new Promise<never>((_, reject) => (this.dialing = { abandon: reject }));
+    const opening = openOutgoing(endpoint, this.transports, this.parts.options.connectTimeoutMs);
+    try {
+      const channel = await Promise.race([opening, abandoned]);
+      this.dialing = undefined;
+      if (colo) this.startPrimary(channel.stream);
+      else this.start(new Outgoing(this.transferParts, channel));
+    } catch (thrown) {
+      this.dialing = undefined;
+      opening.then(channel => channel.stream.destroy(), () => undefined);
+      this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', failureOf(thrown).message);
+    }
+  }
+
+  /** `-incoming`: waits for a primary, or for a guest. A stranger and a machine that differs are sent away, and it waits on. */
   async listen(uri: string): Promise<Listener['address']> {
-    const address = parseMigrationUri(uri, 'listen');
-    if (this.listener) throw new VmError('this machine waits for an incoming migration already');
-    this.listener = await this.sockets.listen(address, stream => this.greet(stream));
+    const endpoint = parseMigrationUri(uri, 'listen');
+    this.checkWaiting();
+    if (!isAddress(endpoint)) throw new VmError(`'${uri}' is loaded, nobody comes from there`);
+    this.listener = await this.transports.sockets.listen(endpoint, stream => this.greet(stream));
     return this.listener.address;
+  }
+
+  /** `-incoming file:` or `exec:`. Settles when the guest is here; VmError: it is not, and another may be tried. */
+  async load(uri: string): Promise<void> {
+    const endpoint = parseMigrationUri(uri, 'listen');
+    this.checkWaiting();
+    if (isAddress(endpoint)) throw new VmError(`'${uri}' is waited on, not loaded`);
+    if (this.capabilities.get('x-colo')) throw new VmError('a secondary waits for a primary that answers', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
+    const incoming = new Incoming(this.transferParts, await openIncoming(endpoint, this.transports), () => this.checkFree());
+    this.start(incoming);
+    await incoming.over();
+    if (incoming.failure) throw incoming.failure;
+  }
+
+  private checkWaiting(): void {
+    if (this.listener || this.migration.busy || this.transfer instanceof Incoming && !this.transfer.failure) throw new VmError('this machine waits for an incoming migration already');
+  }
+
+  private start(transfer: Outgoing | Incoming): void {
+    this.transfer = transfer;
+    transfer.begin();
   }
 
   /** migrate_cancel: no effect once in colo, as in QEMU; only lost-heartbeat leaves. */
   cancel(): void {
-    if (this.migration.status !== 'setup' && this.migration.status !== 'active') return;
-    if (!(this.session instanceof ColoPrimary) && this.migration.status === 'active') return;
+    const { status } = this.migration;
+    if (status !== 'setup' && status !== 'active' && status !== 'device') return;
+    if (this.dialing) {
+      this.migration.move('cancelling');
+      return this.dialing.abandon(new VmError('the migration was cancelled'));
+    }
+    if (this.session instanceof ColoPrimary && status !== 'device') {
+      this.migration.move('cancelling');
+      return this.session.close();
+    }
+    if (!(this.transfer instanceof Outgoing) || !this.transfer.cancellable) return;
     this.migration.move('cancelling');
-    if (this.session instanceof ColoPrimary) this.session.close();
+    this.transfer.abort(new VmError('the migration was cancelled'));
+  }
+
+  /** yank: whatever waits for the other side of a migration fails now. False: there is none. */
+  yank(): boolean {
+    if (!this.migration.busy) return false;
+    const error = new VmError('the connection was yanked');
+    if (this.dialing) this.dialing.abandon(error);
+    else if (this.session && this.session.state !== 'completed') this.session.abort(error);
+    else this.transfer?.abort(error);
+    return true;
   }
 
   /** x-colo-lost-heartbeat: returns when accepted; VmError with the reason otherwise. */
@@ -153,13 +235,10 @@ export class Colo {
     this.listener?.dispose();
     for (const stranger of this.strangers) stranger.close();
     this.session?.close();
+    this.transfer?.close();
   }
 
   private startPrimary(stream: Stream): void {
-    if (this.migration.status === 'cancelling') {
-      stream.destroy();
-      return this.migration.move('cancelled');
-    }
     const session = new ColoPrimary(this.parts, stream);
     this.adopt(session);
     session.begin();
@@ -168,17 +247,43 @@ export class Colo {
   private greet(stream: Stream): void {
     // The one that has said nothing for longest makes room: silent clients must not keep a primary away.
     if (this.strangers.size >= strangersMax) for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
+    const stranger = this.capabilities.get('x-colo') ? this.futureSecondary(stream) : this.futureGuest({ stream, oneWay: false });
+    this.strangers.add(stranger);
+    stranger.begin();
+    void stranger.over().then(() => this.strangers.delete(stranger));
+  }
+
+  private futureSecondary(stream: Stream): ColoSecondary {
     const session: ColoSecondary = new ColoSecondary(this.parts, stream, () => {
-      if (this.session && this.session.state !== 'none') throw new VmError(taken(this.session.state));
+      this.checkFree();
       this.strangers.delete(session);
       this.adopt(session);
     });
-    this.strangers.add(session);
-    session.begin();
-    void session.over().then(() => this.strangers.delete(session));
+    return session;
   }
 
-  private sendAway(stranger: ColoSecondary): void {
+  /** When the guest is here, nobody else is waited for. */
+  private futureGuest(channel: Channel): Incoming {
+    const incoming: Incoming = new Incoming(this.transferParts, channel, () => {
+      this.checkFree();
+      this.strangers.delete(incoming);
+      this.transfer = incoming;
+      void incoming.over().then(() => {
+        if (incoming.failure) return;
+        this.listener?.dispose();
+        this.listener = undefined;
+      });
+    });
+    return incoming;
+  }
+
+  /** Takes whoever comes to the door first. */
+  private checkFree(): void {
+    if (this.session && this.session.state !== 'none') throw new VmError(taken(this.session.state));
+    if (this.migration.busy) throw new VmError('a migration to this machine is under way');
+  }
+
+  private sendAway(stranger: ColoSecondary | Incoming): void {
     this.strangers.delete(stranger);
     stranger.close();
   }

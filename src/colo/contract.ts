@@ -1,25 +1,18 @@
 /** What colo asks of the machine. Disks are block's Replicated, network output is net's OutputHold; disks and controller never meet. */
-import type { Ram } from '../accel/contract.js';
 import type { Events } from '../base/events.js';
 import type { Replicated } from '../block/contract.js';
 import type { Clock } from '../host/ports.js';
-import type { Manifest } from '../migration/contract.js';
+import type { Migratable } from '../migration/contract.js';
+import type { MigrationParameters } from '../migration/parameters.js';
 import type { MigrationState } from '../migration/status.js';
 import type { OutputHold } from '../net/contract.js';
 import type { QmpEvents } from '../qapi/types.js';
 import type { ColoOptions } from './options.js';
 import type { StepHook } from './steps.js';
 
-export type { Manifest } from '../migration/contract.js';
+export type { Manifest, StagedDevices } from '../migration/contract.js';
 
-/** Device state that has passed every check; applying it cannot fail. */
-export interface StagedDevices {
-  apply(): void;
-}
-
-export interface Lifecycle {
-  readonly ram: Ram;
-  manifest(): Manifest;
+export interface Lifecycle extends Migratable {
   /**
    * Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError says who did not stop. Run state `colo`.
    * A VM that a user or a shutdown has stopped already counts as stopped.
@@ -27,10 +20,8 @@ export interface Lifecycle {
   stopForCheckpoint(): Promise<void>;
   /** Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came meanwhile is honoured. Returns at once. */
   resumeAfterCheckpoint(): void;
-  /** All device, vCPU and chip state, stopped. */
-  saveDevices(): Buffer;
-  /** Untrusted bytes: VmError that names device and field, or staged state. Touches nothing. */
-  parseDevices(blob: Uint8Array): StagedDevices;
+  /** STOP and RESUME are told for each checkpoint, as QEMU does. */
+  checkpointEvents: boolean;
   /** The secondary takes over: guest time goes on from the loaded state, the network is told, the guest runs; `-S` is ignored with a message. */
   runAfterFailover(): void;
   /** The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves when nothing of it runs. */
@@ -49,8 +40,9 @@ export interface ColoParts {
   readonly migration: MigrationState;
   /** Live: x-checkpoint-delay changes while it runs. */
   readonly options: ColoOptions;
+  readonly parameters: MigrationParameters;
   /** As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is the refusal. */
-  disks(): Replicated[];
+  disks(side: 'primary' | 'secondary'): Replicated[];
   outputs(): OutputHold[];
   /** Secondary, failover: drop the NBD export's clients and wait until their requests are through. */
   dropExports(): Promise<void>;

@@ -3,8 +3,9 @@ import { VmError, asVmError } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
+import { pieceBytes, receivePieces } from '../migration/messages.js';
 import { within } from '../migration/wait.js';
-import { type Message, pieceBytes } from './messages.js';
+import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
 import { trace } from './trace.js';
 
@@ -70,17 +71,6 @@ async function receiveDigest(disk: Replicated, link: Link<Message>, options: Col
   const sizeMax = Math.ceil(disk.length / imagePieceBytes) * bytesPerPiece + digestHeaderMax;
   if (size > sizeMax) throw new VmError(`digest of disk '${name}' with ${size} bytes, at most ${sizeMax} allowed`);
   return receivePieces(size, async () => (await link.expect('digest', options.replyTimeoutMs)).bytes);
-}
-
-/** Joins pieces to exactly size bytes. */
-export async function receivePieces(size: number, next: () => Promise<Buffer>): Promise<Buffer> {
-  const whole = Buffer.allocUnsafe(size);
-  for (let at = 0; at < size; ) {
-    const piece = await next();
-    if (piece.length === 0 || at + piece.length > size) throw new VmError(`a piece of ${piece.length} bytes where ${size - at} are left`);
-    at += piece.copy(whole, at);
-  }
-  return whole;
 }
 
 /** Secondary: answers one digest-request. */

@@ -6,17 +6,12 @@ import { VmError, assertNever } from '../base/errors.js';
 import { bool, list, record, text, u32, u53, u64 } from '../fields/field.js';
 import { type FrameKind, encodeFrame } from '../migration/frames.js';
 import type { MessageCodec } from '../migration/link.js';
-import { type Hello, decodeHello, encodeHello, helloBytesMax } from '../migration/manifest.js';
-import { chunkBytesMax } from '../migration/pages.js';
+import { type CommonMessage, type CommonType, commonBody, commonKinds, decodeCommon, pieceBytes } from '../migration/messages.js';
 import type { ColoMode } from '../qapi/types.js';
 
-/** Device state and digests travel in pieces of at most this. */
-export const pieceBytes = 1024 * 1024;
-const textMax = 1024;
 const disksMax = 64;
 
 const epochBody = record({ epoch: u53, pages: u32, writes: list(record({ disk: text(256), count: u53 }), disksMax), ramHashed: bool, ramHash: u64 });
-const textBody = record({ text: text(textMax) });
 const pingBody = record({ seq: u53 });
 const digestRequest = record({ disk: text(256) });
 const digestSize = record({ disk: text(256), vouched: bool, size: u53 });
@@ -32,17 +27,15 @@ export interface EpochInfo {
 }
 
 type Bare = 'checkpoint-ready' | 'checkpoint-request' | 'checkpoint-reply' | 'vmstate-send' | 'vmstate-received' | 'vmstate-loaded' | 'guest-shutdown';
-type Empty = 'accept' | 'round-end' | 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone';
+type Empty = 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone';
+const isCommon = (type: MessageType): type is CommonType => Object.hasOwn(commonKinds, type);
+
 export type Message =
+  | CommonMessage
   | { type: Bare | Empty }
   /** Length of the device state that follows in blob pieces. */
   | { type: 'vmstate-size'; size: number }
-  | { type: 'hello'; hello: Hello }
-  /** The sender leaves COLO, and why. */
-  | { type: 'error'; text: string }
-  | { type: 'pages'; body: Buffer }
   | ({ type: 'epoch' } & EpochInfo)
-  | { type: 'blob'; bytes: Buffer }
   | { type: 'ping' | 'pong'; seq: number }
   | { type: 'digest-request'; disk: string }
   | { type: 'digest-size'; disk: string; vouched: boolean; size: number }
@@ -65,14 +58,9 @@ export const messageKinds: readonly ColoKind[] = [
   kind(5, 'vmstate-received', 'secondary', 0),
   kind(6, 'vmstate-loaded', 'secondary', 0),
   kind(7, 'guest-shutdown', 'primary', 0),
-  kind(64, 'hello', 'primary', helloBytesMax),
-  kind(65, 'accept', 'secondary', 0),
-  kind(66, 'error', 'both', textMax + 4),
-  kind(67, 'pages', 'primary', chunkBytesMax),
-  kind(68, 'round-end', 'primary', 0),
+  ...Object.values(commonKinds).map(({ ordinal, name, from, bytes }) => kind(ordinal, name, from === 'source' ? 'primary' : from === 'destination' ? 'secondary' : from, bytes)),
   kind(69, 'precopy-end', 'primary', 0),
   kind(70, 'epoch', 'primary', 64 + disksMax * 272),
-  kind(71, 'blob', 'primary', pieceBytes),
   kind(72, 'abort-epoch', 'primary', 0),
   kind(73, 'ping', 'primary', 8),
   kind(74, 'pong', 'secondary', 8),
@@ -102,13 +90,8 @@ function bodyOf(m: Message): Buffer {
       body.writeBigUInt64BE(BigInt(m.size));
       return body;
     }
-    case 'hello':
-      return encodeHello(m.hello);
-    case 'error':
-      return textBody.encode({ text: m.text.slice(0, textMax / 3) });
-    case 'pages':
-      return m.body;
-    case 'blob':
+    case 'hello': case 'error': case 'pages': case 'blob':
+      return commonBody(m);
     case 'digest':
       return m.bytes;
     case 'epoch':
@@ -127,23 +110,17 @@ function bodyOf(m: Message): Buffer {
 
 function decode(frame: FrameKind, body: Buffer): Message {
   try {
-    return decodeBody((frame as ColoKind).name, body);
+    const type = (frame as ColoKind).name;
+    return isCommon(type) ? decodeCommon(type, body) : decodeBody(type, body);
   } catch (error) {
     throw error instanceof VmError ? error.during(frame.name) : error;
   }
 }
 
-function decodeBody(type: MessageType, body: Buffer): Message {
+function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Message {
   switch (type) {
     case 'vmstate-size':
       return { type, size: record({ size: u53 }).decode(body).size };
-    case 'hello':
-      return { type, hello: decodeHello(body) };
-    case 'error':
-      return { type, ...textBody.decode(body) };
-    case 'pages':
-      return { type, body };
-    case 'blob':
     case 'digest':
       return { type, bytes: body };
     case 'epoch':
@@ -156,7 +133,7 @@ function decodeBody(type: MessageType, body: Buffer): Message {
     case 'digest-size':
       return { type, ...digestSize.decode(body) };
     case 'checkpoint-ready': case 'checkpoint-request': case 'checkpoint-reply': case 'vmstate-send': case 'vmstate-received': case 'vmstate-loaded': case 'guest-shutdown':
-    case 'accept': case 'round-end': case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone':
+    case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone':
       return { type };
     default:
       return assertNever(type);

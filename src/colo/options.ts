@@ -1,8 +1,9 @@
 /** Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test makes them small. */
 import { assert } from '../base/errors.js';
 import { chunkPagesMax } from '../migration/pages.js';
+import type { TransferLimits } from '../migration/transfer.js';
 
-export interface ColoOptions {
+export interface ColoOptions extends TransferLimits {
   /** x-checkpoint-delay: from the end of a checkpoint to the start of the next. */
   checkpointDelayMs: number;
   /** Consecutive aborted checkpoints that end COLO. */
@@ -17,8 +18,6 @@ export interface ColoOptions {
   leaseMarginMs: number;
   /** How long the secondary waits for `stopped` after it asked. */
   stopTimeoutMs: number;
-  /** checkpoint-reply, vmstate-received, vmstate-loaded: each. */
-  replyTimeoutMs: number;
   /** The replica's last acknowledgement of an epoch. */
   diskTimeoutMs: number;
   /** Starting replication: digests, the copy of what differs. */
@@ -26,10 +25,6 @@ export interface ColoOptions {
   /** Merging overlays at failover; after it the secondary is not whole. */
   mergeTimeoutMs: number;
   connectTimeoutMs: number;
-  /** Device state of one checkpoint, at most. */
-  blobBytesMax: number;
-  /** Pages in a chunk on the wire. */
-  chunkPages: number;
   precopyRounds: number;
   precopyEnoughPages: number;
   /** Images that differ and for which nobody vouches: copy the difference, or refuse to start. */
@@ -47,6 +42,7 @@ export const defaultColoOptions: ColoOptions = {
   leaseMarginMs: 250,
   stopTimeoutMs: 1000,
   replyTimeoutMs: 30_000,
+  idleTimeoutMs: 60_000,
   diskTimeoutMs: 30_000,
   syncTimeoutMs: 24 * 3600_000,
   mergeTimeoutMs: 600_000,

@@ -4,7 +4,8 @@
 import { VmError, failureOf } from '../base/errors.js';
 import type { Stream } from '../host/ports.js';
 import { precopy } from '../migration/precopy.js';
-import { PageStaging, encodeChunk } from '../migration/pages.js';
+import { Pace } from '../migration/pace.js';
+import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.js';
 import { within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
@@ -75,42 +76,36 @@ export class ColoPrimary extends Session {
     const { options, lifecycle, migration } = this.parts;
     const manifest = lifecycle.manifest();
     migration.ramTotalBytes = manifest.ramBytes;
-    await this.link.send({ type: 'hello', hello: { manifest, leaseMs: options.leaseMs } });
+    await this.link.send({ type: 'hello', hello: { manifest, colo: true, leaseMs: options.leaseMs } });
     await this.link.expect('accept', options.replyTimeoutMs);
     this.heartbeat.start();
     migration.move('active');
-    this.disks = this.parts.disks();
+    this.disks = this.parts.disks('primary');
     this.outputs = this.parts.outputs();
     await reconcileAll(this.disks, this.link, options);
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
-    migration.dirtyPages = 0;
     migration.move('colo');
     await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.syncTimeoutMs);
     for (const output of this.outputs) output.hold(() => this.lease.valid);
   }
 
-  private precopy(): Promise<void> {
-    const { lifecycle, migration, options } = this.parts;
-    const whileStopped = async <T>(fn: () => T): Promise<T> => {
-      try {
-        await lifecycle.stopForCheckpoint();
-        return fn();
-      } finally {
-        lifecycle.resumeAfterCheckpoint();
-      }
-    };
+  private async precopy(): Promise<void> {
+    const { clock, lifecycle, migration, options, parameters } = this.parts;
+    const pace = new Pace(clock, parameters);
     const target = {
       sendChunk: async (staging: PageStaging, from: number, to: number) => {
         const frame = encodeChunk(kindOf('pages'), staging, from, to);
-        migration.ramTransferredBytes += frame.length;
+        migration.sent(frame.length, to - from, chunkPagesOfData(frame));
         await this.link.sendFrame({ type: 'pages', body: frame }, frame);
+        await this.link.guard(pace.after(frame.length), 'max-bandwidth');
       },
       endRound: () => this.link.send({ type: 'round-end' }),
-      progress: (round: number, dirtyPages: number) => Object.assign(migration, { rounds: round, dirtyPages }),
+      progress: (round: number, dirtyPages: number) => migration.pass(round, dirtyPages),
     };
-    return precopy(lifecycle.ram, whileStopped, target, { chunkPages: options.chunkPages, rounds: options.precopyRounds, enoughPages: options.precopyEnoughPages });
+    const chunkPages = () => pace.chunkPages(options.chunkPages);
+    await precopy(lifecycle, target, { chunkPages, rounds: options.precopyRounds, enough: pages => pages <= options.precopyEnoughPages });
   }
 
   /** True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link throws. */

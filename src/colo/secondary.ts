@@ -6,10 +6,11 @@ import { VmError, failureOf } from '../base/errors.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
+import { receivePieces } from '../migration/messages.js';
 import { applyChunk, decodeChunk } from '../migration/pages.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts, StagedDevices } from './contract.js';
-import { receivePieces, sendDigest, startAll, stopAll } from './disks.js';
+import { sendDigest, startAll, stopAll } from './disks.js';
 import { secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
@@ -70,10 +71,11 @@ export class ColoSecondary extends Session {
   private async meet(): Promise<void> {
     const { lifecycle, migration, options } = this.parts;
     const { hello } = await this.link.expect('hello', options.replyTimeoutMs);
+    if (!hello.colo) throw new VmError('this side is a secondary and waits for a primary: the capability x-colo is off on the other side');
     const difference = manifestDifference(hello.manifest, lifecycle.manifest());
     if (difference !== undefined) throw new VmError(difference);
     this.leaseMs = hello.leaseMs;
-    this.disks = this.parts.disks();
+    this.disks = this.parts.disks('secondary');
     this.outputs = this.parts.outputs();
     this.admit();
     this.accepted = true;
@@ -95,12 +97,12 @@ export class ColoSecondary extends Session {
         case 'pages': {
           const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
           applyChunk(lifecycle.ram, chunk);
-          migration.ramTransferredBytes += message.body.length;
+          migration.received(message.body.length);
           last = chunk.last;
           break;
         }
         case 'round-end':
-          migration.rounds++;
+          migration.receivedRound();
           last = -1;
           break;
         case 'precopy-end':

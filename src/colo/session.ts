@@ -72,6 +72,11 @@ export abstract class Session {
     this.link.destroy();
   }
 
+  /** The connection fails now, as if it had been lost. */
+  abort(error: VmError): void {
+    this.link.fail(error);
+  }
+
   protected requireFailover(): void {
     if (!this.failover.move('lost-heartbeat')) throw new VmError(refusal(this.state));
   }

@@ -2,9 +2,8 @@
 import { Args, Flags } from '@oclif/core';
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
-import { QmpClient } from '../monitor/qmp/client.js';
-import { NodeClock } from '../host/node/clock.js';
-import { NodeSockets } from '../host/node/sockets.js';
+import type { QmpClient } from '../monitor/qmp/client.js';
+import { connectQmp } from './connect.js';
 import { parseAddress } from './address.js';
 import { BaseCommand } from './base.js';
 import { isVmName, noSuchVm } from './names.js';
@@ -15,7 +14,7 @@ const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
   protected async withClient<T>(address: string, timeoutMs: number, use: (client: QmpClient) => Promise<T>): Promise<T> {
-    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, parseAddress(address), Math.min(connectTimeoutMs, timeoutMs)).catch((error: unknown) => {
+    const client = await connectQmp(parseAddress(address), Math.min(connectTimeoutMs, timeoutMs)).catch((error: unknown) => {
       throw isVmName(address) && ['ENOENT', 'ECONNREFUSED'].includes(errorCode(asVmError(error).options.cause) ?? '') ? noSuchVm(address) : error;
     });
     try {

@@ -1,6 +1,7 @@
 /** The commands of `colo`, by name. */
 import { Completion } from './completion.js';
 import { Doctor } from './doctor/doctor.js';
+import { Failover } from './failover.js';
 import { Hmp } from './hmp.js';
 import { ImageBench } from './image/bench.js';
 import { ImageCheck } from './image/check.js';
@@ -9,10 +10,12 @@ import { ImageCompare, ImageConvert } from './image/convert.js';
 import { ImageCreate } from './image/create.js';
 import { ImageInfo, ImageSnapshot } from './image/info.js';
 import { ImageResize } from './image/resize.js';
+import { Init } from './init.js';
 import { List } from './list.js';
 import { Monitor } from './monitor.js';
 import { NbdServe } from './nbd/serve.js';
 import { Primary } from './primary.js';
+import { Protect } from './protect.js';
 import { Qmp } from './qmp.js';
 import { Secondary } from './secondary.js';
 import { Status } from './status.js';
@@ -25,6 +28,9 @@ export const commands = {
   qmp: Qmp,
   list: List,
   status: Status,
+  init: Init,
+  failover: Failover,
+  protect: Protect,
   doctor: Doctor,
   completion: Completion,
   'image:create': ImageCreate,

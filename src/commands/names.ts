@@ -6,8 +6,7 @@ import { dirname, join } from 'node:path';
 import { asVmError, VmError } from '../base/errors.js';
 import { didYouMean } from '../base/similar.js';
 import { errorCode } from '../host/node/errors.js';
-import type { ListenerWorld } from '../monitor/qmp/listener.js';
-import { QmpListener } from '../monitor/qmp/listener.js';
+import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -50,7 +49,7 @@ export function noSuchVm(name: string, dir = namesDir()): VmError {
 /** Takes the name, or fails because a live VM has it. Where there is no place for sockets the VM runs all the same, with a note. */
 export async function takeName(name: string, world: ListenerWorld, dir = namesDir()): Promise<QmpListener | undefined> {
   const path = nameSocket(name, dir);
-  const listener = new QmpListener(`unix:${path}`, world);
+  const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(`unix:${path}`, world);
   try {
     if (!isVmName(name)) throw new VmError('a name for use as an address is letters, digits and - . _');
     for (const folder of [dir, dirname(path)]) {

@@ -1,10 +1,8 @@
 /** What VMs say of themselves, for `list` and `status`: asked over QMP, one by one or all at once. */
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
-import { NodeClock } from '../host/node/clock.js';
-import { NodeSockets } from '../host/node/sockets.js';
-import { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
+import { connectQmp } from './connect.js';
 import { knownNames, nameSocket } from './names.js';
 
 export interface VmLine {
@@ -27,7 +25,7 @@ export async function survey(names = knownNames()): Promise<VmLine[]> {
 
 async function one(name: string): Promise<VmLine | undefined> {
   try {
-    const client = await QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, { kind: 'unix', path: nameSocket(name) }, patienceMs);
+    const client = await connectQmp({ kind: 'unix', path: nameSocket(name) }, patienceMs);
     try {
       return vmLine(name, await client.execute('query-vm', undefined, patienceMs));
     } finally {

@@ -1,9 +1,7 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
-import { checkUsage } from './options/check.js';
-import { HelpAsked } from './options/argv.js';
+import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
-import { parseLaunch } from './options/spec.js';
 import { logInto, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
@@ -13,25 +11,31 @@ export abstract class VmCommand extends BaseCommand {
   async run(): Promise<void> {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
-    const launch = this.launch();
+    const config = optionValue(this.argv, 'config');
+    const pairing = config === undefined ? undefined : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
+    const launch = await this.launch(pairing?.options);
     if (!launch) return;
-    checkUsage(launch.spec);
     if (!staysInForeground(launch.process)) {
       process.exitCode = await startDaemon();
       return process.exit();
     }
     const { logfile } = launch.process;
-    const log = logfile === undefined ? (line: string) => this.note(line) : logInto(logfile);
+    const log = logfile === undefined ? undefined : logInto(logfile);
+    const note = (line: string) => (log ? log.write(line) : this.note(line));
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
-    const code = await runVm(launch, { major, minor, micro, package: 'colo' }, line => log(`colo ${this.role}: ${line}`));
+    const code = await runVm(launch, { version: { major, minor, micro, package: 'colo' }, note: line => note(`colo ${this.role}: ${line}`), reopenLog: log?.reopen, pairing });
     process.stdout.write('', () => process.exit(code));
   }
 
   /** undefined: help was asked for, and given. */
-  private launch(): Launch | undefined {
+  private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
+    // Here, not above: what a machine is made of takes longer to load than most commands take to run.
+    const [{ parseLaunch }, { checkUsage }] = await Promise.all([import('./options/spec.js'), import('./options/check.js')]);
     try {
-      return parseLaunch(this.role, this.argv);
+      const launch = parseLaunch(this.role, this.argv, base);
+      checkUsage(launch.spec);
+      return launch;
     } catch (error) {
       if (!(error instanceof HelpAsked)) throw error;
       this.log(error.message);

@@ -65,7 +65,8 @@ export interface OpenFile {
 
 export interface Files {
   /** Locks the file (shared when readOnly, else exclusive) unless lock is 'none'; a held lock is a VmError that names the file. */
-  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean }): Promise<OpenFile>;
+  /** mode: of a file that is created; 0644 if absent. */
+  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number }): Promise<OpenFile>;
   readFile(path: string): Promise<Uint8Array>;
   unlink(path: string): Promise<void>;
 }
@@ -91,10 +92,17 @@ export interface Taps {
   open(ifname?: string): Tap;
 }
 
+/** Commands of the host, as /bin/sh runs them. Their standard error is ours. */
+export interface Shell {
+  /** to: what is written goes to its standard input. from: its standard output arrives. The end comes with an error if it fails. */
+  run(command: string, direction: 'to' | 'from'): Stream;
+}
+
 export interface Host {
   readonly clock: Clock;
   readonly sockets: Sockets;
   readonly files: Files;
   readonly entropy: Entropy;
   readonly taps: Taps;
+  readonly shell: Shell;
 }

@@ -75,7 +75,7 @@ export class Board {
 
   /** ACPI tables for Low.ACPI. */
   acpi(): Buffer {
-    return acpiTables(Low.ACPI, { cpus: this.accel.cpuCount, serials: COM_PORTS.slice(0, this.serialCount), intx: intxGsi, pciSlots: PCI_SLOTS, pciHole: PCI_HOLE });
+    return acpiTables(Low.ACPI, { apicIds: this.accel.apicIds, serials: COM_PORTS.slice(0, this.serialCount), intx: intxGsi, pciSlots: PCI_SLOTS, pciHole: PCI_HOLE });
   }
 
   /** Power-on, and what firmware would do before it hands over. RAM is the loader's. */

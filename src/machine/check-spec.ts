@@ -5,6 +5,8 @@ import { COM_PORTS } from './board.js';
 import { MIB } from './loader/memory-map.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
+/** kMaxCpus in native/vcpu/contract.h. */
+const MAX_CPUS = 8;
 const MIN_RAM = 16 * MIB;
 const MAX_RAM = 256 * 1024 * MIB;
 
@@ -12,7 +14,7 @@ export function checkSpec(spec: MachineSpec): void {
   if (!Number.isSafeInteger(spec.ramBytes) || spec.ramBytes % MIB !== 0 || spec.ramBytes < MIN_RAM || spec.ramBytes > MAX_RAM) {
     throw new VmError(`-m: ${spec.ramBytes / MIB} MiB is not a whole number from ${MIN_RAM / MIB} to ${MAX_RAM / MIB}`);
   }
-  if (spec.cpus !== 1) throw new VmError(`-smp ${spec.cpus}: machines have one vCPU, on the software CPU and on KVM`);
+  if (!(spec.cpus >= 1 && spec.cpus <= MAX_CPUS)) throw new VmError(`-smp ${spec.cpus}: machines have 1 to ${MAX_CPUS} vCPUs`);
   if (spec.kernel === undefined) {
     if (spec.incoming === undefined && !spec.startPaused) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');

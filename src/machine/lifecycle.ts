@@ -49,8 +49,8 @@ export class VmLifecycle implements Lifecycle {
   private resumeTo: RunState = 'paused';
   /** STOP was told for the stop that lasts. */
   private stopTold = true;
-  /** In postmigrate: this guest runs nowhere else, so `cont` may take it up again. */
-  private savedOnly = false;
+  /** In postmigrate: `cont` may take the guest up again. */
+  private mayContinue = false;
   private resetAfter: { guest: boolean; reason: string } | undefined;
   private buttonAfter = false;
 
@@ -88,7 +88,7 @@ export class VmLifecycle implements Lifecycle {
     if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
     if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
     if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
-    if (state === 'postmigrate' && !this.savedOnly) throw new VmError('the guest went on elsewhere');
+    if (state === 'postmigrate' && !this.mayContinue) throw new VmError('the guest went on elsewhere');
     this.states.to('running');
     await this.settled();
     if (this.state !== 'running') return;
@@ -220,11 +220,16 @@ export class VmLifecycle implements Lifecycle {
 
   // --- migration without COLO
 
+  checkMigratable(): void {
+    if (this.state === 'inmigrate') throw new VmError('Guest is waiting for an incoming migration');
+    if (this.state === 'postmigrate') throw new VmError("Can't migrate the vm that was paused due to previous migration", { hint: this.mayContinue ? 'cont takes the guest up again.' : undefined });
+  }
+
   async stopForMigration(): Promise<boolean> {
     await this.resetting;
-    const { state } = this;
-    if (this.held || state === 'postmigrate' || state === 'inmigrate') throw new VmError(`a guest in state ${state} cannot be migrated`);
-    this.resumeTo = state;
+    this.checkMigratable();
+    assert(!this.held, 'one migration at a time');
+    this.resumeTo = this.state;
     this.states.to('finish-migrate');
     await this.stopHeld(true);
     return this.resumeTo === 'running';
@@ -234,9 +239,9 @@ export class VmLifecycle implements Lifecycle {
     if (this.state === 'finish-migrate') this.resumeHeld();
   }
 
-  migrationDone(where: 'elsewhere' | 'saved'): void {
+  migrationDone({ mayContinue }: { mayContinue: boolean }): void {
     if (this.state !== 'finish-migrate') return;
-    this.savedOnly = where === 'saved';
+    this.mayContinue = mayContinue;
     this.resetAfter = undefined;
     this.states.to('postmigrate');
   }
@@ -269,7 +274,7 @@ export class VmLifecycle implements Lifecycle {
   }
 
   async haltForPeer(): Promise<void> {
-    this.savedOnly = false;
+    this.mayContinue = false;
     this.states.to('postmigrate');
     await this.halt();
   }

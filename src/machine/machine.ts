@@ -1,9 +1,10 @@
 /** The composition root: a spec and opened parts become a machine, or a VmError that names the option, and then nothing is left open. */
 import type { VmAccel } from '../accel/contract.js';
+import { describeCpu } from '../accel/cpu-features.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
 import { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
-import type { Manifest } from '../colo/contract.js';
+import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board, type BoardDevice } from './board.js';
 import { allDevices, checkSpec } from './check-spec.js';
@@ -83,7 +84,7 @@ export class Machine implements MachineControl {
       undo.push(() => drives.close());
       const net = await parts.openNet(spec);
       undo.push(() => net.close());
-      const accel = parts.createAccel({ ramBytes: spec.ramBytes, cpus: spec.cpus });
+      const accel = parts.createAccel({ ramBytes: spec.ramBytes });
       undo.push(() => accel.dispose());
       return new Machine(spec, events, { accel, drives, net, chardevs }, plan, parts);
     } catch (error) {
@@ -188,6 +189,7 @@ export class Machine implements MachineControl {
     return {
       ramBytes: spec.ramBytes,
       cpus: spec.cpus,
+      cpu: describeCpu(opened.accel.cpuModel),
       accel: opened.accel.name,
       devices: this.board.devices.sections(),
       disks: opened.drives.list(),

@@ -40,7 +40,8 @@ export interface MachineParts {
   readonly entropy: Entropy;
   /** For people: the terminal of the process. */
   report(line: string): void;
-  createAccel(options: { ramBytes: number; cpus: number }): VmAccel;
+  /** With the processors of the spec. */
+  createAccel(options: { ramBytes: number }): VmAccel;
   openDrives(spec: MachineSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
   openNet(spec: MachineSpec): Promise<NetProvider>;
   openChardevs(spec: MachineSpec): Promise<ChardevProvider>;

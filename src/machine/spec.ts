@@ -2,7 +2,10 @@
  * The machine as plain data: what the options said, parsed once at the edge. The builder consumes it; no component reads flags, files or
  * the environment by itself.
  */
+import type { Topology } from '../accel/contract.js';
+import type { CpuChoice } from '../accel/cpu-model.js';
 import type { CharSpec } from '../chardev/contract.js';
+import type { Address } from '../host/ports.js';
 
 /** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
 export type OptionTree = { [key: string]: string | OptionTree };
@@ -18,9 +21,7 @@ export interface DriveSpec {
 
 export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
-  | { type: 'user'; id: string; options: Record<string, string> }
-  | { type: 'socket'; id: string; chardev: string }
-  | { type: 'hub'; id: string; hub: string };
+  | { type: 'socket'; id: string; address: Address; server: boolean };
 
 /** The `-device` names that this machine has; any other is refused by name. */
 export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit'] as const;
@@ -53,9 +54,15 @@ export interface MonitorSpec {
 
 export interface MachineSpec {
   name: string;
+  /** A secondary follows a primary; a primary runs, or takes over a guest that migrates without COLO. */
+  role: 'primary' | 'secondary';
   uuid?: string;
   ramBytes: number;
   cpus: number;
+  /** How they are packaged; absent: cores of one socket. Multiplies up to cpus. */
+  topology?: Topology;
+  /** -cpu; absent: the plain model. */
+  cpu?: CpuChoice;
   accel: 'auto' | 'soft' | 'kvm';
   /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
   kernel?: string;
@@ -70,7 +77,7 @@ export interface MachineSpec {
   /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
   serials: string[];
   monitors: MonitorSpec[];
-  /** `tcp:0:8888`: wait for a migration without running. */
+  /** `tcp:0:8888`: wait for a migration without running. `file:PATH`, `exec:COMMAND`: go on from a state. `defer`: the monitor tells. */
   incoming?: string;
   /** -S */
   startPaused: boolean;

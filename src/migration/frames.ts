@@ -1,5 +1,5 @@
 /**
- * Framing of the replication stream, sans-I/O. It opens with a header (magic, version); then come frames: a big-endian ordinal and a body.
+ * Framing of the migration stream, sans-I/O. It opens with a header (magic, version); then come frames: a big-endian ordinal and a body.
  * Ordinals below 64 are QEMU's COLO messages, bare as there; from 64 on they are ours: length and CRC-32 of ordinal and body come first.
  * Untrusted: an unknown ordinal, a length over the kind's limit or a wrong checksum is a VmError, and nothing after it is looked at.
  */
@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib';
 import { VmError, assert } from '../base/errors.js';
 import { bytes, record, u32 } from '../fields/field.js';
 
-export const streamVersion = 1;
+export const streamVersion = 2;
 const magic = Buffer.from('colo\r\n\x1a\0', 'latin1');
 const header = record({ magic: bytes(magic.length), version: u32 });
 const headerSize = magic.length + 4;
@@ -96,8 +96,8 @@ export class FrameDecoder<K extends FrameKind> {
 
   private open(): void {
     const { magic: theirs, version } = header.decode(this.head.subarray(0, headerSize));
-    if (!theirs.equals(magic)) throw new VmError('this is not a colo replication stream');
-    if (version !== streamVersion) throw new VmError(`the peer speaks version ${version} of the replication stream, this side version ${streamVersion}`);
+    if (!theirs.equals(magic)) throw new VmError('this is not a colo migration stream');
+    if (version !== streamVersion) throw new VmError(`the peer speaks version ${version} of the migration stream, this side version ${streamVersion}`);
     this.opened = true;
     this.headUsed = 0;
   }

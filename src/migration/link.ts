@@ -35,6 +35,7 @@ export class Link<M extends { type: string }> {
   private closed = false;
   private paused = false;
   private mute = false;
+  private finishing = false;
   /** The peer's end of the connection is closed: its process can never read again what we sent or send. */
   peerGone = false;
   /** Bytes received so far: the sign of life. */
@@ -50,6 +51,8 @@ export class Link<M extends { type: string }> {
     private readonly stream: Stream,
     private readonly clock: Clock,
     private readonly codec: MessageCodec<M>,
+    /** A file or a command stands at the other end: it has other words for its failures. */
+    private readonly oneWay = false,
   ) {
     this.decoder = new FrameDecoder(codec.takes, (kind, body) => this.onFrame(kind, body));
     stream.onData(data => this.onData(data));
@@ -156,6 +159,14 @@ export class Link<M extends { type: string }> {
     this.destroy();
   }
 
+  /** All is said: resolves when the other end is through with it (a file is durable, a command has ended well). */
+  async finish(ms: number): Promise<void> {
+    this.mute = true;
+    this.finishing = true;
+    this.stream.end();
+    await this.guard(this.gone(), 'the end of the state', ms);
+  }
+
   destroy(): void {
     if (this.closed) return;
     this.closed = true;
@@ -167,7 +178,8 @@ export class Link<M extends { type: string }> {
   private write(bytes: Buffer): Promise<void> {
     this.sent += bytes.length;
     return this.stream.write(bytes).catch((thrown: unknown) => {
-      const error = isPeerReset(asVmError(thrown)) ? new VmError('the peer closed the connection') : asVmError(thrown).during('replication connection');
+      const failure = asVmError(thrown);
+      const error = this.oneWay ? failure : isPeerReset(failure) ? new VmError('the peer closed the connection') : failure.during('replication connection');
       this.fail(error);
       throw error;
     });
@@ -187,7 +199,7 @@ export class Link<M extends { type: string }> {
     } catch (error) {
       this.deaf = true;
       this.inbox.length = 0;
-      this.fail(asVmError(error).during('the peer broke the protocol'));
+      this.fail(asVmError(error).during(this.oneWay ? 'the state is damaged' : 'the peer broke the protocol'));
     }
   }
 
@@ -210,8 +222,10 @@ export class Link<M extends { type: string }> {
   private onEnd(error?: Error): void {
     this.peerGone = error === undefined || isPeerReset(error);
     if (this.peerGone) for (const listener of this.goneListeners.splice(0)) listener();
+    if (this.peerGone && this.finishing) return;
+    if (error && !this.peerGone) return this.fail(this.oneWay ? asVmError(error) : asVmError(error).during('replication connection'));
     const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
-    this.fail(error && !this.peerGone ? asVmError(error).during('replication connection') : new VmError(`the peer closed the connection${cut}`));
+    this.fail(new VmError(this.oneWay ? 'the state ends before its end: it was cut short' : `the peer closed the connection${cut}`));
   }
 }
 

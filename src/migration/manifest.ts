@@ -8,6 +8,8 @@ const leaseMsMax = 60_000;
 
 export interface Hello {
   manifest: Manifest;
+  /** The receiver is to become the secondary; otherwise the guest moves to it. */
+  colo: boolean;
   /** How long after a proof of life the primary may release output (see colo/README.md). */
   leaseMs: number;
 }
@@ -25,7 +27,8 @@ export function decodeHello(body: Uint8Array): Hello {
   const top = fieldsOf(value, 'hello');
   const leaseMs = count(top.leaseMs, 'leaseMs');
   if (leaseMs > leaseMsMax) throw new VmError(`leaseMs ${leaseMs} is more than ${leaseMsMax}`);
-  return { leaseMs, manifest: decodeManifest(top.manifest) };
+  if (typeof top.colo !== 'boolean') throw new VmError('hello: colo is not a boolean');
+  return { leaseMs, colo: top.colo, manifest: decodeManifest(top.manifest) };
 }
 
 function decodeManifest(value: unknown): Manifest {
@@ -33,10 +36,23 @@ function decodeManifest(value: unknown): Manifest {
   return {
     ramBytes: count(m.ramBytes, 'ramBytes'),
     cpus: count(m.cpus, 'cpus'),
+    cpu: decodeCpu(fieldsOf(m.cpu, 'manifest: cpu')),
     accel: word(m.accel, 'accel'),
     devices: items(m.devices, 'devices').map(d => ({ id: word(d.id, 'id'), vmstate: word(d.vmstate, 'vmstate'), version: count(d.version, 'version') })),
     disks: items(m.disks, 'disks').map(d => ({ id: word(d.id, 'id'), length: count(d.length, 'length') })),
     netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
+  };
+}
+
+function decodeCpu(c: Record<string, unknown>): Manifest['cpu'] {
+  return {
+    model: word(c.model, 'cpu.model'),
+    vendor: word(c.vendor, 'cpu.vendor'),
+    signature: count(c.signature, 'cpu.signature'),
+    features: list(c.features, 'cpu.features').map(f => word(f, 'cpu.features')),
+    sockets: count(c.sockets, 'cpu.sockets'),
+    cores: count(c.cores, 'cpu.cores'),
+    threads: count(c.threads, 'cpu.threads'),
   };
 }
 
@@ -60,43 +76,57 @@ function word(value: unknown, name: string): string {
 }
 
 /** The first difference as a sentence, or undefined. `theirs` is the sender's, `ours` the receiver's. */
-export function manifestDifference(theirs: Manifest, ours: Manifest): string | undefined {
-  if (theirs.ramBytes !== ours.ramBytes) return `the primary has ${mib(theirs.ramBytes)} of RAM, this secondary ${mib(ours.ramBytes)}`;
-  if (theirs.cpus !== ours.cpus) return `the primary has ${theirs.cpus} CPUs, this secondary ${ours.cpus}`;
-  return deviceDifference(theirs, ours) ?? diskDifference(theirs, ours) ?? netdevDifference(theirs, ours);
+export function manifestDifference(theirs: Manifest, ours: Manifest, sender: 'primary' | 'source' = 'primary'): string | undefined {
+  const here = sender === 'primary' ? 'this secondary' : 'this machine';
+  if (theirs.ramBytes !== ours.ramBytes) return `the ${sender} has ${mib(theirs.ramBytes)} of RAM, ${here} ${mib(ours.ramBytes)}`;
+  if (theirs.cpus !== ours.cpus) return `the ${sender} has ${theirs.cpus} CPUs, ${here} ${ours.cpus}`;
+  return cpuDifference(theirs.cpu, ours.cpu, sender, here) ?? deviceDifference(theirs, ours, sender) ?? diskDifference(theirs, ours, sender) ?? netdevDifference(theirs, ours, sender);
 }
 
 const mib = (bytes: number) => (bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`);
 
-function deviceDifference(theirs: Manifest, ours: Manifest): string | undefined {
+/** A guest that has looked at CPUID once goes on as it found it. */
+function cpuDifference(theirs: Manifest['cpu'], ours: Manifest['cpu'], sender: string, here: string): string | undefined {
+  const advice = 'give both sides the same -cpu';
+  const lost = theirs.features.find(name => !ours.features.includes(name));
+  if (lost !== undefined) return `the ${sender}'s CPU (${theirs.model}) has ${lost}, ${here}'s (${ours.model}) does not: ${advice}`;
+  const extra = ours.features.find(name => !theirs.features.includes(name));
+  if (extra !== undefined) return `${here}'s CPU (${ours.model}) has ${extra}, the ${sender}'s (${theirs.model}) does not: ${advice}`;
+  const kind = (c: Manifest['cpu']) => `${c.model}, ${c.vendor} 0x${c.signature.toString(16)}`;
+  if (theirs.vendor !== ours.vendor || theirs.signature !== ours.signature) return `the ${sender}'s CPU is ${kind(theirs)}, ${here}'s ${kind(ours)}: ${advice}`;
+  const shape = (c: Manifest['cpu']) => `sockets=${c.sockets},cores=${c.cores},threads=${c.threads}`;
+  return shape(theirs) === shape(ours) ? undefined : `the ${sender} has -smp ${shape(theirs)}, ${here} ${shape(ours)}`;
+}
+
+function deviceDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
   const here = new Map(ours.devices.map(d => [d.id, d]));
   for (const device of theirs.devices) {
     const own = here.get(device.id);
-    if (!own) return `device '${device.id}' (${device.vmstate}) of the primary is missing here`;
-    if (own.vmstate !== device.vmstate) return `device '${device.id}' is '${device.vmstate}' on the primary and '${own.vmstate}' here`;
-    if (own.version !== device.version) return `device '${device.id}' has state version ${device.version} on the primary and ${own.version} here`;
+    if (!own) return `device '${device.id}' (${device.vmstate}) of the ${sender} is missing here`;
+    if (own.vmstate !== device.vmstate) return `device '${device.id}' is '${device.vmstate}' on the ${sender} and '${own.vmstate}' here`;
+    if (own.version !== device.version) return `device '${device.id}' has state version ${device.version} on the ${sender} and ${own.version} here`;
     here.delete(device.id);
   }
-  for (const device of here.values()) return `device '${device.id}' (${device.vmstate}) is missing on the primary`;
+  for (const device of here.values()) return `device '${device.id}' (${device.vmstate}) is missing on the ${sender}`;
   const at = theirs.devices.findIndex((d, i) => d.id !== ours.devices[i].id);
-  return at < 0 ? undefined : `the devices stand in another order: number ${at} is '${theirs.devices[at].id}' on the primary and '${ours.devices[at].id}' here`;
+  return at < 0 ? undefined : `the devices stand in another order: number ${at} is '${theirs.devices[at].id}' on the ${sender} and '${ours.devices[at].id}' here`;
 }
 
-function diskDifference(theirs: Manifest, ours: Manifest): string | undefined {
+function diskDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
   const here = new Map(ours.disks.map(d => [d.id, d.length]));
   for (const { id, length } of theirs.disks) {
     const own = here.get(id);
-    if (own === undefined) return `disk '${id}' of the primary is not replicated here`;
-    if (own !== length) return `disk '${id}' has ${length} bytes on the primary and ${own} here`;
+    if (own === undefined) return `disk '${id}' of the ${sender} ${sender === 'primary' ? 'is not replicated' : 'is missing'} here`;
+    if (own !== length) return `disk '${id}' has ${length} bytes on the ${sender} and ${own} here`;
     here.delete(id);
   }
-  for (const id of here.keys()) return `disk '${id}' is missing on the primary`;
+  for (const id of here.keys()) return `disk '${id}' is missing on the ${sender}`;
   return undefined;
 }
 
-function netdevDifference(theirs: Manifest, ours: Manifest): string | undefined {
+function netdevDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
   const missing = theirs.netdevs.find(id => !ours.netdevs.includes(id));
-  if (missing !== undefined) return `netdev '${missing}' of the primary is missing here`;
+  if (missing !== undefined) return `netdev '${missing}' of the ${sender} is missing here`;
   const extra = ours.netdevs.find(id => !theirs.netdevs.includes(id));
-  return extra === undefined ? undefined : `netdev '${extra}' is missing on the primary`;
+  return extra === undefined ? undefined : `netdev '${extra}' is missing on the ${sender}`;
 }

@@ -4,7 +4,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { Ram } from '../accel/contract.js';
-import { type FrameKind, frameHead, sealFrame } from './frames.js';
+import { type FrameKind, firstOwnOrdinal, frameHead, sealFrame } from './frames.js';
 
 export const pageBytes = 4096;
 export const chunkPagesMax = 256;
@@ -51,6 +51,11 @@ export function encodeChunk(kind: FrameKind, staging: PageStaging, from: number,
     if (!zero) at += data.copy(frame, at);
   }
   return sealFrame(kind, frame.subarray(0, at));
+}
+
+/** How many pages of a chunk's frame carry data; the others are zeroes. */
+export function chunkPagesOfData(frame: Buffer): number {
+  return Math.floor((frame.length - frameHead(firstOwnOrdinal)) / pageBytes);
 }
 
 export interface PageChunk {

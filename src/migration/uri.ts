@@ -1,16 +1,38 @@
-/** Migration URIs: `tcp:HOST:PORT` (host `0` or none = any address), `tcp:[::1]:PORT`, `unix:PATH`. */
+/**
+ * Migration URIs: `tcp:HOST:PORT` (host `0` or none = any address), `tcp:[::1]:PORT`, `unix:PATH`, `file:PATH[,offset=N]`, `exec:COMMAND`.
+ * A file and a command carry the state one way.
+ */
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
 
-const notOffered = ['fd', 'exec', 'rdma', 'file', 'vsock'];
+export type Endpoint = Address | { kind: 'file'; path: string; offset: number } | { kind: 'exec'; command: string };
 
-export function parseMigrationUri(uri: string, use: 'connect' | 'listen'): Address {
+/** What can be listened on and connected to. */
+export const isAddress = (endpoint: Endpoint): endpoint is Address => endpoint.kind === 'tcp' || endpoint.kind === 'unix';
+
+/** A URI that is to be reached over a socket: `what` names it in the refusal. */
+export function parseSocketUri(uri: string, use: 'connect' | 'listen', what: string): Address {
+  const endpoint = parseMigrationUri(uri, use);
+  if (!isAddress(endpoint)) throw new VmError(`${what}: ${endpoint.kind}: is no address of a peer`, { hint: 'use tcp:HOST:PORT or unix:PATH' });
+  return endpoint;
+}
+
+const notOffered = ['fd', 'rdma', 'vsock'];
+const hint = 'use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND';
+
+export function parseMigrationUri(uri: string, use: 'connect' | 'listen'): Endpoint {
   const colon = uri.indexOf(':');
   const scheme = uri.slice(0, Math.max(colon, 0));
-  if (notOffered.includes(scheme)) throw new VmError(`migration over '${scheme}:' is not offered`, { hint: 'use tcp:HOST:PORT or unix:PATH' });
-  if (scheme === 'unix') return unixAddress(uri.slice(colon + 1));
-  if (scheme === 'tcp') return tcpAddress(uri, uri.slice(colon + 1), use);
-  throw new VmError(`unknown migration protocol: ${uri}`, { hint: 'use tcp:HOST:PORT or unix:PATH' });
+  const rest = uri.slice(colon + 1);
+  if (notOffered.includes(scheme)) throw new VmError(`migration over '${scheme}:' is not offered`, { hint });
+  if (scheme === 'unix') return unixAddress(rest);
+  if (scheme === 'tcp') return tcpAddress(uri, rest, use);
+  if (scheme === 'file') return fileEndpoint(rest);
+  if (scheme === 'exec') {
+    if (rest.trim() === '') throw new VmError('migration over exec: needs a command');
+    return { kind: 'exec', command: rest };
+  }
+  throw new VmError(`unknown migration protocol: ${uri}`, { hint });
 }
 
 function unixAddress(path: string): Address {
@@ -29,4 +51,19 @@ function tcpAddress(uri: string, rest: string, use: 'connect' | 'listen'): Addre
   if (host !== '' && host !== '0') return { kind: 'tcp', host, port };
   if (use === 'connect') throw new VmError(`'${uri}' names no host to connect to`);
   return { kind: 'tcp', host: '0.0.0.0', port };
+}
+
+/** The last `,offset=` counts: a path may hold commas. */
+function fileEndpoint(rest: string): Endpoint {
+  const match = /^(.*),offset=([^,]*)$/s.exec(rest);
+  const path = match ? match[1] : rest;
+  const offset = match ? byteCount(match[2]) : 0;
+  if (path === '') throw new VmError('migration over file: needs a path');
+  if (offset === undefined) throw new VmError(`offset=${match?.[2]} is not a number of bytes`);
+  return { kind: 'file', path, offset };
+}
+
+function byteCount(text: string): number | undefined {
+  const value = /^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(value) ? value : undefined;
 }

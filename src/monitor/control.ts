@@ -7,6 +7,7 @@ import { migrationControl } from './control/migration.js';
 import { networkControl } from './control/network.js';
 import type { ControlParts } from './control/parts.js';
 import { processControl } from './control/process.js';
+import { yankControl } from './control/yank.js';
 import type { VmControl } from './vm.js';
 
 const noUuid = '00000000-0000-0000-0000-000000000000';
@@ -27,7 +28,7 @@ export function vmControl(parts: ControlParts): VmControl {
     reset: () => machine.reset(),
     powerdown: () => machine.powerdown(),
     quit: () => void clock.timer(0, () => machine.quit('host-qmp-quit')),
-    migration: migrationControl(colo),
+    migration: migrationControl(parts),
     colo: coloControl(colo),
     block: blockControl(parts.block),
     jobs: jobControl(parts.block),
@@ -37,5 +38,6 @@ export function vmControl(parts: ControlParts): VmControl {
     traces: parts.traces,
     inspect: inspectControl(parts),
     process: processControl(parts),
+    yank: yankControl(parts),
   };
 }

@@ -14,6 +14,7 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   SHUTDOWN: 'the machine is over, or stays there stopped (-no-shutdown)',
   POWERDOWN: 'the power button was pressed (system_powerdown)',
   MIGRATION: 'the status of migration changed; only while the capability `events` is on',
+  MIGRATION_PASS: 'a pass of a migration over the RAM begins; only while the capability `events` is on',
   COLO_EXIT: 'COLO ended: as asked (request), or because the peer or a checkpoint failed (error)',
   QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
   QUORUM_REPORT_BAD: 'one child of a quorum failed',
@@ -29,10 +30,10 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
 };
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();
 
-/** Calls fn for every event. MIGRATION only while the capability `events` is on, where the machine has that capability. */
+/** Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on, where the machine has that capability. */
 export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: object) => void): Disposable {
   const all = new Disposables();
-  for (const name of eventNames) all.add(vm.events.on(name, data => { if (name !== 'MIGRATION' || migrationEventsWanted(vm)) fn(name, data); }));
+  for (const name of eventNames) all.add(vm.events.on(name, data => { if (!name.startsWith('MIGRATION') || migrationEventsWanted(vm)) fn(name, data); }));
   return all;
 }
 

@@ -10,7 +10,7 @@ import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces' | 'jobs';
+export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces' | 'jobs' | 'yank';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
@@ -44,6 +44,8 @@ export interface Command {
   readonly args: Fields;
   readonly returns: Type | undefined;
   readonly feature: Feature | undefined;
+  /** May run out of band: it never waits. */
+  readonly oob: boolean;
   /** arguments: as the client sent them. */
   runQmp(vm: VmControl, args: Record<string, unknown>, context: CommandContext): Promise<unknown>;
   readonly hmp: HmpSide | undefined;
@@ -58,6 +60,7 @@ interface Common<A extends Fields, R> {
   examples?: readonly string[];
   aliases?: readonly string[];
   feature?: Feature;
+  oob?: boolean;
   args?: A;
   /** Other members than those of args pass unchecked to run(), which checks them (QAPI's `gen: false`). */
   open?: boolean;
@@ -130,7 +133,7 @@ function openFields<A extends Fields>(args: A, given: Record<string, unknown>): 
 }
 
 function identity<A extends Fields, R>(d: Common<A, R>, args: A) {
-  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], examples: d.examples ?? [], aliases: d.aliases ?? [], feature: d.feature, args };
+  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], examples: d.examples ?? [], aliases: d.aliases ?? [], feature: d.feature, oob: d.oob ?? false, args };
 }
 
 /** The commands of one machine: those whose part it lacks are known, but absent. */
@@ -191,7 +194,7 @@ export class Registry {
     for (const name of this.qmpCommands) {
       const c = this.qmp(name);
       const arg = Object.keys(c.args).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(c.args, sink) }));
-      entries.set(name, { name, 'meta-type': 'command', 'arg-type': arg, 'ret-type': c.returns?.describe(sink) ?? empty });
+      entries.set(name, { name, 'meta-type': 'command', 'arg-type': arg, 'ret-type': c.returns?.describe(sink) ?? empty, ...(c.oob && { 'allow-oob': true }) });
     }
     for (const name of events) entries.set(name, { name, 'meta-type': 'event', 'arg-type': sink.builtin('any', 'value') });
     return [...entries.values()];

@@ -214,6 +214,30 @@ export function tagged<B extends Readonly<Record<string, Type>>>(name: string, b
   };
 }
 
+/** `{ type: 'chardev', id: ... }`: which members there are besides depends on `type`. */
+export function union<B extends Readonly<Record<string, Fields>>>(name: string, branches: B, summary = ''): Type<{ [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string], false> {
+  const tags = Object.keys(branches);
+  const tag = oneOf(tags, '', { name: `${name}Type` });
+  return {
+    summary,
+    optional: false,
+    ...notInHmp,
+    check(value, path) {
+      if (!isObject(value)) throw wrongType(path, 'object');
+      if (!('type' in value)) throw new VmError(`Parameter '${path}.type' is missing`);
+      const type = tag.check(value['type'], `${path}.type`);
+      return checkFields({ type: tag, ...branches[type] }, value, `${path}.`) as { [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string];
+    },
+    describe: schema =>
+      schema.add(name, () => ({
+        'meta-type': 'object',
+        members: [{ name: 'type', type: tag.describe(schema) }],
+        tag: 'type',
+        variants: tags.map(word => ({ case: word, type: schema.add(`${name}-${word}`, () => ({ 'meta-type': 'object', members: describeFields(branches[word], schema) })) })),
+      })),
+  };
+}
+
 /** Whatever JSON holds. */
 export function anything(summary = ''): Type<unknown, false> {
   return { summary, optional: false, ...notInHmp, check: value => value, describe: schema => schema.builtin('any', 'value') };

@@ -5,6 +5,9 @@
 import type { MappedPage } from '../accel/page-tables.js';
 import type { Events } from '../base/events.js';
 import type { ErrorPolicy, JobInfo } from '../block/jobs/contract.js';
+import type { CharSpec } from '../chardev/contract.js';
+import type { NetdevSpec } from '../machine/spec.js';
+import type { AnnounceSchedule } from '../net/packet/announce.js';
 import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
 
 export type { JobInfo };
@@ -35,11 +38,21 @@ export interface VmControl {
   readonly chardevs?: ChardevControl;
   readonly objects?: ObjectControl;
   readonly traces?: TraceControl;
+  readonly yank?: YankControl;
 }
 
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
   info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+  /** Those that have a connection to end. */
+  yankable(): readonly string[];
+  yank(id: string): void;
+  /** Resolves when it is open. */
+  add(id: string, backend: CharSpec): Promise<void>;
+  /** VmError that names the user while it has one. */
+  remove(id: string): void;
+  /** VmError: it is none. */
+  ringbuf(id: string): { read(bytes: number): Uint8Array; write(bytes: Uint8Array): void };
 }
 
 /** `-object`, object-add: filters and the like. */
@@ -57,6 +70,15 @@ export interface ObjectControl {
   /** undefined: it was not given. */
   get(id: string, property: string): unknown;
   set(id: string, property: string, value: unknown): void;
+}
+
+/** A connection that may wait for a peer that is dead (QAPI YankInstance). */
+export type YankInstance = { readonly type: 'block-node'; readonly 'node-name': string } | { readonly type: 'chardev'; readonly id: string } | { readonly type: 'migration' };
+
+export interface YankControl {
+  instances(): readonly YankInstance[];
+  /** Ends them now. DeviceNotFound, and none of them, if one is not there. */
+  yank(instances: readonly YankInstance[]): void;
 }
 
 export interface TraceControl {
@@ -83,8 +105,21 @@ export interface ProcessControl {
 export interface MigrationInfo {
   /** undefined: there never was one. */
   readonly status?: MigrationStatus;
-  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number; readonly 'dirty-sync-count': number };
+  /** Bytes, pages, and per second. The side that receives knows the first three. */
+  readonly ram?: {
+    readonly transferred: number;
+    readonly remaining: number;
+    readonly total: number;
+    readonly duplicate?: number;
+    readonly normal?: number;
+    readonly 'normal-bytes'?: number;
+    readonly mbps?: number;
+    readonly 'dirty-pages-rate'?: number;
+    readonly 'dirty-sync-count': number;
+    readonly 'page-size': number;
+  };
   readonly 'total-time'?: number;
+  readonly 'expected-downtime'?: number;
   readonly 'setup-time'?: number;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
@@ -98,6 +133,8 @@ export interface Capability {
 export interface MigrationControl {
   /** Accepts the migration and returns; later failures are in info(). VmError: refused (bad URI, one is running, in COLO ...). */
   start(uri: string): Promise<void>;
+  /** Waits for a migration, or begins to load a state; failures of a load are in info(). */
+  incoming(uri: string): Promise<void>;
   cancel(): void;
   info(): MigrationInfo;
   /** Every capability that this machine has, in a fixed order. */
@@ -105,9 +142,9 @@ export interface MigrationControl {
   /** All or none. */
   setCapabilities(changes: readonly Capability[]): void;
   /** Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per second). */
-  parameters(): Readonly<Record<string, number>>;
+  parameters(): Readonly<Record<string, number | boolean>>;
   /** Takes effect on a running migration or COLO at once. All or none. */
-  setParameters(changes: Readonly<Record<string, number>>): void;
+  setParameters(changes: Readonly<Record<string, number | boolean>>): void;
 }
 
 /** Of the primary, since COLO was entered. */
@@ -215,6 +252,11 @@ export interface NetworkControl {
   info(): readonly string[];
   /** DeviceNotFound if there is no such netdev. */
   setLink(id: string, up: boolean): void;
+  add(spec: NetdevSpec): Promise<void>;
+  /** VmError that names the user while it has one. */
+  del(id: string): void;
+  /** In rounds; ids: only these. Neither given: as after a failover. */
+  announce(schedule?: AnnounceSchedule, ids?: readonly string[]): void;
 }
 
 /** What a guest shows while it stands still. */

@@ -26,6 +26,8 @@ export interface NetFilter {
   readonly on: boolean;
   /** The frame is the caller's: copy what is kept. */
   take(frame: Uint8Array, direction: Direction): Verdict;
+  /** A frame that passed was taken further on: the time to copy it, for one that is refused further on comes again. */
+  seen?(frame: Uint8Array, direction: Direction): void;
   /** There is room behind it again: what it keeps may go on. */
   pump?(direction: Direction): void;
   info(): FilterInfo;

@@ -41,6 +41,7 @@ export interface QmpEvents {
   SHUTDOWN: { guest: boolean; reason: string };
   POWERDOWN: Record<string, never>;
   MIGRATION: { status: MigrationStatus };
+  MIGRATION_PASS: { pass: number };
   COLO_EXIT: { mode: ColoMode; reason: ColoExitReason; error?: string };
   QUORUM_FAILURE: { reference: string; 'sector-num': number; 'sectors-count': number };
   QUORUM_REPORT_BAD: { type: 'read' | 'write' | 'flush'; error?: string; 'node-name': string; 'sector-num': number; 'sectors-count': number };

@@ -19,6 +19,7 @@ const options = {
   accel: { type: 'string', default: 'auto' },
   'secondary-accel': { type: 'string' },
   memory: { type: 'string', default: '256' },
+  cpus: { type: 'string', default: '1' },
   /** How many answers the client wants of the survivor. */
   answers: { type: 'string', default: '500' },
   /** Factor for every time limit: for hosts that are themselves emulated. */
@@ -62,7 +63,7 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
   buildNetwork();
   const client = new CountingClient();
   const limit = Number(args.patience) * 60_000;
-  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
+  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
   try {
     tell(`started: ${pair.secondary.commandLine}`);
     tell(`started: ${pair.primary.commandLine}`);

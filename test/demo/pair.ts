@@ -20,6 +20,8 @@ export interface PairOptions {
   /** Another one for the secondary. */
   secondaryAccel?: string;
   memoryMiB: number;
+  /** vCPUs of both; default: 1. */
+  cpus?: number;
   diskMiB: number;
   /** Period of checkpoints, ms. */
   delayMs: number;
@@ -109,7 +111,7 @@ export class Pair {
     writeFileSync(image, '');
     truncateSync(image, options.diskMiB << 20);
     const accel = role === 'secondary' ? (options.secondaryAccel ?? options.accel) : options.accel;
-    const common = ['-name', role, '-m', String(options.memoryMiB), '-accel', accel, '-monitor', 'none'];
+    const common = ['-name', role, '-m', String(options.memoryMiB), '-accel', accel, '-smp', String(options.cpus ?? 1), '-monitor', 'none'];
     const wires = ['-qmp', `unix:${join(dir, `${role}.qmp`)},server=on,wait=off`, '-serial', `file:${join(dir, `${role}.serial`)}`];
     const nic = ['-netdev', `tap,id=hn0,ifname=${taps[role]},script=no,downscript=no`, '-device', `virtio-net-pci,id=net0,netdev=hn0,mac=${mac}`];
     const args = role === 'primary' ? this.primaryArgs(image, guest) : this.secondaryArgs(image);

@@ -72,7 +72,7 @@ test('four ways to reset', () => {
 
 describe('tables', () => {
   const BASE = 0xe0000;
-  const blob = acpiTables(BASE, { cpus: 2, serials: [{ base: 0x3f8, irq: 4 }], intx: intxGsi, pciSlots: 32, pciHole: PCI_HOLE });
+  const blob = acpiTables(BASE, { apicIds: [0, 1], serials: [{ base: 0x3f8, irq: 4 }], intx: intxGsi, pciSlots: 32, pciHole: PCI_HOLE });
   const at = (address: number) => blob.subarray(address - BASE);
   const table = (address: number) => at(address).subarray(0, at(address).readUInt32LE(4));
   const sum = (b: Buffer) => b.reduce((s, x) => s + x, 0) & 0xff;

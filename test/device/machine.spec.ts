@@ -27,7 +27,7 @@ function kernel(): Buffer {
 }
 
 const base: MachineSpec = {
-  name: 'test', ramBytes: 16 * MIB, cpus: 1, accel: 'auto', kernel: 'vmlinuz', append: 'console=ttyS0', drives: [], netdevs: [], devices: [], objects: [], chardevs: [],
+  name: 'test', role: 'primary', ramBytes: 16 * MIB, cpus: 1, accel: 'auto', kernel: 'vmlinuz', append: 'console=ttyS0', drives: [], netdevs: [], devices: [], objects: [], chardevs: [],
   serials: [], monitors: [], startPaused: false, noShutdown: false, noReboot: false,
 };
 const full: Partial<MachineSpec> = {
@@ -90,7 +90,7 @@ describe('a spec that cannot be', () => {
     [{ initrd: 'nowhere' }, '-initrd nowhere: ENOENT: no such file'],
     [{ ramBytes: 15 * MIB }, '-m: 15 MiB is not a whole number from 16'],
     [{ ramBytes: 16 * MIB + 1 }, '-m:'],
-    [{ cpus: 2 }, '-smp 2: machines have one vCPU, on the software CPU and on KVM'],
+    [{ cpus: 9 }, '-smp 9: machines have 1 to 8 vCPUs'],
     [{ kernel: undefined, incoming: 'tcp:0:1', initrd: 'x' }, '-initrd without -kernel'],
     [{ devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn9' }] }, "-device virtio-net-pci,id=nic0: there is no netdev 'hn9'"],
     [{ devices: [{ model: 'virtio-blk-pci', id: 'b', drive: 'disk0' }] }, "-device virtio-blk-pci,id=b: drive 'disk0' is taken by -device virtio-blk-pci,id=virtio-disk0"],

@@ -28,7 +28,7 @@ export class GuestVm {
   static async build(changes: Partial<MachineSpec>, { disk, accel, limitMs }: GuestWorld): Promise<GuestVm> {
     const vm = new GuestVm(() => machine, limitMs);
     const spec: MachineSpec = {
-      name: 'guest', ramBytes: 192 * MIB, cpus: 1, accel, append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
+      name: 'guest', role: 'primary', ramBytes: 192 * MIB, cpus: 1, accel, append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
       drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
       devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],

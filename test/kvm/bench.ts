@@ -1,7 +1,8 @@
 /** What the KVM tests share: the class of this host's KVM, a device that notes accesses, VMs that are closed after the test, and moves between them. */
 import { test } from '@jest/globals';
 import { type AccelName, detectKvm } from '../../src/accel/choose.js';
-import type { ExitHandler } from '../../src/accel/contract.js';
+import type { ExitHandler, Topology } from '../../src/accel/contract.js';
+import { type CpuChoice, defaultCpu, resolveCpu } from '../../src/accel/cpu-model.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
 import { type Assembler, loadToyGuest } from '../support/toy-guest.js';
@@ -53,16 +54,24 @@ export interface Rig {
 
 const open: AddonVm[] = [];
 
-export function emptyVm(accel: AccelName = 'kvm'): Rig {
-  const vm = new AddonVm(new AddonRam(RAM_BYTES), accel);
+export interface RigOptions {
+  topology?: Topology;
+  cpu?: CpuChoice;
+  dirtyRing?: boolean;
+  ramBytes?: number;
+}
+
+export function emptyVm(accel: AccelName = 'kvm', { topology, cpu = defaultCpu, dirtyRing = false, ramBytes = RAM_BYTES }: RigOptions = {}): Rig {
+  const shape = topology && { sockets: topology.sockets, cores: topology.cores, threads: topology.threads };
+  const vm = new AddonVm(new AddonRam(ramBytes), accel, { cpu: resolveCpu(cpu, accel, shape), dirtyRing });
   const bus = new Recorder();
   vm.setExitHandler(bus);
   open.push(vm);
   return { vm, bus };
 }
 
-export function build(program: Assembler, accel: AccelName = 'kvm'): Rig {
-  const rig = emptyVm(accel);
+export function build(program: Assembler, accel: AccelName = 'kvm', options: RigOptions = {}): Rig {
+  const rig = emptyVm(accel, options);
   loadToyGuest(rig.vm, program);
   return rig;
 }
@@ -73,13 +82,14 @@ export function closeAll(): void {
 
 export const sleep = (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms));
 
-/** RAM, chips, vCPU and time of a stopped VM, into another; throws what check() says. */
+/** RAM, chips, vCPUs and time of a stopped VM, into another; throws what check() says. */
 export function move(from: AddonVm, to: AddonVm): void {
   const pages = from.ram.populatedPages();
   const bytes = Buffer.alloc(pages.length * 4096);
   from.ram.gather(pages, bytes);
   to.ram.scatter(pages, bytes);
-  for (const [target, source] of [[to.chips, from.chips], [to.cpus[0], from.cpus[0]]] as const) {
+  const pairs = [[to.chips, from.chips], ...to.cpus.map((cpu, i) => [cpu, from.cpus[i]])] as const;
+  for (const [target, source] of pairs) {
     const state = source.save();
     const wrong = target.check(state);
     if (wrong !== undefined) throw new Error(wrong);

@@ -51,16 +51,16 @@ function difference(a: GuestVm, b: GuestVm): string | undefined {
   if (inRam !== undefined) return inRam;
   for (const [n, cpu] of a.machine().accel.cpus.entries()) {
     const [x, y] = [comparable(cpu.save()), comparable(b.machine().accel.cpus[n].save())];
-    if (x.fixed !== y.fixed) return `the registers of vCPU ${n} differ at byte ${firstDifference(x.fixed, y.fixed)}`;
+    if (x.fixed !== y.fixed) return `the registers of vCPU ${n} differ: ${firstDifference(x.fixed, y.fixed)}`;
     for (const index of Object.keys(x.msrs)) if (index in y.msrs && x.msrs[index] !== y.msrs[index]) return `MSR 0x${index} differs: 0x${x.msrs[index]}, 0x${y.msrs[index]}`;
   }
   return undefined;
 }
 
-function firstDifference(a: string, b: string): number {
+function firstDifference(a: string, b: string): string {
   let at = 0;
-  while (at < a.length && a[at] === b[at]) at++;
-  return 8 + (at >> 1);
+  while (at < a.length && a[at] === b[at]) at += 8;
+  return `byte ${8 + (at >> 1)}: ${a.slice(at, at + 8)}, ${b.slice(at, at + 8)}`;
 }
 
 async function move(vm: GuestVm, to: AccelName): Promise<GuestVm> {

@@ -5,7 +5,7 @@ import { runVm } from '../../src/commands/vm/run.js';
 const [role, ...argv] = process.argv.slice(2);
 const note = (line: string) => void process.stderr.write(`colo ${role}: ${line}\n`);
 try {
-  const status = await runVm(parseLaunch(role as Role, argv), { major: 0, minor: 0, micro: 0, package: 'colo' }, note);
+  const status = await runVm(parseLaunch(role as Role, argv), { version: { major: 0, minor: 0, micro: 0, package: 'colo' }, note });
   process.stdout.write('', () => process.exit(status));
 } catch (error) {
   note(`Error: ${(error as Error).message}`);

@@ -90,8 +90,16 @@ function jobs(programs: Programs): Job[] {
   }));
   const report = '/tmp/report.json';
   const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
-  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }];
+  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }, ...smpJobs(programs, give)];
   return args.only === undefined ? all : all.filter(job => job.name.includes(args.only!));
+}
+
+/** Several vCPUs are KVM's alone. */
+function smpJobs(programs: Programs, give: (command: string) => string): Job[] {
+  return [
+    { name: 'failover of 2 vCPUs', kind: 'failover', script: give(`node ${programs.demo} --json --accel kvm --cpus 2 --memory 128 --answers 60 --patience ${patience}`) },
+    { name: 'Linux boots on 4 vCPUs', kind: 'boot', script: give(`node ${programs.boot} --cpus 4 --cpu qemu64,+kvmclock`) },
+  ];
 }
 
 /** Two runs of each kind: a kill at a random time, and one at a step of the protocol. */

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import { chooseAccel } from '../../src/accel/choose.js';
 import type { StopReason } from '../../src/accel/contract.js';
 import { VcpuImage } from '../../src/accel/vcpu-image.js';
-import { Assembler, CODE, RESULT, startTimer } from '../support/toy-guest.js';
+import { Assembler, CODE, IDT, RESULT, startTimer } from '../support/toy-guest.js';
 import { build, closeAll, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
 import { comparable } from './comparable.js';
 
@@ -146,13 +146,14 @@ for (const [from, to] of [['soft', 'kvm'], ['kvm', 'soft']] as const) {
   });
 }
 
-kvmTest('what the guest writes is in the dirty log, once', async () => {
+for (const [log, dirtyRing, needs] of [['bitmap', false, 'interpreted'], ['ring', true, 'full']] as const)
+kvmTest(`what the guest writes is in the dirty log, once: ${log}`, async () => {
   const a = new Assembler().movEdx(0x80);
   const top = a.here;
   a.movEax(1);
   for (const page of [300, 301, 500]) a.storeEax(page * 4096 + 8);
   a.outDxAl().raw(0xec).jumpTo(top); // in al, dx: the answer lets it go on
-  const { vm, bus } = build(a);
+  const { vm, bus } = build(a, 'kvm', { dirtyRing });
   vm.ram.dirtyLog.start();
   for (let round = 0; round < 3; round++) {
     const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/1 1' && resolve(vm.stop())));
@@ -167,6 +168,52 @@ kvmTest('what the guest writes is in the dirty log, once', async () => {
   vm.ram.dirtyLog.stop();
   vm.ram.dirtyLog.start();
   expect(vm.ram.dirtyLog.count()).toBe(0);
+}, needs);
+
+kvmTest('a ring of dirty pages that is full holds the guest up and loses nothing', async () => {
+  const first = 512; // pages from 2 MiB on: more than a ring has entries
+  const pages = 7000;
+  const a = new Assembler().movEbx(first * 4096).movEcx(pages);
+  const top = a.here;
+  a.raw(0x89, 0x0b, 0x81, 0xc3, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, top - (a.here + 12)); // mov [rbx], ecx; add ebx, 4096; dec ecx; jnz
+  a.movEdx(0x80).movEax(1).outDxAl().jumpTo(CODE);
+  const { vm, bus } = build(a, 'kvm', { dirtyRing: true, ramBytes: 32 << 20 });
+  vm.ram.dirtyLog.start();
+  for (let round = 0; round < 3; round++) {
+    const stopping = new Promise<void>(resolve => (bus.onAccess = () => resolve(vm.stop())));
+    vm.start();
+    await stopping;
+    const dirty = new Set(vm.ram.dirtyLog.take());
+    expect([...Array(pages).keys()].filter(i => !dirty.has(first + i))).toEqual([]);
+  }
+}, 'full');
+
+kvmTest('doorbells: by value, of any value, of any length, on ports; not any more when they are gone', async () => {
+  const a = new Assembler().movEbx(0xfe003000).storeWordAtRbx(1).storeWordAtRbx(2).storeWordAtRbx(3).storeAtRbx(4, 4).storeAtRbx(8, 8);
+  a.movEdx(0x90).movEax(9).outDxAl().outDxEax().movEdx(0x80).outDxAl().inAlDx().jumpTo(CODE);
+  const { vm, bus } = build(a);
+  const rung: string[] = [];
+  const bell = (name: string, space: 'mmio' | 'pio', address: number, size: number, datamatch?: number) => vm.addDoorbell({ space, address, size, datamatch, ring: () => rung.push(name) });
+  const bells = [
+    bell('one', 'mmio', 0xfe003000, 2, 1),
+    bell('two', 'mmio', 0xfe003000, 2, 2),
+    bell('word', 'mmio', 0xfe003004, 4),
+    bell('any', 'mmio', 0xfe003008, 0),
+    bell('again', 'mmio', 0xfe003008, 0), // the kernel takes no second one of these
+    bell('port', 'pio', 0x90, 1, 9),
+  ];
+  const round = async () => {
+    bus.seen.length = rung.length = 0;
+    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'in 80/1' && resolve(vm.stop())));
+    vm.start();
+    await stopping;
+    return [...new Set(rung)].sort();
+  };
+  expect(await round()).toEqual(['any', 'one', 'port', 'two', 'word']);
+  expect(bus.seen).toEqual(['store fe003000/2 3', 'out 90/4 9', 'out 80/1 9', 'in 80/1']);
+  for (const b of bells.slice(1)) b.dispose();
+  expect(await round()).toEqual(['one']);
+  expect(bus.seen).toEqual(['store fe003000/2 2', 'store fe003000/2 3', 'store fe003004/4 4', 'store fe003008/4 8', 'out 90/1 9', 'out 90/4 9', 'out 80/1 9', 'in 80/1']);
 });
 
 kvmTest('interrupts from the device side wake a halted guest', async () => {
@@ -218,15 +265,39 @@ kvmTest('a triple fault stops the VM and says so; a reset makes it new', async (
   expect(image.control('cr0')).toBe(0x60000010n);
 });
 
-kvmTest('an internal error names registers and what is at RIP', async () => {
-  const { vm } = build(new Assembler().raw(0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0)); // mov eax, 0xd0000000; jmp rax: device memory
+kvmTest('an internal error names registers and the bytes at RIP', async () => {
+  const { vm } = build(new Assembler().movEbx(0xd0000000).raw(0x66, 0x0f, 0xfe, 0x03).hlt()); // paddd xmm0, [rbx]: of a device, which KVM does not do
+  const image = new VcpuImage(vm.cpus[0].save());
+  image.setControl('cr4', 0x620n);
+  vm.cpus[0].load(image.data);
   const reason = await new Promise<StopReason>(resolve => {
     vm.onStopped(resolve);
     vm.start();
   });
   expect(reason.kind).toBe('internal-error');
-  expect((reason as { message: string }).message).toMatch(/RIP 0xd0000000.*bytes: not in RAM/);
+  expect((reason as { message: string }).message).toMatch(/cannot emulate .*RIP 0x10005,.* RBX d0000000 .*bytes: 66 0f fe 03 f4/);
 });
+
+for (const accel of ['kvm', 'soft'] as const) {
+  (accel === 'kvm' ? kvmTest : test)(`a jump to device memory is an undefined opcode to the guest, and without a handler its end: ${accel}`, async () => {
+    const jump = () => new Assembler().raw(0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0); // mov eax, 0xd0000000; jmp rax
+    const lost = build(jump(), accel);
+    const reason = await new Promise<StopReason>(resolve => {
+      lost.vm.onStopped(resolve);
+      lost.vm.start();
+    });
+    expect(reason).toEqual({ kind: 'shutdown' });
+    const saved = build(jump(), accel);
+    const handler = CODE + 0x1000;
+    saved.vm.ram.write(handler, new Assembler(handler).movEdx(0x80).movEax(6).outDxAl().hlt().code());
+    saved.vm.ram.writeU64(IDT + 6 * 16, (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff));
+    const done = saved.bus.wait('out 80/1 6');
+    saved.vm.start();
+    await done;
+    await saved.vm.stop();
+    expect(saved.vm.ram.readU64(Number(new VcpuImage(saved.vm.cpus[0].save()).reg('rsp')))).toBe(0xd0000000n); // where it was
+  });
+}
 
 kvmTest('a state that this KVM cannot take is refused by name', () => {
   const { vm } = emptyVm();

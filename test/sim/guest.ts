@@ -105,7 +105,7 @@ export class SimMachine implements Lifecycle {
   }
 
   manifest(): Manifest {
-    return { ramBytes: this.simRam.size, cpus: 1, accel: 'sim', devices: [{ id: 'dev0', vmstate: 'sim', version: 1 }], disks: [{ id: this.disk.name, length: this.disk.length }], netdevs: ['hn0'] };
+    return { ramBytes: this.simRam.size, cpus: 1, cpu: { model: 'fake', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu'], sockets: 1, cores: 1, threads: 1 }, accel: 'sim', devices: [{ id: 'dev0', vmstate: 'sim', version: 1 }], disks: [{ id: this.disk.name, length: this.disk.length }], netdevs: ['hn0'] };
   }
 
   async stopForCheckpoint(): Promise<void> {
@@ -116,6 +116,45 @@ export class SimMachine implements Lifecycle {
 
   resumeAfterCheckpoint(): void {
     if (this.live && !this.halted && !this.shutdownRequested && !this.node.dead) this.go();
+  }
+
+  async whileStopped<T>(fn: () => T): Promise<T> {
+    try {
+      await this.stopForCheckpoint();
+      return fn();
+    } finally {
+      this.resumeAfterCheckpoint();
+    }
+  }
+
+  // --- migration without COLO
+
+  checkpointEvents = true;
+  moved: 'no' | 'leaving' | 'gone' | 'may-continue' = 'no';
+
+  checkMigratable(): void {
+    if (!this.live) throw new VmError('Guest is waiting for an incoming migration');
+  }
+
+  async stopForMigration(): Promise<boolean> {
+    await this.stopForCheckpoint();
+    this.moved = 'leaving';
+    return this.live;
+  }
+
+  migrationFailed(): void {
+    if (this.moved !== 'leaving') return;
+    this.moved = 'no';
+    this.resumeAfterCheckpoint();
+  }
+
+  migrationDone({ mayContinue }: { mayContinue: boolean }): void {
+    this.moved = mayContinue ? 'may-continue' : 'gone';
+    this.halted = true;
+  }
+
+  runAfterMigration(ran: boolean): void {
+    if (!this.node.dead && ran) this.powerOn();
   }
 
   saveDevices(): Buffer {

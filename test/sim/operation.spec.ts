@@ -28,7 +28,7 @@ it('tells modes and data', async () => {
   await p.world.run(200);
   expect(p.primary.colo.status()).toEqual({ mode: 'primary', 'last-mode': 'primary', reason: 'none' });
   expect(p.secondary.colo.status()).toEqual({ mode: 'secondary', 'last-mode': 'secondary', reason: 'none' });
-  expect(p.primary.colo.query()).toMatchObject({ status: 'colo', ramTotalBytes: 24 * 4096, rounds: expect.any(Number) });
+  expect(p.primary.colo.query()).toMatchObject({ status: 'colo', ramTotalBytes: 24 * 4096, passes: expect.any(Number) });
   expect(p.primary.colo.info().statistics!.percentile('pages', 0.99)).toBeGreaterThan(0);
   p.secondary.colo.lostHeartbeat();
   await p.world.run(400);

@@ -56,6 +56,9 @@ export interface Scenario {
 
 const defaultEndMs = 1600;
 
+const noFiles = { open: () => Promise.reject(new VmError('there are no files here')) };
+const noShell = { run: () => { throw new VmError('there is no shell here'); } };
+
 export class Side {
   readonly node: SimNode;
   readonly events = new Events<QmpEvents>();
@@ -72,7 +75,10 @@ export class Side {
     this.options = { ...simOptions, verifyRam: world.seed % 2 === 0 };
     this.colo = new Colo({
       clock: this.node.clock,
-      sockets: sockets ?? network.sockets(this.node),
+      transports: { sockets: sockets ?? network.sockets(this.node), files: noFiles, shell: noShell },
+      xColo: true,
+      flushDisks: () => Promise.resolve(),
+      diskObstacle: () => undefined,
       lifecycle: this.machine,
       events: this.events,
       options: this.options,

@@ -51,7 +51,7 @@ class Script {
 
   async enter(): Promise<void> {
     await this.connect();
-    await this.link.send({ type: 'hello', hello: { manifest: this.side.machine.manifest(), leaseMs: 80 } });
+    await this.link.send({ type: 'hello', hello: { manifest: this.side.machine.manifest(), colo: true, leaseMs: 80 } });
     await this.link.expect('accept');
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready');
@@ -100,7 +100,7 @@ const bad: [string, (s: Script) => Message[], string][] = [
   ['an empty piece', s => [send, s.info(2, 0), size(200), blob(0)], 'a piece of 0 bytes where 200 are left'],
   ['device state that does not parse', s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)], 'dev0: wrong length'],
   ['precopy again', () => [{ type: 'precopy-end' }], 'unexpected message precopy-end where'],
-  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.machine.manifest(), leaseMs: 80 } }], 'unexpected message hello where'],
+  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.machine.manifest(), colo: true, leaseMs: 80 } }], 'unexpected message hello where'],
 ];
 
 it.each(bad)('%s', async (_name, messages, sentence) => {
@@ -136,7 +136,7 @@ it('takes strangers, garbage and other machines calmly, and waits on', async () 
   await s.play(async () => {
     const link = new Link<Message>(await connect(), s.node.clock, codecOf('primary'));
     link.urgent = m => answers.push(m) > 0;
-    await link.send({ type: 'hello', hello: { manifest: { ...s.side.machine.manifest(), cpus: 8 }, leaseMs: 80 } });
+    await link.send({ type: 'hello', hello: { manifest: { ...s.side.machine.manifest(), cpus: 8 }, colo: true, leaseMs: 80 } });
   });
   expect(answers).toEqual([{ type: 'error', text: 'the primary has 8 CPUs, this secondary 1' }]);
   expect(s.side.colo.query().status).toBe('none');

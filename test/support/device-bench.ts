@@ -115,6 +115,7 @@ export class TestChar implements CharBackend {
     this.paused = false;
   }
   hangUp(): void {}
+  release(): void {}
   dispose(): void {}
 
   type(text: string): void {

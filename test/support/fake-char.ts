@@ -52,6 +52,10 @@ export class FakeChar implements CharBackend {
     this.hungUp++;
   }
 
+  release(): void {
+    this.data = this.event = this.inputEnd = this.room = () => undefined;
+  }
+
   dispose(): void {}
 
   connect(): void {

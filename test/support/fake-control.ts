@@ -14,7 +14,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
   const calls: string[] = [];
   const events = new Events<QmpEvents>();
   let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
-  let parameters: Record<string, number> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
+  let parameters: Record<string, number | boolean> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
   const told = (what: string, given?: unknown) => void calls.push(given === undefined ? what : `${what} ${JSON.stringify(given)}`);
   const vm: FakeControl = {
     name: 'test',
@@ -37,6 +37,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
     quit: () => told('quit'),
     migration: lacks.migration ? undefined : {
       start: async uri => told('migrate', uri),
+      incoming: async uri => told('incoming', uri),
       cancel: () => told('cancel'),
       info: () => ({}),
       capabilities: () => capabilities,
@@ -65,8 +66,8 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, details: ['mode=primary'] }],
       nodes: () => [],
     },
-    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]) },
-    chardevs: lacks.chardevs ? undefined : { info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }] },
+    network: lacks.network ? undefined : { ids: ['hn0'], info: () => ['hn0: tap, ifname=tap0'], setLink: (id, up) => told('set-link', [id, up]), add: async netdev => told('netdev-add', netdev), del: id => told('netdev-del', id), announce: (schedule, ids) => told('announce', [schedule, ids]) },
+    chardevs: lacks.chardevs ? undefined : { yankable: () => [], yank: () => undefined, info: () => [{ id: 'serial0', label: 'unix:/run/s,server=on', connected: false, used: true }], add: async (id, backend) => told('chardev-add', [id, backend]), remove: id => told('chardev-remove', id), ringbuf: id => ({ read: n => Buffer.from(`${id} \x1b${n}`), write: bytes => told('ringbuf-write', Buffer.from(bytes).toString()) }) },
     objects: lacks.objects ? undefined : {
       list: () => [{ id: 'f0', type: 'filter-buffer', users: [] }],
       objectAdd: async (type, id, properties) => told('object-add', [type, id, properties]),
@@ -76,6 +77,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       get: () => 'on',
       set: (id, property, value) => told('object-set', [id, property, value]),
     },
+    yank: { instances: () => [{ type: 'migration' }], yank: instances => told('yank', instances) },
     traces: lacks.traces ? undefined : new TraceSwitches(() => undefined),
     process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20 },
     inspect: lacks.inspect ? undefined : { cpus: () => [{ index: 0, threadId: 4712 }],

@@ -1,7 +1,8 @@
-/** The shell of a bzImage: a header that a loader believes, and a payload of halts. */
-export function fakeKernel({ payloadBytes = 4096, initBytes = 1 << 20, preferred = 0x100_0000 } = {}): Buffer {
+/** The shell of a bzImage: a header that a loader believes, and a payload of halts; code: where its 64-bit entry is. */
+export function fakeKernel({ code = Buffer.alloc(0), payloadBytes = 4096, initBytes = 1 << 20, preferred = 0x100_0000 } = {}): Buffer {
   const image = Buffer.alloc(1024 + payloadBytes, 0xf4);
   image.fill(0, 0, 1024);
+  code.copy(image, 1024 + 0x200);
   image[0x1f1] = 1; // setup_sects
   image.writeUInt32LE(payloadBytes / 16, 0x1f4); // syssize
   image.writeUInt16LE(0xaa55, 0x1fe);

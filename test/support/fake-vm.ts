@@ -5,6 +5,8 @@ import { FakeRam } from './fake-ram.js';
 export class FakeVm implements VmAccel {
   readonly cpuCount = 1;
   readonly name = 'soft';
+  readonly cpuModel = { name: 'fake', vendor: 'AuthenticAMD', signature: 0, brand: '', features: [0, 0, 0, 0, 0, 0, 0], sockets: 1, cores: 1, threads: 1 };
+  readonly apicIds = [0];
   readonly levels = new Map<number, boolean>();
   readonly messages: { address: bigint; data: number }[] = [];
   readonly bells = new Set<Doorbell>();
@@ -45,6 +47,10 @@ export class FakeVm implements VmAccel {
 
   onStopped(fn: (reason: StopReason) => void): void {
     this.listeners.push(fn);
+  }
+
+  threadIds(): number[] {
+    return [];
   }
 
   registers(): string {

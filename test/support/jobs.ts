@@ -16,7 +16,7 @@ export function jobBench() {
   const events = new Events<QmpEvents>();
   const layer = new BlockLayer(host, events);
   const log: { name: string; data: Record<string, unknown> }[] = [];
-  for (const name of watched) events.on(name, data => void log.push({ name, data }));
+  for (const name of watched) events.on(name, data => void log.push({ name, data: { ...data } }));
   return {
     host,
     events,

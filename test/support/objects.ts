@@ -2,10 +2,12 @@
 import { Inventory } from '../../src/base/inventory.js';
 import { VmError } from '../../src/base/errors.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
+import { FrameReader, onStream } from '../../src/net/packet/frame-stream.js';
 import type { Tap } from '../../src/host/ports.js';
 import { Objects } from '../../src/monitor/objects/registry.js';
 import { TapNetdev } from '../../src/net/netdev/tap.js';
 import { SimNode, World } from '../sim/world.js';
+import { FakeChar } from './fake-char.js';
 
 export function objectsFixture(chardevs: Record<string, CharBackend> = {}, files: object = {}) {
   const world = new World(1);
@@ -32,3 +34,41 @@ export function objectsFixture(chardevs: Record<string, CharBackend> = {}, files
 
 export const frame = (n: number, length = 60) => Buffer.alloc(length, n);
 export const firsts = (frames: readonly Uint8Array[]) => frames.map(f => f[0]);
+
+/** A channel whose peer takes frames apart. */
+export class FrameChar extends FakeChar {
+  frames: Buffer[] = [];
+  private readonly reader = new FrameReader();
+
+  override write(bytes: Uint8Array): boolean {
+    if (!this.reading) return false;
+    this.reader.push(bytes);
+    for (let next = this.reader.next(); next; next = this.reader.next()) this.frames.push(Buffer.from(next));
+    return true;
+  }
+
+  send(...frames: Uint8Array[]): void {
+    this.type(Buffer.concat(frames.map(onStream)));
+  }
+}
+
+/** A file in memory that can be full, or slow. */
+export function memoryFile(content = Buffer.alloc(0)) {
+  const state = { content, full: false, closed: false, path: '/f' };
+  const file = {
+    path: '/f',
+    readOnly: false,
+    size: async () => state.content.length,
+    pread: async (buffer: Uint8Array, offset: number) => state.content.copy(buffer, 0, offset),
+    pwrite: async (bytes: Uint8Array, offset: number) => {
+      if (state.full) {
+        state.content = Buffer.concat([state.content.subarray(0, offset), bytes.subarray(0, bytes.length >> 1)]);
+        throw new VmError("Could not write '/f': No space left on device");
+      }
+      state.content = Buffer.concat([state.content.subarray(0, offset), bytes]);
+    },
+    truncate: async (size: number) => void (state.content = state.content.subarray(0, size)),
+    close: async () => void (state.closed = true),
+  };
+  return { state, files: { open: async () => file } };
+}

@@ -6,7 +6,7 @@ import type { Ram, VmAccel } from '../../src/accel/contract.js';
 import { type Segment, VcpuImage } from '../../src/accel/vcpu-image.js';
 
 const GDT = 0x1000;
-const IDT = 0x2000;
+export const IDT = 0x2000;
 const PAGE_TABLES = 0x3000;
 export const CODE = 0x10000;
 export const RESULT = 0x20000;

@@ -1,5 +1,5 @@
 /** Protocol `nbd`: a disk behind one NBD connection. When the link has failed every request fails at once; there is no reconnecting. */
-import type { VmError } from '../../base/errors.js';
+import { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
 import type { BlockDriver } from '../driver.js';
 import { NbdClient, type NbdClientOptions } from '../nbd/client.js';
@@ -61,6 +61,10 @@ export class NbdDriver implements BlockDriver {
   async writeZeroes(offset: number, length: number): Promise<void> {
     if (this.offers(ExportFlag.SEND_WRITE_ZEROES)) await this.client.request(NbdCmd.WRITE_ZEROES, 0, offset, length);
     else await this.client.request(NbdCmd.WRITE, 0, offset, length, Buffer.alloc(length));
+  }
+
+  yank(): void {
+    this.client.abort(new VmError('the connection was yanked'));
   }
 
   async close(): Promise<void> {

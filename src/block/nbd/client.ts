@@ -93,6 +93,11 @@ export class NbdClient {
     }
   }
 
+  /** From outside: the link fails now, and with it every request. */
+  abort(error: VmError): void {
+    this.fail(error);
+  }
+
   /** Says goodbye; requests in flight fail. */
   close(): void {
     if (this.failure) return;

@@ -1,10 +1,7 @@
 /** `colo nbd serve`: an image for NBD clients, until SIGINT or SIGTERM. */
 import { unlink } from 'node:fs/promises';
 import { Args, Flags } from '@oclif/core';
-import { openImage } from '../../block/image/open.js';
-import { NbdServer } from '../../block/nbd/server.js';
 import type { Address } from '../../host/ports.js';
-import { nodeHost } from '../../host/node/host.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';
 
@@ -30,6 +27,7 @@ export class NbdServe extends BaseCommand {
     const ended = new Promise<void>(resolve => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
     });
+    const [{ openImage }, { NbdServer }, { nodeHost }] = await Promise.all([import('../../block/image/open.js'), import('../../block/nbd/server.js'), import('../../host/node/host.js')]);
     const host = nodeHost();
     const image = await openImage(host, args.file, { format: flags.format, readOnly: flags['read-only'] });
     const server = new NbdServer(host);

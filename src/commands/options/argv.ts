@@ -47,6 +47,12 @@ export function parseArgv(argv: readonly string[], declared: readonly OptionDecl
   return given;
 }
 
+/** The value of an option that must be known before the others are looked at; mistakes are parseArgv's. */
+export function optionValue(argv: readonly string[], name: string): string | undefined {
+  const at = argv.findIndex(word => word === `-${name}` || word === `--${name}`);
+  return at < 0 ? undefined : argv[at + 1];
+}
+
 function unknown(word: string, name: string, next: string | undefined, known: Iterable<string>, refused: Readonly<Record<string, string>>): UsageError {
   if (!Object.hasOwn(refused, name)) return new UsageError(`unknown option ${word}.${didYouMean(name, known).replace("'", "'-")}`, { hint: 'All options: --help' });
   const shown = next === undefined || next.startsWith('-') ? word : `${word} ${next}`;

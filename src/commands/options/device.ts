@@ -4,6 +4,7 @@ import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { deviceModels } from '../../machine/spec.js';
+import { readNetdev } from '../../monitor/objects/netdevs.js';
 import { parseTree, takeWord } from './tree.js';
 
 /** Names for what was given without an id; both sides of a pair count alike. */
@@ -37,20 +38,9 @@ export function parseDrive(text: string, ids: Ids): DriveSpec {
 }
 
 export function parseNetdev(text: string, ids: Ids): NetdevSpec {
-  const options = new KeyValues(parseKeyValues(text, 'type'));
-  const type = options.need('type');
-  const id = ids.claim('netdev', options.need('id'));
-  switch (type) {
-    case 'tap': {
-      if (options.takeBool('vhost')) throw new VmError('vhost=on is not supported: COLO must see every packet. Use vhost=off');
-      if (options.takeBool('vnet_hdr')) throw new VmError('vnet_hdr=on is not supported. Use vnet_hdr=off');
-      const spec: NetdevSpec = { type, id, ifname: options.take('ifname'), script: options.take('script'), downscript: options.take('downscript') };
-      options.done('id, ifname, script, downscript, vhost=off, vnet_hdr=off');
-      return spec;
-    }
-    default:
-      throw new VmError(`network type '${type}' is not supported; colo has tap`);
-  }
+  const spec = readNetdev(text);
+  ids.claim('netdev', spec.id);
+  return spec;
 }
 
 export function parseDevice(text: string, ids: Ids): DeviceSpec {

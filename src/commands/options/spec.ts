@@ -2,16 +2,22 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import { parseCharSpec, parseChardev } from '../../chardev/parse.js';
 import type { MachineSpec } from '../../machine/spec.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
+import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
+import { netdevHelp } from '../../monitor/objects/netdevs.js';
 import { objectHelp } from '../../monitor/objects/help.js';
 import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
-import { Ids, parseDevice, parseDrive, parseNetdev } from './device.js';
+import { parseCpu } from './cpu.js';
+import { Ids, parseDrive, parseNetdev } from './device.js';
+import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
+import { withSnapshots } from './snapshot.js';
+import { bootOrder, parseMachine, parseMon, tracePatterns } from './process.js';
 import type { ProcessOptions } from '../vm/process.js';
+import { parseSmp } from './smp.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -24,31 +30,47 @@ export interface Launch {
   /** Trace patterns to print. */
   readonly traces: readonly string[];
   readonly process: ProcessOptions;
+  /** `-global migration.NAME=VALUE`: set before the guest runs. */
+  readonly migration: readonly GlobalProperty[];
 }
 
 const defaultRamBytes = 128 << 20;
 const maxSerials = 4;
 
-export function parseLaunch(role: Role, argv: readonly string[]): Launch {
+/** base: options from elsewhere; what argv says of a thing that there is once replaces what they say. */
+export function parseLaunch(role: Role, argv: readonly string[], base: readonly GivenOption[] = []): Launch {
   const draft = new Draft(role);
-  for (const option of parseArgv(argv, optionTable, refusedOptions)) {
-    try {
-      draft.take(option);
-    } catch (error) {
-      if (error instanceof HelpAsked) throw error;
-      const failure = asVmError(error);
-      throw new UsageError(`${option.spelled}: ${failure.message}`, { hint: failure.options.hint, cause: error });
-    }
+  const given = parseArgv(argv, optionTable, refusedOptions);
+  draft.globals = lastOfEach([...base, ...given].filter(({ name }) => name === 'global').map(option => asUsage(option, () => parseGlobal(option))));
+  const replaced = new Set(given.filter(({ name }) => !isRepeatable(name)).map(({ name }) => name));
+  for (const option of [...base.filter(({ name }) => !replaced.has(name)), ...given]) {
+    asUsage(option, () => draft.take(option));
   }
   draft.check();
-  return { spec: draft.spec, name: draft.name, traces: draft.traces, process: draft.process };
+  const { name, traces, process } = draft;
+  const spec = draft.snapshot ? withSnapshots(draft.spec) : draft.spec;
+  return { spec, name, traces, process, migration: draft.globals.filter(({ driver }) => driver === 'migration') };
 }
+
+function asUsage<T>(option: GivenOption, take: () => T): T {
+  try {
+    return take();
+  } catch (error) {
+    if (error instanceof UsageError || error instanceof HelpAsked) throw error;
+    const { message, options } = asVmError(error);
+    throw new UsageError(`${option.spelled}: ${message}`, { hint: options.hint, cause: error });
+  }
+}
+
+const isRepeatable = (name: string) => optionTable.some(option => option.name === name && 'repeatable' in option);
 
 class Draft {
   readonly spec: MachineSpec;
   readonly traces: string[] = [];
   name: string | undefined;
   readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = { daemonize: false, pidfile: undefined, logfile: undefined };
+  snapshot = false;
+  globals: readonly GlobalProperty[] = [];
   private readonly ids = new Ids();
   /** Who uses standard input. */
   private stdioUser: string | undefined;
@@ -56,6 +78,7 @@ class Draft {
   constructor(private readonly role: Role) {
     this.spec = {
       name: role,
+      role,
       ramBytes: defaultRamBytes,
       cpus: 1,
       accel: 'auto',
@@ -81,17 +104,24 @@ class Draft {
     name: value => void (this.name = this.spec.name = single(value, 'guest')),
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
-    smp: value => void (this.spec.cpus = cpus(single(value, 'cpus'))),
+    smp: value => void Object.assign(this.spec, parseSmp(value)),
+    cpu: value => void (this.spec.cpu = parseCpu(value)),
     accel: value => void (this.spec.accel = accelerator(value)),
     'enable-kvm': () => this.enableKvm(),
     kernel: value => void (this.spec.kernel = value),
     initrd: value => void (this.spec.initrd = value),
     append: value => void (this.spec.append = value),
     drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
-    netdev: value => this.spec.netdevs.push(parseNetdev(value, this.ids)),
-    device: value => this.spec.devices.push(parseDevice(value, this.ids)),
+    netdev: value => {
+      answerHelp(netdevHelp(value));
+      this.spec.netdevs.push(parseNetdev(value, this.ids));
+    },
+    device: value => this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals)),
+    global: () => undefined, // taken before all others
+    config: () => undefined, // and this by the command itself
     chardev: (value, option) => {
-      const { id, backend } = parseChardev(value);
+      answerHelp(chardevHelp(value));
+      const { id, backend } = readChardev(value);
       this.addChardev(id, backend, option);
     },
     object: value => {
@@ -103,7 +133,9 @@ class Draft {
     qmp: (value, option) => this.monitor('qmp', value, option),
     monitor: (value, option) => this.monitor('hmp', value, option),
     incoming: value => {
-      parseMigrationUri(value, 'listen');
+      if (value !== 'defer' && !isAddress(parseMigrationUri(value, 'listen')) && this.role === 'secondary') {
+        throw new VmError('a secondary waits for a primary on tcp: or unix:', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
+      }
       this.spec.incoming = value;
     },
     S: () => void (this.spec.startPaused = true),
@@ -113,15 +145,24 @@ class Draft {
       if (value !== 'none') throw new VmError('colo has no display: only `none` is taken');
     },
     nodefaults: () => undefined,
+    boot: value => bootOrder(value),
+    machine: value => this.machine(value),
+    mon: value => void this.spec.monitors.push(parseMon(value)),
+    snapshot: () => void (this.snapshot = true),
     daemonize: () => void (this.process.daemonize = true),
     pidfile: value => void (this.process.pidfile = value),
     D: value => void (this.process.logfile = value),
-    trace: value => this.traces.push(single(value, 'enable')),
+    trace: value => this.traces.push(...tracePatterns(value)),
   };
 
   private enableKvm(): void {
     if (this.spec.accel === 'soft') throw new VmError('-accel soft says otherwise');
     this.spec.accel = 'kvm';
+  }
+
+  private machine(value: string): void {
+    const accel = parseMachine(value);
+    if (accel !== undefined) this.spec.accel = accelerator(accel);
   }
 
   private addChardev(id: string, backend: CharSpec, option: GivenOption): void {
@@ -137,7 +178,7 @@ class Draft {
     if (value === 'none') return undefined;
     if (value.startsWith('chardev:')) return value.slice('chardev:'.length);
     const id = this.ids.fresh(prefix);
-    this.addChardev(id, parseCharSpec(value, input), option);
+    this.addChardev(id, readChannel(value, input), option);
     return id;
   }
 
@@ -156,11 +197,12 @@ class Draft {
   check(): void {
     const { spec } = this;
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
-    if (this.role === 'primary' && spec.incoming !== undefined) throw new UsageError('a primary does not take -incoming', { hint: 'A VM that waits for another is started with `colo secondary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
-    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'Use -smp 1: machines have one vCPU, on KVM too.' });
+    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });
     if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
+    if (this.snapshot && this.role === 'secondary') throw new UsageError('-snapshot: a secondary cannot have it', { hint: 'What it takes over must be there afterwards.' });
+    checkGlobals(this.globals, spec);
     this.checkReferences();
   }
 
@@ -209,12 +251,7 @@ function ramBytes(text: string): number {
   return bytes;
 }
 
-function cpus(text: string): number {
-  const n = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
-  if (n < 1 || n > 255) throw new VmError(`'${text}' is not a number of vCPUs from 1 to 255`);
-  return n;
-}
-
+/** `-machine TYPE,accel=A`, and `-accel A`. */
 function accelerator(text: string): 'auto' | 'soft' | 'kvm' {
   if (text === 'auto' || text === 'soft' || text === 'kvm') return text;
   throw new VmError(`'${text}' is not an accelerator of colo; it has auto, soft and kvm`, { hint: text === 'tcg' ? 'The software CPU is called soft.' : undefined });

@@ -1,14 +1,18 @@
 /** The character devices of a machine: opened from its spec, each with one user at a time. */
-import { VmError } from '../../base/errors.js';
+import { Disposables } from '../../base/disposable.js';
+import { deviceNotFound, VmError } from '../../base/errors.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
 import type { CharBackend, CharSpec, CharWorld } from '../../chardev/contract.js';
 import { createChardev } from '../../chardev/create.js';
+import { RingbufChar } from '../../chardev/ringbuf.js';
+import { StdioChar } from '../../chardev/stdio.js';
 import type { ChardevProvider } from '../../machine/parts.js';
 import type { ChardevSpec } from '../../machine/spec.js';
+import type { ChardevControl } from '../../monitor/vm.js';
 
 const maxChardevs = 256;
 
-export class Chardevs implements ChardevProvider {
+export class Chardevs implements ChardevProvider, ChardevControl {
   private readonly open = new Inventory<CharBackend>({
     kind: 'chardev',
     limit: maxChardevs,
@@ -29,16 +33,45 @@ export class Chardevs implements ChardevProvider {
     }
   }
 
-  async add(id: string, backend: CharSpec): Promise<CharBackend> {
-    return this.open.add(id, () => createChardev(id, backend, this.world));
+  async add(id: string, backend: CharSpec): Promise<void> {
+    const stdio = backend.kind === 'stdio' && this.open.values.find(chr => chr instanceof StdioChar);
+    if (stdio) throw new VmError(`standard input is taken by chardev '${stdio.id}'`);
+    await this.open.add(id, () => createChardev(id, backend, this.world));
+  }
+
+  /** chardev-remove. */
+  remove(id: string): void {
+    if (!this.open.get(id)) throw new VmError(`Chardev '${id}' not found`);
+    const users = this.open.usersOf(id);
+    if (users.length > 0) throw new VmError(`Chardev '${id}' is busy: ${users.join(', ')} uses it`);
+    this.open.take(id)?.dispose();
+  }
+
+  ringbuf(id: string): RingbufChar {
+    const found = this.open.get(id);
+    if (!found) throw deviceNotFound(id);
+    if (!(found instanceof RingbufChar)) throw new VmError(`${id} is not a ringbuf device`);
+    return found;
   }
 
   claim(id: string, user: string): Claim<CharBackend> {
-    return this.open.claim(id, user);
+    const claim = this.open.claim(id, user);
+    const end = new Disposables();
+    end.add(claim);
+    end.defer(() => claim.value.release());
+    return { value: claim.value, dispose: () => end.dispose() };
   }
 
   info() {
     return this.open.values.map(({ id, label, connected }) => ({ id, label, connected, used: this.open.usersOf(id).length > 0 }));
+  }
+
+  yankable(): string[] {
+    return this.open.values.filter(chr => chr.yank).map(({ id }) => id);
+  }
+
+  yank(id: string): void {
+    this.open.values.find(chr => chr.id === id)?.yank?.();
   }
 
   close(): void {

@@ -1,19 +1,25 @@
-/** The netdevs of a spec, opened on this host; a tap's scripts are run as QEMU runs them: SCRIPT IFNAME. */
+/** The netdevs of a machine, opened on this host; a tap's scripts are run as QEMU runs them: SCRIPT IFNAME. */
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { VmError } from '../../base/errors.js';
+import { asVmError, deviceNotFound, VmError } from '../../base/errors.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
-import type { Clock, Host } from '../../host/ports.js';
+import { charLabel } from '../../chardev/parse.js';
+import { SocketChar } from '../../chardev/socket.js';
+import type { Host } from '../../host/ports.js';
 import type { NetProvider } from '../../machine/parts.js';
 import type { MachineSpec, NetdevSpec } from '../../machine/spec.js';
 import type { Netdev } from '../../net/contract.js';
+import { SocketNetdev } from '../../net/netdev/socket.js';
 import { TapNetdev } from '../../net/netdev/tap.js';
+import type { AnnounceSchedule } from '../../net/packet/announce.js';
 import { Announcer } from '../../net/packet/announce.js';
 
 const scriptTimeoutMs = 30_000;
 const maxNetdevs = 256;
 const run = promisify(execFile);
+
+type NetHost = Pick<Host, 'taps' | 'clock' | 'sockets'>;
 
 interface OpenNetdev {
   readonly netdev: Netdev;
@@ -26,21 +32,35 @@ export class Network implements NetProvider {
   private readonly announcer: Announcer;
 
   private constructor(
-    clock: Clock,
+    /** What both sides of a pair must have alike. */
+    private readonly fixed: readonly string[],
+    private readonly host: NetHost,
     private readonly note: (line: string) => void,
   ) {
-    this.announcer = new Announcer(clock);
+    this.announcer = new Announcer(host.clock);
   }
 
-  static async create(spec: MachineSpec, host: Pick<Host, 'taps' | 'clock'>, note: (line: string) => void): Promise<Network> {
-    const network = new Network(host.clock, note);
+  static async create(spec: MachineSpec, host: NetHost, note: (line: string) => void): Promise<Network> {
+    const network = new Network(spec.netdevs.map(netdev => netdev.id), host, note);
     try {
-      for (const netdev of spec.netdevs) await network.open.add(netdev.id, () => openNetdev(netdev, host));
+      for (const netdev of spec.netdevs) await network.add(netdev);
       return network;
     } catch (error) {
       network.close();
       throw error;
     }
+  }
+
+  /** netdev_add. */
+  async add(spec: NetdevSpec): Promise<void> {
+    await this.open.add(spec.id, () => openNetdev(spec, this.host, this.note));
+  }
+
+  /** netdev_del; VmError that names the user while it has one. */
+  del(id: string): void {
+    const found = this.open.take(id);
+    if (!found) throw deviceNotFound(id);
+    this.end(found);
   }
 
   get netdevs(): Netdev[] {
@@ -58,25 +78,33 @@ export class Network implements NetProvider {
   }
 
   list(): string[] {
-    return this.netdevs.map(netdev => netdev.id);
+    return [...this.fixed];
   }
 
-  announce(): void {
-    this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce()));
+  /** ids: only these netdevs. */
+  announce(schedule?: AnnounceSchedule, ids?: readonly string[]): void {
+    const unknown = ids?.find(id => !this.open.get(id));
+    if (unknown !== undefined) throw deviceNotFound(unknown);
+    this.announcer.start(() => this.netdevs.filter(netdev => ids?.includes(netdev.id) ?? true).forEach(netdev => netdev.announce()), schedule);
   }
 
   close(): void {
     this.announcer.dispose();
-    for (const { netdev, down } of this.open.values) {
-      down()
-        .catch((error: unknown) => this.note(`-netdev ${netdev.id}: ${String(error)}`))
-        .finally(() => netdev.dispose());
-    }
+    for (const one of this.open.values) this.end(one);
+  }
+
+  private end({ netdev, down }: OpenNetdev): void {
+    down()
+      .catch((error: unknown) => this.note(`-netdev ${netdev.id}: ${asVmError(error).message}`))
+      .finally(() => netdev.dispose());
   }
 }
 
-async function openNetdev(spec: NetdevSpec, host: Pick<Host, 'taps' | 'clock'>): Promise<OpenNetdev> {
-  if (spec.type !== 'tap') throw new VmError(`-netdev ${spec.type},id=${spec.id}: this type is not offered; colo has tap`);
+async function openNetdev(spec: NetdevSpec, host: NetHost, note: (line: string) => void): Promise<OpenNetdev> {
+  return spec.type === 'tap' ? openTap(spec, host) : openSocket(spec, host, note);
+}
+
+async function openTap(spec: Extract<NetdevSpec, { type: 'tap' }>, host: NetHost): Promise<OpenNetdev> {
   const tap = host.taps.open(spec.ifname);
   try {
     await runScript(spec.script, '/etc/qemu-ifup', tap.ifname);
@@ -85,6 +113,13 @@ async function openNetdev(spec: NetdevSpec, host: Pick<Host, 'taps' | 'clock'>):
     throw error;
   }
   return { netdev: new TapNetdev(spec.id, tap, host.clock), down: () => runScript(spec.downscript, '/etc/qemu-ifdown', tap.ifname) };
+}
+
+async function openSocket({ id, address, server }: Extract<NetdevSpec, { type: 'socket' }>, host: NetHost, note: (line: string) => void): Promise<OpenNetdev> {
+  const label = charLabel({ kind: 'socket', address, server, wait: false, reconnectMs: 0 });
+  const chr = new SocketChar(id, label, { ...host, log: note }, address, 0);
+  await (server ? chr.listen(false) : chr.dial());
+  return { netdev: new SocketNetdev(id, chr, host.clock, line => note(`netdev ${id}: ${line}`)), down: () => Promise.resolve() };
 }
 
 /** no: none. Not given: QEMU's default one, where the host has it. */

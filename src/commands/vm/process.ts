@@ -44,20 +44,40 @@ export function writePidfile(path: string): void {
   process.once('exit', () => rmSync(path, { force: true }));
 }
 
+export interface Log {
+  write(line: string): void;
+  /** After the file was moved away: lines go to a new one of that name. */
+  reopen(): void;
+}
+
 /** Appends lines to the file; a full disk loses lines, never the VM. */
-export function logInto(path: string): (line: string) => void {
-  let fd: number;
+export function logInto(path: string): Log {
+  let fd = openLog(path);
+  process.once('exit', () => closeSync(fd));
+  return {
+    write: line => {
+      try {
+        writeSync(fd, `${line}\n`);
+      } catch {
+        // Nobody is left to be told.
+      }
+    },
+    reopen: () => {
+      try {
+        const next = openLog(path);
+        closeSync(fd);
+        fd = next;
+      } catch {
+        // The old file is still better than none.
+      }
+    },
+  };
+}
+
+function openLog(path: string): number {
   try {
-    fd = openSync(path, 'a', 0o640);
+    return openSync(path, 'a', 0o640);
   } catch (error) {
     throw systemError(`-D ${path}`, error);
   }
-  process.once('exit', () => closeSync(fd));
-  return line => {
-    try {
-      writeSync(fd, `${line}\n`);
-    } catch {
-      // Nobody is left to be told.
-    }
-  };
 }

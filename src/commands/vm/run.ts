@@ -1,13 +1,17 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
+import { VmError } from '../../base/errors.js';
 import { nodeHost } from '../../host/node/host.js';
+import type { Host } from '../../host/ports.js';
 import { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
+import type { Pairing } from '../pair/pairing.js';
 import { processStdio } from '../terminal.js';
 import { processTypist } from '../typist.js';
 import { killAt } from './kill-at.js';
+import { setMigrationGlobals } from './migration-globals.js';
 import { daemonReady, writePidfile } from './process.js';
 import { RunningVm } from './running-vm.js';
 
@@ -17,28 +21,47 @@ const aliveMs = 60_000;
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
 
+export interface RunWorld {
+  readonly version: VmControl['version'];
+  /** A line for people. */
+  note(line: string): void;
+  /** SIGHUP: undefined ends the VM like the others. */
+  readonly reopenLog?: () => void;
+  readonly pairing?: Pairing;
+}
+
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
-export async function runVm({ spec, name, traces, process: { pidfile } }: Launch, version: VmControl['version'], note: (line: string) => void): Promise<number> {
-  const switches = new TraceSwitches(note);
-  for (const pattern of traces) switches.enable(pattern);
+export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
+  const { name, process: { pidfile } } = launch;
+  const { note, pairing } = world;
   const host = nodeHost();
   const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
   const free = () => {
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note }).catch((error: unknown) => {
+  const vm = await build(launch, host, world).catch((error: unknown) => {
     free();
     throw error;
   });
   named?.serve(vm.control, registryFor(vm.control));
   if (pidfile !== undefined) writePidfile(pidfile);
-  onSignals(() => vm.machine.quit('host-signal'));
+  onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
-  vm.start();
+  const over = new AbortController();
+  try {
+    await Promise.race([vm.start(), vm.machine.ended]);
+  } catch (error) {
+    clearInterval(alive);
+    await vm.dispose();
+    free();
+    throw error;
+  }
   daemonReady();
+  void pairing?.join(vm.control, note, over.signal);
   const { status } = await vm.machine.ended;
+  over.abort(new VmError('the VM is over'));
   clearInterval(alive);
   const late = setTimeout(() => {
     note(`not everything could be closed within ${endTimeoutMs / 1000} s`);
@@ -50,11 +73,28 @@ export async function runVm({ spec, name, traces, process: { pidfile } }: Launch
   return status;
 }
 
-/** The first signal ends in order, the second at once. */
-function onSignals(quit: () => void): void {
+/** All that can fail before the guest runs, or nothing is left open. */
+async function build({ spec, traces, migration }: Launch, host: Host, { version, note, pairing }: RunWorld): Promise<RunningVm> {
+  const switches = new TraceSwitches(note);
+  for (const pattern of traces) switches.enable(pattern);
+  await pairing?.prepare(host, note);
+  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note });
+  try {
+    await setMigrationGlobals(vm.control, migration);
+    await pairing?.expose(vm.control, note);
+    return vm;
+  } catch (error) {
+    await vm.dispose();
+    throw error;
+  }
+}
+
+/** The first signal ends in order, the second at once; SIGHUP only where there is no log to open anew. */
+function onSignals(quit: () => void, reopenLog: (() => void) | undefined): void {
   let asked = false;
   for (const name of signals) {
     process.on(name, () => {
+      if (name === 'SIGHUP' && reopenLog) return reopenLog();
       if (asked) process.exit(128 + signalNumbers[name]);
       asked = true;
       quit();

@@ -1,10 +1,12 @@
 /** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
 import { existsSync } from 'node:fs';
-import { type AccelName, chooseAccel } from '../../accel/choose.js';
+import { type AccelChoice, type AccelName, chooseAccel } from '../../accel/choose.js';
+import type { CpuModel } from '../../accel/contract.js';
+import { defaultCpu, resolveCpu } from '../../accel/cpu-model.js';
 import { AddonRam } from '../../accel/ram.js';
 import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
-import { asVmError, assert } from '../../base/errors.js';
+import { asVmError, assert, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import { BlockLayer } from '../../block/layer.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
@@ -15,6 +17,7 @@ import type { Host } from '../../host/ports.js';
 import { Machine } from '../../machine/machine.js';
 import type { MachineParts } from '../../machine/parts.js';
 import type { MachineSpec } from '../../machine/spec.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { registryFor } from '../../monitor/commands/all.js';
 import { vmControl } from '../../monitor/control.js';
 import { HmpMonitor, type Typist } from '../../monitor/hmp/monitor.js';
@@ -25,6 +28,7 @@ import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
+import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
 import { addObjects, objectsOf } from './objects.js';
 import { vcpuThreads } from './threads.js';
@@ -58,20 +62,24 @@ export class RunningVm {
 
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
     const accel = chooseAccel(spec.accel); // before anything is opened
+    const cpu = cpuOf(spec, accel);
     if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name), objects);
+    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, cpu), objects);
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     const monitors = new Disposables();
     const colo = new Colo({
       clock: world.host.clock,
-      sockets: world.host.sockets,
+      transports: world.host,
       lifecycle: machine.lifecycle,
       events: machine.events,
       options: { ...defaultColoOptions },
-      disks: () => block.replicated(spec.incoming === undefined ? 'primary' : 'secondary'),
+      xColo: spec.role === 'secondary',
+      disks: side => block.replicated(side),
+      flushDisks: () => block.flush(),
+      diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
       outputs: () => network.netdevs.map(netdev => netdev.output),
       dropExports: async () => {
         if (block.nbd.address) await block.nbd.stop();
@@ -79,12 +87,12 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
-    const control = vmControl({ machine, block, colo, netdevs: () => network.netdevs, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, version: world.version });
+    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads, report: line => world.note(line), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     try {
       await addObjects(spec, objects, 'late');
       for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`).value, control, world));
-      if (spec.incoming !== undefined) await colo.listen(spec.incoming);
+      if (spec.incoming !== undefined && comesByItself(spec.incoming)) await colo.listen(spec.incoming);
       return vm;
     } catch (error) {
       await vm.dispose();
@@ -92,8 +100,14 @@ export class RunningVm {
     }
   }
 
-  start(): void {
+  /** Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state that it was to go on from is no good. */
+  async start(): Promise<void> {
+    const { incoming } = this.machine.spec;
     this.machine.start();
+    if (incoming === undefined || incoming === 'defer' || comesByItself(incoming)) return;
+    await this.colo.load(incoming).catch((error: unknown) => {
+      throw asVmError(error).during(`-incoming ${incoming}`);
+    });
   }
 
   async dispose(): Promise<void> {
@@ -103,6 +117,8 @@ export class RunningVm {
     this.monitors.dispose();
   }
 }
+
+const comesByItself = (incoming: string) => incoming !== 'defer' && isAddress(parseMigrationUri(incoming, 'listen'));
 
 /** Objects that drives and chardevs may use are there before them, and end with a machine that cannot be built. */
 async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Objects): Promise<Machine> {
@@ -121,14 +137,20 @@ function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, 
   return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName): MachineParts {
+/** What the guest is to see of its processors, if this host can show it. */
+function cpuOf(spec: MachineSpec, accel: AccelChoice): CpuModel {
+  if (accel.name === 'soft' && spec.cpus > 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${accel.why}`, { hint: 'Use -smp 1.' });
+  return resolveCpu(spec.cpu ?? defaultCpu, accel.name, spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 });
+}
+
+function machineParts(world: VmWorld, opened: Opened, accel: AccelName, cpu: CpuModel): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
+    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events);
       opened.block = block;

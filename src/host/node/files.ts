@@ -13,7 +13,7 @@ const LOCK_PAUSE_MS = 20;
 /** At most so many zeroes are written at once where a file system cannot punch holes. */
 const ZEROES = Buffer.alloc(1 << 20);
 
-type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean };
+type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number };
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
@@ -71,9 +71,9 @@ function inUse(path: string, readOnly: boolean): VmError {
   return new VmError(`Failed to get ${lock} lock on '${path}'`, { hint: 'Is another process using the image?' });
 }
 
-function openHandle(path: string, { readOnly, create }: OpenOptions): Promise<FileHandle> {
+function openHandle(path: string, { readOnly, create, mode = 0o644 }: OpenOptions): Promise<FileHandle> {
   if (readOnly) return open(path, constants.O_RDONLY);
-  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), 0o644);
+  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), mode);
 }
 
 class NodeFile implements OpenFile {

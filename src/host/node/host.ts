@@ -3,6 +3,7 @@ import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { nodeEntropy } from './entropy.js';
 import { NodeFiles } from './files.js';
+import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
 
@@ -13,5 +14,6 @@ export function nodeHost(): Host {
     files: new NodeFiles(),
     entropy: nodeEntropy,
     taps: new NodeTaps(),
+    shell: new NodeShell(),
   };
 }

@@ -7,7 +7,8 @@ import { busRange, device, eisaId, integer, ioPorts, ioRange, isaIrq, memoryRang
 import { PM } from './pm.js';
 
 export interface AcpiConfig {
-  cpus: number;
+  /** Of each processor. */
+  apicIds: readonly number[];
   /** Base port and IRQ of each UART. */
   serials: readonly { base: number; irq: number }[];
   /** gsi of INTx pin 0..3 of a PCI slot. */
@@ -46,7 +47,7 @@ export function acpiTables(base: number, config: AcpiConfig): Buffer {
   const facsAt = place(facs());
   const dsdtAt = place(table('DSDT', 2, dsdt(config)));
   const fadtAt = place(fadt(facsAt, dsdtAt));
-  const madtAt = place(table('APIC', 5, madt(config.cpus)));
+  const madtAt = place(table('APIC', 5, madt(config.apicIds)));
   const xsdtAt = place(table('XSDT', 1, addresses([fadtAt, madtAt])));
   fillRsdp(parts[0], xsdtAt);
   return Buffer.concat(parts);
@@ -130,11 +131,11 @@ function ioRegister(b: Buffer, at: number, port: number, bits: number, access: n
 }
 
 /** Interrupt controllers (section 5.2.12): LAPICs, one IOAPIC, IRQ 0 on pin 2, the SCI as level and active high, NMI on LINT1. */
-function madt(cpus: number): Buffer {
+function madt(apicIds: readonly number[]): Buffer {
   const head = Buffer.alloc(8);
   head.writeUInt32LE(LAPIC_BASE, 0);
   head.writeUInt32LE(1, 4); // there is a pair of 8259s
-  const lapics = Array.from({ length: cpus }, (_, id) => Buffer.of(0, 8, id, id, 1, 0, 0, 0));
+  const lapics = apicIds.map((id, processor) => Buffer.of(0, 8, processor, id, 1, 0, 0, 0));
   const ioapic = Buffer.alloc(12);
   ioapic.set([1, 12, 0, 0]);
   ioapic.writeUInt32LE(IOAPIC_BASE, 4);

@@ -11,10 +11,12 @@ import { lifecycleCommands } from './lifecycle.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
+import { plugCommands } from './plug.js';
 import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
+import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...terminalCommands];
+export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

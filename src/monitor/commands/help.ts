@@ -1,5 +1,4 @@
 /** The protocol's own commands: negotiation, what there is, and HMP inside QMP. */
-import { VmError } from '../../base/errors.js';
 import { eventNames } from '../events.js';
 import { fullHelp, oneLine, unknownCommand } from '../hmp/syntax.js';
 import { command, hmpCommand } from '../schema.js';
@@ -16,9 +15,8 @@ export const helpCommands = [
     summary: 'leave negotiation; the first command of every connection',
     examples: ['{}'],
     args: { enable: optional(list(oneOf(['oob'], '', { name: 'QMPCapability' }), 'capabilities of the greeting to enable')) },
-    run: (_vm, { enable = [] }) => {
-      if (enable.length > 0) throw new VmError(`QMP capability '${enable[0]}' is not offered by the greeting`);
-    },
+    // The session takes what it has offered (qmp/session.ts).
+    run: () => undefined,
   }),
   command({
     name: 'human-monitor-command',

@@ -4,26 +4,41 @@ import { didYouMean } from '../../base/similar.js';
 import { migrationStatuses } from '../../qapi/types.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import type { ArgsOf } from '../types.js';
-import { bool, flag, int, list, oneOf, optional, parseSize, str, struct } from '../types.js';
+import { bool, flag, int, list, num, oneOf, optional, parseSize, str, struct } from '../types.js';
 import type { MigrationControl, MigrationInfo, VmControl } from '../vm.js';
 
 const uint32 = { min: 0, max: 0xffff_ffff };
 
 /** Every parameter we know; a machine has some of them. */
 const parameterArgs = {
+  'max-bandwidth': optional(int('bytes per second of RAM that is sent while the guest runs; 0: no limit', { min: 0 })),
+  'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration without COLO', { min: 0, max: 2_000_000 })),
   'x-checkpoint-delay': optional(int('ms from the end of a COLO checkpoint to the next', uint32)),
-  'max-bandwidth': optional(int('bytes per second that migration may send', { min: 0 })),
-  'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration', { min: 0, max: 2_000_000 })),
+  'x-checkpoint-events': optional(bool('STOP and RESUME are sent for each COLO checkpoint')),
 };
 type ParameterName = keyof typeof parameterArgs;
-const units: Readonly<Record<ParameterName, string>> = { 'x-checkpoint-delay': 'ms', 'max-bandwidth': 'bytes/second', 'downtime-limit': 'ms' };
+const units: Readonly<Partial<Record<ParameterName, string>>> = { 'x-checkpoint-delay': 'ms', 'max-bandwidth': 'bytes/second', 'downtime-limit': 'ms' };
 const isParameter = (name: string): name is ParameterName => Object.hasOwn(parameterArgs, name);
 
 const capability = struct('MigrationCapabilityStatus', { capability: str(), state: bool() });
+const migrationStats = struct('MigrationStats', {
+  transferred: int(),
+  remaining: int(),
+  total: int(),
+  duplicate: optional(int()),
+  normal: optional(int()),
+  'normal-bytes': optional(int()),
+  mbps: optional(num()),
+  'dirty-pages-rate': optional(int()),
+  'dirty-sync-count': int(),
+  'page-size': int(),
+});
+const destination = str('tcp:HOST:PORT or unix:PATH, where another VM waits with -incoming; file:PATH[,offset=N] or exec:COMMAND, which keep the state');
 const migrationInfo = struct('MigrationInfo', {
   status: optional(oneOf(migrationStatuses, '', { name: 'MigrationStatus' })),
-  ram: optional(struct('MigrationStats', { transferred: int(), remaining: int(), total: int(), 'dirty-sync-count': int() })),
+  ram: optional(migrationStats),
   'total-time': optional(int('ms')),
+  'expected-downtime': optional(int('ms')),
   'setup-time': optional(int('ms')),
   downtime: optional(int('ms')),
   'error-desc': optional(str()),
@@ -35,16 +50,29 @@ export const migrationCommands = [
     since: '0.1',
     feature: 'migration',
     summary: 'migrate to URI (using -d to not wait for completion)',
-    notes: ['With the capability x-colo on, the destination becomes the secondary of this machine.'],
-    examples: ['migrate -d tcp:10.0.0.2:8888'],
-    args: { uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') },
+    notes: [
+      'With the capability x-colo on, the destination becomes the secondary of this machine.',
+      'Without it the guest moves there: it runs until little of its memory is left, then stands still for downtime-limit at most.',
+      'Disks stay where they are: both sides must reach them. After file: and exec: cont takes the guest up again.',
+    ],
+    examples: ['migrate -d tcp:10.0.0.2:8888', 'migrate file:/var/save/vm'],
+    args: { uri: destination },
     run: (vm, { uri }) => part(vm, 'migration').start(uri),
-    hmp: hmp({ detach: flag('d', 'do not wait'), uri: str('tcp:HOST:PORT or unix:PATH, where the destination waits with -incoming') }, async (vm, { detach, uri }, { mayWait }) => {
+    hmp: hmp({ detach: flag('d', 'do not wait'), uri: destination }, async (vm, { detach, uri }, { mayWait }) => {
       const migration = part(vm, 'migration');
       await migration.start(uri);
       if (detach) return undefined;
       return mayWait ? untilSettled(vm, migration) : 'terminal does not allow synchronous migration, continuing detached';
     }),
+  }),
+  command({
+    name: 'migrate-incoming',
+    since: '0.1',
+    feature: 'migration',
+    summary: 'continue an incoming migration from an -incoming defer',
+    notes: ['Also for another try, after a state could not be loaded.'],
+    args: { uri: str('tcp:HOST:PORT or unix:PATH to wait on; file:PATH[,offset=N] or exec:COMMAND to load') },
+    run: (vm, { uri }) => part(vm, 'migration').incoming(uri),
   }),
   command({ name: 'migrate_cancel', since: '0.1', feature: 'migration', summary: 'cancel the current VM migration', notes: ['No effect in COLO: see x_colo_lost_heartbeat.'], run: vm => part(vm, 'migration').cancel() }),
   command({
@@ -92,7 +120,7 @@ export const migrationCommands = [
     summary: 'show current migration parameters',
     returns: struct('MigrationParameters', parameterArgs),
     run: vm => ({ ...part(vm, 'migration').parameters() }),
-    show: all => Object.entries(all).map(([name, value]) => `${name}: ${value} ${isParameter(name) ? units[name] : ''}`.trimEnd()).join('\n'),
+    show: all => Object.entries(all).map(([name, value]) => `${name}: ${onOff(value)} ${(isParameter(name) && units[name]) || ''}`.trimEnd()).join('\n'),
   }),
   // QMP takes lists and objects; a line of HMP changes one thing.
   hmpCommand({
@@ -113,7 +141,7 @@ export const migrationCommands = [
     feature: 'migration',
     summary: 'set a migration parameter',
     examples: ['migrate_set_parameter x-checkpoint-delay 100'],
-    args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix') },
+    args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix; on or off') },
     run: (vm, { parameter, value }) => {
       setParameters(vm, { [parameter]: parameterValue(parameter, value) });
       return undefined;
@@ -137,11 +165,14 @@ function setParameters(vm: VmControl, changes: ArgsOf<typeof parameterArgs>): vo
   migration.setParameters(changes);
 }
 
-function parameterValue(name: string, text: string): number {
+const onOff = (value: unknown) => (typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value));
+
+function parameterValue(name: string, text: string): number | boolean {
   const known = Object.keys(parameterArgs);
   if (!isParameter(name)) throw new VmError(`invalid parameter value: ${name}`, { hint: `Parameters: ${known.join(', ')}.${didYouMean(name, known)}` });
-  const value = name === 'max-bandwidth' ? parseSize(text, 'M') : int().fromWord(text);
-  if (value === undefined) throw new VmError(`Parameter '${name}' expects ${name === 'max-bandwidth' ? 'a size' : 'an integer'}, not '${text}'`);
+  const type = parameterArgs[name];
+  const value = name === 'max-bandwidth' ? parseSize(text, 'M') : name === 'x-checkpoint-events' ? type.fromWord(text) : int().fromWord(text);
+  if (value === undefined) throw new VmError(`Parameter '${name}' expects ${name === 'max-bandwidth' ? 'a size' : name === 'x-checkpoint-events' ? "'on' or 'off'" : 'an integer'}, not '${text}'`);
   return parameterArgs[name].check(value, name);
 }
 
@@ -155,10 +186,23 @@ async function untilSettled(vm: VmControl, migration: MigrationControl): Promise
 
 function showMigration(info: MigrationInfo): string {
   if (info.status === undefined) return 'Migration status: none';
+  const { ram } = info;
   const lines = [`Migration status: ${info.status}${info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`}`];
-  for (const [name, value] of [['total time', info['total-time']], ['setup', info['setup-time']], ['downtime', info.downtime]] as const)
-    if (value !== undefined) lines.push(`${name}: ${value} ms`);
-  for (const name of ['transferred', 'remaining', 'total'] as const) if (info.ram) lines.push(`${name} ram: ${Math.round(info.ram[name] / 1024)} kbytes`);
-  if (info.ram) lines.push(`dirty sync count: ${info.ram['dirty-sync-count']}`);
+  const add = (name: string, value: number | undefined, unit = '') => void (value === undefined || lines.push(`${name}: ${value}${unit}`));
+  const kbytes = (bytes: number | undefined) => bytes && Math.round(bytes / 1024);
+  add('total time', info['total-time'], ' ms');
+  add('expected downtime', info['expected-downtime'], ' ms');
+  add('downtime', info.downtime, ' ms');
+  add('setup', info['setup-time'], ' ms');
+  add('transferred ram', kbytes(ram?.transferred), ' kbytes');
+  add('throughput', ram?.mbps, ' mbps');
+  add('remaining ram', kbytes(ram?.remaining), ' kbytes');
+  add('total ram', kbytes(ram?.total), ' kbytes');
+  add('duplicate', ram?.duplicate, ' pages');
+  add('normal', ram?.normal, ' pages');
+  add('normal bytes', kbytes(ram?.['normal-bytes']), ' kbytes');
+  add('dirty sync count', ram?.['dirty-sync-count']);
+  add('page size', kbytes(ram?.['page-size']), ' kbytes');
+  add('dirty pages rate', ram?.['dirty-pages-rate'], ' pages');
   return lines.join('\n');
 }

@@ -14,7 +14,8 @@ export const objectCommands = [
     since: '0.1',
     feature: 'objects',
     summary: 'create an object',
-    notes: ['object_add help lists the types, object_add TYPE,help the properties of one.', 'Example: object_add filter-dump,id=d0,netdev=hn0,file=/tmp/hn0.pcap'],
+    notes: ['object_add help lists the types, object_add TYPE,help the properties of one.'],
+    examples: ['object_add filter-dump,id=d0,netdev=hn0,file=/tmp/hn0.pcap'],
     open: true,
     args: { 'qom-type': str('its type', { complete: 'object-types' }), id: str('its name') },
     run: (vm, { 'qom-type': type, id, ...properties }) => part(vm, 'objects').objectAdd(type, id, properties),
@@ -60,7 +61,7 @@ export const objectCommands = [
     since: '0.1',
     feature: 'objects',
     summary: 'change a property of an object, where it can be while the object is there',
-    notes: ['Example: qom-set b0 status off'],
+    examples: ['qom-set b0 status off'],
     args: { path, property: str('its name'), value: anything('its new value') },
     run: (vm, args) => part(vm, 'objects').set(idOf(args.path), args.property, args.value),
     hmp: hmp({ path, property: str('its name'), value: rest('its new value') }, (vm, args) => {

@@ -1,43 +1,72 @@
 /** Migration and its capabilities and parameters. */
-import { VmError } from '../../base/errors.js';
-import type { Colo } from '../../colo/colo.js';
+import { VmError, assert, asVmError } from '../../base/errors.js';
+import { type CapabilityName, type Colo, capabilityNames } from '../../colo/colo.js';
+import { pageBytes } from '../../migration/pages.js';
 import type { MigrationData } from '../../migration/status.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import type { Capability, MigrationControl, MigrationInfo } from '../vm.js';
+import type { ControlParts } from './parts.js';
 
-const pageBytes = 4096;
-
-export function migrationControl(colo: Colo): MigrationControl {
-  const state = new Map([
-    ['x-colo', false],
-    ['events', false],
-  ]);
+export function migrationControl({ colo, machine, report }: Pick<ControlParts, 'colo' | 'machine' | 'report'>): MigrationControl {
   return {
     start: uri => {
-      if (!state.get('x-colo')) throw new VmError('only migration into COLO is offered', { hint: 'Switch it on first: migrate_set_capability x-colo on.' });
       colo.migrate(uri);
       return Promise.resolve();
     },
+    incoming: async uri => {
+      if (machine.spec.incoming === undefined) throw new VmError("'-incoming' was not specified on the command line");
+      if (machine.runState !== 'inmigrate') throw new VmError('The incoming migration has already been started');
+      if (isAddress(parseMigrationUri(uri, 'listen'))) await colo.listen(uri);
+      else colo.load(uri).catch((error: unknown) => report(`migrate_incoming ${uri}: ${asVmError(error).message}`));
+    },
     cancel: () => colo.cancel(),
     info: () => migrationInfo(colo.query()),
-    capabilities: () => [...state].map(([capability, on]): Capability => ({ capability, state: on })),
+    capabilities: () => [...colo.capability].map(([capability, on]): Capability => ({ capability, state: on })),
     setCapabilities: changes => {
-      if (colo.migration.busy) throw new VmError("There's a migration process in progress");
-      for (const change of changes) state.set(change.capability, change.state);
+      for (const { capability, state } of changes) colo.setCapability(capabilityName(capability), state);
     },
-    parameters: () => ({ 'x-checkpoint-delay': colo.info().checkpointDelayMs }),
+    parameters: () => ({
+      'max-bandwidth': colo.parameters.maxBandwidth,
+      'downtime-limit': colo.parameters.downtimeLimitMs,
+      'x-checkpoint-delay': colo.info().checkpointDelayMs,
+      'x-checkpoint-events': machine.lifecycle.checkpointEvents,
+    }),
     setParameters: changes => {
-      const delay = changes['x-checkpoint-delay'];
-      if (delay !== undefined) colo.setCheckpointDelay(delay);
+      for (const [name, value] of Object.entries(changes)) setParameter(colo, machine.lifecycle, name, value);
     },
   };
 }
 
+function capabilityName(name: string): CapabilityName {
+  const known = capabilityNames.find(one => one === name);
+  assert(known !== undefined, `capability ${name} is known`);
+  return known;
+}
+
+function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name: string, value: number | boolean): void {
+  if (name === 'x-checkpoint-delay') colo.setCheckpointDelay(Number(value));
+  else if (name === 'x-checkpoint-events') lifecycle.checkpointEvents = Boolean(value);
+  else if (name === 'max-bandwidth') colo.parameters.maxBandwidth = Number(value);
+  else if (name === 'downtime-limit') colo.parameters.downtimeLimitMs = Number(value);
+}
+
 function migrationInfo(data: MigrationData): MigrationInfo {
   if (data.status === 'none') return {};
+  const rounded = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms));
+  const sent = data.outgoing && {
+    duplicate: data.zeroPages,
+    normal: data.normalPages,
+    'normal-bytes': data.normalPages * pageBytes,
+    mbps: data.totalMs > 0 ? Math.round((data.transferredBytes * 8) / data.totalMs) / 1000 : 0,
+    'dirty-pages-rate': data.dirtyRate,
+  };
   return {
     status: data.status,
-    ram: { transferred: data.ramTransferredBytes, remaining: data.dirtyPages * pageBytes, total: data.ramTotalBytes, 'dirty-sync-count': data.rounds },
+    ram: { transferred: data.transferredBytes, remaining: data.remainingPages * pageBytes, total: data.ramTotalBytes, ...sent, 'dirty-sync-count': data.passes, 'page-size': pageBytes },
     'total-time': Math.round(data.totalMs),
+    'setup-time': rounded(data.setupMs),
+    downtime: rounded(data.downtimeMs),
+    'expected-downtime': rounded(data.expectedDowntimeMs),
     'error-desc': data.error,
   };
 }

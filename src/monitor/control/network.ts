@@ -4,17 +4,20 @@ import type { NetdevInfo } from '../../net/contract.js';
 import type { NetworkControl } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function networkControl({ netdevs }: Pick<ControlParts, 'netdevs'>): NetworkControl {
+export function networkControl({ network }: Pick<ControlParts, 'network'>): NetworkControl {
   return {
     get ids() {
-      return netdevs().map(netdev => netdev.id);
+      return network.netdevs.map(netdev => netdev.id);
     },
-    info: () => netdevs().flatMap(netdev => netdevLines(netdev.info())),
+    info: () => network.netdevs.flatMap(netdev => netdevLines(netdev.info())),
     setLink: (id, up) => {
-      const netdev = netdevs().find(one => one.id === id);
+      const netdev = network.netdevs.find(one => one.id === id);
       if (!netdev) throw deviceNotFound(id);
       netdev.setLink(up);
     },
+    add: spec => network.add(spec),
+    del: id => network.del(id),
+    announce: (schedule, ids) => network.announce(schedule, ids),
   };
 }
 

@@ -4,17 +4,19 @@ import type { Colo } from '../../colo/colo.js';
 import type { Clock } from '../../host/ports.js';
 import type { MachineControl } from '../../machine/contract.js';
 import type { Netdev } from '../../net/contract.js';
-import type { ChardevControl, ObjectControl, TraceControl, VmControl } from '../vm.js';
+import type { ChardevControl, NetworkControl, ObjectControl, TraceControl, VmControl } from '../vm.js';
 
 export interface ControlParts {
   readonly machine: MachineControl;
   readonly block: BlockLayer;
   readonly colo: Colo;
-  netdevs(): readonly Netdev[];
+  readonly network: Pick<NetworkControl, 'add' | 'del' | 'announce'> & { readonly netdevs: readonly Netdev[] };
   readonly chardevs: ChardevControl;
   readonly objects: ObjectControl;
   readonly traces: TraceControl;
   readonly clock: Clock;
+  /** A line for people. */
+  report(line: string): void;
   readonly kvmPresent: boolean;
   readonly pid: number;
   /** Host threads of the vCPUs, by index. */

@@ -11,7 +11,7 @@ export function processControl({ machine, colo, clock, pid }: ControlParts): Pro
     },
     get role() {
       if (colo.mode !== 'none') return colo.mode;
-      return machine.runState === 'inmigrate' ? 'secondary' : 'alone';
+      return machine.runState === 'inmigrate' && machine.spec.role === 'secondary' ? 'secondary' : 'alone';
     },
     get peer() {
       return colo.mode === 'none' ? undefined : colo.info().peer;

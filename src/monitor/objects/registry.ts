@@ -59,7 +59,7 @@ export class Objects implements ObjectControl, Disposable {
   }
 
   /** As a line has it. */
-  objectAddText(text: string): Promise<void> {
+  async objectAddText(text: string): Promise<void> {
     return this.add(readObject(text));
   }
 

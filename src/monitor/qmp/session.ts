@@ -1,4 +1,7 @@
-/** One QMP connection, without I/O: bytes in, lines out. Commands are answered one by one, in order. */
+/**
+ * One QMP connection, without I/O: bytes in, lines out. Commands are answered one by one, in order; those that may go out of band
+ * (capability oob, exec-oob) are answered at once, whatever an earlier one waits for.
+ */
 import { asVmError, AssertionError, VmError } from '../../base/errors.js';
 import type { CommandContext } from '../schema.js';
 import { isObject } from '../types.js';
@@ -22,9 +25,13 @@ export interface SessionPort {
 /** Unread input that makes the channel pause; one whole command may be larger. */
 const congestionBytes = 64 << 10;
 
+/** With oob: commands in band that wait for their turn. At the limit nothing more is read, out of band neither (as in QEMU). */
+const maxQueued = 8;
+
 interface Request {
   readonly execute: string;
   readonly arguments: Record<string, unknown>;
+  readonly outOfBand: boolean;
 }
 
 export class QmpSession {
@@ -34,6 +41,10 @@ export class QmpSession {
   private inputEnded = false;
   private closed = false;
   private isCongested = false;
+  private oob = false;
+  private queued = 0;
+  private inBand: Promise<void> = Promise.resolve();
+  private madeRoom: () => void = () => undefined;
 
   constructor(
     private readonly vm: VmControl,
@@ -43,7 +54,7 @@ export class QmpSession {
 
   greet(): void {
     const { major, minor, micro, package: name } = this.vm.version;
-    this.send({ QMP: { version: { qemu: { micro, minor, major }, package: name }, capabilities: [] } });
+    this.send({ QMP: { version: { qemu: { micro, minor, major }, package: name }, capabilities: ['oob'] } });
   }
 
   push(bytes: Uint8Array): void {
@@ -76,12 +87,29 @@ export class QmpSession {
     }
     this.pumping = true;
     for (let frame = this.nextFrame(); frame !== undefined; frame = this.nextFrame()) {
-      await this.handle(frame);
-      await this.port.drained();
+      const answer = this.prepare(frame);
+      if (answer.outOfBand) void answer.give();
+      else await this.enqueue(answer.give);
     }
     this.pumping = false;
     this.setCongested(false);
-    if (this.inputEnded && !this.closed) this.port.finished();
+    if (!this.inputEnded) return;
+    await this.inBand;
+    if (!this.closed) this.port.finished();
+  }
+
+  /** Resolves when the next command may be read. */
+  private async enqueue(give: () => Promise<void>): Promise<void> {
+    this.queued++;
+    const turn = this.inBand.then(async () => {
+      if (!this.closed) await give();
+      await this.port.drained();
+      this.queued--;
+      this.madeRoom();
+    });
+    this.inBand = turn;
+    if (!this.oob) return turn;
+    while (this.queued >= maxQueued) await new Promise<void>(resolve => (this.madeRoom = resolve));
   }
 
   private nextFrame(): Frame | undefined {
@@ -95,19 +123,24 @@ export class QmpSession {
     this.port.congested(on);
   }
 
-  private async handle(frame: Frame): Promise<void> {
+  /** What a frame asks for, and the way to answer it. */
+  private prepare(frame: Frame): { outOfBand: boolean; give: () => Promise<void> } {
     let id: unknown;
+    const refuse = (error: unknown) => {
+      if (error instanceof AssertionError) throw error;
+      const failure = asVmError(error);
+      this.send({ id, error: { class: failure.class, desc: describe(failure) } });
+    };
     try {
       if ('error' in frame) throw new VmError(frame.error);
       const message: unknown = parseJson(frame.text);
       if (!isObject(message)) throw new VmError('QMP input must be a JSON object');
       id = message['id'];
-      const result = await this.execute(asRequest(message));
-      this.send({ return: result, id });
+      const request = asRequest(message, this.oob);
+      const give = () => this.execute(request).then(result => this.send({ return: result, id })).catch(refuse);
+      return { outOfBand: request.outOfBand, give };
     } catch (error) {
-      if (error instanceof AssertionError) throw error;
-      const failure = asVmError(error);
-      this.send({ id, error: { class: failure.class, desc: describe(failure) } });
+      return { outOfBand: false, give: async () => refuse(error) };
     }
   }
 
@@ -115,8 +148,13 @@ export class QmpSession {
     const negotiation = request.execute === 'qmp_capabilities';
     if (this.negotiating && !negotiation) throw new VmError("Expecting capabilities negotiation with 'qmp_capabilities'", { class: 'CommandNotFound' });
     if (!this.negotiating && negotiation) throw new VmError('Capabilities negotiation is already complete, command ignored', { class: 'CommandNotFound' });
-    const result = await this.context.registry.qmp(request.execute).runQmp(this.vm, request.arguments, this.context);
-    if (negotiation) this.negotiating = false;
+    const command = this.context.registry.qmp(request.execute);
+    if (request.outOfBand && !command.oob) throw new VmError(`The command ${command.name} does not support OOB`);
+    const result = await command.runQmp(this.vm, request.arguments, this.context);
+    if (!negotiation) return result;
+    this.negotiating = false;
+    const { enable } = request.arguments;
+    this.oob = Array.isArray(enable) && enable.includes('oob');
     return result;
   }
 
@@ -125,15 +163,18 @@ export class QmpSession {
   }
 }
 
-function asRequest(message: Record<string, unknown>): Request {
-  const { execute, arguments: given } = message;
+function asRequest(message: Record<string, unknown>, oob: boolean): Request {
+  const { arguments: given } = message;
+  const outOfBand = oob && Object.hasOwn(message, 'exec-oob');
+  const verb = outOfBand ? 'exec-oob' : 'execute';
   for (const member of Object.keys(message)) {
-    if (!['execute', 'arguments', 'id'].includes(member)) throw new VmError(`QMP input member '${member}' is unexpected`);
+    if (![verb, 'arguments', 'id'].includes(member)) throw new VmError(`QMP input member '${member}' is unexpected`);
   }
+  const execute = message[verb];
   if (execute === undefined) throw new VmError("QMP input lacks member 'execute'");
-  if (typeof execute !== 'string') throw new VmError("QMP input member 'execute' must be a string");
+  if (typeof execute !== 'string') throw new VmError(`QMP input member '${verb}' must be a string`);
   if (given !== undefined && !isObject(given)) throw new VmError("QMP input member 'arguments' must be an object");
-  return { execute, arguments: given ?? {} };
+  return { execute, arguments: given ?? {}, outOfBand };
 }
 
 /** A QMP client sees one string: the hint belongs to it. */

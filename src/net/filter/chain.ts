@@ -95,6 +95,11 @@ export class FilterChain implements FilterSlots {
       if (!filter.on || (filter.direction !== 'all' && filter.direction !== direction)) continue;
       const verdict = filter.take(frame, direction);
       if (verdict !== 'pass') return verdict === 'stolen';
+      if (filter.seen) {
+        const taken = this.from(at + step, frame, direction);
+        if (taken) filter.seen(frame, direction);
+        return taken;
+      }
     }
     return direction === 'rx' ? this.ends.toWorld(frame) : this.ends.toGuest(frame);
   }

@@ -1,153 +1,19 @@
-/**
- * A tap interface of the host behind a nic. Bounded both ways: what the kernel does not take stays with the filters or the guest, what
- * the guest does not take stays with the kernel. The interface's scripts are the machine's business.
- */
-import type { Disposable } from '../../base/disposable.js';
-import { BoundedQueue } from '../../base/queue.js';
-import { tracer } from '../../base/trace.js';
+/** A tap interface of the host behind a nic. Its scripts are the machine's business. */
 import type { Clock, Tap } from '../../host/ports.js';
-import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
-import { FilterChain } from '../filter/chain.js';
-import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
-import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
+import type { BufferLimits } from '../filter/buffer.js';
+import { WiredNetdev } from './wired.js';
 
-const trace = tracer('net', ['tap_rx_dropped', 'tap_tx_dropped', 'link']);
-
-/** Frames for the guest that arrive before the kernel notices that we paused it. */
-const inboundMax = 256;
-/** The tap tells nobody when it has room again. */
-const retryMs = 2;
-
-export class TapNetdev implements Netdev {
-  readonly type = 'tap';
-  readonly output: FilterBuffer;
-  readonly filters: FilterChain;
-  private readonly inbound = new BoundedQueue<Buffer>(inboundMax);
-  private waiting: Buffer | undefined;
-  private nic: NicPort | undefined;
-  private room: () => void = () => undefined;
-  private refused = false;
-  private retry: Disposable | undefined;
-  private running = false;
-  private paused = false;
-  private linkUp = true;
-
-  constructor(
-    readonly id: string,
-    private readonly tap: Tap,
-    private readonly clock: Clock,
-    limits: BufferLimits = defaultBufferLimits,
-  ) {
-    this.output = new FilterBuffer('nop', limits, { forward: frame => this.toWorld(frame), onRoom: () => this.filters.room('rx') });
-    this.filters = new FilterChain({
-      toWorld: frame => (this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame)),
-      toGuest: frame => this.toGuest(frame),
-      emit: (frame, sink) => this.output.emit(frame, sink),
-      room: direction => this.hasRoom(direction),
-    });
-    tap.onFrame(frame => this.fromTap(frame));
-    this.flowControl();
-  }
-
-  send(frame: Uint8Array): boolean {
-    if (!this.linkUp || frame.length === 0 || frame.length > frameBytesMax) {
-      trace('tap_tx_dropped', { netdev: this.id, length: frame.length });
-      return true;
-    }
-    const taken = this.filters.send(frame, 'rx');
-    if (!taken) this.refused = true;
-    return taken;
-  }
-
-  onRoom(fn: () => void): void {
-    this.room = fn;
-  }
-
-  attachNic(nic: NicPort): void {
-    this.nic = nic;
-  }
-
-  nicReady(): void {
-    this.filters.room('tx');
-  }
-
-  setRunning(running: boolean): void {
-    this.running = running;
-    if (running) this.filters.room('tx');
-    else this.flowControl();
-  }
-
-  setLink(up: boolean): void {
-    this.linkUp = up;
-    trace('link', { netdev: this.id, up });
-  }
-
-  announce(): void {
-    if (!this.nic) return;
-    // Past the filters: this is about where the guest is, not what it says.
-    if (this.linkUp) this.tap.write(rarpAnnounce(this.nic.mac));
-    this.nic.announce();
-  }
-
-  info(): NetdevInfo {
-    const mac = this.nic && Buffer.from(this.nic.mac).toString('hex').replace(/..(?=.)/g, '$&:');
-    return { id: this.id, type: this.type, link: this.linkUp ? 'up' : 'down', properties: { ifname: this.tap.ifname }, mac, filters: [this.output.info(), ...this.filters.info()] };
-  }
-
-  dispose(): void {
-    this.retry?.dispose();
-    this.tap.dispose();
-  }
-
-  private toWorld(frame: Uint8Array): boolean {
-    if (!this.linkUp) return true;
-    if (this.retry) return false;
-    if (this.tap.write(frame)) return true;
-    this.retry = this.clock.timer(retryMs, () => this.tryAgain());
-    return false;
-  }
-
-  private tryAgain(): void {
-    this.retry = undefined;
-    this.output.pump();
-    if (!this.retry) this.filters.room('rx');
-  }
-
-  private hasRoom(direction: Direction): void {
-    if (direction === 'tx') {
-      this.drain();
-      this.flowControl();
-    } else if (this.refused) {
-      this.refused = false;
-      this.room();
-    }
-  }
-
-  private fromTap(frame: Uint8Array): void {
-    if (!this.linkUp) return;
-    if (!this.inbound.push(Buffer.from(frame))) trace('tap_rx_dropped', { netdev: this.id, length: frame.length });
-    this.drain();
-    this.flowControl();
-  }
-
-  /** Frames go to the guest while it runs and takes them; the first that it refuses waits here. */
-  private drain(): void {
-    while (this.running && this.linkUp) {
-      this.waiting ??= this.inbound.shift();
-      if (!this.waiting || !this.filters.send(this.waiting, 'tx')) return;
-      this.waiting = undefined;
-    }
-  }
-
-  private toGuest(frame: Uint8Array): boolean {
-    return !this.linkUp || !this.nic || this.nic.receive(frame);
-  }
-
-  private flowControl(): void {
-    const pause = !this.running || this.waiting !== undefined;
-    if (pause === this.paused) return;
-    this.paused = pause;
-    if (pause) this.tap.pause();
-    else this.tap.resume();
+export class TapNetdev extends WiredNetdev {
+  constructor(id: string, tap: Tap, clock: Clock, limits?: BufferLimits) {
+    const wire = {
+      type: 'tap',
+      properties: () => ({ ifname: tap.ifname }),
+      onFrame: (fn: (frame: Uint8Array) => void) => tap.onFrame(fn),
+      write: (frame: Uint8Array) => tap.write(frame),
+      pause: () => tap.pause(),
+      resume: () => tap.resume(),
+      dispose: () => tap.dispose(),
+    };
+    super(id, wire, clock, limits);
   }
 }

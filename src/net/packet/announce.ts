@@ -13,15 +13,12 @@ export const defaultAnnounce: AnnounceSchedule = { initialMs: 50, maxMs: 550, ro
 export class Announcer implements Disposable {
   private timer: Disposable | undefined;
 
-  constructor(
-    private readonly clock: Clock,
-    private readonly schedule: AnnounceSchedule = defaultAnnounce,
-  ) {}
+  constructor(private readonly clock: Clock) {}
 
   /** The first round now. A start while one runs begins anew. */
-  start(announce: () => void): void {
+  start(announce: () => void, schedule: AnnounceSchedule = defaultAnnounce): void {
     this.dispose();
-    this.round(announce, 0);
+    this.round(announce, schedule, 0);
   }
 
   dispose(): void {
@@ -29,10 +26,10 @@ export class Announcer implements Disposable {
     this.timer = undefined;
   }
 
-  private round(announce: () => void, done: number): void {
-    const { initialMs, maxMs, rounds, stepMs } = this.schedule;
+  private round(announce: () => void, schedule: AnnounceSchedule, done: number): void {
+    const { initialMs, maxMs, rounds, stepMs } = schedule;
     if (done >= rounds) return;
     announce();
-    if (done + 1 < rounds) this.timer = this.clock.timer(Math.min(maxMs, initialMs + done * stepMs), () => this.round(announce, done + 1));
+    if (done + 1 < rounds) this.timer = this.clock.timer(Math.min(maxMs, initialMs + done * stepMs), () => this.round(announce, schedule, done + 1));
   }
 }

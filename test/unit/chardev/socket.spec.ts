@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CharBackend, CharWorld, Stdio } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
-import { parseCharSpec } from '../../../src/chardev/parse.js';
+import { readChannel } from '../../../src/monitor/objects/chardevs.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream } from '../../../src/host/ports.js';
@@ -42,7 +42,7 @@ class FrontEnd {
 }
 
 async function open(text: string): Promise<CharBackend> {
-  const chr = await createChardev('c0', parseCharSpec(text, 'lines'), world);
+  const chr = await createChardev('c0', readChannel(text, 'lines'), world);
   opened.push(chr);
   return chr;
 }

@@ -5,11 +5,11 @@ import { coloSteps } from '../../../src/colo/steps.js';
 import { FrameDecoder, type FrameKind, encodeHeader } from '../../../src/migration/frames.js';
 import { coloMessages } from '../../../src/qapi/types.js';
 
-const manifest = { ramBytes: 1, cpus: 1, accel: 'soft', devices: [], disks: [], netdevs: [] };
+const manifest = { ramBytes: 1, cpus: 1, cpu: { model: 'fake', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu'], sockets: 1, cores: 1, threads: 1 }, accel: 'soft', devices: [], disks: [], netdevs: [] };
 const messages: Message[] = [
   ...messageKinds.filter(k => k.bytes === 0).map(k => ({ type: k.name }) as Message),
   { type: 'vmstate-size', size: 123456789012 },
-  { type: 'hello', hello: { manifest, leaseMs: 1000 } },
+  { type: 'hello', hello: { manifest, colo: true, leaseMs: 1000 } },
   { type: 'error', text: 'the disk is full' },
   { type: 'pages', body: Buffer.from('pages') },
   { type: 'epoch', epoch: 7, pages: 3, writes: [{ disk: 'd', count: 5 }], ramHashed: true, ramHash: 0xffff_ffff_ffff_ffffn },

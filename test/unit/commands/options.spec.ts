@@ -2,10 +2,15 @@
  * Goal: QEMU's command lines become a spec, or are refused by the very option that is in the way. Method: the seed's two command lines, the
  * demo's, and every kind of mistake.
  */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { checkUsage } from '../../../src/commands/options/check.js';
 import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
+import { setMigrationGlobals } from '../../../src/commands/vm/migration-globals.js';
+import { fakeControl } from '../../support/fake-control.js';
 
 const words = (line: string) => line.trim().split(/\s+/);
 const launch = (role: Role, line: string) => parseLaunch(role, words(line)).spec;
@@ -49,14 +54,14 @@ function peel(role: Role, argv: string[]): { refused: string[]; rest: string[] }
   }
 }
 
-const notOurs = ['-boot c', '-vnc :7', '-cpu qemu64,+kvmclock', '-device piix3-usb-uhci', '-device usb-tablet'];
+const notOurs = ['-vnc :7', '-device piix3-usb-uhci', '-device usb-tablet'];
 
-test("the seed's primary: five options are refused by name, the rest is a spec", () => {
+test("the seed's primary: three options are refused by name, the rest is a spec", () => {
   const { refused, rest } = peel('primary', [...seedPrimary, '-kernel', '/boot/vmlinuz']);
   expect(refused).toEqual(notOurs);
   const { spec } = parseLaunch('primary', rest);
   expect(spec).toEqual({
-    name: 'primary', ramBytes: 2 ** 31, cpus: 2, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
     drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
     netdevs: [{ type: 'tap', id: 'hn0' }],
     devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
@@ -94,30 +99,54 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -m 1G -m 2G', '-m is given twice'],
   ['primary', '-m 1G', '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.'],
   ['primary', '-S -append x', '-initrd and -append need -kernel'],
-  ['primary', '-kernel k -incoming tcp:0:1', 'a primary does not take -incoming | A VM that waits for another is started with `colo secondary`.'],
+  ['secondary', '-incoming file:state', '-incoming file:state: a secondary waits for a primary on tcp: or unix: | A saved guest is loaded by `colo primary -incoming file:PATH`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
-  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | Use -smp 1: machines have one vCPU, on KVM too.'],
+  ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.'],
   ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
-  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported; colo has tap"],
+  ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
   ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
-  ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: 'queues' is not supported here; colo knows: id, ifname, script, downscript, vhost=off, vnet_hdr=off"],
+  ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: Parameter 'queues' is unexpected | It takes ifname, script, downscript, vhost, vnet_hdr."],
   ['primary', '-kernel k -device e1000', "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, isa-debug-exit."],
   ['primary', '-kernel k -device virtio-net-pci,netdev=n', "-device virtio-net-pci: there is no netdev 'n' | Add -netdev ...,id=n"],
-  ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
-  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH and tcp:HOST:PORT"],
+  ['primary', '-kernel k -serial pty', "-serial pty: 'pty' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf"],
+  ['primary', '-kernel k -serial mon:stdio', "-serial mon:stdio: 'mon' is not a character device of colo; it has null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf"],
   ['primary', '-kernel k -serial stdio -monitor stdio', '-monitor stdio: standard input is taken by -serial stdio'],
-  ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: 'telnet' is not supported here; colo knows: server, wait, reconnect, reconnect-ms"],
+  ['primary', '-kernel k -qmp unix:/q,server=on,telnet=on', "-qmp unix:/q,server=on,telnet=on: Parameter 'telnet' is unexpected | It takes path, host, port, server, wait, reconnect, reconnect-ms."],
   ['primary', '-kernel k -qmp unix:/q,wait=off', "-qmp unix:/q,wait=off: 'wait' is for a server: add server=on"],
   ['primary', '-kernel k -display gtk', '-display gtk: colo has no display: only `none` is taken'],
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
   ['primary', '-kernel k -nographic', '-nographic: colo does not have this option | Say what you want instead: -serial stdio, or -monitor stdio.'],
 ])('%s %s', (role, line, message) => {
   expect(refusal(role, line)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+});
+
+test.each<[string, number, number, number, number]>([
+  ['2', 2, 1, 2, 1],
+  ['cpus=4', 4, 1, 4, 1],
+  ['4,sockets=2', 4, 2, 2, 1],
+  ['8,cores=2,threads=2', 8, 2, 2, 2],
+  ['sockets=2,cores=3', 6, 2, 3, 1],
+  ['6,threads=2', 6, 1, 3, 2],
+  ['2,maxcpus=2', 2, 1, 2, 1],
+])('-smp %s', (text, cpus, sockets, cores, threads) => {
+  const spec = launch('primary', `-kernel k -smp ${text}`);
+  expect([spec.cpus, spec.topology]).toEqual([cpus, { sockets, cores, threads }]);
+});
+
+test.each([
+  ['0', "'cpus' is a number from 1 to 255, not '0'"],
+  ['two', "'cpus' is a number from 1 to 255, not 'two'"],
+  ['4,sockets=3', 'sockets=3 x cores=1 x threads=1 make 3 vCPUs, not 4'],
+  ['4,sockets=2,cores=2,threads=2', 'sockets=2 x cores=2 x threads=2 make 8 vCPUs, not 4'],
+  ['2,maxcpus=4', 'maxcpus=4: vCPUs cannot be plugged in later; leave it out, or make it 2'],
+  ['2,dies=2', "'dies' is not supported here; colo knows: cpus, sockets, cores, threads"],
+])('-smp %s is refused', (text, message) => {
+  expect(refusal('primary', `-kernel k -smp ${text}`)).toBe(`-smp ${text}: ${message}`);
 });
 
 test('channels', () => {
@@ -151,7 +180,7 @@ test('no option is both known and refused; every one has a summary', () => {
 test.each([
   ['-m 1T', '-m: 1048576 MiB is not a whole number from 16 to 262144'],
   ['-m 257k', '-m: 0.2509765625 MiB is not a whole number from 16 to 262144'],
-  ['-smp 2', '-smp 2: machines have one vCPU, on the software CPU and on KVM'],
+  ['-smp 9', '-smp 9: machines have 1 to 8 vCPUs'],
   ['-drive driver=raw', "-drive id=virtio0: parameter 'file' is missing"],
   ['-drive file=a.img,format=raw,bogus=1', "-drive id=virtio0: parameter 'bogus' is not known to driver 'raw'"],
 ])('%s: what this build cannot do is a mistake of usage', (line, message) => {
@@ -160,7 +189,58 @@ test.each([
   expect(() => checkUsage(spec)).toThrow(message);
 });
 
+test('-machine is one machine by many names; -boot c is what happens anyway', () => {
+  for (const option of ['-M pc', '-machine pc-i440fx-2.3', '-machine type=pc,accel=soft', '-boot c', '-boot order=c']) expect(launch('primary', `-kernel k ${option}`).kernel).toBe('k');
+  expect(launch('primary', '-kernel k -M pc,accel=soft').accel).toBe('soft');
+  expect(refusal('primary', '-kernel k -M q35')).toBe("-M q35: 'q35' is not a machine of colo; it has pc. | pc-i440fx-2.3 and its like are names for the same machine.");
+  expect(refusal('primary', '-kernel k -M pc,usb=on')).toBe("-M pc,usb=on: 'usb' is not supported here; colo knows: type, accel");
+  expect(refusal('primary', '-kernel k -boot d')).toBe("-boot d: 'd': what boots is the kernel of -kernel | Leave -boot out, or say -boot c.");
+  expect(refusal('primary', '-kernel k -boot menu=on')).toBe("-boot menu=on: 'order' is missing: order=...");
+});
+
+test('-global gives every -device of a driver what it does not say itself', () => {
+  const line = '-kernel k -netdev tap,id=a -netdev tap,id=b -device virtio-net-pci,netdev=a -global virtio-net-pci.mac=52:54:00:00:00:09 -device virtio-net-pci,netdev=b,mac=52:54:00:00:00:01';
+  expect(launch('primary', line).devices.map(d => 'mac' in d && d.mac)).toEqual(['52:54:00:00:00:09', '52:54:00:00:00:01']);
+  expect(launch('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobase=1 -global driver=isa-debug-exit,property=iobase,value=0x600').devices).toMatchObject([{ iobase: 0x600 }]);
+  expect(refusal('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobsae=1')).toBe("-global isa-debug-exit.iobsae=1: 'iobsae' is not supported here; colo knows: id, iobase, iosize=4");
+  expect(refusal('primary', '-kernel k -global isa-debug-exit.iobase=1')).toBe('-global isa-debug-exit.iobase=1: there is no -device isa-debug-exit that it could be given to');
+  expect(refusal('primary', '-kernel k -global PIIX4_PM.disable_s3=1')).toMatch(/^-global PIIX4_PM.disable_s3=1: 'PIIX4_PM' is not a device of colo; it has migration, /);
+  expect(refusal('primary', '-kernel k -global migration')).toBe('-global migration: not DRIVER.PROP=VALUE | Example: -global migration.x-checkpoint-delay=100');
+  expect(refusal('primary', '-kernel k -drive driver=memory,size=1M -global virtio-blk-pci.serial=1')).toMatch(/does not reach the device that comes with -drive if=virtio/);
+  expect(parseLaunch('primary', words('-kernel k -global migration.x-colo=on -global migration.x-checkpoint-delay=9')).migration.map(m => `${m.property}=${m.value}`)).toEqual(['x-colo=on', 'x-checkpoint-delay=9']);
+});
+
+test('-snapshot puts memory over every writable disk', () => {
+  const spec = launch('primary', '-kernel k -snapshot -drive file=a.img,format=raw,cache=unsafe -drive if=none,driver=qcow2,file.filename=b,read-only=on');
+  expect(spec.drives.map(d => d.options)).toEqual([{ driver: 'memory', cache: 'unsafe', backing: { filename: 'a.img', format: 'raw' } }, { driver: 'qcow2', file: { filename: 'b' }, 'read-only': 'on' }]);
+  checkUsage(spec);
+  expect(refusal('secondary', '-incoming tcp:0:1 -snapshot')).toBe('-snapshot: a secondary cannot have it | What it takes over must be there afterwards.');
+});
+
+test('-mon, and -trace from a file', () => {
+  expect(launch('primary', '-kernel k -chardev null,id=a -chardev null,id=b -mon a,mode=control -mon chardev=b').monitors).toEqual([{ mode: 'qmp', chardev: 'a' }, { mode: 'hmp', chardev: 'b' }]);
+  expect(refusal('primary', '-kernel k -mon a,mode=x -chardev null,id=a')).toBe("-mon a,mode=x: 'mode' is readline or control, not 'x'");
+  expect(refusal('primary', '-kernel k -mon a')).toBe("-monitor: there is no chardev 'a' | Add -chardev ...,id=a");
+  const file = join(mkdtempSync(join(tmpdir(), 'colo-trace-')), 'events');
+  writeFileSync(file, 'colo_* # all\n\n# none\nvm_x\n');
+  expect(parseLaunch('primary', words(`-kernel k -trace a -trace events=${file},enable=b`)).traces).toEqual(['a', 'b', 'colo_*', 'vm_x']);
+  expect(refusal('primary', '-kernel k -trace file=x')).toBe("-trace file=x: 'file' is not supported: trace events go where the log goes | Name a file with -D.");
+  expect(refusal('primary', '-kernel k -trace events=/none')).toBe("-trace events=/none: Could not read '/none': No such file or directory");
+  rmSync(dirname(file), { recursive: true });
+});
+
+test('-global migration.* is what the monitor would set, or refused by name', async () => {
+  const vm = fakeControl();
+  const set = (line: string) => setMigrationGlobals(vm, parseLaunch('primary', words(`-kernel k ${line}`)).migration);
+  await set('-global migration.x-colo=on -global migration.x-checkpoint-delay=7');
+  expect(vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
+  expect(vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 7 });
+  await expect(set('-global migration.x-checkpont-delay=1')).rejects.toThrow("-global migration.x-checkpont-delay=1: migration has no 'x-checkpont-delay'. Did you mean 'x-checkpoint-delay'?");
+  await expect(set('-global migration.x-colo=maybe')).rejects.toThrow("-global migration.x-colo=maybe: it is on or off, not 'maybe'");
+  await expect(set('-global migration.x-checkpoint-delay=soon')).rejects.toThrow('-global migration.x-checkpoint-delay=soon: ');
+});
+
 test('-incoming is looked at where it is given', () => {
-  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT or unix:PATH');
+  expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND');
   expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
 });

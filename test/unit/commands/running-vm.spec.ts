@@ -120,3 +120,37 @@ withAddon('a VM that stands still with nobody to talk to goes on until a signal 
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);
 });
+
+withAddon('objects, chardevs and netdevs: from the options, in QMP and in HMP, and none that is used goes (skipped where the addon is not built)', async () => {
+  const dump = join(dir, 'hn0.pcap');
+  const port = 20_000 + ((process.pid * 7) % 40_000);
+  const { run, path } = secondary('plug', ['-netdev', `socket,id=hn0,listen=127.0.0.1:${port}`, '-device', 'virtio-net-pci,id=nic0,netdev=hn0', '-chardev', 'ringbuf,id=log', '-serial', 'chardev:log', '-object', `filter-dump,id=d0,netdev=hn0,file=${dump}`]);
+  const client = await run.qmp(path);
+  const hmp = (line: string) => client.execute('human-monitor-command', { 'command-line': line }, 5000);
+  await client.execute('chardev-add', { id: 'm0', backend: { type: 'socket', data: { addr: { type: 'unix', data: { path: join(dir, 'm0') } } } } }, 5000);
+  await client.execute('object-add', { 'qom-type': 'filter-mirror', id: 'f0', netdev: 'hn0', outdev: 'm0', position: 'head' }, 5000);
+  const network = String(await hmp('info network'));
+  expect(network).toContain(`hn0: type=socket,socket=tcp:127.0.0.1:${port},server=on,peer=no`);
+  expect([...network.matchAll(/^ {2}- (\S+): type=(\S+?),/gm)].map(m => [m[1], m[2]])).toEqual([['nop', 'filter-buffer'], ['f0', 'filter-mirror'], ['d0', 'filter-dump']]);
+  await expect(client.execute('netdev_del', { id: 'hn0' }, 5000)).rejects.toThrow("netdev 'hn0' is in use by virtio-net-pci 'nic0', filter-dump 'd0', filter-mirror 'f0'");
+  await expect(client.execute('chardev-remove', { id: 'm0' }, 5000)).rejects.toThrow("Chardev 'm0' is busy: filter-mirror 'f0' uses it");
+  await expect(client.execute('chardev-remove', { id: 'log' }, 5000)).rejects.toThrow("Chardev 'log' is busy: serial port 1 uses it");
+  await expect(client.execute('chardev-remove', { id: 'qmp0' }, 5000)).rejects.toThrow("Chardev 'qmp0' is busy: the QMP monitor uses it");
+  await client.execute('qom-set', { path: '/objects/f0', property: 'status', value: 'off' }, 5000);
+  expect(await client.execute('qom-get', { path: 'f0', property: 'status' }, 5000)).toBe('off');
+  expect(await client.execute('qom-list', { path: '/objects' }, 5000)).toEqual([{ name: 'type', type: 'string' }, { name: 'd0', type: 'child<filter-dump>' }, { name: 'f0', type: 'child<filter-mirror>' }]);
+  expect(await hmp('object_del f0')).toBe('');
+  expect(await hmp('chardev-remove m0')).toBe('');
+  expect(await hmp('netdev_add socket,id=hn1,listen=127.0.0.1:0')).toBe('');
+  expect(await hmp('netdev_del hn1')).toBe('');
+  expect(await hmp('object_add foo,id=x')).toContain("Error: Parameter 'qom-type' does not accept value 'foo'");
+  await client.execute('quit', undefined, 5000);
+  expect(await run.exited).toBe(0);
+  expect([run.err, readFileSync(dump).length]).toEqual(['', 24]);
+});
+
+withAddon('an object that cannot be is named, and the exit code is 1 (skipped where the addon is not built)', async () => {
+  const { run } = secondary('object', ['-netdev', 'socket,id=hn0,listen=127.0.0.1:0', '-object', `filter-dump,id=d0,netdev=hn0,file=${dir}/none/x`]);
+  expect(await run.exited).toBe(1);
+  expect(run.err).toContain('Error: -object filter-dump,id=d0: ');
+});

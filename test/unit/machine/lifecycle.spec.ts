@@ -10,7 +10,7 @@ function lifecycle(bootable: boolean) {
     board: { devices: { resume: () => undefined, pause: async () => undefined } },
     clock: { timer: (_ms: number, fn: () => void) => (fn(), { dispose: () => undefined }) },
     events: new Events(),
-    initial: 'prelaunch',
+    initial: bootable ? 'prelaunch' : 'paused',
     bootable,
     noReboot: false,
     powerCycle: () => told.push('power cycle'),

@@ -53,10 +53,10 @@ it('refuses a damaged body of ours', () => {
 });
 
 it('refuses strangers, other versions, unknown messages and too much', () => {
-  expect(() => decode([Buffer.from('GET / HTTP/1.1\r\n')])).toThrow('this is not a colo replication stream');
+  expect(() => decode([Buffer.from('GET / HTTP/1.1\r\n')])).toThrow('this is not a colo migration stream');
   const newer = encodeHeader();
   newer.writeUInt32BE(9, 8);
-  expect(() => decode([newer])).toThrow('the peer speaks version 9 of the replication stream, this side version 1');
+  expect(() => decode([newer])).toThrow('the peer speaks version 9 of the migration stream, this side version 2');
   const unknown = Buffer.alloc(4);
   unknown.writeUInt32BE(33);
   expect(() => decode([encodeHeader(), unknown])).toThrow('message 33 is none that this side takes');

@@ -6,6 +6,7 @@ import { decodeHello, encodeHello, manifestDifference } from '../../../src/migra
 const manifest: Manifest = {
   ramBytes: 2048 * 1048576,
   cpus: 2,
+  cpu: { model: 'qemu64', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu', 'pni'], sockets: 1, cores: 2, threads: 1 },
   accel: 'soft',
   devices: [{ id: 'serial0', vmstate: 'serial', version: 1 }, { id: 'net-pci0', vmstate: 'virtio-net', version: 3 }],
   disks: [{ id: 'colo-disk0', length: 1 << 30 }],
@@ -34,14 +35,25 @@ it('names what differs', () => {
   expect(other({ devices: [serial, serial] })).toBe("device 'serial0' (serial) of the primary is missing here");
 });
 
+it('names what differs between two processors', () => {
+  const { cpu } = manifest;
+  const others = (change: Partial<Manifest['cpu']>) => other({ cpu: { ...cpu, ...change } });
+  const advice = ': give both sides the same -cpu';
+  expect(others({ model: 'max' })).toBeUndefined(); // another name for the same
+  expect(others({ model: 'soft-v1', features: ['fpu'] })).toBe(`this secondary's CPU (qemu64) has pni, the primary's (soft-v1) does not${advice}`);
+  expect(others({ model: 'host', features: ['fpu', 'pni', 'aes'] })).toBe(`the primary's CPU (host) has aes, this secondary's (qemu64) does not${advice}`);
+  expect(others({ signature: 0xa00f11 })).toBe(`the primary's CPU is qemu64, AuthenticAMD 0xa00f11, this secondary's qemu64, AuthenticAMD 0x60fb1${advice}`);
+  expect(others({ cores: 1, threads: 2 })).toBe('the primary has -smp sockets=1,cores=1,threads=2, this secondary sockets=1,cores=2,threads=1');
+});
+
 it('survives the wire', () => {
-  expect(decodeHello(encodeHello({ manifest, leaseMs: 1000 }))).toEqual({ manifest, leaseMs: 1000 });
+  expect(decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1000 }))).toEqual({ manifest, colo: true, leaseMs: 1000 });
 });
 
 it('gives a sentence for anything else', () => {
   expect(() => decodeHello(Buffer.from('{'))).toThrow('the manifest is not JSON');
-  expect(() => decodeHello(encodeHello({ manifest, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
-  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
+  expect(() => decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
+  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, colo: true, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
   fc.assert(fc.property(fc.jsonValue(), value => {
     expect(() => decodeHello(Buffer.from(JSON.stringify(value)))).toThrow(/./);
   }));

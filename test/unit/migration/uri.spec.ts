@@ -9,9 +9,18 @@ it('reads tcp and unix', () => {
   expect(parseMigrationUri('unix:/run/colo', 'connect')).toEqual({ kind: 'unix', path: '/run/colo' });
 });
 
+it('reads file and exec', () => {
+  expect(parseMigrationUri('file:/var/save', 'connect')).toEqual({ kind: 'file', path: '/var/save', offset: 0 });
+  expect(parseMigrationUri('file:a,b,offset=0x1000', 'listen')).toEqual({ kind: 'file', path: 'a,b', offset: 4096 });
+  expect(parseMigrationUri('exec:gzip > "a:b"', 'connect')).toEqual({ kind: 'exec', command: 'gzip > "a:b"' });
+});
+
 it.each([
   ['fd:3', "migration over 'fd:' is not offered"],
-  ['exec:cat', "migration over 'exec:' is not offered"],
+  ['rdma:x', "migration over 'rdma:' is not offered"],
+  ['exec: ', 'needs a command'],
+  ['file:', 'needs a path'],
+  ['file:x,offset=one', 'offset=one is not a number of bytes'],
   ['tcp:host', "'tcp:host' is not tcp:HOST:PORT"],
   ['tcp:host:70000', 'port 70000 is not possible'],
   ['tcp:host:0', 'port 0 is not possible'],

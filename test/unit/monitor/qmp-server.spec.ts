@@ -30,13 +30,13 @@ const failure = (desc: string, errorClass = 'GenericError') => [{ error: { class
 
 test('greeting', async () => {
   const { greeting } = await start(fakeControl(), false);
-  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 1, major: 0 }, package: 'colo' }, capabilities: [] } }]);
+  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 1, major: 0 }, package: 'colo' }, capabilities: ['oob'] } }]);
 });
 
 test('negotiation comes first, and once', async () => {
   const { ask } = await start(fakeControl(), false);
   expect(await ask('{"execute":"query-status","id":1}')).toEqual([{ id: 1, error: { class: 'CommandNotFound', desc: "Expecting capabilities negotiation with 'qmp_capabilities'" } }]);
-  expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}')).toEqual(failure("QMP capability 'oob' is not offered by the greeting"));
+  expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["zip"]}}')).toEqual(failure("Parameter 'enable[0]' does not accept value 'zip'"));
   expect(await ask('{"execute":"qmp_capabilities"}')).toEqual([{ return: {} }]);
   expect(await ask('{"execute":"qmp_capabilities"}')).toEqual(failure('Capabilities negotiation is already complete, command ignored', 'CommandNotFound'));
 });
@@ -204,4 +204,80 @@ test('query-qmp-schema: every type that is named is there', async () => {
   expect(names.size).toBe(schema.length);
   const used = schema.flatMap(e => [e['arg-type'], e['ret-type'], e['element-type'], ...[...((e['members'] ?? []) as Record<string, unknown>[]), ...((e['variants'] ?? []) as Record<string, unknown>[])].map(m => m['type'])]);
   expect(used.filter(name => name !== undefined && !names.has(name))).toEqual([]);
+});
+
+describe('out of band', () => {
+  const enableOob = '{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}';
+  /** nbd-server-stop waits until the test says so. */
+  async function stuck() {
+    const vm = fakeControl();
+    const free: (() => void)[] = [];
+    Object.assign(vm.block!, { nbdServerStop: () => new Promise<void>(resolve => free.push(resolve)) });
+    const session = await start(vm, false);
+    expect(await session.ask(enableOob)).toEqual([{ return: {} }]);
+    return { ...session, free };
+  }
+
+  test('exec-oob is answered while an earlier command waits; in band the order stays', async () => {
+    const { ask, vm, free } = await stuck();
+    expect(await ask('{"execute":"nbd-server-stop","id":1}{"execute":"query-name","id":2}')).toEqual([]);
+    expect(await ask(`{"exec-oob":"yank","arguments":{"instances":[{"type":"block-node","node-name":"n0"}]},"id":"y"}`)).toEqual([{ return: {}, id: 'y' }]);
+    expect(vm.calls).toEqual(['yank [{"type":"block-node","node-name":"n0"}]']);
+    expect(await ask('{"exec-oob":"query-yank","id":3}')).toEqual([{ return: [{ type: 'migration' }], id: 3 }]);
+    free[0]();
+    expect(await ask('')).toEqual([{ return: {}, id: 1 }, { return: { name: 'test' }, id: 2 }]);
+  });
+
+  test('what may wait is refused out of band; without the capability the word is unknown', async () => {
+    const { ask } = await stuck();
+    expect(await ask('{"exec-oob":"stop"}')).toEqual(failure('The command stop does not support OOB'));
+    expect(await ask('{"exec-oob":"nope"}')).toEqual(failure('The command nope has not been found', 'CommandNotFound'));
+    expect(await ask('{"exec-oob":1}')).toEqual(failure("QMP input member 'exec-oob' must be a string"));
+    expect(await ask('{"exec-oob":"yank","execute":"stop"}')).toEqual(failure("QMP input member 'execute' is unexpected"));
+    const plain = await start();
+    expect(await plain.ask('{"exec-oob":"yank"}')).toEqual(failure("QMP input member 'exec-oob' is unexpected"));
+  });
+
+  test('eight commands may wait; then nothing is read, and the client is held back', async () => {
+    const { ask, chr, vm, free } = await stuck();
+    await ask('{"execute":"nbd-server-stop"}'.repeat(20));
+    expect(await ask('{"exec-oob":"query-yank"}')).toEqual([]);
+    chr.type(Buffer.alloc(100 << 10, ' '));
+    expect(chr.paused).toBe(true);
+    for (let i = 0; i < 13; i++) {
+      await settle();
+      free[i]();
+    }
+    await settle();
+    expect(chr.take()).toHaveLength(14);
+    for (let i = 13; i < 20; i++) {
+      free[i]();
+      await settle();
+    }
+    expect([chr.take().length, chr.paused, vm.calls]).toEqual([7, false, []]);
+  });
+
+  test('half-close and hang-up with commands that wait', async () => {
+    const { ask, chr, free } = await stuck();
+    await ask('{"execute":"nbd-server-stop","id":1}{"execute":"query-name","id":2}');
+    chr.endInput();
+    await settle();
+    expect(chr.hungUp).toBe(0);
+    free[0]();
+    await settle();
+    expect([chr.take().length, chr.hungUp]).toEqual([2, 1]);
+    const second = await stuck();
+    await second.ask('{"execute":"nbd-server-stop"}{"execute":"stop"}');
+    second.chr.disconnect();
+    second.free[0]();
+    await settle();
+    expect([second.chr.take(), second.vm.runState]).toEqual([[], 'running']);
+  });
+
+  test('one client waits, another does not', async () => {
+    const { ask, vm } = await stuck();
+    await ask('{"execute":"nbd-server-stop"}');
+    const other = await start(vm);
+    expect(await other.ask('{"execute":"query-status"}')).toEqual([{ return: { running: true, status: 'running' } }]);
+  });
 });

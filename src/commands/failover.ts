@@ -1,0 +1,56 @@
+/** `colo failover ADDRESS`: x-colo-lost-heartbeat with a look at the peer before, and at the result after. */
+import { Flags } from '@oclif/core';
+import { asVmError, VmError } from '../base/errors.js';
+import type { QmpClient } from '../monitor/qmp/client.js';
+import { isObject } from '../monitor/types.js';
+import { confirm, peerStillAnswers } from './ask.js';
+import { addressArg, ClientCommand, timeoutFlag } from './client.js';
+import { type VmLine, vmLine } from './survey.js';
+
+const pollMs = 50;
+
+export class Failover extends ClientCommand {
+  static override readonly summary = 'the peer is lost: let this side go on alone';
+  static override readonly description = 'Give it to the side that shall live, and only when the other one is surely dead or cut off: two live sides spoil both disks. While the peer still answers it asks on a terminal, and needs --yes elsewhere. Returns when the guest runs here.';
+  static override readonly examples = ['<%= config.bin %> failover web-secondary', '<%= config.bin %> failover web-secondary --yes --json'];
+  static override readonly enableJsonFlag = true;
+  static override readonly args = { address: addressArg };
+  static override readonly flags = {
+    yes: Flags.boolean({ char: 'y', description: 'even while the peer still answers' }),
+    timeout: timeoutFlag,
+  };
+
+  async run(): Promise<VmLine> {
+    const { args, flags } = await this.parse(Failover);
+    const timeoutMs = flags.timeout * 1000;
+    return this.withClient(args.address, timeoutMs, async client => {
+      const objection = await peerStillAnswers(client, timeoutMs);
+      if (objection !== undefined) await confirm(objection, flags);
+      await client.execute('x-colo-lost-heartbeat', undefined, timeoutMs).catch((error: unknown) => {
+        throw explained(error, args.address);
+      });
+      const line = await runsAlone(client, args.address, timeoutMs);
+      if (!this.jsonEnabled()) process.stdout.write(`${line.name} goes on alone: ${line.state}\n`);
+      return line;
+    });
+  }
+}
+
+/** Taking over may take long where overlays are merged; every answer is bounded, and so is the whole. */
+async function runsAlone(client: QmpClient, address: string, timeoutMs: number): Promise<VmLine> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const vm = await client.execute('query-vm', undefined, timeoutMs);
+    const line = vmLine(isObject(vm) && typeof vm['name'] === 'string' ? vm['name'] : address, vm);
+    if (line.state === 'postmigrate') throw new VmError('the other side goes on: this one has stopped for good', { hint: `Look at it with: colo status ${address}` });
+    if (line.role === 'alone' && line.state !== 'inmigrate' && line.state !== 'colo') return line;
+    if (performance.now() > deadline) throw new VmError(`the failover was accepted, but after ${timeoutMs / 1000} s the guest does not run here yet (${line.state})`, { hint: `It goes on meanwhile: colo status ${address}` });
+    await new Promise(resolve => setTimeout(resolve, pollMs));
+  }
+}
+
+function explained(error: unknown, address: string): VmError {
+  const { message, options } = asVmError(error);
+  if (!message.includes("'colo' is not enabled")) return asVmError(error);
+  return new VmError(`'${address}' is not in COLO: there is no peer to fail over from`, { ...options, hint: `Look at it with: colo status ${address}` });
+}

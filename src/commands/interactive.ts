@@ -1,0 +1,77 @@
+/** `colo monitor` on a terminal: the line editor, or plain lines where the cursor cannot be moved. */
+import type { QmpClient } from '../monitor/qmp/client.js';
+import { eventLine } from '../monitor/hmp/event-line.js';
+import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
+import { Repl } from '../monitor/hmp/repl.js';
+import { isObject } from '../monitor/types.js';
+import { failoverGuard } from './ask.js';
+import type { RemoteShell } from './remote-shell.js';
+import { processStdio, processTerminal } from './terminal.js';
+import { processTypist } from './typist.js';
+
+/** The look at the peer before a failover. */
+const guardMs = 5000;
+
+/** With a line editor; on a terminal that cannot move its cursor line by line, as that edits them. */
+export function interactive(client: QmpClient, shell: RemoteShell, address: string): Promise<void> {
+  const terminal = processTerminal();
+  const stdio = processStdio();
+  const local = !address.startsWith('tcp:');
+  const objection = failoverGuard(client, guardMs);
+  return new Promise(resolve => {
+    const leave = (text: string) => {
+      stdio.setMode('cooked');
+      stdio.pause();
+      process.stdout.write(text);
+      resolve();
+    };
+    const banner = `connected to ${address} - type 'help' for more information, Ctrl-D to leave`;
+    const left = "\nleft the monitor: the VM goes on ('quit' would have ended it)\n";
+    if (terminal.dumb) return plainLines(client, shell, banner, leave, left);
+    stdio.setMode('raw');
+    const { clock, history, files } = processTypist();
+    const repl = new Repl({
+      terminal,
+      write: text => void process.stdout.write(text.replace(/\r?\n/g, '\r\n')),
+      prompt,
+      banner,
+      clock,
+      history,
+      run: async line => (await objection(line)) ?? shell.run(line, terminal),
+      assist: line => shell.assist(line),
+      // Of this host: the VM's own, unless it is elsewhere.
+      files: prefix => (local ? files(prefix) : Promise.resolve([])),
+      left: () => leave(left),
+    });
+    stdio.onData(bytes => repl.push(bytes));
+    stdio.onEnd(() => repl.close());
+    client.onEvent(({ event, data }) => repl.print(eventLine(event, isObject(data) ? data : {})));
+    client.onEnd(() => {
+      repl.print('the connection has ended\n');
+      repl.close();
+      leave('\n');
+    });
+  });
+}
+
+function plainLines(client: QmpClient, shell: RemoteShell, banner: string, leave: (text: string) => void, left: string): void {
+  const stdio = processStdio();
+  const lines = new LineMonitor(
+    {
+      send: text => void process.stdout.write(text),
+      drained: () => Promise.resolve(),
+      congested: on => (on ? stdio.pause() : stdio.resume()),
+      finished: () => leave(left),
+      run: line => shell.run(line),
+    },
+    banner,
+  );
+  stdio.onData(bytes => lines.push(bytes));
+  stdio.onEnd(() => lines.endInput());
+  client.onEvent(({ event, data }) => void process.stdout.write(`\n${eventLine(event, isObject(data) ? data : {})}${prompt}`));
+  client.onEnd(() => {
+    lines.close();
+    leave('\nthe connection has ended\n');
+  });
+  lines.greet();
+}

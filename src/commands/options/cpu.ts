@@ -1,0 +1,26 @@
+/** `-cpu MODEL[,+flag][,-flag][,flag[=on|off]]`. Which models and flags there are is the accel's to say (src/accel/cpu-model.ts). */
+import type { CpuChoice } from '../../accel/cpu-model.js';
+import { cpuModels } from '../../accel/cpu-model.js';
+import { featureOf } from '../../accel/cpu-features.js';
+import { VmError } from '../../base/errors.js';
+import { splitCommas } from '../../base/key-values.js';
+
+export function parseCpu(text: string): CpuChoice {
+  const [model, ...words] = splitCommas(text);
+  if (!cpuModels.some(known => known === model)) throw new VmError(`'${model}' is not a CPU model of colo; it has ${cpuModels.join(', ')}`);
+  const flags = words.map(parseFlag);
+  for (const { name } of flags) {
+    const feature = featureOf(name);
+    if (typeof feature === 'string') throw new VmError(feature);
+  }
+  return { model, flags };
+}
+
+function parseFlag(word: string): CpuChoice['flags'][number] {
+  if (word.startsWith('+')) return { name: word.slice(1), on: true };
+  if (word.startsWith('-')) return { name: word.slice(1), on: false };
+  const [name, value = 'on'] = word.split('=');
+  if (['on', 'yes', 'true'].includes(value)) return { name, on: true };
+  if (['off', 'no', 'false'].includes(value)) return { name, on: false };
+  throw new VmError(`'${name}' is on or off, not '${value}'`);
+}

@@ -1,0 +1,55 @@
+/** Small options of QEMU's that are about the machine as a whole: -boot, -machine, -mon, -trace. */
+import { readFileSync } from 'node:fs';
+import { VmError } from '../../base/errors.js';
+import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { didYouMean } from '../../base/similar.js';
+import { systemError } from '../../host/node/errors.js';
+import type { MonitorSpec } from '../../machine/spec.js';
+
+/** The first disk is where QEMU would look; with -kernel it does not look either. */
+export function bootOrder(text: string): void {
+  const options = new KeyValues(parseKeyValues(text, 'order'));
+  const order = options.need('order');
+  options.done('order=c');
+  if (order !== 'c') throw new VmError(`'${order}': what boots is the kernel of -kernel`, { hint: 'Leave -boot out, or say -boot c.' });
+}
+
+/** Gives the accelerator, if it names one. */
+export function parseMachine(text: string): string | undefined {
+  const options = new KeyValues(parseKeyValues(text, 'type'));
+  const type = options.take('type');
+  if (type !== undefined && !/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type)) throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, { hint: 'pc-i440fx-2.3 and its like are names for the same machine.' });
+  const accel = options.take('accel');
+  options.done('type, accel');
+  return accel;
+}
+
+export function parseMon(text: string): MonitorSpec {
+  const options = new KeyValues(parseKeyValues(text, 'chardev'));
+  const chardev = options.need('chardev');
+  const mode = options.take('mode') ?? 'readline';
+  options.done('chardev, mode');
+  if (mode !== 'readline' && mode !== 'control') throw new VmError(`'mode' is readline or control, not '${mode}'`);
+  return { mode: mode === 'control' ? 'qmp' : 'hmp', chardev };
+}
+
+/** `[enable=]PATTERN`, `events=FILE`. */
+export function tracePatterns(text: string): string[] {
+  const options = new KeyValues(parseKeyValues(text, 'enable'));
+  const pattern = options.take('enable');
+  const file = options.take('events');
+  if (options.has('file')) throw new VmError("'file' is not supported: trace events go where the log goes", { hint: 'Name a file with -D.' });
+  options.done('enable, events');
+  const patterns = [...(pattern === undefined ? [] : [pattern]), ...(file === undefined ? [] : linesOf(file))];
+  if (patterns.some(one => one === '')) throw new VmError("a pattern is missing: 'colo*'");
+  return patterns;
+}
+
+/** One pattern a line; # begins a comment. */
+function linesOf(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n').map(line => line.replace(/#.*/, '').trim()).filter(line => line !== '');
+  } catch (error) {
+    throw systemError(`Could not read '${path}'`, error);
+  }
+}

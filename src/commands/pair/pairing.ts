@@ -1,0 +1,58 @@
+/** What a VM that was started from a pair definition does by itself, beside running: images first, then exports, then protection. */
+import { asVmError, AssertionError } from '../../base/errors.js';
+import type { Host } from '../../host/ports.js';
+import { registryFor } from '../../monitor/commands/all.js';
+import type { VmControl } from '../../monitor/vm.js';
+import type { GivenOption } from '../options/argv.js';
+import type { Role } from '../options/spec.js';
+import { makeImages } from './images.js';
+import { optionsOf } from './options.js';
+import { exportDisks, type Monitor, protect } from './protect.js';
+import { type PairFile, readPairFile } from './read.js';
+import { defaultWaitSeconds } from './schema.js';
+
+type Note = (line: string) => void;
+
+export interface Pairing {
+  readonly options: readonly GivenOption[];
+  /** Before the machine is built. */
+  prepare(host: Host, note: Note): Promise<void>;
+  /** The secondary: before anybody is told that it is there. */
+  expose(control: VmControl, note: Note): Promise<void>;
+  /** The primary: beside the running guest. Never rejects: a guest without protection is told of, not ended. */
+  join(control: VmControl, note: Note, signal: AbortSignal): Promise<void>;
+}
+
+export function pairingFrom(path: string, role: Role): Pairing {
+  const file = readPairFile(path);
+  return { options: optionsOf(file, role), ...stepsOf(file, role) };
+}
+
+function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options'> {
+  const { pair } = file;
+  return {
+    prepare: (host, note) => makeImages(file, role, host, note),
+    expose: async (control, note) => {
+      if (role === 'primary') return;
+      await exportDisks(localMonitor(control), pair);
+      note(`waits for the primary at ${pair.peer.migration}${pair.peer.nbd === undefined ? '' : `, its disks are at ${pair.peer.nbd}`}`);
+    },
+    join: async (control, note, signal) => {
+      if (role === 'secondary') return;
+      try {
+        await protect(localMonitor(control), pair, { note, signal, waitMs: (pair.peer.wait ?? defaultWaitSeconds) * 1000 });
+      } catch (error) {
+        if (signal.aborted) return;
+        const { message, options } = asVmError(error);
+        note(`${message}${options.hint === undefined ? '' : `\n  ${options.hint}`}`);
+      }
+    },
+  };
+}
+
+/** The commands of the VM in this process. */
+export function localMonitor(control: VmControl): Monitor {
+  const registry = registryFor(control);
+  const hmp = () => Promise.reject(new AssertionError('a pair is made without lines of HMP'));
+  return { execute: (command, args = {}) => registry.qmp(command).runQmp(control, args, { registry, hmp, mayWait: false }) };
+}

@@ -1,0 +1,157 @@
+/**
+ * The steps that make a pair of two processes, in the words of QMP: the secondary exports its disks; the primary attaches the replicas and
+ * enters COLO. They run inside the VM's own process (`--config`) or from elsewhere (`colo protect`).
+ */
+import { asVmError, VmError } from '../../base/errors.js';
+import { parseSocketUri } from '../../migration/uri.js';
+import { isObject } from '../../monitor/types.js';
+import { defaultDelayMs, diskId, type PairDefinition } from './schema.js';
+
+/** A monitor, ours or over a socket. */
+export interface Monitor {
+  execute(command: string, args?: Record<string, unknown>): Promise<unknown>;
+}
+
+export interface ProtectWorld {
+  /** For people. */
+  note(line: string): void;
+  /** The VM is over, or the user has had enough. */
+  readonly signal: AbortSignal;
+  /** Tries to reach the secondary for so long. */
+  readonly waitMs: number;
+}
+
+const retryMs = 500;
+const pollMs = 50;
+const tellMs = 5000;
+
+/** `nbd-server-start` and `-add`, for the disks of the secondary. */
+export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promise<void> {
+  const { disks = [], peer } = pair;
+  if (disks.length === 0 || peer.nbd === undefined) return;
+  const address = parseSocketUri(peer.nbd, 'listen', 'peer.nbd');
+  const addr = address.kind === 'unix' ? { type: 'unix', data: { path: address.path } } : { type: 'inet', data: { host: address.host, port: String(address.port) } };
+  await monitor.execute('nbd-server-start', { addr });
+  for (const id of disks.map(diskId)) await monitor.execute('nbd-server-add', { device: id, writable: true });
+}
+
+/** From a running primary to a protected one. VmError: it was not to be had within the time; the guest goes on as it was. */
+export async function protect(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
+  const deadline = performance.now() + world.waitMs;
+  let told = '';
+  for (;;) {
+    try {
+      await attempt(monitor, pair, world);
+      world.note(`protected by ${pair.peer.migration}: a checkpoint every ${pair['checkpoint-delay'] ?? defaultDelayMs} ms`);
+      return;
+    } catch (error) {
+      world.signal.throwIfAborted();
+      if (error instanceof PeerLost) throw error;
+      const { message } = asVmError(error);
+      if (performance.now() + retryMs > deadline) throw new VmError(`not protected: ${message}`, { hint: 'When the secondary is there: colo protect NAME --config FILE' });
+      if (message !== told) world.note(`waiting for the secondary, ${Math.ceil((deadline - performance.now()) / 1000)} s more at most: ${message}`);
+      told = message;
+    }
+    await pause(retryMs, world.signal);
+  }
+}
+
+/** It was in COLO already: what follows is a decision, not another attempt. */
+class PeerLost extends VmError {}
+
+/** All of it, or nothing is left behind. */
+async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
+  const attached: string[] = [];
+  try {
+    for (const id of (pair.disks ?? []).map(diskId)) {
+      await attach(monitor, id, pair.peer.nbd ?? '');
+      attached.push(id);
+    }
+    if (attached.length > 0) world.note(`replicas attached: ${attached.join(', ')}`);
+    await enterColo(monitor, pair, world);
+  } catch (error) {
+    if (!(error instanceof PeerLost)) for (const id of attached) await detach(monitor, id);
+    throw error;
+  }
+}
+
+const replicaNode = (id: string) => `${id}-replica`;
+
+async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> {
+  const address = parseSocketUri(nbd, 'connect', 'peer.nbd');
+  const server = address.kind === 'unix' ? { path: address.path } : { host: address.host, port: String(address.port) };
+  await monitor.execute('blockdev-add', { driver: 'replication', mode: 'primary', 'node-name': replicaNode(id), file: { driver: 'nbd', ...server, export: id } });
+  try {
+    await monitor.execute('x-blockdev-change', { parent: id, node: replicaNode(id) });
+  } catch (error) {
+    await monitor.execute('blockdev-del', { 'node-name': replicaNode(id) });
+    throw error;
+  }
+}
+
+/** As far as the machine lets go of it: what ended it may be the end of everything. */
+async function detach(monitor: Monitor, id: string): Promise<void> {
+  try {
+    await monitor.execute('x-blockdev-change', { parent: id, child: 'children.1' });
+    await monitor.execute('blockdev-del', { 'node-name': replicaNode(id) });
+  } catch {
+    // The next attempt, if there is one, says what is in the way.
+  }
+}
+
+async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
+  await monitor.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-colo', state: true }] });
+  await monitor.execute('migrate-set-parameters', { 'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs });
+  await monitor.execute('migrate', { uri: pair.peer.migration });
+  let toldMs = performance.now();
+  for (;;) {
+    const info = await monitor.execute('query-migrate');
+    const status = isObject(info) ? info['status'] : undefined;
+    if (status === 'colo' && (await isProtected(monitor))) return;
+    if (status === 'colo') await refuseLost(monitor);
+    if (status === 'failed' || status === 'cancelled' || status === 'completed') throw new VmError(reasonOf(info) ?? `migration ${status}`);
+    if (performance.now() - toldMs > tellMs) {
+      toldMs = performance.now();
+      world.note(`on the way into COLO: ${progressOf(info)}`);
+    }
+    await pause(pollMs, world.signal);
+  }
+}
+
+function reasonOf(info: unknown): string | undefined {
+  const reason = isObject(info) ? info['error-desc'] : undefined;
+  return typeof reason === 'string' ? reason : undefined;
+}
+
+async function isProtected(monitor: Monitor): Promise<boolean> {
+  const vm = await monitor.execute('query-vm');
+  return isObject(vm) && vm['protected'] === true;
+}
+
+async function refuseLost(monitor: Monitor): Promise<void> {
+  const colo = await monitor.execute('query-colo-status');
+  if (isObject(colo) && colo['reason'] === 'error') throw new PeerLost('the secondary was lost right after COLO began', { hint: 'Is it surely dead? Then x_colo_lost_heartbeat lets this side go on: colo failover NAME.' });
+}
+
+function progressOf(info: unknown): string {
+  const ram = isObject(info) ? info['ram'] : undefined;
+  if (!isObject(ram)) return 'the sides are compared';
+  const mib = (bytes: unknown) => Math.round(Number(bytes) / 2 ** 20);
+  return `${mib(ram['transferred'])} MiB sent of ${mib(ram['total'])} MiB of memory`;
+}
+
+/** The signal ends it early. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(asVmError(signal.reason));
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+}

@@ -1,0 +1,55 @@
+/** From the text of a pair definition to its checked content. Every mistake is told with file:line:column. */
+import { readFileSync } from 'node:fs';
+import { LineCounter, parseDocument } from 'yaml';
+import { systemError } from '../../host/node/errors.js';
+import { UsageError } from '../options/argv.js';
+import { mistake, type Place } from './fields.js';
+import { cardId, diskId, type PairDefinition, pairKind } from './schema.js';
+
+/** A definition is a page or two. */
+const maxBytes = 1 << 20;
+
+export interface PairFile {
+  readonly path: string;
+  readonly pair: PairDefinition;
+}
+
+export function readPairFile(path: string): PairFile {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const { message } = systemError(`Could not read '${path}'`, error);
+    throw new UsageError(`--config ${path}: ${message}`, { hint: 'colo init writes a pair definition; colo-pair(5) describes it.' });
+  }
+  if (bytes.length > maxBytes) throw new UsageError(`--config ${path}: ${bytes.length} bytes are too many for a pair definition`);
+  return { path, pair: parsePair(bytes.toString('utf8'), path) };
+}
+
+export function parsePair(source: string, file: string): PairDefinition {
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const [problem] = [...document.errors, ...document.warnings];
+  const top: Place = { file, lines, path: '', node: document.contents, offset: 0 };
+  if (problem) throw mistake({ ...top, node: null, offset: problem.pos[0] }, problem.message.replaceAll('\n', ' '), 'It must be YAML: see colo-pair(5).');
+  const pair = pairKind.parse(top);
+  checkWhole(pair, (path, message, hint) => mistake({ ...top, path: path.join('.').replace(/\.(\d+)/g, '[$1]'), node: (document.getIn(path, true) ?? null) as Place['node'] }, message, hint));
+  return pair;
+}
+
+/** What only the whole can tell. */
+function checkWhole(pair: PairDefinition, wrong: (path: (string | number)[], message: string, hint?: string) => UsageError): void {
+  const { disks = [], network = [] } = pair;
+  if (disks.length > 0 && pair.peer.nbd === undefined) throw wrong(['peer'], "'nbd' is missing: the disks are replicated through it", 'Example: nbd: tcp:10.0.0.2:8889');
+  if (pair.peer.nbd === pair.peer.migration) throw wrong(['peer', 'nbd'], 'this is the address of `migration` too: each needs one of its own');
+  disks.forEach((disk, n) => {
+    if ((disk.active === undefined) !== (disk.hidden === undefined)) throw wrong(['disks', n], "'active' and 'hidden' belong together: both are files, or both are in memory");
+  });
+  twice(disks.map(diskId), (id, n) => wrong(['disks', n], `there are two disks with id '${id}'`));
+  twice(network.map(cardId), (id, n) => wrong(['network', n], `there are two network cards with id '${id}'`));
+}
+
+function twice(ids: readonly string[], wrong: (id: string, n: number) => UsageError): void {
+  const at = ids.findIndex((id, n) => ids.indexOf(id) !== n);
+  if (at >= 0) throw wrong(ids[at], at);
+}

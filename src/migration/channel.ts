@@ -1,0 +1,45 @@
+/** Opens what a migration URI names, to send or to receive. */
+import type { Address, Files, Shell, Sockets, Stream } from '../host/ports.js';
+import { FileStream } from './file-stream.js';
+import type { Endpoint } from './uri.js';
+
+export interface Channel {
+  readonly stream: Stream;
+  /** The other end cannot answer: a file, a command. */
+  readonly oneWay: boolean;
+}
+
+export interface Transports {
+  readonly sockets: Sockets;
+  readonly files: Pick<Files, 'open'>;
+  readonly shell: Shell;
+}
+
+/** A state file holds all of a guest's memory: its owner alone may read it. */
+const stateFileMode = 0o600;
+
+export async function openOutgoing(endpoint: Endpoint, { sockets, files, shell }: Transports, timeoutMs: number): Promise<Channel> {
+  switch (endpoint.kind) {
+    case 'file': {
+      const file = await files.open(endpoint.path, { readOnly: false, lock: 'auto', create: true, mode: stateFileMode });
+      try {
+        await file.truncate(endpoint.offset);
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+      return { stream: new FileStream(file, endpoint.offset, 'write'), oneWay: true };
+    }
+    case 'exec':
+      return { stream: shell.run(endpoint.command, 'to'), oneWay: true };
+    default:
+      return { stream: await sockets.connect(endpoint, { timeoutMs }), oneWay: false };
+  }
+}
+
+/** What is not a socket: there is nothing to wait for. */
+export async function openIncoming(endpoint: Exclude<Endpoint, Address>, { files, shell }: Transports): Promise<Channel> {
+  if (endpoint.kind === 'exec') return { stream: shell.run(endpoint.command, 'from'), oneWay: true };
+  const file = await files.open(endpoint.path, { readOnly: true, lock: 'auto' });
+  return { stream: new FileStream(file, endpoint.offset, 'read'), oneWay: true };
+}

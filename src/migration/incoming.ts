@@ -1,0 +1,97 @@
+/**
+ * The destination of a migration without COLO, or the reader of a state file. Everything is here and checked before it says `loaded`; it runs
+ * after `go`. What arrives damaged, cut short or for another machine is refused whole: the guest does not run, and another try may follow.
+ */
+import { VmError } from '../base/errors.js';
+import type { Channel } from './channel.js';
+import { unexpected } from './link.js';
+import { manifestDifference } from './manifest.js';
+import { type TransferMessage, receivePieces } from './messages.js';
+import { applyChunk, decodeChunk } from './pages.js';
+import { Transfer, type TransferParts } from './transfer.js';
+
+type DeviceState = Extract<TransferMessage, { type: 'device-state' }>;
+
+export class Incoming extends Transfer {
+  private accepted = false;
+  /** Set when it is over and the guest does not run. */
+  failure: VmError | undefined;
+
+  /** admit: the machine at the other end is equal to ours. A VmError sends it away. */
+  constructor(
+    parts: TransferParts,
+    channel: Channel,
+    private readonly admit: () => void,
+  ) {
+    super(parts, 'destination', channel);
+  }
+
+  protected async converse(): Promise<void> {
+    const { limits, migration, vm } = this.parts;
+    await this.meet();
+    const { size, pages, ran } = await this.takeRam();
+    if (size > limits.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${limits.blobBytesMax} allowed`);
+    const blob = await receivePieces(size, async () => (await this.link.expect('blob', limits.idleTimeoutMs)).bytes);
+    if (pages !== this.pages) throw new VmError(`the state has ${pages} pages of RAM, ${this.pages} arrived`);
+    const devices = vm.parseDevices(blob);
+    if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
+    await this.link.expect('go', limits.idleTimeoutMs);
+    devices.apply();
+    vm.runAfterMigration(ran);
+    migration.move('completed');
+    this.link.post({ type: 'started' });
+    await this.link.farewell();
+  }
+
+  private async meet(): Promise<void> {
+    const { limits, migration, vm } = this.parts;
+    const { oneWay } = this.channel;
+    // A command may itself wait for somebody, as a listener does.
+    const { hello } = await this.link.expect('hello', oneWay ? undefined : limits.replyTimeoutMs);
+    if (hello.colo) throw new VmError('this machine takes a migration without COLO: the capability x-colo is off here', { hint: 'A secondary is started with `colo secondary`.' });
+    const difference = manifestDifference(hello.manifest, vm.manifest(), 'source') ?? this.parts.diskObstacle('incoming', !oneWay);
+    if (difference !== undefined) throw new VmError(difference);
+    this.admit();
+    this.accepted = true;
+    migration.move('active');
+    migration.ramTotalBytes = hello.manifest.ramBytes;
+    if (!oneWay) await this.link.send({ type: 'accept' });
+  }
+
+  private pages = 0;
+
+  /** The first round has every page, in order: whatever an earlier attempt left is overwritten. */
+  private async takeRam(): Promise<DeviceState> {
+    const { limits, migration, vm } = this.parts;
+    let rounds = 0;
+    for (let last = -1; ; ) {
+      const message = await this.link.next('waiting for RAM', limits.idleTimeoutMs);
+      switch (message.type) {
+        case 'pages': {
+          const chunk = decodeChunk(message.body, vm.ram.pageCount, last);
+          applyChunk(vm.ram, chunk);
+          migration.received(message.body.length);
+          this.pages += chunk.pages.length + chunk.zeroPages.length;
+          last = chunk.last;
+          break;
+        }
+        case 'round-end':
+          if (++rounds === 1 && this.pages !== vm.ram.pageCount) throw new VmError(`the first round has ${this.pages} of ${vm.ram.pageCount} pages`);
+          migration.receivedRound();
+          last = -1;
+          break;
+        case 'device-state':
+          if (rounds === 0) throw unexpected(message.type, 'RAM');
+          return message;
+        default:
+          throw unexpected(message.type, 'RAM');
+      }
+    }
+  }
+
+  protected override async leave(error: VmError): Promise<void> {
+    this.failure = error;
+    if (this.accepted && this.parts.migration.status === 'active') this.parts.migration.move('failed', error.message);
+    await this.sayWhy(error);
+  }
+}

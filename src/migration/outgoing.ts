@@ -1,0 +1,124 @@
+/**
+ * The source of a migration without COLO: precopy while the guest runs, the rest and the device state while it stands still. The guest is
+ * handed over with `go`, after the destination has said that all is there; what fails before leaves it running here.
+ */
+import { VmError } from '../base/errors.js';
+import type { Channel } from './channel.js';
+import { pieceBytes, transferKinds } from './messages.js';
+import { Pace } from './pace.js';
+import { type PageStaging, chunkPagesOfData, encodeChunk, pageBytes } from './pages.js';
+import { type PrecopyTarget, precopy, sendRound } from './precopy.js';
+import { Transfer, type TransferParts } from './transfer.js';
+import { within } from './wait.js';
+
+export class Outgoing extends Transfer {
+  private readonly pace = new Pace(this.parts.clock, this.parts.parameters);
+  private pages = 0;
+  private passes = 0;
+  /** `go` may have left: the destination may run the guest. */
+  private handedOver = false;
+
+  constructor(parts: TransferParts, channel: Channel) {
+    super(parts, 'source', channel);
+  }
+
+  /** The guest is still ours. */
+  get cancellable(): boolean {
+    return !this.handedOver;
+  }
+
+  protected async converse(): Promise<void> {
+    const { migration, vm, limits } = this.parts;
+    const { oneWay } = this.channel;
+    const obstacle = this.parts.diskObstacle('outgoing', !oneWay);
+    if (obstacle !== undefined) throw new VmError(obstacle);
+    const manifest = vm.manifest();
+    migration.ramTotalBytes = manifest.ramBytes;
+    await this.send({ type: 'hello', hello: { manifest, colo: false, leaseMs: 0 } });
+    if (!oneWay) await this.link.expect('accept', limits.replyTimeoutMs);
+    migration.move('active');
+    this.pace.restart();
+    this.passes = await precopy(vm, this.target, { chunkPages: () => this.pace.chunkPages(limits.chunkPages), rounds: Infinity, enough: pages => this.fitsDowntime(pages) });
+    await this.complete();
+  }
+
+  /** What is left would be through within downtime-limit, as fast as it went so far. */
+  private fitsDowntime(dirtyPages: number): boolean {
+    const { migration, parameters } = this.parts;
+    const { rate } = this.pace;
+    this.pace.restart();
+    if (dirtyPages === 0) return true;
+    if (rate === undefined) return false;
+    const expectedMs = (dirtyPages * pageBytes) / rate;
+    migration.expect(expectedMs);
+    return expectedMs <= parameters.downtimeLimitMs;
+  }
+
+  private async complete(): Promise<void> {
+    const { clock, flushDisks, limits, migration, vm } = this.parts;
+    const { oneWay } = this.channel;
+    this.checkLink();
+    migration.move('device');
+    migration.stopped();
+    const ran = await vm.stopForMigration();
+    await this.link.guard(within(clock, limits.replyTimeoutMs, 'flushing the disks', flushDisks()), 'flushing the disks');
+    const rest = vm.ram.dirtyLog.take();
+    migration.pass(++this.passes, rest.length);
+    await sendRound(vm.ram, rest, { ...this.target, sendChunk: this.sendChunk }, { chunkPages: () => limits.chunkPages });
+    const blob = vm.saveDevices();
+    if (blob.length > limits.blobBytesMax) throw new VmError(`device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`);
+    await this.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
+    for (let at = 0; at < blob.length; at += pieceBytes) await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
+    if (!oneWay) await this.link.expect('loaded', limits.replyTimeoutMs);
+    this.checkLink();
+    this.handedOver = !oneWay;
+    await this.send({ type: 'go' });
+    if (oneWay) await this.link.finish(limits.replyTimeoutMs);
+    else await this.link.expect('started', limits.replyTimeoutMs);
+    vm.ram.dirtyLog.stop();
+    vm.migrationDone({ mayContinue: oneWay });
+    migration.move('completed');
+    this.link.destroy();
+  }
+
+  /** A cancel or a yank came. */
+  private checkLink(): void {
+    const { failed } = this.link;
+    if (failed) throw failed;
+  }
+
+  private readonly sendChunk = async (staging: PageStaging, from: number, to: number): Promise<void> => {
+    const frame = encodeChunk(transferKinds.pages, staging, from, to);
+    this.pages += to - from;
+    this.parts.migration.sent(frame.length, to - from, chunkPagesOfData(frame));
+    const { replyTimeoutMs } = this.parts.limits;
+    await this.link.guard(this.link.sendFrame({ type: 'pages', body: frame }, frame), 'sending RAM', replyTimeoutMs);
+    this.paced = frame.length;
+  };
+  private paced = 0;
+
+  /** While the guest runs: held to max-bandwidth. */
+  private readonly target: PrecopyTarget = {
+    sendChunk: async (staging, from, to) => {
+      await this.sendChunk(staging, from, to);
+      await this.link.guard(this.pace.after(this.paced), 'max-bandwidth');
+    },
+    endRound: () => this.send({ type: 'round-end' }),
+    progress: (round, dirtyPages) => this.parts.migration.pass(round, dirtyPages),
+  };
+
+  private send(message: Parameters<typeof this.link.send>[0]): Promise<void> {
+    return this.link.guard(this.link.send(message), `sending ${message.type}`, this.parts.limits.replyTimeoutMs);
+  }
+
+  protected override async leave(error: VmError): Promise<void> {
+    const { migration, vm } = this.parts;
+    vm.ram.dirtyLog.stop();
+    // Nobody here can know whether the destination got the last word: a user must look.
+    if (this.handedOver) vm.migrationDone({ mayContinue: true });
+    else vm.migrationFailed();
+    const text = this.handedOver ? `${error.message}; the destination did not say that it runs: look there before a cont here` : error.message;
+    migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', text);
+    await this.sayWhy(error);
+  }
+}

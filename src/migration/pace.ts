@@ -1,0 +1,51 @@
+/** Holds a sender to max-bandwidth, and measures what it really sends. */
+import type { Clock } from '../host/ports.js';
+import type { MigrationParameters } from './parameters.js';
+import { pageBytes } from './pages.js';
+import { sleep } from './wait.js';
+
+/** A chunk is at most so long under way, so that a slow sender still shows life and follows a new limit soon. */
+const chunkMs = 100;
+/** Shorter waits are saved up. */
+const grainMs = 2;
+
+export class Pace {
+  private dueMs: number;
+  private sinceMs: number;
+  private bytes = 0;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly parameters: Pick<MigrationParameters, 'maxBandwidth'>,
+  ) {
+    this.dueMs = this.sinceMs = clock.nowMs();
+  }
+
+  /** Pages of a chunk, at most `most`. */
+  chunkPages(most: number): number {
+    const { maxBandwidth } = this.parameters;
+    return maxBandwidth === 0 ? most : Math.max(1, Math.min(most, Math.floor((maxBandwidth * chunkMs) / 1000 / pageBytes)));
+  }
+
+  /** Resolves when the next bytes may go. */
+  async after(bytes: number): Promise<void> {
+    this.bytes += bytes;
+    const { maxBandwidth } = this.parameters;
+    if (maxBandwidth === 0) return;
+    const nowMs = this.clock.nowMs();
+    this.dueMs = Math.max(this.dueMs, nowMs - grainMs) + (bytes * 1000) / maxBandwidth;
+    if (this.dueMs - nowMs > grainMs) await sleep(this.clock, this.dueMs - nowMs);
+  }
+
+  /** A new measurement begins. */
+  restart(): void {
+    this.sinceMs = this.clock.nowMs();
+    this.bytes = 0;
+  }
+
+  /** Bytes a millisecond since then; undefined: too little to say. */
+  get rate(): number | undefined {
+    const ms = this.clock.nowMs() - this.sinceMs;
+    return this.bytes > 0 && ms > 0 ? this.bytes / ms : undefined;
+  }
+}

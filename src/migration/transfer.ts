@@ -1,0 +1,82 @@
+/** What the two ends of a migration without COLO have in common: parts, limits, one way to fail. */
+import { VmError, failureOf } from '../base/errors.js';
+import type { Clock } from '../host/ports.js';
+import type { Channel } from './channel.js';
+import type { Migratable } from './contract.js';
+import { Link } from './link.js';
+import { type TransferMessage, transferCodec } from './messages.js';
+import type { MigrationParameters } from './parameters.js';
+import type { MigrationState } from './status.js';
+
+export interface TransferLimits {
+  /** An answer, or a chunk's way out of our queue. */
+  replyTimeoutMs: number;
+  /** From one message of the source to the next. */
+  idleTimeoutMs: number;
+  /** Device state, at most. */
+  blobBytesMax: number;
+  chunkPages: number;
+}
+
+export interface TransferParts {
+  readonly clock: Clock;
+  readonly vm: Migratable;
+  readonly migration: MigrationState;
+  readonly parameters: MigrationParameters;
+  readonly limits: TransferLimits;
+  /** What the guest wrote is where another process can read it. */
+  flushDisks(): Promise<void>;
+  /** Why the disks of this machine cannot go with such a migration, if so. */
+  diskObstacle(how: 'outgoing' | 'incoming', live: boolean): string | undefined;
+}
+
+export abstract class Transfer {
+  protected readonly link: Link<TransferMessage>;
+  private conversation: Promise<void> = Promise.resolve();
+
+  constructor(
+    protected readonly parts: TransferParts,
+    side: 'source' | 'destination',
+    protected readonly channel: Channel,
+  ) {
+    this.link = new Link(channel.stream, parts.clock, transferCodec(side), channel.oneWay);
+    this.link.urgent = message => {
+      if (message.type !== 'error') return false;
+      this.link.fail(new VmError(`the other side gave up: ${message.text}`));
+      return true;
+    };
+  }
+
+  get peer(): string {
+    return this.link.peer;
+  }
+
+  begin(): void {
+    this.conversation = this.converse().catch((thrown: unknown) => this.leave(failureOf(thrown)));
+  }
+
+  /** Nothing of it goes on. Never rejects. */
+  over(): Promise<void> {
+    return this.conversation;
+  }
+
+  /** Ends it from outside: it fails with this error, wherever it waits. */
+  abort(error: VmError): void {
+    this.link.fail(error);
+  }
+
+  /** The process ends, or somebody else is let in. */
+  close(): void {
+    this.link.destroy();
+  }
+
+  protected abstract converse(): Promise<void>;
+  protected abstract leave(error: VmError): Promise<void>;
+
+  /** The other side is told why, and gets a moment to read it. */
+  protected async sayWhy(error: VmError): Promise<void> {
+    this.link.post({ type: 'error', text: error.message });
+    this.link.fail(error);
+    await this.link.farewell();
+  }
+}

@@ -1,0 +1,90 @@
+/** The kinds of netdevs, each declared once: from its options derive -netdev, netdev_add in both spellings, and help. */
+import { VmError } from '../../base/errors.js';
+import { type KeyValue, parseKeyValues } from '../../base/key-values.js';
+import { didYouMean } from '../../base/similar.js';
+import { parseTcp } from '../../chardev/parse.js';
+import type { NetdevSpec } from '../../machine/spec.js';
+import type { ArgsOf, Fields } from '../types.js';
+import { bool, checkFields, optional, str } from '../types.js';
+import { fieldLines } from './help.js';
+import { fromWords } from './words.js';
+
+export const netdevKinds = ['tap', 'socket'] as const;
+type Kind = (typeof netdevKinds)[number];
+
+const options = {
+  tap: {
+    ifname: optional(str('of the host; may hold %d; default: tap%d')),
+    script: optional(str('run as SCRIPT IFNAME when it is there; no: none; default: /etc/qemu-ifup where that is', { complete: 'files' })),
+    downscript: optional(str('the same when it goes; default: /etc/qemu-ifdown', { complete: 'files' })),
+    vhost: optional(bool('off: COLO must see every packet')),
+    vnet_hdr: optional(bool('off: the network cards have no vnet header')),
+  },
+  socket: {
+    listen: optional(str('[HOST]:PORT to wait on for one peer at a time')),
+    connect: optional(str('HOST:PORT to connect to')),
+  },
+} as const satisfies Record<Kind, Fields>;
+
+const refused: Readonly<Record<string, string>> = {
+  user: 'there is no network stack in colo; use tap',
+  hubport: 'there are no hubs; use a bridge of the host',
+  bridge: 'use tap, with a script that adds it to the bridge',
+  stream: 'use socket, whose frames are the same on the wire',
+  dgram: 'use socket with listen or connect',
+  'vhost-user': 'COLO must see every packet',
+  'vhost-vdpa': 'COLO must see every packet',
+};
+
+/** `tap,id=hn0,ifname=tap0`. */
+export function readNetdev(text: string): NetdevSpec {
+  const items = parseKeyValues(text, 'type');
+  const word = (key: string) => items.find(item => item.key === key)?.value ?? missing(key);
+  const kind = kindNamed(word('type'));
+  const own: readonly KeyValue[] = items.filter(item => item.key !== 'type' && item.key !== 'id');
+  return specOf(kind, word('id'), fromWords<Fields>(options[kind], own));
+}
+
+/** As QMP sends it. */
+export function netdevOf(type: string, id: string, given: Readonly<Record<string, unknown>>): NetdevSpec {
+  const kind = kindNamed(type);
+  return specOf(kind, id, checkFields<Fields>(options[kind], given));
+}
+
+function specOf(kind: Kind, id: string, given: object): NetdevSpec {
+  return kind === 'tap' ? tapSpec(id, given) : socketSpec(id, given);
+}
+
+function tapSpec(id: string, { ifname, script, downscript, vhost, vnet_hdr: header }: ArgsOf<typeof options.tap>): NetdevSpec {
+  if (vhost) throw new VmError('vhost=on is not supported: COLO must see every packet. Use vhost=off');
+  if (header) throw new VmError('vnet_hdr=on is not supported. Use vnet_hdr=off');
+  return { type: 'tap', id, ifname, script, downscript };
+}
+
+function socketSpec(id: string, { listen, connect }: ArgsOf<typeof options.socket>): NetdevSpec {
+  const where = listen ?? connect;
+  if (where === undefined || (listen !== undefined && connect !== undefined)) throw new VmError('exactly one of listen= and connect= is required', { hint: 'mcast, udp and fd are not offered.' });
+  const address = parseTcp(where);
+  if (connect !== undefined && address.kind === 'tcp' && address.host === '') throw new VmError('a host is needed to connect to');
+  return { type: 'socket', id, address, server: listen !== undefined };
+}
+
+function missing(key: string): never {
+  throw new VmError(`Parameter '${key}' is missing`);
+}
+
+function kindNamed(name: string): Kind {
+  const found = netdevKinds.find(kind => kind === name);
+  if (found) return found;
+  if (Object.hasOwn(refused, name)) throw new VmError(`network type '${name}' is not supported: ${refused[name]}`);
+  throw new VmError(`Parameter 'type' does not accept value '${name.slice(0, 64)}'`, { hint: `Network types: ${netdevKinds.join(', ')}.${didYouMean(name, netdevKinds)}` });
+}
+
+/** `help` in the place of the type, or `TYPE,help`; undefined: no help was asked for. */
+export function netdevHelp(text: string): string | undefined {
+  if (text === 'help' || text === '?') return ['Available netdev backend types:', ...netdevKinds.map(kind => `  ${kind}`)].join('\n');
+  const match = /^([^,=]+),(?:help|\?)$/.exec(text);
+  if (!match) return undefined;
+  const kind = kindNamed(match[1]);
+  return [`${kind} options:`, ...fieldLines(options[kind])].join('\n');
+}

@@ -1,0 +1,172 @@
+/**
+ * A nic's other end, whatever the wire behind it: link, filters, hold, and flow control. Bounded both ways: what the wire does not take
+ * stays with the filters or the guest, what the guest does not take stays with the wire.
+ */
+import type { Disposable } from '../../base/disposable.js';
+import { BoundedQueue } from '../../base/queue.js';
+import { tracer } from '../../base/trace.js';
+import type { Clock } from '../../host/ports.js';
+import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
+import { FilterChain } from '../filter/chain.js';
+import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
+import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
+
+const trace = tracer('net', ['rx_dropped', 'tx_dropped', 'link']);
+
+/** Frames for the guest that arrive before the wire notices that we paused it. */
+const inboundMax = 256;
+/** A wire tells nobody when it has room again. */
+const retryMs = 2;
+
+/** What carries the frames. */
+export interface Wire {
+  readonly type: string;
+  /** For `info network`. */
+  properties(): NetdevInfo['properties'];
+  onFrame(fn: (frame: Uint8Array) => void): void;
+  /** False: no room, the frame was not taken. */
+  write(frame: Uint8Array): boolean;
+  /** Back-pressure: no frames until resume. */
+  pause(): void;
+  resume(): void;
+  dispose(): void;
+}
+
+export class WiredNetdev implements Netdev {
+  readonly output: FilterBuffer;
+  readonly filters: FilterChain;
+  private readonly inbound = new BoundedQueue<Buffer>(inboundMax);
+  private waiting: Buffer | undefined;
+  private nic: NicPort | undefined;
+  private room: () => void = () => undefined;
+  private refused = false;
+  private retry: Disposable | undefined;
+  private running = false;
+  private paused = false;
+  private linkUp = true;
+
+  constructor(
+    readonly id: string,
+    private readonly wire: Wire,
+    private readonly clock: Clock,
+    limits: BufferLimits = defaultBufferLimits,
+  ) {
+    this.output = new FilterBuffer('nop', limits, { forward: frame => this.toWorld(frame), onRoom: () => this.filters.room('rx') });
+    this.filters = new FilterChain({
+      toWorld: frame => (this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame)),
+      toGuest: frame => this.toGuest(frame),
+      emit: (frame, sink) => this.output.emit(frame, sink),
+      room: direction => this.hasRoom(direction),
+    });
+    wire.onFrame(frame => this.fromWire(frame));
+    this.flowControl();
+  }
+
+  get type(): string {
+    return this.wire.type;
+  }
+
+  send(frame: Uint8Array): boolean {
+    if (!this.linkUp || frame.length === 0 || frame.length > frameBytesMax) {
+      trace('tx_dropped', { netdev: this.id, length: frame.length });
+      return true;
+    }
+    const taken = this.filters.send(frame, 'rx');
+    if (!taken) this.refused = true;
+    return taken;
+  }
+
+  onRoom(fn: () => void): void {
+    this.room = fn;
+  }
+
+  attachNic(nic: NicPort): void {
+    this.nic = nic;
+  }
+
+  nicReady(): void {
+    this.filters.room('tx');
+  }
+
+  setRunning(running: boolean): void {
+    this.running = running;
+    if (running) this.filters.room('tx');
+    else this.flowControl();
+  }
+
+  setLink(up: boolean): void {
+    this.linkUp = up;
+    trace('link', { netdev: this.id, up });
+  }
+
+  announce(): void {
+    if (!this.nic) return;
+    // Past the filters: this is about where the guest is, not what it says.
+    if (this.linkUp) this.wire.write(rarpAnnounce(this.nic.mac));
+    this.nic.announce();
+  }
+
+  info(): NetdevInfo {
+    const mac = this.nic && Buffer.from(this.nic.mac).toString('hex').replace(/..(?=.)/g, '$&:');
+    return { id: this.id, type: this.type, link: this.linkUp ? 'up' : 'down', properties: this.wire.properties(), mac, filters: [this.output.info(), ...this.filters.info()] };
+  }
+
+  /** What is still held somewhere goes nowhere. */
+  dispose(): void {
+    this.linkUp = false;
+    this.retry?.dispose();
+    this.wire.dispose();
+  }
+
+  private toWorld(frame: Uint8Array): boolean {
+    if (!this.linkUp) return true;
+    if (this.retry) return false;
+    if (this.wire.write(frame)) return true;
+    this.retry = this.clock.timer(retryMs, () => this.tryAgain());
+    return false;
+  }
+
+  private tryAgain(): void {
+    this.retry = undefined;
+    this.output.pump();
+    if (!this.retry) this.filters.room('rx');
+  }
+
+  private hasRoom(direction: Direction): void {
+    if (direction === 'tx') {
+      this.drain();
+      this.flowControl();
+    } else if (this.refused) {
+      this.refused = false;
+      this.room();
+    }
+  }
+
+  private fromWire(frame: Uint8Array): void {
+    if (!this.linkUp) return;
+    if (!this.inbound.push(Buffer.from(frame))) trace('rx_dropped', { netdev: this.id, length: frame.length });
+    this.drain();
+    this.flowControl();
+  }
+
+  /** Frames go to the guest while it runs and takes them; the first that it refuses waits here. */
+  private drain(): void {
+    while (this.running && this.linkUp) {
+      this.waiting ??= this.inbound.shift();
+      if (!this.waiting || !this.filters.send(this.waiting, 'tx')) return;
+      this.waiting = undefined;
+    }
+  }
+
+  private toGuest(frame: Uint8Array): boolean {
+    return !this.linkUp || !this.nic || this.nic.receive(frame);
+  }
+
+  private flowControl(): void {
+    const pause = !this.running || this.waiting !== undefined;
+    if (pause === this.paused) return;
+    this.paused = pause;
+    if (pause) this.wire.pause();
+    else this.wire.resume();
+  }
+}
