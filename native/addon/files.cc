@@ -122,12 +122,28 @@ Napi::Value do_pread_now(Info info) {
   return Napi::Number::New(info.Env(), static_cast<double>(got));
 }
 
+/// dataAt(fd, offset) -> [start, end] of the next data at or after offset, or undefined: only a hole follows. A file system that does not
+/// know holes calls everything data.
+Napi::Value do_data_at(Info info) {
+  int fd = to_fd(info[0]);
+  off_t start = lseek(fd, static_cast<off_t>(to_u64(info[1], "offset")), SEEK_DATA);
+  if (start < 0 && errno == ENXIO) return info.Env().Undefined();
+  if (start < 0) throw system_error(info.Env(), errno, "lseek");
+  off_t end = lseek(fd, start, SEEK_HOLE);
+  if (end < 0) throw system_error(info.Env(), errno, "lseek");
+  Napi::Array found = Napi::Array::New(info.Env(), 2);
+  found.Set(0u, Napi::Number::New(info.Env(), static_cast<double>(start)));
+  found.Set(1u, Napi::Number::New(info.Env(), static_cast<double>(end)));
+  return found;
+}
+
 }  // namespace
 
 void add_files(Napi::Env env, Napi::Object module) {
   module.Set("flock", Napi::Function::New<do_flock>(env, "flock"));
   module.Set("ofdLock", Napi::Function::New<do_ofd_lock>(env, "ofdLock"));
   module.Set("ofdLockFree", Napi::Function::New<do_ofd_lock_free>(env, "ofdLockFree"));
+  module.Set("dataAt", Napi::Function::New<do_data_at>(env, "dataAt"));
   module.Set("fallocate", Napi::Function::New<do_fallocate>(env, "fallocate"));
   module.Set("preadNow", Napi::Function::New<do_pread_now>(env, "preadNow"));
 }

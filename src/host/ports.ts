@@ -78,6 +78,8 @@ export interface OpenFile {
   punchHole(offset: number, length: number): Promise<void>;
   /** punchHole does not have to write zeroes instead. Unknown where it is missing. */
   readonly punchesHoles?: boolean;
+  /** The next data at or after offset; undefined: from there on there is nothing but a hole. Where it is missing nothing is known of holes. */
+  dataAt?(offset: number): { start: number; end: number } | undefined;
   close(): Promise<void>;
 }
 

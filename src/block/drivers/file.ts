@@ -1,7 +1,7 @@
 /** Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as zeroes on every replica alike. */
 import { asVmError, type VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
-import { type BlockDriver, SECTOR } from '../driver.js';
+import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
 import { ioCode, ioError } from '../io-error.js';
 import { EpochMarker } from '../epoch-marker.js';
 
@@ -121,6 +121,16 @@ export class FileDriver implements BlockDriver {
     }
     const zeroes = Buffer.alloc(Math.min(length, ZERO_STEP));
     for (let at = 0; at < length; at += ZERO_STEP) await this.file.pwrite(zeroes.subarray(0, Math.min(ZERO_STEP, length - at)), offset + at);
+  }
+
+  /** A hole reads as zeroes. Its ends need not be those of sectors. */
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    const data = this.file.dataAt ? this.file.dataAt(offset) : { start: offset, end: offset + length };
+    const end = offset + length;
+    if (!data || data.start >= end) return { length, allocated: false, zero: true };
+    const start = data.start - (data.start % SECTOR);
+    if (start > offset) return { length: start - offset, allocated: false, zero: true };
+    return { length: Math.min(end, Math.ceil(data.end / SECTOR) * SECTOR) - offset, allocated: true, zero: false };
   }
 
   async mark(): Promise<void> {

@@ -1,12 +1,10 @@
 /** Copying and comparing whole images: several pieces at once, holes and zeroes skipped. */
 import { isZero } from '../driver.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
-import { unlessAssertion } from '../io-error.js';
 import type { BlockNode } from '../node.js';
+import { pieces } from './pieces.js';
 
 const PIECE = 2 * 1024 * 1024;
-const LANES = 8;
-const ZERO_UNIT = 4096;
 
 export type Progress = (done: number, total: number) => void;
 
@@ -15,6 +13,10 @@ export interface CopyOptions {
   targetIsZero: boolean;
   /** Compressed clusters, for this target. */
   compress?: Qcow2Driver;
+  /** Zeroes of so many bytes are left out; 0: everything is written. */
+  sparseBytes: number;
+  /** Pieces at once. */
+  lanes: number;
   progress?: Progress;
 }
 
@@ -25,21 +27,22 @@ export async function copyImage(source: BlockNode, target: BlockNode, options: C
   await pieces(source.length, piece, async (offset, length) => {
     for (let at = offset; at < offset + length; ) {
       const status = await source.blockStatus(at, offset + length - at);
-      if (status.zero) {
+      if (status.zero && options.sparseBytes > 0) {
         if (!options.targetIsZero) await target.writeZeroes(at, status.length);
       } else await copyPart(await source.pread(at, status.length), at, target, options);
       at += status.length;
     }
     done += length;
     options.progress?.(done, source.length);
-  });
+  }, options.lanes);
   if (!options.targetIsZero && target.length > source.length) await target.writeZeroes(source.length, target.length - source.length);
   await target.flush();
 }
 
 async function copyPart(data: Buffer, offset: number, target: BlockNode, options: CopyOptions): Promise<void> {
   const { compress } = options;
-  const unit = compress ? compress.unit : ZERO_UNIT;
+  const unit = compress ? compress.unit : options.sparseBytes;
+  if (unit === 0) return target.pwrite(offset, data);
   for (let at = 0; at < data.length; ) {
     const step = (from: number) => Math.min(data.length, from + unit - ((offset + from) % unit));
     let stop = step(at);
@@ -82,17 +85,4 @@ export async function firstDifference(a: BlockNode, b: BlockNode, progress?: Pro
 function mismatch(one: Buffer, two: Buffer): number | undefined {
   for (let at = 0; at < one.length; at += 512) if (!one.subarray(at, at + 512).equals(two.subarray(at, at + 512))) return at;
   return undefined;
-}
-
-async function pieces(total: number, size: number, body: (offset: number, length: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  const lane = async () => {
-    while (next < total) {
-      const offset = next;
-      next += size;
-      await body(offset, Math.min(size, total - offset));
-    }
-  };
-  const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));
-  for (const { reason } of lanes.filter(l => l.status === 'rejected')) throw unlessAssertion(reason);
 }

@@ -15,6 +15,7 @@ export interface OpenedImage {
   readonly format: Format;
   /** Of the file below the format. */
   readonly file: BlockNode;
+  readonly graph: BlockGraph;
   readonly qcow2?: Qcow2Driver;
   close(): Promise<void>;
 }
@@ -38,7 +39,7 @@ export async function openImage(host: BlockHost, filename: string, options: Open
   const graph = new BlockGraph(host);
   const spec: NodeSpec = format === 'raw' ? { driver: 'raw', readOnly, file, probed: false } : { driver: 'qcow2', readOnly, file, backing: options.backing === false ? 'none' : undefined };
   const node = await graph.build(spec);
-  return { node, format, file: node.children.get('file')!, qcow2: node.driver instanceof Qcow2Driver ? node.driver : undefined, close: () => graph.close(node) };
+  return { node, format, file: node.children.get('file')!, graph, qcow2: node.driver instanceof Qcow2Driver ? node.driver : undefined, close: () => graph.close(node) };
 }
 
 /** The protocol alone, for a check of an image that may not open. */

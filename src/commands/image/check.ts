@@ -1,7 +1,8 @@
 /** `colo image check`. Exit codes are qemu-img's: 0 good, 1 not checked, 2 corrupt, 3 leaks only, 63 the format has no check. */
 import { Args, Flags } from '@oclif/core';
 import type { Repair } from '../../block/drivers/qcow2/check.js';
-import { formatFlag, ImageCommand, outputFlag, progressFlag, quietFlag } from './image-command.js';
+import { UsageError } from '../options/argv.js';
+import { cacheFlag, formatFlag, ImageCommand, outputFlag, progressFlag, quietFlag, sharedFlag, whenLocked, withExit } from './image-command.js';
 
 export class ImageCheck extends ImageCommand {
   static override readonly summary = 'check an image, and repair its refcounts';
@@ -13,16 +14,21 @@ export class ImageCheck extends ImageCommand {
     output: outputFlag,
     repair: Flags.string({ char: 'r', options: ['leaks', 'all'], description: 'leaks: give back clusters that nobody refers to; all: make every refcount right' }),
     progress: progressFlag,
+    cache: cacheFlag('T', 'writeback'),
+    'force-share': sharedFlag,
     quiet: quietFlag,
   };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCheck);
+    if (flags.repair !== undefined && flags['force-share']) throw new UsageError('-r and -U exclude each other');
     const [{ checkedFormat, withFile }, { checkQcow2 }, { readHeader }, { isQcow2 }] = await Promise.all([import('../../block/image/open.js'), import('../../block/drivers/qcow2/check.js'), import('../../block/drivers/qcow2/driver.js'), import('../../block/drivers/qcow2/header.js')]);
     const repair = (flags.repair ?? 'none') as Repair;
-    const result = await withFile(this.host, args.file, repair === 'none', async file => {
+    const result = await withFile(this.hostFor({ cache: flags.cache, shared: flags['force-share'] }), args.file, repair === 'none', async file => {
       const qcow2 = flags.format === undefined ? isQcow2(await file.pread(0, Math.min(512, file.length))) : checkedFormat(flags.format) === 'qcow2';
-      return qcow2 ? checkQcow2(file, await readHeader(file), repair, this.progress(flags.progress)) : undefined;
+      return qcow2 ? checkQcow2(file, await readHeader(file), repair, await this.progress(flags.progress)) : undefined;
+    }).catch((error: unknown) => {
+      throw withExit(whenLocked(error, repair === 'none'), 1);
     });
     if (!result) {
       this.note('This image format does not support checks');

@@ -2,7 +2,7 @@
 import { Args, Flags } from '@oclif/core';
 import { VmError } from '../../base/errors.js';
 import { UsageError } from '../options/argv.js';
-import { formatFlag, ImageCommand, progressFlag, quietFlag, withExit } from './image-command.js';
+import { cacheFlag, formatFlag, ImageCommand, progressFlag, quietFlag, sharedFlag, whenLocked, withExit } from './image-command.js';
 
 export class ImageConvert extends ImageCommand {
   static override readonly summary = 'copy an image into another format';
@@ -15,25 +15,36 @@ export class ImageConvert extends ImageCommand {
     options: Flags.string({ char: 'o', multiple: true, multipleNonGreedy: true, helpValue: 'K=V,...', description: 'as for create' }),
     compress: Flags.boolean({ char: 'c', description: 'compress clusters (qcow2)' }),
     'no-create': Flags.boolean({ char: 'n', description: 'the target exists, with its size' }),
+    'target-is-zero': Flags.boolean({ dependsOn: ['no-create'], description: 'the target reads as zeroes: they are not written' }),
+    'sparse-size': Flags.string({ char: 'S', default: '4k', helpValue: 'SIZE', description: 'zeroes of so many bytes are left out; 0: everything is written' }),
+    coroutines: Flags.integer({ char: 'm', default: 8, min: 1, max: 16, description: 'pieces at once' }),
+    'out-of-order': Flags.boolean({ char: 'W', description: 'the target may be written in any order, which it is anyway' }),
+    cache: cacheFlag('t', 'unsafe', ' of the target'),
+    'source-cache': cacheFlag('T', 'writeback', ' of the source'),
+    'force-share': sharedFlag,
     progress: progressFlag,
     quiet: quietFlag,
   };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageConvert);
-    const [{ checkedFormat, createImage, openImage }, { parseCreateOptions }, { copyImage }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/create-options.js'), import('../../block/image/copy.js')]);
+    const [{ checkedFormat, createImage }, { parseCreateOptions }, { copyImage }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/create-options.js'), import('../../block/image/copy.js')]);
+    const sparseBytes = flags['sparse-size'] === '0' ? 0 : this.exactSize(flags['sparse-size']);
+    if (sparseBytes % 512 !== 0) throw new UsageError('-S takes whole sectors of 512 bytes');
+    if (flags.compress && sparseBytes === 0) throw new UsageError('-c and -S 0 exclude each other: a compressed image leaves zeroes out');
     const format = checkedFormat(flags['output-format']);
     if (flags.compress && format !== 'qcow2') throw new UsageError(`format '${format}' has no compression`);
     if (flags['no-create'] && flags.options) throw new UsageError('-n and -o exclude each other: the target is there already');
     const given = parseCreateOptions(flags.options ?? [], format);
     if (given.backingFile !== undefined || given.size !== undefined) throw new UsageError('convert takes neither size nor backing_file: the target holds everything itself');
-    const source = await openImage(this.host, args.source, { format: flags.format, readOnly: true });
+    const source = await this.openImage(args.source, { format: flags.format, readOnly: true, cache: flags['source-cache'], shared: flags['force-share'] });
     try {
-      if (!flags['no-create']) await createImage(this.host, args.target, format, { ...given, size: source.node.length });
-      const target = await openImage(this.host, args.target, { format, readOnly: false });
+      const { cache } = flags;
+      if (!flags['no-create']) await createImage(this.hostFor({ cache }), args.target, format, { ...given, size: source.node.length }).catch((error: unknown) => Promise.reject(whenLocked(error, false)));
+      const target = await this.openImage(args.target, { format, readOnly: false, cache });
       try {
         if (target.node.length < source.node.length) throw new VmError(`the target is too small: ${target.node.length} bytes, the source has ${source.node.length}`);
-        await copyImage(source.node, target.node, { targetIsZero: !flags['no-create'], compress: flags.compress ? target.qcow2 : undefined, progress: this.progress(flags.progress && !flags.quiet) });
+        await copyImage(source.node, target.node, { targetIsZero: !flags['no-create'] || flags['target-is-zero'], sparseBytes, lanes: flags.coroutines, compress: flags.compress ? target.qcow2 : undefined, progress: await this.progress(flags.progress && !flags.quiet) });
       } finally {
         await target.close();
       }
@@ -52,6 +63,8 @@ export class ImageCompare extends ImageCommand {
   static override readonly flags = {
     format: formatFlag,
     'second-format': Flags.string({ char: 'F', helpValue: 'FMT', description: 'format of the second image' }),
+    cache: cacheFlag('T', 'writeback'),
+    'force-share': sharedFlag,
     strict: Flags.boolean({ char: 's', description: 'a different size is a difference, even if the rest is zeroes' }),
     progress: progressFlag,
     quiet: quietFlag,
@@ -59,16 +72,17 @@ export class ImageCompare extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCompare);
-    const [{ openImage }, { firstDifference }] = await Promise.all([import('../../block/image/open.js'), import('../../block/image/copy.js')]);
+    const { firstDifference } = await import('../../block/image/copy.js');
     const say = (line: string) => (flags.quiet ? undefined : this.print(line));
     const compare = async () => {
-      const one = await openImage(this.host, args.one, { format: flags.format, readOnly: true });
+      const shared = flags['force-share'];
+      const one = await this.openImage(args.one, { format: flags.format, readOnly: true, cache: flags.cache, shared });
       try {
-        const two = await openImage(this.host, args.two, { format: flags['second-format'], readOnly: true });
+        const two = await this.openImage(args.two, { format: flags['second-format'], readOnly: true, cache: flags.cache, shared });
         try {
           const sameSize = one.node.length === two.node.length;
           if (!sameSize && flags.strict) return { identical: false, text: 'Strict mode: Image size mismatch!', sameSize };
-          const offset = await firstDifference(one.node, two.node, this.progress(flags.progress));
+          const offset = await firstDifference(one.node, two.node, await this.progress(flags.progress));
           return { identical: offset === undefined, offset, text: offset === undefined ? 'Images are identical.' : `Content mismatch at offset ${offset}!`, sameSize };
         } finally {
           await two.close();

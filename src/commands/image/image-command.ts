@@ -1,16 +1,30 @@
-/** What the `colo image` commands share: the host, progress, sizes in words, qemu-img's exit codes. */
+/** What the `colo image` commands share: the host, how images are opened, progress, sizes in words, qemu-img's exit codes. */
 import { Flags } from '@oclif/core';
-import { asVmError, type VmError } from '../../base/errors.js';
+import { asVmError, VmError } from '../../base/errors.js';
+import type { BlockHost } from '../../block/graph.js';
+import { withoutLocks, withoutSync } from '../../block/image/files.js';
+import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
+import { OptionTree } from '../../block/option-tree.js';
 import type { Host } from '../../host/ports.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';
 
 export const formatFlag = Flags.string({ char: 'f', helpValue: 'FMT', description: 'format of the image: raw or qcow2; probed when not given' });
-export const progressFlag = Flags.boolean({ char: 'p', description: 'show progress (on a terminal)' });
+export const progressFlag = Flags.boolean({ char: 'p', description: 'show progress: a bar on a terminal, elsewhere percents' });
+export const sharedFlag = Flags.boolean({ char: 'U', description: 'read it even if another program writes to it: what is read may be of no one moment' });
 export const quietFlag = Flags.boolean({ char: 'q', description: 'print nothing but errors' });
 export const outputFlag = Flags.string({ options: ['human', 'json'], description: 'json is the same as --json' });
 
-const BAR = 30;
+const caches = ['writeback', 'writethrough', 'unsafe'];
+export const cacheFlag = (char: 't' | 'T', fallback: 'writeback' | 'unsafe', of = '') => Flags.string({ char, default: fallback, helpValue: 'CACHE', description: `writeback, writethrough or unsafe (no flush)${of}` });
+
+/** none and directsync are known, and refused by name. */
+function checkCache(text: string): void {
+  if (caches.includes(text)) return;
+  if (text !== 'none' && text !== 'directsync') throw new UsageError(`a cache mode is ${caches.join(', ')}; not '${text}'`);
+  throw new UsageError(`cache mode ${text}: reading and writing past the host's page cache is not implemented`, { hint: `${text === 'none' ? 'writeback' : 'writethrough'} is exactly as durable.` });
+}
+
 const STEP_MS = 100;
 
 export abstract class ImageCommand extends BaseCommand {
@@ -29,18 +43,44 @@ export abstract class ImageCommand extends BaseCommand {
     if (!this.jsonEnabled()) process.stdout.write(`${line}\n`);
   }
 
-  /** On a terminal a bar on standard error; elsewhere nothing. */
-  protected progress(wanted: boolean): ((done: number, total: number) => void) | undefined {
-    if (!wanted || !process.stderr.isTTY) return undefined;
+  /** shared: -U. An image that somebody uses is refused with the way out. */
+  protected async openImage(filename: string, options: OpenOptions & { cache?: string; shared?: boolean }): Promise<OpenedImage> {
+    const host = this.hostFor(options);
+    const { openImage } = await import('../../block/image/open.js');
+    return openImage(host, filename, options).catch((error: unknown) => {
+      throw whenLocked(error, options.readOnly);
+    });
+  }
+
+  protected hostFor({ cache, shared }: { cache?: string; shared?: boolean }): BlockHost {
+    if (cache !== undefined) checkCache(cache);
+    const { clock, sockets } = this.host;
+    const files = shared ? withoutLocks(this.host.files) : this.host.files;
+    return { clock, sockets, files: cache === 'unsafe' ? withoutSync(files) : files };
+  }
+
+  /** On standard error: a bar on a terminal, elsewhere percents as qemu-img has them. */
+  protected async progress(wanted: boolean): Promise<((done: number, total: number) => void) | undefined> {
+    if (!wanted) return undefined;
+    const show = process.stderr.isTTY ? await bar() : percents;
     let shownMs = -Infinity;
+    let ended = false;
     return (done, total) => {
       const nowMs = this.host.clock.nowMs();
-      if (done < total && nowMs - shownMs < STEP_MS) return;
+      if (ended || (done < total && nowMs - shownMs < STEP_MS)) return;
       shownMs = nowMs;
-      const part = total === 0 ? 1 : done / total;
-      const full = Math.round(part * BAR);
-      process.stderr.write(`\r[${'#'.repeat(full)}${' '.repeat(BAR - full)}] ${(part * 100).toFixed(1).padStart(5)}%${done < total ? '' : '\n'}`);
+      ended = done >= total;
+      show(total === 0 ? 1 : Math.min(1, done / total), ended);
     };
+  }
+
+  /** Not rounded. */
+  protected exactSize(text: string): number {
+    try {
+      return OptionTree.parse(`size=${text}`).size('size')!;
+    } catch (error) {
+      throw new UsageError(asVmError(error).message);
+    }
   }
 
   protected async size(text: string): Promise<number> {
@@ -51,6 +91,25 @@ export abstract class ImageCommand extends BaseCommand {
       throw new UsageError(asVmError(error).message);
     }
   }
+}
+
+async function bar(): Promise<(part: number, ended: boolean) => void> {
+  const { Presets, SingleBar } = await import('cli-progress');
+  const shown = new SingleBar({ format: '{bar} {percentage}% {duration_formatted}', stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 40, stopOnComplete: true }, Presets.shades_classic);
+  shown.start(1000, 0);
+  return part => shown.update(Math.round(part * 1000));
+}
+
+function percents(part: number, ended: boolean): void {
+  process.stderr.write(`    (${(part * 100).toFixed(2)}/100%)${ended ? '\n' : '\r'}`);
+}
+
+/** Says what can be done about it. */
+export function whenLocked(error: unknown, readOnly: boolean): VmError {
+  const found = asVmError(error);
+  if (!/ lock on /.test(found.message)) return found;
+  const hint = readOnly ? 'Another program writes to the image. End that first, or read it all the same with -U (--force-share).' : 'Another program uses the image. End that first; a running VM changes its disks by its monitor.';
+  return new VmError(found.message, { ...found.options, hint });
 }
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

@@ -4,7 +4,7 @@ import { Args, Flags } from '@oclif/core';
 import type { OpenedImage } from '../../block/image/open.js';
 import type { Snapshot } from '../../block/drivers/qcow2/snapshots.js';
 import { UsageError } from '../options/argv.js';
-import { formatFlag, ImageCommand, inWords, outputFlag } from './image-command.js';
+import { formatFlag, ImageCommand, inWords, outputFlag, sharedFlag } from './image-command.js';
 
 const fileArg = Args.string({ required: true, description: 'the image' });
 
@@ -13,17 +13,16 @@ export class ImageInfo extends ImageCommand {
   static override readonly examples = ['<%= config.bin %> image info disk.qcow2', '<%= config.bin %> image info --backing-chain --json overlay.qcow2'];
   static override readonly enableJsonFlag = true;
   static override readonly args = { file: fileArg };
-  static override readonly flags = { format: formatFlag, output: outputFlag, 'backing-chain': Flags.boolean({ description: 'all images below as well' }) };
+  static override readonly flags = { format: formatFlag, output: outputFlag, 'force-share': sharedFlag, 'backing-chain': Flags.boolean({ description: 'all images below as well' }) };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageInfo);
-    const { openImage } = await import('../../block/image/open.js');
     const seen = new Set<string>();
     const all: Record<string, unknown>[] = [];
     for (let name: string | undefined = args.file, format = flags.format; name !== undefined; ) {
       if (seen.has(name)) throw new UsageError(`the backing chain leads back to '${name}'`);
       seen.add(name);
-      const image = await openImage(this.host, name, { format, readOnly: true, backing: false });
+      const image = await this.openImage(name, { format, readOnly: true, backing: false, shared: flags['force-share'] });
       const info = await describe(image, name).finally(() => image.close());
       all.push(info);
       name = flags['backing-chain'] ? (info['full-backing-filename'] as string | undefined) : undefined;
@@ -49,12 +48,11 @@ export class ImageSnapshot extends ImageCommand {
   static override readonly summary = 'list the snapshots inside an image';
   static override readonly enableJsonFlag = true;
   static override readonly args = { file: fileArg };
-  static override readonly flags = { list: Flags.boolean({ char: 'l', default: true, description: 'list them: all that is offered' }), format: formatFlag };
+  static override readonly flags = { list: Flags.boolean({ char: 'l', default: true, description: 'list them: all that is offered' }), format: formatFlag, 'force-share': sharedFlag };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageSnapshot);
-    const { openImage } = await import('../../block/image/open.js');
-    const image = await openImage(this.host, args.file, { format: flags.format, readOnly: true, backing: false });
+    const image = await this.openImage(args.file, { format: flags.format, readOnly: true, backing: false, shared: flags['force-share'] });
     const list = (image.qcow2?.snapshots ?? []).map(snapshotInfo);
     await image.close();
     if (list.length > 0) this.print(snapshotTable(list));

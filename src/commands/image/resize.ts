@@ -13,10 +13,9 @@ export class ImageResize extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageResize);
-    const { openImage } = await import('../../block/image/open.js');
     const [, sign, amount] = /^([+-]?)(.*)$/s.exec(args.size)!;
     const bytes = await this.size(amount);
-    const image = await openImage(this.host, args.file, { format: flags.format, readOnly: false });
+    const image = await this.openImage(args.file, { format: flags.format, readOnly: false });
     try {
       const old = image.node.length;
       const length = sign === '' ? bytes : sign === '+' ? old + bytes : old - bytes;

@@ -2,7 +2,7 @@
 import type { CharSpec } from '../../chardev/contract.js';
 import type { Address } from '../../host/ports.js';
 import type { MachineSpec } from '../../machine/spec.js';
-import { parseMigrationUri } from '../../migration/uri.js';
+import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 
 const isLoopback = (host: string) => /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host);
 
@@ -20,7 +20,8 @@ function warn(what: string, address: Address | undefined, stake: string): string
 }
 
 function incomingAddress(uri: string): Address | undefined {
-  return /^(tcp|unix):/.test(uri) ? parseMigrationUri(uri, 'listen') : undefined;
+  const endpoint = uri === 'defer' ? undefined : parseMigrationUri(uri, 'listen');
+  return endpoint && isAddress(endpoint) ? endpoint : undefined;
 }
 
 function serverAddress(backend: CharSpec): Address | undefined {

@@ -21,6 +21,8 @@ export interface HostModule {
   ofdLock(fd: number, kind: LockKind, offset: number, length: number): boolean;
   /** Would an exclusive lock of the range be granted? Locks of this open file do not count. */
   ofdLockFree(fd: number, offset: number, length: number): boolean;
+  /** Start and end of the next data at or after offset; undefined: a hole, to the end. */
+  dataAt(fd: number, offset: number): [start: number, end: number] | undefined;
   fallocate(fd: number, mode: FallocateMode, offset: number, length: number): Promise<void>;
   /** The first frame, at most so many bytes of it; what follows the frame is ignored. */
   zstdDecompress(bytes: Uint8Array, most: number): Promise<Buffer>;

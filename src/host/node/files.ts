@@ -90,6 +90,7 @@ function openHandle(path: string, { readOnly, create, mode = 0o644 }: OpenOption
 
 class NodeFile implements OpenFile {
   private canPunch = true;
+  private knowsHoles = true;
 
   constructor(
     private readonly handle: FileHandle,
@@ -147,6 +148,18 @@ class NodeFile implements OpenFile {
       }
     }
     await this.writeZeroes(offset, Math.min(length, (await this.size()) - offset));
+  }
+
+  dataAt(offset: number): { start: number; end: number } | undefined {
+    if (!this.knowsHoles) return { start: offset, end: Number.MAX_SAFE_INTEGER };
+    try {
+      const found = this.host.dataAt(this.handle.fd, offset);
+      return found && { start: found[0], end: found[1] };
+    } catch {
+      // A device, or a file system that has no idea.
+      this.knowsHoles = false;
+      return { start: offset, end: Number.MAX_SAFE_INTEGER };
+    }
   }
 
   close(): Promise<void> {

@@ -58,13 +58,16 @@ test('requests that wait while the disks change places go to the new one', async
   const { mirror, guest, until, job, host, layer } = await setUp();
   await mirror();
   await until(() => job('d0')!.ready);
-  layer.jobs.get('d0').complete();
   const held: (() => void)[] = [];
-  // The last flush of the target stands still with the source held.
-  host.files.delay = () => new Promise(resolve => held.push(resolve));
-  await turns(10);
+  let flushes = 0;
+  // The second flush of the target is the one with the source held: it stands still.
+  host.files.delay = () => (host.files.log.at(-1)!.startsWith('fdatasync /t.img') && ++flushes === 2 ? new Promise(resolve => held.push(resolve)) : Promise.resolve());
+  layer.jobs.get('d0').complete();
+  await until(() => held.length > 0);
   const written = guest.pwrite(0, pattern(512, 55));
   const read = guest.pread(0, 512);
+  await turns(5);
+  expect(host.files.log.filter(line => line.startsWith('pwrite /s.img'))).toEqual([]);
   host.files.delay = () => Promise.resolve();
   for (const release of held) release();
   await until(() => job('d0') === undefined);
