@@ -199,7 +199,8 @@ async function main(): Promise<void> {
     else rmSync(dir, { recursive: true, force: true });
     if (plan.kind === 'step' && !run.violations.some(v => v.includes('was not reached'))) hits[plan.step]++;
     done.push(run);
-    if (!args.json) console.log(`${String(done.length).padStart(3)}/${args.runs} ${describe(plan).padEnd(34)} ${run.violations.join('; ') || `ok, outage ${run.outageMs} ms, ${run.recordsTold} records`}`);
+    const say = args.json ? console.error : console.log;
+    say(`${String(done.length).padStart(3)}/${args.runs} ${describe(plan).padEnd(34)} ${run.violations.join('; ') || `ok, outage ${run.outageMs} ms, ${run.recordsTold} records`}`);
   }
   const violations = done.filter(run => run.violations.length > 0).length;
   const seeds = { seed: args.seed, runs: done.map(run => run.seed) };

@@ -48,12 +48,13 @@ export interface DemoResult {
 }
 
 const started = performance.now();
+/** --json: what happens goes to stderr, the result alone to stdout. */
 let quiet = false;
 if (process.env.NO_COLOR !== undefined || process.env.TERM === 'dumb') chalk.level = 0;
 
 function tell(what: string): void {
-  if (quiet) return;
   const seconds = ((performance.now() - started) / 1000).toFixed(2).padStart(7);
+  if (quiet) return console.error(`${seconds} s  ${what}`);
   console.log(process.stdout.isTTY ? `${chalk.dim(`${seconds} s`)}  ${what}` : `${seconds} s  ${what}`);
 }
 
