@@ -11,6 +11,7 @@ import { cpio, type CpioEntry } from '../guest/cpio.js';
 
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
+const knownWarning = /warning: TCG doesn't support requested feature/;
 const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 
 export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
@@ -129,7 +130,7 @@ export async function runInL1(script: string, timeoutMs: number, onLine: (line: 
     end();
   }, timeoutMs);
   child.on('error', error => onLine(`qemu-system-x86_64: ${error.message}`));
-  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => onLine(line.replaceAll('\r', '')));
+  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => knownWarning.test(line) || onLine(line.replaceAll('\r', '')));
   await new Promise(resolve => child.once('close', resolve));
   clearTimeout(timer);
   process.off('exit', end);

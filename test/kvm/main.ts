@@ -107,27 +107,22 @@ const patience = 5;
 
 /** In the order of their length, longest first; two run at a time. */
 function jobs(programs: Programs): Job[] {
-  const colo = `cd ${root}; export COLO_PROGRAM=${programs.colo}\n`;
-  const give = (command: string) => `${colo}echo "@@result $(${command})"\n`;
-  const failovers = kinds.map(([from, to]): Job => ({
-    name: `failover ${from} to ${to}`,
+  const give = (command: string) => `cd ${root}; export COLO_PROGRAM=${programs.colo}\necho "@@result $(${command})"\n`;
+  const failover = (name: string, ...how: string[]): Job => ({
+    name: `failover ${name}`,
     kind: 'failover',
-    script: give(`node ${programs.demo} --json --accel ${from} --secondary-accel ${to} --memory 128 --answers 60 --patience ${patience}`),
-  }));
+    script: give(`node ${programs.demo} --json ${how.join(' ')} --memory 128 --answers 60 --patience ${patience}`),
+  });
+  const failovers = kinds.map(([from, to]) => failover(`${from} to ${to}`, '--accel', from, '--secondary-accel', to));
+  const boot = (name: string, ...how: string[]): Job => ({ name, kind: 'boot', script: give(`node ${programs.boot} ${how.join(' ')}`) });
+  const carry: Job = { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) };
   const report = '/tmp/report.json';
-  const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
-  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }, ...smpJobs(programs, give)];
+  const tests: Job = { name: 'tier 1', kind: 'tests', script: `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null; echo "@@result $(cat ${report})"\n` };
+  const all = [...chaosJobs(programs, give), ...failovers, failover('of 2 vCPUs', '--accel', 'kvm', '--cpus', '2'), tests, carry, boot('Linux boots on KVM')];
+  if (args.long) all.push(boot('Linux boots on 4 vCPUs', '--cpus', '4', '--cpu', 'qemu64,+kvmclock'));
   const chosen = all.filter(job => job.name.includes(args.only ?? ''));
   if (chosen.length === 0) throw new Error(`--only ${args.only}: no job is called so; there are ${all.map(job => job.name).join(', ')}`);
   return chosen;
-}
-
-/** Several vCPUs are KVM's alone. */
-function smpJobs(programs: Programs, give: (command: string) => string): Job[] {
-  return [
-    { name: 'failover of 2 vCPUs', kind: 'failover', script: give(`node ${programs.demo} --json --accel kvm --cpus 2 --memory 128 --answers 60 --patience ${patience}`) },
-    { name: 'Linux boots on 4 vCPUs', kind: 'boot', script: give(`node ${programs.boot} --cpus 4 --cpu qemu64,+kvmclock`) },
-  ];
 }
 
 /** Two runs of each kind: a kill at a random time, and one at a step of the protocol. */
@@ -155,11 +150,11 @@ async function runJob(job: Job, nested: boolean): Promise<Answer> {
   const take = (line: string) => {
     const found = /^@@result (.+)$/.exec(line);
     if (found) result = parsed(found[1]);
-    if (result === undefined) log.push(`${((performance.now() - from) / 1000).toFixed(1).padStart(7)} s  ${line}`);
+    else log.push(`${((performance.now() - from) / 1000).toFixed(1).padStart(7)} s  ${line}`);
+    if (args.verbose && !found) console.error(`${job.name}: ${log.at(-1)}`);
   };
   if (nested) await runInL1(job.script, jobLimitMs, take);
   else spawnSync('bash', ['-c', `exec 2>&1\n${job.script}`], { encoding: 'utf8', timeout: jobLimitMs, maxBuffer: 1 << 26 }).stdout.split('\n').forEach(take);
-  if (args.verbose) console.error(`${job.name}:\n${log.join('\n')}`);
   return { result, lastWords: log.slice(-15).join('\n'), seconds: Math.round((performance.now() - from) / 1000) };
 }
 
@@ -233,6 +228,8 @@ async function tier2(): Promise<Tier2> {
   await Promise.all(nested ? [worker(), worker()] : [worker()]);
   return sum;
 }
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1)); // L1 ends with this process
 
 try {
   const { kind, reason } = detectKvm();
