@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- --runs N [--seed S] [--step NAME] [--accel kvm] [--secondary-accel soft] [--memory MIB] [--patience FACTOR] [--json]`: kills
+ * `npm run chaos -- --runs N [--seed S] [--from N] [--step NAME] [--accel kvm] [--secondary-accel soft] [--memory MIB] [--patience FACTOR] [--json]`: kills
  * under load, half of them at random times, half at a named step of the protocol. After each
  * kill the survivor must go on with the same TCP connection without a gap or a repeat, and hold every record that the client was told.
  * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover and must stay silent when it wakes.
@@ -63,10 +63,11 @@ interface Run {
 const afterPrecopy = (step: ColoStep) => (step === 'secondary-got-pages' ? 400 : 0);
 
 /** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint, whose period grows as the time between pages does. */
-const loadOf = (patience: number) => `colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=${30 * patience}`;
+const loadOf = (patience: number) => `colo.writers=8 colo.pace=${4000 * (patience - 1)} colo.pages=1400 colo.dirty=${30 * patience}`;
 
-function plans(runs: number, random: Random, only: ColoStep | undefined): Plan[] {
-  return Array.from({ length: runs }, (_, i): Plan => {
+function plans({ runs, from, step: only }: { runs: number; from: number; step: ColoStep | undefined }, random: Random): Plan[] {
+  return Array.from({ length: runs }, (_, n): Plan => {
+    const i = from + n;
     const step = only ?? (i % 2 === 1 ? steps[((i - 1) / 2) % steps.length] : undefined);
     if (step) return { kind: 'step', step, occurrence: 3 + random.below(12) + afterPrecopy(step) };
     const kind = i % 20 === 4 ? 'secondary' : i % 20 === 10 ? 'asleep' : 'random';
@@ -91,7 +92,7 @@ async function one(plan: Plan, seed: number, dir: string, world: World): Promise
   const client = new CountingClient();
   const run: Run = { plan, seed, violations: [], outageMs: 0, recordsTold: 0 };
   const env = plan.kind === 'step' ? { [victimRole(plan)]: { COLO_TEST: '1', COLO_KILL_AT: `${plan.step}:${plan.occurrence}` } } : {};
-  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: loadOf(world.patience), env });
+  const pair = await Pair.start({ dir, ...world, diskMiB: Math.ceil(256 / world.patience), delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: loadOf(world.patience), env });
   try {
     await pair.attachReplica();
     await client.start(addresses.guest, addresses.port, limit);
@@ -163,6 +164,8 @@ async function judge(run: Run, pair: Pair, client: CountingClient, plan: Plan, l
 const options = {
   runs: { type: 'string', default: '20' },
   seed: { type: 'string' },
+  /** Begin with this one of the plans, to share them out among several calls. */
+  from: { type: 'string', default: '0' },
   step: { type: 'string' },
   accel: { type: 'string', default: 'auto' },
   'secondary-accel': { type: 'string' },
@@ -174,15 +177,16 @@ const options = {
 
 function parse() {
   try {
-    const { runs, seed, json, keep, step, accel, memory, patience, 'secondary-accel': secondaryAccel } = parseArgs({ options }).values;
+    const { runs, from, seed, json, keep, step, accel, memory, patience, 'secondary-accel': secondaryAccel } = parseArgs({ options }).values;
     const number = (name: string, text: string) => {
       if (!(Number(text) > 0)) throw new Error(`--${name} ${text}: a number above 0 is needed`);
       return Number(text);
     };
+    if (!Number.isInteger(Number(from)) || Number(from) < 0) throw new Error(`--from ${from}: the number of a plan from 0 is needed`);
     const known = steps.find(name => name === step);
     if (step !== undefined && !known) throw new Error(`--step ${step}: not one of ${steps.join(', ')}`);
     const where = { accel, secondaryAccel, memoryMiB: number('memory', memory), patience: number('patience', patience) };
-    return { runs: number('runs', runs), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), step: known, json, keep, where };
+    return { runs: number('runs', runs), from: Number(from), seed: seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed), step: known, json, keep, where };
   } catch (error) {
     console.error((error as Error).message);
     process.exit(2);
@@ -196,7 +200,7 @@ async function main(): Promise<void> {
   const world: World = { guest: guestImage(), ...args.where, tell: args.json ? console.error : () => undefined };
   const random = new Random(args.seed);
   const done: Run[] = [];
-  const planned = plans(args.runs, random, args.step);
+  const planned = plans(args, random);
   const hits: Record<string, number> = Object.fromEntries(planned.flatMap(plan => (plan.kind === 'step' ? [[plan.step, 0]] : [])));
   for (const plan of planned) {
     const dir = mkdtempSync(join(tmpdir(), 'colo-chaos-'));

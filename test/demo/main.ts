@@ -67,7 +67,7 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
   buildNetwork();
   const client = new CountingClient();
   const limit = Number(args.patience) * 60_000;
-  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: loadOf(Number(args.patience)), env: {} });
+  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: Math.ceil(128 / Number(args.patience)), delayMs: Number(args.delay), transport: 'tcp', append: loadOf(Number(args.patience)), env: {} });
   try {
     tell(`started: ${pair.secondary.commandLine}`);
     tell(`started: ${pair.primary.commandLine}`);

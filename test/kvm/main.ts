@@ -39,8 +39,8 @@ const options = {
   json: { type: 'boolean', default: false },
   long: { type: 'boolean', default: false },
   only: { type: 'string' },
-  /** Seconds that a job may take: what the whole run should; a job that hangs costs no more. */
-  limit: { type: 'string', default: '360' },
+  /** Seconds that a job may take: several times what it needs on a quiet machine. */
+  limit: { type: 'string', default: '600' },
   verbose: { type: 'boolean', default: false },
 } as const;
 
@@ -113,7 +113,8 @@ function jobs(programs: Programs): Job[] {
     kind: 'failover',
     script: give(`node ${programs.demo} --json ${how.join(' ')} --memory 128 --answers 60 --patience ${patience}`),
   });
-  const failovers = kinds.map(([from, to]) => failover(`${from} to ${to}`, '--accel', from, '--secondary-accel', to));
+  // KVM to KVM is shown with 2 vCPUs; the one of 1 is in chaos, and in --long.
+  const failovers = kinds.filter(([from, to]) => args.long || from !== to).map(([from, to]) => failover(`${from} to ${to}`, '--accel', from, '--secondary-accel', to));
   const boot = (name: string, ...how: string[]): Job => ({ name, kind: 'boot', script: give(`node ${programs.boot} ${how.join(' ')}`) });
   const carry: Job = { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) };
   const report = '/tmp/report.json';
@@ -132,7 +133,7 @@ function chaosJobs(programs: Programs, give: (command: string) => string): Job[]
     kinds.map(([from, to]): Job => ({
       name: `chaos ${from} to ${to}${args.long ? ` ${batch}` : ''}`,
       kind: 'chaos',
-      script: give(`node ${programs.chaos} --json --runs 2 --seed ${seed + batch} --accel ${from} --secondary-accel ${to} --memory 128 --patience ${patience}`),
+      script: give(`node ${programs.chaos} --json --runs 2 --from ${2 * batch - 2} --seed ${seed + batch} --accel ${from} --secondary-accel ${to} --memory 128 --patience ${patience}`),
     })),
   );
 }
