@@ -54,7 +54,7 @@ withAddon('a secondary waits, answers, and quits (skipped where the addon is not
   expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'quit' });
   await expect(client.execute('cont', undefined, 5000)).rejects.toThrow('the machine waits for a migration');
   await expect(client.execute('x-colo-lost-heartbeat', undefined, 5000)).rejects.toThrow("The feature 'colo' is not enabled");
-  await expect(client.execute('migrate', { uri: 'tcp:h:1' }, 5000)).rejects.toThrow('only migration into COLO is offered');
+  await expect(client.execute('migrate', { uri: 'tcp:h:1' }, 5000)).rejects.toThrow('this machine waits for an incoming migration');
   const shutdown = new Promise(resolve => client.onEvent(event => resolve(event.data)));
   expect(await client.execute('quit', undefined, 5000)).toEqual({});
   expect(await shutdown).toEqual({ guest: false, reason: 'host-qmp-quit' });
