@@ -17,6 +17,9 @@ const dev = fileURLToPath(new URL('bin/dev.js', root));
 const built = existsSync(new URL('native/build/Release/colo.node', root));
 const withAddon = built ? test : test.skip;
 const dir = mkdtempSync(join(tmpdir(), 'colo-vm-'));
+const started: ChildProcess[] = [];
+// What a failed test leaves behind must not keep the run.
+afterEach(() => started.splice(0).forEach(child => child.kill('SIGKILL')));
 afterAll(() => rmSync(dir, { recursive: true }));
 
 class Process {
@@ -27,6 +30,7 @@ class Process {
 
   constructor(args: string[]) {
     this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args], { env: { ...process.env, NODE_OPTIONS: '' } });
+    started.push(this.child);
     this.child.stdout?.on('data', (bytes: Buffer) => (this.out += bytes.toString()));
     this.child.stderr?.on('data', (bytes: Buffer) => (this.err += bytes.toString()));
     this.exited = new Promise(resolve => this.child.once('close', resolve));
