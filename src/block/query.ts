@@ -10,6 +10,8 @@ export interface NodeInfo {
   length: number;
   detectZeroes: boolean;
   backingDepth: number;
+  /** Of the host file or the server below, by way of `file`; '' where there is none. */
+  filename: string;
   /** Who holds it, in words. */
   users: string[];
   children: { child: string; 'node-name': string }[];
@@ -36,6 +38,7 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     length: node.length,
     detectZeroes: node.policy.detectZeroes,
     backingDepth: backingDepth(node),
+    filename: filenameOf(node),
     users: node.userLabels,
     children: [...node.children].map(([child, below]) => ({ child, 'node-name': below.name })),
     details: node.driver.describe(),
@@ -52,6 +55,14 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
     inserted: nodeInfo(backend.node),
   };
+}
+
+function filenameOf(node: BlockNode): string {
+  for (let at: BlockNode | undefined = node; at; at = at.children.get('file')) {
+    const { filename } = at.driver.describe();
+    if (filename !== undefined) return String(filename);
+  }
+  return '';
 }
 
 function backingDepth(node: BlockNode): number {
