@@ -1,4 +1,5 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
+import { isDirect } from './backing.js';
 import type { DriveBackend, IoStatus } from './backend.js';
 import type { ThrottleLimits } from './throttle-limits.js';
 import type { BlockNode } from './node.js';
@@ -8,6 +9,8 @@ export interface NodeInfo {
   drv: string;
   ro: boolean;
   length: number;
+  /** Past the host's page cache. */
+  direct: boolean;
   detectZeroes: boolean;
   backingDepth: number;
   /** Of the host file or the server below, by way of `file`; '' where there is none. */
@@ -36,6 +39,7 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     drv: node.driver.format,
     ro: node.readOnly,
     length: node.length,
+    direct: isDirect(node),
     detectZeroes: node.policy.detectZeroes,
     backingDepth: backingDepth(node),
     filename: filenameOf(node),
