@@ -4,6 +4,7 @@ import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises'
 import { VmError } from '../../base/errors.js';
 import type { Files, OpenFile, Replacement } from '../ports.js';
 import { type HostModule, hostModule } from './addon.js';
+import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
 import { lockForReading, lockForWriting } from './image-lock.js';
 import { replacement } from './replacement.js';
@@ -24,7 +25,7 @@ export interface FileSpeed {
   writesAtOnce: boolean;
 }
 
-type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number };
+type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean };
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
@@ -37,11 +38,12 @@ export class NodeFiles implements Files {
     });
     try {
       if (options.lock === 'auto') await this.lock(handle, path, options.readOnly);
+      const file = new NodeFile(handle, this.host, path, options.readOnly, this.speed);
+      return options.direct ? await DirectFile.beside(file, handle.fd, this.host) : file;
     } catch (e) {
       await handle.close();
       throw e;
     }
-    return new NodeFile(handle, this.host, path, options.readOnly, this.speed);
   }
 
   async readFile(path: string): Promise<Uint8Array> {
