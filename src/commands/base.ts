@@ -35,6 +35,8 @@ export abstract class BaseCommand extends Command {
 
   protected override async catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<unknown> {
     process.exitCode = exitCode(error);
+    // Words that could not be parsed have their message: oclif's warning to developers is none of the user's.
+    this.parsed = true;
     if (this.jsonEnabled()) {
       this.logJson(this.toErrorJson(error));
       return undefined;

@@ -5,6 +5,7 @@
 import { VmError } from '../base/errors.js';
 import type { Style } from './hmp/style.js';
 import type { Table } from './hmp/table.js';
+import { whyNotOffered } from './not-offered.js';
 import type { ArgsOf, Fields, SchemaSink, Type } from './types.js';
 import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
@@ -156,7 +157,7 @@ export class Registry {
   qmp(name: string): Command {
     const found = this.qmpNames.get(name);
     if (found) return found;
-    throw new VmError(`The command ${name} has not been found`, { class: 'CommandNotFound' });
+    throw new VmError(`The command ${name} has not been found`, { class: 'CommandNotFound', hint: whyNotOffered(name) });
   }
 
   hmp(name: string): Command | undefined {

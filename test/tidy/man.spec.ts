@@ -27,3 +27,11 @@ groff('every page renders without a warning (skipped where groff is not installe
     expect([path, stderr, status]).toEqual([path, '', 0]);
   }
 });
+
+const man = spawnSync('man', ['--version']).status === 0 ? test : test.skip;
+man('man itself shows every page without a warning (skipped where man is not installed)', () => {
+  for (const path of filesUnder('man', '').filter(isPage)) {
+    const { stdout, stderr, status } = spawnSync('man', ['-l', '--warnings', '-E', 'UTF-8', '-P', 'cat', path], { cwd: root, encoding: 'utf8', env: { ...process.env, MANWIDTH: '100' } });
+    expect([path, stderr, status, stdout.length > 200]).toEqual([path, '', 0, true]);
+  }
+});

@@ -72,6 +72,7 @@ export const migrationCommands = [
     feature: 'migration',
     summary: 'continue an incoming migration from an -incoming defer',
     notes: ['Also for another try, after a state could not be loaded.'],
+    examples: ['migrate_incoming tcp:0:8888', 'migrate_incoming file:/var/lib/vm.state'],
     args: { uri: str('tcp:HOST:PORT or unix:PATH to wait on; file:PATH[,offset=N] or exec:COMMAND to load') },
     run: (vm, { uri }) => part(vm, 'migration').incoming(uri),
   }),

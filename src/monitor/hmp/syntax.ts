@@ -1,5 +1,6 @@
 /** Derived from the declarations: the syntax of a command as help shows it. */
 import { similar } from '../../base/similar.js';
+import { whyNotOffered } from '../not-offered.js';
 import type { Command, Registry } from '../schema.js';
 import type { Fields, Type } from '../types.js';
 
@@ -42,6 +43,8 @@ export function fullHelp(command: Command): string {
 
 /** Two lines at most. `info` is not counted as part of what was mistyped. */
 export function unknownCommand(registry: Registry, name: string): string {
+  const reason = whyNotOffered(name);
+  if (reason !== undefined) return `unknown command: '${name}'\n${reason}`;
   const prefix = name.startsWith('info ') ? 'info ' : '';
   const known = registry.hmpCommands.flatMap(c => [c.hmpName ?? '', ...c.aliases]).filter(n => n.startsWith('info ') === (prefix !== ''));
   const [best] = similar(name.slice(prefix.length), known.map(n => n.slice(prefix.length)));

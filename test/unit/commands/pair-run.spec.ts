@@ -5,12 +5,15 @@
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { addonBuilt, colo, ColoProcess } from '../../support/colo-process.js';
+import { keys, Person } from '../../support/person.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { Assembler } from '../../support/toy-guest.js';
 
 const withAddon = addonBuilt ? test : test.skip;
 const dir = mkdtempSync(join(tmpdir(), 'colo-pair-'));
+const program = fileURLToPath(new URL('../../../bin/run.js', import.meta.url));
 const env = { XDG_RUNTIME_DIR: dir };
 const config = join(dir, 'toy.yaml');
 const mark = 0x80_0000;
@@ -32,6 +35,22 @@ function start(role: 'primary' | 'secondary', ...options: string[]): ColoProcess
   return side;
 }
 
+/** STOP and RESUME of checkpoints, which go on without them. */
+async function checkpointEventsCanBeOff(primary: ColoProcess): Promise<void> {
+  const monitor = await primary.qmp(join(dir, 'colo', 'toy-primary', 'qmp'));
+  let stops = 0;
+  monitor.onEvent(({ event }) => void (stops += event === 'STOP' ? 1 : 0));
+  await primary.until('a STOP', () => stops > 0);
+  const checkpoints = async () => Number(/checkpoints: *([0-9]+)/.exec(await monitor.hmp('info colo', 5000))?.[1]);
+  expect(await monitor.hmp('migrate_set_parameter x-checkpoint-events off', 5000)).toBe('');
+  const before = await checkpoints();
+  stops = 0;
+  await primary.until('two checkpoints more', async () => (await checkpoints()) > before + 1);
+  expect([before > 0, stops <= 1]).toEqual([true, true]); // one may have been under way
+  expect(await monitor.hmp('info migrate_parameters', 5000)).toContain('x-checkpoint-events: off');
+  monitor.dispose();
+}
+
 withAddon('a late secondary is waited for; a killed primary is taken over, one that answers only with --yes (skipped where the addon is not built)', async () => {
   define(100);
   const primary = start('primary');
@@ -45,6 +64,13 @@ withAddon('a late secondary is waited for; a killed primary is taken over, one t
   const refused = await colo(['failover', 'toy-secondary'], { env });
   expect([refused.code, refused.out]).toEqual([1, '']);
   expect(refused.err).toMatch(/^Error: The primary at .* still answers: it is told to stop, and the guest goes on here\.\nIf this is meant: --yes\.\n$/);
+
+  const person = new Person([program, 'failover', 'toy-secondary'], { env, columns: 120 });
+  await person.sees('Go on all the same? [y/N]');
+  await person.press('n', keys.enter);
+  await person.sees('Error: nothing was done');
+  expect(await person.exited).toBe(1);
+  await checkpointEventsCanBeOff(primary);
 
   const monitor = await secondary.qmp(join(dir, 'colo', 'toy-secondary', 'qmp'));
   const lost = new Promise<void>(resolve => monitor.onEvent(({ event }) => event === 'COLO_EXIT' && resolve()));

@@ -8,6 +8,7 @@ import { allCommands, registryFor } from '../../../src/monitor/commands/all.js';
 import { complete } from '../../../src/monitor/hmp/completion.js';
 import { parseArgs, splitLine } from '../../../src/monitor/hmp/parser.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
+import { notOffered, whyNotOffered } from '../../../src/monitor/not-offered.js';
 import { flag, int, optional, rest, size, str } from '../../../src/monitor/types.js';
 import { fakeControl } from '../../support/fake-control.js';
 
@@ -116,6 +117,24 @@ test('completion', () => {
 
 test('a command of a part that is not there', async () => {
   expect(await shell(fakeControl({ block: true })).run('nbd_server_stop')).toBe("unknown command: 'nbd_server_stop' (this machine has no block part)\n");
+});
+
+test('what QEMU has and this machine has not is refused with the reason, in both monitors, in either spelling', async () => {
+  const { vm, run } = shell();
+  const registry = registryFor(vm);
+  for (const name of notOffered) {
+    const reason = whyNotOffered(name)!;
+    const hmpName = name.startsWith('query-') ? `info ${name.slice(6).replaceAll('-', '_')}` : name.replaceAll('-', '_');
+    expect([registry.hmp(hmpName), registry.qmpCommands.includes(name), /\.$/.test(reason)]).toEqual([undefined, false, true]);
+    expect(await run(hmpName)).toBe(`unknown command: '${hmpName}'\n${reason}\n`);
+    expect(() => registry.qmp(name)).toThrow(expect.objectContaining({ message: `The command ${name} has not been found`, options: { class: 'CommandNotFound', hint: reason } }) as Error);
+  }
+  expect(await run('help device_add')).toContain('The PCI bus');
+});
+
+test('a command that takes arguments has an example', () => {
+  const taking = allCommands.filter(c => Object.keys(c.hmp?.args ?? c.args).length > 0);
+  expect(taking.filter(c => c.examples.length === 0).map(c => c.name)).toEqual([]);
 });
 
 test('every declaration is whole: HMP flags do not clash, summaries are there', () => {

@@ -1,0 +1,70 @@
+/**
+ * Goal: `colo init` as a person meets it: every question with what is usual, a wrong answer told at once and corrected, an old file asked about,
+ * Ctrl-C without a trace. Method: keys on a real pseudo-terminal; what was written is read back by the program.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { wanted } from '../../../src/commands/pair/answers.js';
+import { parsePair } from '../../../src/commands/pair/read.js';
+import { keys, Person, temporaryHome } from '../../support/person.js';
+
+const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'colo-init-'));
+const home = temporaryHome();
+let person: Person | undefined;
+const init = (...args: string[]) => (person = new Person([dev, 'init', ...args], { env: home.env, columns: 160, rows: 60 }));
+afterEach(() => person?.kill());
+afterAll(() => {
+  rmSync(dir, { recursive: true });
+  home.remove();
+});
+
+const asked = (name: keyof typeof wanted) => new RegExp(`${wanted[name].text.slice(1).replace(/[()]/g, '\\$&')}`);
+
+test('the questions, a mistake corrected, and the file that comes of it', async () => {
+  const file = join(dir, 'web.yaml');
+  const terminal = init(file, '--tap', '', '--append', 'quiet');
+  const answers = { name: 'web', peer: '10.0.0.2', port: '', memory: '1G', kernel: '/boot/vmlinuz', initrd: '', disk: 'web.img', replica: '', size: '4M', delay: '' } as const;
+  for (const [name, answer] of Object.entries(answers) as [keyof typeof answers, string][]) {
+    await terminal.sees(asked(name));
+    if (name === 'memory') {
+      await terminal.press('lots', keys.enter);
+      await terminal.sees("'lots' is not a size. Examples: 512 (MiB), 2048M, 2G.");
+      await terminal.press(...Array<string>(4).fill(keys.backspace));
+    }
+    await terminal.press(answer, keys.enter);
+  }
+  await terminal.sees(`colo primary --config ${file}`);
+  expect(await terminal.exited).toBe(0);
+  expect(parsePair(readFileSync(file, 'utf8'), file)).toMatchObject({
+    name: 'web',
+    memory: 2 ** 30,
+    append: 'quiet',
+    'checkpoint-delay': 200,
+    peer: { migration: 'tcp:10.0.0.2:8888', nbd: 'tcp:10.0.0.2:8889' },
+    disks: [{ primary: 'web.img', secondary: 'web.img', size: 4 << 20 }],
+  });
+}, 60_000);
+
+const allButName = ['--peer', 'h', '--port', '1', '--memory', '64M', '--kernel', 'k', '--initrd', '', '--append', '', '--disk', '', '--tap', '', '--delay', '100'];
+
+test('an old file is written over only after a yes; Ctrl-C writes nothing', async () => {
+  const file = join(dir, 'old.yaml');
+  writeFileSync(file, 'old');
+  let terminal = init(file, '--name', 'n', ...allButName);
+  await terminal.sees('Go on all the same? [y/N]');
+  await terminal.press(keys.enter);
+  await terminal.sees('Error: nothing was done');
+  expect([await terminal.exited, readFileSync(file, 'utf8')]).toEqual([1, 'old']);
+  terminal = init(file, '--name', 'n', ...allButName);
+  await terminal.sees('Go on all the same? [y/N]');
+  await terminal.press('y', keys.enter);
+  expect([await terminal.exited, parsePair(readFileSync(file, 'utf8'), file).name]).toEqual([0, 'n']);
+  terminal = init(join(dir, 'none.yaml'), ...allButName);
+  await terminal.sees(asked('name'));
+  await terminal.press(keys.ctrlC);
+  await terminal.sees('Error: nothing was written');
+  expect([await terminal.exited, existsSync(join(dir, 'none.yaml'))]).toEqual([1, false]);
+}, 60_000);

@@ -1,0 +1,101 @@
+/**
+ * Goal: the process of a VM does what scripts and service managers rely on: log files, signals, a reader that leaves, a status that is watched.
+ * Method: the real process with an empty machine (skipped by name where the addon is not built).
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { QmpClient } from '../../../src/monitor/qmp/client.js';
+import { addonBuilt, ColoProcess } from '../../support/colo-process.js';
+
+const withAddon = addonBuilt ? test : test.skip;
+const program = fileURLToPath(new URL('../../../bin/run.js', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'colo-process-'));
+const env = { XDG_RUNTIME_DIR: dir };
+const started: ColoProcess[] = [];
+const monitors: QmpClient[] = [];
+afterEach(() => {
+  monitors.splice(0).forEach(monitor => monitor.dispose());
+  started.splice(0).forEach(({ child }) => child.kill('SIGKILL'));
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+async function start(name: string, ...options: string[]): Promise<{ vm: ColoProcess; monitor: QmpClient }> {
+  const vm = new ColoProcess(['primary', '-name', name, '-S', '-m', '16', '-accel', 'soft', ...options], { env });
+  started.push(vm);
+  const monitor = await vm.qmp(join(dir, 'colo', name, 'qmp'));
+  monitors.push(monitor);
+  await monitor.execute('query-status', undefined, 20_000);
+  return { vm, monitor };
+}
+
+const text = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+const line = 'migrate_set_state';
+/** A failed migration: it makes trace events. */
+const event = (monitor: QmpClient) => monitor.hmp('migrate unix:/none', 20_000);
+
+withAddon('-D: SIGHUP begins a new file; logfile moves the lines; an unknown trace event is told of (skipped where the addon is not built)', async () => {
+  const [log, old, other] = ['log', 'log.1', 'other'].map(name => join(dir, name));
+  const { vm, monitor } = await start('log', '-D', log, '-trace', 'migrate_*', '-trace', 'migrate_set_stat');
+  expect(text(log)).toContain("colo primary: -trace migrate_set_stat: there is no trace event 'migrate_set_stat'. Did you mean 'migrate_set_state'?\n");
+  await event(monitor);
+  expect(text(log)).toContain(line);
+  renameSync(log, old);
+  vm.child.kill('SIGHUP');
+  await vm.until('a new log', () => existsSync(log));
+  const before = text(old);
+  await event(monitor);
+  expect([text(log).includes(line), text(old)]).toEqual([true, before]);
+  expect(await monitor.hmp(`logfile ${join(dir, 'none', 'x')}`, 5000)).toContain('No such file or directory');
+  expect(await monitor.hmp(`logfile ${other}`, 5000)).toBe('');
+  const [full, count] = [text(log), text(other).length];
+  await event(monitor);
+  expect([text(log), text(other).length > count]).toEqual([full, true]);
+  expect(vm.err).not.toContain(line);
+  vm.child.kill('SIGTERM');
+  expect(await vm.exited).toBe(0);
+}, 60_000);
+
+withAddon('the first signal ends in order, a second one at once (skipped where the addon is not built)', async () => {
+  // To close an image takes longer than the second signal.
+  const image = join(dir, 'image');
+  writeFileSync(image, Buffer.alloc(1 << 20));
+  const { vm } = await start('signals', '-drive', `file=${image},format=raw`);
+  vm.child.kill('SIGSTOP');
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGCONT'] as const) vm.child.kill(signal);
+  expect([128 + 2, 128 + 15]).toContain(await vm.exited);
+}, 60_000);
+
+withAddon('status --watch: again and again, and the end of the VM is a failure (skipped where the addon is not built)', async () => {
+  const { monitor } = await start('watched');
+  const watch = new ColoProcess(['status', 'watched', '--watch', '1', '--json'], { env });
+  started.push(watch);
+  await watch.until('two looks', () => watch.out.split('\n').length > 2);
+  const [first] = watch.out.split('\n').map(one => (one === '' ? undefined : (JSON.parse(one) as unknown)));
+  expect(first).toMatchObject({ name: 'watched', state: 'prelaunch', verdict: 'not protected: it has no secondary' });
+  await monitor.execute('quit', undefined, 5000);
+  expect(await watch.exited).toBe(1);
+  expect(JSON.parse(watch.out.slice(watch.out.indexOf('{\n')))).toMatchObject({ error: { exit: 1 } });
+}, 60_000);
+
+test('a reader that has enough is no failure', async () => {
+  const child = spawn('bash', ['-c', `"$0" "$1" primary --help | head -c 1; echo " \${PIPESTATUS[0]}"`, process.execPath, program], { env: { ...process.env, NODE_OPTIONS: '' } });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
+  child.stderr.on('data', (bytes: Buffer) => (err += bytes.toString()));
+  await new Promise(resolve => child.once('close', resolve));
+  expect([out.slice(-2), err]).toEqual(['0\n', '']);
+});
+
+const isolates = spawnSync('unshare', ['-rn', 'true']).status === 0 ? test : test.skip;
+isolates('no network at all: what needs none starts (skipped where namespaces are not allowed)', () => {
+  const bare = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync('unshare', ['-rn', process.execPath, program, ...args], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '', XDG_RUNTIME_DIR: dir } });
+    return { status, stdout, stderr };
+  };
+  expect(bare('--version')).toMatchObject({ status: 0, stderr: '' });
+  expect(bare('list', '--json')).toEqual({ status: 0, stdout: '[]\n', stderr: '' });
+  expect(bare('primary', '--help')).toMatchObject({ status: 0, stderr: '' });
+}, 30_000);
