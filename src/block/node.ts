@@ -132,14 +132,15 @@ export class BlockNode {
     this.gates.changes.send(successor);
   }
 
-  pread(offset: number, length: number): Promise<Buffer> {
-    return this.inside('reads', node => node.read(offset, length));
+  /** into: at least so long; the bytes may come there, or elsewhere. */
+  pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {
+    return this.inside('reads', node => node.read(offset, length, into));
   }
 
-  private async read(offset: number, length: number): Promise<Buffer> {
+  private async read(offset: number, length: number, into?: Buffer): Promise<Buffer> {
     this.check(offset, length);
     const max = this.driver.maxTransfer ?? length;
-    if (length <= max) return this.driver.pread(offset, length);
+    if (length <= max) return this.driver.pread(offset, length, into);
     const parts: Buffer[] = [];
     for (let at = 0; at < length; at += max) parts.push(await this.driver.pread(offset + at, Math.min(max, length - at)));
     return Buffer.concat(parts, length);

@@ -13,6 +13,8 @@ export interface NodeInfo {
   direct: boolean;
   detectZeroes: boolean;
   backingDepth: number;
+  /** Of the host file or the server below, by way of `file`; '' where there is none. */
+  filename: string;
   /** Who holds it, in words. */
   users: string[];
   children: { child: string; 'node-name': string }[];
@@ -40,6 +42,7 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     direct: isDirect(node),
     detectZeroes: node.policy.detectZeroes,
     backingDepth: backingDepth(node),
+    filename: filenameOf(node),
     users: node.userLabels,
     children: [...node.children].map(([child, below]) => ({ child, 'node-name': below.name })),
     details: node.driver.describe(),
@@ -56,6 +59,14 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
     inserted: nodeInfo(backend.node),
   };
+}
+
+function filenameOf(node: BlockNode): string {
+  for (let at: BlockNode | undefined = node; at; at = at.children.get('file')) {
+    const { filename } = at.driver.describe();
+    if (filename !== undefined) return String(filename);
+  }
+  return '';
 }
 
 function backingDepth(node: BlockNode): number {

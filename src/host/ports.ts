@@ -89,6 +89,16 @@ export interface Files {
   open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean }): Promise<OpenFile>;
   readFile(path: string): Promise<Uint8Array>;
   unlink(path: string): Promise<void>;
+  /** A new file for path, which stays what it is until keep(). mode: of the new one. */
+  replace(path: string, mode: number): Promise<Replacement>;
+}
+
+export interface Replacement {
+  readonly file: OpenFile;
+  /** It is whole and durable: from now on it is what path names. */
+  keep(): Promise<void>;
+  /** Never rejects. */
+  discard(): Promise<void>;
 }
 
 export interface Entropy {

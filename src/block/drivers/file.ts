@@ -87,8 +87,8 @@ export class FileDriver implements BlockDriver {
     this.bytes = length;
   }
 
-  async pread(offset: number, length: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(length);
+  async pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {
+    const buffer = into ? into.subarray(0, length) : Buffer.allocUnsafe(length);
     const got = await this.file.pread(buffer, offset);
     if (got < length) buffer.fill(0, got);
     return buffer;

@@ -27,9 +27,9 @@ export class RawDriver implements BlockDriver {
     return this.file.blockStatus(offset, length);
   }
 
-  pread(offset: number, length: number): Promise<Buffer> {
+  pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {
     this.file.debugEvent('read_aio');
-    return this.file.pread(offset, length);
+    return this.file.pread(offset, length, into);
   }
 
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {

@@ -1,16 +1,23 @@
 /** Copying and comparing whole images: several pieces at once, holes and zeroes skipped. */
-import { isZero } from '../driver.js';
+import { isZero, SECTOR } from '../driver.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { unlessAssertion } from '../io-error.js';
 import type { BlockNode } from '../node.js';
 import { pieces } from './pieces.js';
 
 const PIECE = 2 * 1024 * 1024;
+/** What is copied at once: small enough that the processor still has it when it is written. */
+const COPIED = 512 * 1024;
+/** The longest range that is asked about at once. */
+const SPAN = 1024 * 1024 * 1024;
 
 export type Progress = (done: number, total: number) => void;
 
 export interface CopyOptions {
   /** The target is known to read as zeroes: zeroes are not written. */
   targetIsZero: boolean;
+  /** What the target allocates at once: part of it is never written alone. */
+  unit?: number;
   /** Compressed clusters, for this target. */
   compress?: Qcow2Driver;
   /** Zeroes of so many bytes are left out; 0: everything is written. */
@@ -20,36 +27,60 @@ export interface CopyOptions {
   progress?: Progress;
 }
 
+interface Part {
+  at: number;
+  length: number;
+  /** It reads as zeroes, and need not be read. */
+  zero: boolean;
+}
+
 /** The target is at least as long as the source. */
 export async function copyImage(source: BlockNode, target: BlockNode, options: CopyOptions): Promise<void> {
-  const piece = options.compress ? Math.max(options.compress.unit, 65536) : PIECE;
+  const unit = Math.max(SECTOR, options.sparseBytes, options.compress?.unit ?? options.unit ?? 0);
+  const piece = options.compress ? unit : Math.ceil(COPIED / unit) * unit;
+  const all = parts(source, unit, piece, options.sparseBytes > 0);
   let done = 0;
-  await pieces(source.length, piece, async (offset, length) => {
-    for (let at = offset; at < offset + length; ) {
-      const status = await source.blockStatus(at, offset + length - at);
-      if (status.zero && options.sparseBytes > 0) {
-        if (!options.targetIsZero) await target.writeZeroes(at, status.length);
-      } else await copyPart(await source.pread(at, status.length), at, target, options);
-      at += status.length;
+  const lane = async () => {
+    const buffer = Buffer.allocUnsafeSlow(piece);
+    // One that fails ends the parts for the others too.
+    for await (const { at, length, zero } of all) {
+      if (!zero) await copyPart(await source.pread(at, length, buffer), at, unit, target, options);
+      else if (!options.targetIsZero) await target.writeZeroes(at, length);
+      done += length;
+      options.progress?.(done, source.length);
     }
-    done += length;
-    options.progress?.(done, source.length);
-  }, options.lanes);
+  };
+  const ends = await Promise.allSettled(Array.from({ length: options.lanes }, lane));
+  for (const { reason } of ends.filter(end => end.status === 'rejected')) throw unlessAssertion(reason);
   if (!options.targetIsZero && target.length > source.length) await target.writeZeroes(source.length, target.length - source.length);
   await target.flush();
 }
 
-async function copyPart(data: Buffer, offset: number, target: BlockNode, options: CopyOptions): Promise<void> {
-  const { compress } = options;
-  const unit = compress ? compress.unit : options.sparseBytes;
-  if (unit === 0) return target.pwrite(offset, data);
+/** The source by rising offset, in whole units: zeroes as long as they go, data in pieces. A unit that is part data is data. */
+async function* parts(source: BlockNode, unit: number, piece: number, sparse: boolean): AsyncGenerator<Part> {
+  const total = source.length;
+  for (let at = 0; at < total; ) {
+    const { zero, length } = await source.blockStatus(at, Math.min(SPAN, total - at));
+    const units = (at + length) / unit;
+    const zeroEnd = sparse && zero ? Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit) : at;
+    if (zeroEnd > at) yield { at, length: zeroEnd - at, zero: true };
+    const end = zeroEnd > at ? zeroEnd : Math.min(total, Math.ceil(units) * unit);
+    for (at = zeroEnd; at < end; at += piece) yield { at, length: Math.min(piece, end - at), zero: false };
+    at = end;
+  }
+}
+
+/** Whole units, the last of the disk excepted. */
+async function copyPart(data: Buffer, offset: number, unit: number, target: BlockNode, options: CopyOptions): Promise<void> {
+  const { compress, sparseBytes } = options;
+  if (sparseBytes === 0) return target.pwrite(offset, data);
+  const zeroAt = (at: number) => isZero(data, at, Math.min(data.length, at + unit));
   for (let at = 0; at < data.length; ) {
-    const step = (from: number) => Math.min(data.length, from + unit - ((offset + from) % unit));
-    let stop = step(at);
-    const zero = isZero(data.subarray(at, stop));
-    while (stop < data.length && !compress && isZero(data.subarray(stop, step(stop))) === zero) stop = step(stop);
+    const zero = zeroAt(at);
+    let stop = at + unit;
+    while (!compress && stop < data.length && zeroAt(stop) === zero) stop += unit;
     const part = data.subarray(at, stop);
-    if (!zero && compress && (offset + at) % unit === 0 && (part.length === unit || offset + stop === target.length)) await compress.writeCompressed(offset + at, part);
+    if (!zero && compress) await compress.writeCompressed(offset + at, part);
     else if (!zero) await target.pwrite(offset + at, part);
     else if (!options.targetIsZero) await target.writeZeroes(offset + at, part.length);
     at = stop;

@@ -44,7 +44,7 @@ export class ImageConvert extends ImageCommand {
       const target = await this.openImage(args.target, { format, readOnly: false, cache });
       try {
         if (target.node.length < source.node.length) throw new VmError(`the target is too small: ${target.node.length} bytes, the source has ${source.node.length}`);
-        await copyImage(source.node, target.node, { targetIsZero: !flags['no-create'] || flags['target-is-zero'], sparseBytes, lanes: flags.coroutines, compress: flags.compress ? target.qcow2 : undefined, progress: await this.progress(flags.progress && !flags.quiet) });
+        await copyImage(source.node, target.node, { unit: target.qcow2?.unit, targetIsZero: !flags['no-create'] || flags['target-is-zero'], sparseBytes, lanes: flags.coroutines, compress: flags.compress ? target.qcow2 : undefined, progress: await this.progress(flags.progress && !flags.quiet) });
       } finally {
         await target.close();
       }

@@ -39,18 +39,18 @@ function driveInfo(drive: DriveInfo): BlockInfo {
 }
 
 function nodeInfo(device: string, node: NodeInfo): BlockInfo {
-  const { filename, ...others } = node.details;
+  const details = Object.entries(node.details).filter(([name]) => name !== 'filename');
   return {
     device,
     nodeName: node['node-name'],
     driver: node.drv,
-    file: filename === undefined ? '' : String(filename),
+    file: node.filename,
     readOnly: node.ro,
     sizeBytes: node.length,
     cache: { writeback: true, direct: node.direct, 'no-flush': false },
     detectZeroes: node.detectZeroes,
     backingDepth: node.backingDepth,
-    details: [...Object.entries(others).map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
+    details: [...details.map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
   };
 }
 

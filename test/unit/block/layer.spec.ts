@@ -16,6 +16,13 @@ async function setUp() {
 }
 const quorum = 'if=virtio,id=q,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=/a.img,children.0.driver=raw';
 
+test('the file below a format is named; a quorum, which has several, names none', async () => {
+  const { layer } = await setUp();
+  await layer.addDrive(parseDrive('file=/b.img,format=raw,id=d0,if=none'));
+  await layer.addDrive(parseDrive(quorum));
+  expect(layer.queryBlock().map(({ device, inserted }) => [device, inserted.filename])).toEqual([['d0', '/b.img'], ['q', '']]);
+});
+
 describe('one writer', () => {
   test('the error names the other user', async () => {
     const { layer } = await setUp();

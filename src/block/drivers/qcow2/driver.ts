@@ -135,8 +135,8 @@ export class Qcow2Driver implements Overlay, Adopting {
     return this.held * this.header.clusterSize;
   }
 
-  pread(offset: number, length: number): Promise<Buffer> {
-    return this.exclude(offset, length, 'shared', () => this.read(offset, length));
+  pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {
+    return this.exclude(offset, length, 'shared', () => this.read(offset, length, into));
   }
 
   async pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
@@ -299,18 +299,18 @@ export class Qcow2Driver implements Overlay, Adopting {
     return out;
   }
 
-  private async read(offset: number, length: number): Promise<Buffer> {
+  private async read(offset: number, length: number, into?: Buffer): Promise<Buffer> {
     if (length === 0) return Buffer.alloc(0);
     const runs = await this.runs(offset, length);
-    if (runs.length === 1) return this.readRun(runs[0]);
+    if (runs.length === 1) return this.readRun(runs[0], into);
     return Buffer.concat(await Promise.all(runs.map(run => this.readRun(run))), length);
   }
 
-  private async readRun(run: Run): Promise<Buffer> {
+  private async readRun(run: Run, into?: Buffer): Promise<Buffer> {
     if (run.kind === 'zero') return Buffer.alloc(run.length);
     if (run.kind === 'data') {
       this.file.debugEvent('read_aio');
-      return this.readFile(run.host, run.length);
+      return this.readFile(run.host, run.length, into);
     }
     if (run.kind === 'compressed') {
       this.file.debugEvent('read_compressed');
@@ -321,14 +321,14 @@ export class Qcow2Driver implements Overlay, Adopting {
     const below = this.options.backing ? Math.max(0, Math.min(run.length, this.options.backing.length - run.at)) : 0;
     if (below === 0) return Buffer.alloc(run.length);
     this.file.debugEvent('read_backing_aio');
-    const data = await this.options.backing!.pread(run.at, below);
+    const data = await this.options.backing!.pread(run.at, below, into);
     return below === run.length ? data : Buffer.concat([data], run.length);
   }
 
   /** The file may end within its last cluster. */
-  private async readFile(host: number, length: number): Promise<Buffer> {
+  private async readFile(host: number, length: number, into?: Buffer): Promise<Buffer> {
     const there = Math.max(0, Math.min(length, this.file.length - host));
-    const data = await this.file.pread(host, there);
+    const data = await this.file.pread(host, there, into);
     return there === length ? data : Buffer.concat([data], length);
   }
 
