@@ -3,7 +3,7 @@
  * (`-machine none`), skipped by name where it is not installed.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VmError } from '../../../src/base/errors.js';
@@ -91,6 +91,18 @@ test('the connection ends in the middle', async () => {
   await expect(client.execute('query-name', undefined, 1000)).rejects.toThrow('the connection ended');
 });
 
+/** The name of a socket is there before anybody listens at it. */
+async function connectOnce(path: string): Promise<QmpClient> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await QmpClient.connect(world, { kind: 'unix', path }, 10_000);
+    } catch (error) {
+      if (attempt === 500 || !/No such file|refused/.test(String(error))) throw error;
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+  }
+}
+
 const qemu = 'qemu-system-x86_64';
 const installed = spawnSync(qemu, ['--version']).status === 0;
 (installed ? test : test.skip)(`a stock ${qemu} (skipped where it is not installed)`, async () => {
@@ -98,8 +110,7 @@ const installed = spawnSync(qemu, ['--version']).status === 0;
   const child = spawn(qemu, ['-display', 'none', '-machine', 'none', '-S', '-nodefaults', '-qmp', `unix:${path},server=on,wait=off`], { stdio: 'ignore' });
   const exited = new Promise(resolve => child.once('exit', resolve));
   try {
-    for (let i = 0; i < 500 && !existsSync(path); i++) await new Promise(resolve => setTimeout(resolve, 20));
-    const client = await QmpClient.connect(world, { kind: 'unix', path }, 10_000);
+    const client = await connectOnce(path);
     open.push(client);
     expect(await client.execute('query-status', undefined, 10_000)).toMatchObject({ status: 'prelaunch' });
     expect(await client.hmp('info status', 10_000)).toBe('VM status: paused (prelaunch)\n');
