@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "addon/args.h"
 #include "addon/system_error.h"
@@ -122,6 +123,11 @@ Napi::Value do_pread_now(Info info) {
   return Napi::Number::New(info.Env(), static_cast<double>(got));
 }
 
+/// pageOffset(buffer) -> how far its bytes lie past the start of a page of 4 KiB: O_DIRECT takes only memory that is aligned.
+Napi::Value do_page_offset(Info info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<std::uintptr_t>(to_bytes(info[0]).data()) % 4096));
+}
+
 /// dataAt(fd, offset) -> [start, end] of the next data at or after offset, or undefined: only a hole follows. A file system that does not
 /// know holes calls everything data.
 Napi::Value do_data_at(Info info) {
@@ -145,6 +151,7 @@ void add_files(Napi::Env env, Napi::Object module) {
   module.Set("ofdLockFree", Napi::Function::New<do_ofd_lock_free>(env, "ofdLockFree"));
   module.Set("dataAt", Napi::Function::New<do_data_at>(env, "dataAt"));
   module.Set("fallocate", Napi::Function::New<do_fallocate>(env, "fallocate"));
+  module.Set("pageOffset", Napi::Function::New<do_page_offset>(env, "pageOffset"));
   module.Set("preadNow", Napi::Function::New<do_pread_now>(env, "preadNow"));
 }
 

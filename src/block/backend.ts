@@ -11,7 +11,7 @@ import type { BlockBackend, ErrorAction } from './contract.js';
 import { SECTOR } from './driver.js';
 import { ioCode, ioError } from './io-error.js';
 import type { BlockNode } from './node.js';
-import { RangeLock } from './range-lock.js';
+import { RangeLock } from '../base/range-lock.js';
 import type { Throttle } from './throttle.js';
 
 /** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */

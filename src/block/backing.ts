@@ -16,9 +16,15 @@ export function backingOf(header: Qcow2Header, file: BlockNode, depth: number): 
   if (format !== undefined && format !== 'raw' && format !== 'qcow2') throw new VmError(`backing file '${name}': format '${format.slice(0, 40)}' is not implemented`);
   if (format === undefined) throw new VmError(`the image does not say which format its backing file '${name}' has; give backing.driver=...`);
   const filename = nextTo(file, name.startsWith('file:') ? name.slice('file:'.length) : name);
-  const image: NodeSpec = { driver: 'file', readOnly: true, filename, lock: 'auto' };
+  const image: NodeSpec = { driver: 'file', readOnly: true, filename, lock: 'auto', direct: isDirect(file) };
   if (format === 'raw') return { driver: 'raw', readOnly: true, file: image, probed: false };
   return { driver: 'qcow2', readOnly: true, file: image, depth: depth + 1 };
+}
+
+/** Are the files below read and written past the page cache? */
+export function isDirect(node: BlockNode): boolean {
+  const { driver } = protocolOf(node);
+  return driver instanceof FileDriver && driver.direct;
 }
 
 /** A relative name starts where the image is. */

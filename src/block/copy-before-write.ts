@@ -10,7 +10,7 @@ import { tracer } from '../base/trace.js';
 import { isZero, type Overlay } from './driver.js';
 import { ioError } from './io-error.js';
 import type { BlockNode, Interceptor } from './node.js';
-import type { RangeLock } from './range-lock.js';
+import type { RangeLock } from '../base/range-lock.js';
 
 const trace = tracer('replication', ['copy_before_write']);
 

@@ -29,7 +29,7 @@ interface Common {
 }
 export type NodeSpec = Common &
   (
-    | { driver: 'file'; filename: string; lock: 'auto' | 'none'; autoReadOnly?: boolean }
+    | { driver: 'file'; filename: string; lock: 'auto' | 'none'; autoReadOnly?: boolean; direct?: boolean }
     | { driver: 'raw'; file: NodeSource; probed: boolean }
     | { driver: 'qcow2'; file: NodeSource; backing?: NodeSource | 'none'; depth?: number }
     | { driver: 'memory'; size?: number; maxBytes: number; backing?: NodeSource }
@@ -58,10 +58,11 @@ export function parseDrive(text: string): DriveSpec {
 }
 
 export function readDrive(options: OptionTree): DriveSpec {
+  const cache = readCache(options);
   const drive: Omit<DriveSpec, 'root'> = {
     id: name(options, 'id'),
     interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
-    cache: readCache(options),
+    cache: cache.mode,
     errors: {
       write: options.oneOf('werror', ['report', 'ignore', 'stop', 'enospc']) ?? defaultErrors.write,
       read: options.oneOf('rerror', ['report', 'ignore', 'stop']) ?? defaultErrors.read,
@@ -70,7 +71,8 @@ export function readDrive(options: OptionTree): DriveSpec {
   };
   const media = options.string('media');
   if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
-  return { ...drive, root: readNode(options, { drive: true, inherited: false }) };
+  const root = readNode(options, { drive: true, inherited: false });
+  return { ...drive, root: cache.direct ? pastPageCache(root) : root };
 }
 
 /** blockdev-add: node-name is required, and a reference is not enough. */
@@ -124,10 +126,18 @@ function readDriver(options: OptionTree, context: Context): Driver {
   throw new VmError(`driver '${asked.slice(0, 60)}' (parameter '${where}') is not known`);
 }
 
+/** Of a node; `cache=` is a drive's. */
+function readDirect(options: OptionTree): { direct?: boolean } {
+  const cache = options.sub('cache');
+  const direct = cache?.flag('direct');
+  cache?.end(" of a node: cache.direct alone is a file's");
+  return direct === undefined ? {} : { direct };
+}
+
 const readers: Record<Driver, (options: OptionTree, common: Common, context: Context) => NodeSpec> = {
   file: (options, common) => {
     const locking = options.oneOf('locking', ['auto', 'on', 'off']) ?? 'auto';
-    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false };
+    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false, ...readDirect(options) };
   },
   raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
   qcow2: (options, common, context) => {
@@ -222,20 +232,33 @@ function withoutProtocol(text: string, where: string): string {
   throw new VmError(`parameter '${where}': protocol '${match[1]}' is not taken from a file name; ${hint}`);
 }
 
-const cacheModes: Readonly<Record<string, CacheMode>> = { writeback: 'writeback', writethrough: 'writethrough', unsafe: 'unsafe' };
+const cacheModes: Readonly<Record<string, { mode: CacheMode; direct: boolean }>> = {
+  writeback: { mode: 'writeback', direct: false },
+  writethrough: { mode: 'writethrough', direct: false },
+  none: { mode: 'writeback', direct: true },
+  directsync: { mode: 'writethrough', direct: true },
+  unsafe: { mode: 'unsafe', direct: false },
+};
 
 /** `cache=MODE`, or what it is made of: `cache.writeback`, `cache.no-flush`, `cache.direct`. */
-function readCache(options: OptionTree): CacheMode {
+function readCache(options: OptionTree): { mode: CacheMode; direct: boolean } {
   const value = options.string('cache') ?? 'writeback';
+  if (!Object.hasOwn(cacheModes, value)) throw new VmError(`parameter 'cache' takes ${Object.keys(cacheModes).join(', ')}; not '${value}'`);
+  const { mode, direct } = cacheModes[value];
   const parts = options.sub('cache');
-  const direct = parts?.flag('direct') ?? (value === 'none' || value === 'directsync');
-  const writeback = parts?.flag('writeback') ?? (value !== 'writethrough' && value !== 'directsync');
-  const noFlush = parts?.flag('no-flush') ?? value === 'unsafe';
+  const writeback = parts?.flag('writeback') ?? mode !== 'writethrough';
+  const noFlush = parts?.flag('no-flush') ?? mode === 'unsafe';
+  const past = parts?.flag('direct') ?? direct;
   parts?.end();
-  const mode = noFlush ? 'unsafe' : writeback ? 'writeback' : 'writethrough';
-  if (direct) throw new VmError(`parameter '${parts ? 'cache.direct' : 'cache'}': reading and writing past the host's page cache is not implemented; cache=${mode} is exactly as durable`);
-  if (cacheModes[value] === undefined) throw new VmError(`parameter 'cache' takes ${Object.keys(cacheModes).join(', ')}; not '${value}'`);
-  return mode;
+  return { mode: noFlush ? 'unsafe' : writeback ? 'writeback' : 'writethrough', direct: past };
+}
+
+/** Every file below is opened past the page cache; what is referred to keeps its own way. */
+function pastPageCache<T>(spec: T): T {
+  if (Array.isArray(spec)) return spec.map(pastPageCache) as T;
+  if (typeof spec !== 'object' || spec === null) return spec;
+  const below = Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, pastPageCache(value as unknown)]));
+  return ('driver' in below && below.driver === 'file' ? { direct: true, ...below } : below) as T;
 }
 
 /** A name that a monitor can say: letters, digits, `-._`, beginning with a letter. */

@@ -1,4 +1,5 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
+import { isDirect } from './backing.js';
 import type { DriveBackend, IoStatus } from './backend.js';
 import type { ThrottleLimits } from './throttle-limits.js';
 import type { BlockNode } from './node.js';
@@ -8,8 +9,12 @@ export interface NodeInfo {
   drv: string;
   ro: boolean;
   length: number;
+  /** Past the host's page cache. */
+  direct: boolean;
   detectZeroes: boolean;
   backingDepth: number;
+  /** Of the host file or the server below, by way of `file`; '' where there is none. */
+  filename: string;
   /** Who holds it, in words. */
   users: string[];
   children: { child: string; 'node-name': string }[];
@@ -34,8 +39,10 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     drv: node.driver.format,
     ro: node.readOnly,
     length: node.length,
+    direct: isDirect(node),
     detectZeroes: node.policy.detectZeroes,
     backingDepth: backingDepth(node),
+    filename: filenameOf(node),
     users: node.userLabels,
     children: [...node.children].map(([child, below]) => ({ child, 'node-name': below.name })),
     details: node.driver.describe(),
@@ -52,6 +59,14 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
     inserted: nodeInfo(backend.node),
   };
+}
+
+function filenameOf(node: BlockNode): string {
+  for (let at: BlockNode | undefined = node; at; at = at.children.get('file')) {
+    const { filename } = at.driver.describe();
+    if (filename !== undefined) return String(filename);
+  }
+  return '';
 }
 
 function backingDepth(node: BlockNode): number {

@@ -4,7 +4,7 @@
  */
 import { VmError, failureOf } from '../base/errors.js';
 import type { Listener, Stream } from '../host/ports.js';
-import { type Channel, type Transports, openIncoming, openOutgoing } from '../migration/channel.js';
+import { type Channel, type Transports, closeChannel, openIncoming, openOutgoing } from '../migration/channel.js';
 import { Incoming } from '../migration/incoming.js';
 import { Outgoing } from '../migration/outgoing.js';
 import { type MigrationParameters, defaultParameters } from '../migration/parameters.js';
@@ -107,7 +107,7 @@ export class Colo {
       else this.start(new Outgoing(this.transferParts, channel));
     } catch (thrown) {
       this.dialing = undefined;
-      opening.then(channel => channel.stream.destroy(), () => undefined);
+      opening.then(closeChannel, () => undefined);
       this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', failureOf(thrown).message);
     }
   }

@@ -1,5 +1,5 @@
 /** Opens what a migration URI names, to send or to receive. */
-import type { Address, Files, Shell, Sockets, Stream } from '../host/ports.js';
+import type { Address, Files, Replacement, Shell, Sockets, Stream } from '../host/ports.js';
 import { FileStream } from './file-stream.js';
 import type { Endpoint } from './uri.js';
 
@@ -7,11 +7,13 @@ export interface Channel {
   readonly stream: Stream;
   /** The other end cannot answer: a file, a command. */
   readonly oneWay: boolean;
+  /** What is written counts only when it is whole. */
+  readonly result?: Pick<Replacement, 'keep' | 'discard'>;
 }
 
 export interface Transports {
   readonly sockets: Sockets;
-  readonly files: Pick<Files, 'open'>;
+  readonly files: Pick<Files, 'open' | 'replace'>;
   readonly shell: Shell;
 }
 
@@ -21,6 +23,11 @@ const stateFileMode = 0o600;
 export async function openOutgoing(endpoint: Endpoint, { sockets, files, shell }: Transports, timeoutMs: number): Promise<Channel> {
   switch (endpoint.kind) {
     case 'file': {
+      // Behind an offset it is a part of somebody's file, and is written there.
+      if (endpoint.offset === 0) {
+        const result = await files.replace(endpoint.path, stateFileMode);
+        return { stream: new FileStream(result.file, 0, 'write'), oneWay: true, result };
+      }
       const file = await files.open(endpoint.path, { readOnly: false, lock: 'auto', create: true, mode: stateFileMode });
       try {
         await file.truncate(endpoint.offset);
@@ -35,6 +42,12 @@ export async function openOutgoing(endpoint: Endpoint, { sockets, files, shell }
     default:
       return { stream: await sockets.connect(endpoint, { timeoutMs }), oneWay: false };
   }
+}
+
+/** Nobody wants it any more. */
+export function closeChannel({ stream, result }: Channel): void {
+  stream.destroy();
+  void result?.discard();
 }
 
 /** What is not a socket: there is nothing to wait for. */

@@ -73,12 +73,18 @@ export class Outgoing extends Transfer {
     this.checkLink();
     this.handedOver = !oneWay;
     await this.send({ type: 'go' });
-    if (oneWay) await this.link.finish(limits.replyTimeoutMs);
+    if (oneWay) await this.finish();
     else await this.link.expect('started', limits.replyTimeoutMs);
     vm.ram.dirtyLog.stop();
     vm.migrationDone({ mayContinue: oneWay });
     migration.move('completed');
     this.link.destroy();
+  }
+
+  private async finish(): Promise<void> {
+    const { replyTimeoutMs } = this.parts.limits;
+    await this.link.finish(replyTimeoutMs);
+    await this.link.guard(this.channel.result?.keep() ?? Promise.resolve(), 'putting the state in its place', replyTimeoutMs);
   }
 
   /** A cancel or a yank came. */
@@ -120,5 +126,6 @@ export class Outgoing extends Transfer {
     const text = this.handedOver ? `${error.message}; the destination did not say that it runs: look there before a cont here` : error.message;
     migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', text);
     await this.sayWhy(error);
+    await this.channel.result?.discard();
   }
 }

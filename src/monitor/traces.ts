@@ -1,5 +1,6 @@
 /** Trace events that are printed: those of -trace, and what the monitor switches since. */
 import type { Disposable } from '../base/disposable.js';
+import { didYouMean } from '../base/similar.js';
 import { onTrace, traceNames } from '../base/trace.js';
 import type { TraceControl } from './vm.js';
 
@@ -24,8 +25,9 @@ export class TraceSwitches implements TraceControl, Disposable {
     this.printed.set(name, onTrace(name, event => this.print(`${event.name}${line(event.fields)}`)));
   }
 
-  /** -trace: every event that matches; `*` stands for anything. */
+  /** -trace: every event that matches; `*` stands for anything. A plain name that there is not is told of: nobody would miss its lines. */
   enable(glob: string): void {
+    if (!glob.includes('*') && !traceNames.has(glob)) return this.print(`-trace ${glob}: there is no trace event '${glob}'.${didYouMean(glob, traceNames)}`);
     const pattern = new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
     for (const { name } of this.list()) if (pattern.test(name)) this.set(name, true);
   }

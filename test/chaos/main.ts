@@ -62,8 +62,8 @@ interface Run {
 /** Precopy sends pages, too, about a hundred chunks: a kill among them is before protection, and another story. */
 const afterPrecopy = (step: ColoStep) => (step === 'secondary-got-pages' ? 400 : 0);
 
-/** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint. */
-const load = 'colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=30';
+/** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint, whose period grows as the time between pages does. */
+const loadOf = (patience: number) => `colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=${30 * patience}`;
 
 function plans(runs: number, random: Random, only: ColoStep | undefined): Plan[] {
   return Array.from({ length: runs }, (_, i): Plan => {
@@ -80,8 +80,10 @@ interface World {
   readonly accel: string;
   readonly secondaryAccel: string | undefined;
   readonly memoryMiB: number;
-  /** Factor for every time limit, and for the time before a blow: for hosts that are themselves emulated. */
+  /** Factor for every time limit, the periods of checkpoints and of the load, and the time before a blow: for hosts that are themselves emulated. */
   readonly patience: number;
+  /** How far a run is: without it a run that hangs says nothing. */
+  readonly tell: (what: string) => void;
 }
 
 async function one(plan: Plan, seed: number, dir: string, world: World): Promise<Run> {
@@ -89,19 +91,23 @@ async function one(plan: Plan, seed: number, dir: string, world: World): Promise
   const client = new CountingClient();
   const run: Run = { plan, seed, violations: [], outageMs: 0, recordsTold: 0 };
   const env = plan.kind === 'step' ? { [victimRole(plan)]: { COLO_TEST: '1', COLO_KILL_AT: `${plan.step}:${plan.occurrence}` } } : {};
-  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: load, env });
+  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: loadOf(world.patience), env });
   try {
     await pair.attachReplica();
     await client.start(addresses.guest, addresses.port, limit);
+    world.tell('the guest answers');
     const lost = survivorOf(pair, plan).qmp.event('COLO_EXIT', limit);
     lost.catch(() => undefined);
     await pair.protect(limit).catch((error: unknown) => {
       if (plan.kind !== 'step' || !pair[victimRole(plan)].dead) throw error;
     });
+    world.tell('protected');
     await strike(plan, pair, client, world.patience);
+    world.tell(`struck: ${describe(plan)}`);
     await lost;
     await survivorOf(pair, plan).qmp.execute('x-colo-lost-heartbeat', undefined, limit);
     await client.answers(world.patience > 1 ? 60 : 200, limit);
+    world.tell('the survivor answers');
     if (plan.kind === 'asleep') await wake(pair, run);
     await judge(run, pair, client, plan, limit);
   } catch (error) {
@@ -187,7 +193,7 @@ async function main(): Promise<void> {
   const args = parse();
   enterNamespace();
   buildNetwork();
-  const world: World = { guest: guestImage(), ...args.where };
+  const world: World = { guest: guestImage(), ...args.where, tell: args.json ? console.error : () => undefined };
   const random = new Random(args.seed);
   const done: Run[] = [];
   const planned = plans(args.runs, random, args.step);
@@ -199,7 +205,8 @@ async function main(): Promise<void> {
     else rmSync(dir, { recursive: true, force: true });
     if (plan.kind === 'step' && !run.violations.some(v => v.includes('was not reached'))) hits[plan.step]++;
     done.push(run);
-    if (!args.json) console.log(`${String(done.length).padStart(3)}/${args.runs} ${describe(plan).padEnd(34)} ${run.violations.join('; ') || `ok, outage ${run.outageMs} ms, ${run.recordsTold} records`}`);
+    const say = args.json ? console.error : console.log;
+    say(`${String(done.length).padStart(3)}/${args.runs} ${describe(plan).padEnd(34)} ${run.violations.join('; ') || `ok, outage ${run.outageMs} ms, ${run.recordsTold} records`}`);
   }
   const violations = done.filter(run => run.violations.length > 0).length;
   const seeds = { seed: args.seed, runs: done.map(run => run.seed) };

@@ -6,10 +6,12 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
 
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
+const knownWarning = /warning: TCG doesn't support requested feature/;
 const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 
 export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
@@ -90,7 +92,6 @@ mount -t proc p /mnt/proc; mount -t devtmpfs d /mnt/dev; mount -t sysfs s /mnt/s
 mount -t devpts d /mnt/dev/pts; mount -t tmpfs t /mnt/dev/shm; mount -t tmpfs t /mnt/run; ifconfig lo 127.0.0.1 up
 cp /command /mnt/.command
 chroot /mnt /bin/bash /.command
-echo "@@status $?"
 poweroff -f
 `;
 
@@ -112,8 +113,8 @@ export function prepareL1(): void {
   vmlinux(kernelTree());
 }
 
-/** Runs a bash script as root in a fresh L1; every line of its output goes to onLine. Resolves with the script's status; undefined: L1 failed. */
-export async function runInL1(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<number | undefined> {
+/** Runs a bash script as root in a fresh L1; every line of its output goes to onLine, so does why it ended early. Resolves when L1 is gone. */
+export async function runInL1(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<void> {
   const tree = kernelTree();
   const dir = mkdtempSync(join(tmpdir(), 'colo-l1-'));
   const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
@@ -121,23 +122,19 @@ export async function runInL1(script: string, timeoutMs: number, onLine: (line: 
   const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
     '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
     '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
-  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'ignore'] });
-  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
-  let status: number | undefined;
-  let rest = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    const lines = (rest + chunk.toString()).replaceAll('\r', '').split('\n');
-    rest = lines.pop()!;
-    for (const line of lines) {
-      const end = /@@status (\d+)/.exec(line);
-      if (end) status = Number(end[1]);
-      else onLine(line);
-    }
-  });
+  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const end = () => child.kill('SIGKILL');
+  process.once('exit', end);
+  const timer = setTimeout(() => {
+    onLine(`L1 did not end within ${timeoutMs / 1000} s`);
+    end();
+  }, timeoutMs);
+  child.on('error', error => onLine(`qemu-system-x86_64: ${error.message}`));
+  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => knownWarning.test(line) || onLine(line.replaceAll('\r', '')));
   await new Promise(resolve => child.once('close', resolve));
   clearTimeout(timer);
+  process.off('exit', end);
   rmSync(dir, { recursive: true, force: true });
-  return status;
 }
 
 function dirOfNode(): string {

@@ -1,10 +1,10 @@
 /**
- * `npm run test:kvm [-- --json] [--long] [--seed S] [--only NAME]`: the KVM backend in two tiers. Tier 1: test/kvm/*.spec.ts on this host's /dev/kvm. Tier 2:
+ * `npm run test:kvm [-- --json] [--long] [--seed S] [--only NAME] [--limit SECONDS] [--verbose]`: the KVM backend in two tiers. Tier 1: test/kvm/*.spec.ts on this host's /dev/kvm. Tier 2:
  * the same, a Linux boot, the demo and chaos runs, on KVM and between KVM and the software CPU: here if this host's KVM is full, else inside a
  * throw-away Linux (l1.ts). --long: 20 chaos runs of each kind. Not covered: Intel's VMX, AVX in real kernels, two vCPUs truly at once, performance.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,14 +33,35 @@ interface Job {
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const jobLimitMs = 900_000;
 const started = performance.now();
-const options = { seed: { type: 'string' }, json: { type: 'boolean', default: false }, long: { type: 'boolean', default: false }, only: { type: 'string' } } as const;
-const args = parseArgs({ options }).values;
+const options = {
+  seed: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  long: { type: 'boolean', default: false },
+  only: { type: 'string' },
+  /** Seconds that a job may take: what the whole run should; a job that hangs costs no more. */
+  limit: { type: 'string', default: '360' },
+  verbose: { type: 'boolean', default: false },
+} as const;
+
+function parse() {
+  try {
+    const { values } = parseArgs({ options });
+    for (const name of ['seed', 'limit'] as const) if (values[name] !== undefined && !(Number(values[name]) > 0)) throw new Error(`--${name} ${values[name]}: a number above 0 is needed`);
+    return values;
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
+  }
+}
+
+const args = parse();
 const seed = args.seed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(args.seed);
+const jobLimitMs = Number(args.limit) * 1000;
 
 function tell(what: string): void {
-  if (!args.json) console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s  ${what}`);
+  const say = args.json ? console.error : console.log;
+  say(`${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s  ${what}`);
 }
 
 function tierOf(report: JestReport): Tier {
@@ -64,10 +85,15 @@ function tierOf(report: JestReport): Tier {
 function tier1(): Tier {
   const dir = mkdtempSync(join(tmpdir(), 'colo-kvm-'));
   const out = join(dir, 'report.json');
-  spawnSync(process.execPath, [join(root, 'test/run.js'), 'test/kvm', '--silent', '--json', `--outputFile=${out}`], { cwd: root, stdio: 'ignore' });
-  const tier = tierOf(JSON.parse(readFileSync(out, 'utf8')) as JestReport);
-  rmSync(dir, { recursive: true, force: true });
-  return tier;
+  const program = [join(root, 'test/run.js'), 'test/kvm', '--silent', '--json', `--outputFile=${out}`];
+  try {
+    const { stderr } = spawnSync(process.execPath, program, { cwd: root, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8', timeout: jobLimitMs });
+    if (existsSync(out)) return tierOf(JSON.parse(readFileSync(out, 'utf8')) as JestReport);
+    console.error(`tier 1: no result within ${jobLimitMs / 1000} s; its last words:\n${stderr.slice(-1000)}`);
+    return { passed: 0, failed: 1, skipped: [] };
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
 
 /** Primary to secondary: what runs the guest on each. */
@@ -81,25 +107,22 @@ const patience = 5;
 
 /** In the order of their length, longest first; two run at a time. */
 function jobs(programs: Programs): Job[] {
-  const colo = `cd ${root}; export COLO_PROGRAM=${programs.colo}\n`;
-  const give = (command: string) => `${colo}echo "@@result $(${command})"\n`;
-  const failovers = kinds.map(([from, to]): Job => ({
-    name: `failover ${from} to ${to}`,
+  const give = (command: string) => `cd ${root}; export COLO_PROGRAM=${programs.colo}\necho "@@result $(${command})"\n`;
+  const failover = (name: string, ...how: string[]): Job => ({
+    name: `failover ${name}`,
     kind: 'failover',
-    script: give(`node ${programs.demo} --json --accel ${from} --secondary-accel ${to} --memory 128 --answers 60 --patience ${patience}`),
-  }));
+    script: give(`node ${programs.demo} --json ${how.join(' ')} --memory 128 --answers 60 --patience ${patience}`),
+  });
+  const failovers = kinds.map(([from, to]) => failover(`${from} to ${to}`, '--accel', from, '--secondary-accel', to));
+  const boot = (name: string, ...how: string[]): Job => ({ name, kind: 'boot', script: give(`node ${programs.boot} ${how.join(' ')}`) });
+  const carry: Job = { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) };
   const report = '/tmp/report.json';
-  const tests = `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null 2>&1; echo "@@result $(cat ${report})"\n`;
-  const all: Job[] = [...chaosJobs(programs, give), ...failovers, { name: 'tier 1', kind: 'tests', script: tests }, { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) }, { name: 'Linux boots on KVM', kind: 'boot', script: give(`node ${programs.boot}`) }, ...smpJobs(programs, give)];
-  return args.only === undefined ? all : all.filter(job => job.name.includes(args.only!));
-}
-
-/** Several vCPUs are KVM's alone. */
-function smpJobs(programs: Programs, give: (command: string) => string): Job[] {
-  return [
-    { name: 'failover of 2 vCPUs', kind: 'failover', script: give(`node ${programs.demo} --json --accel kvm --cpus 2 --memory 128 --answers 60 --patience ${patience}`) },
-    { name: 'Linux boots on 4 vCPUs', kind: 'boot', script: give(`node ${programs.boot} --cpus 4 --cpu qemu64,+kvmclock`) },
-  ];
+  const tests: Job = { name: 'tier 1', kind: 'tests', script: `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null; echo "@@result $(cat ${report})"\n` };
+  const all = [...chaosJobs(programs, give), ...failovers, failover('of 2 vCPUs', '--accel', 'kvm', '--cpus', '2'), tests, carry, boot('Linux boots on KVM')];
+  if (args.long) all.push(boot('Linux boots on 4 vCPUs', '--cpus', '4', '--cpu', 'qemu64,+kvmclock'));
+  const chosen = all.filter(job => job.name.includes(args.only ?? ''));
+  if (chosen.length === 0) throw new Error(`--only ${args.only}: no job is called so; there are ${all.map(job => job.name).join(', ')}`);
+  return chosen;
 }
 
 /** Two runs of each kind: a kill at a random time, and one at a step of the protocol. */
@@ -114,18 +137,34 @@ function chaosJobs(programs: Programs, give: (command: string) => string): Job[]
   );
 }
 
-async function runJob(job: Job, nested: boolean): Promise<unknown> {
+interface Answer {
+  result?: unknown;
+  lastWords: string;
+  seconds: number;
+}
+
+async function runJob(job: Job, nested: boolean): Promise<Answer> {
+  const from = performance.now();
   let result: unknown;
   const log: string[] = [];
   const take = (line: string) => {
-    const found = /^@@result (.*)$/.exec(line);
-    if (found && found[1] !== '') result = JSON.parse(found[1]);
-    else log.push(line);
+    const found = /^@@result (.+)$/.exec(line);
+    if (found) result = parsed(found[1]);
+    else log.push(`${((performance.now() - from) / 1000).toFixed(1).padStart(7)} s  ${line}`);
+    if (args.verbose && !found) console.error(`${job.name}: ${log.at(-1)}`);
   };
   if (nested) await runInL1(job.script, jobLimitMs, take);
-  else spawnSync('bash', ['-c', job.script], { encoding: 'utf8', timeout: jobLimitMs }).stdout.split('\n').forEach(take);
-  if (result === undefined) tell(`  ${job.name}: no result; its last words:\n${log.slice(-15).join('\n')}`);
-  return result;
+  else spawnSync('bash', ['-c', `exec 2>&1\n${job.script}`], { encoding: 'utf8', timeout: jobLimitMs, maxBuffer: 1 << 26 }).stdout.split('\n').forEach(take);
+  return { result, lastWords: log.slice(-15).join('\n'), seconds: Math.round((performance.now() - from) / 1000) };
+}
+
+/** undefined: a line that L1's console mangled, which is no result. */
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
 }
 
 interface Tier2 {
@@ -134,13 +173,13 @@ interface Tier2 {
   failovers: number;
 }
 
-function judge(job: Job, result: unknown, sum: Tier2): void {
+function judge(job: Job, { result, lastWords, seconds }: Answer, sum: Tier2): void {
   if (job.kind === 'tests' && result !== undefined) {
     const tier = tierOf(result as JestReport);
     sum.tier2.passed += tier.passed;
     sum.tier2.failed += tier.failed;
     sum.tier2.skipped.push(...tier.skipped);
-    return tell(`${job.name}: ${tier.passed} passed, ${tier.failed} failed, ${tier.skipped.length} skipped`);
+    return tell(`${job.name}: ${tier.passed} passed, ${tier.failed} failed, ${tier.skipped.length} skipped; ${seconds} s`);
   }
   const outcome = (job.kind === 'chaos' ? chaosOutcome(result as ChaosReport | undefined) : result) as Outcome | undefined;
   if (outcome?.ok === true) {
@@ -149,8 +188,9 @@ function judge(job: Job, result: unknown, sum: Tier2): void {
     if (job.kind !== 'boot') sum.failovers += outcome.runs ?? 1;
   } else {
     sum.tier2.failed++;
+    console.error(`failed: ${job.name}: ${outcome?.error ?? 'no result'}; its last words:\n${lastWords}`);
   }
-  tell(`${job.name}: ${JSON.stringify(outcome ?? 'no result')}`);
+  tell(`${job.name}: ${outcome ? JSON.stringify(outcome) : 'no result'}; ${seconds} s`);
 }
 
 interface Outcome {
@@ -188,6 +228,8 @@ async function tier2(): Promise<Tier2> {
   await Promise.all(nested ? [worker(), worker()] : [worker()]);
   return sum;
 }
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1)); // L1 ends with this process
 
 try {
   const { kind, reason } = detectKvm();

@@ -42,10 +42,10 @@ it('downtime-limit: no stop while too much is dirty; raised, it is over', async 
   await p.world.run(900);
   const before = p.primary.colo.query();
   expect([before.status, before.passes > 2, before.expectedDowntimeMs! > 0, before.dirtyRate > 0, places(p)]).toEqual(['active', true, true, true, ['P']]);
-  p.primary.colo.parameters.downtimeLimitMs = 200;
+  p.primary.colo.parameters.downtimeLimitMs = 300; // the guest dirties all of its RAM in a pass: 246 ms at that rate
   await p.world.run(1500);
   expect([p.primary.colo.query().status, places(p)]).toEqual(['completed', ['S']]);
-  expect(p.primary.colo.query().downtimeMs!).toBeLessThan(250);
+  expect(p.primary.colo.query().downtimeMs!).toBeLessThan(350);
 });
 
 it('max-bandwidth is kept', async () => {

@@ -56,7 +56,8 @@ export interface Scenario {
 
 const defaultEndMs = 1600;
 
-const noFiles = { open: () => Promise.reject(new VmError('there are no files here')) };
+const none = () => Promise.reject(new VmError('there are no files here'));
+const noFiles = { open: none, replace: none };
 const noShell = { run: () => { throw new VmError('there is no shell here'); } };
 
 export class Side {

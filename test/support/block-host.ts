@@ -86,6 +86,9 @@ export class MemoryFiles implements Files {
     this.log.push(`unlink ${path}`);
     if (!this.inodes.delete(path)) throw missing(path);
   }
+  replace(): Promise<never> {
+    return Promise.reject(new VmError('no file is replaced here'));
+  }
   private handle(path: string, inode: Inode, readOnly: boolean, unlock: () => void): OpenFile {
     const enter = async (operation: string, offset = 0, length = 0) => {
       this.log.push(`${operation} ${path} ${offset} ${length}`);

@@ -57,6 +57,7 @@ export const realHost: BlockHost = {
   files: {
     readFile: path => readFile(path),
     unlink: path => unlink(path),
+    replace: () => Promise.reject(new VmError('no file is replaced here')),
     async open(path, { readOnly, create }) {
       const handle = await open(path, readOnly ? 'r' : create ? 'w+' : 'r+');
       return {

@@ -10,6 +10,10 @@ const root = new URL('../../', import.meta.url);
 const program = fileURLToPath(new URL('bin/run.js', root));
 export const addonBuilt = existsSync(new URL('native/build/Release/colo.node', root));
 
+const started: ChildProcess[] = [];
+// What a failed test leaves behind must not keep the run.
+afterAll(() => started.splice(0).forEach(child => child.kill('SIGKILL')));
+
 export class ColoProcess {
   readonly child: ChildProcess;
   /** The exit code; null: ended by a signal. */
@@ -20,6 +24,7 @@ export class ColoProcess {
   constructor(args: readonly string[], options: { env?: NodeJS.ProcessEnv; input?: string; cwd?: string } = {}) {
     const env = { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: undefined, ...options.env };
     this.child = spawn(process.execPath, [program, ...args], { env, cwd: options.cwd });
+    started.push(this.child);
     this.child.stdout?.on('data', (bytes: Buffer) => (this.out += bytes.toString()));
     this.child.stderr?.on('data', (bytes: Buffer) => (this.err += bytes.toString()));
     this.child.stdin?.end(options.input ?? '');

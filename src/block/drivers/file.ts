@@ -13,14 +13,16 @@ export interface FileOptions {
   lock: 'auto' | 'none';
   /** What may not be written is opened for reading. */
   autoReadOnly?: boolean;
+  /** Past the host's page cache. */
+  direct?: boolean;
 }
 
-async function openFile(files: Files, { filename, readOnly, lock, autoReadOnly }: FileOptions): Promise<OpenFile> {
+async function openFile(files: Files, { filename, readOnly, lock, autoReadOnly, direct }: FileOptions): Promise<OpenFile> {
   try {
-    return await files.open(filename, { readOnly, lock });
+    return await files.open(filename, { readOnly, lock, direct });
   } catch (error) {
     if (readOnly || !autoReadOnly || ioCode(error) !== 'EPERM') throw error;
-    return files.open(filename, { readOnly: true, lock });
+    return files.open(filename, { readOnly: true, lock, direct });
   }
 }
 
@@ -33,6 +35,7 @@ export class FileDriver implements BlockDriver {
   private constructor(
     private readonly files: Files,
     private readonly lock: FileOptions['lock'],
+    readonly direct: boolean,
     private file: OpenFile,
     private bytes: number,
     readonly marker: EpochMarker,
@@ -48,7 +51,7 @@ export class FileDriver implements BlockDriver {
       const marker = new EpochMarker(files, options.filename);
       // A last sector that is not whole reads as if zeroes followed.
       const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
-      return new FileDriver(files, options.lock, file, length, marker, await marker.exists());
+      return new FileDriver(files, options.lock, options.direct ?? false, file, length, marker, await marker.exists());
     } catch (error) {
       await file.close();
       throw error;
@@ -70,11 +73,11 @@ export class FileDriver implements BlockDriver {
   /** The locks of the old opening would keep the new one out, so it goes first. */
   async reopen(readOnly: boolean): Promise<void> {
     if (readOnly === this.readOnly) return;
-    const { path, files, lock } = this;
+    const { path, files, lock, direct } = this;
     if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close(); // may we at all?
     await this.file.close();
-    this.file = await files.open(path, { readOnly, lock }).catch(async (error: unknown) => {
-      this.file = await files.open(path, { readOnly: true, lock });
+    this.file = await files.open(path, { readOnly, lock, direct }).catch(async (error: unknown) => {
+      this.file = await files.open(path, { readOnly: true, lock, direct });
       throw error;
     });
   }

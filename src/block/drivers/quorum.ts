@@ -8,7 +8,7 @@ import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, SECTOR } from '../driver.js';
 import { ioCode, ioError, unlessAssertion } from '../io-error.js';
 import type { Adopting, BlockNode } from '../node.js';
-import { RangeLock } from '../range-lock.js';
+import { RangeLock } from '../../base/range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
 
 /** fifo: child 0 answers reads, the next one when it fails, and child 0's result is that of a write. quorum: the majority answers. */

@@ -9,7 +9,7 @@ import { CopyBeforeWrite } from '../copy-before-write.js';
 import type { BlockDriver, Overlay } from '../driver.js';
 import { ioError, unlessAssertion } from '../io-error.js';
 import { type BlockNode, type NodeWriter, protocolOf } from '../node.js';
-import { RangeLock } from '../range-lock.js';
+import { RangeLock } from '../../base/range-lock.js';
 import { FileDriver } from './file.js';
 
 const trace = tracer('replication', ['secondary_start', 'secondary_checkpoint', 'secondary_stop', 'secondary_merged', 'secondary_error']);

@@ -2,7 +2,7 @@
 import type { DirtyBitmap } from '../dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode, Interceptor } from '../node.js';
-import { RangeLock } from '../range-lock.js';
+import { RangeLock } from '../../base/range-lock.js';
 import { allocatedIn } from './chain.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import type { Job, JobDriver } from './job.js';

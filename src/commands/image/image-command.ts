@@ -2,7 +2,7 @@
 import { Flags } from '@oclif/core';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockHost } from '../../block/graph.js';
-import { withoutLocks, withoutSync } from '../../block/image/files.js';
+import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/image/files.js';
 import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
 import { OptionTree } from '../../block/option-tree.js';
 import type { Host } from '../../host/ports.js';
@@ -15,14 +15,12 @@ export const sharedFlag = Flags.boolean({ char: 'U', description: 'read it even 
 export const quietFlag = Flags.boolean({ char: 'q', description: 'print nothing but errors' });
 export const outputFlag = Flags.string({ options: ['human', 'json'], description: 'json is the same as --json' });
 
-const caches = ['writeback', 'writethrough', 'unsafe'];
-export const cacheFlag = (char: 't' | 'T', fallback: 'writeback' | 'unsafe', of = '') => Flags.string({ char, default: fallback, helpValue: 'CACHE', description: `writeback, writethrough or unsafe (no flush)${of}` });
+export const cacheFlag = (char: 't' | 'T', fallback: 'writeback' | 'unsafe', of = '') => Flags.string({ char, default: fallback, helpValue: 'CACHE', description: `writeback, writethrough, unsafe (no flush), or past the page cache: none, directsync${of}` });
 
-/** none and directsync are known, and refused by name. */
-function checkCache(text: string): void {
-  if (caches.includes(text)) return;
-  if (text !== 'none' && text !== 'directsync') throw new UsageError(`a cache mode is ${caches.join(', ')}; not '${text}'`);
-  throw new UsageError(`cache mode ${text}: reading and writing past the host's page cache is not implemented`, { hint: `${text === 'none' ? 'writeback' : 'writethrough'} is exactly as durable.` });
+function checkedCache(text: string): ImageCache {
+  const found = cacheModes.find(mode => mode === text);
+  if (!found) throw new UsageError(`a cache mode is ${cacheModes.join(', ')}; not '${text}'`);
+  return found;
 }
 
 const STEP_MS = 100;
@@ -53,10 +51,10 @@ export abstract class ImageCommand extends BaseCommand {
   }
 
   protected hostFor({ cache, shared }: { cache?: string; shared?: boolean }): BlockHost {
-    if (cache !== undefined) checkCache(cache);
+    const mode = checkedCache(cache ?? 'writeback');
     const { clock, sockets } = this.host;
     const files = shared ? withoutLocks(this.host.files) : this.host.files;
-    return { clock, sockets, files: cache === 'unsafe' ? withoutSync(files) : files };
+    return { clock, sockets, files: cachedAs(files, mode) };
   }
 
   /** On standard error: a bar on a terminal, elsewhere percents as qemu-img has them. */

@@ -30,6 +30,8 @@ export interface HostModule {
   zstdCompress(bytes: Uint8Array): Promise<Buffer>;
   /** What the page cache holds of it, which may be less than asked; -1 = it would have to wait for a disk. */
   preadNow(fd: number, buffer: Uint8Array, offset: number): number;
+  /** How far its bytes lie past the start of a page of 4 KiB. */
+  pageOffset(buffer: Uint8Array): number;
 }
 
 /** Same distance from src/host/node and from dist/host/node. */

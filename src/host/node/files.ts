@@ -2,10 +2,12 @@
 import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises';
 import { VmError } from '../../base/errors.js';
-import type { Files, OpenFile } from '../ports.js';
+import type { Files, OpenFile, Replacement } from '../ports.js';
 import { type HostModule, hostModule } from './addon.js';
+import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
 import { lockForReading, lockForWriting } from './image-lock.js';
+import { replacement } from './replacement.js';
 
 /** Of two that open at once each may see the other's locks before both let go: a conflict that lasts is real. */
 const LOCK_ATTEMPTS = 3;
@@ -23,7 +25,7 @@ export interface FileSpeed {
   writesAtOnce: boolean;
 }
 
-type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number };
+type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean };
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
@@ -36,11 +38,12 @@ export class NodeFiles implements Files {
     });
     try {
       if (options.lock === 'auto') await this.lock(handle, path, options.readOnly);
+      const file = new NodeFile(handle, this.host, path, options.readOnly, this.speed);
+      return options.direct ? await DirectFile.beside(file, handle.fd, this.host) : file;
     } catch (e) {
       await handle.close();
       throw e;
     }
-    return new NodeFile(handle, this.host, path, options.readOnly, this.speed);
   }
 
   async readFile(path: string): Promise<Uint8Array> {
@@ -59,6 +62,10 @@ export class NodeFiles implements Files {
     return unlink(path).catch(e => {
       throw systemError(`Could not remove '${path}'`, e);
     });
+  }
+
+  replace(path: string, mode: number): Promise<Replacement> {
+    return replacement(this, path, mode);
   }
 
   private async lock(handle: FileHandle, path: string, readOnly: boolean): Promise<void> {

@@ -34,23 +34,23 @@ function driveInfo(drive: DriveInfo): BlockInfo {
   const { limits, group } = drive.throttle ?? {};
   const throttle = limits && { ...throttleOf(limits), group };
   const lines = throttle ? [`I/O throttling: ${Object.entries(throttle).map(([name, value]) => `${name}=${value}`).join(' ')}`] : [];
-  const cache = { writeback: drive.cache !== 'writethrough', direct: false, 'no-flush': drive.cache === 'unsafe' };
-  return { ...info, qdev: drive.qdev, cache, ioStatus: drive['io-status'], throttle, details: [front, `Cache mode: ${drive.cache}`, ...(drive['io-status'] === 'ok' ? [] : [`I/O status: ${drive['io-status']}`]), ...lines, ...info.details] };
+  const cache = { writeback: drive.cache !== 'writethrough', direct: info.cache.direct, 'no-flush': drive.cache === 'unsafe' };
+  return { ...info, qdev: drive.qdev, cache, ioStatus: drive['io-status'], throttle, details: [front, `Cache mode: ${drive.cache}${cache.direct ? ', direct' : ''}`, ...(drive['io-status'] === 'ok' ? [] : [`I/O status: ${drive['io-status']}`]), ...lines, ...info.details] };
 }
 
 function nodeInfo(device: string, node: NodeInfo): BlockInfo {
-  const { filename, ...others } = node.details;
+  const details = Object.entries(node.details).filter(([name]) => name !== 'filename');
   return {
     device,
     nodeName: node['node-name'],
     driver: node.drv,
-    file: filename === undefined ? '' : String(filename),
+    file: node.filename,
     readOnly: node.ro,
     sizeBytes: node.length,
-    cache: { writeback: true, direct: false, 'no-flush': false },
+    cache: { writeback: true, direct: node.direct, 'no-flush': false },
     detectZeroes: node.detectZeroes,
     backingDepth: node.backingDepth,
-    details: [...Object.entries(others).map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
+    details: [...details.map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
   };
 }
 

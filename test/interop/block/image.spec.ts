@@ -46,6 +46,15 @@ withQemuImg('convert and compare; exit codes of compare and check', async () => 
   expect(compared.map(({ code }) => code)).toEqual([0, 1, 2, 63]);
 }, 60_000);
 
+withQemuImg('convert and compare past the page cache', async () => {
+  writeFileSync(at('odd'), pattern(SIZE + 123));
+  expect(await colo('convert', '-t', 'none', '-T', 'none', '-f', 'raw', '-O', 'qcow2', at('odd'), at('none'))).toEqual({ out: '', err: '', code: 0 });
+  expect(qemuImg('check', at('none'))).toContain('No errors');
+  expect(qemuImg('compare', '-f', 'raw', '-F', 'qcow2', at('odd'), at('none'))).toContain('identical');
+  expect((await colo('convert', '-t', 'directsync', '-O', 'raw', at('none'), at('back'))).code).toBe(0);
+  expect(await colo('compare', '-T', 'none', '-f', 'raw', '-F', 'raw', at('back'), at('odd'))).toMatchObject({ code: 0 });
+}, 40_000);
+
 withQemuImg('check finds and repairs leaks, as qemu-img sees it', async () => {
   qemuImg('create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', at('leaky'), '1M');
   const image = execFileSync('cat', [at('leaky')]);

@@ -5,7 +5,7 @@
 import { commitImage } from '../../../src/block/image/commit.js';
 import { runBench } from '../../../src/block/image/bench.js';
 import { copyImage } from '../../../src/block/image/copy.js';
-import { withoutLocks, withoutSync } from '../../../src/block/image/files.js';
+import { cachedAs, withoutLocks } from '../../../src/block/image/files.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
@@ -115,7 +115,7 @@ test('past the locks of others, and without waiting for the disk', async () => {
   const shared = await openImage({ ...host, files: withoutLocks(host.files) }, '/base', { readOnly: true });
   await Promise.all([held.close(), shared.close()]);
   host.files.log.length = 0;
-  const unsafe = await openImage({ ...host, files: withoutSync(host.files) }, '/base', { readOnly: false });
+  const unsafe = await openImage({ ...host, files: cachedAs(host.files, 'unsafe') }, '/base', { readOnly: false });
   await unsafe.node.pwrite(0, pattern(4096), true);
   await unsafe.close();
   expect(host.files.log.filter(line => line.startsWith('fdatasync'))).toEqual([]);

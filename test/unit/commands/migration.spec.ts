@@ -3,7 +3,7 @@
  * says where to look. Method: two whole VMs of this process, each with a guest that counts in its memory (skipped by name where the addon is
  * not built); the monitor's commands drive them.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -272,6 +272,29 @@ describe('state files', () => {
     await target.runs();
     expect(await target.shell.run(`migrate_incoming file:${file('good')}`)).toBe('Error: The incoming migration has already been started\n');
     expect(await source.shell.run(`migrate_incoming file:${file('good')}`)).toBe("Error: '-incoming' was not specified on the command line\n");
+  });
+
+  withAddon('a save that fails or is cancelled leaves the older file as it was (skipped where the addon is not built)', async () => {
+    const source = await running();
+    const path = file('kept');
+    writeFileSync(path, 'older');
+    const folder = () => readdirSync(dir).filter(name => name.startsWith('kept'));
+    await source.shell.run('migrate_set_parameter max-bandwidth 4k');
+    await source.shell.run(`migrate -d file:${path}`);
+    await source.until('something is written', () => existsSync(`${path}.part`) && statSync(`${path}.part`).size > 0);
+    await source.shell.run('migrate_cancel');
+    expect((await source.settled()).status).toBe('cancelled');
+    await source.until('nothing is left of it', () => folder().length === 1);
+    expect(readFileSync(path, 'utf8')).toBe('older');
+    await source.runs();
+    // What a killed one left is taken over; a link stays a link.
+    await source.shell.run('migrate_set_parameter max-bandwidth 1G');
+    writeFileSync(`${path}.part`, 'of the dead '.repeat(1 << 12));
+    symlinkSync(path, file('kept-link'));
+    await source.shell.run(`migrate file:${file('kept-link')}`);
+    expect([source.info.status, folder(), lstatSync(file('kept-link')).isSymbolicLink()]).toEqual(['completed', ['kept', 'kept-link'], true]);
+    const loaded = await Vm.start('primary', '-S', '-incoming', `file:${path}`);
+    expect(loaded.counted).toBe(source.counted);
   });
 
   withAddon('a full disk fails the save, and the guest runs on (skipped where the addon is not built)', async () => {

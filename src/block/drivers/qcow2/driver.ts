@@ -6,7 +6,7 @@ import { assert, VmError } from '../../../base/errors.js';
 import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR } from '../../driver.js';
 import { ioError } from '../../io-error.js';
 import type { Adopting, BlockNode } from '../../node.js';
-import { RangeLock } from '../../range-lock.js';
+import { RangeLock } from '../../../base/range-lock.js';
 import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';

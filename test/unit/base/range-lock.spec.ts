@@ -1,6 +1,6 @@
 /** Goal: overlapping ranges exclude each other in order of arrival, others do not wait. Method: bodies that end when told, and random histories. */
 import fc from 'fast-check';
-import { RangeLock } from '../../../src/block/range-lock.js';
+import { RangeLock } from '../../../src/base/range-lock.js';
 import { turns } from '../../support/block-host.js';
 
 function gate() {
