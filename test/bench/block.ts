@@ -1,5 +1,5 @@
 /**
- * `npm run bench:block -- [--only nbd|replication] [--rounds N] [--seconds S] [--json]`: the block layer against QEMU's tools, paired
+ * `npm run bench:block -- [--only nbd|replication|convert] [--rounds N] [--seconds S] [--json]`: the block layer against QEMU's tools, paired
  * in one run and printed as ratios. Each section is a file in block/.
  */
 import { spawnSync } from 'node:child_process';
@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { convertNeeds, convertRows } from './block/convert.js';
 import { nbdServerNeeds, nbdServerRows } from './block/nbd-server.js';
 import { replicationRows } from './block/replication.js';
 import type { Row } from './block/rows.js';
@@ -18,6 +19,7 @@ interface Settings {
 const sections: Record<string, { needs: readonly string[]; rows: (dir: string, settings: Settings) => Promise<Row[]> }> = {
   nbd: { needs: nbdServerNeeds, rows: nbdServerRows },
   replication: { needs: [], rows: (dir, { seconds }) => replicationRows(dir, { writes: 1000 * seconds }) },
+  convert: { needs: convertNeeds, rows: convertRows },
 };
 
 const { values: flags } = parseArgs({

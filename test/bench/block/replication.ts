@@ -1,4 +1,4 @@
-/** A guest's write under replication: by itself, with a replica at hand, with one 5 ms away; and an empty checkpoint. */
+/** A guest's write under replication: by itself, with a replica at hand, with one 5 ms away; and emptied overlays. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BlockLayer } from '../../../src/block/layer.js';
@@ -7,8 +7,11 @@ import type { Address, Sockets, Stream } from '../../../src/host/ports.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 import { median, type Row } from './rows.js';
 
-const BYTES = 64 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const BYTES = 64 * MIB;
 const FAR_MS = 5;
+/** What an epoch changes before the overlays are emptied, MiB; the second by the first bounds the growth of the time. */
+const HELD_MIB = [4, 32] as const;
 
 /** Bytes from the server come that much later. */
 function distant(sockets: Sockets): Sockets {
@@ -42,6 +45,7 @@ export async function replicationRows(dir: string, { writes }: { writes: number 
     { name: 'guest write 4k, replica at hand, against no replica', unit: 'us', ours: near.writeUs, theirs: alone, ratio: alone / near.writeUs },
     { name: `guest write 4k, replica ${FAR_MS} ms away, against at hand`, unit: 'us', ours: far.writeUs, theirs: near.writeUs, ratio: near.writeUs / far.writeUs, target: `far below ${FAR_MS * 1000} us` },
     { name: 'emptying overlays that hold nothing', unit: 'ms', ours: near.emptyMs, target: '< 1 ms' },
+    { name: `emptying overlays that hold ${HELD_MIB[1]} MiB, against ${HELD_MIB[0]} MiB`, unit: 'ms', ours: near.heldMs[1], theirs: near.heldMs[0], ratio: near.heldMs[0] / near.heldMs[1], target: `>= ${HELD_MIB[0] / HELD_MIB[1]}x` },
   ];
 }
 
@@ -56,6 +60,7 @@ async function timed(count: number, write: (n: number) => Promise<void>): Promis
 }
 
 const data = Buffer.alloc(4096, 7);
+const block = Buffer.alloc(MIB, 9);
 const place = (n: number) => ((n * 7919) % (BYTES / 4096)) * 4096;
 
 async function local(dir: string, writes: number): Promise<number> {
@@ -67,7 +72,7 @@ async function local(dir: string, writes: number): Promise<number> {
   return us;
 }
 
-async function replicated(dir: string, writes: number, far: boolean): Promise<{ writeUs: number; emptyMs: number }> {
+async function replicated(dir: string, writes: number, far: boolean): Promise<{ writeUs: number; emptyMs: number; heldMs: number[] }> {
   for (const image of ['p.img', 's.img']) await writeFile(join(dir, image), Buffer.alloc(BYTES));
   const host = nodeHost();
   const address: Address = { kind: 'unix', path: join(dir, `export-${far}`) };
@@ -85,21 +90,32 @@ async function replicated(dir: string, writes: number, far: boolean): Promise<{ 
   const [p, s] = [primary.replicated('primary')[0], secondary.replicated('secondary')[0]];
   await s.start('secondary');
   await p.start('primary');
+  const emptied = async () => {
+    const startMs = performance.now();
+    await s.checkpoint();
+    return performance.now() - startMs;
+  };
   const checkpoint = async () => {
     await p.cut().epochDone;
-    await s.checkpoint();
+    const tookMs = await emptied();
     p.committed();
+    return tookMs;
   };
   const writeUs = await timed(writes, n => disk.pwrite(place(n), data));
   await checkpoint();
   const empty: number[] = [];
-  for (let n = 0; n < 50; n++) {
-    const startMs = performance.now();
-    await s.checkpoint();
-    empty.push(performance.now() - startMs);
+  for (let n = 0; n < 50; n++) empty.push(await emptied());
+  const heldMs: number[] = [];
+  for (const mib of far ? [] : HELD_MIB) {
+    const rounds: number[] = [];
+    for (let n = 0; n < 7; n++) {
+      for (let at = 0; at < mib * MIB; at += MIB) await disk.pwrite(at, block);
+      rounds.push(await checkpoint());
+    }
+    heldMs.push(median(rounds));
   }
   await s.stop(false);
   await primary.close();
   await secondary.close();
-  return { writeUs, emptyMs: median(empty) };
+  return { writeUs, emptyMs: median(empty), heldMs };
 }
