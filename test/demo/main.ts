@@ -22,7 +22,7 @@ const options = {
   cpus: { type: 'string', default: '1' },
   /** How many answers the client wants of the survivor. */
   answers: { type: 'string', default: '500' },
-  /** Factor for every time limit and the periods of the guest's load: for hosts that are themselves emulated. */
+  /** Factor for every time limit: for hosts that are themselves emulated. */
   patience: { type: 'string', default: '1' },
   kernel: { type: 'string' },
   modules: { type: 'string' },
@@ -58,16 +58,13 @@ function tell(what: string): void {
   console.log(process.stdout.isTTY ? `${chalk.dim(`${seconds} s`)}  ${what}` : `${seconds} s  ${what}`);
 }
 
-/** The guest's own pace, so many times slower. */
-const loadOf = (patience: number) => `colo.dirty=${40 * patience} colo.pace=${4000 * patience}`;
-
 async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoResult> {
   tell('preparing the guest: Debian cloud kernel, an initramfs of our own');
   const guest = guestImage({ kernel: args.kernel, tree: args.modules });
   buildNetwork();
   const client = new CountingClient();
   const limit = Number(args.patience) * 60_000;
-  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: Math.ceil(128 / Number(args.patience)), delayMs: Number(args.delay), transport: 'tcp', append: loadOf(Number(args.patience)), env: {} });
+  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
   try {
     tell(`started: ${pair.secondary.commandLine}`);
     tell(`started: ${pair.primary.commandLine}`);
