@@ -155,6 +155,8 @@ const id = str('the job', { complete: 'block-jobs' });
 const verbs: Command[] = [
   command({
     name: 'query-block-jobs',
+    hmpName: 'info block-jobs',
+    aliases: ['info block_jobs'],
     since,
     feature,
     summary: 'show the block jobs',
