@@ -58,6 +58,16 @@ const summaries = {
 const oneJob = '{"id": "mirror0"}';
 const oneBitmap = '{"node": "node0", "name": "changed"}';
 
+/** `[-n] [-f] device target [format]`, as drive_mirror and drive_backup have it. */
+const driveCopy = (start: (vm: VmControl, options: { device: string; sync: 'full' | 'top'; target: { target: string; format?: string; mode: 'existing' | 'absolute-paths' } }) => Promise<unknown>) =>
+  hmp(
+    { existing: flag('n', 'the target is there already'), full: flag('f', 'copy the whole disk, not only what its top image holds'), device, target: newTarget.target, format: newTarget.format },
+    async (vm, { existing, full, device: of, target, format }) => {
+      await start(vm, { device: of, sync: full ? 'full' : 'top', target: { target, format, mode: existing ? 'existing' : 'absolute-paths' } });
+      return undefined;
+    },
+  );
+
 const starts: Command[] = [
   command({
     name: 'drive-mirror',
@@ -68,13 +78,7 @@ const starts: Command[] = [
     notes: ['BLOCK_JOB_READY says that they are alike. block_job_complete then makes the target the disk; block_job_cancel leaves it as a copy of that moment.'],
     args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, granularity, ...errors, ...ending },
     run: (vm, a) => jobs(vm).mirror({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
-    hmp: hmp(
-      { existing: flag('n', 'the target is there already'), full: flag('f', 'copy the whole disk, not only what its top image holds'), device, target: newTarget.target, format: newTarget.format },
-      async (vm, { existing, full, device: of, target, format }) => {
-        await jobs(vm).mirror({ device: of, sync: full ? 'full' : 'top', target: { target, format, mode: existing ? 'existing' : 'absolute-paths' } });
-        return undefined;
-      },
-    ),
+    hmp: driveCopy((vm, options) => jobs(vm).mirror(options)),
   }),
   command({
     name: 'blockdev-mirror',
@@ -95,13 +99,7 @@ const starts: Command[] = [
     notes: ['A write of the guest waits until its old content is in the target. If that takes more than five seconds the backup fails, and the guest goes on.'],
     args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, ...errors, ...ending },
     run: (vm, a) => jobs(vm).backup({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
-    hmp: hmp(
-      { existing: flag('n', 'the target is there already'), full: flag('f', 'copy the whole disk, not only what its top image holds'), device, target: newTarget.target, format: newTarget.format },
-      async (vm, { existing, full, device: of, target, format }) => {
-        await jobs(vm).backup({ device: of, sync: full ? 'full' : 'top', target: { target, format, mode: existing ? 'existing' : 'absolute-paths' } });
-        return undefined;
-      },
-    ),
+    hmp: driveCopy((vm, options) => jobs(vm).backup(options)),
   }),
   command({
     name: 'blockdev-backup',
