@@ -1,4 +1,5 @@
 import type { DebugEvent } from './blkdebug-rules.js';
+import type { BlockNode } from './node.js';
 
 /** What a format or protocol does for its node. A driver sees only requests that its node has checked: in range, writable, not too long. */
 export interface BlockDriver {
@@ -61,6 +62,13 @@ export interface BlockStatus {
   length: number;
   allocated: boolean;
   zero: boolean;
+  /** Where the bytes stand, as they are, in a node below; all length of them. */
+  place?: Place;
+}
+
+export interface Place {
+  node: BlockNode;
+  offset: number;
 }
 
 export const SECTOR = 512;

@@ -11,7 +11,7 @@ import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
 import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
-import { Metadata } from './metadata.js';
+import { Metadata, unallocated } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
 
 /** Neighbouring bytes of one kind. */
@@ -30,6 +30,9 @@ interface Plan {
   fresh: boolean;
   allocated: boolean;
 }
+
+/** done: bytes that were filled before. */
+export type Fill = (done: number, to: number, length: number) => Promise<Uint8Array | undefined>;
 
 const ZERO_STEP = 1024 * 1024;
 
@@ -192,6 +195,67 @@ export class Qcow2Driver implements Overlay, Adopting {
     });
   }
 
+  /**
+   * Gives whole clusters that the image does not hold yet their content. fill brings it into the file, from `to` on, unit by unit and
+   * without gaps, and leaves out what need not be held. Gives a flag for each unit, 1 = held now; undefined: nothing was done, for the
+   * image holds part of them, or fill had no way.
+   */
+  async fillNew(offset: number, length: number, unit: number, fill: Fill): Promise<Uint8Array | undefined> {
+    if (offset % this.header.clusterSize !== 0 || length % unit !== 0) return undefined;
+    await this.beforeChange();
+    return this.exclude(offset, length, 'exclusive', async () => {
+      if ((await this.runs(offset, length)).some(run => run.kind !== 'unallocated')) return undefined;
+      const all = new Uint8Array(length / unit);
+      for (let done = 0; done < length; ) {
+        const written = await this.fillUnits(offset + done, length - done, unit, (to, part) => fill(done, to, part));
+        assert(written !== undefined || done === 0, 'qcow2: new clusters were filled in part');
+        if (!written) return undefined;
+        all.set(written, done / unit);
+        done += written.length * unit;
+      }
+      return all;
+    });
+  }
+
+  /** The first of them, as many as the file has room for in one place. */
+  private async fillUnits(offset: number, length: number, unit: number, fill: (to: number, length: number) => ReturnType<Fill>): Promise<Uint8Array | undefined> {
+    const size = this.header.clusterSize;
+    const perUnit = unit / size;
+    const change = <T>(body: () => Promise<T>) => this.mapping.runAll('exclusive', body);
+    const { metadata } = this;
+    let plan = await change(() => metadata.refcounts.allocate(length / size));
+    if (plan.count < perUnit) {
+      await change(() => metadata.giveBack(plan.offset, plan.count));
+      plan = await change(() => metadata.refcounts.allocate(perUnit, true));
+    }
+    const units = Math.floor(plan.count / perUnit);
+    let used = 0;
+    try {
+      const written = await fill(plan.offset, units * unit);
+      if (!written) return undefined;
+      metadata.wrote();
+      used = written.reduce((sum, flag) => sum + flag, 0) * perUnit;
+      await change(() => this.mapUnits(offset / size, plan.offset / size, perUnit, written));
+      this.held += used;
+      return written;
+    } finally {
+      // What could not be mapped to its end stays counted: part of it may be mapped.
+      if (used < plan.count) await change(() => metadata.giveBack(plan.offset + used * size, plan.count - used));
+    }
+  }
+
+  /** Those written stand one behind the other. */
+  private async mapUnits(first: number, host: number, perUnit: number, written: Uint8Array): Promise<void> {
+    let clusters = 0;
+    for (let n = 0; n < written.length; ) {
+      let end = n;
+      while (end < written.length && written[end] === 1) end++;
+      if (end > n) await this.metadata.mapRun(first + n * perUnit, (end - n) * perUnit, (host + clusters) * this.header.clusterSize);
+      clusters += (end - n) * perUnit;
+      n = Math.max(end, n + 1);
+    }
+  }
+
   async resize(length: number): Promise<void> {
     if (length < this.length) {
       if (this.snapshots.length > 0) throw new VmError('qcow2: an image with snapshots cannot be made shorter');
@@ -206,7 +270,8 @@ export class Qcow2Driver implements Overlay, Adopting {
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const [run] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
     if (run.kind === 'zero') return { length: run.length, allocated: true, zero: true };
-    if (run.kind !== 'unallocated') return { length: run.length, allocated: true, zero: false };
+    if (run.kind === 'data') return { length: run.length, allocated: true, zero: false, place: { node: this.file, offset: run.host } };
+    if (run.kind === 'compressed') return { length: run.length, allocated: true, zero: false };
     if (!this.options.backing || offset >= this.options.backing.length) return { length: run.length, allocated: false, zero: true };
     const below = await this.options.backing.blockStatus(offset, Math.min(run.length, this.options.backing.length - offset));
     return { ...below, allocated: false };
@@ -283,11 +348,13 @@ export class Qcow2Driver implements Overlay, Adopting {
   /** The range as runs of one kind; at most so many. */
   private async runs(offset: number, length: number, most = Infinity): Promise<Run[]> {
     const size = this.header.clusterSize;
+    const perL1 = this.metadata.perTable * size;
     const out: Run[] = [];
     for (let at = offset; at < offset + length; ) {
-      const n = Math.min(size - (at % size), offset + length - at);
       const found = this.lookUp(Math.floor(at / size));
       const cluster = found instanceof Promise ? await found : found;
+      const unit = cluster === unallocated ? perL1 : size;
+      const n = Math.min(unit - (at % unit), offset + length - at);
       const host = cluster.offset + (at % size);
       const last = out[out.length - 1];
       const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && (cluster.kind !== 'data' || (last.host + last.length === host && last.cluster.copied === cluster.copied));
@@ -384,7 +451,7 @@ export class Qcow2Driver implements Overlay, Adopting {
     }
     if (!plan.fresh) return;
     await this.mapping.runAll('exclusive', async () => {
-      for (let n = 0; n < plan.clusters; n++) await this.metadata.map(first + n, 'data', plan.host + n * size);
+      await this.metadata.mapRun(first, plan.clusters, plan.host);
     });
   }
 
