@@ -1,5 +1,4 @@
 import type { DebugEvent } from './blkdebug-rules.js';
-import type { BlockNode } from './node.js';
 
 /** What a format or protocol does for its node. A driver sees only requests that its node has checked: in range, writable, not too long. */
 export interface BlockDriver {
@@ -67,7 +66,7 @@ export interface BlockStatus {
 }
 
 export interface Place {
-  node: BlockNode;
+  node: { readonly driver: BlockDriver };
   offset: number;
 }
 

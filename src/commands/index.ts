@@ -3,8 +3,11 @@
  * none (help, a mistyped word, the pages of the manual) all are.
  */
 import type { Command } from '@oclif/core';
+import type { Tool } from './tool.js';
 
-const table: Record<string, () => Promise<Command.Class>> = {
+export type AnyCommand = Command.Class | typeof Tool;
+
+const table: Record<string, () => Promise<AnyCommand>> = {
   primary: async () => (await import('./primary.js')).Primary,
   secondary: async () => (await import('./secondary.js')).Secondary,
   monitor: async () => (await import('./monitor.js')).Monitor,
@@ -29,11 +32,11 @@ const table: Record<string, () => Promise<Command.Class>> = {
   'nbd:serve': async () => (await import('./nbd/serve.js')).NbdServe,
 };
 
-/** The names to load for these words. */
+/** The names to load for these words. A completion script is about all of them. */
 export function namedBy(words: readonly string[]): string[] {
-  const named = [words[0], words.slice(0, 2).join(':')].find(name => Object.hasOwn(table, name));
+  const named = [words[0], words.slice(0, 2).join(':')].find(name => Object.hasOwn(table, name) && name !== 'completion');
   return named === undefined ? Object.keys(table) : [named];
 }
 
-const loaded = namedBy(process.argv.slice(2)).map(async name => [name, await table[name]()] as const);
-export const commands: Record<string, Command.Class> = Object.fromEntries(await Promise.all(loaded));
+export const commands: Record<string, AnyCommand> = {};
+for (const name of namedBy(process.argv.slice(2))) commands[name] = await table[name]();

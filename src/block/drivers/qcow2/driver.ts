@@ -10,6 +10,7 @@ import { RangeLock } from '../../../base/range-lock.js';
 import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
+import { type Fill, fillClusters } from './fill.js';
 import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
 import { Metadata, unallocated } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
@@ -30,9 +31,6 @@ interface Plan {
   fresh: boolean;
   allocated: boolean;
 }
-
-/** done: bytes that were filled before. */
-export type Fill = (done: number, to: number, length: number) => Promise<Uint8Array | undefined>;
 
 const ZERO_STEP = 1024 * 1024;
 
@@ -205,55 +203,10 @@ export class Qcow2Driver implements Overlay, Adopting {
     await this.beforeChange();
     return this.exclude(offset, length, 'exclusive', async () => {
       if ((await this.runs(offset, length)).some(run => run.kind !== 'unallocated')) return undefined;
-      const all = new Uint8Array(length / unit);
-      for (let done = 0; done < length; ) {
-        const written = await this.fillUnits(offset + done, length - done, unit, (to, part) => fill(done, to, part));
-        assert(written !== undefined || done === 0, 'qcow2: new clusters were filled in part');
-        if (!written) return undefined;
-        all.set(written, done / unit);
-        done += written.length * unit;
-      }
-      return all;
+      const filling = await fillClusters({ metadata: this.metadata, mapping: this.mapping }, { offset, length, unit }, fill);
+      this.held += filling?.held ?? 0;
+      return filling?.written;
     });
-  }
-
-  /** The first of them, as many as the file has room for in one place. */
-  private async fillUnits(offset: number, length: number, unit: number, fill: (to: number, length: number) => ReturnType<Fill>): Promise<Uint8Array | undefined> {
-    const size = this.header.clusterSize;
-    const perUnit = unit / size;
-    const change = <T>(body: () => Promise<T>) => this.mapping.runAll('exclusive', body);
-    const { metadata } = this;
-    let plan = await change(() => metadata.refcounts.allocate(length / size));
-    if (plan.count < perUnit) {
-      await change(() => metadata.giveBack(plan.offset, plan.count));
-      plan = await change(() => metadata.refcounts.allocate(perUnit, true));
-    }
-    const units = Math.floor(plan.count / perUnit);
-    let used = 0;
-    try {
-      const written = await fill(plan.offset, units * unit);
-      if (!written) return undefined;
-      metadata.wrote();
-      used = written.reduce((sum, flag) => sum + flag, 0) * perUnit;
-      await change(() => this.mapUnits(offset / size, plan.offset / size, perUnit, written));
-      this.held += used;
-      return written;
-    } finally {
-      // What could not be mapped to its end stays counted: part of it may be mapped.
-      if (used < plan.count) await change(() => metadata.giveBack(plan.offset + used * size, plan.count - used));
-    }
-  }
-
-  /** Those written stand one behind the other. */
-  private async mapUnits(first: number, host: number, perUnit: number, written: Uint8Array): Promise<void> {
-    let clusters = 0;
-    for (let n = 0; n < written.length; ) {
-      let end = n;
-      while (end < written.length && written[end] === 1) end++;
-      if (end > n) await this.metadata.mapRun(first + n * perUnit, (end - n) * perUnit, (host + clusters) * this.header.clusterSize);
-      clusters += (end - n) * perUnit;
-      n = Math.max(end, n + 1);
-    }
   }
 
   async resize(length: number): Promise<void> {
