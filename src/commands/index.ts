@@ -27,6 +27,8 @@ const table: Record<string, () => Promise<AnyCommand>> = {
   'image:compare': async () => (await import('./image/convert.js')).ImageCompare,
   'image:commit': async () => (await import('./image/commit.js')).ImageCommit,
   'image:bench': async () => (await import('./image/bench.js')).ImageBench,
+  'image:map': async () => (await import('./image/map.js')).ImageMap,
+  'image:rebase': async () => (await import('./image/rebase.js')).ImageRebase,
   'image:resize': async () => (await import('./image/resize.js')).ImageResize,
   'image:snapshot': async () => (await import('./image/info.js')).ImageSnapshot,
   'nbd:serve': async () => (await import('./nbd/serve.js')).NbdServe,

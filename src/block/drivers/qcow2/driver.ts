@@ -230,6 +230,12 @@ export class Qcow2Driver implements Overlay, Adopting {
     return { ...below, allocated: false };
   }
 
+  /** What the tables say of the first bytes of the range. host: where they stand, or would, in the file. */
+  async mappingAt(offset: number, length: number): Promise<{ kind: Cluster['kind']; length: number; host?: number }> {
+    const [{ kind, length: alike, host, cluster }] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
+    return { kind, length: alike, ...((kind === 'data' || kind === 'zero') && cluster.offset !== 0 && { host }) };
+  }
+
   /** Every byte of the range is held here, not by the backing node. */
   async holds(offset: number, length: number): Promise<boolean> {
     const runs = await this.exclude(offset, length, 'shared', () => this.runs(offset, length));
@@ -310,7 +316,7 @@ export class Qcow2Driver implements Overlay, Adopting {
       const n = Math.min(unit - (at % unit), offset + length - at);
       const host = cluster.offset + (at % size);
       const last = out[out.length - 1];
-      const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && (cluster.kind !== 'data' || (last.host + last.length === host && last.cluster.copied === cluster.copied));
+      const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && ((cluster.offset === 0 && last.cluster.offset === 0) || (last.host + last.length === host && last.cluster.copied === cluster.copied));
       if (joins) last.length += n;
       else if (out.length === most) break;
       else out.push({ kind: cluster.kind, at, length: n, host, cluster });
