@@ -251,6 +251,20 @@ test('the calls that need a stopped or a stepped VM say so', async () => {
   expect(() => vm.start()).toThrow('closed');
 });
 
+// The main loop looks for the next exit a little longer than the shorter distances, and sleeps over the longer ones.
+test('no exit is lost, at whatever distance it follows the last', async () => {
+  const a = new Assembler();
+  const top = a.here;
+  a.raw(0x81, 0xc3, 0xd1, 0x03, 0, 0, 0x89, 0xd9, 0x81, 0xe1, 0xff, 0xff, 0, 0, 0xff, 0xc1); // add ebx, 977; ecx = (ebx & 65535) + 1
+  a.countDownEcx().movEdx(0x60).inEaxDx().jumpTo(top);
+  const { vm, bus } = build(a);
+  let exits = 0;
+  const enough = new Promise<void>(resolve => (bus.onAccess = () => void (++exits === 20_000 && resolve())));
+  vm.start();
+  await enough;
+  await vm.stop();
+});
+
 test('exit latency (printed, not judged)', async () => {
   const a = new Assembler();
   const top = a.here;
