@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/commands/address.js';
-import { wantsColour } from '../../../src/commands/base.js';
+import { wantsColour } from '../../../src/commands/output.js';
 import { assistFromHelp, parseHelp } from '../../../src/commands/remote-help.js';
 import { commandArguments } from '../../../src/commands/qmp.js';
 import type { FakeControl } from '../../support/fake-control.js';
