@@ -62,7 +62,7 @@ test("the seed's primary: three options are refused by name, the rest is a spec"
   expect(refused).toEqual(notOurs);
   const { spec } = parseLaunch('primary', rest);
   expect(spec).toEqual({
-    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [], blockdevs: [],
     drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
     netdevs: [{ type: 'tap', id: 'hn0' }],
     devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
