@@ -82,6 +82,42 @@ test("the seed's secondary", () => {
   ]);
 });
 
+test('-blockdev: text or JSON, in order; devices name nodes', () => {
+  const { blockdevs, devices } = parseLaunch('primary', ['-S', '-blockdev', 'driver=file,node-name=f,filename=a,,b', '-blockdev', '{"driver":"raw","node-name":"d","file":"f","read-only":true}', '-device', 'virtio-blk-pci,drive=d,werror=enospc,rerror=auto,write-cache=off,serial=x,logical_block_size=512']).spec;
+  expect(blockdevs).toEqual([{ nodeName: 'f', options: { driver: 'file', 'node-name': 'f', filename: 'a,b' } }, { nodeName: 'd', options: { driver: 'raw', 'node-name': 'd', file: 'f', 'read-only': true } }]);
+  expect(devices).toEqual([{ model: 'virtio-blk-pci', id: 'virtio-blk-pci0', drive: 'd', serial: 'x', disk: { werror: 'enospc', rerror: undefined, writeCache: false } }]);
+});
+
+test.each([
+  [['-blockdev', 'driver=raw,filename=F'], "-blockdev driver=raw,filename=F: 'node-name' is missing: node-name=NAME"],
+  [['-blockdev', '{"driver":'], '-blockdev {"driver":: not JSON: '],
+  [['-blockdev', '{"driver":"raw","node-name":7}'], "'node-name' is a word"],
+  [['-blockdev', 'node-name=n,filename=F'], "-blockdev node-name=n: parameter 'driver' is missing"],
+  [['-blockdev', 'driver=vmdk,node-name=n,filename=F'], "-blockdev node-name=n: driver 'vmdk' (parameter 'driver') is not implemented"],
+  [['-blockdev', 'driver=file,node-name=n,filename=F,foo=1'], "-blockdev node-name=n: parameter 'foo' is not known to driver 'file'"],
+  [['-blockdev', 'driver=raw,node-name=n,file=f', '-blockdev', 'driver=file,node-name=f,filename=F'], "-blockdev node-name=n: there is no node 'f' before it | Each -blockdev is opened in its turn, and all of them before the first -drive."],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-blockdev', 'driver=file,node-name=n,filename=G'], "-blockdev: there are two with node-name 'n'"],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-drive', 'if=none,id=n,file=G'], '-drive id=n: a -blockdev has that node-name'],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-snapshot'], '-snapshot: it does not reach a -blockdev | Lay an overlay'],
+  [['-device', 'virtio-blk-pci,drive=n'], "-device virtio-blk-pci: there is no drive or node 'n' | Add -drive ...,id=n, or -blockdev ...,node-name=n"],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,werror=sometimes'], 'werror=sometimes: it takes report, ignore, stop, enospc'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,rerror=enospc'], 'rerror=enospc: it takes report, ignore, stop'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,logical_block_size=4096'], 'logical_block_size=4096 is not supported: a disk has sectors of 512 bytes'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,serial=123456789012345678901'], 'at most 20 letters'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,bootindex=1'], "'bootindex' is not supported here; colo knows: id, drive, serial, werror, rerror, write-cache"],
+])('%s', (options, message) => {
+  const check = () => checkUsage(parseLaunch('primary', ['-S', ...options]).spec);
+  let said = 'nothing was refused';
+  try {
+    check();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UsageError);
+    const { message: text, options: { hint } } = error as UsageError;
+    said = hint === undefined ? text : `${text} | ${hint}`;
+  }
+  expect(said).toContain(message);
+});
+
 test('one dash or two; a value may begin with a dash', () => {
   expect(launch('primary', '--kernel k --m 1G --append -x').append).toBe('-x');
 });
