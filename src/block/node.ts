@@ -165,6 +165,11 @@ export class BlockNode {
     return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part)));
   }
 
+  /** A whole cluster, of a driver that can pack it. */
+  writeCompressed(offset: number, data: Uint8Array): Promise<void> {
+    return this.inside('changes', node => node.change(offset, data.length, () => node.driver.writeCompressed!(offset, data)));
+  }
+
   flush(): Promise<void> {
     return this.inside('changes', async node => {
       if (node.closed) throw ioError('EIO', `node '${node.name}' is closed`);

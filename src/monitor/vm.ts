@@ -262,6 +262,7 @@ export interface CopyJob extends JobCommon {
   readonly sync: 'full' | 'top' | 'none' | 'incremental' | 'bitmap';
   readonly bitmap?: string;
   readonly 'bitmap-mode'?: 'on-success' | 'never' | 'always';
+  readonly compress?: boolean;
   readonly granularity?: number;
   readonly 'on-source-error'?: ErrorPolicy;
   readonly 'on-target-error'?: ErrorPolicy;

@@ -1,7 +1,7 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
-import { infoBlock } from './info-block.js';
+import { childLines, infoBlock } from './info-block.js';
 import { bool, flag, int, list, oneOf, optional, rest, str, struct, tagged } from '../types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
@@ -155,7 +155,7 @@ function node(b: BlockInfo) {
     'node-name': b.nodeName, drv: b.driver, file: b.file, ro: b.readOnly, encrypted: false, backing_file_depth: b.backingDepth, detect_zeroes: b.detectZeroes ? ('on' as const) : ('off' as const),
     ...(b.throttle ?? noLimits), cache: b.cache, write_threshold: 0,
     ...(b.bitmaps.length > 0 && { 'dirty-bitmaps': b.bitmaps.map(bitmap => ({ ...bitmap, persistent: false })) }),
-    image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details],
+    image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details, ...childLines(b)],
   };
 }
 

@@ -18,7 +18,7 @@ interface Wanted {
 }
 
 export const infoBlock: HmpSide = {
-  ...hmp(args, (vm, wanted) => chosen(vm, wanted).map(found => (wanted.verbose ? [showDevice(found), ...below(vm, found, 1)] : [showDevice(found)]).join('\n')).join('\n')),
+  ...hmp(args, (vm, wanted) => chosen(vm, wanted).map(found => [showDevice(found), ...(wanted.verbose ? below(vm, found) : childLines(found)).map(line => `    ${line}`)].join('\n')).join('\n')),
   table: async (vm, wanted): Promise<Table> => ({ head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'], rows: chosen(vm, wanted as Wanted).map(found => row(vm, found, (wanted as Wanted).verbose ?? false)) }),
 };
 
@@ -40,17 +40,18 @@ const image = (b: BlockInfo) => `${b.file === '' ? '' : `${b.file} `}(${b.driver
 
 const bitmaps = (b: BlockInfo) => b.bitmaps.map(({ name, count, granularity, recording, busy }) => `dirty bitmap '${name}': ${count} bytes in pieces of ${granularity}${recording ? '' : ', disabled'}${busy ? ', busy' : ''}`);
 
+export const childLines = ({ children }: BlockInfo) => children.map(({ child, nodeName }) => `${child}: ${nodeName}`);
+
 /** One line for each node below; what is below those, further in. */
-function below(vm: VmControl, { children }: BlockInfo, depth: number): string[] {
+function below(vm: VmControl, { children }: BlockInfo): string[] {
   const nodes = part(vm, 'block').nodes();
   return children.flatMap(({ child, nodeName }) => {
     const node = nodes.find(known => known.nodeName === nodeName)!;
-    const indent = '    '.repeat(depth);
-    return [`${indent}${child}: ${nodeName}: ${image(node)}`, ...bitmaps(node).map(line => `${indent}    ${line}`), ...below(vm, node, depth + 1)];
+    return [`${child}: ${nodeName}: ${image(node)}`, ...[...bitmaps(node), ...below(vm, node)].map(line => `    ${line}`)];
   });
 }
 
 function row(vm: VmControl, b: BlockInfo, verbose: boolean): string[] {
-  const more = [...b.details, ...bitmaps(b), ...(verbose ? below(vm, b, 0) : [])];
+  const more = [...b.details, ...bitmaps(b), ...(verbose ? below(vm, b) : childLines(b))];
   return [b.device, b.nodeName, `${b.driver}${b.readOnly ? ' (ro)' : ''}`, b.file, shortSize(b.sizeBytes), more.join('\n')];
 }

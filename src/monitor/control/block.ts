@@ -52,7 +52,7 @@ function nodeInfo(device: string, node: NodeInfo): BlockInfo {
     backingDepth: node.backingDepth,
     children: node.children.map(({ child, 'node-name': nodeName }) => ({ child, nodeName })),
     bitmaps: node.bitmaps,
-    details: [...details.map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
+    details: details.map(([name, value]) => `${name}: ${value}`),
   };
 }
 

@@ -87,6 +87,30 @@ withAddon('no room: the guest stands still until there is some, by the word of t
   expect([await vm.number(DiskGuest.ERRORS), numberAt(readFileSync(path('full.img')), 0) === undefined]).toEqual([0, false]);
 }, limitMs);
 
+withAddon('drive_backup -c over a -drive: packed clusters; dirty bitmaps are shown (skipped where the addon is not built)', async () => {
+  if (!hasQemuImg) return console.log('skipped: qemu-img judges the copy');
+  image('d.img');
+  await start('-drive', `if=none,id=d0,driver=raw,file.filename=${path('d.img')}`, '-device', 'virtio-blk-pci,id=vd0,drive=d0');
+  await vm.guestWrites(SECTORS);
+  await vm.qmp('block-dirty-bitmap-add', { node: 'd0', name: 'b', granularity: 512 });
+  await vm.guestWrites(2);
+  await vm.qmp('stop');
+  const [{ inserted }] = (await vm.qmp('query-block')) as { inserted: { 'dirty-bitmaps': { count: number }[] } }[];
+  expect(inserted['dirty-bitmaps']).toMatchObject([{ name: 'b', granularity: 512, recording: true, busy: false, persistent: false }]);
+  expect(inserted['dirty-bitmaps'][0].count).toBeGreaterThanOrEqual(1024);
+  expect(await vm.hmp('info block -v d0')).toMatch(new RegExp(`dirty bitmap 'b': [0-9]+ bytes in pieces of 512\\n {4}file: #block2: ${path('d.img')} \\(file\\), 1048576 bytes`));
+  expect(await vm.hmp('info block -n #block1')).toMatch(/^#block1: /);
+  expect(await vm.hmp('info block nope')).toContain("Error: Device 'nope' not found");
+  expect(await vm.hmp(`drive_backup -f -c d0 ${path('b.qcow2')} qcow2`)).toBe('');
+  expect(await vm.event('BLOCK_JOB_COMPLETED')).not.toHaveProperty('error');
+  for (const [way, value] of [['copy-mode', 'write-blocking'], ['unmap', false], ['replaces', 'x']] as const) {
+    await expect(vm.qmp('drive-mirror', { device: 'd0', target: path('m'), sync: 'full', [way]: value })).rejects.toThrow(`Parameter '${way}'`);
+  }
+  const check = spawnSync('qemu-img', ['check', path('b.qcow2')]).stdout.toString();
+  expect(check).toMatch(/No errors[^]* (?!0\.00%)[0-9.]+% compressed/);
+  expect(spawnSync('qemu-img', ['compare', '-f', 'raw', path('d.img'), path('b.qcow2')]).status).toBe(0);
+}, limitMs);
+
 withAddon('what cannot be is refused, and nothing stays open (skipped where the addon is not built)', async () => {
   image('d.img');
   const two = ['-device', 'virtio-blk-pci,id=vd0,drive=d', '-device', 'virtio-blk-pci,id=vd1,drive=d'];
