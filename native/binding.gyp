@@ -87,6 +87,7 @@
         'vcpu/image.cc',
         'vcpu/runner.cc',
         'vcpu/signal.cc',
+        'vcpu/spare_core.cc',
         'vcpu/thread.cc',
         'vcpu/timer.cc',
       ],
