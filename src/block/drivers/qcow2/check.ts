@@ -76,7 +76,7 @@ export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: R
   for (const snapshot of list) await countTables(check, snapshot.l1Offset, snapshot.l1Entries);
   await useOfBitmaps(file, header, await readBitmaps(file, header), refer);
   refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'refcount table');
-  for (let index = 0; index < metadata.refcounts.tableEntries; index++) {
+  for (let index = 0, used = metadata.refcounts.usedEntries; index < used; index++) {
     const offset = metadata.refcounts.blockOffset(index);
     if (offset !== 0) refer(offset, 1, `refcount block ${index}`);
   }
@@ -133,7 +133,7 @@ async function compare(check: Check, metadata: Metadata, progress: Progress): Pr
   const clusters = Math.ceil(file.length / header.clusterSize);
   if (repair !== 'none') metadata.fix(counts.keys());
   const blocks = new Set<number>();
-  for (let index = 0; index < refcounts.tableEntries; index++) if (refcounts.blockOffset(index) !== 0) blocks.add(index);
+  for (let index = 0, used = refcounts.usedEntries; index < used; index++) if (refcounts.blockOffset(index) !== 0) blocks.add(index);
   for (const cluster of counts.keys()) blocks.add(Math.floor(cluster / refcounts.perBlock));
   for (const index of [...blocks].sort((a, b) => a - b)) {
     const first = index * refcounts.perBlock;

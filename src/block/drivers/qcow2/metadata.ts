@@ -358,7 +358,7 @@ export class Metadata {
     range(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize, 'refcount table');
     if (header.snapshots > 0) range(header.snapshotsOffset, 1, 'snapshot table');
     for (const { l1Offset, l1Entries } of snapshots) range(l1Offset, l1Entries * 8, 'L1 table of a snapshot');
-    for (let index = 0; index < this.refcounts.tableEntries; index++) {
+    for (let index = 0, used = this.refcounts.usedEntries; index < used; index++) {
       const offset = this.refcounts.blockOffset(index);
       if (offset !== 0) range(offset, 1, `refcount block ${index}`);
     }

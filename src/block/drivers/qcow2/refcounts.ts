@@ -3,6 +3,7 @@
  * table that relies on them. A new refcount block is durable, all zero but for itself, before the refcount table names it.
  */
 import type { VmError } from '../../../base/errors.js';
+import { isZero, SECTOR } from '../../driver.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import { maxRefcount, readPointer, readRefcount, writePointer, writeRefcount } from './entries.js';
@@ -43,6 +44,13 @@ export class Refcounts {
 
   get tableEntries(): number {
     return this.table.length / 8;
+  }
+
+  /** Beyond them the table is empty, which most of it is. */
+  get usedEntries(): number {
+    let end = this.table.length;
+    while (end > 0 && isZero(this.table, Math.max(0, end - SECTOR), end)) end -= SECTOR;
+    return Math.max(0, end) / 8;
   }
 
   /** Offset of a refcount block, 0 if there is none. */
@@ -98,8 +106,7 @@ export class Refcounts {
     for (let from = this.hint, atHint = true; ; ) {
       const first = await this.nextFree(from);
       if (atHint) this.hint = first;
-      let count = 1;
-      while (count < wanted && (await this.nextFree(first + count, first + count)) === first + count) count++;
+      const count = await this.freeFrom(first, wanted);
       if (exactly && count < wanted) {
         from = first + count + 1;
         atHint = false;
@@ -112,7 +119,7 @@ export class Refcounts {
         continue;
       }
       await this.fileReaches((first + count) * this.header.clusterSize);
-      for (let n = 0; n < count; n++) await this.set(first + n, 1);
+      await this.take(first, count);
       if (atHint) this.hint = first + count;
       return { offset: first * this.header.clusterSize, count };
     }
@@ -120,7 +127,7 @@ export class Refcounts {
 
   /** All blocks are empty but for what `keep` counts: for make-empty. */
   async reset(keep: (cluster: number) => boolean): Promise<void> {
-    for (let index = 0; index < this.tableEntries; index++) {
+    for (let index = 0, used = this.usedEntries; index < used; index++) {
       const offset = this.blockOffset(index);
       if (offset === 0) continue;
       const block = await this.blocks.load(offset);
@@ -133,16 +140,43 @@ export class Refcounts {
     this.hint = 0;
   }
 
-  /** The first free cluster from here on; looking no further than `last`, one beyond it when there is none. */
-  private async nextFree(from: number, last = Infinity): Promise<number> {
+  /** The first free cluster from here on. */
+  private async nextFree(from: number): Promise<number> {
     for (let cluster = from; ; ) {
       const index = Math.floor(cluster / this.perBlock);
       const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
       const data = offset === 0 ? undefined : (await this.blocks.load(offset)).data;
       for (const end = (index + 1) * this.perBlock; cluster < end; cluster++) {
-        if (cluster > last) return cluster;
-        if (this.fixed.has(cluster)) continue;
-        if (!data || readRefcount(data, cluster % this.perBlock, this.header.refcountBits) === 0) return cluster;
+        if (this.isFree(data, cluster)) return cluster;
+      }
+    }
+  }
+
+  /** Free clusters from a free one on, at most so many. */
+  private async freeFrom(first: number, most: number): Promise<number> {
+    for (let cluster = first; ; ) {
+      const index = Math.floor(cluster / this.perBlock);
+      const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
+      const data = offset === 0 ? undefined : (await this.blocks.load(offset)).data;
+      for (const end = (index + 1) * this.perBlock; cluster < end; cluster++) {
+        if (cluster === first + most || !this.isFree(data, cluster)) return cluster - first;
+      }
+    }
+  }
+
+  private isFree(block: Buffer | undefined, cluster: number): boolean {
+    return !this.fixed.has(cluster) && (!block || readRefcount(block, cluster % this.perBlock, this.header.refcountBits) === 0);
+  }
+
+  /** Free clusters whose blocks are there. */
+  private async take(first: number, count: number): Promise<void> {
+    for (let cluster = first; cluster < first + count; ) {
+      const index = Math.floor(cluster / this.perBlock);
+      const block = await this.blocks.load(this.blockOffset(index));
+      const { refcountBits } = this.header;
+      for (const end = Math.min(first + count, (index + 1) * this.perBlock); cluster < end; cluster++) {
+        writeRefcount(block.data, cluster % this.perBlock, refcountBits, 1);
+        this.blocks.touch(block, Math.floor(((cluster % this.perBlock) * refcountBits) / 8), Math.max(1, refcountBits / 8));
       }
     }
   }
