@@ -1,8 +1,8 @@
 /** `-o preallocation=...` of a new image: its clusters, or their room on the host's disk, are there before anybody writes. */
 import { VmError } from '../../base/errors.js';
 import { FileDriver } from '../drivers/file.js';
+import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../node.js';
-import type { OpenedImage } from './open.js';
 
 /** metadata: clusters without room on the disk (qcow2); falloc: room that nothing was written to; full: written. */
 export const preallocations = ['off', 'metadata', 'falloc', 'full'] as const;
@@ -11,8 +11,14 @@ export type Preallocation = (typeof preallocations)[number];
 const STEP = 64 * 1024 * 1024;
 const WRITTEN = 1024 * 1024;
 
-/** The image is new: it holds nothing, and no cluster of its file was in use before. */
-export async function preallocate({ node, file, qcow2 }: OpenedImage, how: Preallocation): Promise<void> {
+/** It holds nothing, and no cluster of its file was in use before. */
+interface NewImage {
+  readonly node: BlockNode;
+  readonly file: BlockNode;
+  readonly qcow2?: Qcow2Driver;
+}
+
+export async function preallocate({ node, file, qcow2 }: NewImage, how: Preallocation): Promise<void> {
   if (how === 'off') return;
   if (!qcow2) return fill(file, how, 0, node.length);
   const unit = qcow2.unit;
