@@ -63,6 +63,13 @@ export interface BlockStatus {
   length: number;
   allocated: boolean;
   zero: boolean;
+  /** Where the bytes stand, as they are, in a node below; all length of them. */
+  place?: Place;
+}
+
+export interface Place {
+  node: { readonly driver: BlockDriver };
+  offset: number;
 }
 
 export const SECTOR = 512;
