@@ -59,7 +59,9 @@ withAddon('JSON, nodes that refer to nodes, backing in qcow2, and jobs by the na
     '-device', 'virtio-blk-pci,drive=top',
   );
   await vm.guestWrites(SECTORS);
-  await expect(vm.qmp('drive-mirror', { device: 'top', target: path('copy.img'), format: 'raw', sync: 'full' })).rejects.toThrow("An explicit job ID is required for node 'top'");
+  expect(await vm.hmp(`drive_backup -f top ${path('backup.img')} raw`)).toBe('');
+  expect(await vm.event('BLOCK_JOB_COMPLETED')).toMatchObject({ device: 'top' });
+  await expect(vm.qmp('drive-mirror', { device: 'base', target: path('copy.img'), format: 'raw', sync: 'full' })).rejects.toThrow("An explicit job ID is required for node 'base'");
   await vm.qmp('drive-mirror', { device: 'top', 'job-id': 'm0', target: path('copy.img'), format: 'raw', sync: 'full', 'node-name': 'copy' });
   await vm.event('BLOCK_JOB_READY');
   await vm.qmp('block-job-complete', { device: 'm0' });
