@@ -160,6 +160,7 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
+  ['primary', '-kernel k -object throttle-group,id=g', /^-object throttle-group,id=g: object type 'throttle-group' is not supported: limits are of a disk/],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
