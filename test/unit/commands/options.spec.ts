@@ -88,6 +88,14 @@ test('-blockdev: text or JSON, in order; devices name nodes', () => {
   expect(devices).toEqual([{ model: 'virtio-blk-pci', id: 'virtio-blk-pci0', drive: 'd', serial: 'x', disk: { werror: 'enospc', rerror: undefined, writeCache: false } }]);
 });
 
+test('-device in JSON says what its text says', () => {
+  const devices = (text: string) => parseLaunch('primary', ['-S', '-drive', 'if=none,id=a,file=F', '-device', text]).spec.devices;
+  expect(devices('{"driver": "virtio-blk-pci", "id": "vd0", "drive": "a", "serial": "x,y", "logical_block_size": 512}')).toEqual(devices('virtio-blk-pci,id=vd0,drive=a,serial=x,,y,logical_block_size=512'));
+  expect(refusal('primary', ['-S', '-device', '{"drive": "a"}'])).toContain("'driver' is missing");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "virtio-blk-pci", "drive": ["a"]}'])).toContain("'drive' is a word, a number or a boolean");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "e1000"}'])).toContain("'e1000' is not a device of colo");
+});
+
 test.each([
   [['-blockdev', 'driver=raw,filename=F'], "-blockdev driver=raw,filename=F: 'node-name' is missing: node-name=NAME"],
   [['-blockdev', '{"driver":'], '-blockdev {"driver":: not JSON: '],
