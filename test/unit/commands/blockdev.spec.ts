@@ -113,6 +113,27 @@ withAddon('drive_backup -c over a -drive: packed clusters; dirty bitmaps are sho
   expect(spawnSync('qemu-img', ['compare', '-f', 'raw', path('d.img'), path('b.qcow2')]).status).toBe(0);
 }, limitMs);
 
+withAddon('the guest moves elsewhere, its disk by the same name there (skipped where the addon is not built)', async () => {
+  image('d.img');
+  const disk = (node: string) => ['-blockdev', `driver=raw,node-name=${node},file.driver=file,file.filename=${path('d.img')},file.locking=off`, '-device', `virtio-blk-pci,id=vd0,drive=${node}`];
+  const there = await VmInProcess.start('primary', ['-m', '32', '-accel', 'soft', '-incoming', `unix:${path('mig')}`, ...disk('d')]);
+  try {
+    const other = await VmInProcess.start('primary', ['-m', '32', '-accel', 'soft', '-S', '-kernel', path('vmlinuz'), ...disk('e')]);
+    await other.qmp('migrate', { uri: `unix:${path('mig')}` });
+    await other.until('the refusal', async () => ((await other.qmp('query-migrate')) as { status: string }).status === 'failed');
+    expect(await other.qmp('query-migrate')).toMatchObject({ 'error-desc': expect.stringContaining("'e'") as string });
+    await other.dispose();
+    await start(...disk('d'));
+    await vm.guestWrites(SECTORS);
+    await vm.qmp('migrate', { uri: `unix:${path('mig')}` });
+    await vm.until('the move', async () => ((await vm.qmp('query-migrate')) as { status: string }).status === 'completed');
+    await there.guestWrites(SECTORS);
+    expect(await there.number(DiskGuest.ERRORS)).toBe(0);
+  } finally {
+    await there.dispose();
+  }
+}, limitMs);
+
 withAddon('what cannot be is refused, and nothing stays open (skipped where the addon is not built)', async () => {
   image('d.img');
   const two = ['-device', 'virtio-blk-pci,id=vd0,drive=d', '-device', 'virtio-blk-pci,id=vd1,drive=d'];
