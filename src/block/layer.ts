@@ -147,7 +147,7 @@ export class BlockLayer {
     return { backend: this.backendOver(node, ''), name, interface: 'none', owned: false };
   }
 
-  /** By its id, or that of the device in front. */
+  /** By its id, that of the device in front, or for one without an id by its node. */
   backend(name: string): DriveBackend {
     return this.drives.get(name).backend;
   }

@@ -40,6 +40,9 @@ withAddon('a guest writes it, and the monitor knows it by its device and its nod
   expect(readFileSync(path('d.img')).length).toBe(2 << 20);
   await vm.qmp('block_set_io_throttle', { id: 'vd0', bps: 0, bps_rd: 0, bps_wr: 0, iops: 1000, iops_rd: 0, iops_wr: 0 });
   expect(await vm.qmp('query-block')).toMatchObject([{ inserted: { iops: 1000, group: 'vd0' } }]);
+  expect(await vm.hmp('block_set_io_throttle d 0 0 0 0 0 0')).toBe('');
+  expect(await vm.qmp('query-block')).toMatchObject([{ inserted: { iops: 0 } }]);
+  expect(await vm.hmp('info blockstats')).toMatch(/^d: rd_bytes=0 wr_bytes=[1-9]/);
   await vm.qmp('stop');
   const done = await vm.number(DiskGuest.DONE);
   const held = readFileSync(path('d.img'));
