@@ -13,7 +13,7 @@ import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { parseCpu } from './cpu.js';
-import { parseBlockdev } from './blockdev.js';
+import { deviceText, parseBlockdev } from './blockdev.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
@@ -122,7 +122,7 @@ class Draft {
       answerHelp(netdevHelp(value));
       this.spec.netdevs.push(parseNetdev(value, this.ids));
     },
-    device: value => this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals)),
+    device: value => this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals)),
     global: () => undefined, // taken before all others
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {
