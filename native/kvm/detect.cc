@@ -20,6 +20,7 @@ namespace {
 constexpr u64 kRamSize = 1 << 20, kTables = 0x10000, kCode = 0x1000;
 constexpr double kFullMips = 10;  // interpreters reach 2; a real one that was nested and starved still reached 50
 constexpr int kRounds = 4;
+constexpr int kSignalsMax = 1000;  // of others, as a profiler sends them: the guest goes on after each
 constexpr auto kRound = std::chrono::milliseconds(50);
 
 /// movd xmm5, eax; paddd xmm5, xmm0; hlt. Interpreters of kernel code do not have SSE arithmetic, for no kernel uses it there.
@@ -54,9 +55,8 @@ class Probe {
     memcpy(ram_ + kCode, code, N);
     enter_long_mode();
     kicker_.enter();
-    int result = cpu_.try_ioctl(KVM_RUN, 0);
-    if (result < 0) result = -errno;
-    else result = static_cast<int>(run_->exit_reason);
+    int result = go_on();
+    for (int tries = 0; result == -EINTR && !kicker_.wanted() && tries < kSignalsMax; tries++) result = go_on();
     kicker_.leave();
     kicker_.take();
     return result;
@@ -81,6 +81,8 @@ class Probe {
   u32 suberror() const { return run_->internal.suberror; }
 
  private:
+  int go_on() { return cpu_.try_ioctl(KVM_RUN, 0) < 0 ? -errno : static_cast<int>(run_->exit_reason); }
+
   Fd make_cpu() {
     if (ram_ == MAP_FAILED) throw Error::of_errno("mmap");
     u64 identity = 0xfffbc000;

@@ -5,14 +5,8 @@
 import { styleText } from 'node:util';
 import { Command } from '@oclif/core';
 import { asVmError, VmError } from '../base/errors.js';
+import { wantsColour } from './colour.js';
 import { UsageError } from './options/argv.js';
-
-/** NO_COLOR (no-color.org), FORCE_COLOR, TERM=dumb; otherwise: is it a terminal. */
-export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<string, string | undefined>>): boolean {
-  if ((env['NO_COLOR'] ?? '') !== '') return false;
-  if (env['TERM'] === 'dumb') return false;
-  return stream.isTTY === true;
-}
 
 export abstract class BaseCommand extends Command {
   override async init(): Promise<void> {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { CharWorld } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
 import { parseAddress } from '../../../src/commands/address.js';
-import { wantsColour } from '../../../src/commands/base.js';
+import { wantsColour } from '../../../src/commands/colour.js';
 import { assistFromHelp, parseHelp } from '../../../src/commands/remote-help.js';
 import { commandArguments } from '../../../src/commands/qmp.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
