@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { detectKvm } from '../../src/accel/choose.js';
 import { guestImage } from '../guest/build.js';
 import { bundle, type Programs } from './bundle.js';
-import { missingPackages, prepareL1, runInL1 } from './l1.js';
+import { L1, missingPackages, prepareL1 } from './l1.js';
 
 interface Skip {
   name: string;
@@ -144,7 +144,7 @@ interface Answer {
   seconds: number;
 }
 
-async function runJob(job: Job, nested: boolean): Promise<Answer> {
+async function runJob(job: Job, l1: L1 | undefined): Promise<Answer> {
   const from = performance.now();
   let result: unknown;
   const log: string[] = [];
@@ -154,7 +154,7 @@ async function runJob(job: Job, nested: boolean): Promise<Answer> {
     else log.push(`${((performance.now() - from) / 1000).toFixed(1).padStart(7)} s  ${line}`);
     if (args.verbose && !found) console.error(`${job.name}: ${log.at(-1)}`);
   };
-  if (nested) await runInL1(job.script, jobLimitMs, take);
+  if (l1) await l1.run(job.script, jobLimitMs, take);
   else spawnSync('bash', ['-c', `exec 2>&1\n${job.script}`], { encoding: 'utf8', timeout: jobLimitMs, maxBuffer: 1 << 26 }).stdout.split('\n').forEach(take);
   return { result, lastWords: log.slice(-15).join('\n'), seconds: Math.round((performance.now() - from) / 1000) };
 }
@@ -224,7 +224,9 @@ async function tier2(): Promise<Tier2> {
   if (nested) prepareL1();
   const queue = jobs(programs);
   const worker = async () => {
-    for (let job = queue.shift(); job; job = queue.shift()) judge(job, await runJob(job, nested), sum);
+    const l1 = nested ? new L1() : undefined;
+    for (let job = queue.shift(); job; job = queue.shift()) judge(job, await runJob(job, l1), sum);
+    await l1?.dispose();
   };
   await Promise.all(nested ? [worker(), worker()] : [worker()]);
   return sum;
