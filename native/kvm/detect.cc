@@ -35,24 +35,37 @@ u64 thread_ns() {
   return static_cast<u64>(t.tv_sec) * 1'000'000'000ull + static_cast<u64>(t.tv_nsec);
 }
 
+/// Goes also when what comes after it in a constructor throws.
+class Pages {
+ public:
+  Pages() : at_(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    if (at_ == MAP_FAILED) throw Error::of_errno("mmap");
+  }
+  ~Pages() { munmap(at_, kRamSize); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  u8* bytes() const { return static_cast<u8*>(at_); }
+
+ private:
+  void* at_;
+};
+
 /// A VM of one vCPU in long mode at ring 0, without chips (so that HLT ends the run).
 class Probe {
  public:
   explicit Probe(const Source& source)
       : device_(source),
-        ram_(static_cast<u8*>(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
         vm_(device_.create_vm()),
         cpu_(make_cpu()),
         run_(cpu_, device_.run_page_size()),
         kicker_(*run_) {
     write_tables();
   }
-  ~Probe() { munmap(ram_, kRamSize); }
 
   /// Enters the code from its start; returns the exit reason, or -errno.
   template <size_t N>
   int run(const u8 (&code)[N]) {
-    memcpy(ram_ + kCode, code, N);
+    memcpy(ram_.bytes() + kCode, code, N);
     enter_long_mode();
     kicker_.enter();
     int result = go_on();
@@ -63,7 +76,7 @@ class Probe {
   }
 
   double mips() {
-    std::thread alarm([this] {
+    std::jthread alarm([this] {  // joined also when the run throws
       std::this_thread::sleep_for(kRound);
       kicker_.kick();
     });
@@ -84,13 +97,12 @@ class Probe {
   int go_on() { return cpu_.try_ioctl(KVM_RUN, 0) < 0 ? -errno : static_cast<int>(run_->exit_reason); }
 
   Fd make_cpu() {
-    if (ram_ == MAP_FAILED) throw Error::of_errno("mmap");
     u64 identity = 0xfffbc000;
     vm_.call("KVM_SET_IDENTITY_MAP_ADDR", KVM_SET_IDENTITY_MAP_ADDR, &identity);
     vm_.call("KVM_SET_TSS_ADDR", KVM_SET_TSS_ADDR, 0xfffbd000ul);
     kvm_userspace_memory_region region{};
     region.memory_size = kRamSize;
-    region.userspace_addr = reinterpret_cast<u64>(ram_);
+    region.userspace_addr = reinterpret_cast<u64>(ram_.bytes());
     vm_.call("KVM_SET_USER_MEMORY_REGION", KVM_SET_USER_MEMORY_REGION, &region);
     return Fd(vm_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU, 0));
   }
@@ -98,7 +110,7 @@ class Probe {
   /// The first 2 MiB, mapped to themselves.
   void write_tables() {
     const u64 entries[3] = {kTables + 0x1003, kTables + 0x2003, 0x83};
-    for (int level = 0; level < 3; level++) memcpy(ram_ + kTables + 0x1000 * level, &entries[level], 8);
+    for (int level = 0; level < 3; level++) memcpy(ram_.bytes() + kTables + 0x1000 * level, &entries[level], 8);
   }
 
   void enter_long_mode() {
@@ -121,7 +133,7 @@ class Probe {
   }
 
   Device device_;
-  u8* ram_;
+  Pages ram_;
   Fd vm_;
   Fd cpu_;
   RunPage run_;
