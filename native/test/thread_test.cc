@@ -12,6 +12,7 @@
 #include "vcpu/clock.h"
 #include "vcpu/exits.h"
 #include "vcpu/image.h"
+#include "vcpu/spare_core.h"
 
 using namespace colo;
 using namespace colo::vcpu;
@@ -262,6 +263,14 @@ void exit_latency() {
          took[took.size() * 9 / 10] / 1e3);
 }
 
+void spare_core() {
+  CHECK(running_tasks("0.20 0.18 0.12 3/80 11206\n") == 3);
+  CHECK(running_tasks("") == -1);
+  CHECK(running_tasks("0.20 0.18") == -1);
+  SpareCore spare;
+  spare.there();  // whatever it says: the host decides
+}
+
 }  // namespace
 
 int main() {
@@ -276,6 +285,7 @@ int main() {
   timers_fire_on_time(false, "spins");
   a_stopped_vm_fires_no_timer();
   teardown_at_any_moment();
+  spare_core();
   exit_latency();
   return test::finish();
 }

@@ -7,7 +7,7 @@ import type { Clock } from '../host/ports.js';
 import type { Events } from '../base/events.js';
 import type { QmpEvents } from '../qapi/types.js';
 import { Accounting, type RequestKind } from './accounting.js';
-import type { BlockBackend, ErrorAction } from './contract.js';
+import type { BlockBackend, DiskProperties, ErrorAction, ErrorPolicy } from './contract.js';
 import { SECTOR } from './driver.js';
 import { ioCode, ioError } from './io-error.js';
 import type { BlockNode } from './node.js';
@@ -17,8 +17,6 @@ import type { Throttle } from './throttle.js';
 /** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */
 export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
 
-/** enospc: stop when there is no space, otherwise report. */
-export type ErrorPolicy = ErrorAction | 'enospc';
 export type IoStatus = 'ok' | 'failed' | 'nospace';
 
 export interface BackendOptions {
@@ -49,17 +47,27 @@ export class DriveBackend implements BlockBackend {
   /** Requests that wait already keep to the one they came under. */
   throttle?: Throttle;
 
+  /** id: '' for the disk of a device that names a node. */
   constructor(
     readonly id: string,
     root: BlockNode,
-    readonly options: BackendOptions,
+    private config: BackendOptions,
   ) {
     this.root = root;
-    this.stats = new Accounting(options.clock);
+    this.stats = new Accounting(config.clock);
+  }
+
+  get options(): Readonly<BackendOptions> {
+    return this.config;
+  }
+
+  /** For messages. */
+  get label(): string {
+    return this.id === '' ? `device '${this.device}'` : `drive '${this.id}'`;
   }
 
   get node(): BlockNode {
-    if (!this.root) throw ioError('EIO', `drive '${this.id}' has been deleted`);
+    if (!this.root) throw ioError('EIO', `${this.label} has been deleted`);
     return this.root;
   }
 
@@ -85,10 +93,17 @@ export class DriveBackend implements BlockBackend {
   }
 
   /** A guest device takes the drive: it becomes the node's writer. The layer has checked that the disk may boot. */
-  claim(device: string): void {
-    if (this.device !== undefined) throw new VmError(`drive '${this.id}' is already in use by device '${this.device}'`);
-    this.release = this.node.attach({ label: `drive '${this.id}'`, write: !this.readOnly });
+  claim(device: string, { werror, rerror, writeCache }: DiskProperties = {}): void {
+    if (this.device !== undefined) throw new VmError(`${this.label} is already in use by device '${this.device}'`);
+    const { errors = defaultErrors, cache } = this.config;
     this.device = device;
+    try {
+      this.release = this.node.attach({ label: this.label, write: !this.readOnly });
+    } catch (error) {
+      this.device = undefined;
+      throw error;
+    }
+    this.config = { ...this.config, errors: { write: werror ?? errors.write, read: rerror ?? errors.read }, cache: cacheOf(cache, writeCache) };
   }
 
   /** drive_del: what the guest asks for afterwards fails. */
@@ -103,7 +118,7 @@ export class DriveBackend implements BlockBackend {
   /** A job has put another node in this one's place, with the same content. */
   setRoot(root: BlockNode): void {
     this.release?.();
-    this.release = this.device === undefined ? undefined : root.attach({ label: `drive '${this.id}'`, write: !this.options.readOnly && !root.readOnly });
+    this.release = this.device === undefined ? undefined : root.attach({ label: this.label, write: !this.options.readOnly && !root.readOnly });
     this.root = root;
   }
 
@@ -196,7 +211,7 @@ export class DriveBackend implements BlockBackend {
 
   private change(kind: 'write' | 'unmap', offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
     return this.request(kind, offset, length, async () => {
-      if (this.root && this.readOnly) throw ioError('EPERM', `drive '${this.id}' is read-only`);
+      if (this.root && this.readOnly) throw ioError('EPERM', `${this.label} is read-only`);
       const start = offset - (offset % SECTOR);
       const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
       const partial = start !== offset || end !== offset + length;
@@ -211,7 +226,7 @@ export class DriveBackend implements BlockBackend {
       if (this.throttle && length > 0) await this.throttle.admit(kind === 'read' ? 'read' : 'write', length);
       if (offset + length > this.length && this.root) {
         this.stats.invalid(kind);
-        throw ioError('EINVAL', `drive '${this.id}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+        throw ioError('EINVAL', `${this.label}: ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
       }
       const result = await body().catch((error: unknown) => {
         this.stats.failed(kind, started);
@@ -223,4 +238,10 @@ export class DriveBackend implements BlockBackend {
       if (--this.running === 0) for (const resolve of this.idle.splice(0)) resolve();
     }
   }
+}
+
+/** An unsafe drive has a write cache that is never emptied. */
+function cacheOf(drive: CacheMode, writeCache: boolean | undefined): CacheMode {
+  if (writeCache === undefined || writeCache === (drive !== 'writethrough')) return drive;
+  return writeCache ? 'writeback' : 'writethrough';
 }

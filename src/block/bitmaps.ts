@@ -29,6 +29,15 @@ export class NamedBitmap {
   }
 }
 
+export interface BitmapInfo {
+  name: string;
+  /** Bytes that are marked. */
+  count: number;
+  granularity: number;
+  recording: boolean;
+  busy: boolean;
+}
+
 export class NamedBitmaps {
   private readonly byNode = new WeakMap<BlockNode, Map<string, { bitmap: NamedBitmap; release: () => void }>>();
 
@@ -69,7 +78,7 @@ export class NamedBitmaps {
     bitmap.recording = recording;
   }
 
-  list(node: BlockNode): { name: string; count: number; granularity: number; recording: boolean; busy: boolean }[] {
+  list(node: BlockNode): BitmapInfo[] {
     return [...(this.byNode.get(node)?.values() ?? [])].map(({ bitmap: { name, bits, recording, busy } }) => ({ name, count: bits.bytes, granularity: bits.granularity, recording, busy: busy !== undefined }));
   }
 }

@@ -78,3 +78,13 @@ export interface BlockBackend {
 
 /** QEMU's BlockErrorAction. */
 export type ErrorAction = 'report' | 'ignore' | 'stop';
+/** enospc: stop when there is no space, otherwise report. */
+export type ErrorPolicy = ErrorAction | 'enospc';
+
+/** What a guest device says of its disk; what it leaves out is as the drive has it. */
+export interface DiskProperties {
+  readonly werror?: ErrorPolicy;
+  readonly rerror?: ErrorAction;
+  /** false: every write is on the medium before the guest hears of it. */
+  readonly writeCache?: boolean;
+}

@@ -20,6 +20,8 @@ export interface BlockDriver {
   discard(offset: number, length: number): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
   /** Makes it longer, with zeroes, or shorter. Only where the length may change: files, and images that grow. */
+  /** A cluster at once, packed if that saves space. */
+  writeCompressed?(offset: number, data: Uint8Array): Promise<void>;
   resize?(length: number): Promise<void>;
   /** What the first bytes of the range are; at least one byte of it, at most all. Without it everything is data. */
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
@@ -61,6 +63,13 @@ export interface BlockStatus {
   length: number;
   allocated: boolean;
   zero: boolean;
+  /** Where the bytes stand, as they are, in a node below; all length of them. */
+  place?: Place;
+}
+
+export interface Place {
+  node: { readonly driver: BlockDriver };
+  offset: number;
 }
 
 export const SECTOR = 512;

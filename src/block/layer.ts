@@ -5,8 +5,9 @@ import type { Address } from '../host/ports.js';
 import type { QmpEvents } from '../qapi/types.js';
 import { DriveBackend } from './backend.js';
 import { NamedBitmaps } from './bitmaps.js';
-import type { BlockBackend, Replicated } from './contract.js';
+import type { BlockBackend, DiskProperties, Replicated } from './contract.js';
 import { SECTOR } from './driver.js';
+import { type Drive, Drives } from './drives.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
@@ -22,14 +23,6 @@ import { PrimaryDisk, SecondaryDisk } from './replicated.js';
 import { Throttle } from './throttle.js';
 import { checkLimits, isLimited, type ThrottleLimits } from './throttle-limits.js';
 
-interface Drive {
-  readonly backend: DriveBackend;
-  readonly spec: DriveSpec;
-  /** Made for this drive: closed with it. */
-  owned: boolean;
-  replicated?: PrimaryDisk | SecondaryDisk;
-}
-
 export class BlockLayer {
   readonly graph: BlockGraph;
   readonly nbd: NbdServer;
@@ -37,7 +30,7 @@ export class BlockLayer {
   readonly jobs: BlockJobs;
   /** What jobs may do here. */
   readonly ground: JobGround;
-  private readonly drives = new Map<string, Drive>();
+  private readonly drives = new Drives();
   /** A request failed and waits: the VM must stop until the user has made room. Set by who has the VM. */
   stopVm: () => void = () => undefined;
 
@@ -61,21 +54,21 @@ export class BlockLayer {
     this.graph.resolve = name => this.resolve(name);
     this.graph.onTakeover = disk => this.nbd.evict(disk);
     events?.on('RESUME', () => {
-      for (const { backend } of this.drives.values()) backend.resetIoStatus();
+      for (const { backend } of this.drives) backend.resetIoStatus();
     });
   }
 
   /** `-drive`. The device in front claims it later. */
   async addDrive(spec: DriveSpec): Promise<DriveBackend> {
     const id = spec.id ?? this.freshId(spec.interface);
-    if (this.drives.has(id) || this.graph.find(id)) throw new VmError(`the name '${id}' is in use already`);
+    if (this.drives.find(id) || this.graph.find(id)) throw new VmError(`the name '${id}' is in use already`);
     const root = await this.graph.build(spec.root, id);
     const owned = !('reference' in spec.root);
     try {
       if (spec.interface !== 'none') requireBootable(root);
-      const backend = new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec.cache, errors: spec.errors, stopVm: () => this.stopVm(), events: this.events, clock: this.host.clock });
+      const backend = this.backendOver(root, id, spec);
       if (spec.throttle) this.throttle(backend, spec.throttle.limits, spec.throttle.group);
-      this.drives.set(id, { backend, spec, owned });
+      this.drives.add({ backend, name: id, interface: spec.interface, owned });
       return backend;
     } catch (error) {
       if (owned) await this.graph.close(root);
@@ -95,23 +88,27 @@ export class BlockLayer {
     await this.graph.build(spec.root);
   }
 
-  /** QMP blockdev-add. */
+  private backendOver(root: BlockNode, id: string, spec?: Pick<DriveSpec, 'cache' | 'errors'>): DriveBackend {
+    return new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec?.cache ?? 'writeback', errors: spec?.errors, stopVm: () => this.stopVm(), events: this.events, clock: this.host.clock });
+  }
+
+  /** -blockdev and QMP's blockdev-add. */
   async blockdevAdd(options: Readonly<Record<string, unknown>>): Promise<void> {
     await this.graph.build(readBlockdev(OptionTree.from(options)));
   }
 
   /** HMP drive_del and QMP blockdev-del: a drive's guest gets errors from now on; a node must be free. */
   async driveDel(name: string): Promise<void> {
-    const drive = this.drives.get(name);
+    const drive = this.drives.find(name);
     const node = drive ? drive.backend.node : this.graph.find(name);
     if (!node) throw deviceNotFound(name);
-    const users = node.userLabels.filter(label => label !== `drive '${name}'`);
+    const users = node.userLabels.filter(label => label !== drive?.backend.label);
     if (drive?.replicated?.replicating) throw new VmError(`'${name}' is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO' });
     if (users.length > 0) throw new VmError(`'${name}' is in use by ${users.join(', ')}`);
-    if (!drive) for (const [id, other] of this.drives) if (other.backend.nodeName === node.name) return this.driveDel(id);
+    if (!drive) for (const { backend } of this.drives.over(node)) return this.driveDel(backend.id);
     if (drive) {
       drive.backend.detach();
-      this.drives.delete(name);
+      this.drives.remove(drive);
       await drive.backend.drain();
     }
     if (!drive || drive.owned) await this.graph.close(node);
@@ -122,47 +119,54 @@ export class BlockLayer {
     const backend = this.backend(id);
     checkLimits(limits);
     if (isLimited(limits)) return this.throttle(backend, limits, group);
-    const alone = [...this.drives.values()].filter(({ backend: other }) => other.throttle === backend.throttle).length === 1;
+    const alone = [...this.drives].filter(({ backend: other }) => other.throttle === backend.throttle).length === 1;
     if (alone) backend.throttle?.configure(limits);
     backend.throttle = undefined;
   }
 
   /** Drives of one group share its budget; the limits are those that were said last. */
-  private throttle(backend: DriveBackend, limits: ThrottleLimits, group = backend.throttle?.group ?? backend.id): void {
-    const known = [...this.drives.values()].map(({ backend: { throttle } }) => throttle).find(throttle => throttle?.group === group);
+  private throttle(backend: DriveBackend, limits: ThrottleLimits, group = backend.throttle?.group ?? (backend.id || backend.attachedDevice!)): void {
+    const known = [...this.drives].map(({ backend: { throttle } }) => throttle).find(throttle => throttle?.group === group);
     if (known) known.configure(limits);
     backend.throttle = known ?? new Throttle(this.host.clock, limits, group);
   }
 
-  /** A guest device takes the drive. */
-  claim(id: string, device: string): BlockBackend {
-    const backend = this.backend(id);
-    requireBootable(backend.node);
-    backend.claim(device);
-    return backend;
+  /** A guest device takes the drive, or lays one without an id over a node. */
+  claim(name: string, device: string, properties: DiskProperties = {}): BlockBackend {
+    const known = this.drives.find(name);
+    const drive = known ?? this.overNode(name);
+    requireBootable(drive.backend.node);
+    drive.backend.claim(device, properties);
+    if (!known) this.drives.add(drive);
+    return drive.backend;
   }
 
-  backend(id: string): DriveBackend {
-    const drive = this.drives.get(id);
-    if (!drive) throw deviceNotFound(id);
-    return drive.backend;
+  private overNode(name: string): Drive {
+    const node = this.graph.find(name);
+    if (!node) throw deviceNotFound(name);
+    return { backend: this.backendOver(node, ''), name, interface: 'none', owned: false };
+  }
+
+  /** By its id, or that of the device in front. */
+  backend(name: string): DriveBackend {
+    return this.drives.get(name).backend;
   }
 
   /** In the order of the command line. */
   list(): { id: string; interface: DriveSpec['interface']; backend: DriveBackend }[] {
-    return [...this.drives].map(([id, { spec, backend }]) => ({ id, interface: spec.interface, backend }));
+    return [...this.drives].map(({ backend, interface: kind }) => ({ id: backend.id, interface: kind, backend }));
   }
 
   /** block_resize: a drive or a node. The guest sees it when it looks again. */
   async resize(name: string, length: number): Promise<void> {
     if (!Number.isSafeInteger(length) || length < 0) throw new VmError("Parameter 'size' expects a >0 size");
-    const drive = this.drives.get(name);
-    if (drive?.replicated?.replicating) throw new VmError(`'${name}' is in use by COLO: its length cannot change`);
-    const node = drive?.backend.node ?? this.graph.node(name);
-    const others = node.userLabels.filter(label => !label.startsWith('drive '));
+    const { node } = this.find(name);
+    const drives = this.drives.over(node);
+    if (drives.some(({ replicated }) => replicated?.replicating)) throw new VmError(`'${name}' is in use by COLO: its length cannot change`);
+    const others = node.userLabels.filter(label => !drives.some(({ backend }) => backend.label === label));
     if (others.length > 0) throw new VmError(`'${name}' cannot change its length: it is in use by ${others.join(', ')}`);
     await node.resize(Math.ceil(length / SECTOR) * SECTOR);
-    for (const { backend } of this.drives.values()) if (backend.nodeName === node.name) backend.resized();
+    for (const { backend } of drives) backend.resized();
   }
 
   /** QMP x-blockdev-change. Returns the edge that was added or removed. */
@@ -193,7 +197,7 @@ export class BlockLayer {
 
   /** nbd-server-add. device: a drive, or a node. */
   nbdServerAdd(options: { device: string; writable?: boolean; name?: string }): void {
-    const node = this.drives.get(options.device)?.backend.node ?? this.graph.find(options.device);
+    const node = this.drives.find(options.device)?.backend.node ?? this.graph.find(options.device);
     if (this.nbd.address !== undefined && !node) throw deviceNotFound(options.device);
     this.nbd.add(options.name ?? options.device, node!, options.writable ?? false);
   }
@@ -202,12 +206,12 @@ export class BlockLayer {
   replicated(mode: 'primary' | 'secondary'): Replicated[] {
     this.jobs.refuse('COLO');
     const out: Replicated[] = [];
-    for (const [id, drive] of this.drives) {
+    for (const drive of this.drives) {
       if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
       const { driver } = drive.backend.node;
       const wanted = mode === 'primary' ? QuorumDriver : ReplicationSecondary;
-      const disk = driver instanceof wanted ? this.replicatedOf(id, drive) : undefined;
-      if (!disk) throw new VmError(`drive '${id}' is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
+      const disk = driver instanceof wanted ? this.replicatedOf(drive) : undefined;
+      if (!disk) throw new VmError(`${drive.backend.label} is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
       out.push(disk);
     }
     return out;
@@ -215,43 +219,42 @@ export class BlockLayer {
 
   /** What must be equal on both sides: every disk that a guest device holds, by the name that joins the pair, in the order of the drives. */
   manifest(): { id: string; length: number }[] {
-    const held = [...this.drives].filter(([, { backend }]) => backend.attachedDevice !== undefined);
-    return held.map(([id, drive]) => ({ id: this.replicatedOf(id, drive)?.name ?? id, length: drive.backend.length }));
+    const held = [...this.drives].filter(({ backend }) => backend.attachedDevice !== undefined);
+    return held.map(drive => ({ id: this.replicatedOf(drive)?.name ?? drive.name, length: drive.backend.length }));
   }
 
   queryBlock(): BlockInfo[] {
-    return [...this.drives.values()].map(({ backend }) => blockInfo(backend));
+    return [...this.drives].map(({ backend }) => blockInfo(backend, this.bitmaps));
   }
 
   queryNamedBlockNodes(): NodeInfo[] {
-    return this.graph.all().map(nodeInfo);
+    return this.graph.all().map(node => nodeInfo(node, this.bitmaps));
   }
 
   /** Nothing of a guest's requests is in flight afterwards; the devices have been stopped. */
   async drain(): Promise<void> {
-    await Promise.all([...this.drives.values()].map(({ backend }) => backend.drain()));
+    await Promise.all([...this.drives].map(({ backend }) => backend.drain()));
   }
 
   async flush(): Promise<void> {
-    await Promise.all([...this.drives.values()].filter(({ backend }) => !backend.readOnly).map(({ backend }) => backend.flush()));
+    await Promise.all([...this.drives].filter(({ backend }) => !backend.readOnly).map(({ backend }) => backend.flush()));
   }
 
   /** End of the VM: replication stops without failover, exports go, files are closed. */
   async close(): Promise<void> {
     await this.jobs.stop();
     await this.drain();
-    for (const { backend } of [...this.drives.values()].reverse()) {
+    for (const { backend } of this.drives.clear().reverse()) {
       const root = backend.detach();
       if (root) await this.graph.close(root);
     }
     if (this.nbd.address) await this.nbd.stop();
-    this.drives.clear();
     for (const node of this.graph.all().reverse()) await this.graph.close(node);
   }
 
   /** A drive or a node, as monitors call them. */
   find(name: string): { node: BlockNode; drive?: string } {
-    const drive = this.drives.get(name);
+    const drive = this.drives.find(name);
     if (drive) return { node: drive.backend.node, drive: name };
     const node = this.graph.find(name);
     if (!node) throw new VmError(`Cannot find device='${name}' nor node-name='${name}'`);
@@ -259,17 +262,13 @@ export class BlockLayer {
   }
 
   private requireNoColo(): void {
-    for (const [id, { replicated }] of this.drives) if (replicated?.replicating) throw new VmError(`no block job can start: drive '${id}' is replicated by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
-  }
-
-  private drivesOf(node: BlockNode): [string, Drive][] {
-    return [...this.drives].filter(([, { backend }]) => backend.nodeName === node.name);
+    for (const { replicated, backend } of this.drives) if (replicated?.replicating) throw new VmError(`no block job can start: ${backend.label} is replicated by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
   }
 
   private mayReplace(from: BlockNode, job: string): void {
     const parents = this.graph.parentsOf(from).map(({ parent }) => parent);
     for (const parent of parents) if (!isAdopting(parent.driver)) throw new VmError(`node '${from.name}' cannot be replaced: node '${parent.name}' (${parent.driver.format}) keeps it`);
-    const known = new Set([...this.drivesOf(from).map(([id]) => `drive '${id}'`), ...parents.map(({ name }) => `node '${name}'`)]);
+    const known = new Set([...this.drives.over(from).map(({ backend }) => backend.label), ...parents.map(({ name }) => `node '${name}'`)]);
     const others = from.userLabels.filter(label => !known.has(label) && !label.startsWith(`block job '${job}' `));
     if (others.length > 0) throw new VmError(`node '${from.name}' cannot be replaced: it is also used by ${others.join(', ')}`);
   }
@@ -277,7 +276,7 @@ export class BlockLayer {
   /** Both are at rest. What waits at the old one goes to the new one. */
   private replace(from: BlockNode, to: BlockNode, owned: boolean): boolean {
     let ownedOld = false;
-    for (const [, drive] of this.drivesOf(from)) {
+    for (const drive of this.drives.over(from)) {
       drive.backend.setRoot(to);
       ownedOld ||= drive.owned;
       drive.owned = owned;
@@ -296,28 +295,27 @@ export class BlockLayer {
   }
 
   /** Always the same object for a drive: it knows what it started. */
-  private replicatedOf(id: string, drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
+  private replicatedOf(drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
     const { node } = drive.backend;
     const { driver } = node;
-    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(id, node, driver);
-    if (driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(id, driver, () => this.pairName(driver.disk));
+    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(drive.name, node, driver);
+    if (driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(drive.name, driver, () => this.pairName(driver.disk));
     return drive.replicated;
   }
 
   private pairName(disk: BlockNode): string | undefined {
     const exported = this.nbd.writableExportOf(disk);
     if (exported !== undefined) return exported;
-    for (const [id, { backend }] of this.drives) if (backend.nodeName === disk.name) return id;
-    return undefined;
+    return this.drives.over(disk)[0]?.backend.id;
   }
 
   private resolve(name: string): BlockNode {
-    return this.drives.get(name)?.backend.node ?? this.graph.node(name);
+    return this.drives.find(name)?.backend.node ?? this.graph.node(name);
   }
 
   private freshId(prefix: string): string {
     let n = 0;
-    while (this.drives.has(`${prefix}${n}`)) n++;
+    while (this.drives.find(`${prefix}${n}`)) n++;
     return `${prefix}${n}`;
   }
 }

@@ -47,6 +47,8 @@ export interface NodePolicy {
   detectZeroes: boolean;
   /** ignore: what the guest no longer wants is kept all the same. */
   discard: 'ignore' | 'unmap';
+  /** Of a node without children: nobody waits until the medium has it. */
+  noFlush?: boolean;
 }
 export const defaultPolicy: NodePolicy = { detectZeroes: false, discard: 'unmap' };
 
@@ -163,10 +165,15 @@ export class BlockNode {
     return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part)));
   }
 
+  /** A whole cluster, of a driver that can pack it. */
+  writeCompressed(offset: number, data: Uint8Array): Promise<void> {
+    return this.inside('changes', node => node.change(offset, data.length, () => node.driver.writeCompressed!(offset, data)));
+  }
+
   flush(): Promise<void> {
     return this.inside('changes', async node => {
       if (node.closed) throw ioError('EIO', `node '${node.name}' is closed`);
-      await node.driver.flush();
+      if (node.flushes) await node.driver.flush();
     });
   }
 
@@ -211,8 +218,12 @@ export class BlockNode {
     await this.driver.close();
   }
 
+  private get flushes(): boolean {
+    return !this.policy.noFlush || this.children.size > 0;
+  }
+
   private pwriter(offset: number, data: Uint8Array, fua: boolean) {
-    return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua);
+    return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua && this.flushes);
   }
 
   private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {

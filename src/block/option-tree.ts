@@ -4,6 +4,8 @@
  */
 import { VmError } from '../base/errors.js';
 
+const MAX_DEPTH = 32;
+
 export class OptionTree {
   private readonly values = new Map<string, string>();
   private readonly subtrees = new Map<string, OptionTree>();
@@ -25,12 +27,15 @@ export class OptionTree {
   }
 
   /** Nested objects of QMP's blockdev-add: scalars become text, as the string form would have them. */
-  static from(value: Readonly<Record<string, unknown>>, path = ''): OptionTree {
+  static from(value: Readonly<Record<string, unknown>>, path = '', depth = 0): OptionTree {
     const tree = new OptionTree(path);
+    if (depth > MAX_DEPTH) throw new VmError(`parameter '${path.slice(0, 60)}...' is nested too deeply`);
     for (const [key, item] of Object.entries(value)) {
-      if (Array.isArray(item)) tree.subtrees.set(key, OptionTree.from(Object.fromEntries(item.map((v: unknown, i) => [String(i), v])), tree.full(key)));
-      else if (typeof item === 'object' && item !== null) tree.subtrees.set(key, OptionTree.from(item as Record<string, unknown>, tree.full(key)));
+      if (Array.isArray(item)) tree.subtrees.set(key, OptionTree.from(Object.fromEntries(item.map((v: unknown, i) => [String(i), v])), tree.full(key), depth + 1));
+      else if (typeof item === 'object' && item !== null) tree.subtrees.set(key, OptionTree.from(item as Record<string, unknown>, tree.full(key), depth + 1));
       else if (typeof item === 'boolean') tree.values.set(key, item ? 'on' : 'off');
+      // As `backing=` in a string: none at all.
+      else if (item === null && key === 'backing') tree.values.set(key, '');
       else if (typeof item === 'string' || typeof item === 'number') tree.values.set(key, String(item));
       else throw new VmError(`parameter '${tree.full(key)}' has no value`);
     }
@@ -128,7 +133,7 @@ export class OptionTree {
   private put(key: string, value: string): void {
     const steps = key.split('.');
     if (steps.some(step => step === '')) throw new VmError(key === '' ? 'an option has no name' : `parameter '${key}' is not a name`);
-    if (steps.length > 32) throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
+    if (steps.length > MAX_DEPTH) throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
     const last = steps.pop()!;
     const tree = this.below(steps);
     if (tree.values.has(last)) throw new VmError(`parameter '${key}' is given twice`);

@@ -1,5 +1,5 @@
 /**
- * `-drive`, `drive_add` and `blockdev-add`: options to a plain spec that the layer builds. What is not implemented is refused by name.
+ * `-drive`, `drive_add`, `-blockdev` and `blockdev-add`: options to a plain spec that the layer builds. What is not implemented is refused by name.
  *
  *   file=nbd://H:P/E                            an NBD export; TLS and time-outs as file.tls-creds=ID, file.reconnect-delay=S
  *   file=F[,format=raw]                         an image; the same as driver=raw,file.driver=file,file.filename=F
@@ -10,8 +10,8 @@
  */
 import { VmError } from '../base/errors.js';
 import { type BlkdebugRules, readBlkdebugRules } from './blkdebug-rules.js';
-import { type CacheMode, defaultErrors, type ErrorPolicy } from './backend.js';
-import type { ErrorAction } from './contract.js';
+import { type CacheMode, defaultErrors } from './backend.js';
+import type { ErrorAction, ErrorPolicy } from './contract.js';
 import type { ReadPattern } from './drivers/quorum.js';
 import { defaultPolicy, type NodePolicy } from './node.js';
 import { type NbdSpec, readNbd, readNbdUri } from './nbd/options.js';
@@ -71,14 +71,20 @@ export function readDrive(options: OptionTree): DriveSpec {
   };
   const media = options.string('media');
   if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
-  const root = readNode(options, { drive: true, inherited: false });
-  return { ...drive, root: cache.direct ? pastPageCache(root) : root };
+  return { ...drive, root: readNode(options, { drive: true, inherited: false, cache: cache.direct ? { direct: true } : {} }) };
 }
 
-/** blockdev-add: node-name is required, and a reference is not enough. */
+/** -blockdev and blockdev-add: node-name is required, and a reference is not enough. */
 export function readBlockdev(options: OptionTree): NodeSpec {
   if (!options.has('node-name')) throw new VmError("parameter 'node-name' is missing");
-  return readNode(options, { drive: false, inherited: false });
+  if (!options.has('driver')) throw new VmError("parameter 'driver' is missing");
+  return readNode(options, { drive: false, inherited: false, cache: {} });
+}
+
+/** `cache.direct`: past the host's page cache; `cache.no-flush`: nobody waits for the medium. */
+interface NodeCache {
+  direct?: boolean;
+  noFlush?: boolean;
 }
 
 interface Context {
@@ -86,6 +92,8 @@ interface Context {
   drive: boolean;
   /** Parent is read-only. */
   inherited: boolean;
+  /** The parent's, for those made below it; what is referred to keeps its own way. */
+  cache: NodeCache;
   /** A protocol must stand here: file unless another is named. */
   protocol?: boolean;
   /** No driver was named: an image that looks like another format is refused. */
@@ -95,19 +103,32 @@ interface Context {
 function readNode(options: OptionTree, context: Context): NodeSpec {
   const probed = !options.has('driver') && !options.has('format');
   const driver = readDriver(options, context);
-  const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited, policy: readPolicy(options) };
-  const spec = readers[driver](options, common, { ...context, probed });
+  const cache = readNodeCache(options, context.cache);
+  const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited, policy: readPolicy(options, cache) };
+  const spec = readers[driver](options, common, { ...context, cache, probed });
   options.end(` to driver '${driver}'`);
   return spec;
 }
 
-function readPolicy(options: OptionTree): NodePolicy | undefined {
-  if (!options.has('detect-zeroes') && !options.has('discard')) return undefined;
+/** What stands below a node and is made with it. */
+const below = ({ cache }: Context, inherited: boolean, more: Partial<Context> = {}): Context => ({ drive: false, inherited, cache, ...more });
+
+/** Of a node; `cache=` and `cache.writeback` are a drive's. */
+function readNodeCache(options: OptionTree, inherited: NodeCache): NodeCache {
+  const tree = options.sub('cache');
+  const direct = tree?.flag('direct') ?? inherited.direct;
+  const noFlush = tree?.flag('no-flush') ?? inherited.noFlush;
+  tree?.end(' of a node: it takes cache.direct and cache.no-flush');
+  return { ...(direct !== undefined && { direct }), ...(noFlush !== undefined && { noFlush }) };
+}
+
+function readPolicy(options: OptionTree, { noFlush }: NodeCache): NodePolicy | undefined {
+  if (!options.has('detect-zeroes') && !options.has('discard') && !noFlush) return undefined;
   const discard = options.oneOf('discard', ['ignore', 'off', 'unmap', 'on']) ?? defaultPolicy.discard;
   const zeroes = options.oneOf('detect-zeroes', ['off', 'on', 'unmap']) ?? 'off';
   const ignore = discard === 'ignore' || discard === 'off';
   if (zeroes === 'unmap' && ignore) throw new VmError(`parameter '${options.full('detect-zeroes')}': unmap is not allowed with discard=ignore`);
-  return { detectZeroes: zeroes !== 'off', discard: ignore ? 'ignore' : 'unmap' };
+  return { detectZeroes: zeroes !== 'off', discard: ignore ? 'ignore' : 'unmap', ...(noFlush && { noFlush }) };
 }
 
 type Driver = NodeSpec['driver'];
@@ -126,18 +147,17 @@ function readDriver(options: OptionTree, context: Context): Driver {
   throw new VmError(`driver '${asked.slice(0, 60)}' (parameter '${where}') is not known`);
 }
 
-/** Of a node; `cache=` is a drive's. */
-function readDirect(options: OptionTree): { direct?: boolean } {
-  const cache = options.sub('cache');
-  const direct = cache?.flag('direct');
-  cache?.end(" of a node: cache.direct alone is a file's");
-  return direct === undefined ? {} : { direct };
+/** QEMU's names for ways of the host to read and write; this process has one. */
+function refuseAio(options: OptionTree): void {
+  const aio = options.string('aio') ?? 'threads';
+  if (aio !== 'threads') throw new VmError(`parameter '${options.full('aio')}': files are read and written by threads (aio=threads); not '${aio.slice(0, 40)}'`);
 }
 
 const readers: Record<Driver, (options: OptionTree, common: Common, context: Context) => NodeSpec> = {
-  file: (options, common) => {
+  file: (options, common, { cache: { direct } }) => {
     const locking = options.oneOf('locking', ['auto', 'on', 'off']) ?? 'auto';
-    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false, ...readDirect(options) };
+    refuseAio(options);
+    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false, ...(direct !== undefined && { direct }) };
   },
   raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
   qcow2: (options, common, context) => {
@@ -146,44 +166,44 @@ const readers: Record<Driver, (options: OptionTree, common: Common, context: Con
       options.string('backing');
       return { ...common, driver: 'qcow2', file, backing: 'none' };
     }
-    const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
+    const backing = options.has('backing') ? readSource(options, 'backing', below(context, true)) : undefined;
     return { ...common, driver: 'qcow2', file, backing };
   },
-  memory: (options, common) => {
-    const backing = options.has('backing') ? readSource(options, 'backing', { drive: false, inherited: true }) : undefined;
+  memory: (options, common, context) => {
+    const backing = options.has('backing') ? readSource(options, 'backing', below(context, true)) : undefined;
     return { ...common, driver: 'memory', size: options.size('size'), maxBytes: options.size('max-bytes') ?? DEFAULT_OVERLAY_BYTES, backing };
   },
   nbd: (options, common) => ({ ...common, ...readNbd(options) }),
-  blkdebug: (options, common) => ({
+  blkdebug: (options, common, context) => ({
     ...common,
     driver: 'blkdebug',
-    image: readSource(options, 'image', { drive: false, inherited: common.readOnly, protocol: true }),
+    image: readSource(options, 'image', below(context, common.readOnly, { protocol: true })),
     rules: readBlkdebugRules(options),
   }),
   quorum: readQuorum,
   replication: readReplication,
 };
 
-function readQuorum(options: OptionTree, common: Common): NodeSpec {
+function readQuorum(options: OptionTree, common: Common, context: Context): NodeSpec {
   const readPattern = options.oneOf('read-pattern', ['fifo', 'quorum']) ?? 'quorum';
   const voteThreshold = options.integer('vote-threshold', 1, 32);
   if (voteThreshold === undefined) throw new VmError(`parameter '${options.full('vote-threshold')}' is missing`);
   const [blkverify, rewriteCorrupted] = [options.flag('blkverify'), options.flag('rewrite-corrupted')];
   const children = options.numbered('children').map(({ name: edge, value }) => ({
     name: edge,
-    source: typeof value === 'string' ? { reference: value } : readNode(value, { drive: false, inherited: common.readOnly }),
+    source: typeof value === 'string' ? { reference: value } : readNode(value, below(context, common.readOnly)),
   }));
   if (children.length === 0) throw new VmError(`parameter '${options.full('children.0')}' is missing: a quorum needs at least one child`);
   return { ...common, driver: 'quorum', children, voteThreshold, readPattern, blkverify, rewriteCorrupted };
 }
 
-function readReplication(options: OptionTree, common: Common): NodeSpec {
+function readReplication(options: OptionTree, common: Common, context: Context): NodeSpec {
   const mode = options.string('mode');
   if (mode === undefined) throw new VmError('Missing the option mode');
   if (mode !== 'primary' && mode !== 'secondary') throw new VmError("The option mode's value should be primary or secondary");
   const assumeInSync = options.flag('x-assume-in-sync') ?? false;
   const topId = options.string('top-id');
-  const file = readSource(options, 'file', { drive: false, inherited: false });
+  const file = readSource(options, 'file', below(context, false));
   if (mode === 'secondary') return { ...common, driver: 'replication', mode, file, assumeInSync, topId };
   if (topId !== undefined) throw new VmError('The primary side does not support option top-id');
   const maxRequests = options.integer('x-max-requests', 1, 65536);
@@ -203,18 +223,20 @@ function readSource(options: OptionTree, key: string, context: Context): NodeSou
 /** What is under a raw format: on a drive `file=F` is a file name, elsewhere a node's name; `filename=F` is short for file.filename. */
 function readImage(options: OptionTree, common: Common, context: Context): NodeSource {
   const locking = options.sub('file');
-  const direct = context.drive ? (options.string('file') ?? options.string('filename')) : options.string('filename');
-  if (direct === undefined && !locking) return readSource(options, 'file', { drive: false, inherited: common.readOnly, protocol: true });
+  const filename = context.drive ? (options.string('file') ?? options.string('filename')) : options.string('filename');
+  if (filename === undefined && !locking) return readSource(options, 'file', below(context, common.readOnly, { protocol: true }));
   const tree = locking ?? OptionTree.from({}, options.full('file'));
-  if (direct === undefined) return readNode(tree, { drive: false, inherited: common.readOnly, protocol: true });
-  if (isNbdUri(direct)) {
-    const nbd: NodeSpec = { ...readNbdUri(direct, tree), readOnly: common.readOnly };
+  if (filename === undefined) return readNode(tree, below(context, common.readOnly, { protocol: true }));
+  if (isNbdUri(filename)) {
+    const nbd: NodeSpec = { ...readNbdUri(filename, tree), readOnly: common.readOnly };
     tree.end(' beside an NBD URI');
     return nbd;
   }
   const lock = tree.oneOf('locking', ['auto', 'on', 'off']) === 'off' ? 'none' : 'auto';
   tree.end(' beside a file name');
-  return { driver: 'file', readOnly: common.readOnly, filename: withoutProtocol(direct, options.full('file')), lock };
+  const { direct, noFlush } = context.cache;
+  const policy = noFlush ? { policy: { ...defaultPolicy, noFlush } } : {};
+  return { driver: 'file', readOnly: common.readOnly, filename: withoutProtocol(filename, options.full('file')), lock, ...(direct !== undefined && { direct }), ...policy };
 }
 
 function plainFilename(options: OptionTree): string {
@@ -251,14 +273,6 @@ function readCache(options: OptionTree): { mode: CacheMode; direct: boolean } {
   const past = parts?.flag('direct') ?? direct;
   parts?.end();
   return { mode: noFlush ? 'unsafe' : writeback ? 'writeback' : 'writethrough', direct: past };
-}
-
-/** Every file below is opened past the page cache; what is referred to keeps its own way. */
-function pastPageCache<T>(spec: T): T {
-  if (Array.isArray(spec)) return spec.map(pastPageCache) as T;
-  if (typeof spec !== 'object' || spec === null) return spec;
-  const below = Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, pastPageCache(value as unknown)]));
-  return ('driver' in below && below.driver === 'file' ? { direct: true, ...below } : below) as T;
 }
 
 /** A name that a monitor can say: letters, digits, `-._`, beginning with a letter. */

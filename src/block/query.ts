@@ -1,5 +1,6 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
 import { isDirect } from './backing.js';
+import type { BitmapInfo, NamedBitmaps } from './bitmaps.js';
 import type { DriveBackend, IoStatus } from './backend.js';
 import type { ThrottleLimits } from './throttle-limits.js';
 import type { BlockNode } from './node.js';
@@ -18,11 +19,13 @@ export interface NodeInfo {
   /** Who holds it, in words. */
   users: string[];
   children: { child: string; 'node-name': string }[];
+  bitmaps: BitmapInfo[];
   /** What the driver says of itself: filename, mode and state of a replication, server of an nbd ... */
   details: Record<string, string | number | boolean>;
 }
 
 export interface BlockInfo {
+  /** '' where a guest device names a node. */
   device: string;
   /** The guest device in front; absent when none has claimed it. */
   qdev?: string;
@@ -33,7 +36,7 @@ export interface BlockInfo {
   inserted: NodeInfo;
 }
 
-export function nodeInfo(node: BlockNode): NodeInfo {
+export function nodeInfo(node: BlockNode, bitmaps: NamedBitmaps): NodeInfo {
   return {
     'node-name': node.name,
     drv: node.driver.format,
@@ -45,11 +48,12 @@ export function nodeInfo(node: BlockNode): NodeInfo {
     filename: filenameOf(node),
     users: node.userLabels,
     children: [...node.children].map(([child, below]) => ({ child, 'node-name': below.name })),
+    bitmaps: bitmaps.list(node),
     details: node.driver.describe(),
   };
 }
 
-export function blockInfo(backend: DriveBackend): BlockInfo {
+export function blockInfo(backend: DriveBackend, bitmaps: NamedBitmaps): BlockInfo {
   return {
     device: backend.id,
     ...(backend.attachedDevice !== undefined && { qdev: backend.attachedDevice }),
@@ -57,7 +61,7 @@ export function blockInfo(backend: DriveBackend): BlockInfo {
     'io-status': backend.ioStatus,
     'in-flight': backend.inFlight,
     throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
-    inserted: nodeInfo(backend.node),
+    inserted: nodeInfo(backend.node, bitmaps),
   };
 }
 

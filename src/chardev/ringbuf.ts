@@ -1,19 +1,15 @@
 /** The last bytes of output, kept in memory for a monitor to read: ringbuf-read takes them out, ringbuf-write adds to them. */
-import type { CharBackend, CharEvent } from './contract.js';
+import { LocalChar } from './local.js';
 
-export class RingbufChar implements CharBackend {
+export class RingbufChar extends LocalChar {
   readonly label = 'ringbuf';
-  readonly connected = true;
-  readonly terminal = undefined;
   private readonly ring: Buffer;
   /** Bytes ever written and ever taken; the ring holds those between. */
   private produced = 0;
   private consumed = 0;
 
-  constructor(
-    readonly id: string,
-    sizeBytes: number,
-  ) {
+  constructor(id: string, sizeBytes: number) {
+    super(id);
     this.ring = Buffer.alloc(sizeBytes);
   }
 
@@ -39,17 +35,4 @@ export class RingbufChar implements CharBackend {
     this.consumed += length;
     return Buffer.concat([first, this.ring.subarray(0, length - first.length)]);
   }
-
-  onEvent(fn: (event: CharEvent) => void): void {
-    fn('opened');
-  }
-
-  onRoom(): void {}
-  onData(): void {}
-  onInputEnd(): void {}
-  pause(): void {}
-  resume(): void {}
-  hangUp(): void {}
-  release(): void {}
-  dispose(): void {}
 }

@@ -1,46 +1,44 @@
-/** The commands of `colo`, by name. */
-import { Completion } from './completion.js';
-import { Doctor } from './doctor/doctor.js';
-import { Failover } from './failover.js';
-import { Hmp } from './hmp.js';
-import { ImageBench } from './image/bench.js';
-import { ImageCheck } from './image/check.js';
-import { ImageCommit } from './image/commit.js';
-import { ImageCompare, ImageConvert } from './image/convert.js';
-import { ImageCreate } from './image/create.js';
-import { ImageInfo, ImageSnapshot } from './image/info.js';
-import { ImageResize } from './image/resize.js';
-import { Init } from './init.js';
-import { List } from './list.js';
-import { Monitor } from './monitor.js';
-import { NbdServe } from './nbd/serve.js';
-import { Primary } from './primary.js';
-import { Protect } from './protect.js';
-import { Qmp } from './qmp.js';
-import { Secondary } from './secondary.js';
-import { Status } from './status.js';
+/**
+ * The commands of `colo`, by name. Only the one that the command line names is loaded, for a start costs what it loads; where it names
+ * none (help, a mistyped word, the pages of the manual) all are.
+ */
+import type { Command } from '@oclif/core';
+import type { Tool } from './tool.js';
 
-export const commands = {
-  primary: Primary,
-  secondary: Secondary,
-  monitor: Monitor,
-  hmp: Hmp,
-  qmp: Qmp,
-  list: List,
-  status: Status,
-  init: Init,
-  failover: Failover,
-  protect: Protect,
-  doctor: Doctor,
-  completion: Completion,
-  'image:create': ImageCreate,
-  'image:info': ImageInfo,
-  'image:check': ImageCheck,
-  'image:convert': ImageConvert,
-  'image:compare': ImageCompare,
-  'image:commit': ImageCommit,
-  'image:bench': ImageBench,
-  'image:resize': ImageResize,
-  'image:snapshot': ImageSnapshot,
-  'nbd:serve': NbdServe,
+export type AnyCommand = Command.Class | typeof Tool;
+
+const table: Record<string, () => Promise<AnyCommand>> = {
+  primary: async () => (await import('./primary.js')).Primary,
+  secondary: async () => (await import('./secondary.js')).Secondary,
+  monitor: async () => (await import('./monitor.js')).Monitor,
+  hmp: async () => (await import('./hmp.js')).Hmp,
+  qmp: async () => (await import('./qmp.js')).Qmp,
+  list: async () => (await import('./list.js')).List,
+  status: async () => (await import('./status.js')).Status,
+  init: async () => (await import('./init.js')).Init,
+  failover: async () => (await import('./failover.js')).Failover,
+  protect: async () => (await import('./protect.js')).Protect,
+  doctor: async () => (await import('./doctor/doctor.js')).Doctor,
+  completion: async () => (await import('./completion.js')).Completion,
+  'image:create': async () => (await import('./image/create.js')).ImageCreate,
+  'image:info': async () => (await import('./image/info.js')).ImageInfo,
+  'image:check': async () => (await import('./image/check.js')).ImageCheck,
+  'image:convert': async () => (await import('./image/convert.js')).ImageConvert,
+  'image:compare': async () => (await import('./image/convert.js')).ImageCompare,
+  'image:commit': async () => (await import('./image/commit.js')).ImageCommit,
+  'image:bench': async () => (await import('./image/bench.js')).ImageBench,
+  'image:map': async () => (await import('./image/map.js')).ImageMap,
+  'image:rebase': async () => (await import('./image/rebase.js')).ImageRebase,
+  'image:resize': async () => (await import('./image/resize.js')).ImageResize,
+  'image:snapshot': async () => (await import('./image/info.js')).ImageSnapshot,
+  'nbd:serve': async () => (await import('./nbd/serve.js')).NbdServe,
 };
+
+/** The names to load for these words. A completion script is about all of them. */
+export function namedBy(words: readonly string[]): string[] {
+  const named = [words[0], words.slice(0, 2).join(':')].find(name => Object.hasOwn(table, name) && name !== 'completion');
+  return named === undefined ? Object.keys(table) : [named];
+}
+
+export const commands: Record<string, AnyCommand> = {};
+for (const name of namedBy(process.argv.slice(2))) commands[name] = await table[name]();

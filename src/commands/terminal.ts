@@ -1,7 +1,7 @@
 /** Standard input and output of this process as the port that a stdio chardev takes. */
 import type { Stdio, Terminal } from '../chardev/contract.js';
 import { pasteMode } from '../monitor/hmp/keys.js';
-import { wantsColour } from './colour.js';
+import { wantsColour } from './output.js';
 
 /** Standard output is a terminal. */
 export function processTerminal(): Terminal {

@@ -80,7 +80,24 @@ export interface OpenFile {
   readonly punchesHoles?: boolean;
   /** The next data at or after offset; undefined: from there on there is nothing but a hole. Where it is missing nothing is known of holes. */
   dataAt?(offset: number): { start: number; end: number } | undefined;
+  /**
+   * Copies a range of another file in one go: units that are all zeroes are left out; packed: the others then follow each other without
+   * gaps. Gives a flag for each unit, 1 = written. Undefined, as where it is missing: that source must be read and written by hand.
+   */
+  copyFrom?(source: OpenFile, copy: UnitCopy): Promise<Uint8Array> | undefined;
+  /** The first byte that differs from the other file, or from zeroes, counted from the offsets; -1: none. Undefined as for copyFrom. */
+  differenceAt?(offset: number, length: number, other?: { file: OpenFile; offset: number }): Promise<number> | undefined;
   close(): Promise<void>;
+}
+
+export interface UnitCopy {
+  /** In the source; what is beyond its end reads as zeroes. */
+  from: number;
+  to: number;
+  length: number;
+  /** At most 2 MiB; the last one may be shorter. */
+  unit: number;
+  packed: boolean;
 }
 
 export interface Files {

@@ -23,6 +23,7 @@ export function checkSpec(spec: MachineSpec): void {
   if (spec.serials.length > COM_PORTS.length) throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
   unique('-chardev', spec.chardevs);
   unique('-drive', spec.drives);
+  uniqueNodes(spec);
   unique('-netdev', spec.netdevs);
   unique('-device', allDevices(spec));
   if (allDevices(spec).length > PCI_SLOTS - 1) throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
@@ -46,6 +47,27 @@ function unique(option: string, items: readonly { id: string }[]): void {
   }
 }
 
+/** Drives and nodes share their names. */
+function uniqueNodes(spec: MachineSpec): void {
+  const seen = new Set<string>();
+  for (const { nodeName } of spec.blockdevs) {
+    if (seen.has(nodeName)) throw new VmError(`-blockdev: there are two with node-name '${nodeName}'`);
+    seen.add(nodeName);
+  }
+  for (const { id } of spec.drives) if (seen.has(id)) throw new VmError(`-drive id=${id}: a -blockdev has that node-name`);
+}
+
+/** By name: those of -blockdev, and those that a -blockdev or a -drive names inside. */
+export function nodeNames(spec: MachineSpec): { id: string }[] {
+  return [...spec.blockdevs, ...spec.drives].flatMap(({ options }) => namesIn(options));
+}
+
+export function namesIn(options: unknown): { id: string }[] {
+  if (typeof options !== 'object' || options === null) return [];
+  const { 'node-name': own, ...rest } = options as Readonly<Record<string, unknown>>;
+  return [...(typeof own === 'string' ? [{ id: own }] : []), ...Object.values(rest).flatMap(namesIn)];
+}
+
 /** Every chardev, drive and netdev that is named exists, and is used once. */
 function claims(spec: MachineSpec): void {
   const claim = (kind: string, known: readonly { id: string }[], forMany = new Set<string>()) => {
@@ -58,7 +80,9 @@ function claims(spec: MachineSpec): void {
     };
   };
   const chardev = claim('chardev', spec.chardevs, new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id)));
-  const drive = claim('drive', spec.drives);
+  const nodes = nodeNames(spec);
+  // Whether a node has room for another user is the block layer's to say.
+  const drive = claim('drive or node', [...spec.drives, ...nodes], new Set(nodes.map(({ id }) => id)));
   const netdev = claim('netdev', spec.netdevs);
   spec.serials.forEach(id => chardev(id, '-serial'));
   spec.monitors.forEach(({ chardev: id, mode }) => chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'));

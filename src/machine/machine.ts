@@ -215,7 +215,7 @@ async function loadPlan(spec: MachineSpec, parts: MachineParts): Promise<LoadPla
 function boardDevice(device: DeviceSpec, opened: Opened, nextMac: () => Uint8Array): BoardDevice {
   switch (device.model) {
     case 'virtio-blk-pci':
-      return { model: device.model, id: device.id, backend: opened.drives.claim(device.drive, device.id), serial: device.serial ?? device.drive };
+      return { model: device.model, id: device.id, backend: opened.drives.claim(device.drive, device.id, device.disk), serial: device.serial ?? device.drive };
     case 'virtio-net-pci':
       return { model: device.model, id: device.id, netdev: opened.net.claim(device.netdev, `${device.model} '${device.id}'`), mac: device.mac === undefined ? nextMac() : parseMac(device.mac) };
     case 'isa-debug-exit':

@@ -1,17 +1,17 @@
 /** What the machine is made of and does not make itself: each is opened by the layer that owns it, from the spec's words. */
 import type { VmAccel } from '../accel/contract.js';
 import type { Events } from '../base/events.js';
-import type { BlockBackend } from '../block/contract.js';
+import type { BlockBackend, DiskProperties } from '../block/contract.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Clock, Entropy, Files } from '../host/ports.js';
 import type { Netdev } from '../net/contract.js';
 import type { QmpEvents } from '../qapi/types.js';
 import type { MachineSpec } from './spec.js';
 
-/** Drives of the spec, opened in order. */
+/** Nodes and drives of the spec, opened in order. */
 export interface DriveProvider {
-  /** A guest device takes a drive. */
-  claim(id: string, device: string): BlockBackend;
+  /** A guest device takes a drive, or a node. */
+  claim(name: string, device: string, properties?: DiskProperties): BlockBackend;
   /** Ids and lengths, for the manifest. */
   list(): { id: string; length: number }[];
   /** Settles when every image is closed. */

@@ -5,6 +5,7 @@
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
+import type { DiskProperties } from '../block/contract.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
 
@@ -20,6 +21,13 @@ export interface DriveSpec {
   options: OptionTree;
 }
 
+/** `-blockdev`: a node of the block graph. A guest device, a -drive or a later -blockdev names it. */
+export interface BlockdevSpec {
+  nodeName: string;
+  /** As QMP's blockdev-add takes them, or with text for every value. The block layer checks them. */
+  options: Readonly<Record<string, unknown>>;
+}
+
 export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
   | { type: 'socket'; id: string; address: Address; server: boolean };
@@ -29,7 +37,8 @@ export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit
 export type DeviceModel = (typeof deviceModels)[number];
 
 export type DeviceSpec =
-  | { model: 'virtio-blk-pci'; id: string; drive: string; serial?: string }
+  /** drive: the id of a drive, or the name of a node. */
+  | { model: 'virtio-blk-pci'; id: string; drive: string; serial?: string; disk?: DiskProperties }
   /** mac absent: 52:54:00:12:34:56 and up, in order, so that both sides of a pair agree. */
   | { model: 'virtio-net-pci'; id: string; netdev: string; mac?: string }
   /** For test guests: a write of n ends the process with status 2n+1. */
@@ -70,6 +79,8 @@ export interface MachineSpec {
   initrd?: string;
   /** As the user gave it; nothing is added. */
   append: string;
+  /** Opened in this order, before the drives. */
+  blockdevs: BlockdevSpec[];
   drives: DriveSpec[];
   netdevs: NetdevSpec[];
   devices: DeviceSpec[];

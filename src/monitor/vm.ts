@@ -169,7 +169,7 @@ export interface ColoControl {
 export type NbdAddress = { type: 'inet'; host: string; port: number } | { type: 'unix'; path: string };
 
 export interface BlockInfo {
-  /** `-drive id=`; '' for a node without one. */
+  /** `-drive id=`; '' for a node, and for the disk of a device that names a node. */
   readonly device: string;
   readonly nodeName: string;
   readonly driver: string;
@@ -184,6 +184,8 @@ export interface BlockInfo {
   readonly backingDepth: number;
   /** The guest device in front. */
   readonly qdev?: string;
+  readonly children: readonly { readonly child: string; readonly nodeName: string }[];
+  readonly bitmaps: readonly { readonly name: string; readonly count: number; readonly granularity: number; readonly recording: boolean; readonly busy: boolean }[];
   /** Of a device that has limits. */
   readonly throttle?: IoThrottle;
   /** `children.0: raw /path`, `mode=primary` ...: one line each for `info block`. */
@@ -260,6 +262,7 @@ export interface CopyJob extends JobCommon {
   readonly sync: 'full' | 'top' | 'none' | 'incremental' | 'bitmap';
   readonly bitmap?: string;
   readonly 'bitmap-mode'?: 'on-success' | 'never' | 'always';
+  readonly compress?: boolean;
   readonly granularity?: number;
   readonly 'on-source-error'?: ErrorPolicy;
   readonly 'on-target-error'?: ErrorPolicy;

@@ -27,7 +27,7 @@ function kernel(): Buffer {
 }
 
 const base: MachineSpec = {
-  name: 'test', role: 'primary', ramBytes: 16 * MIB, cpus: 1, accel: 'auto', kernel: 'vmlinuz', append: 'console=ttyS0', drives: [], netdevs: [], devices: [], objects: [], chardevs: [],
+  name: 'test', role: 'primary', ramBytes: 16 * MIB, cpus: 1, accel: 'auto', kernel: 'vmlinuz', append: 'console=ttyS0', blockdevs: [], drives: [], netdevs: [], devices: [], objects: [], chardevs: [],
   serials: [], monitors: [], startPaused: false, noShutdown: false, noReboot: false,
 };
 const full: Partial<MachineSpec> = {

@@ -29,7 +29,7 @@ export class GuestVm {
     const vm = new GuestVm(() => machine, limitMs);
     const spec: MachineSpec = {
       name: 'guest', role: 'primary', ramBytes: 192 * MIB, cpus: 1, accel, append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
-      drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
+      blockdevs: [], drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
       devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],
       chardevs: [{ id: 'com', backend: { kind: 'null' } }],

@@ -1,11 +1,12 @@
 /** What the KVM tests share: the class of this host's KVM, a device that notes accesses, VMs that are closed after the test, and moves between them. */
 import { test } from '@jest/globals';
 import { type AccelName, detectKvm } from '../../src/accel/choose.js';
-import type { ExitHandler, Topology } from '../../src/accel/contract.js';
+import type { Topology } from '../../src/accel/contract.js';
 import { type CpuChoice, defaultCpu, resolveCpu } from '../../src/accel/cpu-model.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
 import { heldPages } from '../support/held-pages.js';
+import { Recorder } from '../support/recorder.js';
 import { type Assembler, loadToyGuest } from '../support/toy-guest.js';
 
 export const RAM_BYTES = 4 << 20;
@@ -16,36 +17,6 @@ export function kvmTest(name: string, fn: () => void | Promise<void>, needs: 'in
   const able = kvm.kind === 'full' || (kvm.kind === 'interpreted' && needs === 'interpreted');
   if (able) test(name, fn);
   else test.skip(`${name} [skipped: ${kvm.reason}]`, () => undefined);
-}
-
-/** Notes what the guest does; answers reads with `answer`. */
-export class Recorder implements ExitHandler {
-  readonly seen: string[] = [];
-  answer = 0x5a;
-  onAccess: (what: string) => void = () => undefined;
-
-  pioRead(port: number, size: number): number {
-    this.note(`in ${port.toString(16)}/${size}`);
-    return this.answer;
-  }
-  pioWrite(port: number, size: number, value: number): void {
-    this.note(`out ${port.toString(16)}/${size} ${value.toString(16)}`);
-  }
-  mmioRead(gpa: number, size: number): bigint {
-    this.note(`load ${gpa.toString(16)}/${size}`);
-    return BigInt(this.answer);
-  }
-  mmioWrite(gpa: number, size: number, value: bigint): void {
-    this.note(`store ${gpa.toString(16)}/${size} ${value.toString(16)}`);
-  }
-  /** Resolves at the access that reads like this. */
-  wait(what: string): Promise<void> {
-    return new Promise(resolve => (this.onAccess = seen => seen === what && resolve()));
-  }
-  private note(what: string): void {
-    this.seen.push(what);
-    this.onAccess(what);
-  }
 }
 
 export interface Rig {

@@ -2,43 +2,14 @@
  * Goal: the whole way from guest instructions to JavaScript and back. Method: toy guests on the software CPU, in a VM with its own thread
  * and in a stepped one; the test is their device.
  */
-import type { ExitHandler, StopReason } from '../../src/accel/contract.js';
+import type { StopReason } from '../../src/accel/contract.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm, SteppedVm } from '../../src/accel/vm.js';
 import { heldPages } from '../support/held-pages.js';
+import { Recorder } from '../support/recorder.js';
 import { Assembler, CODE, loadToyGuest, RESULT, startTimer } from '../support/toy-guest.js';
 
 const MIB = 1 << 20;
-
-/** Records what the guest does; answers reads with `answer`. */
-class Recorder implements ExitHandler {
-  readonly seen: string[] = [];
-  answer = 0x5a;
-  onAccess: (what: string) => void = () => undefined;
-
-  pioRead(port: number, size: number): number {
-    this.note(`in ${port.toString(16)}/${size}`);
-    return this.answer;
-  }
-  pioWrite(port: number, size: number, value: number): void {
-    this.note(`out ${port.toString(16)}/${size} ${value.toString(16)}`);
-  }
-  mmioRead(gpa: number, size: number): bigint {
-    this.note(`load ${gpa.toString(16)}/${size}`);
-    return BigInt(this.answer);
-  }
-  mmioWrite(gpa: number, size: number, value: bigint): void {
-    this.note(`store ${gpa.toString(16)}/${size} ${value.toString(16)}`);
-  }
-  /** Resolves at the access that reads like this. */
-  wait(what: string): Promise<void> {
-    return new Promise(resolve => (this.onAccess = seen => seen === what && resolve()));
-  }
-  private note(what: string): void {
-    this.seen.push(what);
-    this.onAccess(what);
-  }
-}
 
 /** Looks every millisecond: how soon a guest gets a core is the host's affair. */
 async function until(holds: () => boolean): Promise<void> {
@@ -250,6 +221,20 @@ test('the calls that need a stopped or a stepped VM say so', async () => {
   vm.dispose();
   vm.dispose();
   expect(() => vm.start()).toThrow('closed');
+});
+
+// The main loop looks for the next exit a little longer than the shorter distances, and sleeps over the longer ones.
+test('no exit is lost, at whatever distance it follows the last', async () => {
+  const a = new Assembler();
+  const top = a.here;
+  a.raw(0x81, 0xc3, 0xd1, 0x03, 0, 0, 0x89, 0xd9, 0x81, 0xe1, 0xff, 0xff, 0, 0, 0xff, 0xc1); // add ebx, 977; ecx = (ebx & 65535) + 1
+  a.countDownEcx().movEdx(0x60).inEaxDx().jumpTo(top);
+  const { vm, bus } = build(a);
+  let exits = 0;
+  const enough = new Promise<void>(resolve => (bus.onAccess = () => void (++exits === 20_000 && resolve())));
+  vm.start();
+  await enough;
+  await vm.stop();
 });
 
 test('exit latency (printed, not judged)', async () => {

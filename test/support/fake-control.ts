@@ -63,7 +63,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       driveDel: async id => told('drive-del', id),
       blockdevAdd: async options => told('blockdev-add', options),
       changeChildren: async change => told('change', change),
-      info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, cache: { writeback: true, direct: false, 'no-flush': false }, detectZeroes: false, backingDepth: 0, ioStatus: 'ok', details: ['mode=primary'] }],
+      info: () => [{ device: 'disk0', nodeName: 'node0', driver: 'raw', file: '/images/a.img', readOnly: false, sizeBytes: 1048576, cache: { writeback: true, direct: false, 'no-flush': false }, detectZeroes: false, backingDepth: 0, ioStatus: 'ok', children: [], bitmaps: [], details: ['mode=primary'] }],
       stats: () => [],
       resize: async (name, bytes) => told('resize', [name, bytes]),
       setThrottle: (id, limits) => told('throttle', [id, limits]),

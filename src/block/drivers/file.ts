@@ -62,6 +62,11 @@ export class FileDriver implements BlockDriver {
     return this.bytes;
   }
 
+  /** For copies from file to file. */
+  get hostFile(): OpenFile {
+    return this.file;
+  }
+
   get fastZeroes(): boolean {
     return this.file.punchesHoles ?? false;
   }

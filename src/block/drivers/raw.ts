@@ -23,8 +23,8 @@ export class RawDriver implements BlockDriver {
     return this.file.resize(length);
   }
 
-  blockStatus(offset: number, length: number): Promise<BlockStatus> {
-    return this.file.blockStatus(offset, length);
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    return { ...(await this.file.blockStatus(offset, length)), place: { node: this.file, offset } };
   }
 
   pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {

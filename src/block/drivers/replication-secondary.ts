@@ -179,6 +179,8 @@ export class ReplicationSecondary implements BlockDriver {
     this.stage = 'failover';
     await this.lock.runAll('exclusive', async () => this.forwarded.fence());
     if (failover) await this.onTakeover(this.chain.disk);
+    // A process killed during the merge leaves the guest's view in the files; where that cannot be had, the merge itself is what counts.
+    if (failover) await this.chain.active.settle().catch((error: unknown) => trace('secondary_error', { message: asVmError(unlessAssertion(error)).message }));
     await this.lock.runAll('exclusive', async () => {
       try {
         await this.merge(this.chain.hidden);

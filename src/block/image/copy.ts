@@ -1,13 +1,16 @@
 /** Copying and comparing whole images: several pieces at once, holes and zeroes skipped. */
-import { isZero, SECTOR } from '../driver.js';
+import { isZero, type Place, SECTOR } from '../driver.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { unlessAssertion } from '../io-error.js';
 import type { BlockNode } from '../node.js';
-import { pieces } from './pieces.js';
+import { differenceOnHost, hostCopyTo } from './host-copy.js';
 
 const PIECE = 2 * 1024 * 1024;
+const COMPARED_AT_ONCE = 4;
 /** What is copied at once: small enough that the processor still has it when it is written. */
 const COPIED = 512 * 1024;
+/** What one job copies between two files of the host. */
+const DIRECT = 2 * 1024 * 1024;
 /** The longest range that is asked about at once. */
 const SPAN = 1024 * 1024 * 1024;
 
@@ -32,42 +35,75 @@ interface Part {
   length: number;
   /** It reads as zeroes, and need not be read. */
   zero: boolean;
+  place?: Place;
 }
 
 /** The target is at least as long as the source. */
 export async function copyImage(source: BlockNode, target: BlockNode, options: CopyOptions): Promise<void> {
-  const unit = Math.max(SECTOR, options.sparseBytes, options.compress?.unit ?? options.unit ?? 0);
-  const piece = options.compress ? unit : Math.ceil(COPIED / unit) * unit;
-  const all = parts(source, unit, piece, options.sparseBytes > 0);
+  const { sparseBytes, compress, lanes } = options;
+  const unit = Math.max(SECTOR, sparseBytes, compress?.unit ?? options.unit ?? 0);
+  const copies = { source, target, unit, piece: compress ? unit : Math.ceil(COPIED / unit) * unit, options };
+  const direct = sparseBytes > 0 && !compress ? hostCopyTo(target, unit) : undefined;
+  const all = parts(source, { unit, piece: direct ? Math.ceil(DIRECT / unit) * unit : copies.piece, sparse: sparseBytes > 0 });
   let done = 0;
   const lane = async () => {
-    const buffer = Buffer.allocUnsafeSlow(piece);
+    const copy = byHand(copies);
     // One that fails ends the parts for the others too.
-    for await (const { at, length, zero } of all) {
-      if (!zero) await copyPart(await source.pread(at, length, buffer), at, unit, target, options);
-      else if (!options.targetIsZero) await target.writeZeroes(at, length);
+    for await (const { at, length, zero, place } of all) {
+      const written = zero ? allZero : place && (await direct?.(at, length, place));
+      if (!written) await copy(at, length);
+      else if (!options.targetIsZero) await zeroUnits(target, at, length, written === allZero ? length : unit, written);
       done += length;
       options.progress?.(done, source.length);
     }
   };
-  const ends = await Promise.allSettled(Array.from({ length: options.lanes }, lane));
+  const ends = await Promise.allSettled(Array.from({ length: lanes }, lane));
   for (const { reason } of ends.filter(end => end.status === 'rejected')) throw unlessAssertion(reason);
   if (!options.targetIsZero && target.length > source.length) await target.writeZeroes(source.length, target.length - source.length);
   await target.flush();
 }
 
+const allZero = new Uint8Array(1);
+
+/** Neighbouring units that were left out, at once. */
+async function zeroUnits(target: BlockNode, at: number, length: number, unit: number, written: Uint8Array): Promise<void> {
+  for (let n = 0; n < written.length; ) {
+    let end = n;
+    while (end < written.length && written[end] === 0) end++;
+    if (end > n) await target.writeZeroes(at + n * unit, Math.min(end * unit, length) - n * unit);
+    n = end + 1;
+  }
+}
+
 /** The source by rising offset, in whole units: zeroes as long as they go, data in pieces. A unit that is part data is data. */
-async function* parts(source: BlockNode, unit: number, piece: number, sparse: boolean): AsyncGenerator<Part> {
+async function* parts(source: BlockNode, { unit, piece, sparse }: { unit: number; piece: number; sparse: boolean }): AsyncGenerator<Part> {
   const total = source.length;
   for (let at = 0; at < total; ) {
-    const { zero, length } = await source.blockStatus(at, Math.min(SPAN, total - at));
+    const { zero, length, place } = await source.blockStatus(at, Math.min(SPAN, total - at));
+    const start = at;
     const units = (at + length) / unit;
     const zeroEnd = sparse && zero ? Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit) : at;
     if (zeroEnd > at) yield { at, length: zeroEnd - at, zero: true };
     const end = zeroEnd > at ? zeroEnd : Math.min(total, Math.ceil(units) * unit);
-    for (at = zeroEnd; at < end; at += piece) yield { at, length: Math.min(piece, end - at), zero: false };
+    for (at = zeroEnd; at < end; at += piece) {
+      const part = Math.min(piece, end - at);
+      const whole = place && at + part <= start + length;
+      yield { at, length: part, zero: false, ...(whole && { place: { node: place.node, offset: place.offset + at - start } }) };
+    }
     at = end;
   }
+}
+
+/** Through one buffer. */
+function byHand({ source, target, piece, unit, options }: { source: BlockNode; target: BlockNode; piece: number; unit: number; options: CopyOptions }) {
+  let buffer: Buffer | undefined;
+  return async (at: number, length: number) => {
+    buffer ??= Buffer.allocUnsafeSlow(piece);
+    for (let done = 0; done < length; done += piece) {
+      const data = await source.pread(at + done, Math.min(piece, length - done), buffer);
+      await copyPart(data, at + done, unit, target, options);
+    }
+  };
 }
 
 /** Whole units, the last of the disk excepted. */
@@ -92,28 +128,68 @@ export async function firstDifference(a: BlockNode, b: BlockNode, progress?: Pro
   const total = Math.max(a.length, b.length);
   let first: number | undefined;
   let done = 0;
-  const read = async (node: BlockNode, offset: number, length: number) => {
-    const there = Math.max(0, Math.min(length, node.length - offset));
-    if (there === 0) return undefined;
-    const status = await node.blockStatus(offset, there);
-    if (status.zero && status.length === there) return undefined;
-    const data = await node.pread(offset, there);
-    return there === length ? data : Buffer.concat([data], length);
-  };
-  await pieces(total, PIECE, async (offset, length) => {
-    if (first !== undefined && first < offset) return;
-    const [one, two] = await Promise.all([read(a, offset, length), read(b, offset, length)]);
-    if ((one || two) && !(one && two && one.equals(two))) {
-      const at = mismatch(one ?? Buffer.alloc(length), two ?? Buffer.alloc(length));
-      if (at !== undefined) first = Math.min(first ?? Infinity, offset + at);
+  const all = pairs(a, b);
+  const lane = async () => {
+    const compare = comparer();
+    for await (const { at, length, sides } of all) {
+      if (first !== undefined && first < at) return;
+      const found = sides.length === 0 ? undefined : await compare(at, length, sides);
+      if (found !== undefined) first = Math.min(first ?? Infinity, at + found);
+      done += length;
+      progress?.(done, total);
     }
-    done += length;
-    progress?.(done, total);
-  });
+  };
+  const ends = await Promise.allSettled(Array.from({ length: COMPARED_AT_ONCE }, lane));
+  for (const { reason } of ends.filter(end => end.status === 'rejected')) throw unlessAssertion(reason);
   return first;
 }
 
-function mismatch(one: Buffer, two: Buffer): number | undefined {
-  for (let at = 0; at < one.length; at += 512) if (!one.subarray(at, at + 512).equals(two.subarray(at, at + 512))) return at;
-  return undefined;
+interface Side {
+  node: BlockNode;
+  place?: Place;
+}
+interface Pair {
+  at: number;
+  length: number;
+  /** Two, to be equal; one, to be all zeroes; or none: both are known to be. */
+  sides: Side[];
+}
+
+/** By rising offset: as far as nothing changes on either side, in pieces where something must be read. */
+async function* pairs(a: BlockNode, b: BlockNode): AsyncGenerator<Pair> {
+  const total = Math.max(a.length, b.length);
+  const look = async (node: BlockNode, at: number) => {
+    if (at >= node.length) return { end: total, zero: true };
+    const { length, zero, place } = await node.blockStatus(at, Math.min(SPAN, node.length - at));
+    return { end: at + length, zero, place: place && { node: place.node, offset: place.offset - at } };
+  };
+  let one = await look(a, 0);
+  let two = await look(b, 0);
+  for (let at = 0; at < total; ) {
+    const end = Math.min(one.end, two.end);
+    const known = [{ node: a, ...one }, { node: b, ...two }].filter(side => !side.zero);
+    for (const step = known.length === 0 ? end - at : PIECE; at < end; at += step) {
+      const here = at;
+      const sides = known.map(({ node, place }) => ({ node, place: place && { node: place.node, offset: place.offset + here } }));
+      yield { at, length: Math.min(step, end - at), sides };
+    }
+    at = end;
+    if (at >= total) return;
+    if (one.end === at) one = await look(a, at);
+    if (two.end === at) two = await look(b, at);
+  }
+}
+
+/** Through two buffers, where it cannot be left to a job. Gives the start of a sector. */
+function comparer() {
+  const buffers: Buffer[] = [];
+  const byHand = async (at: number, length: number, sides: Side[]) => {
+    const [one, two] = await Promise.all(sides.map(({ node }, n) => node.pread(at, length, (buffers[n] ??= Buffer.allocUnsafeSlow(PIECE)))));
+    if (two ? one.equals(two) : isZero(one)) return -1;
+    return one.findIndex((byte, n) => byte !== (two ? two[n] : 0));
+  };
+  return async (at: number, length: number, sides: Side[]): Promise<number | undefined> => {
+    const found = await (differenceOnHost(length, sides.map(side => side.place)) ?? byHand(at, length, sides));
+    return found < 0 ? undefined : found - (found % SECTOR);
+  };
 }

@@ -25,5 +25,5 @@ function writingThrough(file: OpenFile): OpenFile {
     await file.pwrite(buffer, offset);
     await file.fdatasync();
   };
-  return Object.assign(Object.create(file) as OpenFile, { pwrite });
+  return Object.assign(Object.create(file) as OpenFile, { pwrite, copyFrom: undefined });
 }

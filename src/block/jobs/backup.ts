@@ -20,6 +20,8 @@ export interface BackupParts {
   readonly target: BlockNode;
   /** What is to be in the target. */
   readonly todo: DirtyBitmap;
+  /** Clusters of the target are packed; of what size they are. */
+  readonly packed?: number;
   /** sync=none: only what the guest overwrites. */
   readonly onlyOverwritten: boolean;
   readonly policies: CopyPolicies;
@@ -39,8 +41,8 @@ export class BackupJob implements JobDriver, Interceptor {
   constructor(private readonly parts: BackupParts) {}
 
   async run(job: Job): Promise<void> {
-    const { source, target, todo, policies, clock, onlyOverwritten } = this.parts;
-    this.copy = new BlockCopy(job, source, BlockCopy.into(target), todo, policies, clock);
+    const { source, target, todo, policies, clock, packed, onlyOverwritten } = this.parts;
+    this.copy = new BlockCopy(job, source, packed === undefined ? BlockCopy.into(target) : BlockCopy.packed(target, packed), todo, policies, clock);
     await within(clock, START_MS, `node '${source.name}' did not come to rest`, late =>
       source.quiesce('changes', late, async () => {
         this.parts.begin();

@@ -27,6 +27,14 @@ interface Flight extends Range {
   readonly done: Promise<void>;
 }
 
+/** Where the copy goes. */
+export interface CopyTarget {
+  /** data undefined: zeroes. */
+  readonly write: (offset: number, length: number, data: Buffer | undefined) => Promise<void>;
+  /** Parts of a piece are not written by themselves. */
+  readonly unit: number;
+}
+
 /** What the failure of a piece says. */
 class TransferError extends Error {
   constructor(
@@ -46,15 +54,24 @@ export class BlockCopy {
   constructor(
     private readonly job: Job,
     private readonly source: BlockNode,
-    private readonly write: (offset: number, length: number, data: Buffer | undefined) => Promise<void>,
+    private readonly target: CopyTarget,
     readonly todo: DirtyBitmap,
     private readonly policies: CopyPolicies,
     private readonly clock: Clock,
   ) {}
 
+  /** Into clusters that are packed: each is read as a whole, whatever parts its source has. */
+  static packed(target: BlockNode, cluster: number): CopyTarget {
+    const write = async (offset: number, length: number, data: Buffer | undefined) => {
+      if (!data) return target.writeZeroes(offset, length);
+      for (let at = 0; at < length; at += cluster) await target.writeCompressed(offset + at, data.subarray(at, Math.min(at + cluster, length)));
+    };
+    return { write, unit: cluster };
+  }
+
   /** Into a node: runs of zeroes as such. */
-  static into(target: BlockNode): (offset: number, length: number, data: Buffer | undefined) => Promise<void> {
-    return (offset, length, data) => (data ? target.pwrite(offset, data) : target.writeZeroes(offset, length));
+  static into(target: BlockNode): CopyTarget {
+    return { write: (offset, length, data) => (data ? target.pwrite(offset, data) : target.writeZeroes(offset, length)), unit: 1 };
   }
 
   /** Copies until nothing is marked and nothing is under way, or only what a busy guest marks again and again. */
@@ -167,11 +184,13 @@ export class BlockCopy {
   }
 
   private async transfer({ offset, length }: Range): Promise<void> {
+    const { unit } = this.target;
     for (let at = offset; at < offset + length; ) {
       const status = await attempt('read', this.source.blockStatus(at, offset + length - at));
-      const data = status.zero ? undefined : await attempt('read', this.source.pread(at, status.length));
-      await attempt('write', this.write(at, status.length, data && isZero(data) ? undefined : data));
-      at += status.length;
+      const step = Math.min(Math.ceil(status.length / unit) * unit, offset + length - at);
+      const data = status.zero && step === status.length ? undefined : await attempt('read', this.source.pread(at, step));
+      await attempt('write', this.target.write(at, step, data && isZero(data) ? undefined : data));
+      at += step;
     }
   }
 

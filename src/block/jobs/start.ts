@@ -46,6 +46,8 @@ export interface CopyOptions extends CommonOptions {
   readonly bitmap?: string;
   readonly bitmapMode?: (typeof bitmapModes)[number];
   readonly granularity?: number;
+  /** Of a backup: into clusters that are packed. */
+  readonly compress?: boolean;
   readonly onSourceError?: ErrorPolicy;
   readonly onTargetError?: ErrorPolicy;
   /** A node that exists, or one to open. */
@@ -112,6 +114,7 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
     source,
     target,
     todo,
+    packed: options.compress && target.driver instanceof Qcow2Driver ? target.driver.unit : undefined,
     onlyOverwritten: options.sync === 'none',
     policies: policies(options),
     clock: ground.host.clock,
@@ -148,6 +151,7 @@ async function prepare(ground: JobGround, type: 'mirror' | 'backup', options: Co
   try {
     if (isBelow(target, source)) throw new VmError(`node '${target.name}' is part of '${options.device}' and cannot be the target`);
     if (target.length !== source.length) throw new VmError(`Source and target image have different sizes: ${source.length} and ${target.length} bytes`);
+    if (options.compress && !(target.driver instanceof Qcow2Driver)) throw new VmError(`Compression is not supported for this drive: node '${target.name}' is ${target.driver.format}`, { hint: 'format=qcow2 has it.' });
     ground.jobs.check(id, [source, target]);
     const todo = new DirtyBitmap(source.length, granularityFor(options, target));
     const bitmap = named && new BitmapLoan(named, todo, options.bitmapMode ?? 'on-success', `block job '${id}' (${type})`);

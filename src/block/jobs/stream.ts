@@ -31,7 +31,7 @@ export class StreamJob implements JobDriver, Interceptor {
     const { node, todo, policies, clock } = this.parts;
     this.unhook = node.hook(this);
     await this.parts.prepare(job);
-    this.copy = new BlockCopy(job, node, (offset, length, data) => this.takeOver(offset, length, data), todo, policies, clock);
+    this.copy = new BlockCopy(job, node, { write: (offset, length, data) => this.takeOver(offset, length, data), unit: 1 }, todo, policies, clock);
     await this.copy.run();
     await node.flush();
   }

@@ -5,7 +5,7 @@ import { asVmError } from '../../base/errors.js';
 import { parseSize } from '../../monitor/types.js';
 import { parseAddress } from '../address.js';
 import { BaseCommand } from '../base.js';
-import { wantsColour } from '../colour.js';
+import { wantsColour } from '../output.js';
 import { isVmName } from '../names.js';
 import { UsageError } from '../options/argv.js';
 import type { Finding } from './checks.js';

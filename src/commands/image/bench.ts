@@ -1,5 +1,5 @@
 /** `colo image bench`. */
-import { Args, Flags } from '@oclif/core';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { cacheFlag, formatFlag, ImageCommand, quietFlag, sharedFlag } from './image-command.js';
 

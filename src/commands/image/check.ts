@@ -1,6 +1,6 @@
 /** `colo image check`. Exit codes are qemu-img's: 0 good, 1 not checked, 2 corrupt, 3 leaks only, 63 the format has no check. */
-import { Args, Flags } from '@oclif/core';
 import type { Repair } from '../../block/drivers/qcow2/check.js';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { cacheFlag, formatFlag, ImageCommand, outputFlag, progressFlag, quietFlag, sharedFlag, whenLocked, withExit } from './image-command.js';
 

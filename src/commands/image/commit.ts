@@ -1,5 +1,5 @@
 /** `colo image commit`. */
-import { Args, Flags } from '@oclif/core';
+import { Args, Flags } from '../flags.js';
 import { cacheFlag, formatFlag, ImageCommand, progressFlag, quietFlag } from './image-command.js';
 
 export class ImageCommit extends ImageCommand {

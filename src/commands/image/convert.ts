@@ -1,6 +1,6 @@
 /** `colo image convert` and `colo image compare`. */
-import { Args, Flags } from '@oclif/core';
 import { VmError } from '../../base/errors.js';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { cacheFlag, formatFlag, ImageCommand, progressFlag, quietFlag, sharedFlag, whenLocked, withExit } from './image-command.js';
 

@@ -1,7 +1,7 @@
 /** `colo image create`. */
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { Args, Flags } from '@oclif/core';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { ImageCommand, quietFlag } from './image-command.js';
 

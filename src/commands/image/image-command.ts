@@ -1,13 +1,13 @@
 /** What the `colo image` commands share: the host, how images are opened, progress, sizes in words, qemu-img's exit codes. */
-import { Flags } from '@oclif/core';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockHost } from '../../block/graph.js';
 import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/image/files.js';
 import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
 import { OptionTree } from '../../block/option-tree.js';
 import type { Host } from '../../host/ports.js';
-import { BaseCommand } from '../base.js';
+import { Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
+import { Tool } from '../tool.js';
 
 export const formatFlag = Flags.string({ char: 'f', helpValue: 'FMT', description: 'format of the image: raw or qcow2; probed when not given' });
 export const progressFlag = Flags.boolean({ char: 'p', description: 'show progress: a bar on a terminal, elsewhere percents' });
@@ -25,7 +25,7 @@ function checkedCache(text: string): ImageCache {
 
 const STEP_MS = 100;
 
-export abstract class ImageCommand extends BaseCommand {
+export abstract class ImageCommand extends Tool {
   protected host!: Host;
 
   override async init(): Promise<void> {

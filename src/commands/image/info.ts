@@ -1,8 +1,8 @@
 /** `colo image info` and `colo image snapshot -l`. */
 import { stat } from 'node:fs/promises';
-import { Args, Flags } from '@oclif/core';
 import type { OpenedImage } from '../../block/image/open.js';
 import type { Snapshot } from '../../block/drivers/qcow2/snapshots.js';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, inWords, outputFlag, sharedFlag } from './image-command.js';
 

@@ -1,6 +1,6 @@
 /** `colo image resize`. */
-import { Args, Flags } from '@oclif/core';
 import { VmError } from '../../base/errors.js';
+import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, quietFlag } from './image-command.js';
 

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
+import type { DiskProperties } from '../../block/contract.js';
 import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { deviceModels } from '../../machine/spec.js';
 import { readNetdev } from '../../monitor/objects/netdevs.js';
@@ -51,7 +52,7 @@ export function parseDevice(text: string, ids: Ids): DeviceSpec {
   const id = ids.claim('device', options.take('id') ?? ids.fresh(model));
   switch (model) {
     case 'virtio-blk-pci':
-      return finish({ model, id, drive: options.need('drive'), serial: options.take('serial') }, options, 'id, drive, serial');
+      return parseDisk(id, options);
     case 'virtio-net-pci':
       return finish({ model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) }, options, 'id, netdev, mac');
     case 'isa-debug-exit': {
@@ -61,6 +62,37 @@ export function parseDevice(text: string, ids: Ids): DeviceSpec {
       return finish({ model, id, iobase }, options, 'id, iobase, iosize=4');
     }
   }
+}
+
+const ofTheDisk = 'id, drive, serial, werror, rerror, write-cache, logical_block_size=512, physical_block_size=512';
+
+function parseDisk(id: string, options: KeyValues): DeviceSpec {
+  const writeCache = oneOf(options, 'write-cache', ['on', 'off']);
+  const disk: DiskProperties = {
+    werror: oneOf(options, 'werror', ['report', 'ignore', 'stop', 'enospc']),
+    rerror: oneOf(options, 'rerror', ['report', 'ignore', 'stop']),
+    writeCache: writeCache && writeCache === 'on',
+  };
+  for (const key of ['logical_block_size', 'physical_block_size']) {
+    const size = options.take(key) ?? '512';
+    if (size !== '512') throw new VmError(`${key}=${size} is not supported: a disk has sectors of 512 bytes`);
+  }
+  return finish({ model: 'virtio-blk-pci', id, drive: options.need('drive'), serial: serialNumber(options.take('serial')), disk }, options, ofTheDisk);
+}
+
+/** auto: as the drive has it. */
+function oneOf<const W extends string>(options: KeyValues, key: string, words: readonly W[]): W | undefined {
+  const value = options.take(key) ?? 'auto';
+  if (value === 'auto') return undefined;
+  const word = words.find(known => known === value);
+  if (word === undefined) throw new VmError(`${key}=${value}: it takes ${words.join(', ')}`);
+  return word;
+}
+
+/** What virtio has room for. */
+function serialNumber(text: string | undefined): string | undefined {
+  if (text !== undefined && !/^[\x20-\x7e]{0,20}$/.test(text)) throw new VmError(`serial=${text}: at most 20 letters, digits and signs`);
+  return text;
 }
 
 function macAddress(text: string | undefined): string | undefined {

@@ -2,6 +2,7 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
+import { nodeNames } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
@@ -13,6 +14,7 @@ import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { accelerator, accelHelp } from './accel.js';
 import { cpuHelp, parseCpu } from './cpu.js';
+import { parseBlockdev } from './blockdev.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
@@ -85,6 +87,7 @@ class Draft {
       cpus: 1,
       accel: 'auto',
       append: '',
+      blockdevs: [],
       drives: [],
       netdevs: [],
       devices: [],
@@ -120,6 +123,7 @@ class Draft {
     kernel: value => void (this.spec.kernel = value),
     initrd: value => void (this.spec.initrd = value),
     append: value => void (this.spec.append = value),
+    blockdev: value => void this.spec.blockdevs.push(parseBlockdev(value)),
     drive: value => this.spec.drives.push(parseDrive(value, this.ids)),
     netdev: value => {
       answerHelp(netdevHelp(value));
@@ -229,6 +233,7 @@ class Draft {
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
     if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });
     if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
+    if (this.snapshot && spec.blockdevs.length > 0) throw new UsageError('-snapshot: it does not reach a -blockdev', { hint: 'Lay an overlay over the node yourself: -blockdev driver=memory,node-name=NAME,backing=NODE.' });
     if (this.snapshot && this.role === 'secondary') throw new UsageError('-snapshot: a secondary cannot have it', { hint: 'What it takes over must be there afterwards.' });
     checkGlobals(this.globals, spec);
     this.checkReferences();
@@ -239,10 +244,12 @@ class Draft {
     const known = {
       chardev: new Set(spec.chardevs.map(c => c.id)),
       netdev: new Set(spec.netdevs.map(n => n.id)),
-      drive: new Set(spec.drives.map(d => d.id)),
+      drive: new Set([...spec.drives, ...nodeNames(spec)].map(d => d.id)),
     };
     const need = (kind: keyof typeof known, id: string, user: string) => {
-      if (!known[kind].has(id)) throw new UsageError(`${user}: there is no ${kind} '${id}'`, { hint: `Add -${kind} ...,id=${id}` });
+      if (known[kind].has(id)) return;
+      const node = kind === 'drive' ? `, or -blockdev ...,node-name=${id}` : '';
+      throw new UsageError(`${user}: there is no ${kind}${kind === 'drive' ? ' or node' : ''} '${id}'`, { hint: `Add -${kind} ...,id=${id}${node}` });
     };
     for (const id of spec.serials) need('chardev', id, '-serial');
     for (const m of spec.monitors) need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');

@@ -28,7 +28,7 @@ import { QmpServer } from '../../monitor/qmp/server.js';
 import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
-import { blockDrive } from '../options/check.js';
+import { blockDrive, blockNode } from '../options/check.js';
 import { Chardevs } from './chardevs.js';
 import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
@@ -160,7 +160,7 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, c
       const block = await openDrives(spec, host, events, credentials);
       opened.block = block;
       return {
-        claim: (id, device) => block.claim(id, device),
+        claim: (name, device, properties) => block.claim(name, device, properties),
         list: () => block.manifest(),
         close: () => block.close(),
       };
@@ -174,6 +174,11 @@ async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvent
   const block = new BlockLayer(host, events);
   block.graph.credentials = credentials;
   try {
+    for (const blockdev of spec.blockdevs) {
+      await block.graph.build(blockNode(blockdev)).catch((error: unknown) => {
+        throw asVmError(error).during(`-blockdev node-name=${blockdev.nodeName}`);
+      });
+    }
     for (const drive of spec.drives) {
       await block.addDrive(blockDrive(drive)).catch((error: unknown) => {
         throw asVmError(error).during(`-drive id=${drive.id}`);

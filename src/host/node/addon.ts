@@ -30,6 +30,10 @@ export interface HostModule {
   zstdCompress(bytes: Uint8Array): Promise<Buffer>;
   /** What the page cache holds of it, which may be less than asked; -1 = it would have to wait for a disk. */
   preadNow(fd: number, buffer: Uint8Array, offset: number): number;
+  /** A flag for each unit: 1 = written, 0 = all zeroes and left out. packed: those written follow each other. errno's syscall says which side failed. */
+  copyUnits(fromFd: number, from: number, toFd: number, to: number, length: number, unit: number, packed: boolean): Promise<Uint8Array>;
+  /** The first byte that differs, counted from the offsets, or -1. otherFd undefined: from zeroes. */
+  differenceAt(fd: number, offset: number, otherFd: number | undefined, otherOffset: number, length: number): Promise<number>;
   /** How far its bytes lie past the start of a page of 4 KiB. */
   pageOffset(buffer: Uint8Array): number;
 }

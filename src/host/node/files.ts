@@ -2,7 +2,7 @@
 import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises';
 import { VmError } from '../../base/errors.js';
-import type { Files, OpenFile, Replacement } from '../ports.js';
+import type { Files, OpenFile, Replacement, UnitCopy } from '../ports.js';
 import { type HostModule, hostModule } from './addon.js';
 import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
@@ -167,6 +167,20 @@ class NodeFile implements OpenFile {
       this.knowsHoles = false;
       return { start: offset, end: Number.MAX_SAFE_INTEGER };
     }
+  }
+
+  copyFrom(source: OpenFile, { from, to, length, unit, packed }: UnitCopy): Promise<Uint8Array> | undefined {
+    if (!(source instanceof NodeFile)) return undefined;
+    return this.host.copyUnits(source.handle.fd, from, this.handle.fd, to, length, unit, packed).catch((e: unknown) => {
+      const reading = (e as NodeJS.ErrnoException).syscall === 'read';
+      throw systemError(reading ? `Could not read '${source.path}'` : `Could not write '${this.path}'`, e);
+    });
+  }
+
+  differenceAt(offset: number, length: number, other?: { file: OpenFile; offset: number }): Promise<number> | undefined {
+    if (other && !(other.file instanceof NodeFile)) return undefined;
+    const fd = other && (other.file as NodeFile).handle.fd;
+    return this.attempt('read', this.host.differenceAt(this.handle.fd, offset, fd, other?.offset ?? 0, length));
   }
 
   close(): Promise<void> {

@@ -44,6 +44,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   readonly stateField = blkState;
   override readonly stateVersion = 2;
   readonly features: readonly number[];
+  private readonly traceId: string;
   private readonly requests = new Set<Promise<void>>();
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
@@ -58,6 +59,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     private readonly serial: string,
   ) {
     super();
+    this.traceId = backend.id || backend.nodeName;
     this.features = [F.SEG_MAX, F.BLK_SIZE, F.FLUSH, ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES])];
   }
 
@@ -137,7 +139,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const type = header.readUInt32LE(0);
     const sector = header.readBigUInt64LE(8);
     const size = Math.max(chain.readLength - HEADER, chain.writeLength - 1);
-    trace('request', { id: this.backend.id, type, sector, size });
+    trace('request', { id: this.traceId, type, sector, size });
     const { generation } = this;
     this.bytesInFlight += size;
     const request = this.execute(type, sector, chain)
@@ -156,7 +158,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const { ram } = this.host;
     if (data) chain.write(ram, 0, data);
     chain.write(ram, chain.writeLength - 1, Uint8Array.of(status));
-    trace('complete', { id: this.backend.id, status });
+    trace('complete', { id: this.traceId, status });
     this.state.completed = (this.state.completed + 1) >>> 0;
     queue.push(chain, (data?.length ?? 0) + 1);
     this.host.returned(queue);
@@ -168,7 +170,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private failed(type: number, thrown: unknown): Result | 'parked' {
     const error = asVmError(unlessAssertion(thrown));
     const action = this.backend.errorAction(type === Type.IN ? 'read' : 'write', error);
-    trace('error', { id: this.backend.id, type, message: error.message, action });
+    trace('error', { id: this.traceId, type, message: error.message, action });
     if (action === 'stop') return 'parked';
     return { status: action === 'ignore' ? Status.OK : Status.IOERR };
   }

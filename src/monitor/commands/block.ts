@@ -1,7 +1,7 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
-import { shortSize } from '../hmp/table.js';
+import { childLines, infoBlock } from './info-block.js';
 import { bool, flag, int, list, oneOf, optional, rest, str, struct, tagged } from '../types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
@@ -15,7 +15,8 @@ const bursts = Object.fromEntries(Object.keys(rates).flatMap(name => [`${name}_m
 const nodeInfo = struct('BlockDeviceInfo', {
   'node-name': str(), drv: str(), file: str(), ro: bool(), encrypted: bool(), backing_file_depth: int(), detect_zeroes: oneOf(['off', 'on', 'unmap'], '', { name: 'BlockdevDetectZeroesOptions' }),
   ...rates, ...bursts, iops_size: optional(int()), group: optional(str()),
-  cache: struct('BlockdevCacheInfo', { writeback: bool(), direct: bool(), 'no-flush': bool() }), write_threshold: int(), image, details: list(str()),
+  cache: struct('BlockdevCacheInfo', { writeback: bool(), direct: bool(), 'no-flush': bool() }), write_threshold: int(), image,
+  'dirty-bitmaps': optional(list(struct('BlockDirtyInfo', { name: str(), count: int(), granularity: int(), recording: bool(), busy: bool(), persistent: bool() }))), details: list(str()),
 });
 const deviceInfo = struct('BlockInfo', {
   device: str(), qdev: optional(str()), type: str(), removable: bool(), locked: bool(), 'io-status': optional(oneOf(['ok', 'failed', 'nospace'], '', { name: 'BlockDeviceIoStatus' })), inserted: nodeInfo,
@@ -29,8 +30,8 @@ export const blockCommands = [
     summary: 'show the block devices',
     returns: list(deviceInfo),
     run: vm => part(vm, 'block').info().map(b => ({ device: b.device, qdev: b.qdev, type: 'unknown', removable: false, locked: false, 'io-status': b.ioStatus, inserted: node(b) })),
-    show: (_all, vm) => part(vm, 'block').info().map(showDevice).join('\n'),
-    table: (_all, vm) => ({ head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'], rows: part(vm, 'block').info().map(deviceRow) }),
+    examples: ['info block', 'info block -v disk0'],
+    hmp: infoBlock,
   }),
   command({
     name: 'query-named-block-nodes',
@@ -153,17 +154,9 @@ function node(b: BlockInfo) {
   return {
     'node-name': b.nodeName, drv: b.driver, file: b.file, ro: b.readOnly, encrypted: false, backing_file_depth: b.backingDepth, detect_zeroes: b.detectZeroes ? ('on' as const) : ('off' as const),
     ...(b.throttle ?? noLimits), cache: b.cache, write_threshold: 0,
-    image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details],
+    ...(b.bitmaps.length > 0 && { 'dirty-bitmaps': b.bitmaps.map(bitmap => ({ ...bitmap, persistent: false })) }),
+    image: { filename: b.file, format: b.driver, 'virtual-size': b.sizeBytes }, details: [...b.details, ...childLines(b)],
   };
-}
-
-function showDevice(b: BlockInfo): string {
-  const head = `${b.device}${b.device === '' ? '' : ' '}(${b.nodeName}): ${b.file === '' ? '' : `${b.file} `}(${b.driver}${b.readOnly ? ', read-only' : ''}), ${b.sizeBytes} bytes`;
-  return [head, ...b.details.map(line => `    ${line}`)].join('\n');
-}
-
-function deviceRow(b: BlockInfo): string[] {
-  return [b.device, b.nodeName, `${b.driver}${b.readOnly ? ' (ro)' : ''}`, b.file, shortSize(b.sizeBytes), b.details.join('\n')];
 }
 
 function inet(host: string, port: string): NbdAddress {

@@ -1,6 +1,7 @@
 /** Block jobs and dirty bitmaps: copying, committing and backing up disks while the guest runs. */
 import { errorPolicies } from '../../block/jobs/contract.js';
 import { jobStatuses, jobTypes } from '../../qapi/types.js';
+import { VmError } from '../../base/errors.js';
 import { command, type Command, hmp, part } from '../schema.js';
 import { bool, flag, int, list, oneOf, optional, size, str, struct } from '../types.js';
 import type { JobInfo, VmControl } from '../vm.js';
@@ -22,6 +23,21 @@ const newTarget = {
 const bitmap = { bitmap: optional(str('with sync=incremental or bitmap: the dirty bitmap')), 'bitmap-mode': optional(oneOf(['on-success', 'never', 'always'], 'when the bitmap forgets what was copied', { name: 'BitmapSyncMode' })) };
 const sync = oneOf(['full', 'top', 'none', 'incremental', 'bitmap'], 'what to copy: all, what the top image holds, only new writes, what a bitmap marks', { name: 'MirrorSyncMode' });
 const granularity = optional(int('unit of copying, a power of two; 64 KiB unless the target has larger clusters', { min: 512, max: 64 * 1024 * 1024 }));
+
+/** QEMU's ways of a mirror, of which colo has one each. */
+const ways = {
+  'copy-mode': optional(oneOf(['background', 'write-blocking'], 'only background: a write of the guest is marked, and copied later', { name: 'MirrorCopyMode' })),
+  unmap: optional(bool('only true: zeroes take no room in the target where it can do without')),
+  replaces: optional(str('not offered: the target takes the place of the device')),
+};
+
+function requireOurWay(a: { 'copy-mode'?: string; unmap?: boolean; replaces?: string }): void {
+  if (a['copy-mode'] === 'write-blocking') throw new VmError("Parameter 'copy-mode': write-blocking is not offered, for a slow target would slow the guest", { hint: 'With background a mirror that is ready is completed within five seconds of rest, or tries again.' });
+  if (a.unmap === false) throw new VmError("Parameter 'unmap': false is not offered: zeroes take no room in the target where it can do without");
+  if (a.replaces !== undefined) throw new VmError("Parameter 'replaces' is not offered: the target takes the place of the device", { hint: 'A child of a quorum is mirrored, and replaced, by the name of its node.' });
+}
+
+const compress = optional(bool('pack the clusters of the target: qcow2'));
 
 const jobs = (vm: VmControl) => part(vm, 'jobs');
 const speedSize = optional(size('bytes per second', 'B'));
@@ -58,15 +74,15 @@ const summaries = {
 const oneJob = '{"id": "mirror0"}';
 const oneBitmap = '{"node": "node0", "name": "changed"}';
 
-/** `[-n] [-f] device target [format]`, as drive_mirror and drive_backup have it. */
-const driveCopy = (start: (vm: VmControl, options: { device: string; sync: 'full' | 'top'; target: { target: string; format?: string; mode: 'existing' | 'absolute-paths' } }) => Promise<unknown>) =>
-  hmp(
-    { existing: flag('n', 'the target is there already'), full: flag('f', 'copy the whole disk, not only what its top image holds'), device, target: newTarget.target, format: newTarget.format },
-    async (vm, { existing, full, device: of, target, format }) => {
-      await start(vm, { device: of, sync: full ? 'full' : 'top', target: { target, format, mode: existing ? 'existing' : 'absolute-paths' } });
-      return undefined;
-    },
-  );
+const copyFlags = { existing: flag('n', 'the target is there already'), full: flag('f', 'copy the whole disk, not only what its top image holds') };
+const copyArgs = { device, target: newTarget.target, format: newTarget.format };
+
+/** What the lines of drive_mirror and drive_backup say. */
+const driveCopy = (a: { existing?: boolean; full?: boolean; device: string; target: string; format?: string }) => ({
+  device: a.device,
+  sync: a.full ? ('full' as const) : ('top' as const),
+  target: { target: a.target, format: a.format, mode: a.existing ? ('existing' as const) : ('absolute-paths' as const) },
+});
 
 const starts: Command[] = [
   command({
@@ -76,9 +92,15 @@ const starts: Command[] = [
     summary: 'copy a disk to a file or an NBD export, and keep both alike until told how it ends',
     examples: ['drive_mirror -f disk0 /images/copy.qcow2 qcow2'],
     notes: ['BLOCK_JOB_READY says that they are alike. block_job_complete then makes the target the disk; block_job_cancel leaves it as a copy of that moment.'],
-    args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, granularity, ...errors, ...ending },
-    run: (vm, a) => jobs(vm).mirror({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
-    hmp: driveCopy((vm, options) => jobs(vm).mirror(options)),
+    args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, granularity, ...ways, ...errors, ...ending },
+    run: (vm, a) => {
+      requireOurWay(a);
+      return jobs(vm).mirror({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } });
+    },
+    hmp: hmp({ ...copyFlags, ...copyArgs }, async (vm, a) => {
+      await jobs(vm).mirror(driveCopy(a));
+      return undefined;
+    }),
   }),
   command({
     name: 'blockdev-mirror',
@@ -87,8 +109,11 @@ const starts: Command[] = [
     monitors: 'qmp',
     summary: 'copy a disk to a node, and keep both alike until told how it ends',
     examples: ['{"job-id": "mirror0", "device": "node0", "target": "copy0", "sync": "full"}'],
-    args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, granularity, ...errors, ...ending },
-    run: (vm, a) => jobs(vm).mirror(a),
+    args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, granularity, ...ways, ...errors, ...ending },
+    run: (vm, a) => {
+      requireOurWay(a);
+      return jobs(vm).mirror(a);
+    },
   }),
   command({
     name: 'drive-backup',
@@ -97,9 +122,12 @@ const starts: Command[] = [
     summary: 'copy a disk as it is now to a file or an NBD export, whatever the guest writes meanwhile',
     examples: ['drive_backup -f disk0 /images/backup.qcow2 qcow2'],
     notes: ['A write of the guest waits until its old content is in the target. If that takes more than five seconds the backup fails, and the guest goes on.'],
-    args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, ...errors, ...ending },
+    args: { 'job-id': jobId, device, ...newTarget, sync, ...bitmap, speed, compress, ...errors, ...ending },
     run: (vm, a) => jobs(vm).backup({ ...a, target: { target: a.target, format: a.format, nodeName: a['node-name'], mode: a.mode ?? 'absolute-paths' } }),
-    hmp: driveCopy((vm, options) => jobs(vm).backup(options)),
+    hmp: hmp({ ...copyFlags, compress: flag('c', 'pack the clusters of the target: qcow2'), ...copyArgs }, async (vm, a) => {
+      await jobs(vm).backup({ ...driveCopy(a), compress: a.compress });
+      return undefined;
+    }),
   }),
   command({
     name: 'blockdev-backup',
@@ -108,7 +136,7 @@ const starts: Command[] = [
     monitors: 'qmp',
     summary: 'copy a disk as it is now to a node, whatever the guest writes meanwhile',
     examples: ['{"job-id": "backup0", "device": "node0", "target": "copy0", "sync": "full"}'],
-    args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, ...errors, ...ending },
+    args: { 'job-id': jobId, device, target: str('node', { complete: 'block-nodes' }), sync, ...bitmap, speed, compress, ...errors, ...ending },
     run: (vm, a) => jobs(vm).backup(a),
   }),
   command({

@@ -12,7 +12,7 @@ export function blockControl(block: BlockLayer): BlockControl {
     nbdServerAdd: async options => block.nbdServerAdd(options),
     nbdServerStop: () => block.nbd.stop(),
     get devices() {
-      return block.list().map(drive => drive.id);
+      return block.list().map(({ id, backend }) => id || backend.nodeName);
     },
     driveAdd: (options, { nodeOnly }) => block.driveAdd(options, { noBackend: nodeOnly }),
     driveDel: id => block.driveDel(id),
@@ -50,7 +50,9 @@ function nodeInfo(device: string, node: NodeInfo): BlockInfo {
     cache: { writeback: true, direct: node.direct, 'no-flush': false },
     detectZeroes: node.detectZeroes,
     backingDepth: node.backingDepth,
-    details: [...details.map(([name, value]) => `${name}: ${value}`), ...node.children.map(({ child, 'node-name': name }) => `${child}: ${name}`)],
+    children: node.children.map(({ child, 'node-name': nodeName }) => ({ child, nodeName })),
+    bitmaps: node.bitmaps,
+    details: details.map(([name, value]) => `${name}: ${value}`),
   };
 }
 

@@ -39,6 +39,7 @@ const copy = (job: CopyJob) => ({
   sync: job.sync,
   bitmap: job.bitmap,
   bitmapMode: job['bitmap-mode'],
+  compress: job.compress,
   granularity: job.granularity,
   onSourceError: job['on-source-error'],
   onTargetError: job['on-target-error'],

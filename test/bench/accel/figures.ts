@@ -2,7 +2,9 @@
 import type { AccelName } from '../../../src/accel/choose.js';
 import type { ExitHandler } from '../../../src/accel/contract.js';
 import { AddonRam } from '../../../src/accel/ram.js';
-import { AddonVm } from '../../../src/accel/vm.js';
+import { resolveCpu, defaultCpu } from '../../../src/accel/cpu-model.js';
+import { AddonVm, type VmOptions } from '../../../src/accel/vm.js';
+import { loadSmpGuest, READY_PORT_VALUE } from '../../kvm/smp-guest.js';
 import { Assembler, CODE, loadToyGuest, RESULT, startTimer } from '../../support/toy-guest.js';
 import { type Quantiles, quantiles, rounded } from '../machine.js';
 
@@ -10,6 +12,9 @@ const MIB = 1 << 20;
 const PORT = { time: 0x60, took: 0x62, ready: 0x64 };
 const DOORBELL = 0xfe003000;
 const FLAG = RESULT + 0x200;
+/** Turns of a loop between two exits, on the software CPU 40 us and 1 ms: the main loop still looks for the next one; it sleeps. */
+const NEAR = 20_000;
+const FAR = 500_000;
 const RDTSC_INTO_EAX = [0x0f, 0x31];
 const now = () => performance.now();
 const later = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
@@ -20,23 +25,31 @@ export interface Figures {
   timed: Record<string, Quantiles>;
 }
 
-export async function figuresOf(accel: AccelName): Promise<Figures> {
+/** cpus: of the guest that is stopped with several vCPUs; 1: none is. */
+export async function figuresOf(accel: AccelName, cpus: number): Promise<Figures> {
   const ticksPerUs = await tscRate(accel);
+  const inGuest = async (...of: GuestTimes) => quantiles((await guestTimes(accel, ...of)).map(ticks => ticks / ticksPerUs));
   const timed: Record<string, Quantiles> = {
-    exitUs: quantiles((await guestTimes(accel, exits(), 5000)).map(ticks => ticks / ticksPerUs)),
-    doorbellUs: quantiles((await guestTimes(accel, doorbells(), 3000, rungIntoMemory)).map(ticks => ticks / ticksPerUs)),
+    exitUs: await inGuest(exits(NEAR), 5000),
+    exitFarUs: await inGuest(exits(FAR), 500),
+    doorbellUs: await inGuest(doorbells(NEAR), 3000, rungIntoMemory),
+    doorbellFarUs: await inGuest(doorbells(FAR), 500, rungIntoMemory),
     interruptHaltedUs: quantiles(await interrupts(accel, true, 1000)),
     interruptRunningUs: quantiles(await interrupts(accel, false, 1000)),
-    kickUs: quantiles(await kicks(accel, 200)),
+    kickUs: quantiles(await withVm(accel, spinning(), vm => kicks(vm, 200))),
+    ...(cpus > 1 && { kickAllUs: quantiles(await kicksOfAll(accel, cpus, 200)) }),
     harvestMs: quantiles(await harvests(accel, 12)),
     ...(await stateTimes(accel, 300)),
   };
-  return { guestMips: await speed(accel), cpus: 1, timed };
+  return { guestMips: await speed(accel), cpus, timed };
 }
 
-async function withVm<T>(accel: AccelName, program: Assembler, fn: (vm: AddonVm) => Promise<T>, ramBytes = 4 * MIB): Promise<T> {
-  const vm = new AddonVm(new AddonRam(ramBytes), accel);
-  loadToyGuest(vm, program);
+function withVm<T>(accel: AccelName, program: Assembler, fn: (vm: AddonVm) => Promise<T>, ramBytes?: number): Promise<T> {
+  return withEmptyVm(accel, vm => (loadToyGuest(vm, program), fn(vm)), ramBytes);
+}
+
+async function withEmptyVm<T>(accel: AccelName, fn: (vm: AddonVm) => Promise<T>, ramBytes = 4 * MIB, options: VmOptions = {}): Promise<T> {
+  const vm = new AddonVm(new AddonRam(ramBytes), accel, options);
   try {
     return await fn(vm);
   } finally {
@@ -64,21 +77,21 @@ function tscRate(accel: AccelName): Promise<number> {
   });
 }
 
-/** rdtsc; what is measured; rdtsc; the difference to PORT.took. 20,000 turns of a loop lie between, so that the main loop is asleep. */
-function measured(body: (a: Assembler) => Assembler): Assembler {
+/** rdtsc; what is measured; rdtsc; the difference to PORT.took. */
+function measured(turnsBetween: number, body: (a: Assembler) => Assembler): Assembler {
   const a = new Assembler();
   const top = a.here;
-  a.movEcx(20_000).countDownEcx().raw(...RDTSC_INTO_EAX, 0x89, 0xc6); // mov esi, eax
+  a.movEcx(turnsBetween).countDownEcx().raw(...RDTSC_INTO_EAX, 0x89, 0xc6); // mov esi, eax
   body(a).raw(...RDTSC_INTO_EAX, 0x29, 0xf0); // sub eax, esi
   return a.movEdx(PORT.took).outDxEax().jumpTo(top);
 }
 
 /** A port read that TypeScript answers. */
-const exits = () => measured(a => a.movEdx(PORT.time).inEaxDx());
+const exits = (turnsBetween: number) => measured(turnsBetween, a => a.movEdx(PORT.time).inEaxDx());
 
 /** A doorbell, and a look at memory until TypeScript has answered there. */
-const doorbells = () =>
-  measured(a => {
+const doorbells = (turnsBetween: number) =>
+  measured(turnsBetween, a => {
     a.movEax(0).storeEax(FLAG).movEbx(DOORBELL).storeWordAtRbx(0);
     const top = a.here;
     return a.loadEax(FLAG).raw(0x85, 0xc0, 0x74, top - (a.here + 4)); // test eax, eax; jz top
@@ -88,7 +101,10 @@ function rungIntoMemory(vm: AddonVm): void {
   vm.addDoorbell({ space: 'mmio', address: DOORBELL, size: 2, ring: () => void vm.ram.writeU32(FLAG, 1) });
 }
 
-function guestTimes(accel: AccelName, program: Assembler, count: number, prepare: (vm: AddonVm) => void = () => undefined): Promise<number[]> {
+type GuestTimes = [program: Assembler, count: number, prepare?: (vm: AddonVm) => void];
+
+/** Ticks of the guest's TSC. */
+function guestTimes(accel: AccelName, ...[program, count, prepare = () => undefined]: GuestTimes): Promise<number[]> {
   return withVm(accel, program, async vm => {
     const took: number[] = [];
     await new Promise<void>(resolve => {
@@ -135,19 +151,31 @@ function spinning(): Assembler {
   return new Assembler().jumpTo(CODE);
 }
 
-/** Every vCPU spins; until all stand still. */
-function kicks(accel: AccelName, count: number): Promise<number[]> {
-  return withVm(accel, spinning(), async vm => {
-    const took: number[] = [];
-    for (let i = 0; i < count; i++) {
-      vm.start();
-      await later(1);
-      const from = now();
-      await vm.stop();
-      took.push((now() - from) * 1000);
-    }
-    return took;
-  });
+/** From stop() until all vCPUs stand still. */
+async function kicks(vm: AddonVm, count: number): Promise<number[]> {
+  const took: number[] = [];
+  for (let i = 0; i < count; i++) {
+    vm.start();
+    await later(1);
+    const from = now();
+    await vm.stop();
+    took.push((now() - from) * 1000);
+  }
+  return took;
+}
+
+/** The vCPUs interrupt each other without a pause. */
+function kicksOfAll(accel: AccelName, cpus: number, count: number): Promise<number[]> {
+  const cpu = resolveCpu(defaultCpu, accel, { sockets: 1, cores: cpus, threads: 1 });
+  const whole = async (vm: AddonVm) => {
+    loadSmpGuest(vm);
+    const ready = new Promise<void>(resolve => vm.setExitHandler(ports((_port, value) => void (value === READY_PORT_VALUE && resolve()))));
+    vm.start();
+    await ready;
+    await vm.stop();
+    return kicks(vm, count);
+  };
+  return withEmptyVm(accel, whole, undefined, { cpu });
 }
 
 /** 20,000 pages all over 1 GiB, written by the guest: taking the log and copying them out. */

@@ -4,7 +4,7 @@
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -99,6 +99,29 @@ withQemu('backup sync=top: the new image names the same backing file, and reads 
   expect(await qemuImg('info', at('backup'))).toMatch(/backing file: mid/);
   expect(await qemuImg('compare', at('backup'), at('flat'))).toContain('identical');
   expect(await qemuImg('check', at('backup'))).toContain('No errors');
+});
+
+withQemu.each([
+  ['a file with holes smaller than a cluster', 'raw'],
+  ['a chain of images', 'qcow2'],
+])('backup of %s, packed', async (_, format) => {
+  if (format === 'raw') {
+    const file = await open(at('flat'), 'w');
+    await file.truncate(SIZE);
+    for (let n = 0; n < 100; n++) await file.write(Buffer.alloc(4096, n + 1), 0, 4096, n * 40960);
+    await file.close();
+    await run('cp', ['--sparse=always', at('flat'), at('disk')]);
+  }
+  const guest = format === 'raw' ? await guestOf(`id=d0,file=${at('disk')},format=raw`) : await chain();
+  await startBackup(layer.ground, { device: 'd0', sync: 'full', speed: 8 * MiB, compress: true, target: { target: at('backup'), format: 'qcow2', mode: 'absolute-paths' } });
+  await until(() => info().offset > 0);
+  await guest.pwrite(2 * MiB + 4096, pattern(MiB, 9));
+  await until(() => layer.jobs.query().length === 0);
+  await layer.close();
+  expect(await qemuImg('compare', at('backup'), at('flat'))).toContain('identical');
+  const check = await qemuImg('check', at('backup'));
+  expect(check).toContain('No errors');
+  expect(Number(/([0-9.]+)% compressed/.exec(check)?.[1])).toBeGreaterThan(95);
 });
 
 withQemu.each(['middle', 'active', 'stream'])('a chain made shorter: %s', async what => {

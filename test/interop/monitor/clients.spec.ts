@@ -3,33 +3,13 @@
  * and all. Method: the QMP server over a unix socket with a machine of the test behind it; skipped by name where socat is missing.
  */
 import { spawnSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { CharWorld } from '../../../src/chardev/contract.js';
-import { createChardev } from '../../../src/chardev/create.js';
-import { NodeClock } from '../../../src/host/node/clock.js';
-import { NodeSockets } from '../../../src/host/node/sockets.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
-import { QmpServer } from '../../../src/monitor/qmp/server.js';
-import { type FakeControl, fakeControl } from '../../support/fake-control.js';
+import { type FakeQmp, fakeQmp } from '../../support/fake-qmp.js';
 
-const dir = mkdtempSync(join(tmpdir(), 'colo-clients-'));
-const path = join(dir, 'qmp');
 const has = (program: string, flag: string) => spawnSync(program, [flag]).status === 0;
-let vm: FakeControl;
-const open: { dispose(): void }[] = [];
+let qmp: FakeQmp;
 
-beforeAll(async () => {
-  vm = fakeControl();
-  const world = { sockets: new NodeSockets(), clock: new NodeClock(), log: () => undefined } as unknown as CharWorld;
-  const chr = await createChardev('c0', { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 }, world);
-  open.push(chr, new QmpServer(vm, registryFor(vm), chr, { wallMs: () => 0, log: () => undefined }));
-});
-afterAll(() => {
-  for (const item of open) item.dispose();
-  rmSync(dir, { recursive: true });
-});
+beforeAll(async () => void (qmp = await fakeQmp()));
+afterAll(() => qmp.close());
 
 function run(program: string, args: string[], input: string): Promise<{ out: string; err: string; code: number | null }> {
   const child = spawn(program, args);
@@ -55,13 +35,13 @@ const steps = `{'execute':'qmp_capabilities'}
 `;
 
 (has('socat', '-V') ? test : test.skip)("socat: the seed's steps, word for word (skipped where socat is not installed)", async () => {
-  vm.calls.length = 0;
-  const { out } = await run('socat', ['-t', '2', '-', `UNIX-CONNECT:${path}`], steps);
+  qmp.vm.calls.length = 0;
+  const { out } = await run('socat', ['-t', '2', '-', `UNIX-CONNECT:${qmp.path}`], steps);
   const answers = out.trim().split('\n').map(line => JSON.parse(line) as Record<string, unknown>).filter(message => !('event' in message) && !('QMP' in message));
   expect(answers).toHaveLength(steps.trim().split('\n').length);
   const refused = answers.flatMap((answer, n) => ('error' in answer ? [`${steps.split('\n')[n].slice(0, 50)}: ${JSON.stringify(answer['error'])}`] : []));
   expect(refused).toEqual([]);
-  expect(vm.calls).toEqual(expect.arrayContaining(['nbd-add {"device":"colo-disk0","writable":true}', 'migrate "tcp:192.168.2.88:8888"']));
-  expect(vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 2000 });
-  expect(vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
+  expect(qmp.vm.calls).toEqual(expect.arrayContaining(['nbd-add {"device":"colo-disk0","writable":true}', 'migrate "tcp:192.168.2.88:8888"']));
+  expect(qmp.vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 2000 });
+  expect(qmp.vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
 });

@@ -66,6 +66,70 @@ describe('names', () => {
   });
 });
 
+describe('the disk of a device that names a node', () => {
+  async function withNode() {
+    const env = await setUp();
+    await env.layer.blockdevAdd({ driver: 'raw', 'node-name': 'n0', file: { driver: 'file', filename: '/a.img' } });
+    return env;
+  }
+
+  test('has no id; its node and its device are its names', async () => {
+    const { layer } = await withNode();
+    const disk = layer.claim('n0', 'vd0', { werror: 'ignore', rerror: 'stop', writeCache: false });
+    expect([disk.id, disk.nodeName, disk.errorAction('write', ioError('EIO', 'x'))]).toEqual(['', 'n0', 'ignore']);
+    expect(layer.queryBlock()).toMatchObject([{ device: '', qdev: 'vd0', cache: 'writethrough', inserted: { 'node-name': 'n0', users: ["device 'vd0'"] } }]);
+    expect(layer.backend('vd0')).toBe(disk);
+    expect(layer.find('n0').drive).toBeUndefined();
+    expect(layer.manifest()).toEqual([{ id: 'n0', length: 64 * KiB }]);
+    await expect(layer.driveDel('n0')).rejects.toThrow("'n0' is in use by device 'vd0'");
+    await expect(layer.driveDel('vd0')).rejects.toThrow("Device 'vd0' not found");
+    expect(() => layer.replicated('primary')).toThrow("device 'vd0' is writable and not replicated");
+    await expect(layer.addDrive(parseDrive('file=/b.img,format=raw,id=n0'))).rejects.toThrow("'n0' is in use already");
+    await layer.resize('n0', 128 * KiB);
+    expect(disk.length).toBe(128 * KiB);
+  });
+
+  test('a second writer, and a name that nobody has', async () => {
+    const { layer } = await withNode();
+    layer.claim('n0', 'vd0');
+    expect(() => layer.claim('n0', 'vd1')).toThrow("node 'n0' is already written to by device 'vd0', so device 'vd1' cannot write to it");
+    expect(() => layer.claim('nope', 'vd1')).toThrow("Device 'nope' not found");
+    expect(layer.queryBlock().map(({ qdev }) => qdev)).toEqual(['vd0']);
+  });
+
+  test('read-only nodes serve several', async () => {
+    const { layer } = await setUp();
+    await layer.blockdevAdd({ driver: 'raw', 'node-name': 'ro', 'read-only': true, file: { driver: 'file', filename: '/a.img' } });
+    const disks = ['vd0', 'vd1'].map(device => layer.claim('ro', device));
+    expect([disks.map(disk => disk.readOnly), layer.manifest().map(({ id }) => id)]).toEqual([[true, true], ['ro', 'ro']]);
+    await expect(disks[0].pwrite(0, pattern(512))).rejects.toThrow("device 'vd0' is read-only");
+  });
+
+  test('write-through: every write is flushed; no-flush below: none is', async () => {
+    const { layer, host } = await withNode();
+    await layer.blockdevAdd({ driver: 'raw', 'node-name': 'n1', cache: { 'no-flush': true }, file: { driver: 'file', filename: '/b.img' } });
+    await layer.claim('n0', 'vd0', { writeCache: false }).pwrite(0, pattern(512));
+    const hasty = layer.claim('n1', 'vd1', { writeCache: false });
+    await hasty.pwrite(0, pattern(512));
+    await hasty.flush();
+    expect(host.files.log.filter(line => line.startsWith('fdatasync')).map(line => line.split(' ')[1])).toEqual(['/a.img']);
+  });
+
+  test('the drive keeps what its device does not say', async () => {
+    const { layer } = await setUp();
+    await layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0,if=none,werror=report,rerror=ignore,cache=unsafe'));
+    const disk = layer.claim('d0', 'vd0', { werror: 'ignore', writeCache: true });
+    expect([disk.errorAction('write', ioError('EIO', 'x')), disk.errorAction('read', ioError('EIO', 'x')), layer.queryBlock()[0].cache]).toEqual(['ignore', 'ignore', 'unsafe']);
+  });
+
+  test('everything is closed at the end', async () => {
+    const { layer, host } = await withNode();
+    layer.claim('n0', 'vd0');
+    await layer.close();
+    expect([layer.queryNamedBlockNodes(), host.files.inodes.get('/a.img')!.locks]).toEqual([[], []]);
+  });
+});
+
 describe('x-blockdev-change', () => {
   async function withSpare() {
     const env = await setUp();

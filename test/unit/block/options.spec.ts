@@ -63,6 +63,25 @@ test.each([
   expect([file.direct, backing.file.direct]).toEqual([direct, direct]);
 });
 
+test('what a node says of its cache holds for what is made below it', () => {
+  const node = (text: string) => readBlockdev(OptionTree.parse(`node-name=n,${text}`));
+  expect(node('driver=qcow2,cache.direct=on,cache.no-flush=on,file.driver=file,file.filename=F')).toMatchObject({ policy: { noFlush: true }, file: { direct: true, policy: { noFlush: true } } });
+  expect(node('driver=qcow2,cache.direct=on,file.driver=file,file.filename=F,file.cache.direct=off,backing=')).toMatchObject({ file: { direct: false }, backing: 'none' });
+  expect(node('driver=raw,cache.no-flush=on,filename=F')).toMatchObject({ file: { policy: { noFlush: true, discard: 'unmap' } } });
+  expect(() => node('driver=raw,cache.writeback=on,filename=F')).toThrow("'cache.writeback' is not known of a node");
+});
+
+test('a node of QMP or -blockdev: what must be there, and how deep it may go', () => {
+  const node = (options: Record<string, unknown>) => readBlockdev(OptionTree.from(options));
+  expect(node({ driver: 'qcow2', 'node-name': 'n', file: 'f', backing: null })).toMatchObject({ backing: 'none', file: { reference: 'f' } });
+  expect(node({ driver: 'file', 'node-name': 'n', filename: 'F', aio: 'threads' })).toMatchObject({ filename: 'F' });
+  expect(() => node({ driver: 'file', 'node-name': 'n', filename: 'F', aio: 'io_uring' })).toThrow("'aio': files are read and written by threads (aio=threads); not 'io_uring'");
+  expect(() => node({ 'node-name': 'n', filename: 'F' })).toThrow("'driver' is missing");
+  let deep: unknown = 'f';
+  for (let n = 0; n < 1000; n++) deep = { driver: 'raw', file: deep };
+  expect(() => node({ driver: 'raw', 'node-name': 'n', file: deep })).toThrow('is nested too deeply');
+});
+
 test('a file of its own mind stays in the page cache', () => {
   expect(parseDrive('driver=raw,file.filename=F,file.cache.direct=off,cache=none').root).toMatchObject({ file: { direct: false } });
   expect(() => parseDrive('driver=raw,file.filename=F,file.cache.writeback=on')).toThrow("parameter 'file.cache.writeback' is not known");

@@ -148,7 +148,7 @@ describe('drives', () => {
     await layer.resize('a', 131_072);
     expect([a.length, told, host.files.bytes('/a').length]).toEqual([131_072, 1, 131_072]);
     await expect(layer.resize('b', -1)).rejects.toThrow("'size'");
-    await expect(layer.resize('nobody', 512)).rejects.toThrow("no node or drive 'nobody'");
+    await expect(layer.resize('nobody', 512)).rejects.toThrow("Cannot find device='nobody' nor node-name='nobody'");
     const file = layer.queryBlock()[1].inserted.children[0]['node-name'];
     await expect(layer.resize(file, 512)).rejects.toThrow(/in use by node '#block\d+'/);
   });

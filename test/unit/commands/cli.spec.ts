@@ -3,40 +3,29 @@
  * asked, colours only on a terminal. Method: the real process, from the sources, against a monitor of the test.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CharWorld } from '../../../src/chardev/contract.js';
-import { createChardev } from '../../../src/chardev/create.js';
 import { parseAddress } from '../../../src/commands/address.js';
-import { wantsColour } from '../../../src/commands/colour.js';
+import { wantsColour } from '../../../src/commands/output.js';
 import { assistFromHelp, parseHelp } from '../../../src/commands/remote-help.js';
 import { commandArguments } from '../../../src/commands/qmp.js';
-import { NodeClock } from '../../../src/host/node/clock.js';
-import { NodeSockets } from '../../../src/host/node/sockets.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
-import { QmpServer } from '../../../src/monitor/qmp/server.js';
-import { type FakeControl, fakeControl } from '../../support/fake-control.js';
+import type { FakeControl } from '../../support/fake-control.js';
+import { type FakeQmp, fakeQmp } from '../../support/fake-qmp.js';
 
 const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
-const dir = mkdtempSync(join(tmpdir(), 'colo-cli-'));
-const path = join(dir, 'qmp');
-const address = `unix:${path}`;
+let qmp: FakeQmp;
 let vm: FakeControl;
-const open: { dispose(): void }[] = [];
+let dir: string;
+let address: string;
 
 beforeAll(async () => {
-  vm = fakeControl();
-  const world = { sockets: new NodeSockets(), clock: new NodeClock(), log: () => undefined } as unknown as CharWorld;
-  const chr = await createChardev('c0', { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 }, world);
-  open.push(chr, new QmpServer(vm, registryFor(vm), chr, { wallMs: () => 0, log: () => undefined }));
+  qmp = await fakeQmp();
+  ({ vm, dir } = qmp);
+  address = `unix:${qmp.path}`;
 });
-afterAll(() => {
-  for (const item of open) item.dispose();
-  rmSync(dir, { recursive: true });
-});
+afterAll(() => qmp.close());
 
 function colo(args: string[], input = ''): Promise<{ out: string; err: string; code: number | null }> {
   const env = { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: undefined };

@@ -72,7 +72,7 @@ test("the seed's primary: three options are refused by name, the rest is a spec"
   expect(refused).toEqual(notOurs);
   const { spec } = parseLaunch('primary', rest);
   expect(spec).toEqual({
-    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [],
+    name: 'primary', role: 'primary', ramBytes: 2 ** 31, cpus: 2, topology: { sockets: 1, cores: 2, threads: 1 }, cpu: { model: 'qemu64', flags: [{ name: 'kvmclock', on: true }] }, accel: 'kvm', append: '', kernel: '/boot/vmlinuz', startPaused: true, noShutdown: false, noReboot: false, objects: [], serials: [], blockdevs: [],
     drives: [{ id: 'colo-disk0', interface: 'virtio', options: { driver: 'quorum', 'read-pattern': 'fifo', 'vote-threshold': '1', children: { 0: { file: { filename: '/images/1.raw' }, driver: 'raw' } } } }],
     netdevs: [{ type: 'tap', id: 'hn0' }],
     devices: [{ model: 'virtio-net-pci', id: 'net-pci0', netdev: 'hn0' }],
@@ -90,6 +90,42 @@ test("the seed's secondary", () => {
     { id: 'colo-disk0', interface: 'none', options: { file: { filename: '/images/1.raw' }, driver: 'raw', 'node-name': 'node0' } },
     { id: 'active-disk0', interface: 'virtio', options: { throttling: { 'bps-total': '70000000' }, driver: 'replication', mode: 'secondary', file: { driver: 'qcow2', file: { filename: '/mnt/active_disk.img' }, backing: { driver: 'qcow2', file: { filename: '/mnt/hidden_disk.img' }, backing: 'colo-disk0' } } } },
   ]);
+});
+
+test('-blockdev: text or JSON, in order; devices name nodes', () => {
+  const { blockdevs, devices } = parseLaunch('primary', ['-S', '-blockdev', 'driver=file,node-name=f,filename=a,,b', '-blockdev', '{"driver":"raw","node-name":"d","file":"f","read-only":true}', '-device', 'virtio-blk-pci,drive=d,werror=enospc,rerror=auto,write-cache=off,serial=x,logical_block_size=512']).spec;
+  expect(blockdevs).toEqual([{ nodeName: 'f', options: { driver: 'file', 'node-name': 'f', filename: 'a,b' } }, { nodeName: 'd', options: { driver: 'raw', 'node-name': 'd', file: 'f', 'read-only': true } }]);
+  expect(devices).toEqual([{ model: 'virtio-blk-pci', id: 'virtio-blk-pci0', drive: 'd', serial: 'x', disk: { werror: 'enospc', rerror: undefined, writeCache: false } }]);
+});
+
+test.each([
+  [['-blockdev', 'driver=raw,filename=F'], "-blockdev driver=raw,filename=F: 'node-name' is missing: node-name=NAME"],
+  [['-blockdev', '{"driver":'], '-blockdev {"driver":: not JSON: '],
+  [['-blockdev', '{"driver":"raw","node-name":7}'], "'node-name' is a word"],
+  [['-blockdev', 'node-name=n,filename=F'], "-blockdev node-name=n: parameter 'driver' is missing"],
+  [['-blockdev', 'driver=vmdk,node-name=n,filename=F'], "-blockdev node-name=n: driver 'vmdk' (parameter 'driver') is not implemented"],
+  [['-blockdev', 'driver=file,node-name=n,filename=F,foo=1'], "-blockdev node-name=n: parameter 'foo' is not known to driver 'file'"],
+  [['-blockdev', 'driver=raw,node-name=n,file=f', '-blockdev', 'driver=file,node-name=f,filename=F'], "-blockdev node-name=n: there is no node 'f' before it | Each -blockdev is opened in its turn, and all of them before the first -drive."],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-blockdev', 'driver=file,node-name=n,filename=G'], "-blockdev: there are two with node-name 'n'"],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-drive', 'if=none,id=n,file=G'], '-drive id=n: a -blockdev has that node-name'],
+  [['-blockdev', 'driver=file,node-name=n,filename=F', '-snapshot'], '-snapshot: it does not reach a -blockdev | Lay an overlay'],
+  [['-device', 'virtio-blk-pci,drive=n'], "-device virtio-blk-pci: there is no drive or node 'n' | Add -drive ...,id=n, or -blockdev ...,node-name=n"],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,werror=sometimes'], 'werror=sometimes: it takes report, ignore, stop, enospc'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,rerror=enospc'], 'rerror=enospc: it takes report, ignore, stop'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,logical_block_size=4096'], 'logical_block_size=4096 is not supported: a disk has sectors of 512 bytes'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,serial=123456789012345678901'], 'at most 20 letters'],
+  [['-drive', 'if=none,id=d,file=F', '-device', 'virtio-blk-pci,drive=d,bootindex=1'], "'bootindex' is not supported here; colo knows: id, drive, serial, werror, rerror, write-cache"],
+])('%s', (options, message) => {
+  const check = () => checkUsage(parseLaunch('primary', ['-S', ...options]).spec);
+  let said = 'nothing was refused';
+  try {
+    check();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UsageError);
+    const { message: text, options: { hint } } = error as UsageError;
+    said = hint === undefined ? text : `${text} | ${hint}`;
+  }
+  expect(said).toContain(message);
 });
 
 test('one dash or two; a value may begin with a dash', () => {

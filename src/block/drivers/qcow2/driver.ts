@@ -10,8 +10,9 @@ import { RangeLock } from '../../../base/range-lock.js';
 import { checkQcow2 } from './check.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
+import { type Fill, fillClusters } from './fill.js';
 import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
-import { Metadata } from './metadata.js';
+import { Metadata, unallocated } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
 
 /** Neighbouring bytes of one kind. */
@@ -192,6 +193,22 @@ export class Qcow2Driver implements Overlay, Adopting {
     });
   }
 
+  /**
+   * Gives whole clusters that the image does not hold yet their content. fill brings it into the file, from `to` on, unit by unit and
+   * without gaps, and leaves out what need not be held. Gives a flag for each unit, 1 = held now; undefined: nothing was done, for the
+   * image holds part of them, or fill had no way.
+   */
+  async fillNew(offset: number, length: number, unit: number, fill: Fill): Promise<Uint8Array | undefined> {
+    if (offset % this.header.clusterSize !== 0 || length % unit !== 0) return undefined;
+    await this.beforeChange();
+    return this.exclude(offset, length, 'exclusive', async () => {
+      if ((await this.runs(offset, length)).some(run => run.kind !== 'unallocated')) return undefined;
+      const filling = await fillClusters({ metadata: this.metadata, mapping: this.mapping }, { offset, length, unit }, fill);
+      this.held += filling?.held ?? 0;
+      return filling?.written;
+    });
+  }
+
   async resize(length: number): Promise<void> {
     if (length < this.length) {
       if (this.snapshots.length > 0) throw new VmError('qcow2: an image with snapshots cannot be made shorter');
@@ -206,10 +223,17 @@ export class Qcow2Driver implements Overlay, Adopting {
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const [run] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
     if (run.kind === 'zero') return { length: run.length, allocated: true, zero: true };
-    if (run.kind !== 'unallocated') return { length: run.length, allocated: true, zero: false };
+    if (run.kind === 'data') return { length: run.length, allocated: true, zero: false, place: { node: this.file, offset: run.host } };
+    if (run.kind === 'compressed') return { length: run.length, allocated: true, zero: false };
     if (!this.options.backing || offset >= this.options.backing.length) return { length: run.length, allocated: false, zero: true };
     const below = await this.options.backing.blockStatus(offset, Math.min(run.length, this.options.backing.length - offset));
     return { ...below, allocated: false };
+  }
+
+  /** What the tables say of the first bytes of the range. host: where they stand, or would, in the file. */
+  async mappingAt(offset: number, length: number): Promise<{ kind: Cluster['kind']; length: number; host?: number }> {
+    const [{ kind, length: alike, host, cluster }] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
+    return { kind, length: alike, ...((kind === 'data' || kind === 'zero') && cluster.offset !== 0 && { host }) };
   }
 
   /** Every byte of the range is held here, not by the backing node. */
@@ -283,14 +307,16 @@ export class Qcow2Driver implements Overlay, Adopting {
   /** The range as runs of one kind; at most so many. */
   private async runs(offset: number, length: number, most = Infinity): Promise<Run[]> {
     const size = this.header.clusterSize;
+    const perL1 = this.metadata.perTable * size;
     const out: Run[] = [];
     for (let at = offset; at < offset + length; ) {
-      const n = Math.min(size - (at % size), offset + length - at);
       const found = this.lookUp(Math.floor(at / size));
       const cluster = found instanceof Promise ? await found : found;
+      const unit = cluster === unallocated ? perL1 : size;
+      const n = Math.min(unit - (at % unit), offset + length - at);
       const host = cluster.offset + (at % size);
       const last = out[out.length - 1];
-      const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && (cluster.kind !== 'data' || (last.host + last.length === host && last.cluster.copied === cluster.copied));
+      const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && ((cluster.offset === 0 && last.cluster.offset === 0) || (last.host + last.length === host && last.cluster.copied === cluster.copied));
       if (joins) last.length += n;
       else if (out.length === most) break;
       else out.push({ kind: cluster.kind, at, length: n, host, cluster });
@@ -384,7 +410,7 @@ export class Qcow2Driver implements Overlay, Adopting {
     }
     if (!plan.fresh) return;
     await this.mapping.runAll('exclusive', async () => {
-      for (let n = 0; n < plan.clusters; n++) await this.metadata.map(first + n, 'data', plan.host + n * size);
+      await this.metadata.mapRun(first, plan.clusters, plan.host);
     });
   }
 

@@ -126,6 +126,23 @@ export class Metadata {
     this.release(old, offset);
   }
 
+  /** Neighbouring clusters, at neighbouring places of the file. */
+  async mapRun(first: number, count: number, offset: number): Promise<void> {
+    for (let n = 0; n < count; ) {
+      const table = await this.writableTable(first + n);
+      const index = (first + n) % this.perTable;
+      const here = Math.min(count - n, this.perTable - index);
+      for (let i = 0; i < here; i++) {
+        const to = offset + (n + i) * this.header.clusterSize;
+        const old = this.entry(table, first + n + i);
+        writeCluster(table.data, index + i, 'data', to);
+        this.release(old, to);
+      }
+      this.l2.touch(table, index * 8, here * 8);
+      n += here;
+    }
+  }
+
   async mapCompressed(cluster: number, offset: number, length: number): Promise<void> {
     const table = await this.writableTable(cluster);
     const old = this.entry(table, cluster);
@@ -339,4 +356,5 @@ export class Metadata {
   }
 }
 
-const unallocated: Cluster = { kind: 'unallocated', offset: 0, copied: false, bytes: 0 };
+/** Where there is no L2 table at all. */
+export const unallocated: Cluster = { kind: 'unallocated', offset: 0, copied: false, bytes: 0 };

@@ -10,8 +10,9 @@ import { HeaderAt, MAX_REFCOUNT_TABLE_BYTES, type Qcow2Header, writeOffset } fro
 import { TableCache } from './table-cache.js';
 
 const CACHE_BYTES = 4 * 1024 * 1024;
-/** The file grows by so much at once. */
+/** The file grows by at least so much at once, a long one by a sixteenth of itself. */
 const GROW_BYTES = 1024 * 1024;
+const MAX_GROW_BYTES = 32 * 1024 * 1024;
 
 export class Refcounts {
   readonly blocks: TableCache;
@@ -217,7 +218,7 @@ export class Refcounts {
 
   private async fileReaches(end: number): Promise<void> {
     if (this.file.length >= end) return;
-    const grown = Math.ceil(end / GROW_BYTES) * GROW_BYTES;
-    await this.file.resize(grown);
+    const step = Math.min(MAX_GROW_BYTES, Math.max(1, Math.floor(end / 16 / GROW_BYTES)) * GROW_BYTES);
+    await this.file.resize(Math.ceil(end / step) * step);
   }
 }

@@ -2,6 +2,7 @@
  * Goal: a mirror is a copy at every end that it may have, whatever the guest writes; and what it is told in the wrong moment is refused.
  * Method: a layer over simulated files, the guest's backend in front.
  */
+import { startCommit } from '../../../../src/block/jobs/start-commit.js';
 import { startMirror } from '../../../../src/block/jobs/start.js';
 import { parseDrive } from '../../../../src/block/options.js';
 import { expectSame, pattern, turns } from '../../../support/block-host.js';
@@ -38,6 +39,70 @@ test('full: becomes ready, follows the guest, and leaves a copy when it is cance
   expect(named('JOB_STATUS_CHANGE').map(({ status }) => status)).toEqual(['created', 'running', 'ready', 'waiting', 'pending', 'concluded', 'null']);
 });
 
+test('by bitmap: what is marked is copied, and nothing else; a good end forgets the marks, a bad one keeps them', async () => {
+  const { mirror, guest, until, job, host, layer } = await setUp();
+  const node = layer.graph.node('src');
+  layer.bitmaps.add(node, 'b', { disabled: false });
+  await guest.pwrite(130 * KiB, pattern(512, 3));
+  await guest.writeZeroes(256 * KiB, 64 * KiB);
+  expect(layer.queryBlock()[0].inserted.bitmaps).toEqual([{ name: 'b', count: 128 * KiB, granularity: 64 * KiB, recording: true, busy: false }]);
+  host.files.fault = (operation, path) => {
+    if (operation === 'pwrite' && path === '/t.img') throw Object.assign(new Error('no'), { code: 'EIO' });
+  };
+  await mirror({ sync: 'incremental', bitmap: 'b' });
+  expect(layer.queryBlock()[0].inserted.bitmaps[0].busy).toBe(true);
+  await guest.pwrite(0, pattern(512, 4));
+  await until(() => job('d0') === undefined);
+  expect(layer.bitmaps.list(node)[0].count).toBe(192 * KiB);
+  host.files.fault = () => undefined;
+  await mirror({ sync: 'incremental', bitmap: 'b' });
+  await until(() => job('d0')!.ready);
+  await guest.pwrite(400 * KiB, pattern(512, 5));
+  layer.jobs.get('d0').cancel();
+  await until(() => job('d0') === undefined);
+  const wanted = Buffer.alloc(SIZE);
+  for (const at of [0, 128, 256, 384]) host.files.bytes('/s.img').copy(wanted, at * KiB, at * KiB, (at + 64) * KiB);
+  expectSame(host.files.bytes('/t.img'), wanted);
+  await expect(mirror({ sync: 'bitmap', bitmap: 'b', bitmapMode: 'always' })).rejects.toThrow("'bitmap-mode': a mirror takes on-success");
+  await expect(mirror({ sync: 'incremental', bitmap: 'nope' })).rejects.toThrow("Dirty bitmap 'nope' not found");
+});
+
+test('a write that comes while its piece is on the way to the target is not lost', async () => {
+  const { mirror, guest, until, job, host, layer } = await setUp();
+  const held: (() => void)[] = [];
+  host.files.delay = () => (host.files.log.at(-1)!.startsWith('pwrite /t.img') && held.length === 0 ? new Promise(resolve => held.push(resolve)) : Promise.resolve());
+  await mirror();
+  await until(() => held.length > 0); // the old content has been read
+  const [, , offset] = host.files.log.find(line => line.startsWith('pwrite /t.img'))!.split(' ');
+  await guest.pwrite(Number(offset) + 512, pattern(512, 99));
+  held[0]();
+  await until(() => job('d0')!.ready);
+  layer.jobs.get('d0').cancel();
+  await until(() => job('d0') === undefined);
+  expectSame(host.files.bytes('/t.img'), host.files.bytes('/s.img'));
+});
+
+test('nor one that comes while a commit of the disk itself copies it', async () => {
+  const bench = jobBench();
+  const { host, layer, until, job } = bench;
+  await bench.qcow2('/base', SIZE);
+  await bench.qcow2('/top', SIZE, '/base');
+  const guest = await bench.disk('file=/top,format=qcow2,id=d0,node-name=top');
+  await guest.pwrite(0, pattern(128 * KiB, 1));
+  const held: (() => void)[] = [];
+  host.files.delay = () => (/^pwrite \/base \d+ (65536|131072)$/.test(host.files.log.at(-1)!) && held.length === 0 ? new Promise(resolve => held.push(resolve)) : Promise.resolve());
+  await startCommit(layer.ground, { device: 'd0' });
+  await until(() => held.length > 0);
+  await guest.pwrite(4 * KiB, pattern(512, 99));
+  held[0]();
+  await until(() => job('d0')!.ready);
+  layer.jobs.get('d0').complete();
+  await until(() => job('d0') === undefined);
+  expect(layer.graph.find('top')).toBeUndefined();
+  expectSame(await guest.pread(4 * KiB, 512), pattern(512, 99));
+  expectSame(await guest.pread(64 * KiB, 64 * KiB), pattern(128 * KiB, 1).subarray(64 * KiB));
+});
+
 test('complete: the target takes the place of the source, and what the guest wrote meanwhile goes there', async () => {
   const { mirror, guest, until, job, host, layer } = await setUp();
   await mirror();
@@ -52,6 +117,22 @@ test('complete: the target takes the place of the source, and what the guest wro
   expect(layer.queryBlock()[0].inserted['node-name']).toBe('tgt');
   expect(layer.graph.find('src')).toBeUndefined();
   expect(host.files.inodes.get('/s.img')!.locks).toEqual([]);
+});
+
+test('a child of a quorum, by the name of its node', async () => {
+  const { host, layer, until, job, disk } = jobBench();
+  for (const name of ['a', 'b', 'c']) host.files.put(`/${name}.img`, name === 'c' ? Buffer.alloc(SIZE) : pattern(SIZE));
+  const guest = await disk('id=q,driver=quorum,vote-threshold=2,children.0.driver=raw,children.0.file.filename=/a.img,children.0.node-name=a,children.1.driver=raw,children.1.file.filename=/b.img');
+  await layer.blockdevAdd({ driver: 'raw', 'node-name': 'c', file: { driver: 'file', filename: '/c.img' } });
+  await startMirror(layer.ground, { device: 'a', jobId: 'm', target: 'c', sync: 'full' });
+  await until(() => job('m')!.ready);
+  await guest.pwrite(0, pattern(512, 8));
+  layer.jobs.get('m').complete();
+  await until(() => job('m') === undefined);
+  expect(layer.queryBlock()[0].inserted.children[0]).toEqual({ child: 'children.0', 'node-name': 'c' });
+  await guest.pwrite(4 * KiB, pattern(512, 9));
+  expectSame(host.files.bytes('/c.img'), host.files.bytes('/b.img'));
+  expect(host.files.bytes('/a.img').subarray(4 * KiB, 4 * KiB + 512).equals(pattern(512, 9))).toBe(false);
 });
 
 test('requests that wait while the disks change places go to the new one', async () => {

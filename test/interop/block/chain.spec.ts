@@ -1,0 +1,104 @@
+/**
+ * Goal: what `colo image` says of a chain is what qemu-img says, to the letter, and a rebased image reads as before. Method: random chains
+ * on real files; qemu-img maps, checks and compares.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
+import { cachedAs } from '../../../src/block/image/files.js';
+import { mapImage, mapJson, mapLines } from '../../../src/block/image/map.js';
+import { createImage, openImage } from '../../../src/block/image/open.js';
+import { rebaseImage } from '../../../src/block/image/rebase.js';
+import { nodeHost } from '../../../src/host/node/host.js';
+import { Random } from '../../support/random.js';
+
+const withQemuImg = spawnSync('sh', ['-c', 'command -v qemu-img']).status === 0 ? test : test.skip;
+const dir = mkdtempSync(join(tmpdir(), 'colo-chain-'));
+const at = (name: string) => join(dir, name);
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const KIB = 1024;
+const real = nodeHost();
+const host = { ...real, files: cachedAs(real.files, 'unsafe') };
+const qemuImg = (...args: string[]) => execFileSync('qemu-img', args, { stdio: 'pipe' }).toString();
+
+/** Data, zeroes, compressed clusters. */
+async function make(name: string, random: Random, size: number, backing?: { file: string; format: string }, plain = false): Promise<void> {
+  const clusterSize = 4096 << random.below(5);
+  await createImage(host, at(name), 'qcow2', { ...defaultCreateOptions, clusterSize, size, ...(backing && { backingFile: backing.file, backingFormat: backing.format }) });
+  const image = await openImage(host, at(name), { format: 'qcow2', readOnly: false });
+  for (let n = 0; n < 12; n++) {
+    const offset = random.below(size / 512) * 512;
+    const length = Math.min(512 * (1 + random.below(200)), size - offset);
+    if (n % 3 === 0) await image.node.writeZeroes(offset, length);
+    else await image.node.pwrite(offset, Buffer.alloc(length, random.below(4)));
+    const cluster = random.below(Math.floor(size / clusterSize)) * clusterSize;
+    if (n % 4 === 0 && !plain) await image.qcow2!.writeCompressed(cluster, Buffer.alloc(clusterSize, 1 + n));
+  }
+  await image.close();
+}
+
+async function lines(made: AsyncIterable<string>): Promise<string> {
+  let text = '';
+  for await (const line of made) text += `${line}\n`;
+  return text;
+}
+
+withQemuImg('map: the text of qemu-img, for chains of three images', async () => {
+  const random = new Random(3);
+  for (let seed = 0; seed < 8; seed++) {
+    const plain = seed % 2 === 0;
+    await make('base', random, 600 * KIB, undefined, plain);
+    qemuImg('convert', '-O', 'raw', at('base'), at('raw'));
+    await make('mid', random, 1024 * KIB, seed % 3 === 0 ? { file: 'raw', format: 'raw' } : { file: 'base', format: 'qcow2' }, plain);
+    await make('top', random, (seed % 4 === 1 ? 800 : 1500) * KIB, { file: 'mid', format: 'qcow2' }, plain);
+    for (const [name, format] of [['top', 'qcow2'], ['mid', 'qcow2'], ['raw', 'raw']]) {
+      const image = await openImage(host, at(name), { format, readOnly: true });
+      const end = image.node.length;
+      const wanted = (...flags: string[]) => qemuImg('map', '-f', format, ...flags, at(name));
+      expect([seed, name, await lines(mapJson(mapImage(image.node, 0, end)))]).toEqual([seed, name, wanted('--output=json')]);
+      expect(await lines(mapJson(mapImage(image.node, 100_000, 300_000)))).toBe(wanted('--output=json', '--start-offset', '100000', '--max-length', '200000'));
+      if (plain) expect(await lines(mapLines(mapImage(image.node, 0, end)))).toBe(wanted());
+      await image.close();
+    }
+  }
+}, 60_000);
+
+withQemuImg('rebase: to another image, a shorter one, none, and from none: every byte stays', async () => {
+  const random = new Random(7);
+  for (let seed = 0; seed < 6; seed++) {
+    await make('old', random, 900 * KIB);
+    await make('new', random, (seed % 2 ? 500 : 1200) * KIB);
+    await make('image', random, 1000 * KIB, seed % 3 === 2 ? undefined : { file: 'old', format: 'qcow2' });
+    qemuImg('convert', '-O', 'raw', at('image'), at('before'));
+    const image = await openImage(host, at('image'), { format: 'qcow2', readOnly: false });
+    const target = seed % 3 === 1 ? undefined : await openImage(host, at('new'), { format: 'qcow2', readOnly: true });
+    await rebaseImage(image, target?.node, target && { name: 'new', format: 'qcow2' });
+    await image.close();
+    await target?.close();
+    expect([seed, qemuImg('compare', '-f', 'raw', '-F', 'qcow2', at('before'), at('image'))]).toEqual([seed, 'Images are identical.\n']);
+    expect(qemuImg('check', at('image'))).toContain('No errors');
+    const { 'backing-filename': name, 'backing-filename-format': format } = JSON.parse(qemuImg('info', '--output=json', at('image'))) as Record<string, unknown>;
+    expect([name, format]).toEqual(target ? ['new', 'qcow2'] : [undefined, undefined]);
+  }
+}, 60_000);
+
+withQemuImg('rebase and map as commands: messages, exit codes, -u, the image as its own backing file', async () => {
+  const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
+  const colo = (...args: string[]) => {
+    const { stdout, stderr, status } = spawnSync(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, 'image', ...args], { env: { ...process.env, NODE_OPTIONS: '' }, encoding: 'utf8' });
+    return { out: stdout, err: stderr, code: status };
+  };
+  await make('own', new Random(1), 512 * KIB, undefined, false);
+  copyFileSync(at('own'), at('copy'));
+  expect(colo('map', at('own'))).toMatchObject({ code: 1, err: expect.stringContaining('encrypted or compressed clusters') });
+  expect(colo('rebase', '-b', 'copy', at('own'))).toMatchObject({ code: 1, err: expect.stringContaining('backing format must be specified') });
+  expect(colo('rebase', '-b', 'missing', '-F', 'raw', at('own'))).toMatchObject({ code: 1, err: expect.stringContaining("Could not open new backing file 'missing'") });
+  expect(colo('rebase', '-b', 'own', '-F', 'qcow2', at('own')).code).toBe(1);
+  expect(colo('rebase', '-u', '-b', 'copy', '-F', 'qcow2', at('own'))).toEqual({ code: 0, out: '', err: '' });
+  expect(JSON.parse(qemuImg('info', '--output=json', at('own')))).toMatchObject({ 'backing-filename': 'copy' });
+  expect(JSON.parse(colo('map', '--json', at('own')).out)).toEqual(JSON.parse(qemuImg('map', '--output=json', at('own'))));
+}, 60_000);
