@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
+import { HelpAsked, parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { checkUsage } from '../../../src/commands/options/check.js';
 import { reachableWarnings } from '../../../src/commands/options/reachable.js';
@@ -26,6 +26,16 @@ function refusal(role: Role, argv: string | string[]): string {
     return options.hint === undefined ? message : `${message} | ${options.hint}`;
   }
   throw new Error('nothing was refused');
+}
+
+function help(line: string): string {
+  try {
+    parseLaunch('primary', words(line));
+  } catch (error) {
+    expect(error).toBeInstanceOf(HelpAsked);
+    return (error as HelpAsked).message;
+  }
+  throw new Error('no help was given');
 }
 
 const seedPrimary = words(`-enable-kvm -boot c -m 2048 -smp 2 -qmp stdio -vnc :7 -name primary -cpu qemu64,+kvmclock -device piix3-usb-uhci -device usb-tablet
@@ -86,6 +96,14 @@ test('-blockdev: text or JSON, in order; devices name nodes', () => {
   const { blockdevs, devices } = parseLaunch('primary', ['-S', '-blockdev', 'driver=file,node-name=f,filename=a,,b', '-blockdev', '{"driver":"raw","node-name":"d","file":"f","read-only":true}', '-device', 'virtio-blk-pci,drive=d,werror=enospc,rerror=auto,write-cache=off,serial=x,logical_block_size=512']).spec;
   expect(blockdevs).toEqual([{ nodeName: 'f', options: { driver: 'file', 'node-name': 'f', filename: 'a,b' } }, { nodeName: 'd', options: { driver: 'raw', 'node-name': 'd', file: 'f', 'read-only': true } }]);
   expect(devices).toEqual([{ model: 'virtio-blk-pci', id: 'virtio-blk-pci0', drive: 'd', serial: 'x', disk: { werror: 'enospc', rerror: undefined, writeCache: false } }]);
+});
+
+test('-device in JSON says what its text says', () => {
+  const devices = (text: string) => parseLaunch('primary', ['-S', '-drive', 'if=none,id=a,file=F', '-device', text]).spec.devices;
+  expect(devices('{"driver": "virtio-blk-pci", "id": "vd0", "drive": "a", "serial": "x,y", "logical_block_size": 512}')).toEqual(devices('virtio-blk-pci,id=vd0,drive=a,serial=x,,y,logical_block_size=512'));
+  expect(refusal('primary', ['-S', '-device', '{"drive": "a"}'])).toContain("'driver' is missing");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "virtio-blk-pci", "drive": ["a"]}'])).toContain("'drive' is a word, a number or a boolean");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "e1000"}'])).toContain("'e1000' is not a device of colo");
 });
 
 test.each([
@@ -156,10 +174,11 @@ test.each<[Role, string, string | RegExp]>([
   ['secondary', '-incoming file:state', '-incoming file:state: a secondary waits for a primary on tcp: or unix: | A saved guest is loaded by `colo primary -incoming file:PATH`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.'],
-  ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
+  ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft, kvm | The software CPU is called soft."],
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
+  ['primary', '-kernel k -object throttle-group,id=g', /^-object throttle-group,id=g: object type 'throttle-group' is not supported: limits are of a disk/],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
@@ -302,4 +321,19 @@ test('what can be reached from elsewhere is said, what cannot is not', () => {
 test('-incoming is looked at where it is given', () => {
   expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND');
   expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
+});
+
+test('help in the place of a value lists what is taken, a sentence each, whatever else is missing', () => {
+  const names = (text: string) => text.split('\n').flatMap(line => /^ {2}(\S+) {2,}\S.*/.exec(line)?.[1] ?? []);
+  const [models, flags] = help('-cpu help').split('\n\nRecognized CPUID flags:\n');
+  expect(models).toMatch(/^Available CPUs:\n {2}soft-v1 {2}what the software CPU has/);
+  expect(names(models)).toEqual(['soft-v1', 'qemu64', 'host', 'max']);
+  for (const model of names(models)) expect(launch('primary', `-kernel k -cpu ${model}`).cpu?.model).toBe(model);
+  const listed = words(flags);
+  expect(listed).toContain('sse4.2');
+  expect(launch('primary', `-kernel k -cpu max,${listed.map(flag => `+${flag}`).join(',')}`).cpu?.flags).toHaveLength(listed.length);
+  expect(names(help('-accel ?'))).toEqual(['auto', 'soft', 'kvm']);
+  for (const accel of names(help('-accel help'))) expect(launch('primary', `-kernel k -accel ${accel}`).accel).toBe(accel);
+  expect(names(help('-M help'))).toEqual(['pc', 'pc-i440fx-VERSION']);
+  expect(help('-machine help')).toBe(help('-M ?'));
 });
