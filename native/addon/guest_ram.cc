@@ -28,7 +28,8 @@ Napi::Function GuestRamWrap::define(Napi::Env env) {
        InstanceMethod<&W::hash>("hash"), InstanceMethod<&W::mark_written>("markWritten"),
        InstanceMethod<&W::start_dirty_log>("startDirtyLog"), InstanceMethod<&W::stop_dirty_log>("stopDirtyLog"),
        InstanceMethod<&W::logging>("logging"), InstanceMethod<&W::dirty_count>("dirtyCount"), InstanceMethod<&W::take_dirty>("takeDirty"),
-       InstanceMethod<&W::restore_dirty>("restoreDirty"), InstanceMethod<&W::gather>("gather"), InstanceMethod<&W::scatter>("scatter")});
+       InstanceMethod<&W::restore_dirty>("restoreDirty"), InstanceMethod<&W::gather>("gather"), InstanceMethod<&W::scatter>("scatter"),
+       InstanceMethod<&W::zero>("zero")});
 }
 
 GuestRamWrap::GuestRamWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -101,6 +102,12 @@ void GuestRamWrap::scatter(Info info) {
   auto in = to_bytes(info[1]);
   check_pages(info.Env(), pages, in.size());
   ram_->scatter(pages.data(), pages.size(), in.data());
+}
+
+void GuestRamWrap::zero(Info info) {
+  auto pages = to_pages(info[0]);
+  check_pages(info.Env(), pages, pages.size() * kPageSize);
+  ram_->zero(pages.data(), pages.size());
 }
 
 void GuestRamWrap::check_pages(Napi::Env env, std::span<const u32> pages, size_t bytes) const {

@@ -30,6 +30,7 @@ class GuestRamWrap final : public Napi::ObjectWrap<GuestRamWrap> {
   void restore_dirty(Info info);
   void gather(Info info);
   void scatter(Info info);
+  void zero(Info info);
   /// Every page exists and bytes has room for all, else throws.
   void check_pages(Napi::Env env, std::span<const u32> pages, size_t bytes) const;
 

@@ -20,6 +20,7 @@ namespace {
 constexpr u64 kRamSize = 1 << 20, kTables = 0x10000, kCode = 0x1000;
 constexpr double kFullMips = 10;  // interpreters reach 2; a real one that was nested and starved still reached 50
 constexpr int kRounds = 4;
+constexpr int kSignalsMax = 1000;  // of others, as a profiler sends them: the guest goes on after each
 constexpr auto kRound = std::chrono::milliseconds(50);
 
 /// movd xmm5, eax; paddd xmm5, xmm0; hlt. Interpreters of kernel code do not have SSE arithmetic, for no kernel uses it there.
@@ -34,36 +35,48 @@ u64 thread_ns() {
   return static_cast<u64>(t.tv_sec) * 1'000'000'000ull + static_cast<u64>(t.tv_nsec);
 }
 
+/// Goes also when what comes after it in a constructor throws.
+class Pages {
+ public:
+  Pages() : at_(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    if (at_ == MAP_FAILED) throw Error::of_errno("mmap");
+  }
+  ~Pages() { munmap(at_, kRamSize); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  u8* bytes() const { return static_cast<u8*>(at_); }
+
+ private:
+  void* at_;
+};
+
 /// A VM of one vCPU in long mode at ring 0, without chips (so that HLT ends the run).
 class Probe {
  public:
   explicit Probe(const Source& source)
       : device_(source),
-        ram_(static_cast<u8*>(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
         vm_(device_.create_vm()),
         cpu_(make_cpu()),
         run_(cpu_, device_.run_page_size()),
         kicker_(*run_) {
     write_tables();
   }
-  ~Probe() { munmap(ram_, kRamSize); }
 
   /// Enters the code from its start; returns the exit reason, or -errno.
   template <size_t N>
   int run(const u8 (&code)[N]) {
-    memcpy(ram_ + kCode, code, N);
+    memcpy(ram_.bytes() + kCode, code, N);
     enter_long_mode();
     kicker_.enter();
-    int result = cpu_.try_ioctl(KVM_RUN, 0);
-    if (result < 0) result = -errno;
-    else result = static_cast<int>(run_->exit_reason);
+    int result = go_on();
+    for (int tries = 0; result == -EINTR && !kicker_.wanted() && tries < kSignalsMax; tries++) result = go_on();
     kicker_.leave();
     kicker_.take();
     return result;
   }
 
   double mips() {
-    std::thread alarm([this] {
+    std::jthread alarm([this] {  // joined also when the run throws
       std::this_thread::sleep_for(kRound);
       kicker_.kick();
     });
@@ -81,14 +94,15 @@ class Probe {
   u32 suberror() const { return run_->internal.suberror; }
 
  private:
+  int go_on() { return cpu_.try_ioctl(KVM_RUN, 0) < 0 ? -errno : static_cast<int>(run_->exit_reason); }
+
   Fd make_cpu() {
-    if (ram_ == MAP_FAILED) throw Error::of_errno("mmap");
     u64 identity = 0xfffbc000;
     vm_.call("KVM_SET_IDENTITY_MAP_ADDR", KVM_SET_IDENTITY_MAP_ADDR, &identity);
     vm_.call("KVM_SET_TSS_ADDR", KVM_SET_TSS_ADDR, 0xfffbd000ul);
     kvm_userspace_memory_region region{};
     region.memory_size = kRamSize;
-    region.userspace_addr = reinterpret_cast<u64>(ram_);
+    region.userspace_addr = reinterpret_cast<u64>(ram_.bytes());
     vm_.call("KVM_SET_USER_MEMORY_REGION", KVM_SET_USER_MEMORY_REGION, &region);
     return Fd(vm_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU, 0));
   }
@@ -96,7 +110,7 @@ class Probe {
   /// The first 2 MiB, mapped to themselves.
   void write_tables() {
     const u64 entries[3] = {kTables + 0x1003, kTables + 0x2003, 0x83};
-    for (int level = 0; level < 3; level++) memcpy(ram_ + kTables + 0x1000 * level, &entries[level], 8);
+    for (int level = 0; level < 3; level++) memcpy(ram_.bytes() + kTables + 0x1000 * level, &entries[level], 8);
   }
 
   void enter_long_mode() {
@@ -119,7 +133,7 @@ class Probe {
   }
 
   Device device_;
-  u8* ram_;
+  Pages ram_;
   Fd vm_;
   Fd cpu_;
   RunPage run_;

@@ -1,6 +1,7 @@
 #include "kvm/device.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -34,6 +35,22 @@ constexpr struct {
     {KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
     {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
     {KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+};
+
+/// No signal reaches this thread meanwhile.
+class SignalsHeld {
+ public:
+  SignalsHeld() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  sigset_t before_;
 };
 
 Error cannot_open(const std::string& path) {
@@ -97,7 +114,11 @@ Device::Device(Source source) {
     if (capability(number) <= 0 || hidden(name)) throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
 }
 
-Fd Device::create_vm() const { return Fd(fd_.call("KVM_CREATE_VM", KVM_CREATE_VM, 0)); }
+/// The one request besides KVM_RUN that a signal ends: one a millisecond, as a profiler sends them, would end every try.
+Fd Device::create_vm() const {
+  SignalsHeld held;
+  return Fd(fd_.call("KVM_CREATE_VM", KVM_CREATE_VM, 0));
+}
 
 size_t Device::run_page_size() const { return static_cast<size_t>(fd_.call("KVM_GET_VCPU_MMAP_SIZE", KVM_GET_VCPU_MMAP_SIZE, 0)); }
 

@@ -165,6 +165,23 @@ void GuestRam::scatter(const u32* pages, size_t n, const u8* in) {
   }
 }
 
+// Ascending pages are asked about once for each hole that they lie in.
+void GuestRam::zero(const u32* pages, size_t n) {
+  u64 hole_from = 0, hole_end = 0;
+  for (size_t i = 0; i < n; i++) {
+    const u64 page = pages[i];
+    if (page >= hole_from && page < hole_end) continue;
+    const off_t at = static_cast<off_t>(page << kPageShift), data = lseek(fd_, at, SEEK_DATA);
+    if (data != at) {  // ENXIO: only holes from here on
+      hole_from = page;
+      hole_end = data < 0 ? page_count() : static_cast<u64>(data) >> kPageShift;
+      continue;
+    }
+    memset(base_ + at, 0, kPageSize);
+    mark_pages(page, page, gpa_of_page(page), kPageSize);
+  }
+}
+
 // Asked of the file: touching a hole through the mapping would fill it.
 std::vector<Extent> GuestRam::populated() const {
   std::vector<Extent> extents;

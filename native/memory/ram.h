@@ -104,6 +104,9 @@ class GuestRam {
   /// Copies in + i*4096 over pages[i], marks them, drops decoded code on them.
   void scatter(const u32* pages, size_t n, const u8* in);
 
+  /// Makes these pages zeroes. A page that holds no memory is not touched: it stays a hole.
+  void zero(const u32* pages, size_t n);
+
   /// The pages that hold memory, ascending; every other page was never touched and reads as zeroes.
   std::vector<Extent> populated() const;
   /// 64-bit hash of all content; untouched pages and pages of zeroes are alike. Only meaningful while nobody writes.

@@ -2,6 +2,7 @@
 #include "memory/ram.h"
 
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <set>
 #include <vector>
@@ -119,6 +120,23 @@ void pages_move_and_the_hash_follows_content() {
   CHECK(a.hash() != b.hash());
 }
 
+void zeroes_leave_holes_and_are_written_elsewhere() {
+  GuestRam ram(64 << kPageShift);
+  std::vector<u32> held = {3, 40}, all(64);
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<u8> in(held.size() * kPageSize, 7);
+  ram.scatter(held.data(), held.size(), in.data());
+  ram.start_dirty_log();
+  ram.zero(all.data(), all.size());
+  CHECK(ram.take_dirty() == held);
+  CHECK(populated_pages(ram) == held.size());
+  CHECK(*ram.hva(3 << kPageShift, 1) == 0 && *ram.hva((41 << kPageShift) - 1, 1) == 0);
+  std::vector<u32> falling = {40, 3, 39, 2};
+  ram.scatter(held.data(), held.size(), in.data());
+  ram.zero(falling.data(), falling.size());
+  CHECK(ram.hash() == GuestRam(64 << kPageShift).hash() && populated_pages(ram) == held.size());
+}
+
 }  // namespace
 
 int main() {
@@ -127,5 +145,6 @@ int main() {
   dirty_log_is_a_set();
   writes_reach_the_observer_of_code_only();
   pages_move_and_the_hash_follows_content();
+  zeroes_leave_holes_and_are_written_elsewhere();
   return test::finish();
 }

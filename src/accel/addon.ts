@@ -19,6 +19,7 @@ export interface NativeRam {
   restoreDirty(pages: Uint32Array): void;
   gather(pages: Uint32Array, out: Uint8Array): void;
   scatter(pages: Uint32Array, data: Uint8Array): void;
+  zero(pages: Uint32Array): void;
 }
 
 export interface NativeVm {

@@ -37,6 +37,12 @@ export interface DirtyLog {
   restore(pages: Uint32Array): void;
 }
 
+/** Pages [from, to). */
+export interface PageRun {
+  from: number;
+  to: number;
+}
+
 export interface Ram extends GuestMemory {
   readonly pageCount: number;
   readonly dirtyLog: DirtyLog;
@@ -44,6 +50,10 @@ export interface Ram extends GuestMemory {
   gather(pages: Uint32Array, out: Uint8Array): void;
   /** Copies them back over RAM. */
   scatter(pages: Uint32Array, data: Uint8Array): void;
+  /** Makes them zeroes; a page that holds no memory stays without. */
+  zero(pages: Uint32Array): void;
+  /** The pages that hold memory, ascending; every other page reads as zeroes, and to read it would give it memory. */
+  populated(): PageRun[];
   /** Of all RAM; for tests that compare two sides. */
   hash(): bigint;
 }

@@ -11,7 +11,13 @@ export interface CpuChoice {
   readonly flags: readonly { readonly name: string; readonly on: boolean }[];
 }
 
-export const cpuModels = ['soft-v1', 'qemu64', 'host', 'max'] as const;
+/** Each in a sentence, for people. */
+export const cpuModels: Readonly<Record<string, string>> = {
+  'soft-v1': 'what the software CPU has, and every host can give: the default',
+  qemu64: "the same with SSE3, under QEMU's name",
+  host: "this host's processor, as far as a checkpoint carries it; KVM only",
+  max: 'all that the accelerator has and a checkpoint carries',
+};
 export const defaultCpu: CpuChoice = { model: 'soft-v1', flags: [] };
 export const oneCpu: Topology = { sockets: 1, cores: 1, threads: 1 };
 
@@ -52,7 +58,7 @@ function baseModel(name: string, accel: AccelName, can: CpuOffer, offers: Offers
     case 'max':
       return accel === 'soft' ? { ...baseline, name } : { ...can, name, features: carriedOf(can, baseline) };
     default:
-      throw new VmError(`-cpu: '${name}' is not a CPU model of colo; it has ${cpuModels.join(', ')}`);
+      throw new VmError(`-cpu: '${name}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`);
   }
 }
 

@@ -2,7 +2,7 @@
 import { assert } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import { type NativeRam, vmModule } from './addon.js';
-import type { DirtyLog, Ram } from './contract.js';
+import type { DirtyLog, PageRun, Ram } from './contract.js';
 
 const WINDOW = 2 ** 30;
 
@@ -130,21 +130,17 @@ export class AddonRam implements Ram {
     this.native.scatter(pages, data);
   }
 
+  zero(pages: Uint32Array): void {
+    this.native.zero(pages);
+  }
+
   hash(): bigint {
     return this.native.hash();
   }
 
-  /** The pages that hold memory, ascending: all that a first round has to send, for the others read as zeroes. */
-  populatedPages(): Uint32Array {
+  populated(): PageRun[] {
     const extents = this.native.populated();
-    let total = 0;
-    for (let i = 1; i < extents.length; i += 2) total += extents[i];
-    const pages = new Uint32Array(total);
-    let at = 0;
-    for (let i = 0; i < extents.length; i += 2) {
-      for (let n = 0; n < extents[i + 1]; n++) pages[at++] = extents[i] + n;
-    }
-    return pages;
+    return Array.from({ length: extents.length / 2 }, (_, i) => ({ from: extents[2 * i], to: extents[2 * i] + extents[2 * i + 1] }));
   }
 
   /** Offset in RAM of [gpa, gpa+length) if it lies in one slot, else -1. */

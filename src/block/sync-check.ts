@@ -1,21 +1,22 @@
 /**
- * Are two images equal? Each side digests its own in pieces of 1 MiB; the digests travel, not the data. A piece of zeroes is not hashed.
+ * Are two images equal? Each side digests its own in pieces of 1 MiB; the digests travel, not the data. A piece of zeroes is not
+ * hashed, and one that the image does not hold is not even read.
  * What differs is copied, so that no user has to start over for a boot log that was written before the replica was attached.
  */
 import { createHash } from 'node:crypto';
 import { VmError } from '../base/errors.js';
 import { record, u32, u53 } from '../fields/field.js';
-import { isZero } from './driver.js';
+import { type BlockStatus, isZero } from './driver.js';
 
 const PIECE = 1024 * 1024;
 const HASH_BYTES = 16;
-const ZERO_HASH = Buffer.alloc(HASH_BYTES);
 
 const header = record({ magic: u32.is(0x434f_4453), pieceBytes: u32.is(PIECE), length: u53, hashBytes: u32.is(HASH_BYTES) });
 
 export interface DigestSource {
   readonly length: number;
-  pread(offset: number, length: number): Promise<Buffer>;
+  pread(offset: number, length: number, into?: Buffer): Promise<Buffer>;
+  blockStatus(offset: number, length: number): Promise<BlockStatus>;
 }
 export type Progress = (doneBytes: number, totalBytes: number) => void;
 
@@ -24,13 +25,25 @@ const pieces = (length: number) => Math.ceil(length / PIECE);
 /** SHA-256 of every piece, cut to 16 bytes: an accident, not an adversary, is what must not collide. */
 export async function digest(source: DigestSource, progress?: Progress): Promise<Buffer> {
   const hashes = Buffer.alloc(pieces(source.length) * HASH_BYTES);
+  const buffer = Buffer.allocUnsafe(PIECE);
+  let run = { until: 0, zero: false };
   for (let n = 0; n * PIECE < source.length; n++) {
-    const data = await source.pread(n * PIECE, Math.min(PIECE, source.length - n * PIECE));
-    const hash = isZero(data) ? ZERO_HASH : createHash('sha256').update(data).digest();
-    hash.copy(hashes, n * HASH_BYTES, 0, HASH_BYTES);
-    progress?.(n * PIECE + data.length, source.length);
+    const from = n * PIECE;
+    const length = Math.min(PIECE, source.length - from);
+    if (run.until < from + length) run = await runAt(source, from);
+    if (!run.zero || run.until < from + length) {
+      const data = await source.pread(from, length, buffer);
+      if (!isZero(data)) createHash('sha256').update(data).digest().copy(hashes, n * HASH_BYTES, 0, HASH_BYTES);
+    }
+    progress?.(from + length, source.length);
   }
   return Buffer.concat([header.encode({ magic: 0x434f_4453, pieceBytes: PIECE, length: source.length, hashBytes: HASH_BYTES }), hashes]);
+}
+
+/** Asked once for each run: on some file systems its end costs by its length. */
+async function runAt(source: DigestSource, offset: number): Promise<{ until: number; zero: boolean }> {
+  const { zero, length } = await source.blockStatus(offset, source.length - offset);
+  return { until: offset + length, zero };
 }
 
 /** Ranges that differ. The peer's digest is untrusted: a wrong length or shape is a VmError. */

@@ -2,6 +2,7 @@
  * The machine as plain data: what the options said, parsed once at the edge. The builder consumes it; no component reads flags, files or
  * the environment by itself.
  */
+import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
 import type { DiskProperties } from '../block/contract.js';
@@ -72,7 +73,7 @@ export interface MachineSpec {
   topology?: Topology;
   /** -cpu; absent: the plain model. */
   cpu?: CpuChoice;
-  accel: 'auto' | 'soft' | 'kvm';
+  accel: AccelWish;
   /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
   kernel?: string;
   initrd?: string;

@@ -15,26 +15,37 @@ export const chunkBytesMax = 4 + chunkPagesMax * (4 + pageBytes);
 const keptBytes = 64 * 1024 * 1024;
 
 const zeroFlag = 0x8000_0000;
-const zeroes = Buffer.alloc(chunkPagesMax * pageBytes);
+const zeroes = Buffer.alloc(pageBytes);
 
 /** Pages and their content, copied out of RAM while the guest stands still. The memory is kept for the next time. */
 export class PageStaging {
   private memory: Buffer = Buffer.alloc(0);
+  private holes = false;
   pages: Uint32Array = new Uint32Array(0);
 
   /** Even if it throws, `pages` is the set that was asked for. */
   fill(ram: Ram, pages: Uint32Array): void {
     this.pages = pages;
+    this.holes = false;
     const need = pages.length * pageBytes;
     const wasteful = this.memory.length > keptBytes && need < this.memory.length / 4;
     if (need > this.memory.length || wasteful) this.memory = Buffer.allocUnsafeSlow(need);
     ram.gather(pages, this.memory.subarray(0, need));
   }
 
+  /** They hold no memory: zeroes, without a look at them. */
+  fillHoles(pages: Uint32Array): void {
+    this.pages = pages;
+    this.holes = true;
+  }
+
+  isZero(page: number): boolean {
+    return this.holes || this.data(page).compare(zeroes, 0, pageBytes) === 0;
+  }
+
   data(page: number): Buffer {
     return this.memory.subarray(page * pageBytes, (page + 1) * pageBytes);
   }
-
 }
 
 /** The frame of pages [from, to) of the staging area. */
@@ -45,10 +56,9 @@ export function encodeChunk(kind: FrameKind, staging: PageStaging, from: number,
   frame.writeUInt32BE(count, head);
   let at = head + 4 + count * 4;
   for (let i = 0; i < count; i++) {
-    const data = staging.data(from + i);
-    const zero = data.compare(zeroes, 0, pageBytes) === 0;
+    const zero = staging.isZero(from + i);
     frame.writeUInt32BE((staging.pages[from + i] | (zero ? zeroFlag : 0)) >>> 0, head + 4 + i * 4);
-    if (!zero) at += data.copy(frame, at);
+    if (!zero) at += staging.data(from + i).copy(frame, at);
   }
   return sealFrame(kind, frame.subarray(0, at));
 }
@@ -93,5 +103,5 @@ export function decodeChunk(body: Buffer, pageCount: number, after: number): Pag
 
 export function applyChunk(ram: Ram, chunk: PageChunk): void {
   if (chunk.pages.length > 0) ram.scatter(chunk.pages, chunk.data);
-  if (chunk.zeroPages.length > 0) ram.scatter(chunk.zeroPages, zeroes.subarray(0, chunk.zeroPages.length * pageBytes));
+  if (chunk.zeroPages.length > 0) ram.zero(chunk.zeroPages);
 }

@@ -2,7 +2,7 @@
  * Precopy: all of RAM once, then what the guest dirtied meanwhile, until little is left. The guest runs; only to take the dirty set it
  * stands still for a moment. A page that changes while it is copied is dirty again, so a torn copy never survives to the end.
  */
-import type { Ram } from '../accel/contract.js';
+import type { PageRun, Ram } from '../accel/contract.js';
 import type { Migratable } from './contract.js';
 import { PageStaging } from './pages.js';
 
@@ -41,15 +41,47 @@ export async function precopy(vm: Pick<Migratable, 'ram' | 'whileStopped'>, targ
   return round;
 }
 
+/** A hole so short is sent as data: to read it costs less than a chunk of its own. */
+const shortHole = 32;
+
 /** Pages are gathered chunk by chunk, as they are now: no copy of all RAM stands beside it. undefined: every page. */
 export async function sendRound(ram: Ram, pages: Uint32Array | undefined, target: PrecopyTarget, options: Pick<PrecopyOptions, 'chunkPages'>): Promise<void> {
   const staging = new PageStaging();
-  const total = pages?.length ?? ram.pageCount;
-  for (let from = 0; from < total; ) {
-    const count = Math.min(options.chunkPages(), total - from);
-    staging.fill(ram, pages?.subarray(from, from + count) ?? Uint32Array.from({ length: count }, (_, i) => from + i));
-    await target.sendChunk(staging, 0, count);
-    from += count;
-  }
+  if (!pages) await sendAll(ram, staging, target, options);
+  else
+    for (let from = 0; from < pages.length; ) {
+      const chunk = pages.subarray(from, from + options.chunkPages());
+      staging.fill(ram, chunk);
+      await target.sendChunk(staging, 0, chunk.length);
+      from += chunk.length;
+    }
   await target.endRound();
+}
+
+/** A hole that the guest fills meanwhile is dirty, and of the next round. */
+async function sendAll(ram: Ram, staging: PageStaging, target: PrecopyTarget, options: Pick<PrecopyOptions, 'chunkPages'>): Promise<void> {
+  let from = 0;
+  const upTo = async (end: number, fill: (pages: Uint32Array) => void) => {
+    for (let count; from < end; from += count) {
+      const first = from;
+      count = Math.min(options.chunkPages(), end - first);
+      fill(Uint32Array.from({ length: count }, (_, i) => first + i));
+      await target.sendChunk(staging, 0, count);
+    }
+  };
+  for (const run of joined(ram.populated())) {
+    await upTo(run.from, pages => staging.fillHoles(pages));
+    await upTo(run.to, pages => staging.fill(ram, pages));
+  }
+  await upTo(ram.pageCount, pages => staging.fillHoles(pages));
+}
+
+function joined(runs: readonly PageRun[]): PageRun[] {
+  const out: PageRun[] = [];
+  for (const run of runs) {
+    const last = out.at(-1);
+    if (last && run.from - last.to < shortHole) last.to = run.to;
+    else out.push({ ...run });
+  }
+  return out;
 }

@@ -62,14 +62,19 @@ interface Run {
 /** Precopy sends pages, too, about a hundred chunks: a kill among them is before protection, and another story. */
 const afterPrecopy = (step: ColoStep) => (step === 'secondary-got-pages' ? 400 : 0);
 
-/** The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint. */
-const load = 'colo.writers=8 colo.pace=0 colo.pages=1400 colo.dirty=30';
+/**
+ * The load that the proof asks for: at least 4 writes in flight and 1,000 pages per checkpoint. A slow host has longer periods of checkpoints, and the
+ * guest's grow with them: before protection nothing holds its writes back, and they would take the processor that precopy needs.
+ */
+const loadOf = (patience: number) => `colo.writers=8 colo.pace=${5000 * (patience - 1)} colo.pages=1400 colo.dirty=${30 * patience}`;
+/** A step is passed so often before the blow, at most. */
+const occurrences = (patience: number) => Math.ceil(12 / patience);
 
-function plans({ runs, from, step: only }: { runs: number; from: number; step: ColoStep | undefined }, random: Random): Plan[] {
+function plans({ runs, from, step: only, where }: { runs: number; from: number; step: ColoStep | undefined; where: { patience: number } }, random: Random): Plan[] {
   return Array.from({ length: runs }, (_, n): Plan => {
     const i = from + n;
     const step = only ?? (i % 2 === 1 ? steps[((i - 1) / 2) % steps.length] : undefined);
-    if (step) return { kind: 'step', step, occurrence: 3 + random.below(12) + afterPrecopy(step) };
+    if (step) return { kind: 'step', step, occurrence: 3 + random.below(occurrences(where.patience)) + afterPrecopy(step) };
     const kind = i % 20 === 4 ? 'secondary' : i % 20 === 10 ? 'asleep' : 'random';
     return { kind, afterMs: 300 + random.below(2500) };
   });
@@ -81,7 +86,7 @@ interface World {
   readonly accel: string;
   readonly secondaryAccel: string | undefined;
   readonly memoryMiB: number;
-  /** Factor for every time limit, the period of checkpoints, and the time before a blow: for hosts that are themselves emulated. */
+  /** Factor for every time limit, the periods of checkpoints and of the load, and the time before a blow: for hosts that are themselves emulated. */
   readonly patience: number;
   /** How far a run is: without it a run that hangs says nothing. */
   readonly tell: (what: string) => void;
@@ -92,7 +97,7 @@ async function one(plan: Plan, seed: number, dir: string, world: World): Promise
   const client = new CountingClient();
   const run: Run = { plan, seed, violations: [], outageMs: 0, recordsTold: 0 };
   const env = plan.kind === 'step' ? { [victimRole(plan)]: { COLO_TEST: '1', COLO_KILL_AT: `${plan.step}:${plan.occurrence}` } } : {};
-  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: load, env });
+  const pair = await Pair.start({ dir, ...world, diskMiB: 256, delayMs: 60 * world.patience, transport: seed % 2 ? 'unix' : 'tcp', append: loadOf(world.patience), env });
   try {
     await pair.attachReplica();
     await client.start(addresses.guest, addresses.port, limit);

@@ -22,7 +22,7 @@ const options = {
   cpus: { type: 'string', default: '1' },
   /** How many answers the client wants of the survivor. */
   answers: { type: 'string', default: '500' },
-  /** Factor for every time limit: for hosts that are themselves emulated. */
+  /** Factor for every time limit, and fewer answers are waited for, each of which needs a checkpoint: for hosts that are themselves emulated. */
   patience: { type: 'string', default: '1' },
   kernel: { type: 'string' },
   modules: { type: 'string' },
@@ -74,11 +74,11 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
     tell(`the guest answers; one TCP connection from port ${client.report.localPort} counts`);
     await pair.protect(limit);
     tell(`protected: a checkpoint every ${args.delay} ms`);
-    await client.answers(10, limit);
+    await client.answers(Math.ceil(10 / Number(args.patience)), limit);
     const faster = Math.max(20, Math.round(Number(args.delay) / 2));
     await pair.setDelay(faster);
     tell(`checkpoint period changed while running: ${faster} ms`);
-    await client.answers(40, limit);
+    await client.answers(Math.ceil(40 / Number(args.patience)), limit);
     await new Promise(resolve => setTimeout(resolve, 500 + Math.random() * 1500));
     return await killAndProve(pair, client, args);
   } finally {

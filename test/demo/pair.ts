@@ -10,6 +10,8 @@ import { Qmp } from './qmp.js';
 /** COLO_PROGRAM: another entry to the same command line. */
 const colo = process.env.COLO_PROGRAM ?? fileURLToPath(new URL('../../bin/run.js', import.meta.url));
 const mac = '52:54:00:12:34:56';
+/** On an emulated processor a question costs milliseconds on either side, which the guest would have used. */
+const pollMs = 100;
 export type Role = 'primary' | 'secondary';
 
 export interface PairOptions {
@@ -156,7 +158,7 @@ export class Pair {
       if (info.status === 'colo') break;
       if (info.status === 'failed') throw new Error(`migration failed: ${info['error-desc'] ?? this.primary.log()}`);
       if (performance.now() > deadline) throw new Error(`not protected after ${timeoutMs} ms: ${info.status}`);
-      await new Promise(resolve => setTimeout(resolve, 20));
+      await new Promise(resolve => setTimeout(resolve, pollMs));
     }
     await this.waitForCheckpoints(1, timeoutMs);
   }
@@ -169,7 +171,7 @@ export class Pair {
     const deadline = performance.now() + timeoutMs;
     while ((await this.statistics()).checkpoints < count) {
       if (performance.now() > deadline) throw new Error(`fewer than ${count} checkpoints after ${timeoutMs} ms`);
-      await new Promise(resolve => setTimeout(resolve, 20));
+      await new Promise(resolve => setTimeout(resolve, pollMs));
     }
   }
 

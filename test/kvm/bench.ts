@@ -5,6 +5,7 @@ import type { Topology } from '../../src/accel/contract.js';
 import { type CpuChoice, defaultCpu, resolveCpu } from '../../src/accel/cpu-model.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
+import { heldPages } from '../support/held-pages.js';
 import { Recorder } from '../support/recorder.js';
 import { type Assembler, loadToyGuest } from '../support/toy-guest.js';
 
@@ -55,7 +56,7 @@ export const sleep = (ms: number) => new Promise<void>(resolve => setTimeout(res
 
 /** RAM, chips, vCPUs and time of a stopped VM, into another; throws what check() says. */
 export function move(from: AddonVm, to: AddonVm): void {
-  const pages = from.ram.populatedPages();
+  const pages = heldPages(from.ram);
   const bytes = Buffer.alloc(pages.length * 4096);
   from.ram.gather(pages, bytes);
   to.ram.scatter(pages, bytes);

@@ -23,7 +23,7 @@ export async function bundle(): Promise<Programs> {
   const one = async (entry: string, name: string) => {
     const outfile = join(dir, `${name}.mjs`);
     const banner = { js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);" };
-    await build({ entryPoints: [join(root, entry)], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['node-gyp-build'], banner, logLevel: 'error' });
+    await build({ entryPoints: [join(root, entry)], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['node-gyp-build'], banner, minifyWhitespace: true, minifySyntax: true, logLevel: 'error' });
     return outfile;
   };
   return { colo: await one('test/kvm/launch.ts', 'colo'), demo: await one('test/demo/main.ts', 'demo'), chaos: await one('test/chaos/main.ts', 'chaos'), boot: await one('test/kvm/boot.ts', 'boot'), carry: await one('test/kvm/carry.ts', 'carry') };

@@ -2,17 +2,17 @@
  * A throw-away Linux with a real /dev/kvm: Debian's kernel under qemu's software SVM, with this host's files below it (9p, read-only, a RAM
  * overlay on top). One processor: SVM under qemu hangs with two at CMPXCHG16B. Guests see no AVX there, for its XSETBV is not intercepted.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
+import { vmlinuxOf } from '../guest/vmlinux.js';
 
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
 const knownWarning = /warning: TCG doesn't support requested feature/;
-const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 
 export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
 
@@ -44,22 +44,8 @@ function kernelTree(): string {
   return tree;
 }
 
-/** The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and decompression. */
-function vmlinux(tree: string): string {
-  const out = join(cache, 'vmlinux');
-  if (existsSync(out)) return out;
-  const image = readFileSync(join(tree, 'boot', readdirSync(join(tree, 'boot')).find(f => f.startsWith('vmlinuz-'))!));
-  const packed = `${out}.xz.${process.pid}`;
-  writeFileSync(packed, image.subarray(image.indexOf(XZ)));
-  try {
-    // What follows the stream in the bzImage is not xz's: --single-stream leaves it alone.
-    writeFileSync(`${out}.${process.pid}`, run('xz', ['-dc', '--single-stream', packed]));
-  } finally {
-    rmSync(packed);
-  }
-  renameSync(`${out}.${process.pid}`, out);
-  return out;
-}
+/** qemu enters it at once by its PVH note. */
+const vmlinux = (tree: string) => vmlinuxOf(tree, join(cache, 'vmlinux'));
 
 /** Module files in the order in which they are loaded. */
 function modules(tree: string): string[] {
@@ -91,7 +77,7 @@ mount -t overlay -o lowerdir=/lo,upperdir=/rw/u,workdir=/rw/w ov /mnt || powerof
 mount -t proc p /mnt/proc; mount -t devtmpfs d /mnt/dev; mount -t sysfs s /mnt/sys; mkdir -p /mnt/dev/pts /mnt/dev/shm
 mount -t devpts d /mnt/dev/pts; mount -t tmpfs t /mnt/dev/shm; mount -t tmpfs t /mnt/run; ifconfig lo 127.0.0.1 up
 cp /command /mnt/.command
-chroot /mnt /bin/bash /.command
+chroot /mnt /bin/bash /.command <>/dev/ttyS0
 poweroff -f
 `;
 
@@ -113,28 +99,82 @@ export function prepareL1(): void {
   vmlinux(kernelTree());
 }
 
-/** Runs a bash script as root in a fresh L1; every line of its output goes to onLine, so does why it ended early. Resolves when L1 is gone. */
-export async function runInL1(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<void> {
-  const tree = kernelTree();
-  const dir = mkdtempSync(join(tmpdir(), 'colo-l1-'));
-  const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
-  writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + script));
-  const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
-    '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
-    '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
-  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const end = () => child.kill('SIGKILL');
-  process.once('exit', end);
-  const timer = setTimeout(() => {
-    onLine(`L1 did not end within ${timeoutMs / 1000} s`);
-    end();
-  }, timeoutMs);
-  child.on('error', error => onLine(`qemu-system-x86_64: ${error.message}`));
-  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => knownWarning.test(line) || onLine(line.replaceAll('\r', '')));
-  await new Promise(resolve => child.once('close', resolve));
-  clearTimeout(timer);
-  process.off('exit', end);
-  rmSync(dir, { recursive: true, force: true });
+const ready = '@@ready';
+const over = '@@over';
+
+/** Jobs come by the console, one line of base64 each: a job's files and processes are its own to clean up, its network is not the next one's. */
+const jobLoop = `stty -echo
+echo ${ready}
+while read -r job; do
+  unshare -n bash -c "$(echo "$job" | base64 -d)" </dev/null
+  echo ${over}
+done
+`;
+
+/** One such Linux, booted at its first job: what it has read of the host's files stays in its memory for the next. */
+export class L1 {
+  private child?: ChildProcess;
+  private dir?: string;
+  private onLine: (line: string) => void = () => undefined;
+  private onOver: () => void = () => undefined;
+  private readonly end = () => void this.child?.kill('SIGKILL');
+
+  /** Runs a bash script as root; every line of its output goes to onLine, so does why it ended early: then the next job finds a fresh L1. */
+  async run(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<void> {
+    this.onLine = onLine;
+    const timer = setTimeout(() => {
+      onLine(`the job did not end within ${timeoutMs / 1000} s`);
+      this.end();
+    }, timeoutMs);
+    try {
+      if (!this.child) await this.boot();
+      await this.untilOver(() => this.child?.stdin?.write(`${Buffer.from(script).toString('base64')}\n`));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async dispose(): Promise<void> {
+    if (this.child) await this.untilOver(this.end);
+  }
+
+  /** Until the job or L1 itself has ended. */
+  private untilOver(begin: () => void): Promise<void> {
+    return new Promise(resolve => {
+      this.onOver = resolve;
+      begin();
+      if (!this.child) resolve();
+    });
+  }
+
+  private boot(): Promise<void> {
+    const tree = kernelTree();
+    const dir = (this.dir = mkdtempSync(join(tmpdir(), 'colo-l1-')));
+    const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
+    writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + jobLoop));
+    const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
+      '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
+      '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
+    const child = (this.child = spawn('qemu-system-x86_64', args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    process.once('exit', this.end);
+    child.stdin.on('error', () => undefined); // it is gone, and 'close' says so
+    child.on('error', error => this.onLine(`qemu-system-x86_64: ${error.message}`));
+    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => this.heard(line.replaceAll('\r', '')));
+    child.once('close', () => this.gone());
+    return this.untilOver(() => undefined);
+  }
+
+  private heard(line: string): void {
+    if (line === ready || line === over) this.onOver();
+    else if (!knownWarning.test(line)) this.onLine(line);
+  }
+
+  private gone(): void {
+    process.off('exit', this.end);
+    if (this.dir) rmSync(this.dir, { recursive: true, force: true });
+    this.child = undefined;
+    this.onOver();
+  }
 }
 
 function dirOfNode(): string {

@@ -2,11 +2,12 @@
  * Goal: the KVM backend keeps the contract of a CPU backend. Method: bare-metal guests of a few thousand instructions on /dev/kvm, whatever it
  * is worth; the test is their device. What this host's KVM cannot do is skipped, with its reason in the title.
  */
+import { Session } from 'node:inspector';
 import { afterEach, expect, test } from '@jest/globals';
-import { chooseAccel } from '../../src/accel/choose.js';
+import { chooseAccel, detectKvm } from '../../src/accel/choose.js';
 import type { StopReason } from '../../src/accel/contract.js';
 import { VcpuImage } from '../../src/accel/vcpu-image.js';
-import { Assembler, CODE, IDT, RESULT, startTimer } from '../support/toy-guest.js';
+import { Assembler, CODE, IDT, LAPIC, RESULT, startTimer } from '../support/toy-guest.js';
 import { build, closeAll, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
 import { comparable } from './comparable.js';
 
@@ -38,6 +39,22 @@ function counter(): Assembler {
 test('what this KVM is worth (printed)', () => {
   console.log(`/dev/kvm: ${kvm.kind}: ${kvm.reason}`);
   expect(['none', 'interpreted', 'full']).toContain(kvm.kind);
+});
+
+kvmTest('signals without end, as a profiler sends them, keep neither the detection nor a VM from coming to be', () => {
+  const session = new Session();
+  session.connect();
+  const post = (method: string, more = {}) => session.post(method, more);
+  post('Profiler.enable');
+  post('Profiler.setSamplingInterval', { interval: 200 });
+  post('Profiler.start');
+  try {
+    for (let i = 0; i < 3; i++) expect(detectKvm()).toMatchObject({ kind: kvm.kind });
+    for (let i = 0; i < 5; i++) emptyVm();
+  } finally {
+    post('Profiler.stop');
+    session.disconnect();
+  }
 });
 
 test('the choice follows the class, and says why', () => {
@@ -310,6 +327,33 @@ kvmTest('a state that this KVM cannot take is refused by name', () => {
   foreign.writeUInt32LE(1, foreign.length - 8);
   expect(vm.cpus[0].check(foreign)).toMatch(/MSR 0x1234/);
 });
+
+/** Handler of NMIs: 1; at the first NMI another to itself, which has to wait; 2; 3. */
+function nmiHandler(at: number): Buffer {
+  const send = new Assembler(at).movEbx(LAPIC).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400).code();
+  const a = new Assembler(at).movEdx(0x80).movEax(1).outDxAl().incDword(RESULT);
+  a.raw(0x83, 0x3c, 0x25, ...[0, 8, 16, 24].map(shift => (RESULT >> shift) & 0xff), 1, 0x75, send.length).raw(...send); // cmp dword [RESULT], 1; jne
+  return a.movEax(2).outDxAl().movEax(3).outDxAl().raw(0x48, 0xcf).code(); // iretq
+}
+
+kvmTest('a stop inside an NMI handler: the next VM goes on there, and takes the NMI that waits after it', async () => {
+  const program = new Assembler().movEbx(LAPIC).storeAtRbx(0xf0, 0x1ff).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400);
+  const { vm, bus } = build(program.movEdx(0x80).movEax(0x55).outDxAl().hlt());
+  const handler = CODE + 0x1000;
+  vm.ram.write(handler, nmiHandler(handler));
+  vm.ram.writeU64(IDT + 2 * 16, (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff));
+  const stopped = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/1 2' && resolve(vm.stop())));
+  vm.start();
+  await stopped;
+  expect(bus.seen).toEqual(['out 80/1 1', 'out 80/1 2']);
+  expect(emptyVm('soft').vm.cpus[0].check(vm.cpus[0].save())).toBe('the software CPU cannot go on inside a non-maskable interrupt');
+  const next = emptyVm();
+  move(vm, next.vm);
+  const done = next.bus.wait('out 80/1 55');
+  next.vm.start();
+  await done;
+  expect(next.bus.seen).toEqual([3, 1, 2, 3, 0x55].map(n => `out 80/1 ${n.toString(16)}`));
+}, 'full');
 
 kvmTest('SSE arithmetic at ring 0', async () => {
   const a = new Assembler().raw(0x0f, 0x20, 0xe0, 0x0d, 0, 6, 0, 0, 0x0f, 0x22, 0xe0); // mov eax, cr4; or eax, 0x600; mov cr4, eax

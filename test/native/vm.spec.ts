@@ -5,6 +5,7 @@
 import type { StopReason } from '../../src/accel/contract.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm, SteppedVm } from '../../src/accel/vm.js';
+import { heldPages } from '../support/held-pages.js';
 import { Recorder } from '../support/recorder.js';
 import { Assembler, CODE, loadToyGuest, RESULT, startTimer } from '../support/toy-guest.js';
 
@@ -111,7 +112,7 @@ test('state saved on one VM runs on in another', async () => {
   await first.vm.stop();
   const second = new AddonVm(new AddonRam(4 * MIB));
   open.push(second);
-  const pages = first.vm.ram.populatedPages();
+  const pages = heldPages(first.vm.ram);
   const bytes = Buffer.alloc(pages.length * 4096);
   first.vm.ram.gather(pages, bytes);
   second.ram.scatter(pages, bytes);

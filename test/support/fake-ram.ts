@@ -1,6 +1,6 @@
 /** Guest RAM without the addon, for device tests: one range at 0, every write marked, and the same answers at its edges. */
 import { createHash } from 'node:crypto';
-import type { DirtyLog, Ram } from '../../src/accel/contract.js';
+import type { DirtyLog, PageRun, Ram } from '../../src/accel/contract.js';
 
 const PAGE = 4096;
 
@@ -85,6 +85,16 @@ export class FakeRam implements Ram {
 
   scatter(pages: Uint32Array, data: Uint8Array): void {
     pages.forEach((page, i) => this.write(page * PAGE, data.subarray(i * PAGE, (i + 1) * PAGE)));
+  }
+
+  zero(pages: Uint32Array): void {
+    for (const page of pages) this.fill(page * PAGE, PAGE, 0);
+  }
+
+  /** Pages of zeroes are taken for holes. */
+  populated(): PageRun[] {
+    const held = (page: number) => this.bytes.subarray(page * PAGE, (page + 1) * PAGE).some(byte => byte !== 0);
+    return Array.from({ length: this.pageCount }, (_, page) => ({ from: page, to: page + 1 })).filter(run => held(run.from));
   }
 
   hash(): bigint {

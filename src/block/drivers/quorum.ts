@@ -5,7 +5,7 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
-import { type BlockDriver, SECTOR } from '../driver.js';
+import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
 import { ioCode, ioError, unlessAssertion } from '../io-error.js';
 import type { Adopting, BlockNode } from '../node.js';
 import { RangeLock } from '../../base/range-lock.js';
@@ -108,6 +108,13 @@ export class QuorumDriver implements BlockDriver, Adopting {
     }
     this.reportFailure(offset, length);
     throw failure!;
+  }
+
+  /** Zeroes where every child that a read asks has them. One that cannot say so is read, and the read reports what is wrong with it. */
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    const asked = this.options.readPattern === 'fifo' ? this.voters.slice(0, 1) : this.voters;
+    const answers = await Promise.all(asked.map(node => node.blockStatus(offset, length).catch((error: unknown) => (unlessAssertion(error), { length, zero: false }))));
+    return { length: Math.min(...answers.map(answer => answer.length)), allocated: true, zero: answers.every(answer => answer.zero) };
   }
 
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {

@@ -1,13 +1,27 @@
 /** `-cpu MODEL[,+flag][,-flag][,flag[=on|off]]`. Which models and flags there are is the accel's to say (src/accel/cpu-model.ts). */
 import type { CpuChoice } from '../../accel/cpu-model.js';
 import { cpuModels } from '../../accel/cpu-model.js';
-import { featureOf } from '../../accel/cpu-features.js';
+import { featureOf, features } from '../../accel/cpu-features.js';
 import { VmError } from '../../base/errors.js';
 import { splitCommas } from '../../base/key-values.js';
+import { asksForHelp, listOf } from './help.js';
+
+const flagColumns = 100;
+
+/** `-cpu help`: models and flags. undefined: no help was asked for. */
+export function cpuHelp(text: string): string | undefined {
+  if (!asksForHelp(text)) return undefined;
+  const lines = [''];
+  for (const { name } of features) {
+    if (lines.at(-1)!.length + name.length >= flagColumns) lines.push('');
+    lines.push(`${lines.pop()} ${name}`);
+  }
+  return [listOf('Available CPUs:', cpuModels), '', 'Recognized CPUID flags:', ...lines.map(line => ` ${line}`)].join('\n');
+}
 
 export function parseCpu(text: string): CpuChoice {
   const [model, ...words] = splitCommas(text);
-  if (!cpuModels.some(known => known === model)) throw new VmError(`'${model}' is not a CPU model of colo; it has ${cpuModels.join(', ')}`);
+  if (!Object.hasOwn(cpuModels, model)) throw new VmError(`'${model}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`);
   const flags = words.map(parseFlag);
   for (const { name } of flags) {
     const feature = featureOf(name);

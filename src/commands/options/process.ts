@@ -5,6 +5,7 @@ import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import { systemError } from '../../host/node/errors.js';
 import type { MonitorSpec } from '../../machine/spec.js';
+import { asksForHelp, listOf } from './help.js';
 
 /** The first disk is where QEMU would look; with -kernel it does not look either. */
 export function bootOrder(text: string): void {
@@ -13,6 +14,14 @@ export function bootOrder(text: string): void {
   options.done('order=c');
   if (order !== 'c') throw new VmError(`'${order}': what boots is the kernel of -kernel`, { hint: 'Leave -boot out, or say -boot c.' });
 }
+
+/** One machine; older names of it are taken, too. */
+const machines: Readonly<Record<string, string>> = {
+  pc: 'PC with an i440FX and a PIIX3, PCI and virtio: the default, and the only one',
+  'pc-i440fx-VERSION': 'another name of pc',
+};
+
+export const machineHelp = (text: string) => (asksForHelp(text) ? listOf('Supported machines are:', machines) : undefined);
 
 /** Gives the accelerator, if it names one. */
 export function parseMachine(text: string): string | undefined {

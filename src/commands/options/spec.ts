@@ -12,12 +12,13 @@ import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
-import { parseCpu } from './cpu.js';
+import { accelerator, accelHelp } from './accel.js';
 import { deviceText, parseBlockdev } from './blockdev.js';
+import { cpuHelp, parseCpu } from './cpu.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
-import { bootOrder, parseMachine, parseMon, tracePatterns } from './process.js';
+import { bootOrder, machineHelp, parseMachine, parseMon, tracePatterns } from './process.js';
 import type { ProcessOptions } from '../vm/process.js';
 import { parseSmp } from './smp.js';
 import type { OptionName } from './table.js';
@@ -110,8 +111,14 @@ class Draft {
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
     smp: value => void Object.assign(this.spec, parseSmp(value)),
-    cpu: value => void (this.spec.cpu = parseCpu(value)),
-    accel: value => void (this.spec.accel = accelerator(value)),
+    cpu: value => {
+      answerHelp(cpuHelp(value));
+      this.spec.cpu = parseCpu(value);
+    },
+    accel: value => {
+      answerHelp(accelHelp(value));
+      this.spec.accel = accelerator(value);
+    },
     'enable-kvm': () => this.enableKvm(),
     kernel: value => void (this.spec.kernel = value),
     initrd: value => void (this.spec.initrd = value),
@@ -168,6 +175,7 @@ class Draft {
   }
 
   private machine(value: string): void {
+    answerHelp(machineHelp(value));
     const accel = parseMachine(value);
     if (accel !== undefined) this.spec.accel = accelerator(accel);
   }
@@ -277,10 +285,4 @@ function ramBytes(text: string): number {
   const bytes = parseSize(text, 'M');
   if (bytes === undefined) throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
   return bytes;
-}
-
-/** `-machine TYPE,accel=A`, and `-accel A`. */
-function accelerator(text: string): 'auto' | 'soft' | 'kvm' {
-  if (text === 'auto' || text === 'soft' || text === 'kvm') return text;
-  throw new VmError(`'${text}' is not an accelerator of colo; it has auto, soft and kvm`, { hint: text === 'tcg' ? 'The software CPU is called soft.' : undefined });
 }

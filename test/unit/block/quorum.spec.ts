@@ -36,6 +36,20 @@ test('fifo: child 0 answers reads, then child 1', async () => {
   expect(seen.slice(1)).toEqual(['bad read n0 0+1', 'bad read n1 0+1', 'failure q 0+1']);
 });
 
+test.each(['fifo', 'quorum'] as const)('%s: a range is zeroes when every child that a read asks says so', async read => {
+  const { layer } = await setUp(read, 1, 2, ',node-name=top');
+  const node = (name: string) => layer.graph.node(name);
+  for (const [name, hole] of [['n0', 2048], ['n1', 1024]] as const) {
+    node(name).blockStatus = async (offset, length) => ({ length: offset < hole ? hole - offset : length, allocated: true, zero: offset < hole });
+  }
+  const status = (offset: number) => node('top').blockStatus(offset, 4096 - offset);
+  const first = read === 'fifo' ? 2048 : 1024;
+  expect(await status(0)).toEqual({ length: first, allocated: true, zero: true });
+  expect(await status(first)).toMatchObject({ zero: false });
+  node('n0').blockStatus = () => Promise.reject(new Error('broken'));
+  expect(await status(0)).toMatchObject({ zero: false });
+});
+
 test('fifo: the result of a write is that of child 0', async () => {
   const { guest, seen, broken } = await setUp('fifo', 1, 2);
   broken.add('pwrite /1');

@@ -3,7 +3,11 @@ import { differences, digest } from '../../../src/block/sync-check.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { attachedPair, checkpoint, KiB, MiB } from '../../support/block-pair.js';
 
-const source = (data: Buffer) => ({ length: data.length, pread: async (offset: number, length: number) => data.subarray(offset, offset + length) });
+const source = (data: Buffer) => ({
+  length: data.length,
+  pread: async (offset: number, length: number) => data.subarray(offset, offset + length),
+  blockStatus: async (_offset: number, length: number) => ({ length, allocated: true, zero: false }),
+});
 
 test('equal images have equal digests; a difference is a piece of 1 MiB', async () => {
   const image = Buffer.concat([pattern(MiB), Buffer.alloc(MiB), pattern(512 * KiB)]);
@@ -18,6 +22,21 @@ test('equal images have equal digests; a difference is a piece of 1 MiB', async 
     { offset: MiB, length: MiB },
     { offset: 2 * MiB, length: 512 * KiB },
   ]);
+});
+
+test('what an image does not hold is not read, and its digest is that of zeroes', async () => {
+  const image = Buffer.concat([Buffer.alloc(3 * MiB + 512), pattern(MiB), Buffer.alloc(4 * MiB)]);
+  const read: number[] = [];
+  const sparse = {
+    ...source(image),
+    pread: async (offset: number, length: number) => (read.push(offset / MiB), image.subarray(offset, offset + length)),
+    blockStatus: async (offset: number, length: number) => {
+      const edge = [3 * MiB + 512, 4 * MiB + 512, image.length].find(end => end > offset)!;
+      return { length: Math.min(length, edge - offset), allocated: true, zero: edge !== 4 * MiB + 512 };
+    },
+  };
+  expect(await digest(sparse)).toEqual(await digest(source(image)));
+  expect(read).toEqual([3, 4]);
 });
 
 test('an untrusted digest is refused with a sentence', async () => {

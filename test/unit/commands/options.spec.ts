@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgv, UsageError } from '../../../src/commands/options/argv.js';
+import { HelpAsked, parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { checkUsage } from '../../../src/commands/options/check.js';
 import { reachableWarnings } from '../../../src/commands/options/reachable.js';
@@ -26,6 +26,16 @@ function refusal(role: Role, argv: string | string[]): string {
     return options.hint === undefined ? message : `${message} | ${options.hint}`;
   }
   throw new Error('nothing was refused');
+}
+
+function help(line: string): string {
+  try {
+    parseLaunch('primary', words(line));
+  } catch (error) {
+    expect(error).toBeInstanceOf(HelpAsked);
+    return (error as HelpAsked).message;
+  }
+  throw new Error('no help was given');
 }
 
 const seedPrimary = words(`-enable-kvm -boot c -m 2048 -smp 2 -qmp stdio -vnc :7 -name primary -cpu qemu64,+kvmclock -device piix3-usb-uhci -device usb-tablet
@@ -164,7 +174,7 @@ test.each<[Role, string, string | RegExp]>([
   ['secondary', '-incoming file:state', '-incoming file:state: a secondary waits for a primary on tcp: or unix: | A saved guest is loaded by `colo primary -incoming file:PATH`.'],
   ['secondary', '-m 1G', 'a secondary needs -incoming | Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.'],
   ['primary', '-kernel k -smp 2 -accel soft', '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.'],
-  ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft and kvm | The software CPU is called soft."],
+  ['primary', '-kernel k -accel tcg', "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft, kvm | The software CPU is called soft."],
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
@@ -311,4 +321,19 @@ test('what can be reached from elsewhere is said, what cannot is not', () => {
 test('-incoming is looked at where it is given', () => {
   expect(refusal('secondary', '-incoming foo')).toBe('-incoming foo: unknown migration protocol: foo | use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND');
   expect(refusal('secondary', '-incoming tcp:0:99999')).toBe("-incoming tcp:0:99999: 'tcp:0:99999': port 99999 is not possible");
+});
+
+test('help in the place of a value lists what is taken, a sentence each, whatever else is missing', () => {
+  const names = (text: string) => text.split('\n').flatMap(line => /^ {2}(\S+) {2,}\S.*/.exec(line)?.[1] ?? []);
+  const [models, flags] = help('-cpu help').split('\n\nRecognized CPUID flags:\n');
+  expect(models).toMatch(/^Available CPUs:\n {2}soft-v1 {2}what the software CPU has/);
+  expect(names(models)).toEqual(['soft-v1', 'qemu64', 'host', 'max']);
+  for (const model of names(models)) expect(launch('primary', `-kernel k -cpu ${model}`).cpu?.model).toBe(model);
+  const listed = words(flags);
+  expect(listed).toContain('sse4.2');
+  expect(launch('primary', `-kernel k -cpu max,${listed.map(flag => `+${flag}`).join(',')}`).cpu?.flags).toHaveLength(listed.length);
+  expect(names(help('-accel ?'))).toEqual(['auto', 'soft', 'kvm']);
+  for (const accel of names(help('-accel help'))) expect(launch('primary', `-kernel k -accel ${accel}`).accel).toBe(accel);
+  expect(names(help('-M help'))).toEqual(['pc', 'pc-i440fx-VERSION']);
+  expect(help('-machine help')).toBe(help('-M ?'));
 });

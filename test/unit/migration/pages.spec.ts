@@ -15,6 +15,7 @@ function memory(pageCount: number) {
       expect(data.length).toBe(pages.length * pageBytes);
       pages.forEach((p, i) => bytes.set(data.subarray(i * pageBytes, (i + 1) * pageBytes), p * pageBytes));
     },
+    zero: (pages: Uint32Array) => pages.forEach(p => bytes.fill(0, p * pageBytes, (p + 1) * pageBytes)),
   } as unknown as Ram;
   return { bytes, ram };
 }
