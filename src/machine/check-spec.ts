@@ -70,10 +70,10 @@ export function namesIn(options: unknown): { id: string }[] {
 
 /** Every chardev, drive and netdev that is named exists, and is used once. */
 function claims(spec: MachineSpec): void {
-  const claim = (kind: string, known: readonly { id: string }[], forMany = new Set<string>()) => {
+  const claim = (kind: string, known: readonly { id: string }[], forMany = new Set<string>(), any = kind) => {
     const users = new Map<string, string>();
     return (id: string, user: string) => {
-      if (!known.some(item => item.id === id)) throw new VmError(`${user}: there is no ${kind} '${id}'`);
+      if (!known.some(item => item.id === id)) throw new VmError(`${user}: there is no ${any} '${id}'`);
       const other = users.get(id);
       if (other !== undefined && !forMany.has(id)) throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
       users.set(id, user);
@@ -82,7 +82,7 @@ function claims(spec: MachineSpec): void {
   const chardev = claim('chardev', spec.chardevs, new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id)));
   const nodes = nodeNames(spec);
   // Whether a node has room for another user is the block layer's to say.
-  const drive = claim('drive or node', [...spec.drives, ...nodes], new Set(nodes.map(({ id }) => id)));
+  const drive = claim('drive', [...spec.drives, ...nodes], new Set(nodes.map(({ id }) => id)), 'drive or node');
   const netdev = claim('netdev', spec.netdevs);
   spec.serials.forEach(id => chardev(id, '-serial'));
   spec.monitors.forEach(({ chardev: id, mode }) => chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'));
