@@ -42,9 +42,9 @@ export class Drives {
     return this.all.find(({ backend }) => backend.id === id && id !== '');
   }
 
-  /** By its id, or that of the guest device in front: the only name that one without an id has. */
+  /** By its id, or that of the guest device in front; one without an id also by its node. */
   get(name: string): Drive {
-    const drive = this.find(name) ?? this.all.find(({ backend }) => backend.attachedDevice === name);
+    const drive = this.find(name) ?? this.all.find(({ backend }) => backend.attachedDevice === name) ?? this.all.find(({ backend }) => backend.id === '' && backend.nodeName === name);
     if (!drive) throw deviceNotFound(name);
     return drive;
   }

@@ -147,7 +147,7 @@ export class BlockLayer {
     return { backend: this.backendOver(node, ''), name, interface: 'none', owned: false };
   }
 
-  /** By its id, or that of the device in front. */
+  /** By its id, that of the device in front, or for one without an id by its node. */
   backend(name: string): DriveBackend {
     return this.drives.get(name).backend;
   }
@@ -252,13 +252,13 @@ export class BlockLayer {
     for (const node of this.graph.all().reverse()) await this.graph.close(node);
   }
 
-  /** A drive or a node, as monitors call them. */
+  /** A drive or a node, as monitors call them. drive: what a job of it is called; a disk without an id has the name of its node. */
   find(name: string): { node: BlockNode; drive?: string } {
     const drive = this.drives.find(name);
     if (drive) return { node: drive.backend.node, drive: name };
     const node = this.graph.find(name);
     if (!node) throw new VmError(`Cannot find device='${name}' nor node-name='${name}'`);
-    return { node };
+    return this.drives.over(node).some(({ backend }) => backend.id === '') ? { node, drive: name } : { node };
   }
 
   private requireNoColo(): void {

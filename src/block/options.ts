@@ -133,7 +133,20 @@ function readPolicy(options: OptionTree, { noFlush }: NodeCache): NodePolicy | u
 
 type Driver = NodeSpec['driver'];
 const drivers: readonly Driver[] = ['file', 'raw', 'qcow2', 'memory', 'nbd', 'blkdebug', 'quorum', 'replication'];
-const notYet = ['qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'luks', 'throttle', 'null-co', 'copy-on-read', 'host_device'];
+const otherFormat = 'colo reads and writes raw and qcow2; qemu-img convert makes one of them';
+/** QEMU's, and what to do instead. */
+const notOffered: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(['qed', 'qcow', 'vmdk', 'vdi', 'vpc', 'vhdx', 'parallels', 'bochs', 'cloop', 'dmg', 'vvfat'].map(format => [format, otherFormat])),
+  luks: 'colo encrypts no images; the host can',
+  throttle: 'limits are of a disk: throttling.* of -drive, or block_set_io_throttle with the id of its device',
+  'null-co': 'driver=memory,size=SIZE holds what is written',
+  'null-aio': 'driver=memory,size=SIZE holds what is written',
+  'copy-on-read': 'block_stream takes over what a disk reads from the images below it',
+  'copy-before-write': 'drive-backup and blockdev-backup do it',
+  blkverify: 'a quorum has blkverify=on',
+  host_device: 'driver=file opens devices too',
+  host_cdrom: 'driver=file opens devices too',
+};
 
 function readDriver(options: OptionTree, context: Context): Driver {
   const where = options.full(options.has('driver') ? 'driver' : 'format');
@@ -143,7 +156,7 @@ function readDriver(options: OptionTree, context: Context): Driver {
   const asked = driver ?? format;
   if (asked === undefined) return context.protocol ? 'file' : 'raw';
   if ((drivers as readonly string[]).includes(asked)) return asked as Driver;
-  if (notYet.includes(asked)) throw new VmError(`driver '${asked}' (parameter '${where}') is not implemented; overlays can be in memory: driver=memory`);
+  if (Object.hasOwn(notOffered, asked)) throw new VmError(`driver '${asked}' (parameter '${where}') is not implemented: ${notOffered[asked]}`);
   throw new VmError(`driver '${asked.slice(0, 60)}' (parameter '${where}') is not known`);
 }
 

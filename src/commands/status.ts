@@ -92,6 +92,6 @@ function disks(all: unknown): [string, string][] {
   if (!Array.isArray(all)) return [];
   return all.filter(isObject).map(disk => {
     const inserted = isObject(disk['inserted']) ? disk['inserted'] : {};
-    return ['disk', `${String(disk['device'])}: ${[inserted['drv'], inserted['file']].filter(Boolean).join(' ')}${inserted['ro'] === true ? ', read-only' : ''}`];
+    return ['disk', `${String(disk['device'] || inserted['node-name'])}: ${[inserted['drv'], inserted['file']].filter(Boolean).join(' ')}${inserted['ro'] === true ? ', read-only' : ''}`];
   });
 }

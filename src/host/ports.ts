@@ -76,6 +76,8 @@ export interface OpenFile {
   truncate(size: number): Promise<void>;
   /** Deallocates; reads of the range give zeroes afterwards. */
   punchHole(offset: number, length: number): Promise<void>;
+  /** Room on the disk for the range, which reads as before. Missing, or rejected, where the file system cannot. */
+  allocate?(offset: number, length: number): Promise<void> | undefined;
   /** punchHole does not have to write zeroes instead. Unknown where it is missing. */
   readonly punchesHoles?: boolean;
   /** The next data at or after offset; undefined: from there on there is nothing but a hole. Where it is missing nothing is known of holes. */

@@ -1,17 +1,27 @@
 /** One run of a replicated disk in two processes: a load, checkpoints, kill -9 of one side, and what the survivor's image must be. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { defaultCreateOptions } from '../../src/block/drivers/qcow2/create.js';
+import { createImage } from '../../src/block/image/open.js';
+import { BlockLayer } from '../../src/block/layer.js';
+import { nodeHost } from '../../src/host/node/host.js';
 import { DISK_BYTES, imageAfter } from './replication-load.js';
 
 export interface KillPlan {
-  victim: 'primary' | 'secondary';
+  /** both: the secondary dies while it takes over. */
+  victim: 'primary' | 'secondary' | 'both';
   /** After the first checkpoint. */
   afterMs: number;
+  /** Of the secondary. In qcow2 they outlive it: what it leaves behind is judged too. */
+  overlays?: 'memory' | 'qcow2';
+  /** Of both: so long after the failover was ordered. */
+  mergeMs?: number;
 }
 
 export interface KillResult {
@@ -34,10 +44,25 @@ interface Said {
 const script = fileURLToPath(new URL('replication-process.ts', import.meta.url));
 const BOUND_MS = 30_000;
 
+/** The images that somebody finds afterwards, laid over each other again: the last checkpoint, whatever was under way. */
+async function leftBehind(dir: string): Promise<Buffer> {
+  const layer = new BlockLayer(nodeHost());
+  try {
+    await layer.blockdevAdd({ driver: 'raw', 'node-name': 's', 'read-only': true, file: { driver: 'file', filename: join(dir, 's.img') } });
+    if (!existsSync(join(dir, 's.img.colo-epoch'))) return await layer.graph.node('s').pread(0, DISK_BYTES);
+    await layer.blockdevAdd({ driver: 'qcow2', 'node-name': 'h', 'read-only': true, file: { driver: 'file', filename: join(dir, 'h.qcow2') }, backing: 's' });
+    return await layer.graph.node('h').pread(0, DISK_BYTES);
+  } finally {
+    await layer.close();
+  }
+}
+
 export async function runWithKill(plan: KillPlan): Promise<KillResult> {
   const dir = await mkdtemp(join(tmpdir(), 'colo-kill-'));
   for (const image of ['p.img', 's.img']) await writeFile(join(dir, image), Buffer.alloc(DISK_BYTES));
-  const secondary = new Side('secondary', dir);
+  const overlays = plan.overlays ?? 'memory';
+  if (overlays === 'qcow2') for (const name of ['a.qcow2', 'h.qcow2']) await createImage(nodeHost(), join(dir, name), 'qcow2', { ...defaultCreateOptions, size: DISK_BYTES });
+  const secondary = new Side('secondary', dir, overlays);
   let primary: Side | undefined;
   try {
     await secondary.until(said => said.ready);
@@ -65,6 +90,13 @@ async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: strin
   };
   await secondary.until(said => said.committed);
   await new Promise(resolve => setTimeout(resolve, plan.afterMs));
+  if (plan.victim === 'both') {
+    await primary.kill();
+    secondary.order({ failover: true });
+    await new Promise(resolve => setTimeout(resolve, plan.mergeMs ?? 0));
+    await secondary.kill();
+    return nearest(await leftBehind(dir), cuts, committed, 'both: the images of the secondary');
+  }
   if (plan.victim === 'primary') {
     await primary.kill();
     secondary.order({ failover: true });
@@ -76,7 +108,16 @@ async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: strin
   await new Promise(resolve => setTimeout(resolve, 100));
   primary.order({ finish: true });
   const { counts } = await primary.until(said => said.done);
-  return verdict(await readFile(join(dir, 'p.img')), counts!, committed, 'the primary');
+  const behind = plan.overlays === 'qcow2' ? nearest(await leftBehind(dir), cuts, committed, 'the images of the dead secondary').violations : [];
+  const kept = verdict(await readFile(join(dir, 'p.img')), counts!, committed, 'the primary');
+  return { ...kept, violations: [...behind, ...kept.violations] };
+}
+
+/** A checkpoint that was being made may have been completed, or not. */
+function nearest(image: Buffer, cuts: ReadonlyMap<number, number[]>, committed: number, who: string): KillResult {
+  const next = cuts.get(committed + 1);
+  const late = next && verdict(image, next, committed + 1, who);
+  return late?.violations.length === 0 ? late : verdict(image, cuts.get(committed)!, committed, who);
 }
 
 function verdict(image: Buffer, counts: number[], epochs: number, who: string): KillResult {
@@ -96,9 +137,9 @@ class Side {
   private waiter?: () => void;
   onSaid: (said: Said) => void = () => undefined;
 
-  constructor(private readonly role: string, dir: string) {
+  constructor(private readonly role: string, dir: string, overlays = 'memory') {
     const env = { ...process.env, NODE_OPTIONS: '' };
-    this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, role, dir], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, role, dir, overlays], { env, stdio: ['pipe', 'pipe', 'inherit'] });
     this.gone = once(this.child, 'exit');
     this.child.stdin!.on('error', () => undefined);
     createInterface({ input: this.child.stdout! }).on('line', line => {

@@ -1,5 +1,5 @@
 /**
- * One side of a replicated disk, as a process that can be killed: `primary DIR` writes and takes checkpoints, `secondary DIR` follows. Each
+ * One side of a replicated disk, as a process that can be killed: `primary DIR` writes and takes checkpoints, `secondary DIR [qcow2]` follows. Each
  * speaks with its parent in lines of JSON and knows nothing of the other but the NBD socket. Not a test by itself.
  */
 import { join } from 'node:path';
@@ -11,7 +11,8 @@ import { LANES, writeOf } from './replication-load.js';
 
 type Order = { commit?: { epoch: number; count: number }; committed?: number; failover?: true; finish?: true };
 
-const [role, dir] = process.argv.slice(2);
+const [role, dir, overlays] = process.argv.slice(2);
+const inFiles = `file.driver=qcow2,file.file.filename=${dir}/a.qcow2,file.backing.driver=qcow2,file.backing.file.filename=${dir}/h.qcow2,file.backing.backing=c`;
 const CHECKPOINT_MS = 20;
 const say = (message: object) => void process.stdout.write(`${JSON.stringify(message)}\n`);
 const orders = (take: (order: Order) => Promise<void>) => createInterface({ input: process.stdin }).on('line', line => void take(JSON.parse(line) as Order).catch(fail));
@@ -23,7 +24,7 @@ const fail = (error: unknown) => {
 async function secondary(): Promise<void> {
   const layer = new BlockLayer(nodeHost());
   await layer.addDrive(parseDrive(`if=none,id=c,file.filename=${dir}/s.img,driver=raw`));
-  await layer.addDrive(parseDrive('if=virtio,id=a,driver=replication,mode=secondary,file=c'));
+  await layer.addDrive(parseDrive(`if=virtio,id=a,driver=replication,mode=secondary,${overlays === 'qcow2' ? inFiles : 'file=c'}`));
   layer.claim('a', 'guest');
   await layer.nbd.start({ kind: 'unix', path: join(dir, 'export') });
   layer.nbdServerAdd({ device: 'c', writable: true });

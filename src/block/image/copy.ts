@@ -21,6 +21,8 @@ export interface CopyOptions {
   targetIsZero: boolean;
   /** What the target allocates at once: part of it is never written alone. */
   unit?: number;
+  /** What is below the source's top image, and below the target too: what the top image does not hold is not copied. */
+  below?: BlockNode;
   /** Compressed clusters, for this target. */
   compress?: Qcow2Driver;
   /** Zeroes of so many bytes are left out; 0: everything is written. */
@@ -33,8 +35,8 @@ export interface CopyOptions {
 interface Part {
   at: number;
   length: number;
-  /** It reads as zeroes, and need not be read. */
-  zero: boolean;
+  /** zero: it reads as zeroes, and need not be read; absent: not of the source's top image. */
+  kind: 'zero' | 'absent' | 'data';
   place?: Place;
 }
 
@@ -44,15 +46,15 @@ export async function copyImage(source: BlockNode, target: BlockNode, options: C
   const unit = Math.max(SECTOR, sparseBytes, compress?.unit ?? options.unit ?? 0);
   const copies = { source, target, unit, piece: compress ? unit : Math.ceil(COPIED / unit) * unit, options };
   const direct = sparseBytes > 0 && !compress ? hostCopyTo(target, unit) : undefined;
-  const all = parts(source, { unit, piece: direct ? Math.ceil(DIRECT / unit) * unit : copies.piece, sparse: sparseBytes > 0 });
+  const all = parts(source, { unit, piece: direct ? Math.ceil(DIRECT / unit) * unit : copies.piece, sparse: sparseBytes > 0, belowBytes: options.below?.length ?? 0 });
   let done = 0;
   const lane = async () => {
     const copy = byHand(copies);
     // One that fails ends the parts for the others too.
-    for await (const { at, length, zero, place } of all) {
-      const written = zero ? allZero : place && (await direct?.(at, length, place));
+    for await (const { at, length, kind, place } of all) {
+      const written = kind !== 'data' ? allZero : place && (await direct?.(at, length, place));
       if (!written) await copy(at, length);
-      else if (!options.targetIsZero) await zeroUnits(target, at, length, written === allZero ? length : unit, written);
+      else if (kind !== 'absent' && !options.targetIsZero) await zeroUnits(target, at, length, written === allZero ? length : unit, written);
       done += length;
       options.progress?.(done, source.length);
     }
@@ -75,20 +77,31 @@ async function zeroUnits(target: BlockNode, at: number, length: number, unit: nu
   }
 }
 
-/** The source by rising offset, in whole units: zeroes as long as they go, data in pieces. A unit that is part data is data. */
-async function* parts(source: BlockNode, { unit, piece, sparse }: { unit: number; piece: number; sparse: boolean }): AsyncGenerator<Part> {
+interface Cut {
+  unit: number;
+  /** The longest part of data. */
+  piece: number;
+  /** Zeroes need not be read. */
+  sparse: boolean;
+  /** So far the image below reaches; 0: what is below counts as the source's own. */
+  belowBytes: number;
+}
+
+/** The source by rising offset, in whole units: data in pieces, the rest as long as it goes. A unit that is part data is data. */
+async function* parts(source: BlockNode, { unit, piece, sparse, belowBytes }: Cut): AsyncGenerator<Part> {
   const total = source.length;
   for (let at = 0; at < total; ) {
-    const { zero, length, place } = await source.blockStatus(at, Math.min(SPAN, total - at));
+    const { allocated, zero, length, place } = await source.blockStatus(at, Math.min(SPAN, Math.min(total, at < belowBytes ? belowBytes : total) - at));
     const start = at;
     const units = (at + length) / unit;
-    const zeroEnd = sparse && zero ? Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit) : at;
-    if (zeroEnd > at) yield { at, length: zeroEnd - at, zero: true };
-    const end = zeroEnd > at ? zeroEnd : Math.min(total, Math.ceil(units) * unit);
-    for (at = zeroEnd; at < end; at += piece) {
+    const kind = !allocated && at < belowBytes ? 'absent' : sparse && zero ? 'zero' : 'data';
+    const wholeEnd = kind === 'data' ? at : Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit);
+    if (wholeEnd > at) yield { at, length: wholeEnd - at, kind };
+    const end = wholeEnd > at ? wholeEnd : Math.min(total, Math.ceil(units) * unit);
+    for (at = wholeEnd; at < end; at += piece) {
       const part = Math.min(piece, end - at);
       const whole = place && at + part <= start + length;
-      yield { at, length: part, zero: false, ...(whole && { place: { node: place.node, offset: place.offset + at - start } }) };
+      yield { at, length: part, kind: 'data', ...(whole && { place: { node: place.node, offset: place.offset + at - start } }) };
     }
     at = end;
   }

@@ -7,6 +7,7 @@ import { FileDriver } from '../drivers/file.js';
 import { BlockGraph, type BlockHost } from '../graph.js';
 import { BlockNode } from '../node.js';
 import type { NodeSpec } from '../options.js';
+import { type Preallocation, preallocate } from './preallocate.js';
 
 export type Format = 'raw' | 'qcow2';
 
@@ -57,13 +58,18 @@ export async function probeFormat(host: BlockHost, filename: string): Promise<Fo
 }
 
 /** Makes the file, or makes it anew. */
-export async function createImage(host: BlockHost, filename: string, format: Format, options: CreateOptions): Promise<void> {
+export async function createImage(host: BlockHost, filename: string, format: Format, options: CreateOptions & { preallocation?: Preallocation }): Promise<void> {
+  const { preallocation = 'off', ...rest } = options;
+  if (preallocation !== 'off' && rest.backingFile !== undefined) throw new VmError('A backing file and preallocation exclude each other: preallocated clusters hide what is below them');
   const handle = await host.files.open(filename, { readOnly: false, lock: 'auto', create: true });
   try {
     await handle.truncate(0);
-    if (format === 'raw') await handle.truncate(options.size);
+    if (format === 'raw') await handle.truncate(rest.size);
   } finally {
     await handle.close();
   }
-  if (format === 'qcow2') await withFile(host, filename, false, file => createQcow2(file, options));
+  if (format === 'qcow2') await withFile(host, filename, false, file => createQcow2(file, rest));
+  if (preallocation === 'off') return;
+  const image = await openImage(host, filename, { format, readOnly: false });
+  await preallocate(image, preallocation).finally(() => image.close());
 }

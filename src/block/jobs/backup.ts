@@ -65,7 +65,7 @@ export class BackupJob implements JobDriver, Interceptor {
 
   async clean(done: boolean): Promise<void> {
     this.unhook();
-    await this.copy?.settle();
+    await this.copy?.stop();
     await this.parts.clean(done, this.parts.todo);
   }
 

@@ -2,6 +2,7 @@
  * The engine under every job: copies what a bitmap marks from one node to another, several pieces at once, within a bound of bytes, at the
  * job's speed and by its policies. A piece loses its mark before it is read, so that a write that comes meanwhile marks it again.
  */
+import { VmError } from '../../base/errors.js';
 import { type DirtyBitmap, type Range } from '../dirty-bitmap.js';
 import { isZero } from '../driver.js';
 import { unlessAssertion } from '../io-error.js';
@@ -129,6 +130,12 @@ export class BlockCopy {
 
   get broken(): boolean {
     return this.failure !== undefined;
+  }
+
+  /** The job is over: who still waits for a piece, a hand-over that came too late or a write of the guest, has no further one copied. */
+  async stop(): Promise<void> {
+    this.fail(new VmError('the job is over'));
+    await this.settle();
   }
 
   /** Nothing is under way. */

@@ -80,7 +80,7 @@ export class MirrorJob implements JobDriver {
 
   async clean(done: boolean): Promise<void> {
     this.untrack();
-    await this.copy?.settle();
+    await this.copy?.stop();
     await this.parts.clean(!done ? 'failed' : this.pivoted ? 'pivoted' : 'copied');
   }
 

@@ -21,7 +21,7 @@ export interface JobGround {
   readonly graph: BlockGraph;
   readonly jobs: BlockJobs;
   readonly bitmaps: NamedBitmaps;
-  /** A drive or a node; drive: its id. */
+  /** A drive or a node; drive: the disk's name, which jobs have by default. */
   resolve(name: string): { node: BlockNode; drive?: string };
   /** VmError: COLO works on the disks. */
   requireFree(): void;

@@ -116,6 +116,8 @@ const MAGIC = { simple: 0x6744_6698, structured: 0x668e_33ef } as const;
 const HEAD = 16;
 const MAX_ERROR = 8 * 1024;
 const MAX_CHUNKS = 65_536;
+/** Pieces of one reply that do not touch: each new one is held against all of them. */
+const MAX_PIECES = 1024;
 const NOTHING = Buffer.alloc(0);
 
 export function* clientReplies(info: () => NbdExportInfo, sink: ReplySink): Protocol {
@@ -205,6 +207,7 @@ class PartialReply {
     const last = this.covered[this.covered.length - 1];
     // In order, as servers send them, this stays one range.
     if (last?.to === from) last.to = to;
+    else if (this.covered.length === MAX_PIECES) throw new VmError(`the NBD server's reply comes in more than ${MAX_PIECES} pieces that do not touch`);
     else this.covered.push({ from, to });
     return from;
   }

@@ -122,10 +122,17 @@ export class NbdLink {
   }
 
   private async flushCopies(): Promise<void> {
-    const { mark } = this.unstable;
-    if (this.lost) await this.back();
-    await this.client.request(NbdCmd.FLUSH, 0, 0, 0);
-    this.unstable.flushed(mark);
+    for (;;) {
+      if (this.lost) await this.back();
+      const { client } = this;
+      const { mark } = this.unstable;
+      try {
+        await client.request(NbdCmd.FLUSH, 0, 0, 0);
+        return this.unstable.flushed(mark);
+      } catch (error) {
+        if (client.error === undefined || this.closed) throw error;
+      }
+    }
   }
 
   private back(): Promise<void> {

@@ -1,5 +1,7 @@
 /** `colo image convert` and `colo image compare`. */
 import { VmError } from '../../base/errors.js';
+import type { GivenOptions } from '../../block/image/create-options.js';
+import type { Format } from '../../block/image/open.js';
 import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { cacheFlag, formatFlag, ImageCommand, progressFlag, quietFlag, sharedFlag, whenLocked, withExit } from './image-command.js';
@@ -12,6 +14,8 @@ export class ImageConvert extends ImageCommand {
   static override readonly flags = {
     format: formatFlag,
     'output-format': Flags.string({ char: 'O', default: 'raw', helpValue: 'FMT', description: 'raw or qcow2' }),
+    backing: Flags.string({ char: 'B', helpValue: 'FILE', description: "the new image's backing file, equal to what is below the source's top image, which alone is copied" }),
+    'backing-format': Flags.string({ char: 'F', helpValue: 'FMT', description: 'format of the backing file' }),
     options: Flags.string({ char: 'o', multiple: true, multipleNonGreedy: true, helpValue: 'K=V,...', description: 'as for create' }),
     compress: Flags.boolean({ char: 'c', description: 'compress clusters (qcow2)' }),
     'no-create': Flags.boolean({ char: 'n', description: 'the target exists, with its size' }),
@@ -36,15 +40,16 @@ export class ImageConvert extends ImageCommand {
     if (flags.compress && format !== 'qcow2') throw new UsageError(`format '${format}' has no compression`);
     if (flags['no-create'] && flags.options) throw new UsageError('-n and -o exclude each other: the target is there already');
     const given = parseCreateOptions(flags.options ?? [], format);
-    if (given.backingFile !== undefined || given.size !== undefined) throw new UsageError('convert takes neither size nor backing_file: the target holds everything itself');
+    if (given.size !== undefined) throw new UsageError("convert takes no size: it is the source's");
+    const backing = this.backingOf(flags, given, format);
     const source = await this.openImage(args.source, { format: flags.format, readOnly: true, cache: flags['source-cache'], shared: flags['force-share'] });
     try {
       const { cache } = flags;
-      if (!flags['no-create']) await createImage(this.hostFor({ cache }), args.target, format, { ...given, size: source.node.length }).catch((error: unknown) => Promise.reject(whenLocked(error, false)));
+      if (!flags['no-create']) await createImage(this.hostFor({ cache }), args.target, format, { ...given, ...backing, size: source.node.length }).catch((error: unknown) => Promise.reject(whenLocked(error, false)));
       const target = await this.openImage(args.target, { format, readOnly: false, cache });
       try {
         if (target.node.length < source.node.length) throw new VmError(`the target is too small: ${target.node.length} bytes, the source has ${source.node.length}`);
-        await copyImage(source.node, target.node, { unit: target.qcow2?.unit, targetIsZero: !flags['no-create'] || flags['target-is-zero'], sparseBytes, lanes: flags.coroutines, compress: flags.compress ? target.qcow2 : undefined, progress: await this.progress(flags.progress && !flags.quiet) });
+        await copyImage(source.node, target.node, { unit: target.qcow2?.unit, targetIsZero: backing.backingFile === undefined && (!flags['no-create'] || flags['target-is-zero']), below: backing.backingFile === undefined ? undefined : source.node.children.get('backing'), sparseBytes, lanes: flags.coroutines, compress: flags.compress ? target.qcow2 : undefined, progress: await this.progress(flags.progress && !flags.quiet) });
       } finally {
         await target.close();
       }
@@ -52,6 +57,17 @@ export class ImageConvert extends ImageCommand {
     } finally {
       await source.close();
     }
+  }
+
+  private backingOf(flags: { backing?: string; 'backing-format'?: string; 'no-create': boolean }, given: GivenOptions, format: Format): Pick<GivenOptions, 'backingFile' | 'backingFormat'> {
+    const backingFile = flags.backing ?? given.backingFile;
+    const backingFormat = flags['backing-format'] ?? given.backingFormat;
+    if (backingFile === undefined && backingFormat !== undefined) throw new UsageError('-F needs -B');
+    if (backingFile === undefined) return {};
+    if (format !== 'qcow2') throw new UsageError(`format '${format}' has no backing file`);
+    if (flags['no-create']) throw new UsageError('-n and -B exclude each other: the target is there already, with what is below it');
+    if (backingFormat === undefined) throw new UsageError('backing file specified without backing format', { hint: 'Say it with -F: an image that is probed may be taken for something else.' });
+    return { backingFile, backingFormat };
   }
 }
 

@@ -14,7 +14,7 @@ export class ImageCreate extends ImageCommand {
     format: Flags.string({ char: 'f', default: 'raw', helpValue: 'FMT', description: 'raw or qcow2' }),
     backing: Flags.string({ char: 'b', helpValue: 'FILE', description: 'the image that is read where this one holds nothing' }),
     'backing-format': Flags.string({ char: 'F', helpValue: 'FMT', description: 'format of the backing file' }),
-    options: Flags.string({ char: 'o', multiple: true, multipleNonGreedy: true, helpValue: 'K=V,...', description: 'compat, cluster_size, refcount_bits, lazy_refcounts, backing_file, backing_fmt' }),
+    options: Flags.string({ char: 'o', multiple: true, multipleNonGreedy: true, helpValue: 'K=V,...', description: 'preallocation (off, metadata, falloc, full); qcow2: compat, cluster_size, refcount_bits, lazy_refcounts, compression_type, backing_file, backing_fmt' }),
     unsafe: Flags.boolean({ char: 'u', description: 'do not open the backing file' }),
     quiet: quietFlag,
   };

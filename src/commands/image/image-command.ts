@@ -4,7 +4,7 @@ import type { BlockHost } from '../../block/graph.js';
 import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/image/files.js';
 import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
 import { OptionTree } from '../../block/option-tree.js';
-import type { Host } from '../../host/ports.js';
+import type { FileHost } from '../../host/node/file-host.js';
 import { Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { Tool } from '../tool.js';
@@ -26,11 +26,11 @@ function checkedCache(text: string): ImageCache {
 const STEP_MS = 100;
 
 export abstract class ImageCommand extends Tool {
-  protected host!: Host;
+  protected host!: FileHost;
 
   override async init(): Promise<void> {
     await super.init();
-    this.host = (await import('../../host/node/host.js')).nodeHost();
+    this.host = (await import('../../host/node/file-host.js')).fileHost();
   }
 
   override jsonEnabled(): boolean {

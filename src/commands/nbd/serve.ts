@@ -1,6 +1,7 @@
 /** `colo nbd serve`: an image for NBD clients, until SIGINT or SIGTERM. */
 import { unlink } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { NBD_PORT } from '../../block/nbd/uri.js';
 import type { Address, Host, TlsCredentials } from '../../host/ports.js';
@@ -9,12 +10,13 @@ import { UsageError } from '../options/argv.js';
 
 export class NbdServe extends BaseCommand {
   static override readonly summary = 'serve an image over NBD';
-  static override readonly description = 'Ends with SIGINT or SIGTERM, when what clients wrote is durable. Without TLS whoever reaches the address may read and write the image.';
+  static override readonly description = 'Ends with SIGINT or SIGTERM, when what clients wrote is durable. With --json one line on standard output says when clients may come, and where to. Without TLS whoever reaches the address may read and write the image.';
   static override readonly examples = [
     '<%= config.bin %> nbd serve disk.qcow2 --socket /run/disk.sock',
     '<%= config.bin %> nbd serve disk.img --format raw --bind 127.0.0.1 --port 10809 --read-only',
     '<%= config.bin %> nbd serve disk.img --bind :: --tls-creds /etc/pki/nbd --tls-verify-peer',
   ];
+  static override readonly enableJsonFlag = true;
   static override readonly args = { file: Args.string({ required: true, description: 'the image' }) };
   static override readonly flags = {
     format: Flags.string({ char: 'f', helpValue: 'FMT', description: 'raw or qcow2; probed when not given' }),
@@ -48,7 +50,7 @@ export class NbdServe extends BaseCommand {
       const bound = await server.start(address, tls);
       server.add(flags.export, image.node, !flags['read-only']);
       if (!tls && reachableFromElsewhere(bound)) this.warn(`${printable(bound)} can be reached from other hosts, and without TLS everybody there may ${flags['read-only'] ? 'read' : 'read and write'} '${args.file}'`);
-      this.note(`serving '${args.file}' (${image.format}) at ${printable(bound)}`);
+      this.ready({ file: args.file, format: image.format, export: flags.export, bound, readOnly: image.node.readOnly, tls: tls !== undefined });
       await Promise.race([ended, deserted]);
     } finally {
       if (server.address) await server.stop();
@@ -57,6 +59,29 @@ export class NbdServe extends BaseCommand {
       await image.close();
     }
   }
+
+  /** For a machine one line of JSON, with the port that the system chose if 0 was asked. */
+  private ready(served: Served): void {
+    const { file, format, bound } = served;
+    if (this.jsonEnabled()) process.stdout.write(`${JSON.stringify({ file, format, export: served.export, 'read-only': served.readOnly, tls: served.tls, address: bound, uri: uriOf(served) })}\n`);
+    else this.note(`serving '${file}' (${format}) at ${printable(bound)}`);
+  }
+}
+
+interface Served {
+  file: string;
+  format: string;
+  export: string;
+  bound: Address;
+  readOnly: boolean;
+  tls: boolean;
+}
+
+/** As a client wants it: nbd://HOST:PORT/EXPORT, nbds+unix:///EXPORT?socket=PATH. */
+function uriOf({ bound, export: name, tls }: Served): string {
+  const scheme = tls ? 'nbds' : 'nbd';
+  if (bound.kind === 'unix') return `${scheme}+unix:///${encodeURIComponent(name)}?socket=${encodeURIComponent(resolve(bound.path))}`;
+  return `${scheme}://${isIP(bound.host) === 6 ? `[${bound.host}]` : bound.host}:${bound.port}/${encodeURIComponent(name)}`;
 }
 
 function listenAddress(flags: { socket?: string; bind?: string; port?: number }): Address {

@@ -13,8 +13,8 @@ import { parseSize } from '../../monitor/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { accelerator, accelHelp } from './accel.js';
+import { deviceText, parseBlockdev } from './blockdev.js';
 import { cpuHelp, parseCpu } from './cpu.js';
-import { parseBlockdev } from './blockdev.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
@@ -129,7 +129,7 @@ class Draft {
       answerHelp(netdevHelp(value));
       this.spec.netdevs.push(parseNetdev(value, this.ids));
     },
-    device: value => this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals)),
+    device: value => this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals)),
     global: () => undefined, // taken before all others
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {

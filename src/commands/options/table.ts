@@ -16,7 +16,7 @@ export const optionTable = [
   { name: 'blockdev', value: 'OPTS', repeatable: true, summary: 'node of the block graph, for -device virtio-blk-pci,drive=NODE, a -drive or a later -blockdev: driver=DRIVER,node-name=NODE,...; or the JSON of blockdev-add' },
   { name: 'drive', value: 'OPTS', repeatable: true, summary: 'disk: if=virtio (default) or none,id=ID,driver=...,file.filename=PATH,...' },
   { name: 'netdev', value: 'OPTS', repeatable: true, summary: 'host side of a network card: tap,id=ID[,ifname=NAME][,script=PATH][,downscript=PATH]; socket,id=ID,listen=HOST:PORT or connect=HOST:PORT; -netdev help' },
-  { name: 'device', value: 'OPTS', repeatable: true, summary: 'virtio-net-pci,netdev=ID[,mac=MAC]; virtio-blk-pci,drive=ID or NODE[,serial=TEXT][,werror=report|ignore|stop|enospc][,rerror=report|ignore|stop][,write-cache=on|off]; isa-debug-exit[,iobase=PORT]' },
+  { name: 'device', value: 'OPTS', repeatable: true, summary: 'virtio-net-pci,netdev=ID[,mac=MAC]; virtio-blk-pci,drive=ID or NODE[,serial=TEXT][,werror=report|ignore|stop|enospc][,rerror=report|ignore|stop][,write-cache=on|off]; isa-debug-exit[,iobase=PORT]; or the same as JSON' },
   { name: 'chardev', value: 'OPTS', repeatable: true, summary: 'character device: socket|file|stdio|ringbuf|null,id=ID[,mux=on],...; mux=on: for several users, Ctrl-A c between them; -chardev help, -chardev KIND,help' },
   { name: 'object', value: 'OPTS', repeatable: true, summary: 'packet filter or other object: TYPE,id=ID,PROPERTY=VALUE,...; -object help lists the types, -object TYPE,help the properties' },
   { name: 'serial', value: 'DEV', repeatable: true, summary: 'COM1, COM2 ...: stdio, file:PATH, unix:PATH,server=on,wait=off, chardev:ID, null, none; mon:stdio with a monitor beside it (Ctrl-A c)' },

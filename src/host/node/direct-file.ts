@@ -90,6 +90,10 @@ export class DirectFile implements OpenFile {
     return this.lock.run(down(offset), up(offset + length) - down(offset), 'exclusive', () => this.cached.punchHole(offset, length));
   }
 
+  allocate(offset: number, length: number): Promise<void> | undefined {
+    return this.cached.allocate?.(offset, length);
+  }
+
   dataAt(offset: number): { start: number; end: number } | undefined {
     return this.cached.dataAt?.(offset);
   }

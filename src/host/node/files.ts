@@ -157,6 +157,10 @@ class NodeFile implements OpenFile {
     await this.writeZeroes(offset, Math.min(length, (await this.size()) - offset));
   }
 
+  allocate(offset: number, length: number): Promise<void> {
+    return this.attempt('reserve room', length === 0 ? Promise.resolve() : this.host.fallocate(this.handle.fd, 'allocate', offset, length));
+  }
+
   dataAt(offset: number): { start: number; end: number } | undefined {
     if (!this.knowsHoles) return { start: offset, end: Number.MAX_SAFE_INTEGER };
     try {

@@ -76,9 +76,9 @@ export const blockIoCommands = [
   }),
 ];
 
-function showStats({ device: id = '', stats: s }: DriveStats): string {
+function showStats({ device: id, qdev, 'node-name': node, stats: s }: DriveStats): string {
   return (
-    `${id}: rd_bytes=${s.rd_bytes} wr_bytes=${s.wr_bytes} rd_operations=${s.rd_operations} wr_operations=${s.wr_operations} flush_operations=${s.flush_operations}` +
+    `${id || node || qdev}: rd_bytes=${s.rd_bytes} wr_bytes=${s.wr_bytes} rd_operations=${s.rd_operations} wr_operations=${s.wr_operations} flush_operations=${s.flush_operations}` +
     ` wr_total_time_ns=${s.wr_total_time_ns} rd_total_time_ns=${s.rd_total_time_ns} flush_total_time_ns=${s.flush_total_time_ns} rd_merged=${s.rd_merged} wr_merged=${s.wr_merged}` +
     `${s.idle_time_ns === undefined ? '' : ` idle_time_ns=${s.idle_time_ns}`}`
   );

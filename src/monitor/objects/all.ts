@@ -11,6 +11,7 @@ const compareMode = 'it belongs to compare mode, where the secondary runs along 
 const refusedTypes: Readonly<Record<string, string>> = {
   'colo-compare': compareMode,
   'filter-rewriter': compareMode,
+  'throttle-group': 'limits are of a disk: throttling.group=NAME of -drive, or block_set_io_throttle with group, shares one budget between several',
   iothread: 'devices of colo do their work on the main loop; leave iothread=... out',
 };
 

@@ -3,11 +3,12 @@
  * on real files; qemu-img maps, checks and compares.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
+import { copyImage } from '../../../src/block/image/copy.js';
 import { cachedAs } from '../../../src/block/image/files.js';
 import { mapImage, mapJson, mapLines } from '../../../src/block/image/map.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
@@ -86,6 +87,31 @@ withQemuImg('rebase: to another image, a shorter one, none, and from none: every
   }
 }, 60_000);
 
+withQemuImg('convert onto a backing file: the top image alone is copied, and every byte reads as before', async () => {
+  const random = new Random(13);
+  for (let seed = 0; seed < 12; seed++) {
+    const size = (seed % 3 === 0 ? 800 : 1000) * KIB;
+    await make('base', random, 900 * KIB + 512);
+    await make('source', random, size, { file: 'base', format: 'qcow2' });
+    if (seed % 4 === 0) qemuImg('convert', '-O', 'raw', at('base'), at('below'));
+    if (seed % 4 === 0) appendFileSync(at('below'), Buffer.alloc(200 * KIB, 7)); // longer than what was below the source
+    else copyFileSync(at('base'), at('below'));
+    const clusterSize = 4096 << random.below(5);
+    await createImage(host, at('target'), 'qcow2', { ...defaultCreateOptions, clusterSize, size, backingFile: 'below', backingFormat: seed % 4 === 0 ? 'raw' : 'qcow2' });
+    const source = await openImage(host, at('source'), { format: 'qcow2', readOnly: true });
+    const target = await openImage(host, at('target'), { format: 'qcow2', readOnly: false });
+    const compress = seed % 5 === 4 ? target.qcow2 : undefined;
+    await copyImage(source.node, target.node, { unit: target.qcow2!.unit, targetIsZero: false, below: source.node.children.get('backing'), sparseBytes: [0, 4096, 65536][compress ? 1 : seed % 3], lanes: 4, compress });
+    await source.close();
+    await target.close();
+    expect([seed, qemuImg('compare', at('source'), at('target'))]).toEqual([seed, 'Images are identical.\n']);
+    expect(qemuImg('check', at('target'))).toContain('No errors');
+    const held = (name: string) => (JSON.parse(qemuImg('map', '--output=json', at(name))) as { depth: number; length: number }[]).filter(part => part.depth === 0).reduce((sum, part) => sum + part.length, 0);
+    // A cluster that is in part the source's is whole here.
+    if (seed % 3 === 0) expect(held('target')).toBeLessThanOrEqual(held('source') + 2 * 24 * clusterSize);
+  }
+}, 60_000);
+
 withQemuImg('rebase and map as commands: messages, exit codes, -u, the image as its own backing file', async () => {
   const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
   const colo = (...args: string[]) => {
@@ -100,5 +126,10 @@ withQemuImg('rebase and map as commands: messages, exit codes, -u, the image as 
   expect(colo('rebase', '-b', 'own', '-F', 'qcow2', at('own')).code).toBe(1);
   expect(colo('rebase', '-u', '-b', 'copy', '-F', 'qcow2', at('own'))).toEqual({ code: 0, out: '', err: '' });
   expect(JSON.parse(qemuImg('info', '--output=json', at('own')))).toMatchObject({ 'backing-filename': 'copy' });
+  expect(colo('convert', '-O', 'qcow2', '-B', 'copy', '-F', 'qcow2', at('own'), at('onto'))).toEqual({ code: 0, out: '', err: '' });
+  expect(JSON.parse(qemuImg('info', '--output=json', at('onto')))).toMatchObject({ 'backing-filename': 'copy', 'backing-filename-format': 'qcow2' });
+  expect(qemuImg('compare', at('own'), at('onto'))).toContain('identical');
+  expect(colo('convert', '-O', 'qcow2', '-B', 'copy', at('own'), at('onto'))).toMatchObject({ code: 2, err: expect.stringContaining('backing format') });
+  expect(colo('convert', '-O', 'raw', '-B', 'copy', '-F', 'qcow2', at('own'), at('onto'))).toMatchObject({ code: 2, err: expect.stringContaining('has no backing file') });
   expect(JSON.parse(colo('map', '--json', at('own')).out)).toEqual(JSON.parse(qemuImg('map', '--output=json', at('own'))));
 }, 60_000);

@@ -3,6 +3,7 @@
  * nbdcopy as clients, qemu-img on the file afterwards. Skipped by name where a program is missing.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,10 +21,12 @@ const missing = needed.filter(program => spawnSync('sh', ['-c', `command -v ${pr
   const uri = `nbd+unix:///?socket=${socket}`;
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', image, '64M']);
   const env = { ...process.env, NODE_OPTIONS: '' };
-  const server = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, 'nbd', 'serve', image, '--socket', socket], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const server = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, 'nbd', 'serve', image, '--socket', socket, '--json'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise<number | null>(resolve => server.once('exit', resolve));
   try {
-    await new Promise(resolve => server.stderr.once('data', resolve));
+    const [line] = (await once(server.stdout, 'data')) as [Buffer];
+    expect(JSON.parse(line.toString())).toEqual({ file: image, format: 'qcow2', export: '', 'read-only': false, tls: false, address: { kind: 'unix', path: socket }, uri: expect.stringMatching(/^nbd\+unix:\/\/\/\?socket=/) });
+    expect((await run('nbdinfo', ['--size', (JSON.parse(line.toString()) as { uri: string }).uri])).stdout).toBe(`${64 << 20}\n`);
     expect(JSON.parse((await run('nbdinfo', ['--json', '--map', uri])).stdout)).toEqual([{ offset: 0, length: 64 << 20, type: 3, description: 'hole,zero' }]);
     await run('fio', ['--name=j', '--ioengine=nbd', `--uri=${uri}`, '--rw=randwrite', '--bsrange=512-64k', '--bs_unaligned=0', '--size=64M', '--io_size=8M', '--iodepth=16', '--verify=crc32c', '--randseed=1'], { cwd: dir });
     await run('nbdcopy', [uri, join(dir, 'copy')]);

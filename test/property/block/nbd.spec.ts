@@ -176,6 +176,12 @@ describe('replies in chunks, from a server that may say anything', () => {
     expect(reply(parts, type).error).toContain(message);
   });
 
+  test('a reply in thousands of pieces out of order costs no more than a few; in order there may be many', () => {
+    const pieces = Array.from({ length: 4096 }, (_, n) => data(8192 + n, 1));
+    expect(reply(pieces.filter((_, n) => n % 2 === 0)).error).toContain('more than 1024 pieces that do not touch');
+    expect(reply([...pieces.slice(0, -1), data(8192 + 4095, 1, true)]).settled).toEqual([{ data: Buffer.alloc(4096, 5) }]);
+  });
+
   test('an error chunk among data is the result, with its words', () => {
     const { settled } = reply([data(8192, 512), ...nbd.encodeChunkError(cookie, 28, 'no room')]);
     expect(settled).toEqual([{ errno: 28, said: 'no room' }]);

@@ -75,11 +75,12 @@ describe('the disk of a device that names a node', () => {
 
   test('has no id; its node and its device are its names', async () => {
     const { layer } = await withNode();
+    expect(layer.find('n0').drive).toBeUndefined();
     const disk = layer.claim('n0', 'vd0', { werror: 'ignore', rerror: 'stop', writeCache: false });
     expect([disk.id, disk.nodeName, disk.errorAction('write', ioError('EIO', 'x'))]).toEqual(['', 'n0', 'ignore']);
     expect(layer.queryBlock()).toMatchObject([{ device: '', qdev: 'vd0', cache: 'writethrough', inserted: { 'node-name': 'n0', users: ["device 'vd0'"] } }]);
     expect(layer.backend('vd0')).toBe(disk);
-    expect(layer.find('n0').drive).toBeUndefined();
+    expect(layer.find('n0').drive).toBe('n0');
     expect(layer.manifest()).toEqual([{ id: 'n0', length: 64 * KiB }]);
     await expect(layer.driveDel('n0')).rejects.toThrow("'n0' is in use by device 'vd0'");
     await expect(layer.driveDel('vd0')).rejects.toThrow("Device 'vd0' not found");

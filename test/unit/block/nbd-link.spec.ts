@@ -122,6 +122,24 @@ test('copies of unflushed writes are bounded: a flush makes room', async () => {
   expect(host.files.log.filter(line => line.startsWith('fdatasync')).length).toBeGreaterThanOrEqual(1);
 });
 
+test('a server that is lost just when copies are at their bound: the request waits like any other', async () => {
+  const { host, open, crash, restart } = await setUp();
+  const disk = await open();
+  for (let n = 0; n < 1024; n++) await disk.pwrite((n % 128) * 512, pattern(512, n));
+  host.files.delay = () => (host.files.log.at(-1)!.startsWith('fdatasync') ? new Promise(() => undefined) : Promise.resolve());
+  const write = disk.pwrite(0, pattern(512, 77));
+  await turns(10);
+  host.files.delay = () => Promise.resolve();
+  void crash();
+  await turns(10);
+  host.files.put('/a.img', host.files.durable('/a.img'));
+  await restart();
+  await host.clock.advance(1000);
+  await turns(3000);
+  await write;
+  expectSame(await disk.pread(0, 1024), Buffer.concat([pattern(512, 77), pattern(512, 897)]));
+});
+
 test('at the start, open-timeout waits for a server that is not there yet', async () => {
   const { host, open, crash, restart } = await setUp('file.open-timeout=5');
   await crash();

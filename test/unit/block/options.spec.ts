@@ -91,6 +91,8 @@ test.each([
   ['file=F,foo=1', "parameter 'foo' is not known to driver 'raw'"],
   ['driver=raw,file.filename=F,file.foo.bar=1', "parameter 'file.foo.bar' is not known to driver 'file'"],
   ['file=F,format=vmdk', "driver 'vmdk' (parameter 'format') is not implemented"],
+  ['driver=throttle,throttle-group=g,file=x', "driver 'throttle' (parameter 'driver') is not implemented: limits are of a disk: throttling.* of -drive, or block_set_io_throttle"],
+  ['driver=host_device,filename=/dev/sda', 'driver=file opens devices too'],
   ['file=F,format=nonsense', "driver 'nonsense'"],
   ['file=F,format=raw,driver=memory', 'say different things'],
   ['file=F,cache=fast', "parameter 'cache' takes"],

@@ -5,7 +5,7 @@
 import { BlockLayer } from '../../../src/block/layer.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
-import { Qcow2Driver } from '../../../src/block/drivers/qcow2/driver.js';
+import { type Qcow2Driver } from '../../../src/block/drivers/qcow2/driver.js';
 import { parseDrive } from '../../../src/block/options.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { Random } from '../../support/random.js';

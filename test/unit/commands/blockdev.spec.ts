@@ -40,6 +40,9 @@ withAddon('a guest writes it, and the monitor knows it by its device and its nod
   expect(readFileSync(path('d.img')).length).toBe(2 << 20);
   await vm.qmp('block_set_io_throttle', { id: 'vd0', bps: 0, bps_rd: 0, bps_wr: 0, iops: 1000, iops_rd: 0, iops_wr: 0 });
   expect(await vm.qmp('query-block')).toMatchObject([{ inserted: { iops: 1000, group: 'vd0' } }]);
+  expect(await vm.hmp('block_set_io_throttle d 0 0 0 0 0 0')).toBe('');
+  expect(await vm.qmp('query-block')).toMatchObject([{ inserted: { iops: 0 } }]);
+  expect(await vm.hmp('info blockstats')).toMatch(/^d: rd_bytes=0 wr_bytes=[1-9]/);
   await vm.qmp('stop');
   const done = await vm.number(DiskGuest.DONE);
   const held = readFileSync(path('d.img'));
@@ -59,7 +62,9 @@ withAddon('JSON, nodes that refer to nodes, backing in qcow2, and jobs by the na
     '-device', 'virtio-blk-pci,drive=top',
   );
   await vm.guestWrites(SECTORS);
-  await expect(vm.qmp('drive-mirror', { device: 'top', target: path('copy.img'), format: 'raw', sync: 'full' })).rejects.toThrow("An explicit job ID is required for node 'top'");
+  expect(await vm.hmp(`drive_backup -f top ${path('backup.img')} raw`)).toBe('');
+  expect(await vm.event('BLOCK_JOB_COMPLETED')).toMatchObject({ device: 'top' });
+  await expect(vm.qmp('drive-mirror', { device: 'base', target: path('copy.img'), format: 'raw', sync: 'full' })).rejects.toThrow("An explicit job ID is required for node 'base'");
   await vm.qmp('drive-mirror', { device: 'top', 'job-id': 'm0', target: path('copy.img'), format: 'raw', sync: 'full', 'node-name': 'copy' });
   await vm.event('BLOCK_JOB_READY');
   await vm.qmp('block-job-complete', { device: 'm0' });
@@ -109,6 +114,27 @@ withAddon('drive_backup -c over a -drive: packed clusters; dirty bitmaps are sho
   const check = spawnSync('qemu-img', ['check', path('b.qcow2')]).stdout.toString();
   expect(check).toMatch(/No errors[^]* (?!0\.00%)[0-9.]+% compressed/);
   expect(spawnSync('qemu-img', ['compare', '-f', 'raw', path('d.img'), path('b.qcow2')]).status).toBe(0);
+}, limitMs);
+
+withAddon('the guest moves elsewhere, its disk by the same name there (skipped where the addon is not built)', async () => {
+  image('d.img');
+  const disk = (node: string) => ['-blockdev', `driver=raw,node-name=${node},file.driver=file,file.filename=${path('d.img')},file.locking=off`, '-device', `virtio-blk-pci,id=vd0,drive=${node}`];
+  const there = await VmInProcess.start('primary', ['-m', '32', '-accel', 'soft', '-incoming', `unix:${path('mig')}`, ...disk('d')]);
+  try {
+    const other = await VmInProcess.start('primary', ['-m', '32', '-accel', 'soft', '-S', '-kernel', path('vmlinuz'), ...disk('e')]);
+    await other.qmp('migrate', { uri: `unix:${path('mig')}` });
+    await other.until('the refusal', async () => ((await other.qmp('query-migrate')) as { status: string }).status === 'failed');
+    expect(await other.qmp('query-migrate')).toMatchObject({ 'error-desc': expect.stringContaining("'e'") as string });
+    await other.dispose();
+    await start(...disk('d'));
+    await vm.guestWrites(SECTORS);
+    await vm.qmp('migrate', { uri: `unix:${path('mig')}` });
+    await vm.until('the move', async () => ((await vm.qmp('query-migrate')) as { status: string }).status === 'completed');
+    await there.guestWrites(SECTORS);
+    expect(await there.number(DiskGuest.ERRORS)).toBe(0);
+  } finally {
+    await there.dispose();
+  }
 }, limitMs);
 
 withAddon('what cannot be is refused, and nothing stays open (skipped where the addon is not built)', async () => {

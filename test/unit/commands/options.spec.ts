@@ -98,6 +98,14 @@ test('-blockdev: text or JSON, in order; devices name nodes', () => {
   expect(devices).toEqual([{ model: 'virtio-blk-pci', id: 'virtio-blk-pci0', drive: 'd', serial: 'x', disk: { werror: 'enospc', rerror: undefined, writeCache: false } }]);
 });
 
+test('-device in JSON says what its text says', () => {
+  const devices = (text: string) => parseLaunch('primary', ['-S', '-drive', 'if=none,id=a,file=F', '-device', text]).spec.devices;
+  expect(devices('{"driver": "virtio-blk-pci", "id": "vd0", "drive": "a", "serial": "x,y", "logical_block_size": 512}')).toEqual(devices('virtio-blk-pci,id=vd0,drive=a,serial=x,,y,logical_block_size=512'));
+  expect(refusal('primary', ['-S', '-device', '{"drive": "a"}'])).toContain("'driver' is missing");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "virtio-blk-pci", "drive": ["a"]}'])).toContain("'drive' is a word, a number or a boolean");
+  expect(refusal('primary', ['-S', '-device', '{"driver": "e1000"}'])).toContain("'e1000' is not a device of colo");
+});
+
 test.each([
   [['-blockdev', 'driver=raw,filename=F'], "-blockdev driver=raw,filename=F: 'node-name' is missing: node-name=NAME"],
   [['-blockdev', '{"driver":'], '-blockdev {"driver":: not JSON: '],
@@ -170,6 +178,7 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -netdev user,id=n', "-netdev user,id=n: network type 'user' is not supported: there is no network stack in colo; use tap"],
   ['primary', '-kernel k -object filter-mirro,id=m0', /^-object filter-mirro,id=m0: Parameter 'qom-type' does not accept value 'filter-mirro' \| Object types: filter-buffer/],
   ['primary', '-kernel k -object filter-buffer,id=b0,netdev=n0', "-object filter-buffer,id=b0,netdev=n0: Parameter 'interval' is missing"],
+  ['primary', '-kernel k -object throttle-group,id=g', /^-object throttle-group,id=g: object type 'throttle-group' is not supported: limits are of a disk/],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
   ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],

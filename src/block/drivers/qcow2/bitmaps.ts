@@ -25,6 +25,8 @@ export type Use = (offset: number, bytes: number, what: string) => void;
 const FIXED = 24;
 const IN_USE = 1;
 const MAX_DIRECTORY_BYTES = 64 * 1024 * 1024;
+/** Of all bitmaps together: their clusters are known one by one. */
+const MAX_TABLE_ENTRIES = 2 ** 21;
 
 const none: Bitmaps = { list: [], directory: Buffer.alloc(0), directoryOffset: 0, flagsAt: [] };
 
@@ -39,6 +41,7 @@ export async function readBitmaps(file: BlockNode, header: Qcow2Header): Promise
   const directory = await file.pread(offset, bytes);
   const list: Bitmap[] = [];
   const flagsAt: number[] = [];
+  let entries = 0;
   for (let at = 0; list.length < count; ) {
     if (at + FIXED > bytes) throw bad(`bitmap ${list.length} of ${count} is not in its ${bytes} bytes`);
     const nameBytes = directory.readUInt16BE(at + 18);
@@ -47,6 +50,8 @@ export async function readBitmaps(file: BlockNode, header: Qcow2Header): Promise
     const bitmap = { name: directory.toString('utf8', nameAt, nameAt + nameBytes), tableOffset: readOffset(directory, at, 'bitmap_table_offset'), tableEntries: directory.readUInt32BE(at + 8) };
     const { tableOffset, tableEntries } = bitmap;
     if (tableOffset % header.clusterSize !== 0 || tableOffset + tableEntries * 8 > file.length) throw bad(`bitmap_table_offset of '${bitmap.name}' is 0x${tableOffset.toString(16)}, which is not in the file or not aligned`);
+    entries += tableEntries;
+    if (entries > MAX_TABLE_ENTRIES) throw bad(`bitmap_table_size of '${bitmap.name}' is ${tableEntries}: the tables together are longer than ${MAX_TABLE_ENTRIES} entries`);
     list.push(bitmap);
     flagsAt.push(at + 12);
     at = Math.ceil((nameAt + nameBytes) / 8) * 8;

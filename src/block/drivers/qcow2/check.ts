@@ -64,12 +64,14 @@ export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: R
   const { clusterSize } = header;
   const check = new Check(file, header, repair);
   const { refer, result } = check;
-  const metadata = await Metadata.open(file, header, { snapshots: [], readOnly: false }).catch((error: unknown) => {
+  const { list, bytes } = await readSnapshots(file, header);
+  const metadata = await Metadata.open(file, header, { snapshots: list, readOnly: false, overlapping: true }).catch((error: unknown) => {
     throw asVmError(error).during('the tables cannot be read');
   });
+  if (metadata.overlap !== undefined) check.corrupt(metadata.overlap);
+  if (metadata.overlap !== undefined && repair !== 'none') throw new VmError(`the image cannot be repaired: ${metadata.overlap}`, { hint: 'What it holds can still be read: `colo image convert` makes a new image of it.' });
   refer(0, 1, 'header');
   await countTables(check, header.l1Offset, header.l1Entries, cluster => countActive(check, cluster));
-  const { list, bytes } = await readSnapshots(file, header);
   if (bytes > 0) refer(header.snapshotsOffset, bytes, 'snapshot table');
   for (const snapshot of list) await countTables(check, snapshot.l1Offset, snapshot.l1Entries);
   await useOfBitmaps(file, header, await readBitmaps(file, header), refer);
@@ -124,34 +126,45 @@ function countActive(check: Check, { kind, offset }: Cluster): void {
   check.next = offset + header.clusterSize;
 }
 
+/** Block by block: where there is none, and nothing is referred to, there is nothing to look at, however long the file. */
 async function compare(check: Check, metadata: Metadata, progress: Progress): Promise<void> {
   const { counts, file, header, repair, result } = check;
   const { refcounts } = metadata;
   const clusters = Math.ceil(file.length / header.clusterSize);
   if (repair !== 'none') metadata.fix(counts.keys());
-  for (let cluster = 0; cluster < clusters; cluster++) {
-    if (cluster % 4096 === 0) progress(cluster, clusters);
-    // A refcount block that the repair has made is in no table that was walked.
-    const wanted = counts.get(cluster) ?? (metadata.isFixed(cluster) ? 1 : 0);
-    const found = await refcounts.get(cluster);
-    if (found > 0 || wanted > 0) result.imageEnd = (cluster + 1) * header.clusterSize;
-    if (found === wanted) continue;
-    const leak = found > wanted;
-    const fix = repair === 'all' || (repair === 'leaks' && leak);
-    if (fix) {
-      if (wanted > refcounts.max) throw new VmError(`cluster ${cluster}: ${wanted} references do not fit ${header.refcountBits} bits`);
-      await refcounts.set(cluster, wanted);
-      if (refcounts.blocks.crowded) await refcounts.blocks.writeBack();
-    }
-    const text = `cluster ${cluster} refcount=${found} reference=${wanted}`;
-    if (!leak) check.corrupt(text, fix);
-    else {
-      result[fix ? 'leaksFixed' : 'leaks']++;
-      check.say(`Leaked ${text}`);
+  const blocks = new Set<number>();
+  for (let index = 0; index < refcounts.tableEntries; index++) if (refcounts.blockOffset(index) !== 0) blocks.add(index);
+  for (const cluster of counts.keys()) blocks.add(Math.floor(cluster / refcounts.perBlock));
+  for (const index of [...blocks].sort((a, b) => a - b)) {
+    const first = index * refcounts.perBlock;
+    progress(Math.min(first, clusters), clusters);
+    const counted = await refcounts.block(index);
+    for (let cluster = first; cluster < Math.min(first + refcounts.perBlock, clusters); cluster++) {
+      // A repair changes counts as it goes.
+      const found = repair === 'none' ? counted(cluster) : await refcounts.get(cluster);
+      // A refcount block that the repair has made is in no table that was walked.
+      const wanted = counts.get(cluster) ?? (metadata.isFixed(cluster) ? 1 : 0);
+      if (found > 0 || wanted > 0) result.imageEnd = (cluster + 1) * header.clusterSize;
+      if (found !== wanted) await repairCount(check, metadata, { cluster, found, wanted });
     }
   }
   progress(clusters, clusters);
   if (result.leaksFixed + result.corruptionsFixed > 0) await metadata.commit();
+}
+
+async function repairCount(check: Check, { refcounts }: Metadata, { cluster, found, wanted }: { cluster: number; found: number; wanted: number }): Promise<void> {
+  const { header, repair, result } = check;
+  const leak = found > wanted;
+  const fix = repair === 'all' || (repair === 'leaks' && leak);
+  if (fix) {
+    if (wanted > refcounts.max) throw new VmError(`cluster ${cluster}: ${wanted} references do not fit ${header.refcountBits} bits`);
+    await refcounts.set(cluster, wanted);
+    if (refcounts.blocks.crowded) await refcounts.blocks.writeBack();
+  }
+  const text = `cluster ${cluster} refcount=${found} reference=${wanted}`;
+  if (!leak) return check.corrupt(text, fix);
+  result[fix ? 'leaksFixed' : 'leaks']++;
+  check.say(`Leaked ${text}`);
 }
 
 /** COPIED says that the refcount is exactly one. Wrong, it lets somebody overwrite what a snapshot holds. */

@@ -17,8 +17,17 @@ import { type Table, TableCache } from './table-cache.js';
 
 const L2_CACHE_BYTES = 8 * 1024 * 1024;
 
+interface MetadataOptions {
+  snapshots: readonly Snapshot[];
+  readOnly: boolean;
+  /** For a check: tables may stand in each other's place. Otherwise a change of one would be a change of the other. */
+  overlapping?: boolean;
+}
+
 export class Metadata {
   readonly l2: TableCache;
+  /** The first tables that were found in one place. */
+  overlap?: string;
   /** Entries of an L2 table. */
   readonly perTable: number;
   /** Indexes of L1 entries that the file does not have yet. */
@@ -43,13 +52,14 @@ export class Metadata {
   }
 
   /** Only who may write needs to know what must not be overwritten; a reader gets along with tables that are bad elsewhere. */
-  static async open(file: BlockNode, header: Qcow2Header, options: { snapshots: readonly Snapshot[]; readOnly: boolean }): Promise<Metadata> {
+  static async open(file: BlockNode, header: Qcow2Header, options: MetadataOptions): Promise<Metadata> {
     const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
     const fixed = new Set<number>();
     const found = { bad: (text: string) => ioError('EIO', `qcow2: ${text}`) };
     const bitmaps = await readBitmaps(file, header);
     const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed, text => found.bad(text)), fixed, bitmaps);
     if (!options.readOnly) await metadata.reserve(options.snapshots);
+    if (metadata.overlap !== undefined && !options.overlapping) throw found.bad(metadata.overlap);
     found.bad = text => metadata.bad(text);
     return metadata;
   }
@@ -316,7 +326,8 @@ export class Metadata {
     }
     if (found.kind !== 'compressed' && found.offset % clusterSize !== 0) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is not a multiple of the cluster size`);
     if (found.offset >= this.file.length) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is beyond the end of the file`);
-    if (found.copied && this.fixed.has(found.offset / clusterSize)) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is that of metadata`);
+    const last = found.kind === 'compressed' ? found.offset + found.bytes - 1 : found.offset;
+    if (this.fixed.has(Math.floor(found.offset / clusterSize)) || this.fixed.has(Math.floor(last / clusterSize))) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is that of metadata`);
     return found;
   }
 
@@ -336,21 +347,24 @@ export class Metadata {
 
   private async reserve(snapshots: readonly Snapshot[]): Promise<void> {
     const { header, fixed } = this;
-    const range = (offset: number, bytes: number) => {
-      for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes; c++) fixed.add(c);
+    const range = (offset: number, bytes: number, what: string) => {
+      for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes && this.overlap === undefined; c++) {
+        if (fixed.has(c)) this.overlap = `the ${what} at 0x${offset.toString(16)} and other metadata stand in the same cluster, ${c}`;
+        fixed.add(c);
+      }
     };
-    range(0, 1);
-    range(header.l1Offset, header.l1Entries * 8);
-    range(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize);
-    if (header.snapshots > 0) range(header.snapshotsOffset, 1);
-    for (const { l1Offset, l1Entries } of snapshots) range(l1Offset, l1Entries * 8);
+    range(0, 1, 'header');
+    range(header.l1Offset, header.l1Entries * 8, 'L1 table');
+    range(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize, 'refcount table');
+    if (header.snapshots > 0) range(header.snapshotsOffset, 1, 'snapshot table');
+    for (const { l1Offset, l1Entries } of snapshots) range(l1Offset, l1Entries * 8, 'L1 table of a snapshot');
     for (let index = 0; index < this.refcounts.tableEntries; index++) {
       const offset = this.refcounts.blockOffset(index);
-      if (offset !== 0) range(offset, 1);
+      if (offset !== 0) range(offset, 1, `refcount block ${index}`);
     }
     for (let index = 0; index < header.l1Entries; index++) {
       const offset = this.tableOffset(index);
-      if (offset !== 0) range(offset, 1);
+      if (offset !== 0) range(offset, 1, `L2 table ${index}`);
     }
     await useOfBitmaps(this.file, header, this.bitmaps, range);
   }

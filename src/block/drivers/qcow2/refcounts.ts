@@ -53,6 +53,14 @@ export class Refcounts {
     return offset;
   }
 
+  /** Of one block, by clusters of the file; the counts of this moment. */
+  async block(index: number): Promise<(cluster: number) => number> {
+    const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
+    if (offset === 0) return () => 0;
+    const { data } = await this.blocks.load(offset);
+    return cluster => readRefcount(data, cluster % this.perBlock, this.header.refcountBits);
+  }
+
   async get(cluster: number): Promise<number> {
     const index = Math.floor(cluster / this.perBlock);
     if (index >= this.tableEntries) return 0;

@@ -18,11 +18,14 @@ export interface Snapshot {
 const FIXED = 40;
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 const MAX_EXTRA = 1024;
+/** Of all snapshots together: whoever writes keeps their clusters in mind. */
+const MAX_L1_BYTES_TOGETHER = 256 * 1024 * 1024;
 
 /** Also how many bytes the table has. */
 export async function readSnapshots(file: BlockNode, header: Qcow2Header): Promise<{ list: Snapshot[]; bytes: number }> {
   const list: Snapshot[] = [];
   let at = header.snapshotsOffset;
+  let l1Bytes = 0;
   const take = async (length: number, what: string) => {
     if (at + length > file.length) throw new VmError(`qcow2: snapshot ${list.length}: its ${what} reaches beyond the end of the file`);
     if (at + length - header.snapshotsOffset > MAX_TABLE_BYTES) throw new VmError('qcow2: the snapshot table is longer than 64 MiB');
@@ -53,6 +56,8 @@ export async function readSnapshots(file: BlockNode, header: Qcow2Header): Promi
     const { l1Offset, l1Entries } = snapshot;
     if (l1Entries * 8 > MAX_L1_BYTES) throw new VmError(`qcow2: snapshot ${n}: l1_size is ${l1Entries}, the table would be longer than 32 MiB`);
     if (l1Offset % header.clusterSize !== 0 || l1Offset + l1Entries * 8 > file.length) throw new VmError(`qcow2: snapshot ${n}: l1_table_offset is 0x${l1Offset.toString(16)}, which is not in the file`);
+    l1Bytes += l1Entries * 8;
+    if (l1Bytes > MAX_L1_BYTES_TOGETHER) throw new VmError(`qcow2: snapshot ${n}: l1_size is ${l1Entries}, the L1 tables of all snapshots would be longer than 256 MiB`);
     list.push(snapshot);
   }
   return { list, bytes: at - header.snapshotsOffset };

@@ -158,6 +158,34 @@ test('requests that wait while the disks change places go to the new one', async
   expectSame(host.files.bytes('/t.img').subarray(0, 512), pattern(512, 55));
 });
 
+test('a target too slow for the change of places, then a cancel: nothing is written to it after the end of the job', async () => {
+  const { mirror, guest, until, job, host, layer, events } = await setUp();
+  await mirror({ granularity: 4 * KiB });
+  await until(() => job('d0')!.ready);
+  const held: { path: string; go: () => void }[] = [];
+  const release = (path: string) => held.filter(one => one.path === path).forEach(({ go }) => go());
+  host.files.delay = () => {
+    const [, operation, path] = /^(\w+) (\S+)/.exec(host.files.log.at(-1)!)!;
+    return operation === 'pwrite' ? new Promise(resolve => held.push({ path, go: resolve })) : Promise.resolve();
+  };
+  const writes = Promise.all(Array.from({ length: 60 }, (_, n) => guest.pwrite(n * 8 * KiB, pattern(512, n + 20))));
+  await turns(5);
+  layer.jobs.get('d0').complete();
+  await turns(20); // it waits for the guest's writes
+  release('/s.img');
+  await turns(20); // and now for the target
+  await host.clock.advance(6000);
+  layer.jobs.get('d0').cancel(true);
+  host.files.delay = () => turns(2);
+  let atEnd = 0;
+  events.on('BLOCK_JOB_CANCELLED', () => void (atEnd = host.files.log.length));
+  release('/t.img');
+  await until(() => atEnd > 0);
+  await writes;
+  await turns(100);
+  expect(host.files.log.slice(atEnd).filter(line => line.startsWith('pwrite /t.img'))).toEqual([]);
+});
+
 test('what it is told at the wrong moment', async () => {
   const { mirror, until, job, layer } = await setUp();
   expect(() => layer.jobs.get('d0')).toThrow("Block job 'd0' not found");
