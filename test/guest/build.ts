@@ -3,10 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cpio, type CpioEntry } from './cpio.js';
-import { bzImageOf, vmlinuxOf } from './vmlinux.js';
 
 export interface GuestImage {
   kernel: string;
@@ -96,10 +95,11 @@ function compileInit(source: string): Buffer {
   }
 }
 
-/** COLO_GUEST_ELF in the environment: Debian's kernel unpacked. kernel: a bzImage or vmlinux instead of Debian's; modules: its unpacked tree (without one, everything must be built in). */
+/** kernel: a bzImage or vmlinux instead of Debian's; modules: its unpacked tree (without one, everything must be built in). */
 export function guestImage(options: { kernel?: string; tree?: string } = {}): GuestImage {
   const tree = options.kernel ? options.tree : kernelTree();
-  const kernel = options.kernel ?? (process.env.COLO_GUEST_ELF ? vmlinuxOf(tree!, join(cacheDir(), basename(bzImageOf(tree!)).replace('vmlinuz', 'vmlinux'))) : bzImageOf(tree!));
+  const boot = tree && join(tree, 'boot');
+  const kernel = options.kernel ?? join(boot!, readdirSync(boot!).find(f => f.startsWith('vmlinuz-'))!);
   const directories: CpioEntry[] = ['dev', 'proc', 'sys', 'mods'].map(path => ({ path, mode: 0o040755 }));
   const console: CpioEntry = { path: 'dev/console', mode: 0o020600, device: { major: 5, minor: 1 } };
   const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };

@@ -8,10 +8,10 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
-import { vmlinuxOf } from '../guest/vmlinux.js';
 
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
+const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 const knownWarning = /warning: TCG doesn't support requested feature/;
 
 export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
@@ -44,8 +44,22 @@ function kernelTree(): string {
   return tree;
 }
 
-/** qemu enters it at once by its PVH note. */
-const vmlinux = (tree: string) => vmlinuxOf(tree, join(cache, 'vmlinux'));
+/** The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and decompression. */
+function vmlinux(tree: string): string {
+  const out = join(cache, 'vmlinux');
+  if (existsSync(out)) return out;
+  const image = readFileSync(join(tree, 'boot', readdirSync(join(tree, 'boot')).find(f => f.startsWith('vmlinuz-'))!));
+  const packed = `${out}.xz.${process.pid}`;
+  writeFileSync(packed, image.subarray(image.indexOf(XZ)));
+  try {
+    // What follows the stream in the bzImage is not xz's: --single-stream leaves it alone.
+    writeFileSync(`${out}.${process.pid}`, run('xz', ['-dc', '--single-stream', packed]));
+  } finally {
+    rmSync(packed);
+  }
+  renameSync(`${out}.${process.pid}`, out);
+  return out;
+}
 
 /** Module files in the order in which they are loaded. */
 function modules(tree: string): string[] {

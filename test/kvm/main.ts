@@ -107,8 +107,7 @@ const patience = 5;
 
 /** In the order of their length, longest first; two run at a time. */
 function jobs(programs: Programs): Job[] {
-  // The packed kernel is booted by the job that only boots.
-  const give = (command: string, kernel = 'COLO_GUEST_ELF=1') => `cd ${root}; export COLO_PROGRAM=${programs.colo} ${kernel}\necho "@@result $(${command})"\n`;
+  const give = (command: string) => `cd ${root}; export COLO_PROGRAM=${programs.colo}\necho "@@result $(${command})"\n`;
   const failover = (name: string, ...how: string[]): Job => ({
     name: `failover ${name}`,
     kind: 'failover',
@@ -116,7 +115,7 @@ function jobs(programs: Programs): Job[] {
   });
   // KVM to KVM is shown with 2 vCPUs; the one of 1 is in chaos, and in --long.
   const failovers = kinds.filter(([from, to]) => args.long || from !== to).map(([from, to]) => failover(`${from} to ${to}`, '--accel', from, '--secondary-accel', to));
-  const boot = (name: string, ...how: string[]): Job => ({ name, kind: 'boot', script: give(`node ${programs.boot} ${how.join(' ')}`, '') });
+  const boot = (name: string, ...how: string[]): Job => ({ name, kind: 'boot', script: give(`node ${programs.boot} ${how.join(' ')}`) });
   const carry: Job = { name: 'Linux carried between backends', kind: 'boot', script: give(`node ${programs.carry}`) };
   const report = '/tmp/report.json';
   const tests: Job = { name: 'tier 1', kind: 'tests', script: `cd ${root}; node test/run.js test/kvm --silent --testTimeout=120000 --json --outputFile=${report} >/dev/null; echo "@@result $(cat ${report})"\n` };
@@ -221,10 +220,7 @@ async function tier2(): Promise<Tier2> {
   const missing = nested ? missingPackages() : [];
   if (missing.length > 0) throw new Error(`tier 2 needs packages: apt-get install ${missing.join(' ')}`);
   const programs = await bundle();
-  for (const kernel of ['', '1']) {
-    process.env.COLO_GUEST_ELF = kernel; // both forms, made here where it is cheap
-    guestImage();
-  }
+  guestImage();
   if (nested) prepareL1();
   const queue = jobs(programs);
   const worker = async () => {
