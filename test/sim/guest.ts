@@ -2,7 +2,7 @@
  * A machine small enough to compare: a few pages of RAM, a device record, one disk, one nic on the real netdev and filter. Its program is
  * chance: each step takes a number that no other step ever gets, so two machines that both went on from one state can be told apart.
  */
-import type { DirtyLog, Ram } from '../../src/accel/contract.js';
+import type { DirtyLog, GuestMemory, PageRun, Ram } from '../../src/accel/contract.js';
 import { VmError } from '../../src/base/errors.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../../src/colo/contract.js';
 import type { Tap } from '../../src/host/ports.js';
@@ -16,7 +16,7 @@ const pageBytes = 4096;
 /** jest looks a global up the slow way. */
 const { imul } = Math;
 
-export class SimRam {
+export class SimRam implements Omit<Ram, keyof GuestMemory> {
   readonly bytes = new Uint8Array(pageCount * pageBytes);
   readonly size = this.bytes.length;
   readonly pageCount = pageCount;
@@ -47,6 +47,14 @@ export class SimRam {
   }
   scatter(pages: Uint32Array, data: Uint8Array): void {
     pages.forEach((p, i) => this.bytes.set(data.subarray(i * pageBytes, (i + 1) * pageBytes), p * pageBytes));
+  }
+  zero(pages: Uint32Array): void {
+    pages.forEach(p => this.bytes.fill(0, p * pageBytes, (p + 1) * pageBytes));
+  }
+  /** Pages of zeroes are taken for holes. */
+  populated(): PageRun[] {
+    const held = (page: number) => this.bytes.subarray(page * pageBytes, (page + 1) * pageBytes).some(byte => byte !== 0);
+    return Array.from({ length: pageCount }, (_, page) => ({ from: page, to: page + 1 })).filter(run => held(run.from));
   }
   hash(): bigint {
     let h = 2166136261;
