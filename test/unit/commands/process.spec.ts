@@ -64,6 +64,8 @@ withAddon('the first signal ends in order, a second one at once (skipped where t
   writeFileSync(image, Buffer.alloc(1 << 20));
   const { vm } = await start('signals', '-drive', `file=${image},format=raw`);
   vm.child.kill('SIGSTOP');
+  // Until it does, the others would reach it one by one, and between them it may have ended.
+  await vm.until('a standstill', () => /^State:\s+T/m.test(text(`/proc/${vm.child.pid}/status`)));
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGCONT'] as const) vm.child.kill(signal);
   expect([128 + 2, 128 + 15]).toContain(await vm.exited);
 }, 60_000);
