@@ -92,7 +92,7 @@ async function build({ spec, traces, migration }: Launch, host: Host, { version,
 }
 
 /** The first signal ends in order, the second at once; SIGHUP only where there is no log to open anew. */
-function onSignals(quit: () => void, reopenLog: (() => void) | undefined): void {
+export function onSignals(quit: () => void, reopenLog: (() => void) | undefined): void {
   let asked = false;
   for (const name of signals) {
     process.on(name, () => {

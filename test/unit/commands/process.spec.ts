@@ -2,8 +2,8 @@
  * Goal: the process of a VM does what scripts and service managers rely on: log files, signals, a reader that leaves, a status that is watched.
  * Method: the real process with an empty machine (skipped by name where the addon is not built).
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,10 +15,12 @@ const program = fileURLToPath(new URL('../../../bin/run.js', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'colo-process-'));
 const env = { XDG_RUNTIME_DIR: dir };
 const started: ColoProcess[] = [];
+const others: ChildProcess[] = [];
 const monitors: QmpClient[] = [];
 afterEach(() => {
   monitors.splice(0).forEach(monitor => monitor.dispose());
   started.splice(0).forEach(({ child }) => child.kill('SIGKILL'));
+  others.splice(0).forEach(child => child.kill('SIGKILL'));
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
@@ -58,16 +60,19 @@ withAddon('-D: SIGHUP begins a new file; logfile moves the lines; an unknown tra
   expect(await vm.exited).toBe(0);
 }, 60_000);
 
-withAddon('the first signal ends in order, a second one at once (skipped where the addon is not built)', async () => {
-  // To close an image takes longer than the second signal.
-  const image = join(dir, 'image');
-  writeFileSync(image, Buffer.alloc(1 << 20));
-  const { vm } = await start('signals', '-drive', `file=${image},format=raw`);
-  vm.child.kill('SIGSTOP');
-  // Until it does, the others would reach it one by one, and between them it may have ended.
-  await vm.until('a standstill', () => /^State:\s+T/m.test(text(`/proc/${vm.child.pid}/status`)));
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGCONT'] as const) vm.child.kill(signal);
-  expect([128 + 2, 128 + 15]).toContain(await vm.exited);
+test('the first signal ends in order, a second one at once', async () => {
+  const run = new URL('../../../dist/commands/vm/run.js', import.meta.url).href;
+  // An end that takes for ever: that of a real VM may be over before the second signal.
+  const script = `const { onSignals } = await import('${run}'); onSignals(() => console.log('ending'), undefined); setInterval(() => undefined, 1000); console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  others.push(child);
+  const exited = new Promise<number | null>(resolve => child.once('exit', code => resolve(code)));
+  const says = (what: string) => new Promise<void>(resolve => child.stdout.on('data', (bytes: Buffer) => bytes.toString().includes(what) && resolve()));
+  await says('ready');
+  child.kill('SIGTERM');
+  await says('ending');
+  child.kill('SIGINT');
+  expect(await exited).toBe(128 + 2);
 }, 60_000);
 
 withAddon('status --watch: again and again, and the end of the VM is a failure (skipped where the addon is not built)', async () => {
