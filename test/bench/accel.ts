@@ -2,12 +2,13 @@
  * `npm run bench:accel [-- --json] [--accel soft]`: what a CPU backend costs, on every backend that this machine has, in one run. Nothing here
  * passes or fails: a figure that misses its target is marked. An interpreted KVM is left out: it says nothing about hardware.
  */
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type AccelName, detectKvm } from '../../src/accel/choose.js';
 import { figuresOf, memoryFigures } from './accel/figures.js';
 import { machineLine, machineNote, table } from './machine.js';
 
-/** What a figure is to stay below; judged on the software CPU and on a full KVM that is not itself emulated. */
+/** What a figure is to stay below; judged on the software CPU, and on a KVM whose host is no guest itself. */
 const targets: Readonly<Record<string, { unit: string; below?: number }>> = {
   exitUs: { unit: 'us', below: 12 },
   exitFarUs: { unit: 'us' },
@@ -24,6 +25,7 @@ const targets: Readonly<Record<string, { unit: string; below?: number }>> = {
 
 const args = parseArgs({ options: { json: { type: 'boolean', default: false }, accel: { type: 'string' } } }).values;
 const machine = machineNote();
+const nested = /^flags\b.*\bhypervisor\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
 const kvm = detectKvm();
 const there: AccelName[] = kvm.kind === 'full' ? ['soft', 'kvm'] : ['soft'];
 const backends = there.filter(name => args.accel === undefined || args.accel === name);
@@ -40,14 +42,14 @@ for (const accel of backends) {
 const memory = memoryFigures();
 
 if (args.json) {
-  console.log(JSON.stringify({ machine, kvm, figures, memory }));
+  console.log(JSON.stringify({ machine, kvm, nested, figures, memory }));
 } else {
   console.log(machineLine(machine));
   console.log(`KVM: ${kvm.kind}: ${kvm.reason}`);
   const rows = Object.entries(targets).flatMap(([name, { unit, below }]) =>
     backends.filter(accel => name in figures[accel].timed).map(accel => {
       const { p50, p90, p99 } = figures[accel].timed[name];
-      const judged = below === undefined ? '' : `${p50 < below ? 'met' : 'MISSED'} (< ${below} ${unit})`;
+      const judged = below === undefined ? '' : `${accel === 'kvm' && nested ? 'nested, not judged' : p50 < below ? 'met' : 'MISSED'} (< ${below} ${unit})`;
       return [name, accel, `${p50} ${unit}`, `${p90} ${unit}`, `${p99} ${unit}`, judged];
     }),
   );
