@@ -73,14 +73,20 @@ export class NbdLink {
   async request(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
     if (this.options.reconnectDelayMs === 0) return this.client.request(type, flags, offset, length, data);
     if (this.unstable.full) await this.makeRoom();
+    return this.acrossLosses(async (client, mark) => {
+      const answer = await client.request(type, flags, offset, length, data);
+      this.acknowledged(type, flags, offset, length, data, mark);
+      return answer;
+    });
+  }
+
+  /** On this connection, or on the next one that is found in time. mark: the writes that were under way before. */
+  private async acrossLosses<T>(attempt: (client: NbdClient, mark: number) => Promise<T>): Promise<T> {
     for (;;) {
       if (this.lost) await this.back();
       const { client } = this;
-      const { mark } = this.unstable;
       try {
-        const answer = await client.request(type, flags, offset, length, data);
-        this.acknowledged(type, flags, offset, length, data, mark);
-        return answer;
+        return await attempt(client, this.unstable.mark);
       } catch (error) {
         // An answer of the server, or the end of its connection?
         if (client.error === undefined || this.closed) throw error;
@@ -121,18 +127,11 @@ export class NbdLink {
     await this.flushing;
   }
 
-  private async flushCopies(): Promise<void> {
-    for (;;) {
-      if (this.lost) await this.back();
-      const { client } = this;
-      const { mark } = this.unstable;
-      try {
-        await client.request(NbdCmd.FLUSH, 0, 0, 0);
-        return this.unstable.flushed(mark);
-      } catch (error) {
-        if (client.error === undefined || this.closed) throw error;
-      }
-    }
+  private flushCopies(): Promise<void> {
+    return this.acrossLosses(async (client, mark) => {
+      await client.request(NbdCmd.FLUSH, 0, 0, 0);
+      this.unstable.flushed(mark);
+    });
   }
 
   private back(): Promise<void> {

@@ -10,6 +10,7 @@ import { parseDrive } from '../../../src/block/options.js';
 import type { Sockets, Stream } from '../../../src/host/ports.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 import { median, type Row } from './rows.js';
+import { secondaryOf } from './secondary.js';
 
 const MIB = 1024 * 1024;
 const BYTES = 64 * MIB;
@@ -111,15 +112,8 @@ async function images(dir: string): Promise<void> {
 async function emptying(dir: string): Promise<{ emptyMs: number; heldMs: number[] }> {
   await images(dir);
   const path = join(dir, 'export');
-  const secondary = new BlockLayer(nodeHost());
-  await secondary.addDrive(parseDrive(`if=none,id=c,file.filename=${dir}/s.img,driver=raw`));
-  await secondary.addDrive(parseDrive('if=virtio,id=a,driver=replication,mode=secondary,file=c'));
-  secondary.claim('a', 'guest');
-  await secondary.nbd.start({ kind: 'unix', path });
-  secondary.nbdServerAdd({ device: 'c', writable: true });
+  const { layer: secondary, disk: s } = await secondaryOf(dir, path);
   const { layer, disk, replicated: p } = await primary(dir, path, false);
-  const [s] = secondary.replicated('secondary');
-  await s.start('secondary');
   await p.start('primary');
   const emptied = async () => {
     const startMs = performance.now();
