@@ -2,6 +2,7 @@
  * ACPI fixed hardware (ACPI 6.3, section 4.8): PM1a event and control blocks, the PM timer, the power button, S5. The SCI is a level on
  * IRQ 9. There is no SMI: the machine is always in ACPI mode.
  */
+import { lowBytes } from '../../base/unsigned.js';
 import { u16, u64 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
@@ -75,7 +76,7 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
     const { status, enable, control } = this.state;
     const start = offset & ~3;
     const word = start === 0 ? status | (enable << 16) : start === PM.CONTROL ? control : this.ticks();
-    return (word >>> (8 * (offset - start))) & (size === 4 ? 0xffffffff : (1 << (8 * size)) - 1);
+    return lowBytes(word >>> (8 * (offset - start)), size);
   }
 
   pioWrite(offset: number, size: number, value: number): void {

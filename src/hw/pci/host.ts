@@ -2,6 +2,7 @@
  * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at 0xcf8/0xcfc, and at 0xcf9 the reset
  * control register of its south bridge (82371SB data sheet, section 2.3.6).
  */
+import { and32 } from '../../base/unsigned.js';
 import { u32, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
@@ -48,7 +49,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   pioWrite(offset: number, size: number, value: number): void {
     if (offset === RESET_OFFSET && size === 1) return this.writeReset(value);
     if (offset < DATA_OFFSET) {
-      if (size === 4) this.state.address = (value & 0x80ff_fffc) >>> 0;
+      if (size === 4) this.state.address = and32(value, 0x80ff_fffc);
       return;
     }
     this.target(offset, size)?.configWrite((this.state.address & 0xfc) + offset - DATA_OFFSET, size, value);
