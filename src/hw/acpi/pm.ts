@@ -22,9 +22,9 @@ const HZ = 3_579_545n;
 const SECOND = 1_000_000_000n;
 
 export const pmState = vmstate('acpi-pm', 1, {
-  status: u16.range(0, STATUS_BITS),
-  enable: u16.range(0, ENABLE_BITS),
-  control: u16.initially(Control.SCI_ENABLE),
+  status: u16.mask(STATUS_BITS),
+  enable: u16.mask(ENABLE_BITS),
+  control: u16.mask(Control.SCI_ENABLE | Control.KEPT).initially(Control.SCI_ENABLE),
   /** Guest time at which the timer's top bit changes next; 0 = not yet computed. */
   nextOverflowNs: u64,
 });

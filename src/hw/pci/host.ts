@@ -16,9 +16,12 @@ const ADDRESS_PORT = 0xcf8;
 const RESET_OFFSET = 1;
 const DATA_OFFSET = 4;
 const ENABLE = 0x8000_0000;
+const ADDRESS_BITS = 0x80ff_fffc;
+/** The bit that pulls the line reads as zero. */
+const RESET_KEPT = 0x0a;
 const Reset = { HARD: 0x02, CPU: 0x04 } as const;
 
-export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32, resetControl: u8.range(0, 0x0e) });
+export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32.mask(ADDRESS_BITS), resetControl: u8.mask(RESET_KEPT) });
 
 export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   readonly vmstate = hostBridgeState;
@@ -49,7 +52,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   pioWrite(offset: number, size: number, value: number): void {
     if (offset === RESET_OFFSET && size === 1) return this.writeReset(value);
     if (offset < DATA_OFFSET) {
-      if (size === 4) this.state.address = and32(value, 0x80ff_fffc);
+      if (size === 4) this.state.address = and32(value, ADDRESS_BITS);
       return;
     }
     this.target(offset, size)?.configWrite((this.state.address & 0xfc) + offset - DATA_OFFSET, size, value);
@@ -65,7 +68,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
 
   private writeReset(value: number): void {
     const rises = (value & ~this.state.resetControl & Reset.CPU) !== 0;
-    this.state.resetControl = value & 0x0a;
+    this.state.resetControl = value & RESET_KEPT;
     if (rises) this.power.reset('port 0xcf9');
   }
 }

@@ -29,7 +29,7 @@ export function virtioPciState<S>(name: string, queues: number, offered: bigint,
     {
       config: configField,
       msix: msixField(queues + 1),
-      isr: u8.range(0, 3),
+      isr: u8.mask(Isr.QUEUE | Isr.CONFIG),
       status: u8,
       deviceFeatureSelect: u32,
       driverFeatureSelect: u32,
