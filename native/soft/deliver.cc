@@ -151,6 +151,7 @@ bool shut_down(Cpu& c) {
   return false;
 }
 
+/// Only a state that was given to the CPU can lead here: no guest leaves long mode.
 bool not_long_mode(Cpu& c) {
   c.error = "interrupt or exception outside long mode: the software CPU delivers in long mode only";
   c.exit_reason = vcpu::RunResult::InternalError;

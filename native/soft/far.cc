@@ -1,4 +1,7 @@
 // Far transfers: IRET, far RET, JMP and CALL, INT (Intel SDM vol. 2 under each name).
+//
+// There is no compatibility mode: code segments that are not 64-bit are refused with #GP(selector), as one of a reserved kind would be.
+// A guest's 32-bit program then dies in its guest, at the latest when its kernel's IRET meets the segment.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
@@ -10,6 +13,14 @@ struct Frame {
   u64 rip = 0, cs = 0, flags = 0, rsp = 0, ss = 0;
 };
 
+/// The end of every check of a code segment: it is present, it holds 64-bit code, and the target is an address.
+bool code64_target(Cpu& c, Descriptor& d, u32 error, u64 rip) {
+  if (!d.seg.present) return fault(c, NP, error);
+  if (!d.seg.l || d.seg.db) return fault(c, GP, error);
+  if (!canonical(rip)) return fault(c, GP, 0);
+  return mark_accessed(c, d);
+}
+
 /// Checks the code segment of a return, RPL = the CPL to return to. False: pending set.
 bool return_code(Cpu& c, u16 selector, u64 rip, Descriptor& d) {
   if (null_selector(selector)) return fault(c, GP, 0);
@@ -18,16 +29,13 @@ bool return_code(Cpu& c, u16 selector, u64 rip, Descriptor& d) {
   if (!fetch_descriptor(c, selector, d)) return false;
   if (!is_code(d.seg) || rpl < c.cpl) return fault(c, GP, error);
   if (is_conforming(d.seg) ? d.seg.dpl > rpl : d.seg.dpl != rpl) return fault(c, GP, error);
-  if (!d.seg.present) return fault(c, NP, error);
-  if (d.seg.l && d.seg.db) return fault(c, GP, error);
-  if (d.seg.l ? !canonical(rip) : rip > d.seg.limit) return fault(c, GP, 0);
-  return mark_accessed(c, d);
+  return code64_target(c, d, error, rip);
 }
 
-/// Checks the stack segment of a return to `cpl`. NULL is legal below ring 3 in 64-bit code.
-bool return_stack(Cpu& c, u16 selector, u8 cpl, bool to64, kvm_segment& out) {
+/// Checks the stack segment of a return to `cpl`. NULL is legal below ring 3.
+bool return_stack(Cpu& c, u16 selector, u8 cpl, kvm_segment& out) {
   if (null_selector(selector)) {
-    if (!to64 || cpl == 3 || (selector & 3) != cpl) return fault(c, GP, 0);
+    if (cpl == 3 || (selector & 3) != cpl) return fault(c, GP, 0);
     out = null_segment(selector, cpl);
     return true;
   }
@@ -49,11 +57,11 @@ void drop_inner_segments(Cpu& c, u8 cpl) {
   }
 }
 
-/// Commits a checked return. RSP is narrowed by compatibility-mode code.
+/// Commits a checked return.
 void go_outward(Cpu& c, const kvm_segment& cs, const kvm_segment& ss, const Frame& f, u8 cpl) {
   if (cpl > c.cpl) drop_inner_segments(c, cpl);
   c.seg[SS] = ss;
-  c.r[RSP] = cs.l ? f.rsp : f.rsp & 0xffffffff;
+  c.r[RSP] = f.rsp;
   c.rip = f.rip;
   enter_code(c, cs, cpl);
 }
@@ -77,8 +85,7 @@ bool pop_words(Cpu& c, u8 size, u64* out, size_t n) {
   return true;
 }
 
-/// CF: IRETQ, IRETD, IRET. In 64-bit mode SS:RSP is popped in any case. A return to compatibility mode is complete here; the engine refuses
-/// it.
+/// CF: IRETQ, IRETD, IRET. In 64-bit mode SS:RSP is popped in any case.
 Step iret(Cpu& c, const Op& o) {
   if (c.rflags & flag::NT) return c.raise(GP, 0);
   const u8 size = far_size(o);
@@ -88,7 +95,7 @@ Step iret(Cpu& c, const Op& o) {
   const u8 cpl = f.cs & 3;
   Descriptor cs;
   kvm_segment ss;
-  if (!return_code(c, f.cs, f.rip, cs) || !return_stack(c, f.ss, cpl, cs.seg.l, ss)) return Step::Fault;
+  if (!return_code(c, f.cs, f.rip, cs) || !return_stack(c, f.ss, cpl, ss)) return Step::Fault;
   c.set_flags(returned_flags(c, f.flags, size));  // before CPL changes: its rights decide
   go_outward(c, cs.seg, ss, f, cpl);
   return Step::Jump;
@@ -111,7 +118,7 @@ Step far_return(Cpu& c, const Op& o) {
     c.r[RSP] = f.rsp;  // pop_words reads there; undone if it faults
     const bool ok = pop_words(c, size, s, 2);
     c.r[RSP] = rsp;
-    if (!ok || !return_stack(c, s[1], cpl, cs.seg.l, ss)) return Step::Fault;
+    if (!ok || !return_stack(c, s[1], cpl, ss)) return Step::Fault;
     f.rsp = s[0] + arguments;
   }
   go_outward(c, cs.seg, ss, f, cpl);
@@ -125,11 +132,8 @@ bool far_target(Cpu& c, u16 selector, u64 rip, Descriptor& d) {
   if (!fetch_descriptor(c, selector, d)) return false;
   if (!is_code(d.seg)) return fault(c, GP, error);
   if (is_conforming(d.seg) ? d.seg.dpl > c.cpl : (selector & 3) > c.cpl || d.seg.dpl != c.cpl) return fault(c, GP, error);
-  if (!d.seg.present) return fault(c, NP, error);
-  if (d.seg.l && d.seg.db) return fault(c, GP, error);
-  if (d.seg.l ? !canonical(rip) : rip > d.seg.limit) return fault(c, GP, 0);
   d.seg.selector = (selector & 0xfffc) | c.cpl;
-  return mark_accessed(c, d);
+  return code64_target(c, d, error, rip);
 }
 
 /// FF /3 CALL m16:n, FF /5 JMP m16:n. With REX.W the offset has 64 bits, as on Intel; AMD reads 32, but no AMD program says REX.W here.

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "soft/block.h"
+#include "soft/decode.h"
 #include "soft/flags.h"
 #include "soft/mmu.h"
 #include "soft/vm.h"
@@ -42,11 +43,15 @@ void SoftVcpu::dirty_log_reset() {
   cpu_->poke();
 }
 
-RunResult SoftVcpu::internal_error(const char* what) {
+/// For whoever reads why a machine stopped: where it was, and at which instruction.
+RunResult SoftVcpu::internal_error(const std::string& what) {
   Cpu& c = *cpu_;
-  char text[128];
-  snprintf(text, sizeof text, "%s at RIP 0x%llx", what, static_cast<unsigned long long>(c.rip));
-  c.error = text;
+  char text[96];
+  int n = snprintf(text, sizeof text, " at RIP 0x%llx, bytes", static_cast<unsigned long long>(c.rip));
+  for (u64 i = 0, byte; i < kMaxInsnLength && c.load_sys(c.seg[CS].base + c.rip + i, 1, byte); i++)
+    n += snprintf(text + n, sizeof text - static_cast<size_t>(n), " %02x", static_cast<unsigned>(byte));
+  c.pending = {};  // what the look itself met
+  c.error = what + text;
   return c.exit_reason = RunResult::InternalError;
 }
 
@@ -56,6 +61,15 @@ static void service_attention(Cpu& c) {
   if (!c.attention.exchange(false)) return;
   if (c.drop_write_tags.exchange(false)) c.mmu->drop_write_tags();
   c.blocks->take_queue();
+}
+
+/// A fault on the heels of another, with nothing retired between them, counts as an instruction: a guest whose handlers cannot even be
+/// fetched uses up its budget too.
+void SoftVcpu::charge_fault() {
+  Cpu& c = *cpu_;
+  const u64 now = c.icount_done + static_cast<u64>(granted_ - c.budget);
+  if (now == fault_at_) c.budget--;
+  fault_at_ = c.icount_done + static_cast<u64>(granted_ - c.budget);
 }
 
 /// Delivers an interrupt if one is due. True: the machine state changed (or triple fault: exit_pending).
@@ -76,11 +90,13 @@ bool SoftVcpu::stop(RunResult& why) {
     c.floor.store(0);
     service_attention(c);
     if (c.pending.set && !c.exit_pending) {
+      charge_fault();
       if (!deliver_exception(c)) c.exit_pending = true;
       continue;
     }
     if (c.exit_pending) {
       c.exit_pending = false;
+      if (c.exit_reason == RunResult::InternalError) return why = internal_error(c.error), true;
       if (c.exit_reason != RunResult::Halted) return why = c.exit_reason, true;
       c.halted = true;
     }

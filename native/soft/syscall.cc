@@ -12,7 +12,7 @@ Step syscall(Cpu& c, const Op& o) {
   const u16 selector = (c.msr.star >> 32) & 0xfffc;
   c.r[RCX] = next_rip(c, o);
   c.r[R11] = flags;
-  c.rip = c.code64() ? c.msr.lstar : c.msr.cstar;
+  c.rip = c.msr.lstar;
   c.set_flags(flags & ~c.msr.fmask);
   c.seg[SS] = flat_data(selector + 8, 0);
   enter_code(c, flat_code(selector, 0, true), 0);
@@ -21,17 +21,17 @@ Step syscall(Cpu& c, const Op& o) {
 
 constexpr u64 kSysretFlags = flag::STATUS | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT | flag::AC | flag::ID;
 
-/// 0F 07: SYSRET; with REX.W to 64-bit code. A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never
+/// 0F 07: SYSRET with REX.W, to 64-bit code; without it the target is a 32-bit segment, see far.cc. A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never
 /// entered with the user's stack pointer for it.
 Step sysret(Cpu& c, const Op& o) {
   if (!(c.efer & efer::SCE) || !c.long_mode()) return c.raise(UD);
   if (c.cpl) return c.raise(GP, 0);
   const u16 selector = (c.msr.star >> 48) | 3;
-  const bool to64 = rex_w(o);
-  c.rip = to64 ? c.r[RCX] : c.r[RCX] & 0xffffffff;
+  if (!rex_w(o)) return c.raise(GP, selector_error(selector));
+  c.rip = c.r[RCX];
   c.set_flags((c.r[R11] & kSysretFlags) | 2);
   c.seg[SS] = flat_data((selector + 8) | 3, 3);
-  enter_code(c, flat_code((to64 ? selector + 16 : selector) | 3, 3, to64), 3);
+  enter_code(c, flat_code((selector + 16) | 3, 3, true), 3);
   return Step::Jump;
 }
 

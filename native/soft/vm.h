@@ -32,9 +32,10 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
 
   bool stop(vcpu::RunResult& why);
   bool service_interrupt();
+  void charge_fault();
   void run_blocks();
   void run_one();
-  vcpu::RunResult internal_error(const char* what);
+  vcpu::RunResult internal_error(const std::string& what);
   void forget_translations();
 
   memory::GuestRam& ram_;
@@ -42,6 +43,7 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
   std::unique_ptr<Mmu> mmu_;
   std::unique_ptr<BlockCache> blocks_;
   i64 granted_ = 0;   // budget of the current run()
+  u64 fault_at_ = ~0ull;  // icount() when an exception was last delivered
   bool dead_ = false;  // shut down by a triple fault: stays so until load() or reset()
 };
 

@@ -204,15 +204,12 @@ void iret_checks() {
   refused(word(4, sel::ABSENT), SS_, sel::ABSENT);
   refused([](F& m) { m.ring(3), m.c.r[RSP] = at::DATA; }, GP, sel::KERNEL_CODE);                         // inward
   refused([](F& m) { m.poke64(at::DATA + 8, sel::USER_CODE | 3), m.poke64(at::DATA + 32, 3); }, GP, 0);  // NULL SS for ring 3
-  F ok;  // NULL SS for ring 0 is fine, and so is a return to compatibility mode as far as this instruction goes
+  refused(word(1, sel::KERNEL32), GP, sel::KERNEL32);  // not 64-bit code
+  refused(word(1, sel::USER32 | 3), GP, sel::USER32);
+  F ok;  // NULL SS for ring 0 is fine
   push_iret_frame(ok, 0x1000, sel::KERNEL_CODE, 2, 0x9000, 0);
   EXPECT(ok.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);
   EXPECT(ok.c.seg[SS].unusable);
-  F compat;
-  push_iret_frame(compat, 0x1000, sel::USER32 | 3, 2, 0x1'0000'9000, sel::USER_DATA | 3);
-  EXPECT(compat.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);
-  EXPECT(!compat.c.code64() && compat.c.cpl == 3);
-  EQUAL(compat.c.r[RSP], 0x9000);
 }
 
 void far_transfers() {
