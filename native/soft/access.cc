@@ -53,10 +53,16 @@ void Mmu::device_write(u64 gpa, const void* in, size_t n) {
   }
 }
 
+namespace {
+u64 tag_of(const TlbEntry& e, Access access) {
+  return access == Access::Write ? e.write : access == Access::Exec ? e.exec : e.read;
+}
+}  // namespace
+
 u8* Mmu::at(u64 va, Access access, bool user, u64& gpa, bool& device) {
   const TlbEntry& e = c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)];
   device = false;
-  if ((access == Access::Write ? e.write : e.read) != (va & kPageMask)) {
+  if (tag_of(e, access) != (va & kPageMask)) {
     if (!fill(va, access, user, gpa)) return nullptr;
     if (!c.ram->slot_of(gpa)) {
       device = true;
@@ -103,14 +109,19 @@ bool Mmu::write(u64 va, const void* in, size_t n, bool user) {
   return true;
 }
 
+bool Mmu::probe_page(u64 va, Access access, bool user) {
+  if (tag_of(c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)], access) == (va & kPageMask)) return true;
+  Translation t;  // not fill(): a probe alone dirties nothing
+  return walk(va, access, user, t);
+}
+
+/// No operand is longer than a page, so it lies in two at most; the one behind the last page of the address space is page 0.
 bool Cpu::probe(u64 va, size_t n, Access access) {
-  for (u64 at = va, end = va + n; at != end; at = std::min((at & kPageMask) + kPageSize, end)) {
-    const TlbEntry& e = tlb[(at >> kPageShift) & (kTlbSize - 1)];
-    if ((access == Access::Write ? e.write : e.read) == (at & kPageMask)) continue;
-    Translation t;  // not fill(): a probe alone dirties nothing
-    if (!mmu->walk(at, access, cpl == 3, t)) return false;
-  }
-  return true;
+  COLO_ASSERT(n - 1 < kPageSize);
+  const bool user = cpl == 3;
+  if (!mmu->probe_page(va, access, user)) return false;
+  const u64 last = va + n - 1;
+  return !((va ^ last) & kPageMask) || mmu->probe_page(last & kPageMask, access, user);
 }
 
 bool Cpu::load_bytes(u64 va, void* out, size_t n) { return mmu->read(va, out, n, cpl == 3); }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 
 #include "soft/decode.h"
 #include "soft/mmu.h"
@@ -12,10 +13,14 @@
 namespace colo::soft {
 namespace {
 
-constexpr size_t kHashSize = 1u << 16;
+constexpr int kHashBits = 16;
+constexpr size_t kHashSize = 1u << kHashBits;
 constexpr size_t kLongestBlock = sizeof(Block) + (kMaxOps + 1) * sizeof(Op) + 64;
 
-size_t hash_of(u64 va, u64 pa, u8 mode) { return ((pa * 0x9e3779b97f4a7c15ull) >> 48 ^ (va >> 12) ^ mode * 0x5555) & (kHashSize - 1); }
+u64 random_odd() {
+  std::random_device source;
+  return (static_cast<u64>(source()) << 32 | source()) | 1;
+}
 
 /// Bytes of b on its first page.
 u64 first_part(const Block* b) { return std::min<u64>(b->bytes, kPageSize - (b->pa & ~kPageMask)); }
@@ -31,17 +36,21 @@ u32 granules_between(u64 from, u64 to) {  // offsets in a page, to exclusive
   return mask;
 }
 
-void unlink_incoming(Incoming& n) {
-  if (!n.slot) return;
-  *n.slot = nullptr;
-  *n.prev = n.next;
-  if (n.next) n.next->prev = n.prev;
-  n.slot = nullptr;
+/// The part of b that lies on this page (on both halves of it, when an instruction crosses from a page to itself).
+u32 granules_on(const Block* b, u64 gpa_page) {
+  const u64 offset = b->pa & ~kPageMask, part = first_part(b);
+  u32 mask = 0;
+  if ((b->pa & kPageMask) == gpa_page) mask |= granules_between(offset, offset + part);
+  if (b->pa2 == gpa_page) mask |= granules_between(0, b->bytes - part);
+  return mask;
 }
+
+/// In the list of this page.
+Block*& next_on(Block* b, u64 gpa_page) { return b->page_next[(b->pa & kPageMask) == gpa_page ? 0 : 1]; }
 
 }  // namespace
 
-BlockCache::BlockCache(Cpu& cpu) : c_(cpu), hash_(kHashSize), pages_(cpu.ram->page_count()), jumps_(new JumpEntry[2 * kJumpCount]) {
+BlockCache::BlockCache(Cpu& cpu) : c_(cpu), hash_(kHashSize), hash_keys_{random_odd(), random_odd()}, pages_(cpu.ram->page_count()), jumps_(new JumpEntry[2 * kJumpCount]) {
   void* p = mmap(nullptr, kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   COLO_ASSERT(p != MAP_FAILED);
   madvise(p, kArenaSize, MADV_HUGEPAGE);
@@ -52,14 +61,16 @@ BlockCache::BlockCache(Cpu& cpu) : c_(cpu), hash_(kHashSize), pages_(cpu.ram->pa
 BlockCache::~BlockCache() { munmap(arena_, kArenaSize); }
 
 bool BlockCache::exec_page(u64 va, Exec& out) {
-  const u64 page_va = va & kPageMask;
-  const TlbEntry& e = c_.tlb[(va >> kPageShift) & (kTlbSize - 1)];
-  bool device = false;
-  if (e.exec != page_va && !c_.mmu->fill(va, Access::Exec, c_.cpl == 3, out.gpa)) return false;
-  out.host = c_.mmu->at(va, Access::Read, c_.cpl == 3, out.gpa, device);
+  bool device;
+  out.host = c_.mmu->at(va, Access::Exec, c_.cpl == 3, out.gpa, device);
   if (out.host) return true;
   if (device) c_.raise(UD);  // an empty bus floats to FF FF, which is no instruction
   return false;
+}
+
+/// Multiply and shift: for random keys no choice of blocks collides more than chance has it.
+size_t BlockCache::hash_of(u64 va, u64 pa, u8 mode) const {
+  return (va * hash_keys_[0] + (pa << 2 | mode) * hash_keys_[1]) >> (64 - kHashBits);
 }
 
 Block* BlockCache::lookup(u64 va, u64 pa, u8 mode) {
@@ -68,7 +79,12 @@ Block* BlockCache::lookup(u64 va, u64 pa, u8 mode) {
   return nullptr;
 }
 
+bool BlockCache::room() const {
+  return used_ + plans_.size() * sizeof(FpPlan) + kLongestBlock <= kArenaSize && c_.thunks.bytes() <= kMaxThunkBytes;
+}
+
 Block* BlockCache::find(u64 va, u8 extra_mode) {
+  COLO_ASSERT(!c_.mmu->window.open);
   const u8 mode = (c_.cpl == 3 ? kModeUser : 0) | extra_mode;
   if (!extra_mode) {
     const JumpEntry& j = c_.jumps[jump_index(va)];
@@ -81,12 +97,13 @@ Block* BlockCache::find(u64 va, u8 extra_mode) {
     Exec second;
     if (!exec_page((va & kPageMask) + kPageSize, second)) return nullptr;
     if (second.gpa != b->pa2) {
-      kill(b, kNoPage);
+      kill(b);
+      sweep_stale();
       b = nullptr;
     }
   }
   if (!b) {
-    if (used_ + kLongestBlock > kArenaSize) {
+    if (!room()) {
       full_ = true;
       return nullptr;
     }
@@ -104,8 +121,17 @@ void BlockCache::remember(u64 va, Block* b) {
   if (b->pa2 != kNoPage) add((va >> kPageShift) + 1);
 }
 
+/// Makes room in the list of a page that has reached its bound.
+void BlockCache::evict_page(u64 gpa_page) {
+  const PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+  if (COLO_LIKELY(p.blocks < kMaxPageBlocks)) return;
+  for (Block* b = p.first; b; b = next_on(b, gpa_page)) kill(b);
+  sweep_stale();
+}
+
 /// Announces to devices that bytes of this page are about to be decoded.
 void BlockCache::claim_page(u64 gpa) {
+  evict_page(gpa & kPageMask);
   const u64 page = c_.ram->page_of(gpa);
   if (c_.ram->code_flag(page).load(std::memory_order_relaxed)) return;
   c_.ram->code_flag(page).store(1);
@@ -113,8 +139,15 @@ void BlockCache::claim_page(u64 gpa) {
 }
 
 Block* BlockCache::decode(u64 va, const Exec& at, u8 mode) {
-  static thread_local Op ops[kMaxOps + 1];
   claim_page(at.gpa);
+  decoding_ = at.gpa & kPageMask;
+  Block* b = decode_announced(va, at, mode);
+  decoding_ = kNoPage;
+  return b;
+}
+
+Block* BlockCache::decode_announced(u64 va, const Exec& at, u8 mode) {
+  static thread_local Op ops[kMaxOps + 1];
   BlockBuilder build(c_, *this, va, ops, mode & kModeSingle);
   const size_t in_page = kPageSize - (va & ~kPageMask);
   u64 pa2 = kNoPage;
@@ -152,101 +185,110 @@ Block* BlockCache::decode(u64 va, const Exec& at, u8 mode) {
   return b;
 }
 
+void BlockCache::list_on(Block* b, u64 gpa_page, int which) {
+  PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+  const bool was_data = !p.first;
+  b->page_next[which] = p.first;
+  p.first = b;
+  p.blocks++;
+  p.granules |= granules_on(b, gpa_page);
+  if (was_data) c_.mmu->drop_write_tags(gpa_page);
+}
+
 void BlockCache::list(Block* b) {
+  const u64 page = b->pa & kPageMask, second = b->pa2 == page ? kNoPage : b->pa2;
   Block*& head = hash_[hash_of(b->va, b->pa, b->mode)];
   b->hash_next = head;
   head = b;
-  auto add = [&](u64 gpa, int which, u64 from, u64 to) {
-    PageCode& p = pages_[c_.ram->page_of(gpa)];
-    const bool was_data = !p.first;
-    b->page_next[which] = p.first;
-    p.first = b;
-    p.granules |= granules_between(from, to);
-    if (was_data) c_.mmu->drop_write_tags(gpa & kPageMask);
-  };
-  const u64 offset = b->pa & ~kPageMask;
-  add(b->pa, 0, offset, offset + first_part(b));
-  if (b->pa2 != kNoPage) add(b->pa2, 1, 0, b->bytes - first_part(b));
+  list_on(b, page, 0);
+  if (second != kNoPage) list_on(b, second, 1);
 }
 
 void BlockCache::resolve(Block* from, int exit, Block* to) {
   if (from->dead || from->mode & kModeSingle) return;
   Incoming& n = from->link[exit];
-  unlink_incoming(n);
+  unlink(n);
   n.slot = &from->exits().to[exit];
   *n.slot = to;
   n.next = to->incoming;
   n.prev = &to->incoming;
   if (n.next) n.next->prev = &n.next;
   to->incoming = &n;
-  if ((from->va ^ to->va) & kPageMask || to->pa2 != kNoPage) crossing_[to->va >> 63].push_back(&n);
+  if (!((from->va ^ to->va) & kPageMask) && to->pa2 == kNoPage) return;
+  n.half = static_cast<u32>(to->va >> 63);
+  n.at = static_cast<u32>(crossing_[n.half].size());
+  crossing_[n.half].push_back(&n);
 }
 
-void BlockCache::unlist(Block* b, u64 page) {
-  const int which = c_.ram->page_of(b->pa) == page ? 0 : 1;
-  for (Block** at = &pages_[page].first; *at;) {
-    Block* o = *at;
-    Block** next = &o->page_next[c_.ram->page_of(o->pa) == page ? 0 : 1];
-    if (o == b) {
-      *at = b->page_next[which];
-      return;
-    }
-    at = next;
-  }
+void BlockCache::unlink(Incoming& n) {
+  if (!n.slot) return;
+  *n.slot = nullptr;
+  *n.prev = n.next;
+  if (n.next) n.next->prev = n.prev;
+  n.slot = nullptr;
+  if (n.half == Incoming::kNoHalf) return;
+  std::vector<Incoming*>& all = crossing_[n.half];
+  all[n.at] = all.back();
+  all[n.at]->at = n.at;
+  all.pop_back();
+  n.half = Incoming::kNoHalf;
 }
 
-/// keep_list: the page whose list the caller is walking and repairs itself, or kNoPage.
-void BlockCache::kill(Block* b, u64 keep_list) {
+/// The block stays in the lists of its pages until sweep_stale(), which the caller owes: once for as many as it kills.
+void BlockCache::kill(Block* b) {
+  if (b->dead) return;
+  b->dead = true;
+  killed_blocks++;
   for (Block** at = &hash_[hash_of(b->va, b->pa, b->mode)]; *at; at = &(*at)->hash_next)
     if (*at == b) {
       *at = b->hash_next;
       break;
     }
-  while (b->incoming) unlink_incoming(*b->incoming);
-  for (Incoming& n : b->link) unlink_incoming(n);
+  while (b->incoming) unlink(*b->incoming);
+  for (Incoming& n : b->link) unlink(n);
   JumpEntry& j = jumps(b->mode & kModeUser)[jump_index(b->va)];
   if (arena_ + j.block == reinterpret_cast<u8*>(b)) j = {};
-  for (u64 gpa : {b->pa, b->pa2}) {
-    if (gpa == kNoPage) continue;
-    const u64 page = c_.ram->page_of(gpa);
-    if (page == keep_list) continue;
-    unlist(b, page);
-    recount(page);
-  }
-  b->dead = true;
-  killed_blocks++;
+  mark_stale(b->pa & kPageMask);
+  if (b->pa2 != kNoPage) mark_stale(b->pa2);
 }
 
-void BlockCache::recount(u64 page) {
+void BlockCache::mark_stale(u64 gpa_page) {
+  PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+  if (p.stale) return;
+  p.stale = 1;
+  stale_.push_back(gpa_page);
+}
+
+void BlockCache::sweep_stale() {
+  for (u64 page : stale_) sweep(page);
+  stale_.clear();
+}
+
+/// Takes the dead out of a page's list and counts the rest anew.
+void BlockCache::sweep(u64 gpa_page) {
+  const u64 page = c_.ram->page_of(gpa_page);
   PageCode& p = pages_[page];
-  p.granules = 0;
-  for (const Block* b = p.first; b;) {
-    const bool first = c_.ram->page_of(b->pa) == page;
-    const u64 from = first ? b->pa & ~kPageMask : 0;
-    p.granules |= granules_between(from, from + (first ? first_part(b) : b->bytes - first_part(b)));
-    b = b->page_next[first ? 0 : 1];
+  p.granules = 0, p.blocks = 0, p.stale = 0;
+  for (Block** at = &p.first; *at;) {
+    Block* b = *at;
+    if (b->dead) {
+      *at = next_on(b, gpa_page);
+      continue;
+    }
+    p.granules |= granules_on(b, gpa_page);
+    p.blocks++;
+    at = &next_on(b, gpa_page);
   }
-  if (!p.first) c_.ram->code_flag(page).store(0);
+  if (!p.first && gpa_page != decoding_) c_.ram->code_flag(page).store(0);
 }
 
 void BlockCache::written(u64 gpa, u64 len) {
-  const u64 page = c_.ram->page_of(gpa);
-  PageCode& p = pages_[page];
-  const u64 offset = gpa & ~kPageMask;
+  const u64 gpa_page = gpa & kPageMask, offset = gpa & ~kPageMask;
+  const PageCode& p = pages_[c_.ram->page_of(gpa)];
   if (!(p.granules & granules_between(offset, offset + len))) return;
-  bool any = false;
-  for (Block** at = &p.first; *at;) {
-    Block* b = *at;
-    Block*& next = b->page_next[c_.ram->page_of(b->pa) == page ? 0 : 1];
-    if (touches(b, gpa, len)) {
-      *at = next;
-      kill(b, page);
-      any = true;
-    } else {
-      at = &next;
-    }
-  }
-  if (any) recount(page);
+  for (Block* b = p.first; b; b = next_on(b, gpa_page))
+    if (touches(b, gpa, len)) kill(b);
+  sweep_stale();
 }
 
 void BlockCache::drop_half(int half) {
@@ -254,8 +296,7 @@ void BlockCache::drop_half(int half) {
     std::fill_n(jumps_.get(), 2 * kJumpCount, JumpEntry{});
     c_.epoch[half] = 1;
   }
-  for (Incoming* n : crossing_[half]) unlink_incoming(*n);
-  crossing_[half].clear();
+  while (!crossing_[half].empty()) unlink(*crossing_[half].back());
   memset(bloom_[half], 0, sizeof bloom_[half]);
 }
 
@@ -277,15 +318,21 @@ void BlockCache::flush() {
   }
   std::fill_n(jumps_.get(), 2 * kJumpCount, JumpEntry{});
   plans_.clear();
+  if (c_.thunks.bytes() > kMaxThunkBytes) c_.thunks.clear();  // only the plans pointed into it
   used_ = 0;
   full_ = false;
   c_.block = nullptr;
   flushes++;
 }
 
+size_t BlockCache::held() const {
+  return used_ + plans_.size() * sizeof(FpPlan) + c_.thunks.bytes() + (crossing_[0].capacity() + crossing_[1].capacity()) * sizeof(Incoming*) +
+         (code_pages_.capacity() + stale_.capacity()) * sizeof(u64) + queue_.capacity() * sizeof queue_[0];
+}
+
 void BlockCache::queue_written(u64 gpa, u64 len) {
   std::lock_guard lock(queue_lock_);
-  queue_.emplace_back(gpa, len);
+  if (queue_.size() < kMaxQueuedWrites) queue_.emplace_back(gpa, len);
 }
 
 void BlockCache::take_queue() {
@@ -294,6 +341,7 @@ void BlockCache::take_queue() {
     std::lock_guard lock(queue_lock_);
     taken.swap(queue_);
   }
+  if (taken.size() == kMaxQueuedWrites) return flush();
   for (auto [gpa, len] : taken)
     for (u64 at = gpa, end = gpa + len; at < end; at = (at & kPageMask) + kPageSize) written(at, std::min(end, (at & kPageMask) + kPageSize) - at);
 }

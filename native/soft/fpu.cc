@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <unordered_map>
 
 #include "soft/code_arena.h"
@@ -182,7 +183,7 @@ void fx_reset(FxState& fx) {
 struct ThunkCache::Impl {
   explicit Impl(u8 features) : features(features) {}
   const u8 features;
-  CodeArena arena{kArenaBytes};
+  std::optional<CodeArena> arena{std::in_place, kArenaBytes};
   std::unordered_map<u64, Thunk*> by_key;
   std::deque<Thunk> thunks;  // stable addresses
 
@@ -191,7 +192,7 @@ struct ThunkCache::Impl {
     Thunk*& slot = by_key[key];
     if (!slot) {
       const ThunkCode code = emit();
-      const void* at = arena.add(code.bytes());
+      const void* at = arena->add(code.bytes());
       COLO_ASSERT(at);
       slot = &thunks.emplace_back(Thunk{reinterpret_cast<decltype(Thunk::code)>(const_cast<void*>(at)), traits, bytes});
     }
@@ -205,6 +206,18 @@ struct ThunkCache::Impl {
 
 ThunkCache::ThunkCache(u8 features) : impl_(new Impl(features)) {}
 ThunkCache::~ThunkCache() { delete impl_; }
+
+size_t ThunkCache::bytes() const {
+  constexpr size_t kMapNode = 64;  // key, value, links and bucket of one entry, about
+  return impl_->arena->used() + impl_->thunks.size() * (sizeof(Thunk) + kMapNode);
+}
+
+/// A new arena, not the old one again: bytes that this processor has run are never changed under it.
+void ThunkCache::clear() {
+  impl_->by_key.clear();
+  impl_->thunks.clear();
+  impl_->arena.emplace(kArenaBytes);
+}
 
 bool ThunkCache::claims(u8 map, u8 opcode, u8 prefix) { return fp_claims(map, opcode, prefix); }
 bool ThunkCache::needs_modrm(u8 map, u8 opcode) { return !(map == 0 && opcode == 0x9b) && !(map == 1 && opcode == 0x77); }

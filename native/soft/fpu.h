@@ -3,7 +3,7 @@
 // Bit-exact on an x86-64 host (RCPPS, RSQRTPS and the x87 transcendentals: on the same host model only).
 //
 // The x87 instruction and data pointers and opcode (FIP, FDP, FOP) are kept at 0: they would be addresses of this process.
-// Thunks are never freed before their cache, so plans stay valid: the instruction set itself bounds them (see kArenaBytes in fpu.cc).
+// Plans stay valid until clear(). The instruction set itself bounds the thunks (see kArenaBytes in fpu.cc), the owner bounds them sooner.
 // A cache belongs to one thread at a time.
 #pragma once
 #include "base/types.h"
@@ -66,6 +66,10 @@ class ThunkCache {
   static bool needs_imm8(u8 map, u8 opcode);
   /// Builds (or finds) the thunk. False: #UD (not an instruction that CPUID model soft-v1 or its cheap extras offer).
   bool plan(const FpInsn& insn, FpPlan& out);
+  /// Memory held for the thunks built so far.
+  size_t bytes() const;
+  /// Drops every thunk: no plan made before may be executed any more.
+  void clear();
   /// Runs it. mem: plan.mem_size bytes, 16-byte aligned if plan.aligned16: a bounce buffer, or guest RAM itself (a store into it is final).
   /// gprs: rax..r15, written here. flags: RFLAGS; only the status bits change.
   /// Returns 0, kNothingStored, or the vector of the exception that the instruction raised (16 #MF, 19 #XM): then nothing but MXCSR's

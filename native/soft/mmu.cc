@@ -88,7 +88,7 @@ void Mmu::enter(u64 va, Access access, bool user, const Translation& t, const me
   if (!t.global) {
     if (local_count_[user] < kTlbSize) local_[user][local_count_[user]] = static_cast<u16>(i);
     if (local_count_[user] <= kTlbSize) local_count_[user]++;
-    if (access == Access::Exec && va >> 63) local_high_ = true;
+    if (t.executable && va >> 63) local_high_ = true;  // whatever filled it: it has an exec tag now
   }
   if (t.page_size != kPageSize) {
     large_low_ = std::min(large_low_, va & ~(t.page_size - 1));
@@ -97,6 +97,7 @@ void Mmu::enter(u64 va, Access access, bool user, const Translation& t, const me
 }
 
 bool Mmu::fill(u64 va, Access access, bool user, u64& gpa) {
+  COLO_ASSERT(!window.open);  // it would take the slot from under side_
   Translation t;
   if (!walk(va, access, user, t)) return false;
   gpa = t.gpa;

@@ -16,7 +16,8 @@ struct Translation {
 };
 
 /// A memory operand that crosses a page, lies in a device or in a page with code: the operation runs once more from a copy whose TLB
-/// slot points at Cpu::bounce; afterwards the bytes go where they belong.
+/// slot points at Cpu::bounce; afterwards the bytes go where they belong. The slot then lies, so while a window is open nothing but that
+/// one operation may use the TLB: no fill, no walk, no code fetch.
 struct Window {
   bool open = false;
   bool write = false;
@@ -41,6 +42,8 @@ struct Mmu {
   void drop_write_tags();
   void drop_write_tags(u64 gpa_page);
 
+  /// Would the access be allowed? False: c.pending is set.
+  bool probe_page(u64 va, Access access, bool user);
   /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device = true and its gpa.
   u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
   bool read(u64 va, void* out, size_t n, bool user);
@@ -76,7 +79,7 @@ struct Mmu {
   u16 local_[2][kTlbSize];        // slots with a non-global entry since the last flush
   size_t local_count_[2] = {};    // above kTlbSize: the list overflowed, sweep
   u64 large_low_ = ~0ull, large_high_ = 0;  // virtual range entered from large pages
-  bool local_high_ = false;       // a non-global page of the upper half was executed
+  bool local_high_ = false;       // a non-global page of the upper half may have been executed
 };
 
 }  // namespace colo::soft

@@ -35,7 +35,8 @@ COLO_COLD void window_done(OP_ARGS) {
   return origin[1].h(c, origin + 1, res, aux);
 }
 
-/// Runs a copy of o in the open window. A block's last operation leaves through its exits, so the run loop closes the window then.
+/// Runs a copy of o in the open window. A block's last operation leaves through its exits; with the window open they lead to the run
+/// loop only, which closes it before anything looks at memory again.
 COLO_COLD void run_windowed(OP_ARGS) {
   Window& w = c->mmu->window;
   w.copy[0] = *o;
@@ -115,7 +116,7 @@ COLO_COLD void resolve_exit(OP_ARGS) {
   Block* from = c->block;
   const u64 va = from->exits().va[K];
   c->rip = va;
-  if (from->mode & kModeSingle) return leave(c, o, res, aux);
+  if (from->mode & kModeSingle || c->mmu->window.open) return leave(c, o, res, aux);
   Block* to = c->blocks->find(va);
   if (!to) return leave(c, o, res, aux);
   c->blocks->resolve(from, K, to);
@@ -125,7 +126,7 @@ template void resolve_exit<0>(OP_ARGS);
 template void resolve_exit<1>(OP_ARGS);
 
 COLO_COLD void resolve_indirect(OP_ARGS) {
-  if (c->block->mode & kModeSingle) return leave(c, o, res, aux);
+  if (c->block->mode & kModeSingle || c->mmu->window.open) return leave(c, o, res, aux);
   Block* to = c->blocks->find(c->rip);
   if (!to) return leave(c, o, res, aux);
   return enter(c, to, res, aux);
