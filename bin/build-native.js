@@ -1,4 +1,4 @@
-// Builds the native addon (npm's `prepare` of a clone runs it). Quiet when there is nothing to say; skips when nothing changed.
+// Builds the native addon (npm's `prepare` of a clone runs it). Quiet where nothing changed, and then it builds nothing.
 // A published package carries a prebuilt addon instead and never comes here: --prebuild makes it. --force compiles everything anew.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const native = fileURLToPath(new URL('../native', import.meta.url));
 const output = join(native, 'build/Release/colo.node');
+const jobs = process.env.JOBS ?? String(availableParallelism());
 const force = process.argv.includes('--force');
 
 /** What a build needs that npm does not bring: program, Debian package. */
@@ -57,7 +58,7 @@ function verbs() {
 
 function gyp(verb) {
   const script = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-  const env = { ...process.env, JOBS: process.env.JOBS ?? String(availableParallelism()) };
+  const env = { ...process.env, JOBS: jobs };
   const run = spawnSync(process.execPath, [script, verb, ...headers()], { cwd: native, env, encoding: 'utf8', maxBuffer: 1 << 28 });
   if (run.status === 0) return true;
   process.stderr.write(`${run.stdout ?? ''}${run.stderr ?? ''}\ncolo: building the native addon failed; the compiler's output is above.\n`);
@@ -81,6 +82,7 @@ function build() {
   const headerless = missing.length > 0 ? [] : HEADERS.filter(([header]) => !hasHeader(header));
   for (const [header, debian] of headerless) console.error(`colo: <${header}> is needed to build the native addon; on Debian: apt-get install ${debian}`);
   if (missing.length + headerless.length > 0) return 1;
+  console.log(`colo: building the native addon, on ${jobs} of ${availableParallelism()} cores; from nothing it takes 1 to 3 minutes`);
   return verbs().every(gyp) ? 0 : 1;
 }
 

@@ -69,10 +69,6 @@ export class PrimaryDisk implements Replicated {
     throw new VmError(`drive '${this.id}' is the primary's: nothing arrives there`);
   }
 
-  get progress(): number {
-    return this.started?.progress ?? 0;
-  }
-
   checkpoint(): Promise<void> {
     const error = this.error();
     return error ? Promise.reject(error) : Promise.resolve();
@@ -154,10 +150,6 @@ export class SecondaryDisk implements Replicated {
 
   arrived(): number {
     return this.driver.arrived();
-  }
-
-  get progress(): number {
-    return this.driver.progress;
   }
 
   checkpoint(): Promise<void> {

@@ -1,16 +1,15 @@
 /** VM names as addresses: each VM with -name listens on RUNTIME/colo/NAME/qmp, which only its user can reach. */
 import { accessSync, constants, existsSync, readdirSync, rmdirSync } from 'node:fs';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { asVmError, VmError } from '../base/errors.js';
 import { didYouMean } from '../base/similar.js';
 import { errorCode } from '../host/node/errors.js';
+import { makeFolder, privateFolder } from '../host/node/folder.js';
 import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
-
-const privateMode = 0o700;
 
 export const isVmName = (text: string) => /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(text);
 
@@ -53,8 +52,8 @@ export async function takeName(name: string, world: ListenerWorld, dir = namesDi
   try {
     if (!isVmName(name)) throw new VmError('a name for use as an address is letters, digits and - . _');
     for (const folder of [dir, dirname(path)]) {
-      await mkdir(folder, { recursive: true, mode: privateMode });
-      await chmod(folder, privateMode);
+      makeFolder(folder, privateFolder);
+      await chmod(folder, privateFolder);
     }
     await listener.listen({ kind: 'unix', path });
   } catch (error) {

@@ -1,16 +1,16 @@
 /** What a person brings to a prompt on this host: the lines typed before, kept for the next session, and files whose names Tab completes. */
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NodeClock } from '../host/node/clock.js';
+import { makeFolder, privateFolder } from '../host/node/folder.js';
 import { type History, maxHistoryLines } from '../monitor/hmp/history.js';
 import type { Typist } from '../monitor/hmp/monitor.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 const privateFile = 0o600;
-const privateFolder = 0o700;
 /** The file is cut back to maxHistoryLines when it is twice as long. */
 const maxFileBytes = 1 << 20;
 /** Whoever held the lock for so long is dead. */
@@ -41,7 +41,7 @@ function earlierLines(path: string): string[] {
  * meanwhile: whoever finds the lock taken keeps this line to itself rather than wait at a prompt.
  */
 function append(path: string, line: string): void {
-  makeFolder(dirname(path));
+  makeFolder(dirname(path), privateFolder);
   const lock = `${path}.lock`;
   if (!take(lock)) return;
   try {
@@ -50,13 +50,6 @@ function append(path: string, line: string): void {
   } finally {
     rmSync(lock, { force: true });
   }
-}
-
-/** Step by step: Node's own recursive way never returns where a folder cannot be (below /proc). */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  makeFolder(dirname(path));
-  mkdirSync(path, { mode: privateFolder });
 }
 
 function trim(path: string): void {

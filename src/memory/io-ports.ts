@@ -2,7 +2,6 @@
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import { tracer } from '../base/trace.js';
-import { lowBytes, or32 } from '../base/unsigned.js';
 import type { PioHandler } from './contract.js';
 
 const trace = tracer('ioport', ['unmapped_read', 'unmapped_write'] as const);
@@ -51,7 +50,7 @@ export class IoPorts {
   read(port: number, size: number): number {
     const range = this.ranges[this.owner[port]];
     if (range !== undefined && size <= range.maxSize && port + size <= range.base + range.length) {
-      return lowBytes(range.handler.pioRead(port - range.base, size), size);
+      return mask(range.handler.pioRead(port - range.base, size), size);
     }
     if (size > 1) return this.readBytes(port, size);
     if (range !== undefined) return range.handler.pioRead(port - range.base, 1) & 0xff;
@@ -62,7 +61,7 @@ export class IoPorts {
   write(port: number, size: number, value: number): void {
     const range = this.ranges[this.owner[port]];
     if (range !== undefined && size <= range.maxSize && port + size <= range.base + range.length) {
-      range.handler.pioWrite(port - range.base, size, lowBytes(value, size));
+      range.handler.pioWrite(port - range.base, size, mask(value, size));
     } else if (size > 1) {
       this.writeBytes(port, size, value);
     } else {
@@ -81,7 +80,7 @@ export class IoPorts {
     const half = size >> 1;
     const low = this.read(port, half);
     const high = this.read((port + half) & 0xffff, half);
-    return or32(low, high << (8 * half));
+    return (low | (high << (8 * half))) >>> 0;
   }
 
   private writeBytes(port: number, size: number, value: number): void {
@@ -89,4 +88,8 @@ export class IoPorts {
     this.write(port, half, value);
     this.write((port + half) & 0xffff, half, value >>> (8 * half));
   }
+}
+
+function mask(value: number, size: number): number {
+  return size === 4 ? value >>> 0 : value & (size === 2 ? 0xffff : 0xff);
 }

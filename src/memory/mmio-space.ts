@@ -2,7 +2,6 @@
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import { tracer } from '../base/trace.js';
-import { allOnes, lowBytes } from '../base/unsigned.js';
 import type { MmioHandler } from './contract.js';
 
 const trace = tracer('mmio', ['unmapped_read', 'unmapped_write'] as const);
@@ -44,10 +43,10 @@ export class MmioSpace {
     const range = this.find(gpa);
     if (range === undefined || gpa - range.base + size > range.length) {
       trace('unmapped_read', { gpa, size });
-      return allOnes(size);
+      return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
     }
     const value = range.handler.mmioRead(gpa - range.base, size);
-    return lowBytes(value, size);
+    return size === 4 ? value >>> 0 : value & (size === 2 ? 0xffff : 0xff);
   }
 
   write(gpa: number, size: number, value: number): void {

@@ -4,16 +4,16 @@
  * kill the survivor must go on with the same TCP connection without a gap or a repeat, and hold every record that the client was told.
  * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover and must stay silent when it wakes.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { ColoStep } from '../../src/colo/steps.js';
 import { CountingClient } from '../demo/client.js';
+import { CannotRun, makeRunFolder } from '../demo/folder.js';
 import { addresses, buildNetwork, enterNamespace, framesFrom, taps } from '../demo/network.js';
 import { Pair, type Role } from '../demo/pair.js';
 import { proveRecords } from '../demo/records.js';
-import { guestImage, type GuestImage } from '../guest/build.js';
+import { guestImage, type GuestImage, prepareGuest } from '../guest/build.js';
+import { progress } from '../guest/kernel.js';
 import { Random } from '../support/random.js';
 
 type Plan =
@@ -200,7 +200,7 @@ function parse() {
 
 async function main(): Promise<void> {
   const args = parse();
-  enterNamespace();
+  await enterNamespace(() => prepareGuest({}, progress(process.stderr, console.error)));
   buildNetwork();
   const world: World = { guest: guestImage(), ...args.where, tell: args.json ? console.error : () => undefined };
   const random = new Random(args.seed);
@@ -208,7 +208,7 @@ async function main(): Promise<void> {
   const planned = plans(args, random);
   const hits: Record<string, number> = Object.fromEntries(planned.flatMap(plan => (plan.kind === 'step' ? [[plan.step, 0]] : [])));
   for (const plan of planned) {
-    const dir = mkdtempSync(join(tmpdir(), 'colo-chaos-'));
+    const dir = makeRunFolder('colo-chaos-');
     const run = await one(plan, random.below(2 ** 31), dir, world);
     if (args.keep && run.violations.length) console.error(`kept: ${dir}`);
     else rmSync(dir, { recursive: true, force: true });
@@ -228,4 +228,8 @@ function describe(plan: Plan): string {
   return plan.kind === 'step' ? `kill at ${plan.step}, no. ${plan.occurrence}` : `${plan.kind} after ${plan.afterMs} ms`;
 }
 
-await main();
+await main().catch((error: Error) => {
+  if (!(error instanceof CannotRun)) throw error;
+  console.error(`chaos: ${error.message}`);
+  process.exitCode = 1;
+});

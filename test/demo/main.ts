@@ -2,14 +2,14 @@
  * `npm run demo [-- --json] [--accel soft] [--secondary-accel kvm] [--kernel FILE --modules DIR]`: a Linux guest survives kill -9 of its host process,
  * and the TCP client that was talking to it sees nothing but a short wait. Two proofs: the connection, and the disk.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import chalk from 'chalk';
 import Table from 'cli-table3';
-import { guestImage } from '../guest/build.js';
+import { guestImage, prepareGuest } from '../guest/build.js';
+import { progress } from '../guest/kernel.js';
 import { CountingClient } from './client.js';
+import { makeRunFolder } from './folder.js';
 import { addresses, buildNetwork, enterNamespace } from './network.js';
 import { Pair, type Side } from './pair.js';
 import { proveRecords } from './records.js';
@@ -59,8 +59,7 @@ function tell(what: string): void {
 }
 
 async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoResult> {
-  tell('preparing the guest: Debian cloud kernel, an initramfs of our own');
-  const guest = guestImage({ kernel: args.kernel, tree: args.modules });
+  const guest = guestImage(choiceOf(args));
   buildNetwork();
   const client = new CountingClient();
   const limit = Number(args.patience) * 60_000;
@@ -81,6 +80,8 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
     await client.answers(Math.ceil(40 / Number(args.patience)), limit);
     await new Promise(resolve => setTimeout(resolve, 500 + Math.random() * 1500));
     return await killAndProve(pair, client, args);
+  } catch (error) {
+    throw new Error(`${(error as Error).message}${await pair.primary.lastWords()}`, { cause: error });
   } finally {
     client.stop();
     pair.dispose();
@@ -154,12 +155,29 @@ function parse() {
   }
 }
 
+const choiceOf = (args: ReturnType<typeof parse>) => ({ kernel: args.kernel, tree: args.modules });
+
+/** Outside the namespace, where there is a network. */
+async function prepare(args: ReturnType<typeof parse>): Promise<void> {
+  tell('preparing the guest: Debian cloud kernel, an initramfs of our own');
+  await prepareGuest(choiceOf(args), progress(process.stderr, tell));
+}
+
+async function main(args: ReturnType<typeof parse>): Promise<DemoResult> {
+  await enterNamespace(() => prepare(args));
+  const dir = makeRunFolder('colo-demo-');
+  try {
+    return await run(args, dir);
+  } finally {
+    if (args.keep) console.error(`kept: ${dir}`);
+    else rmSync(dir, { recursive: true, force: true });
+  }
+}
+
 const args = parse();
-enterNamespace();
 quiet = args.json;
-const dir = mkdtempSync(join(tmpdir(), 'colo-demo-'));
 try {
-  const result = await run(args, dir);
+  const result = await main(args);
   if (args.json) console.log(JSON.stringify(result));
   else console.log(`${table(result)}\n${result.ok ? chalk.green('Both proofs hold.') : chalk.red(`A proof failed: ${result.error ?? 'see the table'}`)}`);
   process.exitCode = result.ok ? 0 : 1;
@@ -168,7 +186,4 @@ try {
   if (args.json) console.log(JSON.stringify({ ok: false, error: message }));
   else console.error(`demo: ${message}`);
   process.exitCode = 1;
-} finally {
-  if (args.keep) console.error(`kept: ${dir}`);
-  else rmSync(dir, { recursive: true, force: true });
 }

@@ -1,23 +1,44 @@
 /** The demo's network: one namespace that holds a bridge, a tap for each side, and the client. Needs root or user namespaces. */
 import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { CannotRun, checkRunFolder } from './folder.js';
 
 export const addresses = { client: '10.99.0.1', guest: '10.99.0.2', port: 7777 };
 export const taps = { primary: 'colo-p', secondary: 'colo-s' };
 const insideFlag = 'COLO_DEMO_NAMESPACE';
 
-/** Runs this very command again inside a fresh network namespace; returns only there. Exits with a sentence where that is impossible. */
-export function enterNamespace(): void {
+/**
+ * Runs this very command again inside a fresh network namespace; returns only there. Before that it calls prepare(), which has the
+ * network of the host. Throws a sentence where a namespace is impossible.
+ */
+export async function enterNamespace(prepare: () => Promise<unknown>): Promise<void> {
   if (process.env[insideFlag]) return;
   const flags = process.getuid?.() === 0 ? ['-n'] : ['-Urn'];
   const probe = spawnSync('unshare', [...flags, 'true'], { encoding: 'utf8' });
   if (probe.error || probe.status !== 0) {
-    const why = probe.error ? 'unshare (package util-linux) is missing' : probe.stderr.trim();
-    console.error(`The demo needs a network namespace of its own: run it as root, or allow \`unshare -Urn\` (${why}).`);
-    process.exit(1);
+    const why = probe.error ? 'unshare is missing: apt-get install util-linux' : probe.stderr.trim();
+    const sentence = 'a network namespace of its own is needed: run this as root, or allow `unshare -Urn`';
+    throw new CannotRun(`${sentence} (${why})`);
   }
+  checkTun();
+  checkRunFolder();
+  await prepare();
   const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const { status, signal } = spawnSync('unshare', [...flags, ...again], { stdio: 'inherit', env: { ...process.env, [insideFlag]: '1' } });
+  const env = { ...process.env, [insideFlag]: '1' };
+  const { status, signal } = spawnSync('unshare', [...flags, ...again], { stdio: 'inherit', env });
   process.exit(signal ? 1 : (status ?? 1));
+}
+
+/** Root of a user namespace is a stranger to the device: its mode decides, as outside. */
+function checkTun(): void {
+  const tun = '/dev/net/tun';
+  try {
+    closeSync(openSync(tun, 'r+'));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const way = code === 'ENOENT' || code === 'ENODEV' ? 'load the module tun: `modprobe tun` as root' : `run this as root, or open it for all, as Debian does: \`chmod 666 ${tun}\` as root`;
+    throw new CannotRun(`taps are needed, and ${tun} cannot be opened (${code}): ${way}`);
+  }
 }
 
 function ip(...args: string[]): string {
@@ -29,7 +50,7 @@ function ip(...args: string[]): string {
   }
 }
 
-/** Bridge with the client's address, and both taps on it. Fails where /dev/net/tun is closed to us. */
+/** Bridge with the client's address, and both taps on it. */
 export function buildNetwork(): void {
   ip('link', 'set', 'lo', 'up');
   ip('link', 'add', 'br0', 'type', 'bridge');

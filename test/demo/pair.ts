@@ -1,6 +1,6 @@
 /** A primary and a secondary as a user would start them: two processes through the command line, driven over QMP. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { GuestImage } from '../guest/build.js';
@@ -73,6 +73,17 @@ export class Side {
 
   console(): string {
     return readFileSync(this.path('serial'), 'utf8');
+  }
+
+  /** For a failure: what stopped it, or where its guest is; empty: nothing is known. */
+  async lastWords(): Promise<string> {
+    const query = this.dead ? undefined : this.qmp?.execute('query-status').catch(() => undefined);
+    const state = ((await query) as { status?: string } | undefined)?.status;
+    if (state === 'io-error') return `; the guest stands still: its image in ${this.dir} could not be written`;
+    const console = existsSync(this.path('serial')) ? this.console().trim().split('\n').slice(-3) : [];
+    const log = this.log().split('\n').slice(-3);
+    const lines = [...log, ...console].filter(line => line !== '').map(line => `\n  ${line.trim()}`);
+    return `; the ${this.role} is ${this.dead ? 'gone' : (state ?? 'silent')}${lines.join('')}`;
   }
 
   /** For a person: how to see this. */

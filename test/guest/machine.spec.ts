@@ -6,16 +6,17 @@
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
-import { type GuestImage, guestImage } from './build.js';
+import { type GuestImage, prepareGuest } from './build.js';
 import { GuestVm } from './vm.js';
 
-const image = imageOrReason();
+const image = await imageOrReason();
 const LIMIT_MS = 120_000;
 const disk = new TestDisk(65_536);
 
-function imageOrReason(): GuestImage | string {
+async function imageOrReason(): Promise<GuestImage | string> {
   try {
-    return guestImage({ kernel: process.env.COLO_TEST_KERNEL, tree: process.env.COLO_TEST_MODULES });
+    const { COLO_TEST_KERNEL: kernel, COLO_TEST_MODULES: tree } = process.env;
+    return await prepareGuest({ kernel, tree }, () => undefined);
   } catch (error) {
     console.log(`skipped: ${(error as Error).message}`);
     return (error as Error).message;

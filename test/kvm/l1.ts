@@ -3,13 +3,14 @@
  * overlay on top). One processor: SVM under qemu hangs with two at CMPXCHG16B. Guests see no AVX there, for its XSETBV is not intercepted.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
+import { cacheDir, fetchKernel, type KernelPackage, kernelTree, type Tell } from '../guest/kernel.js';
 
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'colo', 'l1');
+const cache = join(cacheDir(), 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
 const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 const knownWarning = /warning: TCG doesn't support requested feature/;
@@ -26,23 +27,8 @@ function run(command: string, args: string[], cwd?: string): Buffer {
   return execFileSync(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
 }
 
-/** The unpacked package of Debian's full kernel: the cloud kernel has no 9p. */
-function kernelTree(): string {
-  const tree = join(cache, 'tree');
-  if (existsSync(tree)) return tree;
-  mkdirSync(cache, { recursive: true });
-  const work = mkdtempSync(join(cache, 'fetch-'));
-  try {
-    const name = /Depends: (linux-image-\S+)/.exec(run('apt-cache', ['depends', 'linux-image-amd64']).toString())?.[1];
-    if (!name) throw new Error('apt-cache does not know linux-image-amd64: run `apt-get update` first');
-    run('apt-get', ['download', '-o', 'APT::Sandbox::User=root', name], work);
-    run('dpkg-deb', ['-x', readdirSync(work).find(f => f.endsWith('.deb'))!, 'tree'], work);
-    renameSync(join(work, 'tree'), tree);
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-  return tree;
-}
+/** The cloud kernel has no 9p. */
+const fullKernel: KernelPackage = { newest: 'linux-image-amd64', folder: 'l1/tree' };
 
 /** The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and decompression. */
 function vmlinux(tree: string): string {
@@ -109,8 +95,8 @@ function initramfs(tree: string, command: string): Buffer {
 }
 
 /** Downloads and unpacks what is not there yet. */
-export function prepareL1(): void {
-  vmlinux(kernelTree());
+export async function prepareL1(tell: Tell): Promise<void> {
+  vmlinux(await fetchKernel(fullKernel, tell));
 }
 
 const ready = '@@ready';
@@ -162,9 +148,9 @@ export class L1 {
   }
 
   private boot(): Promise<void> {
-    const tree = kernelTree();
+    const tree = kernelTree(fullKernel);
     const dir = (this.dir = mkdtempSync(join(tmpdir(), 'colo-l1-')));
-    const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} LANG=C.UTF-8 NO_COLOR=1\n`;
+    const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} XDG_CACHE_HOME=${dirname(cacheDir())} LANG=C.UTF-8 NO_COLOR=1\n`;
     writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + jobLoop));
     const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
       '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',

@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { detectKvm } from '../../src/accel/choose.js';
-import { guestImage } from '../guest/build.js';
+import { prepareGuest } from '../guest/build.js';
+import { progress } from '../guest/kernel.js';
 import { bundle, type Programs } from './bundle.js';
 import { L1, missingPackages, prepareL1 } from './l1.js';
 
@@ -220,8 +221,9 @@ async function tier2(): Promise<Tier2> {
   const missing = nested ? missingPackages() : [];
   if (missing.length > 0) throw new Error(`tier 2 needs packages: apt-get install ${missing.join(' ')}`);
   const programs = await bundle();
-  guestImage();
-  if (nested) prepareL1();
+  const downloads = progress(process.stderr, tell);
+  await prepareGuest({}, downloads);
+  if (nested) await prepareL1(downloads);
   const queue = jobs(programs);
   const worker = async () => {
     const l1 = nested ? new L1() : undefined;

@@ -82,10 +82,6 @@ export class SimDisk implements Replicated {
     this.flow();
   }
 
-  get progress(): number {
-    return this.acked + this.arrivedWrites;
-  }
-
   arrived(): number {
     return this.arrivedWrites;
   }

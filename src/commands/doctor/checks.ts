@@ -1,9 +1,9 @@
 /** What a host needs in order to run one side of a pair. Each check does the thing itself, and says what to do when it fails. */
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { detectKvm } from '../../accel/choose.js';
 import { asVmError } from '../../base/errors.js';
 import type { Address } from '../../host/ports.js';
+import { makeFolder, privateFolder } from '../../host/node/folder.js';
 import { NodeSockets } from '../../host/node/sockets.js';
 import { NodeTaps } from '../../host/node/taps.js';
 import { addressText } from '../../monitor/qmp/client.js';
@@ -121,7 +121,7 @@ export function openFiles(limits: string): Judgement {
 
 async function names(): Promise<Judgement> {
   const dir = namesDir();
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  makeFolder(dir, privateFolder);
   const longest = longestSocketPath - nameSocket('', dir).length;
   if (longest < 8) return warn(`${dir} is long: names have at most ${longest} characters`, 'Set XDG_RUNTIME_DIR to a shorter path.');
   return ok(`sockets of named VMs go to ${dir}`);

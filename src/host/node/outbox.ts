@@ -18,7 +18,6 @@ interface Batch {
 
 export class Outbox {
   private batch?: Batch;
-  private dead?: Error;
 
   constructor(
     private readonly socket: Socket,
@@ -31,13 +30,7 @@ export class Outbox {
     return this.batch?.bytes ?? 0;
   }
 
-  /** The peer reads no more, though the socket is there: every write fails from now on. */
-  fail(error: Error): void {
-    this.dead ??= error;
-  }
-
   write(bytes: Uint8Array): Promise<void> {
-    if (this.dead) return Promise.reject(this.dead);
     if (this.socket.destroyed) return Promise.reject(this.failure());
     if (bytes.length >= SMALL) {
       this.flush();
@@ -56,7 +49,7 @@ export class Outbox {
     this.batch = undefined;
     if (this.socket.destroyed) return batch.settle(this.failure());
     const [first] = batch.parts;
-    this.socket.write(batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes), error => batch.settle(error ? this.failure(error) : this.dead));
+    this.socket.write(batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes), error => batch.settle(error && this.failure(error)));
   }
 
   private open(): Batch {
@@ -69,12 +62,6 @@ export class Outbox {
   }
 
   private send(bytes: Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.socket.write(bytes, error => {
-        const failed = error ? this.failure(error) : this.dead;
-        if (failed) reject(failed);
-        else resolve();
-      });
-    });
+    return new Promise((resolve, reject) => this.socket.write(bytes, error => (error ? reject(this.failure(error)) : resolve())));
   }
 }
