@@ -20,6 +20,7 @@
         'addon/tap.cc',
         'addon/vcpu.cc',
         'addon/vm.cc',
+        'addon/xattr.cc',
         'addon/zstd.cc',
         'base/assert.cc',
         'kvm/convert.cc',

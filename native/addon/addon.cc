@@ -9,6 +9,7 @@
 #include "addon/tap.h"
 #include "addon/vcpu.h"
 #include "addon/vm.h"
+#include "addon/xattr.h"
 #include "addon/zstd.h"
 
 namespace colo::addon {
@@ -28,6 +29,7 @@ Napi::Object host_module(Napi::Env env) {
   module.Set("Tap", TapWrap::define(env));
   add_files(env, module);
   add_file_copy(env, module);
+  add_xattr(env, module);
   add_zstd(env, module);
   return module;
 }

@@ -292,9 +292,13 @@ const writable = (source: NodeSource): NodeSource => {
 
 const overlay = (backing: NodeSource, maxBytes: number): NodeSpec => ({ driver: 'memory', readOnly: false, maxBytes, backing });
 
-/** Rule 7: an image with part of an epoch is no boot disk. Under a secondary replication node it is in good hands. */
+/**
+ * Rule 7: an image that is not whole, or another's copy, is no boot disk. Under a secondary
+ * replication node it is in good hands.
+ */
 export function requireBootable(node: BlockNode): void {
   if (node.driver instanceof ReplicationSecondary) return;
-  if (node.driver instanceof FileDriver && node.driver.marked) throw node.driver.marker.refusal();
+  const obstacle = node.driver instanceof FileDriver && node.driver.record.obstacle;
+  if (obstacle) throw obstacle;
   for (const child of node.children.values()) requireBootable(child);
 }

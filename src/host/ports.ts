@@ -64,9 +64,24 @@ export interface Sockets {
   tls?(role: 'client' | 'server', credentials: TlsCredentials): TlsContext;
 }
 
+/**
+ * A few bytes that belong to the medium behind an open file, not to a name of it: another name, a
+ * link or a restart leads to the same ones.
+ */
+export interface Label {
+  /** undefined: it has none. */
+  read(): Promise<Uint8Array | undefined>;
+  /**
+   * Durable before it resolves; after a failure or a crash either the old or the new bytes are
+   * there. undefined takes them away. VmError: there is no place that would last, and why.
+   */
+  write(bytes: Uint8Array | undefined): Promise<void>;
+}
+
 export interface OpenFile {
   readonly path: string;
   readonly readOnly: boolean;
+  readonly label: Label;
   size(): Promise<number>;
   /** Short reads only at end of file: returns bytes read. */
   pread(buffer: Uint8Array, offset: number): Promise<number>;

@@ -42,6 +42,7 @@ export class ManualClock implements Clock {
 interface Inode {
   data: Buffer;
   durable: Buffer;
+  label?: Uint8Array;
   locks: { exclusive: boolean }[];
 }
 const missing = (path: string) => Object.assign(new Error(`ENOENT: no such file, '${path}'`), { code: 'ENOENT' });
@@ -57,6 +58,11 @@ export class MemoryFiles implements Files {
 
   put(path: string, data: Uint8Array): void {
     this.inodes.set(path, { data: Buffer.from(data), durable: Buffer.from(data), locks: [] });
+  }
+  /** Another name for the same inode; the old one is gone. */
+  rename(from: string, to: string): void {
+    this.inodes.set(to, this.inodes.get(from)!);
+    this.inodes.delete(from);
   }
   bytes(path: string): Buffer {
     return this.inodes.get(path)!.data;
@@ -98,6 +104,17 @@ export class MemoryFiles implements Files {
     return {
       path,
       readOnly,
+      label: {
+        read: async () => {
+          await enter('read-label');
+          return inode.label;
+        },
+        // All or nothing, and durable: what fails, fails before.
+        write: async bytes => {
+          await enter('write-label');
+          inode.label = bytes && Buffer.from(bytes);
+        },
+      },
       size: async () => inode.data.length,
       pread: async (buffer, offset) => {
         await enter('pread', offset, buffer.length);

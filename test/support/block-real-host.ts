@@ -1,5 +1,5 @@
 /** The least real host that the block interop tests need: files, sockets, clock of Node, without locks. */
-import { open, readFile, unlink } from 'node:fs/promises';
+import { open, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { VmError } from '../../src/base/errors.js';
 import type { BlockHost } from '../../src/block/graph.js';
@@ -63,6 +63,11 @@ export const realHost: BlockHost = {
       return {
         path,
         readOnly,
+        // Beside the image: the kernel's attributes need the addon.
+        label: {
+          read: () => readFile(`${path}.label`).catch(() => undefined),
+          write: bytes => (bytes ? writeFile(`${path}.label`, bytes, { flush: true }) : rm(`${path}.label`, { force: true })),
+        },
         size: async () => (await handle.stat()).size,
         pread: async (buffer, offset) => (await handle.read(buffer, 0, buffer.length, offset)).bytesRead,
         pwrite: async (buffer, offset) => void (await handle.write(buffer, 0, buffer.length, offset)),

@@ -1,7 +1,6 @@
 /** One run of a replicated disk in two processes: a load, checkpoints, kill -9 of one side, and what the survivor's image must be. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { defaultCreateOptions } from '../../src/block/drivers/qcow2/create.js';
 import { createImage } from '../../src/block/image/open.js';
+import { ImageRecord } from '../../src/block/image-record.js';
 import { BlockLayer } from '../../src/block/layer.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { DISK_BYTES, imageAfter } from './replication-load.js';
@@ -44,12 +44,19 @@ interface Said {
 const script = fileURLToPath(new URL('replication-process.ts', import.meta.url));
 const BOUND_MS = 30_000;
 
+/** It holds part of an epoch. */
+async function marked(image: string): Promise<boolean> {
+  const file = await nodeHost().files.open(image, { readOnly: true, lock: 'none' });
+  const record = await ImageRecord.open(image, file.label).finally(() => file.close());
+  return record.partial;
+}
+
 /** The images that somebody finds afterwards, laid over each other again: the last checkpoint, whatever was under way. */
 async function leftBehind(dir: string): Promise<Buffer> {
   const layer = new BlockLayer(nodeHost());
   try {
     await layer.blockdevAdd({ driver: 'raw', 'node-name': 's', 'read-only': true, file: { driver: 'file', filename: join(dir, 's.img') } });
-    if (!existsSync(join(dir, 's.img.colo-epoch'))) return await layer.graph.node('s').pread(0, DISK_BYTES);
+    if (!(await marked(join(dir, 's.img')))) return await layer.graph.node('s').pread(0, DISK_BYTES);
     await layer.blockdevAdd({ driver: 'qcow2', 'node-name': 'h', 'read-only': true, file: { driver: 'file', filename: join(dir, 'h.qcow2') }, backing: 's' });
     return await layer.graph.node('h').pread(0, DISK_BYTES);
   } finally {

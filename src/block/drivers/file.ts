@@ -3,7 +3,7 @@ import { asVmError, type VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
 import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
 import { ioCode, ioError } from '../io-error.js';
-import { EpochMarker } from '../epoch-marker.js';
+import { ImageRecord } from '../image-record.js';
 
 const ZERO_STEP = 1024 * 1024;
 
@@ -38,9 +38,8 @@ export class FileDriver implements BlockDriver {
     readonly direct: boolean,
     private file: OpenFile,
     private bytes: number,
-    readonly marker: EpochMarker,
-    /** The image holds part of an epoch. */
-    public marked: boolean,
+    /** What the image knows of its pair. */
+    readonly record: ImageRecord,
   ) {
     this.path = file.path;
   }
@@ -48,10 +47,10 @@ export class FileDriver implements BlockDriver {
   static async open(files: Files, options: FileOptions): Promise<FileDriver> {
     const file = await openFile(files, options);
     try {
-      const marker = new EpochMarker(files, options.filename);
+      const record = await ImageRecord.open(options.filename, file.label);
       // A last sector that is not whole reads as if zeroes followed.
       const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
-      return new FileDriver(files, options.lock, options.direct ?? false, file, length, marker, await marker.exists());
+      return new FileDriver(files, options.lock, options.direct ?? false, file, length, record);
     } catch (error) {
       await file.close();
       throw error;
@@ -84,7 +83,7 @@ export class FileDriver implements BlockDriver {
     this.file = await files.open(path, { readOnly, lock, direct }).catch(async (error: unknown) => {
       this.file = await files.open(path, { readOnly: true, lock, direct });
       throw error;
-    });
+    }).finally(() => this.record.moveTo(this.file.label));
   }
 
   async resize(length: number): Promise<void> {
@@ -141,21 +140,11 @@ export class FileDriver implements BlockDriver {
     return { length: Math.min(end, Math.ceil(data.end / SECTOR) * SECTOR) - offset, allocated: true, zero: false };
   }
 
-  async mark(): Promise<void> {
-    await this.marker.create();
-    this.marked = true;
-  }
-
-  async unmark(): Promise<void> {
-    await this.marker.remove();
-    this.marked = false;
-  }
-
   close(): Promise<void> {
     return this.file.close();
   }
 
   describe() {
-    return { filename: this.path, marked: this.marked };
+    return { filename: this.path, marked: this.record.partial };
   }
 }

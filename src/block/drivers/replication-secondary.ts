@@ -68,11 +68,13 @@ export class ReplicationSecondary implements BlockDriver {
     if (this.stage !== 'none') throw new VmError(this.stage === 'running' ? 'block replication is running already' : 'this replication has ended');
     const { disk, assumeInSync } = this.chain;
     const { file } = this;
-    if (file?.marked && assumeInSync) throw file.marker.refusal().during('x-assume-in-sync cannot be right');
+    if (file?.record.partial && assumeInSync) {
+      throw file.record.obstacle!.during('x-assume-in-sync cannot be right');
+    }
     this.watch();
     // Whoever writes meanwhile waits until the mark is durable.
     await this.lock.runAll('exclusive', async () => {
-      await file?.mark();
+      await file?.record.markPartial();
       await this.empty();
       this.failure = undefined;
       this.forwarded.open();
@@ -186,7 +188,7 @@ export class ReplicationSecondary implements BlockDriver {
         await this.merge(this.chain.hidden);
         if (failover) await this.merge(this.chain.active);
         await this.chain.disk.flush();
-        await this.file?.unmark();
+        await this.file?.record.unmarkPartial();
       } catch (error) {
         this.stage = 'failover-failed';
         this.failure = asVmError(error).during(`merging into the secondary disk '${this.chain.disk.name}'`);

@@ -23,6 +23,10 @@ export interface HostModule {
   ofdLockFree(fd: number, offset: number, length: number): boolean;
   /** Start and end of the next data at or after offset; undefined: a hole, to the end. */
   dataAt(fd: number, offset: number): [start: number, end: number] | undefined;
+  /** Extended attribute of an open file; undefined: it has none of that name. */
+  getXattr(fd: number, name: string): Promise<Buffer | undefined>;
+  /** undefined takes it away. Not durable by itself. */
+  setXattr(fd: number, name: string, bytes: Uint8Array | undefined): Promise<void>;
   fallocate(fd: number, mode: FallocateMode, offset: number, length: number): Promise<void>;
   /** The first frame, at most so many bytes of it; what follows the frame is ignored. */
   zstdDecompress(bytes: Uint8Array, most: number): Promise<Buffer>;

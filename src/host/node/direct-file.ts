@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { VmError } from '../../base/errors.js';
 import { RangeLock } from '../../base/range-lock.js';
-import type { OpenFile } from '../ports.js';
+import type { Label, OpenFile } from '../ports.js';
 import type { HostModule } from './addon.js';
 import { errorCode, systemError } from './errors.js';
 
@@ -44,6 +44,10 @@ export class DirectFile implements OpenFile {
 
   get readOnly(): boolean {
     return this.cached.readOnly;
+  }
+
+  get label(): Label {
+    return this.cached.label;
   }
 
   get punchesHoles(): boolean | undefined {

@@ -2,11 +2,12 @@
 import { constants, writeSync } from 'node:fs';
 import { type FileHandle, open, readFile, stat, unlink } from 'node:fs/promises';
 import { VmError } from '../../base/errors.js';
-import type { Files, OpenFile, Replacement, UnitCopy } from '../ports.js';
+import type { Files, Label, OpenFile, Replacement, UnitCopy } from '../ports.js';
 import { type HostModule, hostModule } from './addon.js';
 import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
 import { lockForReading, lockForWriting } from './image-lock.js';
+import { labelWorld, NodeLabel } from './label.js';
 import { replacement } from './replacement.js';
 
 /** Of two that open at once each may see the other's locks before both let go: a conflict that lasts is real. */
@@ -29,6 +30,7 @@ type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean;
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
+  private readonly labels = labelWorld(this.host);
 
   constructor(private readonly speed: FileSpeed = { writesAtOnce: false }) {}
 
@@ -38,7 +40,8 @@ export class NodeFiles implements Files {
     });
     try {
       if (options.lock === 'auto') await this.lock(handle, path, options.readOnly);
-      const file = new NodeFile(handle, this.host, path, options.readOnly, this.speed);
+      const label = new NodeLabel(this.labels, handle, path);
+      const file = new NodeFile(handle, this.host, path, options.readOnly, this.speed, label);
       return options.direct ? await DirectFile.beside(file, handle.fd, this.host) : file;
     } catch (e) {
       await handle.close();
@@ -105,6 +108,7 @@ class NodeFile implements OpenFile {
     readonly path: string,
     readonly readOnly: boolean,
     private readonly speed: FileSpeed,
+    readonly label: Label,
   ) {}
 
   get punchesHoles(): boolean {

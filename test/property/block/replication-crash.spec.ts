@@ -9,6 +9,7 @@ import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
 import { createImage, withFile } from '../../../src/block/image/open.js';
+import { decodeRecord } from '../../../src/block/pair-record.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { pattern, testHost, turns } from '../../support/block-host.js';
 import { attachedPair, KiB, type Pair } from '../../support/block-pair.js';
@@ -16,7 +17,6 @@ import { attachedPair, KiB, type Pair } from '../../support/block-pair.js';
 const SECTORS = 520; // the last cluster is not whole
 const SIZE = SECTORS * 512;
 const FILES = ['/s.img', '/h', '/a'];
-const MARK = '/s.img.colo-epoch';
 const MOMENTS = 12;
 
 const range = fc.tuple(fc.nat(SECTORS - 1), fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 60, max: 200 }))).map(([first, n]) => ({ offset: first * 512, length: Math.min(n, SECTORS - first) * 512 }));
@@ -89,7 +89,7 @@ class Run {
 
   private keep(): void {
     const { inodes } = this.pair.secondaryHost.files;
-    this.moments.push({ files: new Map(FILES.map(name => [name, Buffer.from(inodes.get(name)!.data)])), marked: inodes.has(MARK), taking: this.taking, covered: this.covered.map(content => Buffer.from(content)), svm: Buffer.from(this.svm) });
+    this.moments.push({ files: new Map(FILES.map(name => [name, Buffer.from(inodes.get(name)!.data)])), marked: marked(inodes.get('/s.img')!.label), taking: this.taking, covered: this.covered.map(content => Buffer.from(content)), svm: Buffer.from(this.svm) });
   }
 }
 
@@ -108,6 +108,9 @@ async function started(secondaryFiles: Record<string, Buffer>): Promise<Pair> {
 }
 
 /** After the kill: what somebody reads who lays the images over each other again. */
+/** The image says that it holds part of an epoch. */
+const marked = (label: Uint8Array | undefined) => label !== undefined && decodeRecord(label).partial;
+
 async function judge({ files, marked, taking, covered, svm }: Moment): Promise<void> {
   const host = testHost();
   for (const [name, data] of files) host.files.put(name, data);

@@ -1,8 +1,10 @@
 /** Goal: what the monitor can do to the graph, and the sentence for each thing that it cannot. Method: a layer over simulated files. */
 import { Events } from '../../../src/base/events.js';
+import { unpaired } from '../../../src/block/image-record.js';
 import { ioError } from '../../../src/block/io-error.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
+import { encodeRecord } from '../../../src/block/pair-record.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { attachedPair, KiB } from '../../support/block-pair.js';
@@ -291,17 +293,17 @@ describe('what an error does to the guest', () => {
 describe('an image that holds part of an epoch', () => {
   async function marked() {
     const env = await setUp();
-    env.host.files.put('/a.img.colo-epoch', Buffer.from('x'));
+    env.host.files.inodes.get('/a.img')!.label = encodeRecord({ ...unpaired, partial: true });
     return env;
   }
 
   test('is no boot disk, alone, below a quorum, or as a late child', async () => {
     const { layer } = await marked();
-    const refusal = "image '/a.img' holds part of an epoch ('/a.img.colo-epoch' exists)";
+    const refusal = "image '/a.img' holds part of an epoch: its process ended before it was made whole";
     await expect(layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0'))).rejects.toThrow(refusal);
     await expect(layer.addDrive(parseDrive(quorum))).rejects.toThrow(refusal);
     await layer.addDrive(parseDrive('file=/a.img,format=raw,id=d0,if=none,node-name=n0'));
-    expect(() => layer.claim('d0', 'disk0')).toThrow('copies what differs');
+    expect(() => layer.claim('d0', 'disk0')).toThrow(refusal);
     await layer.addDrive(parseDrive(quorum.replace('/a.img', '/b.img')));
     await expect(layer.blockdevChange({ parent: 'q', node: 'n0' })).rejects.toThrow(refusal);
   });

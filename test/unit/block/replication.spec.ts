@@ -3,8 +3,9 @@
  * error, continuous replication), and one for each rule of a checkpoint that a disk can break. Method: two layers over simulated files
  * and an NBD link in memory.
  */
+import { decodeRecord } from '../../../src/block/pair-record.js';
 import { attachedPair, checkpoint, KiB, MiB, startedPair } from '../../support/block-pair.js';
-import { expectSame, pattern, turns } from '../../support/block-host.js';
+import { expectSame, pattern, type TestHost, turns } from '../../support/block-host.js';
 
 const replica = 'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node0,if=none';
 const a = pattern(4 * KiB, 100);
@@ -238,10 +239,10 @@ describe('secondary', () => {
     await pair.pvm.pwrite(0, b);
     await pair.svm.pwrite(900 * KiB, b);
     await pair.p.cut().epochDone;
-    expect(pair.secondaryHost.files.inodes.has('/s.img.colo-epoch')).toBe(true);
+    expect(marked(pair)).toBe(true);
     await pair.s.stop(false);
     expectSame(pair.secondaryHost.files.durable('/s.img'), committed);
-    expect(pair.secondaryHost.files.inodes.has('/s.img.colo-epoch')).toBe(false);
+    expect(marked(pair)).toBe(false);
   });
 
   test('stopped without failover it may start again; in between nobody writes the disk', async () => {
@@ -319,7 +320,7 @@ describe('secondary', () => {
     };
     await expect(pair.s.stop(true)).rejects.toThrow('merging into the secondary disk');
     await expect(pair.svm.pwrite(0, a)).rejects.toThrow('merging');
-    expect(pair.secondaryHost.files.inodes.has('/s.img.colo-epoch')).toBe(true);
+    expect(marked(pair)).toBe(true);
     pair.secondaryHost.files.fault = () => undefined;
     await pair.s.stop(true);
     expectSame(pair.secondaryHost.files.durable('/s.img'), expected);
@@ -383,14 +384,14 @@ describe('secondary', () => {
 
   test('the mark is durable before the first forwarded write, and gone after the merge', async () => {
     const pair = await startedPair();
-    expect(pair.secondaryHost.files.durable('/s.img.colo-epoch').length).toBeGreaterThan(0);
+    expect(marked(pair)).toBe(true);
     await pair.pvm.pwrite(0, a);
     await checkpoint(pair);
     const { log } = pair.secondaryHost.files;
-    expect(log.indexOf('fdatasync /s.img.colo-epoch 0 0')).toBeGreaterThanOrEqual(0);
-    expect(log.indexOf('fdatasync /s.img.colo-epoch 0 0')).toBeLessThan(log.findIndex(line => line.startsWith('pwrite /s.img 0')));
+    expect(log.indexOf('write-label /s.img 0 0')).toBeGreaterThanOrEqual(0);
+    expect(log.indexOf('write-label /s.img 0 0')).toBeLessThan(log.findIndex(line => line.startsWith('pwrite /s.img 0')));
     await pair.s.stop(true);
-    expect(log.lastIndexOf('unlink /s.img.colo-epoch')).toBeGreaterThan(log.lastIndexOf('fdatasync /s.img 0 0'));
+    expect(log.lastIndexOf('write-label /s.img 0 0')).toBeGreaterThan(log.lastIndexOf('fdatasync /s.img 0 0'));
   });
 
   test('closing while running leaves the last checkpoint', async () => {
@@ -400,9 +401,15 @@ describe('secondary', () => {
     await pair.p.cut().epochDone;
     await pair.secondary.close();
     expectSame(pair.secondaryHost.files.durable('/s.img'), pattern(MiB));
-    expect(pair.secondaryHost.files.inodes.has('/s.img.colo-epoch')).toBe(false);
+    expect(marked(pair)).toBe(false);
   });
 });
+
+/** The image says that it holds part of an epoch. */
+function marked({ secondaryHost }: { secondaryHost: TestHost }): boolean {
+  const label = secondaryHost.files.inodes.get('/s.img')!.label;
+  return label !== undefined && decodeRecord(label).partial;
+}
 
 /** The secondary's files stand still until the returned function is called. */
 function hold(host: { files: { delay: () => Promise<void> } }): () => void {
