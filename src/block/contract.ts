@@ -12,6 +12,11 @@ export interface Replicated {
   /** Knowing that both images are equal before the first checkpoint (rule 10). */
   readonly sync: SyncCheck;
   /**
+   * Before anything of the disk is read for the peer. From here until stop() nothing may change below the guest: no job, no other child,
+   * no other length; who asks for it gets a sentence. VmError: there is no replica, or a block job runs.
+   */
+  claim(): void;
+  /**
    * Secondary first, then primary. Primary: resolves when everything written since the replica was attached, and everything that
    * reconcile() found different, has been taken over into the first epoch. The guest may run meanwhile.
    */

@@ -9,8 +9,10 @@ import type { BlockBackend, DiskProperties, Replicated } from './contract.js';
 import { SECTOR } from './driver.js';
 import { type Drive, Drives } from './drives.js';
 import { QuorumDriver } from './drivers/quorum.js';
+import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
+import { isBelow } from './jobs/chain.js';
 import { BlockJobs } from './jobs/jobs.js';
 import type { JobGround } from './jobs/start.js';
 import { claimTls } from './nbd/credentials.js';
@@ -103,7 +105,7 @@ export class BlockLayer {
     const node = drive ? drive.backend.node : this.graph.find(name);
     if (!node) throw deviceNotFound(name);
     const users = node.userLabels.filter(label => label !== drive?.backend.label);
-    if (drive?.replicated?.replicating) throw new VmError(`'${name}' is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO' });
+    if (drive?.replicated?.inUse) throw inUseByColo(`'${name}'`);
     if (users.length > 0) throw new VmError(`'${name}' is in use by ${users.join(', ')}`);
     if (!drive) for (const { backend } of this.drives.over(node)) return this.driveDel(backend.id);
     if (drive) {
@@ -162,7 +164,7 @@ export class BlockLayer {
     if (!Number.isSafeInteger(length) || length < 0) throw new VmError("Parameter 'size' expects a >0 size");
     const { node } = this.find(name);
     const drives = this.drives.over(node);
-    if (drives.some(({ replicated }) => replicated?.replicating)) throw new VmError(`'${name}' is in use by COLO: its length cannot change`);
+    this.requireUnprotected(node, `'${name}'`);
     const others = node.userLabels.filter(label => !drives.some(({ backend }) => backend.label === label));
     if (others.length > 0) throw new VmError(`'${name}' cannot change its length: it is in use by ${others.join(', ')}`);
     await node.resize(Math.ceil(length / SECTOR) * SECTOR);
@@ -174,6 +176,8 @@ export class BlockLayer {
     const { child, node } = change;
     if (child !== undefined && node !== undefined) throw new VmError("'child' and 'node' exclude each other: one takes a child out, the other adds a node");
     const parent = this.resolve(change.parent);
+    // To take the replica away ends COLO, in order. Every other child holds a part of what is protected.
+    if (!(parent.children.get(child ?? '')?.driver instanceof ReplicationPrimary)) this.requireUnprotected(parent, `'${change.parent}'`);
     if (node !== undefined) {
       const added = this.graph.find(node);
       if (!added) throw new VmError(`there is no node '${node}'`);
@@ -262,10 +266,19 @@ export class BlockLayer {
   }
 
   private requireNoColo(): void {
-    for (const { replicated, backend } of this.drives) if (replicated?.replicating) throw new VmError(`no block job can start: ${backend.label} is replicated by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
+    for (const { replicated, backend } of this.drives) {
+      if (replicated?.inUse) throw inUseByColo(`no block job can work: ${backend.label}`);
+    }
+  }
+
+  private requireUnprotected(node: BlockNode, name: string): void {
+    for (const { replicated, backend } of this.drives) {
+      if (replicated?.inUse && isBelow(node, backend.node)) throw inUseByColo(name);
+    }
   }
 
   private mayReplace(from: BlockNode, job: string): void {
+    this.requireNoColo();
     const parents = this.graph.parentsOf(from).map(({ parent }) => parent);
     for (const parent of parents) if (!isAdopting(parent.driver)) throw new VmError(`node '${from.name}' cannot be replaced: node '${parent.name}' (${parent.driver.format}) keeps it`);
     const known = new Set([...this.drives.over(from).map(({ backend }) => backend.label), ...parents.map(({ name }) => `node '${name}'`)]);
@@ -298,8 +311,12 @@ export class BlockLayer {
   private replicatedOf(drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
     const { node } = drive.backend;
     const { driver } = node;
-    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(drive.name, node, driver);
-    if (driver instanceof ReplicationSecondary) drive.replicated ??= new SecondaryDisk(drive.name, driver, () => this.pairName(driver.disk));
+    const refuseJobs = () => this.jobs.refuse('COLO');
+    const root = () => (drive.backend.nodeName === '' ? undefined : drive.backend.node);
+    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(drive.name, node, driver, { root, refuseJobs });
+    if (driver instanceof ReplicationSecondary) {
+      drive.replicated ??= new SecondaryDisk(drive.name, driver, () => this.pairName(driver.disk), { refuseJobs });
+    }
     return drive.replicated;
   }
 
@@ -319,3 +336,5 @@ export class BlockLayer {
     return `${prefix}${n}`;
   }
 }
+
+const inUseByColo = (what: string) => new VmError(`${what} is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });

@@ -7,15 +7,25 @@ import type { ReplicationSecondary } from './drivers/replication-secondary.js';
 import type { BlockNode } from './node.js';
 import { differences, digest } from './sync-check.js';
 
-/** The primary's disk. The follower may be added any time before start(). */
+/** What a disk asks of the layer. */
+export interface DiskGround {
+  /** The node that the drive stands on now. */
+  root(): BlockNode | undefined;
+  /** VmError: a block job runs. */
+  refuseJobs(): void;
+}
+
+/** The primary's disk. Its follower stays the same from claim() on. */
 export class PrimaryDisk implements Replicated {
   readonly sync: SyncCheck;
+  private claimed?: ReplicationPrimary;
   private started?: ReplicationPrimary;
 
   constructor(
     private readonly id: string,
     private readonly node: BlockNode,
     private readonly quorum: QuorumDriver,
+    private readonly ground: DiskGround,
   ) {
     const theFollower = () => this.follower();
     this.sync = {
@@ -42,13 +52,24 @@ export class PrimaryDisk implements Replicated {
     return this.node.length;
   }
 
-  get replicating(): boolean {
-    return this.started !== undefined;
+  /** COLO has it: nothing may change below the guest any more, from before the images are compared until stop(). */
+  get inUse(): boolean {
+    return this.claimed !== undefined || this.started !== undefined;
+  }
+
+  claim(): void {
+    this.ground.refuseJobs();
+    this.claimed = this.follower();
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
     if (mode !== 'primary') throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
+    this.ground.refuseJobs();
+    const changed = this.changed();
+    if (changed) throw changed;
     const follower = this.follower();
+    // The images were compared for the one that was there: what differs is noted in it.
+    if (this.claimed && this.claimed !== follower) throw this.takenOut();
     this.started = follower;
     await follower.start();
   }
@@ -77,12 +98,22 @@ export class PrimaryDisk implements Replicated {
   async stop(): Promise<void> {
     this.started?.stop();
     this.started = undefined;
+    this.claimed = undefined;
   }
 
   error(): Error | undefined {
     if (!this.started) return undefined;
-    if (!this.quorum.followers.includes(this.started)) return new VmError(`the replication child of drive '${this.id}' has been taken out`);
-    return this.started.error();
+    return this.changed() ?? (this.started.ended ? this.takenOut() : this.started.error());
+  }
+
+  /** What the guest writes must go through this quorum. */
+  private changed(): VmError | undefined {
+    if (this.ground.root() === this.node) return undefined;
+    return new VmError(`drive '${this.id}' does not stand on its quorum '${this.node.name}' any more`);
+  }
+
+  private takenOut(): VmError {
+    return new VmError(`the replication child of drive '${this.id}' has been taken out`);
   }
 
   private running(): ReplicationPrimary {
@@ -104,12 +135,14 @@ export class SecondaryDisk implements Replicated {
   readonly sync: SyncCheck;
 
   private fixedName?: string;
+  private claimed = false;
 
   constructor(
     private readonly id: string,
     private readonly driver: ReplicationSecondary,
     /** The export of the secondary disk, or its drive: the primary knows it by that name. */
     private readonly pairName: () => string | undefined,
+    private readonly ground: Pick<DiskGround, 'refuseJobs'>,
   ) {
     this.sync = {
       assumed: driver.chain.assumeInSync,
@@ -126,12 +159,18 @@ export class SecondaryDisk implements Replicated {
     return this.driver.length;
   }
 
-  get replicating(): boolean {
-    return this.driver.state === 'running' || this.driver.state === 'failover';
+  get inUse(): boolean {
+    return this.claimed || this.driver.state === 'running' || this.driver.state === 'failover';
+  }
+
+  claim(): void {
+    this.ground.refuseJobs();
+    this.claimed = true;
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
     if (mode !== 'secondary') throw new VmError(`drive '${this.id}' is in replication mode secondary`);
+    this.ground.refuseJobs();
     this.fixedName = this.name;
     await this.driver.start();
   }
@@ -157,6 +196,7 @@ export class SecondaryDisk implements Replicated {
   }
 
   stop(failover: boolean): Promise<void> {
+    this.claimed = false;
     return this.driver.stop(failover);
   }
 

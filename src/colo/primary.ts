@@ -81,6 +81,7 @@ export class ColoPrimary extends Session {
     this.heartbeat.start();
     migration.move('active');
     this.disks = this.parts.disks('primary');
+    for (const disk of this.disks) disk.claim();
     this.outputs = this.parts.outputs();
     await reconcileAll(this.disks, this.link, options);
     await this.precopy();

@@ -31,7 +31,6 @@ export class ColoSecondary extends Session {
   private epoch = 0;
   private leaseMs: number;
   private accepted = false;
-  private replicating = false;
   private peerIsAlone = false;
   private tellStopped!: () => void;
   private tellAlone!: () => void;
@@ -60,7 +59,6 @@ export class ColoSecondary extends Session {
     await this.meet();
     await this.takePrecopy();
     const { migration, options } = this.parts;
-    this.replicating = true;
     await this.link.guard(startAll(this.disks, 'secondary'), 'starting replication', options.diskTimeoutMs);
     for (const output of this.outputs) output.hold(() => false);
     migration.move('colo');
@@ -79,6 +77,7 @@ export class ColoSecondary extends Session {
     this.outputs = this.parts.outputs();
     this.admit();
     this.accepted = true;
+    for (const disk of this.disks) disk.claim();
     migration.move('active');
     migration.ramTotalBytes = hello.manifest.ramBytes;
     this.heartbeat.start();
@@ -255,7 +254,7 @@ export class ColoSecondary extends Session {
     this.heartbeat.silence();
     this.link.destroy();
     for (const output of this.outputs) output.drop();
-    if (this.replicating) await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (migration.status === 'colo') migration.move('failed', 'the primary goes on alone');
     this.tellExit('error', 'the primary goes on alone');
   }
@@ -282,8 +281,9 @@ export class ColoSecondary extends Session {
     this.link.fail(error);
     void this.link.farewell();
     for (const output of this.outputs) output.releaseAll();
-    if (this.replicating) await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    // The disks of a stranger are another session's.
     if (!this.accepted) return;
+    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (migration.status === 'colo') this.tellExit('error', error.message);
     migration.move('failed', error.message);
   }

@@ -55,6 +55,10 @@ export class SimDisk implements Replicated {
     else if (!this.different.includes(sector)) this.different.push(sector);
   }
 
+  claim(): void {
+    // nobody plugs here
+  }
+
   async start(mode: 'primary' | 'secondary'): Promise<void> {
     this.mode = mode;
     this.undo.clear();

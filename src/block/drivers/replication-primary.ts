@@ -98,6 +98,11 @@ export class ReplicationPrimary implements BlockDriver {
     this.queue.fail(new VmError('block replication was stopped'));
   }
 
+  /** stop() was called, or the quorum has let it go. */
+  get ended(): boolean {
+    return this.state === 'done';
+  }
+
   error(): Error | undefined {
     return this.state === 'done' ? undefined : this.queue.error;
   }

@@ -66,6 +66,7 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
   if (overlay) requireBackingChange(overlay);
   const undoReopen = await openForWriting(ground, base);
   try {
+    ground.requireFree();
     const held = [...above, ...(overlay ? [overlay] : [])].map(node => ({ node, write: false }));
     const release = ground.jobs.hold(id, 'commit', [...held, { node: base, write: true }]);
     const parts = { ground, id, top, base, above, overlay, release, undoReopen, options };

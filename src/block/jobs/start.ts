@@ -149,6 +149,8 @@ async function prepare(ground: JobGround, type: 'mirror' | 'backup', options: Co
   const below = sync === 'top' ? backingNode(source) : sync === 'none' ? source : undefined;
   const target = opened ? await openTarget(ground, wanted, source, below) : ground.resolve(wanted).node;
   try {
+    // The target took time to open.
+    ground.requireFree();
     if (isBelow(target, source)) throw new VmError(`node '${target.name}' is part of '${options.device}' and cannot be the target`);
     if (target.length !== source.length) throw new VmError(`Source and target image have different sizes: ${source.length} and ${target.length} bytes`);
     if (options.compress && !(target.driver instanceof Qcow2Driver)) throw new VmError(`Compression is not supported for this drive: node '${target.name}' is ${target.driver.format}`, { hint: 'format=qcow2 has it.' });

@@ -253,6 +253,7 @@ describe('secondary', () => {
     await turns(30);
     expect(pair.p.error()?.message).toContain('error 1');
     expectSame(pair.secondaryHost.files.bytes('/s.img'), pattern(MiB));
+    await pair.p.stop(false);
     await pair.primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
     await pair.primary.driveDel('node0');
     await pair.primary.driveAdd('driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node1,if=none');
