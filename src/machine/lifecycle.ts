@@ -7,21 +7,23 @@ import { asVmError, assert, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
 import type { Clock } from '../host/ports.js';
+import type { AcpiPm } from '../hw/acpi/pm.js';
+import type { DeviceSet } from '../hw/device-set.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
-import type { Board } from './board.js';
 import { RunStates } from './run-state.js';
 
-/** A disk or a vCPU that does not stop within this time has the checkpoint fail, not the VM. */
 const STOP_LIMIT_MS = 10_000;
 
 export interface LifecycleParts {
   readonly accel: VmAccel;
-  readonly board: Board;
+  readonly board: { readonly devices: DeviceSet; readonly pm: Pick<AcpiPm, 'pressPowerButton'> };
   readonly clock: Clock;
   readonly events: Events<QmpEvents>;
   readonly initial: RunState;
   /** -S: what comes by migration stays stopped. */
   readonly startPaused: boolean;
+  /** A disk or a vCPU that does not stop within this time has the checkpoint fail, not the VM. */
+  readonly stopLimitMs?: number;
   manifest(): Manifest;
   /** Power cycle: chips, devices, RAM. Called with everything stopped. */
   powerCycle(): void;
@@ -163,7 +165,7 @@ export class VmLifecycle implements Lifecycle {
   /** Everything stands still and the run state says so; what follows is the machine's. A disk that hangs does not keep it from ending. */
   async shutDown(): Promise<void> {
     this.states.to('shutdown');
-    await this.haltWithin(STOP_LIMIT_MS).catch((error: unknown) => this.parts.report(asVmError(error).message));
+    await this.haltWithin().catch((error: unknown) => this.parts.report(asVmError(error).message));
   }
 
   private async internalError(message: string): Promise<void> {
@@ -210,7 +212,7 @@ export class VmLifecycle implements Lifecycle {
   private async stopHeld(tell: boolean): Promise<void> {
     const ran = this.resumeTo === 'running' && this.physical !== 'stopped';
     this.stopTold = !ran;
-    await this.haltWithin(STOP_LIMIT_MS);
+    await this.haltWithin();
     if (!ran || !tell) return;
     this.stopTold = true;
     this.parts.events.emit('STOP', {});
@@ -221,7 +223,7 @@ export class VmLifecycle implements Lifecycle {
     for (;;) {
       await this.resetting;
       try {
-        await this.haltWithin(STOP_LIMIT_MS);
+        await this.haltWithin();
         if (this.physical === 'stopped') return fn();
       } finally {
         if (this.state === 'running' && !this.resetting && this.physical !== 'running') this.goWhenStopped(false);
@@ -323,7 +325,8 @@ export class VmLifecycle implements Lifecycle {
     this.physical = 'stopped';
   }
 
-  private async haltWithin(limitMs: number): Promise<void> {
+  private async haltWithin(): Promise<void> {
+    const limitMs = this.parts.stopLimitMs ?? STOP_LIMIT_MS;
     let timer: { dispose(): void } | undefined;
     const late = new Promise<'late'>(resolve => (timer = this.parts.clock.timer(limitMs, () => resolve('late'))));
     const outcome = await Promise.race([this.halt(), late]);

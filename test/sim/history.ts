@@ -1,28 +1,46 @@
 /**
- * The oracle: every step of every guest with the step before it, every snapshot that a checkpoint took, every packet that left a host.
- * Steps are numbered once for both sides, so a state is a path, and a client has seen one machine if all its packets lie on one path.
+ * The oracle: every step of every guest with the step before it, every state that a checkpoint
+ * took, every packet that left a host. Steps are numbered once for both sides, so a state is a
+ * path, and a client has seen one machine if all its packets lie on one path.
  */
-import type { SimMachine } from './guest.js';
-import type { World } from './world.js';
+import type { World } from '../support/sim/world.js';
+import type { DiskModel } from './model.js';
+import type { Vm } from './vm.js';
 
 export interface Snapshot {
-  serial: number;
-  ram: Uint8Array;
-  disk: number[];
-  step: number;
+  readonly serial: number;
+  readonly step: number;
+  readonly ram: Uint8Array;
+  /** Each device as it was saved. */
+  readonly devices: readonly Buffer[];
+  /** What is in the primary's images, and what its guest knows of it. */
+  readonly images: readonly Buffer[];
+  readonly models: readonly DiskModel[];
+}
+
+interface Packet {
+  at: number;
+  from: string;
+  nic: number;
+  id: number;
 }
 
 export class History {
   private readonly parents = new Map<number, number>();
-  private readonly snapshots: Snapshot[] = [];
-  readonly packets: { at: number; from: string; id: number }[] = [];
-  /** The latest step that the secondary was committed to when it said vmstate-received. */
+  /** The latest: one may be committed while the next is under way. */
+  private readonly snapshots = new Map<number, Snapshot>();
+  private serials = 0;
+  readonly packets: Packet[] = [];
+  /** The latest step that the secondary was bound to when it said vmstate-received. */
   coveredStep = -1;
   /** Last snapshot that the secondary has loaded. */
   committed: Snapshot | undefined;
+  /** Since then the secondary's network is open. */
   takeoverAt: number | undefined;
-  /** Whether the primary's output is held now; set by the pair. */
-  held: () => boolean = () => false;
+  /** Both clocks of the primary stood still: only host power could have kept it from speaking. */
+  frozen = false;
+  /** Whether the output of the primary's nic is held now; set by the pair. */
+  held: (nic: number) => boolean = () => false;
 
   constructor(private readonly world: World) {}
 
@@ -30,58 +48,112 @@ export class History {
     this.parents.set(id, parent);
   }
 
-  snapshot(ram: Uint8Array, disk: number[], step: number): Snapshot {
-    const snapshot = { serial: this.snapshots.length + 1, ram: ram.slice(), disk: [...disk], step };
-    this.snapshots.push(snapshot);
-    return snapshot;
+  snapshot(vm: Vm): number {
+    const serial = ++this.serials;
+    this.snapshots.set(serial, {
+      serial,
+      step: vm.step,
+      ram: vm.ram.bytes.slice(),
+      devices: vm.deviceStates(),
+      images: vm.images.map(path => Buffer.from(vm.storage.bytes(path))),
+      models: vm.disks.map(disk => disk.model.copy()),
+    });
+    this.snapshots.delete(serial - 3);
+    return serial;
   }
 
-  /** A packet leaves a host. */
-  packet(from: string, id: number): void {
-    this.packets.push({ at: this.world.now, from, id });
-    this.world.note(from, `packet ${id}`);
-    if (from !== 'P') return;
-    if (this.held() && id > this.coveredStep) this.world.fail(`packet ${id} left the primary, the secondary holds only up to step ${this.coveredStep}`);
-    if (this.takeoverAt !== undefined) this.world.fail(`packet ${id} left the primary after the secondary's network opened`);
+  /** A frame of the guest leaves a host. */
+  packet(from: string, nic: number, id: number): void {
+    this.packets.push({ at: this.world.now, from, nic, id });
+    this.world.note(from, `packet ${id}${nic > 0 ? ` by nic ${nic}` : ''}`);
+    this.speaks(from, `packet ${id}`);
+    if (from !== 'P' || !this.held(nic) || id <= this.coveredStep) return;
+    this.world.fail(
+      `packet ${id} left the primary, the secondary holds only up to step ${this.coveredStep}`,
+    );
+  }
+
+  /** Anything that a host says in the guest's name. */
+  speaks(from: string, what: string): void {
+    const over = this.takeoverAt !== undefined;
+    if (from === 'P' && over && !this.frozen) {
+      this.world.fail(`${what} left the primary after the secondary's network opened`);
+    }
+    if (from === 'S' && !over)
+      this.world.fail(`${what} left the secondary, which has not taken over`);
   }
 
   /** The secondary says vmstate-received: it is bound to this snapshot now. */
   covered(serial: number): void {
-    this.coveredStep = Math.max(this.coveredStep, this.snapshots[serial - 1].step);
+    this.coveredStep = Math.max(this.coveredStep, this.snapshots.get(serial)!.step);
   }
 
-  loaded(machine: SimMachine): void {
-    const snapshot = this.snapshots[machine.serial - 1];
-    this.check(machine, snapshot, 'after a checkpoint');
+  loaded(vm: Vm): void {
+    const snapshot = this.snapshots.get(vm.loadedSerial)!;
+    this.check(vm, snapshot, 'after a checkpoint');
     this.committed = snapshot;
   }
 
   /** Nothing of a later epoch may be there. */
-  untouched(machine: SimMachine, when: string): void {
-    const difference = this.committed && machine.matches(this.committed);
+  untouched(vm: Vm, when: string): void {
+    const difference = this.committed && differs(vm, this.committed);
     if (difference) this.world.fail(`${when}: ${difference}`);
   }
 
-  tookOver(name: string, machine: SimMachine): void {
-    this.world.note(name, `takes over at step ${machine.step}`);
-    if (!this.committed) return this.world.fail('failover without a complete first state');
-    this.check(machine, this.committed, 'at failover');
-    if (this.committed.step < this.coveredStep) this.world.fail(`failover from step ${this.committed.step}, packets up to ${this.coveredStep} may be out`);
+  /** Before its guest runs: what it goes on from. */
+  takesOver(vm: Vm): void {
+    this.world.note(vm.name, `takes over at step ${vm.step}`);
+    this.takeoverAt = this.world.now;
+    const { committed } = this;
+    if (!committed) return this.world.fail('failover without a complete first state');
+    this.check(vm, committed, 'at failover');
+    vm.disks.forEach((disk, n) => disk.model.become(committed.models[n]));
+    if (committed.step >= this.coveredStep) return;
+    this.world.fail(
+      `failover from step ${committed.step}, packets up to ${this.coveredStep} may be out`,
+    );
   }
 
-  private check(machine: SimMachine, snapshot: Snapshot, when: string): void {
-    const difference = machine.matches(snapshot);
+  private check(vm: Vm, snapshot: Snapshot, when: string): void {
+    const difference = differs(vm, snapshot);
     if (difference) this.world.fail(`${when}: ${difference}`);
-    if (machine.disk.content.some((v, i) => v !== snapshot.disk[i])) this.world.fail(`${when}: the disk is not that of snapshot ${snapshot.serial}`);
+    for (const [n, path] of vm.images.entries()) {
+      const at = firstDifference(vm.storage.bytes(path), snapshot.images[n]);
+      if (at >= 0)
+        this.world.fail(`${when}: '${path}' differs from snapshot ${snapshot.serial} at ${at}`);
+    }
   }
 
-  /** All packets lie on the path of the machine that is left. */
+  /** All packets lie on the path of the machine that is left, and each came once, in order. */
   oneMachine(survivorStep: number): void {
     const path = new Set<number>();
-    for (let id = survivorStep; id !== 0 && id !== undefined; id = this.parents.get(id)!) path.add(id);
+    for (let id = survivorStep; id !== 0 && id !== undefined; id = this.parents.get(id)!)
+      path.add(id);
     const stray = this.packets.find(p => !path.has(p.id));
-    if (stray) this.world.fail(`packet ${stray.id} of ${stray.from} is not in the history of the surviving machine`);
-    const seen = this.packets.map(p => p.id);
-    if (seen.some((id, i) => i > 0 && id <= seen[i - 1])) this.world.fail('packets came twice or out of order');
+    if (stray) {
+      this.world.fail(`packet ${stray.id} of ${stray.from} is not in the history of the survivor`);
+    }
+    const last = new Map<number, number>();
+    for (const { nic, id, from } of this.packets) {
+      if (id <= (last.get(nic) ?? 0) && !this.frozen) {
+        this.world.fail(`packet ${id} of ${from} came twice or out of order`);
+      }
+      last.set(nic, id);
+    }
   }
+}
+
+function differs(vm: Vm, snapshot: Snapshot): string | undefined {
+  const { serial } = snapshot;
+  if (vm.loadedSerial !== serial) return `devices of snapshot ${vm.loadedSerial}, not ${serial}`;
+  if (Buffer.compare(vm.ram.bytes, snapshot.ram) !== 0)
+    return `RAM is not that of snapshot ${serial}`;
+  const other = vm.deviceStates().findIndex((state, n) => !state.equals(snapshot.devices[n]));
+  return other < 0 ? undefined : `device ${other} is not as in snapshot ${serial}`;
+}
+
+function firstDifference(a: Buffer, b: Buffer): number {
+  if (a.equals(b)) return -1;
+  const at = a.findIndex((byte, i) => byte !== b[i]);
+  return at < 0 ? Math.min(a.length, b.length) : at;
 }

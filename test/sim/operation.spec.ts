@@ -1,18 +1,20 @@
 /** Goal: what an operator can see and do: delay, requests, refusals, aborts, bounds, cancel. Method: the simulated pair without a seed's misfortune. */
 import { VmError } from '../../src/base/errors.js';
+import type { Scenario } from './misfortunes.js';
 import { Pair } from './pair.js';
-import { SimNode } from './world.js';
+import { ports } from './vm.js';
+import { SimNode } from '../support/sim/node.js';
 
-async function pair(prepare: (p: Pair) => void = () => undefined): Promise<Pair> {
-  const p = new Pair({ seed: 9, misfortune: { kind: 'nothing' } });
+async function pair(scenario: Partial<Scenario> = {}): Promise<Pair> {
+  const p = await Pair.create({ seed: 9, misfortunes: [], ...scenario });
   p.later = () => undefined;
-  prepare(p);
-  p.primary.machine.powerOn();
-  await p.secondary.colo.listen('tcp:0:8888');
+  p.primary.start();
+  await p.secondary.listenForPrimary();
+  await p.world.play(p.primary.attachReplicas());
   return p;
 }
-async function protectedPair(prepare?: (p: Pair) => void): Promise<Pair> {
-  const p = await pair(prepare);
+async function protectedPair(): Promise<Pair> {
+  const p = await pair();
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(200);
   expect(p.world.failures).toEqual([]);
@@ -35,7 +37,7 @@ it('tells modes and data', async () => {
   expect(p.secondary.colo.status()).toEqual({ mode: 'none', 'last-mode': 'secondary', reason: 'request' });
   expect(p.secondary.colo.query().status).toBe('completed');
   expect(p.primary.colo.status()).toMatchObject({ mode: 'none', reason: 'error' });
-  expect(p.primary.machine.running).toBe(false);
+  expect(p.primary.running).toBe(false);
 });
 
 it('x-checkpoint-delay is live: longer stops, shorter kicks the wait that runs', async () => {
@@ -81,15 +83,16 @@ it('refuses lost-heartbeat where it makes no sense', async () => {
 
 it('five aborted checkpoints in a row end COLO; output stays held until lost-heartbeat', async () => {
   const p = await protectedPair();
-  p.primary.machine.stopForCheckpoint = async () => {
+  p.primary.lifecycle.stopForCheckpoint = async () => {
     throw new VmError('CPU 1 does not stop');
   };
   await p.world.run(500);
   expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
   expect(p.primary.exits).toEqual(['error']);
   expect(p.world.log.some(l => l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'))).toBe(true);
-  expect(p.primary.machine.running).toBe(true);
-  expect(p.primary.disk.replicating).toBe(false); // a guest's write waits for no commit that will not come
+  expect(p.primary.running).toBe(true);
+  // A guest's write waits for no commit that will not come.
+  expect(p.primary.replicas).toEqual(['done']);
   const sent = p.history.packets.length;
   await p.world.run(900);
   expect(p.history.packets.length).toBe(sent);
@@ -102,21 +105,21 @@ it('five aborted checkpoints in a row end COLO; output stays held until lost-hea
 
 it('a stored error of the replica ends COLO at the next checkpoint', async () => {
   const p = await protectedPair();
-  p.primary.disk.error = () => new VmError('the export is gone');
+  p.network.cut(ports.nbd);
   await p.world.run(300);
-  expect(p.world.log.some(l => l.includes("COLO_EXIT primary error disk 'disk0': the export is gone"))).toBe(true);
+  expect(p.world.log.some(l => l.includes("COLO_EXIT primary error disk 'colo-disk0': "))).toBe(true);
 });
 
 it('a machine that differs is refused with a sentence, and may come again when it is equal', async () => {
   const p = await pair();
-  const manifest = p.primary.machine.manifest();
-  p.primary.machine.manifest = () => ({ ...manifest, ramBytes: 4096 });
+  const manifest = p.primary.lifecycle.manifest();
+  p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(100);
   expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes' });
   expect(p.primary.exits).toEqual([]);
-  expect(p.primary.machine.running).toBe(true);
-  p.primary.machine.manifest = () => manifest;
+  expect(p.primary.running).toBe(true);
+  p.primary.lifecycle.manifest = () => manifest;
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(300);
   expect(p.primary.colo.info().state).toBe('protected');
@@ -124,12 +127,12 @@ it('a machine that differs is refused with a sentence, and may come again when i
 });
 
 it('disks that differ are refused when that is wanted', async () => {
-  const p = await pair(q => (q.primary.options.diskDifference = 'refuse'));
-  await p.world.run(60);
+  const p = await pair({ different: true });
+  p.primary.options.diskDifference = 'refuse';
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(200);
-  expect(p.primary.colo.query().error).toMatch(/^disk 'disk0' differs from the secondary's in \d+ bytes$/);
-  expect(p.primary.machine.running).toBe(true);
+  expect(p.primary.colo.query().error).toMatch(/^disk 'colo-disk0' differs from the secondary's in \d+ bytes$/);
+  expect(p.primary.running).toBe(true);
 });
 
 it('nobody there: failed, with the reason', async () => {
@@ -138,7 +141,7 @@ it('nobody there: failed, with the reason', async () => {
   const { connected } = p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(50);
   await connected;
-  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'connect ECONNREFUSED' });
+  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: "Failed to connect to 'S:8888': Connection refused" });
 });
 
 it('migrate_cancel ends a migration, and does nothing in colo', async () => {
@@ -149,7 +152,7 @@ it('migrate_cancel ends a migration, and does nothing in colo', async () => {
   await p.world.run(100);
   expect(p.primary.colo.query().status).toBe('cancelled');
   expect(p.secondary.colo.query().status).toBe('failed');
-  expect(p.primary.machine.running).toBe(true);
+  expect(p.primary.running).toBe(true);
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(300);
   p.primary.colo.cancel();
@@ -178,7 +181,7 @@ it('a secondary that has been in COLO says so to the next primary', async () => 
 
 async function lostPair(): Promise<Pair> {
   const p = await protectedPair();
-  p.primary.machine.stopForCheckpoint = async () => {
+  p.primary.lifecycle.stopForCheckpoint = async () => {
     throw new VmError('CPU 1 does not stop');
   };
   await p.world.run(500);
@@ -198,6 +201,6 @@ it('both lost, the connection works: a secondary that takes over has the primary
   const p = await lostPair();
   p.secondary.colo.lostHeartbeat();
   await p.world.run(1000);
-  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.machine.running]).toEqual(['completed', 'yielded', false]);
+  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual(['completed', 'yielded', false]);
   expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
 });

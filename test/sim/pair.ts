@@ -1,213 +1,235 @@
-/** A pair, a client, an operator and one misfortune, all from a seed; and what must be true afterwards. */
+/** A pair, a client, an operator and misfortunes, from a seed; and what must be true afterwards. */
 import { VmError } from '../../src/base/errors.js';
-import { Events } from '../../src/base/events.js';
-import { Colo } from '../../src/colo/colo.js';
-import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
 import type { ColoStep } from '../../src/colo/steps.js';
 import type { Sockets } from '../../src/host/ports.js';
-import type { QmpEvents } from '../../src/qapi/types.js';
-import { SimDisk } from './disk.js';
-import { SimMachine } from './guest.js';
+import { SimNetwork } from '../support/sim/network.js';
+import { SimMachineHost, SimNode } from '../support/sim/node.js';
+import { World } from '../support/sim/world.js';
 import { History } from './history.js';
-import { SimNetwork } from './network.js';
-import { SimNode, World } from './world.js';
-
-export const simOptions: ColoOptions = {
-  ...defaultColoOptions,
-  checkpointDelayMs: 15,
-  heartbeatMs: 20,
-  peerTimeoutMs: 200,
-  leaseMs: 80,
-  leaseMarginMs: 20,
-  stopTimeoutMs: 60,
-  replyTimeoutMs: 400,
-  diskTimeoutMs: 400,
-  syncTimeoutMs: 400,
-  mergeTimeoutMs: 400,
-  chunkPages: 3,
-  precopyEnoughPages: 4,
-};
-
-/** What goes wrong, once. `side` is where. */
-export type Misfortune =
-  | { kind: 'nothing' }
-  | { kind: 'crash'; side: 'P' | 'S'; at: number; clean: boolean }
-  | { kind: 'crash-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number; clean: boolean }
-  | { kind: 'pause'; side: 'P' | 'S'; at: number; ms: number }
-  | { kind: 'pause-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number; ms: number }
-  /** The primary stops for a while, and the operator does not wait for anybody's time-out. */
-  | { kind: 'pause-failover'; side: 'P'; step: ColoStep; nth: number; ms: number; lag: number }
-  | { kind: 'silence'; at: number; ms: number }
-  | { kind: 'cut'; from: 'P' | 'S'; bytes: number }
-  | { kind: 'corrupt'; from: 'P' | 'S'; byte: number }
-  | { kind: 'failover'; side: 'P' | 'S'; at: number }
-  | { kind: 'failover-at-step'; side: 'P' | 'S'; step: ColoStep; nth: number }
-  | { kind: 'failover-both'; at: number; lag: number }
-  | { kind: 'shutdown'; at: number };
-
-export interface Scenario {
-  seed: number;
-  misfortune: Misfortune;
-  /** When the guest's environment is unkind all the time. */
-  noise?: boolean;
-  /** Virtual time of the run. */
-  endMs?: number;
-}
+import { overlayImage, prepareImages } from './images.js';
+import type { Misfortune, Name, Scenario } from './misfortunes.js';
+import { ports, type Role, Vm, type VmShape } from './vm.js';
 
 const defaultEndMs = 1600;
-
-const none = () => Promise.reject(new VmError('there are no files here'));
-const noFiles = { open: none, replace: none };
-const noShell = { run: () => { throw new VmError('there is no shell here'); } };
-
-export class Side {
-  readonly node: SimNode;
-  readonly events = new Events<QmpEvents>();
-  readonly disk: SimDisk;
-  readonly machine: SimMachine;
-  readonly colo: Colo;
-  readonly exits: string[] = [];
-  readonly options: ColoOptions;
-
-  constructor(name: 'P' | 'S', world: World, network: SimNetwork, history: History, noise: boolean, onStep: (step: ColoStep) => void, sockets?: Sockets) {
-    this.node = new SimNode(name, world);
-    this.disk = new SimDisk(this.node, network, { epochFails: noise ? 0.1 : 0 });
-    this.machine = new SimMachine(this.node, history, this.disk, { stopFails: noise ? 0.08 : 0, tapFull: noise ? 0.1 : 0 });
-    this.options = { ...simOptions, verifyRam: world.seed % 2 === 0 };
-    this.colo = new Colo({
-      clock: this.node.clock,
-      transports: { sockets: sockets ?? network.sockets(this.node), files: noFiles, shell: noShell },
-      xColo: true,
-      flushDisks: () => Promise.resolve(),
-      diskObstacle: () => undefined,
-      lifecycle: this.machine,
-      events: this.events,
-      options: this.options,
-      disks: () => [this.disk],
-      outputs: () => [this.machine.netdev.output],
-      dropExports: async () => this.disk.dropExport(),
-      step: step => this.node.dead || onStep(step),
-    });
-    this.events.on('COLO_EXIT', ({ mode, reason, error }) => {
-      world.note(name, `COLO_EXIT ${mode} ${reason} ${error ?? ''}`);
-      this.exits.push(reason);
-    });
-    this.events.on('MIGRATION', ({ status }) => world.note(name, `migration ${status}`));
-  }
-}
 
 export interface Outcome {
   failures: string[];
   log: string[];
   steps: Set<ColoStep>;
-  survivor: 'P' | 'S' | 'none';
+  survivor: Name | 'none';
+  takeovers: number;
   checkpoints: number;
+  /** Kinds of misfortunes that came to pass. */
+  hit: string[];
 }
 
 export class Pair {
   readonly world: World;
   readonly network: SimNetwork;
   readonly history: History;
-  readonly primary: Side;
-  readonly secondary: Side;
+  primary!: Vm;
+  secondary!: Vm;
+  private readonly shape: VmShape;
   private readonly steps = new Set<ColoStep>();
   private readonly passed = new Map<string, number>();
+  private readonly hit: string[] = [];
   /** The operator has decided, and stays with it. */
   private decided = false;
   private readonly endMs: number;
   /** When what was done last has had its time. */
   private calmMs = 0;
 
-  constructor(
-    private readonly scenario: Scenario,
-    sockets?: Sockets,
+  private constructor(
+    readonly scenario: Scenario,
+    private readonly sockets?: Sockets,
   ) {
+    const { seed, disks = 1, nics = 1, overlays = 'memory', noise = false } = scenario;
     this.endMs = scenario.endMs ?? defaultEndMs;
-    this.world = new World(scenario.seed);
+    this.shape = { disks, nics, overlays, noise };
+    this.world = new World(seed);
     this.network = new SimNetwork(this.world);
     this.history = new History(this.world);
-    const { misfortune, noise = false } = scenario;
-    if (misfortune.kind === 'cut') this.network.cutAfter = { from: misfortune.from, bytes: misfortune.bytes };
-    if (misfortune.kind === 'corrupt') this.network.corrupt = misfortune;
-    this.primary = new Side('P', this.world, this.network, this.history, noise, step => this.onStep('P', step), sockets);
-    this.secondary = new Side('S', this.world, this.network, this.history, noise, step => this.onStep('S', step), sockets);
-    this.primary.disk.peer = this.secondary.disk;
-    this.secondary.disk.peer = this.primary.disk;
-    this.history.held = () => this.primary.machine.netdev.output.info().status === 'on';
-    for (const side of [this.primary, this.secondary]) {
-      side.events.on('COLO_EXIT', ({ reason }) => reason === 'error' && this.later(() => this.operate()));
-      side.node.onDeath(() => this.later(() => this.operate()));
+  }
+
+  /** Both machines are built, none runs yet. */
+  static async create(scenario: Scenario, sockets?: Sockets): Promise<Pair> {
+    const pair = new Pair(scenario, sockets);
+    const overlay = await overlayImage();
+    const sides: Vm[] = [];
+    for (const [name, role] of [
+      ['P', 'primary'],
+      ['S', 'secondary'],
+    ] as const) {
+      const host = new SimMachineHost(name, pair.world);
+      prepareImages(host.storage, scenario, { overlay, disks: pair.shape.disks });
+      sides.push(await pair.world.play(pair.boot(host, role)));
     }
+    [pair.primary, pair.secondary] = sides;
+    pair.history.held = nic => pair.primary.netdevs[nic].output.info().status === 'on';
+    return pair;
+  }
+
+  private async boot(host: SimMachineHost, role: Role): Promise<Vm> {
+    const { network, history, sockets } = this;
+    const node = new SimNode(host.name, this.world, host);
+    const name = host.name as Name;
+    const onStep = (step: ColoStep) => this.onStep(name, step);
+    const vm = await Vm.build({ node, network, history, onStep, sockets }, role, this.shape);
+    vm.events.on(
+      'COLO_EXIT',
+      ({ reason }) => reason === 'error' && this.later(() => this.operate()),
+    );
+    node.onDeath(() => this.later(() => this.operate()));
+    return vm;
   }
 
   async run(): Promise<Outcome> {
-    this.primary.machine.powerOn();
-    await this.secondary.colo.listen('tcp:0:8888');
-    this.world.at(20, () => void this.primary.colo.migrate('tcp:secondary:8888'));
-    this.arrange(this.scenario.misfortune);
+    const { world } = this;
+    this.primary.start();
+    await this.secondary.listenForPrimary();
+    world.at(20, () => this.protect());
+    for (const misfortune of this.scenario.misfortunes) this.arrange(misfortune);
+    this.clientSpeaks();
     // When nothing has happened by then, the operator tries a planned failover.
-    this.world.at(800, () => this.scenario.misfortune.kind === 'nothing' && this.failover(this.secondary));
-    await this.world.run(this.endMs);
-    await this.world.run(this.calmMs);
+    const calm = this.scenario.misfortunes.every(({ kind }) => kind === 'nothing');
+    world.at(800, () => calm && this.failover(this.secondary));
+    await world.run(this.endMs);
+    await world.run(this.calmMs);
     // Something may be under way just now; every wait has an end.
-    const end = this.world.now;
-    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await this.world.run(end + ms);
-    const survivor = this.check();
-    return { failures: this.world.failures, log: this.world.log, steps: this.steps, survivor, checkpoints: this.primary.colo.info().statistics?.done ?? 0 };
+    const end = world.now;
+    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await world.run(end + ms);
+    await this.whileStopped();
+    const survivor = await this.check();
+    return this.outcome(survivor);
   }
 
-  private arrange(m: Misfortune): void {
-    const side = 'side' in m && m.side === 'S' ? this.secondary : this.primary;
-    switch (m.kind) {
-      case 'crash': return void this.world.at(m.at, () => side.node.crash(m.clean));
-      case 'pause': return void this.world.at(m.at, () => side.node.pause(m.ms));
-      case 'silence': return void this.world.at(m.at, () => this.network.block(m.ms));
-      case 'failover': return void this.world.at(m.at, () => this.decided || this.failover(side));
-      case 'failover-both':
-        // Two operators who do not know of each other: the connection works, and the sides settle it.
-        return void this.world.at(m.at, () => {
-          if (this.decided) return;
-          const [first, second] = m.lag < 0 ? [this.secondary, this.primary] : [this.primary, this.secondary];
-          this.failover(first);
-          this.world.after(Math.abs(m.lag), () => this.failover(second));
-        });
-      case 'shutdown': return void this.world.at(m.at, () => this.shutdown());
+  /** A guest that stands still for a checkpoint goes on after it, when a slow stop is through. */
+  private async whileStopped(): Promise<void> {
+    const { world } = this;
+    const still = ({ node, lifecycle: { state, running } }: Vm) =>
+      !node.dead && (state === 'colo' || (state === 'running' && !running));
+    for (const end = world.now + 100; world.now < end; await world.run(world.now + 1)) {
+      if (![this.primary, this.secondary].some(still)) return;
     }
+  }
+
+  private outcome(survivor: Outcome['survivor']): Outcome {
+    const { failures, log } = this.world;
+    const checkpoints = this.primary.colo.info().statistics?.done ?? 0;
+    const takeovers = this.history.takeoverAt === undefined ? 0 : 1;
+    return { failures, log, steps: this.steps, survivor, takeovers, checkpoints, hit: this.hit };
+  }
+
+  private protect(): void {
+    this.primary.protect().catch((error: unknown) => {
+      if (!(error instanceof VmError)) throw error;
+      this.world.note('P', `not protected: ${error.message}`);
+    });
+  }
+
+  /** Frames for the guest reach both hosts, as they do while a switch has not learned its place. */
+  private clientSpeaks(): void {
+    const frame = new Uint8Array(60).fill(this.world.random.below(256));
+    this.world.after(this.world.random.between(5, 60), () => {
+      for (const vm of [this.primary, this.secondary]) if (!vm.node.dead) vm.receive(frame);
+      this.clientSpeaks();
+    });
+  }
+
+  private side(m: Misfortune): Vm {
+    return 'side' in m && m.side === 'S' ? this.secondary : this.primary;
+  }
+
+  arrange(m: Misfortune): void {
+    if (m.kind === 'cut') {
+      this.network.cutAfter = { from: m.from, bytes: m.bytes, port: m.port ?? ports.migration };
+    }
+    if (m.kind === 'corrupt') this.network.corrupt = { ...m, port: ports.migration };
+    if ('at' in m) this.world.at(m.at, () => this.strike(m));
+  }
+
+  private strike(m: Extract<Misfortune, { at: number }>): void {
+    this.hit.push(m.kind);
+    const vm = this.side(m);
+    switch (m.kind) {
+      case 'crash':
+        return vm.node.crash(m.clean);
+      case 'pause':
+        return vm.node.pause(m.ms);
+      case 'silence':
+        return this.network.block(m.ms);
+      case 'slow-link':
+        return this.network.slow(m.ms, m.latencyMs);
+      case 'one-sided':
+        this.network.block(m.ms);
+        return this.network.breakEnd({ from: m.side, port: m.port }, m.code);
+      case 'failover':
+        return void (this.decided || this.failover(vm));
+      case 'failover-both':
+        return this.failoverBoth(m.lag);
+      case 'shutdown':
+        return this.shutdown();
+    }
+  }
+
+  /** Two operators who do not know of each other: the connection works, and the sides settle it. */
+  private failoverBoth(lag: number): void {
+    if (this.decided) return;
+    const { primary, secondary } = this;
+    const [first, second] = lag < 0 ? [secondary, primary] : [primary, secondary];
+    this.failover(first);
+    this.world.after(Math.abs(lag), () => this.failover(second));
   }
 
   private shutdown(): void {
     this.world.note('P', 'guest shuts down');
-    this.primary.machine.requestShutdown();
-    if (!this.primary.colo.guestShutdown()) this.primary.machine.powerOff();
+    if (!this.primary.node.dead) this.primary.lifecycle.guestPowerOff();
   }
 
-  private onStep(who: 'P' | 'S', step: ColoStep): void {
+  private onStep(who: Name, step: ColoStep): void {
     this.steps.add(step);
     const nth = (this.passed.get(`${who} ${step}`) ?? 0) + 1;
     this.passed.set(`${who} ${step}`, nth);
     if (!/ping|pong|-pages|-blob/.test(step)) this.world.note(who, step);
     this.observe(step);
-    const side = who === 'P' ? this.primary : this.secondary;
-    const m = this.scenario.misfortune;
-    if (!('step' in m) || m.side !== who || m.step !== step || m.nth !== nth) return;
-    if (m.kind === 'crash-at-step') side.node.crash(m.clean);
-    else if (m.kind === 'pause-at-step' || m.kind === 'pause-failover') {
-      side.node.pause(m.ms);
-      this.calmMs = this.world.now + m.ms + 300;
+    for (const m of this.scenario.misfortunes) {
+      if ('step' in m && m.side === who && m.step === step && m.nth === nth) this.strikeAtStep(m);
     }
-    if (m.kind === 'pause-failover') {
-      this.world.after(m.lag, () => this.failover(this.secondary));
-    } else if (m.kind === 'failover-at-step' && !this.decided) this.failover(side);
+  }
+
+  private strikeAtStep(m: Extract<Misfortune, { step: ColoStep }>): void {
+    this.hit.push(m.kind);
+    const { node } = this.side(m);
+    switch (m.kind) {
+      case 'crash-at-step':
+        return node.crash(m.clean);
+      case 'failover-at-step':
+        return void (this.decided || this.failover(this.side(m)));
+      case 'pause-at-step':
+      case 'pause-failover':
+        node.pause(m.ms);
+        this.calmMs = Math.max(this.calmMs, this.world.now + m.ms + 300);
+        if (m.kind === 'pause-failover')
+          this.world.after(m.lag, () => this.failover(this.secondary));
+    }
   }
 
   private observe(step: ColoStep): void {
-    const { machine } = this.secondary;
-    if (step === 'secondary-checked') this.history.untouched(machine, 'before vmstate-received');
-    if (step === 'secondary-sent-vmstate-received') this.history.covered(machine.parsedSerial);
-    if (step === 'secondary-committed') this.history.loaded(machine);
-    if (step === 'takeover-fenced') this.history.untouched(machine, 'at the start of the failover');
-    if (step === 'takeover-network-open') this.history.takeoverAt = this.world.now;
-    if (step === 'primary-cut' && this.primary.machine.running) this.world.fail('cut while the guest runs');
+    const { history, secondary } = this;
+    switch (step) {
+      case 'secondary-checked':
+        return history.untouched(secondary, 'before vmstate-received');
+      case 'secondary-sent-vmstate-received':
+        return history.covered(secondary.parsedSerial);
+      case 'secondary-committed':
+        return history.loaded(secondary);
+      case 'takeover-fenced':
+        return history.untouched(secondary, 'at the start of the failover');
+      case 'takeover-network-open':
+        return history.takesOver(secondary);
+      case 'primary-cut':
+        if (this.primary.running) this.world.fail('cut while the guest runs');
+    }
   }
 
   /** The operator's time to notice; a test may have none. */
@@ -220,61 +242,80 @@ export class Pair {
     if (this.decided) return;
     this.decided = true;
     const { primary, secondary } = this;
-    const choice = primary.node.dead || primary.node.paused ? secondary : secondary.node.dead || secondary.node.paused ? primary : this.world.random.pick([primary, secondary]);
+    const out = ({ node }: Vm) => node.dead || node.paused;
+    const either = this.world.random.pick([primary, secondary]);
+    const choice = out(primary) ? secondary : out(secondary) ? primary : either;
     if (this.failover(choice)) return;
     this.failover(choice === primary ? secondary : primary);
   }
 
-  private failover(side: Side): boolean {
+  private failover(vm: Vm): boolean {
     this.decided = true;
-    if (side.node.dead) return false;
+    if (vm.node.dead) return false;
     try {
-      side.colo.lostHeartbeat();
+      vm.colo.lostHeartbeat();
       this.calmMs = Math.max(this.calmMs, this.world.now + 300);
-      this.world.note(side.node.name, 'x_colo_lost_heartbeat');
+      this.world.note(vm.name, 'x_colo_lost_heartbeat');
       return true;
     } catch (error) {
       if (!(error instanceof VmError)) throw error;
-      this.world.note(side.node.name, `x_colo_lost_heartbeat refused: ${error.message}`);
+      this.world.note(vm.name, `x_colo_lost_heartbeat refused: ${error.message}`);
       return false;
     }
   }
 
-  private check(): Outcome['survivor'] {
+  private async check(): Promise<Outcome['survivor']> {
     const { primary, secondary, world } = this;
     if (world.failures.length > 0) return 'none';
     const stuck = this.underWay();
-    if (stuck) world.fail(`${stuck.node.name} is still in state ${stuck.colo.info().state}`);
-    for (const side of [primary, secondary]) {
-      if (side.colo.info().state === 'broken') world.fail(`${side.node.name} is broken: ${side.colo.query().error}`);
-      if (side.exits.length > 1) world.fail(`${side.node.name} told COLO_EXIT ${side.exits.length} times`);
+    if (stuck) world.fail(`${stuck.name} is still in state ${stuck.colo.info().state}`);
+    for (const vm of [primary, secondary]) {
+      const { state } = vm.colo.info();
+      if (state === 'broken') world.fail(`${vm.name} is broken: ${vm.colo.query().error}`);
+      if (vm.exits.length > 1) world.fail(`${vm.name} told COLO_EXIT ${vm.exits.length} times`);
     }
-    if (this.scenario.misfortune.kind === 'nothing' && !this.scenario.noise && (secondary.colo.info().state !== 'completed' || primary.colo.info().statistics!.done < 20)) world.fail('nothing happened, and yet it did not go well');
+    this.checkQuiet();
     const survivor = this.survivor();
-    if (survivor) this.history.oneMachine(survivor.machine.step);
-    if (survivor && !survivor.machine.poweredOff) this.checkService(survivor);
+    if (survivor) this.history.oneMachine(survivor.step);
+    if (survivor && !survivor.ended) this.checkService(survivor);
+    if (survivor) survivor.checkImages();
     return survivor === primary ? 'P' : survivor === secondary ? 'S' : 'none';
   }
 
-  private underWay(): Side | undefined {
-    return [this.primary, this.secondary].find(side => !side.node.dead && ['require', 'active', 'relaunch', 'loading'].includes(side.colo.info().state));
+  private checkQuiet(): void {
+    const { misfortunes, noise } = this.scenario;
+    if (noise || misfortunes.some(({ kind }) => kind !== 'nothing')) return;
+    const done = this.primary.colo.info().statistics?.done ?? 0;
+    if (this.secondary.colo.info().state === 'completed' && done >= 20) return;
+    this.world.fail(`nothing happened, and yet it did not go well: ${done} checkpoints`);
   }
 
-  private survivor(): Side | undefined {
+  private underWay(): Vm | undefined {
+    const busy: readonly string[] = ['require', 'active', 'relaunch', 'loading'];
+    return [this.primary, this.secondary].find(
+      vm => !vm.node.dead && busy.includes(vm.colo.info().state),
+    );
+  }
+
+  private survivor(): Vm | undefined {
     const { primary, secondary, world } = this;
     const alone = secondary.colo.info().state === 'completed' && !secondary.node.dead;
-    const held = ['lost', 'yielded'].includes(primary.colo.info().state);
-    if (alone && !primary.node.dead && !held) world.fail(`both sides live: the primary is ${primary.colo.info().state}`);
+    const { state } = primary.colo.info();
+    const held = state === 'lost' || state === 'yielded';
+    if (alone && !primary.node.dead && !held)
+      world.fail(`both sides live: the primary is ${state}`);
     if (alone) return secondary;
-    return primary.node.dead || primary.colo.info().state === 'yielded' ? undefined : primary;
+    return primary.node.dead || state === 'yielded' ? undefined : primary;
   }
 
   /** A side that goes on runs, and its client hears from it. */
-  private checkService(side: Side): void {
-    const { state } = side.colo.info();
-    if (state === 'lost' && side === this.primary) return;
-    if (!side.machine.running) return this.world.fail(`${side.node.name} survives in state ${state}, but its guest stands still`);
-    const last = this.history.packets.filter(p => p.from === side.node.name).at(-1);
-    if (!last || last.at < this.world.now - 120) this.world.fail(`${side.node.name} survives in state ${state}, but its client hears nothing since ${last?.at.toFixed(1)}`);
+  private checkService(vm: Vm): void {
+    const { state } = vm.colo.info();
+    if (state === 'lost' && vm === this.primary) return;
+    const who = `${vm.name} survives in state ${state}`;
+    if (!vm.lifecycle.running) return this.world.fail(`${who}, but its guest stands still`);
+    const last = this.history.packets.filter(p => p.from === vm.name).at(-1);
+    if (last && last.at >= this.world.now - 120) return;
+    this.world.fail(`${who}, but its client hears nothing since ${last?.at.toFixed(1)}`);
   }
 }

@@ -22,27 +22,29 @@ it.each([
   ['tcp', 'tcp:127.0.0.1:0'],
   ['unix', `unix:${join(directory, 'migrate')}`],
 ])('checkpoints and a planned failover over %s', async (_kind, listen) => {
-  const p = new Pair({ seed: 11, misfortune: { kind: 'nothing' } }, new NodeSockets());
+  const p = await Pair.create({ seed: 11, misfortunes: [] }, new NodeSockets());
   for (const side of [p.primary, p.secondary]) Object.assign(side.options, { peerTimeoutMs: 5000, replyTimeoutMs: 5000, leaseMs: 2000, leaseMarginMs: 100, stopTimeoutMs: 1000 });
-  p.primary.machine.powerOn();
-  const address = await p.secondary.colo.listen(listen);
+  p.primary.start();
+  const address = await p.secondary.listenForPrimary(listen);
+  await p.world.play(p.primary.attachReplicas());
   p.primary.colo.migrate(address.kind === 'tcp' ? `tcp:127.0.0.1:${address.port}` : `unix:${address.path}`);
   await until(p, () => (p.primary.colo.info().statistics?.done ?? 0) >= 5);
   p.secondary.colo.lostHeartbeat();
   await until(p, () => p.secondary.colo.info().state === 'completed' && p.primary.colo.info().state === 'yielded');
   await until(p, () => p.history.packets.at(-1)?.from === 'S');
-  p.history.oneMachine(p.secondary.machine.step);
+  p.history.oneMachine(p.secondary.step);
   expect(p.world.failures).toEqual([]);
   p.primary.colo.dispose();
   p.secondary.colo.dispose();
 });
 
 it('a primary that closes is gone at once: no lease to wait for', async () => {
-  const p = new Pair({ seed: 12, misfortune: { kind: 'nothing' } }, new NodeSockets());
+  const p = await Pair.create({ seed: 12, misfortunes: [] }, new NodeSockets());
   for (const side of [p.primary, p.secondary]) Object.assign(side.options, { peerTimeoutMs: 5000, replyTimeoutMs: 5000, leaseMs: 4000, leaseMarginMs: 200, stopTimeoutMs: 3000 });
   p.later = () => undefined;
-  p.primary.machine.powerOn();
-  const address = await p.secondary.colo.listen('tcp:127.0.0.1:0');
+  p.primary.start();
+  const address = await p.secondary.listenForPrimary('tcp:127.0.0.1:0');
+  await p.world.play(p.primary.attachReplicas());
   p.primary.colo.migrate(`tcp:127.0.0.1:${address.kind === 'tcp' ? address.port : 0}`);
   await until(p, () => (p.primary.colo.info().statistics?.done ?? 0) >= 2);
   p.primary.colo.dispose();

@@ -5,23 +5,42 @@
 import { Link } from '../../src/migration/link.js';
 import { PageStaging, encodeChunk } from '../../src/migration/pages.js';
 import { type Message, codecOf, kindOf } from '../../src/colo/messages.js';
+import type { ColoStep } from '../../src/colo/steps.js';
 import { frameHead } from '../../src/migration/frames.js';
 import { History } from './history.js';
-import { SimNetwork } from './network.js';
-import { Side } from './pair.js';
-import { SimNode, World } from './world.js';
+import { SimNetwork } from '../support/sim/network.js';
+import { SimMachineHost, SimNode } from '../support/sim/node.js';
+import { World } from '../support/sim/world.js';
+import { overlayImage, prepareImages } from './images.js';
+import { Vm } from './vm.js';
 
 class Script {
   readonly world = new World(5);
   readonly network = new SimNetwork(this.world);
   readonly history = new History(this.world);
-  readonly side = new Side('S', this.world, this.network, this.history, false, () => undefined);
+  side!: Vm;
   readonly node = new SimNode('X', this.world);
   readonly errors: string[] = [];
   link!: Link<Message>;
 
-  constructor() {
-    this.side.disk.peer = this.side.disk;
+  static async start(): Promise<Script> {
+    const script = new Script();
+    await script.build();
+    return script;
+  }
+
+  private async build(): Promise<void> {
+    const { world, network, history } = this;
+    const host = new SimMachineHost('S', world);
+    const scenario = { seed: 5, misfortunes: [] };
+    prepareImages(host.storage, scenario, { overlay: await overlayImage(), disks: 1 });
+    const node = new SimNode('S', world, host);
+    const shape = { disks: 1, nics: 1, overlays: 'memory', noise: false } as const;
+    history.speaks = () => undefined;
+    const onStep = (step: ColoStep) => {
+      if (step === 'takeover-network-open') this.taken = this.side.ram.hash();
+    };
+    this.side = await world.play(Vm.build({ node, network, history, onStep }, 'secondary', shape));
     this.side.events.on('COLO_EXIT', e => this.errors.push(e.error ?? ''));
   }
 
@@ -37,7 +56,7 @@ class Script {
   }
 
   async connect(): Promise<void> {
-    await this.side.colo.listen('tcp:0:8888');
+    await this.side.listenForPrimary();
     const stream = await this.network.sockets(this.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
     this.link = new Link(stream, this.node.clock, codecOf('primary'));
     this.link.urgent = m => m.type === 'pong';
@@ -51,16 +70,18 @@ class Script {
 
   async enter(): Promise<void> {
     await this.connect();
-    await this.link.send({ type: 'hello', hello: { manifest: this.side.machine.manifest(), colo: true, leaseMs: 80 } });
+    await this.link.send({ type: 'hello', hello: { manifest: this.side.lifecycle.manifest(), colo: true, leaseMs: 80 } });
     await this.link.expect('accept');
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready');
     await this.epoch(1, [2, 3]);
     await this.link.expect('vmstate-received');
     await this.link.expect('vmstate-loaded');
-    this.before = this.side.machine.simRam.hash();
+    this.before = this.side.ram.hash();
   }
   before = 0n;
+  /** RAM when the guest is about to run here. */
+  taken = 0n;
 
   async request(): Promise<void> {
     await this.link.send({ type: 'checkpoint-request' });
@@ -68,16 +89,17 @@ class Script {
   }
   pages(...pages: number[]): Message {
     const staging = new PageStaging();
-    const source = { ...this.side.machine.ram, gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55) };
+    const source = { ...this.side.ram, gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55) };
     staging.fill(source as never, Uint32Array.from(pages));
     return { type: 'pages', body: encodeChunk(kindOf('pages'), staging, 0, pages.length).subarray(frameHead(67)) };
   }
   info(epoch: number, pages: number, count = 0): Message {
-    return { type: 'epoch', epoch, pages, writes: [{ disk: 'disk0', count }], ramHashed: false, ramHash: 0n };
+    return { type: 'epoch', epoch, pages, writes: [{ disk: 'colo-disk0', count }], ramHashed: false, ramHash: 0n };
   }
   async epoch(epoch: number, pages: number[]): Promise<void> {
     await this.request();
-    for (const m of [{ type: 'vmstate-send' }, this.pages(...pages), this.info(epoch, pages.length), { type: 'vmstate-size', size: 200 }, { type: 'blob', bytes: Buffer.alloc(200, 1) }] as Message[]) await this.link.send(m);
+    const blob = this.side.lifecycle.saveDevices();
+    for (const m of [{ type: 'vmstate-send' }, this.pages(...pages), this.info(epoch, pages.length), { type: 'vmstate-size', size: blob.length }, { type: 'blob', bytes: blob }] as Message[]) await this.link.send(m);
   }
 }
 
@@ -92,40 +114,39 @@ const bad: [string, (s: Script) => Message[], string][] = [
   ['a page twice', s => [send, s.pages(4, 5), s.pages(5)], 'RAM page 5 after page 5'],
   ['a page beyond RAM', s => [send, s.pages(24)], 'RAM page 24 lies beyond the 24 pages of this machine'],
   ['fewer pages than told', s => [send, s.pages(4), s.info(2, 2), size(200), blob(200)], 'epoch 2 has 2 pages, 1 arrived'],
-  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'disk0': epoch 2 has 3 writes, 0 arrived"],
-  ['another disk', s => [send, { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message, size(200), blob(200)], "epoch 2 does not cover disk 'disk0'"],
+  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'colo-disk0': epoch 2 has 3 writes, 0 arrived"],
+  ['another disk', s => [send, { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message, size(200), blob(200)], "epoch 2 does not cover disk 'colo-disk0'"],
   ['an old epoch', s => [send, s.info(1, 0), size(200), blob(200)], 'epoch 1 after epoch 1'],
   ['device state without end', s => [send, s.info(2, 0), size(2 ** 40)], 'device state of 1099511627776 bytes, at most'],
   ['more device state than told', s => [send, s.info(2, 0), size(200), blob(201)], 'a piece of 201 bytes where 200 are left'],
   ['an empty piece', s => [send, s.info(2, 0), size(200), blob(0)], 'a piece of 0 bytes where 200 are left'],
-  ['device state that does not parse', s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)], 'dev0: wrong length'],
+  ['device state that does not parse', s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)], 'device state: '],
   ['precopy again', () => [{ type: 'precopy-end' }], 'unexpected message precopy-end where'],
-  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.machine.manifest(), colo: true, leaseMs: 80 } }], 'unexpected message hello where'],
+  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.lifecycle.manifest(), colo: true, leaseMs: 80 } }], 'unexpected message hello where'],
 ];
 
 it.each(bad)('%s', async (_name, messages, sentence) => {
-  const s = new Script();
+  const s = await Script.start();
   await s.play(() => s.enter());
   await s.play(async () => {
     await s.request();
     for (const message of messages(s)) s.link.post(message);
   });
   expect(s.errors).toEqual([expect.stringContaining(sentence)]);
-  expect(s.side.machine.simRam.hash()).toBe(s.before);
+  expect(s.side.ram.hash()).toBe(s.before);
   expect(s.side.colo.info().state).toBe('lost');
   expect(s.link.failed).toBeUndefined();
   s.link.destroy();
-  s.side.machine.runAfterFailover = () => void (s.side.machine.running = true);
   s.side.colo.lostHeartbeat();
   await s.world.run(s.world.now + 100);
   expect(s.side.colo.info().state).toBe('completed');
-  expect(s.side.machine.running).toBe(true);
-  expect(s.side.machine.simRam.hash()).toBe(s.before);
+  expect(s.side.running).toBe(true);
+  expect(s.taken).toBe(s.before);
 });
 
 it('takes strangers, garbage and other machines calmly, and waits on', async () => {
-  const s = new Script();
-  await s.side.colo.listen('tcp:0:8888');
+  const s = await Script.start();
+  await s.side.listenForPrimary();
   const connect = () => s.network.sockets(s.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
   await s.play(async () => {
     await (await connect()).write(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
@@ -136,7 +157,7 @@ it('takes strangers, garbage and other machines calmly, and waits on', async () 
   await s.play(async () => {
     const link = new Link<Message>(await connect(), s.node.clock, codecOf('primary'));
     link.urgent = m => answers.push(m) > 0;
-    await link.send({ type: 'hello', hello: { manifest: { ...s.side.machine.manifest(), cpus: 8 }, colo: true, leaseMs: 80 } });
+    await link.send({ type: 'hello', hello: { manifest: { ...s.side.lifecycle.manifest(), cpus: 8 }, colo: true, leaseMs: 80 } });
   });
   expect(answers).toEqual([{ type: 'error', text: 'the primary has 8 CPUs, this secondary 1' }]);
   expect(s.side.colo.query().status).toBe('none');
@@ -144,14 +165,13 @@ it('takes strangers, garbage and other machines calmly, and waits on', async () 
 });
 
 it('answers pings at once, and nothing after it was told to take over', async () => {
-  const s = new Script();
+  const s = await Script.start();
   await s.play(() => s.enter());
   const pongs: Message[] = [];
   const asked: Message[] = [];
   s.link.urgent = m => (m.type === 'pong' ? pongs : asked).push(m) > 0;
   await s.play(async () => s.link.post({ type: 'ping', seq: 77 }));
   expect(pongs.length).toBeGreaterThan(0);
-  s.side.machine.runAfterFailover = () => undefined;
   s.side.colo.lostHeartbeat();
   pongs.length = 0;
   await s.world.run(s.world.now + 50);

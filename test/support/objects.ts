@@ -6,7 +6,8 @@ import { FrameReader, onStream } from '../../src/net/packet/frame-stream.js';
 import type { Tap } from '../../src/host/ports.js';
 import { Objects } from '../../src/monitor/objects/registry.js';
 import { TapNetdev } from '../../src/net/netdev/tap.js';
-import { SimNode, World } from '../sim/world.js';
+import { SimNode } from './sim/node.js';
+import { World } from './sim/world.js';
 import { FakeChar } from './fake-char.js';
 
 export function objectsFixture(chardevs: Record<string, CharBackend> = {}, files: object = {}) {

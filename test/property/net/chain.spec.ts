@@ -5,7 +5,8 @@
 import fc from 'fast-check';
 import type { FilterPlace, NetFilter } from '../../../src/net/contract.js';
 import { TapNetdev } from '../../../src/net/netdev/tap.js';
-import { SimNode, World } from '../../sim/world.js';
+import { SimNode } from '../../support/sim/node.js';
+import { World } from '../../support/sim/world.js';
 
 type Direction = NetFilter['direction'];
 interface Model { name: string; direction: Direction; on: boolean }

@@ -2,7 +2,8 @@
 import { Network } from '../../../src/commands/vm/network.js';
 import type { Sockets, Tap } from '../../../src/host/ports.js';
 import type { MachineSpec } from '../../../src/machine/spec.js';
-import { SimNode, World } from '../../sim/world.js';
+import { SimNode } from '../../support/sim/node.js';
+import { World } from '../../support/sim/world.js';
 
 const mac = Uint8Array.from([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const rarp = 0x8035;

@@ -4,7 +4,8 @@ import { FilterChain } from '../../../src/net/filter/chain.js';
 import { TapNetdev } from '../../../src/net/netdev/tap.js';
 import { Announcer } from '../../../src/net/packet/announce.js';
 import { rarpAnnounce } from '../../../src/net/packet/ethernet.js';
-import { SimNode, World } from '../../sim/world.js';
+import { SimNode } from '../../support/sim/node.js';
+import { World } from '../../support/sim/world.js';
 
 function setup() {
   const world = new World(1);

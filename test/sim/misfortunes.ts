@@ -1,0 +1,39 @@
+/** What may go wrong, as plain data: a seed makes some, a test writes one down. `side` is where. */
+import type { ColoStep } from '../../src/colo/steps.js';
+import type { NetError } from '../support/sim/network.js';
+
+export type Name = 'P' | 'S';
+
+export type Misfortune =
+  | { kind: 'nothing' }
+  | { kind: 'crash'; side: Name; at: number; clean: boolean }
+  | { kind: 'crash-at-step'; side: Name; step: ColoStep; nth: number; clean: boolean }
+  | { kind: 'pause'; side: Name; at: number; ms: number }
+  | { kind: 'pause-at-step'; side: Name; step: ColoStep; nth: number; ms: number }
+  /** The primary stops for a while, and the operator does not wait for anybody's time-out. */
+  | { kind: 'pause-failover'; side: 'P'; step: ColoStep; nth: number; ms: number; lag: number }
+  | { kind: 'silence'; at: number; ms: number }
+  /** Latency; of hundreds of milliseconds, if need be. */
+  | { kind: 'slow-link'; at: number; ms: number; latencyMs: readonly [number, number] }
+  | { kind: 'cut'; from: Name; bytes: number; port?: number }
+  | { kind: 'corrupt'; from: Name; byte: number }
+  /** One end only; what lies between says it for the other, which is silent for ms. */
+  | { kind: 'one-sided'; side: Name; at: number; ms: number; code: NetError; port: number }
+  | { kind: 'failover'; side: Name; at: number }
+  | { kind: 'failover-at-step'; side: Name; step: ColoStep; nth: number }
+  | { kind: 'failover-both'; at: number; lag: number }
+  | { kind: 'shutdown'; at: number };
+
+export interface Scenario {
+  seed: number;
+  misfortunes: readonly Misfortune[];
+  disks?: number;
+  nics?: number;
+  overlays?: 'memory' | 'qcow2';
+  /** When the guest's environment is unkind all the time. */
+  noise?: boolean;
+  /** Images that differ at the start. */
+  different?: boolean;
+  /** Virtual time of the run. */
+  endMs?: number;
+}

@@ -1,0 +1,368 @@
+/**
+ * One side of a simulated pair: the real block layer, NBD, network buffers, lifecycle and COLO over
+ * a simulated host, with a guest that is small enough to compare. Wired as commands/vm does it.
+ */
+import { Events } from '../../src/base/events.js';
+import type { ReplicationPrimary } from '../../src/block/drivers/replication-primary.js';
+import { BlockLayer } from '../../src/block/layer.js';
+import { parseDrive } from '../../src/block/options.js';
+import { Colo } from '../../src/colo/colo.js';
+import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
+import type { ColoStep } from '../../src/colo/steps.js';
+import type { Sockets } from '../../src/host/ports.js';
+import { DeviceSet } from '../../src/hw/device-set.js';
+import { VmLifecycle } from '../../src/machine/lifecycle.js';
+import type { Manifest } from '../../src/migration/contract.js';
+import { TapNetdev } from '../../src/net/netdev/tap.js';
+import { Announcer } from '../../src/net/packet/announce.js';
+import type { QmpEvents } from '../../src/qapi/types.js';
+import { Random } from '../support/random.js';
+import type { SimStorage } from '../support/sim/files.js';
+import type { SimNetwork } from '../support/sim/network.js';
+import type { SimNode } from '../support/sim/node.js';
+import { SimAccel } from './accel.js';
+import { SimBlk, SimButton, SimNic, SimProbe } from './devices.js';
+import type { History } from './history.js';
+import { DiskModel } from './model.js';
+import { Program } from './program.js';
+import type { SimRam } from './ram.js';
+import { simTap } from './tap.js';
+
+export const ports = { migration: 8888, nbd: 8889 } as const;
+
+export const simOptions: ColoOptions = {
+  ...defaultColoOptions,
+  checkpointDelayMs: 15,
+  heartbeatMs: 20,
+  peerTimeoutMs: 200,
+  leaseMs: 80,
+  leaseMarginMs: 20,
+  stopTimeoutMs: 60,
+  replyTimeoutMs: 400,
+  diskTimeoutMs: 400,
+  syncTimeoutMs: 400,
+  mergeTimeoutMs: 400,
+  chunkPages: 3,
+  precopyEnoughPages: 4,
+};
+const stopLimitMs = 60;
+
+/** What a machine is built of; both sides of a pair alike. */
+export interface VmShape {
+  readonly disks: number;
+  readonly nics: number;
+  readonly overlays: 'memory' | 'qcow2';
+  /** When its environment is unkind all the time. */
+  readonly noise: boolean;
+}
+
+export interface VmWorld {
+  readonly node: SimNode;
+  readonly network: SimNetwork;
+  readonly history: History;
+  onStep(step: ColoStep): void;
+  /** COLO's connection goes over others than those of the simulated network. */
+  readonly sockets?: Sockets;
+}
+
+export type Role = 'primary' | 'secondary';
+
+export class Vm {
+  readonly events = new Events<QmpEvents>();
+  readonly block: BlockLayer;
+  readonly netdevs: TapNetdev[] = [];
+  readonly lifecycle: VmLifecycle;
+  readonly colo: Colo;
+  readonly options: ColoOptions;
+  readonly exits: string[] = [];
+  readonly images: string[];
+  /** Snapshots by the oracle's numbers: the state that was checked last, and that was loaded. */
+  parsedSerial = 0;
+  /** The guest is over; so is the process. */
+  ended = false;
+  private readonly accel: SimAccel;
+  private readonly devices: DeviceSet;
+  private readonly program: Program;
+  private readonly probe: SimProbe;
+  private readonly announcer: Announcer;
+
+  private constructor(
+    private readonly world: VmWorld,
+    readonly role: Role,
+    readonly shape: VmShape,
+  ) {
+    const { node, network, history } = world;
+    const host = { clock: node.clock, files: node.files, sockets: network.sockets(node) };
+    this.images = Array.from(
+      { length: shape.disks },
+      (_, n) => `/${node.host.name.toLowerCase()}${n}.img`,
+    );
+    this.block = new BlockLayer(host, this.events);
+    this.accel = new SimAccel(node, { slowStop: shape.noise ? 0.04 : 0 });
+    this.devices = new DeviceSet(this.accel.face, node.clock);
+    this.probe = this.devices.add(
+      new SimProbe(
+        () => history.snapshot(this),
+        serial => (this.parsedSerial = serial),
+      ),
+    );
+    const button = this.devices.add(new SimButton('button'));
+    this.program = new Program(this.accel, button, {
+      nextId: () => node.world.nextId(),
+      step: (id, parent) => history.step(id, parent),
+      powerOff: () => this.lifecycle.guestPowerOff(),
+    });
+    this.announcer = new Announcer(node.clock);
+    this.lifecycle = this.makeLifecycle(button);
+    this.options = { ...simOptions, verifyRam: node.world.seed % 2 === 0 };
+    this.colo = this.makeColo({ ...host, sockets: world.sockets ?? host.sockets });
+    this.lifecycle.shutdownGate = () => this.colo.guestShutdown();
+    this.block.stopVm = () => this.lifecycle.ioError();
+    this.listen();
+  }
+
+  /** Its files must be there. The devices find their disks, and the power is on. */
+  static async build(world: VmWorld, role: Role, shape: VmShape): Promise<Vm> {
+    const vm = new Vm(world, role, shape);
+    for (let n = 0; n < shape.disks; n++) await vm.addDisk(n);
+    for (let n = 0; n < shape.nics; n++) vm.addNic(n);
+    if (role === 'secondary') await vm.export();
+    vm.powerCycle();
+    return vm;
+  }
+
+  get name(): string {
+    return this.world.node.name;
+  }
+  get node(): SimNode {
+    return this.world.node;
+  }
+  get storage(): SimStorage {
+    return this.world.node.host.storage;
+  }
+  get ram(): SimRam {
+    return this.accel.ram;
+  }
+  get step(): number {
+    return this.program.lastStep;
+  }
+  get loadedSerial(): number {
+    return this.probe.state.serial;
+  }
+  get running(): boolean {
+    return this.lifecycle.running && this.accel.running;
+  }
+  get disks(): readonly SimBlk[] {
+    return this.program.disks;
+  }
+
+  /** -S is not given: the guest runs. */
+  start(): void {
+    void this.lifecycle.cont();
+  }
+
+  listenForPrimary(uri = `tcp:0:${ports.migration}`): ReturnType<Colo['listen']> {
+    return this.colo.listen(uri);
+  }
+
+  /** As the procedure says: a replica under each disk, then migrate. */
+  async attachReplicas(host = 'secondary', port: number = ports.nbd): Promise<void> {
+    for (const n of this.images.keys()) {
+      const server = `file.driver=nbd,file.host=${host},file.port=${port}`;
+      const file = `${server},file.export=colo-disk${n},file.x-request-timeout=1`;
+      await this.block.driveAdd(
+        `if=none,driver=replication,mode=primary,${file},node-name=replica${n}`,
+      );
+      await this.block.blockdevChange({ parent: `colo-disk${n}`, node: `replica${n}` });
+    }
+  }
+
+  async protect(): Promise<void> {
+    await this.attachReplicas();
+    this.colo.migrate(`tcp:secondary:${ports.migration}`);
+  }
+
+  /** What their nodes say of themselves. */
+  get replicas(): unknown[] {
+    const nodes = this.images.map((_, n) => this.block.graph.find(`replica${n}`));
+    return nodes.map(node => (node?.driver as ReplicationPrimary).describe().state);
+  }
+
+  /** All but the probe. */
+  deviceStates(): Buffer[] {
+    const [, ...seen] = this.devices.all;
+    const devices = seen.map(device => device.vmstate.save(device.state));
+    return [...devices, ...this.accel.cpus.map(cpu => cpu.save())];
+  }
+
+  /** A frame comes from the network. */
+  private readonly frameListeners: ((frame: Uint8Array) => void)[] = [];
+  receive(frame: Uint8Array): void {
+    for (const listener of this.frameListeners) listener(frame);
+  }
+
+  private async addDisk(n: number): Promise<void> {
+    const id = this.role === 'primary' ? await this.addQuorum(n) : await this.addSecondaryDisk(n);
+    const device = `virtio-disk${n}`;
+    const disk = new SimBlk(device, this.block.claim(id, device), new DiskModel(), {
+      completed: (request, failed) => this.program.completed(n, request, failed),
+      wrong: what => this.node.world.fail(`${this.name}: ${what}`),
+    });
+    this.program.disks.push(this.devices.add(disk));
+  }
+
+  private async addQuorum(n: number): Promise<string> {
+    const child = `children.0.file.filename=${this.images[n]},children.0.driver=raw`;
+    await this.block.addDrive(
+      parseDrive(
+        `if=virtio,id=colo-disk${n},driver=quorum,read-pattern=fifo,vote-threshold=1,${child}`,
+      ),
+    );
+    return `colo-disk${n}`;
+  }
+
+  private async addSecondaryDisk(n: number): Promise<string> {
+    await this.block.addDrive(
+      parseDrive(`if=none,id=colo-disk${n},file.filename=${this.images[n]},driver=raw`),
+    );
+    const hidden = `file.backing.driver=qcow2,file.backing.file.filename=/hidden${n}`;
+    const qcow2 = `file.driver=qcow2,file.file.filename=/active${n},${hidden}`;
+    const overlays =
+      this.shape.overlays === 'qcow2'
+        ? `${qcow2},file.backing.backing`
+        : 'file.driver=memory,file.backing';
+    await this.block.addDrive(
+      parseDrive(
+        `if=virtio,id=active-disk${n},driver=replication,mode=secondary,${overlays}=colo-disk${n}`,
+      ),
+    );
+    return `active-disk${n}`;
+  }
+
+  private async export(): Promise<void> {
+    await this.block.nbd.start({ kind: 'tcp', host: '0', port: ports.nbd });
+    for (const n of this.images.keys())
+      this.block.nbdServerAdd({ device: `colo-disk${n}`, writable: true });
+  }
+
+  private addNic(n: number): void {
+    const { node, history } = this.world;
+    const chance = new Random(node.world.seed * 17 + n * 2 + (this.name === 'P' ? 0 : 1));
+    const tap = simTap(node, history, { n, full: () => chance.chance(this.shape.noise ? 0.1 : 0) });
+    this.frameListeners.push(tap.arrive);
+    const netdev = new TapNetdev(`hn${n}`, tap, node.clock, { packets: 40, bytes: 4096 });
+    this.netdevs.push(netdev);
+    const host = {
+      room: () => void this.program.sendPending(),
+      receive: (frame: Uint8Array) => this.program.received(frame),
+    };
+    this.program.nics.push(this.devices.add(new SimNic(`net${n}`, netdev, host)));
+  }
+
+  private makeLifecycle(pm: SimButton): VmLifecycle {
+    const { node } = this.world;
+    return new VmLifecycle({
+      accel: this.accel.face,
+      board: { devices: this.devices, pm },
+      clock: node.clock,
+      events: this.events,
+      initial: this.role === 'secondary' ? 'inmigrate' : 'prelaunch',
+      startPaused: false,
+      stopLimitMs,
+      manifest: () => this.manifest(),
+      powerCycle: () => this.powerCycle(),
+      shutDown: () => void this.shutDown(),
+      announce: () => this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce())),
+      noReboot: false,
+      bootable: true,
+      report: line => node.world.note(this.name, line),
+    });
+  }
+
+  private makeColo(host: {
+    clock: SimNode['clock'];
+    files: SimNode['files'];
+    sockets: Sockets;
+  }): Colo {
+    const { node } = this.world;
+    const shell = {
+      run: () => {
+        throw new Error('there is no shell here');
+      },
+    };
+    return new Colo({
+      clock: node.clock,
+      transports: { ...host, shell },
+      lifecycle: this.lifecycle,
+      events: this.events,
+      options: this.options,
+      xColo: true,
+      disks: side => this.block.replicated(side),
+      flushDisks: () => this.block.flush(),
+      diskObstacle: () => undefined,
+      outputs: () => this.netdevs.map(netdev => netdev.output),
+      dropExports: async () => {
+        if (this.block.nbd.address) await this.block.nbd.stop();
+      },
+      step: step => node.dead || this.world.onStep(step),
+    });
+  }
+
+  private listen(): void {
+    const { world } = this.node;
+    this.events.on('COLO_EXIT', ({ mode, reason, error }) => {
+      world.note(this.name, `COLO_EXIT ${mode} ${reason} ${error ?? ''}`);
+      this.exits.push(reason);
+    });
+    this.events.on('MIGRATION', ({ status }) => world.note(this.name, `migration ${status}`));
+    this.events.on('BLOCK_IO_ERROR', e =>
+      world.note(this.name, `I/O error on ${e.device}: ${e.action}, ${e.reason}`),
+    );
+    this.lifecycle.states.on((state, previous) => {
+      if (state !== 'colo' && previous !== 'colo') world.note(this.name, `${previous} -> ${state}`);
+    });
+  }
+
+  private manifest(): Manifest {
+    const cpu = {
+      model: 'sim',
+      vendor: 'AuthenticAMD',
+      signature: 0x60fb1,
+      features: ['fpu'],
+      sockets: 1,
+      cores: 1,
+      threads: 1,
+    };
+    return {
+      ramBytes: this.ram.size,
+      cpus: 1,
+      cpu,
+      accel: 'sim',
+      devices: this.devices.sections(),
+      disks: this.block.manifest(),
+      netdevs: this.netdevs.map(({ id }) => id),
+    };
+  }
+
+  private powerCycle(): void {
+    this.accel.reset();
+    this.devices.reset();
+    this.program.boot();
+  }
+
+  private async shutDown(): Promise<void> {
+    if (this.node.dead) return;
+    this.node.world.note(this.name, 'powered off');
+    this.ended = true;
+    await this.lifecycle.shutDown();
+  }
+
+  /** Everything that its guest was told is in its images. */
+  checkImages(): void {
+    for (const [n, disk] of this.disks.entries()) {
+      const wrong = disk.model.differs(this.storage.bytes(this.images[n]));
+      if (wrong)
+        this.node.world.fail(`${this.name} survives, but '${this.images[n]}' has ${wrong}`);
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/** An open file of a simulated host. */
+import type { Label, OpenFile } from '../../../src/host/ports.js';
+import type { Inode, SimFiles } from './files.js';
+
+export class SimFile implements OpenFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** All or nothing, and durable. */
+  readonly label: Label = {
+    read: () => this.request('read-label', () => this.inode.label),
+    write: bytes => {
+      const label = bytes && Buffer.from(bytes);
+      return this.request('write-label', () => void (this.inode.label = label));
+    },
+  };
+
+  constructor(
+    private readonly files: SimFiles,
+    { path, readOnly }: { path: string; readOnly: boolean },
+    private readonly inode: Inode,
+    private readonly unlock: () => void,
+  ) {
+    this.path = path;
+    this.readOnly = readOnly;
+  }
+
+  async size(): Promise<number> {
+    return this.inode.data.length;
+  }
+
+  pread(buffer: Uint8Array, offset: number): Promise<number> {
+    return this.request('pread', () => {
+      const part = this.inode.data.subarray(offset, offset + buffer.length);
+      buffer.set(part);
+      return part.length;
+    });
+  }
+
+  pwrite(buffer: Uint8Array, offset: number): Promise<void> {
+    return this.request('pwrite', () => this.inode.write(buffer, offset));
+  }
+
+  /** The name of a new file is durable with its content, as journalling file systems do it. */
+  fdatasync(): Promise<void> {
+    return this.request('fdatasync', () => {
+      this.inode.sync();
+      this.files.storage.syncNewName(this.path, this.inode);
+    });
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.request('truncate', () => this.inode.resize(size));
+  }
+
+  punchHole(offset: number, length: number): Promise<void> {
+    return this.request('punchHole', () => this.inode.fill(offset, offset + length));
+  }
+
+  async close(): Promise<void> {
+    this.unlock();
+  }
+
+  private request<T>(operation: string, body: () => T): Promise<T> {
+    return this.files.request(operation, this.path, body);
+  }
+}
