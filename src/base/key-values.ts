@@ -73,6 +73,14 @@ export class KeyValues {
     throw new VmError(`'${key}' is on or off, not '${value}'`);
   }
 
+  /** The value; `on` for a bare word, as in QEMU. An empty one is one. */
+  takeText(key: string): string | undefined {
+    if (!this.left.has(key)) return undefined;
+    const value = this.left.get(key) ?? 'on';
+    this.left.delete(key);
+    return value;
+  }
+
   takeInteger(key: string, range: { min: number; max: number }): number | undefined {
     const text = this.take(key);
     if (text === undefined) return undefined;

@@ -19,8 +19,8 @@ export abstract class VmCommand extends BaseCommand {
       process.exitCode = await startDaemon();
       return process.exit();
     }
-    const { logfile } = launch.process;
-    const log = new LogSink(line => this.note(line));
+    const { logfile, timestamps } = launch.process;
+    const log = new LogSink(line => this.note(line), timestamps);
     if (logfile !== undefined) log.open(logfile, '-D');
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);

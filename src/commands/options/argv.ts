@@ -1,6 +1,7 @@
 /** QEMU's command line: options with one dash or two, a value always in the next word. */
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
+import type { Nothing } from './nothing.js';
 
 export interface OptionDeclaration {
   /** Without the dash. */
@@ -10,6 +11,8 @@ export interface OptionDeclaration {
   readonly value?: string;
   readonly repeatable?: boolean;
   readonly summary: string;
+  /** It never asks for anything: what of it is taken. */
+  readonly nothing?: Nothing;
 }
 
 export interface GivenOption {

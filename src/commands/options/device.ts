@@ -6,6 +6,7 @@ import type { DiskProperties } from '../../block/contract.js';
 import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { deviceModels } from '../../machine/spec.js';
 import { readNetdev } from '../../monitor/objects/netdevs.js';
+import { ofACard, ofADisk, takeNothing } from './nothing.js';
 import { parseTree, takeWord } from './tree.js';
 
 /** Names for what was given without an id; both sides of a pair count alike. */
@@ -54,6 +55,7 @@ export function parseDevice(text: string, ids: Ids): DeviceSpec {
     case 'virtio-blk-pci':
       return parseDisk(id, options);
     case 'virtio-net-pci':
+      takeNothing(options, ofACard);
       return finish({ model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) }, options, 'id, netdev, mac');
     case 'isa-debug-exit': {
       const iobase = options.takeInteger('iobase', { min: 0, max: 0xffff }) ?? 0x501;
@@ -67,6 +69,7 @@ export function parseDevice(text: string, ids: Ids): DeviceSpec {
 const ofTheDisk = 'id, drive, serial, werror, rerror, write-cache, logical_block_size=512, physical_block_size=512';
 
 function parseDisk(id: string, options: KeyValues): DeviceSpec {
+  takeNothing(options, ofADisk);
   const writeCache = oneOf(options, 'write-cache', ['on', 'off']);
   const disk: DiskProperties = {
     werror: oneOf(options, 'werror', ['report', 'ignore', 'stop', 'enospc']),

@@ -5,6 +5,7 @@ import { deviceModels } from '../../machine/spec.js';
 import { didYouMean } from '../../base/similar.js';
 import { type GivenOption, UsageError } from './argv.js';
 import { Ids, parseDevice } from './device.js';
+import { ofGlobals, refuseMore } from './nothing.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 
 export interface GlobalProperty {
@@ -15,9 +16,14 @@ export interface GlobalProperty {
   readonly spelled: string;
 }
 
-/** DRIVER.PROP=VALUE, or driver=D,property=P,value=V. */
-export function parseGlobal({ value: text, spelled }: Pick<GivenOption, 'value' | 'spelled'>): GlobalProperty {
+/** DRIVER.PROP=VALUE, or driver=D,property=P,value=V. undefined: it asks for nothing. */
+export function parseGlobal({ value: text, spelled }: Pick<GivenOption, 'value' | 'spelled'>): GlobalProperty | undefined {
   const { driver, property, value } = /^driver=/.test(text) ? longForm(text) : shortForm(text);
+  const name = `${driver}.${property}`;
+  if (Object.hasOwn(ofGlobals, name)) {
+    refuseMore(name, value, ofGlobals[name]);
+    return undefined;
+  }
   const known = ['migration', ...deviceModels];
   if (!known.includes(driver)) throw new VmError(`'${driver}' is not a device of colo; it has ${known.join(', ')}.${didYouMean(driver, known)}`);
   if (['id', 'drive', 'netdev'].includes(property)) throw new VmError(`'${property}' is of one device, not of all`, { hint: `Give it to that -device ${driver}.` });

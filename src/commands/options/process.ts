@@ -1,4 +1,4 @@
-/** Small options of QEMU's that are about the machine as a whole: -boot, -machine, -mon, -trace. */
+/** Small options of QEMU's that are about the machine as a whole: -boot, -msg, -machine, -mon, -trace. */
 import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
@@ -6,13 +6,22 @@ import { didYouMean } from '../../base/similar.js';
 import { systemError } from '../../host/node/errors.js';
 import type { MonitorSpec } from '../../machine/spec.js';
 import { asksForHelp, listOf } from './help.js';
+import { ofMessages, ofTheBoot, ofTheMachine, takeNothing } from './nothing.js';
 
 /** The first disk is where QEMU would look; with -kernel it does not look either. */
 export function bootOrder(text: string): void {
   const options = new KeyValues(parseKeyValues(text, 'order'));
-  const order = options.need('order');
-  options.done('order=c');
-  if (order !== 'c') throw new VmError(`'${order}': what boots is the kernel of -kernel`, { hint: 'Leave -boot out, or say -boot c.' });
+  takeNothing(options, ofTheBoot);
+  options.done(Object.keys(ofTheBoot).join(', '));
+}
+
+/** -msg: gives whether lines shall have the time of day. */
+export function messageTimes(text: string): boolean {
+  const options = new KeyValues(parseKeyValues(text));
+  const times = options.takeBool('timestamp') ?? false;
+  takeNothing(options, ofMessages);
+  options.done('timestamp, guest-name=off');
+  return times;
 }
 
 /** One machine; older names of it are taken, too. */
@@ -29,6 +38,7 @@ export function parseMachine(text: string): string | undefined {
   const type = options.take('type');
   if (type !== undefined && !/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type)) throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, { hint: 'pc-i440fx-2.3 and its like are names for the same machine.' });
   const accel = options.take('accel');
+  takeNothing(options, ofTheMachine);
   options.done('type, accel');
   return accel;
 }

@@ -2,6 +2,7 @@
 import type { Topology } from '../../accel/contract.js';
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { ofTheSmp, takeNothing } from './nothing.js';
 
 const range = { min: 1, max: 255 };
 
@@ -9,6 +10,7 @@ export function parseSmp(text: string): { cpus: number; topology: Topology } {
   const options = new KeyValues(parseKeyValues(text, 'cpus'));
   const take = (key: string) => options.takeInteger(key, range);
   const [cpus, sockets, cores, threads, maxcpus] = ['cpus', 'sockets', 'cores', 'threads', 'maxcpus'].map(take);
+  takeNothing(options, ofTheSmp);
   options.done('cpus, sockets, cores, threads');
   const topology = fill(cpus, { sockets, cores, threads });
   const product = topology.sockets * topology.cores * topology.threads;

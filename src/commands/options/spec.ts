@@ -18,9 +18,10 @@ import { cpuHelp, parseCpu } from './cpu.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
-import { bootOrder, machineHelp, parseMachine, parseMon, tracePatterns } from './process.js';
+import { bootOrder, machineHelp, messageTimes, parseMachine, parseMon, tracePatterns } from './process.js';
 import type { ProcessOptions } from '../vm/process.js';
 import { parseSmp } from './smp.js';
+import { checkNothing, nothingTable, ofTheName, takeNothing } from './nothing.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -44,7 +45,7 @@ const maxSerials = 4;
 export function parseLaunch(role: Role, argv: readonly string[], base: readonly GivenOption[] = []): Launch {
   const draft = new Draft(role);
   const given = parseArgv(argv, optionTable, refusedOptions);
-  draft.globals = lastOfEach([...base, ...given].filter(({ name }) => name === 'global').map(option => asUsage(option, () => parseGlobal(option))));
+  draft.globals = lastOfEach([...base, ...given].filter(({ name }) => name === 'global').flatMap(option => asUsage(option, () => parseGlobal(option)) ?? []));
   const replaced = new Set(given.filter(({ name }) => !isRepeatable(name)).map(({ name }) => name));
   for (const option of [...base.filter(({ name }) => !replaced.has(name)), ...given]) {
     asUsage(option, () => draft.take(option));
@@ -67,11 +68,14 @@ function asUsage<T>(option: GivenOption, take: () => T): T {
 
 const isRepeatable = (name: string) => optionTable.some(option => option.name === name && 'repeatable' in option);
 
+/** The others ask for nothing. */
+type HandledName = Exclude<OptionName, (typeof nothingTable)[number]['name']>;
+
 class Draft {
   readonly spec: MachineSpec;
   readonly traces: string[] = [];
   name: string | undefined;
-  readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = { daemonize: false, pidfile: undefined, logfile: undefined };
+  readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = { daemonize: false, pidfile: undefined, logfile: undefined, timestamps: false };
   snapshot = false;
   globals: readonly GlobalProperty[] = [];
   private readonly ids = new Ids();
@@ -103,11 +107,13 @@ class Draft {
 
   take(option: GivenOption): void {
     this.given.add(option.name);
-    this.handlers[option.name as OptionName](option.value, option);
+    const nothing = nothingTable.find(({ name }) => name === option.name);
+    if (!nothing) this.handlers[option.name as HandledName](option.value, option);
+    else if ('nothing' in nothing) checkNothing(option.value, nothing.nothing);
   }
 
-  private readonly handlers: Readonly<Record<OptionName, (value: string, option: GivenOption) => void>> = {
-    name: value => void (this.name = this.spec.name = single(value, 'guest')),
+  private readonly handlers: Readonly<Record<HandledName, (value: string, option: GivenOption) => void>> = {
+    name: value => void (this.name = this.spec.name = guestName(value)),
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
     smp: value => void Object.assign(this.spec, parseSmp(value)),
@@ -165,6 +171,7 @@ class Draft {
     snapshot: () => void (this.snapshot = true),
     daemonize: () => void (this.process.daemonize = true),
     pidfile: value => void (this.process.pidfile = value),
+    msg: value => void (this.process.timestamps = messageTimes(value)),
     D: value => void (this.process.logfile = value),
     trace: value => this.traces.push(...tracePatterns(value)),
   };
@@ -266,6 +273,14 @@ class Draft {
 
 function answerHelp(text: string | undefined): void {
   if (text !== undefined) throw new HelpAsked(text);
+}
+
+function guestName(text: string): string {
+  const options = new KeyValues(parseKeyValues(text, 'guest'));
+  const name = options.need('guest');
+  takeNothing(options, ofTheName);
+  options.done('guest, debug-threads');
+  return name;
 }
 
 /** `VALUE` or `key=VALUE`; other keys are refused by name. */

@@ -1,5 +1,6 @@
 /** The options of `colo primary` and `colo secondary`: QEMU's names and syntax. */
 import type { OptionDeclaration } from './argv.js';
+import { nothingTable } from './nothing.js';
 
 export const optionTable = [
   { name: 'config', value: 'FILE', summary: 'a pair definition, colo-pair(5), as `colo init` writes it; other options add to it or replace what it says' },
@@ -30,48 +31,41 @@ export const optionTable = [
   { name: 'no-shutdown', summary: 'a power-off by the guest leaves the VM there, stopped' },
   { name: 'snapshot', summary: 'no write reaches an image: they are kept in memory, at most 1 GiB a disk, and forgotten at the end' },
   { name: 'global', value: 'DRIVER.PROP=VALUE', repeatable: true, summary: 'a property of every -device DRIVER that does not give it; or migration.NAME=VALUE, a capability or parameter' },
-  { name: 'machine', aliases: ['M'], value: 'TYPE', summary: 'pc, or pc-i440fx-VERSION: taken for the one machine that there is; [,accel=auto|soft|kvm]; -machine help' },
-  { name: 'boot', value: 'c', summary: 'only c is taken: what boots is the kernel of -kernel' },
+  { name: 'machine', aliases: ['M'], value: 'TYPE', summary: 'pc, or pc-i440fx-VERSION: taken for the one machine that there is; [,accel=auto|soft|kvm]; what it has not may be off (usb=off); -machine help' },
+  { name: 'boot', value: 'c', summary: 'only c is taken, with menu=off and strict: what boots is the kernel of -kernel' },
   { name: 'display', value: 'none', summary: 'colo has no display: only `none` is taken' },
   { name: 'nodefaults', summary: 'taken as it is: colo adds no default devices' },
   { name: 'daemonize', summary: 'go into the background when the VM is there; the exit code tells whether it is' },
   { name: 'pidfile', value: 'PATH', summary: 'file for the process id, while the VM is there' },
+  { name: 'msg', value: 'timestamp=on', summary: 'timestamp=on: the time of day before each line for people and each trace event' },
   { name: 'D', value: 'PATH', summary: 'append log lines and trace events to a file instead of standard error' },
   { name: 'trace', value: '[enable=]PATTERN', repeatable: true, summary: 'print trace events that match, where the log goes; events=FILE: patterns from a file, one a line' },
+  ...nothingTable,
 ] as const satisfies readonly OptionDeclaration[];
 
 export type OptionName = (typeof optionTable)[number]['name'];
 
 /** QEMU's options that people will try, with what to do instead. */
 export const refusedOptions: Readonly<Record<string, string>> = {
-  vnc: 'colo has no display. Use -serial and a kernel with console=ttyS0.',
-  vga: 'colo has no display. Leave it out.',
   spice: 'colo has no display. Leave it out.',
-  net: 'Use -netdev with -device virtio-net-pci.',
-  nic: 'Use -netdev with -device virtio-net-pci.',
   hda: 'Use -drive if=virtio.',
   cdrom: 'There is no CD drive. Use -drive if=virtio.',
   bios: 'There is no firmware: boots -kernel.',
   usb: 'There is no USB. Leave it out.',
   loadvm: 'colo has no snapshots.',
-  rtc: 'The clock is UTC.',
   readconfig: 'Use --config FILE with a pair definition: colo init writes one.',
   writeconfig: 'colo init writes a pair definition for --config.',
-  'only-migratable': 'Everything of this machine can be migrated. Leave it out.',
   runas: 'Start colo as the user that it shall be.',
   chroot: 'Use a service manager for this, or bwrap.',
-  sandbox: 'Use a service manager for this, or bwrap.',
   gdb: 'colo has no gdb stub; the monitor shows registers and memory of a stopped VM.',
   s: 'colo has no gdb stub; the monitor shows registers and memory of a stopped VM.',
   fda: 'There is no floppy drive. Use -drive if=virtio.',
   usbdevice: 'There is no USB. Leave it out.',
   soundhw: 'There is no sound. Leave it out.',
-  audiodev: 'There is no sound. Leave it out.',
   smbios: 'There is no SMBIOS. Leave it out.',
   k: 'colo has no display and no keyboard. Leave it out.',
   'full-screen': 'colo has no display. Leave it out.',
   'no-acpi': 'The machine has ACPI; a guest leaves it alone with acpi=off in -append.',
-  'no-hpet': 'There is no HPET. Leave it out.',
   'mem-path': 'Guest memory is memfd. Leave it out.',
   'mem-prealloc': 'Guest memory comes as it is touched. Leave it out.',
   numa: 'There is one NUMA node. Leave it out.',
@@ -79,6 +73,5 @@ export const refusedOptions: Readonly<Record<string, string>> = {
   virtfs: 'There is no shared folder. Use -drive or the network.',
   fsdev: 'There is no shared folder. Use -drive or the network.',
   fw_cfg: 'There is no firmware configuration device. Use -append or -initrd.',
-  parallel: 'There is no parallel port. Use -serial.',
   icount: 'Guest time follows real time. Leave it out.',
 };

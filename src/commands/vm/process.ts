@@ -1,4 +1,4 @@
-/** What scripts ask of the process of a VM: -daemonize, -pidfile, -D. */
+/** What scripts ask of the process of a VM: -daemonize, -pidfile, -D, -msg. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { systemError } from '../../host/node/errors.js';
@@ -8,6 +8,8 @@ export interface ProcessOptions {
   readonly pidfile: string | undefined;
   /** Where log lines go; undefined: standard error. */
   readonly logfile: string | undefined;
+  /** -msg timestamp=on. */
+  readonly timestamps: boolean;
 }
 
 /** Set for the process that stays. */
@@ -49,7 +51,10 @@ export class LogSink {
   private fd: number | undefined;
   private path: string | undefined;
 
-  constructor(private readonly standardError: (line: string) => void) {
+  constructor(
+    private readonly standardError: (line: string) => void,
+    private readonly timestamps: boolean,
+  ) {
     process.once('exit', () => this.fd !== undefined && closeSync(this.fd));
   }
 
@@ -76,7 +81,8 @@ export class LogSink {
     }
   }
 
-  write(line: string): void {
+  write(text: string): void {
+    const line = this.timestamps ? `${new Date().toISOString()} ${text}` : text;
     if (this.fd === undefined) return this.standardError(line);
     try {
       writeSync(this.fd, `${line}\n`);

@@ -98,7 +98,7 @@ test('monitor on a pipe: plain lines', async () => {
 
 test('primary: a mistake names the option, exit code 2', async () => {
   const { out, err, code } = await colo(['primary', '-kernel', 'k', '-vnc', ':7']);
-  expect({ out, err, code }).toEqual({ out: '', err: 'Error: -vnc :7: colo does not have this option\ncolo has no display. Use -serial and a kernel with console=ttyS0.\n', code: 2 });
+  expect({ out, err, code }).toEqual({ out: '', err: "Error: -vnc :7: only 'none' is taken here\ncolo has no display. Use -serial and a kernel with console=ttyS0.\n", code: 2 });
 });
 
 test('help lists every option', async () => {

@@ -214,7 +214,8 @@ test.each([
   ['4,sockets=3', 'sockets=3 x cores=1 x threads=1 make 3 vCPUs, not 4'],
   ['4,sockets=2,cores=2,threads=2', 'sockets=2 x cores=2 x threads=2 make 8 vCPUs, not 4'],
   ['2,maxcpus=4', 'maxcpus=4: vCPUs cannot be plugged in later; leave it out, or make it 2'],
-  ['2,dies=2', "'dies' is not supported here; colo knows: cpus, sockets, cores, threads"],
+  ['2,dies=2', "dies=2: only '1' is taken here | A processor has sockets, cores and threads."],
+  ['2,slots=2', "'slots' is not supported here; colo knows: cpus, sockets, cores, threads"],
 ])('-smp %s is refused', (text, message) => {
   expect(refusal('primary', `-kernel k -smp ${text}`)).toBe(`-smp ${text}: ${message}`);
 });
@@ -263,9 +264,43 @@ test('-machine is one machine by many names; -boot c is what happens anyway', ()
   for (const option of ['-M pc', '-machine pc-i440fx-2.3', '-machine type=pc,accel=soft', '-boot c', '-boot order=c']) expect(launch('primary', `-kernel k ${option}`).kernel).toBe('k');
   expect(launch('primary', '-kernel k -M pc,accel=soft').accel).toBe('soft');
   expect(refusal('primary', '-kernel k -M q35')).toBe("-M q35: 'q35' is not a machine of colo; it has pc. | pc-i440fx-2.3 and its like are names for the same machine.");
-  expect(refusal('primary', '-kernel k -M pc,usb=on')).toBe("-M pc,usb=on: 'usb' is not supported here; colo knows: type, accel");
-  expect(refusal('primary', '-kernel k -boot d')).toBe("-boot d: 'd': what boots is the kernel of -kernel | Leave -boot out, or say -boot c.");
-  expect(refusal('primary', '-kernel k -boot menu=on')).toBe("-boot menu=on: 'order' is missing: order=...");
+  expect(refusal('primary', '-kernel k -M pc,usb=on')).toBe("-M pc,usb=on: usb=on: only 'off' is taken here | There is no USB. Leave it out.");
+  expect(refusal('primary', '-kernel k -boot d')).toBe("-boot d: order=d: only 'c' is taken here | What boots is the kernel of -kernel. Leave -boot out, or say -boot c.");
+  expect(refusal('primary', '-kernel k -boot menu=on')).toBe("-boot menu=on: menu=on: only 'off' is taken here | There is no firmware that could show a menu. Leave it out.");
+});
+
+const asksForNothing = `-name guest=vm1,debug-threads=on; -name vm1,debug-threads=off; -msg timestamp=on; -msg timestamp=off,guest-name=off; -no-user-config
+  -nodefconfig; -machine pc-i440fx-7.2,accel=soft,usb=off,vmport=off,dump-guest-core=off,mem-merge=no,hpet=off; -boot strict=on; -boot menu=off,strict=on; -boot c,strict
+  -rtc base=utc; -rtc base=utc,clock=host,driftfix=none; -overcommit mem-lock=off; -overcommit cpu-pm=off; -realtime mlock=off; -vga none; -vnc none; -net none -nic none
+  -parallel none -parallel none; -no-hpet; -no-fd-bootchk; -balloon none; -audio none; -audiodev none,id=a; -audiodev {"id":"audio1","driver":"none"}; -only-migratable; -sandbox off; -sandbox enable=off
+  -smp 1,maxcpus=1,dies=1,clusters=1,cores=1; -global PIIX4_PM.disable_s3=1 -global PIIX4_PM.disable_s4=1; -global kvm-pit.lost_tick_policy=delay
+  -netdev tap,id=n -device virtio-net-pci,netdev=n,romfile=,rombar=0; -drive if=none,id=d,file=F -device virtio-blk-pci,drive=d,scsi=off,num-queues=1`.split(/[;\n]/).map(line => line.trim());
+
+test.each(asksForNothing)('%s asks for nothing, and is taken', line => {
+  expect(launch('primary', `-kernel k ${line}`).kernel).toBe('k');
+});
+
+test.each([
+  ['-vga std', "-vga std: only 'none' is taken here | colo has no display. Leave it out."],
+  ['-vnc :7', "-vnc :7: only 'none' is taken here | colo has no display. Use -serial and a kernel with console=ttyS0."],
+  ['-net nic,model=virtio', "-net nic,model=virtio: only 'none' is taken here | Use -netdev with -device virtio-net-pci."],
+  ['-rtc base=localtime', "-rtc base=localtime: base=localtime: only 'utc' is taken here | The clock is UTC: tell the guest so, or set its time zone."],
+  ['-rtc base=utc,driftfix=slew', /driftfix=slew: only 'none' is taken here/],
+  ['-overcommit mem-lock=on', /^-overcommit mem-lock=on: mem-lock=on: only 'off' is taken here \| Memory of the guest is not locked/],
+  ['-overcommit mem-lock', /mem-lock=on: only 'off'/],
+  ['-sandbox on,obsolete=deny', /^-sandbox on,obsolete=deny: only 'off' is taken here \| Use a service manager/],
+  ['-audiodev pa,id=a', /only 'none' is taken here \| There is no sound/],
+  ['-audiodev none,id=a,timer-period=1', "-audiodev none,id=a,timer-period=1: 'timer-period' is not supported here; colo knows: driver"],
+  ['-machine pc,dump-guest-core=on', /dump-guest-core=on: only 'off' is taken here \| The memory of the guest is never in a core file/],
+  ['-machine pc,acpi=off', /acpi=off: only 'on' or 'auto' is taken here/],
+  ['-msg timestamp=maybe', "-msg timestamp=maybe: 'timestamp' is on or off, not 'maybe'"],
+  ['-msg guest-name=on', /guest-name=on: only 'off'/],
+  ['-name vm1,process=x', /'process' is not supported here; colo knows: guest, debug-threads/],
+  ['-global PIIX4_PM.disable_s3=0', "-global PIIX4_PM.disable_s3=0: PIIX4_PM.disable_s3=0: only '1' or 'on' or 'true' is taken here | Guests cannot suspend to memory."],
+  ['-global kvm-pit.lost_tick_policy=discard', /only 'delay' is taken here/],
+  ['-netdev tap,id=n -device virtio-net-pci,netdev=n,romfile=x.rom', /romfile=x.rom: only nothing is taken here/],
+])('%s asks for something', (line, message) => {
+  expect(refusal('primary', `-kernel k ${line}`)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
 });
 
 test('-global gives every -device of a driver what it does not say itself', () => {
@@ -274,7 +309,7 @@ test('-global gives every -device of a driver what it does not say itself', () =
   expect(launch('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobase=1 -global driver=isa-debug-exit,property=iobase,value=0x600').devices).toMatchObject([{ iobase: 0x600 }]);
   expect(refusal('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobsae=1')).toBe("-global isa-debug-exit.iobsae=1: 'iobsae' is not supported here; colo knows: id, iobase, iosize=4");
   expect(refusal('primary', '-kernel k -global isa-debug-exit.iobase=1')).toBe('-global isa-debug-exit.iobase=1: there is no -device isa-debug-exit that it could be given to');
-  expect(refusal('primary', '-kernel k -global PIIX4_PM.disable_s3=1')).toMatch(/^-global PIIX4_PM.disable_s3=1: 'PIIX4_PM' is not a device of colo; it has migration, /);
+  expect(refusal('primary', '-kernel k -global PIIX4_PM.smm_enabled=1')).toMatch(/^-global PIIX4_PM.smm_enabled=1: 'PIIX4_PM' is not a device of colo; it has migration, /);
   expect(refusal('primary', '-kernel k -global migration')).toBe('-global migration: not DRIVER.PROP=VALUE | Example: -global migration.x-checkpoint-delay=100');
   expect(refusal('primary', '-kernel k -drive driver=memory,size=1M -global virtio-blk-pci.serial=1')).toMatch(/does not reach the device that comes with -drive if=virtio/);
   expect(parseLaunch('primary', words('-kernel k -global migration.x-colo=on -global migration.x-checkpoint-delay=9')).migration.map(m => `${m.property}=${m.value}`)).toEqual(['x-colo=on', 'x-checkpoint-delay=9']);

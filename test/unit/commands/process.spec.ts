@@ -38,12 +38,13 @@ const line = 'migrate_set_state';
 /** A failed migration: it makes trace events. */
 const event = (monitor: QmpClient) => monitor.hmp('migrate unix:/none', 20_000);
 
-withAddon('-D: SIGHUP begins a new file; logfile moves the lines; an unknown trace event is told of (skipped where the addon is not built)', async () => {
+withAddon('-D and -msg: SIGHUP begins a new file; logfile moves the lines; an unknown trace event is told of (skipped where the addon is not built)', async () => {
   const [log, old, other] = ['log', 'log.1', 'other'].map(name => join(dir, name));
-  const { vm, monitor } = await start('log', '-D', log, '-trace', 'migrate_*', '-trace', 'migrate_set_stat');
+  const { vm, monitor } = await start('log', '-D', log, '-msg', 'timestamp=on', '-trace', 'migrate_*', '-trace', 'migrate_set_stat');
   expect(text(log)).toContain("colo primary: -trace migrate_set_stat: there is no trace event 'migrate_set_stat'. Did you mean 'migrate_set_state'?\n");
   await event(monitor);
   expect(text(log)).toContain(line);
+  for (const one of text(log).trimEnd().split('\n')) expect(one).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z \S/);
   renameSync(log, old);
   vm.child.kill('SIGHUP');
   await vm.until('a new log', () => existsSync(log));
