@@ -2,6 +2,7 @@
  * The features of CPUID by QEMU's names: where their bits stand, and which a checkpoint cannot carry. What is carried has no state of its own
  * beyond what a vCPU's image holds: general registers, x87 and SSE, control registers, the model's MSRs.
  */
+import { or32, without32 } from '../base/unsigned.js';
 import type { CpuModel } from './contract.js';
 
 /** Words in the order of struct Features in native/vcpu/model.h: leaf 1 ECX, EDX; leaf 7 EBX, ECX; leaf 80000001 ECX, EDX; KVM's leaf 40000001 EAX. */
@@ -69,7 +70,7 @@ export const isAlwaysOn = (feature: Feature) => always.has(feature.name);
 export const hasFeature = (words: readonly number[], { word, bit }: Feature) => ((words[word] >>> bit) & 1) === 1;
 
 export function withFeature(words: readonly number[], { word, bit }: Feature, on: boolean): number[] {
-  return words.map((value, i) => (i !== word ? value : on ? (value | (1 << bit)) >>> 0 : (value & ~(1 << bit)) >>> 0));
+  return words.map((value, i) => (i !== word ? value : on ? or32(value, 1 << bit) : without32(value, 1 << bit)));
 }
 
 /** By name, in the order of the table. */

@@ -1,4 +1,5 @@
 /** From a virtual to a physical address as the MMU would find it (Intel SDM vol. 3, chapter 4), for a debugger: reads tables, marks nothing. */
+import { and32 } from '../base/unsigned.js';
 import type { GuestMemory } from './contract.js';
 import type { VcpuImage } from './vcpu-image.js';
 
@@ -34,8 +35,8 @@ function walk(ram: GuestMemory, root: bigint, gva: bigint, shifts: readonly bigi
 function walkShort(ram: GuestMemory, root: bigint, gva: bigint): bigint | undefined {
   const directory = ram.readU32(Number(root + (gva >> 22n) * 4n));
   if (directory === undefined || !(directory & 1)) return undefined;
-  if (directory & 0x80) return BigInt((directory & 0xffc0_0000) >>> 0) | (gva & 0x3f_ffffn);
-  const entry = ram.readU32(((directory & 0xffff_f000) >>> 0) + Number((gva >> 12n) & 0x3ffn) * 4);
+  if (directory & 0x80) return BigInt(and32(directory, 0xffc0_0000)) | (gva & 0x3f_ffffn);
+  const entry = ram.readU32(and32(directory, 0xffff_f000) + Number((gva >> 12n) & 0x3ffn) * 4);
   if (entry === undefined || !(entry & 1)) return undefined;
-  return BigInt((entry & 0xffff_f000) >>> 0) | (gva & 0xfffn);
+  return BigInt(and32(entry, 0xffff_f000)) | (gva & 0xfffn);
 }

@@ -202,10 +202,12 @@ export class DriveBackend implements BlockBackend {
     this.resizeListener();
   }
 
-  /** Resolves when nothing is in flight; nothing waits for its budget meanwhile. The caller has stopped whoever sends requests. */
+  /** Resolves when nothing is in flight; nothing waits for its budget, or for a replica, meanwhile. The caller has stopped whoever sends requests. */
   async drain(): Promise<void> {
     const limited = this.throttle?.open();
+    const kept = this.root?.drainBegin();
     while (this.running > 0) await new Promise<void>(resolve => this.idle.push(resolve));
+    kept?.();
     limited?.();
   }
 

@@ -36,6 +36,8 @@ export interface Replicated {
   aborted(): void;
   /** Secondary: how many writes of the running epoch have arrived and are in the hidden/secondary disk. */
   arrived(): number;
+  /** Grows as the replica gets on: writes that it has acknowledged (primary), or that have arrived here (secondary). */
+  readonly progress: number;
   /** Secondary: empties active and hidden disk; the epoch's content is now the base. */
   checkpoint(): Promise<void>;
   /**

@@ -19,6 +19,8 @@ const COPY_BYTES = 1024 * 1024;
 
 export class CopyBeforeWrite implements Interceptor {
   private arrivals = 0;
+  /** Of all epochs. */
+  progress = 0;
   private fenced = false;
   private failure?: Error;
 
@@ -48,6 +50,7 @@ export class CopyBeforeWrite implements Interceptor {
         if (!mutant('no-copy-before-write')) await this.save(start, end);
         await write();
         this.arrivals++;
+        this.progress++;
       } catch (error) {
         this.failure ??= error as Error;
         throw error;

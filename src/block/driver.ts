@@ -29,6 +29,8 @@ export interface BlockDriver {
   reopen?(readOnly: boolean): Promise<void>;
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
+  /** Whoever sends requests has stopped, and waits for those under way: none may be kept back here. Returns the way back. */
+  drainBegin?(): () => void;
   /** Ends its connection to a server now: every request fails. */
   yank?(): void;
   close(): Promise<void>;

@@ -20,10 +20,18 @@ export interface ForwardLimits {
   requests: number;
   bytes: number;
   inFlight: number;
+  /** What a guest that is to stop may add at once: everything that its device can have under way. */
+  stopping: { requests: number; bytes: number };
 }
 
 /** 64 MiB hold half a second of a 1 Gbit/s link; the request bound keeps bookkeeping small when writes are. */
-export const defaultForwardLimits: ForwardLimits = { requests: 4096, bytes: 64 * 1024 * 1024, inFlight: 32 };
+export const defaultForwardLimits: ForwardLimits = {
+  requests: 4096,
+  bytes: 64 * 1024 * 1024,
+  inFlight: 32,
+  // virtio-blk: 64 MiB and the request that passes it; 256 requests, in pieces, with 16 ranges each.
+  stopping: { requests: 8192, bytes: 96 * 1024 * 1024 },
+};
 
 interface CutWaiter {
   resolve: (count: number) => void;
@@ -36,11 +44,15 @@ export class ForwardQueue {
   /** Admitted and not yet acknowledged. */
   private requests = 0;
   private bytes = 0;
-  private readonly waiting: { length: number; go: () => void }[] = [];
+  /** In order of arrival. patient: in room(), where only the lower bound counts. */
+  private waiting: { length: number; patient: boolean; go: () => void }[] = [];
+  /** Who waits for what is under way here: as long as there is somebody, the higher bound counts. */
+  private drains = 0;
   /** The epoch that flows to the replica, and the one that new writes belong to: equal, or one apart between cut and commit. */
   private flowing = 0;
   private writing = 0;
   private acknowledged = 0;
+  private acknowledgedEver = 0;
   private cutWaiter?: CutWaiter;
   private failure?: VmError;
 
@@ -63,12 +75,40 @@ export class ForwardQueue {
     return this.requests;
   }
 
-  /** Takes over the data. Resolves true when the write is in the queue, false when the queue has failed and it is not. */
-  async push(offset: number, length: number, data?: Uint8Array): Promise<boolean> {
+  /** Grows with every write that the replica has. */
+  get progress(): number {
+    return this.acknowledgedEver;
+  }
+
+  /**
+   * The guest stops: its writes are in the local disk and copied already, so what waits at the bound comes in at once. Otherwise the
+   * guest would stand still until the wire has taken that much. Returns the way back.
+   */
+  drainBegin(): () => void {
+    this.drains++;
+    this.admitWaiting();
+    let over = false;
+    return () => {
+      if (!over) this.drains--;
+      over = true;
+    };
+  }
+
+  /** For whoever has all the time there is: resolves when its turn has come and the queue is below its bound, drained or not. */
+  async room(): Promise<void> {
+    if (this.failure || (this.waiting.length === 0 && this.fitsBelow(this.limits, 0))) return;
+    await new Promise<void>(go => this.waiting.push({ length: 0, patient: true, go }));
+  }
+
+  /**
+   * Takes over the data. Resolves true when the write is in the queue, false when the queue has failed and it is not. atOnce: after
+   * room(), in small numbers.
+   */
+  async push(offset: number, length: number, data?: Uint8Array, atOnce = false): Promise<boolean> {
     if (this.failure) return false;
     const size = data?.length ?? 0;
-    if (this.waiting.length > 0 || !this.fits(size)) {
-      await new Promise<void>(go => this.waiting.push({ length: size, go }));
+    if (!atOnce && !this.mayEnter(size)) {
+      await new Promise<void>(go => this.waiting.push({ length: size, patient: false, go }));
       if (this.failure) return false;
     } else this.admit(size);
     this.items.push({ epoch: this.writing, offset, length, data });
@@ -121,7 +161,19 @@ export class ForwardQueue {
 
   /** A write longer than the bound passes alone. */
   private fits(length: number): boolean {
-    return this.requests === 0 || (this.requests < this.limits.requests && this.bytes + length <= this.limits.bytes);
+    if (this.requests === 0 || this.fitsBelow(this.limits, length)) return true;
+    const { limits } = this;
+    return this.drains > 0 && this.fitsBelow({ requests: limits.requests + limits.stopping.requests, bytes: limits.bytes + limits.stopping.bytes }, length);
+  }
+
+  /** Nobody is passed, unless the guest stops. */
+  private mayEnter(length: number): boolean {
+    if (this.drains === 0 && this.waiting.length > 0) return false;
+    return !this.waiting.some(({ patient }) => !patient) && this.fits(length);
+  }
+
+  private fitsBelow({ requests, bytes }: { requests: number; bytes: number }, length: number): boolean {
+    return this.requests < requests && this.bytes + length <= bytes;
   }
 
   private admit(length: number): void {
@@ -156,17 +208,24 @@ export class ForwardQueue {
     this.bytes -= item.data?.length ?? 0;
     this.requests--;
     this.acknowledged++;
+    this.acknowledgedEver++;
     this.admitWaiting();
     this.settleCut();
     this.pump();
   }
 
+  /** Order is kept, but that a guest which stops passes those who are patient. */
   private admitWaiting(): void {
-    while (this.waiting.length > 0 && this.fits(this.waiting[0].length)) {
-      const next = this.waiting.shift()!;
-      this.admit(next.length);
-      next.go();
+    const stay: typeof this.waiting = [];
+    for (const next of this.waiting.splice(0)) {
+      const blocked = stay.some(({ patient }) => this.drains === 0 || !patient);
+      if (blocked || !(next.patient ? this.fitsBelow(this.limits, 0) : this.fits(next.length))) stay.push(next);
+      else {
+        if (!next.patient) this.admit(next.length);
+        next.go();
+      }
     }
+    this.waiting = stay;
   }
 
   private settleCut(): void {

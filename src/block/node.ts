@@ -207,6 +207,16 @@ export class BlockNode {
     });
   }
 
+  /** For who waits until his requests are through: nothing below keeps one back on purpose. Returns the way back. */
+  drainBegin(): () => void {
+    const ends = [...this.children.values()].map(child => child.drainBegin());
+    const end = this.driver.drainBegin?.();
+    return () => {
+      for (const undo of ends) undo();
+      end?.();
+    };
+  }
+
   /** For the driver above: costs nothing where nobody listens. */
   debugEvent(event: DebugEvent): void {
     this.driver.debugEvent?.(event);

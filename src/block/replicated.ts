@@ -90,6 +90,10 @@ export class PrimaryDisk implements Replicated {
     throw new VmError(`drive '${this.id}' is the primary's: nothing arrives there`);
   }
 
+  get progress(): number {
+    return this.started?.progress ?? 0;
+  }
+
   checkpoint(): Promise<void> {
     const error = this.error();
     return error ? Promise.reject(error) : Promise.resolve();
@@ -189,6 +193,10 @@ export class SecondaryDisk implements Replicated {
 
   arrived(): number {
     return this.driver.arrived();
+  }
+
+  get progress(): number {
+    return this.driver.progress;
   }
 
   checkpoint(): Promise<void> {

@@ -1,5 +1,6 @@
 /** From a spec to a channel. */
 import { assertNever } from '../base/errors.js';
+import type { Address } from '../host/ports.js';
 import type { CharBackend, CharSpec, CharWorld } from './contract.js';
 import { FileChar } from './file.js';
 import { MuxChar } from './mux.js';
@@ -24,7 +25,9 @@ export async function createChardev(id: string, spec: CharSpec, world: CharWorld
     case 'ringbuf':
       return new RingbufChar(id, spec.sizeBytes);
     case 'socket': {
-      const channel = new SocketChar(id, charLabel(spec), { ...world, log: line => world.log(line) }, spec.address, spec.reconnectMs);
+      const labelled = (address: Address) => charLabel({ ...spec, address });
+      const log = (line: string) => world.log(line);
+      const channel = new SocketChar(id, labelled, { ...world, log }, spec.address, spec.reconnectMs);
       await (spec.server ? channel.listen(spec.wait) : channel.dial());
       return channel;
     }

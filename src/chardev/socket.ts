@@ -18,6 +18,8 @@ const dialTimeoutMs = 10_000;
 class Peer {
   kept: Uint8Array[] = [];
   inputEnded = false;
+  /** It reads no more; what it sent before is still worth having. */
+  deaf = false;
   gone = false;
   hangingUp = false;
   linger: Disposable | undefined;
@@ -37,9 +39,10 @@ export class SocketChar implements CharBackend {
   private gone: (() => void) | undefined;
   private readonly firstPeer: { promise: Promise<void>; resolve: () => void };
 
+  /** labelled: what it is, by the address that it has. */
   constructor(
     readonly id: string,
-    readonly label: string,
+    private readonly labelled: (address: Address) => string,
     private readonly world: { sockets: Sockets; clock: Clock; log: (line: string) => void },
     private readonly address: Address,
     private readonly reconnectMs: number,
@@ -50,7 +53,7 @@ export class SocketChar implements CharBackend {
 
   /** A channel for one peer that is there already. gone: it has left, and there will be no other. */
   static over(label: string, world: { sockets: Sockets; clock: Clock; log: (line: string) => void }, stream: Stream, gone: () => void): SocketChar {
-    const channel = new SocketChar(label, label, world, { kind: 'unix', path: '' }, 0);
+    const channel = new SocketChar(label, () => label, world, { kind: 'unix', path: '' }, 0);
     channel.gone = gone;
     channel.accept(stream);
     return channel;
@@ -80,16 +83,21 @@ export class SocketChar implements CharBackend {
     return this.peer !== undefined;
   }
 
+  /** With the port that the host chose, where it was left to it. */
+  get label(): string {
+    return this.labelled(this.listener?.address ?? this.address);
+  }
+
   write(bytes: Uint8Array): boolean {
     const peer = this.peer;
-    if (!peer || peer.hangingUp) return true;
+    if (!peer || peer.hangingUp || peer.deaf) return true;
     if (peer.stream.pending >= maxPendingBytes) {
       this.refused = true;
       return false;
     }
     peer.stream.write(Uint8Array.from(bytes)).then(
       () => this.madeRoom(peer),
-      () => this.lost(peer),
+      () => this.unheard(peer),
     );
     return true;
   }
@@ -161,8 +169,9 @@ export class SocketChar implements CharBackend {
 
   private accept(stream: Stream): void {
     const peer = new Peer(stream);
+    stream.readToEnd?.();
     stream.onData(bytes => (peer === this.peer ? this.deliver(peer, bytes) : peer.kept.push(Uint8Array.from(bytes))));
-    stream.onEnd(error => (error ? this.lost(peer) : this.inputEnded(peer)));
+    stream.onEnd(error => this.inputEnded(peer, error !== undefined));
     if (!this.peer) return this.adopt(peer);
     if (this.waiting.length >= maxWaitingPeers) return stream.destroy();
     stream.pause();
@@ -183,11 +192,22 @@ export class SocketChar implements CharBackend {
     if (!peer.hangingUp) this.front.deliver(bytes);
   }
 
-  private inputEnded(peer: Peer): void {
+  /** broken: it did not say goodbye. A program that sends a line and leaves looks like this. */
+  private inputEnded(peer: Peer, broken: boolean): void {
+    if (peer.gone || this.disposed) return;
     peer.inputEnded = true;
+    if (broken) this.unheard(peer);
     if (peer !== this.peer) return;
     if (peer.hangingUp) this.lost(peer);
     else this.front.end(() => this.hangUp());
+  }
+
+  /** What is written goes nowhere from now on, and never waits; reading goes on to its end. */
+  private unheard(peer: Peer): void {
+    peer.deaf = true;
+    if (peer !== this.peer || !this.refused) return;
+    this.refused = false;
+    this.front.room();
   }
 
   /** Reading follows the front end's appetite. */

@@ -10,6 +10,7 @@ import { pieceBytes } from '../migration/messages.js';
 import { type PageStaging, encodeChunk } from '../migration/pages.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoParts } from './contract.js';
+import { progressOf } from './disks.js';
 import { type Moment, momentOf } from './lease.js';
 import { type EpochInfo, type Message, kindOf } from './messages.js';
 import type { CheckpointRecord } from './statistics.js';
@@ -66,7 +67,7 @@ export class Checkpoint {
     if (mutant('packets-released-early')) this.owner.releaseEarly(this.epoch);
     await link.send({ type: 'vmstate-send' });
     await this.sendPages();
-    const writes = await link.guard(cut.writes, 'the replica of a disk', options.diskTimeoutMs);
+    const writes = await link.guard(cut.writes, 'the replica of a disk', options.diskTimeoutMs, () => progressOf(disks));
     const askedAt = await this.offer(cut, { epoch: this.epoch, pages: this.taken.length, writes: disks.map((d, i) => ({ disk: d.name, count: writes[i] })), ramHashed: options.verifyRam, ramHash: cut.ramHash });
     await link.expect('vmstate-received', options.replyTimeoutMs);
     this.record.receivedMs = clock.nowMs() - startedMs;

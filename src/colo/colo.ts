@@ -133,6 +133,11 @@ export class Colo {
     if (incoming.failure) throw incoming.failure;
   }
 
+  /** Where it waits for a migration, with the port that was chosen if 0 was asked. */
+  get waitsAt(): Listener['address'] | undefined {
+    return this.listener?.address;
+  }
+
   private checkWaiting(): void {
     if (this.listener || this.migration.busy || this.transfer instanceof Incoming && !this.transfer.failure) throw new VmError('this machine waits for an incoming migration already');
   }

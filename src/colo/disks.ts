@@ -41,6 +41,9 @@ export async function stopAll(disks: readonly Replicated[], failover: boolean, c
   return first;
 }
 
+/** Grows as the replicas get on: a slow link makes an epoch longer, it does not end it. */
+export const progressOf = (disks: readonly Replicated[]): number => disks.reduce((sum, { progress }) => sum + progress, 0);
+
 /** A stored error ends COLO: the replica can never catch up with this disk. */
 export function storedError(disks: readonly Replicated[]): VmError | undefined {
   for (const disk of disks) {

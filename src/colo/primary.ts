@@ -9,7 +9,7 @@ import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.j
 import { within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
-import { reconcileAll, startAll, stopAll, storedError } from './disks.js';
+import { progressOf, reconcileAll, startAll, stopAll, storedError } from './disks.js';
 import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
 import { Lease, type Moment } from './lease.js';
@@ -88,7 +88,7 @@ export class ColoPrimary extends Session {
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
     migration.move('colo');
-    await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.syncTimeoutMs);
+    await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.diskTimeoutMs, () => progressOf(this.disks));
     for (const output of this.outputs) output.hold(() => this.lease.valid);
   }
 

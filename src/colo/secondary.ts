@@ -10,7 +10,7 @@ import { receivePieces } from '../migration/messages.js';
 import { applyChunk, decodeChunk } from '../migration/pages.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts, StagedDevices } from './contract.js';
-import { sendDigest, startAll, stopAll } from './disks.js';
+import { progressOf, sendDigest, startAll, stopAll } from './disks.js';
 import { secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
@@ -138,7 +138,7 @@ export class ColoSecondary extends Session {
     let info: EpochInfo | undefined;
     let sent = false;
     while (!info) {
-      const message = await this.link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms);
+      const message = await this.link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms, () => progressOf(this.disks));
       if (message.type === 'abort-epoch') return undefined;
       if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
       if (message.type === 'pages') ram.add(message.body);

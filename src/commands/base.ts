@@ -2,9 +2,17 @@
  * What every command does alike: exit codes (0 done, 1 failed, 2 usage), errors on standard error as what / where / what to do, and as one
  * small object under --json; colours only on a terminal that wants them.
  */
-import { Command } from '@oclif/core';
+import { Command, type Interfaces } from '@oclif/core';
 import { VmError } from '../base/errors.js';
 import { errorAsJson, exitCode, note, noteError, outputLost, watchOutput } from './output.js';
+
+/**
+ * The words of a line that are no flags, as they were typed. Of a command that takes any number
+ * of them: oclif's own list sorts them by their text, and moves those that are equal together.
+ */
+export function wordsInOrder({ raw }: Pick<Interfaces.ParserOutput, 'raw'>): string[] {
+  return raw.filter(token => token.type === 'arg').map(token => token.input);
+}
 
 export abstract class BaseCommand extends Command {
   override async init(): Promise<void> {

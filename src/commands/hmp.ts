@@ -1,5 +1,6 @@
 /** `colo hmp ADDRESS LINE...`: lines of the human monitor, over QMP. */
 import { VmError } from '../base/errors.js';
+import { wordsInOrder } from './base.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { UsageError } from './options/argv.js';
 
@@ -14,14 +15,15 @@ export class Hmp extends ClientCommand {
   static override readonly flags = { timeout: timeoutFlag };
 
   async run(): Promise<{ line: string; output: string }[]> {
-    const { args, argv, flags } = await this.parse(Hmp);
-    const lines = argv.slice(1).map(String);
+    const parsed = await this.parse(Hmp);
+    const { args, flags } = parsed;
+    const lines = wordsInOrder(parsed).slice(1);
     if (lines.length === 0) throw new UsageError('a LINE is missing', { hint: `Example: colo hmp ${args.address} "info status"` });
     return this.withClient(args.address, flags.timeout * 1000, async client => {
       const results: { line: string; output: string }[] = [];
       for (const line of lines) {
         const output = await client.hmp(line, flags.timeout * 1000);
-        if (looksFailed(output)) throw new VmError(`${line}: ${output.trim()}`);
+        if (looksFailed(output)) throw new VmError(`${line}: ${output.trim().replace(/^Error: /, '')}`);
         if (!this.jsonEnabled()) process.stdout.write(output);
         results.push({ line, output });
       }

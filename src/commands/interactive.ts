@@ -68,6 +68,7 @@ function plainLines(client: QmpClient, shell: RemoteShell, stdio: Stdio, banner:
       run: line => shell.run(line),
     },
     banner,
+    prompt,
   );
   stdio.onData(bytes => lines.push(bytes));
   stdio.onEnd(() => lines.endInput());

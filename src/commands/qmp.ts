@@ -39,7 +39,8 @@ export class Qmp extends ClientCommand {
     const { command } = args;
     if (command === undefined && wanted.length === 0) throw new UsageError('a COMMAND is missing', { hint: `Example: colo qmp ${args.address} query-status` });
     await this.withClient(args.address, flags.timeout * 1000, async client => {
-      const events = wanted.map(event => expectEvent(client, event));
+      const taken = new Set<QmpEvent>();
+      const events = wanted.map(event => expectEvent(client, event, taken));
       if (command !== undefined) process.stdout.write(`${printJson(await client.execute(command, given, flags.timeout * 1000))}\n`);
       for (const event of events) process.stdout.write(`${printJson(await event.after())}\n`);
     });
@@ -84,14 +85,22 @@ export function wantedEvent(text: string, seconds: number): WantedEvent {
   return { name: match[1], seconds: match[2] === undefined ? seconds : Number(match[2]) };
 }
 
-/** Listens from now on; after() is called when the command is through, and waits from then. */
-function expectEvent(client: QmpClient, { name, seconds }: WantedEvent): { after(): Promise<QmpEvent> } {
+/**
+ * Listens from now on; after() is called when the command is through, and waits from then.
+ * taken: events that another one of the same name waited for.
+ */
+function expectEvent(
+  client: QmpClient,
+  { name, seconds }: WantedEvent,
+  taken: Set<QmpEvent>,
+): { after(): Promise<QmpEvent> } {
   let lost = false;
   let settle: () => void = () => undefined;
   let found: QmpEvent | undefined;
   client.onEvent(event => {
-    if (event.event !== name) return;
-    found ??= event;
+    if (event.event !== name || found || taken.has(event)) return;
+    taken.add(event);
+    found = event;
     settle();
   });
   client.onEnd(() => {

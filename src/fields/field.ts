@@ -3,6 +3,7 @@
  * It serves device state, wire frames, on-disk headers and packet headers. Big-endian unless `le` is asked for.
  */
 import { VmError } from '../base/errors.js';
+import { without32 } from '../base/unsigned.js';
 import { Reader, Writer } from './bytes.js';
 
 export interface Field<T> {
@@ -20,6 +21,8 @@ export interface NumberField extends Field<number> {
   /** Must equal value; also its reset value. */
   is(value: number): NumberField;
   range(min: number, max: number): NumberField;
+  /** No other bits than these. */
+  mask(bits: number): NumberField;
   initially(value: number): NumberField;
   /** Present since this version of the enclosing vmstate; older input gives `otherwise`. */
   from(version: number, otherwise: number): NumberField;
@@ -51,6 +54,10 @@ function numberField(size: number, put: (b: Buffer, v: number, at: number) => vo
       refine(v => {
         if (v < min || v > max) throw new VmError(`${v} is not in ${min}..${max}`);
       }),
+    mask: bits =>
+      refine(v => {
+        if (without32(v, bits) !== 0) throw new VmError(`0x${v.toString(16)} has bits outside of 0x${bits.toString(16)}`);
+      }),
     initially: value => numberField(size, put, get, value, check),
     from(since, otherwise) {
       const base = numberField(size, put, get, initial, check);
@@ -78,16 +85,34 @@ export const le = {
   u53: numberField(8, (b, v, at) => b.writeBigUInt64LE(BigInt(v), at), (b, at) => u53get(b, at, true)),
 };
 
+/** 64 bits, with their refinement. */
+export interface BigField extends Field<bigint> {
+  below(limit: bigint): BigField;
+}
+
+function bigField(check: (v: bigint) => void = () => undefined): BigField {
+  return {
+    size: 8,
+    reset: () => 0n,
+    write(w, value) {
+      const at = w.reserve(8);
+      w.target.writeBigUInt64BE(value, at);
+    },
+    read(r) {
+      const value = r.source.readBigUInt64BE(r.take(8));
+      check(value);
+      return value;
+    },
+    below: limit =>
+      bigField(v => {
+        check(v);
+        if (v >= limit) throw new VmError(`${v} is not below ${limit}`);
+      }),
+  };
+}
+
 /** Full 64 bits. */
-export const u64: Field<bigint> = {
-  size: 8,
-  reset: () => 0n,
-  write(w, value) {
-    const at = w.reserve(8);
-    w.target.writeBigUInt64BE(value, at);
-  },
-  read: r => r.source.readBigUInt64BE(r.take(8)),
-};
+export const u64 = bigField();
 
 export const bool: Field<boolean> = {
   size: 1,

@@ -31,6 +31,11 @@ export interface Stream extends Disposable {
   end(): void;
   /** Both directions, at once. */
   destroy(): void;
+  /**
+   * From now on a write that fails does not end the stream: what the peer sent before it left is
+   * delivered, and then comes the end. Missing: it is so in any case.
+   */
+  readToEnd?(): void;
 }
 
 export type Address = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };

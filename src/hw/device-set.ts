@@ -18,7 +18,12 @@ const CPU_VERSION = 1;
 
 const section = record({ id: text(128), vmstate: text(64), version: u32, crc: u32, data: blob(MAX_SECTION) });
 const layout = record({ magic: u32.is(MAGIC), format: u32.is(FORMAT), sections: list(section, MAX_SECTIONS) });
-const clockState = vmstate('guest-clock', 1, { ns: u64 });
+/**
+ * Chips take times below 2^62 ns (146 years); from a load on there must be room for the guest's own
+ * run, or no later state of this VM could be taken anywhere.
+ */
+const MAX_CLOCK_NS = 2n ** 62n - 2n ** 50n;
+const clockState = vmstate('guest-clock', 1, { ns: u64.below(MAX_CLOCK_NS) });
 
 export interface SectionName {
   id: string;

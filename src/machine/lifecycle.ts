@@ -29,7 +29,7 @@ export interface LifecycleParts {
   powerCycle(): void;
   /** The machine is over, unless the user keeps it (-no-shutdown). */
   shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
-  /** After a failover: the network learns the guest's new place. */
+  /** The network learns the guest's new place: after a failover, or when it goes on after it came by migration. */
   announce(): void;
   readonly noReboot: boolean;
   /** There is a kernel to boot again. A secondary may have been started without. */
@@ -55,6 +55,8 @@ export class VmLifecycle implements Lifecycle {
   private mayContinue = false;
   private resetAfter: { guest: boolean; reason: string } | undefined;
   private buttonAfter = false;
+  /** The guest came by migration and has not run here: the network does not know its new place. */
+  private announceDue = false;
 
   constructor(private readonly parts: LifecycleParts) {
     this.states = new RunStates(parts.initial);
@@ -96,6 +98,13 @@ export class VmLifecycle implements Lifecycle {
     if (this.state !== 'running') return;
     if (this.physical === 'stopped') this.go();
     this.parts.events.emit('RESUME', {});
+    this.announceIfDue();
+  }
+
+  private announceIfDue(): void {
+    if (!this.announceDue) return;
+    this.announceDue = false;
+    this.parts.announce();
   }
 
   async stop(): Promise<void> {
@@ -128,7 +137,7 @@ export class VmLifecycle implements Lifecycle {
       return;
     }
     if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
-    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: "Give the secondary the primary's -kernel, -initrd and -append." });
+    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.' });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
@@ -262,7 +271,8 @@ export class VmLifecycle implements Lifecycle {
   runAfterMigration(ran: boolean): void {
     const run = ran && !this.parts.startPaused;
     this.states.to(run ? 'running' : 'paused');
-    if (run) this.goWhenStopped(true, () => this.parts.announce());
+    this.announceDue = true;
+    if (run) this.goWhenStopped(true, () => this.announceIfDue());
   }
 
   saveDevices(): Buffer {

@@ -2,6 +2,7 @@
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import { tracer } from '../base/trace.js';
+import { lowBytes, or32 } from '../base/unsigned.js';
 import type { PioHandler } from './contract.js';
 
 const trace = tracer('ioport', ['unmapped_read', 'unmapped_write'] as const);
@@ -50,7 +51,7 @@ export class IoPorts {
   read(port: number, size: number): number {
     const range = this.ranges[this.owner[port]];
     if (range !== undefined && size <= range.maxSize && port + size <= range.base + range.length) {
-      return mask(range.handler.pioRead(port - range.base, size), size);
+      return lowBytes(range.handler.pioRead(port - range.base, size), size);
     }
     if (size > 1) return this.readBytes(port, size);
     if (range !== undefined) return range.handler.pioRead(port - range.base, 1) & 0xff;
@@ -61,7 +62,7 @@ export class IoPorts {
   write(port: number, size: number, value: number): void {
     const range = this.ranges[this.owner[port]];
     if (range !== undefined && size <= range.maxSize && port + size <= range.base + range.length) {
-      range.handler.pioWrite(port - range.base, size, mask(value, size));
+      range.handler.pioWrite(port - range.base, size, lowBytes(value, size));
     } else if (size > 1) {
       this.writeBytes(port, size, value);
     } else {
@@ -80,7 +81,7 @@ export class IoPorts {
     const half = size >> 1;
     const low = this.read(port, half);
     const high = this.read((port + half) & 0xffff, half);
-    return (low | (high << (8 * half))) >>> 0;
+    return or32(low, high << (8 * half));
   }
 
   private writeBytes(port: number, size: number, value: number): void {
@@ -88,8 +89,4 @@ export class IoPorts {
     this.write(port, half, value);
     this.write((port + half) & 0xffff, half, value >>> (8 * half));
   }
-}
-
-function mask(value: number, size: number): number {
-  return size === 4 ? value >>> 0 : value & (size === 2 ? 0xffff : 0xff);
 }

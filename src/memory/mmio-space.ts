@@ -2,6 +2,7 @@
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import { tracer } from '../base/trace.js';
+import { allOnes, lowBytes } from '../base/unsigned.js';
 import type { MmioHandler } from './contract.js';
 
 const trace = tracer('mmio', ['unmapped_read', 'unmapped_write'] as const);
@@ -43,10 +44,10 @@ export class MmioSpace {
     const range = this.find(gpa);
     if (range === undefined || gpa - range.base + size > range.length) {
       trace('unmapped_read', { gpa, size });
-      return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
+      return allOnes(size);
     }
     const value = range.handler.mmioRead(gpa - range.base, size);
-    return size === 4 ? value >>> 0 : value & (size === 2 ? 0xffff : 0xff);
+    return lowBytes(value, size);
   }
 
   write(gpa: number, size: number, value: number): void {

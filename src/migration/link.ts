@@ -5,7 +5,7 @@
 import { VmError, asVmError } from '../base/errors.js';
 import type { Clock, Stream } from '../host/ports.js';
 import { FrameDecoder, type FrameKind, encodeHeader } from './frames.js';
-import { within } from './wait.js';
+import { type Progress, within } from './wait.js';
 
 export interface MessageCodec<M extends { type: string }> {
   /** What this side takes; anything else is a protocol error. */
@@ -96,18 +96,18 @@ export class Link<M extends { type: string }> {
     written.catch(() => undefined);
   }
 
-  /** The promise, unless the link fails first or ms pass. */
-  guard<T>(promise: Promise<T>, what: string, ms?: number): Promise<T> {
+  /** The promise, unless the link fails first or ms pass without progress. */
+  guard<T>(promise: Promise<T>, what: string, ms?: number, progress?: Progress): Promise<T> {
     const guarded = new Promise<T>((resolve, reject) => {
       if (this.broken) reject(this.broken);
       this.waits.add(reject);
       promise.then(resolve, reject).finally(() => this.waits.delete(reject));
     });
-    return ms === undefined ? guarded : within(this.clock, ms, what, guarded);
+    return ms === undefined ? guarded : within(this.clock, ms, what, guarded, progress);
   }
 
   /** The next message in line. Without ms the heartbeat alone bounds the wait. */
-  async next(what: string, ms?: number): Promise<M> {
+  async next(what: string, ms?: number, progress?: Progress): Promise<M> {
     const taken = this.inbox.shift();
     if (taken) {
       this.inboxBytes -= taken.bytes;
@@ -118,7 +118,7 @@ export class Link<M extends { type: string }> {
     if (this.broken) throw this.broken;
     const arrival = new Promise<M>(resolve => (this.waiter = resolve));
     try {
-      const message = await this.guard(arrival, what, ms);
+      const message = await this.guard(arrival, what, ms, progress);
       this.onMessage('got', message);
       return message;
     } finally {

@@ -3,6 +3,7 @@
  * Pages ascend strictly within a chunk and from chunk to chunk of one round, so none comes twice and the number is bounded by RAM.
  */
 import { VmError } from '../base/errors.js';
+import { or32, without32 } from '../base/unsigned.js';
 import type { Ram } from '../accel/contract.js';
 import { type FrameKind, firstOwnOrdinal, frameHead, sealFrame } from './frames.js';
 
@@ -57,7 +58,7 @@ export function encodeChunk(kind: FrameKind, staging: PageStaging, from: number,
   let at = head + 4 + count * 4;
   for (let i = 0; i < count; i++) {
     const zero = staging.isZero(from + i);
-    frame.writeUInt32BE((staging.pages[from + i] | (zero ? zeroFlag : 0)) >>> 0, head + 4 + i * 4);
+    frame.writeUInt32BE(or32(staging.pages[from + i], zero ? zeroFlag : 0), head + 4 + i * 4);
     if (!zero) at += staging.data(from + i).copy(frame, at);
   }
   return sealFrame(kind, frame.subarray(0, at));
@@ -90,7 +91,7 @@ export function decodeChunk(body: Buffer, pageCount: number, after: number): Pag
   let last = after;
   for (let i = 0; i < count; i++) {
     const entry = body.readUInt32BE(4 + i * 4);
-    const page = (entry & ~zeroFlag) >>> 0;
+    const page = without32(entry, zeroFlag);
     if (page >= pageCount) throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
     if (page <= last) throw new VmError(`RAM page ${page} after page ${last}`);
     last = page;

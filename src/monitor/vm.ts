@@ -104,6 +104,14 @@ export interface ProcessControl {
   logInto(path: string): void;
 }
 
+/** QAPI's; a port may be a name of a service there, so it is text. */
+export interface SocketAddress {
+  readonly type: 'inet' | 'unix';
+  readonly host?: string;
+  readonly port?: string;
+  readonly path?: string;
+}
+
 export interface MigrationInfo {
   /** undefined: there never was one. */
   readonly status?: MigrationStatus;
@@ -125,6 +133,8 @@ export interface MigrationInfo {
   readonly 'setup-time'?: number;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
+  /** Where it waits for a migration. */
+  readonly 'socket-address'?: readonly SocketAddress[];
 }
 
 export interface Capability {
@@ -167,6 +177,16 @@ export interface ColoControl {
 }
 
 export type NbdAddress = { type: 'inet'; host: string; port: number } | { type: 'unix'; path: string };
+
+export interface NbdServerInfo {
+  readonly address: NbdAddress;
+  readonly exports: readonly {
+    readonly name: string;
+    readonly writable: boolean;
+    readonly node: string;
+    readonly clients: number;
+  }[];
+}
 
 export interface BlockInfo {
   /** `-drive id=`; '' for a node, and for the disk of a device that names a node. */
@@ -232,6 +252,8 @@ export interface BlockControl {
   /** name: of the export; the device's if absent. */
   nbdServerAdd(options: { device: string; name?: string; writable: boolean }): Promise<void>;
   nbdServerStop(): Promise<void>;
+  /** Where it listens, with the port that the host chose if 0 was asked, and what it exports. */
+  nbdServer(): NbdServerInfo | undefined;
   /** All backends, for `nbd_server_start -a`. */
   readonly devices: readonly string[];
   /** `-drive` syntax; only if=none. nodeOnly: a node without a backend (drive_add -n). */

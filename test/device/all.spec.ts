@@ -111,28 +111,101 @@ describe.each(ids)('%s: untrusted state', id => {
     expect(() => vmstate.parse(bytes, vmstate.version + 1)).toThrow('newer');
   });
 
-  test('changed bytes are refused by name, or make a state that the device lives with', async () => {
+  test('changed bytes are refused by name, or make a state that the device lives with, and whose successor is accepted', async () => {
     const random = new Random(11);
     const board = await wild(8, 500);
     const bytes = saved(board).get(id)!;
     const device = find(board, id);
-    for (let i = 0; i < 300; i++) {
-      const changed = Buffer.from(bytes);
-      for (let n = 0; n <= random.below(4) && changed.length > 0; n++) changed[random.below(changed.length)] = random.below(3) === 0 ? 0xff : random.below(256);
-      let state: unknown;
-      try {
-        state = device.vmstate.parse(changed, device.vmstate.version);
-      } catch (error) {
-        expect(error).toBeInstanceOf(VmError);
-        expect((error as VmError).message).toContain(device.vmstate.name);
-        continue;
+    for (let i = 0; i < 300; i++) await succeeds(board, device, mutated(bytes, random), random);
+  });
+
+  test('each value of each byte register: refused, or its successor is accepted', async () => {
+    const random = new Random(13);
+    const board = await wild(8, 500);
+    const bytes = saved(board).get(id)!;
+    const device = find(board, id);
+    for (const at of byteFields(device)) {
+      for (let value = 0; value < 256; value++) {
+        const changed = Buffer.from(bytes);
+        changed[at] = value;
+        await succeeds(board, device, changed, random);
       }
-      device.state = state;
-      device.afterLoad();
-      device.resume();
-      board.poke(random, 50);
-      await device.pause();
     }
+  });
+});
+
+/** Offsets of the fields of one byte that precede any of variable length. */
+function byteFields(device: Device): number[] {
+  const found: number[] = [];
+  let at = 0;
+  for (const { size } of Object.values(device.vmstate.layout.fields)) {
+    if (size === undefined) break;
+    if (size === 1) found.push(at);
+    at += size;
+  }
+  return found;
+}
+
+/** Refused by name; or loaded, run for a while, saved, and what was saved is accepted. */
+async function succeeds(board: FullBoard, device: Device, bytes: Buffer, random: Random): Promise<void> {
+  const state = parsed(device, bytes);
+  if (state === undefined) return;
+  device.state = state;
+  device.afterLoad();
+  device.resume();
+  board.poke(random, 30, device.id);
+  board.host.advance(random.next() * 2000);
+  await Promise.resolve();
+  await device.pause();
+  device.beforeSave();
+  device.vmstate.parse(device.vmstate.save(device.state), device.vmstate.version);
+}
+
+/** One to four bytes changed; all ones more often than chance would have it. */
+function mutated(bytes: Buffer, random: Random): Buffer {
+  const changed = Buffer.from(bytes);
+  for (let n = 0; n <= random.below(4) && changed.length > 0; n++) changed[random.below(changed.length)] = random.below(3) === 0 ? 0xff : random.below(256);
+  return changed;
+}
+
+/** undefined: refused, with the device's name in the sentence. */
+function parsed(device: Device, bytes: Buffer): unknown {
+  try {
+    return device.vmstate.parse(bytes, device.vmstate.version);
+  } catch (error) {
+    expect(error).toBeInstanceOf(VmError);
+    expect((error as VmError).message).toContain(device.vmstate.name);
+    return undefined;
+  }
+}
+
+describe('the time of a checkpoint', () => {
+  const LIMIT = 2n ** 62n - 2n ** 50n;
+  /** A checkpoint that was taken at this time. */
+  const savedAt = async (ns: bigint): Promise<Buffer> => {
+    const board = await wild(3, 200);
+    board.vm.clockNs = ns;
+    return board.board.devices.save();
+  };
+
+  test.each([LIMIT, 2n ** 62n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n])('%d ns is refused before anything is loaded', async ns => {
+    const blob = await savedAt(ns);
+    const board = new FullBoard();
+    const before = board.board.devices.save();
+    expect(() => board.board.devices.parse(blob)).toThrow(/^device state: clock: guest-clock: ns: \d+ is not below/);
+    expect(board.board.devices.save().equals(before)).toBe(true);
+  });
+
+  test('the last one that is accepted: the VM runs on for a day, and its own state is accepted', async () => {
+    const blob = await savedAt(LIMIT - 1n - 10n ** 9n * 86_400n);
+    const board = new FullBoard();
+    await board.board.devices.pause();
+    board.board.devices.parse(blob).apply();
+    board.board.devices.resume();
+    board.poke(new Random(5), 500);
+    board.host.advance(3600_000);
+    await board.board.devices.pause();
+    board.board.devices.parse(board.board.devices.save());
   });
 });
 

@@ -11,7 +11,7 @@ interface Header {
   version?: number;
   xloadflags?: number;
   initSize?: number;
-  preferred?: number;
+  preferred?: number | bigint;
   cmdlineSize?: number;
   initrdMax?: number;
   relocatable?: number;
@@ -34,19 +34,32 @@ function bzImage(h: Header = {}, payload = 8192): Buffer {
   b.writeUInt32LE(h.initSize ?? 4 * MIB, 0x260);
   return b;
 }
-function elf(changes: { machine?: number; entry?: bigint; offset?: bigint; fileSize?: bigint } = {}): Buffer {
-  const b = Buffer.alloc(64 + 56 + 256);
+interface ElfChanges {
+  machine?: number;
+  entry?: bigint;
+  offset?: bigint;
+  fileSize?: bigint;
+  gpa?: bigint;
+  memorySize?: bigint;
+  table?: bigint;
+  segments?: number;
+}
+function elf(changes: ElfChanges = {}): Buffer {
+  const segments = changes.segments ?? 1;
+  const b = Buffer.alloc(64 + 56 * segments + 256);
   b.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   b.writeUInt16LE(changes.machine ?? 62, 18);
   b.writeBigUInt64LE(changes.entry ?? BigInt(16 * MIB + 0x100), 24);
-  b.writeBigUInt64LE(64n, 32);
+  b.writeBigUInt64LE(changes.table ?? 64n, 32);
   b.writeUInt16LE(56, 54);
-  b.writeUInt16LE(1, 56);
-  b.writeUInt32LE(1, 64);
-  b.writeBigUInt64LE(changes.offset ?? 120n, 72);
-  b.writeBigUInt64LE(BigInt(16 * MIB), 88);
-  b.writeBigUInt64LE(changes.fileSize ?? 256n, 96);
-  b.writeBigUInt64LE(4096n, 104);
+  b.writeUInt16LE(segments, 56);
+  for (let at = 64; at < 64 + 56 * segments; at += 56) {
+    b.writeUInt32LE(1, at);
+    b.writeBigUInt64LE(changes.offset ?? BigInt(64 + 56 * segments), at + 8);
+    b.writeBigUInt64LE(changes.gpa ?? BigInt(16 * MIB), at + 24);
+    b.writeBigUInt64LE(changes.fileSize ?? 256n, at + 32);
+    b.writeBigUInt64LE(changes.memorySize ?? 4096n, at + 40);
+  }
   return b;
 }
 const cpio = (size: number) => Buffer.concat([Buffer.from('070701'), Buffer.alloc(size - 6)]);
@@ -119,6 +132,14 @@ describe('ELF', () => {
     [{ entry: 5n }, /entry point 0x5 is in no segment/],
     [{ offset: 1_000_000n }, /a segment is outside the file/],
     [{ fileSize: 0xffff_ffff_ffff_ffffn }, /a segment is outside the file/],
+    [{ offset: 0xffff_ffff_ffff_ff00n }, /a segment is outside the file/],
+    [{ table: 0xffff_ffff_ffff_ffffn }, /program headers are outside the file/],
+    [{ gpa: 0xffff_ffff_0000_0000n }, /wants to be at 0xffffffff00000000/],
+    [{ gpa: 0x1000n }, /wants to be at 0x1000/],
+    [{ memorySize: 0xffff_ffff_ffff_ffffn }, /wants to be at/],
+    [{ memorySize: 0xe000_0000n }, /-kernel vmlinuz: needs 3600 MiB of RAM, the machine has 64/],
+    [{ segments: 2 }, /two segments want to be at 0x1000000/],
+    [{ segments: 65 }, /more than 64 segments/],
   ])('%p is refused', (changes, why) => {
     expect(() => plan(elf(changes))).toThrow(why);
   });
@@ -131,6 +152,11 @@ describe('refusals name the option, the file and what is wrong', () => {
     [() => plan(bzImage({ xloadflags: 0 })), '-kernel vmlinuz: has no 64-bit entry'],
     [() => plan(bzImage({ version: 0x0206 })), '-kernel vmlinuz: has no 64-bit entry (boot protocol 2.6)'],
     [() => plan(bzImage().subarray(0, 5 * 512)), '-kernel vmlinuz: truncated'],
+    [() => plan(bzImage({ preferred: 0xffff_ffff_0000_0000n })), '-kernel vmlinuz: wants to be at 0xffffffff00000000'],
+    [() => plan(bzImage({ preferred: 1n << 32n })), '-kernel vmlinuz: wants to be at 0x100000000'],
+    [() => plan(bzImage({ preferred: 0 })), '-kernel vmlinuz: wants to be at 0x0'],
+    [() => plan(bzImage({ preferred: 0x1000 })), '-kernel vmlinuz: wants to be at 0x1000'],
+    [() => plan(bzImage({ preferred: 0xffff_ffff, initSize: 0xffff_ffff })), '-kernel vmlinuz: needs 8192 MiB of RAM'],
     [() => plan(bzImage({ relocatable: 0, initSize: 60 * MIB })), '-kernel vmlinuz: needs 76 MiB of RAM, the machine has 64'],
     [() => plan(bzImage({ cmdlineSize: 10 }), { append: 'x'.repeat(11) }), '-append: 11 characters, this kernel takes at most 10'],
     [() => plan(bzImage(), { initrd: Buffer.alloc(100) }), '-initrd initrd.img: neither a cpio archive'],

@@ -390,6 +390,25 @@ describe('checkpoints', () => {
     expect([secondary.runState, vm.running, net.running, events]).toEqual(['running', true, true, ['STOP', 'RESUME', 'announce']]);
   });
 
+  test('a guest that came by migration is announced when it runs, once, and not before', async () => {
+    for (const startPaused of [true, false]) {
+      for (const ran of [true, false]) {
+        vm = new ImageVm(new FakeRam(16 * MIB));
+        clock = new BenchClock(vm);
+        net = new TestNet();
+        events.length = 0;
+        const there = await build({ kernel: undefined, append: '', incoming: 'tcp:0:8888', startPaused });
+        const announced = () => events.filter(event => event === 'announce').length;
+        there.lifecycle.runAfterMigration(ran);
+        expect([startPaused, ran, announced()]).toEqual([startPaused, ran, ran && !startPaused ? 1 : 0]);
+        await there.cont();
+        await there.stop();
+        await there.cont();
+        expect([startPaused, ran, announced()]).toEqual([startPaused, ran, 1]);
+      }
+    }
+  });
+
   test('run state changes are traced and told', async () => {
     const seen: string[] = [];
     const trace = onTrace('colo_vm_state_change', e => void seen.push(`${e.fields.old}>${e.fields.new}`));

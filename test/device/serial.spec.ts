@@ -180,5 +180,5 @@ test('paused: no timer, no character', async () => {
 test('a state with impossible fields is refused by name', () => {
   const good = serialState.save(serialState.reset());
   good[0] = 0xff;
-  expect(() => serialState.parse(good, 1)).toThrow('isa-serial: ier: 255 is not in 0..15');
+  expect(() => serialState.parse(good, 1)).toThrow('isa-serial: ier: 0xff has bits outside of 0xf');
 });

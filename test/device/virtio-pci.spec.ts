@@ -77,6 +77,23 @@ describe('configuration space', () => {
     driver.setConfig(at + 16, 1, 1);
     expect(driver.status).toBe(1);
   });
+
+  test.each([
+    [4, 0x8000_0000, 0x8000_0000],
+    [4, 0xffff_ffff, 0xffff_ffff],
+    [2, 0xffff, 0xffff_ffff],
+    [1, 0xff, 0xffff_ffff],
+  ])('the window of %i bytes reads 0x%x with its top bit', (length, seen, value) => {
+    const driver = bench.driver();
+    const { at } = driver.caps.get(5)!;
+    driver.setConfig(at + 4, 0, 1);
+    driver.setConfig(at + 8, 0x00); // DEVICE_FEATURE_SELECT keeps any 32 bits
+    driver.setConfig(at + 12, 4);
+    driver.setConfig(at + 16, value);
+    driver.setConfig(at + 12, length);
+    driver.setConfig(at + 8, 0x00);
+    expect(driver.config(at + 16, length as 1 | 2 | 4)).toBe(seen);
+  });
 });
 
 describe('negotiation', () => {

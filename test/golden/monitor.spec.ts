@@ -10,7 +10,7 @@ import { fakeControl } from '../support/fake-control.js';
 
 const golden = new URL('monitor.txt', import.meta.url);
 
-const results = ['info block', 'info network', 'info pci', 'info chardev', 'info migrate', 'info migrate_capabilities', 'info migrate_parameters', 'info colo', 'info status'];
+const results = ['info block', 'info network', 'info pci', 'info chardev', 'info migrate', 'info migrate_capabilities', 'info migrate_parameters', 'info nbd', 'info colo', 'info status'];
 const mistakes = ['stpo', 'info nmae', 'info', 'migrate', 'migrate -x tcp:h:1', 'migrate_set_capability x-colo maybe', 'migrate_set_capability x-cool on', 'migrate_set_parameter x-checkpoint-delay soon', 'set_link hn0', 'nbd_server_start nowhere', 'print "', 'x/5000xg 0', 'help migrate'];
 
 async function transcript(title: string, lines: readonly string[], style?: Style): Promise<string> {

@@ -157,6 +157,9 @@ class LoopStream implements Stream {
   private delivering = false;
   /** The link eats everything and says nothing. */
   silent = false;
+  /** As much as that goes out in a millisecond; nothing on 0. What waits is in our queue. */
+  slow?: { clock: Clock; bytesPerMs: number };
+  private freeMs = 0;
   sent = 0;
 
   constructor(
@@ -172,8 +175,17 @@ class LoopStream implements Stream {
   async write(bytes: Uint8Array): Promise<void> {
     if (this.closed) throw new VmError('the stream is closed');
     this.sent += bytes.length;
+    await this.transmission(bytes.length);
     if (!this.silent) for (const part of this.cut(Buffer.from(bytes))) this.other.arrive(part);
     await turn();
+  }
+  private async transmission(length: number): Promise<void> {
+    const { slow } = this;
+    if (!slow) return;
+    if (slow.bytesPerMs === 0) return new Promise(() => undefined);
+    const now = slow.clock.nowMs();
+    this.freeMs = Math.max(now, this.freeMs) + length / slow.bytesPerMs;
+    await new Promise<void>(resolve => void slow.clock.timer(this.freeMs - now, resolve));
   }
   onData(fn: (bytes: Uint8Array) => void) {
     this.data = fn;

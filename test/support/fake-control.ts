@@ -58,6 +58,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
       nbdServerStart: async address => told('nbd-start', address),
       nbdServerAdd: async given => told('nbd-add', given),
       nbdServerStop: () => Promise.reject(new VmError('NBD server not running')),
+      nbdServer: () => ({ address: { type: 'inet', host: '127.0.0.1', port: 40123 }, exports: [{ name: 'disk0', writable: true, node: 'node0', clients: 1 }] }),
       devices: ['disk0'],
       driveAdd: async (options, how) => told('drive-add', [options, how]),
       driveDel: async id => told('drive-del', id),

@@ -37,11 +37,11 @@ export class FullBoard {
     return this.board.devices.all;
   }
 
-  /** A guest gone mad: accesses of every size, mostly where something answers. */
-  poke(random: Random, times: number): void {
-    const ports = this.board.bus.ports.list();
+  /** A guest gone mad: accesses of every size, mostly where something answers. only: the device that it is mad at. */
+  poke(random: Random, times: number, only = ''): void {
+    const ports = this.board.bus.ports.list().filter(range => range.name.startsWith(only));
     for (let i = 0; i < times; i++) {
-      const ranges = this.board.bus.mmio.list();
+      const ranges = this.board.bus.mmio.list().filter(range => range.name.startsWith(only));
       const size = 1 << random.below(3);
       const value = random.below(4) === 0 ? random.below(4) : Math.floor(random.next() * 2 ** (8 * size));
       const near = random.below(8) > 0;
@@ -56,7 +56,7 @@ export class FullBoard {
   }
 
   private port(random: Random, ranges: { base: number; length: number }[], near: boolean): number {
-    if (!near) return random.below(0x10000);
+    if (!near || ranges.length === 0) return random.below(0x10000);
     const range = ranges[random.below(ranges.length)];
     return range.base + random.below(range.length);
   }

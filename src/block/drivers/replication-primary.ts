@@ -107,6 +107,15 @@ export class ReplicationPrimary implements BlockDriver {
     return this.state === 'done' ? undefined : this.queue.error;
   }
 
+  /** Grows with every write that the replica has acknowledged. */
+  get progress(): number {
+    return this.queue.progress;
+  }
+
+  drainBegin(): () => void {
+    return this.queue.drainBegin();
+  }
+
   /** These ranges differ at the replica. */
   markDirty(offset: number, length: number): void {
     this.dirty.mark(offset, length);
@@ -169,15 +178,17 @@ export class ReplicationPrimary implements BlockDriver {
   }
 
   /** The data is ours. */
-  private async forward(offset: number, length: number, data: Uint8Array | undefined): Promise<void> {
+  private async forward(offset: number, length: number, data: Uint8Array | undefined, atOnce = false): Promise<void> {
     for (let at = 0; at < length; at += this.maxForward) {
       const part = Math.min(this.maxForward, length - at);
-      const taken = await this.queue.push(offset + at, part, data?.subarray(at, at + part));
+      const taken = await this.queue.push(offset + at, part, data?.subarray(at, at + part), atOnce);
       if (!taken) this.dirty.mark(offset + at, part);
     }
   }
 
-  private carryOver(source: ForwardSource, offset: number, length: number): Promise<void> {
+  /** Room first: a guest's write must not wait for a lock that is held while the wire takes its time. */
+  private async carryOver(source: ForwardSource, offset: number, length: number): Promise<void> {
+    await this.queue.room();
     return source.withRange(offset, length, async read => {
       const data = await read().catch((error: unknown) => {
         this.dirty.mark(offset, length);
@@ -185,7 +196,7 @@ export class ReplicationPrimary implements BlockDriver {
       });
       for (let at = 0; at < length; at += CLUSTER) {
         const part = data.subarray(at, Math.min(at + CLUSTER, length));
-        await this.forward(offset + at, part.length, isZero(part) ? undefined : part);
+        await this.forward(offset + at, part.length, isZero(part) ? undefined : part, true);
       }
     });
   }

@@ -87,6 +87,11 @@ export class ReplicationSecondary implements BlockDriver {
     return this.forwarded.arrived;
   }
 
+  /** Grows with every write that arrives. */
+  get progress(): number {
+    return this.forwarded.progress;
+  }
+
   async checkpoint(): Promise<void> {
     if (this.stage !== 'running') throw new VmError('block replication is not running');
     const failure = this.error();

@@ -18,7 +18,7 @@ export interface NbdClientOptions {
   exportName: string;
   /** For connecting and for the handshake, together. */
   connectTimeoutMs: number;
-  /** For each request. */
+  /** How long nothing may move while a request waits for its answer. */
   requestTimeoutMs: number;
   /** hostname: what the server's certificate must be made out to. */
   tls?: { context: TlsContext; hostname?: string };
@@ -26,22 +26,32 @@ export interface NbdClientOptions {
 
 const MAX_IN_FLIGHT = 64;
 const COPY_BELOW = 32 * 1024;
+/** Data leaves in pieces of this length: what a slow link has taken of a long write is seen. */
+const PIECE = 256 * 1024;
+/** A request that others overtake for so many time-outs is lost, however busy the connection is. */
+const OVERTAKEN = 10;
 
 interface Pending extends Expected {
-  readonly deadlineMs: number;
+  readonly issuedMs: number;
+  /** All of it has left our queue. */
+  sent: boolean;
   resolve(data: Buffer): void;
   reject(error: VmError): void;
 }
 
 export class NbdClient {
   private readonly machine: ProtocolMachine;
-  /** In order of issue, so the first has the nearest deadline. */
+  /** In order of issue, so the first has waited longest. */
   private readonly pending = new Map<number, Pending>();
   private readonly waiting: (() => void)[] = [];
   private running = 0;
   private nextCookie = 1;
   private failure?: VmError;
   private watchdog?: Disposable;
+  /** When bytes came last, or bytes of the oldest request went: a slow link is not a dead one. */
+  private movedMs = 0;
+  /** Since when the oldest request is that. */
+  private oldestMs = 0;
   private exportInfo?: NbdExportInfo;
   /** The link has failed, whether or not a request was in flight. */
   onFailure: (error: VmError) => void = () => undefined;
@@ -52,7 +62,7 @@ export class NbdClient {
     private readonly clock: Clock,
     private readonly options: NbdClientOptions,
   ) {
-    this.machine = new ProtocolMachine(this.protocol(), bytes => this.write(bytes), () => void this.startTls());
+    this.machine = new ProtocolMachine(this.protocol(), bytes => void this.write(bytes), () => void this.startTls());
   }
 
   static async connect(host: { sockets: Sockets; clock: Clock }, options: NbdClientOptions): Promise<NbdClient> {
@@ -107,15 +117,22 @@ export class NbdClient {
   private issue(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
     const cookie = this.nextCookie++;
     return new Promise<Buffer>((resolve, reject) => {
-      const deadlineMs = this.clock.nowMs() + this.options.requestTimeoutMs;
-      this.pending.set(cookie, { type, offset, length, deadlineMs, resolve, reject });
+      const issuedMs = this.clock.nowMs();
+      if (this.pending.size === 0) this.movedMs = this.oldestMs = issuedMs;
+      const request = { type, offset, length, issuedMs, sent: false, resolve, reject };
+      this.pending.set(cookie, request);
       this.watch();
-      const header = nbd.encodeRequest(type, flags, cookie, offset, length);
-      // A short copy is cheaper than one more system call and packet.
-      if (data && data.length <= COPY_BELOW) return this.write(Buffer.concat([header, data]));
-      this.write(header);
-      if (data) this.write(data);
+      void this.send(nbd.encodeRequest(type, flags, cookie, offset, length), data).then(() => (request.sent = true));
     });
+  }
+
+  /** All of it is given to the stream at once: what another request sends comes behind it. */
+  private async send(header: Uint8Array, data: Uint8Array | undefined): Promise<void> {
+    // A short copy is cheaper than one more system call and packet.
+    if (data && data.length <= COPY_BELOW) return this.write(Buffer.concat([header, data]));
+    const written = [this.write(header)];
+    for (let at = 0; data && at < data.length; at += PIECE) written.push(this.write(data.subarray(at, at + PIECE)));
+    await Promise.all(written);
   }
 
   private *protocol(): Protocol {
@@ -125,7 +142,9 @@ export class NbdClient {
       expected: cookie => this.pending.get(cookie),
       settle: (cookie, result) => {
         const request = this.pending.get(cookie)!;
+        const [first] = this.pending.keys();
         this.pending.delete(cookie);
+        if (first === cookie) this.oldestMs = this.clock.nowMs();
         if ('data' in result) request.resolve(result.data);
         else request.reject(answeredError(this.options.exportName, result));
       },
@@ -141,7 +160,10 @@ export class NbdClient {
   }
 
   private listen(): void {
-    this.stream.onData(bytes => this.guarded(() => this.machine.feed(bytes)));
+    this.stream.onData(bytes => {
+      this.movedMs = this.clock.nowMs();
+      this.guarded(() => this.machine.feed(bytes));
+    });
     this.stream.onEnd(error => this.fail(error ? asVmError(error) : new VmError('the server closed the connection')));
   }
 
@@ -166,21 +188,34 @@ export class NbdClient {
     }
   }
 
-  private write(bytes: Uint8Array): void {
-    this.stream.write(bytes).catch((error: unknown) => this.fail(asVmError(error)));
+  private async write(bytes: Uint8Array): Promise<void> {
+    try {
+      await this.stream.write(bytes);
+    } catch (error) {
+      return this.fail(asVmError(error));
+    }
+    // What goes behind the oldest request says nothing about it: also for a dead peer the kernel takes bytes for a while.
+    const [oldest] = this.pending.values();
+    if (oldest && !oldest.sent) this.movedMs = this.clock.nowMs();
   }
 
-  /** One timer for the oldest request; it is set again for the next one when it finds nothing late. */
+  /** One timer for the oldest request; it is set again when it finds that things move. */
   private watch(): void {
-    if (this.watchdog || this.failure) return;
-    const [oldest] = this.pending.values();
-    if (!oldest) return;
-    this.watchdog = this.clock.timer(Math.max(1, oldest.deadlineMs - this.clock.nowMs()), () => {
+    if (this.watchdog || this.failure || this.pending.size === 0) return;
+    this.watchdog = this.clock.timer(Math.max(1, this.deadlineMs - this.clock.nowMs()), () => {
       this.watchdog = undefined;
-      const [first] = this.pending.values();
-      if (first && first.deadlineMs <= this.clock.nowMs()) this.fail(new VmError(`no answer within ${this.options.requestTimeoutMs} ms`));
+      if (this.pending.size === 0) return;
+      if (this.deadlineMs <= this.clock.nowMs()) this.fail(new VmError(`no answer within ${this.options.requestTimeoutMs} ms`));
       else this.watch();
     });
+  }
+
+  /** Of the oldest request. */
+  private get deadlineMs(): number {
+    const [oldest] = this.pending.values();
+    const { requestTimeoutMs } = this.options;
+    const stillMs = Math.max(this.movedMs, oldest.issuedMs);
+    return Math.min(stillMs + requestTimeoutMs, Math.max(this.oldestMs, oldest.issuedMs) + OVERTAKEN * requestTimeoutMs);
   }
 
   private fail(cause: VmError, hangUp: () => void = () => this.stream.destroy()): void {

@@ -6,7 +6,7 @@ import { asVmError, deviceNotFound, VmError } from '../../base/errors.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
 import { charLabel } from '../../chardev/parse.js';
 import { SocketChar } from '../../chardev/socket.js';
-import type { Host } from '../../host/ports.js';
+import type { Address, Host } from '../../host/ports.js';
 import type { NetProvider } from '../../machine/parts.js';
 import type { MachineSpec, NetdevSpec } from '../../machine/spec.js';
 import type { Netdev } from '../../net/contract.js';
@@ -116,8 +116,8 @@ async function openTap(spec: Extract<NetdevSpec, { type: 'tap' }>, host: NetHost
 }
 
 async function openSocket({ id, address, server }: Extract<NetdevSpec, { type: 'socket' }>, host: NetHost, note: (line: string) => void): Promise<OpenNetdev> {
-  const label = charLabel({ kind: 'socket', address, server, wait: false, reconnectMs: 0 });
-  const chr = new SocketChar(id, label, { ...host, log: note }, address, 0);
+  const labelled = (at: Address) => charLabel({ kind: 'socket', address: at, server, wait: false, reconnectMs: 0 });
+  const chr = new SocketChar(id, labelled, { ...host, log: note }, address, 0);
   await (server ? chr.listen(false) : chr.dial());
   return { netdev: new SocketNetdev(id, chr, host.clock, line => note(`netdev ${id}: ${line}`)), down: () => Promise.resolve() };
 }

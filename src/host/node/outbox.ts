@@ -18,6 +18,7 @@ interface Batch {
 
 export class Outbox {
   private batch?: Batch;
+  private dead?: Error;
 
   constructor(
     private readonly socket: Socket,
@@ -30,7 +31,13 @@ export class Outbox {
     return this.batch?.bytes ?? 0;
   }
 
+  /** The peer reads no more, though the socket is there: every write fails from now on. */
+  fail(error: Error): void {
+    this.dead ??= error;
+  }
+
   write(bytes: Uint8Array): Promise<void> {
+    if (this.dead) return Promise.reject(this.dead);
     if (this.socket.destroyed) return Promise.reject(this.failure());
     if (bytes.length >= SMALL) {
       this.flush();
@@ -49,7 +56,7 @@ export class Outbox {
     this.batch = undefined;
     if (this.socket.destroyed) return batch.settle(this.failure());
     const [first] = batch.parts;
-    this.socket.write(batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes), error => batch.settle(error && this.failure(error)));
+    this.socket.write(batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes), error => batch.settle(error ? this.failure(error) : this.dead));
   }
 
   private open(): Batch {
@@ -62,6 +69,12 @@ export class Outbox {
   }
 
   private send(bytes: Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) => this.socket.write(bytes, error => (error ? reject(this.failure(error)) : resolve())));
+    return new Promise((resolve, reject) => {
+      this.socket.write(bytes, error => {
+        const failed = error ? this.failure(error) : this.dead;
+        if (failed) reject(failed);
+        else resolve();
+      });
+    });
   }
 }

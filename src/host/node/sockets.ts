@@ -128,6 +128,19 @@ class NodeStream implements Stream {
     this.destroy();
   }
 
+  /** Node destroys a socket whose write fails, with all that waits in it to be read. */
+  readToEnd(): void {
+    const { socket } = this;
+    const write = socket._write.bind(socket);
+    const failed = (e: Error) => this.outbox.fail(systemError(this.peer, e));
+    socket._writev = undefined;
+    socket._write = (chunk, encoding, done) =>
+      write(chunk, encoding, error => {
+        if (error) failed(error);
+        done();
+      });
+  }
+
   /** Gives the socket away; this stream is over, without a word. */
   release(): Socket {
     this.closedByUs = true;

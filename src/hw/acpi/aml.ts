@@ -21,7 +21,7 @@ export function eisaId(id: string): Buffer {
   const letters = [...id.slice(0, 3)].map(c => c.charCodeAt(0) - 0x40);
   const b = Buffer.alloc(5);
   b[0] = Op.DWORD;
-  b.writeUInt16BE((letters[0] << 10) | (letters[1] << 5) | letters[2], 1);
+  b.writeUInt16BE((letters[0] * 32 + letters[1]) * 32 + letters[2], 1);
   b.writeUInt16BE(parseInt(id.slice(3), 16), 3);
   return b;
 }

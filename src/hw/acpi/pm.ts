@@ -2,6 +2,7 @@
  * ACPI fixed hardware (ACPI 6.3, section 4.8): PM1a event and control blocks, the PM timer, the power button, S5. The SCI is a level on
  * IRQ 9. There is no SMI: the machine is always in ACPI mode.
  */
+import { lowBytes } from '../../base/unsigned.js';
 import { u16, u64 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
@@ -21,9 +22,9 @@ const HZ = 3_579_545n;
 const SECOND = 1_000_000_000n;
 
 export const pmState = vmstate('acpi-pm', 1, {
-  status: u16.range(0, STATUS_BITS),
-  enable: u16.range(0, ENABLE_BITS),
-  control: u16.initially(Control.SCI_ENABLE),
+  status: u16.mask(STATUS_BITS),
+  enable: u16.mask(ENABLE_BITS),
+  control: u16.mask(Control.SCI_ENABLE | Control.KEPT).initially(Control.SCI_ENABLE),
   /** Guest time at which the timer's top bit changes next; 0 = not yet computed. */
   nextOverflowNs: u64,
 });
@@ -75,7 +76,7 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
     const { status, enable, control } = this.state;
     const start = offset & ~3;
     const word = start === 0 ? status | (enable << 16) : start === PM.CONTROL ? control : this.ticks();
-    return (word >>> (8 * (offset - start))) & (size === 4 ? 0xffffffff : (1 << (8 * size)) - 1);
+    return lowBytes(word >>> (8 * (offset - start)), size);
   }
 
   pioWrite(offset: number, size: number, value: number): void {

@@ -4,6 +4,7 @@
  */
 import { asVmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
+import { lowBytes } from '../../base/unsigned.js';
 import type { BlockBackend } from '../../block/contract.js';
 import { unlessAssertion } from '../../block/io-error.js';
 import { list, record, since, u16, u32 } from '../../fields/field.js';
@@ -159,7 +160,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     if (data) chain.write(ram, 0, data);
     chain.write(ram, chain.writeLength - 1, Uint8Array.of(status));
     trace('complete', { id: this.traceId, status });
-    this.state.completed = (this.state.completed + 1) >>> 0;
+    this.state.completed = lowBytes(this.state.completed + 1, 4);
     queue.push(chain, (data?.length ?? 0) + 1);
     this.host.returned(queue);
     // Room again, and perhaps requests that were left lying for want of it.

@@ -15,7 +15,8 @@ const trace = tracer('serial', ['read', 'write', 'overrun'] as const);
 const Reg = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCR: 7 } as const;
 const Ier = { RDA: 0x01, THRE: 0x02, LINE: 0x04, MODEM: 0x08 } as const;
 const Iir = { NONE: 0x01, MODEM: 0x00, THRE: 0x02, RDA: 0x04, LINE: 0x06, TIMEOUT: 0x0c, FIFO: 0xc0 } as const;
-const Fcr = { ENABLE: 0x01, CLEAR_RX: 0x02, CLEAR_TX: 0x04 } as const;
+/** KEPT: the clear bits act and are gone. */
+const Fcr = { ENABLE: 0x01, CLEAR_RX: 0x02, CLEAR_TX: 0x04, KEPT: 0xc9 } as const;
 const Lcr = { DLAB: 0x80 } as const;
 const Mcr = { OUT2: 0x08, LOOP: 0x10 } as const;
 const Lsr = { DATA_READY: 0x01, OVERRUN: 0x02, BREAK: 0x10, ERRORS: 0x1e, THR_EMPTY: 0x20, TEMT: 0x40 } as const;
@@ -30,13 +31,13 @@ const TX_MAX = 1024;
 const INPUT_CLOCK = 1_843_200;
 
 export const serialState = vmstate('isa-serial', 1, {
-  ier: u8.range(0, 0x0f),
-  fcr: u8,
+  ier: u8.mask(0x0f),
+  fcr: u8.mask(Fcr.KEPT),
   lcr: u8,
-  mcr: u8.range(0, 0x1f),
+  mcr: u8.mask(0x1f),
   /** Error bits only; the others derive. */
-  lsrErrors: u8.range(0, 0x1e),
-  msrDelta: u8.range(0, 0x0f),
+  lsrErrors: u8.mask(Lsr.ERRORS),
+  msrDelta: u8.mask(MSR_DELTA),
   scr: u8,
   divider: u16.initially(12),
   thrInterrupt: bool,
@@ -257,7 +258,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     }
     // Our transmit FIFO is always empty for the guest: what it wrote counts as sent.
     if (toggled || (value & Fcr.CLEAR_TX) !== 0) s.thrInterrupt = this.txReady;
-    s.fcr = (value & Fcr.ENABLE) !== 0 ? value & 0xc9 : 0;
+    s.fcr = (value & Fcr.ENABLE) !== 0 ? value & Fcr.KEPT : 0;
     this.armTimeout();
   }
 

@@ -14,7 +14,7 @@ const Status = { SYSTEM: 0x04, COMMAND: 0x08, UNLOCKED: 0x10 } as const;
 const PULSE = 0xf0;
 const RESET_LINE = 0x01;
 
-export const i8042State = vmstate('i8042', 1, { status: u8.initially(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED) });
+export const i8042State = vmstate('i8042', 1, { status: u8.mask(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED).initially(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED) });
 
 export class I8042 extends Device<StateOf<typeof i8042State>> {
   readonly vmstate = i8042State;

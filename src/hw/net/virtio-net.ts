@@ -80,7 +80,7 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readConfig(): Buffer {
     const b = Buffer.alloc(10);
     b.set(this.state.mac, 0);
-    b.writeUInt16LE(LinkStatus.UP | (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
+    b.writeUInt16LE(LinkStatus.UP + (this.state.announcePending ? LinkStatus.ANNOUNCE : 0), 6);
     b.writeUInt16LE(1, 8);
     return b;
   }

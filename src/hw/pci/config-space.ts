@@ -8,6 +8,8 @@ import { bytes, type Field } from '../../fields/field.js';
 export const CONFIG_SIZE = 256;
 export const Cfg = { VENDOR: 0x00, DEVICE: 0x02, COMMAND: 0x04, STATUS: 0x06, REVISION: 0x08, CLASS: 0x09, HEADER: 0x0e, BAR0: 0x10, SUBSYSTEM: 0x2c, CAPABILITIES: 0x34, INT_LINE: 0x3c, INT_PIN: 0x3d } as const;
 export const Command = { IO: 0x0001, MEMORY: 0x0002, MASTER: 0x0004, INTX_DISABLE: 0x0400 } as const;
+/** No two of them share a bit. */
+const WRITABLE_COMMAND = Object.values(Command).reduce((sum, bit) => sum + bit, 0);
 export const Status = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
 const CAPABILITY_ID = { MSIX: 0x11, VENDOR: 0x09 } as const;
 export { CAPABILITY_ID };
@@ -42,7 +44,7 @@ export class ConfigLayout {
     b.writeUInt16LE(id.subsystemVendor, Cfg.SUBSYSTEM);
     b.writeUInt16LE(id.subsystem, Cfg.SUBSYSTEM + 2);
     b[Cfg.INT_PIN] = id.interruptPin;
-    this.writable.writeUInt16LE(Command.IO | Command.MEMORY | Command.MASTER | Command.INTX_DISABLE, Cfg.COMMAND);
+    this.writable.writeUInt16LE(WRITABLE_COMMAND, Cfg.COMMAND);
     this.writable[Cfg.INT_LINE] = 0xff;
     this.writable[0x0c] = 0xff; // cache line size
     this.writable[0x0d] = 0xff; // latency timer

@@ -1,4 +1,5 @@
 /** A PCI function: configuration space, BARs and the INTx pin. What is behind the BARs is the subclass's. */
+import { without32 } from '../../base/unsigned.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import { Device, type IrqLine } from '../device.js';
 import { Cfg, Command, type ConfigLayout, Status } from './config-space.js';
@@ -82,7 +83,7 @@ export abstract class PciFunction<T extends PciState = PciState> extends Device<
   /** Where the guest has put a memory BAR; undefined while memory decoding is off or the BAR was never placed. */
   barAddress(index: number): number | undefined {
     if ((this.command & Command.MEMORY) === 0) return undefined;
-    const at = (this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index) & ~0x0f) >>> 0;
+    const at = without32(this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index), 0x0f);
     return at === 0 ? undefined : at;
   }
 
@@ -98,7 +99,8 @@ export abstract class PciFunction<T extends PciState = PciState> extends Device<
   private updateIntx(): void {
     const { config } = this.state;
     const status = config.readUInt16LE(Cfg.STATUS);
-    config.writeUInt16LE(this.intxPending ? status | Status.INTX : status & ~Status.INTX, Cfg.STATUS);
+    const rest = without32(status, Status.INTX);
+    config.writeUInt16LE(this.intxPending ? rest + Status.INTX : rest, Cfg.STATUS);
     this.slot?.intx.set(this.intxPending && (this.command & Command.INTX_DISABLE) === 0);
   }
 }

@@ -2,6 +2,7 @@
  * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at 0xcf8/0xcfc, and at 0xcf9 the reset
  * control register of its south bridge (82371SB data sheet, section 2.3.6).
  */
+import { and32 } from '../../base/unsigned.js';
 import { u32, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
@@ -15,9 +16,12 @@ const ADDRESS_PORT = 0xcf8;
 const RESET_OFFSET = 1;
 const DATA_OFFSET = 4;
 const ENABLE = 0x8000_0000;
+const ADDRESS_BITS = 0x80ff_fffc;
+/** The bit that pulls the line reads as zero. */
+const RESET_KEPT = 0x0a;
 const Reset = { HARD: 0x02, CPU: 0x04 } as const;
 
-export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32, resetControl: u8.range(0, 0x0e) });
+export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32.mask(ADDRESS_BITS), resetControl: u8.mask(RESET_KEPT) });
 
 export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   readonly vmstate = hostBridgeState;
@@ -48,7 +52,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   pioWrite(offset: number, size: number, value: number): void {
     if (offset === RESET_OFFSET && size === 1) return this.writeReset(value);
     if (offset < DATA_OFFSET) {
-      if (size === 4) this.state.address = (value & 0x80ff_fffc) >>> 0;
+      if (size === 4) this.state.address = and32(value, ADDRESS_BITS);
       return;
     }
     this.target(offset, size)?.configWrite((this.state.address & 0xfc) + offset - DATA_OFFSET, size, value);
@@ -64,7 +68,7 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
 
   private writeReset(value: number): void {
     const rises = (value & ~this.state.resetControl & Reset.CPU) !== 0;
-    this.state.resetControl = value & 0x0a;
+    this.state.resetControl = value & RESET_KEPT;
     if (rises) this.power.reset('port 0xcf9');
   }
 }

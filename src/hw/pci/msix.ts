@@ -1,4 +1,5 @@
 /** MSI-X (PCI Local Bus 3.0, section 6.8.2): vector table and pending bits in one BAR, enable and mask bits in the capability. */
+import { and32 } from '../../base/unsigned.js';
 import { bytes, type Field, record } from '../../fields/field.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import type { VmAccel } from '../../accel/contract.js';
@@ -43,9 +44,9 @@ export class Msix implements MmioHandler {
     const body = Buffer.alloc(10);
     body.writeUInt16LE(vectors - 1, 0);
     body.writeUInt32LE(bar, 2);
-    body.writeUInt32LE(PBA_OFFSET | bar, 6);
+    body.writeUInt32LE(PBA_OFFSET + bar, 6);
     const mask = Buffer.alloc(10);
-    mask.writeUInt16LE(Control.ENABLE | Control.MASK_ALL, 0);
+    mask.writeUInt16LE(Control.ENABLE + Control.MASK_ALL, 0);
     this.capability = layout.capability(CAPABILITY_ID.MSIX, body, mask);
     layout.memoryBar(bar, MSIX_BAR_SIZE);
   }
@@ -91,7 +92,7 @@ export class Msix implements MmioHandler {
     const { table } = this.live().msix;
     if (size !== 4 || offset % 4 !== 0 || offset + 4 > table.length) return;
     const field = offset % ENTRY;
-    table.writeUInt32LE((field === 0 ? value & ~3 : field === 12 ? value & ENTRY_MASKED : value) >>> 0, offset);
+    table.writeUInt32LE(and32(value, field === 0 ? ~3 : field === 12 ? ENTRY_MASKED : -1), offset);
     if (field === 12) this.unmask();
   }
 

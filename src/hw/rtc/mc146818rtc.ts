@@ -25,11 +25,11 @@ export const rtcState = vmstate(
   'mc146818rtc',
   1,
   {
-    index: u8.range(0, 0x7f),
-    a: u8.range(0, 0x7f).initially(0x26),
+    index: u8.mask(0x7f),
+    a: u8.mask(0x7f).initially(0x26),
     b: u8.initially(0x02),
     /** PF, AF, UF; IRQF derives. */
-    flags: u8.range(0, 0x70),
+    flags: u8.mask(C.PF | C.AF | C.UF),
     /** Set time and alarm registers and the RAM behind them. */
     cmos: bytes(128),
     /** Our time minus the host's wall time, ms, two's complement. */

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { tracer } from '../../base/trace.js';
+import { lowBytes } from '../../base/unsigned.js';
 import type { GuestMemory, VmAccel } from '../../accel/contract.js';
 import { array, type Field, u16, u32, u64, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
@@ -28,7 +29,7 @@ export function virtioPciState<S>(name: string, queues: number, offered: bigint,
     {
       config: configField,
       msix: msixField(queues + 1),
-      isr: u8.range(0, 3),
+      isr: u8.mask(Isr.QUEUE | Isr.CONFIG),
       status: u8,
       deviceFeatureSelect: u32,
       driverFeatureSelect: u32,
@@ -209,7 +210,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     if (config[this.pciCfg + 4] !== REGISTERS_BAR || ![1, 2, 4].includes(length) || offset % length !== 0 || offset + length > Window.SIZE) return;
     const data = this.pciCfg + PCI_CFG_DATA;
     if (write) this.mmioWrite(offset, length, config.readUIntLE(data, length));
-    else config.writeUIntLE(this.mmioRead(offset, length) & (length === 4 ? -1 : (1 << (8 * length)) - 1) >>> 0, data, length);
+    else config.writeUIntLE(lowBytes(this.mmioRead(offset, length), length), data, length);
   }
 
   // --- BAR 0
@@ -222,7 +223,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
   }
 
   mmioWrite(offset: number, size: number, value: number): void {
-    if (offset < Common.SIZE) this.commonWrite(offset, value >>> 0);
+    if (offset < Common.SIZE) this.commonWrite(offset, lowBytes(value, 4));
     else if (offset >= Window.NOTIFY) this.kick(Math.floor((offset - Window.NOTIFY) / NOTIFY_MULTIPLIER));
     else if (offset >= Window.DEVICE) this.model.writeConfig(offset - Window.DEVICE, size, value);
   }

@@ -15,8 +15,10 @@ const X86_64 = 62;
 const PT_LOAD = 1;
 const HEADER_SIZE = 64;
 const PROGRAM_HEADER_SIZE = 56;
-/** Segments beyond this are not RAM of any machine of ours. */
-const ADDRESS_MAX = 0xffff_ffffn;
+/** What lies beyond this is not RAM that a kernel can be loaded into. */
+export const ADDRESS_MAX = 0xffff_ffffn;
+/** A vmlinux has five. */
+const MAX_SEGMENTS = 64;
 
 export function isElf(bytes: Uint8Array): boolean {
   return bytes.length >= HEADER_SIZE && Buffer.from(bytes.buffer, bytes.byteOffset, 4).readUInt32LE(0) === MAGIC;
@@ -32,7 +34,9 @@ export function parseElf(bytes: Uint8Array, option: string): { entry: number; se
   for (let i = 0; i < count; i++) {
     const at = Number(table) + i * PROGRAM_HEADER_SIZE;
     if (b.readUInt32LE(at) === PT_LOAD) segments.push(segment(b, at, option));
+    if (segments.length > MAX_SEGMENTS) throw new VmError(`${option}: more than ${MAX_SEGMENTS} segments to load`);
   }
+  mustNotOverlap(segments, option);
   const entry = b.readBigUInt64LE(24);
   if (!segments.some(s => entry >= BigInt(s.gpa) && entry < BigInt(s.gpa + s.memorySize))) throw new VmError(`${option}: the entry point 0x${entry.toString(16)} is in no segment`);
   return { entry: Number(entry), segments };
@@ -46,4 +50,13 @@ function segment(b: Buffer, at: number, option: string): ElfSegment {
   if (offset + fileSize > BigInt(b.length) || fileSize > memorySize) throw new VmError(`${option}: a segment is outside the file`);
   if (gpa < 0x10_0000n || gpa + memorySize > ADDRESS_MAX) throw new VmError(`${option}: a segment wants to be at 0x${gpa.toString(16)}`);
   return { gpa: Number(gpa), bytes: b.subarray(Number(offset), Number(offset + fileSize)), memorySize: Number(memorySize) };
+}
+
+/** Disjoint segments are no larger than RAM, all together. */
+function mustNotOverlap(segments: readonly ElfSegment[], option: string): void {
+  const sorted = [...segments].sort((a, b) => a.gpa - b.gpa);
+  sorted.forEach((s, i) => {
+    const before = sorted[i - 1];
+    if (i > 0 && before.gpa + before.memorySize > s.gpa) throw new VmError(`${option}: two segments want to be at 0x${s.gpa.toString(16)}`);
+  });
 }

@@ -5,7 +5,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import { type BootRegisters, descriptor, type Segment } from './cpu-image.js';
-import { type ElfSegment, isElf, parseElf } from './elf.js';
+import { ADDRESS_MAX, type ElfSegment, isElf, parseElf } from './elf.js';
 import { e820, Low, MIB, ramLayout } from './memory-map.js';
 
 export interface LoadPlan {
@@ -82,9 +82,9 @@ interface Kernel {
 export function planLinux(image: LinuxImage): LoadPlan {
   const { kernel, initrd, append, ramBytes } = image;
   const option = `-kernel ${kernel.path}`;
-  const k = isElf(kernel.bytes) ? fromElf(kernel.bytes, option) : fromBzImage(kernel.bytes, option);
   const { low } = ramLayout(ramBytes);
-  if (k.end > low) throw new VmError(`${option}: needs ${Math.ceil(k.end / MIB)} MiB of RAM, the machine has ${Math.floor(low / MIB)}`);
+  const read = isElf(kernel.bytes) ? fromElf : fromBzImage;
+  const k = read(kernel.bytes, option, low);
   const cmdline = Buffer.from(`${append}\0`, 'latin1');
   if (cmdline.length - 1 > k.cmdlineMax) throw new VmError(`-append: ${cmdline.length - 1} characters, this kernel takes at most ${k.cmdlineMax}`);
   if (cmdline.length > Low.EBDA - Low.COMMAND_LINE) throw new VmError('-append: too long');
@@ -102,7 +102,19 @@ export function planLinux(image: LinuxImage): LoadPlan {
   return { pieces, seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH }, registers: bootRegisters(k.entry) };
 }
 
-function fromBzImage(bytes: Uint8Array, option: string): Kernel {
+/** The end of what a kernel needs, before memory is taken for it. */
+function mustFit(end: number, low: number, option: string): void {
+  const mib = (bytes: number) => Math.floor(bytes / MIB);
+  if (end > low) throw new VmError(`${option}: needs ${mib(end + MIB - 1)} MiB of RAM, the machine has ${mib(low)}`);
+}
+
+/** Below 1 MiB lie the loader's own tables; from 4 GiB up the page tables of the entry map nothing. */
+function loadAddress(address: bigint, option: string): number {
+  if (address >= BigInt(Low.TOP) && address <= ADDRESS_MAX) return Number(address);
+  throw new VmError(`${option}: wants to be at 0x${address.toString(16)}; a kernel goes between 1 MiB and 4 GiB`);
+}
+
+function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (b.length < 1024 || b.readUInt16LE(H.boot_flag) !== BOOT_FLAG || b.readUInt32LE(H.header) !== HDRS) {
     throw new VmError(`${option}: neither a bzImage nor an ELF vmlinux`);
@@ -114,7 +126,9 @@ function fromBzImage(bytes: Uint8Array, option: string): Kernel {
   if (payload + ENTRY_64 >= b.length || b.length < whole) throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
   const initSize = b.readUInt32LE(H.init_size);
   // Also a relocatable kernel unpacks itself to this address or above, wherever it was loaded.
-  const start = Number(b.readBigUInt64LE(H.pref_address));
+  const start = loadAddress(b.readBigUInt64LE(H.pref_address), option);
+  const end = start + Math.max(initSize, b.length - payload);
+  mustFit(end, low, option);
   const zeroPage = Buffer.alloc(ZERO_PAGE_SIZE);
   b.copy(zeroPage, H.setup_sects, H.setup_sects, Math.min(H.header + b[H.jump], H.e820_table));
   zeroPage[H.loadflags] |= LOADED_HIGH;
@@ -123,22 +137,23 @@ function fromBzImage(bytes: Uint8Array, option: string): Kernel {
     pieces: [{ gpa: start, bytes: bytes.subarray(payload) }],
     entry: start + ENTRY_64,
     start,
-    end: start + Math.max(initSize, b.length - payload),
+    end,
     zeroPage,
     initrdMax: b.readUInt32LE(H.initrd_addr_max),
     cmdlineMax: b.readUInt32LE(H.cmdline_size),
   };
 }
 
-function fromElf(bytes: Uint8Array, option: string): Kernel {
+function fromElf(bytes: Uint8Array, option: string, low: number): Kernel {
   const { entry, segments } = parseElf(bytes, option);
+  const end = Math.max(...segments.map((s: ElfSegment) => s.gpa + s.memorySize));
+  mustFit(end, low, option);
   const zeroPage = Buffer.alloc(ZERO_PAGE_SIZE);
   zeroPage.writeUInt16LE(BOOT_FLAG, H.boot_flag);
   zeroPage.writeUInt32LE(HDRS, H.header);
   zeroPage.writeUInt16LE(VERSION_64BIT, H.version);
   zeroPage.writeUInt32LE(0x100_0000, H.kernel_alignment);
   zeroPage.writeUInt32LE(ELF_CMDLINE_MAX, H.cmdline_size);
-  const ends = segments.map((s: ElfSegment) => s.gpa + s.memorySize);
   return {
     pieces: segments.flatMap(s => [
       { gpa: s.gpa, bytes: s.bytes },
@@ -146,7 +161,7 @@ function fromElf(bytes: Uint8Array, option: string): Kernel {
     ]),
     entry,
     start: Math.min(...segments.map(s => s.gpa)),
-    end: Math.max(...ends),
+    end,
     zeroPage,
     initrdMax: ELF_INITRD_MAX,
     cmdlineMax: ELF_CMDLINE_MAX,

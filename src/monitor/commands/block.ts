@@ -22,6 +22,14 @@ const deviceInfo = struct('BlockInfo', {
   device: str(), qdev: optional(str()), type: str(), removable: bool(), locked: bool(), 'io-status': optional(oneOf(['ok', 'failed', 'nospace'], '', { name: 'BlockDeviceIoStatus' })), inserted: nodeInfo,
 });
 
+const nbdExport = struct('NbdExport', { name: str(), writable: bool(), node: str(), clients: int() });
+const nbdServer = struct('NbdServerInfo', { address: optional(str()), exports: list(nbdExport) });
+
+const showNbd = (at: NbdAddress) =>
+  at.type === 'unix' ? `unix:${at.path}` : `tcp:${at.host.includes(':') ? `[${at.host}]` : at.host}:${at.port}`;
+const exportWords = ({ writable, clients }: { writable: boolean; clients: number }) =>
+  `${writable ? 'writable' : 'read-only'}, ${clients} client${clients === 1 ? '' : 's'}`;
+
 export const blockCommands = [
   command({
     name: 'query-block',
@@ -56,9 +64,11 @@ export const blockCommands = [
       async (vm, { all, writable, address }) => {
         if (writable && !all) throw new VmError('-w only valid together with -a');
         const block = part(vm, 'block');
-        await block.nbdServerStart(parseNbdAddress(address));
+        const asked = parseNbdAddress(address);
+        await block.nbdServerStart(asked);
         for (const device of all ? block.devices : []) await block.nbdServerAdd({ device, writable: writable ?? false });
-        return undefined;
+        const at = block.nbdServer()?.address;
+        return asked.type === 'inet' && asked.port === 0 && at ? `NBD server on ${showNbd(at)}` : undefined;
       },
     ),
   }),
@@ -76,6 +86,28 @@ export const blockCommands = [
     run: (vm, { device, name, writable }) => part(vm, 'block').nbdServerAdd({ device, name, writable: writable ?? false }),
   }),
   command({ name: 'nbd-server-stop', since: '0.1', feature: 'block', summary: 'stop serving block devices using the NBD protocol', run: vm => part(vm, 'block').nbdServerStop() }),
+  command({
+    name: 'x-query-nbd-server',
+    hmpName: 'info nbd',
+    since: '0.1',
+    feature: 'block',
+    summary: 'show where the NBD server listens, and what it exports',
+    returns: nbdServer,
+    run: vm => {
+      const server = part(vm, 'block').nbdServer();
+      if (!server) return { exports: [] };
+      return { address: showNbd(server.address), exports: server.exports.map(one => ({ ...one })) };
+    },
+    show: ({ address, exports }) => {
+      if (address === undefined) return 'NBD server not running';
+      const lines = exports.map(one => `${one.name}: ${exportWords(one)}, node ${one.node}`);
+      return [`NBD server on ${address}`, ...lines].join('\n');
+    },
+    table: ({ address, exports }) => ({
+      head: ['EXPORT', 'NODE', 'ACCESS', 'CLIENTS', 'AT'],
+      rows: exports.map(one => [one.name, one.node, one.writable ? 'read, write' : 'read', String(one.clients), address ?? '']),
+    }),
+  }),
   command({
     name: 'x-blockdev-change',
     since: '0.1',

@@ -6,7 +6,7 @@ import { pairs } from '../hmp/table.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import type { ArgsOf } from '../types.js';
 import { bool, flag, int, list, num, oneOf, optional, parseSize, str, struct } from '../types.js';
-import type { MigrationControl, MigrationInfo, VmControl } from '../vm.js';
+import type { MigrationControl, MigrationInfo, SocketAddress, VmControl } from '../vm.js';
 
 const uint32 = { min: 0, max: 0xffff_ffff };
 
@@ -43,6 +43,12 @@ const migrationInfo = struct('MigrationInfo', {
   'setup-time': optional(int('ms')),
   downtime: optional(int('ms')),
   'error-desc': optional(str()),
+  'socket-address': optional(list(struct('SocketAddress', {
+    type: oneOf(['inet', 'unix'], '', { name: 'SocketAddressType' }),
+    host: optional(str()),
+    port: optional(str()),
+    path: optional(str()),
+  }), 'where it waits for a migration')),
 });
 
 export const migrationCommands = [
@@ -83,7 +89,10 @@ export const migrationCommands = [
     feature: 'migration',
     summary: 'show migration status',
     returns: migrationInfo,
-    run: vm => ({ ...part(vm, 'migration').info() }),
+    run: vm => {
+      const { 'socket-address': waits, ...info } = part(vm, 'migration').info();
+      return { ...info, ...(waits && { 'socket-address': [...waits] }) };
+    },
     show: showMigration,
     table: info => pairs(showMigration(info)),
   }),
@@ -189,10 +198,15 @@ async function untilSettled(vm: VmControl, migration: MigrationControl): Promise
   return status === 'failed' ? `Error: ${error ?? 'the migration failed'}` : undefined;
 }
 
+const showAddress = ({ type, host = '', port, path }: SocketAddress) =>
+  type === 'unix' ? `unix:${path}` : `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`;
+
 function showMigration(info: MigrationInfo): string {
-  if (info.status === undefined) return 'Migration status: none';
+  const waits = info['socket-address']?.map(showAddress);
+  const waiting = waits ? [`socket address: ${waits.join(', ')}`] : [];
+  if (info.status === undefined) return ['Migration status: none', ...waiting].join('\n');
   const { ram } = info;
-  const lines = [`Migration status: ${info.status}${info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`}`];
+  const lines = [...waiting, `Migration status: ${info.status}${info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`}`];
   const add = (name: string, value: number | undefined, unit = '') => void (value === undefined || lines.push(`${name}: ${value}${unit}`));
   const kbytes = (bytes: number | undefined) => bytes && Math.round(bytes / 1024);
   add('total time', info['total-time'], ' ms');

@@ -1,5 +1,6 @@
 /** What the machine is and how it is. */
 import { runStates } from '../../qapi/types.js';
+import { versionInfo } from '../dialect.js';
 import { command, part } from '../schema.js';
 import { bool, int, list, oneOf, optional, size, str, struct } from '../types.js';
 import { vmRoles } from '../vm.js';
@@ -51,9 +52,9 @@ export const statusCommands = [
   command({
     name: 'query-version',
     since: '0.1',
-    summary: 'show the version of colo',
+    summary: 'show the version of colo, and of the QEMU whose monitor it speaks',
     returns: struct('VersionInfo', { qemu: versionTriple, package: str() }),
-    run: ({ version: { major, minor, micro, package: name } }) => ({ qemu: { major, minor, micro }, package: name }),
+    run: ({ version }) => versionInfo(version),
     show: ({ qemu, package: name }) => `${qemu.major}.${qemu.minor}.${qemu.micro} (${name})`,
   }),
   command({

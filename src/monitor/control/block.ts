@@ -3,7 +3,11 @@ import type { BlockLayer } from '../../block/layer.js';
 import type { BlockInfo as DriveInfo, NodeInfo } from '../../block/query.js';
 import type { DriveBackend } from '../../block/backend.js';
 import { type BucketName, makeLimits, type ThrottleLimits } from '../../block/throttle-limits.js';
-import type { BlockControl, BlockInfo, DriveStats, IoThrottle } from '../vm.js';
+import type { Address } from '../../host/ports.js';
+import type { BlockControl, BlockInfo, DriveStats, IoThrottle, NbdAddress } from '../vm.js';
+
+const nbdAddress = (at: Address): NbdAddress =>
+  at.kind === 'unix' ? { type: 'unix', path: at.path } : { type: 'inet', host: at.host, port: at.port };
 
 export function blockControl(block: BlockLayer): BlockControl {
   return {
@@ -11,6 +15,10 @@ export function blockControl(block: BlockLayer): BlockControl {
       block.nbdServerStart(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port }, tlsCreds),
     nbdServerAdd: async options => block.nbdServerAdd(options),
     nbdServerStop: () => block.nbd.stop(),
+    nbdServer: () => {
+      const { address } = block.nbd;
+      return address && { address: nbdAddress(address), exports: block.nbd.describe() };
+    },
     get devices() {
       return block.list().map(({ id, backend }) => id || backend.nodeName);
     },

@@ -1,10 +1,11 @@
 /** Migration and its capabilities and parameters. */
 import { VmError, assert, asVmError } from '../../base/errors.js';
 import { type CapabilityName, type Colo, capabilityNames } from '../../colo/colo.js';
+import type { Address } from '../../host/ports.js';
 import { pageBytes } from '../../migration/pages.js';
 import type { MigrationData } from '../../migration/status.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
-import type { Capability, MigrationControl, MigrationInfo } from '../vm.js';
+import type { Capability, MigrationControl, MigrationInfo, SocketAddress } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
 export function migrationControl({ colo, machine, report }: Pick<ControlParts, 'colo' | 'machine' | 'report'>): MigrationControl {
@@ -20,7 +21,7 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       else colo.load(uri).catch((error: unknown) => report(`migrate_incoming ${uri}: ${asVmError(error).message}`));
     },
     cancel: () => colo.cancel(),
-    info: () => migrationInfo(colo.query()),
+    info: () => ({ ...migrationInfo(colo.query()), 'socket-address': colo.waitsAt && [socketAddress(colo.waitsAt)] }),
     capabilities: () => [...colo.capability].map(([capability, on]): Capability => ({ capability, state: on })),
     setCapabilities: changes => {
       for (const { capability, state } of changes) colo.setCapability(capabilityName(capability), state);
@@ -48,6 +49,12 @@ function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name
   else if (name === 'x-checkpoint-events') lifecycle.checkpointEvents = Boolean(value);
   else if (name === 'max-bandwidth') colo.parameters.maxBandwidth = Number(value);
   else if (name === 'downtime-limit') colo.parameters.downtimeLimitMs = Number(value);
+}
+
+/** As QAPI has it. */
+function socketAddress(at: Address): SocketAddress {
+  if (at.kind === 'unix') return { type: 'unix', path: at.path };
+  return { type: 'inet', host: at.host, port: String(at.port) };
 }
 
 function migrationInfo(data: MigrationData): MigrationInfo {

@@ -8,7 +8,10 @@ export interface LinePort {
   run(line: string): Promise<string>;
 }
 
+/** At a terminal. */
 export const prompt = '(colo) ';
+/** Where no person sits: programs that talk to monitors wait for these letters. */
+export const programPrompt = '(qemu) ';
 export const maxLineBytes = 4096;
 const congestionBytes = 64 << 10;
 const newline = 0x0a;
@@ -23,10 +26,11 @@ export class LineMonitor {
   constructor(
     private readonly port: LinePort,
     private readonly banner: string,
+    private readonly prompt: string,
   ) {}
 
   greet(): void {
-    this.port.send(`${this.banner}\n${prompt}`);
+    this.port.send(`${this.banner}\n${this.prompt}`);
   }
 
   push(bytes: Uint8Array): void {
@@ -59,7 +63,7 @@ export class LineMonitor {
   private async execute(line: string): Promise<void> {
     const output = await this.port.run(line);
     if (this.closed) return;
-    this.port.send(output + prompt);
+    this.port.send(output + this.prompt);
     await this.port.drained();
   }
 
@@ -77,7 +81,7 @@ export class LineMonitor {
       const overlong = this.tooLong || text.length > maxLineBytes;
       this.tooLong = false;
       if (!overlong) return text.toString('utf8').replace(/\r$/, '');
-      this.port.send(`Error: a line has at most ${maxLineBytes} bytes\n${prompt}`);
+      this.port.send(`Error: a line has at most ${maxLineBytes} bytes\n${this.prompt}`);
     }
   }
 

@@ -9,7 +9,7 @@ import type { VmControl } from '../vm.js';
 import type { Clock } from '../../host/ports.js';
 import { complete } from './completion.js';
 import { eventLine } from './event-line.js';
-import { LineMonitor, prompt } from './lines.js';
+import { LineMonitor, programPrompt, prompt } from './lines.js';
 import { Repl } from './repl.js';
 import type { History } from './history.js';
 import { HmpShell } from './shell.js';
@@ -72,6 +72,7 @@ export class HmpMonitor implements Disposable {
         run: line => this.shell.run(line),
       },
       this.banner,
+      terminal ? prompt : programPrompt,
     );
     this.lines.greet();
   }

@@ -3,6 +3,7 @@
  * (capability oob, exec-oob) are answered at once, whatever an earlier one waits for.
  */
 import { asVmError, AssertionError, VmError } from '../../base/errors.js';
+import { versionInfo } from '../dialect.js';
 import type { CommandContext } from '../schema.js';
 import { isObject } from '../types.js';
 import type { VmControl } from '../vm.js';
@@ -53,8 +54,7 @@ export class QmpSession {
   ) {}
 
   greet(): void {
-    const { major, minor, micro, package: name } = this.vm.version;
-    this.send({ QMP: { version: { qemu: { micro, minor, major }, package: name }, capabilities: ['oob'] } });
+    this.send({ QMP: { version: versionInfo(this.vm.version), capabilities: ['oob'] } });
   }
 
   push(bytes: Uint8Array): void {

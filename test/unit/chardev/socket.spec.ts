@@ -2,6 +2,7 @@
  * Goal: a socket channel gives every byte in order, one peer at a time, half-close included, and a peer that is slow, rude or absent is an
  * ordinary state. Method: real sockets of the host, the peer is a stream of the test.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -175,4 +176,33 @@ test('a client dials again when it is told to', async () => {
 
 test('a client without reconnect fails aloud', async () => {
   await expect(open(`unix:${join(dir, 'nobody')}`)).rejects.toThrow(/^unix:.*nobody: Failed to connect to/);
+});
+
+test('what a peer sent before it left without reading a word is delivered', async () => {
+  const chr = await open(`unix:${path},server=on,wait=off`);
+  const front = { input: '', events: [] as string[] };
+  chr.onData(bytes => (front.input += Buffer.from(bytes).toString()));
+  chr.onInputEnd(() => {
+    front.events.push('input-end');
+    chr.write(Buffer.from('an answer that nobody reads'));
+    chr.hangUp();
+  });
+  chr.onEvent(event => {
+    front.events.push(event);
+    // So long a one is not kept for the end of this turn: it fails before anything is read.
+    if (event === 'opened') expect(chr.write(Buffer.alloc(64 << 10, 'hello'))).toBe(true);
+  });
+  // This process stands still meanwhile: the peer has left when its connection is accepted.
+  const sends = `const s = require('net').connect(process.argv[1], () => s.write('quit\\n', () => s.destroy()))`;
+  execFileSync(process.execPath, ['-e', sends, path], { env: { ...process.env, NODE_OPTIONS: '' } });
+  await until(() => front.events.includes('closed'));
+  expect(front).toEqual({ input: 'quit\n', events: ['opened', 'input-end', 'closed'] });
+});
+
+test('a port that the host chose is in the label', async () => {
+  const chr = await open('tcp:127.0.0.1:0,server=on,wait=off');
+  expect(chr.label).toMatch(/^tcp:127\.0\.0\.1:[1-9][0-9]*,server=on$/);
+  const mux = await createChardev('c1', { kind: 'mux', base: readChannel('tcp::0,server=on,wait=off', 'lines') }, world);
+  opened.push(mux);
+  expect(mux.label).toMatch(/^mux,tcp::[1-9][0-9]*,server=on$/);
 });

@@ -82,7 +82,7 @@ withAddon('the end of standard input ends nothing; a signal ends in order (skipp
   run.child.stdin?.end('info status\n');
   const client = await run.qmp(path);
   while (!run.out.includes('inmigrate')) await new Promise(resolve => setTimeout(resolve, 10));
-  expect(run.out).toBe("colo 0.1.0 monitor - type 'help' for more information\n(colo) VM status: paused (inmigrate)\n(colo) ");
+  expect(run.out).toBe("colo 0.1.0 monitor - type 'help' for more information\n(qemu) VM status: paused (inmigrate)\n(qemu) ");
   expect(await client.execute('query-status', undefined, 5000)).toMatchObject({ status: 'inmigrate' });
   run.child.kill('SIGTERM');
   expect(await run.exited).toBe(0);

@@ -65,7 +65,7 @@ test.each([
   ['nbd_server_start -w h:1', 'Error: -w only valid together with -a\n'],
   ['x_colo_lost_heartbeat', "Error: The feature 'colo' is not enabled\n"],
   ['info status', 'VM status: running\n'],
-  ['info version', '0.1.0 (colo)\n'],
+  ['info version', '7.2.0 (colo 0.1.0)\n'],
   ['info name', 'test\n'],
   ['info uuid', '00000000-0000-0000-0000-000000000000\n'],
   ['info kvm', 'kvm support: disabled\n'],

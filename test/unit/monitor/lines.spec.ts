@@ -14,21 +14,21 @@ function start(label = 'unix:/run/hmp') {
   return { vm, chr, monitor, log };
 }
 
-const banner = "colo 0.1.0 monitor - type 'help' for more information\n(colo) ";
+const banner = "colo 0.1.0 monitor - type 'help' for more information\n(qemu) ";
 
 test('lines in, text out; no echo, no colours, no events', async () => {
   const { chr } = start('stdio');
   chr.type('info sta');
   chr.type('tus\nstop\r\n\ninfo status\n');
   await settle();
-  expect(chr.output).toBe(`${banner}VM status: running\n(colo) (colo) (colo) VM status: paused\n(colo) `);
+  expect(chr.output).toBe(`${banner}VM status: running\n(qemu) (qemu) (qemu) VM status: paused\n(qemu) `);
 });
 
 test('a socket gets CR LF', async () => {
   const { chr } = start();
   chr.type('info name\n');
   await settle();
-  expect(chr.output).toBe(`${banner}test\n(colo) `.replaceAll('\n', '\r\n'));
+  expect(chr.output).toBe(`${banner}test\n(qemu) `.replaceAll('\n', '\r\n'));
 });
 
 test('a line that is too long is dropped whole', async () => {
@@ -37,7 +37,7 @@ test('a line that is too long is dropped whole', async () => {
   chr.type(Buffer.alloc(10_000, 'y'));
   chr.type('stop\ninfo name\n');
   await settle();
-  expect(chr.output).toBe(`${banner}Error: a line has at most ${maxLineBytes} bytes\n(colo) test\n(colo) `);
+  expect(chr.output).toBe(`${banner}Error: a line has at most ${maxLineBytes} bytes\n(qemu) test\n(qemu) `);
 });
 
 test('end of input: what was typed is run, then the monitor hangs up; the VM stays', async () => {
@@ -45,7 +45,7 @@ test('end of input: what was typed is run, then the monitor hangs up; the VM sta
   chr.type('info name');
   chr.endInput();
   await settle();
-  expect(chr.output).toBe(`${banner}test\n(colo) `);
+  expect(chr.output).toBe(`${banner}test\n(qemu) `);
   expect(chr.hungUp).toBe(1);
   expect(vm.calls).toEqual([]);
 });
@@ -61,5 +61,5 @@ test('migrate without -d waits until it is settled', async () => {
   status = 'colo';
   vm.events.emit('MIGRATION', { status });
   await settle();
-  expect(chr.output).toBe('(colo) test\n(colo) ');
+  expect(chr.output).toBe('(qemu) test\n(qemu) ');
 });

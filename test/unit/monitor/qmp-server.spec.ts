@@ -30,7 +30,7 @@ const failure = (desc: string, errorClass = 'GenericError') => [{ error: { class
 
 test('greeting', async () => {
   const { greeting } = await start(fakeControl(), false);
-  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 1, major: 0 }, package: 'colo' }, capabilities: ['oob'] } }]);
+  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 2, major: 7 }, package: 'colo 0.1.0' }, capabilities: ['oob'] } }]);
 });
 
 test('negotiation comes first, and once', async () => {

@@ -3,6 +3,7 @@
  * in_use flag, which tells everyone after us that they no longer follow the disk. Their clusters are never given away.
  */
 import { VmError } from '../../../base/errors.js';
+import { or32 } from '../../../base/unsigned.js';
 import type { BlockNode } from '../../node.js';
 import { readPointer } from './entries.js';
 import { type Qcow2Header, readOffset } from './header.js';
@@ -80,7 +81,7 @@ export async function useOfBitmaps(file: BlockNode, header: Qcow2Header, bitmaps
 export async function markInUse(file: BlockNode, { directory, directoryOffset, flagsAt }: Bitmaps): Promise<void> {
   const stale = flagsAt.filter(at => (directory.readUInt32BE(at) & IN_USE) === 0);
   if (stale.length === 0) return;
-  for (const at of stale) directory.writeUInt32BE(directory.readUInt32BE(at) | IN_USE, at);
+  for (const at of stale) directory.writeUInt32BE(or32(directory.readUInt32BE(at), IN_USE), at);
   await file.pwrite(directoryOffset, directory);
   await file.flush();
 }
