@@ -49,7 +49,8 @@ Napi::Function VmWrap::define(Napi::Env env) {
        InstanceMethod<&W::remove_doorbell>("removeDoorbell"), InstanceMethod<&W::save_chips>("saveChips"),
        InstanceMethod<&W::check_chips>("checkChips"), InstanceMethod<&W::load_chips>("loadChips"), InstanceMethod<&W::now>("now"),
        InstanceMethod<&W::next_deadline>("nextDeadline"), InstanceMethod<&W::continue_from>("continueFrom"),
-       InstanceMethod<&W::advance>("advance"), InstanceMethod<&W::reset>("reset"), InstanceMethod<&W::close>("close")});
+       InstanceMethod<&W::advance>("advance"), InstanceMethod<&W::reset>("reset"),
+       InstanceMethod<&W::guest_stopped>("guestStopped"), InstanceMethod<&W::close>("close")});
 }
 
 VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info.Env(), "colo:vm") {
@@ -282,6 +283,11 @@ void VmWrap::advance(Info info) {
 void VmWrap::reset(Info info) {
   require_stopped(info.Env(), "a reset");
   runner_->vm().reset();
+}
+
+void VmWrap::guest_stopped(Info info) {
+  require_stopped(info.Env(), "telling the guest that it was stopped");
+  runner_->vm().guest_stopped();
 }
 
 }  // namespace colo::addon

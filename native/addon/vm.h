@@ -43,6 +43,7 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   void continue_from(Info info);
   void advance(Info info);
   void reset(Info info);
+  void guest_stopped(Info info);
   void close(Info) { shutdown(); }
 
   vcpu::RunnerHooks hooks();

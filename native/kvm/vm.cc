@@ -148,4 +148,8 @@ void KvmVm::reset() {
   for (auto& vcpu : vcpus_) vcpu->reset();
 }
 
+void KvmVm::guest_stopped() {
+  for (auto& vcpu : vcpus_) vcpu->guest_stopped();
+}
+
 }  // namespace colo::kvm

@@ -39,6 +39,7 @@ class KvmVm final : public vcpu::Vm {
   std::string check(const vcpu::ChipState& in) const override;
   void load(const vcpu::ChipState& in) override;
   void reset() override;
+  void guest_stopped() override;
 
   /// A vCPU's ring of dirty pages is full, and holds it up. False: there was nothing to take, so nothing that would let it go on. Any thread.
   bool relieve_ring() const { return rings_ && rings_->harvest(true) > 0; }

@@ -235,5 +235,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c);
 // kvmclock (kvmclock.cc): called on MSR write and when clock state is loaded
 void kvmclock_update(Cpu& c);
 void kvmclock_wall(Cpu& c, u64 gpa);
+/// The host held the guest: its watchdogs are told, by a flag that it clears itself.
+void kvmclock_guest_stopped(Cpu& c);
 
 }  // namespace colo::soft

@@ -30,11 +30,11 @@ static_assert(sizeof(WallClock) == 12);
 // ns = ((ticks << 1) * 2^31) >> 32 = ticks, exact; what KVM itself computes for 1 GHz.
 constexpr u32 kMul = 0x80000000;
 constexpr i8 kShift = 1;
-constexpr u8 kTscStable = 1;
+constexpr u8 kTscStable = 1, kGuestStopped = 2;
 
 bool still_true(const TimeInfo& t, u64 offset) {
-  return !(t.version & 1) && t.version && t.tsc_to_system_mul == kMul && t.tsc_shift == kShift && t.flags == kTscStable &&
-         t.tsc_timestamp - offset == t.system_time;
+  return !(t.version & 1) && t.version && t.tsc_to_system_mul == kMul && t.tsc_shift == kShift &&
+         (t.flags & ~kGuestStopped) == kTscStable && t.tsc_timestamp - offset == t.system_time;
 }
 
 /// An odd version tells readers to wait, an even one that differs to read again. The record may be at any address.
@@ -54,23 +54,28 @@ void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
 
 }  // namespace
 
-/// A record that still gives the right time is left alone: then a loaded checkpoint's RAM stays what it was, byte for byte.
-void kvmclock_update(Cpu& c) {
+/// Brings the record up to date, with these flags beside those that the guest has not taken yet. One that still says all of it is left
+/// alone: then a loaded checkpoint's RAM stays what it was, byte for byte.
+static void update(Cpu& c, u8 flags) {
   if (!(c.msr.kvm_system_time & kEnable)) return;
   const u64 gpa = c.msr.kvm_system_time & ~kEnable;
   u8* at = c.ram->hva(gpa, sizeof(TimeInfo));
   if (!at) return;  // not RAM: the guest's mistake
   TimeInfo t;
   memcpy(&t, at, sizeof t);
-  if (still_true(t, c.msr.tsc_offset)) return;
+  const u8 all = kTscStable | flags | (t.flags & kGuestStopped);
+  if (still_true(t, c.msr.tsc_offset) && t.flags == all) return;
   t = {};
   t.system_time = c.clock->now_ns();
   t.tsc_timestamp = t.system_time + c.msr.tsc_offset;
   t.tsc_to_system_mul = kMul;
   t.tsc_shift = kShift;
-  t.flags = kTscStable;
+  t.flags = all;
   publish(c, gpa, at, t);
 }
+
+void kvmclock_update(Cpu& c) { update(c, 0); }
+void kvmclock_guest_stopped(Cpu& c) { update(c, kGuestStopped); }
 
 /// Wall time at guest ns 0, written once per request.
 void kvmclock_wall(Cpu& c, u64 gpa) {

@@ -64,6 +64,7 @@ class SoftVm final : public vcpu::Vm {
   std::string check(const vcpu::ChipState& in) const override { return chip_.check(in); }
   void load(const vcpu::ChipState& in) override;
   void reset() override;
+  void guest_stopped() override { kvmclock_guest_stopped(vcpu_->cpu()); }
 
   SoftVcpu& soft_vcpu() { return *vcpu_; }
 

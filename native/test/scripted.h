@@ -47,6 +47,7 @@ class ScriptedVm final : public vcpu::Vm, public vcpu::Vcpu {
   std::string check(const vcpu::VcpuState&) const override { return ""; }
   void load(const vcpu::VcpuState& in) override { icount_ = in.regs.rip; }
   void reset() override { icount_ = 0; }
+  void guest_stopped() override {}
 
   // vcpu::Vm
   vcpu::Vcpu& vcpu(size_t) override { return *this; }

@@ -151,7 +151,23 @@ void paravirtual_clock() {
   kvmclock_update(m.c);
   EQUAL(m.peek32(at::DATA), 6);
   EQUAL(guest_clock(m, at::DATA), m.clock.ns);
+  kvmclock_guest_stopped(m.c);
+  EQUAL(*m.ram.hva(at::DATA + 29, 1), 3);
+  EQUAL(m.peek32(at::DATA), 8);
+  EQUAL(guest_clock(m, at::DATA), m.clock.ns);
+  m.ram.take_dirty();
+  kvmclock_guest_stopped(m.c), kvmclock_update(m.c);  // not taken yet: nothing to say
+  EXPECT(!m.ram.is_dirty(at::DATA >> 12));
+  EXPECT(m.ok(m.wrmsr(0x10, 43)));  // a new record does not swallow the flag
+  EQUAL(*m.ram.hva(at::DATA + 29, 1), 3);
+  *m.ram.hva(at::DATA + 29, 1) = 1;  // as the guest takes it
+  kvmclock_update(m.c);
+  EQUAL(*m.ram.hva(at::DATA + 29, 1), 1);
+  kvmclock_guest_stopped(m.c);
+  EQUAL(*m.ram.hva(at::DATA + 29, 1), 3);
+  EXPECT(m.ram.is_dirty(at::DATA >> 12));
   EXPECT(m.ok(m.wrmsr(0x4b564d01, ~1ull | 1)));  // nowhere: nothing happens
+  kvmclock_guest_stopped(m.c);
   EXPECT(m.ok(m.wrmsr(0x4b564d00, at::DATA + 64)));
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

@@ -47,6 +47,7 @@ export interface NativeVm {
   /** Stepped only. */
   advance(ns: bigint | number): void;
   reset(): void;
+  guestStopped(): void;
   /** Joins the threads and lets go of the callbacks. */
   close(): void;
 }

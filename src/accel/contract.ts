@@ -136,5 +136,10 @@ export interface VmAccel {
   /** The clock goes on from here (never backwards). */
   continueClock(ns: bigint): void;
   reset(): void;
+  /**
+   * Between stop() and start(), after a pause that the guest would take for a lockup: tells its kvmclock that the host held it. Writes
+   * to guest RAM (logged).
+   */
+  guestStopped(): void;
   dispose(): void;
 }

@@ -137,6 +137,10 @@ export class AddonVm implements VmAccel {
     this.native.reset();
   }
 
+  guestStopped(): void {
+    this.native.guestStopped();
+  }
+
   /** Ends the vCPUs whatever they do. A pending stop() resolves. */
   dispose(): void {
     if (this.disposed) return;

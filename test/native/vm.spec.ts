@@ -149,6 +149,21 @@ test('what the guest writes is in the dirty log', async () => {
   expect(vm.ram.dirtyLog.count()).toBe(0);
 });
 
+test('a guest that keeps time by kvmclock hears that it was stopped', async () => {
+  const a = new Assembler().movEcx(0x4b564d01).movEdx(0).movEax(RESULT | 1).raw(0x0f, 0x30); // wrmsr
+  const { vm } = build(a.hlt(), true);
+  vm.guestStopped(); // nobody to tell yet
+  vm.start();
+  vm.runFor(100);
+  await vm.stop();
+  const flags = RESULT + 29;
+  expect(vm.ram.readU8(flags)).toBe(1); // the TSC is stable
+  vm.ram.dirtyLog.start();
+  vm.guestStopped();
+  expect(vm.ram.readU8(flags)).toBe(3);
+  expect([...vm.ram.dirtyLog.take()]).toEqual([RESULT / 4096]);
+});
+
 test('code that the host replaces under a running guest is executed anew', async () => {
   const a = new Assembler().movEdx(0x80);
   const top = a.here;

@@ -13,6 +13,7 @@ export class FakeVm implements VmAccel {
   running = false;
   clockNs = 0n;
   resets = 0;
+  told = 0; // how often the guest heard that it was stopped
   readonly cpus: readonly StateBlob[] = [blob('cpu')];
   readonly chips: StateBlob = blob('chips');
   private handler: ExitHandler | undefined;
@@ -67,6 +68,10 @@ export class FakeVm implements VmAccel {
 
   continueClock(ns: bigint): void {
     this.clockNs = ns;
+  }
+
+  guestStopped(): void {
+    this.told++;
   }
 
   reset(): void {
