@@ -32,7 +32,7 @@ void bit_mem(OP_ARGS) {
   } else {
     MODIFY(T, p, address(c, o));
     T old = *p;
-    if constexpr (Locked) {
+    if (Locked && !splits_line<T>(p)) {
       T* at = reinterpret_cast<T*>(p);
       while (!__atomic_compare_exchange_n(at, &old, bit_result<OP, T>(old, mask), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
       }
@@ -72,9 +72,10 @@ template <bool Locked, class T>
 void xadd_mem(OP_ARGS) {
   const T b = get<T>(c, o->s);
   MODIFY(T, p, address(c, o));
-  const T a = Locked ? __atomic_fetch_add(reinterpret_cast<T*>(p), b, __ATOMIC_SEQ_CST) : T{*p};
+  const bool atomic = Locked && !splits_line<T>(p);
+  const T a = atomic ? __atomic_fetch_add(reinterpret_cast<T*>(p), b, __ATOMIC_SEQ_CST) : T{*p};
   const T sum = alu<ALU_ADD, T>(a, b, res, aux);
-  if (!Locked) *p = sum;
+  if (!atomic) *p = sum;
   put<T>(c, o->s, a);
   NEXT;
 }
@@ -95,7 +96,7 @@ void cmpxchg_mem(OP_ARGS) {
   const T acc = get<T>(c, RAX * 8), src = get<T>(c, o->s);
   MODIFY(T, p, address(c, o));
   T old;
-  if constexpr (Locked) {
+  if (Locked && !splits_line<T>(p)) {
     old = acc;
     __atomic_compare_exchange_n(reinterpret_cast<T*>(p), &old, src, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
   } else {

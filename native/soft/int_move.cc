@@ -48,7 +48,13 @@ void xchg_rr(OP_ARGS) {
 template <class T>
 void xchg_mr(OP_ARGS) {  // implies LOCK
   MODIFY(T, p, address(c, o));
-  put<T>(c, o->s, __atomic_exchange_n(reinterpret_cast<T*>(p), get<T>(c, o->s), __ATOMIC_SEQ_CST));
+  const T value = get<T>(c, o->s);
+  T old = *p;
+  if (splits_line<T>(p))
+    *p = value;
+  else
+    old = __atomic_exchange_n(reinterpret_cast<T*>(p), value, __ATOMIC_SEQ_CST);
+  put<T>(c, o->s, old);
   NEXT;
 }
 
