@@ -1,11 +1,16 @@
 #include "soft/i8254.h"
 
+#include <algorithm>
+
+#include "soft/timer_limits.h"
+
 namespace colo::soft {
 namespace {
 
 constexpr u8 kUnprogrammed = 0xff;  // KVM's mode after reset
 constexpr u32 kSecond = 1000000000;
-constexpr i64 kLongAgo = 1ll << 61;  // keeps differences of times inside an i64
+constexpr i64 kLongAgo = 1ll << 61;  // 73 years: no counter is older, so that differences of times stay inside an i64
+constexpr u64 kMinPeriodTicks = kMinPeriodNs * I8254::kHz / kSecond + 1;
 enum Access : u8 { Lsb = 1, Msb = 2, WordLow = 3, WordHigh = 4 };
 
 /// The first ns at which `ticks` input clocks have passed.
@@ -77,7 +82,10 @@ u64 I8254::edge_after(u64 now) const {
   const u64 n = reload(c);
   u64 edge = n;
   if (c.mode == 4) edge = n + 1;  // the strobe is low for one clock
-  if (c.mode == 2 || c.mode == 3) edge = (ticks(c, now) / n + 1) * n;
+  if (c.mode == 2 || c.mode == 3) {
+    const u64 step = merged_period(n, kMinPeriodTicks);
+    edge = (ticks(c, now) / step + 1) * step;
+  }
   const i64 at = c.count_load_time + ns_of(edge);
   return at > static_cast<i64>(now) ? static_cast<u64>(at) : ~0ull;
 }
@@ -203,8 +211,9 @@ void I8254::save(kvm_pit_state2& out, u64 now) const {
   out.flags = speaker_ ? KVM_PIT_FLAGS_SPEAKER_DATA_ON : 0;
 }
 
+/// Nothing here may depend on how far the clock has come, or a machine that was accepted could not be saved later.
 std::string I8254::check(const kvm_pit_state2& in, u64 saved_at) {
-  if (saved_at >> 62) return "i8254: the time of saving is out of range";
+  if (saved_at >> 63) return "i8254: the time of saving is out of range";
   if (in.flags & ~static_cast<u32>(KVM_PIT_FLAGS_SPEAKER_DATA_ON)) return "i8254: flags that this machine does not have are set";
   for (const kvm_pit_channel_state& c : in.channels) {
     if (c.mode > 5 && c.mode != kUnprogrammed) return "i8254: mode is out of range";
@@ -222,7 +231,7 @@ void I8254::load(const kvm_pit_state2& in, u64 saved_at, u64 now) {
   for (int i = 0; i < 3; i++) {
     Channel& c = channel_[i];
     static_cast<kvm_pit_channel_state&>(c) = in.channels[i];
-    c.frozen = static_cast<i64>(saved_at) - c.count_load_time;
+    c.frozen = static_cast<i64>(std::min(saved_at - static_cast<u64>(c.count_load_time), static_cast<u64>(kLongAgo)));
     c.count_load_time = static_cast<i64>(now) - c.frozen;
   }
   speaker_ = in.flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON;

@@ -78,7 +78,7 @@ class Lapic {
   // lapic_access.cc
   u32 read_register(u32 offset, u64 now) const;
   void write_register(u32 offset, u32 value, u64 now);
-  void write_lvt(u32 offset, u32 value);
+  void write_lvt(u32 offset, u32 value, u64 now);
   void write_svr(u32 value);
 
   // lapic_timer.cc
@@ -86,7 +86,8 @@ class Lapic {
   u64 divider() const;
   void count_from(u64 count, u64 now);
   u32 current_count(u64 now) const;
-  void write_timer_lvt(u32 value);
+  void write_timer_lvt(u32 value, u64 now);
+  void space_out(u64 now);
   void write_initial_count(u32 value, u64 now);
   void write_divide(u32 value, u64 now);
   void arm_tsc_deadline(u64 now);

@@ -119,16 +119,16 @@ void Lapic::write_register(u32 offset, u32 value, u64 now) {
     case apic::LVT_LINT0:
     case apic::LVT_LINT1:
     case apic::LVT_ERROR:
-      return write_lvt(offset, value);
+      return write_lvt(offset, value, now);
     default:
       reg(offset) = value;
   }
 }
 
 /// While the APIC is disabled by software the mask bits cannot be cleared (11.4.7.2).
-void Lapic::write_lvt(u32 offset, u32 value) {
+void Lapic::write_lvt(u32 offset, u32 value, u64 now) {
   if (!software_enabled()) value |= apic::MASKED;
-  if (offset == apic::LVT_TIMER) write_timer_lvt(value);
+  if (offset == apic::LVT_TIMER) write_timer_lvt(value, now);
   else reg(offset) = value;
 }
 

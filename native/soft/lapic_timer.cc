@@ -1,5 +1,6 @@
 // Local APIC timer (Intel SDM vol. 3, 11.5.4): one-shot, periodic, TSC-deadline.
 #include "soft/lapic.h"
+#include "soft/timer_limits.h"
 
 namespace colo::soft {
 
@@ -9,15 +10,32 @@ u64 Lapic::divider() const {
   return 1ull << ((code + 1) & 7);
 }
 
-void Lapic::count_from(u64 count, u64 now) { deadline_ = count ? (now / divider() + count) * divider() : ~0ull; }
+void Lapic::count_from(u64 count, u64 now) {
+  deadline_ = count ? (now / divider() + count) * divider() : ~0ull;
+  space_out(now);
+}
 
+/// The next interrupt may be several periods away (see merged_period): the counter shows the end of this one.
 u32 Lapic::current_count(u64 now) const {
   if (timer_mode() == TimerMode::TscDeadline || deadline_ == ~0ull || deadline_ <= now) return 0;
-  return static_cast<u32>(deadline_ / divider() - now / divider());
+  const u64 left = deadline_ / divider() - now / divider(), initial = reg(apic::INITIAL_COUNT);
+  return static_cast<u32>(left > initial && initial ? (left - 1) % initial + 1 : left);
 }
 
 /// A masked timer runs on but nobody need wake for it.
 u64 Lapic::deadline() const { return reg(apic::LVT_TIMER) & apic::MASKED ? ~0ull : deadline_; }
+
+/// A period that is too short interrupts at its first end in each kMinPeriodNs of the clock: that follows from the current count alone,
+/// as everything about this timer does, so a loaded state goes on like the saved one. Otherwise the next end is meant.
+void Lapic::space_out(u64 now) {
+  const u64 period = reg(apic::INITIAL_COUNT) * divider();
+  if (timer_mode() == TimerMode::TscDeadline || deadline_ == ~0ull || deadline_ <= now || !period) return;
+  deadline_ = end_from(now + 1, deadline_, period);
+  if (timer_mode() != TimerMode::Periodic || period >= kMinPeriodNs) return;
+  const u64 window = now / kMinPeriodNs * kMinPeriodNs;
+  const u64 first = end_from(window, deadline_, period);
+  deadline_ = first > now ? first : end_from(window + kMinPeriodNs, deadline_, period);
+}
 
 /// Periods that passed while nobody looked are merged: IRR has one bit per vector.
 void Lapic::service(u64 now) {
@@ -25,15 +43,16 @@ void Lapic::service(u64 now) {
   const u64 period = reg(apic::INITIAL_COUNT) * divider();
   if (timer_mode() == TimerMode::Periodic && period) deadline_ += ((now - deadline_) / period + 1) * period;
   else deadline_ = ~0ull;
+  space_out(now);
   tsc_deadline_ = 0;
   local_interrupt(apic::LVT_TIMER);
 }
 
 /// Entering or leaving TSC-deadline mode disarms the timer (11.5.4.1).
-void Lapic::write_timer_lvt(u32 value) {
+void Lapic::write_timer_lvt(u32 value, u64 now) {
   const bool was = timer_mode() == TimerMode::TscDeadline;
   reg(apic::LVT_TIMER) = value;
-  if (was == (timer_mode() == TimerMode::TscDeadline)) return;
+  if (was == (timer_mode() == TimerMode::TscDeadline)) return space_out(now);
   reg(apic::INITIAL_COUNT) = 0;
   deadline_ = ~0ull;
   tsc_deadline_ = 0;

@@ -7,6 +7,7 @@
 namespace colo::test {
 
 void pit_behaviour();
+void timer_limits();
 void irqchip_properties();
 
 namespace {
@@ -287,13 +288,13 @@ void lapic_periodic() {
   m.enable_apic();
   m.lapic(0x3e0, 0xb);
   m.lapic(0x320, 0x200ec);
-  m.lapic(0x380, 1000);
-  m.advance(1000), EQUAL(m.take(), 0xec), m.eoi();
-  m.advance(5300), EQUAL(m.take(), 0xec), m.eoi();
+  m.lapic(0x380, 1000000);
+  m.advance(1000000), EQUAL(m.take(), 0xec), m.eoi();
+  m.advance(5300000), EQUAL(m.take(), 0xec), m.eoi();
   EQUAL(m.take(), -1);  // five periods, one interrupt
-  EQUAL(m.lapic(0x390), 700);
+  EQUAL(m.lapic(0x390), 700000);
   m.lapic(0x320, 0x300ec), EQUAL(m.chip.next_deadline_ns(), ~0ull);  // masked
-  m.advance(5000), EQUAL(m.take(), -1);
+  m.advance(5000000), EQUAL(m.take(), -1);
   m.lapic(0x320, 0x200ec), m.lapic(0x380, 0);
   EQUAL(m.chip.next_deadline_ns(), ~0ull);
 }
@@ -429,7 +430,7 @@ int main() {
   ioapic_registers(), ioapic_edge(), ioapic_level();
   lapic_priority(), lapic_messages(), lapic_ipi(), lapic_errors(), lapic_one_shot(), lapic_periodic(), lapic_tsc_deadline(), lapic_x2apic(),
       lapic_relocated();
-  pit_behaviour();
+  pit_behaviour(), timer_limits();
   refusals(), rebased(), threads(), irqchip_properties();
   return summary();
 }
