@@ -12,7 +12,15 @@ import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export const isVmName = (text: string) => /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(text);
+const longestName = 64;
+export const isVmName = (text: string) => nameMistake(text) === undefined;
+
+/** What keeps a name from being an address. */
+export function nameMistake(text: string): string | undefined {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text)) return 'a name for use as an address is letters, digits and - . _';
+  if (text.length <= longestName) return undefined;
+  return `a name for use as an address has at most ${longestName} characters, this has ${text.length}`;
+}
 
 /** XDG_RUNTIME_DIR, /run/user/UID where it is ours, or below the home directory. */
 export function namesDir(env: Env = process.env, uid = process.getuid?.() ?? 0): string {
@@ -73,7 +81,8 @@ export async function takeName(name: string, world: ListenerWorld, dir = namesDi
   const path = nameSocket(name, dir);
   const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(`unix:${path}`, world);
   try {
-    if (!isVmName(name)) throw new VmError('a name for use as an address is letters, digits and - . _');
+    const mistake = nameMistake(name);
+    if (mistake !== undefined) throw new VmError(mistake);
     for (const folder of [dir, dirname(path)]) {
       makeFolder(folder, privateFolder);
       await chmod(folder, privateFolder);

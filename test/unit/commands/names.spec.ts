@@ -91,6 +91,8 @@ test('the socket of a VM that was killed is taken over', async () => {
 test('a name that cannot be an address: the VM runs all the same', async () => {
   expect(await takeName('a/b', world, dir)).toBeUndefined();
   expect(notes).toEqual(['-name a/b: not reachable by its name: a name for use as an address is letters, digits and - . _']);
+  expect(await takeName('x'.repeat(70), world, dir)).toBeUndefined();
+  expect(notes.at(-1)).toMatch(/: a name for use as an address has at most 64 characters, this has 70$/);
 });
 
 test('many clients at once, and those that came before the VM was built', async () => {
