@@ -32,10 +32,16 @@ export function asVmError(thrown: unknown): VmError {
 
 export class AssertionError extends Error {}
 
+/** Not the failure of an operation: the system's own errors of these classes have a code. */
+export function isOurMistake(thrown: unknown): boolean {
+  const kinds = [AssertionError, TypeError, RangeError, ReferenceError];
+  if (!kinds.some(kind => thrown instanceof kind)) return false;
+  return (thrown as { code?: unknown }).code === undefined;
+}
+
 /** The failure of an operation; a mistake of ours goes on upwards and stops the process. */
 export function failureOf(thrown: unknown): VmError {
-  const ours = thrown instanceof AssertionError || thrown instanceof TypeError || thrown instanceof RangeError || thrown instanceof ReferenceError;
-  if (ours && (thrown as { code?: unknown }).code === undefined) throw thrown;
+  if (isOurMistake(thrown)) throw thrown;
   return asVmError(thrown);
 }
 

@@ -4,20 +4,31 @@
  */
 import { crc32 } from 'node:zlib';
 import { asVmError, assert, VmError } from '../base/errors.js';
+import { printable } from '../base/printable.js';
 import type { StateBlob, VmAccel } from '../accel/contract.js';
 import type { Clock } from '../host/ports.js';
-import { blob, list, record, text, u32, u64 } from '../fields/field.js';
+import { blob, list, record, since, text, u32, u64 } from '../fields/field.js';
+import { Reader } from '../fields/bytes.js';
 import { vmstate } from '../fields/vmstate.js';
-import type { Device } from './device.js';
+import { type Device, MAX_FAILURE } from './device.js';
 
 const MAGIC = 0x434f4c4f; // "COLO"
-const FORMAT = 1;
+const FORMAT = 2;
 const MAX_SECTION = 16 << 20;
 const MAX_SECTIONS = 256;
 const CPU_VERSION = 1;
 
-const section = record({ id: text(128), vmstate: text(64), version: u32, crc: u32, data: blob(MAX_SECTION) });
-const layout = record({ magic: u32.is(MAGIC), format: u32.is(FORMAT), sections: list(section, MAX_SECTIONS) });
+/** failure: why the device is broken; empty: it is not. In UTF-8 a character takes up to three bytes. */
+const section = record({
+  id: text(128),
+  vmstate: text(64),
+  version: u32,
+  crc: u32,
+  data: blob(MAX_SECTION),
+  failure: since(2, text(3 * MAX_FAILURE)),
+});
+const head = record({ magic: u32.is(MAGIC), format: u32.range(1, FORMAT) });
+const layout = record({ ...head.fields, sections: list(section, MAX_SECTIONS) });
 /**
  * Chips take times below 2^62 ns (146 years); from a load on there must be room for the guest's own
  * run, or no later state of this VM could be taken anywhere.
@@ -34,7 +45,9 @@ export interface SectionName {
 /** What a section is saved from and goes back to. stage: throws a VmError or returns what cannot fail. */
 interface Part extends SectionName {
   save(): Buffer;
-  stage(data: Buffer, version: number): () => void;
+  /** After save: why the device is broken. */
+  failure?(): string | undefined;
+  stage(data: Buffer, version: number, failure: string): () => void;
 }
 
 type Accel = Pick<VmAccel, 'cpus' | 'chips' | 'guestNs' | 'continueClock'>;
@@ -46,11 +59,14 @@ export class DeviceSet {
   constructor(
     private readonly accel: Accel,
     private readonly clock: Clock,
+    /** A device broke, by an exception of its own; everything else goes on. */
+    private readonly onBroken: (id: string, why: string, thrown: unknown) => void,
   ) {}
 
   add<D extends Device<any>>(device: D): D { // eslint-disable-line @typescript-eslint/no-explicit-any
     assert(!this.devices.some(d => d.id === device.id), `device id ${device.id} is free`);
     this.devices.push(device);
+    device.onBroken = (why, thrown) => this.onBroken(device.id, why, thrown);
     return device;
   }
 
@@ -63,7 +79,7 @@ export class DeviceSet {
   }
 
   reset(): void {
-    for (const device of this.devices) device.reset();
+    for (const device of this.devices) device.contain(() => device.reset(), undefined);
   }
 
   /** Resolves when nothing of any device runs. */
@@ -71,7 +87,11 @@ export class DeviceSet {
     await Promise.all(
       this.devices.map(async device => {
         this.stopping.add(device.id);
-        await device.pause();
+        try {
+          await device.pause();
+        } catch (error) {
+          device.broke(error);
+        }
         this.stopping.delete(device.id);
       }),
     );
@@ -83,7 +103,7 @@ export class DeviceSet {
   }
 
   resume(): void {
-    for (const device of this.devices) device.resume();
+    for (const device of this.devices) device.contain(() => device.resume(), undefined);
   }
 
   sections(): SectionName[] {
@@ -92,10 +112,9 @@ export class DeviceSet {
 
   /** Stopped only. */
   save(): Buffer {
-    for (const device of this.devices) device.beforeSave();
-    const sections = this.parts().map(({ id, vmstate, version, save }) => {
+    const sections = this.parts().map(({ id, vmstate, version, save, failure }) => {
       const data = save();
-      return { id, vmstate, version, crc: crc32(data), data };
+      return { id, vmstate, version, crc: crc32(data), data, failure: failure?.() ?? '' };
     });
     return layout.encode({ magic: MAGIC, format: FORMAT, sections });
   }
@@ -148,18 +167,19 @@ export class DeviceSet {
 
 function decode(data: Uint8Array): ReturnType<typeof layout.decode> {
   try {
-    return layout.decode(data);
+    const { format } = head.read(new Reader(data), 0);
+    return layout.decode(data, format);
   } catch (error) {
     throw asVmError(error).during('device state');
   }
 }
 
-function stage(part: Part, s: { id: string; vmstate: string; version: number; crc: number; data: Buffer }): () => void {
+function stage(part: Part, s: ReturnType<typeof section.reset>): () => void {
   try {
     if (s.id !== part.id) throw new VmError(`section '${s.id}' stands in its place`);
     if (s.vmstate !== part.vmstate) throw new VmError(`state of a '${s.vmstate}' where '${part.vmstate}' is wanted`);
     if (crc32(s.data) !== s.crc) throw new VmError('checksum does not match');
-    return part.stage(s.data, s.version);
+    return part.stage(s.data, s.version, s.failure);
   } catch (error) {
     throw asVmError(error).during(`device state: ${part.id}`);
   }
@@ -171,15 +191,30 @@ function devicePart(device: Device): Part {
     id: device.id,
     vmstate: vmstate.name,
     version: vmstate.version,
-    save: () => vmstate.save(device.state),
-    stage(data, version) {
+    save: () => savedState(device),
+    failure: () => device.failure,
+    stage(data, version, failure) {
       const state = vmstate.parse(data, version);
       return () => {
         device.state = state;
-        device.afterLoad();
+        device.setFailure(failure === '' ? undefined : printable(failure, MAX_FAILURE));
+        device.contain(() => device.afterLoad(), undefined);
       };
     },
   };
+}
+
+/** A state that cannot be put into words is that of a broken device, as after a reset. */
+function savedState(device: Device): Buffer {
+  const saved = device.contain(() => {
+    device.beforeSave();
+    return device.vmstate.save(device.state);
+  }, undefined);
+  if (saved) return saved;
+  device.state = device.vmstate.reset();
+  device.setFailure(device.failure);
+  device.contain(() => device.afterLoad(), undefined);
+  return device.vmstate.save(device.state);
 }
 
 function blobPart(id: string, vmstate: string, target: StateBlob): Part {

@@ -1,6 +1,7 @@
 /** What stands between chips and the accel: interrupt lines that several devices share, and timers in guest time. */
 import type { VmAccel } from '../accel/contract.js';
 import type { Clock } from '../host/ports.js';
+import { type Contained, fromOutside } from './contain.js';
 import type { IrqLine } from './device.js';
 
 /** One gsi; its level is the OR of everyone who drives it (INTx is wired-or). */
@@ -19,9 +20,17 @@ class SharedLine {
         if (this.drivers[index] === level) return;
         const before = this.level;
         this.drivers[index] = level;
-        if (this.level !== before) this.accel.setIrq(this.gsi, this.level);
+        if (this.level !== before) this.drive();
       },
     };
+  }
+
+  private drive(): void {
+    try {
+      this.accel.setIrq(this.gsi, this.level);
+    } catch (error) {
+      throw fromOutside(error);
+    }
   }
 
   get level(): boolean {
@@ -56,6 +65,16 @@ export interface GuestClock {
   soon(fn: () => void): { dispose(): void };
   /** Wall time, ms since 1970: what a battery-backed clock shows. */
   wallMs(): number;
+}
+
+/** The same time; what a timer of this device throws stays with the device. */
+export function containedClock(device: Contained, clock: GuestClock): GuestClock {
+  return {
+    ns: () => clock.ns(),
+    wallMs: () => clock.wallMs(),
+    soon: fn => clock.soon(device.guarded(fn)),
+    timer: (atNs, fn) => clock.timer(atNs, device.guarded(fn)),
+  };
 }
 
 /** Longest sleep at a stretch: guest time may be moved forward by a load. */

@@ -42,6 +42,8 @@ export type BoardDevice =
 export interface BoardHooks {
   power: PowerControl;
   exit(status: number): void;
+  /** A device broke by an exception of its own. */
+  broken(id: string, why: string, thrown: unknown): void;
 }
 
 export class Board {
@@ -64,7 +66,7 @@ export class Board {
   ) {
     this.irqs = new IrqRouter(accel);
     this.clock = guestClock(accel, host);
-    this.devices = new DeviceSet(accel, host);
+    this.devices = new DeviceSet(accel, host, (...what) => hooks.broken(...what));
     this.pci = new PciBus(this.bus.mmio, this.irqs);
     this.serialCount = Math.max(serials.length, 1);
     this.pm = this.addChips(hooks.power);
@@ -116,7 +118,7 @@ export class Board {
       case 'virtio-blk-pci':
         return this.addVirtio(device.id, new VirtioBlk(device.backend, device.serial));
       case 'virtio-net-pci':
-        return this.addVirtio(device.id, new VirtioNet(device.netdev, device.mac, this.clock));
+        return this.addVirtio(device.id, new VirtioNet(device.netdev, device.mac));
       case 'isa-debug-exit':
         this.addDebugExit(device.id, device.iobase);
     }
@@ -129,7 +131,7 @@ export class Board {
   }
 
   private addVirtio<S>(id: string, model: VirtioModel<S>): void {
-    const fn = this.devices.add(new VirtioPci(id, this.accel, model));
+    const fn = this.devices.add(new VirtioPci(id, this.accel, model, this.clock));
     this.pci.plug(fn);
     this.places.set(id, `pci.0 00:${fn.slotNumber.toString(16).padStart(2, '0')}.0`);
   }

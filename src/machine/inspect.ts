@@ -8,7 +8,8 @@ const MAX_BYTES = 16;
 
 export function deviceInfo(device: Device, where: string): DeviceInfo {
   device.beforeSave();
-  return { id: device.id, model: device.vmstate.name, where, properties: flatten('', device.state) };
+  const failure: [string, string][] = device.failure === undefined ? [] : [['failure', device.failure]];
+  return { id: device.id, model: device.vmstate.name, where, properties: [...failure, ...flatten('', device.state)] };
 }
 
 function flatten(name: string, value: unknown): [string, string][] {

@@ -7,6 +7,7 @@ import { tracer } from '../base/trace.js';
 import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board, type BoardDevice } from './board.js';
+import { BrokenDevices } from './broken-devices.js';
 import { allDevices, checkSpec } from './check-spec.js';
 import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
 import { deviceInfo, pciInfo } from './inspect.js';
@@ -50,9 +51,11 @@ export class Machine implements MachineControl {
     const serials = spec.serials.map((id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value);
     let nics = 0;
     const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
+    const brokenDevices = new BrokenDevices(parts.clock, events, line => parts.report(line));
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
       power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
+      broken: (id, why, thrown) => brokenDevices.tell(id, why, thrown),
     });
     this.lifecycle = new VmLifecycle({
       accel: opened.accel,

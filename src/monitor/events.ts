@@ -28,6 +28,7 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   JOB_STATUS_CHANGE: 'a job changed its status',
   BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
+  DEVICE_BROKEN: 'a device failed inside of colo and takes no part until its driver or a reset of the machine resets it; everything else goes on',
 };
 const jobType = oneOf(jobTypes, '', { name: 'JobType' });
 const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
@@ -56,6 +57,7 @@ export const eventData = {
   JOB_STATUS_CHANGE: { id: str(), status: oneOf(jobStatuses, '', { name: 'JobStatus' }) },
   BLOCK_IMAGE_CORRUPTED: { device: str(), 'node-name': optional(str()), msg: str(), fatal: bool() },
   NIC_RX_FILTER_CHANGED: { name: optional(str()), path: str() },
+  DEVICE_BROKEN: { device: str(), reason: str() },
 } satisfies { [N in EventName]: Fields };
 
 /** The compiler compares the table with what the machine emits. */

@@ -54,4 +54,6 @@ export interface QmpEvents {
   JOB_STATUS_CHANGE: { id: string; status: JobStatus };
   BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
+  /** Our own: an exception of a device was contained; it takes no part until it is reset. */
+  DEVICE_BROKEN: { device: string; reason: string };
 }

@@ -471,3 +471,19 @@ describe('io-error: a disk keeps a failed request', () => {
     expect(machine.runState).toBe('paused');
   });
 });
+
+test('a device that breaks: a line and an event, and the VM goes on', async () => {
+  await build();
+  await machine.cont();
+  const told: unknown[] = [];
+  machine.events.on('DEVICE_BROKEN', payload => void told.push(payload));
+  const serial = machine.board.devices.find('serial0')!;
+  Object.assign(serial, { pioRead: () => { throw new RangeError('planted'); } });
+  expect([vm.in(0x3f8 + 5), vm.in(0x3f8 + 5)]).toEqual([0xff, 0xff]);
+  expect([told, reports.length]).toEqual([[{ device: 'serial0', reason: 'RangeError: planted' }], 1]);
+  expect(machine.deviceInfo().find(d => d.id === 'serial0')!.properties[0]).toEqual(['failure', 'RangeError: planted']);
+  await machine.stop();
+  await machine.cont();
+  await machine.reset();
+  expect([machine.runState, machine.running, serial.failure]).toEqual(['running', true, undefined]);
+});

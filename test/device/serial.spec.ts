@@ -17,7 +17,7 @@ beforeEach(() => {
   uart = new Serial('serial0', bench.irqs.line(IRQ), chr, bench.clock);
   uart.attach(bench.bus.ports, COM1);
   uart.resume();
-  out(4, 0x08); // OUT2: interrupts reach the PIC
+  out(4, 0x0b); // DTR, RTS, OUT2: open, and interrupts reach the PIC
 });
 
 describe('registers', () => {

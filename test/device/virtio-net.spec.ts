@@ -18,7 +18,7 @@ let control: DriverQueue;
 
 function start(features: readonly number[] = ALL): void {
   net = new TestNet();
-  bench = new VirtioBench(b => (model = new VirtioNet(net.netdev, MAC, b.clock)));
+  bench = new VirtioBench(() => (model = new VirtioNet(net.netdev, MAC)));
   ({ driver, queues: [rx, tx, control] } = bench.up(features, 3));
 }
 beforeEach(() => start());

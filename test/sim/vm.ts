@@ -99,7 +99,9 @@ export class Vm {
     );
     this.block = new BlockLayer(host, this.events);
     this.accel = new SimAccel(node, { slowStop: shape.noise ? 0.04 : 0 });
-    this.devices = new DeviceSet(this.accel.face, node.clock);
+    this.devices = new DeviceSet(this.accel.face, node.clock, (_id, _why, thrown) => {
+      throw thrown;
+    });
     this.probe = this.devices.add(
       new SimProbe(
         () => history.snapshot(this),

@@ -14,6 +14,10 @@ export class FullBoard {
   readonly net = new TestNet();
   readonly events: string[] = [];
   readonly board: Board;
+  /** No test breaks a device but by intent. */
+  broken: (id: string, why: string, thrown: unknown) => void = (_id, _why, thrown) => {
+    throw thrown;
+  };
 
   constructor() {
     this.board = new Board(
@@ -28,6 +32,7 @@ export class FullBoard {
       {
         power: { reset: why => void this.events.push(why), powerOff: () => void this.events.push('off') },
         exit: status => void this.events.push(`exit ${status}`),
+        broken: (id, why, thrown) => this.broken(id, why, thrown),
       },
     );
     this.board.reset();

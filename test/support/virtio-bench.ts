@@ -17,7 +17,7 @@ export class VirtioBench<S> extends Bench {
     const bridge = new HostBridge('pci-host', this.pci, this.powerControl);
     this.pci.plug(bridge, 0);
     bridge.attach(this.bus.ports);
-    this.device = new VirtioPci('dev0', this.vm, make(this));
+    this.device = new VirtioPci('dev0', this.vm, make(this), this.clock);
     this.pci.plug(this.device);
     this.pci.firmwareSetup();
     this.device.resume();

@@ -6,9 +6,10 @@ import { lowBytes } from '../../base/unsigned.js';
 import { u16, u64 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts, outside } from '../contain.js';
 import { Device, type IrqLine, type StateOf } from '../device.js';
 import type { PowerControl } from '../power.js';
-import type { GuestClock } from '../wiring.js';
+import { containedClock, type GuestClock } from '../wiring.js';
 
 /** Shared with the FADT and the DSDT. */
 export const PM = { BASE: 0x600, STATUS: 0, ENABLE: 2, CONTROL: 4, TIMER: 8, LENGTH: 12, SCI: 9, S5_TYPE: 5 } as const;
@@ -32,27 +33,31 @@ export const pmState = vmstate('acpi-pm', 1, {
 export class AcpiPm extends Device<StateOf<typeof pmState>> {
   readonly vmstate = pmState;
   state = pmState.reset();
+  private readonly clock: GuestClock;
   private paused = true;
   private timer: { dispose(): void } | undefined;
 
   constructor(
     id: string,
     private readonly sci: IrqLine,
-    private readonly clock: GuestClock,
+    clock: GuestClock,
     private readonly power: PowerControl,
   ) {
     super(id);
+    this.clock = containedClock(this, clock);
   }
 
   attach(io: IoPorts): void {
-    io.map(this.id, PM.BASE, PM.LENGTH, this, 4);
+    io.map(this.id, PM.BASE, PM.LENGTH, new ContainedPorts(this, this), 4);
   }
 
   /** `system_powerdown`. False: the guest has not asked to hear of it. */
   pressPowerButton(): boolean {
-    this.state.status |= Pm1.POWER_BUTTON;
-    this.update();
-    return (this.state.enable & Pm1.POWER_BUTTON) !== 0;
+    return this.contain(() => {
+      this.state.status |= Pm1.POWER_BUTTON;
+      this.update();
+      return (this.state.enable & Pm1.POWER_BUTTON) !== 0;
+    }, false);
   }
 
   override afterLoad(): void {
@@ -104,7 +109,7 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
     const s = this.state;
     if ((s.control & Control.SLEEP_ENABLE) === 0) return;
     s.control &= ~Control.SLEEP_ENABLE;
-    if (((s.control >> 10) & 7) === PM.S5_TYPE) this.power.powerOff();
+    if (((s.control >> 10) & 7) === PM.S5_TYPE) outside(() => this.power.powerOff());
   }
 
   private ticks(): number {

@@ -1,13 +1,15 @@
 /**
  * Virtio block device (virtio 1.1, section 5.2): one queue, requests answered as the backend settles them. The cache is write-back; a
  * driver without FLUSH gets every write through to the medium. A request that the backend wants to keep waits in the state.
+ * In one turn of the main loop it begins no more than VIRTIO_TURN; what is in flight is answered.
  */
-import { asVmError } from '../../base/errors.js';
+import { AssertionError, asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
 import type { BlockBackend } from '../../block/contract.js';
-import { unlessAssertion } from '../../block/io-error.js';
 import { list, record, since, u16, u32 } from '../../fields/field.js';
+import { outside, OutsideError } from '../contain.js';
+import { Turn, VIRTIO_TURN } from '../turn.js';
 import type { Chain } from '../virtio/chain.js';
 import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import { MAX_QUEUE_SIZE, type Virtqueue } from '../virtio/virtqueue.js';
@@ -50,6 +52,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
   private generation = 0;
+  private readonly turn = new Turn(VIRTIO_TURN, fn => this.host.soon(fn), () => this.goOn());
   /** How many of the parked requests are to be tried again; those that fail again come behind them. */
   private retries = 0;
   /** The capacity changed while the VM stood still: the driver is told when it runs. */
@@ -86,16 +89,18 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   }
 
   override deviceReset(): void {
+    this.turn.end();
     this.generation++;
     this.retries = 0;
   }
 
   override connect(host: VirtioHost<BlkState>): void {
     super.connect(host);
-    this.backend.onResize(() => {
+    const resized = host.guarded(() => {
       if (host.running) host.configChanged();
       else this.resized = true;
     });
+    this.backend.onResize(resized);
   }
 
   override resume(): void {
@@ -105,7 +110,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   }
 
   override async pause(): Promise<void> {
-    void this.backend.drain();
+    this.turn.end();
+    void outside(() => this.backend.drain());
     while (this.requests.size > 0) await Promise.all(this.requests);
   }
 
@@ -130,7 +136,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   /** A driver may offer a chain again before it got it back, so the ring's size alone bounds nothing. What waits is taken up by complete(). */
   private get hasRoom(): boolean {
     const failedAgain = this.state.parked.length - this.retries;
-    return this.requests.size + failedAgain < MAX_QUEUE_SIZE && this.bytesInFlight < MAX_IN_FLIGHT_BYTES;
+    const room = this.requests.size + failedAgain < MAX_QUEUE_SIZE;
+    return room && this.bytesInFlight < MAX_IN_FLIGHT_BYTES && this.turn.open;
   }
 
   /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */
@@ -141,18 +148,28 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const sector = header.readBigUInt64LE(8);
     const size = Math.max(chain.readLength - HEADER, chain.writeLength - 1);
     trace('request', { id: this.traceId, type, sector, size });
+    this.turn.spend(chain.descriptors, size);
     const { generation } = this;
     this.bytesInFlight += size;
+    const settled = this.host.guarded((result: Result | 'parked') => {
+      if (generation !== this.generation) return;
+      if (result === 'parked') this.state.parked.push(chain.head);
+      else this.complete(queue, chain, result);
+    });
     const request = this.execute(type, sector, chain)
-      .catch((error: unknown) => this.failed(type, error))
-      .then(result => {
+      .catch((error: unknown) => this.host.contain(() => this.failed(type, error), undefined))
+      .finally(() => {
         this.requests.delete(request);
         this.bytesInFlight -= size;
-        if (generation !== this.generation) return;
-        if (result === 'parked') this.state.parked.push(chain.head);
-        else this.complete(queue, chain, result);
-      });
+      })
+      .then(result => void (result && settled(result)));
     this.requests.add(request);
+  }
+
+  /** In the next turn, with what was left lying. */
+  private goOn(): void {
+    const [queue] = this.host.queues;
+    if (this.host.running && queue.usable) this.handleQueue(queue);
   }
 
   private complete(queue: Virtqueue, chain: Chain, { status, data }: Result): void {
@@ -169,7 +186,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
 
   /** The backend decides who hears of it. A parked request keeps its place in the ring, and its status is not written. */
   private failed(type: number, thrown: unknown): Result | 'parked' {
-    const error = asVmError(unlessAssertion(thrown));
+    if (!(thrown instanceof VmError)) throw thrown; // not the disk's: the device's own
+    const error = thrown;
     const action = this.backend.errorAction(type === Type.IN ? 'read' : 'write', error);
     trace('error', { id: this.traceId, type, message: error.message, action });
     if (action === 'stop') return 'parked';
@@ -181,7 +199,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
       case Type.IN: return this.read(sector, chain);
       case Type.OUT: return this.write(sector, chain);
       case Type.FLUSH:
-        await this.backend.flush();
+        await ask(() => this.backend.flush());
         return { status: Status.OK };
       case Type.GET_ID: return { status: Status.OK, data: this.id().subarray(0, chain.writeLength - 1) };
       case Type.DISCARD:
@@ -194,7 +212,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const length = chain.writeLength - 1;
     const offset = this.offset(sector, length);
     if (offset === undefined) return { status: Status.IOERR };
-    return { status: Status.OK, data: await this.backend.pread(offset, length) };
+    return { status: Status.OK, data: await ask(() => this.backend.pread(offset, length)) };
   }
 
   /** The data is copied before the backend sees it: the guest may change its buffer at any time. */
@@ -202,7 +220,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const length = chain.readLength - HEADER;
     const offset = this.offset(sector, length);
     if (offset === undefined || this.backend.readOnly) return { status: Status.IOERR };
-    await this.backend.pwrite(offset, chain.read(this.host.ram, HEADER, length), { fua: !this.host.has(F.FLUSH) });
+    const data = chain.read(this.host.ram, HEADER, length);
+    await ask(() => this.backend.pwrite(offset, data, { fua: !this.host.has(F.FLUSH) }));
     return { status: Status.OK };
   }
 
@@ -219,7 +238,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
       if ((flags & ~UNMAP) !== 0 || (!zeroes && flags !== 0)) return { status: Status.UNSUPP };
       const offset = this.range(list.readBigUInt64LE(at), sectors);
       if (offset === undefined) return { status: Status.IOERR };
-      await (zeroes ? this.backend.writeZeroes(offset, sectors * SECTOR) : this.backend.discard(offset, sectors * SECTOR));
+      const bytes = sectors * SECTOR;
+      await ask(() => (zeroes ? this.backend.writeZeroes(offset, bytes) : this.backend.discard(offset, bytes)));
     }
     return { status: Status.OK };
   }
@@ -249,4 +269,14 @@ export class VirtioBlk extends VirtioModel<BlkState> {
 interface Result {
   status: number;
   data?: Buffer;
+}
+
+/** Whatever the disk fails with is the failure of a request; only an assertion of the block layer is not. */
+async function ask<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof AssertionError) throw new OutsideError(error.message, { cause: error });
+    throw asVmError(error);
+  }
 }

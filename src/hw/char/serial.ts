@@ -1,14 +1,22 @@
 /**
  * 16550A UART (PC16550D data sheet). One chardev behind it, one IRQ line in front. Characters take no time to send: what the guest
  * wrote is gathered for a moment and handed to the chardev in one piece; a chardev without room makes the transmitter look busy.
+ *
+ * What is typed before anybody has opened the port waits outside of the FIFO, as at the other end of
+ * an RTS/CTS cable: drivers clear the FIFO when they open it. It is let in when the guest asserts RTS;
+ * for guests that never do, when they have the receiver interrupt on and leave the port's settings
+ * alone, or look for data again and again. In one turn of the main loop: one access, or one delivery
+ * of the chardev, of which the FIFO takes 16 bytes.
  */
 import type { CharBackend } from '../../chardev/contract.js';
-import { blob, bool, u16, u8 } from '../../fields/field.js';
+import { VmError } from '../../base/errors.js';
+import { blob, bool, since, u16, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
 import { tracer } from '../../base/trace.js';
+import { ContainedPorts, outside } from '../contain.js';
 import { Device, type IrqLine, type StateOf } from '../device.js';
-import type { GuestClock } from '../wiring.js';
+import { containedClock, type GuestClock } from '../wiring.js';
 
 const trace = tracer('serial', ['read', 'write', 'overrun'] as const);
 
@@ -18,35 +26,50 @@ const Iir = { NONE: 0x01, MODEM: 0x00, THRE: 0x02, RDA: 0x04, LINE: 0x06, TIMEOU
 /** KEPT: the clear bits act and are gone. */
 const Fcr = { ENABLE: 0x01, CLEAR_RX: 0x02, CLEAR_TX: 0x04, KEPT: 0xc9 } as const;
 const Lcr = { DLAB: 0x80 } as const;
-const Mcr = { OUT2: 0x08, LOOP: 0x10 } as const;
+const Mcr = { RTS: 0x02, OUT2: 0x08, LOOP: 0x10 } as const;
 const Lsr = { DATA_READY: 0x01, OVERRUN: 0x02, BREAK: 0x10, ERRORS: 0x1e, THR_EMPTY: 0x20, TEMT: 0x40 } as const;
 /** Data carrier, data set ready, clear to send: a cable that is always plugged in. */
 const MSR_READY = 0xb0;
 const MSR_DELTA = 0x0f;
 const TRIGGER = [1, 4, 8, 14] as const;
 const FIFO = 16;
-/** Bytes of one delivery of the chardev that the guest has not read yet. */
-const RX_MAX = 65_536;
+/** One delivery of the chardev that has not found room in the FIFO yet. */
+const LINE_MAX = 65_536;
+/** A guest without RTS that leaves its settings alone for this long has opened the port. */
+const SETTLED_NS = 50_000_000n;
+/** A guest that looks this often in a row, and finds nothing, polls. Drivers look twice while they open. */
+const POLLS = 16;
 const TX_MAX = 1024;
 const INPUT_CLOCK = 1_843_200;
 
-export const serialState = vmstate('isa-serial', 1, {
-  ier: u8.mask(0x0f),
-  fcr: u8.mask(Fcr.KEPT),
-  lcr: u8,
-  mcr: u8.mask(0x1f),
-  /** Error bits only; the others derive. */
-  lsrErrors: u8.mask(Lsr.ERRORS),
-  msrDelta: u8.mask(MSR_DELTA),
-  scr: u8,
-  divider: u16.initially(12),
-  thrInterrupt: bool,
-  timeoutInterrupt: bool,
-  rx: blob(RX_MAX),
-  tx: blob(TX_MAX),
-});
+export const serialState = vmstate(
+  'isa-serial',
+  2,
+  {
+    ier: u8.mask(0x0f),
+    fcr: u8.mask(Fcr.KEPT),
+    lcr: u8,
+    mcr: u8.mask(0x1f),
+    /** Error bits only; the others derive. */
+    lsrErrors: u8.mask(Lsr.ERRORS),
+    msrDelta: u8.mask(MSR_DELTA),
+    scr: u8,
+    divider: u16.initially(12),
+    thrInterrupt: bool,
+    timeoutInterrupt: bool,
+    /** The FIFO; before version 2 also what waited for it. */
+    rx: blob(LINE_MAX),
+    tx: blob(TX_MAX),
+    line: since(2, blob(LINE_MAX)),
+  },
+  s => {
+    if (s.rx.length > FIFO && s.line.length > 0) throw new VmError(`rx: ${s.rx.length} bytes in a FIFO of ${FIFO}`);
+  },
+);
 
 export class Serial extends Device<StateOf<typeof serialState>> {
+  /** The other end of the cable does not hear of a reset. */
+  static readonly batteryBacked = ['line'] as const;
   readonly vmstate = serialState;
   state = serialState.reset();
   /** Bytes on their way to the chardev; state.tx holds them only while the VM is stopped. */
@@ -54,6 +77,12 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   private gathered = 0;
   private blocked = false;
   private paused = true;
+  /** Looks at the line status in a row that found nothing, with the transmitter idle. */
+  private looks = 0;
+  /** Without RTS: the receiver interrupt has been on for a while, and the settings stay. */
+  private settled = false;
+  private settleTimer: { dispose(): void } | undefined;
+  private readonly clock: GuestClock;
   private flushTimer: { dispose(): void } | undefined;
   private timeoutTimer: { dispose(): void } | undefined;
 
@@ -61,17 +90,18 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     id: string,
     private readonly irq: IrqLine,
     private readonly chr: CharBackend | undefined,
-    private readonly clock: GuestClock,
+    clock: GuestClock,
   ) {
     super(id);
+    this.clock = containedClock(this, clock);
     chr?.pause();
-    chr?.onData(bytes => this.receive(bytes));
-    chr?.onRoom(() => this.hasRoom());
-    chr?.onBreak?.(() => this.breakArrived());
+    chr?.onData(this.guarded((bytes: Uint8Array) => this.arrived(bytes)));
+    chr?.onRoom(this.guarded(() => this.hasRoom()));
+    chr?.onBreak?.(this.guarded(() => this.breakArrived()));
   }
 
   attach(io: IoPorts, base: number): void {
-    io.map(this.id, base, 8, this);
+    io.map(this.id, base, 8, new ContainedPorts(this, this));
   }
 
   pioRead(offset: number): number {
@@ -83,6 +113,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   pioWrite(offset: number, _size: number, value: number): void {
     trace('write', { id: this.id, offset, value });
     const s = this.state;
+    this.looks = 0;
     const dlab = (s.lcr & Lcr.DLAB) !== 0;
     switch (offset) {
       case Reg.DATA:
@@ -104,7 +135,9 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   override reset(): void {
     this.flush();
+    const { line } = this.state;
     super.reset();
+    this.state.line = line;
   }
 
   override beforeSave(): void {
@@ -112,9 +145,16 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   }
 
   override afterLoad(): void {
-    this.gathered = this.state.tx.copy(this.gather);
+    const s = this.state;
+    this.gathered = s.tx.copy(this.gather);
     this.stopTimers();
     this.blocked = false;
+    this.looks = 0;
+    this.settled = false;
+    if (s.rx.length > FIFO) {
+      s.line = s.rx.subarray(FIFO);
+      s.rx = s.rx.subarray(0, FIFO);
+    }
     this.updateIrq();
   }
 
@@ -122,7 +162,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     if (this.paused) return;
     this.paused = true;
     this.stopTimers();
-    this.chr?.pause();
+    this.hold();
     this.flush();
   }
 
@@ -130,8 +170,14 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     if (!this.paused) return;
     this.paused = false;
     this.flush();
+    this.armSettle();
+    this.letIn();
     this.armTimeout();
-    this.throttleInput();
+  }
+
+  protected override whenBroken(): void {
+    this.stopTimers();
+    this.hold();
   }
 
   private readRegister(offset: number): number {
@@ -157,7 +203,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   private transmit(value: number): void {
     const s = this.state;
-    if ((s.mcr & Mcr.LOOP) !== 0) this.receive(Uint8Array.of(value));
+    if ((s.mcr & Mcr.LOOP) !== 0) this.receive(value);
     else if (this.chr !== undefined && this.gathered < TX_MAX) this.gather[this.gathered++] = value;
     if (this.gathered >= TX_MAX / 2) this.flush();
     else if (this.gathered > 0 && !this.flushTimer && !this.paused) this.flushTimer = this.clock.soon(() => this.flush());
@@ -169,7 +215,8 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     this.flushTimer?.dispose();
     this.flushTimer = undefined;
     if (this.gathered === 0 || this.chr === undefined) return;
-    this.blocked = !this.chr.write(this.gather.subarray(0, this.gathered));
+    const { chr } = this;
+    this.blocked = !outside(() => chr.write(this.gather.subarray(0, this.gathered)));
     if (!this.blocked) this.gathered = 0;
   }
 
@@ -184,43 +231,99 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   // --- receiver
 
-  private receive(bytes: Uint8Array): void {
+  /** The chardev delivers. */
+  private arrived(bytes: Uint8Array): void {
     const s = this.state;
-    const room = RX_MAX - s.rx.length;
-    if (bytes.length > room) {
-      trace('overrun', { id: this.id, lost: bytes.length - room });
-      s.lsrErrors |= Lsr.OVERRUN;
-    }
-    s.rx = Buffer.concat([s.rx, bytes.subarray(0, room)]);
-    this.throttleInput();
+    const room = LINE_MAX - s.line.length;
+    if (bytes.length > room) this.overrun(bytes.length - room);
+    s.line = Buffer.concat([s.line, bytes.subarray(0, room)]);
+    this.letIn();
     this.armTimeout();
     this.updateIrq();
+  }
+
+  /** One character on the wire itself. */
+  private receive(value: number): void {
+    const s = this.state;
+    if (s.rx.length >= FIFO) this.overrun(1);
+    else s.rx = Buffer.concat([s.rx, Uint8Array.of(value)]);
+    this.armTimeout();
+    this.updateIrq();
+  }
+
+  private overrun(lost: number): void {
+    trace('overrun', { id: this.id, lost });
+    this.state.lsrErrors |= Lsr.OVERRUN;
   }
 
   /** A zero byte with the break bit beside it; the guest sees it while it runs. */
   private breakArrived(): void {
     if (this.paused) return;
     this.state.lsrErrors |= Lsr.BREAK;
-    this.receive(Uint8Array.of(0));
+    this.receive(0);
   }
 
   private takeByte(): number {
     const s = this.state;
+    this.looks = 0;
     if (s.rx.length === 0) return 0;
     const value = s.rx[0];
     s.rx = s.rx.subarray(1);
     s.timeoutInterrupt = false;
-    this.throttleInput();
+    this.letIn();
     this.armTimeout();
     this.updateIrq();
     return value;
   }
 
-  /** The chardev delivers while the FIFO has room. */
-  private throttleInput(): void {
+  /** The guest has opened the port, as far as its registers tell. */
+  private get open(): boolean {
+    const { mcr, ier } = this.state;
+    if ((mcr & Mcr.LOOP) !== 0) return false;
+    return (mcr & Mcr.RTS) !== 0 || (this.settled && (ier & Ier.RDA) !== 0);
+  }
+
+  /** From the line into the FIFO; the chardev delivers more when the line is empty. */
+  private letIn(now = this.open): void {
+    const s = this.state;
     if (this.paused) return;
-    if (this.state.rx.length >= FIFO) this.chr?.pause();
-    else this.chr?.resume();
+    if (now && s.line.length > 0 && s.rx.length < FIFO) {
+      const n = FIFO - s.rx.length;
+      s.rx = Buffer.concat([s.rx, s.line.subarray(0, n)]);
+      s.line = s.line.subarray(n);
+    }
+    if (s.line.length > 0 || s.rx.length >= FIFO) this.hold();
+    else outside(() => this.chr?.resume());
+  }
+
+  private hold(): void {
+    outside(() => this.chr?.pause());
+  }
+
+  /** A guest that waits for data without RTS and interrupts gets a FIFO full of it. */
+  private looked(): void {
+    if (this.state.rx.length > 0 || !this.txReady) this.looks = 0;
+    else if (++this.looks >= POLLS && (this.state.mcr & Mcr.LOOP) === 0) this.letIn(true);
+  }
+
+  /** The settings were touched: what is behind RTS is open at once, everything else after a while. */
+  private settingsChanged(): void {
+    this.settled = false;
+    this.armSettle();
+    this.letIn();
+    this.armTimeout();
+  }
+
+  private armSettle(): void {
+    this.settleTimer?.dispose();
+    this.settleTimer = undefined;
+    if (this.paused || this.settled || (this.state.ier & Ier.RDA) === 0) return;
+    this.settleTimer = this.clock.timer(this.clock.ns() + SETTLED_NS, () => {
+      this.settled = true;
+      this.letIn();
+      this.armTimeout();
+      this.updateIrq();
+    });
   }
 
   private get trigger(): number {
@@ -245,7 +348,9 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   private writeIer(value: number): void {
     const s = this.state;
     if ((value & ~s.ier & Ier.THRE) !== 0 && this.txReady) s.thrInterrupt = true;
+    const receiver = (value ^ s.ier) & Ier.RDA;
     s.ier = value;
+    if (receiver !== 0) this.settingsChanged();
   }
 
   private writeFcr(value: number): void {
@@ -254,12 +359,11 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     if (toggled || (value & Fcr.CLEAR_RX) !== 0) {
       s.rx = Buffer.alloc(0);
       s.timeoutInterrupt = false;
-      this.throttleInput();
     }
     // Our transmit FIFO is always empty for the guest: what it wrote counts as sent.
     if (toggled || (value & Fcr.CLEAR_TX) !== 0) s.thrInterrupt = this.txReady;
     s.fcr = (value & Fcr.ENABLE) !== 0 ? value & Fcr.KEPT : 0;
-    this.armTimeout();
+    this.settingsChanged();
   }
 
   private writeMcr(value: number): void {
@@ -270,6 +374,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     // RI counts only its trailing edge (bit 2 of the delta nibble).
     const ringEnded = (before & ~this.msrStatus() & 0x40) !== 0;
     s.msrDelta |= (changed & 0x0b) | (ringEnded ? 0x04 : 0);
+    this.settingsChanged();
   }
 
   private msrStatus(): number {
@@ -287,6 +392,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   private readLsr(): number {
     const s = this.state;
+    this.looked();
     const value = s.lsrErrors | (s.rx.length > 0 ? Lsr.DATA_READY : 0) | (this.txReady ? Lsr.THR_EMPTY | Lsr.TEMT : 0);
     s.lsrErrors = 0;
     this.updateIrq();
@@ -322,6 +428,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   private stopTimers(): void {
     this.flushTimer?.dispose();
     this.timeoutTimer?.dispose();
-    this.flushTimer = this.timeoutTimer = undefined;
+    this.settleTimer?.dispose();
+    this.flushTimer = this.timeoutTimer = this.settleTimer = undefined;
   }
 }

@@ -2,6 +2,7 @@
 import { record } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts, outside } from '../contain.js';
 import { Device, type StateOf } from '../device.js';
 
 export const debugExitState = vmstate('isa-debug-exit', 1, { none: record({}) });
@@ -19,7 +20,7 @@ export class DebugExit extends Device<StateOf<typeof debugExitState>> {
 
   /** False: the ports that the user chose are taken. */
   attach(io: IoPorts, base: number): boolean {
-    return io.tryMap(this.id, base, 4, this, 4) !== undefined;
+    return io.tryMap(this.id, base, 4, new ContainedPorts(this, this), 4) !== undefined;
   }
 
   pioRead(): number {
@@ -27,6 +28,6 @@ export class DebugExit extends Device<StateOf<typeof debugExitState>> {
   }
 
   pioWrite(_offset: number, _size: number, value: number): void {
-    this.exit(((value * 2) & 0xff) | 1);
+    outside(() => this.exit(((value * 2) & 0xff) | 1));
   }
 }

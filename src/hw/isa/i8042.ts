@@ -5,6 +5,7 @@
 import { u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts, outside } from '../contain.js';
 import { Device, type StateOf } from '../device.js';
 import type { PowerControl } from '../power.js';
 
@@ -28,8 +29,12 @@ export class I8042 extends Device<StateOf<typeof i8042State>> {
   }
 
   attach(io: IoPorts): void {
-    io.map(this.id, 0x60, 1, this);
-    io.map(this.id, 0x64, 1, { pioRead: () => this.pioRead(STATUS_PORT), pioWrite: (_offset, size, value) => this.pioWrite(STATUS_PORT, size, value) });
+    const status = {
+      pioRead: () => this.pioRead(STATUS_PORT),
+      pioWrite: (_offset: number, size: number, value: number) => this.pioWrite(STATUS_PORT, size, value),
+    };
+    io.map(this.id, 0x60, 1, new ContainedPorts(this, this));
+    io.map(this.id, 0x64, 1, new ContainedPorts(this, status));
   }
 
   pioRead(offset: number): number {
@@ -42,6 +47,6 @@ export class I8042 extends Device<StateOf<typeof i8042State>> {
       return;
     }
     this.state.status |= Status.COMMAND;
-    if ((value & PULSE) === PULSE && (value & RESET_LINE) === 0) this.power.reset('keyboard controller');
+    if ((value & PULSE) === PULSE && (value & RESET_LINE) === 0) outside(() => this.power.reset('keyboard controller'));
   }
 }

@@ -2,6 +2,7 @@
 import { u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts, outside } from '../contain.js';
 import { Device, type StateOf } from '../device.js';
 import type { PowerControl } from '../power.js';
 
@@ -23,8 +24,12 @@ export class SystemControl extends Device<StateOf<typeof systemControlState>> {
   }
 
   attach(io: IoPorts): void {
-    io.map(this.id, 0x92, 1, this);
-    io.map(this.id, 0x80, 1, { pioRead: () => this.state.post, pioWrite: (_offset, _size, value) => void (this.state.post = value) });
+    const post = {
+      pioRead: () => this.state.post,
+      pioWrite: (_offset: number, _size: number, value: number) => void (this.state.post = value),
+    };
+    io.map(this.id, 0x92, 1, new ContainedPorts(this, this));
+    io.map(this.id, 0x80, 1, new ContainedPorts(this, post));
   }
 
   pioRead(): number {
@@ -34,6 +39,6 @@ export class SystemControl extends Device<StateOf<typeof systemControlState>> {
   pioWrite(_offset: number, _size: number, value: number): void {
     const rises = (value & ~this.state.control & FAST_RESET) !== 0;
     this.state.control = value | A20;
-    if (rises) this.power.reset('port 0x92');
+    if (rises) outside(() => this.power.reset('port 0x92'));
   }
 }

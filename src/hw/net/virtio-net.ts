@@ -1,15 +1,16 @@
 /**
  * Virtio network device (virtio 1.1, section 5.1): one pair of queues and a control queue, mergeable receive buffers, no offloads.
  * Back-pressure goes both ways: a frame that the netdev does not take stays in the guest's ring, a frame that the guest has no buffer for
- * stays in the netdev.
+ * stays in the netdev. In one turn of the main loop it handles no more than VIRTIO_TURN, all queues together.
  */
 import { tracer } from '../../base/trace.js';
 import { bool, bytes, record } from '../../fields/field.js';
 import type { Netdev, NicPort } from '../../net/contract.js';
+import { fromOutside, outside } from '../contain.js';
+import { Turn, VIRTIO_TURN } from '../turn.js';
 import type { Chain } from '../virtio/chain.js';
-import { VirtioModel } from '../virtio/model.js';
+import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
-import type { GuestClock } from '../wiring.js';
 import { accepts, ETHERNET_HEADER, rxFilterField, setTables } from './rx-filter.js';
 
 const trace = tracer('virtio_net', ['tx', 'rx', 'drop', 'announce'] as const);
@@ -27,8 +28,8 @@ const HEADER = 12;
 const NUM_BUFFERS = 10;
 const MAX_FRAME = 65_550;
 const MAX_CONTROL = 4096;
-/** Frames sent, or commands answered, before other work of the main loop gets its turn. */
-const BURST = 256;
+/** A frame whose buffers are in more pieces than this is dropped: with pieces of 64 bytes it would fit. */
+const MAX_FRAME_DESCRIPTORS = 2048;
 
 export const netState = record({
   mac: bytes(6),
@@ -46,21 +47,23 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readonly stateField;
   /** The netdev has no room: the transmit queue waits. */
   private blocked = false;
-  /** By queue: a burst was long, the rest follows. */
-  private readonly again: ({ dispose(): void } | undefined)[] = [];
+  private readonly turn = new Turn(VIRTIO_TURN, fn => this.host.soon(fn), () => this.goOn());
   private paused = true;
   private announceLater = false;
 
   constructor(
     readonly netdev: Netdev,
     private readonly label: Uint8Array,
-    private readonly clock: GuestClock,
   ) {
     super();
     // A fresh NIC has the address of its label and takes everything until the driver says otherwise.
     this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(label), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
     netdev.attachNic(this);
-    netdev.onRoom(() => this.hasRoom());
+  }
+
+  override connect(host: VirtioHost<NetState>): void {
+    super.connect(host);
+    this.netdev.onRoom(host.guarded(() => this.hasRoom()));
   }
 
   /** The address that the driver uses now. */
@@ -71,10 +74,13 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   /** The guest shall tell the network where it is (after a failover): now, or when it runs again. */
   announce(): void {
     this.announceLater = this.paused;
-    if (this.paused || !this.host.has(F.GUEST_ANNOUNCE)) return;
+    if (!this.paused && this.host.has(F.GUEST_ANNOUNCE)) this.tellDriver();
+  }
+
+  private tellDriver(): void {
     trace('announce', { netdev: this.netdev.id });
     this.state.announcePending = true;
-    this.host.configChanged();
+    this.host.contain(() => this.host.configChanged(), undefined);
   }
 
   readConfig(): Buffer {
@@ -87,26 +93,26 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
 
   override deviceReset(): void {
     this.blocked = false;
-    this.stopTimers();
+    this.turn.end();
   }
 
   /** Nothing is ever in flight: a frame is either in a ring or in the netdev. */
   override async pause(): Promise<void> {
     this.paused = true;
-    this.stopTimers();
-    this.netdev.setRunning(false);
+    this.turn.end();
+    outside(() => this.netdev.setRunning(false));
   }
 
   override resume(): void {
     this.paused = false;
     this.blocked = false;
-    this.netdev.setRunning(true);
+    outside(() => this.netdev.setRunning(true));
     if (this.announceLater) this.announce();
   }
 
   handleQueue(queue: Virtqueue): void {
     switch (queue.index) {
-      case Queue.RX: this.netdev.nicReady(); break;
+      case Queue.RX: outside(() => this.netdev.nicReady()); break;
       case Queue.TX: this.transmit(queue); break;
       default: this.control(queue);
     }
@@ -115,11 +121,11 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   // --- guest -> world
 
   private transmit(queue: Virtqueue): void {
-    if (this.blocked || this.again[queue.index]) return;
+    if (this.blocked || !this.turn.open) return;
     let sent = 0;
     queue.disableNotify();
     do {
-      for (let chain = queue.pop(); chain; chain = queue.pop()) {
+      for (let chain = this.next(queue); chain; chain = this.next(queue)) {
         if (!this.send(chain)) {
           queue.unpop(1);
           this.blocked = true;
@@ -127,12 +133,17 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
         }
         queue.push(chain, 0);
         sent++;
-        if (sent === BURST) break;
       }
-    } while (!this.blocked && sent < BURST && queue.enableNotify());
+    } while (!this.blocked && this.turn.open && queue.enableNotify());
     if (sent > 0) this.host.returned(queue);
     this.host.checkFault(queue);
-    if (sent === BURST && !this.blocked) this.continueSoon(queue);
+  }
+
+  /** The next chain, while there is something left of this turn. */
+  private next(queue: Virtqueue): Chain | undefined {
+    const chain = this.turn.open ? queue.pop() : undefined;
+    if (chain) this.turn.spend(chain.descriptors, chain.readLength);
+    return chain;
   }
 
   /** False: no room now. What is no frame is dropped, as a cable would. */
@@ -143,14 +154,17 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
       return true;
     }
     trace('tx', { netdev: this.netdev.id, length });
-    return this.netdev.send(chain.read(this.host.ram, HEADER, length));
+    const frame = chain.read(this.host.ram, HEADER, length);
+    try {
+      return this.netdev.send(frame);
+    } catch (error) {
+      throw fromOutside(error);
+    }
   }
 
-  private continueSoon(queue: Virtqueue): void {
-    this.again[queue.index] = this.clock.soon(() => {
-      this.again[queue.index] = undefined;
-      if (this.host.running && queue.usable) this.handleQueue(queue);
-    });
+  /** In the next turn, with what was left lying. */
+  private goOn(): void {
+    for (const queue of this.host.queues) if (this.host.running && queue.usable) this.handleQueue(queue);
   }
 
   private hasRoom(): void {
@@ -159,20 +173,25 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     if (this.host.running && queue.usable) this.transmit(queue);
   }
 
-  private stopTimers(): void {
-    for (const timer of this.again) timer?.dispose();
-    this.again.length = 0;
-  }
-
   // --- world -> guest
 
   /** False: the guest has no buffer (or the VM is stopped); the netdev keeps the frame. */
   receive(frame: Uint8Array): boolean {
     if (this.paused) return false;
+    try {
+      return this.take(frame);
+    } catch (error) {
+      this.host.broke(error);
+      return true;
+    }
+  }
+
+  private take(frame: Uint8Array): boolean {
     const queue = this.host.queues[Queue.RX];
     const { state } = this;
     if (!this.host.running || !queue.usable || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
     if (!accepts(state.filter, state.mac, frame)) return this.drop(frame);
+    if (!this.turn.open) return false;
     const chains = this.buffers(queue, HEADER + frame.length);
     if (!chains) return this.noBuffer(queue);
     if (chains.length === 0) return this.drop(frame);
@@ -190,7 +209,7 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   /** A buffer may have come between our look and our asking for a doorbell: then the frame is asked for at once. */
   private noBuffer(queue: Virtqueue): boolean {
     this.host.checkFault(queue);
-    if (queue.enableNotify(queue.pending)) this.clock.soon(() => !this.paused && this.netdev.nicReady());
+    if (queue.enableNotify(queue.pending)) this.turn.again();
     return false;
   }
 
@@ -198,14 +217,17 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   private buffers(queue: Virtqueue, size: number): Chain[] | undefined {
     const chains: Chain[] = [];
     let room = 0;
+    let descriptors = 0;
     while (room < size) {
-      const chain = queue.pop();
+      const chain = descriptors < MAX_FRAME_DESCRIPTORS ? queue.pop() : undefined;
       if (!chain) {
         queue.unpop(chains.length);
-        return undefined;
+        return descriptors < MAX_FRAME_DESCRIPTORS ? undefined : [];
       }
       chains.push(chain);
       room += chain.writeLength;
+      descriptors += chain.descriptors;
+      this.turn.spend(chain.descriptors, 0);
       if (chain.writeLength < HEADER) {
         this.host.fail(`receive buffer of ${chain.writeLength} bytes`);
         return [];
@@ -235,10 +257,10 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   // --- control queue: header (class, command), data, one byte of acknowledgement
 
   private control(queue: Virtqueue): void {
-    if (this.again[queue.index]) return;
+    if (!this.turn.open) return;
     let done = 0;
     do {
-      for (let chain = queue.pop(); chain; chain = done < BURST ? queue.pop() : undefined) {
+      for (let chain = this.next(queue); chain; chain = this.next(queue)) {
         if (chain.readLength < 2 || chain.writeLength < 1) return this.host.fail('control request without header or acknowledgement');
         const request = chain.read(this.host.ram, 0, Math.min(chain.readLength, MAX_CONTROL));
         const ack = this.command(request[0], request[1], request.subarray(2)) ? Ack.OK : Ack.ERROR;
@@ -246,10 +268,9 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
         queue.push(chain, 1);
         done++;
       }
-    } while (done < BURST && queue.enableNotify());
+    } while (this.turn.open && queue.enableNotify());
     if (done > 0) this.host.returned(queue);
     this.host.checkFault(queue);
-    if (done >= BURST) this.continueSoon(queue);
   }
 
   private command(cls: number, command: number, data: Buffer): boolean {

@@ -55,27 +55,38 @@ export class PciBus {
   firmwareSetup(): void {
     let next = FIRMWARE_BASE;
     for (const fn of this.functions()) {
-      for (const bar of fn.bars) {
-        next = Math.ceil(next / bar.size) * bar.size;
-        fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
-        next += bar.size;
-      }
-      fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
-      if (fn.configRead(Cfg.INT_PIN, 1) !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+      const from = next;
+      next = fn.contain(() => this.place(fn, from), from);
     }
+  }
+
+  /** Returns where the next one's BARs may begin. */
+  private place(fn: PluggedFunction, from: number): number {
+    let next = from;
+    for (const bar of fn.bars) {
+      next = Math.ceil(next / bar.size) * bar.size;
+      fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
+      next += bar.size;
+    }
+    fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
+    if (fn.configRead(Cfg.INT_PIN, 1) !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+    return next;
   }
 
   /** What moved is unmapped before anything is mapped, so that two BARs may change places. */
   private remap(): void {
     if (this.remapping) return;
     this.remapping = true;
-    for (const fn of this.functions()) {
-      for (const bar of fn.bars) this.unmap(fn, bar.index, fn.barAddress(bar.index));
+    try {
+      for (const fn of this.functions()) {
+        for (const bar of fn.bars) this.unmap(fn, bar.index, fn.barAddress(bar.index));
+      }
+      for (const fn of this.functions()) {
+        for (const bar of fn.bars) this.map(fn, bar.index);
+      }
+    } finally {
+      this.remapping = false;
     }
-    for (const fn of this.functions()) {
-      for (const bar of fn.bars) this.map(fn, bar.index);
-    }
-    this.remapping = false;
   }
 
   private unmap(fn: PluggedFunction, index: number, wanted: number | undefined): void {
@@ -84,7 +95,7 @@ export class PciBus {
     if (!mapping || mapping.address === wanted) return;
     mapping.mapped.dispose();
     this.mappings.delete(key);
-    fn.barMapped(index, undefined);
+    fn.contain(() => fn.barMapped(index, undefined), undefined);
   }
 
   private map(fn: PluggedFunction, index: number): void {
@@ -99,6 +110,6 @@ export class PciBus {
     }
     trace('bar_mapped', { id: fn.id, index, address });
     this.mappings.set(key, { address, mapped });
-    fn.barMapped(index, address);
+    fn.contain(() => fn.barMapped(index, address), undefined);
   }
 }

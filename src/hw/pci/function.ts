@@ -34,6 +34,7 @@ export interface PluggedFunction {
   barMapped(index: number, address: number | undefined): void;
   configRead(offset: number, size: number): number;
   configWrite(offset: number, size: number, value: number): void;
+  contain<R>(fn: () => R, otherwise: R): R;
 }
 
 export abstract class PciFunction<T extends PciState = PciState> extends Device<T> implements PluggedFunction {

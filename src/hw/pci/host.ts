@@ -2,10 +2,11 @@
  * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at 0xcf8/0xcfc, and at 0xcf9 the reset
  * control register of its south bridge (82371SB data sheet, section 2.3.6).
  */
-import { and32 } from '../../base/unsigned.js';
+import { allOnes, and32 } from '../../base/unsigned.js';
 import { u32, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts, outside } from '../contain.js';
 import type { StateOf } from '../device.js';
 import type { PowerControl } from '../power.js';
 import type { PciBus } from './bus.js';
@@ -39,14 +40,16 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   }
 
   attach(io: IoPorts): void {
-    io.map(this.id, ADDRESS_PORT, 8, this, 4);
+    io.map(this.id, ADDRESS_PORT, 8, new ContainedPorts(this, this), 4);
   }
 
   pioRead(offset: number, size: number): number {
     if (offset === RESET_OFFSET && size === 1) return this.state.resetControl;
     if (offset < DATA_OFFSET) return size === 4 ? this.state.address : 0xffffffff;
     const target = this.target(offset, size);
-    return target ? target.configRead((this.state.address & 0xfc) + offset - DATA_OFFSET, size) : 0xffffffff;
+    if (!target) return allOnes(size);
+    const register = (this.state.address & 0xfc) + offset - DATA_OFFSET;
+    return target.contain(() => target.configRead(register, size), allOnes(size));
   }
 
   pioWrite(offset: number, size: number, value: number): void {
@@ -55,7 +58,9 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
       if (size === 4) this.state.address = and32(value, ADDRESS_BITS);
       return;
     }
-    this.target(offset, size)?.configWrite((this.state.address & 0xfc) + offset - DATA_OFFSET, size, value);
+    const target = this.target(offset, size);
+    const register = (this.state.address & 0xfc) + offset - DATA_OFFSET;
+    target?.contain(() => target.configWrite(register, size, value), undefined);
   }
 
   /** Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist. */
@@ -69,6 +74,6 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   private writeReset(value: number): void {
     const rises = (value & ~this.state.resetControl & Reset.CPU) !== 0;
     this.state.resetControl = value & RESET_KEPT;
-    if (rises) this.power.reset('port 0xcf9');
+    if (rises) outside(() => this.power.reset('port 0xcf9'));
   }
 }

@@ -3,6 +3,7 @@ import { and32 } from '../../base/unsigned.js';
 import { bytes, type Field, record } from '../../fields/field.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import type { VmAccel } from '../../accel/contract.js';
+import { fromOutside } from '../contain.js';
 import { CAPABILITY_ID, type ConfigLayout } from './config-space.js';
 
 const ENTRY = 16;
@@ -65,7 +66,12 @@ export class Msix implements MmioHandler {
     }
     const at = vector * ENTRY;
     const address = BigInt(msix.table.readUInt32LE(at)) | (BigInt(msix.table.readUInt32LE(at + 4)) << 32n);
-    this.accel.signalMsi(address, msix.table.readUInt32LE(at + 8));
+    const data = msix.table.readUInt32LE(at + 8);
+    try {
+      this.accel.signalMsi(address, data);
+    } catch (error) {
+      throw fromOutside(error);
+    }
   }
 
   /** The capability's control word, or an entry's mask, may have changed: what was pending and is free now is sent. */

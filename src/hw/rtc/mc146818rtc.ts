@@ -7,8 +7,9 @@ import { VmError } from '../../base/errors.js';
 import { bytes, u53, u64, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
+import { ContainedPorts } from '../contain.js';
 import { Device, type IrqLine, type StateOf } from '../device.js';
-import type { GuestClock } from '../wiring.js';
+import { containedClock, type GuestClock } from '../wiring.js';
 
 const Reg = { SECONDS: 0, MINUTES: 2, HOURS: 4, WEEKDAY: 6, DAY: 7, MONTH: 8, YEAR: 9, A: 10, B: 11, C: 12, D: 13, CENTURY: 0x32 } as const;
 const A = { UIP: 0x80, DIVIDER: 0x70, DIVIDER_RUNS: 0x20, RATE: 0x0f } as const;
@@ -49,6 +50,7 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
   static readonly batteryBacked = ['cmos', 'offsetMs'] as const;
   readonly vmstate = rtcState;
   state = rtcState.reset();
+  private readonly clock: GuestClock;
   private paused = true;
   private timer: { dispose(): void } | undefined;
 
@@ -56,19 +58,21 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
   constructor(
     id: string,
     private readonly irq: IrqLine,
-    private readonly clock: GuestClock,
+    clock: GuestClock,
     private readonly ram: { low: number; high: number },
   ) {
     super(id);
+    this.clock = containedClock(this, clock);
   }
 
   attach(io: IoPorts): void {
-    io.map(this.id, 0x70, 2, this);
+    io.map(this.id, 0x70, 2, new ContainedPorts(this, this));
   }
 
   override reset(): void {
     const { cmos, offsetMs } = this.state;
-    this.state = { ...rtcState.reset(), cmos, offsetMs };
+    super.reset();
+    this.state = { ...this.state, cmos, offsetMs };
     this.afterLoad();
   }
 

@@ -7,6 +7,10 @@ export type Segments = number[];
 export class Chain {
   readonly readable: Segments = [];
   readonly writable: Segments = [];
+  /** Their number, as work is counted. */
+  get descriptors(): number {
+    return (this.readable.length + this.writable.length) / 2;
+  }
   readLength = 0;
   writeLength = 0;
 

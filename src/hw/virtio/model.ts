@@ -22,6 +22,12 @@ export interface VirtioHost<S> {
   /** The driver broke the device's own protocol. */
   fail(why: string): void;
   configChanged(): void;
+  /** Later on the main loop, behind what else it has to do. Not called while the device is broken. */
+  soon(fn: () => void): { dispose(): void };
+  /** For callbacks of the world: an exception breaks the device, and only it. */
+  guarded<A extends unknown[]>(fn: (...args: A) => void): (...args: A) => void;
+  contain<R>(fn: () => R, otherwise: R): R;
+  broke(thrown: unknown): void;
 }
 
 export abstract class VirtioModel<S = unknown> {

@@ -6,12 +6,14 @@ import { lowBytes } from '../../base/unsigned.js';
 import type { GuestMemory, VmAccel } from '../../accel/contract.js';
 import { array, type Field, u16, u32, u64, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
+import { ContainedMmio, outside, OutsideError } from '../contain.js';
 import type { StateOf } from '../device.js';
 import { CAPABILITY_ID, configField, ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction } from '../pci/function.js';
 import { Msix, msixField, NO_VECTOR } from '../pci/msix.js';
 import { capabilityBody, CapType, Common, DeviceStatus, Isr, NOTIFY_MULTIPLIER, Window } from './common-config.js';
 import { Feature, type VirtioHost, type VirtioModel } from './model.js';
+import type { GuestClock } from '../wiring.js';
 import { queueField, validQueueSize, Virtqueue } from './virtqueue.js';
 
 const trace = tracer('virtio', ['needs_reset', 'set_status', 'queue_enable'] as const);
@@ -68,6 +70,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     id: string,
     private readonly accel: Accel,
     readonly model: VirtioModel<S>,
+    private readonly clock: Pick<GuestClock, 'soon'>,
   ) {
     super(id);
     this.offered = featureBits([...model.features, Feature.VERSION_1, Feature.INDIRECT_DESC, Feature.EVENT_IDX]);
@@ -87,8 +90,8 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     this.msix = new Msix(model.queueCount + 1, this.layout, MSIX_BAR, () => this.state, accel);
     this.pciCfg = this.addCapabilities();
     this.bars = [
-      { index: REGISTERS_BAR, size: Window.SIZE, name: `${id} registers`, handler: this },
-      { index: MSIX_BAR, size: 0x1000, name: `${id} msix`, handler: this.msix },
+      { index: REGISTERS_BAR, size: Window.SIZE, name: `${id} registers`, handler: new ContainedMmio(this, this) },
+      { index: MSIX_BAR, size: 0x1000, name: `${id} msix`, handler: new ContainedMmio(this, this.msix) },
     ];
     this.queues = this.state.queues.map((q, index) => new Virtqueue(accel.ram, index, q));
     model.connect(this);
@@ -134,7 +137,31 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     this.pollAll();
   }
 
+  /** Its registers go on: the driver learns from them that a reset is needed, and resets it there. */
+  override get silent(): boolean {
+    return false;
+  }
+
+  /** The driver hears of it as of a fault of its own (section 2.1.2). */
+  protected override whenBroken(): void {
+    try {
+      this.fail('the device failed');
+    } catch (error) {
+      if (error instanceof OutsideError) throw error;
+      this.state.status |= DeviceStatus.NEEDS_RESET; // what failed was the interrupt
+    }
+  }
+
+  override setFailure(why: string | undefined): void {
+    super.setFailure(why);
+    if (why !== undefined) this.state.status |= DeviceStatus.NEEDS_RESET;
+  }
+
   // --- VirtioHost
+
+  soon(fn: () => void): { dispose(): void } {
+    return this.clock.soon(this.guarded(fn));
+  }
 
   get ram(): GuestMemory {
     return this.accel.ram;
@@ -146,7 +173,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   get running(): boolean {
     const { status } = this.state;
-    return !this.paused && (status & DeviceStatus.DRIVER_OK) !== 0 && (status & DeviceStatus.NEEDS_RESET) === 0 && this.busMaster;
+    return !this.paused && this.failure === undefined && (status & DeviceStatus.DRIVER_OK) !== 0 && (status & DeviceStatus.NEEDS_RESET) === 0 && this.busMaster;
   }
 
   has(feature: number): boolean {
@@ -326,6 +353,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   /** Everything but the PCI part. */
   private deviceReset(): void {
+    this.repaired();
     const { config, msix } = this.state;
     this.state = { ...this.vmstate.reset(), config, msix };
     this.bindQueues();
@@ -368,7 +396,8 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     for (const queue of this.queues) {
       if (!queue.state.enabled || this.registersAt === undefined || this.doorbells[queue.index]) continue;
       const address = this.registersAt + Window.NOTIFY + NOTIFY_MULTIPLIER * queue.index;
-      this.doorbells[queue.index] = this.accel.addDoorbell({ space: 'mmio', address, size: 2, ring: () => this.kick(queue.index) });
+      const ring = this.guarded(() => this.kick(queue.index));
+      this.doorbells[queue.index] = outside(() => this.accel.addDoorbell({ space: 'mmio', address, size: 2, ring }));
     }
   }
 
