@@ -199,3 +199,17 @@ test('an image found corrupt is marked so, takes no more writes, and is read on'
   await layer.addDrive(parseDrive('if=none,id=d,file=/c,format=qcow2,readonly=on'));
   expectSame(await layer.backend('d').pread(65_536, 512), pattern(131_072).subarray(65_536, 66_048));
 });
+
+test('a compressed cluster is not put behind one whose place has been given to data meanwhile', async () => {
+  const file = await newImage({ size: MiB, clusterSize: 4096 });
+  const { node, driver } = await openImage(file);
+  await driver.writeCompressed(0, Buffer.alloc(4096, 1));
+  await node.pwrite(0, pattern(4096, 2));
+  await node.flush(); // the first one's place is free
+  await node.pwrite(4096, pattern(4096, 3));
+  await driver.writeCompressed(8192, Buffer.alloc(4096, 4));
+  expectSame(await node.pread(0, 8192), Buffer.concat([pattern(4096, 2), pattern(4096, 3)]));
+  expectSame(await node.pread(8192, 4096), Buffer.alloc(4096, 4));
+  await node.close();
+  expect(await checkQcow2(file, await readHeader(file))).toMatchObject({ corruptions: 0, leaks: 0, messages: [] });
+});

@@ -212,6 +212,8 @@ export class Metadata {
     this.dropped = [];
     for (const cluster of dropped) {
       if ((await this.refcounts.change(cluster, -1)) > 0) continue;
+      // Whoever gets this place has all of it: the rest is no room for compressed clusters any more.
+      if (cluster === Math.floor(this.freeByte / this.header.clusterSize)) this.freeByte = 0;
       this.l2.forget(cluster * this.header.clusterSize);
       this.fixed.delete(cluster);
     }
