@@ -38,6 +38,11 @@ export interface Replicated {
   arrived(): number;
   /** Grows as the replica gets on: writes that it has acknowledged (primary), or that have arrived here (secondary). */
   readonly progress: number;
+  /**
+   * Secondary, before the epoch is received: it has so many writes. VmError if others arrived, and then nothing has changed. From here
+   * until checkpoint() nobody writes through the export: the primary holds its next writes back, and a stranger's would not be counted.
+   */
+  seal(count: number): Promise<void>;
   /** Secondary: empties active and hidden disk; the epoch's content is now the base. */
   checkpoint(): Promise<void>;
   /**

@@ -21,7 +21,8 @@ export class CopyBeforeWrite implements Interceptor {
   private arrivals = 0;
   /** Of all epochs. */
   progress = 0;
-  private fenced = false;
+  /** Why nobody may write through the export now. */
+  private closed?: string;
   private failure?: Error;
 
   constructor(
@@ -45,7 +46,7 @@ export class CopyBeforeWrite implements Interceptor {
     const start = offset - (offset % unit);
     const end = Math.min(Math.ceil((offset + length) / unit) * unit, this.disk.length);
     return this.lock.run(start, end - start, 'exclusive', async () => {
-      if (this.fenced) throw ioError('EPERM', `the secondary disk '${this.disk.name}' has been taken over`);
+      if (this.closed !== undefined) throw ioError('EPERM', `the secondary disk '${this.disk.name}' ${this.closed}`);
       try {
         if (!mutant('no-copy-before-write')) await this.save(start, end);
         await write();
@@ -61,18 +62,24 @@ export class CopyBeforeWrite implements Interceptor {
   /** The epoch is committed; the caller has emptied the overlays and holds the lock. */
   nextEpoch(): void {
     this.arrivals = 0;
+    this.closed = undefined;
   }
 
   /** A new start: forwarded writes may come. */
   open(): void {
     this.arrivals = 0;
-    this.fenced = false;
+    this.closed = undefined;
     this.failure = undefined;
   }
 
-  /** From now on only the owner writes; the caller holds the lock. */
-  fence(): void {
-    this.fenced = true;
+  /** From now on only the owner writes; the caller holds the lock. why: what is said to the others. */
+  close(why: string): void {
+    this.closed = why;
+  }
+
+  /** Whoever is there may write, unseen. */
+  reopen(): void {
+    this.closed = undefined;
   }
 
   private async save(start: number, end: number): Promise<void> {

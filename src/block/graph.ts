@@ -44,6 +44,9 @@ export class BlockGraph {
   /** Failover: whoever exports this node drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
 
+  /** A secondary disk follows one primary, or no longer: whoever exports it lets one client write meanwhile. */
+  onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
+
   constructor(
     private readonly host: BlockHost,
     private readonly events?: Events<QmpEvents>,
@@ -254,6 +257,7 @@ export class BlockGraph {
     for (const node of [active, hidden, disk]) if (node.readOnly) throw new VmError(`replication '${reference}': node '${node.name}' is read-only`);
     const driver = new ReplicationSecondary({ name: reference, active: activeDriver, hidden: hiddenDriver, view: active, disk, assumeInSync: spec.assumeInSync });
     driver.onTakeover = taken => this.onTakeover(taken);
+    driver.onFollow = (followed, follows) => this.onFollow(followed, follows);
     return driver;
   }
 

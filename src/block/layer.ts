@@ -55,6 +55,7 @@ export class BlockLayer {
     };
     this.graph.resolve = name => this.resolve(name);
     this.graph.onTakeover = disk => this.nbd.evict(disk);
+    this.graph.onFollow = (disk, follows) => this.nbd.oneWriter(disk, follows);
     events?.on('RESUME', () => {
       for (const { backend } of this.drives) backend.resetIoStatus();
     });

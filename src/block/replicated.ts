@@ -94,6 +94,10 @@ export class PrimaryDisk implements Replicated {
     return this.started?.progress ?? 0;
   }
 
+  seal(): Promise<void> {
+    return Promise.reject(new VmError(`drive '${this.id}' is the primary's: nothing arrives there`));
+  }
+
   checkpoint(): Promise<void> {
     const error = this.error();
     return error ? Promise.reject(error) : Promise.resolve();
@@ -169,6 +173,7 @@ export class SecondaryDisk implements Replicated {
 
   claim(): void {
     this.ground.refuseJobs();
+    this.driver.claim();
     this.claimed = true;
   }
 
@@ -199,11 +204,16 @@ export class SecondaryDisk implements Replicated {
     return this.driver.progress;
   }
 
+  seal(count: number): Promise<void> {
+    return this.driver.seal(count);
+  }
+
   checkpoint(): Promise<void> {
     return this.driver.checkpoint();
   }
 
   stop(failover: boolean): Promise<void> {
+    if (this.claimed) this.driver.unclaim();
     this.claimed = false;
     return this.driver.stop(failover);
   }

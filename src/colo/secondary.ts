@@ -149,7 +149,7 @@ export class ColoSecondary extends Session {
     const { size } = await this.link.expect('vmstate-size', ms);
     if (size > options.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
     const blob = await receivePieces(size, async () => (await this.link.expect('blob', ms)).bytes);
-    ram.check(info, this.epoch, this.disks);
+    await this.link.guard(ram.check(info, this.epoch, this.disks), 'the count of writes', options.diskTimeoutMs);
     const devices = lifecycle.parseDevices(blob);
     this.step('secondary-checked');
     return { info, ram, devices };

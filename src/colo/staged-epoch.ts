@@ -3,7 +3,7 @@
  * device state, and touches nothing until apply().
  */
 import type { Ram } from '../accel/contract.js';
-import { VmError } from '../base/errors.js';
+import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { Replicated } from '../block/contract.js';
 import { type PageChunk, applyChunk, decodeChunk } from '../migration/pages.js';
@@ -26,8 +26,8 @@ export class StagedEpoch {
     if (mutant('loaded-before-whole')) applyChunk(this.ram, chunk);
   }
 
-  /** Is all of it here? previous: the last epoch that was loaded. */
-  check(info: EpochInfo, previous: number, disks: readonly Replicated[]): void {
+  /** Is all of it here? previous: the last epoch that was loaded. From here until they are emptied the disks take no writes. */
+  async check(info: EpochInfo, previous: number, disks: readonly Replicated[]): Promise<void> {
     if (info.epoch <= previous) throw new VmError(`epoch ${info.epoch} after epoch ${previous}`);
     if (info.pages !== this.pages) throw new VmError(`epoch ${info.epoch} has ${info.pages} pages, ${this.pages} arrived`);
     if (info.writes.length !== disks.length) throw new VmError(`epoch ${info.epoch} covers ${info.writes.length} disks, ${disks.length} are replicated here`);
@@ -37,7 +37,7 @@ export class StagedEpoch {
       if (error) throw new VmError(`disk '${disk.name}': ${error.message}`, { cause: error });
       const sent = counts.get(disk.name);
       if (sent === undefined) throw new VmError(`epoch ${info.epoch} does not cover disk '${disk.name}'`);
-      if (sent !== disk.arrived()) throw new VmError(`disk '${disk.name}': epoch ${info.epoch} has ${sent} writes, ${disk.arrived()} arrived`);
+      await disk.seal(sent).catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}', epoch ${info.epoch}`)));
     }
   }
 

@@ -114,7 +114,7 @@ const bad: [string, (s: Script) => Message[], string][] = [
   ['a page twice', s => [send, s.pages(4, 5), s.pages(5)], 'RAM page 5 after page 5'],
   ['a page beyond RAM', s => [send, s.pages(24)], 'RAM page 24 lies beyond the 24 pages of this machine'],
   ['fewer pages than told', s => [send, s.pages(4), s.info(2, 2), size(200), blob(200)], 'epoch 2 has 2 pages, 1 arrived'],
-  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'colo-disk0': epoch 2 has 3 writes, 0 arrived"],
+  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'colo-disk0', epoch 2: 3 writes were sent, 0 arrived"],
   ['another disk', s => [send, { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message, size(200), blob(200)], "epoch 2 does not cover disk 'colo-disk0'"],
   ['an old epoch', s => [send, s.info(1, 0), size(200), blob(200)], 'epoch 1 after epoch 1'],
   ['device state without end', s => [send, s.info(2, 0), size(2 ** 40)], 'device state of 1099511627776 bytes, at most'],

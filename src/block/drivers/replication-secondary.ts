@@ -44,8 +44,11 @@ export class ReplicationSecondary implements BlockDriver {
   /** Writes the secondary disk past copy-before-write and its fence. */
   private owner?: NodeWriter;
   private stopping?: Promise<void>;
+  private everStarted = false;
   /** Told when the secondary disk gets its new owner: whoever exports it drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
+  /** Told when the disk begins to follow one primary, and when it ends: whoever exports it lets one client write meanwhile. */
+  onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
 
   constructor(readonly chain: SecondaryChain) {
     const { active, hidden, disk, name } = chain;
@@ -64,6 +67,18 @@ export class ReplicationSecondary implements BlockDriver {
     return this.chain.disk;
   }
 
+  /** The images are compared: nothing may change in this one until start(), or unclaim(). */
+  claim(): void {
+    if (this.stage !== 'none') return;
+    this.watch();
+    this.forwarded.close('waits for its primary: nobody writes to it meanwhile');
+  }
+
+  /** Not started after all. */
+  unclaim(): void {
+    if (this.stage === 'none' && !this.everStarted) this.forwarded.reopen();
+  }
+
   async start(): Promise<void> {
     if (this.stage !== 'none') throw new VmError(this.stage === 'running' ? 'block replication is running already' : 'this replication has ended');
     const { disk, assumeInSync } = this.chain;
@@ -78,13 +93,27 @@ export class ReplicationSecondary implements BlockDriver {
       await this.empty();
       this.failure = undefined;
       this.forwarded.open();
+      this.everStarted = true;
       this.stage = 'running';
     });
+    this.onFollow(disk, true);
     trace('secondary_start', { disk: disk.name });
   }
 
   arrived(): number {
     return this.forwarded.arrived;
+  }
+
+  /**
+   * The primary says that the epoch has so many writes; VmError if others arrived. It sends no more until it hears of the checkpoint, so
+   * until then nobody has anything to write: what came in between would become part of the epoch unseen.
+   */
+  seal(count: number): Promise<void> {
+    return this.lock.runAll('exclusive', async () => {
+      const { arrived } = this.forwarded;
+      if (arrived !== count) throw new VmError(`${count} writes were sent, ${arrived} arrived`);
+      this.forwarded.close('is at a checkpoint: nobody writes to it meanwhile');
+    });
   }
 
   /** Grows with every write that arrives. */
@@ -184,7 +213,8 @@ export class ReplicationSecondary implements BlockDriver {
   private async takeOver(failover: boolean): Promise<void> {
     trace('secondary_stop', { reason: failover ? 'failover' : 'shutdown' });
     this.stage = 'failover';
-    await this.lock.runAll('exclusive', async () => this.forwarded.fence());
+    await this.lock.runAll('exclusive', async () => this.forwarded.close('has been taken over'));
+    this.onFollow(this.chain.disk, false);
     if (failover) await this.onTakeover(this.chain.disk);
     // A process killed during the merge leaves the guest's view in the files; where that cannot be had, the merge itself is what counts.
     if (failover) await this.chain.active.settle().catch((error: unknown) => trace('secondary_error', { message: asVmError(unlessAssertion(error)).message }));

@@ -10,6 +10,8 @@ export interface ServedExport extends ExportFacts {
   readonly backend: BlockBackend;
   /** Zeroes can be written faster than data. */
   readonly fastZeroes: boolean;
+  /** This client may write now. */
+  mayWrite(client: object): boolean;
   /** What is data and what reads as zeroes, if the disk can tell. */
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
 }
@@ -36,10 +38,24 @@ const commandFlags: Record<number, number> = {
   [nbd.NbdCmd.WRITE_ZEROES]: nbd.CmdFlag.FUA | nbd.CmdFlag.NO_HOLE | nbd.CmdFlag.FAST_ZERO,
 };
 
+/** Who asks, and how. */
+export interface Asking {
+  readonly client: object;
+  readonly dialect: Dialect;
+  readonly maxRequest: number;
+}
+
+const isChange = (type: number) => type === nbd.NbdCmd.WRITE || type === nbd.NbdCmd.TRIM || type === nbd.NbdCmd.WRITE_ZEROES;
+
 /** Does it; the reply, in parts. Errors are replies, too. */
-export async function answer(served: ServedExport, dialect: Dialect, maxRequest: number, request: ServerRequest): Promise<Uint8Array[]> {
+export async function answer(
+  served: ServedExport,
+  { client, dialect, maxRequest }: Asking,
+  request: ServerRequest,
+): Promise<Uint8Array[]> {
   try {
     check(served, dialect, maxRequest, request);
+    if (isChange(request.type) && !served.mayWrite(client)) throw ioError('EPERM', 'another client writes to this export, and only one may');
     if (request.type === nbd.NbdCmd.READ) return await read(served, dialect, request);
     if (request.type === nbd.NbdCmd.BLOCK_STATUS) return await status(served, request);
     await change(served, request);
@@ -54,7 +70,7 @@ function check(served: ServedExport, dialect: Dialect, maxRequest: number, { typ
   if (allowed === undefined) throw ioError('EINVAL', `NBD command ${type} is not known`);
   if ((flags & ~allowed) !== 0) throw ioError('EINVAL', `NBD command ${type} does not take flags 0x${(flags & ~allowed).toString(16)}`);
   if (type === nbd.NbdCmd.FLUSH) return;
-  const changes = type === nbd.NbdCmd.WRITE || type === nbd.NbdCmd.TRIM || type === nbd.NbdCmd.WRITE_ZEROES;
+  const changes = isChange(type);
   if (changes && !served.writable) throw ioError('EPERM', 'the export is read-only');
   if ((type === nbd.NbdCmd.READ || type === nbd.NbdCmd.WRITE) && length > maxRequest) throw ioError('EINVAL', `a request has at most ${maxRequest} bytes, this one ${length}`);
   if (offset + length > served.size) throw ioError(changes ? 'ENOSPC' : 'EINVAL', `${length} bytes at ${offset} reach beyond the end of the export, ${served.size}`);

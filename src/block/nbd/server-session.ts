@@ -125,7 +125,7 @@ export class NbdServerSession {
     this.enter(bytes);
     trace('server_request', { type: request.type, offset: request.offset, length: request.length });
     try {
-      const reply = await answer(served, this.dialect, requestBytes, request);
+      const reply = await answer(served, { client: this, dialect: this.dialect, maxRequest: requestBytes }, request);
       if (!this.gone) await this.send(reply);
     } finally {
       this.leave(bytes);

@@ -23,6 +23,8 @@ export class NbdServer {
   private tls?: Claim<TlsContext>;
   private readonly exports = new Map<string, Exported>();
   private readonly sessions = new Set<NbdServerSession>();
+  /** Nodes that one client writes to at most, and which one that is. */
+  private readonly seats = new Map<BlockNode, { writer?: NbdServerSession }>();
 
   /** How many clients are left. */
   onClientGone: (left: number) => void = () => undefined;
@@ -64,6 +66,7 @@ export class NbdServer {
       backend,
       node,
       release,
+      mayWrite: client => this.mayWrite(node, client as NbdServerSession),
       get fastZeroes() {
         return node.fastZeroes;
       },
@@ -92,6 +95,20 @@ export class NbdServer {
   /** Under which name a peer may write to this node. */
   writableExportOf(node: BlockNode): string | undefined {
     return [...this.exports.values()].find(e => e.node === node && e.writable)?.name;
+  }
+
+  /** A replica has one writer. It is the client that is there; of several the first that writes, for the counts then tell of it. */
+  oneWriter(node: BlockNode, only: boolean): void {
+    const clients = [...this.sessions].filter(({ export: served }) => (served as Exported | undefined)?.node === node);
+    if (only) this.seats.set(node, { writer: clients.length === 1 ? clients[0] : undefined });
+    else this.seats.delete(node);
+  }
+
+  private mayWrite(node: BlockNode, client: NbdServerSession): boolean {
+    const seat = this.seats.get(node);
+    if (!seat) return true;
+    seat.writer ??= client;
+    return seat.writer === client;
   }
 
   describe(): { name: string; writable: boolean; node: string; clients: number }[] {

@@ -5,7 +5,9 @@
 import { startCommit, startStream } from '../../../src/block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../../src/block/jobs/start.js';
 import { makeLimits } from '../../../src/block/throttle-limits.js';
-import { attachedPair, checkpoint, MiB, type Pair } from '../../support/block-pair.js';
+import { NbdClient } from '../../../src/block/nbd/client.js';
+import { NbdCmd } from '../../../src/block/nbd/codec.js';
+import { attachedPair, checkpoint, EXPORT, MiB, type Pair, startedPair } from '../../support/block-pair.js';
 import { expectSame, pattern, turns } from '../../support/block-host.js';
 
 async function withTarget(): Promise<Pair> {
@@ -178,5 +180,79 @@ describe('the replica is taken out', () => {
     pair.p.aborted();
     await turns(3); // a rejection without a handler would end the process here
     await expect(epochDone).rejects.toThrow('block replication was stopped');
+  });
+});
+
+describe('one writer of the export', () => {
+  const client = ({ secondaryHost }: Pair) =>
+    NbdClient.connect(secondaryHost, { address: EXPORT, exportName: 'colo-disk0', connectTimeoutMs: 1000, requestTimeoutMs: 1000 });
+  const write = (from: NbdClient, at = 0) => from.request(NbdCmd.WRITE, 0, at, 4096, pattern(4096, 66));
+  const same = ({ primaryHost, secondaryHost }: Pair) =>
+    expectSame(secondaryHost.files.bytes('/s.img'), primaryHost.files.bytes('/p.img'));
+
+  test('while the images are compared nobody writes; if nothing comes of it, anybody again', async () => {
+    const pair = await attachedPair();
+    const stranger = await client(pair);
+    pair.p.claim();
+    pair.s.claim();
+    await expect(write(stranger)).rejects.toThrow('error 1');
+    await pair.s.stop(false);
+    await write(stranger);
+    pair.s.claim();
+    await expect(stranger.request(NbdCmd.TRIM, 0, 0, 4096)).rejects.toThrow('error 1');
+    expect((await stranger.request(NbdCmd.READ, 0, 0, 4096)).length).toBe(4096);
+  });
+
+  test('a client that comes later reads and does not write; the primary is not disturbed', async () => {
+    const pair = await startedPair();
+    const stranger = await client(pair);
+    for (const type of [NbdCmd.WRITE_ZEROES, NbdCmd.TRIM]) await expect(stranger.request(type, 0, 0, 4096)).rejects.toThrow('error 1');
+    await expect(write(stranger)).rejects.toThrow('error 1');
+    await pair.pvm.pwrite(8192, pattern(4096, 3));
+    await checkpoint(pair);
+    same(pair);
+    await pair.s.stop(false);
+  });
+
+  test('one that was there before and writes first is told of by the counts, and nothing of the old state is lost', async () => {
+    const pair = await attachedPair();
+    const stranger = await client(pair);
+    await pair.s.start('secondary');
+    await pair.p.start('primary');
+    const before = Buffer.from(pair.secondaryHost.files.bytes('/s.img'));
+    await write(stranger);
+    expect(await pair.p.cut().epochDone).toBe(0);
+    await expect(pair.s.seal(0)).rejects.toThrow('0 writes were sent, 1 arrived');
+    await pair.s.stop(true);
+    expectSame(pair.secondaryHost.files.bytes('/s.img'), before);
+  });
+
+  test('from the check of the counts to the commit nobody writes, not even who may', async () => {
+    const pair = await attachedPair();
+    const stranger = await client(pair);
+    await pair.s.start('secondary');
+    await pair.p.start('primary');
+    const count = await pair.p.cut().epochDone;
+    await pair.s.seal(count);
+    await expect(write(stranger, 512 * 1024)).rejects.toThrow('error 1');
+    await pair.s.checkpoint();
+    pair.p.committed();
+    same(pair);
+  });
+
+  test('a write that is under way when the counts are compared is waited for', async () => {
+    const pair = await attachedPair();
+    const stranger = await client(pair);
+    await pair.s.start('secondary');
+    await pair.p.start('primary');
+    let go: () => void = () => undefined;
+    const held = new Promise<void>(resolve => (go = resolve));
+    pair.secondaryHost.files.delay = () => held;
+    const written = write(stranger);
+    await turns(10);
+    const sealed = expect(pair.s.seal(0)).rejects.toThrow('0 writes were sent, 1 arrived');
+    await turns(10);
+    go();
+    await Promise.all([written, sealed]);
   });
 });
