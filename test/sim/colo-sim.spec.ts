@@ -11,7 +11,7 @@ import { scenarioOf, stepsOf } from './scenario.js';
 
 const argument = process.argv.find(a => a.startsWith('--seed='))?.slice(7) ?? process.env.SIM_SEED;
 const only = argument === undefined ? undefined : Number(argument);
-const count = Number(process.env.SIM_SEEDS ?? 210);
+const count = Number(process.env.SIM_SEEDS ?? 60);
 const perTest = 30;
 
 /** Where bits are turned over: enough places to hit every kind of message. */

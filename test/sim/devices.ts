@@ -3,7 +3,7 @@
  * nic, a power button, and one that tells the oracle of each state that is saved and parsed.
  */
 import type { BlockBackend } from '../../src/block/contract.js';
-import { bool, u32, u8 } from '../../src/fields/field.js';
+import { blob, bool, u32, u8 } from '../../src/fields/field.js';
 import { vmstate, type VmState } from '../../src/fields/vmstate.js';
 import { Device, type StateOf } from '../../src/hw/device.js';
 import type { Netdev } from '../../src/net/contract.js';
@@ -184,6 +184,25 @@ export class SimButton extends Device<StateOf<typeof buttonState>> {
   pressPowerButton(): boolean {
     this.state.pressed = true;
     return true;
+  }
+}
+
+const ballastState = vmstate('sim-ballast', 1, { data: blob(1 << 20) });
+
+/** State that is more than a connection takes at once: to send it is to wait for the peer. */
+export class SimBallast extends Device<StateOf<typeof ballastState>> {
+  readonly vmstate = ballastState;
+  state = ballastState.reset();
+
+  constructor(
+    id: string,
+    private readonly bytes: number,
+  ) {
+    super(id);
+  }
+
+  override afterLoad(): void {
+    if (this.state.data.length === 0) this.state.data = Buffer.alloc(this.bytes, 7);
   }
 }
 

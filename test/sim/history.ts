@@ -73,6 +73,13 @@ export class History {
     );
   }
 
+  /** A filter's copy of a frame leaves: it tells as much as the frame. */
+  copy(from: string, id: number): void {
+    this.speaks(from, `a copy of packet ${id}`);
+    if (from !== 'P' || !this.held(0) || id <= this.coveredStep) return;
+    this.world.fail(`a copy of packet ${id} left the primary before it was covered`);
+  }
+
   /** Anything that a host says in the guest's name. */
   speaks(from: string, what: string): void {
     const over = this.takeoverAt !== undefined;

@@ -4,6 +4,25 @@ import type { NetError } from '../support/sim/network.js';
 
 export type Name = 'P' | 'S';
 
+export type StorageTrouble = 'slow' | 'EIO' | 'ENOSPC';
+/** both: the host itself was stopped, and its kernel knows nothing of it. */
+export type ClockTrouble = 'freeze-monotonic' | 'freeze-wall' | 'freeze-both' | 'jump-wall';
+
+/** What a user may ask for at any time. */
+export const verbs = [
+  'stop',
+  'reset',
+  'powerdown',
+  'announce',
+  'checkpoint',
+  'plug-filter',
+  'mirror',
+  'take-out-replica',
+  'stop-nbd',
+  'quit',
+] as const;
+export type Verb = (typeof verbs)[number];
+
 export type Misfortune =
   | { kind: 'nothing' }
   | { kind: 'crash'; side: Name; at: number; clean: boolean }
@@ -16,9 +35,17 @@ export type Misfortune =
   /** Latency; of hundreds of milliseconds, if need be. */
   | { kind: 'slow-link'; at: number; ms: number; latencyMs: readonly [number, number] }
   | { kind: 'cut'; from: Name; bytes: number; port?: number }
+  | { kind: 'cut-now'; at: number; port: number }
   | { kind: 'corrupt'; from: Name; byte: number }
   /** One end only; what lies between says it for the other, which is silent for ms. */
   | { kind: 'one-sided'; side: Name; at: number; ms: number; code: NetError; port: number }
+  /** The host's disk is slow, or requests on paths that match fail; then it is as before. */
+  | { kind: 'storage'; side: Name; at: number; ms: number; how: StorageTrouble; path: string }
+  /** A clock stands still, or jumps by ms. */
+  | { kind: 'clock'; side: Name; at: number; ms: number; how: ClockTrouble }
+  /** The host's network interface takes nothing. */
+  | { kind: 'tap-full'; side: Name; at: number; ms: number }
+  | { kind: 'verb'; side: Name; at: number; verb: Verb }
   | { kind: 'failover'; side: Name; at: number }
   | { kind: 'failover-at-step'; side: Name; step: ColoStep; nth: number }
   | { kind: 'failover-both'; at: number; lag: number }
@@ -32,6 +59,10 @@ export interface Scenario {
   overlays?: 'memory' | 'qcow2';
   /** When the guest's environment is unkind all the time. */
   noise?: boolean;
+  /** A filter-mirror on the first nic. */
+  copies?: boolean;
+  /** Device state that does not fit into the connection's window. */
+  bulky?: boolean;
   /** Images that differ at the start. */
   different?: boolean;
   /** Virtual time of the run. */

@@ -8,9 +8,14 @@ import { World } from '../support/sim/world.js';
 import { History } from './history.js';
 import { overlayImage, prepareImages } from './images.js';
 import type { Misfortune, Name, Scenario } from './misfortunes.js';
+import { strike } from './strike.js';
+import { copyTo, keepTrying } from './verbs.js';
 import { ports, type Role, Vm, type VmShape } from './vm.js';
 
-const defaultEndMs = 1600;
+/** When nothing has happened by then, the operator tries a planned failover. */
+const plannedMs = 800;
+/** After the last blow: time-outs run, the operator looks and decides, the survivor serves. */
+const calmAfterMs = 700;
 
 export interface Outcome {
   failures: string[];
@@ -33,9 +38,10 @@ export class Pair {
   private readonly steps = new Set<ColoStep>();
   private readonly passed = new Map<string, number>();
   private readonly hit: string[] = [];
+  /** For a test that does something at a step. */
+  onStepOf: (step: ColoStep) => void = () => undefined;
   /** The operator has decided, and stays with it. */
   private decided = false;
-  private readonly endMs: number;
   /** When what was done last has had its time. */
   private calmMs = 0;
 
@@ -43,9 +49,9 @@ export class Pair {
     readonly scenario: Scenario,
     private readonly sockets?: Sockets,
   ) {
-    const { seed, disks = 1, nics = 1, overlays = 'memory', noise = false } = scenario;
-    this.endMs = scenario.endMs ?? defaultEndMs;
-    this.shape = { disks, nics, overlays, noise };
+    const { seed, disks = 1, nics = 1, overlays = 'memory' } = scenario;
+    const { copies = false, bulky = false, noise = false } = scenario;
+    this.shape = { disks, nics, overlays, copies, bulky, noise };
     this.world = new World(seed);
     this.network = new SimNetwork(this.world);
     this.history = new History(this.world);
@@ -75,6 +81,7 @@ export class Pair {
     const name = host.name as Name;
     const onStep = (step: ColoStep) => this.onStep(name, step);
     const vm = await Vm.build({ node, network, history, onStep, sockets }, role, this.shape);
+    if (this.shape.copies) copyTo(vm, history);
     vm.events.on(
       'COLO_EXIT',
       ({ reason }) => reason === 'error' && this.later(() => this.operate()),
@@ -90,17 +97,33 @@ export class Pair {
     world.at(20, () => this.protect());
     for (const misfortune of this.scenario.misfortunes) this.arrange(misfortune);
     this.clientSpeaks();
-    // When nothing has happened by then, the operator tries a planned failover.
+    this.attend();
     const calm = this.scenario.misfortunes.every(({ kind }) => kind === 'nothing');
-    world.at(800, () => calm && this.failover(this.secondary));
-    await world.run(this.endMs);
-    await world.run(this.calmMs);
-    // Something may be under way just now; every wait has an end.
-    const end = world.now;
-    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await world.run(end + ms);
+    world.at(plannedMs, () => calm && this.failover(this.secondary));
+    await this.toTheEnd(calm ? plannedMs + calmAfterMs : 500);
     await this.whileStopped();
     const survivor = await this.check();
     return this.outcome(survivor);
+  }
+
+  /** Until the last blow is over, and what it has set off. Every wait has an end. */
+  private async toTheEnd(atLeastMs: number): Promise<void> {
+    const { world, scenario } = this;
+    const timed = scenario.misfortunes.map(m => ('at' in m ? m.at : 0));
+    await world.run(scenario.endMs ?? Math.max(atLeastMs, ...timed.map(at => at + calmAfterMs)));
+    while (world.now < this.calmMs) await world.run(this.calmMs);
+    const end = world.now;
+    for (let ms = 50; ms <= 800 && this.underWay(); ms += 50) await world.run(end + ms);
+  }
+
+  /** A user makes room on a full disk, and has the guest go on. */
+  private attend(): void {
+    this.world.after(20, () => {
+      for (const vm of [this.primary, this.secondary]) {
+        if (vm.lifecycle.state === 'io-error' && vm.storage.isCalm) keepTrying(vm);
+      }
+      this.attend();
+    });
   }
 
   /** A guest that stands still for a checkpoint goes on after it, when a slow stop is through. */
@@ -136,7 +159,7 @@ export class Pair {
     });
   }
 
-  private side(m: Misfortune): Vm {
+  sideOf(m: Misfortune): Vm {
     return 'side' in m && m.side === 'S' ? this.secondary : this.primary;
   }
 
@@ -145,45 +168,30 @@ export class Pair {
       this.network.cutAfter = { from: m.from, bytes: m.bytes, port: m.port ?? ports.migration };
     }
     if (m.kind === 'corrupt') this.network.corrupt = { ...m, port: ports.migration };
-    if ('at' in m) this.world.at(m.at, () => this.strike(m));
+    if (!('at' in m)) return;
+    this.world.at(m.at, () => {
+      this.struck(m);
+      strike(this, m);
+    });
   }
 
-  private strike(m: Extract<Misfortune, { at: number }>): void {
+  /** Whatever it does takes a while to be over. */
+  private struck(m: Misfortune): void {
     this.hit.push(m.kind);
-    const vm = this.side(m);
-    switch (m.kind) {
-      case 'crash':
-        return vm.node.crash(m.clean);
-      case 'pause':
-        return vm.node.pause(m.ms);
-      case 'silence':
-        return this.network.block(m.ms);
-      case 'slow-link':
-        return this.network.slow(m.ms, m.latencyMs);
-      case 'one-sided':
-        this.network.block(m.ms);
-        return this.network.breakEnd({ from: m.side, port: m.port }, m.code);
-      case 'failover':
-        return void (this.decided || this.failover(vm));
-      case 'failover-both':
-        return this.failoverBoth(m.lag);
-      case 'shutdown':
-        return this.shutdown();
-    }
+    this.calmMs = Math.max(this.calmMs, this.world.now + ('ms' in m ? m.ms : 0) + calmAfterMs);
+  }
+
+  decideFor(vm: Vm): void {
+    if (!this.decided) this.failover(vm);
   }
 
   /** Two operators who do not know of each other: the connection works, and the sides settle it. */
-  private failoverBoth(lag: number): void {
+  decideForBoth(lag: number): void {
     if (this.decided) return;
     const { primary, secondary } = this;
     const [first, second] = lag < 0 ? [secondary, primary] : [primary, secondary];
     this.failover(first);
     this.world.after(Math.abs(lag), () => this.failover(second));
-  }
-
-  private shutdown(): void {
-    this.world.note('P', 'guest shuts down');
-    if (!this.primary.node.dead) this.primary.lifecycle.guestPowerOff();
   }
 
   private onStep(who: Name, step: ColoStep): void {
@@ -192,25 +200,25 @@ export class Pair {
     this.passed.set(`${who} ${step}`, nth);
     if (!/ping|pong|-pages|-blob/.test(step)) this.world.note(who, step);
     this.observe(step);
+    this.onStepOf(step);
     for (const m of this.scenario.misfortunes) {
       if ('step' in m && m.side === who && m.step === step && m.nth === nth) this.strikeAtStep(m);
     }
   }
 
   private strikeAtStep(m: Extract<Misfortune, { step: ColoStep }>): void {
-    this.hit.push(m.kind);
-    const { node } = this.side(m);
+    this.struck(m);
+    const vm = this.sideOf(m);
     switch (m.kind) {
       case 'crash-at-step':
-        return node.crash(m.clean);
+        return vm.node.crash(m.clean);
       case 'failover-at-step':
-        return void (this.decided || this.failover(this.side(m)));
+        return this.decideFor(vm);
       case 'pause-at-step':
+        return vm.node.pause(m.ms);
       case 'pause-failover':
-        node.pause(m.ms);
-        this.calmMs = Math.max(this.calmMs, this.world.now + m.ms + 300);
-        if (m.kind === 'pause-failover')
-          this.world.after(m.lag, () => this.failover(this.secondary));
+        vm.node.pause(m.ms);
+        this.world.after(m.lag, () => this.decideFor(this.secondary));
     }
   }
 
@@ -225,11 +233,23 @@ export class Pair {
         return history.loaded(secondary);
       case 'takeover-fenced':
         return history.untouched(secondary, 'at the start of the failover');
+      case 'takeover-disk-merged':
+        if (secondary.netdevs.every(({ output }) => output.info().status === 'on')) return;
+        return this.world.fail("the secondary's network opens before its disks are whole");
+      case 'primary-sent-stopped':
+        return this.yielded();
       case 'takeover-network-open':
         return history.takesOver(secondary);
       case 'primary-cut':
         if (this.primary.running) this.world.fail('cut while the guest runs');
     }
+  }
+
+  /** The guest stands still here for good, whatever a user says. */
+  private yielded(): void {
+    const { primary, world } = this;
+    if (primary.running) world.fail('the primary says that it has stopped, and its guest runs');
+    world.after(30, () => keepTrying(primary));
   }
 
   /** The operator's time to notice; a test may have none. */
@@ -254,7 +274,7 @@ export class Pair {
     if (vm.node.dead) return false;
     try {
       vm.colo.lostHeartbeat();
-      this.calmMs = Math.max(this.calmMs, this.world.now + 300);
+      this.calmMs = Math.max(this.calmMs, this.world.now + 400);
       this.world.note(vm.name, 'x_colo_lost_heartbeat');
       return true;
     } catch (error) {
@@ -272,6 +292,8 @@ export class Pair {
     for (const vm of [primary, secondary]) {
       const { state } = vm.colo.info();
       if (state === 'broken') world.fail(`${vm.name} is broken: ${vm.colo.query().error}`);
+      if (state === 'yielded' && vm.running)
+        world.fail(`${vm.name} has yielded, and its guest runs`);
       if (vm.exits.length > 1) world.fail(`${vm.name} told COLO_EXIT ${vm.exits.length} times`);
     }
     this.checkQuiet();

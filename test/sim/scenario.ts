@@ -1,7 +1,7 @@
 /** A seed becomes a scenario: what the machines are, which misfortunes, where, when. */
 import { coloSteps } from '../../src/colo/steps.js';
 import { Random } from '../support/random.js';
-import type { Misfortune, Name, Scenario } from './misfortunes.js';
+import { type Misfortune, type Name, type Scenario, verbs } from './misfortunes.js';
 import { ports } from './vm.js';
 
 export const stepsOf = (side: Name) =>
@@ -16,7 +16,7 @@ const seldom = new RegExp(
 );
 
 export function scenarioOf(seed: number): Scenario {
-  const random = new Random(seed * 2654435761);
+  const random = new Random(Math.imul(seed, 2654435761));
   return {
     seed,
     misfortunes: misfortunesOf(random),
@@ -24,48 +24,120 @@ export function scenarioOf(seed: number): Scenario {
     disks: random.pick([1, 1, 2, 3]),
     nics: random.pick([1, 1, 2]),
     overlays: random.pick(['memory', 'memory', 'qcow2']),
+    copies: random.chance(0.3),
+    bulky: random.chance(0.2),
     different: random.chance(0.3),
   };
 }
 
+/** Two or three as a rule. */
 function misfortunesOf(random: Random): Misfortune[] {
-  return [misfortune(random)];
+  const count = random.pick([1, 1, 2, 2, 2, 3]);
+  const chosen: Misfortune[] = [];
+  for (let tries = 0; chosen.length < count && tries < 20; tries++) {
+    const next = misfortune(random);
+    if (next.kind === 'nothing') return chosen;
+    if (chosen.every(other => together(other, next) && together(next, other))) chosen.push(next);
+  }
+  return chosen;
+}
+
+/**
+ * Two operators who decide without each other are beyond the protocol, unless the connection works
+ * all the time. One connection is cut at one place.
+ */
+function together(a: Misfortune, b: Misfortune): boolean {
+  if (a.kind === 'failover-both') return b.kind === 'verb' || b.kind === 'tap-full';
+  return !(a.kind === 'cut' && b.kind === 'cut');
 }
 
 function misfortune(random: Random): Misfortune {
-  const side = random.pick(['P', 'S'] as const);
-  const at = random.between(15, 700);
-  const clean = random.chance(0.6);
-  const step = random.pick(stepsOf(side).filter(s => !seldom.test(s)));
-  const nth = 1 + random.below(12);
-  const pauseMs = random.pick([30, 90, 150, 300, 500]);
-  const kinds: (() => Misfortune)[] = [
-    () => ({ kind: 'nothing' }),
-    () => ({ kind: 'crash', side, at, clean }),
-    () => ({ kind: 'crash-at-step', side, step, nth, clean }),
-    () => ({ kind: 'crash-at-step', side, step, nth, clean }),
-    () => ({ kind: 'pause', side, at, ms: pauseMs }),
-    () => ({ kind: 'pause-at-step', side, step, nth, ms: pauseMs }),
-    () => pauseFailover(random, nth),
-    () => ({ kind: 'silence', at, ms: random.pick([30, 120, 300, 2000]) }),
-    () => ({ kind: 'cut', from: side, bytes: random.below(side === 'P' ? 400_000 : 900) }),
-    () => ({
-      kind: 'cut',
-      from: side,
-      bytes: random.below(side === 'P' ? 900_000 : 9000),
-      port: ports.nbd,
-    }),
-    () => ({ kind: 'failover', side, at }),
-    () => ({ kind: 'failover-at-step', side, step, nth }),
-    () => ({ kind: 'failover-both', at, lag: random.between(-20, 60) }),
-    () => ({ kind: 'shutdown', at }),
-  ];
-  return random.pick(kinds)();
+  const groups = [hosts, hosts, network, network, operator, storage, clock, verb] as const;
+  return random.chance(0.04) ? { kind: 'nothing' } : random.pick(groups)(random);
 }
 
-function pauseFailover(random: Random, nth: number): Misfortune {
-  const step = random.pick(stepsOf('P').filter(s => !seldom.test(s)));
+const either = (random: Random): Name => random.pick(['P', 'S']);
+const moment = (random: Random) => random.between(15, 600);
+const nth = (random: Random) => 1 + random.below(12);
+const step = (random: Random, side: Name) =>
+  random.pick(stepsOf(side).filter(s => !seldom.test(s)));
+
+function hosts(random: Random): Misfortune {
+  const side = either(random);
+  const clean = random.chance(0.6);
+  const ms = random.pick([30, 90, 150, 300]);
+  const at = moment(random);
+  const there = { step: step(random, side), nth: nth(random) };
+  return random.pick<Misfortune>([
+    { kind: 'crash', side, at, clean },
+    { kind: 'crash-at-step', side, ...there, clean },
+    { kind: 'crash-at-step', side, ...there, clean },
+    { kind: 'pause', side, at, ms },
+    { kind: 'pause-at-step', side, ...there, ms },
+    pauseFailover(random),
+  ]);
+}
+
+function network(random: Random): Misfortune {
+  const side = either(random);
+  const at = moment(random);
+  const port = random.pick([ports.migration, ports.nbd]);
+  const bytes = random.below(side === 'P' ? 500_000 : port === ports.nbd ? 9000 : 900);
+  const code = 'ETIMEDOUT';
+  const latencyMs = random.pick([
+    [2, 20],
+    [20, 60],
+    [100, 300],
+  ] as const);
+  return random.pick<Misfortune>([
+    { kind: 'silence', at, ms: random.pick([30, 120, 300, 2000]) },
+    { kind: 'cut', from: side, bytes, port },
+    { kind: 'cut-now', at, port },
+    { kind: 'one-sided', side, at, ms: random.pick([30, 120, 300]), code, port },
+    { kind: 'slow-link', at, ms: random.between(50, 600), latencyMs },
+  ]);
+}
+
+function operator(random: Random): Misfortune {
+  const side = either(random);
+  const at = moment(random);
+  const there = { step: step(random, side), nth: nth(random) };
+  return random.pick<Misfortune>([
+    { kind: 'failover', side, at },
+    { kind: 'failover-at-step', side, ...there },
+    { kind: 'failover-both', at, lag: random.between(-20, 60) },
+    { kind: 'shutdown', at },
+  ]);
+}
+
+function storage(random: Random): Misfortune {
+  const side = either(random);
+  const how = side === 'S' ? 'slow' : random.pick(['slow', 'EIO', 'ENOSPC'] as const);
+  const ms = random.between(20, 400);
+  const path = random.pick(['.', '0.img', 'active|hidden']);
+  return { kind: 'storage', side, at: moment(random), ms, how, path };
+}
+
+function clock(random: Random): Misfortune {
+  const at = moment(random);
+  const how = random.pick(['freeze-monotonic', 'freeze-wall', 'freeze-both', 'jump-wall'] as const);
+  const ms = how === 'jump-wall' ? random.between(-5000, 5000) : random.between(30, 400);
+  if (random.chance(0.3))
+    return { kind: 'tap-full', side: either(random), at, ms: Math.abs(ms) % 200 };
+  return { kind: 'clock', side: either(random), at, ms, how };
+}
+
+/** A mirror is of interest while the pair is being made. */
+function verb(random: Random): Misfortune {
+  const chosen = random.pick(verbs.filter(v => v !== 'announce'));
+  if (chosen === 'mirror')
+    return { kind: 'verb', side: 'P', at: random.between(2, 60), verb: chosen };
+  return { kind: 'verb', side: either(random), at: moment(random), verb: chosen };
+}
+
+function pauseFailover(random: Random): Misfortune {
   const ms = random.chance(0.5) ? random.between(60, 90) : random.between(5, 300);
   const lag = random.chance(0.5) ? random.between(0, 9) : random.between(0, 120);
-  return { kind: 'pause-failover', side: 'P', step, nth, ms, lag };
+  const there = { step: step(random, 'P'), nth: nth(random) };
+  return { kind: 'pause-failover', side: 'P', ...there, ms, lag };
 }

@@ -35,7 +35,7 @@ class Script {
     const scenario = { seed: 5, misfortunes: [] };
     prepareImages(host.storage, scenario, { overlay: await overlayImage(), disks: 1 });
     const node = new SimNode('S', world, host);
-    const shape = { disks: 1, nics: 1, overlays: 'memory', noise: false } as const;
+    const shape = { disks: 1, nics: 1, overlays: 'memory', copies: false, bulky: false, noise: false } as const;
     history.speaks = () => undefined;
     const onStep = (step: ColoStep) => {
       if (step === 'takeover-network-open') this.taken = this.side.ram.hash();

@@ -5,6 +5,8 @@ import type { History } from './history.js';
 import { stepOf } from './program.js';
 
 export interface SimTap extends Tap {
+  /** Nothing is taken. */
+  full: boolean;
   /** A frame comes from the network. */
   arrive(frame: Uint8Array): void;
 }
@@ -15,7 +17,8 @@ export function simTap(
   nic: { n: number; full(): boolean },
 ): SimTap {
   const listeners: ((frame: Uint8Array) => void)[] = [];
-  return {
+  const tap: SimTap = {
+    full: false,
     ifname: `tap${nic.n}`,
     onFrame: fn => void listeners.push(fn),
     arrive: frame => node.deliver('input', () => listeners.forEach(fn => fn(frame))),
@@ -25,10 +28,12 @@ export function simTap(
     write: frame => {
       if (node.dead) return true;
       const step = stepOf(frame);
+      if (tap.full) return false;
       if (step === undefined) history.speaks(node.name, 'an announcement');
       else if (nic.full()) return false;
       else history.packet(node.name, nic.n, step);
       return true;
     },
   };
+  return tap;
 }

@@ -21,12 +21,12 @@ import type { SimStorage } from '../support/sim/files.js';
 import type { SimNetwork } from '../support/sim/network.js';
 import type { SimNode } from '../support/sim/node.js';
 import { SimAccel } from './accel.js';
-import { SimBlk, SimButton, SimNic, SimProbe } from './devices.js';
+import { SimBallast, SimBlk, SimButton, SimNic, SimProbe } from './devices.js';
 import type { History } from './history.js';
 import { DiskModel } from './model.js';
 import { Program } from './program.js';
 import type { SimRam } from './ram.js';
-import { simTap } from './tap.js';
+import { type SimTap, simTap } from './tap.js';
 
 export const ports = { migration: 8888, nbd: 8889 } as const;
 
@@ -46,12 +46,17 @@ export const simOptions: ColoOptions = {
   precopyEnoughPages: 4,
 };
 const stopLimitMs = 60;
+const bulk = 64 * 1024;
 
 /** What a machine is built of; both sides of a pair alike. */
 export interface VmShape {
   readonly disks: number;
   readonly nics: number;
   readonly overlays: 'memory' | 'qcow2';
+  /** A filter-mirror on the first nic. */
+  readonly copies: boolean;
+  /** Device state that does not fit into the connection's window. */
+  readonly bulky: boolean;
   /** When its environment is unkind all the time. */
   readonly noise: boolean;
 }
@@ -71,6 +76,7 @@ export class Vm {
   readonly events = new Events<QmpEvents>();
   readonly block: BlockLayer;
   readonly netdevs: TapNetdev[] = [];
+  readonly taps: SimTap[] = [];
   readonly lifecycle: VmLifecycle;
   readonly colo: Colo;
   readonly options: ColoOptions;
@@ -109,6 +115,7 @@ export class Vm {
       ),
     );
     const button = this.devices.add(new SimButton('button'));
+    if (shape.bulky) this.devices.add(new SimBallast('ballast', bulk));
     this.program = new Program(this.accel, button, {
       nextId: () => node.world.nextId(),
       step: (id, parent) => history.step(id, parent),
@@ -198,32 +205,52 @@ export class Vm {
   }
 
   /** A frame comes from the network. */
-  private readonly frameListeners: ((frame: Uint8Array) => void)[] = [];
   receive(frame: Uint8Array): void {
-    for (const listener of this.frameListeners) listener(frame);
+    for (const tap of this.taps) tap.arrive(frame);
+  }
+
+  announce(): void {
+    this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce()));
+  }
+
+  /** The end of the process, in order. */
+  async quit(): Promise<void> {
+    this.colo.dispose();
+    await this.lifecycle.shutDown();
+    await this.block.close();
+    this.node.crash(true);
+  }
+
+  driveId(n: number): string {
+    return this.role === 'primary' ? `colo-disk${n}` : `active-disk${n}`;
+  }
+
+  /** The file that the guest's disk is in now: a job may have moved it. */
+  imageOf(n: number): string {
+    return this.block.backend(this.driveId(n)).nodeName === 'target' ? '/target' : this.images[n];
   }
 
   private async addDisk(n: number): Promise<void> {
-    const id = this.role === 'primary' ? await this.addQuorum(n) : await this.addSecondaryDisk(n);
+    if (this.role === 'primary') await this.addQuorum(n);
+    else await this.addSecondaryDisk(n);
     const device = `virtio-disk${n}`;
-    const disk = new SimBlk(device, this.block.claim(id, device), new DiskModel(), {
+    const disk = new SimBlk(device, this.block.claim(this.driveId(n), device), new DiskModel(), {
       completed: (request, failed) => this.program.completed(n, request, failed),
       wrong: what => this.node.world.fail(`${this.name}: ${what}`),
     });
     this.program.disks.push(this.devices.add(disk));
   }
 
-  private async addQuorum(n: number): Promise<string> {
+  private async addQuorum(n: number): Promise<void> {
     const child = `children.0.file.filename=${this.images[n]},children.0.driver=raw`;
     await this.block.addDrive(
       parseDrive(
         `if=virtio,id=colo-disk${n},driver=quorum,read-pattern=fifo,vote-threshold=1,${child}`,
       ),
     );
-    return `colo-disk${n}`;
   }
 
-  private async addSecondaryDisk(n: number): Promise<string> {
+  private async addSecondaryDisk(n: number): Promise<void> {
     await this.block.addDrive(
       parseDrive(`if=none,id=colo-disk${n},file.filename=${this.images[n]},driver=raw`),
     );
@@ -238,7 +265,6 @@ export class Vm {
         `if=virtio,id=active-disk${n},driver=replication,mode=secondary,${overlays}=colo-disk${n}`,
       ),
     );
-    return `active-disk${n}`;
   }
 
   private async export(): Promise<void> {
@@ -251,7 +277,7 @@ export class Vm {
     const { node, history } = this.world;
     const chance = new Random(node.world.seed * 17 + n * 2 + (this.name === 'P' ? 0 : 1));
     const tap = simTap(node, history, { n, full: () => chance.chance(this.shape.noise ? 0.1 : 0) });
-    this.frameListeners.push(tap.arrive);
+    this.taps.push(tap);
     const netdev = new TapNetdev(`hn${n}`, tap, node.clock, { packets: 40, bytes: 4096 });
     this.netdevs.push(netdev);
     const host = {
@@ -274,7 +300,7 @@ export class Vm {
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutDown: () => void this.shutDown(),
-      announce: () => this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce())),
+      announce: () => this.announce(),
       noReboot: false,
       bootable: true,
       report: line => node.world.note(this.name, line),
@@ -362,9 +388,9 @@ export class Vm {
   /** Everything that its guest was told is in its images. */
   checkImages(): void {
     for (const [n, disk] of this.disks.entries()) {
-      const wrong = disk.model.differs(this.storage.bytes(this.images[n]));
-      if (wrong)
-        this.node.world.fail(`${this.name} survives, but '${this.images[n]}' has ${wrong}`);
+      const path = this.imageOf(n);
+      const wrong = disk.model.differs(this.storage.bytes(path));
+      if (wrong) this.node.world.fail(`${this.name} survives, but '${path}' has ${wrong}`);
     }
   }
 }

@@ -10,10 +10,8 @@ import type { Assist } from './completion.js';
 import { Hint } from './hint.js';
 import { type History, mayBeKept } from './history.js';
 import { ctrl, enter, KeyGate, pasteMode } from './keys.js';
-import { Reflow } from './reflow.js';
 import { ReverseSearch } from './reverse-search.js';
 import { paintOutput } from './style.js';
-import { wrapLines } from './wrap.js';
 import { parseWatch, Watch, watchHelp } from './watch.js';
 
 export interface ReplOptions {
@@ -44,7 +42,6 @@ export class Repl {
   private readonly input = new Readable({ read: () => undefined });
   private readonly hint: Hint;
   private readonly search: ReverseSearch;
-  private readonly reflow: Reflow;
   /** Newest first. */
   private past: readonly string[];
   private watch: Watch | undefined;
@@ -76,11 +73,6 @@ export class Repl {
       },
     });
     this.hint = new Hint(this.editor, terminal, options.write, line => this.suggest(line));
-    const { clock, write } = options;
-    this.reflow = new Reflow(this.editor, { terminal, clock, write }, () => {
-      this.hint.erase();
-      this.screen.emit('resize');
-    });
     this.search = new ReverseSearch(this.editor, prompt, () => this.past);
     this.editor.on('history', (lines: string[]) => (this.past = [...lines]));
     this.editor.on('line', line => void this.entered(line));
@@ -129,7 +121,6 @@ export class Repl {
     if (this.closed) return;
     this.hint.erase();
     this.closed = true;
-    this.reflow.dispose();
     this.watch?.stop();
     this.stopWaiting?.();
     this.editor.close();
@@ -137,7 +128,7 @@ export class Repl {
   }
 
   private key(key: string): void {
-    if (this.closed || this.reflow.key(key)) return;
+    if (this.closed) return;
     if (this.watch) return this.watch.stop();
     if (this.search.active && this.search.key(key)) return;
     if (key === ctrl.r) {
@@ -176,8 +167,7 @@ export class Repl {
     const output = await this.waitFor(this.execute(line));
     this.running = false;
     if (!this.closed) {
-      const { terminal } = this.options;
-      this.options.write(paintOutput(wrapLines(output, terminal.columns), terminal));
+      this.options.write(paintOutput(output, this.options.terminal));
       this.editor.prompt();
     }
     this.keys.release();
@@ -242,5 +232,6 @@ function columnsWriter(terminal: ReplOptions['terminal'], write: (text: string) 
     },
   });
   Object.defineProperty(writable, 'columns', { get: () => terminal.columns });
+  terminal.onResize(() => writable.emit('resize'));
   return writable;
 }

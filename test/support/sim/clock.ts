@@ -4,6 +4,7 @@ import type { Clock } from '../../../src/host/ports.js';
 import type { SimNode } from './node.js';
 
 const WALL_START_MS = 1.7e12;
+const LEAST_MS = 0.001;
 
 /** The world's time as one of the two clocks counts it. */
 class Hand {
@@ -55,7 +56,9 @@ export class SimClock implements Clock {
   timer(delayMs: number, fn: () => void): Disposable {
     const { node, rate } = this;
     let live = true;
-    const event = node.world.after(Math.max(0, delayMs) / rate, () => {
+    // Less than this is not told apart from now.
+    const ms = delayMs <= 0 ? 0 : Math.max(delayMs, LEAST_MS) / rate;
+    const event = node.world.after(ms, () => {
       node.deliver('timer', () => {
         if (live) fn();
       });

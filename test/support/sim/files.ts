@@ -82,7 +82,7 @@ type Lost = Map<string, Inode | undefined>;
 export class SimStorage {
   readonly inodes = new Map<string, Inode>();
   private readonly unsynced: Lost = new Map();
-  faults: StorageFaults = { ...calm };
+  faults: StorageFaults = calm;
 
   constructor(
     readonly world: World,
@@ -98,7 +98,11 @@ export class SimStorage {
   }
 
   calm(): void {
-    this.faults = { ...calm };
+    this.faults = calm;
+  }
+
+  get isCalm(): boolean {
+    return this.faults === calm;
   }
 
   /** A name gets another inode, or none; the medium learns it with the next sync of the folder. */

@@ -24,6 +24,15 @@ test('equal images have equal digests; a difference is a piece of 1 MiB', async 
   ]);
 });
 
+test('every byte of a checksum counts', async () => {
+  const own = await digest(source(pattern(2 * MiB)));
+  for (let at = 1; at <= 16; at++) {
+    const peer = Buffer.from(own);
+    peer[peer.length - at] ^= 1;
+    expect(differences(own, peer)).toEqual([{ offset: MiB, length: MiB }]);
+  }
+});
+
 test('what an image does not hold is not read, and its digest is that of zeroes', async () => {
   const image = Buffer.concat([Buffer.alloc(3 * MiB + 512), pattern(MiB), Buffer.alloc(4 * MiB)]);
   const read: number[] = [];

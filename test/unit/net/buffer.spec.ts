@@ -38,6 +38,30 @@ it('an epoch that was given up leaves with the next', () => {
   expect(out).toEqual([1, 2]);
 });
 
+it('a copy leaves with its epoch and through the gate, like a packet', () => {
+  const { filter } = buffer();
+  const copies: number[] = [];
+  let open = false;
+  const emit = (n: number) => filter.emit(Buffer.alloc(60, n), copy => copies.push(copy[0]));
+  filter.hold(() => open);
+  for (const n of [1, 2]) emit(n);
+  filter.cut(1);
+  emit(3);
+  filter.release(1);
+  expect(copies).toEqual([]);
+  open = true;
+  filter.release(1);
+  expect(copies).toEqual([1, 2]);
+  open = false;
+  filter.cut(2);
+  filter.release(2);
+  expect(copies).toEqual([1, 2]);
+  filter.drop();
+  open = true;
+  filter.release(2);
+  expect(copies).toEqual([1, 2]);
+});
+
 it('asks the gate before every packet', () => {
   const { filter, out, put } = buffer();
   let allowed = 2;

@@ -1,0 +1,118 @@
+/**
+ * `npm run sim -- --seeds A..B [--jobs N]`, or `--commit HASH --count N`: a range that each commit
+ * has for itself. Runs the seeds of the simulated pair on all cores, prints a summary; exit code 1:
+ * a rule was broken. `SIM_SEED=n npm test -- test/sim/colo-sim.spec.ts` replays one with its log.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Totals } from './totals.js';
+import type { Range, Word } from './worker.js';
+
+const rangeSize = 10;
+/** Virtual time costs little real time: a run that takes so long goes round in circles. */
+const stuckMs = 120_000;
+const progressMs = process.stderr.isTTY ? 500 : 10_000;
+
+function usage(message: string): never {
+  console.error(message);
+  process.exit(2);
+}
+
+function count(word: string | undefined, option: string): number {
+  if (word === undefined || !/^[1-9]\d{0,9}$/.test(word))
+    usage(`--${option} ${word}: not a number from 1 up`);
+  return Number(word);
+}
+
+function readOptions(): { range: Range; jobs: number } {
+  const text = { type: 'string' } as const;
+  const options = { seeds: text, jobs: text, commit: text, count: text };
+  const { values } = parseArgs({ options });
+  const jobs = values.jobs === undefined ? availableParallelism() : count(values.jobs, 'jobs');
+  if (values.commit !== undefined) {
+    if (!/^[0-9a-f]{7,64}$/.test(values.commit)) usage(`--commit ${values.commit}: not a hash`);
+    const from = 1 + parseInt(values.commit.slice(0, 7), 16) * 8;
+    return { jobs, range: { from, to: from + count(values.count ?? '500', 'count') - 1 } };
+  }
+  const [, from, to] = /^(\d+)(?:\.\.(\d+))?$/.exec(values.seeds ?? '1..1000') ?? [];
+  if (from === undefined) usage(`--seeds ${values.seeds}: say FROM..TO, or one number`);
+  const range = { from: count(from, 'seeds'), to: count(to ?? from, 'seeds') };
+  if (range.to < range.from) usage(`--seeds ${values.seeds}: the second is the smaller one`);
+  return { jobs, range };
+}
+
+class Crew {
+  readonly totals = new Totals();
+  private next: number;
+
+  constructor(private readonly range: Range) {
+    this.next = range.from;
+  }
+
+  /** One after the other takes what is left; a worker that is stuck is replaced. */
+  async work(): Promise<void> {
+    while (this.next <= this.range.to) await this.employ();
+  }
+
+  private employ(): Promise<void> {
+    const worker = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    let seed = this.next;
+    let late: NodeJS.Timeout | undefined;
+    return new Promise(resolve => {
+      const lost = (violation: string) => {
+        this.totals.add({
+          seed,
+          violation,
+          survivor: 'none',
+          takeovers: 0,
+          checkpoints: 0,
+          hit: [],
+        });
+        worker.kill('SIGKILL');
+      };
+      worker.on('message', (word: Word) => {
+        clearTimeout(late);
+        if (word.type === 'told') this.totals.add(word.told);
+        if (word.type === 'done') return this.give(worker);
+        if (word.type === 'run') ({ seed } = word);
+        late = setTimeout(() => lost('it does not end'), stuckMs);
+      });
+      worker.on('exit', code => {
+        clearTimeout(late);
+        if (code !== 0 && code !== null) lost(`the process ended with code ${code}`);
+        resolve();
+      });
+      this.give(worker);
+    });
+  }
+
+  private give(worker: ChildProcess): void {
+    const from = this.next;
+    if (from > this.range.to) return void worker.disconnect();
+    this.next = Math.min(from + rangeSize, this.range.to + 1);
+    worker.send({ from, to: this.next - 1 } satisfies Range);
+  }
+}
+
+const { range, jobs } = readOptions();
+const crew = new Crew(range);
+const startedMs = performance.now();
+const all = range.to - range.from + 1;
+console.log(`seeds ${range.from}..${range.to}, ${jobs} at a time`);
+const ticker = setInterval(() => {
+  const { runs, violations } = crew.totals;
+  const line = `${runs} of ${all}, ${violations.length} violations`;
+  process.stderr.write(process.stderr.isTTY ? `\r${line} ` : `${line}\n`);
+}, progressMs);
+await Promise.all(
+  Array.from({ length: Math.min(jobs, Math.ceil(all / rangeSize)) }, () => crew.work()),
+);
+clearInterval(ticker);
+if (process.stderr.isTTY) process.stderr.write('\n');
+const seconds = (performance.now() - startedMs) / 1000;
+console.log(crew.totals.table(seconds, jobs).join('\n'));
+process.exitCode = crew.totals.violations.length > 0 ? 1 : 0;
