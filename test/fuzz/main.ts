@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { Random } from '../support/random.js';
 import { fuzz } from './loop.js';
+import { fuzzNative, nativeTargets, runNativeCase } from './native.js';
 import { fuzzTargets } from './targets.js';
 
 const { values } = parseArgs({ options: { minutes: { type: 'string', default: '1' }, target: { type: 'string' }, seed: { type: 'string' }, case: { type: 'string' } } });
@@ -18,17 +19,25 @@ function usage(message: string): never {
   process.exit(2);
 }
 
-const targets = values.target === undefined ? fuzzTargets : fuzzTargets.filter(t => t.name === values.target);
-if (targets.length === 0) usage(`there is no target '${values.target}'; there are: ${fuzzTargets.map(t => t.name).join(', ')}`);
+const wanted = (name: string) => values.target === undefined || values.target === name;
+const targets = fuzzTargets.filter(t => wanted(t.name));
+const natives = nativeTargets.filter(wanted);
+const count = targets.length + natives.length;
+if (count === 0) {
+  const known = [...fuzzTargets.map(t => t.name), ...nativeTargets];
+  usage(`there is no target '${values.target}'; there are: ${known.join(', ')}`);
+}
 
 if (values.case !== undefined) {
-  if (targets.length > 1) usage('--case needs --target');
-  await targets[0].run(new Random(number(values.case, 'case')));
+  if (count > 1) usage('--case needs --target');
+  const seed = number(values.case, 'case');
+  if (natives.length > 0) process.exit(runNativeCase(natives[0], seed) ? 0 : 1);
+  await targets[0].run(new Random(seed));
   console.log(`${targets[0].name}: case ${values.case} passed`);
 } else {
   const seed = values.seed === undefined ? Math.floor(Date.now() / 1000) : number(values.seed, 'seed');
-  const ms = (number(values.minutes, 'minutes') * 60_000) / targets.length;
-  console.log(`seed ${seed}, ${targets.length} targets, ${(ms / 1000).toFixed(0)} s each`);
+  const ms = (number(values.minutes, 'minutes') * 60_000) / count;
+  console.log(`seed ${seed}, ${count} targets, ${(ms / 1000).toFixed(0)} s each`);
   for (const target of targets) {
     const { cases, failure } = await fuzz(target, seed, ms);
     console.log(`${target.name}: ${cases} cases, ${failure ? `FAILED: --target ${target.name} --case ${failure.seed}` : 'none failed'}`);
@@ -36,4 +45,5 @@ if (values.case !== undefined) {
     console.error(failure.error);
     process.exitCode = 1;
   }
+  if (natives.length > 0 && !fuzzNative(natives, seed, ms)) process.exitCode = 1;
 }
