@@ -13,4 +13,4 @@ settings.enableAutoTranspile = false;
 process.on('exit', code => {
   if (code === 127) process.exitCode = 2; // as in run.js
 });
-await execute({ dir: import.meta.url, loadOptions: { root, pjson } });
+await execute({ dir: import.meta.url, loadOptions: { root, pjson, userPlugins: false } });

@@ -13,6 +13,8 @@ export interface Terminal {
   readonly rows: number;
   /** It shows colours, and its user wants them. */
   readonly colour: boolean;
+  /** Its locale has no UTF-8. */
+  readonly ascii?: boolean;
   /** It cannot move its cursor (TERM=dumb): it edits its lines itself. */
   readonly dumb: boolean;
   onResize(fn: () => void): void;

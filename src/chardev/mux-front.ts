@@ -147,6 +147,7 @@ export class MuxFront implements CharBackend {
       get rows() { return terminal.rows; },
       colour: terminal.colour,
       dumb: terminal.dumb,
+      ascii: terminal.ascii,
       onResize: fn => terminal.onResize(fn),
       shared,
     };

@@ -14,8 +14,12 @@ const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
   protected async withClient<T>(address: string, timeoutMs: number, use: (client: QmpClient) => Promise<T>): Promise<T> {
-    const client = await connectQmp(parseAddress(address), Math.min(connectTimeoutMs, timeoutMs)).catch((error: unknown) => {
-      throw isVmName(address) && ['ENOENT', 'ECONNREFUSED'].includes(errorCode(asVmError(error).options.cause) ?? '') ? noSuchVm(address) : error;
+    const limitMs = Math.min(connectTimeoutMs, timeoutMs);
+    const connecting = connectQmp(parseAddress(address), limitMs);
+    const client = await connecting.catch(async (error: unknown) => {
+      const code = errorCode(asVmError(error).options.cause) ?? '';
+      const gone = isVmName(address) && ['ENOENT', 'ECONNREFUSED'].includes(code);
+      throw gone ? await noSuchVm(address) : error;
     });
     try {
       return await use(client);

@@ -1,6 +1,7 @@
 /** VM names as addresses: each VM with -name listens on RUNTIME/colo/NAME/qmp, which only its user can reach. */
 import { accessSync, constants, existsSync, readdirSync, rmdirSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { asVmError, VmError } from '../base/errors.js';
@@ -11,7 +12,15 @@ import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export const isVmName = (text: string) => /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(text);
+const longestName = 64;
+export const isVmName = (text: string) => nameMistake(text) === undefined;
+
+/** What keeps a name from being an address. */
+export function nameMistake(text: string): string | undefined {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text)) return 'a name for use as an address is letters, digits and - . _';
+  if (text.length <= longestName) return undefined;
+  return `a name for use as an address has at most ${longestName} characters, this has ${text.length}`;
+}
 
 /** XDG_RUNTIME_DIR, /run/user/UID where it is ours, or below the home directory. */
 export function namesDir(env: Env = process.env, uid = process.getuid?.() ?? 0): string {
@@ -39,10 +48,32 @@ export function knownNames(dir = namesDir()): string[] {
   return readdirSync(dir).filter(name => isVmName(name) && existsSync(nameSocket(name, dir))).sort();
 }
 
-export function noSuchVm(name: string, dir = namesDir()): VmError {
-  const known = knownNames(dir);
+/** Of VMs that run: a process that was killed leaves its socket there, and nobody answers on it. */
+export async function liveNames(dir = namesDir()): Promise<string[]> {
+  const names = knownNames(dir);
+  const live = await Promise.all(names.map(name => answers(nameSocket(name, dir))));
+  return names.filter((_, i) => live[i]);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = createConnection({ path });
+    const end = (live: boolean) => {
+      socket.destroy();
+      resolve(live);
+    };
+    socket.once('connect', () => end(true)).once('error', () => end(false));
+  });
+}
+
+export async function noSuchVm(name: string, dir = namesDir()): Promise<VmError> {
+  const known = await liveNames(dir);
   const hint = known.length === 0 ? 'No VM with a -name runs here as this user.' : `There is: ${known.join(', ')}.${didYouMean(name, known)}`;
-  return new VmError(`there is no VM '${name}' on this host`, { class: 'DeviceNotFound', hint: `${hint} Other addresses are unix:PATH and tcp:HOST:PORT of a -qmp option.` });
+  const ended = existsSync(nameSocket(name, dir)) ? ' any more: it was killed' : '';
+  return new VmError(`there is no VM '${name}' on this host${ended}`, {
+    class: 'DeviceNotFound',
+    hint: `${hint} Other addresses are unix:PATH and tcp:HOST:PORT of a -qmp option.`,
+  });
 }
 
 /** Takes the name, or fails because a live VM has it. Where there is no place for sockets the VM runs all the same, with a note. */
@@ -50,7 +81,8 @@ export async function takeName(name: string, world: ListenerWorld, dir = namesDi
   const path = nameSocket(name, dir);
   const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(`unix:${path}`, world);
   try {
-    if (!isVmName(name)) throw new VmError('a name for use as an address is letters, digits and - . _');
+    const mistake = nameMistake(name);
+    if (mistake !== undefined) throw new VmError(mistake);
     for (const folder of [dir, dirname(path)]) {
       makeFolder(folder, privateFolder);
       await chmod(folder, privateFolder);

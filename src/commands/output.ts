@@ -12,7 +12,17 @@ export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<st
 
 /** Progress and messages: never on standard output. */
 export function note(line: string): void {
-  process.stderr.write(`${line}\n`);
+  if (process.stderr.isTTY && atPrompt(`${line}\n`)) return;
+  // A terminal in raw mode (a monitor, a guest's console) does not go back to the first column.
+  const raw = process.stderr.isTTY && process.stdin.isRaw;
+  process.stderr.write(raw ? `${line}\n`.replaceAll('\n', '\r\n') : `${line}\n`);
+}
+
+let atPrompt: (line: string) => boolean = () => false;
+
+/** Somebody types on the terminal: its editor shows notes, above the line. False: not now. */
+export function notesGoTo(fn: (line: string) => boolean): void {
+  atPrompt = fn;
 }
 
 /** What, and what to do. */

@@ -1,9 +1,11 @@
 /** Lines of HMP for a monitor elsewhere, over QMP: of a VM of ours as good as at its own prompt, of QEMU as its help allows. */
 import { asVmError } from '../base/errors.js';
 import type { Assist } from '../monitor/hmp/completion.js';
+import { isComment } from '../monitor/hmp/shell.js';
 import type { Style } from '../monitor/hmp/style.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
+import { runLine } from './remote-line.js';
 import { askNames, assistFromHelp, type NameKind, parseHelp, type RemoteCommand } from './remote-help.js';
 
 const nothing: Assist = { candidates: [], word: '', hint: '' };
@@ -26,14 +28,20 @@ export class RemoteShell {
 
   /** Every failure is text. */
   async run(line: string, style?: Style): Promise<string> {
-    if (line.trim() === '') return '';
+    if (line.trim() === '' || isComment(line)) return '';
     try {
-      if (!style || !this.isOurs) return await this.client.hmp(line, this.timeoutMs);
-      const output = await this.client.execute('x-hmp-line', { line, columns: style.columns, colour: style.colour }, this.timeoutMs);
-      return typeof output === 'string' ? output : '';
+      return await runLine(this.client, this.timeoutMs, () => this.once(line, style));
     } catch (error) {
       return `Error: ${asVmError(error).message}\n`;
     }
+  }
+
+  private async once(line: string, style: Style | undefined): Promise<string> {
+    if (!style || !this.isOurs) return this.client.hmp(line, this.timeoutMs);
+    const { columns, colour, ascii } = style;
+    const shown = { columns, colour, ...(ascii && { ascii }) };
+    const output = await this.client.execute('x-hmp-line', { line, ...shown }, this.timeoutMs);
+    return typeof output === 'string' ? output : '';
   }
 
   async assist(line: string): Promise<Assist> {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { VmError } from '../base/errors.js';
 import { systemError } from '../host/node/errors.js';
+import { isComment } from '../monitor/hmp/shell.js';
 import { looksFailed } from './hmp.js';
 
 export interface ScriptOptions {
@@ -17,7 +18,7 @@ export async function runScript(path: string, { echo, keepGoing }: ScriptOptions
   let number = 0;
   for await (const line of linesOf(path)) {
     number++;
-    if (/^\s*(#|$)/.test(line)) continue;
+    if (line.trim() === '' || isComment(line)) continue;
     if (echo) process.stdout.write(`(colo) ${line}\n`);
     const output = await run(line);
     process.stdout.write(output);

@@ -3,6 +3,12 @@ import type { Stdio, Terminal } from '../chardev/contract.js';
 import { pasteMode } from '../monitor/hmp/keys.js';
 import { wantsColour } from './output.js';
 
+/** The locale says so (locale(7): the first of these that is set). Without a locale: UTF-8. */
+export function asciiOnly(env: Readonly<Record<string, string | undefined>>): boolean {
+  const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'];
+  return locale !== undefined && locale !== '' && !/utf-?8/i.test(locale);
+}
+
 /** Standard output is a terminal. */
 export function processTerminal(): Terminal {
   const { stdout, env } = process;
@@ -11,6 +17,7 @@ export function processTerminal(): Terminal {
     get rows() { return stdout.rows; },
     colour: wantsColour(stdout, env),
     dumb: env['TERM'] === 'dumb',
+    ascii: asciiOnly(env),
     onResize: fn => void stdout.on('resize', fn),
   };
 }

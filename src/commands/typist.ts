@@ -7,6 +7,7 @@ import { NodeClock } from '../host/node/clock.js';
 import { makeFolder, privateFolder } from '../host/node/folder.js';
 import { type History, maxHistoryLines } from '../monitor/hmp/history.js';
 import type { Typist } from '../monitor/hmp/monitor.js';
+import { notesGoTo } from './output.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -18,7 +19,12 @@ const lockTimeoutMs = 2000;
 const lockAttempts = 50;
 const maxFiles = 500;
 
-export const processTypist = (): Typist => ({ clock: new NodeClock(), history: historyFile(historyPath(process.env)), files: filesLike });
+export const processTypist = (): Typist => ({
+  clock: new NodeClock(),
+  history: historyFile(historyPath(process.env)),
+  files: filesLike,
+  notes: notesGoTo,
+});
 
 /** XDG_STATE_HOME, or ~/.local/state. */
 export function historyPath(env: Env): string {

@@ -2,6 +2,7 @@
 import { BaseCommand } from './base.js';
 import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
+import { channelHint } from './vm/channels.js';
 import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
 export abstract class VmCommand extends BaseCommand {
@@ -22,6 +23,8 @@ export abstract class VmCommand extends BaseCommand {
     const { logfile, timestamps } = launch.process;
     const log = new LogSink(line => this.note(line), timestamps);
     if (logfile !== undefined) log.open(logfile, '-D');
+    const hint = process.stderr.isTTY ? channelHint(launch.spec, launch.name) : undefined;
+    if (hint !== undefined) this.note(`colo ${this.role}: ${hint}`);
     const { runVm } = await import('./vm/run.js');
     const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
     const code = await runVm(launch, {

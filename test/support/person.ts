@@ -32,6 +32,8 @@ export class Person {
       this.raw += text;
       this.screen.write(text);
     });
+    // What a terminal answers when it is asked something.
+    this.screen.onData(text => this.pty.write(text));
     this.exited = new Promise(resolve => this.pty.onExit(({ exitCode }) => resolve(exitCode)));
   }
 
@@ -80,6 +82,12 @@ export class Person {
       if (performance.now() > deadline) throw new Error(`not seen (${where}): ${String(text)}; typed ${JSON.stringify(this.typed)}, behind ${JSON.stringify(this.behind)}; screen:\n${this.text}`);
       await new Promise(resolve => setTimeout(resolve, 5));
     }
+  }
+
+  /** As a person who drags the border of the window: the terminal sets its lines anew. */
+  resize(columns: number, rows = 24): void {
+    this.screen.resize(columns, rows);
+    this.pty.resize(columns, rows);
   }
 
   kill(): void {

@@ -1,10 +1,11 @@
 /**
- * A process whose terminal is the monitor of a machine that does nothing: `system_powerdown` makes an event a moment later. With `mux` beside a
+ * A process whose terminal is the monitor of a machine that does nothing: `system_powerdown` makes an event a moment later, `system_reset` a line of the log. With `mux` beside a
  * guest's console: a guest that echoes, shows breaks, and prints a line when it is reset.
  */
 import { createChardev } from '../../src/chardev/create.js';
 import type { CharBackend, CharWorld } from '../../src/chardev/contract.js';
 import { MuxChar } from '../../src/chardev/mux.js';
+import { note } from '../../src/commands/output.js';
 import { processStdio } from '../../src/commands/terminal.js';
 import { processTypist } from '../../src/commands/typist.js';
 import { NodeClock } from '../../src/host/node/clock.js';
@@ -21,6 +22,7 @@ const guest = (chr: CharBackend) => {
 };
 Object.assign(vm, {
   powerdown: () => void setTimeout(() => vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' }), 150),
+  reset: () => void setTimeout(() => note('colo primary: a line\nof the log'), 150),
   quit: () => setTimeout(() => process.exit(7), 20),
 });
 const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharWorld;

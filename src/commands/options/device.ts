@@ -1,11 +1,10 @@
 /** `-netdev`, `-device`, `-drive`: each as the spec has it. What a spec cannot say is refused by name. */
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
-import { didYouMean } from '../../base/similar.js';
 import type { DiskProperties } from '../../block/contract.js';
-import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
-import { deviceModels } from '../../machine/spec.js';
+import type { DeviceModel, DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { readNetdev } from '../../monitor/objects/netdevs.js';
+import { deviceModel, propertiesOf } from './device-properties.js';
 import { ofACard, ofADisk, takeNothing } from './nothing.js';
 import { parseTree, takeWord } from './tree.js';
 
@@ -47,26 +46,26 @@ export function parseNetdev(text: string, ids: Ids): NetdevSpec {
 
 export function parseDevice(text: string, ids: Ids): DeviceSpec {
   const options = new KeyValues(parseKeyValues(text, 'driver'));
-  const given = options.need('driver');
-  const model = deviceModels.find(m => m === given);
-  if (model === undefined) throw new VmError(`'${given}' is not a device of colo; it has ${deviceModels.join(', ')}.${didYouMean(given, deviceModels)}`);
+  const model = deviceModel(options.need('driver'));
   const id = ids.claim('device', options.take('id') ?? ids.fresh(model));
   switch (model) {
     case 'virtio-blk-pci':
       return parseDisk(id, options);
     case 'virtio-net-pci':
       takeNothing(options, ofACard);
-      return finish({ model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) }, options, 'id, netdev, mac');
+      return finish(
+        { model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) },
+        options,
+        model,
+      );
     case 'isa-debug-exit': {
       const iobase = options.takeInteger('iobase', { min: 0, max: 0xffff }) ?? 0x501;
       const iosize = options.takeInteger('iosize', { min: 1, max: 4 }) ?? 4;
       if (iosize !== 4) throw new VmError(`iosize=${iosize} is not supported: it is 4`);
-      return finish({ model, id, iobase }, options, 'id, iobase, iosize=4');
+      return finish({ model, id, iobase }, options, model);
     }
   }
 }
-
-const ofTheDisk = 'id, drive, serial, werror, rerror, write-cache, logical_block_size=512, physical_block_size=512';
 
 function parseDisk(id: string, options: KeyValues): DeviceSpec {
   takeNothing(options, ofADisk);
@@ -80,7 +79,9 @@ function parseDisk(id: string, options: KeyValues): DeviceSpec {
     const size = options.take(key) ?? '512';
     if (size !== '512') throw new VmError(`${key}=${size} is not supported: a disk has sectors of 512 bytes`);
   }
-  return finish({ model: 'virtio-blk-pci', id, drive: options.need('drive'), serial: serialNumber(options.take('serial')), disk }, options, ofTheDisk);
+  const model = 'virtio-blk-pci';
+  const serial = serialNumber(options.take('serial'));
+  return finish({ model, id, drive: options.need('drive'), serial, disk }, options, model);
 }
 
 /** auto: as the drive has it. */
@@ -106,7 +107,7 @@ function macAddress(text: string | undefined): string | undefined {
   return mac;
 }
 
-function finish<T>(spec: T, options: KeyValues, known: string): T {
-  options.done(known);
+function finish<T>(spec: T, options: KeyValues, model: DeviceModel): T {
+  options.done(propertiesOf(model));
   return spec;
 }

@@ -16,6 +16,7 @@ import { accelerator, accelHelp } from './accel.js';
 import { deviceText, parseBlockdev } from './blockdev.js';
 import { cpuHelp, parseCpu } from './cpu.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
+import { deviceHelp } from './device-properties.js';
 import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
 import { withSnapshots } from './snapshot.js';
 import { bootOrder, machineHelp, messageTimes, parseMachine, parseMon, tracePatterns } from './process.js';
@@ -135,7 +136,10 @@ class Draft {
       answerHelp(netdevHelp(value));
       this.spec.netdevs.push(parseNetdev(value, this.ids));
     },
-    device: value => this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals)),
+    device: value => {
+      answerHelp(deviceHelp(value));
+      this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals));
+    },
     global: () => undefined, // taken before all others
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {

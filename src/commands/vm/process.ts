@@ -1,6 +1,6 @@
-/** What scripts ask of the process of a VM: -daemonize, -pidfile, -D, -msg. */
+/** What scripts ask of the process of a VM: -daemonize, -D, -msg; -pidfile is in pidfile.ts. */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { systemError } from '../../host/node/errors.js';
 
 export interface ProcessOptions {
@@ -34,16 +34,6 @@ export function daemonReady(): void {
   if (process.env[daemonMark] !== '1' || !process.send) return;
   process.stderr.on('error', () => undefined);
   process.send('ready', () => process.disconnect());
-}
-
-/** Written when the VM is there, removed when this process ends, however it does short of kill -9. */
-export function writePidfile(path: string): void {
-  try {
-    writeFileSync(path, `${process.pid}\n`);
-  } catch (error) {
-    throw systemError(`-pidfile ${path}`, error);
-  }
-  process.once('exit', () => rmSync(path, { force: true }));
 }
 
 /** Where log lines and trace events go: standard error, or the file of -D or of the monitor's logfile. A full disk loses lines, never the VM. */

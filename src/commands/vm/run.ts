@@ -12,7 +12,8 @@ import { processStdio } from '../terminal.js';
 import { processTypist } from '../typist.js';
 import { killAt } from './kill-at.js';
 import { setMigrationGlobals } from './migration-globals.js';
-import { daemonReady, writePidfile } from './process.js';
+import { takePidfile } from './pidfile.js';
+import { daemonReady } from './process.js';
 import { RunningVm } from './running-vm.js';
 
 /** Disks and peers that do not answer must not keep a process that was told to end. */
@@ -37,6 +38,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   const { name, process: { pidfile } } = launch;
   const { note, pairing } = world;
   const host = nodeHost();
+  const pid = pidfile === undefined ? undefined : takePidfile(pidfile);
   const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
   const free = () => {
     named?.dispose();
@@ -47,7 +49,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     throw error;
   });
   named?.serve(vm.control, registryFor(vm.control));
-  if (pidfile !== undefined) writePidfile(pidfile);
+  pid?.write();
   onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);

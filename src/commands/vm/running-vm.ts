@@ -66,7 +66,7 @@ export class RunningVm {
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
     const accel = chooseAccel(spec.accel); // before anything is opened
     const cpu = cpuOf(spec, accel);
-    if (spec.accel === 'auto') world.note(`CPU: ${accel.name} (${accel.why})`);
+    if (spec.accel === 'auto' && accel.name === 'soft') world.note('CPU: soft; why not KVM: colo doctor');
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
     const machine = await buildMachine(spec, machineParts(world, opened, accel.name, { cpu, credentials: credentialsOf(objects) }), objects);

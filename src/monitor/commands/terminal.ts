@@ -26,9 +26,15 @@ export const terminalCommands = [
     summary: 'run a line of HMP for a terminal: with tables that fit it, and colours',
     notes: ['As human-monitor-command otherwise; lines end in LF.'],
     examples: ['{"line": "info block", "columns": 80, "colour": false}'],
-    args: { line, columns: int('width of the terminal', { min: 1, max: 10_000 }), colour: bool('it shows colours') },
+    args: {
+      line,
+      columns: int('width of the terminal', { min: 1, max: 10_000 }),
+      colour: bool('it shows colours'),
+      ascii: optional(bool('it shows nothing but ASCII')),
+    },
     returns: str(),
-    run: (_vm, { columns, colour, ...given }, { hmp }) => hmp(bounded(given.line), { columns, colour }),
+    run: (_vm, { columns, colour, ascii, ...given }, { hmp }) =>
+      hmp(bounded(given.line), { columns, colour, ascii }),
   }),
 ];
 

@@ -19,6 +19,8 @@ export interface Typist {
   readonly clock: Clock;
   readonly history?: History;
   files(prefix: string): Promise<readonly string[]>;
+  /** What this process has to say meanwhile goes there; false: not now. */
+  notes?(to: (line: string) => boolean): void;
 }
 
 export interface HmpWorld extends MonitorWorld {
@@ -77,8 +79,9 @@ export class HmpMonitor implements Disposable {
     this.lines.greet();
   }
 
-  private openRepl(terminal: Terminal, { clock, history, files }: Typist): void {
-    const style = { get columns() { return terminal.columns; }, colour: terminal.colour };
+  private openRepl(terminal: Terminal, { clock, history, files, notes }: Typist): void {
+    const { colour, ascii } = terminal;
+    const style = { get columns() { return terminal.columns; }, colour, ascii };
     this.repl = new Repl({
       terminal,
       // A raw terminal needs CR LF.
@@ -92,7 +95,16 @@ export class HmpMonitor implements Disposable {
       files,
       left: () => this.left(),
     });
-    terminal.shared?.onFocus(focused => this.repl?.focus(focused));
+    let focused = terminal.shared === undefined;
+    terminal.shared?.onFocus(on => {
+      focused = on;
+      this.repl?.focus(on);
+    });
+    notes?.(line => {
+      if (!focused) return false;
+      this.repl?.print(line);
+      return this.repl !== undefined;
+    });
     terminal.shared?.onAside(text => this.repl?.print(text));
   }
 

@@ -10,8 +10,10 @@ import type { Assist } from './completion.js';
 import { Hint } from './hint.js';
 import { type History, mayBeKept } from './history.js';
 import { ctrl, enter, KeyGate, pasteMode } from './keys.js';
+import { Reflow } from './reflow.js';
 import { ReverseSearch } from './reverse-search.js';
 import { paintOutput } from './style.js';
+import { wrapLines } from './wrap.js';
 import { parseWatch, Watch, watchHelp } from './watch.js';
 
 export interface ReplOptions {
@@ -42,6 +44,7 @@ export class Repl {
   private readonly input = new Readable({ read: () => undefined });
   private readonly hint: Hint;
   private readonly search: ReverseSearch;
+  private readonly reflow: Reflow;
   /** Newest first. */
   private past: readonly string[];
   private watch: Watch | undefined;
@@ -73,6 +76,11 @@ export class Repl {
       },
     });
     this.hint = new Hint(this.editor, terminal, options.write, line => this.suggest(line));
+    const { clock, write } = options;
+    this.reflow = new Reflow(this.editor, { terminal, clock, write }, () => {
+      this.hint.erase();
+      this.screen.emit('resize');
+    });
     this.search = new ReverseSearch(this.editor, prompt, () => this.past);
     this.editor.on('history', (lines: string[]) => (this.past = [...lines]));
     this.editor.on('line', line => void this.entered(line));
@@ -121,6 +129,7 @@ export class Repl {
     if (this.closed) return;
     this.hint.erase();
     this.closed = true;
+    this.reflow.dispose();
     this.watch?.stop();
     this.stopWaiting?.();
     this.editor.close();
@@ -128,7 +137,7 @@ export class Repl {
   }
 
   private key(key: string): void {
-    if (this.closed) return;
+    if (this.closed || this.reflow.key(key)) return;
     if (this.watch) return this.watch.stop();
     if (this.search.active && this.search.key(key)) return;
     if (key === ctrl.r) {
@@ -167,7 +176,8 @@ export class Repl {
     const output = await this.waitFor(this.execute(line));
     this.running = false;
     if (!this.closed) {
-      this.options.write(paintOutput(output, this.options.terminal));
+      const { terminal } = this.options;
+      this.options.write(paintOutput(wrapLines(output, terminal.columns), terminal));
       this.editor.prompt();
     }
     this.keys.release();
@@ -232,6 +242,5 @@ function columnsWriter(terminal: ReplOptions['terminal'], write: (text: string) 
     },
   });
   Object.defineProperty(writable, 'columns', { get: () => terminal.columns });
-  terminal.onResize(() => writable.emit('resize'));
   return writable;
 }

@@ -16,6 +16,7 @@ export class HmpShell {
 
   /** The output, each line ended by LF; '' if there is none. style: of the terminal that shows it. */
   async run(line: string, style?: Style): Promise<string> {
+    if (isComment(line)) return '';
     const { name, argsAt } = splitLine(line);
     if (name === '') return '';
     const found = this.registry.hmp(name);
@@ -26,7 +27,10 @@ export class HmpShell {
     } catch (error) {
       return withEnd(`${found.hmpName ?? name}: ${asVmError(error).message}\nTry "help ${found.hmpName ?? name}" for more information`);
     }
-    return this.execute(found, args, style);
+    const output = await this.execute(found, args, style);
+    // A program reads silence as it is meant; a person wonders.
+    const asked = style !== undefined && found.hmpName?.startsWith('info ') === true;
+    return output === '' && asked ? '(none)\n' : output;
   }
 
   private async execute({ hmp }: Command, args: Record<string, unknown>, style: Style | undefined): Promise<string> {
@@ -54,6 +58,9 @@ export class HmpShell {
     return topics.map(c => `${c.hmpName} -- ${c.summary}`).join('\n');
   }
 }
+
+/** Of a script that somebody pastes. */
+export const isComment = (line: string) => /^\s*#/.test(line);
 
 const withEnd = (text: string) => (text.endsWith('\n') ? text : `${text}\n`);
 

@@ -4,6 +4,8 @@ import { Chalk } from 'chalk';
 export interface Style {
   readonly columns: number;
   readonly colour: boolean;
+  /** It shows nothing but ASCII. */
+  readonly ascii?: boolean;
 }
 
 /** Whether the peer is a terminal with colours is known here alone; what this process has for standard output does not count. */

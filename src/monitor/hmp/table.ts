@@ -9,6 +9,12 @@ export interface Table {
 
 /** One line a row: no rules between them. */
 const chars = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+const asciiChars = {
+  ...chars,
+  top: '-', 'top-mid': '+', 'top-left': '+', 'top-right': '+',
+  bottom: '-', 'bottom-mid': '+', 'bottom-left': '+', 'bottom-right': '+',
+  left: '|', middle: '|', right: '|',
+};
 
 /** undefined: it does not fit, or there is nothing in it. */
 export async function renderTable({ head, rows }: Table, style: Style): Promise<string | undefined> {
@@ -17,7 +23,8 @@ export async function renderTable({ head, rows }: Table, style: Style): Promise<
   const bold = (text: string) => paint(text, 'bold', style);
   const cells = rows.map(row => row.map((cell, i) => (head === undefined && i === 0 ? bold(cell) : cell)));
   // cli-table3 would colour its own head and border even where nobody wants colours.
-  const table = new CliTable({ chars, style: { head: [], border: [] } });
+  const border = style.ascii ? asciiChars : chars;
+  const table = new CliTable({ chars: border, style: { head: [], border: [] } });
   if (head) table.push(head.map(bold));
   table.push(...cells);
   const lines = table.toString().split('\n');

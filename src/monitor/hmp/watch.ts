@@ -6,10 +6,13 @@ import type { Clock } from '../../host/ports.js';
 export const watchHelp = `watch [-n seconds] [-c count] command -- run a command again and again, in place, until a key is pressed
     -n             seconds between two runs, 0.1 to 3600; default 2
     -c             at most so many runs, 1 to 100000; default 1800
-    command        a line of the monitor
+    command        a line that only looks: info ..., x, xp, print, help, qom-get, qom-list
     Only at a terminal.
     Example: watch -n 1 info colo
 `;
+
+/** What may run again and again while nobody looks: it changes nothing, of ours or of QEMU's. */
+const lookers = new Set(['info', 'x', 'xp', 'print', 'p', 'help', '?', 'qom-get', 'qom-list']);
 
 export interface WatchRequest {
   readonly everyMs: number;
@@ -31,7 +34,10 @@ export function parseWatch(line: string): WatchRequest | string {
     rest = rest.slice(flag[0].length);
   }
   if (rest === '' || rest.startsWith('-')) return wrong('a command is expected');
-  return /^watch\b/.test(rest) ? wrong('it does not watch itself') : { everyMs, count, line: rest };
+  const [verb] = rest.split(/[\s/]/);
+  if (verb === 'watch') return wrong('it does not watch itself');
+  if (!lookers.has(verb)) return wrong(`'${verb}' is no command that only looks`);
+  return { everyMs, count, line: rest };
 }
 
 export interface WatchScreen {

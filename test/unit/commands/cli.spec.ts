@@ -78,6 +78,26 @@ test('qmp: mistakes of usage are exit code 2', async () => {
   expect((await colo(['qmp'])).code).toBe(2);
 });
 
+test('hmp: migrate without -d waits for the end, and says what it was', async () => {
+  const info = vm.migration!.info;
+  const told = (...answers: object[]) => {
+    let n = 0;
+    Object.assign(vm.migration!, { info: () => answers[Math.min(n++, answers.length - 1)] });
+  };
+  told({ status: 'setup' }, { status: 'active' }, { status: 'failed', 'error-desc': 'no route' });
+  expect(await colo(['hmp', address, 'migrate tcp:h:1'])).toEqual({ out: '', err: 'Error: migrate tcp:h:1: no route\n', code: 1 });
+  told({ status: 'active' }, { status: 'completed' });
+  expect(await colo(['hmp', address, 'migrate tcp:h:1', 'info name'])).toEqual({ out: 'Migration status: completed\ntest\n', err: '', code: 0 });
+  told({ status: 'active' });
+  expect(await colo(['hmp', address, 'migrate -d tcp:h:1'])).toEqual({ out: '', err: '', code: 0 });
+  const { err, code } = await colo(['hmp', address, 'migrate tcp:h:1', '--timeout', '1']);
+  expect([err, code]).toEqual(['Error: migrate tcp:h:1: nothing of the migration has moved for 1 s (active); it goes on\n', 1]);
+  told({ status: 'active' }, { status: 'failed', 'error-desc': 'no route' });
+  const script = await colo(['monitor', address], 'migrate tcp:h:1\ninfo name\n');
+  expect([script.out, script.code]).toEqual(['Error: no route\n', 1]);
+  Object.assign(vm.migration!, { info });
+});
+
 test('hmp: output as it is; a line that fails is exit code 1', async () => {
   expect(await colo(['hmp', address, 'info status', 'info name'])).toEqual({ out: 'VM status: running\ntest\n', err: '', code: 0 });
   expect(await colo(['hmp', address, 'stpo'])).toEqual({ out: '', err: "Error: stpo: unknown command: 'stpo'\nDid you mean 'stop'?\n", code: 1 });

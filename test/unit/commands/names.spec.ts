@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/commands/address.js';
-import { freeName, isVmName, knownNames, namesDir, nameSocket, takeName } from '../../../src/commands/names.js';
+import { freeName, isVmName, knownNames, liveNames, namesDir, nameSocket, noSuchVm, takeName } from '../../../src/commands/names.js';
 import { verdict } from '../../../src/commands/status.js';
 import { age, columns, vmLine } from '../../../src/commands/survey.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
@@ -80,12 +80,19 @@ test('the socket of a VM that was killed is taken over', async () => {
   const child = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`]);
   await new Promise(resolve => child.once('exit', resolve));
   expect(existsSync(path)).toBe(true);
+  await run('lives');
+  const { message, options } = await noSuchVm('killed', dir);
+  expect(message).toBe("there is no VM 'killed' on this host any more: it was killed");
+  expect(options.hint).toMatch(/^There is: lives\. Other addresses/);
   await run('killed');
+  expect(await liveNames(dir)).toEqual(['killed', 'lives']);
 });
 
 test('a name that cannot be an address: the VM runs all the same', async () => {
   expect(await takeName('a/b', world, dir)).toBeUndefined();
   expect(notes).toEqual(['-name a/b: not reachable by its name: a name for use as an address is letters, digits and - . _']);
+  expect(await takeName('x'.repeat(70), world, dir)).toBeUndefined();
+  expect(notes.at(-1)).toMatch(/: a name for use as an address has at most 64 characters, this has 70$/);
 });
 
 test('many clients at once, and those that came before the VM was built', async () => {

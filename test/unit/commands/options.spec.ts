@@ -307,7 +307,7 @@ test('-global gives every -device of a driver what it does not say itself', () =
   const line = '-kernel k -netdev tap,id=a -netdev tap,id=b -device virtio-net-pci,netdev=a -global virtio-net-pci.mac=52:54:00:00:00:09 -device virtio-net-pci,netdev=b,mac=52:54:00:00:00:01';
   expect(launch('primary', line).devices.map(d => 'mac' in d && d.mac)).toEqual(['52:54:00:00:00:09', '52:54:00:00:00:01']);
   expect(launch('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobase=1 -global driver=isa-debug-exit,property=iobase,value=0x600').devices).toMatchObject([{ iobase: 0x600 }]);
-  expect(refusal('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobsae=1')).toBe("-global isa-debug-exit.iobsae=1: 'iobsae' is not supported here; colo knows: id, iobase, iosize=4");
+  expect(refusal('primary', '-kernel k -device isa-debug-exit -global isa-debug-exit.iobsae=1')).toBe("-global isa-debug-exit.iobsae=1: 'iobsae' is not supported here; colo knows: id, iobase, iosize");
   expect(refusal('primary', '-kernel k -global isa-debug-exit.iobase=1')).toBe('-global isa-debug-exit.iobase=1: there is no -device isa-debug-exit that it could be given to');
   expect(refusal('primary', '-kernel k -global PIIX4_PM.smm_enabled=1')).toMatch(/^-global PIIX4_PM.smm_enabled=1: 'PIIX4_PM' is not a device of colo; it has migration, /);
   expect(refusal('primary', '-kernel k -global migration')).toBe('-global migration: not DRIVER.PROP=VALUE | Example: -global migration.x-checkpoint-delay=100');
@@ -367,6 +367,15 @@ test('help in the place of a value lists what is taken, a sentence each, whateve
   const listed = words(flags);
   expect(listed).toContain('sse4.2');
   expect(launch('primary', `-kernel k -cpu max,${listed.map(flag => `+${flag}`).join(',')}`).cpu?.flags).toHaveLength(listed.length);
+  const devices = names(help('-device help'));
+  expect(devices).toEqual(['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit']);
+  for (const device of devices) {
+    const shown = names(help(`-device ${device},help`));
+    expect(names(help(`-device ${device},id=x,?`))).toEqual(shown);
+    // What is not known is refused with the same names.
+    expect(refusal('primary', `-kernel k -device ${device},drive=d,netdev=n,nope=1`)).toContain(shown.join(', '));
+  }
+  expect(refusal('primary', '-kernel k -device virtio-blk,help')).toContain("'virtio-blk' is not a device");
   expect(names(help('-accel ?'))).toEqual(['auto', 'soft', 'kvm']);
   for (const accel of names(help('-accel help'))) expect(launch('primary', `-kernel k -accel ${accel}`).accel).toBe(accel);
   expect(names(help('-M help'))).toEqual(['pc', 'pc-i440fx-VERSION']);

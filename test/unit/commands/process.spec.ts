@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { QmpClient } from '../../../src/monitor/qmp/client.js';
 import { addonBuilt, ColoProcess } from '../../support/colo-process.js';
+import { Person } from '../../support/person.js';
 
 const withAddon = addonBuilt ? test : test.skip;
 const program = fileURLToPath(new URL('../../../bin/run.js', import.meta.url));
@@ -17,9 +18,11 @@ const env = { XDG_RUNTIME_DIR: dir };
 const started: ColoProcess[] = [];
 const others: ChildProcess[] = [];
 const monitors: QmpClient[] = [];
+const people: Person[] = [];
 afterEach(() => {
   monitors.splice(0).forEach(monitor => monitor.dispose());
   started.splice(0).forEach(({ child }) => child.kill('SIGKILL'));
+  people.splice(0).forEach(person => person.kill());
   others.splice(0).forEach(child => child.kill('SIGKILL'));
 });
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -74,6 +77,46 @@ test('the first signal ends in order, a second one at once', async () => {
   await says('ending');
   child.kill('SIGINT');
   expect(await exited).toBe(128 + 2);
+}, 60_000);
+
+withAddon('-pidfile of a live VM is refused and left alone; one of a dead VM is taken over (skipped where the addon is not built)', async () => {
+  const pidfile = join(dir, 'vm.pid');
+  const { vm } = await start('pid', '-pidfile', pidfile);
+  expect(text(pidfile)).toBe(`${vm.child.pid}\n`);
+  const second = new ColoProcess(['primary', '-S', '-m', '16', '-accel', 'soft', '-pidfile', pidfile], { env });
+  expect(await second.exited).toBe(1);
+  expect(second.err).toBe(`Error: -pidfile ${pidfile}: process ${vm.child.pid} has it\nGive each VM a file of its own.\n`);
+  expect(text(pidfile)).toBe(`${vm.child.pid}\n`);
+  vm.child.kill('SIGKILL');
+  await vm.exited;
+  const { vm: next, monitor } = await start('next', '-pidfile', pidfile);
+  expect(text(pidfile)).toBe(`${next.child.pid}\n`);
+  await monitor.execute('quit', undefined, 5000);
+  expect(await next.exited).toBe(0);
+  expect(existsSync(pidfile)).toBe(false);
+}, 60_000);
+
+withAddon('a place for names that cannot be: the VM runs, and says so; a closed home bothers no command (skipped where the addon is not built)', async () => {
+  const vm = new ColoProcess(['primary', '-name', 'nowhere', '-S', '-m', '16', '-accel', 'auto', '-monitor', 'stdio'], { env: { XDG_RUNTIME_DIR: '/proc/none' }, input: 'quit\n' });
+  started.push(vm);
+  expect(await vm.exited).toBe(0);
+  expect(vm.err).toMatch(/^colo primary: -name nowhere: not reachable by its name: .*\n(colo primary: CPU: soft; why not KVM: colo doctor\n)?$/);
+  const list = new ColoProcess(['list'], { env: { HOME: '/dev/null', XDG_DATA_HOME: '/dev/null', XDG_RUNTIME_DIR: dir } });
+  expect([await list.exited, list.err]).toEqual([0, 'no VM with a -name runs here\n']);
+}, 60_000);
+
+withAddon('without a console or a monitor a terminal is told where they are (skipped where the addon is not built)', async () => {
+  const hint = 'colo primary: no console (-serial stdio, -nographic); monitor: ';
+  const shown = async (...options: string[]) => {
+    const person = new Person([program, 'primary', '-S', '-m', '16', '-accel', 'soft', ...options], { env, columns: 160 });
+    people.push(person);
+    return person;
+  };
+  await (await shown()).sees(`${hint}-monitor stdio, or -name NAME with: colo monitor NAME`);
+  await (await shown('-name', 'told')).sees(`${hint}colo monitor told`);
+  const quiet = await shown('-monitor', 'stdio');
+  await quiet.sees('(colo)');
+  expect(quiet.text).not.toContain(hint);
 }, 60_000);
 
 withAddon('status --watch: again and again, and the end of the VM is a failure (skipped where the addon is not built)', async () => {

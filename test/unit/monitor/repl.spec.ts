@@ -138,7 +138,7 @@ test.each([80, 30])('an event does not break the line that is typed (%s columns)
   expect(shown).toContain('(colo) info migrate_capabilities');
   expect(shown.split('[COLO_EXIT')).toHaveLength(2);
   await person.press('info block', keys.enter);
-  await person.sees(columns === 80 ? /│ disk0 +│ node0 +│/ : 'disk0 (node0): /images/a.img (');
+  await person.sees(columns === 80 ? /│ disk0 +│ node0 +│/ : 'disk0 (node0): /images/a.img\n    (raw), ');
 });
 
 test('NO_COLOR: no colours and no hints, all else as ever', async () => {
@@ -154,4 +154,65 @@ test('TERM=dumb: plain lines that the terminal edits; not one escape sequence', 
   await person.press('info naem', keys.backspace, keys.backspace, 'me\n');
   await person.sees('\ntest\n(colo)');
   expect(person.raw).not.toContain('\x1b');
+});
+
+test('what the process logs stands above the line that is typed, and the prompt stays', async () => {
+  await sitDown();
+  await person.press('system_reset', keys.enter, 'info na');
+  await person.sees('colo primary: a line\nof the log\n(colo) info na');
+  await person.press('me', keys.enter);
+  await person.sees('(colo) info name\ntest\n(colo)');
+});
+
+test('comments are skipped, silence is (none), watch only looks', async () => {
+  await sitDown();
+  await person.press('# info status', keys.enter, '  # stop', keys.enter, 'info pci', keys.enter);
+  await person.sees('(colo) # info status\n(colo)   # stop\n(colo) info pci\n(none)\n(colo)');
+  for (const line of ['quit', 'stop', 'migrate tcp:h:1', 'watch info name']) {
+    await person.press(`watch ${line}`, keys.enter);
+    await person.sees(`(colo) watch ${line}\nwatch: `);
+  }
+  expect(person.text).toContain("watch: 'quit' is no command that only looks");
+  await person.press('watch -n 0.1 -c 2 xp /1xb 0', keys.enter);
+  await person.sees('every 0.1 s: xp /1xb 0');
+  await person.sees('(colo) ', 'typed');
+});
+
+test('long lines are cut between words, descriptions below their column', async () => {
+  await sitDown({ columns: 60 });
+  await person.press('help migrate', keys.enter);
+  await person.sees('Example: migrate file:/var/save/vm');
+  const rows = person.text.split('\n');
+  const words = new Set((rows.join(' ')).split(/\s+/));
+  for (const word of ['destination', 'becomes', 'secondary', 'unix:PATH,', 'completion)']) {
+    expect([word, words.has(word)]).toEqual([word, true]);
+  }
+  expect(rows.filter(row => row.startsWith(' '.repeat(19))).length).toBeGreaterThan(1);
+});
+
+test('a locale without UTF-8 has tables of ASCII', async () => {
+  await sitDown({ columns: 120, env: { LC_ALL: 'C' } });
+  await person.press('info chardev', keys.enter);
+  await person.sees(/\| CHARDEV +\| FILENAME/);
+  expect(person.text).toMatch(/^\+-+\+-+\+-+\+$/m);
+   
+  expect(person.text).toMatch(/^[\x00-\x7f]*$/);
+});
+
+test('the window is made wider and narrower while a long line is typed', async () => {
+  await sitDown({ columns: 40 });
+  await person.press('info status', keys.enter);
+  await person.sees('VM status: running\n(colo)');
+  const line = '(colo) info status and so on until the line is wrapped';
+  await person.press(line.slice('(colo) '.length));
+  for (const columns of [80, 30, 100, 40, 25, 80]) {
+    person.resize(columns);
+    const shown = () => person.text.slice(person.text.indexOf('running\n') + 'running\n'.length);
+    const rows = line.match(new RegExp(`.{1,${columns}}`, 'g'))!.map(row => row.trimEnd());
+    const there = rows.map(row => row.replace(/[()]/g, '\\$&')).join('\\n');
+    await person.sees(new RegExp(`running\\n${there}$`));
+    await person.press('x', keys.backspace);
+    await person.sees(rows.at(-1)!, 'typed');
+    expect([columns, shown()]).toEqual([columns, rows.join('\n')]);
+  }
 });
