@@ -8,7 +8,8 @@ export function pairPage(version: string): Page {
   const page = new Page('colo-pair', 5, 'definition of a pair: what both sides are started from', version);
   page.section_('DESCRIPTION');
   page.para('A YAML file, the same on both hosts: colo secondary --config FILE runs one side of it, colo primary --config FILE the other. colo init writes one.');
-  page.para('The secondary makes the images that are missing and have a size, exports its disks, and waits. The primary does the same with its images and runs the guest at once; beside it, it tries to reach the secondary, attaches the replicas and enters COLO. A secondary that comes later than that: colo protect.');
+  page.para('The secondary makes the images that are missing and have a size, exports its disks, and waits. The primary does the same with its images, asks its peer whether that runs the guest, and otherwise runs it; beside it, it tries to reach the secondary, attaches the replicas and enters COLO. A secondary that comes later than that: colo protect.');
+  page.para('Each image carries a record of its pair: colo image record IMAGE shows it. A primary that had a secondary, and was started again, runs its guest only when the secondary has agreed, or by colo failover: it waits for as long as that takes. An older image is never copied over a newer one. Where no record says which is newer, and both hold data that differs, the pair is refused until colo primary --config FILE --sync-from primary (or secondary) says once whose disks are kept.');
   page.para('Paths of images, kernel and scripts are relative to the file. What the command line gives replaces what the file says of a thing that there is once (-m, -accel, -name), and adds to what there may be many of (-device, -drive). A mistake is told with file, line and column.');
   page.section_('KEYS');
   keys(page, pairFields);

@@ -18,7 +18,7 @@ export interface Replicated {
   claim(): void;
   /**
    * Secondary first, then primary. Primary: resolves when everything written since the replica was attached, and everything that
-   * reconcile() found different, has been taken over into the first epoch. The guest may run meanwhile.
+   * copy() has noted, has been taken over into the first epoch. The guest may run meanwhile.
    */
   start(mode: 'primary' | 'secondary'): Promise<void>;
   /**
@@ -55,17 +55,28 @@ export interface Replicated {
   error(): Error | undefined;
 }
 
-/** Before start(): both sides digest their image, the secondary sends its digest, the primary reconciles. */
+/** Before start(): both sides digest their image, the secondary sends its digest, the primary compares. */
 export interface SyncCheck {
   /** The user vouches that both images are equal (x-assume-in-sync): skip the rest. */
   readonly assumed: boolean;
   /** Checksums of the image in pieces of 1 MiB. Encoded, 16 bytes for each piece and a small header. */
   digest(progress?: (doneBytes: number, totalBytes: number) => void): Promise<Buffer>;
   /**
-   * Primary: takes the peer's digest (untrusted), reads its own image, and notes the pieces that differ: start() copies them to the replica.
-   * Returns how many bytes those are. The guest may run meanwhile.
+   * Primary: takes the peer's digest (untrusted) and reads its own image. The guest may run
+   * meanwhile. Changes nothing.
    */
-  reconcile(peerDigest: Uint8Array, progress?: (doneBytes: number, totalBytes: number) => void): Promise<number>;
+  compare(peerDigest: Uint8Array, progress?: (doneBytes: number, totalBytes: number) => void): Promise<SyncDifference>;
+}
+
+/** What is to be done about pieces that differ is the user's business, or that of the records. */
+export interface SyncDifference {
+  readonly bytes: number;
+  /** The replica is all zeroes: nothing of it can be lost. */
+  readonly peerIsBlank: boolean;
+  /** start() copies the pieces to the replica. */
+  copy(): void;
+  /** They are read from the replica and written here, durable. The guest has not run yet. */
+  copyBack(): Promise<void>;
 }
 
 /** Guest side of a disk. offset and length in bytes, multiples of 512. */

@@ -8,6 +8,7 @@ import { NamedBitmaps } from './bitmaps.js';
 import type { BlockBackend, DiskProperties, Replicated } from './contract.js';
 import { SECTOR } from './driver.js';
 import { type Drive, Drives } from './drives.js';
+import { FileDriver } from './drivers/file.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
@@ -17,7 +18,8 @@ import { BlockJobs } from './jobs/jobs.js';
 import type { JobGround } from './jobs/start.js';
 import { claimTls } from './nbd/credentials.js';
 import { NbdServer } from './nbd/server.js';
-import { type BlockNode, isAdopting } from './node.js';
+import type { ImageRecord } from './image-record.js';
+import { type BlockNode, isAdopting, protocolOf } from './node.js';
 import { OptionTree } from './option-tree.js';
 import { type DriveSpec, parseDrive, readBlockdev } from './options.js';
 import { type BlockInfo, blockInfo, type NodeInfo, nodeInfo } from './query.js';
@@ -82,6 +84,7 @@ export class BlockLayer {
   /** HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`, only the node. */
   async driveAdd(text: string, options: { noBackend?: boolean } = {}): Promise<void> {
     const spec = parseDrive(text);
+    if (!('reference' in spec.root)) await this.retire(spec.root.nodeName);
     if (spec.interface !== 'none') throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
     if (!options.noBackend) {
       await this.addDrive(spec);
@@ -97,7 +100,21 @@ export class BlockLayer {
 
   /** -blockdev and QMP's blockdev-add. */
   async blockdevAdd(options: Readonly<Record<string, unknown>>): Promise<void> {
-    await this.graph.build(readBlockdev(OptionTree.from(options)));
+    const spec = readBlockdev(OptionTree.from(options));
+    await this.retire(spec.nodeName);
+    await this.graph.build(spec);
+  }
+
+  /** A replica that has ended leaves its place to another of its name. */
+  private async retire(name: string | undefined): Promise<void> {
+    const node = name === undefined ? undefined : this.graph.find(name);
+    if (!node || !isSpent(node)) return;
+    for (const { parent, edge } of this.graph.parentsOf(node)) await this.graph.removeChild(parent, edge);
+    for (const drive of this.drives.over(node)) {
+      drive.backend.detach();
+      this.drives.remove(drive);
+    }
+    await this.graph.close(node);
   }
 
   /** HMP drive_del and QMP blockdev-del: a drive's guest gets errors from now on; a node must be free. */
@@ -182,11 +199,17 @@ export class BlockLayer {
     if (node !== undefined) {
       const added = this.graph.find(node);
       if (!added) throw new VmError(`there is no node '${node}'`);
+      if (added.driver instanceof ReplicationPrimary) await this.dropSpent(parent);
       return this.graph.addChild(parent, added);
     }
     if (child === undefined) throw new VmError("one of 'child' and 'node' is needed");
     await this.graph.removeChild(parent, child);
     return child;
+  }
+
+  /** A quorum has one replica. */
+  private async dropSpent(quorum: BlockNode): Promise<void> {
+    for (const [edge, child] of quorum.children) if (isSpent(child)) await this.graph.removeChild(quorum, edge);
   }
 
   /** nbd-server-start. tlsCreds: a tls-creds object; then clients must speak TLS. */
@@ -220,6 +243,16 @@ export class BlockLayer {
       out.push(disk);
     }
     return out;
+  }
+
+  /** Where the records of the pair are: the images of every writable disk that a guest device holds. */
+  pairImages(): { disk: string; record: ImageRecord }[] {
+    return [...this.drives].flatMap(drive => {
+      const { attachedDevice, readOnly, node } = drive.backend;
+      if (attachedDevice === undefined || readOnly) return [];
+      const disk = this.replicatedOf(drive)?.name ?? drive.name;
+      return imagesOf(node).map(record => ({ disk, record }));
+    });
   }
 
   /** What must be equal on both sides: every disk that a guest device holds, by the name that joins the pair, in the order of the drives. */
@@ -339,3 +372,14 @@ export class BlockLayer {
 }
 
 const inUseByColo = (what: string) => new VmError(`${what} is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
+
+/** The host's files, or devices, that hold what the guest writes for good. */
+function imagesOf(node: BlockNode): ImageRecord[] {
+  const { driver } = node;
+  if (driver instanceof ReplicationSecondary) return imagesOf(driver.disk);
+  if (driver instanceof QuorumDriver) return driver.voters.flatMap(imagesOf);
+  const protocol = protocolOf(node).driver;
+  return protocol instanceof FileDriver ? [protocol.record] : [];
+}
+
+const isSpent = ({ driver }: BlockNode) => driver instanceof ReplicationPrimary && driver.spent;

@@ -1,11 +1,12 @@
 /** The disks that a checkpoint covers, as colo sees them: a quorum with a replication child, or a replication node in secondary mode. */
 import { VmError } from '../base/errors.js';
-import type { Replicated, SyncCheck } from './contract.js';
+import type { Replicated, SyncCheck, SyncDifference } from './contract.js';
 import type { QuorumDriver } from './drivers/quorum.js';
 import type { ReplicationPrimary } from './drivers/replication-primary.js';
 import type { ReplicationSecondary } from './drivers/replication-secondary.js';
 import type { BlockNode } from './node.js';
-import { differences, digest } from './sync-check.js';
+import { isZero } from './driver.js';
+import { differences, digest, isBlank } from './sync-check.js';
 
 /** What a disk asks of the layer. */
 export interface DiskGround {
@@ -33,11 +34,26 @@ export class PrimaryDisk implements Replicated {
         return theFollower().options.assumeInSync;
       },
       digest: progress => digest(node, progress),
-      reconcile: async (peerDigest, progress) => {
-        const follower = this.follower();
+      compare: async (peerDigest, progress) => {
         const different = differences(await digest(node, progress), peerDigest);
-        for (const { offset, length } of different) follower.markDirty(offset, length);
-        return different.reduce((sum, range) => sum + range.length, 0);
+        return this.difference(different, isBlank(peerDigest));
+      },
+    };
+  }
+
+  private difference(ranges: { offset: number; length: number }[], peerIsBlank: boolean): SyncDifference {
+    const follower = this.follower();
+    return {
+      bytes: ranges.reduce((sum, range) => sum + range.length, 0),
+      peerIsBlank,
+      copy: () => ranges.forEach(({ offset, length }) => follower.markDirty(offset, length)),
+      copyBack: async () => {
+        for (const { offset, length } of ranges) {
+          const data = await follower.readReplica(offset, length);
+          if (isZero(data)) await this.node.writeZeroes(offset, length);
+          else await this.node.pwrite(offset, data);
+        }
+        await this.node.flush();
       },
     };
   }
@@ -155,7 +171,7 @@ export class SecondaryDisk implements Replicated {
     this.sync = {
       assumed: driver.chain.assumeInSync,
       digest: progress => digest(driver.disk, progress),
-      reconcile: () => Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary reconciles`)),
+      compare: () => Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary compares`)),
     };
   }
 

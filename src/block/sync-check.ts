@@ -60,6 +60,11 @@ export function differences(own: Uint8Array, peer: Uint8Array): { offset: number
   return out;
 }
 
+/** Every piece of the image is zeroes. */
+export function isBlank(peer: Uint8Array): boolean {
+  return isZero(decode(peer).hashes);
+}
+
 function decode(data: Uint8Array): { length: number; hashes: Buffer } {
   try {
     const size = header.size!;

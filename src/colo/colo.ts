@@ -11,7 +11,9 @@ import { type MigrationParameters, defaultParameters } from '../migration/parame
 import { MigrationState, type MigrationData } from '../migration/status.js';
 import type { TransferParts } from '../migration/transfer.js';
 import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js';
+import type { SyncFrom } from '../migration/manifest.js';
 import type { ColoExitReason, ColoMode, FailoverStatus } from '../qapi/types.js';
+import { askPeer } from './ask.js';
 import type { ColoParts } from './contract.js';
 import { type ColoState, failoverStatus } from './failover.js';
 import { type ColoOptions, checkOptions } from './options.js';
@@ -28,6 +30,8 @@ export interface ColoDeps extends Omit<ColoParts, 'migration' | 'options' | 'par
   readonly options: ColoOptions;
   /** The capability x-colo, at first. */
   readonly xColo: boolean;
+  /** The guest that waited for its peer's word, or its user's, runs, unless the user wants it to wait (-S). */
+  startGuest(): Promise<void>;
 }
 
 export const capabilityNames = ['x-colo', 'events'] as const;
@@ -56,6 +60,7 @@ export class Colo {
   private readonly parts: ColoParts;
   private readonly transferParts: TransferParts;
   private readonly transports: Transports;
+  private readonly startGuest: () => Promise<void>;
   private readonly capabilities: Map<CapabilityName, boolean>;
   private session: ColoPrimary | ColoSecondary | undefined;
   private transfer: Outgoing | Incoming | undefined;
@@ -65,7 +70,8 @@ export class Colo {
   private dialing: { abandon(error: VmError): void } | undefined;
 
   constructor(deps: ColoDeps) {
-    const { transports, options, xColo, flushDisks, diskObstacle, ...rest } = deps;
+    const { transports, options, xColo, flushDisks, diskObstacle, startGuest, ...rest } = deps;
+    this.startGuest = startGuest;
     this.transports = transports;
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
     this.capabilities = new Map([['x-colo', xColo], ['events', false]]);
@@ -126,6 +132,7 @@ export class Colo {
     const endpoint = parseMigrationUri(uri, 'listen');
     this.checkWaiting();
     if (isAddress(endpoint)) throw new VmError(`'${uri}' is waited on, not loaded`);
+    this.checkOwnDisks();
     if (this.capabilities.get('x-colo')) throw new VmError('a secondary waits for a primary that answers', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
     const incoming = new Incoming(this.transferParts, await openIncoming(endpoint, this.transports), () => this.checkFree());
     this.start(incoming);
@@ -136,6 +143,12 @@ export class Colo {
   /** Where it waits for a migration, with the port that was chosen if 0 was asked. */
   get waitsAt(): Listener['address'] | undefined {
     return this.listener?.address;
+  }
+
+  /** A guest that comes by itself runs on this side's disks. */
+  private checkOwnDisks(): void {
+    const held = this.parts.identity.obstacle;
+    if (held) throw held;
   }
 
   private checkWaiting(): void {
@@ -178,6 +191,62 @@ export class Colo {
   lostHeartbeat(): void {
     if (!this.session) throw new VmError("The feature 'colo' is not enabled");
     this.session.lostHeartbeat();
+  }
+
+  /**
+   * Does the peer run this guest? VmError: it does, and that is written down. Nothing: it does not,
+   * or there was no answer within ms.
+   */
+  async askPeer(uri: string, ms: number): Promise<void> {
+    const endpoint = parseMigrationUri(uri, 'connect');
+    if (!isAddress(endpoint)) return;
+    const { sockets } = this.transports;
+    const { clock, identity } = this.parts;
+    const answer = await sockets
+      .connect(endpoint, { timeoutMs: ms })
+      .then(stream => askPeer(stream, clock, ms))
+      .catch(() => undefined);
+    if (answer?.kind === 'runs') throw await identity.heardOf(answer.record);
+  }
+
+  /** It is no secondary, and has not run for want of a word of the peer's. */
+  get waitsForWord(): boolean {
+    const { session } = this;
+    const idle = !session || (session instanceof ColoPrimary && session.state === 'none');
+    return idle && !this.listener && this.parts.lifecycle.pristine && this.heldBack !== undefined;
+  }
+
+  /** x-colo-lost-heartbeat for such a guest: the user's word stands for the peer's. */
+  async runByOrder(): Promise<void> {
+    this.parts.lifecycle.checkMigratable();
+    await this.parts.identity.goAlone();
+    await this.startGuest();
+  }
+
+  /** Why the guest may not run its first instruction; undefined: it may. */
+  get heldBack(): VmError | undefined {
+    const { session } = this;
+    const primary = session instanceof ColoPrimary ? session : undefined;
+    if (primary?.replacing) return new VmError("the guest's disks are being copied from the secondary");
+    if (primary?.mayRun && primary.state !== 'yielded' && primary.state !== 'none') return undefined;
+    return this.parts.identity.obstacle;
+  }
+
+  /** Asked before the first instruction; what that makes of the images is durable afterwards. */
+  async admitGuest(): Promise<void> {
+    const held = this.heldBack;
+    if (held) throw held;
+    if (this.mode !== 'primary') await this.parts.identity.beginAlone();
+  }
+
+  /** x-sync-from: the user's word for the next entry. */
+  get syncFrom(): SyncFrom | undefined {
+    return this.parts.options.syncFrom;
+  }
+
+  set syncFrom(side: SyncFrom | undefined) {
+    if (this.migration.busy) throw new VmError("There's a migration process in progress");
+    this.parts.options.syncFrom = side;
   }
 
   /** x-checkpoint-delay: the wait that runs is measured anew. */
@@ -259,10 +328,13 @@ export class Colo {
   }
 
   private futureSecondary(stream: Stream): ColoSecondary {
-    const session: ColoSecondary = new ColoSecondary(this.parts, stream, () => {
-      this.checkFree();
-      this.strangers.delete(session);
-      this.adopt(session);
+    const session: ColoSecondary = new ColoSecondary(this.parts, stream, {
+      taken: this.session instanceof ColoSecondary && this.session.state === 'completed',
+      admit: () => {
+        this.checkFree();
+        this.strangers.delete(session);
+        this.adopt(session);
+      },
     });
     return session;
   }
@@ -271,6 +343,7 @@ export class Colo {
   private futureGuest(channel: Channel): Incoming {
     const incoming: Incoming = new Incoming(this.transferParts, channel, () => {
       this.checkFree();
+      this.checkOwnDisks();
       this.strangers.delete(incoming);
       this.transfer = incoming;
       void incoming.over().then(() => {

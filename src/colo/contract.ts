@@ -7,6 +7,7 @@ import type { MigrationParameters } from '../migration/parameters.js';
 import type { MigrationState } from '../migration/status.js';
 import type { OutputHold } from '../net/contract.js';
 import type { QmpEvents } from '../qapi/types.js';
+import type { PairIdentity } from './identity.js';
 import type { ColoOptions } from './options.js';
 import type { StepHook } from './steps.js';
 
@@ -24,6 +25,8 @@ export interface Lifecycle extends Migratable {
   checkpointEvents: boolean;
   /** The secondary takes over: guest time goes on from the loaded state, the network is told, the guest runs; `-S` is ignored with a message. */
   runAfterFailover(): void;
+  /** The guest has run no instruction since the machine was built. */
+  readonly pristine: boolean;
   /** The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves when nothing of it runs. */
   haltForPeer(): Promise<void>;
   /** The guest asked to power off, or the user: the primary's loop sends one last checkpoint and guest-shutdown. */
@@ -44,6 +47,8 @@ export interface ColoParts {
   /** As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is the refusal. */
   disks(side: 'primary' | 'secondary'): Replicated[];
   outputs(): OutputHold[];
+  /** Who this side is, at its images. */
+  readonly identity: PairIdentity;
   /** Secondary, failover: drop the NBD export's clients and wait until their requests are through. */
   dropExports(): Promise<void>;
   /** Fault injection; an empty function otherwise. */

@@ -3,16 +3,11 @@ import { VmError, asVmError } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
-import { pieceBytes, receivePieces } from '../migration/messages.js';
+import { pieceBytes } from '../migration/messages.js';
 import { within } from '../migration/wait.js';
 import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
 import { trace } from './trace.js';
-
-/** A digest has 16 bytes for each MiB of image. */
-const imagePieceBytes = 1024 * 1024;
-const bytesPerPiece = 16;
-const digestHeaderMax = 4096;
 
 export async function startAll(disks: readonly Replicated[], mode: 'primary' | 'secondary'): Promise<void> {
   trace('start_block_replication', { mode, disks: disks.length });
@@ -51,29 +46,6 @@ export function storedError(disks: readonly Replicated[]): VmError | undefined {
     if (error) return asVmError(error).during(`disk '${disk.name}'`);
   }
   return undefined;
-}
-
-/** Primary, before replication starts (rule 10). */
-export async function reconcileAll(disks: readonly Replicated[], link: Link<Message>, options: ColoOptions): Promise<void> {
-  for (const disk of disks) {
-    if (disk.sync.assumed) continue;
-    await link.send({ type: 'digest-request', disk: disk.name });
-    const digest = await receiveDigest(disk, link, options);
-    if (!digest) continue;
-    const different = await link.guard(disk.sync.reconcile(digest), `comparing disk '${disk.name}'`, options.syncTimeoutMs);
-    trace('disk_compared', { disk: disk.name, different });
-    if (different > 0 && options.diskDifference === 'refuse') throw new VmError(`disk '${disk.name}' differs from the secondary's in ${different} bytes`, { hint: 'mirror it first' });
-  }
-}
-
-/** undefined: the secondary's user vouches for this disk. */
-async function receiveDigest(disk: Replicated, link: Link<Message>, options: ColoOptions): Promise<Buffer | undefined> {
-  const { disk: name, vouched, size } = await link.expect('digest-size', options.syncTimeoutMs);
-  if (name !== disk.name) throw new VmError(`digest of disk '${name}' where that of '${disk.name}' was asked`);
-  if (vouched) return undefined;
-  const sizeMax = Math.ceil(disk.length / imagePieceBytes) * bytesPerPiece + digestHeaderMax;
-  if (size > sizeMax) throw new VmError(`digest of disk '${name}' with ${size} bytes, at most ${sizeMax} allowed`);
-  return receivePieces(size, async () => (await link.expect('digest', options.replyTimeoutMs)).bytes);
 }
 
 /** Secondary: answers one digest-request. */

@@ -33,7 +33,7 @@ export const primaryTable: Table = {
   protected: { offered: 'protected', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'guest-shutdown': 'ended' },
   lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded' },
   require: { begin: 'active' },
-  active: { done: 'completed' },
+  active: { done: 'completed', failed: 'lost' },
 };
 
 /** A secondary that loads finishes first, whatever happens: an error of the link is looked at afterwards. */

@@ -7,9 +7,12 @@ import { bool, list, record, text, u32, u53, u64 } from '../fields/field.js';
 import { type FrameKind, encodeFrame } from '../migration/frames.js';
 import type { MessageCodec } from '../migration/link.js';
 import { type CommonMessage, type CommonType, commonBody, commonKinds, decodeCommon, pieceBytes } from '../migration/messages.js';
+import type { PairRecord } from '../block/pair-record.js';
+import { decodePeerRecordBytes, encodePeerRecord } from '../migration/standing.js';
 import type { ColoMode } from '../qapi/types.js';
 
 const disksMax = 64;
+const recordBytesMax = 4096;
 
 const epochBody = record({ epoch: u53, pages: u32, writes: list(record({ disk: text(256), count: u53 }), disksMax), ramHashed: bool, ramHash: u64 });
 const pingBody = record({ seq: u53 });
@@ -27,7 +30,7 @@ export interface EpochInfo {
 }
 
 type Bare = 'checkpoint-ready' | 'checkpoint-request' | 'checkpoint-reply' | 'vmstate-send' | 'vmstate-received' | 'vmstate-loaded' | 'guest-shutdown';
-type Empty = 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone';
+type Empty = 'who-runs' | 'follows' | 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone';
 const isCommon = (type: MessageType): type is CommonType => Object.hasOwn(commonKinds, type);
 
 export type Message =
@@ -39,7 +42,11 @@ export type Message =
   | { type: 'ping' | 'pong'; seq: number }
   | { type: 'digest-request'; disk: string }
   | { type: 'digest-size'; disk: string; vouched: boolean; size: number }
-  | { type: 'digest'; bytes: Buffer };
+  | { type: 'digest'; bytes: Buffer }
+  /** The branch that both sides will be on. */
+  | { type: 'record'; record: PairRecord }
+  /** Instead of accept: the side that was a secondary runs the guest. */
+  | { type: 'superseded'; record: PairRecord | undefined };
 export type MessageType = Message['type'];
 
 interface ColoKind extends FrameKind<MessageType> {
@@ -70,6 +77,10 @@ export const messageKinds: readonly ColoKind[] = [
   kind(78, 'digest-request', 'primary', 260),
   kind(79, 'digest-size', 'secondary', 288),
   kind(80, 'digest', 'secondary', pieceBytes),
+  kind(90, 'record', 'primary', recordBytesMax),
+  kind(91, 'superseded', 'secondary', recordBytesMax),
+  kind(92, 'who-runs', 'primary', 0),
+  kind(93, 'follows', 'secondary', 0),
 ];
 const byName = new Map(messageKinds.map(k => [k.name, k]));
 export const kindOf = (type: MessageType): FrameKind => byName.get(type)!;
@@ -90,8 +101,10 @@ function bodyOf(m: Message): Buffer {
       body.writeBigUInt64BE(BigInt(m.size));
       return body;
     }
-    case 'hello': case 'error': case 'pages': case 'blob':
+    case 'hello': case 'accept': case 'error': case 'pages': case 'blob':
       return commonBody(m);
+    case 'record': case 'superseded':
+      return encodePeerRecord(m.record);
     case 'digest':
       return m.bytes;
     case 'epoch':
@@ -132,8 +145,15 @@ function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Messa
       return { type, ...digestRequest.decode(body) };
     case 'digest-size':
       return { type, ...digestSize.decode(body) };
+    case 'record': {
+      const found = decodePeerRecordBytes(body);
+      if (!found) throw new VmError('it is empty');
+      return { type, record: found };
+    }
+    case 'superseded':
+      return { type, record: decodePeerRecordBytes(body) };
     case 'checkpoint-ready': case 'checkpoint-request': case 'checkpoint-reply': case 'vmstate-send': case 'vmstate-received': case 'vmstate-loaded': case 'guest-shutdown':
-    case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone':
+    case 'who-runs': case 'follows': case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone':
       return { type };
     default:
       return assertNever(type);

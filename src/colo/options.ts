@@ -1,6 +1,7 @@
 /** Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test makes them small. */
 import { assert } from '../base/errors.js';
 import { chunkPagesMax } from '../migration/pages.js';
+import type { SyncFrom } from '../migration/manifest.js';
 import type { TransferLimits } from '../migration/transfer.js';
 
 export interface ColoOptions extends TransferLimits {
@@ -27,8 +28,11 @@ export interface ColoOptions extends TransferLimits {
   connectTimeoutMs: number;
   precopyRounds: number;
   precopyEnoughPages: number;
-  /** Images that differ and for which nobody vouches: copy the difference, or refuse to start. */
-  diskDifference: 'copy' | 'refuse';
+  /**
+   * x-sync-from, the user's word for the next time that COLO begins: whose disks are kept where
+   * they differ and no record says which are newer.
+   */
+  syncFrom: SyncFrom | undefined;
   /** Compare a hash of all RAM on both sides at every checkpoint. */
   verifyRam: boolean;
 }
@@ -51,7 +55,7 @@ export const defaultColoOptions: ColoOptions = {
   chunkPages: chunkPagesMax,
   precopyRounds: 8,
   precopyEnoughPages: 2048,
-  diskDifference: 'copy',
+  syncFrom: undefined,
   verifyRam: false,
 };
 

@@ -3,20 +3,25 @@
  */
 import { VmError, failureOf } from '../base/errors.js';
 import type { Stream } from '../host/ports.js';
+import { unexpected } from '../migration/link.js';
 import { precopy } from '../migration/precopy.js';
 import { Pace } from '../migration/pace.js';
 import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.js';
+import type { DiskStanding } from '../migration/standing.js';
 import { within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
-import { progressOf, reconcileAll, startAll, stopAll, storedError } from './disks.js';
+import { progressOf, startAll, stopAll, storedError } from './disks.js';
 import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
 import { Lease, type Moment } from './lease.js';
 import { type Message, kindOf } from './messages.js';
-import { Session } from './session.js';
+import { followsUs, reconcileAll } from './reconcile.js';
+import { Refusal, Session } from './session.js';
 import { ColoStatistics } from './statistics.js';
 import { trace } from './trace.js';
+
+const recording = 'writing the record of the pair';
 
 export class ColoPrimary extends Session {
   readonly statistics = new ColoStatistics();
@@ -30,12 +35,22 @@ export class ColoPrimary extends Session {
   private wake: () => void = () => undefined;
   private lastEndMs = 0;
   private yielding: Promise<void> = Promise.resolve();
+  /** The images have a branch of their own, and the secondary none that is whole. */
+  private agreed = false;
+  /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
+  mayRun = false;
 
   constructor(parts: ColoParts, stream: Stream) {
     super(parts, 'primary', primaryTable, stream);
     this.lease = new Lease(parts.clock, parts.options.leaseMs);
     this.heartbeat = new PrimaryHeartbeat(this.link, parts.clock, parts.options);
     this.failover.move('enter');
+  }
+
+  /** The guest's disks are being replaced by the secondary's. */
+  get replacing(): boolean {
+    const { options } = this.parts;
+    return this.state === 'entering' && options.syncFrom === 'secondary' && !this.agreed;
   }
 
   /** A checkpoint as soon as possible; remembered while one is in flight. */
@@ -73,23 +88,48 @@ export class ColoPrimary extends Session {
 
   /** Until the secondary is ready and both sides replicate. The guest runs all the time. */
   private async enter(): Promise<void> {
-    const { options, lifecycle, migration } = this.parts;
+    const { options, lifecycle, migration, identity } = this.parts;
     const manifest = lifecycle.manifest();
     migration.ramTotalBytes = manifest.ramBytes;
-    await this.link.send({ type: 'hello', hello: { manifest, colo: true, leaseMs: options.leaseMs } });
-    await this.link.expect('accept', options.replyTimeoutMs);
+    const { record } = identity;
+    const { leaseMs, syncFrom } = options;
+    const hello = { manifest, colo: true, leaseMs, ...(record && { record }), ...(syncFrom && { syncFrom }) };
+    await this.link.send({ type: 'hello', hello });
+    const theirs = await this.accepted();
+    this.mayRun = syncFrom !== 'secondary' && (syncFrom === 'primary' || followsUs(theirs, record));
     this.heartbeat.start();
     migration.move('active');
     this.disks = this.parts.disks('primary');
     for (const disk of this.disks) disk.claim();
     this.outputs = this.parts.outputs();
-    await reconcileAll(this.disks, this.link, options);
+    const { link, disks } = this;
+    await reconcileAll({ disks, link, options, identity, theirs, pristine: lifecycle.pristine });
+    await this.agree();
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
     migration.move('colo');
     await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.diskTimeoutMs, () => progressOf(this.disks));
     for (const output of this.outputs) output.hold(() => this.lease.valid);
+    options.syncFrom = undefined; // one word, one copy
+    await this.link.guard(identity.become('protected'), recording, options.diskTimeoutMs);
+  }
+
+  /** What the secondary's images know. VmError: it refused, or it runs the guest itself. */
+  private async accepted(): Promise<DiskStanding[]> {
+    const { identity, options } = this.parts;
+    const message = await this.link.next('waiting for accept', options.replyTimeoutMs);
+    if (message.type === 'accept') return message.disks ?? [];
+    if (message.type !== 'superseded') throw unexpected(message.type, 'accept');
+    throw new Refusal((await identity.heardOf(message.record)).message);
+  }
+
+  /** Both sides will be on one branch: the secondary writes it down before a byte can arrive. */
+  private async agree(): Promise<void> {
+    const { identity, options } = this.parts;
+    const record = await this.link.guard(identity.enter(), recording, options.diskTimeoutMs);
+    this.mayRun = this.agreed = true;
+    await this.link.send({ type: 'record', record });
   }
 
   private async precopy(): Promise<void> {
@@ -180,6 +220,7 @@ export class ColoPrimary extends Session {
     this.quiet();
     this.link.destroy();
     await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.tryRecord('together');
     for (const output of this.outputs) output.releaseAll();
     migration.move('completed');
     lifecycle.powerOff();
@@ -223,6 +264,7 @@ export class ColoPrimary extends Session {
     lifecycle.ram.dirtyLog.stop();
     const error = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (error) this.warn(error);
+    await this.tryRecord('yielded');
     await this.link.farewell();
     if (migration.status === 'colo') migration.move('completed');
     this.tellExit('error', 'the secondary has taken over');
@@ -241,6 +283,9 @@ export class ColoPrimary extends Session {
     if (error) this.warn(error);
     this.step('primary-disks-stopped');
     lifecycle.ram.dirtyLog.stop();
+    const unrecorded = await this.goOnAsNext().then(() => undefined, failureOf);
+    if (unrecorded) return this.stayLost(unrecorded);
+    this.step('primary-recorded');
     for (const output of this.outputs) output.releaseAll();
     this.failover.move('done');
     migration.move('completed');
@@ -248,6 +293,13 @@ export class ColoPrimary extends Session {
     this.step('primary-alone');
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
     await this.link.farewell();
+  }
+
+  /** Nothing has left yet, and the order may be given again. */
+  private stayLost(error: VmError): void {
+    this.warn(error);
+    this.failover.move('failed');
+    this.tellExit('error', error.during('failover').message);
   }
 
   protected override async leave(error: VmError): Promise<void> {
@@ -266,9 +318,13 @@ export class ColoPrimary extends Session {
     const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
     if (stopError) this.warn(stopError);
     if (!entering) return;
+    if (this.agreed) await this.tryRecord('alone');
     for (const output of this.outputs) output.releaseAll();
     if (migration.status === 'colo') this.tellExit('error', error.message);
-    migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message);
+    // What the connection did not do is a refusal, of this side or the other: it stays one.
+    const { failed } = this.link;
+    const lasting = failed === error || failed instanceof Refusal ? error instanceof Refusal : true;
+    migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message, lasting);
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
   }
 

@@ -3,6 +3,7 @@
  * vmstate-received, and after it there is only forward. Its guest does not run until a failover.
  */
 import { VmError, failureOf } from '../base/errors.js';
+import type { PairRecord } from '../block/pair-record.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
@@ -15,6 +16,7 @@ import { secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
 import type { EpochInfo, Message } from './messages.js';
+import { permission } from './record.js';
 import { Session } from './session.js';
 import { StagedEpoch } from './staged-epoch.js';
 import { trace } from './trace.js';
@@ -26,22 +28,33 @@ interface WholeEpoch {
   devices: StagedDevices;
 }
 
+/** Before it is admitted, whoever comes is a stranger. */
+export interface Door {
+  /** This process has taken over: its guest is what the stranger's was. */
+  readonly taken: boolean;
+  /** The machine at the other end is equal to ours. A VmError sends it away. */
+  admit(): void;
+}
+
 export class ColoSecondary extends Session {
   private readonly heartbeat: SecondaryHeartbeat;
   private epoch = 0;
   private leaseMs: number;
   private accepted = false;
+  /** What the record of the pair will be. */
+  private branch: PairRecord | undefined;
+  /** The record says that a whole state is here. */
+  private recorded = false;
   private peerIsAlone = false;
   private tellStopped!: () => void;
   private tellAlone!: () => void;
   private readonly stopped = new Promise<void>(resolve => (this.tellStopped = resolve));
   private readonly peerAlone = new Promise<void>(resolve => (this.tellAlone = resolve));
 
-  /** admit: the machine at the other end is equal to ours; before it there is only a stranger at the door. A VmError sends it away. */
   constructor(
     parts: ColoParts,
     stream: Stream,
-    private readonly admit: () => void,
+    private readonly door: Door,
   ) {
     super(parts, 'secondary', secondaryTable, stream);
     this.leaseMs = parts.options.leaseMs;
@@ -58,7 +71,10 @@ export class ColoSecondary extends Session {
   protected async converse(): Promise<void> {
     await this.meet();
     await this.takePrecopy();
-    const { migration, options } = this.parts;
+    const { migration, options, identity } = this.parts;
+    if (!this.branch) throw new VmError('the primary did not say which record the pair has');
+    const recorded = identity.follow(this.branch, 'secondary', 'copying');
+    await this.link.guard(recorded, 'writing the record of the pair', options.diskTimeoutMs);
     await this.link.guard(startAll(this.disks, 'secondary'), 'starting replication', options.diskTimeoutMs);
     for (const output of this.outputs) output.hold(() => false);
     migration.move('colo');
@@ -68,20 +84,40 @@ export class ColoSecondary extends Session {
 
   private async meet(): Promise<void> {
     const { lifecycle, migration, options } = this.parts;
-    const { hello } = await this.link.expect('hello', options.replyTimeoutMs);
+    const first = await this.link.next('waiting for hello', options.replyTimeoutMs);
+    if (first.type === 'who-runs') await this.sayWho();
+    if (first.type !== 'hello') throw unexpected(first.type, 'hello');
+    const { hello } = first;
     if (!hello.colo) throw new VmError('this side is a secondary and waits for a primary: the capability x-colo is off on the other side');
+    if (this.door.taken) await this.sayTaken();
     const difference = manifestDifference(hello.manifest, lifecycle.manifest());
     if (difference !== undefined) throw new VmError(difference);
+    const disks = this.parts.identity.standings();
+    for (const { disk, record } of disks) permission(disk, hello.record, record, hello.syncFrom);
     this.leaseMs = hello.leaseMs;
     this.disks = this.parts.disks('secondary');
     this.outputs = this.parts.outputs();
-    this.admit();
+    this.door.admit();
     this.accepted = true;
     for (const disk of this.disks) disk.claim();
     migration.move('active');
     migration.ramTotalBytes = hello.manifest.ramBytes;
     this.heartbeat.start();
-    await this.link.send({ type: 'accept' });
+    await this.link.send({ type: 'accept', disks });
+  }
+
+  /** A primary that was started again must not run: it hears who does. */
+  private async sayTaken(): Promise<never> {
+    await this.link.send({ type: 'superseded', record: this.parts.identity.record });
+    await this.link.farewell();
+    throw new VmError('this secondary has taken over');
+  }
+
+  private async sayWho(): Promise<never> {
+    if (this.door.taken) return this.sayTaken();
+    await this.link.send({ type: 'follows' });
+    await this.link.farewell();
+    throw new VmError('nothing more was asked');
   }
 
   /** Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. */
@@ -92,6 +128,9 @@ export class ColoSecondary extends Session {
       switch (message.type) {
         case 'digest-request':
           await sendDigest(this.disks, message.disk, this.link, options);
+          break;
+        case 'record':
+          this.branch = message.record;
           break;
         case 'pages': {
           const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
@@ -183,7 +222,15 @@ export class ColoSecondary extends Session {
       return false;
     }
     this.link.post({ type: 'vmstate-loaded' });
+    void this.recordWhole();
     return true;
+  }
+
+  /** Tried again with each epoch until it is written. */
+  private async recordWhole(): Promise<void> {
+    if (this.recorded) return;
+    this.recorded = true;
+    this.recorded = await this.tryRecord('protected');
   }
 
   /** This side's state is not whole: it says so, and can never take over. */
@@ -239,6 +286,9 @@ export class ColoSecondary extends Session {
     this.step('takeover-exports-dropped');
     const error = await stopAll(this.disks, true, clock, options.mergeTimeoutMs, () => this.step('takeover-disk-merged'));
     if (error) return void this.breakDown(error.during('failover'));
+    const unrecorded = await this.goOnAsNext().then(() => undefined, failureOf);
+    if (unrecorded) return void this.breakDown(unrecorded.during('failover'));
+    this.step('takeover-recorded');
     for (const output of this.outputs) output.releaseAll();
     this.step('takeover-network-open');
     lifecycle.runAfterFailover();
@@ -264,6 +314,7 @@ export class ColoSecondary extends Session {
     this.heartbeat.silence();
     for (const output of this.outputs) output.drop();
     await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.tryRecord('together');
     this.link.destroy();
     migration.move('completed');
     lifecycle.powerOff();

@@ -5,13 +5,18 @@ import type { Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoExitReason } from '../qapi/types.js';
+import type { PairState } from '../block/pair-record.js';
+import { within } from '../migration/wait.js';
 import type { ColoParts } from './contract.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
 import { type Message, codecOf } from './messages.js';
 import type { ColoStep } from './steps.js';
-import { traceMessage } from './trace.js';
+import { trace, traceMessage } from './trace.js';
 
 export type Side = 'primary' | 'secondary';
+
+/** The peer, or this side, will not have this pair as it is: to try again changes nothing. */
+export class Refusal extends VmError {}
 
 export abstract class Session {
   protected readonly link: Link<Message>;
@@ -81,6 +86,22 @@ export abstract class Session {
     if (!this.failover.move('lost-heartbeat')) throw new VmError(refusal(this.state));
   }
 
+  /** Where a failure changes nothing: what stands there is more careful. */
+  protected async tryRecord(state: PairState): Promise<boolean> {
+    const { clock, identity, options } = this.parts;
+    const written = within(clock, options.diskTimeoutMs, 'the record of the pair', identity.become(state));
+    return written.then(() => true, thrown => {
+      trace('failover_warning', { side: this.side, error: failureOf(thrown).message });
+      return false;
+    });
+  }
+
+  /** On a branch that is no other image's, durable at all of this side's. */
+  protected goOnAsNext(): Promise<void> {
+    const { clock, identity, options } = this.parts;
+    return within(clock, options.diskTimeoutMs, 'the record of the pair', identity.goAlone());
+  }
+
   protected step(step: ColoStep): void {
     this.parts.step(step);
   }
@@ -96,7 +117,10 @@ export abstract class Session {
   private urgent(message: Message): boolean {
     if (message.type === 'error') {
       this.note('got', message);
-      this.link.fail(new VmError(`the ${this.side === 'primary' ? 'secondary' : 'primary'} ${this.state === 'entering' ? 'refused' : 'left COLO'}: ${message.text}`));
+      const peer = this.side === 'primary' ? 'secondary' : 'primary';
+      const refused = this.state === 'entering';
+      const text = `the ${peer} ${refused ? 'refused' : 'left COLO'}: ${message.text}`;
+      this.link.fail(refused ? new Refusal(text) : new VmError(text));
       return true;
     }
     return this.onUrgent(message);

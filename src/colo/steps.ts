@@ -4,9 +4,9 @@
  */
 import { type MessageType, messageKinds } from './messages.js';
 
-const primarySteps = ['primary-stopped', 'primary-staged', 'primary-cut', 'primary-resumed', 'primary-half-pages', 'primary-half-blob', 'primary-offered', 'primary-before-release', 'primary-released', 'primary-committed', 'primary-aborted', 'primary-disks-stopped', 'primary-alone', 'primary-gate-closed'] as const;
+const primarySteps = ['primary-stopped', 'primary-staged', 'primary-cut', 'primary-resumed', 'primary-half-pages', 'primary-half-blob', 'primary-offered', 'primary-before-release', 'primary-released', 'primary-committed', 'primary-aborted', 'primary-disks-stopped', 'primary-recorded', 'primary-alone', 'primary-gate-closed'] as const;
 const secondarySteps = ['secondary-checked', 'secondary-half-applied', 'secondary-ram-applied', 'secondary-devices-applied', 'secondary-disk-committed', 'secondary-committed'] as const;
-const takeoverSteps = ['takeover-fenced', 'takeover-exports-dropped', 'takeover-disk-merged', 'takeover-network-open', 'takeover-running'] as const;
+const takeoverSteps = ['takeover-fenced', 'takeover-exports-dropped', 'takeover-disk-merged', 'takeover-recorded', 'takeover-network-open', 'takeover-running'] as const;
 
 export type MessageStep = `${'primary' | 'secondary'}-${'sent' | 'got'}-${MessageType}`;
 export type ColoStep = (typeof primarySteps)[number] | (typeof secondarySteps)[number] | (typeof takeoverSteps)[number] | MessageStep;

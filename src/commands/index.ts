@@ -28,6 +28,7 @@ const table: Record<string, () => Promise<AnyCommand>> = {
   'image:commit': async () => (await import('./image/commit.js')).ImageCommit,
   'image:bench': async () => (await import('./image/bench.js')).ImageBench,
   'image:map': async () => (await import('./image/map.js')).ImageMap,
+  'image:record': async () => (await import('./image/record.js')).ImageRecordCommand,
   'image:rebase': async () => (await import('./image/rebase.js')).ImageRebase,
   'image:resize': async () => (await import('./image/resize.js')).ImageResize,
   'image:snapshot': async () => (await import('./image/info.js')).ImageSnapshot,

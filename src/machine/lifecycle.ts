@@ -43,6 +43,12 @@ export class VmLifecycle implements Lifecycle {
   checkpointEvents = true;
   /** Who wants to be asked before a guest's power-off is carried out (colo sends one last checkpoint): true = it will call powerOff(). */
   shutdownGate: () => boolean = () => false;
+  /**
+   * Asked before the guest's first instruction: undefined, or it may run when it resolves; a VmError
+   * says why not.
+   */
+  startGate: () => Promise<void> | undefined = () => undefined;
+  pristine = true;
   private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
   private resetting: Promise<void> | undefined;
@@ -85,20 +91,34 @@ export class VmLifecycle implements Lifecycle {
   // --- the user's verbs
 
   async cont(): Promise<void> {
+    if (this.wanted) return;
+    this.checkContinue();
+    const admitted = this.pristine ? this.startGate() : undefined;
+    if (admitted) {
+      await admitted;
+      this.checkContinue();
+    }
+    this.states.to('running');
+    await this.settled();
+    if (!this.wanted) return;
+    if (this.physical === 'stopped') this.go();
+    this.parts.events.emit('RESUME', {});
+    this.announceIfDue();
+  }
+
+  /** It is to run, also if that changed while something was awaited. */
+  private get wanted(): boolean {
+    return this.state === 'running';
+  }
+
+  private checkContinue(): void {
     const { state } = this;
-    if (state === 'running') return;
     if (state === 'colo') throw new VmError('COLO checkpoint in progress');
     if (state === 'finish-migrate') throw new VmError('Migration is not finalized yet');
     if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
     if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
     if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
     if (state === 'postmigrate' && !this.mayContinue) throw new VmError('the guest went on elsewhere');
-    this.states.to('running');
-    await this.settled();
-    if (this.state !== 'running') return;
-    if (this.physical === 'stopped') this.go();
-    this.parts.events.emit('RESUME', {});
-    this.announceIfDue();
   }
 
   private announceIfDue(): void {
@@ -348,6 +368,7 @@ export class VmLifecycle implements Lifecycle {
 
   private go(): void {
     assert(this.physical === 'stopped', 'only what stands still can start');
+    this.pristine = false;
     this.physical = 'running';
     this.parts.board.devices.resume();
     this.parts.accel.start();

@@ -109,7 +109,12 @@ export class Machine implements MachineControl {
   }
 
   start(): void {
-    if (this.spec.incoming === undefined && !this.spec.startPaused) void this.cont();
+    this.startGuest().catch((error: unknown) => this.parts.report(asVmError(error).message));
+  }
+
+  /** As start(). VmError: the guest may not run; the machine waits. */
+  async startGuest(): Promise<void> {
+    if (this.spec.incoming === undefined && !this.spec.startPaused) await this.cont();
   }
 
   cont(): Promise<void> {

@@ -1,6 +1,8 @@
 /** The first message of a migration: what the sender's machine is. JSON with limits; the receiver compares and says what differs. */
 import { VmError } from '../base/errors.js';
+import type { PairRecord } from '../block/pair-record.js';
 import type { Manifest } from './contract.js';
+import { decodePeerRecord } from './standing.js';
 
 /** Bytes of an encoded hello, at most. */
 export const helloBytesMax = 256 * 1024;
@@ -12,7 +14,14 @@ export interface Hello {
   colo: boolean;
   /** How long after a proof of life the primary may release output (see colo/README.md). */
   leaseMs: number;
+  /** COLO: what the primary's images know of the pair. */
+  record?: PairRecord;
+  /** COLO: the user's word, whose disks are kept when they differ. */
+  syncFrom?: SyncFrom;
 }
+
+export const syncSides = ['primary', 'secondary'] as const;
+export type SyncFrom = (typeof syncSides)[number];
 
 export const encodeHello = (hello: Hello) => Buffer.from(JSON.stringify(hello), 'utf8');
 
@@ -28,7 +37,11 @@ export function decodeHello(body: Uint8Array): Hello {
   const leaseMs = count(top.leaseMs, 'leaseMs');
   if (leaseMs > leaseMsMax) throw new VmError(`leaseMs ${leaseMs} is more than ${leaseMsMax}`);
   if (typeof top.colo !== 'boolean') throw new VmError('hello: colo is not a boolean');
-  return { leaseMs, colo: top.colo, manifest: decodeManifest(top.manifest) };
+  const record = decodePeerRecord(top.record);
+  const syncFrom = syncSides.find(side => side === top.syncFrom);
+  if (top.syncFrom !== undefined && !syncFrom) throw new VmError('hello: syncFrom is not a side');
+  const known = { ...(record && { record }), ...(syncFrom && { syncFrom }) };
+  return { leaseMs, colo: top.colo, manifest: decodeManifest(top.manifest), ...known };
 }
 
 function decodeManifest(value: unknown): Manifest {

@@ -8,6 +8,7 @@ import { type FrameKind, encodeFrame } from './frames.js';
 import type { MessageCodec } from './link.js';
 import { type Hello, decodeHello, encodeHello, helloBytesMax } from './manifest.js';
 import { chunkBytesMax } from './pages.js';
+import { decodeStandings, type DiskStanding, encodeStandings, standingsBytesMax } from './standing.js';
 
 /** Device state travels in pieces of at most this. */
 export const pieceBytes = 1024 * 1024;
@@ -18,7 +19,9 @@ const stateBody = record({ size: u53, pages: u53, ran: bool });
 
 /** COLO says these too. */
 export type CommonMessage =
-  | { type: 'accept' | 'round-end' }
+  | { type: 'round-end' }
+  /** disks: of a secondary, what its images know. */
+  | { type: 'accept'; disks?: DiskStanding[] }
   | { type: 'hello'; hello: Hello }
   /** The sender gives up, and why. */
   | { type: 'error'; text: string }
@@ -41,7 +44,7 @@ const kind = <N extends TransferType>(ordinal: number, name: N, from: TransferKi
 
 export const commonKinds = {
   hello: kind(64, 'hello', 'source', helloBytesMax),
-  accept: kind(65, 'accept', 'destination', 0),
+  accept: kind(65, 'accept', 'destination', standingsBytesMax),
   error: kind(66, 'error', 'both', textMax + 4),
   pages: kind(67, 'pages', 'source', chunkBytesMax),
   'round-end': kind(68, 'round-end', 'source', 0),
@@ -69,6 +72,8 @@ export function commonBody(m: CommonMessage | { type: 'loaded' | 'go' | 'started
   switch (m.type) {
     case 'hello':
       return encodeHello(m.hello);
+    case 'accept':
+      return m.disks ? encodeStandings(m.disks) : Buffer.alloc(0);
     case 'error':
       return textBody.encode({ text: m.text.slice(0, textMax / 3) });
     case 'pages':
@@ -91,7 +96,9 @@ export function decodeCommon(type: CommonType, body: Buffer): CommonMessage {
       return { type, body };
     case 'blob':
       return { type, bytes: body };
-    case 'accept': case 'round-end':
+    case 'accept':
+      return body.length === 0 ? { type } : { type, disks: decodeStandings(body) };
+    case 'round-end':
       return { type };
     default:
       return assertNever(type);

@@ -49,6 +49,8 @@ export interface MigrationData extends Counters {
   /** We send. */
   outgoing: boolean;
   error?: string;
+  /** The same would come of another attempt. */
+  lasting?: boolean;
 }
 
 export class MigrationState {
@@ -57,6 +59,7 @@ export class MigrationState {
   private counters = fresh();
   private outgoing = false;
   private error: string | undefined;
+  private lasting = false;
   private startedMs = 0;
   private endedMs: number | undefined;
   private passMs = 0;
@@ -76,14 +79,18 @@ export class MigrationState {
     return ['setup', 'active', 'cancelling', 'colo', 'device'].includes(this.current);
   }
 
-  move(to: MigrationStatus, error?: string): void {
+  /** lasting: to try again as things are changes nothing. */
+  move(to: MigrationStatus, error?: string, lasting = false): void {
     assert(moves[this.current]?.includes(to), `migration state ${this.current} -> ${to}`);
     const first = !this.busy;
     trace('set_state', { from: this.current, to });
     this.current = to;
     if (first) this.begin(to === 'setup');
     if (to === 'active' && this.outgoing) this.counters.setupMs = this.nowMs() - this.startedMs;
-    if (to === 'failed') this.error = error;
+    if (to === 'failed') {
+      this.error = error;
+      this.lasting = lasting;
+    }
     if (over.includes(to)) this.end();
     this.events.emit('MIGRATION', { status: to });
   }
@@ -128,6 +135,7 @@ export class MigrationState {
     this.counters = fresh();
     this.outgoing = outgoing;
     this.error = undefined;
+    this.lasting = false;
     this.stoppedMs = undefined;
     this.passMs = this.startedMs = this.nowMs();
     this.endedMs = undefined;
@@ -143,7 +151,7 @@ export class MigrationState {
   data(): MigrationData {
     const { counters, ramTotalBytes, outgoing } = this;
     const totalMs = this.current === 'none' ? 0 : (this.endedMs ?? this.nowMs()) - this.startedMs;
-    return { status: this.current, ...counters, ramTotalBytes, outgoing, totalMs, ...(this.error !== undefined && { error: this.error }) };
+    return { status: this.current, ...counters, ramTotalBytes, outgoing, totalMs, ...(this.error !== undefined && { error: this.error, lasting: this.lasting }) };
   }
 }
 

@@ -154,9 +154,9 @@ export interface MigrationControl {
   /** All or none. */
   setCapabilities(changes: readonly Capability[]): void;
   /** Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per second). */
-  parameters(): Readonly<Record<string, number | boolean>>;
+  parameters(): Readonly<Record<string, number | boolean | string>>;
   /** Takes effect on a running migration or COLO at once. All or none. */
-  setParameters(changes: Readonly<Record<string, number | boolean>>): void;
+  setParameters(changes: Readonly<Record<string, number | boolean | string>>): void;
 }
 
 /** Of the primary, since COLO was entered. */

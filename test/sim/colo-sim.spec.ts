@@ -124,6 +124,8 @@ if (only !== undefined) {
   });
 
   it('every step was passed somewhere', () => {
-    expect(coloSteps.filter(step => !seen.has(step))).toEqual([]);
+    // A primary is started again in operation.spec.
+    const elsewhere = (step: string) => /-(superseded|who-runs|follows)$/.test(step);
+    expect(coloSteps.filter(step => !seen.has(step) && !elsewhere(step))).toEqual([]);
   });
 }

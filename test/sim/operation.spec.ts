@@ -126,12 +126,19 @@ it('a machine that differs is refused with a sentence, and may come again when i
   expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow("There's a migration process in progress");
 });
 
-it('disks that differ are refused when that is wanted', async () => {
+it('disks that differ, with nothing that says which is newer, are refused; the user says it', async () => {
   const p = await pair({ different: true });
-  p.primary.options.diskDifference = 'refuse';
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(200);
-  expect(p.primary.colo.query().error).toMatch(/^disk 'colo-disk0' differs from the secondary's in \d+ bytes$/);
+  expect(p.primary.colo.query().error).toMatch(/^disk 'colo-disk0' differs from the secondary's in \d+ bytes, and no record tells which/);
+  p.primary.colo.syncFrom = 'secondary';
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(400);
+  expect(p.primary.colo.query().error).toContain("the primary's guest has run");
+  p.primary.colo.syncFrom = 'primary';
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(700);
+  expect(p.primary.colo.info().state).toBe('protected');
   expect(p.primary.running).toBe(true);
 });
 

@@ -2,6 +2,7 @@
  * Goal: a primary that breaks the protocol costs the secondary its peer and nothing else: the state it holds stays whole, and it can take
  * over from it. Method: a scripted primary on a real link against a real secondary, in virtual time.
  */
+import { firstRecord } from '../../src/colo/record.js';
 import { Link } from '../../src/migration/link.js';
 import { PageStaging, encodeChunk } from '../../src/migration/pages.js';
 import { type Message, codecOf, kindOf } from '../../src/colo/messages.js';
@@ -72,6 +73,7 @@ class Script {
     await this.connect();
     await this.link.send({ type: 'hello', hello: { manifest: this.side.lifecycle.manifest(), colo: true, leaseMs: 80 } });
     await this.link.expect('accept');
+    await this.link.send({ type: 'record', record: firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32)) });
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready');
     await this.epoch(1, [2, 3]);

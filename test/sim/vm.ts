@@ -7,6 +7,7 @@ import type { ReplicationPrimary } from '../../src/block/drivers/replication-pri
 import { BlockLayer } from '../../src/block/layer.js';
 import { parseDrive } from '../../src/block/options.js';
 import { Colo } from '../../src/colo/colo.js';
+import { PairIdentity } from '../../src/colo/identity.js';
 import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
 import type { ColoStep } from '../../src/colo/steps.js';
 import type { Sockets } from '../../src/host/ports.js';
@@ -126,6 +127,7 @@ export class Vm {
     this.options = { ...simOptions, verifyRam: node.world.seed % 2 === 0 };
     this.colo = this.makeColo({ ...host, sockets: world.sockets ?? host.sockets });
     this.lifecycle.shutdownGate = () => this.colo.guestShutdown();
+    this.lifecycle.startGate = () => this.colo.admitGuest();
     this.block.stopVm = () => this.lifecycle.ioError();
     this.listen();
   }
@@ -188,6 +190,8 @@ export class Vm {
 
   async protect(): Promise<void> {
     await this.attachReplicas();
+    // What the secondary has on its disks may be anything.
+    this.colo.syncFrom = 'primary';
     this.colo.migrate(`tcp:secondary:${ports.migration}`);
   }
 
@@ -313,6 +317,7 @@ export class Vm {
     sockets: Sockets;
   }): Colo {
     const { node } = this.world;
+    const chance = new Random(node.world.seed * 31 + (this.name === 'P' ? 0 : 1));
     const shell = {
       run: () => {
         throw new Error('there is no shell here');
@@ -328,6 +333,11 @@ export class Vm {
       disks: side => this.block.replicated(side),
       flushDisks: () => this.block.flush(),
       diskObstacle: () => undefined,
+      identity: new PairIdentity({
+        entropy: { fill: bytes => void bytes.forEach((_, n) => (bytes[n] = chance.below(256))) },
+        images: () => this.block.pairImages(),
+      }),
+      startGuest: () => this.lifecycle.cont(),
       outputs: () => this.netdevs.map(netdev => netdev.output),
       dropExports: async () => {
         if (this.block.nbd.address) await this.block.nbd.stop();

@@ -14,7 +14,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
   const calls: string[] = [];
   const events = new Events<QmpEvents>();
   let capabilities: Capability[] = [{ capability: 'x-colo', state: false }, { capability: 'events', state: false }];
-  let parameters: Record<string, number | boolean> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
+  let parameters: Record<string, number | boolean | string> = { 'x-checkpoint-delay': 20000, 'max-bandwidth': 134217728 };
   const told = (what: string, given?: unknown) => void calls.push(given === undefined ? what : `${what} ${JSON.stringify(given)}`);
   const vm: FakeControl = {
     name: 'test',

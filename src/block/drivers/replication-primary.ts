@@ -121,6 +121,21 @@ export class ReplicationPrimary implements BlockDriver {
     this.dirty.mark(offset, length);
   }
 
+  /** Nothing more will come of it: it was stopped, or has lost its server before it began. */
+  get spent(): boolean {
+    const { driver } = this.replica;
+    return this.ended || (this.state === 'none' && driver instanceof NbdDriver && driver.error !== undefined);
+  }
+
+  /** What the replica holds; nothing is under way to it. */
+  async readReplica(offset: number, length: number): Promise<Buffer> {
+    const parts: Buffer[] = [];
+    for (let at = 0; at < length; at += this.maxForward) {
+      parts.push(await this.replica.pread(offset + at, Math.min(this.maxForward, length - at)));
+    }
+    return Buffer.concat(parts);
+  }
+
   /** The local write failed, so its range holds nobody knows what: the replica gets what can be read back. */
   async resend(offset: number, length: number, read: () => Promise<Buffer>): Promise<void> {
     if (!this.forwarding) return this.dirty.mark(offset, length);

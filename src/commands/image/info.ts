@@ -1,10 +1,15 @@
 /** `colo image info` and `colo image snapshot -l`. */
 import { stat } from 'node:fs/promises';
+import { FileDriver } from '../../block/drivers/file.js';
+import type { ImageRecord } from '../../block/image-record.js';
+import { protocolOf } from '../../block/node.js';
+import type { PairRecord } from '../../block/pair-record.js';
 import type { OpenedImage } from '../../block/image/open.js';
 import type { Snapshot } from '../../block/drivers/qcow2/snapshots.js';
 import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { formatFlag, ImageCommand, inWords, outputFlag, sharedFlag } from './image-command.js';
+import { recordLines } from './record.js';
 
 const fileArg = Args.string({ required: true, description: 'the image' });
 
@@ -39,6 +44,8 @@ export class ImageInfo extends ImageCommand {
     if (info['cluster-size'] !== undefined) this.print(`cluster_size: ${info['cluster-size'] as number}`);
     if (info['backing-filename'] !== undefined) this.print(`backing file: ${info['backing-filename'] as string}\nbacking file format: ${info['backing-filename-format'] as string}`);
     if (Array.isArray(info['snapshots'])) this.print(snapshotTable(info['snapshots'] as SnapshotInfo[]));
+    if (typeof info['pair-problem'] === 'string') this.print(info['pair-problem']);
+    if (info['pair'] !== undefined) this.print(recordLines(info['pair'] as PairRecord).join('\n'));
     const specific = info['format-specific'] as { data: Record<string, unknown> } | undefined;
     if (specific) this.print(`Format specific information:\n${Object.entries(specific.data).map(([key, value]) => `    ${key.replaceAll('-', ' ')}: ${String(value)}`).join('\n')}`);
   }
@@ -69,9 +76,18 @@ function snapshotTable(list: readonly SnapshotInfo[]): string {
   return ['Snapshot list:', line('ID', 'TAG', 'VM SIZE', 'DATE'), ...rows].join('\n');
 }
 
+/** What it knows of its pair. */
+function recordOf({ node }: OpenedImage): ImageRecord | undefined {
+  const { driver } = protocolOf(node);
+  return driver instanceof FileDriver ? driver.record : undefined;
+}
+
 async function describe(image: OpenedImage, filename: string): Promise<Record<string, unknown>> {
   const { blocks } = await stat(filename);
   const info: Record<string, unknown> = { filename, format: image.format, 'virtual-size': image.node.length, 'actual-size': blocks * 512, 'dirty-flag': false };
+  const record = recordOf(image);
+  if (record?.problem) info['pair-problem'] = record.problem.message;
+  if (record?.value) info['pair'] = record.value;
   if (!image.qcow2) return info;
   const [{ Incompatible }, { nextTo }] = await Promise.all([import('../../block/drivers/qcow2/header.js'), import('../../block/backing.js')]);
   const { header, snapshots } = image.qcow2;

@@ -4,6 +4,7 @@ import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
 import { nodeNames } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
+import { syncSides } from '../../migration/manifest.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
 import { netdevHelp } from '../../monitor/objects/netdevs.js';
@@ -141,6 +142,7 @@ class Draft {
       this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals));
     },
     global: () => undefined, // taken before all others
+    'sync-from': (value, option) => this.syncFrom(value, option),
     config: () => undefined, // and this by the command itself
     chardev: (value, option) => {
       answerHelp(chardevHelp(value));
@@ -179,6 +181,15 @@ class Draft {
     D: value => void (this.process.logfile = value),
     trace: value => this.traces.push(...tracePatterns(value)),
   };
+
+  private syncFrom(value: string, option: GivenOption): void {
+    if (this.role !== 'primary') throw new VmError('the primary is told whose disks are kept');
+    const side = syncSides.find(one => one === value);
+    if (!side) throw new VmError(`it is ${syncSides.join(' or ')}, not '${value}'`);
+    const { spelled } = option;
+    const global = { driver: 'migration', property: 'x-sync-from', value: side, spelled };
+    this.globals = [...this.globals, global];
+  }
 
   private enableKvm(): void {
     if (this.spec.accel === 'soft') throw new VmError('-accel soft says otherwise');

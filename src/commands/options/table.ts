@@ -4,6 +4,7 @@ import { nothingTable } from './nothing.js';
 
 export const optionTable = [
   { name: 'config', value: 'FILE', summary: 'a pair definition, colo-pair(5), as `colo init` writes it; other options add to it or replace what it says' },
+  { name: 'sync-from', value: 'primary|secondary', summary: 'of a primary, for this once: whose disks are kept where those of the two sides differ and no record says which are newer; the others are overwritten' },
   { name: 'name', value: 'NAME', summary: 'name of the VM, and its address on this host: colo monitor NAME; one live VM of a name per user' },
   { name: 'uuid', value: 'UUID', summary: 'UUID of the VM; default: all zero' },
   { name: 'm', value: 'SIZE', summary: 'RAM: 512, 2048M, 2G (MiB without a suffix; default 128)' },

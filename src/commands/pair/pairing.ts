@@ -7,7 +7,8 @@ import type { GivenOption } from '../options/argv.js';
 import type { Role } from '../options/spec.js';
 import { makeImages } from './images.js';
 import { optionsOf } from './options.js';
-import { exportDisks, type Monitor, protect } from './protect.js';
+import { type Guest, joinPeer } from './join.js';
+import { exportDisks, type Monitor } from './protect.js';
 import { type PairFile, readPairFile } from './read.js';
 import { defaultWaitSeconds } from './schema.js';
 
@@ -19,16 +20,21 @@ export interface Pairing {
   prepare(host: Host, note: Note): Promise<void>;
   /** The secondary: before anybody is told that it is there. */
   expose(control: VmControl, note: Note): Promise<void>;
-  /** The primary: beside the running guest. Never rejects: a guest without protection is told of, not ended. */
-  join(control: VmControl, note: Note, signal: AbortSignal): Promise<void>;
+  /** The primary's guest runs when join() lets it. */
+  readonly startsGuest: boolean;
+  /**
+   * The primary: the guest runs as soon as nothing forbids it, and is protected. Never rejects: a
+   * guest without protection is told of, not ended.
+   */
+  join(control: VmControl, guest: Guest, note: Note, signal: AbortSignal): Promise<void>;
 }
 
 export function pairingFrom(path: string, role: Role): Pairing {
   const file = readPairFile(path);
-  return { options: optionsOf(file, role), ...stepsOf(file, role) };
+  return { options: optionsOf(file, role), startsGuest: role === 'primary', ...stepsOf(file, role) };
 }
 
-function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options'> {
+function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsGuest'> {
   const { pair } = file;
   return {
     prepare: (host, note) => makeImages(file, role, host, note),
@@ -37,10 +43,11 @@ function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options'> {
       await exportDisks(localMonitor(control), pair);
       note(`waits for the primary at ${pair.peer.migration}${pair.peer.nbd === undefined ? '' : `, its disks are at ${pair.peer.nbd}`}`);
     },
-    join: async (control, note, signal) => {
+    join: async (control, guest, note, signal) => {
       if (role === 'secondary') return;
       try {
-        await protect(localMonitor(control), pair, { note, signal, waitMs: (pair.peer.wait ?? defaultWaitSeconds) * 1000 });
+        const waitMs = (pair.peer.wait ?? defaultWaitSeconds) * 1000;
+        await joinPeer(localMonitor(control), pair, guest, { note, signal, waitMs });
       } catch (error) {
         if (signal.aborted) return;
         const { message, options } = asVmError(error);

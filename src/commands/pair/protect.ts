@@ -19,9 +19,17 @@ export interface ProtectWorld {
   readonly signal: AbortSignal;
   /** Tries to reach the secondary for so long. */
   readonly waitMs: number;
+  /** Before an attempt. A VmError stands for the attempt: the peer runs the guest. */
+  ask?(): Promise<void>;
+  /** The secondary has agreed to this machine: checkpoints are to come. */
+  agreed?(): void;
+  /** Why the guest does not run without its secondary: then it is tried for as long as it takes. */
+  held?(): VmError | undefined;
 }
 
 const retryMs = 500;
+/** For what will hardly change by itself. */
+const slowRetryMs = 10_000;
 const pollMs = 50;
 const tellMs = 5000;
 
@@ -35,32 +43,62 @@ export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promi
   for (const id of disks.map(diskId)) await monitor.execute('nbd-server-add', { device: id, writable: true });
 }
 
-/** From a running primary to a protected one. VmError: it was not to be had within the time; the guest goes on as it was. */
+/**
+ * From a running primary to a protected one. VmError: it was not to be had within the time, or
+ * never will be as things are; the guest goes on as it was.
+ */
 export async function protect(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
-  const deadline = performance.now() + world.waitMs;
-  let told = '';
+  const told = new Set<string>();
+  const once = (line: string) => void (told.has(line) || (told.add(line), world.note(line)));
+  let deadline = performance.now() + world.waitMs;
   for (;;) {
-    try {
-      await attempt(monitor, pair, world);
-      world.note(`protected by ${pair.peer.migration}: a checkpoint every ${pair['checkpoint-delay'] ?? defaultDelayMs} ms`);
-      return;
-    } catch (error) {
-      world.signal.throwIfAborted();
-      if (error instanceof PeerLost) throw error;
-      const { message } = asVmError(error);
-      if (performance.now() + retryMs > deadline) throw new VmError(`not protected: ${message}`, { hint: 'When the secondary is there: colo protect NAME --config FILE' });
-      if (message !== told) world.note(`waiting for the secondary, ${Math.ceil((deadline - performance.now()) / 1000)} s more at most: ${message}`);
-      told = message;
+    const failure = await attempt(monitor, pair, { ...world, note: once }).then(() => undefined, asVmError);
+    if (!failure) {
+      const delay = pair['checkpoint-delay'] ?? defaultDelayMs;
+      return world.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
     }
-    await pause(retryMs, world.signal);
+    world.signal.throwIfAborted();
+    if (failure instanceof PeerLost) throw failure;
+    const lasting = failure instanceof Lasting;
+    const held = world.held?.();
+    if (held) {
+      deadline = performance.now() + world.waitMs;
+      once(heldLine(held, failure));
+    } else if (lasting || performance.now() + retryMs > deadline) {
+      throw new VmError(`not protected: ${failure.message}`, { hint: failure.options.hint ?? later });
+    } else if (!told.has(failure.message)) {
+      told.add(failure.message);
+      const left = Math.ceil((deadline - performance.now()) / 1000);
+      world.note(`waiting for the secondary, ${left} s more at most: ${failure.message}`);
+    }
+    await pause(lasting ? slowRetryMs : retryMs, world.signal);
   }
 }
+
+const later = 'When the secondary is there: colo protect NAME --config FILE';
+
+/** A sentence for a guest that stands still: why, for how long, and what to do. */
+function heldLine(held: VmError, failure: VmError): string {
+  if (failure instanceof Lasting) {
+    const { hint } = failure.options;
+    return `${failure.message}; it is asked again every ${slowRetryMs / 1000} s${hint === undefined ? '' : `\n  ${hint}`}`;
+  }
+  const { hint } = held.options;
+  const wait = `waiting for its answer, as long as it takes: ${failure.message}`;
+  return `${held.message}; ${wait}${hint === undefined ? '' : `\n  ${hint}`}`;
+}
+
+/** To try again as things are changes nothing. */
+class Lasting extends VmError {}
 
 /** It was in COLO already: what follows is a decision, not another attempt. */
 class PeerLost extends VmError {}
 
 /** All of it, or nothing is left behind. */
 async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
+  await world.ask?.().catch((error: unknown) => {
+    throw lastingOf(asVmError(error));
+  });
   const attached: string[] = [];
   try {
     for (const id of (pair.disks ?? []).map(diskId)) {
@@ -107,9 +145,13 @@ async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectW
   for (;;) {
     const info = await monitor.execute('query-migrate');
     const status = isObject(info) ? info['status'] : undefined;
+    if (status === 'active' || status === 'colo') world.agreed?.();
     if (status === 'colo' && (await isProtected(monitor))) return;
     if (status === 'colo') await refuseLost(monitor);
-    if (status === 'failed' || status === 'cancelled' || status === 'completed') throw new VmError(reasonOf(info) ?? `migration ${status}`);
+    if (status === 'failed' || status === 'cancelled' || status === 'completed') {
+      const failure = new VmError(reasonOf(info) ?? `migration ${status}`);
+      throw isObject(info) && info['error-lasting'] === true ? lastingOf(failure) : failure;
+    }
     if (performance.now() - toldMs > tellMs) {
       toldMs = performance.now();
       world.note(`on the way into COLO: ${progressOf(info)}`);
@@ -117,6 +159,8 @@ async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectW
     await pause(pollMs, world.signal);
   }
 }
+
+const lastingOf = ({ message, options }: VmError) => new Lasting(message, options);
 
 function reasonOf(info: unknown): string | undefined {
   const reason = isObject(info) ? info['error-desc'] : undefined;

@@ -55,7 +55,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   const alive = setInterval(() => undefined, aliveMs);
   const over = new AbortController();
   try {
-    await Promise.race([vm.start(), vm.machine.ended]);
+    if (!pairing?.startsGuest) await Promise.race([vm.start(), vm.machine.ended]);
   } catch (error) {
     clearInterval(alive);
     await vm.dispose();
@@ -63,7 +63,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     throw error;
   }
   daemonReady();
-  void pairing?.join(vm.control, note, over.signal);
+  void pairing?.join(vm.control, vm.guest, note, over.signal);
   const { status } = await vm.machine.ended;
   over.abort(new VmError('the VM is over'));
   clearInterval(alive);

@@ -12,6 +12,7 @@ import { BlockLayer } from '../../block/layer.js';
 import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
 import { Colo } from '../../colo/colo.js';
+import { PairIdentity } from '../../colo/identity.js';
 import { defaultColoOptions } from '../../colo/options.js';
 import type { StepHook } from '../../colo/steps.js';
 import type { Host } from '../../host/ports.js';
@@ -29,6 +30,7 @@ import type { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { blockDrive, blockNode } from '../options/check.js';
+import type { Guest } from '../pair/join.js';
 import { Chardevs } from './chardevs.js';
 import { diskObstacle } from './disk-obstacle.js';
 import { Network } from './network.js';
@@ -84,6 +86,8 @@ export class RunningVm {
       disks: side => block.replicated(side),
       flushDisks: () => block.flush(),
       diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
+      identity: new PairIdentity({ entropy: world.host.entropy, images: () => block.pairImages() }),
+      startGuest: () => machine.startGuest(),
       outputs: () => network.netdevs.map(netdev => netdev.output),
       dropExports: async () => {
         if (block.nbd.address) await block.nbd.stop();
@@ -91,6 +95,7 @@ export class RunningVm {
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
+    machine.lifecycle.startGate = () => colo.admitGuest();
     const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
@@ -105,10 +110,25 @@ export class RunningVm {
     }
   }
 
+  /** For who decides when it may run. */
+  get guest(): Guest {
+    const { machine, colo } = this;
+    return {
+      get waits() {
+        return machine.lifecycle.pristine && machine.spec.incoming === undefined && !machine.spec.startPaused;
+      },
+      get held() {
+        return colo.heldBack;
+      },
+      start: () => machine.startGuest(),
+      askPeer: (uri, ms) => colo.askPeer(uri, ms),
+    };
+  }
+
   /** Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state that it was to go on from is no good. */
   async start(): Promise<void> {
     const { incoming } = this.machine.spec;
-    this.machine.start();
+    await this.machine.startGuest();
     if (incoming === undefined || incoming === 'defer' || comesByItself(incoming)) return;
     await this.colo.load(incoming).catch((error: unknown) => {
       throw asVmError(error).during(`-incoming ${incoming}`);

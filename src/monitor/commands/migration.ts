@@ -4,7 +4,7 @@ import { didYouMean } from '../../base/similar.js';
 import { migrationStatuses } from '../../qapi/types.js';
 import { pairs } from '../hmp/table.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
-import type { ArgsOf } from '../types.js';
+import type { ArgsOf, Type } from '../types.js';
 import { bool, flag, int, list, num, oneOf, optional, parseSize, str, struct } from '../types.js';
 import type { MigrationControl, MigrationInfo, SocketAddress, VmControl } from '../vm.js';
 
@@ -15,6 +15,13 @@ const parameterArgs = {
   'max-bandwidth': optional(int('bytes per second of RAM that is sent while the guest runs; 0: no limit', { min: 0 })),
   'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration without COLO', { min: 0, max: 2_000_000 })),
   'x-checkpoint-delay': optional(int('ms from the end of a COLO checkpoint to the next', uint32)),
+  'x-sync-from': optional(
+    oneOf(
+      ['none', 'primary', 'secondary'],
+      'whose disks are kept, the next time that COLO begins, where they differ and no record says which are newer',
+      { name: 'SyncFrom' },
+    ),
+  ),
   'x-checkpoint-events': optional(bool('STOP and RESUME are sent for each COLO checkpoint')),
 };
 type ParameterName = keyof typeof parameterArgs;
@@ -43,6 +50,7 @@ const migrationInfo = struct('MigrationInfo', {
   'setup-time': optional(int('ms')),
   downtime: optional(int('ms')),
   'error-desc': optional(str()),
+  'error-lasting': optional(bool('the same would come of another attempt')),
   'socket-address': optional(list(struct('SocketAddress', {
     type: oneOf(['inet', 'unix'], '', { name: 'SocketAddressType' }),
     host: optional(str()),
@@ -155,7 +163,7 @@ export const migrationCommands = [
     feature: 'migration',
     summary: 'set a migration parameter',
     examples: ['migrate_set_parameter x-checkpoint-delay 100'],
-    args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix; on or off') },
+    args: { parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }), value: str('ms; for max-bandwidth a size, MiB without a suffix; on or off; a side') },
     run: (vm, { parameter, value }) => {
       setParameters(vm, { [parameter]: parameterValue(parameter, value) });
       return undefined;
@@ -181,12 +189,26 @@ function setParameters(vm: VmControl, changes: ArgsOf<typeof parameterArgs>): vo
 
 const onOff = (value: unknown) => (typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value));
 
-function parameterValue(name: string, text: string): number | boolean {
+/** How a line of HMP says it, where that is not a whole number. */
+interface Form {
+  readonly words: string;
+  read(word: string, type: Type<unknown>): unknown;
+}
+const forms: Readonly<Partial<Record<ParameterName, Form>>> = {
+  'max-bandwidth': { words: 'a size', read: word => parseSize(word, 'M') },
+  'x-checkpoint-events': { words: "'on' or 'off'", read: (word, type) => type.fromWord(word) },
+  'x-sync-from': { words: "'primary', 'secondary' or 'none'", read: (word, type) => type.fromWord(word) },
+};
+
+function parameterValue(name: string, text: string): number | boolean | string {
   const known = Object.keys(parameterArgs);
   if (!isParameter(name)) throw new VmError(`invalid parameter value: ${name}`, { hint: `Parameters: ${known.join(', ')}.${didYouMean(name, known)}` });
   const type = parameterArgs[name];
-  const value = name === 'max-bandwidth' ? parseSize(text, 'M') : name === 'x-checkpoint-events' ? type.fromWord(text) : int().fromWord(text);
-  if (value === undefined) throw new VmError(`Parameter '${name}' expects ${name === 'max-bandwidth' ? 'a size' : name === 'x-checkpoint-events' ? "'on' or 'off'" : 'an integer'}, not '${text}'`);
+  const form = forms[name] ?? { words: 'an integer', read: word => int().fromWord(word) };
+  const value = form.read(text, type);
+  if (value === undefined) {
+    throw new VmError(`Parameter '${name}' expects ${form.words}, not '${text}'`);
+  }
   return parameterArgs[name].check(value, name);
 }
 

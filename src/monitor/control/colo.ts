@@ -16,6 +16,6 @@ export function coloControl(colo: Colo): ColoControl {
         bytesPerCheckpoint: typical('ramBytes'),
       };
     },
-    lostHeartbeat: async () => colo.lostHeartbeat(),
+    lostHeartbeat: async () => (colo.waitsForWord ? colo.runByOrder() : colo.lostHeartbeat()),
   };
 }

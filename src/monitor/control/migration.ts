@@ -3,6 +3,7 @@ import { VmError, assert, asVmError } from '../../base/errors.js';
 import { type CapabilityName, type Colo, capabilityNames } from '../../colo/colo.js';
 import type { Address } from '../../host/ports.js';
 import { pageBytes } from '../../migration/pages.js';
+import { syncSides } from '../../migration/manifest.js';
 import type { MigrationData } from '../../migration/status.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import type { Capability, MigrationControl, MigrationInfo, SocketAddress } from '../vm.js';
@@ -31,6 +32,7 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       'downtime-limit': colo.parameters.downtimeLimitMs,
       'x-checkpoint-delay': colo.info().checkpointDelayMs,
       'x-checkpoint-events': machine.lifecycle.checkpointEvents,
+      'x-sync-from': colo.syncFrom ?? 'none',
     }),
     setParameters: changes => {
       for (const [name, value] of Object.entries(changes)) setParameter(colo, machine.lifecycle, name, value);
@@ -44,9 +46,10 @@ function capabilityName(name: string): CapabilityName {
   return known;
 }
 
-function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name: string, value: number | boolean): void {
+function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name: string, value: number | boolean | string): void {
   if (name === 'x-checkpoint-delay') colo.setCheckpointDelay(Number(value));
   else if (name === 'x-checkpoint-events') lifecycle.checkpointEvents = Boolean(value);
+  else if (name === 'x-sync-from') colo.syncFrom = syncSides.find(side => side === value);
   else if (name === 'max-bandwidth') colo.parameters.maxBandwidth = Number(value);
   else if (name === 'downtime-limit') colo.parameters.downtimeLimitMs = Number(value);
 }
@@ -75,5 +78,6 @@ function migrationInfo(data: MigrationData): MigrationInfo {
     downtime: rounded(data.downtimeMs),
     'expected-downtime': rounded(data.expectedDowntimeMs),
     'error-desc': data.error,
+    ...(data.lasting && { 'error-lasting': true }),
   };
 }

@@ -28,7 +28,7 @@ const toPhase: Record<string, (pair: Pair) => Promise<void>> = {
   },
   precopy: async pair => {
     await toPhase.digests(pair);
-    await pair.p.sync.reconcile(await pair.s.sync.digest());
+    (await pair.p.sync.compare(await pair.s.sync.digest())).copy();
   },
   protected: async pair => {
     await toPhase.precopy(pair);

@@ -18,6 +18,7 @@ it('primary: these moves and no others', () => {
     'lost peer-alone yielded',
     'require begin active',
     'active done completed',
+    'active failed lost',
   ]);
 });
 

@@ -1,15 +1,18 @@
 /** Goal: QEMU's ordinals, names and framing stand as they are; every message round-trips; each side takes only what the other may send. */
 import fc from 'fast-check';
 import { type Message, codecOf, messageKinds } from '../../../src/colo/messages.js';
+import { firstRecord, nextBranch } from '../../../src/colo/record.js';
 import { coloSteps } from '../../../src/colo/steps.js';
 import { FrameDecoder, type FrameKind, encodeHeader } from '../../../src/migration/frames.js';
 import { coloMessages } from '../../../src/qapi/types.js';
 
 const manifest = { ramBytes: 1, cpus: 1, cpu: { model: 'fake', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu'], sockets: 1, cores: 1, threads: 1 }, accel: 'soft', devices: [], disks: [], netdevs: [] };
+const record = nextBranch(firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32)), 'b'.repeat(32));
 const messages: Message[] = [
   ...messageKinds.filter(k => k.bytes === 0).map(k => ({ type: k.name }) as Message),
   { type: 'vmstate-size', size: 123456789012 },
   { type: 'hello', hello: { manifest, colo: true, leaseMs: 1000 } },
+  { type: 'hello', hello: { manifest, colo: true, leaseMs: 1000, record, syncFrom: 'secondary' } },
   { type: 'error', text: 'the disk is full' },
   { type: 'pages', body: Buffer.from('pages') },
   { type: 'epoch', epoch: 7, pages: 3, writes: [{ disk: 'd', count: 5 }], ramHashed: true, ramHash: 0xffff_ffff_ffff_ffffn },
@@ -19,6 +22,10 @@ const messages: Message[] = [
   { type: 'digest-request', disk: 'd' },
   { type: 'digest-size', disk: 'd', vouched: false, size: 16 },
   { type: 'digest', bytes: Buffer.alloc(16) },
+  { type: 'accept', disks: [{ disk: 'd', record }, { disk: 'e', record: undefined }] },
+  { type: 'record', record },
+  { type: 'superseded', record },
+  { type: 'superseded', record: undefined },
 ];
 
 function decodeAt(side: 'primary' | 'secondary', data: Buffer): Message[] {

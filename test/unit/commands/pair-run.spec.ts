@@ -84,6 +84,7 @@ withAddon('a late secondary is waited for; a killed primary is taken over, one t
 
 withAddon('sides that differ are told apart, the guest goes on, and nothing is left behind (skipped where the addon is not built)', async () => {
   define(0);
+  for (const image of ['p.img', 's.qcow2', 'a.qcow2', 'h.qcow2']) rmSync(join(dir, image)); // another pair
   const secondary = start('secondary', '-m', '64');
   await secondary.says('waits for the primary');
   const primary = start('primary');

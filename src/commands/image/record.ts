@@ -1,0 +1,89 @@
+/** `colo image record`: what an image knows of its pair, and the user's word against it. */
+import { VmError } from '../../base/errors.js';
+import type { ImageRecord } from '../../block/image-record.js';
+import type { PairRecord } from '../../block/pair-record.js';
+import { Args, Flags } from '../flags.js';
+import { ImageCommand, whenLocked } from './image-command.js';
+
+export class ImageRecordCommand extends ImageCommand {
+  static override readonly summary = 'show, claim or clear what an image knows of its pair';
+  static override readonly description =
+    'An image that COLO has protected knows its pair, how often a side has gone on alone (the ' +
+    'generation), and whether another image may have gone on from it. By this a stale side is ' +
+    'kept from running, and newer data from being overwritten. --claim says that this image is ' +
+    'the one to go on from: it begins a generation of its own, and its guest may run. --clear ' +
+    'takes the record away, with all that it protects from.';
+  static override readonly examples = [
+    '<%= config.bin %> image record disk.img',
+    '<%= config.bin %> image record disk.img --claim',
+    '<%= config.bin %> image record copy.img --clear',
+  ];
+  static override readonly enableJsonFlag = true;
+  static override readonly args = {
+    file: Args.string({ required: true, description: 'the image' }),
+  };
+  static override readonly flags = {
+    claim: Flags.boolean({
+      exclusive: ['clear'],
+      description: 'go on from this image: no other may',
+    }),
+    clear: Flags.boolean({ description: 'take the record away' }),
+  };
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.parse(ImageRecordCommand);
+    const readOnly = !flags.claim && !flags.clear;
+    const lock = readOnly ? 'none' : 'auto';
+    const file = await this.host.files
+      .open(args.file, { readOnly, lock })
+      .catch((error: unknown) => {
+        throw whenLocked(error, readOnly);
+      });
+    try {
+      const { ImageRecord } = await import('../../block/image-record.js');
+      const record = await ImageRecord.open(args.file, file.label);
+      if (flags.clear) await record.clear();
+      else if (flags.claim) await claim(record);
+      if (record.problem) throw record.problem;
+      this.print(
+        record.value ? recordLines(record.value).join('\n') : 'no record: it belongs to no pair',
+      );
+      return record.value ?? null;
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+async function claim(record: ImageRecord): Promise<void> {
+  if (record.problem) throw record.problem;
+  if (!record.value)
+    throw new VmError(`image '${record.image}' has no record: there is nothing to claim`);
+  const { isHalf, nextBranch } = await import('../../colo/record.js');
+  if (isHalf(record.value)) {
+    throw new VmError(`image '${record.image}' is not whole: nothing can go on from it`, {
+      hint: `Copy it anew from the image that is, then: colo image record ${record.image} --clear`,
+    });
+  }
+  const { nodeEntropy } = await import('../../host/node/entropy.js');
+  const branch = Buffer.alloc(16);
+  nodeEntropy.fill(branch);
+  await record.write(now => now && nextBranch(now, branch.toString('hex')));
+}
+
+/** For people. */
+export function recordLines({
+  pair,
+  generation,
+  role,
+  state,
+  partial,
+  branch,
+}: PairRecord): string[] {
+  const whole = partial ? ', with part of an epoch' : '';
+  return [
+    `pair: ${pair}`,
+    `generation: ${generation}, on branch ${branch.slice(0, 8)}`,
+    `role: ${role}, ${state}${whole}`,
+  ];
+}
