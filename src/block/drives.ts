@@ -13,6 +13,7 @@ export interface Drive {
   /** The word of `drive=`: an id or the name of a node. Both sides of a pair say the same. */
   readonly name: string;
   readonly interface: DriveSpec['interface'];
+  readonly index?: number;
   /** The node was made for this drive: closed with it. */
   owned: boolean;
   replicated?: PrimaryDisk | SecondaryDisk;

@@ -246,7 +246,6 @@ export class BlockGraph {
   }
 
   private async openSecondary(spec: SpecOf<'replication'> & { mode: 'secondary' }, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<ReplicationSecondary> {
-    if (spec.topId !== undefined && spec.topId !== reference) throw new VmError(`top-id '${spec.topId}' is not the drive above this node, '${reference}'`);
     const active = await child('file', this.withOverlays(spec.file));
     const hidden = active.children.get('backing');
     const disk = hidden?.children.get('backing');
@@ -255,7 +254,7 @@ export class BlockGraph {
       throw new VmError(`replication '${reference}': active disk '${active.name}' needs a hidden disk below it, and that a secondary disk`);
     }
     for (const node of [active, hidden, disk]) if (node.readOnly) throw new VmError(`replication '${reference}': node '${node.name}' is read-only`);
-    const driver = new ReplicationSecondary({ name: reference, active: activeDriver, hidden: hiddenDriver, view: active, disk, assumeInSync: spec.assumeInSync });
+    const driver = new ReplicationSecondary({ name: reference, active: activeDriver, hidden: hiddenDriver, view: active, disk, assumeInSync: spec.assumeInSync, topId: spec.topId });
     driver.onTakeover = taken => this.onTakeover(taken);
     driver.onFollow = (followed, follows) => this.onFollow(followed, follows);
     return driver;

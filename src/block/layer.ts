@@ -65,7 +65,11 @@ export class BlockLayer {
 
   /** `-drive`. The device in front claims it later. */
   async addDrive(spec: DriveSpec): Promise<DriveBackend> {
-    const id = spec.id ?? this.freshId(spec.interface);
+    const { index } = spec;
+    const id = spec.id ?? (index === undefined ? this.freshId(spec.interface) : `${spec.interface}${index}`);
+    if (index !== undefined && [...this.drives].some(other => other.index === index && other.interface === spec.interface)) {
+      throw new VmError(`drive with if=${spec.interface}, index=${index} exists`);
+    }
     if (this.drives.find(id) || this.graph.find(id)) throw new VmError(`the name '${id}' is in use already`);
     const root = await this.graph.build(spec.root, id);
     const owned = !('reference' in spec.root);
@@ -73,7 +77,7 @@ export class BlockLayer {
       if (spec.interface !== 'none') requireBootable(root);
       const backend = this.backendOver(root, id, spec);
       if (spec.throttle) this.throttle(backend, spec.throttle.limits, spec.throttle.group);
-      this.drives.add({ backend, name: id, interface: spec.interface, owned });
+      this.drives.add({ backend, name: id, interface: spec.interface, index, owned });
       return backend;
     } catch (error) {
       if (owned) await this.graph.close(root);
@@ -84,13 +88,14 @@ export class BlockLayer {
   /** HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`, only the node. */
   async driveAdd(text: string, options: { noBackend?: boolean } = {}): Promise<void> {
     const spec = parseDrive(text);
+    // A node alone is nobody's disk, so it has no interface either.
+    if (!options.noBackend && spec.interface !== 'none') throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
     if (!('reference' in spec.root)) await this.retire(spec.root.nodeName);
-    if (spec.interface !== 'none') throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
     if (!options.noBackend) {
       await this.addDrive(spec);
       return;
     }
-    if (!('reference' in spec.root) && spec.root.nodeName === undefined) throw new VmError("parameter 'node-name' is missing");
+    if (!('reference' in spec.root) && spec.root.nodeName === undefined) throw new VmError("'node-name' needs to be specified");
     await this.graph.build(spec.root);
   }
 
@@ -237,9 +242,8 @@ export class BlockLayer {
     for (const drive of this.drives) {
       if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
       const { driver } = drive.backend.node;
-      const wanted = mode === 'primary' ? QuorumDriver : ReplicationSecondary;
-      const disk = driver instanceof wanted ? this.replicatedOf(drive) : undefined;
-      if (!disk) throw new VmError(`${drive.backend.label} is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
+      const disk = this.replicatedOf(drive);
+      if (!(disk instanceof (mode === 'primary' ? PrimaryDisk : SecondaryDisk))) throw new VmError(`${drive.backend.label} is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
       out.push(disk);
     }
     return out;
@@ -341,15 +345,19 @@ export class BlockLayer {
     return ownedOld && !kept;
   }
 
-  /** Always the same object for a drive: it knows what it started. */
+  /** Always the same object for a drive and its part: it knows what it started. */
   private replicatedOf(drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
     const { node } = drive.backend;
     const { driver } = node;
     const refuseJobs = () => this.jobs.refuse('COLO');
     const root = () => (drive.backend.nodeName === '' ? undefined : drive.backend.node);
-    if (driver instanceof QuorumDriver) drive.replicated ??= new PrimaryDisk(drive.name, node, driver, { root, refuseJobs });
-    if (driver instanceof ReplicationSecondary) {
-      drive.replicated ??= new SecondaryDisk(drive.name, driver, () => this.pairName(driver.disk), { refuseJobs });
+    const secondary = secondaryBelow(node);
+    if (secondary) {
+      const { topId } = secondary.chain;
+      if (topId !== undefined && topId !== drive.name && topId !== node.name) throw new VmError(`top-id '${topId}' is not the drive above the replication node: that is '${drive.name}'`);
+      if (!(drive.replicated instanceof SecondaryDisk)) drive.replicated = new SecondaryDisk(drive.name, secondary, () => this.pairName(secondary.disk), { refuseJobs });
+    } else if (driver instanceof QuorumDriver && !(drive.replicated instanceof PrimaryDisk)) {
+      drive.replicated = new PrimaryDisk(drive.name, node, driver, { root, refuseJobs });
     }
     return drive.replicated;
   }
@@ -383,3 +391,13 @@ function imagesOf(node: BlockNode): ImageRecord[] {
 }
 
 const isSpent = ({ driver }: BlockNode) => driver instanceof ReplicationPrimary && driver.spent;
+
+/**
+ * The secondary's part of a disk: a replication node, or a quorum of that alone, which can get a replica of its own when the guest has
+ * gone over. Then, and in a disk without one, there is none.
+ */
+function secondaryBelow({ driver }: BlockNode): ReplicationSecondary | undefined {
+  const alone = driver instanceof QuorumDriver && driver.children.size === 1 ? driver.voters[0]?.driver : driver;
+  if (!(alone instanceof ReplicationSecondary)) return undefined;
+  return alone === driver || alone.state !== 'done' ? alone : undefined;
+}

@@ -50,6 +50,23 @@ export class OptionTree {
     return this.path === '' ? key : `${this.path}.${key}`;
   }
 
+  /** Another name of an option that stands below a key: `bps` is `throttling.bps-total`. */
+  alias(old: string, key: string, name: string): void {
+    const value = this.string(old);
+    if (value === undefined) return;
+    const tree = this.below([key]);
+    if (tree.has(name)) throw new VmError(`parameters '${tree.full(name)}' and its alias '${this.full(old)}' cannot be used at the same time`);
+    tree.values.set(name, value);
+  }
+
+  /** What is said of a group in one word: `file=F` is `file.filename=F`. */
+  named(key: string, name: string, value: string): OptionTree {
+    const tree = this.sub(key) ?? new OptionTree(this.full(key));
+    if (tree.has(name)) throw new VmError(`parameters '${this.full(key)}' and '${tree.full(name)}' say the same thing`);
+    tree.values.set(name, value);
+    return tree;
+  }
+
   has(key: string): boolean {
     return this.values.has(key) || this.subtrees.has(key);
   }

@@ -43,6 +43,8 @@ export type NodeSpec = Common &
 export interface DriveSpec {
   id?: string;
   interface: 'virtio' | 'none';
+  /** Which of its interface it is; without an id it is called so. */
+  index?: number;
   cache: CacheMode;
   errors: { write: ErrorPolicy; read: ErrorAction };
   throttle?: { limits: ThrottleLimits; group?: string };
@@ -62,6 +64,7 @@ export function readDrive(options: OptionTree): DriveSpec {
   const drive: Omit<DriveSpec, 'root'> = {
     id: name(options, 'id'),
     interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
+    index: options.integer('index', 0, 255),
     cache: cache.mode,
     errors: {
       write: options.oneOf('werror', ['report', 'ignore', 'stop', 'enospc']) ?? defaultErrors.write,
@@ -69,6 +72,7 @@ export function readDrive(options: OptionTree): DriveSpec {
     },
     throttle: readThrottling(options),
   };
+  refuseAio(options);
   const media = options.string('media');
   if (media !== undefined && media !== 'disk') throw new VmError(`parameter 'media' takes disk; not '${media}'`);
   return { ...drive, root: readNode(options, { drive: true, inherited: false, cache: cache.direct ? { direct: true } : {} }) };
@@ -94,6 +98,8 @@ interface Context {
   inherited: boolean;
   /** The parent's, for those made below it; what is referred to keeps its own way. */
   cache: NodeCache;
+  /** A file that may not be written is opened for reading. */
+  autoReadOnly?: boolean;
   /** A protocol must stand here: file unless another is named. */
   protocol?: boolean;
   /** No driver was named: an image that looks like another format is refused. */
@@ -105,13 +111,14 @@ function readNode(options: OptionTree, context: Context): NodeSpec {
   const driver = readDriver(options, context);
   const cache = readNodeCache(options, context.cache);
   const common: Common = { nodeName: name(options, 'node-name'), readOnly: options.flag('readonly') ?? options.flag('read-only') ?? context.inherited, policy: readPolicy(options, cache) };
-  const spec = readers[driver](options, common, { ...context, cache, probed });
+  const autoReadOnly = options.flag('auto-read-only') ?? context.autoReadOnly;
+  const spec = readers[driver](options, common, { ...context, cache, probed, autoReadOnly });
   options.end(` to driver '${driver}'`);
   return spec;
 }
 
 /** What stands below a node and is made with it. */
-const below = ({ cache }: Context, inherited: boolean, more: Partial<Context> = {}): Context => ({ drive: false, inherited, cache, ...more });
+const below = ({ cache, autoReadOnly }: Context, inherited: boolean, more: Partial<Context> = {}): Context => ({ drive: false, inherited, cache, autoReadOnly, ...more });
 
 /** Of a node; `cache=` and `cache.writeback` are a drive's. */
 function readNodeCache(options: OptionTree, inherited: NodeCache): NodeCache {
@@ -167,10 +174,10 @@ function refuseAio(options: OptionTree): void {
 }
 
 const readers: Record<Driver, (options: OptionTree, common: Common, context: Context) => NodeSpec> = {
-  file: (options, common, { cache: { direct } }) => {
+  file: (options, common, { cache: { direct }, autoReadOnly = false }) => {
     const locking = options.oneOf('locking', ['auto', 'on', 'off']) ?? 'auto';
     refuseAio(options);
-    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly: options.flag('auto-read-only') ?? false, ...(direct !== undefined && { direct }) };
+    return { ...common, driver: 'file', filename: plainFilename(options), lock: locking === 'off' ? 'none' : 'auto', autoReadOnly, ...(direct !== undefined && { direct }) };
   },
   raw: (options, common, context) => ({ ...common, driver: 'raw', file: readImage(options, common, context), probed: context.probed ?? false }),
   qcow2: (options, common, context) => {
@@ -233,23 +240,18 @@ function readSource(options: OptionTree, key: string, context: Context): NodeSou
   return readNode(tree, context);
 }
 
-/** What is under a raw format: on a drive `file=F` is a file name, elsewhere a node's name; `filename=F` is short for file.filename. */
+/** What is under a raw format: on a drive `file=F` is a file name, elsewhere a node's name; both and `filename=F` are short for file.filename. */
 function readImage(options: OptionTree, common: Common, context: Context): NodeSource {
-  const locking = options.sub('file');
   const filename = context.drive ? (options.string('file') ?? options.string('filename')) : options.string('filename');
-  if (filename === undefined && !locking) return readSource(options, 'file', below(context, common.readOnly, { protocol: true }));
-  const tree = locking ?? OptionTree.from({}, options.full('file'));
-  if (filename === undefined) return readNode(tree, below(context, common.readOnly, { protocol: true }));
-  if (isNbdUri(filename)) {
-    const nbd: NodeSpec = { ...readNbdUri(filename, tree), readOnly: common.readOnly };
-    tree.end(' beside an NBD URI');
-    return nbd;
-  }
-  const lock = tree.oneOf('locking', ['auto', 'on', 'off']) === 'off' ? 'none' : 'auto';
-  tree.end(' beside a file name');
-  const { direct, noFlush } = context.cache;
-  const policy = noFlush ? { policy: { ...defaultPolicy, noFlush } } : {};
-  return { driver: 'file', readOnly: common.readOnly, filename: withoutProtocol(filename, options.full('file')), lock, ...(direct !== undefined && { direct }), ...policy };
+  const protocol = below(context, common.readOnly, { protocol: true });
+  const tree = filename === undefined ? options.sub('file') : options.named('file', 'filename', filename);
+  if (!tree) return readSource(options, 'file', protocol);
+  const uri = tree.has('driver') ? undefined : tree.peek('filename');
+  if (uri === undefined || !isNbdUri(uri)) return readNode(tree, protocol);
+  tree.string('filename');
+  const nbd: NodeSpec = { ...readNbdUri(uri, tree), readOnly: common.readOnly };
+  tree.end(' beside an NBD URI');
+  return nbd;
 }
 
 function plainFilename(options: OptionTree): string {

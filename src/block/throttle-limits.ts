@@ -50,8 +50,20 @@ export function checkLimits({ buckets, iopsSize }: ThrottleLimits): void {
   if (iopsSize > 0 && !bucketNames.some(name => name.startsWith('iops') && buckets[name].avg > 0)) throw new VmError('iops size requires an iops value to be set');
 }
 
+/** As -drive called them before: `bps`, `iops_rd_max`, `bps_wr_max_length`. */
+function readOldNames(options: OptionTree): void {
+  const kinds = { '': 'total', _rd: 'read', _wr: 'write' } as const;
+  for (const unit of ['bps', 'iops'])
+    for (const [suffix, kind] of Object.entries(kinds))
+      for (const [more, field] of [['', ''], ['_max', '-max'], ['_max_length', '-max-length']])
+        options.alias(`${unit}${suffix}${more}`, 'throttling', `${unit}-${kind}${field}`);
+  options.alias('iops_size', 'throttling', 'iops-size');
+  options.alias('group', 'throttling', 'group');
+}
+
 /** What stands below `throttling.`; undefined where nothing does. group: drives of one group share one budget. */
 export function readThrottling(options: OptionTree): { limits: ThrottleLimits; group?: string } | undefined {
+  readOldNames(options);
   const tree = options.sub('throttling');
   if (!tree) return undefined;
   const limits = makeLimits(

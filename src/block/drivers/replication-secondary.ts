@@ -22,6 +22,8 @@ export interface SecondaryChain {
   view: BlockNode;
   disk: BlockNode;
   assumeInSync: boolean;
+  /** The drive that the guest has above it, as the user says: it may be made later than this node. */
+  topId?: string;
 }
 
 /** Longest single write of the merge. */

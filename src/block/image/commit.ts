@@ -1,7 +1,7 @@
 /** Commit of an image that no VM uses: what it holds over a base goes into the base, and the image then holds nothing. */
 import { VmError } from '../../base/errors.js';
 import { isZero } from '../driver.js';
-import { allocatedIn, backingNode, chainAbove } from '../jobs/chain.js';
+import { allocatedIn, backingNode, chainAbove, requireNoLiveBitmaps } from '../jobs/chain.js';
 import { nodeOfFile } from '../jobs/target.js';
 import type { BlockNode } from '../node.js';
 import type { Progress } from './copy.js';
@@ -28,6 +28,7 @@ export async function commitImage(image: OpenedImage, options: CommitImageOption
   // With images in between, which would then hide what the base has got, it must keep its own.
   const empty = !options.keep && base === backingNode(top);
   if (empty && qcow2.snapshots.length > 0) throw new VmError('the image has snapshots, so it cannot be emptied', { hint: '-d leaves it as it is.' });
+  requireNoLiveBitmaps(base);
   await graph.reopen(base, false);
   if (base.length < top.length) await base.resize(top.length);
   await copyHeld(top, chainAbove(top, base), base, options.progress);

@@ -26,6 +26,7 @@ export async function rebaseImage(image: OpenedImage, target: BlockNode | undefi
   const { node, qcow2, format } = image;
   if (!qcow2) throw new VmError(`an image of format '${format}' has no backing file`);
   const old = backingNode(node);
+  qcow2.contentStays();
   let done = 0;
   await pieces(node.length, PIECE, async (offset, length) => {
     for (let at = offset; at < offset + length; ) {

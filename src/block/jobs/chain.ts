@@ -1,6 +1,7 @@
 /** Backing chains as jobs see them: who is above whom, and what a part of a chain holds. */
 import { VmError } from '../../base/errors.js';
 import type { DirtyBitmap } from '../dirty-bitmap.js';
+import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../node.js';
 
 /** One look at the allocation covers so much at most, and then the job may pause. */
@@ -21,6 +22,14 @@ export function chainAbove(top: BlockNode, base: BlockNode | undefined): BlockNo
 /** The node itself, and everything that it reads. */
 export function isBelow(node: BlockNode, top: BlockNode): boolean {
   return node === top || [...top.children.values()].some(child => isBelow(node, child));
+}
+
+/** What is committed into an image is seen by none of its persistent bitmaps. */
+export function requireNoLiveBitmaps({ name, driver }: BlockNode): void {
+  const live = driver instanceof Qcow2Driver ? driver.liveBitmaps : [];
+  if (live.length === 0) return;
+  const those = `'${live.join("', '")}'`;
+  throw new VmError(`node '${name}' has persistent bitmaps, which would miss what is committed into it: ${those}`, { hint: 'qemu-img bitmap --remove takes one away.' });
 }
 
 /** Marks what the nodes of the chain hold, one over the other. step: called between two looks. */

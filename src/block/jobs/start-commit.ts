@@ -5,7 +5,7 @@ import { CLUSTER } from '../driver.js';
 import { MemoryDriver } from '../drivers/memory.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../node.js';
-import { backingNode, chainAbove, markAllocated } from './chain.js';
+import { backingNode, chainAbove, markAllocated, requireNoLiveBitmaps } from './chain.js';
 import { CommitJob } from './commit.js';
 import type { ErrorPolicy } from './contract.js';
 import { atRest } from './deadline.js';
@@ -64,6 +64,7 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
   requireAlone(overlay ? [overlay, ...above, base] : [...above, base]);
   ground.jobs.check(id, [...above, base, ...(overlay ? [overlay] : [])]);
   if (overlay) requireBackingChange(overlay);
+  requireNoLiveBitmaps(base);
   const undoReopen = await openForWriting(ground, base);
   try {
     ground.requireFree();

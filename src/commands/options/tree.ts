@@ -17,12 +17,20 @@ function put(root: OptionTree, key: string, value: string): void {
   const leaf = path.pop() ?? '';
   let node = root;
   for (const step of path) {
+    if (step === 'file' && typeof node.file === 'string') node.file = named(node.file);
     const next = (node[step] ??= emptyTree());
     if (typeof next === 'string') throw new VmError(`'${key}' and '${step}=${next}' contradict each other`);
     node = next;
   }
-  if (leaf in node) throw new VmError(`'${key}' is given twice, or both as a value and as a group`);
-  node[leaf] = value;
+  const group = node[leaf];
+  if (leaf === 'file' && typeof group === 'object' && !('filename' in group)) group.filename = value;
+  else if (leaf in node) throw new VmError(`'${key}' is given twice, or both as a value and as a group`);
+  else node[leaf] = value;
+}
+
+/** `file=F` beside `file.OPTION=...` is short for `file.filename=F`. */
+function named(filename: string): OptionTree {
+  return Object.assign(emptyTree(), { filename });
 }
 
 /** No prototype: `__proto__` is a key like any other. */

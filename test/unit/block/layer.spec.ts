@@ -7,7 +7,7 @@ import { parseDrive } from '../../../src/block/options.js';
 import { encodeRecord } from '../../../src/block/pair-record.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
-import { attachedPair, KiB } from '../../support/block-pair.js';
+import { attachedPair, checkpoint, KiB } from '../../support/block-pair.js';
 
 async function setUp() {
   const host = testHost();
@@ -195,7 +195,7 @@ describe('drive_add, drive_del', () => {
     const { layer } = await setUp();
     await expect(layer.driveAdd('file=/a.img,format=raw,if=virtio')).rejects.toThrow("Can't hot-add drive to type virtio");
     await expect(layer.driveAdd('file=/a.img,format=raw,if=none,addr=3')).rejects.toThrow("parameter 'addr' is not known");
-    await expect(layer.driveAdd('file=/a.img,format=raw,if=none', { noBackend: true })).rejects.toThrow("'node-name' is missing");
+    await expect(layer.driveAdd('file=/a.img,format=raw,if=none', { noBackend: true })).rejects.toThrow("'node-name' needs to be specified");
     await layer.driveAdd('file=/a.img,format=raw,if=none,node-name=n', { noBackend: true });
     expect(layer.list()).toEqual([]);
     await layer.driveDel('n');
@@ -390,4 +390,49 @@ test('throttling: what passes the limit waits', async () => {
   expect(done).toBe(3);
   await host.clock.advance(100);
   await all;
+});
+
+test('index names a drive without an id, and is taken once', async () => {
+  const host = testHost();
+  const layer = new BlockLayer(host);
+  for (const name of ['/a', '/b', '/c']) host.files.put(name, Buffer.alloc(512));
+  expect((await layer.addDrive(parseDrive('file=/a,format=raw,index=2'))).id).toBe('virtio2');
+  await expect(layer.addDrive(parseDrive('file=/b,format=raw,id=b,index=2'))).rejects.toThrow('drive with if=virtio, index=2 exists');
+  await layer.addDrive(parseDrive('file=/c,format=raw,id=c,index=2,if=none'));
+});
+
+test('drive_add -n makes a node, so it needs no if=none; without -n it makes a disk that nobody could plug', async () => {
+  const pair = await attachedPair();
+  const line = 'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=other';
+  await expect(pair.primary.driveAdd(line)).rejects.toThrow("Can't hot-add drive to type virtio: say if=none");
+  await pair.primary.driveAdd(line, { noBackend: true });
+  expect(pair.primary.graph.find('other')).toBeDefined();
+  expect(pair.primary.list().map(({ id }) => id)).not.toContain('virtio0');
+});
+
+describe('a quorum above the replication node of the secondary', () => {
+  const above = (topId: string) =>
+    'if=virtio,id=active-disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=replication,' +
+    `children.0.mode=secondary,children.0.top-id=${topId},children.0.file=colo-disk0`;
+
+  test('is the secondary of a pair, takes over, and is the primary of the next', async () => {
+    const pair = await attachedPair({ secondaryDrive: above('active-disk0') });
+    pair.p.claim();
+    pair.s.claim();
+    await pair.s.start('secondary');
+    await pair.p.start('primary');
+    await pair.pvm.pwrite(0, pattern(4096, 5));
+    await checkpoint(pair);
+    expectSame(await pair.svm.pread(0, 4096), pattern(4096, 5));
+    expect(() => pair.secondary.replicated('primary')).toThrow('in primary mode its driver must be quorum');
+    await pair.s.stop(true);
+    const [next] = pair.secondary.replicated('primary');
+    expect(() => next.claim()).toThrow('no child supports block replication');
+    await pair.svm.pwrite(0, pattern(512, 6));
+    expectSame(pair.secondaryHost.files.bytes('/s.img').subarray(0, 512), pattern(512, 6));
+  });
+
+  test('top-id names the drive, or is wrong', async () => {
+    await expect(attachedPair({ secondaryDrive: above('colo-disk9') })).rejects.toThrow("top-id 'colo-disk9' is not the drive above");
+  });
 });

@@ -98,7 +98,7 @@ test.each([
   ['file=F,cache=fast', "parameter 'cache' takes"],
   ['file=F,if=ide', "parameter 'if' takes virtio, none; not 'ide'"],
   ['file=F,snapshot=on', "parameter 'snapshot' is not known"],
-  ['file=F,aio=native', "parameter 'aio' is not known"],
+  ['file=F,aio=native', "parameter 'aio': files are read and written by threads (aio=threads); not 'native'"],
   ['file=F,file=G', "parameter 'file' is given twice"],
   ['file=F,id=1bad', "parameter 'id' takes a letter"],
   ['file=F,media=cdrom', "parameter 'media' takes disk"],
@@ -143,4 +143,39 @@ test.each([
 ])('file=%s', (uri, address, exportName) => {
   const { root } = parseDrive(`file=${uri},file.reconnect-delay=5,if=none`);
   expect(root).toMatchObject({ driver: 'raw', file: { driver: 'nbd', address, exportName, reconnectDelayMs: 5000 } });
+});
+
+describe('lines of the wild', () => {
+  test.each([
+    ['file=F,format=raw,file.locking=off', { lock: 'none' }],
+    ['file=F,format=raw,file.driver=file', { lock: 'auto' }],
+    ['file=F,format=raw,file.aio=threads', { lock: 'auto' }],
+    ['file=F,format=raw,aio=threads', { lock: 'auto' }],
+    ['file=F,format=raw,file.node-name=f', { nodeName: 'f' }],
+    ['file=F,format=raw,read-only=off,auto-read-only=on', { readOnly: false, autoReadOnly: true }],
+    ['filename=F,driver=raw,file.auto-read-only=on', { autoReadOnly: true }],
+  ])('%s', (text, file) => {
+    expect(parseDrive(text).root).toMatchObject({ driver: 'raw', file: { driver: 'file', filename: 'F', ...file } });
+  });
+
+  test('a name that is said twice', () => {
+    expect(() => parseDrive('file=F,format=raw,file.filename=G')).toThrow("'file' and 'file.filename' say the same thing");
+    expect(() => parseDrive('file=F,format=raw,file.driver=nbd')).toThrow("'F' is no NBD server");
+  });
+
+  test('index: which of its interface it is', () => {
+    expect(parseDrive('file=F,if=virtio,index=3,media=disk')).toMatchObject({ index: 3 });
+    expect(() => parseDrive('file=F,index=x')).toThrow("parameter 'index' takes a whole number");
+  });
+
+  test("limits by their old names are those of throttling.*; one of the two is enough", () => {
+    const { throttle } = parseDrive('file=F,iops=100,bps_rd=1000,bps_rd_max=2000,bps_rd_max_length=3,iops_size=4096,group=g');
+    expect(throttle).toMatchObject({
+      group: 'g',
+      limits: { iopsSize: 4096, buckets: { 'iops-total': { avg: 100 }, 'bps-read': { avg: 1000, max: 2000, length: 3 } } },
+    });
+    expect(() => parseDrive('file=F,iops=100,throttling.iops-total=7')).toThrow(
+      "parameters 'throttling.iops-total' and its alias 'iops' cannot be used at the same time",
+    );
+  });
 });

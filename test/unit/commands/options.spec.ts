@@ -181,7 +181,7 @@ test.each<[Role, string, string | RegExp]>([
   ['primary', '-kernel k -object throttle-group,id=g', /^-object throttle-group,id=g: object type 'throttle-group' is not supported: limits are of a disk/],
   ['primary', '-kernel k -object iothread,id=t0', /^-object iothread,id=t0: object type 'iothread' is not supported/],
   ['primary', '-kernel k -drive if=ide,file=x', '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none'],
-  ['primary', '-kernel k -drive if=virtio,file=a,file.driver=raw', "-drive if=virtio,file=a,file.driver=raw: 'file.driver' and 'file=a' contradict each other"],
+  ['primary', '-kernel k -drive if=virtio,file=a,file.filename=b', "-drive if=virtio,file=a,file.filename=b: 'file.filename' is given twice, or both as a value and as a group"],
   ['primary', '-kernel k -netdev tap,id=n,vhost=on', '-netdev tap,id=n,vhost=on: vhost=on is not supported: COLO must see every packet. Use vhost=off'],
   ['primary', '-kernel k -netdev tap,id=n,queues=2', "-netdev tap,id=n,queues=2: Parameter 'queues' is unexpected | It takes ifname, script, downscript, vhost, vnet_hdr."],
   ['primary', '-kernel k -device e1000', "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, isa-debug-exit."],

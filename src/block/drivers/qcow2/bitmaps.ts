@@ -60,6 +60,11 @@ export async function readBitmaps(file: BlockNode, header: Qcow2Header): Promise
   return { list, directory, directoryOffset: offset, flagsAt };
 }
 
+/** Names of those that still follow the disk: whoever changes it unseen makes them untrue. */
+export function liveBitmaps({ list, directory, flagsAt }: Bitmaps): string[] {
+  return list.filter((_, n) => (directory.readUInt32BE(flagsAt[n]) & IN_USE) === 0).map(({ name }) => name);
+}
+
 /** Every range of the file that the bitmaps hold: the directory, the tables, what the tables point at. */
 export async function useOfBitmaps(file: BlockNode, header: Qcow2Header, bitmaps: Bitmaps, use: Use): Promise<void> {
   if (bitmaps.directory.length > 0) use(bitmaps.directoryOffset, bitmaps.directory.length, 'bitmap directory');

@@ -8,6 +8,7 @@ import { ioError } from '../../io-error.js';
 import type { Adopting, BlockNode } from '../../node.js';
 import { RangeLock } from '../../../base/range-lock.js';
 import { checkQcow2 } from './check.js';
+import { liveBitmaps } from './bitmaps.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
 import { type Fill, fillClusters } from './fill.js';
@@ -70,6 +71,7 @@ export class Qcow2Driver implements Overlay, Adopting {
   private readonly mapping = new RangeLock();
   private held = 0;
   private touched = false;
+  private contentKept = false;
   /** Why nothing may be written any more. */
   private corruption?: string;
   private marking: Promise<void> = Promise.resolve();
@@ -125,6 +127,16 @@ export class Qcow2Driver implements Overlay, Adopting {
     });
     this.header.backingFile = name;
     this.header.backingFormat = format;
+  }
+
+  /** Persistent bitmaps that still follow the disk. */
+  get liveBitmaps(): string[] {
+    return liveBitmaps(this.metadata.bitmaps);
+  }
+
+  /** What is written from now on is what a reader sees already: bitmaps stay true. */
+  contentStays(): void {
+    this.contentKept = true;
   }
 
   /** Copy-before-write copies whole clusters, so that none is ever half there. */
@@ -210,6 +222,11 @@ export class Qcow2Driver implements Overlay, Adopting {
   }
 
   async resize(length: number): Promise<void> {
+    // A snapshot of version 2 has the length of the disk, whatever that is by then; a bitmap's table has so many bits.
+    if (this.header.version === 2 && this.snapshots.length > 0) throw new VmError("Can't resize a v2 image which has snapshots", { hint: 'qemu-img amend -o compat=1.1 makes it one of version 3.' });
+    const { list } = this.metadata.bitmaps;
+    if (list.length > 0) throw new VmError(`an image with persistent bitmaps cannot change its length: '${list.map(({ name }) => name).join("', '")}'`, { hint: 'qemu-img bitmap --remove takes one away.' });
+    await this.beforeChange();
     if (length < this.length) {
       if (this.snapshots.length > 0) throw new VmError('qcow2: an image with snapshots cannot be made shorter');
       await this.writeZeroes(length, this.length - length);
@@ -296,7 +313,7 @@ export class Qcow2Driver implements Overlay, Adopting {
   private async beforeChange(): Promise<void> {
     if (this.corruption !== undefined) throw ioError('EIO', `qcow2: the image of node '${this.file.name}' is corrupt, so it takes no more writes: ${this.corruption}`);
     if (this.touched) return;
-    await this.mapping.runAll('exclusive', () => this.metadata.beforeFirstChange());
+    await this.mapping.runAll('exclusive', () => this.metadata.beforeFirstChange(this.contentKept));
     this.touched = true;
   }
 

@@ -58,6 +58,13 @@ export function readOffset(data: Buffer, at: number, field: string): number {
   return value;
 }
 
+/** In whole sectors it must fit a number too. */
+function readSize(first: Buffer): number {
+  const size = readOffset(first, HeaderAt.SIZE, 'size');
+  if (size > Number.MAX_SAFE_INTEGER - 511) throw bad('size', size, 'which is too large');
+  return size;
+}
+
 export function writeOffset(data: Buffer, value: number, at: number): void {
   data.writeUInt32BE(Math.floor(value / 2 ** 32), at);
   data.writeUInt32BE(value % 2 ** 32, at + 4);
@@ -90,7 +97,7 @@ export function parseHeader(first: Buffer, fileLength: number): Qcow2Header {
     version,
     clusterBits,
     clusterSize,
-    size: readOffset(first, HeaderAt.SIZE, 'size'),
+    size: readSize(first),
     l1Entries: first.readUInt32BE(HeaderAt.L1_SIZE),
     l1Offset: readOffset(first, HeaderAt.L1_OFFSET, 'l1_table_offset'),
     refcountTableOffset: readOffset(first, HeaderAt.REFCOUNT_TABLE, 'refcount_table_offset'),

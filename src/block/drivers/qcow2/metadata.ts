@@ -45,7 +45,7 @@ export class Metadata {
     readonly refcounts: Refcounts,
     /** Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says. */
     private readonly fixed: Set<number>,
-    private readonly bitmaps: Bitmaps,
+    readonly bitmaps: Bitmaps,
   ) {
     this.l2 = new TableCache(file, header.clusterSize, L2_CACHE_BYTES, 'l2_load');
     this.perTable = header.clusterSize / 8;
@@ -297,15 +297,15 @@ export class Metadata {
     await this.file.flush();
   }
 
-  /** What we do not keep up to date is stale from the first change on: bitmaps, and extensions that we do not know. */
-  async beforeFirstChange(): Promise<void> {
+  /** What we do not keep up to date is stale from the first change on: bitmaps, if the content changes, and extensions that we do not know. */
+  async beforeFirstChange(contentStays: boolean): Promise<void> {
     const { autoclear } = this.header;
     if (autoclear.others) {
       await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.from([0, 0, 0, 0, 0, 0, 0, autoclear.bitmaps ? 1 : 0]));
       await this.file.flush();
       autoclear.others = false;
     }
-    await markInUse(this.file, this.bitmaps);
+    if (!contentStays) await markInUse(this.file, this.bitmaps);
   }
 
   /** Changes where the cluster stood lose it; `kept`: unless it stays there. */
