@@ -30,6 +30,7 @@ export class NbdServerSession {
   private inFlightBytes = 0;
   /** Replies that the client has not taken. */
   private unsent = 0;
+  private lastMs: number;
   /** Grows whenever the client does something. */
   private progress = 0;
   private paused = false;
@@ -42,6 +43,7 @@ export class NbdServerSession {
     private readonly onGone: (session: NbdServerSession) => void,
   ) {
     this.stream = stream;
+    this.lastMs = terms.clock.nowMs();
     this.machine = new ProtocolMachine(this.protocol(), bytes => void this.write(bytes), () => void this.startTls());
     this.handshakeTimer = terms.clock.timer(terms.limits.handshakeMs, () => this.drop(new VmError('negotiation takes too long')));
     this.listen();
@@ -54,6 +56,16 @@ export class NbdServerSession {
 
   get export(): ServedExport | undefined {
     return this.chosen;
+  }
+
+  /** Without its port: where it comes from. */
+  get origin(): string {
+    return this.stream.peer.replace(/:\d+$/, '');
+  }
+
+  /** Since when it has asked for nothing; undefined while something of it is under way. */
+  get idleSinceMs(): number | undefined {
+    return this.inFlight > 0 || this.machine.partial ? undefined : this.lastMs;
   }
 
   /** At once; what was already handed to the disk is finished there. */
@@ -166,6 +178,7 @@ export class NbdServerSession {
   private leave(bytes: number): void {
     this.inFlight--;
     this.inFlightBytes -= bytes;
+    this.lastMs = this.terms.clock.nowMs();
     if (this.inFlight === 0) for (const resolve of this.idle.splice(0)) resolve();
     if (!this.paused || this.gone || !this.hasRoom) return;
     this.paused = false;

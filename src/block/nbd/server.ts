@@ -140,15 +140,24 @@ export class NbdServer {
     if (!session.closed) this.sessions.add(session);
   }
 
-  /** Whoever only connects and says nothing must not keep others out: the oldest of them goes first. */
+  /**
+   * Whoever says nothing must not keep others out: the oldest that has chosen no export goes first, then one that has asked for nothing
+   * for longest, of the origin that holds most places. The writer of a replica stays, and who has something under way.
+   */
   private makeRoom(): boolean {
     if (this.sessions.size < this.limits.clients) return true;
-    for (const session of this.sessions) {
-      if (session.export) continue;
-      session.drop(new VmError('another client wants its place'));
-      return true;
-    }
-    return false;
+    const victim = [...this.sessions].find(session => !session.export) ?? this.idlest();
+    victim?.drop(new VmError('another client wants its place'));
+    return victim !== undefined;
+  }
+
+  private idlest(): NbdServerSession | undefined {
+    const writers = [...this.seats.values()].map(({ writer }) => writer);
+    const idle = [...this.sessions].filter(session => session.idleSinceMs !== undefined && !writers.includes(session));
+    const places = (origin: string) => [...this.sessions].filter(session => session.origin === origin).length;
+    const most = Math.max(...idle.map(({ origin }) => places(origin)));
+    const greedy = idle.filter(({ origin }) => places(origin) === most);
+    return greedy.sort((a, b) => a.idleSinceMs! - b.idleSinceMs!)[0];
   }
 }
 

@@ -188,6 +188,56 @@ test('who only connects makes room for others, and is dropped in the end', async
   expect(ended).toEqual([0, 1, 2]);
 });
 
+describe('16 clients that negotiated and say no more', () => {
+  async function full() {
+    const bench = await setUp();
+    const silent: NbdClient[] = [];
+    for (let n = 0; n < defaultServerLimits.clients; n++) {
+      silent.push(await bench.connect());
+      await bench.host.clock.advance(100);
+    }
+    return { ...bench, silent, gone: () => silent.flatMap(({ error }, n) => (error ? [n] : [])) };
+  }
+
+  test('do not keep the next one out: the one that was silent for longest goes', async () => {
+    const { silent, connect, gone } = await full();
+    await silent[0].request(nbd.NbdCmd.READ, 0, 0, 512);
+    const next = await connect();
+    expect((await next.request(nbd.NbdCmd.READ, 0, 0, 512)).length).toBe(512);
+    await turns(5);
+    expect(gone()).toEqual([1]);
+  });
+
+  test('who has a request under way keeps its place', async () => {
+    const { host, silent, connect, gone } = await full();
+    let go: () => void = () => undefined;
+    const held = new Promise<void>(resolve => (go = resolve));
+    host.files.delay = () => held;
+    const reads = silent.slice(0, 15).map(client => client.request(nbd.NbdCmd.READ, 0, 0, 512));
+    await turns(5);
+    await connect();
+    await turns(5);
+    expect(gone()).toEqual([15]);
+    go();
+    await Promise.all(reads);
+  });
+
+  test('the writer of a replica keeps its place, and a crowd gives way before a single one', async () => {
+    const { layer, host, connect, silent, gone } = await full();
+    const node = layer.backend('d0').node;
+    silent[0].close();
+    await turns(5);
+    layer.nbd.oneWriter(node, true);
+    await silent[5].request(nbd.NbdCmd.WRITE, 0, 0, 512, Buffer.alloc(512, 1)).catch(() => undefined);
+    const single = await connect();
+    Object.defineProperty(host.sockets.servers.at(-1)!, 'peer', { value: '10.9.9.9:7' });
+    for (let n = 0; n < 14; n++) await connect();
+    await turns(5);
+    expect(gone()).toEqual([0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+    expect([silent[5].error, single.error]).toEqual([undefined, undefined]);
+  });
+});
+
 test('nbd_server_start, add, stop: their errors', async () => {
   const { layer, connect } = await setUp();
   await expect(layer.nbd.start(address)).rejects.toThrow('NBD server already running');
