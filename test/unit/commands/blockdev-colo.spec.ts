@@ -86,7 +86,7 @@ withAddon('protected, taken over, and whole afterwards (skipped where the addon 
   await primary.guestWrites(3 * SECTORS);
   expect(await primary.qmp('query-block')).toMatchObject([{ device: '', qdev: 'vd0', inserted: { 'node-name': 'disk0', drv: 'quorum' } }]);
   await expect(primary.qmp('block_resize', { 'node-name': 'disk0', size: 1 << 21 })).rejects.toThrow("'disk0' is in use by COLO");
-  await expect(primary.qmp('drive-backup', { device: 'disk0', 'job-id': 'b', target: path('b.img'), sync: 'full' })).rejects.toThrow("no block job can start: device 'vd0' is replicated by COLO");
+  await expect(primary.qmp('drive-backup', { device: 'disk0', 'job-id': 'b', target: path('b.img'), sync: 'full' })).rejects.toThrow("no block job can work: device 'vd0' is in use by COLO");
   await failOver(both);
   await secondary.guestWrites(2 * SECTORS);
   await expectWhole(secondary, 's.img');
