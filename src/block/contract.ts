@@ -71,6 +71,8 @@ export interface SyncCheck {
 /** What is to be done about pieces that differ is the user's business, or that of the records. */
 export interface SyncDifference {
   readonly bytes: number;
+  /** Of those, in pieces that the guest has not written since the replica was attached. */
+  readonly olderBytes: number;
   /** The replica is all zeroes: nothing of it can be lost. */
   readonly peerIsBlank: boolean;
   /** start() copies the pieces to the replica. */

@@ -23,6 +23,14 @@ export class DirtyClusters {
     }
   }
 
+  /** Any cluster of the range is marked. */
+  touches(offset: number, length: number): boolean {
+    for (let c = Math.floor(offset / CLUSTER); c * CLUSTER < offset + length; c++) {
+      if (this.has(c)) return true;
+    }
+    return false;
+  }
+
   /** Takes out the first run of marked clusters, of at most maxClusters. */
   takeRun(maxClusters: number): { offset: number; length: number } | undefined {
     if (this.marked === 0) return undefined;

@@ -43,8 +43,10 @@ export class PrimaryDisk implements Replicated {
 
   private difference(ranges: { offset: number; length: number }[], peerIsBlank: boolean): SyncDifference {
     const follower = this.follower();
+    const bytesOf = (of: typeof ranges) => of.reduce((sum, range) => sum + range.length, 0);
     return {
-      bytes: ranges.reduce((sum, range) => sum + range.length, 0),
+      bytes: bytesOf(ranges),
+      olderBytes: bytesOf(ranges.filter(({ offset, length }) => !follower.isDirty(offset, length))),
       peerIsBlank,
       copy: () => ranges.forEach(({ offset, length }) => follower.markDirty(offset, length)),
       copyBack: async () => {

@@ -194,12 +194,12 @@ export class Colo {
   }
 
   /**
-   * Does the peer run this guest? VmError: it does, and that is written down. Nothing: it does not,
-   * or there was no answer within ms.
+   * Does the peer run this guest? VmError: it does, and that is written down. False: there was no
+   * answer within ms.
    */
-  async askPeer(uri: string, ms: number): Promise<void> {
+  async askPeer(uri: string, ms: number): Promise<boolean> {
     const endpoint = parseMigrationUri(uri, 'connect');
-    if (!isAddress(endpoint)) return;
+    if (!isAddress(endpoint)) return false;
     const { sockets } = this.transports;
     const { clock, identity } = this.parts;
     const answer = await sockets
@@ -207,6 +207,7 @@ export class Colo {
       .then(stream => askPeer(stream, clock, ms))
       .catch(() => undefined);
     if (answer?.kind === 'runs') throw await identity.heardOf(answer.record);
+    return answer !== undefined;
   }
 
   /** It is no secondary, and has not run for want of a word of the peer's. */

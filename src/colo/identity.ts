@@ -34,6 +34,8 @@ export interface IdentityParts {
 export class PairIdentity {
   /** Where no image keeps it. */
   private inMemory: Known;
+  /** A branch that not every image could be given: another attempt gives them the same one. */
+  private begun: Known;
   /** The peer was heard to run the guest. */
   private superseded = false;
 
@@ -91,8 +93,10 @@ export class PairIdentity {
 
   /** From here on no other image is on this branch. Durable at all images when it resolves. */
   async goAlone(): Promise<void> {
-    const now = this.record;
-    if (now) await this.writeAll(nextBranch(now, this.fresh()));
+    const now = this.begun ?? this.record;
+    this.begun ??= now && nextBranch(now, this.fresh());
+    if (this.begun) await this.writeAll(this.begun);
+    this.begun = undefined;
     this.superseded = false;
   }
 

@@ -69,7 +69,9 @@ async function differenceOf(disk: Replicated, world: ReconcileWorld): Promise<Fo
   trace('disk_compared', { disk: disk.name, different: difference.bytes, may });
   if (difference.bytes === 0) return undefined;
   if (may !== 'if-equal') return { direction: may, difference };
-  if (difference.peerIsBlank) return { direction: 'copy', difference };
+  // An image that was copied by hand, and a guest that has written since the replica was attached.
+  const onlyOurs = difference.olderBytes === 0 && compare(ours, theirs) === 'unknown';
+  if (difference.peerIsBlank || onlyOurs) return { direction: 'copy', difference };
   throw undecided(disk.name, ours, theirs, difference.bytes);
 }
 

@@ -116,6 +116,11 @@ export class ReplicationPrimary implements BlockDriver {
     return this.queue.drainBegin();
   }
 
+  /** The guest has written there since this was attached. */
+  isDirty(offset: number, length: number): boolean {
+    return this.dirty.touches(offset, length);
+  }
+
   /** These ranges differ at the replica. */
   markDirty(offset: number, length: number): void {
     this.dirty.mark(offset, length);

@@ -15,8 +15,8 @@ export interface Guest {
   readonly held: VmError | undefined;
   /** VmError: it may not. */
   start(): Promise<void>;
-  /** VmError: the peer at this address runs the guest. No answer is none. */
-  askPeer(uri: string, ms: number): Promise<void>;
+  /** VmError: the peer at this address runs the guest. False: no answer. */
+  askPeer(uri: string, ms: number): Promise<boolean>;
 }
 
 /** A peer that is there answers at once. */
@@ -28,16 +28,20 @@ export async function joinPeer(
   guest: Guest,
   world: ProtectWorld,
 ): Promise<void> {
+  let starting = false;
   const start = () => {
-    if (guest.waits && !guest.held)
-      guest.start().catch((error: unknown) => world.note(asVmError(error).message));
+    if (starting || !guest.waits || guest.held) return;
+    starting = true;
+    guest
+      .start()
+      .catch((error: unknown) => world.note(asVmError(error).message))
+      .finally(() => (starting = false));
   };
+  // With a peer that is there the replicas come first: it need not be told what was written before.
   const ask = async () => {
-    if (!guest.waits) return;
-    await guest.askPeer(pair.peer.migration, askMs);
-    start();
+    if (guest.waits && !(await guest.askPeer(pair.peer.migration, askMs))) start();
   };
   const held = () => (guest.waits ? guest.held : undefined);
-  await protect(monitor, pair, { ...world, ask, held, agreed: start });
+  await protect(monitor, pair, { ...world, ask, held, ready: start });
   start();
 }

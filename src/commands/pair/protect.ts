@@ -21,8 +21,8 @@ export interface ProtectWorld {
   readonly waitMs: number;
   /** Before an attempt. A VmError stands for the attempt: the peer runs the guest. */
   ask?(): Promise<void>;
-  /** The secondary has agreed to this machine: checkpoints are to come. */
-  agreed?(): void;
+  /** The guest, if it has not run yet, need not wait longer, unless it is held. */
+  ready?(): void;
   /** Why the guest does not run without its secondary: then it is tried for as long as it takes. */
   held?(): VmError | undefined;
 }
@@ -58,6 +58,7 @@ export async function protect(monitor: Monitor, pair: PairDefinition, world: Pro
       return world.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
     }
     world.signal.throwIfAborted();
+    world.ready?.();
     if (failure instanceof PeerLost) throw failure;
     const lasting = failure instanceof Lasting;
     const held = world.held?.();
@@ -105,6 +106,7 @@ async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWor
       await attach(monitor, id, pair.peer.nbd ?? '');
       attached.push(id);
     }
+    world.ready?.();
     if (attached.length > 0) world.note(`replicas attached: ${attached.join(', ')}`);
     await enterColo(monitor, pair, world);
   } catch (error) {
@@ -145,7 +147,7 @@ async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectW
   for (;;) {
     const info = await monitor.execute('query-migrate');
     const status = isObject(info) ? info['status'] : undefined;
-    if (status === 'active' || status === 'colo') world.agreed?.();
+    if (status === 'active' || status === 'colo') world.ready?.();
     if (status === 'colo' && (await isProtected(monitor))) return;
     if (status === 'colo') await refuseLost(monitor);
     if (status === 'failed' || status === 'cancelled' || status === 'completed') {

@@ -440,3 +440,20 @@ function hold(host: { files: { delay: () => Promise<void> } }): () => void {
     open();
   };
 }
+
+test('a replica that has ended leaves its name and its place to the next; one that runs does not', async () => {
+  const pair = await startedPair();
+  await expect(pair.primary.driveAdd(replica)).rejects.toThrow("node name 'node0' is in use already");
+  await pair.p.stop(true);
+  await pair.s.stop(false);
+  await pair.primary.driveAdd(replica);
+  await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' });
+  const [p] = pair.primary.replicated('primary');
+  await pair.s.start('secondary');
+  await p.start('primary');
+  await p.stop(true);
+  await pair.primary.driveAdd(replica.replace('node-name=node0', 'node-name=node1'));
+  await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node1' });
+  expect(() => pair.primary.replicated('primary')).not.toThrow();
+  expect(pair.primary.graph.node('node0').inUse).toBe(false);
+});
