@@ -96,8 +96,10 @@ export class ColoSecondary extends Session {
     for (const { disk, record } of disks) permission(disk, hello.record, record, hello.syncFrom);
     this.leaseMs = hello.leaseMs;
     this.disks = this.parts.disks('secondary');
-    this.outputs = this.parts.outputs();
+    const outputs = this.parts.outputs();
     this.door.admit();
+    // Not before: one who is sent away leaves the hold of the session that there is alone.
+    this.outputs = outputs;
     this.accepted = true;
     for (const disk of this.disks) disk.claim();
     migration.move('active');

@@ -14,7 +14,7 @@ export interface Snapshot {
   /** Each device as it was saved. */
   readonly devices: readonly Buffer[];
   /** What is in the primary's images, and what its guest knows of it. */
-  readonly images: readonly Buffer[];
+  readonly images: readonly Uint8Array[];
   readonly models: readonly DiskModel[];
 }
 
@@ -50,15 +50,18 @@ export class History {
 
   snapshot(vm: Vm): number {
     const serial = ++this.serials;
+    const old = this.snapshots.get(serial - 3);
+    this.snapshots.delete(serial - 3);
+    // Most of what a run would allocate.
+    const reused = old === this.committed ? undefined : old;
     this.snapshots.set(serial, {
       serial,
       step: vm.step,
-      ram: vm.ram.bytes.slice(),
+      ram: copyInto(reused?.ram, vm.ram.bytes),
       devices: vm.deviceStates(),
-      images: vm.images.map(path => Buffer.from(vm.storage.bytes(path))),
+      images: vm.images.map((path, n) => copyInto(reused?.images[n], vm.storage.bytes(path))),
       models: vm.disks.map(disk => disk.model.copy()),
     });
-    this.snapshots.delete(serial - 3);
     return serial;
   }
 
@@ -114,7 +117,11 @@ export class History {
     const { committed } = this;
     if (!committed) return this.world.fail('failover without a complete first state');
     this.check(vm, committed, 'at failover');
-    vm.disks.forEach((disk, n) => disk.model.become(committed.models[n]));
+    vm.disks.forEach((disk, n) => {
+      disk.model.become(committed.models[n]);
+      // A merge ends with a sync.
+      disk.model.flushed();
+    });
     if (committed.step >= this.coveredStep) return;
     this.world.fail(
       `failover from step ${committed.step}, packets up to ${this.coveredStep} may be out`,
@@ -159,7 +166,13 @@ function differs(vm: Vm, snapshot: Snapshot): string | undefined {
   return other < 0 ? undefined : `device ${other} is not as in snapshot ${serial}`;
 }
 
-function firstDifference(a: Buffer, b: Buffer): number {
+function copyInto(reused: Uint8Array | undefined, bytes: Uint8Array): Uint8Array {
+  if (reused?.length !== bytes.length) return Uint8Array.from(bytes);
+  reused.set(bytes);
+  return reused;
+}
+
+function firstDifference(a: Buffer, b: Uint8Array): number {
   if (a.equals(b)) return -1;
   const at = a.findIndex((byte, i) => byte !== b[i]);
   return at < 0 ? Math.min(a.length, b.length) : at;

@@ -27,6 +27,8 @@ export type Misfortune =
   | { kind: 'nothing' }
   | { kind: 'crash'; side: Name; at: number; clean: boolean }
   | { kind: 'crash-at-step'; side: Name; step: ColoStep; nth: number; clean: boolean }
+  /** The process ends, and the same command is given again. */
+  | { kind: 'restart'; side: Name; at: number; clean: boolean; afterMs: number }
   | { kind: 'pause'; side: Name; at: number; ms: number }
   | { kind: 'pause-at-step'; side: Name; step: ColoStep; nth: number; ms: number }
   /** The primary stops for a while, and the operator does not wait for anybody's time-out. */

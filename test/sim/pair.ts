@@ -8,6 +8,7 @@ import { World } from '../support/sim/world.js';
 import { History } from './history.js';
 import { overlayImage, prepareImages } from './images.js';
 import type { Misfortune, Name, Scenario } from './misfortunes.js';
+import { protectAgain } from './again.js';
 import { strike } from './strike.js';
 import { copyTo, keepTrying } from './verbs.js';
 import { ports, type Role, Vm, type VmShape } from './vm.js';
@@ -42,6 +43,7 @@ export class Pair {
   onStepOf: (step: ColoStep) => void = () => undefined;
   /** The operator has decided, and stays with it. */
   private decided = false;
+  private lastRejoined: Vm | undefined;
   /** When what was done last has had its time. */
   private calmMs = 0;
 
@@ -86,7 +88,20 @@ export class Pair {
       'COLO_EXIT',
       ({ reason }) => reason === 'error' && this.later(() => this.operate()),
     );
-    node.onDeath(() => this.later(() => this.operate()));
+    node.onDeath(clean => {
+      if (!clean) for (const disk of vm.disks) disk.model.powerLoss();
+      this.later(() => this.operate());
+    });
+    return vm;
+  }
+
+  /** Its host is there, with what was kept there. */
+  async bootAgain(old: Vm): Promise<Vm> {
+    this.world.note(old.name, 'is started again');
+    const vm = await this.boot(old.node.host, old.role);
+    vm.goOnFrom(old);
+    if (old.role === 'primary') this.primary = vm;
+    else this.secondary = vm;
     return vm;
   }
 
@@ -102,7 +117,7 @@ export class Pair {
     world.at(plannedMs, () => calm && this.failover(this.secondary));
     await this.toTheEnd(calm ? plannedMs + calmAfterMs : 500);
     await this.whileStopped();
-    const survivor = await this.check();
+    const survivor = this.check();
     return this.outcome(survivor);
   }
 
@@ -122,8 +137,18 @@ export class Pair {
       for (const vm of [this.primary, this.secondary]) {
         if (vm.lifecycle.state === 'io-error' && vm.storage.isCalm) keepTrying(vm);
       }
+      if (this.secondary !== this.lastRejoined && protectAgain(this)) this.rejoined();
       this.attend();
     });
+  }
+
+  /** The operator has a pair again, and may have to decide again. */
+  private rejoined(): void {
+    this.world.note('P', 'is protected again');
+    this.lastRejoined = this.secondary;
+    this.decided = false;
+    this.history.committed = undefined;
+    this.calmMs = Math.max(this.calmMs, this.world.now + calmAfterMs);
   }
 
   /** A guest that stands still for a checkpoint goes on after it, when a slow stop is through. */
@@ -144,7 +169,7 @@ export class Pair {
   }
 
   private protect(): void {
-    this.primary.protect().catch((error: unknown) => {
+    this.primary.protect(this.scenario.different).catch((error: unknown) => {
       if (!(error instanceof VmError)) throw error;
       this.world.note('P', `not protected: ${error.message}`);
     });
@@ -273,7 +298,9 @@ export class Pair {
     this.decided = true;
     if (vm.node.dead) return false;
     try {
-      vm.colo.lostHeartbeat();
+      Promise.resolve(vm.colo.lostHeartbeat()).catch((error: unknown) => {
+        this.world.note(vm.name, `x_colo_lost_heartbeat refused: ${String(error)}`);
+      });
       this.calmMs = Math.max(this.calmMs, this.world.now + 400);
       this.world.note(vm.name, 'x_colo_lost_heartbeat');
       return true;
@@ -284,7 +311,7 @@ export class Pair {
     }
   }
 
-  private async check(): Promise<Outcome['survivor']> {
+  private check(): Outcome['survivor'] {
     const { primary, secondary, world } = this;
     if (world.failures.length > 0) return 'none';
     const stuck = this.underWay();
@@ -298,10 +325,11 @@ export class Pair {
     }
     this.checkQuiet();
     const survivor = this.survivor();
-    if (survivor) this.history.oneMachine(survivor.step);
-    if (survivor && !survivor.ended) this.checkService(survivor);
-    if (survivor) survivor.checkImages();
-    return survivor === primary ? 'P' : survivor === secondary ? 'S' : 'none';
+    this.history.oneMachine(survivor.step);
+    survivor.checkImages();
+    if (survivor.node.dead) return 'none';
+    if (!survivor.ended && !survivor.bornAgain) this.checkService(survivor);
+    return survivor === primary ? 'P' : 'S';
   }
 
   private checkQuiet(): void {
@@ -319,21 +347,20 @@ export class Pair {
     );
   }
 
-  private survivor(): Vm | undefined {
-    const { primary, secondary, world } = this;
-    const alone = secondary.colo.info().state === 'completed' && !secondary.node.dead;
+  /** Whose guest it is now. Dead or not: the other one must not go on beside what it has said. */
+  private survivor(): Vm {
+    const { primary, secondary, history, world } = this;
+    if (history.takeoverAt === undefined) return primary;
     const { state } = primary.colo.info();
-    const held = state === 'lost' || state === 'yielded';
-    if (alone && !primary.node.dead && !held)
-      world.fail(`both sides live: the primary is ${state}`);
-    if (alone) return secondary;
-    return primary.node.dead || state === 'yielded' ? undefined : primary;
+    const held = state === 'lost' || state === 'yielded' || !primary.running;
+    if (!primary.node.dead && !held) world.fail(`both sides live: the primary is ${state}`);
+    return secondary;
   }
 
   /** A side that goes on runs, and its client hears from it. */
   private checkService(vm: Vm): void {
     const { state } = vm.colo.info();
-    if (state === 'lost' && vm === this.primary) return;
+    if (vm === this.primary && (state === 'lost' || state === 'yielded')) return;
     const who = `${vm.name} survives in state ${state}`;
     if (!vm.lifecycle.running) return this.world.fail(`${who}, but its guest stands still`);
     const last = this.history.packets.filter(p => p.from === vm.name).at(-1);

@@ -34,8 +34,7 @@ export class Program {
   }
 
   /** The boot loader leaves nothing of the guest but where its history is. */
-  boot(): void {
-    const { lastStep } = this;
+  boot(lastStep = this.lastStep): void {
     this.accel.ram.clear();
     this.accel.ram.set(At.lastStep, lastStep);
   }

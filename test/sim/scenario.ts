@@ -73,6 +73,8 @@ function hosts(random: Random): Misfortune {
     { kind: 'crash-at-step', side, ...there, clean },
     { kind: 'crash-at-step', side, ...there, clean },
     { kind: 'pause', side, at, ms },
+    { kind: 'restart', side, at, clean, afterMs: random.between(5, 300) },
+    { kind: 'restart', side, at, clean, afterMs: random.between(5, 300) },
     { kind: 'pause-at-step', side, ...there, ms },
     pauseFailover(random),
   ]);

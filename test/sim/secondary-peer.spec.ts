@@ -166,6 +166,24 @@ it('takes strangers, garbage and other machines calmly, and waits on', async () 
   expect(s.errors).toEqual([]);
 });
 
+it('a second primary is sent away, and the guest output of this machine stays held', async () => {
+  const s = await Script.start();
+  await s.play(() => s.enter());
+  const held = () => s.side.netdevs.map(({ output }) => output.info().status);
+  expect(held()).toEqual(['on']);
+  const answers: Message[] = [];
+  await s.play(async () => {
+    const address = { kind: 'tcp', host: 's', port: 8888 } as const;
+    const stream = await s.network.sockets(s.node).connect(address, { timeoutMs: 100 });
+    const link = new Link<Message>(stream, s.node.clock, codecOf('primary'));
+    link.urgent = m => answers.push(m) > 0;
+    const manifest = s.side.lifecycle.manifest();
+    await link.send({ type: 'hello', hello: { manifest, colo: true, leaseMs: 80 } });
+  });
+  expect(answers).toEqual([{ type: 'error', text: expect.any(String) }]);
+  expect(held()).toEqual(['on']);
+});
+
 it('answers pings at once, and nothing after it was told to take over', async () => {
   const s = await Script.start();
   await s.play(() => s.enter());

@@ -1,6 +1,7 @@
 /** How a misfortune comes over a pair. */
 import type { StorageFaults } from '../support/sim/files.js';
 import { Random } from '../support/random.js';
+import { restart } from './again.js';
 import type { Misfortune } from './misfortunes.js';
 import type { Pair } from './pair.js';
 import { useVerb } from './verbs.js';
@@ -15,6 +16,8 @@ export function strike(pair: Pair, m: Timed): void {
   switch (m.kind) {
     case 'crash':
       return vm.node.crash(m.clean);
+    case 'restart':
+      return restart(pair, m);
     case 'pause':
       return vm.node.pause(m.ms);
     case 'silence':

@@ -85,6 +85,10 @@ export class Vm {
   readonly images: string[];
   /** Snapshots by the oracle's numbers: the state that was checked last, and that was loaded. */
   parsedSerial = 0;
+  /** An earlier process on this host was this machine. */
+  bornAgain = false;
+  /** It waits for a primary. */
+  listening = false;
   /** The guest is over; so is the process. */
   ended = false;
   private readonly accel: SimAccel;
@@ -124,7 +128,7 @@ export class Vm {
     });
     this.announcer = new Announcer(node.clock);
     this.lifecycle = this.makeLifecycle(button);
-    this.options = { ...simOptions, verifyRam: node.world.seed % 2 === 0 };
+    this.options = { ...simOptions, verifyRam: node.world.seed % 8 === 0 };
     this.colo = this.makeColo({ ...host, sockets: world.sockets ?? host.sockets });
     this.lifecycle.shutdownGate = () => this.colo.guestShutdown();
     this.lifecycle.startGate = () => this.colo.admitGuest();
@@ -167,12 +171,20 @@ export class Vm {
     return this.program.disks;
   }
 
+  /** The machine is another process now: a guest that boots here has what the old one left. */
+  goOnFrom(old: Vm): void {
+    this.bornAgain = true;
+    this.program.boot(old.step);
+    this.disks.forEach((disk, n) => disk.model.become(old.disks[n].model));
+  }
+
   /** -S is not given: the guest runs. */
   start(): void {
     void this.lifecycle.cont();
   }
 
   listenForPrimary(uri = `tcp:0:${ports.migration}`): ReturnType<Colo['listen']> {
+    this.listening = true;
     return this.colo.listen(uri);
   }
 
@@ -188,10 +200,10 @@ export class Vm {
     }
   }
 
-  async protect(): Promise<void> {
+  /** different: what the secondary has on its disks may be anything, and the user says so. */
+  async protect(different = false): Promise<void> {
     await this.attachReplicas();
-    // What the secondary has on its disks may be anything.
-    this.colo.syncFrom = 'primary';
+    if (different) this.colo.syncFrom = 'primary';
     this.colo.migrate(`tcp:secondary:${ports.migration}`);
   }
 
@@ -219,6 +231,7 @@ export class Vm {
 
   /** The end of the process, in order. */
   async quit(): Promise<void> {
+    this.images.forEach((_, n) => this.imageOf(n));
     this.colo.dispose();
     await this.lifecycle.shutDown();
     await this.block.close();
@@ -229,9 +242,12 @@ export class Vm {
     return this.role === 'primary' ? `colo-disk${n}` : `active-disk${n}`;
   }
 
+  private readonly targets = new Set<number>();
   /** The file that the guest's disk is in now: a job may have moved it. */
   imageOf(n: number): string {
-    return this.block.backend(this.driveId(n)).nodeName === 'target' ? '/target' : this.images[n];
+    const drive = this.block.list().find(({ id }) => id === this.driveId(n));
+    if (drive?.backend.nodeName === 'target') this.targets.add(n);
+    return this.targets.has(n) ? '/target' : this.images[n];
   }
 
   private async addDisk(n: number): Promise<void> {

@@ -1,0 +1,65 @@
+/**
+ * A process ends and is started again with the same options, from what its host has kept; and a
+ * primary that went on alone is protected again by a secondary that came back.
+ */
+import { VmError } from '../../src/base/errors.js';
+import type { Misfortune } from './misfortunes.js';
+import type { Pair } from './pair.js';
+import { ports, type Vm } from './vm.js';
+
+const askMs = 100;
+
+export function restart(pair: Pair, m: Extract<Misfortune, { kind: 'restart' }>): void {
+  pair.sideOf(m).node.crash(m.clean);
+  pair.world.after(m.afterMs, () => {
+    const old = pair.sideOf(m);
+    pair.bootAgain(old).then(
+      vm => noted(vm, startAgain(vm)),
+      (error: unknown) => refused(old, error),
+    );
+  });
+}
+
+/** As a service manager does it, with --config: who may not run waits. */
+async function startAgain(vm: Vm): Promise<void> {
+  if (vm.role === 'secondary') {
+    await vm.listenForPrimary();
+    return;
+  }
+  await vm.colo.askPeer(`tcp:secondary:${ports.migration}`, askMs);
+  await vm.lifecycle.cont().catch((error: unknown) => refused(vm, error));
+  await vm.protect();
+}
+
+/** True: it is on its way to be protected. The replica that it had is of no use any more. */
+export function protectAgain({ primary, secondary }: Pair): boolean {
+  const free = secondary.bornAgain && secondary.listening && secondary.colo.info().state === 'none';
+  if (primary.node.dead || secondary.node.dead || !free) return false;
+  if (primary.colo.info().state !== 'completed' || !primary.running) return false;
+  noted(primary, replaceReplicas(primary));
+  return true;
+}
+
+async function replaceReplicas(vm: Vm): Promise<void> {
+  for (const n of vm.images.keys()) {
+    const change = { parent: `colo-disk${n}`, child: 'children.1' };
+    await vm.block.blockdevChange(change).catch(ignoreRefusal);
+    await vm.block.driveDel(`replica${n}`).catch(ignoreRefusal);
+  }
+  vm.exits.length = 0;
+  await vm.protect();
+}
+
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof VmError)) throw error;
+}
+
+function noted(vm: Vm, done: Promise<void>): void {
+  done.catch((error: unknown) => refused(vm, error));
+}
+
+function refused(vm: Vm, error: unknown): void {
+  const { world } = vm.node;
+  if (error instanceof VmError) world.note(vm.name, `refused: ${error.message}`);
+  else world.fail(`${vm.name}: ${(error as Error).stack}`);
+}
