@@ -13,6 +13,8 @@ import type { QmpEvents, RunState } from '../qapi/types.js';
 import { RunStates } from './run-state.js';
 
 const STOP_LIMIT_MS = 10_000;
+/** A pause that no watchdog of a guest notices. */
+const UNNOTICED_MS = 1000;
 
 export interface LifecycleParts {
   readonly accel: VmAccel;
@@ -51,6 +53,8 @@ export class VmLifecycle implements Lifecycle {
   pristine = true;
   private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
+  /** When the vCPUs came to a halt; undefined: nobody here knows, the guest comes from elsewhere. */
+  private heldSinceMs: number | undefined;
   private resetting: Promise<void> | undefined;
   private shutdownWanted = false;
   /** While in `colo` or `finish-migrate`: where to go back to, and what was asked for meanwhile. */
@@ -306,6 +310,7 @@ export class VmLifecycle implements Lifecycle {
       apply: () => {
         assert(this.physical === 'stopped', 'state is loaded stopped');
         staged.apply();
+        this.heldSinceMs = undefined;
       },
     };
   }
@@ -351,6 +356,7 @@ export class VmLifecycle implements Lifecycle {
 
   private async haltNow(): Promise<void> {
     await this.parts.accel.stop();
+    this.heldSinceMs = this.parts.clock.nowMs();
     await this.parts.board.devices.pause();
     this.physical = 'stopped';
   }
@@ -371,10 +377,22 @@ export class VmLifecycle implements Lifecycle {
     this.pristine = false;
     this.physical = 'running';
     this.parts.board.devices.resume();
+    this.tellOfPause();
     this.parts.accel.start();
     if (!this.buttonAfter) return;
     this.buttonAfter = false;
     this.powerdown();
+  }
+
+  /**
+   * Watchdogs of the guest would take the pause for a lockup of its own, whoever made it: `stop`, a
+   * failed disk, a snapshot, a migration, a failover, a checkpoint that a slow disk held up. None
+   * notices less than a second, so an ordinary checkpoint writes nothing.
+   */
+  private tellOfPause(): void {
+    const { accel, clock } = this.parts;
+    const since = this.heldSinceMs;
+    if (since === undefined || clock.nowMs() - since >= UNNOTICED_MS) accel.guestStopped();
   }
 
   /** At once, or when a stop that took too long is through, if the guest shall still run then. */

@@ -67,6 +67,9 @@ export class SimAccel {
     this.clockNs = 0n;
   }
 
+  /** The guest here has no kvmclock. */
+  guestStopped(): void {}
+
   onStopped(fn: (reason: StopReason) => void): void {
     this.listener = fn;
   }

@@ -1,4 +1,5 @@
 /** The whole PC of machine/board.ts without CPUs: every device that exists, for the tests that hold for all of them. */
+import type { Clock } from '../../src/host/ports.js';
 import { Board } from '../../src/machine/board.js';
 import type { Device } from '../../src/hw/device.js';
 import { BenchClock, TestChar, TestDisk, TestNet } from './device-bench.js';
@@ -19,10 +20,11 @@ export class FullBoard {
     throw thrown;
   };
 
-  constructor() {
+  /** host: without it, time moves when told. */
+  constructor(host?: Clock) {
     this.board = new Board(
       this.vm,
-      this.host,
+      host ?? this.host,
       [this.chr, undefined],
       [
         { model: 'virtio-blk-pci', id: 'blk0', backend: this.disk, serial: 'SN' },

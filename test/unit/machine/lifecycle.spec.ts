@@ -1,14 +1,31 @@
-/** Goal: a machine without a kernel of its own is not reset into nothing. Method: the lifecycle over parts that do nothing. */
+/**
+ * Goal: a machine without a kernel of its own is not reset into nothing, and a guest hears of each
+ * pause that it would notice. Method: the lifecycle over parts that do nothing.
+ */
 import { VmLifecycle, type LifecycleParts } from '../../../src/machine/lifecycle.js';
 import { Events } from '../../../src/base/events.js';
 
 function lifecycle(bootable: boolean) {
   const told: string[] = [];
+  const calls: string[] = [];
+  const time = { now: 1000 };
   let stopped: (reason: { kind: 'shutdown' }) => void = () => undefined;
   const parts = {
-    accel: { onStopped: (fn: typeof stopped) => (stopped = fn), start: () => undefined, stop: async () => undefined },
-    board: { devices: { resume: () => undefined, pause: async () => undefined } },
-    clock: { timer: (_ms: number, fn: () => void) => (fn(), { dispose: () => undefined }) },
+    accel: {
+      onStopped: (fn: typeof stopped) => (stopped = fn),
+      start: () => void calls.push('start'),
+      stop: async () => undefined,
+      guestStopped: () => void calls.push('held'),
+    },
+    board: {
+      devices: {
+        resume: () => undefined,
+        pause: async () => undefined,
+        parse: () => ({ apply: () => undefined }),
+      },
+    },
+    announce: () => undefined,
+    clock: { nowMs: () => time.now, timer: (ms: number, fn: () => void) => (ms === 0 && fn(), { dispose: () => undefined }) },
     events: new Events(),
     initial: bootable ? 'prelaunch' : 'paused',
     bootable,
@@ -18,7 +35,9 @@ function lifecycle(bootable: boolean) {
     report: (line: string) => told.push(line),
   } as unknown as LifecycleParts;
   const vm = new VmLifecycle(parts);
-  return { vm, told, tripleFault: () => stopped({ kind: 'shutdown' }) };
+  /** What the accel was told since the last look. */
+  const since = () => calls.splice(0).join(' ');
+  return { vm, told, time, since, tripleFault: () => stopped({ kind: 'shutdown' }) };
 }
 
 test('with a kernel: a triple fault boots it again', async () => {
@@ -41,4 +60,62 @@ test('without: a user is told, and the guest goes on', async () => {
   await vm.cont();
   await expect(vm.reset(false, 'host-qmp-system-reset')).rejects.toThrow('this VM was started without -kernel: it cannot boot again');
   expect([vm.state, told]).toEqual(['running', []]);
+});
+
+describe('the guest hears that it was held, before it runs', () => {
+  const running = async () => {
+    const it = lifecycle(true);
+    await it.vm.cont();
+    it.since();
+    return it;
+  };
+
+  test.each([
+    [0, 'start'],
+    [999, 'start'],
+    [1000, 'held start'],
+    [60_000, 'held start'],
+  ])('stop, %i ms, cont', async (ms, seen) => {
+    const { vm, time, since } = await running();
+    await vm.stop();
+    time.now += ms;
+    await vm.cont();
+    expect(since()).toBe(seen);
+  });
+
+  test.each([
+    [20, 'start'],
+    [5000, 'held start'],
+  ])('a checkpoint of %i ms', async (ms, seen) => {
+    const { vm, time, since } = await running();
+    await vm.stopForCheckpoint();
+    time.now += ms;
+    vm.resumeAfterCheckpoint();
+    expect(since()).toBe(seen);
+  });
+
+  test('a migration that failed after a while', async () => {
+    const { vm, time, since } = await running();
+    await vm.stopForMigration();
+    time.now += 3000;
+    vm.migrationFailed();
+    expect(since()).toBe('held start');
+  });
+
+  test('a guest that came from elsewhere: by migration, after a failover', () => {
+    for (const run of ['runAfterMigration', 'runAfterFailover'] as const) {
+      const { vm, since } = lifecycle(true);
+      vm.parseDevices(new Uint8Array(0)).apply();
+      vm[run](true);
+      expect(since()).toBe('held start');
+    }
+  });
+
+  test('a state that was loaded over a guest that stands still but for a moment', async () => {
+    const { vm, since } = await running();
+    await vm.stop();
+    vm.parseDevices(new Uint8Array(0)).apply();
+    await vm.cont();
+    expect(since()).toBe('held start');
+  });
 });

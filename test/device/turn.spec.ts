@@ -1,0 +1,222 @@
+/**
+ * Goal: no device keeps the main loop busy, whatever the guest and the world do. Method: each device of
+ * the board, on the real clock, is given more the moment it has taken something, by a driver that runs
+ * beside it and a world that never runs dry; a timer of the main loop must fire long before the flood's
+ * own end. What a turn may cost is counted in reads of guest RAM, not in time.
+ */
+import { expect, test } from '@jest/globals';
+import type { Clock } from '../../src/host/ports.js';
+import { VIRTIO_TURN } from '../../src/hw/turn.js';
+import { FullBoard } from '../support/full-board.js';
+import { Random } from '../support/random.js';
+import { DriverQueue, F, type Part, PciDriver } from '../support/virtio-driver.js';
+
+/** The flood ends by itself after this many pieces: then the main loop was starved. */
+const ENDLESS = 20_000;
+const RING = 256;
+
+class RealClock implements Clock {
+  nowMs(): number {
+    return performance.now();
+  }
+  wallMs(): number {
+    return Date.now();
+  }
+  timer(delayMs: number, fn: () => void): { dispose(): void } {
+    const handle = setTimeout(fn, delayMs);
+    return { dispose: () => clearTimeout(handle) };
+  }
+}
+
+class Flood {
+  readonly board = new FullBoard(new RealClock());
+  work = 0;
+  private turned = false;
+
+  constructor() {
+    this.board.vm.guestNs = () => BigInt(Math.round(performance.now() * 1e6));
+    this.board.board.devices.resume();
+  }
+
+  /** One more piece, if there shall be one. */
+  get more(): boolean {
+    return !this.turned && ++this.work < ENDLESS;
+  }
+
+  /** Work done until a timer of the main loop fired. */
+  async untilTurn(start: () => void): Promise<number> {
+    const turn = new Promise<void>(resolve => setTimeout(resolve, 0));
+    start();
+    await turn;
+    this.turned = true;
+    const { work } = this;
+    await this.board.board.devices.pause();
+    return work;
+  }
+
+  up(slot: number, queues: number, features: readonly number[] = []): DriverQueue[] {
+    const driver = new PciDriver(this.board as never, slot);
+    driver.negotiate([F.VERSION_1, F.INDIRECT, ...features]);
+    driver.enableMsix(queues + 1);
+    const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i));
+    driver.ready();
+    return list;
+  }
+
+  /** A driver on a processor of its own: what comes back is offered again at once. */
+  refill(queue: DriverQueue, parts: readonly Part[]): void {
+    const { ram } = this.board.vm;
+    const write = ram.writeU16.bind(ram);
+    let inside = false;
+    ram.writeU16 = (gpa, value) => {
+      const done = write(gpa, value);
+      if (inside || gpa !== queue.used + 2) return done;
+      inside = true;
+      for (const _ of queue.take()) if (this.more) queue.add(parts);
+      inside = false;
+      return done;
+    };
+    for (let n = 0; n < RING / 4; n++) queue.add(parts);
+  }
+}
+
+const blkRequest = (board: FullBoard, type: number, length: number): Part[] => {
+  board.vm.ram.write(0x8000, Buffer.alloc(16));
+  board.vm.ram.writeU32(0x8000, type);
+  return [
+    { gpa: 0x8000, length: 16 },
+    { gpa: 0x9000, length, write: true },
+    { gpa: 0x8040, length: 1, write: true },
+  ];
+};
+
+const floods: Record<string, Record<string, (flood: Flood) => void>> = {
+  blk0: {
+    'reads that the disk answers at once': flood => {
+      const [queue] = flood.up(1, 1);
+      flood.refill(queue, blkRequest(flood.board, 0, 512));
+      queue.kick();
+    },
+    'requests of an unknown type': flood => {
+      const [queue] = flood.up(1, 1);
+      flood.refill(queue, blkRequest(flood.board, 99, 512));
+      queue.kick();
+    },
+  },
+  'net-pci0': {
+    'frames to send': flood => {
+      const queue = flood.up(2, 3)[1];
+      flood.refill(queue, [{ gpa: 0x9000, length: 12 + 60 }]);
+      queue.kick();
+    },
+    'control commands': flood => {
+      const queue = flood.up(2, 3)[2];
+      flood.refill(queue, [{ gpa: 0x9000, length: 8 }, { gpa: 0x9100, length: 1, write: true }]);
+      queue.kick();
+    },
+    'frames that arrive, and buffers for all of them': flood => {
+      const queue = flood.up(2, 3)[0];
+      const { net } = flood.board;
+      flood.refill(queue, [{ gpa: 0x9000, length: 2048, write: true }]);
+      net.nicReady = () => {
+        while (net.nic!.receive(Buffer.alloc(60, 0xff)));
+      };
+      queue.kick();
+    },
+  },
+  serial0: {
+    'a world that never stops typing': flood => {
+      const { chr } = flood.board;
+      chr.resume = () => {
+        chr.paused = false;
+        while (!chr.paused && flood.more) chr.type('x');
+      };
+      flood.board.vm.out(0x3f8 + 4, 0x0b);
+      flood.board.vm.out(0x3f8 + 1, 0x01);
+    },
+  },
+  rtc: {
+    'the fastest periodic interrupt, acknowledged at once': flood => {
+      const { vm } = flood.board;
+      const setIrq = vm.setIrq.bind(vm);
+      vm.setIrq = (gsi, level) => {
+        setIrq(gsi, level);
+        if (gsi !== 8 || !level || !flood.more) return;
+        vm.out(0x70, 0x0c);
+        vm.in(0x71);
+      };
+      [[0x0a, 0x23], [0x0b, 0x72]].forEach(([index, value]) => {
+        vm.out(0x70, index);
+        vm.out(0x71, value);
+      });
+    },
+  },
+  'acpi-pm': {
+    'the timer, acknowledged at once': flood => {
+      const { vm } = flood.board;
+      vm.setIrq = (gsi, level) => {
+        if (gsi === 9 && level && flood.more) vm.out(0x600, 0x01, 2);
+      };
+      vm.out(0x602, 0x01, 2);
+    },
+  },
+};
+/** These do nothing by themselves: one answer to each access. */
+const answering = ['pci-host', 'i8042', 'port92', 'serial1', 'exit0'];
+
+test('every device of the board is here', () => {
+  expect([...Object.keys(floods), ...answering].sort()).toEqual(new FullBoard().devices.map(device => device.id).sort());
+});
+
+const cases = Object.entries(floods).flatMap(([id, kinds]) => Object.entries(kinds).map(([what, start]) => ({ id, what, start })));
+
+test.each(cases)('$id: $what', async ({ id, start }) => {
+  const flood = new Flood();
+  const work = await flood.untilTurn(() => start(flood));
+  expect(work).toBeLessThan(ENDLESS / 2);
+  if (id === 'blk0' || id === 'net-pci0') expect(work).toBeGreaterThanOrEqual(RING / 4);
+});
+
+test.each(answering)('%s sets no timer of its own', id => {
+  const board = new FullBoard();
+  board.board.devices.resume();
+  const { armed } = board.host;
+  board.poke(new Random(1), 500, id);
+  if (id !== 'serial1') expect(board.host.armed).toBe(armed);
+});
+
+/** 64 chains of 1024 descriptors in one doorbell. parts: of the indirect table, which all of them share. */
+function longChains(slot: number, index: number, queues: number, parts: readonly Part[]): { reads: number; rest: number } {
+  const board = new FullBoard();
+  board.board.devices.resume();
+  const driver = new PciDriver(board as never, slot);
+  driver.negotiate([F.VERSION_1, F.INDIRECT, 15]);
+  driver.enableMsix(queues + 1);
+  const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i));
+  driver.ready();
+  for (let n = 0; n < 64; n++) list[index].addIndirect(parts, 0x100000);
+  let reads = 0;
+  const { ram } = board.vm;
+  const read = ram.readU16.bind(ram);
+  ram.readU16 = gpa => (reads++, read(gpa));
+  if (slot === 2 && index === 0) board.net.waiting.push(Buffer.alloc(1500, 0xff));
+  list[index].kick();
+  const first = reads;
+  board.host.advance(1000);
+  return { reads: first, rest: reads - first };
+}
+
+/** A descriptor costs two 16-bit reads; a last chain of 1024 may be begun. */
+const MOST = 2 * (VIRTIO_TURN.descriptors + 2 * 1024) + 4 * RING;
+
+test.each([
+  ['disk requests', 1, 0, 1, false],
+  ['frames to send', 2, 1, 3, false],
+  ['receive buffers', 2, 0, 3, true],
+] as const)('64 chains of 1024 descriptors in one doorbell take several turns: %s', (_what, slot, index, queues, write) => {
+  const parts = Array.from({ length: 1024 }, (_, i) => ({ gpa: 0x9000 + i, length: 1, write: write || (slot === 1 && i === 1023) }));
+  const { reads, rest } = longChains(slot, index, queues, parts);
+  expect(reads).toBeGreaterThan(1024);
+  expect(reads).toBeLessThan(MOST);
+  if (!write) expect(rest).toBeGreaterThan(reads);
+});
