@@ -4,6 +4,7 @@ import { VmError } from '../../src/base/errors.js';
 import type { Device } from '../../src/hw/device.js';
 import { settle } from '../support/device-bench.js';
 import { FullBoard } from '../support/full-board.js';
+import { mutated } from '../support/mutated.js';
 import { Random } from '../support/random.js';
 
 const SEEDS = [1, 2, 3, 4, 5];
@@ -159,13 +160,6 @@ async function succeeds(board: FullBoard, device: Device, bytes: Buffer, random:
   await device.pause();
   device.beforeSave();
   device.vmstate.parse(device.vmstate.save(device.state), device.vmstate.version);
-}
-
-/** One to four bytes changed; all ones more often than chance would have it. */
-function mutated(bytes: Buffer, random: Random): Buffer {
-  const changed = Buffer.from(bytes);
-  for (let n = 0; n <= random.below(4) && changed.length > 0; n++) changed[random.below(changed.length)] = random.below(3) === 0 ? 0xff : random.below(256);
-  return changed;
 }
 
 /** undefined: refused, with the device's name in the sentence. */

@@ -29,7 +29,7 @@ class RealClock implements Clock {
 }
 
 class Flood {
-  readonly board = new FullBoard(new RealClock());
+  readonly board = new FullBoard({ host: new RealClock() });
   work = 0;
   private turned = false;
 

@@ -1,4 +1,6 @@
 /** Every target, each in a file of its own below targets/. */
 import type { FuzzTarget } from './target.js';
+import { chipsTarget } from './targets/chips.js';
+import { virtioTarget } from './targets/virtio.js';
 
-export const fuzzTargets: readonly FuzzTarget[] = [];
+export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, virtioTarget];

@@ -1,4 +1,5 @@
 /** The whole PC of machine/board.ts without CPUs: every device that exists, for the tests that hold for all of them. */
+import type { Ram } from '../../src/accel/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { Board } from '../../src/machine/board.js';
 import type { Device } from '../../src/hw/device.js';
@@ -8,8 +9,8 @@ import { FakeVm } from './fake-vm.js';
 import type { Random } from './random.js';
 
 export class FullBoard {
-  readonly vm = new FakeVm(new FakeRam(4 << 20));
-  readonly host = new BenchClock(this.vm);
+  readonly vm: FakeVm;
+  readonly host: BenchClock;
   readonly chr = new TestChar();
   readonly disk = new TestDisk(64);
   readonly net = new TestNet();
@@ -21,7 +22,9 @@ export class FullBoard {
   };
 
   /** host: without it, time moves when told. */
-  constructor(host?: Clock) {
+  constructor({ host, ram = new FakeRam(4 << 20) }: { host?: Clock; ram?: Ram } = {}) {
+    this.vm = new FakeVm(ram);
+    this.host = new BenchClock(this.vm);
     this.board = new Board(
       this.vm,
       host ?? this.host,
