@@ -11,6 +11,11 @@ export function printable(text: string, limit = 1000): string {
   return safe.length <= limit ? safe : `${safe.slice(0, Math.max(0, limit - 3)).replace(/\p{Cs}$/u, '')}...`;
 }
 
+/** The same for text of several lines. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(line => printable(line, 100_000)).join('\n');
+}
+
 function visible(char: string): string {
   const code = char.charCodeAt(0);
   return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;

@@ -1,6 +1,7 @@
 /** How every command speaks of what went wrong, and of lost readers. */
 import { styleText } from 'node:util';
 import { asVmError, type VmError } from '../base/errors.js';
+import { printableLines } from '../base/printable.js';
 import { UsageError } from './options/argv.js';
 
 /** NO_COLOR (no-color.org), FORCE_COLOR, TERM=dumb; otherwise: is it a terminal. */
@@ -11,7 +12,11 @@ export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<st
 }
 
 /** Progress and messages: never on standard output. */
-export function note(line: string): void {
+export function note(text: string): void {
+  show(printableLines(text));
+}
+
+function show(line: string): void {
   if (process.stderr.isTTY && atPrompt(`${line}\n`)) return;
   // A terminal in raw mode (a monitor, a guest's console) does not go back to the first column.
   const raw = process.stderr.isTTY && process.stdin.isRaw;
@@ -28,7 +33,7 @@ export function notesGoTo(fn: (line: string) => boolean): void {
 /** What, and what to do. */
 export function noteError(error: VmError): void {
   const head = wantsColour(process.stderr, process.env) ? styleText('red', 'Error') : 'Error';
-  note(`${head}: ${error.message}`);
+  show(`${head}: ${printableLines(error.message)}`);
   if (error.options.hint !== undefined) note(error.options.hint);
 }
 

@@ -127,7 +127,7 @@ export class DeviceSet {
     const parts = this.parts(ns => (savedNs = ns));
     const staged = sections.map((s, i) => {
       const part = parts[i];
-      if (!part) throw new VmError(`device state: section '${s.id}' is not of this machine`);
+      if (!part) throw new VmError(`device state: section '${printable(s.id)}' is not of this machine`);
       return stage(part, s);
     });
     const missing = parts[sections.length];
@@ -176,8 +176,8 @@ function decode(data: Uint8Array): ReturnType<typeof layout.decode> {
 
 function stage(part: Part, s: ReturnType<typeof section.reset>): () => void {
   try {
-    if (s.id !== part.id) throw new VmError(`section '${s.id}' stands in its place`);
-    if (s.vmstate !== part.vmstate) throw new VmError(`state of a '${s.vmstate}' where '${part.vmstate}' is wanted`);
+    if (s.id !== part.id) throw new VmError(`section '${printable(s.id)}' stands in its place`);
+    if (s.vmstate !== part.vmstate) throw new VmError(`state of a '${printable(s.vmstate)}' where '${part.vmstate}' is wanted`);
     if (crc32(s.data) !== s.crc) throw new VmError('checksum does not match');
     return part.stage(s.data, s.version, s.failure);
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The first message of a migration: what the sender's machine is. JSON with limits; the receiver compares and says what differs. */
 import { VmError } from '../base/errors.js';
 import type { PairRecord } from '../block/pair-record.js';
+import { printable } from '../base/printable.js';
 import type { Manifest } from './contract.js';
 import { decodePeerRecord } from './standing.js';
 
@@ -84,7 +85,7 @@ function count(value: unknown, name: string): number {
   return value;
 }
 function word(value: unknown, name: string): string {
-  if (typeof value !== 'string' || value.length > 256) throw new VmError(`manifest: ${name} is not a short text`);
+  if (typeof value !== 'string' || value !== printable(value, 256)) throw new VmError(`manifest: ${name} is not a short text`);
   return value;
 }
 

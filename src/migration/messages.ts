@@ -3,6 +3,7 @@
  * cannot answer: there `accept`, `loaded` and `started` are left out, and `go` is its end mark.
  */
 import { VmError, assertNever } from '../base/errors.js';
+import { printable } from '../base/printable.js';
 import { bool, record, text, u53 } from '../fields/field.js';
 import { type FrameKind, encodeFrame } from './frames.js';
 import type { MessageCodec } from './link.js';
@@ -91,7 +92,7 @@ export function decodeCommon(type: CommonType, body: Buffer): CommonMessage {
     case 'hello':
       return { type, hello: decodeHello(body) };
     case 'error':
-      return { type, ...textBody.decode(body) };
+      return { type, text: printable(textBody.decode(body).text) };
     case 'pages':
       return { type, body };
     case 'blob':

@@ -1,5 +1,6 @@
 /** The client's half of NBD as straight lines: handshake, then replies, simple or in chunks. The server is untrusted input. */
 import { VmError } from '../../base/errors.js';
+import { printable } from '../../base/printable.js';
 import { type IoCode, ioError } from '../io-error.js';
 import * as nbd from './codec.js';
 import type { Protocol } from './machine.js';
@@ -54,7 +55,7 @@ function* ask(option: number, data: Uint8Array): Protocol<Answers> {
     if (reply.option !== option) throw new VmError(`the NBD server answers option ${reply.option}, where option ${option} was asked`);
     if (reply.length > MAX_REPLY_DATA) throw new VmError(`the NBD server's answer to option ${option} has ${reply.length} bytes, which is too long`);
     const body = yield { need: reply.length };
-    if (reply.type >= 0x8000_0000) return { replies, refusal: { type: reply.type, said: printable(body) } };
+    if (reply.type >= 0x8000_0000) return { replies, refusal: { type: reply.type, said: said(body) } };
     if (reply.type === nbd.NbdRep.ACK) return { replies };
     replies.push({ type: reply.type, data: body });
   }
@@ -222,7 +223,7 @@ class PartialReply {
     const errno = data.length >= 6 ? data.readUInt32BE(0) : 0;
     const end = data.length >= 6 ? 6 + data.readUInt16BE(4) : Infinity;
     if (errno === 0 || end > data.length) throw new VmError(`the NBD server sends an error chunk (type ${type}) that is malformed`);
-    this.error ??= { errno, said: printable(data.subarray(6, end)) };
+    this.error ??= { errno, said: said(data.subarray(6, end)) };
   }
 }
 
@@ -245,7 +246,7 @@ function transferBound(sizes: { minimum: number; maximum: number }): number {
   return bound - (bound % 512);
 }
 
-const printable = (data: Buffer) => data.toString('utf8').replace(/[^\x20-\x7e]/g, ' ').slice(0, 200);
+const said = (data: Buffer) => printable(data.toString('utf8'), 200);
 
 function refused(exportName: string, { type, said }: { type: number; said: string }): VmError {
   if (type === nbd.NbdRep.ERR_UNKNOWN) return new VmError(`the NBD server has no export '${exportName}'${said && `: ${said}`}`);

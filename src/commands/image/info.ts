@@ -1,4 +1,5 @@
 /** `colo image info` and `colo image snapshot -l`. */
+import { printable } from '../../base/printable.js';
 import { stat } from 'node:fs/promises';
 import { FileDriver } from '../../block/drivers/file.js';
 import type { ImageRecord } from '../../block/image-record.js';
@@ -42,12 +43,12 @@ export class ImageInfo extends ImageCommand {
     this.print(`image: ${String(info['filename'])}\nfile format: ${String(info['format'])}`);
     this.print(`virtual size: ${inWords(info['virtual-size'] as number)} (${String(info['virtual-size'])} bytes)\ndisk size: ${inWords(info['actual-size'] as number)}`);
     if (info['cluster-size'] !== undefined) this.print(`cluster_size: ${info['cluster-size'] as number}`);
-    if (info['backing-filename'] !== undefined) this.print(`backing file: ${info['backing-filename'] as string}\nbacking file format: ${info['backing-filename-format'] as string}`);
+    if (info['backing-filename'] !== undefined) this.print(`backing file: ${printable(info['backing-filename'] as string)}\nbacking file format: ${printable(info['backing-filename-format'] as string)}`);
     if (Array.isArray(info['snapshots'])) this.print(snapshotTable(info['snapshots'] as SnapshotInfo[]));
     if (typeof info['pair-problem'] === 'string') this.print(info['pair-problem']);
     if (info['pair'] !== undefined) this.print(recordLines(info['pair'] as PairRecord).join('\n'));
     const specific = info['format-specific'] as { data: Record<string, unknown> } | undefined;
-    if (specific) this.print(`Format specific information:\n${Object.entries(specific.data).map(([key, value]) => `    ${key.replaceAll('-', ' ')}: ${String(value)}`).join('\n')}`);
+    if (specific) this.print(`Format specific information:\n${Object.entries(specific.data).map(([key, value]) => `    ${key.replaceAll('-', ' ')}: ${printable(String(value))}`).join('\n')}`);
   }
 }
 
@@ -72,7 +73,7 @@ const snapshotInfo = (s: Snapshot) => ({ id: s.id, name: s.name, 'vm-state-size'
 
 function snapshotTable(list: readonly SnapshotInfo[]): string {
   const line = (id: string, tag: string, size: string, date: string) => `${id.padEnd(10)}${tag.padEnd(18)}${size.padStart(9)}  ${date}`;
-  const rows = list.map(s => line(s.id, s.name, inWords(s['vm-state-size']), new Date(s['date-sec'] * 1000).toISOString().replace('T', ' ').slice(0, 19)));
+  const rows = list.map(s => line(printable(s.id), printable(s.name), inWords(s['vm-state-size']), new Date(s['date-sec'] * 1000).toISOString().replace('T', ' ').slice(0, 19)));
   return ['Snapshot list:', line('ID', 'TAG', 'VM SIZE', 'DATE'), ...rows].join('\n');
 }
 

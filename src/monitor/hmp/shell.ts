@@ -1,5 +1,6 @@
 /** Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing throws. */
 import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
+import { printableLines } from '../../base/printable.js';
 import type { Command, Registry } from '../schema.js';
 import type { VmControl } from '../vm.js';
 import type { Style } from './style.js';
@@ -66,5 +67,5 @@ const withEnd = (text: string) => (text.endsWith('\n') ? text : `${text}\n`);
 
 function describe(error: VmError): string {
   const hint = error.options.hint;
-  return `Error: ${error.message}\n${hint === undefined ? '' : `${hint}\n`}`;
+  return `Error: ${printableLines(error.message)}\n${hint === undefined ? '' : `${hint}\n`}`;
 }

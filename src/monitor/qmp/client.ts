@@ -1,6 +1,7 @@
 /** A QMP client for any QMP server, ours or QEMU's. Every wait is bounded. */
 import { VmError } from '../../base/errors.js';
 import type { QmpErrorClass } from '../../base/errors.js';
+import { printable } from '../../base/printable.js';
 import type { Disposable } from '../../base/disposable.js';
 import type { Address, Clock, Sockets, Stream } from '../../host/ports.js';
 import { isObject } from '../types.js';
@@ -127,7 +128,7 @@ export class QmpClient implements Disposable {
   private answer(message: Record<string, unknown>): void {
     const { id, error } = message;
     if (isObject(error)) {
-      const failure = new VmError(String(error['desc']), { class: String(error['class']) as QmpErrorClass });
+      const failure = new VmError(printable(String(error['desc'])), { class: printable(String(error['class'])) as QmpErrorClass });
       this.settle(String(id), w => w.reject(failure));
     } else this.settle(String(id), w => w.resolve(message['return']));
   }

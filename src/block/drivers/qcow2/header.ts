@@ -1,5 +1,6 @@
 /** The header of a qcow2 image, versions 2 and 3 (QEMU docs/interop/qcow2). Untrusted: each field is checked, and the error names it. */
 import { VmError } from '../../../base/errors.js';
+import { printable } from '../../../base/printable.js';
 
 export const QCOW2_MAGIC = 0x5146_49fb;
 export const MAX_L1_BYTES = 32 * 1024 * 1024;
@@ -152,7 +153,7 @@ function readExtensions(first: Buffer, header: Qcow2Header, start: number, end: 
   if (first.readUInt32BE(HeaderAt.INCOMPATIBLE) !== 0) throw bad('incompatible_features', `0x${first.toString('hex', 72, 80)}`, 'which holds unknown features');
   for (const [bit, name] of refused) if (header.incompatible & bit) throw new VmError(`qcow2 header: incompatible_features asks for '${name}', which is not implemented`);
   for (let bit = 0; bit < 32; bit++) {
-    if (((header.incompatible & ~known) >>> bit) & 1) throw new VmError(`qcow2 header: incompatible_features asks for unknown feature '${names.get(bit) ?? `bit ${bit}`}'`);
+    if (((header.incompatible & ~known) >>> bit) & 1) throw new VmError(`qcow2 header: incompatible_features asks for unknown feature '${printable(names.get(bit) ?? `bit ${bit}`)}'`);
   }
 }
 
