@@ -31,12 +31,25 @@ export interface BackendOptions {
   clock?: Clock;
 }
 
+/** Discards and zeroes under way at once, in bytes; a longer one goes alone. The rest waits, and is parked when the guest is to stop. */
+const RANGE_BYTES = 128 * 1024 * 1024;
+
+/** Not done, and nothing wrong: the device keeps the request until it runs again. */
+class Parked extends VmError {
+  constructor() {
+    super('the guest stops: the request waits until it runs again');
+  }
+}
+
 export const defaultErrors = { write: 'enospc', read: 'report' } as const;
 
 export class DriveBackend implements BlockBackend {
   private root?: BlockNode;
   private running = 0;
   private readonly idle: (() => void)[] = [];
+  private drains = 0;
+  private rangeBytes = 0;
+  private readonly rangesWaiting: (() => void)[] = [];
   /** Whole-sector requests share; a read-modify-write of part of a sector is alone. */
   private readonly lock = new RangeLock();
   private release?: () => void;
@@ -152,24 +165,40 @@ export class DriveBackend implements BlockBackend {
   discard(offset: number, length: number): Promise<void> {
     const start = Math.ceil(offset / SECTOR) * SECTOR;
     const end = offset + length - ((offset + length) % SECTOR);
-    return this.change('unmap', offset, length, async () => {
+    return this.change('unmap', offset, length, () => this.range(length, async () => {
       if (end > start) await this.node.discard(start, end - start);
       if (this.options.cache === 'writethrough') await this.node.flush();
-    });
+    }));
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.change('write', offset, length, async (start, end, partial) => {
+    return this.change('write', offset, length, (start, end, partial) => this.range(length, async () => {
       if (partial) {
         const whole = await this.node.pread(start, end - start);
         whole.fill(0, offset - start, offset - start + length);
         await this.node.pwrite(start, whole);
       } else await this.node.writeZeroes(offset, length);
       if (this.options.cache === 'writethrough') await this.node.flush();
-    });
+    }));
+  }
+
+  /** What a guest asks for in a few bytes may be hours of work, and a stop waits for what has begun: one piece at a time. */
+  private async range(length: number, body: () => Promise<void>): Promise<void> {
+    while (this.drains === 0 && this.rangeBytes > 0 && this.rangeBytes + length > RANGE_BYTES) {
+      await new Promise<void>(go => this.rangesWaiting.push(go));
+    }
+    if (this.drains > 0 && this.rangeBytes > 0) throw new Parked();
+    this.rangeBytes += length;
+    try {
+      await body();
+    } finally {
+      this.rangeBytes -= length;
+      for (const go of this.rangesWaiting.splice(0)) go();
+    }
   }
 
   errorAction(operation: 'read' | 'write', error: unknown): ErrorAction {
+    if (error instanceof Parked && this.root) return 'stop';
     const { errors = defaultErrors, stopVm, events } = this.options;
     const nospace = ioCode(error) === 'ENOSPC';
     // Nobody could make the requests of a deleted drive succeed.
@@ -206,7 +235,10 @@ export class DriveBackend implements BlockBackend {
   async drain(): Promise<void> {
     const limited = this.throttle?.open();
     const kept = this.root?.drainBegin();
+    this.drains++;
+    for (const go of this.rangesWaiting.splice(0)) go();
     while (this.running > 0) await new Promise<void>(resolve => this.idle.push(resolve));
+    this.drains--;
     kept?.();
     limited?.();
   }
@@ -231,7 +263,7 @@ export class DriveBackend implements BlockBackend {
         throw ioError('EINVAL', `${this.label}: ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
       }
       const result = await body().catch((error: unknown) => {
-        this.stats.failed(kind, started);
+        if (!(error instanceof Parked)) this.stats.failed(kind, started);
         throw error;
       });
       this.stats.done(kind, offset, length, started);

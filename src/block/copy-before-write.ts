@@ -83,28 +83,41 @@ export class CopyBeforeWrite implements Interceptor {
   }
 
   private async save(start: number, end: number): Promise<void> {
-    const { unit } = this.hidden;
-    const held = (at: number) => this.hidden.holds(at, Math.min(unit, end - at));
     let saved = false;
     for (let at = start; at < end; ) {
-      if (await held(at)) {
-        at += unit;
-        continue;
+      const { held, length } = await this.hidden.heldFrom(at, end - at);
+      if (!held) {
+        await this.saveRun(at, at + length);
+        saved = true;
       }
-      let stop = at + unit;
-      while (stop < end && stop - at < COPY_BYTES && !(await held(stop))) stop += unit;
-      stop = Math.min(stop, end);
-      await this.copy(at, stop);
-      saved = true;
-      at = stop;
+      at += length;
     }
     if (saved) await this.hidden.settle();
+  }
+
+  /** What the disk knows to be zeroes is not read: a discard of a large disk full of holes costs a few questions. */
+  private async saveRun(start: number, end: number): Promise<void> {
+    const { unit } = this.hidden;
+    for (let at = start; at < end; ) {
+      const { zero, length } = this.disk.knowsStatus ? await this.disk.blockStatus(at, end - at) : { zero: false, length: end - at };
+      // Whole units, for half a one would have to be completed from below: zeroes are rounded down, data up.
+      const whole = at + length === end ? length : length - (length % unit);
+      if (zero && whole > 0) {
+        trace('copy_before_write', { offset: at, length: whole });
+        await this.hiddenVerb(() => this.hidden.writeZeroes(at, whole));
+        at += whole;
+        continue;
+      }
+      const stop = Math.min(end, at + (zero ? unit : Math.min(COPY_BYTES, Math.ceil(length / unit) * unit)));
+      await this.copy(at, stop);
+      at = stop;
+    }
   }
 
   private async copy(start: number, end: number): Promise<void> {
     trace('copy_before_write', { offset: start, length: end - start });
     const old = await this.disk.pread(start, end - start);
-    try {
+    await this.hiddenVerb(async () => {
       for (let at = 0; at < old.length; ) {
         const zero = isZero(old.subarray(at, at + this.hidden.unit));
         let stop = Math.min(at + this.hidden.unit, old.length);
@@ -113,6 +126,12 @@ export class CopyBeforeWrite implements Interceptor {
         else await this.hidden.pwrite(start + at, old.subarray(at, stop), false);
         at = stop;
       }
+    });
+  }
+
+  private async hiddenVerb(verb: () => Promise<void>): Promise<void> {
+    try {
+      await verb();
     } catch (error) {
       throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, { cause: error });
     }

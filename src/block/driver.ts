@@ -11,6 +11,8 @@ export interface BlockDriver {
   readonly fastZeroes?: boolean;
   /** Longest request that it takes; the node splits longer ones. */
   readonly maxTransfer?: number;
+  /** Longest discard and write-zeroes, if that is more: they carry no data. */
+  readonly maxZeroes?: number;
   /** into: where the driver may put the bytes, which saves it a new buffer; what is given back says where they are. */
   pread(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   /** The data belongs to the driver until the promise settles. fua: durable when it settles. */
@@ -44,14 +46,19 @@ export interface Extent {
   data?: Buffer;
 }
 
+export interface Held {
+  held: boolean;
+  length: number;
+}
+
 /** A driver that a replication may lay over a disk: it knows what it holds, and gives it up at every checkpoint. */
 export interface Overlay extends BlockDriver {
   /** Roughly, since it was emptied last. */
   readonly bytes: number;
   /** Unit of content, and so of copy-before-write. */
   readonly unit: number;
-  /** The whole range is held here. */
-  holds(offset: number, length: number): boolean | Promise<boolean>;
+  /** Whether the first bytes of the range are held here, and how many are alike. */
+  heldFrom(offset: number, length: number): Held | Promise<Held>;
   /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
   extents(maxBytes: number): Iterable<Extent> | AsyncIterable<Extent>;
   /** Holds nothing afterwards. */

@@ -104,7 +104,7 @@ export class BlockNode {
     return {
       past: {
         pwrite: (offset, data, fua = false) => this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua), true)),
-        writeZeroes: (offset, length) => this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), true)),
+        writeZeroes: (offset, length) => this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), true, node.maxZeroes(length))),
       },
       release: () => {
         if (this.interceptor === interceptor) this.interceptor = undefined;
@@ -158,11 +158,11 @@ export class BlockNode {
 
   async discard(offset: number, length: number): Promise<void> {
     if (this.policy.discard === 'ignore') return this.check(offset, length);
-    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.discard(offset + at, part)));
+    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.discard(offset + at, part), false, node.maxZeroes(length)));
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part)));
+    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), false, node.maxZeroes(length)));
   }
 
   /** A whole cluster, of a driver that can pack it. */
@@ -232,14 +232,18 @@ export class BlockNode {
     return !this.policy.noFlush || this.children.size > 0;
   }
 
+  private maxZeroes(length: number): number {
+    const { maxTransfer = length, maxZeroes = maxTransfer } = this.driver;
+    return maxZeroes;
+  }
+
   private pwriter(offset: number, data: Uint8Array, fua: boolean) {
     return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua && this.flushes);
   }
 
-  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false): Promise<void> {
+  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false, max = this.driver.maxTransfer ?? length): Promise<void> {
     this.check(offset, length);
     if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
-    const max = this.driver.maxTransfer ?? length;
     let all = async () => {
       if (length <= max) return write(0, length);
       for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));

@@ -1,26 +1,12 @@
-/**
- * Driver `memory`: a sparse disk or overlay in RAM, with a bound on its bytes. Allocation is known per sector, so a short write needs
- * no copy from the backing node. Content is kept in 4 KiB blocks; a block of zeroes costs no bytes.
- */
+/** Driver `memory`: a sparse disk or overlay in RAM, with a bound on its bytes; zeroes count for what they cost. */
 import { assert, VmError } from '../../base/errors.js';
-import { type Extent, type Overlay, SECTOR } from '../driver.js';
+import { type BlockStatus, type Extent, type Held, type Overlay, SECTOR } from '../driver.js';
 import { ioError } from '../io-error.js';
 import type { Adopting, BlockNode } from '../node.js';
-
-/** Unit of content. */
-const BLOCK = 4096;
-const FULL = (1 << (BLOCK / SECTOR)) - 1;
-const ZERO_BLOCK = Buffer.alloc(BLOCK);
-
-interface Block {
-  /** ZERO_BLOCK until something else is written. */
-  data: Buffer;
-  /** Bit n: sector n is held here. */
-  sectors: number;
-}
+import { BLOCK, MemoryMap } from './memory-map.js';
 
 export interface MemoryOptions {
-  /** Bytes of content that may be held. */
+  /** Bytes of memory that may be held. */
   maxBytes: number;
   /** Length when there is no backing node. */
   size?: number;
@@ -30,11 +16,11 @@ export interface MemoryOptions {
 export class MemoryDriver implements Overlay, Adopting {
   readonly format = 'memory';
   readonly unit = BLOCK;
+  readonly fastZeroes = true;
   readonly length: number;
   readonly readOnly: boolean;
   private readonly maxBytes: number;
-  private readonly blocks = new Map<number, Block>();
-  private heldBytes = 0;
+  private readonly map: MemoryMap;
 
   constructor(options: MemoryOptions, private backing?: BlockNode) {
     const length = backing?.length ?? options.size;
@@ -43,38 +29,37 @@ export class MemoryDriver implements Overlay, Adopting {
     this.length = length;
     this.readOnly = options.readOnly;
     this.maxBytes = options.maxBytes;
+    this.map = new MemoryMap(length);
   }
 
-  /** Bytes of content held, blocks of zeroes not counted. */
+  /** Of memory, about. */
   get bytes(): number {
-    return this.heldBytes;
+    return this.map.bytes;
   }
 
   get empty(): boolean {
-    return this.blocks.size === 0;
+    return this.map.empty;
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {
     const out = Buffer.alloc(length);
+    const end = offset + length;
     const missing: { at: number; length: number }[] = [];
-    this.eachSectorRun(offset, length, (at, n, block, held) => {
-      if (held) block!.data.copy(out, at - offset, at % BLOCK, (at % BLOCK) + n);
-      else if (missing.length > 0 && missing[missing.length - 1].at + missing[missing.length - 1].length === at) missing[missing.length - 1].length += n;
-      else missing.push({ at, length: n });
-    });
+    for (let at = offset; at < end; ) {
+      const run = this.map.run(at, end);
+      const last = missing.at(-1);
+      if (run.kind === 'data') run.data.copy(out, at - offset);
+      else if (run.kind === 'none' && last && last.at + last.length === at) last.length += run.length;
+      else if (run.kind === 'none') missing.push({ at, length: run.length });
+      at += run.length;
+    }
     if (this.backing) for (const run of missing) out.set(await this.backing.pread(run.at, run.length), run.at - offset);
     return out;
   }
 
   async pwrite(offset: number, data: Uint8Array): Promise<void> {
-    this.reserve(offset, data.length);
-    for (let at = offset; at < offset + data.length; ) {
-      const n = Math.min(BLOCK - (at % BLOCK), offset + data.length - at);
-      const block = this.blockForWrite(at);
-      block.data.set(data.subarray(at - offset, at - offset + n), at % BLOCK);
-      block.sectors |= sectorMask(at % BLOCK, n);
-      at += n;
-    }
+    this.reserve(offset, data.length, this.map.costOfData(offset, data.length));
+    this.map.write(offset, data);
   }
 
   async flush(): Promise<void> {
@@ -90,44 +75,51 @@ export class MemoryDriver implements Overlay, Adopting {
   }
 
   async writeZeroes(offset: number, length: number): Promise<void> {
-    for (let at = offset; at < offset + length; ) {
-      const n = Math.min(BLOCK - (at % BLOCK), offset + length - at);
-      this.zeroBlock(at, n);
-      at += n;
-    }
+    this.reserve(offset, length, this.map.costOfZeroes(offset, length));
+    this.map.zero(offset, length);
   }
 
-  /** The whole range is held here. */
-  holds(offset: number, length: number): boolean {
-    let all = true;
-    this.eachSectorRun(offset, length, (_at, _n, _block, held) => {
-      if (!held) all = false;
-    });
-    return all;
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    const { kind, length: alike } = this.map.run(offset, offset + length);
+    if (kind !== 'none') return { length: alike, allocated: true, zero: kind === 'zero' };
+    if (!this.backing) return { length: alike, allocated: false, zero: true };
+    return { ...(await this.backing.blockStatus(offset, alike)), allocated: false };
+  }
+
+  heldFrom(offset: number, length: number): Held {
+    const held = this.map.run(offset, offset + length).kind !== 'none';
+    let at = offset;
+    while (at < offset + length) {
+      const run = this.map.run(at, offset + length);
+      if ((run.kind !== 'none') !== held) break;
+      at += run.length;
+    }
+    return { held, length: at - offset };
   }
 
   /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
   *extents(maxBytes: number): Generator<Extent> {
     let run: { offset: number; length: number; parts: Buffer[] | undefined } | undefined;
     const finish = () => run && { offset: run.offset, length: run.length, data: run.parts && Buffer.concat(run.parts, run.length) };
-    for (const piece of this.pieces()) {
-      const joins = run && run.offset + run.length === piece.offset && run.length + piece.data.length <= maxBytes && (run.parts === undefined) === piece.zero;
-      if (run && joins) {
-        run.length += piece.data.length;
-        run.parts?.push(piece.data);
+    for (const { offset, run: piece } of this.map.held()) {
+      const part = piece.kind === 'data' ? piece.data : undefined;
+      const adjacent = run && run.offset + run.length === offset && (run.parts === undefined) === (part === undefined);
+      // Zeroes need no buffer, so they are as long as they are.
+      if (run && adjacent && (!part || run.length + piece.length <= maxBytes)) {
+        run.length += piece.length;
+        if (part) run.parts!.push(part);
         continue;
       }
       const done = finish();
       if (done) yield done;
-      run = { offset: piece.offset, length: piece.data.length, parts: piece.zero ? undefined : [piece.data] };
+      run = { offset, length: piece.length, parts: part && [part] };
     }
     const done = finish();
     if (done) yield done;
   }
 
   clear(): void {
-    this.blocks.clear();
-    this.heldBytes = 0;
+    this.map.clear();
   }
 
   replaceChild(_edge: string, child: BlockNode | undefined): void {
@@ -139,82 +131,12 @@ export class MemoryDriver implements Overlay, Adopting {
   }
 
   describe() {
-    return { 'max-bytes': this.maxBytes, bytes: this.heldBytes };
+    return { 'max-bytes': this.maxBytes, bytes: this.map.bytes };
   }
 
-  /** All or nothing: a write that would pass the bound changes nothing. */
-  private reserve(offset: number, length: number): void {
+  /** All or nothing: a change that would pass the bound changes nothing. */
+  private reserve(offset: number, length: number, more: number): void {
     assert(offset % SECTOR === 0 && length % SECTOR === 0, 'memory driver: whole sectors');
-    let more = 0;
-    for (let at = offset; at < offset + length; at += BLOCK - (at % BLOCK)) {
-      const block = this.blocks.get(Math.floor(at / BLOCK));
-      if (!block || block.data === ZERO_BLOCK) more += BLOCK;
-    }
-    if (this.heldBytes + more > this.maxBytes) throw ioError('ENOSPC', `the overlay in memory would pass its bound of ${this.maxBytes} bytes`);
+    if (this.map.bytes + more > this.maxBytes) throw ioError('ENOSPC', `the overlay in memory would pass its bound of ${this.maxBytes} bytes`);
   }
-
-  private blockForWrite(at: number): Block {
-    const index = Math.floor(at / BLOCK);
-    let block = this.blocks.get(index);
-    if (!block) this.blocks.set(index, (block = { data: ZERO_BLOCK, sectors: 0 }));
-    if (block.data === ZERO_BLOCK) {
-      block.data = Buffer.alloc(BLOCK);
-      this.heldBytes += BLOCK;
-    }
-    return block;
-  }
-
-  private zeroBlock(at: number, length: number): void {
-    assert(at % SECTOR === 0 && length % SECTOR === 0, 'memory driver: whole sectors');
-    const index = Math.floor(at / BLOCK);
-    let block = this.blocks.get(index);
-    if (!block) this.blocks.set(index, (block = { data: ZERO_BLOCK, sectors: 0 }));
-    block.sectors |= sectorMask(at % BLOCK, length);
-    if (block.data === ZERO_BLOCK) return;
-    block.data.fill(0, at % BLOCK, (at % BLOCK) + length);
-    if (length === BLOCK) {
-      block.data = ZERO_BLOCK;
-      this.heldBytes -= BLOCK;
-    }
-  }
-
-  /** Runs of held sectors within each block. */
-  private *pieces(): Generator<{ offset: number; data: Buffer; zero: boolean }> {
-    const indexes = [...this.blocks.keys()].sort((a, b) => a - b);
-    for (const index of indexes) {
-      const block = this.blocks.get(index)!;
-      for (let s = 0; s < BLOCK / SECTOR; ) {
-        let end = s;
-        while (end < BLOCK / SECTOR && block.sectors & (1 << end)) end++;
-        if (end > s) yield { offset: index * BLOCK + s * SECTOR, data: block.data.subarray(s * SECTOR, end * SECTOR), zero: block.data === ZERO_BLOCK };
-        s = end + 1;
-      }
-    }
-  }
-
-  /** Runs of sectors of one block that are all held or all not. */
-  private eachSectorRun(offset: number, length: number, visit: (at: number, n: number, block: Block | undefined, held: boolean) => void): void {
-    const end = offset + length;
-    for (let at = offset; at < end; ) {
-      const blockEnd = Math.min(end, at - (at % BLOCK) + BLOCK);
-      const block = this.blocks.get(Math.floor(at / BLOCK));
-      if (!block || block.sectors === FULL) {
-        visit(at, blockEnd - at, block, block !== undefined);
-        at = blockEnd;
-        continue;
-      }
-      const held = (block.sectors & sectorMask(at % BLOCK, 1)) !== 0;
-      let stop = at - (at % SECTOR) + SECTOR;
-      while (stop < blockEnd && ((block.sectors & sectorMask(stop % BLOCK, 1)) !== 0) === held) stop += SECTOR;
-      stop = Math.min(stop, blockEnd);
-      visit(at, stop - at, block, held);
-      at = stop;
-    }
-  }
-}
-
-function sectorMask(offset: number, length: number): number {
-  const first = Math.floor(offset / SECTOR);
-  const last = Math.floor((offset + length - 1) / SECTOR);
-  return ((1 << (last - first + 1)) - 1) << first;
 }

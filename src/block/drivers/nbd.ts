@@ -8,6 +8,8 @@ import { NbdLink, type NbdLinkOptions } from '../nbd/link.js';
 import type { NbdSpec } from '../nbd/options.js';
 
 /** A status may be asked for at most so much at once: lengths have 32 bits. */
+/** proto.md: the maximum block size bounds payloads; a length has 32 bits. */
+const MAX_ZEROES = 0xffff_0000;
 const MAX_STATUS = 1024 ** 3;
 const ZERO = 2;
 const HOLE = 1;
@@ -30,6 +32,7 @@ export class NbdDriver implements BlockDriver {
   readonly format = 'nbd';
   readonly length: number;
   readonly readOnly: boolean;
+  readonly maxZeroes?: number;
   readonly maxTransfer: number;
   readonly fastZeroes: boolean;
   readonly blockStatus?: (offset: number, length: number) => Promise<BlockStatus>;
@@ -44,6 +47,7 @@ export class NbdDriver implements BlockDriver {
     this.length = info.size;
     this.readOnly = readOnly || this.offers(ExportFlag.READ_ONLY);
     this.maxTransfer = info.maxTransfer;
+    if (this.offers(ExportFlag.SEND_WRITE_ZEROES)) this.maxZeroes = MAX_ZEROES;
     this.fastZeroes = this.offers(ExportFlag.SEND_FAST_ZERO);
     if (info.allocation !== undefined) this.blockStatus = (offset, length) => this.status(offset, length);
   }

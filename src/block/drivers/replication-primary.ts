@@ -15,7 +15,7 @@ import { NbdDriver } from './nbd.js';
 
 const trace = tracer('replication', ['primary_start', 'primary_cut', 'primary_committed', 'primary_aborted', 'primary_error', 'primary_stop']);
 
-/** Longest single request to the replica: one request is one write in the epoch's count. */
+/** Longest single request with data to the replica: one request is one write in the epoch's count. */
 const MAX_FORWARD = 1024 * 1024;
 
 /** The disk whose content is replicated: the quorum. Its lock keeps guest writes of the range away while body runs. */
@@ -37,10 +37,13 @@ export class ReplicationPrimary implements BlockDriver {
   private readonly dirty: DirtyClusters;
   private readonly queue: ForwardQueue;
   private readonly maxForward: number;
+  /** Zeroes go whole: the replica asks its disk for holes, where pieces would each be saved and answered. */
+  private readonly maxForwardZeroes: number;
   private source?: ForwardSource;
 
   constructor(private readonly replica: BlockNode, readonly options: PrimaryOptions) {
     this.length = replica.length;
+    this.maxForwardZeroes = replica.driver.maxZeroes ?? replica.driver.maxTransfer ?? this.length;
     this.maxForward = Math.min(MAX_FORWARD, replica.driver.maxTransfer ?? MAX_FORWARD);
     this.dirty = new DirtyClusters(this.length);
     this.queue = new ForwardQueue(replica, options.limits, (error, lost) => {
@@ -199,8 +202,9 @@ export class ReplicationPrimary implements BlockDriver {
 
   /** The data is ours. */
   private async forward(offset: number, length: number, data: Uint8Array | undefined, atOnce = false): Promise<void> {
-    for (let at = 0; at < length; at += this.maxForward) {
-      const part = Math.min(this.maxForward, length - at);
+    const most = data ? this.maxForward : this.maxForwardZeroes;
+    for (let at = 0; at < length; at += most) {
+      const part = Math.min(most, length - at);
       const taken = await this.queue.push(offset + at, part, data?.subarray(at, at + part), atOnce);
       if (!taken) this.dirty.mark(offset + at, part);
     }

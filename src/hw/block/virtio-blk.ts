@@ -27,8 +27,12 @@ const UNMAP = 1;
 /** One request's data, and all of those in flight: bounds of our own memory. */
 const MAX_REQUEST = 32 << 20;
 const MAX_IN_FLIGHT_BYTES = 64 << 20;
-const MAX_RANGE_SECTORS = 0x3f_ffff;
-const MAX_RANGE_SEGMENTS = 16;
+/**
+ * One discard or write-zeroes: 128 MiB in one piece. That much is a few milliseconds of a host's file system, and a stop waits for no
+ * more than the one under way; a guest that wants more asks again, between which a checkpoint finds its place.
+ */
+const MAX_RANGE_SECTORS = (128 << 20) / SECTOR;
+const MAX_RANGE_SEGMENTS = 1;
 const CONFIG_SIZE = 60;
 
 export const blkState = record({

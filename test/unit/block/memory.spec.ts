@@ -13,7 +13,11 @@ test('holds, reads through, clears', async () => {
   const { base, top } = overlayOver(16384);
   await base.pwrite(0, pattern(16384));
   await top.pwrite(4608, pattern(512, 7));
-  expect([top.holds(4608, 512), top.holds(4096, 1024), top.holds(0, 512)]).toEqual([true, false, false]);
+  expect([top.heldFrom(4608, 8192), top.heldFrom(4096, 1024), top.heldFrom(0, 8192)]).toEqual([
+    { held: true, length: 512 },
+    { held: false, length: 512 },
+    { held: false, length: 4608 },
+  ]);
   expectSame(await top.pread(4096, 1024), Buffer.concat([pattern(16384).subarray(4096, 4608), pattern(512, 7)]));
   expect(top.bytes).toBe(4096);
   top.clear();
@@ -21,11 +25,11 @@ test('holds, reads through, clears', async () => {
   expectSame(await top.pread(0, 16384), pattern(16384));
 });
 
-test('zeroes hide the backing and cost nothing', async () => {
+test('zeroes hide the backing and cost little', async () => {
   const { base, top } = overlayOver(65536, 4096);
   await base.pwrite(0, pattern(65536));
   await top.writeZeroes(512, 65024);
-  expect(top.bytes).toBe(0);
+  expect(top.bytes).toBe(4096);
   expectSame(await top.pread(512, 65024), Buffer.alloc(65024));
   expect([...top.extents(1 << 20)].map(({ offset, length, data }) => [offset, length, data])).toEqual([[512, 65024, undefined]]);
 });
@@ -34,7 +38,7 @@ test('at the bound nothing of the write is taken', async () => {
   const { top } = overlayOver(65536, 8192);
   await top.pwrite(0, pattern(4096));
   await expect(top.pwrite(4096, pattern(8192))).rejects.toThrow('would pass its bound of 8192 bytes');
-  expect(top.holds(4096, 4096)).toBe(false);
+  expect(top.heldFrom(4096, 4096)).toEqual({ held: false, length: 4096 });
   await top.pwrite(0, pattern(4096, 2));
 });
 
@@ -64,4 +68,37 @@ test('against a flat model; extents are exactly what differs from the backing', 
       expectSame(merged, model);
     }),
   );
+});
+
+describe('zeroes are counted and bounded', () => {
+  const GiB = 2 ** 30;
+  const huge = (maxBytes: number) => new MemoryDriver({ size: 64 * 1024 * GiB, maxBytes, readOnly: false });
+
+  test('64 GiB cost a word for each 16 MiB, and are one extent', async () => {
+    const top = huge(1 << 21);
+    for (let at = 0; at < 64 * GiB; at += GiB / 8) await top.writeZeroes(at, GiB / 8);
+    expect(top.bytes).toBe(4096 * 256);
+    expect([...top.extents(1 << 20)]).toEqual([{ offset: 0, length: 64 * GiB, data: undefined }]);
+    expect(await top.blockStatus(5, 512)).toMatchObject({ allocated: true, zero: true });
+    await top.pwrite(GiB, pattern(512, 3));
+    await top.writeZeroes(0, 2 * GiB);
+    expect(top.bytes).toBe(4096 * 256);
+  });
+
+  test('many small ones cost no more than a bit for each sector', async () => {
+    const top = huge(1 << 20);
+    for (let n = 0; n < 2048; n++) await top.writeZeroes(n * 8192, 512);
+    expect(top.bytes).toBe(4096);
+    expect([...top.extents(1 << 20)]).toHaveLength(2048);
+  });
+
+  test('at the bound they are refused in words, and nothing is taken', async () => {
+    const top = huge(8192);
+    await top.writeZeroes(512, 512);
+    await top.writeZeroes(2 * GiB, 512);
+    await expect(top.writeZeroes(4 * GiB, 512)).rejects.toThrow('would pass its bound of 8192 bytes');
+    await expect(top.writeZeroes(8 * GiB, 16 * GiB)).rejects.toThrow('would pass its bound');
+    expect(top.heldFrom(4 * GiB, 512)).toEqual({ held: false, length: 512 });
+    expect(top.bytes).toBe(8192);
+  });
 });

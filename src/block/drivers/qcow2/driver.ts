@@ -3,7 +3,7 @@
  * straight to the file, many at once; what changes the mapping has its clusters alone. metadata.ts says in which order things become durable.
  */
 import { assert, VmError } from '../../../base/errors.js';
-import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR } from '../../driver.js';
+import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR, type Held } from '../../driver.js';
 import { ioError } from '../../io-error.js';
 import type { Adopting, BlockNode } from '../../node.js';
 import { RangeLock } from '../../../base/range-lock.js';
@@ -253,10 +253,10 @@ export class Qcow2Driver implements Overlay, Adopting {
     return { kind, length: alike, ...((kind === 'data' || kind === 'zero') && cluster.offset !== 0 && { host }) };
   }
 
-  /** Every byte of the range is held here, not by the backing node. */
-  async holds(offset: number, length: number): Promise<boolean> {
-    const runs = await this.exclude(offset, length, 'shared', () => this.runs(offset, length));
-    return runs.every(run => run.kind !== 'unallocated');
+  /** Held here, not by the backing node. */
+  async heldFrom(offset: number, length: number): Promise<Held> {
+    const [first] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
+    return { held: first.kind !== 'unallocated', length: first.length };
   }
 
   /** What is held, by rising offset, in pieces of at most maxBytes; zero runs carry no data. */
