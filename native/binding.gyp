@@ -77,6 +77,7 @@
         'soft/segment.cc',
         'soft/slow.cc',
         'soft/sse.cc',
+        'soft/stack_access.cc',
         'soft/state.cc',
         'soft/string.cc',
         'soft/syscall.cc',

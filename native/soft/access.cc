@@ -124,9 +124,10 @@ bool Cpu::probe(u64 va, size_t n, Access access) {
   return !((va ^ last) & kPageMask) || mmu->probe_page(last & kPageMask, access, user);
 }
 
-bool Cpu::load_bytes(u64 va, void* out, size_t n) { return mmu->read(va, out, n, cpl == 3); }
+bool Cpu::load_bytes(u64 va, void* out, size_t n) { return mmu->aligned(va, n) && mmu->read(va, out, n, cpl == 3); }
 
 bool Cpu::store_bytes(u64 va, const void* in, size_t n) {
+  if (!mmu->aligned(va, n)) return false;
   if (((va + n - 1) ^ va) & kPageMask && !probe(va, n, Access::Write)) return false;
   return mmu->write(va, in, n, cpl == 3);
 }
@@ -145,6 +146,7 @@ bool Cpu::store_sys(u64 va, u8 size, u64 value) { return mmu->write(va, &value, 
 Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool write_after) {
   COLO_ASSERT(!window.open);
   const bool user = c.cpl == 3;
+  if (!aligned(va, size)) return Prepared::Fault;
   const Access access = write_after ? Access::Write : Access::Read;
   const bool crossing = ((va + size - 1) ^ va) & kPageMask;
   TlbEntry* slot = &c.tlb[(va >> kPageShift) & (kTlbSize - 1)];

@@ -61,6 +61,7 @@ struct Exception {
   u8 vector = 0;
   u32 error = 0;
   u64 cr2 = 0;  // #PF only
+  bool address = false;  // cr2 is a non-canonical address instead: #GP, or #SS if the stack segment was meant
 };
 
 namespace flag {
@@ -117,7 +118,7 @@ struct alignas(64) Cpu {
   i64 budget = 0;
   std::atomic<i64> floor{0};  // budget below this = leave; kFloorLeave stops at the next block end (any thread)
   Block* block = nullptr;     // the running one
-  TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]
+  TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]; one that never hits while alignment is checked
   JumpEntry* jumps = nullptr;  // of this CPL: where indirect branches look first
   u8* arena = nullptr;         // base of the decoded blocks
   u32 epoch[2] = {1, 1};       // of virtual-to-block facts: [0] lower half, [1] upper half of the address space
@@ -193,6 +194,7 @@ struct alignas(64) Cpu {
 
   bool long_mode() const { return efer & efer::LMA; }
   bool code64() const { return seg[CS].l; }
+  bool checks_alignment() const { return cpl == 3 && (rflags & flag::AC) && (cr0 & cr0::AM); }
 };
 
 // Delivery (system.cc). Called by the run loop between blocks. Software interrupts and INT3 come through deliver() too.

@@ -34,7 +34,7 @@ bool Mmu::walk(u64 va, Access access, bool user, Translation& out) {
     return true;
   }
   if (!canonical(va)) {
-    c.raise(GP, 0);
+    c.pending = {true, true, GP, 0, va, true};
     return false;
   }
   const bool nx_on = c.efer & efer::NXE;
@@ -153,8 +153,22 @@ void Mmu::drop_write_tags(u64 gpa_page) {
 
 void Cpu::tlb_flush(bool globals) { mmu->flush(globals); }
 void Cpu::tlb_flush_page(u64 va) { mmu->flush_page(va); }
+/// Alignment costs nothing while it is not checked: then every access finds the TLB empty and comes to prepare().
+TlbEntry* Mmu::current_tlb() {
+  if (COLO_LIKELY(!c.checks_alignment())) return c.tlb_sets[c.cpl == 3];
+  if (!never_) never_.reset(new TlbEntry[kTlbSize]);
+  return never_.get();
+}
+
+bool Mmu::aligned(u64 va, size_t n) {
+  const u64 boundary = n == 2 || n == 4 ? n : n == 8 || n == 10 || n == 16 ? 8 : 1;
+  if (COLO_LIKELY(!(va & (boundary - 1)) || !c.checks_alignment())) return true;
+  c.raise(AC, 0);
+  return false;
+}
+
 void Cpu::mode_changed() {
-  tlb = tlb_sets[cpl == 3];
+  tlb = mmu->current_tlb();
   jumps = blocks->jumps(cpl == 3);
 }
 

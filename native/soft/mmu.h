@@ -44,6 +44,10 @@ struct Mmu {
 
   /// Would the access be allowed? False: c.pending is set.
   bool probe_page(u64 va, Access access, bool user);
+  /// The TLB for the CPU's privilege and flags.
+  TlbEntry* current_tlb();
+  /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table 7-7)? False: c.pending is set.
+  bool aligned(u64 va, size_t n);
   /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device = true and its gpa.
   u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
   bool read(u64 va, void* out, size_t n, bool user);
@@ -76,10 +80,14 @@ struct Mmu {
     bool global = false;
   };
   Side side_[2][kTlbSize];
+  std::unique_ptr<TlbEntry[]> never_;  // made when alignment is first checked
   u16 local_[2][kTlbSize];        // slots with a non-global entry since the last flush
   size_t local_count_[2] = {};    // above kTlbSize: the list overflowed, sweep
   u64 large_low_ = ~0ull, large_high_ = 0;  // virtual range entered from large pages
   bool local_high_ = false;       // a non-global page of the upper half may have been executed
 };
+
+/// Was it through the stack segment that the instruction at RIP reached va (stack_access.cc)? No fast path knows.
+bool is_stack_access(Cpu& c, u64 va);
 
 }  // namespace colo::soft

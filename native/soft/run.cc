@@ -91,6 +91,7 @@ bool SoftVcpu::stop(RunResult& why) {
     service_attention(c);
     if (c.pending.set && !c.exit_pending) {
       charge_fault();
+      if (c.pending.address && is_stack_access(c, c.pending.cr2)) c.pending.vector = SS_;
       if (!deliver_exception(c)) c.exit_pending = true;
       continue;
     }

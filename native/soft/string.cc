@@ -14,6 +14,7 @@ struct Cursor {
   const Op& o;
   bool narrow = o.extra;
   i64 sign = c.rflags & flag::DF ? -1 : 1;
+  bool runs = sign > 0 && !c.checks_alignment();  // more than one element at a time
 
   u64 reg(Reg r) const { return narrow ? static_cast<u32>(c.r[r]) : c.r[r]; }
   void set(Reg r, u64 v) { c.r[r] = narrow ? static_cast<u32>(v) : v; }
@@ -68,7 +69,7 @@ Run movs(Cursor& k, u64 limit) {
   Cpu& c = k.c;
   const u64 from_va = k.source(), to_va = k.target();
   const u64 n = std::min({limit, in_page<T>(from_va), in_page<T>(to_va)});
-  if (n > 1 && k.sign > 0) {
+  if (n > 1 && k.runs) {
     u8 *from, *to;
     u64 from_gpa, to_gpa;
     const Got a = reach(c, from_va, Access::Read, from, from_gpa);
@@ -96,7 +97,7 @@ Run stos(Cursor& k, u64 limit) {
   const u64 va = k.target();
   const T value = get<T>(&c, RAX * 8);
   const u64 n = std::min(limit, in_page<T>(va));
-  if (n > 1 && k.sign > 0) {
+  if (n > 1 && k.runs) {
     u8* to;
     u64 gpa;
     const Got got = reach(c, va, Access::Write, to, gpa);
@@ -138,7 +139,7 @@ Run scas(Cursor& k, u64 limit) {
   const T acc = get<T>(&c, RAX * 8);
   u64 n = std::min(limit, in_page<T>(va));
   T v;
-  if (n > 1 && k.sign > 0) {
+  if (n > 1 && k.runs) {
     u8* at;
     u64 gpa;
     const Got got = reach(c, va, Access::Read, at, gpa);
@@ -167,7 +168,7 @@ Run cmps(Cursor& k, u64 limit) {
   const u64 a_va = k.source(), b_va = k.target();
   const u64 n = std::min({limit, in_page<T>(a_va), in_page<T>(b_va)});
   T a, b;
-  if (n > 1 && k.sign > 0) {
+  if (n > 1 && k.runs) {
     u8 *pa, *pb;
     u64 gpa;
     const Got x = reach(c, a_va, Access::Read, pa, gpa);
