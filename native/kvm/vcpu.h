@@ -27,7 +27,8 @@ class KvmVcpu final : public vcpu::Vcpu {
   std::string check(const vcpu::VcpuState& in) const override;
   void load(const vcpu::VcpuState& in) override;
   void reset() override { load(power_on_); }
-  /// Refused while the guest has no record of kvmclock: then there is nobody to tell. The kernel writes at the next entry.
+  /// Refused while the guest has no record of kvmclock: then there is nobody to tell. The kernel
+  /// writes at the next entry.
   void guest_stopped() const { fd_.try_ioctl(KVM_KVMCLOCK_CTRL, 0); }
 
  private:

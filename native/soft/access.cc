@@ -110,12 +110,14 @@ bool Mmu::write(u64 va, const void* in, size_t n, bool user) {
 }
 
 bool Mmu::probe_page(u64 va, Access access, bool user) {
-  if (tag_of(c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)], access) == (va & kPageMask)) return true;
+  if (tag_of(c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)], access) == (va & kPageMask))
+    return true;
   Translation t;  // not fill(): a probe alone dirties nothing
   return walk(va, access, user, t);
 }
 
-/// No operand is longer than a page, so it lies in two at most; the one behind the last page of the address space is page 0.
+/// No operand is longer than a page, so it lies in two at most; the one behind the last page of the
+/// address space is page 0.
 bool Cpu::probe(u64 va, size_t n, Access access) {
   COLO_ASSERT(n - 1 < kPageSize);
   const bool user = cpl == 3;
@@ -124,7 +126,9 @@ bool Cpu::probe(u64 va, size_t n, Access access) {
   return !((va ^ last) & kPageMask) || mmu->probe_page(last & kPageMask, access, user);
 }
 
-bool Cpu::load_bytes(u64 va, void* out, size_t n) { return mmu->aligned(va, n) && mmu->read(va, out, n, cpl == 3); }
+bool Cpu::load_bytes(u64 va, void* out, size_t n) {
+  return mmu->aligned(va, n) && mmu->read(va, out, n, cpl == 3);
+}
 
 bool Cpu::store_bytes(u64 va, const void* in, size_t n) {
   if (!mmu->aligned(va, n)) return false;

@@ -36,7 +36,8 @@ u32 granules_between(u64 from, u64 to) {  // offsets in a page, to exclusive
   return mask;
 }
 
-/// The part of b that lies on this page (on both halves of it, when an instruction crosses from a page to itself).
+/// The part of b that lies on this page (on both halves of it, when an instruction crosses from a
+/// page to itself).
 u32 granules_on(const Block* b, u64 gpa_page) {
   const u64 offset = b->pa & ~kPageMask, part = first_part(b);
   u32 mask = 0;
@@ -46,11 +47,18 @@ u32 granules_on(const Block* b, u64 gpa_page) {
 }
 
 /// In the list of this page.
-Block*& next_on(Block* b, u64 gpa_page) { return b->page_next[(b->pa & kPageMask) == gpa_page ? 0 : 1]; }
+Block*& next_on(Block* b, u64 gpa_page) {
+  return b->page_next[(b->pa & kPageMask) == gpa_page ? 0 : 1];
+}
 
 }  // namespace
 
-BlockCache::BlockCache(Cpu& cpu) : c_(cpu), hash_(kHashSize), hash_keys_{random_odd(), random_odd()}, pages_(cpu.ram->page_count()), jumps_(new JumpEntry[2 * kJumpCount]) {
+BlockCache::BlockCache(Cpu& cpu)
+    : c_(cpu),
+      hash_(kHashSize),
+      hash_keys_{random_odd(), random_odd()},
+      pages_(cpu.ram->page_count()),
+      jumps_(new JumpEntry[2 * kJumpCount]) {
   void* p = mmap(nullptr, kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   COLO_ASSERT(p != MAP_FAILED);
   madvise(p, kArenaSize, MADV_HUGEPAGE);
@@ -80,7 +88,8 @@ Block* BlockCache::lookup(u64 va, u64 pa, u8 mode) {
 }
 
 bool BlockCache::room() const {
-  return used_ + plans_.size() * sizeof(FpPlan) + kLongestBlock <= kArenaSize && c_.thunks.bytes() <= kMaxThunkBytes;
+  return used_ + plans_.size() * sizeof(FpPlan) + kLongestBlock <= kArenaSize &&
+         c_.thunks.bytes() <= kMaxThunkBytes;
 }
 
 Block* BlockCache::find(u64 va, u8 extra_mode) {
@@ -234,7 +243,8 @@ void BlockCache::unlink(Incoming& n) {
   n.half = Incoming::kNoHalf;
 }
 
-/// The block stays in the lists of its pages until sweep_stale(), which the caller owes: once for as many as it kills.
+/// The block stays in the lists of its pages until sweep_stale(), which the caller owes: once for
+/// as many as it kills.
 void BlockCache::kill(Block* b) {
   if (b->dead) return;
   b->dead = true;
@@ -326,8 +336,10 @@ void BlockCache::flush() {
 }
 
 size_t BlockCache::held() const {
-  return used_ + plans_.size() * sizeof(FpPlan) + c_.thunks.bytes() + (crossing_[0].capacity() + crossing_[1].capacity()) * sizeof(Incoming*) +
-         (code_pages_.capacity() + stale_.capacity()) * sizeof(u64) + queue_.capacity() * sizeof queue_[0];
+  return used_ + plans_.size() * sizeof(FpPlan) + c_.thunks.bytes() +
+         (crossing_[0].capacity() + crossing_[1].capacity()) * sizeof(Incoming*) +
+         (code_pages_.capacity() + stale_.capacity()) * sizeof(u64) +
+         queue_.capacity() * sizeof queue_[0];
 }
 
 void BlockCache::queue_written(u64 gpa, u64 len) {

@@ -31,7 +31,7 @@ constexpr u64 kNoPage = ~0ull;
 constexpr u8 kModeUser = 1, kModeSingle = 2;
 
 struct Block {
-  u64 pa2;  // physical page of the second part when the (only) instruction crosses a page, else kNoPage
+  u64 pa2;  // physical page of the second part if the (only) instruction crosses, else kNoPage
   Block* hash_next;
   Block* page_next[2];  // list of the first page, of the second
   Incoming link[2];     // this block's exits, as nodes in their targets' lists
@@ -47,11 +47,11 @@ struct Block {
   Exits& exits() { return *reinterpret_cast<Exits*>(ops + op_count); }
 };
 
-// Every one of these is a bound on what a guest can make the host hold, or walk within one instruction. At the bound code is dropped
-// and decoded again.
-constexpr size_t kArenaSize = 64u << 20;       // blocks, and the plans of their floating-point operations
-constexpr u32 kMaxPageBlocks = 1u << 14;       // of one physical page: as many as a shared library has in hundreds of processes
-constexpr size_t kMaxQueuedWrites = 1u << 14;  // of devices into code, between two looks of the vCPU
+// Every one of these is a bound on what a guest can make the host hold, or walk within one
+// instruction. At the bound code is dropped and decoded again.
+constexpr size_t kArenaSize = 64u << 20;       // blocks, and the plans of floating-point operations
+constexpr u32 kMaxPageBlocks = 1u << 14;       // of one physical page: a library in many processes
+constexpr size_t kMaxQueuedWrites = 1u << 14;  // of devices into code, not yet looked at
 constexpr size_t kMaxThunkBytes = 16u << 20;
 constexpr size_t kJumpCount = 4096;  // per privilege
 constexpr int kMaxInstructions = 48;  // per block
@@ -130,13 +130,14 @@ struct BlockCache {
   std::vector<PageCode> pages_;
   std::vector<u64> code_pages_;       // pages that got code since the last flush (may repeat)
   std::vector<u64> stale_;            // gpa of the pages whose lists hold dead blocks
-  u64 decoding_ = kNoPage;            // gpa of the page that a new block begins in: it stays announced
+  u64 decoding_ = kNoPage;  // gpa of the page that a new block begins in: it stays announced
   std::vector<Incoming*> crossing_[2];  // resolved exits that depend on a virtual mapping, by half
   u64 bloom_[2][64] = {};             // virtual pages that blocks were found through
   std::unique_ptr<JumpEntry[]> jumps_;
   std::deque<FpPlan> plans_;
   std::mutex queue_lock_;
-  std::vector<std::pair<u64, u64>> queue_;  // kMaxQueuedWrites of them: more came, and anything may have been written
+  /// kMaxQueuedWrites of them: more came, and anything may have been written.
+  std::vector<std::pair<u64, u64>> queue_;
 
  public:
   JumpEntry* jumps(bool user) { return jumps_.get() + (user ? kJumpCount : 0); }

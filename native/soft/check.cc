@@ -220,7 +220,8 @@ bool one_of(u32 state, std::initializer_list<u32> known) {
 std::string check_state(const Cpu& c, const VcpuState& in) {
   if (std::string e = check_parts(*c.model, 0, in); !e.empty()) return e;
   if (in.events.nmi.injected || in.events.nmi.pending || in.events.nmi.masked) return "the software CPU cannot go on inside a non-maskable interrupt";
-  if ((in.sregs.efer & efer::LMA) && !in.sregs.cs.l) return "the vCPU is inside a 32-bit program, which the software CPU cannot run";
+  if ((in.sregs.efer & efer::LMA) && !in.sregs.cs.l)
+    return "the vCPU is inside a 32-bit program, which the software CPU cannot run";
   const u32 mp = in.mp_state.mp_state;
   return one_of(mp, {KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED}) ? "" : say("vCPU run state %u is not supported", mp);
 }

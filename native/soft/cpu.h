@@ -61,7 +61,7 @@ struct Exception {
   u8 vector = 0;
   u32 error = 0;
   u64 cr2 = 0;  // #PF only
-  bool address = false;  // cr2 is a non-canonical address instead: #GP, or #SS if the stack segment was meant
+  bool address = false;  // cr2 is a non-canonical address: #GP, or #SS if the stack was meant
 };
 
 namespace flag {

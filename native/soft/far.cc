@@ -1,7 +1,8 @@
 // Far transfers: IRET, far RET, JMP and CALL, INT (Intel SDM vol. 2 under each name).
 //
-// There is no compatibility mode: code segments that are not 64-bit are refused with #GP(selector), as one of a reserved kind would be.
-// A guest's 32-bit program then dies in its guest, at the latest when its kernel's IRET meets the segment.
+// There is no compatibility mode: code segments that are not 64-bit are refused with #GP(selector),
+// as one of a reserved kind would be. A guest's 32-bit program then dies in its guest, at the
+// latest when its kernel's IRET meets the segment.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
@@ -13,7 +14,8 @@ struct Frame {
   u64 rip = 0, cs = 0, flags = 0, rsp = 0, ss = 0;
 };
 
-/// The end of every check of a code segment: it is present, it holds 64-bit code, and the target is an address.
+/// The end of every check of a code segment: it is present, it holds 64-bit code, and the target is
+/// an address.
 bool code64_target(Cpu& c, Descriptor& d, u32 error, u64 rip) {
   if (!d.seg.present) return fault(c, NP, error);
   if (!d.seg.l || d.seg.db) return fault(c, GP, error);

@@ -212,7 +212,8 @@ size_t ThunkCache::bytes() const {
   return impl_->arena->used() + impl_->thunks.size() * (sizeof(Thunk) + kMapNode);
 }
 
-/// A new arena, not the old one again: bytes that this processor has run are never changed under it.
+/// A new arena, not the old one again: bytes that this processor has run are never changed under
+/// it.
 void ThunkCache::clear() {
   impl_->by_key.clear();
   impl_->thunks.clear();

@@ -1,10 +1,12 @@
-// x87, MMX and SSE..SSE4.2 by the host's own units: a floating-point or vector instruction is re-encoded into an executable thunk
-// whose memory operand is a bounce buffer and whose general registers are the guest's, run on the guest's FXSAVE image, and read back.
-// Bit-exact on an x86-64 host (RCPPS, RSQRTPS and the x87 transcendentals: on the same host model only).
+// x87, MMX and SSE..SSE4.2 by the host's own units: a floating-point or vector instruction is
+// re-encoded into an executable thunk whose memory operand is a bounce buffer and whose general
+// registers are the guest's, run on the guest's FXSAVE image, and read back. Bit-exact on an x86-64
+// host (RCPPS, RSQRTPS and the x87 transcendentals: on the same host model only).
 //
-// The x87 instruction and data pointers and opcode (FIP, FDP, FOP) are kept at 0: they would be addresses of this process.
-// Plans stay valid until clear(). The instruction set itself bounds the thunks (see kArenaBytes in fpu.cc), the owner bounds them sooner.
-// A cache belongs to one thread at a time.
+// The x87 instruction and data pointers and opcode (FIP, FDP, FOP) are kept at 0: they would be
+// addresses of this process. Plans stay valid until clear(). The instruction set itself bounds the
+// thunks (see kArenaBytes in fpu.cc), the owner bounds them sooner. A cache belongs to one thread
+// at a time.
 #pragma once
 #include "base/types.h"
 

@@ -9,7 +9,8 @@ namespace {
 
 constexpr u8 kUnprogrammed = 0xff;  // KVM's mode after reset
 constexpr u32 kSecond = 1000000000;
-constexpr i64 kLongAgo = 1ll << 61;  // 73 years: no counter is older, so that differences of times stay inside an i64
+/// 73 years: no counter is older, so that differences of times stay inside an i64.
+constexpr i64 kLongAgo = 1ll << 61;
 constexpr u64 kMinPeriodTicks = kMinPeriodNs * I8254::kHz / kSecond + 1;
 enum Access : u8 { Lsb = 1, Msb = 2, WordLow = 3, WordHigh = 4 };
 
@@ -211,7 +212,8 @@ void I8254::save(kvm_pit_state2& out, u64 now) const {
   out.flags = speaker_ ? KVM_PIT_FLAGS_SPEAKER_DATA_ON : 0;
 }
 
-/// Nothing here may depend on how far the clock has come, or a machine that was accepted could not be saved later.
+/// Nothing here may depend on how far the clock has come, or a machine that was accepted could not
+/// be saved later.
 std::string I8254::check(const kvm_pit_state2& in, u64 saved_at) {
   if (saved_at >> 63) return "i8254: the time of saving is out of range";
   if (in.flags & ~static_cast<u32>(KVM_PIT_FLAGS_SPEAKER_DATA_ON)) return "i8254: flags that this machine does not have are set";
@@ -231,7 +233,8 @@ void I8254::load(const kvm_pit_state2& in, u64 saved_at, u64 now) {
   for (int i = 0; i < 3; i++) {
     Channel& c = channel_[i];
     static_cast<kvm_pit_channel_state&>(c) = in.channels[i];
-    c.frozen = static_cast<i64>(std::min(saved_at - static_cast<u64>(c.count_load_time), static_cast<u64>(kLongAgo)));
+    c.frozen = static_cast<i64>(
+        std::min(saved_at - static_cast<u64>(c.count_load_time), static_cast<u64>(kLongAgo)));
     c.count_load_time = static_cast<i64>(now) - c.frozen;
   }
   speaker_ = in.flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON;

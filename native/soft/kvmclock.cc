@@ -54,8 +54,9 @@ void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
 
 }  // namespace
 
-/// Brings the record up to date, with these flags beside those that the guest has not taken yet. One that still says all of it is left
-/// alone: then a loaded checkpoint's RAM stays what it was, byte for byte.
+/// Brings the record up to date, with these flags beside those that the guest has not taken yet.
+/// One that still says all of it is left alone: then a loaded checkpoint's RAM stays what it was,
+/// byte for byte.
 static void update(Cpu& c, u8 flags) {
   if (!(c.msr.kvm_system_time & kEnable)) return;
   const u64 gpa = c.msr.kvm_system_time & ~kEnable;

@@ -15,7 +15,8 @@ void Lapic::count_from(u64 count, u64 now) {
   space_out(now);
 }
 
-/// The next interrupt may be several periods away (see merged_period): the counter shows the end of this one.
+/// The next interrupt may be several periods away (see merged_period): the counter shows the end of
+/// this one.
 u32 Lapic::current_count(u64 now) const {
   if (timer_mode() == TimerMode::TscDeadline || deadline_ == ~0ull || deadline_ <= now) return 0;
   const u64 left = deadline_ / divider() - now / divider(), initial = reg(apic::INITIAL_COUNT);
@@ -25,11 +26,13 @@ u32 Lapic::current_count(u64 now) const {
 /// A masked timer runs on but nobody need wake for it.
 u64 Lapic::deadline() const { return reg(apic::LVT_TIMER) & apic::MASKED ? ~0ull : deadline_; }
 
-/// A period that is too short interrupts at its first end in each kMinPeriodNs of the clock: that follows from the current count alone,
-/// as everything about this timer does, so a loaded state goes on like the saved one. Otherwise the next end is meant.
+/// A period that is too short interrupts at its first end in each kMinPeriodNs of the clock: that
+/// follows from the current count alone, as everything about this timer does, so a loaded state
+/// goes on like the saved one. Otherwise the next end is meant.
 void Lapic::space_out(u64 now) {
   const u64 period = reg(apic::INITIAL_COUNT) * divider();
-  if (timer_mode() == TimerMode::TscDeadline || deadline_ == ~0ull || deadline_ <= now || !period) return;
+  if (timer_mode() == TimerMode::TscDeadline || deadline_ == ~0ull || deadline_ <= now || !period)
+    return;
   deadline_ = end_from(now + 1, deadline_, period);
   if (timer_mode() != TimerMode::Periodic || period >= kMinPeriodNs) return;
   const u64 window = now / kMinPeriodNs * kMinPeriodNs;

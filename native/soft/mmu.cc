@@ -153,7 +153,8 @@ void Mmu::drop_write_tags(u64 gpa_page) {
 
 void Cpu::tlb_flush(bool globals) { mmu->flush(globals); }
 void Cpu::tlb_flush_page(u64 va) { mmu->flush_page(va); }
-/// Alignment costs nothing while it is not checked: then every access finds the TLB empty and comes to prepare().
+/// Alignment costs nothing while it is not checked: then every access finds the TLB empty and comes
+/// to prepare().
 TlbEntry* Mmu::current_tlb() {
   if (COLO_LIKELY(!c.checks_alignment())) return c.tlb_sets[c.cpl == 3];
   if (!never_) never_.reset(new TlbEntry[kTlbSize]);

@@ -15,9 +15,10 @@ struct Translation {
   bool executable = false;
 };
 
-/// A memory operand that crosses a page, lies in a device or in a page with code: the operation runs once more from a copy whose TLB
-/// slot points at Cpu::bounce; afterwards the bytes go where they belong. The slot then lies, so while a window is open nothing but that
-/// one operation may use the TLB: no fill, no walk, no code fetch.
+/// A memory operand that crosses a page, lies in a device or in a page with code: the operation
+/// runs once more from a copy whose TLB slot points at Cpu::bounce; afterwards the bytes go where
+/// they belong. The slot then lies, so while a window is open nothing but that one operation may
+/// use the TLB: no fill, no walk, no code fetch.
 struct Window {
   bool open = false;
   bool write = false;
@@ -46,7 +47,8 @@ struct Mmu {
   bool probe_page(u64 va, Access access, bool user);
   /// The TLB for the CPU's privilege and flags.
   TlbEntry* current_tlb();
-  /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table 7-7)? False: c.pending is set.
+  /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table
+  /// 7-7)? False: c.pending is set.
   bool aligned(u64 va, size_t n);
   /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device = true and its gpa.
   u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
@@ -87,7 +89,8 @@ struct Mmu {
   bool local_high_ = false;       // a non-global page of the upper half may have been executed
 };
 
-/// Was it through the stack segment that the instruction at RIP reached va (stack_access.cc)? No fast path knows.
+/// Was it through the stack segment that the instruction at RIP reached va (stack_access.cc)? No
+/// fast path knows.
 bool is_stack_access(Cpu& c, u64 va);
 
 }  // namespace colo::soft

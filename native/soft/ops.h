@@ -91,8 +91,9 @@ void resolve_indirect(OP_ARGS);
   TLB_LOOKUP(T, write, slow_modify, va)                                                       \
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 
-/// An atomic operation over two cache lines locks the host's whole bus, where the host allows it at all. There is one vCPU, and devices
-/// do not modify what they find, so plain accesses give the same result; with more vCPUs these would have to stop the others.
+/// An atomic operation over two cache lines locks the host's whole bus, where the host allows it at
+/// all. There is one vCPU, and devices do not modify what they find, so plain accesses give the
+/// same result; with more vCPUs these would have to stop the others.
 template <class T>
 COLO_INLINE bool splits_line(const void* p) {
   constexpr u64 kLine = 64;

@@ -47,9 +47,11 @@ void SoftVcpu::dirty_log_reset() {
 RunResult SoftVcpu::internal_error(const std::string& what) {
   Cpu& c = *cpu_;
   char text[96];
-  int n = snprintf(text, sizeof text, " at RIP 0x%llx, bytes", static_cast<unsigned long long>(c.rip));
+  int n =
+      snprintf(text, sizeof text, " at RIP 0x%llx, bytes", static_cast<unsigned long long>(c.rip));
   for (u64 i = 0, byte; i < kMaxInsnLength && c.load_sys(c.seg[CS].base + c.rip + i, 1, byte); i++)
-    n += snprintf(text + n, sizeof text - static_cast<size_t>(n), " %02x", static_cast<unsigned>(byte));
+    n += snprintf(text + n, sizeof text - static_cast<size_t>(n), " %02x",
+                  static_cast<unsigned>(byte));
   c.pending = {};  // what the look itself met
   c.error = what + text;
   return c.exit_reason = RunResult::InternalError;
@@ -63,8 +65,8 @@ static void service_attention(Cpu& c) {
   c.blocks->take_queue();
 }
 
-/// A fault on the heels of another, with nothing retired between them, counts as an instruction: a guest whose handlers cannot even be
-/// fetched uses up its budget too.
+/// A fault on the heels of another, with nothing retired between them, counts as an instruction: a
+/// guest whose handlers cannot even be fetched uses up its budget too.
 void SoftVcpu::charge_fault() {
   Cpu& c = *cpu_;
   const u64 now = c.icount_done + static_cast<u64>(granted_ - c.budget);

@@ -35,8 +35,9 @@ COLO_COLD void window_done(OP_ARGS) {
   return origin[1].h(c, origin + 1, res, aux);
 }
 
-/// Runs a copy of o in the open window. A block's last operation leaves through its exits; with the window open they lead to the run
-/// loop only, which closes it before anything looks at memory again.
+/// Runs a copy of o in the open window. A block's last operation leaves through its exits; with the
+/// window open they lead to the run loop only, which closes it before anything looks at memory
+/// again.
 COLO_COLD void run_windowed(OP_ARGS) {
   Window& w = c->mmu->window;
   w.copy[0] = *o;

@@ -1,5 +1,6 @@
-// Which segment an access went through, found out afterwards: a non-canonical address is #SS(0) on the stack and #GP(0) elsewhere (Intel
-// SDM vol. 1, 3.3.7.1), and that is all that the stack segment still means in 64-bit mode.
+// Which segment an access went through, found out afterwards: a non-canonical address is #SS(0) on
+// the stack and #GP(0) elsewhere (Intel SDM vol. 1, 3.3.7.1), and that is all that the stack
+// segment still means in 64-bit mode.
 #include "soft/decode.h"
 #include "soft/mmu.h"
 
@@ -11,7 +12,8 @@ constexpr u64 kBelow = 33 * 8, kAbove = 5 * 8;
 
 /// PUSH, POP, CALL, RET, ENTER, PUSHF, POPF, far RET, IRET; PUSH and POP of FS and GS.
 bool uses_stack(const Insn& i) {
-  if (i.map == 1) return i.opcode == 0xa0 || i.opcode == 0xa1 || i.opcode == 0xa8 || i.opcode == 0xa9;
+  if (i.map == 1)
+    return i.opcode == 0xa0 || i.opcode == 0xa1 || i.opcode == 0xa8 || i.opcode == 0xa9;
   if (i.map != 0) return false;
   switch (i.opcode) {
     case 0x50 ... 0x5f: case 0x68: case 0x6a: case 0x8f: case 0x9c: case 0x9d: case 0xc2: case 0xc3:
@@ -37,7 +39,8 @@ bool is_stack_access(Cpu& c, u64 va) {
   u8 bytes[kMaxInsnLength];
   Insn i;
   Parse got = Parse::Truncated;
-  for (size_t n = 0; got == Parse::Truncated && n < sizeof bytes; n++) {  // byte by byte: what follows it may be a device
+  for (size_t n = 0; got == Parse::Truncated && n < sizeof bytes;
+       n++) {  // byte by byte: what follows it may be a device
     if (!c.mmu->read(c.rip + n, bytes + n, 1, c.cpl == 3)) break;
     got = parse(bytes, n + 1, i);
   }

@@ -21,8 +21,9 @@ Step syscall(Cpu& c, const Op& o) {
 
 constexpr u64 kSysretFlags = flag::STATUS | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT | flag::AC | flag::ID;
 
-/// 0F 07: SYSRET with REX.W, to 64-bit code; without it the target is a 32-bit segment, see far.cc. A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never
-/// entered with the user's stack pointer for it.
+/// 0F 07: SYSRET with REX.W, to 64-bit code; without it the target is a 32-bit segment, see far.cc.
+/// A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never entered with
+/// the user's stack pointer for it.
 Step sysret(Cpu& c, const Op& o) {
   if (!(c.efer & efer::SCE) || !c.long_mode()) return c.raise(UD);
   if (c.cpl) return c.raise(GP, 0);

@@ -1,5 +1,6 @@
-// Goal: a non-canonical address faults as the segment that it went through wants, and CR0.AM with RFLAGS.AC checks alignment at
-// privilege 3. Method: one instruction at a time, and the vector that it ends in.
+// Goal: a non-canonical address faults as the segment that it went through wants, and CR0.AM with
+// RFLAGS.AC checks alignment at privilege 3. Method: one instruction at a time, and the vector that
+// it ends in.
 #include <string>
 
 #include "test/check.h"
@@ -11,7 +12,8 @@ using namespace colo::soft;
 using test::Machine;
 using vcpu::RunResult;
 
-constexpr u64 kCode = 0x10000000, kData = 0x20000000, kStack = 0x30001000, kNowhere = 0x0000900000000000;
+constexpr u64 kCode = 0x10000000, kData = 0x20000000, kStack = 0x30001000,
+              kNowhere = 0x0000900000000000;
 
 struct Box : Machine {
   explicit Box(bool user) {
@@ -22,7 +24,8 @@ struct Box : Machine {
     for (const Reg r : {RAX, RBX, RSI, RDI}) c.r[r] = kData + 0x100;
     c.r[RCX] = 4;
   }
-  /// The vector that the code ends in, -1 for none. In user mode a code without fault ends in the #GP of its HLT: -1 too.
+  /// The vector that the code ends in, -1 for none. In user mode a code without fault ends in the
+  /// #GP of its HLT: -1 too.
   int outcome(const std::string& bytes) {
     memcpy(at(0x400000, bytes.size() + 1), (bytes + "\xf4").data(), bytes.size() + 1);
     ram.mark_written(0x400000, bytes.size() + 1);
@@ -106,20 +109,23 @@ void alignment() {
           }
 }
 
-/// POPF turns it on for the next instruction; the way into the kernel turns it off, and IRET on again.
+/// POPF turns it on for the next instruction; the way into the kernel turns it off, and IRET on
+/// again.
 void alignment_follows_flags() {
   Box m(true);
   m.c.cr0 |= cr0::AM;
   m.c.mode_changed();
   m.c.r[RBX] = kData + 1;
-  const std::string on = std::string("\x8b\x03\x9c\x81\x0c\x24\0\0\4\0\x9d", 11);  // mov eax, [rbx]; pushf; or dword [rsp], AC; popf
+  const std::string on = std::string("\x8b\x03\x9c\x81\x0c\x24\0\0\4\0\x9d",
+                                     11);  // mov eax, [rbx]; pushf; or dword [rsp], AC; popf
   CHECK(m.outcome(on + "\x8b\x03") == AC);
   CHECK(m.fault_rip_with_error() == kCode + on.size());
 }
 
 /// Slow as it is, the way that never finds a TLB entry computes the same.
 void same_results_with_checks() {
-  const std::string loop("\x48\x8b\x03\x48\x01\xc1\x48\x89\x0f\x87\x0b\x51\x58\xff\xce\x75\xef", 17);
+  const std::string loop("\x48\x8b\x03\x48\x01\xc1\x48\x89\x0f\x87\x0b\x51\x58\xff\xce\x75\xef",
+                         17);
   // mov rax, [rbx]; add rcx, rax; mov [rdi], rcx; xchg [rbx], ecx; push rcx; pop rax; dec esi; jnz
   u64 results[2][3];
   for (const bool checked : {false, true}) {

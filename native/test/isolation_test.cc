@@ -1,5 +1,6 @@
-// What a guest must not do to its host: read its memory, make it hold more and more, keep a vCPU deaf, or stop the machine; and what
-// its own pages promise it when devices, aliases and page edges meet. Each case is a program that once did.
+// What a guest must not do to its host: read its memory, make it hold more and more, keep a vCPU
+// deaf, or stop the machine; and what its own pages promise it when devices, aliases and page edges
+// meet. Each case is a program that once did.
 #include <cstring>
 #include <ctime>
 #include <string>
@@ -50,11 +51,13 @@ struct Box : Machine {
   u8 al() const { return static_cast<u8>(c.r[RAX]); }
 };
 
-// --- a CALL whose return address goes to a device: the operation runs on a window of the TLB that points into the host
+// --- a CALL whose return address goes to a device: the operation runs on a window of the TLB that
+// points into the host
 
 constexpr i64 kBounce = offsetof(Cpu, bounce);
 
-/// The target lies in the same page as the stack, so the window would answer the fetch with what lies around Cpu::bounce.
+/// The target lies in the same page as the stack, so the window would answer the fetch with what
+/// lies around Cpu::bounce.
 void host_memory_is_not_code() {
   Box m;
   const u8 code[8] = {0xb8, 0x39, 0x05, 0, 0, 0xf4, 0xf4, 0xf4};  // mov eax, 1337; hlt
@@ -70,7 +73,8 @@ void host_memory_is_not_code() {
 /// The same through every other last operation of a block: CALL r, RET, and a fused compare.
 void no_block_is_left_with_a_window() {
   Box m;
-  const std::string last[] = {"\xff\xd2", "\xc3", std::string("\x83\x3b\x00\x75\x00", 5)};  // call rdx; ret; cmp [rbx], 0; jne +0
+  // call rdx; ret; cmp [rbx], 0; jne +0
+  const std::string last[] = {"\xff\xd2", "\xc3", std::string("\x83\x3b\x00\x75\x00", 5)};
   for (const std::string& code : last) {
     m.revive();
     m.put(kCodeGpa, code + "\xf4");
@@ -83,10 +87,12 @@ void no_block_is_left_with_a_window() {
 
 // --- translations and code that something else has replaced meanwhile
 
-/// Three pages with one TLB index: what the window displaced must not come back with another page's facts.
+/// Three pages with one TLB index: what the window displaced must not come back with another page's
+/// facts.
 struct SameSlot : Box {
   static constexpr u64 index = (kDev >> 12) & (kTlbSize - 1);
-  static constexpr u64 T = 0x20000000 | index << 12, X = 0x24000000 | index << 12, Alias = 0x28005000;
+  static constexpr u64 T = 0x20000000 | index << 12, X = 0x24000000 | index << 12,
+                       Alias = 0x28005000;
   static constexpr u64 t_gpa = 0x800000, x_gpa = 0x801000, other_gpa = 0x802000;
   explicit SameSlot(u64 flags_of_x) {
     map(T, t_gpa, W), map(X, x_gpa, W | flags_of_x), map(Alias, t_gpa, W);
@@ -99,9 +105,10 @@ struct SameSlot : Box {
 void window_keeps_write_tags_honest() {
   SameSlot m(0);
   m.put(SameSlot::t_gpa, "\xb0\x01\xc3");                           // mov al, 1; ret
-  m.put(kCodeGpa, std::string("\xc6\x47\x08\x00", 4));              // mov byte [rdi+8], 0: a write tag for T
+  m.put(kCodeGpa, std::string("\xc6\x47\x08\x00", 4));  // mov byte [rdi+8], 0: a write tag for T
   m.branch(kCode + 4, kCodeGpa + 4, 0xe8, SameSlot::X);
-  m.put(kCodeGpa + 0x100, "\xff\xd2\x88\xc3\xc6\x47\x01\x02\xff\xd2\xf4");  // call rdx; mov bl, al; mov byte [rdi+1], 2; call rdx; hlt
+  // call rdx; mov bl, al; mov byte [rdi+1], 2; call rdx; hlt
+  m.put(kCodeGpa + 0x100, "\xff\xd2\x88\xc3\xc6\x47\x01\x02\xff\xd2\xf4");
   CHECK(m.go() == RunResult::Halted && m.vector() < 0);
   CHECK((m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
@@ -118,7 +125,8 @@ void window_keeps_local_translations_local() {
   CHECK(m.go() == RunResult::Halted && m.c.r[RBX] == 0xbbbb);
 }
 
-/// A non-global page of the upper half, run after MOV CR3 has brought other tables; read first, or not.
+/// A non-global page of the upper half, run after MOV CR3 has brought other tables; read first, or
+/// not.
 void upper_half_follows_cr3(bool read_first) {
   Box m;
   const u64 va = 0xffff900000005000, one = 0x900000, two = 0x901000, pml4 = 0xa00000;
@@ -130,16 +138,19 @@ void upper_half_follows_cr3(bool read_first) {
   m.ram_write<u64>(pml4 + 0x2000 + 8 * (va >> 21 & 511), (pml4 + 0x3000) | 7);
   m.ram_write<u64>(pml4 + 0x3000 + 8 * (va >> 12 & 511), two | 3);
   const std::string look = read_first ? "\x8a\x0a" : "\x90\x90";  // mov cl, [rdx]
-  m.put(kCodeGpa, look + "\xff\xd2\x88\xc3\x0f\x22\xde" + look + "\xff\xd2\xf4");  // call rdx; mov bl, al; mov cr3, rsi; call rdx; hlt
+  // call rdx; mov bl, al; mov cr3, rsi; call rdx; hlt
+  m.put(kCodeGpa, look + "\xff\xd2\x88\xc3\x0f\x22\xde" + look + "\xff\xd2\xf4");
   m.c.r[RDX] = va, m.c.r[RSI] = pml4;
   CHECK(m.go() == RunResult::Halted && (m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
 
-/// An instruction that crosses from a page to the same page again: a store to either part is noticed.
+/// An instruction that crosses from a page to the same page again: a store to either part is
+/// noticed.
 void crossing_into_itself() {
   Box m;
   const u64 va = 0x21000000, page = 0x910000;
-  m.map(va, page, Machine::W), m.map(va + 0x1000, page, Machine::W), m.map(0x22000000, page, Machine::W);
+  m.map(va, page, Machine::W), m.map(va + 0x1000, page, Machine::W),
+      m.map(0x22000000, page, Machine::W);
   m.map(va + 0x20000, 0x911000, Machine::W), m.map(va + 0x30000, 0x912000, Machine::W);
   m.put(0x911300, "\xb0\x01\xc3"), m.put(0x912300, "\xb0\x02\xc3");
   const u32 rel = static_cast<u32>(va + 0x20300 - (va + 0x1002));
@@ -147,7 +158,9 @@ void crossing_into_itself() {
   m.put(page, std::string{static_cast<char>(rel >> 16), static_cast<char>(rel >> 24)});
   m.put(page + 0x400, "\x90\xc3");
   // call rdx; mov bl, al; call rsi; mov byte [rdi+0x400], 0x90; inc byte [rdi]; call rdx; hlt
-  m.put(kCodeGpa, std::string("\xff\xd2\x88\xc3\xff\xd6\xc6\x87\x00\x04\x00\x00\x90\xfe\x07\xff\xd2\xf4", 18));
+  m.put(
+      kCodeGpa,
+      std::string("\xff\xd2\x88\xc3\xff\xd6\xc6\x87\x00\x04\x00\x00\x90\xfe\x07\xff\xd2\xf4", 18));
   m.c.r[RDX] = va + 0xffd, m.c.r[RSI] = va + 0x400, m.c.r[RDI] = 0x22000000;
   CHECK(m.go() == RunResult::Halted && (m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
@@ -160,9 +173,12 @@ void code_of_32_bits_faults() {
   m.ram_write<u64>(Machine::kGdt + 0x30, 0x00cffa000000ffff);
   m.long_mode(true);
   const std::string attempts[] = {
-      std::string("\x6a\x33\x68\x00\x01\x00\x10\x48\xcb", 9),          // push 0x33; push kCode + 0x100; retfq
-      std::string("\x6a\x23\x54\x9c\x6a\x33\x6a\x00\x48\xcf", 10),      // push 0x23; push rsp; pushfq; push 0x33; push 0; iretq
-      std::string("\x6a\x33\x48\xc1\x24\x24\x20\xff\x2c\x24", 10),      // push 0x33; shl qword [rsp], 32; jmp far [rsp]
+      // push 0x33; push kCode + 0x100; retfq
+      std::string("\x6a\x33\x68\x00\x01\x00\x10\x48\xcb", 9),
+      // push 0x23; push rsp; pushfq; push 0x33; push 0; iretq
+      std::string("\x6a\x23\x54\x9c\x6a\x33\x6a\x00\x48\xcf", 10),
+      // push 0x33; shl qword [rsp], 32; jmp far [rsp]
+      std::string("\x6a\x33\x48\xc1\x24\x24\x20\xff\x2c\x24", 10),
   };
   for (const std::string& code : attempts) {
     m.long_mode(true);
@@ -176,7 +192,8 @@ void code_of_32_bits_faults() {
   CHECK(m.go() == RunResult::Halted && m.vector() == GP && m.fault_error() == 0x30);
 }
 
-/// A state in such a segment is refused; one outside long mode stops with a sentence that names the place.
+/// A state in such a segment is refused; one outside long mode stops with a sentence that names the
+/// place.
 void states_of_32_bits() {
   Box m;
   vcpu::VcpuState s;
@@ -192,7 +209,8 @@ void states_of_32_bits() {
 
 // --- a vCPU that hears nothing
 
-/// Operands of everything that probes before it stores, in the last page of the address space: they end there, not at address 0.
+/// Operands of everything that probes before it stores, in the last page of the address space: they
+/// end there, not at address 0.
 void operands_at_the_end_of_the_address_space() {
   Box m;
   const u64 last = 0xfffffffffffff000;
@@ -221,7 +239,8 @@ void handler_that_cannot_be_fetched() {
   u64 rip[2], icount[2];
   for (const bool split : {false, true}) {
     Box m;
-    for (const int v : {UD, PF}) m.ram_write<u64>(Machine::kIdt + 16 * v, 0x5000'8e01'0008'0000);  // 0x50000000 is not mapped
+    for (const int v : {UD, PF})
+      m.ram_write<u64>(Machine::kIdt + 16 * v, 0x5000'8e01'0008'0000);  // 0x50000000 is not mapped
     m.put(kCodeGpa, "\x90\x0f\x0b");
     m.c.rip = kCode;
     RunResult r = RunResult::Budget;
@@ -237,11 +256,15 @@ void handler_that_cannot_be_fetched() {
 /// n aliases of one instruction that crosses into one other page.
 void run_aliases(Box& m, u64 n) {
   const u64 base = 0x100000000000, first = 0x8000000, second = 0x8001000;
-  for (u64 i = 0; i < n; i++) m.map(base + i * 0x2000, first, Machine::W), m.map(base + i * 0x2000 + 0x1000, second, Machine::W);
+  for (u64 i = 0; i < n; i++)
+    m.map(base + i * 0x2000, first, Machine::W),
+        m.map(base + i * 0x2000 + 0x1000, second, Machine::W);
   m.map(0x30010000, first, Machine::W);
-  m.put(first + 0xffd, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08\xc3");              // mov rax, imm64; ret
-  m.put(kCodeGpa, std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));  // call rdx; add rdx, 0x2000; dec rcx; jnz; hlt
-  m.put(kCodeGpa + 0x100, "\xc6\x07\x48\xf4");                                          // mov byte [rdi], 0x48; hlt
+  m.put(first + 0xffd, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08\xc3");  // mov rax, imm64; ret
+  // call rdx; add rdx, 0x2000; dec rcx; jnz; hlt
+  m.put(kCodeGpa,
+        std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));
+  m.put(kCodeGpa + 0x100, "\xc6\x07\x48\xf4");  // mov byte [rdi], 0x48; hlt
   m.c.r[RDX] = base + 0xffd, m.c.r[RCX] = n, m.c.r[RDI] = 0x30010ffd;
   CHECK(m.go(kCode, kForever) == RunResult::Halted && m.vector() < 0);
 }
@@ -265,15 +288,19 @@ void blocks_of_a_page_are_bounded() {
   CHECK(m.c.r[RAX] == 0x0807060504030201);
 }
 
-/// Many call sites, one target in another page that is rewritten each round: the links of the past leave nothing behind.
+/// Many call sites, one target in another page that is rewritten each round: the links of the past
+/// leave nothing behind.
 void links_leave_nothing() {
   Box m;
   const u64 base = 0xffffa00000000000, target = 0xffffa00040000000, sites = 3000, rounds = 300;
-  for (u64 i = 0; i < 5; i++) m.map(base + i * kPageSize, 0x1000000 + i * kPageSize, Machine::W | Machine::G);
-  m.map(target, 0x900000, Machine::W | Machine::G), m.map(target + 0x10000, 0x900000, Machine::W | Machine::G);
+  for (u64 i = 0; i < 5; i++)
+    m.map(base + i * kPageSize, 0x1000000 + i * kPageSize, Machine::W | Machine::G);
+  m.map(target, 0x900000, Machine::W | Machine::G),
+      m.map(target + 0x10000, 0x900000, Machine::W | Machine::G);
   for (u64 n = 0; n < sites; n++) m.branch(base + 5 * n, 0x1000000 + 5 * n, 0xe8, target);
   const u64 end = 5 * sites;
-  m.put(0x1000000 + end, "\xc6\x07\x90\x49\xff\xcc\x75\x01\xf4");  // mov byte [rdi], 0x90; dec r12; jnz +1; hlt
+  // mov byte [rdi], 0x90; dec r12; jnz +1; hlt
+  m.put(0x1000000 + end, "\xc6\x07\x90\x49\xff\xcc\x75\x01\xf4");
   m.branch(base + end + 9, 0x1000000 + end + 9, 0xe9, base);
   m.put(0x900000, "\x90\xc3");
   m.c.r[RDI] = target + 0x10000, m.c.r[R12] = rounds;
@@ -290,7 +317,8 @@ void thunks_are_bounded() {
     for (int reg = 0; reg < 64; reg++)
       for (int imm = 0; imm < 256; imm++)
         for (const char rex : {'\x40', '\x41', '\x44', '\x45'})
-          (bytes += prefix) += {rex, '\x0f', '\x70', static_cast<char>(0xc0 | reg), static_cast<char>(imm)};
+          (bytes += prefix) +=
+              {rex, '\x0f', '\x70', static_cast<char>(0xc0 | reg), static_cast<char>(imm)};
   bytes += '\xf4';
   for (u64 at = 0; at < bytes.size(); at += kPageSize) m.map(code + at, gpa + at, Machine::W);
   m.put(gpa, bytes);
@@ -321,6 +349,7 @@ int main() {
   upper_half_follows_cr3(false), upper_half_follows_cr3(true), crossing_into_itself();
   code_of_32_bits_faults(), states_of_32_bits();
   operands_at_the_end_of_the_address_space(), handler_that_cannot_be_fetched();
-  one_store_into_many_blocks(), blocks_of_a_page_are_bounded(), links_leave_nothing(), thunks_are_bounded(), writes_of_devices_are_bounded();
+  one_store_into_many_blocks(), blocks_of_a_page_are_bounded(), links_leave_nothing(),
+      thunks_are_bounded(), writes_of_devices_are_bounded();
   return test::finish();
 }

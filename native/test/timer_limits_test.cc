@@ -1,5 +1,6 @@
-// Goal: no timer that a guest programs keeps the host's threads busy, and no chip state that is accepted is refused when it is saved
-// later. Method: count what a sleeping guest's host would have to wake for; load states at the edges of what check() takes.
+// Goal: no timer that a guest programs keeps the host's threads busy, and no chip state that is
+// accepted is refused when it is saved later. Method: count what a sleeping guest's host would have
+// to wake for; load states at the edges of what check() takes.
 #include "test/irqchip_fixture.h"
 
 namespace colo::test {
@@ -56,10 +57,12 @@ void pit_period() {
   }
 }
 
-/// Loaded at one time, saved at another: never is what the machine makes of it worse than what it took.
+/// Loaded at one time, saved at another: never is what the machine makes of it worse than what it
+/// took.
 void loaded_times() {
   constexpr u64 kBegin = 1ull << 61, kMost = (1ull << 63) - 1;
-  constexpr i64 kLoaded[] = {-static_cast<i64>(kBegin), 1 - static_cast<i64>(kBegin), -1, 0, static_cast<i64>(kMost)};
+  constexpr i64 kLoaded[] = {-static_cast<i64>(kBegin), 1 - static_cast<i64>(kBegin), -1, 0,
+                             static_cast<i64>(kMost)};
   constexpr u64 kSaved[] = {0, 1, kBegin, 2 * kBegin - 1, 2 * kBegin, kMost - 1, kMost};
   constexpr u64 kNow[] = {1, 1000, kBegin, 2 * kBegin - 1}, kLater[] = {0, 1, kSecond, kBegin};
   int accepted = 0;
@@ -73,7 +76,8 @@ void loaded_times() {
           m.chip.save(k);
           k.clock.clock = saved_at;
           for (kvm_pit_channel_state& c : k.pit.channels) {
-            c.count_load_time = loaded, c.gate = shape & 1, c.mode = shape & 2 ? 3 : 0, c.count = shape & 4 ? 0x10000 : 7;
+            c.count_load_time = loaded, c.gate = shape & 1, c.mode = shape & 2 ? 3 : 0,
+            c.count = shape & 4 ? 0x10000 : 7;
           }
           if (!m.chip.check(k).empty()) continue;
           accepted++;

@@ -120,8 +120,9 @@ class Vm {
   virtual std::string check(const ChipState& in) const = 0;
   virtual void load(const ChipState& in) = 0;
   virtual void reset() = 0;
-  /// The vCPUs stand still, and the guest will see that time has passed: tells those that keep time by kvmclock, so that their watchdogs
-  /// do not take the pause for a lockup. Writes to guest RAM (and marks it).
+  /// The vCPUs stand still, and the guest will see that time has passed: tells those that keep time
+  /// by kvmclock, so that their watchdogs do not take the pause for a lockup. Writes to guest RAM
+  /// (and marks it).
   virtual void guest_stopped() = 0;
 };
 

@@ -1,4 +1,5 @@
-// Random code: nothing that a guest executes crashes the host, reads beyond its memory, stops the machine or escapes the dirty log.
+// Random code: nothing that a guest executes crashes the host, reads beyond its memory, stops the
+// machine or escapes the dirty log.
 #include "test/fuzz/machine.h"
 
 namespace colo::fuzz {
@@ -23,7 +24,8 @@ struct CodeMachine : FuzzMachine {
     fill_registers();
     outside();
     if (r_.one_in(12)) check_log();
-    c.rip = kBases[r_.below(3)] + r_.below(4) * kPageSize + (r_.one_in(3) ? 0xf80 + r_.below(0x80) : r_.below(0x200));
+    c.rip = kBases[r_.below(3)] + r_.below(4) * kPageSize +
+            (r_.one_in(3) ? 0xf80 + r_.below(0x80) : r_.below(0x200));
     c.halted = false, c.pending = {};
     return run_guarded(1 + r_.below(r_.one_in(4) ? 400 : 40));
   }
@@ -43,7 +45,8 @@ void run_code(u64 seed) {
     m.start_round();
     for (int i = 0; i < 24; i++) {
       const RunResult why = m.go();
-      if (why == RunResult::InternalError) fail("the guest stopped the machine: " + m.vm.vcpu(0).error());
+      if (why == RunResult::InternalError)
+        fail("the guest stopped the machine: " + m.vm.vcpu(0).error());
       if (random.one_in(6)) m.check_save(random.one_in(4));
       if (why != RunResult::Shutdown && !m.lost_its_tables()) continue;
       m.check_log();

@@ -25,7 +25,8 @@ class Random {
 /// Ends the process: prints what is wrong, and the command that shows it again.
 [[noreturn]] void fail(const std::string& what);
 
-/// What the guest runs in: a kick comes after seconds, and if that does not help either, the case fails.
+/// What the guest runs in: a kick comes after seconds, and if that does not help either, the case
+/// fails.
 class Guarded {
  public:
   explicit Guarded(void (*kick)(void*), void* self);
@@ -38,7 +39,8 @@ struct Target {
 };
 /// Random code on a machine with devices, aliases, its own page tables and a dirty log.
 void run_code(u64 seed);
-/// Images of the vCPU and the chips with wrong bytes in them: what is accepted runs, and is accepted again.
+/// Images of the vCPU and the chips with wrong bytes in them: what is accepted runs, and is
+/// accepted again.
 void run_state(u64 seed);
 
 }  // namespace colo::fuzz

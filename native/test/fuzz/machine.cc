@@ -1,5 +1,5 @@
-// What the fuzzed guest finds in its memory and registers: code that decodes more often than chance would have it, addresses near every
-// edge of the map.
+// What the fuzzed guest finds in its memory and registers: code that decodes more often than chance
+// would have it, addresses near every edge of the map.
 #include "test/fuzz/machine.h"
 
 namespace colo::fuzz {
@@ -17,7 +17,8 @@ u64 FuzzMachine::operand() {
     case 8: return kStack - r_.below(kPageSize);
     case 9: return (kData + r_.below(2 * kPageSize)) & ~63ull;
     case 10: return kData + kPageSize - r_.below(16);
-    case 11: return r_.below(40) ? kData + r_.below(kPageSize) : kTablesAt + r_.below(16 * kPageSize);
+    case 11:
+      return r_.below(40) ? kData + r_.below(kPageSize) : kTablesAt + r_.below(16 * kPageSize);
     case 12: return 1ull << r_.below(64);
     case 13: return kLast + r_.below(kPageSize);
     default: return kData + r_.below(3 * kPageSize);
@@ -67,7 +68,9 @@ void FuzzMachine::instruction(std::string& to) {
     case 27: return put({0x0f, 0x22, 0xc0 | r_.below(64)});
     case 28: return put({0x0f, 0x20, 0xc0 | r_.below(64)});
     case 29: return put({0xc3});
-    case 30: return put({0xb9, r_.below(256), r_.one_in(3) ? low : 0, 0, r_.one_in(2) ? 0xc0u : 0, 0x0f, r_.one_in(3) ? 0x32u : 0x30u});
+    case 30:
+      return put({0xb9, r_.below(256), r_.one_in(3) ? low : 0, 0, r_.one_in(2) ? 0xc0u : 0, 0x0f,
+                  r_.one_in(3) ? 0x32u : 0x30u});
     case 31: return put({0x0f, 0x01, r_.below(256), 0});
     case 32: return put({0x70 | r_.below(16), r_.below(64)});
     case 33: return put({0xff, modrm(), r_.below(64)});
@@ -86,7 +89,8 @@ void FuzzMachine::fill_code() {
     std::string bytes;
     for (int i = 0; i < 40; i++) instruction(bytes);
     const u64 from = page + (r_.one_in(3) ? 0xf80 + r_.below(0x70) : r_.below(0x80));
-    for (size_t i = 0; i < bytes.size(); i++) *at(kCodeGpa + (from + i) % kCodeBytes, 1) = static_cast<u8>(bytes[i]);
+    for (size_t i = 0; i < bytes.size(); i++)
+      *at(kCodeGpa + (from + i) % kCodeBytes, 1) = static_cast<u8>(bytes[i]);
   }
   ram.mark_written(kCodeGpa, kCodeBytes);
 }
@@ -104,7 +108,8 @@ void FuzzMachine::fill_data() {
 
 void FuzzMachine::fill_registers() {
   for (int i = 0; i < 16; i++) c.r[i] = operand();
-  if (!r_.one_in(4)) c.r[soft::RSP] = (kStack - 0x100 - r_.below(0x1e00)) & ~(r_.one_in(4) ? 0 : 7ull);
+  if (!r_.one_in(4))
+    c.r[soft::RSP] = (kStack - 0x100 - r_.below(0x1e00)) & ~(r_.one_in(4) ? 0 : 7ull);
   if (r_.one_in(4)) c.r[soft::RCX] = r_.below(40);
   if (r_.one_in(3)) c.r[soft::RDI] &= ~15ull;
   if (r_.one_in(8)) c.r[soft::RAX] = r_.below(0x60), c.r[soft::RDX] = 0;

@@ -1,4 +1,5 @@
-// The machine of the CPU fuzzers: everything mapped that an access can meet, and a copy of RAM that tells what changed.
+// The machine of the CPU fuzzers: everything mapped that an access can meet, and a copy of RAM that
+// tells what changed.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,9 +10,11 @@
 namespace colo::fuzz {
 
 constexpr u64 kRam = 3u << 20;
-// Four pages of code under three addresses, eight of data in several kinds, devices and the end of RAM, a stack, the page tables.
-constexpr u64 kCode = 0x10000000, kAlias = 0x18000000, kUpper = 0xffff900000000000, kData = 0x20000000, kDevices = 0x28000000,
-              kStack = 0x30002000, kTablesAt = 0x38000000, kLast = 0xfffffffffffff000;
+// Four pages of code under three addresses, eight of data in several kinds, devices and the end of
+// RAM, a stack, the page tables.
+constexpr u64 kCode = 0x10000000, kAlias = 0x18000000, kUpper = 0xffff900000000000,
+              kData = 0x20000000, kDevices = 0x28000000, kStack = 0x30002000,
+              kTablesAt = 0x38000000, kLast = 0xfffffffffffff000;
 constexpr u64 kCodeGpa = 0x40000, kDataGpa = 0x50000, kStackGpa = 0x60000, kLastGpa = 0x70000;
 constexpr u64 kCodeBytes = 4 * kPageSize;
 
@@ -43,13 +46,15 @@ class FuzzMachine : public test::Machine {
       const u8* now = at(page << kPageShift, kPageSize);
       u8* before = shadow_.data() + (page << kPageShift);
       if (!memcmp(now, before, kPageSize)) continue;
-      if (!logged[page]) fail("page " + std::to_string(page) + " changed and is not in the dirty log");
+      if (!logged[page])
+        fail("page " + std::to_string(page) + " changed and is not in the dirty log");
       memcpy(before, now, kPageSize);
     }
   }
 
   vcpu::RunResult run_guarded(u64 budget) {
-    const Guarded guarded([](void* self) { static_cast<FuzzMachine*>(self)->vm.vcpu(0).kick(); }, this);
+    const Guarded guarded([](void* self) { static_cast<FuzzMachine*>(self)->vm.vcpu(0).kick(); },
+                          this);
     const vcpu::RunResult why = run(budget);
     if (c.mmu->window.open) fail("a window is open outside of its instruction");
     if (c.r[soft::REG_ZERO]) fail("the register that is always zero is not");
@@ -71,7 +76,8 @@ class FuzzMachine : public test::Machine {
   /// Time passes, lines change, messages come, devices write.
   void outside() {
     if (r_.one_in(10)) vm.set_irq(static_cast<u32>(r_.below(24)), r_.one_in(2));
-    if (r_.one_in(10)) vm.signal_msi(0xfee00000 | r_.below(0x1000), static_cast<u32>(r_.below(0x1000)));
+    if (r_.one_in(10))
+      vm.signal_msi(0xfee00000 | r_.below(0x1000), static_cast<u32>(r_.below(0x1000)));
     if (r_.one_in(10)) pass_time();
     if (r_.one_in(10)) ram.mark_written(kCodeGpa + r_.below(kCodeBytes - 64), 1 + r_.below(64));
     if (r_.one_in(20)) vm.vcpu(0).kick();
@@ -99,9 +105,11 @@ class FuzzMachine : public test::Machine {
   }
   void map_data() {
     const u64 kinds[8] = {W | U, W | U, W | U, U, W, NX | W | U, W | U, 0};
-    for (u64 i = 0; i < 8; i++) map(kData + i * kPageSize, kDataGpa + (i ^ 1) * kPageSize, kinds[i]);
+    for (u64 i = 0; i < 8; i++)
+      map(kData + i * kPageSize, kDataGpa + (i ^ 1) * kPageSize, kinds[i]);
     unmap(kData + 7 * kPageSize);
-    map(kStack - 2 * kPageSize, kStackGpa, W | U), map(kStack - kPageSize, kStackGpa + kPageSize, W | U);
+    map(kStack - 2 * kPageSize, kStackGpa, W | U),
+        map(kStack - kPageSize, kStackGpa + kPageSize, W | U);
     map(kLast, kLastGpa, W | U);
   }
   void map_devices() {

@@ -1,5 +1,6 @@
-// fuzz TARGET SECONDS [SEED]: cases from SEED on (default: the time) for so long. fuzz TARGET --case SEED: that one.
-// fuzz --corpus FILE: every "TARGET SEED" of the file. Exit code 1 and the seed if a case fails.
+// fuzz TARGET SECONDS [SEED]: cases from SEED on (default: the time) for so long. fuzz TARGET
+// --case SEED: that one. fuzz --corpus FILE: every "TARGET SEED" of the file. Exit code 1 and the
+// seed if a case fails.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -40,8 +41,8 @@ void watch() {
 
 void on_signal(int signal_number) {
   char text[128];
-  const int n = snprintf(text, sizeof text, "signal %d: fuzz %s --case %llu\n", signal_number, current->name,
-                         static_cast<unsigned long long>(current_seed));
+  const int n = snprintf(text, sizeof text, "signal %d: fuzz %s --case %llu\n", signal_number,
+                         current->name, static_cast<unsigned long long>(current_seed));
   if (write(STDERR_FILENO, text, static_cast<size_t>(n)) < 0) _exit(3);
   signal(signal_number, SIG_DFL);
   raise(signal_number);
@@ -78,13 +79,15 @@ int run_for(const Target& target, double seconds, u64 first) {
   const u64 end = host_now_ns() + static_cast<u64>(seconds * 1e9);
   u64 seed = first;
   for (; host_now_ns() < end; seed++) run_case(target, seed);
-  printf("%s: %llu cases from %llu on, none failed\n", target.name, static_cast<unsigned long long>(seed - first),
-         static_cast<unsigned long long>(first));
+  printf("%s: %llu cases from %llu on, none failed\n", target.name,
+         static_cast<unsigned long long>(seed - first), static_cast<unsigned long long>(first));
   return 0;
 }
 
 int usage() {
-  fprintf(stderr, "usage: fuzz TARGET SECONDS [SEED] | fuzz TARGET --case SEED | fuzz --corpus FILE; targets:");
+  fprintf(
+      stderr,
+      "usage: fuzz TARGET SECONDS [SEED] | fuzz TARGET --case SEED | fuzz --corpus FILE; targets:");
   for (const Target& t : kTargets) fprintf(stderr, " %s", t.name);
   fprintf(stderr, "\n");
   return 2;
@@ -102,7 +105,8 @@ int main(int argc, char** argv) {
     run_case(*target, strtoull(argv[3], nullptr, 0));
     return printf("%s: case %s passed\n", target->name, argv[3]), 0;
   }
-  const u64 seed = argc > 3 ? strtoull(argv[3], nullptr, 0) : static_cast<u64>(time(nullptr)) * 1'000'000;
+  const u64 seed =
+      argc > 3 ? strtoull(argv[3], nullptr, 0) : static_cast<u64>(time(nullptr)) * 1'000'000;
   return run_for(*target, atof(argv[2]), seed);
 }
 

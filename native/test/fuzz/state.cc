@@ -1,4 +1,5 @@
-// States with wrong bytes: what is accepted can run for any time and be saved, and what is saved is accepted.
+// States with wrong bytes: what is accepted can run for any time and be saved, and what is saved is
+// accepted.
 #include "test/fuzz/machine.h"
 
 namespace colo::fuzz {
@@ -56,7 +57,8 @@ struct StateMachine : FuzzMachine {
       pass_time();
       outside();
       const RunResult why = run_guarded(1 + r_.below(60));
-      if (why == RunResult::InternalError && can_run) fail("the guest stopped the machine: " + vm.vcpu(0).error());
+      if (why == RunResult::InternalError && can_run)
+        fail("the guest stopped the machine: " + vm.vcpu(0).error());
       if (why == RunResult::Shutdown || why == RunResult::InternalError) return;
     }
   }
