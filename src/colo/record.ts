@@ -176,7 +176,7 @@ function requireSame(a: Held, b: Held): void {
       ? 'belong to different pairs'
       : `are of generations ${a.record.generation} and ${b.record.generation}${lines}`;
   throw new VmError(`images '${a.image}' and '${b.image}' do not belong together: they ${apart}`, {
-    hint: 'colo image record IMAGE shows what each knows; --claim or --clear changes it.',
+    hint: 'colo image record IMAGE shows what each knows; --as gives one the record of the other.',
   });
 }
 

@@ -1,6 +1,7 @@
 /** Every target, each in a file of its own below targets/. */
 import type { FuzzTarget } from './target.js';
 import { chipsTarget } from './targets/chips.js';
+import { pairRecord } from './targets/pair-record.js';
 import { virtioTarget } from './targets/virtio.js';
 
-export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, virtioTarget];
+export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, pairRecord, virtioTarget];

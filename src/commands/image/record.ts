@@ -11,11 +11,13 @@ export class ImageRecordCommand extends ImageCommand {
     'An image that COLO has protected knows its pair, how often a side has gone on alone (the ' +
     'generation), and whether another image may have gone on from it. By this a stale side is ' +
     'kept from running, and newer data from being overwritten. --claim says that this image is ' +
-    'the one to go on from: it begins a generation of its own, and its guest may run. --clear ' +
+    'the one to go on from: it begins a generation of its own, and its guest may run. --as gives ' +
+    'it the record of another image of the same guest, which several disks must share. --clear ' +
     'takes the record away, with all that it protects from.';
   static override readonly examples = [
     '<%= config.bin %> image record disk.img',
     '<%= config.bin %> image record disk.img --claim',
+    '<%= config.bin %> image record second.img --as disk.img',
     '<%= config.bin %> image record copy.img --clear',
   ];
   static override readonly enableJsonFlag = true;
@@ -27,12 +29,17 @@ export class ImageRecordCommand extends ImageCommand {
       exclusive: ['clear'],
       description: 'go on from this image: no other may',
     }),
+    as: Flags.string({
+      helpValue: 'IMAGE',
+      exclusive: ['claim', 'clear'],
+      description: 'take the record of another disk of this guest',
+    }),
     clear: Flags.boolean({ description: 'take the record away' }),
   };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageRecordCommand);
-    const readOnly = !flags.claim && !flags.clear;
+    const readOnly = !flags.claim && !flags.clear && flags.as === undefined;
     const lock = readOnly ? 'none' : 'auto';
     const file = await this.host.files
       .open(args.file, { readOnly, lock })
@@ -44,6 +51,7 @@ export class ImageRecordCommand extends ImageCommand {
       const record = await ImageRecord.open(args.file, file.label);
       if (flags.clear) await record.clear();
       else if (flags.claim) await claim(record);
+      else if (flags.as !== undefined) await copyRecord(await this.recordOf(flags.as), record);
       if (record.problem) throw record.problem;
       this.print(
         record.value ? recordLines(record.value).join('\n') : 'no record: it belongs to no pair',
@@ -53,18 +61,35 @@ export class ImageRecordCommand extends ImageCommand {
       await file.close();
     }
   }
+
+  private async recordOf(image: string): Promise<ImageRecord> {
+    const { ImageRecord } = await import('../../block/image-record.js');
+    const file = await this.host.files.open(image, { readOnly: true, lock: 'none' });
+    return ImageRecord.open(image, file.label).finally(() => file.close());
+  }
 }
+
+/** The disks of one guest are on one branch. */
+async function copyRecord(from: ImageRecord, to: ImageRecord): Promise<void> {
+  if (from.problem) throw from.problem;
+  if (!from.value) throw new VmError(`image '${from.image}' has no record`);
+  const { isHalf } = await import('../../colo/record.js');
+  if (isHalf(to.value) || isHalf(from.value))
+    throw notWhole(isHalf(to.value) ? to.image : from.image);
+  await to.write(() => from.value);
+}
+
+const notWhole = (image: string) =>
+  new VmError(`image '${image}' is not whole: nothing can go on from it`, {
+    hint: `Copy it anew from the image that is, then: colo image record ${image} --clear`,
+  });
 
 async function claim(record: ImageRecord): Promise<void> {
   if (record.problem) throw record.problem;
   if (!record.value)
     throw new VmError(`image '${record.image}' has no record: there is nothing to claim`);
   const { isHalf, nextBranch } = await import('../../colo/record.js');
-  if (isHalf(record.value)) {
-    throw new VmError(`image '${record.image}' is not whole: nothing can go on from it`, {
-      hint: `Copy it anew from the image that is, then: colo image record ${record.image} --clear`,
-    });
-  }
+  if (isHalf(record.value)) throw notWhole(record.image);
   const { nodeEntropy } = await import('../../host/node/entropy.js');
   const branch = Buffer.alloc(16);
   nodeEntropy.fill(branch);

@@ -45,6 +45,19 @@ withAddon('shown, claimed, cleared (skipped where the addon is not built)', asyn
 });
 
 withAddon(
+  'two disks of a guest share a record (skipped where the addon is not built)',
+  async () => {
+    await put({ state: 'protected' });
+    await colo(['image', 'record', image, '--claim']);
+    const other = join(dir, 'b.img');
+    writeFileSync(other, Buffer.alloc(1 << 20));
+    const { out } = await colo(['image', 'record', other, '--as', image]);
+    expect(out).toBe((await colo(['image', 'record', image])).out);
+    expect(out).toContain('generation: 2');
+  },
+);
+
+withAddon(
   'half an image is not claimed; one that cannot be read can be cleared (skipped where the addon is not built)',
   async () => {
     await put({ partial: true });
