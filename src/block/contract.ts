@@ -38,6 +38,8 @@ export interface Replicated {
   arrived(): number;
   /** Grows as the replica gets on: writes that it has acknowledged (primary), or that have arrived here (secondary). */
   readonly progress: number;
+  /** Primary: bytes that the replica has yet to be given before both are equal. */
+  readonly behindBytes?: number;
   /**
    * Secondary, before the epoch is received: it has so many writes. VmError if others arrived, and then nothing has changed. From here
    * until checkpoint() nobody writes through the export: the primary holds its next writes back, and a stranger's would not be counted.

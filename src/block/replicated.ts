@@ -112,6 +112,10 @@ export class PrimaryDisk implements Replicated {
     return this.started?.progress ?? 0;
   }
 
+  get behindBytes(): number {
+    return this.quorum.followers[0]?.dirtyBytes ?? 0;
+  }
+
   seal(): Promise<void> {
     return Promise.reject(new VmError(`drive '${this.id}' is the primary's: nothing arrives there`));
   }

@@ -12,10 +12,12 @@ import { MigrationState, type MigrationData } from '../migration/status.js';
 import type { TransferParts } from '../migration/transfer.js';
 import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js';
 import type { SyncFrom } from '../migration/manifest.js';
-import type { ColoExitReason, ColoMode, FailoverStatus } from '../qapi/types.js';
+import type { ColoExitReason, ColoMode, FailoverStatus, PairStanding } from '../qapi/types.js';
 import { askPeer } from './ask.js';
 import type { ColoParts } from './contract.js';
-import { type ColoState, failoverStatus } from './failover.js';
+import type { DiskSyncInfo } from './disk-sync.js';
+import { type ColoState, failoverStatus, pairState } from './failover.js';
+import type { HeartbeatTimes } from './heartbeat.js';
 import { type ColoOptions, checkOptions } from './options.js';
 import { ColoPrimary } from './primary.js';
 import { ColoSecondary } from './secondary.js';
@@ -48,7 +50,16 @@ export interface ColoStatus {
 export interface ColoInfo extends ColoStatus {
   state: ColoState;
   failover: FailoverStatus;
+  pair: PairStanding;
+  /** For how long it has stood so. */
+  sinceMs: number | undefined;
+  /** Since the last checkpoint that the secondary holds whole. */
+  lastCheckpointMs: number | undefined;
+  /** Why COLO, or the way into it, ended; or why the guest may not run. */
+  why: string | undefined;
   peer: string | undefined;
+  /** On the way into COLO; undefined: nothing of the disks is to be done. */
+  disks: DiskSyncInfo | undefined;
   heldPackets: number;
   checkpointDelayMs: number;
   statistics: ColoStatistics | undefined;
@@ -257,6 +268,23 @@ export class Colo {
     if (this.session instanceof ColoPrimary) this.session.kick();
   }
 
+  /** x-heartbeat-interval and -timeout: at once, on this side. The lease bounds the interval. */
+  setHeartbeat({ heartbeatMs, peerTimeoutMs }: Partial<HeartbeatTimes>): void {
+    const { options } = this.parts;
+    const interval = heartbeatMs ?? options.heartbeatMs;
+    const timeout = peerTimeoutMs ?? options.peerTimeoutMs;
+    const most = options.leaseMs / 2;
+    if (interval > most) throw new VmError(`x-heartbeat-interval ${interval}: it is at most ${most} ms`);
+    if (timeout < interval * 2) {
+      throw new VmError(`x-heartbeat-timeout ${timeout}: it is at least two intervals, ${interval * 2} ms`);
+    }
+    Object.assign(options, { heartbeatMs: interval, peerTimeoutMs: timeout });
+  }
+
+  get heartbeat(): HeartbeatTimes {
+    return this.parts.options;
+  }
+
   /** A checkpoint as soon as possible. */
   requestCheckpoint(): void {
     if (!(this.session instanceof ColoPrimary) || this.session.state !== 'protected') throw new VmError("The feature 'colo' is not enabled");
@@ -290,11 +318,21 @@ export class Colo {
       ...this.status(),
       state,
       failover: failoverStatus(state),
+      ...this.standing(state),
+      sinceMs: this.session && this.parts.clock.nowMs() - this.session.changedMs,
+      lastCheckpointMs: this.session?.lastCheckpointMs,
+      disks: this.session?.diskProgress,
       peer: this.session?.peer,
       heldPackets: this.session?.heldPackets ?? 0,
       checkpointDelayMs: this.parts.options.checkpointDelayMs,
       statistics: this.session instanceof ColoPrimary ? this.session.statistics : undefined,
     };
+  }
+
+  private standing(state: ColoState): Pick<ColoInfo, 'pair' | 'why'> {
+    const held = this.waitsForWord ? this.heldBack : undefined;
+    if (held) return { pair: 'held', why: held.message };
+    return { pair: pairState(state), why: this.session?.why ?? this.migration.failure };
   }
 
   query(): MigrationData {

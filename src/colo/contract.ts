@@ -51,6 +51,8 @@ export interface ColoParts {
   readonly identity: PairIdentity;
   /** Secondary, failover: drop the NBD export's clients and wait until their requests are through. */
   dropExports(): Promise<void>;
+  /** The pair stands in another way than before: Colo.info() says how. */
+  pairChanged?(): void;
   /** Fault injection; an empty function otherwise. */
   readonly step: StepHook;
 }

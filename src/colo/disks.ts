@@ -5,6 +5,7 @@ import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
 import { within } from '../migration/wait.js';
+import type { DiskSync } from './disk-sync.js';
 import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
 import { trace } from './trace.js';
@@ -49,11 +50,17 @@ export function storedError(disks: readonly Replicated[]): VmError | undefined {
 }
 
 /** Secondary: answers one digest-request. */
-export async function sendDigest(disks: readonly Replicated[], name: string, link: Link<Message>, options: ColoOptions): Promise<void> {
+export async function sendDigest(
+  disks: readonly Replicated[],
+  name: string,
+  link: Link<Message>,
+  options: ColoOptions,
+  sync: DiskSync,
+): Promise<void> {
   const disk = disks.find(d => d.name === name);
   if (!disk) throw new VmError(`there is no replicated disk '${name}' here`);
   if (disk.sync.assumed) return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
-  const digest = await link.guard(disk.sync.digest(), `digest of disk '${name}'`, options.syncTimeoutMs);
+  const digest = await link.guard(disk.sync.digest(done => sync.progress('digest', disk, done)), `digest of disk '${name}'`, options.syncTimeoutMs);
   await link.send({ type: 'digest-size', disk: name, vouched: false, size: digest.length });
   for (let at = 0; at < digest.length; at += pieceBytes) await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
 }

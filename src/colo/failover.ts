@@ -2,7 +2,7 @@
  * Where a side of the pair stands, as one table of (state, event) -> state for each side. Every failure and every failover request ends
  * here. A move is a compare-and-swap: an event that the present state does not know is refused, and whoever sent it stops.
  */
-import type { FailoverStatus } from '../qapi/types.js';
+import type { FailoverStatus, PairStanding } from '../qapi/types.js';
 import { trace } from './trace.js';
 
 export const coloStates = [
@@ -53,8 +53,28 @@ export function failoverStatus(state: ColoState): FailoverStatus {
   return state === 'require' || state === 'active' || state === 'completed' || state === 'relaunch' ? state : 'none';
 }
 
+const standings: Readonly<Record<ColoState, PairStanding>> = {
+  none: 'alone',
+  entering: 'joining',
+  protected: 'protected',
+  loading: 'protected',
+  relaunch: 'taking-over',
+  lost: 'lost',
+  require: 'taking-over',
+  active: 'taking-over',
+  completed: 'alone',
+  yielded: 'superseded',
+  broken: 'broken',
+  ended: 'ended',
+};
+
+/** What a state means for whoever has to decide something. */
+export const pairState = (state: ColoState): PairStanding => standings[state];
+
 export class Failover {
   private current: ColoState = 'none';
+  /** The pair stands in another way than before. */
+  onPair: () => void = () => undefined;
 
   constructor(private readonly table: Table) {}
 
@@ -74,7 +94,9 @@ export class Failover {
       return false;
     }
     trace('failover_set_state', { from: this.current, event, to, status: failoverStatus(to) });
+    const before = pairState(this.current);
     this.current = to;
+    if (pairState(to) !== before) this.onPair();
     return true;
   }
 }

@@ -11,6 +11,7 @@ import type { DiskStanding } from '../migration/standing.js';
 import { within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
+import { DiskSync } from './disk-sync.js';
 import { progressOf, startAll, stopAll, storedError } from './disks.js';
 import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
@@ -103,13 +104,16 @@ export class ColoPrimary extends Session {
     for (const disk of this.disks) disk.claim();
     this.outputs = this.parts.outputs();
     const { link, disks } = this;
-    await reconcileAll({ disks, link, options, identity, theirs, pristine: lifecycle.pristine });
+    const sync = (this.diskSync = new DiskSync(disks));
+    await reconcileAll({ disks, link, options, identity, theirs, sync, pristine: lifecycle.pristine });
     await this.agree();
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
     migration.move('colo');
+    sync.begin('copy');
     await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.diskTimeoutMs, () => progressOf(this.disks));
+    sync.done();
     for (const output of this.outputs) output.hold(() => this.lease.valid);
     options.syncFrom = undefined; // one word, one copy
     await this.link.guard(identity.become('protected'), recording, options.diskTimeoutMs);
@@ -157,6 +161,7 @@ export class ColoPrimary extends Session {
     const checkpoint = new Checkpoint(++this.epoch, { parts: this.parts, link: this.link, disks: this.disks, outputs: this.outputs, staging: this.staging }, this);
     try {
       this.statistics.add(await checkpoint.run());
+      this.wholeMs = this.parts.clock.nowMs();
       return true;
     } catch (thrown) {
       const error = failureOf(thrown);

@@ -7,6 +7,7 @@ import type { Replicated, SyncDifference } from '../block/contract.js';
 import type { Link } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
 import type { DiskStanding } from '../migration/standing.js';
+import type { DiskSync } from './disk-sync.js';
 import type { PairIdentity } from './identity.js';
 import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
@@ -25,6 +26,8 @@ export interface ReconcileWorld {
   readonly identity: PairIdentity;
   /** What the secondary's images know. */
   readonly theirs: readonly DiskStanding[];
+  /** Is told how far it is. */
+  readonly sync: DiskSync;
   /** The guest has not run: its disks may be replaced. */
   readonly pristine: boolean;
 }
@@ -42,11 +45,13 @@ export function followsUs(theirs: readonly DiskStanding[], ours: Known): boolean
 export async function reconcileAll(world: ReconcileWorld): Promise<void> {
   const back: { disk: Replicated; difference: SyncDifference }[] = [];
   const forth: SyncDifference[] = [];
+  world.sync.begin('digest');
   for (const disk of world.disks) {
     const found = await differenceOf(disk, world);
     if (found?.direction === 'copy') forth.push(found.difference);
     if (found?.direction === 'copy-back') back.push({ disk, difference: found.difference });
   }
+  world.sync.done();
   for (const difference of forth) difference.copy();
   if (back.length > 0) await copyBack(back, world);
 }
@@ -63,7 +68,7 @@ async function differenceOf(disk: Replicated, world: ReconcileWorld): Promise<Fo
   const may = permission(disk.name, ours, theirs, options.syncFrom);
   const digest = disk.sync.assumed ? undefined : await askDigest(disk, link, options);
   if (!digest) return void checkVouched(disk.name, ours, theirs);
-  const comparing = disk.sync.compare(digest);
+  const comparing = disk.sync.compare(digest, done => world.sync.progress('compare', disk, done));
   const what = `comparing disk '${disk.name}'`;
   const difference = await link.guard(comparing, what, options.syncTimeoutMs);
   trace('disk_compared', { disk: disk.name, different: difference.bytes, may });

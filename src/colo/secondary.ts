@@ -11,6 +11,7 @@ import { receivePieces } from '../migration/messages.js';
 import { applyChunk, decodeChunk } from '../migration/pages.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts, StagedDevices } from './contract.js';
+import { DiskSync } from './disk-sync.js';
 import { progressOf, sendDigest, startAll, stopAll } from './disks.js';
 import { secondaryTable } from './failover.js';
 import { fence } from './fence.js';
@@ -70,7 +71,8 @@ export class ColoSecondary extends Session {
 
   protected async converse(): Promise<void> {
     await this.meet();
-    await this.takePrecopy();
+    this.diskSync = new DiskSync(this.disks);
+    await this.takePrecopy(this.diskSync);
     const { migration, options, identity } = this.parts;
     if (!this.branch) throw new VmError('the primary did not say which record the pair has');
     const recorded = identity.follow(this.branch, 'secondary', 'copying');
@@ -123,13 +125,14 @@ export class ColoSecondary extends Session {
   }
 
   /** Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. */
-  private async takePrecopy(): Promise<void> {
+  private async takePrecopy(sync: DiskSync): Promise<void> {
     const { lifecycle, migration, options } = this.parts;
     for (let last = -1; ; ) {
       const message = await this.link.next('waiting for RAM');
       switch (message.type) {
         case 'digest-request':
-          await sendDigest(this.disks, message.disk, this.link, options);
+          await sendDigest(this.disks, message.disk, this.link, options, sync);
+          sync.done();
           break;
         case 'record':
           this.branch = message.record;
@@ -215,6 +218,7 @@ export class ColoSecondary extends Session {
     this.epoch = info.epoch;
     this.step('secondary-committed');
     this.failover.move('loaded');
+    this.wholeMs = this.parts.clock.nowMs();
     if (this.peerIsAlone && this.failover.move('peer-alone')) {
       await this.giveWay();
       return false;

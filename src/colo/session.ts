@@ -8,6 +8,7 @@ import type { ColoExitReason } from '../qapi/types.js';
 import type { PairState } from '../block/pair-record.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts } from './contract.js';
+import type { DiskSync, DiskSyncInfo } from './disk-sync.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
 import { type Message, codecOf } from './messages.js';
 import type { ColoStep } from './steps.js';
@@ -27,7 +28,14 @@ export abstract class Session {
   protected conversation: Promise<void> = Promise.resolve();
   /** Settles when a failover procedure, if one was begun, is through. */
   protected procedure: Promise<void> = Promise.resolve();
+  protected diskSync: DiskSync | undefined;
   exitReason: ColoExitReason = 'none';
+  /** Why COLO ended on this side. */
+  why: string | undefined;
+  /** When the pair began to stand as it does. */
+  changedMs: number;
+  /** When the secondary held a checkpoint whole for the last time. */
+  protected wholeMs: number | undefined;
   private exitTold = false;
 
   constructor(
@@ -37,6 +45,11 @@ export abstract class Session {
     stream: Stream,
   ) {
     this.failover = new Failover(table);
+    this.changedMs = parts.clock.nowMs();
+    this.failover.onPair = () => {
+      this.changedMs = parts.clock.nowMs();
+      parts.pairChanged?.();
+    };
     this.link = new Link(stream, parts.clock, codecOf(side));
     this.link.onMessage = (direction, message) => this.note(direction, message);
     this.link.urgent = message => this.urgent(message);
@@ -52,6 +65,16 @@ export abstract class Session {
 
   get heldPackets(): number {
     return this.outputs.reduce((sum, output) => sum + output.heldPackets, 0);
+  }
+
+  /** undefined: there was none. */
+  get lastCheckpointMs(): number | undefined {
+    return this.wholeMs === undefined ? undefined : this.parts.clock.nowMs() - this.wholeMs;
+  }
+
+  /** How far the disks are on the way into COLO; undefined: nothing is to be done. */
+  get diskProgress(): DiskSyncInfo | undefined {
+    return this.diskSync?.info;
   }
 
   /** Nothing of this session goes on: conversation and procedure are over. */
@@ -108,6 +131,7 @@ export abstract class Session {
 
   /** COLO_EXIT, once. */
   protected tellExit(reason: 'request' | 'error', error?: string): void {
+    this.why = error ?? this.why;
     if (this.exitTold) return;
     this.exitTold = true;
     this.exitReason = reason;

@@ -9,7 +9,9 @@ import { BaseCommand } from './base.js';
 import { isVmName, noSuchVm } from './names.js';
 
 export const addressArg = Args.string({ required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
-export const timeoutFlag = Flags.integer({ default: 30, min: 1, description: 'seconds to wait for an answer' });
+/** 23 days: a timer has no more. */
+const maxTimeout = 2_000_000;
+export const timeoutFlag = Flags.integer({ default: 30, min: 1, max: maxTimeout, description: 'seconds to wait for an answer' });
 const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {

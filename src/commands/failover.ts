@@ -5,6 +5,7 @@ import type { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
 import { confirm, peerStillAnswers } from './ask.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
+import { adviceFor } from './status.js';
 import { type VmLine, vmLine } from './survey.js';
 
 const pollMs = 50;
@@ -26,8 +27,8 @@ export class Failover extends ClientCommand {
     return this.withClient(args.address, timeoutMs, async client => {
       const objection = await peerStillAnswers(client, timeoutMs);
       if (objection !== undefined) await confirm(objection, flags);
-      await client.execute('x-colo-lost-heartbeat', undefined, timeoutMs).catch((error: unknown) => {
-        throw explained(error, args.address);
+      await client.execute('x-colo-lost-heartbeat', undefined, timeoutMs).catch(async (error: unknown) => {
+        throw await explained(client, error, args.address, timeoutMs);
       });
       const line = await runsAlone(client, args.address, timeoutMs);
       if (!this.jsonEnabled()) process.stdout.write(`${line.name} goes on alone: ${line.state}\n`);
@@ -42,15 +43,27 @@ async function runsAlone(client: QmpClient, address: string, timeoutMs: number):
   for (;;) {
     const vm = await client.execute('query-vm', undefined, timeoutMs);
     const line = vmLine(isObject(vm) && typeof vm['name'] === 'string' ? vm['name'] : address, vm);
-    if (line.state === 'postmigrate') throw new VmError('the other side goes on: this one has stopped for good', { hint: `Look at it with: colo status ${address}` });
-    if (line.role === 'alone' && line.state !== 'inmigrate' && line.state !== 'colo') return line;
-    if (performance.now() > deadline) throw new VmError(`the failover was accepted, but after ${timeoutMs / 1000} s the guest does not run here yet (${line.state})`, { hint: `It goes on meanwhile: colo status ${address}` });
+    // It was accepted: whatever stands there now is what came of it.
+    if (['superseded', 'broken', 'lost'].includes(line.pair)) throw failed(vm, address);
+    if (line.pair === 'alone' && line.state !== 'inmigrate' && line.state !== 'colo') return line;
+    if (performance.now() > deadline) {
+      const late = `after ${timeoutMs / 1000} s the guest does not run here yet (${line.state})`;
+      throw new VmError(`the failover was accepted, but ${late}`, { hint: `It goes on meanwhile: colo status ${address}` });
+    }
     await new Promise(resolve => setTimeout(resolve, pollMs));
   }
 }
 
-function explained(error: unknown, address: string): VmError {
-  const { message, options } = asVmError(error);
-  if (!message.includes("'colo' is not enabled")) return asVmError(error);
-  return new VmError(`'${address}' is not in COLO: there is no peer to fail over from`, { ...options, hint: `Look at it with: colo status ${address}` });
+function failed(vm: unknown, address: string): VmError {
+  const { text, todo } = adviceFor(vm, address);
+  return new VmError(`no failover: ${text}`, { hint: todo ?? `Look at it with: colo status ${address}` });
+}
+
+/** Where there is nothing to fail over from, what there is. */
+async function explained(client: QmpClient, error: unknown, address: string, timeoutMs: number): Promise<VmError> {
+  const { message } = asVmError(error);
+  const nothing = message.includes("'colo' is not enabled") || message.includes('no complete first state');
+  if (!nothing) return asVmError(error);
+  const vm = await client.execute('query-vm', undefined, timeoutMs).catch(() => undefined);
+  return failed(vm, address);
 }

@@ -1,11 +1,14 @@
 /** `colo monitor` on a terminal: the line editor, or plain lines where the cursor cannot be moved. */
 import type { Stdio } from '../chardev/contract.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
+import { isForPeople } from '../monitor/events.js';
+import { pairNews } from '../monitor/health.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
 import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
 import { Repl } from '../monitor/hmp/repl.js';
 import { isObject } from '../monitor/types.js';
 import { failoverGuard } from './ask.js';
+import { healthFrom } from './survey.js';
 import type { RemoteShell } from './remote-shell.js';
 import { processStdio, processTerminal } from './terminal.js';
 import { processTypist } from './typist.js';
@@ -49,12 +52,25 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
     });
     stdio.onData(bytes => repl.push(bytes));
     stdio.onEnd(() => repl.close());
-    client.onEvent(({ event, data }) => repl.print(eventLine(event, isObject(data) ? data : {})));
+    onNews(client, text => repl.print(text));
     client.onEnd(() => {
       repl.print('the connection has ended\n');
       repl.close();
       leave('\n');
     });
+  });
+}
+
+/** What happens meanwhile, in words for people. What becomes of a pair is asked of the VM: the event alone does not say it. */
+function onNews(client: QmpClient, print: (text: string) => void): void {
+  client.onEvent(({ event, data }) => {
+    const given = isObject(data) ? data : {};
+    if (!isForPeople(event, given)) return;
+    if (event !== 'COLO_EXIT') return print(eventLine(event, given));
+    client.execute('query-vm', undefined, guardMs).then(
+      vm => print(`${pairNews(healthFrom(vm), 'x_colo_lost_heartbeat').join('\n')}\n`),
+      () => print(eventLine(event, given)), // a QEMU has no query-vm
+    );
   });
 }
 
@@ -72,7 +88,7 @@ function plainLines(client: QmpClient, shell: RemoteShell, stdio: Stdio, banner:
   );
   stdio.onData(bytes => lines.push(bytes));
   stdio.onEnd(() => lines.endInput());
-  client.onEvent(({ event, data }) => void process.stdout.write(`\n${eventLine(event, isObject(data) ? data : {})}${prompt}`));
+  onNews(client, text => void process.stdout.write(`\n${text}${prompt}`));
   client.onEnd(() => {
     lines.close();
     leave('\nthe connection has ended\n');

@@ -23,9 +23,14 @@ function show(line: string): void {
   process.stderr.write(raw ? `${line}\n`.replaceAll('\n', '\r\n') : `${line}\n`);
 }
 
+/** What a monitor at the prompt of this terminal says by itself, in its own words. */
+export function noteUnlessPrompt(line: string): void {
+  if (!process.stderr.isTTY || !atPrompt('')) note(line);
+}
+
 let atPrompt: (line: string) => boolean = () => false;
 
-/** Somebody types on the terminal: its editor shows notes, above the line. False: not now. */
+/** Somebody types on the terminal: its editor shows notes, above the line. False: not now. Nothing to show is a question. */
 export function notesGoTo(fn: (line: string) => boolean): void {
   atPrompt = fn;
 }

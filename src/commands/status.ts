@@ -1,12 +1,19 @@
 /** `colo status ADDRESS`: one VM's health at a glance. */
+import { styleText } from 'node:util';
 import { Flags } from '@oclif/core';
 import { isObject } from '../monitor/types.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
-import { age, vmLine, type VmLine } from './survey.js';
+import { type Verdict, verdict } from '../monitor/health.js';
+import { wantsColour } from './output.js';
+import { progressOf } from './progress.js';
+import { age, healthFrom, stateColour, stateWord, vmLine, type VmLine } from './survey.js';
+import { type Awaited, awaited, untilPair } from './wait-pair.js';
 
 interface Health extends VmLine {
   verdict: string;
+  /** What to do about it, if anything. */
+  todo?: string;
   colo: unknown;
   migration: unknown;
   disks: unknown;
@@ -14,12 +21,19 @@ interface Health extends VmLine {
 
 export class Status extends ClientCommand {
   static override readonly summary = "show one VM's health at a glance";
-  static override readonly description = 'Role, peer, checkpoints and disks, and what should be done if anything should.';
-  static override readonly examples = ['<%= config.bin %> status pvm', '<%= config.bin %> status unix:/run/vm.qmp --json', '<%= config.bin %> status pvm --watch 2'];
+  static override readonly description =
+    'Role, peer, checkpoints and disks, why it is so and since when, and what should be done if anything should. ' +
+    'With --wait it returns when the pair stands so, at once if it does already: exit code 0; 1 when the time is over, or the VM.';
+  static override readonly examples = ['<%= config.bin %> status pvm', '<%= config.bin %> status unix:/run/vm.qmp --json', '<%= config.bin %> status pvm --watch 2', '<%= config.bin %> status web-secondary --wait lost --timeout 86400'];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
     watch: Flags.integer({ char: 'w', min: 1, max: 3600, helpValue: 'SECONDS', description: 'again and again, until Ctrl-C or the end of the VM; with --json one line each time' }),
+    wait: Flags.string({
+      options: [...awaited],
+      exclusive: ['watch'],
+      description: 'until the pair is protected, lost (COLO has ended by itself), or this side alone; at most --timeout seconds',
+    }),
     timeout: timeoutFlag,
   };
 
@@ -28,6 +42,7 @@ export class Status extends ClientCommand {
     const timeoutMs = flags.timeout * 1000;
     return this.withClient(args.address, timeoutMs, async client => {
       const look = () => examine(client, args.address, timeoutMs);
+      if (flags.wait !== undefined) await untilPair(client, flags.wait as Awaited, timeoutMs);
       if (flags.watch !== undefined) return this.watch(look, flags.watch);
       const health = await look();
       if (!this.jsonEnabled()) process.stdout.write(show(health));
@@ -52,33 +67,44 @@ async function examine(client: QmpClient, address: string, timeoutMs: number): P
   const name = isObject(vm) && typeof vm['name'] === 'string' ? vm['name'] : address;
   const line = vmLine(name, vm);
   const [colo, migration, disks] = await Promise.all([ask('query-colo-status'), ask('query-migrate'), ask('query-block')]);
-  return { ...line, verdict: verdict(line, colo, migration), colo, migration, disks };
+  const { text, todo } = adviceFor(vm, address);
+  return { ...line, verdict: text, ...(todo !== undefined && { todo }), colo, migration, disks };
 }
 
-/** The one sentence that an operator wants. */
-export function verdict(line: VmLine, colo: unknown, migration: unknown): string {
-  const status = isObject(migration) ? migration['status'] : undefined;
-  const reason = isObject(colo) ? colo['reason'] : undefined;
-  if (line.state === 'internal-error') return 'the vCPU stopped with an error: reset or quit it';
-  if (line.protected) return line.role === 'secondary' ? 'ready to take over' : 'protected: the loss of this host would be survived';
-  if (line.role !== 'alone' && reason === 'error') return 'the peer is lost: x_colo_lost_heartbeat on the side that shall live';
-  if (line.role === 'secondary') return 'waits for a primary: it cannot take over yet';
-  if (line.role === 'primary') return 'on the way into COLO: not protected yet';
-  if (status === 'failed') return `not protected: the migration failed (${String(isObject(migration) ? migration['error-desc'] : '')})`;
-  return 'not protected: it has no secondary';
+/** The one sentence that an operator wants, in the words of the shell. */
+export function adviceFor(vm: unknown, address: string): Verdict {
+  if (isObject(vm) && vm['pair'] === undefined) return { text: 'it does not say: no VM of this version' };
+  return verdict(healthFrom(vm), `colo failover ${address}`);
 }
 
 function show(health: Health): string {
+  const colour = wantsColour(process.stdout, process.env);
+  const painted = (text: string) => (colour ? styleText(stateColour(health), text) : text);
   const rows: [string, string][] = [
     ['name', health.name],
     ['role', `${health.role}${health.peer === null ? '' : `, peer ${health.peer}`}`],
-    ['state', health.state],
-    ['health', health.verdict],
+    ['state', stateWord(health)],
+    ['health', painted(health.verdict)],
+    ...(health.todo === undefined ? [] : [['', health.todo] as [string, string]]),
+    ...since(health),
     ['age', `${age(health.ageMs)}, process ${health.pid ?? 'unknown'}`],
+    ...progress(health.migration),
     ...checkpoints(health.colo),
     ...disks(health.disks),
   ];
   return rows.map(([title, text]) => `${title.padEnd(12)}${text}\n`).join('');
+}
+
+function since({ sinceMs, lastCheckpointMs: last }: Health): [string, string][] {
+  if (sinceMs === null) return [];
+  const checkpoint = last === null ? '' : `, last checkpoint ${(last / 1000).toFixed(1)} s ago`;
+  return [['since', `${age(sinceMs)}${checkpoint}`]];
+}
+
+/** What a way into COLO, or a migration, has behind it. */
+function progress(migration: unknown): [string, string][] {
+  const text = progressOf(migration);
+  return text === undefined ? [] : [['progress', text]];
 }
 
 function checkpoints(colo: unknown): [string, string][] {

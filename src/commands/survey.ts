@@ -2,6 +2,8 @@
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
 import { isObject } from '../monitor/types.js';
+import { age as shortAge, type Health } from '../monitor/health.js';
+import { pairStandings, type PairStanding } from '../qapi/types.js';
 import { connectQmp } from './connect.js';
 import { knownNames, nameSocket } from './names.js';
 
@@ -10,6 +12,12 @@ export interface VmLine {
   role: string;
   state: string;
   protected: boolean;
+  /** How the pair stands; of a VM that does not say: unknown. */
+  pair: PairStanding | 'unknown';
+  /** Why COLO, or the way into it, ended the last time. */
+  error: string | null;
+  sinceMs: number | null;
+  lastCheckpointMs: number | null;
   peer: string | null;
   ageMs: number | null;
   pid: number | null;
@@ -34,7 +42,7 @@ async function one(name: string): Promise<VmLine | undefined> {
   } catch (error) {
     const code = errorCode(asVmError(error).options.cause);
     if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
-    return { name, role: 'unknown', state: 'not answering', protected: false, peer: null, ageMs: null, pid: null };
+    return { ...vmLine(name, undefined), state: 'not answering' };
   }
 }
 
@@ -42,21 +50,56 @@ export function vmLine(name: string, info: unknown): VmLine {
   const given = isObject(info) ? info : {};
   const text = (key: string, otherwise: string) => (typeof given[key] === 'string' ? given[key] : otherwise);
   const number = (key: string) => (typeof given[key] === 'number' ? given[key] : null);
-  return { name, role: text('role', 'unknown'), state: text('status', 'unknown'), protected: given['protected'] === true, peer: text('peer', '') || null, ageMs: number('age-ms'), pid: number('pid') };
+  return {
+    name,
+    role: text('role', 'unknown'),
+    state: text('status', 'unknown'),
+    protected: given['protected'] === true,
+    pair: pairStandings.find(word => word === given['pair']) ?? 'unknown',
+    error: text('error', '') || null,
+    sinceMs: number('since-ms'),
+    lastCheckpointMs: number('last-checkpoint-ms'),
+    peer: text('peer', '') || null,
+    ageMs: number('age-ms'),
+    pid: number('pid'),
+  };
 }
 
-/** `45s`, `3m`, `2h`, `5d`: one unit, as in a list. */
-export function age(ms: number | null): string {
-  if (ms === null) return '-';
-  const seconds = Math.floor(ms / 1000);
-  const units = [[86_400, 'd'], [3600, 'h'], [60, 'm']] as const;
-  const unit = units.find(([size]) => seconds >= size);
-  return unit ? `${Math.floor(seconds / unit[0])}${unit[1]}` : `${seconds}s`;
+/** Of an answer to query-vm. */
+export function healthFrom(vm: unknown): Health {
+  const { pair, role, state, error, sinceMs } = vmLine('', vm);
+  const why = error === null ? {} : { why: error };
+  return { pair: pair === 'unknown' ? 'alone' : pair, role, state, ...why, ...(sinceMs !== null && { sinceMs }) };
 }
 
-/** For people: a head, aligned columns. For a pipe: no head, tabs. */
-export function columns(head: readonly string[], rows: readonly (readonly string[])[], forPeople: boolean): string {
+/** The run state, and where that would mislead, what it means: a secondary runs nothing, and does its duty. */
+export function stateWord({ state, pair }: VmLine): string {
+  if (state === 'inmigrate' && pair === 'protected') return 'standby';
+  if (state === 'inmigrate' && pair === 'waiting') return 'waiting';
+  if (pair === 'lost' || pair === 'held') return pair;
+  return state;
+}
+
+/** As a person wants to see it from afar: in order, in need of somebody, on the way. */
+export function stateColour({ state, pair }: VmLine): 'green' | 'red' | 'yellow' {
+  const ill = ['lost', 'held', 'broken', 'superseded'].includes(pair);
+  if (ill || ['internal-error', 'io-error', 'not answering'].includes(state)) return 'red';
+  return pair === 'protected' ? 'green' : 'yellow';
+}
+
+/** `45s`, `3m`, `2h`, `5d`; `-`: it does not say. */
+export const age = (ms: number | null): string => (ms === null ? '-' : shortAge(ms));
+
+/** For people: a head, aligned columns; paint: a cell of a row, as it is aligned. For a pipe: no head, tabs. */
+export function columns(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  forPeople: boolean,
+  paint: (cell: string, row: number, column: number) => string = cell => cell,
+): string {
   if (!forPeople) return rows.map(row => `${row.join('\t')}\n`).join('');
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i].length)));
-  return [head, ...rows].map(row => `${row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()}\n`).join('');
+  const aligned = (row: readonly string[]) => row.map((cell, i) => cell.padEnd(widths[i]));
+  const painted = rows.map((row, y) => aligned(row).map((cell, x) => paint(cell, y, x)));
+  return [aligned(head), ...painted].map(row => `${row.join('  ').trimEnd()}\n`).join('');
 }

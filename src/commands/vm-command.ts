@@ -2,6 +2,7 @@
 import { BaseCommand } from './base.js';
 import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
+import { noteUnlessPrompt } from './output.js';
 import { channelHint } from './vm/channels.js';
 import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
@@ -30,6 +31,7 @@ export abstract class VmCommand extends BaseCommand {
     const code = await runVm(launch, {
       version: { major, minor, micro, package: 'colo' },
       note: line => log.write(`colo ${this.role}: ${line}`),
+      tell: line => log.write(`colo ${this.role}: ${line}`, noteUnlessPrompt),
       reopenLog: logfile === undefined ? undefined : () => log.reopen(),
       logInto: path => log.open(path, 'logfile'),
       pairing,

@@ -232,8 +232,9 @@ export class VmLifecycle implements Lifecycle {
   private resumeHeld(): void {
     const target = this.resumeTo;
     const told = this.stopTold;
+    const data = this.ofCheckpoint();
     this.states.to(target);
-    if (target === 'running') this.goWhenStopped(told);
+    if (target === 'running') this.goWhenStopped(told, undefined, data);
     else if (!told) this.parts.events.emit('STOP', {});
     this.stopTold = true;
     const { resetAfter } = this;
@@ -248,7 +249,12 @@ export class VmLifecycle implements Lifecycle {
     await this.haltWithin();
     if (!ran || !tell) return;
     this.stopTold = true;
-    this.parts.events.emit('STOP', {});
+    this.parts.events.emit('STOP', this.ofCheckpoint());
+  }
+
+  /** What tells such a STOP or RESUME from one that a person would want to see. */
+  private ofCheckpoint(): QmpEvents['STOP'] {
+    return this.state === 'colo' ? { checkpoint: true } : {};
   }
 
   /** The guest stands still for as long as fn looks. It counts as running all the time, and nobody is told. */
@@ -396,10 +402,10 @@ export class VmLifecycle implements Lifecycle {
   }
 
   /** At once, or when a stop that took too long is through, if the guest shall still run then. */
-  private goWhenStopped(tell: boolean, then: () => void = () => undefined): void {
+  private goWhenStopped(tell: boolean, then: () => void = () => undefined, data: QmpEvents['RESUME'] = {}): void {
     const start = () => {
       this.go();
-      if (tell) this.parts.events.emit('RESUME', {});
+      if (tell) this.parts.events.emit('RESUME', data);
       then();
     };
     if (this.physical === 'stopped') return start();

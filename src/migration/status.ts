@@ -3,6 +3,7 @@ import { assert } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
 import type { MigrationStatus, QmpEvents } from '../qapi/types.js';
+import { Throughput } from './throughput.js';
 import { pageBytes } from './pages.js';
 
 const trace = tracer('migrate', ['set_state']);
@@ -48,6 +49,8 @@ export interface MigrationData extends Counters {
   totalMs: number;
   /** We send. */
   outgoing: boolean;
+  /** Lately. */
+  bytesPerMs: number;
   error?: string;
   /** The same would come of another attempt. */
   lasting?: boolean;
@@ -58,6 +61,7 @@ export class MigrationState {
   ramTotalBytes = 0;
   private counters = fresh();
   private outgoing = false;
+  private readonly throughput: Throughput;
   private error: string | undefined;
   private lasting = false;
   private startedMs = 0;
@@ -68,10 +72,17 @@ export class MigrationState {
   constructor(
     private readonly events: Events<QmpEvents>,
     private readonly nowMs: () => number,
-  ) {}
+  ) {
+    this.throughput = new Throughput(nowMs);
+  }
 
   get status(): MigrationStatus {
     return this.current;
+  }
+
+  /** Why the last one failed. */
+  get failure(): string | undefined {
+    return this.error;
   }
 
   /** A migration that a new one would disturb. */
@@ -108,7 +119,7 @@ export class MigrationState {
   /** A chunk of RAM, withData of its pages not zeroes. */
   sent(bytes: number, pages: number, withData: number): void {
     const { counters } = this;
-    counters.transferredBytes += bytes;
+    this.received(bytes);
     counters.normalPages += withData;
     counters.zeroPages += pages - withData;
     counters.remainingPages = Math.max(0, counters.remainingPages - pages);
@@ -116,6 +127,7 @@ export class MigrationState {
 
   received(bytes: number): void {
     this.counters.transferredBytes += bytes;
+    this.throughput.add(bytes);
   }
 
   receivedRound(): void {
@@ -133,6 +145,7 @@ export class MigrationState {
 
   private begin(outgoing: boolean): void {
     this.counters = fresh();
+    this.throughput.reset();
     this.outgoing = outgoing;
     this.error = undefined;
     this.lasting = false;
@@ -151,7 +164,7 @@ export class MigrationState {
   data(): MigrationData {
     const { counters, ramTotalBytes, outgoing } = this;
     const totalMs = this.current === 'none' ? 0 : (this.endedMs ?? this.nowMs()) - this.startedMs;
-    return { status: this.current, ...counters, ramTotalBytes, outgoing, totalMs, ...(this.error !== undefined && { error: this.error, lasting: this.lasting }) };
+    return { status: this.current, ...counters, ramTotalBytes, outgoing, totalMs, bytesPerMs: this.throughput.bytesPerMs, ...(this.error !== undefined && { error: this.error, lasting: this.lasting }) };
   }
 }
 

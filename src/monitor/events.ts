@@ -9,8 +9,8 @@ export type EventName = keyof QmpEvents;
 
 /** What each one tells. */
 export const eventSummaries: Readonly<Record<EventName, string>> = {
-  STOP: 'the guest stands still',
-  RESUME: 'the guest runs again',
+  STOP: 'the guest stands still; checkpoint: for a moment, for a checkpoint of COLO',
+  RESUME: 'the guest runs again; checkpoint: after one of COLO',
   RESET: 'the machine was reset, by the guest or from outside',
   SHUTDOWN: 'the machine is over, or stays there stopped (-no-shutdown)',
   POWERDOWN: 'the power button was pressed (system_powerdown)',
@@ -34,12 +34,13 @@ const jobType = oneOf(jobTypes, '', { name: 'JobType' });
 const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
 const ioAction = oneOf(['report', 'ignore', 'stop'], '', { name: 'BlockErrorAction' });
 const blockJob = { type: jobType, device: str(), len: int(), offset: int(), speed: int() };
+const checkpoint = optional(bool());
 const sectors = { 'sector-num': int(), 'sectors-count': int() };
 
 /** What each one carries. */
 export const eventData = {
-  STOP: {},
-  RESUME: {},
+  STOP: { checkpoint },
+  RESUME: { checkpoint },
   RESET: { guest: bool(), reason: str() },
   SHUTDOWN: { guest: bool(), reason: str() },
   POWERDOWN: {},
@@ -65,6 +66,11 @@ type Declared<T extends { [N in EventName]: ArgsOf<(typeof eventData)[N]> }> = T
 type EventData = Declared<QmpEvents>[EventName];
 
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();
+
+/** Between the checkpoints of COLO the guest runs as ever: several times a second no person wants to read of them. */
+export function isForPeople(name: string, data: object): boolean {
+  return !((name === 'STOP' || name === 'RESUME') && 'checkpoint' in data && data.checkpoint === true);
+}
 
 /** Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on, where the machine has that capability. */
 export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: EventData) => void): Disposable {

@@ -8,7 +8,7 @@ import type { ErrorPolicy, JobInfo } from '../block/jobs/contract.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { NetdevSpec } from '../machine/spec.js';
 import type { AnnounceSchedule } from '../net/packet/announce.js';
-import type { ColoExitReason, ColoMode, MigrationStatus, QmpEvents, RunState } from '../qapi/types.js';
+import type { ColoExitReason, ColoMode, MigrationStatus, PairStanding, QmpEvents, RunState } from '../qapi/types.js';
 
 export type { JobInfo };
 
@@ -99,6 +99,13 @@ export interface ProcessControl {
   readonly peer: string | undefined;
   /** A loss of the primary's host would be survived. */
   readonly isProtected: boolean;
+  readonly pair: PairStanding;
+  /** Why COLO, or the way into it, ended the last time. */
+  readonly why: string | undefined;
+  /** For how long the pair has stood so. */
+  readonly sinceMs: number;
+  /** Since the last checkpoint that the secondary holds whole; undefined: there was none. */
+  readonly lastCheckpointMs: number | undefined;
   readonly ramBytes: number;
   /** Log lines and trace events go into this file from now on. */
   logInto(path: string): void;
@@ -127,6 +134,13 @@ export interface MigrationInfo {
     readonly 'dirty-pages-rate'?: number;
     readonly 'dirty-sync-count': number;
     readonly 'page-size': number;
+  };
+  /** On the way into COLO: the images are read, compared, and what differs is copied. */
+  readonly disk?: {
+    readonly phase: 'digest' | 'compare' | 'copy';
+    readonly transferred: number;
+    readonly remaining: number;
+    readonly total: number;
   };
   readonly 'total-time'?: number;
   readonly 'expected-downtime'?: number;
@@ -169,7 +183,14 @@ export interface ColoStatistics {
 }
 
 export interface ColoControl {
-  status(): { readonly mode: ColoMode; readonly 'last-mode': ColoMode; readonly reason: ColoExitReason };
+  status(): {
+    readonly mode: ColoMode;
+    readonly 'last-mode': ColoMode;
+    readonly reason: ColoExitReason;
+    readonly error?: string;
+    readonly 'since-ms'?: number;
+    readonly 'last-checkpoint-ms'?: number;
+  };
   /** undefined where there is nothing to count. */
   statistics(): ColoStatistics | undefined;
   /** VmError when not in COLO or already requested. */

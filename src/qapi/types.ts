@@ -15,6 +15,21 @@ export type ColoExitReason = (typeof coloExitReasons)[number];
 export const failoverStatuses = ['none', 'require', 'active', 'completed', 'relaunch'] as const;
 export type FailoverStatus = (typeof failoverStatuses)[number];
 
+/** How a side of a pair stands, for whoever has to decide something. */
+export const pairStandings = [
+  'alone', // the guest is here and nobody else has it
+  'waiting', // a secondary without a primary
+  'held', // the guest may not run: another side may have it
+  'joining', // on the way into COLO
+  'protected',
+  'lost', // COLO has ended by itself; x-colo-lost-heartbeat decides who goes on
+  'taking-over',
+  'superseded', // the other side goes on with the guest
+  'broken', // what is here is not whole and can never run
+  'ended', // the guest shut down, on both sides
+] as const;
+export type PairStanding = (typeof pairStandings)[number];
+
 /** COLOMessage of QEMU; the value is the ordinal on the wire. */
 export const coloMessages = ['checkpoint-ready', 'checkpoint-request', 'checkpoint-reply', 'vmstate-send', 'vmstate-size', 'vmstate-received', 'vmstate-loaded', 'guest-shutdown'] as const;
 export type ColoMessage = (typeof coloMessages)[number];
@@ -35,8 +50,9 @@ interface BlockJobEvent {
 
 /** Payloads of the QMP events that colo emits. */
 export interface QmpEvents {
-  STOP: Record<string, never>;
-  RESUME: Record<string, never>;
+  /** checkpoint: of COLO, which the guest does not feel. */
+  STOP: { checkpoint?: boolean };
+  RESUME: { checkpoint?: boolean };
   RESET: { guest: boolean; reason: string };
   SHUTDOWN: { guest: boolean; reason: string };
   POWERDOWN: Record<string, never>;

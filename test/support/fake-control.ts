@@ -83,7 +83,7 @@ export function fakeControl(lacks: { block?: true; migration?: true; colo?: true
     },
     yank: { instances: () => [{ type: 'migration' }], yank: instances => told('yank', instances) },
     traces: lacks.traces ? undefined : new TraceSwitches(() => undefined),
-    process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, ramBytes: 256 << 20, logInto: path => told('log-into', path) },
+    process: lacks.process ? undefined : { pid: 4711, ageMs: 61_000, role: 'primary', peer: '10.0.0.2:8888', isProtected: true, pair: 'protected', why: undefined, sinceMs: 42_000, lastCheckpointMs: 90, ramBytes: 256 << 20, logInto: path => told('log-into', path) },
     inspect: lacks.inspect ? undefined : { cpus: () => [{ index: 0, threadId: 4712 }],
       look: async fn => fn({ registers: () => 'rip=0000000000000000', register: name => (name === 'rip' ? 0x1000n : undefined), virtualMemory: () => undefined, mappedPages: () => undefined }),
       physicalMemory: (at, length) => (at < 0x10000n ? Buffer.from(Array.from({ length }, (_, i) => (Number(at) + i) & 0xff)) : undefined),

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkUsage } from '../../src/commands/options/check.js';
 import { parseLaunch, type Role } from '../../src/commands/options/spec.js';
+import { PairTeller } from '../../src/commands/vm/pair-teller.js';
 import { RunningVm } from '../../src/commands/vm/running-vm.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { QmpClient } from '../../src/monitor/qmp/client.js';
 import { TraceSwitches } from '../../src/monitor/traces.js';
+import type { VmControl } from '../../src/monitor/vm.js';
 import { DiskGuest } from './disk-guest.js';
 
 const stdio = { terminal: undefined, setMode: () => undefined, interrupt: () => undefined, write: () => true, onDrain: () => undefined, onData: () => undefined, onEnd: () => undefined, pause: () => undefined, resume: () => undefined };
@@ -22,6 +24,8 @@ export class VmInProcess {
     readonly vm: RunningVm,
     private readonly client: QmpClient,
     private readonly dir: string,
+    /** What its terminal was told of the pair. */
+    readonly told: readonly string[],
   ) {
     client.onEvent(({ event, data }) => void this.events.push({ event, data }));
   }
@@ -32,11 +36,19 @@ export class VmInProcess {
     const { spec } = parseLaunch(role, [...argv, '-qmp', `unix:${path},server=on,wait=off`]);
     checkUsage(spec);
     const host = nodeHost();
-    const vm = await RunningVm.build(spec, { host, stdio, step: () => undefined, version, traces: new TraceSwitches(() => undefined), note: () => undefined, logInto: () => undefined });
+    const told: string[] = [];
+    const teller = new PairTeller('colo failover NAME', line => told.push(line));
+    const pairChanged = (control: VmControl) => teller.changed(control);
+    const vm = await RunningVm.build(spec, { pairChanged, host, stdio, step: () => undefined, version, traces: new TraceSwitches(() => undefined), note: () => undefined, logInto: () => undefined });
     const client = await QmpClient.connect(host, { kind: 'unix', path }, limitMs);
-    const here = new VmInProcess(vm, client, dir);
+    const here = new VmInProcess(vm, client, dir, told);
     await vm.start();
     return here;
+  }
+
+  /** Another connection to its monitor. */
+  get monitor(): QmpClient {
+    return this.client;
   }
 
   qmp(command: string, args?: Record<string, unknown>): Promise<unknown> {

@@ -110,6 +110,11 @@ export class ReplicationPrimary implements BlockDriver {
     return this.state === 'done' ? undefined : this.queue.error;
   }
 
+  /** Noted, and not yet carried over. */
+  get dirtyBytes(): number {
+    return this.dirty.count * CLUSTER;
+  }
+
   /** Grows with every write that the replica has acknowledged. */
   get progress(): number {
     return this.queue.progress;

@@ -5,6 +5,7 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { parseSocketUri } from '../../migration/uri.js';
 import { isObject } from '../../monitor/types.js';
+import { progressOf } from '../progress.js';
 import { defaultDelayMs, diskId, type PairDefinition } from './schema.js';
 
 /** A monitor, ours or over a socket. */
@@ -144,6 +145,7 @@ async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectW
   await monitor.execute('migrate-set-parameters', { 'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs });
   await monitor.execute('migrate', { uri: pair.peer.migration });
   let toldMs = performance.now();
+  let told = '';
   for (;;) {
     const info = await monitor.execute('query-migrate');
     const status = isObject(info) ? info['status'] : undefined;
@@ -156,7 +158,9 @@ async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectW
     }
     if (performance.now() - toldMs > tellMs) {
       toldMs = performance.now();
-      world.note(`on the way into COLO: ${progressOf(info)}`);
+      const progress = progressOf(info) ?? 'the sides are compared';
+      if (progress !== told) world.note(`on the way into COLO: ${progress}`);
+      told = progress;
     }
     await pause(pollMs, world.signal);
   }
@@ -177,13 +181,6 @@ async function isProtected(monitor: Monitor): Promise<boolean> {
 async function refuseLost(monitor: Monitor): Promise<void> {
   const colo = await monitor.execute('query-colo-status');
   if (isObject(colo) && colo['reason'] === 'error') throw new PeerLost('the secondary was lost right after COLO began', { hint: 'Is it surely dead? Then x_colo_lost_heartbeat lets this side go on: colo failover NAME.' });
-}
-
-function progressOf(info: unknown): string {
-  const ram = isObject(info) ? info['ram'] : undefined;
-  if (!isObject(ram)) return 'the sides are compared';
-  const mib = (bytes: unknown) => Math.round(Number(bytes) / 2 ** 20);
-  return `${mib(ram['transferred'])} MiB sent of ${mib(ram['total'])} MiB of memory`;
 }
 
 /** The signal ends it early. */

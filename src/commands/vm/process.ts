@@ -71,9 +71,10 @@ export class LogSink {
     }
   }
 
-  write(text: string): void {
+  /** otherwise: where the line goes without a file. */
+  write(text: string, otherwise = this.standardError): void {
     const line = this.timestamps ? `${new Date().toISOString()} ${text}` : text;
-    if (this.fd === undefined) return this.standardError(line);
+    if (this.fd === undefined) return otherwise(line);
     try {
       writeSync(this.fd, `${line}\n`);
     } catch {

@@ -12,6 +12,7 @@ import { processStdio } from '../terminal.js';
 import { processTypist } from '../typist.js';
 import { killAt } from './kill-at.js';
 import { setMigrationGlobals } from './migration-globals.js';
+import { PairTeller } from './pair-teller.js';
 import { takePidfile } from './pidfile.js';
 import { daemonReady } from './process.js';
 import { RunningVm } from './running-vm.js';
@@ -26,6 +27,8 @@ export interface RunWorld {
   readonly version: VmControl['version'];
   /** A line for people. */
   note(line: string): void;
+  /** The same, of what a monitor on the same terminal says too. */
+  tell?(line: string): void;
   /** SIGHUP: undefined ends the VM like the others. */
   readonly reopenLog?: () => void;
   /** Lines go into this file from now on. */
@@ -78,11 +81,25 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
 }
 
 /** All that can fail before the guest runs, or nothing is left open. */
-async function build({ spec, traces, migration }: Launch, host: Host, { version, note, logInto, pairing }: RunWorld): Promise<RunningVm> {
+async function build(launch: Launch, host: Host, world: RunWorld): Promise<RunningVm> {
+  const { spec, traces, migration, name } = launch;
+  const { version, note, logInto, pairing } = world;
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
-  const vm = await RunningVm.build(spec, { host, stdio: processStdio(), typist: processTypist(), step: killAt(process.env), version, traces: switches, note, logInto });
+  const failover = name === undefined ? 'x_colo_lost_heartbeat' : (`colo failover ${name}` as const);
+  const teller = new PairTeller(failover, line => (world.tell ?? note)(line));
+  const vm = await RunningVm.build(spec, {
+    host,
+    stdio: processStdio(),
+    typist: processTypist(),
+    step: killAt(process.env),
+    version,
+    traces: switches,
+    note,
+    logInto,
+    pairChanged: control => teller.changed(control),
+  });
   try {
     await setMigrationGlobals(vm.control, migration);
     await pairing?.expose(vm.control, note);

@@ -45,6 +45,8 @@ export interface VmWorld {
   readonly typist?: Typist;
   /** A line for people. */
   note(line: string): void;
+  /** The pair stands in another way than before. */
+  pairChanged?(vm: VmControl): void;
   /** Lines go into this file from now on. */
   logInto(path: string): void;
 }
@@ -92,6 +94,8 @@ export class RunningVm {
       dropExports: async () => {
         if (block.nbd.address) await block.nbd.stop();
       },
+      // Why it stands so is known when this turn of the main loop is over.
+      pairChanged: () => void world.host.clock.timer(0, () => world.pairChanged?.(control)),
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();

@@ -1,8 +1,9 @@
 /** COLO: how it is, and what to do when the peer is lost. */
 import { coloExitReasons, coloModes } from '../../qapi/types.js';
+import { age } from '../health.js';
 import { pairs } from '../hmp/table.js';
 import { command, part } from '../schema.js';
-import { int, num, oneOf, optional, struct, type TypeOf } from '../types.js';
+import { int, num, oneOf, optional, str, struct, type TypeOf } from '../types.js';
 
 const mode = oneOf(coloModes, '', { name: 'COLOMode' });
 const statistics = struct('COLOStatistics', {
@@ -11,8 +12,16 @@ const statistics = struct('COLOStatistics', {
   pagesPerCheckpoint: num(),
   bytesPerCheckpoint: num(),
 });
-/** QEMU's answer, and on the primary our statistics. */
-const coloStatus = struct('COLOStatus', { mode, 'last-mode': mode, reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }), statistics: optional(statistics) });
+/** QEMU's answer, what it is about, and on the primary our statistics. */
+const coloStatus = struct('COLOStatus', {
+  mode,
+  'last-mode': mode,
+  reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }),
+  error: optional(str('why COLO, or the way into it, ended the last time')),
+  'since-ms': optional(int('for how long it has been so')),
+  'last-checkpoint-ms': optional(int('since the last checkpoint that the secondary holds whole')),
+  statistics: optional(statistics),
+});
 type ColoStatus = TypeOf<typeof coloStatus>;
 
 export const coloCommands = [
@@ -37,8 +46,14 @@ export const coloCommands = [
   }),
 ];
 
+const seconds = (ms: number) => (ms / 1000).toFixed(1);
+
 function showColo(status: ColoStatus): string {
   const lines = [`mode: ${status.mode}`, `last mode: ${status['last-mode']}`, `exit reason: ${status.reason}`];
+  const { error, 'since-ms': sinceMs, 'last-checkpoint-ms': checkpointMs } = status;
+  if (error !== undefined) lines.push(`error: ${error}`);
+  if (sinceMs !== undefined) lines.push(`since: ${age(sinceMs)}`);
+  if (checkpointMs !== undefined) lines.push(`last checkpoint: ${seconds(checkpointMs)} s ago`);
   const counted = status.statistics;
   if (counted) {
     lines.push(`checkpoints: ${counted.checkpoints}`);

@@ -15,6 +15,8 @@ const parameterArgs = {
   'max-bandwidth': optional(int('bytes per second of RAM that is sent while the guest runs; 0: no limit', { min: 0 })),
   'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration without COLO', { min: 0, max: 2_000_000 })),
   'x-checkpoint-delay': optional(int('ms from the end of a COLO checkpoint to the next', uint32)),
+  'x-heartbeat-interval': optional(int('ms between two signs of life of a COLO peer; at once', { min: 10, max: 10_000 })),
+  'x-heartbeat-timeout': optional(int('ms without a sign of life after which a COLO peer is lost; at once', { min: 50, max: 3_600_000 })),
   'x-sync-from': optional(
     oneOf(
       ['none', 'primary', 'secondary'],
@@ -25,7 +27,7 @@ const parameterArgs = {
   'x-checkpoint-events': optional(bool('STOP and RESUME are sent for each COLO checkpoint')),
 };
 type ParameterName = keyof typeof parameterArgs;
-const units: Readonly<Partial<Record<ParameterName, string>>> = { 'x-checkpoint-delay': 'ms', 'max-bandwidth': 'bytes/second', 'downtime-limit': 'ms' };
+const units: Readonly<Partial<Record<ParameterName, string>>> = { 'x-checkpoint-delay': 'ms', 'x-heartbeat-interval': 'ms', 'x-heartbeat-timeout': 'ms', 'max-bandwidth': 'bytes/second', 'downtime-limit': 'ms' };
 const isParameter = (name: string): name is ParameterName => Object.hasOwn(parameterArgs, name);
 
 const capability = struct('MigrationCapabilityStatus', { capability: str(), state: bool() });
@@ -45,6 +47,12 @@ const destination = str('tcp:HOST:PORT or unix:PATH, where another VM waits with
 const migrationInfo = struct('MigrationInfo', {
   status: optional(oneOf(migrationStatuses, '', { name: 'MigrationStatus' })),
   ram: optional(migrationStats),
+  disk: optional(struct('DiskSyncStats', {
+    phase: oneOf(['digest', 'compare', 'copy'], '', { name: 'DiskSyncPhase' }),
+    transferred: int(),
+    remaining: int(),
+    total: int(),
+  })),
   'total-time': optional(int('ms')),
   'expected-downtime': optional(int('ms')),
   'setup-time': optional(int('ms')),
@@ -220,6 +228,8 @@ async function untilSettled(vm: VmControl, migration: MigrationControl): Promise
   return status === 'failed' ? `Error: ${error ?? 'the migration failed'}` : undefined;
 }
 
+const diskWords = { digest: 'the secondary reads them', compare: 'compared', copy: 'copied where they differ' } as const;
+
 const showAddress = ({ type, host = '', port, path }: SocketAddress) =>
   type === 'unix' ? `unix:${path}` : `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`;
 
@@ -245,5 +255,7 @@ function showMigration(info: MigrationInfo): string {
   add('dirty sync count', ram?.['dirty-sync-count']);
   add('page size', kbytes(ram?.['page-size']), ' kbytes');
   add('dirty pages rate', ram?.['dirty-pages-rate'], ' pages');
+  const { disk } = info;
+  if (disk) lines.push(`disks: ${diskWords[disk.phase]}, ${kbytes(disk.transferred)} of ${kbytes(disk.total)} kbytes`);
   return lines.join('\n');
 }

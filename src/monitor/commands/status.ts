@@ -1,9 +1,10 @@
 /** What the machine is and how it is. */
-import { runStates } from '../../qapi/types.js';
+import { pairStandings, runStates } from '../../qapi/types.js';
 import { versionInfo } from '../dialect.js';
+import { healthOf, verdict } from '../health.js';
 import { command, part } from '../schema.js';
 import { bool, int, list, oneOf, optional, size, str, struct } from '../types.js';
-import { vmRoles } from '../vm.js';
+import { type VmControl, vmRoles } from '../vm.js';
 
 const statusInfo = struct('StatusInfo', { running: bool(), status: oneOf(runStates, '', { name: 'RunState' }) });
 const versionTriple = struct('VersionTriple', { major: int(), minor: int(), micro: int() });
@@ -15,11 +16,21 @@ const vmInfo = struct('VmInfo', {
   role: oneOf(vmRoles, '', { name: 'VmRole' }),
   status: oneOf(runStates, '', { name: 'RunState' }),
   protected: bool(),
+  pair: oneOf(pairStandings, 'how the pair stands', { name: 'PairStanding' }),
+  error: optional(str('why COLO, or the way into it, ended the last time')),
+  'since-ms': int('for how long the pair has stood so'),
+  'last-checkpoint-ms': optional(int('since the last checkpoint that the secondary holds whole')),
   peer: optional(str()),
   'age-ms': int(),
   pid: int(),
   ram: size(),
 });
+
+function sentence(vm: VmControl): string {
+  const health = healthOf(vm);
+  const { text, todo } = health ? verdict(health, 'x_colo_lost_heartbeat') : { text: 'unknown' };
+  return todo === undefined ? text : `${text}; ${todo}`;
+}
 
 export const statusCommands = [
   command({
@@ -29,14 +40,17 @@ export const statusCommands = [
     summary: 'show who this VM is: role, state, peer, age, process',
     returns: vmInfo,
     run: vm => {
-      const { role, isProtected, peer, ageMs, pid, ramBytes } = part(vm, 'process');
-      return { name: vm.name, role, status: vm.runState, protected: isProtected, peer, 'age-ms': ageMs, pid, ram: ramBytes };
+      const { role, isProtected, pair, why, sinceMs, lastCheckpointMs, peer, ageMs, pid, ramBytes } = part(vm, 'process');
+      const stands = { pair, error: why, 'since-ms': sinceMs, 'last-checkpoint-ms': lastCheckpointMs };
+      const of = { peer, 'age-ms': ageMs, pid, ram: ramBytes };
+      return { name: vm.name, role, status: vm.runState, protected: isProtected, ...stands, ...of };
     },
-    show: info =>
+    show: (info, vm) =>
       [
         `name: ${info.name ?? '(none)'}`,
         `role: ${info.role}${info.peer === undefined ? '' : `, peer ${info.peer}`}${info.protected ? ', protected' : ', not protected'}`,
         `state: ${info.status}`,
+        `pair: ${sentence(vm)}`,
         `process: ${info.pid}, for ${Math.round(info['age-ms'] / 1000)} s`,
         `ram: ${info.ram / 2 ** 20} MiB`,
       ].join('\n'),

@@ -4,7 +4,15 @@ import type { ColoControl } from '../vm.js';
 
 export function coloControl(colo: Colo): ColoControl {
   return {
-    status: () => colo.status(),
+    status: () => {
+      const { why, sinceMs, lastCheckpointMs } = colo.info();
+      return {
+        ...colo.status(),
+        ...(why !== undefined && { error: why }),
+        ...(sinceMs !== undefined && { 'since-ms': Math.round(sinceMs) }),
+        ...(lastCheckpointMs !== undefined && { 'last-checkpoint-ms': Math.round(lastCheckpointMs) }),
+      };
+    },
     statistics: () => {
       const counted = colo.info().statistics;
       if (!counted) return undefined;

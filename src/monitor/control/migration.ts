@@ -2,6 +2,7 @@
 import { VmError, assert, asVmError } from '../../base/errors.js';
 import { type CapabilityName, type Colo, capabilityNames } from '../../colo/colo.js';
 import type { Address } from '../../host/ports.js';
+import type { DiskSyncInfo } from '../../colo/disk-sync.js';
 import { pageBytes } from '../../migration/pages.js';
 import { syncSides } from '../../migration/manifest.js';
 import type { MigrationData } from '../../migration/status.js';
@@ -22,7 +23,11 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       else colo.load(uri).catch((error: unknown) => report(`migrate_incoming ${uri}: ${asVmError(error).message}`));
     },
     cancel: () => colo.cancel(),
-    info: () => ({ ...migrationInfo(colo.query()), 'socket-address': colo.waitsAt && [socketAddress(colo.waitsAt)] }),
+    info: () => ({
+      ...migrationInfo(colo.query()),
+      disk: diskInfo(colo.info().disks),
+      'socket-address': colo.waitsAt && [socketAddress(colo.waitsAt)],
+    }),
     capabilities: () => [...colo.capability].map(([capability, on]): Capability => ({ capability, state: on })),
     setCapabilities: changes => {
       for (const { capability, state } of changes) colo.setCapability(capabilityName(capability), state);
@@ -32,9 +37,14 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       'downtime-limit': colo.parameters.downtimeLimitMs,
       'x-checkpoint-delay': colo.info().checkpointDelayMs,
       'x-checkpoint-events': machine.lifecycle.checkpointEvents,
+      'x-heartbeat-interval': colo.heartbeat.heartbeatMs,
+      'x-heartbeat-timeout': colo.heartbeat.peerTimeoutMs,
       'x-sync-from': colo.syncFrom ?? 'none',
     }),
     setParameters: changes => {
+      const ms = (name: string) => (Object.hasOwn(changes, name) ? Number(changes[name]) : undefined);
+      // First, for it may be refused, and then nothing is to be changed.
+      colo.setHeartbeat({ heartbeatMs: ms('x-heartbeat-interval'), peerTimeoutMs: ms('x-heartbeat-timeout') });
       for (const [name, value] of Object.entries(changes)) setParameter(colo, machine.lifecycle, name, value);
     },
   };
@@ -54,6 +64,12 @@ function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name
   else if (name === 'downtime-limit') colo.parameters.downtimeLimitMs = Number(value);
 }
 
+function diskInfo(disks: DiskSyncInfo | undefined): MigrationInfo['disk'] {
+  if (!disks) return undefined;
+  const { phase, doneBytes, totalBytes } = disks;
+  return { phase, transferred: doneBytes, remaining: Math.max(0, totalBytes - doneBytes), total: totalBytes };
+}
+
 /** As QAPI has it. */
 function socketAddress(at: Address): SocketAddress {
   if (at.kind === 'unix') return { type: 'unix', path: at.path };
@@ -67,7 +83,7 @@ function migrationInfo(data: MigrationData): MigrationInfo {
     duplicate: data.zeroPages,
     normal: data.normalPages,
     'normal-bytes': data.normalPages * pageBytes,
-    mbps: data.totalMs > 0 ? Math.round((data.transferredBytes * 8) / data.totalMs) / 1000 : 0,
+    mbps: Math.round(data.bytesPerMs * 8) / 1000,
     'dirty-pages-rate': data.dirtyRate,
   };
   return {

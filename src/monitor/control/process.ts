@@ -17,8 +17,21 @@ export function processControl({ machine, colo, clock, pid, logInto }: ControlPa
       return colo.mode === 'none' ? undefined : colo.info().peer;
     },
     get isProtected() {
-      const { state } = colo.info();
-      return colo.mode !== 'none' && (state === 'protected' || state === 'loading');
+      return this.pair === 'protected';
+    },
+    get pair() {
+      const { pair } = colo.info();
+      return pair === 'alone' && this.role === 'secondary' ? 'waiting' : pair;
+    },
+    get why() {
+      return colo.info().why;
+    },
+    get sinceMs() {
+      return Math.round(colo.info().sinceMs ?? this.ageMs);
+    },
+    get lastCheckpointMs() {
+      const ms = colo.info().lastCheckpointMs;
+      return ms === undefined ? undefined : Math.round(ms);
     },
     ramBytes: machine.spec.ramBytes,
     logInto,

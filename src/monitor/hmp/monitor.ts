@@ -1,7 +1,8 @@
 /** HMP on a chardev: a line editor on a terminal, plain lines for any other peer. */
 import type { CharBackend, Terminal } from '../../chardev/contract.js';
 import type { Disposable } from '../../base/disposable.js';
-import { onEveryEvent } from '../events.js';
+import { type EventName, isForPeople, onEveryEvent } from '../events.js';
+import { healthOf, pairNews } from '../health.js';
 import { Output } from '../output.js';
 import type { MonitorWorld } from '../qmp/server.js';
 import type { Registry } from '../schema.js';
@@ -43,7 +44,7 @@ export class HmpMonitor implements Disposable {
   ) {
     this.shell = new HmpShell(registry, vm, true);
     this.output = new Output(chr, queued => this.overflow(queued));
-    this.events = onEveryEvent(vm, (name, data) => this.repl?.print(eventLine(name, data)));
+    this.events = onEveryEvent(vm, (name, data) => this.happened(name, data));
     chr.onData(bytes => (this.repl ? this.repl.push(bytes) : this.lines?.push(bytes)));
     chr.onEvent(event => (event === 'opened' ? this.open() : this.close()));
     chr.onInputEnd(() => (this.repl ? this.leave(this.repl) : this.lines?.endInput()));
@@ -52,6 +53,13 @@ export class HmpMonitor implements Disposable {
   dispose(): void {
     this.events.dispose();
     this.close();
+  }
+
+  private happened(name: EventName, data: object): void {
+    if (!this.repl || !isForPeople(name, data)) return;
+    const health = name === 'COLO_EXIT' ? healthOf(this.vm) : undefined;
+    if (!health) return this.repl.print(eventLine(name, data));
+    this.repl.print(`${pairNews(health, 'x_colo_lost_heartbeat').join('\n')}\n`);
   }
 
   private get banner(): string {
@@ -102,7 +110,7 @@ export class HmpMonitor implements Disposable {
     });
     notes?.(line => {
       if (!focused) return false;
-      this.repl?.print(line);
+      if (line !== '') this.repl?.print(line);
       return this.repl !== undefined;
     });
     terminal.shared?.onAside(text => this.repl?.print(text));

@@ -98,7 +98,8 @@ export class Repl {
   print(text: string): void {
     if (this.closed) return;
     const { write } = this.options;
-    const shown = paintOutput(text, this.options.terminal);
+    const { terminal } = this.options;
+    const shown = paintOutput(wrapLines(text, terminal.columns), terminal);
     if (this.running) return write(shown);
     this.hint.erase();
     // The editor remembers on which row of its line the cursor is and goes up that far before it draws again: give it those rows.

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/commands/address.js';
 import { freeName, isVmName, knownNames, liveNames, namesDir, nameSocket, noSuchVm, takeName } from '../../../src/commands/names.js';
-import { verdict } from '../../../src/commands/status.js';
-import { age, columns, vmLine } from '../../../src/commands/survey.js';
+import { adviceFor } from '../../../src/commands/status.js';
+import { age, columns } from '../../../src/commands/survey.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
@@ -115,9 +115,16 @@ test('many clients at once, and those that came before the VM was built', async 
 test('list, status, hmp, qmp by name', async () => {
   await run('here');
   expect(await colo('list')).toEqual({ out: 'here\tprimary\trunning\tyes\t10.0.0.2:8888\t1m\n', err: '', code: 0 });
-  expect(JSON.parse((await colo('list', '--json')).out)).toEqual([{ name: 'here', role: 'primary', state: 'running', protected: true, peer: '10.0.0.2:8888', ageMs: 61000, pid: 4711 }]);
+  expect(JSON.parse((await colo('list', '--json')).out)).toEqual([{
+    name: 'here', role: 'primary', state: 'running', protected: true, pair: 'protected', error: null, sinceMs: 42000, lastCheckpointMs: 90,
+    peer: '10.0.0.2:8888', ageMs: 61000, pid: 4711,
+  }]);
   const status = await colo('status', 'here');
   expect(status.out).toContain('health      protected: the loss of this host would be survived\n');
+  expect(status.out).toContain('since       42s, last checkpoint 0.1 s ago\n');
+  expect(await colo('status', 'here', '--wait', 'protected')).toMatchObject({ code: 0, err: '' });
+  expect(await colo('status', 'here', '--wait', 'lost', '--timeout', '1')).toEqual({ out: '', err: 'Error: the pair is protected, not lost, after 1 s\n', code: 1 });
+  expect((await colo('status', 'here', '--wait', 'dead')).code).toBe(2);
   expect(status.out).toContain('disk        disk0: raw /images/a.img\n');
   expect(await colo('hmp', 'here', 'info name')).toEqual({ out: 'test\n', err: '', code: 0 });
   expect(await colo('qmp', 'hree', 'query-status')).toEqual({
@@ -130,9 +137,23 @@ test('list, status, hmp, qmp by name', async () => {
 test('what an operator reads', () => {
   expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(age)).toEqual(['0s', '59s', '1m', '2h', '2d', '-']);
   expect(columns(['A', 'LONG'], [['wide cell', 'x']], true)).toBe('A          LONG\nwide cell  x\n');
-  const line = (role: string, more = {}) => vmLine('n', { role, status: 'running', protected: false, ...more });
-  expect(verdict(line('secondary', { protected: true }), {}, {})).toBe('ready to take over');
-  expect(verdict(line('secondary'), { reason: 'error' }, {})).toContain('x_colo_lost_heartbeat');
-  expect(verdict(line('alone'), { reason: 'none' }, { status: 'failed', 'error-desc': 'no route' })).toBe('not protected: the migration failed (no route)');
-  expect(verdict(line('alone', { status: 'internal-error' }), {}, {})).toContain('reset or quit');
+  const say = (pair: string, more = {}) => {
+    const { text, todo } = adviceFor({ role: 'secondary', status: 'inmigrate', pair, ...more }, 'svm');
+    return [text, todo];
+  };
+  const why = { error: 'no sign of life', 'since-ms': 125_000 };
+  expect(say('protected')).toEqual(['ready to take over', undefined]);
+  expect(say('protected', { role: 'primary' })[0]).toContain('the loss of this host would be survived');
+  expect(say('lost', why)).toEqual(['protection was lost 2m ago: no sign of life', expect.stringMatching(/: colo failover svm$/)]);
+  expect(say('waiting', why)).toEqual(['waits for a primary: it cannot take over yet (the last one: no sign of life)', undefined]);
+  expect(say('alone', { status: 'running' })).toEqual(['not protected: it has no secondary', undefined]);
+  expect(say('alone', { status: 'running', ...why })).toEqual(['not protected for 2m: no sign of life', undefined]);
+  expect(say('alone', { status: 'postmigrate' })[0]).toContain('has been migrated');
+  expect(say('superseded', why)[0]).toContain('the other side goes on with the guest');
+  expect(say('held', why)).toEqual(['the guest does not run: no sign of life', 'to run it here all the same: colo failover svm']);
+  expect(say('broken', why)).toEqual([expect.stringContaining('can never take over'), expect.stringContaining('quit')]);
+  // Only where it would be accepted.
+  for (const pair of ['waiting', 'joining', 'alone', 'superseded', 'broken', 'ended']) expect(String(say(pair, why))).not.toContain('failover');
+  expect(say('alone', { status: 'internal-error' })[0]).toContain('reset or quit');
+  expect(adviceFor({ role: 'primary' }, 'old')).toEqual({ text: expect.stringContaining('no VM of this version') });
 });

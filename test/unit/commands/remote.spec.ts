@@ -54,6 +54,22 @@ test('the prompt', async () => {
   home.remove();
 });
 
+test('what becomes of the pair, from elsewhere', async () => {
+  const home = temporaryHome();
+  const person = new Person([dev, 'monitor', `unix:${address.path}`], { env: home.env, columns: 100 });
+  await person.sees('(colo) ', 'typed');
+  await person.press('info na');
+  for (const event of ['STOP', 'RESUME'] as const) vm.events.emit(event, { checkpoint: true });
+  Object.assign(vm.process!, { pair: 'lost', why: 'no sign of life', sinceMs: 3 });
+  vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+  const todo = 'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
+  await person.sees(`COLO: protection was lost: no sign of life\n${todo}\n(colo) info na`);
+  expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
+  Object.assign(vm.process!, { pair: 'protected', why: undefined });
+  person.kill();
+  home.remove();
+});
+
 test('x-complete and x-hmp-line', async () => {
   const client = await QmpClient.connect(world, address, 5000);
   const ask = (command: string, args: object) => client.execute(command, args, 5000);

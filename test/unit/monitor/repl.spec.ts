@@ -129,14 +129,14 @@ test.each([80, 30])('an event does not break the line that is typed (%s columns)
   await person.press('system_powerdown', keys.enter);
   await person.sees('(colo) ', 'typed');
   await person.press('info migrate_capab');
-  await person.sees('[COLO_EXIT mode=');
+  await person.sees('[JOB_STATUS_CHANGE');
   await new Promise(resolve => setTimeout(resolve, 100));
   await person.press('ilities', keys.enter);
   await person.sees('x-colo');
   const shown = person.text.replaceAll('\n', columns === 80 ? '\n' : '');
-  expect(shown).toContain('[COLO_EXIT mode=primary reason=error]');
+  expect(shown.replace(/ +/g, ' ')).toContain('[JOB_STATUS_CHANGE id=copy status=ready]');
   expect(shown).toContain('(colo) info migrate_capabilities');
-  expect(shown.split('[COLO_EXIT')).toHaveLength(2);
+  expect(shown.split('[JOB_STATUS_CHANGE')).toHaveLength(2);
   await person.press('info block', keys.enter);
   await person.sees(columns === 80 ? /│ disk0 +│ node0 +│/ : 'disk0 (node0): /images/a.img\n    (raw), ');
 });
@@ -215,4 +215,13 @@ test('the window is made wider and narrower while a long line is typed', async (
     await person.sees(rows.at(-1)!, 'typed');
     expect([columns, shown()]).toEqual([columns, rows.join('\n')]);
   }
+});
+
+test('the loss of the peer is one plain line and the line to type; checkpoints are not told', async () => {
+  await sitDown({ columns: 100 });
+  await person.press('set_link hn0 off', keys.enter);
+  const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';
+  const todo = 'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
+  await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
+  expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
 });

@@ -1,0 +1,94 @@
+/**
+ * What an operator wants to know of a pair, in one sentence, and the one line to type if anything
+ * is to be done: for `colo status`, the VM's own terminal, and the monitor. It never advises what
+ * would be refused.
+ */
+import type { PairStanding } from '../qapi/types.js';
+import type { VmControl } from './vm.js';
+
+export interface Health {
+  readonly pair: PairStanding;
+  readonly role: string;
+  /** The run state. */
+  readonly state: string;
+  /** Why COLO or the way into it ended. */
+  readonly why?: string;
+  /** For how long it has been so. */
+  readonly sinceMs?: number;
+}
+
+export interface Verdict {
+  readonly text: string;
+  readonly todo?: string;
+}
+
+/** The line that lets this side go on: in the monitor, or in a shell. */
+export type FailoverLine = 'x_colo_lost_heartbeat' | `colo failover ${string}`;
+
+/** What is younger is told as it happens. */
+const justNowMs = 2000;
+
+export function verdict(health: Health, failover: FailoverLine): Verdict {
+  const { pair, role, state, why, sinceMs } = health;
+  const because = why === undefined ? '' : `: ${why}`;
+  const ago = sinceMs === undefined || sinceMs < justNowMs ? '' : ` ${age(sinceMs)} ago`;
+  if (state === 'internal-error') return { text: 'the vCPU stopped with an error: reset or quit it' };
+  switch (pair) {
+    case 'protected':
+      if (role === 'secondary') return { text: 'ready to take over' };
+      return { text: 'protected: the loss of this host would be survived' };
+    case 'joining':
+      return { text: 'on the way into COLO: not protected yet' };
+    case 'waiting':
+      return { text: `waits for a primary: it cannot take over yet${last(why)}` };
+    case 'held':
+      return { text: `the guest does not run${because}`, todo: `to run it here all the same: ${failover}` };
+    case 'lost':
+      return {
+        text: `protection was lost${ago}${because}`,
+        todo: `if the other side is surely dead or stopped, let this one go on: ${failover}`,
+      };
+    case 'taking-over':
+      return { text: `takes over${because}` };
+    case 'superseded':
+      return { text: 'the other side goes on with the guest, this one never runs again', todo: 'end it with quit' };
+    case 'broken':
+      return { text: `can never take over, its state is not whole${because}`, todo: 'quit, and start it anew' };
+    case 'ended':
+      return { text: 'the guest has shut down, on both sides' };
+    case 'alone':
+      return { text: alone(health) };
+  }
+}
+
+/** Of a machine of this process. */
+export function healthOf(vm: VmControl): Health | undefined {
+  const { process } = vm;
+  if (!process) return undefined;
+  const { pair, role, why, sinceMs } = process;
+  return { pair, role, state: vm.runState, why, sinceMs };
+}
+
+/** What has become of the pair, told when it happens: a line, and if need be what to type. */
+export function pairNews(health: Health, failover: FailoverLine): string[] {
+  const { text, todo } = verdict(health, failover);
+  return todo === undefined ? [`COLO: ${text}`] : [`COLO: ${text}`, capital(todo)];
+}
+
+const capital = (text: string) => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
+
+function alone({ state, why, sinceMs }: Health): string {
+  if (state === 'postmigrate') return 'its guest has been migrated: what goes on is elsewhere, or in a file';
+  if (why === undefined) return 'not protected: it has no secondary';
+  return `not protected${sinceMs === undefined ? '' : ` for ${age(sinceMs)}`}: ${why}`;
+}
+
+const last = (why: string | undefined) => (why === undefined ? '' : ` (the last one: ${why})`);
+
+/** `45s`, `3m`, `2h`, `5d`: one unit, as in a list. */
+export function age(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const units = [[86_400, 'd'], [3600, 'h'], [60, 'm']] as const;
+  const unit = units.find(([size]) => seconds >= size);
+  return unit ? `${Math.floor(seconds / unit[0])}${unit[1]}` : `${seconds}s`;
+}
