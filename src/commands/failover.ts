@@ -3,7 +3,7 @@ import { Flags } from '@oclif/core';
 import { asVmError, VmError } from '../base/errors.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
-import { confirm, peerStillAnswers } from './ask.js';
+import { confirm, doubtOf } from './ask.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { adviceFor } from './status.js';
 import { type VmLine, vmLine } from './survey.js';
@@ -12,12 +12,15 @@ const pollMs = 50;
 
 export class Failover extends ClientCommand {
   static override readonly summary = 'the peer is lost: let this side go on alone';
-  static override readonly description = 'Give it to the side that shall live, and only when the other one is surely dead or cut off: two live sides spoil both disks. While the peer still answers it asks on a terminal, and needs --yes elsewhere. Returns when the guest runs here.';
+  static override readonly description =
+    'Give it to the side that shall live, and only when the other one is surely dead or cut off: two live sides ' +
+    'spoil both disks. Where nobody can tell from here whether the other side still runs, it asks on a terminal, ' +
+    'and needs --yes elsewhere. A peer that still answers is told to stop. Returns when the guest runs here.';
   static override readonly examples = ['<%= config.bin %> failover web-secondary', '<%= config.bin %> failover web-secondary --yes --json'];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
-    yes: Flags.boolean({ char: 'y', description: 'even while the peer still answers' }),
+    yes: Flags.boolean({ char: 'y', description: 'also where nobody can tell whether the other side still runs' }),
     timeout: timeoutFlag,
   };
 
@@ -25,7 +28,7 @@ export class Failover extends ClientCommand {
     const { args, flags } = await this.parse(Failover);
     const timeoutMs = flags.timeout * 1000;
     return this.withClient(args.address, timeoutMs, async client => {
-      const objection = await peerStillAnswers(client, timeoutMs);
+      const objection = await doubtOf(client, timeoutMs);
       if (objection !== undefined) await confirm(objection, flags);
       await client.execute('x-colo-lost-heartbeat', undefined, timeoutMs).catch(async (error: unknown) => {
         throw await explained(client, error, args.address, timeoutMs);

@@ -4,10 +4,11 @@ import type { QmpClient } from '../monitor/qmp/client.js';
 import { isForPeople } from '../monitor/events.js';
 import { pairNews } from '../monitor/health.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
+import { failoverGuard } from '../monitor/hmp/failover-guard.js';
 import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
 import { Repl } from '../monitor/hmp/repl.js';
 import { isObject } from '../monitor/types.js';
-import { failoverGuard } from './ask.js';
+import { doubtOf } from './ask.js';
 import { healthFrom } from './survey.js';
 import type { RemoteShell } from './remote-shell.js';
 import { processStdio, processTerminal } from './terminal.js';
@@ -21,7 +22,8 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
   const terminal = processTerminal();
   const stdio = processStdio();
   const local = !address.startsWith('tcp:');
-  const objection = failoverGuard(client, guardMs);
+  // A QEMU has no query-vm, and asks nothing.
+  const guard = failoverGuard(() => doubtOf(client, guardMs).catch(() => undefined));
   let gone = false;
   return new Promise(resolve => {
     const leave = (text: string) => {
@@ -44,7 +46,7 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
       banner,
       clock,
       history,
-      run: async line => (await objection(line)) ?? shell.run(line, terminal),
+      run: async line => (await guard(line)) ?? shell.run(line, terminal),
       assist: line => shell.assist(line),
       // Of this host: the VM's own, unless it is elsewhere.
       files: prefix => (local ? files(prefix) : Promise.resolve([])),

@@ -67,9 +67,15 @@ export function vmLine(name: string, info: unknown): VmLine {
 
 /** Of an answer to query-vm. */
 export function healthFrom(vm: unknown): Health {
-  const { pair, role, state, error, sinceMs } = vmLine('', vm);
-  const why = error === null ? {} : { why: error };
-  return { pair: pair === 'unknown' ? 'alone' : pair, role, state, ...why, ...(sinceMs !== null && { sinceMs }) };
+  const { pair, role, state, error, sinceMs, peer } = vmLine('', vm);
+  return {
+    pair: pair === 'unknown' ? 'alone' : pair,
+    role,
+    state,
+    why: error ?? undefined,
+    sinceMs: sinceMs ?? undefined,
+    peer: peer ?? undefined,
+  };
 }
 
 /** The run state, and where that would mislead, what it means: a secondary runs nothing, and does its duty. */

@@ -15,6 +15,7 @@ export interface Health {
   readonly why?: string;
   /** For how long it has been so. */
   readonly sinceMs?: number;
+  readonly peer?: string;
 }
 
 export interface Verdict {
@@ -65,8 +66,21 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
 export function healthOf(vm: VmControl): Health | undefined {
   const { process } = vm;
   if (!process) return undefined;
-  const { pair, role, why, sinceMs } = process;
-  return { pair, role, state: vm.runState, why, sinceMs };
+  const { pair, role, why, sinceMs, peer } = process;
+  return { pair, role, state: vm.runState, why, sinceMs, peer };
+}
+
+const local = /^(\/|127\.|::1|\[::1|::ffff:127\.|localhost:)/;
+
+/**
+ * What speaks against a failover now: nobody can tell from here whether the other side still runs.
+ * A peer that answers is told, and of one on this host the kernel knows that it has ended.
+ */
+export function failoverDoubt({ pair, why = 'nothing is known of it', peer = '' }: Health): string | undefined {
+  if (pair === 'held') return `The other side may run this guest: ${why}.`;
+  if (pair !== 'lost' || (local.test(peer) && /closed the connection/.test(why))) return undefined;
+  const other = peer === '' ? 'The other side' : `The other side, ${peer},`;
+  return `${other} may still run: ${why}. If it goes on too, there are two of this guest.`;
 }
 
 /** What has become of the pair, told when it happens: a line, and if need be what to type. */

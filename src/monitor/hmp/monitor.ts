@@ -2,7 +2,7 @@
 import type { CharBackend, Terminal } from '../../chardev/contract.js';
 import type { Disposable } from '../../base/disposable.js';
 import { type EventName, isForPeople, onEveryEvent } from '../events.js';
-import { healthOf, pairNews } from '../health.js';
+import { failoverDoubt, healthOf, pairNews } from '../health.js';
 import { Output } from '../output.js';
 import type { MonitorWorld } from '../qmp/server.js';
 import type { Registry } from '../schema.js';
@@ -10,6 +10,7 @@ import type { VmControl } from '../vm.js';
 import type { Clock } from '../../host/ports.js';
 import { complete } from './completion.js';
 import { eventLine } from './event-line.js';
+import { failoverGuard } from './failover-guard.js';
 import { LineMonitor, programPrompt, prompt } from './lines.js';
 import { Repl } from './repl.js';
 import type { History } from './history.js';
@@ -55,6 +56,11 @@ export class HmpMonitor implements Disposable {
     this.close();
   }
 
+  private doubt(): string | undefined {
+    const health = healthOf(this.vm);
+    return health && failoverDoubt(health);
+  }
+
   private happened(name: EventName, data: object): void {
     if (!this.repl || !isForPeople(name, data)) return;
     const health = name === 'COLO_EXIT' ? healthOf(this.vm) : undefined;
@@ -90,6 +96,7 @@ export class HmpMonitor implements Disposable {
   private openRepl(terminal: Terminal, { clock, history, files, notes }: Typist): void {
     const { colour, ascii } = terminal;
     const style = { get columns() { return terminal.columns; }, colour, ascii };
+    const guard = failoverGuard(() => Promise.resolve(this.doubt()));
     this.repl = new Repl({
       terminal,
       // A raw terminal needs CR LF.
@@ -98,7 +105,7 @@ export class HmpMonitor implements Disposable {
       banner: this.banner,
       clock,
       history,
-      run: line => this.shell.run(line, style),
+      run: async line => (await guard(line)) ?? this.shell.run(line, style),
       assist: line => Promise.resolve(complete(this.registry, this.vm, line)),
       files,
       left: () => this.left(),

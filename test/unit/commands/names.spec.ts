@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/commands/address.js';
 import { freeName, isVmName, knownNames, liveNames, namesDir, nameSocket, noSuchVm, takeName } from '../../../src/commands/names.js';
 import { adviceFor } from '../../../src/commands/status.js';
-import { age, columns } from '../../../src/commands/survey.js';
+import { age, columns, healthFrom } from '../../../src/commands/survey.js';
+import { failoverDoubt } from '../../../src/monitor/health.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
@@ -154,6 +155,13 @@ test('what an operator reads', () => {
   expect(say('broken', why)).toEqual([expect.stringContaining('can never take over'), expect.stringContaining('quit')]);
   // Only where it would be accepted.
   for (const pair of ['waiting', 'joining', 'alone', 'superseded', 'broken', 'ended']) expect(String(say(pair, why))).not.toContain('failover');
+  const doubt = (pair: string, error: string, peer: string) => failoverDoubt(healthFrom({ pair, error, peer, role: 'secondary', status: 'inmigrate' }));
+  // Asked where nobody can tell, not where it is safe.
+  expect(doubt('protected', '', '10.0.0.2:8888')).toBeUndefined();
+  for (const peer of ['/run/mig', '127.0.0.1:5', '::1:5']) expect(doubt('lost', 'the peer closed the connection', peer)).toBeUndefined();
+  expect(doubt('lost', 'the peer closed the connection', '10.0.0.2:8888')).toContain('The other side, 10.0.0.2:8888, may still run: the peer closed');
+  expect(doubt('lost', 'no sign of life', '/run/mig')).toContain('may still run');
+  expect(doubt('held', 'it had a secondary', '')).toContain('may run this guest: it had a secondary');
   expect(say('alone', { status: 'internal-error' })[0]).toContain('reset or quit');
   expect(adviceFor({ role: 'primary' }, 'old')).toEqual({ text: expect.stringContaining('no VM of this version') });
 });

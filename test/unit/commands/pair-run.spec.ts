@@ -51,7 +51,7 @@ async function checkpointEventsCanBeOff(primary: ColoProcess): Promise<void> {
   monitor.dispose();
 }
 
-withAddon('a late secondary is waited for; a killed primary is taken over, one that answers only with --yes (skipped where the addon is not built)', async () => {
+withAddon('a late secondary is waited for; one that is silent is taken over, with --yes (skipped where the addon is not built)', async () => {
   define(100);
   const primary = start('primary');
   await primary.says('waiting for the secondary, ');
@@ -61,22 +61,26 @@ withAddon('a late secondary is waited for; a killed primary is taken over, one t
   expect(primary.err).toContain(`colo primary: made ${join(dir, 'p.img')}: qcow2, 4194304 bytes`);
   for (const image of ['p.img', 's.qcow2', 'a.qcow2', 'h.qcow2']) expect(statSync(join(dir, image)).size).toBeGreaterThan(0);
 
+  await checkpointEventsCanBeOff(primary);
+  const monitor = await secondary.qmp(join(dir, 'colo', 'toy-secondary', 'qmp'));
+  await monitor.hmp('migrate_set_parameter x-heartbeat-timeout 500', 5000);
+  // Silent, and nobody can tell from here whether it is dead.
+  primary.child.kill('SIGSTOP');
+  const waited = await colo(['status', 'toy-secondary', '--wait', 'lost'], { env });
+  expect([waited.code, waited.out]).toMatchObject([0, expect.stringContaining('let this one go on: colo failover toy-secondary')]);
   const refused = await colo(['failover', 'toy-secondary'], { env });
   expect([refused.code, refused.out]).toEqual([1, '']);
-  expect(refused.err).toMatch(/^Error: The primary at .* still answers: it is told to stop, and the guest goes on here\.\nIf this is meant: --yes\.\n$/);
+  expect(refused.err).toMatch(/^Error: The other side, .*, may still run: no sign of life from the peer for 500 ms\. .*\nIf this is meant: --yes\.\n$/);
 
   const person = new Person([program, 'failover', 'toy-secondary'], { env, columns: 120 });
   await person.sees('Go on all the same? [y/N]');
   await person.press('n', keys.enter);
   await person.sees('Error: nothing was done');
   expect(await person.exited).toBe(1);
-  await checkpointEventsCanBeOff(primary);
 
-  const monitor = await secondary.qmp(join(dir, 'colo', 'toy-secondary', 'qmp'));
-  const lost = new Promise<void>(resolve => monitor.onEvent(({ event }) => event === 'COLO_EXIT' && resolve()));
   primary.child.kill('SIGKILL');
-  await lost;
-  const { out, code } = await colo(['failover', 'toy-secondary', '--json'], { env });
+  const { out, code } = await colo(['failover', 'toy-secondary', '--yes', '--json'], { env });
+  await secondary.says('COLO: the guest goes on here; not protected');
   expect([JSON.parse(out), code]).toMatchObject([{ name: 'toy-secondary', role: 'alone', state: 'running' }, 0]);
   expect(await monitor.hmp(`xp/1xw ${mark}`, 5000)).toMatch(/: 0x00000001\n$/);
   monitor.dispose();

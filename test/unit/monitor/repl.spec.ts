@@ -224,4 +224,8 @@ test('the loss of the peer is one plain line and the line to type; checkpoints a
   const todo = 'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
   await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
   expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
+  await person.press('x_colo_lost_heartbeat', keys.enter);
+  await person.sees(/may still run: no sign of life.*\n.*If this is meant: enter the same line again\.\n\(colo\)/s);
+  await person.press('x_colo_lost_heartbeat', keys.enter);
+  await person.sees("Error: The feature 'colo' is not enabled");
 });
