@@ -216,12 +216,19 @@ export class VmLifecycle implements Lifecycle {
 
   async stopForCheckpoint(): Promise<void> {
     await this.resetting;
+    this.mustBeAlive();
     const { state } = this;
-    if (state !== 'shutdown' && state !== 'internal-error' && state !== 'colo') {
+    if (state !== 'shutdown' && state !== 'colo') {
       this.resumeTo = state;
       this.states.to('colo');
     }
     await this.stopHeld(this.checkpointEvents);
+    this.mustBeAlive(); // its end may have come while it was stopped
+  }
+
+  /** A guest that cannot go on is no state for anybody to go on from. */
+  private mustBeAlive(): void {
+    if (this.state === 'internal-error') throw new VmError('the guest cannot go on: its vCPU stopped with an internal error');
   }
 
   resumeAfterCheckpoint(): void {

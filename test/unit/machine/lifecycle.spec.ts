@@ -9,7 +9,8 @@ function lifecycle(bootable: boolean) {
   const told: string[] = [];
   const calls: string[] = [];
   const time = { now: 1000 };
-  let stopped: (reason: { kind: 'shutdown' }) => void = () => undefined;
+  type Reason = { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
+  let stopped: (reason: Reason) => void = () => undefined;
   const parts = {
     accel: {
       onStopped: (fn: typeof stopped) => (stopped = fn),
@@ -37,7 +38,7 @@ function lifecycle(bootable: boolean) {
   const vm = new VmLifecycle(parts);
   /** What the accel was told since the last look. */
   const since = () => calls.splice(0).join(' ');
-  return { vm, told, time, since, tripleFault: () => stopped({ kind: 'shutdown' }) };
+  return { vm, told, time, since, tripleFault: () => stopped({ kind: 'shutdown' }), die: () => stopped({ kind: 'internal-error', message: 'planted' }) };
 }
 
 test('with a kernel: a triple fault boots it again', async () => {
@@ -117,5 +118,28 @@ describe('the guest hears that it was held, before it runs', () => {
     vm.parseDevices(new Uint8Array(0)).apply();
     await vm.cont();
     expect(since()).toBe('held start');
+  });
+});
+
+describe('a guest whose vCPU stopped with an internal error is not copied', () => {
+  const why = 'the guest cannot go on: its vCPU stopped with an internal error';
+
+  test('before a checkpoint', async () => {
+    const { vm, die } = lifecycle(true);
+    await vm.cont();
+    die();
+    await expect(vm.stopForCheckpoint()).rejects.toThrow(why);
+    expect(vm.state).toBe('internal-error');
+  });
+
+  test('while a checkpoint stops it', async () => {
+    const { vm, die } = lifecycle(true);
+    await vm.cont();
+    const stop = vm.stopForCheckpoint();
+    await Promise.resolve();
+    die();
+    await expect(stop).rejects.toThrow(why);
+    vm.resumeAfterCheckpoint();
+    expect([vm.state, vm.running]).toEqual(['internal-error', false]);
   });
 });
