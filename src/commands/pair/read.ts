@@ -28,13 +28,23 @@ export function readPairFile(path: string): PairFile {
 
 export function parsePair(source: string, file: string): PairDefinition {
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const document = documentOf(source, file, lines);
   const [problem] = [...document.errors, ...document.warnings];
   const top: Place = { file, lines, path: '', node: document.contents, offset: 0 };
   if (problem) throw mistake({ ...top, node: null, offset: problem.pos[0] }, problem.message.replaceAll('\n', ' '), 'It must be YAML: see colo-pair(5).');
   const pair = pairKind.parse(top);
   checkWhole(pair, (path, message, hint) => mistake({ ...top, path: path.join('.').replace(/\.(\d+)/g, '[$1]'), node: (document.getIn(path, true) ?? null) as Place['node'] }, message, hint));
   return pair;
+}
+
+/** The parser calls itself for each level; what is thousands of levels deep is more than its stack holds. */
+function documentOf(source: string, file: string, lineCounter: LineCounter) {
+  try {
+    return parseDocument(source, { lineCounter, prettyErrors: false });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(`--config ${file}: nested too deeply for a pair definition`);
+  }
 }
 
 /** What only the whole can tell. */

@@ -88,7 +88,7 @@ test.each<[string, string]>([
 });
 
 test('further options are looked at too, and told apart', () => {
-  expect(() => words('primary', `${web}options: ["-vnc :7"]\n`)).toThrow('/etc/colo/web.yaml: options[0]: -vnc :7: colo does not have this option');
+  expect(() => words('primary', `${web}options: ["-smbios type=1"]\n`)).toThrow("/etc/colo/web.yaml: options[0]: -smbios type=1: colo does not have this option");
   expect(words('secondary', `${web}secondary: {options: [-S, '-append a  b']}\n`).slice(-2)).toEqual(['-S', '-append a  b']);
 });
 
@@ -151,4 +151,8 @@ test('answers are checked as the file would be', () => {
   expect(checkAnswer('disk', '')).toBe(true);
   expect(questions.replica.usual({ peer: '10.0.0.2', disk: 'a.img' })).toBe('a.img');
   expect(questions.replica.usual({ peer: '127.0.0.1', disk: 'a.img' })).toBe('a-replica.img');
+});
+
+test.each(['[', '{a: ', '- '])('a definition of nothing but %j, fifty thousand deep, is refused with a sentence', piece => {
+  expect(() => parsePair(piece.repeat(50_000), 'deep.yaml')).toThrow(UsageError);
 });
