@@ -34,9 +34,12 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
 (typeof image === 'string' ? describe.skip : describe)('Debian cloud kernel', () => {
   test('boots, writes its disk, announces itself; goes on from a checkpoint on another machine', async () => {
     const first = await boot('colo.ip=10.0.2.15');
+    first.console.type('typed before the port is open\n');
     first.machine().start();
     await first.until('ready', () => first.console.written.includes('colo-guest: ready'));
     await first.until('disk writes', () => writes() > 50);
+    // The line discipline echoes what it got.
+    expect(first.console.written).toContain('typed before the port is open');
     expect(first.console.written).not.toMatch(/WARNING|BUG|nobody cared/);
     expect(first.console.written).toContain('virtio_blk virtio0: [vda] 65536 512-byte logical blocks');
 

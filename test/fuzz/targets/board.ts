@@ -49,8 +49,9 @@ export class FuzzedBoard {
     await devices.pause();
     this.compare();
     devices.parse(devices.save());
-    if (this.random.below(3) === 0) this.load();
+    const changed = this.random.below(3) === 0 ? this.load() : undefined;
     devices.resume();
+    if (changed !== undefined) this.board.poke(this.random, 30, changed);
   }
 
   /** Each page that is not as the copy has it is in the log. */
@@ -62,17 +63,19 @@ export class FuzzedBoard {
     throw new Error(`the page of 0x${at.toString(16)} was written and is not in the log`);
   }
 
-  private load(): void {
+  /** Returns the id of the device whose state is another now. */
+  private load(): string | undefined {
     const { devices } = this.board;
     const device = devices[this.random.below(devices.length)];
     device.beforeSave();
     try {
       device.state = device.vmstate.parse(mutated(device.vmstate.save(device.state), this.random), device.vmstate.version);
     } catch (error) {
-      if (error instanceof VmError) return; // refused, as it should be
+      if (error instanceof VmError) return undefined; // refused, as it should be
       throw error;
     }
     device.afterLoad();
+    return device.id;
   }
 
   /** The end of a case: nothing stays behind in the RAM that all cases share. */
