@@ -8,5 +8,5 @@ export const guards: Record<Mutant, readonly string[]> = {
   'no-copy-before-write': ['test/unit/block/replication.spec.ts'],
   'overlays-not-emptied': ['test/unit/block/replication.spec.ts'],
   'loaded-before-whole': ['test/sim/colo-sim.spec.ts'],
-  'aborted-pages-forgotten': ['test/sim/colo-sim.spec.ts'],
+  'aborted-pages-forgotten': ['test/sim/takeover.spec.ts'],
 };

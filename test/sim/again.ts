@@ -46,7 +46,6 @@ async function replaceReplicas(vm: Vm): Promise<void> {
     await vm.block.blockdevChange(change).catch(ignoreRefusal);
     await vm.block.driveDel(`replica${n}`).catch(ignoreRefusal);
   }
-  vm.exits.length = 0;
   await vm.protect();
 }
 

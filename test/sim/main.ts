@@ -7,7 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Totals } from './totals.js';
+import { type Told, Totals } from './totals.js';
 import type { Range, Word } from './worker.js';
 
 const rangeSize = 10;
@@ -76,7 +76,7 @@ class Crew {
       };
       worker.on('message', (word: Word) => {
         clearTimeout(late);
-        if (word.type === 'told') this.totals.add(word.told);
+        if (word.type === 'told') this.told(word.told);
         if (word.type === 'done') return this.give(worker);
         if (word.type === 'run') ({ seed } = word);
         late = setTimeout(() => lost('it does not end'), stuckMs);
@@ -88,6 +88,11 @@ class Crew {
       });
       this.give(worker);
     });
+  }
+
+  private told(told: Told): void {
+    this.totals.add(told);
+    if (told.violation !== undefined) console.error(`seed ${told.seed}: ${told.violation}`);
   }
 
   private give(worker: ChildProcess): void {

@@ -368,7 +368,11 @@ export class Vm {
       world.note(this.name, `COLO_EXIT ${mode} ${reason} ${error ?? ''}`);
       this.exits.push(reason);
     });
-    this.events.on('MIGRATION', ({ status }) => world.note(this.name, `migration ${status}`));
+    this.events.on('MIGRATION', ({ status }) => {
+      world.note(this.name, `migration ${status}`);
+      // One session, one COLO_EXIT.
+      if (status === 'setup' || status === 'active') this.exits.length = 0;
+    });
     this.events.on('BLOCK_IO_ERROR', e =>
       world.note(this.name, `I/O error on ${e.device}: ${e.action}, ${e.reason}`),
     );

@@ -148,7 +148,10 @@ export class SimNetwork {
     near.other = far;
     far.other = near;
     const { cutAfter } = this;
-    if (cutAfter?.port === port) (cutAfter.from === a.name ? near : far).cutAt = cutAfter.bytes;
+    if (cutAfter?.port === port) {
+      (cutAfter.from === a.name ? near : far).cutAt = cutAfter.bytes;
+      this.cutAfter = undefined;
+    }
     for (const [node, stream] of [
       [a, near],
       [b, far],
