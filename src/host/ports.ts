@@ -125,7 +125,7 @@ export interface UnitCopy {
 export interface Files {
   /** Locks the file (shared when readOnly, else exclusive) unless lock is 'none'; a held lock is a VmError that names the file. */
   /** mode: of a file that is created; 0644 if absent. direct: past the page cache; a VmError where the file system cannot. */
-  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean }): Promise<OpenFile>;
+  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean; noFollow?: boolean }): Promise<OpenFile>;
   readFile(path: string): Promise<Uint8Array>;
   unlink(path: string): Promise<void>;
   /** A new file for path, which stays what it is until keep(). mode: of the new one. */

@@ -2,6 +2,7 @@
 import type { FuzzTarget } from './target.js';
 import { chipsTarget } from './targets/chips.js';
 import { pairRecord } from './targets/pair-record.js';
+import { qcow2Target } from './targets/qcow2.js';
 import { virtioTarget } from './targets/virtio.js';
 
-export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, pairRecord, virtioTarget];
+export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, pairRecord, qcow2Target, virtioTarget];

@@ -26,7 +26,7 @@ export interface FileSpeed {
   writesAtOnce: boolean;
 }
 
-type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean };
+type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean; noFollow?: boolean };
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
@@ -93,9 +93,9 @@ function inUse(path: string, readOnly: boolean): VmError {
   return new VmError(`Failed to get ${lock} lock on '${path}'`, { hint: 'Is another process using the image?' });
 }
 
-function openHandle(path: string, { readOnly, create, mode = 0o644 }: OpenOptions): Promise<FileHandle> {
+function openHandle(path: string, { readOnly, create, mode = 0o644, noFollow }: OpenOptions): Promise<FileHandle> {
   if (readOnly) return open(path, constants.O_RDONLY);
-  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), mode);
+  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0) | (noFollow ? constants.O_NOFOLLOW : 0), mode);
 }
 
 class NodeFile implements OpenFile {

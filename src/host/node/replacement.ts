@@ -13,7 +13,8 @@ export async function replacement(files: Pick<Files, 'open'>, path: string, mode
   const old = await stat(target).catch(() => undefined);
   if (old && !old.isFile()) return asItIs(files, path);
   const fresh = target + suffix;
-  const file = await files.open(fresh, { readOnly: false, lock: 'auto', create: true, mode });
+  // In a folder of everybody a link of that name would lead to a file of ours.
+  const file = await files.open(fresh, { readOnly: false, lock: 'auto', create: true, mode, noFollow: true });
   const discard = () => unlink(fresh).catch(() => undefined);
   try {
     await file.truncate(0);

@@ -1,5 +1,6 @@
 /** TCP and Unix sockets. */
-import { lstat, stat, unlink } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { link, lstat, rename, stat, unlink } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { VmError } from '../../base/errors.js';
@@ -190,8 +191,8 @@ function checkPath(address: Address): void {
 /** A Unix socket that nobody answers was left behind by a process that died. True: removed. Whatever else has that name is somebody's. */
 async function removeStale(address: Address): Promise<boolean> {
   if (address.kind !== 'unix') return false;
-  const isSocket = await lstat(address.path).then(found => found.isSocket(), () => false);
-  if (!isSocket) return false;
+  const found = await identityOf(address.path);
+  if (!found) return false;
   const alive = await new Promise<boolean>(resolve => {
     const probe = createConnection({ path: address.path });
     probe.once('error', e => resolve(errorCode(e) !== 'ECONNREFUSED'));
@@ -200,8 +201,37 @@ async function removeStale(address: Address): Promise<boolean> {
       resolve(true);
     });
   });
-  if (!alive) await unlink(address.path).catch(() => undefined);
-  return !alive;
+  return !alive && (await takeAway(address.path, found));
+}
+
+/**
+ * Another starter may have put a living socket there since we looked: what we take away is looked at again under a name of our own, and
+ * comes back if it is not what we found dead. A rename keeps the time of the last change of content, and a new socket has another.
+ */
+async function takeAway(path: string, dead: Identity): Promise<boolean> {
+  const aside = `${path}.${randomBytes(6).toString('hex')}.stale`;
+  try {
+    await rename(path, aside);
+  } catch {
+    return true; // gone already: whoever binds first has the name
+  }
+  const taken = await identityOf(aside);
+  const ours = taken?.ino === dead.ino && taken.dev === dead.dev && taken.mtimeNs === dead.mtimeNs;
+  if (!ours) await link(aside, path).catch(() => undefined);
+  await unlink(aside).catch(() => undefined);
+  return ours;
+}
+
+interface Identity {
+  readonly ino: bigint;
+  readonly dev: bigint;
+  readonly mtimeNs: bigint;
+}
+
+/** Of a socket. */
+async function identityOf(path: string): Promise<Identity | undefined> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined);
+  return found?.isSocket() ? found : undefined;
 }
 
 async function cannotListen(address: Address, e: unknown): Promise<VmError> {

@@ -78,6 +78,25 @@ describe('primary', () => {
     expectSame(await pair.pvm.pread(64 * KiB, 4 * KiB), b);
   });
 
+  test('what was lost with the link is noted: in flight, in the queue, held for the next epoch, and later', async () => {
+    const pair = await startedPair();
+    const lost = () => pair.primary.graph.node('node0').driver.describe()['dirty-clusters'];
+    await checkpoint(pair);
+    expect(lost()).toBe(0);
+    pair.secondaryHost.files.delay = () => new Promise(() => undefined);
+    await pair.pvm.pwrite(0, a);
+    await pair.pvm.pwrite(4 * KiB, a); // the same cluster of 64 KiB
+    await pair.pvm.writeZeroes(128 * KiB, 64 * KiB);
+    pair.p.cut().epochDone.catch(() => undefined);
+    await pair.pvm.pwrite(512 * KiB, b);
+    void pair.secondary.nbd.stop();
+    await turns(20);
+    expect(pair.p.error()).toBeDefined();
+    expect(lost()).toBe(3);
+    await pair.pvm.pwrite(768 * KiB, b);
+    expect(lost()).toBe(4);
+  });
+
   test('a replica that is gone already protects nothing: start refuses', async () => {
     const pair = await attachedPair();
     await pair.secondary.nbd.stop();

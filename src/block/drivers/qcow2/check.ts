@@ -52,11 +52,11 @@ class Check {
     this.say(`ERROR ${text}`);
   }
 
-  readonly refer = (offset: number, bytes: number, what: string): void => {
+  readonly refer = (offset: number, bytes: number, what: string, times = 1): void => {
     const { clusterSize } = this.header;
     if (offset >= this.file.length) return this.corrupt(`${what} at 0x${offset.toString(16)} is beyond the end of the file`);
     const end = Math.min(offset + bytes, Math.ceil(this.file.length / clusterSize) * clusterSize);
-    for (let c = Math.floor(offset / clusterSize); c * clusterSize < end; c++) this.counts.set(c, (this.counts.get(c) ?? 0) + 1);
+    for (let c = Math.floor(offset / clusterSize); c * clusterSize < end; c++) this.counts.set(c, (this.counts.get(c) ?? 0) + times);
   };
 }
 
@@ -71,9 +71,13 @@ export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: R
   if (metadata.overlap !== undefined) check.corrupt(metadata.overlap);
   if (metadata.overlap !== undefined && repair !== 'none') throw new VmError(`the image cannot be repaired: ${metadata.overlap}`, { hint: 'What it holds can still be read: `colo image convert` makes a new image of it.' });
   refer(0, 1, 'header');
-  await countTables(check, header.l1Offset, header.l1Entries, cluster => countActive(check, cluster));
+  const active: Tables = new Map();
+  await countL1(check, header.l1Offset, header.l1Entries, active);
+  await countTables(check, active, cluster => countActive(check, cluster));
   if (bytes > 0) refer(header.snapshotsOffset, bytes, 'snapshot table');
-  for (const snapshot of list) await countTables(check, snapshot.l1Offset, snapshot.l1Entries);
+  const kept: Tables = new Map();
+  for (const { l1Offset, l1Entries } of list) await countL1(check, l1Offset, l1Entries, kept);
+  await countTables(check, kept);
   await useOfBitmaps(file, header, await readBitmaps(file, header), refer);
   refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize, 'refcount table');
   for (let index = 0, used = metadata.refcounts.usedEntries; index < used; index++) {
@@ -89,21 +93,30 @@ export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: R
   return result;
 }
 
-/** Every L2 table of an L1 table and every cluster in them. */
-async function countTables(check: Check, l1Offset: number, entries: number, each?: (cluster: Cluster) => void): Promise<void> {
+/** L2 tables, and how many L1 entries lead to each: a table is read once, whatever an image makes point at it. */
+type Tables = Map<number, number>;
+
+/** The L2 tables of an L1 table. */
+async function countL1(check: Check, l1Offset: number, entries: number, tables: Tables): Promise<void> {
   const { file, header, refer } = check;
-  const { clusterSize, clusterBits, version } = header;
+  const { clusterSize } = header;
   if (entries === 0) return;
   refer(l1Offset, entries * 8, 'L1 table');
   const l1 = await file.pread(l1Offset, Math.min(Math.ceil((entries * 8) / 512) * 512, file.length - l1Offset));
   for (let index = 0; index < entries; index++) {
     const { offset } = readPointer(l1, index);
     if (offset === 0) continue;
-    if (offset % clusterSize !== 0 || offset + clusterSize > file.length) {
-      check.corrupt(`L1 entry ${index}: L2 table at 0x${offset.toString(16)} is not in the file or not aligned`);
-      continue;
-    }
-    refer(offset, 1, 'L2 table');
+    if (offset % clusterSize === 0 && offset + clusterSize <= file.length) tables.set(offset, (tables.get(offset) ?? 0) + 1);
+    else check.corrupt(`L1 entry ${index}: L2 table at 0x${offset.toString(16)} is not in the file or not aligned`);
+  }
+}
+
+/** Every cluster in the tables. each: once for each entry of the table. */
+async function countTables(check: Check, tables: Tables, each?: (cluster: Cluster) => void): Promise<void> {
+  const { file, header, refer } = check;
+  const { clusterSize, clusterBits, version } = header;
+  for (const [offset, times] of tables) {
+    refer(offset, 1, 'L2 table', times);
     const table = await file.pread(offset, clusterSize);
     for (let n = 0; n < clusterSize / 8; n++) {
       const found = readCluster(table, n, clusterBits, version);
@@ -112,7 +125,7 @@ async function countTables(check: Check, l1Offset: number, entries: number, each
         check.corrupt(`L2 entry ${n} of table 0x${offset.toString(16)}: 0x${found.offset.toString(16)} is not aligned`);
         continue;
       }
-      refer(found.offset, found.kind === 'compressed' ? found.bytes : 1, 'cluster');
+      refer(found.offset, found.kind === 'compressed' ? found.bytes : 1, 'cluster', times);
       each?.(found);
     }
   }
@@ -179,6 +192,7 @@ async function checkCopied(check: Check, metadata: Metadata): Promise<void> {
   };
   const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
   let l1Changed = false;
+  const seen = new Set<number>();
   for (let index = 0; index < header.l1Entries; index++) {
     const { offset, copied } = readPointer(l1, index);
     if (offset === 0 || offset % clusterSize !== 0 || offset + clusterSize > file.length) continue;
@@ -186,6 +200,8 @@ async function checkCopied(check: Check, metadata: Metadata): Promise<void> {
       setCopied(l1, index, !copied);
       l1Changed = true;
     }
+    if (seen.has(offset)) continue;
+    seen.add(offset);
     const table = await file.pread(offset, clusterSize);
     let changed = false;
     for (let n = 0; n < clusterSize / 8; n++) {
