@@ -202,7 +202,8 @@ export class BlockNode {
   blockStatus(offset: number, length: number): Promise<BlockStatus> {
     return this.inside('reads', async node => {
       node.check(offset, length);
-      if (!node.driver.blockStatus) return { length, allocated: true, zero: false };
+      // Of no bytes there is nothing to say, and a driver says something of one byte at least.
+      if (length === 0 || !node.driver.blockStatus) return { length, allocated: true, zero: false };
       return node.driver.blockStatus(offset, length);
     });
   }
