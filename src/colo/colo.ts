@@ -274,9 +274,12 @@ export class Colo {
     const interval = heartbeatMs ?? options.heartbeatMs;
     const timeout = peerTimeoutMs ?? options.peerTimeoutMs;
     const most = options.leaseMs / 2;
-    if (interval > most) throw new VmError(`x-heartbeat-interval ${interval}: it is at most ${most} ms`);
-    if (timeout < interval * 2) {
-      throw new VmError(`x-heartbeat-timeout ${timeout}: it is at least two intervals, ${interval * 2} ms`);
+    if (interval > most) {
+      throw new VmError(`x-heartbeat-interval ${interval}: it is at most ${most} ms`);
+    }
+    const least = interval * 2;
+    if (timeout < least) {
+      throw new VmError(`x-heartbeat-timeout ${timeout}: it is at least two intervals, ${least} ms`);
     }
     Object.assign(options, { heartbeatMs: interval, peerTimeoutMs: timeout });
   }

@@ -60,7 +60,8 @@ export async function sendDigest(
   const disk = disks.find(d => d.name === name);
   if (!disk) throw new VmError(`there is no replicated disk '${name}' here`);
   if (disk.sync.assumed) return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
-  const digest = await link.guard(disk.sync.digest(done => sync.progress('digest', disk, done)), `digest of disk '${name}'`, options.syncTimeoutMs);
+  const reading = disk.sync.digest(done => sync.progress('digest', disk, done));
+  const digest = await link.guard(reading, `digest of disk '${name}'`, options.syncTimeoutMs);
   await link.send({ type: 'digest-size', disk: name, vouched: false, size: digest.length });
   for (let at = 0; at < digest.length; at += pieceBytes) await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
 }

@@ -105,7 +105,8 @@ export class ColoPrimary extends Session {
     this.outputs = this.parts.outputs();
     const { link, disks } = this;
     const sync = (this.diskSync = new DiskSync(disks));
-    await reconcileAll({ disks, link, options, identity, theirs, sync, pristine: lifecycle.pristine });
+    const { pristine } = lifecycle;
+    await reconcileAll({ disks, link, options, identity, theirs, sync, pristine });
     await this.agree();
     await this.precopy();
     await this.link.send({ type: 'precopy-end' });

@@ -19,7 +19,7 @@ export async function confirm(what: string, { yes }: { yes: boolean }): Promise<
   }
 }
 
-/** What speaks against a failover now; undefined: nothing, or nothing that can be seen from here. */
+/** What speaks against a failover now; undefined: nothing that can be seen from here. */
 export async function doubtOf(client: QmpClient, timeoutMs: number): Promise<string | undefined> {
   return failoverDoubt(healthFrom(await client.execute('query-vm', undefined, timeoutMs)));
 }

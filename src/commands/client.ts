@@ -11,7 +11,12 @@ import { isVmName, noSuchVm } from './names.js';
 export const addressArg = Args.string({ required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
 /** 23 days: a timer has no more. */
 const maxTimeout = 2_000_000;
-export const timeoutFlag = Flags.integer({ default: 30, min: 1, max: maxTimeout, description: 'seconds to wait for an answer' });
+export const timeoutFlag = Flags.integer({
+  default: 30,
+  min: 1,
+  max: maxTimeout,
+  description: 'seconds to wait for an answer',
+});
 const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {

@@ -13,14 +13,18 @@ const pollMs = 50;
 export class Failover extends ClientCommand {
   static override readonly summary = 'the peer is lost: let this side go on alone';
   static override readonly description =
-    'Give it to the side that shall live, and only when the other one is surely dead or cut off: two live sides ' +
-    'spoil both disks. Where nobody can tell from here whether the other side still runs, it asks on a terminal, ' +
-    'and needs --yes elsewhere. A peer that still answers is told to stop. Returns when the guest runs here.';
+    'Give it to the side that shall live, and only when the other one is surely dead or cut off: ' +
+    'two live sides spoil both disks. Where nobody can tell from here whether the other side still ' +
+    'runs, it asks on a terminal, and needs --yes elsewhere. A peer that still answers is told to ' +
+    'stop. Returns when the guest runs here.';
   static override readonly examples = ['<%= config.bin %> failover web-secondary', '<%= config.bin %> failover web-secondary --yes --json'];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
-    yes: Flags.boolean({ char: 'y', description: 'also where nobody can tell whether the other side still runs' }),
+    yes: Flags.boolean({
+      char: 'y',
+      description: 'also where nobody can tell whether the other side still runs',
+    }),
     timeout: timeoutFlag,
   };
 
@@ -30,7 +34,8 @@ export class Failover extends ClientCommand {
     return this.withClient(args.address, timeoutMs, async client => {
       const objection = await doubtOf(client, timeoutMs);
       if (objection !== undefined) await confirm(objection, flags);
-      await client.execute('x-colo-lost-heartbeat', undefined, timeoutMs).catch(async (error: unknown) => {
+      const order = client.execute('x-colo-lost-heartbeat', undefined, timeoutMs);
+      await order.catch(async (error: unknown) => {
         throw await explained(client, error, args.address, timeoutMs);
       });
       const line = await runsAlone(client, args.address, timeoutMs);
@@ -51,7 +56,8 @@ async function runsAlone(client: QmpClient, address: string, timeoutMs: number):
     if (line.pair === 'alone' && line.state !== 'inmigrate' && line.state !== 'colo') return line;
     if (performance.now() > deadline) {
       const late = `after ${timeoutMs / 1000} s the guest does not run here yet (${line.state})`;
-      throw new VmError(`the failover was accepted, but ${late}`, { hint: `It goes on meanwhile: colo status ${address}` });
+      const hint = `It goes on meanwhile: colo status ${address}`;
+      throw new VmError(`the failover was accepted, but ${late}`, { hint });
     }
     await new Promise(resolve => setTimeout(resolve, pollMs));
   }
@@ -59,14 +65,19 @@ async function runsAlone(client: QmpClient, address: string, timeoutMs: number):
 
 function failed(vm: unknown, address: string): VmError {
   const { text, todo } = adviceFor(vm, address);
-  return new VmError(`no failover: ${text}`, { hint: todo ?? `Look at it with: colo status ${address}` });
+  const hint = todo ?? `Look at it with: colo status ${address}`;
+  return new VmError(`no failover: ${text}`, { hint });
 }
 
 /** Where there is nothing to fail over from, what there is. */
-async function explained(client: QmpClient, error: unknown, address: string, timeoutMs: number): Promise<VmError> {
-  const { message } = asVmError(error);
-  const nothing = message.includes("'colo' is not enabled") || message.includes('no complete first state');
-  if (!nothing) return asVmError(error);
+async function explained(
+  client: QmpClient,
+  error: unknown,
+  address: string,
+  timeoutMs: number,
+): Promise<VmError> {
+  const failure = asVmError(error);
+  if (!/'colo' is not enabled|no complete first state/.test(failure.message)) return failure;
   const vm = await client.execute('query-vm', undefined, timeoutMs).catch(() => undefined);
   return failed(vm, address);
 }

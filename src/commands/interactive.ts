@@ -63,7 +63,10 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
   });
 }
 
-/** What happens meanwhile, in words for people. What becomes of a pair is asked of the VM: the event alone does not say it. */
+/**
+ * What happens meanwhile, in words for people. What becomes of a pair is asked of the VM: the event
+ * alone does not say it.
+ */
 function onNews(client: QmpClient, print: (text: string) => void): void {
   client.onEvent(({ event, data }) => {
     const given = isObject(data) ? data : {};

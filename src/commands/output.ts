@@ -30,7 +30,10 @@ export function noteUnlessPrompt(line: string): void {
 
 let atPrompt: (line: string) => boolean = () => false;
 
-/** Somebody types on the terminal: its editor shows notes, above the line. False: not now. Nothing to show is a question. */
+/**
+ * Somebody types on the terminal: its editor shows notes, above the line. False: not now. A line
+ * that is empty only asks.
+ */
 export function notesGoTo(fn: (line: string) => boolean): void {
   atPrompt = fn;
 }

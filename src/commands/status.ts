@@ -22,9 +22,15 @@ interface Health extends VmLine {
 export class Status extends ClientCommand {
   static override readonly summary = "show one VM's health at a glance";
   static override readonly description =
-    'Role, peer, checkpoints and disks, why it is so and since when, and what should be done if anything should. ' +
-    'With --wait it returns when the pair stands so, at once if it does already: exit code 0; 1 when the time is over, or the VM.';
-  static override readonly examples = ['<%= config.bin %> status pvm', '<%= config.bin %> status unix:/run/vm.qmp --json', '<%= config.bin %> status pvm --watch 2', '<%= config.bin %> status web-secondary --wait lost --timeout 86400'];
+    'Role, peer, checkpoints and disks, why it is so and since when, and what should be done if ' +
+    'anything should. With --wait it returns when the pair stands so, at once if it does already: ' +
+    'exit code 0; 1 when the time is over, or the VM.';
+  static override readonly examples = [
+    '<%= config.bin %> status pvm',
+    '<%= config.bin %> status unix:/run/vm.qmp --json',
+    '<%= config.bin %> status pvm --watch 2',
+    '<%= config.bin %> status web-secondary --wait lost --timeout 86400',
+  ];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
@@ -32,7 +38,9 @@ export class Status extends ClientCommand {
     wait: Flags.string({
       options: [...awaited],
       exclusive: ['watch'],
-      description: 'until the pair is protected, lost (COLO has ended by itself), or this side alone; at most --timeout seconds',
+      description:
+        'until the pair is protected, lost (COLO has ended by itself), or this side alone; ' +
+        'at most --timeout seconds',
     }),
     timeout: timeoutFlag,
   };
@@ -73,7 +81,9 @@ async function examine(client: QmpClient, address: string, timeoutMs: number): P
 
 /** The one sentence that an operator wants, in the words of the shell. */
 export function adviceFor(vm: unknown, address: string): Verdict {
-  if (isObject(vm) && vm['pair'] === undefined) return { text: 'it does not say: no VM of this version' };
+  if (isObject(vm) && vm['pair'] === undefined) {
+    return { text: 'it does not say: no VM of this version' };
+  }
   return verdict(healthFrom(vm), `colo failover ${address}`);
 }
 

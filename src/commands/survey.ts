@@ -78,7 +78,7 @@ export function healthFrom(vm: unknown): Health {
   };
 }
 
-/** The run state, and where that would mislead, what it means: a secondary runs nothing, and does its duty. */
+/** The run state, and where that would mislead, what it means: a secondary does its duty at rest. */
 export function stateWord({ state, pair }: VmLine): string {
   if (state === 'inmigrate' && pair === 'protected') return 'standby';
   if (state === 'inmigrate' && pair === 'waiting') return 'waiting';
@@ -96,7 +96,7 @@ export function stateColour({ state, pair }: VmLine): 'green' | 'red' | 'yellow'
 /** `45s`, `3m`, `2h`, `5d`; `-`: it does not say. */
 export const age = (ms: number | null): string => (ms === null ? '-' : shortAge(ms));
 
-/** For people: a head, aligned columns; paint: a cell of a row, as it is aligned. For a pipe: no head, tabs. */
+/** For people: a head, aligned columns, cells painted. For a pipe: no head, tabs. */
 export function columns(
   head: readonly string[],
   rows: readonly (readonly string[])[],

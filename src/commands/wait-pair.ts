@@ -16,7 +16,11 @@ const pollMs = 500;
 const answerMs = 30_000;
 
 /** VmError: it did not come to that within the time, or can never. */
-export async function untilPair(client: QmpClient, wanted: Awaited, timeoutMs: number): Promise<void> {
+export async function untilPair(
+  client: QmpClient,
+  wanted: Awaited,
+  timeoutMs: number,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   const { wait, gone } = signs(client);
   for (;;) {
@@ -24,7 +28,9 @@ export async function untilPair(client: QmpClient, wanted: Awaited, timeoutMs: n
     if (pair === wanted) return;
     if (over.includes(pair)) throw new VmError(`the pair is ${pair}: it never becomes ${wanted}`);
     const leftMs = deadline - performance.now();
-    if (leftMs <= 0) throw new VmError(`the pair is ${pair}, not ${wanted}, after ${timeoutMs / 1000} s`);
+    if (leftMs <= 0) {
+      throw new VmError(`the pair is ${pair}, not ${wanted}, after ${timeoutMs / 1000} s`);
+    }
     await wait(Math.min(pollMs, leftMs));
     if (gone()) throw new VmError(`the VM has ended before the pair was ${wanted}`);
   }

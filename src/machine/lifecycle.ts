@@ -409,7 +409,11 @@ export class VmLifecycle implements Lifecycle {
   }
 
   /** At once, or when a stop that took too long is through, if the guest shall still run then. */
-  private goWhenStopped(tell: boolean, then: () => void = () => undefined, data: QmpEvents['RESUME'] = {}): void {
+  private goWhenStopped(
+    tell: boolean,
+    then: () => void = () => undefined,
+    data: QmpEvents['RESUME'] = {},
+  ): void {
     const start = () => {
       this.go();
       if (tell) this.parts.events.emit('RESUME', data);

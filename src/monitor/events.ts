@@ -67,9 +67,10 @@ type EventData = Declared<QmpEvents>[EventName];
 
 export const eventNames = (Object.keys(eventSummaries) as EventName[]).sort();
 
-/** Between the checkpoints of COLO the guest runs as ever: several times a second no person wants to read of them. */
+/** Checkpoints of COLO come several times a second, and the guest does not feel them. */
 export function isForPeople(name: string, data: object): boolean {
-  return !((name === 'STOP' || name === 'RESUME') && 'checkpoint' in data && data.checkpoint === true);
+  if (name !== 'STOP' && name !== 'RESUME') return true;
+  return !('checkpoint' in data && data.checkpoint === true);
 }
 
 /** Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on, where the machine has that capability. */

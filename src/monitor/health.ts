@@ -33,7 +33,9 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
   const { pair, role, state, why, sinceMs } = health;
   const because = why === undefined ? '' : `: ${why}`;
   const ago = sinceMs === undefined || sinceMs < justNowMs ? '' : ` ${age(sinceMs)} ago`;
-  if (state === 'internal-error') return { text: 'the vCPU stopped with an error: reset or quit it' };
+  if (state === 'internal-error') {
+    return { text: 'the vCPU stopped with an error: reset or quit it' };
+  }
   switch (pair) {
     case 'protected':
       if (role === 'secondary') return { text: 'ready to take over' };
@@ -43,7 +45,10 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
     case 'waiting':
       return { text: `waits for a primary: it cannot take over yet${last(why)}` };
     case 'held':
-      return { text: `the guest does not run${because}`, todo: `to run it here all the same: ${failover}` };
+      return {
+        text: `the guest does not run${because}`,
+        todo: `to run it here all the same: ${failover}`,
+      };
     case 'lost':
       return {
         text: `protection was lost${ago}${because}`,
@@ -52,9 +57,15 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
     case 'taking-over':
       return { text: `takes over${because}` };
     case 'superseded':
-      return { text: 'the other side goes on with the guest, this one never runs again', todo: 'end it with quit' };
+      return {
+        text: 'the other side goes on with the guest, this one never runs again',
+        todo: 'end it with quit',
+      };
     case 'broken':
-      return { text: `can never take over, its state is not whole${because}`, todo: 'quit, and start it anew' };
+      return {
+        text: `can never take over, its state is not whole${because}`,
+        todo: 'quit, and start it anew',
+      };
     case 'ended':
       return { text: 'the guest has shut down, on both sides' };
     case 'alone':
@@ -76,7 +87,8 @@ const local = /^(\/|127\.|::1|\[::1|::ffff:127\.|localhost:)/;
  * What speaks against a failover now: nobody can tell from here whether the other side still runs.
  * A peer that answers is told, and of one on this host the kernel knows that it has ended.
  */
-export function failoverDoubt({ pair, why = 'nothing is known of it', peer = '' }: Health): string | undefined {
+export function failoverDoubt(health: Health): string | undefined {
+  const { pair, why = 'nothing is known of it', peer = '' } = health;
   if (pair === 'held') return `The other side may run this guest: ${why}.`;
   if (pair !== 'lost' || (local.test(peer) && /closed the connection/.test(why))) return undefined;
   const other = peer === '' ? 'The other side' : `The other side, ${peer},`;
@@ -92,7 +104,7 @@ export function pairNews(health: Health, failover: FailoverLine): string[] {
 const capital = (text: string) => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
 
 function alone({ state, why, sinceMs }: Health): string {
-  if (state === 'postmigrate') return 'its guest has been migrated: what goes on is elsewhere, or in a file';
+  if (state === 'postmigrate') return 'its guest was migrated: it is elsewhere, or in a file';
   if (why === undefined) return 'not protected: it has no secondary';
   return `not protected${sinceMs === undefined ? '' : ` for ${age(sinceMs)}`}: ${why}`;
 }

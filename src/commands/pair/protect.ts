@@ -180,7 +180,10 @@ async function isProtected(monitor: Monitor): Promise<boolean> {
 
 async function refuseLost(monitor: Monitor): Promise<void> {
   const colo = await monitor.execute('query-colo-status');
-  if (isObject(colo) && colo['reason'] === 'error') throw new PeerLost('the secondary was lost right after COLO began', { hint: 'If it is surely dead or stopped, let this side go on: colo failover NAME' });
+  if (!isObject(colo) || colo['reason'] !== 'error') return;
+  throw new PeerLost('the secondary was lost right after COLO began', {
+    hint: 'If it is surely dead or stopped, let this side go on: colo failover NAME',
+  });
 }
 
 /** The signal ends it early. */

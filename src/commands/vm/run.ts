@@ -87,7 +87,8 @@ async function build(launch: Launch, host: Host, world: RunWorld): Promise<Runni
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
-  const failover = name === undefined ? 'x_colo_lost_heartbeat' : (`colo failover ${name}` as const);
+  const failover =
+    name === undefined ? 'x_colo_lost_heartbeat' : (`colo failover ${name}` as const);
   const teller = new PairTeller(failover, line => (world.tell ?? note)(line));
   const vm = await RunningVm.build(spec, {
     host,

@@ -15,8 +15,12 @@ const parameterArgs = {
   'max-bandwidth': optional(int('bytes per second of RAM that is sent while the guest runs; 0: no limit', { min: 0 })),
   'downtime-limit': optional(int('ms that the guest may stand still at the end of a migration without COLO', { min: 0, max: 2_000_000 })),
   'x-checkpoint-delay': optional(int('ms from the end of a COLO checkpoint to the next', uint32)),
-  'x-heartbeat-interval': optional(int('ms between two signs of life of a COLO peer; at once', { min: 10, max: 10_000 })),
-  'x-heartbeat-timeout': optional(int('ms without a sign of life after which a COLO peer is lost; at once', { min: 50, max: 3_600_000 })),
+  'x-heartbeat-interval': optional(
+    int('ms between two signs of life of a COLO peer; at once', { min: 10, max: 10_000 }),
+  ),
+  'x-heartbeat-timeout': optional(
+    int('ms without a sign of life after which a COLO peer is lost; at once', { min: 50, max: 3_600_000 }),
+  ),
   'x-sync-from': optional(
     oneOf(
       ['none', 'primary', 'secondary'],
@@ -228,7 +232,11 @@ async function untilSettled(vm: VmControl, migration: MigrationControl): Promise
   return status === 'failed' ? `Error: ${error ?? 'the migration failed'}` : undefined;
 }
 
-const diskWords = { digest: 'the secondary reads them', compare: 'compared', copy: 'copied where they differ' } as const;
+const diskWords = {
+  digest: 'the secondary reads them',
+  compare: 'compared',
+  copy: 'copied where they differ',
+} as const;
 
 const showAddress = ({ type, host = '', port, path }: SocketAddress) =>
   type === 'unix' ? `unix:${path}` : `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -256,6 +264,8 @@ function showMigration(info: MigrationInfo): string {
   add('page size', kbytes(ram?.['page-size']), ' kbytes');
   add('dirty pages rate', ram?.['dirty-pages-rate'], ' pages');
   const { disk } = info;
-  if (disk) lines.push(`disks: ${diskWords[disk.phase]}, ${kbytes(disk.transferred)} of ${kbytes(disk.total)} kbytes`);
+  if (!disk) return lines.join('\n');
+  const sizes = `${kbytes(disk.transferred)} of ${kbytes(disk.total)} kbytes`;
+  lines.push(`disks: ${diskWords[disk.phase]}, ${sizes}`);
   return lines.join('\n');
 }

@@ -40,8 +40,9 @@ export const statusCommands = [
     summary: 'show who this VM is: role, state, peer, age, process',
     returns: vmInfo,
     run: vm => {
-      const { role, isProtected, pair, why, sinceMs, lastCheckpointMs, peer, ageMs, pid, ramBytes } = part(vm, 'process');
-      const stands = { pair, error: why, 'since-ms': sinceMs, 'last-checkpoint-ms': lastCheckpointMs };
+      const { role, isProtected, peer, ageMs, pid, ramBytes, ...rest } = part(vm, 'process');
+      const { pair, why, sinceMs, lastCheckpointMs: last } = rest;
+      const stands = { pair, error: why, 'since-ms': sinceMs, 'last-checkpoint-ms': last };
       const of = { peer, 'age-ms': ageMs, pid, ram: ramBytes };
       return { name: vm.name, role, status: vm.runState, protected: isProtected, ...stands, ...of };
     },

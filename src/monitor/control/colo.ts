@@ -5,12 +5,12 @@ import type { ColoControl } from '../vm.js';
 export function coloControl(colo: Colo): ColoControl {
   return {
     status: () => {
-      const { why, sinceMs, lastCheckpointMs } = colo.info();
+      const { why, sinceMs, lastCheckpointMs: last } = colo.info();
       return {
         ...colo.status(),
         ...(why !== undefined && { error: why }),
         ...(sinceMs !== undefined && { 'since-ms': Math.round(sinceMs) }),
-        ...(lastCheckpointMs !== undefined && { 'last-checkpoint-ms': Math.round(lastCheckpointMs) }),
+        ...(last !== undefined && { 'last-checkpoint-ms': Math.round(last) }),
       };
     },
     statistics: () => {

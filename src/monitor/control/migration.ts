@@ -42,9 +42,12 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       'x-sync-from': colo.syncFrom ?? 'none',
     }),
     setParameters: changes => {
-      const ms = (name: string) => (Object.hasOwn(changes, name) ? Number(changes[name]) : undefined);
+      const ms = (name: string) =>
+        Object.hasOwn(changes, name) ? Number(changes[name]) : undefined;
+      const heartbeatMs = ms('x-heartbeat-interval');
+      const peerTimeoutMs = ms('x-heartbeat-timeout');
       // First, for it may be refused, and then nothing is to be changed.
-      colo.setHeartbeat({ heartbeatMs: ms('x-heartbeat-interval'), peerTimeoutMs: ms('x-heartbeat-timeout') });
+      colo.setHeartbeat({ heartbeatMs, peerTimeoutMs });
       for (const [name, value] of Object.entries(changes)) setParameter(colo, machine.lifecycle, name, value);
     },
   };
@@ -67,7 +70,8 @@ function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name
 function diskInfo(disks: DiskSyncInfo | undefined): MigrationInfo['disk'] {
   if (!disks) return undefined;
   const { phase, doneBytes, totalBytes } = disks;
-  return { phase, transferred: doneBytes, remaining: Math.max(0, totalBytes - doneBytes), total: totalBytes };
+  const remaining = Math.max(0, totalBytes - doneBytes);
+  return { phase, transferred: doneBytes, remaining, total: totalBytes };
 }
 
 /** As QAPI has it. */

@@ -149,7 +149,7 @@ test('what an operator reads', () => {
   expect(say('waiting', why)).toEqual(['waits for a primary: it cannot take over yet (the last one: no sign of life)', undefined]);
   expect(say('alone', { status: 'running' })).toEqual(['not protected: it has no secondary', undefined]);
   expect(say('alone', { status: 'running', ...why })).toEqual(['not protected for 2m: no sign of life', undefined]);
-  expect(say('alone', { status: 'postmigrate' })[0]).toContain('has been migrated');
+  expect(say('alone', { status: 'postmigrate' })[0]).toContain('was migrated');
   expect(say('superseded', why)[0]).toContain('the other side goes on with the guest');
   expect(say('held', why)).toEqual(['the guest does not run: no sign of life', 'to run it here all the same: colo failover svm']);
   expect(say('broken', why)).toEqual([expect.stringContaining('can never take over'), expect.stringContaining('quit')]);
