@@ -426,7 +426,9 @@ export class VmLifecycle implements Lifecycle {
   }
 
   private async powerCycle(guest: boolean, reason: string): Promise<void> {
-    await this.halt();
+    // A stop that took too long for a checkpoint: when it is through, the guest is started again first.
+    do await this.halt();
+    while (this.physical !== 'stopped');
     this.shutdownWanted = false;
     this.parts.powerCycle();
     this.parts.events.emit('RESET', { guest, reason });

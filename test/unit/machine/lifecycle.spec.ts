@@ -8,37 +8,39 @@ import { Events } from '../../../src/base/events.js';
 function lifecycle(bootable: boolean) {
   const told: string[] = [];
   const calls: string[] = [];
-  const time = { now: 1000 };
+  const time = { now: 1000, late: () => undefined as void };
+  const cpu = { stop: async (): Promise<void> => undefined };
   type Reason = { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
   let stopped: (reason: Reason) => void = () => undefined;
   const parts = {
     accel: {
       onStopped: (fn: typeof stopped) => (stopped = fn),
       start: () => void calls.push('start'),
-      stop: async () => undefined,
+      stop: () => cpu.stop(),
       guestStopped: () => void calls.push('held'),
     },
     board: {
       devices: {
         resume: () => undefined,
         pause: async () => undefined,
+        notStopped: [],
         parse: () => ({ apply: () => undefined }),
       },
     },
     announce: () => undefined,
-    clock: { nowMs: () => time.now, timer: (ms: number, fn: () => void) => (ms === 0 && fn(), { dispose: () => undefined }) },
+    clock: { nowMs: () => time.now, timer: (ms: number, fn: () => void) => (ms === 0 ? fn() : (time.late = fn), { dispose: () => undefined }) },
     events: new Events(),
     initial: bootable ? 'prelaunch' : 'paused',
     bootable,
     noReboot: false,
-    powerCycle: () => told.push('power cycle'),
+    powerCycle: () => told.push(vm.running ? 'power cycle while the guest runs' : 'power cycle'),
     shutDown: (reason: string) => told.push(`shut down: ${reason}`),
     report: (line: string) => told.push(line),
   } as unknown as LifecycleParts;
-  const vm = new VmLifecycle(parts);
+  const vm: VmLifecycle = new VmLifecycle(parts);
   /** What the accel was told since the last look. */
   const since = () => calls.splice(0).join(' ');
-  return { vm, told, time, since, tripleFault: () => stopped({ kind: 'shutdown' }), die: () => stopped({ kind: 'internal-error', message: 'planted' }) };
+  return { vm, told, time, cpu, since, tripleFault: () => stopped({ kind: 'shutdown' }), die: () => stopped({ kind: 'internal-error', message: 'planted' }) };
 }
 
 test('with a kernel: a triple fault boots it again', async () => {
@@ -47,6 +49,24 @@ test('with a kernel: a triple fault boots it again', async () => {
   tripleFault();
   await vm.stop();
   expect(told).toEqual(['power cycle']);
+});
+
+test('a reset while a stop takes too long for its checkpoint: the guest stands still', async () => {
+  const { vm, told, time, cpu } = lifecycle(true);
+  await vm.cont();
+  let stopped = () => undefined as void;
+  cpu.stop = () => new Promise(resolve => (stopped = resolve));
+  const checkpoint = vm.stopForCheckpoint();
+  await new Promise(resolve => setImmediate(resolve));
+  time.late();
+  await expect(checkpoint).rejects.toThrow('did not stop within');
+  vm.resumeAfterCheckpoint();
+  const reset = vm.reset(false, 'host-qmp-system-reset');
+  cpu.stop = async () => undefined;
+  stopped();
+  await reset;
+  expect(told).toEqual(['power cycle']);
+  expect(vm.running).toBe(true);
 });
 
 test('without: the guest has ended, with a sentence', async () => {
