@@ -45,7 +45,10 @@ export interface Replicated {
    * until checkpoint() nobody writes through the export: the primary holds its next writes back, and a stranger's would not be counted.
    */
   seal(count: number): Promise<void>;
-  /** Secondary: empties active and hidden disk; the epoch's content is now the base. */
+  /**
+   * Secondary: the epoch's content is now the base, from the call on and whatever becomes of the promise, which is about emptying active
+   * and hidden disk: the next epoch's writes must wait for it. If it rejects, call again. A stop() meanwhile needs neither.
+   */
   checkpoint(): Promise<void>;
   /**
    * Secondary, failover: refuses what still comes through the export, merges hidden, then active, into the secondary disk, durable, before

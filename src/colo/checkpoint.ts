@@ -13,6 +13,7 @@ import type { ColoParts } from './contract.js';
 import { progressOf } from './disks.js';
 import { type Moment, momentOf } from './lease.js';
 import { type EpochInfo, type Message, kindOf } from './messages.js';
+import type { Patience } from './patience.js';
 import type { CheckpointRecord } from './statistics.js';
 import { trace } from './trace.js';
 
@@ -27,6 +28,7 @@ export interface CheckpointWiring {
 
 /** What the primary decides about it. */
 export interface CheckpointOwner {
+  readonly patience: Patience;
   /** False: a failover came first. */
   offer(): boolean;
   received(epoch: number, askedAt: Moment): void;
@@ -72,7 +74,8 @@ export class Checkpoint {
     await link.expect('vmstate-received', options.replyTimeoutMs);
     this.record.receivedMs = clock.nowMs() - startedMs;
     this.owner.received(this.epoch, askedAt);
-    await link.expect('vmstate-loaded', options.replyTimeoutMs + options.diskTimeoutMs);
+    // As long as it lives: it may be short of space, and goes on when there is some.
+    await this.owner.patience.until('the secondary to load the checkpoint', link.expect('vmstate-loaded'));
     for (const disk of disks) disk.committed();
     parts.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;
@@ -89,6 +92,7 @@ export class Checkpoint {
       await lifecycle.stopForCheckpoint();
       parts.step('primary-stopped');
       if (link.failed) throw link.failed;
+      if (lifecycle.failure !== undefined) throw new VmError(lifecycle.failure);
       return this.cut();
     } finally {
       lifecycle.resumeAfterCheckpoint();

@@ -57,6 +57,8 @@ export interface ColoInfo extends ColoStatus {
   lastCheckpointMs: number | undefined;
   /** Why COLO, or the way into it, ended; or why the guest may not run. */
   why: string | undefined;
+  /** What takes long just now. */
+  waitsFor: string | undefined;
   peer: string | undefined;
   /** On the way into COLO; undefined: nothing of the disks is to be done. */
   disks: DiskSyncInfo | undefined;
@@ -325,6 +327,7 @@ export class Colo {
       sinceMs: this.session && this.parts.clock.nowMs() - this.session.changedMs,
       lastCheckpointMs: this.session?.lastCheckpointMs,
       disks: this.session?.diskProgress,
+      waitsFor: this.session?.waitsFor,
       peer: this.session?.peer,
       heldPackets: this.session?.heldPackets ?? 0,
       checkpointDelayMs: this.parts.options.checkpointDelayMs,
@@ -345,6 +348,16 @@ export class Colo {
   /** Settles when nothing of the present session goes on: an error has been told, or a failover is through. */
   async settled(): Promise<void> {
     await this.session?.over();
+  }
+
+  /** The process ends in order. The peer is told while it can still be, so that it need not wait for a person. */
+  async depart(why: string): Promise<void> {
+    await this.session?.depart(why);
+  }
+
+  /** The vCPUs are lost: what they left is not worth a checkpoint. */
+  guestFailed(): void {
+    if (this.session instanceof ColoPrimary) this.session.kick();
   }
 
   dispose(): void {
@@ -416,6 +429,6 @@ export class Colo {
 
 /** Why a secondary takes no further primary. */
 function taken(state: ColoState): string {
-  const over = state === 'yielded' || state === 'broken' || state === 'completed' || state === 'ended';
+  const over = state === 'yielded' || state === 'broken' || state === 'completed' || state === 'ended' || state === 'unfinished';
   return over ? 'this secondary has been in COLO: start it anew' : 'this secondary has a primary already';
 }

@@ -31,6 +31,8 @@ export interface Lifecycle extends Migratable {
   haltForPeer(): Promise<void>;
   /** The guest asked to power off, or the user: the primary's loop sends one last checkpoint and guest-shutdown. */
   readonly shutdownRequested: boolean;
+  /** Why the vCPUs cannot go on. What they left must not be copied: it would cost the peer its last good state. */
+  readonly failure: string | undefined;
   /** The shutdown that waited for colo (on the secondary: the peer's) happens now, by the machine's ordinary way. */
   powerOff(): void;
 }
@@ -53,6 +55,8 @@ export interface ColoParts {
   dropExports(): Promise<void>;
   /** The pair stands in another way than before: Colo.info() says how. */
   pairChanged?(): void;
+  /** A line for people. */
+  report(line: string): void;
   /** Fault injection; an empty function otherwise. */
   readonly step: StepHook;
 }

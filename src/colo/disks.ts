@@ -1,10 +1,8 @@
 /** All replicated disks as one: they start together or not at all, end together, and are known to be equal before they protect anything. */
 import { VmError, asVmError } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
-import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
-import { within } from '../migration/wait.js';
 import type { DiskSync } from './disk-sync.js';
 import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
@@ -22,19 +20,24 @@ export async function startAll(disks: readonly Replicated[], mode: 'primary' | '
   }
 }
 
-/** Goes on over failures; the first is returned. Each disk has ms. */
-export async function stopAll(disks: readonly Replicated[], failover: boolean, clock: Clock, ms: number, stopped: () => void = () => undefined): Promise<VmError | undefined> {
+/** How long may it take? In words what is waited for. */
+export type EndWait = (what: string, ended: Promise<void>) => Promise<void>;
+
+/** Side by side, and on over failures: all of them are returned as one. */
+export async function stopAll(disks: readonly Replicated[], failover: boolean, wait: EndWait, stopped: () => void = () => undefined): Promise<VmError | undefined> {
   trace('stop_block_replication', { reason: failover ? 'failover' : 'shutdown' });
-  let first: VmError | undefined;
-  for (const disk of disks) {
+  const failures: VmError[] = [];
+  const stop = async (disk: Replicated) => {
     try {
-      await within(clock, ms, 'ending replication', disk.stop(failover));
+      await wait(`disk '${disk.name}'`, disk.stop(failover));
       stopped();
     } catch (thrown) {
-      first ??= asVmError(thrown).during(`disk '${disk.name}'`);
+      failures.push(asVmError(thrown).during(`disk '${disk.name}'`));
     }
-  }
-  return first;
+  };
+  await Promise.all(disks.map(stop));
+  if (failures.length < 2) return failures[0];
+  return new VmError(failures.map(f => f.message).join('; '), { cause: failures[0] });
 }
 
 /** Grows as the replicas get on: a slow link makes an epoch longer, it does not end it. */

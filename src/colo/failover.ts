@@ -16,12 +16,13 @@ export const coloStates = [
   'active', // the procedure runs
   'completed', // this side goes on alone
   'yielded', // the other side goes on; this guest never runs again
+  'unfinished', // the takeover failed before the guest ran; x_colo_lost_heartbeat goes on with it
   'broken', // this side's state is not whole; it can never take over
   'ended', // the guest shut down, both sides with it
 ] as const;
 export type ColoState = (typeof coloStates)[number];
 
-export const coloEvents = ['enter', 'offered', 'received', 'loaded', 'error', 'lost-heartbeat', 'begin', 'done', 'failed', 'peer-alone', 'guest-shutdown'] as const;
+export const coloEvents = ['enter', 'offered', 'received', 'loaded', 'error', 'lost-heartbeat', 'begin', 'done', 'failed', 'peer-alone', 'peer-left', 'leave', 'guest-shutdown'] as const;
 export type ColoEvent = (typeof coloEvents)[number];
 
 export type Table = Readonly<Partial<Record<ColoState, Readonly<Partial<Record<ColoEvent, ColoState>>>>>>;
@@ -30,8 +31,8 @@ export type Table = Readonly<Partial<Record<ColoState, Readonly<Partial<Record<C
 export const primaryTable: Table = {
   none: { enter: 'entering' },
   entering: { offered: 'protected', error: 'none', 'lost-heartbeat': 'require' },
-  protected: { offered: 'protected', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'guest-shutdown': 'ended' },
-  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded' },
+  protected: { offered: 'protected', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'peer-left': 'require', leave: 'yielded', 'guest-shutdown': 'ended' },
+  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'peer-left': 'require', leave: 'yielded' },
   require: { begin: 'active' },
   active: { done: 'completed', failed: 'lost' },
 };
@@ -40,12 +41,13 @@ export const primaryTable: Table = {
 export const secondaryTable: Table = {
   none: { enter: 'entering' },
   entering: { received: 'loading', error: 'none', 'peer-alone': 'none' },
-  protected: { received: 'loading', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'guest-shutdown': 'ended' },
-  loading: { loaded: 'protected', failed: 'broken', 'lost-heartbeat': 'relaunch' },
-  relaunch: { loaded: 'require', failed: 'broken' },
-  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded' },
+  protected: { received: 'loading', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', leave: 'yielded', 'guest-shutdown': 'ended' },
+  loading: { loaded: 'protected', failed: 'broken', 'lost-heartbeat': 'relaunch', leave: 'yielded' },
+  relaunch: { loaded: 'require', failed: 'broken', leave: 'yielded' },
+  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded', leave: 'yielded' },
   require: { begin: 'active' },
-  active: { done: 'completed', failed: 'broken', 'peer-alone': 'yielded' },
+  active: { done: 'completed', failed: 'unfinished', 'peer-alone': 'yielded' },
+  unfinished: { 'lost-heartbeat': 'require' },
 };
 
 /** QEMU's word for it. */
@@ -60,6 +62,7 @@ const standings: Readonly<Record<ColoState, PairStanding>> = {
   loading: 'protected',
   relaunch: 'taking-over',
   lost: 'lost',
+  unfinished: 'lost',
   require: 'taking-over',
   active: 'taking-over',
   completed: 'alone',

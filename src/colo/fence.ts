@@ -1,7 +1,8 @@
 /**
- * Before the secondary's network opens, the primary's must be shut. Three ways to know: its end of the connection is closed (its process
- * can never read another `vmstate-received` or `pong`, and it shuts its gate before it closes); it says `stopped`; or the lease of the last
- * answer that we gave it has run out on its clock, which ours outlasts by a margin.
+ * Before the secondary's network opens, the primary's must be shut. Ways to know: it says `stopped`; it has said that it left, and it shuts
+ * its gate before it says so; its end of a local connection is closed (its process can never read another `vmstate-received` or `pong`);
+ * or the lease of the last answer that we gave it has run out on its clock, which ours outlasts by a margin. A reset or an end that came
+ * over a network proves nothing: a router or a tunnel may have made it, of a primary that lives and still releases.
  */
 import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
@@ -16,14 +17,20 @@ export interface FenceTimes {
   stopTimeoutMs: number;
 }
 
-export type FenceResult = 'peer-closed' | 'stopped' | 'lease-over' | 'peer-alone';
+export type FenceResult = 'peer-closed' | 'stopped' | 'peer-left' | 'lease-over' | 'peer-alone';
 
 export interface FenceInput {
   /** Settles when the primary says so; it may have said so before. */
   stopped: Promise<void>;
   peerAlone: Promise<void>;
+  /** It has said that it left COLO. */
+  peerLeft: boolean;
   lastGrantMs: number | undefined;
 }
+
+/** How long a lease may last by our clock, whatever the other clock does: 5 % at least, no two drift further apart. */
+export const leaseEndMs = ({ leaseMs, leaseMarginMs }: Pick<FenceTimes, 'leaseMs' | 'leaseMarginMs'>): number =>
+  leaseMs + Math.max(leaseMarginMs, leaseMs / 20);
 
 /** Bounded by the stop time-out and the lease. Since the last grant nothing may have been granted. */
 export async function fence(link: Link<Message>, clock: Clock, times: FenceTimes, input: FenceInput): Promise<FenceResult> {
@@ -32,14 +39,15 @@ export async function fence(link: Link<Message>, clock: Clock, times: FenceTimes
   return result;
 }
 
-async function fenceBy(link: Link<Message>, clock: Clock, times: FenceTimes, { stopped, peerAlone, lastGrantMs }: FenceInput): Promise<FenceResult> {
-  const answer: Promise<FenceResult>[] = [peerAlone.then(() => 'peer-alone'), stopped.then(() => 'stopped'), link.gone().then(() => 'peer-closed')];
+async function fenceBy(link: Link<Message>, clock: Clock, times: FenceTimes, { stopped, peerAlone, peerLeft, lastGrantMs }: FenceInput): Promise<FenceResult> {
+  const answers: Promise<FenceResult>[] = [peerAlone.then(() => 'peer-alone'), stopped.then(() => 'stopped')];
+  if (link.local) answers.push(link.gone().then(() => 'peer-closed'));
   if (!link.peerGone) link.post({ type: 'stop-request' });
-  const early = await Promise.race([...answer, sleep(clock, times.stopTimeoutMs).then(() => undefined)]);
+  const noAnswer = [link.gone(), sleep(clock, times.stopTimeoutMs)].map(late => late.then(() => undefined));
+  const early = await Promise.race([...answers, ...noAnswer]);
   if (early) return early;
-  // 5 % at least: no two clocks drift further apart.
-  const margin = Math.max(times.leaseMarginMs, times.leaseMs / 20);
-  const over = (lastGrantMs ?? clock.nowMs()) + times.leaseMs + margin;
+  if (peerLeft) return 'peer-left';
+  const over = (lastGrantMs ?? clock.nowMs()) + leaseEndMs(times);
   const left = Math.max(0, over - clock.nowMs());
-  return Promise.race([...answer, sleep(clock, left).then((): FenceResult => 'lease-over')]);
+  return Promise.race([...answers, sleep(clock, left).then((): FenceResult => 'lease-over')]);
 }

@@ -13,10 +13,13 @@ import type { ColoMode } from '../qapi/types.js';
 
 const disksMax = 64;
 const recordBytesMax = 4096;
+/** Bytes of a sentence. */
+const wordsMax = 1024;
 
 const epochBody = record({ epoch: u53, pages: u32, writes: list(record({ disk: text(256), count: u53 }), disksMax), ramHashed: bool, ramHash: u64 });
 const pingBody = record({ seq: u53 });
 const digestRequest = record({ disk: text(256) });
+const wordsBody = record({ text: text(wordsMax) });
 const digestSize = record({ disk: text(256), vouched: bool, size: u53 });
 
 export interface EpochInfo {
@@ -30,7 +33,9 @@ export interface EpochInfo {
 }
 
 type Bare = 'checkpoint-ready' | 'checkpoint-request' | 'checkpoint-reply' | 'vmstate-send' | 'vmstate-received' | 'vmstate-loaded' | 'guest-shutdown';
-type Empty = 'who-runs' | 'follows' | 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone';
+type Empty = 'who-runs' | 'follows' | 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone' | 'alone-noted';
+/** Last words: the sender has given its guest up for good. */
+type LastWords = 'leaving' | 'ended';
 const isCommon = (type: MessageType): type is CommonType => Object.hasOwn(commonKinds, type);
 
 export type Message =
@@ -40,6 +45,7 @@ export type Message =
   | { type: 'vmstate-size'; size: number }
   | ({ type: 'epoch' } & EpochInfo)
   | { type: 'ping' | 'pong'; seq: number }
+  | { type: LastWords; text: string }
   | { type: 'digest-request'; disk: string }
   | { type: 'digest-size'; disk: string; vouched: boolean; size: number }
   | { type: 'digest'; bytes: Buffer }
@@ -77,6 +83,9 @@ export const messageKinds: readonly ColoKind[] = [
   kind(78, 'digest-request', 'primary', 260),
   kind(79, 'digest-size', 'secondary', 288),
   kind(80, 'digest', 'secondary', pieceBytes),
+  kind(81, 'leaving', 'secondary', wordsMax + 4),
+  kind(82, 'alone-noted', 'secondary', 0),
+  kind(83, 'ended', 'primary', wordsMax + 4),
   kind(90, 'record', 'primary', recordBytesMax),
   kind(91, 'superseded', 'secondary', recordBytesMax),
   kind(92, 'who-runs', 'primary', 0),
@@ -114,6 +123,9 @@ function bodyOf(m: Message): Buffer {
       return pingBody.encode(m);
     case 'digest-request':
       return digestRequest.encode(m);
+    case 'leaving':
+    case 'ended':
+      return wordsBody.encode({ text: m.text.slice(0, wordsMax / 3) });
     case 'digest-size':
       return digestSize.encode(m);
     default:
@@ -143,6 +155,9 @@ function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Messa
       return { type, ...pingBody.decode(body) };
     case 'digest-request':
       return { type, ...digestRequest.decode(body) };
+    case 'leaving':
+    case 'ended':
+      return { type, ...wordsBody.decode(body) };
     case 'digest-size':
       return { type, ...digestSize.decode(body) };
     case 'record': {
@@ -153,7 +168,7 @@ function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Messa
     case 'superseded':
       return { type, record: decodePeerRecordBytes(body) };
     case 'checkpoint-ready': case 'checkpoint-request': case 'checkpoint-reply': case 'vmstate-send': case 'vmstate-received': case 'vmstate-loaded': case 'guest-shutdown':
-    case 'who-runs': case 'follows': case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone':
+    case 'who-runs': case 'follows': case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone': case 'alone-noted':
       return { type };
     default:
       return assertNever(type);

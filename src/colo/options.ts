@@ -23,8 +23,10 @@ export interface ColoOptions extends TransferLimits {
   diskTimeoutMs: number;
   /** Starting replication: digests, the copy of what differs. */
   syncTimeoutMs: number;
-  /** Merging overlays at failover; after it the secondary is not whole. */
-  mergeTimeoutMs: number;
+  /** What may take as long as it takes is told of after so long. */
+  tellWaitMs: number;
+  /** Until what failed, and must not be given up, is tried again. */
+  retryMs: number;
   connectTimeoutMs: number;
   precopyRounds: number;
   precopyEnoughPages: number;
@@ -49,7 +51,8 @@ export const defaultColoOptions: ColoOptions = {
   idleTimeoutMs: 60_000,
   diskTimeoutMs: 30_000,
   syncTimeoutMs: 24 * 3600_000,
-  mergeTimeoutMs: 600_000,
+  tellWaitMs: 2000,
+  retryMs: 1000,
   connectTimeoutMs: 10_000,
   blobBytesMax: 256 * 1024 * 1024,
   chunkPages: chunkPagesMax,

@@ -8,13 +8,14 @@ import { precopy } from '../migration/precopy.js';
 import { Pace } from '../migration/pace.js';
 import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.js';
 import type { DiskStanding } from '../migration/standing.js';
-import { within } from '../migration/wait.js';
+import { sleep, within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
 import { progressOf, startAll, stopAll, storedError } from './disks.js';
 import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
+import { leaseEndMs } from './fence.js';
 import { Lease, type Moment } from './lease.js';
 import { type Message, kindOf } from './messages.js';
 import { followsUs, reconcileAll } from './reconcile.js';
@@ -40,6 +41,9 @@ export class ColoPrimary extends Session {
   private agreed = false;
   /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
   mayRun = false;
+  private tellNoted!: () => void;
+  /** The secondary has heard that we go on alone. */
+  private readonly noted = new Promise<void>(resolve => (this.tellNoted = resolve));
 
   constructor(parts: ColoParts, stream: Stream) {
     super(parts, 'primary', primaryTable, stream);
@@ -159,6 +163,8 @@ export class ColoPrimary extends Session {
     this.checkpointWanted = false;
     const broken = storedError(this.disks);
     if (broken) throw broken;
+    const { failure } = this.parts.lifecycle;
+    if (failure !== undefined) throw new VmError(failure);
     const checkpoint = new Checkpoint(++this.epoch, { parts: this.parts, link: this.link, disks: this.disks, outputs: this.outputs, staging: this.staging }, this);
     try {
       this.statistics.add(await checkpoint.run());
@@ -166,7 +172,7 @@ export class ColoPrimary extends Session {
       return true;
     } catch (thrown) {
       const error = failureOf(thrown);
-      if (this.link.failed || checkpoint.offered) throw this.link.failed ?? error;
+      if (this.link.failed || checkpoint.offered || this.parts.lifecycle.failure !== undefined) throw this.link.failed ?? error;
       await checkpoint.abort();
       this.statistics.abort(error.message);
       trace('checkpoint_aborted', { epoch: this.epoch, why: error.message });
@@ -205,7 +211,7 @@ export class ColoPrimary extends Session {
     const { clock, lifecycle, options } = this.parts;
     for (;;) {
       const left = this.lastEndMs + options.checkpointDelayMs - clock.nowMs();
-      if (left <= 0 || this.checkpointWanted || lifecycle.shutdownRequested) return;
+      if (left <= 0 || this.checkpointWanted || lifecycle.shutdownRequested || lifecycle.failure !== undefined) return;
       const woken = new Promise<void>(resolve => {
         const timer = clock.timer(left, resolve);
         this.wake = () => {
@@ -225,7 +231,7 @@ export class ColoPrimary extends Session {
     await within(clock, options.replyTimeoutMs, 'guest-shutdown', this.link.gone()).catch(() => undefined);
     this.quiet();
     this.link.destroy();
-    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.stopDisks(false);
     await this.tryRecord('together');
     for (const output of this.outputs) output.releaseAll();
     migration.move('completed');
@@ -233,27 +239,48 @@ export class ColoPrimary extends Session {
   }
 
   protected override onUrgent(message: Message): boolean {
-    if (message.type === 'pong') {
-      this.note('got', message);
-      const askedAt = this.heartbeat.answered(message.seq);
-      if (askedAt) this.lease.prove(askedAt);
-      this.release();
-      return true;
+    switch (message.type) {
+      case 'pong':
+        this.note('got', message);
+        this.proved(message.seq);
+        return true;
+      case 'stop-request':
+        this.note('got', message);
+        if (!this.failover.move('peer-alone')) return true;
+        this.closeGate();
+        this.yielding = this.yieldToPeer();
+        return true;
+      case 'alone-noted':
+        this.note('got', message);
+        this.tellNoted();
+        return true;
+      case 'leaving':
+        this.note('got', message);
+        this.peerLeaves(`the secondary has left: ${message.text}`);
+        return true;
+      default:
+        return false;
     }
-    if (message.type !== 'stop-request') return false;
-    this.note('got', message);
-    if (this.failover.move('peer-alone')) {
-      this.closeGate();
-      this.yielding = this.yieldToPeer();
-    }
-    return true;
+  }
+
+  private proved(seq: number): void {
+    const askedAt = this.heartbeat.answered(seq);
+    if (askedAt) this.lease.prove(askedAt);
+    this.release();
+  }
+
+  /** Its guest will never run, by its own word: nobody need be asked. */
+  private peerLeaves(why: string): void {
+    this.tellNoted();
+    if (this.failover.move('peer-left')) this.procedure = this.goOnAlone(why);
+    else this.link.fail(new VmError(why));
   }
 
   /** From here on nothing of this guest leaves, at once and for good. */
-  private closeGate(): void {
+  private closeGate(why = 'the secondary takes over'): void {
     this.quiet();
     for (const output of this.outputs) output.drop();
-    this.link.fail(new VmError('the secondary takes over'));
+    this.link.fail(new VmError(why));
     this.step('primary-gate-closed');
   }
 
@@ -263,53 +290,76 @@ export class ColoPrimary extends Session {
   }
 
   private async yieldToPeer(): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+    const { lifecycle, migration } = this.parts;
     await this.conversation;
     await lifecycle.haltForPeer().catch(thrown => this.warn(failureOf(thrown)));
     this.link.post({ type: 'stopped' });
     lifecycle.ram.dirtyLog.stop();
-    const error = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
-    if (error) this.warn(error);
+    await this.stopDisks(false);
     await this.tryRecord('yielded');
     await this.link.farewell();
     if (migration.status === 'colo') migration.move('completed');
     this.tellExit('error', 'the secondary has taken over');
   }
 
-  /** x-colo-lost-heartbeat on the primary: replication ends, what was held leaves, the guest goes on unprotected. */
-  private async goOnAlone(): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+  /** By x-colo-lost-heartbeat, or because the secondary left: replication ends, what was held leaves, the guest goes on unprotected. */
+  private async goOnAlone(left?: string): Promise<void> {
+    const { lifecycle, migration } = this.parts;
     this.failover.move('begin');
     this.quiet();
-    this.link.post({ type: 'going-alone' });
-    this.link.fail(new VmError('failover was requested'));
+    const heard = left === undefined ? this.peerHeard() : Promise.resolve(undefined);
+    this.link.fail(new VmError(left ?? 'failover was requested'));
     this.wake();
     await this.conversation;
-    const error = await stopAll(this.disks, true, clock, options.diskTimeoutMs);
-    if (error) this.warn(error);
+    await this.stopDisks(true);
     this.step('primary-disks-stopped');
     lifecycle.ram.dirtyLog.stop();
-    const unrecorded = await this.goOnAsNext().then(() => undefined, failureOf);
-    if (unrecorded) return this.stayLost(unrecorded);
+    const problem = (await heard) ?? (await this.goOnAsNext().then(() => undefined, failureOf));
+    if (problem) return this.stayLost(problem);
     this.step('primary-recorded');
     for (const output of this.outputs) output.releaseAll();
     this.failover.move('done');
     migration.move('completed');
-    this.tellExit('request');
+    if (left === undefined) this.tellExit('request');
+    else this.tellExit('error', `${left}; this guest goes on without protection`, { again: true });
     this.step('primary-alone');
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
     await this.link.farewell();
   }
 
+  /**
+   * The secondary says that it has heard. Where no answer can come, the order stands alone; a silent one is waited for as long as its own
+   * takeover would wait. One that closes without an answer may have taken over just then: gives the problem.
+   */
+  private peerHeard(): Promise<VmError | undefined> {
+    const { clock, options } = this.parts;
+    if (!this.link.listening) return Promise.resolve(undefined);
+    this.link.post({ type: 'going-alone' });
+    const waitMs = Math.max(options.stopTimeoutMs, leaseEndMs(options));
+    const settled = Promise.race([this.noted, sleep(clock, waitMs)]).then(() => undefined);
+    const gone = this.link.gone().then(
+      () => new VmError('the secondary closed the connection without an answer, and may have taken over', { hint: 'x_colo_lost_heartbeat again if it is surely dead' }),
+    );
+    return Promise.race([settled, gone]);
+  }
+
   /** Nothing has left yet, and the order may be given again. */
-  private stayLost(error: VmError): void {
-    this.warn(error);
+  private stayLost({ message, options: { hint } }: VmError): void {
     this.failover.move('failed');
-    this.tellExit('error', error.during('failover').message);
+    const text = `this guest does not go on alone: ${message}: ${hint ?? 'mend that, and x_colo_lost_heartbeat again'}`;
+    this.parts.report(text);
+    this.tellExit('error', text, { again: true });
+  }
+
+  override async depart(why: string): Promise<void> {
+    if (!this.failover.move('leave')) return;
+    this.closeGate(why);
+    this.link.post({ type: 'ended', text: why });
+    await this.link.farewell();
   }
 
   protected override async leave(error: VmError): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+    const { lifecycle, migration } = this.parts;
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
     // The gate closes before the connection does: a secondary that sees our end closed need not wait for the lease.
@@ -321,8 +371,7 @@ export class ColoPrimary extends Session {
     lifecycle.ram.dirtyLog.stop();
     if (!entering) this.tellExit('error', error.message);
     // Nothing will be committed any more: a guest's write must not wait for it.
-    const stopError = await stopAll(this.disks, false, clock, options.diskTimeoutMs);
-    if (stopError) this.warn(stopError);
+    await this.stopDisks(false);
     if (!entering) return;
     if (this.agreed) await this.tryRecord('alone');
     for (const output of this.outputs) output.releaseAll();
@@ -334,7 +383,10 @@ export class ColoPrimary extends Session {
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
   }
 
-  private warn(error: VmError): void {
-    trace('failover_warning', { side: this.side, error: error.message });
+  private async stopDisks(failover: boolean): Promise<void> {
+    const { clock, options } = this.parts;
+    const wait = (_what: string, stopped: Promise<void>) => within(clock, options.diskTimeoutMs, 'ending replication', stopped);
+    const error = await stopAll(this.disks, failover, wait);
+    if (error) this.warn(error);
   }
 }

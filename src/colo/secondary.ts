@@ -7,27 +7,17 @@ import type { PairRecord } from '../block/pair-record.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
-import { receivePieces } from '../migration/messages.js';
-import { applyChunk, decodeChunk } from '../migration/pages.js';
 import { within } from '../migration/wait.js';
-import type { ColoParts, StagedDevices } from './contract.js';
+import { type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
+import type { ColoParts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { progressOf, sendDigest, startAll, stopAll } from './disks.js';
+import { startAll, stopAll } from './disks.js';
 import { secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
-import type { EpochInfo, Message } from './messages.js';
+import type { Message } from './messages.js';
 import { permission } from './record.js';
 import { Session } from './session.js';
-import { StagedEpoch } from './staged-epoch.js';
-import { trace } from './trace.js';
-
-/** An epoch that may be loaded. */
-interface WholeEpoch {
-  info: EpochInfo;
-  ram: StagedEpoch;
-  devices: StagedDevices;
-}
 
 /** Before it is admitted, whoever comes is a stranger. */
 export interface Door {
@@ -46,7 +36,11 @@ export class ColoSecondary extends Session {
   private branch: PairRecord | undefined;
   /** The record says that a whole state is here. */
   private recorded = false;
+  private fenced = false;
   private peerIsAlone = false;
+  /** Whatever is still to be done for a loaded epoch need not be done. */
+  private hurry!: () => void;
+  private readonly hurried = new Promise<void>(resolve => (this.hurry = resolve));
   private tellStopped!: () => void;
   private tellAlone!: () => void;
   private readonly stopped = new Promise<void>(resolve => (this.tellStopped = resolve));
@@ -65,14 +59,15 @@ export class ColoSecondary extends Session {
 
   override lostHeartbeat(): void {
     this.requireFailover();
-    // While an epoch is loaded the request waits for its end.
+    // RAM and devices of an epoch that is loaded come first; its overlays need not.
     if (this.state === 'require') this.procedure = this.takeOver();
+    else this.hurry();
   }
 
   protected async converse(): Promise<void> {
     await this.meet();
     this.diskSync = new DiskSync(this.disks);
-    await this.takePrecopy(this.diskSync);
+    this.branch = await takePrecopy({ parts: this.parts, link: this.link, disks: this.disks }, this.diskSync);
     const { migration, options, identity } = this.parts;
     if (!this.branch) throw new VmError('the primary did not say which record the pair has');
     const recorded = identity.follow(this.branch, 'secondary', 'copying');
@@ -124,38 +119,6 @@ export class ColoSecondary extends Session {
     throw new VmError('nothing more was asked');
   }
 
-  /** Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. */
-  private async takePrecopy(sync: DiskSync): Promise<void> {
-    const { lifecycle, migration, options } = this.parts;
-    for (let last = -1; ; ) {
-      const message = await this.link.next('waiting for RAM');
-      switch (message.type) {
-        case 'digest-request':
-          await sendDigest(this.disks, message.disk, this.link, options, sync);
-          sync.done();
-          break;
-        case 'record':
-          this.branch = message.record;
-          break;
-        case 'pages': {
-          const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
-          applyChunk(lifecycle.ram, chunk);
-          migration.received(message.body.length);
-          last = chunk.last;
-          break;
-        }
-        case 'round-end':
-          migration.receivedRound();
-          last = -1;
-          break;
-        case 'precopy-end':
-          return;
-        default:
-          throw unexpected(message.type, 'RAM');
-      }
-    }
-  }
-
   /** False: the conversation is over. */
   private async takeRequest(): Promise<boolean> {
     const message = await this.link.next('waiting for checkpoint-request');
@@ -165,7 +128,7 @@ export class ColoSecondary extends Session {
     }
     if (message.type !== 'checkpoint-request') throw unexpected(message.type, 'checkpoint-request');
     await this.link.send({ type: 'checkpoint-reply' });
-    const whole = await this.receive();
+    const whole = await takeEpoch({ parts: this.parts, link: this.link, disks: this.disks }, this.epoch);
     if (!whole) return true;
     // Decided: written or not, read or not, from here on there is only forward.
     if (!this.failover.move('received')) throw new VmError('a failover came first');
@@ -174,48 +137,16 @@ export class ColoSecondary extends Session {
     return this.load(whole);
   }
 
-  /** undefined: the primary gave it up. Nothing of the machine is touched. */
-  private async receive(): Promise<WholeEpoch | undefined> {
-    const { lifecycle, options } = this.parts;
-    const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
-    const ram = new StagedEpoch(lifecycle.ram);
-    let info: EpochInfo | undefined;
-    let sent = false;
-    while (!info) {
-      const message = await this.link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms, () => progressOf(this.disks));
-      if (message.type === 'abort-epoch') return undefined;
-      if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
-      if (message.type === 'pages') ram.add(message.body);
-      else if (message.type === 'epoch') info = message;
-      else if (sent) throw unexpected(message.type, 'pages or epoch');
-      sent = true;
-    }
-    const { size } = await this.link.expect('vmstate-size', ms);
-    if (size > options.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
-    const blob = await receivePieces(size, async () => (await this.link.expect('blob', ms)).bytes);
-    await this.link.guard(ram.check(info, this.epoch, this.disks), 'the count of writes', options.diskTimeoutMs);
-    const devices = lifecycle.parseDevices(blob);
-    this.step('secondary-checked');
-    return { info, ram, devices };
-  }
-
-  /** After vmstate-received. A failure here means that neither the old nor the new state is whole. */
-  private async load({ info, ram, devices }: WholeEpoch): Promise<boolean> {
-    const { clock, lifecycle, options } = this.parts;
+  /** After vmstate-received: RAM and devices, at once; then the overlays, however long that takes. */
+  private async load(whole: WholeEpoch): Promise<boolean> {
+    const { epoch } = whole.info;
     try {
-      ram.apply(() => this.step('secondary-half-applied'));
-      this.step('secondary-ram-applied');
-      devices.apply();
-      this.step('secondary-devices-applied');
-      if (info.ramHashed && options.verifyRam && lifecycle.ram.hash() !== info.ramHash) throw new VmError(`RAM differs from the primary's after epoch ${info.epoch}`);
-      for (const disk of this.disks) {
-        await within(clock, options.diskTimeoutMs, `disk '${disk.name}'`, disk.checkpoint());
-        this.step('secondary-disk-committed');
-      }
+      this.apply(whole);
     } catch (thrown) {
-      return this.breakDown(failureOf(thrown).during(`loading epoch ${info.epoch}`));
+      return this.breakDown(failureOf(thrown).during(`loading epoch ${epoch}`));
     }
-    this.epoch = info.epoch;
+    await this.emptyOverlays();
+    this.epoch = epoch;
     this.step('secondary-committed');
     this.failover.move('loaded');
     this.wholeMs = this.parts.clock.nowMs();
@@ -239,16 +170,57 @@ export class ColoSecondary extends Session {
     this.recorded = await this.tryRecord('protected');
   }
 
-  /** This side's state is not whole: it says so, and can never take over. */
+  /** A failure here means that neither the old nor the new state is whole: all that can be checked has been. */
+  private apply({ info, ram, devices }: WholeEpoch): void {
+    const { lifecycle, options } = this.parts;
+    ram.apply(() => this.step('secondary-half-applied'));
+    this.step('secondary-ram-applied');
+    devices.apply();
+    this.step('secondary-devices-applied');
+    if (!info.ramHashed || !options.verifyRam || lifecycle.ram.hash() === info.ramHash) return;
+    throw new VmError(`RAM differs from the primary's after epoch ${info.epoch}`);
+  }
+
+  /**
+   * On every disk undo data is void from here on: the epoch has all of its RAM. A disk that is slow or full is waited for, since only an
+   * empty overlay can undo the next epoch; a failover needs none.
+   */
+  private async emptyOverlays(): Promise<void> {
+    const wanted = () => this.state === 'loading';
+    const emptied = this.disks.map(async disk => {
+      const went = await this.patience.retry(`disk '${disk.name}'`, () => disk.checkpoint(), wanted);
+      if (went) this.step('secondary-disk-committed');
+    });
+    await Promise.race([Promise.all(emptied), this.hurried]);
+  }
+
+  /** This side's state is not whole: it can never take over, and the primary need not wait for a person to hear that. */
   private breakDown(error: VmError): false {
     this.failover.move('failed');
-    this.heartbeat.silence();
-    this.link.post({ type: 'error', text: error.message });
-    this.link.fail(error);
+    this.giveUp(error);
     void this.link.farewell();
     if (this.parts.migration.status === 'colo') this.parts.migration.move('failed', error.message);
     this.tellExit('error', error.message);
     return false;
+  }
+
+  /** The last words: what is here never runs. The state says so already. */
+  private giveUp(error: VmError): void {
+    this.heartbeat.silence();
+    this.hurry();
+    this.link.post({ type: 'leaving', text: error.message });
+    this.link.fail(error);
+  }
+
+  override async depart(why: string): Promise<void> {
+    if (!this.accepted) return;
+    const error = new VmError(why);
+    if (this.failover.move('leave')) this.giveUp(error);
+    else if (this.state !== 'entering') return;
+    this.why = why;
+    if (this.state === 'entering') this.link.post({ type: 'error', text: why });
+    this.link.fail(error);
+    await this.link.farewell();
   }
 
   protected override onUrgent(message: Message): boolean {
@@ -261,10 +233,17 @@ export class ColoSecondary extends Session {
         this.note('got', message);
         this.tellStopped();
         return true;
+      case 'ended':
+        this.note('got', message);
+        this.tellStopped();
+        this.link.fail(new VmError(`the primary was ended on purpose, and the guest with it: ${message.text}`));
+        return true;
       case 'going-alone':
         this.note('got', message);
+        this.link.post({ type: 'alone-noted' });
         this.peerIsAlone = true;
         this.tellAlone();
+        this.hurry();
         this.link.fail(new VmError('the primary goes on alone'));
         if (this.state === 'lost' && this.failover.move('peer-alone')) this.procedure = this.giveWay();
         return true;
@@ -275,26 +254,15 @@ export class ColoSecondary extends Session {
 
   /** x-colo-lost-heartbeat on the secondary (rule 8). The conversation ends first: an epoch that was not whole is forgotten with it. */
   private async takeOver(): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+    const { lifecycle, migration } = this.parts;
     this.failover.move('begin');
-    this.heartbeat.silence();
-    this.link.fail(new VmError('failover was requested'));
-    const times = { leaseMs: this.leaseMs, leaseMarginMs: options.leaseMarginMs, stopTimeoutMs: options.stopTimeoutMs };
-    const result = await fence(this.link, clock, times, { stopped: this.stopped, peerAlone: this.peerAlone, lastGrantMs: this.heartbeat.lastGrantMs });
-    if (result === 'peer-alone') {
-      this.failover.move('peer-alone');
-      return this.giveWay();
+    if (this.fenced) this.why = undefined; // what was in the way may be mended
+    try {
+      if (!(await this.fenceOff())) return await this.giveWay();
+      await this.makeWhole();
+    } catch (thrown) {
+      return this.leaveUnfinished(failureOf(thrown));
     }
-    this.link.destroy();
-    await this.conversation;
-    this.step('takeover-fenced');
-    await within(clock, options.diskTimeoutMs, 'dropping the export', this.parts.dropExports()).catch(thrown => this.warn(failureOf(thrown)));
-    this.step('takeover-exports-dropped');
-    const error = await stopAll(this.disks, true, clock, options.mergeTimeoutMs, () => this.step('takeover-disk-merged'));
-    if (error) return void this.breakDown(error.during('failover'));
-    const unrecorded = await this.goOnAsNext().then(() => undefined, failureOf);
-    if (unrecorded) return void this.breakDown(unrecorded.during('failover'));
-    this.step('takeover-recorded');
     for (const output of this.outputs) output.releaseAll();
     this.step('takeover-network-open');
     lifecycle.runAfterFailover();
@@ -304,22 +272,67 @@ export class ColoSecondary extends Session {
     this.step('takeover-running');
   }
 
+  /** False: the primary goes on. */
+  private async fenceOff(): Promise<boolean> {
+    if (this.fenced) return true;
+    const { clock, options } = this.parts;
+    this.heartbeat.silence();
+    this.link.fail(new VmError('failover was requested'));
+    const times = { leaseMs: this.leaseMs, leaseMarginMs: options.leaseMarginMs, stopTimeoutMs: options.stopTimeoutMs };
+    const result = await fence(this.link, clock, times, {
+      stopped: this.stopped,
+      peerAlone: this.peerAlone,
+      peerLeft: this.peerLeft,
+      lastGrantMs: this.heartbeat.lastGrantMs,
+    });
+    if (result === 'peer-alone') {
+      this.failover.move('peer-alone');
+      return false;
+    }
+    this.fenced = true;
+    this.link.destroy();
+    await this.conversation;
+    this.step('takeover-fenced');
+    return true;
+  }
+
+  /** A merge takes as long as it takes: what it works on is the last copy of the guest. */
+  private async makeWhole(): Promise<void> {
+    const { clock, options } = this.parts;
+    await within(clock, options.diskTimeoutMs, 'dropping the export', this.parts.dropExports()).catch(thrown => this.warn(failureOf(thrown)));
+    this.step('takeover-exports-dropped');
+    const wait = (what: string, merged: Promise<void>) => this.patience.until(`${what} to be merged`, merged);
+    const error = await stopAll(this.disks, true, wait, () => this.step('takeover-disk-merged'));
+    if (error) throw error;
+    await this.goOnAsNext();
+    this.step('takeover-recorded');
+  }
+
+  /** RAM, devices and undo data are as whole as they were: what was in the way can be mended, and the takeover ordered again. */
+  private leaveUnfinished(error: VmError): void {
+    this.failover.move('failed');
+    const text = `the takeover is not finished: ${error.message}; nothing is lost: mend that, and x_colo_lost_heartbeat goes on with it`;
+    this.parts.report(text);
+    this.tellExit('error', text, { again: true });
+  }
+
   /** The primary was told to go on alone: what is here is history. */
   private async giveWay(): Promise<void> {
-    const { clock, migration, options } = this.parts;
+    const { migration } = this.parts;
     this.heartbeat.silence();
-    this.link.destroy();
+    // What it waits for may still be on its way: the connection ends in order.
+    void this.link.farewell();
     for (const output of this.outputs) output.drop();
-    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.stopDisks();
     if (migration.status === 'colo') migration.move('failed', 'the primary goes on alone');
     this.tellExit('error', 'the primary goes on alone');
   }
 
   private async shutdownTogether(): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+    const { lifecycle, migration } = this.parts;
     this.heartbeat.silence();
     for (const output of this.outputs) output.drop();
-    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.stopDisks();
     await this.tryRecord('together');
     this.link.destroy();
     migration.move('completed');
@@ -327,7 +340,7 @@ export class ColoSecondary extends Session {
   }
 
   protected override async leave(error: VmError): Promise<void> {
-    const { clock, migration, options } = this.parts;
+    const { migration } = this.parts;
     if (this.peerIsAlone && this.state === 'protected' && this.failover.move('peer-alone')) return this.giveWay();
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
@@ -340,12 +353,16 @@ export class ColoSecondary extends Session {
     for (const output of this.outputs) output.releaseAll();
     // The disks of a stranger are another session's.
     if (!this.accepted) return;
-    await stopAll(this.disks, false, clock, options.diskTimeoutMs);
+    await this.stopDisks();
     if (migration.status === 'colo') this.tellExit('error', error.message);
     migration.move('failed', error.message);
   }
 
-  private warn(error: VmError): void {
-    trace('failover_warning', { side: this.side, error: error.message });
+  /** The images go back to the last checkpoint. */
+  private async stopDisks(): Promise<void> {
+    const { clock, options } = this.parts;
+    const wait = (_what: string, stopped: Promise<void>) => within(clock, options.diskTimeoutMs, 'ending replication', stopped);
+    const error = await stopAll(this.disks, false, wait);
+    if (error) this.warn(error);
   }
 }

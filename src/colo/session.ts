@@ -11,6 +11,7 @@ import type { ColoParts } from './contract.js';
 import type { DiskSync, DiskSyncInfo } from './disk-sync.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
 import { type Message, codecOf } from './messages.js';
+import { Patience } from './patience.js';
 import type { ColoStep } from './steps.js';
 import { trace, traceMessage } from './trace.js';
 
@@ -36,6 +37,9 @@ export abstract class Session {
   changedMs: number;
   /** When the secondary held a checkpoint whole for the last time. */
   protected wholeMs: number | undefined;
+  readonly patience: Patience;
+  /** The peer has left COLO, and said so. */
+  protected peerLeft = false;
   private exitTold = false;
 
   constructor(
@@ -50,6 +54,7 @@ export abstract class Session {
       this.changedMs = parts.clock.nowMs();
       parts.pairChanged?.();
     };
+    this.patience = new Patience(parts.clock, parts.options, line => parts.report(line));
     this.link = new Link(stream, parts.clock, codecOf(side));
     this.link.onMessage = (direction, message) => this.note(direction, message);
     this.link.urgent = message => this.urgent(message);
@@ -77,6 +82,11 @@ export abstract class Session {
     return this.diskSync?.info;
   }
 
+  /** What takes long just now, in words. */
+  get waitsFor(): string | undefined {
+    return this.patience.waitsFor;
+  }
+
   /** Nothing of this session goes on: conversation and procedure are over. */
   async over(): Promise<void> {
     await this.conversation;
@@ -94,6 +104,8 @@ export abstract class Session {
   /** The conversation ended with an error. */
   protected abstract leave(error: VmError): Promise<void>;
   protected abstract onUrgent(message: Message): boolean;
+  /** This process ends in order: the peer hears of it, and that this guest never runs again. Bounded, never rejects. */
+  abstract depart(why: string): Promise<void>;
 
   /** The process ends, or the migration is cancelled: the connection with it. */
   close(): void {
@@ -129,10 +141,16 @@ export abstract class Session {
     this.parts.step(step);
   }
 
-  /** COLO_EXIT, once. */
-  protected tellExit(reason: 'request' | 'error', error?: string): void {
+  /** What goes wrong beside the way to the end, and does not change it. */
+  protected warn(error: VmError): void {
+    trace('failover_warning', { side: this.side, error: error.message });
+    this.parts.report(`COLO: ${error.message}`);
+  }
+
+  /** COLO_EXIT, once; again: something else has become of it since. */
+  protected tellExit(reason: 'request' | 'error', error?: string, { again = false } = {}): void {
     this.why = error ?? this.why;
-    if (this.exitTold) return;
+    if (this.exitTold && !again) return;
     this.exitTold = true;
     this.exitReason = reason;
     this.parts.events.emit('COLO_EXIT', { mode: this.side, reason, ...(error !== undefined && { error }) });
@@ -141,6 +159,7 @@ export abstract class Session {
   private urgent(message: Message): boolean {
     if (message.type === 'error') {
       this.note('got', message);
+      this.peerLeft = true;
       const peer = this.side === 'primary' ? 'secondary' : 'primary';
       const refused = this.state === 'entering';
       const text = `the ${peer} ${refused ? 'refused' : 'left COLO'}: ${message.text}`;

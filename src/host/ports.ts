@@ -16,6 +16,8 @@ export interface Clock {
 /** A byte stream to a peer. Writes are ordered; `write` resolves when the data has left our queue or rejects when the stream is dead. */
 export interface Stream extends Disposable {
   readonly peer: string;
+  /** Both ends are processes of this host, and its kernel itself says when one is gone. A network may say so of a peer that lives. */
+  readonly local?: boolean;
   /** bytes are not copied: the caller must not change them until the promise settles. */
   write(bytes: Uint8Array): Promise<void>;
   /** Unsent bytes in our queue. */

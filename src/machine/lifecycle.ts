@@ -65,6 +65,8 @@ export class VmLifecycle implements Lifecycle {
   private mayContinue = false;
   private resetAfter: { guest: boolean; reason: string } | undefined;
   private buttonAfter = false;
+  /** Why the vCPUs stopped for good; a reset mends it. */
+  failure: string | undefined;
   /** The guest came by migration and has not run here: the network does not know its new place. */
   private announceDue = false;
 
@@ -132,6 +134,7 @@ export class VmLifecycle implements Lifecycle {
   }
 
   async stop(): Promise<void> {
+    if (this.state === 'inmigrate') throw notHere('stops');
     if (this.held) {
       this.resumeTo = this.resumeTo === 'running' ? 'paused' : this.resumeTo;
       return;
@@ -160,7 +163,7 @@ export class VmLifecycle implements Lifecycle {
       this.resetAfter = { guest, reason };
       return;
     }
-    if (this.state === 'inmigrate' || this.state === 'postmigrate') throw new VmError(`there is no guest to reset (${this.state})`);
+    if (this.elsewhere) throw notHere('resets');
     if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.' });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
@@ -168,6 +171,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** The ACPI power button. A device's state may change only while it runs: otherwise when it does. */
   powerdown(): void {
+    if (this.elsewhere) throw notHere('presses the power button of');
     if (this.physical !== 'running') {
       this.buttonAfter = true;
       return;
@@ -203,6 +207,7 @@ export class VmLifecycle implements Lifecycle {
 
   private async internalError(message: string): Promise<void> {
     this.parts.report(`vCPU stopped: ${message}`);
+    this.failure = `the vCPU failed: ${message}`;
     this.states.to('internal-error');
     await this.halt();
     this.parts.events.emit('STOP', {});
@@ -337,12 +342,17 @@ export class VmLifecycle implements Lifecycle {
   async haltForPeer(): Promise<void> {
     this.mayContinue = false;
     this.states.to('postmigrate');
-    await this.halt();
+    await this.haltWithin();
   }
 
   powerOff(): void {
     this.shutdownWanted = true;
     this.parts.shutDown('guest-shutdown');
+  }
+
+  /** Another process has the guest, or will have. */
+  private get elsewhere(): boolean {
+    return this.state === 'inmigrate' || (this.state === 'postmigrate' && !this.mayContinue);
   }
 
   /** Something of ours stands between the guest and its user. */
@@ -430,9 +440,17 @@ export class VmLifecycle implements Lifecycle {
     do await this.halt();
     while (this.physical !== 'stopped');
     this.shutdownWanted = false;
+    this.failure = undefined;
     this.parts.powerCycle();
     this.parts.events.emit('RESET', { guest, reason });
     if (this.state === 'shutdown' || this.state === 'internal-error') this.states.to('paused');
     if (this.state === 'running') this.go();
   }
+}
+
+/** A user's verb for a guest that is not this process's: a secondary's until it takes over, or one that went on elsewhere. */
+function notHere(verb: string): VmError {
+  return new VmError(`there is no guest here: it runs, if it runs, in another process, whose monitor ${verb} it`, {
+    hint: 'A secondary has its guest when it has taken over.',
+  });
 }

@@ -36,7 +36,7 @@ export class Link<M extends { type: string }> {
   private paused = false;
   private mute = false;
   private finishing = false;
-  /** The peer's end of the connection is closed: its process can never read again what we sent or send. */
+  /** The peer's end of the connection is closed. On a local stream its process can never read again what we sent or send. */
   peerGone = false;
   /** Bytes received so far: the sign of life. */
   received = 0;
@@ -65,6 +65,10 @@ export class Link<M extends { type: string }> {
   }
   get failed(): VmError | undefined {
     return this.broken;
+  }
+  /** Its end is known to the kernel of this host, not told by something on the way. */
+  get local(): boolean {
+    return this.stream.local ?? false;
   }
   /** What the peer says still reaches `urgent`. */
   get listening(): boolean {

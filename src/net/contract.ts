@@ -13,6 +13,8 @@ export interface OutputHold {
   /** This side lost: what is queued must never leave, nor what comes. */
   drop(): void;
   readonly heldPackets: number;
+  /** Something may leave just now: nothing is held, or the gate is open. */
+  readonly open: boolean;
 }
 
 export type Direction = 'rx' | 'tx';
@@ -99,7 +101,7 @@ export interface Netdev {
   setRunning(running: boolean): void;
   /** `set_link`. Down: frames are dropped both ways, as with the cable out. */
   setLink(up: boolean): void;
-  /** One announcement of the guest's address to the world, past the filters, and by the guest itself. */
+  /** One announcement of the guest's address to the world, past the filters, and by the guest itself. A side whose output may not leave says nothing. */
   announce(): void;
   info(): NetdevInfo;
   dispose(): void;

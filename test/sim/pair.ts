@@ -86,7 +86,7 @@ export class Pair {
     if (this.shape.copies) copyTo(vm, history);
     vm.events.on(
       'COLO_EXIT',
-      ({ reason }) => reason === 'error' && this.later(() => this.operate()),
+      ({ reason }) => reason === 'error' && this.later(() => this.operate(vm)),
     );
     node.onDeath(clean => {
       if (!clean) for (const disk of vm.disks) disk.model.powerLoss();
@@ -283,7 +283,8 @@ export class Pair {
   }
 
   /** Somebody looks at both hosts and chooses the side that goes on. */
-  private operate(): void {
+  private operate(told?: Vm): void {
+    if (told?.colo.info().state === 'unfinished') return void this.failover(told);
     if (this.decided) return;
     this.decided = true;
     const { primary, secondary } = this;
@@ -321,7 +322,9 @@ export class Pair {
       if (state === 'broken') world.fail(`${vm.name} is broken: ${vm.colo.query().error}`);
       if (state === 'yielded' && vm.running)
         world.fail(`${vm.name} has yielded, and its guest runs`);
-      if (vm.exits.length > 1) world.fail(`${vm.name} told COLO_EXIT ${vm.exits.length} times`);
+      // A takeover that could not be finished, and a peer that left a lost primary alone, are told of too.
+      const told = vm.exits.filter(text => !/not finished|without protection|may have/.test(text)).length;
+      if (told > 1) world.fail(`${vm.name} told COLO_EXIT ${told} times`);
     }
     this.checkQuiet();
     const survivor = this.survivor();

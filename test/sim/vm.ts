@@ -42,7 +42,6 @@ export const simOptions: ColoOptions = {
   replyTimeoutMs: 400,
   diskTimeoutMs: 400,
   syncTimeoutMs: 400,
-  mergeTimeoutMs: 400,
   chunkPages: 3,
   precopyEnoughPages: 4,
 };
@@ -132,6 +131,7 @@ export class Vm {
     this.colo = this.makeColo({ ...host, sockets: world.sockets ?? host.sockets });
     this.lifecycle.shutdownGate = () => this.colo.guestShutdown();
     this.lifecycle.startGate = () => this.colo.admitGuest();
+    this.lifecycle.states.on(state => state === 'internal-error' && this.colo.guestFailed());
     this.block.stopVm = () => this.lifecycle.ioError();
     this.listen();
   }
@@ -176,6 +176,11 @@ export class Vm {
     this.bornAgain = true;
     this.program.boot(old.step);
     this.disks.forEach((disk, n) => disk.model.become(old.disks[n].model));
+  }
+
+  /** The vCPU stops by itself, and cannot go on. */
+  cpuFails(message: string): void {
+    this.accel.halt({ kind: 'internal-error', message });
   }
 
   /** -S is not given: the guest runs. */
@@ -232,6 +237,7 @@ export class Vm {
   /** The end of the process, in order. */
   async quit(): Promise<void> {
     this.images.forEach((_, n) => this.imageOf(n));
+    await this.colo.depart('its process was ended in order');
     this.colo.dispose();
     await this.lifecycle.shutDown();
     await this.block.close();
@@ -296,7 +302,8 @@ export class Vm {
   private addNic(n: number): void {
     const { node, history } = this.world;
     const chance = new Random(node.world.seed * 17 + n * 2 + (this.name === 'P' ? 0 : 1));
-    const tap = simTap(node, history, { n, full: () => chance.chance(this.shape.noise ? 0.1 : 0) });
+    const full = () => chance.chance(this.shape.noise ? 0.1 : 0);
+    const tap = simTap(node, history, { n, full });
     this.taps.push(tap);
     const netdev = new TapNetdev(`hn${n}`, tap, node.clock, { packets: 40, bytes: 4096 });
     this.netdevs.push(netdev);
@@ -358,6 +365,7 @@ export class Vm {
       dropExports: async () => {
         if (this.block.nbd.address) await this.block.nbd.stop();
       },
+      report: line => node.world.note(this.name, line),
       step: step => node.dead || this.world.onStep(step),
     });
   }
@@ -366,7 +374,7 @@ export class Vm {
     const { world } = this.node;
     this.events.on('COLO_EXIT', ({ mode, reason, error }) => {
       world.note(this.name, `COLO_EXIT ${mode} ${reason} ${error ?? ''}`);
-      this.exits.push(reason);
+      this.exits.push(`${reason} ${error ?? ''}`);
     });
     this.events.on('MIGRATION', ({ status }) => {
       world.note(this.name, `migration ${status}`);

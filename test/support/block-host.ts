@@ -52,7 +52,7 @@ export class MemoryFiles implements Files {
   /** One entry per call, `pwrite /a 0 512`. */
   readonly log: string[] = [];
   /** Awaited inside every request. */
-  delay: () => Promise<void> = () => Promise.resolve();
+  delay: (path?: string) => Promise<void> = () => Promise.resolve();
   /** Throws what the request shall fail with. */
   fault: (operation: string, path: string, offset: number) => void = () => undefined;
 
@@ -90,6 +90,7 @@ export class MemoryFiles implements Files {
   }
   async unlink(path: string): Promise<void> {
     this.log.push(`unlink ${path}`);
+    this.fault('unlink', path, 0);
     if (!this.inodes.delete(path)) throw missing(path);
   }
   replace(): Promise<never> {
@@ -98,7 +99,7 @@ export class MemoryFiles implements Files {
   private handle(path: string, inode: Inode, readOnly: boolean, unlock: () => void): OpenFile {
     const enter = async (operation: string, offset = 0, length = 0) => {
       this.log.push(`${operation} ${path} ${offset} ${length}`);
-      await this.delay();
+      await this.delay(path);
       this.fault(operation, path, offset);
     };
     return {

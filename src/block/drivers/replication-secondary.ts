@@ -30,7 +30,10 @@ export interface SecondaryChain {
 const MERGE_BYTES = 1024 * 1024;
 const MERGE_LANES = 8;
 
-/** none: not started, or stopped without failover, and may start; running; failover: merging, or the merge failed; done: a plain disk. */
+/**
+ * none: not started, or stopped without failover, and may start. running. failover: merging. failover-failed: the merge is to be tried
+ * again. done: a plain disk.
+ */
 export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
 
 export class ReplicationSecondary implements BlockDriver {
@@ -47,6 +50,9 @@ export class ReplicationSecondary implements BlockDriver {
   private owner?: NodeWriter;
   private stopping?: Promise<void>;
   private everStarted = false;
+  /** The secondary disk itself is the last checkpoint: what the overlays still hold is void. */
+  private settled = false;
+  private emptying?: Promise<void>;
   /** Told when the secondary disk gets its new owner: whoever exports it drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
   /** Told when the disk begins to follow one primary, and when it ends: whoever exports it lets one client write meanwhile. */
@@ -93,6 +99,7 @@ export class ReplicationSecondary implements BlockDriver {
     await this.lock.runAll('exclusive', async () => {
       await file?.record.markPartial();
       await this.empty();
+      this.settled = false;
       this.failure = undefined;
       this.forwarded.open();
       this.everStarted = true;
@@ -123,15 +130,12 @@ export class ReplicationSecondary implements BlockDriver {
     return this.forwarded.progress;
   }
 
+  /** Decided by the call. Emptying the overlays may fail or hang; stop() needs it no more, and the next call tries it again. */
   async checkpoint(): Promise<void> {
     if (this.stage !== 'running') throw new VmError('block replication is not running');
-    const failure = this.error();
-    if (failure) throw failure;
-    await this.lock.runAll('exclusive', async () => {
-      trace('secondary_checkpoint', { writes: this.forwarded.arrived, hidden: this.chain.hidden.bytes, active: this.chain.active.bytes });
-      if (!mutant('overlays-not-emptied')) await this.empty();
-      this.forwarded.nextEpoch();
-    });
+    this.settled = true;
+    this.emptying ??= this.nextEpoch().finally(() => (this.emptying = undefined));
+    return this.emptying;
   }
 
   /** A merge that failed may be tried again: the overlays are kept until it is durable. */
@@ -147,7 +151,8 @@ export class ReplicationSecondary implements BlockDriver {
 
   async pread(offset: number, length: number): Promise<Buffer> {
     this.refuseUnless();
-    // The view's overlays are empty once merged, so the chain is right in every state; the lock keeps copy-before-write away.
+    if (this.stage === 'done') return this.chain.disk.pread(offset, length);
+    // The lock keeps copy-before-write away.
     return this.lock.run(offset, length, 'shared', () => this.chain.view.pread(offset, length));
   }
 
@@ -172,6 +177,7 @@ export class ReplicationSecondary implements BlockDriver {
   async close(): Promise<void> {
     try {
       await this.stop(false);
+      await this.emptying?.catch(() => undefined);
     } finally {
       for (const undo of this.release.splice(0).reverse()) undo();
     }
@@ -211,31 +217,70 @@ export class ReplicationSecondary implements BlockDriver {
     if (this.stage === 'none') throw ioError('EIO', `replication '${this.chain.name}' has not started`);
   }
 
+  private async nextEpoch(): Promise<void> {
+    await this.lock.runAll('exclusive', async () => {
+      const { hidden, active } = this.chain;
+      trace('secondary_checkpoint', { writes: this.forwarded.arrived, hidden: hidden.bytes, active: active.bytes });
+      if (!mutant('overlays-not-emptied')) await this.empty();
+      if (this.stage !== 'running') return;
+      this.forwarded.nextEpoch();
+      this.settled = false;
+    });
+  }
+
   /** Order of rule 8: nobody else writes any more, exports are dropped, then the merge. */
   private async takeOver(failover: boolean): Promise<void> {
     trace('secondary_stop', { reason: failover ? 'failover' : 'shutdown' });
     this.stage = 'failover';
-    await this.lock.runAll('exclusive', async () => this.forwarded.close('has been taken over'));
+    try {
+      await this.fence();
+      if (failover) await this.onTakeover(this.chain.disk);
+      if (!this.settled) await this.mergeAll(failover);
+      await this.chain.disk.flush();
+      await this.file?.record.unmarkPartial();
+    } catch (error) {
+      const during = `merging into the secondary disk '${this.chain.disk.name}'`;
+      const failure = asVmError(error).during(during);
+      this.failure = failure;
+      this.stage = 'failover-failed';
+      trace('secondary_error', { message: failure.message });
+      unlessAssertion(error);
+      throw failure;
+    }
+    // The image is whole and says so: from here on nothing can fail.
+    this.stage = failover ? 'done' : 'none';
+    trace('secondary_merged', { disk: this.chain.disk.name });
+    this.emptyLater();
+  }
+
+  /** While the overlays of a settled epoch are emptied no forwarded write is under way: that has the whole lock. */
+  private async fence(): Promise<void> {
+    const close = () => this.forwarded.close('has been taken over');
+    if (this.settled && this.emptying) close();
+    else await this.lock.runAll('exclusive', async () => close());
     this.onFollow(this.chain.disk, false);
-    if (failover) await this.onTakeover(this.chain.disk);
-    // A process killed during the merge leaves the guest's view in the files; where that cannot be had, the merge itself is what counts.
-    if (failover) await this.chain.active.settle().catch((error: unknown) => trace('secondary_error', { message: asVmError(unlessAssertion(error)).message }));
+  }
+
+  private async mergeAll(failover: boolean): Promise<void> {
+    const warn = (error: unknown) => {
+      trace('secondary_error', { message: asVmError(unlessAssertion(error)).message });
+    };
+    // A process killed during the merge leaves the guest's view in the files; where that cannot
+    // be had, the merge itself is what counts.
+    if (failover) await this.chain.active.settle().catch(warn);
     await this.lock.runAll('exclusive', async () => {
-      try {
-        await this.merge(this.chain.hidden);
-        if (failover) await this.merge(this.chain.active);
-        await this.chain.disk.flush();
-        await this.file?.record.unmarkPartial();
-      } catch (error) {
-        this.stage = 'failover-failed';
-        this.failure = asVmError(error).during(`merging into the secondary disk '${this.chain.disk.name}'`);
-        trace('secondary_error', { message: this.failure.message });
-        throw this.failure;
-      }
-      await this.empty();
-      this.stage = failover ? 'done' : 'none';
-      trace('secondary_merged', { disk: this.chain.disk.name });
+      await this.merge(this.chain.hidden);
+      if (failover) await this.merge(this.chain.active);
     });
+  }
+
+  /** Nothing reads the overlays any more, and a new start empties them again: a failure is told, and left. */
+  private emptyLater(): void {
+    this.settled = true;
+    this.emptying ??= this.lock
+      .runAll('exclusive', () => this.empty())
+      .catch((error: unknown) => trace('secondary_error', { message: asVmError(error).message }))
+      .finally(() => (this.emptying = undefined));
   }
 
   /** To the active disk while running; a merge is waited for; then to the secondary disk, as durable as asked. */
@@ -247,14 +292,15 @@ export class ReplicationSecondary implements BlockDriver {
     const end = Math.ceil((offset + length) / unit) * unit;
     for (;;) {
       await this.stopping?.catch(() => undefined);
+      if (this.stage === 'done') return write(this.owner!);
+      if (this.stage === 'failover-failed') throw ioError('EIO', this.failure!.message);
       const done = await this.lock.run(start, end - start, 'shared', async () => {
-        if (this.stage === 'failover') return false;
-        if (this.stage === 'failover-failed') throw ioError('EIO', this.failure!.message);
-        if (this.stage === 'done') await write(this.owner!);
-        else await this.writeActive(write);
+        if (this.stage !== 'running') return false;
+        await this.writeActive(write);
         return true;
       });
       if (done) return;
+      this.refuseUnless();
     }
   }
 

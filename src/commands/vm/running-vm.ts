@@ -96,10 +96,12 @@ export class RunningVm {
       },
       // Why it stands so is known when this turn of the main loop is over.
       pairChanged: () => void world.host.clock.timer(0, () => world.pairChanged?.(control)),
+      report: line => world.note(line),
       step: world.step,
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
     machine.lifecycle.startGate = () => colo.admitGuest();
+    machine.onRunState(state => state === 'internal-error' && colo.guestFailed());
     const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
     chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
@@ -140,6 +142,7 @@ export class RunningVm {
   }
 
   async dispose(): Promise<void> {
+    await this.colo.depart('its process was ended in order');
     this.colo.dispose();
     await this.objects.close();
     await this.machine.dispose();

@@ -31,14 +31,14 @@ export class NodeSockets implements Sockets {
       socket.once('connect', () => {
         clearTimeout(timer);
         socket.off('error', onError);
-        resolve(new NodeStream(socket, where));
+        resolve(new NodeStream(socket, where, address.kind === 'unix'));
       });
     });
   }
 
   async listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {
     checkPath(address);
-    const server = createServer({ allowHalfOpen: true }, socket => onStream(new NodeStream(socket, peerOf(socket, address))));
+    const server = createServer({ allowHalfOpen: true }, socket => onStream(new NodeStream(socket, peerOf(socket, address), address.kind === 'unix')));
     try {
       await bind(server, address);
     } catch (e) {
@@ -74,6 +74,7 @@ class NodeStream implements Stream {
   constructor(
     private readonly socket: Socket,
     readonly peer: string,
+    readonly local = false,
   ) {
     this.outbox = new Outbox(socket, e => this.failure ?? (e ? systemError(this.peer, e) : new VmError(`${this.peer}: the connection is closed`)));
     socket.setNoDelay(true);

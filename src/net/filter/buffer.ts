@@ -54,6 +54,10 @@ export class FilterBuffer implements OutputHold {
     return this.queue.length - this.head;
   }
 
+  get open(): boolean {
+    return this.mode === 'off' || (this.mode === 'holding' && this.mayLeave());
+  }
+
   get heldBytes(): number {
     return this.bytes;
   }

@@ -100,7 +100,7 @@ export class WiredNetdev implements Netdev {
   }
 
   announce(): void {
-    if (!this.nic) return;
+    if (!this.nic || !this.output.open) return;
     // Past the filters: this is about where the guest is, not what it says.
     if (this.linkUp) this.wire.write(rarpAnnounce(this.nic.mac));
     this.nic.announce();

@@ -20,6 +20,8 @@ const messages: Message[] = [
   { type: 'ping', seq: 9 },
   { type: 'pong', seq: 9 },
   { type: 'digest-request', disk: 'd' },
+  { type: 'leaving', text: 'it was ended' },
+  { type: 'ended', text: 'it was ended' },
   { type: 'digest-size', disk: 'd', vouched: false, size: 16 },
   { type: 'digest', bytes: Buffer.alloc(16) },
   { type: 'accept', disks: [{ disk: 'd', record }, { disk: 'e', record: undefined }] },
@@ -55,9 +57,9 @@ it('carries every message, and only in its direction', () => {
   }
 });
 
-it('cuts an error text that is too long', () => {
-  const [message] = decodeAt('primary', codecOf('secondary').encode({ type: 'error', text: '\u20ac'.repeat(5000) }));
-  expect(message.type === 'error' && message.text.length).toBe(341);
+it.each(['error', 'leaving'] as const)('cuts a text of %s that is too long', type => {
+  const [message] = decodeAt('primary', codecOf('secondary').encode({ type, text: '\u20ac'.repeat(5000) }));
+  expect(message.type === type && message.text.length).toBe(341);
 });
 
 it('gives a sentence for any garbage in any body', () => {

@@ -87,9 +87,25 @@ it('drops both ways with the link down', () => {
 
 it('announces past the filters, and has the guest do it too', () => {
   const { tap, netdev, nic } = setup();
-  netdev.output.hold(() => false);
   netdev.announce();
   expect([tap.out.length, nic.announced]).toEqual([1, 1]);
+});
+
+it.each(['held', 'lost'])('a side whose output is %s announces nothing, and copies nothing', how => {
+  const { tap, netdev, nic } = setup();
+  let open = true;
+  netdev.output.hold(() => open);
+  netdev.announce();
+  expect([tap.out.length, nic.announced]).toEqual([1, 1]);
+  const copies: number[] = [];
+  netdev.output.emit(frame(1), copy => copies.push(copy.length));
+  netdev.output.cut(1);
+  if (how === 'held') open = false;
+  else netdev.output.drop();
+  netdev.output.release(1);
+  netdev.announce();
+  netdev.output.emit(frame(2), copy => copies.push(copy.length));
+  expect([tap.out.length, nic.announced, copies]).toEqual([1, 1, []]);
 });
 
 it('makes a RARP request with the guest address', () => {

@@ -1,0 +1,86 @@
+/** What the secondary takes from the wire: RAM before the first checkpoint, then one epoch at a time. Untrusted, all of it. */
+import { VmError } from '../base/errors.js';
+import type { Replicated } from '../block/contract.js';
+import type { PairRecord } from '../block/pair-record.js';
+import { type Link, unexpected } from '../migration/link.js';
+import { receivePieces } from '../migration/messages.js';
+import { applyChunk, decodeChunk } from '../migration/pages.js';
+import type { ColoParts, StagedDevices } from './contract.js';
+import type { DiskSync } from './disk-sync.js';
+import { progressOf, sendDigest } from './disks.js';
+import type { EpochInfo, Message } from './messages.js';
+import { StagedEpoch } from './staged-epoch.js';
+
+/** An epoch that may be loaded. */
+export interface WholeEpoch {
+  info: EpochInfo;
+  ram: StagedEpoch;
+  devices: StagedDevices;
+}
+
+export interface ArrivalWiring {
+  readonly parts: ColoParts;
+  readonly link: Link<Message>;
+  readonly disks: readonly Replicated[];
+}
+
+/**
+ * Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. Gives the record of the
+ * branch that both sides will be on.
+ */
+export async function takePrecopy({ parts, link, disks }: ArrivalWiring, sync: DiskSync): Promise<PairRecord | undefined> {
+  const { lifecycle, migration, options } = parts;
+  let record: PairRecord | undefined;
+  for (let last = -1; ; ) {
+    const message = await link.next('waiting for RAM');
+    switch (message.type) {
+      case 'digest-request':
+        await sendDigest(disks, message.disk, link, options, sync);
+        sync.done();
+        break;
+      case 'record':
+        record = message.record;
+        break;
+      case 'pages': {
+        const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
+        applyChunk(lifecycle.ram, chunk);
+        migration.received(message.body.length);
+        last = chunk.last;
+        break;
+      }
+      case 'round-end':
+        migration.receivedRound();
+        last = -1;
+        break;
+      case 'precopy-end':
+        return record;
+      default:
+        throw unexpected(message.type, 'RAM');
+    }
+  }
+}
+
+/** undefined: the primary gave it up. Nothing of the machine is touched. previous: the last epoch that was loaded. */
+export async function takeEpoch({ parts, link, disks }: ArrivalWiring, previous: number): Promise<WholeEpoch | undefined> {
+  const { lifecycle, options } = parts;
+  const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
+  const ram = new StagedEpoch(lifecycle.ram);
+  let info: EpochInfo | undefined;
+  let sent = false;
+  while (!info) {
+    const message = await link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms, () => progressOf(disks));
+    if (message.type === 'abort-epoch') return undefined;
+    if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
+    if (message.type === 'pages') ram.add(message.body);
+    else if (message.type === 'epoch') info = message;
+    else if (sent) throw unexpected(message.type, 'pages or epoch');
+    sent = true;
+  }
+  const { size } = await link.expect('vmstate-size', ms);
+  if (size > options.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
+  const blob = await receivePieces(size, async () => (await link.expect('blob', ms)).bytes);
+  await link.guard(ram.check(info, previous, disks), 'the count of writes', options.diskTimeoutMs);
+  const devices = lifecycle.parseDevices(blob);
+  parts.step('secondary-checked');
+  return { info, ram, devices };
+}
