@@ -115,12 +115,14 @@ export class Checkpoint {
     this.record.blobBytes = blob.length;
     const ramHash = options.verifyRam ? lifecycle.ram.hash() : 0n;
     for (const output of outputs) output.cut(this.epoch);
-    const done: Promise<number>[] = [];
-    for (const disk of disks) {
+    const done = disks.map(disk => {
       this.cutDisks.push(disk);
       const { epochDone } = disk.cut();
-      done.push(epochDone.catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}'`))));
-    }
+      const count = epochDone.catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}'`)));
+      // Given up when the next disk cannot be cut, and then awaited by nothing.
+      count.catch(() => undefined);
+      return count;
+    });
     const writes = Promise.all(done);
     writes.catch(() => undefined);
     step('primary-cut');
