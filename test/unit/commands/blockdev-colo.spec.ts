@@ -19,7 +19,13 @@ const limitMs = 60_000;
 const vms: VmInProcess[] = [];
 
 beforeAll(() => writeFileSync(path('vmlinuz'), diskGuest({ sectors: SECTORS })));
-beforeEach(() => ['p.img', 's.img'].forEach(name => writeFileSync(path(name), Buffer.alloc(1 << 20))));
+// New inodes: what is only overwritten still knows the pair that it belongs to.
+beforeEach(() => {
+  for (const name of ['p.img', 's.img']) {
+    rmSync(path(name), { force: true });
+    writeFileSync(path(name), Buffer.alloc(1 << 20));
+  }
+});
 afterEach(async () => {
   for (const vm of vms.splice(0)) await vm.dispose();
 });

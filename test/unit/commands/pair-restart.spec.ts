@@ -70,8 +70,13 @@ async function failedOver(): Promise<ColoProcess> {
   primary.child.kill('SIGKILL');
   await primary.exited;
   await untilLost('toy-secondary', secondary);
-  expect((await colo(['failover', 'toy-secondary', '--yes'], { env })).code).toBe(0);
+  await failover('toy-secondary');
   return secondary;
+}
+
+async function failover(name: string): Promise<void> {
+  const { code, err } = await colo(['failover', name, '--yes'], { env });
+  expect({ code, err }).toMatchObject({ code: 0 });
 }
 
 async function monitorOf(name: string, side: ColoProcess) {
@@ -193,7 +198,7 @@ withAddon(
       'the guest does not run: this guest (generation 1) had a secondary, which may have taken it over; waiting for its answer, as long as it takes',
     );
     expect(await statusOf('toy-primary', primary)).toBe('prelaunch');
-    expect((await colo(['failover', 'toy-primary', '--yes'], { env })).code).toBe(0);
+    await failover('toy-primary');
     expect(await statusOf('toy-primary', primary)).toBe('running');
     const { out } = await colo(['image', 'info', '-U', '--json', join(dir, 'p.img')], { env });
     expect(JSON.parse(out).pair).toMatchObject({ generation: 2, role: 'primary', state: 'alone' });
@@ -226,7 +231,7 @@ withAddon(
     secondary.child.kill('SIGKILL');
     await secondary.exited;
     await untilLost('toy-primary', primary);
-    expect((await colo(['failover', 'toy-primary', '--yes'], { env })).code).toBe(0);
+    await failover('toy-primary');
     const again = start('secondary');
     await again.says('waits for the primary');
     const { code, err } = await colo(
