@@ -8,7 +8,7 @@ import { parseAddress } from './address.js';
 import { BaseCommand } from './base.js';
 import { isVmName, noSuchVm } from './names.js';
 
-export const addressArg = Args.string({ required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
+export const addressArg = Args.string({ ignoreStdin: true, required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
 /** 23 days: a timer has no more. */
 const maxTimeout = 2_000_000;
 export const timeoutFlag = Flags.integer({

@@ -10,7 +10,7 @@ export class Completion extends BaseCommand {
   static override readonly summary = 'print the completion script of a shell';
   static override readonly description = 'Completes commands, flags, options, and the names of the VMs that run. For good: put the line of the example into ~/.bashrc or ~/.zshrc.';
   static override readonly examples = ['source <(<%= config.bin %> completion bash)', 'source <(<%= config.bin %> completion zsh)'];
-  static override readonly args = { shell: Args.string({ required: true, options: ['bash', 'zsh'], description: 'bash or zsh' }) };
+  static override readonly args = { shell: Args.string({ ignoreStdin: true, required: true, options: ['bash', 'zsh'], description: 'bash or zsh' }) };
 
   async run(): Promise<void> {
     const { args } = await this.parse(Completion);

@@ -17,4 +17,4 @@ const option = (parse: Parse) => (options: Options = {}) => ({ parse, multiple: 
 const boolean = (options: Options = {}) => ({ parse: async (b: boolean) => b, ...options, allowNo: options['allowNo'] === true, type: 'boolean' });
 
 export const Flags = { string: option(asIs), integer: (options: Options = {}) => ({ ...option(asInteger)(options), integer: true }), boolean } as unknown as Pick<typeof OclifFlags, 'string' | 'integer' | 'boolean'>;
-export const Args = { string: (options: Options = {}) => ({ parse: asIs, ...options, input: [], type: 'option' }) } as unknown as Pick<typeof OclifArgs, 'string'>;
+export const Args = { string: (options: Options = {}) => ({ parse: asIs, ignoreStdin: true, ...options, input: [], type: 'option' }) } as unknown as Pick<typeof OclifArgs, 'string'>;

@@ -16,7 +16,7 @@ export class Init extends BaseCommand {
   static override readonly description = 'Asks on a terminal what the flags leave open; elsewhere, or with --yes, takes the usual value. The file is commented YAML, colo-pair(5). Then: colo secondary --config FILE on one host, colo primary --config FILE on the other.';
   static override readonly examples = ['<%= config.bin %> init web.yaml', '<%= config.bin %> init web.yaml --name web --peer 10.0.0.2 --kernel vmlinuz --initrd initrd.img --disk web.img --size 10G --tap tap-web --yes'];
   static override readonly enableJsonFlag = true;
-  static override readonly args = { file: Args.string({ default: 'pair.yaml', description: 'the file to write; - is standard output' }) };
+  static override readonly args = { file: Args.string({ ignoreStdin: true, default: 'pair.yaml', description: 'the file to write; - is standard output' }) };
   static override readonly flags = {
     ...(Object.fromEntries(answerNames.map(answerFlag)) as Record<AnswerName, ReturnType<typeof answerFlag>[1]>),
     yes: Flags.boolean({ char: 'y', description: 'ask nothing; overwrite an old file' }),

@@ -23,8 +23,8 @@ export class Qmp extends ClientCommand {
   static override readonly enableJsonFlag = true;
   static override readonly args = {
     address: addressArg,
-    command: Args.string({ description: 'name of the command; may be left out where there is an event to wait for' }),
-    arguments: Args.string({ description: 'its arguments: a JSON object, @FILE that holds one, or @- for standard input' }),
+    command: Args.string({ ignoreStdin: true, description: 'name of the command; may be left out where there is an event to wait for' }),
+    arguments: Args.string({ ignoreStdin: true, description: 'its arguments: a JSON object, @FILE that holds one, or @- for standard input' }),
   };
   static override readonly flags = {
     arg: Flags.string({ multiple: true, helpValue: 'NAME=VALUE', description: 'one argument; VALUE is JSON if it parses, else text' }),

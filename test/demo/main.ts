@@ -10,7 +10,7 @@ import { guestImage, prepareGuest } from '../guest/build.js';
 import { progress } from '../guest/kernel.js';
 import { CountingClient } from './client.js';
 import { makeRunFolder } from './folder.js';
-import { addresses, buildNetwork, enterNamespace } from './network.js';
+import { addresses, buildNetwork, enterNamespace, startedAt } from './network.js';
 import { Pair, type Side } from './pair.js';
 import { proveRecords } from './records.js';
 
@@ -47,7 +47,7 @@ export interface DemoResult {
   error?: string;
 }
 
-const started = performance.now();
+const started = startedAt() - performance.timeOrigin;
 /** --json: what happens goes to stderr, the result alone to stdout. */
 let quiet = false;
 if (process.env.NO_COLOR !== undefined || process.env.TERM === 'dumb') chalk.level = 0;

@@ -7,6 +7,9 @@ export const addresses = { client: '10.99.0.1', guest: '10.99.0.2', port: 7777 }
 export const taps = { primary: 'colo-p', secondary: 'colo-s' };
 const insideFlag = 'COLO_DEMO_NAMESPACE';
 
+/** When the command began, by the clock of performance.timeOrigin: outside, if this is the process inside. */
+export const startedAt = () => Number(process.env[insideFlag] ?? performance.timeOrigin);
+
 /**
  * Runs this very command again inside a fresh network namespace; returns only there. Before that it calls prepare(), which has the
  * network of the host. Throws a sentence where a namespace is impossible.
@@ -24,7 +27,7 @@ export async function enterNamespace(prepare: () => Promise<unknown>): Promise<v
   checkRunFolder();
   await prepare();
   const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const env = { ...process.env, [insideFlag]: '1' };
+  const env = { ...process.env, [insideFlag]: String(startedAt()) };
   const { status, signal } = spawnSync('unshare', [...flags, ...again], { stdio: 'inherit', env });
   process.exit(signal ? 1 : (status ?? 1));
 }

@@ -17,7 +17,7 @@ export class NbdServe extends BaseCommand {
     '<%= config.bin %> nbd serve disk.img --bind :: --tls-creds /etc/pki/nbd --tls-verify-peer',
   ];
   static override readonly enableJsonFlag = true;
-  static override readonly args = { file: Args.string({ required: true, description: 'the image' }) };
+  static override readonly args = { file: Args.string({ ignoreStdin: true, required: true, description: 'the image' }) };
   static override readonly flags = {
     format: Flags.string({ char: 'f', helpValue: 'FMT', description: 'raw or qcow2; probed when not given' }),
     export: Flags.string({ char: 'x', default: '', helpValue: 'NAME', description: 'name of the export; empty unless given' }),

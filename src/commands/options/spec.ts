@@ -70,6 +70,8 @@ function asUsage<T>(option: GivenOption, take: () => T): T {
 
 const isRepeatable = (name: string) => optionTable.some(option => option.name === name && 'repeatable' in option);
 
+const nographic: GivenOption = { name: 'nographic', spelled: '-nographic', value: '' };
+
 /** The others ask for nothing. */
 type HandledName = Exclude<OptionName, (typeof nothingTable)[number]['name']>;
 
@@ -234,9 +236,9 @@ class Draft {
   }
 
   /** -nographic: console and monitor on the terminal, as far as neither was put elsewhere. */
-  private onTerminal(): void {
-    const option = { name: 'nographic', spelled: '-nographic', value: '' };
-    const [serial, monitor] = [this.given.has('serial'), this.given.has('monitor') || this.given.has('qmp') || this.given.has('mon')];
+  private onTerminal(option: GivenOption): void {
+    const beside = this.spec.monitors.length > 0; // -serial mon:stdio has brought one
+    const [serial, monitor] = [this.given.has('serial'), beside || ['monitor', 'qmp', 'mon'].some(name => this.given.has(name))];
     if (!serial) this.serial(monitor ? 'stdio' : 'mon:stdio', option);
     else if (!monitor) this.monitor('hmp', 'stdio', option);
   }
@@ -249,7 +251,7 @@ class Draft {
   /** What only the whole can tell. */
   check(): void {
     const { spec } = this;
-    if (this.given.has('nographic')) this.onTerminal();
+    if (this.given.has('nographic')) asUsage(nographic, () => this.onTerminal(nographic));
     if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
     if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
     if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');

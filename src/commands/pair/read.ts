@@ -8,6 +8,7 @@ import { cardId, diskId, type PairDefinition, pairKind } from './schema.js';
 
 /** A definition is a page or two. */
 const maxBytes = 1 << 20;
+const maxNesting = 50;
 
 export interface PairFile {
   readonly path: string;
@@ -27,8 +28,10 @@ export function readPairFile(path: string): PairFile {
 }
 
 export function parsePair(source: string, file: string): PairDefinition {
+  const deep = nestingMistake(source);
+  if (deep) throw new UsageError(`${file}:${deep.line}:1: nested too deeply for a pair definition: ${deep.what}`);
   const lines = new LineCounter();
-  const document = documentOf(source, file, lines);
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
   const [problem] = [...document.errors, ...document.warnings];
   const top: Place = { file, lines, path: '', node: document.contents, offset: 0 };
   if (problem) throw mistake({ ...top, node: null, offset: problem.pos[0] }, problem.message.replaceAll('\n', ' '), 'It must be YAML: see colo-pair(5).');
@@ -37,14 +40,23 @@ export function parsePair(source: string, file: string): PairDefinition {
   return pair;
 }
 
-/** The parser calls itself for each level; what is thousands of levels deep is more than its stack holds. */
-function documentOf(source: string, file: string, lineCounter: LineCounter) {
-  try {
-    return parseDocument(source, { lineCounter, prettyErrors: false });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new UsageError(`--config ${file}: nested too deeply for a pair definition`);
+/**
+ * The library goes down its stack with every level, and where that ends it may take the process along: how deep a text can nest at most
+ * is bounded before. A level is a bracket, an indicator of its line (`- `, `? `, `: `) or a column of its indentation.
+ */
+function nestingMistake(source: string): { line: number; what: string } | undefined {
+  let open = 0;
+  for (const [n, text] of source.split(/\r\n|[\r\n]/).entries()) {
+    let brackets = 0;
+    for (const sign of text) {
+      open = Math.max(0, open + ('[{'.includes(sign) ? 1 : ']}'.includes(sign) ? -1 : 0));
+      brackets = Math.max(brackets, open);
+    }
+    const levels = { 'open brackets': brackets, 'levels in one line': text.match(/[-?:](?=\s|$)/g)?.length ?? 0, 'columns of indentation': text.search(/[^ \t]|$/) };
+    const found = Object.entries(levels).find(([, many]) => many > maxNesting);
+    if (found) return { line: n + 1, what: `${found[1]} ${found[0]}` };
   }
+  return undefined;
 }
 
 /** What only the whole can tell. */

@@ -121,6 +121,13 @@ test('primary: a mistake names the option, exit code 2', async () => {
   expect({ out, err, code }).toEqual({ out: '', err: "Error: -vnc :7: only 'none' is taken here\ncolo has no display. Use -serial and a kernel with console=ttyS0.\n", code: 2 });
 });
 
+test('no command takes a missing word from standard input: a script that is read there stays whole', async () => {
+  const { commands } = await import('../../../src/commands/index.js');
+  const args = Object.entries(commands).flatMap(([id, { args: declared }]) => Object.entries(declared ?? {}).map(([name, arg]) => ({ id, name, arg })));
+  expect(args.length).toBeGreaterThan(10);
+  expect(args.filter(({ arg }) => (arg as { ignoreStdin?: boolean }).ignoreStdin !== true)).toEqual([]);
+});
+
 test('help lists every option', async () => {
   const { out, code } = await colo(['secondary', '--help']);
   expect(code).toBe(0);

@@ -26,7 +26,7 @@ test('commands, VM names, flags, options', () => {
   expect(tab('status', '')).toEqual(['--timeout', '--json', 'pvm', 'svm']);
   expect(tab('status', 's')).toEqual(['svm']);
   expect(tab('status', 'svm', '--t')).toEqual(['--timeout']);
-  expect(tab('primary', '-no')).toEqual(['-nographic', '-no-reboot', '-no-shutdown', '-nodefaults']);
+  expect(tab('primary', '-no')).toEqual(['-nographic', '-no-reboot', '-no-shutdown', '-nodefaults', '-no-user-config', '-no-hpet', '-no-fd-bootchk']);
   expect(tab('nothing', '')).toEqual([]);
 });
 

@@ -157,6 +157,8 @@ test('console and monitor on one terminal', () => {
   expect(parts('-serial mon:stdio')).toEqual(shared);
   expect(parts('-nographic')).toEqual(shared);
   expect(parts('-nographic -serial null')).toMatchObject({ serials: ['serial0'], monitors: [{ mode: 'hmp', chardev: 'monitor0' }] });
+  expect(parts('-nographic -serial mon:stdio')).toEqual(shared);
+  expect(refusal('primary', '-kernel k -nographic -chardev stdio,id=c')).toBe('-nographic: standard input is taken by -chardev stdio,id=c');
   expect(parts('-nographic -monitor none')).toMatchObject({ chardevs: [{ id: 'serial0', backend: { kind: 'stdio' } }], monitors: [] });
   expect(parts('-chardev stdio,id=c,mux=on -serial chardev:c -mon chardev=c,mode=readline')).toEqual({ chardevs: [{ id: 'c', backend: { kind: 'mux', base: keys } }], serials: ['c'], monitors: [{ mode: 'hmp', chardev: 'c' }] });
 });

@@ -127,6 +127,14 @@ test.each([...keys(pairFields)].map(({ way, example }) => [way.join('.'), exampl
   expect(both()).not.toBe(before);
 });
 
+test.each([
+  ['['.repeat(8000) + ']'.repeat(8000), /^f:1:1: nested too deeply for a pair definition: 8000 open brackets$/],
+  ['name: web\n' + '- '.repeat(60), /^f:2:1: nested too deeply .*: 60 levels in one line$/],
+  [`${' '.repeat(51)}x`, /^f:1:1: nested too deeply .*: 51 columns of indentation$/],
+])('a text that nests without end is refused before it is parsed', (source, message) => {
+  expect(() => parsePair(source, 'f')).toThrow(message);
+});
+
 test('what init writes is what was answered, and shows every key', () => {
   const answers: Answers = Object.fromEntries(answerNames.map(name => [name, { kernel: '/boot/vmlinuz', disk: 'web.img', size: '10G', tap: 'tap0', replica: 'r.img', 'replica-tap': 'tap1' }[name as string] ?? questions[name].usual({})]));
   const text = writePair(valuesOf(answers));
