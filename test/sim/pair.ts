@@ -323,7 +323,7 @@ export class Pair {
       if (state === 'yielded' && vm.running)
         world.fail(`${vm.name} has yielded, and its guest runs`);
       // A takeover that could not be finished, and a peer that left a lost primary alone, are told of too.
-      const told = vm.exits.filter(text => !/not finished|without protection|may have/.test(text)).length;
+      const told = vm.exits.filter(text => !/not finished|without protection|does not go on alone/.test(text)).length;
       if (told > 1) world.fail(`${vm.name} told COLO_EXIT ${told} times`);
     }
     this.checkQuiet();
