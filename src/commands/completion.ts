@@ -1,4 +1,4 @@
-/** `colo completion SHELL`: what bash or zsh needs to complete commands, flags, and the names of VMs. */
+/** `colo completion SHELL`: what bash or zsh needs to complete commands, flags, the names of VMs and of monitor commands. */
 import { Args, type Command } from '@oclif/core';
 import { BaseCommand } from './base.js';
 import { optionTable } from './options/table.js';
@@ -6,23 +6,37 @@ import { optionTable } from './options/table.js';
 /** Their first argument is an address. */
 const takeAddress = ['monitor', 'hmp', 'qmp', 'status', 'failover', 'protect'];
 
+/** Of the monitor's commands. */
+export interface MonitorNames {
+  readonly qmp: readonly string[];
+  readonly hmp: readonly string[];
+}
+
 export class Completion extends BaseCommand {
   static override readonly summary = 'print the completion script of a shell';
-  static override readonly description = 'Completes commands, flags, options, and the names of the VMs that run. For good: put the line of the example into ~/.bashrc or ~/.zshrc.';
+  static override readonly description = 'Completes commands, flags, options, the names of the VMs that run, those of QMP and HMP commands, and files. For good: put the line of the example into ~/.bashrc or ~/.zshrc.';
   static override readonly examples = ['source <(<%= config.bin %> completion bash)', 'source <(<%= config.bin %> completion zsh)'];
   static override readonly args = { shell: Args.string({ ignoreStdin: true, required: true, options: ['bash', 'zsh'], description: 'bash or zsh' }) };
 
   async run(): Promise<void> {
     const { args } = await this.parse(Completion);
-    process.stdout.write(completionScript(args.shell === 'zsh', this.config.commands));
+    const { allCommands } = await import('../monitor/commands/all.js');
+    const qmp = allCommands.filter(command => command.qmp).map(({ name }) => name).sort();
+    const hmp = allCommands.flatMap(({ hmpName }) => hmpName?.split(' ')[0] ?? []);
+    process.stdout.write(completionScript(args.shell === 'zsh', this.config.commands, { qmp, hmp: [...new Set(hmp)].sort() }));
   }
 }
 
-export function completionScript(zsh: boolean, commands: readonly Pick<Command.Loadable, 'id' | 'flags'>[]): string {
+/** What begins with a dash is a flag; another word is a name where one is wanted, and a file (by -o default) where none is. */
+export function completionScript(zsh: boolean, commands: readonly Pick<Command.Loadable, 'id' | 'flags'>[], monitor: MonitorNames = { qmp: [], hmp: [] }): string {
   const sorted = [...commands].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const cases = sorted.map(({ id, flags }) => `    "${id.replaceAll(':', ' ')}${id.includes(':') ? '"' : ' "*'}) offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`);
+  const cases = sorted.map(({ id, flags }) => `      "${id.replaceAll(':', ' ')}${id.includes(':') ? '"' : ' "*'}) offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`);
   const topics = [...new Set(sorted.filter(({ id }) => id.includes(':')).map(({ id }) => id.split(':')[0]))];
-  const below = topics.map(topic => `    ${topic}:2) offer="${sorted.filter(({ id }) => id.startsWith(`${topic}:`)).map(({ id }) => id.split(':')[1]).join(' ')}" ;;`);
+  const words = [
+    ...topics.map(topic => [`${topic}:2`, sorted.filter(({ id }) => id.startsWith(`${topic}:`)).map(({ id }) => id.split(':')[1])] as const),
+    ['qmp:3', monitor.qmp] as const,
+    ['hmp:3', monitor.hmp] as const,
+  ];
   return `# Completion of colo; made by \`colo completion\`.
 ${zsh ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}_colo() {
   local current="\${COMP_WORDS[COMP_CWORD]}" offer="" dir
@@ -31,14 +45,18 @@ ${zsh ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}_colo() {
     COMPREPLY=($(compgen -W "${[...new Set(sorted.map(({ id }) => id.split(':')[0]))].join(' ')}" -- "$current"))
     return
   fi
-  case "\${COMP_WORDS[1]} \${COMP_WORDS[2]}" in
+  case "$current" in
+  -*)
+    case "\${COMP_WORDS[1]} \${COMP_WORDS[2]}" in
 ${cases.join('\n')}
-  esac
-  case "\${COMP_WORDS[1]}:$COMP_CWORD" in
-${below.map(line => `${line}\n`).join('')}    ${takeAddress.map(id => `${id}:2`).join('|')})
-      for dir in "\${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/colo" "$HOME/.local/state/colo/run"; do
-        [ -d "$dir" ] && offer="$offer $(command ls "$dir")" && break
-      done ;;
+    esac ;;
+  *)
+    case "\${COMP_WORDS[1]}:$COMP_CWORD" in
+${words.map(([place, offer]) => `      ${place}) offer="${offer.join(' ')}" ;;\n`).join('')}      ${takeAddress.map(id => `${id}:2`).join('|')})
+        for dir in "\${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/colo" "$HOME/.local/state/colo/run"; do
+          [ -d "$dir" ] && offer="$(command ls "$dir")" && break
+        done ;;
+    esac ;;
   esac
   COMPREPLY=($(compgen -W "$offer" -- "$current"))
 }

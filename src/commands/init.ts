@@ -1,5 +1,6 @@
 /** `colo init [FILE]`: a pair definition from answers on a terminal, or from flags. */
 import { existsSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { VmError } from '../base/errors.js';
 import { systemError } from '../host/node/errors.js';
@@ -31,7 +32,12 @@ export class Init extends BaseCommand {
       if (verdict !== true) throw new UsageError(`--${name}: ${verdict}`);
     }
     const mayAsk = process.stdin.isTTY && process.stderr.isTTY && !flags.yes && !this.jsonEnabled();
-    const answers = await complete(inquiry, given, mayAsk ? await asker(inquiry) : undefined);
+    const there = (path: string) => path === '' || existsSync(resolve(dirname(args.file), path));
+    const answers = await complete(inquiry, given, mayAsk ? await asker(inquiry, there) : undefined);
+    for (const name of mustExist) {
+      const path = answers[name] ?? '';
+      if (!there(path)) this.note(`warning: --${name} ${path}: there is no such file on this host; it must be on both hosts of the pair`);
+    }
     const text = writePair(inquiry.valuesOf(answers));
     const { name } = parsePair(text, args.file);
     await this.save(args.file, text, flags);
@@ -50,6 +56,9 @@ export class Init extends BaseCommand {
   }
 }
 
+/** Paths of what colo does not make; relative ones are below the definition. */
+const mustExist = ['kernel', 'initrd'] as const;
+
 type Inquiry = typeof import('./pair/questions.js');
 type Ask = (name: AnswerName, usual: string | undefined) => Promise<string>;
 
@@ -66,12 +75,20 @@ async function complete({ questions }: Inquiry, given: Answers, ask: Ask | undef
   return answers;
 }
 
-async function asker({ checkAnswer }: Inquiry): Promise<Ask> {
+/** there: is a path that must exist on this host? One that is not is taken when it is given twice: the hosts may be others. */
+async function asker({ checkAnswer }: Inquiry, there: (path: string) => boolean): Promise<Ask> {
+  let doubted = '';
+  const check = (name: AnswerName, answer: string): true | string => {
+    const verdict = checkAnswer(name, answer);
+    if (verdict !== true || !mustExist.some(path => path === name) || there(answer) || doubted === answer) return verdict;
+    doubted = answer;
+    return `there is no '${answer}' on this host. Enter once more if it is on the hosts of the pair`;
+  };
   const { default: inquirer } = await import('inquirer');
   const prompt = inquirer.createPromptModule({ output: process.stderr });
   return async (name, usual) => {
     const { text } = wanted[name];
-    const question = { type: 'input', name: 'answer', message: `${text.charAt(0).toUpperCase()}${text.slice(1)}`, default: usual, validate: (answer: string) => checkAnswer(name, answer) } as const;
+    const question = { type: 'input', name: 'answer', message: `${text.charAt(0).toUpperCase()}${text.slice(1)}`, default: usual, validate: (answer: string) => check(name, answer) } as const;
     try {
       const answers: { answer: string } = await prompt([question]);
       return answers.answer;

@@ -26,7 +26,7 @@ const asked = (name: keyof typeof wanted) => new RegExp(`${wanted[name].text.sli
 test('the questions, a mistake corrected, and the file that comes of it', async () => {
   const file = join(dir, 'web.yaml');
   const terminal = init(file, '--tap', '', '--append', 'quiet');
-  const answers = { name: 'web', peer: '10.0.0.2', port: '', memory: '1G', kernel: '/boot/vmlinuz', initrd: '', disk: 'web.img', replica: '', size: '4M', delay: '' } as const;
+  const answers = { name: 'web', peer: '10.0.0.2', port: '', memory: '1G', kernel: '/none/vmlinuz', initrd: '', disk: 'web.img', replica: '', size: '4M', delay: '' } as const;
   for (const [name, answer] of Object.entries(answers) as [keyof typeof answers, string][]) {
     await terminal.sees(asked(name));
     if (name === 'memory') {
@@ -35,7 +35,11 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
       await terminal.press(...Array<string>(4).fill(keys.backspace));
     }
     await terminal.press(answer, keys.enter);
+    if (name !== 'kernel') continue;
+    await terminal.sees("there is no '/none/vmlinuz' on this host. Enter once more");
+    await terminal.press(keys.enter);
   }
+  await terminal.sees('warning: --kernel /none/vmlinuz: there is no such file on this host');
   await terminal.sees(`colo primary --config ${file}`);
   expect(await terminal.exited).toBe(0);
   expect(parsePair(readFileSync(file, 'utf8'), file)).toMatchObject({
