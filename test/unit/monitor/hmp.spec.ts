@@ -58,7 +58,7 @@ test.each([
   ['stop foo', 'stop: extraneous characters at the end of line\nTry "help stop" for more information\n'],
   ['migrate_set_capability x-colo', `migrate_set_capability: 'on' or 'off' expected\nTry "help migrate_set_capability" for more information\n`],
   ['migrate_set_capability x-clo on', "Error: Parameter 'capability' does not accept value 'x-clo'\nThis machine has: x-colo, events. Did you mean 'x-colo'?\n"],
-  ['migrate_set_parameter foo 1', 'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, x-checkpoint-delay, x-sync-from, x-checkpoint-events.\n'],
+  ['migrate_set_parameter foo 1', 'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, x-checkpoint-delay, x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n'],
   ['migrate_set_parameter downtime-limit 1', "Error: Parameter 'downtime-limit' is not supported by this machine\nIt has: x-checkpoint-delay, max-bandwidth.\n"],
   ['migrate_set_parameter x-checkpoint-delay abc', "Error: Parameter 'x-checkpoint-delay' expects an integer, not 'abc'\n"],
   ['nbd_server_start foo', "Error: error parsing address 'foo'\nGive HOST:PORT, [IPV6]:PORT or unix:PATH.\n"],
