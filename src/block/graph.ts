@@ -44,6 +44,9 @@ export class BlockGraph {
   /** Failover: whoever exports this node drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
 
+  /** Images that are opened for writing are another process's until activate(). */
+  opensInactive = false;
+
   /** A secondary disk follows one primary, or no longer: whoever exports it lets one client write meanwhile. */
   onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
 
@@ -157,6 +160,12 @@ export class BlockGraph {
     if (!readOnly) await driver.reopen(false);
   }
 
+  /** What is below the node is ours to write. VmError: another process has an image of it. */
+  async activate(node: BlockNode): Promise<void> {
+    if (node.driver instanceof FileDriver) await node.driver.activate();
+    for (const child of node.children.values()) await this.activate(child);
+  }
+
   /** Closes the node and what was made for it. A node in use stays. */
   async close(node: BlockNode): Promise<void> {
     if (node.inUse || this.nodes.get(node.name) !== node) return;
@@ -194,7 +203,7 @@ export class BlockGraph {
   private async open(spec: NodeSpec, name: string, reference: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<BlockDriver> {
     switch (spec.driver) {
       case 'file':
-        return FileDriver.open(this.host.files, spec);
+        return FileDriver.open(this.host.files, { ...spec, inactive: this.opensInactive });
       case 'raw':
         return this.openRaw(spec, await child('file', spec.file));
       case 'qcow2':
@@ -238,6 +247,8 @@ export class BlockGraph {
   /** The backing node: as given, else as the image says, with everything below it. */
   private async openQcow2(spec: SpecOf<'qcow2'>, reference: string, name: string, child: (edge: string, from: NodeSource) => Promise<BlockNode>): Promise<Qcow2Driver> {
     const file = await child('file', spec.file);
+    // What is read of it now is kept.
+    await this.activate(file);
     const header = await readHeader(file);
     const from = spec.backing ?? backingOf(header, file, spec.depth ?? 0);
     const backing = from === undefined || from === 'none' ? undefined : await child('backing', from);
@@ -254,6 +265,7 @@ export class BlockGraph {
       throw new VmError(`replication '${reference}': active disk '${active.name}' needs a hidden disk below it, and that a secondary disk`);
     }
     for (const node of [active, hidden, disk]) if (node.readOnly) throw new VmError(`replication '${reference}': node '${node.name}' is read-only`);
+    await this.activate(active);
     const driver = new ReplicationSecondary({ name: reference, active: activeDriver, hidden: hiddenDriver, view: active, disk, assumeInSync: spec.assumeInSync, topId: spec.topId });
     driver.onTakeover = taken => this.onTakeover(taken);
     driver.onFollow = (followed, follows) => this.onFollow(followed, follows);

@@ -59,6 +59,13 @@ export class ImageRecord {
     return this.now?.partial ?? false;
   }
 
+  /** Another process had the image. */
+  async reread(): Promise<void> {
+    const there = await ImageRecord.open(this.image, this.label);
+    this.now = there.now;
+    this.trouble = there.trouble;
+  }
+
   /** The image was opened anew. */
   moveTo(label: Label): void {
     this.label = label;

@@ -12,6 +12,7 @@ import { FileDriver } from './drivers/file.js';
 import { QuorumDriver } from './drivers/quorum.js';
 import { ReplicationPrimary } from './drivers/replication-primary.js';
 import { ReplicationSecondary } from './drivers/replication-secondary.js';
+import { ImageHolding } from './holding.js';
 import { BlockGraph, type BlockHost, requireBootable } from './graph.js';
 import { isBelow } from './jobs/chain.js';
 import { BlockJobs } from './jobs/jobs.js';
@@ -35,6 +36,8 @@ export class BlockLayer {
   /** What jobs may do here. */
   readonly ground: JobGround;
   private readonly drives = new Drives();
+  /** Which process's the guest's images are, while it migrates. */
+  readonly images: ImageHolding;
   /** A request failed and waits: the VM must stop until the user has made room. Set by who has the VM. */
   stopVm: () => void = () => undefined;
 
@@ -43,6 +46,11 @@ export class BlockLayer {
     private readonly events?: Events<QmpEvents>,
   ) {
     this.graph = new BlockGraph(host, events);
+    this.images = new ImageHolding(this.graph, () =>
+      [...this.drives].flatMap(({ backend }) =>
+        backend.attachedDevice === undefined || backend.nodeName === '' ? [] : [backend.node],
+      ),
+    );
     this.nbd = new NbdServer(host);
     this.jobs = new BlockJobs(host.clock, events);
     this.ground = {
@@ -226,6 +234,12 @@ export class BlockLayer {
       tls?.dispose();
       throw error;
     }
+  }
+
+  /** Before a writable export of a drive or node: who fills an image over NBD writes it. */
+  async activate(name: string): Promise<void> {
+    const node = this.drives.find(name)?.backend.node ?? this.graph.find(name);
+    if (node) await this.graph.activate(node);
   }
 
   /** nbd-server-add. device: a drive, or a node. */

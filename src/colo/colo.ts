@@ -26,7 +26,10 @@ import type { ColoStatistics } from './statistics.js';
 /** Connections that have not said a valid hello yet. */
 const strangersMax = 4;
 
-export interface ColoDeps extends Omit<ColoParts, 'migration' | 'options' | 'parameters'>, Pick<TransferParts, 'flushDisks' | 'diskObstacle'> {
+export interface ColoDeps
+  extends
+    Omit<ColoParts, 'migration' | 'options' | 'parameters'>,
+    Pick<TransferParts, 'flushDisks' | 'diskObstacle' | 'images'> {
   readonly transports: Transports;
   /** Live: colo itself changes only checkpointDelayMs in it. */
   readonly options: ColoOptions;
@@ -83,13 +86,23 @@ export class Colo {
   private dialing: { abandon(error: VmError): void } | undefined;
 
   constructor(deps: ColoDeps) {
-    const { transports, options, xColo, flushDisks, diskObstacle, startGuest, ...rest } = deps;
+    const { transports, options, xColo, startGuest, flushDisks, diskObstacle, images, ...rest } =
+      deps;
     this.startGuest = startGuest;
     this.transports = transports;
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
     this.capabilities = new Map([['x-colo', xColo], ['events', false]]);
     this.parts = { ...rest, migration: this.migration, options: checkOptions(options), parameters: this.parameters };
-    this.transferParts = { clock: deps.clock, vm: deps.lifecycle, migration: this.migration, parameters: this.parameters, limits: options, flushDisks, diskObstacle };
+    this.transferParts = {
+      clock: deps.clock,
+      vm: deps.lifecycle,
+      migration: this.migration,
+      parameters: this.parameters,
+      limits: options,
+      flushDisks,
+      diskObstacle,
+      images,
+    };
   }
 
   get capability(): ReadonlyMap<CapabilityName, boolean> {

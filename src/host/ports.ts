@@ -95,6 +95,10 @@ export interface OpenFile {
   /** All or error. */
   pwrite(buffer: Uint8Array, offset: number): Promise<void>;
   fdatasync(): Promise<void>;
+  /** As open() does with lock 'auto': a VmError that names the file, if another process has it. */
+  lock(): Promise<void>;
+  /** Another process may have it. */
+  unlock(): void;
   truncate(size: number): Promise<void>;
   /** Deallocates; reads of the range give zeroes afterwards. */
   punchHole(offset: number, length: number): Promise<void>;

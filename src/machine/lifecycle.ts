@@ -50,6 +50,11 @@ export class VmLifecycle implements Lifecycle {
    * says why not.
    */
   startGate: () => Promise<void> | undefined = () => undefined;
+  /**
+   * Asked before a guest that was on its way elsewhere goes on here: its images are this process's
+   * when it resolves; a VmError says why not.
+   */
+  takeImages: () => Promise<void> = () => Promise.resolve();
   pristine = true;
   private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
@@ -99,7 +104,8 @@ export class VmLifecycle implements Lifecycle {
   async cont(): Promise<void> {
     if (this.wanted) return;
     this.checkContinue();
-    const admitted = this.pristine ? this.startGate() : undefined;
+    const elsewhere = this.state === 'postmigrate';
+    const admitted = elsewhere ? this.takeImages() : this.pristine ? this.startGate() : undefined;
     if (admitted) {
       await admitted;
       this.checkContinue();

@@ -1,6 +1,7 @@
 /**
  * The destination of a migration without COLO, or the reader of a state file. Everything is here and checked before it says `loaded`; it runs
- * after `go`. What arrives damaged, cut short or for another machine is refused whole: the guest does not run, and another try may follow.
+ * after `go`, when it has the images' locks. What arrives damaged, cut short or for another machine
+ * is refused whole: the guest does not run, and another try may follow.
  */
 import { VmError } from '../base/errors.js';
 import type { Channel } from './channel.js';
@@ -36,6 +37,7 @@ export class Incoming extends Transfer {
     const devices = vm.parseDevices(blob);
     if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
     await this.link.expect('go', limits.idleTimeoutMs);
+    await this.takeImages();
     devices.apply();
     vm.runAfterMigration(ran);
     migration.move('completed');

@@ -2,7 +2,7 @@
  * The source of a migration without COLO: precopy while the guest runs, the rest and the device state while it stands still. The guest is
  * handed over with `go`, after the destination has said that all is there; what fails before leaves it running here.
  */
-import { VmError } from '../base/errors.js';
+import { VmError, failureOf } from '../base/errors.js';
 import type { Channel } from './channel.js';
 import { pieceBytes, transferKinds } from './messages.js';
 import { Pace } from './pace.js';
@@ -69,7 +69,10 @@ export class Outgoing extends Transfer {
     if (blob.length > limits.blobBytesMax) throw new VmError(`device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`);
     await this.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
     for (let at = 0; at < blob.length; at += pieceBytes) await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
-    if (!oneWay) await this.link.expect('loaded', limits.replyTimeoutMs);
+    if (!oneWay) {
+      await this.link.expect('loaded', limits.replyTimeoutMs);
+      await this.giveImages();
+    }
     this.checkLink();
     this.handedOver = !oneWay;
     await this.send({ type: 'go' });
@@ -79,6 +82,13 @@ export class Outgoing extends Transfer {
     vm.migrationDone({ mayContinue: oneWay });
     migration.move('completed');
     this.link.destroy();
+  }
+
+  /** From here on nothing of ours writes, and the destination can lock them when it hears `go`. */
+  private giveImages(): Promise<void> {
+    const { clock, images, limits } = this.parts;
+    const given = within(clock, limits.replyTimeoutMs, 'giving up the images', images.inactivate());
+    return this.link.guard(given, 'giving up the images', limits.replyTimeoutMs);
   }
 
   private async finish(): Promise<void> {
@@ -117,13 +127,29 @@ export class Outgoing extends Transfer {
     return this.link.guard(this.link.send(message), `sending ${message.type}`, this.parts.limits.replyTimeoutMs);
   }
 
+  /** Undefined: the guest may go on here. */
+  private async comeBack(): Promise<string | undefined> {
+    // Whether the destination got the last word is not known here: a user must look.
+    if (this.handedOver && !this.peerGaveUp) {
+      return 'the destination did not say that it runs: look there before a cont here';
+    }
+    this.parts.images.giveUp();
+    try {
+      await this.takeImages();
+      return undefined;
+    } catch (thrown) {
+      const { message } = failureOf(thrown);
+      return `the guest stands still here until a cont, for its images cannot be had: ${message}`;
+    }
+  }
+
   protected override async leave(error: VmError): Promise<void> {
     const { migration, vm } = this.parts;
     vm.ram.dirtyLog.stop();
-    // Nobody here can know whether the destination got the last word: a user must look.
-    if (this.handedOver) vm.migrationDone({ mayContinue: true });
-    else vm.migrationFailed();
-    const text = this.handedOver ? `${error.message}; the destination did not say that it runs: look there before a cont here` : error.message;
+    const obstacle = await this.comeBack();
+    if (obstacle === undefined) vm.migrationFailed();
+    else vm.migrationDone({ mayContinue: true });
+    const text = obstacle === undefined ? error.message : `${error.message}; ${obstacle}`;
     migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', text);
     await this.sayWhy(error);
     await this.channel.result?.discard();

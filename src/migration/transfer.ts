@@ -7,6 +7,7 @@ import { Link } from './link.js';
 import { type TransferMessage, transferCodec } from './messages.js';
 import type { MigrationParameters } from './parameters.js';
 import type { MigrationState } from './status.js';
+import { within } from './wait.js';
 
 export interface TransferLimits {
   /** An answer, or a chunk's way out of our queue. */
@@ -18,6 +19,16 @@ export interface TransferLimits {
   chunkPages: number;
 }
 
+/** The images of the guest's disks, which both sides of a live migration have open. */
+export interface SharedImages {
+  /** The guest stands still: they are durable, and another process may have them. */
+  inactivate(): Promise<void>;
+  /** All are ours again, or none is. VmError: another process has one. */
+  activate(): Promise<void>;
+  /** What is under way of either ends by itself, and has changed nothing. */
+  giveUp(): void;
+}
+
 export interface TransferParts {
   readonly clock: Clock;
   readonly vm: Migratable;
@@ -26,12 +37,15 @@ export interface TransferParts {
   readonly limits: TransferLimits;
   /** What the guest wrote is where another process can read it. */
   flushDisks(): Promise<void>;
+  readonly images: SharedImages;
   /** Why the disks of this machine cannot go with such a migration, if so. */
   diskObstacle(how: 'outgoing' | 'incoming', live: boolean): string | undefined;
 }
 
 export abstract class Transfer {
   protected readonly link: Link<TransferMessage>;
+  /** It has said so; a connection that breaks says nothing. */
+  protected peerGaveUp = false;
   private conversation: Promise<void> = Promise.resolve();
 
   constructor(
@@ -42,6 +56,7 @@ export abstract class Transfer {
     this.link = new Link(channel.stream, parts.clock, transferCodec(side), channel.oneWay);
     this.link.urgent = message => {
       if (message.type !== 'error') return false;
+      this.peerGaveUp = true;
       this.link.fail(new VmError(`the other side gave up: ${message.text}`));
       return true;
     };
@@ -72,6 +87,17 @@ export abstract class Transfer {
 
   protected abstract converse(): Promise<void>;
   protected abstract leave(error: VmError): Promise<void>;
+
+  /** The images are ours, or what is still tried comes to nothing. */
+  protected async takeImages(): Promise<void> {
+    const { clock, images, limits } = this.parts;
+    try {
+      await within(clock, limits.replyTimeoutMs, 'locking the images', images.activate());
+    } catch (error) {
+      images.giveUp();
+      throw error;
+    }
+  }
 
   /** The other side is told why, and gets a moment to read it. */
   protected async sayWhy(error: VmError): Promise<void> {

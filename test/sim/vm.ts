@@ -355,6 +355,7 @@ export class Vm {
       xColo: true,
       disks: side => this.block.replicated(side),
       flushDisks: () => this.block.flush(),
+      images: this.block.images,
       diskObstacle: () => undefined,
       identity: new PairIdentity({
         entropy: { fill: bytes => void bytes.forEach((_, n) => (bytes[n] = chance.below(256))) },

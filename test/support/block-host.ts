@@ -77,11 +77,14 @@ export class MemoryFiles implements Files {
     }
     const inode = this.inodes.get(path)!;
     const lock = { exclusive: !options.readOnly };
-    if (options.lock === 'auto') {
+    const unlock = () => void (inode.locks = inode.locks.filter(other => other !== lock));
+    const take = () => {
+      unlock();
       if (inode.locks.some(other => other.exclusive || lock.exclusive)) throw new VmError(`file '${path}' is locked by another process`);
       inode.locks.push(lock);
-    }
-    return this.handle(path, inode, options.readOnly, () => (inode.locks = inode.locks.filter(other => other !== lock)));
+    };
+    if (options.lock === 'auto') take();
+    return this.handle(path, inode, options.readOnly, { take, unlock });
   }
   async readFile(path: string): Promise<Uint8Array> {
     const inode = this.inodes.get(path);
@@ -96,7 +99,12 @@ export class MemoryFiles implements Files {
   replace(): Promise<never> {
     return Promise.reject(new VmError('no file is replaced here'));
   }
-  private handle(path: string, inode: Inode, readOnly: boolean, unlock: () => void): OpenFile {
+  private handle(
+    path: string,
+    inode: Inode,
+    readOnly: boolean,
+    { take, unlock }: { take: () => void; unlock: () => void },
+  ): OpenFile {
     const enter = async (operation: string, offset = 0, length = 0) => {
       this.log.push(`${operation} ${path} ${offset} ${length}`);
       await this.delay(path);
@@ -115,6 +123,14 @@ export class MemoryFiles implements Files {
           await enter('write-label');
           inode.label = bytes && Buffer.from(bytes);
         },
+      },
+      lock: async () => {
+        await enter('lock');
+        take();
+      },
+      unlock: () => {
+        this.log.push(`unlock ${path}`);
+        unlock();
       },
       size: async () => inode.data.length,
       pread: async (buffer, offset) => {

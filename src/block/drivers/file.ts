@@ -1,5 +1,5 @@
 /** Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as zeroes on every replica alike. */
-import { asVmError, type VmError } from '../../base/errors.js';
+import { asVmError, VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
 import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
 import { ioCode, ioError } from '../io-error.js';
@@ -15,9 +15,12 @@ export interface FileOptions {
   autoReadOnly?: boolean;
   /** Past the host's page cache. */
   direct?: boolean;
+  /** What may be written is another process's for now: activate() takes it. */
+  inactive?: boolean;
 }
 
-async function openFile(files: Files, { filename, readOnly, lock, autoReadOnly, direct }: FileOptions): Promise<OpenFile> {
+async function openFile(files: Files, options: Omit<FileOptions, 'inactive'>): Promise<OpenFile> {
+  const { filename, readOnly, lock, autoReadOnly, direct } = options;
   try {
     return await files.open(filename, { readOnly, lock, direct });
   } catch (error) {
@@ -26,6 +29,9 @@ async function openFile(files: Files, { filename, readOnly, lock, autoReadOnly, 
   }
 }
 
+/** A last sector that is not whole reads as if zeroes followed. */
+const lengthOf = async (file: OpenFile) => Math.ceil((await file.size()) / SECTOR) * SECTOR;
+
 export class FileDriver implements BlockDriver {
   /** Why a flush failed. The host may have dropped the pages that it could not write: no later flush can vouch for them. */
   private unsynced?: VmError;
@@ -33,6 +39,8 @@ export class FileDriver implements BlockDriver {
   readonly path: string;
 
   private constructor(
+    /** Ours to write, and locked. What is only read is always so. */
+    public active: boolean,
     private readonly files: Files,
     private readonly lock: FileOptions['lock'],
     readonly direct: boolean,
@@ -45,12 +53,15 @@ export class FileDriver implements BlockDriver {
   }
 
   static async open(files: Files, options: FileOptions): Promise<FileDriver> {
-    const file = await openFile(files, options);
+    const inactive = options.inactive === true && !options.readOnly;
+    const file = await openFile(files, { ...options, lock: inactive ? 'none' : options.lock });
     try {
+      if (inactive && file.readOnly && options.lock === 'auto') await file.lock();
       const record = await ImageRecord.open(options.filename, file.label);
-      // A last sector that is not whole reads as if zeroes followed.
-      const length = Math.ceil((await file.size()) / SECTOR) * SECTOR;
-      return new FileDriver(files, options.lock, options.direct ?? false, file, length, record);
+      const length = await lengthOf(file);
+      const active = !inactive || file.readOnly;
+      const { lock, direct = false } = options;
+      return new FileDriver(active, files, lock, direct, file, length, record);
     } catch (error) {
       await file.close();
       throw error;
@@ -74,9 +85,44 @@ export class FileDriver implements BlockDriver {
     return this.file.readOnly;
   }
 
+  /** It is as the process that had it has left it. VmError: it is another's, and stays inactive. */
+  async activate(): Promise<void> {
+    if (this.active) return;
+    if (this.lock === 'auto') await this.file.lock();
+    try {
+      const length = await lengthOf(this.file);
+      if (length !== this.bytes) {
+        throw new VmError(
+          `image '${this.path}' has ${length} bytes; it had ${this.bytes} when it was opened here`,
+        );
+      }
+      await this.record.reread();
+      this.active = true;
+    } catch (error) {
+      if (this.lock === 'auto') this.file.unlock();
+      throw error;
+    }
+  }
+
+  /** Another process may have it from here on. Nothing is being written; all is on the medium. */
+  inactivate(): void {
+    if (this.readOnly) return;
+    this.active = false;
+    if (this.lock === 'auto') this.file.unlock();
+  }
+
+  private requireActive(): void {
+    if (this.active) return;
+    throw ioError(
+      'EPERM',
+      `image '${this.path}' is not this process's to write while the guest is elsewhere`,
+    );
+  }
+
   /** The locks of the old opening would keep the new one out, so it goes first. */
   async reopen(readOnly: boolean): Promise<void> {
     if (readOnly === this.readOnly) return;
+    this.requireActive();
     const { path, files, lock, direct } = this;
     if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close(); // may we at all?
     await this.file.close();
@@ -87,6 +133,7 @@ export class FileDriver implements BlockDriver {
   }
 
   async resize(length: number): Promise<void> {
+    this.requireActive();
     await this.file.truncate(length);
     this.bytes = length;
   }
@@ -99,6 +146,7 @@ export class FileDriver implements BlockDriver {
   }
 
   async pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
+    this.requireActive();
     await this.file.pwrite(data, offset);
     if (fua) await this.flush();
   }
@@ -119,6 +167,7 @@ export class FileDriver implements BlockDriver {
 
   /** A file system without holes gets zeroes instead: the content is the same. */
   async writeZeroes(offset: number, length: number): Promise<void> {
+    this.requireActive();
     if (offset + length <= (await this.file.size())) {
       try {
         return await this.file.punchHole(offset, length);

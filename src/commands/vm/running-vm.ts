@@ -87,6 +87,7 @@ export class RunningVm {
       xColo: spec.role === 'secondary',
       disks: side => block.replicated(side),
       flushDisks: () => block.flush(),
+      images: block.images,
       diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
       identity: new PairIdentity({ entropy: world.host.entropy, images: () => block.pairImages() }),
       startGuest: () => machine.startGuest(),
@@ -101,6 +102,7 @@ export class RunningVm {
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
     machine.lifecycle.startGate = () => colo.admitGuest();
+    machine.lifecycle.takeImages = () => block.images.activate();
     machine.onRunState(state => state === 'internal-error' && colo.guestFailed());
     const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
@@ -197,9 +199,16 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, c
   };
 }
 
+/** A guest that comes live may have its images in use until it is here. */
+function sharesImages({ role, incoming }: MachineSpec): boolean {
+  if (role === 'secondary' || incoming === undefined) return false;
+  return incoming === 'defer' || comesByItself(incoming);
+}
+
 async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>, credentials: CredentialStore): Promise<BlockLayer> {
   const block = new BlockLayer(host, events);
   block.graph.credentials = credentials;
+  block.graph.opensInactive = sharesImages(spec);
   try {
     for (const blockdev of spec.blockdevs) {
       await block.graph.build(blockNode(blockdev)).catch((error: unknown) => {
@@ -211,6 +220,7 @@ async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvent
         throw asVmError(error).during(`-drive id=${drive.id}`);
       });
     }
+    block.graph.opensInactive = false;
     return block;
   } catch (error) {
     await block.close();

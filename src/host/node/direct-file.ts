@@ -20,7 +20,7 @@ const up = (n: number) => down(n + BLOCK - 1);
 
 export class DirectFile implements OpenFile {
   /** A piece of a block is alone in it while it is changed; whole blocks share. */
-  private readonly lock = new RangeLock();
+  private readonly blocks = new RangeLock();
 
   private constructor(
     private readonly cached: OpenFile,
@@ -77,9 +77,17 @@ export class DirectFile implements OpenFile {
       const whole = at % BLOCK === 0 ? Math.min(down(buffer.length - done), LONGEST) : 0;
       const length = whole || Math.min(down(at) + BLOCK - at, buffer.length - done);
       const piece = buffer.subarray(done, done + length);
-      await this.lock.run(down(at), up(at + length) - down(at), whole ? 'shared' : 'exclusive', () => (whole ? this.writeBlocks(piece, at) : this.changeBlock(piece, at)));
+      await this.blocks.run(down(at), up(at + length) - down(at), whole ? 'shared' : 'exclusive', () => (whole ? this.writeBlocks(piece, at) : this.changeBlock(piece, at)));
       done += length;
     }
+  }
+
+  lock(): Promise<void> {
+    return this.cached.lock();
+  }
+
+  unlock(): void {
+    this.cached.unlock();
   }
 
   fdatasync(): Promise<void> {
@@ -87,11 +95,11 @@ export class DirectFile implements OpenFile {
   }
 
   truncate(size: number): Promise<void> {
-    return this.lock.runAll('exclusive', () => this.cached.truncate(size));
+    return this.blocks.runAll('exclusive', () => this.cached.truncate(size));
   }
 
   punchHole(offset: number, length: number): Promise<void> {
-    return this.lock.run(down(offset), up(offset + length) - down(offset), 'exclusive', () => this.cached.punchHole(offset, length));
+    return this.blocks.run(down(offset), up(offset + length) - down(offset), 'exclusive', () => this.cached.punchHole(offset, length));
   }
 
   allocate(offset: number, length: number): Promise<void> | undefined {

@@ -6,7 +6,7 @@ import type { Files, Label, OpenFile, Replacement, UnitCopy } from '../ports.js'
 import { type HostModule, hostModule } from './addon.js';
 import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
-import { lockForReading, lockForWriting } from './image-lock.js';
+import { lockForReading, lockForWriting, unlock } from './image-lock.js';
 import { labelWorld, NodeLabel } from './label.js';
 import { replacement } from './replacement.js';
 
@@ -39,9 +39,9 @@ export class NodeFiles implements Files {
       throw systemError(`Could not open '${path}'`, e);
     });
     try {
-      if (options.lock === 'auto') await this.lock(handle, path, options.readOnly);
       const label = new NodeLabel(this.labels, handle, path);
       const file = new NodeFile(handle, this.host, path, options.readOnly, this.speed, label);
+      if (options.lock === 'auto') await file.lock();
       return options.direct ? await DirectFile.beside(file, handle.fd, this.host) : file;
     } catch (e) {
       await handle.close();
@@ -69,22 +69,6 @@ export class NodeFiles implements Files {
 
   replace(path: string, mode: number): Promise<Replacement> {
     return replacement(this, path, mode);
-  }
-
-  private async lock(handle: FileHandle, path: string, readOnly: boolean): Promise<void> {
-    const take = readOnly ? lockForReading : lockForWriting;
-    for (let attempt = 1; !this.tryLock(take, handle.fd, path); attempt++) {
-      if (attempt === LOCK_ATTEMPTS) throw inUse(path, readOnly);
-      await new Promise(resolve => setTimeout(resolve, LOCK_PAUSE_MS));
-    }
-  }
-
-  private tryLock(take: typeof lockForReading, fd: number, path: string): boolean {
-    try {
-      return take(this.host, fd);
-    } catch (e) {
-      throw systemError(`Could not lock '${path}'`, e);
-    }
   }
 }
 
@@ -142,6 +126,27 @@ class NodeFile implements OpenFile {
 
   fdatasync(): Promise<void> {
     return this.attempt('flush', this.handle.datasync());
+  }
+
+  async lock(): Promise<void> {
+    const { path, readOnly } = this;
+    for (let attempt = 1; !this.tryLock(); attempt++) {
+      if (attempt === LOCK_ATTEMPTS) throw inUse(path, readOnly);
+      await new Promise(resolve => setTimeout(resolve, LOCK_PAUSE_MS));
+    }
+  }
+
+  unlock(): void {
+    unlock(this.host, this.handle.fd);
+  }
+
+  private tryLock(): boolean {
+    const take = this.readOnly ? lockForReading : lockForWriting;
+    try {
+      return take(this.host, this.handle.fd);
+    } catch (e) {
+      throw systemError(`Could not lock '${this.path}'`, e);
+    }
   }
 
   truncate(size: number): Promise<void> {

@@ -25,6 +25,10 @@ function lock(host: HostModule, fd: number, used: readonly number[]): boolean {
   const ours = [...used.map(n => USES + n), ...denied.map(n => DENIES + n)];
   const theirs = [...used.map(n => DENIES + n), ...denied.map(n => USES + n)];
   if (ours.every(byte => host.ofdLock(fd, 'shared', byte, 1)) && theirs.every(byte => host.ofdLockFree(fd, byte, 1))) return true;
-  host.ofdLock(fd, 'unlock', USES, 2 * (DENIES - USES));
+  unlock(host, fd);
   return false;
+}
+
+export function unlock(host: HostModule, fd: number): void {
+  host.ofdLock(fd, 'unlock', USES, 2 * (DENIES - USES));
 }

@@ -13,7 +13,10 @@ export function blockControl(block: BlockLayer): BlockControl {
   return {
     nbdServerStart: (address, tlsCreds) =>
       block.nbdServerStart(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port }, tlsCreds),
-    nbdServerAdd: async options => block.nbdServerAdd(options),
+    nbdServerAdd: async options => {
+      if (options.writable) await block.activate(options.device);
+      block.nbdServerAdd(options);
+    },
     nbdServerStop: () => block.nbd.stop(),
     nbdServer: () => {
       const { address } = block.nbd;

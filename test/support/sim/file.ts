@@ -18,10 +18,22 @@ export class SimFile implements OpenFile {
     private readonly files: SimFiles,
     { path, readOnly }: { path: string; readOnly: boolean },
     private readonly inode: Inode,
-    private readonly unlock: () => void,
+    private drop: () => void,
+    private readonly take: () => () => void,
   ) {
     this.path = path;
     this.readOnly = readOnly;
+  }
+
+  lock(): Promise<void> {
+    return this.request('lock', () => {
+      this.drop();
+      this.drop = this.take();
+    });
+  }
+
+  unlock(): void {
+    this.drop();
   }
 
   async size(): Promise<number> {
@@ -57,7 +69,7 @@ export class SimFile implements OpenFile {
   }
 
   async close(): Promise<void> {
-    this.unlock();
+    this.drop();
   }
 
   private request<T>(operation: string, body: () => T): Promise<T> {

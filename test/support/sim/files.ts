@@ -156,6 +156,7 @@ export class SimFiles implements Files {
         { path, readOnly: options.readOnly },
         inode,
         this.lock(path, inode, options),
+        () => this.lock(path, inode, { ...options, lock: 'auto' }),
       );
     });
   }
@@ -174,7 +175,13 @@ export class SimFiles implements Files {
   async replace(path: string): Promise<Replacement> {
     const inode = new Inode(Buffer.alloc(0));
     return {
-      file: new SimFile(this, { path, readOnly: false }, inode, () => undefined),
+      file: new SimFile(
+        this,
+        { path, readOnly: false },
+        inode,
+        () => undefined,
+        () => () => undefined,
+      ),
       keep: () =>
         this.request('rename', path, () => {
           inode.sync();
