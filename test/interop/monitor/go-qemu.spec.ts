@@ -34,7 +34,7 @@ function build(): string {
     await vm.until('the monitor', () => existsSync(socket));
     const { stdout, status } = spawnSync(client, [socket], { encoding: 'utf8', timeout: 30_000 });
     expect(stdout.trimEnd().split('\n')).toEqual([
-      'greeting 0.1.0',
+      'greeting 7.2.0',
       'status prelaunch, running false',
       'event RESUME, stamped true',
       'status running, running true',
