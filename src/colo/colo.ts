@@ -9,7 +9,7 @@ import { Incoming } from '../migration/incoming.js';
 import { Outgoing } from '../migration/outgoing.js';
 import { type MigrationParameters, defaultParameters } from '../migration/parameters.js';
 import { MigrationState, type MigrationData } from '../migration/status.js';
-import type { TransferParts } from '../migration/transfer.js';
+import { takeImages, type TransferParts } from '../migration/transfer.js';
 import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js';
 import type { SyncFrom } from '../migration/manifest.js';
 import type { ColoExitReason, ColoMode, FailoverStatus, PairStanding } from '../qapi/types.js';
@@ -179,6 +179,11 @@ export class Colo {
 
   private checkWaiting(): void {
     if (this.listener || this.migration.busy || this.transfer instanceof Incoming && !this.transfer.failure) throw new VmError('this machine waits for an incoming migration already');
+  }
+
+  /** `cont` after a migration whose end is not known: VmError, another process has the images. */
+  takeImages(): Promise<void> {
+    return takeImages(this.transferParts);
   }
 
   private start(transfer: Outgoing | Incoming): void {

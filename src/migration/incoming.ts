@@ -9,7 +9,7 @@ import { unexpected } from './link.js';
 import { manifestDifference } from './manifest.js';
 import { type TransferMessage, receivePieces } from './messages.js';
 import { applyChunk, decodeChunk } from './pages.js';
-import { Transfer, type TransferParts } from './transfer.js';
+import { takeImages, Transfer, type TransferParts } from './transfer.js';
 
 type DeviceState = Extract<TransferMessage, { type: 'device-state' }>;
 
@@ -37,7 +37,7 @@ export class Incoming extends Transfer {
     const devices = vm.parseDevices(blob);
     if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
     await this.link.expect('go', limits.idleTimeoutMs);
-    await this.takeImages();
+    await takeImages(this.parts);
     devices.apply();
     vm.runAfterMigration(ran);
     migration.move('completed');

@@ -8,7 +8,7 @@ import { pieceBytes, transferKinds } from './messages.js';
 import { Pace } from './pace.js';
 import { type PageStaging, chunkPagesOfData, encodeChunk, pageBytes } from './pages.js';
 import { type PrecopyTarget, precopy, sendRound } from './precopy.js';
-import { Transfer, type TransferParts } from './transfer.js';
+import { takeImages, Transfer, type TransferParts } from './transfer.js';
 import { within } from './wait.js';
 
 export class Outgoing extends Transfer {
@@ -135,7 +135,7 @@ export class Outgoing extends Transfer {
     }
     this.parts.images.giveUp();
     try {
-      await this.takeImages();
+      await takeImages(this.parts);
       return undefined;
     } catch (thrown) {
       const { message } = failureOf(thrown);

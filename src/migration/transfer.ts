@@ -42,6 +42,20 @@ export interface TransferParts {
   diskObstacle(how: 'outgoing' | 'incoming', live: boolean): string | undefined;
 }
 
+/** The images are ours, or what is still tried comes to nothing. */
+export async function takeImages({
+  clock,
+  images,
+  limits,
+}: Pick<TransferParts, 'clock' | 'images' | 'limits'>): Promise<void> {
+  try {
+    await within(clock, limits.replyTimeoutMs, 'locking the images', images.activate());
+  } catch (error) {
+    images.giveUp();
+    throw error;
+  }
+}
+
 export abstract class Transfer {
   protected readonly link: Link<TransferMessage>;
   /** It has said so; a connection that breaks says nothing. */
@@ -87,17 +101,6 @@ export abstract class Transfer {
 
   protected abstract converse(): Promise<void>;
   protected abstract leave(error: VmError): Promise<void>;
-
-  /** The images are ours, or what is still tried comes to nothing. */
-  protected async takeImages(): Promise<void> {
-    const { clock, images, limits } = this.parts;
-    try {
-      await within(clock, limits.replyTimeoutMs, 'locking the images', images.activate());
-    } catch (error) {
-      images.giveUp();
-      throw error;
-    }
-  }
 
   /** The other side is told why, and gets a moment to read it. */
   protected async sayWhy(error: VmError): Promise<void> {

@@ -102,7 +102,7 @@ export class RunningVm {
     });
     machine.lifecycle.shutdownGate = () => colo.guestShutdown();
     machine.lifecycle.startGate = () => colo.admitGuest();
-    machine.lifecycle.takeImages = () => block.images.activate();
+    machine.lifecycle.takeImages = () => colo.takeImages();
     machine.onRunState(state => state === 'internal-error' && colo.guestFailed());
     const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
     const vm = new RunningVm(machine, colo, control, objects, monitors);

@@ -4,7 +4,8 @@
  */
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
-import { pattern, testHost, turn } from '../../support/block-host.js';
+import { takeImages } from '../../../src/migration/transfer.js';
+import { ManualClock, pattern, testHost, turn } from '../../support/block-host.js';
 import { KiB } from '../../support/block-pair.js';
 
 async function setUp() {
@@ -81,12 +82,16 @@ test('a lock that comes too late is given back', async () => {
   await here.images.inactivate();
   let answer: () => void = () => undefined;
   host.files.delay = () => new Promise(resolve => (answer = resolve));
-  const taking = expect(there.images.activate()).rejects.toThrow('not to change hands any more');
-  await turn();
-  there.images.giveUp();
+  const limits = { replyTimeoutMs: 1000, idleTimeoutMs: 1, blobBytesMax: 1, chunkPages: 1 };
+  const { images } = there;
+  const clock = new ManualClock();
+  const taking = takeImages({ clock, images, limits });
+  const late = expect(taking).rejects.toThrow('locking the images: nothing within 1000 ms');
+  await clock.advance(1000);
   host.files.delay = () => Promise.resolve();
   answer();
-  await taking;
+  await late;
+  await turn();
   await here.images.activate();
   await writing(here);
 });

@@ -194,3 +194,30 @@ withAddon(
   },
   limitMs,
 );
+
+withAddon(
+  'a saved state takes the images when it is loaded (skipped without the addon)',
+  async () => {
+    const source = await start('d.img');
+    await writes(source);
+    await source.qmp('migrate', { uri: `file:${path('state')}` });
+    await source.until('it is saved', async () => (await stateOf(source)) === 'postmigrate');
+    const done = await source.number(DiskGuest.DONE);
+    await expect(start('d.img', '-incoming', `file:${path('state')}`)).rejects.toThrow(taken());
+    const later = await start('d.img', '-S', '-incoming', 'defer');
+    const load = () => later.hmp(`migrate_incoming file:${path('state')}`);
+    const info = async () => (await later.qmp('query-migrate')) as Migration;
+    await load();
+    await later.until('it is refused', async () => (await info()).status === 'failed');
+    expect((await info())['error-desc']).toContain(taken());
+    expect(await stateOf(later)).toBe('inmigrate');
+    await source.dispose();
+    await load();
+    await later.until('it is loaded', async () => (await stateOf(later)) === 'paused');
+    await expect(stranger()).rejects.toThrow(taken());
+    expect(await later.number(DiskGuest.DONE)).toBe(done);
+    await later.qmp('cont');
+    await writes(later);
+  },
+  limitMs,
+);
