@@ -39,13 +39,29 @@ export function isOurMistake(thrown: unknown): boolean {
   return (thrown as { code?: unknown }).code === undefined;
 }
 
-/** The failure of an operation; a mistake of ours goes on upwards and stops the process. */
+/** The failure of an operation; a mistake of ours goes on upwards, to whoever ends what it was part of. */
 export function failureOf(thrown: unknown): VmError {
   if (isOurMistake(thrown)) throw thrown;
   return asVmError(thrown);
 }
 
-/** We are wrong: stop, for fail-stop is what the peer is for. */
+/** What a mistake of ours is called where people read of it; its stack is in the log. */
+export function internalError(thrown: unknown): VmError {
+  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  return new VmError(`internal error: ${text}`, { cause: thrown });
+}
+
+/**
+ * For the last catch of something that runs by itself: ends it like any failure. A mistake of ours
+ * is heard of by the process too, as a rejection that nobody takes.
+ */
+export function lastFailure(thrown: unknown): VmError {
+  if (!isOurMistake(thrown)) return asVmError(thrown);
+  void Promise.reject(thrown);
+  return internalError(thrown);
+}
+
+/** We are wrong: what is under way stops here. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new AssertionError(`assertion failed: ${message}`);
 }

@@ -2,7 +2,7 @@
  * Migration as the monitor and the machine see it, into COLO (capability x-colo) or without: migrate, listen, lost heartbeat, status. At most
  * one session at a time; after a failover, or when a guest has come, the same object starts or accepts the next one.
  */
-import { VmError, failureOf } from '../base/errors.js';
+import { VmError, lastFailure } from '../base/errors.js';
 import type { Listener, Stream } from '../host/ports.js';
 import { type Channel, type Transports, closeChannel, openIncoming, openOutgoing } from '../migration/channel.js';
 import { Incoming } from '../migration/incoming.js';
@@ -140,7 +140,7 @@ export class Colo {
     } catch (thrown) {
       this.dialing = undefined;
       opening.then(closeChannel, () => undefined);
-      this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', failureOf(thrown).message);
+      this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', lastFailure(thrown).message);
     }
   }
 
@@ -210,8 +210,20 @@ export class Colo {
 
   /** yank: whatever waits for the other side of a migration fails now. False: there is none. */
   yank(): boolean {
+    return this.breakOff(new VmError('the connection was yanked'));
+  }
+
+  /**
+   * Something in this process went wrong that nobody had foreseen. What it left is not worth a
+   * checkpoint, nor to be loaded into: COLO ends as if the connection were lost.
+   */
+  internalError(error: VmError): void {
+    this.session?.distrust(error);
+    this.breakOff(error);
+  }
+
+  private breakOff(error: VmError): boolean {
     if (!this.migration.busy) return false;
-    const error = new VmError('the connection was yanked');
     if (this.dialing) this.dialing.abandon(error);
     else if (this.session && this.session.state !== 'completed') this.session.abort(error);
     else this.transfer?.abort(error);

@@ -1,7 +1,7 @@
 /**
  * The primary's side: hello, known equal disks, precopy, then checkpoint after checkpoint. See README.md for what holds its output back.
  */
-import { VmError, failureOf } from '../base/errors.js';
+import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { precopy } from '../migration/precopy.js';
@@ -72,7 +72,13 @@ export class ColoPrimary extends Session {
   override lostHeartbeat(): void {
     if (this.state === 'entering' && this.parts.migration.status !== 'colo') throw new VmError("The feature 'colo' is not enabled", { hint: 'migrate_cancel ends a migration' });
     this.requireFailover();
-    this.procedure = this.goOnAlone();
+    this.proceed(this.goOnAlone());
+  }
+
+  /** Its output is held from this turn on. */
+  override distrust(error: VmError): void {
+    this.quiet();
+    super.distrust(error);
   }
 
   override async over(): Promise<void> {
@@ -248,7 +254,7 @@ export class ColoPrimary extends Session {
         this.note('got', message);
         if (!this.failover.move('peer-alone')) return true;
         this.closeGate();
-        this.yielding = this.yieldToPeer();
+        this.yielding = this.yieldToPeer().catch(thrown => this.warn(lastFailure(thrown)));
         return true;
       case 'alone-noted':
         this.note('got', message);
@@ -272,7 +278,7 @@ export class ColoPrimary extends Session {
   /** Its guest will never run, by its own word: nobody need be asked. */
   private peerLeaves(why: string): void {
     this.tellNoted();
-    if (this.failover.move('peer-left')) this.procedure = this.goOnAlone(why);
+    if (this.failover.move('peer-left')) this.proceed(this.goOnAlone(why));
     else this.link.fail(new VmError(why));
   }
 

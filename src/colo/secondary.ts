@@ -2,7 +2,7 @@
  * The secondary's side: refuses a machine that differs, takes precopy, then epoch after epoch: all of one is here and checked before
  * vmstate-received, and after it there is only forward. Its guest does not run until a failover.
  */
-import { VmError, failureOf } from '../base/errors.js';
+import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { PairRecord } from '../block/pair-record.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
@@ -60,7 +60,7 @@ export class ColoSecondary extends Session {
   override lostHeartbeat(): void {
     this.requireFailover();
     // RAM and devices of an epoch that is loaded come first; its overlays need not.
-    if (this.state === 'require') this.procedure = this.takeOver();
+    if (this.state === 'require') this.proceed(this.takeOver());
     else this.hurry();
   }
 
@@ -130,6 +130,7 @@ export class ColoSecondary extends Session {
     await this.link.send({ type: 'checkpoint-reply' });
     const whole = await takeEpoch({ parts: this.parts, link: this.link, disks: this.disks }, this.epoch);
     if (!whole) return true;
+    if (this.spoiled) throw this.spoiled;
     // Decided: written or not, read or not, from here on there is only forward.
     if (!this.failover.move('received')) throw new VmError('a failover came first');
     this.heartbeat.grant();
@@ -143,7 +144,7 @@ export class ColoSecondary extends Session {
     try {
       this.apply(whole);
     } catch (thrown) {
-      return this.breakDown(failureOf(thrown).during(`loading epoch ${epoch}`));
+      return this.breakDown(lastFailure(thrown).during(`loading epoch ${epoch}`));
     }
     await this.emptyOverlays();
     this.epoch = epoch;
@@ -155,7 +156,7 @@ export class ColoSecondary extends Session {
       return false;
     }
     if (this.state === 'require') {
-      this.procedure = this.takeOver();
+      this.proceed(this.takeOver());
       return false;
     }
     this.link.post({ type: 'vmstate-loaded' });
@@ -191,7 +192,9 @@ export class ColoSecondary extends Session {
       const went = await this.patience.retry(`disk '${disk.name}'`, () => disk.checkpoint(), wanted);
       if (went) this.step('secondary-disk-committed');
     });
-    await Promise.race([Promise.all(emptied), this.hurried]);
+    const all = Promise.all(emptied).then(() => undefined);
+    // Ours is the mistake then: this epoch is whole for a failover, and none can follow it.
+    await Promise.race([all, this.hurried]).catch(thrown => this.link.fail(lastFailure(thrown)));
   }
 
   /** This side's state is not whole: it can never take over, and the primary need not wait for a person to hear that. */
@@ -245,7 +248,7 @@ export class ColoSecondary extends Session {
         this.tellAlone();
         this.hurry();
         this.link.fail(new VmError('the primary goes on alone'));
-        if (this.state === 'lost' && this.failover.move('peer-alone')) this.procedure = this.giveWay();
+        if (this.state === 'lost' && this.failover.move('peer-alone')) this.proceed(this.giveWay());
         return true;
       default:
         return false;
@@ -261,7 +264,7 @@ export class ColoSecondary extends Session {
       if (!(await this.fenceOff())) return await this.giveWay();
       await this.makeWhole();
     } catch (thrown) {
-      return this.leaveUnfinished(failureOf(thrown));
+      return this.leaveUnfinished(lastFailure(thrown));
     }
     for (const output of this.outputs) output.releaseAll();
     this.step('takeover-network-open');

@@ -1,5 +1,5 @@
 /** What both sides of a pair share: one link, one state, one COLO_EXIT, one way out for every failure. */
-import { VmError, failureOf } from '../base/errors.js';
+import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
@@ -41,6 +41,8 @@ export abstract class Session {
   /** The peer has left COLO, and said so. */
   protected peerLeft = false;
   private exitTold = false;
+  /** Why this side is not to build on what it has in memory any more. */
+  protected spoiled: VmError | undefined;
 
   constructor(
     protected readonly parts: ColoParts,
@@ -95,7 +97,22 @@ export abstract class Session {
 
   /** Runs the conversation to its end, whatever that is. */
   begin(): void {
-    this.conversation = this.converse().catch(thrown => this.leave(failureOf(thrown)));
+    this.conversation = this.converse()
+      .catch(thrown => this.leave(lastFailure(thrown)))
+      .catch(thrown => this.warn(lastFailure(thrown)));
+  }
+
+  /** What follows an order or the peer's word. Whatever goes wrong in it is told. */
+  protected proceed(procedure: Promise<void>): void {
+    this.procedure = procedure.catch(thrown => this.stumble(lastFailure(thrown)));
+  }
+
+  /** A procedure ended where it has no answer of its own: if it may be, it is ordered again. */
+  private stumble(error: VmError): void {
+    if (!this.failover.move('failed')) return this.warn(error);
+    const text = `${error.message}: the failover is not finished; x_colo_lost_heartbeat tries again`;
+    this.parts.report(text);
+    this.tellExit('error', text, { again: true });
   }
 
   /** x-colo-lost-heartbeat. Returns when it is accepted; the procedure follows. */
@@ -114,6 +131,12 @@ export abstract class Session {
 
   /** The connection fails now, as if it had been lost. */
   abort(error: VmError): void {
+    this.link.fail(error);
+  }
+
+  /** This process has made a mistake: no checkpoint follows, what is on its way included. */
+  distrust(error: VmError): void {
+    this.spoiled = error;
     this.link.fail(error);
   }
 

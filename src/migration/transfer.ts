@@ -1,5 +1,5 @@
 /** What the two ends of a migration without COLO have in common: parts, limits, one way to fail. */
-import { VmError, failureOf } from '../base/errors.js';
+import { VmError, lastFailure } from '../base/errors.js';
 import type { Clock } from '../host/ports.js';
 import type { Channel } from './channel.js';
 import type { Migratable } from './contract.js';
@@ -81,7 +81,7 @@ export abstract class Transfer {
   }
 
   begin(): void {
-    this.conversation = this.converse().catch((thrown: unknown) => this.leave(failureOf(thrown)));
+    this.conversation = this.converse().catch((thrown: unknown) => this.leave(lastFailure(thrown)));
   }
 
   /** Nothing of it goes on. Never rejects. */

@@ -1,6 +1,7 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
 import { VmError } from '../../base/errors.js';
 import { nodeHost } from '../../host/node/host.js';
+import type { StepHook } from '../../colo/steps.js';
 import type { Host } from '../../host/ports.js';
 import { TraceSwitches } from '../../monitor/traces.js';
 import type { VmControl } from '../../monitor/vm.js';
@@ -10,6 +11,8 @@ import type { Launch } from '../options/spec.js';
 import type { Pairing } from '../pair/pairing.js';
 import { processStdio } from '../terminal.js';
 import { processTypist } from '../typist.js';
+import { faultAt } from './fault-at.js';
+import { Guard } from './guard.js';
 import { killAt } from './kill-at.js';
 import { setMigrationGlobals } from './migration-globals.js';
 import { PairTeller } from './pair-teller.js';
@@ -51,6 +54,8 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     free();
     throw error;
   });
+  const act = (error: VmError) => vm.internalError(error);
+  const guard = new Guard({ clock: host.clock, note, act }).watch();
   named?.serve(vm.control, registryFor(vm.control));
   pid?.write();
   onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
@@ -62,6 +67,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   } catch (error) {
     clearInterval(alive);
     await vm.dispose();
+    guard.dispose();
     free();
     throw error;
   }
@@ -75,6 +81,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     process.exit(1);
   }, endTimeoutMs);
   await vm.dispose();
+  guard.dispose();
   free();
   clearTimeout(late);
   return status;
@@ -94,7 +101,7 @@ async function build(launch: Launch, host: Host, world: RunWorld): Promise<Runni
     host,
     stdio: processStdio(),
     typist: processTypist(),
-    step: killAt(process.env),
+    step: stepHook(process.env),
     version,
     traces: switches,
     note,
@@ -109,6 +116,14 @@ async function build(launch: Launch, host: Host, world: RunWorld): Promise<Runni
     await vm.dispose();
     throw error;
   }
+}
+
+function stepHook(env: NodeJS.ProcessEnv): StepHook {
+  const [kill, fault] = [killAt(env), faultAt(env)];
+  return step => {
+    kill(step);
+    fault(step);
+  };
 }
 
 /** The first signal ends in order, the second at once; SIGHUP only where there is no log to open anew. */

@@ -143,6 +143,11 @@ export class RunningVm {
     });
   }
 
+  /** Of this process, wherever: COLO is not to build on what that left. */
+  internalError(error: VmError): void {
+    this.colo.internalError(error);
+  }
+
   async dispose(): Promise<void> {
     await this.colo.depart('its process was ended in order');
     this.colo.dispose();
