@@ -4,12 +4,15 @@ import type { Replicated } from '../block/contract.js';
 import type { PairRecord } from '../block/pair-record.js';
 import { type Link, unexpected } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
-import { applyChunk, decodeChunk } from '../migration/pages.js';
+import { Rounds } from '../migration/rounds.js';
 import type { ColoParts, StagedDevices } from './contract.js';
 import type { DiskSync } from './disk-sync.js';
 import { progressOf, sendDigest } from './disks.js';
 import type { EpochInfo, Message } from './messages.js';
 import { StagedEpoch } from './staged-epoch.js';
+
+/** Of RAM before the first checkpoint: a primary stops long before (`precopyRounds`). */
+const roundsMax = 64;
 
 /** An epoch that may be loaded. */
 export interface WholeEpoch {
@@ -30,8 +33,9 @@ export interface ArrivalWiring {
  */
 export async function takePrecopy({ parts, link, disks }: ArrivalWiring, sync: DiskSync): Promise<PairRecord | undefined> {
   const { lifecycle, migration, options } = parts;
+  const rounds = new Rounds(lifecycle.ram, roundsMax);
   let record: PairRecord | undefined;
-  for (let last = -1; ; ) {
+  for (;;) {
     const message = await link.next('waiting for RAM');
     switch (message.type) {
       case 'digest-request':
@@ -41,18 +45,16 @@ export async function takePrecopy({ parts, link, disks }: ArrivalWiring, sync: D
       case 'record':
         record = message.record;
         break;
-      case 'pages': {
-        const chunk = decodeChunk(message.body, lifecycle.ram.pageCount, last);
-        applyChunk(lifecycle.ram, chunk);
+      case 'pages':
+        rounds.take(message.body);
         migration.received(message.body.length);
-        last = chunk.last;
         break;
-      }
       case 'round-end':
+        rounds.end();
         migration.receivedRound();
-        last = -1;
         break;
       case 'precopy-end':
+        if (!rounds.whole) throw unexpected(message.type, 'all of RAM');
         return record;
       default:
         throw unexpected(message.type, 'RAM');

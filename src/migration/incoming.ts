@@ -8,7 +8,7 @@ import type { Channel } from './channel.js';
 import { unexpected } from './link.js';
 import { manifestDifference } from './manifest.js';
 import { type TransferMessage, receivePieces } from './messages.js';
-import { applyChunk, decodeChunk } from './pages.js';
+import { Rounds } from './rounds.js';
 import { takeImages, Transfer, type TransferParts } from './transfer.js';
 
 type DeviceState = Extract<TransferMessage, { type: 'device-state' }>;
@@ -30,10 +30,11 @@ export class Incoming extends Transfer {
   protected async converse(): Promise<void> {
     const { limits, migration, vm } = this.parts;
     await this.meet();
-    const { size, pages, ran } = await this.takeRam();
+    const rounds = new Rounds(vm.ram);
+    const { size, pages, ran } = await this.takeRam(rounds);
     if (size > limits.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${limits.blobBytesMax} allowed`);
     const blob = await receivePieces(size, async () => (await this.link.expect('blob', limits.idleTimeoutMs)).bytes);
-    if (pages !== this.pages) throw new VmError(`the state has ${pages} pages of RAM, ${this.pages} arrived`);
+    if (pages !== rounds.pages) throw new VmError(`the state has ${pages} pages of RAM, ${rounds.pages} arrived`);
     const devices = vm.parseDevices(blob);
     if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
     await this.link.expect('go', limits.idleTimeoutMs);
@@ -60,30 +61,21 @@ export class Incoming extends Transfer {
     if (!oneWay) await this.link.send({ type: 'accept' });
   }
 
-  private pages = 0;
-
-  /** The first round has every page, in order: whatever an earlier attempt left is overwritten. */
-  private async takeRam(): Promise<DeviceState> {
-    const { limits, migration, vm } = this.parts;
-    let rounds = 0;
-    for (let last = -1; ; ) {
+  private async takeRam(rounds: Rounds): Promise<DeviceState> {
+    const { limits, migration } = this.parts;
+    for (;;) {
       const message = await this.link.next('waiting for RAM', limits.idleTimeoutMs);
       switch (message.type) {
-        case 'pages': {
-          const chunk = decodeChunk(message.body, vm.ram.pageCount, last);
-          applyChunk(vm.ram, chunk);
+        case 'pages':
+          rounds.take(message.body);
           migration.received(message.body.length);
-          this.pages += chunk.pages.length + chunk.zeroPages.length;
-          last = chunk.last;
           break;
-        }
         case 'round-end':
-          if (++rounds === 1 && this.pages !== vm.ram.pageCount) throw new VmError(`the first round has ${this.pages} of ${vm.ram.pageCount} pages`);
+          rounds.end();
           migration.receivedRound();
-          last = -1;
           break;
         case 'device-state':
-          if (rounds === 0) throw unexpected(message.type, 'RAM');
+          if (!rounds.whole) throw unexpected(message.type, 'RAM');
           return message;
         default:
           throw unexpected(message.type, 'RAM');

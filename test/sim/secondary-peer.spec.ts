@@ -70,10 +70,24 @@ class Script {
   }
 
   async enter(): Promise<void> {
+    await this.meet();
+    await this.link.send(this.allPages());
+    await this.link.send({ type: 'round-end' });
+    await this.precopied();
+  }
+
+  allPages(): Message {
+    return this.pages(...Array.from({ length: this.side.ram.pageCount }, (_, page) => page));
+  }
+
+  async meet(): Promise<void> {
     await this.connect();
     await this.link.send({ type: 'hello', hello: { manifest: this.side.lifecycle.manifest(), colo: true, leaseMs: 80 } });
     await this.link.expect('accept');
     await this.link.send({ type: 'record', record: firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32)) });
+  }
+
+  private async precopied(): Promise<void> {
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready');
     await this.epoch(1, [2, 3]);
@@ -144,6 +158,33 @@ it.each(bad)('%s', async (_name, messages, sentence) => {
   expect(s.side.colo.info().state).toBe('completed');
   expect(s.side.running).toBe(true);
   expect(s.taken).toBe(s.before);
+});
+
+const end: Message = { type: 'precopy-end' };
+const round: Message = { type: 'round-end' };
+const partial: [string, (s: Script) => Message[], string][] = [
+  ['no RAM at all', () => [end], 'unexpected message precopy-end where all of RAM must come'],
+  ['an empty first round', () => [round], 'the first round has 0 of 24 pages'],
+  ['a first round with holes', s => [s.pages(1, 2, 5), round], 'the first round has 3 of 24 pages'],
+  [
+    'a round that does not end',
+    s => [s.allPages(), round, s.pages(3), end],
+    'unexpected message precopy-end where all of RAM must come',
+  ],
+  [
+    'rounds without end',
+    s => [s.allPages(), ...Array.from({ length: 65 }, () => round)],
+    'more than 64 rounds of RAM',
+  ],
+];
+
+it.each(partial)('before the first checkpoint: %s', async (_name, messages, sentence) => {
+  const s = await Script.start();
+  await s.play(() => s.meet());
+  await s.play(async () => {
+    for (const message of messages(s)) s.link.post(message);
+  });
+  expect(s.side.colo.info()).toMatchObject({ state: 'none', why: expect.stringContaining(sentence) });
 });
 
 it('takes strangers, garbage and other machines calmly, and waits on', async () => {

@@ -1,0 +1,39 @@
+/** The rounds of RAM that come from a peer before its guest does: in order, and all of it. */
+import type { Ram } from '../accel/contract.js';
+import { VmError } from '../base/errors.js';
+import { applyChunk, decodeChunk } from './pages.js';
+
+/** The first round has every page: whatever an earlier attempt left is overwritten. */
+export class Rounds {
+  /** Pages so far, in all rounds. */
+  pages = 0;
+  private rounds = 0;
+  private last = -1;
+
+  constructor(
+    private readonly ram: Ram,
+    private readonly max = Infinity,
+  ) {}
+
+  /** All of RAM is here, and no round is under way. */
+  get whole(): boolean {
+    return this.rounds > 0 && this.last === -1;
+  }
+
+  take(body: Buffer): void {
+    if (this.rounds >= this.max) throw new VmError(`more than ${this.max} rounds of RAM`);
+    const chunk = decodeChunk(body, this.ram.pageCount, this.last);
+    applyChunk(this.ram, chunk);
+    this.pages += chunk.pages.length + chunk.zeroPages.length;
+    this.last = chunk.last;
+  }
+
+  end(): void {
+    const { pageCount } = this.ram;
+    if (this.rounds === 0 && this.pages !== pageCount) {
+      throw new VmError(`the first round has ${this.pages} of ${pageCount} pages`);
+    }
+    if (++this.rounds > this.max) throw new VmError(`more than ${this.max} rounds of RAM`);
+    this.last = -1;
+  }
+}
