@@ -53,7 +53,7 @@ it('a proof counts from when it was asked for, not from when the last byte had l
   }
 });
 
-it.each<NetError>(['ETIMEDOUT'])(
+it.each<NetError>(['ETIMEDOUT', 'ECONNRESET'])(
   '%s at the secondary is no proof that the primary is gone',
   async code => {
     for (let lag = 1; lag <= 9; lag += 2) {

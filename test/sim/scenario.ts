@@ -67,7 +67,7 @@ const step = (random: Random, side: Name) =>
 function hosts(random: Random): Misfortune {
   const side = either(random);
   const clean = random.chance(0.6);
-  const ms = random.pick([30, 90, 150, 300]);
+  const ms = random.pick([30, 90, 150, 300, 500]);
   const at = moment(random);
   const there = { step: step(random, side), nth: nth(random) };
   return random.pick<Misfortune>([
@@ -87,7 +87,7 @@ function network(random: Random): Misfortune {
   const at = moment(random);
   const port = random.pick([ports.migration, ports.nbd]);
   const bytes = random.below(side === 'P' ? 500_000 : port === ports.nbd ? 9000 : 900);
-  const code = 'ETIMEDOUT';
+  const code = random.pick(['ECONNRESET', 'ETIMEDOUT'] as const);
   const latencyMs = random.pick([
     [2, 20],
     [20, 60],
@@ -116,7 +116,7 @@ function operator(random: Random): Misfortune {
 
 function storage(random: Random): Misfortune {
   const side = either(random);
-  const how = side === 'S' ? 'slow' : random.pick(['slow', 'EIO', 'ENOSPC'] as const);
+  const how = random.pick(['slow', 'EIO', 'ENOSPC'] as const);
   const ms = random.between(20, 400);
   const path = random.pick(['.', '0.img', 'active|hidden']);
   return { kind: 'storage', side, at: moment(random), ms, how, path };
@@ -133,7 +133,7 @@ function clock(random: Random): Misfortune {
 
 /** A mirror is of interest while the pair is being made. */
 function verb(random: Random): Misfortune {
-  const chosen = random.pick(verbs.filter(v => v !== 'announce'));
+  const chosen = random.pick(verbs);
   if (chosen === 'mirror')
     return { kind: 'verb', side: 'P', at: random.between(2, 60), verb: chosen };
   return { kind: 'verb', side: either(random), at: moment(random), verb: chosen };

@@ -48,8 +48,6 @@ export function strike(pair: Pair, m: Timed): void {
   }
 }
 
-const slowDisk = { primary: [5, 60], secondary: [1, 8] } as const;
-
 function troubleStorage(vm: Vm, m: Of<'storage'>): void {
   const { storage, node } = vm;
   const { world } = node;
@@ -63,7 +61,7 @@ function troubleStorage(vm: Vm, m: Of<'storage'>): void {
     return chance.chance(0.5) ? 'EIO' : undefined;
   };
   const faults: StorageFaults = {
-    latencyMs: m.how === 'slow' ? slowDisk[vm.role] : [0.02, 0.3],
+    latencyMs: m.how === 'slow' ? [5, 60] : [0.02, 0.3],
     fault: fails,
   };
   storage.faults = faults;
