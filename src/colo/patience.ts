@@ -43,18 +43,23 @@ export class Patience {
   }
 
   /** Once at least, then until it goes or is not wanted any more. True: it went. */
-  async retry(what: string, attempt: () => Promise<void>, wanted: () => boolean): Promise<boolean> {
+  async retry(
+    what: string,
+    attempt: () => Promise<void>,
+    wanted: (failure: VmError) => boolean,
+  ): Promise<boolean> {
     const wait: Wait = { what, sinceMs: this.clock.nowMs(), told: false };
-    do {
+    for (;;) {
       try {
         await this.hold(wait, attempt());
         return true;
       } catch (thrown) {
-        this.failed(wait, failureOf(thrown));
+        const failure = failureOf(thrown);
+        this.failed(wait, failure);
         await this.hold(wait, sleep(this.clock, this.options.retryMs));
+        if (!wanted(failure)) return false;
       }
-    } while (wanted());
-    return false;
+    }
   }
 
   private async hold<T>(wait: Wait, promise: Promise<T>): Promise<T> {

@@ -4,6 +4,7 @@
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { PairRecord } from '../block/pair-record.js';
+import { ioCode } from '../block/io-error.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
@@ -73,7 +74,6 @@ export class ColoSecondary extends Session {
     const recorded = identity.follow(this.branch, 'secondary', 'copying');
     await this.link.guard(recorded, 'writing the record of the pair', options.diskTimeoutMs);
     await this.link.guard(startAll(this.disks, 'secondary'), 'starting replication', options.diskTimeoutMs);
-    for (const output of this.outputs) output.hold(() => false);
     migration.move('colo');
     await this.link.send({ type: 'checkpoint-ready' });
     while (await this.takeRequest());
@@ -97,6 +97,8 @@ export class ColoSecondary extends Session {
     this.door.admit();
     // Not before: one who is sent away leaves the hold of the session that there is alone.
     this.outputs = outputs;
+    // The guest is not here: an announcement that a user asks for would call its traffic here.
+    for (const output of outputs) output.hold(() => false);
     this.accepted = true;
     for (const disk of this.disks) disk.claim();
     migration.move('active');
@@ -146,7 +148,8 @@ export class ColoSecondary extends Session {
     } catch (thrown) {
       return this.breakDown(lastFailure(thrown).during(`loading epoch ${epoch}`));
     }
-    await this.emptyOverlays();
+    const stuck = await this.emptyOverlays();
+    if (stuck) return this.breakDown(stuck);
     this.epoch = epoch;
     this.step('secondary-committed');
     this.failover.move('loaded');
@@ -186,15 +189,26 @@ export class ColoSecondary extends Session {
    * On every disk undo data is void from here on: the epoch has all of its RAM. A disk that is slow or full is waited for, since only an
    * empty overlay can undo the next epoch; a failover needs none.
    */
-  private async emptyOverlays(): Promise<void> {
-    const wanted = () => this.state === 'loading';
+  private async emptyOverlays(): Promise<VmError | undefined> {
+    const { clock, options } = this.parts;
+    const deadline = clock.nowMs() + options.diskTimeoutMs;
+    // The primary's output waits for this. Room can be made; a disk that is broken stays so, and
+    // after a while the primary does better alone.
+    const inVain = (failure: VmError) =>
+      ioCode(failure) !== 'ENOSPC' && clock.nowMs() > deadline && !this.link.failed;
+    const wanted = (failure: VmError) => this.state === 'loading' && !inVain(failure);
+    const stuck: string[] = [];
     const emptied = this.disks.map(async disk => {
       const went = await this.patience.retry(`disk '${disk.name}'`, () => disk.checkpoint(), wanted);
       if (went) this.step('secondary-disk-committed');
+      else if (this.state === 'loading') stuck.push(disk.name);
     });
     const all = Promise.all(emptied).then(() => undefined);
     // Ours is the mistake then: this epoch is whole for a failover, and none can follow it.
     await Promise.race([all, this.hurried]).catch(thrown => this.link.fail(lastFailure(thrown)));
+    if (stuck.length === 0) return undefined;
+    const seconds = options.diskTimeoutMs / 1000;
+    return new VmError(`the overlays of disk '${stuck[0]}' cannot be emptied for ${seconds} s`);
   }
 
   /** This side's state is not whole: it can never take over, and the primary need not wait for a person to hear that. */
@@ -314,7 +328,8 @@ export class ColoSecondary extends Session {
   /** RAM, devices and undo data are as whole as they were: what was in the way can be mended, and the takeover ordered again. */
   private leaveUnfinished(error: VmError): void {
     this.failover.move('failed');
-    const text = `the takeover is not finished: ${error.message}; nothing is lost: mend that, and x_colo_lost_heartbeat goes on with it`;
+    const advice = 'what is here is kept: mend that, and x_colo_lost_heartbeat tries again';
+    const text = `the takeover is not finished: ${error.message}; ${advice}`;
     this.parts.report(text);
     this.tellExit('error', text, { again: true });
   }

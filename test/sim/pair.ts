@@ -29,6 +29,8 @@ export interface Outcome {
   hit: string[];
 }
 
+const ordersMax = 4;
+
 export class Pair {
   readonly world: World;
   readonly network: SimNetwork;
@@ -43,6 +45,8 @@ export class Pair {
   onStepOf: (step: ColoStep) => void = () => undefined;
   /** The operator has decided, and stays with it. */
   private decided = false;
+  /** How often a takeover that was not finished has been ordered again. */
+  private ordered = 0;
   private lastRejoined: Vm | undefined;
   /** When what was done last has had its time. */
   private calmMs = 0;
@@ -284,7 +288,7 @@ export class Pair {
 
   /** Somebody looks at both hosts and chooses the side that goes on. */
   private operate(told?: Vm): void {
-    if (told?.colo.info().state === 'unfinished') return void this.failover(told);
+    if (told?.colo.info().state === 'unfinished') return this.orderAgain(told);
     if (this.decided) return;
     this.decided = true;
     const { primary, secondary } = this;
@@ -293,6 +297,11 @@ export class Pair {
     const choice = out(primary) ? secondary : out(secondary) ? primary : either;
     if (this.failover(choice)) return;
     this.failover(choice === primary ? secondary : primary);
+  }
+
+  /** What a disk has lost with a sync that failed no order brings back: then the operator gives up. */
+  private orderAgain(vm: Vm): void {
+    if (this.ordered++ < ordersMax || !/may be lost/.test(vm.exits.at(-1) ?? '')) this.failover(vm);
   }
 
   private failover(vm: Vm): boolean {
@@ -319,7 +328,10 @@ export class Pair {
     if (stuck) world.fail(`${stuck.name} is still in state ${stuck.colo.info().state}`);
     for (const vm of [primary, secondary]) {
       const { state } = vm.colo.info();
-      if (state === 'broken') world.fail(`${vm.name} is broken: ${vm.colo.query().error}`);
+      const { error } = vm.colo.query();
+      // An overlay whose file does not take a sync any more is given up, and the primary goes on.
+      const given = /cannot be emptied/.test(error ?? '');
+      if (state === 'broken' && !given) world.fail(`${vm.name} is broken: ${error}`);
       if (state === 'yielded' && vm.running)
         world.fail(`${vm.name} has yielded, and its guest runs`);
       // A takeover that could not be finished, and a peer that left a lost primary alone, are told of too.

@@ -3,7 +3,8 @@
  * short of space after `vmstate-received` is tried until it goes. Method: the simulated pair with two disks, on a secondary's storage that
  * fails or is slow.
  */
-import { VmError } from '../../src/base/errors.js';
+import { type VmError } from '../../src/base/errors.js';
+import { ioError } from '../../src/block/io-error.js';
 import { Pair } from './pair.js';
 import type { Vm } from './vm.js';
 
@@ -28,13 +29,18 @@ function spoil({ storage }: Vm, paths: RegExp, operations = /pwrite|fdatasync|tr
 }
 
 /** What was decided is decided; that the overlays are empty is never heard. */
-function noRoomFor({ block }: Vm): () => void {
+function noRoomFor(vm: Vm): () => void {
+  return emptyingFails(vm, ioError('ENOSPC', 'No space left on device'));
+}
+
+/** Until the way back is taken. */
+function emptyingFails({ block }: Vm, error: VmError): () => void {
   let full = true;
   for (const disk of block.replicated('secondary')) {
     const checkpoint = disk.checkpoint.bind(disk);
     disk.checkpoint = async () => {
       await checkpoint();
-      if (full) throw new VmError('No space left on device');
+      if (full) throw error;
     };
   }
   return () => void (full = false);
@@ -112,6 +118,16 @@ it('emptying the overlays is tried until it goes, while the peer waits and the p
   const before = primary.colo.info().statistics!.done;
   await after(p, 200);
   expect(primary.colo.info().statistics!.done).toBeGreaterThan(before + 2);
+  expect(p.world.failures).toEqual([]);
+});
+
+it('an overlay whose file gives nothing but errors is given up: the primary goes on alone', async () => {
+  const p = await protectedPair();
+  emptyingFails(p.secondary, ioError('EIO', 'Input/output error'));
+  await untilState(p, p.secondary, 'broken');
+  await untilState(p, p.primary, 'completed');
+  expect(p.secondary.exits.at(-1)).toMatch(/overlays of disk 'colo-disk\d' cannot be emptied/);
+  expect(p.primary.running).toBe(true);
   expect(p.world.failures).toEqual([]);
 });
 

@@ -41,6 +41,7 @@ export const simOptions: ColoOptions = {
   stopTimeoutMs: 60,
   replyTimeoutMs: 400,
   diskTimeoutMs: 400,
+  retryMs: 20,
   syncTimeoutMs: 400,
   chunkPages: 3,
   precopyEnoughPages: 4,
