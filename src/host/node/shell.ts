@@ -10,19 +10,35 @@ export class NodeShell implements Shell {
   }
 }
 
+/**
+ * A command may end well and leave what it was given unread, in a buffer that a writer sees nothing
+ * of. Whoever waits behind it on the same pipe finds the first byte of that: it comes out here.
+ */
+const andTheRest =
+  '/bin/sh -c "$1" > /dev/null; code=$?; [ $code -ne 0 ] || dd bs=1 count=1 2> /dev/null; exit $code';
+
+const argumentsOf = (command: string, direction: 'to' | 'from') =>
+  direction === 'to' ? ['-c', andTheRest, 'sh', command] : ['-c', command];
+
 class CommandStream implements Stream {
   private readonly child: ChildProcess;
   private endFn: ((error?: Error) => void) | undefined;
   private ended: { error?: Error } | undefined;
   private failure: Error | undefined;
   private closedByUs = false;
+  /** Something of what was written has reached nobody. */
+  private unread = false;
 
   constructor(
     command: string,
     private readonly direction: 'to' | 'from',
   ) {
     // A group of its own: a pipeline is ended whole.
-    this.child = spawn('/bin/sh', ['-c', command], { detached: true, stdio: [direction === 'to' ? 'pipe' : 'ignore', direction === 'from' ? 'pipe' : 'ignore', 'inherit'] });
+    this.child = spawn('/bin/sh', argumentsOf(command, direction), {
+      detached: true,
+      stdio: [direction === 'to' ? 'pipe' : 'ignore', 'pipe', 'inherit'],
+    });
+    if (direction === 'to') this.child.stdout?.on('data', () => (this.unread = true));
     this.child.once('error', error => this.finish(systemError('/bin/sh', error)));
     this.child.stdin?.on('error', error => (this.failure = systemError(this.peer, error)));
     this.child.stdout?.on('error', error => (this.failure = systemError(this.peer, error)));
@@ -46,6 +62,7 @@ class CommandStream implements Stream {
   }
 
   onData(fn: (bytes: Uint8Array) => void): void {
+    if (this.direction === 'to') return;
     this.child.stdout?.on('data', (bytes: Buffer) => {
       if (!this.closedByUs) fn(bytes);
     });
@@ -87,7 +104,8 @@ class CommandStream implements Stream {
   }
 
   private outcome(code: number | null, signal: NodeJS.Signals | null): Error | undefined {
-    if (code === 0) return undefined;
+    if (code === 0 && this.unread) return new VmError('the command ended before it had read all');
+    if (code === 0) return this.failure;
     return new VmError(signal === null ? `the command failed with exit code ${code}` : `the command was ended by ${signal}`);
   }
 
