@@ -274,9 +274,13 @@ export class BlockLayer {
   }
 
   /** What must be equal on both sides: every disk that a guest device holds, by the name that joins the pair, in the order of the drives. */
-  manifest(): { id: string; length: number }[] {
+  manifest(): { id: string; length: number; readOnly?: boolean }[] {
     const held = [...this.drives].filter(({ backend }) => backend.attachedDevice !== undefined);
-    return held.map(drive => ({ id: this.replicatedOf(drive)?.name ?? drive.name, length: drive.backend.length }));
+    return held.map(drive => {
+      const { length, readOnly } = drive.backend;
+      const id = this.replicatedOf(drive)?.name ?? drive.name;
+      return { id, length, ...(readOnly && { readOnly }) };
+    });
   }
 
   queryBlock(): BlockInfo[] {

@@ -13,7 +13,7 @@ export interface DriveProvider {
   /** A guest device takes a drive, or a node. */
   claim(name: string, device: string, properties?: DiskProperties): BlockBackend;
   /** Ids and lengths, for the manifest. */
-  list(): { id: string; length: number }[];
+  list(): { id: string; length: number; readOnly?: boolean }[];
   /** Settles when every image is closed. */
   close(): Promise<void>;
 }

@@ -11,7 +11,8 @@ export interface Manifest {
   accel: string;
   /** Every state section: id, name of its vmstate, version; in order. */
   devices: { id: string; vmstate: string; version: number }[];
-  disks: { id: string; length: number }[];
+  /** The bytes of one that is read-only are not compared. */
+  disks: { id: string; length: number; readOnly?: boolean }[];
   netdevs: string[];
 }
 

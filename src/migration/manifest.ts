@@ -53,9 +53,14 @@ function decodeManifest(value: unknown): Manifest {
     cpu: decodeCpu(fieldsOf(m.cpu, 'manifest: cpu')),
     accel: word(m.accel, 'accel'),
     devices: items(m.devices, 'devices').map(d => ({ id: word(d.id, 'id'), vmstate: word(d.vmstate, 'vmstate'), version: count(d.version, 'version') })),
-    disks: items(m.disks, 'disks').map(d => ({ id: word(d.id, 'id'), length: count(d.length, 'length') })),
+    disks: items(m.disks, 'disks').map(decodeDisk),
     netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
   };
+}
+
+function decodeDisk({ id, length, readOnly = false }: Record<string, unknown>): Manifest['disks'][number] {
+  if (typeof readOnly !== 'boolean') throw new VmError('manifest: readOnly is not a boolean');
+  return { id: word(id, 'id'), length: count(length, 'length'), ...(readOnly && { readOnly }) };
 }
 
 function decodeCpu(c: Record<string, unknown>): Manifest['cpu'] {
@@ -127,11 +132,15 @@ function deviceDifference(theirs: Manifest, ours: Manifest, sender: string): str
 }
 
 function diskDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
-  const here = new Map(ours.disks.map(d => [d.id, d.length]));
-  for (const { id, length } of theirs.disks) {
+  const here = new Map(ours.disks.map(d => [d.id, d]));
+  const kind = (readOnly = false) => (readOnly ? 'read-only' : 'writable');
+  for (const { id, length, readOnly } of theirs.disks) {
     const own = here.get(id);
     if (own === undefined) return `disk '${id}' of the ${sender} ${sender === 'primary' ? 'is not replicated' : 'is missing'} here`;
-    if (own !== length) return `disk '${id}' has ${length} bytes on the ${sender} and ${own} here`;
+    if (own.length !== length) return `disk '${id}' has ${length} bytes on the ${sender} and ${own.length} here`;
+    if (kind(own.readOnly) !== kind(readOnly)) {
+      return `disk '${id}' is ${kind(readOnly)} on the ${sender} and ${kind(own.readOnly)} here`;
+    }
     here.delete(id);
   }
   for (const id of here.keys()) return `disk '${id}' is missing on the ${sender}`;

@@ -29,6 +29,11 @@ it('names what differs', () => {
   expect(other({ devices: [net, serial] })).toBe("the devices stand in another order: number 0 is 'net-pci0' on the primary and 'serial0' here");
   expect(other({ disks: [{ id: 'colo-disk0', length: 512 }] })).toBe("disk 'colo-disk0' has 512 bytes on the primary and 1073741824 here");
   expect(other({ disks: [] })).toBe("disk 'colo-disk0' is missing on the primary");
+  const readOnly = [{ ...manifest.disks[0], readOnly: true }];
+  const sentence = "disk 'colo-disk0' is read-only on the primary and writable here";
+  expect(other({ disks: readOnly })).toBe(sentence);
+  const sent = decodeHello(encodeHello({ manifest: { ...manifest, disks: readOnly }, colo: true, leaseMs: 80 }));
+  expect(sent.manifest.disks).toEqual(readOnly);
   expect(other({ disks: [...manifest.disks, { id: 'd2', length: 512 }] })).toBe("disk 'd2' of the primary is not replicated here");
   expect(other({ netdevs: [] })).toBe("netdev 'hn0' is missing on the primary");
   expect(other({ netdevs: ['hn0', 'hn1'] })).toBe("netdev 'hn1' of the primary is missing here");
