@@ -18,7 +18,12 @@ export class DiskSync {
   /** The most that was to be copied: the guest writes on meanwhile. */
   private copyBytes = 0;
 
-  constructor(private readonly disks: readonly Replicated[]) {}
+  /** Those for which nobody vouches, as it is now: the replica may be taken out later. */
+  private readonly compared: readonly Replicated[];
+
+  constructor(private readonly disks: readonly Replicated[]) {
+    this.compared = disks.filter(disk => !disk.sync.assumed);
+  }
 
   /** So much of this disk's image has been read, to compare it or for the peer to compare. */
   progress(phase: 'digest' | 'compare', disk: Replicated, doneBytes: number): void {
@@ -43,8 +48,7 @@ export class DiskSync {
   }
 
   private seen(phase: 'digest' | 'compare'): DiskSyncInfo | undefined {
-    const disks = this.disks.filter(disk => !disk.sync.assumed);
-    const totalBytes = disks.reduce((sum, disk) => sum + disk.length, 0);
+    const totalBytes = this.compared.reduce((sum, disk) => sum + disk.length, 0);
     const doneBytes = [...this.read.values()].reduce((sum, bytes) => sum + bytes, 0);
     return totalBytes === 0 ? undefined : { phase, doneBytes, totalBytes };
   }

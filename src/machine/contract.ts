@@ -51,6 +51,8 @@ export interface MachineControl {
   stop(): Promise<void>;
   /** `system_reset`: as if power had been cycled; the guest goes on if it ran. */
   reset(): Promise<void>;
+  /** VmError: the guest is another process's, as before a takeover. verb: "resets". */
+  requireGuest(verb: string): void;
   /** `system_powerdown`: the ACPI power button. */
   powerdown(): void;
   /** Resolves once, when the machine is over (guest shutdown without -no-shutdown, quit, debug-exit). */

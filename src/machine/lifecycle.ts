@@ -169,7 +169,7 @@ export class VmLifecycle implements Lifecycle {
       this.resetAfter = { guest, reason };
       return;
     }
-    if (this.elsewhere) throw notHere('resets');
+    this.requireGuest('resets');
     if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.' });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
@@ -177,7 +177,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** The ACPI power button. A device's state may change only while it runs: otherwise when it does. */
   powerdown(): void {
-    if (this.elsewhere) throw notHere('presses the power button of');
+    this.requireGuest('presses the power button of');
     if (this.physical !== 'running') {
       this.buttonAfter = true;
       return;
@@ -354,6 +354,11 @@ export class VmLifecycle implements Lifecycle {
   powerOff(): void {
     this.shutdownWanted = true;
     this.parts.shutDown('guest-shutdown');
+  }
+
+  /** VmError: what the user asks for is for the process that has the guest. verb: "resets". */
+  requireGuest(verb: string): void {
+    if (this.elsewhere) throw notHere(verb);
   }
 
   /** Another process has the guest, or will have. */

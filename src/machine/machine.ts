@@ -129,6 +129,10 @@ export class Machine implements MachineControl {
     return this.lifecycle.reset(false, 'host-qmp-system-reset');
   }
 
+  requireGuest(verb: string): void {
+    this.lifecycle.requireGuest(verb);
+  }
+
   powerdown(): void {
     this.lifecycle.powerdown();
   }

@@ -105,7 +105,11 @@ export class Pair {
     const vm = await this.boot(old.node.host, old.role);
     vm.goOnFrom(old);
     if (old.role === 'primary') this.primary = vm;
-    else this.secondary = vm;
+    else {
+      this.secondary = vm;
+      // Its new process has loaded nothing yet.
+      if (this.history.takeoverAt === undefined) this.history.committed = undefined;
+    }
     return vm;
   }
 

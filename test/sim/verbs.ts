@@ -37,6 +37,7 @@ async function carryOut(vm: Vm, verb: Verb): Promise<void> {
     case 'powerdown':
       return lifecycle.powerdown();
     case 'announce':
+      lifecycle.requireGuest('announces');
       return vm.announce();
     case 'checkpoint':
       return colo.requestCheckpoint();
@@ -81,7 +82,8 @@ function plugFilter(vm: Vm): void {
 /** blockdev-mirror of the first disk, completed when it is ready. */
 async function mirror(vm: Vm): Promise<void> {
   const { block, storage, node } = vm;
-  storage.put('/target', Buffer.alloc(diskBytes));
+  // A second one must not spoil the disk that the first has moved the guest to.
+  if (!storage.inodes.has('/target')) storage.put('/target', Buffer.alloc(diskBytes));
   const file = { driver: 'file', filename: '/target' };
   await block.blockdevAdd({ driver: 'raw', 'node-name': 'target', file });
   const job = await startMirror(block.ground, {

@@ -4,7 +4,8 @@ import type { NetdevInfo } from '../../net/contract.js';
 import type { NetworkControl } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function networkControl({ network }: Pick<ControlParts, 'network'>): NetworkControl {
+export function networkControl(parts: Pick<ControlParts, 'network' | 'machine'>): NetworkControl {
+  const { network, machine } = parts;
   return {
     get ids() {
       return network.netdevs.map(netdev => netdev.id);
@@ -17,7 +18,10 @@ export function networkControl({ network }: Pick<ControlParts, 'network'>): Netw
     },
     add: spec => network.add(spec),
     del: id => network.del(id),
-    announce: (schedule, ids) => network.announce(schedule, ids),
+    announce: (schedule, ids) => {
+      machine.requireGuest('announces');
+      network.announce(schedule, ids);
+    },
   };
 }
 

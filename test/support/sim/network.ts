@@ -27,6 +27,8 @@ interface Spot {
   port: number;
 }
 
+const usualLatencyMs: readonly [number, number] = [0.1, 1.5];
+
 export class SimNetwork {
   /** Until then nothing passes; what was sent waits (TCP sends again). */
   private blockedUntil = 0;
@@ -37,7 +39,7 @@ export class SimNetwork {
   cutAfter: (Spot & { bytes: number }) | undefined;
   /** One bit of this byte is turned over. */
   corrupt: (Spot & { byte: number }) | undefined;
-  latencyMs: readonly [number, number] = [0.1, 1.5];
+  latencyMs = usualLatencyMs;
 
   constructor(readonly world: World) {}
 
@@ -52,13 +54,15 @@ export class SimNetwork {
 
   /** For so long a byte takes that long. */
   slow(ms: number, latencyMs: readonly [number, number]): void {
-    const before = this.latencyMs;
     this.world.note(
       'net',
       `${latencyMs[0]} to ${latencyMs[1]} ms of latency for ${ms.toFixed(1)} ms`,
     );
     this.latencyMs = latencyMs;
-    this.world.after(ms, () => (this.latencyMs = before));
+    this.world.after(ms, () => {
+      // A later one may be under way.
+      if (this.latencyMs === latencyMs) this.latencyMs = usualLatencyMs;
+    });
   }
 
   /** The connections to that port fail at this end; the other end is told nothing. */
