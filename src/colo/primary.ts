@@ -37,6 +37,8 @@ export class ColoPrimary extends Session {
   private wake: () => void = () => undefined;
   private lastEndMs = 0;
   private yielding: Promise<void> = Promise.resolve();
+  /** Nothing of this guest leaves any more. */
+  private gateShut = false;
   /** The images have a branch of their own, and the secondary none that is whole. */
   private agreed = false;
   /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
@@ -239,7 +241,7 @@ export class ColoPrimary extends Session {
     this.link.destroy();
     await this.stopDisks(false);
     await this.tryRecord('together');
-    for (const output of this.outputs) output.releaseAll();
+    if (!this.gateShut) for (const output of this.outputs) output.releaseAll();
     migration.move('completed');
     lifecycle.powerOff();
   }
@@ -252,7 +254,11 @@ export class ColoPrimary extends Session {
         return true;
       case 'stop-request':
         this.note('got', message);
-        if (!this.failover.move('peer-alone')) return true;
+        if (!this.failover.move('peer-alone')) {
+          // It takes over in spite of the guest's shutdown: what is still held must not leave beside it.
+          if (this.state === 'ended') this.closeGate();
+          return true;
+        }
         this.closeGate();
         this.yielding = this.yieldToPeer().catch(thrown => this.warn(lastFailure(thrown)));
         return true;
@@ -284,6 +290,7 @@ export class ColoPrimary extends Session {
 
   /** From here on nothing of this guest leaves, at once and for good. */
   private closeGate(why = 'the secondary takes over'): void {
+    this.gateShut = true;
     this.quiet();
     for (const output of this.outputs) output.drop();
     this.link.fail(new VmError(why));
