@@ -359,6 +359,9 @@ export class VmLifecycle implements Lifecycle {
   /** VmError: what the user asks for is for the process that has the guest. verb: "resets". */
   requireGuest(verb: string): void {
     if (this.elsewhere) throw notHere(verb);
+    // A primary that waits for its peer's word is among these.
+    if (verb === 'announces' && this.pristine)
+      throw new VmError('the guest has not run here yet: there is nothing to announce');
   }
 
   /** Another process has the guest, or will have. */
