@@ -12,6 +12,7 @@ if (!(await quickly(process.argv.slice(2)))) {
   // What was built runs, whatever NODE_ENV a shell happens to have.
   settings.enableAutoTranspile = false;
   const root = dirname(dirname(fileURLToPath(import.meta.url)));
-  // There are no plugins of users': oclif would look for them in a home that may be closed to us, and tell of it at length.
+  // There are no plugins of users': oclif would look for them in a home that may be closed to us,
+  // and tell of it at length.
   await execute({ loadOptions: { root, userPlugins: false } });
 }

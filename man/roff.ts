@@ -1,10 +1,21 @@
-/** The few roff words that our pages need (man(7)). Text is given plain; what roff would take for a request or an escape is escaped here. */
+/**
+ * The few roff words that our pages need (man(7)). Text is given plain; what roff would take for a
+ * request or an escape is escaped here.
+ */
 
 /** A long word of options may be broken after a comma. */
 const breakable = (word: string) => word.replaceAll(',', ',\\:');
 
 export function escape(text: string): string {
-  const safe = text.replaceAll('\\', '\\e').replaceAll('-', '\\-').replaceAll("'", '\\(aq').replaceAll('`', '\\(ga').replaceAll('^', '\\(ha').replaceAll('~', '\\(ti').replaceAll('"', '\\(dq').replace(/\S{40,}/g, breakable);
+  const safe = text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll("'", '\\(aq')
+    .replaceAll('`', '\\(ga')
+    .replaceAll('^', '\\(ha')
+    .replaceAll('~', '\\(ti')
+    .replaceAll('"', '\\(dq')
+    .replace(/\S{40,}/g, breakable);
   return safe.startsWith('.') ? `\\&${safe}` : safe;
 }
 
@@ -19,7 +30,12 @@ export class Page {
     summary: string,
     since: string,
   ) {
-    this.lines.push('.\\" Made by `npm run man` from the declarations: change those.', `.TH ${name.toUpperCase()} ${section} "" "colo ${since}" "colo"`, '.nh', '.ad l');
+    this.lines.push(
+      '.\\" Made by `npm run man` from the declarations: change those.',
+      `.TH ${name.toUpperCase()} ${section} "" "colo ${since}" "colo"`,
+      '.nh',
+      '.ad l',
+    );
     this.section_('NAME').raw(`${escape(name)} \\- ${escape(summary)}`);
   }
 
@@ -58,10 +74,20 @@ export class Page {
   }
 
   code(...lines: string[]): this {
-    return this.raw('.PP').raw('.RS 4').raw('.nf').raw(lines.map(escape).join('\n')).raw('.fi').raw('.RE');
+    return this.raw('.PP')
+      .raw('.RS 4')
+      .raw('.nf')
+      .raw(lines.map(escape).join('\n'))
+      .raw('.fi')
+      .raw('.RE');
   }
 
   seeAlso(...pages: [name: string, section: number][]): this {
-    return this.section_('SEE ALSO').raw(pages.filter(([name, section]) => `${name}.${section}` !== this.file).map(([name, section]) => `${bold(name)}(${section})`).join(',\n'));
+    return this.section_('SEE ALSO').raw(
+      pages
+        .filter(([name, section]) => `${name}.${section}` !== this.file)
+        .map(([name, section]) => `${bold(name)}(${section})`)
+        .join(',\n'),
+    );
   }
 }

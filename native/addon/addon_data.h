@@ -1,4 +1,5 @@
-// What belongs to one environment (the main thread, or a worker): never a C++ global, for an addon is loaded once per environment.
+// What belongs to one environment (the main thread, or a worker): never a C++ global, for an addon
+// is loaded once per environment.
 #pragma once
 #include <napi.h>
 
@@ -10,7 +11,8 @@ constexpr napi_type_tag kVmTag{0x636f6c6f2d2d766dull, 0x52e1c7a884b9d3f6ull};
 
 template <class Wrap>
 Wrap* unwrap(const Napi::Value& v, const napi_type_tag& tag, const char* what) {
-  if (!v.IsObject() || !v.As<Napi::Object>().CheckTypeTag(&tag)) throw Napi::TypeError::New(v.Env(), what);
+  if (!v.IsObject() || !v.As<Napi::Object>().CheckTypeTag(&tag))
+    throw Napi::TypeError::New(v.Env(), what);
   return Wrap::Unwrap(v.As<Napi::Object>());
 }
 

@@ -1,5 +1,5 @@
-// Arguments from JavaScript to clean C++ values. TypeScript has validated what they mean; this only makes sure that a wrong call ends
-// in a TypeError instead of in somebody's memory.
+// Arguments from JavaScript to clean C++ values. TypeScript has validated what they mean; this only
+// makes sure that a wrong call ends in a TypeError instead of in somebody's memory.
 #pragma once
 #include <napi.h>
 
@@ -18,7 +18,8 @@ inline u64 to_u64(const Napi::Value& v, const char* name) {
     if (lossless) return n;
   } else if (v.IsNumber()) {
     double d = v.As<Napi::Number>().DoubleValue();
-    if (d >= 0 && d <= 9007199254740992.0 && d == static_cast<double>(static_cast<u64>(d))) return static_cast<u64>(d);
+    if (d >= 0 && d <= 9007199254740992.0 && d == static_cast<double>(static_cast<u64>(d)))
+      return static_cast<u64>(d);
   }
   throw Napi::TypeError::New(v.Env(), std::string(name) + " must be a whole number, not negative");
 }
@@ -37,7 +38,8 @@ inline std::string to_string(const Napi::Value& v, const char* name) {
 }
 
 inline Napi::Function to_function(const Napi::Value& v, const char* name) {
-  if (!v.IsFunction()) throw Napi::TypeError::New(v.Env(), std::string(name) + " must be a function");
+  if (!v.IsFunction())
+    throw Napi::TypeError::New(v.Env(), std::string(name) + " must be a function");
   return v.As<Napi::Function>();
 }
 
@@ -45,7 +47,8 @@ template <class T, class Array, napi_typedarray_type... kinds>
 std::span<T> to_span(const Napi::Value& v, const char* what) {
   if (v.IsTypedArray()) {
     auto kind = v.As<Napi::TypedArray>().TypedArrayType();
-    if (((kind == kinds) || ...)) return {reinterpret_cast<T*>(v.As<Array>().Data()), v.As<Array>().ElementLength()};
+    if (((kind == kinds) || ...))
+      return {reinterpret_cast<T*>(v.As<Array>().Data()), v.As<Array>().ElementLength()};
   }
   throw Napi::TypeError::New(v.Env(), std::string(what));
 }

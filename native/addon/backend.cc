@@ -10,13 +10,15 @@
 
 namespace colo::addon {
 
-std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock,
+std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram,
+                                       const vcpu::Buses& buses, vcpu::SettableClock& clock,
                                        const BackendOptions& options) {
   if (name == "soft") {
     if (buses.size() != 1) throw std::runtime_error("the software CPU has one vCPU");
     return std::make_unique<soft::SoftVm>(ram, *buses[0], clock, options.model);
   }
-  if (name == "kvm") return std::make_unique<kvm::KvmVm>(ram, buses, clock, options.model, options.dirty_ring);
+  if (name == "kvm")
+    return std::make_unique<kvm::KvmVm>(ram, buses, clock, options.model, options.dirty_ring);
   throw std::runtime_error("no CPU backend named '" + name + "'");
 }
 
@@ -28,7 +30,8 @@ kvm::Source to_source(const Napi::CallbackInfo& info) {
   if (!info[0].IsUndefined()) source.path = to_string(info[0], "path");
   if (!info[1].IsArray()) return source;
   const Napi::Array names = info[1].As<Napi::Array>();
-  for (u32 i = 0; i < names.Length(); i++) source.without.push_back(to_string(names.Get(i), "without"));
+  for (u32 i = 0; i < names.Length(); i++)
+    source.without.push_back(to_string(names.Get(i), "without"));
   return source;
 }
 

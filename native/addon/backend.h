@@ -17,10 +17,12 @@ struct BackendOptions {
 };
 
 /// Throws std::runtime_error with a sentence if there is no backend of that name.
-std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock,
+std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram,
+                                       const vcpu::Buses& buses, vcpu::SettableClock& clock,
                                        const BackendOptions& options);
 
-/// cpuModel(backend) -> {name, vendor, signature, brand, features}: the most that the backend can give here.
+/// cpuModel(backend) -> {name, vendor, signature, brand, features}: the most that the backend can
+/// give here.
 Napi::Value cpu_model(const Napi::CallbackInfo& info);
 
 /// detectKvm() -> {kind: 'none' | 'interpreted' | 'full', reason}; see native/kvm/detect.h.

@@ -45,7 +45,8 @@ std::span<u8> room(int which, u64 length) {
 /// What is beyond the end of the file reads as zeroes.
 std::optional<Failure> read_all(Place from, std::span<u8> to) {
   for (size_t done = 0; done < to.size();) {
-    ssize_t got = ::pread(from.fd, to.data() + done, to.size() - done, static_cast<off_t>(from.offset + done));
+    ssize_t got = ::pread(from.fd, to.data() + done, to.size() - done,
+                          static_cast<off_t>(from.offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Failure{errno, "read"};
     if (got == 0) {
@@ -59,7 +60,8 @@ std::optional<Failure> read_all(Place from, std::span<u8> to) {
 
 std::optional<Failure> write_all(Place to, std::span<const u8> from) {
   for (size_t done = 0; done < from.size();) {
-    ssize_t put = ::pwrite(to.fd, from.data() + done, from.size() - done, static_cast<off_t>(to.offset + done));
+    ssize_t put = ::pwrite(to.fd, from.data() + done, from.size() - done,
+                           static_cast<off_t>(to.offset + done));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return Failure{errno, "write"};
     if (put == 0) return Failure{ENOSPC, "write"};
@@ -68,12 +70,15 @@ std::optional<Failure> write_all(Place to, std::span<const u8> from) {
   return std::nullopt;
 }
 
-bool is_zero(std::span<const u8> bytes) { return bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0; }
+bool is_zero(std::span<const u8> bytes) {
+  return bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
 
 /// On libuv's pool. What it gives stands in `to_js`.
 class FileWork : public Napi::AsyncWorker {
  public:
-  FileWork(Napi::Env env, const char* name) : AsyncWorker(env, name), done_(Napi::Promise::Deferred::New(env)) {}
+  FileWork(Napi::Env env, const char* name)
+      : AsyncWorker(env, name), done_(Napi::Promise::Deferred::New(env)) {}
   Napi::Promise start() {
     Queue();
     return done_.Promise();
@@ -96,7 +101,13 @@ class FileWork : public Napi::AsyncWorker {
 class CopyUnits final : public FileWork {
  public:
   CopyUnits(Napi::Env env, Place from, Place to, u64 length, u64 unit, bool packed)
-      : FileWork(env, "colo:copyUnits"), from_(from), to_(to), length_(length), unit_(unit), packed_(packed), written_((length + unit - 1) / unit) {}
+      : FileWork(env, "colo:copyUnits"),
+        from_(from),
+        to_(to),
+        length_(length),
+        unit_(unit),
+        packed_(packed),
+        written_((length + unit - 1) / unit) {}
 
  protected:
   std::optional<Failure> work() override {
@@ -108,12 +119,16 @@ class CopyUnits final : public FileWork {
     }
     return std::nullopt;
   }
-  Napi::Value to_js() override { return Napi::Buffer<u8>::Copy(Env(), written_.data(), written_.size()); }
+  Napi::Value to_js() override {
+    return Napi::Buffer<u8>::Copy(Env(), written_.data(), written_.size());
+  }
 
  private:
   /// Neighbouring units that are not all zeroes in one write.
   std::optional<Failure> write_data(u64 at, std::span<const u8> data) {
-    auto zero = [&](u64 start) { return is_zero(data.subspan(start, std::min(unit_, data.size() - start))); };
+    auto zero = [&](u64 start) {
+      return is_zero(data.subspan(start, std::min(unit_, data.size() - start)));
+    };
     for (u64 start = 0; start < data.size();) {
       if (zero(start)) {
         start += unit_;
@@ -123,7 +138,8 @@ class CopyUnits final : public FileWork {
       for (; end < data.size() && !zero(end); end += unit_) written_[(at + end) / unit_] = 1;
       u64 bytes = std::min<u64>(end, data.size()) - start;
       u64 where = packed_ ? packed_bytes_ : at + start;
-      if (auto failure = write_all({to_.fd, to_.offset + where}, data.subspan(start, bytes))) return failure;
+      if (auto failure = write_all({to_.fd, to_.offset + where}, data.subspan(start, bytes)))
+        return failure;
       packed_bytes_ += bytes;
       start = end;
     }
@@ -151,7 +167,8 @@ class Difference final : public FileWork {
       if (!two_) std::ranges::fill(two, u8{0});
       else if (auto failure = read_all({two_->fd, two_->offset + at}, two)) return failure;
       if (std::memcmp(one.data(), two.data(), bytes) == 0) continue;
-      found_ = static_cast<double>(at) + static_cast<double>(std::ranges::mismatch(one, two).in1 - one.begin());
+      found_ = static_cast<double>(at) +
+               static_cast<double>(std::ranges::mismatch(one, two).in1 - one.begin());
     }
     return std::nullopt;
   }
@@ -170,18 +187,25 @@ u64 to_length(const Napi::Value& v) {
   return length;
 }
 
-Place to_place(const Napi::Value& fd, const Napi::Value& offset) { return {to_fd(fd), to_u64(offset, "offset")}; }
-
-/// copyUnits(fromFd, fromOffset, toFd, toOffset, length, unit, packed) -> Promise<Uint8Array>: unit by unit, a flag for each: 0 = it is all
-/// zeroes and was left out. packed: those written follow each other without gaps.
-Napi::Value do_copy_units(Info info) {
-  u64 unit = to_u64(info[5], "unit");
-  if (unit == 0 || unit > kLongestUnit) throw Napi::TypeError::New(info.Env(), "unit must be from 1 to 2 MiB");
-  return (new CopyUnits(info.Env(), to_place(info[0], info[1]), to_place(info[2], info[3]), to_length(info[4]), unit, info[6].ToBoolean()))->start();
+Place to_place(const Napi::Value& fd, const Napi::Value& offset) {
+  return {to_fd(fd), to_u64(offset, "offset")};
 }
 
-/// differenceAt(fd, offset, otherFd | undefined, otherOffset, length) -> Promise<number>: the first byte that differs, counted from the
-/// offsets, or -1. Without another file: the first that is not zero.
+/// copyUnits(fromFd, fromOffset, toFd, toOffset, length, unit, packed) -> Promise<Uint8Array>: unit
+/// by unit, a flag for each: 0 = it is all zeroes and was left out. packed: those written follow
+/// each other without gaps.
+Napi::Value do_copy_units(Info info) {
+  u64 unit = to_u64(info[5], "unit");
+  if (unit == 0 || unit > kLongestUnit)
+    throw Napi::TypeError::New(info.Env(), "unit must be from 1 to 2 MiB");
+  return (new CopyUnits(info.Env(), to_place(info[0], info[1]), to_place(info[2], info[3]),
+                        to_length(info[4]), unit, info[6].ToBoolean()))
+      ->start();
+}
+
+/// differenceAt(fd, offset, otherFd | undefined, otherOffset, length) -> Promise<number>: the first
+/// byte that differs, counted from the offsets, or -1. Without another file: the first that is not
+/// zero.
 Napi::Value do_difference_at(Info info) {
   std::optional<Place> two;
   if (!info[2].IsUndefined()) two = to_place(info[2], info[3]);

@@ -42,10 +42,11 @@ Napi::Value do_flock(Info info) {
   return locked(info.Env(), result, "flock");
 }
 
-/// ofdLock(fd, kind, offset, length) -> boolean. Never waits. Belongs to the open file, not to the process; length 0 = to the end.
+/// ofdLock(fd, kind, offset, length) -> boolean. Never waits. Belongs to the open file, not to the
+/// process; length 0 = to the end.
 Napi::Value do_ofd_lock(Info info) {
   static constexpr short kType[] = {F_RDLCK, F_WRLCK, F_UNLCK};
-  struct flock range {};
+  struct flock range{};
   range.l_type = kType[static_cast<int>(to_lock(info[1]))];
   range.l_whence = SEEK_SET;
   range.l_start = static_cast<off_t>(to_u64(info[2], "offset"));
@@ -53,14 +54,16 @@ Napi::Value do_ofd_lock(Info info) {
   return locked(info.Env(), fcntl(to_fd(info[0]), F_OFD_SETLK, &range), "fcntl");
 }
 
-/// ofdLockFree(fd, offset, length) -> boolean: would an exclusive lock of the range be granted? Locks of this open file do not count.
+/// ofdLockFree(fd, offset, length) -> boolean: would an exclusive lock of the range be granted?
+/// Locks of this open file do not count.
 Napi::Value do_ofd_lock_free(Info info) {
-  struct flock range {};
+  struct flock range{};
   range.l_type = F_WRLCK;
   range.l_whence = SEEK_SET;
   range.l_start = static_cast<off_t>(to_u64(info[1], "offset"));
   range.l_len = static_cast<off_t>(to_u64(info[2], "length"));
-  if (fcntl(to_fd(info[0]), F_OFD_GETLK, &range) < 0) throw system_error(info.Env(), errno, "fcntl");
+  if (fcntl(to_fd(info[0]), F_OFD_GETLK, &range) < 0)
+    throw system_error(info.Env(), errno, "fcntl");
   return Napi::Boolean::New(info.Env(), range.l_type == F_UNLCK);
 }
 
@@ -89,7 +92,8 @@ int run(const Allocation& a) {
 /// On libuv's pool: a hole in a large file can take the disk a while.
 class Fallocate final : public Napi::AsyncWorker {
  public:
-  Fallocate(Napi::Env env, Allocation a) : AsyncWorker(env, "colo:fallocate"), a_(a), done_(Napi::Promise::Deferred::New(env)) {}
+  Fallocate(Napi::Env env, Allocation a)
+      : AsyncWorker(env, "colo:fallocate"), a_(a), done_(Napi::Promise::Deferred::New(env)) {}
   Napi::Promise promise() const { return done_.Promise(); }
 
  protected:
@@ -105,7 +109,8 @@ class Fallocate final : public Napi::AsyncWorker {
   int error_ = 0;
 };
 
-/// fallocate(fd, mode, offset, length) -> Promise<void>. EOPNOTSUPP is the caller's to handle: not every file system can.
+/// fallocate(fd, mode, offset, length) -> Promise<void>. EOPNOTSUPP is the caller's to handle: not
+/// every file system can.
 Napi::Value do_fallocate(Info info) {
   Allocation a{to_fd(info[0]), to_mode(info[1]), static_cast<off_t>(to_u64(info[2], "offset")),
                static_cast<off_t>(to_u64(info[3], "length"))};
@@ -114,22 +119,27 @@ Napi::Value do_fallocate(Info info) {
   return worker->promise();
 }
 
-/// preadNow(fd, buffer, offset) -> bytes read without waiting for a disk: what the page cache holds, which may be less than asked; -1 when
-/// it would have to wait, or when the file system cannot tell. Whoever gets less asks again where waiting harms nobody.
+/// preadNow(fd, buffer, offset) -> bytes read without waiting for a disk: what the page cache
+/// holds, which may be less than asked; -1 when it would have to wait, or when the file system
+/// cannot tell. Whoever gets less asks again where waiting harms nobody.
 Napi::Value do_pread_now(Info info) {
   std::span<u8> buffer = to_bytes(info[1]);
   iovec part{buffer.data(), buffer.size()};
-  ssize_t got = ::preadv2(to_fd(info[0]), &part, 1, static_cast<off_t>(to_u64(info[2], "offset")), RWF_NOWAIT);
+  ssize_t got = ::preadv2(to_fd(info[0]), &part, 1, static_cast<off_t>(to_u64(info[2], "offset")),
+                          RWF_NOWAIT);
   return Napi::Number::New(info.Env(), static_cast<double>(got));
 }
 
-/// pageOffset(buffer) -> how far its bytes lie past the start of a page of 4 KiB: O_DIRECT takes only memory that is aligned.
+/// pageOffset(buffer) -> how far its bytes lie past the start of a page of 4 KiB: O_DIRECT takes
+/// only memory that is aligned.
 Napi::Value do_page_offset(Info info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<std::uintptr_t>(to_bytes(info[0]).data()) % 4096));
+  return Napi::Number::New(
+      info.Env(),
+      static_cast<double>(reinterpret_cast<std::uintptr_t>(to_bytes(info[0]).data()) % 4096));
 }
 
-/// dataAt(fd, offset) -> [start, end] of the next data at or after offset, or undefined: only a hole follows. A file system that does not
-/// know holes calls everything data.
+/// dataAt(fd, offset) -> [start, end] of the next data at or after offset, or undefined: only a
+/// hole follows. A file system that does not know holes calls everything data.
 Napi::Value do_data_at(Info info) {
   int fd = to_fd(info[0]);
   off_t start = lseek(fd, static_cast<off_t>(to_u64(info[1], "offset")), SEEK_DATA);

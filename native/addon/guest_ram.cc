@@ -10,7 +10,8 @@ namespace colo::addon {
 
 namespace {
 
-constexpr u64 kWindow = 1ull << 30;  // well below the largest ArrayBuffer, and no slot begins inside one
+constexpr u64 kWindow =
+    1ull << 30;  // well below the largest ArrayBuffer, and no slot begins inside one
 
 Napi::Uint32Array to_array(Napi::Env env, const std::vector<u32>& values) {
   auto array = Napi::Uint32Array::New(env, values.size());
@@ -24,18 +25,22 @@ Napi::Function GuestRamWrap::define(Napi::Env env) {
   using W = GuestRamWrap;
   return DefineClass(
       env, "GuestRam",
-      {InstanceMethod<&W::windows>("windows"), InstanceMethod<&W::slots>("slots"), InstanceMethod<&W::populated>("populated"),
-       InstanceMethod<&W::hash>("hash"), InstanceMethod<&W::mark_written>("markWritten"),
-       InstanceMethod<&W::start_dirty_log>("startDirtyLog"), InstanceMethod<&W::stop_dirty_log>("stopDirtyLog"),
-       InstanceMethod<&W::logging>("logging"), InstanceMethod<&W::dirty_count>("dirtyCount"), InstanceMethod<&W::take_dirty>("takeDirty"),
-       InstanceMethod<&W::restore_dirty>("restoreDirty"), InstanceMethod<&W::gather>("gather"), InstanceMethod<&W::scatter>("scatter"),
-       InstanceMethod<&W::zero>("zero")});
+      {InstanceMethod<&W::windows>("windows"), InstanceMethod<&W::slots>("slots"),
+       InstanceMethod<&W::populated>("populated"), InstanceMethod<&W::hash>("hash"),
+       InstanceMethod<&W::mark_written>("markWritten"),
+       InstanceMethod<&W::start_dirty_log>("startDirtyLog"),
+       InstanceMethod<&W::stop_dirty_log>("stopDirtyLog"), InstanceMethod<&W::logging>("logging"),
+       InstanceMethod<&W::dirty_count>("dirtyCount"), InstanceMethod<&W::take_dirty>("takeDirty"),
+       InstanceMethod<&W::restore_dirty>("restoreDirty"), InstanceMethod<&W::gather>("gather"),
+       InstanceMethod<&W::scatter>("scatter"), InstanceMethod<&W::zero>("zero")});
 }
 
 GuestRamWrap::GuestRamWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   u64 size = to_u64(info[0], "sizeBytes");
-  if (size == 0 || size % kPageSize) throw Napi::RangeError::New(info.Env(), "sizeBytes must be a multiple of 4096");
-  if (size >> kPageShift > ~u32{0}) throw Napi::RangeError::New(info.Env(), "sizeBytes is too large");  // page numbers are u32
+  if (size == 0 || size % kPageSize)
+    throw Napi::RangeError::New(info.Env(), "sizeBytes must be a multiple of 4096");
+  if (size >> kPageShift > ~u32{0})
+    throw Napi::RangeError::New(info.Env(), "sizeBytes is too large");  // page numbers are u32
   ram_ = std::make_shared<memory::GuestRam>(size);
   info.This().As<Napi::Object>().TypeTag(&kRamTag);
 }
@@ -47,7 +52,8 @@ Napi::Value GuestRamWrap::windows(Info info) {
     auto* keep = new std::shared_ptr<memory::GuestRam>(ram_);
     u64 len = std::min(kWindow, ram_->size() - at);
     auto release = [](Napi::Env, void*, std::shared_ptr<memory::GuestRam>* k) { delete k; };
-    out.Set(out.Length(), Napi::ArrayBuffer::New(info.Env(), ram_->base() + at, len, release, keep));
+    out.Set(out.Length(),
+            Napi::ArrayBuffer::New(info.Env(), ram_->base() + at, len, release, keep));
   }
   return out;
 }
@@ -74,7 +80,9 @@ Napi::Value GuestRamWrap::populated(Info info) {
   return to_array(info.Env(), pairs);
 }
 
-Napi::Value GuestRamWrap::hash(Info info) { return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(ram_->hash())); }
+Napi::Value GuestRamWrap::hash(Info info) {
+  return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(ram_->hash()));
+}
 
 void GuestRamWrap::mark_written(Info info) {
   u64 gpa = to_u64(info[0], "gpa"), len = to_u64(info[1], "length");
@@ -111,7 +119,8 @@ void GuestRamWrap::zero(Info info) {
 }
 
 void GuestRamWrap::check_pages(Napi::Env env, std::span<const u32> pages, size_t bytes) const {
-  if (bytes < pages.size() * kPageSize) throw Napi::RangeError::New(env, "the buffer holds fewer than 4096 bytes for each page");
+  if (bytes < pages.size() * kPageSize)
+    throw Napi::RangeError::New(env, "the buffer holds fewer than 4096 bytes for each page");
   u64 limit = ram_->page_count();
   if (std::any_of(pages.begin(), pages.end(), [limit](u32 p) { return p >= limit; }))
     throw Napi::RangeError::New(env, "page outside of RAM");

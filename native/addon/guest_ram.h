@@ -25,7 +25,9 @@ class GuestRamWrap final : public Napi::ObjectWrap<GuestRamWrap> {
   void start_dirty_log(Info) { ram_->start_dirty_log(); }
   void stop_dirty_log(Info) { ram_->stop_dirty_log(); }
   Napi::Value logging(Info info) { return Napi::Boolean::New(info.Env(), ram_->logging()); }
-  Napi::Value dirty_count(Info info) { return Napi::Number::New(info.Env(), static_cast<double>(ram_->dirty_count())); }
+  Napi::Value dirty_count(Info info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(ram_->dirty_count()));
+  }
   Napi::Value take_dirty(Info info);
   void restore_dirty(Info info);
   void gather(Info info);

@@ -4,9 +4,11 @@
 
 namespace colo::addon {
 
-MainLoop::MainLoop(Napi::Env env, std::function<void()> called, std::function<void()> torn_down) : handle_(new Handle) {
+MainLoop::MainLoop(Napi::Env env, std::function<void()> called, std::function<void()> torn_down)
+    : handle_(new Handle) {
   uv_loop_t* loop = nullptr;
-  if (napi_get_uv_event_loop(env, &loop) != napi_ok || uv_async_init(loop, &handle_->async, on_ring) != 0) {
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok ||
+      uv_async_init(loop, &handle_->async, on_ring) != 0) {
     delete handle_;
     throw Napi::Error::New(env, "no event loop");
   }
@@ -34,7 +36,8 @@ void MainLoop::hold(bool alive) {
 }
 
 void MainLoop::watch(int fd) {
-  if (uv_poll_init(handle_->async.loop, &handle_->poll, fd) != 0) return;  // unreachable for an epoll descriptor; then doorbells are heard at the next exit
+  if (uv_poll_init(handle_->async.loop, &handle_->poll, fd) != 0)
+    return;  // unreachable for an epoll descriptor; then doorbells are heard at the next exit
   handle_->open++;
   handle_->poll.data = handle_;
   uv_unref(reinterpret_cast<uv_handle_t*>(&handle_->poll));
@@ -64,14 +67,17 @@ void MainLoop::linger() {
   const u64 look = spare_core_.there() ? lingering_.begin() : 0;
   if (look == 0) return;
   looking_.store(true, std::memory_order_seq_cst);
-  const bool came = vcpu::spin_until([this] { return rung_.load(std::memory_order_acquire); }, look);
+  const bool came =
+      vcpu::spin_until([this] { return rung_.load(std::memory_order_acquire); }, look);
   looking_.store(false, std::memory_order_seq_cst);
   lingering_.end(came);
   if (rung_.load(std::memory_order_seq_cst)) deliver();
 }
 
 void MainLoop::deliver() {
-  rung_.store(false, std::memory_order_seq_cst);  // before what rang is looked at: a ring from now on rings again
+  rung_.store(
+      false,
+      std::memory_order_seq_cst);  // before what rang is looked at: a ring from now on rings again
   handle_->called();
 }
 

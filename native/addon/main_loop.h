@@ -14,8 +14,8 @@ namespace colo::addon {
 
 class MainLoop {
  public:
-  /// called: on the loop's thread after ring(), several rings perhaps as one. torn_down: the environment ends; when it returns, nothing
-  /// may ring any more.
+  /// called: on the loop's thread after ring(), several rings perhaps as one. torn_down: the
+  /// environment ends; when it returns, nothing may ring any more.
   MainLoop(Napi::Env env, std::function<void()> called, std::function<void()> torn_down);
   ~MainLoop() { close(); }
   MainLoop(const MainLoop&) = delete;
@@ -23,7 +23,8 @@ class MainLoop {
 
   /// Any thread.
   void ring() {
-    // seq_cst on both: either we see that the loop is looking, or the loop, which looks once more when it stops, sees our ring.
+    // seq_cst on both: either we see that the loop is looking, or the loop, which looks once more
+    // when it stops, sees our ring.
     rung_.store(true, std::memory_order_seq_cst);
     if (!looking_.load(std::memory_order_seq_cst)) uv_async_send(&handle_->async);
   }
@@ -35,7 +36,8 @@ class MainLoop {
   void close();
 
  private:
-  /// libuv wants the handles' memory until it has closed them, and Node waits for that at the end of the environment.
+  /// libuv wants the handles' memory until it has closed them, and Node waits for that at the end
+  /// of the environment.
   struct Handle {
     uv_async_t async;
     uv_prepare_t prepare;
@@ -57,7 +59,8 @@ class MainLoop {
   Handle* handle_;
   std::atomic<bool> rung_{false};
   std::atomic<bool> looking_{false};
-  /// How long the loop looks for a ring before it sleeps: to wake it takes 5 to 15 us, of which the ringing vCPU spends most in the kernel.
+  /// How long the loop looks for a ring before it sleeps: to wake it takes 5 to 15 us, of which the
+  /// ringing vCPU spends most in the kernel.
   vcpu::Lingering lingering_{50'000};
   vcpu::SpareCore spare_core_;
 };

@@ -1,4 +1,5 @@
-// Errors of system calls in Node's own shape, so that JavaScript treats them like those of fs and net.
+// Errors of system calls in Node's own shape, so that JavaScript treats them like those of fs and
+// net.
 #pragma once
 #include <napi.h>
 #include <uv.h>
@@ -8,9 +9,11 @@
 namespace colo::addon {
 
 /// "EACCES: permission denied, open '/dev/net/tun'" with code, errno, syscall and path.
-inline Napi::Error system_error(Napi::Env env, int error, const std::string& syscall, const std::string& path = "") {
+inline Napi::Error system_error(Napi::Env env, int error, const std::string& syscall,
+                                const std::string& path = "") {
   std::string code = uv_err_name(-error);
-  std::string message = code + ": " + uv_strerror(-error) + ", " + syscall + (path.empty() ? "" : " '" + path + "'");
+  std::string message =
+      code + ": " + uv_strerror(-error) + ", " + syscall + (path.empty() ? "" : " '" + path + "'");
   Napi::Error e = Napi::Error::New(env, message);
   e.Set("code", Napi::String::New(env, code));
   e.Set("errno", Napi::Number::New(env, -error));

@@ -24,13 +24,16 @@ constexpr size_t kLargestFrame = 65536 + 18;
 
 Napi::Function TapWrap::define(Napi::Env env) {
   using W = TapWrap;
-  return DefineClass(env, "Tap",
-                     {InstanceMethod<&W::name>("name"), InstanceMethod<&W::write>("write"), InstanceMethod<&W::set_reading>("setReading"),
-                      InstanceMethod<&W::close>("close")});
+  return DefineClass(
+      env, "Tap",
+      {InstanceMethod<&W::name>("name"), InstanceMethod<&W::write>("write"),
+       InstanceMethod<&W::set_reading>("setReading"), InstanceMethod<&W::close>("close")});
 }
 
-/// new Tap(ifname, onFrame, onError). ifname: may hold %d, "" = the kernel's choice. Reading is off at first.
-TapWrap::TapWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info.Env(), "colo:tap") {
+/// new Tap(ifname, onFrame, onError). ifname: may hold %d, "" = the kernel's choice. Reading is off
+/// at first.
+TapWrap::TapWrap(const Napi::CallbackInfo& info)
+    : ObjectWrap(info), context_(info.Env(), "colo:tap") {
   std::string ifname = to_string(info[0], "ifname");
   if (ifname.size() >= IFNAMSIZ) throw Napi::RangeError::New(info.Env(), "ifname is too long");
   on_frame_.set(to_function(info[1], "onFrame"));
@@ -68,7 +71,8 @@ Napi::Value TapWrap::write(Info info) {
   do n = ::write(poll_->fd, frame.data(), frame.size());
   while (n < 0 && errno == EINTR);
   if (n >= 0) return Napi::Boolean::New(info.Env(), true);
-  // ENOBUFS and EIO (the interface is down) are a lost frame, as on a wire; a malformed frame (EINVAL) is one, too.
+  // ENOBUFS and EIO (the interface is down) are a lost frame, as on a wire; a malformed frame
+  // (EINVAL) is one, too.
   return Napi::Boolean::New(info.Env(), errno != EAGAIN);
 }
 
@@ -102,11 +106,13 @@ void TapWrap::read_batch() {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n < 0) return fail(errno);
     Napi::HandleScope scope(Env());
-    on_frame_.deliver(Env(), context_, {Napi::Buffer<u8>::Copy(Env(), frame, static_cast<size_t>(n))});
+    on_frame_.deliver(Env(), context_,
+                      {Napi::Buffer<u8>::Copy(Env(), frame, static_cast<size_t>(n))});
   }
 }
 
-/// The interface was deleted, or is down (EIO): level-triggered polling would spin, so reading ends and the owner is told.
+/// The interface was deleted, or is down (EIO): level-triggered polling would spin, so reading ends
+/// and the owner is told.
 void TapWrap::fail(int error) {
   if (reading_) {
     reading_ = false;

@@ -1,4 +1,5 @@
-// A Linux tap interface on the event loop. Node refuses a tun descriptor as a socket, so this is the one stream that it lacks.
+// A Linux tap interface on the event loop. Node refuses a tun descriptor as a socket, so this is
+// the one stream that it lacks.
 #pragma once
 #include <napi.h>
 #include <uv.h>

@@ -13,9 +13,12 @@ namespace {
 /// After so many the loop gets its turn, whatever the guest does.
 constexpr int kExitsPerTurn = 256;
 
-Napi::Value sentence(Napi::Env env, const std::string& text) { return text.empty() ? env.Undefined() : Napi::String::New(env, text); }
+Napi::Value sentence(Napi::Env env, const std::string& text) {
+  return text.empty() ? env.Undefined() : Napi::String::New(env, text);
+}
 
-/// {name, vendor, signature, brand, features: 7 words, sockets, cores, threads}: what src/accel/cpu-model.ts has resolved.
+/// {name, vendor, signature, brand, features: 7 words, sockets, cores, threads}: what
+/// src/accel/cpu-model.ts has resolved.
 vcpu::CpuModel to_model(const Napi::Object& o) {
   vcpu::CpuModel m;
   m.name = to_string(o.Get("name"), "name");
@@ -25,8 +28,10 @@ vcpu::CpuModel to_model(const Napi::Object& o) {
   const Napi::Value words = o.Get("features");
   u32* const to[] = {&m.features.ecx1,  &m.features.edx1,  &m.features.ebx7, &m.features.ecx7,
                      &m.features.ecx81, &m.features.edx81, &m.features.kvm};
-  for (u32 i = 0; i < std::size(to); i++) *to[i] = to_u32(words.As<Napi::Object>().Get(i), "features");
-  m.topology = {to_u32(o.Get("sockets"), "sockets"), to_u32(o.Get("cores"), "cores"), to_u32(o.Get("threads"), "threads")};
+  for (u32 i = 0; i < std::size(to); i++)
+    *to[i] = to_u32(words.As<Napi::Object>().Get(i), "features");
+  m.topology = {to_u32(o.Get("sockets"), "sockets"), to_u32(o.Get("cores"), "cores"),
+                to_u32(o.Get("threads"), "threads")};
   const vcpu::Topology& t = m.topology;
   for (u32 n : {t.sockets, t.cores, t.threads})
     if (n == 0 || n > vcpu::kMaxCpus) throw Napi::RangeError::New(o.Env(), "topology out of range");
@@ -34,45 +39,62 @@ vcpu::CpuModel to_model(const Napi::Object& o) {
   return m;
 }
 
-Napi::Value to_bigint(Napi::Env env, u64 n) { return Napi::BigInt::New(env, static_cast<uint64_t>(n)); }
+Napi::Value to_bigint(Napi::Env env, u64 n) {
+  return Napi::BigInt::New(env, static_cast<uint64_t>(n));
+}
 
 }  // namespace
 
 Napi::Function VmWrap::define(Napi::Env env) {
   using W = VmWrap;
-  return DefineClass(
-      env, "Vm",
-      {InstanceMethod<&W::start>("start"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::apic_ids>("apicIds"),
-       InstanceMethod<&W::thread_ids>("threadIds"),
-       InstanceMethod<&W::set_callbacks>("setCallbacks"), InstanceMethod<&W::exit_page>("exitPage"), InstanceMethod<&W::set_irq>("setIrq"),
-       InstanceMethod<&W::signal_msi>("signalMsi"), InstanceMethod<&W::add_doorbell>("addDoorbell"),
-       InstanceMethod<&W::remove_doorbell>("removeDoorbell"), InstanceMethod<&W::save_chips>("saveChips"),
-       InstanceMethod<&W::check_chips>("checkChips"), InstanceMethod<&W::load_chips>("loadChips"), InstanceMethod<&W::now>("now"),
-       InstanceMethod<&W::next_deadline>("nextDeadline"), InstanceMethod<&W::continue_from>("continueFrom"),
-       InstanceMethod<&W::advance>("advance"), InstanceMethod<&W::reset>("reset"),
-       InstanceMethod<&W::guest_stopped>("guestStopped"), InstanceMethod<&W::close>("close")});
+  return DefineClass(env, "Vm",
+                     {InstanceMethod<&W::start>("start"),
+                      InstanceMethod<&W::stop>("stop"),
+                      InstanceMethod<&W::apic_ids>("apicIds"),
+                      InstanceMethod<&W::thread_ids>("threadIds"),
+                      InstanceMethod<&W::set_callbacks>("setCallbacks"),
+                      InstanceMethod<&W::exit_page>("exitPage"),
+                      InstanceMethod<&W::set_irq>("setIrq"),
+                      InstanceMethod<&W::signal_msi>("signalMsi"),
+                      InstanceMethod<&W::add_doorbell>("addDoorbell"),
+                      InstanceMethod<&W::remove_doorbell>("removeDoorbell"),
+                      InstanceMethod<&W::save_chips>("saveChips"),
+                      InstanceMethod<&W::check_chips>("checkChips"),
+                      InstanceMethod<&W::load_chips>("loadChips"),
+                      InstanceMethod<&W::now>("now"),
+                      InstanceMethod<&W::next_deadline>("nextDeadline"),
+                      InstanceMethod<&W::continue_from>("continueFrom"),
+                      InstanceMethod<&W::advance>("advance"),
+                      InstanceMethod<&W::reset>("reset"),
+                      InstanceMethod<&W::guest_stopped>("guestStopped"),
+                      InstanceMethod<&W::close>("close")});
 }
 
 VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info.Env(), "colo:vm") {
   auto ram = unwrap<GuestRamWrap>(info[0], kRamTag, "ram must be a GuestRam")->ram();
   std::string backend = to_string(info[1], "backend");
   auto mode = info[2].ToBoolean() ? vcpu::Runner::Mode::Stepped : vcpu::Runner::Mode::Threaded;
-  if (mode == vcpu::Runner::Mode::Stepped && backend != "soft") throw Napi::Error::New(info.Env(), "only the software CPU runs in steps");
+  if (mode == vcpu::Runner::Mode::Stepped && backend != "soft")
+    throw Napi::Error::New(info.Env(), "only the software CPU runs in steps");
   model_ = to_model(info[3].As<Napi::Object>());
   const BackendOptions options{model_, info[4].ToBoolean()};
-  auto make = [&](memory::GuestRam& r, const vcpu::Buses& b, vcpu::SettableClock& c) { return make_backend(backend, r, b, c, options); };
+  auto make = [&](memory::GuestRam& r, const vcpu::Buses& b, vcpu::SettableClock& c) {
+    return make_backend(backend, r, b, c, options);
+  };
   runner_ = std::make_shared<vcpu::Runner>(ram, make, mode, model_.topology.cpus(), hooks());
-  loop_ = std::make_unique<MainLoop>(
-      info.Env(), [this] { on_event(); }, [this] { shutdown(); });
+  loop_ = std::make_unique<MainLoop>(info.Env(), [this] { on_event(); }, [this] { shutdown(); });
   if (const int fd = runner_->vm().rung_fd(); fd >= 0) loop_->watch(fd);
   info.This().As<Napi::Object>().TypeTag(&kVmTag);
 }
 
 vcpu::RunnerHooks VmWrap::hooks() {
-  return {.notify = [this] { loop_->ring(); }, .answer = [this] { return answer_directly(); }, .rang = [this] { deliver_doorbells(); }};
+  return {.notify = [this] { loop_->ring(); },
+          .answer = [this] { return answer_directly(); },
+          .rang = [this] { deliver_doorbells(); }};
 }
 
-// --- events ------------------------------------------------------------------------------------------------------
+// --- events
+// ------------------------------------------------------------------------------------------
 
 void VmWrap::on_event() {
   Napi::HandleScope scope(Env());
@@ -131,12 +153,17 @@ void VmWrap::deliver_park() {
   release();
   deliver_doorbells();  // what rang while the last of them came to rest
   if (closed_) return;
-  std::string error = park.why == vcpu::ParkReason::InternalError ? runner_->cpu(park.cpu).error() : "";
-  if (!error.empty() && runner_->cpu_count() > 1) error = "CPU " + std::to_string(park.cpu) + ": " + error;
-  on_parked_.deliver(Env(), context_, {Napi::Number::New(Env(), static_cast<int>(park.why)), Napi::String::New(Env(), error)});
+  std::string error =
+      park.why == vcpu::ParkReason::InternalError ? runner_->cpu(park.cpu).error() : "";
+  if (!error.empty() && runner_->cpu_count() > 1)
+    error = "CPU " + std::to_string(park.cpu) + ": " + error;
+  on_parked_.deliver(
+      Env(), context_,
+      {Napi::Number::New(Env(), static_cast<int>(park.why)), Napi::String::New(Env(), error)});
 }
 
-// A C++ exception must not unwind through the backend's frames: it is kept until the vCPU has come to a boundary.
+// A C++ exception must not unwind through the backend's frames: it is kept until the vCPU has come
+// to a boundary.
 bool VmWrap::answer_directly() {
   try {
     Napi::HandleScope scope(Env());
@@ -150,7 +177,8 @@ bool VmWrap::answer_directly() {
 
 std::optional<Napi::Error> VmWrap::take_thrown() { return std::exchange(thrown_, std::nullopt); }
 
-// --- life --------------------------------------------------------------------------------------------------------
+// --- life
+// ------------------------------------------------------------------------------------------
 
 void VmWrap::hold() {
   if (held_) return;
@@ -179,7 +207,8 @@ void VmWrap::shutdown() {
 }
 
 void VmWrap::require_stopped(Napi::Env env, const char* what) const {
-  if (runner_->running()) throw Napi::Error::New(env, std::string(what) + " wants the vCPUs stopped");
+  if (runner_->running())
+    throw Napi::Error::New(env, std::string(what) + " wants the vCPUs stopped");
 }
 
 void VmWrap::start(Info info) {
@@ -190,7 +219,8 @@ void VmWrap::start(Info info) {
   runner_->start();
 }
 
-// --- what JavaScript calls ---------------------------------------------------------------------------------------
+// --- what JavaScript calls
+// ---------------------------------------------------------------------------------------
 
 void VmWrap::set_callbacks(Info info) {
   on_exit_.set(to_function(info[0], "onExit"));
@@ -204,7 +234,8 @@ Napi::Value VmWrap::exit_page(Info info) {
   if (cpu >= runner_->cpu_count()) throw Napi::RangeError::New(info.Env(), "no such vCPU");
   auto* keep = new std::shared_ptr<vcpu::Runner>(runner_);
   auto release = [](Napi::Env, void*, std::shared_ptr<vcpu::Runner>* k) { delete k; };
-  return Napi::ArrayBuffer::New(info.Env(), &runner_->page(cpu), sizeof(vcpu::ExitPage), release, keep);
+  return Napi::ArrayBuffer::New(info.Env(), &runner_->page(cpu), sizeof(vcpu::ExitPage), release,
+                                keep);
 }
 
 Napi::Value VmWrap::thread_ids(Info info) {
@@ -226,7 +257,9 @@ void VmWrap::set_irq(Info info) {
   runner_->vm().set_irq(gsi, info[1].ToBoolean());
 }
 
-void VmWrap::signal_msi(Info info) { runner_->vm().signal_msi(to_u64(info[0], "address"), to_u32(info[1], "data")); }
+void VmWrap::signal_msi(Info info) {
+  runner_->vm().signal_msi(to_u64(info[0], "address"), to_u32(info[1], "data"));
+}
 
 void VmWrap::add_doorbell(Info info) {
   vcpu::Doorbell bell;
@@ -268,7 +301,9 @@ void VmWrap::load_chips(Info info) {
 }
 
 Napi::Value VmWrap::now(Info info) { return to_bigint(info.Env(), runner_->clock().now_ns()); }
-Napi::Value VmWrap::next_deadline(Info info) { return to_bigint(info.Env(), runner_->vm().next_deadline_ns()); }
+Napi::Value VmWrap::next_deadline(Info info) {
+  return to_bigint(info.Env(), runner_->vm().next_deadline_ns());
+}
 
 void VmWrap::continue_from(Info info) {
   require_stopped(info.Env(), "setting the guest's clock");
@@ -276,7 +311,8 @@ void VmWrap::continue_from(Info info) {
 }
 
 void VmWrap::advance(Info info) {
-  if (!runner_->stepped()) throw Napi::Error::New(info.Env(), "only a stepped VM's clock is advanced by hand");
+  if (!runner_->stepped())
+    throw Napi::Error::New(info.Env(), "only a stepped VM's clock is advanced by hand");
   runner_->advance(to_u64(info[0], "ns"));
 }
 

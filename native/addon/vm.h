@@ -56,7 +56,8 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   int pending_exit();
   void deliver_park();
   bool answer_directly();
-  /// vCPUs are about to run: from now until all have parked, neither the collector nor an idle loop may end the VM.
+  /// vCPUs are about to run: from now until all have parked, neither the collector nor an idle loop
+  /// may end the VM.
   void hold();
   void release();
   void shutdown();
@@ -64,8 +65,9 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
 
   Napi::AsyncContext context_;
   Callback on_exit_, on_doorbell_, on_parked_;
-  /// Device accesses come in bursts (a driver that sets up, a line of console output): after an answer the next one is often less than a
-  /// microsecond away, which is far less than it takes the loop to come round again.
+  /// Device accesses come in bursts (a driver that sets up, a line of console output): after an
+  /// answer the next one is often less than a microsecond away, which is far less than it takes the
+  /// loop to come round again.
   vcpu::Lingering lingering_{5'000};
   std::optional<Napi::Error> thrown_;
   vcpu::CpuModel model_;

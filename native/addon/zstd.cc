@@ -45,7 +45,8 @@ void decompress(Work& work) {
 }
 
 void compress(Work& work) {
-  size_t result = ZSTD_compress(work.to.data(), work.to.size(), work.from.data(), work.from.size(), ZSTD_CLEVEL_DEFAULT);
+  size_t result = ZSTD_compress(work.to.data(), work.to.size(), work.from.data(), work.from.size(),
+                                ZSTD_CLEVEL_DEFAULT);
   if (ZSTD_isError(result)) work.error = ZSTD_getErrorName(result);
   else work.to.resize(result);
 }
@@ -63,7 +64,8 @@ class Worker final : public Napi::AsyncWorker {
  protected:
   void Execute() override { run_(work_); }
   void OnOK() override {
-    if (work_.error.empty()) done_.Resolve(Napi::Buffer<u8>::Copy(Env(), work_.to.data(), work_.to.size()));
+    if (work_.error.empty())
+      done_.Resolve(Napi::Buffer<u8>::Copy(Env(), work_.to.data(), work_.to.size()));
     else done_.Reject(Napi::Error::New(Env(), work_.error).Value());
   }
 
@@ -79,7 +81,8 @@ Napi::Value start(Napi::Env env, void (*run)(Work&), std::span<const u8> from, s
   return worker->promise();
 }
 
-/// zstdDecompress(bytes, most) -> Promise<Buffer>: the first frame, at most so many bytes of it; what follows the frame is ignored.
+/// zstdDecompress(bytes, most) -> Promise<Buffer>: the first frame, at most so many bytes of it;
+/// what follows the frame is ignored.
 Napi::Value do_decompress(const Napi::CallbackInfo& info) {
   u64 most = to_u64(info[1], "most");
   if (most > kMaxBytes) throw Napi::TypeError::New(info.Env(), "most is too large");

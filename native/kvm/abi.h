@@ -1,5 +1,6 @@
-// The requests whose argument ends in a flexible array. C++ counts such a tail as one to four bytes, and both the size that is part of the
-// request's number and the place of the entries come out wrong: they are written down here as the kernel has them.
+// The requests whose argument ends in a flexible array. C++ counts such a tail as one to four
+// bytes, and both the size that is part of the request's number and the place of the entries come
+// out wrong: they are written down here as the kernel has them.
 #pragma once
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -24,9 +25,12 @@ constexpr unsigned long kSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, sizeof(vcpu::X
 template <class Entry, size_t header>
 class Counted {
  public:
-  explicit Counted(size_t room) : bytes_(header + room * sizeof(Entry)) { set_count(static_cast<u32>(room)); }
+  explicit Counted(size_t room) : bytes_(header + room * sizeof(Entry)) {
+    set_count(static_cast<u32>(room));
+  }
   explicit Counted(const std::vector<Entry>& entries) : Counted(entries.size()) {
-    if (!entries.empty()) memcpy(bytes_.data() + header, entries.data(), entries.size() * sizeof(Entry));
+    if (!entries.empty())
+      memcpy(bytes_.data() + header, entries.data(), entries.size() * sizeof(Entry));
   }
   void* data() { return bytes_.data(); }
   u32 count() const {

@@ -6,7 +6,8 @@ namespace colo::kvm {
 
 namespace {
 
-constexpr size_t kMxcsr = 24 / 4, kMxcsrMask = 28 / 4, kX87 = 32 / 4, kXmm = 160 / 4, kLegacyUsed = 416 / 4, kXstateBv = 512 / 4;
+constexpr size_t kMxcsr = 24 / 4, kMxcsrMask = 28 / 4, kX87 = 32 / 4, kXmm = 160 / 4,
+                 kLegacyUsed = 416 / 4, kXstateBv = 512 / 4;
 constexpr u32 kX87Bit = 1, kSseBit = 2;
 constexpr u32 kLegacyControl = 0x037f;  // FCW of an x87 that nobody has touched
 constexpr size_t kLvtTimer = 0x320, kInitialCount = 0x380, kCurrentCount = 0x390;
@@ -28,7 +29,8 @@ u32 apic_register(const kvm_lapic_state& apic, size_t at) {
 
 bool one_shot_ran_out(const kvm_lapic_state& apic) {
   constexpr u32 kMode = 3 << 17;
-  return !(apic_register(apic, kLvtTimer) & kMode) && apic_register(apic, kInitialCount) && !apic_register(apic, kCurrentCount);
+  return !(apic_register(apic, kLvtTimer) & kMode) && apic_register(apic, kInitialCount) &&
+         !apic_register(apic, kCurrentCount);
 }
 
 kvm_lapic_state with_register(kvm_lapic_state apic, size_t at, u32 value) {
@@ -55,13 +57,16 @@ void normalize(vcpu::XsaveArea& x) {
 }
 
 void normalize(kvm_sregs& s) {
-  for (kvm_segment* seg : {&s.cs, &s.ds, &s.es, &s.fs, &s.gs, &s.ss, &s.tr, &s.ldt}) normalize(*seg);
+  for (kvm_segment* seg : {&s.cs, &s.ds, &s.es, &s.fs, &s.gs, &s.ss, &s.tr, &s.ldt})
+    normalize(*seg);
   memset(s.gdt.padding, 0, sizeof s.gdt.padding);
   memset(s.idt.padding, 0, sizeof s.idt.padding);
   memset(s.interrupt_bitmap, 0, sizeof s.interrupt_bitmap);  // the events say it too
 }
 
-kvm_lapic_state lapic_from_kvm(const kvm_lapic_state& apic) { return one_shot_ran_out(apic) ? with_register(apic, kCurrentCount, 1) : apic; }
+kvm_lapic_state lapic_from_kvm(const kvm_lapic_state& apic) {
+  return one_shot_ran_out(apic) ? with_register(apic, kCurrentCount, 1) : apic;
+}
 
 kvm_lapic_state lapic_for_kvm(const kvm_lapic_state& image) {
   return one_shot_ran_out(image) ? with_register(image, kInitialCount, 0) : image;

@@ -14,10 +14,13 @@ struct Leaf {
   u32 number;
   u32 subleaves = 1;
 };
-/// An entry with one sub-leaf answers whatever ECX holds, except in leaves where ECX is significant.
-constexpr Leaf kLeaves[] = {{0},          {1},          {2},          {3},          {4},          {5},          {6},
-                            {7},          {0xb, 3},     {0x40000000}, {0x40000001}, {0x80000000}, {0x80000001}, {0x80000002},
-                            {0x80000003}, {0x80000004}, {0x80000005}, {0x80000006}, {0x80000007}, {0x80000008}, {0x80000021}};
+/// An entry with one sub-leaf answers whatever ECX holds, except in leaves where ECX is
+/// significant.
+constexpr Leaf kLeaves[] = {{0},          {1},          {2},          {3},          {4},
+                            {5},          {6},          {7},          {0xb, 3},     {0x40000000},
+                            {0x40000001}, {0x80000000}, {0x80000001}, {0x80000002}, {0x80000003},
+                            {0x80000004}, {0x80000005}, {0x80000006}, {0x80000007}, {0x80000008},
+                            {0x80000021}};
 
 bool indexed(u32 leaf) { return leaf == 7 || leaf == 0xb; }
 
@@ -27,7 +30,9 @@ const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& all, u32 leaf)
   return nullptr;
 }
 
-void append(std::string& text, u32 word) { text.append(reinterpret_cast<const char*>(&word), sizeof word); }
+void append(std::string& text, u32 word) {
+  text.append(reinterpret_cast<const char*>(&word), sizeof word);
+}
 
 std::string host_vendor() {
   u32 r[4];
@@ -68,8 +73,8 @@ void set_cpuid(const Fd& vcpu, const vcpu::CpuModel& model, u32 apic_id) {
   vcpu.call("KVM_SET_CPUID2", kSetCpuid2, CpuidList(entries).data());
 }
 
-/// Intel hosts do not repeat leaf 1 in 80000001 EDX, and have no mmxext: a part of SSE, which they do have. APIC, x2APIC and the hypervisor bit are
-/// KVM's own to give with its chips.
+/// Intel hosts do not repeat leaf 1 in 80000001 EDX, and have no mmxext: a part of SSE, which they
+/// do have. APIC, x2APIC and the hypervisor bit are KVM's own to give with its chips.
 vcpu::CpuModel host_model(const Device& device) {
   const std::vector<kvm_cpuid_entry2> all = device.supported_cpuid();
   const kvm_cpuid_entry2 none{};
@@ -77,14 +82,20 @@ vcpu::CpuModel host_model(const Device& device) {
     const kvm_cpuid_entry2* e = find(all, leaf);
     return e ? *e : none;
   };
-  constexpr u32 kApic = 1 << 9, kX2apic = 1 << 21, kHypervisor = 1u << 31, kMmxext = 1 << 22, kSse = 1 << 25;
+  constexpr u32 kApic = 1 << 9, kX2apic = 1 << 21, kHypervisor = 1u << 31, kMmxext = 1 << 22,
+                kSse = 1 << 25;
   vcpu::CpuModel m;
   m.name = "host";
   m.vendor = host_vendor();
   m.signature = at(1).eax;
   m.brand = host_brand();
-  m.features = {at(1).ecx | kX2apic | kHypervisor, at(1).edx | kApic,     at(7).ebx,           at(7).ecx,
-                at(0x80000001).ecx,                at(0x80000001).edx,    at(0x40000001).eax};
+  m.features = {at(1).ecx | kX2apic | kHypervisor,
+                at(1).edx | kApic,
+                at(7).ebx,
+                at(7).ecx,
+                at(0x80000001).ecx,
+                at(0x80000001).edx,
+                at(0x40000001).eax};
   if (m.features.edx1 & kSse) m.features.edx81 |= kMmxext;
   return m;
 }

@@ -1,4 +1,5 @@
-// A CPU model on KVM: what CPUID shows is the model's. Whether this host can give it is asked before there is a VM (src/accel/cpu-model.ts).
+// A CPU model on KVM: what CPUID shows is the model's. Whether this host can give it is asked
+// before there is a VM (src/accel/cpu-model.ts).
 #pragma once
 #include <vector>
 

@@ -18,12 +18,15 @@ namespace colo::kvm {
 namespace {
 
 constexpr u64 kRamSize = 1 << 20, kTables = 0x10000, kCode = 0x1000;
-constexpr double kFullMips = 10;  // interpreters reach 2; a real one that was nested and starved still reached 50
+constexpr double kFullMips =
+    10;  // interpreters reach 2; a real one that was nested and starved still reached 50
 constexpr int kRounds = 4;
-constexpr int kSignalsMax = 1000;  // of others, as a profiler sends them: the guest goes on after each
+constexpr int kSignalsMax =
+    1000;  // of others, as a profiler sends them: the guest goes on after each
 constexpr auto kRound = std::chrono::milliseconds(50);
 
-/// movd xmm5, eax; paddd xmm5, xmm0; hlt. Interpreters of kernel code do not have SSE arithmetic, for no kernel uses it there.
+/// movd xmm5, eax; paddd xmm5, xmm0; hlt. Interpreters of kernel code do not have SSE arithmetic,
+/// for no kernel uses it there.
 constexpr u8 kPaddd[] = {0x66, 0x0f, 0x6e, 0xe8, 0x66, 0x0f, 0xfe, 0xe8, 0xf4};
 /// inc rcx; jmp back
 constexpr u8 kLoop[] = {0x48, 0xff, 0xc1, 0xeb, 0xfb};
@@ -38,7 +41,8 @@ u64 thread_ns() {
 /// Goes also when what comes after it in a constructor throws.
 class Pages {
  public:
-  Pages() : at_(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+  Pages()
+      : at_(mmap(nullptr, kRamSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
     if (at_ == MAP_FAILED) throw Error::of_errno("mmap");
   }
   ~Pages() { munmap(at_, kRamSize); }
@@ -69,7 +73,8 @@ class Probe {
     enter_long_mode();
     kicker_.enter();
     int result = go_on();
-    for (int tries = 0; result == -EINTR && !kicker_.wanted() && tries < kSignalsMax; tries++) result = go_on();
+    for (int tries = 0; result == -EINTR && !kicker_.wanted() && tries < kSignalsMax; tries++)
+      result = go_on();
     kicker_.leave();
     kicker_.take();
     return result;
@@ -94,7 +99,9 @@ class Probe {
   u32 suberror() const { return run_->internal.suberror; }
 
  private:
-  int go_on() { return cpu_.try_ioctl(KVM_RUN, 0) < 0 ? -errno : static_cast<int>(run_->exit_reason); }
+  int go_on() {
+    return cpu_.try_ioctl(KVM_RUN, 0) < 0 ? -errno : static_cast<int>(run_->exit_reason);
+  }
 
   Fd make_cpu() {
     u64 identity = 0xfffbc000;
@@ -110,7 +117,8 @@ class Probe {
   /// The first 2 MiB, mapped to themselves.
   void write_tables() {
     const u64 entries[3] = {kTables + 0x1003, kTables + 0x2003, 0x83};
-    for (int level = 0; level < 3; level++) memcpy(ram_.bytes() + kTables + 0x1000 * level, &entries[level], 8);
+    for (int level = 0; level < 3; level++)
+      memcpy(ram_.bytes() + kTables + 0x1000 * level, &entries[level], 8);
   }
 
   void enter_long_mode() {
@@ -121,7 +129,8 @@ class Probe {
     s.cr0 = 0x80000031;
     s.efer = 0x500;
     kvm_segment code{};
-    code.limit = ~0u, code.selector = 8, code.present = 1, code.type = 11, code.s = 1, code.l = 1, code.g = 1;
+    code.limit = ~0u, code.selector = 8, code.present = 1, code.type = 11, code.s = 1, code.l = 1,
+    code.g = 1;
     kvm_segment data = code;
     data.selector = 16, data.type = 3, data.l = 0, data.db = 1;
     s.cs = code;
@@ -143,8 +152,12 @@ class Probe {
 Finding judge(Probe& probe) {
   const int first = probe.run(kPaddd);
   if (first == KVM_EXIT_INTERNAL_ERROR && probe.suberror() == KVM_INTERNAL_ERROR_EMULATION)
-    return {Kind::Interpreted, "it interprets kernel code and does not know all instructions (it refused a PADDD at ring 0)"};
-  if (first != KVM_EXIT_HLT) return {Kind::Interpreted, "a test program at ring 0 did not come to its end (exit " + std::to_string(first) + ")"};
+    return {Kind::Interpreted,
+            "it interprets kernel code and does not know all instructions (it refused a PADDD at "
+            "ring 0)"};
+  if (first != KVM_EXIT_HLT)
+    return {Kind::Interpreted, "a test program at ring 0 did not come to its end (exit " +
+                                   std::to_string(first) + ")"};
   double best = 0;
   for (int i = 0; i < kRounds && best < kFullMips; i++) best = std::max(best, probe.mips());
   char text[96];
@@ -152,7 +165,9 @@ Finding judge(Probe& probe) {
     snprintf(text, sizeof text, "it runs kernel code at %.0f million instructions a second", best);
     return {Kind::Full, text};
   }
-  snprintf(text, sizeof text, "it runs kernel code at %.1f million instructions a second only, so it interprets it", best);
+  snprintf(text, sizeof text,
+           "it runs kernel code at %.1f million instructions a second only, so it interprets it",
+           best);
   return {Kind::Interpreted, text};
 }
 

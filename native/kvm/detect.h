@@ -1,5 +1,5 @@
-// What is /dev/kvm worth? Found out by running code at ring 0 in long mode, for a KVM that interprets kernel code answers every ioctl like
-// one that does not.
+// What is /dev/kvm worth? Found out by running code at ring 0 in long mode, for a KVM that
+// interprets kernel code answers every ioctl like one that does not.
 #pragma once
 #include <string>
 
@@ -9,7 +9,8 @@ namespace colo::kvm {
 
 enum class Kind : u8 {
   None,         // cannot be used
-  Interpreted,  // runs ring 0 by interpreting it: a thousand times too slow, and not all instructions
+  Interpreted,  // runs ring 0 by interpreting it: a thousand times too slow, and not all
+                // instructions
   Full,
 };
 

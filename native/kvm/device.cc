@@ -58,10 +58,13 @@ Error cannot_open(const std::string& path) {
     case ENOENT:
     case ENODEV:
     case ENXIO:
-      return Error("there is no " + path + ": the processor does not offer virtualization here, or the module kvm_amd or kvm_intel is not loaded");
+      return Error("there is no " + path +
+                   ": the processor does not offer virtualization here, or the module kvm_amd or "
+                   "kvm_intel is not loaded");
     case EACCES:
     case EPERM:
-      return Error(path + " may not be opened: permission denied (on Debian, add the user to group kvm)");
+      return Error(path +
+                   " may not be opened: permission denied (on Debian, add the user to group kvm)");
     default:
       return Error::of_errno(path + " cannot be opened");
   }
@@ -107,20 +110,29 @@ Device::Device(Source source) {
   if (fd < 0) throw cannot_open(path);
   fd_ = Fd(fd);
   const int version = fd_.try_ioctl(KVM_GET_API_VERSION, 0);
-  if (version < 0) throw Error(path + " is not KVM (" + strerror(errno) + "): make it anew with `mknod " + path + " c 10 232`");
-  if (version != kApiVersion) throw Error(path + " speaks version " + std::to_string(version) + " of KVM's API, not 12");
-  const auto hidden = [&](const char* name) { return std::find(source.without.begin(), source.without.end(), name) != source.without.end(); };
+  if (version < 0)
+    throw Error(path + " is not KVM (" + strerror(errno) + "): make it anew with `mknod " + path +
+                " c 10 232`");
+  if (version != kApiVersion)
+    throw Error(path + " speaks version " + std::to_string(version) + " of KVM's API, not 12");
+  const auto hidden = [&](const char* name) {
+    return std::find(source.without.begin(), source.without.end(), name) != source.without.end();
+  };
   for (const auto& [number, name] : kNeeded)
-    if (capability(number) <= 0 || hidden(name)) throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
+    if (capability(number) <= 0 || hidden(name))
+      throw Error(std::string("this kernel's KVM lacks ") + name + "; a newer kernel has it");
 }
 
-/// The one request besides KVM_RUN that a signal ends: one a millisecond, as a profiler sends them, would end every try.
+/// The one request besides KVM_RUN that a signal ends: one a millisecond, as a profiler sends them,
+/// would end every try.
 Fd Device::create_vm() const {
   SignalsHeld held;
   return Fd(fd_.call("KVM_CREATE_VM", KVM_CREATE_VM, 0));
 }
 
-size_t Device::run_page_size() const { return static_cast<size_t>(fd_.call("KVM_GET_VCPU_MMAP_SIZE", KVM_GET_VCPU_MMAP_SIZE, 0)); }
+size_t Device::run_page_size() const {
+  return static_cast<size_t>(fd_.call("KVM_GET_VCPU_MMAP_SIZE", KVM_GET_VCPU_MMAP_SIZE, 0));
+}
 
 std::vector<kvm_cpuid_entry2> Device::supported_cpuid() const {
   auto list = fetch<CpuidList>(fd_, "KVM_GET_SUPPORTED_CPUID", kGetSupportedCpuid);

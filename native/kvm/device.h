@@ -1,4 +1,5 @@
-// /dev/kvm: the file descriptors, and what this kernel's KVM can do (the kernel's KVM API document).
+// /dev/kvm: the file descriptors, and what this kernel's KVM can do (the kernel's KVM API
+// document).
 #pragma once
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -70,7 +71,8 @@ struct Source {
 
 class Device {
  public:
-  /// Opens the device and looks for all that this backend needs; throws a sentence that says what is missing and what to do.
+  /// Opens the device and looks for all that this backend needs; throws a sentence that says what
+  /// is missing and what to do.
   explicit Device(Source source = {});
   Fd create_vm() const;
   int capability(long which) const { return fd_.try_ioctl(KVM_CHECK_EXTENSION, which); }

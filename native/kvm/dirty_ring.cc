@@ -9,7 +9,8 @@ namespace colo::kvm {
 
 namespace {
 
-/// 16 MiB of guest writes between two harvests, in 64 KiB; a ring-full exit costs little beside 4096 write faults.
+/// 16 MiB of guest writes between two harvests, in 64 KiB; a ring-full exit costs little beside
+/// 4096 write faults.
 constexpr u32 kEntries = 4096;
 
 }  // namespace
@@ -21,7 +22,8 @@ u32 DirtyRings::enable(const Device& device, const Fd& vm) {
   kvm_enable_cap cap{};
   cap.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
   cap.args[0] = bytes;
-  return vm.try_ioctl(KVM_ENABLE_CAP, &cap) == 0 ? bytes / static_cast<u32>(sizeof(kvm_dirty_gfn)) : 0;
+  return vm.try_ioctl(KVM_ENABLE_CAP, &cap) == 0 ? bytes / static_cast<u32>(sizeof(kvm_dirty_gfn))
+                                                 : 0;
 }
 
 DirtyRings::~DirtyRings() {
@@ -30,7 +32,8 @@ DirtyRings::~DirtyRings() {
 
 void DirtyRings::add(const Fd& vcpu) {
   const off_t at = static_cast<off_t>(KVM_DIRTY_LOG_PAGE_OFFSET) * sysconf(_SC_PAGESIZE);
-  void* ring = mmap(nullptr, entries_ * sizeof(kvm_dirty_gfn), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.get(), at);
+  void* ring = mmap(nullptr, entries_ * sizeof(kvm_dirty_gfn), PROT_READ | PROT_WRITE, MAP_SHARED,
+                    vcpu.get(), at);
   if (ring == MAP_FAILED) throw Error::of_errno("mmap of a vCPU's dirty ring");
   rings_.push_back({static_cast<kvm_dirty_gfn*>(ring)});
 }

@@ -1,5 +1,6 @@
-// The kernel's dirty rings: each vCPU notes the pages that it writes in a ring of its own, so that a harvest costs by what was written and not
-// by how much RAM there is. A full ring stops its vCPU until it was harvested (KVM_EXIT_DIRTY_RING_FULL).
+// The kernel's dirty rings: each vCPU notes the pages that it writes in a ring of its own, so that
+// a harvest costs by what was written and not by how much RAM there is. A full ring stops its vCPU
+// until it was harvested (KVM_EXIT_DIRTY_RING_FULL).
 #pragma once
 #include <mutex>
 #include <vector>
@@ -11,16 +12,19 @@ namespace colo::kvm {
 
 class DirtyRings {
  public:
-  /// Switches them on, before there is a vCPU. The entries of each ring; 0: this kernel has none, or not with the barriers that are needed.
+  /// Switches them on, before there is a vCPU. The entries of each ring; 0: this kernel has none,
+  /// or not with the barriers that are needed.
   static u32 enable(const Device& device, const Fd& vm);
 
-  DirtyRings(const Fd& vm, memory::GuestRam& ram, u32 entries) : vm_(vm), ram_(ram), entries_(entries) {}
+  DirtyRings(const Fd& vm, memory::GuestRam& ram, u32 entries)
+      : vm_(vm), ram_(ram), entries_(entries) {}
   ~DirtyRings();
   DirtyRings(const DirtyRings&) = delete;
   DirtyRings& operator=(const DirtyRings&) = delete;
 
   void add(const Fd& vcpu);
-  /// Takes what all rings hold, hands the places back to the kernel, and says how many there were. mark: in the dirty log. Any thread.
+  /// Takes what all rings hold, hands the places back to the kernel, and says how many there were.
+  /// mark: in the dirty log. Any thread.
   size_t harvest(bool mark);
 
  private:

@@ -15,7 +15,9 @@ constexpr int kBatch = 32;
 }  // namespace
 
 Ioeventfds::Ioeventfds(const Device& device, const Fd& vm)
-    : vm_(vm), any_length_(device.capability(KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    : vm_(vm),
+      any_length_(device.capability(KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   if (epoll_.get() < 0) throw Error::of_errno("epoll_create1");
 }
 
@@ -25,7 +27,8 @@ bool Ioeventfds::add(const vcpu::Doorbell& bell) {
   request.addr = bell.address;
   request.len = bell.size;
   request.datamatch = bell.datamatch.value_or(0);
-  request.flags = (bell.space == vcpu::Space::Pio ? KVM_IOEVENTFD_FLAG_PIO : 0u) | (bell.datamatch ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0u);
+  request.flags = (bell.space == vcpu::Space::Pio ? KVM_IOEVENTFD_FLAG_PIO : 0u) |
+                  (bell.datamatch ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0u);
   return signal_on(request, bell.id);
 }
 
@@ -43,7 +46,8 @@ bool Ioeventfds::signal_on(kvm_ioeventfd request, u32 id) {
   return false;
 }
 
-/// The kernel's own reference to the eventfd goes with the request, the epoll's with the descriptor.
+/// The kernel's own reference to the eventfd goes with the request, the epoll's with the
+/// descriptor.
 void Ioeventfds::remove(u32 id) {
   const auto [from, to] = wires_.equal_range(id);
   for (auto it = from; it != to; ++it) {

@@ -1,4 +1,5 @@
-// Doorbells that the kernel hears: a write to one signals an eventfd and the vCPU goes on at once, without an exit.
+// Doorbells that the kernel hears: a write to one signals an eventfd and the vCPU goes on at once,
+// without an exit.
 #pragma once
 #include <functional>
 #include <map>
@@ -12,7 +13,8 @@ class Ioeventfds {
  public:
   Ioeventfds(const Device& device, const Fd& vm);
 
-  /// False: the kernel does not take it (another has the address, or it wants a value of any size); the write comes as an exit.
+  /// False: the kernel does not take it (another has the address, or it wants a value of any size);
+  /// the write comes as an exit.
   bool add(const vcpu::Doorbell& bell);
   void remove(u32 id);
   /// Readable while one of them has rung.

@@ -1,4 +1,5 @@
-// Getting a thread out of KVM_RUN: immediate_exit for the moment before the call, a signal for the time within it.
+// Getting a thread out of KVM_RUN: immediate_exit for the moment before the call, a signal for the
+// time within it.
 #pragma once
 #include <linux/kvm.h>
 

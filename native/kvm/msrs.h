@@ -1,4 +1,5 @@
-// The model-specific registers of a state image on KVM: which of the model's this host has, and which of the host's own a guest has changed.
+// The model-specific registers of a state image on KVM: which of the model's this host has, and
+// which of the host's own a guest has changed.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,15 +9,18 @@
 namespace colo::kvm {
 
 namespace msr {
-constexpr u32 TSC = 0x10, TSC_ADJUST = 0x3b, TSC_DEADLINE = 0x6e0, WALL_CLOCK = 0x4b564d00, SYSTEM_TIME = 0x4b564d01;
+constexpr u32 TSC = 0x10, TSC_ADJUST = 0x3b, TSC_DEADLINE = 0x6e0, WALL_CLOCK = 0x4b564d00,
+              SYSTEM_TIME = 0x4b564d01;
 }
 
 class MsrTable {
  public:
   explicit MsrTable(const Fd& vcpu) : vcpu_(vcpu) {}
-  /// Looks which registers there are, and notes what they hold at power-on. host: KVM_GET_MSR_INDEX_LIST.
+  /// Looks which registers there are, and notes what they hold at power-on. host:
+  /// KVM_GET_MSR_INDEX_LIST.
   void look(const std::vector<u32>& host);
-  /// The model's registers, and any other that no longer holds what it held at power-on: then the side that loads it can refuse it by name.
+  /// The model's registers, and any other that no longer holds what it held at power-on: then the
+  /// side that loads it can refuse it by name.
   std::vector<kvm_msr_entry> read() const;
   /// Empty, or the first register of the image that would be lost here.
   std::string check(const std::vector<kvm_msr_entry>& image) const;

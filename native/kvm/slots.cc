@@ -9,7 +9,9 @@ namespace {
 
 /// Without KVM_DIRTY_LOG_INITIALLY_SET: a log that was just switched on is empty, as GuestRam's is.
 bool enable_manual_protect(const Device& device, const Fd& vm) {
-  if ((device.capability(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) == 0) return false;
+  if ((device.capability(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) &
+       KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) == 0)
+    return false;
   kvm_enable_cap cap{};
   cap.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
   cap.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
@@ -21,7 +23,10 @@ u64 words(const memory::Slot& slot) { return ((slot.size >> kPageShift) + 63) / 
 }  // namespace
 
 Slots::Slots(const Device& device, const Fd& vm, memory::GuestRam& ram, DirtyRings* rings)
-    : vm_(vm), ram_(ram), rings_(rings), manual_protect_(!rings && enable_manual_protect(device, vm)) {
+    : vm_(vm),
+      ram_(ram),
+      rings_(rings),
+      manual_protect_(!rings && enable_manual_protect(device, vm)) {
   u64 longest = 0;
   for (const memory::Slot& s : ram.slots()) longest = std::max(longest, words(s));
   bitmap_.resize(longest);
@@ -46,7 +51,8 @@ void Slots::set(size_t slot, bool log) const {
 void Slots::log_switched(bool on) {
   if (on && logging_) {
     if (rings_) rings_->harvest(false);
-    else for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i);
+    else
+      for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i);
   } else if (on != logging_) {
     for (size_t i = 0; i < ram_.slots().size(); i++) set(i, on);
     if (rings_) rings_->harvest(false);  // of a log that was switched off before it was taken
@@ -61,7 +67,8 @@ void Slots::fetch(size_t slot) {
   vm_.call("KVM_GET_DIRTY_LOG", KVM_GET_DIRTY_LOG, &log);
 }
 
-/// With manual protect the bits stay set, and the pages writable, until this. Exactly what was fetched: a page written since stays dirty.
+/// With manual protect the bits stay set, and the pages writable, until this. Exactly what was
+/// fetched: a page written since stays dirty.
 void Slots::protect(size_t slot) {
   if (!manual_protect_) return;
   const memory::Slot& s = ram_.slots()[slot];

@@ -1,5 +1,6 @@
-// RAM as KVM sees it: one memory slot for each of GuestRam's, and the kernel's log of what vCPUs write there: rings, or bitmaps.
-// The slots are shared mappings on both sides of a pair: a secondary's RAM is written by commits only, and its vCPUs run when there is none any more.
+// RAM as KVM sees it: one memory slot for each of GuestRam's, and the kernel's log of what vCPUs
+// write there: rings, or bitmaps. The slots are shared mappings on both sides of a pair: a
+// secondary's RAM is written by commits only, and its vCPUs run when there is none any more.
 #pragma once
 #include <vector>
 

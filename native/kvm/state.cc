@@ -47,7 +47,8 @@ void KvmVcpu::load_fpu(const vcpu::VcpuState& in) {
   fd_.call("KVM_SET_XSAVE", kSetXsave, &in.xsave);
 }
 
-/// KVM writes the wall clock's record into guest RAM when the MSR is set. The guest has had it when it asked; its RAM stays what it is.
+/// KVM writes the wall clock's record into guest RAM when the MSR is set. The guest has had it when
+/// it asked; its RAM stays what it is.
 void KvmVcpu::load_msrs(const vcpu::VcpuState& in) {
   msrs_.write(in.msrs);
   wall_clock_ = 0;
@@ -55,7 +56,8 @@ void KvmVcpu::load_msrs(const vcpu::VcpuState& in) {
     if (m.index == msr::WALL_CLOCK) wall_clock_ = m.data;
 }
 
-/// Precondition: check() found nothing. The order is the kernel's: what a later call needs is there before it.
+/// Precondition: check() found nothing. The order is the kernel's: what a later call needs is there
+/// before it.
 void KvmVcpu::load(const vcpu::VcpuState& in) {
   error_.clear();
   fd_.call("KVM_SET_SREGS", KVM_SET_SREGS, &in.sregs);

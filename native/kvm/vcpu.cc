@@ -13,18 +13,26 @@ namespace colo::kvm {
 
 using vcpu::RunResult;
 
-KvmVcpu::KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model, u32 apic_id, const memory::GuestRam& ram,
-                 vcpu::Bus& bus)
-    : vm_(vm), model_(model), apic_id_(apic_id), ram_(ram), bus_(bus), fd_(std::move(fd)), run_(fd_, device.run_page_size()), kicker_(*run_),
-      has_xcrs_(device.capability(KVM_CAP_XCRS) > 0), msrs_(fd_) {
+KvmVcpu::KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model,
+                 u32 apic_id, const memory::GuestRam& ram, vcpu::Bus& bus)
+    : vm_(vm),
+      model_(model),
+      apic_id_(apic_id),
+      ram_(ram),
+      bus_(bus),
+      fd_(std::move(fd)),
+      run_(fd_, device.run_page_size()),
+      kicker_(*run_),
+      has_xcrs_(device.capability(KVM_CAP_XCRS) > 0),
+      msrs_(fd_) {
   set_cpuid(fd_, model, apic_id);
   msrs_.look(device.msr_indices());
   save(power_on_);
   power_on_.regs.rdx = model.signature;
 }
 
-// A kick makes the next entry come back at once, after it has completed the access that the last exit was for. So whenever this returns
-// Kicked, nothing of the guest is half done.
+// A kick makes the next entry come back at once, after it has completed the access that the last
+// exit was for. So whenever this returns Kicked, nothing of the guest is half done.
 RunResult KvmVcpu::run(u64) {
   kicker_.enter();
   Next next = Next::Enter;
@@ -41,7 +49,8 @@ RunResult KvmVcpu::run(u64) {
   return next == Next::Shutdown ? RunResult::Shutdown : RunResult::InternalError;
 }
 
-/// A request that the kernel refuses in the middle of it ends the guest, with what it was, and not the process.
+/// A request that the kernel refuses in the middle of it ends the guest, with what it was, and not
+/// the process.
 KvmVcpu::Next KvmVcpu::handle_exit() {
   try {
     return exit();
@@ -66,7 +75,8 @@ KvmVcpu::Next KvmVcpu::exit() {
     case KVM_EXIT_DIRTY_RING_FULL:
       return ring_full();
     case KVM_EXIT_FAIL_ENTRY:
-      return give_up("the processor refused to enter the guest, reason " + std::to_string(run_->fail_entry.hardware_entry_failure_reason));
+      return give_up("the processor refused to enter the guest, reason " +
+                     std::to_string(run_->fail_entry.hardware_entry_failure_reason));
     default:
       return give_up("KVM exit " + std::to_string(run_->exit_reason));
   }
@@ -110,11 +120,13 @@ KvmVcpu::Next KvmVcpu::give_up(const std::string& what) {
   return Next::Error;
 }
 
-// KVM cannot fetch from a device. What an empty bus floats to, FF FF, is no instruction: a processor would raise #UD there, and that is what KVM
-// has queued with this exit, for whoever goes on.
+// KVM cannot fetch from a device. What an empty bus floats to, FF FF, is no instruction: a
+// processor would raise #UD there, and that is what KVM has queued with this exit, for whoever goes
+// on.
 KvmVcpu::Next KvmVcpu::internal_error() {
   const u32 code = run_->internal.suberror;
-  if (code != KVM_INTERNAL_ERROR_EMULATION) return give_up("KVM internal error " + std::to_string(code));
+  if (code != KVM_INTERNAL_ERROR_EMULATION)
+    return give_up("KVM internal error " + std::to_string(code));
   if (!at_device()) return give_up("KVM cannot emulate the guest's instruction");
   constexpr u8 kUndefined = 6;
   kvm_vcpu_events events;
@@ -133,11 +145,14 @@ bool KvmVcpu::at_device() const {
   return fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid && !ram_.slot_of(at.physical_address);
 }
 
-/// One that stays full though it was emptied is a defect of the kernel's KVM: pages may be missing from the log.
+/// One that stays full though it was emptied is a defect of the kernel's KVM: pages may be missing
+/// from the log.
 KvmVcpu::Next KvmVcpu::ring_full() {
   constexpr int kPatience = 100;
   stuck_ = vm_.relieve_ring() ? 0 : stuck_ + 1;
-  return stuck_ < kPatience ? Next::Enter : give_up("KVM says that its ring of dirty pages is full, and it is empty");
+  return stuck_ < kPatience
+             ? Next::Enter
+             : give_up("KVM says that its ring of dirty pages is full, and it is empty");
 }
 
 /// Registers, and the bytes at RIP where they can be read.
@@ -147,16 +162,19 @@ std::string KvmVcpu::where() const {
   if (fd_.try_ioctl(KVM_GET_REGS, &r) < 0 || fd_.try_ioctl(KVM_GET_SREGS, &s) < 0) return "";
   char text[640];
   int n = snprintf(text, sizeof text,
-                   " at RIP 0x%llx, RFLAGS 0x%llx, CS 0x%x, CR0 0x%llx, CR3 0x%llx, CR4 0x%llx, EFER 0x%llx, RAX %llx RBX %llx RCX %llx RDX %llx "
+                   " at RIP 0x%llx, RFLAGS 0x%llx, CS 0x%x, CR0 0x%llx, CR3 0x%llx, CR4 0x%llx, "
+                   "EFER 0x%llx, RAX %llx RBX %llx RCX %llx RDX %llx "
                    "RSI %llx RDI %llx RSP %llx RBP %llx; bytes:",
-                   r.rip, r.rflags, s.cs.selector, s.cr0, s.cr3, s.cr4, s.efer, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp);
+                   r.rip, r.rflags, s.cs.selector, s.cr0, s.cr3, s.cr4, s.efer, r.rax, r.rbx, r.rcx,
+                   r.rdx, r.rsi, r.rdi, r.rsp, r.rbp);
   kvm_translation at{};
   at.linear_address = s.cs.base + r.rip;
   const bool mapped = fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid;
   const u8* bytes = mapped ? ram_.hva(at.physical_address, 1) : nullptr;
   if (!bytes) return std::string(text) + " not in RAM";
   const u64 in_page = std::min<u64>(15, kPageSize - (at.physical_address & ~kPageMask));
-  for (u64 i = 0; i < in_page; i++) n += snprintf(text + n, sizeof text - static_cast<size_t>(n), " %02x", bytes[i]);
+  for (u64 i = 0; i < in_page; i++)
+    n += snprintf(text + n, sizeof text - static_cast<size_t>(n), " %02x", bytes[i]);
   return text;
 }
 

@@ -16,7 +16,8 @@ class KvmVm;
 
 class KvmVcpu final : public vcpu::Vcpu {
  public:
-  KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model, u32 apic_id, const memory::GuestRam& ram, vcpu::Bus& bus);
+  KvmVcpu(const KvmVm& vm, const Device& device, Fd fd, const vcpu::CpuModel& model, u32 apic_id,
+          const memory::GuestRam& ram, vcpu::Bus& bus);
 
   vcpu::RunResult run(u64 budget) override;
   void kick() override { kicker_.kick(); }
@@ -65,7 +66,8 @@ class KvmVcpu final : public vcpu::Vcpu {
   bool has_xcrs_;
   int stuck_ = 0;  // ring-full exits in a row that nothing could be done about
   MsrTable msrs_;
-  u64 wall_clock_ = 0;  // MSR that a load leaves alone: setting it makes KVM write the record in guest RAM anew
+  u64 wall_clock_ =
+      0;  // MSR that a load leaves alone: setting it makes KVM write the record in guest RAM anew
   vcpu::VcpuState power_on_;
   std::string error_;
 };

@@ -9,7 +9,8 @@ namespace colo::kvm {
 
 namespace {
 
-/// Three pages that Intel processors need to run real mode, and one for their identity map: below the BIOS, where no device is.
+/// Three pages that Intel processors need to run real mode, and one for their identity map: below
+/// the BIOS, where no device is.
 constexpr u64 kTssAddress = 0xfffbd000, kIdentityMapAddress = 0xfffbc000;
 
 constexpr u64 kApartNs = 1'000'000;
@@ -29,12 +30,14 @@ std::unique_ptr<DirtyRings> make_rings(const Device& device, const Fd& vm, memor
 
 /// PIT counts are timed by the host's clock in KVM and by the guest's in an image.
 void shift_load_times(kvm_pit_state2& pit, u64 by) {
-  for (kvm_pit_channel_state& c : pit.channels) c.count_load_time = static_cast<i64>(static_cast<u64>(c.count_load_time) + by);
+  for (kvm_pit_channel_state& c : pit.channels)
+    c.count_load_time = static_cast<i64>(static_cast<u64>(c.count_load_time) + by);
 }
 
 }  // namespace
 
-KvmVm::KvmVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock, vcpu::CpuModel model, bool dirty_ring)
+KvmVm::KvmVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock,
+             vcpu::CpuModel model, bool dirty_ring)
     : clock_(clock),
       model_(std::move(model)),
       fd_(make_vm(device_)),
@@ -57,16 +60,20 @@ void KvmVm::create_chips() {
   fd_.call("KVM_CREATE_PIT2", KVM_CREATE_PIT2, &config);
 }
 
-/// KVM takes the number of a vCPU for its APIC id. All are there before the first is set up: what one writes may go to all.
+/// KVM takes the number of a vCPU for its APIC id. All are there before the first is set up: what
+/// one writes may go to all.
 void KvmVm::create_vcpus(memory::GuestRam& ram, const vcpu::Buses& buses) {
   const int most = device_.capability(KVM_CAP_MAX_VCPUS);
-  if (most > 0 && buses.size() > static_cast<size_t>(most)) throw Error("this kernel's KVM has at most " + std::to_string(most) + " vCPUs");
+  if (most > 0 && buses.size() > static_cast<size_t>(most))
+    throw Error("this kernel's KVM has at most " + std::to_string(most) + " vCPUs");
   std::vector<Fd> fds;
   for (u32 i = 0; i < buses.size(); i++)
-    fds.emplace_back(fd_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU, static_cast<unsigned long>(model_.topology.apic_id(i))));
+    fds.emplace_back(fd_.call("KVM_CREATE_VCPU", KVM_CREATE_VCPU,
+                              static_cast<unsigned long>(model_.topology.apic_id(i))));
   for (u32 i = 0; i < buses.size(); i++) {
     if (rings_) rings_->add(fds[i]);
-    vcpus_.push_back(std::make_unique<KvmVcpu>(*this, device_, std::move(fds[i]), model_, model_.topology.apic_id(i), ram, *buses[i]));
+    vcpus_.push_back(std::make_unique<KvmVcpu>(*this, device_, std::move(fds[i]), model_,
+                                               model_.topology.apic_id(i), ram, *buses[i]));
   }
 }
 
@@ -102,9 +109,10 @@ void KvmVm::set_kernel_clock() const {
   fd_.call("KVM_SET_CLOCK", KVM_SET_CLOCK, &data);
 }
 
-// Two clocks that drift by parts per million, the guest's in the kernel and the contract's, which devices read; neither may go back. So the one
-// that is behind is moved forward; the kernel's only for a reason, since that makes KVM write the guest's record anew: a state was loaded
-// (somebody else moved the contract's clock), or the two are too far apart.
+// Two clocks that drift by parts per million, the guest's in the kernel and the contract's, which
+// devices read; neither may go back. So the one that is behind is moved forward; the kernel's only
+// for a reason, since that makes KVM write the guest's record anew: a state was loaded (somebody
+// else moved the contract's clock), or the two are too far apart.
 void KvmVm::align_clocks() const {
   const bool loaded = clock_moves_ != clock_.moves();
   const u64 kernel = kernel_clock_ns(), contract = clock_.now_ns();
@@ -133,9 +141,11 @@ void KvmVm::save(vcpu::ChipState& out) const {
 
 std::string KvmVm::check(const vcpu::ChipState& in) const { return vcpu::model::check(in); }
 
-/// The time of the image is not taken from here: whoever loads a whole state sets the contract's clock.
+/// The time of the image is not taken from here: whoever loads a whole state sets the contract's
+/// clock.
 void KvmVm::load_chips(const vcpu::ChipState& in) {
-  for (const kvm_irqchip* chip : {&in.pic_master, &in.pic_slave, &in.ioapic}) fd_.call("KVM_SET_IRQCHIP", KVM_SET_IRQCHIP, chip);
+  for (const kvm_irqchip* chip : {&in.pic_master, &in.pic_slave, &in.ioapic})
+    fd_.call("KVM_SET_IRQCHIP", KVM_SET_IRQCHIP, chip);
   kvm_pit_state2 pit = in.pit;
   shift_load_times(pit, host_now_ns() - in.clock.clock);
   fd_.call("KVM_SET_PIT2", KVM_SET_PIT2, &pit);

@@ -1,5 +1,6 @@
-// The KVM backend: one VM with KVM's own interrupt chips, PIT and clock, and its vCPUs. RAM is GuestRam's slots; what vCPUs write there is
-// in the kernel's dirty log, which GuestRam collects. Interrupts go in by KVM_IRQ_LINE and KVM_SIGNAL_MSI, not by irqfd: the devices are in this
+// The KVM backend: one VM with KVM's own interrupt chips, PIT and clock, and its vCPUs. RAM is
+// GuestRam's slots; what vCPUs write there is in the kernel's dirty log, which GuestRam collects.
+// Interrupts go in by KVM_IRQ_LINE and KVM_SIGNAL_MSI, not by irqfd: the devices are in this
 // process and on the thread that calls, and writing an eventfd is a system call as well.
 #pragma once
 #include <memory>
@@ -18,8 +19,10 @@ namespace colo::kvm {
 
 class KvmVm final : public vcpu::Vm {
  public:
-  /// dirty_ring: the log is the kernel's rings, where it has them. Throws Error: KVM is not there, or lacks something.
-  KvmVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock, vcpu::CpuModel model, bool dirty_ring);
+  /// dirty_ring: the log is the kernel's rings, where it has them. Throws Error: KVM is not there,
+  /// or lacks something.
+  KvmVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::SettableClock& clock,
+        vcpu::CpuModel model, bool dirty_ring);
   ~KvmVm() override;
 
   vcpu::Vcpu& vcpu(size_t index) override;
@@ -41,11 +44,13 @@ class KvmVm final : public vcpu::Vm {
   void reset() override;
   void guest_stopped() override;
 
-  /// A vCPU's ring of dirty pages is full, and holds it up. False: there was nothing to take, so nothing that would let it go on. Any thread.
+  /// A vCPU's ring of dirty pages is full, and holds it up. False: there was nothing to take, so
+  /// nothing that would let it go on. Any thread.
   bool relieve_ring() const { return rings_ && rings_->harvest(true) > 0; }
 
  private:
-  /// Before guest code runs and before state is saved: the kernel's clock and the contract's agree. Stopped only.
+  /// Before guest code runs and before state is saved: the kernel's clock and the contract's agree.
+  /// Stopped only.
   void align_clocks() const;
   void create_chips();
   void create_vcpus(memory::GuestRam& ram, const vcpu::Buses& buses);
@@ -60,7 +65,8 @@ class KvmVm final : public vcpu::Vm {
   std::unique_ptr<DirtyRings> rings_;  // null: bitmaps
   Slots slots_;
   Ioeventfds bells_;
-  mutable u32 clock_moves_;  // moves() of the contract's clock when the two were last brought together
+  mutable u32
+      clock_moves_;  // moves() of the contract's clock when the two were last brought together
   vcpu::ChipState power_on_;
   std::vector<std::unique_ptr<KvmVcpu>> vcpus_;
 };

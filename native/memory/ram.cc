@@ -18,7 +18,9 @@ namespace {
 constexpr u64 kLowEnd = 3ull << 30;    // RAM below the PCI hole ends here
 constexpr u64 kHighBase = 4ull << 30;  // and goes on here
 
-[[noreturn]] void throw_errno(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] void throw_errno(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 int create_memfd(u64 size) {
   int fd = memfd_create("guest-ram", MFD_CLOEXEC);
@@ -30,7 +32,8 @@ int create_memfd(u64 size) {
   throw_errno("ftruncate of guest RAM");
 }
 
-/// NORESERVE: a guest may be larger than what it ever touches. DONTDUMP: a core dump of the monitor must not hold the guest.
+/// NORESERVE: a guest may be larger than what it ever touches. DONTDUMP: a core dump of the monitor
+/// must not hold the guest.
 u8* map_shared(int fd, u64 size) {
   void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
   if (p == MAP_FAILED) return nullptr;
@@ -71,10 +74,12 @@ u64 GuestRam::gpa_of_page(u64 page) const {
   COLO_ASSERT(!"page number outside of RAM");
 }
 
-// --- dirty log ---------------------------------------------------------------------------------------------------
-// Bits are set and read relaxed: a bit says "look at this page", it publishes nothing by itself. The one reader that relies on the
-// page's content is the harvester, and it runs after every writer has been stopped; the stop handshake (a mutex) orders both the
-// writes and their bits before the harvest. While the log is off all bits are ones, so that a write tag is valid without a case of
+// --- dirty log
+// ------------------------------------------------------------------------------------------
+// Bits are set and read relaxed: a bit says "look at this page", it publishes nothing by itself.
+// The one reader that relies on the page's content is the harvester, and it runs after every writer
+// has been stopped; the stop handshake (a mutex) orders both the writes and their bits before the
+// harvest. While the log is off all bits are ones, so that a write tag is valid without a case of
 // its own for "off".
 
 void GuestRam::fill_dirty(u64 word) {
@@ -84,7 +89,8 @@ void GuestRam::fill_dirty(u64 word) {
 }
 
 void GuestRam::reset_epoch() {
-  // After the bits, so that a vCPU which saw the notice cannot build a write tag on a bit of the old epoch.
+  // After the bits, so that a vCPU which saw the notice cannot build a write tag on a bit of the
+  // old epoch.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (RamObserver* o : observers_) o->dirty_log_reset();
 }
@@ -111,8 +117,9 @@ void GuestRam::mark_written(u64 gpa, u64 len) {
 }
 
 void GuestRam::mark_pages(u64 first, u64 last, u64 gpa, u64 len) {
-  // Store-load: the caller's bytes must be visible before the code flags are read. A vCPU does the mirror image (flag, then bytes), so
-  // either it decodes the new bytes or we see its flag; both may happen, neither never.
+  // Store-load: the caller's bytes must be visible before the code flags are read. A vCPU does the
+  // mirror image (flag, then bytes), so either it decodes the new bytes or we see its flag; both
+  // may happen, neither never.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (u64 page = first; page <= last; page++) {
     if (!is_dirty(page)) mark_dirty(page);
@@ -133,8 +140,10 @@ std::vector<u32> GuestRam::take_dirty() {
   collect();
   std::vector<u32> pages;
   for (u64 i = 0; i < dirty_words_; i++) {
-    u64 word = logging() ? dirty_[i].exchange(0, std::memory_order_relaxed) : dirty_[i].load(std::memory_order_relaxed);
-    for (; word; word &= word - 1) pages.push_back(static_cast<u32>(i * 64 + static_cast<u64>(std::countr_zero(word))));
+    u64 word = logging() ? dirty_[i].exchange(0, std::memory_order_relaxed)
+                         : dirty_[i].load(std::memory_order_relaxed);
+    for (; word; word &= word - 1)
+      pages.push_back(static_cast<u32>(i * 64 + static_cast<u64>(std::countr_zero(word))));
   }
   if (logging()) reset_epoch();
   return pages;
@@ -147,14 +156,17 @@ void GuestRam::restore_dirty(const u32* pages, size_t n) {
 u64 GuestRam::dirty_count() const {
   collect();
   u64 count = 0;
-  for (u64 i = 0; i < dirty_words_; i++) count += static_cast<u64>(std::popcount(dirty_[i].load(std::memory_order_relaxed)));
+  for (u64 i = 0; i < dirty_words_; i++)
+    count += static_cast<u64>(std::popcount(dirty_[i].load(std::memory_order_relaxed)));
   return count;
 }
 
-// --- bulk moves --------------------------------------------------------------------------------------------------
+// --- bulk moves
+// ------------------------------------------------------------------------------------------
 
 void GuestRam::gather(const u32* pages, size_t n, u8* out) const {
-  for (size_t i = 0; i < n; i++) memcpy(out + (i << kPageShift), base_ + (u64{pages[i]} << kPageShift), kPageSize);
+  for (size_t i = 0; i < n; i++)
+    memcpy(out + (i << kPageShift), base_ + (u64{pages[i]} << kPageShift), kPageSize);
 }
 
 void GuestRam::scatter(const u32* pages, size_t n, const u8* in) {
@@ -191,7 +203,8 @@ std::vector<Extent> GuestRam::populated() const {
     if (data < 0) return extents;  // ENXIO: only holes from here on
     end = lseek(fd_, data, SEEK_HOLE);
     COLO_ASSERT(end > data);
-    extents.push_back({static_cast<u64>(data) >> kPageShift, static_cast<u64>(end - data) >> kPageShift});
+    extents.push_back(
+        {static_cast<u64>(data) >> kPageShift, static_cast<u64>(end - data) >> kPageShift});
   }
 }
 

@@ -1,7 +1,8 @@
 // Guest RAM: one memfd, its slots in guest-physical space, and the dirty log over it.
 //
-// Every write to guest RAM is marked: vCPUs mark through their write tags, devices through mark_written().
-// The log has KVM's layout (u64 words, bit n = page n of the slot, little endian), so both CPU backends feed the same code.
+// Every write to guest RAM is marked: vCPUs mark through their write tags, devices through
+// mark_written(). The log has KVM's layout (u64 words, bit n = page n of the slot, little endian),
+// so both CPU backends feed the same code.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -15,11 +16,12 @@ namespace colo::memory {
 
 /// One contiguous range of guest-physical addresses backed by RAM.
 struct Slot {
-  u64 gpa = 0;        // guest-physical base, page aligned
-  u64 size = 0;       // bytes, page multiple
-  u64 offset = 0;     // byte offset in the memfd
-  u8* hva = nullptr;  // host address of gpa
-  u64 first_page = 0; // index of its first page in the dirty log and in code_pages (pages are numbered over all slots)
+  u64 gpa = 0;         // guest-physical base, page aligned
+  u64 size = 0;        // bytes, page multiple
+  u64 offset = 0;      // byte offset in the memfd
+  u8* hva = nullptr;   // host address of gpa
+  u64 first_page = 0;  // index of its first page in the dirty log and in code_pages (pages are
+                       // numbered over all slots)
 };
 
 /// A run of pages, numbered over all slots.
@@ -28,16 +30,19 @@ struct Extent {
   u64 pages = 0;
 };
 
-/// Told when RAM changes behind a vCPU's back, so that decoded code and write tags can be dropped. Called on any thread.
+/// Told when RAM changes behind a vCPU's back, so that decoded code and write tags can be dropped.
+/// Called on any thread.
 struct RamObserver {
   virtual ~RamObserver() = default;
-  /// Bytes [gpa, gpa+len) of a page that holds decoded code were written by someone other than a vCPU.
+  /// Bytes [gpa, gpa+len) of a page that holds decoded code were written by someone other than a
+  /// vCPU.
   virtual void code_written(u64 gpa, u64 len) = 0;
   /// The dirty log was cleared (a new epoch) or switched: cached "already dirty" facts are void.
   virtual void dirty_log_reset() = 0;
 };
 
-/// A backend whose vCPUs do not mark what they write, because their kernel keeps a log of its own. Called on the log's one thread.
+/// A backend whose vCPUs do not mark what they write, because their kernel keeps a log of its own.
+/// Called on the log's one thread.
 struct DirtySource {
   virtual ~DirtySource() = default;
   /// The log was switched. On: what was written before no longer counts.
@@ -48,7 +53,8 @@ struct DirtySource {
 
 class GuestRam {
  public:
-  /// size: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI hole lies between).
+  /// size: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI
+  /// hole lies between).
   explicit GuestRam(u64 size);
   ~GuestRam();
   GuestRam(const GuestRam&) = delete;
@@ -77,16 +83,22 @@ class GuestRam {
   }
   u64 gpa_of_page(u64 page) const;
 
-  // --- dirty log -----------------------------------------------------------------------------------------------
+  // --- dirty log
+  // -----------------------------------------------------------------------------------------------
   /// Off: every page counts as dirty, nobody pays for tracking. On: log cleared.
   void start_dirty_log();
   void stop_dirty_log();
   bool logging() const { return logging_.load(std::memory_order_relaxed); }
-  bool is_dirty(u64 page) const { return (dirty_[page >> 6].load(std::memory_order_relaxed) >> (page & 63)) & 1; }
-  void mark_dirty(u64 page) { dirty_[page >> 6].fetch_or(1ull << (page & 63), std::memory_order_relaxed); }
+  bool is_dirty(u64 page) const {
+    return (dirty_[page >> 6].load(std::memory_order_relaxed) >> (page & 63)) & 1;
+  }
+  void mark_dirty(u64 page) {
+    dirty_[page >> 6].fetch_or(1ull << (page & 63), std::memory_order_relaxed);
+  }
   /// The device side's door: marks dirty, and tells observers if the page holds decoded code.
   void mark_written(u64 gpa, u64 len);
-  /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be stopped. Log off: all pages, none cleared.
+  /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be
+  /// stopped. Log off: all pages, none cleared.
   std::vector<u32> take_dirty();
   /// Puts pages of an aborted epoch back.
   void restore_dirty(const u32* pages, size_t n);
@@ -94,11 +106,14 @@ class GuestRam {
   /// Comes and goes with a backend, while nobody writes RAM. At most one.
   void set_dirty_source(DirtySource* source);
 
-  // --- decoded code --------------------------------------------------------------------------------------------
-  /// Set by a vCPU *before* it reads the bytes that it decodes; read by writers *after* they wrote (seq_cst both).
+  // --- decoded code
+  // --------------------------------------------------------------------------------------------
+  /// Set by a vCPU *before* it reads the bytes that it decodes; read by writers *after* they wrote
+  /// (seq_cst both).
   std::atomic<u8>& code_flag(u64 page) { return code_pages_[page]; }
 
-  // --- bulk moves, memory speed ----------------------------------------------------------------------------------
+  // --- bulk moves, memory speed
+  // ----------------------------------------------------------------------------------
   /// Copies pages[i] to out + i*4096.
   void gather(const u32* pages, size_t n, u8* out) const;
   /// Copies in + i*4096 over pages[i], marks them, drops decoded code on them.
@@ -109,7 +124,8 @@ class GuestRam {
 
   /// The pages that hold memory, ascending; every other page was never touched and reads as zeroes.
   std::vector<Extent> populated() const;
-  /// 64-bit hash of all content; untouched pages and pages of zeroes are alike. Only meaningful while nobody writes.
+  /// 64-bit hash of all content; untouched pages and pages of zeroes are alike. Only meaningful
+  /// while nobody writes.
   u64 hash() const;
 
   /// Host address of the whole RAM, by memfd offset (see Slot::offset).

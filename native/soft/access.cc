@@ -1,4 +1,5 @@
-// Guest memory for everything that is not a fast path: the doors of cpu.h, device pages, page-crossing operands.
+// Guest memory for everything that is not a fast path: the doors of cpu.h, device pages,
+// page-crossing operands.
 #include <cstring>
 
 #include "soft/block.h"
@@ -80,12 +81,9 @@ bool Mmu::read(u64 va, void* out, size_t n, bool user) {
     u64 gpa;
     bool device;
     const u8* from = at(va, Access::Read, user, gpa, device);
-    if (from)
-      memcpy(to, from, part);
-    else if (device)
-      device_read(gpa, to, part);
-    else
-      return false;
+    if (from) memcpy(to, from, part);
+    else if (device) device_read(gpa, to, part);
+    else return false;
     to += part, va += part, n -= part;
   }
   return true;
@@ -165,14 +163,16 @@ Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool w
   const u64 tag = (va + size - 1) & kPageMask;
   window.saved = *slot;
   *slot = {tag, write_after ? tag : 1, 1, reinterpret_cast<u64>(c.bounce) - va};
-  window.open = true, window.write = write_after, window.size = size, window.va = va, window.slot = slot, window.origin = o;
+  window.open = true, window.write = write_after, window.size = size, window.va = va,
+  window.slot = slot, window.origin = o;
   return Prepared::Windowed;
 }
 
 void Mmu::close_window() {
   *window.slot = window.saved;
   window.open = false;
-  // Both pages were probed, so this cannot fault unless a device remapped nothing: page tables only change by our own stores.
+  // Both pages were probed, so this cannot fault unless a device remapped nothing: page tables only
+  // change by our own stores.
   if (window.write) write(window.va, c.bounce, window.size, c.cpl == 3);
 }
 

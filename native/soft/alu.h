@@ -1,4 +1,5 @@
-// Two-operand arithmetic on (res, aux) flags, shared by the plain, the locked and the fused handlers.
+// Two-operand arithmetic on (res, aux) flags, shared by the plain, the locked and the fused
+// handlers.
 #pragma once
 #include "soft/decode.h"
 #include "soft/ops.h"

@@ -59,7 +59,8 @@ BlockCache::BlockCache(Cpu& cpu)
       hash_keys_{random_odd(), random_odd()},
       pages_(cpu.ram->page_count()),
       jumps_(new JumpEntry[2 * kJumpCount]) {
-  void* p = mmap(nullptr, kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* p = mmap(nullptr, kArenaSize, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   COLO_ASSERT(p != MAP_FAILED);
   madvise(p, kArenaSize, MADV_HUGEPAGE);
   arena_ = static_cast<u8*>(p);
@@ -97,7 +98,8 @@ Block* BlockCache::find(u64 va, u8 extra_mode) {
   const u8 mode = (c_.cpl == 3 ? kModeUser : 0) | extra_mode;
   if (!extra_mode) {
     const JumpEntry& j = c_.jumps[jump_index(va)];
-    if (j.va == va && j.epoch == c_.epoch[va >> 63]) return reinterpret_cast<Block*>(arena_ + j.block);
+    if (j.va == va && j.epoch == c_.epoch[va >> 63])
+      return reinterpret_cast<Block*>(arena_ + j.block);
   }
   Exec at;
   if (!exec_page(va, at)) return nullptr;
@@ -124,7 +126,8 @@ Block* BlockCache::find(u64 va, u8 extra_mode) {
 }
 
 void BlockCache::remember(u64 va, Block* b) {
-  c_.jumps[jump_index(va)] = {va, c_.epoch[va >> 63], static_cast<u32>(reinterpret_cast<u8*>(b) - arena_)};
+  c_.jumps[jump_index(va)] = {va, c_.epoch[va >> 63],
+                              static_cast<u32>(reinterpret_cast<u8*>(b) - arena_)};
   auto add = [&](u64 page) { bloom_[va >> 63][(page >> 6) & 63] |= 1ull << (page & 63); };
   add(va >> kPageShift);
   if (b->pa2 != kNoPage) add((va >> kPageShift) + 1);
@@ -164,7 +167,9 @@ Block* BlockCache::decode_announced(u64 va, const Exec& at, u8 mode) {
     const size_t pos = build.bytes();
     if (pos >= in_page) break;
     Insn insn;
-    if (parse(at.host + pos, std::min<size_t>(in_page - pos, kMaxInsnLength), insn) == Parse::Truncated && in_page - pos < kMaxInsnLength) {
+    if (parse(at.host + pos, std::min<size_t>(in_page - pos, kMaxInsnLength), insn) ==
+            Parse::Truncated &&
+        in_page - pos < kMaxInsnLength) {
       if (pos) break;  // the crossing instruction gets a block of its own
       Exec second;
       if (!exec_page(va + in_page, second)) return nullptr;
@@ -355,7 +360,8 @@ void BlockCache::take_queue() {
   }
   if (taken.size() == kMaxQueuedWrites) return flush();
   for (auto [gpa, len] : taken)
-    for (u64 at = gpa, end = gpa + len; at < end; at = (at & kPageMask) + kPageSize) written(at, std::min(end, (at & kPageMask) + kPageSize) - at);
+    for (u64 at = gpa, end = gpa + len; at < end; at = (at & kPageMask) + kPageSize)
+      written(at, std::min(end, (at & kPageMask) + kPageSize) - at);
 }
 
 }  // namespace colo::soft

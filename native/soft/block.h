@@ -1,4 +1,5 @@
-// Decoded code: blocks of operations by physical page, how they are found, chained, and dropped when their bytes change.
+// Decoded code: blocks of operations by physical page, how they are found, chained, and dropped
+// when their bytes change.
 #pragma once
 #include <deque>
 #include <memory>
@@ -9,14 +10,16 @@
 
 namespace colo::soft {
 
-/// Where a block goes: occupies the operation slot after the last operation, so that a branch finds it at o + 1.
+/// Where a block goes: occupies the operation slot after the last operation, so that a branch finds
+/// it at o + 1.
 struct Exits {
   Block* to[2] = {};  // null = not resolved yet
   u64 va[2] = {};
 };
 static_assert(sizeof(Exits) == sizeof(Op));
 
-/// One resolved exit of some block, listed at its target so that the target's death can take it back.
+/// One resolved exit of some block, listed at its target so that the target's death can take it
+/// back.
 struct Incoming {
   static constexpr u32 kNoHalf = 2;
   Incoming* next = nullptr;
@@ -53,7 +56,7 @@ constexpr size_t kArenaSize = 64u << 20;       // blocks, and the plans of float
 constexpr u32 kMaxPageBlocks = 1u << 14;       // of one physical page: a library in many processes
 constexpr size_t kMaxQueuedWrites = 1u << 14;  // of devices into code, not yet looked at
 constexpr size_t kMaxThunkBytes = 16u << 20;
-constexpr size_t kJumpCount = 4096;  // per privilege
+constexpr size_t kJumpCount = 4096;   // per privilege
 constexpr int kMaxInstructions = 48;  // per block
 constexpr int kMaxOps = kMaxInstructions * 5 + 4;
 
@@ -72,8 +75,9 @@ struct BlockCache {
   ~BlockCache();
   BlockCache(const BlockCache&) = delete;
 
-  /// The block at va in the CPU's mode (| extra), decoded if need be. nullptr: c.pending is set, or c.exit_pending, or the arena is
-  /// full (then flush_if_full() must run outside any block before the next try).
+  /// The block at va in the CPU's mode (| extra), decoded if need be. nullptr: c.pending is set, or
+  /// c.exit_pending, or the arena is full (then flush_if_full() must run outside any block before
+  /// the next try).
   Block* find(u64 va, u8 extra_mode = 0);
   void resolve(Block* from, int exit, Block* to);
 
@@ -128,11 +132,11 @@ struct BlockCache {
   std::vector<Block*> hash_;
   u64 hash_keys_[2];  // random: a guest that knew them could make every block collide
   std::vector<PageCode> pages_;
-  std::vector<u64> code_pages_;       // pages that got code since the last flush (may repeat)
-  std::vector<u64> stale_;            // gpa of the pages whose lists hold dead blocks
-  u64 decoding_ = kNoPage;  // gpa of the page that a new block begins in: it stays announced
+  std::vector<u64> code_pages_;  // pages that got code since the last flush (may repeat)
+  std::vector<u64> stale_;       // gpa of the pages whose lists hold dead blocks
+  u64 decoding_ = kNoPage;       // gpa of the page that a new block begins in: it stays announced
   std::vector<Incoming*> crossing_[2];  // resolved exits that depend on a virtual mapping, by half
-  u64 bloom_[2][64] = {};             // virtual pages that blocks were found through
+  u64 bloom_[2][64] = {};               // virtual pages that blocks were found through
   std::unique_ptr<JumpEntry[]> jumps_;
   std::deque<FpPlan> plans_;
   std::mutex queue_lock_;

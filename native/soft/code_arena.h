@@ -1,5 +1,5 @@
-// Executable memory: one memfd mapped twice, writable here and executable there, so that no page is ever both (W^X).
-// Pages are committed when first written. Nothing is freed before the arena is.
+// Executable memory: one memfd mapped twice, writable here and executable there, so that no page is
+// ever both (W^X). Pages are committed when first written. Nothing is freed before the arena is.
 #pragma once
 #include <span>
 

@@ -1,12 +1,13 @@
-// Control and debug registers (Intel SDM vol. 3, 2.5 and ch. 18; AMD APM vol. 2, 3.1 and 13.1), the machine status word, table
-// registers, INVLPG and HLT.
+// Control and debug registers (Intel SDM vol. 3, 2.5 and ch. 18; AMD APM vol. 2, 3.1 and 13.1), the
+// machine status word, table registers, INVLPG and HLT.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
 
 namespace {
 
-/// Paging goes on or off, and with EFER.LME set long mode with it (SDM vol. 3, 10.8.5). False: the write is a #GP(0).
+/// Paging goes on or off, and with EFER.LME set long mode with it (SDM vol. 3, 10.8.5). False: the
+/// write is a #GP(0).
 bool switch_paging(Cpu& c, u64 value) {
   const bool on = value & cr0::PG;
   if (on == bool(c.cr0 & cr0::PG)) return true;
@@ -113,7 +114,8 @@ Step write_cr(Cpu& c, const Op& o) {
 
 constexpr u64 kDr7GeneralDetect = 1 << 13, kDr6Detected = 1 << 13;
 
-/// Shared entry of 0F 21 and 0F 23. DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. False: pending set.
+/// Shared entry of 0F 21 and 0F 23. DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. False:
+/// pending set.
 bool debug_register(Cpu& c, const Op& o, u8& index) {
   index = reg_field(o);
   if (index >= 8 || ((index == 4 || index == 5) && (c.cr4 & cr4::DE))) return c.raise(UD), false;

@@ -1,9 +1,12 @@
-// CPUID of a CPU model. Model soft-v1, the software CPU: x86-64 baseline plus CMPXCHG16B, as an AMD family 15 processor under KVM (AMD APM
-// vol. 3, app. E; the kernel's KVM cpuid.rst). Family 15 draws the fewest quirks from Linux: not affected by Meltdown, L1TF, MDS, SSB or
-// Retbleed, no PMU expected. The bytes are fixed: a guest may move between hosts and backends, so nothing here may depend on the host. For the
-// same reason there is no invariant TSC, no TSC-deadline timer and no leaf that states frequencies: two backends count their TSCs at different
-// rates, and a guest that is not offered the TSC keeps time by kvmclock, which each backend writes in its own terms. No RDTSCP either: not
-// every KVM has it, and a guest that wants it has RDTSC. With one processor there are no topology leaves.
+// CPUID of a CPU model. Model soft-v1, the software CPU: x86-64 baseline plus CMPXCHG16B, as an AMD
+// family 15 processor under KVM (AMD APM vol. 3, app. E; the kernel's KVM cpuid.rst). Family 15
+// draws the fewest quirks from Linux: not affected by Meltdown, L1TF, MDS, SSB or Retbleed, no PMU
+// expected. The bytes are fixed: a guest may move between hosts and backends, so nothing here may
+// depend on the host. For the same reason there is no invariant TSC, no TSC-deadline timer and no
+// leaf that states frequencies: two backends count their TSCs at different rates, and a guest that
+// is not offered the TSC keeps time by kvmclock, which each backend writes in its own terms. No
+// RDTSCP either: not every KVM has it, and a guest that wants it has RDTSC. With one processor
+// there are no topology leaves.
 #include <algorithm>
 #include <cstring>
 
@@ -19,7 +22,8 @@ using vcpu::Topology;
 
 constexpr u32 bit(unsigned n) { return 1u << n; }
 
-constexpr u32 kMaxBasic = 7, kTopologyLeaf = 0xb, kMaxHypervisor = 0x40000001, kMaxExtended = 0x80000021;
+constexpr u32 kMaxBasic = 7, kTopologyLeaf = 0xb, kMaxHypervisor = 0x40000001,
+              kMaxExtended = 0x80000021;
 constexpr u32 kApic = bit(9), kHyperThreading = bit(28), kCmpLegacy = bit(1);
 constexpr u32 kMirrored = 0x0183f3ff;  // leaf 1 bits that AMD repeats in 80000001 EDX
 constexpr char kAmd[] = "AuthenticAMD";
@@ -32,12 +36,15 @@ CpuModel make_soft_v1() {
   m.signature = 0x00060fb1;  // family 15, model 0x6b, stepping 1
   m.brand = "colo software CPU (soft-v1)";
   m.features.ecx1 = bit(13) /* cx16 */ | bit(21) /* x2apic */ | bit(31) /* hypervisor */;
-  // fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2. No vme: no virtual-8086 mode.
+  // fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2.
+  // No vme: no virtual-8086 mode.
   m.features.edx1 = 0x078bfbfd;
   m.features.ebx7 = bit(1) /* TSC_ADJUST */;
   m.features.ecx81 = bit(0) /* lahf_lm */;
-  m.features.edx81 = bit(11) /* syscall */ | bit(20) /* nx */ | bit(22) /* mmxext */ | bit(29) /* lm */;
-  m.features.kvm = bit(1) /* no I/O delay */ | bit(3) /* kvmclock */ | bit(24) /* kvmclock is stable */;
+  m.features.edx81 =
+      bit(11) /* syscall */ | bit(20) /* nx */ | bit(22) /* mmxext */ | bit(29) /* lm */;
+  m.features.kvm =
+      bit(1) /* no I/O delay */ | bit(3) /* kvmclock */ | bit(24) /* kvmclock is stable */;
   return m;
 }
 
@@ -51,7 +58,9 @@ u32 word(const char* s, size_t length, size_t index) {
 }
 u32 word(const std::string& s, size_t index) { return word(s.data(), s.size(), index); }
 
-void set(u32 out[4], u32 eax, u32 ebx, u32 ecx, u32 edx) { out[0] = eax, out[1] = ebx, out[2] = ecx, out[3] = edx; }
+void set(u32 out[4], u32 eax, u32 ebx, u32 ecx, u32 edx) {
+  out[0] = eax, out[1] = ebx, out[2] = ecx, out[3] = edx;
+}
 
 /// One logical processor of one CPU model.
 struct View {
@@ -78,9 +87,11 @@ struct View {
 void View::basic(u32 leaf, u32 subleaf, u32 out[4]) const {
   switch (leaf) {
     case 0:
-      return set(out, t.cpus() > 1 ? kTopologyLeaf : kMaxBasic, word(m.vendor, 0), word(m.vendor, 2), word(m.vendor, 1));
+      return set(out, t.cpus() > 1 ? kTopologyLeaf : kMaxBasic, word(m.vendor, 0),
+                 word(m.vendor, 2), word(m.vendor, 1));
     case 1:  // 64-byte lines
-      return set(out, m.signature, apic_id << 24 | in_package() << 16 | 8u << 8, m.features.ecx1, features());
+      return set(out, m.signature, apic_id << 24 | in_package() << 16 | 8u << 8, m.features.ecx1,
+                 features());
     case 6:
       return set(out, bit(2), 0, 0, 0);  // ARAT: the APIC timer never stops
     case 7:
@@ -92,7 +103,8 @@ void View::basic(u32 leaf, u32 subleaf, u32 out[4]) const {
   }
 }
 
-/// Level 0: threads of a core; level 1: of a package (SDM vol. 2, CPUID). The x2APIC id stands in each.
+/// Level 0: threads of a core; level 1: of a package (SDM vol. 2, CPUID). The x2APIC id stands in
+/// each.
 void View::topology(u32 subleaf, u32 out[4]) const {
   constexpr u32 kThread = 1 << 8, kCore = 2 << 8;
   if (subleaf == 0) return set(out, t.thread_bits(), t.threads, kThread, apic_id);
@@ -117,22 +129,27 @@ void View::extended(u32 leaf, u32 out[4]) const {
       return set(out, kMaxExtended, word(m.vendor, 0), word(m.vendor, 2), word(m.vendor, 1));
     case 0x80000001: {
       const bool many_cores = amd() && in_package() > 1;
-      return set(out, m.signature, 0, m.features.ecx81 | (many_cores ? kCmpLegacy : 0), extended_features());
+      return set(out, m.signature, 0, m.features.ecx81 | (many_cores ? kCmpLegacy : 0),
+                 extended_features());
     }
     case 0x80000002 ... 0x80000004: {
       const size_t at = (leaf - 0x80000002) * 4;
-      return set(out, word(m.brand, at), word(m.brand, at + 1), word(m.brand, at + 2), word(m.brand, at + 3));
+      return set(out, word(m.brand, at), word(m.brand, at + 1), word(m.brand, at + 2),
+                 word(m.brand, at + 3));
     }
     case 0x80000005:
-      return set(out, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);  // L1: 64 KB, 2-way, 64-byte lines
+      return set(out, 0x01ff01ff, 0x01ff01ff, 0x40020140,
+                 0x40020140);  // L1: 64 KB, 2-way, 64-byte lines
     case 0x80000006:
       return set(out, 0, 0x42004200, 0x02008140, 0);  // L2: 512 KB, 16-way
-    case 0x80000008: {  // FXSAVE always keeps the x87 error pointers; how many processors a package has, and how wide their field is
+    case 0x80000008: {  // FXSAVE always keeps the x87 error pointers; how many processors a package
+                        // has, and how wide their field is
       const u32 cores = in_package() > 1 ? t.package_bits() << 12 | (in_package() - 1) : 0;
       return set(out, 48u << 8 | sys::kPhysBits, bit(2), cores, 0);
     }
     case 0x80000021:
-      return set(out, bit(2) | bit(6), 0, 0, 0);  // LFENCE serializes; a NULL selector clears the base
+      return set(out, bit(2) | bit(6), 0, 0,
+                 0);  // LFENCE serializes; a NULL selector clears the base
     default:
       return;
   }

@@ -6,42 +6,75 @@
 namespace colo::soft {
 namespace {
 
-// What follows the opcode: . nothing   M ModRM   b imm8   w imm16   z imm16/32   d imm32   v imm16/32/64   B ModRM+imm8   Z ModRM+immz
-// e imm16+imm8   o moffs   3 ModRM, imm8 if /0 /1   4 ModRM, immz if /0 /1   x undefined   p prefix or escape
+// What follows the opcode: . nothing   M ModRM   b imm8   w imm16   z imm16/32   d imm32   v
+// imm16/32/64   B ModRM+imm8   Z ModRM+immz e imm16+imm8   o moffs   3 ModRM, imm8 if /0 /1   4
+// ModRM, immz if /0 /1   x undefined   p prefix or escape
 constexpr char kOneByte[] =
-    "MMMMbzxx" "MMMMbzxp"  // 00
-    "MMMMbzxx" "MMMMbzxx"  // 10
-    "MMMMbzpx" "MMMMbzpx"  // 20
-    "MMMMbzpx" "MMMMbzpx"  // 30
-    "pppppppp" "pppppppp"  // 40
-    "........" "........"  // 50
-    "xxxMpppp" "zZbB...."  // 60
-    "bbbbbbbb" "bbbbbbbb"  // 70
-    "BZxBMMMM" "MMMMMMMM"  // 80
-    "........" "..x....."  // 90
-    "oooo...." "bz......"  // A0
-    "bbbbbbbb" "vvvvvvvv"  // B0
-    "BBw.xxBZ" "e.w..bx."  // C0
-    "MMMMxxx." "MMMMMMMM"  // D0
-    "bbbbbbbb" "ddxb...."  // E0
-    "p.pp..34" "......MM"; // F0
+    "MMMMbzxx"
+    "MMMMbzxp"  // 00
+    "MMMMbzxx"
+    "MMMMbzxx"  // 10
+    "MMMMbzpx"
+    "MMMMbzpx"  // 20
+    "MMMMbzpx"
+    "MMMMbzpx"  // 30
+    "pppppppp"
+    "pppppppp"  // 40
+    "........"
+    "........"  // 50
+    "xxxMpppp"
+    "zZbB...."  // 60
+    "bbbbbbbb"
+    "bbbbbbbb"  // 70
+    "BZxBMMMM"
+    "MMMMMMMM"  // 80
+    "........"
+    "..x....."  // 90
+    "oooo...."
+    "bz......"  // A0
+    "bbbbbbbb"
+    "vvvvvvvv"  // B0
+    "BBw.xxBZ"
+    "e.w..bx."  // C0
+    "MMMMxxx."
+    "MMMMMMMM"  // D0
+    "bbbbbbbb"
+    "ddxb...."  // E0
+    "p.pp..34"
+    "......MM";  // F0
 constexpr char kTwoByte[] =
-    "MMMMx..." "..x.xMxx"  // 00
-    "MMMMMMMM" "MMMMMMMM"  // 10
-    "MMMMxxxx" "MMMMMMMM"  // 20
-    "......x." "pxpxxxxx"  // 30
-    "MMMMMMMM" "MMMMMMMM"  // 40
-    "MMMMMMMM" "MMMMMMMM"  // 50
-    "MMMMMMMM" "MMMMMMMM"  // 60
-    "BBBBMMM." "MMxxMMMM"  // 70
-    "dddddddd" "dddddddd"  // 80
-    "MMMMMMMM" "MMMMMMMM"  // 90
-    "...MBMxx" "...MBMMM"  // A0
-    "MMMMMMMM" "MMBMMMMM"  // B0
-    "MMBMBBBM" "........"  // C0
-    "MMMMMMMM" "MMMMMMMM"  // D0
-    "MMMMMMMM" "MMMMMMMM"  // E0
-    "MMMMMMMM" "MMMMMMMM"; // F0
+    "MMMMx..."
+    "..x.xMxx"  // 00
+    "MMMMMMMM"
+    "MMMMMMMM"  // 10
+    "MMMMxxxx"
+    "MMMMMMMM"  // 20
+    "......x."
+    "pxpxxxxx"  // 30
+    "MMMMMMMM"
+    "MMMMMMMM"  // 40
+    "MMMMMMMM"
+    "MMMMMMMM"  // 50
+    "MMMMMMMM"
+    "MMMMMMMM"  // 60
+    "BBBBMMM."
+    "MMxxMMMM"  // 70
+    "dddddddd"
+    "dddddddd"  // 80
+    "MMMMMMMM"
+    "MMMMMMMM"  // 90
+    "...MBMxx"
+    "...MBMMM"  // A0
+    "MMMMMMMM"
+    "MMBMMMMM"  // B0
+    "MMBMBBBM"
+    "........"  // C0
+    "MMMMMMMM"
+    "MMMMMMMM"  // D0
+    "MMMMMMMM"
+    "MMMMMMMM"  // E0
+    "MMMMMMMM"
+    "MMMMMMMM";  // F0
 static_assert(sizeof kOneByte == 257 && sizeof kTwoByte == 257);
 
 /// Bytes of one instruction; reading past the end is remembered, not done.
@@ -71,26 +104,41 @@ struct Reader {
 
 bool take_prefix(Insn& i, u8 b) {
   switch (b) {
-    case 0x26: case 0x2e: case 0x36: case 0x3e: return true;  // ES CS SS DS: no base in 64-bit mode, and they do not cancel FS or GS
-    case 0x64: i.segment = FS; return true;
-    case 0x65: i.segment = GS; return true;
-    case 0x66: i.opsize = true; return true;
-    case 0x67: i.addr32 = true; return true;
-    case 0xf0: i.lock = true; return true;
-    case 0xf2: case 0xf3: i.repeat = b; return true;
-    default: return false;
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+      return true;  // ES CS SS DS: no base in 64-bit mode, and they do not cancel FS or GS
+    case 0x64:
+      i.segment = FS;
+      return true;
+    case 0x65:
+      i.segment = GS;
+      return true;
+    case 0x66:
+      i.opsize = true;
+      return true;
+    case 0x67:
+      i.addr32 = true;
+      return true;
+    case 0xf0:
+      i.lock = true;
+      return true;
+    case 0xf2:
+    case 0xf3:
+      i.repeat = b;
+      return true;
+    default:
+      return false;
   }
 }
 
 u8 take_prefixes(Reader& r, Insn& i) {
   u8 b = static_cast<u8>(r.take(1));
   for (; !r.past_end; b = static_cast<u8>(r.take(1))) {
-    if (take_prefix(i, b))
-      i.rex = 0;  // only the one directly before the opcode counts
-    else if ((b & 0xf0) == 0x40)
-      i.rex = b;
-    else
-      break;
+    if (take_prefix(i, b)) i.rex = 0;  // only the one directly before the opcode counts
+    else if ((b & 0xf0) == 0x40) i.rex = b;
+    else break;
   }
   i.prefix = i.repeat ? i.repeat : i.opsize ? 0x66 : 0;
   return b;
@@ -131,31 +179,48 @@ void take_modrm(Reader& r, Insn& i) {
   i.has_modrm = true;
   i.modrm = static_cast<u8>(r.take(1));
   i.reg = i.ext() | ((i.rex & 4) << 1);
-  if (i.modrm >> 6 == 3)
-    i.rm = (i.modrm & 7) | ((i.rex & 1) << 3);
-  else
-    take_memory_operand(r, i);
+  if (i.modrm >> 6 == 3) i.rm = (i.modrm & 7) | ((i.rex & 1) << 3);
+  else take_memory_operand(r, i);
 }
 
 void take_immediate(Reader& r, Insn& i, char kind) {
   const size_t z = i.opsize && !i.rex_w() ? 2 : 4;
   size_t n = 0;
   switch (kind) {
-    case 'b': case 'B': n = 1; break;
-    case 'w': n = 2; break;
-    case 'd': n = 4; break;
-    case 'z': case 'Z': n = z; break;
-    case 'v': n = i.rex_w() ? 8 : z; break;
-    case 'o': n = i.addr32 ? 4 : 8; break;
-    case '3': n = i.ext() < 2 ? 1 : 0; break;
-    case '4': n = i.ext() < 2 ? z : 0; break;
+    case 'b':
+    case 'B':
+      n = 1;
+      break;
+    case 'w':
+      n = 2;
+      break;
+    case 'd':
+      n = 4;
+      break;
+    case 'z':
+    case 'Z':
+      n = z;
+      break;
+    case 'v':
+      n = i.rex_w() ? 8 : z;
+      break;
+    case 'o':
+      n = i.addr32 ? 4 : 8;
+      break;
+    case '3':
+      n = i.ext() < 2 ? 1 : 0;
+      break;
+    case '4':
+      n = i.ext() < 2 ? z : 0;
+      break;
     case 'e': {
       const u64 frame = r.take(2);
       i.imm = static_cast<i64>(frame | r.take(1) << 16);
       i.has_imm = true;
       return;
     }
-    default: return;
+    default:
+      return;
   }
   if (!n) return;
   i.has_imm = true;

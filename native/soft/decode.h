@@ -1,4 +1,5 @@
-// From bytes to operations: parse() splits one instruction, BlockBuilder turns instructions into a block's operations.
+// From bytes to operations: parse() splits one instruction, BlockBuilder turns instructions into a
+// block's operations.
 #pragma once
 #include "soft/block.h"
 
@@ -9,23 +10,23 @@ constexpr size_t kMaxInsnLength = 15;
 /// One instruction of 64-bit mode, split.
 struct Insn {
   u8 length = 0;
-  u8 prefix = 0;     // mandatory-prefix view: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)
-  u8 repeat = 0;     // 0, 0xf2, 0xf3
+  u8 prefix = 0;  // mandatory-prefix view: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)
+  u8 repeat = 0;  // 0, 0xf2, 0xf3
   bool opsize = false, addr32 = false, lock = false;
   u8 segment = SEG_COUNT;  // FS or GS, else SEG_COUNT: the others have base 0
   u8 rex = 0;
-  u8 map = 0;        // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
+  u8 map = 0;  // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
   u8 opcode = 0;
   bool has_modrm = false;
   u8 modrm = 0;
-  bool memory = false;      // modrm.mod != 3
-  u8 reg = 0, rm = 0;       // register numbers, REX applied (rm: mod == 3 only)
+  bool memory = false;  // modrm.mod != 3
+  u8 reg = 0, rm = 0;   // register numbers, REX applied (rm: mod == 3 only)
   u8 base = REG_ZERO, index = REG_ZERO, scale = 0;
   i32 disp = 0;
   bool rip_relative = false;
   bool has_imm = false;
-  i64 imm = 0;              // sign-extended; moffs: the address
-  bool undefined = false;   // no such instruction in 64-bit mode
+  i64 imm = 0;             // sign-extended; moffs: the address
+  bool undefined = false;  // no such instruction in 64-bit mode
   bool too_long = false;
 
   bool rex_w() const { return rex & 8; }
@@ -42,24 +43,48 @@ enum class Form : u8 { RR, RI, RM, MR, MI };  // destination, source: register, 
 // --- handler tables, one family per file
 enum AluOp { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST };
 Handler pick_alu(int op, Form form, u8 size);
-Handler pick_alu_locked(int op, bool immediate, u8 size);        // memory destination
+Handler pick_alu_locked(int op, bool immediate, u8 size);  // memory destination
 enum UnaryOp { UN_INC, UN_DEC, UN_NOT, UN_NEG };
 Handler pick_unary(int op, bool memory, bool locked, u8 size);
 Handler pick_fused(int op, int cc, Form form, u8 size, bool indexed);  // nullptr: none
 Handler pick_jcc(int cc);
 Handler pick_setcc(int cc, bool memory);
 Handler pick_cmov(int cc, bool memory, u8 size);
-Handler pick_shift(int op, bool memory, bool by_cl, u8 size);    // op: ModRM extension; imm holds the count otherwise
+Handler pick_shift(int op, bool memory, bool by_cl,
+                   u8 size);  // op: ModRM extension; imm holds the count otherwise
 Handler pick_double_shift(bool left, bool memory, bool by_cl, u8 size);
 
 enum class Branch { Jump, Call, JumpReg, CallReg, Ret, LoopNz, LoopZ, Loop, Jrcxz };
 Handler pick_branch(Branch kind, bool addr32);
 
-enum class Move { RegReg, RegImm, Load, Store, StoreImm, Lea, Xchg, XchgMem, Push, PushImm, Pop, PopMem, LeaveFrame, Nop, FoldSegment, Fold32, FoldImm, FoldBit, FoldXlat, Bswap, MovbeLoad, MovbeStore };
+enum class Move {
+  RegReg,
+  RegImm,
+  Load,
+  Store,
+  StoreImm,
+  Lea,
+  Xchg,
+  XchgMem,
+  Push,
+  PushImm,
+  Pop,
+  PopMem,
+  LeaveFrame,
+  Nop,
+  FoldSegment,
+  Fold32,
+  FoldImm,
+  FoldBit,
+  FoldXlat,
+  Bswap,
+  MovbeLoad,
+  MovbeStore
+};
 Handler pick_move(Move kind, u8 size, bool indexed = true);
 Handler pick_extend(bool sign, bool memory, u8 from, u8 to, bool indexed);
-Handler pick_widen(u8 size);   // CBW CWDE CDQE
-Handler pick_sign(u8 size);    // CWD CDQ CQO
+Handler pick_widen(u8 size);  // CBW CWDE CDQE
+Handler pick_sign(u8 size);   // CWD CDQ CQO
 
 enum class Mul { Mul, Imul, Div, Idiv, Imul2, Imul3 };
 Handler pick_mul(Mul kind, u8 size);
@@ -89,16 +114,18 @@ Slow pick_string(u8 opcode, u8 size, u8 repeat);
 /// o.imm = FpPlan*; with an implicit RDI operand: o.extra = segment, o.scale = 32-bit address.
 constexpr u32 kThunkFwait = 0x100;  // in o.extra
 Step slow_thunk(Cpu& c, const Op& o);
-/// Handlers for thunks whose memory operand (if any) the TLB can serve in place; nullptr: slow_thunk.
+/// Handlers for thunks whose memory operand (if any) the TLB can serve in place; nullptr:
+/// slow_thunk.
 Handler pick_thunk(const FpPlan& plan);
-/// Direct SSE2 handlers (sse.cc), or nullptr. d, s: byte offsets of the registers in the XMM file, or in the general one where they are
-/// general registers; the other view is in extra.
+/// Direct SSE2 handlers (sse.cc), or nullptr. d, s: byte offsets of the registers in the XMM file,
+/// or in the general one where they are general registers; the other view is in extra.
 Handler pick_sse(const Insn& insn);
 
 /// The operations of one block under construction.
 class BlockBuilder {
  public:
-  BlockBuilder(Cpu& c, BlockCache& cache, u64 va, Op* ops, bool single) : c_(c), cache_(cache), va_(va), ops_(ops), single_(single) {}
+  BlockBuilder(Cpu& c, BlockCache& cache, u64 va, Op* ops, bool single)
+      : c_(c), cache_(cache), va_(va), ops_(ops), single_(single) {}
   void add(const Insn& insn);
   /// Adds the fall-through exit if the last instruction did not end the block.
   void finish();
@@ -115,7 +142,10 @@ class BlockBuilder {
   void emit(Handler h) { append(h, in_->length); }
   void emit_ends(Handler h, u64 taken = 0);
   void slow(Slow fn, bool ends = false);
-  void undefined() { emit(pick_raise_ud()); ended_ = true; }
+  void undefined() {
+    emit(pick_raise_ud());
+    ended_ = true;
+  }
   void fold_address();
   void load_to_tmp(u8 size);
   /// r/m as a register: a memory operand is loaded into REG_TMP first. Returns its byte offset.
@@ -125,7 +155,9 @@ class BlockBuilder {
   bool thunk();
   u64 next_va() const { return va_ + off_ + in_->length; }
   /// Byte offset of a general register; without REX, byte registers 4..7 are AH CH DH BH.
-  u8 slot(u8 reg, u8 size) const { return size == 1 && !in_->rex && reg >= 4 && reg < 8 ? (reg - 4) * 8 + 1 : reg * 8; }
+  u8 slot(u8 reg, u8 size) const {
+    return size == 1 && !in_->rex && reg >= 4 && reg < 8 ? (reg - 4) * 8 + 1 : reg * 8;
+  }
   // emit_one.cc, emit_two.cc: the opcode maps. False: not an instruction of the integer decoder.
   bool map_one_byte();
   bool map_two_byte();

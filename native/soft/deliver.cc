@@ -1,6 +1,7 @@
-// Interrupts and exceptions through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol. 2, 8.9), and the rules that turn two faults
-// into a double fault. Everything is checked and the frame is written before the first register changes: a fault on the way leaves the
-// state as it was.
+// Interrupts and exceptions through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol.
+// 2, 8.9), and the rules that turn two faults into a double fault. Everything is checked and the
+// frame is written before the first register changes: a fault on the way leaves the state as it
+// was.
 #include "soft/system.h"
 
 namespace colo::soft {
@@ -30,7 +31,9 @@ bool read_gate(Cpu& c, const Event& e, Gate& g) {
   const u32 error = e.vector * 8u | 2 | ext;
   if (e.vector * 16u + 15 > c.idt.limit) return fault(c, GP, error);
   u64 low, high;
-  if (!c.load_sys(c.idt.base + e.vector * 16u, 8, low) || !c.load_sys(c.idt.base + e.vector * 16u + 8, 8, high)) return false;
+  if (!c.load_sys(c.idt.base + e.vector * 16u, 8, low) ||
+      !c.load_sys(c.idt.base + e.vector * 16u + 8, 8, high))
+    return false;
   const u8 kind = (low >> 40) & 31;  // S bit included: must be 0
   if (kind != type::INTERRUPT_GATE && kind != type::TRAP_GATE) return fault(c, GP, error);
   if (e.software && ((low >> 45) & 3) < c.cpl) return fault(c, GP, error);
@@ -63,7 +66,8 @@ bool read_tss_stack(Cpu& c, u32 offset, u32 ext, u64& rsp) {
 }
 
 bool push_frame(Cpu& c, const Event& e, u64& rsp, u8 cpl) {
-  const u64 frame[] = {e.error, e.return_rip, c.seg[CS].selector, e.flags_image, c.r[RSP], c.seg[SS].selector};
+  const u64 frame[] = {e.error,       e.return_rip, c.seg[CS].selector,
+                       e.flags_image, c.r[RSP],     c.seg[SS].selector};
   const size_t skip = e.has_error ? 0 : 1;
   const size_t bytes = sizeof frame - skip * 8;
   const u64 to = (rsp & ~15ull) - bytes;
@@ -120,16 +124,16 @@ Class class_of(u8 vector) {
   }
 }
 
-/// SDM vol. 3, table 7-5: a page fault while a contributory fault is delivered is simply delivered next; the other way round is a double
-/// fault.
+/// SDM vol. 3, table 7-5: a page fault while a contributory fault is delivered is simply delivered
+/// next; the other way round is a double fault.
 bool doubles(u8 first, u8 second) {
   const Class a = class_of(first), b = class_of(second);
   if (a == Class::Contributory) return b == Class::Contributory;
   return a == Class::PageFault && (b == Class::Contributory || b == Class::PageFault);
 }
 
-/// Fault-class exceptions push RF, so that an instruction breakpoint on the faulting instruction would not hit again (SDM vol.
-/// 3, 18.3.1.1).
+/// Fault-class exceptions push RF, so that an instruction breakpoint on the faulting instruction
+/// would not hit again (SDM vol. 3, 18.3.1.1).
 u64 pushed_flags(const Cpu& c, u8 vector) {
   const bool trap = vector == DB || vector == BP || vector == OF || vector == NMI || vector >= 32;
   return c.flags() | (trap ? 0 : flag::RF);

@@ -1,5 +1,5 @@
-// CLI, STI, PUSHF, POPF (Intel SDM vol. 2). They are the most frequent system instructions, hence short: a block goes on behind CLI,
-// PUSHF and a POPF that opens nothing.
+// CLI, STI, PUSHF, POPF (Intel SDM vol. 2). They are the most frequent system instructions, hence
+// short: a block goes on behind CLI, PUSHF and a POPF that opens nothing.
 #include "soft/system.h"
 
 namespace colo::soft::sys {

@@ -1,4 +1,5 @@
-// The frame of the block builder: operand fields, address folding, exits, and what the integer decoder hands on.
+// The frame of the block builder: operand fields, address folding, exits, and what the integer
+// decoder hands on.
 #include "soft/decode.h"
 #include "soft/ops.h"
 
@@ -24,7 +25,9 @@ void BlockBuilder::add(const Insn& insn) {
   } else if (insn.undefined || (insn.lock && !lockable())) {
     undefined();
   } else {
-    const bool mine = insn.map == 0 ? map_one_byte() : insn.map == 1 ? map_two_byte() : insn.map == 2 && map_0f38();
+    const bool mine = insn.map == 0   ? map_one_byte()
+                      : insn.map == 1 ? map_two_byte()
+                                      : insn.map == 2 && map_0f38();
     if (!mine) {
       count_ = first;
       open(insn);
@@ -72,7 +75,8 @@ void BlockBuilder::slow(Slow fn, bool ends) {
   if (ends) ended_ = true;
 }
 
-/// Leaves b, x, scale, disp so that they give the linear address: RIP-relative, 32-bit and FS/GS addresses go through REG_TMP.
+/// Leaves b, x, scale, disp so that they give the linear address: RIP-relative, 32-bit and FS/GS
+/// addresses go through REG_TMP.
 void BlockBuilder::fold_address() {
   if (!in_->memory) return;
   auto use_tmp = [&] {
@@ -127,7 +131,8 @@ bool BlockBuilder::lockable() const {
   if (in_->map != 1) return false;
   if (op == 0xba) return ext > 4;
   if (op == 0xc7) return ext == 1;
-  return op == 0xab || op == 0xb3 || op == 0xbb || op == 0xb0 || op == 0xb1 || op == 0xc0 || op == 0xc1;
+  return op == 0xab || op == 0xb3 || op == 0xbb || op == 0xb0 || op == 0xb1 || op == 0xc0 ||
+         op == 0xc1;
 }
 
 /// Instructions of others: the vector and x87 units, then the system instructions.
@@ -165,10 +170,8 @@ bool BlockBuilder::thunk() {
   if (plan.implicit_rdi) proto_.extra = i.segment, proto_.scale = i.addr32;
   if (i.map == 0 && i.opcode == 0x9b) proto_.extra = kThunkFwait;
   proto_.imm = reinterpret_cast<i64>(cache_.keep_plan(plan));
-  if (Handler fast = pick_thunk(plan))
-    emit(fast);
-  else
-    slow(slow_thunk);
+  if (Handler fast = pick_thunk(plan)) emit(fast);
+  else slow(slow_thunk);
   return true;
 }
 

@@ -92,7 +92,8 @@ bool BlockBuilder::push_pop(u8 opcode) {
 /// POP r/m, PUSH imm, ENTER, LEAVE.
 bool BlockBuilder::stack_frame(u8 opcode) {
   switch (opcode) {
-    case 0x68: case 0x6a:
+    case 0x68:
+    case 0x6a:
       proto_.s = REG_TMP * 8;
       if (in_->size() == 2) {
         part(pick_move(Move::RegImm, 8));
@@ -121,7 +122,9 @@ bool BlockBuilder::stack_frame(u8 opcode) {
       proto_.s = REG_TMP2 * 8;
       emit(pick_move(Move::PopMem, 8));
       return true;
-    case 0xc8: slow(slow_enter); return true;
+    case 0xc8:
+      slow(slow_enter);
+      return true;
     default:
       in_->size() == 2 ? slow(slow_leave16) : emit(pick_move(Move::LeaveFrame, 8));
       return true;
@@ -130,7 +133,9 @@ bool BlockBuilder::stack_frame(u8 opcode) {
 
 /// 88..8B, A0..A3, B0..BF, C6, C7.
 void BlockBuilder::move(u8 opcode) {
-  const u8 size = opcode >= 0xb0 && opcode <= 0xbf ? (opcode < 0xb8 ? 1 : in_->size()) : (opcode & 1) ? in_->size() : 1;
+  const u8 size = opcode >= 0xb0 && opcode <= 0xbf ? (opcode < 0xb8 ? 1 : in_->size())
+                  : (opcode & 1)                   ? in_->size()
+                                                   : 1;
   if (opcode >= 0xb0 && opcode <= 0xbf) {
     proto_.d = slot((opcode & 7) | ((in_->rex & 1) << 3), size);
     emit(pick_move(Move::RegImm, size));
@@ -153,7 +158,10 @@ void BlockBuilder::move(u8 opcode) {
     fold_address();
     proto_.d = load ? reg : rm;
     proto_.s = load ? rm : reg;
-    emit(pick_move(!in_->memory ? Move::RegReg : load ? Move::Load : Move::Store, size, proto_.x != REG_ZERO * 8));
+    emit(pick_move(!in_->memory ? Move::RegReg
+                   : load       ? Move::Load
+                                : Move::Store,
+                   size, proto_.x != REG_ZERO * 8));
   }
 }
 
@@ -166,7 +174,8 @@ void BlockBuilder::string_op(u8 opcode) {
 void BlockBuilder::branch_relative(Branch kind) {
   const u64 target = next_va() + in_->imm;
   proto_.imm = static_cast<i64>(next_va());
-  const bool conditional = kind == Branch::Loop || kind == Branch::LoopZ || kind == Branch::LoopNz || kind == Branch::Jrcxz;
+  const bool conditional = kind == Branch::Loop || kind == Branch::LoopZ ||
+                           kind == Branch::LoopNz || kind == Branch::Jrcxz;
   emit_ends(pick_branch(kind, in_->addr32), target);
   if (!conditional) exits_.va[0] = target;
 }
@@ -194,7 +203,12 @@ bool BlockBuilder::map_one_byte() {
     const int which = (op & 7) >> 1;  // Ev,Gv  Gv,Ev  eAX,Iz
     proto_.d = which == 0 ? rm : which == 1 ? reg : RAX * 8;
     proto_.s = which == 0 ? reg : rm;
-    alu(op >> 3, which == 2 ? Form::RI : !in_->memory ? Form::RR : which == 0 ? Form::MR : Form::RM, size);
+    alu(op >> 3,
+        which == 2     ? Form::RI
+        : !in_->memory ? Form::RR
+        : which == 0   ? Form::MR
+                       : Form::RM,
+        size);
     return true;
   }
   return op < 0xa0 ? mid_opcode(op) : high_opcode(op);
@@ -224,7 +238,8 @@ bool BlockBuilder::lea() {
 bool BlockBuilder::mid_opcode(u8 op) {
   const u8 size = op & 1 ? in_->size() : 1;
   switch (op) {
-    case 0x50 ... 0x5f: return push_pop(op);
+    case 0x50 ... 0x5f:
+      return push_pop(op);
     case 0x63:
       if (in_->rex_w()) {
         extend(true, 4);
@@ -235,22 +250,40 @@ bool BlockBuilder::mid_opcode(u8 op) {
         emit(pick_move(in_->memory ? Move::Load : Move::RegReg, s));
       }
       return true;
-    case 0x68: case 0x6a: case 0x8f: return stack_frame(op);
-    case 0x69: case 0x6b:
+    case 0x68:
+    case 0x6a:
+    case 0x8f:
+      return stack_frame(op);
+    case 0x69:
+    case 0x6b:
       proto_.s = source(in_->size());
       proto_.d = in_->reg * 8;
       emit(pick_mul(Mul::Imul3, in_->size()));
       return true;
-    case 0x70 ... 0x7f: jcc(op & 15); return true;
-    case 0x80: case 0x81: alu_rm_imm(in_->ext(), size); return true;
-    case 0x83: alu_rm_imm(in_->ext(), in_->size()); return true;
-    case 0x84: case 0x85:
+    case 0x70 ... 0x7f:
+      jcc(op & 15);
+      return true;
+    case 0x80:
+    case 0x81:
+      alu_rm_imm(in_->ext(), size);
+      return true;
+    case 0x83:
+      alu_rm_imm(in_->ext(), in_->size());
+      return true;
+    case 0x84:
+    case 0x85:
       proto_.d = slot(in_->rm, size), proto_.s = slot(in_->reg, size);
       alu(ALU_TEST, in_->memory ? Form::MR : Form::RR, size);
       return true;
-    case 0x86: case 0x87: xchg(size); return true;
-    case 0x88 ... 0x8b: move(op); return true;
-    case 0x8d: return lea();
+    case 0x86:
+    case 0x87:
+      xchg(size);
+      return true;
+    case 0x88 ... 0x8b:
+      move(op);
+      return true;
+    case 0x8d:
+      return lea();
     case 0x90 ... 0x97:
       if (op == 0x90 && !(in_->rex & 1)) {
         emit(pick_move(Move::Nop, 8));  // also PAUSE
@@ -259,53 +292,104 @@ bool BlockBuilder::mid_opcode(u8 op) {
       proto_.d = RAX * 8, proto_.s = ((op & 7) | ((in_->rex & 1) << 3)) * 8;
       emit(pick_move(Move::Xchg, in_->size()));
       return true;
-    case 0x98: emit(pick_widen(in_->size())); return true;
-    case 0x99: emit(pick_sign(in_->size())); return true;
-    case 0x9e: emit(pick_flag(FlagOp::Sahf)); return true;
-    case 0x9f: emit(pick_flag(FlagOp::Lahf)); return true;
-    default: return false;
+    case 0x98:
+      emit(pick_widen(in_->size()));
+      return true;
+    case 0x99:
+      emit(pick_sign(in_->size()));
+      return true;
+    case 0x9e:
+      emit(pick_flag(FlagOp::Sahf));
+      return true;
+    case 0x9f:
+      emit(pick_flag(FlagOp::Lahf));
+      return true;
+    default:
+      return false;
   }
 }
 
 bool BlockBuilder::high_opcode(u8 op) {
   const u8 size = op & 1 ? in_->size() : 1;
   switch (op) {
-    case 0xa0 ... 0xa3: case 0xb0 ... 0xbf: move(op); return true;
-    case 0xa4 ... 0xa7: case 0xaa ... 0xaf: string_op(op); return true;
-    case 0xa8: case 0xa9:
+    case 0xa0 ... 0xa3:
+    case 0xb0 ... 0xbf:
+      move(op);
+      return true;
+    case 0xa4 ... 0xa7:
+    case 0xaa ... 0xaf:
+      string_op(op);
+      return true;
+    case 0xa8:
+    case 0xa9:
       proto_.d = RAX * 8;
       alu(ALU_TEST, Form::RI, size);
       return true;
-    case 0xc0: case 0xc1: case 0xd0 ... 0xd3: return group2(size);
-    case 0xc2: case 0xc3:
+    case 0xc0:
+    case 0xc1:
+    case 0xd0 ... 0xd3:
+      return group2(size);
+    case 0xc2:
+    case 0xc3:
       proto_.imm = op == 0xc2 ? in_->imm : 0;
       emit_ends(pick_branch(Branch::Ret, false));
       return true;
-    case 0xc6: case 0xc7:
+    case 0xc6:
+    case 0xc7:
       if (in_->ext()) return false;
       move(op);
       return true;
-    case 0xc8: case 0xc9: return stack_frame(op);
+    case 0xc8:
+    case 0xc9:
+      return stack_frame(op);
     case 0xd7:
       proto_.imm = in_->segment;
       part(pick_move(Move::FoldXlat, 8));
       proto_.b = REG_TMP * 8, proto_.d = RAX * 8;
       emit(pick_move(Move::Load, 1, false));
       return true;
-    case 0xe0: branch_relative(Branch::LoopNz); return true;
-    case 0xe1: branch_relative(Branch::LoopZ); return true;
-    case 0xe2: branch_relative(Branch::Loop); return true;
-    case 0xe3: branch_relative(Branch::Jrcxz); return true;
-    case 0xe8: branch_relative(Branch::Call); return true;
-    case 0xe9: case 0xeb: branch_relative(Branch::Jump); return true;
-    case 0xf5: emit(pick_flag(FlagOp::Cmc)); return true;
-    case 0xf6: case 0xf7: return group3(size);
-    case 0xf8: emit(pick_flag(FlagOp::Clc)); return true;
-    case 0xf9: emit(pick_flag(FlagOp::Stc)); return true;
-    case 0xfc: emit(pick_flag(FlagOp::Cld)); return true;
-    case 0xfd: emit(pick_flag(FlagOp::Std)); return true;
-    case 0xfe: case 0xff: return group45(size);
-    default: return false;
+    case 0xe0:
+      branch_relative(Branch::LoopNz);
+      return true;
+    case 0xe1:
+      branch_relative(Branch::LoopZ);
+      return true;
+    case 0xe2:
+      branch_relative(Branch::Loop);
+      return true;
+    case 0xe3:
+      branch_relative(Branch::Jrcxz);
+      return true;
+    case 0xe8:
+      branch_relative(Branch::Call);
+      return true;
+    case 0xe9:
+    case 0xeb:
+      branch_relative(Branch::Jump);
+      return true;
+    case 0xf5:
+      emit(pick_flag(FlagOp::Cmc));
+      return true;
+    case 0xf6:
+    case 0xf7:
+      return group3(size);
+    case 0xf8:
+      emit(pick_flag(FlagOp::Clc));
+      return true;
+    case 0xf9:
+      emit(pick_flag(FlagOp::Stc));
+      return true;
+    case 0xfc:
+      emit(pick_flag(FlagOp::Cld));
+      return true;
+    case 0xfd:
+      emit(pick_flag(FlagOp::Std));
+      return true;
+    case 0xfe:
+    case 0xff:
+      return group45(size);
+    default:
+      return false;
   }
 }
 

@@ -3,7 +3,8 @@
 
 namespace colo::soft {
 
-/// BT BTS BTR BTC. A register bit offset reaches outside the addressed word, so it is folded into the address.
+/// BT BTS BTR BTC. A register bit offset reaches outside the addressed word, so it is folded into
+/// the address.
 void BlockBuilder::bit_test(int op, bool immediate) {
   const u8 size = in_->size();
   proto_.s = in_->reg * 8;
@@ -60,7 +61,10 @@ bool BlockBuilder::scan() {
   const u8 size = in_->size();
   proto_.s = source(size);
   proto_.d = in_->reg * 8;
-  emit(pick_scan(in_->opcode == 0xb8 ? Scan::Popcnt : in_->opcode == 0xbc ? Scan::Bsf : Scan::Bsr, size));
+  emit(pick_scan(in_->opcode == 0xb8   ? Scan::Popcnt
+                 : in_->opcode == 0xbc ? Scan::Bsf
+                                       : Scan::Bsr,
+                 size));
   return true;
 }
 
@@ -68,53 +72,92 @@ bool BlockBuilder::map_two_byte() {
   const u8 op = in_->opcode;
   const u8 size = op & 1 ? in_->size() : 1;
   switch (op) {
-    case 0x0d: case 0x18 ... 0x1f: emit(pick_move(Move::Nop, 8)); return true;
+    case 0x0d:
+    case 0x18 ... 0x1f:
+      emit(pick_move(Move::Nop, 8));
+      return true;
     case 0x40 ... 0x4f:
       proto_.d = in_->reg * 8, proto_.s = in_->rm * 8;
       fold_address();
       emit(pick_cmov(op & 15, in_->memory, in_->size()));
       return true;
-    case 0x80 ... 0x8f: jcc(op & 15); return true;
+    case 0x80 ... 0x8f:
+      jcc(op & 15);
+      return true;
     case 0x90 ... 0x9f:
       proto_.d = slot(in_->rm, 1);
       fold_address();
       emit(pick_setcc(op & 15, in_->memory));
       return true;
-    case 0xa3: bit_test(BIT_BT, false); return true;
-    case 0xab: bit_test(BIT_BTS, false); return true;
-    case 0xb3: bit_test(BIT_BTR, false); return true;
-    case 0xbb: bit_test(BIT_BTC, false); return true;
+    case 0xa3:
+      bit_test(BIT_BT, false);
+      return true;
+    case 0xab:
+      bit_test(BIT_BTS, false);
+      return true;
+    case 0xb3:
+      bit_test(BIT_BTR, false);
+      return true;
+    case 0xbb:
+      bit_test(BIT_BTC, false);
+      return true;
     case 0xba:
       if (in_->ext() < 4) return false;
       bit_test(in_->ext() - 4, true);
       return true;
-    case 0xa4: case 0xa5: double_shift(true, op & 1); return true;
-    case 0xac: case 0xad: double_shift(false, op & 1); return true;
-    case 0xae: return group_ae();
+    case 0xa4:
+    case 0xa5:
+      double_shift(true, op & 1);
+      return true;
+    case 0xac:
+    case 0xad:
+      double_shift(false, op & 1);
+      return true;
+    case 0xae:
+      return group_ae();
     case 0xaf:
       proto_.s = source(in_->size());
       proto_.d = in_->reg * 8;
       emit(pick_mul(Mul::Imul2, in_->size()));
       return true;
-    case 0xb0: case 0xb1: swap(Swap::Cmpxchg, size); return true;
-    case 0xc0: case 0xc1: swap(Swap::Xadd, size); return true;
-    case 0xb6: extend(false, 1); return true;
-    case 0xb7: extend(false, 2); return true;
-    case 0xbe: extend(true, 1); return true;
-    case 0xbf: extend(true, 2); return true;
-    case 0xb8: case 0xbc: case 0xbd: return scan();
+    case 0xb0:
+    case 0xb1:
+      swap(Swap::Cmpxchg, size);
+      return true;
+    case 0xc0:
+    case 0xc1:
+      swap(Swap::Xadd, size);
+      return true;
+    case 0xb6:
+      extend(false, 1);
+      return true;
+    case 0xb7:
+      extend(false, 2);
+      return true;
+    case 0xbe:
+      extend(true, 1);
+      return true;
+    case 0xbf:
+      extend(true, 2);
+      return true;
+    case 0xb8:
+    case 0xbc:
+    case 0xbd:
+      return scan();
     case 0xc3:
       if (!in_->memory || in_->prefix) return false;
       proto_.s = in_->reg * 8;
       fold_address();
       emit(pick_move(Move::Store, in_->size()));
       return true;
-    case 0xc7: return group_c7();
+    case 0xc7:
+      return group_c7();
     case 0xc8 ... 0xcf:
       proto_.d = ((op & 7) | ((in_->rex & 1) << 3)) * 8;
       emit(pick_move(Move::Bswap, in_->size()));
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 

@@ -44,7 +44,8 @@ bool return_stack(Cpu& c, u16 selector, u8 cpl, kvm_segment& out) {
   const u32 error = selector_error(selector);
   Descriptor d;
   if (!fetch_descriptor(c, selector, d)) return false;
-  if ((selector & 3) != cpl || !is_writable_data(d.seg) || d.seg.dpl != cpl) return fault(c, GP, error);
+  if ((selector & 3) != cpl || !is_writable_data(d.seg) || d.seg.dpl != cpl)
+    return fault(c, GP, error);
   if (!d.seg.present) return fault(c, SS_, error);
   if (!mark_accessed(c, d)) return false;
   out = d.seg;
@@ -68,7 +69,8 @@ void go_outward(Cpu& c, const kvm_segment& cs, const kvm_segment& ss, const Fram
   enter_code(c, cs, cpl);
 }
 
-/// The flags that IRET takes from the frame at this privilege. RF is dropped: no instruction breakpoint is there to be suppressed.
+/// The flags that IRET takes from the frame at this privilege. RF is dropped: no instruction
+/// breakpoint is there to be suppressed.
 u64 returned_flags(const Cpu& c, u64 image, u8 size) {
   u64 mask = flag::STATUS | flag::TF | flag::DF | flag::NT | flag::AC | flag::ID;
   if (c.cpl == 0) mask |= flag::IOPL;
@@ -127,25 +129,29 @@ Step far_return(Cpu& c, const Op& o) {
   return Step::Jump;
 }
 
-/// Checks the target of a far JMP or CALL. Call gates, task gates and TSSs are refused with #GP: no 64-bit system is known to use them.
+/// Checks the target of a far JMP or CALL. Call gates, task gates and TSSs are refused with #GP: no
+/// 64-bit system is known to use them.
 bool far_target(Cpu& c, u16 selector, u64 rip, Descriptor& d) {
   if (null_selector(selector)) return fault(c, GP, 0);
   const u32 error = selector_error(selector);
   if (!fetch_descriptor(c, selector, d)) return false;
   if (!is_code(d.seg)) return fault(c, GP, error);
-  if (is_conforming(d.seg) ? d.seg.dpl > c.cpl : (selector & 3) > c.cpl || d.seg.dpl != c.cpl) return fault(c, GP, error);
+  if (is_conforming(d.seg) ? d.seg.dpl > c.cpl : (selector & 3) > c.cpl || d.seg.dpl != c.cpl)
+    return fault(c, GP, error);
   d.seg.selector = (selector & 0xfffc) | c.cpl;
   return code64_target(c, d, error, rip);
 }
 
-/// FF /3 CALL m16:n, FF /5 JMP m16:n. With REX.W the offset has 64 bits, as on Intel; AMD reads 32, but no AMD program says REX.W here.
+/// FF /3 CALL m16:n, FF /5 JMP m16:n. With REX.W the offset has 64 bits, as on Intel; AMD reads 32,
+/// but no AMD program says REX.W here.
 template <bool call>
 Step far_jump(Cpu& c, const Op& o) {
   const u8 size = far_size(o);
   const u64 at = ea(c, o);
   u64 rip, selector;
   Descriptor d;
-  if (!c.load(at, size, rip) || !c.load(at + size, 2, selector) || !far_target(c, selector, rip, d)) return Step::Fault;
+  if (!c.load(at, size, rip) || !c.load(at + size, 2, selector) || !far_target(c, selector, rip, d))
+    return Step::Fault;
   if (call) {
     const u64 to = c.r[RSP] - 2 * size;
     u8 frame[16] = {};
@@ -161,11 +167,14 @@ Step far_jump(Cpu& c, const Op& o) {
 }
 
 /// CD ib: INT n.
-Step int_n(Cpu& c, const Op& o) { return software_interrupt(c, static_cast<u8>(o.imm), next_rip(c, o)); }
+Step int_n(Cpu& c, const Op& o) {
+  return software_interrupt(c, static_cast<u8>(o.imm), next_rip(c, o));
+}
 /// CC: INT3.
 Step int3(Cpu& c, const Op& o) { return software_interrupt(c, BP, next_rip(c, o)); }
 
-/// F1: INT1. A trap from hardware's point of view: no DPL check, and the return address is behind it.
+/// F1: INT1. A trap from hardware's point of view: no DPL check, and the return address is behind
+/// it.
 Step int1(Cpu& c, const Op& o) {
   c.rip = next_rip(c, o);
   c.raise(DB);

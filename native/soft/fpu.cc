@@ -1,4 +1,5 @@
-// Thunk cache: plans, keys, and what must happen around a thunk (pending #MF, MMX entry, unmasked SIMD exceptions).
+// Thunk cache: plans, keys, and what must happen around a thunk (pending #MF, MMX entry, unmasked
+// SIMD exceptions).
 #include "soft/fpu.h"
 
 #include <cstring>
@@ -13,11 +14,19 @@
 namespace colo::soft {
 namespace {
 
-/// Address space, not memory (a kernel and its userland use some 100 KiB of it). The table has a finite number of distinct encodings
-/// after normalisation and fpu_test proves that all of them fit, so the end cannot be reached even by a guest that tries.
+/// Address space, not memory (a kernel and its userland use some 100 KiB of it). The table has a
+/// finite number of distinct encodings after normalisation and fpu_test proves that all of them
+/// fit, so the end cannot be reached even by a guest that tries.
 constexpr size_t kArenaBytes = 256 << 20;
 
-enum ThunkTrait : u8 { kSimd = 1, kWaits = 2, kEntersMmx = 4, kOnX87 = 8, kEnvironment = 16, kX87Store = 32 };
+enum ThunkTrait : u8 {
+  kSimd = 1,
+  kWaits = 2,
+  kEntersMmx = 4,
+  kOnX87 = 8,
+  kEnvironment = 16,
+  kX87Store = 32
+};
 
 struct Thunk {
   void (*code)(FxState*, void*, u64*, u64*) = nullptr;
@@ -36,7 +45,8 @@ void put(FxState& fx, size_t at, T value) {
   std::memcpy(fx.bytes + at, &value, sizeof value);
 }
 
-constexpr size_t kFcw = 0, kFsw = 2, kFtw = 4, kFop = 6, kFip = 8, kFdp = 16, kMxcsrAt = 24, kMxcsrMaskAt = 28, kSt = 32;
+constexpr size_t kFcw = 0, kFsw = 2, kFtw = 4, kFop = 6, kFip = 8, kFdp = 16, kMxcsrAt = 24,
+                 kMxcsrMaskAt = 28, kSt = 32;
 constexpr u16 kErrorSummary = 0x80, kTop = 7 << 11;
 constexpr u32 kSimdMasks = 0x1f80, kSimdFlags = 0x3f, kFlushToZero = 0x8000, kMxcsrMask = 0xffff;
 constexpr u32 kPreComputation = 7, kUnderflow = 1 << 4;  // IE, DE, ZE are found before the result
@@ -46,15 +56,17 @@ bool mf_pending(const FxState& fx) {
   return (sw & kErrorSummary) || (sw & ~get<u16>(fx, kFcw) & 0x3f);
 }
 
-/// What every MMX instruction but EMMS does to the x87 state (SDM vol. 1, 9.5.1): all valid, top 0. The image holds ST(i), and MMi is
-/// physical register i, so that a top other than 0 means turning the stack.
+/// What every MMX instruction but EMMS does to the x87 state (SDM vol. 1, 9.5.1): all valid, top 0.
+/// The image holds ST(i), and MMi is physical register i, so that a top other than 0 means turning
+/// the stack.
 void enter_mmx(FxState& fx) {
   const u16 sw = get<u16>(fx, kFsw);
   put<u8>(fx, kFtw, 0xff);
   const int top = sw >> 11 & 7;
   if (!top) return;
   u8 turned[128];
-  for (int i = 0; i < 8; i++) std::memcpy(turned + 16 * i, fx.bytes + kSt + 16 * ((i - top) & 7), 16);
+  for (int i = 0; i < 8; i++)
+    std::memcpy(turned + 16 * i, fx.bytes + kSt + 16 * ((i - top) & 7), 16);
   std::memcpy(fx.bytes + kSt, turned, sizeof turned);
   put<u16>(fx, kFsw, sw & ~kTop);
 }
@@ -77,15 +89,16 @@ void hide_pointers(u8* image, bool wide) {
   std::memset(image + 26, 0xff, 2);  // the reserved half above the data selector
 }
 
-/// The host unit runs with the guest's own control word: an unmasked x87 exception changes the image and traps nobody, because no
-/// waiting instruction follows before FXSAVE.
+/// The host unit runs with the guest's own control word: an unmasked x87 exception changes the
+/// image and traps nobody, because no waiting instruction follows before FXSAVE.
 void run_x87(const Thunk& t, FxState& fx, void* mem, u64* gprs, u64& flags) {
   const u32 mxcsr = get<u32>(fx, kMxcsrAt);
   if (mxcsr & ~kMxcsrMask) put<u32>(fx, kMxcsrAt, mxcsr & kMxcsrMask);
   hide_host(fx);
   t.code(&fx, mem, gprs, &flags);
   hide_host(fx);
-  if (t.traits & kEnvironment) hide_pointers(static_cast<u8*>(mem), t.bytes == 28 || t.bytes == 108);
+  if (t.traits & kEnvironment)
+    hide_pointers(static_cast<u8*>(mem), t.bytes == 28 || t.bytes == 108);
 }
 
 /// With exceptions unmasked a store may leave memory as it was; two runs over different bytes tell.
@@ -106,7 +119,8 @@ struct Trial {
   FxState fx;
   u64 gprs[16];
   u64 flags;
-  u32 run(const Thunk& t, const FxState& from, void* mem, const u64* from_gprs, u64 from_flags, u32 mxcsr) {
+  u32 run(const Thunk& t, const FxState& from, void* mem, const u64* from_gprs, u64 from_flags,
+          u32 mxcsr) {
     fx = from;
     std::memcpy(gprs, from_gprs, sizeof gprs);
     flags = from_flags;
@@ -117,10 +131,11 @@ struct Trial {
   }
 };
 
-/// Unmasked SIMD exceptions (SDM vol. 1, 11.5.2 and 11.5.3) without ever unmasking one here. With underflow unmasked "tiny" is enough
-/// (masked it takes "tiny and inexact") and flush-to-zero does not count: a run that flushes tells whether any result is tiny, for
-/// then, and only then, it reports underflow. Not modelled: PE beside an unmasked OE or UE is that of the masked result, and DPPS/DPPD
-/// (not in soft-v1) report their steps together.
+/// Unmasked SIMD exceptions (SDM vol. 1, 11.5.2 and 11.5.3) without ever unmasking one here. With
+/// underflow unmasked "tiny" is enough (masked it takes "tiny and inexact") and flush-to-zero does
+/// not count: a run that flushes tells whether any result is tiny, for then, and only then, it
+/// reports underflow. Not modelled: PE beside an unmasked OE or UE is that of the masked result,
+/// and DPPS/DPPD (not in soft-v1) report their steps together.
 int run_unmasked(const Thunk& t, FxState& fx, void* mem, u64* gprs, u64& flags) {
   const u32 mxcsr = get<u32>(fx, kMxcsrAt) & kMxcsrMask;
   const u32 unmasked = ~(mxcsr >> 7) & kSimdFlags;
@@ -146,8 +161,9 @@ int run_unmasked(const Thunk& t, FxState& fx, void* mem, u64* gprs, u64& flags) 
 
 /// Bits that do not change the thunk are dropped, so that they do not multiply thunks.
 u64 key_of(const FpInsn& insn, u8 rex, u8 modrm, u8 imm8) {
-  return insn.prefix | static_cast<u64>(rex) << 8 | static_cast<u64>(insn.map) << 16 | static_cast<u64>(insn.opcode) << 24 |
-         static_cast<u64>(modrm) << 32 | static_cast<u64>(imm8) << 40;
+  return insn.prefix | static_cast<u64>(rex) << 8 | static_cast<u64>(insn.map) << 16 |
+         static_cast<u64>(insn.opcode) << 24 | static_cast<u64>(modrm) << 32 |
+         static_cast<u64>(imm8) << 40;
 }
 
 bool has_gpr(const FpRow& row) { return row.reg == FpKind::Gpr || row.rm == FpKind::Gpr; }
@@ -194,7 +210,8 @@ struct ThunkCache::Impl {
       const ThunkCode code = emit();
       const void* at = arena->add(code.bytes());
       COLO_ASSERT(at);
-      slot = &thunks.emplace_back(Thunk{reinterpret_cast<decltype(Thunk::code)>(const_cast<void*>(at)), traits, bytes});
+      slot = &thunks.emplace_back(
+          Thunk{reinterpret_cast<decltype(Thunk::code)>(const_cast<void*>(at)), traits, bytes});
     }
     return slot;
   }
@@ -221,9 +238,13 @@ void ThunkCache::clear() {
 }
 
 bool ThunkCache::claims(u8 map, u8 opcode, u8 prefix) { return fp_claims(map, opcode, prefix); }
-bool ThunkCache::needs_modrm(u8 map, u8 opcode) { return !(map == 0 && opcode == 0x9b) && !(map == 1 && opcode == 0x77); }
+bool ThunkCache::needs_modrm(u8 map, u8 opcode) {
+  return !(map == 0 && opcode == 0x9b) && !(map == 1 && opcode == 0x77);
+}
 bool ThunkCache::needs_imm8(u8 map, u8 opcode) {
-  if (map == 1) return (opcode >= 0x70 && opcode <= 0x73) || opcode == 0xc2 || (opcode >= 0xc4 && opcode <= 0xc6);
+  if (map == 1)
+    return (opcode >= 0x70 && opcode <= 0x73) || opcode == 0xc2 ||
+           (opcode >= 0xc4 && opcode <= 0xc6);
   return map == 3;
 }
 
@@ -239,7 +260,8 @@ bool ThunkCache::Impl::plan_vector(const FpInsn& given, FpPlan& out) {
   if (!row || !(row->feature & features)) return false;
   const FpInsn insn = normalised(given, *row);
   const bool memory = insn.modrm < 0xc0, stores = row->flags & kStore, wide = insn.rex & 8;
-  const u8 reg = (insn.modrm >> 3 & 7) | (insn.rex & 4 ? 8 : 0), rm = (insn.modrm & 7) | (insn.rex & 1 ? 8 : 0);
+  const u8 reg = (insn.modrm >> 3 & 7) | (insn.rex & 4 ? 8 : 0),
+           rm = (insn.modrm & 7) | (insn.rex & 1 ? 8 : 0);
 
   out.implicit_rdi = row->flags & kImplicit;
   if (memory || out.implicit_rdi) {
@@ -255,11 +277,13 @@ bool ThunkCache::Impl::plan_vector(const FpInsn& given, FpPlan& out) {
   out.integer = row->map == 1 && row->first == 0xc3;
   if (row->reg == FpKind::Gpr && !stores) out.gpr_write = static_cast<i8>(reg);
   if (row->reg == FpKind::Gpr && stores) out.gpr_read = static_cast<i8>(reg);
-  if (row->rm == FpKind::Gpr && !memory) (stores ? out.gpr_write : out.gpr_read) = static_cast<i8>(rm);
+  if (row->rm == FpKind::Gpr && !memory)
+    (stores ? out.gpr_write : out.gpr_read) = static_cast<i8>(rm);
   if (out.gpr_write >= 0) out.gpr_write_size = wide ? 8 : 4;
 
   const u8 traits = (out.mxcsr_exceptions ? kSimd : 0) | (out.mmx ? kWaits | kEntersMmx : 0);
-  Thunk* thunk = find(key_of(insn, insn.rex, insn.modrm, insn.imm8), traits, 0, [&] { return emit_vector(insn, *row); });
+  Thunk* thunk = find(key_of(insn, insn.rex, insn.modrm, insn.imm8), traits, 0,
+                      [&] { return emit_vector(insn, *row); });
   out.thunk = thunk;
   if (!traits) out.direct = thunk->code;
   return true;
@@ -309,13 +333,15 @@ int ThunkCache::execute(const FpPlan& plan, FxState& fx, void* mem, u64* gprs, u
   const Thunk& t = *static_cast<const Thunk*>(plan.thunk);
   if ((t.traits & kWaits) && mf_pending(fx)) return 16;
   if (t.traits & kOnX87) {
-    if ((t.traits & kX87Store) && (get<u16>(fx, kFcw) & 0x3f) != 0x3f) return run_x87_store(t, fx, mem, gprs, flags);
+    if ((t.traits & kX87Store) && (get<u16>(fx, kFcw) & 0x3f) != 0x3f)
+      return run_x87_store(t, fx, mem, gprs, flags);
     run_x87(t, fx, mem, gprs, flags);
     return 0;
   }
   if (t.traits & kSimd) {
     const u32 mxcsr = get<u32>(fx, kMxcsrAt);
-    if (COLO_UNLIKELY((mxcsr & (kSimdMasks | ~kMxcsrMask)) != kSimdMasks)) return run_unmasked(t, fx, mem, gprs, flags);
+    if (COLO_UNLIKELY((mxcsr & (kSimdMasks | ~kMxcsrMask)) != kSimdMasks))
+      return run_unmasked(t, fx, mem, gprs, flags);
   }
   if (t.traits & kEntersMmx) enter_mmx(fx);
   t.code(&fx, mem, gprs, &flags);

@@ -185,17 +185,22 @@ struct Claims {
   u8 bits[4][256] = {};
   constexpr Claims() {
     for (const FpRow& row : kRows)
-      for (int opcode = row.first; opcode <= row.last; opcode++) bits[row.map][opcode] |= bit(row.prefix);
+      for (int opcode = row.first; opcode <= row.last; opcode++)
+        bits[row.map][opcode] |= bit(row.prefix);
     bits[1][0x77] |= 1;
   }
-  static constexpr u8 bit(u8 prefix) { return prefix == 0 ? 1 : prefix == 0x66 ? 2 : prefix == 0xf2 ? 4 : 8; }
+  static constexpr u8 bit(u8 prefix) {
+    return prefix == 0 ? 1 : prefix == 0x66 ? 2 : prefix == 0xf2 ? 4 : 8;
+  }
 };
 constexpr Claims kClaims;
 
-// --- x87: memory forms by opcode - D8 and ModRM.reg. r = read, w = write, n = non-waiting, e = environment.
+// --- x87: memory forms by opcode - D8 and ModRM.reg. r = read, w = write, n = non-waiting, e =
+// environment.
 struct X87Memory {
   u8 bytes;
-  char kind;  // 'r', 'w', 'n' (non-waiting write), 'E' (FLDENV), 'e' (FNSTENV), 'S' (FRSTOR), 's' (FNSAVE), 't' (FISTTP), 0 = #UD
+  char kind;  // 'r', 'w', 'n' (non-waiting write), 'E' (FLDENV), 'e' (FNSTENV), 'S' (FRSTOR), 's'
+              // (FNSAVE), 't' (FISTTP), 0 = #UD
 };
 constexpr X87Memory kMemory[8][8] = {
     {{4, 'r'}, {4, 'r'}, {4, 'r'}, {4, 'r'}, {4, 'r'}, {4, 'r'}, {4, 'r'}, {4, 'r'}},
@@ -208,7 +213,8 @@ constexpr X87Memory kMemory[8][8] = {
     {{2, 'r'}, {2, 't'}, {2, 'w'}, {2, 'w'}, {10, 'r'}, {8, 'r'}, {10, 'w'}, {8, 'w'}},
 };
 
-/// Legal register forms: bit n = ModRM 0xc0 + n. The aliases that every processor executes are included.
+/// Legal register forms: bit n = ModRM 0xc0 + n. The aliases that every processor executes are
+/// included.
 constexpr u64 bits(int first, int last) { return (~0ull >> (63 - last)) & ~((1ull << first) - 1); }
 constexpr u64 kRegister[8] = {
     ~0ull,
@@ -237,10 +243,12 @@ X87Insn memory_form(const X87Memory& m, bool wide) {
 X87Insn register_form(u8 opcode, u8 form) {
   X87Insn insn;
   insn.valid = kRegister[opcode - 0xd8] >> form & 1;
-  insn.reads_flags = (opcode == 0xda || opcode == 0xdb) && form < 0x20;                   // FCMOVcc
-  insn.writes_flags = (opcode == 0xdb || opcode == 0xdf) && form >= 0x28 && form < 0x38;  // F(U)COMI(P)
+  insn.reads_flags = (opcode == 0xda || opcode == 0xdb) && form < 0x20;  // FCMOVcc
+  insn.writes_flags =
+      (opcode == 0xdb || opcode == 0xdf) && form >= 0x28 && form < 0x38;  // F(U)COMI(P)
   insn.writes_ax = opcode == 0xdf && form == 0x20;
-  insn.waiting = !insn.writes_ax && !(opcode == 0xdb && form >= 0x20 && form < 0x28);  // FNSTSW AX, FNCLEX, FNINIT and the 287's
+  insn.waiting = !insn.writes_ax && !(opcode == 0xdb && form >= 0x20 &&
+                                      form < 0x28);  // FNSTSW AX, FNCLEX, FNINIT and the 287's
   return insn;
 }
 

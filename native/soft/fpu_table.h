@@ -1,5 +1,6 @@
-// Every x87, MMX and SSE instruction that the thunks know, what its operands are, and which CPUID feature offers it
-// (Intel SDM vol. 2, appendices A and B). One table for the decoder's questions, the thunk builder and the tests.
+// Every x87, MMX and SSE instruction that the thunks know, what its operands are, and which CPUID
+// feature offers it (Intel SDM vol. 2, appendices A and B). One table for the decoder's questions,
+// the thunk builder and the tests.
 #pragma once
 #include <span>
 
@@ -12,7 +13,8 @@ enum FpFeature : u8 { kBase = 1, kSse3 = 2, kSsse3 = 4, kSse41 = 8, kSse42 = 16 
 constexpr u8 kSoftV1 = kBase;
 constexpr u8 kSoftV2 = kBase | kSse3 | kSsse3 | kSse41 | kSse42;
 
-/// Register kind of an operand: XMM, MMX, general (32 bits, 64 with REX.W); None = the field is an opcode extension.
+/// Register kind of an operand: XMM, MMX, general (32 bits, 64 with REX.W); None = the field is an
+/// opcode extension.
 enum class FpKind : u8 { None, Xmm, Mmx, Gpr };
 
 enum FpRowFlag : u16 {

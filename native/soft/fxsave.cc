@@ -1,5 +1,6 @@
-// 0F AE: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, CLFLUSH (Intel SDM vol. 1, 10.5; vol. 2). The CPU's own image is FXSAVE64's; the form
-// without REX.W holds 32-bit instruction and data pointers and their segments, which this CPU keeps as zero.
+// 0F AE: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, CLFLUSH (Intel SDM vol. 1, 10.5; vol. 2). The CPU's own
+// image is FXSAVE64's; the form without REX.W holds 32-bit instruction and data pointers and their
+// segments, which this CPU keeps as zero.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
@@ -69,7 +70,8 @@ Step fence(Cpu&, const Op&) { return Step::Next; }
 
 }  // namespace
 
-/// Everything else of the group (XSAVE, CLWB, CLFLUSHOPT, RDFSBASE ...) is not exposed by CPUID: #UD.
+/// Everything else of the group (XSAVE, CLWB, CLFLUSHOPT, RDFSBASE ...) is not exposed by CPUID:
+/// #UD.
 SlowInsn group_0fae(u8 modrm, u8 prefix) {
   const u8 which = (modrm >> 3) & 7;
   if (prefix) return {};

@@ -15,10 +15,16 @@ constexpr u64 kMinPeriodTicks = kMinPeriodNs * I8254::kHz / kSecond + 1;
 enum Access : u8 { Lsb = 1, Msb = 2, WordLow = 3, WordHigh = 4 };
 
 /// The first ns at which `ticks` input clocks have passed.
-i64 ns_of(u64 ticks) { return static_cast<i64>((static_cast<u128>(ticks) * kSecond + I8254::kHz - 1) / I8254::kHz); }
+i64 ns_of(u64 ticks) {
+  return static_cast<i64>((static_cast<u128>(ticks) * kSecond + I8254::kHz - 1) / I8254::kHz);
+}
 
-u32 from_bcd(u32 v) { return (v >> 12 & 15) * 1000 + (v >> 8 & 15) * 100 + (v >> 4 & 15) * 10 + (v & 15); }
-u32 to_bcd(u32 v) { return (v / 1000 % 10) << 12 | (v / 100 % 10) << 8 | (v / 10 % 10) << 4 | v % 10; }
+u32 from_bcd(u32 v) {
+  return (v >> 12 & 15) * 1000 + (v >> 8 & 15) * 100 + (v >> 4 & 15) * 10 + (v & 15);
+}
+u32 to_bcd(u32 v) {
+  return (v / 1000 % 10) << 12 | (v / 100 % 10) << 8 | (v / 10 % 10) << 4 | v % 10;
+}
 
 bool gate_triggered(u8 mode) { return mode == 1 || mode == 5; }
 
@@ -110,7 +116,9 @@ void I8254::set_gate(Channel& c, bool gate, u64 now) {
   const bool rose = gate && !c.gate, fell = !gate && c.gate;
   const i64 time = static_cast<i64>(now);
   if (fell) c.frozen = time - c.count_load_time;
-  if (rose) c.count_load_time = c.mode == 0 || c.mode == 4 || c.mode == kUnprogrammed ? time - c.frozen : time;
+  if (rose)
+    c.count_load_time =
+        c.mode == 0 || c.mode == 4 || c.mode == kUnprogrammed ? time - c.frozen : time;
   c.gate = gate;
 }
 
@@ -164,7 +172,8 @@ void I8254::latch_count(Channel& c, u64 now) {
 void I8254::latch_status(Channel& c, u64 now) {
   if (c.status_latched) return;
   const bool null_count = c.count == 0;
-  c.status = static_cast<u8>(output(c, now) << 7 | null_count << 6 | c.rw_mode << 4 | (c.mode & 7) << 1 | c.bcd);
+  c.status = static_cast<u8>(output(c, now) << 7 | null_count << 6 | c.rw_mode << 4 |
+                             (c.mode & 7) << 1 | c.bcd);
   c.status_latched = 1;
 }
 
@@ -216,7 +225,8 @@ void I8254::save(kvm_pit_state2& out, u64 now) const {
 /// be saved later.
 std::string I8254::check(const kvm_pit_state2& in, u64 saved_at) {
   if (saved_at >> 63) return "i8254: the time of saving is out of range";
-  if (in.flags & ~static_cast<u32>(KVM_PIT_FLAGS_SPEAKER_DATA_ON)) return "i8254: flags that this machine does not have are set";
+  if (in.flags & ~static_cast<u32>(KVM_PIT_FLAGS_SPEAKER_DATA_ON))
+    return "i8254: flags that this machine does not have are set";
   for (const kvm_pit_channel_state& c : in.channels) {
     if (c.mode > 5 && c.mode != kUnprogrammed) return "i8254: mode is out of range";
     if (c.count > 0x10000) return "i8254: count is out of range";
@@ -224,7 +234,8 @@ std::string I8254::check(const kvm_pit_state2& in, u64 saved_at) {
       return "i8254: access state is out of range";
     if (c.gate > 1 || c.bcd > 1 || c.status_latched > 1) return "i8254: a flag is neither 0 nor 1";
     if (c.count_load_time < -kLongAgo) return "i8254: count was loaded before time began";
-    if (c.count_load_time > static_cast<i64>(saved_at)) return "i8254: count was loaded after the state was saved";
+    if (c.count_load_time > static_cast<i64>(saved_at))
+      return "i8254: count was loaded after the state was saved";
   }
   return "";
 }

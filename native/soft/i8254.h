@@ -1,8 +1,10 @@
-// 8254 programmable interval timer (Intel 231164) and the PC's port 0x61: channel 0 raises IRQ 0, channel 2 is gated and read by port 0x61.
-// Counters are not stepped: each is a function of the time since its count was loaded, in KVM's image.
+// 8254 programmable interval timer (Intel 231164) and the PC's port 0x61: channel 0 raises IRQ 0,
+// channel 2 is gated and read by port 0x61. Counters are not stepped: each is a function of the
+// time since its count was loaded, in KVM's image.
 //
-// As in KVM a new count takes effect at once (the chip waits for the end of a mode 2/3 period) and a control word stops the counter.
-// Image: count 0 = control word written, count still missing. count_load_time = guest ns, comparable with clock_data.clock.
+// As in KVM a new count takes effect at once (the chip waits for the end of a mode 2/3 period) and
+// a control word stops the counter. Image: count 0 = control word written, count still missing.
+// count_load_time = guest ns, comparable with clock_data.clock.
 #pragma once
 #include <linux/kvm.h>
 

@@ -25,7 +25,10 @@ void I8259Pair::reset() {
   chip_[1].elcr_mask = kElcrMask[1];
 }
 
-bool I8259Pair::owns(u16 port) { return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 || port == 0x4d1; }
+bool I8259Pair::owns(u16 port) {
+  return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 ||
+         port == 0x4d1;
+}
 
 u8 I8259Pair::read(u16 port) {
   if (port >= 0x4d0) return chip_[port & 1].elcr;
@@ -112,7 +115,8 @@ void I8259Pair::command(kvm_pic_state& s, u8 value) {
   else ocw2(s, value);
 }
 
-/// last_irr stays: after ICW1 an input "must make a low-to-high transition to generate an interrupt".
+/// last_irr stays: after ICW1 an input "must make a low-to-high transition to generate an
+/// interrupt".
 void I8259Pair::icw1(kvm_pic_state& s, u8 value) {
   s.init4 = value & 1;
   s.irr &= s.elcr;
@@ -151,7 +155,8 @@ void I8259Pair::ocw2(kvm_pic_state& s, u8 value) {
     return;
   }
   int line = value & 7;
-  if (operation == 1 || operation == 5) {  // non-specific; special mask mode spares the masked levels
+  if (operation == 1 ||
+      operation == 5) {  // non-specific; special mask mode spares the masked levels
     const int n = rank(s, s.special_mask ? s.isr & ~s.imr : s.isr);
     if (n == 8) return;
     line = line_of_rank(s, n);
@@ -183,7 +188,8 @@ std::string I8259Pair::check(const kvm_pic_state& s, bool master) {
   if (s.init_state > 3) return name + "initialisation step is out of range";
   if (s.elcr_mask != kElcrMask[master ? 0 : 1]) return name + "ELCR mask is not this machine's";
   if (s.elcr & ~s.elcr_mask) return name + "an edge-only line is level triggered";
-  const u8 flags = s.read_reg_select | s.poll | s.special_mask | s.auto_eoi | s.rotate_on_auto_eoi | s.special_fully_nested_mode | s.init4;
+  const u8 flags = s.read_reg_select | s.poll | s.special_mask | s.auto_eoi | s.rotate_on_auto_eoi |
+                   s.special_fully_nested_mode | s.init4;
   if (flags > 1) return name + "a flag is neither 0 nor 1";
   return "";
 }

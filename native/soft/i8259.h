@@ -1,5 +1,6 @@
-// 8259A interrupt controllers, master and slave as an ISA machine wires them (slave's INT on IR2), with the PIIX's ELCR at 0x4d0/0x4d1.
-// Intel 8259A datasheet (231468). The state is KVM's own image, so nothing can be forgotten on save.
+// 8259A interrupt controllers, master and slave as an ISA machine wires them (slave's INT on IR2),
+// with the PIIX's ELCR at 0x4d0/0x4d1. Intel 8259A datasheet (231468). The state is KVM's own
+// image, so nothing can be forgotten on save.
 #pragma once
 #include <linux/kvm.h>
 

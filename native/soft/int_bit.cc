@@ -10,7 +10,8 @@ COLO_INLINE T bit_result(T v, T mask) {
 }
 template <bool Imm, class T>
 COLO_INLINE unsigned bit_number(const Cpu* c, const Op* o) {
-  return (Imm ? static_cast<unsigned>(o->imm) : static_cast<unsigned>(get<T>(c, o->s))) & (8 * sizeof(T) - 1);
+  return (Imm ? static_cast<unsigned>(o->imm) : static_cast<unsigned>(get<T>(c, o->s))) &
+         (8 * sizeof(T) - 1);
 }
 
 template <int OP, bool Imm, class T>
@@ -34,7 +35,8 @@ void bit_mem(OP_ARGS) {
     T old = *p;
     if (Locked && !splits_line<T>(p)) {
       T* at = reinterpret_cast<T*>(p);
-      while (!__atomic_compare_exchange_n(at, &old, bit_result<OP, T>(old, mask), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+      while (!__atomic_compare_exchange_n(at, &old, bit_result<OP, T>(old, mask), false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
       }
     } else {
       *p = bit_result<OP, T>(old, mask);
@@ -53,7 +55,9 @@ void scan(OP_ARGS) {
     put<T>(c, o->d, n);
     lazy_of_status(v ? 0 : flag::ZF, res, aux);  // all others are cleared, PF whatever the result
   } else {
-    if (v) put<T>(c, o->d, static_cast<T>(K == Scan::Bsf ? __builtin_ctzll(v) : 63 - __builtin_clzll(v)));
+    if (v)
+      put<T>(c, o->d,
+             static_cast<T>(K == Scan::Bsf ? __builtin_ctzll(v) : 63 - __builtin_clzll(v)));
     res = v != 0;  // only ZF is defined
     aux = 0;
   }
@@ -80,15 +84,14 @@ void xadd_mem(OP_ARGS) {
   NEXT;
 }
 
-/// Accumulator equal: destination = source; else accumulator = destination. Memory is written in both cases.
+/// Accumulator equal: destination = source; else accumulator = destination. Memory is written in
+/// both cases.
 template <class T>
 void cmpxchg_reg(OP_ARGS) {
   const T acc = get<T>(c, RAX * 8), old = get<T>(c, o->d), src = get<T>(c, o->s);
   alu<ALU_CMP, T>(acc, old, res, aux);
-  if (acc == old)
-    put<T>(c, o->d, src);
-  else
-    put<T>(c, RAX * 8, old);
+  if (acc == old) put<T>(c, o->d, src);
+  else put<T>(c, RAX * 8, old);
   NEXT;
 }
 template <bool Locked, class T>
@@ -98,7 +101,8 @@ void cmpxchg_mem(OP_ARGS) {
   T old;
   if (Locked && !splits_line<T>(p)) {
     old = acc;
-    __atomic_compare_exchange_n(reinterpret_cast<T*>(p), &old, src, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n(reinterpret_cast<T*>(p), &old, src, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
   } else {
     old = *p;
     if (old == acc) *p = src;
@@ -140,41 +144,65 @@ void sahf(OP_ARGS) {
 
 template <int OP>
 Handler bit_of(bool immediate, bool memory, bool locked, u8 size) {
-  if (!memory) return immediate ? BY_WIDE_SIZE(size, bit_reg, OP, true,) : BY_WIDE_SIZE(size, bit_reg, OP, false,);
-  if (locked) return immediate ? BY_WIDE_SIZE(size, bit_mem, OP, true, true,) : BY_WIDE_SIZE(size, bit_mem, OP, false, true,);
-  return immediate ? BY_WIDE_SIZE(size, bit_mem, OP, true, false,) : BY_WIDE_SIZE(size, bit_mem, OP, false, false,);
+  if (!memory)
+    return immediate ? BY_WIDE_SIZE(size, bit_reg, OP, true, )
+                     : BY_WIDE_SIZE(size, bit_reg, OP, false, );
+  if (locked)
+    return immediate ? BY_WIDE_SIZE(size, bit_mem, OP, true, true, )
+                     : BY_WIDE_SIZE(size, bit_mem, OP, false, true, );
+  return immediate ? BY_WIDE_SIZE(size, bit_mem, OP, true, false, )
+                   : BY_WIDE_SIZE(size, bit_mem, OP, false, false, );
 }
 
 }  // namespace
 
 Handler pick_bit(int op, bool immediate, bool memory, bool locked, u8 size) {
   switch (op) {
-    case BIT_BT: return bit_of<BIT_BT>(immediate, memory, false, size);
-    case BIT_BTS: return bit_of<BIT_BTS>(immediate, memory, locked, size);
-    case BIT_BTR: return bit_of<BIT_BTR>(immediate, memory, locked, size);
-    default: return bit_of<BIT_BTC>(immediate, memory, locked, size);
+    case BIT_BT:
+      return bit_of<BIT_BT>(immediate, memory, false, size);
+    case BIT_BTS:
+      return bit_of<BIT_BTS>(immediate, memory, locked, size);
+    case BIT_BTR:
+      return bit_of<BIT_BTR>(immediate, memory, locked, size);
+    default:
+      return bit_of<BIT_BTC>(immediate, memory, locked, size);
   }
 }
 Handler pick_scan(Scan kind, u8 size) {
   switch (kind) {
-    case Scan::Bsf: return BY_WIDE_SIZE(size, scan, Scan::Bsf,);
-    case Scan::Bsr: return BY_WIDE_SIZE(size, scan, Scan::Bsr,);
-    default: return BY_WIDE_SIZE(size, scan, Scan::Popcnt,);
+    case Scan::Bsf:
+      return BY_WIDE_SIZE(size, scan, Scan::Bsf, );
+    case Scan::Bsr:
+      return BY_WIDE_SIZE(size, scan, Scan::Bsr, );
+    default:
+      return BY_WIDE_SIZE(size, scan, Scan::Popcnt, );
   }
 }
 Handler pick_swap(Swap kind, bool memory, bool locked, u8 size) {
-  if (kind == Swap::Xadd) return !memory ? BY_SIZE(size, xadd_reg) : locked ? BY_SIZE(size, xadd_mem, true,) : BY_SIZE(size, xadd_mem, false,);
-  return !memory ? BY_SIZE(size, cmpxchg_reg) : locked ? BY_SIZE(size, cmpxchg_mem, true,) : BY_SIZE(size, cmpxchg_mem, false,);
+  if (kind == Swap::Xadd)
+    return !memory  ? BY_SIZE(size, xadd_reg)
+           : locked ? BY_SIZE(size, xadd_mem, true, )
+                    : BY_SIZE(size, xadd_mem, false, );
+  return !memory  ? BY_SIZE(size, cmpxchg_reg)
+         : locked ? BY_SIZE(size, cmpxchg_mem, true, )
+                  : BY_SIZE(size, cmpxchg_mem, false, );
 }
 Handler pick_flag(FlagOp op) {
   switch (op) {
-    case FlagOp::Clc: return clc;
-    case FlagOp::Stc: return stc;
-    case FlagOp::Cmc: return cmc;
-    case FlagOp::Cld: return cld;
-    case FlagOp::Std: return std_;
-    case FlagOp::Lahf: return lahf;
-    default: return sahf;
+    case FlagOp::Clc:
+      return clc;
+    case FlagOp::Stc:
+      return stc;
+    case FlagOp::Cmc:
+      return cmc;
+    case FlagOp::Cld:
+      return cld;
+    case FlagOp::Std:
+      return std_;
+    case FlagOp::Lahf:
+      return lahf;
+    default:
+      return sahf;
   }
 }
 

@@ -79,16 +79,24 @@ struct ConditionHandlers {
 };
 template <int CC>
 constexpr ConditionHandlers handlers_of() {
-  return {jcc<CC>, setcc<CC>, setcc_mem<CC>, {cmov<CC, u16>, cmov<CC, u32>, cmov<CC, u64>}, {cmov_mem<CC, u16>, cmov_mem<CC, u32>, cmov_mem<CC, u64>}};
+  return {jcc<CC>,
+          setcc<CC>,
+          setcc_mem<CC>,
+          {cmov<CC, u16>, cmov<CC, u32>, cmov<CC, u64>},
+          {cmov_mem<CC, u16>, cmov_mem<CC, u32>, cmov_mem<CC, u64>}};
 }
 constexpr ConditionHandlers kConditions[16] = {
-    handlers_of<0>(), handlers_of<1>(), handlers_of<2>(),  handlers_of<3>(),  handlers_of<4>(),  handlers_of<5>(),  handlers_of<6>(),  handlers_of<7>(),
-    handlers_of<8>(), handlers_of<9>(), handlers_of<10>(), handlers_of<11>(), handlers_of<12>(), handlers_of<13>(), handlers_of<14>(), handlers_of<15>()};
+    handlers_of<0>(),  handlers_of<1>(),  handlers_of<2>(),  handlers_of<3>(),
+    handlers_of<4>(),  handlers_of<5>(),  handlers_of<6>(),  handlers_of<7>(),
+    handlers_of<8>(),  handlers_of<9>(),  handlers_of<10>(), handlers_of<11>(),
+    handlers_of<12>(), handlers_of<13>(), handlers_of<14>(), handlers_of<15>()};
 
 }  // namespace
 
 Handler pick_jcc(int cc) { return kConditions[cc].jcc; }
-Handler pick_setcc(int cc, bool memory) { return memory ? kConditions[cc].set_mem : kConditions[cc].set; }
+Handler pick_setcc(int cc, bool memory) {
+  return memory ? kConditions[cc].set_mem : kConditions[cc].set;
+}
 Handler pick_cmov(int cc, bool memory, u8 size) {
   const int i = size == 8 ? 2 : size == 4 ? 1 : 0;
   return memory ? kConditions[cc].move_mem[i] : kConditions[cc].move[i];
@@ -96,15 +104,24 @@ Handler pick_cmov(int cc, bool memory, u8 size) {
 
 Handler pick_branch(Branch kind, bool addr32) {
   switch (kind) {
-    case Branch::Jump: return jump;
-    case Branch::Call: return call;
-    case Branch::JumpReg: return jump_reg;
-    case Branch::CallReg: return call_reg;
-    case Branch::Ret: return ret;
-    case Branch::LoopNz: return addr32 ? Handler(loop<Branch::LoopNz, u32>) : Handler(loop<Branch::LoopNz, u64>);
-    case Branch::LoopZ: return addr32 ? Handler(loop<Branch::LoopZ, u32>) : Handler(loop<Branch::LoopZ, u64>);
-    case Branch::Loop: return addr32 ? Handler(loop<Branch::Loop, u32>) : Handler(loop<Branch::Loop, u64>);
-    case Branch::Jrcxz: return addr32 ? Handler(jcxz<u32>) : Handler(jcxz<u64>);
+    case Branch::Jump:
+      return jump;
+    case Branch::Call:
+      return call;
+    case Branch::JumpReg:
+      return jump_reg;
+    case Branch::CallReg:
+      return call_reg;
+    case Branch::Ret:
+      return ret;
+    case Branch::LoopNz:
+      return addr32 ? Handler(loop<Branch::LoopNz, u32>) : Handler(loop<Branch::LoopNz, u64>);
+    case Branch::LoopZ:
+      return addr32 ? Handler(loop<Branch::LoopZ, u32>) : Handler(loop<Branch::LoopZ, u64>);
+    case Branch::Loop:
+      return addr32 ? Handler(loop<Branch::Loop, u32>) : Handler(loop<Branch::Loop, u64>);
+    case Branch::Jrcxz:
+      return addr32 ? Handler(jcxz<u32>) : Handler(jcxz<u64>);
   }
   return nullptr;
 }

@@ -1,4 +1,5 @@
-// CMP or TEST fused with the conditional branch behind it: the branch looks at the operands, the flags are left for whoever asks.
+// CMP or TEST fused with the conditional branch behind it: the branch looks at the operands, the
+// flags are left for whoever asks.
 #include "soft/alu.h"
 
 namespace colo::soft {
@@ -24,8 +25,8 @@ COLO_INLINE bool holds(T a, T b, T r) {
   return CC & 1 ? !v : v;
 }
 
-#define BRANCH_ON(a, b)                                              \
-  const T r = alu<OP, T>(a, b, res, aux);                            \
+#define BRANCH_ON(a, b)                                               \
+  const T r = alu<OP, T>(a, b, res, aux);                             \
   if (holds<OP, CC, T>(a, b, r)) return take_exit<1>(c, o, res, aux); \
   return take_exit<0>(c, o, res, aux)
 
@@ -44,26 +45,41 @@ void fused(OP_ARGS) {
 }
 
 /// 16-bit compares are rare enough to stay unfused.
-#define NARROW_SIZE(size, F, ...) ((size) == 8 ? Handler(F<__VA_ARGS__ u64>) : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) : Handler(F<__VA_ARGS__ u8>))
+#define NARROW_SIZE(size, F, ...)              \
+  ((size) == 8   ? Handler(F<__VA_ARGS__ u64>) \
+   : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) \
+                 : Handler(F<__VA_ARGS__ u8>))
 
 template <int OP, int CC>
 Handler by_form(Form form, u8 size, bool indexed) {
   switch (form) {
-    case Form::RR: return NARROW_SIZE(size, fused, OP, CC, Form::RR, false,);
-    case Form::RI: return NARROW_SIZE(size, fused, OP, CC, Form::RI, false,);
-    case Form::RM: return NARROW_SIZE(size, fused, OP, CC, Form::RM, true,);
-    case Form::MR: return indexed ? NARROW_SIZE(size, fused, OP, CC, Form::MR, true,) : NARROW_SIZE(size, fused, OP, CC, Form::MR, false,);
-    default: return indexed ? NARROW_SIZE(size, fused, OP, CC, Form::MI, true,) : NARROW_SIZE(size, fused, OP, CC, Form::MI, false,);
+    case Form::RR:
+      return NARROW_SIZE(size, fused, OP, CC, Form::RR, false, );
+    case Form::RI:
+      return NARROW_SIZE(size, fused, OP, CC, Form::RI, false, );
+    case Form::RM:
+      return NARROW_SIZE(size, fused, OP, CC, Form::RM, true, );
+    case Form::MR:
+      return indexed ? NARROW_SIZE(size, fused, OP, CC, Form::MR, true, )
+                     : NARROW_SIZE(size, fused, OP, CC, Form::MR, false, );
+    default:
+      return indexed ? NARROW_SIZE(size, fused, OP, CC, Form::MI, true, )
+                     : NARROW_SIZE(size, fused, OP, CC, Form::MI, false, );
   }
 }
 
 template <int OP>
 Handler by_condition(int cc, Form form, u8 size, bool indexed) {
   switch (cc) {
-#define CASE(n) case n: return by_form<OP, n>(form, size, indexed);
-    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(12) CASE(13) CASE(14) CASE(15)
+#define CASE(n) \
+  case n:       \
+    return by_form<OP, n>(form, size, indexed);
+    // clang-format off
+    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
+    CASE(8) CASE(9) CASE(12) CASE(13) CASE(14) CASE(15)
+    // clang-format on
 #undef CASE
-    default: return nullptr;  // overflow and parity
+        default : return nullptr;  // overflow and parity
   }
 }
 
@@ -71,7 +87,8 @@ Handler by_condition(int cc, Form form, u8 size, bool indexed) {
 
 Handler pick_fused(int op, int cc, Form form, u8 size, bool indexed) {
   if (size == 2) return nullptr;
-  return op == ALU_CMP ? by_condition<ALU_CMP>(cc, form, size, indexed) : by_condition<ALU_TEST>(cc, form, size, indexed);
+  return op == ALU_CMP ? by_condition<ALU_CMP>(cc, form, size, indexed)
+                       : by_condition<ALU_TEST>(cc, form, size, indexed);
 }
 
 }  // namespace colo::soft

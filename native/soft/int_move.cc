@@ -50,10 +50,8 @@ void xchg_mr(OP_ARGS) {  // implies LOCK
   MODIFY(T, p, address(c, o));
   const T value = get<T>(c, o->s);
   T old = *p;
-  if (splits_line<T>(p))
-    *p = value;
-  else
-    old = __atomic_exchange_n(reinterpret_cast<T*>(p), value, __ATOMIC_SEQ_CST);
+  if (splits_line<T>(p)) *p = value;
+  else old = __atomic_exchange_n(reinterpret_cast<T*>(p), value, __ATOMIC_SEQ_CST);
   put<T>(c, o->s, old);
   NEXT;
 }
@@ -128,7 +126,10 @@ COLO_INLINE T byte_swap(T v) {
 }
 template <class T>
 void bswap(OP_ARGS) {
-  put<T>(c, o->d, sizeof(T) == 2 ? T{0} : byte_swap(get<T>(c, o->d)));  // the 16-bit form is undefined; processors give 0
+  put<T>(c, o->d,
+         sizeof(T) == 2
+             ? T{0}
+             : byte_swap(get<T>(c, o->d)));  // the 16-bit form is undefined; processors give 0
   NEXT;
 }
 template <class T>
@@ -161,7 +162,10 @@ void extend_rm(OP_ARGS) {
 }
 template <class From, bool Sign>
 Handler extend_to(u8 to, bool memory, bool indexed) {
-#define EXTEND(To) (!memory ? Handler(extend_rr<To, From, Sign>) : indexed ? Handler(extend_rm<To, From, Sign, true>) : Handler(extend_rm<To, From, Sign, false>))
+#define EXTEND(To)                                      \
+  (!memory   ? Handler(extend_rr<To, From, Sign>)       \
+   : indexed ? Handler(extend_rm<To, From, Sign, true>) \
+             : Handler(extend_rm<To, From, Sign, false>))
   return to == 8 ? EXTEND(u64) : to == 4 ? EXTEND(u32) : EXTEND(u16);
 #undef EXTEND
 }
@@ -183,41 +187,72 @@ void sign_acc(OP_ARGS) {
 
 Handler pick_move(Move kind, u8 size, bool indexed) {
   switch (kind) {
-    case Move::RegReg: return BY_SIZE(size, mov_rr);
-    case Move::RegImm: return BY_SIZE(size, mov_ri);
-    case Move::Load: return indexed ? BY_SIZE(size, load, true,) : BY_SIZE(size, load, false,);
-    case Move::Store: return indexed ? BY_SIZE(size, store, true,) : BY_SIZE(size, store, false,);
-    case Move::StoreImm: return indexed ? BY_SIZE(size, store_imm, true,) : BY_SIZE(size, store_imm, false,);
-    case Move::Lea: return indexed ? BY_WIDE_SIZE(size, lea, true,) : BY_WIDE_SIZE(size, lea, false,);
-    case Move::Xchg: return BY_SIZE(size, xchg_rr);
-    case Move::XchgMem: return BY_SIZE(size, xchg_mr);
-    case Move::Push: return push;
-    case Move::PushImm: return push_imm;
-    case Move::Pop: return pop;
-    case Move::PopMem: return pop_mem;
-    case Move::LeaveFrame: return leave_frame;
-    case Move::Nop: return nop;
-    case Move::FoldSegment: return fold_segment;
-    case Move::Fold32: return fold_32;
-    case Move::FoldImm: return fold_imm;
-    case Move::FoldBit: return BY_WIDE_SIZE(size, fold_bit);
-    case Move::FoldXlat: return fold_xlat;
-    case Move::Bswap: return BY_WIDE_SIZE(size, bswap);
-    case Move::MovbeLoad: return BY_WIDE_SIZE(size, movbe_load);
-    case Move::MovbeStore: return BY_WIDE_SIZE(size, movbe_store);
+    case Move::RegReg:
+      return BY_SIZE(size, mov_rr);
+    case Move::RegImm:
+      return BY_SIZE(size, mov_ri);
+    case Move::Load:
+      return indexed ? BY_SIZE(size, load, true, ) : BY_SIZE(size, load, false, );
+    case Move::Store:
+      return indexed ? BY_SIZE(size, store, true, ) : BY_SIZE(size, store, false, );
+    case Move::StoreImm:
+      return indexed ? BY_SIZE(size, store_imm, true, ) : BY_SIZE(size, store_imm, false, );
+    case Move::Lea:
+      return indexed ? BY_WIDE_SIZE(size, lea, true, ) : BY_WIDE_SIZE(size, lea, false, );
+    case Move::Xchg:
+      return BY_SIZE(size, xchg_rr);
+    case Move::XchgMem:
+      return BY_SIZE(size, xchg_mr);
+    case Move::Push:
+      return push;
+    case Move::PushImm:
+      return push_imm;
+    case Move::Pop:
+      return pop;
+    case Move::PopMem:
+      return pop_mem;
+    case Move::LeaveFrame:
+      return leave_frame;
+    case Move::Nop:
+      return nop;
+    case Move::FoldSegment:
+      return fold_segment;
+    case Move::Fold32:
+      return fold_32;
+    case Move::FoldImm:
+      return fold_imm;
+    case Move::FoldBit:
+      return BY_WIDE_SIZE(size, fold_bit);
+    case Move::FoldXlat:
+      return fold_xlat;
+    case Move::Bswap:
+      return BY_WIDE_SIZE(size, bswap);
+    case Move::MovbeLoad:
+      return BY_WIDE_SIZE(size, movbe_load);
+    case Move::MovbeStore:
+      return BY_WIDE_SIZE(size, movbe_store);
   }
   return nullptr;
 }
 
 Handler pick_extend(bool sign, bool memory, u8 from, u8 to, bool indexed) {
   switch (from) {
-    case 1: return sign ? extend_to<u8, true>(to, memory, indexed) : extend_to<u8, false>(to, memory, indexed);
-    case 2: return sign ? extend_to<u16, true>(to, memory, indexed) : extend_to<u16, false>(to, memory, indexed);
-    default: return extend_to<u32, true>(to, memory, indexed);
+    case 1:
+      return sign ? extend_to<u8, true>(to, memory, indexed)
+                  : extend_to<u8, false>(to, memory, indexed);
+    case 2:
+      return sign ? extend_to<u16, true>(to, memory, indexed)
+                  : extend_to<u16, false>(to, memory, indexed);
+    default:
+      return extend_to<u32, true>(to, memory, indexed);
   }
 }
 
-Handler pick_widen(u8 size) { return size == 8 ? Handler(widen_acc<u32, u64>) : size == 4 ? Handler(widen_acc<u16, u32>) : Handler(widen_acc<u8, u16>); }
+Handler pick_widen(u8 size) {
+  return size == 8   ? Handler(widen_acc<u32, u64>)
+         : size == 4 ? Handler(widen_acc<u16, u32>)
+                     : Handler(widen_acc<u8, u16>);
+}
 Handler pick_sign(u8 size) { return BY_WIDE_SIZE(size, sign_acc); }
 
 }  // namespace colo::soft

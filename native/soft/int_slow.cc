@@ -32,7 +32,8 @@ Step slow_leave16(Cpu& c, const Op&) {
   return Step::Next;
 }
 
-/// ENTER: imm = frame size | nesting level << 16. Nothing below RSP counts until RSP moves, so a fault half-way commits nothing.
+/// ENTER: imm = frame size | nesting level << 16. Nothing below RSP counts until RSP moves, so a
+/// fault half-way commits nothing.
 Step slow_enter(Cpu& c, const Op& o) {
   const u64 frame_size = o.imm & 0xffff;
   const int level = (o.imm >> 16) & 31;
@@ -42,7 +43,8 @@ Step slow_enter(Cpu& c, const Op& o) {
   for (int i = 1; i < level; i++) {
     u64 outer;
     sp -= 8;
-    if (!c.load(c.r[RBP] - 8 * static_cast<u64>(i), 8, outer) || !c.store(sp, 8, outer)) return Step::Fault;
+    if (!c.load(c.r[RBP] - 8 * static_cast<u64>(i), 8, outer) || !c.store(sp, 8, outer))
+      return Step::Fault;
   }
   if (level) {
     sp -= 8;

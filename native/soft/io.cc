@@ -1,11 +1,13 @@
-// IN, OUT, INS, OUTS with the I/O permission bitmap of the TSS (Intel SDM vol. 1, 19.5.2). The chips beside the CPU are asked first.
+// IN, OUT, INS, OUTS with the I/O permission bitmap of the TSS (Intel SDM vol. 1, 19.5.2). The
+// chips beside the CPU are asked first.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
 
 namespace {
 
-/// IOPL, else the bitmap: every bit of the access must be clear. Two bytes are read, so the last byte of the map needs one behind it.
+/// IOPL, else the bitmap: every bit of the access must be clear. Two bytes are read, so the last
+/// byte of the map needs one behind it.
 bool port_allowed(Cpu& c, u16 port, u8 size) {
   if (io_privileged(c)) return true;
   u64 map, bits;
@@ -59,7 +61,8 @@ Step out(Cpu& c, const Op& o) {
   return leave(c, o);
 }
 
-/// One element. The memory side is probed before the port is touched, since a port access cannot be taken back.
+/// One element. The memory side is probed before the port is touched, since a port access cannot be
+/// taken back.
 bool input_one(Cpu& c, u16 port, u8 size) {
   if (!c.probe(c.r[RDI], size, Access::Write)) return false;
   return c.store(c.r[RDI], size, port_read(c, port, size));
@@ -74,8 +77,9 @@ bool output_one(Cpu& c, u16 port, u8 size) {
 
 constexpr u64 kStringBatch = 256;  // elements between two looks at interrupts
 
-/// 6C 6D: INS, 6E 6F: OUTS, with REP. Registers move with each element, so a fault or an interrupt resumes where it stopped.
-/// 64-bit addresses, no segment override: Op does not carry those prefixes for these opcodes.
+/// 6C 6D: INS, 6E 6F: OUTS, with REP. Registers move with each element, so a fault or an interrupt
+/// resumes where it stopped. 64-bit addresses, no segment override: Op does not carry those
+/// prefixes for these opcodes.
 template <bool byte, bool input>
 Step string_io(Cpu& c, const Op& o) {
   const u8 size = port_size<byte>(o);

@@ -44,7 +44,8 @@ void Ioapic::write_redirection(u32 index, u32 value) {
   const u64 mask = half & kWritable;
   u64& entry = redirection_[pin];
   entry = (entry & ~mask) | (static_cast<u64>(value) << (index % 2 * 32) & mask);
-  // Drivers end a stuck level interrupt by switching the pin to edge and back, since version 0x11 has no EOI register.
+  // Drivers end a stuck level interrupt by switching the pin to edge and back, since version 0x11
+  // has no EOI register.
   if (!(entry & kLevel)) entry &= ~kRemoteIrr;
   if (is_level(pin)) service(pin);
 }
@@ -63,8 +64,9 @@ void Ioapic::service(u32 pin) {
   const bool level = is_level(pin);
   if ((entry & kMasked) || !(lines_ >> pin & 1)) return;
   if (level && (entry & kRemoteIrr)) return;
-  const ApicMessage message{static_cast<u32>(entry >> 56), (entry >> 11 & 1) != 0, static_cast<DeliveryMode>(entry >> 8 & 7),
-                            static_cast<u8>(entry), level};
+  const ApicMessage message{static_cast<u32>(entry >> 56), (entry >> 11 & 1) != 0,
+                            static_cast<DeliveryMode>(entry >> 8 & 7), static_cast<u8>(entry),
+                            level};
   if (deliver_(message) && level) entry |= kRemoteIrr;
 }
 
@@ -88,7 +90,8 @@ u32 Ioapic::level_pins() const {
   return mask;
 }
 
-/// KVM's `irr` means "asserted and not yet sent", so that its loader may send what it finds: edges, sent at once, are never in it.
+/// KVM's `irr` means "asserted and not yet sent", so that its loader may send what it finds: edges,
+/// sent at once, are never in it.
 void Ioapic::save(kvm_ioapic_state& out) const {
   out = {};
   out.base_address = kBase;
@@ -104,14 +107,16 @@ std::string Ioapic::check(const kvm_ioapic_state& in) {
   if (in.id > 0xf) return "ioapic: ID is out of range";
   if (in.irr >> kPins) return "ioapic: a pin that does not exist is asserted";
   for (const auto& entry : in.redirtbl)
-    if (entry.bits & ~(kWritable | kRemoteIrr | kDeliveryStatus)) return "ioapic: reserved bits are set in a redirection entry";
+    if (entry.bits & ~(kWritable | kRemoteIrr | kDeliveryStatus))
+      return "ioapic: reserved bits are set in a redirection entry";
   return "";
 }
 
 void Ioapic::load(const kvm_ioapic_state& in, u32 isa_lines) {
   select_ = static_cast<u8>(in.ioregsel);
   id_ = static_cast<u8>(in.id);
-  for (u32 pin = 0; pin < kPins; pin++) redirection_[pin] = in.redirtbl[pin].bits & ~kDeliveryStatus;
+  for (u32 pin = 0; pin < kPins; pin++)
+    redirection_[pin] = in.redirtbl[pin].bits & ~kDeliveryStatus;
   lines_ = in.irr | (isa_lines & ~level_pins());
   for (u32 pin = 0; pin < kPins; pin++)
     if (in.irr >> pin & 1) service(pin);

@@ -1,5 +1,6 @@
-// 82093AA I/O APIC: 24 pins at 0xfec00000. Version 0x11, so no EOI register: a level interrupt is ended by the local APIC's broadcast.
-// Polarity is stored but not applied: callers drive logical levels (true = asserted), as with KVM.
+// 82093AA I/O APIC: 24 pins at 0xfec00000. Version 0x11, so no EOI register: a level interrupt is
+// ended by the local APIC's broadcast. Polarity is stored but not applied: callers drive logical
+// levels (true = asserted), as with KVM.
 #pragma once
 #include <linux/kvm.h>
 
@@ -16,7 +17,9 @@ class Ioapic {
   static constexpr u32 kPins = KVM_IOAPIC_NUM_PINS;
 
   /// deliver: sends a message to the local APICs; false if none took it.
-  explicit Ioapic(std::function<bool(const ApicMessage&)> deliver) : deliver_(std::move(deliver)) { reset(); }
+  explicit Ioapic(std::function<bool(const ApicMessage&)> deliver) : deliver_(std::move(deliver)) {
+    reset();
+  }
   void reset();
 
   u32 read(u32 offset) const;
@@ -28,7 +31,8 @@ class Ioapic {
 
   void save(kvm_ioapic_state& out) const;
   static std::string check(const kvm_ioapic_state& in);
-  /// isa_lines: levels of pins 0..15 as far as the i8259 knows them, because the image does not keep the level of an edge pin.
+  /// isa_lines: levels of pins 0..15 as far as the i8259 knows them, because the image does not
+  /// keep the level of an edge pin.
   void load(const kvm_ioapic_state& in, u32 isa_lines);
 
  private:

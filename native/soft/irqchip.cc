@@ -1,4 +1,5 @@
-// Wiring of the interrupt and timer chips: address decoding, gsi routing, one mutex, and the two cached answers that the CPU polls.
+// Wiring of the interrupt and timer chips: address decoding, gsi routing, one mutex, and the two
+// cached answers that the CPU polls.
 #include "soft/irqchip.h"
 
 #include <algorithm>
@@ -20,7 +21,9 @@ u64 truncate(u64 value, u8 size) { return size >= 8 ? value : value & ((1ull << 
 }  // namespace
 
 struct Irqchip::State {
-  State(vcpu::Clock& clock, std::function<void()> wake) : clock(clock), wake(std::move(wake)) { pit.reset(clock.now_ns()); }
+  State(vcpu::Clock& clock, std::function<void()> wake) : clock(clock), wake(std::move(wake)) {
+    pit.reset(clock.now_ns());
+  }
 
   vcpu::Clock& clock;
   const std::function<void()> wake;
@@ -34,7 +37,8 @@ struct Irqchip::State {
   Lapic lapic{[this](u8 vector) { ioapic.end_of_interrupt(vector); }};
   Ioapic ioapic{[this](const ApicMessage& message) { return lapic.deliver(message); }};
 
-  /// Every public entry: timers that are due come first, so that registers read as of now; then what the CPU polls is refreshed.
+  /// Every public entry: timers that are due come first, so that registers read as of now; then
+  /// what the CPU polls is refreshed.
   template <class F>
   auto enter(F f) {
     std::lock_guard lock(mutex);
@@ -78,7 +82,9 @@ struct Irqchip::State {
     if (lapic.software_enabled()) ioapic.retry();
   }
 
-  bool in_lapic(u64 gpa) const { return lapic.xapic() && (gpa & kPageMask) == (lapic.base() & kPageMask); }
+  bool in_lapic(u64 gpa) const {
+    return lapic.xapic() && (gpa & kPageMask) == (lapic.base() & kPageMask);
+  }
   static bool in_ioapic(u64 gpa) { return (gpa & kPageMask) == Ioapic::kBase; }
 
   u8 port_read(u16 port, u64 now) {
@@ -98,7 +104,8 @@ struct Irqchip::State {
   }
 };
 
-Irqchip::Irqchip(vcpu::Clock& clock, std::function<void()> wake) : s_(std::make_unique<State>(clock, std::move(wake))) {}
+Irqchip::Irqchip(vcpu::Clock& clock, std::function<void()> wake)
+    : s_(std::make_unique<State>(clock, std::move(wake))) {}
 Irqchip::~Irqchip() = default;
 
 // --- vCPU side
@@ -178,7 +185,8 @@ bool Irqchip::mmio_read(u64 gpa, u8 size, u64& value) {
   });
 }
 
-/// The local APIC takes aligned 32-bit stores only (11.4.1); the IOAPIC's index register is a byte to some drivers.
+/// The local APIC takes aligned 32-bit stores only (11.4.1); the IOAPIC's index register is a byte
+/// to some drivers.
 bool Irqchip::mmio_write(u64 gpa, u8 size, u64 value) {
   if (gpa >> 32) return false;
   return s_->enter([&](u64 now) {
@@ -200,7 +208,8 @@ bool Irqchip::pio_read(u16 port, u8 size, u32& value) {
   if (!I8259Pair::owns(port) && !I8254::owns(port)) return false;
   s_->enter([&](u64 now) {
     value = 0;
-    for (u32 i = 0; i < size && i < 4; i++) value |= static_cast<u32>(s_->port_read(static_cast<u16>(port + i), now)) << i * 8;
+    for (u32 i = 0; i < size && i < 4; i++)
+      value |= static_cast<u32>(s_->port_read(static_cast<u16>(port + i), now)) << i * 8;
   });
   return true;
 }
@@ -208,7 +217,8 @@ bool Irqchip::pio_read(u16 port, u8 size, u32& value) {
 bool Irqchip::pio_write(u16 port, u8 size, u32 value) {
   if (!I8259Pair::owns(port) && !I8254::owns(port)) return false;
   s_->enter([&](u64 now) {
-    for (u32 i = 0; i < size && i < 4; i++) s_->port_write(static_cast<u16>(port + i), static_cast<u8>(value >> i * 8), now);
+    for (u32 i = 0; i < size && i < 4; i++)
+      s_->port_write(static_cast<u16>(port + i), static_cast<u8>(value >> i * 8), now);
   });
   return true;
 }
@@ -223,8 +233,9 @@ void Irqchip::set_irq(u32 gsi, bool level) {
 void Irqchip::signal_msi(u64 address, u32 data) {
   if (address >> 20 != 0xfee) return;
   s_->enter([&](u64) {
-    s_->lapic.deliver({static_cast<u32>(address >> 12) & 0xff, (address >> 2 & 1) != 0, static_cast<DeliveryMode>(data >> 8 & 7),
-                       static_cast<u8>(data), (data >> 15 & 1) != 0});
+    s_->lapic.deliver({static_cast<u32>(address >> 12) & 0xff, (address >> 2 & 1) != 0,
+                       static_cast<DeliveryMode>(data >> 8 & 7), static_cast<u8>(data),
+                       (data >> 15 & 1) != 0});
   });
 }
 
@@ -256,16 +267,20 @@ void Irqchip::save_lapic(kvm_lapic_state& out) const {
 }
 
 std::string Irqchip::check(const vcpu::ChipState& in) {
-  if (in.pic_master.chip_id != KVM_IRQCHIP_PIC_MASTER || in.pic_slave.chip_id != KVM_IRQCHIP_PIC_SLAVE ||
-      in.ioapic.chip_id != KVM_IRQCHIP_IOAPIC)
+  if (in.pic_master.chip_id != KVM_IRQCHIP_PIC_MASTER ||
+      in.pic_slave.chip_id != KVM_IRQCHIP_PIC_SLAVE || in.ioapic.chip_id != KVM_IRQCHIP_IOAPIC)
     return "irqchip: the chip images are in the wrong places";
-  for (std::string fault : {I8259Pair::check(in.pic_master.chip.pic, true), I8259Pair::check(in.pic_slave.chip.pic, false),
-                            Ioapic::check(in.ioapic.chip.ioapic), I8254::check(in.pit, in.clock.clock)})
+  for (std::string fault :
+       {I8259Pair::check(in.pic_master.chip.pic, true),
+        I8259Pair::check(in.pic_slave.chip.pic, false), Ioapic::check(in.ioapic.chip.ioapic),
+        I8254::check(in.pit, in.clock.clock)})
     if (!fault.empty()) return fault;
   return "";
 }
 
-std::string Irqchip::check_lapic(const kvm_lapic_state& in, u32 apic_id) { return Lapic::check(in, apic_id); }
+std::string Irqchip::check_lapic(const kvm_lapic_state& in, u32 apic_id) {
+  return Lapic::check(in, apic_id);
+}
 
 void Irqchip::load(const vcpu::ChipState& in) {
   std::lock_guard lock(s_->mutex);

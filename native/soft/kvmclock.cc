@@ -1,5 +1,6 @@
-// KVM's paravirtual clock (the kernel's KVM msr.rst): the guest reads a record in its own RAM and adds the TSC ticks since.
-// Guest ns and TSC ticks both come from one Clock, 1 GHz, and differ by tsc_offset only, so the guest's result is exactly Clock::now_ns().
+// KVM's paravirtual clock (the kernel's KVM msr.rst): the guest reads a record in its own RAM and
+// adds the TSC ticks since. Guest ns and TSC ticks both come from one Clock, 1 GHz, and differ by
+// tsc_offset only, so the guest's result is exactly Clock::now_ns().
 #include <time.h>
 
 #include <atomic>
@@ -37,7 +38,8 @@ bool still_true(const TimeInfo& t, u64 offset) {
          (t.flags & ~kGuestStopped) == kTscStable && t.tsc_timestamp - offset == t.system_time;
 }
 
-/// An odd version tells readers to wait, an even one that differs to read again. The record may be at any address.
+/// An odd version tells readers to wait, an even one that differs to read again. The record may be
+/// at any address.
 template <class Record>
 void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
   u32 version;

@@ -14,7 +14,8 @@ DeliveryMode mode_of(u32 value) { return static_cast<DeliveryMode>(value >> 8 & 
 
 }  // namespace
 
-/// LINT0 starts as ExtINT, as firmware would leave it ("virtual wire") and as KVM does: there is no firmware here.
+/// LINT0 starts as ExtINT, as firmware would leave it ("virtual wire") and as KVM does: there is no
+/// firmware here.
 void Lapic::reset() {
   base_ = kDefaultBase | kEnable | kBsp;
   reset_registers();
@@ -32,7 +33,8 @@ void Lapic::reset_registers() {
   tsc_deadline_ = 0;
 }
 
-/// 11.12.5: the only forbidden moves are disabled -> x2APIC, x2APIC -> xAPIC, and x2APIC without enable.
+/// 11.12.5: the only forbidden moves are disabled -> x2APIC, x2APIC -> xAPIC, and x2APIC without
+/// enable.
 bool Lapic::set_base(u64 value) {
   const bool enable = value & kEnable, x2 = value & kX2apic, was_enabled = base_ & kEnable;
   if (value & kBaseReserved) return false;
@@ -84,15 +86,18 @@ bool Lapic::accepts_extint() const {
 }
 
 void Lapic::lint0_rose() {
-  if ((base_ & kEnable) && mode_of(reg(apic::LVT_LINT0)) == DeliveryMode::Fixed) local_interrupt(apic::LVT_LINT0);
+  if ((base_ & kEnable) && mode_of(reg(apic::LVT_LINT0)) == DeliveryMode::Fixed)
+    local_interrupt(apic::LVT_LINT0);
 }
 
-/// 11.6.2. Eight-bit destinations (IOAPIC, MSI) address the first 255 x2APIC IDs; 0xff is a broadcast in both modes.
+/// 11.6.2. Eight-bit destinations (IOAPIC, MSI) address the first 255 x2APIC IDs; 0xff is a
+/// broadcast in both modes.
 bool Lapic::addressed(const ApicMessage& message) const {
   const u32 dest = message.dest;
   if (dest == ~0u || (dest == 0xff && !message.logical)) return true;
   const u32 ldr = reg(apic::LDR);
-  if (x2apic()) return message.logical ? ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff) : dest == 0;
+  if (x2apic())
+    return message.logical ? ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff) : dest == 0;
   if (!message.logical) return dest == reg(apic::ID) >> 24;
   const u8 logical = static_cast<u8>(ldr >> 24), wanted = static_cast<u8>(dest);
   if (reg(apic::DFR) >> 28 == 0xf) return logical & wanted;
@@ -132,11 +137,13 @@ void Lapic::end_of_interrupt() {
   if (test_bit(apic::TMR, static_cast<u8>(vector))) broadcast_eoi_(static_cast<u8>(vector));
 }
 
-/// 11.6.1. IPIs to processors that do not exist vanish; so does everything but a fixed interrupt to ourselves.
+/// 11.6.1. IPIs to processors that do not exist vanish; so does everything but a fixed interrupt to
+/// ourselves.
 void Lapic::send_ipi(u32 low, u32 high) {
   const u32 shorthand = low >> 18 & 3;
   const u8 vector = static_cast<u8>(low);
-  const ApicMessage message{x2apic() ? high : high >> 24, (low >> 11 & 1) != 0, mode_of(low), vector, false};
+  const ApicMessage message{x2apic() ? high : high >> 24, (low >> 11 & 1) != 0, mode_of(low),
+                            vector, false};
   const bool fixed = message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::Lowest;
   if (fixed && vector < 16) return error(apic::SEND_ILLEGAL);
   if (shorthand == 3 || !fixed || !software_enabled()) return;
@@ -145,7 +152,9 @@ void Lapic::send_ipi(u32 low, u32 high) {
 
 void Lapic::save(kvm_lapic_state& out, u64 now) const {
   std::memcpy(out.regs, page_, sizeof out.regs);
-  const auto put = [&](u32 offset, u32 value) { std::memcpy(out.regs + offset, &value, sizeof value); };
+  const auto put = [&](u32 offset, u32 value) {
+    std::memcpy(out.regs + offset, &value, sizeof value);
+  };
   put(apic::PPR, processor_priority());
   put(apic::CURRENT_COUNT, current_count(now));
 }
@@ -156,11 +165,15 @@ std::string Lapic::check(const kvm_lapic_state& in, u32 apic_id) {
     std::memcpy(&value, in.regs + offset, sizeof value);
     return value;
   };
-  if (get(apic::ID) != apic_id << 24) return "lapic: ID is " + std::to_string(get(apic::ID) >> 24) + ", this vCPU's is " + std::to_string(apic_id);
+  if (get(apic::ID) != apic_id << 24)
+    return "lapic: ID is " + std::to_string(get(apic::ID) >> 24) + ", this vCPU's is " +
+           std::to_string(apic_id);
   if (get(apic::TPR) > 0xff) return "lapic: task priority is out of range";
   if (get(apic::DIVIDE) & ~0xbu) return "lapic: timer divider is out of range";
-  if (get(apic::CURRENT_COUNT) > get(apic::INITIAL_COUNT)) return "lapic: current count is greater than initial count";
-  if ((get(apic::ISR) | get(apic::IRR)) & 0xffff) return "lapic: a vector below 16 is pending or in service";
+  if (get(apic::CURRENT_COUNT) > get(apic::INITIAL_COUNT))
+    return "lapic: current count is greater than initial count";
+  if ((get(apic::ISR) | get(apic::IRR)) & 0xffff)
+    return "lapic: a vector below 16 is pending or in service";
   return "";
 }
 
@@ -173,7 +186,8 @@ void Lapic::load(const kvm_lapic_state& in, u64 base, u64 tsc_deadline, u64 now)
   tsc_deadline_ = 0;
   const u32 left = reg(apic::CURRENT_COUNT);
   if (timer_mode() == TimerMode::TscDeadline) set_tsc_deadline(tsc_deadline, now);
-  else count_from(timer_mode() == TimerMode::Periodic && !left ? reg(apic::INITIAL_COUNT) : left, now);
+  else
+    count_from(timer_mode() == TimerMode::Periodic && !left ? reg(apic::INITIAL_COUNT) : left, now);
   reg(apic::CURRENT_COUNT) = 0;  // computed when read
 }
 

@@ -1,8 +1,9 @@
-// Local APIC of the one vCPU, xAPIC and x2APIC (Intel SDM vol. 3, chapter 11). Its registers live in KVM's page image (register n at
-// byte n*16); the twelve unused bytes behind ESR hold the errors that the next ESR write will show.
+// Local APIC of the one vCPU, xAPIC and x2APIC (Intel SDM vol. 3, chapter 11). Its registers live
+// in KVM's page image (register n at byte n*16); the twelve unused bytes behind ESR hold the errors
+// that the next ESR write will show.
 //
-// Timer: the bus clock is 1 GHz and the divider runs freely, so a deadline is a multiple of the divider in guest ns and the current
-// count alone restores it exactly.
+// Timer: the bus clock is 1 GHz and the divider runs freely, so a deadline is a multiple of the
+// divider in guest ns and the current count alone restores it exactly.
 #pragma once
 #include <linux/kvm.h>
 
@@ -19,7 +20,9 @@ class Lapic {
   static constexpr u64 kBsp = 1 << 8, kX2apic = 1 << 10, kEnable = 1 << 11;
 
   /// broadcast_eoi: a level-triggered vector has ended.
-  explicit Lapic(std::function<void(u8)> broadcast_eoi) : broadcast_eoi_(std::move(broadcast_eoi)) { reset(); }
+  explicit Lapic(std::function<void(u8)> broadcast_eoi) : broadcast_eoi_(std::move(broadcast_eoi)) {
+    reset();
+  }
   void reset();
 
   // --- interrupts in and out
@@ -64,7 +67,9 @@ class Lapic {
   int highest(u32 bank) const;
   void set_bit(u32 bank, u8 vector) { reg(bank + (vector >> 5) * 16) |= 1u << (vector & 31); }
   void clear_bit(u32 bank, u8 vector) { reg(bank + (vector >> 5) * 16) &= ~(1u << (vector & 31)); }
-  bool test_bit(u32 bank, u8 vector) const { return reg(bank + (vector >> 5) * 16) >> (vector & 31) & 1; }
+  bool test_bit(u32 bank, u8 vector) const {
+    return reg(bank + (vector >> 5) * 16) >> (vector & 31) & 1;
+  }
   u8 processor_priority() const;
   bool addressed(const ApicMessage& message) const;
   void accept(u8 vector, bool level);
@@ -102,10 +107,12 @@ class Lapic {
 
 /// Register offsets (SDM table 11-1).
 namespace apic {
-constexpr u32 ID = 0x020, VERSION = 0x030, TPR = 0x080, PPR = 0x0a0, EOI = 0x0b0, LDR = 0x0d0, DFR = 0x0e0, SVR = 0x0f0, ISR = 0x100,
-              TMR = 0x180, IRR = 0x200, ESR = 0x280, ESR_PENDING = 0x284, CMCI = 0x2f0, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320,
-              LVT_THERMAL = 0x330, LVT_PERF = 0x340, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360, LVT_ERROR = 0x370, INITIAL_COUNT = 0x380,
-              CURRENT_COUNT = 0x390, DIVIDE = 0x3e0, SELF_IPI = 0x3f0;
+constexpr u32 ID = 0x020, VERSION = 0x030, TPR = 0x080, PPR = 0x0a0, EOI = 0x0b0, LDR = 0x0d0,
+              DFR = 0x0e0, SVR = 0x0f0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280,
+              ESR_PENDING = 0x284, CMCI = 0x2f0, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320,
+              LVT_THERMAL = 0x330, LVT_PERF = 0x340, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360,
+              LVT_ERROR = 0x370, INITIAL_COUNT = 0x380, CURRENT_COUNT = 0x390, DIVIDE = 0x3e0,
+              SELF_IPI = 0x3f0;
 constexpr u32 MASKED = 1 << 16;
 constexpr u32 LVTS[] = {CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR};
 // ESR (11.5.3)

@@ -6,7 +6,8 @@ namespace {
 
 enum : u8 { R = 1, W = 2, RW = 3 };
 
-/// What each interface allows. mask: bits that software may set; the memory page drops others, an MSR write faults.
+/// What each interface allows. mask: bits that software may set; the memory page drops others, an
+/// MSR write faults.
 struct Rule {
   u16 first, last;
   u8 page, msr;
@@ -74,7 +75,8 @@ bool Lapic::msr_write(u32 msr, u64 value, u64 now) {
   const u32 offset = (msr - 0x800) << 4;
   const Rule* rule = x2apic() ? rule_for(offset) : nullptr;
   if (!rule || !(rule->msr & W)) return false;
-  if (offset >= apic::LVT_TIMER && offset <= apic::LVT_ERROR) value &= ~0x5000ull;  // delivery status and remote IRR: Linux writes them back
+  if (offset >= apic::LVT_TIMER && offset <= apic::LVT_ERROR)
+    value &= ~0x5000ull;  // delivery status and remote IRR: Linux writes them back
   const u64 allowed = offset == apic::ICR ? 0xffffffff00000000ull | rule->mask : rule->mask;
   if (value & ~allowed) return false;
   if (offset == apic::ICR) reg(apic::ICR_HIGH) = static_cast<u32>(value >> 32);

@@ -44,7 +44,8 @@ void Lapic::space_out(u64 now) {
 void Lapic::service(u64 now) {
   if (deadline_ > now || deadline_ == ~0ull) return;
   const u64 period = reg(apic::INITIAL_COUNT) * divider();
-  if (timer_mode() == TimerMode::Periodic && period) deadline_ += ((now - deadline_) / period + 1) * period;
+  if (timer_mode() == TimerMode::Periodic && period)
+    deadline_ += ((now - deadline_) / period + 1) * period;
   else deadline_ = ~0ull;
   space_out(now);
   tsc_deadline_ = 0;
@@ -85,7 +86,8 @@ void Lapic::set_tsc_offset(u64 offset, u64 now) {
   if (tsc_deadline_) arm_tsc_deadline(now);
 }
 
-/// Tick = ns. The comparison is on TSC values, so that a deadline beyond the range of the clock means "never" rather than "long ago".
+/// Tick = ns. The comparison is on TSC values, so that a deadline beyond the range of the clock
+/// means "never" rather than "long ago".
 void Lapic::arm_tsc_deadline(u64 now) {
   const u64 tsc = now + tsc_offset_;
   deadline_ = ~0ull;

@@ -6,7 +6,8 @@
 namespace colo::soft {
 namespace {
 
-constexpr u64 kPresent = 1, kWritable = 2, kUserBit = 4, kAccessed = 0x20, kDirty = 0x40, kLarge = 0x80, kGlobal = 0x100, kNx = 1ull << 63;
+constexpr u64 kPresent = 1, kWritable = 2, kUserBit = 4, kAccessed = 0x20, kDirty = 0x40,
+              kLarge = 0x80, kGlobal = 0x100, kNx = 1ull << 63;
 constexpr u64 kPhysMask = ((1ull << kPhysBits) - 1) & kPageMask;
 constexpr u64 kReservedHigh = ((1ull << 52) - 1) & ~((1ull << kPhysBits) - 1);
 
@@ -17,13 +18,16 @@ bool canonical(u64 va) { return static_cast<u64>(static_cast<i64>(va << 16) >> 1
 
 bool Mmu::walk_fault(u64 va, Access access, bool user, bool present, bool reserved) {
   const bool nx = c.efer & efer::NXE;
-  return c.fault_page(va, (present ? 1 : 0) | (access == Access::Write ? 2 : 0) | (user ? 4 : 0) | (reserved ? 8 : 0) | (access == Access::Exec && nx ? 16 : 0));
+  return c.fault_page(va, (present ? 1 : 0) | (access == Access::Write ? 2 : 0) | (user ? 4 : 0) |
+                              (reserved ? 8 : 0) | (access == Access::Exec && nx ? 16 : 0));
 }
 
-/// Sets bits in a paging-structure entry unless it changed meanwhile (devices write RAM too). False: walk again.
+/// Sets bits in a paging-structure entry unless it changed meanwhile (devices write RAM too).
+/// False: walk again.
 bool Mmu::update_entry(u64 gpa, u64 old, u64 value) {
   auto* entry = reinterpret_cast<u64*>(c.ram->hva(gpa, 8));
-  if (!__atomic_compare_exchange_n(entry, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return false;
+  if (!__atomic_compare_exchange_n(entry, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    return false;
   wrote_ram(gpa, 8);
   return true;
 }
@@ -47,11 +51,13 @@ again:
   for (;; level--) {
     gpa[level] = table + ((va >> (12 + 9 * level)) & 511) * 8;
     const u8* host = c.ram->hva(gpa[level], 8);
-    const u64 e = entry[level] = host ? __atomic_load_n(reinterpret_cast<const u64*>(host), __ATOMIC_RELAXED) : ~0ull;
+    const u64 e = entry[level] =
+        host ? __atomic_load_n(reinterpret_cast<const u64*>(host), __ATOMIC_RELAXED) : ~0ull;
     if (!(e & kPresent)) return walk_fault(va, access, user, false, false);
     const bool large = level > 0 && (e & kLarge);
     const u64 low = large ? (((1ull << (12 + 9 * level)) - 1) & ~0x1fffull) : 0;
-    if ((e & (reserved | low)) || (level == 3 && large)) return walk_fault(va, access, user, true, true);
+    if ((e & (reserved | low)) || (level == 3 && large))
+      return walk_fault(va, access, user, true, true);
     writable = writable && (e & kWritable);
     user_ok = user_ok && (e & kUserBit);
     nx = nx || (e & kNx);
@@ -60,7 +66,8 @@ again:
   }
   const bool may_write = writable || (!user && !(c.cr0 & cr0::WP));
   const bool smep = !user && user_ok && (c.cr4 & cr4::SMEP);
-  if ((user && !user_ok) || (access == Access::Write && !may_write) || (access == Access::Exec && (nx || smep)))
+  if ((user && !user_ok) || (access == Access::Write && !may_write) ||
+      (access == Access::Exec && (nx || smep)))
     return walk_fault(va, access, user, true, false);
 
   for (int l = 3; l >= level; l--) {
@@ -81,9 +88,12 @@ void Mmu::enter(u64 va, Access access, bool user, const Translation& t, const me
   const size_t i = tlb_index(va);
   const u64 page_va = va & kPageMask, page_gpa = t.gpa & kPageMask;
   const u64 page = slot.first_page + ((page_gpa - slot.gpa) >> kPageShift);
-  if (access == Access::Write && c.ram->logging() && !c.blocks->has_code(page)) c.ram->mark_dirty(page);
-  const bool may_tag_write = t.writable && !c.blocks->has_code(page) && (!c.ram->logging() || c.ram->is_dirty(page));
-  c.tlb_sets[user][i] = {page_va, may_tag_write ? page_va : 1, t.executable ? page_va : 1, reinterpret_cast<u64>(slot.hva) + (page_gpa - slot.gpa) - page_va};
+  if (access == Access::Write && c.ram->logging() && !c.blocks->has_code(page))
+    c.ram->mark_dirty(page);
+  const bool may_tag_write =
+      t.writable && !c.blocks->has_code(page) && (!c.ram->logging() || c.ram->is_dirty(page));
+  c.tlb_sets[user][i] = {page_va, may_tag_write ? page_va : 1, t.executable ? page_va : 1,
+                         reinterpret_cast<u64>(slot.hva) + (page_gpa - slot.gpa) - page_va};
   side_[user][i] = {page_gpa, t.page_size, t.global};
   if (!t.global) {
     if (local_count_[user] < kTlbSize) local_[user][local_count_[user]] = static_cast<u16>(i);
@@ -131,13 +141,12 @@ void Mmu::flush_page(u64 va) {
     if (c.tlb_sets[set][i].read == (va & kPageMask)) c.tlb_sets[set][i] = {};
     for (size_t n = 0; large && n < kTlbSize; n++) {
       const u64 mask = ~(side_[set][n].page_size - 1);
-      if (side_[set][n].page_size > kPageSize && !((c.tlb_sets[set][n].read ^ va) & mask)) c.tlb_sets[set][n] = {};
+      if (side_[set][n].page_size > kPageSize && !((c.tlb_sets[set][n].read ^ va) & mask))
+        c.tlb_sets[set][n] = {};
     }
   }
-  if (large)
-    c.blocks->drop_half(va >> 63);
-  else
-    c.blocks->drop_page(va);
+  if (large) c.blocks->drop_half(va >> 63);
+  else c.blocks->drop_page(va);
 }
 
 void Mmu::drop_write_tags() {

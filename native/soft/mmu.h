@@ -1,4 +1,5 @@
-// Address translation: the page walker, the soft TLB's cold side, and one-operation windows for accesses the TLB cannot express.
+// Address translation: the page walker, the soft TLB's cold side, and one-operation windows for
+// accesses the TLB cannot express.
 #pragma once
 #include "soft/cpu.h"
 
@@ -11,7 +12,7 @@ struct Translation {
   u64 gpa = 0;
   u64 page_size = kPageSize;
   bool global = false;
-  bool writable = false;    // for the privilege asked; D is set in the entry
+  bool writable = false;  // for the privilege asked; D is set in the entry
   bool executable = false;
 };
 
@@ -50,7 +51,8 @@ struct Mmu {
   /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table
   /// 7-7)? False: c.pending is set.
   bool aligned(u64 va, size_t n);
-  /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device = true and its gpa.
+  /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device
+  /// = true and its gpa.
   u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
   bool read(u64 va, void* out, size_t n, bool user);
   bool write(u64 va, const void* in, size_t n, bool user);
@@ -82,11 +84,11 @@ struct Mmu {
     bool global = false;
   };
   Side side_[2][kTlbSize];
-  std::unique_ptr<TlbEntry[]> never_;  // made when alignment is first checked
-  u16 local_[2][kTlbSize];        // slots with a non-global entry since the last flush
-  size_t local_count_[2] = {};    // above kTlbSize: the list overflowed, sweep
+  std::unique_ptr<TlbEntry[]> never_;       // made when alignment is first checked
+  u16 local_[2][kTlbSize];                  // slots with a non-global entry since the last flush
+  size_t local_count_[2] = {};              // above kTlbSize: the list overflowed, sweep
   u64 large_low_ = ~0ull, large_high_ = 0;  // virtual range entered from large pages
-  bool local_high_ = false;       // a non-global page of the upper half may have been executed
+  bool local_high_ = false;  // a non-global page of the upper half may have been executed
 };
 
 /// Was it through the stack segment that the instruction at RIP reached va (stack_access.cc)? No

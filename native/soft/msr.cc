@@ -1,5 +1,6 @@
-// Model-specific registers of model soft-v1 (Intel SDM vol. 4; AMD APM vol. 2, app. A; KVM's own: the kernel's msr.rst), and the time stamp
-// counter. An unknown register is #GP, as on hardware: Linux probes with accessors that expect it.
+// Model-specific registers of model soft-v1 (Intel SDM vol. 4; AMD APM vol. 2, app. A; KVM's own:
+// the kernel's msr.rst), and the time stamp counter. An unknown register is #GP, as on hardware:
+// Linux probes with accessors that expect it.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
@@ -10,26 +11,28 @@ constexpr struct {
   u32 index;
   u64 value;
 } kConstants[] = {
-    {0x8b, 0x01000065},                                           // microcode patch level, the one KVM shows for AMD
-    {0xfe, 0x508},                                                // MTRRcap: 8 variable ranges, fixed ranges, write-combining
-    {0x179, 0},                                                   // MCG_CAP: no machine-check banks
-    {0x1db, 0},         {0x1dc, 0},      {0x1dd, 0}, {0x1de, 0},  // last branch and last exception: not recorded
-    {0xc0010010, 0},                                              // SYSCFG
-    {0xc001001a, 0},    {0xc001001d, 0},                          // TOP_MEM, TOP_MEM2
-    {0xc001001f, 0},                                              // NB_CFG
-    {0xc0010055, 0},                                              // interrupt pending message: C1E is off (Linux reads it for erratum 400)
-    {0xc0010058, 0},                                              // MMIO configuration base: none
-    {0xc0010112, 0},    {0xc0010113, 0},                          // SMM segment: none
-    {0xc0011022, 0},                                              // DC_CFG
-    {0xc0011029, 2},                                              // DE_CFG: LFENCE serializes
-    {0xc001102a, 0},                                              // BU_CFG2
+    {0x8b, 0x01000065},  // microcode patch level, the one KVM shows for AMD
+    {0xfe, 0x508},       // MTRRcap: 8 variable ranges, fixed ranges, write-combining
+    {0x179, 0},          // MCG_CAP: no machine-check banks
+    {0x1db, 0},         {0x1dc, 0},
+    {0x1dd, 0},         {0x1de, 0},       // last branch and last exception: not recorded
+    {0xc0010010, 0},                      // SYSCFG
+    {0xc001001a, 0},    {0xc001001d, 0},  // TOP_MEM, TOP_MEM2
+    {0xc001001f, 0},                      // NB_CFG
+    {0xc0010055, 0},  // interrupt pending message: C1E is off (Linux reads it for erratum 400)
+    {0xc0010058, 0},  // MMIO configuration base: none
+    {0xc0010112, 0},    {0xc0010113, 0},  // SMM segment: none
+    {0xc0011022, 0},                      // DC_CFG
+    {0xc0011029, 2},                      // DE_CFG: LFENCE serializes
+    {0xc001102a, 0},                      // BU_CFG2
 };
 
 /// Registers that take writes and keep nothing.
 bool ignores_write(u32 index, u64 value) {
   switch (index) {
     case msr::HWCR:
-      return (value & ~0x148ull) == 0;  // TLB cache, flush filter and IGNNE controls, as KVM ignores them
+      return (value & ~0x148ull) ==
+             0;  // TLB cache, flush filter and IGNNE controls, as KVM ignores them
     case msr::DEBUGCTL:
       return value == 0;
     case msr::PATCH_LOADER:
@@ -206,7 +209,8 @@ bool apic_base_valid(u64 value) {
 
 bool msr_read(Cpu& c, u32 index, u64& value) {
   if (const u64* slot = msr_slot(c.msr, index)) return value = *slot, true;
-  if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST) return c.chip->x2apic_read(index, value);
+  if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST)
+    return c.chip->x2apic_read(index, value);
   switch (index) {
     case msr::TSC:
       value = guest_tsc(c);
@@ -252,7 +256,8 @@ bool msr_write(Cpu& c, u32 index, u64 value) {
     *slot = value;
     return true;
   }
-  if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST) return c.chip->x2apic_write(index, value);
+  if (index >= msr::X2APIC_FIRST && index <= msr::X2APIC_LAST)
+    return c.chip->x2apic_write(index, value);
   switch (index) {
     case msr::TSC:
       move_tsc(c, value - guest_tsc(c));

@@ -1,8 +1,10 @@
-// What every operation handler is made of: register access, guest memory through the soft TLB, and the ways out.
+// What every operation handler is made of: register access, guest memory through the soft TLB, and
+// the ways out.
 //
-// A handler ends in NEXT (dispatch the following operation), in a block exit, or in a cold slow path; each is a tail call, so the
-// compiler keeps nothing alive across it and the fast path has no stack frame. That is also why READ, WRITE and MODIFY are
-// macros: only a `return` in the handler itself can leave it.
+// A handler ends in NEXT (dispatch the following operation), in a block exit, or in a cold slow
+// path; each is a tail call, so the compiler keeps nothing alive across it and the fast path has no
+// stack frame. That is also why READ, WRITE and MODIFY are macros: only a `return` in the handler
+// itself can leave it.
 #pragma once
 #include "soft/block.h"
 #include "soft/cpu.h"
@@ -33,10 +35,8 @@ COLO_INLINE T get(const Cpu* c, u8 offset) {
 template <class T>
 COLO_INLINE void put(Cpu* c, u8 offset, T value) {
   u8* at = reinterpret_cast<u8*>(c->r) + offset;
-  if constexpr (sizeof(T) == 4)
-    *reinterpret_cast<Guest<u64>*>(at) = value;
-  else
-    *reinterpret_cast<Guest<T>*>(at) = value;
+  if constexpr (sizeof(T) == 4) *reinterpret_cast<Guest<u64>*>(at) = value;
+  else *reinterpret_cast<Guest<T>*>(at) = value;
 }
 template <bool Indexed = true>
 COLO_INLINE u64 address(const Cpu* c, const Op* o) {
@@ -46,7 +46,8 @@ COLO_INLINE u64 address(const Cpu* c, const Op* o) {
 }
 
 // --- slow.cc: the ways out of a fast path
-/// The TLB has no answer for [c->mem_va, +N): fill it and dispatch the same operation again, or go through a window, or fault.
+/// The TLB has no answer for [c->mem_va, +N): fill it and dispatch the same operation again, or go
+/// through a window, or fault.
 template <size_t N>
 void slow_read(OP_ARGS);
 template <size_t N>
@@ -69,26 +70,27 @@ void resolve_exit(OP_ARGS);
 /// An indirect branch to c->rip that the jump cache does not know.
 void resolve_indirect(OP_ARGS);
 
-/// Defines va_ and entry_, whose addend turns va_ into a host address; leaves the handler if the TLB does not know.
-#define TLB_LOOKUP(T, tag, slow, va)                                                     \
-  const u64 va_ = (va);                                                                  \
-  const TlbEntry& entry_ = c->tlb[(va_ >> kPageShift) & (kTlbSize - 1)];                 \
-  if (COLO_UNLIKELY(entry_.tag != ((va_ + sizeof(T) - 1) & kPageMask))) {                \
-    c->mem_va = va_;                                                                     \
-    return slow<sizeof(T)>(c, o, res, aux);                                              \
+/// Defines va_ and entry_, whose addend turns va_ into a host address; leaves the handler if the
+/// TLB does not know.
+#define TLB_LOOKUP(T, tag, slow, va)                                      \
+  const u64 va_ = (va);                                                   \
+  const TlbEntry& entry_ = c->tlb[(va_ >> kPageShift) & (kTlbSize - 1)];  \
+  if (COLO_UNLIKELY(entry_.tag != ((va_ + sizeof(T) - 1) & kPageMask))) { \
+    c->mem_va = va_;                                                      \
+    return slow<sizeof(T)>(c, o, res, aux);                               \
   }
 
 /// T value = guest memory at va.
-#define READ(T, value, va)                                                               \
-  TLB_LOOKUP(T, read, slow_read, va)                                                          \
+#define READ(T, value, va)           \
+  TLB_LOOKUP(T, read, slow_read, va) \
   const T value = *reinterpret_cast<const Guest<T>*>(va_ + entry_.addend)
 /// Guest<T>* pointer = guest memory that will be written, not read.
-#define WRITE(T, pointer, va)                                                            \
-  TLB_LOOKUP(T, write, slow_write, va)                                                        \
+#define WRITE(T, pointer, va)          \
+  TLB_LOOKUP(T, write, slow_write, va) \
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 /// As WRITE for memory that is read first.
-#define MODIFY(T, pointer, va)                                                           \
-  TLB_LOOKUP(T, write, slow_modify, va)                                                       \
+#define MODIFY(T, pointer, va)          \
+  TLB_LOOKUP(T, write, slow_modify, va) \
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 
 /// An atomic operation over two cache lines locks the host's whole bus, where the host allows it at
@@ -128,9 +130,15 @@ COLO_INLINE void jump_indirect(OP_ARGS, u64 target) {
 }
 
 /// Picks F<T> by operand size in bytes.
-#define BY_SIZE(size, F, ...) \
-  ((size) == 8 ? Handler(F<__VA_ARGS__ u64>) : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) : (size) == 2 ? Handler(F<__VA_ARGS__ u16>) : Handler(F<__VA_ARGS__ u8>))
+#define BY_SIZE(size, F, ...)                  \
+  ((size) == 8   ? Handler(F<__VA_ARGS__ u64>) \
+   : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) \
+   : (size) == 2 ? Handler(F<__VA_ARGS__ u16>) \
+                 : Handler(F<__VA_ARGS__ u8>))
 /// As BY_SIZE for instructions without a byte form.
-#define BY_WIDE_SIZE(size, F, ...) ((size) == 8 ? Handler(F<__VA_ARGS__ u64>) : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) : Handler(F<__VA_ARGS__ u16>))
+#define BY_WIDE_SIZE(size, F, ...)             \
+  ((size) == 8   ? Handler(F<__VA_ARGS__ u64>) \
+   : (size) == 4 ? Handler(F<__VA_ARGS__ u32>) \
+                 : Handler(F<__VA_ARGS__ u16>))
 
 }  // namespace colo::soft

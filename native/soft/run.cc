@@ -11,7 +11,8 @@ namespace colo::soft {
 
 using vcpu::RunResult;
 
-SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip, const vcpu::CpuModel& model)
+SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip,
+                   const vcpu::CpuModel& model)
     : ram_(ram), cpu_(new Cpu) {
   Cpu& c = *cpu_;
   c.ram = &ram, c.bus = &bus, c.clock = &clock, c.chip = &chip, c.model = &model;
@@ -74,7 +75,8 @@ void SoftVcpu::charge_fault() {
   fault_at_ = c.icount_done + static_cast<u64>(granted_ - c.budget);
 }
 
-/// Delivers an interrupt if one is due. True: the machine state changed (or triple fault: exit_pending).
+/// Delivers an interrupt if one is due. True: the machine state changed (or triple fault:
+/// exit_pending).
 bool SoftVcpu::service_interrupt() {
   Cpu& c = *cpu_;
   if (c.shadow || !(c.rflags & flag::IF) || !c.chip->interrupt_pending()) return false;
@@ -146,10 +148,8 @@ RunResult SoftVcpu::run(u64 budget) {
   c.budget = granted_;
   RunResult why;
   while (!stop(why)) {
-    if (c.shadow || c.rflags & flag::TF)
-      run_one();
-    else
-      run_blocks();
+    if (c.shadow || c.rflags & flag::TF) run_one();
+    else run_blocks();
   }
   dead_ = why == RunResult::Shutdown;
   c.icount_done += static_cast<u64>(granted_ - c.budget);
@@ -159,8 +159,9 @@ RunResult SoftVcpu::run(u64 budget) {
 void SoftVcpu::save(vcpu::VcpuState& out) const { save_state(*cpu_, out); }
 std::string SoftVcpu::check(const vcpu::VcpuState& in) const { return check_state(*cpu_, in); }
 
-/// State came from outside: nothing that was derived from the old one may survive. Decoded code is derived from RAM alone, whose
-/// changes announce themselves (GuestRam::scatter, mark_written), so it stays: a checkpoint arrives many times a second.
+/// State came from outside: nothing that was derived from the old one may survive. Decoded code is
+/// derived from RAM alone, whose changes announce themselves (GuestRam::scatter, mark_written), so
+/// it stays: a checkpoint arrives many times a second.
 void SoftVcpu::forget_translations() {
   cpu_->exit_pending = false;
   dead_ = false;
@@ -172,7 +173,8 @@ void SoftVcpu::forget_translations() {
 void SoftVcpu::load(const vcpu::VcpuState& in) {
   load_state(*cpu_, in);
   forget_translations();
-  kvmclock_update(*cpu_);  // the record may be another backend's, which counts its TSC at another rate
+  kvmclock_update(
+      *cpu_);  // the record may be another backend's, which counts its TSC at another rate
 }
 
 void SoftVcpu::reset() {

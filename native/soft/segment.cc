@@ -32,7 +32,8 @@ bool load_ss(Cpu& c, u16 selector) {
   }
   Descriptor d;
   if (!fetch_descriptor(c, selector, d)) return false;
-  if ((selector & 3) != c.cpl || !is_writable_data(d.seg) || d.seg.dpl != c.cpl) return fault(c, GP, selector_error(selector));
+  if ((selector & 3) != c.cpl || !is_writable_data(d.seg) || d.seg.dpl != c.cpl)
+    return fault(c, GP, selector_error(selector));
   if (!d.seg.present) return fault(c, SS_, selector_error(selector));
   if (!mark_accessed(c, d)) return false;
   c.seg[SS] = d.seg;
@@ -41,13 +42,15 @@ bool load_ss(Cpu& c, u16 selector) {
 
 bool load_data(Cpu& c, SegReg which, u16 selector) {
   if (null_selector(selector)) {
-    c.seg[which] = null_segment(selector, 0);  // clears the base too: CPUID 80000021 EAX bit 6 says so
+    c.seg[which] =
+        null_segment(selector, 0);  // clears the base too: CPUID 80000021 EAX bit 6 says so
     return true;
   }
   Descriptor d;
   if (!fetch_descriptor(c, selector, d)) return false;
   const bool readable = d.seg.s && (!is_code(d.seg) || (d.seg.type & type::READABLE));
-  const bool reachable = is_conforming(d.seg) || ((selector & 3) <= d.seg.dpl && c.cpl <= d.seg.dpl);
+  const bool reachable =
+      is_conforming(d.seg) || ((selector & 3) <= d.seg.dpl && c.cpl <= d.seg.dpl);
   if (!readable || !reachable) return fault(c, GP, selector_error(selector));
   if (!d.seg.present) return fault(c, NP, selector_error(selector));
   if (!mark_accessed(c, d)) return false;
@@ -55,7 +58,9 @@ bool load_data(Cpu& c, SegReg which, u16 selector) {
   return true;
 }
 
-bool load_segment(Cpu& c, SegReg which, u16 selector) { return which == SS ? load_ss(c, selector) : load_data(c, which, selector); }
+bool load_segment(Cpu& c, SegReg which, u16 selector) {
+  return which == SS ? load_ss(c, selector) : load_data(c, which, selector);
+}
 
 /// 8E: MOV Sreg, r/m16.
 Step mov_to_segment(Cpu& c, const Op& o) {
@@ -101,7 +106,9 @@ Step load_far_pointer(Cpu& c, const Op& o) {
   const u8 size = far_size(o);
   const u64 at = ea(c, o);
   u64 offset, selector;
-  if (!c.load(at, size, offset) || !c.load(at + size, 2, selector) || !load_segment(c, which, selector)) return Step::Fault;
+  if (!c.load(at, size, offset) || !c.load(at + size, 2, selector) ||
+      !load_segment(c, which, selector))
+    return Step::Fault;
   reg_write(c, o.s, size, offset);
   return which == SS ? leave(c, o) : Step::Next;
 }
@@ -110,7 +117,8 @@ Step load_far_pointer(Cpu& c, const Op& o) {
 Step store_ldt(Cpu& c, const Op& o) { return done(rm16_write(c, o, c.ldt.selector)); }
 Step store_tr(Cpu& c, const Op& o) { return done(rm16_write(c, o, c.tr.selector)); }
 
-/// Reads a 16-byte system descriptor of the GDT: the base has 64 bits, and the type field of the upper half must be zero.
+/// Reads a 16-byte system descriptor of the GDT: the base has 64 bits, and the type field of the
+/// upper half must be zero.
 bool fetch_system(Cpu& c, u16 selector, Descriptor& d) {
   if (selector & 4) return fault(c, GP, selector_error(selector));
   if ((selector | 7u) + 8 > c.gdt.limit) return fault(c, GP, selector_error(selector));
@@ -154,7 +162,8 @@ Step load_tr(Cpu& c, const Op& o) {
   return leave(c, o);
 }
 
-/// The common part of LAR, LSL, VERR, VERW: none of them faults on a bad selector. Found = visible at this CPL and RPL.
+/// The common part of LAR, LSL, VERR, VERW: none of them faults on a bad selector. Found = visible
+/// at this CPL and RPL.
 enum class Look : u8 { Hidden, Found, Fault };
 Look look(Cpu& c, const Op& o, Descriptor& d) {
   u16 selector;
@@ -175,7 +184,9 @@ Step set_zf(Cpu& c, bool on) {
 }
 
 /// System descriptor types that LAR and LSL accept in long mode.
-bool lar_type(u8 t) { return t == type::LDT || t == type::TSS_AVAILABLE || t == type::TSS_BUSY || t == type::CALL_GATE; }
+bool lar_type(u8 t) {
+  return t == type::LDT || t == type::TSS_AVAILABLE || t == type::TSS_BUSY || t == type::CALL_GATE;
+}
 bool lsl_type(u8 t) { return t == type::LDT || t == type::TSS_AVAILABLE || t == type::TSS_BUSY; }
 
 /// 0F 02: LAR.
@@ -203,7 +214,8 @@ Step verr(Cpu& c, const Op& o) {
   Descriptor d;
   const Look l = look(c, o, d);
   if (l == Look::Fault) return Step::Fault;
-  return set_zf(c, l == Look::Found && d.seg.s && (!is_code(d.seg) || (d.seg.type & type::READABLE)));
+  return set_zf(c,
+                l == Look::Found && d.seg.s && (!is_code(d.seg) || (d.seg.type & type::READABLE)));
 }
 
 /// 0F 00 /5: VERW.

@@ -11,7 +11,8 @@ u64 insn_rip(const Cpu& c, const Op& o) { return c.block->va + o.off; }
 
 namespace {
 
-/// Instructions of the running block that come before operation o. Operations of length 0 are parts of the next one.
+/// Instructions of the running block that come before operation o. Operations of length 0 are parts
+/// of the next one.
 int instructions_before(const Block* b, const Op* o) {
   int n = 0;
   for (const Op* p = b->ops; p < o; p++) n += p->len != 0;
@@ -19,11 +20,16 @@ int instructions_before(const Block* b, const Op* o) {
 }
 
 /// o may be a window's copy of an operation.
-const Op* origin_of(const Cpu* c, const Op* o) { return o == c->mmu->window.copy ? c->mmu->window.origin : o; }
+const Op* origin_of(const Cpu* c, const Op* o) {
+  return o == c->mmu->window.copy ? c->mmu->window.origin : o;
+}
 
-/// After an operation that reached out of the fast path: its block is gone, or a device or another thread wants the CPU looked at. The
-/// latter at once and not at the block's end, so that when an interrupt comes does not depend on where blocks happen to begin.
-bool must_leave(const Cpu* c) { return c->block->dead || c->floor.load(std::memory_order_relaxed) == kFloorLeave; }
+/// After an operation that reached out of the fast path: its block is gone, or a device or another
+/// thread wants the CPU looked at. The latter at once and not at the block's end, so that when an
+/// interrupt comes does not depend on where blocks happen to begin.
+bool must_leave(const Cpu* c) {
+  return c->block->dead || c->floor.load(std::memory_order_relaxed) == kFloorLeave;
+}
 
 /// Second operation of a window: the copied one is done.
 COLO_COLD void window_done(OP_ARGS) {
@@ -31,7 +37,8 @@ COLO_COLD void window_done(OP_ARGS) {
   Window& w = c->mmu->window;
   c->mmu->close_window();
   const Op* origin = w.origin;
-  if (origin->len && must_leave(c)) return leave_after(c, origin, res, aux);  // length 0: the instruction goes on
+  if (origin->len && must_leave(c))
+    return leave_after(c, origin, res, aux);  // length 0: the instruction goes on
   return origin[1].h(c, origin + 1, res, aux);
 }
 
@@ -42,10 +49,8 @@ COLO_COLD void run_windowed(OP_ARGS) {
   Window& w = c->mmu->window;
   w.copy[0] = *o;
   w.copy[1] = o[1];
-  if (o == c->block->ops + c->block->op_count - 1)
-    c->floor.store(kFloorLeave);
-  else
-    w.copy[1].h = window_done;
+  if (o == c->block->ops + c->block->op_count - 1) c->floor.store(kFloorLeave);
+  else w.copy[1].h = window_done;
   return o->h(c, w.copy, res, aux);
 }
 
@@ -54,9 +59,12 @@ COLO_COLD void run_windowed(OP_ARGS) {
 template <size_t N, bool Read, bool Write>
 COLO_COLD void slow_access(OP_ARGS) {
   switch (c->mmu->prepare(o, c->mem_va, N, Read, Write)) {
-    case Mmu::Prepared::Fault: return leave_fault(c, o, res, aux);
-    case Mmu::Prepared::Retry: return o->h(c, o, res, aux);
-    case Mmu::Prepared::Windowed: break;
+    case Mmu::Prepared::Fault:
+      return leave_fault(c, o, res, aux);
+    case Mmu::Prepared::Retry:
+      return o->h(c, o, res, aux);
+    case Mmu::Prepared::Windowed:
+      break;
   }
   return run_windowed(c, o, res, aux);
 }
@@ -73,8 +81,12 @@ template <size_t N>
 void slow_modify(OP_ARGS) {
   return slow_access<N, true, true>(c, o, res, aux);
 }
-#define ALL_SIZES(F) \
-  template void F<1>(OP_ARGS); template void F<2>(OP_ARGS); template void F<4>(OP_ARGS); template void F<8>(OP_ARGS); template void F<16>(OP_ARGS);
+#define ALL_SIZES(F)           \
+  template void F<1>(OP_ARGS); \
+  template void F<2>(OP_ARGS); \
+  template void F<4>(OP_ARGS); \
+  template void F<8>(OP_ARGS); \
+  template void F<16>(OP_ARGS);
 ALL_SIZES(slow_read)
 ALL_SIZES(slow_write)
 ALL_SIZES(slow_modify)
@@ -140,12 +152,16 @@ static COLO_NOINLINE void run_slow(OP_ARGS) {
   c->aux = aux;
   const Step step = reinterpret_cast<Slow>(reinterpret_cast<void*>(o[1].h))(*c, *o);
   switch (step) {
-    case Step::Fault: return leave_fault(c, o, c->res, c->aux);
+    case Step::Fault:
+      return leave_fault(c, o, c->res, c->aux);
     case Step::Next:
       if (Ends || must_leave(c)) return leave_after(c, o, c->res, c->aux);
       return o[2].h(c, o + 2, c->res, c->aux);
-    case Step::Exit: c->exit_pending = true; break;
-    case Step::Jump: break;
+    case Step::Exit:
+      c->exit_pending = true;
+      break;
+    case Step::Jump:
+      break;
   }
   c->budget += c->block->instructions - instructions_before(c->block, o) - 1;
   return leave(c, o, c->res, c->aux);

@@ -1,4 +1,5 @@
-// Direct handlers for the hottest SSE2 moves and integer operations, working on the FXSAVE image. What is not here goes through thunks.
+// Direct handlers for the hottest SSE2 moves and integer operations, working on the FXSAVE image.
+// What is not here goes through thunks.
 #include <emmintrin.h>
 
 #include "soft/decode.h"
@@ -9,14 +10,17 @@ namespace {
 
 constexpr size_t kXmmOffset = 160;  // of XMM0 in the FXSAVE image
 
-COLO_INLINE __m128i& xmm(Cpu* c, u8 offset) { return *reinterpret_cast<__m128i*>(c->fx.bytes + kXmmOffset + offset); }
+COLO_INLINE __m128i& xmm(Cpu* c, u8 offset) {
+  return *reinterpret_cast<__m128i*>(c->fx.bytes + kXmmOffset + offset);
+}
 
 COLO_COLD void unit_off(OP_ARGS) {
   if (c->cr0 & cr0::EM || !(c->cr4 & cr4::OSFXSR)) return raise_vector<UD>(c, o, res, aux);
   return raise_vector<NM>(c, o, res, aux);
 }
-#define NEED_SSE \
-  if (COLO_UNLIKELY((c->cr0 & (cr0::EM | cr0::TS)) || !(c->cr4 & cr4::OSFXSR))) return unit_off(c, o, res, aux)
+#define NEED_SSE                                                                \
+  if (COLO_UNLIKELY((c->cr0 & (cr0::EM | cr0::TS)) || !(c->cr4 & cr4::OSFXSR))) \
+  return unit_off(c, o, res, aux)
 #define NEED_ALIGNED(va) \
   if (COLO_UNLIKELY((va) & 15)) return raise_gp0(c, o, res, aux)
 
@@ -67,7 +71,8 @@ void store_low(OP_ARGS) {
 template <class T>
 void low_from_gpr(OP_ARGS) {
   NEED_SSE;
-  xmm(c, o->d) = _mm_cvtsi64_si128(static_cast<long long>(get<T>(c, static_cast<u8>(o->extra >> 8))));
+  xmm(c, o->d) =
+      _mm_cvtsi64_si128(static_cast<long long>(get<T>(c, static_cast<u8>(o->extra >> 8))));
   NEXT;
 }
 template <class T>
@@ -117,7 +122,8 @@ void binary_rm(OP_ARGS) {
   const u64 va = address(c, o);
   NEED_ALIGNED(va);
   TLB_LOOKUP(__m128i, read, slow_read, va)
-  xmm(c, o->d) = F(xmm(c, o->d), _mm_load_si128(reinterpret_cast<const __m128i*>(va_ + entry_.addend)));
+  xmm(c, o->d) =
+      F(xmm(c, o->d), _mm_load_si128(reinterpret_cast<const __m128i*>(va_ + entry_.addend)));
   NEXT;
 }
 template <Binary F>
@@ -151,28 +157,54 @@ LOGIC(f_unpckhqdq, _mm_unpackhi_epi64)
 
 Handler pick_logic(u8 opcode, bool memory) {
   switch (opcode) {
-    case 0x57: case 0xef: return binary<f_xor>(memory);
-    case 0x56: case 0xeb: return binary<f_or>(memory);
-    case 0x54: case 0xdb: return binary<f_and>(memory);
-    case 0x55: case 0xdf: return binary<f_andnot>(memory);
-    case 0x74: return binary<f_eqb>(memory);
-    case 0x75: return binary<f_eqw>(memory);
-    case 0x76: return binary<f_eqd>(memory);
-    case 0x64: return binary<f_gtb>(memory);
-    case 0xda: return binary<f_minub>(memory);
-    case 0xde: return binary<f_maxub>(memory);
-    case 0xfc: return binary<f_addb>(memory);
-    case 0xfe: return binary<f_addd>(memory);
-    case 0xd4: return binary<f_addq>(memory);
-    case 0xf8: return binary<f_subb>(memory);
-    case 0xfa: return binary<f_subd>(memory);
-    case 0xd8: return binary<f_subusb>(memory);
-    case 0x60: return binary<f_unpcklbw>(memory);
-    case 0x61: return binary<f_unpcklwd>(memory);
-    case 0x62: return binary<f_unpckldq>(memory);
-    case 0x6c: return binary<f_unpcklqdq>(memory);
-    case 0x6d: return binary<f_unpckhqdq>(memory);
-    default: return nullptr;
+    case 0x57:
+    case 0xef:
+      return binary<f_xor>(memory);
+    case 0x56:
+    case 0xeb:
+      return binary<f_or>(memory);
+    case 0x54:
+    case 0xdb:
+      return binary<f_and>(memory);
+    case 0x55:
+    case 0xdf:
+      return binary<f_andnot>(memory);
+    case 0x74:
+      return binary<f_eqb>(memory);
+    case 0x75:
+      return binary<f_eqw>(memory);
+    case 0x76:
+      return binary<f_eqd>(memory);
+    case 0x64:
+      return binary<f_gtb>(memory);
+    case 0xda:
+      return binary<f_minub>(memory);
+    case 0xde:
+      return binary<f_maxub>(memory);
+    case 0xfc:
+      return binary<f_addb>(memory);
+    case 0xfe:
+      return binary<f_addd>(memory);
+    case 0xd4:
+      return binary<f_addq>(memory);
+    case 0xf8:
+      return binary<f_subb>(memory);
+    case 0xfa:
+      return binary<f_subd>(memory);
+    case 0xd8:
+      return binary<f_subusb>(memory);
+    case 0x60:
+      return binary<f_unpcklbw>(memory);
+    case 0x61:
+      return binary<f_unpcklwd>(memory);
+    case 0x62:
+      return binary<f_unpckldq>(memory);
+    case 0x6c:
+      return binary<f_unpcklqdq>(memory);
+    case 0x6d:
+      return binary<f_unpckhqdq>(memory);
+    default:
+      return nullptr;
   }
 }
 
@@ -184,8 +216,13 @@ Handler pick_move16(bool aligned, bool store, bool memory) {
 
 Handler pick_low(const Insn& i, bool store) {  // 66 0F 6E, 7E
   const bool wide = i.rex_w();
-  if (i.memory) return store ? (wide ? Handler(store_low<u64>) : Handler(store_low<u32>)) : wide ? Handler(load_low<u64>) : Handler(load_low<u32>);
-  return store ? (wide ? Handler(low_to_gpr<u64>) : Handler(low_to_gpr<u32>)) : wide ? Handler(low_from_gpr<u64>) : Handler(low_from_gpr<u32>);
+  if (i.memory)
+    return store  ? (wide ? Handler(store_low<u64>) : Handler(store_low<u32>))
+           : wide ? Handler(load_low<u64>)
+                  : Handler(load_low<u32>);
+  return store  ? (wide ? Handler(low_to_gpr<u64>) : Handler(low_to_gpr<u32>))
+         : wide ? Handler(low_from_gpr<u64>)
+                : Handler(low_from_gpr<u32>);
 }
 
 }  // namespace
@@ -197,7 +234,8 @@ Handler pick_sse(const Insn& i) {
     case 0:
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
       if (op == 0x10 || op == 0x11) return pick_move16(false, op & 1, i.memory);
-      if ((op == 0x16 || op == 0x17) && i.memory) return op & 1 ? high_half<true> : high_half<false>;
+      if ((op == 0x16 || op == 0x17) && i.memory)
+        return op & 1 ? high_half<true> : high_half<false>;
       return op >= 0x54 && op <= 0x57 ? pick_logic(op, i.memory) : nullptr;
     case 0x66:
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
@@ -211,7 +249,8 @@ Handler pick_sse(const Insn& i) {
       if (op == 0x6f || op == 0x7f) return pick_move16(false, op == 0x7f, i.memory);
       if (op == 0x7e) return i.memory ? load_low<u64> : move_low;
       return nullptr;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -16,8 +16,19 @@ bool uses_stack(const Insn& i) {
     return i.opcode == 0xa0 || i.opcode == 0xa1 || i.opcode == 0xa8 || i.opcode == 0xa9;
   if (i.map != 0) return false;
   switch (i.opcode) {
-    case 0x50 ... 0x5f: case 0x68: case 0x6a: case 0x8f: case 0x9c: case 0x9d: case 0xc2: case 0xc3:
-    case 0xc8: case 0xca: case 0xcb: case 0xcf: case 0xe8:
+    case 0x50 ... 0x5f:
+    case 0x68:
+    case 0x6a:
+    case 0x8f:
+    case 0x9c:
+    case 0x9d:
+    case 0xc2:
+    case 0xc3:
+    case 0xc8:
+    case 0xca:
+    case 0xcb:
+    case 0xcf:
+    case 0xe8:
       return true;
     case 0xff:
       return i.ext() == 2 || i.ext() == 3 || i.ext() == 6;

@@ -1,4 +1,5 @@
-// The CPU's state to and from KVM's structs (the kernel's KVM api.rst), and the state after RESET (Intel SDM vol. 3, table 10-1).
+// The CPU's state to and from KVM's structs (the kernel's KVM api.rst), and the state after RESET
+// (Intel SDM vol. 3, table 10-1).
 #include "soft/state.h"
 
 namespace colo::soft {
@@ -7,20 +8,22 @@ using namespace sys;
 
 namespace {
 
-constexpr u8 kExternalInterrupt = 32;  // pending.vector from here on: an interrupt that KVM had taken from its chip but not delivered
+constexpr u8 kExternalInterrupt = 32;  // pending.vector from here on: an interrupt that KVM had
+                                       // taken from its chip but not delivered
 
 /// kvm_regs in its own order, against our register file.
 template <class Regs, class Visit>
 void each_gpr(Regs& r, Visit visit) {
-  visit(r.rax, RAX), visit(r.rbx, RBX), visit(r.rcx, RCX), visit(r.rdx, RDX), visit(r.rsi, RSI), visit(r.rdi, RDI), visit(r.rsp, RSP),
-      visit(r.rbp, RBP);
-  visit(r.r8, R8), visit(r.r9, R9), visit(r.r10, R10), visit(r.r11, R11), visit(r.r12, R12), visit(r.r13, R13), visit(r.r14, R14),
-      visit(r.r15, R15);
+  visit(r.rax, RAX), visit(r.rbx, RBX), visit(r.rcx, RCX), visit(r.rdx, RDX), visit(r.rsi, RSI),
+      visit(r.rdi, RDI), visit(r.rsp, RSP), visit(r.rbp, RBP);
+  visit(r.r8, R8), visit(r.r9, R9), visit(r.r10, R10), visit(r.r11, R11), visit(r.r12, R12),
+      visit(r.r13, R13), visit(r.r14, R14), visit(r.r15, R15);
 }
 
 template <class Sregs, class Visit>
 void each_segment(Sregs& s, Visit visit) {
-  visit(s.cs, CS), visit(s.ds, DS), visit(s.es, ES), visit(s.fs, FS), visit(s.gs, GS), visit(s.ss, SS);
+  visit(s.cs, CS), visit(s.ds, DS), visit(s.es, ES), visit(s.fs, FS), visit(s.gs, GS),
+      visit(s.ss, SS);
 }
 
 void save_sregs(const Cpu& c, kvm_sregs& s) {
@@ -28,7 +31,9 @@ void save_sregs(const Cpu& c, kvm_sregs& s) {
   each_segment(s, [&](kvm_segment& to, SegReg which) { to = c.seg[which]; });
   s.tr = c.tr, s.ldt = c.ldt, s.gdt = c.gdt, s.idt = c.idt;
   s.cr0 = c.cr0, s.cr3 = c.cr3, s.cr4 = c.cr4, s.efer = c.efer;
-  s.cr2 = c.pending.set && c.pending.vector == PF ? c.pending.cr2 : c.cr2;  // an injected #PF has its CR2 set, in KVM's terms
+  s.cr2 = c.pending.set && c.pending.vector == PF
+              ? c.pending.cr2
+              : c.cr2;  // an injected #PF has its CR2 set, in KVM's terms
   s.cr8 = c.chip->cr8();
   s.apic_base = c.chip->apic_base();
 }
@@ -63,7 +68,9 @@ void load_events(Cpu& c, const kvm_vcpu_events& e) {
   c.shadow = e.interrupt.shadow & kShadowFlags;
   c.pending = {};
   if (e.interrupt.injected) c.pending = {true, false, e.interrupt.nr, 0, 0};
-  if (e.exception.injected) c.pending = {true, e.exception.has_error_code != 0, e.exception.nr, e.exception.error_code, c.cr2};
+  if (e.exception.injected)
+    c.pending = {true, e.exception.has_error_code != 0, e.exception.nr, e.exception.error_code,
+                 c.cr2};
 }
 
 /// FxState is the legacy region; both components are always there.
@@ -120,8 +127,10 @@ void load_msrs(Cpu& c, const std::vector<kvm_msr_entry>& msrs) {
   load_tsc(c, msrs);
   for (const kvm_msr_entry& m : msrs) {
     if (u64* slot = msr_slot(c.msr, m.index)) *slot = m.data;
-    if (m.index == msr::SYSTEM_TIME || (m.index == msr::SYSTEM_TIME_OLD && m.data)) c.msr.kvm_system_time = m.data;
-    if (m.index == msr::WALL_CLOCK || (m.index == msr::WALL_CLOCK_OLD && m.data)) c.msr.kvm_wall_clock = m.data;
+    if (m.index == msr::SYSTEM_TIME || (m.index == msr::SYSTEM_TIME_OLD && m.data))
+      c.msr.kvm_system_time = m.data;
+    if (m.index == msr::WALL_CLOCK || (m.index == msr::WALL_CLOCK_OLD && m.data))
+      c.msr.kvm_wall_clock = m.data;
   }
 }
 
@@ -204,7 +213,8 @@ void reset_state(Cpu& c) {
   c.ldt = reset_segment(0, 0, type::LDT, false);
   c.gdt = c.idt = {};
   c.gdt.limit = c.idt.limit = 0xffff;
-  c.msr = {};  // the TSC then reads as guest ns, on every backend that starts its clock with the machine
+  c.msr = {};  // the TSC then reads as guest ns, on every backend that starts its clock with the
+               // machine
   fx_reset(c.fx);
   c.chip->set_tsc_offset(0);
   drop_derived(c);

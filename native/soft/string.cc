@@ -1,5 +1,6 @@
-// MOVS CMPS STOS LODS SCAS with and without REP (Intel SDM vol. 2). A repeated instruction works in runs that stay within the pages of
-// both operands; RCX, RSI and RDI are right after every run, and between runs it lets the run loop look around: RIP is still on it.
+// MOVS CMPS STOS LODS SCAS with and without REP (Intel SDM vol. 2). A repeated instruction works in
+// runs that stay within the pages of both operands; RCX, RSI and RDI are right after every run, and
+// between runs it lets the run loop look around: RIP is still on it.
 #include <cstring>
 
 #include "soft/alu.h"
@@ -31,7 +32,8 @@ u64 in_page(u64 va) {
   return (kPageSize - (va & ~kPageMask)) / sizeof(T);
 }
 
-/// A host pointer to RAM for a run, nullptr if the elements must go one by one (device), or a fault.
+/// A host pointer to RAM for a run, nullptr if the elements must go one by one (device), or a
+/// fault.
 enum class Got : u8 { Ram, OneByOne, Fault };
 Got reach(Cpu& c, u64 va, Access access, u8*& host, u64& gpa) {
   bool device = false;
@@ -39,7 +41,8 @@ Got reach(Cpu& c, u64 va, Access access, u8*& host, u64& gpa) {
   return host ? Got::Ram : device ? Got::OneByOne : Got::Fault;
 }
 
-/// Some elements of the instruction: how many were done (0 = fault). stop: the repeat condition ended it.
+/// Some elements of the instruction: how many were done (0 = fault). stop: the repeat condition
+/// ended it.
 struct Run {
   u64 done = 0;
   bool stop = false;
@@ -103,8 +106,7 @@ Run stos(Cursor& k, u64 limit) {
     const Got got = reach(c, va, Access::Write, to, gpa);
     if (got == Got::Fault) return {};
     if (got == Got::Ram) {
-      if (value == 0 || sizeof(T) == 1)
-        memset(to, static_cast<int>(value & 0xff), n * sizeof(T));
+      if (value == 0 || sizeof(T) == 1) memset(to, static_cast<int>(value & 0xff), n * sizeof(T));
       else
         for (u64 i = 0; i < n; i++) memcpy(to + i * sizeof(T), &value, sizeof(T));
       c.mmu->wrote_ram(gpa, n * sizeof(T));
@@ -224,18 +226,30 @@ Step repeated(Cpu& c, const Op& o) {
 template <class T>
 Slow pick_of(u8 opcode, u8 repeat) {
   switch (opcode) {
-    case 0xa4: return repeat ? repeated<movs<T>> : once<movs<T>>;
-    case 0xaa: return repeat ? repeated<stos<T>> : once<stos<T>>;
-    case 0xac: return repeat ? repeated<lods<T>> : once<lods<T>>;
-    case 0xa6: return repeat == 0xf3 ? repeated<cmps<T, 0xf3>> : repeat ? repeated<cmps<T, 0xf2>> : once<cmps<T, 0>>;
-    default: return repeat == 0xf3 ? repeated<scas<T, 0xf3>> : repeat ? repeated<scas<T, 0xf2>> : once<scas<T, 0>>;
+    case 0xa4:
+      return repeat ? repeated<movs<T>> : once<movs<T>>;
+    case 0xaa:
+      return repeat ? repeated<stos<T>> : once<stos<T>>;
+    case 0xac:
+      return repeat ? repeated<lods<T>> : once<lods<T>>;
+    case 0xa6:
+      return repeat == 0xf3 ? repeated<cmps<T, 0xf3>>
+             : repeat       ? repeated<cmps<T, 0xf2>>
+                            : once<cmps<T, 0>>;
+    default:
+      return repeat == 0xf3 ? repeated<scas<T, 0xf3>>
+             : repeat       ? repeated<scas<T, 0xf2>>
+                            : once<scas<T, 0>>;
   }
 }
 
 }  // namespace
 
 Slow pick_string(u8 opcode, u8 size, u8 repeat) {
-  return size == 8 ? pick_of<u64>(opcode, repeat) : size == 4 ? pick_of<u32>(opcode, repeat) : size == 2 ? pick_of<u16>(opcode, repeat) : pick_of<u8>(opcode, repeat);
+  return size == 8   ? pick_of<u64>(opcode, repeat)
+         : size == 4 ? pick_of<u32>(opcode, repeat)
+         : size == 2 ? pick_of<u16>(opcode, repeat)
+                     : pick_of<u8>(opcode, repeat);
 }
 
 }  // namespace colo::soft

@@ -1,4 +1,5 @@
-// SYSCALL, SYSRET, SWAPGS (AMD APM vol. 2, 6.1; vol. 3). SYSENTER and SYSEXIT are not valid in long mode on the AMD model: #UD.
+// SYSCALL, SYSRET, SWAPGS (AMD APM vol. 2, 6.1; vol. 3). SYSENTER and SYSEXIT are not valid in long
+// mode on the AMD model: #UD.
 #include "soft/system.h"
 
 namespace colo::soft::sys {
@@ -19,7 +20,8 @@ Step syscall(Cpu& c, const Op& o) {
   return Step::Jump;
 }
 
-constexpr u64 kSysretFlags = flag::STATUS | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT | flag::AC | flag::ID;
+constexpr u64 kSysretFlags =
+    flag::STATUS | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT | flag::AC | flag::ID;
 
 /// 0F 07: SYSRET with REX.W, to 64-bit code; without it the target is a 32-bit segment, see far.cc.
 /// A non-canonical RCX faults at the fetch in ring 3, as on AMD: the kernel is never entered with

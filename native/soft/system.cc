@@ -1,4 +1,5 @@
-// Which Slow function an opcode has, and the few system instructions that belong to no family: HLT, CPUID, UD2, hypercalls.
+// Which Slow function an opcode has, and the few system instructions that belong to no family: HLT,
+// CPUID, UD2, hypercalls.
 #include "soft/system.h"
 
 namespace colo::soft {
@@ -7,7 +8,8 @@ using namespace sys;
 
 namespace {
 
-/// F4: HLT. With an interrupt at hand the run loop delivers it behind the HLT; else the vCPU sleeps.
+/// F4: HLT. With an interrupt at hand the run loop delivers it behind the HLT; else the vCPU
+/// sleeps.
 Step hlt(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
   c.rip = next_rip(c, o);
@@ -25,7 +27,8 @@ Step cpuid_insn(Cpu& c, const Op&) {
   return Step::Next;
 }
 
-/// 0F 01 C1 VMCALL, D9 VMMCALL: no hypercall is offered. The values are KVM's -KVM_ENOSYS, and -KVM_EPERM for user code.
+/// 0F 01 C1 VMCALL, D9 VMMCALL: no hypercall is offered. The values are KVM's -KVM_ENOSYS, and
+/// -KVM_EPERM for user code.
 Step hypercall(Cpu& c, const Op&) {
   constexpr i64 kEnosys = 1000, kEperm = 1;
   c.r[RAX] = c.cpl ? -kEperm : -kEnosys;
@@ -48,7 +51,8 @@ SlowInsn group_0f01(u8 modrm) {
     case 0xf9:
       return {rdtscp, false};
     default:
-      break;  // MONITOR, MWAIT, XGETBV, XSETBV, CLAC, STAC, SVM and VMX instructions: not exposed, #UD
+      break;  // MONITOR, MWAIT, XGETBV, XSETBV, CLAC, STAC, SVM and VMX instructions: not exposed,
+              // #UD
   }
   if (which == 4 || which == 6) return {machine_status_word, which == 6};
   return {};

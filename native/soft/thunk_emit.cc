@@ -22,7 +22,8 @@ void move_mmx(ThunkCode& c, u8 opcode, u8 mm) {
   c.word32(kSt0 + 16u * mm);
 }
 
-/// A write to an MMX register sets the exponent and sign of the x87 register under it (SDM vol. 1, 9.6.2).
+/// A write to an MMX register sets the exponent and sign of the x87 register under it (SDM vol.
+/// 1, 9.6.2).
 void set_mmx_exponent(ThunkCode& c, u8 mm) {
   c.put({0x66, 0xc7, modrm(2, 0, kRdi)});
   c.word32(kSt0 + 16u * mm + 8);
@@ -30,7 +31,9 @@ void set_mmx_exponent(ThunkCode& c, u8 mm) {
 }
 
 /// mov rax, [rdx + 8n] (0x8b) or back (0x89).
-void move_gpr(ThunkCode& c, u8 opcode, u8 n) { c.put({0x48, opcode, modrm(1, kRax, 2), static_cast<u8>(8 * n)}); }
+void move_gpr(ThunkCode& c, u8 opcode, u8 n) {
+  c.put({0x48, opcode, modrm(1, kRax, 2), static_cast<u8>(8 * n)});
+}
 
 void swap_mxcsr_in(ThunkCode& c) {
   c.put({0x0f, 0xae, 0x5c, 0x24, 0xf8});             // stmxcsr [rsp-8]
@@ -89,10 +92,12 @@ void store(ThunkCode& c, const Operand& o) {
 }
 
 /// Prefix, REX, escape, opcode, ModRM, immediate.
-void instruction(ThunkCode& c, const FpInsn& insn, const FpRow& row, const Operand& reg, const Operand& rm, bool memory) {
+void instruction(ThunkCode& c, const FpInsn& insn, const FpRow& row, const Operand& reg,
+                 const Operand& rm, bool memory) {
   const bool plain_mov = insn.map == 1 && insn.opcode == 0xc3;  // MOVNTI becomes MOV
   if (insn.prefix) c.byte(insn.prefix);
-  const u8 rex = static_cast<u8>((insn.rex & 8) | (reg.encoded & 8) >> 1 | (memory ? 0 : (rm.encoded & 8) >> 3));
+  const u8 rex = static_cast<u8>((insn.rex & 8) | (reg.encoded & 8) >> 1 |
+                                 (memory ? 0 : (rm.encoded & 8) >> 3));
   if (rex) c.byte(0x40 | rex);
   if (!plain_mov) c.byte(0x0f);
   if (insn.map == 2) c.byte(0x38);
@@ -107,7 +112,8 @@ void instruction(ThunkCode& c, const FpInsn& insn, const FpRow& row, const Opera
 ThunkCode emit_vector(const FpInsn& insn, const FpRow& row) {
   ThunkCode c;
   const bool memory = insn.modrm < 0xc0;
-  const Operand reg = operand(row.reg, insn.modrm >> 3 & 7, insn.rex & 4), rm = operand(row.rm, insn.modrm & 7, insn.rex & 1);
+  const Operand reg = operand(row.reg, insn.modrm >> 3 & 7, insn.rex & 4),
+                rm = operand(row.rm, insn.modrm & 7, insn.rex & 1);
   const bool mmx = reg.kind == FpKind::Mmx || (!memory && rm.kind == FpKind::Mmx);
   if (row.flags & kXmm0) move_xmm(c, 0x28, 0);
   load(c, reg);
@@ -132,19 +138,24 @@ namespace {
 bool emit_word_store(ThunkCode& c, const FpInsn& insn, const X87Insn& what) {
   const bool memory = insn.modrm < 0xc0;
   const bool control = memory && insn.opcode == 0xd9 && what.bytes == 2 && what.write;
-  const bool status = (memory && insn.opcode == 0xdd && what.bytes == 2 && what.write && !what.waiting) || what.writes_ax;
+  const bool status =
+      (memory && insn.opcode == 0xdd && what.bytes == 2 && what.write && !what.waiting) ||
+      what.writes_ax;
   if (!control && !status) return false;
-  c.put({0x0f, 0xb7, modrm(1, kRax, kRdi), static_cast<u8>(control ? kControlWord : kStatusWord)});  // movzx eax, word [rdi+n]
-  c.put({0x66, 0x89, modrm(0, kRax, what.writes_ax ? 2 : kRsi)});                                    // mov [rdx] or [rsi], ax
+  c.put({0x0f, 0xb7, modrm(1, kRax, kRdi),
+         static_cast<u8>(control ? kControlWord : kStatusWord)});  // movzx eax, word [rdi+n]
+  c.put({0x66, 0x89, modrm(0, kRax, what.writes_ax ? 2 : kRsi)});  // mov [rdx] or [rsi], ax
   c.byte(0xc3);
   return true;
 }
 
-/// Hands the x87 unit back as the ABI wants it: empty, and with the caller's control word. FNINIT is slow, EMMS is not; but EMMS would
-/// take a pending exception, and the status flags that it leaves must not meet a caller who unmasked them.
+/// Hands the x87 unit back as the ABI wants it: empty, and with the caller's control word. FNINIT
+/// is slow, EMMS is not; but EMMS would take a pending exception, and the status flags that it
+/// leaves must not meet a caller who unmasked them.
 void leave_x87(ThunkCode& c) {
-  c.put({0x8b, 0x44, 0x24, 0xf0});                     // mov eax, [rsp-16]
-  c.put({0xf7, 0xd0, 0x83, 0xe0, 0x3f});               // not eax; and eax, 0x3f: exceptions that the caller unmasked
+  c.put({0x8b, 0x44, 0x24, 0xf0});  // mov eax, [rsp-16]
+  c.put({0xf7, 0xd0, 0x83, 0xe0,
+         0x3f});  // not eax; and eax, 0x3f: exceptions that the caller unmasked
   c.put({0x8a, 0x67, kStatusWord, 0x80, 0xe4, 0x80});  // mov ah, [rdi+2]; and ah, ES
   c.put({0x66, 0x85, 0xc0, 0x75, 0x04});               // test ax, ax; jnz slow
   c.put({0x0f, 0x77, 0xeb, 0x02});                     // emms; jmp out
@@ -169,7 +180,8 @@ ThunkCode emit_x87(const FpInsn& insn, const X87Insn& what) {
     c.put({insn.opcode, insn.modrm < 0xc0 ? modrm(0, insn.modrm >> 3 & 7, kRsi) : insn.modrm});
   }
   if (what.writes_flags) capture_flags(c);
-  c.put({0x48, 0x0f, 0xae, 0x07});  // fxsave64 [rdi]: does not wait, so a new exception stays in the image
+  c.put({0x48, 0x0f, 0xae,
+         0x07});  // fxsave64 [rdi]: does not wait, so a new exception stays in the image
   if (what.writes_flags) store_flags(c);
   leave_x87(c);
   c.byte(0xc3);

@@ -1,7 +1,9 @@
-// Builds the machine code of one thunk: void thunk(FxState* rdi, void* mem rsi, u64* gprs rdx, u64* flags rcx).
+// Builds the machine code of one thunk: void thunk(FxState* rdi, void* mem rsi, u64* gprs rdx, u64*
+// flags rcx).
 //
-// The instruction keeps its XMM and MMX registers (the ABI lets a callee use them), its memory operand becomes [rsi] and its general
-// register becomes rax. Around it: only the registers that it names are loaded and stored.
+// The instruction keeps its XMM and MMX registers (the ABI lets a callee use them), its memory
+// operand becomes [rsi] and its general register becomes rax. Around it: only the registers that it
+// names are loaded and stored.
 #pragma once
 #include <span>
 
@@ -10,7 +12,8 @@
 
 namespace colo::soft {
 
-/// Code under construction. The limit times the number of distinct thunks is what the arena must hold.
+/// Code under construction. The limit times the number of distinct thunks is what the arena must
+/// hold.
 class ThunkCode {
  public:
   std::span<const u8> bytes() const { return {code_, size_}; }

@@ -1,4 +1,5 @@
-// The frame around thunked vector and x87 instructions: who may run them, where their memory operand is, what they raise.
+// The frame around thunked vector and x87 instructions: who may run them, where their memory
+// operand is, what they raise.
 #include "soft/decode.h"
 #include "soft/ops.h"
 
@@ -23,8 +24,9 @@ u8 unit_fault(const Cpu& c, const FpPlan& plan, const Op& o) {
 
 const FpPlan& plan_of(const Op* o) { return *reinterpret_cast<const FpPlan*>(o->imm); }
 
-/// Runs a thunk with the flags in c.res, c.aux. What execute() returned, or a positive number if c.pending is set. Out of line, and
-/// given nothing of the handler's own frame: an address of a local there would forbid its tail call.
+/// Runs a thunk with the flags in c.res, c.aux. What execute() returned, or a positive number if
+/// c.pending is set. Out of line, and given nothing of the handler's own frame: an address of a
+/// local there would forbid its tail call.
 COLO_NOINLINE int run_thunk(Cpu* c, const FpPlan& plan, void* mem) {
   u64 flags = 0;
   if (plan.direct) return plan.direct(&c->fx, mem, c->r, &flags), 0;
@@ -39,21 +41,20 @@ COLO_NOINLINE int run_thunk(Cpu* c, const FpPlan& plan, void* mem) {
   return result;
 }
 
-/// The faults that depend on state, for the in-place handlers. Returns true if the operation may run.
+/// The faults that depend on state, for the in-place handlers. Returns true if the operation may
+/// run.
 COLO_NOINLINE bool may_run(Cpu* c, const Op* o, u64 va) {
   const FpPlan& plan = plan_of(o);
   const u8 vector = unit_fault(*c, plan, *o);
   if (COLO_LIKELY(vector == kNoFault && !(plan.aligned16 && va & 15))) return true;
-  if (vector == kNoFault)
-    c->raise(GP, 0);
-  else
-    c->raise(vector);
+  if (vector == kNoFault) c->raise(GP, 0);
+  else c->raise(vector);
   return false;
 }
 
-#define RUN_THUNK(mem)                                                                        \
-  c->res = res, c->aux = aux;                                                                 \
-  if (run_thunk(c, plan_of(o), mem) > 0) return leave_fault(c, o, c->res, c->aux);            \
+#define RUN_THUNK(mem)                                                             \
+  c->res = res, c->aux = aux;                                                      \
+  if (run_thunk(c, plan_of(o), mem) > 0) return leave_fault(c, o, c->res, c->aux); \
   return o[1].h(c, o + 1, c->res, c->aux)
 
 void thunk_registers(OP_ARGS) {
@@ -89,11 +90,16 @@ Handler pick_thunk(const FpPlan& plan) {
   const bool store = plan.mem_write;
   if (store && (plan.mem_read || !plan.direct)) return nullptr;
   switch (plan.mem_size) {
-    case 2: return store ? thunk_store<u16> : thunk_load<u16>;
-    case 4: return store ? thunk_store<u32> : thunk_load<u32>;
-    case 8: return store ? thunk_store<u64> : thunk_load<u64>;
-    case 16: return store ? thunk_store<Bytes16> : thunk_load<Bytes16>;
-    default: return nullptr;
+    case 2:
+      return store ? thunk_store<u16> : thunk_load<u16>;
+    case 4:
+      return store ? thunk_store<u32> : thunk_load<u32>;
+    case 8:
+      return store ? thunk_store<u64> : thunk_load<u64>;
+    case 16:
+      return store ? thunk_store<Bytes16> : thunk_load<Bytes16>;
+    default:
+      return nullptr;
   }
 }
 
@@ -101,7 +107,9 @@ Step slow_thunk(Cpu& c, const Op& o) {
   const FpPlan& plan = plan_of(&o);
   if (const u8 vector = unit_fault(c, plan, o); vector != kNoFault) return c.raise(vector);
   u64 at = ea(c, o);
-  if (plan.implicit_rdi) at = (o.scale ? static_cast<u32>(c.r[RDI]) : c.r[RDI]) + (o.extra == SEG_COUNT ? 0 : c.seg[o.extra].base);
+  if (plan.implicit_rdi)
+    at = (o.scale ? static_cast<u32>(c.r[RDI]) : c.r[RDI]) +
+         (o.extra == SEG_COUNT ? 0 : c.seg[o.extra].base);
   if (plan.mem_size) {
     if (plan.aligned16 && at & 15) return c.raise(GP, 0);
     if (plan.mem_read && !c.load_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
@@ -109,7 +117,8 @@ Step slow_thunk(Cpu& c, const Op& o) {
   }
   const int result = run_thunk(&c, plan, c.bounce);
   if (result > 0) return Step::Fault;
-  if (plan.mem_write && result != kNothingStored && !c.store_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;
+  if (plan.mem_write && result != kNothingStored && !c.store_bytes(at, c.bounce, plan.mem_size))
+    return Step::Fault;
   return Step::Next;
 }
 

@@ -10,7 +10,8 @@ namespace colo::soft {
 
 class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
  public:
-  SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip, const vcpu::CpuModel& model);
+  SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip,
+           const vcpu::CpuModel& model);
   ~SoftVcpu() override;
 
   vcpu::RunResult run(u64 budget) override;
@@ -42,15 +43,16 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
   std::unique_ptr<Cpu> cpu_;
   std::unique_ptr<Mmu> mmu_;
   std::unique_ptr<BlockCache> blocks_;
-  i64 granted_ = 0;   // budget of the current run()
+  i64 granted_ = 0;       // budget of the current run()
   u64 fault_at_ = ~0ull;  // icount() when an exception was last delivered
-  bool dead_ = false;  // shut down by a triple fault: stays so until load() or reset()
+  bool dead_ = false;     // shut down by a triple fault: stays so until load() or reset()
 };
 
 class SoftVm final : public vcpu::Vm {
  public:
   /// model: soft-v1, or less; one processor.
-  SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, vcpu::CpuModel model = vcpu::soft_v1());
+  SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock,
+         vcpu::CpuModel model = vcpu::soft_v1());
   ~SoftVm() override;
 
   vcpu::Vcpu& vcpu(size_t index) override;

@@ -1,4 +1,5 @@
-// The least ACPI that makes Linux find the local APIC and the IOAPIC: RSDP, XSDT, FADT, an empty DSDT, MADT (ACPI 6.4, chapter 5).
+// The least ACPI that makes Linux find the local APIC and the IOAPIC: RSDP, XSDT, FADT, an empty
+// DSDT, MADT (ACPI 6.4, chapter 5).
 #pragma once
 #include <cstring>
 #include <string>
@@ -61,10 +62,10 @@ inline u64 write(memory::GuestRam& ram) {
   const u64 facp = place(ram, at, fadt);
   Table madt = header("APIC", 4);
   set<u32>(madt, 36, 0xfee00000), set<u32>(madt, 40, 1);
-  append(madt, {0, 8, 0, 0, 1, 0, 0, 0});                          // local APIC 0
-  append(madt, {1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0});       // IOAPIC at gsi 0
-  append(madt, {2, 10, 0, 0, 2, 0, 0, 0, 0, 0});                   // ISA 0 on pin 2
-  append(madt, {2, 10, 0, 9, 9, 0, 0, 0, 0x0d, 0});                // SCI: level, high
+  append(madt, {0, 8, 0, 0, 1, 0, 0, 0});                     // local APIC 0
+  append(madt, {1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0});  // IOAPIC at gsi 0
+  append(madt, {2, 10, 0, 0, 2, 0, 0, 0, 0, 0});              // ISA 0 on pin 2
+  append(madt, {2, 10, 0, 9, 9, 0, 0, 0, 0x0d, 0});           // SCI: level, high
   const u64 apic = place(ram, at, madt);
   Table xsdt = header("XSDT", 1);
   set<u64>(xsdt, 36, facp), set<u64>(xsdt, 44, apic);

@@ -1,4 +1,5 @@
-// Delivery through the IDT and the ways back: interrupts, exceptions, double faults, INT n, IRET, far transfers.
+// Delivery through the IDT and the ways back: interrupts, exceptions, double faults, INT n, IRET,
+// far transfers.
 #include "test/system_fixture.h"
 
 namespace colo::test {
@@ -135,8 +136,10 @@ void delivery_checks() {
   interrupt_faults(ring3, GP, sel::USER_CODE | 1);
   rip.gate(0x40, 0x8000'0000'0000);
   interrupt_faults(rip, GP, 1);
-  tss.ring(3), tss.c.tr.limit = 10, tss.gate(TS, at::HANDLERS + TS * 16, sel::KERNEL_CODE, 14, 0, 0);
-  EXPECT(!deliver_interrupt(tss.c, 0x40));  // no TSS, no way into ring 0: #TS, double fault, shutdown
+  tss.ring(3), tss.c.tr.limit = 10,
+               tss.gate(TS, at::HANDLERS + TS * 16, sel::KERNEL_CODE, 14, 0, 0);
+  EXPECT(
+      !deliver_interrupt(tss.c, 0x40));  // no TSS, no way into ring 0: #TS, double fault, shutdown
   rsp0.ring(3), rsp0.poke64(at::TSS + 4, 0x8000'0000'0000);
   EXPECT(!deliver_interrupt(rsp0.c, 0x40));
   EXPECT(rsp0.c.exit_reason == vcpu::RunResult::Shutdown);
@@ -169,7 +172,8 @@ void iret_to_ring3_and_back() {
   Cpu& c = m.c;
   c.seg[DS] = sys::flat_data(sel::KERNEL_DATA, 0);
   c.seg[ES] = sys::flat_data(sel::USER_DATA | 3, 3);
-  push_iret_frame(m, 0x401000, sel::USER_CODE | 3, flag::IF | flag::ZF | flag::RF | 2, 0x7ff0, sel::USER_DATA | 3);
+  push_iret_frame(m, 0x401000, sel::USER_CODE | 3, flag::IF | flag::ZF | flag::RF | 2, 0x7ff0,
+                  sel::USER_DATA | 3);
   EXPECT(m.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);
   EQUAL(c.rip, 0x401000);
   EQUAL(c.cpl, 3);
@@ -177,7 +181,8 @@ void iret_to_ring3_and_back() {
   EQUAL(c.flags(), flag::IF | flag::ZF | 2);
   EXPECT(c.seg[DS].unusable && !c.seg[ES].unusable);
   // ring 3 may neither change IF nor IOPL
-  push_iret_frame(m, 0x402000, sel::USER_CODE | 3, flag::IOPL | flag::CF | 2, 0x7fe0, sel::USER_DATA | 3);
+  push_iret_frame(m, 0x402000, sel::USER_CODE | 3, flag::IOPL | flag::CF | 2, 0x7fe0,
+                  sel::USER_DATA | 3);
   EXPECT(m.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);
   EQUAL(c.flags(), flag::IF | flag::CF | 2);
 }
@@ -202,8 +207,9 @@ void iret_checks() {
   refused(word(4, 3), GP, 0);
   refused(word(4, sel::USER_DATA | 3), GP, sel::USER_DATA);
   refused(word(4, sel::ABSENT), SS_, sel::ABSENT);
-  refused([](F& m) { m.ring(3), m.c.r[RSP] = at::DATA; }, GP, sel::KERNEL_CODE);                         // inward
-  refused([](F& m) { m.poke64(at::DATA + 8, sel::USER_CODE | 3), m.poke64(at::DATA + 32, 3); }, GP, 0);  // NULL SS for ring 3
+  refused([](F& m) { m.ring(3), m.c.r[RSP] = at::DATA; }, GP, sel::KERNEL_CODE);  // inward
+  refused([](F& m) { m.poke64(at::DATA + 8, sel::USER_CODE | 3), m.poke64(at::DATA + 32, 3); }, GP,
+          0);                                          // NULL SS for ring 3
   refused(word(1, sel::KERNEL32), GP, sel::KERNEL32);  // not 64-bit code
   refused(word(1, sel::USER32 | 3), GP, sel::USER32);
   F ok;  // NULL SS for ring 0 is fine
@@ -239,8 +245,10 @@ void far_transfers() {
 }  // namespace
 
 void deliver_tests() {
-  interrupt_in_ring0(), interrupt_from_ring3(), trap_gate_keeps_if_and_ist_switches(), page_fault_has_cr2_error_and_rf();
-  nested_faults(), delivery_checks(), software_interrupts(), iret_to_ring3_and_back(), iret_checks(), far_transfers();
+  interrupt_in_ring0(), interrupt_from_ring3(), trap_gate_keeps_if_and_ist_switches(),
+      page_fault_has_cr2_error_and_rf();
+  nested_faults(), delivery_checks(), software_interrupts(), iret_to_ring3_and_back(),
+      iret_checks(), far_transfers();
 }
 
 }  // namespace colo::test

@@ -1,5 +1,6 @@
-// Differential test: single integer instructions from random states, on this host and on the software CPU. The same virtual addresses
-// hold the same bytes on both sides, so registers, memory, flags and RIP must agree; flags that the manual leaves undefined are masked.
+// Differential test: single integer instructions from random states, on this host and on the
+// software CPU. The same virtual addresses hold the same bytes on both sides, so registers, memory,
+// flags and RIP must agree; flags that the manual leaves undefined are masked.
 #include "test/difftest.h"
 
 namespace {
@@ -36,9 +37,23 @@ void arithmetic() {
     const u8 base = static_cast<u8>(op << 3);
     both({.name = names[op], .opcode = {base}, .defined = defined, .lock = lock});
     both({.name = names[op], .opcode = {static_cast<u8>(base | 2)}, .defined = defined});
-    both({.name = names[op], .opcode = {static_cast<u8>(base | 4)}, .modrm = false, .imm = 9, .defined = defined});
-    both({.name = names[op], .opcode = {0x80}, .ext = op, .imm = 9, .defined = defined, .lock = lock});
-    family({.name = names[op], .opcode = {0x83}, .ext = op, .imm = 1, .defined = defined, .lock = lock});
+    both({.name = names[op],
+          .opcode = {static_cast<u8>(base | 4)},
+          .modrm = false,
+          .imm = 9,
+          .defined = defined});
+    both({.name = names[op],
+          .opcode = {0x80},
+          .ext = op,
+          .imm = 9,
+          .defined = defined,
+          .lock = lock});
+    family({.name = names[op],
+            .opcode = {0x83},
+            .ext = op,
+            .imm = 1,
+            .defined = defined,
+            .lock = lock});
   }
   both({.name = "test", .opcode = {0x84}, .defined = ALL & ~AF});
   both({.name = "test", .opcode = {0xf6}, .ext = 0, .imm = 9, .defined = ALL & ~AF});
@@ -54,23 +69,36 @@ void shifts() {
   const char* names[] = {"rol", "ror", "rcl", "rcr", "shl", "shr", "sal", "sar"};
   for (int op = 0; op < 8; op++) {
     const bool rotate = op < 4;
-    both({.name = names[op], .opcode = {0xc0}, .ext = op, .imm = 1, .shift = true, .rotate = rotate}, 12);
+    both(
+        {.name = names[op], .opcode = {0xc0}, .ext = op, .imm = 1, .shift = true, .rotate = rotate},
+        12);
     both({.name = names[op], .opcode = {0xd2}, .ext = op, .shift = true, .rotate = rotate}, 12);
-    both({.name = names[op], .opcode = {0xd0}, .ext = op, .shift = true, .rotate = rotate, .by_one = true}, 12);
+    both({.name = names[op],
+          .opcode = {0xd0},
+          .ext = op,
+          .shift = true,
+          .rotate = rotate,
+          .by_one = true},
+         12);
   }
   for (u8 op : {0xa4, 0xac}) {
     const char* name = op == 0xa4 ? "shld" : "shrd";
     for (int size : {2, 4, 8})
       for (int v = 0; v < 40; v++)
         for (bool memory : {false, true}) {
-          Case k = encode({.name = name, .opcode = {0x0f, op}, .imm = 1, .shift = true}, size, memory, false);
+          Case k = encode({.name = name, .opcode = {0x0f, op}, .imm = 1, .shift = true}, size,
+                          memory, false);
           if (size == 2 && (k.count_imm & 31) > 16) continue;  // undefined
           run_case(*machine, k, kRounds);
         }
     family({.name = name, .opcode = {0x0f, static_cast<u8>(op + 1)}, .shift = true}, 0);
     for (int size : {4, 8})
       for (int v = 0; v < 20; v++)
-        for (bool memory : {false, true}) run_case(*machine, encode({.name = name, .opcode = {0x0f, static_cast<u8>(op + 1)}, .shift = true}, size, memory, false), kRounds);
+        for (bool memory : {false, true})
+          run_case(*machine,
+                   encode({.name = name, .opcode = {0x0f, static_cast<u8>(op + 1)}, .shift = true},
+                          size, memory, false),
+                   kRounds);
   }
 }
 
@@ -85,7 +113,8 @@ void multiply() {
   for (int v = 0; v < 60; v++)  // dividends that fit
     for (int ext : {6, 7})
       for (int size : {2, 4, 8}) {
-        Case k = encode({.name = "div-fit", .opcode = {0xf7}, .ext = ext, .defined = 0}, size, v & 1, false);
+        Case k = encode({.name = "div-fit", .opcode = {0xf7}, .ext = ext, .defined = 0}, size,
+                        v & 1, false);
         if (!k.fixed[2]) k.r[2] = ext == 6 ? rnd(3) : 0 - rnd(2), k.fixed[2] = true;
         run_case(*machine, k, kRounds);
       }
@@ -94,15 +123,30 @@ void multiply() {
 void bits() {
   const char* names[] = {"bt", "bts", "btr", "btc"};
   for (int op = 0; op < 4; op++) {
-    family({.name = names[op], .opcode = {0x0f, static_cast<u8>(0xa3 + 8 * op)}, .defined = CF | ZF, .lock = op > 0, .bit_offset = true}, 20);
-    family({.name = names[op], .opcode = {0x0f, 0xba}, .ext = 4 + op, .imm = 1, .defined = CF | ZF, .lock = op > 0});
+    family({.name = names[op],
+            .opcode = {0x0f, static_cast<u8>(0xa3 + 8 * op)},
+            .defined = CF | ZF,
+            .lock = op > 0,
+            .bit_offset = true},
+           20);
+    family({.name = names[op],
+            .opcode = {0x0f, 0xba},
+            .ext = 4 + op,
+            .imm = 1,
+            .defined = CF | ZF,
+            .lock = op > 0});
   }
   family({.name = "bsf", .opcode = {0x0f, 0xbc}, .defined = ZF});
   family({.name = "bsr", .opcode = {0x0f, 0xbd}, .defined = ZF});
   family({.name = "popcnt", .opcode = {0x0f, 0xb8}, .prefix = {0xf3}});
   family({.name = "bswap", .opcode = {0x0f, 0xc8}, .modrm = false}, 0);
   for (int size : {4, 8})
-    for (u8 r = 0; r < 8; r++) run_case(*machine, encode({.name = "bswap", .opcode = {0x0f, static_cast<u8>(0xc8 | r)}, .modrm = false}, size, false, false), kRounds);
+    for (u8 r = 0; r < 8; r++)
+      run_case(
+          *machine,
+          encode({.name = "bswap", .opcode = {0x0f, static_cast<u8>(0xc8 | r)}, .modrm = false},
+                 size, false, false),
+          kRounds);
   family({.name = "movbe-ld", .opcode = {0x0f, 0x38, 0xf0}, .memory_only = true});
   family({.name = "movbe-st", .opcode = {0x0f, 0x38, 0xf1}, .memory_only = true});
 }
@@ -121,25 +165,45 @@ void moves() {
   family({.name = "movsx8", .opcode = {0x0f, 0xbe}});
   family({.name = "movsx16", .opcode = {0x0f, 0xbf}});
   for (int v = 0; v < 20; v++)
-    for (int size : {4, 8}) run_case(*machine, encode({.name = "movsxd", .opcode = {0x63}}, size, v & 1, false), kRounds);
+    for (int size : {4, 8})
+      run_case(*machine, encode({.name = "movsxd", .opcode = {0x63}}, size, v & 1, false), kRounds);
   for (u8 cc = 0; cc < 16; cc++) {
     family({.name = "cmov", .opcode = {0x0f, static_cast<u8>(0x40 | cc)}}, 2);
     family({.name = "setcc", .opcode = {0x0f, static_cast<u8>(0x90 | cc)}, .byte = true}, 3);
   }
   for (u8 r = 0; r < 8; r++)
     for (int size : {2, 4, 8}) {
-      run_case(*machine, encode({.name = "xchg-acc", .opcode = {static_cast<u8>(0x90 | r)}, .modrm = false}, size, false, false), kRounds);
-      run_case(*machine, encode({.name = "mov-ri", .opcode = {static_cast<u8>(0xb8 | r)}, .modrm = false, .imm = size}, size, false, false), kRounds);
-      run_case(*machine, encode({.name = "mov-ri8", .opcode = {static_cast<u8>(0xb0 | r)}, .modrm = false, .imm = 1}, 1, false, false), kRounds);
+      run_case(*machine,
+               encode({.name = "xchg-acc", .opcode = {static_cast<u8>(0x90 | r)}, .modrm = false},
+                      size, false, false),
+               kRounds);
+      run_case(*machine,
+               encode({.name = "mov-ri",
+                       .opcode = {static_cast<u8>(0xb8 | r)},
+                       .modrm = false,
+                       .imm = size},
+                      size, false, false),
+               kRounds);
+      run_case(
+          *machine,
+          encode(
+              {.name = "mov-ri8", .opcode = {static_cast<u8>(0xb0 | r)}, .modrm = false, .imm = 1},
+              1, false, false),
+          kRounds);
     }
   for (int size : {2, 4, 8}) {
-    run_case(*machine, encode({.name = "cbw", .opcode = {0x98}, .modrm = false}, size, false, false), kRounds * 4);
-    run_case(*machine, encode({.name = "cwd", .opcode = {0x99}, .modrm = false}, size, false, false), kRounds * 4);
+    run_case(*machine,
+             encode({.name = "cbw", .opcode = {0x98}, .modrm = false}, size, false, false),
+             kRounds * 4);
+    run_case(*machine,
+             encode({.name = "cwd", .opcode = {0x99}, .modrm = false}, size, false, false),
+             kRounds * 4);
   }
 }
 
 /// Instructions given as bytes; registers that must be valid addresses are fixed by the caller.
-void plain(const char* name, Bytes bytes, std::initializer_list<std::pair<int, u64>> fixed = {}, u64 defined = ALL, bool bounded_cx = false, int rounds = 60) {
+void plain(const char* name, Bytes bytes, std::initializer_list<std::pair<int, u64>> fixed = {},
+           u64 defined = ALL, bool bounded_cx = false, int rounds = 60) {
   Case k;
   k.name = name, k.bytes = std::move(bytes), k.defined = defined, k.bounded_cx = bounded_cx;
   for (auto [reg, v] : fixed) k.r[reg] = v, k.fixed[reg] = true;
@@ -199,7 +263,8 @@ void singles() {
 
 void strings() {
   for (int v = 0; v < 25; v++) {
-    const u64 a = kScratch + 0xe00 + rnd(0x220), b = rnd(2) ? kScratch + 0xe00 + rnd(0x220) : a + rnd(9) - 4;
+    const u64 a = kScratch + 0xe00 + rnd(0x220),
+              b = rnd(2) ? kScratch + 0xe00 + rnd(0x220) : a + rnd(9) - 4;
     for (u8 op : {0xa4, 0xa6, 0xaa, 0xac, 0xae})
       for (u8 wide : {0, 1})
         for (int size : {1, 2, 4, 8}) {
@@ -220,9 +285,11 @@ void strings() {
 /// The opcodes that have direct handlers, and some that go through thunks.
 void vectors() {
   const u8 plain_ops[] = {0x10, 0x11, 0x28, 0x29, 0x54, 0x55, 0x56, 0x57, 0x14, 0x58, 0x59, 0xc6};
-  const u8 ops66[] = {0x10, 0x11, 0x28, 0x29, 0x54, 0x57, 0x60, 0x61, 0x62, 0x64, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x74, 0x75, 0x76, 0x7e, 0x7f, 0xd4, 0xd6,
-                      0xd8, 0xda, 0xdb, 0xde, 0xdf, 0xeb, 0xef, 0xf8, 0xfa, 0xfc, 0xfe, 0xd2, 0xf4, 0x2e, 0x5a};
-  const u8 ops_f3[] = {0x10, 0x11, 0x6f, 0x7f, 0x7e, 0x58, 0x2a, 0x2d}, ops_f2[] = {0x10, 0x11, 0x58, 0x5e, 0x2a, 0x2c};
+  const u8 ops66[] = {0x10, 0x11, 0x28, 0x29, 0x54, 0x57, 0x60, 0x61, 0x62, 0x64, 0x6c, 0x6d, 0x6e,
+                      0x6f, 0x70, 0x74, 0x75, 0x76, 0x7e, 0x7f, 0xd4, 0xd6, 0xd8, 0xda, 0xdb, 0xde,
+                      0xdf, 0xeb, 0xef, 0xf8, 0xfa, 0xfc, 0xfe, 0xd2, 0xf4, 0x2e, 0x5a};
+  const u8 ops_f3[] = {0x10, 0x11, 0x6f, 0x7f, 0x7e, 0x58, 0x2a, 0x2d},
+           ops_f2[] = {0x10, 0x11, 0x58, 0x5e, 0x2a, 0x2c};
   auto each = [&](Bytes prefix, u8 op) {
     for (int v = 0; v < 24; v++)
       for (int size : {4, 8}) {
@@ -236,8 +303,13 @@ void vectors() {
   for (u8 op : ops_f3) each({0xf3}, op);
   for (u8 op : ops_f2) each({0xf2}, op);
   for (u8 op : {0x16, 0x17})
-    for (int v = 0; v < 40; v++) run_case(*machine, encode({.name = "movhps", .opcode = {0x0f, op}}, 4, true, false), 4);
-  for (int v = 0; v < 40; v++) run_case(*machine, encode({.name = "pmovmskb", .opcode = {0x0f, 0xd7}, .prefix = {0x66}}, 4 + 4 * (v & 1), false, false), 4);
+    for (int v = 0; v < 40; v++)
+      run_case(*machine, encode({.name = "movhps", .opcode = {0x0f, op}}, 4, true, false), 4);
+  for (int v = 0; v < 40; v++)
+    run_case(*machine,
+             encode({.name = "pmovmskb", .opcode = {0x0f, 0xd7}, .prefix = {0x66}}, 4 + 4 * (v & 1),
+                    false, false),
+             4);
 }
 
 }  // namespace
@@ -248,7 +320,8 @@ int main(int argc, char** argv) {
   Machine m;
   machine = &m;
   m.map(kCode, kCodeGpa, Machine::W);
-  for (u64 at = 0; at < kScratchSize; at += kPageSize) m.map(kScratch + at, guest_page(at), Machine::W);
+  for (u64 at = 0; at < kScratchSize; at += kPageSize)
+    m.map(kScratch + at, guest_page(at), Machine::W);
   m.c.seg[soft::GS].base = kGsBase;
   arithmetic(), shifts(), multiply(), bits(), moves(), singles(), strings(), vectors();
   printf("%d passed, %d failed\n", passed, failed);

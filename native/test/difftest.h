@@ -1,5 +1,6 @@
-// The harness of the differential test: one instruction, one state, run on this host and on the software CPU, compared. The same virtual
-// addresses hold the same bytes on both sides. Included by difftest.cc alone.
+// The harness of the differential test: one instruction, one state, run on this host and on the
+// software CPU, compared. The same virtual addresses hold the same bytes on both sides. Included by
+// difftest.cc alone.
 #pragma once
 #include <asm/prctl.h>
 #include <sys/mman.h>
@@ -18,9 +19,11 @@ using namespace colo;
 using test::Machine;
 using Bytes = std::vector<u8>;
 
-constexpr u64 kCode = 0x10000000, kState = 0x10100000, kScratch = 0x20000000, kScratchSize = 0x3000, kGsBase = 0x30, kFx = kState + 0x400;
+constexpr u64 kCode = 0x10000000, kState = 0x10100000, kScratch = 0x20000000, kScratchSize = 0x3000,
+              kGsBase = 0x30, kFx = kState + 0x400;
 constexpr u64 kCodeGpa = 0x200000, kScratchGpa = 0x400000;
-constexpr u64 CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800, ALL = CF | PF | AF | ZF | SF | OF;
+constexpr u64 CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800,
+              ALL = CF | PF | AF | ZF | SF | OF;
 
 struct State {
   u64 r[16];
@@ -50,13 +53,20 @@ u64 rnd(u64 n) { return (rnd() >> 33) % n; }
 u64 operand() {
   const u64 x = rnd();
   switch (rnd(8)) {
-    case 0: return 0;
-    case 1: return ~0ull;
-    case 2: return 1ull << rnd(64);
-    case 3: return (1ull << rnd(64)) - 1;
-    case 4: return x & 0xff;
-    case 5: return static_cast<u64>(static_cast<i64>(static_cast<i8>(x)));
-    default: return x;
+    case 0:
+      return 0;
+    case 1:
+      return ~0ull;
+    case 2:
+      return 1ull << rnd(64);
+    case 3:
+      return (1ull << rnd(64)) - 1;
+    case 4:
+      return x & 0xff;
+    case 5:
+      return static_cast<u64>(static_cast<i64>(static_cast<i8>(x)));
+    default:
+      return x;
   }
 }
 
@@ -64,8 +74,12 @@ u64 operand() {
 u64 insn_at;  // address of the tested instruction, same on both sides
 Bytes stub(const Bytes& insn) {
   Bytes s;
-  auto put = [&](std::initializer_list<int> l) { for (int b : l) s.push_back(static_cast<u8>(b)); };
-  auto word = [&](u64 v) { for (int i = 0; i < 4; i++) s.push_back(static_cast<u8>(v >> 8 * i)); };
+  auto put = [&](std::initializer_list<int> l) {
+    for (int b : l) s.push_back(static_cast<u8>(b));
+  };
+  auto word = [&](u64 v) {
+    for (int i = 0; i < 4; i++) s.push_back(static_cast<u8>(v >> 8 * i));
+  };
   auto mov = [&](int op, int reg, u64 at) {  // 89 = store, 8b = load, absolute address
     put({0x48 | (reg >> 3) << 2, op, 0x04 | (reg & 7) << 3, 0x25});
     word(at);
@@ -77,9 +91,10 @@ Bytes stub(const Bytes& insn) {
   for (int i = 0; i < 16; i++) mov(0x8b, i, kState + 8 * static_cast<u64>(i));
   insn_at = kCode + s.size();
   s.insert(s.end(), insn.begin(), insn.end());
-  put({0xeb, 13});                                                                       // fall through: over the taken branch
+  put({0xeb, 13});  // fall through: over the taken branch
   put({0x90, 0x90});
-  put({0xc7, 0x04, 0x25}), word(kState + offsetof(State, taken)), word(1);               // branch target: insn end + 4
+  put({0xc7, 0x04, 0x25}), word(kState + offsetof(State, taken)),
+      word(1);  // branch target: insn end + 4
   for (int i = 0; i < 16; i++) mov(0x89, i, kState + 8 * static_cast<u64>(i));
   put({0x48, 0x0f, 0xae, 0x04, 0x25}), word(kFx);  // fxsave64
   mov(0x8b, 4, kState + offsetof(State, host_rsp));
@@ -92,22 +107,24 @@ Bytes stub(const Bytes& insn) {
 struct Case {
   const char* name;
   Bytes bytes;
-  int size = 0;                // operand size, bytes
-  u64 defined = ALL;           // flags to compare
-  bool shift = false;          // flags depend on the count
+  int size = 0;        // operand size, bytes
+  u64 defined = ALL;   // flags to compare
+  bool shift = false;  // flags depend on the count
   bool rotate = false;
   bool branch = false;
-  int count_imm = -1;          // shift count, or CL
-  u64 r[16];                   // registers that must have certain values
+  int count_imm = -1;  // shift count, or CL
+  u64 r[16];           // registers that must have certain values
   bool fixed[16] = {};
-  bool bounded_cx = false;     // REP: small count
+  bool bounded_cx = false;  // REP: small count
 };
 
 int passed, failed;
 
-/// The guest's scratch pages lie in descending order in RAM, so that an access across a page edge must be split.
+/// The guest's scratch pages lie in descending order in RAM, so that an access across a page edge
+/// must be split.
 u64 guest_page(u64 offset) { return kScratchGpa + kScratchSize - kPageSize - offset; }
-constexpr u64 kUsedFrom = 0x800, kUsedTo = 0x2800;  // the part of the scratch area that instructions reach
+constexpr u64 kUsedFrom = 0x800,
+              kUsedTo = 0x2800;  // the part of the scratch area that instructions reach
 template <class F>
 void each_part(F f) {
   for (u64 at = kUsedFrom; at < kUsedTo;) {
@@ -131,7 +148,9 @@ u64 shift_mask(const Case& k, u64 cl) {
   return m;
 }
 
-int host_vector(int sig) { return sig == 0 ? -1 : sig == SIGFPE ? 0 : sig == SIGILL ? 6 : sig == SIGTRAP ? 3 : 13; }
+int host_vector(int sig) {
+  return sig == 0 ? -1 : sig == SIGFPE ? 0 : sig == SIGILL ? 6 : sig == SIGTRAP ? 3 : 13;
+}
 
 /// Runs the stub; the exception's vector, or -1.
 COLO_NOINLINE int run_native() {
@@ -140,14 +159,18 @@ COLO_NOINLINE int run_native() {
   return host_vector(caught);
 }
 
-void report(const Case& k, const State& in, const State& host, const soft::Cpu& c, u64 our_flags, u64 mask, int hv, int ov, const char* what) {
+void report(const Case& k, const State& in, const State& host, const soft::Cpu& c, u64 our_flags,
+            u64 mask, int hv, int ov, const char* what) {
   if (failed++ >= 40) return;
   printf("FAIL %-10s", k.name);
   for (u8 b : k.bytes) printf(" %02x", b);
-  printf("  %s; vector host %d ours %d, flags in %llx host %llx ours %llx mask %llx\n", what, hv, ov, (unsigned long long)in.flags, (unsigned long long)host.flags,
+  printf("  %s; vector host %d ours %d, flags in %llx host %llx ours %llx mask %llx\n", what, hv,
+         ov, (unsigned long long)in.flags, (unsigned long long)host.flags,
          (unsigned long long)our_flags, (unsigned long long)mask);
   for (int i = 0; i < 16; i++)
-    if (host.r[i] != c.r[i]) printf("    r%d in %llx host %llx ours %llx\n", i, (unsigned long long)in.r[i], (unsigned long long)host.r[i], (unsigned long long)c.r[i]);
+    if (host.r[i] != c.r[i])
+      printf("    r%d in %llx host %llx ours %llx\n", i, (unsigned long long)in.r[i],
+             (unsigned long long)host.r[i], (unsigned long long)c.r[i]);
 }
 
 void run_case(Machine& m, const Case& k, int rounds) {
@@ -183,7 +206,9 @@ void run_case(Machine& m, const Case& k, int rounds) {
     m.c.set_flags(in.flags & ~0x200ull);
     m.c.rip = insn_at;
     const vcpu::RunResult result = m.run(1);
-    const int ov = result == vcpu::RunResult::Halted ? m.vector() : result == vcpu::RunResult::Budget ? -1 : 99;
+    const int ov = result == vcpu::RunResult::Halted   ? m.vector()
+                   : result == vcpu::RunResult::Budget ? -1
+                                                       : 99;
     const u64 flags = m.c.flags(), rip = m.c.rip;
     if (ov >= 0) m.revive();
     const u64 mask = k.shift ? shift_mask(k, in.r[1]) & k.defined : k.defined;
@@ -201,15 +226,16 @@ void run_case(Machine& m, const Case& k, int rounds) {
   }
 }
 
-/// Builds encodings: prefixes, REX, opcode, ModRM with a random register or memory operand, immediate.
+/// Builds encodings: prefixes, REX, opcode, ModRM with a random register or memory operand,
+/// immediate.
 struct Spec {
   const char* name;
-  Bytes opcode;          // with 0F if any
-  int ext = -1;          // ModRM.reg as opcode extension; -1: a register
+  Bytes opcode;  // with 0F if any
+  int ext = -1;  // ModRM.reg as opcode extension; -1: a register
   bool modrm = true;
-  int imm = 0;           // immediate bytes; 9 = by operand size (at most 4)
+  int imm = 0;  // immediate bytes; 9 = by operand size (at most 4)
   u64 defined = ALL;
-  bool byte = false;     // operand size 1
+  bool byte = false;  // operand size 1
   bool lock = false;
   bool memory_only = false, register_only = false;
   bool shift = false, rotate = false, by_one = false, bit_offset = false;
@@ -228,24 +254,32 @@ Case encode(const Spec& s, int size, bool memory, bool lock) {
   if (narrow) k.bytes.push_back(0x67);
   if (size == 2) k.bytes.push_back(0x66);
   k.bytes.insert(k.bytes.end(), s.prefix.begin(), s.prefix.end());
-  int reg = static_cast<int>(rnd(16)), rm = static_cast<int>(rnd(16)), index = static_cast<int>(rnd(16));
+  int reg = static_cast<int>(rnd(16)), rm = static_cast<int>(rnd(16)),
+      index = static_cast<int>(rnd(16));
   const bool no_rex = size != 8 && !rnd(3);
   if (no_rex) reg &= 7, rm &= 7, index &= 7;
   if (s.ext >= 0) reg = s.ext;
-  const int mode = memory ? static_cast<int>(rnd(4)) : 3;  // 0 RIP-relative or disp32, 1 disp8, 2 disp32
+  const int mode =
+      memory ? static_cast<int>(rnd(4)) : 3;  // 0 RIP-relative or disp32, 1 disp8, 2 disp32
   bool sib = false;
   const int scale = static_cast<int>(rnd(4));
   u64 target = kScratch + (rnd(3) ? 0xf00 + rnd(0x80) : 0x1000 - rnd(16));
   if (memory && mode != 0) {
-    while ((s.bit_offset && rm == reg) || (rm & 7) == 4) rm = static_cast<int>(rnd(no_rex ? 8 : 16));
+    while ((s.bit_offset && rm == reg) || (rm & 7) == 4)
+      rm = static_cast<int>(rnd(no_rex ? 8 : 16));
     sib = rnd(2);
     if (sib && (index == rm || index == 4 || (s.bit_offset && index == reg))) sib = false;
   }
-  if (!no_rex || size == 8) k.bytes.push_back(static_cast<u8>(0x40 | (size == 8 ? 8 : 0) | (s.ext < 0 ? (reg >> 3) << 2 : 0) | (sib ? (index >> 3) << 1 : 0) | (memory && mode == 0 ? 0 : rm >> 3)));
+  if (!no_rex || size == 8)
+    k.bytes.push_back(
+        static_cast<u8>(0x40 | (size == 8 ? 8 : 0) | (s.ext < 0 ? (reg >> 3) << 2 : 0) |
+                        (sib ? (index >> 3) << 1 : 0) | (memory && mode == 0 ? 0 : rm >> 3)));
   k.bytes.insert(k.bytes.end(), s.opcode.begin(), s.opcode.end());
   if (gs) target -= kGsBase;
   const int imm_size = s.imm == 9 ? (size == 8 ? 4 : size) : s.imm;
-  auto little = [&](u64 v, int n) { for (int i = 0; i < n; i++) k.bytes.push_back(static_cast<u8>(v >> 8 * i)); };
+  auto little = [&](u64 v, int n) {
+    for (int i = 0; i < n; i++) k.bytes.push_back(static_cast<u8>(v >> 8 * i));
+  };
   if (s.modrm) {
     if (!memory) {
       k.bytes.push_back(static_cast<u8>(0xc0 | (reg & 7) << 3 | (rm & 7)));
@@ -254,22 +288,27 @@ Case encode(const Spec& s, int size, bool memory, bool lock) {
       k.bytes.push_back(static_cast<u8>((reg & 7) << 3 | (rip ? 5 : 4)));
       if (!rip) k.bytes.push_back(0x25);
       stub({});
-      little(rip ? target - (insn_at + k.bytes.size() + 4 + static_cast<u64>(imm_size)) : target, 4);
+      little(rip ? target - (insn_at + k.bytes.size() + 4 + static_cast<u64>(imm_size)) : target,
+             4);
     } else {
       const i64 disp = mode == 1 ? static_cast<i8>(rnd()) : static_cast<i32>(rnd(0x10000)) - 0x8000;
       const u64 x = sib ? rnd(0x400) : 0;
-      k.bytes.push_back(static_cast<u8>((mode == 2 || mode == 3 ? 0x80 : 0x40) | (reg & 7) << 3 | (sib ? 4 : rm & 7)));
+      k.bytes.push_back(static_cast<u8>((mode == 2 || mode == 3 ? 0x80 : 0x40) | (reg & 7) << 3 |
+                                        (sib ? 4 : rm & 7)));
       if (sib) k.bytes.push_back(static_cast<u8>(scale << 6 | (index & 7) << 3 | (rm & 7)));
       const bool wide = mode != 1;
       little(static_cast<u64>(wide ? disp : static_cast<i8>(disp)), wide ? 4 : 1);
-      const u64 base = target - static_cast<u64>(wide ? disp : static_cast<i8>(disp)) - (x << scale);
+      const u64 base =
+          target - static_cast<u64>(wide ? disp : static_cast<i8>(disp)) - (x << scale);
       fix(rm, narrow ? (base & 0xffffffff) | rnd() << 32 : base);
       if (sib) fix(index, x);
     }
   }
   if (s.bit_offset && memory) {
     const u64 v = rnd(0x2000) - 0x1000;
-    fix(reg, size == 8 ? v : size == 4 ? (v & 0xffffffff) | rnd() << 32 : (v & 0xffff) | rnd() << 16);
+    fix(reg, size == 8   ? v
+             : size == 4 ? (v & 0xffffffff) | rnd() << 32
+                         : (v & 0xffff) | rnd() << 16);
   }
   if (imm_size) {
     const u64 v = operand();
@@ -280,15 +319,18 @@ Case encode(const Spec& s, int size, bool memory, bool lock) {
 }
 
 void setup_host() {
-  void* code = mmap(reinterpret_cast<void*>(kCode), 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  void* data = mmap(reinterpret_cast<void*>(kState), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  void* mem = mmap(reinterpret_cast<void*>(kScratch), kScratchSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  void* code = mmap(reinterpret_cast<void*>(kCode), 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  void* data = mmap(reinterpret_cast<void*>(kState), 4096, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  void* mem = mmap(reinterpret_cast<void*>(kScratch), kScratchSize, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (code == MAP_FAILED || data == MAP_FAILED || mem == MAP_FAILED) abort();
   static u8 alternate[65536];
   stack_t stack{};
   stack.ss_sp = alternate, stack.ss_size = sizeof alternate;
   sigaltstack(&stack, nullptr);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   for (int sig : {SIGSEGV, SIGILL, SIGFPE, SIGBUS, SIGTRAP}) sigaction(sig, &action, nullptr);

@@ -1,5 +1,6 @@
-// Developer's tool: boots a Linux kernel on a stepped clock with the dirty log on and proves, epoch by epoch, that every page whose bytes
-// changed is in the log. Also says how many logged pages did not change (A and D bits that were set again, equal bytes).
+// Developer's tool: boots a Linux kernel on a stepped clock with the dirty log on and proves, epoch
+// by epoch, that every page whose bytes changed is in the log. Also says how many logged pages did
+// not change (A and D bits that were set again, equal bytes).
 //   dirty KERNEL [-i INITRD] [-n EPOCHS] [-s INSTRUCTIONS PER EPOCH]
 #include <unistd.h>
 
@@ -17,7 +18,9 @@ using namespace colo;
 /// A transmitter that is always empty.
 struct Console final : vcpu::Bus {
   std::string text;
-  u32 pio_read(u16 port, u8 size) override { return port == 0x3fd ? 0x60 : size == 1 ? 0xff : size == 2 ? 0xffff : ~0u; }
+  u32 pio_read(u16 port, u8 size) override {
+    return port == 0x3fd ? 0x60 : size == 1 ? 0xff : size == 2 ? 0xffff : ~0u;
+  }
   void pio_write(u16 port, u8, u32 value) override {
     if (port == 0x3f8) text += static_cast<char>(value);
   }
@@ -35,7 +38,9 @@ vcpu::RunResult epoch(soft::SoftVm& vm, vcpu::SteppedClock& clock, u64 instructi
     done += ran + 1;
     clock.advance(ran);
     if (why == vcpu::RunResult::Shutdown || why == vcpu::RunResult::InternalError) return why;
-    if (why == vcpu::RunResult::Halted && ~vm.next_deadline_ns() && vm.next_deadline_ns() > clock.now_ns()) clock.continue_from(vm.next_deadline_ns());
+    if (why == vcpu::RunResult::Halted && ~vm.next_deadline_ns() &&
+        vm.next_deadline_ns() > clock.now_ns())
+      clock.continue_from(vm.next_deadline_ns());
     if (why == vcpu::RunResult::Halted && !~vm.next_deadline_ns()) break;
   }
   return why;
@@ -52,12 +57,15 @@ int main(int argc, char** argv) {
     else if (o == 's') instructions = strtoull(optarg, nullptr, 0);
     else return 2;
   }
-  if (optind >= argc) return fprintf(stderr, "usage: dirty KERNEL [-i initrd] [-n epochs] [-s instructions]\n"), 2;
+  if (optind >= argc)
+    return fprintf(stderr, "usage: dirty KERNEL [-i initrd] [-n epochs] [-s instructions]\n"), 2;
   memory::GuestRam ram(128u << 20);
   Console console;
   vcpu::SteppedClock clock;
   soft::SoftVm vm(ram, console, clock);
-  test::linux_boot::load(ram, vm.vcpu(0), argv[optind], initrd, "console=ttyS0 cryptomgr.notests mitigations=off random.trust_cpu=on panic=-1");
+  test::linux_boot::load(
+      ram, vm.vcpu(0), argv[optind], initrd,
+      "console=ttyS0 cryptomgr.notests mitigations=off random.trust_cpu=on panic=-1");
   auto before = std::make_unique<u8[]>(ram.size());
   memcpy(before.get(), ram.hva(0, ram.size()), ram.size());
   ram.start_dirty_log();
@@ -71,7 +79,9 @@ int main(int argc, char** argv) {
       u8* old = before.get() + (page << kPageShift);
       if (!memcmp(now, old, kPageSize)) continue;
       changed++;
-      if (!in_log[page] && missed++ < 10) printf("epoch %d: page %llx changed and is not in the log\n", e, static_cast<unsigned long long>(page));
+      if (!in_log[page] && missed++ < 10)
+        printf("epoch %d: page %llx changed and is not in the log\n", e,
+               static_cast<unsigned long long>(page));
       memcpy(old, now, kPageSize);
     }
     if (why == vcpu::RunResult::Shutdown || why == vcpu::RunResult::InternalError) {
@@ -80,7 +90,10 @@ int main(int argc, char** argv) {
     }
   }
   const size_t tail = console.text.size() < 300 ? 0 : console.text.size() - 300;
-  printf("%s\n[%llu M instructions: %llu pages changed, %llu logged, %llu missed]\n", console.text.c_str() + tail, static_cast<unsigned long long>(vm.vcpu(0).icount() / 1000000),
-         static_cast<unsigned long long>(changed), static_cast<unsigned long long>(logged), static_cast<unsigned long long>(missed));
+  printf("%s\n[%llu M instructions: %llu pages changed, %llu logged, %llu missed]\n",
+         console.text.c_str() + tail,
+         static_cast<unsigned long long>(vm.vcpu(0).icount() / 1000000),
+         static_cast<unsigned long long>(changed), static_cast<unsigned long long>(logged),
+         static_cast<unsigned long long>(missed));
   return missed != 0;
 }

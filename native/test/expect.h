@@ -28,8 +28,8 @@ bool expect_equal(const A& actual, const B& wanted, const char* what, const char
   const bool ok = static_cast<i64>(actual) == static_cast<i64>(wanted);
   ok ? passed++ : failed++;
   if (!ok && failed <= 40)
-    std::printf("%s:%d: %s is 0x%llx, not 0x%llx\n", file, line, what, static_cast<unsigned long long>(actual),
-                static_cast<unsigned long long>(wanted));
+    std::printf("%s:%d: %s is 0x%llx, not 0x%llx\n", file, line, what,
+                static_cast<unsigned long long>(actual), static_cast<unsigned long long>(wanted));
   return ok;
 }
 
@@ -54,4 +54,5 @@ struct Random {
 }  // namespace colo
 
 #define EXPECT(x) ::colo::test::expect(x, #x, __FILE__, __LINE__)
-#define EQUAL(actual, wanted) ::colo::test::expect_equal(actual, wanted, #actual, __FILE__, __LINE__)
+#define EQUAL(actual, wanted) \
+  ::colo::test::expect_equal(actual, wanted, #actual, __FILE__, __LINE__)

@@ -44,26 +44,26 @@ struct Reach {
 
 void segments_of_bad_addresses() {
   const Reach all[] = {
-      {"\x50", RSP, SS_},                                  // push rax
-      {"\x58", RSP, SS_},                                  // pop rax
-      {"\x9c", RSP, SS_},                                  // pushf
-      {"\xc3", RSP, SS_},                                  // ret
-      {std::string("\xe8\0\0\0\0", 5), RSP, SS_},          // call
-      {"\xff\xd0", RSP, SS_},                              // call rax
-      {"\x0f\xa0", RSP, SS_},                              // push fs
-      {"\x48\xcf", RSP, SS_},                              // iretq
-      {std::string("\xc8\0\0\0", 4), RSP, SS_},            // enter
-      {"\xc9", RBP, SS_},                                  // leave
-      {"\x48\x8b\x04\x24", RSP, SS_},                      // mov rax, [rsp]
-      {std::string("\x48\x89\x45\0", 4), RBP, SS_},        // mov [rbp], rax
-      {std::string("\x0f\xae\x45\0", 4), RBP, SS_},        // fxsave [rbp]
-      {std::string("\xdb\x7d\0", 3), RBP, SS_},            // fstp tbyte [rbp]
-      {std::string("\x64\x48\x89\x45\0", 5), RBP, GP},     // mov fs:[rbp], rax
-      {"\x48\x89\x03", RBX, GP},                           // mov [rbx], rax
-      {"\xff\x33", RBX, GP},                               // push [rbx]
-      {"\x8f\x03", RBX, GP},                               // pop [rbx]
-      {"\xa4", RSI, GP},                                   // movsb
-      {"\xff\xe3", RBX, GP},                               // jmp rbx: the fetch
+      {"\x50", RSP, SS_},                               // push rax
+      {"\x58", RSP, SS_},                               // pop rax
+      {"\x9c", RSP, SS_},                               // pushf
+      {"\xc3", RSP, SS_},                               // ret
+      {std::string("\xe8\0\0\0\0", 5), RSP, SS_},       // call
+      {"\xff\xd0", RSP, SS_},                           // call rax
+      {"\x0f\xa0", RSP, SS_},                           // push fs
+      {"\x48\xcf", RSP, SS_},                           // iretq
+      {std::string("\xc8\0\0\0", 4), RSP, SS_},         // enter
+      {"\xc9", RBP, SS_},                               // leave
+      {"\x48\x8b\x04\x24", RSP, SS_},                   // mov rax, [rsp]
+      {std::string("\x48\x89\x45\0", 4), RBP, SS_},     // mov [rbp], rax
+      {std::string("\x0f\xae\x45\0", 4), RBP, SS_},     // fxsave [rbp]
+      {std::string("\xdb\x7d\0", 3), RBP, SS_},         // fstp tbyte [rbp]
+      {std::string("\x64\x48\x89\x45\0", 5), RBP, GP},  // mov fs:[rbp], rax
+      {"\x48\x89\x03", RBX, GP},                        // mov [rbx], rax
+      {"\xff\x33", RBX, GP},                            // push [rbx]
+      {"\x8f\x03", RBX, GP},                            // pop [rbx]
+      {"\xa4", RSI, GP},                                // movsb
+      {"\xff\xe3", RBX, GP},                            // jmp rbx: the fetch
   };
   for (const Reach& k : all) {
     Box m(false);
@@ -78,17 +78,17 @@ struct Operand {
   u64 aligned_by;
 };
 const Operand kOperands[] = {
-    {"\x8a\x03", 1},                // mov al, [rbx]
-    {"\x66\x8b\x03", 2},            // mov ax, [rbx]
-    {"\x8b\x03", 4},                // mov eax, [rbx]
-    {"\x01\x03", 4},                // add [rbx], eax
-    {"\xf0\x48\x01\x03", 8},        // lock add [rbx], rax
-    {"\x48\x89\x03", 8},            // mov [rbx], rax
-    {"\x0f\x10\x03", 8},            // movups xmm0, [rbx]
-    {"\xdd\x03", 8},                // fld qword [rbx]
-    {"\x48\x89\xdf\xf3\xa5", 4},    // mov rdi, rbx; rep movsd
+    {"\x8a\x03", 1},                  // mov al, [rbx]
+    {"\x66\x8b\x03", 2},              // mov ax, [rbx]
+    {"\x8b\x03", 4},                  // mov eax, [rbx]
+    {"\x01\x03", 4},                  // add [rbx], eax
+    {"\xf0\x48\x01\x03", 8},          // lock add [rbx], rax
+    {"\x48\x89\x03", 8},              // mov [rbx], rax
+    {"\x0f\x10\x03", 8},              // movups xmm0, [rbx]
+    {"\xdd\x03", 8},                  // fld qword [rbx]
+    {"\x48\x89\xdf\xf3\xa5", 4},      // mov rdi, rbx; rep movsd
     {"\x48\x89\xde\xf3\x48\xa5", 8},  // mov rsi, rbx; rep movsq
-    {"\x48\x89\xdc\x50", 8},        // mov rsp, rbx; push rax
+    {"\x48\x89\xdc\x50", 8},          // mov rsp, rbx; push rax
 };
 
 /// With everything on, and with each of the three conditions off.

@@ -21,10 +21,11 @@ void on_signal(int number, siginfo_t*, void* context) {
 }  // namespace
 
 Reference::Reference() {
-  void* at = mmap(nullptr, sizeof(Lab), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+  void* at = mmap(nullptr, sizeof(Lab), PROT_READ | PROT_WRITE | PROT_EXEC,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
   COLO_ASSERT(at != MAP_FAILED);
   lab_ = static_cast<Lab*>(at);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_NODEFER;
   for (const int number : {SIGFPE, SIGILL, SIGSEGV}) sigaction(number, &action, nullptr);

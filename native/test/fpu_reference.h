@@ -1,4 +1,5 @@
-// One instruction on the host itself, between FXRSTOR64 and FXSAVE64, with every general register but RSP loaded: what a thunk must equal.
+// One instruction on the host itself, between FXRSTOR64 and FXSAVE64, with every general register
+// but RSP loaded: what a thunk must equal.
 #pragma once
 #include <initializer_list>
 #include <vector>
@@ -8,7 +9,8 @@
 
 namespace colo::test {
 
-/// Everything that an instruction can read or write. Lies below 2 GiB, so that absolute addressing reaches it.
+/// Everything that an instruction can read or write. Lies below 2 GiB, so that absolute addressing
+/// reaches it.
 struct alignas(64) Lab {
   soft::FxState before, after;
   u8 mem[512];
@@ -22,8 +24,8 @@ class Reference {
  public:
   Reference();
   Lab& lab() { return *lab_; }
-  /// Runs insn from lab.before, gprs, flags and mem; results there and in lab.after. Returns 0, or the signal that it raised; then
-  /// fault_mxcsr is what the processor reported.
+  /// Runs insn from lab.before, gprs, flags and mem; results there and in lab.after. Returns 0, or
+  /// the signal that it raised; then fault_mxcsr is what the processor reported.
   int run(const soft::FpInsn& insn);
   u32 fault_mxcsr() const;
 

@@ -1,6 +1,7 @@
-// Goal: a thunk does what the host's own units do, byte for byte, and no guest can make it trap. Method: every instruction of the table
-// from random state, by reference and by thunk; register and memory forms; masked and unmasked exceptions.
-// Not compared: FIP, FDP, FOP (kept at 0) and the MXCSR mask.
+// Goal: a thunk does what the host's own units do, byte for byte, and no guest can make it trap.
+// Method: every instruction of the table from random state, by reference and by thunk; register and
+// memory forms; masked and unmasked exceptions. Not compared: FIP, FDP, FOP (kept at 0) and the
+// MXCSR mask.
 #include <chrono>
 #include <cstring>
 
@@ -20,9 +21,10 @@ constexpr u64 kStatusFlags = 0x8d5;
 constexpr u32 kOverflow = 8, kUnderflow = 16, kPrecision = 32;
 constexpr int kSigFpe = 8, kSigIll = 4;
 
-constexpr u32 kFloats[] = {0,          0x80000000, 0x3f800000, 0xbfc00000, 0x7f800000, 0xff800000, 0x7fc00001,
-                           0x7f800001, 0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000001,
-                           0x5f000000, 0x00ffffff, 0x33800000, 0x3effffff, 0x1f800000, 0xa0000000};
+constexpr u32 kFloats[] = {0,          0x80000000, 0x3f800000, 0xbfc00000, 0x7f800000,
+                           0xff800000, 0x7fc00001, 0x7f800001, 0x00000001, 0x807fffff,
+                           0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000001, 0x5f000000,
+                           0x00ffffff, 0x33800000, 0x3effffff, 0x1f800000, 0xa0000000};
 constexpr u64 kDoubles[] = {0,
                             1ull << 63,
                             0x3ff0000000000000,
@@ -43,7 +45,9 @@ constexpr u64 kDoubles[] = {0,
                             0x3fdfffffffffffff};
 
 u64 number(Random& random) {
-  const auto single = [&] { return random.below(3) ? kFloats[random.below(std::size(kFloats))] : static_cast<u32>(random()); };
+  const auto single = [&] {
+    return random.below(3) ? kFloats[random.below(std::size(kFloats))] : static_cast<u32>(random());
+  };
   switch (random.below(3)) {
     case 0:
       return random();
@@ -54,12 +58,16 @@ u64 number(Random& random) {
   }
 }
 
-/// An 80-bit value: normal, zero, denormal, infinite, NaN, or one of the encodings that no 387 makes.
+/// An 80-bit value: normal, zero, denormal, infinite, NaN, or one of the encodings that no 387
+/// makes.
 void extended(Random& random, u8* at) {
-  constexpr u64 significands[] = {0, 1ull << 63, 3ull << 62, ~0ull, 1, (1ull << 63) + 1, 1ull << 62, 0xaaaaaaaa00000000};
-  constexpr u16 exponents[] = {0, 1, 0x3fff, 0x3ffe, 0x7fff, 0x7ffe, 0x401d, 0x403e, 0x3f81, 0x3c01, 0x43fe, 0x407e};
+  constexpr u64 significands[] = {0, 1ull << 63,       3ull << 62, ~0ull,
+                                  1, (1ull << 63) + 1, 1ull << 62, 0xaaaaaaaa00000000};
+  constexpr u16 exponents[] = {0,      1,      0x3fff, 0x3ffe, 0x7fff, 0x7ffe,
+                               0x401d, 0x403e, 0x3f81, 0x3c01, 0x43fe, 0x407e};
   const u64 significand = random.below(3) ? significands[random.below(8)] : random() | 1ull << 63;
-  const u16 exponent = random.below(4) ? exponents[random.below(12)] : 0x3fff + random.below(80) - 40;
+  const u16 exponent =
+      random.below(4) ? exponents[random.below(12)] : 0x3fff + random.below(80) - 40;
   const u16 top = static_cast<u16>(exponent | (random() & 0x8000));
   std::memcpy(at, &significand, 8);
   std::memcpy(at + 8, &top, 2);
@@ -115,7 +123,8 @@ class Comparison {
     std::memcpy(gprs, lab.gprs, sizeof gprs);
 
     const int signal = reference.run(insn);
-    const int result = plan.direct ? (plan.direct(&fx, mem, gprs, &flags), 0) : cache.execute(plan, fx, mem, gprs, flags);
+    const int result = plan.direct ? (plan.direct(&fx, mem, gprs, &flags), 0)
+                                   : cache.execute(plan, fx, mem, gprs, flags);
     if (signal) return after_signal(insn, signal, result, fx);
     hide(lab.after);
     hide_environment(insn, lab.mem);
@@ -139,10 +148,13 @@ class Comparison {
     signals++;
     u32 mxcsr;
     std::memcpy(&mxcsr, fx.bytes + 24, 4);
-    // Whether an unmasked overflow or underflow is also inexact depends on a result with an unbounded exponent: PE may be one too many.
+    // Whether an unmasked overflow or underflow is also inexact depends on a result with an
+    // unbounded exponent: PE may be one too many.
     const u32 raised = reference.fault_mxcsr() & ~(mxcsr >> 7);
     const u32 compared = raised & (kOverflow | kUnderflow) ? ~kPrecision : ~0u;
-    const bool dot_product = insn.map == 3 && (insn.opcode & ~1) == 0x40;  // its steps raise one after the other; not in soft-v1
+    const bool dot_product =
+        insn.map == 3 &&
+        (insn.opcode & ~1) == 0x40;  // its steps raise one after the other; not in soft-v1
     bool ok = EQUAL(signal, kSigFpe);
     ok &= EQUAL(result, 19);
     if (!dot_product) ok &= EQUAL(mxcsr & compared, reference.fault_mxcsr() & compared);
@@ -156,7 +168,9 @@ class Comparison {
   }
 
   static void hide_environment(const FpInsn& insn, u8* mem) {
-    if (insn.map || insn.modrm >= 0xc0 || (insn.modrm >> 3 & 7) != 6 || (insn.opcode != 0xd9 && insn.opcode != 0xdd)) return;
+    if (insn.map || insn.modrm >= 0xc0 || (insn.modrm >> 3 & 7) != 6 ||
+        (insn.opcode != 0xd9 && insn.opcode != 0xdd))
+      return;
     if (insn.prefix == 0x66) {
       std::memset(mem + 6, 0, 8);
     } else {
@@ -167,17 +181,26 @@ class Comparison {
 
   static void describe(const FpInsn& i) {
     if (failed < 40)
-      std::printf("  map %d prefix %02x rex %02x opcode %02x modrm %02x imm %02x\n", i.map, i.prefix, i.rex, i.opcode, i.modrm, i.imm8);
+      std::printf("  map %d prefix %02x rex %02x opcode %02x modrm %02x imm %02x\n", i.map,
+                  i.prefix, i.rex, i.opcode, i.modrm, i.imm8);
   }
   static void differences(const FxState& wanted, const FxState& got) {
     for (int i = 0; i < 416 && failed < 40; i++)
-      if (wanted.bytes[i] != got.bytes[i]) std::printf("  byte %d: %02x, not %02x\n", i, got.bytes[i], wanted.bytes[i]);
+      if (wanted.bytes[i] != got.bytes[i])
+        std::printf("  byte %d: %02x, not %02x\n", i, got.bytes[i], wanted.bytes[i]);
   }
 };
 
 /// A random encoding of one opcode of a row. RSP as an operand is left to the test of its own.
 FpInsn encoding(Random& random, const FpRow& row, u8 opcode, bool memory) {
-  FpInsn insn{row.prefix, 0, row.map, opcode, true, 0, (row.flags & soft::kImm) != 0, static_cast<u8>(random())};
+  FpInsn insn{row.prefix,
+              0,
+              row.map,
+              opcode,
+              true,
+              0,
+              (row.flags & soft::kImm) != 0,
+              static_cast<u8>(random())};
   do {
     insn.rex = random.below(2) ? static_cast<u8>(0x40 | random.below(16)) : 0;
     insn.modrm = static_cast<u8>(random());
@@ -194,11 +217,13 @@ void vectors(Comparison& c, int trials, bool unmasked) {
     if (unmasked && !(row.flags & soft::kMxcsr)) continue;
     for (int opcode = row.first; opcode <= row.last; opcode++) {
       EXPECT(soft::ThunkCache::claims(row.map, static_cast<u8>(opcode), row.prefix));
-      EQUAL(soft::ThunkCache::needs_imm8(row.map, static_cast<u8>(opcode)), (row.flags & soft::kImm) != 0);
+      EQUAL(soft::ThunkCache::needs_imm8(row.map, static_cast<u8>(opcode)),
+            (row.flags & soft::kImm) != 0);
       for (int i = 0; i < trials; i++)
         for (const u16 form : {soft::kReg, soft::kMem})
           if (row.flags & form)
-            c.trial(encoding(c.random, row, static_cast<u8>(opcode), form == soft::kMem), unmasked ? c.random.below(64) & 0x3f : 0x3f);
+            c.trial(encoding(c.random, row, static_cast<u8>(opcode), form == soft::kMem),
+                    unmasked ? c.random.below(64) & 0x3f : 0x3f);
     }
   }
 }
@@ -231,7 +256,8 @@ void sizes() {
     return out;
   };
   const FpPlan movaps = plan({0, 0, 1, 0x29, true, 0x05, false, 0});
-  EXPECT(movaps.mem_size == 16 && movaps.mem_write && !movaps.mem_read && movaps.aligned16 && !movaps.x87 && !movaps.mmx && movaps.direct);
+  EXPECT(movaps.mem_size == 16 && movaps.mem_write && !movaps.mem_read && movaps.aligned16 &&
+         !movaps.x87 && !movaps.mmx && movaps.direct);
   const FpPlan movq = plan({0x66, 0x48, 1, 0x6e, true, 0xc3, false, 0});
   EXPECT(movq.mem_size == 0 && movq.gpr_read == 3 && movq.gpr_write == -1);
   EQUAL(plan({0x66, 0x48, 1, 0x6e, true, 0x03, false, 0}).mem_size, 8);
@@ -248,7 +274,8 @@ void sizes() {
   EXPECT(!cache.plan({0xf3, 0, 1, 0x54, true, 0xc8, false, 0}, none));
   EXPECT(!cache.plan({0, 0, 1, 0x13, true, 0xc8, false, 0}, none));
   EXPECT(!cache.plan({0, 0, 0, 0xd9, true, 0xd1, false, 0}, none));
-  EXPECT(!soft::ThunkCache::claims(1, 0xae, 0) && !soft::ThunkCache::claims(1, 0xb8, 0xf3) && !soft::ThunkCache::claims(0, 0x90, 0));
+  EXPECT(!soft::ThunkCache::claims(1, 0xae, 0) && !soft::ThunkCache::claims(1, 0xb8, 0xf3) &&
+         !soft::ThunkCache::claims(0, 0x90, 0));
 }
 
 /// RSP is an operand like any other.
@@ -267,7 +294,8 @@ void stack_pointer() {
   EQUAL(gprs[4], 0x1122334455667788);
 }
 
-/// An unmasked x87 exception waits for the next waiting instruction, which is not executed; the non-waiting ones are.
+/// An unmasked x87 exception waits for the next waiting instruction, which is not executed; the
+/// non-waiting ones are.
 void pending_mf() {
   soft::ThunkCache cache;
   FxState fx;
@@ -282,8 +310,8 @@ void pending_mf() {
   };
   const FpInsn fld1{0, 0, 0, 0xd9, true, 0xe8, false, 0}, fldz{0, 0, 0, 0xd9, true, 0xee, false, 0},
       fdivp{0, 0, 0, 0xde, true, 0xf9, false, 0};
-  const FpInsn fwait{0, 0, 0, 0x9b, false, 0, false, 0}, fnstsw{0, 0, 0, 0xdf, true, 0xe0, false, 0},
-      fnclex{0, 0, 0, 0xdb, true, 0xe2, false, 0};
+  const FpInsn fwait{0, 0, 0, 0x9b, false, 0, false, 0},
+      fnstsw{0, 0, 0, 0xdf, true, 0xe0, false, 0}, fnclex{0, 0, 0, 0xdb, true, 0xe2, false, 0};
   EQUAL(run(fld1), 0), EQUAL(run(fldz), 0), EQUAL(run(fwait), 0);
   EQUAL(run(fdivp), 0);  // 1/0: noted
   EQUAL(run(fnstsw), 0), EQUAL(gprs[0] & 0x80ff, 0x8084);
@@ -303,8 +331,9 @@ void host_state() {
   Random random{7};
   const u32 odd_mxcsr = 0x7fa0;
   const u16 odd_cw = 0x27b;
-  for (const FpInsn insn : {FpInsn{0, 0, 0, 0xd8, true, 0xc1, false, 0}, FpInsn{0, 0, 1, 0xfe, true, 0xc1, false, 0},
-                            FpInsn{0, 0, 1, 0x58, true, 0xc1, false, 0}}) {
+  for (const FpInsn insn :
+       {FpInsn{0, 0, 0, 0xd8, true, 0xc1, false, 0}, FpInsn{0, 0, 1, 0xfe, true, 0xc1, false, 0},
+        FpInsn{0, 0, 1, 0x58, true, 0xc1, false, 0}}) {
     FpPlan plan;
     EXPECT(cache.plan(insn, plan));
     for (int i = 0; i < 50; i++) {
@@ -329,11 +358,16 @@ u64 thunks_at_most(u8 features) {
   for (const FpRow& row : soft::fp_rows()) {
     if (!(row.feature & features)) continue;
     const bool gpr = row.reg == FpKind::Gpr || row.rm == FpKind::Gpr;
-    const auto names = [](FpKind kind) { return kind == FpKind::Mmx || kind == FpKind::None ? 8 : 16; };
-    const u64 forms = (row.flags & soft::kReg ? names(row.rm) : 0) + (row.flags & soft::kMem ? 1 : 0);
-    const bool three_bits = row.map == 1 && (row.first == 0xc2 || row.first == 0xc4 || row.first == 0xc5);
+    const auto names = [](FpKind kind) {
+      return kind == FpKind::Mmx || kind == FpKind::None ? 8 : 16;
+    };
+    const u64 forms =
+        (row.flags & soft::kReg ? names(row.rm) : 0) + (row.flags & soft::kMem ? 1 : 0);
+    const bool three_bits =
+        row.map == 1 && (row.first == 0xc2 || row.first == 0xc4 || row.first == 0xc5);
     const u64 immediates = row.flags & soft::kImm ? (three_bits ? 8 : 256) : 1;
-    count += static_cast<u64>(row.last - row.first + 1) * names(row.reg) * forms * (gpr ? 2 : 1) * immediates;
+    count += static_cast<u64>(row.last - row.first + 1) * names(row.reg) * forms * (gpr ? 2 : 1) *
+             immediates;
   }
   return count;
 }
@@ -341,7 +375,8 @@ u64 thunks_at_most(u8 features) {
 /// The arena cannot run out: 96 is the limit of ThunkCode, 256 MiB the arena.
 void bounded() {
   EXPECT(thunks_at_most(soft::kSoftV2) * 96 < 256u << 20);
-  std::printf("at most %llu thunks in soft-v1\n", static_cast<unsigned long long>(thunks_at_most(soft::kSoftV1)));
+  std::printf("at most %llu thunks in soft-v1\n",
+              static_cast<unsigned long long>(thunks_at_most(soft::kSoftV1)));
 }
 
 void cost(const char* name, const FpInsn& insn) {
@@ -356,7 +391,9 @@ void cost(const char* name, const FpInsn& insn) {
   for (int round = 0; round < 7; round++) {
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < 100000; i++) cache.execute(plan, fx, mem, gprs, flags);
-    const double ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / 100000;
+    const double ns =
+        std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() /
+        100000;
     if (ns < best) best = ns;
   }
   std::printf("%-24s %6.1f ns\n", name, best);
@@ -386,7 +423,8 @@ int main() {
   x87(comparison, 120, false);
   x87(comparison, 120, true);
   EXPECT(comparison.signals > 100 && comparison.nothing_stored > 10);
-  std::printf("%d SIMD exceptions, %d stores that did not happen\n", comparison.signals, comparison.nothing_stored);
+  std::printf("%d SIMD exceptions, %d stores that did not happen\n", comparison.signals,
+              comparison.nothing_stored);
   sizes(), stack_pointer(), pending_mf(), host_state(), bounded(), costs();
   return summary();
 }

@@ -1,9 +1,11 @@
-// System instructions as a guest meets them, on the whole engine: one assembly program goes to ring 3 and back by every door (IRETQ,
-// SYSCALL, INT3, faults, single steps), takes interrupts, and leaves what it saw in RAM.
+// System instructions as a guest meets them, on the whole engine: one assembly program goes to ring
+// 3 and back by every door (IRETQ, SYSCALL, INT3, faults, single steps), takes interrupts, and
+// leaves what it saw in RAM.
 #include "test/expect.h"
 #include "test/machine.h"
 
-// Position-independent; copied to kCode. r15 = results. Handlers keep every register but those they report.
+// Position-independent; copied to kCode. r15 = results. Handlers keep every register but those they
+// report.
 asm(R"(
     .pushsection .rodata
     .global guest_begin, guest_end, guest_user, guest_syscall, guest_bp, guest_gp, guest_pf, guest_db, guest_irq, guest_halted
@@ -156,8 +158,8 @@ guest_end:
     .popsection
 )");
 
-extern "C" const unsigned char guest_begin[], guest_end[], guest_user[], guest_syscall[], guest_bp[], guest_gp[], guest_pf[], guest_db[],
-    guest_irq[], guest_halted[];
+extern "C" const unsigned char guest_begin[], guest_end[], guest_user[], guest_syscall[],
+    guest_bp[], guest_gp[], guest_pf[], guest_db[], guest_irq[], guest_halted[];
 
 namespace colo::test {
 namespace {
@@ -168,13 +170,15 @@ u64 placed(const unsigned char* label) { return kCode + static_cast<u64>(label -
 
 void gate(Machine& m, int vector, const unsigned char* handler, u64 dpl) {
   const u64 target = placed(handler);
-  m.ram_write<u64>(Machine::kIdt + 16 * vector,
-                   (target & 0xffff) | 0x08ull << 16 | (0x8e00 | dpl << 13) << 32 | (target >> 16 & 0xffff) << 48);
+  m.ram_write<u64>(Machine::kIdt + 16 * vector, (target & 0xffff) | 0x08ull << 16 |
+                                                    (0x8e00 | dpl << 13) << 32 |
+                                                    (target >> 16 & 0xffff) << 48);
   m.ram_write<u64>(Machine::kIdt + 16 * vector + 8, 0);
 }
 
 void prepare(Machine& m) {
-  for (u64 page = 0x20000; page < 0x70000; page += kPageSize) m.map(page, page, Machine::W | Machine::U);
+  for (u64 page = 0x20000; page < 0x70000; page += kPageSize)
+    m.map(page, page, Machine::W | Machine::U);
   m.map(0x70000, 0, 0);
   m.unmap(0x70000);
   memcpy(m.at(kCode, 0x1000), guest_begin, static_cast<size_t>(guest_end - guest_begin));
@@ -216,7 +220,8 @@ void check_results(Machine& m) {
   EQUAL(word(0x88), 3);
 }
 
-/// Ring 3 and back, in one run, in slices of `budget`, and with a save, reset and load between any two slices.
+/// Ring 3 and back, in one run, in slices of `budget`, and with a save, reset and load between any
+/// two slices.
 void tour(u64 budget, bool reload) {
   Machine m;
   prepare(m);

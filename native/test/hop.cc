@@ -1,5 +1,6 @@
-// Developer's tool: boots a Linux kernel twice on a stepped clock, once straight and once changing machines every few slices (save, check,
-// load into the other), and compares RAM and CPU at the end. What a state image forgets shows as a difference.
+// Developer's tool: boots a Linux kernel twice on a stepped clock, once straight and once changing
+// machines every few slices (save, check, load into the other), and compares RAM and CPU at the
+// end. What a state image forgets shows as a difference.
 //   hop KERNEL [-n SLICES] [-h SLICES BETWEEN HOPS] [-c CMDLINE]
 #include <unistd.h>
 
@@ -18,7 +19,11 @@ using namespace colo;
 struct Console final : vcpu::Bus {
   std::string text;
   u32 pio_read(u16 port, u8 size) override {
-    return size == 1 ? (port == 0x3fd ? 0x60 : port == 0x3fa ? 1 : port >> 3 == 0x3f8 >> 3 ? 0 : 0xff) : ~0u;
+    return size == 1 ? (port == 0x3fd             ? 0x60
+                        : port == 0x3fa           ? 1
+                        : port >> 3 == 0x3f8 >> 3 ? 0
+                                                  : 0xff)
+                     : ~0u;
   }
   void pio_write(u16 port, u8, u32 value) override {
     if (port == 0x3f8) text += static_cast<char>(value);
@@ -63,7 +68,8 @@ struct Pair {
     const u64 before = now->vcpu(0).icount();
     const vcpu::RunResult why = now->vcpu(0).run(kSlice);
     clock.advance(now->vcpu(0).icount() - before);
-    if (why == vcpu::RunResult::Halted && now->next_deadline_ns() > clock.now_ns() && ~now->next_deadline_ns())
+    if (why == vcpu::RunResult::Halted && now->next_deadline_ns() > clock.now_ns() &&
+        ~now->next_deadline_ns())
       clock.continue_from(now->next_deadline_ns());
     return why;
   }
@@ -97,17 +103,23 @@ int main(int argc, char** argv) {
     else if (o == 'c') cmdline = optarg;
     else return 2;
   }
-  if (optind >= argc) return fprintf(stderr, "usage: hop KERNEL [-n slices] [-h slices between hops] [-c cmdline]\n"), 2;
+  if (optind >= argc)
+    return fprintf(stderr, "usage: hop KERNEL [-n slices] [-h slices between hops] [-c cmdline]\n"),
+           2;
   Outcome straight, hopping;
-  if (!boot(argv[optind], cmdline, slices, 0, straight) || !boot(argv[optind], cmdline, slices, every, hopping)) return 1;
-  fputs(straight.console.substr(straight.console.size() < 600 ? 0 : straight.console.size() - 600).c_str(), stdout);
+  if (!boot(argv[optind], cmdline, slices, 0, straight) ||
+      !boot(argv[optind], cmdline, slices, every, hopping))
+    return 1;
+  fputs(straight.console.substr(straight.console.size() < 600 ? 0 : straight.console.size() - 600)
+            .c_str(),
+        stdout);
   const bool console = straight.console == hopping.console, ram = straight.ram == hopping.ram;
   const bool regs = !memcmp(&straight.cpu.regs, &hopping.cpu.regs, sizeof straight.cpu.regs);
   const bool sregs = !memcmp(&straight.cpu.sregs, &hopping.cpu.sregs, sizeof straight.cpu.sregs);
   const bool lapic = !memcmp(&straight.cpu.lapic, &hopping.cpu.lapic, sizeof straight.cpu.lapic);
   const bool xsave = !memcmp(&straight.cpu.xsave, &hopping.cpu.xsave, sizeof straight.cpu.xsave);
   const bool pit = !memcmp(&straight.chips.pit, &hopping.chips.pit, sizeof straight.chips.pit);
-  printf("\n[rip %llx; same: console %d ram %d regs %d sregs %d lapic %d xsave %d pit %d]\n", straight.cpu.regs.rip, console, ram, regs,
-         sregs, lapic, xsave, pit);
+  printf("\n[rip %llx; same: console %d ram %d regs %d sregs %d lapic %d xsave %d pit %d]\n",
+         straight.cpu.regs.rip, console, ram, regs, sregs, lapic, xsave, pit);
   return console && ram && regs && sregs && lapic && xsave && pit ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-// Goal: the 8254 counts, interrupts and reads back as its datasheet says, and port 0x61 gates and reads channel 2.
+// Goal: the 8254 counts, interrupts and reads back as its datasheet says, and port 0x61 gates and
+// reads channel 2.
 #include "test/irqchip_fixture.h"
 
 namespace colo::test {
@@ -71,6 +72,8 @@ void pit_gate_and_one_shot() {
 
 }  // namespace
 
-void pit_behaviour() { pit_mode2_interrupts(), pit_mode0(), pit_mode3_and_read_back(), pit_gate_and_one_shot(); }
+void pit_behaviour() {
+  pit_mode2_interrupts(), pit_mode0(), pit_mode3_and_read_back(), pit_gate_and_one_shot();
+}
 
 }  // namespace colo::test

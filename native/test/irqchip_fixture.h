@@ -65,7 +65,8 @@ struct Image {
   kvm_lapic_state lapic{};
   u64 base = 0, tsc_deadline = 0;
   bool operator==(const Image& o) const {
-    return !std::memcmp(&chips, &o.chips, sizeof chips) && !std::memcmp(&lapic, &o.lapic, sizeof lapic) && base == o.base &&
+    return !std::memcmp(&chips, &o.chips, sizeof chips) &&
+           !std::memcmp(&lapic, &o.lapic, sizeof lapic) && base == o.base &&
            tsc_deadline == o.tsc_deadline;
   }
 };

@@ -1,5 +1,6 @@
-// Properties of the chips as a whole, over random accesses from a seed: nothing crashes, every state that can be reached passes check(),
-// and save -> reset -> load -> save is identical at one clock; a copy loaded from an image then behaves as the original does.
+// Properties of the chips as a whole, over random accesses from a seed: nothing crashes, every
+// state that can be reached passes check(), and save -> reset -> load -> save is identical at one
+// clock; a copy loaded from an image then behaves as the original does.
 #include "test/irqchip_fixture.h"
 
 namespace colo::test {
@@ -25,7 +26,8 @@ u64 step(Machine& m, Random random) {
       m.chip.mmio_write(0xfee00000 + offset, 4, value);
       break;
     case 4:
-      m.chip.mmio_read(0xfee00000 + offset + random.below(16), static_cast<u8>(1 << random.below(4)), seen);
+      m.chip.mmio_read(0xfee00000 + offset + random.below(16),
+                       static_cast<u8>(1 << random.below(4)), seen);
       break;
     case 5:
       m.chip.mmio_write(0xfec00000, 4, random.below(0x42));

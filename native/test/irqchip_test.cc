@@ -1,5 +1,5 @@
-// Goal: each chip behaves as its datasheet says. Method: program it through ports and memory as a guest does, with a clock that only we
-// move.
+// Goal: each chip behaves as its datasheet says. Method: program it through ports and memory as a
+// guest does, with a clock that only we move.
 #include <thread>
 
 #include "test/irqchip_fixture.h"
@@ -130,7 +130,8 @@ void ioapic_registers() {
   EQUAL(m.ioapic(1), 0x170011);
   EQUAL(m.ioapic(0x10), 0x10000);
   m.ioapic(0, 0x0f000000), EQUAL(m.ioapic(0), 0x0f000000);
-  m.ioapic(0x12, 0xffffffff), EQUAL(m.ioapic(0x12), 0x1afff);  // remote IRR and delivery status are read-only
+  m.ioapic(0x12, 0xffffffff),
+      EQUAL(m.ioapic(0x12), 0x1afff);  // remote IRR and delivery status are read-only
   m.ioapic(0x13, 0xffffffff), EQUAL(m.ioapic(0x13), 0xff000000);
   EQUAL(m.ioapic(0x40), 0);
 }
@@ -220,7 +221,8 @@ void lapic_messages() {
   m.chip.signal_msi(0xfee00000, 0x61);
   EQUAL(m.take(), -1);  // disabled by software
   m.enable_apic();
-  m.chip.signal_msi(0xfee01000, 0x61), m.chip.signal_msi(0xfed00000, 0x61), m.chip.signal_msi(0xfee00000, 0x461);
+  m.chip.signal_msi(0xfee01000, 0x61), m.chip.signal_msi(0xfed00000, 0x61),
+      m.chip.signal_msi(0xfee00000, 0x461);
   EQUAL(m.take(), -1);  // other ID; not an MSI address; NMI
   m.chip.signal_msi(0xfeeff000, 0x161);
   EQUAL(m.take(), 0x61);  // broadcast, lowest priority
@@ -313,8 +315,9 @@ void lapic_tsc_deadline() {
   m.chip.set_tsc_offset(450), EQUAL(m.chip.next_deadline_ns(), m.clock.ns + 150);
   m.advance(150), EQUAL(m.take(), 0xec), m.eoi();
   EQUAL(m.chip.tsc_deadline(), 0);
-  m.chip.set_tsc_deadline(1), EQUAL(m.take(), 0xec), m.eoi();                      // the past: at once
-  m.chip.set_tsc_deadline(~0ull), EXPECT(m.chip.next_deadline_ns() > ~0ull >> 1);  // never, not long ago
+  m.chip.set_tsc_deadline(1), EQUAL(m.take(), 0xec), m.eoi();  // the past: at once
+  m.chip.set_tsc_deadline(~0ull),
+      EXPECT(m.chip.next_deadline_ns() > ~0ull >> 1);  // never, not long ago
   m.chip.set_tsc_deadline(m.clock.ns + 1000);
   m.lapic(0x320, 0xec), EQUAL(m.chip.tsc_deadline(), 0);  // leaving the mode disarms
 }
@@ -330,13 +333,16 @@ void lapic_x2apic() {
   EXPECT(!m.chip.mmio_read(0xfee00020, 4, v));
   EXPECT(m.chip.x2apic_read(0x80d, v)), EQUAL(v, 1);
   EXPECT(m.chip.x2apic_read(0x80f, v)), EQUAL(v, 0x1ff);
-  EXPECT(!m.chip.x2apic_write(0x80d, 1) && !m.chip.x2apic_read(0x80e, v) && !m.chip.x2apic_read(0x831, v) && !m.chip.x2apic_read(0x80b, v));
-  EXPECT(!m.chip.x2apic_write(0x80b, 1) && !m.chip.x2apic_write(0x808, 0x100) && !m.chip.x2apic_write(0x828, 1));
+  EXPECT(!m.chip.x2apic_write(0x80d, 1) && !m.chip.x2apic_read(0x80e, v) &&
+         !m.chip.x2apic_read(0x831, v) && !m.chip.x2apic_read(0x80b, v));
+  EXPECT(!m.chip.x2apic_write(0x80b, 1) && !m.chip.x2apic_write(0x808, 0x100) &&
+         !m.chip.x2apic_write(0x828, 1));
   EXPECT(m.chip.x2apic_write(0x83f, 0x77)), EQUAL(m.take(), 0x77);
   EXPECT(m.chip.x2apic_write(0x80b, 0));
   EXPECT(m.chip.x2apic_write(0x830, 0x0000000000004078)), EQUAL(m.take(), 0x78);
   EXPECT(m.chip.x2apic_write(0x80b, 0));
-  EXPECT(m.chip.x2apic_write(0x830, 0x0000000100004879)), EQUAL(m.take(), 0x79);  // logical: cluster 0, bit 0
+  EXPECT(m.chip.x2apic_write(0x830, 0x0000000100004879)),
+      EQUAL(m.take(), 0x79);  // logical: cluster 0, bit 0
   EXPECT(m.chip.x2apic_write(0x80b, 0));
   EXPECT(m.chip.x2apic_write(0x830, 0x000000050000407a)), EQUAL(m.take(), -1);
   EXPECT(m.chip.x2apic_read(0x830, v)), EQUAL(v, 0x000000050000407a);
@@ -374,7 +380,9 @@ void refusals() {
   refused([](Image& i) { i.chips.ioapic.chip.ioapic.irr = 1 << 24; });
   refused([](Image& i) { i.chips.ioapic.chip.ioapic.redirtbl[3].bits = 1 << 20; });
   refused([](Image& i) { i.chips.pit.channels[1].mode = 6; });
-  refused([](Image& i) { i.chips.pit.channels[0].count_load_time = static_cast<i64>(i.chips.clock.clock) + 1; });
+  refused([](Image& i) {
+    i.chips.pit.channels[0].count_load_time = static_cast<i64>(i.chips.clock.clock) + 1;
+  });
   refused([](Image& i) { i.lapic.regs[0x20] = 1; });
   refused([](Image& i) { i.lapic.regs[0x390] = 1; });
 }
@@ -429,10 +437,11 @@ void threads() {
 
 int main() {
   using namespace colo::test;
-  pic_priority_and_eoi(), pic_rotation(), pic_cascade_and_modes(), pic_level(), pic_to_processor(), lint0_fixed();
+  pic_priority_and_eoi(), pic_rotation(), pic_cascade_and_modes(), pic_level(), pic_to_processor(),
+      lint0_fixed();
   ioapic_registers(), ioapic_edge(), ioapic_level();
-  lapic_priority(), lapic_messages(), lapic_ipi(), lapic_errors(), lapic_one_shot(), lapic_periodic(), lapic_tsc_deadline(), lapic_x2apic(),
-      lapic_relocated();
+  lapic_priority(), lapic_messages(), lapic_ipi(), lapic_errors(), lapic_one_shot(),
+      lapic_periodic(), lapic_tsc_deadline(), lapic_x2apic(), lapic_relocated();
   pit_behaviour(), timer_limits();
   refusals(), rebased(), threads(), irqchip_properties();
   return summary();

@@ -1,11 +1,11 @@
 // What a guest must not do to its host: read its memory, make it hold more and more, keep a vCPU
 // deaf, or stop the machine; and what its own pages promise it when devices, aliases and page edges
 // meet. Each case is a program that once did.
+#include <unistd.h>
+
 #include <cstring>
 #include <ctime>
 #include <string>
-
-#include <unistd.h>
 
 #include "soft/decode.h"
 #include "test/check.h"
@@ -104,7 +104,7 @@ struct SameSlot : Box {
 
 void window_keeps_write_tags_honest() {
   SameSlot m(0);
-  m.put(SameSlot::t_gpa, "\xb0\x01\xc3");                           // mov al, 1; ret
+  m.put(SameSlot::t_gpa, "\xb0\x01\xc3");               // mov al, 1; ret
   m.put(kCodeGpa, std::string("\xc6\x47\x08\x00", 4));  // mov byte [rdi+8], 0: a write tag for T
   m.branch(kCode + 4, kCodeGpa + 4, 0xe8, SameSlot::X);
   // call rdx; mov bl, al; mov byte [rdi+1], 2; call rdx; hlt
@@ -217,12 +217,12 @@ void operands_at_the_end_of_the_address_space() {
   m.map(last, 0xb00000, Machine::W);
   m.unmap(0), m.c.tlb_flush(true);
   const std::string all[] = {
-      std::string("\x0f\xae\x00", 3),  // fxsave [rax]
-      "\x48\x0f\xc7\x08",              // cmpxchg16b [rax]
-      "\x0f\xc7\x08",                  // cmpxchg8b [rax]
-      "\xdb\x38",                      // fstp tbyte [rax]
-      "\xd9\x30",                      // fnstenv [rax]
-      "\x0f\xae\x18",                  // stmxcsr [rax]
+      std::string("\x0f\xae\x00", 3),      // fxsave [rax]
+      "\x48\x0f\xc7\x08",                  // cmpxchg16b [rax]
+      "\x0f\xc7\x08",                      // cmpxchg8b [rax]
+      "\xdb\x38",                          // fstp tbyte [rax]
+      "\xd9\x30",                          // fnstenv [rax]
+      "\x0f\xae\x18",                      // stmxcsr [rax]
       std::string("\xc8\x00\x00\x03", 4),  // enter 0, 3
       "\x6c",                              // insb
   };
@@ -262,8 +262,7 @@ void run_aliases(Box& m, u64 n) {
   m.map(0x30010000, first, Machine::W);
   m.put(first + 0xffd, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08\xc3");  // mov rax, imm64; ret
   // call rdx; add rdx, 0x2000; dec rcx; jnz; hlt
-  m.put(kCodeGpa,
-        std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));
+  m.put(kCodeGpa, std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));
   m.put(kCodeGpa + 0x100, "\xc6\x07\x48\xf4");  // mov byte [rdi], 0x48; hlt
   m.c.r[RDX] = base + 0xffd, m.c.r[RCX] = n, m.c.r[RDI] = 0x30010ffd;
   CHECK(m.go(kCode, kForever) == RunResult::Halted && m.vector() < 0);

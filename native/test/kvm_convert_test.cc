@@ -1,10 +1,9 @@
-// What the KVM backend does to a state without asking the kernel, and what a CPU model says of itself: against the rules in words, and on random
-// bytes, for a state may be anything.
-#include "kvm/convert.h"
-
+// What the KVM backend does to a state without asking the kernel, and what a CPU model says of
+// itself: against the rules in words, and on random bytes, for a state may be anything.
 #include <cstring>
 #include <set>
 
+#include "kvm/convert.h"
 #include "test/expect.h"
 #include "vcpu/image.h"
 #include "vcpu/model.h"
@@ -33,7 +32,8 @@ void absent_components_are_initial() {
   EQUAL(x.region[40], 0x5678);  // present now
 }
 
-/// Whatever KVM says, a second look finds nothing to change, and nothing that is not x87's or SSE's is left.
+/// Whatever KVM says, a second look finds nothing to change, and nothing that is not x87's or SSE's
+/// is left.
 void normal_form_is_stable(test::Random& random) {
   vcpu::XsaveArea x;
   kvm_sregs s;
@@ -52,7 +52,8 @@ void normal_form_is_stable(test::Random& random) {
 
 kvm_lapic_state lapic(u32 lvt, u32 initial, u32 current) {
   kvm_lapic_state apic{};
-  memcpy(apic.regs + 0x320, &lvt, 4), memcpy(apic.regs + 0x380, &initial, 4), memcpy(apic.regs + 0x390, &current, 4);
+  memcpy(apic.regs + 0x320, &lvt, 4), memcpy(apic.regs + 0x380, &initial, 4),
+      memcpy(apic.regs + 0x390, &current, 4);
   return apic;
 }
 
@@ -120,9 +121,11 @@ void a_model_of_more_features_has_more_control_bits() {
 void any_bytes(test::Random& random) {
   vcpu::VcpuState good;
   std::vector<u8> bytes = vcpu::encode(good);
-  for (int i = 0; i < 20; i++) bytes[8 + random.below(bytes.size() - 8)] = static_cast<u8>(random());
+  for (int i = 0; i < 20; i++)
+    bytes[8 + random.below(bytes.size() - 8)] = static_cast<u8>(random());
   vcpu::VcpuState state;
-  if (vcpu::decode(bytes, state).empty()) EXPECT(!vcpu::model::check(vcpu::soft_v1(), 0, state).empty());
+  if (vcpu::decode(bytes, state).empty())
+    EXPECT(!vcpu::model::check(vcpu::soft_v1(), 0, state).empty());
 }
 
 }  // namespace
@@ -134,7 +137,8 @@ int main() {
   absent_components_are_initial();
   for (int i = 0; i < 200; i++) normal_form_is_stable(random);
   a_one_shot_timer_fires_once_more_rather_than_never();
-  for (u32 n = 1; n <= 8; n++) apic_ids_are_apart(n, 1, 1), apic_ids_are_apart(1, n, 1), apic_ids_are_apart(1, 1, n);
+  for (u32 n = 1; n <= 8; n++)
+    apic_ids_are_apart(n, 1, 1), apic_ids_are_apart(1, n, 1), apic_ids_are_apart(1, 1, n);
   apic_ids_are_apart(2, 3, 1), apic_ids_are_apart(2, 2, 2), apic_ids_are_apart(1, 3, 2);
   cpuid_tells_the_topology();
   a_model_of_more_features_has_more_control_bits();

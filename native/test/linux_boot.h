@@ -1,4 +1,5 @@
-// Puts a bzImage into guest RAM by the 64-bit boot protocol (Documentation/x86/boot.rst) and sets the vCPU's registers for its entry.
+// Puts a bzImage into guest RAM by the 64-bit boot protocol (Documentation/x86/boot.rst) and sets
+// the vCPU's registers for its entry.
 #pragma once
 #include <cstdio>
 #include <cstring>
@@ -16,13 +17,15 @@ inline std::vector<u8> read_file(const std::string& path) {
   FILE* f = fopen(path.c_str(), "rb");
   if (!f) return perror(path.c_str()), exit(2), bytes;
   u8 buffer[65536];
-  for (size_t n; (n = fread(buffer, 1, sizeof buffer, f)) > 0;) bytes.insert(bytes.end(), buffer, buffer + n);
+  for (size_t n; (n = fread(buffer, 1, sizeof buffer, f)) > 0;)
+    bytes.insert(bytes.end(), buffer, buffer + n);
   fclose(f);
   return bytes;
 }
 
 namespace linux_boot {
-constexpr u64 kGdt = 0x1000, kBootParams = 0x10000, kCmdline = 0x20000, kTables = 0x30000, kKernel = 0x1000000;
+constexpr u64 kGdt = 0x1000, kBootParams = 0x10000, kCmdline = 0x20000, kTables = 0x30000,
+              kKernel = 0x1000000;
 
 template <class T>
 void put(memory::GuestRam& ram, u64 gpa, T v) {
@@ -33,13 +36,15 @@ inline void e820(memory::GuestRam& ram) {
   u64 entry = kBootParams + 0x2d0;
   u8 count = 0;
   auto add = [&](u64 from, u64 to, u32 type) {
-    put<u64>(ram, entry, from), put<u64>(ram, entry + 8, to - from), put<u32>(ram, entry + 16, type);
+    put<u64>(ram, entry, from), put<u64>(ram, entry + 8, to - from),
+        put<u32>(ram, entry + 16, type);
     entry += 20, count++;
   };
   add(0, 0x9fc00, 1);
   add(0x9fc00, 0x100000, 2);
   add(0x100000, ram.slots()[0].size, 1);
-  for (size_t i = 1; i < ram.slots().size(); i++) add(ram.slots()[i].gpa, ram.slots()[i].gpa + ram.slots()[i].size, 1);
+  for (size_t i = 1; i < ram.slots().size(); i++)
+    add(ram.slots()[i].gpa, ram.slots()[i].gpa + ram.slots()[i].size, 1);
   put<u8>(ram, kBootParams + 0x1e8, count);
 }
 
@@ -47,17 +52,20 @@ inline void identity_map(memory::GuestRam& ram) {
   put<u64>(ram, kTables, (kTables + 0x1000) | 3);
   for (u64 gb = 0; gb < 4; gb++) {
     put<u64>(ram, kTables + 0x1000 + gb * 8, (kTables + 0x2000 + gb * 0x1000) | 3);
-    for (u64 i = 0; i < 512; i++) put<u64>(ram, kTables + 0x2000 + gb * 0x1000 + i * 8, (gb << 30 | i << 21) | 0x83);
+    for (u64 i = 0; i < 512; i++)
+      put<u64>(ram, kTables + 0x2000 + gb * 0x1000 + i * 8, (gb << 30 | i << 21) | 0x83);
   }
 }
 
 inline kvm_segment flat(u16 selector, bool code) {
   kvm_segment s{};
-  s.limit = 0xffffffff, s.selector = selector, s.type = code ? 11 : 3, s.present = 1, s.s = 1, s.g = 1, s.l = code, s.db = !code;
+  s.limit = 0xffffffff, s.selector = selector, s.type = code ? 11 : 3, s.present = 1, s.s = 1,
+  s.g = 1, s.l = code, s.db = !code;
   return s;
 }
 
-inline void load(memory::GuestRam& ram, vcpu::Vcpu& cpu, const std::string& kernel, const std::string& initrd, const std::string& cmdline) {
+inline void load(memory::GuestRam& ram, vcpu::Vcpu& cpu, const std::string& kernel,
+                 const std::string& initrd, const std::string& cmdline) {
   const std::vector<u8> image = read_file(kernel);
   const u32 setup = ((image[0x1f1] ? image[0x1f1] : 4) + 1) * 512u;
   memcpy(ram.hva(kBootParams + 0x1f1, 0x80), &image[0x1f1], 0x202 + image[0x201] - 0x1f1);

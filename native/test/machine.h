@@ -1,5 +1,6 @@
-// A bare 64-bit machine around the software CPU for tests: identity-style page tables built by hand, an IDT whose gates point at HLT
-// instructions, so that an exception ends a run in Halted with RIP telling the vector.
+// A bare 64-bit machine around the software CPU for tests: identity-style page tables built by
+// hand, an IDT whose gates point at HLT instructions, so that an exception ends a run in Halted
+// with RIP telling the vector.
 #pragma once
 #include <cstring>
 #include <functional>
@@ -27,20 +28,30 @@ struct TestBus final : vcpu::Bus {
 
 class Machine {
  public:
-  // Guest-physical layout: page tables from 1 MiB, system tables below 64 KiB, the rest free for tests.
-  static constexpr u64 kGdt = 0x1000, kTss = 0x2000, kIdt = 0x3000, kHandlers = 0x4000, kFaultStack = 0x6000, kTables = 0x100000;
+  // Guest-physical layout: page tables from 1 MiB, system tables below 64 KiB, the rest free for
+  // tests.
+  static constexpr u64 kGdt = 0x1000, kTss = 0x2000, kIdt = 0x3000, kHandlers = 0x4000,
+                       kFaultStack = 0x6000, kTables = 0x100000;
   static constexpr u64 P = 1, W = 2, U = 4, G = 0x100, NX = 1ull << 63;
 
-  explicit Machine(u64 ram_size = 32u << 20) : ram(ram_size), vm(ram, bus, clock), c(vm.soft_vcpu().cpu()) {
+  explicit Machine(u64 ram_size = 32u << 20)
+      : ram(ram_size), vm(ram, bus, clock), c(vm.soft_vcpu().cpu()) {
     ram_write<u64>(kTables, 0);
     for (u64 at = 0; at < 0x10000; at += kPageSize) map(at, at, W);
     for (int v = 0; v < 32; v++) {
       const u64 handler = kHandlers + 16 * static_cast<u64>(v);
       ram_write<u8>(handler, 0xf4);  // HLT
-      ram_write<u64>(kIdt + 16 * v, (handler & 0xffff) | 0x08ull << 16 | 0x8e01ull << 32 | (handler >> 16 & 0xffff) << 48);  // interrupt gate, IST1
+      ram_write<u64>(kIdt + 16 * v, (handler & 0xffff) | 0x08ull << 16 | 0x8e01ull << 32 |
+                                        (handler >> 16 & 0xffff) << 48);  // interrupt gate, IST1
       ram_write<u64>(kIdt + 16 * v + 8, handler >> 32);
     }
-    const u64 gdt[] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff, 0x00008b0020000067, 0};
+    const u64 gdt[] = {0,
+                       0x00af9b000000ffff,
+                       0x00cf93000000ffff,
+                       0x00affb000000ffff,
+                       0x00cff3000000ffff,
+                       0x00008b0020000067,
+                       0};
     memcpy(at(kGdt, sizeof gdt), gdt, sizeof gdt);
     ram_write<u64>(kTss + 36, kFaultStack);  // IST1
     ram_write<u64>(kTss + 4, kFaultStack);   // RSP0
@@ -49,7 +60,8 @@ class Machine {
 
   /// CPL 0 (or 3), paging on, everything else as after a boot loader.
   void long_mode(bool user = false) {
-    c.cr0 = cr0_on, c.cr4 = soft::cr4::PAE | soft::cr4::PGE | soft::cr4::OSFXSR | soft::cr4::OSXMMEXCPT;
+    c.cr0 = cr0_on,
+    c.cr4 = soft::cr4::PAE | soft::cr4::PGE | soft::cr4::OSFXSR | soft::cr4::OSXMMEXCPT;
     c.efer = soft::efer::LME | soft::efer::LMA | soft::efer::NXE | soft::efer::SCE;
     c.cr3 = kTables;
     const u8 dpl = user ? 3 : 0;
@@ -82,7 +94,8 @@ class Machine {
   /// Physical address of the page-table entry of va (its tables exist).
   u64 pte(u64 va) {
     u64 table = kTables;
-    for (int level = 3; level > 0; level--) table = read_ram<u64>(table + index(va, level) * 8) & soft_mask;
+    for (int level = 3; level > 0; level--)
+      table = read_ram<u64>(table + index(va, level) * 8) & soft_mask;
     return table + index(va, 0) * 8;
   }
 
@@ -106,7 +119,11 @@ class Machine {
 
   vcpu::RunResult run(u64 budget = ~0ull) { return vm.vcpu(0).run(budget); }
   /// Vector of the exception that stopped the last run, or -1.
-  int vector() const { return c.halted && c.rip > kHandlers && c.rip < kHandlers + 512 ? static_cast<int>((c.rip - 1 - kHandlers) / 16) : -1; }
+  int vector() const {
+    return c.halted && c.rip > kHandlers && c.rip < kHandlers + 512
+               ? static_cast<int>((c.rip - 1 - kHandlers) / 16)
+               : -1;
+  }
   /// RIP and error code that the exception pushed.
   u64 fault_rip() { return read_ram<u64>(kFaultStack - 40); }
   u64 fault_error() { return read_ram<u64>(kFaultStack - 48); }
@@ -122,11 +139,13 @@ class Machine {
 
  private:
   static constexpr u64 soft_mask = ((1ull << 40) - 1) & kPageMask;
-  static constexpr u64 cr0_on = soft::cr0::PE | soft::cr0::PG | soft::cr0::WP | soft::cr0::NE | soft::cr0::ET;
+  static constexpr u64 cr0_on =
+      soft::cr0::PE | soft::cr0::PG | soft::cr0::WP | soft::cr0::NE | soft::cr0::ET;
   static u64 index(u64 va, int level) { return va >> (12 + 9 * level) & 511; }
   static kvm_segment segment(u16 selector, u8 type, u8 dpl, bool code) {
     kvm_segment s{};
-    s.limit = 0xffffffff, s.selector = selector, s.type = type, s.present = 1, s.dpl = dpl, s.s = 1, s.g = 1;
+    s.limit = 0xffffffff, s.selector = selector, s.type = type, s.present = 1, s.dpl = dpl, s.s = 1,
+    s.g = 1;
     s.l = code, s.db = !code;
     return s;
   }

@@ -1,5 +1,6 @@
-// Stand-in for the engine in tests of the system half: memory doors over a plain 4-level walk of 4 KB pages, eager flags, no decoded
-// code. Only what system functions call; linked instead of mmu.cc, block.cc, flags.cc and fpu.cc.
+// Stand-in for the engine in tests of the system half: memory doors over a plain 4-level walk of 4
+// KB pages, eager flags, no decoded code. Only what system functions call; linked instead of
+// mmu.cc, block.cc, flags.cc and fpu.cc.
 #include <cstring>
 
 #include "test/system_fixture.h"
@@ -21,7 +22,8 @@ u8* translate(Cpu& c, u64 va, bool write, bool user) {
     if (!at) return fail_page(c, va, error), nullptr;
     memcpy(&entry, at, 8);
     if (!(entry & 1)) return fail_page(c, va, error), nullptr;
-    if ((user && !(entry & 4)) || (write && !(entry & 2))) return fail_page(c, va, error | 1), nullptr;
+    if ((user && !(entry & 4)) || (write && !(entry & 2)))
+      return fail_page(c, va, error | 1), nullptr;
     table = entry & 0xffffff000;
   }
   return c.ram->hva(table | (va & 0xfff), 1);
@@ -47,21 +49,31 @@ bool Cpu::load(u64 va, u8 size, u64& value) {
   value = 0;
   return copy(*this, va, &value, size, false, cpl == 3);
 }
-bool Cpu::store(u64 va, u8 size, u64 value) { return copy(*this, va, &value, size, true, cpl == 3); }
-bool Cpu::load_bytes(u64 va, void* out, size_t n) { return copy(*this, va, out, n, false, cpl == 3); }
-bool Cpu::store_bytes(u64 va, const void* in, size_t n) { return copy(*this, va, const_cast<void*>(in), n, true, cpl == 3); }
+bool Cpu::store(u64 va, u8 size, u64 value) {
+  return copy(*this, va, &value, size, true, cpl == 3);
+}
+bool Cpu::load_bytes(u64 va, void* out, size_t n) {
+  return copy(*this, va, out, n, false, cpl == 3);
+}
+bool Cpu::store_bytes(u64 va, const void* in, size_t n) {
+  return copy(*this, va, const_cast<void*>(in), n, true, cpl == 3);
+}
 bool Cpu::load_sys(u64 va, u8 size, u64& value) {
   value = 0;
   return copy(*this, va, &value, size, false, false);
 }
-bool Cpu::store_sys(u64 va, u8 size, u64 value) { return copy(*this, va, &value, size, true, false); }
+bool Cpu::store_sys(u64 va, u8 size, u64 value) {
+  return copy(*this, va, &value, size, true, false);
+}
 bool Cpu::probe(u64 va, size_t n, Access access) {
   for (size_t i = 0; i < n; i++)
     if (!translate(*this, va + i, access == Access::Write, cpl == 3)) return false;
   return true;
 }
 
-void Cpu::tlb_flush(bool globals) { (globals ? test::engine.full_flushes : test::engine.flushes)++; }
+void Cpu::tlb_flush(bool globals) {
+  (globals ? test::engine.full_flushes : test::engine.flushes)++;
+}
 void Cpu::tlb_flush_page(u64 va) { test::engine.flushed_page = va; }
 void Cpu::mode_changed() { test::engine.mode_changes++; }
 

@@ -1,4 +1,5 @@
-// Guest RAM against plain models: the dirty log against a set, scatter and gather against a byte array, sparseness against the kernel.
+// Guest RAM against plain models: the dirty log against a set, scatter and gather against a byte
+// array, sparseness against the kernel.
 #include "memory/ram.h"
 
 #include <cstring>
@@ -55,14 +56,16 @@ void untouched_pages_cost_nothing() {
 void dirty_log_is_a_set() {
   std::mt19937_64 rng(1);
   GuestRam ram(4099 << kPageShift);  // no multiple of 64 pages: the last word is partial
-  CHECK(ram.is_dirty(0) && ram.dirty_count() == 4099 && ram.take_dirty().size() == 4099 && ram.is_dirty(7));
+  CHECK(ram.is_dirty(0) && ram.dirty_count() == 4099 && ram.take_dirty().size() == 4099 &&
+        ram.is_dirty(7));
   ram.start_dirty_log();
   for (int round = 0; round < 50; round++) {
     std::set<u32> model;
     for (int i = 0; i < 200; i++) {
       u64 gpa = rng() % ram.size(), len = std::min<u64>(rng() % 20000, ram.size() - gpa);
       ram.mark_written(gpa, len);
-      for (u64 p = gpa >> kPageShift; len && p <= (gpa + len - 1) >> kPageShift; p++) model.insert(static_cast<u32>(p));
+      for (u64 p = gpa >> kPageShift; len && p <= (gpa + len - 1) >> kPageShift; p++)
+        model.insert(static_cast<u32>(p));
     }
     CHECK(ram.dirty_count() == model.size());
     std::vector<u32> taken = ram.take_dirty();

@@ -1,5 +1,6 @@
-// A CPU backend for tests: its "guest" is a C++ function that runs in small steps and makes accesses through the bus, as the contract
-// says a backend does. It has one interrupt flag, and one timer that raises it.
+// A CPU backend for tests: its "guest" is a C++ function that runs in small steps and makes
+// accesses through the bus, as the contract says a backend does. It has one interrupt flag, and one
+// timer that raises it.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -16,7 +17,8 @@ class ScriptedVm final : public vcpu::Vm, public vcpu::Vcpu {
   /// One step of the guest: returns Budget to go on, anything else leaves run() with that result.
   using Guest = std::function<RunResult(ScriptedVm&)>;
 
-  ScriptedVm(vcpu::Bus& b, vcpu::Clock& c, Guest guest) : bus(b), clock(c), guest_(std::move(guest)) {}
+  ScriptedVm(vcpu::Bus& b, vcpu::Clock& c, Guest guest)
+      : bus(b), clock(c), guest_(std::move(guest)) {}
 
   vcpu::Bus& bus;
   vcpu::Clock& clock;
@@ -59,7 +61,8 @@ class ScriptedVm final : public vcpu::Vm, public vcpu::Vcpu {
   }
   void signal_msi(u64, u32) override { set_irq(0, true); }
   u64 next_deadline_ns() const override {
-    std::lock_guard lock(chip_);  // a chip may take its lock here: callers must not hold one that the wake hook needs
+    std::lock_guard lock(chip_);  // a chip may take its lock here: callers must not hold one that
+                                  // the wake hook needs
     return deadline;
   }
   void run_timers() override {

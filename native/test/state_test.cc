@@ -1,4 +1,5 @@
-// MSR rules, CPUID, kvmclock, and the state images: what is saved comes back byte for byte, and what must not be loaded is refused.
+// MSR rules, CPUID, kvmclock, and the state images: what is saved comes back byte for byte, and
+// what must not be loaded is refused.
 #include "soft/state.h"
 
 #include <time.h>
@@ -15,7 +16,9 @@ void msr_rules() {
   F m;
   Cpu& c = m.c;
   u64 v;
-  auto takes = [&](u32 index, u64 value) { return m.ok(m.wrmsr(index, value)) && m.ok(m.rdmsr(index, v)) && v == value; };
+  auto takes = [&](u32 index, u64 value) {
+    return m.ok(m.wrmsr(index, value)) && m.ok(m.rdmsr(index, v)) && v == value;
+  };
   auto refuses = [&](u32 index, u64 value) { return m.faults(m.wrmsr(index, value), GP, 0); };
   EXPECT(takes(0xc0000082, 0xffffffff81000000));
   EXPECT(refuses(0xc0000082, 0x8000'0000'0000));
@@ -101,7 +104,9 @@ void cpuid_model() {
   c.r[RAX] = 0xffffffff00000000;
   EXPECT(m.run(1, 0xa2) == Step::Next);
   char vendor[13] = {};
-  for (int i = 0; i < 4; i++) vendor[i] = c.r[RBX] >> 8 * i, vendor[4 + i] = c.r[RDX] >> 8 * i, vendor[8 + i] = c.r[RCX] >> 8 * i;
+  for (int i = 0; i < 4; i++)
+    vendor[i] = c.r[RBX] >> 8 * i, vendor[4 + i] = c.r[RDX] >> 8 * i,
+    vendor[8 + i] = c.r[RCX] >> 8 * i;
   EXPECT(!strcmp(vendor, "AuthenticAMD"));
   EQUAL(c.r[RAX], 7);
   u32 id[4];
@@ -211,7 +216,8 @@ void expect_same(const vcpu::VcpuState& a, const vcpu::VcpuState& b) {
   EXPECT(same(a.events, b.events));
   EXPECT(same(a.mp_state, b.mp_state));
   EXPECT(same(a.lapic, b.lapic));
-  EXPECT(a.msrs.size() == b.msrs.size() && !memcmp(a.msrs.data(), b.msrs.data(), a.msrs.size() * sizeof a.msrs[0]));
+  EXPECT(a.msrs.size() == b.msrs.size() &&
+         !memcmp(a.msrs.data(), b.msrs.data(), a.msrs.size() * sizeof a.msrs[0]));
 }
 
 vcpu::VcpuState saved(const Cpu& c) {
@@ -253,7 +259,8 @@ void round_trips() {
   EXPECT(check_state(fresh.c, saved(fresh.c)).empty());
 }
 
-/// The guest's TSC follows its clock across a load, whenever the two were read and in whichever order they are loaded.
+/// The guest's TSC follows its clock across a load, whenever the two were read and in whichever
+/// order they are loaded.
 void tsc_follows_clock() {
   F m, first, second;
   m.wrmsr(0x10, 1'000'000);
@@ -286,7 +293,8 @@ void refused(const char* word, void (*spoil)(vcpu::VcpuState&)) {
   vcpu::VcpuState s = saved(m.c);
   spoil(s);
   const std::string complaint = check_state(m.c, s);
-  if (!EXPECT(complaint.find(word) != std::string::npos)) printf("  wanted \"%s\", have \"%s\"\n", word, complaint.c_str());
+  if (!EXPECT(complaint.find(word) != std::string::npos))
+    printf("  wanted \"%s\", have \"%s\"\n", word, complaint.c_str());
 }
 
 using S = vcpu::VcpuState;
@@ -354,9 +362,11 @@ void random_images() {
   int accepted = 0;
   for (int round = 0; round < 20000; round++) {
     S s = good;
-    u8* parts[] = {reinterpret_cast<u8*>(&s.regs), reinterpret_cast<u8*>(&s.sregs), reinterpret_cast<u8*>(&s.events),
-                   reinterpret_cast<u8*>(&s.xsave), reinterpret_cast<u8*>(s.msrs.data())};
-    const size_t sizes[] = {sizeof s.regs, sizeof s.sregs, sizeof s.events, 640, s.msrs.size() * sizeof s.msrs[0]};
+    u8* parts[] = {reinterpret_cast<u8*>(&s.regs), reinterpret_cast<u8*>(&s.sregs),
+                   reinterpret_cast<u8*>(&s.events), reinterpret_cast<u8*>(&s.xsave),
+                   reinterpret_cast<u8*>(s.msrs.data())};
+    const size_t sizes[] = {sizeof s.regs, sizeof s.sregs, sizeof s.events, 640,
+                            s.msrs.size() * sizeof s.msrs[0]};
     const int part = random.below(5);
     parts[part][random.below(sizes[part])] ^= 1 << random.below(8);
     if (!check_state(m.c, s).empty()) continue;
@@ -374,7 +384,8 @@ void random_images() {
 
 void state_tests() {
   msr_rules(), time_stamp_counter(), apic_registers(), cpuid_model(), paravirtual_clock();
-  round_trips(), tsc_follows_clock(), pending_exception_is_delivered_after_load(), refusals(), random_images();
+  round_trips(), tsc_follows_clock(), pending_exception_is_delivered_after_load(), refusals(),
+      random_images();
 }
 
 }  // namespace colo::test

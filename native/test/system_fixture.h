@@ -1,5 +1,5 @@
-// A vCPU in 64-bit mode over 2 MB of identity-mapped RAM with a GDT, an IDT, a TSS and stacks at fixed places, and a way to run one
-// system function at a time.
+// A vCPU in 64-bit mode over 2 MB of identity-mapped RAM with a GDT, an IDT, a TSS and stacks at
+// fixed places, and a way to run one system function at a time.
 #pragma once
 #include <cstring>
 #include <vector>
@@ -38,12 +38,14 @@ struct TestBus final : vcpu::Bus {
 };
 
 namespace at {
-constexpr u64 GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, RSP0 = 0x6000, IST1 = 0x8000, STACK = 0x9ff8, DATA = 0xa000, HANDLERS = 0x20000,
-              CODE = 0x30000, PML4 = 0x10000, PT = 0x13000;
+constexpr u64 GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, RSP0 = 0x6000, IST1 = 0x8000,
+              STACK = 0x9ff8, DATA = 0xa000, HANDLERS = 0x20000, CODE = 0x30000, PML4 = 0x10000,
+              PT = 0x13000;
 }
 namespace sel {  // of the fixture's GDT
-constexpr u16 KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER32 = 0x18, USER_DATA = 0x20, USER_CODE = 0x28, TSS = 0x30, LDT = 0x40,
-              ABSENT = 0x50, CONFORMING = 0x58, KERNEL32 = 0x60, NO_WRITE = 0x68;
+constexpr u16 KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER32 = 0x18, USER_DATA = 0x20,
+              USER_CODE = 0x28, TSS = 0x30, LDT = 0x40, ABSENT = 0x50, CONFORMING = 0x58,
+              KERNEL32 = 0x60, NO_WRITE = 0x68;
 }
 
 /// What an operation looks like to a Slow function.
@@ -87,15 +89,17 @@ struct SystemFixture {
   void map(u64 va, u64 bits) { poke64(at::PT + (va >> 12) * 8, (va & ~0xfffull) | bits); }
   void unmap(u64 va) { poke64(at::PT + (va >> 12) * 8, 0); }
   void descriptor(u16 selector, u64 value) { poke64(at::GDT + selector, value); }
-  void gate(u8 vector, u64 target, u16 selector = sel::KERNEL_CODE, u8 type = 14, u8 dpl = 0, u8 ist = 0) {
-    const u64 low =
-        (target & 0xffff) | u64(selector) << 16 | u64(ist) << 32 | u64(0x80 | dpl << 5 | type) << 40 | (target >> 16 & 0xffff) << 48;
+  void gate(u8 vector, u64 target, u16 selector = sel::KERNEL_CODE, u8 type = 14, u8 dpl = 0,
+            u8 ist = 0) {
+    const u64 low = (target & 0xffff) | u64(selector) << 16 | u64(ist) << 32 |
+                    u64(0x80 | dpl << 5 | type) << 40 | (target >> 16 & 0xffff) << 48;
     poke64(at::IDT + vector * 16, low);
     poke64(at::IDT + vector * 16 + 8, target >> 32);
   }
 
   void build_tables() {
-    for (u64 level = 0; level < 3; level++) poke64(at::PML4 + level * 0x1000, (at::PML4 + (level + 1) * 0x1000) | 7);
+    for (u64 level = 0; level < 3; level++)
+      poke64(at::PML4 + level * 0x1000, (at::PML4 + (level + 1) * 0x1000) | 7);
     for (u64 page = 0; page < 512; page++) map(page << 12, 7);
     descriptor(sel::KERNEL_CODE, 0x00af9b000000ffff);
     descriptor(sel::KERNEL_DATA, 0x00cf93000000ffff);
@@ -123,7 +127,8 @@ struct SystemFixture {
     c.gdt.base = at::GDT, c.gdt.limit = 0x7f;
     c.idt.base = at::IDT, c.idt.limit = 0xfff;
     c.tr = {};
-    c.tr.base = at::TSS, c.tr.limit = 0x67, c.tr.selector = sel::TSS, c.tr.type = 11, c.tr.present = 1;
+    c.tr.base = at::TSS, c.tr.limit = 0x67, c.tr.selector = sel::TSS, c.tr.type = 11,
+    c.tr.present = 1;
     c.ldt = sys::null_segment(0, 0);
     ring(0);
     for (SegReg s : {ES, DS, FS, GS}) c.seg[s] = sys::null_segment(0, 0);
@@ -139,7 +144,8 @@ struct SystemFixture {
     c.pending = {};
   }
 
-  /// Runs one instruction of 4 bytes at c.rip. Without a Slow function it is #UD, as the decoder makes it.
+  /// Runs one instruction of 4 bytes at c.rip. Without a Slow function it is #UD, as the decoder
+  /// makes it.
   Step run(u8 map, u8 opcode, Form f = {}) {
     const SlowInsn insn = system_insn(map, opcode, f.modrm, f.prefix, f.rex);
     if (!insn.fn) return c.raise(UD);
@@ -155,9 +161,12 @@ struct SystemFixture {
   }
   bool ok(Step s) { return s == Step::Next || s == Step::Jump; }
   bool faults(Step s, u8 vector, u32 error) {
-    return s == Step::Fault && c.pending.set && c.pending.vector == vector && c.pending.has_error && c.pending.error == error;
+    return s == Step::Fault && c.pending.set && c.pending.vector == vector && c.pending.has_error &&
+           c.pending.error == error;
   }
-  bool faults(Step s, u8 vector) { return s == Step::Fault && c.pending.set && c.pending.vector == vector && !c.pending.has_error; }
+  bool faults(Step s, u8 vector) {
+    return s == Step::Fault && c.pending.set && c.pending.vector == vector && !c.pending.has_error;
+  }
   Step wrmsr(u32 index, u64 value) {
     c.r[RCX] = index, c.r[RAX] = value & 0xffffffff, c.r[RDX] = value >> 32;
     return run(1, 0x30);

@@ -1,5 +1,6 @@
-// The system half of the software CPU, function by function: fast system calls, flags, control registers, segments, ports.
-// Each case sets up one situation from the manuals and looks at everything that the instruction may change.
+// The system half of the software CPU, function by function: fast system calls, flags, control
+// registers, segments, ports. Each case sets up one situation from the manuals and looks at
+// everything that the instruction may change.
 #include "test/system_fixture.h"
 
 namespace colo::test {
@@ -251,8 +252,10 @@ void ports() {
   EXPECT(m.ok(m.run(0, 0xee, {.size = 1})));
   EXPECT(m.ok(m.run(0, 0xef, {.size = 4})));
   EXPECT(m.ok(m.run(0, 0xe7, {.size = 2, .imm = i8(0xf4)})));
-  EXPECT(m.bus.writes.size() == 3 && m.bus.writes[0].value == 0x88 && m.bus.writes[1].value == 0x55667788);
-  EXPECT(m.bus.writes[2].port == 0xf4 && m.bus.writes[2].size == 2 && m.bus.writes[2].value == 0x7788);
+  EXPECT(m.bus.writes.size() == 3 && m.bus.writes[0].value == 0x88 &&
+         m.bus.writes[1].value == 0x55667788);
+  EXPECT(m.bus.writes[2].port == 0xf4 && m.bus.writes[2].size == 2 &&
+         m.bus.writes[2].value == 0x7788);
   m.bus.next_read = 0xaabbccdd;
   EXPECT(m.ok(m.run(0, 0xec, {.size = 1})));
   EQUAL(c.r[RAX], 0x11223344556677dd);
@@ -313,7 +316,8 @@ void fpu_images() {
 
 void refused_instructions() {
   F m;
-  for (u8 modrm : {0xc8, 0xc9, 0xd0, 0xd1, 0xca, 0xcb, 0xd8, 0xdc}) EXPECT(m.faults(m.run(1, 0x01, {.modrm = modrm}), UD));
+  for (u8 modrm : {0xc8, 0xc9, 0xd0, 0xd1, 0xca, 0xcb, 0xd8, 0xdc})
+    EXPECT(m.faults(m.run(1, 0x01, {.modrm = modrm}), UD));
   EXPECT(m.faults(m.run(1, 0x0b), UD));
   EXPECT(m.faults(m.run(1, 0x33), GP, 0));
   EXPECT(m.faults(m.run(0, 0xce), UD));
@@ -327,8 +331,8 @@ void refused_instructions() {
 int main() {
   using namespace colo::test;
   deliver_tests();
-  fast_calls(), interrupt_flag(), control_registers(), into_long_mode(), debug_registers(), segment_loads(), system_segments(),
-      table_registers();
+  fast_calls(), interrupt_flag(), control_registers(), into_long_mode(), debug_registers(),
+      segment_loads(), system_segments(), table_registers();
   ports(), fpu_images(), refused_instructions();
   state_tests();
   return summary();

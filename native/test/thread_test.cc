@@ -1,4 +1,5 @@
-// The vCPU thread against a scripted backend: exits, doorbells, halting, timers, stopping, and tearing down at the worst moment.
+// The vCPU thread against a scripted backend: exits, doorbells, halting, timers, stopping, and
+// tearing down at the worst moment.
 #include "vcpu/thread.h"
 
 #include <algorithm>
@@ -81,8 +82,10 @@ void exits_carry_the_access_and_its_answer() {
   CHECK(rig.stopped() && rig.reason == ParkReason::Shutdown);
   CHECK((got == std::vector<u64>{0x10, 0xfedcba9876543210ull, 0x3210}));
   CHECK(rig.exits.size() == 5);
-  CHECK(rig.exits[0].kind == ExitKind::PioWrite && rig.exits[0].address == 0x3f8 && rig.exits[0].size == 1 && rig.exits[0].data == 'x');
-  CHECK(rig.exits[2].kind == ExitKind::MmioWrite && rig.exits[2].address == 4294967304.0 && rig.exits[2].data == 0xdeadbeef);
+  CHECK(rig.exits[0].kind == ExitKind::PioWrite && rig.exits[0].address == 0x3f8 &&
+        rig.exits[0].size == 1 && rig.exits[0].data == 'x');
+  CHECK(rig.exits[2].kind == ExitKind::MmioWrite && rig.exits[2].address == 4294967304.0 &&
+        rig.exits[2].data == 0xdeadbeef);
 }
 
 void doorbells_do_not_wait() {
@@ -96,7 +99,8 @@ void doorbells_do_not_wait() {
   rig.thread->start();
   // Nobody serves: the thread comes to its end without an answer.
   u64 end = host_now_ns() + 5'000'000'000ull;
-  while (!rig.thread->parked() && host_now_ns() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (!rig.thread->parked() && host_now_ns() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK(rig.thread->parked());
   CHECK(rig.stopped());
   CHECK(rig.exits.empty());
@@ -111,8 +115,10 @@ void doorbell_matching() {
   bells.add({Space::Mmio, 0xd000, 4, 5, 3});
   CHECK(!bells.ring(Space::Pio, 0xc010, 1, 0) && !bells.ring(Space::Pio, 0xc011, 2, 0));
   CHECK(bells.ring(Space::Pio, 0xc010, 2, 99) && bells.ring(Space::Mmio, 0xc010, 8, 99));
-  CHECK(!bells.ring(Space::Mmio, 0xd000, 4, 6) && !bells.ring(Space::Mmio, 0xd000, 2, 5) && bells.ring(Space::Mmio, 0xd000, 4, 5));
-  CHECK(bells.ring(Space::Mmio, 0xd000, 4, 5) && rung == 3);  // the second ring of an untaken bell tells nobody again
+  CHECK(!bells.ring(Space::Mmio, 0xd000, 4, 6) && !bells.ring(Space::Mmio, 0xd000, 2, 5) &&
+        bells.ring(Space::Mmio, 0xd000, 4, 5));
+  CHECK(bells.ring(Space::Mmio, 0xd000, 4, 5) &&
+        rung == 3);  // the second ring of an untaken bell tells nobody again
   bells.remove(2);
   std::vector<u32> ids;
   bells.take([&](u32 id) { ids.push_back(id); });
@@ -178,7 +184,8 @@ void timers_fire_on_time(bool halts, const char* name) {
   rig.thread->start();
   CHECK(rig.stopped() && late.size() == 300);
   std::sort(late.begin(), late.end());
-  printf("timer, guest %s: late by %.1f us p50, %.1f us p90\n", name, late[late.size() / 2] / 1e3, late[late.size() * 9 / 10] / 1e3);
+  printf("timer, guest %s: late by %.1f us p50, %.1f us p90\n", name, late[late.size() / 2] / 1e3,
+         late[late.size() * 9 / 10] / 1e3);
 }
 
 void a_stopped_vm_fires_no_timer() {
@@ -235,9 +242,11 @@ void images_round_trip() {
   in.msrs = {{0xc0000080, 0, 0x500}, {0x10, 0, 99}};
   std::vector<u8> bytes = encode(in);
   CHECK(bytes.size() == kVcpuImageFixed + 32);
-  CHECK(decode(bytes, out).empty() && out.regs.rip == 0x1234 && out.msrs.size() == 2 && out.msrs[1].data == 99);
+  CHECK(decode(bytes, out).empty() && out.regs.rip == 0x1234 && out.msrs.size() == 2 &&
+        out.msrs[1].data == 99);
   CHECK(encode(out) == bytes);
-  for (size_t n = 0; n < bytes.size(); n += 97) CHECK(!decode(std::span(bytes).first(n), out).empty());
+  for (size_t n = 0; n < bytes.size(); n += 97)
+    CHECK(!decode(std::span(bytes).first(n), out).empty());
   bytes[4] = 3;
   CHECK(!decode(bytes, out).empty());
   ChipState chips{}, chips_out{};
@@ -259,8 +268,8 @@ void exit_latency() {
   rig.thread->start();
   CHECK(rig.stopped());
   std::sort(took.begin(), took.end());
-  printf("exit to another native thread and back: %.1f us p50, %.1f us p90\n", took[took.size() / 2] / 1e3,
-         took[took.size() * 9 / 10] / 1e3);
+  printf("exit to another native thread and back: %.1f us p50, %.1f us p90\n",
+         took[took.size() / 2] / 1e3, took[took.size() * 9 / 10] / 1e3);
 }
 
 void spare_core() {

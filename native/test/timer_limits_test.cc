@@ -33,7 +33,7 @@ void lapic_period() {
     EXPECT(now >= 1 && now <= count);
     m.advance(1);
     EQUAL(m.lapic(0x390), now > 1 ? now - 1 : count);  // the counter runs as fast as it was told to
-    m.lapic(0x320, 0xec);                               // one-shot: the count that is left, no more
+    m.lapic(0x320, 0xec);                              // one-shot: the count that is left, no more
     EXPECT(m.chip.next_deadline_ns() - m.clock.ns <= count);
   }
   Machine m;  // what guests use is exact

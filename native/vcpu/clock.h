@@ -8,7 +8,8 @@
 
 namespace colo::vcpu {
 
-/// A guest clock that can be set, which happens only when a whole machine state is loaded: within one state it never runs backwards.
+/// A guest clock that can be set, which happens only when a whole machine state is loaded: within
+/// one state it never runs backwards.
 class SettableClock : public Clock {
  public:
   /// From now on the clock reads ns and goes on from there. vCPUs must be stopped.
@@ -16,7 +17,8 @@ class SettableClock : public Clock {
     moves_.fetch_add(1, std::memory_order_relaxed);
     set(ns);
   }
-  /// How often it was set: by this a backend that keeps a clock of its own in step sees that somebody else moved this one.
+  /// How often it was set: by this a backend that keeps a clock of its own in step sees that
+  /// somebody else moved this one.
   u32 moves() const { return moves_.load(std::memory_order_relaxed); }
 
  private:

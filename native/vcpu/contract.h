@@ -1,5 +1,5 @@
-// The contract that both CPU backends satisfy. Its state types are those of <linux/kvm.h>, so that a checkpoint taken on one
-// backend resumes on the other. Nothing here knows JavaScript.
+// The contract that both CPU backends satisfy. Its state types are those of <linux/kvm.h>, so that
+// a checkpoint taken on one backend resumes on the other. Nothing here knows JavaScript.
 #pragma once
 #include <linux/kvm.h>
 
@@ -15,16 +15,17 @@
 
 namespace colo::vcpu {
 
-/// Guest time. Real mode: guest ns = host CLOCK_MONOTONIC + offset. Stepped mode: moves only by advance().
-/// Never runs backwards within one VM. Thread-safe.
+/// Guest time. Real mode: guest ns = host CLOCK_MONOTONIC + offset. Stepped mode: moves only by
+/// advance(). Never runs backwards within one VM. Thread-safe.
 class Clock {
  public:
   virtual ~Clock() = default;
   virtual u64 now_ns() const = 0;
 };
 
-/// Where a vCPU's port and memory-mapped accesses go when no in-backend chip answers. Called on the vCPU's thread; returns when the
-/// access is complete (so a stopped vCPU never has half an access behind it).
+/// Where a vCPU's port and memory-mapped accesses go when no in-backend chip answers. Called on the
+/// vCPU's thread; returns when the access is complete (so a stopped vCPU never has half an access
+/// behind it).
 struct Bus {
   virtual ~Bus() = default;
   virtual u32 pio_read(u16 port, u8 size) = 0;
@@ -33,7 +34,8 @@ struct Bus {
   virtual void mmio_write(u64 gpa, u8 size, u64 value) = 0;
 };
 
-/// As many as the tests and the state images vouch for; APIC ids then need one byte whatever the topology.
+/// As many as the tests and the state images vouch for; APIC ids then need one byte whatever the
+/// topology.
 constexpr u32 kMaxCpus = 8;
 
 /// One for each vCPU.
@@ -47,13 +49,15 @@ enum class RunResult : u8 {
   InternalError,  // the backend cannot go on: error() says why, with RIP and bytes
 };
 
-/// kvm_xsave without its flexible tail, which C++ allows only at the end of a struct, and which some headers count as four bytes there.
+/// kvm_xsave without its flexible tail, which C++ allows only at the end of a struct, and which
+/// some headers count as four bytes there.
 struct XsaveArea {
   u32 region[1024];
 };
 static_assert(sizeof(XsaveArea) == 4096);
 
-/// Complete state of one vCPU at an instruction boundary (SOFT/KVM images; see the kernel's KVM API document for each struct).
+/// Complete state of one vCPU at an instruction boundary (SOFT/KVM images; see the kernel's KVM API
+/// document for each struct).
 struct VcpuState {
   kvm_regs regs{};
   kvm_sregs sregs{};
@@ -76,7 +80,8 @@ struct ChipState {
 class Vcpu {
  public:
   virtual ~Vcpu() = default;
-  /// Runs on the caller's thread until one of RunResult's reasons. budget: instructions, ~0 = unbounded.
+  /// Runs on the caller's thread until one of RunResult's reasons. budget: instructions, ~0 =
+  /// unbounded.
   virtual RunResult run(u64 budget) = 0;
   /// Makes a running run() return Kicked soon (now, or the next one if none runs). Any thread.
   virtual void kick() = 0;
@@ -84,7 +89,8 @@ class Vcpu {
   virtual u64 icount() const = 0;
   virtual std::string error() const = 0;
   virtual void save(VcpuState& out) const = 0;
-  /// Empty string if load() of this state would succeed, else a sentence that names the offending part.
+  /// Empty string if load() of this state would succeed, else a sentence that names the offending
+  /// part.
   virtual std::string check(const VcpuState& in) const = 0;
   virtual void load(const VcpuState& in) = 0;
   virtual void reset() = 0;
@@ -101,15 +107,17 @@ class Vm {
   /// Guest ns of the next chip timer, ~0 if none; run_timers fires those that are due. Any thread.
   virtual u64 next_deadline_ns() const = 0;
   virtual void run_timers() = 0;
-  /// What to call when an interrupt became deliverable or next_deadline_ns() moved, so that a halted vCPU looks again and the timer is set anew.
-  /// Called on any thread, perhaps with a chip's lock held: it stores and signals, no more. Set while no vCPU runs. A backend
-  /// whose kernel wakes and times by itself has nothing to call.
+  /// What to call when an interrupt became deliverable or next_deadline_ns() moved, so that a
+  /// halted vCPU looks again and the timer is set anew. Called on any thread, perhaps with a chip's
+  /// lock held: it stores and signals, no more. Set while no vCPU runs. A backend whose kernel
+  /// wakes and times by itself has nothing to call.
   virtual void set_wake(std::function<void()> wake) { (void)wake; }
-  /// Doorbells that the backend's kernel hears by itself: a guest's ring then does not even leave guest code. False: the bus sees the write.
-  /// On the main side, as is all of this group.
+  /// Doorbells that the backend's kernel hears by itself: a guest's ring then does not even leave
+  /// guest code. False: the bus sees the write. On the main side, as is all of this group.
   virtual bool watch(const Doorbell& bell) { return (void)bell, false; }
   virtual void unwatch(u32 id) { (void)id; }
-  /// Readable while a watched doorbell has rung and take_rung() has not told; -1: this backend watches none.
+  /// Readable while a watched doorbell has rung and take_rung() has not told; -1: this backend
+  /// watches none.
   virtual int rung_fd() const { return -1; }
   virtual void take_rung(const std::function<void(u32 id)>& rung) { (void)rung; }
   /// The chips' timers need no thread of ours.

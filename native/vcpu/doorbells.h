@@ -1,5 +1,6 @@
-// Doorbells: guest writes that only say "look at the queue" (ioeventfd semantics). They are matched here, on the vCPU's thread, set a
-// bit, and never make the vCPU wait. A backend whose kernel matches them itself takes most of that work away (Vm::watch).
+// Doorbells: guest writes that only say "look at the queue" (ioeventfd semantics). They are matched
+// here, on the vCPU's thread, set a bit, and never make the vCPU wait. A backend whose kernel
+// matches them itself takes most of that work away (Vm::watch).
 #pragma once
 #include <atomic>
 #include <functional>
@@ -41,7 +42,8 @@ class Doorbells {
   void take(F&& f) {
     for (u32 w = 0; w < kWords; w++) {
       if (rung_bits_[w].load(std::memory_order_relaxed) == 0) continue;
-      // acquire, to pair with ring(): what the guest wrote to its queue before the doorbell is visible to f.
+      // acquire, to pair with ring(): what the guest wrote to its queue before the doorbell is
+      // visible to f.
       for (u64 bits = rung_bits_[w].exchange(0, std::memory_order_acquire); bits; bits &= bits - 1)
         f(w * 64 + static_cast<u32>(__builtin_ctzll(bits)));
     }
@@ -50,7 +52,7 @@ class Doorbells {
  private:
   static constexpr u32 kWords = kMaxDoorbells / 64;
   std::function<void()> rung_;
-  std::mutex mutex_;             // over bells_ only, held for a search: nobody waits for JavaScript with it
+  std::mutex mutex_;  // over bells_ only, held for a search: nobody waits for JavaScript with it
   std::vector<Doorbell> bells_;  // by (space, address)
   std::atomic<u64> rung_bits_[kWords] = {};
 };

@@ -13,7 +13,8 @@ constexpr u32 kChipMagic = 0x31686363;  // "cch1"
 template <class V>
 void visit(V&& v, VcpuState& s) {
   u32 zero = 0;
-  v(s.regs), v(s.sregs), v(s.debugregs), v(s.xsave), v(s.xcrs), v(s.events), v(s.mp_state), v(zero), v(s.lapic);
+  v(s.regs), v(s.sregs), v(s.debugregs), v(s.xsave), v(s.xcrs), v(s.events), v(s.mp_state), v(zero),
+      v(s.lapic);
 }
 template <class V>
 void visit(V&& v, ChipState& s) {
@@ -54,7 +55,8 @@ u32 word_at(std::span<const u8> bytes, size_t offset) {
 }
 
 std::string wrong_size(const char* what, size_t want, size_t have) {
-  return std::string(what) + " state: " + std::to_string(want) + " bytes expected, " + std::to_string(have) + " found";
+  return std::string(what) + " state: " + std::to_string(want) + " bytes expected, " +
+         std::to_string(have) + " found";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// vCPU and chip state as bytes: the kernel's structs one after the other, little endian, as <linux/kvm.h> lays them out on x86-64.
+// vCPU and chip state as bytes: the kernel's structs one after the other, little endian, as
+// <linux/kvm.h> lays them out on x86-64.
 //
 //   vCPU   offset  size                      chips  offset  size
 //   magic "cvc1"        0     4              magic "cch1"        0     4
@@ -28,7 +29,8 @@ constexpr size_t kMaxMsrs = 1024;
 
 std::vector<u8> encode(const VcpuState& state);
 std::vector<u8> encode(const ChipState& state);
-/// Fills out; or returns a sentence that says what is wrong with the bytes, and out is not to be used.
+/// Fills out; or returns a sentence that says what is wrong with the bytes, and out is not to be
+/// used.
 std::string decode(std::span<const u8> bytes, VcpuState& out);
 std::string decode(std::span<const u8> bytes, ChipState& out);
 

@@ -1,6 +1,7 @@
-// What a guest's CPU is: the features that CPUID shows, how the processors are packaged, and which states follow from that. Every backend
-// shows a model the same way and judges an incoming state by the same rules, so that one which resumes here resumes there. (Implemented
-// beside the software CPU, which is model soft-v1 made code.)
+// What a guest's CPU is: the features that CPUID shows, how the processors are packaged, and which
+// states follow from that. Every backend shows a model the same way and judges an incoming state by
+// the same rules, so that one which resumes here resumes there. (Implemented beside the software
+// CPU, which is model soft-v1 made code.)
 #pragma once
 #include <string>
 
@@ -8,7 +9,8 @@
 
 namespace colo::vcpu {
 
-/// Packages, cores in each, threads in each core. An APIC id has a field for each of them, just wide enough.
+/// Packages, cores in each, threads in each core. An APIC id has a field for each of them, just
+/// wide enough.
 struct Topology {
   u32 sockets = 1, cores = 1, threads = 1;
   u32 cpus() const { return sockets * cores * threads; }
@@ -25,8 +27,8 @@ struct Topology {
   static u32 bits_for(u32 n) { return n <= 1 ? 0 : 32u - static_cast<u32>(__builtin_clz(n - 1)); }
 };
 
-/// The words of CPUID whose bits are features: leaves 1, 7, 80000001, and 40000001 (KVM's own). JavaScript has the same order
-/// (src/accel/cpu-features.ts).
+/// The words of CPUID whose bits are features: leaves 1, 7, 80000001, and 40000001 (KVM's own).
+/// JavaScript has the same order (src/accel/cpu-features.ts).
 struct Features {
   u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
 };
@@ -38,14 +40,16 @@ struct CpuModel {
   std::string brand;   // at most 48 characters
   Features features;
   Topology topology;
-  bool has_rdtscp() const { return features.edx81 >> 27 & 1 || features.ecx7 >> 22 & 1; }  // or RDPID: either one reads TSC_AUX
+  bool has_rdtscp() const {
+    return features.edx81 >> 27 & 1 || features.ecx7 >> 22 & 1;
+  }  // or RDPID: either one reads TSC_AUX
 };
 
-/// x86-64 baseline plus CMPXCHG16B: what the software CPU is, and what a VM has that asks for nothing else.
+/// x86-64 baseline plus CMPXCHG16B: what the software CPU is, and what a VM has that asks for
+/// nothing else.
 const CpuModel& soft_v1();
 
 namespace model {
-
 
 /// apic: does APIC_BASE enable the local APIC?
 void cpuid(const CpuModel& m, u32 apic_id, u32 leaf, u32 subleaf, bool apic, u32 out[4]);

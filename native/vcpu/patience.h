@@ -1,6 +1,7 @@
-// Learns from its own waits whether it is better to look for a while or to sleep at once. With a core to spare, looking wins by far, for
-// a wake-up is dear; where waiter and worker share a core, looking only keeps the worker from working. Which of the two holds changes
-// with the load of the host, so the way that is not in use is tried again now and then.
+// Learns from its own waits whether it is better to look for a while or to sleep at once. With a
+// core to spare, looking wins by far, for a wake-up is dear; where waiter and worker share a core,
+// looking only keeps the worker from working. Which of the two holds changes with the load of the
+// host, so the way that is not in use is tried again now and then.
 #pragma once
 #include <algorithm>
 
@@ -18,7 +19,8 @@ class Patience {
     bool look = looking_ != (trial_ > 0);
     return look ? look_ns_ : 0;
   }
-  /// How long it took in the end. One outlier (a long device call, a collection) says nothing about the way of waiting.
+  /// How long it took in the end. One outlier (a long device call, a collection) says nothing about
+  /// the way of waiting.
   void end(u64 took_ns) {
     u64 took = std::min(took_ns, 4 * look_ns_);
     if (trial_ == 0) mean_ = mean_ - mean_ / 8 + took / 8;
@@ -26,8 +28,8 @@ class Patience {
   }
 
  private:
-  /// A trial is several waits in a row, and the first half does not count: the kernel needs a few to spread two threads over two cores, or
-  /// to bring them together.
+  /// A trial is several waits in a row, and the first half does not count: the kernel needs a few
+  /// to spread two threads over two cores, or to bring them together.
   void tried(u64 took) {
     if (trial_-- <= kTrial / 2) trial_sum_ += took;
     if (trial_ > 0) return;
@@ -51,7 +53,8 @@ class Patience {
   bool looking_ = true;
 };
 
-/// The other side of it: is it worth lingering for the next request? By the share of lingerings that were.
+/// The other side of it: is it worth lingering for the next request? By the share of lingerings
+/// that were.
 class Lingering {
  public:
   explicit Lingering(u64 linger_ns) : linger_ns_(linger_ns) {}

@@ -4,7 +4,8 @@
 
 namespace colo::vcpu {
 
-Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, size_t cpus, RunnerHooks hooks)
+Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode,
+               size_t cpus, RunnerHooks hooks)
     : mode_(mode), hooks_(std::move(hooks)), ram_(std::move(ram)), bells_([this] {
         if (mode_ == Mode::Threaded) return hooks_.notify();
         rang_ = true;
@@ -18,10 +19,11 @@ Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, M
   COLO_ASSERT(vm_->vcpu_count() == cpus);
   if (stepped()) return;
   for (size_t i = 0; i < cpus; i++)
-    seats_[i].thread = std::make_unique<VcpuThread>(*vm_, i, *clock_, [this, parked = seats_[i].parked.get()](ParkReason why) {
-      parked->store(why, std::memory_order_release);
-      hooks_.notify();
-    });
+    seats_[i].thread = std::make_unique<VcpuThread>(
+        *vm_, i, *clock_, [this, parked = seats_[i].parked.get()](ParkReason why) {
+          parked->store(why, std::memory_order_release);
+          hooks_.notify();
+        });
 }
 
 Buses Runner::make_buses(size_t cpus) {
@@ -45,7 +47,8 @@ Buses Runner::make_buses(size_t cpus) {
 Runner::~Runner() { shutdown(); }
 
 void Runner::add_bell(const Doorbell& bell) {
-  bells_.add(bell);  // also if it is watched: the kernel may have heard the address for another bell already
+  bells_.add(bell);  // also if it is watched: the kernel may have heard the address for another
+                     // bell already
   vm_->watch(bell);
 }
 
@@ -82,7 +85,9 @@ Park Runner::take_parked() {
     const ParkReason why = seats_[i].parked->load(std::memory_order_acquire);
     if (why == ParkReason::None) continue;
     parked++;
-    if (park.why == ParkReason::None || (park.why == ParkReason::Requested && why != ParkReason::Requested)) park = {why, i};
+    if (park.why == ParkReason::None ||
+        (park.why == ParkReason::Requested && why != ParkReason::Requested))
+      park = {why, i};
   }
   if (parked == 0) return {};
   if (parked < seats_.size()) {

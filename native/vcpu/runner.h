@@ -1,6 +1,7 @@
-// One VM and everything that it runs by: RAM, clock, doorbells, backend, and for each vCPU a bus and a thread. Two modes: threaded (vCPUs
-// have their threads and the host's time) and stepped (one vCPU runs on the caller's thread, as many instructions as asked, and time stands
-// still meanwhile).
+// One VM and everything that it runs by: RAM, clock, doorbells, backend, and for each vCPU a bus
+// and a thread. Two modes: threaded (vCPUs have their threads and the host's time) and stepped (one
+// vCPU runs on the caller's thread, as many instructions as asked, and time stands still
+// meanwhile).
 //
 // All methods belong to the main side's one thread, except that the hooks are called as they say.
 #pragma once
@@ -20,12 +21,14 @@
 
 namespace colo::vcpu {
 
-using MakeBackend = std::function<std::unique_ptr<Vm>(memory::GuestRam&, const Buses&, SettableClock&)>;
+using MakeBackend =
+    std::function<std::unique_ptr<Vm>(memory::GuestRam&, const Buses&, SettableClock&)>;
 
 struct RunnerHooks {
   /// Threaded, any thread: there is an exit to answer, a doorbell or a park to take. Must not wait.
   std::function<void()> notify;
-  /// Stepped, on the caller's thread: answer the access in page() now. False: there is no answer, and run_for() shall return Kicked.
+  /// Stepped, on the caller's thread: answer the access in page() now. False: there is no answer,
+  /// and run_for() shall return Kicked.
   std::function<bool()> answer;
   /// Stepped: doorbells rang.
   std::function<void()> rang;
@@ -41,7 +44,8 @@ class Runner {
  public:
   enum class Mode : u8 { Threaded, Stepped };
   /// Stepped: one vCPU.
-  Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, size_t cpus, RunnerHooks hooks);
+  Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, size_t cpus,
+         RunnerHooks hooks);
   ~Runner();
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
@@ -52,7 +56,8 @@ class Runner {
   SettableClock& clock() { return *clock_; }
   ExitPage& page(size_t cpu = 0) { return seats_[cpu].bus->page(); }
   bool stepped() const { return mode_ == Mode::Stepped; }
-  /// From start() until the park has been taken. State may be saved and loaded only while this is false.
+  /// From start() until the park has been taken. State may be saved and loaded only while this is
+  /// false.
   bool running() const { return running_; }
 
   // --- doorbells
@@ -69,8 +74,12 @@ class Runner {
   void start();
   /// All vCPUs are told to leave guest code; take_parked() says when the last of them has.
   void stop();
-  int thread_id(size_t cpu) const { return seats_[cpu].thread ? seats_[cpu].thread->thread_id() : 0; }
-  bool exit_pending(size_t cpu) const { return seats_[cpu].posted && seats_[cpu].posted->pending(); }
+  int thread_id(size_t cpu) const {
+    return seats_[cpu].thread ? seats_[cpu].thread->thread_id() : 0;
+  }
+  bool exit_pending(size_t cpu) const {
+    return seats_[cpu].posted && seats_[cpu].posted->pending();
+  }
   void complete_exit(size_t cpu) { seats_[cpu].posted->complete(); }
   /// Once, when every vCPU has parked. One that stops by itself stops the others here.
   Park take_parked();
@@ -78,7 +87,8 @@ class Runner {
   void shutdown();
 
   // --- stepped
-  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: stop() was called from a hook, or an access had no answer.
+  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: stop() was called
+  /// from a hook, or an access had no answer.
   RunResult run_for(u64 instructions);
   /// Moves time and fires the timers that are due.
   void advance(u64 ns);
@@ -88,7 +98,8 @@ class Runner {
   struct Seat {
     std::unique_ptr<ExitBus> bus;
     PostedBus* posted = nullptr;  // bus when threaded
-    std::unique_ptr<std::atomic<ParkReason>> parked = std::make_unique<std::atomic<ParkReason>>(ParkReason::None);
+    std::unique_ptr<std::atomic<ParkReason>> parked =
+        std::make_unique<std::atomic<ParkReason>>(ParkReason::None);
     std::unique_ptr<VcpuThread> thread;
   };
   void give_up();

@@ -1,4 +1,5 @@
-// A counter to sleep on. notify() takes no lock, so it may be called with any lock held; a notify between arm() and wait() is not lost.
+// A counter to sleep on. notify() takes no lock, so it may be called with any lock held; a notify
+// between arm() and wait() is not lost.
 #pragma once
 #include <atomic>
 
@@ -9,8 +10,9 @@ namespace colo::vcpu {
 
 constexpr u64 kForever = ~0ull;
 
-/// Looks at done() for at most ns without sleeping. Waking a sleeping thread costs tens of microseconds on a virtualised host, two orders
-/// more than the work that is usually waited for. On a host with one processor it gives up at once: there is nobody to wait for.
+/// Looks at done() for at most ns without sleeping. Waking a sleeping thread costs tens of
+/// microseconds on a virtualised host, two orders more than the work that is usually waited for. On
+/// a host with one processor it gives up at once: there is nobody to wait for.
 template <class F>
 bool spin_until(F&& done, u64 ns);
 
@@ -19,7 +21,8 @@ class Signal {
   /// Read this, then look whether there is something to do, then wait() with it.
   u32 arm() const { return count_.load(std::memory_order_acquire); }
   void notify();
-  /// Sleeps until a notify() after `armed`, or until host time (CLOCK_MONOTONIC ns) reaches the deadline. May return early.
+  /// Sleeps until a notify() after `armed`, or until host time (CLOCK_MONOTONIC ns) reaches the
+  /// deadline. May return early.
   void wait(u32 armed, u64 host_deadline_ns = kForever);
 
  private:

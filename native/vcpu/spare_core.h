@@ -1,5 +1,6 @@
-// Is a processor of the host idle? Only then is it worth looking for the next event where one could sleep: with all of them at work, whoever
-// looks takes the time from a vCPU, perhaps from the very one that is waited for.
+// Is a processor of the host idle? Only then is it worth looking for the next event where one could
+// sleep: with all of them at work, whoever looks takes the time from a vCPU, perhaps from the very
+// one that is waited for.
 #pragma once
 #include "base/types.h"
 
@@ -25,7 +26,8 @@ class SpareCore {
   bool there_ = false;
 };
 
-/// From a line of /proc/loadavg (proc(5)): the tasks that run or would like to, with the one that reads; -1: it is not such a line.
+/// From a line of /proc/loadavg (proc(5)): the tasks that run or would like to, with the one that
+/// reads; -1: it is not such a line.
 long running_tasks(const char* loadavg);
 
 }  // namespace colo::vcpu

@@ -6,7 +6,8 @@
 
 namespace colo::vcpu {
 
-VcpuThread::VcpuThread(Vm& vm, size_t index, const Clock& clock, std::function<void(ParkReason)> parked)
+VcpuThread::VcpuThread(Vm& vm, size_t index, const Clock& clock,
+                       std::function<void(ParkReason)> parked)
     : vm_(vm), cpu_(vm.vcpu(index)), clock_(clock), on_parked_(std::move(parked)) {
   if (!vm.times_itself()) timer_.emplace(vm, clock);
   thread_ = std::thread([this] { loop(); });
@@ -60,7 +61,8 @@ void VcpuThread::loop() {
 
 ParkReason VcpuThread::run_guest() {
   while (!stop_requested_.load(std::memory_order_seq_cst)) {
-    // Armed before the look: an interrupt that arrives after run() found none and before the sleep ends the sleep.
+    // Armed before the look: an interrupt that arrives after run() found none and before the sleep
+    // ends the sleep.
     u32 armed = wake_.arm();
     switch (cpu_.run(~0ull)) {
       case RunResult::Kicked:

@@ -1,4 +1,5 @@
-// One vCPU on its own thread: runs guest code, sleeps while it is halted, and parks at an instruction boundary when told to stop.
+// One vCPU on its own thread: runs guest code, sleeps while it is halted, and parks at an
+// instruction boundary when told to stop.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -18,9 +19,11 @@ enum class ParkReason : u8 { None, Requested, Shutdown, InternalError };
 
 class VcpuThread {
  public:
-  /// parked: called on the vCPU's thread when it has left guest code for good: no exit, no timer, no write of it is under way any more.
+  /// parked: called on the vCPU's thread when it has left guest code for good: no exit, no timer,
+  /// no write of it is under way any more.
   VcpuThread(Vm& vm, size_t index, const Clock& clock, std::function<void(ParkReason)> parked);
-  /// Stops and joins. Whoever answers exits must have abandoned them first, or this waits for the answer.
+  /// Stops and joins. Whoever answers exits must have abandoned them first, or this waits for the
+  /// answer.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
   VcpuThread& operator=(const VcpuThread&) = delete;

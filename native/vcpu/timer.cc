@@ -22,7 +22,8 @@ void enter_native_thread(const char* name) {
   prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us is half a guest's timer tick at 10 kHz
 }
 
-VmTimer::VmTimer(Vm& vm, const Clock& clock) : vm_(vm), clock_(clock), thread_([this] { loop(); }) {}
+VmTimer::VmTimer(Vm& vm, const Clock& clock)
+    : vm_(vm), clock_(clock), thread_([this] { loop(); }) {}
 
 VmTimer::~VmTimer() {
   {
@@ -36,7 +37,8 @@ VmTimer::~VmTimer() {
 void VmTimer::enable() {
   std::lock_guard lock(mutex_);
   enabled_.store(true, std::memory_order_relaxed);
-  // A guest that halts and wakes often must not cost a thread switch each time: only a sleep that is too long is cut short.
+  // A guest that halts and wakes often must not cost a thread switch each time: only a sleep that
+  // is too long is cut short.
   if (sleeping_until_ > host_time_of(clock_, vm_.next_deadline_ns())) signal_.notify();
 }
 

@@ -1,5 +1,5 @@
-// The thread that fires a VM's chip timers while its vCPU executes guest code. A halted vCPU fires them itself when its sleep ends, and
-// a stopped one fires none: stopped means stopped.
+// The thread that fires a VM's chip timers while its vCPU executes guest code. A halted vCPU fires
+// them itself when its sleep ends, and a stopped one fires none: stopped means stopped.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -14,7 +14,8 @@ namespace colo::vcpu {
 /// Host time (see host_now_ns) at which the guest clock will read deadline_ns.
 u64 host_time_of(const Clock& clock, u64 deadline_ns);
 
-/// Prepares the calling thread for native work beside Node: a name, no signals (they are the main thread's), exact sleeps.
+/// Prepares the calling thread for native work beside Node: a name, no signals (they are the main
+/// thread's), exact sleeps.
 void enter_native_thread(const char* name);
 
 class VmTimer {

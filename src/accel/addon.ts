@@ -1,4 +1,6 @@
-/** The addon's `vm` module: what native/addon exports, typed. Nobody but accel sees these classes. */
+/**
+ * The addon's `vm` module: what native/addon exports, typed. Nobody but accel sees these classes.
+ */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { CpuModel, Topology } from './contract.js';
@@ -23,7 +25,11 @@ export interface NativeRam {
 }
 
 export interface NativeVm {
-  setCallbacks(onExit: (cpu: number) => void, onDoorbell: (id: number) => void, onParked: (why: number, error: string) => void): void;
+  setCallbacks(
+    onExit: (cpu: number) => void,
+    onDoorbell: (id: number) => void,
+    onParked: (why: number, error: string) => void,
+  ): void;
   /** All vCPUs, on their threads. */
   start(): void;
   /** Returns at once; onParked tells when the last of them stands still. */
@@ -35,7 +41,13 @@ export interface NativeVm {
   exitPage(cpu: number): ArrayBuffer;
   setIrq(gsi: number, level: boolean): void;
   signalMsi(address: bigint, data: number): void;
-  addDoorbell(space: 'mmio' | 'pio', address: number, size: number, datamatch: number | undefined, id: number): void;
+  addDoorbell(
+    space: 'mmio' | 'pio',
+    address: number,
+    size: number,
+    datamatch: number | undefined,
+    id: number,
+  ): void;
   removeDoorbell(id: number): void;
   saveChips(): Buffer;
   checkChips(data: Uint8Array): string | undefined;
@@ -64,7 +76,10 @@ export interface NativeVcpu {
   loadState(data: Uint8Array): void;
 }
 
-/** What /dev/kvm is worth, found out by running code on it (native/kvm/detect.h). reason: why, without a full stop. */
+/**
+ * What /dev/kvm is worth, found out by running code on it (native/kvm/detect.h). reason: why,
+ * without a full stop.
+ */
 export interface KvmFinding {
   kind: 'none' | 'interpreted' | 'full';
   reason: string;
@@ -75,7 +90,13 @@ export type CpuOffer = Omit<CpuModel, keyof Topology>;
 
 export interface VmModule {
   GuestRam: new (sizeBytes: number) => NativeRam;
-  Vm: new (ram: NativeRam, backend: string, stepped: boolean, cpu: CpuModel, dirtyRing: boolean) => NativeVm;
+  Vm: new (
+    ram: NativeRam,
+    backend: string,
+    stepped: boolean,
+    cpu: CpuModel,
+    dirtyRing: boolean,
+  ) => NativeVm;
   Vcpu: new (vm: NativeVm, index: number) => NativeVcpu;
   /** path, without: of tests (kvm::Source in native/kvm/device.h). */
   detectKvm(path?: string, without?: readonly string[]): KvmFinding;
@@ -88,7 +109,9 @@ const nativeDir = fileURLToPath(new URL('../../native', import.meta.url));
 let loaded: VmModule | undefined;
 
 export function vmModule(): VmModule {
-  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => { vm: VmModule };
+  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => {
+    vm: VmModule;
+  };
   loaded ??= load(nativeDir).vm;
   return loaded;
 }

@@ -24,7 +24,10 @@ export function detectKvm(path?: string, without?: readonly string[]): KvmFindin
 }
 
 /** auto takes KVM only where it really runs a kernel; kvm is refused where it does not. */
-export function chooseAccel(wish: AccelWish, detect: () => KvmFinding = () => detectKvm()): AccelChoice {
+export function chooseAccel(
+  wish: AccelWish,
+  detect: () => KvmFinding = () => detectKvm(),
+): AccelChoice {
   if (wish === 'soft') return { name: 'soft', why: 'as asked for' };
   const { kind, reason } = detect();
   if (kind === 'full') return { name: 'kvm', why: reason };

@@ -1,14 +1,21 @@
-/** TypeScript face of the machine's memory and CPUs. The addon's classes satisfy it (accel/addon.ts); so do the fakes of the device tests. */
+/**
+ * TypeScript face of the machine's memory and CPUs. The addon's classes satisfy it
+ * (accel/addon.ts); so do the fakes of the device tests.
+ */
 
 /**
- * Guest-physical memory: the one door for devices and loaders. Every write marks its pages dirty. An address outside RAM never throws:
- * reads give undefined, writes give false, and the device does what the chip would do on a bus error.
+ * Guest-physical memory: the one door for devices and loaders. Every write marks its pages dirty.
+ * An address outside RAM never throws: reads give undefined, writes give false, and the device does
+ * what the chip would do on a bus error.
  */
 export interface GuestMemory {
   readonly size: number;
   /** True if [gpa, gpa+length) is RAM in one slot. */
   contains(gpa: number, length: number): boolean;
-  /** A view of live guest bytes for reading (or, followed by markWritten, for writing); undefined if not RAM or if it crosses a window. */
+  /**
+   * A view of live guest bytes for reading (or, followed by markWritten, for writing); undefined if
+   * not RAM or if it crosses a window.
+   */
   view(gpa: number, length: number): Uint8Array | undefined;
   /** A copy. */
   read(gpa: number, length: number): Buffer | undefined;
@@ -46,19 +53,28 @@ export interface PageRun {
 export interface Ram extends GuestMemory {
   readonly pageCount: number;
   readonly dirtyLog: DirtyLog;
-  /** Copies the pages to out, 4096 bytes each. Precopy does it while vCPUs run: a page written meanwhile may come out torn, and is dirty again. */
+  /**
+   * Copies the pages to out, 4096 bytes each. Precopy does it while vCPUs run: a page written
+   * meanwhile may come out torn, and is dirty again.
+   */
   gather(pages: Uint32Array, out: Uint8Array): void;
   /** Copies them back over RAM. */
   scatter(pages: Uint32Array, data: Uint8Array): void;
   /** Makes them zeroes; a page that holds no memory stays without. */
   zero(pages: Uint32Array): void;
-  /** The pages that hold memory, ascending; every other page reads as zeroes, and to read it would give it memory. */
+  /**
+   * The pages that hold memory, ascending; every other page reads as zeroes, and to read it would
+   * give it memory.
+   */
   populated(): PageRun[];
   /** Of all RAM; for tests that compare two sides. */
   hash(): bigint;
 }
 
-/** What a vCPU's device access becomes. Port and MMIO accesses are answered on the main loop; size 1, 2, 4, 8. */
+/**
+ * What a vCPU's device access becomes. Port and MMIO accesses are answered on the main loop; size
+ * 1, 2, 4, 8.
+ */
 export interface ExitHandler {
   pioRead(port: number, size: number): number;
   pioWrite(port: number, size: number, value: number): void;
@@ -66,7 +82,8 @@ export interface ExitHandler {
   mmioWrite(gpa: number, size: number, value: bigint): void;
 }
 
-export type StopReason = { kind: 'requested' } | { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
+export type StopReason =
+  { kind: 'requested' } | { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
 
 /** One state blob, checked before it is loaded. */
 export interface StateBlob {
@@ -121,7 +138,10 @@ export interface VmAccel {
   addDoorbell(bell: Doorbell): { dispose(): void };
   /** All vCPUs run on their threads. */
   start(): void;
-  /** Resolves when every vCPU is stopped at an instruction boundary with its exit complete; the main loop goes on answering exits meanwhile. */
+  /**
+   * Resolves when every vCPU is stopped at an instruction boundary with its exit complete; the main
+   * loop goes on answering exits meanwhile.
+   */
   stop(): Promise<void>;
   readonly running: boolean;
   /** A vCPU stopped by itself. */
@@ -137,8 +157,8 @@ export interface VmAccel {
   continueClock(ns: bigint): void;
   reset(): void;
   /**
-   * Between stop() and start(), after a pause that the guest would take for a lockup: tells its kvmclock that the host held it. Writes
-   * to guest RAM (logged).
+   * Between stop() and start(), after a pause that the guest would take for a lockup: tells its
+   * kvmclock that the host held it. Writes to guest RAM (logged).
    */
   guestStopped(): void;
   dispose(): void;

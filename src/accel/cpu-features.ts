@@ -1,11 +1,15 @@
 /**
- * The features of CPUID by QEMU's names: where their bits stand, and which a checkpoint cannot carry. What is carried has no state of its own
- * beyond what a vCPU's image holds: general registers, x87 and SSE, control registers, the model's MSRs.
+ * The features of CPUID by QEMU's names: where their bits stand, and which a checkpoint cannot
+ * carry. What is carried has no state of its own beyond what a vCPU's image holds: general
+ * registers, x87 and SSE, control registers, the model's MSRs.
  */
 import { or32, without32 } from '../base/unsigned.js';
 import type { CpuModel } from './contract.js';
 
-/** Words in the order of struct Features in native/vcpu/model.h: leaf 1 ECX, EDX; leaf 7 EBX, ECX; leaf 80000001 ECX, EDX; KVM's leaf 40000001 EAX. */
+/**
+ * Words in the order of struct Features in native/vcpu/model.h: leaf 1 ECX, EDX; leaf 7 EBX, ECX;
+ * leaf 80000001 ECX, EDX; KVM's leaf 40000001 EAX.
+ */
 const WORDS = ['ecx1', 'edx1', 'ebx7', 'ecx7', 'ecx81', 'edx81', 'kvm'] as const;
 type Word = (typeof WORDS)[number];
 export const WORD_COUNT = WORDS.length;
@@ -18,9 +22,59 @@ export interface Feature {
 
 /** Model soft-v1 has these, or a model on KVM may have them on top. */
 const carried: Readonly<Record<Word, Readonly<Record<string, number>>>> = {
-  edx1: { fpu: 0, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26 },
-  ecx1: { pni: 0, pclmulqdq: 1, ssse3: 9, cx16: 13, pcid: 17, 'sse4.1': 19, 'sse4.2': 20, x2apic: 21, movbe: 22, popcnt: 23, aes: 25, rdrand: 30, hypervisor: 31 },
-  ebx7: { fsgsbase: 0, 'tsc-adjust': 1, bmi1: 3, smep: 7, bmi2: 8, erms: 9, invpcid: 10, rdseed: 18, adx: 19, smap: 20, clflushopt: 23, clwb: 24, 'sha-ni': 29 },
+  edx1: {
+    fpu: 0,
+    de: 2,
+    pse: 3,
+    tsc: 4,
+    msr: 5,
+    pae: 6,
+    mce: 7,
+    cx8: 8,
+    apic: 9,
+    sep: 11,
+    mtrr: 12,
+    pge: 13,
+    mca: 14,
+    cmov: 15,
+    pat: 16,
+    pse36: 17,
+    clflush: 19,
+    mmx: 23,
+    fxsr: 24,
+    sse: 25,
+    sse2: 26,
+  },
+  ecx1: {
+    pni: 0,
+    pclmulqdq: 1,
+    ssse3: 9,
+    cx16: 13,
+    pcid: 17,
+    'sse4.1': 19,
+    'sse4.2': 20,
+    x2apic: 21,
+    movbe: 22,
+    popcnt: 23,
+    aes: 25,
+    rdrand: 30,
+    hypervisor: 31,
+  },
+  ebx7: {
+    fsgsbase: 0,
+    'tsc-adjust': 1,
+    bmi1: 3,
+    smep: 7,
+    bmi2: 8,
+    erms: 9,
+    invpcid: 10,
+    rdseed: 18,
+    adx: 19,
+    smap: 20,
+    clflushopt: 23,
+    clwb: 24,
+    'sha-ni': 29,
+  },
   ecx7: { umip: 2, rdpid: 22 },
   ecx81: { 'lahf-lm': 0, abm: 5, sse4a: 6, misalignsse: 7, '3dnowprefetch': 8 },
   edx81: { syscall: 11, nx: 20, mmxext: 22, pdpe1gb: 26, rdtscp: 27, lm: 29 },
@@ -33,10 +87,40 @@ const nested = 'a nested guest is not part of a checkpoint';
 const pvState = 'what KVM keeps for it in guest memory is not part of a checkpoint';
 const bySmp = 'it follows from -smp';
 const notCarried: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(['xsave', 'xsaveopt', 'xsavec', 'xsaves', 'osxsave', 'avx', 'avx2', 'fma', 'f16c', 'avx512f', 'vaes', 'vpclmulqdq', 'fma4', 'xop', 'mpx', 'pku'].map(name => [name, extendedRegisters])),
+  ...Object.fromEntries(
+    [
+      'xsave',
+      'xsaveopt',
+      'xsavec',
+      'xsaves',
+      'osxsave',
+      'avx',
+      'avx2',
+      'fma',
+      'f16c',
+      'avx512f',
+      'vaes',
+      'vpclmulqdq',
+      'fma4',
+      'xop',
+      'mpx',
+      'pku',
+    ].map(name => [name, extendedRegisters]),
+  ),
   ...Object.fromEntries(['tsc-deadline', 'invtsc'].map(name => [name, hostTsc])),
   ...Object.fromEntries(['svm', 'vmx', 'npt', 'nrip-save'].map(name => [name, nested])),
-  ...Object.fromEntries(['kvm-asyncpf', 'kvm-asyncpf-int', 'kvm-steal-time', 'kvm-pv-eoi', 'kvm-pv-unhalt', 'kvm-pv-ipi', 'kvm-pv-tlb-flush', 'kvm-poll-control'].map(name => [name, pvState])),
+  ...Object.fromEntries(
+    [
+      'kvm-asyncpf',
+      'kvm-asyncpf-int',
+      'kvm-steal-time',
+      'kvm-pv-eoi',
+      'kvm-pv-unhalt',
+      'kvm-pv-ipi',
+      'kvm-pv-tlb-flush',
+      'kvm-poll-control',
+    ].map(name => [name, pvState]),
+  ),
   ...Object.fromEntries(['ht', 'cmp-legacy', 'topoext'].map(name => [name, bySmp])),
   vme: 'virtual-8086 mode is not part of a checkpoint',
   monitor: 'a vCPU that waits in MWAIT cannot be stopped at an instruction boundary',
@@ -51,9 +135,17 @@ const always = new Set(['kvmclock', 'hypervisor']);
 
 /** QEMU takes `sse4_1` and `sse4-1` for `sse4.1`, `sse3` for `pni`. */
 const plain = (name: string) => name.toLowerCase().replaceAll(/[_.]/g, '-');
-const aliases: Readonly<Record<string, string>> = { sse3: 'pni', pclmuldq: 'pclmulqdq', lzcnt: 'abm', i64: 'lm', xd: 'nx' };
+const aliases: Readonly<Record<string, string>> = {
+  sse3: 'pni',
+  pclmuldq: 'pclmulqdq',
+  lzcnt: 'abm',
+  i64: 'lm',
+  xd: 'nx',
+};
 
-export const features: readonly Feature[] = WORDS.flatMap((word, i) => Object.entries(carried[word]).map(([name, bit]) => ({ name, word: i, bit })));
+export const features: readonly Feature[] = WORDS.flatMap((word, i) =>
+  Object.entries(carried[word]).map(([name, bit]) => ({ name, word: i, bit })),
+);
 const byName = new Map(features.map(feature => [plain(feature.name), feature]));
 
 /** The feature; or why there is none of the name that a guest could have. */
@@ -62,21 +154,39 @@ export function featureOf(name: string): Feature | string {
   const known = byName.get(key);
   if (known) return known;
   const reason = Object.hasOwn(notCarried, key) ? notCarried[key] : undefined;
-  return reason === undefined ? `'${name}' is not a CPU flag that colo knows` : `${key} cannot be had: ${reason}`;
+  return reason === undefined
+    ? `'${name}' is not a CPU flag that colo knows`
+    : `${key} cannot be had: ${reason}`;
 }
 
 export const isAlwaysOn = (feature: Feature) => always.has(feature.name);
 
-export const hasFeature = (words: readonly number[], { word, bit }: Feature) => ((words[word] >>> bit) & 1) === 1;
+export const hasFeature = (words: readonly number[], { word, bit }: Feature) =>
+  ((words[word] >>> bit) & 1) === 1;
 
-export function withFeature(words: readonly number[], { word, bit }: Feature, on: boolean): number[] {
-  return words.map((value, i) => (i !== word ? value : on ? or32(value, 1 << bit) : without32(value, 1 << bit)));
+export function withFeature(
+  words: readonly number[],
+  { word, bit }: Feature,
+  on: boolean,
+): number[] {
+  return words.map((value, i) =>
+    i !== word ? value : on ? or32(value, 1 << bit) : without32(value, 1 << bit),
+  );
 }
 
 /** By name, in the order of the table. */
-export const namesOf = (words: readonly number[]) => features.filter(feature => hasFeature(words, feature)).map(feature => feature.name);
+export const namesOf = (words: readonly number[]) =>
+  features.filter(feature => hasFeature(words, feature)).map(feature => feature.name);
 
 /** For a manifest: what both sides of a pair must show alike. */
-export function describeCpu({ name, vendor, signature, features: words, sockets, cores, threads }: CpuModel) {
+export function describeCpu({
+  name,
+  vendor,
+  signature,
+  features: words,
+  sockets,
+  cores,
+  threads,
+}: CpuModel) {
   return { model: name, vendor, signature, features: namesOf(words), sockets, cores, threads };
 }

@@ -1,4 +1,7 @@
-/** `-cpu` and `-smp` to the processor that a guest sees: resolved, and checked against what the backend can give, before there is a VM. */
+/**
+ * `-cpu` and `-smp` to the processor that a guest sees: resolved, and checked against what the
+ * backend can give, before there is a VM.
+ */
 import { VmError } from '../base/errors.js';
 import { type CpuOffer, vmModule } from './addon.js';
 import type { AccelName } from './choose.js';
@@ -25,8 +28,16 @@ export const oneCpu: Topology = { sockets: 1, cores: 1, threads: 1 };
 export type Offers = (accel: AccelName) => CpuOffer;
 const addonOffers: Offers = accel => vmModule().cpuModel(accel);
 
-/** Throws VmError: no such model or flag, one that a checkpoint cannot carry, or one that this host does not have. */
-export function resolveCpu(choice: CpuChoice, accel: AccelName, topology: Topology = oneCpu, offers: Offers = addonOffers): CpuModel {
+/**
+ * Throws VmError: no such model or flag, one that a checkpoint cannot carry, or one that this host
+ * does not have.
+ */
+export function resolveCpu(
+  choice: CpuChoice,
+  accel: AccelName,
+  topology: Topology = oneCpu,
+  offers: Offers = addonOffers,
+): CpuModel {
   const option = `-cpu ${choice.model}`;
   const can = offers(accel);
   const base = baseModel(choice.model, accel, can, offers);
@@ -34,13 +45,23 @@ export function resolveCpu(choice: CpuChoice, accel: AccelName, topology: Topolo
   for (const { name, on } of choice.flags) {
     const feature = featureOf(name);
     if (typeof feature === 'string') throw new VmError(`-cpu: ${feature}`);
-    if (!on && isAlwaysOn(feature)) throw new VmError(`-cpu: ${feature.name} cannot be taken away: a guest keeps its time by kvmclock, which goes on after a failover`);
+    if (!on && isAlwaysOn(feature))
+      throw new VmError(
+        `-cpu: ${feature.name} cannot be taken away: a guest keeps its time by kvmclock, ` +
+          'which goes on after a failover',
+      );
     words = withFeature(words, feature, on);
   }
-  const missing = features.find(feature => hasFeature(words, feature) && !hasFeature(can.features, feature));
+  const missing = features.find(
+    feature => hasFeature(words, feature) && !hasFeature(can.features, feature),
+  );
   if (missing) {
     const who = accel === 'soft' ? 'the software CPU' : "this host's KVM";
-    throw new VmError(`${option}: ${who} does not have ${missing.name}`, { hint: `Take it away with -cpu ${choice.model},-${missing.name}, on both sides of a pair; or take another model.` });
+    throw new VmError(`${option}: ${who} does not have ${missing.name}`, {
+      hint:
+        `Take it away with -cpu ${choice.model},-${missing.name}, on both sides of a pair; or ` +
+        'take another model.',
+    });
   }
   return { ...base, features: words, ...topology };
 }
@@ -51,20 +72,40 @@ function baseModel(name: string, accel: AccelName, can: CpuOffer, offers: Offers
     case 'soft-v1':
       return baseline;
     case 'qemu64':
-      return { ...baseline, name, brand: 'QEMU Virtual CPU version 2.5+', features: withFeature(baseline.features, features.find(feature => feature.name === 'pni')!, true) };
+      return {
+        ...baseline,
+        name,
+        brand: 'QEMU Virtual CPU version 2.5+',
+        features: withFeature(
+          baseline.features,
+          features.find(feature => feature.name === 'pni')!,
+          true,
+        ),
+      };
     case 'host':
-      if (accel === 'soft') throw new VmError("-cpu host: the software CPU does not show the host's processor", { hint: 'Leave -cpu out, or use -accel kvm.' });
+      if (accel === 'soft')
+        throw new VmError("-cpu host: the software CPU does not show the host's processor", {
+          hint: 'Leave -cpu out, or use -accel kvm.',
+        });
       return { ...can, features: carriedOf(can, baseline) };
     case 'max':
-      return accel === 'soft' ? { ...baseline, name } : { ...can, name, features: carriedOf(can, baseline) };
+      return accel === 'soft'
+        ? { ...baseline, name }
+        : { ...can, name, features: carriedOf(can, baseline) };
     default:
-      throw new VmError(`-cpu: '${name}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`);
+      throw new VmError(
+        `-cpu: '${name}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`,
+      );
   }
 }
 
 /** The baseline, and all of the host's that a checkpoint carries. */
 function carriedOf(can: CpuOffer, baseline: CpuOffer): readonly number[] {
-  return features.reduce((words, feature) => (hasFeature(can.features, feature) ? withFeature(words, feature, true) : words), baseline.features as number[]);
+  return features.reduce(
+    (words, feature) =>
+      hasFeature(can.features, feature) ? withFeature(words, feature, true) : words,
+    baseline.features as number[],
+  );
 }
 
 /** Without -cpu and -smp; not checked. */

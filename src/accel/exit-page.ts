@@ -1,4 +1,7 @@
-/** One device access, in memory shared with the vCPU (struct ExitPage in native/vcpu/exits.h). Hot path: no allocation here. */
+/**
+ * One device access, in memory shared with the vCPU (struct ExitPage in native/vcpu/exits.h). Hot
+ * path: no allocation here.
+ */
 import type { ExitHandler } from './contract.js';
 
 const ExitKind = { PIO_READ: 1, PIO_WRITE: 2, MMIO_READ: 3, MMIO_WRITE: 4 } as const;

@@ -1,4 +1,7 @@
-/** Guest RAM over the addon: small accesses go straight to the mapped windows, and only the mark of a write crosses into native code. */
+/**
+ * Guest RAM over the addon: small accesses go straight to the mapped windows, and only the mark of
+ * a write crosses into native code.
+ */
 import { assert } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import { type NativeRam, vmModule } from './addon.js';
@@ -20,7 +23,10 @@ export class AddonRam implements Ram {
   readonly dirtyLog: DirtyLog;
   private readonly slots: readonly Slot[];
   private readonly windows: readonly Buffer[];
-  /** The same bytes for aligned accesses: a vCPU reads and writes ring indices at the same time, and Buffer's accessors go byte by byte. */
+  /**
+   * The same bytes for aligned accesses: a vCPU reads and writes ring indices at the same time, and
+   * Buffer's accessors go byte by byte.
+   */
   private readonly halves: readonly Uint16Array[];
   private readonly words: readonly Uint32Array[];
 
@@ -60,7 +66,9 @@ export class AddonRam implements Ram {
   write(gpa: number, bytes: Uint8Array): boolean {
     const offset = this.offsetOf(gpa, bytes.length);
     if (offset < 0) return false;
-    this.eachPart(offset, bytes.length, (part, done) => part.set(bytes.subarray(done, done + part.length)));
+    this.eachPart(offset, bytes.length, (part, done) =>
+      part.set(bytes.subarray(done, done + part.length)),
+    );
     this.markWritten(gpa, bytes.length);
     return true;
   }
@@ -97,7 +105,9 @@ export class AddonRam implements Ram {
     const offset = this.offsetOf(gpa, 8);
     if (offset < 0) return undefined;
     const at = offset % WINDOW;
-    return at + 8 <= WINDOW ? this.windowOf(offset).readBigUInt64LE(at) : this.read(gpa, 8)?.readBigUInt64LE();
+    return at + 8 <= WINDOW
+      ? this.windowOf(offset).readBigUInt64LE(at)
+      : this.read(gpa, 8)?.readBigUInt64LE();
   }
 
   writeU8(gpa: number, value: number): boolean {
@@ -140,7 +150,10 @@ export class AddonRam implements Ram {
 
   populated(): PageRun[] {
     const extents = this.native.populated();
-    return Array.from({ length: extents.length / 2 }, (_, i) => ({ from: extents[2 * i], to: extents[2 * i] + extents[2 * i + 1] }));
+    return Array.from({ length: extents.length / 2 }, (_, i) => ({
+      from: extents[2 * i],
+      to: extents[2 * i] + extents[2 * i + 1],
+    }));
   }
 
   /** Offset in RAM of [gpa, gpa+length) if it lies in one slot, else -1. */
@@ -164,14 +177,19 @@ export class AddonRam implements Ram {
     const at = offset % WINDOW;
     if (size === 4 && at % 4 === 0) this.words[index][at >>> 2] = value;
     else if (size === 2 && at % 2 === 0) this.halves[index][at >>> 1] = value;
-    else for (let i = 0; i < size; i++) this.windowOf(offset + i)[(offset + i) % WINDOW] = value >>> (8 * i);
+    else
+      for (let i = 0; i < size; i++)
+        this.windowOf(offset + i)[(offset + i) % WINDOW] = value >>> (8 * i);
     this.markWritten(gpa, size);
     return true;
   }
 
-  /** Splits a range at window borders: part is live memory, done is its distance from the range's start. */
+  /**
+   * Splits a range at window borders: part is live memory, done is its distance from the range's
+   * start.
+   */
   private eachPart(offset: number, length: number, fn: (part: Buffer, done: number) => void): void {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const at = (offset + done) % WINDOW;
       const n = Math.min(length - done, WINDOW - at);
       fn(this.windowOf(offset + done).subarray(at, at + n), done);

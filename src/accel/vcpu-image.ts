@@ -1,6 +1,7 @@
 /**
- * A vCPU's state blob by name: for loaders, which set the registers that a kernel is entered with, and for `info registers`. The layout is
- * that of <linux/kvm.h>, one struct after the other (native/vcpu/image.h).
+ * A vCPU's state blob by name: for loaders, which set the registers that a kernel is entered with,
+ * and for `info registers`. The layout is that of <linux/kvm.h>, one struct after the other
+ * (native/vcpu/image.h).
  */
 const REGS = 8; // kvm_regs
 const SREGS = 152; // kvm_sregs
@@ -9,8 +10,11 @@ const XSAVE = 592; // kvm_xsave; begins as fxsave does
 const MP_STATE = 5144;
 const MSRS = 6176;
 
-// prettier-ignore
-const GPRS = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags'] as const;
+const GPRS = [
+  ...(['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp'] as const),
+  ...(['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const),
+  ...(['rip', 'rflags'] as const),
+] as const;
 const SEGMENTS = ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'tr', 'ldt'] as const;
 const CONTROLS = ['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer', 'apicBase'] as const;
 const DEBUGS = ['dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7'] as const;
@@ -84,7 +88,10 @@ export class VcpuImage {
   }
 
   table(name: 'gdt' | 'idt'): { base: bigint; limit: number } {
-    return { base: this.data.readBigUInt64LE(TABLES[name]), limit: this.data.readUInt16LE(TABLES[name] + 8) };
+    return {
+      base: this.data.readBigUInt64LE(TABLES[name]),
+      limit: this.data.readUInt16LE(TABLES[name] + 8),
+    };
   }
 
   setTable(name: 'gdt' | 'idt', base: bigint, limit: number): void {
@@ -95,7 +102,12 @@ export class VcpuImage {
   /** The x87's words, as fxsave has them. */
   get fpu(): { fcw: number; fsw: number; ftw: number; mxcsr: number } {
     const { data } = this;
-    return { fcw: data.readUInt16LE(XSAVE), fsw: data.readUInt16LE(XSAVE + 2), ftw: data[XSAVE + 4], mxcsr: data.readUInt32LE(XSAVE + 24) };
+    return {
+      fcw: data.readUInt16LE(XSAVE),
+      fsw: data.readUInt16LE(XSAVE + 2),
+      ftw: data[XSAVE + 4],
+      mxcsr: data.readUInt32LE(XSAVE + 24),
+    };
   }
 
   /** st: 80 bits. xmm: 128. */
@@ -122,7 +134,8 @@ export class VcpuImage {
   }
 
   private msrOffset(index: number): number | undefined {
-    for (let at = MSRS; at < this.data.length; at += 16) if (this.data.readUInt32LE(at) === index) return at;
+    for (let at = MSRS; at < this.data.length; at += 16)
+      if (this.data.readUInt32LE(at) === index) return at;
     return undefined;
   }
 }

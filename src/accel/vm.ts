@@ -2,7 +2,14 @@
 import { assert, VmError } from '../base/errors.js';
 import { type NativeVcpu, type NativeVm, vmModule } from './addon.js';
 import type { AccelName } from './choose.js';
-import type { CpuModel, Doorbell, ExitHandler, StateBlob, StopReason, VmAccel } from './contract.js';
+import type {
+  CpuModel,
+  Doorbell,
+  ExitHandler,
+  StateBlob,
+  StopReason,
+  VmAccel,
+} from './contract.js';
 import { plainCpu } from './cpu-model.js';
 import { ExitPage } from './exit-page.js';
 import type { AddonRam } from './ram.js';
@@ -52,7 +59,13 @@ export class AddonVm implements VmAccel {
   ) {
     const module = vmModule();
     this.cpuModel = options.cpu ?? plainCpu();
-    this.native = new module.Vm(ram.native, this.name, options.stepped === true, this.cpuModel, options.dirtyRing === true);
+    this.native = new module.Vm(
+      ram.native,
+      this.name,
+      options.stepped === true,
+      this.cpuModel,
+      options.dirtyRing === true,
+    );
     this.apicIds = this.native.apicIds();
     this.nativeCpus = this.apicIds.map((_, index) => new module.Vcpu(this.native, index));
     this.cpu = this.nativeCpus[0];
@@ -149,11 +162,15 @@ export class AddonVm implements VmAccel {
     this.settle();
   }
 
-  /** No vCPU runs any more: requested stops first, then whoever wants to know that it stopped by itself. */
+  /**
+   * No vCPU runs any more: requested stops first, then whoever wants to know that it stopped by
+   * itself.
+   */
   protected parked(why: number, error: string): void {
     this.settle();
     if (why === Park.REQUESTED) return;
-    const reason: StopReason = why === Park.SHUTDOWN ? { kind: 'shutdown' } : { kind: 'internal-error', message: error };
+    const reason: StopReason =
+      why === Park.SHUTDOWN ? { kind: 'shutdown' } : { kind: 'internal-error', message: error };
     for (const fn of this.stopped) fn(reason);
   }
 
@@ -174,8 +191,9 @@ export class AddonVm implements VmAccel {
 export type StepResult = 'budget' | 'halted' | 'stopped';
 
 /**
- * Stepped: no thread, no time of its own. Between start() and stop(), runFor() executes instructions on the caller's thread, device
- * accesses are plain calls, and advance() moves guest time and fires the chips' timers. The same calls give the same run, always.
+ * Stepped: no thread, no time of its own. Between start() and stop(), runFor() executes
+ * instructions on the caller's thread, device accesses are plain calls, and advance() moves guest
+ * time and fires the chips' timers. The same calls give the same run, always.
  */
 export class SteppedVm extends AddonVm {
   private inside = false;
@@ -196,7 +214,10 @@ export class SteppedVm extends AddonVm {
     return Promise.resolve();
   }
 
-  /** 'stopped': it is not running, or ceased to during this call. 'halted': nothing to do before the next interrupt. */
+  /**
+   * 'stopped': it is not running, or ceased to during this call. 'halted': nothing to do before the
+   * next interrupt.
+   */
   runFor(instructions: number): StepResult {
     if (!this.isRunning) return 'stopped';
     assert(!this.inside, 'runFor is not called from an exit handler');

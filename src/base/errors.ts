@@ -1,7 +1,11 @@
-/** Operations fail with VmError; we being wrong is an assertion. Guest misbehaviour is neither (the device acts like the chip). */
+/**
+ * Operations fail with VmError; we being wrong is an assertion. Guest misbehaviour is neither (the
+ * device acts like the chip).
+ */
 
 /** QMP's error classes (QAPI `QapiErrorClass`). */
-export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound' | 'KVMMissingCap';
+export type QmpErrorClass =
+  'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound' | 'KVMMissingCap';
 
 export class VmError extends Error {
   constructor(
@@ -22,7 +26,8 @@ export class VmError extends Error {
   }
 }
 
-export const deviceNotFound = (id: string) => new VmError(`Device '${id}' not found`, { class: 'DeviceNotFound' });
+export const deviceNotFound = (id: string) =>
+  new VmError(`Device '${id}' not found`, { class: 'DeviceNotFound' });
 
 /** Wraps whatever was thrown; a system error keeps its sentence. */
 export function asVmError(thrown: unknown): VmError {
@@ -39,7 +44,10 @@ export function isOurMistake(thrown: unknown): boolean {
   return (thrown as { code?: unknown }).code === undefined;
 }
 
-/** The failure of an operation; a mistake of ours goes on upwards, to whoever ends what it was part of. */
+/**
+ * The failure of an operation; a mistake of ours goes on upwards, to whoever ends what it was part
+ * of.
+ */
 export function failureOf(thrown: unknown): VmError {
   if (isOurMistake(thrown)) throw thrown;
   return asVmError(thrown);

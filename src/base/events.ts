@@ -1,4 +1,6 @@
-/** Typed events: a map from name to payload. Listeners run in order of registration, synchronously. */
+/**
+ * Typed events: a map from name to payload. Listeners run in order of registration, synchronously.
+ */
 import type { Disposable } from './disposable.js';
 
 export class Events<M extends object> {
@@ -12,7 +14,8 @@ export class Events<M extends object> {
   }
 
   emit<K extends keyof M>(name: K, payload: M[K]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) (listener as (payload: M[K]) => void)(payload);
+    for (const listener of [...(this.listeners.get(name) ?? [])])
+      (listener as (payload: M[K]) => void)(payload);
   }
 
   /** The next event of this name; bounded waits are the caller's (see host Clock). */

@@ -1,4 +1,7 @@
-/** Things with ids that others use: objects, chardevs, netdevs. What is used cannot be taken away, and the refusal says by whom. */
+/**
+ * Things with ids that others use: objects, chardevs, netdevs. What is used cannot be taken away,
+ * and the refusal says by whom.
+ */
 import type { Disposable } from './disposable.js';
 import { deviceNotFound, VmError } from './errors.js';
 
@@ -24,7 +27,9 @@ export interface InventoryRules {
 
 export function checkId(id: string): void {
   if (!/^[A-Za-z][A-Za-z0-9._-]{0,126}$/.test(id)) {
-    throw new VmError("Parameter 'id' expects an identifier", { hint: `'${id.slice(0, 64)}' is none: letters, digits and - . _, a letter first, at most 127.` });
+    throw new VmError("Parameter 'id' expects an identifier", {
+      hint: `'${id.slice(0, 64)}' is none: letters, digits and - . _, a letter first, at most 127.`,
+    });
   }
 }
 
@@ -52,7 +57,8 @@ export class Inventory<T> {
     checkId(id);
     const { kind, limit, duplicate } = this.rules;
     if (this.entries.has(id) || this.coming.has(id)) throw duplicate(id);
-    if (this.entries.size + this.coming.size >= limit) throw new VmError(`there are ${limit} ${kind}s already, no more fit`);
+    if (this.entries.size + this.coming.size >= limit)
+      throw new VmError(`there are ${limit} ${kind}s already, no more fit`);
     this.coming.add(id);
     try {
       const value = await make();
@@ -68,7 +74,9 @@ export class Inventory<T> {
     const entry = this.entries.get(id);
     if (!entry) throw deviceNotFound(id);
     if (this.rules.use === 'exclusive' && entry.users.size > 0) {
-      throw new VmError(`Device '${id}' is in use`, { hint: `It belongs to ${this.usersOf(id).join(', ')}; a ${this.rules.kind} has one user.` });
+      throw new VmError(`Device '${id}' is in use`, {
+        hint: `It belongs to ${this.usersOf(id).join(', ')}; a ${this.rules.kind} has one user.`,
+      });
     }
     const mark = { name: user };
     entry.users.add(mark);
@@ -83,7 +91,8 @@ export class Inventory<T> {
   take(id: string): T | undefined {
     const entry = this.entries.get(id);
     if (!entry) return undefined;
-    if (entry.users.size > 0) throw new VmError(`${this.rules.kind} '${id}' is in use by ${this.usersOf(id).join(', ')}`);
+    if (entry.users.size > 0)
+      throw new VmError(`${this.rules.kind} '${id}' is in use by ${this.usersOf(id).join(', ')}`);
     this.entries.delete(id);
     return entry.value;
   }

@@ -14,7 +14,9 @@ export function parseKeyValues(text: string, implied?: string): KeyValue[] {
     const equals = item.indexOf('=');
     if (equals > 0) return { key: item.slice(0, equals), value: item.slice(equals + 1) };
     if (equals === 0) throw new VmError(`'${item}' has no name before the =`);
-    return i === 0 && implied !== undefined ? { key: implied, value: item } : { key: item, value: undefined };
+    return i === 0 && implied !== undefined
+      ? { key: implied, value: item }
+      : { key: item, value: undefined };
   });
 }
 
@@ -26,7 +28,8 @@ export function splitCommas(text: string): string[] {
     else if (text[i + 1] === ',') items[items.length - 1] += text[i++];
     else items.push('');
   }
-  if (items.length > 1 && items.includes('')) throw new VmError(`'${text}' has an empty item between commas`);
+  if (items.length > 1 && items.includes(''))
+    throw new VmError(`'${text}' has an empty item between commas`);
   return items;
 }
 
@@ -47,7 +50,8 @@ export class KeyValues {
 
   take(key: string): string | undefined {
     const value = this.left.get(key);
-    if (value === undefined && this.left.has(key)) throw new VmError(`'${key}' needs a value: ${key}=...`);
+    if (value === undefined && this.left.has(key))
+      throw new VmError(`'${key}' needs a value: ${key}=...`);
     this.left.delete(key);
     return value;
   }
@@ -85,7 +89,8 @@ export class KeyValues {
     const text = this.take(key);
     if (text === undefined) return undefined;
     const value = /^[0-9]+$|^0[xX][0-9a-fA-F]+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= range.min && value <= range.max)) throw new VmError(`'${key}' is a number from ${range.min} to ${range.max}, not '${text}'`);
+    if (!(value >= range.min && value <= range.max))
+      throw new VmError(`'${key}' is a number from ${range.min} to ${range.max}, not '${text}'`);
     return value;
   }
 
@@ -96,6 +101,7 @@ export class KeyValues {
 
   done(known: string): void {
     const [unknown] = this.left.keys();
-    if (unknown !== undefined) throw new VmError(`'${unknown}' is not supported here; colo knows: ${known}`);
+    if (unknown !== undefined)
+      throw new VmError(`'${unknown}' is not supported here; colo knows: ${known}`);
   }
 }

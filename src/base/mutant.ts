@@ -1,6 +1,7 @@
 /**
- * Deliberate faults, for `npm run test:mutants`: each breaks one rule of a checkpoint, and the suite must notice. A fault is on only
- * when COLO_TEST=1 and COLO_MUTANT names it; both are read once, so an ordinary run pays one comparison.
+ * Deliberate faults, for `npm run test:mutants`: each breaks one rule of a checkpoint, and the
+ * suite must notice. A fault is on only when COLO_TEST=1 and COLO_MUTANT names it; both are read
+ * once, so an ordinary run pays one comparison.
  */
 export const mutants = [
   'packets-released-early',

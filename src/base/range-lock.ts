@@ -1,6 +1,7 @@
 /**
- * Exclusion of byte ranges: readers share, a writer is alone, everyone is served in order of arrival. Used where the order of two
- * overlapping requests must be one and the same on every copy of the data.
+ * Exclusion of byte ranges: readers share, a writer is alone, everyone is served in order of
+ * arrival. Used where the order of two overlapping requests must be one and the same on every copy
+ * of the data.
  */
 export type LockMode = 'shared' | 'exclusive';
 
@@ -13,7 +14,8 @@ interface Entry {
   proceed?: () => void;
 }
 
-const conflict = (a: Entry, b: Entry) => a.start < b.end && b.start < a.end && (a.mode === 'exclusive' || b.mode === 'exclusive');
+const conflict = (a: Entry, b: Entry) =>
+  a.start < b.end && b.start < a.end && (a.mode === 'exclusive' || b.mode === 'exclusive');
 
 export class RangeLock {
   /** Holders and waiters, in order of arrival. */

@@ -4,10 +4,14 @@ export function similar(word: string, known: Iterable<string>): string[] {
   const near: { candidate: string; far: number }[] = [];
   for (const candidate of known) {
     const prefix = word.length >= 2 && candidate.startsWith(word);
-    const far = prefix ? 0.5 : distance(word.toLowerCase().slice(0, 64), candidate.toLowerCase().slice(0, 64));
+    const far = prefix
+      ? 0.5
+      : distance(word.toLowerCase().slice(0, 64), candidate.toLowerCase().slice(0, 64));
     if (far <= limit) near.push({ candidate, far });
   }
-  return near.sort((a, b) => a.far - b.far || (a.candidate < b.candidate ? -1 : 1)).map(n => n.candidate);
+  return near
+    .sort((a, b) => a.far - b.far || (a.candidate < b.candidate ? -1 : 1))
+    .map(n => n.candidate);
 }
 
 /** Optimal string alignment: insert, delete, replace, swap neighbours. */
@@ -19,7 +23,8 @@ function distance(a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const same = a[i - 1] === b[j - 1] ? 0 : 1;
       next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + same);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) next[j] = Math.min(next[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        next[j] = Math.min(next[j], before[j - 2] + 1);
     }
     before = row;
     row = next;

@@ -1,4 +1,6 @@
-/** What a drive has done, as query-blockstats tells it: operations, bytes, time, failures, by kind. */
+/**
+ * What a drive has done, as query-blockstats tells it: operations, bytes, time, failures, by kind.
+ */
 import type { Clock } from '../host/ports.js';
 
 export const requestKinds = ['read', 'write', 'flush', 'unmap'] as const;

@@ -1,6 +1,7 @@
 /**
- * The guest's end of a disk, and that of an NBD export: an id over the root node. Counts requests in flight, makes unaligned requests
- * whole sectors, applies the cache mode and the throttle, decides what an error does to the guest.
+ * The guest's end of a disk, and that of an NBD export: an id over the root node. Counts requests
+ * in flight, makes unaligned requests whole sectors, applies the cache mode and the throttle,
+ * decides what an error does to the guest.
  */
 import { VmError, asVmError } from '../base/errors.js';
 import type { Clock } from '../host/ports.js';
@@ -14,7 +15,10 @@ import type { BlockNode } from './node.js';
 import { RangeLock } from '../base/range-lock.js';
 import type { Throttle } from './throttle.js';
 
-/** writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA are ignored. */
+/**
+ * writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA
+ * are ignored.
+ */
 export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
 
 export type IoStatus = 'ok' | 'failed' | 'nospace';
@@ -31,7 +35,10 @@ export interface BackendOptions {
   clock?: Clock;
 }
 
-/** Discards and zeroes under way at once, in bytes; a longer one goes alone. The rest waits, and is parked when the guest is to stop. */
+/**
+ * Discards and zeroes under way at once, in bytes; a longer one goes alone. The rest waits, and is
+ * parked when the guest is to stop.
+ */
 const RANGE_BYTES = 128 * 1024 * 1024;
 
 /** Not done, and nothing wrong: the device keeps the request until it runs again. */
@@ -105,9 +112,13 @@ export class DriveBackend implements BlockBackend {
     return this.running;
   }
 
-  /** A guest device takes the drive: it becomes the node's writer. The layer has checked that the disk may boot. */
+  /**
+   * A guest device takes the drive: it becomes the node's writer. The layer has checked that the
+   * disk may boot.
+   */
   claim(device: string, { werror, rerror, writeCache }: DiskProperties = {}): void {
-    if (this.device !== undefined) throw new VmError(`${this.label} is already in use by device '${this.device}'`);
+    if (this.device !== undefined)
+      throw new VmError(`${this.label} is already in use by device '${this.device}'`);
     const { errors = defaultErrors, cache } = this.config;
     this.device = device;
     try {
@@ -116,7 +127,11 @@ export class DriveBackend implements BlockBackend {
       this.device = undefined;
       throw error;
     }
-    this.config = { ...this.config, errors: { write: werror ?? errors.write, read: rerror ?? errors.read }, cache: cacheOf(cache, writeCache) };
+    this.config = {
+      ...this.config,
+      errors: { write: werror ?? errors.write, read: rerror ?? errors.read },
+      cache: cacheOf(cache, writeCache),
+    };
   }
 
   /** drive_del: what the guest asks for afterwards fails. */
@@ -131,7 +146,10 @@ export class DriveBackend implements BlockBackend {
   /** A job has put another node in this one's place, with the same content. */
   setRoot(root: BlockNode): void {
     this.release?.();
-    this.release = this.device === undefined ? undefined : root.attach({ label: this.label, write: !this.options.readOnly && !root.readOnly });
+    this.release =
+      this.device === undefined
+        ? undefined
+        : root.attach({ label: this.label, write: !this.options.readOnly && !root.readOnly });
     this.root = root;
   }
 
@@ -146,7 +164,9 @@ export class DriveBackend implements BlockBackend {
   }
 
   pwrite(offset: number, data: Uint8Array, options: { fua?: boolean } = {}): Promise<void> {
-    const fua = this.options.cache === 'writethrough' || (options.fua === true && this.options.cache !== 'unsafe');
+    const fua =
+      this.options.cache === 'writethrough' ||
+      (options.fua === true && this.options.cache !== 'unsafe');
     return this.change('write', offset, data.length, async (start, end, partial) => {
       if (!partial) return this.node.pwrite(offset, data, fua);
       const whole = await this.node.pread(start, end - start);
@@ -165,24 +185,31 @@ export class DriveBackend implements BlockBackend {
   discard(offset: number, length: number): Promise<void> {
     const start = Math.ceil(offset / SECTOR) * SECTOR;
     const end = offset + length - ((offset + length) % SECTOR);
-    return this.change('unmap', offset, length, () => this.range(length, async () => {
-      if (end > start) await this.node.discard(start, end - start);
-      if (this.options.cache === 'writethrough') await this.node.flush();
-    }));
+    return this.change('unmap', offset, length, () =>
+      this.range(length, async () => {
+        if (end > start) await this.node.discard(start, end - start);
+        if (this.options.cache === 'writethrough') await this.node.flush();
+      }),
+    );
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.change('write', offset, length, (start, end, partial) => this.range(length, async () => {
-      if (partial) {
-        const whole = await this.node.pread(start, end - start);
-        whole.fill(0, offset - start, offset - start + length);
-        await this.node.pwrite(start, whole);
-      } else await this.node.writeZeroes(offset, length);
-      if (this.options.cache === 'writethrough') await this.node.flush();
-    }));
+    return this.change('write', offset, length, (start, end, partial) =>
+      this.range(length, async () => {
+        if (partial) {
+          const whole = await this.node.pread(start, end - start);
+          whole.fill(0, offset - start, offset - start + length);
+          await this.node.pwrite(start, whole);
+        } else await this.node.writeZeroes(offset, length);
+        if (this.options.cache === 'writethrough') await this.node.flush();
+      }),
+    );
   }
 
-  /** What a guest asks for in a few bytes may be hours of work, and a stop waits for what has begun: one piece at a time. */
+  /**
+   * What a guest asks for in a few bytes may be hours of work, and a stop waits for what has begun:
+   * one piece at a time.
+   */
   private async range(length: number, body: () => Promise<void>): Promise<void> {
     while (this.drains === 0 && this.rangeBytes > 0 && this.rangeBytes + length > RANGE_BYTES) {
       await new Promise<void>(go => this.rangesWaiting.push(go));
@@ -206,7 +233,14 @@ export class DriveBackend implements BlockBackend {
     const wanted = policy === 'enospc' ? (nospace ? 'stop' : 'report') : policy;
     // Where nobody can stop the VM, the guest must know.
     const action = wanted === 'stop' && !stopVm ? 'report' : wanted;
-    events?.emit('BLOCK_IO_ERROR', { device: this.id, 'node-name': this.nodeName, operation, action, nospace, reason: asVmError(error).message });
+    events?.emit('BLOCK_IO_ERROR', {
+      device: this.id,
+      'node-name': this.nodeName,
+      operation,
+      action,
+      nospace,
+      reason: asVmError(error).message,
+    });
     if (action === 'stop') {
       this.status = nospace ? 'nospace' : 'failed';
       stopVm!();
@@ -231,7 +265,10 @@ export class DriveBackend implements BlockBackend {
     this.resizeListener();
   }
 
-  /** Resolves when nothing is in flight; nothing waits for its budget, or for a replica, meanwhile. The caller has stopped whoever sends requests. */
+  /**
+   * Resolves when nothing is in flight; nothing waits for its budget, or for a replica, meanwhile.
+   * The caller has stopped whoever sends requests.
+   */
   async drain(): Promise<void> {
     const limited = this.throttle?.open();
     const kept = this.root?.drainBegin();
@@ -243,24 +280,40 @@ export class DriveBackend implements BlockBackend {
     limited?.();
   }
 
-  private change(kind: 'write' | 'unmap', offset: number, length: number, write: (start: number, end: number, partial: boolean) => Promise<void>): Promise<void> {
+  private change(
+    kind: 'write' | 'unmap',
+    offset: number,
+    length: number,
+    write: (start: number, end: number, partial: boolean) => Promise<void>,
+  ): Promise<void> {
     return this.request(kind, offset, length, async () => {
       if (this.root && this.readOnly) throw ioError('EPERM', `${this.label} is read-only`);
       const start = offset - (offset % SECTOR);
       const end = Math.ceil((offset + length) / SECTOR) * SECTOR;
       const partial = start !== offset || end !== offset + length;
-      return this.lock.run(start, end - start, partial ? 'exclusive' : 'shared', () => write(start, end, partial));
+      return this.lock.run(start, end - start, partial ? 'exclusive' : 'shared', () =>
+        write(start, end, partial),
+      );
     });
   }
 
-  private async request<T>(kind: RequestKind, offset: number, length: number, body: () => Promise<T>): Promise<T> {
+  private async request<T>(
+    kind: RequestKind,
+    offset: number,
+    length: number,
+    body: () => Promise<T>,
+  ): Promise<T> {
     this.running++;
     const started = this.stats.now();
     try {
-      if (this.throttle && length > 0) await this.throttle.admit(kind === 'read' ? 'read' : 'write', length);
+      if (this.throttle && length > 0)
+        await this.throttle.admit(kind === 'read' ? 'read' : 'write', length);
       if (offset + length > this.length && this.root) {
         this.stats.invalid(kind);
-        throw ioError('EINVAL', `${this.label}: ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+        throw ioError(
+          'EINVAL',
+          `${this.label}: ${length} bytes at ${offset} reach beyond its end, ${this.length}`,
+        );
       }
       const result = await body().catch((error: unknown) => {
         if (!(error instanceof Parked)) this.stats.failed(kind, started);

@@ -5,9 +5,31 @@ import type { OptionTree } from './option-tree.js';
 
 /** What the drivers above tell their file of. none: when the node is made. */
 export const debugEvents = [
-  'none', 'read_aio', 'read_backing_aio', 'read_compressed', 'write_aio', 'write_compressed', 'flush_to_os', 'flush_to_disk',
-  'cluster_alloc', 'cluster_free', 'cow_read', 'cow_write', 'l1_update', 'l1_grow_write_table', 'l1_grow_activate_table', 'l2_load', 'l2_alloc_write', 'l2_update',
-  'refblock_load', 'refblock_update', 'refblock_alloc_write', 'refblock_alloc_hookup', 'refblock_alloc_write_table', 'refblock_alloc_switch_table', 'empty_image_prepare',
+  'none',
+  'read_aio',
+  'read_backing_aio',
+  'read_compressed',
+  'write_aio',
+  'write_compressed',
+  'flush_to_os',
+  'flush_to_disk',
+  'cluster_alloc',
+  'cluster_free',
+  'cow_read',
+  'cow_write',
+  'l1_update',
+  'l1_grow_write_table',
+  'l1_grow_activate_table',
+  'l2_load',
+  'l2_alloc_write',
+  'l2_update',
+  'refblock_load',
+  'refblock_update',
+  'refblock_alloc_write',
+  'refblock_alloc_hookup',
+  'refblock_alloc_write_table',
+  'refblock_alloc_switch_table',
+  'empty_image_prepare',
 ] as const;
 export type DebugEvent = (typeof debugEvents)[number];
 
@@ -37,17 +59,31 @@ export interface BlkdebugRules {
   setState: SetState[];
 }
 
-const errnos: Readonly<Record<number, IoCode>> = { 1: 'EPERM', 5: 'EIO', 12: 'ENOMEM', 22: 'EINVAL', 28: 'ENOSPC', 95: 'ENOTSUP', 108: 'ESHUTDOWN' };
+const errnos: Readonly<Record<number, IoCode>> = {
+  1: 'EPERM',
+  5: 'EIO',
+  12: 'ENOMEM',
+  22: 'EINVAL',
+  28: 'ENOSPC',
+  95: 'ENOTSUP',
+  108: 'ESHUTDOWN',
+};
 const EIO = 5;
 const MAX_STATE = 2 ** 31 - 1;
 
 export function readBlkdebugRules(options: OptionTree): BlkdebugRules {
-  return { injectError: each(options, 'inject-error', readInjectError), setState: each(options, 'set-state', readSetState) };
+  return {
+    injectError: each(options, 'inject-error', readInjectError),
+    setState: each(options, 'set-state', readSetState),
+  };
 }
 
 function each<T>(options: OptionTree, key: string, read: (tree: OptionTree) => T): T[] {
   return options.numbered(key).map(({ value }) => {
-    if (typeof value === 'string') throw new VmError(`parameter '${options.full(key)}' takes a group of options, such as ${key}.0.event=...`);
+    if (typeof value === 'string')
+      throw new VmError(
+        `parameter '${options.full(key)}' takes a group of options, such as ${key}.0.event=...`,
+      );
     const rule = read(value);
     value.end(" to driver 'blkdebug'");
     return rule;
@@ -64,9 +100,21 @@ function readInjectError(tree: OptionTree): InjectError {
   const rule = readRule(tree);
   const errno = tree.integer('errno', 1, 4095) ?? EIO;
   const code = errnos[errno];
-  if (code === undefined) throw new VmError(`parameter '${tree.full('errno')}' takes one of ${Object.entries(errnos).map(([n, name]) => `${n} (${name})`).join(', ')}; not ${errno}`);
+  if (code === undefined)
+    throw new VmError(
+      `parameter '${tree.full('errno')}' takes one of ${Object.entries(errnos)
+        .map(([n, name]) => `${n} (${name})`)
+        .join(', ')}; not ${errno}`,
+    );
   const iotype = tree.oneOf('iotype', ioTypes);
-  return { ...rule, code, iotype, sector: tree.integer('sector', 0, 2 ** 44), once: tree.flag('once') ?? false, immediately: tree.flag('immediately') ?? false };
+  return {
+    ...rule,
+    code,
+    iotype,
+    sector: tree.integer('sector', 0, 2 ** 44),
+    once: tree.flag('once') ?? false,
+    immediately: tree.flag('immediately') ?? false,
+  };
 }
 
 function readSetState(tree: OptionTree): SetState {

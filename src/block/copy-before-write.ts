@@ -1,8 +1,10 @@
 /**
- * Saves what a forwarded write would overwrite: whole clusters go from the secondary disk to the hidden disk, once per epoch. The copy
- * and the write exclude every other request of those clusters, so a reader of hidden-over-secondary never sees half of it. The cluster is
- * the hidden disk's own unit: small in memory, for random 4 KiB writes would otherwise fill its bound sixteen times sooner. What is saved
- * is in the hidden disk's file before the write, so that a killed process leaves the last checkpoint whole: hidden over secondary disk.
+ * Saves what a forwarded write would overwrite: whole clusters go from the secondary disk to the
+ * hidden disk, once per epoch. The copy and the write exclude every other request of those
+ * clusters, so a reader of hidden-over-secondary never sees half of it. The cluster is the hidden
+ * disk's own unit: small in memory, for random 4 KiB writes would otherwise fill its bound sixteen
+ * times sooner. What is saved is in the hidden disk's file before the write, so that a killed
+ * process leaves the last checkpoint whole: hidden over secondary disk.
  */
 import { VmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
@@ -46,7 +48,8 @@ export class CopyBeforeWrite implements Interceptor {
     const start = offset - (offset % unit);
     const end = Math.min(Math.ceil((offset + length) / unit) * unit, this.disk.length);
     return this.lock.run(start, end - start, 'exclusive', async () => {
-      if (this.closed !== undefined) throw ioError('EPERM', `the secondary disk '${this.disk.name}' ${this.closed}`);
+      if (this.closed !== undefined)
+        throw ioError('EPERM', `the secondary disk '${this.disk.name}' ${this.closed}`);
       try {
         if (!mutant('no-copy-before-write')) await this.save(start, end);
         await write();
@@ -72,7 +75,9 @@ export class CopyBeforeWrite implements Interceptor {
     this.failure = undefined;
   }
 
-  /** From now on only the owner writes; the caller holds the lock. why: what is said to the others. */
+  /**
+   * From now on only the owner writes; the caller holds the lock. why: what is said to the others.
+   */
   close(why: string): void {
     this.closed = why;
   }
@@ -84,7 +89,7 @@ export class CopyBeforeWrite implements Interceptor {
 
   private async save(start: number, end: number): Promise<void> {
     let saved = false;
-    for (let at = start; at < end; ) {
+    for (let at = start; at < end;) {
       const { held, length } = await this.hidden.heldFrom(at, end - at);
       if (!held) {
         await this.saveRun(at, at + length);
@@ -95,12 +100,18 @@ export class CopyBeforeWrite implements Interceptor {
     if (saved) await this.hidden.settle();
   }
 
-  /** What the disk knows to be zeroes is not read: a discard of a large disk full of holes costs a few questions. */
+  /**
+   * What the disk knows to be zeroes is not read: a discard of a large disk full of holes costs a
+   * few questions.
+   */
   private async saveRun(start: number, end: number): Promise<void> {
     const { unit } = this.hidden;
-    for (let at = start; at < end; ) {
-      const { zero, length } = this.disk.knowsStatus ? await this.disk.blockStatus(at, end - at) : { zero: false, length: end - at };
-      // Whole units, for half a one would have to be completed from below: zeroes are rounded down, data up.
+    for (let at = start; at < end;) {
+      const { zero, length } = this.disk.knowsStatus
+        ? await this.disk.blockStatus(at, end - at)
+        : { zero: false, length: end - at };
+      // Whole units, for half a one would have to be completed from below: zeroes are rounded down,
+      // data up.
       const whole = at + length === end ? length : length - (length % unit);
       if (zero && whole > 0) {
         trace('copy_before_write', { offset: at, length: whole });
@@ -108,7 +119,10 @@ export class CopyBeforeWrite implements Interceptor {
         at += whole;
         continue;
       }
-      const stop = Math.min(end, at + (zero ? unit : Math.min(COPY_BYTES, Math.ceil(length / unit) * unit)));
+      const stop = Math.min(
+        end,
+        at + (zero ? unit : Math.min(COPY_BYTES, Math.ceil(length / unit) * unit)),
+      );
       await this.copy(at, stop);
       at = stop;
     }
@@ -118,10 +132,11 @@ export class CopyBeforeWrite implements Interceptor {
     trace('copy_before_write', { offset: start, length: end - start });
     const old = await this.disk.pread(start, end - start);
     await this.hiddenVerb(async () => {
-      for (let at = 0; at < old.length; ) {
+      for (let at = 0; at < old.length;) {
         const zero = isZero(old.subarray(at, at + this.hidden.unit));
         let stop = Math.min(at + this.hidden.unit, old.length);
-        while (stop < old.length && isZero(old.subarray(stop, stop + this.hidden.unit)) === zero) stop = Math.min(stop + this.hidden.unit, old.length);
+        while (stop < old.length && isZero(old.subarray(stop, stop + this.hidden.unit)) === zero)
+          stop = Math.min(stop + this.hidden.unit, old.length);
         if (zero) await this.hidden.writeZeroes(start + at, stop - at);
         else await this.hidden.pwrite(start + at, old.subarray(at, stop), false);
         at = stop;
@@ -133,7 +148,9 @@ export class CopyBeforeWrite implements Interceptor {
     try {
       await verb();
     } catch (error) {
-      throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, { cause: error });
+      throw new VmError(`hidden disk of '${this.disk.name}': ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 }

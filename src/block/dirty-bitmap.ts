@@ -1,4 +1,7 @@
-/** Which parts of a disk are marked, one bit for each piece of `granularity` bytes: what a job still has to copy, what was written since a backup. */
+/**
+ * Which parts of a disk are marked, one bit for each piece of `granularity` bytes: what a job still
+ * has to copy, what was written since a backup.
+ */
 import { assert, VmError } from '../base/errors.js';
 import { CLUSTER } from './driver.js';
 
@@ -19,7 +22,11 @@ export class DirtyBitmap {
     readonly granularity: number = CLUSTER,
   ) {
     const bytes = Math.ceil(length / granularity / 8);
-    if (bytes > MAX_BITMAP_BYTES) throw new VmError(`a disk of ${length} bytes is too long for a bitmap of granularity ${granularity}`, { hint: 'Take a coarser granularity.' });
+    if (bytes > MAX_BITMAP_BYTES)
+      throw new VmError(
+        `a disk of ${length} bytes is too long for a bitmap of granularity ${granularity}`,
+        { hint: 'Take a coarser granularity.' },
+      );
     this.bits = new Uint8Array(bytes);
   }
 
@@ -31,7 +38,8 @@ export class DirtyBitmap {
   /** Of the disk that are marked: its last piece may be short. */
   get bytes(): number {
     const last = Math.floor((this.length - 1) / this.granularity);
-    const beyond = this.length > 0 && this.hasPiece(last) ? (last + 1) * this.granularity - this.length : 0;
+    const beyond =
+      this.length > 0 && this.hasPiece(last) ? (last + 1) * this.granularity - this.length : 0;
     return this.marked * this.granularity - beyond;
   }
 
@@ -75,13 +83,20 @@ export class DirtyBitmap {
 
   /** Only what is marked in both, of one granularity. */
   retain(other: DirtyBitmap): void {
-    assert(other.granularity === this.granularity && other.length === this.length, 'bitmaps of one kind');
+    assert(
+      other.granularity === this.granularity && other.length === this.length,
+      'bitmaps of one kind',
+    );
     for (const { offset, length } of [...this.runs()]) {
-      for (let at = offset; at < offset + length; at += this.granularity) if (!other.has(at)) this.clear(at, 1);
+      for (let at = offset; at < offset + length; at += this.granularity)
+        if (!other.has(at)) this.clear(at, 1);
     }
   }
 
-  /** The first marked run at or after `from`, of at most maxBytes; past the end it goes on at the beginning. Undefined: nothing is marked. */
+  /**
+   * The first marked run at or after `from`, of at most maxBytes; past the end it goes on at the
+   * beginning. Undefined: nothing is marked.
+   */
   run(from: number, maxBytes: number): Range | undefined {
     if (this.marked === 0) return undefined;
     return this.runFrom(this.next(Math.floor(from / this.granularity)) ?? this.next(0)!, maxBytes);
@@ -90,13 +105,15 @@ export class DirtyBitmap {
   /** The first marked run that begins in the range. */
   runWithin(offset: number, length: number, maxBytes: number): Range | undefined {
     const [first, end] = this.pieces(offset, length);
-    for (let p = first; p < end; p++) if (this.hasPiece(p)) return this.runFrom(p, Math.min(maxBytes, (end - p) * this.granularity));
+    for (let p = first; p < end; p++)
+      if (this.hasPiece(p))
+        return this.runFrom(p, Math.min(maxBytes, (end - p) * this.granularity));
     return undefined;
   }
 
   /** All marked runs, by rising offset. */
   *runs(): Generator<Range> {
-    for (let at = this.next(0); at !== undefined; ) {
+    for (let at = this.next(0); at !== undefined;) {
       let end = at;
       while (end * this.granularity < this.length && this.hasPiece(end)) end++;
       yield this.range(at, end);
@@ -131,6 +148,12 @@ export class DirtyBitmap {
 
   private pieces(offset: number, length: number): [number, number] {
     if (length <= 0) return [0, 0];
-    return [Math.floor(offset / this.granularity), Math.min(Math.ceil((offset + length) / this.granularity), Math.ceil(this.length / this.granularity))];
+    return [
+      Math.floor(offset / this.granularity),
+      Math.min(
+        Math.ceil((offset + length) / this.granularity),
+        Math.ceil(this.length / this.granularity),
+      ),
+    ];
   }
 }

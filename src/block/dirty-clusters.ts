@@ -2,7 +2,10 @@
 import { CLUSTER } from './driver.js';
 
 export class DirtyClusters {
-  /** Made with the first mark: the length of a peer's export is not to be trusted before it has been compared. */
+  /**
+   * Made with the first mark: the length of a peer's export is not to be trusted before it has been
+   * compared.
+   */
   private made?: Uint8Array;
   private marked = 0;
 
@@ -44,7 +47,10 @@ export class DirtyClusters {
       this.marked--;
       end++;
     }
-    return { offset: first * CLUSTER, length: Math.min(end * CLUSTER, this.length) - first * CLUSTER };
+    return {
+      offset: first * CLUSTER,
+      length: Math.min(end * CLUSTER, this.length) - first * CLUSTER,
+    };
   }
 
   private get bits(): Uint8Array {

@@ -1,6 +1,9 @@
 import type { DebugEvent } from './blkdebug-rules.js';
 
-/** What a format or protocol does for its node. A driver sees only requests that its node has checked: in range, writable, not too long. */
+/**
+ * What a format or protocol does for its node. A driver sees only requests that its node has
+ * checked: in range, writable, not too long.
+ */
 export interface BlockDriver {
   /** QEMU's driver name. */
   readonly format: string;
@@ -13,7 +16,10 @@ export interface BlockDriver {
   readonly maxTransfer?: number;
   /** Longest discard and write-zeroes, if that is more: they carry no data. */
   readonly maxZeroes?: number;
-  /** into: where the driver may put the bytes, which saves it a new buffer; what is given back says where they are. */
+  /**
+   * into: where the driver may put the bytes, which saves it a new buffer; what is given back says
+   * where they are.
+   */
   pread(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   /** The data belongs to the driver until the promise settles. fua: durable when it settles. */
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void>;
@@ -21,17 +27,26 @@ export interface BlockDriver {
   /** The content is no longer wanted; what a read gives afterwards is the driver's choice. */
   discard(offset: number, length: number): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
-  /** Makes it longer, with zeroes, or shorter. Only where the length may change: files, and images that grow. */
+  /**
+   * Makes it longer, with zeroes, or shorter. Only where the length may change: files, and images
+   * that grow.
+   */
   /** A cluster at once, packed if that saves space. */
   writeCompressed?(offset: number, data: Uint8Array): Promise<void>;
   resize?(length: number): Promise<void>;
-  /** What the first bytes of the range are; at least one byte of it, at most all. Without it everything is data. */
+  /**
+   * What the first bytes of the range are; at least one byte of it, at most all. Without it
+   * everything is data.
+   */
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
   /** From reading to writing or back, at rest. A failure leaves it as it was, or readable. */
   reopen?(readOnly: boolean): Promise<void>;
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
-  /** Whoever sends requests has stopped, and waits for those under way: none may be kept back here. Returns the way back. */
+  /**
+   * Whoever sends requests has stopped, and waits for those under way: none may be kept back here.
+   * Returns the way back.
+   */
   drainBegin?(): () => void;
   /** Ends its connection to a server now: every request fails. */
   yank?(): void;
@@ -51,7 +66,10 @@ export interface Held {
   length: number;
 }
 
-/** A driver that a replication may lay over a disk: it knows what it holds, and gives it up at every checkpoint. */
+/**
+ * A driver that a replication may lay over a disk: it knows what it holds, and gives it up at every
+ * checkpoint.
+ */
 export interface Overlay extends BlockDriver {
   /** Roughly, since it was emptied last. */
   readonly bytes: number;
@@ -59,7 +77,10 @@ export interface Overlay extends BlockDriver {
   readonly unit: number;
   /** Whether the first bytes of the range are held here, and how many are alike. */
   heldFrom(offset: number, length: number): Held | Promise<Held>;
-  /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
+  /**
+   * What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The
+   * content must not change during the walk.
+   */
   extents(maxBytes: number): Iterable<Extent> | AsyncIterable<Extent>;
   /** Holds nothing afterwards. */
   clear(): void | Promise<void>;
@@ -67,7 +88,10 @@ export interface Overlay extends BlockDriver {
   settle(): Promise<void>;
 }
 
-/** length bytes alike. allocated: this node holds them, not its backing node; zero: they read as zeroes. */
+/**
+ * length bytes alike. allocated: this node holds them, not its backing node; zero: they read as
+ * zeroes.
+ */
 export interface BlockStatus {
   length: number;
   allocated: boolean;
@@ -87,7 +111,10 @@ export const CLUSTER = 64 * 1024;
 
 const zeroes = Buffer.alloc(CLUSTER);
 
-/** Most data shows what it is with its first byte; the rest is compared without a view of it for each piece. */
+/**
+ * Most data shows what it is with its first byte; the rest is compared without a view of it for
+ * each piece.
+ */
 export function isZero(data: Uint8Array, from = 0, to = data.length): boolean {
   if (data[from] !== 0 && from < to) return false;
   for (let at = from; at < to; at += CLUSTER) {

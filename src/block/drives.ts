@@ -1,6 +1,6 @@
 /**
- * The disks of a VM as users call them: those of `-drive`, by id, and those without an id, which a guest device laid over a node by its
- * name. In the order in which they came.
+ * The disks of a VM as users call them: those of `-drive`, by id, and those without an id, which a
+ * guest device laid over a node by its name. In the order in which they came.
  */
 import { deviceNotFound } from '../base/errors.js';
 import type { DriveBackend } from './backend.js';
@@ -45,7 +45,10 @@ export class Drives {
 
   /** By its id, or that of the guest device in front; one without an id also by its node. */
   get(name: string): Drive {
-    const drive = this.find(name) ?? this.all.find(({ backend }) => backend.attachedDevice === name) ?? this.all.find(({ backend }) => backend.id === '' && backend.nodeName === name);
+    const drive =
+      this.find(name) ??
+      this.all.find(({ backend }) => backend.attachedDevice === name) ??
+      this.all.find(({ backend }) => backend.id === '' && backend.nodeName === name);
     if (!drive) throw deviceNotFound(name);
     return drive;
   }

@@ -1,7 +1,8 @@
 /**
- * The primary's writes on their way to the replica: copied, bounded, in order, by epochs. What was taken before cut() flows; what comes
- * after it is held until committed() or aborted(), so that the replica's undo data stays exact. Two overlapping writes are never in
- * flight together, for the replica may finish them in any order.
+ * The primary's writes on their way to the replica: copied, bounded, in order, by epochs. What was
+ * taken before cut() flows; what comes after it is held until committed() or aborted(), so that the
+ * replica's undo data stays exact. Two overlapping writes are never in flight together, for the
+ * replica may finish them in any order.
  */
 import { assert, asVmError, VmError } from '../base/errors.js';
 import { unlessAssertion } from './io-error.js';
@@ -20,16 +21,22 @@ export interface ForwardLimits {
   requests: number;
   bytes: number;
   inFlight: number;
-  /** What a guest that is to stop may add at once: everything that its device can have under way. */
+  /**
+   * What a guest that is to stop may add at once: everything that its device can have under way.
+   */
   stopping: { requests: number; bytes: number };
 }
 
-/** 64 MiB hold half a second of a 1 Gbit/s link; the request bound keeps bookkeeping small when writes are. */
+/**
+ * 64 MiB hold half a second of a 1 Gbit/s link; the request bound keeps bookkeeping small when
+ * writes are.
+ */
 export const defaultForwardLimits: ForwardLimits = {
   requests: 4096,
   bytes: 64 * 1024 * 1024,
   inFlight: 32,
-  // virtio-blk: 64 MiB and the request that passes it; 256 requests, in pieces, with 16 ranges each.
+  // virtio-blk: 64 MiB and the request that passes it; 256 requests, in pieces, with 16 ranges
+  // each.
   stopping: { requests: 8192, bytes: 96 * 1024 * 1024 },
 };
 
@@ -46,9 +53,14 @@ export class ForwardQueue {
   private bytes = 0;
   /** In order of arrival. patient: in room(), where only the lower bound counts. */
   private waiting: { length: number; patient: boolean; go: () => void }[] = [];
-  /** Who waits for what is under way here: as long as there is somebody, the higher bound counts. */
+  /**
+   * Who waits for what is under way here: as long as there is somebody, the higher bound counts.
+   */
   private drains = 0;
-  /** The epoch that flows to the replica, and the one that new writes belong to: equal, or one apart between cut and commit. */
+  /**
+   * The epoch that flows to the replica, and the one that new writes belong to: equal, or one apart
+   * between cut and commit.
+   */
   private flowing = 0;
   private writing = 0;
   private acknowledged = 0;
@@ -60,7 +72,10 @@ export class ForwardQueue {
     private readonly replica: BlockNode,
     private readonly limits: ForwardLimits,
     /** Called once, with every range that the replica may not have. */
-    private readonly onFailure: (error: VmError, lost: { offset: number; length: number }[]) => void,
+    private readonly onFailure: (
+      error: VmError,
+      lost: { offset: number; length: number }[],
+    ) => void,
   ) {}
 
   get error(): VmError | undefined {
@@ -81,8 +96,9 @@ export class ForwardQueue {
   }
 
   /**
-   * The guest stops: its writes are in the local disk and copied already, so what waits at the bound comes in at once. Otherwise the
-   * guest would stand still until the wire has taken that much. Returns the way back.
+   * The guest stops: its writes are in the local disk and copied already, so what waits at the
+   * bound comes in at once. Otherwise the guest would stand still until the wire has taken that
+   * much. Returns the way back.
    */
   drainBegin(): () => void {
     this.drains++;
@@ -94,15 +110,18 @@ export class ForwardQueue {
     };
   }
 
-  /** For whoever has all the time there is: resolves when its turn has come and the queue is below its bound, drained or not. */
+  /**
+   * For whoever has all the time there is: resolves when its turn has come and the queue is below
+   * its bound, drained or not.
+   */
   async room(): Promise<void> {
     if (this.failure || (this.waiting.length === 0 && this.fitsBelow(this.limits, 0))) return;
     await new Promise<void>(go => this.waiting.push({ length: 0, patient: true, go }));
   }
 
   /**
-   * Takes over the data. Resolves true when the write is in the queue, false when the queue has failed and it is not. atOnce: after
-   * room(), in small numbers.
+   * Takes over the data. Resolves true when the write is in the queue, false when the queue has
+   * failed and it is not. atOnce: after room(), in small numbers.
    */
   async push(offset: number, length: number, data?: Uint8Array, atOnce = false): Promise<boolean> {
     if (this.failure) return false;
@@ -128,7 +147,10 @@ export class ForwardQueue {
 
   committed(): void {
     if (this.failure) return;
-    assert(this.cutWaiter === undefined, 'committed before every write of the epoch was acknowledged');
+    assert(
+      this.cutWaiter === undefined,
+      'committed before every write of the epoch was acknowledged',
+    );
     this.acknowledged = 0;
     this.flow();
   }
@@ -144,7 +166,10 @@ export class ForwardQueue {
   fail(error: VmError): void {
     if (this.failure) return;
     this.failure = error;
-    const lost = [...this.inFlight, ...this.items].map(({ offset, length }) => ({ offset, length }));
+    const lost = [...this.inFlight, ...this.items].map(({ offset, length }) => ({
+      offset,
+      length,
+    }));
     this.items = [];
     this.bytes = 0;
     this.requests = 0;
@@ -163,7 +188,16 @@ export class ForwardQueue {
   private fits(length: number): boolean {
     if (this.requests === 0 || this.fitsBelow(this.limits, length)) return true;
     const { limits } = this;
-    return this.drains > 0 && this.fitsBelow({ requests: limits.requests + limits.stopping.requests, bytes: limits.bytes + limits.stopping.bytes }, length);
+    return (
+      this.drains > 0 &&
+      this.fitsBelow(
+        {
+          requests: limits.requests + limits.stopping.requests,
+          bytes: limits.bytes + limits.stopping.bytes,
+        },
+        length,
+      )
+    );
   }
 
   /** Nobody is passed, unless the guest stops. */
@@ -172,7 +206,10 @@ export class ForwardQueue {
     return !this.waiting.some(({ patient }) => !patient) && this.fits(length);
   }
 
-  private fitsBelow({ requests, bytes }: { requests: number; bytes: number }, length: number): boolean {
+  private fitsBelow(
+    { requests, bytes }: { requests: number; bytes: number },
+    length: number,
+  ): boolean {
     return this.requests < requests && this.bytes + length <= bytes;
   }
 
@@ -192,7 +229,9 @@ export class ForwardQueue {
   }
 
   private overlapsInFlight(item: Item): boolean {
-    for (const other of this.inFlight) if (other.offset < item.offset + item.length && item.offset < other.offset + other.length) return true;
+    for (const other of this.inFlight)
+      if (other.offset < item.offset + item.length && item.offset < other.offset + other.length)
+        return true;
     return false;
   }
 
@@ -201,7 +240,11 @@ export class ForwardQueue {
       if (item.data) await this.replica.pwrite(item.offset, item.data);
       else await this.replica.writeZeroes(item.offset, item.length);
     } catch (error) {
-      this.fail(asVmError(unlessAssertion(error)).during(`forwarding ${item.length} bytes at ${item.offset} to the replica`));
+      this.fail(
+        asVmError(unlessAssertion(error)).during(
+          `forwarding ${item.length} bytes at ${item.offset} to the replica`,
+        ),
+      );
     }
     this.inFlight.delete(item);
     if (this.failure) return;
@@ -219,7 +262,8 @@ export class ForwardQueue {
     const stay: typeof this.waiting = [];
     for (const next of this.waiting.splice(0)) {
       const blocked = stay.some(({ patient }) => this.drains === 0 || !patient);
-      if (blocked || !(next.patient ? this.fitsBelow(this.limits, 0) : this.fits(next.length))) stay.push(next);
+      if (blocked || !(next.patient ? this.fitsBelow(this.limits, 0) : this.fits(next.length)))
+        stay.push(next);
       else {
         if (!next.patient) this.admit(next.length);
         next.go();

@@ -1,4 +1,7 @@
-/** The block layer of one VM: drives, nodes, the NBD server. What the machine builds from its command line and what the monitor calls. */
+/**
+ * The block layer of one VM: drives, nodes, the NBD server. What the machine builds from its
+ * command line and what the monitor calls.
+ */
 import { deviceNotFound, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Address } from '../host/ports.js';
@@ -38,7 +41,10 @@ export class BlockLayer {
   private readonly drives = new Drives();
   /** Which process's the guest's images are, while it migrates. */
   readonly images: ImageHolding;
-  /** A request failed and waits: the VM must stop until the user has made room. Set by who has the VM. */
+  /**
+   * A request failed and waits: the VM must stop until the user has made room. Set by who has the
+   * VM.
+   */
   stopVm: () => void = () => undefined;
 
   constructor(
@@ -74,11 +80,16 @@ export class BlockLayer {
   /** `-drive`. The device in front claims it later. */
   async addDrive(spec: DriveSpec): Promise<DriveBackend> {
     const { index } = spec;
-    const id = spec.id ?? (index === undefined ? this.freshId(spec.interface) : `${spec.interface}${index}`);
-    if (index !== undefined && [...this.drives].some(other => other.index === index && other.interface === spec.interface)) {
+    const id =
+      spec.id ?? (index === undefined ? this.freshId(spec.interface) : `${spec.interface}${index}`);
+    if (
+      index !== undefined &&
+      [...this.drives].some(other => other.index === index && other.interface === spec.interface)
+    ) {
       throw new VmError(`drive with if=${spec.interface}, index=${index} exists`);
     }
-    if (this.drives.find(id) || this.graph.find(id)) throw new VmError(`the name '${id}' is in use already`);
+    if (this.drives.find(id) || this.graph.find(id))
+      throw new VmError(`the name '${id}' is in use already`);
     const root = await this.graph.build(spec.root, id);
     const owned = !('reference' in spec.root);
     try {
@@ -93,22 +104,38 @@ export class BlockLayer {
     }
   }
 
-  /** HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`, only the node. */
+  /**
+   * HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`,
+   * only the node.
+   */
   async driveAdd(text: string, options: { noBackend?: boolean } = {}): Promise<void> {
     const spec = parseDrive(text);
     // A node alone is nobody's disk, so it has no interface either.
-    if (!options.noBackend && spec.interface !== 'none') throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
+    if (!options.noBackend && spec.interface !== 'none')
+      throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
     if (!('reference' in spec.root)) await this.retire(spec.root.nodeName);
     if (!options.noBackend) {
       await this.addDrive(spec);
       return;
     }
-    if (!('reference' in spec.root) && spec.root.nodeName === undefined) throw new VmError("'node-name' needs to be specified");
+    if (!('reference' in spec.root) && spec.root.nodeName === undefined)
+      throw new VmError("'node-name' needs to be specified");
     await this.graph.build(spec.root);
   }
 
-  private backendOver(root: BlockNode, id: string, spec?: Pick<DriveSpec, 'cache' | 'errors'>): DriveBackend {
-    return new DriveBackend(id, root, { readOnly: root.readOnly, cache: spec?.cache ?? 'writeback', errors: spec?.errors, stopVm: () => this.stopVm(), events: this.events, clock: this.host.clock });
+  private backendOver(
+    root: BlockNode,
+    id: string,
+    spec?: Pick<DriveSpec, 'cache' | 'errors'>,
+  ): DriveBackend {
+    return new DriveBackend(id, root, {
+      readOnly: root.readOnly,
+      cache: spec?.cache ?? 'writeback',
+      errors: spec?.errors,
+      stopVm: () => this.stopVm(),
+      events: this.events,
+      clock: this.host.clock,
+    });
   }
 
   /** -blockdev and QMP's blockdev-add. */
@@ -122,7 +149,8 @@ export class BlockLayer {
   private async retire(name: string | undefined): Promise<void> {
     const node = name === undefined ? undefined : this.graph.find(name);
     if (!node || !isSpent(node)) return;
-    for (const { parent, edge } of this.graph.parentsOf(node)) await this.graph.removeChild(parent, edge);
+    for (const { parent, edge } of this.graph.parentsOf(node))
+      await this.graph.removeChild(parent, edge);
     for (const drive of this.drives.over(node)) {
       drive.backend.detach();
       this.drives.remove(drive);
@@ -130,7 +158,10 @@ export class BlockLayer {
     await this.graph.close(node);
   }
 
-  /** HMP drive_del and QMP blockdev-del: a drive's guest gets errors from now on; a node must be free. */
+  /**
+   * HMP drive_del and QMP blockdev-del: a drive's guest gets errors from now on; a node must be
+   * free.
+   */
   async driveDel(name: string): Promise<void> {
     const drive = this.drives.find(name);
     const node = drive ? drive.backend.node : this.graph.find(name);
@@ -147,19 +178,30 @@ export class BlockLayer {
     if (!drive || drive.owned) await this.graph.close(node);
   }
 
-  /** block_set_io_throttle. Without a group the drive keeps the one it is in; the first limits make one, named after the drive. */
+  /**
+   * block_set_io_throttle. Without a group the drive keeps the one it is in; the first limits make
+   * one, named after the drive.
+   */
   setThrottle(id: string, limits: ThrottleLimits, group?: string): void {
     const backend = this.backend(id);
     checkLimits(limits);
     if (isLimited(limits)) return this.throttle(backend, limits, group);
-    const alone = [...this.drives].filter(({ backend: other }) => other.throttle === backend.throttle).length === 1;
+    const alone =
+      [...this.drives].filter(({ backend: other }) => other.throttle === backend.throttle)
+        .length === 1;
     if (alone) backend.throttle?.configure(limits);
     backend.throttle = undefined;
   }
 
   /** Drives of one group share its budget; the limits are those that were said last. */
-  private throttle(backend: DriveBackend, limits: ThrottleLimits, group = backend.throttle?.group ?? (backend.id || backend.attachedDevice!)): void {
-    const known = [...this.drives].map(({ backend: { throttle } }) => throttle).find(throttle => throttle?.group === group);
+  private throttle(
+    backend: DriveBackend,
+    limits: ThrottleLimits,
+    group = backend.throttle?.group ?? (backend.id || backend.attachedDevice!),
+  ): void {
+    const known = [...this.drives]
+      .map(({ backend: { throttle } }) => throttle)
+      .find(throttle => throttle?.group === group);
     if (known) known.configure(limits);
     backend.throttle = known ?? new Throttle(this.host.clock, limits, group);
   }
@@ -187,17 +229,25 @@ export class BlockLayer {
 
   /** In the order of the command line. */
   list(): { id: string; interface: DriveSpec['interface']; backend: DriveBackend }[] {
-    return [...this.drives].map(({ backend, interface: kind }) => ({ id: backend.id, interface: kind, backend }));
+    return [...this.drives].map(({ backend, interface: kind }) => ({
+      id: backend.id,
+      interface: kind,
+      backend,
+    }));
   }
 
   /** block_resize: a drive or a node. The guest sees it when it looks again. */
   async resize(name: string, length: number): Promise<void> {
-    if (!Number.isSafeInteger(length) || length < 0) throw new VmError("Parameter 'size' expects a >0 size");
+    if (!Number.isSafeInteger(length) || length < 0)
+      throw new VmError("Parameter 'size' expects a >0 size");
     const { node } = this.find(name);
     const drives = this.drives.over(node);
     this.requireUnprotected(node, `'${name}'`);
-    const others = node.userLabels.filter(label => !drives.some(({ backend }) => backend.label === label));
-    if (others.length > 0) throw new VmError(`'${name}' cannot change its length: it is in use by ${others.join(', ')}`);
+    const others = node.userLabels.filter(
+      label => !drives.some(({ backend }) => backend.label === label),
+    );
+    if (others.length > 0)
+      throw new VmError(`'${name}' cannot change its length: it is in use by ${others.join(', ')}`);
     await node.resize(Math.ceil(length / SECTOR) * SECTOR);
     for (const { backend } of drives) backend.resized();
   }
@@ -205,10 +255,15 @@ export class BlockLayer {
   /** QMP x-blockdev-change. Returns the edge that was added or removed. */
   async blockdevChange(change: { parent: string; child?: string; node?: string }): Promise<string> {
     const { child, node } = change;
-    if (child !== undefined && node !== undefined) throw new VmError("'child' and 'node' exclude each other: one takes a child out, the other adds a node");
+    if (child !== undefined && node !== undefined)
+      throw new VmError(
+        "'child' and 'node' exclude each other: one takes a child out, the other adds a node",
+      );
     const parent = this.resolve(change.parent);
-    // To take the replica away ends COLO, in order. Every other child holds a part of what is protected.
-    if (!(parent.children.get(child ?? '')?.driver instanceof ReplicationPrimary)) this.requireUnprotected(parent, `'${change.parent}'`);
+    // To take the replica away ends COLO, in order. Every other child holds a part of what is
+    // protected.
+    if (!(parent.children.get(child ?? '')?.driver instanceof ReplicationPrimary))
+      this.requireUnprotected(parent, `'${change.parent}'`);
     if (node !== undefined) {
       const added = this.graph.find(node);
       if (!added) throw new VmError(`there is no node '${node}'`);
@@ -222,12 +277,16 @@ export class BlockLayer {
 
   /** A quorum has one replica. */
   private async dropSpent(quorum: BlockNode): Promise<void> {
-    for (const [edge, child] of quorum.children) if (isSpent(child)) await this.graph.removeChild(quorum, edge);
+    for (const [edge, child] of quorum.children)
+      if (isSpent(child)) await this.graph.removeChild(quorum, edge);
   }
 
   /** nbd-server-start. tlsCreds: a tls-creds object; then clients must speak TLS. */
   async nbdServerStart(address: Address, tlsCreds?: string): Promise<void> {
-    const tls = tlsCreds === undefined ? undefined : claimTls(this.host.sockets, this.graph.credentials, tlsCreds, 'server', 'the NBD server');
+    const tls =
+      tlsCreds === undefined
+        ? undefined
+        : claimTls(this.host.sockets, this.graph.credentials, tlsCreds, 'server', 'the NBD server');
     try {
       await this.nbd.start(address, tls);
     } catch (error) {
@@ -249,7 +308,10 @@ export class BlockLayer {
     this.nbd.add(options.name ?? options.device, node!, options.writable ?? false);
   }
 
-  /** The disks that COLO covers: every writable disk that a guest device holds, or an error that names one that is not replicated. */
+  /**
+   * The disks that COLO covers: every writable disk that a guest device holds, or an error that
+   * names one that is not replicated.
+   */
   replicated(mode: 'primary' | 'secondary'): Replicated[] {
     this.jobs.refuse('COLO');
     const out: Replicated[] = [];
@@ -257,13 +319,19 @@ export class BlockLayer {
       if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
       const { driver } = drive.backend.node;
       const disk = this.replicatedOf(drive);
-      if (!(disk instanceof (mode === 'primary' ? PrimaryDisk : SecondaryDisk))) throw new VmError(`${drive.backend.label} is writable and not replicated: in ${mode} mode its driver must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`);
+      if (!(disk instanceof (mode === 'primary' ? PrimaryDisk : SecondaryDisk)))
+        throw new VmError(
+          `${drive.backend.label} is writable and not replicated: in ${mode} mode its driver ` +
+            `must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`,
+        );
       out.push(disk);
     }
     return out;
   }
 
-  /** Where the records of the pair are: the images of every writable disk that a guest device holds. */
+  /**
+   * Where the records of the pair are: the images of every writable disk that a guest device holds.
+   */
   pairImages(): { disk: string; record: ImageRecord }[] {
     return [...this.drives].flatMap(drive => {
       const { attachedDevice, readOnly, node } = drive.backend;
@@ -273,7 +341,10 @@ export class BlockLayer {
     });
   }
 
-  /** What must be equal on both sides: every disk that a guest device holds, by the name that joins the pair, in the order of the drives. */
+  /**
+   * What must be equal on both sides: every disk that a guest device holds, by the name that joins
+   * the pair, in the order of the drives.
+   */
   manifest(): { id: string; length: number; readOnly?: boolean }[] {
     const held = [...this.drives].filter(({ backend }) => backend.attachedDevice !== undefined);
     return held.map(drive => {
@@ -297,7 +368,11 @@ export class BlockLayer {
   }
 
   async flush(): Promise<void> {
-    await Promise.all([...this.drives].filter(({ backend }) => !backend.readOnly).map(({ backend }) => backend.flush()));
+    await Promise.all(
+      [...this.drives]
+        .filter(({ backend }) => !backend.readOnly)
+        .map(({ backend }) => backend.flush()),
+    );
   }
 
   /** End of the VM: replication stops without failover, exports go, files are closed. */
@@ -312,13 +387,18 @@ export class BlockLayer {
     for (const node of this.graph.all().reverse()) await this.graph.close(node);
   }
 
-  /** A drive or a node, as monitors call them. drive: what a job of it is called; a disk without an id has the name of its node. */
+  /**
+   * A drive or a node, as monitors call them. drive: what a job of it is called; a disk without an
+   * id has the name of its node.
+   */
   find(name: string): { node: BlockNode; drive?: string } {
     const drive = this.drives.find(name);
     if (drive) return { node: drive.backend.node, drive: name };
     const node = this.graph.find(name);
     if (!node) throw new VmError(`Cannot find device='${name}' nor node-name='${name}'`);
-    return this.drives.over(node).some(({ backend }) => backend.id === '') ? { node, drive: name } : { node };
+    return this.drives.over(node).some(({ backend }) => backend.id === '')
+      ? { node, drive: name }
+      : { node };
   }
 
   private requireNoColo(): void {
@@ -336,10 +416,23 @@ export class BlockLayer {
   private mayReplace(from: BlockNode, job: string): void {
     this.requireNoColo();
     const parents = this.graph.parentsOf(from).map(({ parent }) => parent);
-    for (const parent of parents) if (!isAdopting(parent.driver)) throw new VmError(`node '${from.name}' cannot be replaced: node '${parent.name}' (${parent.driver.format}) keeps it`);
-    const known = new Set([...this.drives.over(from).map(({ backend }) => backend.label), ...parents.map(({ name }) => `node '${name}'`)]);
-    const others = from.userLabels.filter(label => !known.has(label) && !label.startsWith(`block job '${job}' `));
-    if (others.length > 0) throw new VmError(`node '${from.name}' cannot be replaced: it is also used by ${others.join(', ')}`);
+    for (const parent of parents)
+      if (!isAdopting(parent.driver))
+        throw new VmError(
+          `node '${from.name}' cannot be replaced: node '${parent.name}' ` +
+            `(${parent.driver.format}) keeps it`,
+        );
+    const known = new Set([
+      ...this.drives.over(from).map(({ backend }) => backend.label),
+      ...parents.map(({ name }) => `node '${name}'`),
+    ]);
+    const others = from.userLabels.filter(
+      label => !known.has(label) && !label.startsWith(`block job '${job}' `),
+    );
+    if (others.length > 0)
+      throw new VmError(
+        `node '${from.name}' cannot be replaced: it is also used by ${others.join(', ')}`,
+      );
   }
 
   /** Both are at rest. What waits at the old one goes to the new one. */
@@ -372,8 +465,17 @@ export class BlockLayer {
     const secondary = secondaryBelow(node);
     if (secondary) {
       const { topId } = secondary.chain;
-      if (topId !== undefined && topId !== drive.name && topId !== node.name) throw new VmError(`top-id '${topId}' is not the drive above the replication node: that is '${drive.name}'`);
-      if (!(drive.replicated instanceof SecondaryDisk)) drive.replicated = new SecondaryDisk(drive.name, secondary, () => this.pairName(secondary.disk), { refuseJobs });
+      if (topId !== undefined && topId !== drive.name && topId !== node.name)
+        throw new VmError(
+          `top-id '${topId}' is not the drive above the replication node: that is '${drive.name}'`,
+        );
+      if (!(drive.replicated instanceof SecondaryDisk))
+        drive.replicated = new SecondaryDisk(
+          drive.name,
+          secondary,
+          () => this.pairName(secondary.disk),
+          { refuseJobs },
+        );
     } else if (driver instanceof QuorumDriver && !(drive.replicated instanceof PrimaryDisk)) {
       drive.replicated = new PrimaryDisk(drive.name, node, driver, { root, refuseJobs });
     }
@@ -397,7 +499,8 @@ export class BlockLayer {
   }
 }
 
-const inUseByColo = (what: string) => new VmError(`${what} is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
+const inUseByColo = (what: string) =>
+  new VmError(`${what} is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
 
 /** The host's files, or devices, that hold what the guest writes for good. */
 function imagesOf(node: BlockNode): ImageRecord[] {
@@ -411,11 +514,14 @@ function imagesOf(node: BlockNode): ImageRecord[] {
 const isSpent = ({ driver }: BlockNode) => driver instanceof ReplicationPrimary && driver.spent;
 
 /**
- * The secondary's part of a disk: a replication node, or a quorum of that alone, which can get a replica of its own when the guest has
- * gone over. Then, and in a disk without one, there is none.
+ * The secondary's part of a disk: a replication node, or a quorum of that alone, which can get a
+ * replica of its own when the guest has gone over. Then, and in a disk without one, there is none.
  */
 function secondaryBelow({ driver }: BlockNode): ReplicationSecondary | undefined {
-  const alone = driver instanceof QuorumDriver && driver.children.size === 1 ? driver.voters[0]?.driver : driver;
+  const alone =
+    driver instanceof QuorumDriver && driver.children.size === 1
+      ? driver.voters[0]?.driver
+      : driver;
   if (!(alone instanceof ReplicationSecondary)) return undefined;
   return alone === driver || alone.state !== 'done' ? alone : undefined;
 }

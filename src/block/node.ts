@@ -1,6 +1,7 @@
 /**
- * One node of the disk graph: a driver, its name, its children and those who use it. Every request enters here and is checked here:
- * range, permission, length. Nothing can write past an interceptor (copy-before-write), whoever asks.
+ * One node of the disk graph: a driver, its name, its children and those who use it. Every request
+ * enters here and is checked here: range, permission, length. Nothing can write past an interceptor
+ * (copy-before-write), whoever asks.
  */
 import { VmError } from '../base/errors.js';
 import type { DebugEvent } from './blkdebug-rules.js';
@@ -13,7 +14,10 @@ export interface NodeUser {
   /** For messages: "drive 'colo-disk0'". */
   readonly label: string;
   readonly write: boolean;
-  /** Writers of one group do not exclude each other; undefined excludes every other writer. '*' agrees with everyone, on purpose. */
+  /**
+   * Writers of one group do not exclude each other; undefined excludes every other writer. '*'
+   * agrees with everyone, on purpose.
+   */
   readonly group?: string;
 }
 
@@ -22,7 +26,10 @@ export interface Interceptor {
   around(offset: number, length: number, write: () => Promise<void>): Promise<void>;
 }
 
-/** Is told of every range that may have changed, when the change is over, whether it succeeded or not. */
+/**
+ * Is told of every range that may have changed, when the change is over, whether it succeeded or
+ * not.
+ */
 export interface Tracker {
   mark(offset: number, length: number): void;
 }
@@ -33,7 +40,8 @@ export interface Adopting {
   replaceChild(edge: string, child: BlockNode | undefined): void;
 }
 
-export const isAdopting = (driver: BlockDriver): driver is BlockDriver & Adopting => 'replaceChild' in driver;
+export const isAdopting = (driver: BlockDriver): driver is BlockDriver & Adopting =>
+  'replaceChild' in driver;
 
 /** The changing verbs, past the interceptor: for the one who set it. */
 export interface NodeWriter {
@@ -85,13 +93,20 @@ export class BlockNode {
     return this.users.size > 0;
   }
 
-  /** Claims the node; a second writer is refused with the name of the first. Returns the way to give it back. */
+  /**
+   * Claims the node; a second writer is refused with the name of the first. Returns the way to give
+   * it back.
+   */
   attach(user: NodeUser): () => void {
-    if (user.write && this.readOnly) throw new VmError(`node '${this.name}' is read-only, ${user.label} wants to write to it`);
+    if (user.write && this.readOnly)
+      throw new VmError(`node '${this.name}' is read-only, ${user.label} wants to write to it`);
     for (const other of this.users) {
       if (!user.write || !other.write || user.group === '*' || other.group === '*') continue;
       if (user.group !== undefined && user.group === other.group) continue;
-      throw new VmError(`node '${this.name}' is already written to by ${other.label}, so ${user.label} cannot write to it`);
+      throw new VmError(
+        `node '${this.name}' is already written to by ${other.label}, so ${user.label} cannot ` +
+          'write to it',
+      );
     }
     this.users.add(user);
     return () => void this.users.delete(user);
@@ -99,12 +114,25 @@ export class BlockNode {
 
   /** One at a time. Returns the way to take it out, and the way past it. */
   intercept(interceptor: Interceptor): { past: NodeWriter; release: () => void } {
-    if (this.interceptor) throw new VmError(`the writes of node '${this.name}' are already watched`);
+    if (this.interceptor)
+      throw new VmError(`the writes of node '${this.name}' are already watched`);
     this.interceptor = interceptor;
     return {
       past: {
-        pwrite: (offset, data, fua = false) => this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua), true)),
-        writeZeroes: (offset, length) => this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), true, node.maxZeroes(length))),
+        pwrite: (offset, data, fua = false) =>
+          this.inside('changes', node =>
+            node.change(offset, data.length, node.pwriter(offset, data, fua), true),
+          ),
+        writeZeroes: (offset, length) =>
+          this.inside('changes', node =>
+            node.change(
+              offset,
+              length,
+              (at, part) => node.driver.writeZeroes(offset + at, part),
+              true,
+              node.maxZeroes(length),
+            ),
+          ),
       },
       release: () => {
         if (this.interceptor === interceptor) this.interceptor = undefined;
@@ -112,7 +140,10 @@ export class BlockNode {
     };
   }
 
-  /** Stands around every change, from now on and for any number of hooks. Returns the way to take it out. */
+  /**
+   * Stands around every change, from now on and for any number of hooks. Returns the way to take it
+   * out.
+   */
   hook(hook: Interceptor): () => void {
     this.hooks.add(hook);
     return () => void this.hooks.delete(hook);
@@ -123,12 +154,17 @@ export class BlockNode {
     return () => void this.trackers.delete(tracker);
   }
 
-  /** Nothing is read, or changed, while body runs; what comes waits. late: rejects when what runs takes too long. */
+  /**
+   * Nothing is read, or changed, while body runs; what comes waits. late: rejects when what runs
+   * takes too long.
+   */
   quiesce<T>(what: 'reads' | 'changes', late: Promise<never>, body: () => Promise<T>): Promise<T> {
     return this.gates[what].whileEmpty(late, body);
   }
 
-  /** Within quiesce of both: another node stands here now, and the requests that wait are its own. */
+  /**
+   * Within quiesce of both: another node stands here now, and the requests that wait are its own.
+   */
   sendWaiting(successor: BlockNode): void {
     this.gates.reads.send(successor);
     this.gates.changes.send(successor);
@@ -144,7 +180,8 @@ export class BlockNode {
     const max = this.driver.maxTransfer ?? length;
     if (length <= max) return this.driver.pread(offset, length, into);
     const parts: Buffer[] = [];
-    for (let at = 0; at < length; at += max) parts.push(await this.driver.pread(offset + at, Math.min(max, length - at)));
+    for (let at = 0; at < length; at += max)
+      parts.push(await this.driver.pread(offset + at, Math.min(max, length - at)));
     return Buffer.concat(parts, length);
   }
 
@@ -153,21 +190,41 @@ export class BlockNode {
       await this.writeZeroes(offset, data.length);
       return fua ? this.flush() : undefined;
     }
-    return this.inside('changes', node => node.change(offset, data.length, node.pwriter(offset, data, fua)));
+    return this.inside('changes', node =>
+      node.change(offset, data.length, node.pwriter(offset, data, fua)),
+    );
   }
 
   async discard(offset: number, length: number): Promise<void> {
     if (this.policy.discard === 'ignore') return this.check(offset, length);
-    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.discard(offset + at, part), false, node.maxZeroes(length)));
+    return this.inside('changes', node =>
+      node.change(
+        offset,
+        length,
+        (at, part) => node.driver.discard(offset + at, part),
+        false,
+        node.maxZeroes(length),
+      ),
+    );
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.inside('changes', node => node.change(offset, length, (at, part) => node.driver.writeZeroes(offset + at, part), false, node.maxZeroes(length)));
+    return this.inside('changes', node =>
+      node.change(
+        offset,
+        length,
+        (at, part) => node.driver.writeZeroes(offset + at, part),
+        false,
+        node.maxZeroes(length),
+      ),
+    );
   }
 
   /** A whole cluster, of a driver that can pack it. */
   writeCompressed(offset: number, data: Uint8Array): Promise<void> {
-    return this.inside('changes', node => node.change(offset, data.length, () => node.driver.writeCompressed!(offset, data)));
+    return this.inside('changes', node =>
+      node.change(offset, data.length, () => node.driver.writeCompressed!(offset, data)),
+    );
   }
 
   flush(): Promise<void> {
@@ -181,8 +238,18 @@ export class BlockNode {
   async resize(length: number): Promise<void> {
     if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
     if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
-    if (this.hooks.size + this.trackers.size > 0) throw ioError('EPERM', `node '${this.name}' cannot change its length: ${this.userLabels.find(label => label.startsWith('block job')) ?? 'a dirty bitmap'} watches it`);
-    if (!this.driver.resize) throw ioError('ENOTSUP', `node '${this.name}' (${this.driver.format}) cannot change its length`);
+    if (this.hooks.size + this.trackers.size > 0)
+      throw ioError(
+        'EPERM',
+        `node '${this.name}' cannot change its length: ` +
+          `${this.userLabels.find(label => label.startsWith('block job')) ?? 'a dirty bitmap'} ` +
+          'watches it',
+      );
+    if (!this.driver.resize)
+      throw ioError(
+        'ENOTSUP',
+        `node '${this.name}' (${this.driver.format}) cannot change its length`,
+      );
     await this.driver.resize(length);
   }
 
@@ -208,7 +275,10 @@ export class BlockNode {
     });
   }
 
-  /** For who waits until his requests are through: nothing below keeps one back on purpose. Returns the way back. */
+  /**
+   * For who waits until his requests are through: nothing below keeps one back on purpose. Returns
+   * the way back.
+   */
   drainBegin(): () => void {
     const ends = [...this.children.values()].map(child => child.drainBegin());
     const end = this.driver.drainBegin?.();
@@ -239,10 +309,21 @@ export class BlockNode {
   }
 
   private pwriter(offset: number, data: Uint8Array, fua: boolean) {
-    return (at: number, length: number) => this.driver.pwrite(offset + at, length === data.length ? data : data.subarray(at, at + length), fua && this.flushes);
+    return (at: number, length: number) =>
+      this.driver.pwrite(
+        offset + at,
+        length === data.length ? data : data.subarray(at, at + length),
+        fua && this.flushes,
+      );
   }
 
-  private async change(offset: number, length: number, write: (at: number, length: number) => Promise<void>, past = false, max = this.driver.maxTransfer ?? length): Promise<void> {
+  private async change(
+    offset: number,
+    length: number,
+    write: (at: number, length: number) => Promise<void>,
+    past = false,
+    max = this.driver.maxTransfer ?? length,
+  ): Promise<void> {
     this.check(offset, length);
     if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
     let all = async () => {
@@ -260,7 +341,10 @@ export class BlockNode {
     }
   }
 
-  private async inside<T>(what: 'reads' | 'changes', body: (node: BlockNode) => Promise<T>): Promise<T> {
+  private async inside<T>(
+    what: 'reads' | 'changes',
+    body: (node: BlockNode) => Promise<T>,
+  ): Promise<T> {
     const gate = this.gates[what];
     for (let wait = gate.enter(); wait; wait = gate.enter()) {
       const successor = await wait;
@@ -275,12 +359,19 @@ export class BlockNode {
 
   private check(offset: number, length: number): void {
     if (this.closed) throw ioError('EIO', `node '${this.name}' is closed`);
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) throw ioError('EINVAL', `node '${this.name}': bad range`);
-    if (offset + length > this.length) throw ioError('EINVAL', `node '${this.name}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`);
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0)
+      throw ioError('EINVAL', `node '${this.name}': bad range`);
+    if (offset + length > this.length)
+      throw ioError(
+        'EINVAL',
+        `node '${this.name}': ${length} bytes at ${offset} reach beyond its end, ${this.length}`,
+      );
   }
 }
 
-/** The end of a chain of 'file' children, through a filter's 'image': the protocol under a format. */
+/**
+ * The end of a chain of 'file' children, through a filter's 'image': the protocol under a format.
+ */
 export function protocolOf(node: BlockNode): BlockNode {
   const below = node.children.get('file') ?? node.children.get('image');
   return below ? protocolOf(below) : node;

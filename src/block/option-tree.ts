@@ -1,6 +1,7 @@
 /**
- * QEMU's option string, `key=value,key.sub=value`, as a tree of strings: a comma in a value is doubled, dots nest. Taking an option
- * removes it; what is left at the end was not understood, and its full name is in the error.
+ * QEMU's option string, `key=value,key.sub=value`, as a tree of strings: a comma in a value is
+ * doubled, dots nest. Taking an option removes it; what is left at the end was not understood, and
+ * its full name is in the error.
  */
 import { VmError } from '../base/errors.js';
 
@@ -18,7 +19,8 @@ export class OptionTree {
     const words = split(text);
     words.forEach((word, index) => {
       const equals = word.indexOf('=');
-      if (equals < 0 && index === 0 && implied !== undefined && word !== '') root.put(implied, word);
+      if (equals < 0 && index === 0 && implied !== undefined && word !== '')
+        root.put(implied, word);
       // A bare word is a switch, as in `readonly`.
       else if (equals < 0) root.put(word, 'on');
       else root.put(word.slice(0, equals), word.slice(equals + 1));
@@ -26,17 +28,33 @@ export class OptionTree {
     return root;
   }
 
-  /** Nested objects of QMP's blockdev-add: scalars become text, as the string form would have them. */
+  /**
+   * Nested objects of QMP's blockdev-add: scalars become text, as the string form would have them.
+   */
   static from(value: Readonly<Record<string, unknown>>, path = '', depth = 0): OptionTree {
     const tree = new OptionTree(path);
-    if (depth > MAX_DEPTH) throw new VmError(`parameter '${path.slice(0, 60)}...' is nested too deeply`);
+    if (depth > MAX_DEPTH)
+      throw new VmError(`parameter '${path.slice(0, 60)}...' is nested too deeply`);
     for (const [key, item] of Object.entries(value)) {
-      if (Array.isArray(item)) tree.subtrees.set(key, OptionTree.from(Object.fromEntries(item.map((v: unknown, i) => [String(i), v])), tree.full(key), depth + 1));
-      else if (typeof item === 'object' && item !== null) tree.subtrees.set(key, OptionTree.from(item as Record<string, unknown>, tree.full(key), depth + 1));
+      if (Array.isArray(item))
+        tree.subtrees.set(
+          key,
+          OptionTree.from(
+            Object.fromEntries(item.map((v: unknown, i) => [String(i), v])),
+            tree.full(key),
+            depth + 1,
+          ),
+        );
+      else if (typeof item === 'object' && item !== null)
+        tree.subtrees.set(
+          key,
+          OptionTree.from(item as Record<string, unknown>, tree.full(key), depth + 1),
+        );
       else if (typeof item === 'boolean') tree.values.set(key, item ? 'on' : 'off');
       // As `backing=` in a string: none at all.
       else if (item === null && key === 'backing') tree.values.set(key, '');
-      else if (typeof item === 'string' || typeof item === 'number') tree.values.set(key, String(item));
+      else if (typeof item === 'string' || typeof item === 'number')
+        tree.values.set(key, String(item));
       else throw new VmError(`parameter '${tree.full(key)}' has no value`);
     }
     return tree;
@@ -55,14 +73,21 @@ export class OptionTree {
     const value = this.string(old);
     if (value === undefined) return;
     const tree = this.below([key]);
-    if (tree.has(name)) throw new VmError(`parameters '${tree.full(name)}' and its alias '${this.full(old)}' cannot be used at the same time`);
+    if (tree.has(name))
+      throw new VmError(
+        `parameters '${tree.full(name)}' and its alias '${this.full(old)}' cannot be used at ` +
+          'the same time',
+      );
     tree.values.set(name, value);
   }
 
   /** What is said of a group in one word: `file=F` is `file.filename=F`. */
   named(key: string, name: string, value: string): OptionTree {
     const tree = this.sub(key) ?? new OptionTree(this.full(key));
-    if (tree.has(name)) throw new VmError(`parameters '${this.full(key)}' and '${tree.full(name)}' say the same thing`);
+    if (tree.has(name))
+      throw new VmError(
+        `parameters '${this.full(key)}' and '${tree.full(name)}' say the same thing`,
+      );
     tree.values.set(name, value);
     return tree;
   }
@@ -91,7 +116,8 @@ export class OptionTree {
   oneOf<const W extends readonly string[]>(key: string, words: W): W[number] | undefined {
     const value = this.string(key);
     if (value === undefined) return undefined;
-    if (!words.includes(value)) throw new VmError(`parameter '${this.full(key)}' takes ${words.join(', ')}; not '${value}'`);
+    if (!words.includes(value))
+      throw new VmError(`parameter '${this.full(key)}' takes ${words.join(', ')}; not '${value}'`);
     return value;
   }
 
@@ -104,7 +130,10 @@ export class OptionTree {
     const value = this.string(key);
     if (value === undefined) return undefined;
     const n = /^\d{1,16}$/.test(value) ? Number(value) : NaN;
-    if (!(n >= min && n <= max)) throw new VmError(`parameter '${this.full(key)}' takes a whole number from ${min} to ${max}; not '${value}'`);
+    if (!(n >= min && n <= max))
+      throw new VmError(
+        `parameter '${this.full(key)}' takes a whole number from ${min} to ${max}; not '${value}'`,
+      );
     return n;
   }
 
@@ -113,8 +142,13 @@ export class OptionTree {
     const value = this.string(key);
     if (value === undefined) return undefined;
     const match = /^(\d{1,16}(?:\.\d{1,6})?)([bBkKmMgGtTpP]?)$/.exec(value);
-    const bytes = match ? Math.floor(Number(match[1]) * 1024 ** 'bkmgtp'.indexOf((match[2] || 'b').toLowerCase())) : NaN;
-    if (!Number.isSafeInteger(bytes)) throw new VmError(`parameter '${this.full(key)}' takes a size such as 512M or 2G; not '${value}'`);
+    const bytes = match
+      ? Math.floor(Number(match[1]) * 1024 ** 'bkmgtp'.indexOf((match[2] || 'b').toLowerCase()))
+      : NaN;
+    if (!Number.isSafeInteger(bytes))
+      throw new VmError(
+        `parameter '${this.full(key)}' takes a size such as 512M or 2G; not '${value}'`,
+      );
     return bytes;
   }
 
@@ -131,16 +165,25 @@ export class OptionTree {
     if (!tree) return [];
     const names = [...new Set([...tree.values.keys(), ...tree.subtrees.keys()])];
     const items = names.map(name => {
-      if (!/^(0|[1-9]\d{0,2})$/.test(name)) throw new VmError(`parameter '${tree.full(name)}' is not known: a number must follow '${this.full(key)}'`);
-      if (tree.values.has(name) && tree.subtrees.has(name)) throw new VmError(`parameter '${tree.full(name)}' is both a word and a group`);
-      return { index: Number(name), name: `${key}.${Number(name)}`, value: tree.values.get(name) ?? tree.subtrees.get(name)! };
+      if (!/^(0|[1-9]\d{0,2})$/.test(name))
+        throw new VmError(
+          `parameter '${tree.full(name)}' is not known: a number must follow '${this.full(key)}'`,
+        );
+      if (tree.values.has(name) && tree.subtrees.has(name))
+        throw new VmError(`parameter '${tree.full(name)}' is both a word and a group`);
+      return {
+        index: Number(name),
+        name: `${key}.${Number(name)}`,
+        value: tree.values.get(name) ?? tree.subtrees.get(name)!,
+      };
     });
     return items.sort((a, b) => a.index - b.index);
   }
 
   /** Everything must have been taken. */
   end(context = ''): void {
-    for (const key of this.values.keys()) throw new VmError(`parameter '${this.full(key)}' is not known${context}`);
+    for (const key of this.values.keys())
+      throw new VmError(`parameter '${this.full(key)}' is not known${context}`);
     for (const tree of this.subtrees.values()) {
       tree.end(context);
       throw new VmError(`parameter '${tree.path}' is not known${context}`);
@@ -149,8 +192,10 @@ export class OptionTree {
 
   private put(key: string, value: string): void {
     const steps = key.split('.');
-    if (steps.some(step => step === '')) throw new VmError(key === '' ? 'an option has no name' : `parameter '${key}' is not a name`);
-    if (steps.length > MAX_DEPTH) throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
+    if (steps.some(step => step === ''))
+      throw new VmError(key === '' ? 'an option has no name' : `parameter '${key}' is not a name`);
+    if (steps.length > MAX_DEPTH)
+      throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
     const last = steps.pop()!;
     const tree = this.below(steps);
     if (tree.values.has(last)) throw new VmError(`parameter '${key}' is given twice`);

@@ -50,7 +50,8 @@ export function decodeRecord(bytes: Uint8Array): PairRecord {
   const value = bytes.length > bytesMax ? undefined : parsed(bytes);
   if (value?.['magic'] !== magic) throw new VmError('it is not one of colo');
   if (value['version'] !== version) {
-    const wrong = `it has version ${String(value['version']).slice(0, 20)}, this colo knows ${version}`;
+    const wrong =
+      `it has version ${String(value['version']).slice(0, 20)}, this colo knows ` + `${version}`;
     throw new VmError(wrong, { hint: 'Use the colo that wrote it.' });
   }
   const record = checkRecord(value);

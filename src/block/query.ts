@@ -20,7 +20,9 @@ export interface NodeInfo {
   users: string[];
   children: { child: string; 'node-name': string }[];
   bitmaps: BitmapInfo[];
-  /** What the driver says of itself: filename, mode and state of a replication, server of an nbd ... */
+  /**
+   * What the driver says of itself: filename, mode and state of a replication, server of an nbd ...
+   */
   details: Record<string, string | number | boolean>;
 }
 
@@ -60,7 +62,10 @@ export function blockInfo(backend: DriveBackend, bitmaps: NamedBitmaps): BlockIn
     cache: backend.options.cache,
     'io-status': backend.ioStatus,
     'in-flight': backend.inFlight,
-    throttle: backend.throttle && { limits: backend.throttle.limits, group: backend.throttle.group },
+    throttle: backend.throttle && {
+      limits: backend.throttle.limits,
+      group: backend.throttle.group,
+    },
     inserted: nodeInfo(backend.node, bitmaps),
   };
 }
@@ -75,6 +80,7 @@ function filenameOf(node: BlockNode): string {
 
 function backingDepth(node: BlockNode): number {
   let depth = 0;
-  for (let below = node.children.get('backing'); below; below = below.children.get('backing')) depth++;
+  for (let below = node.children.get('backing'); below; below = below.children.get('backing'))
+    depth++;
   return depth;
 }

@@ -1,4 +1,7 @@
-/** The disks that a checkpoint covers, as colo sees them: a quorum with a replication child, or a replication node in secondary mode. */
+/**
+ * The disks that a checkpoint covers, as colo sees them: a quorum with a replication child, or a
+ * replication node in secondary mode.
+ */
 import { VmError } from '../base/errors.js';
 import type { Replicated, SyncCheck, SyncDifference } from './contract.js';
 import type { QuorumDriver } from './drivers/quorum.js';
@@ -41,7 +44,10 @@ export class PrimaryDisk implements Replicated {
     };
   }
 
-  private difference(ranges: { offset: number; length: number }[], peerIsBlank: boolean): SyncDifference {
+  private difference(
+    ranges: { offset: number; length: number }[],
+    peerIsBlank: boolean,
+  ): SyncDifference {
     const follower = this.follower();
     const bytesOf = (of: typeof ranges) => of.reduce((sum, range) => sum + range.length, 0);
     return {
@@ -70,7 +76,10 @@ export class PrimaryDisk implements Replicated {
     return this.node.length;
   }
 
-  /** COLO has it: nothing may change below the guest any more, from before the images are compared until stop(). */
+  /**
+   * COLO has it: nothing may change below the guest any more, from before the images are compared
+   * until stop().
+   */
   get inUse(): boolean {
     return this.claimed !== undefined || this.started !== undefined;
   }
@@ -81,7 +90,8 @@ export class PrimaryDisk implements Replicated {
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'primary') throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
+    if (mode !== 'primary')
+      throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
     this.ground.refuseJobs();
     const changed = this.changed();
     if (changed) throw changed;
@@ -117,7 +127,9 @@ export class PrimaryDisk implements Replicated {
   }
 
   seal(): Promise<void> {
-    return Promise.reject(new VmError(`drive '${this.id}' is the primary's: nothing arrives there`));
+    return Promise.reject(
+      new VmError(`drive '${this.id}' is the primary's: nothing arrives there`),
+    );
   }
 
   checkpoint(): Promise<void> {
@@ -139,7 +151,9 @@ export class PrimaryDisk implements Replicated {
   /** What the guest writes must go through this quorum. */
   private changed(): VmError | undefined {
     if (this.ground.root() === this.node) return undefined;
-    return new VmError(`drive '${this.id}' does not stand on its quorum '${this.node.name}' any more`);
+    return new VmError(
+      `drive '${this.id}' does not stand on its quorum '${this.node.name}' any more`,
+    );
   }
 
   private takenOut(): VmError {
@@ -152,10 +166,13 @@ export class PrimaryDisk implements Replicated {
   }
 
   private follower(): ReplicationPrimary {
-    if (this.quorum.options.readPattern !== 'fifo') throw new VmError(`drive '${this.id}': block replication needs read-pattern=fifo`);
+    if (this.quorum.options.readPattern !== 'fifo')
+      throw new VmError(`drive '${this.id}': block replication needs read-pattern=fifo`);
     const { followers } = this.quorum;
-    if (followers.length === 0) throw new VmError(`drive '${this.id}': no child supports block replication`);
-    if (followers.length > 1) throw new VmError(`drive '${this.id}': too many children support block replication`);
+    if (followers.length === 0)
+      throw new VmError(`drive '${this.id}': no child supports block replication`);
+    if (followers.length > 1)
+      throw new VmError(`drive '${this.id}': too many children support block replication`);
     return followers[0];
   }
 }
@@ -177,7 +194,8 @@ export class SecondaryDisk implements Replicated {
     this.sync = {
       assumed: driver.chain.assumeInSync,
       digest: progress => digest(driver.disk, progress),
-      compare: () => Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary compares`)),
+      compare: () =>
+        Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary compares`)),
     };
   }
 
@@ -200,7 +218,8 @@ export class SecondaryDisk implements Replicated {
   }
 
   async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'secondary') throw new VmError(`drive '${this.id}' is in replication mode secondary`);
+    if (mode !== 'secondary')
+      throw new VmError(`drive '${this.id}' is in replication mode secondary`);
     this.ground.refuseJobs();
     this.fixedName = this.name;
     await this.driver.start();

@@ -1,9 +1,15 @@
 /**
- * Limits of a drive, or of a group of drives: leaky buckets, as QEMU's. A request goes when no bucket is too full, and then fills them;
- * reads wait for reads and writes for writes, in order. Who drains lets everything go.
+ * Limits of a drive, or of a group of drives: leaky buckets, as QEMU's. A request goes when no
+ * bucket is too full, and then fills them; reads wait for reads and writes for writes, in order.
+ * Who drains lets everything go.
  */
 import type { Clock } from '../host/ports.js';
-import { type BucketName, bucketNames, type Limit, type ThrottleLimits } from './throttle-limits.js';
+import {
+  type BucketName,
+  bucketNames,
+  type Limit,
+  type ThrottleLimits,
+} from './throttle-limits.js';
 
 type Direction = 'read' | 'write';
 
@@ -36,7 +42,10 @@ class Bucket {
 
 export class Throttle {
   private buckets = new Map<BucketName, Bucket>();
-  private readonly tails: Record<Direction, Promise<void>> = { read: Promise.resolve(), write: Promise.resolve() };
+  private readonly tails: Record<Direction, Promise<void>> = {
+    read: Promise.resolve(),
+    write: Promise.resolve(),
+  };
   private readonly wakeups = new Set<() => void>();
   private drains = 0;
 
@@ -56,21 +65,29 @@ export class Throttle {
   /** What waits is judged by the new limits at once. */
   configure(limits: ThrottleLimits): void {
     this.current = limits;
-    this.buckets = new Map(bucketNames.filter(name => limits.buckets[name].avg > 0).map(name => [name, new Bucket(limits.buckets[name])]));
+    this.buckets = new Map(
+      bucketNames
+        .filter(name => limits.buckets[name].avg > 0)
+        .map(name => [name, new Bucket(limits.buckets[name])]),
+    );
     this.wake();
   }
 
   /** Resolves when the request may go. */
   admit(direction: Direction, bytes: number): Promise<void> {
     const turn = this.tails[direction].then(async () => {
-      for (let waitMs = this.waitMs(direction); waitMs > 0; waitMs = this.waitMs(direction)) await this.sleep(waitMs);
+      for (let waitMs = this.waitMs(direction); waitMs > 0; waitMs = this.waitMs(direction))
+        await this.sleep(waitMs);
       this.charge(direction, bytes);
     });
     this.tails[direction] = turn;
     return turn;
   }
 
-  /** Nothing waits until the returned function is called: a guest that is to stop must not wait for its budget. */
+  /**
+   * Nothing waits until the returned function is called: a guest that is to stop must not wait for
+   * its budget.
+   */
   open(): () => void {
     this.drains++;
     this.wake();
@@ -90,11 +107,14 @@ export class Throttle {
   private charge(direction: Direction, bytes: number): void {
     const { iopsSize } = this.current;
     const operations = iopsSize > 0 && bytes > iopsSize ? bytes / iopsSize : 1;
-    for (const [name, bucket] of this.concerned(direction)) bucket.fill(name.startsWith('bps') ? bytes : operations);
+    for (const [name, bucket] of this.concerned(direction))
+      bucket.fill(name.startsWith('bps') ? bytes : operations);
   }
 
   private concerned(direction: Direction): [BucketName, Bucket][] {
-    return [...this.buckets].filter(([name]) => name.endsWith('-total') || name.endsWith(direction));
+    return [...this.buckets].filter(
+      ([name]) => name.endsWith('-total') || name.endsWith(direction),
+    );
   }
 
   private sleep(ms: number): Promise<void> {

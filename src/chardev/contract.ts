@@ -1,6 +1,7 @@
 /**
- * A byte channel between a device or a monitor (the front end) and the world. One front end per channel. The world never disturbs the
- * VM: nobody connected, a reader that does not read and an error are all ordinary states of a channel.
+ * A byte channel between a device or a monitor (the front end) and the world. One front end per
+ * channel. The world never disturbs the VM: nobody connected, a reader that does not read and an
+ * error are all ordinary states of a channel.
  */
 import type { Disposable } from '../base/disposable.js';
 import type { Address, Clock, Files, Sockets } from '../host/ports.js';
@@ -25,7 +26,10 @@ export interface Terminal {
 export interface SharedTerminal {
   /** Keys come while it has the focus; without it nothing that is written is shown. */
   onFocus(fn: (focused: boolean) => void): void;
-  /** Whole lines that others say meanwhile: to be shown without breaking a line that is being typed. Not asked for: they appear anywhere. */
+  /**
+   * Whole lines that others say meanwhile: to be shown without breaking a line that is being typed.
+   * Not asked for: they appear anywhere.
+   */
   onAside(fn: (text: string) => void): void;
 }
 
@@ -38,41 +42,65 @@ export interface CharBackend extends Disposable {
   /** The peer is a terminal that sends every key: a monitor edits lines on it. */
   readonly terminal: Terminal | undefined;
   /**
-   * Front end -> world; copied before it returns. True: taken, all of it (or dropped, for nobody is connected). False: no room, nothing was
-   * taken; onRoom tells when to try again.
+   * Front end -> world; copied before it returns. True: taken, all of it (or dropped, for nobody is
+   * connected). False: no room, nothing was taken; onRoom tells when to try again.
    */
   write(bytes: Uint8Array): boolean;
   onRoom(fn: () => void): void;
-  /** World -> front end, in order. The bytes are the front end's until it returns. Bytes that arrive before the first onData are kept. */
+  /**
+   * World -> front end, in order. The bytes are the front end's until it returns. Bytes that arrive
+   * before the first onData are kept.
+   */
   onData(fn: (bytes: Uint8Array) => void): void;
   /** Called at once with `opened` if a peer is there already. */
   onEvent(fn: (event: CharEvent) => void): void;
   /**
-   * The peer sends nothing more, and still reads (after the last of its bytes was delivered). A front end that asks for it answers what is
-   * open and hangs up by itself; for any other the channel hangs up at once.
+   * The peer sends nothing more, and still reads (after the last of its bytes was delivered). A
+   * front end that asks for it answers what is open and hangs up by itself; for any other the
+   * channel hangs up at once.
    */
   onInputEnd(fn: () => void): void;
   /** A break on the line (Ctrl-A b of a mux). Absent: such a channel has none. */
   onBreak?(fn: () => void): void;
-  /** The front end has no room for input (a UART whose FIFO is full): nothing is delivered until resume. Both are idempotent. */
+  /**
+   * The front end has no room for input (a UART whose FIFO is full): nothing is delivered until
+   * resume. Both are idempotent.
+   */
   pause(): void;
   resume(): void;
-  /** Ends the connection to its peer now, whatever was written. Absent where there is no connection. */
+  /**
+   * Ends the connection to its peer now, whatever was written. Absent where there is no connection.
+   */
   yank?(): void;
-  /** Hangs up after what was written has left; a server then waits for the next peer. Nothing to do for null and file. */
+  /**
+   * Hangs up after what was written has left; a server then waits for the next peer. Nothing to do
+   * for null and file.
+   */
   hangUp(): void;
-  /** The front end leaves: nobody listens until the next one does. The peer stays, and is not read meanwhile. */
+  /**
+   * The front end leaves: nobody listens until the next one does. The peer stays, and is not read
+   * meanwhile.
+   */
   release(): void;
 }
 
-/** What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`, `tcp:HOST:PORT,...`, `-chardev socket,...`. */
+/**
+ * What an option says: `null`, `stdio`, `file:PATH`, `unix:PATH,server=on,wait=off`,
+ * `tcp:HOST:PORT,...`, `-chardev socket,...`.
+ */
 export type CharSpec =
   | { kind: 'null' }
-  /** On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal (serial). keys: Ctrl-C too is input (REPL). */
+  /**
+   * On a terminal. lines: it edits them (QMP). characters: one by one, Ctrl-C still a signal
+   * (serial). keys: Ctrl-C too is input (REPL).
+   */
   | { kind: 'stdio'; input: 'lines' | 'characters' | 'keys' }
   | { kind: 'file'; path: string; append: boolean }
   | { kind: 'ringbuf'; sizeBytes: number }
-  /** wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a client that lost its peer stays alone. */
+  /**
+   * wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a
+   * client that lost its peer stays alone.
+   */
   | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number }
   /** mux=on: several front ends share it. */
   | { kind: 'mux'; base: CharSpec };
@@ -85,7 +113,9 @@ export interface Stdio {
   setMode(mode: 'cooked' | 'raw'): void;
   /** Ctrl-C was typed where it is a signal. */
   interrupt(): void;
-  /** False: the reader is slow; onDrain tells when it caught up. The bytes are taken in any case. */
+  /**
+   * False: the reader is slow; onDrain tells when it caught up. The bytes are taken in any case.
+   */
   write(bytes: Uint8Array): boolean;
   onDrain(fn: () => void): void;
   onData(fn: (bytes: Uint8Array) => void): void;

@@ -10,15 +10,26 @@ import { RingbufChar } from './ringbuf.js';
 import { SocketChar } from './socket.js';
 import { StdioChar } from './stdio.js';
 
-/** Rejects with a VmError that names what could not be opened. A server with wait resolves when its first peer is there. */
-export async function createChardev(id: string, spec: CharSpec, world: CharWorld): Promise<CharBackend> {
+/**
+ * Rejects with a VmError that names what could not be opened. A server with wait resolves when its
+ * first peer is there.
+ */
+export async function createChardev(
+  id: string,
+  spec: CharSpec,
+  world: CharWorld,
+): Promise<CharBackend> {
   switch (spec.kind) {
     case 'null':
       return new NullChar(id);
     case 'stdio':
       return new StdioChar(id, world.stdio, spec.input);
     case 'file': {
-      const file = await world.files.open(spec.path, { readOnly: false, lock: 'none', create: true });
+      const file = await world.files.open(spec.path, {
+        readOnly: false,
+        lock: 'none',
+        create: true,
+      });
       if (!spec.append) await file.truncate(0);
       return new FileChar(id, charLabel(spec), file, await file.size(), line => world.log(line));
     }
@@ -27,7 +38,13 @@ export async function createChardev(id: string, spec: CharSpec, world: CharWorld
     case 'socket': {
       const labelled = (address: Address) => charLabel({ ...spec, address });
       const log = (line: string) => world.log(line);
-      const channel = new SocketChar(id, labelled, { ...world, log }, spec.address, spec.reconnectMs);
+      const channel = new SocketChar(
+        id,
+        labelled,
+        { ...world, log },
+        spec.address,
+        spec.reconnectMs,
+      );
       await (spec.server ? channel.listen(spec.wait) : channel.dial());
       return channel;
     }

@@ -1,4 +1,7 @@
-/** Output into a file. A file that cannot be written loses bytes, with one line in the log; the VM goes on. */
+/**
+ * Output into a file. A file that cannot be written loses bytes, with one line in the log; the VM
+ * goes on.
+ */
 import { asVmError } from '../base/errors.js';
 import type { OpenFile } from '../host/ports.js';
 import type { CharBackend, CharEvent } from './contract.js';
@@ -59,7 +62,9 @@ export class FileChar implements CharBackend {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    this.tail = this.tail.then(() => this.file.close()).catch((error: unknown) => this.log(`${this.label}: ${asVmError(error).message}`));
+    this.tail = this.tail
+      .then(() => this.file.close())
+      .catch((error: unknown) => this.log(`${this.label}: ${asVmError(error).message}`));
   }
 
   private async put(bytes: Buffer, offset: number): Promise<void> {

@@ -53,7 +53,10 @@ export class Front {
     else this.kept.push(Uint8Array.from(bytes));
   }
 
-  /** The peer's last byte was delivered, now or later; then the front end hears of it, or `otherwise` happens. */
+  /**
+   * The peer's last byte was delivered, now or later; then the front end hears of it, or
+   * `otherwise` happens.
+   */
   end(otherwise: () => void): void {
     this.ending = () => (this.inputEnd ?? otherwise)();
     this.flush();

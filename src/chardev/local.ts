@@ -1,4 +1,7 @@
-/** What a channel without an other side has in common: always connected, never says anything, never full. */
+/**
+ * What a channel without an other side has in common: always connected, never says anything, never
+ * full.
+ */
 import type { CharBackend, CharEvent } from './contract.js';
 
 export abstract class LocalChar implements CharBackend {

@@ -5,7 +5,10 @@ import { Front } from './front.js';
 /** console: of the guest. monitor: of the VM; it has a part of the terminal's time only. */
 export type MuxRole = 'console' | 'monitor';
 
-/** Input that a front end has not taken: more is dropped, for the keyboard must reach the monitor in any case. */
+/**
+ * Input that a front end has not taken: more is dropped, for the keyboard must reach the monitor in
+ * any case.
+ */
 const maxKeptInput = 64 << 10;
 /** Of the line that a console has begun. */
 const maxPartial = 1024;
@@ -130,7 +133,10 @@ export class MuxFront implements CharBackend {
     this.event('opened');
   }
 
-  /** Keeps the line that has begun; gives the lines that this text completes. One that is too long is not waited for. */
+  /**
+   * Keeps the line that has begun; gives the lines that this text completes. One that is too long
+   * is not waited for.
+   */
   wholeLines(text: string): string {
     const all = this.partial + text;
     const end = all.lastIndexOf('\n') + 1;
@@ -141,10 +147,17 @@ export class MuxFront implements CharBackend {
   }
 
   private share(terminal: Terminal): Terminal {
-    const shared: SharedTerminal = { onFocus: fn => void (this.focusListener = fn), onAside: fn => void (this.tellAside = fn) };
+    const shared: SharedTerminal = {
+      onFocus: fn => void (this.focusListener = fn),
+      onAside: fn => void (this.tellAside = fn),
+    };
     return {
-      get columns() { return terminal.columns; },
-      get rows() { return terminal.rows; },
+      get columns() {
+        return terminal.columns;
+      },
+      get rows() {
+        return terminal.rows;
+      },
       colour: terminal.colour,
       dumb: terminal.dumb,
       ascii: terminal.ascii,

@@ -1,6 +1,7 @@
 /**
- * One channel for several front ends, as QEMU's mux: what is typed goes to the one that has the focus, and Ctrl-A is the way to the others. The
- * guest's consoles are always heard; a monitor speaks while it has the focus, and a line editor there is told aside what the guest prints, so
+ * One channel for several front ends, as QEMU's mux: what is typed goes to the one that has the
+ * focus, and Ctrl-A is the way to the others. The guest's consoles are always heard; a monitor
+ * speaks while it has the focus, and a line editor there is told aside what the guest prints, so
  * that the line being typed stays whole.
  */
 import type { Clock } from '../host/ports.js';
@@ -63,7 +64,8 @@ export class MuxChar implements CharBackend, MuxOwner {
   front(role: MuxRole): CharBackend {
     const front = new MuxFront(this, role, this.base);
     this.fronts.push(front);
-    if (!this.focused || (!this.switched && role === 'console' && this.focused.role === 'monitor')) this.focused = front;
+    if (!this.focused || (!this.switched && role === 'console' && this.focused.role === 'monitor'))
+      this.focused = front;
     if (this.fronts.length === 1) this.connect();
     return front;
   }
@@ -150,7 +152,11 @@ export class MuxChar implements CharBackend, MuxOwner {
   private act(key: string): void {
     switch (key) {
       case 'c':
-        return this.focus(this.fronts[(this.fronts.findIndex(front => front === this.focused) + 1) % this.fronts.length]);
+        return this.focus(
+          this.fronts[
+            (this.fronts.findIndex(front => front === this.focused) + 1) % this.fronts.length
+          ],
+        );
       case 'b':
         return this.focused?.sendBreak();
       case 't':
@@ -174,7 +180,8 @@ export class MuxChar implements CharBackend, MuxOwner {
     before?.focusChanged(false);
     this.focused = next;
     this.say('\n');
-    if (next.role === 'console' && next.partial !== '') this.base.write(Buffer.from(next.partial, 'latin1'));
+    if (next.role === 'console' && next.partial !== '')
+      this.base.write(Buffer.from(next.partial, 'latin1'));
     next.room();
     next.focusChanged(true);
   }
@@ -184,9 +191,10 @@ export class MuxChar implements CharBackend, MuxOwner {
     const from = this.stampsFromMs;
     const pieces: Buffer[] = [];
     let { atLineStart } = this;
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const end = bytes.indexOf(lineEnd, at) + 1 || bytes.length;
-      if (atLineStart && from !== undefined) pieces.push(Buffer.from(`[${stamp(this.clock.nowMs() - from)}] `));
+      if (atLineStart && from !== undefined)
+        pieces.push(Buffer.from(`[${stamp(this.clock.nowMs() - from)}] `));
       pieces.push(bytes.subarray(at, end));
       atLineStart = bytes[end - 1] === lineEnd;
       at = end;
@@ -197,5 +205,6 @@ export class MuxChar implements CharBackend, MuxOwner {
 
 function stamp(ms: number): string {
   const two = (n: number) => String(Math.floor(n)).padStart(2, '0');
-  return `${two(ms / 3_600_000)}:${two((ms / 60_000) % 60)}:${two((ms / 1000) % 60)}.${String(Math.floor(ms % 1000)).padStart(3, '0')}`;
+  const fraction = String(Math.floor(ms % 1000)).padStart(3, '0');
+  return `${two(ms / 3_600_000)}:${two((ms / 60_000) % 60)}:${two((ms / 1000) % 60)}.${fraction}`;
 }

@@ -21,7 +21,9 @@ export function charLabel(spec: CharSpec): string {
   if (spec.kind === 'file') return `file:${spec.path}`;
   if (spec.kind !== 'socket') return spec.kind;
   const { address } = spec;
-  const where = address.kind === 'unix' ? `unix:${address.path}` : `tcp:${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+  const where =
+    address.kind === 'unix'
+      ? `unix:${address.path}`
+      : `tcp:${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
   return spec.server ? `${where},server=on` : where;
 }
-

@@ -1,4 +1,7 @@
-/** The last bytes of output, kept in memory for a monitor to read: ringbuf-read takes them out, ringbuf-write adds to them. */
+/**
+ * The last bytes of output, kept in memory for a monitor to read: ringbuf-read takes them out,
+ * ringbuf-write adds to them.
+ */
 import { LocalChar } from './local.js';
 
 export class RingbufChar extends LocalChar {
@@ -16,7 +19,7 @@ export class RingbufChar extends LocalChar {
   /** What does not fit any more pushes out the oldest. */
   write(bytes: Uint8Array): boolean {
     const size = this.ring.length;
-    for (let done = Math.max(0, bytes.length - size); done < bytes.length; ) {
+    for (let done = Math.max(0, bytes.length - size); done < bytes.length;) {
       const at = (this.produced + done) % size;
       const part = bytes.subarray(done, done + size - at);
       this.ring.set(part, at);

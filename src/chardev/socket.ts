@@ -1,6 +1,6 @@
 /**
- * A unix or TCP socket as a channel. One peer at a time: a server keeps later ones waiting (a few) until the first has gone; a client
- * dials again when it is told to.
+ * A unix or TCP socket as a channel. One peer at a time: a server keeps later ones waiting (a few)
+ * until the first has gone; a client dials again when it is told to.
  */
 import { asVmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
@@ -51,8 +51,15 @@ export class SocketChar implements CharBackend {
     this.firstPeer = { promise: new Promise<void>(r => (resolve = r)), resolve: () => resolve() };
   }
 
-  /** A channel for one peer that is there already. gone: it has left, and there will be no other. */
-  static over(label: string, world: { sockets: Sockets; clock: Clock; log: (line: string) => void }, stream: Stream, gone: () => void): SocketChar {
+  /**
+   * A channel for one peer that is there already. gone: it has left, and there will be no other.
+   */
+  static over(
+    label: string,
+    world: { sockets: Sockets; clock: Clock; log: (line: string) => void },
+    stream: Stream,
+    gone: () => void,
+  ): SocketChar {
     const channel = new SocketChar(label, () => label, world, { kind: 'unix', path: '' }, 0);
     channel.gone = gone;
     channel.accept(stream);
@@ -170,7 +177,9 @@ export class SocketChar implements CharBackend {
   private accept(stream: Stream): void {
     const peer = new Peer(stream);
     stream.readToEnd?.();
-    stream.onData(bytes => (peer === this.peer ? this.deliver(peer, bytes) : peer.kept.push(Uint8Array.from(bytes))));
+    stream.onData(bytes =>
+      peer === this.peer ? this.deliver(peer, bytes) : peer.kept.push(Uint8Array.from(bytes)),
+    );
     stream.onEnd(error => this.inputEnded(peer, error !== undefined));
     if (!this.peer) return this.adopt(peer);
     if (this.waiting.length >= maxWaitingPeers) return stream.destroy();

@@ -1,4 +1,7 @@
-/** Standard input and output of the process as a channel. End of file on standard input ends nothing but the input. */
+/**
+ * Standard input and output of the process as a channel. End of file on standard input ends nothing
+ * but the input.
+ */
 import type { CharBackend, CharEvent, CharSpec, Stdio, Terminal } from './contract.js';
 import { Front } from './front.js';
 
@@ -18,7 +21,8 @@ export class StdioChar implements CharBackend {
     private readonly input: Extract<CharSpec, { kind: 'stdio' }>['input'],
   ) {
     this.terminal = input === 'keys' ? stdio.terminal : undefined;
-    if (stdio.terminal && !(input === 'lines' || (input === 'keys' && stdio.terminal.dumb))) stdio.setMode('raw');
+    if (stdio.terminal && !(input === 'lines' || (input === 'keys' && stdio.terminal.dumb)))
+      stdio.setMode('raw');
     stdio.onData(bytes => this.arrived(bytes));
     stdio.onEnd(() => this.front.end(() => undefined));
     stdio.onDrain(() => {
@@ -82,7 +86,8 @@ export class StdioChar implements CharBackend {
 
   private arrived(bytes: Uint8Array): void {
     if (this.disposed) return;
-    if (this.stdio.terminal && this.input === 'characters' && bytes.includes(ctrlC)) this.stdio.interrupt();
+    if (this.stdio.terminal && this.input === 'characters' && bytes.includes(ctrlC))
+      this.stdio.interrupt();
     else this.front.deliver(bytes);
   }
 }

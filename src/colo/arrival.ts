@@ -1,4 +1,7 @@
-/** What the secondary takes from the wire: RAM before the first checkpoint, then one epoch at a time. Untrusted, all of it. */
+/**
+ * What the secondary takes from the wire: RAM before the first checkpoint, then one epoch at a
+ * time. Untrusted, all of it.
+ */
 import { VmError } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { PairRecord } from '../block/pair-record.js';
@@ -28,10 +31,13 @@ export interface ArrivalWiring {
 }
 
 /**
- * Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before the first epoch. Gives the record of the
- * branch that both sides will be on.
+ * Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before
+ * the first epoch. Gives the record of the branch that both sides will be on.
  */
-export async function takePrecopy({ parts, link, disks }: ArrivalWiring, sync: DiskSync): Promise<PairRecord | undefined> {
+export async function takePrecopy(
+  { parts, link, disks }: ArrivalWiring,
+  sync: DiskSync,
+): Promise<PairRecord | undefined> {
   const { lifecycle, migration, options } = parts;
   const rounds = new Rounds(lifecycle.ram, roundsMax);
   let record: PairRecord | undefined;
@@ -62,15 +68,25 @@ export async function takePrecopy({ parts, link, disks }: ArrivalWiring, sync: D
   }
 }
 
-/** undefined: the primary gave it up. Nothing of the machine is touched. previous: the last epoch that was loaded. */
-export async function takeEpoch({ parts, link, disks }: ArrivalWiring, previous: number): Promise<WholeEpoch | undefined> {
+/**
+ * undefined: the primary gave it up. Nothing of the machine is touched. previous: the last epoch
+ * that was loaded.
+ */
+export async function takeEpoch(
+  { parts, link, disks }: ArrivalWiring,
+  previous: number,
+): Promise<WholeEpoch | undefined> {
   const { lifecycle, options } = parts;
   const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
   const ram = new StagedEpoch(lifecycle.ram);
   let info: EpochInfo | undefined;
   let sent = false;
   while (!info) {
-    const message = await link.next(sent ? 'waiting for pages' : 'waiting for vmstate-send', ms, () => progressOf(disks));
+    const message = await link.next(
+      sent ? 'waiting for pages' : 'waiting for vmstate-send',
+      ms,
+      () => progressOf(disks),
+    );
     if (message.type === 'abort-epoch') return undefined;
     if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
     if (message.type === 'pages') ram.add(message.body);
@@ -79,7 +95,8 @@ export async function takeEpoch({ parts, link, disks }: ArrivalWiring, previous:
     sent = true;
   }
   const { size } = await link.expect('vmstate-size', ms);
-  if (size > options.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
+  if (size > options.blobBytesMax)
+    throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
   const blob = await receivePieces(size, async () => (await link.expect('blob', ms)).bytes);
   await link.guard(ram.check(info, previous, disks), 'the count of writes', options.diskTimeoutMs);
   const devices = lifecycle.parseDevices(blob);

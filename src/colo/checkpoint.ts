@@ -1,6 +1,7 @@
 /**
- * One checkpoint, the primary's side. The guest stands still only between stop and resume, where nothing waits for the wire; sending
- * follows while it runs. Until the epoch is offered everything can be taken back; afterwards the secondary may hold it.
+ * One checkpoint, the primary's side. The guest stands still only between stop and resume, where
+ * nothing waits for the wire; sending follows while it runs. Until the epoch is offered everything
+ * can be taken back; afterwards the secondary may hold it.
  */
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
@@ -56,7 +57,15 @@ export class Checkpoint {
     private readonly owner: CheckpointOwner,
   ) {
     this.staging = wiring.staging;
-    this.record = { epoch, pauseMs: 0, receivedMs: 0, totalMs: 0, pages: 0, ramBytes: 0, blobBytes: 0 };
+    this.record = {
+      epoch,
+      pauseMs: 0,
+      receivedMs: 0,
+      totalMs: 0,
+      pages: 0,
+      ramBytes: 0,
+      blobBytes: 0,
+    };
   }
 
   async run(): Promise<CheckpointRecord> {
@@ -69,13 +78,27 @@ export class Checkpoint {
     if (mutant('packets-released-early')) this.owner.releaseEarly(this.epoch);
     await link.send({ type: 'vmstate-send' });
     await this.sendPages();
-    const writes = await link.guard(cut.writes, 'the replica of a disk', options.diskTimeoutMs, () => progressOf(disks));
-    const askedAt = await this.offer(cut, { epoch: this.epoch, pages: this.taken.length, writes: disks.map((d, i) => ({ disk: d.name, count: writes[i] })), ramHashed: options.verifyRam, ramHash: cut.ramHash });
+    const writes = await link.guard(
+      cut.writes,
+      'the replica of a disk',
+      options.diskTimeoutMs,
+      () => progressOf(disks),
+    );
+    const askedAt = await this.offer(cut, {
+      epoch: this.epoch,
+      pages: this.taken.length,
+      writes: disks.map((d, i) => ({ disk: d.name, count: writes[i] })),
+      ramHashed: options.verifyRam,
+      ramHash: cut.ramHash,
+    });
     await link.expect('vmstate-received', options.replyTimeoutMs);
     this.record.receivedMs = clock.nowMs() - startedMs;
     this.owner.received(this.epoch, askedAt);
     // As long as it lives: it may be short of space, and goes on when there is some.
-    await this.owner.patience.until('the secondary to load the checkpoint', link.expect('vmstate-loaded'));
+    await this.owner.patience.until(
+      'the secondary to load the checkpoint',
+      link.expect('vmstate-loaded'),
+    );
     for (const disk of disks) disk.committed();
     parts.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;
@@ -111,14 +134,19 @@ export class Checkpoint {
     this.record.pages = this.taken.length;
     step('primary-staged');
     const blob = lifecycle.saveDevices();
-    if (blob.length > options.blobBytesMax) throw new VmError(`device state has ${blob.length} bytes, at most ${options.blobBytesMax} allowed`);
+    if (blob.length > options.blobBytesMax)
+      throw new VmError(
+        `device state has ${blob.length} bytes, at most ${options.blobBytesMax} allowed`,
+      );
     this.record.blobBytes = blob.length;
     const ramHash = options.verifyRam ? lifecycle.ram.hash() : 0n;
     for (const output of outputs) output.cut(this.epoch);
     const done = disks.map(disk => {
       this.cutDisks.push(disk);
       const { epochDone } = disk.cut();
-      const count = epochDone.catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}'`)));
+      const count = epochDone.catch(thrown =>
+        Promise.reject(asVmError(thrown).during(`disk '${disk.name}'`)),
+      );
       // Given up when the next disk cannot be cut, and then awaited by nothing.
       count.catch(() => undefined);
       return count;
@@ -134,7 +162,12 @@ export class Checkpoint {
     const total = this.taken.length;
     const { chunkPages } = parts.options;
     for (let from = 0; from < total; from += chunkPages) {
-      const frame = encodeChunk(kindOf('pages'), this.staging, from, Math.min(total, from + chunkPages));
+      const frame = encodeChunk(
+        kindOf('pages'),
+        this.staging,
+        from,
+        Math.min(total, from + chunkPages),
+      );
       this.record.ramBytes += frame.length;
       await link.sendFrame({ type: 'pages', body: frame }, frame);
       if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
@@ -153,7 +186,8 @@ export class Checkpoint {
     await link.send({ type: 'vmstate-size', size: cut.blob.length });
     for (let at = 0; at < cut.blob.length; at += pieceBytes) {
       await link.send({ type: 'blob', bytes: cut.blob.subarray(at, at + pieceBytes) });
-      if (at <= cut.blob.length / 2 && at + pieceBytes > cut.blob.length / 2) parts.step('primary-half-blob');
+      if (at <= cut.blob.length / 2 && at + pieceBytes > cut.blob.length / 2)
+        parts.step('primary-half-blob');
     }
     parts.step('primary-offered');
     return askedAt;

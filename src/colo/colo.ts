@@ -1,10 +1,17 @@
 /**
- * Migration as the monitor and the machine see it, into COLO (capability x-colo) or without: migrate, listen, lost heartbeat, status. At most
- * one session at a time; after a failover, or when a guest has come, the same object starts or accepts the next one.
+ * Migration as the monitor and the machine see it, into COLO (capability x-colo) or without:
+ * migrate, listen, lost heartbeat, status. At most one session at a time; after a failover, or when
+ * a guest has come, the same object starts or accepts the next one.
  */
 import { VmError, lastFailure } from '../base/errors.js';
 import type { Listener, Stream } from '../host/ports.js';
-import { type Channel, type Transports, closeChannel, openIncoming, openOutgoing } from '../migration/channel.js';
+import {
+  type Channel,
+  type Transports,
+  closeChannel,
+  openIncoming,
+  openOutgoing,
+} from '../migration/channel.js';
 import { Incoming } from '../migration/incoming.js';
 import { Outgoing } from '../migration/outgoing.js';
 import { type MigrationParameters, defaultParameters } from '../migration/parameters.js';
@@ -35,7 +42,10 @@ export interface ColoDeps
   readonly options: ColoOptions;
   /** The capability x-colo, at first. */
   readonly xColo: boolean;
-  /** The guest that waited for its peer's word, or its user's, runs, unless the user wants it to wait (-S). */
+  /**
+   * The guest that waited for its peer's word, or its user's, runs, unless the user wants it to
+   * wait (-S).
+   */
   startGuest(): Promise<void>;
 }
 
@@ -91,8 +101,16 @@ export class Colo {
     this.startGuest = startGuest;
     this.transports = transports;
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
-    this.capabilities = new Map([['x-colo', xColo], ['events', false]]);
-    this.parts = { ...rest, migration: this.migration, options: checkOptions(options), parameters: this.parameters };
+    this.capabilities = new Map([
+      ['x-colo', xColo],
+      ['events', false],
+    ]);
+    this.parts = {
+      ...rest,
+      migration: this.migration,
+      options: checkOptions(options),
+      parameters: this.parameters,
+    };
     this.transferParts = {
       clock: deps.clock,
       vm: deps.lifecycle,
@@ -114,13 +132,20 @@ export class Colo {
     this.capabilities.set(name, on);
   }
 
-  /** `migrate`: a bad URI and a running migration are refused here; what comes later is in query-migrate. `connected` settles with the connection. */
+  /**
+   * `migrate`: a bad URI and a running migration are refused here; what comes later is in
+   * query-migrate. `connected` settles with the connection.
+   */
   migrate(uri: string): { connected: Promise<void> } {
     const endpoint = parseMigrationUri(uri, 'connect');
     const colo = this.capabilities.get('x-colo') === true;
     if (this.migration.busy) throw new VmError("There's a migration process in progress");
-    if (colo && !isAddress(endpoint)) throw new VmError(`COLO needs a peer that answers, not ${endpoint.kind}:`, { hint: 'migrate_set_capability x-colo off saves the guest.' });
-    if (this.listener && this.session?.state !== 'completed') throw new VmError('this machine waits for an incoming migration');
+    if (colo && !isAddress(endpoint))
+      throw new VmError(`COLO needs a peer that answers, not ${endpoint.kind}:`, {
+        hint: 'migrate_set_capability x-colo off saves the guest.',
+      });
+    if (this.listener && this.session?.state !== 'completed')
+      throw new VmError('this machine waits for an incoming migration');
     this.parts.lifecycle.checkMigratable();
     this.listener?.dispose();
     this.listener = undefined;
@@ -140,11 +165,17 @@ export class Colo {
     } catch (thrown) {
       this.dialing = undefined;
       opening.then(closeChannel, () => undefined);
-      this.migration.move(this.migration.status === 'cancelling' ? 'cancelled' : 'failed', lastFailure(thrown).message);
+      this.migration.move(
+        this.migration.status === 'cancelling' ? 'cancelled' : 'failed',
+        lastFailure(thrown).message,
+      );
     }
   }
 
-  /** `-incoming`: waits for a primary, or for a guest. A stranger and a machine that differs are sent away, and it waits on. */
+  /**
+   * `-incoming`: waits for a primary, or for a guest. A stranger and a machine that differs are
+   * sent away, and it waits on.
+   */
   async listen(uri: string): Promise<Listener['address']> {
     const endpoint = parseMigrationUri(uri, 'listen');
     this.checkWaiting();
@@ -153,14 +184,24 @@ export class Colo {
     return this.listener.address;
   }
 
-  /** `-incoming file:` or `exec:`. Settles when the guest is here; VmError: it is not, and another may be tried. */
+  /**
+   * `-incoming file:` or `exec:`. Settles when the guest is here; VmError: it is not, and another
+   * may be tried.
+   */
   async load(uri: string): Promise<void> {
     const endpoint = parseMigrationUri(uri, 'listen');
     this.checkWaiting();
     if (isAddress(endpoint)) throw new VmError(`'${uri}' is waited on, not loaded`);
     this.checkOwnDisks();
-    if (this.capabilities.get('x-colo')) throw new VmError('a secondary waits for a primary that answers', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
-    const incoming = new Incoming(this.transferParts, await openIncoming(endpoint, this.transports), () => this.checkFree());
+    if (this.capabilities.get('x-colo'))
+      throw new VmError('a secondary waits for a primary that answers', {
+        hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.',
+      });
+    const incoming = new Incoming(
+      this.transferParts,
+      await openIncoming(endpoint, this.transports),
+      () => this.checkFree(),
+    );
     this.start(incoming);
     await incoming.over();
     if (incoming.failure) throw incoming.failure;
@@ -178,7 +219,12 @@ export class Colo {
   }
 
   private checkWaiting(): void {
-    if (this.listener || this.migration.busy || this.transfer instanceof Incoming && !this.transfer.failure) throw new VmError('this machine waits for an incoming migration already');
+    if (
+      this.listener ||
+      this.migration.busy ||
+      (this.transfer instanceof Incoming && !this.transfer.failure)
+    )
+      throw new VmError('this machine waits for an incoming migration already');
   }
 
   /** `cont` after a migration whose end is not known: VmError, another process has the images. */
@@ -271,8 +317,10 @@ export class Colo {
   get heldBack(): VmError | undefined {
     const { session } = this;
     const primary = session instanceof ColoPrimary ? session : undefined;
-    if (primary?.replacing) return new VmError("the guest's disks are being copied from the secondary");
-    if (primary?.mayRun && primary.state !== 'yielded' && primary.state !== 'none') return undefined;
+    if (primary?.replacing)
+      return new VmError("the guest's disks are being copied from the secondary");
+    if (primary?.mayRun && primary.state !== 'yielded' && primary.state !== 'none')
+      return undefined;
     return this.parts.identity.obstacle;
   }
 
@@ -295,7 +343,8 @@ export class Colo {
 
   /** x-checkpoint-delay: the wait that runs is measured anew. */
   setCheckpointDelay(ms: number): void {
-    if (!Number.isSafeInteger(ms) || ms < 0) throw new VmError(`x-checkpoint-delay ${ms} is not a number of milliseconds`);
+    if (!Number.isSafeInteger(ms) || ms < 0)
+      throw new VmError(`x-checkpoint-delay ${ms} is not a number of milliseconds`);
     this.parts.options.checkpointDelayMs = ms;
     if (this.session instanceof ColoPrimary) this.session.kick();
   }
@@ -311,7 +360,9 @@ export class Colo {
     }
     const least = interval * 2;
     if (timeout < least) {
-      throw new VmError(`x-heartbeat-timeout ${timeout}: it is at least two intervals, ${least} ms`);
+      throw new VmError(
+        `x-heartbeat-timeout ${timeout}: it is at least two intervals, ${least} ms`,
+      );
     }
     Object.assign(options, { heartbeatMs: interval, peerTimeoutMs: timeout });
   }
@@ -322,13 +373,15 @@ export class Colo {
 
   /** A checkpoint as soon as possible. */
   requestCheckpoint(): void {
-    if (!(this.session instanceof ColoPrimary) || this.session.state !== 'protected') throw new VmError("The feature 'colo' is not enabled");
+    if (!(this.session instanceof ColoPrimary) || this.session.state !== 'protected')
+      throw new VmError("The feature 'colo' is not enabled");
     this.session.requestCheckpoint();
   }
 
   /**
-   * The guest or the user asks for power off, and Lifecycle.shutdownRequested is true. True: colo calls Lifecycle.powerOff when it is time.
-   * False: nobody but the machine is concerned. On the secondary a shutdown is the primary's job: nothing happens, true.
+   * The guest or the user asks for power off, and Lifecycle.shutdownRequested is true. True: colo
+   * calls Lifecycle.powerOff when it is time. False: nobody but the machine is concerned. On the
+   * secondary a shutdown is the primary's job: nothing happens, true.
    */
   guestShutdown(): boolean {
     const concerned = this.mode !== 'none';
@@ -339,12 +392,23 @@ export class Colo {
   /** Neither side lets a user resume the guest while it is not its own. */
   get mode(): ColoMode {
     const state = this.session?.state ?? 'none';
-    if (!this.session || state === 'completed' || state === 'yielded' || state === 'ended' || state === 'none') return 'none';
+    if (
+      !this.session ||
+      state === 'completed' ||
+      state === 'yielded' ||
+      state === 'ended' ||
+      state === 'none'
+    )
+      return 'none';
     return state === 'entering' && this.migration.status !== 'colo' ? 'none' : this.session.side;
   }
 
   status(): ColoStatus {
-    return { mode: this.mode, 'last-mode': this.lastMode, reason: this.session?.exitReason ?? 'none' };
+    return {
+      mode: this.mode,
+      'last-mode': this.lastMode,
+      reason: this.session?.exitReason ?? 'none',
+    };
   }
 
   info(): ColoInfo {
@@ -375,12 +439,18 @@ export class Colo {
     return this.migration.data();
   }
 
-  /** Settles when nothing of the present session goes on: an error has been told, or a failover is through. */
+  /**
+   * Settles when nothing of the present session goes on: an error has been told, or a failover is
+   * through.
+   */
   async settled(): Promise<void> {
     await this.session?.over();
   }
 
-  /** The process ends in order. The peer is told while it can still be, so that it need not wait for a person. */
+  /**
+   * The process ends in order. The peer is told while it can still be, so that it need not wait for
+   * a person.
+   */
   async depart(why: string): Promise<void> {
     await this.session?.depart(why);
   }
@@ -404,9 +474,13 @@ export class Colo {
   }
 
   private greet(stream: Stream): void {
-    // The one that has said nothing for longest makes room: silent clients must not keep a primary away.
-    if (this.strangers.size >= strangersMax) for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
-    const stranger = this.capabilities.get('x-colo') ? this.futureSecondary(stream) : this.futureGuest({ stream, oneWay: false });
+    // The one that has said nothing for longest makes room: silent clients must not keep a primary
+    // away.
+    if (this.strangers.size >= strangersMax)
+      for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
+    const stranger = this.capabilities.get('x-colo')
+      ? this.futureSecondary(stream)
+      : this.futureGuest({ stream, oneWay: false });
     this.strangers.add(stranger);
     stranger.begin();
     void stranger.over().then(() => this.strangers.delete(stranger));
@@ -459,6 +533,13 @@ export class Colo {
 
 /** Why a secondary takes no further primary. */
 function taken(state: ColoState): string {
-  const over = state === 'yielded' || state === 'broken' || state === 'completed' || state === 'ended' || state === 'unfinished';
-  return over ? 'this secondary has been in COLO: start it anew' : 'this secondary has a primary already';
+  const over =
+    state === 'yielded' ||
+    state === 'broken' ||
+    state === 'completed' ||
+    state === 'ended' ||
+    state === 'unfinished';
+  return over
+    ? 'this secondary has been in COLO: start it anew'
+    : 'this secondary has a primary already';
 }

@@ -1,4 +1,7 @@
-/** What colo asks of the machine. Disks are block's Replicated, network output is net's OutputHold; disks and controller never meet. */
+/**
+ * What colo asks of the machine. Disks are block's Replicated, network output is net's OutputHold;
+ * disks and controller never meet.
+ */
 import type { Events } from '../base/events.js';
 import type { Replicated } from '../block/contract.js';
 import type { Clock } from '../host/ports.js';
@@ -15,25 +18,44 @@ export type { Manifest, StagedDevices } from '../migration/contract.js';
 
 export interface Lifecycle extends Migratable {
   /**
-   * Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError says who did not stop. Run state `colo`.
-   * A VM that a user or a shutdown has stopped already counts as stopped.
+   * Stops vCPUs, then devices (rule 2): afterwards nothing writes guest RAM. Bounded; a VmError
+   * says who did not stop. Run state `colo`. A VM that a user or a shutdown has stopped already
+   * counts as stopped.
    */
   stopForCheckpoint(): Promise<void>;
-  /** Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came meanwhile is honoured. Returns at once. */
+  /**
+   * Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came
+   * meanwhile is honoured. Returns at once.
+   */
   resumeAfterCheckpoint(): void;
   /** STOP and RESUME are told for each checkpoint, as QEMU does. */
   checkpointEvents: boolean;
-  /** The secondary takes over: guest time goes on from the loaded state, the network is told, the guest runs; `-S` is ignored with a message. */
+  /**
+   * The secondary takes over: guest time goes on from the loaded state, the network is told, the
+   * guest runs; `-S` is ignored with a message.
+   */
   runAfterFailover(): void;
   /** The guest has run no instruction since the machine was built. */
   readonly pristine: boolean;
-  /** The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves when nothing of it runs. */
+  /**
+   * The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves
+   * when nothing of it runs.
+   */
   haltForPeer(): Promise<void>;
-  /** The guest asked to power off, or the user: the primary's loop sends one last checkpoint and guest-shutdown. */
+  /**
+   * The guest asked to power off, or the user: the primary's loop sends one last checkpoint and
+   * guest-shutdown.
+   */
   readonly shutdownRequested: boolean;
-  /** Why the vCPUs cannot go on. What they left must not be copied: it would cost the peer its last good state. */
+  /**
+   * Why the vCPUs cannot go on. What they left must not be copied: it would cost the peer its last
+   * good state.
+   */
   readonly failure: string | undefined;
-  /** The shutdown that waited for colo (on the secondary: the peer's) happens now, by the machine's ordinary way. */
+  /**
+   * The shutdown that waited for colo (on the secondary: the peer's) happens now, by the machine's
+   * ordinary way.
+   */
   powerOff(): void;
 }
 
@@ -46,12 +68,17 @@ export interface ColoParts {
   /** Live: x-checkpoint-delay changes while it runs. */
   readonly options: ColoOptions;
   readonly parameters: MigrationParameters;
-  /** As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is the refusal. */
+  /**
+   * As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is
+   * the refusal.
+   */
   disks(side: 'primary' | 'secondary'): Replicated[];
   outputs(): OutputHold[];
   /** Who this side is, at its images. */
   readonly identity: PairIdentity;
-  /** Secondary, failover: drop the NBD export's clients and wait until their requests are through. */
+  /**
+   * Secondary, failover: drop the NBD export's clients and wait until their requests are through.
+   */
   dropExports(): Promise<void>;
   /** The pair stands in another way than before: Colo.info() says how. */
   pairChanged?(): void;

@@ -1,4 +1,7 @@
-/** All replicated disks as one: they start together or not at all, end together, and are known to be equal before they protect anything. */
+/**
+ * All replicated disks as one: they start together or not at all, end together, and are known to be
+ * equal before they protect anything.
+ */
 import { VmError, asVmError } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { Link } from '../migration/link.js';
@@ -8,7 +11,10 @@ import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
 import { trace } from './trace.js';
 
-export async function startAll(disks: readonly Replicated[], mode: 'primary' | 'secondary'): Promise<void> {
+export async function startAll(
+  disks: readonly Replicated[],
+  mode: 'primary' | 'secondary',
+): Promise<void> {
   trace('start_block_replication', { mode, disks: disks.length });
   for (const [at, disk] of disks.entries()) {
     try {
@@ -24,7 +30,12 @@ export async function startAll(disks: readonly Replicated[], mode: 'primary' | '
 export type EndWait = (what: string, ended: Promise<void>) => Promise<void>;
 
 /** Side by side, and on over failures: all of them are returned as one. */
-export async function stopAll(disks: readonly Replicated[], failover: boolean, wait: EndWait, stopped: () => void = () => undefined): Promise<VmError | undefined> {
+export async function stopAll(
+  disks: readonly Replicated[],
+  failover: boolean,
+  wait: EndWait,
+  stopped: () => void = () => undefined,
+): Promise<VmError | undefined> {
   trace('stop_block_replication', { reason: failover ? 'failover' : 'shutdown' });
   const failures: VmError[] = [];
   const stop = async (disk: Replicated) => {
@@ -41,7 +52,8 @@ export async function stopAll(disks: readonly Replicated[], failover: boolean, w
 }
 
 /** Grows as the replicas get on: a slow link makes an epoch longer, it does not end it. */
-export const progressOf = (disks: readonly Replicated[]): number => disks.reduce((sum, { progress }) => sum + progress, 0);
+export const progressOf = (disks: readonly Replicated[]): number =>
+  disks.reduce((sum, { progress }) => sum + progress, 0);
 
 /** A stored error ends COLO: the replica can never catch up with this disk. */
 export function storedError(disks: readonly Replicated[]): VmError | undefined {
@@ -62,9 +74,11 @@ export async function sendDigest(
 ): Promise<void> {
   const disk = disks.find(d => d.name === name);
   if (!disk) throw new VmError(`there is no replicated disk '${name}' here`);
-  if (disk.sync.assumed) return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
+  if (disk.sync.assumed)
+    return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
   const reading = disk.sync.digest(done => sync.progress('digest', disk, done));
   const digest = await link.guard(reading, `digest of disk '${name}'`, options.syncTimeoutMs);
   await link.send({ type: 'digest-size', disk: name, vouched: false, size: digest.length });
-  for (let at = 0; at < digest.length; at += pieceBytes) await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
+  for (let at = 0; at < digest.length; at += pieceBytes)
+    await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
 }

@@ -1,6 +1,7 @@
 /**
- * Where a side of the pair stands, as one table of (state, event) -> state for each side. Every failure and every failover request ends
- * here. A move is a compare-and-swap: an event that the present state does not know is refused, and whoever sent it stops.
+ * Where a side of the pair stands, as one table of (state, event) -> state for each side. Every
+ * failure and every failover request ends here. A move is a compare-and-swap: an event that the
+ * present state does not know is refused, and whoever sent it stops.
  */
 import type { FailoverStatus, PairStanding } from '../qapi/types.js';
 import { trace } from './trace.js';
@@ -22,27 +23,74 @@ export const coloStates = [
 ] as const;
 export type ColoState = (typeof coloStates)[number];
 
-export const coloEvents = ['enter', 'offered', 'received', 'loaded', 'error', 'lost-heartbeat', 'begin', 'done', 'failed', 'peer-alone', 'peer-left', 'leave', 'guest-shutdown'] as const;
+export const coloEvents = [
+  'enter',
+  'offered',
+  'received',
+  'loaded',
+  'error',
+  'lost-heartbeat',
+  'begin',
+  'done',
+  'failed',
+  'peer-alone',
+  'peer-left',
+  'leave',
+  'guest-shutdown',
+] as const;
 export type ColoEvent = (typeof coloEvents)[number];
 
-export type Table = Readonly<Partial<Record<ColoState, Readonly<Partial<Record<ColoEvent, ColoState>>>>>>;
+export type Table = Readonly<
+  Partial<Record<ColoState, Readonly<Partial<Record<ColoEvent, ColoState>>>>>
+>;
 
-/** A primary becomes `protected` when it offers the first complete state: from then on the secondary may hold it and may be told to run. */
+/**
+ * A primary becomes `protected` when it offers the first complete state: from then on the secondary
+ * may hold it and may be told to run.
+ */
 export const primaryTable: Table = {
   none: { enter: 'entering' },
   entering: { offered: 'protected', error: 'none', 'lost-heartbeat': 'require' },
-  protected: { offered: 'protected', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'peer-left': 'require', leave: 'yielded', 'guest-shutdown': 'ended' },
-  lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded', 'peer-left': 'require', leave: 'yielded' },
+  protected: {
+    offered: 'protected',
+    error: 'lost',
+    'lost-heartbeat': 'require',
+    'peer-alone': 'yielded',
+    'peer-left': 'require',
+    leave: 'yielded',
+    'guest-shutdown': 'ended',
+  },
+  lost: {
+    'lost-heartbeat': 'require',
+    'peer-alone': 'yielded',
+    'peer-left': 'require',
+    leave: 'yielded',
+  },
   require: { begin: 'active' },
   active: { done: 'completed', failed: 'lost' },
 };
 
-/** A secondary that loads finishes first, whatever happens: an error of the link is looked at afterwards. */
+/**
+ * A secondary that loads finishes first, whatever happens: an error of the link is looked at
+ * afterwards.
+ */
 export const secondaryTable: Table = {
   none: { enter: 'entering' },
   entering: { received: 'loading', error: 'none', 'peer-alone': 'none' },
-  protected: { received: 'loading', error: 'lost', 'lost-heartbeat': 'require', 'peer-alone': 'yielded', leave: 'yielded', 'guest-shutdown': 'ended' },
-  loading: { loaded: 'protected', failed: 'broken', 'lost-heartbeat': 'relaunch', leave: 'yielded' },
+  protected: {
+    received: 'loading',
+    error: 'lost',
+    'lost-heartbeat': 'require',
+    'peer-alone': 'yielded',
+    leave: 'yielded',
+    'guest-shutdown': 'ended',
+  },
+  loading: {
+    loaded: 'protected',
+    failed: 'broken',
+    'lost-heartbeat': 'relaunch',
+    leave: 'yielded',
+  },
   relaunch: { loaded: 'require', failed: 'broken', leave: 'yielded' },
   lost: { 'lost-heartbeat': 'require', 'peer-alone': 'yielded', leave: 'yielded' },
   require: { begin: 'active' },
@@ -52,7 +100,9 @@ export const secondaryTable: Table = {
 
 /** QEMU's word for it. */
 export function failoverStatus(state: ColoState): FailoverStatus {
-  return state === 'require' || state === 'active' || state === 'completed' || state === 'relaunch' ? state : 'none';
+  return state === 'require' || state === 'active' || state === 'completed' || state === 'relaunch'
+    ? state
+    : 'none';
 }
 
 const standings: Readonly<Record<ColoState, PairStanding>> = {
@@ -107,7 +157,9 @@ export class Failover {
 /** Why x-colo-lost-heartbeat is refused in this state. */
 export function refusal(state: ColoState): string {
   switch (state) {
-    case 'require': case 'active': case 'relaunch':
+    case 'require':
+    case 'active':
+    case 'relaunch':
       return 'COLO failover is already actived';
     case 'entering':
       return 'the secondary holds no complete first state yet: it cannot take over';

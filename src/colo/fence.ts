@@ -1,8 +1,10 @@
 /**
- * Before the secondary's network opens, the primary's must be shut. Ways to know: it says `stopped`; it has said that it left, and it shuts
- * its gate before it says so; its end of a local connection is closed (its process can never read another `vmstate-received` or `pong`);
- * or the lease of the last answer that we gave it has run out on its clock, which ours outlasts by a margin. A reset or an end that came
- * over a network proves nothing: a router or a tunnel may have made it, of a primary that lives and still releases.
+ * Before the secondary's network opens, the primary's must be shut. Ways to know: it says
+ * `stopped`; it has said that it left, and it shuts its gate before it says so; its end of a local
+ * connection is closed (its process can never read another `vmstate-received` or `pong`); or the
+ * lease of the last answer that we gave it has run out on its clock, which ours outlasts by a
+ * margin. A reset or an end that came over a network proves nothing: a router or a tunnel may have
+ * made it, of a primary that lives and still releases.
  */
 import type { Clock } from '../host/ports.js';
 import type { Link } from '../migration/link.js';
@@ -28,22 +30,45 @@ export interface FenceInput {
   lastGrantMs: number | undefined;
 }
 
-/** How long a lease may last by our clock, whatever the other clock does: 5 % at least, no two drift further apart. */
-export const leaseEndMs = ({ leaseMs, leaseMarginMs }: Pick<FenceTimes, 'leaseMs' | 'leaseMarginMs'>): number =>
+/**
+ * How long a lease may last by our clock, whatever the other clock does: 5 % at least, no two drift
+ * further apart.
+ */
+export const leaseEndMs = ({
+  leaseMs,
+  leaseMarginMs,
+}: Pick<FenceTimes, 'leaseMs' | 'leaseMarginMs'>): number =>
   leaseMs + Math.max(leaseMarginMs, leaseMs / 20);
 
-/** Bounded by the stop time-out and the lease. Since the last grant nothing may have been granted. */
-export async function fence(link: Link<Message>, clock: Clock, times: FenceTimes, input: FenceInput): Promise<FenceResult> {
+/**
+ * Bounded by the stop time-out and the lease. Since the last grant nothing may have been granted.
+ */
+export async function fence(
+  link: Link<Message>,
+  clock: Clock,
+  times: FenceTimes,
+  input: FenceInput,
+): Promise<FenceResult> {
   const result = await fenceBy(link, clock, times, input);
   trace('fence', { result });
   return result;
 }
 
-async function fenceBy(link: Link<Message>, clock: Clock, times: FenceTimes, { stopped, peerAlone, peerLeft, lastGrantMs }: FenceInput): Promise<FenceResult> {
-  const answers: Promise<FenceResult>[] = [peerAlone.then(() => 'peer-alone'), stopped.then(() => 'stopped')];
+async function fenceBy(
+  link: Link<Message>,
+  clock: Clock,
+  times: FenceTimes,
+  { stopped, peerAlone, peerLeft, lastGrantMs }: FenceInput,
+): Promise<FenceResult> {
+  const answers: Promise<FenceResult>[] = [
+    peerAlone.then(() => 'peer-alone'),
+    stopped.then(() => 'stopped'),
+  ];
   if (link.local) answers.push(link.gone().then(() => 'peer-closed'));
   if (!link.peerGone) link.post({ type: 'stop-request' });
-  const noAnswer = [link.gone(), sleep(clock, times.stopTimeoutMs)].map(late => late.then(() => undefined));
+  const noAnswer = [link.gone(), sleep(clock, times.stopTimeoutMs)].map(late =>
+    late.then(() => undefined),
+  );
   const early = await Promise.race([...answers, ...noAnswer]);
   if (early) return early;
   if (peerLeft) return 'peer-left';

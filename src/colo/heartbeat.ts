@@ -1,7 +1,8 @@
 /**
- * Signs of life. The primary pings, the secondary answers; a peer from which no byte came for long enough is lost. What counts is ticks
- * of our own main loop without a byte, not the clock: a process that was stopped and goes on must read what waits in its socket before it
- * judges its peer.
+ * Signs of life. The primary pings, the secondary answers; a peer from which no byte came for long
+ * enough is lost. What counts is ticks of our own main loop without a byte, not the clock: a
+ * process that was stopped and goes on must read what waits in its socket before it judges its
+ * peer.
  */
 import { VmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
@@ -52,7 +53,9 @@ abstract class Watch {
     this.seen = this.link.received;
     this.silent = moved ? 0 : this.silent + 1;
     if (this.silent * this.times.heartbeatMs >= this.times.peerTimeoutMs) {
-      this.link.fail(new VmError(`no sign of life from the peer for ${this.times.peerTimeoutMs} ms`));
+      this.link.fail(
+        new VmError(`no sign of life from the peer for ${this.times.peerTimeoutMs} ms`),
+      );
       return;
     }
     this.beat();
@@ -72,7 +75,10 @@ export class PrimaryHeartbeat extends Watch {
     this.link.post({ type: 'ping', seq: this.seq });
   }
 
-  /** When the ping of this answer was sent; undefined for one that we never sent or have had answered. */
+  /**
+   * When the ping of this answer was sent; undefined for one that we never sent or have had
+   * answered.
+   */
   answered(seq: number): Moment | undefined {
     const moment = this.asked.get(seq);
     this.asked.delete(seq);

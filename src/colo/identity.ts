@@ -76,7 +76,9 @@ export class PairIdentity {
       : new VmError(`the guest does not run: ${why}`, { hint: howToRun });
   }
 
-  /** Before a guest without a peer runs for the first time: it leaves a branch that others share. */
+  /**
+   * Before a guest without a peer runs for the first time: it leaves a branch that others share.
+   */
   async beginAlone(): Promise<void> {
     const now = this.record;
     if (now && (now.state !== 'alone' || now.role !== 'primary')) await this.goAlone();

@@ -1,7 +1,9 @@
 /**
- * The primary's right to release output. A proof is an answer of the secondary (pong, vmstate-received); what counts is when the primary
- * asked, which lies before the answer was given. The secondary opens its own network only after the lease of the last answer that it gave.
- * Monotonic time stands still while a host sleeps, so wall time is looked at too: if either says that it is too long ago, it is.
+ * The primary's right to release output. A proof is an answer of the secondary (pong,
+ * vmstate-received); what counts is when the primary asked, which lies before the answer was given.
+ * The secondary opens its own network only after the lease of the last answer that it gave.
+ * Monotonic time stands still while a host sleeps, so wall time is looked at too: if either says
+ * that it is too long ago, it is.
  */
 import type { Clock } from '../host/ports.js';
 
@@ -10,7 +12,10 @@ export interface Moment {
   monotonicMs: number;
   wallMs: number;
 }
-export const momentOf = (clock: Clock): Moment => ({ monotonicMs: clock.nowMs(), wallMs: clock.wallMs() });
+export const momentOf = (clock: Clock): Moment => ({
+  monotonicMs: clock.nowMs(),
+  wallMs: clock.wallMs(),
+});
 
 export class Lease {
   private askedAt: Moment | undefined;

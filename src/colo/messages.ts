@@ -1,12 +1,20 @@
 /**
- * What the two sides say to each other. Ordinals 0..7 are QEMU's COLOMessage, bare, big-endian, `vmstate-size` with a u64 behind it; ours
- * start at 64. One table gives limits and direction; types, encoding and the checks of untrusted bodies stand beside it.
+ * What the two sides say to each other. Ordinals 0..7 are QEMU's COLOMessage, bare, big-endian,
+ * `vmstate-size` with a u64 behind it; ours start at 64. One table gives limits and direction;
+ * types, encoding and the checks of untrusted bodies stand beside it.
  */
 import { VmError, assertNever } from '../base/errors.js';
 import { bool, list, record, text, u32, u53, u64 } from '../fields/field.js';
 import { type FrameKind, encodeFrame } from '../migration/frames.js';
 import type { MessageCodec } from '../migration/link.js';
-import { type CommonMessage, type CommonType, commonBody, commonKinds, decodeCommon, pieceBytes } from '../migration/messages.js';
+import {
+  type CommonMessage,
+  type CommonType,
+  commonBody,
+  commonKinds,
+  decodeCommon,
+  pieceBytes,
+} from '../migration/messages.js';
 import type { PairRecord } from '../block/pair-record.js';
 import { decodePeerRecordBytes, encodePeerRecord } from '../migration/standing.js';
 import type { ColoMode } from '../qapi/types.js';
@@ -16,7 +24,13 @@ const recordBytesMax = 4096;
 /** Bytes of a sentence. */
 const wordsMax = 1024;
 
-const epochBody = record({ epoch: u53, pages: u32, writes: list(record({ disk: text(256), count: u53 }), disksMax), ramHashed: bool, ramHash: u64 });
+const epochBody = record({
+  epoch: u53,
+  pages: u32,
+  writes: list(record({ disk: text(256), count: u53 }), disksMax),
+  ramHashed: bool,
+  ramHash: u64,
+});
 const pingBody = record({ seq: u53 });
 const digestRequest = record({ disk: text(256) });
 const wordsBody = record({ text: text(wordsMax) });
@@ -32,8 +46,23 @@ export interface EpochInfo {
   ramHash: bigint;
 }
 
-type Bare = 'checkpoint-ready' | 'checkpoint-request' | 'checkpoint-reply' | 'vmstate-send' | 'vmstate-received' | 'vmstate-loaded' | 'guest-shutdown';
-type Empty = 'who-runs' | 'follows' | 'precopy-end' | 'abort-epoch' | 'stop-request' | 'stopped' | 'going-alone' | 'alone-noted';
+type Bare =
+  | 'checkpoint-ready'
+  | 'checkpoint-request'
+  | 'checkpoint-reply'
+  | 'vmstate-send'
+  | 'vmstate-received'
+  | 'vmstate-loaded'
+  | 'guest-shutdown';
+type Empty =
+  | 'who-runs'
+  | 'follows'
+  | 'precopy-end'
+  | 'abort-epoch'
+  | 'stop-request'
+  | 'stopped'
+  | 'going-alone'
+  | 'alone-noted';
 /** Last words: the sender has given its guest up for good. */
 type LastWords = 'leaving' | 'ended';
 const isCommon = (type: MessageType): type is CommonType => Object.hasOwn(commonKinds, type);
@@ -59,7 +88,12 @@ interface ColoKind extends FrameKind<MessageType> {
   /** Who sends it. */
   readonly from: 'primary' | 'secondary' | 'both';
 }
-const kind = (ordinal: number, name: MessageType, from: ColoKind['from'], bytes: number): ColoKind => ({ ordinal, name, from, bytes });
+const kind = (
+  ordinal: number,
+  name: MessageType,
+  from: ColoKind['from'],
+  bytes: number,
+): ColoKind => ({ ordinal, name, from, bytes });
 
 /** bytes: exact for the bare ones, a bound for ours. */
 export const messageKinds: readonly ColoKind[] = [
@@ -71,7 +105,14 @@ export const messageKinds: readonly ColoKind[] = [
   kind(5, 'vmstate-received', 'secondary', 0),
   kind(6, 'vmstate-loaded', 'secondary', 0),
   kind(7, 'guest-shutdown', 'primary', 0),
-  ...Object.values(commonKinds).map(({ ordinal, name, from, bytes }) => kind(ordinal, name, from === 'source' ? 'primary' : from === 'destination' ? 'secondary' : from, bytes)),
+  ...Object.values(commonKinds).map(({ ordinal, name, from, bytes }) =>
+    kind(
+      ordinal,
+      name,
+      from === 'source' ? 'primary' : from === 'destination' ? 'secondary' : from,
+      bytes,
+    ),
+  ),
   kind(69, 'precopy-end', 'primary', 0),
   kind(70, 'epoch', 'primary', 64 + disksMax * 272),
   kind(72, 'abort-epoch', 'primary', 0),
@@ -110,9 +151,14 @@ function bodyOf(m: Message): Buffer {
       body.writeBigUInt64BE(BigInt(m.size));
       return body;
     }
-    case 'hello': case 'accept': case 'error': case 'pages': case 'blob':
+    case 'hello':
+    case 'accept':
+    case 'error':
+    case 'pages':
+    case 'blob':
       return commonBody(m);
-    case 'record': case 'superseded':
+    case 'record':
+    case 'superseded':
       return encodePeerRecord(m.record);
     case 'digest':
       return m.bytes;
@@ -167,8 +213,21 @@ function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Messa
     }
     case 'superseded':
       return { type, record: decodePeerRecordBytes(body) };
-    case 'checkpoint-ready': case 'checkpoint-request': case 'checkpoint-reply': case 'vmstate-send': case 'vmstate-received': case 'vmstate-loaded': case 'guest-shutdown':
-    case 'who-runs': case 'follows': case 'precopy-end': case 'abort-epoch': case 'stop-request': case 'stopped': case 'going-alone': case 'alone-noted':
+    case 'checkpoint-ready':
+    case 'checkpoint-request':
+    case 'checkpoint-reply':
+    case 'vmstate-send':
+    case 'vmstate-received':
+    case 'vmstate-loaded':
+    case 'guest-shutdown':
+    case 'who-runs':
+    case 'follows':
+    case 'precopy-end':
+    case 'abort-epoch':
+    case 'stop-request':
+    case 'stopped':
+    case 'going-alone':
+    case 'alone-noted':
       return { type };
     default:
       return assertNever(type);

@@ -1,4 +1,7 @@
-/** Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test makes them small. */
+/**
+ * Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test
+ * makes them small.
+ */
 import { assert } from '../base/errors.js';
 import { chunkPagesMax } from '../migration/pages.js';
 import type { SyncFrom } from '../migration/manifest.js';
@@ -13,7 +16,9 @@ export interface ColoOptions extends TransferLimits {
   heartbeatMs: number;
   /** No byte from the peer for so long: it is lost. */
   peerTimeoutMs: number;
-  /** A proof of life allows the primary to release output for so long, counted from when it asked. */
+  /**
+   * A proof of life allows the primary to release output for so long, counted from when it asked.
+   */
   leaseMs: number;
   /** What the secondary waits beyond the lease: two clocks that do not run equally fast. */
   leaseMarginMs: number;
@@ -62,9 +67,15 @@ export const defaultColoOptions: ColoOptions = {
   verifyRam: false,
 };
 
-/** A lease that outlives the heartbeat's own period would be no fence; one that is shorter would never be valid. */
+/**
+ * A lease that outlives the heartbeat's own period would be no fence; one that is shorter would
+ * never be valid.
+ */
 export function checkOptions(o: ColoOptions): ColoOptions {
-  assert(o.leaseMs > o.heartbeatMs && o.peerTimeoutMs > o.heartbeatMs, 'lease and peer time-out are longer than a heartbeat');
+  assert(
+    o.leaseMs > o.heartbeatMs && o.peerTimeoutMs > o.heartbeatMs,
+    'lease and peer time-out are longer than a heartbeat',
+  );
   assert(o.chunkPages >= 1 && o.chunkPages <= chunkPagesMax, 'pages in a chunk');
   assert(o.leaseMarginMs * 20 >= o.leaseMs, 'the margin covers 5 % of clock drift');
   return o;

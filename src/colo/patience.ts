@@ -1,6 +1,6 @@
 /**
- * Waits that must not be given up, because giving up would cost the only copy of the guest: they have no limit, but what they wait for
- * can be seen at any time, and people are told.
+ * Waits that must not be given up, because giving up would cost the only copy of the guest: they
+ * have no limit, but what they wait for can be seen at any time, and people are told.
  */
 import { type VmError, failureOf } from '../base/errors.js';
 import type { Clock } from '../host/ports.js';

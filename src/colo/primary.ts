@@ -1,5 +1,6 @@
 /**
- * The primary's side: hello, known equal disks, precopy, then checkpoint after checkpoint. See README.md for what holds its output back.
+ * The primary's side: hello, known equal disks, precopy, then checkpoint after checkpoint. See
+ * README.md for what holds its output back.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { Stream } from '../host/ports.js';
@@ -72,7 +73,10 @@ export class ColoPrimary extends Session {
   }
 
   override lostHeartbeat(): void {
-    if (this.state === 'entering' && this.parts.migration.status !== 'colo') throw new VmError("The feature 'colo' is not enabled", { hint: 'migrate_cancel ends a migration' });
+    if (this.state === 'entering' && this.parts.migration.status !== 'colo')
+      throw new VmError("The feature 'colo' is not enabled", {
+        hint: 'migrate_cancel ends a migration',
+      });
     this.requireFailover();
     this.proceed(this.goOnAlone());
   }
@@ -106,7 +110,13 @@ export class ColoPrimary extends Session {
     migration.ramTotalBytes = manifest.ramBytes;
     const { record } = identity;
     const { leaseMs, syncFrom } = options;
-    const hello = { manifest, colo: true, leaseMs, ...(record && { record }), ...(syncFrom && { syncFrom }) };
+    const hello = {
+      manifest,
+      colo: true,
+      leaseMs,
+      ...(record && { record }),
+      ...(syncFrom && { syncFrom }),
+    };
     await this.link.send({ type: 'hello', hello });
     const theirs = await this.accepted();
     this.mayRun = syncFrom !== 'secondary' && (syncFrom === 'primary' || followsUs(theirs, record));
@@ -125,7 +135,12 @@ export class ColoPrimary extends Session {
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
     migration.move('colo');
     sync.begin('copy');
-    await this.link.guard(startAll(this.disks, 'primary'), 'starting replication', options.diskTimeoutMs, () => progressOf(this.disks));
+    await this.link.guard(
+      startAll(this.disks, 'primary'),
+      'starting replication',
+      options.diskTimeoutMs,
+      () => progressOf(this.disks),
+    );
     sync.done();
     for (const output of this.outputs) output.hold(() => this.lease.valid);
     options.syncFrom = undefined; // one word, one copy
@@ -163,29 +178,48 @@ export class ColoPrimary extends Session {
       progress: (round: number, dirtyPages: number) => migration.pass(round, dirtyPages),
     };
     const chunkPages = () => pace.chunkPages(options.chunkPages);
-    await precopy(lifecycle, target, { chunkPages, rounds: options.precopyRounds, enough: pages => pages <= options.precopyEnoughPages });
+    await precopy(lifecycle, target, {
+      chunkPages,
+      rounds: options.precopyRounds,
+      enough: pages => pages <= options.precopyEnoughPages,
+    });
   }
 
-  /** True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link throws. */
+  /**
+   * True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link
+   * throws.
+   */
   private async checkpoint(): Promise<boolean> {
     this.checkpointWanted = false;
     const broken = storedError(this.disks);
     if (broken) throw broken;
     const { failure } = this.parts.lifecycle;
     if (failure !== undefined) throw new VmError(failure);
-    const checkpoint = new Checkpoint(++this.epoch, { parts: this.parts, link: this.link, disks: this.disks, outputs: this.outputs, staging: this.staging }, this);
+    const checkpoint = new Checkpoint(
+      ++this.epoch,
+      {
+        parts: this.parts,
+        link: this.link,
+        disks: this.disks,
+        outputs: this.outputs,
+        staging: this.staging,
+      },
+      this,
+    );
     try {
       this.statistics.add(await checkpoint.run());
       this.wholeMs = this.parts.clock.nowMs();
       return true;
     } catch (thrown) {
       const error = failureOf(thrown);
-      if (this.link.failed || checkpoint.offered || this.parts.lifecycle.failure !== undefined) throw this.link.failed ?? error;
+      if (this.link.failed || checkpoint.offered || this.parts.lifecycle.failure !== undefined)
+        throw this.link.failed ?? error;
       await checkpoint.abort();
       this.statistics.abort(error.message);
       trace('checkpoint_aborted', { epoch: this.epoch, why: error.message });
       const inRow = this.statistics.abortedInRow;
-      if (inRow >= this.parts.options.abortsMax) throw error.during(`${inRow} checkpoints in a row were given up`);
+      if (inRow >= this.parts.options.abortsMax)
+        throw error.during(`${inRow} checkpoints in a row were given up`);
       return false;
     }
   }
@@ -219,7 +253,13 @@ export class ColoPrimary extends Session {
     const { clock, lifecycle, options } = this.parts;
     for (;;) {
       const left = this.lastEndMs + options.checkpointDelayMs - clock.nowMs();
-      if (left <= 0 || this.checkpointWanted || lifecycle.shutdownRequested || lifecycle.failure !== undefined) return;
+      if (
+        left <= 0 ||
+        this.checkpointWanted ||
+        lifecycle.shutdownRequested ||
+        lifecycle.failure !== undefined
+      )
+        return;
       const woken = new Promise<void>(resolve => {
         const timer = clock.timer(left, resolve);
         this.wake = () => {
@@ -231,12 +271,16 @@ export class ColoPrimary extends Session {
     }
   }
 
-  /** The last checkpoint is whole: nothing of the guest is left that the other side does not hold. */
+  /**
+   * The last checkpoint is whole: nothing of the guest is left that the other side does not hold.
+   */
   private async shutdownTogether(): Promise<void> {
     const { clock, lifecycle, migration, options } = this.parts;
     if (!this.failover.move('guest-shutdown')) throw new VmError('a failover came first');
     await this.link.send({ type: 'guest-shutdown' }).catch(() => undefined);
-    await within(clock, options.replyTimeoutMs, 'guest-shutdown', this.link.gone()).catch(() => undefined);
+    await within(clock, options.replyTimeoutMs, 'guest-shutdown', this.link.gone()).catch(
+      () => undefined,
+    );
     this.quiet();
     this.link.destroy();
     await this.stopDisks(false);
@@ -255,7 +299,8 @@ export class ColoPrimary extends Session {
       case 'stop-request':
         this.note('got', message);
         if (!this.failover.move('peer-alone')) {
-          // It takes over in spite of the guest's shutdown: what is still held must not leave beside it.
+          // It takes over in spite of the guest's shutdown: what is still held must not leave
+          // beside it.
           if (this.state === 'ended') this.closeGate();
           return true;
         }
@@ -315,7 +360,10 @@ export class ColoPrimary extends Session {
     this.tellExit('error', 'the secondary has taken over');
   }
 
-  /** By x-colo-lost-heartbeat, or because the secondary left: replication ends, what was held leaves, the guest goes on unprotected. */
+  /**
+   * By x-colo-lost-heartbeat, or because the secondary left: replication ends, what was held
+   * leaves, the guest goes on unprotected.
+   */
   private async goOnAlone(left?: string): Promise<void> {
     const { lifecycle, migration } = this.parts;
     this.failover.move('begin');
@@ -341,8 +389,9 @@ export class ColoPrimary extends Session {
   }
 
   /**
-   * The secondary says that it has heard. Where no answer can come, the order stands alone; a silent one is waited for as long as its own
-   * takeover would wait. One that closes without an answer may have taken over just then: gives the problem.
+   * The secondary says that it has heard. Where no answer can come, the order stands alone; a
+   * silent one is waited for as long as its own takeover would wait. One that closes without an
+   * answer may have taken over just then: gives the problem.
    */
   private peerHeard(): Promise<VmError | undefined> {
     const { clock, options } = this.parts;
@@ -350,16 +399,24 @@ export class ColoPrimary extends Session {
     this.link.post({ type: 'going-alone' });
     const waitMs = Math.max(options.stopTimeoutMs, leaseEndMs(options));
     const settled = Promise.race([this.noted, sleep(clock, waitMs)]).then(() => undefined);
-    const gone = this.link.gone().then(
-      () => new VmError('the secondary closed the connection without an answer, and may have taken over', { hint: 'x_colo_lost_heartbeat again if it is surely dead' }),
-    );
+    const gone = this.link
+      .gone()
+      .then(
+        () =>
+          new VmError(
+            'the secondary closed the connection without an answer, and may have taken over',
+            { hint: 'x_colo_lost_heartbeat again if it is surely dead' },
+          ),
+      );
     return Promise.race([settled, gone]);
   }
 
   /** Nothing has left yet, and the order may be given again. */
   private stayLost({ message, options: { hint } }: VmError): void {
     this.failover.move('failed');
-    const text = `this guest does not go on alone: ${message}: ${hint ?? 'mend that, and x_colo_lost_heartbeat again'}`;
+    const text =
+      `this guest does not go on alone: ${message}: ` +
+      `${hint ?? 'mend that, and x_colo_lost_heartbeat again'}`;
     this.parts.report(text);
     this.tellExit('error', text, { again: true });
   }
@@ -375,11 +432,13 @@ export class ColoPrimary extends Session {
     const { lifecycle, migration } = this.parts;
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
-    // The gate closes before the connection does: a secondary that sees our end closed need not wait for the lease.
+    // The gate closes before the connection does: a secondary that sees our end closed need not
+    // wait for the lease.
     this.quiet();
     this.link.post({ type: 'error', text: error.message });
     this.link.fail(error);
-    // As long as it can be understood the connection stays: whoever is told to go on alone must be able to say so to the other.
+    // As long as it can be understood the connection stays: whoever is told to go on alone must be
+    // able to say so to the other.
     if (entering || !this.link.listening) void this.link.farewell();
     lifecycle.ram.dirtyLog.stop();
     if (!entering) this.tellExit('error', error.message);
@@ -392,13 +451,18 @@ export class ColoPrimary extends Session {
     // What the connection did not do is a refusal, of this side or the other: it stays one.
     const { failed } = this.link;
     const lasting = failed === error || failed instanceof Refusal ? error instanceof Refusal : true;
-    migration.move(migration.status === 'cancelling' ? 'cancelled' : 'failed', error.message, lasting);
+    migration.move(
+      migration.status === 'cancelling' ? 'cancelled' : 'failed',
+      error.message,
+      lasting,
+    );
     if (lifecycle.shutdownRequested) lifecycle.powerOff();
   }
 
   private async stopDisks(failover: boolean): Promise<void> {
     const { clock, options } = this.parts;
-    const wait = (_what: string, stopped: Promise<void>) => within(clock, options.diskTimeoutMs, 'ending replication', stopped);
+    const wait = (_what: string, stopped: Promise<void>) =>
+      within(clock, options.diskTimeoutMs, 'ending replication', stopped);
     const error = await stopAll(this.disks, failover, wait);
     if (error) this.warn(error);
   }

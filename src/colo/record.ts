@@ -133,7 +133,8 @@ export function undecided(disk: string, primary: Known, secondary: Known, bytes:
 
 function olderPrimary(disk: string, ours: number, theirs: number): VmError {
   return new VmError(
-    `disk '${disk}': the secondary's image is of generation ${theirs}, this primary's of ${ours}: ` +
+    `disk '${disk}': the secondary's image is of generation ${theirs}, this primary's of ` +
+      `${ours}: ` +
       `the secondary has gone on alone, and what is here is older. ${sayWhich}`,
   );
 }
@@ -180,13 +181,17 @@ function requireSame(a: Held, b: Held): void {
   });
 }
 
-/** Why a guest with this record may not be started without a word of its peer; undefined: it may. */
+/**
+ * Why a guest with this record may not be started without a word of its peer; undefined: it may.
+ */
 export function startObstacle(record: Known): string | undefined {
   const now = pairedOf(record);
   if (now?.state === 'copying') return 'its disk is half copied from the secondary';
   if (now?.state === 'yielded')
     return `the secondary has taken this guest over (it was generation ${now.generation} here)`;
   if (now?.state === 'protected')
-    return `this guest (generation ${now.generation}) had a secondary, which may have taken it over`;
+    return (
+      `this guest (generation ${now.generation}) had a secondary, which may have taken it ` + 'over'
+    );
   return undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * The secondary's side: refuses a machine that differs, takes precopy, then epoch after epoch: all of one is here and checked before
- * vmstate-received, and after it there is only forward. Its guest does not run until a failover.
+ * The secondary's side: refuses a machine that differs, takes precopy, then epoch after epoch: all
+ * of one is here and checked before vmstate-received, and after it there is only forward. Its guest
+ * does not run until a failover.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { PairRecord } from '../block/pair-record.js';
@@ -68,12 +69,19 @@ export class ColoSecondary extends Session {
   protected async converse(): Promise<void> {
     await this.meet();
     this.diskSync = new DiskSync(this.disks);
-    this.branch = await takePrecopy({ parts: this.parts, link: this.link, disks: this.disks }, this.diskSync);
+    this.branch = await takePrecopy(
+      { parts: this.parts, link: this.link, disks: this.disks },
+      this.diskSync,
+    );
     const { migration, options, identity } = this.parts;
     if (!this.branch) throw new VmError('the primary did not say which record the pair has');
     const recorded = identity.follow(this.branch, 'secondary', 'copying');
     await this.link.guard(recorded, 'writing the record of the pair', options.diskTimeoutMs);
-    await this.link.guard(startAll(this.disks, 'secondary'), 'starting replication', options.diskTimeoutMs);
+    await this.link.guard(
+      startAll(this.disks, 'secondary'),
+      'starting replication',
+      options.diskTimeoutMs,
+    );
     migration.move('colo');
     await this.link.send({ type: 'checkpoint-ready' });
     while (await this.takeRequest());
@@ -85,7 +93,11 @@ export class ColoSecondary extends Session {
     if (first.type === 'who-runs') await this.sayWho();
     if (first.type !== 'hello') throw unexpected(first.type, 'hello');
     const { hello } = first;
-    if (!hello.colo) throw new VmError('this side is a secondary and waits for a primary: the capability x-colo is off on the other side');
+    if (!hello.colo)
+      throw new VmError(
+        'this side is a secondary and waits for a primary: the capability x-colo is off on ' +
+          'the other side',
+      );
     if (this.door.taken) await this.sayTaken();
     const difference = manifestDifference(hello.manifest, lifecycle.manifest());
     if (difference !== undefined) throw new VmError(difference);
@@ -130,7 +142,10 @@ export class ColoSecondary extends Session {
     }
     if (message.type !== 'checkpoint-request') throw unexpected(message.type, 'checkpoint-request');
     await this.link.send({ type: 'checkpoint-reply' });
-    const whole = await takeEpoch({ parts: this.parts, link: this.link, disks: this.disks }, this.epoch);
+    const whole = await takeEpoch(
+      { parts: this.parts, link: this.link, disks: this.disks },
+      this.epoch,
+    );
     if (!whole) return true;
     if (this.spoiled) throw this.spoiled;
     // Decided: written or not, read or not, from here on there is only forward.
@@ -140,7 +155,9 @@ export class ColoSecondary extends Session {
     return this.load(whole);
   }
 
-  /** After vmstate-received: RAM and devices, at once; then the overlays, however long that takes. */
+  /**
+   * After vmstate-received: RAM and devices, at once; then the overlays, however long that takes.
+   */
   private async load(whole: WholeEpoch): Promise<boolean> {
     const { epoch } = whole.info;
     try {
@@ -174,7 +191,10 @@ export class ColoSecondary extends Session {
     this.recorded = await this.tryRecord('protected');
   }
 
-  /** A failure here means that neither the old nor the new state is whole: all that can be checked has been. */
+  /**
+   * A failure here means that neither the old nor the new state is whole: all that can be checked
+   * has been.
+   */
   private apply({ info, ram, devices }: WholeEpoch): void {
     const { lifecycle, options } = this.parts;
     ram.apply(() => this.step('secondary-half-applied'));
@@ -186,8 +206,9 @@ export class ColoSecondary extends Session {
   }
 
   /**
-   * On every disk undo data is void from here on: the epoch has all of its RAM. A disk that is slow or full is waited for, since only an
-   * empty overlay can undo the next epoch; a failover needs none.
+   * On every disk undo data is void from here on: the epoch has all of its RAM. A disk that is slow
+   * or full is waited for, since only an empty overlay can undo the next epoch; a failover needs
+   * none.
    */
   private async emptyOverlays(): Promise<VmError | undefined> {
     const { clock, options } = this.parts;
@@ -199,7 +220,11 @@ export class ColoSecondary extends Session {
     const wanted = (failure: VmError) => this.state === 'loading' && !inVain(failure);
     const stuck: string[] = [];
     const emptied = this.disks.map(async disk => {
-      const went = await this.patience.retry(`disk '${disk.name}'`, () => disk.checkpoint(), wanted);
+      const went = await this.patience.retry(
+        `disk '${disk.name}'`,
+        () => disk.checkpoint(),
+        wanted,
+      );
       if (went) this.step('secondary-disk-committed');
       else if (this.state === 'loading') stuck.push(disk.name);
     });
@@ -211,7 +236,10 @@ export class ColoSecondary extends Session {
     return new VmError(`the overlays of disk '${stuck[0]}' cannot be emptied for ${seconds} s`);
   }
 
-  /** This side's state is not whole: it can never take over, and the primary need not wait for a person to hear that. */
+  /**
+   * This side's state is not whole: it can never take over, and the primary need not wait for a
+   * person to hear that.
+   */
   private breakDown(error: VmError): false {
     this.failover.move('failed');
     this.giveUp(error);
@@ -253,7 +281,9 @@ export class ColoSecondary extends Session {
       case 'ended':
         this.note('got', message);
         this.tellStopped();
-        this.link.fail(new VmError(`the primary was ended on purpose, and the guest with it: ${message.text}`));
+        this.link.fail(
+          new VmError(`the primary was ended on purpose, and the guest with it: ${message.text}`),
+        );
         return true;
       case 'going-alone':
         this.note('got', message);
@@ -269,7 +299,10 @@ export class ColoSecondary extends Session {
     }
   }
 
-  /** x-colo-lost-heartbeat on the secondary (rule 8). The conversation ends first: an epoch that was not whole is forgotten with it. */
+  /**
+   * x-colo-lost-heartbeat on the secondary (rule 8). The conversation ends first: an epoch that was
+   * not whole is forgotten with it.
+   */
   private async takeOver(): Promise<void> {
     const { lifecycle, migration } = this.parts;
     this.failover.move('begin');
@@ -295,7 +328,11 @@ export class ColoSecondary extends Session {
     const { clock, options } = this.parts;
     this.heartbeat.silence();
     this.link.fail(new VmError('failover was requested'));
-    const times = { leaseMs: this.leaseMs, leaseMarginMs: options.leaseMarginMs, stopTimeoutMs: options.stopTimeoutMs };
+    const times = {
+      leaseMs: this.leaseMs,
+      leaseMarginMs: options.leaseMarginMs,
+      stopTimeoutMs: options.stopTimeoutMs,
+    };
     const result = await fence(this.link, clock, times, {
       stopped: this.stopped,
       peerAlone: this.peerAlone,
@@ -316,16 +353,25 @@ export class ColoSecondary extends Session {
   /** A merge takes as long as it takes: what it works on is the last copy of the guest. */
   private async makeWhole(): Promise<void> {
     const { clock, options } = this.parts;
-    await within(clock, options.diskTimeoutMs, 'dropping the export', this.parts.dropExports()).catch(thrown => this.warn(failureOf(thrown)));
+    await within(
+      clock,
+      options.diskTimeoutMs,
+      'dropping the export',
+      this.parts.dropExports(),
+    ).catch(thrown => this.warn(failureOf(thrown)));
     this.step('takeover-exports-dropped');
-    const wait = (what: string, merged: Promise<void>) => this.patience.until(`${what} to be merged`, merged);
+    const wait = (what: string, merged: Promise<void>) =>
+      this.patience.until(`${what} to be merged`, merged);
     const error = await stopAll(this.disks, true, wait, () => this.step('takeover-disk-merged'));
     if (error) throw error;
     await this.goOnAsNext();
     this.step('takeover-recorded');
   }
 
-  /** RAM, devices and undo data are as whole as they were: what was in the way can be mended, and the takeover ordered again. */
+  /**
+   * RAM, devices and undo data are as whole as they were: what was in the way can be mended, and
+   * the takeover ordered again.
+   */
   private leaveUnfinished(error: VmError): void {
     this.failover.move('failed');
     const advice = 'what is here is kept: mend that, and x_colo_lost_heartbeat tries again';
@@ -359,7 +405,8 @@ export class ColoSecondary extends Session {
 
   protected override async leave(error: VmError): Promise<void> {
     const { migration } = this.parts;
-    if (this.peerIsAlone && this.state === 'protected' && this.failover.move('peer-alone')) return this.giveWay();
+    if (this.peerIsAlone && this.state === 'protected' && this.failover.move('peer-alone'))
+      return this.giveWay();
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
     this.heartbeat.silence();
@@ -379,7 +426,8 @@ export class ColoSecondary extends Session {
   /** The images go back to the last checkpoint. */
   private async stopDisks(): Promise<void> {
     const { clock, options } = this.parts;
-    const wait = (_what: string, stopped: Promise<void>) => within(clock, options.diskTimeoutMs, 'ending replication', stopped);
+    const wait = (_what: string, stopped: Promise<void>) =>
+      within(clock, options.diskTimeoutMs, 'ending replication', stopped);
     const error = await stopAll(this.disks, false, wait);
     if (error) this.warn(error);
   }

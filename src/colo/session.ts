@@ -1,4 +1,7 @@
-/** What both sides of a pair share: one link, one state, one COLO_EXIT, one way out for every failure. */
+/**
+ * What both sides of a pair share: one link, one state, one COLO_EXIT, one way out for every
+ * failure.
+ */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { Replicated } from '../block/contract.js';
 import type { Stream } from '../host/ports.js';
@@ -110,7 +113,8 @@ export abstract class Session {
   /** A procedure ended where it has no answer of its own: if it may be, it is ordered again. */
   private stumble(error: VmError): void {
     if (!this.failover.move('failed')) return this.warn(error);
-    const text = `${error.message}: the failover is not finished; x_colo_lost_heartbeat tries again`;
+    const text =
+      `${error.message}: the failover is not finished; x_colo_lost_heartbeat tries ` + 'again';
     this.parts.report(text);
     this.tellExit('error', text, { again: true });
   }
@@ -121,7 +125,10 @@ export abstract class Session {
   /** The conversation ended with an error. */
   protected abstract leave(error: VmError): Promise<void>;
   protected abstract onUrgent(message: Message): boolean;
-  /** This process ends in order: the peer hears of it, and that this guest never runs again. Bounded, never rejects. */
+  /**
+   * This process ends in order: the peer hears of it, and that this guest never runs again.
+   * Bounded, never rejects.
+   */
   abstract depart(why: string): Promise<void>;
 
   /** The process ends, or the migration is cancelled: the connection with it. */
@@ -147,11 +154,19 @@ export abstract class Session {
   /** Where a failure changes nothing: what stands there is more careful. */
   protected async tryRecord(state: PairState): Promise<boolean> {
     const { clock, identity, options } = this.parts;
-    const written = within(clock, options.diskTimeoutMs, 'the record of the pair', identity.become(state));
-    return written.then(() => true, thrown => {
-      trace('failover_warning', { side: this.side, error: failureOf(thrown).message });
-      return false;
-    });
+    const written = within(
+      clock,
+      options.diskTimeoutMs,
+      'the record of the pair',
+      identity.become(state),
+    );
+    return written.then(
+      () => true,
+      thrown => {
+        trace('failover_warning', { side: this.side, error: failureOf(thrown).message });
+        return false;
+      },
+    );
   }
 
   /** On a branch that is no other image's, durable at all of this side's. */
@@ -176,7 +191,11 @@ export abstract class Session {
     if (this.exitTold && !again) return;
     this.exitTold = true;
     this.exitReason = reason;
-    this.parts.events.emit('COLO_EXIT', { mode: this.side, reason, ...(error !== undefined && { error }) });
+    this.parts.events.emit('COLO_EXIT', {
+      mode: this.side,
+      reason,
+      ...(error !== undefined && { error }),
+    });
   }
 
   private urgent(message: Message): boolean {

@@ -1,6 +1,6 @@
 /**
- * What the secondary has of an epoch that is not whole yet. It lies beside the machine, bounded by the machine's own RAM and the limit for
- * device state, and touches nothing until apply().
+ * What the secondary has of an epoch that is not whole yet. It lies beside the machine, bounded by
+ * the machine's own RAM and the limit for device state, and touches nothing until apply().
  */
 import type { Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
@@ -26,18 +26,31 @@ export class StagedEpoch {
     if (mutant('loaded-before-whole')) applyChunk(this.ram, chunk);
   }
 
-  /** Is all of it here? previous: the last epoch that was loaded. From here until they are emptied the disks take no writes. */
+  /**
+   * Is all of it here? previous: the last epoch that was loaded. From here until they are emptied
+   * the disks take no writes.
+   */
   async check(info: EpochInfo, previous: number, disks: readonly Replicated[]): Promise<void> {
     if (info.epoch <= previous) throw new VmError(`epoch ${info.epoch} after epoch ${previous}`);
-    if (info.pages !== this.pages) throw new VmError(`epoch ${info.epoch} has ${info.pages} pages, ${this.pages} arrived`);
-    if (info.writes.length !== disks.length) throw new VmError(`epoch ${info.epoch} covers ${info.writes.length} disks, ${disks.length} are replicated here`);
+    if (info.pages !== this.pages)
+      throw new VmError(`epoch ${info.epoch} has ${info.pages} pages, ${this.pages} arrived`);
+    if (info.writes.length !== disks.length)
+      throw new VmError(
+        `epoch ${info.epoch} covers ${info.writes.length} disks, ${disks.length} are ` +
+          'replicated here',
+      );
     const counts = new Map(info.writes.map(w => [w.disk, w.count]));
     for (const disk of disks) {
       const error = disk.error();
       if (error) throw new VmError(`disk '${disk.name}': ${error.message}`, { cause: error });
       const sent = counts.get(disk.name);
-      if (sent === undefined) throw new VmError(`epoch ${info.epoch} does not cover disk '${disk.name}'`);
-      await disk.seal(sent).catch(thrown => Promise.reject(asVmError(thrown).during(`disk '${disk.name}', epoch ${info.epoch}`)));
+      if (sent === undefined)
+        throw new VmError(`epoch ${info.epoch} does not cover disk '${disk.name}'`);
+      await disk
+        .seal(sent)
+        .catch(thrown =>
+          Promise.reject(asVmError(thrown).during(`disk '${disk.name}', epoch ${info.epoch}`)),
+        );
     }
   }
 

@@ -1,11 +1,15 @@
-/** ADDRESS of the client commands: the name of a VM on this host, `unix:PATH` or `tcp:HOST:PORT`. */
+/**
+ * ADDRESS of the client commands: the name of a VM on this host, `unix:PATH` or `tcp:HOST:PORT`.
+ */
 import { asVmError } from '../base/errors.js';
 import { parseTcp } from '../chardev/parse.js';
 import type { Address } from '../host/ports.js';
 import { isVmName, nameSocket } from './names.js';
 import { UsageError } from './options/argv.js';
 
-const hint = 'An address is the -name of a VM on this host (see colo list), or unix:PATH or tcp:HOST:PORT as given to -qmp.';
+const hint =
+  'An address is the -name of a VM on this host (see colo list), or unix:PATH or ' +
+  'tcp:HOST:PORT as given to -qmp.';
 
 export function parseAddress(text: string): Address {
   if (/^unix:./.test(text)) return { kind: 'unix', path: text.slice('unix:'.length) };
@@ -13,7 +17,9 @@ export function parseAddress(text: string): Address {
   if (!text.startsWith('tcp:')) throw new UsageError(`'${text}' is not an address`, { hint });
   try {
     const address = parseTcp(text.slice('tcp:'.length));
-    return address.kind === 'tcp' && address.host === '' ? { ...address, host: 'localhost' } : address;
+    return address.kind === 'tcp' && address.host === ''
+      ? { ...address, host: 'localhost' }
+      : address;
   } catch (error) {
     throw new UsageError(`'${text}' is not an address: ${asVmError(error).message}`, { hint });
   }

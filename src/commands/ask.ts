@@ -1,4 +1,7 @@
-/** A question before a step that cannot be taken back: asked on a terminal, answered by --yes in scripts. */
+/**
+ * A question before a step that cannot be taken back: asked on a terminal, answered by --yes in
+ * scripts.
+ */
 import { createInterface } from 'node:readline/promises';
 import { VmError } from '../base/errors.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
@@ -8,11 +11,15 @@ import { healthFrom } from './survey.js';
 /** Throws unless the answer is yes. */
 export async function confirm(what: string, { yes }: { yes: boolean }): Promise<void> {
   if (yes) return;
-  if (!process.stdin.isTTY || !process.stderr.isTTY) throw new VmError(what, { hint: 'If this is meant: --yes.' });
+  if (!process.stdin.isTTY || !process.stderr.isTTY)
+    throw new VmError(what, { hint: 'If this is meant: --yes.' });
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const ended = new Promise<string>(resolve => terminal.once('close', () => resolve('')));
   try {
-    const answer = await Promise.race([terminal.question(`${what}\nGo on all the same? [y/N] `), ended]);
+    const answer = await Promise.race([
+      terminal.question(`${what}\nGo on all the same? [y/N] `),
+      ended,
+    ]);
     if (!/^y(es)?$/i.test(answer.trim())) throw new VmError('nothing was done');
   } finally {
     terminal.close();

@@ -1,6 +1,7 @@
 /**
- * What every command does alike: exit codes (0 done, 1 failed, 2 usage), errors on standard error as what / where / what to do, and as one
- * small object under --json; colours only on a terminal that wants them.
+ * What every command does alike: exit codes (0 done, 1 failed, 2 usage), errors on standard error
+ * as what / where / what to do, and as one small object under --json; colours only on a terminal
+ * that wants them.
  */
 import { Command, type Interfaces } from '@oclif/core';
 import { VmError } from '../base/errors.js';
@@ -28,9 +29,12 @@ export abstract class BaseCommand extends Command {
     note(line);
   }
 
-  protected override async catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<unknown> {
+  protected override async catch(
+    error: Error & { exitCode?: number; oclif?: { exit?: number } },
+  ): Promise<unknown> {
     process.exitCode = exitCode(error);
-    // Words that could not be parsed have their message: oclif's warning to developers is none of the user's.
+    // Words that could not be parsed have their message: oclif's warning to developers is none of
+    // the user's.
     this.parsed = true;
     if (this.jsonEnabled()) {
       this.logJson(this.toErrorJson(error));

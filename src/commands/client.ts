@@ -1,4 +1,6 @@
-/** What the client commands share: an address, time-outs, a connection that is closed in any case. */
+/**
+ * What the client commands share: an address, time-outs, a connection that is closed in any case.
+ */
 import { Args, Flags } from '@oclif/core';
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
@@ -8,7 +10,11 @@ import { parseAddress } from './address.js';
 import { BaseCommand } from './base.js';
 import { isVmName, noSuchVm } from './names.js';
 
-export const addressArg = Args.string({ ignoreStdin: true, required: true, description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket' });
+export const addressArg = Args.string({
+  ignoreStdin: true,
+  required: true,
+  description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket',
+});
 /** 23 days: a timer has no more. */
 const maxTimeout = 2_000_000;
 export const timeoutFlag = Flags.integer({
@@ -20,7 +26,11 @@ export const timeoutFlag = Flags.integer({
 const connectTimeoutMs = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
-  protected async withClient<T>(address: string, timeoutMs: number, use: (client: QmpClient) => Promise<T>): Promise<T> {
+  protected async withClient<T>(
+    address: string,
+    timeoutMs: number,
+    use: (client: QmpClient) => Promise<T>,
+  ): Promise<T> {
     const limitMs = Math.min(connectTimeoutMs, timeoutMs);
     const connecting = connectQmp(parseAddress(address), limitMs);
     const client = await connecting.catch(async (error: unknown) => {

@@ -1,4 +1,7 @@
-/** `colo completion SHELL`: what bash or zsh needs to complete commands, flags, the names of VMs and of monitor commands. */
+/**
+ * `colo completion SHELL`: what bash or zsh needs to complete commands, flags, the names of VMs and
+ * of monitor commands.
+ */
 import { Args, type Command } from '@oclif/core';
 import { BaseCommand } from './base.js';
 import { optionTable } from './options/table.js';
@@ -14,35 +17,76 @@ export interface MonitorNames {
 
 export class Completion extends BaseCommand {
   static override readonly summary = 'print the completion script of a shell';
-  static override readonly description = 'Completes commands, flags, options, the names of the VMs that run, those of QMP and HMP commands, and files. For good: put the line of the example into ~/.bashrc or ~/.zshrc.';
-  static override readonly examples = ['source <(<%= config.bin %> completion bash)', 'source <(<%= config.bin %> completion zsh)'];
-  static override readonly args = { shell: Args.string({ ignoreStdin: true, required: true, options: ['bash', 'zsh'], description: 'bash or zsh' }) };
+  static override readonly description =
+    'Completes commands, flags, options, the names of the VMs that run, those of QMP and HMP ' +
+    'commands, and files. For good: put the line of the example into ~/.bashrc or ~/.zshrc.';
+  static override readonly examples = [
+    'source <(<%= config.bin %> completion bash)',
+    'source <(<%= config.bin %> completion zsh)',
+  ];
+  static override readonly args = {
+    shell: Args.string({
+      ignoreStdin: true,
+      required: true,
+      options: ['bash', 'zsh'],
+      description: 'bash or zsh',
+    }),
+  };
 
   async run(): Promise<void> {
     const { args } = await this.parse(Completion);
     const { allCommands } = await import('../monitor/commands/all.js');
-    const qmp = allCommands.filter(command => command.qmp).map(({ name }) => name).sort();
+    const qmp = allCommands
+      .filter(command => command.qmp)
+      .map(({ name }) => name)
+      .sort();
     const hmp = allCommands.flatMap(({ hmpName }) => hmpName?.split(' ')[0] ?? []);
-    process.stdout.write(completionScript(args.shell === 'zsh', this.config.commands, { qmp, hmp: [...new Set(hmp)].sort() }));
+    process.stdout.write(
+      completionScript(args.shell === 'zsh', this.config.commands, {
+        qmp,
+        hmp: [...new Set(hmp)].sort(),
+      }),
+    );
   }
 }
 
-/** What begins with a dash is a flag; another word is a name where one is wanted, and a file (by -o default) where none is. */
-export function completionScript(zsh: boolean, commands: readonly Pick<Command.Loadable, 'id' | 'flags'>[], monitor: MonitorNames = { qmp: [], hmp: [] }): string {
+/**
+ * What begins with a dash is a flag; another word is a name where one is wanted, and a file (by -o
+ * default) where none is.
+ */
+export function completionScript(
+  zsh: boolean,
+  commands: readonly Pick<Command.Loadable, 'id' | 'flags'>[],
+  monitor: MonitorNames = { qmp: [], hmp: [] },
+): string {
   const sorted = [...commands].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const cases = sorted.map(({ id, flags }) => `      "${id.replaceAll(':', ' ')}${id.includes(':') ? '"' : ' "*'}) offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`);
-  const topics = [...new Set(sorted.filter(({ id }) => id.includes(':')).map(({ id }) => id.split(':')[0]))];
+  const cases = sorted.map(
+    ({ id, flags }) =>
+      `      "${id.replaceAll(':', ' ')}${id.includes(':') ? '"' : ' "*'}) ` +
+      `offer="${wordsOf(id, Object.keys(flags)).join(' ')}" ;;`,
+  );
+  const topics = [
+    ...new Set(sorted.filter(({ id }) => id.includes(':')).map(({ id }) => id.split(':')[0])),
+  ];
   const words = [
-    ...topics.map(topic => [`${topic}:2`, sorted.filter(({ id }) => id.startsWith(`${topic}:`)).map(({ id }) => id.split(':')[1])] as const),
+    ...topics.map(
+      topic =>
+        [
+          `${topic}:2`,
+          sorted.filter(({ id }) => id.startsWith(`${topic}:`)).map(({ id }) => id.split(':')[1]),
+        ] as const,
+    ),
     ['qmp:3', monitor.qmp] as const,
     ['hmp:3', monitor.hmp] as const,
   ];
+  const firstWords = [...new Set(sorted.map(({ id }) => id.split(':')[0]))];
+  const offers = words.map(([place, offer]) => `      ${place}) offer="${offer.join(' ')}" ;;\n`);
   return `# Completion of colo; made by \`colo completion\`.
 ${zsh ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}_colo() {
   local current="\${COMP_WORDS[COMP_CWORD]}" offer="" dir
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "${[...new Set(sorted.map(({ id }) => id.split(':')[0]))].join(' ')}" -- "$current"))
+    COMPREPLY=($(compgen -W "${firstWords.join(' ')}" -- "$current"))
     return
   fi
   case "$current" in
@@ -52,7 +96,7 @@ ${cases.join('\n')}
     esac ;;
   *)
     case "\${COMP_WORDS[1]}:$COMP_CWORD" in
-${words.map(([place, offer]) => `      ${place}) offer="${offer.join(' ')}" ;;\n`).join('')}      ${takeAddress.map(id => `${id}:2`).join('|')})
+${offers.join('')}      ${takeAddress.map(id => `${id}:2`).join('|')})
         for dir in "\${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/colo" "$HOME/.local/state/colo/run"; do
           [ -d "$dir" ] && offer="$(command ls "$dir")" && break
         done ;;

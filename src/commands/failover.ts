@@ -1,4 +1,7 @@
-/** `colo failover ADDRESS`: x-colo-lost-heartbeat with a look at the peer before, and at the result after. */
+/**
+ * `colo failover ADDRESS`: x-colo-lost-heartbeat with a look at the peer before, and at the result
+ * after.
+ */
 import { Flags } from '@oclif/core';
 import { asVmError, VmError } from '../base/errors.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
@@ -14,10 +17,15 @@ export class Failover extends ClientCommand {
   static override readonly summary = 'the peer is lost: let this side go on alone';
   static override readonly description =
     'Give it to the side that shall live, and only when the other one is surely dead or cut off: ' +
-    'two live sides spoil both disks. Where nobody can tell from here whether the other side still ' +
-    'runs, it asks on a terminal, and needs --yes elsewhere. A peer that still answers is told to ' +
+    'two live sides spoil both disks. Where nobody can tell from here whether the other side ' +
+    'still ' +
+    'runs, it asks on a terminal, and needs --yes elsewhere. A peer that still answers is ' +
+    'told to ' +
     'stop. Returns when the guest runs here.';
-  static override readonly examples = ['<%= config.bin %> failover web-secondary', '<%= config.bin %> failover web-secondary --yes --json'];
+  static override readonly examples = [
+    '<%= config.bin %> failover web-secondary',
+    '<%= config.bin %> failover web-secondary --yes --json',
+  ];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
@@ -45,7 +53,10 @@ export class Failover extends ClientCommand {
   }
 }
 
-/** Taking over may take long where overlays are merged; every answer is bounded, and so is the whole. */
+/**
+ * Taking over may take long where overlays are merged; every answer is bounded, and so is the
+ * whole.
+ */
 async function runsAlone(client: QmpClient, address: string, timeoutMs: number): Promise<VmLine> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

@@ -1,4 +1,7 @@
-/** `--help`: oclif's, plus the option table of the commands that take QEMU's command line, which oclif knows nothing of. */
+/**
+ * `--help`: oclif's, plus the option table of the commands that take QEMU's command line, which
+ * oclif knows nothing of.
+ */
 import { type Command, Help } from '@oclif/core';
 import { optionTable } from './options/table.js';
 
@@ -12,7 +15,10 @@ export class ColoHelp extends Help {
     const columns = Math.max(60, Math.min(process.stdout.columns || defaultColumns, 120));
     const examples = text.search(/^EXAMPLES/m);
     const at = examples < 0 ? text.length : examples;
-    return `${text.slice(0, at)}OPTIONS (as in QEMU; one dash or two)\n${optionHelp(columns)}\n\n${text.slice(at)}`;
+    return (
+      `${text.slice(0, at)}OPTIONS (as in QEMU; one dash or ` +
+      `two)\n${optionHelp(columns)}\n\n${text.slice(at)}`
+    );
   }
 }
 

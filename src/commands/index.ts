@@ -1,6 +1,7 @@
 /**
- * The commands of `colo`, by name. Only the one that the command line names is loaded, for a start costs what it loads; where it names
- * none (help, a mistyped word, the pages of the manual) all are.
+ * The commands of `colo`, by name. Only the one that the command line names is loaded, for a start
+ * costs what it loads; where it names none (help, a mistyped word, the pages of the manual) all
+ * are.
  */
 import type { Command } from '@oclif/core';
 import type { Tool } from './tool.js';
@@ -37,7 +38,9 @@ const table: Record<string, () => Promise<AnyCommand>> = {
 
 /** The names to load for these words. A completion script is about all of them. */
 export function namedBy(words: readonly string[]): string[] {
-  const named = [words[0], words.slice(0, 2).join(':')].find(name => Object.hasOwn(table, name) && name !== 'completion');
+  const named = [words[0], words.slice(0, 2).join(':')].find(
+    name => Object.hasOwn(table, name) && name !== 'completion',
+  );
   return named === undefined ? Object.keys(table) : [named];
 }
 

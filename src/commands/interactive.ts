@@ -1,4 +1,6 @@
-/** `colo monitor` on a terminal: the line editor, or plain lines where the cursor cannot be moved. */
+/**
+ * `colo monitor` on a terminal: the line editor, or plain lines where the cursor cannot be moved.
+ */
 import type { Stdio } from '../chardev/contract.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { isForPeople } from '../monitor/events.js';
@@ -17,7 +19,9 @@ import { processTypist } from './typist.js';
 /** The look at the peer before a failover. */
 const guardMs = 5000;
 
-/** With a line editor; on a terminal that cannot move its cursor line by line, as that edits them. */
+/**
+ * With a line editor; on a terminal that cannot move its cursor line by line, as that edits them.
+ */
 export function interactive(client: QmpClient, shell: RemoteShell, address: string): Promise<void> {
   const terminal = processTerminal();
   const stdio = processStdio();
@@ -79,7 +83,14 @@ function onNews(client: QmpClient, print: (text: string) => void): void {
   });
 }
 
-function plainLines(client: QmpClient, shell: RemoteShell, stdio: Stdio, banner: string, finished: () => void, leave: (text: string) => void): void {
+function plainLines(
+  client: QmpClient,
+  shell: RemoteShell,
+  stdio: Stdio,
+  banner: string,
+  finished: () => void,
+  leave: (text: string) => void,
+): void {
   const lines = new LineMonitor(
     {
       send: text => void process.stdout.write(text),

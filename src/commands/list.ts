@@ -7,8 +7,10 @@ import { age, columns, stateColour, stateWord, survey, type VmLine } from './sur
 export class List extends BaseCommand {
   static override readonly summary = 'list the VMs that run on this host';
   static override readonly description =
-    'VMs that were started with -name by this user. On a pipe: tabs between the columns (name, role, ' +
-    'state, protected, peer, age), no head. The state is the run state; of a secondary standby (it ' +
+    'VMs that were started with -name by this user. On a pipe: tabs between the columns ' +
+    '(name, role, ' +
+    'state, protected, peer, age), no head. The state is the run state; of a secondary ' +
+    'standby (it ' +
     'follows its primary) or waiting (for one), lost where the pair waits for a decision, held ' +
     'where the guest may not run.';
   static override readonly examples = ['<%= config.bin %> list', '<%= config.bin %> list --json'];

@@ -1,4 +1,7 @@
-/** VM names as addresses: each VM with -name listens on RUNTIME/colo/NAME/qmp, which only its user can reach. */
+/**
+ * VM names as addresses: each VM with -name listens on RUNTIME/colo/NAME/qmp, which only its user
+ * can reach.
+ */
 import { accessSync, constants, existsSync, readdirSync, rmdirSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { createConnection } from 'node:net';
@@ -17,9 +20,13 @@ export const isVmName = (text: string) => nameMistake(text) === undefined;
 
 /** What keeps a name from being an address. */
 export function nameMistake(text: string): string | undefined {
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text)) return 'a name for use as an address is letters, digits and - . _';
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text))
+    return 'a name for use as an address is letters, digits and - . _';
   if (text.length <= longestName) return undefined;
-  return `a name for use as an address has at most ${longestName} characters, this has ${text.length}`;
+  return (
+    `a name for use as an address has at most ${longestName} characters, this has ` +
+    `${text.length}`
+  );
 }
 
 /** XDG_RUNTIME_DIR, /run/user/UID where it is ours, or below the home directory. */
@@ -45,7 +52,9 @@ export const nameSocket = (name: string, dir = namesDir()) => join(dir, name, 'q
 /** Of VMs that run, and of some that were killed. */
 export function knownNames(dir = namesDir()): string[] {
   if (!existsSync(dir)) return [];
-  return readdirSync(dir).filter(name => isVmName(name) && existsSync(nameSocket(name, dir))).sort();
+  return readdirSync(dir)
+    .filter(name => isVmName(name) && existsSync(nameSocket(name, dir)))
+    .sort();
 }
 
 /** Of VMs that run: a process that was killed leaves its socket there, and nobody answers on it. */
@@ -68,7 +77,10 @@ function answers(path: string): Promise<boolean> {
 
 export async function noSuchVm(name: string, dir = namesDir()): Promise<VmError> {
   const known = await liveNames(dir);
-  const hint = known.length === 0 ? 'No VM with a -name runs here as this user.' : `There is: ${known.join(', ')}.${didYouMean(name, known)}`;
+  const hint =
+    known.length === 0
+      ? 'No VM with a -name runs here as this user.'
+      : `There is: ${known.join(', ')}.${didYouMean(name, known)}`;
   const ended = existsSync(nameSocket(name, dir)) ? ' any more: it was killed' : '';
   return new VmError(`there is no VM '${name}' on this host${ended}`, {
     class: 'DeviceNotFound',
@@ -76,10 +88,20 @@ export async function noSuchVm(name: string, dir = namesDir()): Promise<VmError>
   });
 }
 
-/** Takes the name, or fails because a live VM has it. Where there is no place for sockets the VM runs all the same, with a note. */
-export async function takeName(name: string, world: ListenerWorld, dir = namesDir()): Promise<QmpListener | undefined> {
+/**
+ * Takes the name, or fails because a live VM has it. Where there is no place for sockets the VM
+ * runs all the same, with a note.
+ */
+export async function takeName(
+  name: string,
+  world: ListenerWorld,
+  dir = namesDir(),
+): Promise<QmpListener | undefined> {
   const path = nameSocket(name, dir);
-  const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(`unix:${path}`, world);
+  const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(
+    `unix:${path}`,
+    world,
+  );
   try {
     const mistake = nameMistake(name);
     if (mistake !== undefined) throw new VmError(mistake);
@@ -90,14 +112,19 @@ export async function takeName(name: string, world: ListenerWorld, dir = namesDi
     await listener.listen({ kind: 'unix', path });
   } catch (error) {
     listener.dispose();
-    if (errorCode(asVmError(error).options.cause) === 'EADDRINUSE') throw new VmError(`-name ${name}: a VM of this name runs already`, { hint: `Look at it with: colo status ${name}` });
+    if (errorCode(asVmError(error).options.cause) === 'EADDRINUSE')
+      throw new VmError(`-name ${name}: a VM of this name runs already`, {
+        hint: `Look at it with: colo status ${name}`,
+      });
     world.log(`-name ${name}: not reachable by its name: ${asVmError(error).message}`);
     return undefined;
   }
   return listener;
 }
 
-/** The socket has gone with its listener; the folder goes too, unless somebody put something there. */
+/**
+ * The socket has gone with its listener; the folder goes too, unless somebody put something there.
+ */
 export function freeName(name: string, dir = namesDir()): void {
   try {
     rmdirSync(join(dir, name));

@@ -5,7 +5,10 @@ import { printableLines } from '../base/printable.js';
 import { UsageError } from './options/argv.js';
 
 /** NO_COLOR (no-color.org), FORCE_COLOR, TERM=dumb; otherwise: is it a terminal. */
-export function wantsColour(stream: { isTTY?: boolean }, env: Readonly<Record<string, string | undefined>>): boolean {
+export function wantsColour(
+  stream: { isTTY?: boolean },
+  env: Readonly<Record<string, string | undefined>>,
+): boolean {
   if ((env['NO_COLOR'] ?? '') !== '') return false;
   if (env['TERM'] === 'dumb') return false;
   return stream.isTTY === true;
@@ -52,9 +55,18 @@ export function exitCode(error: unknown): number {
   return exit ?? 1;
 }
 
-export function errorAsJson(error: unknown): { error: { class: string; message: string; hint?: string; exit: number } } {
+export function errorAsJson(error: unknown): {
+  error: { class: string; message: string; hint?: string; exit: number };
+} {
   const { message, options } = asVmError(error);
-  return { error: { class: options.class ?? 'GenericError', message, hint: options.hint, exit: exitCode(error) } };
+  return {
+    error: {
+      class: options.class ?? 'GenericError',
+      message,
+      hint: options.hint,
+      exit: exitCode(error),
+    },
+  };
 }
 
 /** `colo list | head -1`: whoever read has enough, and needs no message. */

@@ -7,26 +7,53 @@ import { vmLine } from './survey.js';
 
 export class Protect extends ClientCommand {
   static override readonly summary = 'give a running primary its secondary';
-  static override readonly description = 'What `colo primary --config` does by itself when it starts: attaches the replicas of the disks and enters COLO. For a secondary that came too late. Progress is on standard error.';
-  static override readonly examples = ['<%= config.bin %> protect web-primary --config web.yaml', '<%= config.bin %> protect web-primary --config web.yaml --wait 0 --json'];
+  static override readonly description =
+    'What `colo primary --config` does by itself when it starts: attaches the replicas of the ' +
+    'disks and enters COLO. For a secondary that came too late. Progress is on standard ' +
+    'error.';
+  static override readonly examples = [
+    '<%= config.bin %> protect web-primary --config web.yaml',
+    '<%= config.bin %> protect web-primary --config web.yaml --wait 0 --json',
+  ];
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
-    config: Flags.string({ required: true, helpValue: 'FILE', description: 'the pair definition that the primary was started with, colo-pair(5)' }),
-    wait: Flags.integer({ min: 0, helpValue: 'SECONDS', description: 'how long the secondary may take to be there; default: `wait` of the definition' }),
+    config: Flags.string({
+      required: true,
+      helpValue: 'FILE',
+      description: 'the pair definition that the primary was started with, colo-pair(5)',
+    }),
+    wait: Flags.integer({
+      min: 0,
+      helpValue: 'SECONDS',
+      description: 'how long the secondary may take to be there; default: `wait` of the definition',
+    }),
     timeout: timeoutFlag,
   };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Protect);
-    const [{ readPairFile }, { protect }, { defaultWaitSeconds }] = await Promise.all([import('./pair/read.js'), import('./pair/protect.js'), import('./pair/schema.js')]);
+    const [{ readPairFile }, { protect }, { defaultWaitSeconds }] = await Promise.all([
+      import('./pair/read.js'),
+      import('./pair/protect.js'),
+      import('./pair/schema.js'),
+    ]);
     const { pair } = readPairFile(flags.config);
     return this.withClient(args.address, flags.timeout * 1000, async client => {
-      const execute = (command: string, given?: Record<string, unknown>) => client.execute(command, given, flags.timeout * 1000);
+      const execute = (command: string, given?: Record<string, unknown>) =>
+        client.execute(command, given, flags.timeout * 1000);
       const vm = await execute('query-vm');
-      if (!isObject(vm) || vm['role'] !== 'alone') throw new VmError(`'${args.address}' is ${vmLine(args.address, vm).role} of a pair already`, { hint: `Look at it with: colo status ${args.address}` });
+      if (!isObject(vm) || vm['role'] !== 'alone')
+        throw new VmError(
+          `'${args.address}' is ${vmLine(args.address, vm).role} of a pair already`,
+          { hint: `Look at it with: colo status ${args.address}` },
+        );
       const waitMs = (flags.wait ?? pair.peer.wait ?? defaultWaitSeconds) * 1000;
-      await protect({ execute }, pair, { note: line => this.note(line), signal: new AbortController().signal, waitMs });
+      await protect({ execute }, pair, {
+        note: line => this.note(line),
+        signal: new AbortController().signal,
+        waitMs,
+      });
       return vmLine(args.address, await execute('query-vm'));
     });
   }

@@ -6,7 +6,14 @@ import type { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
 
 const detached = /^terminal does not allow synchronous migration/m;
-const over = new Set<string | undefined>(['completed', 'failed', 'cancelled', 'colo', 'none', undefined]);
+const over = new Set<string | undefined>([
+  'completed',
+  'failed',
+  'cancelled',
+  'colo',
+  'none',
+  undefined,
+]);
 const pollMs = 100;
 
 type Run = () => Promise<string>;

@@ -1,4 +1,7 @@
-/** Lines of HMP for a monitor elsewhere, over QMP: of a VM of ours as good as at its own prompt, of QEMU as its help allows. */
+/**
+ * Lines of HMP for a monitor elsewhere, over QMP: of a VM of ours as good as at its own prompt, of
+ * QEMU as its help allows.
+ */
 import { asVmError } from '../base/errors.js';
 import type { Assist } from '../monitor/hmp/completion.js';
 import { isComment } from '../monitor/hmp/shell.js';
@@ -6,7 +9,13 @@ import type { Style } from '../monitor/hmp/style.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { isObject } from '../monitor/types.js';
 import { runLine } from './remote-line.js';
-import { askNames, assistFromHelp, type NameKind, parseHelp, type RemoteCommand } from './remote-help.js';
+import {
+  askNames,
+  assistFromHelp,
+  type NameKind,
+  parseHelp,
+  type RemoteCommand,
+} from './remote-help.js';
 
 const nothing: Assist = { candidates: [], word: '', hint: '' };
 
@@ -22,8 +31,14 @@ export class RemoteShell {
 
   static async over(client: QmpClient, timeoutMs: number): Promise<RemoteShell> {
     const commands = await client.execute('query-commands', undefined, timeoutMs);
-    const names = Array.isArray(commands) ? commands.map(c => (isObject(c) ? c['name'] : undefined)) : [];
-    return new RemoteShell(client, timeoutMs, names.includes('x-complete') && names.includes('x-hmp-line'));
+    const names = Array.isArray(commands)
+      ? commands.map(c => (isObject(c) ? c['name'] : undefined))
+      : [];
+    return new RemoteShell(
+      client,
+      timeoutMs,
+      names.includes('x-complete') && names.includes('x-hmp-line'),
+    );
   }
 
   /** Every failure is text. */
@@ -45,7 +60,8 @@ export class RemoteShell {
   }
 
   async assist(line: string): Promise<Assist> {
-    if (!this.isOurs) return assistFromHelp(await (this.help ??= this.askHelp()), line, kind => this.names(kind));
+    if (!this.isOurs)
+      return assistFromHelp(await (this.help ??= this.askHelp()), line, kind => this.names(kind));
     return asAssist(await this.client.execute('x-complete', { line }, this.timeoutMs));
   }
 
@@ -54,7 +70,8 @@ export class RemoteShell {
   }
 
   private async askHelp(): Promise<RemoteCommand[]> {
-    return parseHelp(`${await this.client.hmp('help', this.timeoutMs)}\n${await this.client.hmp('info', this.timeoutMs)}`);
+    const help = await this.client.hmp('help', this.timeoutMs);
+    return parseHelp(`${help}\n${await this.client.hmp('info', this.timeoutMs)}`);
   }
 }
 
@@ -63,6 +80,13 @@ function asAssist(answer: unknown): Assist {
   if (!isObject(answer)) return nothing;
   const { candidates, word, hint, path } = answer;
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const words = Array.isArray(candidates) ? candidates.filter((one): one is string => typeof one === 'string') : [];
-  return { candidates: words, word: text(word), hint: text(hint), ...(typeof path === 'string' ? { path } : {}) };
+  const words = Array.isArray(candidates)
+    ? candidates.filter((one): one is string => typeof one === 'string')
+    : [];
+  return {
+    candidates: words,
+    word: text(word),
+    hint: text(hint),
+    ...(typeof path === 'string' ? { path } : {}),
+  };
 }

@@ -11,8 +11,14 @@ export interface ScriptOptions {
   readonly keepGoing: boolean;
 }
 
-/** VmError: the first line that failed, by its number; with keepGoing after all the others have run. */
-export async function runScript(path: string, { echo, keepGoing }: ScriptOptions, run: (line: string) => Promise<string>): Promise<void> {
+/**
+ * VmError: the first line that failed, by its number; with keepGoing after all the others have run.
+ */
+export async function runScript(
+  path: string,
+  { echo, keepGoing }: ScriptOptions,
+  run: (line: string) => Promise<string>,
+): Promise<void> {
   const name = path === '-' ? 'standard input' : path;
   let first: VmError | undefined;
   let number = 0;

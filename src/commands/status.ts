@@ -23,7 +23,8 @@ export class Status extends ClientCommand {
   static override readonly summary = "show one VM's health at a glance";
   static override readonly description =
     'Role, peer, checkpoints and disks, why it is so and since when, and what should be done if ' +
-    'anything should. With --wait it returns when the pair stands so, at once if it does already: ' +
+    'anything should. With --wait it returns when the pair stands so, at once if it does ' +
+    'already: ' +
     'exit code 0; 1 when the time is over, or the VM.';
   static override readonly examples = [
     '<%= config.bin %> status pvm',
@@ -34,7 +35,14 @@ export class Status extends ClientCommand {
   static override readonly enableJsonFlag = true;
   static override readonly args = { address: addressArg };
   static override readonly flags = {
-    watch: Flags.integer({ char: 'w', min: 1, max: 3600, helpValue: 'SECONDS', description: 'again and again, until Ctrl-C or the end of the VM; with --json one line each time' }),
+    watch: Flags.integer({
+      char: 'w',
+      min: 1,
+      max: 3600,
+      helpValue: 'SECONDS',
+      description:
+        'again and again, until Ctrl-C or the end of the VM; with --json one line each time',
+    }),
     wait: Flags.string({
       options: [...awaited],
       exclusive: ['watch'],
@@ -58,12 +66,19 @@ export class Status extends ClientCommand {
     });
   }
 
-  /** On a terminal in place, elsewhere one after the other. Ends with the connection, which is a failure, or with Ctrl-C. */
+  /**
+   * On a terminal in place, elsewhere one after the other. Ends with the connection, which is a
+   * failure, or with Ctrl-C.
+   */
   private async watch(look: () => Promise<Health>, seconds: number): Promise<never> {
     for (;;) {
       const health = await look();
       const clear = process.stdout.isTTY && !this.jsonEnabled() ? '\x1b[H\x1b[2J' : '';
-      process.stdout.write(this.jsonEnabled() ? `${JSON.stringify(health)}\n` : `${clear}${show(health)}${clear === '' ? '\n' : ''}`);
+      process.stdout.write(
+        this.jsonEnabled()
+          ? `${JSON.stringify(health)}\n`
+          : `${clear}${show(health)}${clear === '' ? '\n' : ''}`,
+      );
       await new Promise(resolve => setTimeout(resolve, seconds * 1000));
     }
   }
@@ -74,7 +89,11 @@ async function examine(client: QmpClient, address: string, timeoutMs: number): P
   const vm = await ask('query-vm');
   const name = isObject(vm) && typeof vm['name'] === 'string' ? vm['name'] : address;
   const line = vmLine(name, vm);
-  const [colo, migration, disks] = await Promise.all([ask('query-colo-status'), ask('query-migrate'), ask('query-block')]);
+  const [colo, migration, disks] = await Promise.all([
+    ask('query-colo-status'),
+    ask('query-migrate'),
+    ask('query-block'),
+  ]);
   const { text, todo } = adviceFor(vm, address);
   return { ...line, verdict: text, ...(todo !== undefined && { todo }), colo, migration, disks };
 }
@@ -121,13 +140,21 @@ function checkpoints(colo: unknown): [string, string][] {
   const counted = isObject(colo) ? colo['statistics'] : undefined;
   if (!isObject(counted) || !isObject(counted['pauseMs'])) return [];
   const { p50, p99 } = counted['pauseMs'];
-  return [['checkpoints', `${String(counted['checkpoints'])}, the guest paused ${Number(p50).toFixed(1)} ms (p50), ${Number(p99).toFixed(1)} ms (p99)`]];
+  return [
+    [
+      'checkpoints',
+      `${String(counted['checkpoints'])}, the guest paused ${Number(p50).toFixed(1)} ms ` +
+        `(p50), ${Number(p99).toFixed(1)} ms (p99)`,
+    ],
+  ];
 }
 
 function disks(all: unknown): [string, string][] {
   if (!Array.isArray(all)) return [];
   return all.filter(isObject).map(disk => {
     const inserted = isObject(disk['inserted']) ? disk['inserted'] : {};
-    return ['disk', `${String(disk['device'] || inserted['node-name'])}: ${[inserted['drv'], inserted['file']].filter(Boolean).join(' ')}${inserted['ro'] === true ? ', read-only' : ''}`];
+    const name = String(disk['device'] || inserted['node-name']);
+    const what = [inserted['drv'], inserted['file']].filter(Boolean).join(' ');
+    return ['disk', `${name}: ${what}${inserted['ro'] === true ? ', read-only' : ''}`];
   });
 }

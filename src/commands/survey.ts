@@ -1,4 +1,6 @@
-/** What VMs say of themselves, for `list` and `status`: asked over QMP, one by one or all at once. */
+/**
+ * What VMs say of themselves, for `list` and `status`: asked over QMP, one by one or all at once.
+ */
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
 import { isObject } from '../monitor/types.js';
@@ -25,7 +27,10 @@ export interface VmLine {
 
 const patienceMs = 2000;
 
-/** Every live VM of this user. One that does not answer is listed as such; one that was killed is not. */
+/**
+ * Every live VM of this user. One that does not answer is listed as such; one that was killed is
+ * not.
+ */
 export async function survey(names = knownNames()): Promise<VmLine[]> {
   const lines = await Promise.all(names.map(one));
   return lines.filter(line => line !== undefined);
@@ -48,7 +53,8 @@ async function one(name: string): Promise<VmLine | undefined> {
 
 export function vmLine(name: string, info: unknown): VmLine {
   const given = isObject(info) ? info : {};
-  const text = (key: string, otherwise: string) => (typeof given[key] === 'string' ? given[key] : otherwise);
+  const text = (key: string, otherwise: string) =>
+    typeof given[key] === 'string' ? given[key] : otherwise;
   const number = (key: string) => (typeof given[key] === 'number' ? given[key] : null);
   return {
     name,
@@ -78,7 +84,9 @@ export function healthFrom(vm: unknown): Health {
   };
 }
 
-/** The run state, and where that would mislead, what it means: a secondary does its duty at rest. */
+/**
+ * The run state, and where that would mislead, what it means: a secondary does its duty at rest.
+ */
 export function stateWord({ state, pair }: VmLine): string {
   if (state === 'inmigrate' && pair === 'protected') return 'standby';
   if (state === 'inmigrate' && pair === 'waiting') return 'waiting';

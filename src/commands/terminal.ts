@@ -13,8 +13,12 @@ export function asciiOnly(env: Readonly<Record<string, string | undefined>>): bo
 export function processTerminal(): Terminal {
   const { stdout, env } = process;
   return {
-    get columns() { return stdout.columns; },
-    get rows() { return stdout.rows; },
+    get columns() {
+      return stdout.columns;
+    },
+    get rows() {
+      return stdout.rows;
+    },
     colour: wantsColour(stdout, env),
     dumb: env['TERM'] === 'dumb',
     ascii: asciiOnly(env),

@@ -1,6 +1,7 @@
 /**
- * A command that starts at once: oclif is loaded only where its words are not plainly right, or ask for help. To oclif it is a command like
- * any other. For `colo image`, whose work often takes less time than oclif's start.
+ * A command that starts at once: oclif is loaded only where its words are not plainly right, or ask
+ * for help. To oclif it is a command like any other. For `colo image`, whose work often takes less
+ * time than oclif's start.
  */
 import type { Command, Interfaces } from '@oclif/core';
 import { VmError } from '../base/errors.js';
@@ -40,14 +41,23 @@ export abstract class Tool {
     note(line);
   }
 
-  protected async parse<F extends Interfaces.OutputFlags<Interfaces.FlagInput>, B extends Interfaces.OutputFlags<Interfaces.FlagInput>, A extends Interfaces.OutputArgs<Interfaces.ArgInput>>(
-    tool: Interfaces.Input<F, B, A>,
-  ): Promise<{ flags: F; args: A }> {
-    const found = plainWords(this.argv.filter(word => word !== '--json'), tool as unknown as Declared);
+  protected async parse<
+    F extends Interfaces.OutputFlags<Interfaces.FlagInput>,
+    B extends Interfaces.OutputFlags<Interfaces.FlagInput>,
+    A extends Interfaces.OutputArgs<Interfaces.ArgInput>,
+  >(tool: Interfaces.Input<F, B, A>): Promise<{ flags: F; args: A }> {
+    const found = plainWords(
+      this.argv.filter(word => word !== '--json'),
+      tool as unknown as Declared,
+    );
     if (found) return found as unknown as { flags: F; args: A };
     const { Flags, Parser } = await import('@oclif/core');
     const json = Flags.boolean({ description: 'Format output as json.', helpGroup: 'GLOBAL' });
-    return Parser.parse<F, B, A>([...this.argv], { ...tool, flags: { json, ...tool.flags } as Interfaces.FlagInput<F>, context: this as unknown as Command });
+    return Parser.parse<F, B, A>([...this.argv], {
+      ...tool,
+      flags: { json, ...tool.flags } as Interfaces.FlagInput<F>,
+      context: this as unknown as Command,
+    });
   }
 
   private async start(): Promise<unknown> {

@@ -1,5 +1,17 @@
-/** What a person brings to a prompt on this host: the lines typed before, kept for the next session, and files whose names Tab completes. */
-import { appendFileSync, closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+/**
+ * What a person brings to a prompt on this host: the lines typed before, kept for the next session,
+ * and files whose names Tab completes.
+ */
+import {
+  appendFileSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -29,7 +41,13 @@ export const processTypist = (): Typist => ({
 /** XDG_STATE_HOME, or ~/.local/state. */
 export function historyPath(env: Env): string {
   const given = env['XDG_STATE_HOME'];
-  return join(given !== undefined && given.startsWith('/') ? given : join(env['HOME'] ?? homedir(), '.local/state'), 'colo', 'history');
+  return join(
+    given !== undefined && given.startsWith('/')
+      ? given
+      : join(env['HOME'] ?? homedir(), '.local/state'),
+    'colo',
+    'history',
+  );
 }
 
 /** A place that cannot be written keeps nothing, and nobody is bothered. */
@@ -38,13 +56,19 @@ export function historyFile(path: string): History {
 }
 
 function earlierLines(path: string): string[] {
-  const text = attempt(() => (statSync(path).size <= 2 * maxFileBytes ? readFileSync(path, 'utf8') : '')) ?? '';
-  return text.split('\n').filter(line => line !== '').slice(-maxHistoryLines);
+  const text =
+    attempt(() => (statSync(path).size <= 2 * maxFileBytes ? readFileSync(path, 'utf8') : '')) ??
+    '';
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .slice(-maxHistoryLines);
 }
 
 /**
- * Sessions share the file: a line goes to its end, whoever was there before. Cutting it back replaces the file, so nobody may append
- * meanwhile: whoever finds the lock taken keeps this line to itself rather than wait at a prompt.
+ * Sessions share the file: a line goes to its end, whoever was there before. Cutting it back
+ * replaces the file, so nobody may append meanwhile: whoever finds the lock taken keeps this line
+ * to itself rather than wait at a prompt.
  */
 function append(path: string, line: string): void {
   makeFolder(dirname(path), privateFolder);
@@ -59,7 +83,9 @@ function append(path: string, line: string): void {
 }
 
 function trim(path: string): void {
-  const lines = readFileSync(path, 'utf8').split('\n').filter(one => one !== '');
+  const lines = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(one => one !== '');
   if (lines.length <= 2 * maxHistoryLines && statSync(path).size <= maxFileBytes) return;
   const fresh = `${path}.${process.pid}`;
   writeFileSync(fresh, `${lines.slice(-maxHistoryLines).join('\n')}\n`, { mode: privateFile });
@@ -70,7 +96,8 @@ function trim(path: string): void {
 function take(lock: string): boolean {
   for (let n = 0; n < lockAttempts; n++) {
     if (attempt(() => (closeSync(openSync(lock, 'wx', privateFile)), true))) return true;
-    if (Date.now() - (attempt(() => statSync(lock).mtimeMs) ?? Date.now()) > lockTimeoutMs) rmSync(lock, { force: true });
+    if (Date.now() - (attempt(() => statSync(lock).mtimeMs) ?? Date.now()) > lockTimeoutMs)
+      rmSync(lock, { force: true });
   }
   return false;
 }
@@ -88,9 +115,16 @@ export async function filesLike(prefix: string): Promise<string[]> {
   const slash = prefix.lastIndexOf('/') + 1;
   const folder = prefix.slice(0, slash);
   const begun = prefix.slice(slash);
-  const found = await readdir(folder === '' ? '.' : folder, { withFileTypes: true }).catch(() => []);
+  const found = await readdir(folder === '' ? '.' : folder, { withFileTypes: true }).catch(
+    () => [],
+  );
   return found
-    .filter(entry => entry.name.startsWith(begun) && (begun.startsWith('.') || !entry.name.startsWith('.')) && !/\s/.test(entry.name))
+    .filter(
+      entry =>
+        entry.name.startsWith(begun) &&
+        (begun.startsWith('.') || !entry.name.startsWith('.')) &&
+        !/\s/.test(entry.name),
+    )
     .map(entry => `${folder}${entry.name}${entry.isDirectory() ? '/' : ''}`)
     .sort()
     .slice(0, maxFiles);

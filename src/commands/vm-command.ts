@@ -14,7 +14,10 @@ export abstract class VmCommand extends BaseCommand {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
     const config = optionValue(this.argv, 'config');
-    const pairing = config === undefined ? undefined : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
+    const pairing =
+      config === undefined
+        ? undefined
+        : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
     const launch = await this.launch(pairing?.options);
     if (!launch) return;
     if (!staysInForeground(launch.process)) {
@@ -44,8 +47,12 @@ export abstract class VmCommand extends BaseCommand {
 
   /** undefined: help was asked for, and given. */
   private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
-    // Here, not above: what a machine is made of takes longer to load than most commands take to run.
-    const [{ parseLaunch }, { checkUsage }] = await Promise.all([import('./options/spec.js'), import('./options/check.js')]);
+    // Here, not above: what a machine is made of takes longer to load than most commands take to
+    // run.
+    const [{ parseLaunch }, { checkUsage }] = await Promise.all([
+      import('./options/spec.js'),
+      import('./options/check.js'),
+    ]);
     const { reachableWarnings } = await import('./options/reachable.js');
     try {
       const launch = parseLaunch(this.role, this.argv, base);

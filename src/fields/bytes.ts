@@ -1,4 +1,7 @@
-/** Growing writer and bounds-checked reader under the field language. Short input is a VmError that says what was wanted. */
+/**
+ * Growing writer and bounds-checked reader under the field language. Short input is a VmError that
+ * says what was wanted.
+ */
 import { VmError } from '../base/errors.js';
 
 export class Writer {
@@ -59,7 +62,10 @@ export class Reader {
 
   /** Skips n bytes and returns their offset in `source`. */
   take(n: number): number {
-    if (n > this.remaining) throw new VmError(`truncated: ${n} bytes wanted at offset ${this.at}, ${this.remaining} left`);
+    if (n > this.remaining)
+      throw new VmError(
+        `truncated: ${n} bytes wanted at offset ${this.at}, ${this.remaining} left`,
+      );
     const at = this.at;
     this.at += n;
     return at;
@@ -71,6 +77,7 @@ export class Reader {
   }
 
   end(): void {
-    if (this.remaining > 0) throw new VmError(`${this.remaining} bytes too many at offset ${this.at}`);
+    if (this.remaining > 0)
+      throw new VmError(`${this.remaining} bytes too many at offset ${this.at}`);
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The field language: one declaration gives the layout, the type, the codec, the reset value and the checks of untrusted input.
- * It serves device state, wire frames, on-disk headers and packet headers. Big-endian unless `le` is asked for.
+ * The field language: one declaration gives the layout, the type, the codec, the reset value and
+ * the checks of untrusted input. It serves device state, wire frames, on-disk headers and packet
+ * headers. Big-endian unless `le` is asked for.
  */
 import { VmError } from '../base/errors.js';
 import { without32 } from '../base/unsigned.js';
@@ -28,7 +29,13 @@ export interface NumberField extends Field<number> {
   from(version: number, otherwise: number): NumberField;
 }
 
-function numberField(size: number, put: (b: Buffer, v: number, at: number) => void, get: (b: Buffer, at: number) => number, initial = 0, check?: (v: number) => void): NumberField {
+function numberField(
+  size: number,
+  put: (b: Buffer, v: number, at: number) => void,
+  get: (b: Buffer, at: number) => number,
+  initial = 0,
+  check?: (v: number) => void,
+): NumberField {
   const refine = (more: (v: number) => void, value = initial) =>
     numberField(size, put, get, value, v => {
       check?.(v);
@@ -48,7 +55,8 @@ function numberField(size: number, put: (b: Buffer, v: number, at: number) => vo
     },
     is: expected =>
       refine(v => {
-        if (v !== expected) throw new VmError(`0x${v.toString(16)} where 0x${expected.toString(16)} must stand`);
+        if (v !== expected)
+          throw new VmError(`0x${v.toString(16)} where 0x${expected.toString(16)} must stand`);
       }, expected),
     range: (min, max) =>
       refine(v => {
@@ -56,33 +64,71 @@ function numberField(size: number, put: (b: Buffer, v: number, at: number) => vo
       }),
     mask: bits =>
       refine(v => {
-        if (without32(v, bits) !== 0) throw new VmError(`0x${v.toString(16)} has bits outside of 0x${bits.toString(16)}`);
+        if (without32(v, bits) !== 0)
+          throw new VmError(`0x${v.toString(16)} has bits outside of 0x${bits.toString(16)}`);
       }),
     initially: value => numberField(size, put, get, value, check),
     from(since, otherwise) {
       const base = numberField(size, put, get, initial, check);
-      return { ...base, size: undefined, read: (r, version) => (version >= since ? base.read(r, version) : otherwise) };
+      return {
+        ...base,
+        size: undefined,
+        read: (r, version) => (version >= since ? base.read(r, version) : otherwise),
+      };
     },
   };
 }
 
 const u53get = (b: Buffer, at: number, little: boolean) => {
   const value = little ? b.readBigUInt64LE(at) : b.readBigUInt64BE(at);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new VmError(`0x${value.toString(16)} does not fit 53 bits`);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new VmError(`0x${value.toString(16)} does not fit 53 bits`);
   return Number(value);
 };
 
-export const u8 = numberField(1, (b, v, at) => b.writeUInt8(v, at), (b, at) => b.readUInt8(at));
-export const u16 = numberField(2, (b, v, at) => b.writeUInt16BE(v, at), (b, at) => b.readUInt16BE(at));
-export const u32 = numberField(4, (b, v, at) => b.writeUInt32BE(v, at), (b, at) => b.readUInt32BE(at));
-export const i32 = numberField(4, (b, v, at) => b.writeInt32BE(v, at), (b, at) => b.readInt32BE(at));
+export const u8 = numberField(
+  1,
+  (b, v, at) => b.writeUInt8(v, at),
+  (b, at) => b.readUInt8(at),
+);
+export const u16 = numberField(
+  2,
+  (b, v, at) => b.writeUInt16BE(v, at),
+  (b, at) => b.readUInt16BE(at),
+);
+export const u32 = numberField(
+  4,
+  (b, v, at) => b.writeUInt32BE(v, at),
+  (b, at) => b.readUInt32BE(at),
+);
+export const i32 = numberField(
+  4,
+  (b, v, at) => b.writeInt32BE(v, at),
+  (b, at) => b.readInt32BE(at),
+);
 /** A u64 on the wire, a checked number here. */
-export const u53 = numberField(8, (b, v, at) => b.writeBigUInt64BE(BigInt(v), at), (b, at) => u53get(b, at, false));
+export const u53 = numberField(
+  8,
+  (b, v, at) => b.writeBigUInt64BE(BigInt(v), at),
+  (b, at) => u53get(b, at, false),
+);
 
 export const le = {
-  u16: numberField(2, (b, v, at) => b.writeUInt16LE(v, at), (b, at) => b.readUInt16LE(at)),
-  u32: numberField(4, (b, v, at) => b.writeUInt32LE(v, at), (b, at) => b.readUInt32LE(at)),
-  u53: numberField(8, (b, v, at) => b.writeBigUInt64LE(BigInt(v), at), (b, at) => u53get(b, at, true)),
+  u16: numberField(
+    2,
+    (b, v, at) => b.writeUInt16LE(v, at),
+    (b, at) => b.readUInt16LE(at),
+  ),
+  u32: numberField(
+    4,
+    (b, v, at) => b.writeUInt32LE(v, at),
+    (b, at) => b.readUInt32LE(at),
+  ),
+  u53: numberField(
+    8,
+    (b, v, at) => b.writeBigUInt64LE(BigInt(v), at),
+    (b, at) => u53get(b, at, true),
+  ),
 };
 
 /** 64 bits, with their refinement. */
@@ -200,7 +246,11 @@ export function list<T>(element: Field<T>, max: number): Field<T[]> {
 
 /** Present since this version of the enclosing vmstate; older input gives its reset value. */
 export function since<T>(version: number, field: Field<T>): Field<T> {
-  return { ...field, size: undefined, read: (r, from) => (from >= version ? field.read(r, from) : field.reset()) };
+  return {
+    ...field,
+    size: undefined,
+    read: (r, from) => (from >= version ? field.read(r, from) : field.reset()),
+  };
 }
 
 /** One of a fixed set of words, stored as its index. */
@@ -227,7 +277,8 @@ export interface RecordField<S> extends Field<Values<S>> {
 }
 
 /** Named fields in order. An error names the field. */
-export function record<S extends { [K in keyof S]: Field<any> }>(fields: S): RecordField<S> { // eslint-disable-line @typescript-eslint/no-explicit-any
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export function record<S extends { [K in keyof S]: Field<any> }>(fields: S): RecordField<S> {
   const entries = Object.entries(fields as unknown as Record<string, Field<unknown>>);
   const sizes = entries.map(([, f]) => f.size);
   const size = sizes.every(s => s !== undefined) ? sizes.reduce((sum, s) => sum + s, 0) : undefined;
@@ -266,4 +317,3 @@ function named<T>(name: string, read: () => T): T {
     throw error;
   }
 }
-

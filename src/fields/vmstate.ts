@@ -1,6 +1,6 @@
 /**
- * A device's state, declared once; the declaration is the live state. Saving, loading, versions and the checks of untrusted input
- * derive from it, so nothing can be forgotten.
+ * A device's state, declared once; the declaration is the live state. Saving, loading, versions and
+ * the checks of untrusted input derive from it, so nothing can be forgotten.
  */
 import { VmError } from '../base/errors.js';
 import { Reader, Writer } from './bytes.js';
@@ -12,12 +12,16 @@ export interface VmState<T> {
   readonly layout: RecordField<Record<string, Field<unknown>>>;
   reset(): T;
   save(state: T): Buffer;
-  /** Untrusted: a VmError that names the device and the field, or a value that the device may take as it is. */
+  /**
+   * Untrusted: a VmError that names the device and the field, or a value that the device may take
+   * as it is.
+   */
   parse(data: Uint8Array, version: number): T;
 }
 
 /** check: throws a VmError for a combination of values that no device of ours could have saved. */
-export function vmstate<S extends { [K in keyof S]: Field<any> }>( // eslint-disable-line @typescript-eslint/no-explicit-any
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export function vmstate<S extends { [K in keyof S]: Field<any> }>(
   name: string,
   version: number,
   fields: S,

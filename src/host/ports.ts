@@ -1,6 +1,7 @@
 /**
- * The world as colo sees it. Everything that depends on time, sockets, files or chance takes one of these by constructor, so that a
- * whole pair also runs inside one seeded simulation. The only real ones are in host/node (tidy enforces it).
+ * The world as colo sees it. Everything that depends on time, sockets, files or chance takes one of
+ * these by constructor, so that a whole pair also runs inside one seeded simulation. The only real
+ * ones are in host/node (tidy enforces it).
  */
 import type { Disposable } from '../base/disposable.js';
 
@@ -13,18 +14,30 @@ export interface Clock {
   timer(delayMs: number, fn: () => void): Disposable;
 }
 
-/** A byte stream to a peer. Writes are ordered; `write` resolves when the data has left our queue or rejects when the stream is dead. */
+/**
+ * A byte stream to a peer. Writes are ordered; `write` resolves when the data has left our queue or
+ * rejects when the stream is dead.
+ */
 export interface Stream extends Disposable {
   readonly peer: string;
-  /** Both ends are processes of this host, and its kernel itself says when one is gone. A network may say so of a peer that lives. */
+  /**
+   * Both ends are processes of this host, and its kernel itself says when one is gone. A network
+   * may say so of a peer that lives.
+   */
   readonly local?: boolean;
   /** bytes are not copied: the caller must not change them until the promise settles. */
   write(bytes: Uint8Array): Promise<void>;
   /** Unsent bytes in our queue. */
   readonly pending: number;
-  /** Data events arrive in order; return value ignored. Set once, before the first turn of the main loop ends. */
+  /**
+   * Data events arrive in order; return value ignored. Set once, before the first turn of the main
+   * loop ends.
+   */
   onData(fn: (bytes: Uint8Array) => void): void;
-  /** The peer closed its direction, or the stream died (error set). Called exactly once; after it nothing more arrives. */
+  /**
+   * The peer closed its direction, or the stream died (error set). Called exactly once; after it
+   * nothing more arrives.
+   */
   onEnd(fn: (error?: Error) => void): void;
   /** Stop and restart delivery of data (back-pressure). */
   pause(): void;
@@ -49,22 +62,32 @@ export interface Listener extends Disposable {
 
 /** What one side of TLS shows, and what it asks of the other. Certificates and keys in PEM. */
 export type TlsCredentials =
-  | { kind: 'x509'; ca: Uint8Array; certificate?: Uint8Array; key?: Uint8Array; verifyPeer: boolean }
+  | {
+      kind: 'x509';
+      ca: Uint8Array;
+      certificate?: Uint8Array;
+      key?: Uint8Array;
+      verifyPeer: boolean;
+    }
   /** A server takes whoever knows one of the keys; a client has exactly one, under its own name. */
   | { kind: 'psk'; keys: ReadonlyMap<string, Uint8Array> };
 
 /** Credentials that have been looked at, for any number of connections. */
 export interface TlsContext {
   /**
-   * From here on the connection speaks TLS, through the stream that is given back; the old one is not to be used any more. Call it before
-   * the main loop's turn ends that brought the last plain bytes. hostname (of a client): what the server's certificate must be made out to.
-   * Rejects with a VmError, and the connection is closed.
+   * From here on the connection speaks TLS, through the stream that is given back; the old one is
+   * not to be used any more. Call it before the main loop's turn ends that brought the last plain
+   * bytes. hostname (of a client): what the server's certificate must be made out to. Rejects with
+   * a VmError, and the connection is closed.
    */
   start(stream: Stream, options: { hostname?: string; timeoutMs: number }): Promise<Stream>;
 }
 
 export interface Sockets {
-  /** setNoDelay and keepalive are on. Rejects with a VmError that names the address; bounded by timeoutMs. */
+  /**
+   * setNoDelay and keepalive are on. Rejects with a VmError that names the address; bounded by
+   * timeoutMs.
+   */
   connect(address: Address, options: { timeoutMs: number }): Promise<Stream>;
   listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
   /** VmError when the credentials are no good. The simulation has none. */
@@ -102,19 +125,33 @@ export interface OpenFile {
   truncate(size: number): Promise<void>;
   /** Deallocates; reads of the range give zeroes afterwards. */
   punchHole(offset: number, length: number): Promise<void>;
-  /** Room on the disk for the range, which reads as before. Missing, or rejected, where the file system cannot. */
+  /**
+   * Room on the disk for the range, which reads as before. Missing, or rejected, where the file
+   * system cannot.
+   */
   allocate?(offset: number, length: number): Promise<void> | undefined;
   /** punchHole does not have to write zeroes instead. Unknown where it is missing. */
   readonly punchesHoles?: boolean;
-  /** The next data at or after offset; undefined: from there on there is nothing but a hole. Where it is missing nothing is known of holes. */
+  /**
+   * The next data at or after offset; undefined: from there on there is nothing but a hole. Where
+   * it is missing nothing is known of holes.
+   */
   dataAt?(offset: number): { start: number; end: number } | undefined;
   /**
-   * Copies a range of another file in one go: units that are all zeroes are left out; packed: the others then follow each other without
-   * gaps. Gives a flag for each unit, 1 = written. Undefined, as where it is missing: that source must be read and written by hand.
+   * Copies a range of another file in one go: units that are all zeroes are left out; packed: the
+   * others then follow each other without gaps. Gives a flag for each unit, 1 = written. Undefined,
+   * as where it is missing: that source must be read and written by hand.
    */
   copyFrom?(source: OpenFile, copy: UnitCopy): Promise<Uint8Array> | undefined;
-  /** The first byte that differs from the other file, or from zeroes, counted from the offsets; -1: none. Undefined as for copyFrom. */
-  differenceAt?(offset: number, length: number, other?: { file: OpenFile; offset: number }): Promise<number> | undefined;
+  /**
+   * The first byte that differs from the other file, or from zeroes, counted from the offsets; -1:
+   * none. Undefined as for copyFrom.
+   */
+  differenceAt?(
+    offset: number,
+    length: number,
+    other?: { file: OpenFile; offset: number },
+  ): Promise<number> | undefined;
   close(): Promise<void>;
 }
 
@@ -129,9 +166,25 @@ export interface UnitCopy {
 }
 
 export interface Files {
-  /** Locks the file (shared when readOnly, else exclusive) unless lock is 'none'; a held lock is a VmError that names the file. */
-  /** mode: of a file that is created; 0644 if absent. direct: past the page cache; a VmError where the file system cannot. */
-  open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean; noFollow?: boolean }): Promise<OpenFile>;
+  /**
+   * Locks the file (shared when readOnly, else exclusive) unless lock is 'none'; a held lock is a
+   * VmError that names the file.
+   */
+  /**
+   * mode: of a file that is created; 0644 if absent. direct: past the page cache; a VmError where
+   * the file system cannot.
+   */
+  open(
+    path: string,
+    options: {
+      readOnly: boolean;
+      lock: 'auto' | 'none';
+      create?: boolean;
+      mode?: number;
+      direct?: boolean;
+      noFollow?: boolean;
+    },
+  ): Promise<OpenFile>;
   readFile(path: string): Promise<Uint8Array>;
   unlink(path: string): Promise<void>;
   /** A new file for path, which stays what it is until keep(). mode: of the new one. */
@@ -169,7 +222,10 @@ export interface Taps {
 
 /** Commands of the host, as /bin/sh runs them. Their standard error is ours. */
 export interface Shell {
-  /** to: what is written goes to its standard input. from: its standard output arrives. The end comes with an error if it fails. */
+  /**
+   * to: what is written goes to its standard input. from: its standard output arrives. The end
+   * comes with an error if it fails.
+   */
   run(command: string, direction: 'to' | 'from'): Stream;
 }
 

@@ -1,4 +1,7 @@
-/** The files behind tls-creds-x509 and tls-creds-psk, under the names that QEMU and libvirt give them, in one directory. */
+/**
+ * The files behind tls-creds-x509 and tls-creds-psk, under the names that QEMU and libvirt give
+ * them, in one directory.
+ */
 import { VmError } from '../base/errors.js';
 import type { Files, TlsCredentials } from './ports.js';
 
@@ -21,24 +24,46 @@ export interface PskFile {
 
 export const DEFAULT_PSK_USER = 'qemu';
 
-/** ca-cert.pem; of a server server-cert.pem and server-key.pem; of a client client-cert.pem and client-key.pem, if it has them. */
-export async function loadX509(files: Files, { dir, endpoint, verifyPeer }: X509Files): Promise<TlsCredentials> {
+/**
+ * ca-cert.pem; of a server server-cert.pem and server-key.pem; of a client client-cert.pem and
+ * client-key.pem, if it has them.
+ */
+export async function loadX509(
+  files: Files,
+  { dir, endpoint, verifyPeer }: X509Files,
+): Promise<TlsCredentials> {
   const read = (name: string) => readPem(files, `${dir}/${name}`);
   const ca = await read('ca-cert.pem');
-  if (endpoint === 'server') return { kind: 'x509', ca, certificate: await read('server-cert.pem'), key: await read('server-key.pem'), verifyPeer };
+  if (endpoint === 'server')
+    return {
+      kind: 'x509',
+      ca,
+      certificate: await read('server-cert.pem'),
+      key: await read('server-key.pem'),
+      verifyPeer,
+    };
   const certificate = await read('client-cert.pem').catch(absent);
   const key = certificate && (await read('client-key.pem'));
   return { kind: 'x509', ca, certificate, key, verifyPeer };
 }
 
 /** Lines of NAME:HEX. */
-export async function loadPsk(files: Files, { path, endpoint, username = DEFAULT_PSK_USER }: PskFile): Promise<TlsCredentials> {
+export async function loadPsk(
+  files: Files,
+  { path, endpoint, username = DEFAULT_PSK_USER }: PskFile,
+): Promise<TlsCredentials> {
   const keys = new Map<string, Uint8Array>();
-  const lines = Buffer.from(await files.readFile(path)).toString('utf8').split(/\r?\n/);
+  const lines = Buffer.from(await files.readFile(path))
+    .toString('utf8')
+    .split(/\r?\n/);
   lines.forEach((line, n) => {
     if (line.trim() === '' || line.startsWith('#')) return;
     const match = /^([^:]{1,128}):((?:[0-9a-fA-F]{2}){16,256})$/.exec(line.trim());
-    if (!match) throw new VmError(`'${path}', line ${n + 1}: not a name, a colon and a key of 16 to 256 bytes in hexadecimal`, { hint: 'psktool makes such files.' });
+    if (!match)
+      throw new VmError(
+        `'${path}', line ${n + 1}: not a name, a colon and a key of 16 to 256 bytes in hexadecimal`,
+        { hint: 'psktool makes such files.' },
+      );
     keys.set(match[1], Buffer.from(match[2], 'hex'));
   });
   if (endpoint === 'server') {

@@ -8,7 +8,9 @@ import type { MmioHandler, PioHandler } from '../memory/contract.js';
 
 export class OutsideError extends AssertionError {}
 
-/** Calls what is behind the wiring. An operation that fails throws as it is; a mistake is marked. */
+/**
+ * Calls what is behind the wiring. An operation that fails throws as it is; a mistake is marked.
+ */
 export function outside<T>(call: () => T): T {
   try {
     return call();

@@ -1,6 +1,6 @@
 /**
- * Every device of the machine in order, the vCPUs and chips, and guest time: as one blob. Parsing it touches nothing; what has been parsed
- * can be applied without failing.
+ * Every device of the machine in order, the vCPUs and chips, and guest time: as one blob. Parsing
+ * it touches nothing; what has been parsed can be applied without failing.
  */
 import { crc32 } from 'node:zlib';
 import { asVmError, assert, VmError } from '../base/errors.js';
@@ -18,7 +18,10 @@ const MAX_SECTION = 16 << 20;
 const MAX_SECTIONS = 256;
 const CPU_VERSION = 1;
 
-/** failure: why the device is broken; empty: it is not. In UTF-8 a character takes up to three bytes. */
+/**
+ * failure: why the device is broken; empty: it is not. In UTF-8 a character takes up to three
+ * bytes.
+ */
 const section = record({
   id: text(128),
   vmstate: text(64),
@@ -42,7 +45,10 @@ export interface SectionName {
   version: number;
 }
 
-/** What a section is saved from and goes back to. stage: throws a VmError or returns what cannot fail. */
+/**
+ * What a section is saved from and goes back to. stage: throws a VmError or returns what cannot
+ * fail.
+ */
 interface Part extends SectionName {
   save(): Buffer;
   /** After save: why the device is broken. */
@@ -63,7 +69,8 @@ export class DeviceSet {
     private readonly onBroken: (id: string, why: string, thrown: unknown) => void,
   ) {}
 
-  add<D extends Device<any>>(device: D): D { // eslint-disable-line @typescript-eslint/no-explicit-any
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  add<D extends Device<any>>(device: D): D {
     assert(!this.devices.some(d => d.id === device.id), `device id ${device.id} is free`);
     this.devices.push(device);
     device.onBroken = (why, thrown) => this.onBroken(device.id, why, thrown);
@@ -119,7 +126,10 @@ export class DeviceSet {
     return layout.encode({ magic: MAGIC, format: FORMAT, sections });
   }
 
-  /** Untrusted bytes. Sections must be exactly ours, in our order: the manifest has been compared before. */
+  /**
+   * Untrusted bytes. Sections must be exactly ours, in our order: the manifest has been compared
+   * before.
+   */
   parse(data: Uint8Array): { apply(): void } {
     const arrivedMs = this.clock.nowMs();
     const { sections } = decode(data);
@@ -127,7 +137,8 @@ export class DeviceSet {
     const parts = this.parts(ns => (savedNs = ns));
     const staged = sections.map((s, i) => {
       const part = parts[i];
-      if (!part) throw new VmError(`device state: section '${printable(s.id)}' is not of this machine`);
+      if (!part)
+        throw new VmError(`device state: section '${printable(s.id)}' is not of this machine`);
       return stage(part, s);
     });
     const missing = parts[sections.length];
@@ -135,19 +146,28 @@ export class DeviceSet {
     return {
       apply: () => {
         for (const load of staged) load();
-        // Deadlines are set against the time of the save; since the blob was here, the guest's time has gone on.
-        this.accel.continueClock(savedNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)));
+        // Deadlines are set against the time of the save; since the blob was here, the guest's time
+        // has gone on.
+        this.accel.continueClock(
+          savedNs + BigInt(Math.round((this.clock.nowMs() - arrivedMs) * 1e6)),
+        );
       },
     };
   }
 
   /**
-   * The clock first: chips turn what is left of a timer into a deadline when they are loaded. Then devices: recomputing their lines disturbs
-   * chips, which are loaded afterwards with the levels of the same moment.
+   * The clock first: chips turn what is left of a timer into a deadline when they are loaded. Then
+   * devices: recomputing their lines disturbs chips, which are loaded afterwards with the levels of
+   * the same moment.
    */
   private parts(onClock: (ns: bigint) => void = () => undefined): Part[] {
     const { chips, cpus } = this.accel;
-    return [this.clockPart(onClock), ...this.devices.map(devicePart), blobPart('chips', 'irqchip', chips), ...cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu))];
+    return [
+      this.clockPart(onClock),
+      ...this.devices.map(devicePart),
+      blobPart('chips', 'irqchip', chips),
+      ...cpus.map((cpu, i) => blobPart(`cpu${i}`, 'vcpu', cpu)),
+    ];
   }
 
   private clockPart(onClock: (ns: bigint) => void): Part {
@@ -177,7 +197,8 @@ function decode(data: Uint8Array): ReturnType<typeof layout.decode> {
 function stage(part: Part, s: ReturnType<typeof section.reset>): () => void {
   try {
     if (s.id !== part.id) throw new VmError(`section '${printable(s.id)}' stands in its place`);
-    if (s.vmstate !== part.vmstate) throw new VmError(`state of a '${printable(s.vmstate)}' where '${part.vmstate}' is wanted`);
+    if (s.vmstate !== part.vmstate)
+      throw new VmError(`state of a '${printable(s.vmstate)}' where '${part.vmstate}' is wanted`);
     if (crc32(s.data) !== s.crc) throw new VmError('checksum does not match');
     return part.stage(s.data, s.version, s.failure);
   } catch (error) {

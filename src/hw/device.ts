@@ -1,7 +1,7 @@
 /**
- * What every guest-visible device is: state declared once, wiring apart, and nothing happens while it
- * is paused. An exception of its own breaks the device and nothing else: it takes no part any more
- * until it is reset, and that it is broken goes where its state goes.
+ * What every guest-visible device is: state declared once, wiring apart, and nothing happens while
+ * it is paused. An exception of its own breaks the device and nothing else: it takes no part any
+ * more until it is reset, and that it is broken goes where its state goes.
  */
 import type { VmState } from '../fields/vmstate.js';
 import { printable } from '../base/printable.js';
@@ -40,10 +40,16 @@ export abstract class Device<T = unknown> implements Contained {
   /** Fold what lives in wiring (timers, request lists) into state. Called stopped, before save. */
   beforeSave(): void {}
 
-  /** Recompute what derives from state: IRQ levels, timers, mappings. Cannot fail: parse() has passed. */
+  /**
+   * Recompute what derives from state: IRQ levels, timers, mappings. Cannot fail: parse() has
+   * passed.
+   */
   afterLoad(): void {}
 
-  /** The VM stops: finish or park what is in flight; afterwards the device neither touches RAM nor changes state. Idempotent. */
+  /**
+   * The VM stops: finish or park what is in flight; afterwards the device neither touches RAM nor
+   * changes state. Idempotent.
+   */
   async pause(): Promise<void> {}
 
   /** The VM runs (again, or here for the first time after a load). Idempotent. */
@@ -68,7 +74,10 @@ export abstract class Device<T = unknown> implements Contained {
   broke(thrown: unknown): void {
     if (thrown instanceof OutsideError) throw thrown;
     if (this.brokenBy !== undefined) return;
-    this.brokenBy = printable(thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown), MAX_FAILURE);
+    this.brokenBy = printable(
+      thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown),
+      MAX_FAILURE,
+    );
     this.whenBroken();
     this.onBroken(this.brokenBy, thrown);
   }

@@ -1,4 +1,6 @@
-/** What chips ask of the machine around them. The machine does it after the access, never inside it. */
+/**
+ * What chips ask of the machine around them. The machine does it after the access, never inside it.
+ */
 export interface PowerControl {
   /** A reset line was pulled; why says by what. */
   reset(why: string): void;

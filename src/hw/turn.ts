@@ -1,7 +1,7 @@
 /**
- * A device's share of one turn of the main loop. Rings that are refilled at once and disks that answer
- * at once would keep it busy for ever in the same turn, and timers, peers and monitors would wait.
- * When the share is used up the rest follows behind what else the main loop has to do.
+ * A device's share of one turn of the main loop. Rings that are refilled at once and disks that
+ * answer at once would keep it busy for ever in the same turn, and timers, peers and monitors would
+ * wait. When the share is used up the rest follows behind what else the main loop has to do.
  */
 export interface TurnLimit {
   readonly chains: number;

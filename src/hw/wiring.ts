@@ -1,4 +1,7 @@
-/** What stands between chips and the accel: interrupt lines that several devices share, and timers in guest time. */
+/**
+ * What stands between chips and the accel: interrupt lines that several devices share, and timers
+ * in guest time.
+ */
 import type { VmAccel } from '../accel/contract.js';
 import type { Clock } from '../host/ports.js';
 import { type Contained, fromOutside } from './contain.js';
@@ -59,7 +62,10 @@ export class IrqRouter {
 /** Guest time as devices see it. */
 export interface GuestClock {
   ns(): bigint;
-  /** fn on the main loop when guest time has reached atNs; a time in the past means as soon as possible, never synchronously. */
+  /**
+   * fn on the main loop when guest time has reached atNs; a time in the past means as soon as
+   * possible, never synchronously.
+   */
   timer(atNs: bigint, fn: () => void): { dispose(): void };
   /** Soon, on the main loop, never synchronously. */
   soon(fn: () => void): { dispose(): void };
@@ -89,7 +95,9 @@ export function guestClock(accel: Pick<VmAccel, 'guestNs'>, host: Clock): GuestC
       let current = { dispose: () => undefined as void };
       const arm = () => {
         const leftMs = Number(atNs - accel.guestNs()) / 1e6;
-        current = host.timer(Math.min(Math.max(leftMs, 0), MAX_SLEEP_MS), () => (accel.guestNs() >= atNs ? fn() : arm()));
+        current = host.timer(Math.min(Math.max(leftMs, 0), MAX_SLEEP_MS), () =>
+          accel.guestNs() >= atNs ? fn() : arm(),
+        );
       };
       arm();
       return { dispose: () => current.dispose() };

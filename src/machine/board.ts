@@ -1,4 +1,7 @@
-/** The PC: which chips there are, at which ports and lines, and what is plugged into PCI. Order here is the order of a checkpoint's sections. */
+/**
+ * The PC: which chips there are, at which ports and lines, and what is plugged into PCI. Order here
+ * is the order of a checkpoint's sections.
+ */
 import { VmError } from '../base/errors.js';
 import type { VmAccel } from '../accel/contract.js';
 import type { BlockBackend } from '../block/contract.js';
@@ -77,7 +80,13 @@ export class Board {
 
   /** ACPI tables for Low.ACPI. */
   acpi(): Buffer {
-    return acpiTables(Low.ACPI, { apicIds: this.accel.apicIds, serials: COM_PORTS.slice(0, this.serialCount), intx: intxGsi, pciSlots: PCI_SLOTS, pciHole: PCI_HOLE });
+    return acpiTables(Low.ACPI, {
+      apicIds: this.accel.apicIds,
+      serials: COM_PORTS.slice(0, this.serialCount),
+      intx: intxGsi,
+      pciSlots: PCI_SLOTS,
+      pciHole: PCI_HOLE,
+    });
   }
 
   /** Power-on, and what firmware would do before it hands over. RAM is the loader's. */
@@ -93,7 +102,9 @@ export class Board {
     this.pci.plug(bridge, 0);
     bridge.attach(bus.ports);
     this.places.set('pci-host', 'pci.0 00:00.0, ports 0xcf8-0xcff');
-    const rtc = devices.add(new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), clock, ramLayout(this.accel.ram.size)));
+    const rtc = devices.add(
+      new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), clock, ramLayout(this.accel.ram.size)),
+    );
     rtc.attach(bus.ports);
     this.places.set('rtc', `isa 0x70 irq ${RTC_IRQ}`);
     devices.add(new I8042('i8042', power)).attach(bus.ports);
@@ -109,7 +120,9 @@ export class Board {
   private addSerial(index: number, chr: CharBackend | undefined): void {
     const { base, irq } = COM_PORTS[index];
     const id = `serial${index}`;
-    this.devices.add(new Serial(id, this.irqs.line(irq), chr, this.clock)).attach(this.bus.ports, base);
+    this.devices
+      .add(new Serial(id, this.irqs.line(irq), chr, this.clock))
+      .attach(this.bus.ports, base);
     this.places.set(id, `isa 0x${base.toString(16)} irq ${irq}`);
   }
 
@@ -126,7 +139,10 @@ export class Board {
 
   private addDebugExit(id: string, iobase: number): void {
     const device = this.devices.add(new DebugExit(id, status => this.hooks.exit(status)));
-    if (!device.attach(this.bus.ports, iobase)) throw new VmError(`-device isa-debug-exit,iobase=0x${iobase.toString(16)}: the ports are taken`);
+    if (!device.attach(this.bus.ports, iobase))
+      throw new VmError(
+        `-device isa-debug-exit,iobase=0x${iobase.toString(16)}: the ports are taken`,
+      );
     this.places.set(id, `isa 0x${iobase.toString(16)}`);
   }
 

@@ -1,6 +1,7 @@
 /**
- * A device broke (hw/contain.ts): people and monitor clients hear of it. A guest can break a device,
- * reset it and break it again as fast as it likes: each device is told of once a second at most.
+ * A device broke (hw/contain.ts): people and monitor clients hear of it. A guest can break a
+ * device, reset it and break it again as fast as it likes: each device is told of once a second at
+ * most.
  */
 import type { Events } from '../base/events.js';
 import { printable } from '../base/printable.js';
@@ -27,7 +28,10 @@ export class BrokenDevices {
     const toldAt = this.toldAtMs.get(id);
     if (toldAt !== undefined && now - toldAt < QUIET_MS) return;
     this.toldAtMs.set(id, now);
-    this.report(`device '${id}' failed and takes no part until it is reset; the VM goes on: ${why}${where(stack)}`);
+    this.report(
+      `device '${id}' failed and takes no part until it is reset; the VM goes on: ` +
+        `${why}${where(stack)}`,
+    );
     this.events.emit('DEVICE_BROKEN', { device: id, reason: why });
   }
 }
@@ -35,5 +39,7 @@ export class BrokenDevices {
 /** The innermost frame, for whoever mends it. */
 function where(stack: string): string {
   const frame = /^\s+at (.*)$/m.exec(stack)?.[1];
-  return frame === undefined ? '' : ` (${printable(frame.replace(/(file:\/\/)?\/\S*\/(?=[^/]+$)/, ''), 120)})`;
+  return frame === undefined
+    ? ''
+    : ` (${printable(frame.replace(/(file:\/\/)?\/\S*\/(?=[^/]+$)/, ''), 120)})`;
 }

@@ -1,4 +1,7 @@
-/** What can be said of a spec before anything is opened. The rest (files, images, taps) fails where it is opened, with its option in front. */
+/**
+ * What can be said of a spec before anything is opened. The rest (files, images, taps) fails where
+ * it is opened, with its option in front.
+ */
 import { VmError } from '../base/errors.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
@@ -11,31 +14,50 @@ const MIN_RAM = 16 * MIB;
 const MAX_RAM = 256 * 1024 * MIB;
 
 export function checkSpec(spec: MachineSpec): void {
-  if (!Number.isSafeInteger(spec.ramBytes) || spec.ramBytes % MIB !== 0 || spec.ramBytes < MIN_RAM || spec.ramBytes > MAX_RAM) {
-    throw new VmError(`-m: ${spec.ramBytes / MIB} MiB is not a whole number from ${MIN_RAM / MIB} to ${MAX_RAM / MIB}`);
+  if (
+    !Number.isSafeInteger(spec.ramBytes) ||
+    spec.ramBytes % MIB !== 0 ||
+    spec.ramBytes < MIN_RAM ||
+    spec.ramBytes > MAX_RAM
+  ) {
+    throw new VmError(
+      `-m: ${spec.ramBytes / MIB} MiB is not a whole number from ${MIN_RAM / MIB} to ` +
+        `${MAX_RAM / MIB}`,
+    );
   }
-  if (!(spec.cpus >= 1 && spec.cpus <= MAX_CPUS)) throw new VmError(`-smp ${spec.cpus}: machines have 1 to ${MAX_CPUS} vCPUs`);
+  if (!(spec.cpus >= 1 && spec.cpus <= MAX_CPUS))
+    throw new VmError(`-smp ${spec.cpus}: machines have 1 to ${MAX_CPUS} vCPUs`);
   if (spec.kernel === undefined) {
-    if (spec.incoming === undefined && !spec.startPaused) throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
+    if (spec.incoming === undefined && !spec.startPaused)
+      throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
     if (spec.append !== '') throw new VmError('-append without -kernel');
   }
-  if (spec.serials.length > COM_PORTS.length) throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
+  if (spec.serials.length > COM_PORTS.length)
+    throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
   unique('-chardev', spec.chardevs);
   unique('-drive', spec.drives);
   uniqueNodes(spec);
   unique('-netdev', spec.netdevs);
   unique('-device', allDevices(spec));
-  if (allDevices(spec).length > PCI_SLOTS - 1) throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
+  if (allDevices(spec).length > PCI_SLOTS - 1)
+    throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
   claims(spec);
 }
 
 /**
- * Those of -device, and the one that comes with each `-drive if=virtio`: named by its position, for both sides of a pair must have the same
- * devices while their drives are called differently (the secondary's guest disk is the overlay).
+ * Those of -device, and the one that comes with each `-drive if=virtio`: named by its position, for
+ * both sides of a pair must have the same devices while their drives are called differently (the
+ * secondary's guest disk is the overlay).
  */
 export function allDevices(spec: MachineSpec): DeviceSpec[] {
-  const implied = spec.drives.filter(drive => drive.interface === 'virtio').map((drive, n) => ({ model: 'virtio-blk-pci' as const, id: `virtio-disk${n}`, drive: drive.id }));
+  const implied = spec.drives
+    .filter(drive => drive.interface === 'virtio')
+    .map((drive, n) => ({
+      model: 'virtio-blk-pci' as const,
+      id: `virtio-disk${n}`,
+      drive: drive.id,
+    }));
   return [...implied, ...spec.devices];
 }
 
@@ -51,10 +73,12 @@ function unique(option: string, items: readonly { id: string }[]): void {
 function uniqueNodes(spec: MachineSpec): void {
   const seen = new Set<string>();
   for (const { nodeName } of spec.blockdevs) {
-    if (seen.has(nodeName)) throw new VmError(`-blockdev: there are two with node-name '${nodeName}'`);
+    if (seen.has(nodeName))
+      throw new VmError(`-blockdev: there are two with node-name '${nodeName}'`);
     seen.add(nodeName);
   }
-  for (const { id } of spec.drives) if (seen.has(id)) throw new VmError(`-drive id=${id}: a -blockdev has that node-name`);
+  for (const { id } of spec.drives)
+    if (seen.has(id)) throw new VmError(`-drive id=${id}: a -blockdev has that node-name`);
 }
 
 /** By name: those of -blockdev, and those that a -blockdev or a -drive names inside. */
@@ -65,29 +89,52 @@ export function nodeNames(spec: MachineSpec): { id: string }[] {
 export function namesIn(options: unknown): { id: string }[] {
   if (typeof options !== 'object' || options === null) return [];
   const { 'node-name': own, ...rest } = options as Readonly<Record<string, unknown>>;
-  return [...(typeof own === 'string' ? [{ id: own }] : []), ...Object.values(rest).flatMap(namesIn)];
+  return [
+    ...(typeof own === 'string' ? [{ id: own }] : []),
+    ...Object.values(rest).flatMap(namesIn),
+  ];
 }
 
 /** Every chardev, drive and netdev that is named exists, and is used once. */
 function claims(spec: MachineSpec): void {
-  const claim = (kind: string, known: readonly { id: string }[], forMany = new Set<string>(), any = kind) => {
+  const claim = (
+    kind: string,
+    known: readonly { id: string }[],
+    forMany = new Set<string>(),
+    any = kind,
+  ) => {
     const users = new Map<string, string>();
     return (id: string, user: string) => {
-      if (!known.some(item => item.id === id)) throw new VmError(`${user}: there is no ${any} '${id}'`);
+      if (!known.some(item => item.id === id))
+        throw new VmError(`${user}: there is no ${any} '${id}'`);
       const other = users.get(id);
-      if (other !== undefined && !forMany.has(id)) throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
+      if (other !== undefined && !forMany.has(id))
+        throw new VmError(`${user}: ${kind} '${id}' is taken by ${other}`);
       users.set(id, user);
     };
   };
-  const chardev = claim('chardev', spec.chardevs, new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id)));
+  const chardev = claim(
+    'chardev',
+    spec.chardevs,
+    new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id)),
+  );
   const nodes = nodeNames(spec);
   // Whether a node has room for another user is the block layer's to say.
-  const drive = claim('drive', [...spec.drives, ...nodes], new Set(nodes.map(({ id }) => id)), 'drive or node');
+  const drive = claim(
+    'drive',
+    [...spec.drives, ...nodes],
+    new Set(nodes.map(({ id }) => id)),
+    'drive or node',
+  );
   const netdev = claim('netdev', spec.netdevs);
   spec.serials.forEach(id => chardev(id, '-serial'));
-  spec.monitors.forEach(({ chardev: id, mode }) => chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'));
+  spec.monitors.forEach(({ chardev: id, mode }) =>
+    chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'),
+  );
   for (const device of allDevices(spec)) {
-    if (device.model === 'virtio-blk-pci') drive(device.drive, `-device ${device.model},id=${device.id}`);
-    if (device.model === 'virtio-net-pci') netdev(device.netdev, `-device ${device.model},id=${device.id}`);
+    if (device.model === 'virtio-blk-pci')
+      drive(device.drive, `-device ${device.model},id=${device.id}`);
+    if (device.model === 'virtio-net-pci')
+      netdev(device.netdev, `-device ${device.model},id=${device.id}`);
   }
 }

@@ -1,4 +1,7 @@
-/** What the monitor, the CLI and migration may ask of a built machine; machine/machine.ts satisfies it. */
+/**
+ * What the monitor, the CLI and migration may ask of a built machine; machine/machine.ts satisfies
+ * it.
+ */
 import type { Events } from '../base/events.js';
 import type { VmAccel } from '../accel/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
@@ -12,7 +15,10 @@ export interface DeviceInfo {
   model: string;
   /** `pci.0 00:03.0`, `isa 0x3f8 irq 4` */
   where: string;
-  /** Names and values of its state, nested records flattened with dots; buffers in hex, at most 16 bytes. */
+  /**
+   * Names and values of its state, nested records flattened with dots; buffers in hex, at most 16
+   * bytes.
+   */
   properties: [string, string][];
 }
 
@@ -29,7 +35,8 @@ export interface PciInfo {
   bars: { index: number; type: 'memory' | 'io'; address: number | undefined; size: number }[];
 }
 
-export type ShutdownCause = 'guest-shutdown' | 'guest-reset' | 'host-qmp-quit' | 'host-signal' | 'guest-panic';
+export type ShutdownCause =
+  'guest-shutdown' | 'guest-reset' | 'host-qmp-quit' | 'host-signal' | 'guest-panic';
 
 /** The machine's verbs. Errors are VmError. */
 export interface MachineControl {
@@ -47,7 +54,10 @@ export interface MachineControl {
   start(): void;
   /** `cont`. VmError while a checkpoint is in progress, in inmigrate, and after a shutdown. */
   cont(): Promise<void>;
-  /** `stop`: resolves when nothing runs. While a checkpoint is in progress it is remembered and honoured after it. */
+  /**
+   * `stop`: resolves when nothing runs. While a checkpoint is in progress it is remembered and
+   * honoured after it.
+   */
   stop(): Promise<void>;
   /** `system_reset`: as if power had been cycled; the guest goes on if it ran. */
   reset(): Promise<void>;
@@ -55,7 +65,10 @@ export interface MachineControl {
   requireGuest(verb: string): void;
   /** `system_powerdown`: the ACPI power button. */
   powerdown(): void;
-  /** Resolves once, when the machine is over (guest shutdown without -no-shutdown, quit, debug-exit). */
+  /**
+   * Resolves once, when the machine is over (guest shutdown without -no-shutdown, quit,
+   * debug-exit).
+   */
   readonly ended: Promise<{ cause: ShutdownCause; status: number }>;
   /** `quit`, or a signal. */
   quit(cause: ShutdownCause): void;

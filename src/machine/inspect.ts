@@ -1,4 +1,6 @@
-/** `info qtree` and `info pci`: derived from the state declarations and the configuration spaces. */
+/**
+ * `info qtree` and `info pci`: derived from the state declarations and the configuration spaces.
+ */
 import type { Device } from '../hw/device.js';
 import { Cfg } from '../hw/pci/config-space.js';
 import type { PluggedFunction } from '../hw/pci/function.js';
@@ -8,8 +10,14 @@ const MAX_BYTES = 16;
 
 export function deviceInfo(device: Device, where: string): DeviceInfo {
   device.beforeSave();
-  const failure: [string, string][] = device.failure === undefined ? [] : [['failure', device.failure]];
-  return { id: device.id, model: device.vmstate.name, where, properties: [...failure, ...flatten('', device.state)] };
+  const failure: [string, string][] =
+    device.failure === undefined ? [] : [['failure', device.failure]];
+  return {
+    id: device.id,
+    model: device.vmstate.name,
+    where,
+    properties: [...failure, ...flatten('', device.state)],
+  };
 }
 
 function flatten(name: string, value: unknown): [string, string][] {
@@ -17,7 +25,9 @@ function flatten(name: string, value: unknown): [string, string][] {
   if (typeof value === 'number') return [[name, `0x${value.toString(16)}`]];
   if (typeof value === 'bigint') return [[name, `0x${value.toString(16)}`]];
   if (typeof value !== 'object' || value === null) return [[name, String(value)]];
-  return Object.entries(value).flatMap(([key, inner]) => flatten(name === '' ? key : `${name}.${key}`, inner));
+  return Object.entries(value).flatMap(([key, inner]) =>
+    flatten(name === '' ? key : `${name}.${key}`, inner),
+  );
 }
 
 function bytes(value: Uint8Array): string {
@@ -36,6 +46,11 @@ export function pciInfo(fn: PluggedFunction): PciInfo {
     device: fn.configRead(Cfg.DEVICE, 2),
     irqPin: fn.configRead(Cfg.INT_PIN, 1),
     irq: fn.configRead(Cfg.INT_LINE, 1),
-    bars: fn.bars.map(bar => ({ index: bar.index, type: 'memory', address: fn.barAddress(bar.index), size: bar.size })),
+    bars: fn.bars.map(bar => ({
+      index: bar.index,
+      type: 'memory',
+      address: fn.barAddress(bar.index),
+      size: bar.size,
+    })),
   };
 }

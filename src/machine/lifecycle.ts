@@ -1,6 +1,7 @@
 /**
- * Running and standing still. Two layers: whether vCPUs and devices physically run, and the run state that everyone sees. Stopping is
- * asynchronous and idempotent; nothing starts before a stop under way is complete. It is also what colo drives (colo/contract.ts).
+ * Running and standing still. Two layers: whether vCPUs and devices physically run, and the run
+ * state that everyone sees. Stopping is asynchronous and idempotent; nothing starts before a stop
+ * under way is complete. It is also what colo drives (colo/contract.ts).
  */
 import type { Ram, VmAccel } from '../accel/contract.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
@@ -31,7 +32,10 @@ export interface LifecycleParts {
   powerCycle(): void;
   /** The machine is over, unless the user keeps it (-no-shutdown). */
   shutDown(reason: 'guest-shutdown' | 'guest-reset'): void;
-  /** The network learns the guest's new place: after a failover, or when it goes on after it came by migration. */
+  /**
+   * The network learns the guest's new place: after a failover, or when it goes on after it came by
+   * migration.
+   */
   announce(): void;
   readonly noReboot: boolean;
   /** There is a kernel to boot again. A secondary may have been started without. */
@@ -41,13 +45,19 @@ export interface LifecycleParts {
 
 export class VmLifecycle implements Lifecycle {
   readonly states: RunStates;
-  /** STOP and RESUME for each checkpoint, as QEMU does; a client that finds them too many switches them off. */
+  /**
+   * STOP and RESUME for each checkpoint, as QEMU does; a client that finds them too many switches
+   * them off.
+   */
   checkpointEvents = true;
-  /** Who wants to be asked before a guest's power-off is carried out (colo sends one last checkpoint): true = it will call powerOff(). */
+  /**
+   * Who wants to be asked before a guest's power-off is carried out (colo sends one last
+   * checkpoint): true = it will call powerOff().
+   */
   shutdownGate: () => boolean = () => false;
   /**
-   * Asked before the guest's first instruction: undefined, or it may run when it resolves; a VmError
-   * says why not.
+   * Asked before the guest's first instruction: undefined, or it may run when it resolves; a
+   * VmError says why not.
    */
   startGate: () => Promise<void> | undefined = () => undefined;
   /**
@@ -58,7 +68,9 @@ export class VmLifecycle implements Lifecycle {
   pristine = true;
   private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
-  /** When the vCPUs came to a halt; undefined: nobody here knows, the guest comes from elsewhere. */
+  /**
+   * When the vCPUs came to a halt; undefined: nobody here knows, the guest comes from elsewhere.
+   */
   private heldSinceMs: number | undefined;
   private resetting: Promise<void> | undefined;
   private shutdownWanted = false;
@@ -127,10 +139,18 @@ export class VmLifecycle implements Lifecycle {
     const { state } = this;
     if (state === 'colo') throw new VmError('COLO checkpoint in progress');
     if (state === 'finish-migrate') throw new VmError('Migration is not finalized yet');
-    if (state === 'inmigrate') throw new VmError('the machine waits for a migration; it starts by itself when that is complete');
-    if (state === 'shutdown' || state === 'internal-error') throw new VmError('Resetting the Virtual Machine is required');
-    if (state === 'prelaunch' && !this.parts.bootable) throw new VmError('there is nothing to run: this VM was started without -kernel', { hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.' });
-    if (state === 'postmigrate' && !this.mayContinue) throw new VmError('the guest went on elsewhere');
+    if (state === 'inmigrate')
+      throw new VmError(
+        'the machine waits for a migration; it starts by itself when that is complete',
+      );
+    if (state === 'shutdown' || state === 'internal-error')
+      throw new VmError('Resetting the Virtual Machine is required');
+    if (state === 'prelaunch' && !this.parts.bootable)
+      throw new VmError('there is nothing to run: this VM was started without -kernel', {
+        hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.',
+      });
+    if (state === 'postmigrate' && !this.mayContinue)
+      throw new VmError('the guest went on elsewhere');
   }
 
   private announceIfDue(): void {
@@ -152,7 +172,10 @@ export class VmLifecycle implements Lifecycle {
     this.parts.events.emit('STOP', {});
   }
 
-  /** A disk keeps a failed request: the guest stands still until `cont`, which tries it again. During a checkpoint this comes after it. */
+  /**
+   * A disk keeps a failed request: the guest stands still until `cont`, which tries it again.
+   * During a checkpoint this comes after it.
+   */
   ioError(): void {
     if (this.held && this.resumeTo === 'running') this.resumeTo = 'io-error';
     if (this.state !== 'running') return;
@@ -170,12 +193,17 @@ export class VmLifecycle implements Lifecycle {
       return;
     }
     this.requireGuest('resets');
-    if (!this.parts.bootable) throw new VmError('this VM was started without -kernel: it cannot boot again', { hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.' });
+    if (!this.parts.bootable)
+      throw new VmError('this VM was started without -kernel: it cannot boot again', {
+        hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.',
+      });
     this.resetting ??= this.powerCycle(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
 
-  /** The ACPI power button. A device's state may change only while it runs: otherwise when it does. */
+  /**
+   * The ACPI power button. A device's state may change only while it runs: otherwise when it does.
+   */
   powerdown(): void {
     this.requireGuest('presses the power button of');
     if (this.physical !== 'running') {
@@ -190,9 +218,14 @@ export class VmLifecycle implements Lifecycle {
 
   guestReset(): void {
     this.parts.clock.timer(0, () => {
-      if (!this.parts.bootable) this.parts.report('the guest was reset; this VM was started without -kernel and cannot boot again, so it ends');
+      if (!this.parts.bootable)
+        this.parts.report(
+          'the guest was reset; this VM was started without -kernel and cannot boot again, so ' +
+            'it ends',
+        );
       if (this.parts.noReboot || !this.parts.bootable) this.guestShutdown('guest-reset');
-      else this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+      else
+        this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
     });
   }
 
@@ -205,7 +238,10 @@ export class VmLifecycle implements Lifecycle {
     if (!this.shutdownGate()) this.parts.shutDown(reason);
   }
 
-  /** Everything stands still and the run state says so; what follows is the machine's. A disk that hangs does not keep it from ending. */
+  /**
+   * Everything stands still and the run state says so; what follows is the machine's. A disk that
+   * hangs does not keep it from ending.
+   */
   async shutDown(): Promise<void> {
     this.states.to('shutdown');
     await this.haltWithin().catch((error: unknown) => this.parts.report(asVmError(error).message));
@@ -239,14 +275,18 @@ export class VmLifecycle implements Lifecycle {
 
   /** A guest that cannot go on is no state for anybody to go on from. */
   private mustBeAlive(): void {
-    if (this.state === 'internal-error') throw new VmError('the guest cannot go on: its vCPU stopped with an internal error');
+    if (this.state === 'internal-error')
+      throw new VmError('the guest cannot go on: its vCPU stopped with an internal error');
   }
 
   resumeAfterCheckpoint(): void {
     if (this.state === 'colo') this.resumeHeld();
   }
 
-  /** Back to where it was, or to what was asked for meanwhile. STOP and RESUME come in pairs, whatever a checkpoint tells. */
+  /**
+   * Back to where it was, or to what was asked for meanwhile. STOP and RESUME come in pairs,
+   * whatever a checkpoint tells.
+   */
   private resumeHeld(): void {
     const target = this.resumeTo;
     const told = this.stopTold;
@@ -257,7 +297,10 @@ export class VmLifecycle implements Lifecycle {
     this.stopTold = true;
     const { resetAfter } = this;
     this.resetAfter = undefined;
-    if (resetAfter) this.reset(resetAfter.guest, resetAfter.reason).catch((error: unknown) => this.parts.report(String(error)));
+    if (resetAfter)
+      this.reset(resetAfter.guest, resetAfter.reason).catch((error: unknown) =>
+        this.parts.report(String(error)),
+      );
   }
 
   /** In `colo` or `finish-migrate`: tell says whether a guest that ran is seen to stop. */
@@ -275,7 +318,10 @@ export class VmLifecycle implements Lifecycle {
     return this.state === 'colo' ? { checkpoint: true } : {};
   }
 
-  /** The guest stands still for as long as fn looks. It counts as running all the time, and nobody is told. */
+  /**
+   * The guest stands still for as long as fn looks. It counts as running all the time, and nobody
+   * is told.
+   */
   async whileStopped<T>(fn: () => T): Promise<T> {
     for (;;) {
       await this.resetting;
@@ -283,7 +329,8 @@ export class VmLifecycle implements Lifecycle {
         await this.haltWithin();
         if (this.physical === 'stopped') return fn();
       } finally {
-        if (this.state === 'running' && !this.resetting && this.physical !== 'running') this.goWhenStopped(false);
+        if (this.state === 'running' && !this.resetting && this.physical !== 'running')
+          this.goWhenStopped(false);
       }
     }
   }
@@ -292,7 +339,10 @@ export class VmLifecycle implements Lifecycle {
 
   checkMigratable(): void {
     if (this.state === 'inmigrate') throw new VmError('Guest is waiting for an incoming migration');
-    if (this.state === 'postmigrate') throw new VmError("Can't migrate the vm that was paused due to previous migration", { hint: this.mayContinue ? 'cont takes the guest up again.' : undefined });
+    if (this.state === 'postmigrate')
+      throw new VmError("Can't migrate the vm that was paused due to previous migration", {
+        hint: this.mayContinue ? 'cont takes the guest up again.' : undefined,
+      });
   }
 
   async stopForMigration(): Promise<boolean> {
@@ -401,12 +451,17 @@ export class VmLifecycle implements Lifecycle {
   private async haltWithin(): Promise<void> {
     const limitMs = this.parts.stopLimitMs ?? STOP_LIMIT_MS;
     let timer: { dispose(): void } | undefined;
-    const late = new Promise<'late'>(resolve => (timer = this.parts.clock.timer(limitMs, () => resolve('late'))));
+    const late = new Promise<'late'>(
+      resolve => (timer = this.parts.clock.timer(limitMs, () => resolve('late'))),
+    );
     const outcome = await Promise.race([this.halt(), late]);
     timer?.dispose();
     if (outcome !== 'late') return;
     const { notStopped } = this.parts.board.devices;
-    throw new VmError(`did not stop within ${limitMs / 1000} s: ${notStopped.length > 0 ? notStopped.join(', ') : 'the vCPUs'}`);
+    throw new VmError(
+      `did not stop within ${limitMs / 1000} s: ` +
+        `${notStopped.length > 0 ? notStopped.join(', ') : 'the vCPUs'}`,
+    );
   }
 
   private go(): void {
@@ -450,7 +505,8 @@ export class VmLifecycle implements Lifecycle {
   }
 
   private async powerCycle(guest: boolean, reason: string): Promise<void> {
-    // A stop that took too long for a checkpoint: when it is through, the guest is started again first.
+    // A stop that took too long for a checkpoint: when it is through, the guest is started again
+    // first.
     do await this.halt();
     while (this.physical !== 'stopped');
     this.shutdownWanted = false;
@@ -462,9 +518,15 @@ export class VmLifecycle implements Lifecycle {
   }
 }
 
-/** A user's verb for a guest that is not this process's: a secondary's until it takes over, or one that went on elsewhere. */
+/**
+ * A user's verb for a guest that is not this process's: a secondary's until it takes over, or one
+ * that went on elsewhere.
+ */
 function notHere(verb: string): VmError {
-  return new VmError(`there is no guest here: it runs, if it runs, in another process, whose monitor ${verb} it`, {
-    hint: 'A secondary has its guest when it has taken over.',
-  });
+  return new VmError(
+    `there is no guest here: it runs, if it runs, in another process, whose monitor ${verb} it`,
+    {
+      hint: 'A secondary has its guest when it has taken over.',
+    },
+  );
 }

@@ -1,4 +1,7 @@
-/** The composition root: a spec and opened parts become a machine, or a VmError that names the option, and then nothing is left open. */
+/**
+ * The composition root: a spec and opened parts become a machine, or a VmError that names the
+ * option, and then nothing is left open.
+ */
 import type { VmAccel } from '../accel/contract.js';
 import { describeCpu } from '../accel/cpu-features.js';
 import { asVmError, assert, VmError } from '../base/errors.js';
@@ -48,9 +51,13 @@ export class Machine implements MachineControl {
   ) {
     this.accel = opened.accel;
     this.ended = new Promise(resolve => (this.end = resolve));
-    const serials = spec.serials.map((id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value);
+    const serials = spec.serials.map(
+      (id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value,
+    );
     let nics = 0;
-    const extra = allDevices(spec).map(device => boardDevice(device, opened, () => defaultMac(nics++)));
+    const extra = allDevices(spec).map(device =>
+      boardDevice(device, opened, () => defaultMac(nics++)),
+    );
     const brokenDevices = new BrokenDevices(parts.clock, events, line => parts.report(line));
     this.board = new Board(opened.accel, parts.clock, serials, extra, {
       power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
@@ -158,7 +165,9 @@ export class Machine implements MachineControl {
   }
 
   deviceInfo(): DeviceInfo[] {
-    return this.board.devices.all.map(device => deviceInfo(device, this.board.places.get(device.id) ?? ''));
+    return this.board.devices.all.map(device =>
+      deviceInfo(device, this.board.places.get(device.id) ?? ''),
+    );
   }
 
   pciInfo(): PciInfo[] {
@@ -187,7 +196,8 @@ export class Machine implements MachineControl {
     this.board.reset();
     if (!this.plan) return;
     const { ram, cpus } = this.accel;
-    const put = (gpa: number, bytes: Uint8Array) => assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
+    const put = (gpa: number, bytes: Uint8Array) =>
+      assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
     put(Low.ACPI, this.board.acpi());
     for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
     const seed = new Uint8Array(this.plan.seed.length);
@@ -221,15 +231,31 @@ async function loadPlan(spec: MachineSpec, parts: MachineParts): Promise<LoadPla
   };
   const kernel = await file('-kernel', spec.kernel);
   const initrd = spec.initrd === undefined ? undefined : await file('-initrd', spec.initrd);
-  return planLinux({ kernel, initrd, append: spec.append, ramBytes: spec.ramBytes, rsdp: Low.ACPI });
+  return planLinux({
+    kernel,
+    initrd,
+    append: spec.append,
+    ramBytes: spec.ramBytes,
+    rsdp: Low.ACPI,
+  });
 }
 
 function boardDevice(device: DeviceSpec, opened: Opened, nextMac: () => Uint8Array): BoardDevice {
   switch (device.model) {
     case 'virtio-blk-pci':
-      return { model: device.model, id: device.id, backend: opened.drives.claim(device.drive, device.id, device.disk), serial: device.serial ?? device.drive };
+      return {
+        model: device.model,
+        id: device.id,
+        backend: opened.drives.claim(device.drive, device.id, device.disk),
+        serial: device.serial ?? device.drive,
+      };
     case 'virtio-net-pci':
-      return { model: device.model, id: device.id, netdev: opened.net.claim(device.netdev, `${device.model} '${device.id}'`), mac: device.mac === undefined ? nextMac() : parseMac(device.mac) };
+      return {
+        model: device.model,
+        id: device.id,
+        netdev: opened.net.claim(device.netdev, `${device.model} '${device.id}'`),
+        mac: device.mac === undefined ? nextMac() : parseMac(device.mac),
+      };
     case 'isa-debug-exit':
       return device;
   }
@@ -243,6 +269,7 @@ function defaultMac(index: number): Uint8Array {
 
 function parseMac(text: string): Uint8Array {
   const bytes = text.split(':').map(part => parseInt(part, 16));
-  if (bytes.length !== 6 || bytes.some(byte => !(byte >= 0 && byte <= 255))) throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
+  if (bytes.length !== 6 || bytes.some(byte => !(byte >= 0 && byte <= 255)))
+    throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
   return Uint8Array.from(bytes);
 }

@@ -1,4 +1,7 @@
-/** What the machine is made of and does not make itself: each is opened by the layer that owns it, from the spec's words. */
+/**
+ * What the machine is made of and does not make itself: each is opened by the layer that owns it,
+ * from the spec's words.
+ */
 import type { VmAccel } from '../accel/contract.js';
 import type { Events } from '../base/events.js';
 import type { BlockBackend, DiskProperties } from '../block/contract.js';
@@ -22,7 +25,10 @@ export interface DriveProvider {
 export interface NetProvider {
   claim(id: string, device: string): Netdev;
   list(): string[];
-  /** The guest lives here now: tells the world, and has the guest tell it, more than once, for a switch may miss one. */
+  /**
+   * The guest lives here now: tells the world, and has the guest tell it, more than once, for a
+   * switch may miss one.
+   */
   announce(): void;
   close(): void;
 }

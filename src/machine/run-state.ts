@@ -1,4 +1,6 @@
-/** The machine's run state and the moves that exist (QAPI RunState). Any other move is our mistake. */
+/**
+ * The machine's run state and the moves that exist (QAPI RunState). Any other move is our mistake.
+ */
 import { assert } from '../base/errors.js';
 import { tracer } from '../base/trace.js';
 import type { RunState } from '../qapi/types.js';
@@ -6,16 +8,59 @@ import type { RunState } from '../qapi/types.js';
 const trace = tracer('colo', ['vm_state_change'] as const);
 
 const moves: Partial<Record<RunState, readonly RunState[]>> = {
-  prelaunch: ['running', 'paused', 'inmigrate', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
+  prelaunch: [
+    'running',
+    'paused',
+    'inmigrate',
+    'colo',
+    'finish-migrate',
+    'shutdown',
+    'internal-error',
+    'postmigrate',
+  ],
   inmigrate: ['running', 'paused', 'colo', 'shutdown', 'internal-error', 'postmigrate'],
-  running: ['paused', 'io-error', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
+  running: [
+    'paused',
+    'io-error',
+    'colo',
+    'finish-migrate',
+    'shutdown',
+    'internal-error',
+    'postmigrate',
+  ],
   paused: ['running', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
   // A disk keeps a failed request; running again tries it again.
-  'io-error': ['running', 'paused', 'colo', 'finish-migrate', 'shutdown', 'internal-error', 'postmigrate'],
-  // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came meanwhile is honoured.
-  colo: ['running', 'paused', 'io-error', 'inmigrate', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  'io-error': [
+    'running',
+    'paused',
+    'colo',
+    'finish-migrate',
+    'shutdown',
+    'internal-error',
+    'postmigrate',
+  ],
+  // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came
+  // meanwhile is honoured.
+  colo: [
+    'running',
+    'paused',
+    'io-error',
+    'inmigrate',
+    'prelaunch',
+    'shutdown',
+    'internal-error',
+    'postmigrate',
+  ],
   // The end of a migration; one that fails goes back.
-  'finish-migrate': ['running', 'paused', 'io-error', 'prelaunch', 'shutdown', 'internal-error', 'postmigrate'],
+  'finish-migrate': [
+    'running',
+    'paused',
+    'io-error',
+    'prelaunch',
+    'shutdown',
+    'internal-error',
+    'postmigrate',
+  ],
   shutdown: ['paused', 'finish-migrate', 'postmigrate'],
   'internal-error': ['paused', 'finish-migrate', 'shutdown', 'postmigrate'],
   postmigrate: ['running', 'paused', 'shutdown'],
@@ -37,7 +82,10 @@ export class RunStates {
   to(next: RunState): void {
     const previous = this.current;
     if (next === previous) return;
-    assert(moves[previous]?.includes(next), `invalid runstate transition: '${previous}' -> '${next}'`);
+    assert(
+      moves[previous]?.includes(next),
+      `invalid runstate transition: '${previous}' -> '${next}'`,
+    );
     this.current = next;
     trace('vm_state_change', { old: previous, new: next });
     for (const listener of [...this.listeners]) listener(next, previous);

@@ -1,6 +1,6 @@
 /**
- * The machine as plain data: what the options said, parsed once at the edge. The builder consumes it; no component reads flags, files or
- * the environment by itself.
+ * The machine as plain data: what the options said, parsed once at the edge. The builder consumes
+ * it; no component reads flags, files or the environment by itself.
  */
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
@@ -9,22 +9,32 @@ import type { DiskProperties } from '../block/contract.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
 
-/** `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given. The block layer checks them. */
+/**
+ * `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given.
+ * The block layer checks them.
+ */
 export type OptionTree = { [key: string]: string | OptionTree };
 
 export interface DriveSpec {
   /** `-drive id=`; the name that the monitor and nbd-server-add use. */
   id: string;
-  /** virtio: a virtio-blk-pci device comes with it. none: a backend for a -device or for the monitor. */
+  /**
+   * virtio: a virtio-blk-pci device comes with it. none: a backend for a -device or for the
+   * monitor.
+   */
   interface: 'virtio' | 'none';
   /** Everything but id and if. */
   options: OptionTree;
 }
 
-/** `-blockdev`: a node of the block graph. A guest device, a -drive or a later -blockdev names it. */
+/**
+ * `-blockdev`: a node of the block graph. A guest device, a -drive or a later -blockdev names it.
+ */
 export interface BlockdevSpec {
   nodeName: string;
-  /** As QMP's blockdev-add takes them, or with text for every value. The block layer checks them. */
+  /**
+   * As QMP's blockdev-add takes them, or with text for every value. The block layer checks them.
+   */
   options: Readonly<Record<string, unknown>>;
 }
 
@@ -44,7 +54,10 @@ export type DeviceSpec =
   /** For test guests: a write of n ends the process with status 2n+1. */
   | { model: 'isa-debug-exit'; id: string; iobase: number };
 
-/** `-object filter-mirror,id=m0,netdev=hn0,...`: the declaration of its type has checked the properties. */
+/**
+ * `-object filter-mirror,id=m0,netdev=hn0,...`: the declaration of its type has checked the
+ * properties.
+ */
 export interface ObjectSpec {
   type: string;
   id: string;
@@ -64,7 +77,10 @@ export interface MonitorSpec {
 
 export interface MachineSpec {
   name: string;
-  /** A secondary follows a primary; a primary runs, or takes over a guest that migrates without COLO. */
+  /**
+   * A secondary follows a primary; a primary runs, or takes over a guest that migrates without
+   * COLO.
+   */
   role: 'primary' | 'secondary';
   uuid?: string;
   ramBytes: number;
@@ -74,7 +90,10 @@ export interface MachineSpec {
   /** -cpu; absent: the plain model. */
   cpu?: CpuChoice;
   accel: AccelWish;
-  /** Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is nothing to run: this machine has no firmware. */
+  /**
+   * Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is
+   * nothing to run: this machine has no firmware.
+   */
   kernel?: string;
   initrd?: string;
   /** As the user gave it; nothing is added. */
@@ -89,7 +108,10 @@ export interface MachineSpec {
   /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
   serials: string[];
   monitors: MonitorSpec[];
-  /** `tcp:0:8888`: wait for a migration without running. `file:PATH`, `exec:COMMAND`: go on from a state. `defer`: the monitor tells. */
+  /**
+   * `tcp:0:8888`: wait for a migration without running. `file:PATH`, `exec:COMMAND`: go on from a
+   * state. `defer`: the monitor tells.
+   */
   incoming?: string;
   /** -S */
   startPaused: boolean;

@@ -1,4 +1,7 @@
-/** What a vCPU's exit meets: ports and memory-mapped ranges. It has the shape of the accel's ExitHandler; called on the main loop, one access at a time. */
+/**
+ * What a vCPU's exit meets: ports and memory-mapped ranges. It has the shape of the accel's
+ * ExitHandler; called on the main loop, one access at a time.
+ */
 import { IoPorts } from './io-ports.js';
 import { MmioSpace } from './mmio-space.js';
 

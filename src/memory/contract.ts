@@ -5,7 +5,10 @@ export interface PioHandler {
   pioWrite(offset: number, size: number, value: number): void;
 }
 export interface MmioHandler {
-  /** Values up to 32 bits as numbers; an 8-byte access is split into two by the dispatcher unless wide is true. */
+  /**
+   * Values up to 32 bits as numbers; an 8-byte access is split into two by the dispatcher unless
+   * wide is true.
+   */
   mmioRead(offset: number, size: number): number;
   mmioWrite(offset: number, size: number, value: number): void;
 }

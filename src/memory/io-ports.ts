@@ -21,17 +21,33 @@ export class IoPorts {
   private readonly owner = new Uint8Array(PORTS);
   private readonly ranges: (Range | undefined)[] = [undefined];
 
-  /** maxSize: the widest access that the chip takes; wider ones become several. Overlap is our mistake. */
-  map(name: string, base: number, length: number, handler: PioHandler, maxSize: 1 | 2 | 4 = 1): Disposable {
+  /**
+   * maxSize: the widest access that the chip takes; wider ones become several. Overlap is our
+   * mistake.
+   */
+  map(
+    name: string,
+    base: number,
+    length: number,
+    handler: PioHandler,
+    maxSize: 1 | 2 | 4 = 1,
+  ): Disposable {
     const mapped = this.tryMap(name, base, length, handler, maxSize);
     assert(mapped, `I/O ports 0x${base.toString(16)}+${length} of ${name} are free`);
     return mapped;
   }
 
   /** The same for ranges that the guest places: undefined if any port is taken or out of space. */
-  tryMap(name: string, base: number, length: number, handler: PioHandler, maxSize: 1 | 2 | 4 = 1): Disposable | undefined {
+  tryMap(
+    name: string,
+    base: number,
+    length: number,
+    handler: PioHandler,
+    maxSize: 1 | 2 | 4 = 1,
+  ): Disposable | undefined {
     if (base < 0 || length <= 0 || base + length > PORTS) return undefined;
-    for (let port = base; port < base + length; port++) if (this.owner[port] !== 0) return undefined;
+    for (let port = base; port < base + length; port++)
+      if (this.owner[port] !== 0) return undefined;
     let index = this.ranges.indexOf(undefined, 1);
     if (index < 0) index = this.ranges.length;
     assert(index < 256, 'at most 255 port ranges');
@@ -73,7 +89,9 @@ export class IoPorts {
   /** What is mapped, by address. */
   list(): { name: string; base: number; length: number }[] {
     const live = this.ranges.filter(range => range !== undefined);
-    return live.map(({ name, base, length }) => ({ name, base, length })).sort((a, b) => a.base - b.base);
+    return live
+      .map(({ name, base, length }) => ({ name, base, length }))
+      .sort((a, b) => a.base - b.base);
   }
 
   /** Halves, so that a dword over a 2-byte chip becomes two words. */

@@ -1,4 +1,7 @@
-/** Guest-physical ranges that are devices, and who answers each. A handful of ranges: a sorted array and the last hit are enough. */
+/**
+ * Guest-physical ranges that are devices, and who answers each. A handful of ranges: a sorted array
+ * and the last hit are enough.
+ */
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import { tracer } from '../base/trace.js';
@@ -28,7 +31,8 @@ export class MmioSpace {
   /** The same for ranges that the guest places: undefined if any byte is taken. */
   tryMap(name: string, base: number, length: number, handler: MmioHandler): Disposable | undefined {
     if (length <= 0 || !Number.isSafeInteger(base + length)) return undefined;
-    if (this.ranges.some(range => base < range.base + range.length && range.base < base + length)) return undefined;
+    if (this.ranges.some(range => base < range.base + range.length && range.base < base + length))
+      return undefined;
     const range: Range = { base, length, handler, name };
     this.ranges = [...this.ranges, range].sort((a, b) => a.base - b.base);
     return {

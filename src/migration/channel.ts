@@ -20,7 +20,11 @@ export interface Transports {
 /** A state file holds all of a guest's memory: its owner alone may read it. */
 const stateFileMode = 0o600;
 
-export async function openOutgoing(endpoint: Endpoint, { sockets, files, shell }: Transports, timeoutMs: number): Promise<Channel> {
+export async function openOutgoing(
+  endpoint: Endpoint,
+  { sockets, files, shell }: Transports,
+  timeoutMs: number,
+): Promise<Channel> {
   switch (endpoint.kind) {
     case 'file': {
       // Behind an offset it is a part of somebody's file, and is written there.
@@ -28,7 +32,12 @@ export async function openOutgoing(endpoint: Endpoint, { sockets, files, shell }
         const result = await files.replace(endpoint.path, stateFileMode);
         return { stream: new FileStream(result.file, 0, 'write'), oneWay: true, result };
       }
-      const file = await files.open(endpoint.path, { readOnly: false, lock: 'auto', create: true, mode: stateFileMode });
+      const file = await files.open(endpoint.path, {
+        readOnly: false,
+        lock: 'auto',
+        create: true,
+        mode: stateFileMode,
+      });
       try {
         await file.truncate(endpoint.offset);
       } catch (error) {
@@ -51,8 +60,12 @@ export function closeChannel({ stream, result }: Channel): void {
 }
 
 /** What is not a socket: there is nothing to wait for. */
-export async function openIncoming(endpoint: Exclude<Endpoint, Address>, { files, shell }: Transports): Promise<Channel> {
-  if (endpoint.kind === 'exec') return { stream: shell.run(endpoint.command, 'from'), oneWay: true };
+export async function openIncoming(
+  endpoint: Exclude<Endpoint, Address>,
+  { files, shell }: Transports,
+): Promise<Channel> {
+  if (endpoint.kind === 'exec')
+    return { stream: shell.run(endpoint.command, 'from'), oneWay: true };
   const file = await files.open(endpoint.path, { readOnly: true, lock: 'auto' });
   return { stream: new FileStream(file, endpoint.offset, 'read'), oneWay: true };
 }

@@ -6,7 +6,15 @@ export interface Manifest {
   ramBytes: number;
   cpus: number;
   /** What CPUID shows; the name of the model only says where it comes from. */
-  cpu: { model: string; vendor: string; signature: number; features: string[]; sockets: number; cores: number; threads: number };
+  cpu: {
+    model: string;
+    vendor: string;
+    signature: number;
+    features: string[];
+    sockets: number;
+    cores: number;
+    threads: number;
+  };
   /** Told, not compared: a checkpoint taken on one accelerator resumes on the other. */
   accel: string;
   /** Every state section: id, name of its vmstate, version; in order. */
@@ -24,7 +32,10 @@ export interface StagedDevices {
 export interface Migratable {
   readonly ram: Ram;
   manifest(): Manifest;
-  /** The guest stands still for as long as fn looks; it counts as running all the time. VmError if it does not stop. */
+  /**
+   * The guest stands still for as long as fn looks; it counts as running all the time. VmError if
+   * it does not stop.
+   */
   whileStopped<T>(fn: () => T): Promise<T>;
   /** All device, vCPU and chip state, stopped. */
   saveDevices(): Buffer;

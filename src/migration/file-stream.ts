@@ -1,4 +1,7 @@
-/** A state file as a stream: written from front to end, made durable by end(); or read, chunk after chunk, as fast as it is taken. */
+/**
+ * A state file as a stream: written from front to end, made durable by end(); or read, chunk after
+ * chunk, as fast as it is taken.
+ */
 import { VmError, asVmError } from '../base/errors.js';
 import type { OpenFile, Stream } from '../host/ports.js';
 

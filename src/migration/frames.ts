@@ -1,7 +1,9 @@
 /**
- * Framing of the migration stream, sans-I/O. It opens with a header (magic, version); then come frames: a big-endian ordinal and a body.
- * Ordinals below 64 are QEMU's COLO messages, bare as there; from 64 on they are ours: length and CRC-32 of ordinal and body come first.
- * Untrusted: an unknown ordinal, a length over the kind's limit or a wrong checksum is a VmError, and nothing after it is looked at.
+ * Framing of the migration stream, sans-I/O. It opens with a header (magic, version); then come
+ * frames: a big-endian ordinal and a body. Ordinals below 64 are QEMU's COLO messages, bare as
+ * there; from 64 on they are ours: length and CRC-32 of ordinal and body come first. Untrusted: an
+ * unknown ordinal, a length over the kind's limit or a wrong checksum is a VmError, and nothing
+ * after it is looked at.
  */
 import { crc32 } from 'node:zlib';
 import { VmError, assert } from '../base/errors.js';
@@ -75,7 +77,8 @@ export class FrameDecoder<K extends FrameKind> {
 
   push(data: Uint8Array): void {
     let at = 0;
-    while (at < data.length) at += this.body === undefined ? this.takeHead(data, at) : this.takeBody(data, at);
+    while (at < data.length)
+      at += this.body === undefined ? this.takeHead(data, at) : this.takeBody(data, at);
   }
 
   private takeHead(data: Uint8Array, at: number): number {
@@ -97,7 +100,11 @@ export class FrameDecoder<K extends FrameKind> {
   private open(): void {
     const { magic: theirs, version } = header.decode(this.head.subarray(0, headerSize));
     if (!theirs.equals(magic)) throw new VmError('this is not a colo migration stream');
-    if (version !== streamVersion) throw new VmError(`the peer speaks version ${version} of the migration stream, this side version ${streamVersion}`);
+    if (version !== streamVersion)
+      throw new VmError(
+        `the peer speaks version ${version} of the migration stream, this side version ` +
+          `${streamVersion}`,
+      );
     this.opened = true;
     this.headUsed = 0;
   }
@@ -111,7 +118,8 @@ export class FrameDecoder<K extends FrameKind> {
   }
 
   private startBody(kind: K, length: number): void {
-    if (length > kind.bytes) throw new VmError(`${kind.name} with ${length} bytes, at most ${kind.bytes} allowed`);
+    if (length > kind.bytes)
+      throw new VmError(`${kind.name} with ${length} bytes, at most ${kind.bytes} allowed`);
     this.body = Buffer.allocUnsafe(length);
     this.bodyUsed = 0;
     if (length === 0) this.finish(kind, this.body);
@@ -127,7 +135,8 @@ export class FrameDecoder<K extends FrameKind> {
   }
 
   private finish(kind: K, body: Buffer): void {
-    if (kind.ordinal >= firstOwnOrdinal && crc32(body, kind.ordinal) !== this.head.readUInt32BE(8)) throw new VmError(`${kind.name}: the checksum is wrong`);
+    if (kind.ordinal >= firstOwnOrdinal && crc32(body, kind.ordinal) !== this.head.readUInt32BE(8))
+      throw new VmError(`${kind.name}: the checksum is wrong`);
     this.kind = undefined;
     this.body = undefined;
     this.headUsed = 0;

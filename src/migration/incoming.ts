@@ -1,7 +1,8 @@
 /**
- * The destination of a migration without COLO, or the reader of a state file. Everything is here and checked before it says `loaded`; it runs
- * after `go`, when it has the images' locks. What arrives damaged, cut short or for another machine
- * is refused whole: the guest does not run, and another try may follow.
+ * The destination of a migration without COLO, or the reader of a state file. Everything is here
+ * and checked before it says `loaded`; it runs after `go`, when it has the images' locks. What
+ * arrives damaged, cut short or for another machine is refused whole: the guest does not run, and
+ * another try may follow.
  */
 import { VmError } from '../base/errors.js';
 import type { Channel } from './channel.js';
@@ -32,9 +33,14 @@ export class Incoming extends Transfer {
     await this.meet();
     const rounds = new Rounds(vm.ram);
     const { size, pages, ran } = await this.takeRam(rounds);
-    if (size > limits.blobBytesMax) throw new VmError(`device state of ${size} bytes, at most ${limits.blobBytesMax} allowed`);
-    const blob = await receivePieces(size, async () => (await this.link.expect('blob', limits.idleTimeoutMs)).bytes);
-    if (pages !== rounds.pages) throw new VmError(`the state has ${pages} pages of RAM, ${rounds.pages} arrived`);
+    if (size > limits.blobBytesMax)
+      throw new VmError(`device state of ${size} bytes, at most ${limits.blobBytesMax} allowed`);
+    const blob = await receivePieces(
+      size,
+      async () => (await this.link.expect('blob', limits.idleTimeoutMs)).bytes,
+    );
+    if (pages !== rounds.pages)
+      throw new VmError(`the state has ${pages} pages of RAM, ${rounds.pages} arrived`);
     const devices = vm.parseDevices(blob);
     if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
     await this.link.expect('go', limits.idleTimeoutMs);
@@ -51,8 +57,14 @@ export class Incoming extends Transfer {
     const { oneWay } = this.channel;
     // A command may itself wait for somebody, as a listener does.
     const { hello } = await this.link.expect('hello', oneWay ? undefined : limits.replyTimeoutMs);
-    if (hello.colo) throw new VmError('this machine takes a migration without COLO: the capability x-colo is off here', { hint: 'A secondary is started with `colo secondary`.' });
-    const difference = manifestDifference(hello.manifest, vm.manifest(), 'source') ?? this.parts.diskObstacle('incoming', !oneWay);
+    if (hello.colo)
+      throw new VmError(
+        'this machine takes a migration without COLO: the capability x-colo is off here',
+        { hint: 'A secondary is started with `colo secondary`.' },
+      );
+    const difference =
+      manifestDifference(hello.manifest, vm.manifest(), 'source') ??
+      this.parts.diskObstacle('incoming', !oneWay);
     if (difference !== undefined) throw new VmError(difference);
     this.admit();
     this.accepted = true;
@@ -85,7 +97,8 @@ export class Incoming extends Transfer {
 
   protected override async leave(error: VmError): Promise<void> {
     this.failure = error;
-    if (this.accepted && this.parts.migration.status === 'active') this.parts.migration.move('failed', error.message);
+    if (this.accepted && this.parts.migration.status === 'active')
+      this.parts.migration.move('failed', error.message);
     await this.sayWhy(error);
   }
 }

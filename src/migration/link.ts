@@ -1,6 +1,7 @@
 /**
- * One replication connection: frames in and out, a bounded inbox with back-pressure, and one place where it fails. Messages that must not
- * wait in line (heartbeats, a peer that takes over) go to `urgent` at once; the rest is awaited one by one with next() and expect().
+ * One replication connection: frames in and out, a bounded inbox with back-pressure, and one place
+ * where it fails. Messages that must not wait in line (heartbeats, a peer that takes over) go to
+ * `urgent` at once; the rest is awaited one by one with next() and expect().
  */
 import { VmError, asVmError } from '../base/errors.js';
 import type { Clock, Stream } from '../host/ports.js';
@@ -17,7 +18,10 @@ export interface MessageCodec<M extends { type: string }> {
 /** Above this the peer is told to wait; it is about four chunks of RAM. */
 const inboxBytesHigh = 4 * 1024 * 1024;
 const inboxFramesHigh = 64;
-/** Frames that one delivery of the socket may still add; a peer that sends more small ones than this is not ours. */
+/**
+ * Frames that one delivery of the socket may still add; a peer that sends more small ones than this
+ * is not ours.
+ */
 const inboxFramesMax = 1024;
 
 /** How long a peer that still answers gets to read our last words. */
@@ -28,7 +32,10 @@ export class Link<M extends { type: string }> {
   private inboxBytes = 0;
   private waiter: ((message: M) => void) | undefined;
   private readonly decoder: FrameDecoder<FrameKind>;
-  /** Waits that a failure ends. (A race against one long-lived promise would keep every result alive with it.) */
+  /**
+   * Waits that a failure ends. (A race against one long-lived promise would keep every result alive
+   * with it.)
+   */
   private readonly waits = new Set<(error: VmError) => void>();
   private broken: VmError | undefined;
   private deaf = false;
@@ -36,12 +43,18 @@ export class Link<M extends { type: string }> {
   private paused = false;
   private mute = false;
   private finishing = false;
-  /** The peer's end of the connection is closed. On a local stream its process can never read again what we sent or send. */
+  /**
+   * The peer's end of the connection is closed. On a local stream its process can never read again
+   * what we sent or send.
+   */
   peerGone = false;
   /** Bytes received so far: the sign of life. */
   received = 0;
   sent = 0;
-  /** Returns true if the message is done with. Runs also after a failure, as long as frames can be understood. */
+  /**
+   * Returns true if the message is done with. Runs also after a failure, as long as frames can be
+   * understood.
+   */
   urgent: (message: M) => boolean = () => false;
   /** Each message as it leaves and as it is taken, for traces and fault injection. */
   onMessage: (direction: 'sent' | 'got', message: M) => void = () => undefined;
@@ -137,8 +150,8 @@ export class Link<M extends { type: string }> {
   }
 
   /**
-   * First failure wins. What arrived before it is still handed out by next(). The connection stays open until destroy(): the peer's last
-   * words may still matter.
+   * First failure wins. What arrived before it is still handed out by next(). The connection stays
+   * open until destroy(): the peer's last words may still matter.
    */
   fail(error: VmError): void {
     if (this.broken) return;
@@ -150,10 +163,15 @@ export class Link<M extends { type: string }> {
 
   /** Resolves when the peer's end is known to be closed. */
   gone(): Promise<void> {
-    return this.peerGone ? Promise.resolve() : new Promise(resolve => this.goneListeners.push(resolve));
+    return this.peerGone
+      ? Promise.resolve()
+      : new Promise(resolve => this.goneListeners.push(resolve));
   }
 
-  /** Says nothing more, gives the peer a moment to read what was said, and closes. Settles when it is closed. */
+  /**
+   * Says nothing more, gives the peer a moment to read what was said, and closes. Settles when it
+   * is closed.
+   */
   async farewell(): Promise<void> {
     if (!this.closed && !this.peerGone) {
       this.mute = true;
@@ -163,7 +181,10 @@ export class Link<M extends { type: string }> {
     this.destroy();
   }
 
-  /** All is said: resolves when the other end is through with it (a file is durable, a command has ended well). */
+  /**
+   * All is said: resolves when the other end is through with it (a file is durable, a command has
+   * ended well).
+   */
   async finish(ms: number): Promise<void> {
     this.mute = true;
     this.finishing = true;
@@ -183,7 +204,11 @@ export class Link<M extends { type: string }> {
     this.sent += bytes.length;
     return this.stream.write(bytes).catch((thrown: unknown) => {
       const failure = asVmError(thrown);
-      const error = this.oneWay ? failure : isPeerReset(failure) ? new VmError('the peer closed the connection') : failure.during('replication connection');
+      const error = this.oneWay
+        ? failure
+        : isPeerReset(failure)
+          ? new VmError('the peer closed the connection')
+          : failure.during('replication connection');
       this.fail(error);
       throw error;
     });
@@ -203,7 +228,11 @@ export class Link<M extends { type: string }> {
     } catch (error) {
       this.deaf = true;
       this.inbox.length = 0;
-      this.fail(asVmError(error).during(this.oneWay ? 'the state is damaged' : 'the peer broke the protocol'));
+      this.fail(
+        asVmError(error).during(
+          this.oneWay ? 'the state is damaged' : 'the peer broke the protocol',
+        ),
+      );
     }
   }
 
@@ -217,8 +246,10 @@ export class Link<M extends { type: string }> {
     }
     this.inbox.push({ message, bytes: body.length });
     this.inboxBytes += body.length;
-    if (this.inbox.length > inboxFramesMax) throw new VmError('far more messages than were asked for');
-    if (this.paused || (this.inboxBytes < inboxBytesHigh && this.inbox.length < inboxFramesHigh)) return;
+    if (this.inbox.length > inboxFramesMax)
+      throw new VmError('far more messages than were asked for');
+    if (this.paused || (this.inboxBytes < inboxBytesHigh && this.inbox.length < inboxFramesHigh))
+      return;
     this.paused = true;
     this.stream.pause();
   }
@@ -227,15 +258,27 @@ export class Link<M extends { type: string }> {
     this.peerGone = error === undefined || isPeerReset(error);
     if (this.peerGone) for (const listener of this.goneListeners.splice(0)) listener();
     if (this.peerGone && this.finishing) return;
-    if (error && !this.peerGone) return this.fail(this.oneWay ? asVmError(error) : asVmError(error).during('replication connection'));
+    if (error && !this.peerGone)
+      return this.fail(
+        this.oneWay ? asVmError(error) : asVmError(error).during('replication connection'),
+      );
     const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
-    this.fail(new VmError(this.oneWay ? 'the state ends before its end: it was cut short' : `the peer closed the connection${cut}`));
+    this.fail(
+      new VmError(
+        this.oneWay
+          ? 'the state ends before its end: it was cut short'
+          : `the peer closed the connection${cut}`,
+      ),
+    );
   }
 }
 
-export const unexpected = (got: string, wanted: string) => new VmError(`unexpected message ${got} where ${wanted} must come`);
+export const unexpected = (got: string, wanted: string) =>
+  new VmError(`unexpected message ${got} where ${wanted} must come`);
 
-/** Only these come from the peer's end; a time-out or an unreachable network says nothing about it. */
+/**
+ * Only these come from the peer's end; a time-out or an unreachable network says nothing about it.
+ */
 function isPeerReset(error: Error): boolean {
   for (let e: unknown = error; e instanceof Error; e = e.cause) {
     const { code } = e as { code?: unknown };

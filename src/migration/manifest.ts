@@ -1,4 +1,7 @@
-/** The first message of a migration: what the sender's machine is. JSON with limits; the receiver compares and says what differs. */
+/**
+ * The first message of a migration: what the sender's machine is. JSON with limits; the receiver
+ * compares and says what differs.
+ */
 import { VmError } from '../base/errors.js';
 import type { PairRecord } from '../block/pair-record.js';
 import { printable } from '../base/printable.js';
@@ -52,13 +55,21 @@ function decodeManifest(value: unknown): Manifest {
     cpus: count(m.cpus, 'cpus'),
     cpu: decodeCpu(fieldsOf(m.cpu, 'manifest: cpu')),
     accel: word(m.accel, 'accel'),
-    devices: items(m.devices, 'devices').map(d => ({ id: word(d.id, 'id'), vmstate: word(d.vmstate, 'vmstate'), version: count(d.version, 'version') })),
+    devices: items(m.devices, 'devices').map(d => ({
+      id: word(d.id, 'id'),
+      vmstate: word(d.vmstate, 'vmstate'),
+      version: count(d.version, 'version'),
+    })),
     disks: items(m.disks, 'disks').map(decodeDisk),
     netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
   };
 }
 
-function decodeDisk({ id, length, readOnly = false }: Record<string, unknown>): Manifest['disks'][number] {
+function decodeDisk({
+  id,
+  length,
+  readOnly = false,
+}: Record<string, unknown>): Manifest['disks'][number] {
   if (typeof readOnly !== 'boolean') throw new VmError('manifest: readOnly is not a boolean');
   return { id: word(id, 'id'), length: count(length, 'length'), ...(readOnly && { readOnly }) };
 }
@@ -76,7 +87,8 @@ function decodeCpu(c: Record<string, unknown>): Manifest['cpu'] {
 }
 
 function fieldsOf(value: unknown, name: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new VmError(`${name} is not an object`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new VmError(`${name} is not an object`);
   return value as Record<string, unknown>;
 }
 function list(value: unknown, name: string): unknown[] {
@@ -86,35 +98,69 @@ function list(value: unknown, name: string): unknown[] {
 }
 const items = (value: unknown, name: string) => list(value, name).map(item => fieldsOf(item, name));
 function count(value: unknown, name: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw new VmError(`manifest: ${name} is not a count`);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw new VmError(`manifest: ${name} is not a count`);
   return value;
 }
 function word(value: unknown, name: string): string {
-  if (typeof value !== 'string' || value !== printable(value, 256)) throw new VmError(`manifest: ${name} is not a short text`);
+  if (typeof value !== 'string' || value !== printable(value, 256))
+    throw new VmError(`manifest: ${name} is not a short text`);
   return value;
 }
 
-/** The first difference as a sentence, or undefined. `theirs` is the sender's, `ours` the receiver's. */
-export function manifestDifference(theirs: Manifest, ours: Manifest, sender: 'primary' | 'source' = 'primary'): string | undefined {
+/**
+ * The first difference as a sentence, or undefined. `theirs` is the sender's, `ours` the
+ * receiver's.
+ */
+export function manifestDifference(
+  theirs: Manifest,
+  ours: Manifest,
+  sender: 'primary' | 'source' = 'primary',
+): string | undefined {
   const here = sender === 'primary' ? 'this secondary' : 'this machine';
-  if (theirs.ramBytes !== ours.ramBytes) return `the ${sender} has ${mib(theirs.ramBytes)} of RAM, ${here} ${mib(ours.ramBytes)}`;
-  if (theirs.cpus !== ours.cpus) return `the ${sender} has ${theirs.cpus} CPUs, ${here} ${ours.cpus}`;
-  return cpuDifference(theirs.cpu, ours.cpu, sender, here) ?? deviceDifference(theirs, ours, sender) ?? diskDifference(theirs, ours, sender) ?? netdevDifference(theirs, ours, sender);
+  if (theirs.ramBytes !== ours.ramBytes)
+    return `the ${sender} has ${mib(theirs.ramBytes)} of RAM, ${here} ${mib(ours.ramBytes)}`;
+  if (theirs.cpus !== ours.cpus)
+    return `the ${sender} has ${theirs.cpus} CPUs, ${here} ${ours.cpus}`;
+  return (
+    cpuDifference(theirs.cpu, ours.cpu, sender, here) ??
+    deviceDifference(theirs, ours, sender) ??
+    diskDifference(theirs, ours, sender) ??
+    netdevDifference(theirs, ours, sender)
+  );
 }
 
-const mib = (bytes: number) => (bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`);
+const mib = (bytes: number) =>
+  bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`;
 
 /** A guest that has looked at CPUID once goes on as it found it. */
-function cpuDifference(theirs: Manifest['cpu'], ours: Manifest['cpu'], sender: string, here: string): string | undefined {
+function cpuDifference(
+  theirs: Manifest['cpu'],
+  ours: Manifest['cpu'],
+  sender: string,
+  here: string,
+): string | undefined {
   const advice = 'give both sides the same -cpu';
   const lost = theirs.features.find(name => !ours.features.includes(name));
-  if (lost !== undefined) return `the ${sender}'s CPU (${theirs.model}) has ${lost}, ${here}'s (${ours.model}) does not: ${advice}`;
+  if (lost !== undefined)
+    return (
+      `the ${sender}'s CPU (${theirs.model}) has ${lost}, ${here}'s (${ours.model}) does not: ` +
+      `${advice}`
+    );
   const extra = ours.features.find(name => !theirs.features.includes(name));
-  if (extra !== undefined) return `${here}'s CPU (${ours.model}) has ${extra}, the ${sender}'s (${theirs.model}) does not: ${advice}`;
+  if (extra !== undefined)
+    return (
+      `${here}'s CPU (${ours.model}) has ${extra}, the ${sender}'s (${theirs.model}) does not: ` +
+      `${advice}`
+    );
   const kind = (c: Manifest['cpu']) => `${c.model}, ${c.vendor} 0x${c.signature.toString(16)}`;
-  if (theirs.vendor !== ours.vendor || theirs.signature !== ours.signature) return `the ${sender}'s CPU is ${kind(theirs)}, ${here}'s ${kind(ours)}: ${advice}`;
-  const shape = (c: Manifest['cpu']) => `sockets=${c.sockets},cores=${c.cores},threads=${c.threads}`;
-  return shape(theirs) === shape(ours) ? undefined : `the ${sender} has -smp ${shape(theirs)}, ${here} ${shape(ours)}`;
+  if (theirs.vendor !== ours.vendor || theirs.signature !== ours.signature)
+    return `the ${sender}'s CPU is ${kind(theirs)}, ${here}'s ${kind(ours)}: ${advice}`;
+  const shape = (c: Manifest['cpu']) =>
+    `sockets=${c.sockets},cores=${c.cores},threads=${c.threads}`;
+  return shape(theirs) === shape(ours)
+    ? undefined
+    : `the ${sender} has -smp ${shape(theirs)}, ${here} ${shape(ours)}`;
 }
 
 function deviceDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
@@ -122,13 +168,25 @@ function deviceDifference(theirs: Manifest, ours: Manifest, sender: string): str
   for (const device of theirs.devices) {
     const own = here.get(device.id);
     if (!own) return `device '${device.id}' (${device.vmstate}) of the ${sender} is missing here`;
-    if (own.vmstate !== device.vmstate) return `device '${device.id}' is '${device.vmstate}' on the ${sender} and '${own.vmstate}' here`;
-    if (own.version !== device.version) return `device '${device.id}' has state version ${device.version} on the ${sender} and ${own.version} here`;
+    if (own.vmstate !== device.vmstate)
+      return (
+        `device '${device.id}' is '${device.vmstate}' on the ${sender} and '${own.vmstate}' ` +
+        'here'
+      );
+    if (own.version !== device.version)
+      return (
+        `device '${device.id}' has state version ${device.version} on the ${sender} and ` +
+        `${own.version} here`
+      );
     here.delete(device.id);
   }
-  for (const device of here.values()) return `device '${device.id}' (${device.vmstate}) is missing on the ${sender}`;
+  for (const device of here.values())
+    return `device '${device.id}' (${device.vmstate}) is missing on the ${sender}`;
   const at = theirs.devices.findIndex((d, i) => d.id !== ours.devices[i].id);
-  return at < 0 ? undefined : `the devices stand in another order: number ${at} is '${theirs.devices[at].id}' on the ${sender} and '${ours.devices[at].id}' here`;
+  return at < 0
+    ? undefined
+    : `the devices stand in another order: number ${at} is '${theirs.devices[at].id}' on the ` +
+        `${sender} and '${ours.devices[at].id}' here`;
 }
 
 function diskDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
@@ -136,8 +194,13 @@ function diskDifference(theirs: Manifest, ours: Manifest, sender: string): strin
   const kind = (readOnly = false) => (readOnly ? 'read-only' : 'writable');
   for (const { id, length, readOnly } of theirs.disks) {
     const own = here.get(id);
-    if (own === undefined) return `disk '${id}' of the ${sender} ${sender === 'primary' ? 'is not replicated' : 'is missing'} here`;
-    if (own.length !== length) return `disk '${id}' has ${length} bytes on the ${sender} and ${own.length} here`;
+    if (own === undefined)
+      return (
+        `disk '${id}' of the ${sender} ` +
+        `${sender === 'primary' ? 'is not replicated' : 'is missing'} here`
+      );
+    if (own.length !== length)
+      return `disk '${id}' has ${length} bytes on the ${sender} and ${own.length} here`;
     if (kind(own.readOnly) !== kind(readOnly)) {
       return `disk '${id}' is ${kind(readOnly)} on the ${sender} and ${kind(own.readOnly)} here`;
     }

@@ -1,6 +1,7 @@
 /**
- * What the two ends of a migration say to each other, and what a state file holds. COLO's words stand on these (colo/messages.ts). A file
- * cannot answer: there `accept`, `loaded` and `started` are left out, and `go` is its end mark.
+ * What the two ends of a migration say to each other, and what a state file holds. COLO's words
+ * stand on these (colo/messages.ts). A file cannot answer: there `accept`, `loaded` and `started`
+ * are left out, and `go` is its end mark.
  */
 import { VmError, assertNever } from '../base/errors.js';
 import { printable } from '../base/printable.js';
@@ -9,7 +10,12 @@ import { type FrameKind, encodeFrame } from './frames.js';
 import type { MessageCodec } from './link.js';
 import { type Hello, decodeHello, encodeHello, helloBytesMax } from './manifest.js';
 import { chunkBytesMax } from './pages.js';
-import { decodeStandings, type DiskStanding, encodeStandings, standingsBytesMax } from './standing.js';
+import {
+  decodeStandings,
+  type DiskStanding,
+  encodeStandings,
+  standingsBytesMax,
+} from './standing.js';
 
 /** Device state travels in pieces of at most this. */
 export const pieceBytes = 1024 * 1024;
@@ -34,14 +40,22 @@ export type TransferMessage =
   | CommonMessage
   /** loaded: all is here and checked. go: the guest is yours. started: it is mine. */
   | { type: 'loaded' | 'go' | 'started' }
-  /** size bytes of device state follow in blobs; so many pages went before, in all rounds. ran: the guest was running. */
+  /**
+   * size bytes of device state follow in blobs; so many pages went before, in all rounds. ran: the
+   * guest was running.
+   */
   | { type: 'device-state'; size: number; pages: number; ran: boolean };
 type TransferType = TransferMessage['type'];
 
 export interface TransferKind<N extends TransferType = TransferType> extends FrameKind<N> {
   readonly from: 'source' | 'destination' | 'both';
 }
-const kind = <N extends TransferType>(ordinal: number, name: N, from: TransferKind['from'], bytes: number): TransferKind<N> => ({ ordinal, name, from, bytes });
+const kind = <N extends TransferType>(
+  ordinal: number,
+  name: N,
+  from: TransferKind['from'],
+  bytes: number,
+): TransferKind<N> => ({ ordinal, name, from, bytes });
 
 export const commonKinds = {
   hello: kind(64, 'hello', 'source', helloBytesMax),
@@ -64,7 +78,11 @@ export const transferKinds = {
 export function transferCodec(side: 'source' | 'destination'): MessageCodec<TransferMessage> {
   return {
     takes: Object.values(transferKinds).filter(k => k.from !== side),
-    encode: message => encodeFrame(transferKinds[message.type], message.type === 'device-state' ? stateBody.encode(message) : commonBody(message)),
+    encode: message =>
+      encodeFrame(
+        transferKinds[message.type],
+        message.type === 'device-state' ? stateBody.encode(message) : commonBody(message),
+      ),
     decode: (frame, body) => decodeTransfer(frame.name as TransferType, body),
   };
 }
@@ -111,7 +129,9 @@ function decodeTransfer(type: TransferType, body: Buffer): TransferMessage {
     switch (type) {
       case 'device-state':
         return { type, ...stateBody.decode(body) };
-      case 'loaded': case 'go': case 'started':
+      case 'loaded':
+      case 'go':
+      case 'started':
         return { type };
       default:
         return decodeCommon(type, body);
@@ -124,9 +144,10 @@ function decodeTransfer(type: TransferType, body: Buffer): TransferMessage {
 /** Joins pieces to exactly size bytes. */
 export async function receivePieces(size: number, next: () => Promise<Buffer>): Promise<Buffer> {
   const whole = Buffer.allocUnsafe(size);
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size;) {
     const piece = await next();
-    if (piece.length === 0 || at + piece.length > size) throw new VmError(`a piece of ${piece.length} bytes where ${size - at} are left`);
+    if (piece.length === 0 || at + piece.length > size)
+      throw new VmError(`a piece of ${piece.length} bytes where ${size - at} are left`);
     at += piece.copy(whole, at);
   }
   return whole;

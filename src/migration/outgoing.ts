@@ -1,6 +1,7 @@
 /**
- * The source of a migration without COLO: precopy while the guest runs, the rest and the device state while it stands still. The guest is
- * handed over with `go`, after the destination has said that all is there; what fails before leaves it running here.
+ * The source of a migration without COLO: precopy while the guest runs, the rest and the device
+ * state while it stands still. The guest is handed over with `go`, after the destination has said
+ * that all is there; what fails before leaves it running here.
  */
 import { VmError, failureOf } from '../base/errors.js';
 import type { Channel } from './channel.js';
@@ -38,7 +39,11 @@ export class Outgoing extends Transfer {
     if (!oneWay) await this.link.expect('accept', limits.replyTimeoutMs);
     migration.move('active');
     this.pace.restart();
-    this.passes = await precopy(vm, this.target, { chunkPages: () => this.pace.chunkPages(limits.chunkPages), rounds: Infinity, enough: pages => this.fitsDowntime(pages) });
+    this.passes = await precopy(vm, this.target, {
+      chunkPages: () => this.pace.chunkPages(limits.chunkPages),
+      rounds: Infinity,
+      enough: pages => this.fitsDowntime(pages),
+    });
     await this.complete();
   }
 
@@ -61,14 +66,26 @@ export class Outgoing extends Transfer {
     migration.move('device');
     migration.stopped();
     const ran = await vm.stopForMigration();
-    await this.link.guard(within(clock, limits.replyTimeoutMs, 'flushing the disks', flushDisks()), 'flushing the disks');
+    await this.link.guard(
+      within(clock, limits.replyTimeoutMs, 'flushing the disks', flushDisks()),
+      'flushing the disks',
+    );
     const rest = vm.ram.dirtyLog.take();
     migration.pass(++this.passes, rest.length);
-    await sendRound(vm.ram, rest, { ...this.target, sendChunk: this.sendChunk }, { chunkPages: () => limits.chunkPages });
+    await sendRound(
+      vm.ram,
+      rest,
+      { ...this.target, sendChunk: this.sendChunk },
+      { chunkPages: () => limits.chunkPages },
+    );
     const blob = vm.saveDevices();
-    if (blob.length > limits.blobBytesMax) throw new VmError(`device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`);
+    if (blob.length > limits.blobBytesMax)
+      throw new VmError(
+        `device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`,
+      );
     await this.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
-    for (let at = 0; at < blob.length; at += pieceBytes) await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
+    for (let at = 0; at < blob.length; at += pieceBytes)
+      await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
     if (!oneWay) {
       await this.link.expect('loaded', limits.replyTimeoutMs);
       await this.giveImages();
@@ -94,7 +111,11 @@ export class Outgoing extends Transfer {
   private async finish(): Promise<void> {
     const { replyTimeoutMs } = this.parts.limits;
     await this.link.finish(replyTimeoutMs);
-    await this.link.guard(this.channel.result?.keep() ?? Promise.resolve(), 'putting the state in its place', replyTimeoutMs);
+    await this.link.guard(
+      this.channel.result?.keep() ?? Promise.resolve(),
+      'putting the state in its place',
+      replyTimeoutMs,
+    );
   }
 
   /** A cancel or a yank came. */
@@ -103,12 +124,20 @@ export class Outgoing extends Transfer {
     if (failed) throw failed;
   }
 
-  private readonly sendChunk = async (staging: PageStaging, from: number, to: number): Promise<void> => {
+  private readonly sendChunk = async (
+    staging: PageStaging,
+    from: number,
+    to: number,
+  ): Promise<void> => {
     const frame = encodeChunk(transferKinds.pages, staging, from, to);
     this.pages += to - from;
     this.parts.migration.sent(frame.length, to - from, chunkPagesOfData(frame));
     const { replyTimeoutMs } = this.parts.limits;
-    await this.link.guard(this.link.sendFrame({ type: 'pages', body: frame }, frame), 'sending RAM', replyTimeoutMs);
+    await this.link.guard(
+      this.link.sendFrame({ type: 'pages', body: frame }, frame),
+      'sending RAM',
+      replyTimeoutMs,
+    );
     this.paced = frame.length;
   };
   private paced = 0;
@@ -124,7 +153,11 @@ export class Outgoing extends Transfer {
   };
 
   private send(message: Parameters<typeof this.link.send>[0]): Promise<void> {
-    return this.link.guard(this.link.send(message), `sending ${message.type}`, this.parts.limits.replyTimeoutMs);
+    return this.link.guard(
+      this.link.send(message),
+      `sending ${message.type}`,
+      this.parts.limits.replyTimeoutMs,
+    );
   }
 
   /** Undefined: the guest may go on here. */

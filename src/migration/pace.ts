@@ -4,7 +4,10 @@ import type { MigrationParameters } from './parameters.js';
 import { pageBytes } from './pages.js';
 import { sleep } from './wait.js';
 
-/** A chunk is at most so long under way, so that a slow sender still shows life and follows a new limit soon. */
+/**
+ * A chunk is at most so long under way, so that a slow sender still shows life and follows a new
+ * limit soon.
+ */
 const chunkMs = 100;
 /** Shorter waits are saved up. */
 const grainMs = 2;
@@ -24,7 +27,9 @@ export class Pace {
   /** Pages of a chunk, at most `most`. */
   chunkPages(most: number): number {
     const { maxBandwidth } = this.parameters;
-    return maxBandwidth === 0 ? most : Math.max(1, Math.min(most, Math.floor((maxBandwidth * chunkMs) / 1000 / pageBytes)));
+    return maxBandwidth === 0
+      ? most
+      : Math.max(1, Math.min(most, Math.floor((maxBandwidth * chunkMs) / 1000 / pageBytes)));
   }
 
   /** Resolves when the next bytes may go. */

@@ -1,6 +1,7 @@
 /**
- * A chunk of RAM on the wire: count, then a u32 for each page (bit 31: all zeroes, no data follows for it), then the data of the others.
- * Pages ascend strictly within a chunk and from chunk to chunk of one round, so none comes twice and the number is bounded by RAM.
+ * A chunk of RAM on the wire: count, then a u32 for each page (bit 31: all zeroes, no data follows
+ * for it), then the data of the others. Pages ascend strictly within a chunk and from chunk to
+ * chunk of one round, so none comes twice and the number is bounded by RAM.
  */
 import { VmError } from '../base/errors.js';
 import { or32, without32 } from '../base/unsigned.js';
@@ -18,7 +19,10 @@ const keptBytes = 64 * 1024 * 1024;
 const zeroFlag = 0x8000_0000;
 const zeroes = Buffer.alloc(pageBytes);
 
-/** Pages and their content, copied out of RAM while the guest stands still. The memory is kept for the next time. */
+/**
+ * Pages and their content, copied out of RAM while the guest stands still. The memory is kept for
+ * the next time.
+ */
 export class PageStaging {
   private memory: Buffer = Buffer.alloc(0);
   private holes = false;
@@ -50,7 +54,12 @@ export class PageStaging {
 }
 
 /** The frame of pages [from, to) of the staging area. */
-export function encodeChunk(kind: FrameKind, staging: PageStaging, from: number, to: number): Buffer {
+export function encodeChunk(
+  kind: FrameKind,
+  staging: PageStaging,
+  from: number,
+  to: number,
+): Buffer {
   const count = to - from;
   const head = frameHead(kind.ordinal);
   const frame = Buffer.allocUnsafe(head + 4 + count * (4 + pageBytes));
@@ -92,14 +101,21 @@ export function decodeChunk(body: Buffer, pageCount: number, after: number): Pag
   for (let i = 0; i < count; i++) {
     const entry = body.readUInt32BE(4 + i * 4);
     const page = without32(entry, zeroFlag);
-    if (page >= pageCount) throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
+    if (page >= pageCount)
+      throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
     if (page <= last) throw new VmError(`RAM page ${page} after page ${last}`);
     last = page;
     if (entry >= zeroFlag) zeroPages[i - withData] = page;
     else pages[withData++] = page;
   }
-  if (body.length !== dataAt + withData * pageBytes) throw new VmError(`RAM chunk of ${count} pages has ${body.length} bytes`);
-  return { pages: pages.slice(0, withData), data: body.subarray(dataAt), zeroPages: zeroPages.slice(0, count - withData), last };
+  if (body.length !== dataAt + withData * pageBytes)
+    throw new VmError(`RAM chunk of ${count} pages has ${body.length} bytes`);
+  return {
+    pages: pages.slice(0, withData),
+    data: body.subarray(dataAt),
+    zeroPages: zeroPages.slice(0, count - withData),
+    last,
+  };
 }
 
 export function applyChunk(ram: Ram, chunk: PageChunk): void {

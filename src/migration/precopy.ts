@@ -1,6 +1,7 @@
 /**
- * Precopy: all of RAM once, then what the guest dirtied meanwhile, until little is left. The guest runs; only to take the dirty set it
- * stands still for a moment. A page that changes while it is copied is dirty again, so a torn copy never survives to the end.
+ * Precopy: all of RAM once, then what the guest dirtied meanwhile, until little is left. The guest
+ * runs; only to take the dirty set it stands still for a moment. A page that changes while it is
+ * copied is dirty again, so a torn copy never survives to the end.
  */
 import type { PageRun, Ram } from '../accel/contract.js';
 import type { Migratable } from './contract.js';
@@ -23,8 +24,15 @@ export interface PrecopyTarget {
   progress(round: number, dirtyPages: number): void;
 }
 
-/** On return the dirty log is on and holds what changed since the last round; gives the number of rounds. */
-export async function precopy(vm: Pick<Migratable, 'ram' | 'whileStopped'>, target: PrecopyTarget, options: PrecopyOptions): Promise<number> {
+/**
+ * On return the dirty log is on and holds what changed since the last round; gives the number of
+ * rounds.
+ */
+export async function precopy(
+  vm: Pick<Migratable, 'ram' | 'whileStopped'>,
+  target: PrecopyTarget,
+  options: PrecopyOptions,
+): Promise<number> {
   const { ram } = vm;
   await vm.whileStopped(() => {
     ram.dirtyLog.start();
@@ -44,12 +52,20 @@ export async function precopy(vm: Pick<Migratable, 'ram' | 'whileStopped'>, targ
 /** A hole so short is sent as data: to read it costs less than a chunk of its own. */
 const shortHole = 32;
 
-/** Pages are gathered chunk by chunk, as they are now: no copy of all RAM stands beside it. undefined: every page. */
-export async function sendRound(ram: Ram, pages: Uint32Array | undefined, target: PrecopyTarget, options: Pick<PrecopyOptions, 'chunkPages'>): Promise<void> {
+/**
+ * Pages are gathered chunk by chunk, as they are now: no copy of all RAM stands beside it.
+ * undefined: every page.
+ */
+export async function sendRound(
+  ram: Ram,
+  pages: Uint32Array | undefined,
+  target: PrecopyTarget,
+  options: Pick<PrecopyOptions, 'chunkPages'>,
+): Promise<void> {
   const staging = new PageStaging();
   if (!pages) await sendAll(ram, staging, target, options);
   else
-    for (let from = 0; from < pages.length; ) {
+    for (let from = 0; from < pages.length;) {
       const chunk = pages.subarray(from, from + options.chunkPages());
       staging.fill(ram, chunk);
       await target.sendChunk(staging, 0, chunk.length);
@@ -59,7 +75,12 @@ export async function sendRound(ram: Ram, pages: Uint32Array | undefined, target
 }
 
 /** A hole that the guest fills meanwhile is dirty, and of the next round. */
-async function sendAll(ram: Ram, staging: PageStaging, target: PrecopyTarget, options: Pick<PrecopyOptions, 'chunkPages'>): Promise<void> {
+async function sendAll(
+  ram: Ram,
+  staging: PageStaging,
+  target: PrecopyTarget,
+  options: Pick<PrecopyOptions, 'chunkPages'>,
+): Promise<void> {
   let from = 0;
   const upTo = async (end: number, fill: (pages: Uint32Array) => void) => {
     for (let count; from < end; from += count) {

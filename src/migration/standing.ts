@@ -1,4 +1,6 @@
-/** What the sides of a pair say of their images in hello and accept: records, as JSON with limits. */
+/**
+ * What the sides of a pair say of their images in hello and accept: records, as JSON with limits.
+ */
 import { VmError } from '../base/errors.js';
 import { checkRecord, type PairRecord } from '../block/pair-record.js';
 

@@ -1,4 +1,7 @@
-/** Where a migration stands: the words of query-migrate, the moves that exist between them, and what has been transferred. */
+/**
+ * Where a migration stands: the words of query-migrate, the moves that exist between them, and what
+ * has been transferred.
+ */
 import { assert } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
@@ -8,7 +11,9 @@ import { pageBytes } from './pages.js';
 
 const trace = tracer('migrate', ['set_state']);
 
-/** From a state to those that may follow. A new attempt starts again from any state that is over. */
+/**
+ * From a state to those that may follow. A new attempt starts again from any state that is over.
+ */
 const moves: Readonly<Partial<Record<MigrationStatus, readonly MigrationStatus[]>>> = {
   none: ['setup', 'active'],
   setup: ['active', 'cancelling', 'failed'],
@@ -40,7 +45,18 @@ interface Counters {
   downtimeMs: number | undefined;
   expectedDowntimeMs: number | undefined;
 }
-const fresh = (): Counters => ({ transferredBytes: 0, normalPages: 0, zeroPages: 0, remainingPages: 0, dirtyPages: 0, passes: 0, dirtyRate: 0, setupMs: undefined, downtimeMs: undefined, expectedDowntimeMs: undefined });
+const fresh = (): Counters => ({
+  transferredBytes: 0,
+  normalPages: 0,
+  zeroPages: 0,
+  remainingPages: 0,
+  dirtyPages: 0,
+  passes: 0,
+  dirtyRate: 0,
+  setupMs: undefined,
+  downtimeMs: undefined,
+  expectedDowntimeMs: undefined,
+});
 
 export interface MigrationData extends Counters {
   status: MigrationStatus;
@@ -110,7 +126,8 @@ export class MigrationState {
   pass(number: number, pages: number): void {
     const { counters } = this;
     const nowMs = this.nowMs();
-    if (number > 1 && nowMs > this.passMs) counters.dirtyRate = Math.round((pages * 1000) / (nowMs - this.passMs));
+    if (number > 1 && nowMs > this.passMs)
+      counters.dirtyRate = Math.round((pages * 1000) / (nowMs - this.passMs));
     this.passMs = nowMs;
     Object.assign(counters, { passes: number, dirtyPages: pages, remainingPages: pages });
     this.events.emit('MIGRATION_PASS', { pass: number });
@@ -164,7 +181,15 @@ export class MigrationState {
   data(): MigrationData {
     const { counters, ramTotalBytes, outgoing } = this;
     const totalMs = this.current === 'none' ? 0 : (this.endedMs ?? this.nowMs()) - this.startedMs;
-    return { status: this.current, ...counters, ramTotalBytes, outgoing, totalMs, bytesPerMs: this.throughput.bytesPerMs, ...(this.error !== undefined && { error: this.error, lasting: this.lasting }) };
+    return {
+      status: this.current,
+      ...counters,
+      ramTotalBytes,
+      outgoing,
+      totalMs,
+      bytesPerMs: this.throughput.bytesPerMs,
+      ...(this.error !== undefined && { error: this.error, lasting: this.lasting }),
+    };
   }
 }
 

@@ -1,19 +1,24 @@
 /**
- * Migration URIs: `tcp:HOST:PORT` (host `0` or none = any address), `tcp:[::1]:PORT`, `unix:PATH`, `file:PATH[,offset=N]`, `exec:COMMAND`.
- * A file and a command carry the state one way.
+ * Migration URIs: `tcp:HOST:PORT` (host `0` or none = any address), `tcp:[::1]:PORT`, `unix:PATH`,
+ * `file:PATH[,offset=N]`, `exec:COMMAND`. A file and a command carry the state one way.
  */
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
 
-export type Endpoint = Address | { kind: 'file'; path: string; offset: number } | { kind: 'exec'; command: string };
+export type Endpoint =
+  Address | { kind: 'file'; path: string; offset: number } | { kind: 'exec'; command: string };
 
 /** What can be listened on and connected to. */
-export const isAddress = (endpoint: Endpoint): endpoint is Address => endpoint.kind === 'tcp' || endpoint.kind === 'unix';
+export const isAddress = (endpoint: Endpoint): endpoint is Address =>
+  endpoint.kind === 'tcp' || endpoint.kind === 'unix';
 
 /** A URI that is to be reached over a socket: `what` names it in the refusal. */
 export function parseSocketUri(uri: string, use: 'connect' | 'listen', what: string): Address {
   const endpoint = parseMigrationUri(uri, use);
-  if (!isAddress(endpoint)) throw new VmError(`${what}: ${endpoint.kind}: is no address of a peer`, { hint: 'use tcp:HOST:PORT or unix:PATH' });
+  if (!isAddress(endpoint))
+    throw new VmError(`${what}: ${endpoint.kind}: is no address of a peer`, {
+      hint: 'use tcp:HOST:PORT or unix:PATH',
+    });
   return endpoint;
 }
 
@@ -24,7 +29,8 @@ export function parseMigrationUri(uri: string, use: 'connect' | 'listen'): Endpo
   const colon = uri.indexOf(':');
   const scheme = uri.slice(0, Math.max(colon, 0));
   const rest = uri.slice(colon + 1);
-  if (notOffered.includes(scheme)) throw new VmError(`migration over '${scheme}:' is not offered`, { hint });
+  if (notOffered.includes(scheme))
+    throw new VmError(`migration over '${scheme}:' is not offered`, { hint });
   if (scheme === 'unix') return unixAddress(rest);
   if (scheme === 'tcp') return tcpAddress(uri, rest, use);
   if (scheme === 'file') return fileEndpoint(rest);
@@ -46,7 +52,8 @@ function tcpAddress(uri: string, rest: string, use: 'connect' | 'listen'): Addre
   const match = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(rest);
   if (!match) throw new VmError(`'${uri}' is not tcp:HOST:PORT`);
   const port = Number(match[3]);
-  if (port > 65535 || (port === 0 && use === 'connect')) throw new VmError(`'${uri}': port ${match[3]} is not possible`);
+  if (port > 65535 || (port === 0 && use === 'connect'))
+    throw new VmError(`'${uri}': port ${match[3]} is not possible`);
   const host = match[1] ?? match[2];
   if (host !== '' && host !== '0') return { kind: 'tcp', host, port };
   if (use === 'connect') throw new VmError(`'${uri}' names no host to connect to`);

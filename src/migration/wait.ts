@@ -12,9 +12,10 @@ const ticks = 8;
 const lateMs = 100;
 
 /**
- * The promise, or a VmError after ms; with progress, after ms in which that did not grow: then slowness alone ends nothing. What the
- * promise does later is nobody's business any more. A process that was stopped and goes on has its timers fire before it reads what
- * waits in its sockets and files, so a tick that is far too late is taken for such a stop.
+ * The promise, or a VmError after ms; with progress, after ms in which that did not grow: then
+ * slowness alone ends nothing. What the promise does later is nobody's business any more. A process
+ * that was stopped and goes on has its timers fire before it reads what waits in its sockets and
+ * files, so a tick that is far too late is taken for such a stop.
  */
 export function within<T>(
   clock: Clock,

@@ -1,4 +1,7 @@
-/** A running machine with its disks, its network and its COLO, as the commands see it. Translates words; decides nothing but who may. */
+/**
+ * A running machine with its disks, its network and its COLO, as the commands see it. Translates
+ * words; decides nothing but who may.
+ */
 import { blockControl } from './control/block.js';
 import { coloControl } from './control/colo.js';
 import { inspectControl } from './control/inspect.js';

@@ -1,7 +1,17 @@
-/** Events as QMP sends them: names, what each carries, and what a machine emits turned into one stream. */
+/**
+ * Events as QMP sends them: names, what each carries, and what a machine emits turned into one
+ * stream.
+ */
 import type { Disposable } from '../base/disposable.js';
 import { Disposables } from '../base/disposable.js';
-import { coloExitReasons, coloModes, jobStatuses, jobTypes, migrationStatuses, type QmpEvents } from '../qapi/types.js';
+import {
+  coloExitReasons,
+  coloModes,
+  jobStatuses,
+  jobTypes,
+  migrationStatuses,
+  type QmpEvents,
+} from '../qapi/types.js';
 import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from './types.js';
 import type { VmControl } from './vm.js';
 
@@ -15,7 +25,8 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   SHUTDOWN: 'the machine is over, or stays there stopped (-no-shutdown)',
   POWERDOWN: 'the power button was pressed (system_powerdown)',
   MIGRATION: 'the status of migration changed; only while the capability `events` is on',
-  MIGRATION_PASS: 'a pass of a migration over the RAM begins; only while the capability `events` is on',
+  MIGRATION_PASS:
+    'a pass of a migration over the RAM begins; only while the capability `events` is on',
   COLO_EXIT: 'COLO ended: as asked (request), or because the peer or a checkpoint failed (error)',
   QUORUM_FAILURE: 'a read or write failed on too many children of a quorum',
   QUORUM_REPORT_BAD: 'one child of a quorum failed',
@@ -28,7 +39,9 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   JOB_STATUS_CHANGE: 'a job changed its status',
   BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
-  DEVICE_BROKEN: 'a device failed inside of colo and takes no part until its driver or a reset of the machine resets it; everything else goes on',
+  DEVICE_BROKEN:
+    'a device failed inside of colo and takes no part until its driver or a reset of the ' +
+    'machine resets it; everything else goes on',
 };
 const jobType = oneOf(jobTypes, '', { name: 'JobType' });
 const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
@@ -46,10 +59,26 @@ export const eventData = {
   POWERDOWN: {},
   MIGRATION: { status: oneOf(migrationStatuses, '', { name: 'MigrationStatus' }) },
   MIGRATION_PASS: { pass: int() },
-  COLO_EXIT: { mode: oneOf(coloModes, '', { name: 'COLOMode' }), reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }), error: optional(str()) },
+  COLO_EXIT: {
+    mode: oneOf(coloModes, '', { name: 'COLOMode' }),
+    reason: oneOf(coloExitReasons, '', { name: 'COLOExitReason' }),
+    error: optional(str()),
+  },
   QUORUM_FAILURE: { reference: str(), ...sectors },
-  QUORUM_REPORT_BAD: { type: oneOf(['read', 'write', 'flush'], '', { name: 'QuorumOpType' }), error: optional(str()), 'node-name': str(), ...sectors },
-  BLOCK_IO_ERROR: { device: str(), 'node-name': str(), operation: ioOperation, action: ioAction, nospace: bool(), reason: str() },
+  QUORUM_REPORT_BAD: {
+    type: oneOf(['read', 'write', 'flush'], '', { name: 'QuorumOpType' }),
+    error: optional(str()),
+    'node-name': str(),
+    ...sectors,
+  },
+  BLOCK_IO_ERROR: {
+    device: str(),
+    'node-name': str(),
+    operation: ioOperation,
+    action: ioAction,
+    nospace: bool(),
+    reason: str(),
+  },
   BLOCK_JOB_READY: blockJob,
   BLOCK_JOB_PENDING: { type: jobType, id: str() },
   BLOCK_JOB_ERROR: { device: str(), operation: ioOperation, action: ioAction },
@@ -73,10 +102,21 @@ export function isForPeople(name: string, data: object): boolean {
   return !('checkpoint' in data && data.checkpoint === true);
 }
 
-/** Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on, where the machine has that capability. */
-export function onEveryEvent(vm: VmControl, fn: (name: EventName, data: EventData) => void): Disposable {
+/**
+ * Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on,
+ * where the machine has that capability.
+ */
+export function onEveryEvent(
+  vm: VmControl,
+  fn: (name: EventName, data: EventData) => void,
+): Disposable {
   const all = new Disposables();
-  for (const name of eventNames) all.add(vm.events.on(name, data => { if (!name.startsWith('MIGRATION') || migrationEventsWanted(vm)) fn(name, data); }));
+  for (const name of eventNames)
+    all.add(
+      vm.events.on(name, data => {
+        if (!name.startsWith('MIGRATION') || migrationEventsWanted(vm)) fn(name, data);
+      }),
+    );
   return all;
 }
 

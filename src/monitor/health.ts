@@ -114,7 +114,11 @@ const last = (why: string | undefined) => (why === undefined ? '' : ` (the last 
 /** `45s`, `3m`, `2h`, `5d`: one unit, as in a list. */
 export function age(ms: number): string {
   const seconds = Math.floor(ms / 1000);
-  const units = [[86_400, 'd'], [3600, 'h'], [60, 'm']] as const;
+  const units = [
+    [86_400, 'd'],
+    [3600, 'h'],
+    [60, 'm'],
+  ] as const;
   const unit = units.find(([size]) => seconds >= size);
   return unit ? `${Math.floor(seconds / unit[0])}${unit[1]}` : `${seconds}s`;
 }

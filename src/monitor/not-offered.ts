@@ -1,6 +1,9 @@
 /** Commands of QEMU's that people will try: why they are not here, and what to do instead. */
-const hotPlug = 'The PCI bus of this machine is fixed when it starts: give -device on the command line.';
-const snapshots = 'There are no snapshots inside images: `migrate file:PATH` saves the guest, `colo primary -incoming file:PATH` loads it.';
+const hotPlug =
+  'The PCI bus of this machine is fixed when it starts: give -device on the command line.';
+const snapshots =
+  'There are no snapshots inside images: `migrate file:PATH` saves the guest, `colo primary ' +
+  '-incoming file:PATH` loads it.';
 const noDisplay = 'colo has no display.';
 const noUsb = 'There is no USB.';
 const noMedia = 'There are no removable media.';
@@ -11,8 +14,11 @@ const reasons: Readonly<Record<string, string>> = {
   device_del: hotPlug,
   'device-list-properties': hotPlug,
   'chardev-change': 'Take the chardev away and add it anew: chardev-remove, chardev-add.',
-  'chardev-send-break': 'A break comes from the terminal itself: Ctrl-A b on a chardev with mux=on.',
-  'query-rx-filter': 'What the driver of the guest lets through is not shown; `info network` tells of netdevs and their filters.',
+  'chardev-send-break':
+    'A break comes from the terminal itself: Ctrl-A b on a chardev with mux=on.',
+  'query-rx-filter':
+    'What the driver of the guest lets through is not shown; `info network` tells of netdevs ' +
+    'and their filters.',
   commit: 'Use block-commit, which works while the guest runs.',
   savevm: snapshots,
   loadvm: snapshots,
@@ -21,7 +27,8 @@ const reasons: Readonly<Record<string, string>> = {
   'snapshot-save': snapshots,
   'snapshot-load': snapshots,
   'blockdev-snapshot': 'drive-backup copies a disk as it is at one moment, while the guest runs.',
-  'blockdev-snapshot-sync': 'drive-backup copies a disk as it is at one moment, while the guest runs.',
+  'blockdev-snapshot-sync':
+    'drive-backup copies a disk as it is at one moment, while the guest runs.',
   eject: noMedia,
   change: noMedia,
   screendump: noDisplay,
@@ -34,7 +41,8 @@ const reasons: Readonly<Record<string, string>> = {
   'query-balloon': 'There is no balloon: a guest keeps the memory that -m gave it.',
   'migrate-pause': 'A migration is given up with migrate_cancel, and begun anew.',
   'migrate-recover': 'A migration is given up with migrate_cancel, and begun anew.',
-  'migrate-start-postcopy': 'There is no postcopy: `migrate_set_parameter max-bandwidth` lets a migration converge.',
+  'migrate-start-postcopy':
+    'There is no postcopy: `migrate_set_parameter max-bandwidth` lets a migration converge.',
   gdbserver: 'There is no gdb stub: x, xp and info registers look into a stopped VM.',
   'inject-nmi': 'There is no NMI from the monitor.',
   nmi: 'There is no NMI from the monitor.',
@@ -43,12 +51,15 @@ const reasons: Readonly<Record<string, string>> = {
   'colo-lost-heartbeat': 'It is called x-colo-lost-heartbeat.',
 };
 
-const asQmp = (name: string) => (name.startsWith('info ') ? `query-${name.slice(5).replaceAll('_', '-')}` : name);
+const asQmp = (name: string) =>
+  name.startsWith('info ') ? `query-${name.slice(5).replaceAll('_', '-')}` : name;
 
 /** undefined: nobody would expect it here. Underscores and dashes count alike. */
 export function whyNotOffered(name: string): string | undefined {
   const wanted = asQmp(name);
-  return [wanted, wanted.replaceAll('_', '-'), wanted.replaceAll('-', '_')].flatMap(spelling => (Object.hasOwn(reasons, spelling) ? [reasons[spelling]] : []))[0];
+  return [wanted, wanted.replaceAll('_', '-'), wanted.replaceAll('-', '_')].flatMap(spelling =>
+    Object.hasOwn(reasons, spelling) ? [reasons[spelling]] : [],
+  )[0];
 }
 
 export const notOffered = Object.keys(reasons);

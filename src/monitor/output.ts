@@ -1,6 +1,6 @@
 /**
- * What a monitor has to say to one client, queued and bounded. A client that does not read loses its connection, with the reason in the
- * log; the VM never waits for it.
+ * What a monitor has to say to one client, queued and bounded. A client that does not read loses
+ * its connection, with the reason in the log; the VM never waits for it.
  */
 import type { CharBackend } from '../chardev/contract.js';
 
@@ -48,7 +48,8 @@ export class Output {
 
   private flush(): void {
     let taken = 0;
-    while (taken < this.queue.length && this.chr.write(this.queue[taken])) this.queued -= this.queue[taken++].length;
+    while (taken < this.queue.length && this.chr.write(this.queue[taken]))
+      this.queued -= this.queue[taken++].length;
     this.queue.splice(0, taken);
     if (this.empty) this.wake();
   }

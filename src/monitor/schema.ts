@@ -1,6 +1,7 @@
 /**
- * A command is declared once. From the declaration derive the types that run() sees, the checks of what a client sent, query-commands and
- * query-qmp-schema, the HMP syntax with its flags, help and completion.
+ * A command is declared once. From the declaration derive the types that run() sees, the checks of
+ * what a client sent, query-commands and query-qmp-schema, the HMP syntax with its flags, help and
+ * completion.
  */
 import { VmError } from '../base/errors.js';
 import type { Style } from './hmp/style.js';
@@ -11,12 +12,26 @@ import { checkFields, describeFields } from './types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */
-export type Feature = 'migration' | 'colo' | 'block' | 'network' | 'inspect' | 'process' | 'chardevs' | 'objects' | 'traces' | 'jobs' | 'yank';
+export type Feature =
+  | 'migration'
+  | 'colo'
+  | 'block'
+  | 'network'
+  | 'inspect'
+  | 'process'
+  | 'chardevs'
+  | 'objects'
+  | 'traces'
+  | 'jobs'
+  | 'yank';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
   readonly registry: Registry;
-  /** Runs a line of HMP that must not wait for long, gives its output with LF line ends; with a style as a terminal shows it. */
+  /**
+   * Runs a line of HMP that must not wait for long, gives its output with LF line ends; with a
+   * style as a terminal shows it.
+   */
   hmp(line: string, style?: Style): Promise<string>;
   /** The user sits at a prompt and can wait for a migration. */
   readonly mayWait: boolean;
@@ -63,7 +78,10 @@ interface Common<A extends Fields, R> {
   feature?: Feature;
   oob?: boolean;
   args?: A;
-  /** Other members than those of args pass unchecked to run(), which checks them (QAPI's `gen: false`). */
+  /**
+   * Other members than those of args pass unchecked to run(), which checks them (QAPI's `gen:
+   * false`).
+   */
   open?: boolean;
   /** What QMP's `return` holds; nothing: `{}`. */
   returns?: Type<R>;
@@ -71,7 +89,10 @@ interface Common<A extends Fields, R> {
 }
 
 interface Declaration<A extends Fields, R> extends Common<A, R> {
-  /** both: HMP takes the same arguments in order, and shows the result with show(). query-x becomes `info x`. */
+  /**
+   * both: HMP takes the same arguments in order, and shows the result with show(). query-x becomes
+   * `info x`.
+   */
   monitors?: 'both' | 'qmp';
   /** Where HMP's name does not follow from QMP's. */
   hmpName?: string;
@@ -83,16 +104,23 @@ interface Declaration<A extends Fields, R> extends Common<A, R> {
   table?: (result: R, vm: VmControl) => Table;
 }
 
-const hmpSpelling = (name: string) => (name.startsWith('query-') ? `info ${name.slice(6).replaceAll('-', '_')}` : name.replaceAll('-', '_'));
+const hmpSpelling = (name: string) =>
+  name.startsWith('query-')
+    ? `info ${name.slice(6).replaceAll('-', '_')}`
+    : name.replaceAll('-', '_');
 
 /** Declares a command of QMP, and by default of HMP. */
-export function command<A extends Fields = Record<never, Type>, R = void>(d: Declaration<A, R>): Command {
+export function command<A extends Fields = Record<never, Type>, R = void>(
+  d: Declaration<A, R>,
+): Command {
   const args = d.args ?? ({} as A);
   const inHmp = d.monitors !== 'qmp';
   const { table } = d;
   const same: HmpSide = {
     args,
-    ...(table && { table: async (vm, given, context) => table(await d.run(vm, given as ArgsOf<A>, context), vm) }),
+    ...(table && {
+      table: async (vm, given, context) => table(await d.run(vm, given as ArgsOf<A>, context), vm),
+    }),
     run: async (vm, given, context) => {
       const result = await d.run(vm, given as ArgsOf<A>, context);
       return d.show?.(result, vm);
@@ -103,38 +131,70 @@ export function command<A extends Fields = Record<never, Type>, R = void>(d: Dec
     hmpName: inHmp ? (d.hmpName ?? hmpSpelling(d.name)) : undefined,
     qmp: true,
     returns: d.returns,
-    runQmp: async (vm, given, context) => (await d.run(vm, d.open ? openFields(args, given) : checkFields(args, given), context)) ?? {},
+    runQmp: async (vm, given, context) =>
+      (await d.run(vm, d.open ? openFields(args, given) : checkFields(args, given), context)) ?? {},
     hmp: inHmp ? (d.hmp ?? same) : undefined,
   };
 }
 
 /** Declares a command that only HMP has; run gives the lines to print. */
-export function hmpCommand<A extends Fields = Record<never, Type>>(d: Common<A, string | undefined> & { info?: boolean; hmpName?: string; table?: (vm: VmControl, args: ArgsOf<A>) => Table }): Command {
+export function hmpCommand<A extends Fields = Record<never, Type>>(
+  d: Common<A, string | undefined> & {
+    info?: boolean;
+    hmpName?: string;
+    table?: (vm: VmControl, args: ArgsOf<A>) => Table;
+  },
+): Command {
   const args = d.args ?? ({} as A);
   const { table } = d;
-  const notFound = new VmError(`The command ${d.name} has not been found`, { class: 'CommandNotFound' });
+  const notFound = new VmError(`The command ${d.name} has not been found`, {
+    class: 'CommandNotFound',
+  });
   return {
     ...identity(d, args),
     hmpName: d.hmpName ?? (d.info ? 'info ' : '') + hmpSpelling(d.name),
     qmp: false,
     returns: undefined,
     runQmp: () => Promise.reject(notFound),
-    hmp: { args, run: async (vm, given, context) => d.run(vm, given as ArgsOf<A>, context), ...(table && { table: async (vm, given) => table(vm, given as ArgsOf<A>) }) },
+    hmp: {
+      args,
+      run: async (vm, given, context) => d.run(vm, given as ArgsOf<A>, context),
+      ...(table && { table: async (vm, given) => table(vm, given as ArgsOf<A>) }),
+    },
   };
 }
 
 /** The HMP side of a command whose line differs from its QMP arguments. */
-export function hmp<A extends Fields>(args: A, run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => Promise<string | undefined> | string | undefined): HmpSide {
+export function hmp<A extends Fields>(
+  args: A,
+  run: (
+    vm: VmControl,
+    args: ArgsOf<A>,
+    context: CommandContext,
+  ) => Promise<string | undefined> | string | undefined,
+): HmpSide {
   return { args, run: async (vm, given, context) => run(vm, given as ArgsOf<A>, context) };
 }
 
 function openFields<A extends Fields>(args: A, given: Record<string, unknown>): ArgsOf<A> {
-  const declared = Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(args, name)));
+  const declared = Object.fromEntries(
+    Object.entries(given).filter(([name]) => Object.hasOwn(args, name)),
+  );
   return { ...given, ...checkFields(args, declared) };
 }
 
 function identity<A extends Fields, R>(d: Common<A, R>, args: A) {
-  return { name: d.name, since: d.since, summary: d.summary, notes: d.notes ?? [], examples: d.examples ?? [], aliases: d.aliases ?? [], feature: d.feature, oob: d.oob ?? false, args };
+  return {
+    name: d.name,
+    since: d.since,
+    summary: d.summary,
+    notes: d.notes ?? [],
+    examples: d.examples ?? [],
+    aliases: d.aliases ?? [],
+    feature: d.feature,
+    oob: d.oob ?? false,
+    args,
+  };
 }
 
 /** The commands of one machine: those whose part it lacks are known, but absent. */
@@ -150,14 +210,18 @@ export class Registry {
     this.commands = all.filter(c => c.feature === undefined || vm[c.feature] !== undefined);
     for (const c of this.commands) {
       if (c.qmp) this.qmpNames.set(c.name, c);
-      if (c.hmpName !== undefined) for (const name of [c.hmpName, ...c.aliases]) this.hmpNames.set(name, c);
+      if (c.hmpName !== undefined)
+        for (const name of [c.hmpName, ...c.aliases]) this.hmpNames.set(name, c);
     }
   }
 
   qmp(name: string): Command {
     const found = this.qmpNames.get(name);
     if (found) return found;
-    throw new VmError(`The command ${name} has not been found`, { class: 'CommandNotFound', hint: whyNotOffered(name) });
+    throw new VmError(`The command ${name} has not been found`, {
+      class: 'CommandNotFound',
+      hint: whyNotOffered(name),
+    });
   }
 
   hmp(name: string): Command | undefined {
@@ -175,7 +239,9 @@ export class Registry {
 
   /** Without aliases. */
   get hmpCommands(): Command[] {
-    return this.commands.filter(c => c.hmpName !== undefined).sort((a, b) => ((a.hmpName ?? '') < (b.hmpName ?? '') ? -1 : 1));
+    return this.commands
+      .filter(c => c.hmpName !== undefined)
+      .sort((a, b) => ((a.hmpName ?? '') < (b.hmpName ?? '') ? -1 : 1));
   }
 
   /** query-qmp-schema: commands, events, and the types they use. */
@@ -189,23 +255,45 @@ export class Registry {
         }
         return name;
       },
-      builtin: (name, json) => sink.add(name, () => ({ 'meta-type': 'builtin', 'json-type': json })),
+      builtin: (name, json) =>
+        sink.add(name, () => ({ 'meta-type': 'builtin', 'json-type': json })),
     };
     const empty = sink.add('q_empty', () => ({ 'meta-type': 'object', members: [] }));
     for (const name of this.qmpCommands) {
       const c = this.qmp(name);
-      const arg = Object.keys(c.args).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(c.args, sink) }));
-      entries.set(name, { name, 'meta-type': 'command', 'arg-type': arg, 'ret-type': c.returns?.describe(sink) ?? empty, ...(c.oob && { 'allow-oob': true }) });
+      const arg =
+        Object.keys(c.args).length === 0
+          ? empty
+          : sink.add(`q_obj_${name}-arg`, () => ({
+              'meta-type': 'object',
+              members: describeFields(c.args, sink),
+            }));
+      entries.set(name, {
+        name,
+        'meta-type': 'command',
+        'arg-type': arg,
+        'ret-type': c.returns?.describe(sink) ?? empty,
+        ...(c.oob && { 'allow-oob': true }),
+      });
     }
     for (const [name, fields] of Object.entries(events)) {
-      const arg = Object.keys(fields).length === 0 ? empty : sink.add(`q_obj_${name}-arg`, () => ({ 'meta-type': 'object', members: describeFields(fields, sink) }));
+      const arg =
+        Object.keys(fields).length === 0
+          ? empty
+          : sink.add(`q_obj_${name}-arg`, () => ({
+              'meta-type': 'object',
+              members: describeFields(fields, sink),
+            }));
       entries.set(name, { name, 'meta-type': 'event', 'arg-type': arg });
     }
     return [...entries.values()];
   }
 }
 
-/** A part of the machine; commands that name it as their feature are absent without it, so this cannot fail for them. */
+/**
+ * A part of the machine; commands that name it as their feature are absent without it, so this
+ * cannot fail for them.
+ */
 export function part<F extends Feature>(vm: VmControl, feature: F): NonNullable<VmControl[F]> {
   const found = vm[feature];
   if (found === undefined) throw new VmError(`This machine has no ${feature} part`);

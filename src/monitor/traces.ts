@@ -21,14 +21,28 @@ export class TraceSwitches implements TraceControl, Disposable {
       this.printed.delete(name);
       return;
     }
-    const line = (fields: object) => Object.entries(fields).map(([key, value]) => ` ${key}=${String(value)}`).join('');
-    this.printed.set(name, onTrace(name, event => this.print(`${event.name}${line(event.fields)}`)));
+    const line = (fields: object) =>
+      Object.entries(fields)
+        .map(([key, value]) => ` ${key}=${String(value)}`)
+        .join('');
+    this.printed.set(
+      name,
+      onTrace(name, event => this.print(`${event.name}${line(event.fields)}`)),
+    );
   }
 
-  /** -trace: every event that matches; `*` stands for anything. A plain name that there is not is told of: nobody would miss its lines. */
+  /**
+   * -trace: every event that matches; `*` stands for anything. A plain name that there is not is
+   * told of: nobody would miss its lines.
+   */
   enable(glob: string): void {
-    if (!glob.includes('*') && !traceNames.has(glob)) return this.print(`-trace ${glob}: there is no trace event '${glob}'.${didYouMean(glob, traceNames)}`);
-    const pattern = new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
+    if (!glob.includes('*') && !traceNames.has(glob))
+      return this.print(
+        `-trace ${glob}: there is no trace event '${glob}'.${didYouMean(glob, traceNames)}`,
+      );
+    const pattern = new RegExp(
+      `^${glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`,
+    );
     for (const { name } of this.list()) if (pattern.test(name)) this.set(name, true);
   }
 

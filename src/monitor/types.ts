@@ -1,14 +1,33 @@
 /**
- * The types of command arguments and results. One value of Type is at once the TypeScript type, the check of what a client sent (with
- * QMP's error texts), the entry in query-qmp-schema, the way to read it from an HMP line, and the source of help and completion.
+ * The types of command arguments and results. One value of Type is at once the TypeScript type, the
+ * check of what a client sent (with QMP's error texts), the entry in query-qmp-schema, the way to
+ * read it from an HMP line, and the source of help and completion.
  */
 import { VmError } from '../base/errors.js';
 
 /** What tab completion can offer where a value is asked for. */
-export type Completion = 'commands' | 'info' | 'block-nodes' | 'block-jobs' | 'capabilities' | 'parameters' | 'netdevs' | 'chardevs' | 'objects' | 'object-types' | 'devices' | 'trace-events' | 'files';
+export type Completion =
+  | 'commands'
+  | 'info'
+  | 'block-nodes'
+  | 'block-jobs'
+  | 'capabilities'
+  | 'parameters'
+  | 'netdevs'
+  | 'chardevs'
+  | 'objects'
+  | 'object-types'
+  | 'devices'
+  | 'trace-events'
+  | 'files';
 
 /** How HMP reads a value: one word, the rest of the line, `-x`, or not at all. */
-export type HmpForm = { form: 'word'; expected: string } | { form: 'rest' } | { form: 'flag'; letter: string } | { form: 'format' } | { form: 'none' };
+export type HmpForm =
+  | { form: 'word'; expected: string }
+  | { form: 'rest' }
+  | { form: 'flag'; letter: string }
+  | { form: 'format' }
+  | { form: 'none' };
 
 export interface Type<T = unknown, O extends boolean = boolean> {
   readonly summary: string;
@@ -36,10 +55,15 @@ export type TypeOf<F> = F extends Type<infer T> ? T : never;
 type OptionalKeys<F> = { [K in keyof F]: F[K] extends Type<unknown, true> ? K : never }[keyof F];
 type Flat<T> = { [K in keyof T]: T[K] };
 /** The arguments as the command's run() sees them. */
-export type ArgsOf<F> = Flat<{ [K in Exclude<keyof F, OptionalKeys<F>>]: TypeOf<F[K]> } & { [K in OptionalKeys<F>]?: TypeOf<F[K]> }>;
+export type ArgsOf<F> = Flat<
+  { [K in Exclude<keyof F, OptionalKeys<F>>]: TypeOf<F[K]> } & {
+    [K in OptionalKeys<F>]?: TypeOf<F[K]>;
+  }
+>;
 
 type Options = { readonly complete?: Completion };
-const wrongType = (path: string, expected: string) => new VmError(`Invalid parameter type for '${path}', expected: ${expected}`);
+const wrongType = (path: string, expected: string) =>
+  new VmError(`Invalid parameter type for '${path}', expected: ${expected}`);
 
 export function optional<T>(type: Type<T>): Type<T, true> {
   return { ...type, optional: true };
@@ -79,15 +103,20 @@ export function int(summary = '', range: { min?: number; max?: number } = {}): T
     hmp: { form: 'word', expected: 'integer' },
     check(value, path) {
       if (typeof value !== 'bigint' && !Number.isInteger(value)) throw wrongType(path, 'integer');
-      if (!inRange(Number(value))) throw new VmError(`Parameter '${path}' expects an integer from ${min} to ${max}`);
+      if (!inRange(Number(value)))
+        throw new VmError(`Parameter '${path}' expects an integer from ${min} to ${max}`);
       return Number(value);
     },
-    fromWord: word => (/^-?(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(word) && inRange(parseInteger(word)) ? parseInteger(word) : undefined),
+    fromWord: word =>
+      /^-?(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(word) && inRange(parseInteger(word))
+        ? parseInteger(word)
+        : undefined,
     describe: schema => schema.builtin('int', 'int'),
   };
 }
 
-const parseInteger = (word: string) => (word.startsWith('-') ? -Number(word.slice(1)) : Number(word));
+const parseInteger = (word: string) =>
+  word.startsWith('-') ? -Number(word.slice(1)) : Number(word);
 
 export function num(summary = ''): Type<number, false> {
   return {
@@ -103,13 +132,27 @@ export function num(summary = ''): Type<number, false> {
   };
 }
 
-/** Bytes: a number in QMP; in HMP with an optional suffix k M G T (KiB ...), MiB without one where `unit` says so. */
+/**
+ * Bytes: a number in QMP; in HMP with an optional suffix k M G T (KiB ...), MiB without one where
+ * `unit` says so.
+ */
 export function size(summary = '', unit: 'B' | 'M' = 'B'): Type<number, false> {
   const base = int(summary, { min: 0 });
-  return { ...base, hmp: { form: 'word', expected: 'size' }, fromWord: word => parseSize(word, unit), describe: schema => schema.builtin('size', 'int') };
+  return {
+    ...base,
+    hmp: { form: 'word', expected: 'size' },
+    fromWord: word => parseSize(word, unit),
+    describe: schema => schema.builtin('size', 'int'),
+  };
 }
 
-const sizeUnits: Readonly<Record<string, number>> = { b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+const sizeUnits: Readonly<Record<string, number>> = {
+  b: 1,
+  k: 2 ** 10,
+  m: 2 ** 20,
+  g: 2 ** 30,
+  t: 2 ** 40,
+};
 
 /** `512`, `1.5G`, `64k`; undefined if it is no size. */
 export function parseSize(text: string, unit: 'B' | 'M' = 'B'): number | undefined {
@@ -140,7 +183,11 @@ export function flag(letter: string, summary = ''): Type<boolean, true> {
   return { ...bool(summary), optional: true, words: undefined, hmp: { form: 'flag', letter } };
 }
 
-export function oneOf<const W extends readonly string[]>(words: W, summary = '', options: Options & { name?: string } = {}): Type<W[number], false> {
+export function oneOf<const W extends readonly string[]>(
+  words: W,
+  summary = '',
+  options: Options & { name?: string } = {},
+): Type<W[number], false> {
   const known = new Set<string>(words);
   return {
     summary,
@@ -150,11 +197,19 @@ export function oneOf<const W extends readonly string[]>(words: W, summary = '',
     hmp: { form: 'word', expected: words.length <= 8 ? words.join(', ') : 'one of its words' },
     check(value, path) {
       if (typeof value !== 'string') throw wrongType(path, 'string');
-      if (!known.has(value)) throw new VmError(`Parameter '${path.split('.').at(-1) ?? path}' does not accept value '${value}'`);
+      if (!known.has(value))
+        throw new VmError(
+          `Parameter '${path.split('.').at(-1) ?? path}' does not accept value '${value}'`,
+        );
       return value;
     },
     fromWord: word => (known.has(word) ? word : undefined),
-    describe: schema => schema.add(options.name ?? words.join('|'), () => ({ 'meta-type': 'enum', members: words.map(name => ({ name })), values: words })),
+    describe: schema =>
+      schema.add(options.name ?? words.join('|'), () => ({
+        'meta-type': 'enum',
+        members: words.map(name => ({ name })),
+        values: words,
+      })),
   };
 }
 
@@ -176,7 +231,11 @@ export function list<T>(element: Type<T>, summary = ''): Type<T[], false> {
   };
 }
 
-export function struct<F extends Fields>(name: string, fields: F, summary = ''): Type<ArgsOf<F>, false> {
+export function struct<F extends Fields>(
+  name: string,
+  fields: F,
+  summary = '',
+): Type<ArgsOf<F>, false> {
   return {
     summary,
     optional: false,
@@ -185,12 +244,17 @@ export function struct<F extends Fields>(name: string, fields: F, summary = ''):
       if (!isObject(value)) throw wrongType(path, 'object');
       return checkFields(fields, value, `${path}.`);
     },
-    describe: schema => schema.add(name, () => ({ 'meta-type': 'object', members: describeFields(fields, schema) })),
+    describe: schema =>
+      schema.add(name, () => ({ 'meta-type': 'object', members: describeFields(fields, schema) })),
   };
 }
 
 /** `{ type: 'inet', data: { ... } }`: what `data` holds depends on `type`. */
-export function tagged<B extends Readonly<Record<string, Type>>>(name: string, branches: B, summary = ''): Type<{ [K in keyof B & string]: { type: K; data: TypeOf<B[K]> } }[keyof B & string], false> {
+export function tagged<B extends Readonly<Record<string, Type>>>(
+  name: string,
+  branches: B,
+  summary = '',
+): Type<{ [K in keyof B & string]: { type: K; data: TypeOf<B[K]> } }[keyof B & string], false> {
   const tags = Object.keys(branches);
   const tag = oneOf(tags, '', { name: `${name}Kind` });
   return {
@@ -202,7 +266,11 @@ export function tagged<B extends Readonly<Record<string, Type>>>(name: string, b
       if (!('type' in value)) throw new VmError(`Parameter '${path}.type' is missing`);
       const type = tag.check(value['type'], `${path}.type`);
       const checked = checkFields({ type: tag, data: branches[type] }, value, `${path}.`);
-      return checked as ReturnType<Type<{ [K in keyof B & string]: { type: K; data: TypeOf<B[K]> } }[keyof B & string]>['check']>;
+      return checked as ReturnType<
+        Type<
+          { [K in keyof B & string]: { type: K; data: TypeOf<B[K]> } }[keyof B & string]
+        >['check']
+      >;
     },
     describe: schema =>
       schema.add(name, () => ({
@@ -215,7 +283,11 @@ export function tagged<B extends Readonly<Record<string, Type>>>(name: string, b
 }
 
 /** `{ type: 'chardev', id: ... }`: which members there are besides depends on `type`. */
-export function union<B extends Readonly<Record<string, Fields>>>(name: string, branches: B, summary = ''): Type<{ [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string], false> {
+export function union<B extends Readonly<Record<string, Fields>>>(
+  name: string,
+  branches: B,
+  summary = '',
+): Type<{ [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string], false> {
   const tags = Object.keys(branches);
   const tag = oneOf(tags, '', { name: `${name}Type` });
   return {
@@ -226,38 +298,65 @@ export function union<B extends Readonly<Record<string, Fields>>>(name: string, 
       if (!isObject(value)) throw wrongType(path, 'object');
       if (!('type' in value)) throw new VmError(`Parameter '${path}.type' is missing`);
       const type = tag.check(value['type'], `${path}.type`);
-      return checkFields({ type: tag, ...branches[type] }, value, `${path}.`) as { [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>> }[keyof B & string];
+      return checkFields({ type: tag, ...branches[type] }, value, `${path}.`) as {
+        [K in keyof B & string]: Flat<{ type: K } & ArgsOf<B[K]>>;
+      }[keyof B & string];
     },
     describe: schema =>
       schema.add(name, () => ({
         'meta-type': 'object',
         members: [{ name: 'type', type: tag.describe(schema) }],
         tag: 'type',
-        variants: tags.map(word => ({ case: word, type: schema.add(`${name}-${word}`, () => ({ 'meta-type': 'object', members: describeFields(branches[word], schema) })) })),
+        variants: tags.map(word => ({
+          case: word,
+          type: schema.add(`${name}-${word}`, () => ({
+            'meta-type': 'object',
+            members: describeFields(branches[word], schema),
+          })),
+        })),
       })),
   };
 }
 
 /** Whatever JSON holds. */
 export function anything(summary = ''): Type<unknown, false> {
-  return { summary, optional: false, ...notInHmp, check: value => value, describe: schema => schema.builtin('any', 'value') };
+  return {
+    summary,
+    optional: false,
+    ...notInHmp,
+    check: value => value,
+    describe: schema => schema.builtin('any', 'value'),
+  };
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Checks members in the order of declaration, as QEMU does: first what is missing or wrong, then what is unexpected. */
-export function checkFields<F extends Fields>(fields: F, value: Record<string, unknown>, prefix = ''): ArgsOf<F> {
+/**
+ * Checks members in the order of declaration, as QEMU does: first what is missing or wrong, then
+ * what is unexpected.
+ */
+export function checkFields<F extends Fields>(
+  fields: F,
+  value: Record<string, unknown>,
+  prefix = '',
+): ArgsOf<F> {
   const out: Record<string, unknown> = {};
   for (const [name, type] of Object.entries(fields)) {
     if (Object.hasOwn(value, name)) out[name] = type.check(value[name], prefix + name);
     else if (!type.optional) throw new VmError(`Parameter '${prefix}${name}' is missing`);
   }
-  for (const name of Object.keys(value)) if (!Object.hasOwn(fields, name)) throw new VmError(`Parameter '${prefix}${name}' is unexpected`);
+  for (const name of Object.keys(value))
+    if (!Object.hasOwn(fields, name))
+      throw new VmError(`Parameter '${prefix}${name}' is unexpected`);
   return out as ArgsOf<F>;
 }
 
 export function describeFields(fields: Fields, schema: SchemaSink): Record<string, unknown>[] {
-  return Object.entries(fields).map(([name, type]) => ({ name, type: type.describe(schema), ...(type.optional ? { default: null } : {}) }));
+  return Object.entries(fields).map(([name, type]) => ({
+    name,
+    type: type.describe(schema),
+    ...(type.optional ? { default: null } : {}),
+  }));
 }

@@ -1,6 +1,7 @@
 /**
- * What the commands need of a virtual machine, and nothing else. A part that a machine lacks is undefined, and its commands are then
- * absent: they are refused by name. Failures of an operation are VmError and are shown as they are.
+ * What the commands need of a virtual machine, and nothing else. A part that a machine lacks is
+ * undefined, and its commands are then absent: they are refused by name. Failures of an operation
+ * are VmError and are shown as they are.
  */
 import type { MappedPage } from '../accel/page-tables.js';
 import type { Events } from '../base/events.js';
@@ -8,7 +9,14 @@ import type { ErrorPolicy, JobInfo } from '../block/jobs/contract.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { NetdevSpec } from '../machine/spec.js';
 import type { AnnounceSchedule } from '../net/packet/announce.js';
-import type { ColoExitReason, ColoMode, MigrationStatus, PairStanding, QmpEvents, RunState } from '../qapi/types.js';
+import type {
+  ColoExitReason,
+  ColoMode,
+  MigrationStatus,
+  PairStanding,
+  QmpEvents,
+  RunState,
+} from '../qapi/types.js';
 
 export type { JobInfo };
 
@@ -16,7 +24,12 @@ export interface VmControl {
   /** `-name`, if given. */
   readonly name: string | undefined;
   readonly uuid: string;
-  readonly version: { readonly major: number; readonly minor: number; readonly micro: number; readonly package: string };
+  readonly version: {
+    readonly major: number;
+    readonly minor: number;
+    readonly micro: number;
+    readonly package: string;
+  };
   /** present: this host's KVM can run a guest. enabled: this machine does. */
   readonly kvm: { readonly present: boolean; readonly enabled: boolean };
   readonly runState: RunState;
@@ -43,7 +56,12 @@ export interface VmControl {
 
 export interface ChardevControl {
   /** connected: a peer is there. used: by a device or a monitor. */
-  info(): readonly { readonly id: string; readonly label: string; readonly connected: boolean; readonly used: boolean }[];
+  info(): readonly {
+    readonly id: string;
+    readonly label: string;
+    readonly connected: boolean;
+    readonly used: boolean;
+  }[];
   /** Those that have a connection to end. */
   yankable(): readonly string[];
   yank(id: string): void;
@@ -58,8 +76,15 @@ export interface ChardevControl {
 /** `-object`, object-add: filters and the like. */
 export interface ObjectControl {
   /** In the order in which they came. users: as a refusal names them. */
-  list(): readonly { readonly id: string; readonly type: string; readonly users: readonly string[] }[];
-  /** Properties as QMP sends them. Resolves when the object is there; VmError: nothing is left of it. */
+  list(): readonly {
+    readonly id: string;
+    readonly type: string;
+    readonly users: readonly string[];
+  }[];
+  /**
+   * Properties as QMP sends them. Resolves when the object is there; VmError: nothing is left of
+   * it.
+   */
   objectAdd(type: string, id: string, properties: Readonly<Record<string, unknown>>): Promise<void>;
   /** `TYPE,id=ID,...`, as -object takes it. */
   objectAddText(text: string): Promise<void>;
@@ -73,7 +98,10 @@ export interface ObjectControl {
 }
 
 /** A connection that may wait for a peer that is dead (QAPI YankInstance). */
-export type YankInstance = { readonly type: 'block-node'; readonly 'node-name': string } | { readonly type: 'chardev'; readonly id: string } | { readonly type: 'migration' };
+export type YankInstance =
+  | { readonly type: 'block-node'; readonly 'node-name': string }
+  | { readonly type: 'chardev'; readonly id: string }
+  | { readonly type: 'migration' };
 
 export interface YankControl {
   instances(): readonly YankInstance[];
@@ -94,7 +122,9 @@ export interface ProcessControl {
   readonly pid: number;
   /** Of this process. */
   readonly ageMs: number;
-  /** primary and secondary: of a pair that is joined, or waits to be. alone: nobody would take over. */
+  /**
+   * primary and secondary: of a pair that is joined, or waits to be. alone: nobody would take over.
+   */
   readonly role: (typeof vmRoles)[number];
   readonly peer: string | undefined;
   /** A loss of the primary's host would be survived. */
@@ -157,7 +187,10 @@ export interface Capability {
 }
 
 export interface MigrationControl {
-  /** Accepts the migration and returns; later failures are in info(). VmError: refused (bad URI, one is running, in COLO ...). */
+  /**
+   * Accepts the migration and returns; later failures are in info(). VmError: refused (bad URI, one
+   * is running, in COLO ...).
+   */
   start(uri: string): Promise<void>;
   /** Waits for a migration, or begins to load a state; failures of a load are in info(). */
   incoming(uri: string): Promise<void>;
@@ -167,7 +200,10 @@ export interface MigrationControl {
   capabilities(): readonly Capability[];
   /** All or none. */
   setCapabilities(changes: readonly Capability[]): void;
-  /** Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per second). */
+  /**
+   * Every parameter that this machine has, in a fixed order; units as in QMP (ms, bytes per
+   * second).
+   */
   parameters(): Readonly<Record<string, number | boolean | string>>;
   /** Takes effect on a running migration or COLO at once. All or none. */
   setParameters(changes: Readonly<Record<string, number | boolean | string>>): void;
@@ -197,7 +233,8 @@ export interface ColoControl {
   lostHeartbeat(): Promise<void>;
 }
 
-export type NbdAddress = { type: 'inet'; host: string; port: number } | { type: 'unix'; path: string };
+export type NbdAddress =
+  { type: 'inet'; host: string; port: number } | { type: 'unix'; path: string };
 
 export interface NbdServerInfo {
   readonly address: NbdAddress;
@@ -219,14 +256,24 @@ export interface BlockInfo {
   readonly sizeBytes: number;
   /** Of a device: ok, or what stopped the guest. */
   readonly ioStatus?: 'ok' | 'failed' | 'nospace';
-  readonly cache: { readonly writeback: boolean; readonly direct: boolean; readonly 'no-flush': boolean };
+  readonly cache: {
+    readonly writeback: boolean;
+    readonly direct: boolean;
+    readonly 'no-flush': boolean;
+  };
   readonly detectZeroes: boolean;
   /** How many images stand behind this one. */
   readonly backingDepth: number;
   /** The guest device in front. */
   readonly qdev?: string;
   readonly children: readonly { readonly child: string; readonly nodeName: string }[];
-  readonly bitmaps: readonly { readonly name: string; readonly count: number; readonly granularity: number; readonly recording: boolean; readonly busy: boolean }[];
+  readonly bitmaps: readonly {
+    readonly name: string;
+    readonly count: number;
+    readonly granularity: number;
+    readonly recording: boolean;
+    readonly busy: boolean;
+  }[];
   /** Of a device that has limits. */
   readonly throttle?: IoThrottle;
   /** `children.0: raw /path`, `mode=primary` ...: one line each for `info block`. */
@@ -263,8 +310,19 @@ export interface DriveStats {
   readonly qdev?: string;
   readonly 'node-name'?: string;
   readonly stats: {
-    readonly [counter in `${'rd' | 'wr' | 'unmap'}_bytes` | `${'rd' | 'wr' | 'unmap'}_merged` | `${'' | 'failed_' | 'invalid_'}${'rd' | 'wr' | 'flush' | 'unmap'}_operations` | `${'rd' | 'wr' | 'flush' | 'unmap'}_total_time_ns` | 'wr_highest_offset']: number;
-  } & { readonly idle_time_ns?: number; readonly account_invalid: boolean; readonly account_failed: boolean };
+    readonly [
+      counter in
+        | `${'rd' | 'wr' | 'unmap'}_bytes`
+        | `${'rd' | 'wr' | 'unmap'}_merged`
+        | `${'' | 'failed_' | 'invalid_'}${'rd' | 'wr' | 'flush' | 'unmap'}_operations`
+        | `${'rd' | 'wr' | 'flush' | 'unmap'}_total_time_ns`
+        | 'wr_highest_offset'
+    ]: number;
+  } & {
+    readonly idle_time_ns?: number;
+    readonly account_invalid: boolean;
+    readonly account_failed: boolean;
+  };
 }
 
 export interface BlockControl {
@@ -310,7 +368,14 @@ export interface CopyJob extends JobCommon {
   readonly 'on-source-error'?: ErrorPolicy;
   readonly 'on-target-error'?: ErrorPolicy;
   /** A node, or what to open. */
-  readonly target: string | { readonly target: string; readonly format?: string; readonly nodeName?: string; readonly mode: 'existing' | 'absolute-paths' };
+  readonly target:
+    | string
+    | {
+        readonly target: string;
+        readonly format?: string;
+        readonly nodeName?: string;
+        readonly mode: 'existing' | 'absolute-paths';
+      };
 }
 
 export interface ChainJob extends JobCommon {
@@ -374,7 +439,12 @@ export interface InspectControl {
   look<T>(fn: (guest: StoppedGuest) => T): Promise<T>;
   /** As it is now; undefined: not RAM. */
   physicalMemory(address: bigint, length: number): Buffer | undefined;
-  devices(): readonly { readonly id: string; readonly model: string; readonly where: string; readonly properties: readonly (readonly [string, string])[] }[];
+  devices(): readonly {
+    readonly id: string;
+    readonly model: string;
+    readonly where: string;
+    readonly properties: readonly (readonly [string, string])[];
+  }[];
   pci(): readonly PciInfo[];
 }
 
@@ -388,5 +458,10 @@ export interface PciInfo {
   readonly device: number;
   readonly irqPin: number;
   readonly irq: number;
-  readonly bars: readonly { readonly index: number; readonly type: 'memory' | 'io'; readonly address: number | undefined; readonly size: number }[];
+  readonly bars: readonly {
+    readonly index: number;
+    readonly type: 'memory' | 'io';
+    readonly address: number | undefined;
+    readonly size: number;
+  }[];
 }

@@ -1,12 +1,24 @@
 /** What others may know of the network layer. */
 
-/** Network output of the guest, held until a checkpoint covers it. Epoch numbers are the caller's and ascend. */
+/**
+ * Network output of the guest, held until a checkpoint covers it. Epoch numbers are the caller's
+ * and ascend.
+ */
 export interface OutputHold {
-  /** From now on guest output is queued (entry into COLO). mayLeave is asked before each packet that a release lets go. */
+  /**
+   * From now on guest output is queued (entry into COLO). mayLeave is asked before each packet that
+   * a release lets go.
+   */
   hold(mayLeave: () => boolean): void;
-  /** Closes an epoch: what is queued and not yet in an earlier epoch belongs to this one. vCPUs are stopped. */
+  /**
+   * Closes an epoch: what is queued and not yet in an earlier epoch belongs to this one. vCPUs are
+   * stopped.
+   */
   cut(epoch: number): void;
-  /** Epochs up to this one are safe: their packets leave, in order, as long as mayLeave says so. Call it again when it does again. */
+  /**
+   * Epochs up to this one are safe: their packets leave, in order, as long as mayLeave says so.
+   * Call it again when it does again.
+   */
   release(epoch: number): void;
   /** Leaving COLO with the guest going on here: everything leaves, nothing is held any more. */
   releaseAll(): void;
@@ -18,7 +30,10 @@ export interface OutputHold {
 }
 
 export type Direction = 'rx' | 'tx';
-/** pass: on to the next. stolen: the filter keeps it, and sends it on by forward() or never. full: not taken, the sender keeps it. */
+/**
+ * pass: on to the next. stolen: the filter keeps it, and sends it on by forward() or never. full:
+ * not taken, the sender keeps it.
+ */
 export type Verdict = 'pass' | 'stolen' | 'full';
 
 export interface NetFilter {
@@ -28,7 +43,10 @@ export interface NetFilter {
   readonly on: boolean;
   /** The frame is the caller's: copy what is kept. */
   take(frame: Uint8Array, direction: Direction): Verdict;
-  /** A frame that passed was taken further on: the time to copy it, for one that is refused further on comes again. */
+  /**
+   * A frame that passed was taken further on: the time to copy it, for one that is refused further
+   * on comes again.
+   */
   seen?(frame: Uint8Array, direction: Direction): void;
   /** There is room behind it again: what it keeps may go on. */
   pump?(direction: Direction): void;
@@ -37,9 +55,15 @@ export interface NetFilter {
 
 /** What a filter may ask of the chain that it is in. */
 export interface FilterPort {
-  /** Sends a frame on from here: one that was stolen, or a new one. False: no room now; pump() tells when there is. */
+  /**
+   * Sends a frame on from here: one that was stolen, or a new one. False: no room now; pump() tells
+   * when there is.
+   */
   forward(frame: Uint8Array, direction: Direction): boolean;
-  /** A copy that leaves the VM some other way. One of guest output waits like the output itself. False: no room, pump() tells. */
+  /**
+   * A copy that leaves the VM some other way. One of guest output waits like the output itself.
+   * False: no room, pump() tells.
+   */
   emit(frame: Uint8Array, direction: Direction, sink: (frame: Uint8Array) => void): boolean;
   /** The filter has room again, after it was full. */
   room(direction: Direction): void;
@@ -48,7 +72,10 @@ export interface FilterPort {
 /** Where a filter goes: relative to the ends, or to another one. before is the side of the head. */
 export type FilterPlace = 'head' | 'tail' | { insert: 'before' | 'behind'; id: string };
 
-/** A user's filters come and go. Whatever they pass on to the world, or copy, waits in the hold like the output itself. */
+/**
+ * A user's filters come and go. Whatever they pass on to the world, or copy, waits in the hold like
+ * the output itself.
+ */
 export interface FilterSlots {
   insert(filter: NetFilter, place: FilterPlace): FilterPort;
   remove(filter: NetFilter): void;
@@ -56,7 +83,10 @@ export interface FilterSlots {
 
 /** The guest's side of a network connection. */
 export interface NicPort {
-  /** False: the guest has no buffer now; Netdev.nicReady() tells when it has. The frame is the nic's to read during the call only. */
+  /**
+   * False: the guest has no buffer now; Netdev.nicReady() tells when it has. The frame is the nic's
+   * to read during the call only.
+   */
   receive(frame: Uint8Array): boolean;
   readonly mac: Uint8Array;
   /** Has the guest announce itself, where its driver can. */
@@ -90,18 +120,27 @@ export interface Netdev {
   readonly output: OutputHold;
   /** What a user put between the nic and that. */
   readonly filters: FilterSlots;
-  /** Guest -> world, through the filter chain. False: no room now; onRoom tells when to try again. The frame is copied if it is kept. */
+  /**
+   * Guest -> world, through the filter chain. False: no room now; onRoom tells when to try again.
+   * The frame is copied if it is kept.
+   */
   send(frame: Uint8Array): boolean;
   /** One listener: the nic. */
   onRoom(fn: () => void): void;
-  /** World -> guest. The nic returns false when the guest has no buffer; nicReady() then asks for more. */
+  /**
+   * World -> guest. The nic returns false when the guest has no buffer; nicReady() then asks for
+   * more.
+   */
   attachNic(nic: NicPort): void;
   nicReady(): void;
   /** The whole path stops and starts with the VM: a stopped VM's RAM must not change. */
   setRunning(running: boolean): void;
   /** `set_link`. Down: frames are dropped both ways, as with the cable out. */
   setLink(up: boolean): void;
-  /** One announcement of the guest's address to the world, past the filters, and by the guest itself. A side whose output may not leave says nothing. */
+  /**
+   * One announcement of the guest's address to the world, past the filters, and by the guest
+   * itself. A side whose output may not leave says nothing.
+   */
   announce(): void;
   info(): NetdevInfo;
   dispose(): void;

@@ -1,9 +1,37 @@
 /** The shared words of the field, as QEMU's QAPI schema spells them. */
 
-export const runStates = ['inmigrate', 'prelaunch', 'paused', 'running', 'finish-migrate', 'postmigrate', 'restore-vm', 'save-vm', 'colo', 'shutdown', 'internal-error', 'io-error', 'guest-panicked', 'suspended', 'watchdog', 'debug', 'preconfig'] as const;
+export const runStates = [
+  'inmigrate',
+  'prelaunch',
+  'paused',
+  'running',
+  'finish-migrate',
+  'postmigrate',
+  'restore-vm',
+  'save-vm',
+  'colo',
+  'shutdown',
+  'internal-error',
+  'io-error',
+  'guest-panicked',
+  'suspended',
+  'watchdog',
+  'debug',
+  'preconfig',
+] as const;
 export type RunState = (typeof runStates)[number];
 
-export const migrationStatuses = ['none', 'setup', 'cancelling', 'cancelled', 'active', 'device', 'colo', 'completed', 'failed'] as const;
+export const migrationStatuses = [
+  'none',
+  'setup',
+  'cancelling',
+  'cancelled',
+  'active',
+  'device',
+  'colo',
+  'completed',
+  'failed',
+] as const;
 export type MigrationStatus = (typeof migrationStatuses)[number];
 
 export const coloModes = ['none', 'primary', 'secondary'] as const;
@@ -31,13 +59,33 @@ export const pairStandings = [
 export type PairStanding = (typeof pairStandings)[number];
 
 /** COLOMessage of QEMU; the value is the ordinal on the wire. */
-export const coloMessages = ['checkpoint-ready', 'checkpoint-request', 'checkpoint-reply', 'vmstate-send', 'vmstate-size', 'vmstate-received', 'vmstate-loaded', 'guest-shutdown'] as const;
+export const coloMessages = [
+  'checkpoint-ready',
+  'checkpoint-request',
+  'checkpoint-reply',
+  'vmstate-send',
+  'vmstate-size',
+  'vmstate-received',
+  'vmstate-loaded',
+  'guest-shutdown',
+] as const;
 export type ColoMessage = (typeof coloMessages)[number];
 
 export const jobTypes = ['mirror', 'commit', 'backup', 'stream'] as const;
 export type JobType = (typeof jobTypes)[number];
 
-export const jobStatuses = ['created', 'running', 'paused', 'ready', 'standby', 'waiting', 'pending', 'aborting', 'concluded', 'null'] as const;
+export const jobStatuses = [
+  'created',
+  'running',
+  'paused',
+  'ready',
+  'standby',
+  'waiting',
+  'pending',
+  'aborting',
+  'concluded',
+  'null',
+] as const;
 export type JobStatus = (typeof jobStatuses)[number];
 
 interface BlockJobEvent {
@@ -60,11 +108,28 @@ export interface QmpEvents {
   MIGRATION_PASS: { pass: number };
   COLO_EXIT: { mode: ColoMode; reason: ColoExitReason; error?: string };
   QUORUM_FAILURE: { reference: string; 'sector-num': number; 'sectors-count': number };
-  QUORUM_REPORT_BAD: { type: 'read' | 'write' | 'flush'; error?: string; 'node-name': string; 'sector-num': number; 'sectors-count': number };
-  BLOCK_IO_ERROR: { device: string; 'node-name': string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop'; nospace: boolean; reason: string };
+  QUORUM_REPORT_BAD: {
+    type: 'read' | 'write' | 'flush';
+    error?: string;
+    'node-name': string;
+    'sector-num': number;
+    'sectors-count': number;
+  };
+  BLOCK_IO_ERROR: {
+    device: string;
+    'node-name': string;
+    operation: 'read' | 'write';
+    action: 'report' | 'ignore' | 'stop';
+    nospace: boolean;
+    reason: string;
+  };
   BLOCK_JOB_READY: BlockJobEvent;
   BLOCK_JOB_PENDING: { type: JobType; id: string };
-  BLOCK_JOB_ERROR: { device: string; operation: 'read' | 'write'; action: 'report' | 'ignore' | 'stop' };
+  BLOCK_JOB_ERROR: {
+    device: string;
+    operation: 'read' | 'write';
+    action: 'report' | 'ignore' | 'stop';
+  };
   BLOCK_JOB_COMPLETED: BlockJobEvent & { error?: string };
   BLOCK_JOB_CANCELLED: BlockJobEvent;
   JOB_STATUS_CHANGE: { id: string; status: JobStatus };

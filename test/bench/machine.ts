@@ -14,11 +14,21 @@ export interface MachineNote {
 
 export function machineNote(): MachineNote {
   const cpu = cpus()[0]?.model.trim() ?? 'unknown';
-  return { cpu, cores: availableParallelism(), memoryGiB: Math.round(totalmem() / 2 ** 30), kernel: release(), node: process.version, load: Number(loadavg()[0].toFixed(2)) };
+  return {
+    cpu,
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    node: process.version,
+    load: Number(loadavg()[0].toFixed(2)),
+  };
 }
 
 export function machineLine(note: MachineNote): string {
-  return `Machine: ${note.cores} cores of ${note.cpu}, ${note.memoryGiB} GiB, Linux ${note.kernel}, Node ${note.node}, load ${note.load}`;
+  return (
+    `Machine: ${note.cores} cores of ${note.cpu}, ${note.memoryGiB} GiB, Linux ${note.kernel}, ` +
+    `Node ${note.node}, load ${note.load}`
+  );
 }
 
 export const rounded = (value: number) => Number(value.toPrecision(3));
@@ -31,7 +41,8 @@ export interface Quantiles {
 
 export function quantiles(values: number[]): Quantiles {
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (q: number) => rounded(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]);
+  const at = (q: number) =>
+    rounded(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]);
   return { p50: at(0.5), p90: at(0.9), p99: at(0.99) };
 }
 

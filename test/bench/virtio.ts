@@ -1,4 +1,7 @@
-/** What a request costs in the device alone, as one JSON object: `node --import tsx test/bench/virtio.ts`. Rings in the addon's RAM, a disk and a network that answer at once. */
+/**
+ * What a request costs in the device alone, as one JSON object: `node --import tsx
+ * test/bench/virtio.ts`. Rings in the addon's RAM, a disk and a network that answer at once.
+ */
 import { AddonRam } from '../../src/accel/ram.js';
 import { VirtioBlk } from '../../src/hw/block/virtio-blk.js';
 import { VirtioNet } from '../../src/hw/net/virtio-net.js';
@@ -28,7 +31,8 @@ async function disk(type: number): Promise<number> {
   const data = { gpa: 0x100000, length: 4096, write: type === 0 };
   const start = performance.now();
   for (let i = 0; i < ROUNDS; i++) {
-    for (let n = 0; n < RING; n++) queue.add([{ gpa: 0x80000, length: 16 }, data, { gpa: 0x80040, length: 1, write: true }]);
+    for (let n = 0; n < RING; n++)
+      queue.add([{ gpa: 0x80000, length: 16 }, data, { gpa: 0x80040, length: 1, write: true }]);
     queue.kick();
     while (b.device.model.inFlight > 0) await Promise.resolve();
     queue.take();
@@ -44,7 +48,11 @@ function transmit(): number {
   const [, queue] = b.up([F.EVENT_IDX, 15], 3, 256).queues;
   const start = performance.now();
   for (let i = 0; i < ROUNDS; i++) {
-    for (let n = 0; n < RING; n++) queue.add([{ gpa: 0x80000, length: 12 }, { gpa: 0x100000, length: 1500 }]);
+    for (let n = 0; n < RING; n++)
+      queue.add([
+        { gpa: 0x80000, length: 12 },
+        { gpa: 0x100000, length: 1500 },
+      ]);
     queue.kick();
     queue.take();
     b.host.advance(0);
@@ -67,5 +75,10 @@ function receive(): number {
   return (performance.now() - start) / ROUNDS / RING;
 }
 
-const result = { diskWrite4kUs: round((await disk(1)) * 1000), diskRead4kUs: round((await disk(0)) * 1000), transmit1500Us: round(transmit() * 1000), receive1500Us: round(receive() * 1000) };
+const result = {
+  diskWrite4kUs: round((await disk(1)) * 1000),
+  diskRead4kUs: round((await disk(0)) * 1000),
+  transmit1500Us: round(transmit() * 1000),
+  receive1500Us: round(receive() * 1000),
+};
 console.log(JSON.stringify(result));

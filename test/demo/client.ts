@@ -1,4 +1,7 @@
-/** A TCP client of the guest that counts: one socket, never reopened, one request in flight; it notices every gap, repeat and wait. */
+/**
+ * A TCP client of the guest that counts: one socket, never reopened, one request in flight; it
+ * notices every gap, repeat and wait.
+ */
 import { connect, type Socket } from 'node:net';
 
 export interface ClientReport {
@@ -7,7 +10,10 @@ export interface ClientReport {
   gaps: number;
   repeats: number;
   memoryErrors: number;
-  /** Every record number that the client was ever told, as the highest one (a told number covers all below it). */
+  /**
+   * Every record number that the client was ever told, as the highest one (a told number covers all
+   * below it).
+   */
   recordsTold: number;
   /** The longest wait between two answers since markKill(), ms. */
   outageMs: number;
@@ -20,10 +26,20 @@ export class CountingClient {
   private killed = false;
   private lastAnswerMs = 0;
   private waiters: { at: number; resolve: () => void; reject: (error: Error) => void }[] = [];
-  readonly report: ClientReport = { localPort: 0, answers: 0, gaps: 0, repeats: 0, memoryErrors: 0, recordsTold: 0, outageMs: 0 };
+  readonly report: ClientReport = {
+    localPort: 0,
+    answers: 0,
+    gaps: 0,
+    repeats: 0,
+    memoryErrors: 0,
+    recordsTold: 0,
+    outageMs: 0,
+  };
   private lastCounter = 0;
 
-  /** Tries until the guest answers (it may still be booting), then counts on this one connection. */
+  /**
+   * Tries until the guest answers (it may still be booting), then counts on this one connection.
+   */
   async start(host: string, port: number, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
@@ -31,7 +47,8 @@ export class CountingClient {
         this.socket = await open(host, port, 1000);
         break;
       } catch (error) {
-        if (performance.now() > deadline) throw new Error(`no guest at ${host}:${port} after ${timeoutMs} ms`, { cause: error });
+        if (performance.now() > deadline)
+          throw new Error(`no guest at ${host}:${port} after ${timeoutMs} ms`, { cause: error });
         await new Promise(resolve => setTimeout(resolve, 100));
       }
     }
@@ -55,8 +72,15 @@ export class CountingClient {
     if (this.report.error) return Promise.reject(new Error(this.report.error));
     const at = this.report.answers + n;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`the client waited ${timeoutMs} ms for ${n} answers`)), timeoutMs);
-      this.waiters.push({ at, resolve: () => (clearTimeout(timer), resolve()), reject: error => (clearTimeout(timer), reject(error)) });
+      const timer = setTimeout(
+        () => reject(new Error(`the client waited ${timeoutMs} ms for ${n} answers`)),
+        timeoutMs,
+      );
+      this.waiters.push({
+        at,
+        resolve: () => (clearTimeout(timer), resolve()),
+        reject: error => (clearTimeout(timer), reject(error)),
+      });
     });
   }
 
@@ -102,7 +126,10 @@ function open(host: string, port: number, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port });
     const timer = setTimeout(() => socket.destroy(new Error('timed out')), timeoutMs);
-    socket.once('connect', () => (clearTimeout(timer), socket.removeAllListeners('error'), resolve(socket)));
+    socket.once(
+      'connect',
+      () => (clearTimeout(timer), socket.removeAllListeners('error'), resolve(socket)),
+    );
     socket.once('error', error => (clearTimeout(timer), reject(error)));
   });
 }

@@ -1,4 +1,6 @@
-/** The folder of a run below TMPDIR: what would fail in the middle of it is told before it begins. */
+/**
+ * The folder of a run below TMPDIR: what would fail in the middle of it is told before it begins.
+ */
 import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +24,9 @@ export function makeRunFolder(prefix: string): string {
     dir = mkdtempSync(join(tmpdir(), prefix));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new CannotRun(`no folder can be made in ${tmpdir()} (${code}): ${elsewhere}`, { cause: error });
+    throw new CannotRun(`no folder can be made in ${tmpdir()} (${code}): ${elsewhere}`, {
+      cause: error,
+    });
   }
   const objection = objectionTo(dir);
   if (objection === undefined) return dir;
@@ -36,5 +40,7 @@ function objectionTo(dir: string): string | undefined {
   const { bavail, bsize } = statfsSync(dir);
   const free = bavail * bsize;
   const mb = (bytes: number) => `${Math.floor(bytes / 1e6)} MB`;
-  return free < wantedBytes ? `${tmpdir()} has ${mb(free)} free, and ${mb(wantedBytes)} are needed` : undefined;
+  return free < wantedBytes
+    ? `${tmpdir()} has ${mb(free)} free, and ${mb(wantedBytes)} are needed`
+    : undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * `npm run demo [-- --json] [--accel soft] [--secondary-accel kvm] [--kernel FILE --modules DIR]`: a Linux guest survives kill -9 of its host process,
- * and the TCP client that was talking to it sees nothing but a short wait. Two proofs: the connection, and the disk.
+ * `npm run demo [-- --json] [--accel soft] [--secondary-accel kvm] [--kernel FILE --modules DIR]`:
+ * a Linux guest survives kill -9 of its host process, and the TCP client that was talking to it
+ * sees nothing but a short wait. Two proofs: the connection, and the disk.
  */
 import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -22,7 +23,10 @@ const options = {
   cpus: { type: 'string', default: '1' },
   /** How many answers the client wants of the survivor. */
   answers: { type: 'string', default: '500' },
-  /** Factor for every time limit, and fewer answers are waited for, each of which needs a checkpoint: for hosts that are themselves emulated. */
+  /**
+   * Factor for every time limit, and fewer answers are waited for, each of which needs a
+   * checkpoint: for hosts that are themselves emulated.
+   */
   patience: { type: 'string', default: '1' },
   kernel: { type: 'string' },
   modules: { type: 'string' },
@@ -55,7 +59,9 @@ if (process.env.NO_COLOR !== undefined || process.env.TERM === 'dumb') chalk.lev
 function tell(what: string): void {
   const seconds = ((performance.now() - started) / 1000).toFixed(2).padStart(7);
   if (quiet) return console.error(`${seconds} s  ${what}`);
-  console.log(process.stdout.isTTY ? `${chalk.dim(`${seconds} s`)}  ${what}` : `${seconds} s  ${what}`);
+  console.log(
+    process.stdout.isTTY ? `${chalk.dim(`${seconds} s`)}  ${what}` : `${seconds} s  ${what}`,
+  );
 }
 
 async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoResult> {
@@ -63,7 +69,19 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
   buildNetwork();
   const client = new CountingClient();
   const limit = Number(args.patience) * 60_000;
-  const pair = await Pair.start({ dir, guest, accel: args.accel, secondaryAccel: args['secondary-accel'], memoryMiB: Number(args.memory), cpus: Number(args.cpus), diskMiB: 128, delayMs: Number(args.delay), transport: 'tcp', append: '', env: {} });
+  const pair = await Pair.start({
+    dir,
+    guest,
+    accel: args.accel,
+    secondaryAccel: args['secondary-accel'],
+    memoryMiB: Number(args.memory),
+    cpus: Number(args.cpus),
+    diskMiB: 128,
+    delayMs: Number(args.delay),
+    transport: 'tcp',
+    append: '',
+    env: {},
+  });
   try {
     tell(`started: ${pair.secondary.commandLine}`);
     tell(`started: ${pair.primary.commandLine}`);
@@ -81,7 +99,9 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
     await new Promise(resolve => setTimeout(resolve, 500 + Math.random() * 1500));
     return await killAndProve(pair, client, args);
   } catch (error) {
-    throw new Error(`${(error as Error).message}${await pair.primary.lastWords()}`, { cause: error });
+    throw new Error(`${(error as Error).message}${await pair.primary.lastWords()}`, {
+      cause: error,
+    });
   } finally {
     client.stop();
     pair.dispose();
@@ -92,7 +112,11 @@ async function accelOf(side: Side): Promise<string> {
   return ((await side.qmp.execute('query-kvm')) as { enabled: boolean }).enabled ? 'kvm' : 'soft';
 }
 
-async function killAndProve(pair: Pair, client: CountingClient, args: ReturnType<typeof parse>): Promise<DemoResult> {
+async function killAndProve(
+  pair: Pair,
+  client: CountingClient,
+  args: ReturnType<typeof parse>,
+): Promise<DemoResult> {
   const { secondary, primary } = pair;
   const accel = [await accelOf(primary), await accelOf(secondary)];
   const limit = Number(args.patience) * 60_000;
@@ -113,7 +137,8 @@ async function killAndProve(pair: Pair, client: CountingClient, args: ReturnType
   await secondary.qmp.execute('quit').catch(() => undefined);
   await secondary.exited;
   const { proven, firstBad } = proveRecords(secondary.path('img'), report.recordsTold);
-  const connectionOk = !report.error && report.gaps === 0 && report.repeats === 0 && report.memoryErrors === 0;
+  const connectionOk =
+    !report.error && report.gaps === 0 && report.repeats === 0 && report.memoryErrors === 0;
   const diskOk = report.recordsTold > 0 && proven === report.recordsTold;
   return {
     ok: connectionOk && diskOk,
@@ -126,7 +151,13 @@ async function killAndProve(pair: Pair, client: CountingClient, args: ReturnType
     counterRepeats: report.repeats,
     answers: report.answers,
     localPort: report.localPort,
-    error: report.error ?? (report.memoryErrors ? `${report.memoryErrors} memory errors in the guest` : firstBad ? `record ${firstBad} is not in the image` : undefined),
+    error:
+      report.error ??
+      (report.memoryErrors
+        ? `${report.memoryErrors} memory errors in the guest`
+        : firstBad
+          ? `record ${firstBad} is not in the image`
+          : undefined),
   };
 }
 
@@ -137,7 +168,10 @@ function table(result: DemoResult): string {
     ['pages per checkpoint', String(Math.round(result.pagesPerCheckpoint))],
     ['bytes per checkpoint', `${(result.bytesPerCheckpoint / 1e6).toFixed(2)} MB`],
     ['outage seen by the client', `${result.outageMs} ms`],
-    ['answers on one connection', `${result.answers} (gaps ${result.counterGaps}, repeats ${result.counterRepeats})`],
+    [
+      'answers on one connection',
+      `${result.answers} (gaps ${result.counterGaps}, repeats ${result.counterRepeats})`,
+    ],
     ['records told / proven', `${result.recordsTold} / ${result.recordsProven}`],
   ];
   if (!process.stdout.isTTY) return rows.map(row => row.join(': ')).join('\n');
@@ -178,8 +212,10 @@ const args = parse();
 quiet = args.json;
 try {
   const result = await main(args);
-  if (args.json) console.log(JSON.stringify(result));
-  else console.log(`${table(result)}\n${result.ok ? chalk.green('Both proofs hold.') : chalk.red(`A proof failed: ${result.error ?? 'see the table'}`)}`);
+  const verdict = result.ok
+    ? chalk.green('Both proofs hold.')
+    : chalk.red(`A proof failed: ${result.error ?? 'see the table'}`);
+  console.log(args.json ? JSON.stringify(result) : `${table(result)}\n${verdict}`);
   process.exitCode = result.ok ? 0 : 1;
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);

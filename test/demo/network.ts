@@ -1,4 +1,7 @@
-/** The demo's network: one namespace that holds a bridge, a tap for each side, and the client. Needs root or user namespaces. */
+/**
+ * The demo's network: one namespace that holds a bridge, a tap for each side, and the client. Needs
+ * root or user namespaces.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { CannotRun, checkRunFolder } from './folder.js';
@@ -7,20 +10,27 @@ export const addresses = { client: '10.99.0.1', guest: '10.99.0.2', port: 7777 }
 export const taps = { primary: 'colo-p', secondary: 'colo-s' };
 const insideFlag = 'COLO_DEMO_NAMESPACE';
 
-/** When the command began, by the clock of performance.timeOrigin: outside, if this is the process inside. */
+/**
+ * When the command began, by the clock of performance.timeOrigin: outside, if this is the process
+ * inside.
+ */
 export const startedAt = () => Number(process.env[insideFlag] ?? performance.timeOrigin);
 
 /**
- * Runs this very command again inside a fresh network namespace; returns only there. Before that it calls prepare(), which has the
- * network of the host. Throws a sentence where a namespace is impossible.
+ * Runs this very command again inside a fresh network namespace; returns only there. Before that it
+ * calls prepare(), which has the network of the host. Throws a sentence where a namespace is
+ * impossible.
  */
 export async function enterNamespace(prepare: () => Promise<unknown>): Promise<void> {
   if (process.env[insideFlag]) return;
   const flags = process.getuid?.() === 0 ? ['-n'] : ['-Urn'];
   const probe = spawnSync('unshare', [...flags, 'true'], { encoding: 'utf8' });
   if (probe.error || probe.status !== 0) {
-    const why = probe.error ? 'unshare is missing: apt-get install util-linux' : probe.stderr.trim();
-    const sentence = 'a network namespace of its own is needed: run this as root, or allow `unshare -Urn`';
+    const why = probe.error
+      ? 'unshare is missing: apt-get install util-linux'
+      : probe.stderr.trim();
+    const sentence =
+      'a network namespace of its own is needed: run this as root, or allow `unshare -Urn`';
     throw new CannotRun(`${sentence} (${why})`);
   }
   checkTun();
@@ -39,7 +49,10 @@ function checkTun(): void {
     closeSync(openSync(tun, 'r+'));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const way = code === 'ENOENT' || code === 'ENODEV' ? 'load the module tun: `modprobe tun` as root' : `run this as root, or open it for all, as Debian does: \`chmod 666 ${tun}\` as root`;
+    const way =
+      code === 'ENOENT' || code === 'ENODEV'
+        ? 'load the module tun: `modprobe tun` as root'
+        : `run this as root, or open it for all, as Debian does: \`chmod 666 ${tun}\` as root`;
     throw new CannotRun(`taps are needed, and ${tun} cannot be opened (${code}): ${way}`);
   }
 }
@@ -48,8 +61,12 @@ function ip(...args: string[]): string {
   try {
     return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Error('ip is missing: apt-get install iproute2', { cause: error });
-    throw new Error(`ip ${args.join(' ')}: ${String((error as { stderr?: string }).stderr).trim()}`, { cause: error });
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new Error('ip is missing: apt-get install iproute2', { cause: error });
+    throw new Error(
+      `ip ${args.join(' ')}: ${String((error as { stderr?: string }).stderr).trim()}`,
+      { cause: error },
+    );
   }
 }
 
@@ -70,6 +87,8 @@ function addTap(tap: string): void {
 
 /** Frames that the owner of a tap has sent to the world. */
 export function framesFrom(tap: string): number {
-  const [link] = JSON.parse(ip('-s', '-j', 'link', 'show', tap)) as { stats64: { rx: { packets: number } } }[];
+  const [link] = JSON.parse(ip('-s', '-j', 'link', 'show', tap)) as {
+    stats64: { rx: { packets: number } };
+  }[];
   return link.stats64.rx.packets;
 }

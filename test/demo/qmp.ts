@@ -1,4 +1,7 @@
-/** A QMP client of the demo's own, as a script would write it: one command at a time, events counted by name. */
+/**
+ * A QMP client of the demo's own, as a script would write it: one command at a time, events counted
+ * by name.
+ */
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 
@@ -13,12 +16,17 @@ interface Pending {
 
 export class Qmp {
   private readonly pending: Pending[] = [];
-  private readonly waiting: { name: string; resolve: (data: Record<string, unknown>) => void }[] = [];
+  private readonly waiting: { name: string; resolve: (data: Record<string, unknown>) => void }[] =
+    [];
 
   private constructor(private readonly socket: Socket) {
-    createInterface({ input: socket }).on('line', line => this.onLine(JSON.parse(line) as Record<string, unknown>));
+    createInterface({ input: socket }).on('line', line =>
+      this.onLine(JSON.parse(line) as Record<string, unknown>),
+    );
     socket.on('error', () => undefined);
-    socket.on('close', () => this.pending.splice(0).forEach(p => p.reject(new Error('the monitor is gone'))));
+    socket.on('close', () =>
+      this.pending.splice(0).forEach(p => p.reject(new Error('the monitor is gone'))),
+    );
   }
 
   /** Tries until the socket is there. */
@@ -26,20 +34,26 @@ export class Qmp {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const socket = connect(path);
-      const ok = await new Promise<boolean>(resolve => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
+      const ok = await new Promise<boolean>(resolve =>
+        socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
+      );
       if (ok) {
         const qmp = new Qmp(socket);
         await qmp.execute('qmp_capabilities');
         return qmp;
       }
-      if (performance.now() > deadline) throw new Error(`no monitor at ${path} after ${timeoutMs} ms`);
+      if (performance.now() > deadline)
+        throw new Error(`no monitor at ${path} after ${timeoutMs} ms`);
       await new Promise(resolve => setTimeout(resolve, 50));
     }
   }
 
   execute(name: string, args?: Record<string, unknown>, timeoutMs = 20_000): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${name}: no answer within ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(
+        () => reject(new Error(`${name}: no answer within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
       this.pending.push({
         resolve: value => (clearTimeout(timer), resolve(value)),
         reject: error => (clearTimeout(timer), reject(error)),
@@ -50,14 +64,19 @@ export class Qmp {
 
   /** An HMP line; its output must be empty or `OK`, for errors come as text. */
   async hmp(line: string): Promise<void> {
-    const text = String(await this.execute('human-monitor-command', { 'command-line': line })).trim();
+    const text = String(
+      await this.execute('human-monitor-command', { 'command-line': line }),
+    ).trim();
     if (text !== '' && text !== 'OK') throw new Error(`${line}: ${text}`);
   }
 
   /** The next event of this name. */
   event(name: string, timeoutMs: number): Promise<Record<string, unknown>> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no event ${name} within ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(
+        () => reject(new Error(`no event ${name} within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
       this.waiting.push({ name, resolve: data => (clearTimeout(timer), resolve(data)) });
     });
   }
@@ -69,7 +88,8 @@ export class Qmp {
   private onLine(message: Record<string, unknown>): void {
     if ('event' in message) {
       const index = this.waiting.findIndex(w => w.name === message.event);
-      if (index >= 0) this.waiting.splice(index, 1)[0].resolve((message.data ?? {}) as Record<string, unknown>);
+      if (index >= 0)
+        this.waiting.splice(index, 1)[0].resolve((message.data ?? {}) as Record<string, unknown>);
       return;
     }
     if ('QMP' in message) return;

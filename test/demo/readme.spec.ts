@@ -1,7 +1,8 @@
 /**
- * Goal: what README.md tells people to paste works as it stands, after its first two commands, and shows what it says. Method: each block
- * of a shell into one shell in a network namespace, each of a monitor into the monitor that the block before it opened. Skipped by
- * name where a namespace cannot be made, or no kernel be had.
+ * Goal: what README.md tells people to paste works as it stands, after its first two commands, and
+ * shows what it says. Method: each block of a shell into one shell in a network namespace, each of
+ * a monitor into the monitor that the block before it opened. Skipped by name where a namespace
+ * cannot be made, or no kernel be had.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -27,12 +28,28 @@ const after = (block: Block, language: string) => {
 
 const flags = process.getuid?.() === 0 ? ['-n'] : ['-Urn'];
 const namespaces = spawnSync('unshare', [...flags, 'true']).status === 0;
-const real = namespaces && existsSync(join(root, 'native/build/Release/colo.node')) ? test : test.skip;
+const real =
+  namespaces && existsSync(join(root, 'native/build/Release/colo.node')) ? test : test.skip;
 
 /** A checkout to work in, whose files are those of this one. */
 const dir = mkdtempSync(join(tmpdir(), 'colo-readme-'));
-for (const name of ['package.json', 'bin', 'dist', 'native', 'node_modules', 'src', 'test', 'tsconfig.json']) symlinkSync(join(root, name), join(dir, name));
-const env: NodeJS.ProcessEnv = { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', XDG_RUNTIME_DIR: join(dir, 'run') };
+for (const name of [
+  'package.json',
+  'bin',
+  'dist',
+  'native',
+  'node_modules',
+  'src',
+  'test',
+  'tsconfig.json',
+])
+  symlinkSync(join(root, name), join(dir, name));
+const env: NodeJS.ProcessEnv = {
+  ...process.env,
+  NODE_OPTIONS: '',
+  NO_COLOR: '1',
+  XDG_RUNTIME_DIR: join(dir, 'run'),
+};
 const shells: Shell[] = [];
 afterEach(async () => {
   for (const shell of shells.splice(0).reverse()) await shell.end();
@@ -40,7 +57,11 @@ afterEach(async () => {
 afterAll(() => rmSync(dir, { recursive: true }));
 
 /** Numbers and paths are those of another run and machine. */
-const shape = (line: string) => line.trim().replace(/(\S*\/)+/g, '').replace(/\d+/g, '9');
+const shape = (line: string) =>
+  line
+    .trim()
+    .replace(/(\S*\/)+/g, '')
+    .replace(/\d+/g, '9');
 
 async function openShell(): Promise<Shell> {
   const shell = new Shell(['unshare', ...flags, 'bash'], { cwd: dir, env });
@@ -51,18 +72,30 @@ async function openShell(): Promise<Shell> {
 
 /** The same namespace, for a command that keeps its terminal. */
 function openTerminal(shell: Shell, command: string): Shell {
-  const enter = ['nsenter', '-t', String(shell.pid), '-n', ...(flags[0] === '-Urn' ? ['-U', '--preserve-credentials'] : [])];
+  const enter = [
+    'nsenter',
+    '-t',
+    String(shell.pid),
+    '-n',
+    ...(flags[0] === '-Urn' ? ['-U', '--preserve-credentials'] : []),
+  ];
   const terminal = new Shell([...enter, 'bash', '-c', command], { cwd: dir, env });
   shells.push(terminal);
   return terminal;
 }
 
-/** What README shows after a block has been seen, a line each, in any order: two processes write. */
+/**
+ * What README shows after a block has been seen, a line each, in any order: two processes write.
+ */
 async function showsAsWritten(shell: Shell, recorded: Block): Promise<void> {
   for (const line of recorded.text.split('\n')) {
     const deadline = performance.now() + 120_000;
     while (!shell.seen.split('\n').some(seen => shape(seen) === shape(line))) {
-      if (performance.now() > deadline) throw new Error(`README.md:${recorded.line} shows a line that did not come: ${line}\nSeen:\n${shell.seen}`);
+      if (performance.now() > deadline)
+        throw new Error(
+          `README.md:${recorded.line} shows a line that did not come: ` +
+            `${line}\nSeen:\n${shell.seen}`,
+        );
       await new Promise(resolve => setTimeout(resolve, 50));
     }
   }
@@ -79,46 +112,72 @@ async function whenProtected(shell: Shell, primary: Shell): Promise<number> {
 }
 
 test('the first two blocks are the two commands, and every other one is run below', () => {
-  expect(shellBlocks.slice(0, 2).map(block => block.text)).toEqual(['npm ci && npm run demo', 'npm ci && npm test']);
-  const run = ['npm run guest', 'npx colo primary -m 256', 'npx colo init', 'kill -9', 'ip link', 'npx colo secondary -name', 'npx colo primary -name'];
-  expect(shellBlocks.slice(2).map(block => run.find(start => block.text.startsWith(start)))).toEqual(run);
+  expect(shellBlocks.slice(0, 2).map(block => block.text)).toEqual([
+    'npm ci && npm run demo',
+    'npm ci && npm test',
+  ]);
+  const run = [
+    'npm run guest',
+    'npx colo primary -m 256',
+    'npx colo init',
+    'kill -9',
+    'ip link',
+    'npx colo secondary -name',
+    'npx colo primary -name',
+  ];
+  expect(
+    shellBlocks.slice(2).map(block => run.find(start => block.text.startsWith(start))),
+  ).toEqual(run);
 });
 
-real('a guest, and a pair from one file', async () => {
-  const made = spawnSync('bash', ['-c', starting('npm run guest').text], { cwd: dir, env, encoding: 'utf8' });
-  expect([made.stderr, made.status]).toEqual([expect.not.stringContaining('guest: '), 0]);
-  const shell = await openShell();
-  const console = openTerminal(shell, starting('npx colo primary -m 256').text);
-  await console.sees('colo-guest: ready');
-  await console.end();
+real(
+  'a guest, and a pair from one file',
+  async () => {
+    const made = spawnSync('bash', ['-c', starting('npm run guest').text], {
+      cwd: dir,
+      env,
+      encoding: 'utf8',
+    });
+    expect([made.stderr, made.status]).toEqual([expect.not.stringContaining('guest: '), 0]);
+    const shell = await openShell();
+    const console = openTerminal(shell, starting('npx colo primary -m 256').text);
+    await console.sees('colo-guest: ready');
+    await console.end();
 
-  const pair = starting('npx colo init');
-  expect(await shell.paste(pair.text)).toMatchObject({ code: 0 });
-  await showsAsWritten(shell, after(pair, 'text'));
-  const late = starting('kill -9');
-  expect(await shell.paste(late.text)).toMatchObject({ code: 0 });
-  await showsAsWritten(shell, after(late, 'text'));
-}, 400_000);
+    const pair = starting('npx colo init');
+    expect(await shell.paste(pair.text)).toMatchObject({ code: 0 });
+    await showsAsWritten(shell, after(pair, 'text'));
+    const late = starting('kill -9');
+    expect(await shell.paste(late.text)).toMatchObject({ code: 0 });
+    await showsAsWritten(shell, after(late, 'text'));
+  },
+  400_000,
+);
 
-real('by hand: two terminals, their monitors, and a guest that answers before and after', async () => {
-  const shell = await openShell();
-  expect(await shell.paste(starting('ip link').text)).toMatchObject({ code: 0 });
-  const sides = ['npx colo secondary -name', 'npx colo primary -name'].map(start => {
-    const block = starting(start);
-    return { terminal: openTerminal(shell, block.text), lines: after(block, 'hmp').text };
-  });
-  const [secondary, primary] = sides.map(({ terminal }) => terminal);
-  for (const { terminal, lines } of sides) {
-    await terminal.sees(/^\((colo|qemu)\) /m);
-    terminal.type(lines);
-  }
-  const open = 'for n in {1..60}; do exec 3<>/dev/tcp/10.99.0.2/7777 && break; sleep 1; done 2>/dev/null';
-  const ask = () => shell.paste(`${open}; echo next >&3 && timeout 20 head -1 <&3`);
-  const pid = await whenProtected(shell, primary);
-  expect((await ask()).seen).toMatch(/^\d+ \d+ 0/m);
-  await shell.paste(`kill -9 ${pid}`);
-  const lost = blocks.find(block => block.text === 'x_colo_lost_heartbeat');
-  expect(lost?.language).toBe('hmp');
-  secondary.type(lost?.text ?? '');
-  expect((await ask()).seen).toMatch(/^\d+ \d+ 0/m);
-}, 400_000);
+real(
+  'by hand: two terminals, their monitors, and a guest that answers before and after',
+  async () => {
+    const shell = await openShell();
+    expect(await shell.paste(starting('ip link').text)).toMatchObject({ code: 0 });
+    const sides = ['npx colo secondary -name', 'npx colo primary -name'].map(start => {
+      const block = starting(start);
+      return { terminal: openTerminal(shell, block.text), lines: after(block, 'hmp').text };
+    });
+    const [secondary, primary] = sides.map(({ terminal }) => terminal);
+    for (const { terminal, lines } of sides) {
+      await terminal.sees(/^\((colo|qemu)\) /m);
+      terminal.type(lines);
+    }
+    const open =
+      'for n in {1..60}; do exec 3<>/dev/tcp/10.99.0.2/7777 && break; sleep 1; done 2>/dev/null';
+    const ask = () => shell.paste(`${open}; echo next >&3 && timeout 20 head -1 <&3`);
+    const pid = await whenProtected(shell, primary);
+    expect((await ask()).seen).toMatch(/^\d+ \d+ 0/m);
+    await shell.paste(`kill -9 ${pid}`);
+    const lost = blocks.find(block => block.text === 'x_colo_lost_heartbeat');
+    expect(lost?.language).toBe('hmp');
+    secondary.type(lost?.text ?? '');
+    expect((await ask()).seen).toMatch(/^\d+ \d+ 0/m);
+  },
+  400_000,
+);

@@ -27,5 +27,9 @@ export function proveRecords(image: string, upTo: number): { proven: number; fir
 }
 
 function good(record: Buffer, number: number): boolean {
-  return record.readUInt32LE(0) === MAGIC && record.readUInt32LE(4) === crc32(record.subarray(8)) && record.readBigUInt64LE(8) === BigInt(number);
+  return (
+    record.readUInt32LE(0) === MAGIC &&
+    record.readUInt32LE(4) === crc32(record.subarray(8)) &&
+    record.readBigUInt64LE(8) === BigInt(number)
+  );
 }

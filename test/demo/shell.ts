@@ -1,4 +1,7 @@
-/** A shell that README's blocks are pasted into, and the terminals that it opens for monitors, each with its own standard input. */
+/**
+ * A shell that README's blocks are pasted into, and the terminals that it opens for monitors, each
+ * with its own standard input.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 
 export class Shell {
@@ -26,7 +29,8 @@ export class Shell {
   }
 
   async sees(what: string | RegExp, limitMs = 120_000): Promise<void> {
-    const there = () => (typeof what === 'string' ? this.seen.includes(what) : what.test(this.seen));
+    const there = () =>
+      typeof what === 'string' ? this.seen.includes(what) : what.test(this.seen);
     const deadline = performance.now() + limitMs;
     while (!there()) {
       const late = performance.now() > deadline;
@@ -35,7 +39,10 @@ export class Shell {
     }
   }
 
-  /** A block into the shell; waits until its last line is through. Gives what was seen meanwhile, and its exit code. */
+  /**
+   * A block into the shell; waits until its last line is through. Gives what was seen meanwhile,
+   * and its exit code.
+   */
   async paste(text: string): Promise<{ seen: string; code: number }> {
     const from = this.seen.length;
     const number = ++this.pastes;
@@ -50,7 +57,8 @@ export class Shell {
 
   /** With everything that was started in it. */
   async end(): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) process.kill(-this.pid, 'SIGKILL');
+    if (this.child.exitCode === null && this.child.signalCode === null)
+      process.kill(-this.pid, 'SIGKILL');
     await this.exited;
   }
 }

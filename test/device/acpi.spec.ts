@@ -1,4 +1,7 @@
-/** Power management registers, reset ways, and the tables: checksums, lengths and links, read as a guest would. */
+/**
+ * Power management registers, reset ways, and the tables: checksums, lengths and links, read as a
+ * guest would.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { AcpiPm } from '../../src/hw/acpi/pm.js';
 import { acpiTables } from '../../src/hw/acpi/tables.js';
@@ -59,32 +62,47 @@ describe('power management', () => {
 test('four ways to reset', () => {
   new I8042('i8042', bench.powerControl).attach(bench.bus.ports);
   new SystemControl('port92', bench.powerControl).attach(bench.bus.ports);
-  new HostBridge('pci-host', new PciBus(bench.bus.mmio, bench.irqs), bench.powerControl).attach(bench.bus.ports);
+  new HostBridge('pci-host', new PciBus(bench.bus.mmio, bench.irqs), bench.powerControl).attach(
+    bench.bus.ports,
+  );
   expect(bench.vm.in(0x64) & 0x03).toBe(0); // nothing to read, ready for a command
   bench.vm.out(0x64, 0xfe);
   bench.vm.out(0x92, 0x01);
   bench.vm.out(0xcf9, 0x02);
   bench.vm.out(0xcf9, 0x06);
-  expect(bench.power).toEqual(['reset: keyboard controller', 'reset: port 0x92', 'reset: port 0xcf9']);
+  expect(bench.power).toEqual([
+    'reset: keyboard controller',
+    'reset: port 0x92',
+    'reset: port 0xcf9',
+  ]);
   bench.vm.out(0x80, 0x42);
   expect(bench.vm.in(0x80)).toBe(0x42);
 });
 
 describe('tables', () => {
   const BASE = 0xe0000;
-  const blob = acpiTables(BASE, { apicIds: [0, 1], serials: [{ base: 0x3f8, irq: 4 }], intx: intxGsi, pciSlots: 32, pciHole: PCI_HOLE });
+  const blob = acpiTables(BASE, {
+    apicIds: [0, 1],
+    serials: [{ base: 0x3f8, irq: 4 }],
+    intx: intxGsi,
+    pciSlots: 32,
+    pciHole: PCI_HOLE,
+  });
   const at = (address: number) => blob.subarray(address - BASE);
   const table = (address: number) => at(address).subarray(0, at(address).readUInt32LE(4));
   const sum = (b: Buffer) => b.reduce((s, x) => s + x, 0) & 0xff;
   const xsdt = table(at(BASE).readUInt32LE(24));
-  const entries = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) => table(xsdt.readUInt32LE(36 + 8 * i)));
+  const entries = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) =>
+    table(xsdt.readUInt32LE(36 + 8 * i)),
+  );
   const named = (signature: string) => entries.find(t => t.toString('latin1', 0, 4) === signature)!;
 
   test('RSDP and every checksum', () => {
     expect(blob.toString('latin1', 0, 8)).toBe('RSD PTR ');
     expect(sum(blob.subarray(0, 20))).toBe(0);
     expect(sum(blob.subarray(0, 36))).toBe(0);
-    for (const t of [xsdt, ...entries, table(named('FACP').readUInt32LE(40))]) expect(sum(t)).toBe(0);
+    for (const t of [xsdt, ...entries, table(named('FACP').readUInt32LE(40))])
+      expect(sum(t)).toBe(0);
   });
 
   test('FADT leads to DSDT and FACS, and names the registers', () => {
@@ -93,7 +111,9 @@ describe('tables', () => {
     expect(table(fadt.readUInt32LE(40)).toString('latin1', 0, 4)).toBe('DSDT');
     expect(at(fadt.readUInt32LE(36)).toString('latin1', 0, 4)).toBe('FACS');
     expect(fadt.readUInt32LE(36) % 64).toBe(0);
-    expect([fadt.readUInt32LE(56), fadt.readUInt32LE(64), fadt.readUInt32LE(76)]).toEqual([0x600, 0x604, 0x608]);
+    expect([fadt.readUInt32LE(56), fadt.readUInt32LE(64), fadt.readUInt32LE(76)]).toEqual([
+      0x600, 0x604, 0x608,
+    ]);
     expect([fadt.readUInt32LE(120), fadt[128]]).toEqual([0xcf9, 0x06]);
   });
 

@@ -1,4 +1,7 @@
-/** What holds for every device: reset is fresh, state goes out and back unchanged, a paused device does nothing, no access and no bytes make it throw. */
+/**
+ * What holds for every device: reset is fresh, state goes out and back unchanged, a paused device
+ * does nothing, no access and no bytes make it throw.
+ */
 import { describe, expect, test } from '@jest/globals';
 import { VmError } from '../../src/base/errors.js';
 import type { Device } from '../../src/hw/device.js';
@@ -9,7 +12,8 @@ import { Random } from '../support/random.js';
 
 const SEEDS = [1, 2, 3, 4, 5];
 const ids = new FullBoard().devices.map(device => device.id);
-const saved = (board: FullBoard) => new Map(board.devices.map(d => [d.id, (d.beforeSave(), d.vmstate.save(d.state))]));
+const saved = (board: FullBoard) =>
+  new Map(board.devices.map(d => [d.id, (d.beforeSave(), d.vmstate.save(d.state))]));
 const find = (board: FullBoard, id: string): Device => board.board.devices.find(id)!;
 
 /** After a wild guest, stopped. */
@@ -24,7 +28,18 @@ async function wild(seed: number, times = 3000): Promise<FullBoard> {
 }
 
 test('every device of the board is here', () => {
-  expect(ids).toEqual(['pci-host', 'rtc', 'i8042', 'port92', 'acpi-pm', 'serial0', 'serial1', 'blk0', 'net-pci0', 'exit0']);
+  expect(ids).toEqual([
+    'pci-host',
+    'rtc',
+    'i8042',
+    'port92',
+    'acpi-pm',
+    'serial0',
+    'serial1',
+    'blk0',
+    'net-pci0',
+    'exit0',
+  ]);
 });
 
 describe.each(SEEDS)('seed %i', seed => {
@@ -43,10 +58,15 @@ describe.each(SEEDS)('seed %i', seed => {
     board.board.reset();
     const fresh = saved(new FullBoard());
     for (const device of board.devices) {
-      const kept = (device.constructor as { batteryBacked?: readonly string[] }).batteryBacked ?? [];
+      const kept =
+        (device.constructor as { batteryBacked?: readonly string[] }).batteryBacked ?? [];
       const state = { ...(device.state as Record<string, unknown>) };
-      for (const name of kept) state[name] = (device.vmstate.reset() as Record<string, unknown>)[name];
-      expect([device.id, device.vmstate.save(state).toString('hex')]).toEqual([device.id, fresh.get(device.id)!.toString('hex')]);
+      for (const name of kept)
+        state[name] = (device.vmstate.reset() as Record<string, unknown>)[name];
+      expect([device.id, device.vmstate.save(state).toString('hex')]).toEqual([
+        device.id,
+        fresh.get(device.id)!.toString('hex'),
+      ]);
     }
   });
 
@@ -74,7 +94,14 @@ describe.each(SEEDS)('seed %i', seed => {
   test('a pause is idempotent, and a paused device emits nothing', async () => {
     const board = await wild(seed);
     const before = board.board.devices.save();
-    const seen = () => [board.vm.messages.length, JSON.stringify([...board.vm.levels]), board.chr.written.length, board.net.sent.length, board.disk.log.length, board.vm.ram.hash()];
+    const seen = () => [
+      board.vm.messages.length,
+      JSON.stringify([...board.vm.levels]),
+      board.chr.written.length,
+      board.net.sent.length,
+      board.disk.log.length,
+      board.vm.ram.hash(),
+    ];
     const was = seen();
     await board.board.devices.pause();
     expect(board.host.armed).toBe(0);
@@ -108,17 +135,23 @@ describe.each(ids)('%s: untrusted state', id => {
       expect(() => vmstate.parse(bytes.subarray(0, length), vmstate.version)).toThrow(VmError);
       expect(() => vmstate.parse(bytes.subarray(0, length), vmstate.version)).toThrow(vmstate.name);
     }
-    expect(() => vmstate.parse(Buffer.concat([bytes, Buffer.alloc(1)]), vmstate.version)).toThrow(vmstate.name);
+    expect(() => vmstate.parse(Buffer.concat([bytes, Buffer.alloc(1)]), vmstate.version)).toThrow(
+      vmstate.name,
+    );
     expect(() => vmstate.parse(bytes, vmstate.version + 1)).toThrow('newer');
   });
 
-  test('changed bytes are refused by name, or make a state that the device lives with, and whose successor is accepted', async () => {
-    const random = new Random(11);
-    const board = await wild(8, 500);
-    const bytes = saved(board).get(id)!;
-    const device = find(board, id);
-    for (let i = 0; i < 300; i++) await succeeds(board, device, mutated(bytes, random), random);
-  });
+  test(
+    'changed bytes are refused by name, or make a state that the device lives with, and whose ' +
+      'successor is accepted',
+    async () => {
+      const random = new Random(11);
+      const board = await wild(8, 500);
+      const bytes = saved(board).get(id)!;
+      const device = find(board, id);
+      for (let i = 0; i < 300; i++) await succeeds(board, device, mutated(bytes, random), random);
+    },
+  );
 
   test('each value of each byte register: refused, or its successor is accepted', async () => {
     const random = new Random(13);
@@ -148,7 +181,12 @@ function byteFields(device: Device): number[] {
 }
 
 /** Refused by name; or loaded, run for a while, saved, and what was saved is accepted. */
-async function succeeds(board: FullBoard, device: Device, bytes: Buffer, random: Random): Promise<void> {
+async function succeeds(
+  board: FullBoard,
+  device: Device,
+  bytes: Buffer,
+  random: Random,
+): Promise<void> {
   const state = parsed(device, bytes);
   if (state === undefined) return;
   device.state = state;
@@ -182,36 +220,48 @@ describe('the time of a checkpoint', () => {
     return board.board.devices.save();
   };
 
-  test.each([LIMIT, 2n ** 62n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n])('%d ns is refused before anything is loaded', async ns => {
-    const blob = await savedAt(ns);
-    const board = new FullBoard();
-    const before = board.board.devices.save();
-    expect(() => board.board.devices.parse(blob)).toThrow(/^device state: clock: guest-clock: ns: \d+ is not below/);
-    expect(board.board.devices.save().equals(before)).toBe(true);
-  });
+  test.each([LIMIT, 2n ** 62n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n])(
+    '%d ns is refused before anything is loaded',
+    async ns => {
+      const blob = await savedAt(ns);
+      const board = new FullBoard();
+      const before = board.board.devices.save();
+      expect(() => board.board.devices.parse(blob)).toThrow(
+        /^device state: clock: guest-clock: ns: \d+ is not below/,
+      );
+      expect(board.board.devices.save().equals(before)).toBe(true);
+    },
+  );
 
-  test('the last one that is accepted: the VM runs on for a day, and its own state is accepted', async () => {
-    const blob = await savedAt(LIMIT - 1n - 10n ** 9n * 86_400n);
-    const board = new FullBoard();
-    await board.board.devices.pause();
-    board.board.devices.parse(blob).apply();
-    board.board.devices.resume();
-    board.poke(new Random(5), 500);
-    board.host.advance(3600_000);
-    await board.board.devices.pause();
-    board.board.devices.parse(board.board.devices.save());
-  });
+  test(
+    'the last one that is accepted: the VM runs on for a day, and its own state is ' + 'accepted',
+    async () => {
+      const blob = await savedAt(LIMIT - 1n - 10n ** 9n * 86_400n);
+      const board = new FullBoard();
+      await board.board.devices.pause();
+      board.board.devices.parse(blob).apply();
+      board.board.devices.resume();
+      board.poke(new Random(5), 500);
+      board.host.advance(3600_000);
+      await board.board.devices.pause();
+      board.board.devices.parse(board.board.devices.save());
+    },
+  );
 });
 
-test('a whole blob that was changed anywhere is refused with the section in the sentence', async () => {
-  const board = await wild(9);
-  const blob = board.board.devices.save();
-  const random = new Random(12);
-  for (let i = 0; i < 500; i++) {
-    const changed = Buffer.from(blob);
-    const at = random.below(blob.length);
-    changed[at] ^= 1 + random.below(255);
-    expect(() => board.board.devices.parse(changed)).toThrow(/^device state: /);
-  }
-  for (let length = 0; length < blob.length; length += 97) expect(() => board.board.devices.parse(blob.subarray(0, length))).toThrow(/^device state: /);
-});
+test(
+  'a whole blob that was changed anywhere is refused with the section in the ' + 'sentence',
+  async () => {
+    const board = await wild(9);
+    const blob = board.board.devices.save();
+    const random = new Random(12);
+    for (let i = 0; i < 500; i++) {
+      const changed = Buffer.from(blob);
+      const at = random.below(blob.length);
+      changed[at] ^= 1 + random.below(255);
+      expect(() => board.board.devices.parse(changed)).toThrow(/^device state: /);
+    }
+    for (let length = 0; length < blob.length; length += 97)
+      expect(() => board.board.devices.parse(blob.subarray(0, length))).toThrow(/^device state: /);
+  },
+);

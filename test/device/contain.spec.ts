@@ -1,8 +1,8 @@
 /**
- * Goal: an exception of one device is the end of that device, and of nothing else. Method: on the whole
- * board one device at a time is made to throw, at each door through which the world comes in; accesses,
- * doorbells, timers, frames, characters, disk answers, pause, resume, save and load. Then the others
- * work, a checkpoint goes to another board, and a reset brings the device back.
+ * Goal: an exception of one device is the end of that device, and of nothing else. Method: on the
+ * whole board one device at a time is made to throw, at each door through which the world comes in;
+ * accesses, doorbells, timers, frames, characters, disk answers, pause, resume, save and load. Then
+ * the others work, a checkpoint goes to another board, and a reset brings the device back.
  */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { AssertionError } from '../../src/base/errors.js';
@@ -33,7 +33,11 @@ beforeEach(() => {
 });
 
 /** The device's own methods throw from now on; those of its state and containment stay. */
-function sabotage(device: object, names: readonly string[], error: () => Error = () => new RangeError('planted')): () => void {
+function sabotage(
+  device: object,
+  names: readonly string[],
+  error: () => Error = () => new RangeError('planted'),
+): () => void {
   const target = device as Record<string, unknown>;
   for (const name of names) {
     target[name] = () => {
@@ -58,11 +62,20 @@ function touch(id: string): number[] {
     board.vm.store(range.base, 0, 4);
   }
   const slot = board.board.pci.functions().find(fn => fn.id === id)?.slotNumber;
-  if (slot !== undefined && id !== 'pci-host') seen.push(new PciDriver(board as never, slot).config(0));
+  if (slot !== undefined && id !== 'pci-host')
+    seen.push(new PciDriver(board as never, slot).config(0));
   return seen;
 }
 
-const doors = ['pioRead', 'pioWrite', 'mmioRead', 'mmioWrite', 'configRead', 'configWrite', 'barMapped'];
+const doors = [
+  'pioRead',
+  'pioWrite',
+  'mmioRead',
+  'mmioWrite',
+  'configRead',
+  'configWrite',
+  'barMapped',
+];
 const all = [...doors, 'afterLoad', 'beforeSave', 'pause', 'resume'];
 
 /** Another board takes the checkpoint of this one. */
@@ -86,14 +99,18 @@ describe.each(ids)('%s throws wherever it is touched', id => {
     expect(broken).toEqual([id]);
     expect(new Set(ones)).toEqual(new Set(isVirtio(id) ? [0xffff_ffff] : [0xff]));
     if (isVirtio(id)) expect((find(id).state as { status: number }).status).toBe(NEEDS_RESET);
-    for (const other of ids.filter(o => o !== id)) expect([other, find(other).failure]).toEqual([other, undefined]);
+    for (const other of ids.filter(o => o !== id))
+      expect([other, find(other).failure]).toEqual([other, undefined]);
     board.vm.out(0x2f8 + 7, id === 'serial1' ? 0 : 0x5a);
     expect(board.vm.in(0x2f8 + 7)).toBe(id === 'serial1' ? 0xff : 0x5a);
   });
 
   test('a checkpoint goes on, the other side knows, and a reset of the machine mends it', async () => {
     const mend = sabotage(find(id), all);
-    find(id).contain(() => (find(id) as unknown as Record<string, () => void>)['pioRead'](), undefined);
+    find(id).contain(
+      () => (find(id) as unknown as Record<string, () => void>)['pioRead'](),
+      undefined,
+    );
     const other = await checkpoint();
     expect(find(id, other).failure).toBe('RangeError: planted');
     expect(ids.filter(o => find(o, other).failure !== undefined)).toEqual([id]);
@@ -105,14 +122,17 @@ describe.each(ids)('%s throws wherever it is touched', id => {
     expect(find(id, next).failure).toBeUndefined();
   });
 
-  test.each(['beforeSave', 'afterLoad', 'pause', 'resume', 'reset'])('%s throws: the set of all devices goes on', async verb => {
-    const mend = sabotage(find(id), [verb]);
-    if (verb === 'reset') board.board.reset();
-    const blob = (await checkpoint()).board.devices.save();
-    board.board.devices.parse(blob).apply();
-    expect(new Set(broken)).toEqual(new Set([id]));
-    mend();
-  });
+  test.each(['beforeSave', 'afterLoad', 'pause', 'resume', 'reset'])(
+    '%s throws: the set of all devices goes on',
+    async verb => {
+      const mend = sabotage(find(id), [verb]);
+      if (verb === 'reset') board.board.reset();
+      const blob = (await checkpoint()).board.devices.save();
+      board.board.devices.parse(blob).apply();
+      expect(new Set(broken)).toEqual(new Set([id]));
+      mend();
+    },
+  );
 });
 
 test('a state that cannot be saved is that of a device that needs a reset', async () => {
@@ -125,19 +145,34 @@ test('a state that cannot be saved is that of a device that needs a reset', asyn
   expect((find('blk0', other).state as { status: number }).status).toBe(NEEDS_RESET);
 });
 
-test('a checkpoint from before devices could be broken is taken as one of whole devices', async () => {
-  const section = { id: text(128), vmstate: text(64), version: u32, crc: u32, data: blob(1 << 20) };
-  const now = record({ magic: u32, format: u32, sections: list(record({ ...section, failure: text(1000) }), 99) });
-  const before = record({ magic: u32, format: u32, sections: list(record(section), 99) });
-  await board.board.devices.pause();
-  const saved = now.decode(board.board.devices.save());
-  expect([saved.format, saved.sections.every(s => s.failure === '')]).toEqual([2, true]);
-  board.board.devices.parse(before.encode({ ...saved, format: 1 })).apply();
-  expect(board.devices.filter(d => d.failure !== undefined)).toEqual([]);
-  const broken = saved.sections.map(s => ({ ...s, failure: s.id === 'rtc' ? 'why \x1b' : '' }));
-  board.board.devices.parse(now.encode({ ...saved, sections: broken })).apply();
-  expect(board.devices.filter(d => d.failure !== undefined).map(d => [d.id, d.failure])).toEqual([['rtc', 'why \\x1b']]);
-});
+test(
+  'a checkpoint from before devices could be broken is taken as one of whole ' + 'devices',
+  async () => {
+    const section = {
+      id: text(128),
+      vmstate: text(64),
+      version: u32,
+      crc: u32,
+      data: blob(1 << 20),
+    };
+    const now = record({
+      magic: u32,
+      format: u32,
+      sections: list(record({ ...section, failure: text(1000) }), 99),
+    });
+    const before = record({ magic: u32, format: u32, sections: list(record(section), 99) });
+    await board.board.devices.pause();
+    const saved = now.decode(board.board.devices.save());
+    expect([saved.format, saved.sections.every(s => s.failure === '')]).toEqual([2, true]);
+    board.board.devices.parse(before.encode({ ...saved, format: 1 })).apply();
+    expect(board.devices.filter(d => d.failure !== undefined)).toEqual([]);
+    const broken = saved.sections.map(s => ({ ...s, failure: s.id === 'rtc' ? 'why \x1b' : '' }));
+    board.board.devices.parse(now.encode({ ...saved, sections: broken })).apply();
+    expect(board.devices.filter(d => d.failure !== undefined).map(d => [d.id, d.failure])).toEqual([
+      ['rtc', 'why \\x1b'],
+    ]);
+  },
+);
 
 describe('virtio', () => {
   let driver: PciDriver;
@@ -146,7 +181,10 @@ describe('virtio', () => {
     driver.negotiate([F.VERSION_1]);
     driver.enableMsix(queues + 1);
     driver.write(0x10, queues, 2);
-    const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, 16, 0x10000 * (1 + i), false, i));
+    const list = Array.from(
+      { length: queues },
+      (_, i) => new DriverQueue(driver, i, 16, 0x10000 * (1 + i), false, i),
+    );
     driver.ready();
     return list;
   };
@@ -155,27 +193,39 @@ describe('virtio', () => {
   const flush = (queue: DriverQueue) => {
     board.vm.ram.write(0x8000, Buffer.alloc(64));
     board.vm.ram.writeU32(0x8000, 4);
-    queue.add([{ gpa: 0x8000, length: 16 }, { gpa: 0x8040, length: 1, write: true }]);
+    queue.add([
+      { gpa: 0x8000, length: 16 },
+      { gpa: 0x8040, length: 1, write: true },
+    ]);
     queue.kick();
   };
 
-  test('a doorbell that throws: NEEDS_RESET, the configuration interrupt, and the ring is left alone', async () => {
-    const [queue] = up(1, 1);
-    board.vm.messages.length = 0;
-    const mend = sabotage(blk().model, ['handleQueue'], () => new TypeError('planted'));
-    flush(queue);
-    expect(driver.status & NEEDS_RESET).toBe(NEEDS_RESET);
-    expect(board.vm.messages.map(m => m.data)).toEqual([0x41]); // the vector of configuration changes
-    expect(broken).toEqual(['blk0']);
-    mend();
-    flush(queue);
-    await settle();
-    expect(board.disk.log).toEqual([]);
-    const [again] = up(1, 1); // what a driver does: reset, negotiate, start
-    flush(again);
-    await settle();
-    expect([driver.status & NEEDS_RESET, board.disk.log, again.take().length]).toEqual([0, ['flush'], 1]);
-  });
+  test(
+    'a doorbell that throws: NEEDS_RESET, the configuration interrupt, and the ring is left ' +
+      'alone',
+    async () => {
+      const [queue] = up(1, 1);
+      board.vm.messages.length = 0;
+      const mend = sabotage(blk().model, ['handleQueue'], () => new TypeError('planted'));
+      flush(queue);
+      expect(driver.status & NEEDS_RESET).toBe(NEEDS_RESET);
+      // the vector of configuration changes
+      expect(board.vm.messages.map(m => m.data)).toEqual([0x41]);
+      expect(broken).toEqual(['blk0']);
+      mend();
+      flush(queue);
+      await settle();
+      expect(board.disk.log).toEqual([]);
+      const [again] = up(1, 1); // what a driver does: reset, negotiate, start
+      flush(again);
+      await settle();
+      expect([driver.status & NEEDS_RESET, board.disk.log, again.take().length]).toEqual([
+        0,
+        ['flush'],
+        1,
+      ]);
+    },
+  );
 
   test('a request that throws on its way, and one whose answer does', async () => {
     for (const name of ['execute', 'complete']) {
@@ -184,7 +234,12 @@ describe('virtio', () => {
       broken = [];
       flush(queue);
       await settle();
-      expect([name, broken, driver.status & NEEDS_RESET, queue.take()]).toEqual([name, ['blk0'], NEEDS_RESET, []]);
+      expect([name, broken, driver.status & NEEDS_RESET, queue.take()]).toEqual([
+        name,
+        ['blk0'],
+        NEEDS_RESET,
+        [],
+      ]);
       mend();
       await checkpoint();
     }
@@ -195,7 +250,11 @@ describe('virtio', () => {
     const mend = sabotage(net().model, ['take']);
     board.net.arrive(Buffer.alloc(64, 0xff));
     board.net.arrive(Buffer.alloc(64, 0xff));
-    expect([board.net.waiting.length, broken, driver.status & NEEDS_RESET]).toEqual([0, ['net-pci0'], NEEDS_RESET]);
+    expect([board.net.waiting.length, broken, driver.status & NEEDS_RESET]).toEqual([
+      0,
+      ['net-pci0'],
+      NEEDS_RESET,
+    ]);
     mend();
   });
 
@@ -221,20 +280,24 @@ describe('virtio', () => {
   });
 });
 
-test('characters and timers: a broken UART takes no more input, and keeps none of the others from it', () => {
-  sabotage(find('serial0'), ['arrived']);
-  board.chr.type('x');
-  expect([broken, board.chr.paused, board.vm.in(0x3f8 + 5)]).toEqual([['serial0'], true, 0xff]);
-  board.chr.type('y');
-  sabotage(find('rtc'), ['syncSeconds']);
-  board.vm.out(0x70, 0x0b);
-  expect(broken).toEqual(['serial0']);
-  board.vm.out(0x71, 0x12); // update interrupts
-  board.host.advance(3000);
-  expect(broken).toEqual(['serial0', 'rtc']);
-});
+test(
+  'characters and timers: a broken UART takes no more input, and keeps none of the others from ' +
+    'it',
+  () => {
+    sabotage(find('serial0'), ['arrived']);
+    board.chr.type('x');
+    expect([broken, board.chr.paused, board.vm.in(0x3f8 + 5)]).toEqual([['serial0'], true, 0xff]);
+    board.chr.type('y');
+    sabotage(find('rtc'), ['syncSeconds']);
+    board.vm.out(0x70, 0x0b);
+    expect(broken).toEqual(['serial0']);
+    board.vm.out(0x71, 0x12); // update interrupts
+    board.host.advance(3000);
+    expect(broken).toEqual(['serial0', 'rtc']);
+  },
+);
 
-describe('a mistake behind the wiring is not the device\'s: it is not contained', () => {
+describe("a mistake behind the wiring is not the device's: it is not contained", () => {
   test('an interrupt controller, a netdev', () => {
     board.vm.setIrq = () => {
       throw new TypeError('planted outside');

@@ -1,4 +1,7 @@
-/** What the Linux loader puts where, and what it refuses. Method: a synthetic bzImage and ELF file; a real kernel if COLO_TEST_KERNEL names one. */
+/**
+ * What the Linux loader puts where, and what it refuses. Method: a synthetic bzImage and ELF file;
+ * a real kernel if COLO_TEST_KERNEL names one.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { descriptor, withBootRegisters } from '../../src/machine/loader/cpu-image.js';
@@ -79,15 +82,25 @@ describe('bzImage', () => {
     expect(piece(p, 16 * MIB).length).toBe(8192);
     expect(p.registers.regs).toMatchObject({ rip: 16 * MIB + 0x200, rsi: ZERO_PAGE });
     const page = piece(p, ZERO_PAGE);
-    expect([page.toString('latin1', 0x202, 0x206), page[0x210], page[0x211] & 1, page.readUInt32LE(0x70)]).toEqual(['HdrS', 0xff, 1, 0xe0000]);
+    expect([
+      page.toString('latin1', 0x202, 0x206),
+      page[0x210],
+      page[0x211] & 1,
+      page.readUInt32LE(0x70),
+    ]).toEqual(['HdrS', 0xff, 1, 0xe0000]);
   });
 
   test('a relocatable one needs its preferred address, too: it unpacks itself there', () => {
-    expect(() => plan(bzImage({ initSize: 12 * MIB }), { ram: 24 * MIB })).toThrow('needs 28 MiB of RAM, the machine has 24');
+    expect(() => plan(bzImage({ initSize: 12 * MIB }), { ram: 24 * MIB })).toThrow(
+      'needs 28 MiB of RAM, the machine has 24',
+    );
   });
 
   test('command line and initrd: where the parameters say, page aligned, below the limit', () => {
-    const p = plan(bzImage({ initrdMax: 40 * MIB - 1 }), { append: 'console=ttyS0 quiet', initrd: cpio(5000) });
+    const p = plan(bzImage({ initrdMax: 40 * MIB - 1 }), {
+      append: 'console=ttyS0 quiet',
+      initrd: cpio(5000),
+    });
     const page = piece(p, ZERO_PAGE);
     expect(piece(p, page.readUInt32LE(0x228)).toString()).toBe('console=ttyS0 quiet\0');
     const at = page.readUInt32LE(0x218);
@@ -102,7 +115,13 @@ describe('bzImage', () => {
 
   test('the memory map: hole below 1 MiB, RAM beyond 3 GiB at 4 GiB', () => {
     const page = piece(plan(bzImage(), { ram: 4096 * MIB }), ZERO_PAGE);
-    const map = Array.from({ length: page[0x1e8] }, (_, i) => [page.readBigUInt64LE(0x2d0 + 20 * i), page.readBigUInt64LE(0x2d8 + 20 * i), page.readUInt32LE(0x2e0 + 20 * i)].map(Number));
+    const map = Array.from({ length: page[0x1e8] }, (_, i) =>
+      [
+        page.readBigUInt64LE(0x2d0 + 20 * i),
+        page.readBigUInt64LE(0x2d8 + 20 * i),
+        page.readUInt32LE(0x2e0 + 20 * i),
+      ].map(Number),
+    );
     expect(map).toEqual([
       [0, 0x9fc00, 1],
       [0x9fc00, 0x400, 2],
@@ -115,7 +134,11 @@ describe('bzImage', () => {
   test('the random seed has its place in the setup data', () => {
     const p = plan(bzImage());
     const at = piece(p, ZERO_PAGE).readUInt32LE(0x250);
-    expect([piece(p, at).readUInt32LE(8), piece(p, at).readUInt32LE(12), p.seed]).toEqual([9, 32, { gpa: at + 16, length: 32 }]);
+    expect([piece(p, at).readUInt32LE(8), piece(p, at).readUInt32LE(12), p.seed]).toEqual([
+      9,
+      32,
+      { gpa: at + 16, length: 32 },
+    ]);
   });
 });
 
@@ -150,16 +173,34 @@ describe('refusals name the option, the file and what is wrong', () => {
     [() => plan(Buffer.alloc(4096)), '-kernel vmlinuz: neither a bzImage nor an ELF vmlinux'],
     [() => plan(Buffer.alloc(10)), '-kernel vmlinuz: neither a bzImage nor an ELF vmlinux'],
     [() => plan(bzImage({ xloadflags: 0 })), '-kernel vmlinuz: has no 64-bit entry'],
-    [() => plan(bzImage({ version: 0x0206 })), '-kernel vmlinuz: has no 64-bit entry (boot protocol 2.6)'],
+    [
+      () => plan(bzImage({ version: 0x0206 })),
+      '-kernel vmlinuz: has no 64-bit entry (boot protocol 2.6)',
+    ],
     [() => plan(bzImage().subarray(0, 5 * 512)), '-kernel vmlinuz: truncated'],
-    [() => plan(bzImage({ preferred: 0xffff_ffff_0000_0000n })), '-kernel vmlinuz: wants to be at 0xffffffff00000000'],
+    [
+      () => plan(bzImage({ preferred: 0xffff_ffff_0000_0000n })),
+      '-kernel vmlinuz: wants to be at 0xffffffff00000000',
+    ],
     [() => plan(bzImage({ preferred: 1n << 32n })), '-kernel vmlinuz: wants to be at 0x100000000'],
     [() => plan(bzImage({ preferred: 0 })), '-kernel vmlinuz: wants to be at 0x0'],
     [() => plan(bzImage({ preferred: 0x1000 })), '-kernel vmlinuz: wants to be at 0x1000'],
-    [() => plan(bzImage({ preferred: 0xffff_ffff, initSize: 0xffff_ffff })), '-kernel vmlinuz: needs 8192 MiB of RAM'],
-    [() => plan(bzImage({ relocatable: 0, initSize: 60 * MIB })), '-kernel vmlinuz: needs 76 MiB of RAM, the machine has 64'],
-    [() => plan(bzImage({ cmdlineSize: 10 }), { append: 'x'.repeat(11) }), '-append: 11 characters, this kernel takes at most 10'],
-    [() => plan(bzImage(), { initrd: Buffer.alloc(100) }), '-initrd initrd.img: neither a cpio archive'],
+    [
+      () => plan(bzImage({ preferred: 0xffff_ffff, initSize: 0xffff_ffff })),
+      '-kernel vmlinuz: needs 8192 MiB of RAM',
+    ],
+    [
+      () => plan(bzImage({ relocatable: 0, initSize: 60 * MIB })),
+      '-kernel vmlinuz: needs 76 MiB of RAM, the machine has 64',
+    ],
+    [
+      () => plan(bzImage({ cmdlineSize: 10 }), { append: 'x'.repeat(11) }),
+      '-append: 11 characters, this kernel takes at most 10',
+    ],
+    [
+      () => plan(bzImage(), { initrd: Buffer.alloc(100) }),
+      '-initrd initrd.img: neither a cpio archive',
+    ],
     [() => plan(bzImage(), { initrd: cpio(50 * MIB) }), '-initrd initrd.img: 50 MiB do not fit'],
   ])('%#', (act, why) => {
     expect(act).toThrow(why);
@@ -180,7 +221,11 @@ test('boot registers in a vCPU image, and descriptors as the SDM draws them', ()
 
 const real = process.env.COLO_TEST_KERNEL ?? '';
 (existsSync(real) ? test : test.skip)('a real kernel', () => {
-  const p = plan(readFileSync(real), { ram: 256 * MIB, initrd: cpio(1 << 20), append: 'console=ttyS0' });
+  const p = plan(readFileSync(real), {
+    ram: 256 * MIB,
+    initrd: cpio(1 << 20),
+    append: 'console=ttyS0',
+  });
   expect(p.registers.regs.rip! % 512).toBe(0);
   expect(p.pieces.length).toBeGreaterThan(5);
 });

@@ -1,4 +1,7 @@
-/** The composed machine: what a spec may not say, that failures leave nothing open, run states, checkpoints, reset and power. CPUs are fakes. */
+/**
+ * The composed machine: what a spec may not say, that failures leave nothing open, run states,
+ * checkpoints, reset and power. CPUs are fakes.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { VmError } from '../../src/base/errors.js';
 import { onTrace } from '../../src/base/trace.js';
@@ -27,8 +30,24 @@ function kernel(): Buffer {
 }
 
 const base: MachineSpec = {
-  name: 'test', role: 'primary', ramBytes: 16 * MIB, cpus: 1, accel: 'auto', kernel: 'vmlinuz', append: 'console=ttyS0', blockdevs: [], drives: [], netdevs: [], devices: [], objects: [], chardevs: [],
-  serials: [], monitors: [], startPaused: false, noShutdown: false, noReboot: false,
+  name: 'test',
+  role: 'primary',
+  ramBytes: 16 * MIB,
+  cpus: 1,
+  accel: 'auto',
+  kernel: 'vmlinuz',
+  append: 'console=ttyS0',
+  blockdevs: [],
+  drives: [],
+  netdevs: [],
+  devices: [],
+  objects: [],
+  chardevs: [],
+  serials: [],
+  monitors: [],
+  startPaused: false,
+  noShutdown: false,
+  noReboot: false,
 };
 const full: Partial<MachineSpec> = {
   drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
@@ -40,7 +59,18 @@ const full: Partial<MachineSpec> = {
 
 /** A vCPU image is a few KiB. */
 class ImageVm extends FakeVm {
-  override readonly cpus = [{ image: Buffer.alloc(6176), save() { return Buffer.from(this.image); }, check: (d: Uint8Array) => (d.length === 6176 ? undefined : 'vCPU state: wrong size'), load(d: Uint8Array) { this.image = Buffer.from(d); } }];
+  override readonly cpus = [
+    {
+      image: Buffer.alloc(6176),
+      save() {
+        return Buffer.from(this.image);
+      },
+      check: (d: Uint8Array) => (d.length === 6176 ? undefined : 'vCPU state: wrong size'),
+      load(d: Uint8Array) {
+        this.image = Buffer.from(d);
+      },
+    },
+  ];
   get rip(): bigint {
     return this.cpus[0].image.readBigUInt64LE(8 + 8 * 16);
   }
@@ -58,19 +88,40 @@ let machine: Machine;
 function parts(changes: Partial<MachineParts> = {}): MachineParts {
   return {
     clock,
-    files: { readFile: async path => (path === 'vmlinuz' ? kernel() : Promise.reject(new Error(`ENOENT: no such file or directory, open '${path}'`))) },
+    files: {
+      readFile: async path =>
+        path === 'vmlinuz'
+          ? kernel()
+          : Promise.reject(new Error(`ENOENT: no such file or directory, open '${path}'`)),
+    },
     entropy: { fill: bytes => void bytes.fill(0x5e) },
     report: line => void reports.push(line),
     createAccel: () => vm,
-    openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => void closed.push('drives') }),
-    openNet: async () => ({ claim: () => net.netdev, list: () => ['hn0'], announce: () => void events.push('announce'), close: () => void closed.push('net') }),
-    openChardevs: async () => ({ claim: () => ({ value: new TestChar() }), close: () => void closed.push('com') }),
+    openDrives: async () => ({
+      claim: () => disk,
+      list: () => [{ id: 'disk0', length: disk.length }],
+      close: async () => void closed.push('drives'),
+    }),
+    openNet: async () => ({
+      claim: () => net.netdev,
+      list: () => ['hn0'],
+      announce: () => void events.push('announce'),
+      close: () => void closed.push('net'),
+    }),
+    openChardevs: async () => ({
+      claim: () => ({ value: new TestChar() }),
+      close: () => void closed.push('com'),
+    }),
     ...changes,
   };
 }
 async function build(changes: Partial<MachineSpec> = {}): Promise<Machine> {
   machine = await Machine.build({ ...base, ...full, ...changes }, parts());
-  for (const name of ['STOP', 'RESUME', 'RESET', 'SHUTDOWN', 'POWERDOWN'] as const) machine.events.on(name, payload => void events.push(`${name} ${'reason' in payload ? payload.reason : ''}`.trim()));
+  for (const name of ['STOP', 'RESUME', 'RESET', 'SHUTDOWN', 'POWERDOWN'] as const)
+    machine.events.on(
+      name,
+      payload => void events.push(`${name} ${'reason' in payload ? payload.reason : ''}`.trim()),
+    );
   return machine;
 }
 beforeEach(() => {
@@ -92,10 +143,28 @@ describe('a spec that cannot be', () => {
     [{ ramBytes: 16 * MIB + 1 }, '-m:'],
     [{ cpus: 9 }, '-smp 9: machines have 1 to 8 vCPUs'],
     [{ kernel: undefined, incoming: 'tcp:0:1', initrd: 'x' }, '-initrd without -kernel'],
-    [{ devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn9' }] }, "-device virtio-net-pci,id=nic0: there is no netdev 'hn9'"],
-    [{ devices: [{ model: 'virtio-blk-pci', id: 'b', drive: 'disk0' }] }, "-device virtio-blk-pci,id=b: drive 'disk0' is taken by -device virtio-blk-pci,id=virtio-disk0"],
-    [{ devices: [{ model: 'virtio-net-pci', id: 'n', netdev: 'hn0' }, { model: 'isa-debug-exit', id: 'n', iobase: 0x501 }] }, "-device: there are two with id 'n'"],
-    [{ devices: [{ model: 'isa-debug-exit', id: 'x', iobase: 0x3f8 }] }, '-device isa-debug-exit,iobase=0x3f8: the ports are taken'],
+    [
+      { devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn9' }] },
+      "-device virtio-net-pci,id=nic0: there is no netdev 'hn9'",
+    ],
+    [
+      { devices: [{ model: 'virtio-blk-pci', id: 'b', drive: 'disk0' }] },
+      "-device virtio-blk-pci,id=b: drive 'disk0' is taken by -device " +
+        'virtio-blk-pci,id=virtio-disk0',
+    ],
+    [
+      {
+        devices: [
+          { model: 'virtio-net-pci', id: 'n', netdev: 'hn0' },
+          { model: 'isa-debug-exit', id: 'n', iobase: 0x501 },
+        ],
+      },
+      "-device: there are two with id 'n'",
+    ],
+    [
+      { devices: [{ model: 'isa-debug-exit', id: 'x', iobase: 0x3f8 }] },
+      '-device isa-debug-exit,iobase=0x3f8: the ports are taken',
+    ],
     [{ serials: ['nobody'] }, "-serial: there is no chardev 'nobody'"],
     [{ serials: ['com', 'com'] }, "-serial: chardev 'com' is taken by -serial"],
   ])('%#: %p', async (changes, message) => {
@@ -105,7 +174,9 @@ describe('a spec that cannot be', () => {
   });
 
   test('a failure late in the build closes what was opened, in reverse', async () => {
-    const broken = parts({ openNet: () => Promise.reject(new VmError('-netdev tap,id=hn0: no /dev/net/tun')) });
+    const broken = parts({
+      openNet: () => Promise.reject(new VmError('-netdev tap,id=hn0: no /dev/net/tun')),
+    });
     await expect(Machine.build({ ...base, ...full }, broken)).rejects.toThrow('no /dev/net/tun');
     expect(closed).toEqual(['drives', 'com']);
   });
@@ -142,16 +213,39 @@ describe('start', () => {
 
   test('what info qtree and info pci show', async () => {
     await build();
-    expect(machine.pciInfo().map(p => [p.slot, p.id, p.irq, p.bars.length])).toEqual([[0, 'pci-host', 0, 0], [1, 'virtio-disk0', 17, 2], [2, 'nic0', 18, 2]]);
+    expect(machine.pciInfo().map(p => [p.slot, p.id, p.irq, p.bars.length])).toEqual([
+      [0, 'pci-host', 0, 0],
+      [1, 'virtio-disk0', 17, 2],
+      [2, 'nic0', 18, 2],
+    ]);
     const uart = machine.deviceInfo().find(d => d.id === 'serial0')!;
-    expect([uart.model, uart.where, uart.properties[0]]).toEqual(['isa-serial', 'isa 0x3f8 irq 4', ['ier', '0x0']]);
+    expect([uart.model, uart.where, uart.properties[0]]).toEqual([
+      'isa-serial',
+      'isa 0x3f8 irq 4',
+      ['ier', '0x0'],
+    ]);
   });
 
   test('the manifest names every section, disk and netdev', async () => {
     await build();
     const manifest = machine.lifecycle.manifest();
-    expect(manifest.devices.map(d => d.id)).toEqual(['clock', 'pci-host', 'rtc', 'i8042', 'port92', 'acpi-pm', 'serial0', 'virtio-disk0', 'nic0', 'chips', 'cpu0']);
-    expect([manifest.disks, manifest.netdevs]).toEqual([[{ id: 'disk0', length: disk.length }], ['hn0']]);
+    expect(manifest.devices.map(d => d.id)).toEqual([
+      'clock',
+      'pci-host',
+      'rtc',
+      'i8042',
+      'port92',
+      'acpi-pm',
+      'serial0',
+      'virtio-disk0',
+      'nic0',
+      'chips',
+      'cpu0',
+    ]);
+    expect([manifest.disks, manifest.netdevs]).toEqual([
+      [{ id: 'disk0', length: disk.length }],
+      ['hn0'],
+    ]);
   });
 });
 
@@ -183,7 +277,10 @@ describe('stop and cont', () => {
   test('a vCPU that cannot go on: internal-error, told; only a reset helps', async () => {
     vm.halt({ kind: 'internal-error', message: 'unknown opcode' });
     await settle();
-    expect([machine.runState, reports]).toEqual(['internal-error', ['vCPU stopped: unknown opcode']]);
+    expect([machine.runState, reports]).toEqual([
+      'internal-error',
+      ['vCPU stopped: unknown opcode'],
+    ]);
     await expect(machine.cont()).rejects.toThrow('Resetting the Virtual Machine is required');
     await machine.reset();
     expect(machine.runState).toBe('paused');
@@ -206,14 +303,22 @@ describe('reset and power', () => {
     vm.ram.write(0xe0000, Buffer.alloc(8));
     vm.out(0x3ff, 0x55);
     await machine.reset();
-    expect([vm.ram.read(0xe0000, 8)!.toString(), vm.in(0x3ff), vm.running]).toEqual(['RSD PTR ', 0, true]);
+    expect([vm.ram.read(0xe0000, 8)!.toString(), vm.in(0x3ff), vm.running]).toEqual([
+      'RSD PTR ',
+      0,
+      true,
+    ]);
     expect(events).toEqual(['RESET host-qmp-system-reset']);
   });
 
   test('a triple fault resets', async () => {
     vm.halt({ kind: 'shutdown' });
     await turn();
-    expect([machine.runState, vm.running, events]).toEqual(['running', true, ['RESET guest-reset']]);
+    expect([machine.runState, vm.running, events]).toEqual([
+      'running',
+      true,
+      ['RESET guest-reset'],
+    ]);
   });
 
   test('the guest powers off: the machine ends', async () => {
@@ -307,7 +412,11 @@ describe('checkpoints', () => {
     expect(machine.runState).toBe('colo');
     lifecycle.resumeAfterCheckpoint();
     await settle();
-    expect([machine.runState, vm.running, events]).toEqual(['paused', false, ['STOP', 'RESET host-qmp-system-reset']]);
+    expect([machine.runState, vm.running, events]).toEqual([
+      'paused',
+      false,
+      ['STOP', 'RESET host-qmp-system-reset'],
+    ]);
   });
 
   test('STOP and RESUME stay in pairs: a stop during a silent checkpoint is told after it', async () => {
@@ -319,49 +428,67 @@ describe('checkpoints', () => {
     expect([machine.runState, events]).toEqual(['paused', ['STOP']]);
   });
 
-  test('a look stops the guest and lets it go on; it counts as running, and nobody is told', async () => {
-    const states: string[] = [];
-    machine.onRunState(state => void states.push(state));
-    const seen = await machine.whileStopped(() => [vm.running, machine.runState]);
-    expect([seen, vm.running, states, events]).toEqual([[false, 'running'], true, [], []]);
-    await machine.stop();
-    expect([await machine.whileStopped(() => vm.running), vm.running]).toEqual([false, false]);
-  });
+  test(
+    'a look stops the guest and lets it go on; it counts as running, and nobody is ' + 'told',
+    async () => {
+      const states: string[] = [];
+      machine.onRunState(state => void states.push(state));
+      const seen = await machine.whileStopped(() => [vm.running, machine.runState]);
+      expect([seen, vm.running, states, events]).toEqual([[false, 'running'], true, [], []]);
+      await machine.stop();
+      expect([await machine.whileStopped(() => vm.running), vm.running]).toEqual([false, false]);
+    },
+  );
 
-  test('looks, stop, cont, reset and checkpoints at the same time: the last word counts', async () => {
-    const { lifecycle } = machine;
-    const still: boolean[] = [];
-    const look = () => machine.whileStopped(() => void still.push(vm.running));
-    await Promise.all([look(), look(), machine.reset(), look()]);
-    expect([machine.runState, vm.running]).toEqual(['running', true]);
-    await Promise.all([look(), lifecycle.stopForCheckpoint(), look()]);
-    expect([machine.runState, vm.running]).toEqual(['colo', false]);
-    lifecycle.resumeAfterCheckpoint();
-    await Promise.all([look(), machine.stop(), look()]);
-    expect([machine.runState, vm.running]).toEqual(['paused', false]);
-    await Promise.all([machine.cont(), look()]);
-    await Promise.all([look(), machine.stop(), machine.cont()]);
-    expect([machine.runState, vm.running]).toEqual(['running', true]);
-    expect(still).toEqual(Array(9).fill(false).slice(0, still.length));
-    expect(events).toEqual(['RESET host-qmp-system-reset', 'STOP', 'RESUME', 'STOP', 'RESUME', 'STOP', 'RESUME']);
-  });
+  test(
+    'looks, stop, cont, reset and checkpoints at the same time: the last word ' + 'counts',
+    async () => {
+      const { lifecycle } = machine;
+      const still: boolean[] = [];
+      const look = () => machine.whileStopped(() => void still.push(vm.running));
+      await Promise.all([look(), look(), machine.reset(), look()]);
+      expect([machine.runState, vm.running]).toEqual(['running', true]);
+      await Promise.all([look(), lifecycle.stopForCheckpoint(), look()]);
+      expect([machine.runState, vm.running]).toEqual(['colo', false]);
+      lifecycle.resumeAfterCheckpoint();
+      await Promise.all([look(), machine.stop(), look()]);
+      expect([machine.runState, vm.running]).toEqual(['paused', false]);
+      await Promise.all([machine.cont(), look()]);
+      await Promise.all([look(), machine.stop(), machine.cont()]);
+      expect([machine.runState, vm.running]).toEqual(['running', true]);
+      expect(still).toEqual(Array(9).fill(false).slice(0, still.length));
+      expect(events).toEqual([
+        'RESET host-qmp-system-reset',
+        'STOP',
+        'RESUME',
+        'STOP',
+        'RESUME',
+        'STOP',
+        'RESUME',
+      ]);
+    },
+  );
 
-  test('a disk that does not stop fails the checkpoint by name, and the machine goes on when it does', async () => {
-    const { lifecycle } = machine;
-    disk.held = [];
-    const blk = machine.board.devices.find('virtio-disk0')!;
-    const stuck = new Promise<void>(resolve => (disk.held = [resolve]));
-    blk.pause = () => stuck;
-    const stopping = lifecycle.stopForCheckpoint();
-    await settle();
-    clock.advance(10_001);
-    await expect(stopping).rejects.toThrow('did not stop within 10 s: virtio-disk0');
-    lifecycle.resumeAfterCheckpoint();
-    expect(vm.running).toBe(false);
-    disk.release();
-    await settle();
-    expect([machine.runState, vm.running]).toEqual(['running', true]);
-  });
+  test(
+    'a disk that does not stop fails the checkpoint by name, and the machine goes on when it ' +
+      'does',
+    async () => {
+      const { lifecycle } = machine;
+      disk.held = [];
+      const blk = machine.board.devices.find('virtio-disk0')!;
+      const stuck = new Promise<void>(resolve => (disk.held = [resolve]));
+      blk.pause = () => stuck;
+      const stopping = lifecycle.stopForCheckpoint();
+      await settle();
+      clock.advance(10_001);
+      await expect(stopping).rejects.toThrow('did not stop within 10 s: virtio-disk0');
+      lifecycle.resumeAfterCheckpoint();
+      expect(vm.running).toBe(false);
+      disk.release();
+      await settle();
+      expect([machine.runState, vm.running]).toEqual(['running', true]);
+    },
+  );
 
   test('a bad blob is refused by name and touches nothing', async () => {
     const { lifecycle } = machine;
@@ -380,38 +507,63 @@ describe('checkpoints', () => {
     vm = new ImageVm(new FakeRam(16 * MIB));
     clock = new BenchClock(vm);
     net = new TestNet();
-    const secondary = await build({ kernel: undefined, append: '', incoming: 'tcp:0:8888', startPaused: true });
+    const secondary = await build({
+      kernel: undefined,
+      append: '',
+      incoming: 'tcp:0:8888',
+      startPaused: true,
+    });
     await secondary.lifecycle.stopForCheckpoint();
     const staged = secondary.lifecycle.parseDevices(blob);
     clock.advance(250);
     staged.apply();
     expect(vm.clockNs).toBe(5_250_000_000n);
     secondary.lifecycle.runAfterFailover();
-    expect([secondary.runState, vm.running, net.running, events]).toEqual(['running', true, true, ['STOP', 'RESUME', 'announce']]);
+    expect([secondary.runState, vm.running, net.running, events]).toEqual([
+      'running',
+      true,
+      true,
+      ['STOP', 'RESUME', 'announce'],
+    ]);
   });
 
-  test('a guest that came by migration is announced when it runs, once, and not before', async () => {
-    for (const startPaused of [true, false]) {
-      for (const ran of [true, false]) {
-        vm = new ImageVm(new FakeRam(16 * MIB));
-        clock = new BenchClock(vm);
-        net = new TestNet();
-        events.length = 0;
-        const there = await build({ kernel: undefined, append: '', incoming: 'tcp:0:8888', startPaused });
-        const announced = () => events.filter(event => event === 'announce').length;
-        there.lifecycle.runAfterMigration(ran);
-        expect([startPaused, ran, announced()]).toEqual([startPaused, ran, ran && !startPaused ? 1 : 0]);
-        await there.cont();
-        await there.stop();
-        await there.cont();
-        expect([startPaused, ran, announced()]).toEqual([startPaused, ran, 1]);
+  test(
+    'a guest that came by migration is announced when it runs, once, and not ' + 'before',
+    async () => {
+      for (const startPaused of [true, false]) {
+        for (const ran of [true, false]) {
+          vm = new ImageVm(new FakeRam(16 * MIB));
+          clock = new BenchClock(vm);
+          net = new TestNet();
+          events.length = 0;
+          const there = await build({
+            kernel: undefined,
+            append: '',
+            incoming: 'tcp:0:8888',
+            startPaused,
+          });
+          const announced = () => events.filter(event => event === 'announce').length;
+          there.lifecycle.runAfterMigration(ran);
+          expect([startPaused, ran, announced()]).toEqual([
+            startPaused,
+            ran,
+            ran && !startPaused ? 1 : 0,
+          ]);
+          await there.cont();
+          await there.stop();
+          await there.cont();
+          expect([startPaused, ran, announced()]).toEqual([startPaused, ran, 1]);
+        }
       }
-    }
-  });
+    },
+  );
 
   test('run state changes are traced and told', async () => {
     const seen: string[] = [];
-    const trace = onTrace('colo_vm_state_change', e => void seen.push(`${e.fields.old}>${e.fields.new}`));
+    const trace = onTrace(
+      'colo_vm_state_change',
+      e => void seen.push(`${e.fields.old}>${e.fields.new}`),
+    );
     machine.onRunState((state, previous) => void seen.push(`${previous} ${state}`));
     await machine.lifecycle.stopForCheckpoint();
     machine.lifecycle.resumeAfterCheckpoint();
@@ -430,37 +582,44 @@ test('dispose stops, closes everything once, and ends', async () => {
 });
 
 describe('io-error: a disk keeps a failed request', () => {
-  test('the guest stands still until cont; a second failure meanwhile changes nothing', async () => {
-    await build();
-    machine.start();
-    await settle();
-    machine.lifecycle.ioError();
-    machine.lifecycle.ioError();
-    await settle();
-    expect([machine.runState, vm.running]).toEqual(['io-error', false]);
-    await machine.stop();
-    expect(machine.runState).toBe('io-error');
-    await machine.cont();
-    expect([machine.runState, vm.running]).toEqual(['running', true]);
-    expect(events).toEqual(['RESUME', 'STOP', 'RESUME']);
-  });
+  test(
+    'the guest stands still until cont; a second failure meanwhile changes ' + 'nothing',
+    async () => {
+      await build();
+      machine.start();
+      await settle();
+      machine.lifecycle.ioError();
+      machine.lifecycle.ioError();
+      await settle();
+      expect([machine.runState, vm.running]).toEqual(['io-error', false]);
+      await machine.stop();
+      expect(machine.runState).toBe('io-error');
+      await machine.cont();
+      expect([machine.runState, vm.running]).toEqual(['running', true]);
+      expect(events).toEqual(['RESUME', 'STOP', 'RESUME']);
+    },
+  );
 
-  test('in the middle of a checkpoint: after it the guest does not run on; the next checkpoint leaves it so', async () => {
-    await build();
-    machine.start();
-    await settle();
-    const stopping = machine.lifecycle.stopForCheckpoint();
-    machine.lifecycle.ioError();
-    await stopping;
-    machine.lifecycle.resumeAfterCheckpoint();
-    await settle();
-    expect([machine.runState, vm.running]).toEqual(['io-error', false]);
-    await machine.lifecycle.stopForCheckpoint();
-    machine.lifecycle.resumeAfterCheckpoint();
-    expect(machine.runState).toBe('io-error');
-    await machine.cont();
-    expect([machine.runState, vm.running]).toEqual(['running', true]);
-  });
+  test(
+    'in the middle of a checkpoint: after it the guest does not run on; the next checkpoint ' +
+      'leaves it so',
+    async () => {
+      await build();
+      machine.start();
+      await settle();
+      const stopping = machine.lifecycle.stopForCheckpoint();
+      machine.lifecycle.ioError();
+      await stopping;
+      machine.lifecycle.resumeAfterCheckpoint();
+      await settle();
+      expect([machine.runState, vm.running]).toEqual(['io-error', false]);
+      await machine.lifecycle.stopForCheckpoint();
+      machine.lifecycle.resumeAfterCheckpoint();
+      expect(machine.runState).toBe('io-error');
+      await machine.cont();
+      expect([machine.runState, vm.running]).toEqual(['running', true]);
+    },
+  );
 
   test('while paused, nothing changes', async () => {
     await build();
@@ -478,10 +637,20 @@ test('a device that breaks: a line and an event, and the VM goes on', async () =
   const told: unknown[] = [];
   machine.events.on('DEVICE_BROKEN', payload => void told.push(payload));
   const serial = machine.board.devices.find('serial0')!;
-  Object.assign(serial, { pioRead: () => { throw new RangeError('planted'); } });
+  Object.assign(serial, {
+    pioRead: () => {
+      throw new RangeError('planted');
+    },
+  });
   expect([vm.in(0x3f8 + 5), vm.in(0x3f8 + 5)]).toEqual([0xff, 0xff]);
-  expect([told, reports.length]).toEqual([[{ device: 'serial0', reason: 'RangeError: planted' }], 1]);
-  expect(machine.deviceInfo().find(d => d.id === 'serial0')!.properties[0]).toEqual(['failure', 'RangeError: planted']);
+  expect([told, reports.length]).toEqual([
+    [{ device: 'serial0', reason: 'RangeError: planted' }],
+    1,
+  ]);
+  expect(machine.deviceInfo().find(d => d.id === 'serial0')!.properties[0]).toEqual([
+    'failure',
+    'RangeError: planted',
+  ]);
   await machine.stop();
   await machine.cont();
   await machine.reset();

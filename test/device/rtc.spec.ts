@@ -1,4 +1,7 @@
-/** The clock chip against the MC146818 data sheet: BCD time from the host, setting it, update and alarm and periodic interrupts, CMOS sizes. */
+/**
+ * The clock chip against the MC146818 data sheet: BCD time from the host, setting it, update and
+ * alarm and periodic interrupts, CMOS sizes.
+ */
 import { beforeEach, expect, test } from '@jest/globals';
 import { Mc146818Rtc } from '../../src/hw/rtc/mc146818rtc.js';
 import { Bench } from '../support/device-bench.js';
@@ -41,7 +44,16 @@ test('what the guest sets goes on from there, and survives a reset', () => {
   const frozen = read(0);
   bench.host.advance(3000);
   expect(read(0)).toBe(frozen);
-  for (const [register, value] of [[0x32, 0x20], [9, 0x30], [8, 0x01], [7, 0x02], [4, 0x03], [2, 0x04], [0, 0x05]]) write(register, value);
+  for (const [register, value] of [
+    [0x32, 0x20],
+    [9, 0x30],
+    [8, 0x01],
+    [7, 0x02],
+    [4, 0x03],
+    [2, 0x04],
+    [0, 0x05],
+  ])
+    write(register, value);
   write(0x0b, 0x02);
   expect(time()).toEqual([0x20, 0x30, 0x01, 0x02, 0x03, 0x04, 0x05]);
   bench.host.advance(10_000);
@@ -68,7 +80,12 @@ test('update-ended interrupt each second until register C is read', () => {
 });
 
 test('alarm at a given time, with wildcards', () => {
-  for (const [register, value] of [[1, 0x03], [3, 0xff], [5, 0xff]]) write(register, value);
+  for (const [register, value] of [
+    [1, 0x03],
+    [3, 0xff],
+    [5, 0xff],
+  ])
+    write(register, value);
   write(0x0b, 0x22);
   bench.host.advance(2500);
   expect(bench.level(8)).toBe(false);

@@ -1,7 +1,7 @@
 /**
- * Goal: what is typed before the guest opens a serial port reaches it. Method: the chip with a chardev
- * that holds what it may not deliver, and drivers as they are: Linux' opens with its FIFO resets, a
- * firmware that polls, a small system with interrupts that never heard of RTS.
+ * Goal: what is typed before the guest opens a serial port reaches it. Method: the chip with a
+ * chardev that holds what it may not deliver, and drivers as they are: Linux' opens with its FIFO
+ * resets, a firmware that polls, a small system with interrupts that never heard of RTS.
  */
 import { beforeEach, expect, test } from '@jest/globals';
 import { Serial, serialState } from '../../src/hw/char/serial.js';
@@ -60,7 +60,10 @@ function clearFifos(): void {
   for (const value of [0x01, 0x07, 0x00]) out(Reg.FCR, value);
 }
 
-/** What Linux' 8250 driver does to the registers: probing at boot, printing as a console, opening, closing. */
+/**
+ * What Linux' 8250 driver does to the registers: probing at boot, printing as a console, opening,
+ * closing.
+ */
 const linux = {
   probe() {
     out(Reg.IER, 0);
@@ -132,7 +135,9 @@ test('typed while the port is closed between two who open it', () => {
 });
 
 test('a paste of any size waits with its sender, and comes whole', () => {
-  const paste = Array.from({ length: 20_000 }, (_, i) => String.fromCharCode(0x20 + (i % 95))).join('');
+  const paste = Array.from({ length: 20_000 }, (_, i) => String.fromCharCode(0x20 + (i % 95))).join(
+    '',
+  );
   linux.probe();
   chr.say(paste);
   expect(chr.waiting).toBe(19_000);
@@ -143,20 +148,25 @@ test('a paste of any size waits with its sender, and comes whole', () => {
   expect(inb(Reg.LSR) & 0x02).toBe(0); // nothing was overrun
 });
 
-test('a guest that does not read holds its sender up, and a cleared FIFO loses what is in it alone', () => {
-  linux.open();
-  chr.say('0123456789abcdef'.repeat(200));
-  expect(chr.waiting).toBe(2200);
-  out(Reg.FCR, 0x83);
-  let text = '';
-  for (let part = drain(); part !== ''; part = drain()) text += part;
-  expect(text.length).toBe(3200 - 16);
-});
+test(
+  'a guest that does not read holds its sender up, and a cleared FIFO loses what is in it ' +
+    'alone',
+  () => {
+    linux.open();
+    chr.say('0123456789abcdef'.repeat(200));
+    expect(chr.waiting).toBe(2200);
+    out(Reg.FCR, 0x83);
+    let text = '';
+    for (let part = drain(); part !== ''; part = drain()) text += part;
+    expect(text.length).toBe(3200 - 16);
+  },
+);
 
 test('a firmware that polls without RTS and without interrupts reads everything', () => {
   chr.say('typed ahead');
   let text = '';
-  for (let i = 0; i < 1000; i++) if ((inb(Reg.LSR) & 1) !== 0) text += String.fromCharCode(inb(Reg.DATA));
+  for (let i = 0; i < 1000; i++)
+    if ((inb(Reg.LSR) & 1) !== 0) text += String.fromCharCode(inb(Reg.DATA));
   expect(text).toBe('typed ahead');
 });
 
@@ -200,5 +210,7 @@ test('what waits goes with a checkpoint, stays over a reset, and an older state 
 
 test('a FIFO of more than 16 beside a line is no state of ours', () => {
   const state = { ...serialState.reset(), rx: Buffer.alloc(17), line: Buffer.alloc(1) };
-  expect(() => serialState.parse(serialState.save(state), 2)).toThrow('isa-serial: rx: 17 bytes in a FIFO of 16');
+  expect(() => serialState.parse(serialState.save(state), 2)).toThrow(
+    'isa-serial: rx: 17 bytes in a FIFO of 16',
+  );
 });

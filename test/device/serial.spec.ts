@@ -1,4 +1,7 @@
-/** The UART against the PC16550D data sheet: registers, interrupt priorities, FIFO trigger and timeout, loopback, back-pressure, pause. */
+/**
+ * The UART against the PC16550D data sheet: registers, interrupt priorities, FIFO trigger and
+ * timeout, loopback, back-pressure, pause.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { Serial, serialState } from '../../src/hw/char/serial.js';
 import { Bench, TestChar } from '../support/device-bench.js';
@@ -103,18 +106,22 @@ describe('receiver', () => {
     expect(inb(5) & 1).toBe(0);
   });
 
-  test('with FIFO the trigger level interrupts, and a lonely character after four character times', () => {
-    out(2, 0x41); // trigger 4
-    out(1, 0x01);
-    chr.type('abc');
-    expect(bench.level(IRQ)).toBe(false);
-    bench.host.advance(10);
-    expect(inb(2)).toBe(0xcc);
-    inb(0);
-    expect(bench.level(IRQ)).toBe(false);
-    chr.type('de');
-    expect(inb(2)).toBe(0xc4);
-  });
+  test(
+    'with FIFO the trigger level interrupts, and a lonely character after four character ' +
+      'times',
+    () => {
+      out(2, 0x41); // trigger 4
+      out(1, 0x01);
+      chr.type('abc');
+      expect(bench.level(IRQ)).toBe(false);
+      bench.host.advance(10);
+      expect(inb(2)).toBe(0xcc);
+      inb(0);
+      expect(bench.level(IRQ)).toBe(false);
+      chr.type('de');
+      expect(inb(2)).toBe(0xc4);
+    },
+  );
 
   test('a full FIFO holds the world back until the guest reads', () => {
     out(2, 0x01);

@@ -1,8 +1,9 @@
 /**
- * Goal: no device keeps the main loop busy, whatever the guest and the world do. Method: each device of
- * the board, on the real clock, is given more the moment it has taken something, by a driver that runs
- * beside it and a world that never runs dry; a timer of the main loop must fire long before the flood's
- * own end. What a turn may cost is counted in reads of guest RAM, not in time.
+ * Goal: no device keeps the main loop busy, whatever the guest and the world do. Method: each
+ * device of the board, on the real clock, is given more the moment it has taken something, by a
+ * driver that runs beside it and a world that never runs dry; a timer of the main loop must fire
+ * long before the flood's own end. What a turn may cost is counted in reads of guest RAM, not in
+ * time.
  */
 import { expect, test } from '@jest/globals';
 import type { Clock } from '../../src/host/ports.js';
@@ -58,7 +59,10 @@ class Flood {
     const driver = new PciDriver(this.board as never, slot);
     driver.negotiate([F.VERSION_1, F.INDIRECT, ...features]);
     driver.enableMsix(queues + 1);
-    const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i));
+    const list = Array.from(
+      { length: queues },
+      (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i),
+    );
     driver.ready();
     return list;
   }
@@ -111,7 +115,10 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
     },
     'control commands': flood => {
       const queue = flood.up(2, 3)[2];
-      flood.refill(queue, [{ gpa: 0x9000, length: 8 }, { gpa: 0x9100, length: 1, write: true }]);
+      flood.refill(queue, [
+        { gpa: 0x9000, length: 8 },
+        { gpa: 0x9100, length: 1, write: true },
+      ]);
       queue.kick();
     },
     'frames that arrive, and buffers for all of them': flood => {
@@ -145,7 +152,10 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
         vm.out(0x70, 0x0c);
         vm.in(0x71);
       };
-      [[0x0a, 0x23], [0x0b, 0x72]].forEach(([index, value]) => {
+      [
+        [0x0a, 0x23],
+        [0x0b, 0x72],
+      ].forEach(([index, value]) => {
         vm.out(0x70, index);
         vm.out(0x71, value);
       });
@@ -165,10 +175,14 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
 const answering = ['pci-host', 'i8042', 'port92', 'serial1', 'exit0'];
 
 test('every device of the board is here', () => {
-  expect([...Object.keys(floods), ...answering].sort()).toEqual(new FullBoard().devices.map(device => device.id).sort());
+  expect([...Object.keys(floods), ...answering].sort()).toEqual(
+    new FullBoard().devices.map(device => device.id).sort(),
+  );
 });
 
-const cases = Object.entries(floods).flatMap(([id, kinds]) => Object.entries(kinds).map(([what, start]) => ({ id, what, start })));
+const cases = Object.entries(floods).flatMap(([id, kinds]) =>
+  Object.entries(kinds).map(([what, start]) => ({ id, what, start })),
+);
 
 test.each(cases)('$id: $what', async ({ id, start }) => {
   const flood = new Flood();
@@ -185,14 +199,25 @@ test.each(answering)('%s sets no timer of its own', id => {
   if (id !== 'serial1') expect(board.host.armed).toBe(armed);
 });
 
-/** 64 chains of 1024 descriptors in one doorbell. parts: of the indirect table, which all of them share. */
-function longChains(slot: number, index: number, queues: number, parts: readonly Part[]): { reads: number; rest: number } {
+/**
+ * 64 chains of 1024 descriptors in one doorbell. parts: of the indirect table, which all of them
+ * share.
+ */
+function longChains(
+  slot: number,
+  index: number,
+  queues: number,
+  parts: readonly Part[],
+): { reads: number; rest: number } {
   const board = new FullBoard();
   board.board.devices.resume();
   const driver = new PciDriver(board as never, slot);
   driver.negotiate([F.VERSION_1, F.INDIRECT, 15]);
   driver.enableMsix(queues + 1);
-  const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i));
+  const list = Array.from(
+    { length: queues },
+    (_, i) => new DriverQueue(driver, i, RING, 0x10000 * (1 + i), false, i),
+  );
   driver.ready();
   for (let n = 0; n < 64; n++) list[index].addIndirect(parts, 0x100000);
   let reads = 0;
@@ -213,10 +238,17 @@ test.each([
   ['disk requests', 1, 0, 1, false],
   ['frames to send', 2, 1, 3, false],
   ['receive buffers', 2, 0, 3, true],
-] as const)('64 chains of 1024 descriptors in one doorbell take several turns: %s', (_what, slot, index, queues, write) => {
-  const parts = Array.from({ length: 1024 }, (_, i) => ({ gpa: 0x9000 + i, length: 1, write: write || (slot === 1 && i === 1023) }));
-  const { reads, rest } = longChains(slot, index, queues, parts);
-  expect(reads).toBeGreaterThan(1024);
-  expect(reads).toBeLessThan(MOST);
-  if (!write) expect(rest).toBeGreaterThan(reads);
-});
+] as const)(
+  '64 chains of 1024 descriptors in one doorbell take several turns: %s',
+  (_what, slot, index, queues, write) => {
+    const parts = Array.from({ length: 1024 }, (_, i) => ({
+      gpa: 0x9000 + i,
+      length: 1,
+      write: write || (slot === 1 && i === 1023),
+    }));
+    const { reads, rest } = longChains(slot, index, queues, parts);
+    expect(reads).toBeGreaterThan(1024);
+    expect(reads).toBeLessThan(MOST);
+    if (!write) expect(rest).toBeGreaterThan(reads);
+  },
+);

@@ -1,4 +1,7 @@
-/** The disk as a driver sees it (virtio 1.1, section 5.2): every request type, its errors, several in flight, draining at a pause. */
+/**
+ * The disk as a driver sees it (virtio 1.1, section 5.2): every request type, its errors, several
+ * in flight, draining at a pause.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { VirtioBlk } from '../../src/hw/block/virtio-blk.js';
 import { settle, TestDisk } from '../support/device-bench.js';
@@ -20,7 +23,10 @@ function start(features: readonly number[] = ALL, readOnly = false): void {
   disk = new TestDisk(2048, readOnly);
   requests = 0;
   bench = new VirtioBench(() => new VirtioBlk(disk, 'SN-0815'));
-  ({ driver, queues: [queue] } = bench.up(features));
+  ({
+    driver,
+    queues: [queue],
+  } = bench.up(features));
 }
 beforeEach(() => start());
 
@@ -43,13 +49,21 @@ function chain(type: number, sector: number, data: Buffer | number): Part[] {
   }
   return [...parts, { gpa: statusAt(n), length: 1, write: true }];
 }
-async function request(type: number, sector: number, data: Buffer | number): Promise<{ status: number; length: number; data: Buffer }> {
+async function request(
+  type: number,
+  sector: number,
+  data: Buffer | number,
+): Promise<{ status: number; length: number; data: Buffer }> {
   const n = requests;
   queue.add(chain(type, sector, data));
   queue.kick();
   await settle();
   const [done] = queue.take();
-  return { status: bench.vm.ram.readU8(statusAt(n))!, length: done?.length, data: bench.vm.ram.read(DATA + 0x10000 * n, 1024)! };
+  return {
+    status: bench.vm.ram.readU8(statusAt(n))!,
+    length: done?.length,
+    data: bench.vm.ram.read(DATA + 0x10000 * n, 1024)!,
+  };
 }
 const range = (sector: number, sectors: number, flags = 0) => {
   const b = Buffer.alloc(16);
@@ -62,9 +76,15 @@ const range = (sector: number, sectors: number, flags = 0) => {
 test('capacity, block size and limits', () => {
   const config = driver.address(4);
   expect(Number(bench.vm.load(config, 8))).toBe(2048);
-  expect([Number(bench.vm.load(config + 12)), Number(bench.vm.load(config + 20)), Number(bench.vm.load(config + 40))]).toEqual([254, 512, 1]);
+  expect([
+    Number(bench.vm.load(config + 12)),
+    Number(bench.vm.load(config + 20)),
+    Number(bench.vm.load(config + 40)),
+  ]).toEqual([254, 512, 1]);
   // One discard, one write-zeroes: 128 MiB, so that a stop waits for no more.
-  expect([Number(bench.vm.load(config + 36)), Number(bench.vm.load(config + 48))]).toEqual([0x4_0000, 0x4_0000]);
+  expect([Number(bench.vm.load(config + 36)), Number(bench.vm.load(config + 48))]).toEqual([
+    0x4_0000, 0x4_0000,
+  ]);
 });
 
 test('what is written is read back', async () => {
@@ -90,7 +110,8 @@ test('the serial number, padded', async () => {
 });
 
 test('discard and write zeroes', async () => {
-  for (const one of [range(0, 8), range(100, 1)]) expect((await request(Type.DISCARD, 0, one)).status).toBe(0);
+  for (const one of [range(0, 8), range(100, 1)])
+    expect((await request(Type.DISCARD, 0, one)).status).toBe(0);
   expect((await request(Type.WRITE_ZEROES, 0, range(16, 4, 1))).status).toBe(0);
   expect(disk.log).toEqual(['discard 0 4096', 'discard 51200 512', 'zeroes 8192 2048']);
 });
@@ -106,7 +127,13 @@ describe('errors', () => {
     ['zeroes with a reserved flag', Type.WRITE_ZEROES, 0, range(0, 8, 2), 2],
     ['discard beyond the end', Type.DISCARD, 0, range(2040, 9), 1],
     ['discard of nothing', Type.DISCARD, 0, range(0, 0), 1],
-    ['more ranges than are offered', Type.DISCARD, 0, Buffer.concat([range(0, 8), range(100, 1)]), 1],
+    [
+      'more ranges than are offered',
+      Type.DISCARD,
+      0,
+      Buffer.concat([range(0, 8), range(100, 1)]),
+      1,
+    ],
     ['half a range', Type.DISCARD, 0, Buffer.alloc(8), 1],
   ])('%s', async (_name, type, sector, data, status) => {
     expect((await request(type, sector, data)).status).toBe(status);
@@ -136,7 +163,10 @@ describe('errors', () => {
   });
 
   test('a chain without header or status breaks the device, not us', async () => {
-    queue.add([{ gpa: HEADERS, length: 8 }, { gpa: HEADERS + 32, length: 1, write: true }]);
+    queue.add([
+      { gpa: HEADERS, length: 8 },
+      { gpa: HEADERS + 32, length: 1, write: true },
+    ]);
     queue.kick();
     await settle();
     expect(driver.status & 0x40).toBe(0x40);
@@ -243,7 +273,9 @@ describe('a request that fails by werror=stop', () => {
     queue.kick();
     await settle();
     expect(queue.take()).toEqual([]);
-    expect([bench.vm.ram.readU8(statusAt(0)), bench.vm.ram.readU8(statusAt(1))]).toEqual([0xee, 0xee]);
+    expect([bench.vm.ram.readU8(statusAt(0)), bench.vm.ram.readU8(statusAt(1))]).toEqual([
+      0xee, 0xee,
+    ]);
     await bench.device.pause();
     disk.log.length = 0;
   };
@@ -263,7 +295,10 @@ describe('a request that fails by werror=stop', () => {
     await fail();
     bench.device.resume();
     await settle();
-    expect(disk.log.filter(line => !line.includes('error')).sort()).toEqual(['flush', 'write 3584 1024']);
+    expect(disk.log.filter(line => !line.includes('error')).sort()).toEqual([
+      'flush',
+      'write 3584 1024',
+    ]);
     await bench.device.pause();
     disk.broken = false;
     bench.device.resume();
@@ -326,6 +361,9 @@ describe('a request that fails by werror=stop', () => {
     expect((await request(Type.OUT, 0, data)).status).toBe(0);
     disk.action = 'report';
     expect((await request(Type.OUT, 0, data)).status).toBe(1);
-    expect(disk.log.filter(line => line.includes('error'))).toEqual(['write error: ignore', 'write error: report']);
+    expect(disk.log.filter(line => line.includes('error'))).toEqual([
+      'write error: ignore',
+      'write error: report',
+    ]);
   });
 });

@@ -1,11 +1,22 @@
-/** The NIC as a driver sees it (virtio 1.1, section 5.1): both directions with back-pressure, mergeable buffers, control commands, announce. */
+/**
+ * The NIC as a driver sees it (virtio 1.1, section 5.1): both directions with back-pressure,
+ * mergeable buffers, control commands, announce.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { VirtioNet } from '../../src/hw/net/virtio-net.js';
 import { settle, TestNet } from '../support/device-bench.js';
 import { VirtioBench } from '../support/virtio-bench.js';
 import { type DriverQueue, F, type PciDriver } from '../support/virtio-driver.js';
 
-const Feature = { MAC: 5, MRG_RXBUF: 15, STATUS: 16, CTRL_VQ: 17, CTRL_RX: 18, ANNOUNCE: 21, CTRL_MAC: 23 } as const;
+const Feature = {
+  MAC: 5,
+  MRG_RXBUF: 15,
+  STATUS: 16,
+  CTRL_VQ: 17,
+  CTRL_RX: 18,
+  ANNOUNCE: 21,
+  CTRL_MAC: 23,
+} as const;
 const ALL = Object.values(Feature);
 const MAC = Buffer.from('525400123456', 'hex');
 let net: TestNet;
@@ -19,20 +30,31 @@ let control: DriverQueue;
 function start(features: readonly number[] = ALL): void {
   net = new TestNet();
   bench = new VirtioBench(() => (model = new VirtioNet(net.netdev, MAC)));
-  ({ driver, queues: [rx, tx, control] } = bench.up(features, 3));
+  ({
+    driver,
+    queues: [rx, tx, control],
+  } = bench.up(features, 3));
 }
 beforeEach(() => start());
 
-const frame = (length: number, to: Buffer = MAC, fill = 0x55) => Buffer.concat([to, Buffer.alloc(6, 2), Buffer.from([8, 0]), Buffer.alloc(length - 14, fill)]);
+const frame = (length: number, to: Buffer = MAC, fill = 0x55) =>
+  Buffer.concat([to, Buffer.alloc(6, 2), Buffer.from([8, 0]), Buffer.alloc(length - 14, fill)]);
 function transmit(data: Buffer, at = 0x100000): void {
   bench.vm.ram.write(at, Buffer.concat([Buffer.alloc(12), data]));
-  tx.add([{ gpa: at, length: 12 }, { gpa: at + 12, length: data.length }]);
+  tx.add([
+    { gpa: at, length: 12 },
+    { gpa: at + 12, length: data.length },
+  ]);
   tx.kick();
 }
 const buffer = (at: number, length: number) => rx.add([{ gpa: at, length, write: true }]);
 function command(bytes: number[]): number {
   bench.vm.ram.write(0x180000, Buffer.from([...bytes, 0xee]));
-  control.add([{ gpa: 0x180000, length: 2 }, ...(bytes.length > 2 ? [{ gpa: 0x180002, length: bytes.length - 2 }] : []), { gpa: 0x180000 + bytes.length, length: 1, write: true }]);
+  control.add([
+    { gpa: 0x180000, length: 2 },
+    ...(bytes.length > 2 ? [{ gpa: 0x180002, length: bytes.length - 2 }] : []),
+    { gpa: 0x180000 + bytes.length, length: 1, write: true },
+  ]);
   control.kick();
   expect(control.take()).toEqual([{ head: expect.any(Number), length: 1 }]);
   return bench.vm.ram.readU8(0x180000 + bytes.length)!;
@@ -97,16 +119,20 @@ describe('world to guest', () => {
     expect([net.waiting.length, rx.take().length]).toEqual([0, 1]);
   });
 
-  test('too few buffers: none is used up, and with event index a doorbell is asked for beyond them', () => {
-    start([...ALL, F.EVENT_IDX]);
-    buffer(0x120000, 512);
-    net.arrive(frame(1200));
-    expect([net.waiting.length, rx.take().length, rx.availEvent]).toEqual([1, 0, 1]);
-    buffer(0x121000, 512);
-    buffer(0x122000, 512);
-    rx.kick();
-    expect(rx.take().length).toBe(3);
-  });
+  test(
+    'too few buffers: none is used up, and with event index a doorbell is asked for beyond ' +
+      'them',
+    () => {
+      start([...ALL, F.EVENT_IDX]);
+      buffer(0x120000, 512);
+      net.arrive(frame(1200));
+      expect([net.waiting.length, rx.take().length, rx.availEvent]).toEqual([1, 0, 1]);
+      buffer(0x121000, 512);
+      buffer(0x122000, 512);
+      rx.kick();
+      expect(rx.take().length).toBe(3);
+    },
+  );
 
   test('without mergeable buffers a frame that does not fit is dropped', () => {
     start(ALL.filter(f => f !== Feature.MRG_RXBUF));

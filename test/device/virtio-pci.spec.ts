@@ -1,4 +1,7 @@
-/** The PCI transport (virtio 1.1, section 4.1; PCI 3.0, chapter 6): capabilities, BARs, negotiation, MSI-X, INTx, doorbells, reset. */
+/**
+ * The PCI transport (virtio 1.1, section 4.1; PCI 3.0, chapter 6): capabilities, BARs, negotiation,
+ * MSI-X, INTx, doorbells, reset.
+ */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { VirtioBlk } from '../../src/hw/block/virtio-blk.js';
 import { settle, TestDisk } from '../support/device-bench.js';
@@ -18,7 +21,10 @@ beforeEach(() => {
 function flushRequest(at = 0x8000): Part[] {
   bench.vm.ram.write(at, Buffer.alloc(16, 0));
   bench.vm.ram.writeU32(at, 4);
-  return [{ gpa: at, length: 16 }, { gpa: at + 64, length: 1, write: true }];
+  return [
+    { gpa: at, length: 16 },
+    { gpa: at + 64, length: 1, write: true },
+  ];
 }
 
 describe('configuration space', () => {
@@ -54,16 +60,20 @@ describe('configuration space', () => {
     expect(driver.config(0x34, 1)).not.toBe(0xff);
   });
 
-  test('two BARs on one address: the second does not decode, and comes back when the first has gone', () => {
-    const driver = bench.driver();
-    driver.setConfig(0x14, driver.bars[0]);
-    expect(driver.read(0x12, 2)).toBe(1);
-    driver.setConfig(0x10, 0xd000_0000);
-    driver.bars[1] = driver.bars[0];
-    driver.bars[0] = 0xd000_0000;
-    expect(driver.read(0x12, 2)).toBe(1);
-    expect(Number(bench.vm.load(driver.bars[1] + 12))).toBe(1); // vector control: masked
-  });
+  test(
+    'two BARs on one address: the second does not decode, and comes back when the first has ' +
+      'gone',
+    () => {
+      const driver = bench.driver();
+      driver.setConfig(0x14, driver.bars[0]);
+      expect(driver.read(0x12, 2)).toBe(1);
+      driver.setConfig(0x10, 0xd000_0000);
+      driver.bars[1] = driver.bars[0];
+      driver.bars[0] = 0xd000_0000;
+      expect(driver.read(0x12, 2)).toBe(1);
+      expect(Number(bench.vm.load(driver.bars[1] + 12))).toBe(1); // vector control: masked
+    },
+  );
 
   test('the configuration window reaches the common structure', () => {
     const driver = bench.driver();
@@ -209,7 +219,8 @@ describe('a driver that misbehaves', () => {
     queues[0].setAvailIdx(500);
     queues[0].kick();
     expect(driver.status & 0x40).toBe(0x40);
-    expect(bench.vm.messages).toEqual([{ address: 0xfee0_0000n, data: 0x41 }]); // configuration vector
+    // configuration vector
+    expect(bench.vm.messages).toEqual([{ address: 0xfee0_0000n, data: 0x41 }]);
     const again = bench.up([FLUSH]);
     again.queues[0].add(flushRequest());
     again.queues[0].kick();
@@ -225,18 +236,22 @@ describe('a driver that misbehaves', () => {
   });
 });
 
-test('a reset with requests in flight: status stays non-zero until they are done, and their rings are left alone', async () => {
-  const { driver, queues } = bench.up([FLUSH]);
-  disk.held = [];
-  queues[0].add(flushRequest());
-  queues[0].kick();
-  await settle();
-  driver.status = 0;
-  expect(driver.status).not.toBe(0);
-  const { writes } = bench.vm.ram as unknown as { writes: unknown[] };
-  const before = writes.length;
-  disk.release();
-  await settle();
-  expect(driver.status).toBe(0);
-  expect(writes.length).toBe(before);
-});
+test(
+  'a reset with requests in flight: status stays non-zero until they are done, and their rings ' +
+    'are left alone',
+  async () => {
+    const { driver, queues } = bench.up([FLUSH]);
+    disk.held = [];
+    queues[0].add(flushRequest());
+    queues[0].kick();
+    await settle();
+    driver.status = 0;
+    expect(driver.status).not.toBe(0);
+    const { writes } = bench.vm.ram as unknown as { writes: unknown[] };
+    const before = writes.length;
+    disk.release();
+    await settle();
+    expect(driver.status).toBe(0);
+    expect(writes.length).toBe(before);
+  },
+);

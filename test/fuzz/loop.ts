@@ -19,7 +19,10 @@ export function corpusOf(name: string): number[] {
   } catch {
     return [];
   }
-  return text.split('\n').filter(line => /^\d/.test(line)).map(line => Number.parseInt(line, 10));
+  return text
+    .split('\n')
+    .filter(line => /^\d/.test(line))
+    .map(line => Number.parseInt(line, 10));
 }
 
 /** The corpus is always run whole; new seeds follow from `first` on while there is time. */

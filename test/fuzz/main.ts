@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz -- --minutes N [--target NAME] [--seed S]`: every target for its share of the time, from a seed that is printed. --case S
- * runs that one case of --target and shows the whole error.
+ * `npm run fuzz -- --minutes N [--target NAME] [--seed S]`: every target for its share of the time,
+ * from a seed that is printed. --case S runs that one case of --target and shows the whole error.
  */
 import { parseArgs } from 'node:util';
 import { Random } from '../support/random.js';
@@ -8,7 +8,14 @@ import { fuzz } from './loop.js';
 import { fuzzNative, nativeTargets, runNativeCase } from './native.js';
 import { fuzzTargets } from './targets.js';
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '1' }, target: { type: 'string' }, seed: { type: 'string' }, case: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '1' },
+    target: { type: 'string' },
+    seed: { type: 'string' },
+    case: { type: 'string' },
+  },
+});
 const number = (word: string, option: string): number => {
   const value = Number(word);
   if (word.trim() === '' || !(value >= 0)) usage(`--${option} ${word} is not a number`);
@@ -35,12 +42,16 @@ if (values.case !== undefined) {
   await targets[0].run(new Random(seed));
   console.log(`${targets[0].name}: case ${values.case} passed`);
 } else {
-  const seed = values.seed === undefined ? Math.floor(Date.now() / 1000) : number(values.seed, 'seed');
+  const seed =
+    values.seed === undefined ? Math.floor(Date.now() / 1000) : number(values.seed, 'seed');
   const ms = (number(values.minutes, 'minutes') * 60_000) / count;
   console.log(`seed ${seed}, ${count} targets, ${(ms / 1000).toFixed(0)} s each`);
   for (const target of targets) {
     const { cases, failure } = await fuzz(target, seed, ms);
-    console.log(`${target.name}: ${cases} cases, ${failure ? `FAILED: --target ${target.name} --case ${failure.seed}` : 'none failed'}`);
+    console.log(
+      `${target.name}: ${cases} cases, ` +
+        `${failure ? `FAILED: --target ${target.name} --case ${failure.seed}` : 'none failed'}`,
+    );
     if (!failure) continue;
     console.error(failure.error);
     process.exitCode = 1;

@@ -1,4 +1,7 @@
-/** The fuzzers of the software CPU (native/test/fuzz), with the sanitizers: built and run by their Makefile. */
+/**
+ * The fuzzers of the software CPU (native/test/fuzz), with the sanitizers: built and run by their
+ * Makefile.
+ */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -12,6 +15,12 @@ function make(...words: string[]): boolean {
 }
 
 export const fuzzNative = (names: readonly string[], seed: number, ms: number): boolean =>
-  make('fuzz', `FUZZERS=${names.join(' ')}`, `SECONDS=${Math.ceil((ms * names.length) / 1000)}`, `SEED=${seed}`);
+  make(
+    'fuzz',
+    `FUZZERS=${names.join(' ')}`,
+    `SECONDS=${Math.ceil((ms * names.length) / 1000)}`,
+    `SEED=${seed}`,
+  );
 
-export const runNativeCase = (name: string, seed: number): boolean => make('fuzz-case', `FUZZERS=${name}`, `SEED=${seed}`);
+export const runNativeCase = (name: string, seed: number): boolean =>
+  make('fuzz-case', `FUZZERS=${name}`, `SEED=${seed}`);

@@ -1,4 +1,6 @@
-/** What a fuzz loop runs: one case from one seed, and everything that a case does follows from it. */
+/**
+ * What a fuzz loop runs: one case from one seed, and everything that a case does follows from it.
+ */
 import type { Random } from '../support/random.js';
 
 export interface FuzzTarget {

@@ -7,4 +7,11 @@ import { pairRecord } from './targets/pair-record.js';
 import { qcow2Target } from './targets/qcow2.js';
 import { virtioTarget } from './targets/virtio.js';
 
-export const fuzzTargets: readonly FuzzTarget[] = [chipsTarget, optionStringsTarget, pairFileTarget, pairRecord, qcow2Target, virtioTarget];
+export const fuzzTargets: readonly FuzzTarget[] = [
+  chipsTarget,
+  optionStringsTarget,
+  pairFileTarget,
+  pairRecord,
+  qcow2Target,
+  virtioTarget,
+];

@@ -1,6 +1,7 @@
 /**
- * Goal: a layout that changes raises its version, for a peer may be older. Method: fields and sizes of every device's declaration against a
- * copy; `COLO_GOLDEN=write` renews it, and the commit shows what changed.
+ * Goal: a layout that changes raises its version, for a peer may be older. Method: fields and sizes
+ * of every device's declaration against a copy; `COLO_GOLDEN=write` renews it, and the commit shows
+ * what changed.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,8 +13,17 @@ const golden = fileURLToPath(new URL('vmstate.txt', import.meta.url));
 function layouts(): string {
   const seen = new Map<string, string>();
   for (const { vmstate } of new FullBoard().devices) {
-    const fields = Object.entries(vmstate.layout.fields).map(([name, field]) => `  ${name} ${field.size ?? 'varies'}`);
-    seen.set(vmstate.name, [`${vmstate.name} ${vmstate.version}, ${vmstate.save(vmstate.reset()).length} bytes at reset`, ...fields].join('\n'));
+    const fields = Object.entries(vmstate.layout.fields).map(
+      ([name, field]) => `  ${name} ${field.size ?? 'varies'}`,
+    );
+    seen.set(
+      vmstate.name,
+      [
+        `${vmstate.name} ${vmstate.version}, ${vmstate.save(vmstate.reset()).length} bytes at ` +
+          'reset',
+        ...fields,
+      ].join('\n'),
+    );
   }
   return `${[...seen.values()].join('\n')}\n`;
 }

@@ -1,14 +1,29 @@
 /**
- * Kernel and initramfs of demo and tests: fetched and built once, kept under the XDG cache directory. prepareGuest() wants a network;
- * guestImage() is content with what that left.
+ * Kernel and initramfs of demo and tests: fetched and built once, kept under the XDG cache
+ * directory. prepareGuest() wants a network; guestImage() is content with what that left.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cpio, type CpioEntry } from './cpio.js';
-import { cacheDir, cloudKernel, fetchKernel, kernelTree, makeCacheDir, type Tell } from './kernel.js';
+import {
+  cacheDir,
+  cloudKernel,
+  fetchKernel,
+  kernelTree,
+  makeCacheDir,
+  type Tell,
+} from './kernel.js';
 import { tool } from './tool.js';
 
 export interface GuestImage {
@@ -16,24 +31,44 @@ export interface GuestImage {
   initrd: string;
 }
 
-/** kernel: a bzImage or vmlinux instead of Debian's; modules: its unpacked tree (without one, everything must be built in). */
+/**
+ * kernel: a bzImage or vmlinux instead of Debian's; modules: its unpacked tree (without one,
+ * everything must be built in).
+ */
 export interface GuestChoice {
   kernel?: string;
   tree?: string;
 }
 
 /** In load order; one that the kernel has built in is skipped. */
-const modules = ['virtio_ring', 'virtio', 'virtio_pci_modern_dev', 'virtio_pci_legacy_dev', 'virtio_pci', 'failover', 'net_failover', 'virtio_net', 'virtio_blk'];
+const modules = [
+  'virtio_ring',
+  'virtio',
+  'virtio_pci_modern_dev',
+  'virtio_pci_legacy_dev',
+  'virtio_pci',
+  'failover',
+  'net_failover',
+  'virtio_net',
+  'virtio_blk',
+];
 
 /** Found in one walk: over a network file system each costs seconds. */
 function moduleEntries(tree: string): CpioEntry[] {
   const all = readdirSync(join(tree, 'lib', 'modules'), { withFileTypes: true, recursive: true });
-  const found = new Map(all.map(entry => [entry.name, join(entry.parentPath ?? entry.path, entry.name)]));
+  const found = new Map(
+    all.map(entry => [entry.name, join(entry.parentPath ?? entry.path, entry.name)]),
+  );
   const files = modules.map(name => found.get(`${name}.ko`)).filter(path => path !== undefined);
-  return files.map((path, i) => ({ path: `mods/${String(i).padStart(2, '0')}`, mode: 0o100644, data: readFileSync(path) }));
+  return files.map((path, i) => ({
+    path: `mods/${String(i).padStart(2, '0')}`,
+    mode: 0o100644,
+    data: readFileSync(path),
+  }));
 }
 
-const short = (hashed: string | Buffer) => createHash('sha256').update(hashed).digest('hex').slice(0, 16);
+const short = (hashed: string | Buffer) =>
+  createHash('sha256').update(hashed).digest('hex').slice(0, 16);
 
 /** Whole, or not there. */
 function put(path: string, bytes: Buffer): void {
@@ -73,9 +108,21 @@ export async function prepareGuest(choice: GuestChoice, tell: Tell): Promise<Gue
 export function guestImage(choice: GuestChoice = {}): GuestImage {
   const tree = choice.kernel ? choice.tree : kernelTree(cloudKernel);
   const boot = tree && join(tree, 'boot');
-  const kernel = choice.kernel ?? join(boot!, readdirSync(boot!).find(f => f.startsWith('vmlinuz-'))!);
-  const directories: CpioEntry[] = ['dev', 'proc', 'sys', 'mods'].map(path => ({ path, mode: 0o040755 }));
-  const console: CpioEntry = { path: 'dev/console', mode: 0o020600, device: { major: 5, minor: 1 } };
+  const kernel =
+    choice.kernel ??
+    join(
+      boot!,
+      readdirSync(boot!).find(f => f.startsWith('vmlinuz-'))!,
+    );
+  const directories: CpioEntry[] = ['dev', 'proc', 'sys', 'mods'].map(path => ({
+    path,
+    mode: 0o040755,
+  }));
+  const console: CpioEntry = {
+    path: 'dev/console',
+    mode: 0o020600,
+    device: { major: 5, minor: 1 },
+  };
   const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };
   const archive = cpio([...directories, console, init, ...(tree ? moduleEntries(tree) : [])]);
   const initrd = join(cacheDir(), `initrd-${short(archive)}.cpio`);

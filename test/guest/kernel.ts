@@ -1,6 +1,7 @@
 /**
- * Debian's kernel packages, unpacked: downloaded once, kept in colo's folder of the XDG cache. Whoever works in a network namespace of its
- * own calls fetchKernel() before it enters: inside there is no network to download from, and only what is kept can be used.
+ * Debian's kernel packages, unpacked: downloaded once, kept in colo's folder of the XDG cache.
+ * Whoever works in a network namespace of its own calls fetchKernel() before it enters: inside
+ * there is no network to download from, and only what is kept can be used.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -78,7 +79,9 @@ function newestOf({ newest }: KernelPackage): string {
   }
   const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
   if (name) return name;
-  throw new Error(`apt-cache does not know ${newest}: run \`apt-get update\` as root first, ${ownKernel}`);
+  throw new Error(
+    `apt-cache does not know ${newest}: run \`apt-get update\` as root first, ${ownKernel}`,
+  );
 }
 
 /** Another process may have been quicker: what it keeps may be in use already. */
@@ -94,11 +97,17 @@ function keep(tree: string, wanted: KernelPackage): void {
   }
 }
 
-const options = ['APT::Sandbox::User=root', 'APT::Status-Fd=3', 'Acquire::Retries=2', 'Acquire::http::Timeout=30'];
+const options = [
+  'APT::Sandbox::User=root',
+  'APT::Status-Fd=3',
+  'Acquire::Retries=2',
+  'Acquire::http::Timeout=30',
+];
 
 async function download(name: string, into: string, tell: Tell): Promise<void> {
   const words = ['download', ...options.flatMap(option => ['-o', option]), name];
-  const [, bytes] = /\.deb (\d+) /.exec(tool('apt-get', ['download', '--print-uris', name], 'apt')) ?? [];
+  const [, bytes] =
+    /\.deb (\d+) /.exec(tool('apt-get', ['download', '--print-uris', name], 'apt')) ?? [];
   const what = `downloading ${name}${bytes ? `, ${(Number(bytes) / 1e6).toFixed(1)} MB` : ''}`;
   tell(what);
   const apt = spawn('apt-get', words, { cwd: into, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
@@ -111,11 +120,16 @@ async function download(name: string, into: string, tell: Tell): Promise<void> {
   apt.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   const failed = await new Promise<object | undefined>(resolve => {
     apt.once('error', error => resolve(error));
-    apt.once('close', code => resolve(code === 0 ? undefined : { stderr: stderr || `exit code ${code}` }));
+    apt.once('close', code =>
+      resolve(code === 0 ? undefined : { stderr: stderr || `exit code ${code}` }),
+    );
   });
   if (failed) {
     const { message } = toolFailed('apt-get', ['download', name], 'apt', failed);
-    throw new Error(`${message}\nIs there a network? Old package lists: run \`apt-get update\` as root, ${ownKernel}.`);
+    throw new Error(
+      `${message}\nIs there a network? Old package lists: run \`apt-get update\` as root, ` +
+        `${ownKernel}.`,
+    );
   }
   tell(what, 100);
 }

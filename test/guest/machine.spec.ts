@@ -1,7 +1,8 @@
 /**
- * Goal: stock Linux finds and uses every device, and goes on elsewhere after a checkpoint. Method: the real CPU and board with a disk and a
- * network in memory; Debian's cloud kernel and the demo's init (or COLO_TEST_KERNEL and COLO_TEST_MODULES, its unpacked tree). Skipped, with the
- * reason printed, where no kernel can be had.
+ * Goal: stock Linux finds and uses every device, and goes on elsewhere after a checkpoint. Method:
+ * the real CPU and board with a disk and a network in memory; Debian's cloud kernel and the demo's
+ * init (or COLO_TEST_KERNEL and COLO_TEST_MODULES, its unpacked tree). Skipped, with the reason
+ * printed, where no kernel can be had.
  */
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
@@ -23,7 +24,8 @@ async function imageOrReason(): Promise<GuestImage | string> {
   }
 }
 
-const build = (changes: Partial<MachineSpec>) => GuestVm.build(changes, { disk, accel: 'soft', limitMs: LIMIT_MS });
+const build = (changes: Partial<MachineSpec>) =>
+  GuestVm.build(changes, { disk, accel: 'soft', limitMs: LIMIT_MS });
 const boot = (append: string) => {
   const { kernel, initrd } = image as GuestImage;
   return build({ kernel, initrd, append: `console=ttyS0 panic=-1 cryptomgr.notests ${append}` });
@@ -32,46 +34,60 @@ const writes = () => disk.log.filter(line => line.startsWith('write')).length;
 const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12) === 0x0806).length;
 
 (typeof image === 'string' ? describe.skip : describe)('Debian cloud kernel', () => {
-  test('boots, writes its disk, announces itself; goes on from a checkpoint on another machine', async () => {
-    const first = await boot('colo.ip=10.0.2.15');
-    first.console.type('typed before the port is open\n');
-    first.machine().start();
-    await first.until('ready', () => first.console.written.includes('colo-guest: ready'));
-    await first.until('disk writes', () => writes() > 50);
-    // The line discipline echoes what it got.
-    expect(first.console.written).toContain('typed before the port is open');
-    expect(first.console.written).not.toMatch(/WARNING|BUG|nobody cared/);
-    expect(first.console.written).toContain('virtio_blk virtio0: [vda] 65536 512-byte logical blocks');
+  test(
+    'boots, writes its disk, announces itself; goes on from a checkpoint on another machine',
+    async () => {
+      const first = await boot('colo.ip=10.0.2.15');
+      first.console.type('typed before the port is open\n');
+      first.machine().start();
+      await first.until('ready', () => first.console.written.includes('colo-guest: ready'));
+      await first.until('disk writes', () => writes() > 50);
+      // The line discipline echoes what it got.
+      expect(first.console.written).toContain('typed before the port is open');
+      expect(first.console.written).not.toMatch(/WARNING|BUG|nobody cared/);
+      expect(first.console.written).toContain(
+        'virtio_blk virtio0: [vda] 65536 512-byte logical blocks',
+      );
 
-    const a = first.machine().lifecycle;
-    await a.stopForCheckpoint();
-    const before = writes();
-    const hash = a.ram.hash();
-    const second = await build({ incoming: 'tcp:0:0' });
-    const b = second.machine().lifecycle;
-    first.carryTo(second);
-    expect([a.ram.hash(), b.ram.hash(), writes()]).toEqual([hash, hash, before]);
-    await first.machine().dispose();
+      const a = first.machine().lifecycle;
+      await a.stopForCheckpoint();
+      const before = writes();
+      const hash = a.ram.hash();
+      const second = await build({ incoming: 'tcp:0:0' });
+      const b = second.machine().lifecycle;
+      first.carryTo(second);
+      expect([a.ram.hash(), b.ram.hash(), writes()]).toEqual([hash, hash, before]);
+      await first.machine().dispose();
 
-    b.runAfterFailover();
-    await second.until('disk writes after the failover', () => writes() > before + 50);
-    await second.until('the announcement', () => arps(second) > 0);
-    expect(second.machine().runState).toBe('running');
-    await second.machine().dispose();
-  }, LIMIT_MS * 3);
+      b.runAfterFailover();
+      await second.until('disk writes after the failover', () => writes() > before + 50);
+      await second.until('the announcement', () => arps(second) > 0);
+      expect(second.machine().runState).toBe('running');
+      await second.machine().dispose();
+    },
+    LIMIT_MS * 3,
+  );
 
-  test('powers off by ACPI', async () => {
-    const vm = await boot('quiet colo.halt=1');
-    vm.machine().start();
-    expect(await vm.machine().ended).toEqual({ cause: 'guest-shutdown', status: 0 });
-    await vm.machine().dispose();
-  }, LIMIT_MS);
+  test(
+    'powers off by ACPI',
+    async () => {
+      const vm = await boot('quiet colo.halt=1');
+      vm.machine().start();
+      expect(await vm.machine().ended).toEqual({ cause: 'guest-shutdown', status: 0 });
+      await vm.machine().dispose();
+    },
+    LIMIT_MS,
+  );
 
-  test('without MSI, by INTx', async () => {
-    disk.log.length = 0;
-    const vm = await boot('quiet pci=nomsi colo.ip=10.0.2.15');
-    vm.machine().start();
-    await vm.until('disk writes', () => writes() > 50);
-    await vm.machine().dispose();
-  }, LIMIT_MS);
+  test(
+    'without MSI, by INTx',
+    async () => {
+      disk.log.length = 0;
+      const vm = await boot('quiet pci=nomsi colo.ip=10.0.2.15');
+      vm.machine().start();
+      await vm.until('disk writes', () => writes() > 50);
+      await vm.machine().dispose();
+    },
+    LIMIT_MS,
+  );
 });

@@ -1,4 +1,7 @@
-/** `npm run guest -- DIR`: the demo's guest as DIR/vmlinuz and DIR/initrd.cpio, to start VMs with by hand. */
+/**
+ * `npm run guest -- DIR`: the demo's guest as DIR/vmlinuz and DIR/initrd.cpio, to start VMs with by
+ * hand.
+ */
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../src/host/node/folder.js';
@@ -15,7 +18,10 @@ try {
   makeFolder(dir);
   copyFileSync(kernel, join(dir, 'vmlinuz'));
   copyFileSync(initrd, join(dir, 'initrd.cpio'));
-  console.log(`${join(dir, 'vmlinuz')}: Debian's cloud kernel\n${join(dir, 'initrd.cpio')}: an init that counts over TCP and writes its disk`);
+  console.log(
+    `${join(dir, 'vmlinuz')}: Debian's cloud kernel\n${join(dir, 'initrd.cpio')}: an init ` +
+      'that counts over TCP and writes its disk',
+  );
 } catch (error) {
   console.error(`guest: ${(error as Error).message}`);
   process.exitCode = 1;

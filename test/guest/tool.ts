@@ -1,4 +1,7 @@
-/** Debian's programs, run for what they print; one that is missing is told with the package that has it. */
+/**
+ * Debian's programs, run for what they print; one that is missing is told with the package that has
+ * it.
+ */
 import { execFileSync } from 'node:child_process';
 
 export class MissingTool extends Error {}
@@ -13,8 +16,16 @@ export function tool(command: string, args: string[], packageName: string, cwd?:
 }
 
 /** error: as child_process gives it, with the program's standard error where there is one. */
-export function toolFailed(command: string, args: string[], packageName: string, error: unknown): Error {
+export function toolFailed(
+  command: string,
+  args: string[],
+  packageName: string,
+  error: unknown,
+): Error {
   const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
-  if (code === 'ENOENT') return new MissingTool(`${command} is missing: apt-get install ${packageName}`);
-  return new Error(`${command} ${args.join(' ')} failed: ${(stderr ?? '').trim() || String(error)}`);
+  if (code === 'ENOENT')
+    return new MissingTool(`${command} is missing: apt-get install ${packageName}`);
+  return new Error(
+    `${command} ${args.join(' ')} failed: ${(stderr ?? '').trim() || String(error)}`,
+  );
 }

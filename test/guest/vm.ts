@@ -1,4 +1,7 @@
-/** A machine with a real CPU and board around a disk and a network in memory, for tests that boot Linux inside their own process. */
+/**
+ * A machine with a real CPU and board around a disk and a network in memory, for tests that boot
+ * Linux inside their own process.
+ */
 import type { AccelName } from '../../src/accel/choose.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
@@ -25,11 +28,25 @@ export class GuestVm {
     private readonly limitMs: number,
   ) {}
 
-  static async build(changes: Partial<MachineSpec>, { disk, accel, limitMs }: GuestWorld): Promise<GuestVm> {
+  static async build(
+    changes: Partial<MachineSpec>,
+    { disk, accel, limitMs }: GuestWorld,
+  ): Promise<GuestVm> {
     const vm = new GuestVm(() => machine, limitMs);
     const spec: MachineSpec = {
-      name: 'guest', role: 'primary', ramBytes: 192 * MIB, cpus: 1, accel, append: '', objects: [], monitors: [], startPaused: false, noShutdown: false, noReboot: true,
-      blockdevs: [], drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
+      name: 'guest',
+      role: 'primary',
+      ramBytes: 192 * MIB,
+      cpus: 1,
+      accel,
+      append: '',
+      objects: [],
+      monitors: [],
+      startPaused: false,
+      noShutdown: false,
+      noReboot: true,
+      blockdevs: [],
+      drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
       devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],
       chardevs: [{ id: 'com', backend: { kind: 'null' } }],
@@ -42,8 +59,17 @@ export class GuestVm {
       entropy: host.entropy,
       report: () => undefined,
       createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
-      openDrives: async () => ({ claim: () => disk, list: () => [{ id: 'disk0', length: disk.length }], close: async () => undefined }),
-      openNet: async () => ({ claim: () => vm.net.netdev, list: () => ['hn0'], announce: () => vm.net.nic!.announce(), close: () => undefined }),
+      openDrives: async () => ({
+        claim: () => disk,
+        list: () => [{ id: 'disk0', length: disk.length }],
+        close: async () => undefined,
+      }),
+      openNet: async () => ({
+        claim: () => vm.net.netdev,
+        list: () => ['hn0'],
+        announce: () => vm.net.nic!.announce(),
+        close: () => undefined,
+      }),
       openChardevs: async () => ({ claim: () => ({ value: vm.console }), close: () => undefined }),
     });
     return vm;
@@ -52,12 +78,18 @@ export class GuestVm {
   async until(what: string, condition: () => boolean): Promise<void> {
     const end = host.clock.nowMs() + this.limitMs;
     while (!condition()) {
-      if (host.clock.nowMs() > end) throw new Error(`${what} did not happen; the console says:\n${this.console.written.slice(-2000)}`);
+      if (host.clock.nowMs() > end)
+        throw new Error(
+          `${what} did not happen; the console says:\n${this.console.written.slice(-2000)}`,
+        );
       await new Promise(resolve => host.clock.timer(20, () => resolve(undefined)));
     }
   }
 
-  /** Everything of a stopped machine: RAM, vCPUs, chips, devices. It stays stopped. Throws what the other side refuses. */
+  /**
+   * Everything of a stopped machine: RAM, vCPUs, chips, devices. It stays stopped. Throws what the
+   * other side refuses.
+   */
   carryTo(other: GuestVm): void {
     const from = this.machine().lifecycle;
     const to = other.machine().lifecycle;

@@ -1,4 +1,7 @@
-/** What the KVM tests share: the class of this host's KVM, a device that notes accesses, VMs that are closed after the test, and moves between them. */
+/**
+ * What the KVM tests share: the class of this host's KVM, a device that notes accesses, VMs that
+ * are closed after the test, and moves between them.
+ */
 import { test } from '@jest/globals';
 import { type AccelName, detectKvm } from '../../src/accel/choose.js';
 import type { Topology } from '../../src/accel/contract.js';
@@ -12,8 +15,14 @@ import { type Assembler, loadToyGuest } from '../support/toy-guest.js';
 export const RAM_BYTES = 4 << 20;
 export const kvm = detectKvm();
 
-/** A test that needs KVM to be at least so good; otherwise it is skipped, and its title says why. */
-export function kvmTest(name: string, fn: () => void | Promise<void>, needs: 'interpreted' | 'full' = 'interpreted'): void {
+/**
+ * A test that needs KVM to be at least so good; otherwise it is skipped, and its title says why.
+ */
+export function kvmTest(
+  name: string,
+  fn: () => void | Promise<void>,
+  needs: 'interpreted' | 'full' = 'interpreted',
+): void {
   const able = kvm.kind === 'full' || (kvm.kind === 'interpreted' && needs === 'interpreted');
   if (able) test(name, fn);
   else test.skip(`${name} [skipped: ${kvm.reason}]`, () => undefined);
@@ -33,9 +42,19 @@ export interface RigOptions {
   ramBytes?: number;
 }
 
-export function emptyVm(accel: AccelName = 'kvm', { topology, cpu = defaultCpu, dirtyRing = false, ramBytes = RAM_BYTES }: RigOptions = {}): Rig {
-  const shape = topology && { sockets: topology.sockets, cores: topology.cores, threads: topology.threads };
-  const vm = new AddonVm(new AddonRam(ramBytes), accel, { cpu: resolveCpu(cpu, accel, shape), dirtyRing });
+export function emptyVm(
+  accel: AccelName = 'kvm',
+  { topology, cpu = defaultCpu, dirtyRing = false, ramBytes = RAM_BYTES }: RigOptions = {},
+): Rig {
+  const shape = topology && {
+    sockets: topology.sockets,
+    cores: topology.cores,
+    threads: topology.threads,
+  };
+  const vm = new AddonVm(new AddonRam(ramBytes), accel, {
+    cpu: resolveCpu(cpu, accel, shape),
+    dirtyRing,
+  });
   const bus = new Recorder();
   vm.setExitHandler(bus);
   open.push(vm);

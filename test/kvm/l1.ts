@@ -1,40 +1,75 @@
 /**
- * A throw-away Linux with a real /dev/kvm: Debian's kernel under qemu's software SVM, with this host's files below it (9p, read-only, a RAM
- * overlay on top). One processor: SVM under qemu hangs with two at CMPXCHG16B. Guests see no AVX there, for its XSETBV is not intercepted.
+ * A throw-away Linux with a real /dev/kvm: Debian's kernel under qemu's software SVM, with this
+ * host's files below it (9p, read-only, a RAM overlay on top). One processor: SVM under qemu hangs
+ * with two at CMPXCHG16B. Guests see no AVX there, for its XSETBV is not intercepted.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
-import { cacheDir, fetchKernel, type KernelPackage, kernelTree, type Tell } from '../guest/kernel.js';
+import {
+  cacheDir,
+  fetchKernel,
+  type KernelPackage,
+  kernelTree,
+  type Tell,
+} from '../guest/kernel.js';
 
 const cache = join(cacheDir(), 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
 const XZ = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 const knownWarning = /warning: TCG doesn't support requested feature/;
 
-export const packages = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static', xz: 'xz-utils', 'dpkg-deb': 'dpkg', 'apt-get': 'apt' } as const;
+export const packages = {
+  'qemu-system-x86_64': 'qemu-system-x86',
+  busybox: 'busybox-static',
+  xz: 'xz-utils',
+  'dpkg-deb': 'dpkg',
+  'apt-get': 'apt',
+} as const;
 
 /** Debian packages that are not there. */
 export function missingPackages(): string[] {
-  const there = (program: string) => (process.env.PATH ?? '').split(':').some(dir => existsSync(join(dir, program)));
+  const there = (program: string) =>
+    (process.env.PATH ?? '').split(':').some(dir => existsSync(join(dir, program)));
   return Object.entries(packages).flatMap(([program, name]) => (there(program) ? [] : [name]));
 }
 
 function run(command: string, args: string[], cwd?: string): Buffer {
-  return execFileSync(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
+  return execFileSync(command, args, {
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 1 << 28,
+  });
 }
 
 /** The cloud kernel has no 9p. */
 const fullKernel: KernelPackage = { newest: 'linux-image-amd64', folder: 'l1/tree' };
 
-/** The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and decompression. */
+/**
+ * The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and
+ * decompression.
+ */
 function vmlinux(tree: string): string {
   const out = join(cache, 'vmlinux');
   if (existsSync(out)) return out;
-  const image = readFileSync(join(tree, 'boot', readdirSync(join(tree, 'boot')).find(f => f.startsWith('vmlinuz-'))!));
+  const image = readFileSync(
+    join(
+      tree,
+      'boot',
+      readdirSync(join(tree, 'boot')).find(f => f.startsWith('vmlinuz-'))!,
+    ),
+  );
   const packed = `${out}.xz.${process.pid}`;
   writeFileSync(packed, image.subarray(image.indexOf(XZ)));
   try {
@@ -49,8 +84,16 @@ function vmlinux(tree: string): string {
 
 /** Module files in the order in which they are loaded. */
 function modules(tree: string): string[] {
-  const files = readdirSync(join(tree, 'lib/modules'), { recursive: true, withFileTypes: true }).filter(e => e.name.endsWith('.ko'));
-  const byName = new Map(files.map(e => [e.name.slice(0, -3).replaceAll('-', '_'), join(e.parentPath ?? e.path, e.name)]));
+  const files = readdirSync(join(tree, 'lib/modules'), {
+    recursive: true,
+    withFileTypes: true,
+  }).filter(e => e.name.endsWith('.ko'));
+  const byName = new Map(
+    files.map(e => [
+      e.name.slice(0, -3).replaceAll('-', '_'),
+      join(e.parentPath ?? e.path, e.name),
+    ]),
+  );
   const order: string[] = [];
   const seen = new Set<string>();
   const visit = (name: string) => {
@@ -83,14 +126,21 @@ poweroff -f
 
 function initramfs(tree: string, command: string): Buffer {
   const directory = (path: string): CpioEntry => ({ path, mode: 0o040755 });
-  const busybox = (process.env.PATH ?? '').split(':').map(dir => join(dir, 'busybox')).find(existsSync)!;
+  const busybox = (process.env.PATH ?? '')
+    .split(':')
+    .map(dir => join(dir, 'busybox'))
+    .find(existsSync)!;
   return cpio([
     ...['bin', 'mods', 'dev', 'proc', 'sys', 'lo', 'rw', 'mnt', 'etc'].map(directory),
     { path: 'dev/console', mode: 0o020600, device: { major: 5, minor: 1 } },
     { path: 'bin/busybox', mode: 0o100755, data: readFileSync(busybox) },
     { path: 'init', mode: 0o100755, data: Buffer.from(init) },
     { path: 'command', mode: 0o100755, data: Buffer.from(command) },
-    ...modules(tree).map((path, i) => ({ path: `mods/${String(i).padStart(2, '0')}`, mode: 0o100644, data: readFileSync(path) })),
+    ...modules(tree).map((path, i) => ({
+      path: `mods/${String(i).padStart(2, '0')}`,
+      mode: 0o100644,
+      data: readFileSync(path),
+    })),
   ]);
 }
 
@@ -102,7 +152,10 @@ export async function prepareL1(tell: Tell): Promise<void> {
 const ready = '@@ready';
 const over = '@@over';
 
-/** Jobs come by the console, one line of base64 each: a job's files and processes are its own to clean up, its network is not the next one's. */
+/**
+ * Jobs come by the console, one line of base64 each: a job's files and processes are its own to
+ * clean up, its network is not the next one's.
+ */
 const jobLoop = `stty -echo
 echo ${ready}
 while read -r job; do
@@ -111,7 +164,10 @@ while read -r job; do
 done
 `;
 
-/** One such Linux, booted at its first job: what it has read of the host's files stays in its memory for the next. */
+/**
+ * One such Linux, booted at its first job: what it has read of the host's files stays in its memory
+ * for the next.
+ */
 export class L1 {
   private child?: ChildProcess;
   private dir?: string;
@@ -119,7 +175,10 @@ export class L1 {
   private onOver: () => void = () => undefined;
   private readonly end = () => void this.child?.kill('SIGKILL');
 
-  /** Runs a bash script as root; every line of its output goes to onLine, so does why it ended early: then the next job finds a fresh L1. */
+  /**
+   * Runs a bash script as root; every line of its output goes to onLine, so does why it ended
+   * early: then the next job finds a fresh L1.
+   */
   async run(script: string, timeoutMs: number, onLine: (line: string) => void): Promise<void> {
     this.onLine = onLine;
     const timer = setTimeout(() => {
@@ -128,7 +187,9 @@ export class L1 {
     }, timeoutMs);
     try {
       if (!this.child) await this.boot();
-      await this.untilOver(() => this.child?.stdin?.write(`${Buffer.from(script).toString('base64')}\n`));
+      await this.untilOver(() =>
+        this.child?.stdin?.write(`${Buffer.from(script).toString('base64')}\n`),
+      );
     } finally {
       clearTimeout(timer);
     }
@@ -150,16 +211,46 @@ export class L1 {
   private boot(): Promise<void> {
     const tree = kernelTree(fullKernel);
     const dir = (this.dir = mkdtempSync(join(tmpdir(), 'colo-l1-')));
-    const environment = `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${homedir()} XDG_CACHE_HOME=${dirname(cacheDir())} LANG=C.UTF-8 NO_COLOR=1\n`;
+    const environment =
+      `export PATH=${dirOfNode()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ` +
+      `HOME=${homedir()} XDG_CACHE_HOME=${dirname(cacheDir())} LANG=C.UTF-8 NO_COLOR=1\n`;
     writeFileSync(join(dir, 'initrd'), initramfs(tree, environment + jobLoop));
-    const args = ['-accel', 'tcg', '-M', 'q35', '-cpu', 'EPYC', '-smp', '1', '-m', '2G', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio',
-      '-kernel', vmlinux(tree), '-initrd', join(dir, 'initrd'), '-append', 'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
-      '-fsdev', 'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap', '-device', 'virtio-9p-pci,fsdev=h,mount_tag=host']; // prettier-ignore
-    const child = (this.child = spawn('qemu-system-x86_64', args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    const args = [
+      '-accel',
+      'tcg',
+      '-M',
+      'q35',
+      '-cpu',
+      'EPYC',
+      '-smp',
+      '1',
+      '-m',
+      '2G',
+      '-display',
+      'none',
+      '-nodefaults',
+      '-no-reboot',
+      '-serial',
+      'stdio',
+      '-kernel',
+      vmlinux(tree),
+      '-initrd',
+      join(dir, 'initrd'),
+      '-append',
+      'console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check panic=-1',
+      '-fsdev',
+      'local,id=h,path=/,security_model=none,readonly=on,multidevs=remap',
+      '-device',
+      'virtio-9p-pci,fsdev=h,mount_tag=host',
+    ];
+    const child = (this.child = spawn('qemu-system-x86_64', args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    }));
     process.once('exit', this.end);
     child.stdin.on('error', () => undefined); // it is gone, and 'close' says so
     child.on('error', error => this.onLine(`qemu-system-x86_64: ${error.message}`));
-    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => this.heard(line.replaceAll('\r', '')));
+    for (const stream of [child.stdout, child.stderr])
+      createInterface(stream).on('line', line => this.heard(line.replaceAll('\r', '')));
     child.once('close', () => this.gone());
     return this.untilOver(() => undefined);
   }

@@ -1,6 +1,7 @@
 /**
- * Goal: a KVM that cannot be used is refused by its cause and with a way out, before anything is opened. Method: real devices that are not KVM, a
- * user who may not open one, capabilities that are taken for absent, hosts and CPU models that do not fit.
+ * Goal: a KVM that cannot be used is refused by its cause and with a way out, before anything is
+ * opened. Method: real devices that are not KVM, a user who may not open one, capabilities that are
+ * taken for absent, hosts and CPU models that do not fit.
  */
 import { afterEach, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
@@ -25,14 +26,23 @@ const nobody = 65_534;
 test('no device', () => {
   expect(detectKvm('/nonexistent/kvm')).toEqual({
     kind: 'none',
-    reason: 'there is no /nonexistent/kvm: the processor does not offer virtualization here, or the module kvm_amd or kvm_intel is not loaded',
+    reason:
+      'there is no /nonexistent/kvm: the processor does not offer virtualization here, or the ' +
+      'module kvm_amd or kvm_intel is not loaded',
   });
-  expect(() => chooseAccel('kvm', () => detectKvm('/nonexistent/kvm'))).toThrow('-accel kvm: there is no /nonexistent/kvm: ');
-  expect(chooseAccel('auto', () => detectKvm('/nonexistent/kvm'))).toMatchObject({ name: 'soft', why: expect.stringContaining('there is no /nonexistent/kvm') as unknown as string });
+  expect(() => chooseAccel('kvm', () => detectKvm('/nonexistent/kvm'))).toThrow(
+    '-accel kvm: there is no /nonexistent/kvm: ',
+  );
+  expect(chooseAccel('auto', () => detectKvm('/nonexistent/kvm'))).toMatchObject({
+    name: 'soft',
+    why: expect.stringContaining('there is no /nonexistent/kvm') as unknown as string,
+  });
 });
 
 test('a device that is something else', () => {
-  expect(detectKvm('/dev/null').reason).toMatch(/^\/dev\/null is not KVM \(.+\): make it anew with `mknod \/dev\/null c 10 232`$/);
+  expect(detectKvm('/dev/null').reason).toMatch(
+    /^\/dev\/null is not KVM \(.+\): make it anew with `mknod \/dev\/null c 10 232`$/,
+  );
 });
 
 test('a user who may not open it', () => {
@@ -46,21 +56,44 @@ test('a user who may not open it', () => {
   const copy = join(dir, 'colo.node');
   copyFileSync(addon, copy);
   chmodSync(copy, 0o755);
-  const script = `console.log(require(${JSON.stringify(copy)}).vm.detectKvm(${JSON.stringify(device)}).reason)`;
+  const detect = `require(${JSON.stringify(copy)}).vm.detectKvm(${JSON.stringify(device)})`;
+  const script = `console.log(${detect}.reason)`;
   if (process.getuid?.() !== 0) chmodSync(device, 0o000);
   const as = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
-  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: '/', ...as });
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], {
+    encoding: 'utf8',
+    cwd: '/',
+    ...as,
+  });
   rmSync(dir, { recursive: true });
   expect(stderr).toBe('');
-  expect(stdout.trim()).toBe(`${device} may not be opened: permission denied (on Debian, add the user to group kvm)`);
+  expect(stdout.trim()).toBe(
+    `${device} may not be opened: permission denied (on Debian, add the user to group kvm)`,
+  );
 });
 
 kvmTest('a kernel without a capability', () => {
-  expect(detectKvm('/dev/kvm', ['KVM_CAP_IMMEDIATE_EXIT'])).toEqual({ kind: 'none', reason: "this kernel's KVM lacks KVM_CAP_IMMEDIATE_EXIT; a newer kernel has it" });
+  expect(detectKvm('/dev/kvm', ['KVM_CAP_IMMEDIATE_EXIT'])).toEqual({
+    kind: 'none',
+    reason: "this kernel's KVM lacks KVM_CAP_IMMEDIATE_EXIT; a newer kernel has it",
+  });
   expect(detectKvm('/dev/kvm', []).kind).toBe(kvm.kind);
 });
 
-const launch = (...args: string[]) => spawnSync(process.execPath, [join(root, 'bin/run.js'), 'primary', ...args, '-kernel', '/nonexistent/kernel', '-drive', 'file=/nonexistent/disk,driver=raw'], { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } });
+const launch = (...args: string[]) =>
+  spawnSync(
+    process.execPath,
+    [
+      join(root, 'bin/run.js'),
+      'primary',
+      ...args,
+      '-kernel',
+      '/nonexistent/kernel',
+      '-drive',
+      'file=/nonexistent/disk,driver=raw',
+    ],
+    { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } },
+  );
 const unusable = kvm.kind === 'full' ? test.skip : test;
 const why = kvm.kind === 'full' ? " [skipped: this host's KVM is of use]" : '';
 
@@ -68,7 +101,9 @@ unusable(`-enable-kvm fails at once, with the reason, before the disk is looked 
   const { status, stdout, stderr } = launch('-enable-kvm');
   expect(status).toBe(1);
   expect(stdout).toBe('');
-  expect(stderr).toContain(`-accel kvm: ${kvm.kind === 'none' ? '' : '/dev/kvm is no use: '}${kvm.reason}`);
+  expect(stderr).toContain(
+    `-accel kvm: ${kvm.kind === 'none' ? '' : '/dev/kvm is no use: '}${kvm.reason}`,
+  );
   expect(stderr).toContain('-accel soft runs everywhere.');
   expect(stderr).not.toContain('/nonexistent/');
 });
@@ -77,14 +112,20 @@ unusable(`auto takes the software CPU, and says what of the command line needs K
   const smp = launch('-smp', '2').stderr;
   expect(smp).toContain('-smp 2: the software CPU has one vCPU, and KVM is not used: ');
   expect(smp).toContain(kvm.reason.slice(0, 30));
-  expect(launch('-cpu', 'qemu64').stderr).toContain('-cpu qemu64: the software CPU does not have pni');
+  expect(launch('-cpu', 'qemu64').stderr).toContain(
+    '-cpu qemu64: the software CPU does not have pni',
+  );
 });
 
 kvmTest('a CPU model that this host cannot give', () => {
   const here = new Set(namesOf(vmModule().cpuModel('kvm').features));
-  const lacking = ['sha-ni', 'clwb', 'rdpid', 'umip', 'pcid', 'invpcid', 'adx'].find(name => !here.has(name));
+  const lacking = ['sha-ni', 'clwb', 'rdpid', 'umip', 'pcid', 'invpcid', 'adx'].find(
+    name => !here.has(name),
+  );
   if (lacking === undefined) throw new Error('this host has all that the test knows to ask for');
-  expect(() => emptyVm('kvm', { cpu: parseCpu(`soft-v1,+${lacking}`) })).toThrow(`-cpu soft-v1: this host's KVM does not have ${lacking}`);
+  expect(() => emptyVm('kvm', { cpu: parseCpu(`soft-v1,+${lacking}`) })).toThrow(
+    `-cpu soft-v1: this host's KVM does not have ${lacking}`,
+  );
 });
 
 kvmTest('a state is refused by check, or it loads: whatever is in it', () => {
@@ -110,10 +151,14 @@ kvmTest('a state is refused by check, or it loads: whatever is in it', () => {
   expect(outcome.refused).toBeGreaterThan(100);
 });
 
-/** A byte, a bit, or a whole word of what is not the header; half of the time in the system registers, where the rules are. */
+/**
+ * A byte, a bit, or a whole word of what is not the header; half of the time in the system
+ * registers, where the rules are.
+ */
 function mutate(state: Buffer, random: Random): void {
   const SREGS = 152;
-  const at = random.below(2) === 0 ? SREGS + random.below(312) : 8 + random.below(state.length - 16);
+  const at =
+    random.below(2) === 0 ? SREGS + random.below(312) : 8 + random.below(state.length - 16);
   switch (random.below(3)) {
     case 0:
       state[at] = random.below(256);
@@ -122,13 +167,20 @@ function mutate(state: Buffer, random: Random): void {
       state[at] ^= 1 << random.below(8);
       break;
     default:
-      state.writeBigUInt64LE([0n, 1n, 0xffff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0x1000n][random.below(5)], at - (at % 8));
+      state.writeBigUInt64LE(
+        [0n, 1n, 0xffff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0x1000n][random.below(5)],
+        at - (at % 8),
+      );
   }
 }
 
-kvmTest('every model that this host can give is one that its guests run on', () => {
-  for (const model of ['soft-v1', 'qemu64', 'host', 'max']) {
-    const { vm } = emptyVm('kvm', { cpu: parseCpu(model) });
-    for (const cpu of vm.cpus) expect(cpu.check(cpu.save())).toBeUndefined();
-  }
-}, 'full');
+kvmTest(
+  'every model that this host can give is one that its guests run on',
+  () => {
+    for (const model of ['soft-v1', 'qemu64', 'host', 'max']) {
+      const { vm } = emptyVm('kvm', { cpu: parseCpu(model) });
+      for (const cpu of vm.cpus) expect(cpu.check(cpu.save())).toBeUndefined();
+    }
+  },
+  'full',
+);

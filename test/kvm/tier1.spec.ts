@@ -1,6 +1,7 @@
 /**
- * Goal: the KVM backend keeps the contract of a CPU backend. Method: bare-metal guests of a few thousand instructions on /dev/kvm, whatever it
- * is worth; the test is their device. What this host's KVM cannot do is skipped, with its reason in the title.
+ * Goal: the KVM backend keeps the contract of a CPU backend. Method: bare-metal guests of a few
+ * thousand instructions on /dev/kvm, whatever it is worth; the test is their device. What this
+ * host's KVM cannot do is skipped, with its reason in the title.
  */
 import { Session } from 'node:inspector';
 import { afterEach, expect, test } from '@jest/globals';
@@ -15,7 +16,10 @@ afterEach(closeAll);
 
 const TICKS = RESULT + 0x100; // counted by the toy guest's interrupt handler
 
-/** Counts, writes and reads a port, rings a doorbell, sleeps until its APIC timer has fired, says so. */
+/**
+ * Counts, writes and reads a port, rings a doorbell, sleeps until its APIC timer has fired, says
+ * so.
+ */
 function tour(): Assembler {
   const a = new Assembler();
   a.movEcx(1000).countDownEcx();
@@ -41,26 +45,34 @@ test('what this KVM is worth (printed)', () => {
   expect(['none', 'interpreted', 'full']).toContain(kvm.kind);
 });
 
-kvmTest('signals without end, as a profiler sends them, keep neither the detection nor a VM from coming to be', () => {
-  const session = new Session();
-  session.connect();
-  const post = (method: string, more = {}) => session.post(method, more);
-  post('Profiler.enable');
-  post('Profiler.setSamplingInterval', { interval: 200 });
-  post('Profiler.start');
-  try {
-    for (let i = 0; i < 3; i++) expect(detectKvm()).toMatchObject({ kind: kvm.kind });
-    for (let i = 0; i < 5; i++) emptyVm();
-  } finally {
-    post('Profiler.stop');
-    session.disconnect();
-  }
-});
+kvmTest(
+  'signals without end, as a profiler sends them, keep neither the detection nor a VM from ' +
+    'coming to be',
+  () => {
+    const session = new Session();
+    session.connect();
+    const post = (method: string, more = {}) => session.post(method, more);
+    post('Profiler.enable');
+    post('Profiler.setSamplingInterval', { interval: 200 });
+    post('Profiler.start');
+    try {
+      for (let i = 0; i < 3; i++) expect(detectKvm()).toMatchObject({ kind: kvm.kind });
+      for (let i = 0; i < 5; i++) emptyVm();
+    } finally {
+      post('Profiler.stop');
+      session.disconnect();
+    }
+  },
+);
 
 test('the choice follows the class, and says why', () => {
-  const choose = (wish: 'auto' | 'soft' | 'kvm', kind: 'none' | 'interpreted' | 'full') => chooseAccel(wish, () => ({ kind, reason: 'because' }));
+  const choose = (wish: 'auto' | 'soft' | 'kvm', kind: 'none' | 'interpreted' | 'full') =>
+    chooseAccel(wish, () => ({ kind, reason: 'because' }));
   expect(choose('auto', 'full')).toEqual({ name: 'kvm', why: 'because' });
-  expect(choose('auto', 'interpreted')).toEqual({ name: 'soft', why: '/dev/kvm is no use: because' });
+  expect(choose('auto', 'interpreted')).toEqual({
+    name: 'soft',
+    why: '/dev/kvm is no use: because',
+  });
   expect(choose('auto', 'none')).toEqual({ name: 'soft', why: 'because' });
   expect(choose('soft', 'full').name).toBe('soft');
   expect(() => choose('kvm', 'interpreted')).toThrow('-accel kvm: /dev/kvm is no use: because');
@@ -70,7 +82,13 @@ test('the choice follows the class, and says why', () => {
 kvmTest('a guest counts, talks to a port, rings, sleeps until its timer', async () => {
   const { vm, bus } = build(tour());
   const rings: number[] = [];
-  vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings.push(bus.seen.length) });
+  vm.addDoorbell({
+    space: 'mmio',
+    address: 0xfe003000,
+    size: 2,
+    datamatch: 7,
+    ring: () => rings.push(bus.seen.length),
+  });
   const done = bus.wait('out 80/4 1');
   vm.start();
   await done;
@@ -80,28 +98,33 @@ kvmTest('a guest counts, talks to a port, rings, sleeps until its timer', async 
   expect(vm.ram.readU8(RESULT)).toBe(0x5a);
 });
 
-kvmTest('stop completes the exit that is being answered, and the guest goes on from there', async () => {
-  const a = new Assembler().movEdx(0x60);
-  const top = a.here;
-  a.inEaxDx().incDword(RESULT).jumpTo(top);
-  const { vm, bus } = build(a);
-  for (let round = 0; round < 30; round++) {
-    const before = bus.seen.length;
-    const stopping = new Promise<void>(resolve => {
-      bus.onAccess = () => {
-        if (bus.seen.length === before + 5) resolve(vm.stop()); // asked for in the middle of an exit
-      };
-    });
-    vm.start();
-    await stopping;
-    expect(vm.running).toBe(false);
-    const image = new VcpuImage(vm.cpus[0].save());
-    expect(image.reg('rip')).not.toBe(BigInt(top)); // the IN is behind it, and its answer is in RAX
-    expect(image.reg('rax')).toBe(0x5an);
-    const counted = vm.ram.readU32(RESULT)!;
-    expect([0, 1]).toContain(bus.seen.length - counted);
-  }
-});
+kvmTest(
+  'stop completes the exit that is being answered, and the guest goes on from there',
+  async () => {
+    const a = new Assembler().movEdx(0x60);
+    const top = a.here;
+    a.inEaxDx().incDword(RESULT).jumpTo(top);
+    const { vm, bus } = build(a);
+    for (let round = 0; round < 30; round++) {
+      const before = bus.seen.length;
+      const stopping = new Promise<void>(resolve => {
+        bus.onAccess = () => {
+          // asked for in the middle of an exit
+          if (bus.seen.length === before + 5) resolve(vm.stop());
+        };
+      });
+      vm.start();
+      await stopping;
+      expect(vm.running).toBe(false);
+      const image = new VcpuImage(vm.cpus[0].save());
+      // the IN is behind it, and its answer is in RAX
+      expect(image.reg('rip')).not.toBe(BigInt(top));
+      expect(image.reg('rax')).toBe(0x5an);
+      const counted = vm.ram.readU32(RESULT)!;
+      expect([0, 1]).toContain(bus.seen.length - counted);
+    }
+  },
+);
 
 kvmTest('a state comes back as it was, on the same VM and on another', async () => {
   const a = startTimer(new Assembler(), 1_500_000_000).sti().movEdx(0x80).outDxAl();
@@ -122,7 +145,8 @@ kvmTest('a state comes back as it was, on the same VM and on another', async () 
   await sleep(50);
   await second.vm.stop();
   expect(second.vm.ram.readU32(RESULT)).toBeGreaterThan(counted);
-  expect(second.vm.ram.readU32(TICKS)).toBe(1); // the timer that was running when the state was taken
+  // the timer that was running when the state was taken
+  expect(second.vm.ram.readU32(TICKS)).toBe(1);
   expect(second.vm.guestNs()).toBeGreaterThan(first.vm.guestNs() - 1_000_000_000n);
 });
 
@@ -134,7 +158,9 @@ kvmTest('two VMs from one checkpoint do the same', async () => {
   const outcome = async () => {
     const { vm, bus } = emptyVm();
     move(origin.vm, vm);
-    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/4 c00' && resolve(vm.stop())));
+    const stopping = new Promise<void>(
+      resolve => (bus.onAccess = what => what === 'out 80/4 c00' && resolve(vm.stop())),
+    );
     vm.start();
     await stopping;
     return { ram: vm.ram.hash(), ...comparable(vm.cpus[0].save()) };
@@ -142,7 +168,10 @@ kvmTest('two VMs from one checkpoint do the same', async () => {
   expect(await outcome()).toEqual(await outcome());
 });
 
-for (const [from, to] of [['soft', 'kvm'], ['kvm', 'soft']] as const) {
+for (const [from, to] of [
+  ['soft', 'kvm'],
+  ['kvm', 'soft'],
+] as const) {
   kvmTest(`a guest goes on where it stood: ${from} to ${to}`, async () => {
     const origin = build(counter(), from);
     origin.vm.start();
@@ -163,80 +192,121 @@ for (const [from, to] of [['soft', 'kvm'], ['kvm', 'soft']] as const) {
   });
 }
 
-for (const [log, dirtyRing, needs] of [['bitmap', false, 'interpreted'], ['ring', true, 'full']] as const)
-kvmTest(`what the guest writes is in the dirty log, once: ${log}`, async () => {
-  const a = new Assembler().movEdx(0x80);
-  const top = a.here;
-  a.movEax(1);
-  for (const page of [300, 301, 500]) a.storeEax(page * 4096 + 8);
-  a.outDxAl().raw(0xec).jumpTo(top); // in al, dx: the answer lets it go on
-  const { vm, bus } = build(a, 'kvm', { dirtyRing });
-  vm.ram.dirtyLog.start();
-  for (let round = 0; round < 3; round++) {
-    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/1 1' && resolve(vm.stop())));
-    vm.start();
-    await stopping;
-    expect(vm.ram.dirtyLog.count()).toBeGreaterThanOrEqual(3);
-    expect([...vm.ram.dirtyLog.take()]).toEqual(expect.arrayContaining([300, 301, 500]));
-    expect(vm.ram.dirtyLog.count()).toBe(0);
-  }
-  vm.ram.writeU8(700 * 4096, 1); // the device side's own
-  expect([...vm.ram.dirtyLog.take()]).toEqual([700]);
-  vm.ram.dirtyLog.stop();
-  vm.ram.dirtyLog.start();
-  expect(vm.ram.dirtyLog.count()).toBe(0);
-}, needs);
+for (const [log, dirtyRing, needs] of [
+  ['bitmap', false, 'interpreted'],
+  ['ring', true, 'full'],
+] as const)
+  kvmTest(
+    `what the guest writes is in the dirty log, once: ${log}`,
+    async () => {
+      const a = new Assembler().movEdx(0x80);
+      const top = a.here;
+      a.movEax(1);
+      for (const page of [300, 301, 500]) a.storeEax(page * 4096 + 8);
+      a.outDxAl().raw(0xec).jumpTo(top); // in al, dx: the answer lets it go on
+      const { vm, bus } = build(a, 'kvm', { dirtyRing });
+      vm.ram.dirtyLog.start();
+      for (let round = 0; round < 3; round++) {
+        const stopping = new Promise<void>(
+          resolve => (bus.onAccess = what => what === 'out 80/1 1' && resolve(vm.stop())),
+        );
+        vm.start();
+        await stopping;
+        expect(vm.ram.dirtyLog.count()).toBeGreaterThanOrEqual(3);
+        expect([...vm.ram.dirtyLog.take()]).toEqual(expect.arrayContaining([300, 301, 500]));
+        expect(vm.ram.dirtyLog.count()).toBe(0);
+      }
+      vm.ram.writeU8(700 * 4096, 1); // the device side's own
+      expect([...vm.ram.dirtyLog.take()]).toEqual([700]);
+      vm.ram.dirtyLog.stop();
+      vm.ram.dirtyLog.start();
+      expect(vm.ram.dirtyLog.count()).toBe(0);
+    },
+    needs,
+  );
 
-kvmTest('a ring of dirty pages that is full holds the guest up and loses nothing', async () => {
-  const first = 512; // pages from 2 MiB on: more than a ring has entries
-  const pages = 7000;
-  const a = new Assembler().movEbx(first * 4096).movEcx(pages);
-  const top = a.here;
-  a.raw(0x89, 0x0b, 0x81, 0xc3, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, top - (a.here + 12)); // mov [rbx], ecx; add ebx, 4096; dec ecx; jnz
-  a.movEdx(0x80).movEax(1).outDxAl().jumpTo(CODE);
-  const { vm, bus } = build(a, 'kvm', { dirtyRing: true, ramBytes: 32 << 20 });
-  vm.ram.dirtyLog.start();
-  for (let round = 0; round < 3; round++) {
-    const stopping = new Promise<void>(resolve => (bus.onAccess = () => resolve(vm.stop())));
-    vm.start();
-    await stopping;
-    const dirty = new Set(vm.ram.dirtyLog.take());
-    expect([...Array(pages).keys()].filter(i => !dirty.has(first + i))).toEqual([]);
-  }
-}, 'full');
+kvmTest(
+  'a ring of dirty pages that is full holds the guest up and loses nothing',
+  async () => {
+    const first = 512; // pages from 2 MiB on: more than a ring has entries
+    const pages = 7000;
+    const a = new Assembler().movEbx(first * 4096).movEcx(pages);
+    const top = a.here;
+    // mov [rbx], ecx; add ebx, 4096; dec ecx; jnz
+    a.raw(0x89, 0x0b, 0x81, 0xc3, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, top - (a.here + 12));
+    a.movEdx(0x80).movEax(1).outDxAl().jumpTo(CODE);
+    const { vm, bus } = build(a, 'kvm', { dirtyRing: true, ramBytes: 32 << 20 });
+    vm.ram.dirtyLog.start();
+    for (let round = 0; round < 3; round++) {
+      const stopping = new Promise<void>(resolve => (bus.onAccess = () => resolve(vm.stop())));
+      vm.start();
+      await stopping;
+      const dirty = new Set(vm.ram.dirtyLog.take());
+      expect([...Array(pages).keys()].filter(i => !dirty.has(first + i))).toEqual([]);
+    }
+  },
+  'full',
+);
 
-kvmTest('doorbells: by value, of any value, of any length, on ports; not any more when they are gone', async () => {
-  const a = new Assembler().movEbx(0xfe003000).storeWordAtRbx(1).storeWordAtRbx(2).storeWordAtRbx(3).storeAtRbx(4, 4).storeAtRbx(8, 8);
-  a.movEdx(0x90).movEax(9).outDxAl().outDxEax().movEdx(0x80).outDxAl().inAlDx().jumpTo(CODE);
-  const { vm, bus } = build(a);
-  const rung: string[] = [];
-  const bell = (name: string, space: 'mmio' | 'pio', address: number, size: number, datamatch?: number) => vm.addDoorbell({ space, address, size, datamatch, ring: () => rung.push(name) });
-  const bells = [
-    bell('one', 'mmio', 0xfe003000, 2, 1),
-    bell('two', 'mmio', 0xfe003000, 2, 2),
-    bell('word', 'mmio', 0xfe003004, 4),
-    bell('any', 'mmio', 0xfe003008, 0),
-    bell('again', 'mmio', 0xfe003008, 0), // the kernel takes no second one of these
-    bell('port', 'pio', 0x90, 1, 9),
-  ];
-  const round = async () => {
-    bus.seen.length = rung.length = 0;
-    const stopping = new Promise<void>(resolve => (bus.onAccess = what => what === 'in 80/1' && resolve(vm.stop())));
-    vm.start();
-    await stopping;
-    return [...new Set(rung)].sort();
-  };
-  expect(await round()).toEqual(['any', 'one', 'port', 'two', 'word']);
-  expect(bus.seen).toEqual(['store fe003000/2 3', 'out 90/4 9', 'out 80/1 9', 'in 80/1']);
-  for (const b of bells.slice(1)) b.dispose();
-  expect(await round()).toEqual(['one']);
-  expect(bus.seen).toEqual(['store fe003000/2 2', 'store fe003000/2 3', 'store fe003004/4 4', 'store fe003008/4 8', 'out 90/1 9', 'out 90/4 9', 'out 80/1 9', 'in 80/1']);
-});
+kvmTest(
+  'doorbells: by value, of any value, of any length, on ports; not any more when they are gone',
+  async () => {
+    const a = new Assembler()
+      .movEbx(0xfe003000)
+      .storeWordAtRbx(1)
+      .storeWordAtRbx(2)
+      .storeWordAtRbx(3)
+      .storeAtRbx(4, 4)
+      .storeAtRbx(8, 8);
+    a.movEdx(0x90).movEax(9).outDxAl().outDxEax().movEdx(0x80).outDxAl().inAlDx().jumpTo(CODE);
+    const { vm, bus } = build(a);
+    const rung: string[] = [];
+    const bell = (
+      name: string,
+      space: 'mmio' | 'pio',
+      address: number,
+      size: number,
+      datamatch?: number,
+    ) => vm.addDoorbell({ space, address, size, datamatch, ring: () => rung.push(name) });
+    const bells = [
+      bell('one', 'mmio', 0xfe003000, 2, 1),
+      bell('two', 'mmio', 0xfe003000, 2, 2),
+      bell('word', 'mmio', 0xfe003004, 4),
+      bell('any', 'mmio', 0xfe003008, 0),
+      bell('again', 'mmio', 0xfe003008, 0), // the kernel takes no second one of these
+      bell('port', 'pio', 0x90, 1, 9),
+    ];
+    const round = async () => {
+      bus.seen.length = rung.length = 0;
+      const stopping = new Promise<void>(
+        resolve => (bus.onAccess = what => what === 'in 80/1' && resolve(vm.stop())),
+      );
+      vm.start();
+      await stopping;
+      return [...new Set(rung)].sort();
+    };
+    expect(await round()).toEqual(['any', 'one', 'port', 'two', 'word']);
+    expect(bus.seen).toEqual(['store fe003000/2 3', 'out 90/4 9', 'out 80/1 9', 'in 80/1']);
+    for (const b of bells.slice(1)) b.dispose();
+    expect(await round()).toEqual(['one']);
+    expect(bus.seen).toEqual([
+      'store fe003000/2 2',
+      'store fe003000/2 3',
+      'store fe003004/4 4',
+      'store fe003008/4 8',
+      'out 90/1 9',
+      'out 90/4 9',
+      'out 80/1 9',
+      'in 80/1',
+    ]);
+  },
+);
 
 kvmTest('interrupts from the device side wake a halted guest', async () => {
   const a = startTimer(new Assembler(), 0);
   const top = a.here;
-  a.cli().loadEax(TICKS).movEdx(0x80).outDxEax().sti().hlt().jumpTo(top); // nothing is taken between the report and the HLT
+  // nothing is taken between the report and the HLT
+  a.cli().loadEax(TICKS).movEdx(0x80).outDxEax().sti().hlt().jumpTo(top);
   const { vm, bus } = build(a);
   let report = bus.wait('out 80/4 0');
   vm.start();
@@ -253,7 +323,8 @@ kvmTest('an interrupt line reaches the guest through the IOAPIC', async () => {
   const a = startTimer(new Assembler(), 0);
   a.movEax(0xff).movEdx(0x21).outDxAl().movEdx(0xa1).outDxAl(); // the i8259s keep out of it
   a.movEbx(0xfec00000);
-  const redirect = (register: number, value: number) => a.storeAtRbx(0, register).storeAtRbx(0x10, value);
+  const redirect = (register: number, value: number) =>
+    a.storeAtRbx(0, register).storeAtRbx(0x10, value);
   redirect(0x10 + 2 * 5 + 1, 0);
   redirect(0x10 + 2 * 5, 0x40); // pin 5, edge, vector 0x40
   a.movEdx(0x80).movEax(0xee).outDxAl().sti().hlt().loadEax(TICKS).outDxEax().hlt();
@@ -283,7 +354,8 @@ kvmTest('a triple fault stops the VM and says so; a reset makes it new', async (
 });
 
 kvmTest('an internal error names registers and the bytes at RIP', async () => {
-  const { vm } = build(new Assembler().movEbx(0xd0000000).raw(0x66, 0x0f, 0xfe, 0x03).hlt()); // paddd xmm0, [rbx]: of a device, which KVM does not do
+  // paddd xmm0, [rbx]: of a device, which KVM does not do
+  const { vm } = build(new Assembler().movEbx(0xd0000000).raw(0x66, 0x0f, 0xfe, 0x03).hlt());
   const image = new VcpuImage(vm.cpus[0].save());
   image.setControl('cr4', 0x620n);
   vm.cpus[0].load(image.data);
@@ -292,7 +364,9 @@ kvmTest('an internal error names registers and the bytes at RIP', async () => {
     vm.start();
   });
   expect(reason.kind).toBe('internal-error');
-  expect((reason as { message: string }).message).toMatch(/cannot emulate .*RIP 0x10005,.* RBX d0000000 .*bytes: 66 0f fe 03 f4/);
+  expect((reason as { message: string }).message).toMatch(
+    /cannot emulate .*RIP 0x10005,.* RBX d0000000 .*bytes: 66 0f fe 03 f4/,
+  );
 });
 
 for (const accel of ['kvm', 'soft'] as const) {
@@ -301,7 +375,8 @@ for (const accel of ['kvm', 'soft'] as const) {
   const title =
     'a jump to device memory is an undefined opcode to the guest, and without a handler its end';
   (accel === 'kvm' ? full : test)(`${title}: ${accel}`, async () => {
-    const jump = () => new Assembler().raw(0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0); // mov eax, 0xd0000000; jmp rax
+    // mov eax, 0xd0000000; jmp rax
+    const jump = () => new Assembler().raw(0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0);
     const lost = build(jump(), accel);
     const reason = await new Promise<StopReason>(resolve => {
       lost.vm.onStopped(resolve);
@@ -310,13 +385,21 @@ for (const accel of ['kvm', 'soft'] as const) {
     expect(reason).toEqual({ kind: 'shutdown' });
     const saved = build(jump(), accel);
     const handler = CODE + 0x1000;
-    saved.vm.ram.write(handler, new Assembler(handler).movEdx(0x80).movEax(6).outDxAl().hlt().code());
-    saved.vm.ram.writeU64(IDT + 6 * 16, (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff));
+    saved.vm.ram.write(
+      handler,
+      new Assembler(handler).movEdx(0x80).movEax(6).outDxAl().hlt().code(),
+    );
+    saved.vm.ram.writeU64(
+      IDT + 6 * 16,
+      (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff),
+    );
     const done = saved.bus.wait('out 80/1 6');
     saved.vm.start();
     await done;
     await saved.vm.stop();
-    expect(saved.vm.ram.readU64(Number(new VcpuImage(saved.vm.cpus[0].save()).reg('rsp')))).toBe(0xd0000000n); // where it was
+    expect(saved.vm.ram.readU64(Number(new VcpuImage(saved.vm.cpus[0].save()).reg('rsp')))).toBe(
+      0xd0000000n,
+    ); // where it was
   });
 }
 
@@ -336,41 +419,71 @@ kvmTest('a state that this KVM cannot take is refused by name', () => {
 function nmiHandler(at: number): Buffer {
   const send = new Assembler(at).movEbx(LAPIC).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400).code();
   const a = new Assembler(at).movEdx(0x80).movEax(1).outDxAl().incDword(RESULT);
-  a.raw(0x83, 0x3c, 0x25, ...[0, 8, 16, 24].map(shift => (RESULT >> shift) & 0xff), 1, 0x75, send.length).raw(...send); // cmp dword [RESULT], 1; jne
+  a.raw(
+    0x83,
+    0x3c,
+    0x25,
+    ...[0, 8, 16, 24].map(shift => (RESULT >> shift) & 0xff),
+    1,
+    0x75,
+    send.length,
+  ).raw(...send); // cmp dword [RESULT], 1; jne
   return a.movEax(2).outDxAl().movEax(3).outDxAl().raw(0x48, 0xcf).code(); // iretq
 }
 
-kvmTest('a stop inside an NMI handler: the next VM goes on there, and takes the NMI that waits after it', async () => {
-  const program = new Assembler().movEbx(LAPIC).storeAtRbx(0xf0, 0x1ff).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400);
-  const { vm, bus } = build(program.movEdx(0x80).movEax(0x55).outDxAl().hlt());
-  const handler = CODE + 0x1000;
-  vm.ram.write(handler, nmiHandler(handler));
-  vm.ram.writeU64(IDT + 2 * 16, (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff));
-  const stopped = new Promise<void>(resolve => (bus.onAccess = what => what === 'out 80/1 2' && resolve(vm.stop())));
-  vm.start();
-  await stopped;
-  expect(bus.seen).toEqual(['out 80/1 1', 'out 80/1 2']);
-  expect(emptyVm('soft').vm.cpus[0].check(vm.cpus[0].save())).toBe('the software CPU cannot go on inside a non-maskable interrupt');
-  const next = emptyVm();
-  move(vm, next.vm);
-  const done = next.bus.wait('out 80/1 55');
-  next.vm.start();
-  await done;
-  expect(next.bus.seen).toEqual([3, 1, 2, 3, 0x55].map(n => `out 80/1 ${n.toString(16)}`));
-}, 'full');
+kvmTest(
+  'a stop inside an NMI handler: the next VM goes on there, and takes the NMI that waits after it',
+  async () => {
+    const program = new Assembler()
+      .movEbx(LAPIC)
+      .storeAtRbx(0xf0, 0x1ff)
+      .storeAtRbx(0x310, 0)
+      .storeAtRbx(0x300, 0x400);
+    const { vm, bus } = build(program.movEdx(0x80).movEax(0x55).outDxAl().hlt());
+    const handler = CODE + 0x1000;
+    vm.ram.write(handler, nmiHandler(handler));
+    vm.ram.writeU64(
+      IDT + 2 * 16,
+      (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff),
+    );
+    const stopped = new Promise<void>(
+      resolve => (bus.onAccess = what => what === 'out 80/1 2' && resolve(vm.stop())),
+    );
+    vm.start();
+    await stopped;
+    expect(bus.seen).toEqual(['out 80/1 1', 'out 80/1 2']);
+    expect(emptyVm('soft').vm.cpus[0].check(vm.cpus[0].save())).toBe(
+      'the software CPU cannot go on inside a non-maskable interrupt',
+    );
+    const next = emptyVm();
+    move(vm, next.vm);
+    const done = next.bus.wait('out 80/1 55');
+    next.vm.start();
+    await done;
+    expect(next.bus.seen).toEqual([3, 1, 2, 3, 0x55].map(n => `out 80/1 ${n.toString(16)}`));
+  },
+  'full',
+);
 
-kvmTest('SSE arithmetic at ring 0', async () => {
-  const a = new Assembler().raw(0x0f, 0x20, 0xe0, 0x0d, 0, 6, 0, 0, 0x0f, 0x22, 0xe0); // mov eax, cr4; or eax, 0x600; mov cr4, eax
-  a.movEax(21).raw(0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xfe, 0xc0, 0x66, 0x0f, 0x7e, 0xc0); // movd xmm0, eax; paddd xmm0, xmm0; movd eax, xmm0
-  const { vm, bus } = build(a.movEdx(0x80).outDxEax().hlt());
-  const done = bus.wait('out 80/4 2a');
-  vm.start();
-  await done;
-  await vm.stop();
-  const { vm: other } = emptyVm('soft');
-  move(vm, other);
-  expect(comparable(other.cpus[0].save()).fixed).toBe(comparable(vm.cpus[0].save()).fixed); // XMM0 included
-}, 'full');
+kvmTest(
+  'SSE arithmetic at ring 0',
+  async () => {
+    // mov eax, cr4; or eax, 0x600; mov cr4, eax
+    const a = new Assembler().raw(0x0f, 0x20, 0xe0, 0x0d, 0, 6, 0, 0, 0x0f, 0x22, 0xe0);
+    // movd xmm0, eax; paddd xmm0, xmm0; movd eax, xmm0
+    a.movEax(21).raw(0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xfe, 0xc0, 0x66, 0x0f, 0x7e, 0xc0);
+    const { vm, bus } = build(a.movEdx(0x80).outDxEax().hlt());
+    const done = bus.wait('out 80/4 2a');
+    vm.start();
+    await done;
+    await vm.stop();
+    const { vm: other } = emptyVm('soft');
+    move(vm, other);
+    // XMM0 included
+    expect(comparable(other.cpus[0].save()).fixed).toBe(comparable(vm.cpus[0].save()).fixed);
+  },
+  'full',
+);
 
 kvmTest('kick latency (printed, not judged)', async () => {
   const { vm } = build(new Assembler().jumpTo(CODE));
@@ -383,5 +496,7 @@ kvmTest('kick latency (printed, not judged)', async () => {
     took.push((performance.now() - from) * 1000);
   }
   took.sort((x, y) => x - y);
-  console.log(`stop of a spinning guest: ${took[15].toFixed(0)} us p50, ${took[27].toFixed(0)} us p90`);
+  console.log(
+    `stop of a spinning guest: ${took[15].toFixed(0)} us p50, ${took[27].toFixed(0)} us p90`,
+  );
 });

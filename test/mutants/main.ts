@@ -1,6 +1,7 @@
 /**
- * `npm run test:mutants [-- --json]`: each deliberate fault, switched on, must be caught by the specs that guard its rule; switched off, the same
- * specs must pass. A fault that nobody notices is a hole in the tests.
+ * `npm run test:mutants [-- --json]`: each deliberate fault, switched on, must be caught by the
+ * specs that guard its rule; switched off, the same specs must pass. A fault that nobody notices is
+ * a hole in the tests.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +15,11 @@ function specsPass(specs: readonly string[], mutant?: Mutant): { pass: boolean; 
   const env: NodeJS.ProcessEnv = { ...process.env, COLO_TEST: '1', NODE_ENV: 'test' };
   if (mutant) env.COLO_MUTANT = mutant;
   else delete env.COLO_MUTANT;
-  const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...specs], { env, encoding: 'utf8', timeout: 300_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...specs], {
+    env,
+    encoding: 'utf8',
+    timeout: 300_000,
+  });
   return { pass: status === 0, output: stdout + stderr };
 }
 
@@ -24,7 +29,12 @@ const results = mutants.map(mutant => {
   const sound = specsPass(specs);
   const broken = specsPass(specs, mutant);
   const caught = sound.pass && !broken.pass;
-  if (!json) console.log(`${mutant.padEnd(28)} ${caught ? 'caught' : sound.pass ? 'NOT CAUGHT' : 'its specs fail without it'} by ${specs.join(', ')}`);
+  if (!json)
+    console.log(
+      `${mutant.padEnd(28)} ` +
+        `${caught ? 'caught' : sound.pass ? 'NOT CAUGHT' : 'its specs fail without it'} by ` +
+        `${specs.join(', ')}`,
+    );
   if (!sound.pass && !json) console.log(sound.output.slice(-2000));
   return { mutant, specs, caught };
 });

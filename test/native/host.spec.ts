@@ -1,6 +1,17 @@
-/** Goal: the real clock, files, sockets and taps keep the promises of src/host/ports.ts. Method: use them, and be mean to them. */
+/**
+ * Goal: the real clock, files, sockets and taps keep the promises of src/host/ports.ts. Method: use
+ * them, and be mean to them.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, openSync, rmSync, statSync, writeFileSync, closeSync, existsSync } from 'node:fs';
+import {
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  closeSync,
+  existsSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,7 +47,9 @@ describe('files', () => {
 
   test('a missing file is a sentence', async () => {
     const opening = files.open(join(dir, 'none'), { readOnly: true, lock: 'auto' });
-    await expect(opening).rejects.toThrow(`Could not open '${join(dir, 'none')}': No such file or directory`);
+    await expect(opening).rejects.toThrow(
+      `Could not open '${join(dir, 'none')}': No such file or directory`,
+    );
   });
 
   test('one writer or many readers', async () => {
@@ -46,7 +59,8 @@ describe('files', () => {
     const writer = () => files.open(path, { readOnly: false, lock: 'auto' });
     const readers = await Promise.all([reader(), reader(), reader()]);
     await expect(writer()).rejects.toThrow(`Failed to get "write" lock on '${path}'`);
-    await (await files.open(path, { readOnly: false, lock: 'none' })).close(); // does not drop the others' locks
+    // does not drop the others' locks
+    await (await files.open(path, { readOnly: false, lock: 'none' })).close();
     await expect(writer()).rejects.toThrow('lock');
     for (const r of readers) await r.close();
     const w = await writer();
@@ -60,8 +74,12 @@ describe('files', () => {
   (qemuIo ? test : test.skip)('QEMU and colo respect each other', async () => {
     const path = join(dir, 'qemu.raw');
     writeFileSync(path, Buffer.alloc(65536));
-    const writer = () => spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 512', path], { encoding: 'utf8' });
-    const reader = () => spawnSync('qemu-img', ['convert', '-f', 'raw', '-O', 'raw', path, `${path}.copy`], { encoding: 'utf8' });
+    const writer = () =>
+      spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 512', path], { encoding: 'utf8' });
+    const reader = () =>
+      spawnSync('qemu-img', ['convert', '-f', 'raw', '-O', 'raw', path, `${path}.copy`], {
+        encoding: 'utf8',
+      });
     const w = await files.open(path, { readOnly: false, lock: 'auto' });
     expect(writer().stderr).toMatch(/Failed to get .*lock/);
     expect(reader().stderr).toMatch(/Failed to get .*lock/);
@@ -95,7 +113,10 @@ describe('sockets', () => {
     server.onData(bytes => (got = Buffer.concat([got, bytes])));
     const ended = new Promise<void>(resolve => server.onEnd(() => (ends++, resolve())));
     const sent = Buffer.alloc(3 << 20, 'abcdefg');
-    await Promise.all([client.write(sent.subarray(0, 1 << 20)), client.write(sent.subarray(1 << 20))]);
+    await Promise.all([
+      client.write(sent.subarray(0, 1 << 20)),
+      client.write(sent.subarray(1 << 20)),
+    ]);
     expect(client.pending).toBe(0);
     client.end();
     await ended;
@@ -116,17 +137,23 @@ describe('sockets', () => {
   test('refused, in use: sentences that name the address', async () => {
     const { listener, client, server } = await pair({ kind: 'tcp', host: '127.0.0.1', port: 0 });
     const address = listener.address as { kind: 'tcp'; host: string; port: number };
-    await expect(sockets.listen(address, () => undefined)).rejects.toThrow(`Failed to listen on '127.0.0.1:${address.port}': Address already in use`);
+    await expect(sockets.listen(address, () => undefined)).rejects.toThrow(
+      `Failed to listen on '127.0.0.1:${address.port}': Address already in use`,
+    );
     client.destroy();
     server.destroy();
     listener.dispose();
     await later(5);
-    await expect(sockets.connect(address, { timeoutMs: 1000 })).rejects.toThrow(`'127.0.0.1:${address.port}': Connection refused`);
+    await expect(sockets.connect(address, { timeoutMs: 1000 })).rejects.toThrow(
+      `'127.0.0.1:${address.port}': Connection refused`,
+    );
   });
 
   test('a Unix socket left by a dead process is replaced, a live one is not', async () => {
     const path = join(dir, 'stale');
-    const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    const script =
+      `require('net').createServer().listen(${JSON.stringify(path)}, () => ` +
+      `process.kill(process.pid, 'SIGKILL'))`;
     spawnSync(process.execPath, ['-e', script]);
     expect(existsSync(path)).toBe(true);
     const listener = await sockets.listen({ kind: 'unix', path }, () => undefined);
@@ -137,7 +164,10 @@ describe('sockets', () => {
   test('an end before onEnd is not lost', async () => {
     const raw = createServer(s => s.end('bye')).listen(0);
     const { port } = raw.address() as { port: number };
-    const client = await sockets.connect({ kind: 'tcp', host: '127.0.0.1', port }, { timeoutMs: 1000 });
+    const client = await sockets.connect(
+      { kind: 'tcp', host: '127.0.0.1', port },
+      { timeoutMs: 1000 },
+    );
     client.onData(() => undefined);
     await later(20);
     await new Promise<void>(resolve => client.onEnd(() => resolve()));
@@ -178,11 +208,21 @@ describe('tap', () => {
     tap.pause();
     const arp = question()!;
     expect(arp.subarray(38, 42)).toEqual(Buffer.from([198, 18, 237, 2]));
-    const answer = Buffer.concat([arp.subarray(6, 12), Buffer.from('020000000002', 'hex'), arp.subarray(12, 20), Buffer.from('0002', 'hex')]);
+    const answer = Buffer.concat([
+      arp.subarray(6, 12),
+      Buffer.from('020000000002', 'hex'),
+      arp.subarray(12, 20),
+      Buffer.from('0002', 'hex'),
+    ]);
     const mac = Buffer.from('020000000002', 'hex');
     const reply = Buffer.concat([answer, mac, arp.subarray(38, 42), arp.subarray(22, 32)]);
     expect(tap.write(reply)).toBe(true);
-    while (!execFileSync('ip', ['neigh', 'show', 'dev', tap.ifname]).toString().includes('02:00:00:00:00:02')) await later(5);
+    while (
+      !execFileSync('ip', ['neigh', 'show', 'dev', tap.ifname])
+        .toString()
+        .includes('02:00:00:00:00:02')
+    )
+      await later(5);
     tap.resume();
     tap.dispose();
     tap.dispose();
@@ -190,7 +230,9 @@ describe('tap', () => {
   });
 
   test('a name that cannot be is a sentence', () => {
-    expect(() => new NodeTaps().open('far-too-long-a-name')).toThrow("could not open tap interface 'far-too-long-a-name'");
+    expect(() => new NodeTaps().open('far-too-long-a-name')).toThrow(
+      "could not open tap interface 'far-too-long-a-name'",
+    );
   });
 });
 

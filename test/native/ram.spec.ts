@@ -1,6 +1,7 @@
 /**
- * Goal: guest RAM does what its contract says, at its edges above all. Method: random operations against plain models (bytes, a Set), on
- * the addon's RAM and, for what both can do, on the fake that device tests use.
+ * Goal: guest RAM does what its contract says, at its edges above all. Method: random operations
+ * against plain models (bytes, a Set), on the addon's RAM and, for what both can do, on the fake
+ * that device tests use.
  */
 import fc from 'fast-check';
 import type { Ram } from '../../src/accel/contract.js';
@@ -19,7 +20,10 @@ const kinds: [string, () => Ram][] = [
 
 describe.each(kinds)('%s', (_name, make) => {
   test('reads and writes are those of a byte array, and every write is in the dirty log', () => {
-    const write = fc.record({ gpa: fc.integer({ min: -10, max: SIZE + 10 }), bytes: fc.uint8Array({ maxLength: 9000 }) });
+    const write = fc.record({
+      gpa: fc.integer({ min: -10, max: SIZE + 10 }),
+      bytes: fc.uint8Array({ maxLength: 9000 }),
+    });
     fc.assert(
       fc.property(fc.array(write, { maxLength: 30 }), writes => {
         const ram = make();
@@ -119,7 +123,9 @@ test('a large RAM has its hole at 3 GiB, and windows that join', () => {
     expect(ram.fill(border - 5, bytes.length, 0)).toBe(true);
     expect(ram.read(border - 5, bytes.length)).toEqual(Buffer.alloc(bytes.length));
   }
-  expect([...heldPages(ram)]).toEqual([GIB, 2 * GIB, 4 * GIB].flatMap(at => [at / 4096 - 1, at / 4096]));
+  expect([...heldPages(ram)]).toEqual(
+    [GIB, 2 * GIB, 4 * GIB].flatMap(at => [at / 4096 - 1, at / 4096]),
+  );
   expect(ram.hash()).not.toBe(new AddonRam(5 * GIB).hash());
 });
 
@@ -128,8 +134,12 @@ test('a wrong call is an exception, not a crash', () => {
   expect(() => new AddonRam(100)).toThrow('multiple of 4096');
   expect(() => new AddonRam(-4096)).toThrow('not negative');
   expect(() => ram.gather(Uint32Array.of(256), new Uint8Array(4096))).toThrow('outside of RAM');
-  expect(() => ram.gather(Uint32Array.of(0, 1), new Uint8Array(4096))).toThrow('4096 bytes for each page');
-  expect(() => ram.scatter(new Float64Array(1) as never, new Uint8Array(4096))).toThrow('Uint32Array');
+  expect(() => ram.gather(Uint32Array.of(0, 1), new Uint8Array(4096))).toThrow(
+    '4096 bytes for each page',
+  );
+  expect(() => ram.scatter(new Float64Array(1) as never, new Uint8Array(4096))).toThrow(
+    'Uint32Array',
+  );
   expect(() => ram.markWritten(MIB - 1, 2)).toThrow('not RAM');
   expect(() => ram.dirtyLog.take()).toThrow('dirty log is on');
   expect(() => Reflect.apply(ram.native.hash, {}, [])).toThrow();

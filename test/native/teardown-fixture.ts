@@ -1,4 +1,7 @@
-/** Run by teardown.spec.ts as a process of its own: ends at a bad moment, in the way that its argument names. Prints "alive" first. */
+/**
+ * Run by teardown.spec.ts as a process of its own: ends at a bad moment, in the way that its
+ * argument names. Prints "alive" first.
+ */
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
@@ -82,7 +85,9 @@ const ways: Record<string, () => void | Promise<void>> = {
 };
 
 /** The loader of TypeScript does not reach workers by itself. */
-const inWorker = `import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(import.meta.url)}) })`;
+const inWorker =
+  `import('tsx/esm/api').then(({ register }) => { register(); return ` +
+  `import(${JSON.stringify(import.meta.url)}) })`;
 
 async function worker(mode: string, then: (w: Worker) => void | Promise<void>): Promise<void> {
   for (let i = 0; i < 3; i++) {

@@ -1,6 +1,6 @@
 /**
- * Goal: the whole way from guest instructions to JavaScript and back. Method: toy guests on the software CPU, in a VM with its own thread
- * and in a stepped one; the test is their device.
+ * Goal: the whole way from guest instructions to JavaScript and back. Method: toy guests on the
+ * software CPU, in a VM with its own thread and in a stepped one; the test is their device.
  */
 import type { StopReason } from '../../src/accel/contract.js';
 import { AddonRam } from '../../src/accel/ram.js';
@@ -34,14 +34,19 @@ afterEach(() => {
   for (const vm of open.splice(0)) vm.dispose();
 });
 
-/** Counts, writes and reads a port, rings a doorbell, sleeps until the APIC timer has fired, says so. */
+/**
+ * Counts, writes and reads a port, rings a doorbell, sleeps until the APIC timer has fired, says
+ * so.
+ */
 function tour(): Assembler {
   const a = new Assembler();
   a.movEcx(1000).countDownEcx();
   a.movEdx(0x3f8).movEax(0x41).outDxAl().movEax(0).inAlDx().storeEax(RESULT);
   a.movEbx(0xfe003000).storeWordAtRbx(7).storeWordAtRbx(8);
   startTimer(a, 100_000).sti().hlt();
-  a.loadEax(RESULT + 0x100).movEdx(0x80).outDxEax();
+  a.loadEax(RESULT + 0x100)
+    .movEdx(0x80)
+    .outDxEax();
   return a.hlt();
 }
 
@@ -50,7 +55,13 @@ const TOUR = ['out 3f8/1 41', 'in 3f8/1', 'store fe003000/2 8', 'out 80/4 1'];
 test('a guest counts, talks to a port, rings, sleeps until its timer', async () => {
   const { vm, bus } = build(tour());
   const rings: number[] = [];
-  vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings.push(bus.seen.length) });
+  vm.addDoorbell({
+    space: 'mmio',
+    address: 0xfe003000,
+    size: 2,
+    datamatch: 7,
+    ring: () => rings.push(bus.seen.length),
+  });
   const done = bus.wait('out 80/4 1');
   vm.start();
   await done;
@@ -66,7 +77,13 @@ test('the same guest, stepped, twice: the same run', () => {
   const run = () => {
     const { vm, bus } = build(tour(), true);
     let rings = 0;
-    vm.addDoorbell({ space: 'mmio', address: 0xfe003000, size: 2, datamatch: 7, ring: () => rings++ });
+    vm.addDoorbell({
+      space: 'mmio',
+      address: 0xfe003000,
+      size: 2,
+      datamatch: 7,
+      ring: () => rings++,
+    });
     vm.start();
     while (vm.runFor(1000) === 'budget') vm.advance(10);
     expect(bus.seen).toEqual(TOUR.slice(0, 3));
@@ -76,31 +93,41 @@ test('the same guest, stepped, twice: the same run', () => {
     expect(vm.runFor(1000)).toBe('halted');
     expect(bus.seen).toEqual(TOUR);
     expect(rings).toBe(1);
-    return { icount: vm.icount(), ns: vm.guestNs(), hash: vm.ram.hash(), cpu: vm.cpus[0].save().toString('hex') };
+    return {
+      icount: vm.icount(),
+      ns: vm.guestNs(),
+      hash: vm.ram.hash(),
+      cpu: vm.cpus[0].save().toString('hex'),
+    };
   };
   expect(run()).toEqual(run());
 });
 
-test('stop completes the exit that is being answered, and the guest goes on from there', async () => {
-  const a = new Assembler().movEdx(0x60);
-  const top = a.here;
-  a.inEaxDx().incDword(RESULT).jumpTo(top);
-  const { vm, bus } = build(a);
-  for (let round = 0; round < 50; round++) {
-    const before = bus.seen.length;
-    const stopping = new Promise<void>(resolve => {
-      bus.onAccess = () => {
-        if (bus.seen.length === before + 5) resolve(vm.stop()); // asked for in the middle of an exit
-      };
-    });
-    vm.start();
-    await stopping;
-    expect(vm.running).toBe(false);
-    // Every access had its answer; the counter says how many the guest has seen (the last one's increment may still be ahead).
-    const counted = vm.ram.readU32(RESULT)!;
-    expect(bus.seen.length - counted === 0 || bus.seen.length - counted === 1).toBe(true);
-  }
-});
+test(
+  'stop completes the exit that is being answered, and the guest goes on from ' + 'there',
+  async () => {
+    const a = new Assembler().movEdx(0x60);
+    const top = a.here;
+    a.inEaxDx().incDword(RESULT).jumpTo(top);
+    const { vm, bus } = build(a);
+    for (let round = 0; round < 50; round++) {
+      const before = bus.seen.length;
+      const stopping = new Promise<void>(resolve => {
+        bus.onAccess = () => {
+          // asked for in the middle of an exit
+          if (bus.seen.length === before + 5) resolve(vm.stop());
+        };
+      });
+      vm.start();
+      await stopping;
+      expect(vm.running).toBe(false);
+      // Every access had its answer; the counter says how many the guest has seen (the last one's
+      // increment may still be ahead).
+      const counted = vm.ram.readU32(RESULT)!;
+      expect(bus.seen.length - counted === 0 || bus.seen.length - counted === 1).toBe(true);
+    }
+  },
+);
 
 test('state saved on one VM runs on in another', async () => {
   const a = new Assembler();
@@ -117,7 +144,10 @@ test('state saved on one VM runs on in another', async () => {
   first.vm.ram.gather(pages, bytes);
   second.ram.scatter(pages, bytes);
   expect(second.ram.hash()).toBe(first.vm.ram.hash());
-  for (const [to, from] of [[second.cpus[0], first.vm.cpus[0]], [second.chips, first.vm.chips]] as const) {
+  for (const [to, from] of [
+    [second.cpus[0], first.vm.cpus[0]],
+    [second.chips, first.vm.chips],
+  ] as const) {
     const state = from.save();
     expect(to.check(state)).toBeUndefined();
     to.load(state);
@@ -145,12 +175,17 @@ test('what the guest writes is in the dirty log', async () => {
   await vm.stop();
   const dirty = [...vm.ram.dirtyLog.take()];
   expect(dirty).toEqual(expect.arrayContaining([300, 301, 500]));
-  expect(dirty.every(page => page < 16 || [300, 301, 500].includes(page))).toBe(true); // page tables: accessed bits
+  // page tables: accessed bits
+  expect(dirty.every(page => page < 16 || [300, 301, 500].includes(page))).toBe(true);
   expect(vm.ram.dirtyLog.count()).toBe(0);
 });
 
 test('a guest that keeps time by kvmclock hears that it was stopped', async () => {
-  const a = new Assembler().movEcx(0x4b564d01).movEdx(0).movEax(RESULT | 1).raw(0x0f, 0x30); // wrmsr
+  const a = new Assembler()
+    .movEcx(0x4b564d01)
+    .movEdx(0)
+    .movEax(RESULT | 1)
+    .raw(0x0f, 0x30); // wrmsr
   const { vm } = build(a.hlt(), true);
   vm.guestStopped(); // nobody to tell yet
   vm.start();
@@ -188,13 +223,20 @@ test('a triple fault stops the VM and says so', async () => {
 test('interrupts from the device side wake a halted guest', async () => {
   const a = startTimer(new Assembler(), 0);
   const top = a.here;
-  a.cli().loadEax(RESULT + 0x100).movEdx(0x80).outDxEax().sti().hlt().jumpTo(top); // nothing is taken between the report and the HLT
+  a.cli()
+    .loadEax(RESULT + 0x100)
+    .movEdx(0x80)
+    .outDxEax()
+    .sti()
+    .hlt()
+    .jumpTo(top); // nothing is taken between the report and the HLT
   const { vm, bus } = build(a);
   let report = bus.wait('out 80/4 0');
   vm.start();
   for (let i = 1; i <= 300; i++) {
     await report;
-    if (i % 3 === 0) await new Promise(resolve => setTimeout(resolve, 1)); // asleep by then; otherwise on its way to sleep
+    // asleep by then; otherwise on its way to sleep
+    if (i % 3 === 0) await new Promise(resolve => setTimeout(resolve, 1));
     report = bus.wait(`out 80/4 ${i.toString(16)}`);
     vm.signalMsi(0xfee00000n, 0x40);
   }
@@ -238,15 +280,19 @@ test('the calls that need a stopped or a stepped VM say so', async () => {
   expect(() => vm.start()).toThrow('closed');
 });
 
-// The main loop looks for the next exit a little longer than the shorter distances, and sleeps over the longer ones.
+// The main loop looks for the next exit a little longer than the shorter distances, and sleeps over
+// the longer ones.
 test('no exit is lost, at whatever distance it follows the last', async () => {
   const a = new Assembler();
   const top = a.here;
-  a.raw(0x81, 0xc3, 0xd1, 0x03, 0, 0, 0x89, 0xd9, 0x81, 0xe1, 0xff, 0xff, 0, 0, 0xff, 0xc1); // add ebx, 977; ecx = (ebx & 65535) + 1
+  // add ebx, 977; ecx = (ebx & 65535) + 1
+  a.raw(0x81, 0xc3, 0xd1, 0x03, 0, 0, 0x89, 0xd9, 0x81, 0xe1, 0xff, 0xff, 0, 0, 0xff, 0xc1);
   a.countDownEcx().movEdx(0x60).inEaxDx().jumpTo(top);
   const { vm, bus } = build(a);
   let exits = 0;
-  const enough = new Promise<void>(resolve => (bus.onAccess = () => void (++exits === 20_000 && resolve())));
+  const enough = new Promise<void>(
+    resolve => (bus.onAccess = () => void (++exits === 20_000 && resolve())),
+  );
   vm.start();
   await enough;
   await vm.stop();
@@ -267,6 +313,12 @@ test('exit latency (printed, not judged)', async () => {
   vm.start();
   await enough;
   await vm.stop();
-  const gaps = at.slice(1).map((t, i) => t - at[i]).sort((x, y) => x - y);
-  console.log(`exit to exit, 40000 instructions between: ${gaps[1500].toFixed(1)} us p50, ${gaps[2700].toFixed(1)} us p90`);
+  const gaps = at
+    .slice(1)
+    .map((t, i) => t - at[i])
+    .sort((x, y) => x - y);
+  console.log(
+    `exit to exit, 40000 instructions between: ${gaps[1500].toFixed(1)} us p50, ` +
+      `${gaps[2700].toFixed(1)} us p90`,
+  );
 });

@@ -115,7 +115,8 @@ if (only !== undefined) {
     for (const side of ['P', 'S'] as const)
       await expectGoodWith(2, { kind: 'failover', side, at: 205 });
     for (const side of ['P', 'S'] as const)
-      for (let at = 205; at < 225; at += 1.3) await expectGoodWith(at, { kind: 'verb', verb: 'quit', side, at });
+      for (let at = 205; at < 225; at += 1.3)
+        await expectGoodWith(at, { kind: 'verb', verb: 'quit', side, at });
     for (let lag = -6; lag <= 6; lag += 0.5) {
       await expectGoodWith(
         3 + lag * 2,

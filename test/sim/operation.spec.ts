@@ -1,4 +1,7 @@
-/** Goal: what an operator can see and do: delay, requests, refusals, aborts, bounds, cancel. Method: the simulated pair without a seed's misfortune. */
+/**
+ * Goal: what an operator can see and do: delay, requests, refusals, aborts, bounds, cancel. Method:
+ * the simulated pair without a seed's misfortune.
+ */
 import { VmError } from '../../src/base/errors.js';
 import type { Scenario } from './misfortunes.js';
 import { Pair } from './pair.js';
@@ -28,13 +31,29 @@ it('tells modes and data', async () => {
   p.primary.colo.migrate('tcp:s:8888');
   expect(p.primary.colo.query().status).toBe('setup');
   await p.world.run(200);
-  expect(p.primary.colo.status()).toEqual({ mode: 'primary', 'last-mode': 'primary', reason: 'none' });
-  expect(p.secondary.colo.status()).toEqual({ mode: 'secondary', 'last-mode': 'secondary', reason: 'none' });
-  expect(p.primary.colo.query()).toMatchObject({ status: 'colo', ramTotalBytes: 24 * 4096, passes: expect.any(Number) });
+  expect(p.primary.colo.status()).toEqual({
+    mode: 'primary',
+    'last-mode': 'primary',
+    reason: 'none',
+  });
+  expect(p.secondary.colo.status()).toEqual({
+    mode: 'secondary',
+    'last-mode': 'secondary',
+    reason: 'none',
+  });
+  expect(p.primary.colo.query()).toMatchObject({
+    status: 'colo',
+    ramTotalBytes: 24 * 4096,
+    passes: expect.any(Number),
+  });
   expect(p.primary.colo.info().statistics!.percentile('pages', 0.99)).toBeGreaterThan(0);
   p.secondary.colo.lostHeartbeat();
   await p.world.run(400);
-  expect(p.secondary.colo.status()).toEqual({ mode: 'none', 'last-mode': 'secondary', reason: 'request' });
+  expect(p.secondary.colo.status()).toEqual({
+    mode: 'none',
+    'last-mode': 'secondary',
+    reason: 'request',
+  });
   expect(p.secondary.colo.query().status).toBe('completed');
   expect(p.primary.colo.status()).toMatchObject({ mode: 'none', reason: 'error' });
   expect(p.primary.running).toBe(false);
@@ -72,65 +91,92 @@ it('refuses lost-heartbeat where it makes no sense', async () => {
   p.primary.colo.migrate('tcp:s:8888');
   while (p.secondary.colo.info().state === 'none') await p.world.run(p.world.now + 0.2);
   expect(() => p.primary.colo.lostHeartbeat()).toThrow(notEnabled);
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the secondary holds no complete first state yet: it cannot take over');
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow(
+    'the secondary holds no complete first state yet: it cannot take over',
+  );
   await p.world.run(200);
   p.secondary.colo.lostHeartbeat();
   expect(() => p.secondary.colo.lostHeartbeat()).toThrow('COLO failover is already actived');
   await p.world.run(400);
   expect(() => p.secondary.colo.lostHeartbeat()).toThrow(notEnabled);
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow(
+    'the other side goes on: this side cannot take over',
+  );
 });
 
-it('five aborted checkpoints in a row end COLO; output stays held until lost-heartbeat', async () => {
-  const p = await protectedPair();
-  p.primary.lifecycle.stopForCheckpoint = async () => {
-    throw new VmError('CPU 1 does not stop');
-  };
-  await p.world.run(500);
-  expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
-  expect(p.primary.exits).toEqual([expect.stringMatching(/^error 5 checkpoints in a row/)]);
-  expect(p.world.log.some(l => l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'))).toBe(true);
-  expect(p.primary.running).toBe(true);
-  // A guest's write waits for no commit that will not come.
-  expect(p.primary.replicas).toEqual(['done']);
-  const sent = p.history.packets.length;
-  await p.world.run(900);
-  expect(p.history.packets.length).toBe(sent);
-  expect(p.primary.colo.info().heldPackets).toBe(40);
-  p.primary.colo.lostHeartbeat();
-  await p.world.run(1000);
-  expect(p.history.packets.length).toBeGreaterThan(sent + 40);
-  expect(p.primary.colo.info()).toMatchObject({ state: 'completed', mode: 'none', heldPackets: 0 });
-});
+it(
+  'five aborted checkpoints in a row end COLO; output stays held until ' + 'lost-heartbeat',
+  async () => {
+    const p = await protectedPair();
+    p.primary.lifecycle.stopForCheckpoint = async () => {
+      throw new VmError('CPU 1 does not stop');
+    };
+    await p.world.run(500);
+    expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
+    expect(p.primary.exits).toEqual([expect.stringMatching(/^error 5 checkpoints in a row/)]);
+    expect(
+      p.world.log.some(l =>
+        l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'),
+      ),
+    ).toBe(true);
+    expect(p.primary.running).toBe(true);
+    // A guest's write waits for no commit that will not come.
+    expect(p.primary.replicas).toEqual(['done']);
+    const sent = p.history.packets.length;
+    await p.world.run(900);
+    expect(p.history.packets.length).toBe(sent);
+    expect(p.primary.colo.info().heldPackets).toBe(40);
+    p.primary.colo.lostHeartbeat();
+    await p.world.run(1000);
+    expect(p.history.packets.length).toBeGreaterThan(sent + 40);
+    expect(p.primary.colo.info()).toMatchObject({
+      state: 'completed',
+      mode: 'none',
+      heldPackets: 0,
+    });
+  },
+);
 
 it('a stored error of the replica ends COLO at the next checkpoint', async () => {
   const p = await protectedPair();
   p.network.cut(ports.nbd);
   await p.world.run(300);
-  expect(p.world.log.some(l => l.includes("COLO_EXIT primary error disk 'colo-disk0': "))).toBe(true);
+  expect(p.world.log.some(l => l.includes("COLO_EXIT primary error disk 'colo-disk0': "))).toBe(
+    true,
+  );
 });
 
-it('a machine that differs is refused with a sentence, and may come again when it is equal', async () => {
-  const p = await pair();
-  const manifest = p.primary.lifecycle.manifest();
-  p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
-  p.primary.colo.migrate('tcp:s:8888');
-  await p.world.run(100);
-  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes' });
-  expect(p.primary.exits).toEqual([]);
-  expect(p.primary.running).toBe(true);
-  p.primary.lifecycle.manifest = () => manifest;
-  p.primary.colo.migrate('tcp:s:8888');
-  await p.world.run(300);
-  expect(p.primary.colo.info().state).toBe('protected');
-  expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow("There's a migration process in progress");
-});
+it(
+  'a machine that differs is refused with a sentence, and may come again when it is ' + 'equal',
+  async () => {
+    const p = await pair();
+    const manifest = p.primary.lifecycle.manifest();
+    p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
+    p.primary.colo.migrate('tcp:s:8888');
+    await p.world.run(100);
+    expect(p.primary.colo.query()).toMatchObject({
+      status: 'failed',
+      error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes',
+    });
+    expect(p.primary.exits).toEqual([]);
+    expect(p.primary.running).toBe(true);
+    p.primary.lifecycle.manifest = () => manifest;
+    p.primary.colo.migrate('tcp:s:8888');
+    await p.world.run(300);
+    expect(p.primary.colo.info().state).toBe('protected');
+    expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow(
+      "There's a migration process in progress",
+    );
+  },
+);
 
 it('disks that differ, with nothing that says which is newer, are refused; the user says it', async () => {
   const p = await pair({ different: true });
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(200);
-  expect(p.primary.colo.query().error).toMatch(/^disk 'colo-disk0' differs from the secondary's in \d+ bytes, and no record tells which/);
+  expect(p.primary.colo.query().error).toMatch(
+    /^disk 'colo-disk0' differs from the secondary's in \d+ bytes, and no record tells which/,
+  );
   p.primary.colo.syncFrom = 'secondary';
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(400);
@@ -148,7 +194,10 @@ it('nobody there: failed, with the reason', async () => {
   const { connected } = p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(50);
   await connected;
-  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: "Failed to connect to 'S:8888': Connection refused" });
+  expect(p.primary.colo.query()).toMatchObject({
+    status: 'failed',
+    error: "Failed to connect to 'S:8888': Connection refused",
+  });
 });
 
 it('migrate_cancel ends a migration, and does nothing in colo', async () => {
@@ -170,7 +219,10 @@ it('migrate_cancel ends a migration, and does nothing in colo', async () => {
 it('silent strangers do not keep a primary away', async () => {
   const p = await pair();
   const stranger = new SimNode('X', p.world);
-  for (let i = 0; i < 8; i++) void p.network.sockets(stranger).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 1000 });
+  for (let i = 0; i < 8; i++)
+    void p.network
+      .sockets(stranger)
+      .connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 1000 });
   await p.world.run(50);
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(300);
@@ -183,7 +235,10 @@ it('a secondary that has been in COLO says so to the next primary', async () => 
   await p.world.run(400);
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(600);
-  expect(p.primary.colo.query()).toMatchObject({ status: 'failed', error: 'the secondary refused: this secondary has been in COLO: start it anew' });
+  expect(p.primary.colo.query()).toMatchObject({
+    status: 'failed',
+    error: 'the secondary refused: this secondary has been in COLO: start it anew',
+  });
 });
 
 async function lostPair(): Promise<Pair> {
@@ -196,18 +251,31 @@ async function lostPair(): Promise<Pair> {
   return p;
 }
 
-it('both lost, the connection works: the side that is told to go on tells the other, and a second word is refused', async () => {
-  const p = await lostPair();
-  p.primary.colo.lostHeartbeat();
-  await p.world.run(1000);
-  expect(p.primary.colo.info().state).toBe('completed');
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
-});
+it(
+  'both lost, the connection works: the side that is told to go on tells the other, and a ' +
+    'second word is refused',
+  async () => {
+    const p = await lostPair();
+    p.primary.colo.lostHeartbeat();
+    await p.world.run(1000);
+    expect(p.primary.colo.info().state).toBe('completed');
+    expect(() => p.secondary.colo.lostHeartbeat()).toThrow(
+      'the other side goes on: this side cannot take over',
+    );
+  },
+);
 
-it('both lost, the connection works: a secondary that takes over has the primary stop', async () => {
-  const p = await lostPair();
-  p.secondary.colo.lostHeartbeat();
-  await p.world.run(1000);
-  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual(['completed', 'yielded', false]);
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on: this side cannot take over');
-});
+it(
+  'both lost, the connection works: a secondary that takes over has the primary ' + 'stop',
+  async () => {
+    const p = await lostPair();
+    p.secondary.colo.lostHeartbeat();
+    await p.world.run(1000);
+    expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual(
+      ['completed', 'yielded', false],
+    );
+    expect(() => p.primary.colo.lostHeartbeat()).toThrow(
+      'the other side goes on: this side cannot take over',
+    );
+  },
+);

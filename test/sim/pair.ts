@@ -303,7 +303,9 @@ export class Pair {
     this.failover(choice === primary ? secondary : primary);
   }
 
-  /** What a disk has lost with a sync that failed no order brings back: then the operator gives up. */
+  /**
+   * What a disk has lost with a sync that failed no order brings back: then the operator gives up.
+   */
   private orderAgain(vm: Vm): void {
     if (this.ordered++ < ordersMax || !/may be lost/.test(vm.exits.at(-1) ?? '')) this.failover(vm);
   }
@@ -338,8 +340,11 @@ export class Pair {
       if (state === 'broken' && !given) world.fail(`${vm.name} is broken: ${error}`);
       if (state === 'yielded' && vm.running)
         world.fail(`${vm.name} has yielded, and its guest runs`);
-      // A takeover that could not be finished, and a peer that left a lost primary alone, are told of too.
-      const told = vm.exits.filter(text => !/not finished|without protection|does not go on alone/.test(text)).length;
+      // A takeover that could not be finished, and a peer that left a lost primary alone, are told
+      // of too.
+      const told = vm.exits.filter(
+        text => !/not finished|without protection|does not go on alone/.test(text),
+      ).length;
       if (told > 1) world.fail(`${vm.name} told COLO_EXIT ${told} times`);
     }
     this.checkQuiet();

@@ -1,6 +1,7 @@
 /**
- * Goal: a primary that breaks the protocol costs the secondary its peer and nothing else: the state it holds stays whole, and it can take
- * over from it. Method: a scripted primary on a real link against a real secondary, in virtual time.
+ * Goal: a primary that breaks the protocol costs the secondary its peer and nothing else: the state
+ * it holds stays whole, and it can take over from it. Method: a scripted primary on a real link
+ * against a real secondary, in virtual time.
  */
 import { firstRecord } from '../../src/colo/record.js';
 import { Link } from '../../src/migration/link.js';
@@ -36,7 +37,14 @@ class Script {
     const scenario = { seed: 5, misfortunes: [] };
     prepareImages(host.storage, scenario, { overlay: await overlayImage(), disks: 1 });
     const node = new SimNode('S', world, host);
-    const shape = { disks: 1, nics: 1, overlays: 'memory', copies: false, bulky: false, noise: false } as const;
+    const shape = {
+      disks: 1,
+      nics: 1,
+      overlays: 'memory',
+      copies: false,
+      bulky: false,
+      noise: false,
+    } as const;
     history.speaks = () => undefined;
     const onStep = (step: ColoStep) => {
       if (step === 'takeover-network-open') this.taken = this.side.ram.hash();
@@ -58,7 +66,9 @@ class Script {
 
   async connect(): Promise<void> {
     await this.side.listenForPrimary();
-    const stream = await this.network.sockets(this.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
+    const stream = await this.network
+      .sockets(this.node)
+      .connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
     this.link = new Link(stream, this.node.clock, codecOf('primary'));
     this.link.urgent = m => m.type === 'pong';
     this.beat();
@@ -82,9 +92,15 @@ class Script {
 
   async meet(): Promise<void> {
     await this.connect();
-    await this.link.send({ type: 'hello', hello: { manifest: this.side.lifecycle.manifest(), colo: true, leaseMs: 80 } });
+    await this.link.send({
+      type: 'hello',
+      hello: { manifest: this.side.lifecycle.manifest(), colo: true, leaseMs: 80 },
+    });
     await this.link.expect('accept');
-    await this.link.send({ type: 'record', record: firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32)) });
+    await this.link.send({
+      type: 'record',
+      record: firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32)),
+    });
   }
 
   private async precopied(): Promise<void> {
@@ -105,17 +121,37 @@ class Script {
   }
   pages(...pages: number[]): Message {
     const staging = new PageStaging();
-    const source = { ...this.side.ram, gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55) };
+    const source = {
+      ...this.side.ram,
+      gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55),
+    };
     staging.fill(source as never, Uint32Array.from(pages));
-    return { type: 'pages', body: encodeChunk(kindOf('pages'), staging, 0, pages.length).subarray(frameHead(67)) };
+    return {
+      type: 'pages',
+      body: encodeChunk(kindOf('pages'), staging, 0, pages.length).subarray(frameHead(67)),
+    };
   }
   info(epoch: number, pages: number, count = 0): Message {
-    return { type: 'epoch', epoch, pages, writes: [{ disk: 'colo-disk0', count }], ramHashed: false, ramHash: 0n };
+    return {
+      type: 'epoch',
+      epoch,
+      pages,
+      writes: [{ disk: 'colo-disk0', count }],
+      ramHashed: false,
+      ramHash: 0n,
+    };
   }
   async epoch(epoch: number, pages: number[]): Promise<void> {
     await this.request();
     const blob = this.side.lifecycle.saveDevices();
-    for (const m of [{ type: 'vmstate-send' }, this.pages(...pages), this.info(epoch, pages.length), { type: 'vmstate-size', size: blob.length }, { type: 'blob', bytes: blob }] as Message[]) await this.link.send(m);
+    for (const m of [
+      { type: 'vmstate-send' },
+      this.pages(...pages),
+      this.info(epoch, pages.length),
+      { type: 'vmstate-size', size: blob.length },
+      { type: 'blob', bytes: blob },
+    ] as Message[])
+      await this.link.send(m);
   }
 }
 
@@ -124,21 +160,76 @@ const blob = (n: number): Message => ({ type: 'blob', bytes: Buffer.alloc(n) });
 const send: Message = { type: 'vmstate-send' };
 
 const bad: [string, (s: Script) => Message[], string][] = [
-  ['pages before vmstate-send', s => [s.pages(1)], 'unexpected message pages where vmstate-send must come'],
-  ['vmstate-send twice', () => [send, send], 'unexpected message vmstate-send where pages or epoch must come'],
-  ['a request inside an epoch', () => [send, { type: 'checkpoint-request' }], 'unexpected message checkpoint-request where pages or epoch must come'],
+  [
+    'pages before vmstate-send',
+    s => [s.pages(1)],
+    'unexpected message pages where vmstate-send must come',
+  ],
+  [
+    'vmstate-send twice',
+    () => [send, send],
+    'unexpected message vmstate-send where pages or epoch must come',
+  ],
+  [
+    'a request inside an epoch',
+    () => [send, { type: 'checkpoint-request' }],
+    'unexpected message checkpoint-request where pages or epoch must come',
+  ],
   ['a page twice', s => [send, s.pages(4, 5), s.pages(5)], 'RAM page 5 after page 5'],
-  ['a page beyond RAM', s => [send, s.pages(24)], 'RAM page 24 lies beyond the 24 pages of this machine'],
-  ['fewer pages than told', s => [send, s.pages(4), s.info(2, 2), size(200), blob(200)], 'epoch 2 has 2 pages, 1 arrived'],
-  ['writes that did not arrive', s => [send, s.info(2, 0, 3), size(200), blob(200)], "disk 'colo-disk0', epoch 2: 3 writes were sent, 0 arrived"],
-  ['another disk', s => [send, { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message, size(200), blob(200)], "epoch 2 does not cover disk 'colo-disk0'"],
+  [
+    'a page beyond RAM',
+    s => [send, s.pages(24)],
+    'RAM page 24 lies beyond the 24 pages of this machine',
+  ],
+  [
+    'fewer pages than told',
+    s => [send, s.pages(4), s.info(2, 2), size(200), blob(200)],
+    'epoch 2 has 2 pages, 1 arrived',
+  ],
+  [
+    'writes that did not arrive',
+    s => [send, s.info(2, 0, 3), size(200), blob(200)],
+    "disk 'colo-disk0', epoch 2: 3 writes were sent, 0 arrived",
+  ],
+  [
+    'another disk',
+    s => [
+      send,
+      { ...s.info(2, 0), writes: [{ disk: 'x', count: 0 }] } as Message,
+      size(200),
+      blob(200),
+    ],
+    "epoch 2 does not cover disk 'colo-disk0'",
+  ],
   ['an old epoch', s => [send, s.info(1, 0), size(200), blob(200)], 'epoch 1 after epoch 1'],
-  ['device state without end', s => [send, s.info(2, 0), size(2 ** 40)], 'device state of 1099511627776 bytes, at most'],
-  ['more device state than told', s => [send, s.info(2, 0), size(200), blob(201)], 'a piece of 201 bytes where 200 are left'],
-  ['an empty piece', s => [send, s.info(2, 0), size(200), blob(0)], 'a piece of 0 bytes where 200 are left'],
-  ['device state that does not parse', s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)], 'device state: '],
+  [
+    'device state without end',
+    s => [send, s.info(2, 0), size(2 ** 40)],
+    'device state of 1099511627776 bytes, at most',
+  ],
+  [
+    'more device state than told',
+    s => [send, s.info(2, 0), size(200), blob(201)],
+    'a piece of 201 bytes where 200 are left',
+  ],
+  [
+    'an empty piece',
+    s => [send, s.info(2, 0), size(200), blob(0)],
+    'a piece of 0 bytes where 200 are left',
+  ],
+  [
+    'device state that does not parse',
+    s => [send, s.pages(4), s.info(2, 1), size(10), blob(10)],
+    'device state: ',
+  ],
   ['precopy again', () => [{ type: 'precopy-end' }], 'unexpected message precopy-end where'],
-  ['hello again', s => [{ type: 'hello', hello: { manifest: s.side.lifecycle.manifest(), colo: true, leaseMs: 80 } }], 'unexpected message hello where'],
+  [
+    'hello again',
+    s => [
+      { type: 'hello', hello: { manifest: s.side.lifecycle.manifest(), colo: true, leaseMs: 80 } },
+    ],
+    'unexpected message hello where',
+  ],
 ];
 
 it.each(bad)('%s', async (_name, messages, sentence) => {
@@ -184,13 +275,17 @@ it.each(partial)('before the first checkpoint: %s', async (_name, messages, sent
   await s.play(async () => {
     for (const message of messages(s)) s.link.post(message);
   });
-  expect(s.side.colo.info()).toMatchObject({ state: 'none', why: expect.stringContaining(sentence) });
+  expect(s.side.colo.info()).toMatchObject({
+    state: 'none',
+    why: expect.stringContaining(sentence),
+  });
 });
 
 it('takes strangers, garbage and other machines calmly, and waits on', async () => {
   const s = await Script.start();
   await s.side.listenForPrimary();
-  const connect = () => s.network.sockets(s.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
+  const connect = () =>
+    s.network.sockets(s.node).connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 100 });
   await s.play(async () => {
     await (await connect()).write(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
     for (let i = 0; i < 6; i++) await connect();
@@ -200,7 +295,10 @@ it('takes strangers, garbage and other machines calmly, and waits on', async () 
   await s.play(async () => {
     const link = new Link<Message>(await connect(), s.node.clock, codecOf('primary'));
     link.urgent = m => answers.push(m) > 0;
-    await link.send({ type: 'hello', hello: { manifest: { ...s.side.lifecycle.manifest(), cpus: 8 }, colo: true, leaseMs: 80 } });
+    await link.send({
+      type: 'hello',
+      hello: { manifest: { ...s.side.lifecycle.manifest(), cpus: 8 }, colo: true, leaseMs: 80 },
+    });
   });
   expect(answers).toEqual([{ type: 'error', text: 'the primary has 8 CPUs, this secondary 1' }]);
   expect(s.side.colo.query().status).toBe('none');

@@ -1,10 +1,18 @@
 /**
- * A small simulated host for block tests: files in memory that know what is durable, streams in pairs that cut their data anywhere, and
- * a clock that moves when told.
+ * A small simulated host for block tests: files in memory that know what is durable, streams in
+ * pairs that cut their data anywhere, and a clock that moves when told.
  */
 import { VmError } from '../../src/base/errors.js';
 import type { Disposable } from '../../src/base/disposable.js';
-import type { Address, Clock, Files, Listener, OpenFile, Sockets, Stream } from '../../src/host/ports.js';
+import type {
+  Address,
+  Clock,
+  Files,
+  Listener,
+  OpenFile,
+  Sockets,
+  Stream,
+} from '../../src/host/ports.js';
 
 export const turn = () => new Promise<void>(resolve => setImmediate(resolve));
 export async function turns(n: number): Promise<void> {
@@ -45,7 +53,8 @@ interface Inode {
   label?: Uint8Array;
   locks: { exclusive: boolean }[];
 }
-const missing = (path: string) => Object.assign(new Error(`ENOENT: no such file, '${path}'`), { code: 'ENOENT' });
+const missing = (path: string) =>
+  Object.assign(new Error(`ENOENT: no such file, '${path}'`), { code: 'ENOENT' });
 
 export class MemoryFiles implements Files {
   readonly inodes = new Map<string, Inode>();
@@ -70,7 +79,10 @@ export class MemoryFiles implements Files {
   durable(path: string): Buffer {
     return this.inodes.get(path)!.durable;
   }
-  async open(path: string, options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean }): Promise<OpenFile> {
+  async open(
+    path: string,
+    options: { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean },
+  ): Promise<OpenFile> {
     if (!this.inodes.has(path)) {
       if (!options.create) throw missing(path);
       this.put(path, new Uint8Array());
@@ -80,7 +92,8 @@ export class MemoryFiles implements Files {
     const unlock = () => void (inode.locks = inode.locks.filter(other => other !== lock));
     const take = () => {
       unlock();
-      if (inode.locks.some(other => other.exclusive || lock.exclusive)) throw new VmError(`file '${path}' is locked by another process`);
+      if (inode.locks.some(other => other.exclusive || lock.exclusive))
+        throw new VmError(`file '${path}' is locked by another process`);
       inode.locks.push(lock);
     };
     if (options.lock === 'auto') take();
@@ -141,7 +154,11 @@ export class MemoryFiles implements Files {
       },
       pwrite: async (buffer, offset) => {
         await enter('pwrite', offset, buffer.length);
-        if (offset + buffer.length > inode.data.length) inode.data = Buffer.concat([inode.data, Buffer.alloc(offset + buffer.length - inode.data.length)]);
+        if (offset + buffer.length > inode.data.length)
+          inode.data = Buffer.concat([
+            inode.data,
+            Buffer.alloc(offset + buffer.length - inode.data.length),
+          ]);
         inode.data.set(buffer, offset);
       },
       fdatasync: async () => {
@@ -149,7 +166,10 @@ export class MemoryFiles implements Files {
         inode.durable = Buffer.from(inode.data);
       },
       truncate: async size => {
-        inode.data = Buffer.concat([inode.data.subarray(0, size), Buffer.alloc(Math.max(0, size - inode.data.length))]);
+        inode.data = Buffer.concat([
+          inode.data.subarray(0, size),
+          Buffer.alloc(Math.max(0, size - inode.data.length)),
+        ]);
       },
       punchHole: async (offset, length) => {
         await enter('punchHole', offset, length);
@@ -272,7 +292,8 @@ export class LoopSockets implements Sockets {
 
   async connect(address: Address): Promise<Stream> {
     const accept = this.listeners.get(key(address));
-    if (!accept) throw new VmError(`${key(address)}: connection refused`, { cause: { code: 'ECONNREFUSED' } });
+    if (!accept)
+      throw new VmError(`${key(address)}: connection refused`, { cause: { code: 'ECONNREFUSED' } });
     const [client, server] = this.pair(key(address));
     accept(server);
     return client;
@@ -287,13 +308,15 @@ export class LoopSockets implements Sockets {
     return [client, server];
   }
   async listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {
-    const bound: Address = address.kind === 'tcp' && address.port === 0 ? { ...address, port: this.port++ } : address;
+    const bound: Address =
+      address.kind === 'tcp' && address.port === 0 ? { ...address, port: this.port++ } : address;
     if (this.listeners.has(key(bound))) throw new VmError(`${key(bound)}: address in use`);
     this.listeners.set(key(bound), onStream);
     return { address: bound, dispose: () => void this.listeners.delete(key(bound)) };
   }
 }
-const key = (address: Address) => (address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path);
+const key = (address: Address) =>
+  address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
 
 export interface TestHost {
   clock: ManualClock;
@@ -322,5 +345,8 @@ export function expectSame(got: Uint8Array, wanted: Uint8Array): void {
   if (Buffer.compare(got, wanted) === 0) return;
   let at = 0;
   while (got[at] === wanted[at]) at++;
-  throw new Error(`differs from byte ${at}, of ${got.length} and ${wanted.length}: 0x${got[at]?.toString(16)} where 0x${wanted[at]?.toString(16)} must stand`);
+  throw new Error(
+    `differs from byte ${at}, of ${got.length} and ${wanted.length}: ` +
+      `0x${got[at]?.toString(16)} where 0x${wanted[at]?.toString(16)} must stand`,
+  );
 }

@@ -1,11 +1,21 @@
-/** A primary and a secondary block layer, joined by NBD over the simulated network, as the two-command procedure sets them up. */
+/**
+ * A primary and a secondary block layer, joined by NBD over the simulated network, as the
+ * two-command procedure sets them up.
+ */
 import { Events } from '../../src/base/events.js';
 import type { Replicated } from '../../src/block/contract.js';
 import { BlockLayer } from '../../src/block/layer.js';
 import { parseDrive } from '../../src/block/options.js';
 import type { BlockBackend } from '../../src/block/contract.js';
 import type { QmpEvents } from '../../src/qapi/types.js';
-import { type Cutter, LoopSockets, MemoryFiles, ManualClock, pattern, type TestHost } from './block-host.js';
+import {
+  type Cutter,
+  LoopSockets,
+  MemoryFiles,
+  ManualClock,
+  pattern,
+  type TestHost,
+} from './block-host.js';
 
 export interface Pair {
   primary: BlockLayer;
@@ -41,20 +51,38 @@ export async function attachedPair(options: PairOptions = {}): Promise<Pair> {
   const secondaryHost = { clock: new ManualClock(), files: new MemoryFiles(), sockets };
   primaryHost.files.put('/p.img', image);
   secondaryHost.files.put('/s.img', options.secondaryImage ?? image);
-  for (const [path, data] of Object.entries(options.secondaryFiles ?? {})) secondaryHost.files.put(path, data);
+  for (const [path, data] of Object.entries(options.secondaryFiles ?? {}))
+    secondaryHost.files.put(path, data);
   const events = new Events<QmpEvents>();
   const primary = new BlockLayer(primaryHost, events);
   const secondary = new BlockLayer(secondaryHost);
 
-  await secondary.addDrive(parseDrive('if=none,id=colo-disk0,file.filename=/s.img,driver=raw,node-name=node0'));
-  await secondary.addDrive(parseDrive(options.secondaryDrive ?? 'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,file.backing=colo-disk0'));
+  await secondary.addDrive(
+    parseDrive('if=none,id=colo-disk0,file.filename=/s.img,driver=raw,node-name=node0'),
+  );
+  await secondary.addDrive(
+    parseDrive(
+      options.secondaryDrive ??
+        'if=virtio,id=active-disk0,driver=replication,mode=secondary,file.driver=memory,' +
+          'file.backing=colo-disk0',
+    ),
+  );
   const svm = secondary.claim('active-disk0', 'virtio-disk0');
   await secondary.nbd.start(EXPORT);
   secondary.nbdServerAdd({ device: 'colo-disk0', writable: true });
 
-  await primary.addDrive(parseDrive('if=virtio,id=colo-disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=/p.img,children.0.driver=raw'));
+  await primary.addDrive(
+    parseDrive(
+      'if=virtio,id=colo-disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+        'children.0.file.filename=/p.img,children.0.driver=raw',
+    ),
+  );
   const pvm = primary.claim('colo-disk0', 'virtio-disk0');
-  await primary.driveAdd(options.replica ?? 'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,file.export=colo-disk0,node-name=node0,if=none');
+  await primary.driveAdd(
+    options.replica ??
+      'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,' +
+        'file.export=colo-disk0,node-name=node0,if=none',
+  );
   await primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' });
   const [p] = primary.replicated('primary');
   const [s] = secondary.replicated('secondary');

@@ -1,4 +1,7 @@
-/** The least real host that the block interop tests need: files, sockets, clock of Node, without locks. */
+/**
+ * The least real host that the block interop tests need: files, sockets, clock of Node, without
+ * locks.
+ */
 import { open, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { VmError } from '../../src/base/errors.js';
@@ -14,7 +17,10 @@ function wrap(socket: net.Socket): Stream {
     get pending() {
       return socket.writableLength;
     },
-    write: bytes => new Promise((resolve, reject) => socket.write(bytes, error => (error ? reject(error) : resolve()))),
+    write: bytes =>
+      new Promise((resolve, reject) =>
+        socket.write(bytes, error => (error ? reject(error) : resolve())),
+      ),
     onData: fn => void socket.on('data', fn),
     onEnd: fn => void socket.on('close', () => fn(failure)),
     pause: () => void socket.pause(),
@@ -25,7 +31,8 @@ function wrap(socket: net.Socket): Stream {
   };
 }
 
-const target = (address: Address) => (address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path });
+const target = (address: Address) =>
+  address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path };
 
 export const realHost: BlockHost = {
   clock: {
@@ -49,7 +56,10 @@ export const realHost: BlockHost = {
         server.once('error', reject);
         server.listen(target(address), () => {
           const bound = server.address();
-          const actual: Address = address.kind === 'tcp' && bound && typeof bound !== 'string' ? { ...address, port: bound.port } : address;
+          const actual: Address =
+            address.kind === 'tcp' && bound && typeof bound !== 'string'
+              ? { ...address, port: bound.port }
+              : address;
           resolve({ address: actual, dispose: () => void server.close() });
         });
       }),
@@ -66,11 +76,16 @@ export const realHost: BlockHost = {
         // Beside the image: the kernel's attributes need the addon.
         label: {
           read: () => readFile(`${path}.label`).catch(() => undefined),
-          write: bytes => (bytes ? writeFile(`${path}.label`, bytes, { flush: true }) : rm(`${path}.label`, { force: true })),
+          write: bytes =>
+            bytes
+              ? writeFile(`${path}.label`, bytes, { flush: true })
+              : rm(`${path}.label`, { force: true }),
         },
         size: async () => (await handle.stat()).size,
-        pread: async (buffer, offset) => (await handle.read(buffer, 0, buffer.length, offset)).bytesRead,
-        pwrite: async (buffer, offset) => void (await handle.write(buffer, 0, buffer.length, offset)),
+        pread: async (buffer, offset) =>
+          (await handle.read(buffer, 0, buffer.length, offset)).bytesRead,
+        pwrite: async (buffer, offset) =>
+          void (await handle.write(buffer, 0, buffer.length, offset)),
         fdatasync: () => handle.datasync(),
         // One process has its files alone.
         lock: () => Promise.resolve(),

@@ -1,4 +1,7 @@
-/** `colo` as it is built (dist) as a process: what it prints, its exit code, and a QMP client for a VM. */
+/**
+ * `colo` as it is built (dist) as a process: what it prints, its exit code, and a QMP client for a
+ * VM.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -21,7 +24,10 @@ export class ColoProcess {
   out = '';
   err = '';
 
-  constructor(args: readonly string[], options: { env?: NodeJS.ProcessEnv; input?: string; cwd?: string } = {}) {
+  constructor(
+    args: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; input?: string; cwd?: string } = {},
+  ) {
     const env = { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: undefined, ...options.env };
     this.child = spawn(process.execPath, [program, ...args], { env, cwd: options.cwd });
     started.push(this.child);
@@ -31,10 +37,17 @@ export class ColoProcess {
     this.exited = new Promise(resolve => this.child.once('close', resolve));
   }
 
-  async until(what: string, condition: () => boolean | Promise<boolean>, limitMs = 60_000): Promise<void> {
+  async until(
+    what: string,
+    condition: () => boolean | Promise<boolean>,
+    limitMs = 60_000,
+  ): Promise<void> {
     const deadline = performance.now() + limitMs;
     while (!(await condition())) {
-      if (performance.now() > deadline || this.child.exitCode !== null) throw new Error(`${what} did not come; exit code ${this.child.exitCode}\n${this.out}\n${this.err}`);
+      if (performance.now() > deadline || this.child.exitCode !== null)
+        throw new Error(
+          `${what} did not come; exit code ${this.child.exitCode}\n${this.out}\n${this.err}`,
+        );
       await new Promise(resolve => setTimeout(resolve, 20));
     }
   }
@@ -45,12 +58,19 @@ export class ColoProcess {
 
   async qmp(path: string): Promise<QmpClient> {
     await this.until('the monitor', () => existsSync(path));
-    return QmpClient.connect({ sockets: new NodeSockets(), clock: new NodeClock() }, { kind: 'unix', path }, 10_000);
+    return QmpClient.connect(
+      { sockets: new NodeSockets(), clock: new NodeClock() },
+      { kind: 'unix', path },
+      10_000,
+    );
   }
 }
 
 /** To its end. */
-export async function colo(args: readonly string[], options: { env?: NodeJS.ProcessEnv; input?: string; cwd?: string } = {}): Promise<{ out: string; err: string; code: number | null }> {
+export async function colo(
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; input?: string; cwd?: string } = {},
+): Promise<{ out: string; err: string; code: number | null }> {
   const run = new ColoProcess(args, options);
   const code = await run.exited;
   return { out: run.out, err: run.err, code };

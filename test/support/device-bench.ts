@@ -1,4 +1,7 @@
-/** A board without CPUs: the test is the guest (in, out, load, store) and the world (time, characters, frames, disk answers). */
+/**
+ * A board without CPUs: the test is the guest (in, out, load, store) and the world (time,
+ * characters, frames, disk answers).
+ */
 import type { Ram } from '../../src/accel/contract.js';
 import type { BlockBackend, ErrorAction } from '../../src/block/contract.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
@@ -64,7 +67,10 @@ export class Bench {
   readonly irqs: IrqRouter;
   /** What was asked of the power control. */
   readonly power: string[] = [];
-  readonly powerControl = { reset: (why: string) => void this.power.push(`reset: ${why}`), powerOff: () => void this.power.push('off') };
+  readonly powerControl = {
+    reset: (why: string) => void this.power.push(`reset: ${why}`),
+    powerOff: () => void this.power.push('off'),
+  };
 
   constructor(ram: Ram = new FakeRam(8 << 20)) {
     this.vm = new FakeVm(ram);

@@ -1,5 +1,13 @@
-/** The shell of a bzImage: a header that a loader believes, and a payload of halts; code: where its 64-bit entry is. */
-export function fakeKernel({ code = Buffer.alloc(0), payloadBytes = 4096, initBytes = 1 << 20, preferred = 0x100_0000 }: { code?: Buffer; payloadBytes?: number; initBytes?: number; preferred?: number } = {}): Buffer {
+/**
+ * The shell of a bzImage: a header that a loader believes, and a payload of halts; code: where its
+ * 64-bit entry is.
+ */
+export function fakeKernel({
+  code = Buffer.alloc(0),
+  payloadBytes = 4096,
+  initBytes = 1 << 20,
+  preferred = 0x100_0000,
+}: { code?: Buffer; payloadBytes?: number; initBytes?: number; preferred?: number } = {}): Buffer {
   const image = Buffer.alloc(1024 + payloadBytes, 0xf4);
   image.fill(0, 0, 1024);
   code.copy(image, 1024 + 0x200);

@@ -1,4 +1,6 @@
-/** A QMP server on a socket file, over a fake machine: for programs that talk to it from outside. */
+/**
+ * A QMP server on a socket file, over a fake machine: for programs that talk to it from outside.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,8 +24,16 @@ export async function fakeQmp(): Promise<FakeQmp> {
   const dir = mkdtempSync(join(tmpdir(), 'colo-qmp-'));
   const path = join(dir, 'qmp');
   const vm = fakeControl();
-  const world = { sockets: new NodeSockets(), clock: new NodeClock(), log: () => undefined } as unknown as CharWorld;
-  const chr = await createChardev('c0', { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 }, world);
+  const world = {
+    sockets: new NodeSockets(),
+    clock: new NodeClock(),
+    log: () => undefined,
+  } as unknown as CharWorld;
+  const chr = await createChardev(
+    'c0',
+    { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 },
+    world,
+  );
   const server = new QmpServer(vm, registryFor(vm), chr, { wallMs: () => 0, log: () => undefined });
   const close = () => {
     for (const item of [chr, server]) item.dispose();

@@ -1,4 +1,7 @@
-/** Guest RAM without the addon, for device tests: one range at 0, every write marked, and the same answers at its edges. */
+/**
+ * Guest RAM without the addon, for device tests: one range at 0, every write marked, and the same
+ * answers at its edges.
+ */
 import { createHash } from 'node:crypto';
 import type { DirtyLog, PageRun, Ram } from '../../src/accel/contract.js';
 
@@ -76,11 +79,14 @@ export class FakeRam implements Ram {
     if (!this.contains(gpa, length)) throw new RangeError('markWritten: not RAM');
     if (length === 0) return;
     this.writes.push({ gpa, length });
-    for (let page = Math.floor(gpa / PAGE); page <= Math.floor((gpa + length - 1) / PAGE); page++) this.dirty.add(page);
+    for (let page = Math.floor(gpa / PAGE); page <= Math.floor((gpa + length - 1) / PAGE); page++)
+      this.dirty.add(page);
   }
 
   gather(pages: Uint32Array, out: Uint8Array): void {
-    pages.forEach((page, i) => out.set(this.bytes.subarray(page * PAGE, (page + 1) * PAGE), i * PAGE));
+    pages.forEach((page, i) =>
+      out.set(this.bytes.subarray(page * PAGE, (page + 1) * PAGE), i * PAGE),
+    );
   }
 
   scatter(pages: Uint32Array, data: Uint8Array): void {
@@ -93,8 +99,12 @@ export class FakeRam implements Ram {
 
   /** Pages of zeroes are taken for holes. */
   populated(): PageRun[] {
-    const held = (page: number) => this.bytes.subarray(page * PAGE, (page + 1) * PAGE).some(byte => byte !== 0);
-    return Array.from({ length: this.pageCount }, (_, page) => ({ from: page, to: page + 1 })).filter(run => held(run.from));
+    const held = (page: number) =>
+      this.bytes.subarray(page * PAGE, (page + 1) * PAGE).some(byte => byte !== 0);
+    return Array.from({ length: this.pageCount }, (_, page) => ({
+      from: page,
+      to: page + 1,
+    })).filter(run => held(run.from));
   }
 
   hash(): bigint {
@@ -109,7 +119,8 @@ export class FakeRam implements Ram {
   }
 
   private makeLog(): DirtyLog {
-    // eslint-disable-next-line @typescript-eslint/no-this-alias -- the log's getter must see the RAM
+    // The log's getter must see the RAM.
+    // eslint-disable-next-line @typescript-eslint/no-this-alias
     const ram = this;
     return {
       get active() {

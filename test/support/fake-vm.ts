@@ -1,11 +1,30 @@
-/** A VM without CPUs, for device and machine tests: the test plays the guest (inb, outb, mmio), and looks at interrupt levels. */
-import type { Doorbell, ExitHandler, Ram, StateBlob, StopReason, VmAccel } from '../../src/accel/contract.js';
+/**
+ * A VM without CPUs, for device and machine tests: the test plays the guest (inb, outb, mmio), and
+ * looks at interrupt levels.
+ */
+import type {
+  Doorbell,
+  ExitHandler,
+  Ram,
+  StateBlob,
+  StopReason,
+  VmAccel,
+} from '../../src/accel/contract.js';
 import { FakeRam } from './fake-ram.js';
 
 export class FakeVm implements VmAccel {
   readonly cpuCount = 1;
   readonly name = 'soft';
-  readonly cpuModel = { name: 'fake', vendor: 'AuthenticAMD', signature: 0, brand: '', features: [0, 0, 0, 0, 0, 0, 0], sockets: 1, cores: 1, threads: 1 };
+  readonly cpuModel = {
+    name: 'fake',
+    vendor: 'AuthenticAMD',
+    signature: 0,
+    brand: '',
+    features: [0, 0, 0, 0, 0, 0, 0],
+    sockets: 1,
+    cores: 1,
+    threads: 1,
+  };
   readonly apicIds = [0];
   readonly levels = new Map<number, boolean>();
   readonly messages: { address: bigint; data: number }[] = [];
@@ -97,7 +116,8 @@ export class FakeVm implements VmAccel {
   }
 
   store(gpa: number, value: bigint | number, size = 4): void {
-    if (!this.rung('mmio', gpa, size, Number(value))) this.bus().mmioWrite(gpa, size, BigInt(value));
+    if (!this.rung('mmio', gpa, size, Number(value)))
+      this.bus().mmioWrite(gpa, size, BigInt(value));
   }
 
   /** The vCPU stops by itself. */
@@ -113,7 +133,11 @@ export class FakeVm implements VmAccel {
 
   private rung(space: 'mmio' | 'pio', address: number, size: number, value: number): boolean {
     const bell = [...this.bells].find(
-      b => b.space === space && b.address === address && (b.size === 0 || b.size === size) && (b.datamatch ?? value) === value,
+      b =>
+        b.space === space &&
+        b.address === address &&
+        (b.size === 0 || b.size === size) &&
+        (b.datamatch ?? value) === value,
     );
     bell?.ring();
     return bell !== undefined;
@@ -124,7 +148,10 @@ function blob(name: string): StateBlob {
   let state = Buffer.from(name);
   return {
     save: () => Buffer.from(state),
-    check: data => (Buffer.from(data).subarray(0, name.length).toString() === name ? undefined : `${name}: unknown state`),
+    check: data =>
+      Buffer.from(data).subarray(0, name.length).toString() === name
+        ? undefined
+        : `${name}: unknown state`,
     load: data => void (state = Buffer.from(data)),
   };
 }

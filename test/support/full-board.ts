@@ -1,4 +1,7 @@
-/** The whole PC of machine/board.ts without CPUs: every device that exists, for the tests that hold for all of them. */
+/**
+ * The whole PC of machine/board.ts without CPUs: every device that exists, for the tests that hold
+ * for all of them.
+ */
 import type { Ram } from '../../src/accel/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { Board } from '../../src/machine/board.js';
@@ -31,11 +34,19 @@ export class FullBoard {
       [this.chr, undefined],
       [
         { model: 'virtio-blk-pci', id: 'blk0', backend: this.disk, serial: 'SN' },
-        { model: 'virtio-net-pci', id: 'net-pci0', netdev: this.net.netdev, mac: Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56) },
+        {
+          model: 'virtio-net-pci',
+          id: 'net-pci0',
+          netdev: this.net.netdev,
+          mac: Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56),
+        },
         { model: 'isa-debug-exit', id: 'exit0', iobase: 0x501 },
       ],
       {
-        power: { reset: why => void this.events.push(why), powerOff: () => void this.events.push('off') },
+        power: {
+          reset: why => void this.events.push(why),
+          powerOff: () => void this.events.push('off'),
+        },
         exit: status => void this.events.push(`exit ${status}`),
         broken: (id, why, thrown) => this.broken(id, why, thrown),
       },
@@ -47,19 +58,34 @@ export class FullBoard {
     return this.board.devices.all;
   }
 
-  /** A guest gone mad: accesses of every size, mostly where something answers. only: the device that it is mad at. */
+  /**
+   * A guest gone mad: accesses of every size, mostly where something answers. only: the device that
+   * it is mad at.
+   */
   poke(random: Random, times: number, only = ''): void {
     const ports = this.board.bus.ports.list().filter(range => range.name.startsWith(only));
     for (let i = 0; i < times; i++) {
       const ranges = this.board.bus.mmio.list().filter(range => range.name.startsWith(only));
       const size = 1 << random.below(3);
-      const value = random.below(4) === 0 ? random.below(4) : Math.floor(random.next() * 2 ** (8 * size));
+      const value =
+        random.below(4) === 0 ? random.below(4) : Math.floor(random.next() * 2 ** (8 * size));
       const near = random.below(8) > 0;
       switch (random.below(4)) {
-        case 0: this.vm.out(this.port(random, ports, near), value, size); break;
-        case 1: this.vm.in(this.port(random, ports, near), size); break;
-        case 2: this.vm.store(this.address(random, ranges, near), BigInt(value), random.below(10) === 0 ? 8 : size); break;
-        default: this.vm.load(this.address(random, ranges, near), random.below(10) === 0 ? 8 : size);
+        case 0:
+          this.vm.out(this.port(random, ports, near), value, size);
+          break;
+        case 1:
+          this.vm.in(this.port(random, ports, near), size);
+          break;
+        case 2:
+          this.vm.store(
+            this.address(random, ranges, near),
+            BigInt(value),
+            random.below(10) === 0 ? 8 : size,
+          );
+          break;
+        default:
+          this.vm.load(this.address(random, ranges, near), random.below(10) === 0 ? 8 : size);
       }
       if (random.below(50) === 0) this.host.advance(random.next() * 20);
     }
@@ -71,7 +97,11 @@ export class FullBoard {
     return range.base + random.below(range.length);
   }
 
-  private address(random: Random, ranges: { base: number; length: number }[], near: boolean): number {
+  private address(
+    random: Random,
+    ranges: { base: number; length: number }[],
+    near: boolean,
+  ): number {
     if (!near || ranges.length === 0) return 0xc000_0000 + random.below(0x3000_0000);
     const range = ranges[random.below(ranges.length)];
     return range.base + (random.below(2) === 0 ? random.below(0x40) : random.below(range.length));

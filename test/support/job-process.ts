@@ -1,6 +1,7 @@
 /**
- * A guest that writes and a block job over a chain of three qcow2 images, as a process that can be killed: `mirror|commit|middle|stream DIR`.
- * Says in a line each how many writes were flushed, and when the job moves. Not a test by itself.
+ * A guest that writes and a block job over a chain of three qcow2 images, as a process that can be
+ * killed: `mirror|commit|middle|stream DIR`. Says in a line each how many writes were flushed, and
+ * when the job moves. Not a test by itself.
  */
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +19,12 @@ const layer = new BlockLayer(nodeHost());
 await layer.addDrive(parseDrive(`id=d0,file=${at('top')},format=qcow2`));
 const guest = layer.claim('d0', 'disk0');
 const common = { device: 'd0', speed: 24 * 1024 * 1024 };
-if (what === 'mirror') await startMirror(layer.ground, { ...common, sync: 'full', target: { target: at('target'), mode: 'absolute-paths' } });
+if (what === 'mirror')
+  await startMirror(layer.ground, {
+    ...common,
+    sync: 'full',
+    target: { target: at('target'), mode: 'absolute-paths' },
+  });
 else if (what === 'stream') await startStream(layer.ground, common);
 else await startCommit(layer.ground, what === 'middle' ? { ...common, top: at('mid') } : common);
 let moved = false;

@@ -1,4 +1,7 @@
-/** A layer with disks for job tests: a guest in front, targets behind, and a clock that runs whenever nothing else does. */
+/**
+ * A layer with disks for job tests: a guest in front, targets behind, and a clock that runs
+ * whenever nothing else does.
+ */
 import { Events } from '../../src/base/events.js';
 import { BlockLayer } from '../../src/block/layer.js';
 import { parseDrive } from '../../src/block/options.js';
@@ -9,7 +12,14 @@ import { testHost, turn } from './block-host.js';
 
 export const KiB = 1024;
 
-const watched = ['BLOCK_JOB_READY', 'BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED', 'BLOCK_JOB_ERROR', 'BLOCK_JOB_PENDING', 'JOB_STATUS_CHANGE'] as const;
+const watched = [
+  'BLOCK_JOB_READY',
+  'BLOCK_JOB_COMPLETED',
+  'BLOCK_JOB_CANCELLED',
+  'BLOCK_JOB_ERROR',
+  'BLOCK_JOB_PENDING',
+  'JOB_STATUS_CHANGE',
+] as const;
 
 export function jobBench() {
   const host = testHost();
@@ -28,11 +38,19 @@ export function jobBench() {
       const { id } = await layer.addDrive(parseDrive(options));
       return layer.claim(id, `dev-${id}`);
     },
-    qcow2: (path: string, size: number, backing?: string, clusterSize = 65536) => createImage(host, path, 'qcow2', { ...defaultCreateOptions, clusterSize, size, backingFile: backing, backingFormat: backing === undefined ? undefined : 'qcow2' }),
+    qcow2: (path: string, size: number, backing?: string, clusterSize = 65536) =>
+      createImage(host, path, 'qcow2', {
+        ...defaultCreateOptions,
+        clusterSize,
+        size,
+        backingFile: backing,
+        backingFormat: backing === undefined ? undefined : 'qcow2',
+      }),
     /** Lets time go on until it is so. */
     async until(what: () => boolean, limitMs = 20_000) {
       for (let ms = 0; !what(); ms += 10) {
-        if (ms > limitMs) throw new Error(`it never came about: ${JSON.stringify(layer.jobs.query())}`);
+        if (ms > limitMs)
+          throw new Error(`it never came about: ${JSON.stringify(layer.jobs.query())}`);
         for (let n = 0; n < 4; n++) await turn();
         if (!what()) await host.clock.advance(10);
       }

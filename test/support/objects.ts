@@ -1,4 +1,7 @@
-/** Objects over a netdev whose two ends are lists, in simulated time, with chardevs and files that remember. */
+/**
+ * Objects over a netdev whose two ends are lists, in simulated time, with chardevs and files that
+ * remember.
+ */
 import { Inventory } from '../../src/base/inventory.js';
 import { VmError } from '../../src/base/errors.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
@@ -14,14 +17,35 @@ export function objectsFixture(chardevs: Record<string, CharBackend> = {}, files
   const world = new World(1);
   const { clock } = new SimNode('n', world);
   const wire = { room: true, out: [] as Buffer[], frame: (_: Uint8Array) => undefined as void };
-  const tap: Tap = { ifname: 'tap0', onFrame: fn => void (wire.frame = fn), write: f => wire.room && wire.out.push(Buffer.from(f)) > 0, pause: () => undefined, resume: () => undefined, dispose: () => undefined };
+  const tap: Tap = {
+    ifname: 'tap0',
+    onFrame: fn => void (wire.frame = fn),
+    write: f => wire.room && wire.out.push(Buffer.from(f)) > 0,
+    pause: () => undefined,
+    resume: () => undefined,
+    dispose: () => undefined,
+  };
   const netdev = new TapNetdev('hn0', tap, clock);
   const nic = { room: true, got: [] as Buffer[], roomCalls: 0 };
-  netdev.attachNic({ mac: Buffer.from('525400123456', 'hex'), receive: f => nic.room && nic.got.push(Buffer.from(f)) > 0, announce: () => undefined });
+  netdev.attachNic({
+    mac: Buffer.from('525400123456', 'hex'),
+    receive: f => nic.room && nic.got.push(Buffer.from(f)) > 0,
+    announce: () => undefined,
+  });
   netdev.onRoom(() => void nic.roomCalls++);
   netdev.setRunning(true);
-  const netdevs = new Inventory<TapNetdev>({ kind: 'netdev', limit: 8, use: 'shared', duplicate: id => new VmError(id) });
-  const chars = new Inventory<CharBackend>({ kind: 'chardev', limit: 8, use: 'exclusive', duplicate: id => new VmError(id) });
+  const netdevs = new Inventory<TapNetdev>({
+    kind: 'netdev',
+    limit: 8,
+    use: 'shared',
+    duplicate: id => new VmError(id),
+  });
+  const chars = new Inventory<CharBackend>({
+    kind: 'chardev',
+    limit: 8,
+    use: 'exclusive',
+    duplicate: id => new VmError(id),
+  });
   const notes: string[] = [];
   const objects = new Objects({
     host: { clock, files: files as never },
@@ -29,7 +53,10 @@ export function objectsFixture(chardevs: Record<string, CharBackend> = {}, files
     chardev: (id, user) => chars.claim(id, user),
     note: line => void notes.push(line),
   });
-  const ready = Promise.all([netdevs.add('hn0', () => netdev), ...Object.entries(chardevs).map(([id, chr]) => chars.add(id, () => chr))]);
+  const ready = Promise.all([
+    netdevs.add('hn0', () => netdev),
+    ...Object.entries(chardevs).map(([id, chr]) => chars.add(id, () => chr)),
+  ]);
   return { world, wire, nic, netdev, netdevs, chars, objects, notes, ready };
 }
 
@@ -44,7 +71,8 @@ export class FrameChar extends FakeChar {
   override write(bytes: Uint8Array): boolean {
     if (!this.reading) return false;
     this.reader.push(bytes);
-    for (let next = this.reader.next(); next; next = this.reader.next()) this.frames.push(Buffer.from(next));
+    for (let next = this.reader.next(); next; next = this.reader.next())
+      this.frames.push(Buffer.from(next));
     return true;
   }
 
@@ -63,7 +91,10 @@ export function memoryFile(content = Buffer.alloc(0)) {
     pread: async (buffer: Uint8Array, offset: number) => state.content.copy(buffer, 0, offset),
     pwrite: async (bytes: Uint8Array, offset: number) => {
       if (state.full) {
-        state.content = Buffer.concat([state.content.subarray(0, offset), bytes.subarray(0, bytes.length >> 1)]);
+        state.content = Buffer.concat([
+          state.content.subarray(0, offset),
+          bytes.subarray(0, bytes.length >> 1),
+        ]);
         throw new VmError("Could not write '/f': No space left on device");
       }
       state.content = Buffer.concat([state.content.subarray(0, offset), bytes]);

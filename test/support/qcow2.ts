@@ -1,10 +1,20 @@
-/** A file in memory for images: it remembers writes and syncs, so that a crash between any two of them can be made up afterwards. */
+/**
+ * A file in memory for images: it remembers writes and syncs, so that a crash between any two of
+ * them can be made up afterwards.
+ */
 import type { BlockDriver } from '../../src/block/driver.js';
-import { createQcow2, defaultCreateOptions, type CreateOptions } from '../../src/block/drivers/qcow2/create.js';
+import {
+  createQcow2,
+  defaultCreateOptions,
+  type CreateOptions,
+} from '../../src/block/drivers/qcow2/create.js';
 import { Qcow2Driver, readHeader } from '../../src/block/drivers/qcow2/driver.js';
 import { BlockNode } from '../../src/block/node.js';
 
-export type Step = { kind: 'write'; offset: number; data: Buffer } | { kind: 'resize'; length: number } | { kind: 'sync' };
+export type Step =
+  | { kind: 'write'; offset: number; data: Buffer }
+  | { kind: 'resize'; length: number }
+  | { kind: 'sync' };
 
 export class LoggedFile implements BlockDriver {
   readonly format = 'file';
@@ -44,7 +54,10 @@ export class LoggedFile implements BlockDriver {
     return {};
   }
 
-  /** After a loss of power behind step n: what was synced is there; of the rest every sector may be old or new, as `keep` says. */
+  /**
+   * After a loss of power behind step n: what was synced is there; of the rest every sector may be
+   * old or new, as `keep` says.
+   */
   crashed(n: number, keep: () => boolean): Buffer {
     let image = Buffer.from(this.start);
     const past = this.steps.slice(0, n);
@@ -52,22 +65,33 @@ export class LoggedFile implements BlockDriver {
     past.forEach((step, index) => {
       if (step.kind === 'resize') image = resized(image, step.length);
       if (step.kind !== 'write') return;
-      for (let at = 0; at < step.data.length; at += 512) if (index < synced || keep()) image.set(step.data.subarray(at, at + 512), step.offset + at);
+      for (let at = 0; at < step.data.length; at += 512)
+        if (index < synced || keep()) image.set(step.data.subarray(at, at + 512), step.offset + at);
     });
     return image;
   }
 }
 
-const resized = (data: Buffer, length: number) => (length <= data.length ? Buffer.from(data.subarray(0, length)) : Buffer.concat([data], length));
+const resized = (data: Buffer, length: number) =>
+  length <= data.length ? Buffer.from(data.subarray(0, length)) : Buffer.concat([data], length);
 
-export async function newImage(options: Partial<CreateOptions> & { size: number }, file = new LoggedFile()): Promise<BlockNode> {
+export async function newImage(
+  options: Partial<CreateOptions> & { size: number },
+  file = new LoggedFile(),
+): Promise<BlockNode> {
   const node = new BlockNode('file', file);
   await createQcow2(node, { ...defaultCreateOptions, ...options });
   return node;
 }
 
-export async function openImage(file: BlockNode | Buffer, options: { readOnly?: boolean; backing?: BlockNode } = {}): Promise<{ node: BlockNode; driver: Qcow2Driver }> {
+export async function openImage(
+  file: BlockNode | Buffer,
+  options: { readOnly?: boolean; backing?: BlockNode } = {},
+): Promise<{ node: BlockNode; driver: Qcow2Driver }> {
   const below = file instanceof BlockNode ? file : new BlockNode('file', new LoggedFile(file));
-  const driver = await Qcow2Driver.open(below, await readHeader(below), { readOnly: options.readOnly ?? false, backing: options.backing });
+  const driver = await Qcow2Driver.open(below, await readHeader(below), {
+    readOnly: options.readOnly ?? false,
+    backing: options.backing,
+  });
   return { node: new BlockNode('qcow2', driver), driver };
 }

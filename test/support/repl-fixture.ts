@@ -1,7 +1,7 @@
 /**
- * A process whose terminal is the monitor of a machine that does nothing: `system_powerdown` makes an event a moment later,
- * `system_reset` a line of the log; `set_link` loses the peer. With `mux` beside a
- * guest's console: a guest that echoes, shows breaks, and prints a line when it is reset.
+ * A process whose terminal is the monitor of a machine that does nothing: `system_powerdown` makes
+ * an event a moment later, `system_reset` a line of the log; `set_link` loses the peer. With `mux`
+ * beside a guest's console: a guest that echoes, shows breaks, and prints a line when it is reset.
  */
 import { createChardev } from '../../src/chardev/create.js';
 import type { CharBackend, CharWorld } from '../../src/chardev/contract.js';
@@ -16,29 +16,51 @@ import { fakeControl } from './fake-control.js';
 
 const vm = fakeControl();
 const guest = (chr: CharBackend) => {
-  chr.onData(bytes => chr.write(Buffer.from(`<${JSON.stringify(Buffer.from(bytes).toString())}>\r\n`)));
+  chr.onData(bytes =>
+    chr.write(Buffer.from(`<${JSON.stringify(Buffer.from(bytes).toString())}>\r\n`)),
+  );
   chr.onBreak?.(() => chr.write(Buffer.from('SysRq\r\n')));
   chr.write(Buffer.from('guest up\r\nlogin: '));
-  Object.assign(vm, { reset: () => void setTimeout(() => chr.write(Buffer.from('rebooted\r\nlogin: ')), 100) });
+  Object.assign(vm, {
+    reset: () => void setTimeout(() => chr.write(Buffer.from('rebooted\r\nlogin: ')), 100),
+  });
 };
 Object.assign(vm, {
-  powerdown: () => void setTimeout(() => vm.events.emit('JOB_STATUS_CHANGE', { id: 'copy', status: 'ready' }), 150),
+  powerdown: () =>
+    void setTimeout(
+      () => vm.events.emit('JOB_STATUS_CHANGE', { id: 'copy', status: 'ready' }),
+      150,
+    ),
   reset: () => void setTimeout(() => note('colo primary: a line\nof the log'), 150),
   quit: () => setTimeout(() => process.exit(7), 20),
 });
 // As a pair whose peer is lost, between checkpoints that nobody wants to read of.
-Object.assign(vm.network!, { setLink: () => {
-  vm.events.emit('STOP', { checkpoint: true });
-  vm.events.emit('RESUME', { checkpoint: true });
-  Object.assign(vm.process!, { pair: 'lost', why: 'no sign of life from the peer for 5000 ms', sinceMs: 3 });
-  vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
-} });
+Object.assign(vm.network!, {
+  setLink: () => {
+    vm.events.emit('STOP', { checkpoint: true });
+    vm.events.emit('RESUME', { checkpoint: true });
+    Object.assign(vm.process!, {
+      pair: 'lost',
+      why: 'no sign of life from the peer for 5000 ms',
+      sinceMs: 3,
+    });
+    vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+  },
+});
 const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharWorld;
 const stdio = { kind: 'stdio', input: 'keys' } as const;
-const chr = await createChardev('m0', process.argv.includes('mux') ? { kind: 'mux', base: stdio } : stdio, world);
+const chr = await createChardev(
+  'm0',
+  process.argv.includes('mux') ? { kind: 'mux', base: stdio } : stdio,
+  world,
+);
 const serial = chr instanceof MuxChar ? chr.front('console') : undefined;
 const front = chr instanceof MuxChar ? chr.front('monitor') : chr;
-new HmpMonitor(vm, registryFor(vm), front, { wallMs: () => 0, log: line => process.stderr.write(`${line}\n`), typist: processTypist() });
+new HmpMonitor(vm, registryFor(vm), front, {
+  wallMs: () => 0,
+  log: line => process.stderr.write(`${line}\n`),
+  typist: processTypist(),
+});
 if (chr instanceof MuxChar) {
   chr.onCommand(command => (command === 'quit' ? vm.quit() : chr.say('saved\n')));
 }

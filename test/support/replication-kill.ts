@@ -1,4 +1,7 @@
-/** One run of a replicated disk in two processes: a load, checkpoints, kill -9 of one side, and what the survivor's image must be. */
+/**
+ * One run of a replicated disk in two processes: a load, checkpoints, kill -9 of one side, and what
+ * the survivor's image must be.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -51,13 +54,28 @@ async function marked(image: string): Promise<boolean> {
   return record.partial;
 }
 
-/** The images that somebody finds afterwards, laid over each other again: the last checkpoint, whatever was under way. */
+/**
+ * The images that somebody finds afterwards, laid over each other again: the last checkpoint,
+ * whatever was under way.
+ */
 async function leftBehind(dir: string): Promise<Buffer> {
   const layer = new BlockLayer(nodeHost());
   try {
-    await layer.blockdevAdd({ driver: 'raw', 'node-name': 's', 'read-only': true, file: { driver: 'file', filename: join(dir, 's.img') } });
-    if (!(await marked(join(dir, 's.img')))) return await layer.graph.node('s').pread(0, DISK_BYTES);
-    await layer.blockdevAdd({ driver: 'qcow2', 'node-name': 'h', 'read-only': true, file: { driver: 'file', filename: join(dir, 'h.qcow2') }, backing: 's' });
+    await layer.blockdevAdd({
+      driver: 'raw',
+      'node-name': 's',
+      'read-only': true,
+      file: { driver: 'file', filename: join(dir, 's.img') },
+    });
+    if (!(await marked(join(dir, 's.img'))))
+      return await layer.graph.node('s').pread(0, DISK_BYTES);
+    await layer.blockdevAdd({
+      driver: 'qcow2',
+      'node-name': 'h',
+      'read-only': true,
+      file: { driver: 'file', filename: join(dir, 'h.qcow2') },
+      backing: 's',
+    });
     return await layer.graph.node('h').pread(0, DISK_BYTES);
   } finally {
     await layer.close();
@@ -66,9 +84,15 @@ async function leftBehind(dir: string): Promise<Buffer> {
 
 export async function runWithKill(plan: KillPlan): Promise<KillResult> {
   const dir = await mkdtemp(join(tmpdir(), 'colo-kill-'));
-  for (const image of ['p.img', 's.img']) await writeFile(join(dir, image), Buffer.alloc(DISK_BYTES));
+  for (const image of ['p.img', 's.img'])
+    await writeFile(join(dir, image), Buffer.alloc(DISK_BYTES));
   const overlays = plan.overlays ?? 'memory';
-  if (overlays === 'qcow2') for (const name of ['a.qcow2', 'h.qcow2']) await createImage(nodeHost(), join(dir, name), 'qcow2', { ...defaultCreateOptions, size: DISK_BYTES });
+  if (overlays === 'qcow2')
+    for (const name of ['a.qcow2', 'h.qcow2'])
+      await createImage(nodeHost(), join(dir, name), 'qcow2', {
+        ...defaultCreateOptions,
+        size: DISK_BYTES,
+      });
   const secondary = new Side('secondary', dir, overlays);
   let primary: Side | undefined;
   try {
@@ -82,7 +106,12 @@ export async function runWithKill(plan: KillPlan): Promise<KillResult> {
   }
 }
 
-async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: string): Promise<KillResult> {
+async function killed(
+  plan: KillPlan,
+  primary: Side,
+  secondary: Side,
+  dir: string,
+): Promise<KillResult> {
   const cuts = new Map<number, number[]>([[0, []]]);
   let committed = 0;
   primary.onSaid = ({ cut, counts }) => {
@@ -108,23 +137,39 @@ async function killed(plan: KillPlan, primary: Side, secondary: Side, dir: strin
     await primary.kill();
     secondary.order({ failover: true });
     await secondary.until(said => said.done);
-    return verdict(await readFile(join(dir, 's.img')), cuts.get(committed)!, committed, `the secondary, after epoch ${committed}`);
+    return verdict(
+      await readFile(join(dir, 's.img')),
+      cuts.get(committed)!,
+      committed,
+      `the secondary, after epoch ${committed}`,
+    );
   }
   await secondary.kill();
   await primary.until(said => said.lost);
   await new Promise(resolve => setTimeout(resolve, 100));
   primary.order({ finish: true });
   const { counts } = await primary.until(said => said.done);
-  const behind = plan.overlays === 'qcow2' ? nearest(await leftBehind(dir), cuts, committed, 'the images of the dead secondary').violations : [];
+  const behind =
+    plan.overlays === 'qcow2'
+      ? nearest(await leftBehind(dir), cuts, committed, 'the images of the dead secondary')
+          .violations
+      : [];
   const kept = verdict(await readFile(join(dir, 'p.img')), counts!, committed, 'the primary');
   return { ...kept, violations: [...behind, ...kept.violations] };
 }
 
 /** A checkpoint that was being made may have been completed, or not. */
-function nearest(image: Buffer, cuts: ReadonlyMap<number, number[]>, committed: number, who: string): KillResult {
+function nearest(
+  image: Buffer,
+  cuts: ReadonlyMap<number, number[]>,
+  committed: number,
+  who: string,
+): KillResult {
   const next = cuts.get(committed + 1);
   const late = next && verdict(image, next, committed + 1, who);
-  return late?.violations.length === 0 ? late : verdict(image, cuts.get(committed)!, committed, who);
+  return late?.violations.length === 0
+    ? late
+    : verdict(image, cuts.get(committed)!, committed, who);
 }
 
 function verdict(image: Buffer, counts: number[], epochs: number, who: string): KillResult {
@@ -132,7 +177,11 @@ function verdict(image: Buffer, counts: number[], epochs: number, who: string): 
   const violations: string[] = [];
   for (let at = 0; at < expected.length && violations.length < 5; at += 4096) {
     if (expected.compare(image, at, at + 4096, at, at + 4096) === 0) continue;
-    violations.push(`${who}: block ${at / 4096} holds write ${image.readUInt32BE(at + 4)} of lane ${image.readUInt32BE(at)} instead of ${expected.readUInt32BE(at + 4)} of ${expected.readUInt32BE(at)}`);
+    violations.push(
+      `${who}: block ${at / 4096} holds write ${image.readUInt32BE(at + 4)} of lane ` +
+        `${image.readUInt32BE(at)} instead of ${expected.readUInt32BE(at + 4)} of ` +
+        `${expected.readUInt32BE(at)}`,
+    );
   }
   return { violations, epochs, writes: counts.reduce((sum, count) => sum + count, 0) };
 }
@@ -144,9 +193,17 @@ class Side {
   private waiter?: () => void;
   onSaid: (said: Said) => void = () => undefined;
 
-  constructor(private readonly role: string, dir: string, overlays = 'memory') {
+  constructor(
+    private readonly role: string,
+    dir: string,
+    overlays = 'memory',
+  ) {
     const env = { ...process.env, NODE_OPTIONS: '' };
-    this.child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, role, dir, overlays], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, role, dir, overlays],
+      { env, stdio: ['pipe', 'pipe', 'inherit'] },
+    );
     this.gone = once(this.child, 'exit');
     this.child.stdin!.on('error', () => undefined);
     createInterface({ input: this.child.stdout! }).on('line', line => {

@@ -1,4 +1,7 @@
-/** A load whose every state is known from how many writes each of its lanes has done. Lanes never write to the same block. */
+/**
+ * A load whose every state is known from how many writes each of its lanes has done. Lanes never
+ * write to the same block.
+ */
 export const BLOCK = 4096;
 export const LANES = 8;
 export const DISK_BYTES = 4 * 1024 * 1024;

@@ -1,6 +1,7 @@
 /**
- * One side of a replicated disk, as a process that can be killed: `primary DIR` writes and takes checkpoints, `secondary DIR [qcow2]` follows. Each
- * speaks with its parent in lines of JSON and knows nothing of the other but the NBD socket. Not a test by itself.
+ * One side of a replicated disk, as a process that can be killed: `primary DIR` writes and takes
+ * checkpoints, `secondary DIR [qcow2]` follows. Each speaks with its parent in lines of JSON and
+ * knows nothing of the other but the NBD socket. Not a test by itself.
  */
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,13 +10,24 @@ import { parseDrive } from '../../src/block/options.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { LANES, writeOf } from './replication-load.js';
 
-type Order = { commit?: { epoch: number; count: number }; committed?: number; failover?: true; finish?: true };
+type Order = {
+  commit?: { epoch: number; count: number };
+  committed?: number;
+  failover?: true;
+  finish?: true;
+};
 
 const [role, dir, overlays] = process.argv.slice(2);
-const inFiles = `file.driver=qcow2,file.file.filename=${dir}/a.qcow2,file.backing.driver=qcow2,file.backing.file.filename=${dir}/h.qcow2,file.backing.backing=c`;
+const inFiles =
+  `file.driver=qcow2,file.file.filename=${dir}/a.qcow2,file.backing.driver=qcow2,` +
+  `file.backing.file.filename=${dir}/h.qcow2,file.backing.backing=c`;
 const CHECKPOINT_MS = 20;
 const say = (message: object) => void process.stdout.write(`${JSON.stringify(message)}\n`);
-const orders = (take: (order: Order) => Promise<void>) => createInterface({ input: process.stdin }).on('line', line => void take(JSON.parse(line) as Order).catch(fail));
+const orders = (take: (order: Order) => Promise<void>) =>
+  createInterface({ input: process.stdin }).on(
+    'line',
+    line => void take(JSON.parse(line) as Order).catch(fail),
+  );
 const fail = (error: unknown) => {
   say({ failed: error instanceof Error ? error.message : String(error) });
   process.exit(1);
@@ -24,7 +36,12 @@ const fail = (error: unknown) => {
 async function secondary(): Promise<void> {
   const layer = new BlockLayer(nodeHost());
   await layer.addDrive(parseDrive(`if=none,id=c,file.filename=${dir}/s.img,driver=raw`));
-  await layer.addDrive(parseDrive(`if=virtio,id=a,driver=replication,mode=secondary,${overlays === 'qcow2' ? inFiles : 'file=c'}`));
+  await layer.addDrive(
+    parseDrive(
+      'if=virtio,id=a,driver=replication,mode=secondary,' +
+        (overlays === 'qcow2' ? inFiles : 'file=c'),
+    ),
+  );
   layer.claim('a', 'guest');
   await layer.nbd.start({ kind: 'unix', path: join(dir, 'export') });
   layer.nbdServerAdd({ device: 'c', writable: true });
@@ -34,7 +51,10 @@ async function secondary(): Promise<void> {
   orders(order => (turn = turn.then(() => obey(order))));
   const obey = async ({ commit, failover }: Order) => {
     if (commit) {
-      if (disk.arrived() !== commit.count) throw new Error(`epoch ${commit.epoch}: ${disk.arrived()} writes arrived, ${commit.count} were counted`);
+      if (disk.arrived() !== commit.count)
+        throw new Error(
+          `epoch ${commit.epoch}: ${disk.arrived()} writes arrived, ${commit.count} were counted`,
+        );
       await disk.checkpoint();
       say({ committed: commit.epoch });
     }
@@ -50,9 +70,18 @@ async function secondary(): Promise<void> {
 
 async function primary(): Promise<void> {
   const layer = new BlockLayer(nodeHost());
-  await layer.addDrive(parseDrive(`if=virtio,id=c,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=${dir}/p.img,children.0.driver=raw`));
+  await layer.addDrive(
+    parseDrive(
+      'if=virtio,id=c,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+        `children.0.file.filename=${dir}/p.img,children.0.driver=raw`,
+    ),
+  );
   const guest = layer.claim('c', 'guest');
-  await layer.driveAdd(`driver=replication,mode=primary,file.driver=nbd,file.path=${dir}/export,file.export=c,node-name=n,if=none`, { noBackend: true });
+  await layer.driveAdd(
+    `driver=replication,mode=primary,file.driver=nbd,file.path=${dir}/export,file.export=c,` +
+      'node-name=n,if=none',
+    { noBackend: true },
+  );
   await layer.blockdevChange({ parent: 'c', node: 'n' });
   const [disk] = layer.replicated('primary');
   await disk.start('primary');
@@ -100,7 +129,10 @@ async function primary(): Promise<void> {
       const answered = new Promise<void>(resolve => (committed = resolve));
       say({ cut: { epoch, count }, counts: then });
       const lost = new Promise<never>((_, reject) => {
-        const look = setInterval(() => disk.error() && (clearInterval(look), reject(disk.error()!)), 10);
+        const look = setInterval(
+          () => disk.error() && (clearInterval(look), reject(disk.error()!)),
+          10,
+        );
         void answered.then(() => clearInterval(look));
       });
       await Promise.race([answered, lost]);

@@ -1,4 +1,7 @@
-/** The project's own files, for the tests that read the source: paths are relative to the root, with forward slashes. */
+/**
+ * The project's own files, for the tests that read the source: paths are relative to the root, with
+ * forward slashes.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, posix, relative } from 'node:path';
@@ -15,16 +18,24 @@ export function filesUnder(folder: string, suffix: string): string[] {
       const path = join(dir, entry.name);
       return entry.isDirectory() ? walk(path) : [path];
     });
-  return walk(base).map(path => relative(root, path)).filter(path => path.endsWith(suffix)).sort();
+  return walk(base)
+    .map(path => relative(root, path))
+    .filter(path => path.endsWith(suffix))
+    .sort();
 }
 
 export const read = (path: string) => readFileSync(join(root, path), 'utf8');
 export const readBytes = (path: string) => readFileSync(join(root, path));
-export const exists = (path: string) => existsSync(join(root, path)) && statSync(join(root, path)).isFile();
+export const exists = (path: string) =>
+  existsSync(join(root, path)) && statSync(join(root, path)).isFile();
 
 /** What git would commit: tracked, and new but not ignored. */
 export function committable(): string[] {
-  const list = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '-z'], { cwd: root, encoding: 'utf8' });
+  const list = execFileSync(
+    'git',
+    ['ls-files', '--cached', '--others', '--exclude-standard', '-z'],
+    { cwd: root, encoding: 'utf8' },
+  );
   return list.split('\0').filter(path => path !== '' && exists(path));
 }
 
@@ -52,12 +63,19 @@ export function importsOf(path: string): Import[] {
   const found: Import[] = [];
   const add = (node: ts.Node | undefined) => {
     if (!node || !ts.isStringLiteral(node)) return;
-    found.push({ from: path, to: resolve(path, node.text), specifier: node.text, line: lineOf(file, node) });
+    found.push({
+      from: path,
+      to: resolve(path, node.text),
+      specifier: node.text,
+      line: lineOf(file, node),
+    });
   };
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) add(node.moduleSpecifier);
-    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0]);
-    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal);
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
+      add(node.arguments[0]);
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument))
+      add(node.argument.literal);
     ts.forEachChild(node, visit);
   };
   visit(file);

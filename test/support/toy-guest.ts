@@ -1,6 +1,7 @@
 /**
- * A bare-metal 64-bit guest for tests: page tables, descriptor tables and hand-made machine code, entered as a boot loader would.
- * RAM: 0x1000 GDT, 0x2000 IDT, 0x3000.. page tables (0 to 4 GiB mapped one to one), 0x10000 code, 0x20000 results, 0x80000 stack.
+ * A bare-metal 64-bit guest for tests: page tables, descriptor tables and hand-made machine code,
+ * entered as a boot loader would. RAM: 0x1000 GDT, 0x2000 IDT, 0x3000.. page tables (0 to 4 GiB
+ * mapped one to one), 0x10000 code, 0x20000 results, 0x80000 stack.
  */
 import type { Ram, VmAccel } from '../../src/accel/contract.js';
 import { type Segment, VcpuImage } from '../../src/accel/vcpu-image.js';
@@ -30,7 +31,12 @@ export class Assembler {
     return this;
   }
   private imm32(value: number): this {
-    return this.raw(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, (value >>> 24) & 0xff);
+    return this.raw(
+      value & 0xff,
+      (value >>> 8) & 0xff,
+      (value >>> 16) & 0xff,
+      (value >>> 24) & 0xff,
+    );
   }
   movEax(value: number): this {
     return this.raw(0xb8).imm32(value);
@@ -107,7 +113,20 @@ export function startTimer(a: Assembler, count: number, periodic = false): Assem
   return a.storeAtRbx(0x320, TIMER_VECTOR | (periodic ? 0x20000 : 0)).storeAtRbx(0x380, count);
 }
 
-const CODE64: Segment = { base: 0n, limit: 0xffffffff, selector: 8, type: 11, present: 1, dpl: 0, db: 0, s: 1, l: 1, g: 1, avl: 0, unusable: 0 };
+const CODE64: Segment = {
+  base: 0n,
+  limit: 0xffffffff,
+  selector: 8,
+  type: 11,
+  present: 1,
+  dpl: 0,
+  db: 0,
+  s: 1,
+  l: 1,
+  g: 1,
+  avl: 0,
+  unusable: 0,
+};
 const DATA: Segment = { ...CODE64, selector: 16, type: 3, db: 1, l: 0 };
 
 /** Loads the program and points the vCPU at it, in long mode. */
@@ -135,13 +154,17 @@ function writeTables(ram: Ram, handler: number): void {
   ram.writeU64(GDT + 8, 0x00af9b000000ffffn);
   ram.writeU64(GDT + 16, 0x00cf93000000ffffn);
   const gate = IDT + TIMER_VECTOR * 16;
-  ram.writeU64(gate, (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff));
+  ram.writeU64(
+    gate,
+    (BigInt(handler >>> 16) << 48n) | 0x8e00_0008_0000n | BigInt(handler & 0xffff),
+  );
   ram.writeU64(gate + 8, 0n);
   const pointers = PAGE_TABLES + 0x1000;
   ram.writeU64(PAGE_TABLES, BigInt(pointers) | 3n);
   for (let gib = 0; gib < 4; gib++) {
     const directory = pointers + 0x1000 * (gib + 1);
     ram.writeU64(pointers + 8 * gib, BigInt(directory) | 3n);
-    for (let i = 0; i < 512; i++) ram.writeU64(directory + 8 * i, BigInt(gib * 2 ** 30 + i * 2 ** 21) | 0x83n);
+    for (let i = 0; i < 512; i++)
+      ram.writeU64(directory + 8 * i, BigInt(gib * 2 ** 30 + i * 2 ** 21) | 0x83n);
   }
 }

@@ -28,13 +28,20 @@ export class VirtioBench<S> extends Bench {
   }
 
   /** Driver up, queue i at (1 + i) * 64 KiB, MSI-X vector i for queue i. */
-  up(features: readonly number[], queues = 1, size = 16): { driver: PciDriver; queues: DriverQueue[] } {
+  up(
+    features: readonly number[],
+    queues = 1,
+    size = 16,
+  ): { driver: PciDriver; queues: DriverQueue[] } {
     const driver = this.driver();
     const accepted = driver.negotiate([F.VERSION_1, ...features]);
     const eventIdx = (accepted & (1n << BigInt(F.EVENT_IDX))) !== 0n;
     driver.enableMsix(queues + 1);
     driver.write(0x10, queues, 2);
-    const list = Array.from({ length: queues }, (_, i) => new DriverQueue(driver, i, size, 0x10000 * (1 + i), eventIdx, i));
+    const list = Array.from(
+      { length: queues },
+      (_, i) => new DriverQueue(driver, i, size, 0x10000 * (1 + i), eventIdx, i),
+    );
     driver.ready();
     return { driver, queues: list };
   }

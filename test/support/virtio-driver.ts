@@ -1,4 +1,7 @@
-/** The driver's side of modern virtio over PCI (virtio 1.1, sections 2.6, 3.1, 4.1): finds its function, negotiates, builds rings in RAM. */
+/**
+ * The driver's side of modern virtio over PCI (virtio 1.1, sections 2.6, 3.1, 4.1): finds its
+ * function, negotiates, builds rings in RAM.
+ */
 import type { Bench } from './device-bench.js';
 
 export const F = { INDIRECT: 28, EVENT_IDX: 29, VERSION_1: 32 } as const;
@@ -27,7 +30,13 @@ export class PciDriver {
     for (let at = this.config(0x34, 1); at !== 0; at = this.config(at + 1, 1)) {
       const id = this.config(at, 1);
       if (id === 0x11) this.msixAt = at;
-      if (id === 0x09) this.caps.set(this.config(at + 3, 1), { bar: this.config(at + 4, 1), offset: this.config(at + 8), length: this.config(at + 12), at });
+      if (id === 0x09)
+        this.caps.set(this.config(at + 3, 1), {
+          bar: this.config(at + 4, 1),
+          offset: this.config(at + 8),
+          length: this.config(at + 12),
+          at,
+        });
     }
     this.setConfig(0x04, 0x0006, 2);
   }
@@ -97,7 +106,9 @@ export class PciDriver {
   enableMsix(vectors: number): void {
     for (let i = 0; i < vectors; i++) {
       const at = this.bars[1] + 16 * i;
-      [0xfee0_0000, 0, 0x40 + i, 0].forEach((value, word) => this.bench.vm.store(at + 4 * word, value));
+      [0xfee0_0000, 0, 0x40 + i, 0].forEach((value, word) =>
+        this.bench.vm.store(at + 4 * word, value),
+      );
     }
     this.setConfig(this.msixAt + 2, 0x8000, 2);
   }
@@ -141,7 +152,13 @@ export class DriverQueue {
     return this.driver.bench.vm.ram;
   }
 
-  descriptor(i: number, part: { gpa: number; length: number }, flags: number, next: number, table = this.desc): void {
+  descriptor(
+    i: number,
+    part: { gpa: number; length: number },
+    flags: number,
+    next: number,
+    table = this.desc,
+  ): void {
     this.ram.writeU64(table + 16 * i, BigInt(part.gpa));
     this.ram.writeU32(table + 16 * i + 8, part.length);
     this.ram.writeU16(table + 16 * i + 12, flags);
@@ -162,7 +179,15 @@ export class DriverQueue {
 
   /** The same through an indirect table at gpa. */
   addIndirect(parts: readonly Part[], gpa: number): number {
-    parts.forEach((part, i) => this.descriptor(i, part, (part.write ? WRITE : 0) | (i === parts.length - 1 ? 0 : NEXT), i + 1, gpa));
+    parts.forEach((part, i) =>
+      this.descriptor(
+        i,
+        part,
+        (part.write ? WRITE : 0) | (i === parts.length - 1 ? 0 : NEXT),
+        i + 1,
+        gpa,
+      ),
+    );
     const head = this.nextDesc;
     this.descriptor(head, { gpa, length: 16 * parts.length }, INDIRECT, 0);
     this.nextDesc = (head + 1) % this.size;

@@ -12,7 +12,17 @@ import { TraceSwitches } from '../../src/monitor/traces.js';
 import type { VmControl } from '../../src/monitor/vm.js';
 import { DiskGuest } from './disk-guest.js';
 
-const stdio = { terminal: undefined, setMode: () => undefined, interrupt: () => undefined, write: () => true, onDrain: () => undefined, onData: () => undefined, onEnd: () => undefined, pause: () => undefined, resume: () => undefined };
+const stdio = {
+  terminal: undefined,
+  setMode: () => undefined,
+  interrupt: () => undefined,
+  write: () => true,
+  onDrain: () => undefined,
+  onData: () => undefined,
+  onEnd: () => undefined,
+  pause: () => undefined,
+  resume: () => undefined,
+};
 const version = { major: 0, minor: 1, micro: 0, package: 'colo' };
 const limitMs = 15_000;
 
@@ -39,7 +49,16 @@ export class VmInProcess {
     const told: string[] = [];
     const teller = new PairTeller('colo failover NAME', line => told.push(line));
     const pairChanged = (control: VmControl) => teller.changed(control);
-    const vm = await RunningVm.build(spec, { pairChanged, host, stdio, step: () => undefined, version, traces: new TraceSwitches(() => undefined), note: () => undefined, logInto: () => undefined });
+    const vm = await RunningVm.build(spec, {
+      pairChanged,
+      host,
+      stdio,
+      step: () => undefined,
+      version,
+      traces: new TraceSwitches(() => undefined),
+      note: () => undefined,
+      logInto: () => undefined,
+    });
     const client = await QmpClient.connect(host, { kind: 'unix', path }, limitMs);
     const here = new VmInProcess(vm, client, dir, told);
     await vm.start();
@@ -69,7 +88,8 @@ export class VmInProcess {
   async until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
     const deadline = performance.now() + limitMs;
     while (!(await condition())) {
-      if (performance.now() > deadline) throw new Error(`${what} did not come within ${limitMs / 1000} s`);
+      if (performance.now() > deadline)
+        throw new Error(`${what} did not come within ${limitMs / 1000} s`);
       await new Promise(resolve => setTimeout(resolve, 10));
     }
   }
@@ -83,7 +103,10 @@ export class VmInProcess {
   /** Until the disk guest has written so often more. */
   async guestWrites(count: number): Promise<void> {
     const before = await this.number(DiskGuest.DONE);
-    await this.until(`write ${before + count}`, async () => (await this.number(DiskGuest.DONE)) >= before + count);
+    await this.until(
+      `write ${before + count}`,
+      async () => (await this.number(DiskGuest.DONE)) >= before + count,
+    );
   }
 
   async dispose(): Promise<void> {

@@ -1,4 +1,7 @@
-/** Every guest-visible device declares its state, and no two declarations share a name. Method: classes that extend Device, calls of vmstate(). */
+/**
+ * Every guest-visible device declares its state, and no two declarations share a name. Method:
+ * classes that extend Device, calls of vmstate().
+ */
 import ts from 'typescript';
 import { filesUnder, lineOf, parse } from '../support/sources.js';
 
@@ -13,20 +16,37 @@ function* nodes(file: ts.SourceFile): Generator<ts.Node> {
 }
 
 test('every device has a vmstate', () => {
-  const classes = new Map<string, { declared: boolean; abstract: boolean; base: string; where: string }>();
+  const classes = new Map<
+    string,
+    { declared: boolean; abstract: boolean; base: string; where: string }
+  >();
   for (const path of files.filter(p => p.startsWith('src/hw/'))) {
     const file = parse(path);
     for (const node of nodes(file)) {
       if (!ts.isClassDeclaration(node) || !node.name) continue;
-      const base = node.heritageClauses?.find(h => h.token === ts.SyntaxKind.ExtendsKeyword)?.types[0].expression.getText(file) ?? '';
-      const declared = node.members.some(m => m.name?.getText(file) === 'vmstate' && !m.getText(file).startsWith('abstract'));
+      const base =
+        node.heritageClauses
+          ?.find(h => h.token === ts.SyntaxKind.ExtendsKeyword)
+          ?.types[0].expression.getText(file) ?? '';
+      const declared = node.members.some(
+        m => m.name?.getText(file) === 'vmstate' && !m.getText(file).startsWith('abstract'),
+      );
       const abstract = node.modifiers?.some(m => m.kind === ts.SyntaxKind.AbstractKeyword) ?? false;
-      classes.set(node.name.text, { declared, abstract, base, where: `${path}:${lineOf(file, node)}` });
+      classes.set(node.name.text, {
+        declared,
+        abstract,
+        base,
+        where: `${path}:${lineOf(file, node)}`,
+      });
     }
   }
-  const isDevice = (name: string): boolean => name === 'Device' || (classes.has(name) && isDevice(classes.get(name)!.base));
-  const has = (name: string): boolean => classes.get(name)?.declared === true || (classes.has(name) && has(classes.get(name)!.base));
-  const wrong = [...classes].filter(([name, c]) => name !== 'Device' && !c.abstract && isDevice(name) && !has(name));
+  const isDevice = (name: string): boolean =>
+    name === 'Device' || (classes.has(name) && isDevice(classes.get(name)!.base));
+  const has = (name: string): boolean =>
+    classes.get(name)?.declared === true || (classes.has(name) && has(classes.get(name)!.base));
+  const wrong = [...classes].filter(
+    ([name, c]) => name !== 'Device' && !c.abstract && isDevice(name) && !has(name),
+  );
   expect(wrong.map(([name, c]) => `${c.where} ${name}`)).toEqual([]);
 });
 

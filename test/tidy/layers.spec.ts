@@ -1,11 +1,26 @@
 /**
- * Imports run strictly downward by layer, two folders of one layer never import each other, nothing runs in circles, and no file is
- * there that nobody reaches. Method: own resolver over the import statements of src.
+ * Imports run strictly downward by layer, two folders of one layer never import each other, nothing
+ * runs in circles, and no file is there that nobody reaches. Method: own resolver over the import
+ * statements of src.
  */
 import { exists, filesUnder, importsOf } from '../support/sources.js';
 
 const layerOf: Readonly<Record<string, number>> = {
-  base: 0, fields: 0, qapi: 1, host: 1, accel: 2, chardev: 2, memory: 2, block: 3, net: 3, hw: 4, migration: 4, colo: 5, machine: 6, monitor: 7, commands: 8,
+  base: 0,
+  fields: 0,
+  qapi: 1,
+  host: 1,
+  accel: 2,
+  chardev: 2,
+  memory: 2,
+  block: 3,
+  net: 3,
+  hw: 4,
+  migration: 4,
+  colo: 5,
+  machine: 6,
+  monitor: 7,
+  commands: 8,
 };
 /** The one step between folders of one layer: fields reports its errors with base's class. */
 const allowed = new Set(['fields -> base', 'host -> qapi']);
@@ -21,7 +36,11 @@ test('every folder of src has a layer', () => {
 });
 
 test('relative imports lead to files', () => {
-  expect(imports.filter(i => i.specifier.startsWith('.') && i.to === undefined).map(i => `${i.from}:${i.line} ${i.specifier}`)).toEqual([]);
+  expect(
+    imports
+      .filter(i => i.specifier.startsWith('.') && i.to === undefined)
+      .map(i => `${i.from}:${i.line} ${i.specifier}`),
+  ).toEqual([]);
 });
 
 test('imports run strictly downward', () => {
@@ -34,12 +53,19 @@ test('imports run strictly downward', () => {
 });
 
 test('only host/node and accel load the addon', () => {
-  const wrong = imports.filter(i => /node-gyp-build|\.node$/.test(i.specifier) && !/^src\/(host\/node|accel)\//.test(i.from));
+  const wrong = imports.filter(
+    i => /node-gyp-build|\.node$/.test(i.specifier) && !/^src\/(host\/node|accel)\//.test(i.from),
+  );
   expect(wrong.map(i => `${i.from}:${i.line}`)).toEqual([]);
 });
 
 test('no import cycles', () => {
-  const next = new Map(files.map(file => [file, importsOf(file).flatMap(i => (i.to?.startsWith('src/') ? [i.to] : []))]));
+  const next = new Map(
+    files.map(file => [
+      file,
+      importsOf(file).flatMap(i => (i.to?.startsWith('src/') ? [i.to] : [])),
+    ]),
+  );
   const done = new Set<string>();
   const cycles: string[] = [];
   const visit = (file: string, trail: string[]): void => {

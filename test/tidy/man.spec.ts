@@ -1,6 +1,7 @@
 /**
- * The manual says what the program does: each generated page is what `npm run man` would write, package.json installs every page, and groff
- * has nothing to complain of. Method: the generator itself; groff skipped by name where it is not installed.
+ * The manual says what the program does: each generated page is what `npm run man` would write,
+ * package.json installs every page, and groff has nothing to complain of. Method: the generator
+ * itself; groff skipped by name where it is not installed.
  */
 import { spawnSync } from 'node:child_process';
 import { pages } from '../../man/pages.js';
@@ -10,7 +11,9 @@ const generated = pages();
 const isPage = (path: string) => /^man\/[^/]+\.[1-9]$/.test(path);
 
 test('no page has drifted: npm run man', () => {
-  const wrong = generated.filter(page => !exists(`man/${page.file}`) || read(`man/${page.file}`) !== page.text);
+  const wrong = generated.filter(
+    page => !exists(`man/${page.file}`) || read(`man/${page.file}`) !== page.text,
+  );
   expect(wrong.map(page => page.file)).toEqual([]);
 });
 
@@ -23,7 +26,10 @@ test('no page is left of what is gone, and all are installed', () => {
 const groff = spawnSync('groff', ['--version']).status === 0 ? test : test.skip;
 groff('every page renders without a warning (skipped where groff is not installed)', () => {
   for (const path of filesUnder('man', '').filter(isPage)) {
-    const { stderr, status } = spawnSync('groff', ['-ww', '-man', '-Tutf8', '-P-c', path], { cwd: root, encoding: 'utf8' });
+    const { stderr, status } = spawnSync('groff', ['-ww', '-man', '-Tutf8', '-P-c', path], {
+      cwd: root,
+      encoding: 'utf8',
+    });
     expect([path, stderr, status]).toEqual([path, '', 0]);
   }
 });
@@ -31,7 +37,11 @@ groff('every page renders without a warning (skipped where groff is not installe
 const man = spawnSync('man', ['--version']).status === 0 ? test : test.skip;
 man('man itself shows every page without a warning (skipped where man is not installed)', () => {
   for (const path of filesUnder('man', '').filter(isPage)) {
-    const { stdout, stderr, status } = spawnSync('man', ['-l', '--warnings', '-E', 'UTF-8', '-P', 'cat', path], { cwd: root, encoding: 'utf8', env: { ...process.env, MANWIDTH: '100' } });
+    const { stdout, stderr, status } = spawnSync(
+      'man',
+      ['-l', '--warnings', '-E', 'UTF-8', '-P', 'cat', path],
+      { cwd: root, encoding: 'utf8', env: { ...process.env, MANWIDTH: '100' } },
+    );
     expect([path, stderr, status, stdout.length > 200]).toEqual([path, '', 0, true]);
   }
 });

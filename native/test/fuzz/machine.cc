@@ -6,22 +6,36 @@ namespace colo::fuzz {
 
 u64 FuzzMachine::operand() {
   switch (r_.below(17)) {
-    case 0: return r_.next();
-    case 1: return r_.below(256);
-    case 2: return kCode + r_.below(kCodeBytes);
-    case 3: return kAlias + r_.below(kCodeBytes);
-    case 4: return kData + kPageSize * r_.below(8) - 16 + r_.below(32);
-    case 5: return kDevices + r_.below(5 * kPageSize);
-    case 6: return kDevices + 3 * kPageSize - r_.below(20);
-    case 7: return kUpper + r_.below(kCodeBytes);
-    case 8: return kStack - r_.below(kPageSize);
-    case 9: return (kData + r_.below(2 * kPageSize)) & ~63ull;
-    case 10: return kData + kPageSize - r_.below(16);
+    case 0:
+      return r_.next();
+    case 1:
+      return r_.below(256);
+    case 2:
+      return kCode + r_.below(kCodeBytes);
+    case 3:
+      return kAlias + r_.below(kCodeBytes);
+    case 4:
+      return kData + kPageSize * r_.below(8) - 16 + r_.below(32);
+    case 5:
+      return kDevices + r_.below(5 * kPageSize);
+    case 6:
+      return kDevices + 3 * kPageSize - r_.below(20);
+    case 7:
+      return kUpper + r_.below(kCodeBytes);
+    case 8:
+      return kStack - r_.below(kPageSize);
+    case 9:
+      return (kData + r_.below(2 * kPageSize)) & ~63ull;
+    case 10:
+      return kData + kPageSize - r_.below(16);
     case 11:
       return r_.below(40) ? kData + r_.below(kPageSize) : kTablesAt + r_.below(16 * kPageSize);
-    case 12: return 1ull << r_.below(64);
-    case 13: return kLast + r_.below(kPageSize);
-    default: return kData + r_.below(3 * kPageSize);
+    case 12:
+      return 1ull << r_.below(64);
+    case 13:
+      return kLast + r_.below(kPageSize);
+    default:
+      return kData + r_.below(3 * kPageSize);
   }
 }
 
@@ -55,32 +69,55 @@ void FuzzMachine::instruction(std::string& to) {
   const auto any = [&](std::initializer_list<u64> opcode) { prefixes(to), put(opcode), tail(to); };
   const u64 low = r_.below(8);
   switch (r_.below(41)) {
-    case 0 ... 8: return any({r_.below(256)});
-    case 9 ... 16: return any({0x0f, r_.below(256)});
-    case 17: return any({0x0f, 0x38, r_.below(256)});
-    case 18: return any({0x0f, 0x3a, r_.below(256)});
-    case 19 ... 21: return any({0xd8 + low});
-    case 22: return put({0x0f, 0xae, 0x40 | low << 3 | 7, 0});
-    case 23: return put({0x48, 0x0f, 0xae, 0x4f, 0});
-    case 24: return prefixes(to), put({r_.one_in(2) ? 0xf3u : 0x48u, 0xa4 + r_.below(12)});
-    case 25: return put({0xf0, 0x48, r_.below(0x40) & 0x39, 0x40 | low << 3 | 3, r_.below(256)});
-    case 26: return put({0xe8, r_.below(256), low, 0, 0});
-    case 27: return put({0x0f, 0x22, 0xc0 | r_.below(64)});
-    case 28: return put({0x0f, 0x20, 0xc0 | r_.below(64)});
-    case 29: return put({0xc3});
+    case 0 ... 8:
+      return any({r_.below(256)});
+    case 9 ... 16:
+      return any({0x0f, r_.below(256)});
+    case 17:
+      return any({0x0f, 0x38, r_.below(256)});
+    case 18:
+      return any({0x0f, 0x3a, r_.below(256)});
+    case 19 ... 21:
+      return any({0xd8 + low});
+    case 22:
+      return put({0x0f, 0xae, 0x40 | low << 3 | 7, 0});
+    case 23:
+      return put({0x48, 0x0f, 0xae, 0x4f, 0});
+    case 24:
+      return prefixes(to), put({r_.one_in(2) ? 0xf3u : 0x48u, 0xa4 + r_.below(12)});
+    case 25:
+      return put({0xf0, 0x48, r_.below(0x40) & 0x39, 0x40 | low << 3 | 3, r_.below(256)});
+    case 26:
+      return put({0xe8, r_.below(256), low, 0, 0});
+    case 27:
+      return put({0x0f, 0x22, 0xc0 | r_.below(64)});
+    case 28:
+      return put({0x0f, 0x20, 0xc0 | r_.below(64)});
+    case 29:
+      return put({0xc3});
     case 30:
       return put({0xb9, r_.below(256), r_.one_in(3) ? low : 0, 0, r_.one_in(2) ? 0xc0u : 0, 0x0f,
                   r_.one_in(3) ? 0x32u : 0x30u});
-    case 31: return put({0x0f, 0x01, r_.below(256), 0});
-    case 32: return put({0x70 | r_.below(16), r_.below(64)});
-    case 33: return put({0xff, modrm(), r_.below(64)});
-    case 34: return put({0x48, r_.one_in(2) ? 0xcfu : 0xcbu});
-    case 35: return put({0x48 | r_.below(2) << 3, 0x0f, 0xc7, 0x48 | 3, r_.below(256)});
-    case 36: return put({r_.one_in(2) ? 0x9cu : 0x9du});
-    case 37: return put({0x8e, 0xc0 | r_.below(64)});
-    case 38: return put({0x0f, r_.one_in(2) ? 5u : 7u});
-    case 39: return put({0xc8, r_.below(256), 0, r_.below(32)});
-    default: return any({0x88 + low});
+    case 31:
+      return put({0x0f, 0x01, r_.below(256), 0});
+    case 32:
+      return put({0x70 | r_.below(16), r_.below(64)});
+    case 33:
+      return put({0xff, modrm(), r_.below(64)});
+    case 34:
+      return put({0x48, r_.one_in(2) ? 0xcfu : 0xcbu});
+    case 35:
+      return put({0x48 | r_.below(2) << 3, 0x0f, 0xc7, 0x48 | 3, r_.below(256)});
+    case 36:
+      return put({r_.one_in(2) ? 0x9cu : 0x9du});
+    case 37:
+      return put({0x8e, 0xc0 | r_.below(64)});
+    case 38:
+      return put({0x0f, r_.one_in(2) ? 5u : 7u});
+    case 39:
+      return put({0xc8, r_.below(256), 0, r_.below(32)});
+    default:
+      return any({0x88 + low});
   }
 }
 

@@ -1,6 +1,8 @@
 // fuzz TARGET SECONDS [SEED]: cases from SEED on (default: the time) for so long. fuzz TARGET
 // --case SEED: that one. fuzz --corpus FILE: every "TARGET SEED" of the file. Exit code 1 and the
 // seed if a case fails.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -8,8 +10,6 @@
 #include <ctime>
 #include <mutex>
 #include <thread>
-
-#include <unistd.h>
 
 #include "base/time.h"
 #include "test/fuzz/fuzz.h"

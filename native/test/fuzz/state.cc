@@ -21,15 +21,24 @@ void spoil(Random& r, T& part, size_t bytes = sizeof(T)) {
 
 void spoil(Random& r, vcpu::VcpuState& s, vcpu::ChipState& k) {
   switch (r.below(9)) {
-    case 0: return spoil(r, s.regs);
-    case 1: return spoil(r, s.sregs);
-    case 2: return spoil(r, s.debugregs);
-    case 3: return spoil(r, s.xsave, 512);
-    case 4: return spoil(r, s.events);
-    case 5: return spoil(r, s.lapic);
-    case 6: return spoil(r, s.msrs[r.below(s.msrs.size())]);
-    case 7: return spoil(r, k);
-    default: spoil(r, s.mp_state), spoil(r, s.sregs), spoil(r, s.lapic), spoil(r, k.ioapic);
+    case 0:
+      return spoil(r, s.regs);
+    case 1:
+      return spoil(r, s.sregs);
+    case 2:
+      return spoil(r, s.debugregs);
+    case 3:
+      return spoil(r, s.xsave, 512);
+    case 4:
+      return spoil(r, s.events);
+    case 5:
+      return spoil(r, s.lapic);
+    case 6:
+      return spoil(r, s.msrs[r.below(s.msrs.size())]);
+    case 7:
+      return spoil(r, k);
+    default:
+      spoil(r, s.mp_state), spoil(r, s.sregs), spoil(r, s.lapic), spoil(r, k.ioapic);
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Driver `blkdebug`: passes everything on, and fails requests as its rules say. An event that happens above (a format tells its file of
- * them) makes its rules active; an active rule fails the requests that it matches, until another event's rules take its place.
+ * Driver `blkdebug`: passes everything on, and fails requests as its rules say. An event that
+ * happens above (a format tells its file of them) makes its rules active; an active rule fails the
+ * requests that it matches, until another event's rules take its place.
  */
 import { tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
@@ -36,11 +37,13 @@ export class BlkdebugDriver implements BlockDriver {
   }
 
   debugEvent(event: DebugEvent): void {
-    const here = (rule: { event: DebugEvent; state: number }) => rule.event === event && (rule.state === 0 || rule.state === this.state);
+    const here = (rule: { event: DebugEvent; state: number }) =>
+      rule.event === event && (rule.state === 0 || rule.state === this.state);
     const raised = [...this.errors].filter(here);
     const next = this.rules.setState.filter(here).at(-1)?.newState;
     if (raised.length > 0) this.active = raised;
-    if (raised.length > 0 || next !== undefined) trace('event', { event, state: next ?? this.state });
+    if (raised.length > 0 || next !== undefined)
+      trace('event', { event, state: next ?? this.state });
     if (next !== undefined) this.state = next;
   }
 
@@ -87,8 +90,13 @@ export class BlkdebugDriver implements BlockDriver {
 
   /** Throws if an active rule matches. A flush touches no sector. */
   private async pass(type: IoType, offset = 0, length = 0): Promise<void> {
-    const touches = (sector: number) => offset < (sector + 1) * SECTOR && sector * SECTOR < offset + length;
-    const rule = this.active.find(r => (r.iotype === undefined || r.iotype === type) && (r.sector === undefined || touches(r.sector)));
+    const touches = (sector: number) =>
+      offset < (sector + 1) * SECTOR && sector * SECTOR < offset + length;
+    const rule = this.active.find(
+      r =>
+        (r.iotype === undefined || r.iotype === type) &&
+        (r.sector === undefined || touches(r.sector)),
+    );
     if (!rule) return;
     if (rule.once) {
       this.active = this.active.filter(other => other !== rule);

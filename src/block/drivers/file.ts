@@ -1,4 +1,7 @@
-/** Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as zeroes on every replica alike. */
+/**
+ * Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as
+ * zeroes on every replica alike.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
 import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
@@ -33,7 +36,10 @@ async function openFile(files: Files, options: Omit<FileOptions, 'inactive'>): P
 const lengthOf = async (file: OpenFile) => Math.ceil((await file.size()) / SECTOR) * SECTOR;
 
 export class FileDriver implements BlockDriver {
-  /** Why a flush failed. The host may have dropped the pages that it could not write: no later flush can vouch for them. */
+  /**
+   * Why a flush failed. The host may have dropped the pages that it could not write: no later flush
+   * can vouch for them.
+   */
   private unsynced?: VmError;
   readonly format = 'file';
   readonly path: string;
@@ -124,12 +130,16 @@ export class FileDriver implements BlockDriver {
     if (readOnly === this.readOnly) return;
     this.requireActive();
     const { path, files, lock, direct } = this;
-    if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close(); // may we at all?
+    // may we at all?
+    if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close();
     await this.file.close();
-    this.file = await files.open(path, { readOnly, lock, direct }).catch(async (error: unknown) => {
-      this.file = await files.open(path, { readOnly: true, lock, direct });
-      throw error;
-    }).finally(() => this.record.moveTo(this.file.label));
+    this.file = await files
+      .open(path, { readOnly, lock, direct })
+      .catch(async (error: unknown) => {
+        this.file = await files.open(path, { readOnly: true, lock, direct });
+        throw error;
+      })
+      .finally(() => this.record.moveTo(this.file.label));
   }
 
   async resize(length: number): Promise<void> {
@@ -156,7 +166,11 @@ export class FileDriver implements BlockDriver {
     try {
       await this.file.fdatasync();
     } catch (error) {
-      this.unsynced = ioError('EIO', `an earlier flush of '${this.path}' failed (${asVmError(error).message}): what was written before may be lost`);
+      this.unsynced = ioError(
+        'EIO',
+        `an earlier flush of '${this.path}' failed (${asVmError(error).message}): what was ` +
+          'written before may be lost',
+      );
       throw error;
     }
   }
@@ -176,17 +190,24 @@ export class FileDriver implements BlockDriver {
       }
     }
     const zeroes = Buffer.alloc(Math.min(length, ZERO_STEP));
-    for (let at = 0; at < length; at += ZERO_STEP) await this.file.pwrite(zeroes.subarray(0, Math.min(ZERO_STEP, length - at)), offset + at);
+    for (let at = 0; at < length; at += ZERO_STEP)
+      await this.file.pwrite(zeroes.subarray(0, Math.min(ZERO_STEP, length - at)), offset + at);
   }
 
   /** A hole reads as zeroes. Its ends need not be those of sectors. */
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
-    const data = this.file.dataAt ? this.file.dataAt(offset) : { start: offset, end: offset + length };
+    const data = this.file.dataAt
+      ? this.file.dataAt(offset)
+      : { start: offset, end: offset + length };
     const end = offset + length;
     if (!data || data.start >= end) return { length, allocated: false, zero: true };
     const start = data.start - (data.start % SECTOR);
     if (start > offset) return { length: start - offset, allocated: false, zero: true };
-    return { length: Math.min(end, Math.ceil(data.end / SECTOR) * SECTOR) - offset, allocated: true, zero: false };
+    return {
+      length: Math.min(end, Math.ceil(data.end / SECTOR) * SECTOR) - offset,
+      allocated: true,
+      zero: false,
+    };
   }
 
   close(): Promise<void> {

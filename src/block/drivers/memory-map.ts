@@ -1,6 +1,7 @@
 /**
- * What an overlay in memory holds, by regions of 16 MiB: blocks of data, and one bit for each sector that was zeroed. A region that is
- * zeroes all over costs no more than its name, so neither a discard of a whole disk nor many small ones make it large.
+ * What an overlay in memory holds, by regions of 16 MiB: blocks of data, and one bit for each
+ * sector that was zeroed. A region that is zeroes all over costs no more than its name, so neither
+ * a discard of a whole disk nor many small ones make it large.
  */
 import { SECTOR } from '../driver.js';
 
@@ -12,7 +13,8 @@ const BLOCKS = REGION / BLOCK;
 const FULL = (1 << (BLOCK / SECTOR)) - 1;
 /** Reckoned for the zeroes of a region. */
 const costs = { none: 0, all: 256, map: BLOCKS } as const;
-const costOf = ({ zeroes }: Pick<Region, 'zeroes'>): number => costs[typeof zeroes === 'string' ? zeroes : 'map'];
+const costOf = ({ zeroes }: Pick<Region, 'zeroes'>): number =>
+  costs[typeof zeroes === 'string' ? zeroes : 'map'];
 
 interface Block {
   readonly data: Buffer;
@@ -26,7 +28,8 @@ interface Region {
   zeroes: 'none' | 'all' | Uint8Array;
 }
 
-export type Run = { length: number; kind: 'none' | 'zero' } | { length: number; kind: 'data'; data: Buffer };
+export type Run =
+  { length: number; kind: 'none' | 'zero' } | { length: number; kind: 'data'; data: Buffer };
 
 export class MemoryMap {
   private readonly regions = new Map<number, Region>();
@@ -68,7 +71,7 @@ export class MemoryMap {
   }
 
   write(offset: number, data: Uint8Array): void {
-    for (let at = offset; at < offset + data.length; ) {
+    for (let at = offset; at < offset + data.length;) {
       const n = Math.min(BLOCK - (at % BLOCK), offset + data.length - at);
       const block = this.blockForWrite(at);
       block.data.set(data.subarray(at - offset, at - offset + n), at % BLOCK);
@@ -88,7 +91,10 @@ export class MemoryMap {
     });
   }
 
-  /** What stands at the offset, and for how many bytes, at most up to end and to the end of a region or a block of data. */
+  /**
+   * What stands at the offset, and for how many bytes, at most up to end and to the end of a region
+   * or a block of data.
+   */
   run(at: number, end: number): Run {
     const index = Math.floor(at / REGION);
     const stop = Math.min(end, (index + 1) * REGION);
@@ -99,7 +105,12 @@ export class MemoryMap {
     if (block) return runOfBlock(block, at, stop);
     const zero = sectorIsZero(region, at);
     let to = at + SECTOR - (at % SECTOR);
-    while (to < stop && !(to % BLOCK === 0 && region.blocks.has(blockOf(to))) && sectorIsZero(region, to) === zero) to += stepAt(region, to, zero);
+    while (
+      to < stop &&
+      !(to % BLOCK === 0 && region.blocks.has(blockOf(to))) &&
+      sectorIsZero(region, to) === zero
+    )
+      to += stepAt(region, to, zero);
     return { kind: zero ? 'zero' : 'none', length: Math.min(to, stop) - at };
   }
 
@@ -107,7 +118,7 @@ export class MemoryMap {
   *held(): Generator<{ offset: number; run: Run }> {
     for (const index of [...this.regions.keys()].sort((a, b) => a - b)) {
       const end = Math.min(this.length, (index + 1) * REGION);
-      for (let at = index * REGION; at < end; ) {
+      for (let at = index * REGION; at < end;) {
         const run = this.run(at, end);
         if (run.kind !== 'none') yield { offset: at, run };
         at += run.length;
@@ -116,7 +127,7 @@ export class MemoryMap {
   }
 
   private zeroPart(region: Region, from: number, to: number): void {
-    for (let at = from; at < to; ) {
+    for (let at = from; at < to;) {
       const n = Math.min(BLOCK - (at % BLOCK), to - at);
       const index = blockOf(at);
       const block = region.blocks.get(index);
@@ -154,7 +165,8 @@ export class MemoryMap {
   }
 
   private mapOf(region: Region): Uint8Array {
-    if (typeof region.zeroes === 'string') this.setZeroes(region, new Uint8Array(BLOCKS).fill(region.zeroes === 'all' ? FULL : 0));
+    if (typeof region.zeroes === 'string')
+      this.setZeroes(region, new Uint8Array(BLOCKS).fill(region.zeroes === 'all' ? FULL : 0));
     return region.zeroes as Uint8Array;
   }
 
@@ -167,9 +179,13 @@ export class MemoryMap {
     return from === index * REGION && to === Math.min(this.length, (index + 1) * REGION);
   }
 
-  private byRegion(offset: number, length: number, visit: (index: number, from: number, to: number) => void): void {
+  private byRegion(
+    offset: number,
+    length: number,
+    visit: (index: number, from: number, to: number) => void,
+  ): void {
     const end = offset + length;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const index = Math.floor(at / REGION);
       const to = Math.min(end, (index + 1) * REGION);
       visit(index, at, to);
@@ -207,5 +223,9 @@ function runOfBlock(block: Block, at: number, end: number): Run {
   while (to < stop && heldAt(to) === held) to += SECTOR;
   to = Math.min(to, stop);
   if (!held) return { kind: 'none', length: to - at };
-  return { kind: 'data', length: to - at, data: block.data.subarray(at % BLOCK, (at % BLOCK) + to - at) };
+  return {
+    kind: 'data',
+    length: to - at,
+    data: block.data.subarray(at % BLOCK, (at % BLOCK) + to - at),
+  };
 }

@@ -1,4 +1,7 @@
-/** Driver `memory`: a sparse disk or overlay in RAM, with a bound on its bytes; zeroes count for what they cost. */
+/**
+ * Driver `memory`: a sparse disk or overlay in RAM, with a bound on its bytes; zeroes count for
+ * what they cost.
+ */
 import { assert, VmError } from '../../base/errors.js';
 import { type BlockStatus, type Extent, type Held, type Overlay, SECTOR } from '../driver.js';
 import { ioError } from '../io-error.js';
@@ -22,10 +25,16 @@ export class MemoryDriver implements Overlay, Adopting {
   private readonly maxBytes: number;
   private readonly map: MemoryMap;
 
-  constructor(options: MemoryOptions, private backing?: BlockNode) {
+  constructor(
+    options: MemoryOptions,
+    private backing?: BlockNode,
+  ) {
     const length = backing?.length ?? options.size;
     if (length === undefined) throw new VmError("driver 'memory' needs a backing node or a size");
-    if (backing && options.size !== undefined && options.size !== backing.length) throw new VmError(`driver 'memory': size ${options.size} is not that of its backing node, ${backing.length}`);
+    if (backing && options.size !== undefined && options.size !== backing.length)
+      throw new VmError(
+        `driver 'memory': size ${options.size} is not that of its backing node, ${backing.length}`,
+      );
     this.length = length;
     this.readOnly = options.readOnly;
     this.maxBytes = options.maxBytes;
@@ -45,15 +54,18 @@ export class MemoryDriver implements Overlay, Adopting {
     const out = Buffer.alloc(length);
     const end = offset + length;
     const missing: { at: number; length: number }[] = [];
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const run = this.map.run(at, end);
       const last = missing.at(-1);
       if (run.kind === 'data') run.data.copy(out, at - offset);
-      else if (run.kind === 'none' && last && last.at + last.length === at) last.length += run.length;
+      else if (run.kind === 'none' && last && last.at + last.length === at)
+        last.length += run.length;
       else if (run.kind === 'none') missing.push({ at, length: run.length });
       at += run.length;
     }
-    if (this.backing) for (const run of missing) out.set(await this.backing.pread(run.at, run.length), run.at - offset);
+    if (this.backing)
+      for (const run of missing)
+        out.set(await this.backing.pread(run.at, run.length), run.at - offset);
     return out;
   }
 
@@ -97,13 +109,24 @@ export class MemoryDriver implements Overlay, Adopting {
     return { held, length: at - offset };
   }
 
-  /** What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The content must not change during the walk. */
+  /**
+   * What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The
+   * content must not change during the walk.
+   */
   *extents(maxBytes: number): Generator<Extent> {
     let run: { offset: number; length: number; parts: Buffer[] | undefined } | undefined;
-    const finish = () => run && { offset: run.offset, length: run.length, data: run.parts && Buffer.concat(run.parts, run.length) };
+    const finish = () =>
+      run && {
+        offset: run.offset,
+        length: run.length,
+        data: run.parts && Buffer.concat(run.parts, run.length),
+      };
     for (const { offset, run: piece } of this.map.held()) {
       const part = piece.kind === 'data' ? piece.data : undefined;
-      const adjacent = run && run.offset + run.length === offset && (run.parts === undefined) === (part === undefined);
+      const adjacent =
+        run &&
+        run.offset + run.length === offset &&
+        (run.parts === undefined) === (part === undefined);
       // Zeroes need no buffer, so they are as long as they are.
       if (run && adjacent && (!part || run.length + piece.length <= maxBytes)) {
         run.length += piece.length;
@@ -137,6 +160,10 @@ export class MemoryDriver implements Overlay, Adopting {
   /** All or nothing: a change that would pass the bound changes nothing. */
   private reserve(offset: number, length: number, more: number): void {
     assert(offset % SECTOR === 0 && length % SECTOR === 0, 'memory driver: whole sectors');
-    if (this.map.bytes + more > this.maxBytes) throw ioError('ENOSPC', `the overlay in memory would pass its bound of ${this.maxBytes} bytes`);
+    if (this.map.bytes + more > this.maxBytes)
+      throw ioError(
+        'ENOSPC',
+        `the overlay in memory would pass its bound of ${this.maxBytes} bytes`,
+      );
   }
 }

@@ -1,4 +1,7 @@
-/** Protocol `nbd`: a disk behind one NBD connection. Whether a lost server is waited for is the link's business. */
+/**
+ * Protocol `nbd`: a disk behind one NBD connection. Whether a lost server is waited for is the
+ * link's business.
+ */
 import { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
 import type { BlockDriver, BlockStatus } from '../driver.js';
@@ -15,11 +18,29 @@ const ZERO = 2;
 const HOLE = 1;
 
 /** user: who uses the credentials. */
-export async function openNbd(host: { sockets: Sockets; clock: Clock }, spec: NbdSpec & { readOnly: boolean }, store: CredentialStore, user: string): Promise<NbdDriver> {
-  const claim = spec.tlsCreds === undefined ? undefined : claimTls(host.sockets, store, spec.tlsCreds, 'client', user);
-  const hostname = spec.tlsHostname ?? (spec.address.kind === 'tcp' ? spec.address.host : 'localhost');
-  const { address, exportName, openTimeoutMs, openRetryMs, requestTimeoutMs, reconnectDelayMs } = spec;
-  const options: NbdLinkOptions = { address, exportName, connectTimeoutMs: openTimeoutMs, openRetryMs, requestTimeoutMs, reconnectDelayMs, tls: claim && { context: claim.value, hostname } };
+export async function openNbd(
+  host: { sockets: Sockets; clock: Clock },
+  spec: NbdSpec & { readOnly: boolean },
+  store: CredentialStore,
+  user: string,
+): Promise<NbdDriver> {
+  const claim =
+    spec.tlsCreds === undefined
+      ? undefined
+      : claimTls(host.sockets, store, spec.tlsCreds, 'client', user);
+  const hostname =
+    spec.tlsHostname ?? (spec.address.kind === 'tcp' ? spec.address.host : 'localhost');
+  const { address, exportName, openTimeoutMs, openRetryMs, requestTimeoutMs, reconnectDelayMs } =
+    spec;
+  const options: NbdLinkOptions = {
+    address,
+    exportName,
+    connectTimeoutMs: openTimeoutMs,
+    openRetryMs,
+    requestTimeoutMs,
+    reconnectDelayMs,
+    tls: claim && { context: claim.value, hostname },
+  };
   try {
     return await NbdDriver.open(host, options, spec.readOnly, () => claim?.dispose());
   } catch (error) {
@@ -49,11 +70,17 @@ export class NbdDriver implements BlockDriver {
     this.maxTransfer = info.maxTransfer;
     if (this.offers(ExportFlag.SEND_WRITE_ZEROES)) this.maxZeroes = MAX_ZEROES;
     this.fastZeroes = this.offers(ExportFlag.SEND_FAST_ZERO);
-    if (info.allocation !== undefined) this.blockStatus = (offset, length) => this.status(offset, length);
+    if (info.allocation !== undefined)
+      this.blockStatus = (offset, length) => this.status(offset, length);
   }
 
   /** release: of what the link uses. */
-  static async open(host: { sockets: Sockets; clock: Clock }, options: NbdLinkOptions, readOnly: boolean, release: () => void): Promise<NbdDriver> {
+  static async open(
+    host: { sockets: Sockets; clock: Clock },
+    options: NbdLinkOptions,
+    readOnly: boolean,
+    release: () => void,
+  ): Promise<NbdDriver> {
     return new NbdDriver(await NbdLink.open(host, options), options, readOnly, release);
   }
 
@@ -96,7 +123,8 @@ export class NbdDriver implements BlockDriver {
   }
 
   async writeZeroes(offset: number, length: number): Promise<void> {
-    if (this.offers(ExportFlag.SEND_WRITE_ZEROES)) await this.link.request(NbdCmd.WRITE_ZEROES, 0, offset, length);
+    if (this.offers(ExportFlag.SEND_WRITE_ZEROES))
+      await this.link.request(NbdCmd.WRITE_ZEROES, 0, offset, length);
     else await this.link.request(NbdCmd.WRITE, 0, offset, length, Buffer.alloc(length));
   }
 
@@ -112,15 +140,26 @@ export class NbdDriver implements BlockDriver {
   describe() {
     const { address, exportName } = this.options;
     const server = address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
-    return { server, export: exportName, connected: this.link.error === undefined, tls: this.options.tls !== undefined };
+    return {
+      server,
+      export: exportName,
+      connected: this.link.error === undefined,
+      tls: this.options.tls !== undefined,
+    };
   }
 
   /** The first run, in whole sectors. */
   private async status(offset: number, length: number): Promise<BlockStatus> {
-    const runs = await this.link.request(NbdCmd.BLOCK_STATUS, 0, offset, Math.min(length, MAX_STATUS));
+    const runs = await this.link.request(
+      NbdCmd.BLOCK_STATUS,
+      0,
+      offset,
+      Math.min(length, MAX_STATUS),
+    );
     const flags = runs.readUInt32BE(4);
     let found = 0;
-    for (let at = 0; at < runs.length && runs.readUInt32BE(at + 4) === flags; at += 8) found += runs.readUInt32BE(at);
+    for (let at = 0; at < runs.length && runs.readUInt32BE(at + 4) === flags; at += 8)
+      found += runs.readUInt32BE(at);
     const whole = Math.min(length, found) - (Math.min(length, found) % 512);
     if (whole === 0) return { length: Math.min(length, 512), allocated: true, zero: false };
     return { length: whole, allocated: (flags & HOLE) === 0, zero: (flags & ZERO) !== 0 };

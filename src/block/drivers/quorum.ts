@@ -1,6 +1,7 @@
 /**
- * Driver `quorum`: several copies of one disk. Writes go to all children, overlapping ones one after the other, so that every copy sees
- * one order. A replication child is a follower: it gets a write once the voting children have it, and it never counts towards the vote.
+ * Driver `quorum`: several copies of one disk. Writes go to all children, overlapping ones one
+ * after the other, so that every copy sees one order. A replication child is a follower: it gets a
+ * write once the voting children have it, and it never counts towards the vote.
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
@@ -11,7 +12,10 @@ import type { Adopting, BlockNode } from '../node.js';
 import { RangeLock } from '../../base/range-lock.js';
 import { ReplicationPrimary } from './replication-primary.js';
 
-/** fifo: child 0 answers reads, the next one when it fails, and child 0's result is that of a write. quorum: the majority answers. */
+/**
+ * fifo: child 0 answers reads, the next one when it fails, and child 0's result is that of a write.
+ * quorum: the majority answers.
+ */
 export type ReadPattern = 'fifo' | 'quorum';
 
 export interface QuorumOptions {
@@ -42,10 +46,19 @@ export class QuorumDriver implements BlockDriver, Adopting {
   ) {
     if (children.size === 0) throw new VmError(`quorum '${options.name}' needs at least one child`);
     const { voteThreshold } = options;
-    if (!Number.isInteger(voteThreshold) || voteThreshold < 1) throw new VmError(`quorum '${options.name}': vote-threshold must be at least 1`);
-    if (voteThreshold > this.voters.length) throw new VmError(`quorum '${options.name}': vote-threshold ${voteThreshold} is more than its voting children, ${this.voters.length}`);
-    if (options.blkverify && (this.voters.length !== 2 || voteThreshold !== 2)) throw new VmError('blkverify=on can only be set if there are exactly two files and vote-threshold is 2');
-    if (options.blkverify && options.rewriteCorrupted) throw new VmError('rewrite-corrupted=on cannot be used with blkverify=on');
+    if (!Number.isInteger(voteThreshold) || voteThreshold < 1)
+      throw new VmError(`quorum '${options.name}': vote-threshold must be at least 1`);
+    if (voteThreshold > this.voters.length)
+      throw new VmError(
+        `quorum '${options.name}': vote-threshold ${voteThreshold} is more than its voting ` +
+          `children, ${this.voters.length}`,
+      );
+    if (options.blkverify && (this.voters.length !== 2 || voteThreshold !== 2))
+      throw new VmError(
+        'blkverify=on can only be set if there are exactly two files and vote-threshold is 2',
+      );
+    if (options.blkverify && options.rewriteCorrupted)
+      throw new VmError('rewrite-corrupted=on cannot be used with blkverify=on');
     const first = this.voters[0];
     this.length = first.length;
     this.readOnly = this.voters.every(child => child.readOnly);
@@ -57,13 +70,23 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   get followers(): ReplicationPrimary[] {
-    return [...this.children.values()].flatMap(node => (node.driver instanceof ReplicationPrimary ? [node.driver] : []));
+    return [...this.children.values()].flatMap(node =>
+      node.driver instanceof ReplicationPrimary ? [node.driver] : [],
+    );
   }
 
-  /** The lowest free name for a new child; writes of the whole disk are held off while the set changes. */
+  /**
+   * The lowest free name for a new child; writes of the whole disk are held off while the set
+   * changes.
+   */
   async addChild(node: BlockNode): Promise<string> {
-    if (this.options.blkverify) throw new VmError(`Cannot add a child to a quorum in blkverify mode`);
-    if (node.length !== this.length) throw new VmError(`node '${node.name}' has ${node.length} bytes, quorum '${this.options.name}' has ${this.length}`);
+    if (this.options.blkverify)
+      throw new VmError(`Cannot add a child to a quorum in blkverify mode`);
+    if (node.length !== this.length)
+      throw new VmError(
+        `node '${node.name}' has ${node.length} bytes, quorum '${this.options.name}' has ` +
+          `${this.length}`,
+      );
     return this.lock.runAll('exclusive', async () => {
       let n = 0;
       while (this.children.has(`children.${n}`)) n++;
@@ -77,9 +100,16 @@ export class QuorumDriver implements BlockDriver, Adopting {
   async removeChild(edge: string): Promise<BlockNode> {
     const node = this.children.get(edge);
     if (!node) throw new VmError(`quorum '${this.options.name}' has no child '${edge}'`);
-    if (this.options.blkverify) throw new VmError(`quorum '${this.options.name}' verifies its two children (blkverify=on): none can be taken out`);
+    if (this.options.blkverify)
+      throw new VmError(
+        `quorum '${this.options.name}' verifies its two children (blkverify=on): none can be ` +
+          'taken out',
+      );
     if (this.voters.includes(node) && this.voters.length - 1 < this.options.voteThreshold) {
-      throw new VmError(`child '${edge}' cannot be removed: quorum '${this.options.name}' would have fewer voting children than its vote-threshold, ${this.options.voteThreshold}`);
+      throw new VmError(
+        `child '${edge}' cannot be removed: quorum '${this.options.name}' would have fewer ` +
+          `voting children than its vote-threshold, ${this.options.voteThreshold}`,
+      );
     }
     if (node.driver instanceof ReplicationPrimary) node.driver.stop();
     return this.lock.runAll('exclusive', async () => {
@@ -110,11 +140,24 @@ export class QuorumDriver implements BlockDriver, Adopting {
     throw failure!;
   }
 
-  /** Zeroes where every child that a read asks has them. One that cannot say so is read, and the read reports what is wrong with it. */
+  /**
+   * Zeroes where every child that a read asks has them. One that cannot say so is read, and the
+   * read reports what is wrong with it.
+   */
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const asked = this.options.readPattern === 'fifo' ? this.voters.slice(0, 1) : this.voters;
-    const answers = await Promise.all(asked.map(node => node.blockStatus(offset, length).catch((error: unknown) => (unlessAssertion(error), { length, zero: false }))));
-    return { length: Math.min(...answers.map(answer => answer.length)), allocated: true, zero: answers.every(answer => answer.zero) };
+    const answers = await Promise.all(
+      asked.map(node =>
+        node
+          .blockStatus(offset, length)
+          .catch((error: unknown) => (unlessAssertion(error), { length, zero: false })),
+      ),
+    );
+    return {
+      length: Math.min(...answers.map(answer => answer.length)),
+      allocated: true,
+      zero: answers.every(answer => answer.zero),
+    };
   }
 
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
@@ -139,19 +182,38 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   describe() {
-    const { readPattern, voteThreshold, blkverify = false, rewriteCorrupted = false } = this.options;
-    return { 'read-pattern': readPattern, 'vote-threshold': voteThreshold, ...(blkverify && { blkverify }), ...(rewriteCorrupted && { 'rewrite-corrupted': rewriteCorrupted }) };
-  }
-
-  private admit(node: BlockNode): void {
-    if (node.length !== this.length) throw new VmError(`the children of quorum '${this.options.name}' differ in length: ${this.length} and ${node.length} bytes`);
-    if (!(node.driver instanceof ReplicationPrimary)) return;
-    node.driver.forwardSource = {
-      withRange: (offset, length, body) => this.lock.run(offset, length, 'exclusive', () => body(() => this.pread(offset, length))),
+    const {
+      readPattern,
+      voteThreshold,
+      blkverify = false,
+      rewriteCorrupted = false,
+    } = this.options;
+    return {
+      'read-pattern': readPattern,
+      'vote-threshold': voteThreshold,
+      ...(blkverify && { blkverify }),
+      ...(rewriteCorrupted && { 'rewrite-corrupted': rewriteCorrupted }),
     };
   }
 
-  private change(offset: number, length: number, write: (node: BlockNode) => Promise<void>): Promise<void> {
+  private admit(node: BlockNode): void {
+    if (node.length !== this.length)
+      throw new VmError(
+        `the children of quorum '${this.options.name}' differ in length: ${this.length} and ` +
+          `${node.length} bytes`,
+      );
+    if (!(node.driver instanceof ReplicationPrimary)) return;
+    node.driver.forwardSource = {
+      withRange: (offset, length, body) =>
+        this.lock.run(offset, length, 'exclusive', () => body(() => this.pread(offset, length))),
+    };
+  }
+
+  private change(
+    offset: number,
+    length: number,
+    write: (node: BlockNode) => Promise<void>,
+  ): Promise<void> {
     return this.lock.run(offset, length, 'exclusive', async () => {
       const outcomes = await settle(this.voters, write);
       const failed = outcomes.some(o => o.error);
@@ -165,12 +227,18 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   private async readByVote(offset: number, length: number): Promise<Buffer> {
-    const [winner, ...losers] = await this.lock.run(offset, length, 'shared', () => this.vote(offset, length, true));
+    const [winner, ...losers] = await this.lock.run(offset, length, 'shared', () =>
+      this.vote(offset, length, true),
+    );
     if (!this.options.rewriteCorrupted || losers.length === 0) return winner.data;
     return this.lock.run(offset, length, 'exclusive', async () => {
       const [majority, ...wrong] = await this.vote(offset, length, false);
-      const outcomes = await settle(wrong.flatMap(vote => vote.nodes), node => node.pwrite(offset, majority.data));
-      for (const { node, error } of outcomes) if (error) this.reportBad('write', node, error, offset, length);
+      const outcomes = await settle(
+        wrong.flatMap(vote => vote.nodes),
+        node => node.pwrite(offset, majority.data),
+      );
+      for (const { node, error } of outcomes)
+        if (error) this.reportBad('write', node, error, offset, length);
       return majority.data;
     });
   }
@@ -184,20 +252,24 @@ export class QuorumDriver implements BlockDriver, Adopting {
       if (same) same.nodes.push(node);
       else votes.push({ data, nodes: [node] });
     });
-    for (const { node, error } of outcomes) if (error && report) this.reportBad('read', node, error, offset, length);
+    for (const { node, error } of outcomes)
+      if (error && report) this.reportBad('read', node, error, offset, length);
     votes.sort((a, b) => b.nodes.length - a.nodes.length);
     if (votes.length === 0 || votes[0].nodes.length < this.options.voteThreshold) {
       this.reportFailure(offset, length);
       throw mostCommon(outcomes) ?? ioError('EIO', this.disagreement(votes, offset));
     }
-    for (const loser of votes.slice(1)) for (const node of loser.nodes) if (report) this.reportBad('read', node, undefined, offset, length);
+    for (const loser of votes.slice(1))
+      for (const node of loser.nodes)
+        if (report) this.reportBad('read', node, undefined, offset, length);
     return votes;
   }
 
   private disagreement(votes: Vote[], offset: number): string {
     const [a, b] = votes.map(vote => vote.data);
     const at = offset + a.findIndex((byte, i) => byte !== b[i]);
-    return `quorum '${this.options.name}': ${this.options.blkverify ? `contents mismatch at offset ${at}` : `the children disagree at offset ${at}`}`;
+    const what = this.options.blkverify ? 'contents mismatch' : 'the children disagree';
+    return `quorum '${this.options.name}': ${what} at offset ${at}`;
   }
 
   private judge(operation: Operation, offset: number, length: number, outcomes: Outcome[]): void {
@@ -209,12 +281,26 @@ export class QuorumDriver implements BlockDriver, Adopting {
     throw mostCommon(failures)!;
   }
 
-  private reportBad(type: Operation, node: BlockNode, error: Error | undefined, offset: number, length: number): void {
-    this.options.events?.emit('QUORUM_REPORT_BAD', { type, error: error?.message, 'node-name': node.name, ...sectors(offset, length) });
+  private reportBad(
+    type: Operation,
+    node: BlockNode,
+    error: Error | undefined,
+    offset: number,
+    length: number,
+  ): void {
+    this.options.events?.emit('QUORUM_REPORT_BAD', {
+      type,
+      error: error?.message,
+      'node-name': node.name,
+      ...sectors(offset, length),
+    });
   }
 
   private reportFailure(offset: number, length: number): void {
-    this.options.events?.emit('QUORUM_FAILURE', { reference: this.options.name, ...sectors(offset, length) });
+    this.options.events?.emit('QUORUM_FAILURE', {
+      reference: this.options.name,
+      ...sectors(offset, length),
+    });
   }
 }
 
@@ -227,11 +313,17 @@ function sectors(offset: number, length: number) {
 function mostCommon(outcomes: Outcome[]): Error | undefined {
   const errors = outcomes.flatMap(({ error }) => error ?? []);
   const count = (error: Error) => errors.filter(other => ioCode(other) === ioCode(error)).length;
-  return errors.reduce<Error | undefined>((best, error) => (best === undefined || count(error) > count(best) ? error : best), undefined);
+  return errors.reduce<Error | undefined>(
+    (best, error) => (best === undefined || count(error) > count(best) ? error : best),
+    undefined,
+  );
 }
 
 /** All of them, in parallel; nobody's failure hides another's result. */
-async function settle(nodes: BlockNode[], perform: (node: BlockNode) => Promise<void>): Promise<Outcome[]> {
+async function settle(
+  nodes: BlockNode[],
+  perform: (node: BlockNode) => Promise<void>,
+): Promise<Outcome[]> {
   return Promise.all(
     nodes.map(async node => {
       try {

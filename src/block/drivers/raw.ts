@@ -5,7 +5,10 @@ import type { BlockNode } from '../node.js';
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';
 
-  constructor(private readonly file: BlockNode, private asked: boolean) {}
+  constructor(
+    private readonly file: BlockNode,
+    private asked: boolean,
+  ) {}
 
   get readOnly(): boolean {
     return this.asked || this.file.readOnly;

@@ -1,7 +1,8 @@
 /**
- * Driver `replication`, mode=primary: the quorum child that copies the guest's writes to the replica. It never answers reads and never
- * fails a guest's write: its own error is stored and ends the epoch. While it does not forward, it notes which clusters were written;
- * start() carries their content over, so that nothing between attach and the first checkpoint is lost.
+ * Driver `replication`, mode=primary: the quorum child that copies the guest's writes to the
+ * replica. It never answers reads and never fails a guest's write: its own error is stored and ends
+ * the epoch. While it does not forward, it notes which clusters were written; start() carries their
+ * content over, so that nothing between attach and the first checkpoint is lost.
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import { mutant } from '../../base/mutant.js';
@@ -13,14 +14,30 @@ import { ioError } from '../io-error.js';
 import type { BlockNode } from '../node.js';
 import { NbdDriver } from './nbd.js';
 
-const trace = tracer('replication', ['primary_start', 'primary_cut', 'primary_committed', 'primary_aborted', 'primary_error', 'primary_stop']);
+const trace = tracer('replication', [
+  'primary_start',
+  'primary_cut',
+  'primary_committed',
+  'primary_aborted',
+  'primary_error',
+  'primary_stop',
+]);
 
-/** Longest single request with data to the replica: one request is one write in the epoch's count. */
+/**
+ * Longest single request with data to the replica: one request is one write in the epoch's count.
+ */
 const MAX_FORWARD = 1024 * 1024;
 
-/** The disk whose content is replicated: the quorum. Its lock keeps guest writes of the range away while body runs. */
+/**
+ * The disk whose content is replicated: the quorum. Its lock keeps guest writes of the range away
+ * while body runs.
+ */
 export interface ForwardSource {
-  withRange(offset: number, length: number, body: (read: () => Promise<Buffer>) => Promise<void>): Promise<void>;
+  withRange(
+    offset: number,
+    length: number,
+    body: (read: () => Promise<Buffer>) => Promise<void>,
+  ): Promise<void>;
 }
 
 export interface PrimaryOptions {
@@ -37,11 +54,17 @@ export class ReplicationPrimary implements BlockDriver {
   private readonly dirty: DirtyClusters;
   private readonly queue: ForwardQueue;
   private readonly maxForward: number;
-  /** Zeroes go whole: the replica asks its disk for holes, where pieces would each be saved and answered. */
+  /**
+   * Zeroes go whole: the replica asks its disk for holes, where pieces would each be saved and
+   * answered.
+   */
   private readonly maxForwardZeroes: number;
   private source?: ForwardSource;
 
-  constructor(private readonly replica: BlockNode, readonly options: PrimaryOptions) {
+  constructor(
+    private readonly replica: BlockNode,
+    readonly options: PrimaryOptions,
+  ) {
     this.length = replica.length;
     this.maxForwardZeroes = replica.driver.maxZeroes ?? replica.driver.maxTransfer ?? this.length;
     this.maxForward = Math.min(MAX_FORWARD, replica.driver.maxTransfer ?? MAX_FORWARD);
@@ -50,10 +73,17 @@ export class ReplicationPrimary implements BlockDriver {
       for (const { offset, length } of lost) this.dirty.mark(offset, length);
       trace('primary_error', { message: error.message });
     });
-    // A write that is sent again counts twice at the replica, or not at all: rule 3 could not be kept.
-    if (replica.driver instanceof NbdDriver && replica.driver.reconnects) throw new VmError(`reconnect-delay of node '${replica.name}' must be 0: a replica whose connection was lost ends the epoch`);
-    // Also an idle disk has lost its replica, and writes that are held for the next epoch would wait for ever.
-    if (replica.driver instanceof NbdDriver) replica.driver.onFailure = error => this.state === 'running' && this.queue.fail(error);
+    // A write that is sent again counts twice at the replica, or not at all: rule 3 could not be
+    // kept.
+    if (replica.driver instanceof NbdDriver && replica.driver.reconnects)
+      throw new VmError(
+        `reconnect-delay of node '${replica.name}' must be 0: a replica whose connection was ` +
+          'lost ends the epoch',
+      );
+    // Also an idle disk has lost its replica, and writes that are held for the next epoch would
+    // wait for ever.
+    if (replica.driver instanceof NbdDriver)
+      replica.driver.onFailure = error => this.state === 'running' && this.queue.fail(error);
   }
 
   /** The quorum that this is a child of; undefined when it has been taken out. */
@@ -61,20 +91,30 @@ export class ReplicationPrimary implements BlockDriver {
     this.source = source;
   }
 
-  /** What the peer calls the disk; undefined when the replica is not an NBD export, or the nameless one. */
+  /**
+   * What the peer calls the disk; undefined when the replica is not an NBD export, or the nameless
+   * one.
+   */
   get exportName(): string | undefined {
-    return this.replica.driver instanceof NbdDriver && this.replica.driver.exportName !== '' ? this.replica.driver.exportName : undefined;
+    return this.replica.driver instanceof NbdDriver && this.replica.driver.exportName !== ''
+      ? this.replica.driver.exportName
+      : undefined;
   }
 
   async start(): Promise<void> {
     if (this.state === 'running') throw new VmError('block replication is running already');
-    if (this.state === 'done') throw new VmError('this replication has ended: delete its node and add a new one');
+    if (this.state === 'done')
+      throw new VmError('this replication has ended: delete its node and add a new one');
     const source = this.source;
     if (!source) throw new VmError('the replication node is not a child of a quorum');
-    if (this.replica.driver instanceof NbdDriver && this.replica.driver.error) throw new VmError(this.replica.driver.error.message, { hint: 'take the replication child out, delete its node, and add a new one' });
+    if (this.replica.driver instanceof NbdDriver && this.replica.driver.error)
+      throw new VmError(this.replica.driver.error.message, {
+        hint: 'take the replication child out, delete its node, and add a new one',
+      });
     this.state = 'running';
     trace('primary_start', { clusters: this.dirty.count });
-    for (let run = this.dirty.takeRun(16); run && !this.queue.error; run = this.dirty.takeRun(16)) await this.carryOver(source, run.offset, run.length);
+    for (let run = this.dirty.takeRun(16); run && !this.queue.error; run = this.dirty.takeRun(16))
+      await this.carryOver(source, run.offset, run.length);
     if (this.queue.error) throw this.queue.error;
   }
 
@@ -137,7 +177,10 @@ export class ReplicationPrimary implements BlockDriver {
   /** Nothing more will come of it: it was stopped, or has lost its server before it began. */
   get spent(): boolean {
     const { driver } = this.replica;
-    return this.ended || (this.state === 'none' && driver instanceof NbdDriver && driver.error !== undefined);
+    return (
+      this.ended ||
+      (this.state === 'none' && driver instanceof NbdDriver && driver.error !== undefined)
+    );
   }
 
   /** What the replica holds; nothing is under way to it. */
@@ -149,7 +192,10 @@ export class ReplicationPrimary implements BlockDriver {
     return Buffer.concat(parts);
   }
 
-  /** The local write failed, so its range holds nobody knows what: the replica gets what can be read back. */
+  /**
+   * The local write failed, so its range holds nobody knows what: the replica gets what can be read
+   * back.
+   */
   async resend(offset: number, length: number, read: () => Promise<Buffer>): Promise<void> {
     if (!this.forwarding) return this.dirty.mark(offset, length);
     try {
@@ -164,15 +210,18 @@ export class ReplicationPrimary implements BlockDriver {
     return Promise.reject(ioError('EIO', 'a replication node in primary mode is not read'));
   }
 
-  /** Settles when the write is copied and has a place in the queue: from then on the guest may have its buffer back. */
+  /**
+   * Settles when the write is copied and has a place in the queue: from then on the guest may have
+   * its buffer back.
+   */
   async pwrite(offset: number, data: Uint8Array): Promise<void> {
     if (!this.forwarding) return this.dirty.mark(offset, data.length);
     await this.forward(offset, data.length, mutant('write-not-copied') ? data : Buffer.from(data));
   }
 
   /**
-   * Not forwarded: before failover the replica's image is marked and nobody may boot it, so its durability is worth nothing; the merge at
-   * failover ends with a sync of everything.
+   * Not forwarded: before failover the replica's image is marked and nobody may boot it, so its
+   * durability is worth nothing; the merge at failover ends with a sync of everything.
    */
   async flush(): Promise<void> {
     // see above
@@ -206,7 +255,12 @@ export class ReplicationPrimary implements BlockDriver {
   }
 
   /** The data is ours. */
-  private async forward(offset: number, length: number, data: Uint8Array | undefined, atOnce = false): Promise<void> {
+  private async forward(
+    offset: number,
+    length: number,
+    data: Uint8Array | undefined,
+    atOnce = false,
+  ): Promise<void> {
     const most = data ? this.maxForward : this.maxForwardZeroes;
     for (let at = 0; at < length; at += most) {
       const part = Math.min(most, length - at);
@@ -215,7 +269,10 @@ export class ReplicationPrimary implements BlockDriver {
     }
   }
 
-  /** Room first: a guest's write must not wait for a lock that is held while the wire takes its time. */
+  /**
+   * Room first: a guest's write must not wait for a lock that is held while the wire takes its
+   * time.
+   */
   private async carryOver(source: ForwardSource, offset: number, length: number): Promise<void> {
     await this.queue.room();
     return source.withRange(offset, length, async read => {

@@ -1,6 +1,7 @@
 /**
- * Driver `replication`, mode=secondary: the secondary guest's view of the disk, active over hidden over secondary disk, which is the last
- * checkpoint plus its own writes. Meanwhile the primary's writes reach the secondary disk through its export and are copied before write.
+ * Driver `replication`, mode=secondary: the secondary guest's view of the disk, active over hidden
+ * over secondary disk, which is the last checkpoint plus its own writes. Meanwhile the primary's
+ * writes reach the secondary disk through its export and are copied before write.
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import { mutant } from '../../base/mutant.js';
@@ -12,7 +13,13 @@ import { type BlockNode, type NodeWriter, protocolOf } from '../node.js';
 import { RangeLock } from '../../base/range-lock.js';
 import { FileDriver } from './file.js';
 
-const trace = tracer('replication', ['secondary_start', 'secondary_checkpoint', 'secondary_stop', 'secondary_merged', 'secondary_error']);
+const trace = tracer('replication', [
+  'secondary_start',
+  'secondary_checkpoint',
+  'secondary_stop',
+  'secondary_merged',
+  'secondary_error',
+]);
 
 export interface SecondaryChain {
   name: string;
@@ -22,7 +29,9 @@ export interface SecondaryChain {
   view: BlockNode;
   disk: BlockNode;
   assumeInSync: boolean;
-  /** The drive that the guest has above it, as the user says: it may be made later than this node. */
+  /**
+   * The drive that the guest has above it, as the user says: it may be made later than this node.
+   */
   topId?: string;
 }
 
@@ -31,8 +40,8 @@ const MERGE_BYTES = 1024 * 1024;
 const MERGE_LANES = 8;
 
 /**
- * none: not started, or stopped without failover, and may start. running. failover: merging. failover-failed: the merge is to be tried
- * again. done: a plain disk.
+ * none: not started, or stopped without failover, and may start. running. failover: merging.
+ * failover-failed: the merge is to be tried again. done: a plain disk.
  */
 export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
 
@@ -40,7 +49,10 @@ export class ReplicationSecondary implements BlockDriver {
   readonly format = 'replication';
   readonly length: number;
   readonly readOnly = false;
-  /** Readers of the view share; a forwarded write is alone in its clusters; checkpoint and merge have the whole disk. */
+  /**
+   * Readers of the view share; a forwarded write is alone in its clusters; checkpoint and merge
+   * have the whole disk.
+   */
   private readonly lock = new RangeLock();
   private readonly forwarded: CopyBeforeWrite;
   private stage: SecondaryState = 'none';
@@ -55,13 +67,19 @@ export class ReplicationSecondary implements BlockDriver {
   private emptying?: Promise<void>;
   /** Told when the secondary disk gets its new owner: whoever exports it drops its clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
-  /** Told when the disk begins to follow one primary, and when it ends: whoever exports it lets one client write meanwhile. */
+  /**
+   * Told when the disk begins to follow one primary, and when it ends: whoever exports it lets one
+   * client write meanwhile.
+   */
   onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
 
   constructor(readonly chain: SecondaryChain) {
     const { active, hidden, disk, name } = chain;
     if (active.length !== disk.length || hidden.length !== disk.length) {
-      throw new VmError(`replication '${name}': active disk, hidden disk and secondary disk differ in length: ${active.length}, ${hidden.length} and ${disk.length} bytes`);
+      throw new VmError(
+        `replication '${name}': active disk, hidden disk and secondary disk differ in length: ` +
+          `${active.length}, ${hidden.length} and ${disk.length} bytes`,
+      );
     }
     this.length = disk.length;
     this.forwarded = new CopyBeforeWrite(disk, hidden, this.lock);
@@ -88,7 +106,12 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   async start(): Promise<void> {
-    if (this.stage !== 'none') throw new VmError(this.stage === 'running' ? 'block replication is running already' : 'this replication has ended');
+    if (this.stage !== 'none')
+      throw new VmError(
+        this.stage === 'running'
+          ? 'block replication is running already'
+          : 'this replication has ended',
+      );
     const { disk, assumeInSync } = this.chain;
     const { file } = this;
     if (file?.record.partial && assumeInSync) {
@@ -114,8 +137,9 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   /**
-   * The primary says that the epoch has so many writes; VmError if others arrived. It sends no more until it hears of the checkpoint, so
-   * until then nobody has anything to write: what came in between would become part of the epoch unseen.
+   * The primary says that the epoch has so many writes; VmError if others arrived. It sends no more
+   * until it hears of the checkpoint, so until then nobody has anything to write: what came in
+   * between would become part of the epoch unseen.
    */
   seal(count: number): Promise<void> {
     return this.lock.runAll('exclusive', async () => {
@@ -130,7 +154,10 @@ export class ReplicationSecondary implements BlockDriver {
     return this.forwarded.progress;
   }
 
-  /** Decided by the call. Emptying the overlays may fail or hang; stop() needs it no more, and the next call tries it again. */
+  /**
+   * Decided by the call. Emptying the overlays may fail or hang; stop() needs it no more, and the
+   * next call tries it again.
+   */
   async checkpoint(): Promise<void> {
     if (this.stage !== 'running') throw new VmError('block replication is not running');
     this.settled = true;
@@ -146,7 +173,9 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   error(): Error | undefined {
-    return this.stage === 'done' || this.stage === 'none' ? undefined : (this.failure ?? this.forwarded.error);
+    return this.stage === 'done' || this.stage === 'none'
+      ? undefined
+      : (this.failure ?? this.forwarded.error);
   }
 
   async pread(offset: number, length: number): Promise<Buffer> {
@@ -184,7 +213,13 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   describe() {
-    return { mode: 'secondary', state: this.stage, 'secondary-disk': this.chain.disk.name, 'active-bytes': this.chain.active.bytes, 'hidden-bytes': this.chain.hidden.bytes };
+    return {
+      mode: 'secondary',
+      state: this.stage,
+      'secondary-disk': this.chain.disk.name,
+      'active-bytes': this.chain.active.bytes,
+      'hidden-bytes': this.chain.hidden.bytes,
+    };
   }
 
   private get file(): FileDriver | undefined {
@@ -214,13 +249,18 @@ export class ReplicationSecondary implements BlockDriver {
   }
 
   private refuseUnless(): void {
-    if (this.stage === 'none') throw ioError('EIO', `replication '${this.chain.name}' has not started`);
+    if (this.stage === 'none')
+      throw ioError('EIO', `replication '${this.chain.name}' has not started`);
   }
 
   private async nextEpoch(): Promise<void> {
     await this.lock.runAll('exclusive', async () => {
       const { hidden, active } = this.chain;
-      trace('secondary_checkpoint', { writes: this.forwarded.arrived, hidden: hidden.bytes, active: active.bytes });
+      trace('secondary_checkpoint', {
+        writes: this.forwarded.arrived,
+        hidden: hidden.bytes,
+        active: active.bytes,
+      });
       if (!mutant('overlays-not-emptied')) await this.empty();
       if (this.stage !== 'running') return;
       this.forwarded.nextEpoch();
@@ -253,7 +293,10 @@ export class ReplicationSecondary implements BlockDriver {
     this.emptyLater();
   }
 
-  /** While the overlays of a settled epoch are emptied no forwarded write is under way: that has the whole lock. */
+  /**
+   * While the overlays of a settled epoch are emptied no forwarded write is under way: that has the
+   * whole lock.
+   */
   private async fence(): Promise<void> {
     const close = () => this.forwarded.close('has been taken over');
     if (this.settled && this.emptying) close();
@@ -274,7 +317,10 @@ export class ReplicationSecondary implements BlockDriver {
     });
   }
 
-  /** Nothing reads the overlays any more, and a new start empties them again: a failure is told, and left. */
+  /**
+   * Nothing reads the overlays any more, and a new start empties them again: a failure is told, and
+   * left.
+   */
   private emptyLater(): void {
     this.settled = true;
     this.emptying ??= this.lock
@@ -283,8 +329,15 @@ export class ReplicationSecondary implements BlockDriver {
       .finally(() => (this.emptying = undefined));
   }
 
-  /** To the active disk while running; a merge is waited for; then to the secondary disk, as durable as asked. */
-  private async change(offset: number, length: number, write: (node: NodeWriter) => Promise<void>): Promise<void> {
+  /**
+   * To the active disk while running; a merge is waited for; then to the secondary disk, as durable
+   * as asked.
+   */
+  private async change(
+    offset: number,
+    length: number,
+    write: (node: NodeWriter) => Promise<void>,
+  ): Promise<void> {
     this.refuseUnless();
     // The active disk may complete its cluster from below: nobody overwrites that meanwhile.
     const { unit } = this.chain.active;
@@ -323,6 +376,7 @@ export class ReplicationSecondary implements BlockDriver {
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: MERGE_LANES }, lane));
-    for (const { reason } of lanes.filter(l => l.status === 'rejected')) throw asVmError(unlessAssertion(reason));
+    for (const { reason } of lanes.filter(l => l.status === 'rejected'))
+      throw asVmError(unlessAssertion(reason));
   }
 }

@@ -1,4 +1,7 @@
-/** A simple load on an image: so many requests, some of them at once, one behind the other in the disk. */
+/**
+ * A simple load on an image: so many requests, some of them at once, one behind the other in the
+ * disk.
+ */
 import type { BlockNode } from '../node.js';
 
 export interface BenchOptions {
@@ -15,7 +18,11 @@ export interface BenchOptions {
   readonly drain: boolean;
 }
 
-export async function runBench(node: BlockNode, options: BenchOptions, nowMs: () => number): Promise<{ seconds: number }> {
+export async function runBench(
+  node: BlockNode,
+  options: BenchOptions,
+  nowMs: () => number,
+): Promise<{ seconds: number }> {
   const { count, depth, bytes, step, write, flushEvery } = options;
   const data = Buffer.alloc(bytes, options.pattern);
   const startMs = nowMs();
@@ -39,7 +46,9 @@ export async function runBench(node: BlockNode, options: BenchOptions, nowMs: ()
       const mine = request(offset);
       running.add(mine);
       if (flushEvery > 0 && sent % flushEvery === 0) {
-        flushing = (options.drain ? Promise.all(running).then(() => node.flush()) : node.flush()).finally(() => (flushing = undefined));
+        flushing = (
+          options.drain ? Promise.all(running).then(() => node.flush()) : node.flush()
+        ).finally(() => (flushing = undefined));
       }
       await mine.finally(() => running.delete(mine));
     }

@@ -1,4 +1,7 @@
-/** Commit of an image that no VM uses: what it holds over a base goes into the base, and the image then holds nothing. */
+/**
+ * Commit of an image that no VM uses: what it holds over a base goes into the base, and the image
+ * then holds nothing.
+ */
 import { VmError } from '../../base/errors.js';
 import { isZero } from '../driver.js';
 import { allocatedIn, backingNode, chainAbove, requireNoLiveBitmaps } from '../jobs/chain.js';
@@ -23,11 +26,18 @@ export async function commitImage(image: OpenedImage, options: CommitImageOption
   const { node: top, qcow2, graph } = image;
   const chain = chainAbove(top, undefined);
   if (!qcow2 || chain.length === 1) throw new VmError('Image does not have a backing file');
-  const base = options.base === undefined ? chain[1] : nodeOfFile(chain.slice(1), options.base) ?? nodeOfFile(chain, options.base);
-  if (!base || base === top) throw new VmError(`'${options.base}' is not in the backing chain of the image`);
+  const base =
+    options.base === undefined
+      ? chain[1]
+      : (nodeOfFile(chain.slice(1), options.base) ?? nodeOfFile(chain, options.base));
+  if (!base || base === top)
+    throw new VmError(`'${options.base}' is not in the backing chain of the image`);
   // With images in between, which would then hide what the base has got, it must keep its own.
   const empty = !options.keep && base === backingNode(top);
-  if (empty && qcow2.snapshots.length > 0) throw new VmError('the image has snapshots, so it cannot be emptied', { hint: '-d leaves it as it is.' });
+  if (empty && qcow2.snapshots.length > 0)
+    throw new VmError('the image has snapshots, so it cannot be emptied', {
+      hint: '-d leaves it as it is.',
+    });
   requireNoLiveBitmaps(base);
   await graph.reopen(base, false);
   if (base.length < top.length) await base.resize(top.length);
@@ -36,10 +46,15 @@ export async function commitImage(image: OpenedImage, options: CommitImageOption
   if (empty) await qcow2.clear();
 }
 
-async function copyHeld(top: BlockNode, above: readonly BlockNode[], base: BlockNode, progress?: Progress): Promise<void> {
+async function copyHeld(
+  top: BlockNode,
+  above: readonly BlockNode[],
+  base: BlockNode,
+  progress?: Progress,
+): Promise<void> {
   let done = 0;
   await pieces(top.length, PIECE, async (offset, length) => {
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const { allocated, length: alike } = await allocatedIn(above, at, offset + length - at);
       if (allocated) {
         const data = await top.pread(at, alike);

@@ -21,7 +21,10 @@ export interface CopyOptions {
   targetIsZero: boolean;
   /** What the target allocates at once: part of it is never written alone. */
   unit?: number;
-  /** What is below the source's top image, and below the target too: what the top image does not hold is not copied. */
+  /**
+   * What is below the source's top image, and below the target too: what the top image does not
+   * hold is not copied.
+   */
   below?: BlockNode;
   /** Compressed clusters, for this target. */
   compress?: Qcow2Driver;
@@ -41,12 +44,27 @@ interface Part {
 }
 
 /** The target is at least as long as the source. */
-export async function copyImage(source: BlockNode, target: BlockNode, options: CopyOptions): Promise<void> {
+export async function copyImage(
+  source: BlockNode,
+  target: BlockNode,
+  options: CopyOptions,
+): Promise<void> {
   const { sparseBytes, compress, lanes } = options;
   const unit = Math.max(SECTOR, sparseBytes, compress?.unit ?? options.unit ?? 0);
-  const copies = { source, target, unit, piece: compress ? unit : Math.ceil(COPIED / unit) * unit, options };
+  const copies = {
+    source,
+    target,
+    unit,
+    piece: compress ? unit : Math.ceil(COPIED / unit) * unit,
+    options,
+  };
   const direct = sparseBytes > 0 && !compress ? hostCopyTo(target, unit) : undefined;
-  const all = parts(source, { unit, piece: direct ? Math.ceil(DIRECT / unit) * unit : copies.piece, sparse: sparseBytes > 0, belowBytes: options.below?.length ?? 0 });
+  const all = parts(source, {
+    unit,
+    piece: direct ? Math.ceil(DIRECT / unit) * unit : copies.piece,
+    sparse: sparseBytes > 0,
+    belowBytes: options.below?.length ?? 0,
+  });
   let done = 0;
   const lane = async () => {
     const copy = byHand(copies);
@@ -54,22 +72,31 @@ export async function copyImage(source: BlockNode, target: BlockNode, options: C
     for await (const { at, length, kind, place } of all) {
       const written = kind !== 'data' ? allZero : place && (await direct?.(at, length, place));
       if (!written) await copy(at, length);
-      else if (kind !== 'absent' && !options.targetIsZero) await zeroUnits(target, at, length, written === allZero ? length : unit, written);
+      else if (kind !== 'absent' && !options.targetIsZero)
+        await zeroUnits(target, at, length, written === allZero ? length : unit, written);
       done += length;
       options.progress?.(done, source.length);
     }
   };
   const ends = await Promise.allSettled(Array.from({ length: lanes }, lane));
-  for (const { reason } of ends.filter(end => end.status === 'rejected')) throw unlessAssertion(reason);
-  if (!options.targetIsZero && target.length > source.length) await target.writeZeroes(source.length, target.length - source.length);
+  for (const { reason } of ends.filter(end => end.status === 'rejected'))
+    throw unlessAssertion(reason);
+  if (!options.targetIsZero && target.length > source.length)
+    await target.writeZeroes(source.length, target.length - source.length);
   await target.flush();
 }
 
 const allZero = new Uint8Array(1);
 
 /** Neighbouring units that were left out, at once. */
-async function zeroUnits(target: BlockNode, at: number, length: number, unit: number, written: Uint8Array): Promise<void> {
-  for (let n = 0; n < written.length; ) {
+async function zeroUnits(
+  target: BlockNode,
+  at: number,
+  length: number,
+  unit: number,
+  written: Uint8Array,
+): Promise<void> {
+  for (let n = 0; n < written.length;) {
     let end = n;
     while (end < written.length && written[end] === 0) end++;
     if (end > n) await target.writeZeroes(at + n * unit, Math.min(end * unit, length) - n * unit);
@@ -87,28 +114,57 @@ interface Cut {
   belowBytes: number;
 }
 
-/** The source by rising offset, in whole units: data in pieces, the rest as long as it goes. A unit that is part data is data. */
-async function* parts(source: BlockNode, { unit, piece, sparse, belowBytes }: Cut): AsyncGenerator<Part> {
+/**
+ * The source by rising offset, in whole units: data in pieces, the rest as long as it goes. A unit
+ * that is part data is data.
+ */
+async function* parts(
+  source: BlockNode,
+  { unit, piece, sparse, belowBytes }: Cut,
+): AsyncGenerator<Part> {
   const total = source.length;
-  for (let at = 0; at < total; ) {
-    const { allocated, zero, length, place } = await source.blockStatus(at, Math.min(SPAN, Math.min(total, at < belowBytes ? belowBytes : total) - at));
+  for (let at = 0; at < total;) {
+    const { allocated, zero, length, place } = await source.blockStatus(
+      at,
+      Math.min(SPAN, Math.min(total, at < belowBytes ? belowBytes : total) - at),
+    );
     const start = at;
     const units = (at + length) / unit;
     const kind = !allocated && at < belowBytes ? 'absent' : sparse && zero ? 'zero' : 'data';
-    const wholeEnd = kind === 'data' ? at : Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit);
+    const wholeEnd =
+      kind === 'data'
+        ? at
+        : Math.min(total, (at + length === total ? Math.ceil(units) : Math.floor(units)) * unit);
     if (wholeEnd > at) yield { at, length: wholeEnd - at, kind };
     const end = wholeEnd > at ? wholeEnd : Math.min(total, Math.ceil(units) * unit);
     for (at = wholeEnd; at < end; at += piece) {
       const part = Math.min(piece, end - at);
       const whole = place && at + part <= start + length;
-      yield { at, length: part, kind: 'data', ...(whole && { place: { node: place.node, offset: place.offset + at - start } }) };
+      yield {
+        at,
+        length: part,
+        kind: 'data',
+        ...(whole && { place: { node: place.node, offset: place.offset + at - start } }),
+      };
     }
     at = end;
   }
 }
 
 /** Through one buffer. */
-function byHand({ source, target, piece, unit, options }: { source: BlockNode; target: BlockNode; piece: number; unit: number; options: CopyOptions }) {
+function byHand({
+  source,
+  target,
+  piece,
+  unit,
+  options,
+}: {
+  source: BlockNode;
+  target: BlockNode;
+  piece: number;
+  unit: number;
+  options: CopyOptions;
+}) {
   let buffer: Buffer | undefined;
   return async (at: number, length: number) => {
     buffer ??= Buffer.allocUnsafeSlow(piece);
@@ -120,11 +176,17 @@ function byHand({ source, target, piece, unit, options }: { source: BlockNode; t
 }
 
 /** Whole units, the last of the disk excepted. */
-async function copyPart(data: Buffer, offset: number, unit: number, target: BlockNode, options: CopyOptions): Promise<void> {
+async function copyPart(
+  data: Buffer,
+  offset: number,
+  unit: number,
+  target: BlockNode,
+  options: CopyOptions,
+): Promise<void> {
   const { compress, sparseBytes } = options;
   if (sparseBytes === 0) return target.pwrite(offset, data);
   const zeroAt = (at: number) => isZero(data, at, Math.min(data.length, at + unit));
-  for (let at = 0; at < data.length; ) {
+  for (let at = 0; at < data.length;) {
     const zero = zeroAt(at);
     let stop = at + unit;
     while (!compress && stop < data.length && zeroAt(stop) === zero) stop += unit;
@@ -137,7 +199,11 @@ async function copyPart(data: Buffer, offset: number, unit: number, target: Bloc
 }
 
 /** Where the images differ first; what one has beyond the end of the other must be zeroes. */
-export async function firstDifference(a: BlockNode, b: BlockNode, progress?: Progress): Promise<number | undefined> {
+export async function firstDifference(
+  a: BlockNode,
+  b: BlockNode,
+  progress?: Progress,
+): Promise<number | undefined> {
   const total = Math.max(a.length, b.length);
   let first: number | undefined;
   let done = 0;
@@ -153,7 +219,8 @@ export async function firstDifference(a: BlockNode, b: BlockNode, progress?: Pro
     }
   };
   const ends = await Promise.allSettled(Array.from({ length: COMPARED_AT_ONCE }, lane));
-  for (const { reason } of ends.filter(end => end.status === 'rejected')) throw unlessAssertion(reason);
+  for (const { reason } of ends.filter(end => end.status === 'rejected'))
+    throw unlessAssertion(reason);
   return first;
 }
 
@@ -168,22 +235,35 @@ interface Pair {
   sides: Side[];
 }
 
-/** By rising offset: as far as nothing changes on either side, in pieces where something must be read. */
+/**
+ * By rising offset: as far as nothing changes on either side, in pieces where something must be
+ * read.
+ */
 async function* pairs(a: BlockNode, b: BlockNode): AsyncGenerator<Pair> {
   const total = Math.max(a.length, b.length);
   const look = async (node: BlockNode, at: number) => {
     if (at >= node.length) return { end: total, zero: true };
     const { length, zero, place } = await node.blockStatus(at, Math.min(SPAN, node.length - at));
-    return { end: at + length, zero, place: place && { node: place.node, offset: place.offset - at } };
+    return {
+      end: at + length,
+      zero,
+      place: place && { node: place.node, offset: place.offset - at },
+    };
   };
   let one = await look(a, 0);
   let two = await look(b, 0);
-  for (let at = 0; at < total; ) {
+  for (let at = 0; at < total;) {
     const end = Math.min(one.end, two.end);
-    const known = [{ node: a, ...one }, { node: b, ...two }].filter(side => !side.zero);
+    const known = [
+      { node: a, ...one },
+      { node: b, ...two },
+    ].filter(side => !side.zero);
     for (const step = known.length === 0 ? end - at : PIECE; at < end; at += step) {
       const here = at;
-      const sides = known.map(({ node, place }) => ({ node, place: place && { node: place.node, offset: place.offset + here } }));
+      const sides = known.map(({ node, place }) => ({
+        node,
+        place: place && { node: place.node, offset: place.offset + here },
+      }));
       yield { at, length: Math.min(step, end - at), sides };
     }
     at = end;
@@ -197,12 +277,19 @@ async function* pairs(a: BlockNode, b: BlockNode): AsyncGenerator<Pair> {
 function comparer() {
   const buffers: Buffer[] = [];
   const byHand = async (at: number, length: number, sides: Side[]) => {
-    const [one, two] = await Promise.all(sides.map(({ node }, n) => node.pread(at, length, (buffers[n] ??= Buffer.allocUnsafeSlow(PIECE)))));
+    const [one, two] = await Promise.all(
+      sides.map(({ node }, n) =>
+        node.pread(at, length, (buffers[n] ??= Buffer.allocUnsafeSlow(PIECE))),
+      ),
+    );
     if (two ? one.equals(two) : isZero(one)) return -1;
     return one.findIndex((byte, n) => byte !== (two ? two[n] : 0));
   };
   return async (at: number, length: number, sides: Side[]): Promise<number | undefined> => {
-    const found = await (differenceOnHost(length, sides.map(side => side.place)) ?? byHand(at, length, sides));
+    const found = await (differenceOnHost(
+      length,
+      sides.map(side => side.place),
+    ) ?? byHand(at, length, sides));
     return found < 0 ? undefined : found - (found % SECTOR);
   };
 }

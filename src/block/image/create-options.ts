@@ -5,13 +5,22 @@ import { OptionTree } from '../option-tree.js';
 import type { Format } from './open.js';
 import { type Preallocation, preallocations } from './preallocate.js';
 
-export type GivenOptions = Omit<CreateOptions, 'size'> & { size?: number; preallocation: Preallocation };
+export type GivenOptions = Omit<CreateOptions, 'size'> & {
+  size?: number;
+  preallocation: Preallocation;
+};
 
 export function parseCreateOptions(texts: readonly string[], format: Format): GivenOptions {
   const tree = OptionTree.parse(texts.join(','));
-  if (tree.has('encryption') || tree.has('encrypt')) throw new VmError("parameter 'encryption': encrypted images are not implemented");
-  for (const key of ['data_file', 'data_file_raw', 'extended_l2']) if (tree.has(key)) throw new VmError(`parameter '${key}' is not implemented`);
-  const preallocation = tree.oneOf('preallocation', preallocations.filter(how => how !== 'metadata' || format === 'qcow2')) ?? 'off';
+  if (tree.has('encryption') || tree.has('encrypt'))
+    throw new VmError("parameter 'encryption': encrypted images are not implemented");
+  for (const key of ['data_file', 'data_file_raw', 'extended_l2'])
+    if (tree.has(key)) throw new VmError(`parameter '${key}' is not implemented`);
+  const preallocation =
+    tree.oneOf(
+      'preallocation',
+      preallocations.filter(how => how !== 'metadata' || format === 'qcow2'),
+    ) ?? 'off';
   const given: GivenOptions = { ...defaultCreateOptions, preallocation, size: tree.size('size') };
   if (format === 'qcow2') {
     const compat = tree.oneOf('compat', ['0.10', '1.1', 'v2', 'v3']) ?? '1.1';

@@ -1,4 +1,7 @@
-/** Images outside of a VM: opened by name, format probed where none is said, for `colo image` and `colo nbd serve`. */
+/**
+ * Images outside of a VM: opened by name, format probed where none is said, for `colo image` and
+ * `colo nbd serve`.
+ */
 import { VmError } from '../../base/errors.js';
 import { type CreateOptions, createQcow2 } from '../drivers/qcow2/create.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
@@ -33,19 +36,49 @@ export interface OpenOptions {
   backing?: boolean;
 }
 
-export async function openImage(host: BlockHost, filename: string, options: OpenOptions): Promise<OpenedImage> {
-  const format = options.format === undefined ? await probeFormat(host, filename) : checkedFormat(options.format);
+export async function openImage(
+  host: BlockHost,
+  filename: string,
+  options: OpenOptions,
+): Promise<OpenedImage> {
+  const format =
+    options.format === undefined
+      ? await probeFormat(host, filename)
+      : checkedFormat(options.format);
   const { readOnly } = options;
   const file: NodeSpec = { driver: 'file', filename, readOnly, lock: 'auto' };
   const graph = new BlockGraph(host);
-  const spec: NodeSpec = format === 'raw' ? { driver: 'raw', readOnly, file, probed: false } : { driver: 'qcow2', readOnly, file, backing: options.backing === false ? 'none' : undefined };
+  const spec: NodeSpec =
+    format === 'raw'
+      ? { driver: 'raw', readOnly, file, probed: false }
+      : {
+          driver: 'qcow2',
+          readOnly,
+          file,
+          backing: options.backing === false ? 'none' : undefined,
+        };
   const node = await graph.build(spec);
-  return { node, format, file: node.children.get('file')!, graph, qcow2: node.driver instanceof Qcow2Driver ? node.driver : undefined, close: () => graph.close(node) };
+  return {
+    node,
+    format,
+    file: node.children.get('file')!,
+    graph,
+    qcow2: node.driver instanceof Qcow2Driver ? node.driver : undefined,
+    close: () => graph.close(node),
+  };
 }
 
 /** The protocol alone, for a check of an image that may not open. */
-export async function withFile<T>(host: BlockHost, filename: string, readOnly: boolean, use: (file: BlockNode) => Promise<T>): Promise<T> {
-  const file = new BlockNode('file', await FileDriver.open(host.files, { filename, readOnly, lock: 'auto' }));
+export async function withFile<T>(
+  host: BlockHost,
+  filename: string,
+  readOnly: boolean,
+  use: (file: BlockNode) => Promise<T>,
+): Promise<T> {
+  const file = new BlockNode(
+    'file',
+    await FileDriver.open(host.files, { filename, readOnly, lock: 'auto' }),
+  );
   try {
     return await use(file);
   } finally {
@@ -54,13 +87,24 @@ export async function withFile<T>(host: BlockHost, filename: string, readOnly: b
 }
 
 export async function probeFormat(host: BlockHost, filename: string): Promise<Format> {
-  return withFile(host, filename, true, async file => (isQcow2(await file.pread(0, Math.min(512, file.length))) ? 'qcow2' : 'raw'));
+  return withFile(host, filename, true, async file =>
+    isQcow2(await file.pread(0, Math.min(512, file.length))) ? 'qcow2' : 'raw',
+  );
 }
 
 /** Makes the file, or makes it anew. */
-export async function createImage(host: BlockHost, filename: string, format: Format, options: CreateOptions & { preallocation?: Preallocation }): Promise<void> {
+export async function createImage(
+  host: BlockHost,
+  filename: string,
+  format: Format,
+  options: CreateOptions & { preallocation?: Preallocation },
+): Promise<void> {
   const { preallocation = 'off', ...rest } = options;
-  if (preallocation !== 'off' && rest.backingFile !== undefined) throw new VmError('A backing file and preallocation exclude each other: preallocated clusters hide what is below them');
+  if (preallocation !== 'off' && rest.backingFile !== undefined)
+    throw new VmError(
+      'A backing file and preallocation exclude each other: preallocated clusters hide what ' +
+        'is below them',
+    );
   const handle = await host.files.open(filename, { readOnly: false, lock: 'auto', create: true });
   try {
     await handle.truncate(0);

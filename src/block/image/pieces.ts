@@ -3,8 +3,16 @@ import { unlessAssertion } from '../io-error.js';
 
 const LANES = 8;
 
-/** Every piece is tried until one fails; then the first failure is thrown when the others have ended. */
-export async function pieces(total: number, size: number, body: (offset: number, length: number) => Promise<void>, lanes = LANES): Promise<void> {
+/**
+ * Every piece is tried until one fails; then the first failure is thrown when the others have
+ * ended.
+ */
+export async function pieces(
+  total: number,
+  size: number,
+  body: (offset: number, length: number) => Promise<void>,
+  lanes = LANES,
+): Promise<void> {
   let next = 0;
   const lane = async () => {
     while (next < total) {

@@ -1,10 +1,16 @@
-/** `-o preallocation=...` of a new image: its clusters, or their room on the host's disk, are there before anybody writes. */
+/**
+ * `-o preallocation=...` of a new image: its clusters, or their room on the host's disk, are there
+ * before anybody writes.
+ */
 import { VmError } from '../../base/errors.js';
 import { FileDriver } from '../drivers/file.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../node.js';
 
-/** metadata: clusters without room on the disk (qcow2); falloc: room that nothing was written to; full: written. */
+/**
+ * metadata: clusters without room on the disk (qcow2); falloc: room that nothing was written to;
+ * full: written.
+ */
 export const preallocations = ['off', 'metadata', 'falloc', 'full'] as const;
 export type Preallocation = (typeof preallocations)[number];
 
@@ -18,7 +24,10 @@ interface NewImage {
   readonly qcow2?: Qcow2Driver;
 }
 
-export async function preallocate({ node, file, qcow2 }: NewImage, how: Preallocation): Promise<void> {
+export async function preallocate(
+  { node, file, qcow2 }: NewImage,
+  how: Preallocation,
+): Promise<void> {
   if (how === 'off') return;
   if (!qcow2) return fill(file, how, 0, node.length);
   const unit = qcow2.unit;
@@ -33,16 +42,26 @@ export async function preallocate({ node, file, qcow2 }: NewImage, how: Prealloc
   await node.flush();
 }
 
-async function fill(file: BlockNode, how: Exclude<Preallocation, 'off'>, offset: number, length: number): Promise<void> {
+async function fill(
+  file: BlockNode,
+  how: Exclude<Preallocation, 'off'>,
+  offset: number,
+  length: number,
+): Promise<void> {
   if (file.length < offset + length) await file.resize(offset + length);
   if (how === 'falloc') await reserve(file, offset, length);
   if (how !== 'full') return;
   const zeroes = Buffer.alloc(Math.min(WRITTEN, length));
-  for (let done = 0; done < length; done += zeroes.length) await file.pwrite(offset + done, zeroes.subarray(0, length - done));
+  for (let done = 0; done < length; done += zeroes.length)
+    await file.pwrite(offset + done, zeroes.subarray(0, length - done));
 }
 
 async function reserve(file: BlockNode, offset: number, length: number): Promise<void> {
-  const reserved = file.driver instanceof FileDriver ? file.driver.hostFile.allocate?.(offset, length) : undefined;
-  if (!reserved) throw new VmError('preallocation=falloc: this file cannot reserve room', { hint: 'preallocation=full writes it instead.' });
+  const reserved =
+    file.driver instanceof FileDriver ? file.driver.hostFile.allocate?.(offset, length) : undefined;
+  if (!reserved)
+    throw new VmError('preallocation=falloc: this file cannot reserve room', {
+      hint: 'preallocation=full writes it instead.',
+    });
   await reserved;
 }

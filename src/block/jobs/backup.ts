@@ -1,6 +1,7 @@
 /**
- * Backup: the source as it is when the job starts, whatever the guest writes afterwards. A change waits until the old content of its
- * clusters is in the target. If that fails or takes too long the backup is lost, never the guest's write.
+ * Backup: the source as it is when the job starts, whatever the guest writes afterwards. A change
+ * waits until the old content of its clusters is in the target. If that fails or takes too long the
+ * backup is lost, never the guest's write.
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { DirtyBitmap } from '../dirty-bitmap.js';
@@ -42,7 +43,14 @@ export class BackupJob implements JobDriver, Interceptor {
 
   async run(job: Job): Promise<void> {
     const { source, target, todo, policies, clock, packed, onlyOverwritten } = this.parts;
-    this.copy = new BlockCopy(job, source, packed === undefined ? BlockCopy.into(target) : BlockCopy.packed(target, packed), todo, policies, clock);
+    this.copy = new BlockCopy(
+      job,
+      source,
+      packed === undefined ? BlockCopy.into(target) : BlockCopy.packed(target, packed),
+      todo,
+      policies,
+      clock,
+    );
     await within(clock, START_MS, `node '${source.name}' did not come to rest`, late =>
       source.quiesce('changes', late, async () => {
         this.parts.begin();
@@ -79,9 +87,17 @@ export class BackupJob implements JobDriver, Interceptor {
     if (this.copy.broken) return;
     const saved = this.copy.ahead(offset, length);
     saved.catch(() => undefined);
-    await within(this.parts.clock, COPY_BEFORE_WRITE_MS, 'the target did not take it', late => Promise.race([saved, late])).catch((error: unknown) => {
+    await within(this.parts.clock, COPY_BEFORE_WRITE_MS, 'the target did not take it', late =>
+      Promise.race([saved, late]),
+    ).catch((error: unknown) => {
       const { name } = this.parts.source;
-      this.copy.fail(new VmError(`the old content of ${length} bytes at ${offset} of node '${name}' could not be saved before they were overwritten: ${asVmError(error).message}`, { cause: error }));
+      this.copy.fail(
+        new VmError(
+          `the old content of ${length} bytes at ${offset} of node '${name}' could not be ` +
+            `saved before they were overwritten: ${asVmError(error).message}`,
+          { cause: error },
+        ),
+      );
     });
   }
 }

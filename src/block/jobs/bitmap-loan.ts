@@ -1,4 +1,7 @@
-/** A named bitmap in the hands of a job: what it marked goes into the job's own, new writes are noted in it as ever, and at the end it has both or only those. */
+/**
+ * A named bitmap in the hands of a job: what it marked goes into the job's own, new writes are
+ * noted in it as ever, and at the end it has both or only those.
+ */
 import type { NamedBitmap } from '../bitmaps.js';
 import { DirtyBitmap } from '../dirty-bitmap.js';
 
@@ -28,7 +31,10 @@ export class BitmapLoan {
     if (this.mode !== 'never') bits.clearAll();
   }
 
-  /** done: everything that was marked has been copied; else what was not, or by its mode all of it, is marked again. */
+  /**
+   * done: everything that was marked has been copied; else what was not, or by its mode all of it,
+   * is marked again.
+   */
   settle(done: boolean): void {
     const { bits } = this.named;
     if (!done && this.taken) bits.merge(this.mode === 'always' ? this.todo : this.taken);

@@ -29,13 +29,20 @@ export function requireNoLiveBitmaps({ name, driver }: BlockNode): void {
   const live = driver instanceof Qcow2Driver ? driver.liveBitmaps : [];
   if (live.length === 0) return;
   const those = `'${live.join("', '")}'`;
-  throw new VmError(`node '${name}' has persistent bitmaps, which would miss what is committed into it: ${those}`, { hint: 'qemu-img bitmap --remove takes one away.' });
+  throw new VmError(
+    `node '${name}' has persistent bitmaps, which would miss what is committed into it: ${those}`,
+    { hint: 'qemu-img bitmap --remove takes one away.' },
+  );
 }
 
 /** Marks what the nodes of the chain hold, one over the other. step: called between two looks. */
-export async function markAllocated(chain: readonly BlockNode[], todo: DirtyBitmap, step: () => Promise<void>): Promise<void> {
+export async function markAllocated(
+  chain: readonly BlockNode[],
+  todo: DirtyBitmap,
+  step: () => Promise<void>,
+): Promise<void> {
   const { length } = chain[0];
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     await step();
     const found = await allocatedIn(chain, at, Math.min(STEP, length - at));
     if (found.allocated) todo.mark(at, found.length);
@@ -44,7 +51,11 @@ export async function markAllocated(chain: readonly BlockNode[], todo: DirtyBitm
 }
 
 /** Whether the first bytes of the range are held by one of the nodes; so many bytes are alike. */
-export async function allocatedIn(chain: readonly BlockNode[], offset: number, length: number): Promise<{ allocated: boolean; length: number }> {
+export async function allocatedIn(
+  chain: readonly BlockNode[],
+  offset: number,
+  length: number,
+): Promise<{ allocated: boolean; length: number }> {
   let alike = length;
   for (const node of chain) {
     const there = Math.min(alike, node.length - offset);

@@ -1,4 +1,7 @@
-/** Commit of images in the middle of a chain, which nobody writes: their content goes into the base, and the image above them then reads from it. */
+/**
+ * Commit of images in the middle of a chain, which nobody writes: their content goes into the base,
+ * and the image above them then reads from it.
+ */
 import type { DirtyBitmap } from '../dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode } from '../node.js';

@@ -1,6 +1,7 @@
 /**
- * The engine under every job: copies what a bitmap marks from one node to another, several pieces at once, within a bound of bytes, at the
- * job's speed and by its policies. A piece loses its mark before it is read, so that a write that comes meanwhile marks it again.
+ * The engine under every job: copies what a bitmap marks from one node to another, several pieces
+ * at once, within a bound of bytes, at the job's speed and by its policies. A piece loses its mark
+ * before it is read, so that a write that comes meanwhile marks it again.
  */
 import { VmError } from '../../base/errors.js';
 import { type DirtyBitmap, type Range } from '../dirty-bitmap.js';
@@ -15,7 +16,10 @@ const PIECE = 1024 * 1024;
 const MAX_IN_FLIGHT = 16;
 /** What failed and is to be ignored is tried again after so long. */
 const RETRY_MS = 100;
-/** A guest that writes without end keeps so much marked at most, for so long, before it counts as copied. */
+/**
+ * A guest that writes without end keeps so much marked at most, for so long, before it counts as
+ * copied.
+ */
 const RESIDUE_BYTES = 1024 * 1024;
 const RESIDUE_MS = 1000;
 
@@ -65,17 +69,28 @@ export class BlockCopy {
   static packed(target: BlockNode, cluster: number): CopyTarget {
     const write = async (offset: number, length: number, data: Buffer | undefined) => {
       if (!data) return target.writeZeroes(offset, length);
-      for (let at = 0; at < length; at += cluster) await target.writeCompressed(offset + at, data.subarray(at, Math.min(at + cluster, length)));
+      for (let at = 0; at < length; at += cluster)
+        await target.writeCompressed(
+          offset + at,
+          data.subarray(at, Math.min(at + cluster, length)),
+        );
     };
     return { write, unit: cluster };
   }
 
   /** Into a node: runs of zeroes as such. */
   static into(target: BlockNode): CopyTarget {
-    return { write: (offset, length, data) => (data ? target.pwrite(offset, data) : target.writeZeroes(offset, length)), unit: 1 };
+    return {
+      write: (offset, length, data) =>
+        data ? target.pwrite(offset, data) : target.writeZeroes(offset, length),
+      unit: 1,
+    };
   }
 
-  /** Copies until nothing is marked and nothing is under way, or only what a busy guest marks again and again. */
+  /**
+   * Copies until nothing is marked and nothing is under way, or only what a busy guest marks again
+   * and again.
+   */
   async run(): Promise<void> {
     let at = 0;
     let nearSinceMs: number | undefined;
@@ -109,10 +124,17 @@ export class BlockCopy {
     await this.ahead(0, this.source.length);
   }
 
-  /** Copies what is marked there, and awaits what is being copied there. A failure is the job's, whatever its policies. */
+  /**
+   * Copies what is marked there, and awaits what is being copied there. A failure is the job's,
+   * whatever its policies.
+   */
   async ahead(offset: number, length: number): Promise<void> {
     const range = { offset: offset - (offset % this.todo.granularity), length: 0 };
-    range.length = Math.min(Math.ceil((offset + length) / this.todo.granularity) * this.todo.granularity, this.source.length) - range.offset;
+    range.length =
+      Math.min(
+        Math.ceil((offset + length) / this.todo.granularity) * this.todo.granularity,
+        this.source.length,
+      ) - range.offset;
     while (!this.failure) {
       const other = [...this.flights].find(flight => overlap(flight, range));
       const piece = other ? undefined : this.todo.runWithin(range.offset, range.length, PIECE);
@@ -132,7 +154,10 @@ export class BlockCopy {
     return this.failure !== undefined;
   }
 
-  /** The job is over: who still waits for a piece, a hand-over that came too late or a write of the guest, has no further one copied. */
+  /**
+   * The job is over: who still waits for a piece, a hand-over that came too late or a write of the
+   * guest, has no further one copied.
+   */
   async stop(): Promise<void> {
     this.fail(new VmError('the job is over'));
     await this.settle();
@@ -185,17 +210,24 @@ export class BlockCopy {
     this.todo.mark(piece.offset, piece.length);
     if (mustSucceed) return this.fail(error.reason);
     if (this.failure) return;
-    const action = this.job.failed(error.operation, error.reason, error.operation === 'read' ? this.policies.onSourceError : this.policies.onTargetError);
+    const action = this.job.failed(
+      error.operation,
+      error.reason,
+      error.operation === 'read' ? this.policies.onSourceError : this.policies.onTargetError,
+    );
     if (action === 'report') this.fail(error.reason);
     if (action === 'ignore') this.retryLater = true;
   }
 
   private async transfer({ offset, length }: Range): Promise<void> {
     const { unit } = this.target;
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const status = await attempt('read', this.source.blockStatus(at, offset + length - at));
       const step = Math.min(Math.ceil(status.length / unit) * unit, offset + length - at);
-      const data = status.zero && step === status.length ? undefined : await attempt('read', this.source.pread(at, step));
+      const data =
+        status.zero && step === status.length
+          ? undefined
+          : await attempt('read', this.source.pread(at, step));
       await attempt('write', this.target.write(at, step, data && isZero(data) ? undefined : data));
       at += step;
     }
@@ -207,7 +239,8 @@ export class BlockCopy {
   }
 }
 
-const overlap = (a: Range, b: Range) => a.offset < b.offset + b.length && b.offset < a.offset + a.length;
+const overlap = (a: Range, b: Range) =>
+  a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 
 function attempt<T>(operation: 'read' | 'write', promise: Promise<T>): Promise<T> {
   return promise.catch((error: unknown) => {

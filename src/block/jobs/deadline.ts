@@ -9,9 +9,19 @@ const REST_MS = 5000;
 export class LateError extends VmError {}
 
 /** body gets a promise that rejects after so long. */
-export async function within<T>(clock: Clock, limitMs: number, what: string, body: (late: Promise<never>) => Promise<T>): Promise<T> {
+export async function within<T>(
+  clock: Clock,
+  limitMs: number,
+  what: string,
+  body: (late: Promise<never>) => Promise<T>,
+): Promise<T> {
   let timer: { dispose(): void } | undefined;
-  const late = new Promise<never>((_, reject) => (timer = clock.timer(limitMs, () => reject(new LateError(`${what} within ${limitMs / 1000} s`)))));
+  const late = new Promise<never>(
+    (_, reject) =>
+      (timer = clock.timer(limitMs, () =>
+        reject(new LateError(`${what} within ${limitMs / 1000} s`)),
+      )),
+  );
   late.catch(() => undefined);
   try {
     return await body(late);
@@ -22,5 +32,7 @@ export async function within<T>(clock: Clock, limitMs: number, what: string, bod
 
 /** Nothing is read or changed at the node while body runs. */
 export function atRest<T>(clock: Clock, node: BlockNode, body: () => Promise<T>): Promise<T> {
-  return within(clock, REST_MS, `node '${node.name}' did not come to rest`, late => node.quiesce('changes', late, () => node.quiesce('reads', late, body)));
+  return within(clock, REST_MS, `node '${node.name}' did not come to rest`, late =>
+    node.quiesce('changes', late, () => node.quiesce('reads', late, body)),
+  );
 }

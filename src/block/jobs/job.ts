@@ -1,6 +1,7 @@
 /**
- * The life of one job: its states and who may do what in them, pausing, cancelling, speed, progress, events. It knows nothing of disks;
- * a driver does the work and passes a pause point between any two steps.
+ * The life of one job: its states and who may do what in them, pausing, cancelling, speed,
+ * progress, events. It knows nothing of disks; a driver does the work and passes a pause point
+ * between any two steps.
  */
 import { failureOf, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
@@ -17,7 +18,10 @@ export interface JobDriver {
   run(job: Job): Promise<void>;
   /** VmError: it cannot be completed, and why. */
   mayComplete?(): void;
-  /** The change that makes the result count: of the graph, of an image's header. Fails whole, or not at all. */
+  /**
+   * The change that makes the result count: of the graph, of an image's header. Fails whole, or not
+   * at all.
+   */
   finish(job: Job): Promise<void>;
   /** Gives back whatever the job holds; done: finish() has succeeded. */
   clean(done: boolean): Promise<void>;
@@ -33,7 +37,12 @@ export interface JobWorld {
   readonly forget: (job: Job) => void;
 }
 
-const verbs: Readonly<Record<'pause' | 'resume' | 'set-speed' | 'complete' | 'cancel' | 'finalize' | 'dismiss', readonly JobStatus[]>> = {
+const verbs: Readonly<
+  Record<
+    'pause' | 'resume' | 'set-speed' | 'complete' | 'cancel' | 'finalize' | 'dismiss',
+    readonly JobStatus[]
+  >
+> = {
   pause: ['created', 'running', 'paused', 'ready', 'standby'],
   resume: ['created', 'running', 'paused', 'ready', 'standby', 'waiting', 'pending'],
   'set-speed': ['created', 'running', 'paused', 'ready', 'standby'],
@@ -90,7 +99,10 @@ export class Job {
     return this.state !== 'concluded' && this.state !== 'null';
   }
 
-  /** For the driver: the last word that was said to a job that is ready; undefined: go on keeping in step. */
+  /**
+   * For the driver: the last word that was said to a job that is ready; undefined: go on keeping in
+   * step.
+   */
   get wanted(): 'complete' | 'leave' | undefined {
     if (this.completing) return 'complete';
     return this.cancelled === 'softly' ? 'leave' : undefined;
@@ -100,7 +112,21 @@ export class Job {
     const { id, status, options } = this;
     const { autoFinalize, autoDismiss } = options;
     const ready = status === 'ready' || status === 'standby';
-    return { id, type: this.driver.type, status, len: this.done + this.left, offset: this.done, busy: this.active && !this.waiting, paused: this.held, ready, speed: this.limit.speed, ioStatus: this.io, autoFinalize, autoDismiss, error: this.failure?.message };
+    return {
+      id,
+      type: this.driver.type,
+      status,
+      len: this.done + this.left,
+      offset: this.done,
+      busy: this.active && !this.waiting,
+      paused: this.held,
+      ready,
+      speed: this.limit.speed,
+      ioStatus: this.io,
+      autoFinalize,
+      autoDismiss,
+      error: this.failure?.message,
+    };
   }
 
   // --- what is said to it
@@ -127,9 +153,11 @@ export class Job {
   }
 
   complete(): void {
-    if (this.state === 'running' || this.state === 'paused') throw new VmError(`The active block job '${this.id}' cannot be completed`);
+    if (this.state === 'running' || this.state === 'paused')
+      throw new VmError(`The active block job '${this.id}' cannot be completed`);
     this.mayBe('complete');
-    if (this.held) throw new VmError(`${this.label} is paused and cannot be completed: resume it first`);
+    if (this.held)
+      throw new VmError(`${this.label} is paused and cannot be completed: resume it first`);
     if (this.cancelled !== 'no') throw new VmError(`${this.label} is being cancelled`);
     this.driver.mayComplete?.();
     this.completing = true;
@@ -139,7 +167,10 @@ export class Job {
   /** A job that is ready ends well, its target a copy of this moment, unless it is forced. */
   cancel(force = false): void {
     this.mayBe('cancel');
-    if (this.held && !force) throw new VmError(`The block job for device '${this.id}' is currently paused`, { hint: 'Resume it, or cancel it with force.' });
+    if (this.held && !force)
+      throw new VmError(`The block job for device '${this.id}' is currently paused`, {
+        hint: 'Resume it, or cancel it with force.',
+      });
     const ready = this.state === 'ready' || this.state === 'standby';
     if (this.cancelled === 'at once' || (this.cancelled === 'softly' && !force)) return;
     this.cancelled = ready && !force ? 'softly' : 'at once';
@@ -197,7 +228,8 @@ export class Job {
   async doze(limitMs?: number): Promise<void> {
     this.waiting = true;
     await new Promise<void>(resolve => {
-      const timer = limitMs === undefined ? undefined : this.world.clock.timer(limitMs, () => wake());
+      const timer =
+        limitMs === undefined ? undefined : this.world.clock.timer(limitMs, () => wake());
       const wake = () => {
         timer?.dispose();
         this.sleepers.delete(wake);
@@ -266,14 +298,24 @@ export class Job {
   }
 
   private conclude(done: boolean): void {
-    if (done || this.failure) this.world.events?.emit('BLOCK_JOB_COMPLETED', { ...this.eventBody(), ...(this.failure && { error: this.failure.message }) });
+    if (done || this.failure)
+      this.world.events?.emit('BLOCK_JOB_COMPLETED', {
+        ...this.eventBody(),
+        ...(this.failure && { error: this.failure.message }),
+      });
     else this.world.events?.emit('BLOCK_JOB_CANCELLED', this.eventBody());
     this.enter('concluded');
     if (this.options.autoDismiss) this.dismiss();
   }
 
   private eventBody() {
-    return { type: this.driver.type, device: this.id, len: this.done + this.left, offset: this.done, speed: this.limit.speed };
+    return {
+      type: this.driver.type,
+      device: this.id,
+      len: this.done + this.left,
+      offset: this.done,
+      speed: this.limit.speed,
+    };
   }
 
   private enter(status: JobStatus): void {
@@ -286,6 +328,9 @@ export class Job {
   }
 
   private mayBe(verb: keyof typeof verbs): void {
-    if (!verbs[verb].includes(this.state)) throw new VmError(`Job '${this.id}' in state '${this.state}' cannot accept command verb '${verb}'`);
+    if (!verbs[verb].includes(this.state))
+      throw new VmError(
+        `Job '${this.id}' in state '${this.state}' cannot accept command verb '${verb}'`,
+      );
   }
 }

@@ -18,19 +18,33 @@ export class BlockJobs {
     private readonly events?: Events<QmpEvents>,
   ) {}
 
-  /** VmError, before anything is done: the id is taken or malformed, there are too many, a node is in another job's hands. */
+  /**
+   * VmError, before anything is done: the id is taken or malformed, there are too many, a node is
+   * in another job's hands.
+   */
   check(id: string, nodes: readonly BlockNode[]): void {
-    if (!/^[A-Za-z][A-Za-z0-9._-]{0,63}$/.test(id)) throw new VmError(`Invalid job ID '${id.slice(0, 80)}'`, { hint: 'A letter, then letters, digits and -._' });
+    if (!/^[A-Za-z][A-Za-z0-9._-]{0,63}$/.test(id))
+      throw new VmError(`Invalid job ID '${id.slice(0, 80)}'`, {
+        hint: 'A letter, then letters, digits and -._',
+      });
     if (this.jobs.has(id)) throw new VmError(`Job ID '${id}' already in use`);
     if (this.jobs.size >= MAX_JOBS) throw new VmError(`there are ${MAX_JOBS} jobs already`);
     for (const node of nodes) {
       const holder = this.holders.get(node);
-      if (holder !== undefined) throw new VmError(`Node '${node.name}' is busy: ${holder} works on it`);
+      if (holder !== undefined)
+        throw new VmError(`Node '${node.name}' is busy: ${holder} works on it`);
     }
   }
 
-  /** Claims the nodes for a job: nobody deletes them, and the written ones have no other writer. Returns the way to give one back, or all. */
-  hold(id: string, type: JobType, nodes: readonly { node: BlockNode; write: boolean }[]): (node?: BlockNode) => void {
+  /**
+   * Claims the nodes for a job: nobody deletes them, and the written ones have no other writer.
+   * Returns the way to give one back, or all.
+   */
+  hold(
+    id: string,
+    type: JobType,
+    nodes: readonly { node: BlockNode; write: boolean }[],
+  ): (node?: BlockNode) => void {
     const label = `block job '${id}' (${type})`;
     const releases = new Map<BlockNode, () => void>();
     const release = (only?: BlockNode) => {
@@ -54,7 +68,11 @@ export class BlockJobs {
   }
 
   start(driver: JobDriver, options: JobOptions): Job {
-    const job = new Job(driver, options, { clock: this.clock, events: this.events, forget: gone => this.jobs.delete(gone.id) });
+    const job = new Job(driver, options, {
+      clock: this.clock,
+      events: this.events,
+      forget: gone => this.jobs.delete(gone.id),
+    });
     this.jobs.set(options.id, job);
     return job;
   }
@@ -72,7 +90,10 @@ export class BlockJobs {
   /** Jobs and what is named cannot be at once. */
   refuse(what: string): void {
     const job = [...this.jobs.values()].find(found => found.active);
-    if (job) throw new VmError(`${what} is not possible while ${job.label} runs`, { hint: 'Wait for its end, or cancel it: block_job_cancel.' });
+    if (job)
+      throw new VmError(`${what} is not possible while ${job.label} runs`, {
+        hint: 'Wait for its end, or cancel it: block_job_cancel.',
+      });
   }
 
   /** The VM ends: they are cancelled, and have let go of their nodes. */

@@ -1,6 +1,7 @@
 /**
- * Mirror, and the commit of a disk in use: copies what is marked, marks again what the guest writes meanwhile, and once both are alike
- * keeps them so until somebody says how it ends: the target takes the source's place, or is left as a copy of that moment.
+ * Mirror, and the commit of a disk in use: copies what is marked, marks again what the guest writes
+ * meanwhile, and once both are alike keeps them so until somebody says how it ends: the target
+ * takes the source's place, or is left as a copy of that moment.
  */
 import type { JobType } from '../../qapi/types.js';
 import type { DirtyBitmap } from '../dirty-bitmap.js';
@@ -10,7 +11,10 @@ import { BlockCopy, type CopyPolicies } from './copy.js';
 import { LateError, within } from './deadline.js';
 import type { Job, JobDriver } from './job.js';
 
-/** The guest's requests wait at most so long while the last bytes are copied and the disks change places; then it is tried again later. */
+/**
+ * The guest's requests wait at most so long while the last bytes are copied and the disks change
+ * places; then it is tried again later.
+ */
 const HAND_OVER_MS = 5000;
 
 export interface MirrorParts {
@@ -53,7 +57,14 @@ export class MirrorJob implements JobDriver {
       },
     });
     await this.parts.prepare(job);
-    const copy = (this.copy = new BlockCopy(job, source, BlockCopy.into(target), todo, policies, clock));
+    const copy = (this.copy = new BlockCopy(
+      job,
+      source,
+      BlockCopy.into(target),
+      todo,
+      policies,
+      clock,
+    ));
     await copy.run();
     await target.flush();
     job.becomeReady();

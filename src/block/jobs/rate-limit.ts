@@ -1,4 +1,7 @@
-/** Bytes per second, as a bucket that may run ahead by one slice, so that short requests do not each wait for a timer. */
+/**
+ * Bytes per second, as a bucket that may run ahead by one slice, so that short requests do not each
+ * wait for a timer.
+ */
 import type { Clock } from '../../host/ports.js';
 
 const SLICE_MS = 100;
@@ -18,7 +21,9 @@ export class RateLimit {
 
   /** No request is longer, or it would have its slice for nothing. */
   get sliceBytes(): number {
-    return this.bytesPerSecond === 0 ? Infinity : Math.ceil((this.bytesPerSecond * SLICE_MS) / 1000);
+    return this.bytesPerSecond === 0
+      ? Infinity
+      : Math.ceil((this.bytesPerSecond * SLICE_MS) / 1000);
   }
 
   /** What was let through before counts no more. */
@@ -27,7 +32,10 @@ export class RateLimit {
     this.paidAtMs = 0;
   }
 
-  /** 0: the bytes may go, and are charged. Otherwise so many milliseconds are to wait before asking again. */
+  /**
+   * 0: the bytes may go, and are charged. Otherwise so many milliseconds are to wait before asking
+   * again.
+   */
   take(bytes: number): number {
     if (this.bytesPerSecond === 0) return 0;
     const nowMs = this.clock.nowMs();

@@ -1,4 +1,7 @@
-/** The commands that shorten a backing chain: block-commit moves content down into a base, block-stream up into the disk. */
+/**
+ * The commands that shorten a backing chain: block-commit moves content down into a base,
+ * block-stream up into the disk.
+ */
 import { VmError } from '../../base/errors.js';
 import { DirtyBitmap } from '../dirty-bitmap.js';
 import { CLUSTER } from '../driver.js';
@@ -30,24 +33,44 @@ export interface CommitOptions extends CommonOptions {
 export type StreamOptions = Omit<CommitOptions, 'top' | 'topNode'>;
 
 /** One node of a chain, by the name of its node or of its file. */
-function pick(chain: readonly BlockNode[], parameter: string, file: string | undefined, name: string | undefined): BlockNode | undefined {
-  if (file !== undefined && name !== undefined) throw new VmError(`'${parameter}-node' and '${parameter}' cannot be specified at the same time`);
+function pick(
+  chain: readonly BlockNode[],
+  parameter: string,
+  file: string | undefined,
+  name: string | undefined,
+): BlockNode | undefined {
+  if (file !== undefined && name !== undefined)
+    throw new VmError(
+      `'${parameter}-node' and '${parameter}' cannot be specified at the same time`,
+    );
   if (file === undefined && name === undefined) return undefined;
-  const node = name === undefined ? nodeOfFile(chain, file!) : chain.find(found => found.name === name);
-  if (!node) throw new VmError(`${parameter} '${file ?? name}' is not in the backing chain of node '${chain[0].name}'`);
+  const node =
+    name === undefined ? nodeOfFile(chain, file!) : chain.find(found => found.name === name);
+  if (!node)
+    throw new VmError(
+      `${parameter} '${file ?? name}' is not in the backing chain of node '${chain[0].name}'`,
+    );
   return node;
 }
 
-const policiesOf = ({ onError = 'report' }: { onError?: ErrorPolicy }) => ({ onSourceError: onError, onTargetError: onError });
+const policiesOf = ({ onError = 'report' }: { onError?: ErrorPolicy }) => ({
+  onSourceError: onError,
+  onTargetError: onError,
+});
 
 /** Whole clusters of whoever is written. */
-const bitmapFor = (source: BlockNode, written: BlockNode) => new DirtyBitmap(source.length, Math.max(CLUSTER, written.driver instanceof Qcow2Driver ? written.driver.unit : 0));
+const bitmapFor = (source: BlockNode, written: BlockNode) =>
+  new DirtyBitmap(
+    source.length,
+    Math.max(CLUSTER, written.driver instanceof Qcow2Driver ? written.driver.unit : 0),
+  );
 
 /** Images that lose their meaning with the job: nobody but the one above may read them. */
 function requireAlone(chain: readonly BlockNode[]): void {
   for (let n = 1; n < chain.length; n++) {
     const others = chain[n].userLabels.filter(label => label !== `node '${chain[n - 1].name}'`);
-    if (others.length > 0) throw new VmError(`node '${chain[n].name}' is also used by ${others.join(', ')}`);
+    if (others.length > 0)
+      throw new VmError(`node '${chain[n].name}' is also used by ${others.join(', ')}`);
   }
 }
 
@@ -56,10 +79,16 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
   const chain = chainAbove(active, undefined);
   const top = pick(chain, 'top', options.top, options.topNode) ?? active;
   const base = pick(chain, 'base', options.base, options.baseNode) ?? chain[chain.length - 1];
-  if (top === base) throw new VmError(`node '${top.name}' cannot be committed into itself`, chain.length === 1 ? { hint: 'It has no backing image.' } : {});
+  if (top === base)
+    throw new VmError(
+      `node '${top.name}' cannot be committed into itself`,
+      chain.length === 1 ? { hint: 'It has no backing image.' } : {},
+    );
   const above = chainAbove(top, base);
-  if (chain.indexOf(base) < chain.indexOf(top)) throw new VmError(`base '${base.name}' is not below top '${top.name}'`);
-  if (top === active && options.backingFile !== undefined) throw new VmError("'backing-file' specified, but 'top' is the active layer");
+  if (chain.indexOf(base) < chain.indexOf(top))
+    throw new VmError(`base '${base.name}' is not below top '${top.name}'`);
+  if (top === active && options.backingFile !== undefined)
+    throw new VmError("'backing-file' specified, but 'top' is the active layer");
   const overlay = top === active ? undefined : chain[chain.indexOf(top) - 1];
   requireAlone(overlay ? [overlay, ...above, base] : [...above, base]);
   ground.jobs.check(id, [...above, base, ...(overlay ? [overlay] : [])]);
@@ -71,7 +100,10 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
     const held = [...above, ...(overlay ? [overlay] : [])].map(node => ({ node, write: false }));
     const release = ground.jobs.hold(id, 'commit', [...held, { node: base, write: true }]);
     const parts = { ground, id, top, base, above, overlay, release, undoReopen, options };
-    return ground.jobs.start(overlay ? commitBelow({ ...parts, overlay }) : commitActive(parts), jobOptions(id, options));
+    return ground.jobs.start(
+      overlay ? commitBelow({ ...parts, overlay }) : commitActive(parts),
+      jobOptions(id, options),
+    );
   } catch (error) {
     await undoReopen();
     throw error;
@@ -90,7 +122,16 @@ interface CommitWork {
   undoReopen(): Promise<void>;
 }
 
-function commitActive({ ground, id, top, base, above, options, release, undoReopen }: CommitWork): MirrorJob {
+function commitActive({
+  ground,
+  id,
+  top,
+  base,
+  above,
+  options,
+  release,
+  undoReopen,
+}: CommitWork): MirrorJob {
   const todo = bitmapFor(top, base);
   let ownedOld = false;
   return new MirrorJob({
@@ -115,7 +156,16 @@ function commitActive({ ground, id, top, base, above, options, release, undoReop
   });
 }
 
-function commitBelow({ ground, top, base, above, overlay, options, release, undoReopen }: CommitWork & { overlay: BlockNode }): CommitJob {
+function commitBelow({
+  ground,
+  top,
+  base,
+  above,
+  overlay,
+  options,
+  release,
+  undoReopen,
+}: CommitWork & { overlay: BlockNode }): CommitJob {
   const todo = bitmapFor(top, base);
   const owned = isOwned(ground, top);
   return new CommitJob({
@@ -134,7 +184,12 @@ function commitBelow({ ground, top, base, above, overlay, options, release, undo
   });
 }
 
-async function markForBase(above: readonly BlockNode[], base: BlockNode, todo: DirtyBitmap, job: Job): Promise<void> {
+async function markForBase(
+  above: readonly BlockNode[],
+  base: BlockNode,
+  todo: DirtyBitmap,
+  job: Job,
+): Promise<void> {
   if (base.length < above[0].length) await base.resize(above[0].length);
   await markAllocated(above, todo, () => job.pausePoint());
 }
@@ -144,14 +199,19 @@ export async function startStream(ground: JobGround, options: StreamOptions): Pr
   const chain = chainAbove(node, undefined);
   const base = pick(chain, 'base', options.base, options.baseNode);
   if (base === node) throw new VmError(`node '${node.name}' cannot be its own base`);
-  if (options.backingFile !== undefined && !base) throw new VmError("backing file specified without base");
+  if (options.backingFile !== undefined && !base)
+    throw new VmError('backing file specified without base');
   if (node.readOnly) throw new VmError(`node '${node.name}' is read-only`);
   const old = backingNode(node);
   const between = old && old !== base ? chainAbove(old, base) : [];
   if (old) requireBackingChange(node);
   ground.jobs.check(id, [node, ...between]);
   const todo = bitmapFor(node, node);
-  const release = ground.jobs.hold(id, 'stream', [node, ...between].map(held => ({ node: held, write: false })));
+  const release = ground.jobs.hold(
+    id,
+    'stream',
+    [node, ...between].map(held => ({ node: held, write: false })),
+  );
   const owned = old !== undefined && isOwned(ground, old);
   const driver = new StreamJob({
     node,
@@ -173,7 +233,12 @@ export async function startStream(ground: JobGround, options: StreamOptions): Pr
 }
 
 /** In its header first: if we die in between, the image still reads the same. */
-async function changeBacking(ground: JobGround, node: BlockNode, backing: BlockNode | undefined, name: string | undefined): Promise<void> {
+async function changeBacking(
+  ground: JobGround,
+  node: BlockNode,
+  backing: BlockNode | undefined,
+  name: string | undefined,
+): Promise<void> {
   const { driver } = node;
   const owned = backing !== undefined && isOwned(ground, backing);
   if (driver instanceof Qcow2Driver) {
@@ -181,20 +246,27 @@ async function changeBacking(ground: JobGround, node: BlockNode, backing: BlockN
     const file = backing && (name ?? pathFrom(filenameOf(node), filenameOf(backing)));
     await driver.setBackingFile(file, backing?.driver.format).finally(undo);
   }
-  await atRest(ground.host.clock, node, async () => ground.graph.setChild(node, 'backing', backing, owned));
+  await atRest(ground.host.clock, node, async () =>
+    ground.graph.setChild(node, 'backing', backing, owned),
+  );
 }
 
 function requireBackingChange(node: BlockNode): void {
   const { driver } = node;
-  if (!(driver instanceof Qcow2Driver || driver instanceof MemoryDriver)) throw new VmError(`node '${node.name}' (${driver.format}) cannot change its backing image`);
+  if (!(driver instanceof Qcow2Driver || driver instanceof MemoryDriver))
+    throw new VmError(`node '${node.name}' (${driver.format}) cannot change its backing image`);
   if (driver instanceof Qcow2Driver) filenameOf(node);
 }
 
 /** Somebody's child that goes with its parent. */
-const isOwned = (ground: JobGround, node: BlockNode) => ground.graph.parentsOf(node).some(({ owned }) => owned);
+const isOwned = (ground: JobGround, node: BlockNode) =>
+  ground.graph.parentsOf(node).some(({ owned }) => owned);
 
 /** Returns the way back. */
-async function openForWriting({ host, graph }: JobGround, node: BlockNode): Promise<() => Promise<void>> {
+async function openForWriting(
+  { host, graph }: JobGround,
+  node: BlockNode,
+): Promise<() => Promise<void>> {
   if (!node.readOnly) return () => Promise.resolve();
   await atRest(host.clock, node, () => graph.reopen(node, false));
   return () => atRest(host.clock, node, () => graph.reopen(node, true));

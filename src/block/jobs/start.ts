@@ -1,4 +1,7 @@
-/** The commands that start jobs: which nodes, what to copy first, and what happens to the graph when it is done. */
+/**
+ * The commands that start jobs: which nodes, what to copy first, and what happens to the graph when
+ * it is done.
+ */
 import { VmError } from '../../base/errors.js';
 import type { NamedBitmaps } from '../bitmaps.js';
 import { DirtyBitmap } from '../dirty-bitmap.js';
@@ -27,7 +30,10 @@ export interface JobGround {
   requireFree(): void;
   /** VmError: somebody besides drives, parents and the job holds the node. */
   mayReplace(from: BlockNode, job: string): void;
-  /** Drives and parents of one node take another. owned: it goes with them. Returns whether they owned the old one. */
+  /**
+   * Drives and parents of one node take another. owned: it goes with them. Returns whether they
+   * owned the old one.
+   */
   replace(from: BlockNode, to: BlockNode, owned: boolean): boolean;
 }
 
@@ -54,14 +60,25 @@ export interface CopyOptions extends CommonOptions {
   readonly target: string | TargetOptions;
 }
 
-export const jobOptions = (id: string, { speed, autoFinalize, autoDismiss }: CommonOptions) => ({ id, speed: speed ?? 0, autoFinalize: autoFinalize ?? true, autoDismiss: autoDismiss ?? true });
+export const jobOptions = (id: string, { speed, autoFinalize, autoDismiss }: CommonOptions) => ({
+  id,
+  speed: speed ?? 0,
+  autoFinalize: autoFinalize ?? true,
+  autoDismiss: autoDismiss ?? true,
+});
 
 /** The source of a job, and the id that the job has. */
-export function sourceOf(ground: JobGround, { device, jobId }: CommonOptions): { source: BlockNode; id: string } {
+export function sourceOf(
+  ground: JobGround,
+  { device, jobId }: CommonOptions,
+): { source: BlockNode; id: string } {
   ground.requireFree();
   const { node: source, drive } = ground.resolve(device);
   const id = jobId ?? drive;
-  if (id === undefined) throw new VmError(`An explicit job ID is required for node '${device}'`, { hint: 'Say job-id, or the drive in place of the node.' });
+  if (id === undefined)
+    throw new VmError(`An explicit job ID is required for node '${device}'`, {
+      hint: 'Say job-id, or the drive in place of the node.',
+    });
   ground.jobs.check(id, [source]);
   return { source, id };
 }
@@ -79,7 +96,8 @@ interface Prepared {
 
 /** blockdev-mirror and drive-mirror. */
 export async function startMirror(ground: JobGround, options: CopyOptions): Promise<Job> {
-  if (options.bitmapMode !== undefined && options.bitmapMode !== 'on-success') throw new VmError("parameter 'bitmap-mode': a mirror takes on-success");
+  if (options.bitmapMode !== undefined && options.bitmapMode !== 'on-success')
+    throw new VmError("parameter 'bitmap-mode': a mirror takes on-success");
   const parts = await prepare(ground, 'mirror', options);
   const { id, source, target, todo, bitmap, opened, release } = parts;
   let ownedOld = false;
@@ -100,7 +118,8 @@ export async function startMirror(ground: JobGround, options: CopyOptions): Prom
     clean: async how => {
       release();
       bitmap?.settle(how !== 'failed');
-      if (how === 'pivoted' ? ownedOld : opened) await ground.graph.close(how === 'pivoted' ? source : target);
+      if (how === 'pivoted' ? ownedOld : opened)
+        await ground.graph.close(how === 'pivoted' ? source : target);
     },
   });
   return ground.jobs.start(driver, jobOptions(id, options));
@@ -114,7 +133,8 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
     source,
     target,
     todo,
-    packed: options.compress && target.driver instanceof Qcow2Driver ? target.driver.unit : undefined,
+    packed:
+      options.compress && target.driver instanceof Qcow2Driver ? target.driver.unit : undefined,
     onlyOverwritten: options.sync === 'none',
     policies: policies(options),
     clock: ground.host.clock,
@@ -138,26 +158,56 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
   return ground.jobs.start(driver, jobOptions(id, options));
 }
 
-const policies = ({ onSourceError, onTargetError }: CopyOptions) => ({ onSourceError: onSourceError ?? 'report', onTargetError: onTargetError ?? 'report' });
+const policies = ({ onSourceError, onTargetError }: CopyOptions) => ({
+  onSourceError: onSourceError ?? 'report',
+  onTargetError: onTargetError ?? 'report',
+});
 
 /** Everything that can be refused is refused here, and then nothing is left open. */
-async function prepare(ground: JobGround, type: 'mirror' | 'backup', options: CopyOptions): Promise<Prepared> {
+async function prepare(
+  ground: JobGround,
+  type: 'mirror' | 'backup',
+  options: CopyOptions,
+): Promise<Prepared> {
   const { source, id } = sourceOf(ground, options);
   const { sync, target: wanted } = options;
   const named = readBitmap(ground, source, options);
   const opened = typeof wanted !== 'string';
   const below = sync === 'top' ? backingNode(source) : sync === 'none' ? source : undefined;
-  const target = opened ? await openTarget(ground, wanted, source, below) : ground.resolve(wanted).node;
+  const target = opened
+    ? await openTarget(ground, wanted, source, below)
+    : ground.resolve(wanted).node;
   try {
     // The target took time to open.
     ground.requireFree();
-    if (isBelow(target, source)) throw new VmError(`node '${target.name}' is part of '${options.device}' and cannot be the target`);
-    if (target.length !== source.length) throw new VmError(`Source and target image have different sizes: ${source.length} and ${target.length} bytes`);
-    if (options.compress && !(target.driver instanceof Qcow2Driver)) throw new VmError(`Compression is not supported for this drive: node '${target.name}' is ${target.driver.format}`, { hint: 'format=qcow2 has it.' });
+    if (isBelow(target, source))
+      throw new VmError(
+        `node '${target.name}' is part of '${options.device}' and cannot be the target`,
+      );
+    if (target.length !== source.length)
+      throw new VmError(
+        `Source and target image have different sizes: ${source.length} and ${target.length} bytes`,
+      );
+    if (options.compress && !(target.driver instanceof Qcow2Driver))
+      throw new VmError(
+        `Compression is not supported for this drive: node '${target.name}' is ` +
+          `${target.driver.format}`,
+        { hint: 'format=qcow2 has it.' },
+      );
     ground.jobs.check(id, [source, target]);
     const todo = new DirtyBitmap(source.length, granularityFor(options, target));
-    const bitmap = named && new BitmapLoan(named, todo, options.bitmapMode ?? 'on-success', `block job '${id}' (${type})`);
-    const release = ground.jobs.hold(id, type, [{ node: source, write: false }, { node: target, write: true }]);
+    const bitmap =
+      named &&
+      new BitmapLoan(
+        named,
+        todo,
+        options.bitmapMode ?? 'on-success',
+        `block job '${id}' (${type})`,
+      );
+    const release = ground.jobs.hold(id, type, [
+      { node: source, write: false },
+      { node: target, write: true },
+    ]);
     bitmap?.claim();
     return { id, source, target, opened, todo, bitmap, release };
   } catch (error) {
@@ -166,25 +216,48 @@ async function prepare(ground: JobGround, type: 'mirror' | 'backup', options: Co
   }
 }
 
-function readBitmap(ground: JobGround, source: BlockNode, { sync, bitmap, bitmapMode }: CopyOptions) {
+function readBitmap(
+  ground: JobGround,
+  source: BlockNode,
+  { sync, bitmap, bitmapMode }: CopyOptions,
+) {
   const byBitmap = sync === 'incremental' || sync === 'bitmap';
   if (byBitmap && bitmap === undefined) throw new VmError(`sync=${sync} needs parameter 'bitmap'`);
-  if (!byBitmap && bitmap !== undefined) throw new VmError(`parameter 'bitmap' goes with sync=incremental or sync=bitmap, not with sync=${sync}`);
-  if (sync === 'bitmap' && bitmapMode === undefined) throw new VmError("sync=bitmap needs parameter 'bitmap-mode'");
-  if (bitmapMode !== undefined && (!byBitmap || (sync === 'incremental' && bitmapMode !== 'on-success'))) throw new VmError(`parameter 'bitmap-mode' cannot be ${bitmapMode} with sync=${sync}`);
+  if (!byBitmap && bitmap !== undefined)
+    throw new VmError(
+      `parameter 'bitmap' goes with sync=incremental or sync=bitmap, not with sync=${sync}`,
+    );
+  if (sync === 'bitmap' && bitmapMode === undefined)
+    throw new VmError("sync=bitmap needs parameter 'bitmap-mode'");
+  if (
+    bitmapMode !== undefined &&
+    (!byBitmap || (sync === 'incremental' && bitmapMode !== 'on-success'))
+  )
+    throw new VmError(`parameter 'bitmap-mode' cannot be ${bitmapMode} with sync=${sync}`);
   if (bitmap === undefined) return undefined;
   const named = ground.bitmaps.get(source, bitmap);
   named.requireFree();
   return named;
 }
 
-/** At least a cluster of the target: a piece of one would take the rest from what is not copied yet. */
+/**
+ * At least a cluster of the target: a piece of one would take the rest from what is not copied yet.
+ */
 function granularityFor({ granularity = CLUSTER }: CopyOptions, target: BlockNode): number {
-  if (!Number.isInteger(Math.log2(granularity)) || granularity < 512 || granularity > 64 * 1024 * 1024) throw new VmError("Parameter 'granularity' expects a power of 2 in range [512B, 64MB]");
+  if (
+    !Number.isInteger(Math.log2(granularity)) ||
+    granularity < 512 ||
+    granularity > 64 * 1024 * 1024
+  )
+    throw new VmError("Parameter 'granularity' expects a power of 2 in range [512B, 64MB]");
   return Math.max(granularity, target.driver instanceof Qcow2Driver ? target.driver.unit : 0);
 }
 
-async function markFirst({ source, todo, bitmap }: Prepared, { sync }: CopyOptions, job: Job): Promise<void> {
+async function markFirst(
+  { source, todo, bitmap }: Prepared,
+  { sync }: CopyOptions,
+  job: Job,
+): Promise<void> {
   if (bitmap) bitmap.take();
   else if (sync === 'full') todo.mark(0, source.length);
   else if (sync === 'top') await markAllocated([source], todo, () => job.pausePoint());

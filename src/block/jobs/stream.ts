@@ -1,4 +1,7 @@
-/** Stream: a disk takes over what it reads from the images below it, down to a base, and then does without them. The guest goes on writing. */
+/**
+ * Stream: a disk takes over what it reads from the images below it, down to a base, and then does
+ * without them. The guest goes on writing.
+ */
 import type { DirtyBitmap } from '../dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode, Interceptor } from '../node.js';
@@ -31,7 +34,14 @@ export class StreamJob implements JobDriver, Interceptor {
     const { node, todo, policies, clock } = this.parts;
     this.unhook = node.hook(this);
     await this.parts.prepare(job);
-    this.copy = new BlockCopy(job, node, { write: (offset, length, data) => this.takeOver(offset, length, data), unit: 1 }, todo, policies, clock);
+    this.copy = new BlockCopy(
+      job,
+      node,
+      { write: (offset, length, data) => this.takeOver(offset, length, data), unit: 1 },
+      todo,
+      policies,
+      clock,
+    );
     await this.copy.run();
     await node.flush();
   }
@@ -51,14 +61,18 @@ export class StreamJob implements JobDriver, Interceptor {
     return this.lock.run(start, unit, 'shared', write);
   }
 
-  /** Reads the same before and after: no change that anybody must hear of, so it goes to the driver. What the node got meanwhile stays. */
+  /**
+   * Reads the same before and after: no change that anybody must hear of, so it goes to the driver.
+   * What the node got meanwhile stays.
+   */
   private takeOver(offset: number, length: number, data: Buffer | undefined): Promise<void> {
     const { node } = this.parts;
     const { unit, start } = this.clusters(offset, length);
     return this.lock.run(start, unit, 'exclusive', async () => {
-      for (let at = offset; at < offset + length; ) {
+      for (let at = offset; at < offset + length;) {
         const own = await allocatedIn([node], at, offset + length - at);
-        if (!own.allocated && data) await node.driver.pwrite(at, data.subarray(at - offset, at - offset + own.length), false);
+        if (!own.allocated && data)
+          await node.driver.pwrite(at, data.subarray(at - offset, at - offset + own.length), false);
         else if (!own.allocated) await node.driver.writeZeroes(at, own.length);
         at += own.length;
       }

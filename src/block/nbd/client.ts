@@ -1,13 +1,20 @@
 /**
- * One NBD connection: many requests in flight, bounded, each with a deadline. The first failure of the link ends it for good: whoever
- * needs another connection makes one, for a replica that lost a write must not go on as if it had it.
+ * One NBD connection: many requests in flight, bounded, each with a deadline. The first failure of
+ * the link ends it for good: whoever needs another connection makes one, for a replica that lost a
+ * write must not go on as if it had it.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Address, Clock, Sockets, Stream, TlsContext } from '../../host/ports.js';
 import { ioError } from '../io-error.js';
-import { answeredError, clientHandshake, clientReplies, type Expected, type NbdExportInfo } from './client-protocol.js';
+import {
+  answeredError,
+  clientHandshake,
+  clientReplies,
+  type Expected,
+  type NbdExportInfo,
+} from './client-protocol.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
 
@@ -62,15 +69,26 @@ export class NbdClient {
     private readonly clock: Clock,
     private readonly options: NbdClientOptions,
   ) {
-    this.machine = new ProtocolMachine(this.protocol(), bytes => void this.write(bytes), () => void this.startTls());
+    this.machine = new ProtocolMachine(
+      this.protocol(),
+      bytes => void this.write(bytes),
+      () => void this.startTls(),
+    );
   }
 
-  static async connect(host: { sockets: Sockets; clock: Clock }, options: NbdClientOptions): Promise<NbdClient> {
+  static async connect(
+    host: { sockets: Sockets; clock: Clock },
+    options: NbdClientOptions,
+  ): Promise<NbdClient> {
     const startMs = host.clock.nowMs();
-    const stream = await host.sockets.connect(options.address, { timeoutMs: options.connectTimeoutMs });
+    const stream = await host.sockets.connect(options.address, {
+      timeoutMs: options.connectTimeoutMs,
+    });
     const client = new NbdClient(stream, host.clock, options);
     const leftMs = Math.max(1, options.connectTimeoutMs - (host.clock.nowMs() - startMs));
-    const timer = host.clock.timer(leftMs, () => client.fail(new VmError(`no handshake within ${options.connectTimeoutMs} ms`)));
+    const timer = host.clock.timer(leftMs, () =>
+      client.fail(new VmError(`no handshake within ${options.connectTimeoutMs} ms`)),
+    );
     try {
       await client.handshake();
     } finally {
@@ -89,8 +107,15 @@ export class NbdClient {
   }
 
   /** data: only for WRITE, ours until the promise settles. Gives the data of a READ. */
-  async request(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
-    if (this.running >= MAX_IN_FLIGHT && !this.failure) await new Promise<void>(go => this.waiting.push(go));
+  async request(
+    type: number,
+    flags: number,
+    offset: number,
+    length: number,
+    data?: Uint8Array,
+  ): Promise<Buffer> {
+    if (this.running >= MAX_IN_FLIGHT && !this.failure)
+      await new Promise<void>(go => this.waiting.push(go));
     else this.running++;
     try {
       if (this.failure) throw this.failure;
@@ -110,11 +135,22 @@ export class NbdClient {
   /** Says goodbye; requests in flight fail. */
   close(): void {
     if (this.failure) return;
-    const bye = this.stream.write(nbd.encodeRequest(nbd.NbdCmd.DISC, 0, 0, 0, 0)).catch(() => undefined);
-    this.fail(ioError('ESHUTDOWN', 'the connection was closed'), () => void bye.then(() => this.stream.destroy()));
+    const bye = this.stream
+      .write(nbd.encodeRequest(nbd.NbdCmd.DISC, 0, 0, 0, 0))
+      .catch(() => undefined);
+    this.fail(
+      ioError('ESHUTDOWN', 'the connection was closed'),
+      () => void bye.then(() => this.stream.destroy()),
+    );
   }
 
-  private issue(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
+  private issue(
+    type: number,
+    flags: number,
+    offset: number,
+    length: number,
+    data?: Uint8Array,
+  ): Promise<Buffer> {
     const cookie = this.nextCookie++;
     return new Promise<Buffer>((resolve, reject) => {
       const issuedMs = this.clock.nowMs();
@@ -122,7 +158,9 @@ export class NbdClient {
       const request = { type, offset, length, issuedMs, sent: false, resolve, reject };
       this.pending.set(cookie, request);
       this.watch();
-      void this.send(nbd.encodeRequest(type, flags, cookie, offset, length), data).then(() => (request.sent = true));
+      void this.send(nbd.encodeRequest(type, flags, cookie, offset, length), data).then(
+        () => (request.sent = true),
+      );
     });
   }
 
@@ -131,12 +169,16 @@ export class NbdClient {
     // A short copy is cheaper than one more system call and packet.
     if (data && data.length <= COPY_BELOW) return this.write(Buffer.concat([header, data]));
     const written = [this.write(header)];
-    for (let at = 0; data && at < data.length; at += PIECE) written.push(this.write(data.subarray(at, at + PIECE)));
+    for (let at = 0; data && at < data.length; at += PIECE)
+      written.push(this.write(data.subarray(at, at + PIECE)));
     await Promise.all(written);
   }
 
   private *protocol(): Protocol {
-    this.exportInfo = yield* clientHandshake({ exportName: this.options.exportName, tls: this.options.tls !== undefined });
+    this.exportInfo = yield* clientHandshake({
+      exportName: this.options.exportName,
+      tls: this.options.tls !== undefined,
+    });
     this.ready.resolve();
     yield* clientReplies(() => this.info, {
       expected: cookie => this.pending.get(cookie),
@@ -164,13 +206,18 @@ export class NbdClient {
       this.movedMs = this.clock.nowMs();
       this.guarded(() => this.machine.feed(bytes));
     });
-    this.stream.onEnd(error => this.fail(error ? asVmError(error) : new VmError('the server closed the connection')));
+    this.stream.onEnd(error =>
+      this.fail(error ? asVmError(error) : new VmError('the server closed the connection')),
+    );
   }
 
   private async startTls(): Promise<void> {
     const { tls, connectTimeoutMs } = this.options;
     try {
-      const secured = await tls!.context.start(this.stream, { hostname: tls!.hostname, timeoutMs: connectTimeoutMs });
+      const secured = await tls!.context.start(this.stream, {
+        hostname: tls!.hostname,
+        timeoutMs: connectTimeoutMs,
+      });
       if (this.failure) return secured.destroy();
       this.stream = secured;
       this.listen();
@@ -194,7 +241,8 @@ export class NbdClient {
     } catch (error) {
       return this.fail(asVmError(error));
     }
-    // What goes behind the oldest request says nothing about it: also for a dead peer the kernel takes bytes for a while.
+    // What goes behind the oldest request says nothing about it: also for a dead peer the kernel
+    // takes bytes for a while.
     const [oldest] = this.pending.values();
     if (oldest && !oldest.sent) this.movedMs = this.clock.nowMs();
   }
@@ -205,7 +253,8 @@ export class NbdClient {
     this.watchdog = this.clock.timer(Math.max(1, this.deadlineMs - this.clock.nowMs()), () => {
       this.watchdog = undefined;
       if (this.pending.size === 0) return;
-      if (this.deadlineMs <= this.clock.nowMs()) this.fail(new VmError(`no answer within ${this.options.requestTimeoutMs} ms`));
+      if (this.deadlineMs <= this.clock.nowMs())
+        this.fail(new VmError(`no answer within ${this.options.requestTimeoutMs} ms`));
       else this.watch();
     });
   }
@@ -215,7 +264,10 @@ export class NbdClient {
     const [oldest] = this.pending.values();
     const { requestTimeoutMs } = this.options;
     const stillMs = Math.max(this.movedMs, oldest.issuedMs);
-    return Math.min(stillMs + requestTimeoutMs, Math.max(this.oldestMs, oldest.issuedMs) + OVERTAKEN * requestTimeoutMs);
+    return Math.min(
+      stillMs + requestTimeoutMs,
+      Math.max(this.oldestMs, oldest.issuedMs) + OVERTAKEN * requestTimeoutMs,
+    );
   }
 
   private fail(cause: VmError, hangUp: () => void = () => this.stream.destroy()): void {

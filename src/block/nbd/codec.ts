@@ -1,4 +1,7 @@
-/** NBD on the wire, fixed new-style (NBD project, doc/proto.md): layouts and numbers. Big-endian throughout. No I/O. */
+/**
+ * NBD on the wire, fixed new-style (NBD project, doc/proto.md): layouts and numbers. Big-endian
+ * throughout. No I/O.
+ */
 import { VmError } from '../../base/errors.js';
 import type { Field } from '../../fields/field.js';
 import { bytes, record, u16, u32 } from '../../fields/field.js';
@@ -25,7 +28,17 @@ export const ExportFlag = {
   SEND_FAST_ZERO: 1 << 11,
 } as const;
 /** proto.md "Option types". */
-export const NbdOpt = { EXPORT_NAME: 1, ABORT: 2, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED_REPLY: 8, LIST_META_CONTEXT: 9, SET_META_CONTEXT: 10 } as const;
+export const NbdOpt = {
+  EXPORT_NAME: 1,
+  ABORT: 2,
+  LIST: 3,
+  STARTTLS: 5,
+  INFO: 6,
+  GO: 7,
+  STRUCTURED_REPLY: 8,
+  LIST_META_CONTEXT: 9,
+  SET_META_CONTEXT: 10,
+} as const;
 /** proto.md "Option reply types"; errors have bit 31. */
 export const NbdRep = {
   ACK: 1,
@@ -41,11 +54,34 @@ export const NbdRep = {
 } as const;
 export const NbdInfo = { EXPORT: 0, NAME: 1, DESCRIPTION: 2, BLOCK_SIZE: 3 } as const;
 /** proto.md "Request types". */
-export const NbdCmd = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, CACHE: 5, WRITE_ZEROES: 6, BLOCK_STATUS: 7 } as const;
-export const CmdFlag = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, REQ_ONE: 1 << 3, FAST_ZERO: 1 << 4 } as const;
+export const NbdCmd = {
+  READ: 0,
+  WRITE: 1,
+  DISC: 2,
+  FLUSH: 3,
+  TRIM: 4,
+  CACHE: 5,
+  WRITE_ZEROES: 6,
+  BLOCK_STATUS: 7,
+} as const;
+export const CmdFlag = {
+  FUA: 1 << 0,
+  NO_HOLE: 1 << 1,
+  DF: 1 << 2,
+  REQ_ONE: 1 << 3,
+  FAST_ZERO: 1 << 4,
+} as const;
 
 /** proto.md "Error values". */
-const errnos = { EPERM: 1, EIO: 5, ENOMEM: 12, EINVAL: 22, ENOSPC: 28, ENOTSUP: 95, ESHUTDOWN: 108 } as const satisfies Record<IoCode, number>;
+const errnos = {
+  EPERM: 1,
+  EIO: 5,
+  ENOMEM: 12,
+  EINVAL: 22,
+  ENOSPC: 28,
+  ENOTSUP: 95,
+  ESHUTDOWN: 108,
+} as const satisfies Record<IoCode, number>;
 
 export const errnoOf = (code: IoCode): number => errnos[code];
 
@@ -54,7 +90,10 @@ export function codeOfErrno(errno: number): IoCode {
   return 'EIO';
 }
 
-/** An offset of 64 bits as a number: beyond 2^53 it loses its last bits, but no export is that long and the range check refuses it. */
+/**
+ * An offset of 64 bits as a number: beyond 2^53 it loses its last bits, but no export is that long
+ * and the range check refuses it.
+ */
 const offset64: Field<number> = {
   size: 8,
   reset: () => 0,
@@ -78,13 +117,31 @@ export const clientFlags = record({ flags: u32 });
 /** Client's option; `length` bytes of data follow. */
 export const optionRequest = record({ magic: bytes(8), option: u32, length: u32 });
 /** Server's answer; `length` bytes of data follow. */
-export const optionReply = record({ magicHigh: u32.is(REPLY_MAGIC[0]), magicLow: u32.is(REPLY_MAGIC[1]), option: u32, type: u32, length: u32 });
+export const optionReply = record({
+  magicHigh: u32.is(REPLY_MAGIC[0]),
+  magicLow: u32.is(REPLY_MAGIC[1]),
+  option: u32,
+  type: u32,
+  length: u32,
+});
 /** NBD_INFO_EXPORT, and the plain answer to EXPORT_NAME without its type. */
 export const infoExport = record({ type: u16.is(NbdInfo.EXPORT), size: offset64, flags: u16 });
-export const infoBlockSize = record({ type: u16.is(NbdInfo.BLOCK_SIZE), minimum: u32, preferred: u32, maximum: u32 });
+export const infoBlockSize = record({
+  type: u16.is(NbdInfo.BLOCK_SIZE),
+  minimum: u32,
+  preferred: u32,
+  maximum: u32,
+});
 export const exportNameReply = record({ size: offset64, flags: u16 });
 /** Transmission; data follows a WRITE. */
-export const request = record({ magic: u32.is(0x2560_9513), flags: u16, type: u16, cookie, offset: offset64, length: u32 });
+export const request = record({
+  magic: u32.is(0x2560_9513),
+  flags: u16,
+  type: u16,
+  cookie,
+  offset: offset64,
+  length: u32,
+});
 /** Data follows a successful READ. */
 export const simpleReply = record({ magic: u32.is(0x6744_6698), error: u32, cookie });
 
@@ -93,21 +150,51 @@ export type NbdRequest = ReturnType<typeof request.decode>;
 export const sizeOf = (layout: { size: number | undefined }): number => layout.size!;
 
 export function encodeOption(option: number, data: Uint8Array): Buffer {
-  return Buffer.concat([optionRequest.encode({ magic: OPTION_MAGIC, option, length: data.length }), data]);
+  return Buffer.concat([
+    optionRequest.encode({ magic: OPTION_MAGIC, option, length: data.length }),
+    data,
+  ]);
 }
 
-export function encodeOptionReply(option: number, type: number, data: Uint8Array = new Uint8Array()): Buffer {
-  return Buffer.concat([optionReply.encode({ magicHigh: REPLY_MAGIC[0], magicLow: REPLY_MAGIC[1], option, type, length: data.length }), data]);
+export function encodeOptionReply(
+  option: number,
+  type: number,
+  data: Uint8Array = new Uint8Array(),
+): Buffer {
+  return Buffer.concat([
+    optionReply.encode({
+      magicHigh: REPLY_MAGIC[0],
+      magicLow: REPLY_MAGIC[1],
+      option,
+      type,
+      length: data.length,
+    }),
+    data,
+  ]);
 }
 
-export function encodeRequest(type: number, flags: number, cookieNumber: number, offset: number, length: number): Buffer {
-  return request.encode({ magic: 0x2560_9513, flags, type, cookie: encodeCookie(cookieNumber), offset, length });
+export function encodeRequest(
+  type: number,
+  flags: number,
+  cookieNumber: number,
+  offset: number,
+  length: number,
+): Buffer {
+  return request.encode({
+    magic: 0x2560_9513,
+    flags,
+    type,
+    cookie: encodeCookie(cookieNumber),
+    offset,
+    length,
+  });
 }
 
 /** The same as the declaration above; straight, for each request passes here. */
 export function decodeRequest(data: Buffer): NbdRequest {
   const magic = data.readUInt32BE(0);
-  if (magic !== 0x2560_9513) throw new VmError(`the NBD client sends 0x${magic.toString(16)} where a request must begin`);
+  if (magic !== 0x2560_9513)
+    throw new VmError(`the NBD client sends 0x${magic.toString(16)} where a request must begin`);
   return {
     magic,
     flags: data.readUInt16BE(4),
@@ -144,7 +231,10 @@ export function decodeCookie(data: Buffer): number {
   return data.readUInt16BE(0) === 0 ? data.readUIntBE(2, 6) : -1;
 }
 
-/** Data of GO and INFO: u32 length, name, u16 count, that many u16 information types. Undefined when malformed. */
+/**
+ * Data of GO and INFO: u32 length, name, u16 count, that many u16 information types. Undefined when
+ * malformed.
+ */
 export function decodeGo(data: Buffer): { name: string; wanted: number[] } | undefined {
   if (data.length < 6) return undefined;
   const nameLength = data.readUInt32BE(0);
@@ -174,14 +264,38 @@ export function encodeListEntry(name: string): Buffer {
 }
 
 /** proto.md "Structured reply chunk message"; errors have bit 15. */
-export const ChunkType = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001, ERROR_OFFSET: 0x8002 } as const;
+export const ChunkType = {
+  NONE: 0,
+  OFFSET_DATA: 1,
+  OFFSET_HOLE: 2,
+  BLOCK_STATUS: 5,
+  ERROR: 0x8001,
+  ERROR_OFFSET: 0x8002,
+} as const;
 export const CHUNK_DONE = 1;
-export const structuredReply = record({ magic: u32.is(0x668e_33ef), flags: u16, type: u16, cookie, length: u32 });
+export const structuredReply = record({
+  magic: u32.is(0x668e_33ef),
+  flags: u16,
+  type: u16,
+  cookie,
+  length: u32,
+});
 
 /** One chunk, its data in parts; last: nothing follows for this request. */
-export function encodeChunk(replyCookie: Buffer, type: number, parts: readonly Uint8Array[], last = true): Uint8Array[] {
+export function encodeChunk(
+  replyCookie: Buffer,
+  type: number,
+  parts: readonly Uint8Array[],
+  last = true,
+): Uint8Array[] {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const head = structuredReply.encode({ magic: 0x668e_33ef, flags: last ? CHUNK_DONE : 0, type, cookie: replyCookie, length });
+  const head = structuredReply.encode({
+    magic: 0x668e_33ef,
+    flags: last ? CHUNK_DONE : 0,
+    type,
+    cookie: replyCookie,
+    length,
+  });
   if (length <= COPY_BELOW) return [Buffer.concat([head, ...parts], head.length + length)];
   return [head, ...parts];
 }
@@ -192,7 +306,11 @@ export function encodeOffset(value: number): Buffer {
   return out;
 }
 
-export function encodeChunkError(replyCookie: Buffer, errno: number, message: string): Uint8Array[] {
+export function encodeChunkError(
+  replyCookie: Buffer,
+  errno: number,
+  message: string,
+): Uint8Array[] {
   const text = Buffer.from(message, 'utf8').subarray(0, 1024);
   const head = Buffer.alloc(6);
   head.writeUInt32BE(errno, 0);
@@ -200,7 +318,10 @@ export function encodeChunkError(replyCookie: Buffer, errno: number, message: st
   return encodeChunk(replyCookie, ChunkType.ERROR, [head, text]);
 }
 
-/** Data of LIST_ and SET_META_CONTEXT: export name, u32 count, that many strings. Undefined when malformed. */
+/**
+ * Data of LIST_ and SET_META_CONTEXT: export name, u32 count, that many strings. Undefined when
+ * malformed.
+ */
 export function decodeMetaContext(data: Buffer): { name: string; queries: string[] } | undefined {
   let at = 0;
   const number = () => {

@@ -5,14 +5,24 @@ import type { Sockets, TlsContext, TlsCredentials } from '../../host/ports.js';
 import type { TlsEndpoint } from '../../host/tls-creds.js';
 
 /** user: as a refusal to delete the object names it. It is in use until the claim is disposed. */
-export type CredentialStore = (id: string, endpoint: TlsEndpoint, user: string) => Claim<TlsCredentials>;
+export type CredentialStore = (
+  id: string,
+  endpoint: TlsEndpoint,
+  user: string,
+) => Claim<TlsCredentials>;
 
 export const noCredentials: CredentialStore = id => {
   throw new VmError(`there is no tls-creds object '${id}' here`);
 };
 
 /** The credentials, looked at. */
-export function claimTls(sockets: Sockets, store: CredentialStore, id: string, endpoint: TlsEndpoint, user: string): Claim<TlsContext> {
+export function claimTls(
+  sockets: Sockets,
+  store: CredentialStore,
+  id: string,
+  endpoint: TlsEndpoint,
+  user: string,
+): Claim<TlsContext> {
   const claim = store(id, endpoint, user);
   try {
     if (!sockets.tls) throw new VmError('this host has no TLS');

@@ -1,7 +1,8 @@
 /**
- * A disk's way to its NBD server. Without a reconnect delay it is one connection, and its end is the end: a replica that lost a write must
- * not go on as if it had it. With one, requests wait that long for the server to come back and are sent again; each of them may be done
- * twice without harm, for none was acknowledged. What was acknowledged and not flushed is written again first.
+ * A disk's way to its NBD server. Without a reconnect delay it is one connection, and its end is
+ * the end: a replica that lost a write must not go on as if it had it. With one, requests wait that
+ * long for the server to come back and are sent again; each of them may be done twice without harm,
+ * for none was acknowledged. What was acknowledged and not flushed is written again first.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
@@ -53,7 +54,10 @@ export class NbdLink {
     this.adopt(client);
   }
 
-  static async open(host: { sockets: Sockets; clock: Clock }, options: NbdLinkOptions): Promise<NbdLink> {
+  static async open(
+    host: { sockets: Sockets; clock: Clock },
+    options: NbdLinkOptions,
+  ): Promise<NbdLink> {
     const untilMs = host.clock.nowMs() + options.openRetryMs;
     for (;;) {
       try {
@@ -70,8 +74,15 @@ export class NbdLink {
     return this.lost?.error ?? this.client.error;
   }
 
-  async request(type: number, flags: number, offset: number, length: number, data?: Uint8Array): Promise<Buffer> {
-    if (this.options.reconnectDelayMs === 0) return this.client.request(type, flags, offset, length, data);
+  async request(
+    type: number,
+    flags: number,
+    offset: number,
+    length: number,
+    data?: Uint8Array,
+  ): Promise<Buffer> {
+    if (this.options.reconnectDelayMs === 0)
+      return this.client.request(type, flags, offset, length, data);
     if (this.unstable.full) await this.makeRoom();
     return this.acrossLosses(async (client, mark) => {
       const answer = await client.request(type, flags, offset, length, data);
@@ -80,8 +91,13 @@ export class NbdLink {
     });
   }
 
-  /** On this connection, or on the next one that is found in time. mark: the writes that were under way before. */
-  private async acrossLosses<T>(attempt: (client: NbdClient, mark: number) => Promise<T>): Promise<T> {
+  /**
+   * On this connection, or on the next one that is found in time. mark: the writes that were under
+   * way before.
+   */
+  private async acrossLosses<T>(
+    attempt: (client: NbdClient, mark: number) => Promise<T>,
+  ): Promise<T> {
     for (;;) {
       if (this.lost) await this.back();
       const { client } = this;
@@ -115,10 +131,18 @@ export class NbdLink {
     return (this.info.flags & ExportFlag.SEND_FLUSH) !== 0;
   }
 
-  private acknowledged(type: number, flags: number, offset: number, length: number, data: Uint8Array | undefined, mark: number): void {
+  private acknowledged(
+    type: number,
+    flags: number,
+    offset: number,
+    length: number,
+    data: Uint8Array | undefined,
+    mark: number,
+  ): void {
     if (type === NbdCmd.FLUSH) return this.unstable.flushed(mark);
     const changes = type === NbdCmd.WRITE || type === NbdCmd.WRITE_ZEROES || type === NbdCmd.TRIM;
-    if (changes && this.volatile && (flags & CmdFlag.FUA) === 0) this.unstable.note({ type, flags, offset, length, data });
+    if (changes && this.volatile && (flags & CmdFlag.FUA) === 0)
+      this.unstable.note({ type, flags, offset, length, data });
   }
 
   /** One flush for all who find the copies at their bound. */
@@ -138,7 +162,10 @@ export class NbdLink {
     const { lost } = this;
     if (!lost) return Promise.resolve();
     if (lost.givenUp) return Promise.reject(lost.error);
-    if (this.waiting.length >= MAX_WAITING) return Promise.reject(ioError('EIO', `${MAX_WAITING} requests wait for the NBD server already`));
+    if (this.waiting.length >= MAX_WAITING)
+      return Promise.reject(
+        ioError('EIO', `${MAX_WAITING} requests wait for the NBD server already`),
+      );
     return new Promise((go, fail) => this.waiting.push({ go, fail }));
   }
 
@@ -154,7 +181,11 @@ export class NbdLink {
   private lose(error: VmError): void {
     trace('link_lost', { export: this.options.exportName, reason: error.message });
     const { clock } = this.host;
-    this.lost = { error, givenUp: false, deadline: clock.timer(this.options.reconnectDelayMs, () => this.giveUp(error)) };
+    this.lost = {
+      error,
+      givenUp: false,
+      deadline: clock.timer(this.options.reconnectDelayMs, () => this.giveUp(error)),
+    };
     void this.seek();
   }
 
@@ -173,7 +204,10 @@ export class NbdLink {
       const client = await this.attempt().catch((error: unknown) => asVmError(error));
       if (this.closed) return client instanceof NbdClient ? client.close() : undefined;
       if (client instanceof NbdClient) return this.found(client);
-      await new Promise<void>(resolve => (lost.retry = this.host.clock.timer(lost.givenUp ? SLOW_RETRY_MS : RETRY_MS, resolve)));
+      await new Promise<void>(
+        resolve =>
+          (lost.retry = this.host.clock.timer(lost.givenUp ? SLOW_RETRY_MS : RETRY_MS, resolve)),
+      );
     }
   }
 
@@ -181,10 +215,27 @@ export class NbdLink {
     const client = await NbdClient.connect(this.host, this.options);
     try {
       const { size, flags } = client.info;
-      if (size !== this.info.size) throw new VmError(`the NBD export '${this.options.exportName}' came back with ${size} bytes instead of ${this.info.size}`);
-      if ((this.info.flags & ~flags & (ExportFlag.SEND_FLUSH | ExportFlag.SEND_TRIM | ExportFlag.SEND_WRITE_ZEROES | ExportFlag.SEND_FUA)) !== 0) throw new VmError(`the NBD export '${this.options.exportName}' came back with less than it could do before`);
-      if (flags & ~this.info.flags & ExportFlag.READ_ONLY) throw new VmError(`the NBD export '${this.options.exportName}' came back read-only`);
-      for (const write of this.unstable) await client.request(write.type, write.flags, write.offset, write.length, write.data);
+      if (size !== this.info.size)
+        throw new VmError(
+          `the NBD export '${this.options.exportName}' came back with ${size} bytes instead ` +
+            `of ${this.info.size}`,
+        );
+      if (
+        (this.info.flags &
+          ~flags &
+          (ExportFlag.SEND_FLUSH |
+            ExportFlag.SEND_TRIM |
+            ExportFlag.SEND_WRITE_ZEROES |
+            ExportFlag.SEND_FUA)) !==
+        0
+      )
+        throw new VmError(
+          `the NBD export '${this.options.exportName}' came back with less than it could do before`,
+        );
+      if (flags & ~this.info.flags & ExportFlag.READ_ONLY)
+        throw new VmError(`the NBD export '${this.options.exportName}' came back read-only`);
+      for (const write of this.unstable)
+        await client.request(write.type, write.flags, write.offset, write.length, write.data);
       return client;
     } catch (error) {
       client.close();

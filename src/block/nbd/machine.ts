@@ -1,12 +1,17 @@
 /**
- * A protocol as a generator, apart from its socket: it yields what it needs next and straight-line code goes on when the bytes are there.
- * Whoever owns the stream feeds the machine and sends what it says.
+ * A protocol as a generator, apart from its socket: it yields what it needs next and straight-line
+ * code goes on when the bytes are there. Whoever owns the stream feeds the machine and sends what
+ * it says.
  */
 
 import { assert, VmError } from '../../base/errors.js';
 
-/** need: exactly n bytes, given back (idle: the peer may take its time to begin with them); skip: n bytes thrown away; send: bytes for the peer; startTls: everything after it is encrypted. */
-export type Step = { need: number; idle?: true } | { skip: number } | { send: Uint8Array } | { startTls: true };
+/**
+ * need: exactly n bytes, given back (idle: the peer may take its time to begin with them); skip: n
+ * bytes thrown away; send: bytes for the peer; startTls: everything after it is encrypted.
+ */
+export type Step =
+  { need: number; idle?: true } | { skip: number } | { send: Uint8Array } | { startTls: true };
 export type Protocol<R = void> = Generator<Step, R, Buffer>;
 
 const NOTHING = Buffer.alloc(0);
@@ -78,17 +83,28 @@ export class ProtocolMachine {
     this.available = 0;
   }
 
-  /** Crumbs are copied together: a peer that sends single bytes must not cost an object for each. */
+  /**
+   * Crumbs are copied together: a peer that sends single bytes must not cost an object for each.
+   */
   private append(data: Buffer): void {
     if (data.length > CRUMB) return void this.chunks.push(data);
     const last = this.chunks[this.chunks.length - 1];
-    if (!last || last.buffer !== this.tail.buffer || this.tailUsed + data.length > this.tail.length) {
+    if (
+      !last ||
+      last.buffer !== this.tail.buffer ||
+      this.tailUsed + data.length > this.tail.length
+    ) {
       if (this.tailUsed + data.length > this.tail.length) {
         this.tail = Buffer.allocUnsafeSlow(TAIL);
         this.tailUsed = 0;
       }
       this.chunks.push(this.tail.subarray(this.tailUsed, this.tailUsed + data.length));
-    } else this.chunks[this.chunks.length - 1] = Buffer.from(this.tail.buffer, last.byteOffset, last.length + data.length);
+    } else
+      this.chunks[this.chunks.length - 1] = Buffer.from(
+        this.tail.buffer,
+        last.byteOffset,
+        last.length + data.length,
+      );
     data.copy(this.tail, this.tailUsed);
     this.tailUsed += data.length;
   }

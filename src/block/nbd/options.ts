@@ -28,7 +28,12 @@ const REQUEST_TIMEOUT_MS = 10_000;
 export function readNbd(options: OptionTree): NbdSpec {
   const uri = options.string('uri') ?? options.string('filename');
   if (uri !== undefined) return readNbdUri(uri, options);
-  return { driver: 'nbd', address: readServer(options), exportName: options.string('export') ?? '', ...readRest(options, false) };
+  return {
+    driver: 'nbd',
+    address: readServer(options),
+    exportName: options.string('export') ?? '',
+    ...readRest(options, false),
+  };
 }
 
 /** options: what may stand beside the name. */
@@ -37,7 +42,10 @@ export function readNbdUri(text: string, options: OptionTree): NbdSpec {
   return { driver: 'nbd', address, exportName, ...readRest(options, tls) };
 }
 
-function readRest(options: OptionTree, tls: boolean): Omit<NbdSpec, 'driver' | 'address' | 'exportName'> {
+function readRest(
+  options: OptionTree,
+  tls: boolean,
+): Omit<NbdSpec, 'driver' | 'address' | 'exportName'> {
   const seconds = (key: string, least: number) => {
     const value = options.integer(key, least, 3600);
     return value === undefined ? undefined : value * 1000;
@@ -45,8 +53,13 @@ function readRest(options: OptionTree, tls: boolean): Omit<NbdSpec, 'driver' | '
   const openMs = seconds('open-timeout', 1);
   const tlsCreds = options.string('tls-creds');
   const tlsHostname = options.string('tls-hostname');
-  if (tls && tlsCreds === undefined) throw new VmError(`nbds: parameter '${options.full('tls-creds')}' is missing: the id of a tls-creds-x509 or tls-creds-psk object`);
-  if (tlsHostname !== undefined && tlsCreds === undefined) throw new VmError(`parameter '${options.full('tls-hostname')}' goes with tls-creds`);
+  if (tls && tlsCreds === undefined)
+    throw new VmError(
+      `nbds: parameter '${options.full('tls-creds')}' is missing: the id of a tls-creds-x509 ` +
+        'or tls-creds-psk object',
+    );
+  if (tlsHostname !== undefined && tlsCreds === undefined)
+    throw new VmError(`parameter '${options.full('tls-hostname')}' goes with tls-creds`);
   return {
     openTimeoutMs: openMs ?? OPEN_TIMEOUT_MS,
     openRetryMs: openMs ?? 0,
@@ -65,7 +78,8 @@ function readServer(options: OptionTree): Address {
   const port = server.integer('port', 1, 65535);
   if (server !== options) server.end(" to driver 'nbd'");
   if (path !== undefined) {
-    if (host !== undefined || port !== undefined || type === 'inet') throw new VmError(`parameter '${server.full('path')}' and host or port exclude each other`);
+    if (host !== undefined || port !== undefined || type === 'inet')
+      throw new VmError(`parameter '${server.full('path')}' and host or port exclude each other`);
     return { kind: 'unix', path };
   }
   if (host === undefined) throw new VmError(`parameter '${server.full('host')}' is missing`);

@@ -1,4 +1,7 @@
-/** The server's half of NBD as straight lines: negotiation, then requests. The client is untrusted input: what it may not do is answered, not crashed on. */
+/**
+ * The server's half of NBD as straight lines: negotiation, then requests. The client is untrusted
+ * input: what it may not do is answered, not crashed on.
+ */
 import { VmError } from '../../base/errors.js';
 import * as nbd from './codec.js';
 import type { Protocol } from './machine.js';
@@ -19,7 +22,10 @@ export interface ServerLimits {
   clients: number;
   /** Negotiation must be over by then. */
   handshakeMs: number;
-  /** A client that has begun a request or has answers to take, and does nothing, is dropped after once to twice that. One that wants nothing may stay. */
+  /**
+   * A client that has begun a request or has answers to take, and does nothing, is dropped after
+   * once to twice that. One that wants nothing may stay.
+   */
   stallMs: number;
 }
 
@@ -64,15 +70,27 @@ interface Negotiation {
 }
 
 /** Ends without an export when the client says goodbye. */
-export function* negotiate<E extends ExportFacts>(exports: () => E[], terms: ServerTerms): Protocol<{ chosen: E; dialect: Dialect } | undefined> {
+export function* negotiate<E extends ExportFacts>(
+  exports: () => E[],
+  terms: ServerTerms,
+): Protocol<{ chosen: E; dialect: Dialect } | undefined> {
   const ours = nbd.HandshakeFlag.FIXED_NEWSTYLE | nbd.HandshakeFlag.NO_ZEROES;
-  yield { send: nbd.greeting.encode({ magic: nbd.NBD_MAGIC, option: nbd.OPTION_MAGIC, flags: ours }) };
+  yield {
+    send: nbd.greeting.encode({ magic: nbd.NBD_MAGIC, option: nbd.OPTION_MAGIC, flags: ours }),
+  };
   const { flags } = nbd.clientFlags.decode(yield { need: nbd.sizeOf(nbd.clientFlags) });
   if ((flags & ~ours) !== 0) throw new VmError(`unknown NBD client flags 0x${flags.toString(16)}`);
-  const state: Negotiation = { dialect: { structured: false, blockStatus: false }, noZeroes: (flags & nbd.HandshakeFlag.NO_ZEROES) !== 0, tls: terms.tls ? 'wanted' : 'none' };
+  const state: Negotiation = {
+    dialect: { structured: false, blockStatus: false },
+    noZeroes: (flags & nbd.HandshakeFlag.NO_ZEROES) !== 0,
+    tls: terms.tls ? 'wanted' : 'none',
+  };
   for (let n = 0; n < MAX_OPTIONS; n++) {
-    const { magic, option, length } = nbd.optionRequest.decode(yield { need: nbd.sizeOf(nbd.optionRequest) });
-    if (!magic.equals(nbd.OPTION_MAGIC)) throw new VmError('the NBD client does not send an option where one must stand');
+    const { magic, option, length } = nbd.optionRequest.decode(
+      yield { need: nbd.sizeOf(nbd.optionRequest) },
+    );
+    if (!magic.equals(nbd.OPTION_MAGIC))
+      throw new VmError('the NBD client does not send an option where one must stand');
     if (length > MAX_OPTION) {
       yield { skip: length };
       yield refusal(option, nbd.NbdRep.ERR_TOO_BIG, `an option has at most ${MAX_OPTION} bytes`);
@@ -83,18 +101,29 @@ export function* negotiate<E extends ExportFacts>(exports: () => E[], terms: Ser
       yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
       return undefined;
     }
-    const chosen = state.tls === 'wanted' ? yield* beforeTls(option, length, state) : yield* oneOption(option, data, exports(), terms, state);
-    if (chosen) return { chosen, dialect: { ...state.dialect, blockStatus: state.context?.name === chosen.name } };
+    const chosen =
+      state.tls === 'wanted'
+        ? yield* beforeTls(option, length, state)
+        : yield* oneOption(option, data, exports(), terms, state);
+    if (chosen)
+      return {
+        chosen,
+        dialect: { ...state.dialect, blockStatus: state.context?.name === chosen.name },
+      };
   }
   throw new VmError(`more than ${MAX_OPTIONS} options in one NBD negotiation`);
 }
 
-const refusal = (option: number, type: number, why: string) => ({ send: nbd.encodeOptionReply(option, type, Buffer.from(why)) });
+const refusal = (option: number, type: number, why: string) => ({
+  send: nbd.encodeOptionReply(option, type, Buffer.from(why)),
+});
 
 function* beforeTls(option: number, length: number, state: Negotiation): Protocol<undefined> {
   // The option has no error reply: proto.md asks for the connection to be closed.
-  if (option === nbd.NbdOpt.EXPORT_NAME) throw new VmError('the NBD client asks for an export without TLS, which is required');
-  if (option !== nbd.NbdOpt.STARTTLS) yield refusal(option, nbd.NbdRep.ERR_TLS_REQD, 'TLS is required');
+  if (option === nbd.NbdOpt.EXPORT_NAME)
+    throw new VmError('the NBD client asks for an export without TLS, which is required');
+  if (option !== nbd.NbdOpt.STARTTLS)
+    yield refusal(option, nbd.NbdRep.ERR_TLS_REQD, 'TLS is required');
   else if (length > 0) yield refusal(option, nbd.NbdRep.ERR_INVALID, 'STARTTLS has no data');
   else {
     yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
@@ -104,13 +133,22 @@ function* beforeTls(option: number, length: number, state: Negotiation): Protoco
   return undefined;
 }
 
-function* oneOption<E extends ExportFacts>(option: number, data: Buffer, exports: E[], terms: ServerTerms, state: Negotiation): Protocol<E | undefined> {
+function* oneOption<E extends ExportFacts>(
+  option: number,
+  data: Buffer,
+  exports: E[],
+  terms: ServerTerms,
+  state: Negotiation,
+): Protocol<E | undefined> {
   const { dialect } = state;
   switch (option) {
     case nbd.NbdOpt.EXPORT_NAME: {
       const name = data.toString('utf8');
       const found = exports.find(e => e.name === name);
-      if (!found) throw new VmError(`the NBD client asks for export '${name.slice(0, 100)}', which there is not`);
+      if (!found)
+        throw new VmError(
+          `the NBD client asks for export '${name.slice(0, 100)}', which there is not`,
+        );
       yield { send: exportNameAnswer(found, dialect, state.noZeroes) };
       return found;
     }
@@ -123,11 +161,15 @@ function* oneOption<E extends ExportFacts>(option: number, data: Buffer, exports
       yield* list(data, exports);
       return undefined;
     case nbd.NbdOpt.STARTTLS:
-      yield state.tls === 'begun' ? refusal(option, nbd.NbdRep.ERR_INVALID, 'TLS has begun already') : refusal(option, nbd.NbdRep.ERR_POLICY, 'this server has no TLS credentials');
+      yield state.tls === 'begun'
+        ? refusal(option, nbd.NbdRep.ERR_INVALID, 'TLS has begun already')
+        : refusal(option, nbd.NbdRep.ERR_POLICY, 'this server has no TLS credentials');
       return undefined;
     case nbd.NbdOpt.STRUCTURED_REPLY:
       dialect.structured ||= data.length === 0;
-      yield data.length === 0 ? { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) } : refusal(option, nbd.NbdRep.ERR_INVALID, 'STRUCTURED_REPLY has no data');
+      yield data.length === 0
+        ? { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) }
+        : refusal(option, nbd.NbdRep.ERR_INVALID, 'STRUCTURED_REPLY has no data');
       return undefined;
     case nbd.NbdOpt.LIST_META_CONTEXT:
       yield* metaContext(option, data, exports, dialect);
@@ -141,7 +183,13 @@ function* oneOption<E extends ExportFacts>(option: number, data: Buffer, exports
   }
 }
 
-function* describe<E extends ExportFacts>(option: number, data: Buffer, exports: E[], maxRequest: number, dialect: Dialect): Protocol<E | undefined> {
+function* describe<E extends ExportFacts>(
+  option: number,
+  data: Buffer,
+  exports: E[],
+  maxRequest: number,
+  dialect: Dialect,
+): Protocol<E | undefined> {
   const asked = nbd.decodeGo(data);
   if (!asked || asked.name.length > MAX_NAME) {
     yield refusal(option, nbd.NbdRep.ERR_INVALID, `the data of option ${option} is malformed`);
@@ -149,27 +197,58 @@ function* describe<E extends ExportFacts>(option: number, data: Buffer, exports:
   }
   const found = exports.find(e => e.name === asked.name);
   if (!found) {
-    yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_UNKNOWN, Buffer.from('no such export')) };
+    yield {
+      send: nbd.encodeOptionReply(option, nbd.NbdRep.ERR_UNKNOWN, Buffer.from('no such export')),
+    };
     return undefined;
   }
-  yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, nbd.infoExport.encode({ type: nbd.NbdInfo.EXPORT, size: found.size, flags: transmissionFlags(found, dialect) })) };
+  yield {
+    send: nbd.encodeOptionReply(
+      option,
+      nbd.NbdRep.INFO,
+      nbd.infoExport.encode({
+        type: nbd.NbdInfo.EXPORT,
+        size: found.size,
+        flags: transmissionFlags(found, dialect),
+      }),
+    ),
+  };
   if (asked.wanted.includes(nbd.NbdInfo.NAME)) {
-    const name = Buffer.concat([Buffer.from([0, nbd.NbdInfo.NAME]), Buffer.from(found.name, 'utf8')]);
+    const name = Buffer.concat([
+      Buffer.from([0, nbd.NbdInfo.NAME]),
+      Buffer.from(found.name, 'utf8'),
+    ]);
     yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, name) };
   }
   if (asked.wanted.includes(nbd.NbdInfo.BLOCK_SIZE)) {
-    const sizes = { type: nbd.NbdInfo.BLOCK_SIZE, minimum: 1, preferred: 4096, maximum: maxRequest };
+    const sizes = {
+      type: nbd.NbdInfo.BLOCK_SIZE,
+      minimum: 1,
+      preferred: 4096,
+      maximum: maxRequest,
+    };
     yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.INFO, nbd.infoBlockSize.encode(sizes)) };
   }
   yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
   return found;
 }
 
-/** Answers with base:allocation if it was asked for. Gives the export for which it was, under SET. */
-function* metaContext(option: number, data: Buffer, exports: ExportFacts[], dialect: Dialect): Protocol<{ name: string } | undefined> {
+/**
+ * Answers with base:allocation if it was asked for. Gives the export for which it was, under SET.
+ */
+function* metaContext(
+  option: number,
+  data: Buffer,
+  exports: ExportFacts[],
+  dialect: Dialect,
+): Protocol<{ name: string } | undefined> {
   const asked = nbd.decodeMetaContext(data);
   if (!asked || !dialect.structured) {
-    yield refusal(option, nbd.NbdRep.ERR_INVALID, asked ? 'structured replies come first' : `the data of option ${option} is malformed`);
+    yield refusal(
+      option,
+      nbd.NbdRep.ERR_INVALID,
+      asked ? 'structured replies come first' : `the data of option ${option} is malformed`,
+    );
     return undefined;
   }
   if (!exports.some(e => e.name === asked.name)) {
@@ -177,8 +256,17 @@ function* metaContext(option: number, data: Buffer, exports: ExportFacts[], dial
     return undefined;
   }
   const list = option === nbd.NbdOpt.LIST_META_CONTEXT;
-  const wanted = asked.queries.includes(CONTEXT) || (list && (asked.queries.length === 0 || asked.queries.includes('base:')));
-  if (wanted) yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.META_CONTEXT, nbd.encodeMetaContext(list ? 0 : BASE_ALLOCATION, CONTEXT)) };
+  const wanted =
+    asked.queries.includes(CONTEXT) ||
+    (list && (asked.queries.length === 0 || asked.queries.includes('base:')));
+  if (wanted)
+    yield {
+      send: nbd.encodeOptionReply(
+        option,
+        nbd.NbdRep.META_CONTEXT,
+        nbd.encodeMetaContext(list ? 0 : BASE_ALLOCATION, CONTEXT),
+      ),
+    };
   yield { send: nbd.encodeOptionReply(option, nbd.NbdRep.ACK) };
   return wanted ? { name: asked.name } : undefined;
 }
@@ -188,7 +276,10 @@ function* list(data: Buffer, exports: ExportFacts[]): Protocol {
     yield refusal(nbd.NbdOpt.LIST, nbd.NbdRep.ERR_INVALID, 'LIST has no data');
     return;
   }
-  for (const { name } of exports) yield { send: nbd.encodeOptionReply(nbd.NbdOpt.LIST, nbd.NbdRep.SERVER, nbd.encodeListEntry(name)) };
+  for (const { name } of exports)
+    yield {
+      send: nbd.encodeOptionReply(nbd.NbdOpt.LIST, nbd.NbdRep.SERVER, nbd.encodeListEntry(name)),
+    };
   yield { send: nbd.encodeOptionReply(nbd.NbdOpt.LIST, nbd.NbdRep.ACK) };
 }
 
@@ -206,11 +297,17 @@ export function* requests(maxRequest: number, serve: (request: ServerRequest) =>
   }
 }
 
-/** proto.md: CAN_MULTI_CONN, for all connections of an export share one node, so a flush on one covers them all. */
+/**
+ * proto.md: CAN_MULTI_CONN, for all connections of an export share one node, so a flush on one
+ * covers them all.
+ */
 function transmissionFlags(e: ExportFacts, { structured }: Dialect): number {
   const f = nbd.ExportFlag;
-  const reading = f.HAS_FLAGS | f.SEND_FLUSH | f.CAN_MULTI_CONN | f.SEND_CACHE | (structured ? f.SEND_DF : 0);
-  return e.writable ? reading | f.SEND_FUA | f.SEND_TRIM | f.SEND_WRITE_ZEROES | f.SEND_FAST_ZERO : reading | f.READ_ONLY;
+  const reading =
+    f.HAS_FLAGS | f.SEND_FLUSH | f.CAN_MULTI_CONN | f.SEND_CACHE | (structured ? f.SEND_DF : 0);
+  return e.writable
+    ? reading | f.SEND_FUA | f.SEND_TRIM | f.SEND_WRITE_ZEROES | f.SEND_FAST_ZERO
+    : reading | f.READ_ONLY;
 }
 
 function exportNameAnswer(e: ExportFacts, dialect: Dialect, noZeroes: boolean): Buffer {

@@ -1,4 +1,7 @@
-/** One client of the NBD server: negotiates, then has its requests served, as many at once as the limits allow. */
+/**
+ * One client of the NBD server: negotiates, then has its requests served, as many at once as the
+ * limits allow.
+ */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
@@ -6,7 +9,13 @@ import type { Clock, Stream, TlsContext } from '../../host/ports.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
 import { answer, type ServedExport } from './server-commands.js';
-import { type Dialect, negotiate, requests, type ServerLimits, type ServerRequest } from './server-protocol.js';
+import {
+  type Dialect,
+  negotiate,
+  requests,
+  type ServerLimits,
+  type ServerRequest,
+} from './server-protocol.js';
 
 const trace = tracer('nbd', ['server_client', 'server_gone', 'server_request']);
 
@@ -44,8 +53,14 @@ export class NbdServerSession {
   ) {
     this.stream = stream;
     this.lastMs = terms.clock.nowMs();
-    this.machine = new ProtocolMachine(this.protocol(), bytes => void this.write(bytes), () => void this.startTls());
-    this.handshakeTimer = terms.clock.timer(terms.limits.handshakeMs, () => this.drop(new VmError('negotiation takes too long')));
+    this.machine = new ProtocolMachine(
+      this.protocol(),
+      bytes => void this.write(bytes),
+      () => void this.startTls(),
+    );
+    this.handshakeTimer = terms.clock.timer(terms.limits.handshakeMs, () =>
+      this.drop(new VmError('negotiation takes too long')),
+    );
     this.listen();
     this.guarded(() => this.machine.start());
   }
@@ -82,12 +97,17 @@ export class NbdServerSession {
 
   /** Resolves when the disk has finished everything of this client. */
   drain(): Promise<void> {
-    return this.inFlight === 0 ? Promise.resolve() : new Promise(resolve => this.idle.push(resolve));
+    return this.inFlight === 0
+      ? Promise.resolve()
+      : new Promise(resolve => this.idle.push(resolve));
   }
 
   private *protocol(): Protocol {
     const { limits, tls } = this.terms;
-    const agreed = yield* negotiate(() => this.terms.exports(), { maxRequest: limits.requestBytes, tls: tls !== undefined });
+    const agreed = yield* negotiate(() => this.terms.exports(), {
+      maxRequest: limits.requestBytes,
+      tls: tls !== undefined,
+    });
     this.handshakeTimer.dispose();
     if (agreed) {
       const { chosen } = agreed;
@@ -112,7 +132,9 @@ export class NbdServerSession {
   /** The handshake's timer goes on meanwhile. */
   private async startTls(): Promise<void> {
     try {
-      const secured = await this.terms.tls!.start(this.stream, { timeoutMs: this.terms.limits.handshakeMs });
+      const secured = await this.terms.tls!.start(this.stream, {
+        timeoutMs: this.terms.limits.handshakeMs,
+      });
       if (this.gone) return secured.destroy();
       this.stream = secured;
       this.listen();
@@ -137,14 +159,20 @@ export class NbdServerSession {
     this.enter(bytes);
     trace('server_request', { type: request.type, offset: request.offset, length: request.length });
     try {
-      const reply = await answer(served, { client: this, dialect: this.dialect, maxRequest: requestBytes }, request);
+      const reply = await answer(
+        served,
+        { client: this, dialect: this.dialect, maxRequest: requestBytes },
+        request,
+      );
       if (!this.gone) await this.send(reply);
     } finally {
       this.leave(bytes);
     }
   }
 
-  /** A request is over when its reply has left: a client that does not read is not served for ever. */
+  /**
+   * A request is over when its reply has left: a client that does not read is not served for ever.
+   */
   private async send(parts: readonly Uint8Array[]): Promise<void> {
     this.unsent++;
     this.watch();
@@ -161,7 +189,13 @@ export class NbdServerSession {
     this.stallTimer = this.terms.clock.timer(this.terms.limits.stallMs, () => {
       this.stallTimer = undefined;
       if (this.unsent === 0 && !this.machine.partial) return;
-      if (this.progress === seen) this.drop(new VmError(`the client neither takes its replies nor ends its request for ${this.terms.limits.stallMs} ms`));
+      if (this.progress === seen)
+        this.drop(
+          new VmError(
+            'the client neither takes its replies nor ends its request for ' +
+              `${this.terms.limits.stallMs} ms`,
+          ),
+        );
       else this.watch();
     });
   }

@@ -1,6 +1,8 @@
 /**
- * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style; structured replies and base:allocation when asked. Defaults: requests of at most 32 MiB; for each
- * client 64 requests or 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation, a minute for a client that stalls.
+ * The NBD server of a VM: nbd_server_start, _add, _stop. Fixed new-style; structured replies and
+ * base:allocation when asked. Defaults: requests of at most 32 MiB; for each client 64 requests or
+ * 64 MiB in flight, then its socket is not read; 16 clients; 10 s for negotiation, a minute for a
+ * client that stalls.
  */
 import { VmError } from '../../base/errors.js';
 import type { Claim } from '../../base/inventory.js';
@@ -97,9 +99,14 @@ export class NbdServer {
     return [...this.exports.values()].find(e => e.node === node && e.writable)?.name;
   }
 
-  /** A replica has one writer. It is the client that is there; of several the first that writes, for the counts then tell of it. */
+  /**
+   * A replica has one writer. It is the client that is there; of several the first that writes, for
+   * the counts then tell of it.
+   */
   oneWriter(node: BlockNode, only: boolean): void {
-    const clients = [...this.sessions].filter(({ export: served }) => (served as Exported | undefined)?.node === node);
+    const clients = [...this.sessions].filter(
+      ({ export: served }) => (served as Exported | undefined)?.node === node,
+    );
     if (only) this.seats.set(node, { writer: clients.length === 1 ? clients[0] : undefined });
     else this.seats.delete(node);
   }
@@ -132,7 +139,12 @@ export class NbdServer {
 
   private accept(stream: Stream): void {
     if (!this.listener || !this.makeRoom()) return stream.destroy();
-    const terms = { clock: this.host.clock, limits: this.limits, tls: this.tls?.value, exports: () => [...this.exports.values()] };
+    const terms = {
+      clock: this.host.clock,
+      limits: this.limits,
+      tls: this.tls?.value,
+      exports: () => [...this.exports.values()],
+    };
     const session = new NbdServerSession(stream, terms, gone => {
       this.sessions.delete(gone);
       this.onClientGone(this.sessions.size);
@@ -141,8 +153,9 @@ export class NbdServer {
   }
 
   /**
-   * Whoever says nothing must not keep others out: the oldest that has chosen no export goes first, then one that has asked for nothing
-   * for longest, of the origin that holds most places. The writer of a replica stays, and who has something under way.
+   * Whoever says nothing must not keep others out: the oldest that has chosen no export goes first,
+   * then one that has asked for nothing for longest, of the origin that holds most places. The
+   * writer of a replica stays, and who has something under way.
    */
   private makeRoom(): boolean {
     if (this.sessions.size < this.limits.clients) return true;
@@ -153,8 +166,11 @@ export class NbdServer {
 
   private idlest(): NbdServerSession | undefined {
     const writers = [...this.seats.values()].map(({ writer }) => writer);
-    const idle = [...this.sessions].filter(session => session.idleSinceMs !== undefined && !writers.includes(session));
-    const places = (origin: string) => [...this.sessions].filter(session => session.origin === origin).length;
+    const idle = [...this.sessions].filter(
+      session => session.idleSinceMs !== undefined && !writers.includes(session),
+    );
+    const places = (origin: string) =>
+      [...this.sessions].filter(session => session.origin === origin).length;
     const most = Math.max(...idle.map(({ origin }) => places(origin)));
     const greedy = idle.filter(({ origin }) => places(origin) === most);
     return greedy.sort((a, b) => a.idleSinceMs! - b.idleSinceMs!)[0];

@@ -1,6 +1,7 @@
 /**
- * What a server has acknowledged and may still lose with its cache: copies, until a flush has covered them. After a reconnect they are
- * written again before anything else, so that a server which lost its memory meanwhile cannot take back what a guest was told.
+ * What a server has acknowledged and may still lose with its cache: copies, until a flush has
+ * covered them. After a reconnect they are written again before anything else, so that a server
+ * which lost its memory meanwhile cannot take back what a guest was told.
  */
 
 export interface UnstableWrite {

@@ -1,4 +1,7 @@
-/** The file names that mean an NBD server: nbd://HOST[:PORT]/EXPORT and its kin (NBD project, doc/uri.md), and QEMU's older nbd:HOST:PORT. */
+/**
+ * The file names that mean an NBD server: nbd://HOST[:PORT]/EXPORT and its kin (NBD project,
+ * doc/uri.md), and QEMU's older nbd:HOST:PORT.
+ */
 import { VmError } from '../../base/errors.js';
 import type { Address } from '../../host/ports.js';
 
@@ -17,19 +20,31 @@ export function parseNbdUri(text: string): NbdTarget {
   if (uri) return fromUri(text, uri);
   const old = /^nbd:(?:unix:([^:]+)|(\[[^\]]+\]|[^:]+):([0-9]+))(?::exportname=(.*))?$/.exec(text);
   if (!old) throw bad(text, 'say nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH');
-  const address: Address = old[1] !== undefined ? { kind: 'unix', path: old[1] } : { kind: 'tcp', host: bare(old[2]), port: portOf(text, old[3]) };
+  const address: Address =
+    old[1] !== undefined
+      ? { kind: 'unix', path: old[1] }
+      : { kind: 'tcp', host: bare(old[2]), port: portOf(text, old[3]) };
   return { address, exportName: old[4] ?? '', tls: false };
 }
 
-function fromUri(text: string, [, scheme, transport, authority, path, query]: RegExpExecArray): NbdTarget {
+function fromUri(
+  text: string,
+  [, scheme, transport, authority, path, query]: RegExpExecArray,
+): NbdTarget {
   const exportName = decoded(text, (path ?? '').slice(1));
   const tls = scheme === 'nbds';
-  const parameters = new Map((query ?? '').split('&').filter(pair => pair !== '').map((pair): [string, string] => {
-    const [key, ...value] = pair.split('=');
-    return [key, decoded(text, value.join('='))];
-  }));
+  const parameters = new Map(
+    (query ?? '')
+      .split('&')
+      .filter(pair => pair !== '')
+      .map((pair): [string, string] => {
+        const [key, ...value] = pair.split('=');
+        return [key, decoded(text, value.join('='))];
+      }),
+  );
   const socket = parameters.get('socket');
-  for (const key of parameters.keys()) if (key !== 'socket') throw bad(text, `parameter '${key}' is not known`);
+  for (const key of parameters.keys())
+    if (key !== 'socket') throw bad(text, `parameter '${key}' is not known`);
   if (transport === '+unix') {
     if (socket === undefined || socket === '') throw bad(text, "'socket=PATH' is missing");
     if (authority !== '') throw bad(text, 'a host and a UNIX socket exclude each other');
@@ -37,8 +52,17 @@ function fromUri(text: string, [, scheme, transport, authority, path, query]: Re
   }
   if (socket !== undefined) throw bad(text, "'socket=' goes with nbd+unix");
   const where = /^(\[[^\]]+\]|[^:@]+)(?::([0-9]+))?$/.exec(authority);
-  if (!where) throw bad(text, authority === '' ? 'the host is missing' : `'${authority}' is no HOST:PORT`);
-  return { address: { kind: 'tcp', host: bare(decoded(text, where[1])), port: where[2] === undefined ? NBD_PORT : portOf(text, where[2]) }, exportName, tls };
+  if (!where)
+    throw bad(text, authority === '' ? 'the host is missing' : `'${authority}' is no HOST:PORT`);
+  return {
+    address: {
+      kind: 'tcp',
+      host: bare(decoded(text, where[1])),
+      port: where[2] === undefined ? NBD_PORT : portOf(text, where[2]),
+    },
+    exportName,
+    tls,
+  };
 }
 
 const bare = (host: string) => host.replace(/^\[|\]$/g, '');
@@ -57,4 +81,5 @@ function decoded(text: string, part: string): string {
   }
 }
 
-const bad = (text: string, why: string) => new VmError(`'${text.slice(0, 200)}' is no NBD server: ${why}`);
+const bad = (text: string, why: string) =>
+  new VmError(`'${text.slice(0, 200)}' is no NBD server: ${why}`);

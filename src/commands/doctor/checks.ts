@@ -1,4 +1,7 @@
-/** What a host needs in order to run one side of a pair. Each check does the thing itself, and says what to do when it fails. */
+/**
+ * What a host needs in order to run one side of a pair. Each check does the thing itself, and says
+ * what to do when it fails.
+ */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { detectKvm } from '../../accel/choose.js';
 import { asVmError } from '../../base/errors.js';
@@ -46,7 +49,10 @@ export async function examineHost(wish: Wish): Promise<Finding[]> {
     ['memory', () => memory(wish.ramBytes)],
     ['files', () => openFiles(readFileSync('/proc/self/limits', 'utf8'))],
     ['names', names],
-    ...wish.ports.map((port): [string, () => Promise<Judgement>] => [`port ${port}`, () => freePort(port, wish.portsAsked)]),
+    ...wish.ports.map((port): [string, () => Promise<Judgement>] => [
+      `port ${port}`,
+      () => freePort(port, wish.portsAsked),
+    ]),
   ];
   const { peer } = wish;
   if (peer) checks.push(['peer', () => reach(peer)]);
@@ -59,21 +65,30 @@ async function attempt(judge: () => Judgement | Promise<Judgement>): Promise<Jud
   try {
     return await judge();
   } catch (error) {
-    return fail(asVmError(error).message, 'This check itself could not be made: the message says why.');
+    return fail(
+      asVmError(error).message,
+      'This check itself could not be made: the message says why.',
+    );
   }
 }
 
 function node(): Judgement {
   const [major, minor] = process.versions.node.split('.').map(Number);
   const old = major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1]);
-  return old ? fail(`Node ${process.versions.node}`, `Install Node ${oldestNode.join('.')} or later.`) : ok(`Node ${process.versions.node}`);
+  return old
+    ? fail(`Node ${process.versions.node}`, `Install Node ${oldestNode.join('.')} or later.`)
+    : ok(`Node ${process.versions.node}`);
 }
 
 function cpu(): Judgement {
   try {
     return ok(`the software CPU ran ${runTinyGuest()} instructions`);
   } catch (error) {
-    return fail(asVmError(error).message, 'The native addon is missing or broken: run `npm run build:native -- --force` and read what the compiler says.');
+    return fail(
+      asVmError(error).message,
+      'The native addon is missing or broken: run `npm run build:native -- --force` and read ' +
+        'what the compiler says.',
+    );
   }
 }
 
@@ -81,7 +96,12 @@ function cpu(): Judgement {
 function kvm(): Judgement {
   const { kind, reason } = detectKvm();
   if (kind === 'full') return ok(`usable: ${reason}`);
-  const advice = kind === 'none' ? 'Guests run on the software CPU. For KVM: a host with AMD-V or VT-x, and /dev/kvm open to this user.' : 'Guests run on the software CPU, for this KVM is slower and does not know all instructions.';
+  const advice =
+    kind === 'none'
+      ? 'Guests run on the software CPU. For KVM: a host with AMD-V or VT-x, and /dev/kvm open ' +
+        'to this user.'
+      : 'Guests run on the software CPU, for this KVM is slower and does not know all ' +
+        'instructions.';
   return warn(`not used: ${reason}`, advice);
 }
 
@@ -90,14 +110,23 @@ function tun(): Judgement {
     closeSync(openSync('/dev/net/tun', 'r+'));
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    return fail(asVmError(error).message, missing ? 'Load the module: modprobe tun. In a container: pass --device /dev/net/tun.' : 'Let this user open /dev/net/tun (mode 0666 is usual).');
+    return fail(
+      asVmError(error).message,
+      missing
+        ? 'Load the module: modprobe tun. In a container: pass --device /dev/net/tun.'
+        : 'Let this user open /dev/net/tun (mode 0666 is usual).',
+    );
   }
   try {
     const tap = new NodeTaps().open('colo%d');
     tap.dispose();
     return ok(`a tap could be made (${tap.ifname})`);
   } catch (error) {
-    return warn(asVmError(error).message, 'Only taps that were made for this user will work: ip tuntap add dev NAME mode tap user USER. Or run as root, or with CAP_NET_ADMIN.');
+    return warn(
+      asVmError(error).message,
+      'Only taps that were made for this user will work: ip tuntap add dev NAME mode tap user ' +
+        'USER. Or run as root, or with CAP_NET_ADMIN.',
+    );
   }
 }
 
@@ -107,7 +136,12 @@ function memory(wanted: number): Judgement {
   const detail = `${mib(available)} MiB available, a guest of ${mib(wanted)} MiB asked for`;
   if (available < wanted) return fail(detail, 'Free memory, or give the guest less (-m).');
   // A checkpoint on the way is staged beside the RAM: in the worst case all of it.
-  return available < 2 * wanted ? warn(detail, 'A guest that writes all its memory between two checkpoints needs twice its size here.') : ok(detail);
+  return available < 2 * wanted
+    ? warn(
+        detail,
+        'A guest that writes all its memory between two checkpoints needs twice its size here.',
+      )
+    : ok(detail);
 }
 
 const mib = (bytes: number) => Math.floor(bytes / 2 ** 20);
@@ -116,23 +150,39 @@ const mib = (bytes: number) => Math.floor(bytes / 2 ** 20);
 export function openFiles(limits: string): Judgement {
   const soft = /^Max open files +(\S+)/m.exec(limits)?.[1] ?? 'unknown';
   const enough = soft === 'unlimited' || Number(soft) >= fewestFiles;
-  return enough ? ok(`${soft} open files`) : warn(`${soft} open files`, `Raise it: ulimit -n ${fewestFiles}, or LimitNOFILE= of the service.`);
+  return enough
+    ? ok(`${soft} open files`)
+    : warn(
+        `${soft} open files`,
+        `Raise it: ulimit -n ${fewestFiles}, or LimitNOFILE= of the service.`,
+      );
 }
 
 async function names(): Promise<Judgement> {
   const dir = namesDir();
   makeFolder(dir, privateFolder);
   const longest = longestSocketPath - nameSocket('', dir).length;
-  if (longest < 8) return warn(`${dir} is long: names have at most ${longest} characters`, 'Set XDG_RUNTIME_DIR to a shorter path.');
+  if (longest < 8)
+    return warn(
+      `${dir} is long: names have at most ${longest} characters`,
+      'Set XDG_RUNTIME_DIR to a shorter path.',
+    );
   return ok(`sockets of named VMs go to ${dir}`);
 }
 
 async function freePort(port: number, asked: boolean): Promise<Judgement> {
   try {
-    (await new NodeSockets().listen({ kind: 'tcp', host: '127.0.0.1', port }, stream => stream.destroy())).dispose();
+    (
+      await new NodeSockets().listen({ kind: 'tcp', host: '127.0.0.1', port }, stream =>
+        stream.destroy(),
+      )
+    ).dispose();
     return ok('free');
   } catch (error) {
-    return (asked ? fail : warn)(asVmError(error).message, 'Take another port for -incoming or nbd_server_start, or end who has it: ss -ltnp.');
+    return (asked ? fail : warn)(
+      asVmError(error).message,
+      'Take another port for -incoming or nbd_server_start, or end who has it: ss -ltnp.',
+    );
   }
 }
 
@@ -143,6 +193,10 @@ async function reach(peer: Address): Promise<Judgement> {
     (await new NodeSockets().connect(peer, { timeoutMs: patienceMs })).destroy();
     return ok(`${where} answers, in ${(performance.now() - from).toFixed(1)} ms`);
   } catch (error) {
-    return fail(asVmError(error).message, 'Is the secondary there, with -incoming on this port, and no firewall between? Try it with: nc -vz HOST PORT.');
+    return fail(
+      asVmError(error).message,
+      'Is the secondary there, with -incoming on this port, and no firewall between? Try it ' +
+        'with: nc -vz HOST PORT.',
+    );
   }
 }

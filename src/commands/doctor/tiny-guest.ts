@@ -1,4 +1,7 @@
-/** Code run on the CPU that guests run on: three instructions in long mode that write a port and halt. */
+/**
+ * Code run on the CPU that guests run on: three instructions in long mode that write a port and
+ * halt.
+ */
 import type { ExitHandler } from '../../accel/contract.js';
 import { AddonRam } from '../../accel/ram.js';
 import { type Segment, VcpuImage } from '../../accel/vcpu-image.js';
@@ -9,7 +12,20 @@ const ramBytes = 1 << 20;
 const entry = 0x1000;
 /** Three page tables: the first 2 MiB at their own addresses. */
 const tables = 0x4000;
-const code64: Segment = { base: 0n, limit: 0xffffffff, selector: 8, type: 11, present: 1, dpl: 0, db: 0, s: 1, l: 1, g: 1, avl: 0, unusable: 0 };
+const code64: Segment = {
+  base: 0n,
+  limit: 0xffffffff,
+  selector: 8,
+  type: 11,
+  present: 1,
+  dpl: 0,
+  db: 0,
+  s: 1,
+  l: 1,
+  g: 1,
+  avl: 0,
+  unusable: 0,
+};
 const data: Segment = { ...code64, selector: 16, type: 3, db: 1, l: 0 };
 const port = 0x80;
 const word = 0x2a;
@@ -22,13 +38,21 @@ export function runTinyGuest(): bigint {
   const vm = new SteppedVm(new AddonRam(ramBytes));
   try {
     let seen = -1;
-    const handler: ExitHandler = { pioRead: () => 0xff, pioWrite: (at, _size, value) => void (seen = at === port ? value : seen), mmioRead: () => 0n, mmioWrite: () => undefined };
+    const handler: ExitHandler = {
+      pioRead: () => 0xff,
+      pioWrite: (at, _size, value) => void (seen = at === port ? value : seen),
+      mmioRead: () => 0n,
+      mmioWrite: () => undefined,
+    };
     vm.setExitHandler(handler);
     vm.ram.write(entry, Uint8Array.from(code));
     enterLongMode(vm);
     vm.start();
     const result = vm.runFor(budget);
-    if (result !== 'halted' || seen !== word) throw new VmError(`the CPU did not do what a guest of three instructions says (${result}, port ${seen})`);
+    if (result !== 'halted' || seen !== word)
+      throw new VmError(
+        `the CPU did not do what a guest of three instructions says (${result}, port ${seen})`,
+      );
     return vm.icount();
   } finally {
     vm.dispose();

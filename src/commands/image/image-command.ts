@@ -1,4 +1,7 @@
-/** What the `colo image` commands share: the host, how images are opened, progress, sizes in words, qemu-img's exit codes. */
+/**
+ * What the `colo image` commands share: the host, how images are opened, progress, sizes in words,
+ * qemu-img's exit codes.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockHost } from '../../block/graph.js';
 import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/image/files.js';
@@ -9,13 +12,34 @@ import { Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { Tool } from '../tool.js';
 
-export const formatFlag = Flags.string({ char: 'f', helpValue: 'FMT', description: 'format of the image: raw or qcow2; probed when not given' });
-export const progressFlag = Flags.boolean({ char: 'p', description: 'show progress: a bar on a terminal, elsewhere percents' });
-export const sharedFlag = Flags.boolean({ char: 'U', description: 'read it even if another program writes to it: what is read may be of no one moment' });
+export const formatFlag = Flags.string({
+  char: 'f',
+  helpValue: 'FMT',
+  description: 'format of the image: raw or qcow2; probed when not given',
+});
+export const progressFlag = Flags.boolean({
+  char: 'p',
+  description: 'show progress: a bar on a terminal, elsewhere percents',
+});
+export const sharedFlag = Flags.boolean({
+  char: 'U',
+  description: 'read it even if another program writes to it: what is read may be of no one moment',
+});
 export const quietFlag = Flags.boolean({ char: 'q', description: 'print nothing but errors' });
-export const outputFlag = Flags.string({ options: ['human', 'json'], description: 'json is the same as --json' });
+export const outputFlag = Flags.string({
+  options: ['human', 'json'],
+  description: 'json is the same as --json',
+});
 
-export const cacheFlag = (char: 't' | 'T', fallback: 'writeback' | 'unsafe', of = '') => Flags.string({ char, default: fallback, helpValue: 'CACHE', description: `writeback, writethrough, unsafe (no flush), or past the page cache: none, directsync${of}` });
+export const cacheFlag = (char: 't' | 'T', fallback: 'writeback' | 'unsafe', of = '') =>
+  Flags.string({
+    char,
+    default: fallback,
+    helpValue: 'CACHE',
+    description:
+      'writeback, writethrough, unsafe (no flush), or past the page cache: none, ' +
+      `directsync${of}`,
+  });
 
 function checkedCache(text: string): ImageCache {
   const found = cacheModes.find(mode => mode === text);
@@ -34,7 +58,11 @@ export abstract class ImageCommand extends Tool {
   }
 
   override jsonEnabled(): boolean {
-    return super.jsonEnabled() || this.argv.includes('--output=json') || this.argv.join(' ').includes('--output json');
+    return (
+      super.jsonEnabled() ||
+      this.argv.includes('--output=json') ||
+      this.argv.join(' ').includes('--output json')
+    );
   }
 
   protected print(line: string): void {
@@ -42,7 +70,10 @@ export abstract class ImageCommand extends Tool {
   }
 
   /** shared: -U. An image that somebody uses is refused with the way out. */
-  protected async openImage(filename: string, options: OpenOptions & { cache?: string; shared?: boolean }): Promise<OpenedImage> {
+  protected async openImage(
+    filename: string,
+    options: OpenOptions & { cache?: string; shared?: boolean },
+  ): Promise<OpenedImage> {
     const host = this.hostFor(options);
     const { openImage } = await import('../../block/image/open.js');
     return openImage(host, filename, options).catch((error: unknown) => {
@@ -58,7 +89,9 @@ export abstract class ImageCommand extends Tool {
   }
 
   /** On standard error: a bar on a terminal, elsewhere percents as qemu-img has them. */
-  protected async progress(wanted: boolean): Promise<((done: number, total: number) => void) | undefined> {
+  protected async progress(
+    wanted: boolean,
+  ): Promise<((done: number, total: number) => void) | undefined> {
     if (!wanted) return undefined;
     const show = process.stderr.isTTY ? await bar() : percents;
     let shownMs = -Infinity;
@@ -93,7 +126,17 @@ export abstract class ImageCommand extends Tool {
 
 async function bar(): Promise<(part: number, ended: boolean) => void> {
   const { Presets, SingleBar } = await import('cli-progress');
-  const shown = new SingleBar({ format: '{bar} {percentage}% {duration_formatted}', stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 40, stopOnComplete: true }, Presets.shades_classic);
+  const shown = new SingleBar(
+    {
+      format: '{bar} {percentage}% {duration_formatted}',
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: false,
+      barsize: 40,
+      stopOnComplete: true,
+    },
+    Presets.shades_classic,
+  );
   shown.start(1000, 0);
   return part => shown.update(Math.round(part * 1000));
 }
@@ -106,7 +149,11 @@ function percents(part: number, ended: boolean): void {
 export function whenLocked(error: unknown, readOnly: boolean): VmError {
   const found = asVmError(error);
   if (!/ lock on /.test(found.message)) return found;
-  const hint = readOnly ? 'Another program writes to the image. End that first, or read it all the same with -U (--force-share).' : 'Another program uses the image. End that first; a running VM changes its disks by its monitor.';
+  const hint = readOnly
+    ? 'Another program writes to the image. End that first, or read it all the same with -U ' +
+      '(--force-share).'
+    : 'Another program uses the image. End that first; a running VM changes its disks by its ' +
+      'monitor.';
   return new VmError(found.message, { ...found.options, hint });
 }
 
@@ -120,4 +167,5 @@ export function inWords(bytes: number): string {
 }
 
 /** An exit code of its own, as qemu-img's. */
-export const withExit = (error: unknown, exit: number): VmError => Object.assign(asVmError(error), { oclif: { exit } });
+export const withExit = (error: unknown, exit: number): VmError =>
+  Object.assign(asVmError(error), { oclif: { exit } });

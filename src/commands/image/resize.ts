@@ -6,10 +6,25 @@ import { formatFlag, ImageCommand, quietFlag } from './image-command.js';
 
 export class ImageResize extends ImageCommand {
   static override readonly summary = 'make an image longer or shorter';
-  static override readonly examples = ['<%= config.bin %> image resize disk.qcow2 +10G', '<%= config.bin %> image resize --shrink disk.img 1G'];
+  static override readonly examples = [
+    '<%= config.bin %> image resize disk.qcow2 +10G',
+    '<%= config.bin %> image resize --shrink disk.img 1G',
+  ];
   static override readonly enableJsonFlag = true;
-  static override readonly args = { file: Args.string({ required: true, description: 'the image' }), size: Args.string({ required: true, description: 'bytes; with + or - before it, by so much (-- before a minus)' }) };
-  static override readonly flags = { format: formatFlag, shrink: Flags.boolean({ description: 'really make it shorter: what is beyond the new end is lost' }), quiet: quietFlag };
+  static override readonly args = {
+    file: Args.string({ required: true, description: 'the image' }),
+    size: Args.string({
+      required: true,
+      description: 'bytes; with + or - before it, by so much (-- before a minus)',
+    }),
+  };
+  static override readonly flags = {
+    format: formatFlag,
+    shrink: Flags.boolean({
+      description: 'really make it shorter: what is beyond the new end is lost',
+    }),
+    quiet: quietFlag,
+  };
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageResize);
@@ -20,7 +35,12 @@ export class ImageResize extends ImageCommand {
       const old = image.node.length;
       const length = sign === '' ? bytes : sign === '+' ? old + bytes : old - bytes;
       if (length <= 0) throw new UsageError('the new size must be positive');
-      if (length < old && !flags.shrink) throw new VmError('Use the --shrink option to perform a shrink operation.', { hint: 'What is beyond the new end would be lost. Make file systems and partitions smaller first.' });
+      if (length < old && !flags.shrink)
+        throw new VmError('Use the --shrink option to perform a shrink operation.', {
+          hint:
+            'What is beyond the new end would be lost. Make file systems and partitions smaller ' +
+            'first.',
+        });
       await image.node.resize(length);
       await image.node.flush();
       if (!flags.quiet) this.print('Image resized.');

@@ -30,34 +30,59 @@ export class UsageError extends VmError {}
 export class HelpAsked extends Error {}
 
 /** refused: options that QEMU has and colo does not, with what to do instead. */
-export function parseArgv(argv: readonly string[], declared: readonly OptionDeclaration[], refused: Readonly<Record<string, string>>): GivenOption[] {
-  const byName = new Map(declared.flatMap(d => [d.name, ...(d.aliases ?? [])].map(name => [name, d] as const)));
+export function parseArgv(
+  argv: readonly string[],
+  declared: readonly OptionDeclaration[],
+  refused: Readonly<Record<string, string>>,
+): GivenOption[] {
+  const byName = new Map(
+    declared.flatMap(d => [d.name, ...(d.aliases ?? [])].map(name => [name, d] as const)),
+  );
   const given: GivenOption[] = [];
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i];
-    if (!/^--?[^-]/.test(word)) throw new UsageError(`'${word}' is not an option`, { hint: 'Every option begins with a dash; a disk is -drive if=virtio,file.filename=PATH,driver=raw.' });
+    if (!/^--?[^-]/.test(word))
+      throw new UsageError(`'${word}' is not an option`, {
+        hint:
+          'Every option begins with a dash; a disk is -drive ' +
+          'if=virtio,file.filename=PATH,driver=raw.',
+      });
     const name = word.replace(/^--?/, '');
     const found = byName.get(name);
     if (!found) throw unknown(word, name, argv[i + 1], byName.keys(), refused);
-    if (!found.repeatable && given.some(g => g.name === found.name)) throw new UsageError(`-${found.name} is given twice`);
+    if (!found.repeatable && given.some(g => g.name === found.name))
+      throw new UsageError(`-${found.name} is given twice`);
     if (found.value === undefined) given.push({ name: found.name, spelled: word, value: '' });
     else {
       const value = argv[++i];
-      if (value === undefined) throw new UsageError(`${word} needs a value: ${word} ${found.value}`);
+      if (value === undefined)
+        throw new UsageError(`${word} needs a value: ${word} ${found.value}`);
       given.push({ name: found.name, spelled: `${word} ${value}`, value });
     }
   }
   return given;
 }
 
-/** The value of an option that must be known before the others are looked at; mistakes are parseArgv's. */
+/**
+ * The value of an option that must be known before the others are looked at; mistakes are
+ * parseArgv's.
+ */
 export function optionValue(argv: readonly string[], name: string): string | undefined {
   const at = argv.findIndex(word => word === `-${name}` || word === `--${name}`);
   return at < 0 ? undefined : argv[at + 1];
 }
 
-function unknown(word: string, name: string, next: string | undefined, known: Iterable<string>, refused: Readonly<Record<string, string>>): UsageError {
-  if (!Object.hasOwn(refused, name)) return new UsageError(`unknown option ${word}.${didYouMean(name, known).replace("'", "'-")}`, { hint: 'All options: --help' });
+function unknown(
+  word: string,
+  name: string,
+  next: string | undefined,
+  known: Iterable<string>,
+  refused: Readonly<Record<string, string>>,
+): UsageError {
+  if (!Object.hasOwn(refused, name))
+    return new UsageError(`unknown option ${word}.${didYouMean(name, known).replace("'", "'-")}`, {
+      hint: 'All options: --help',
+    });
   const shown = next === undefined || next.startsWith('-') ? word : `${word} ${next}`;
   return new UsageError(`${shown}: colo does not have this option`, { hint: refused[name] });
 }

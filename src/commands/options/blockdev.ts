@@ -1,4 +1,7 @@
-/** `-blockdev`: a node of the block graph, `driver=D,node-name=N,KEY.SUB=VALUE` or the JSON that QMP's blockdev-add takes; and a -device in JSON. */
+/**
+ * `-blockdev`: a node of the block graph, `driver=D,node-name=N,KEY.SUB=VALUE` or the JSON that
+ * QMP's blockdev-add takes; and a -device in JSON.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockdevSpec } from '../../machine/spec.js';
 import { isObject } from '../../monitor/types.js';
@@ -17,7 +20,12 @@ export function deviceText(text: string): string {
   if (!text.startsWith('{')) return text;
   const { driver, ...properties } = parseJson(text);
   if (typeof driver !== 'string') throw new VmError("'driver' is missing");
-  return [driver, ...Object.entries(properties).map(([key, value]) => `${key}=${propertyText(key, value)}`)].map(word => word.replaceAll(',', ',,')).join(',');
+  return [
+    driver,
+    ...Object.entries(properties).map(([key, value]) => `${key}=${propertyText(key, value)}`),
+  ]
+    .map(word => word.replaceAll(',', ',,'))
+    .join(',');
 }
 
 function propertyText(key: string, value: unknown): string {
@@ -31,7 +39,9 @@ function parseJson(text: string): Readonly<Record<string, unknown>> {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new VmError(`not JSON: ${asVmError(error).message}`, { hint: 'A shell leaves the quotes alone between single ones: \'{"driver":"raw",...}\'' });
+    throw new VmError(`not JSON: ${asVmError(error).message}`, {
+      hint: 'A shell leaves the quotes alone between single ones: \'{"driver":"raw",...}\'',
+    });
   }
   if (!isObject(value)) throw new VmError('not a JSON object');
   return value;

@@ -1,7 +1,15 @@
-/** What this build can do with a spec, before anything is opened: what it cannot is a mistake of usage. */
+/**
+ * What this build can do with a spec, before anything is opened: what it cannot is a mistake of
+ * usage.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import { OptionTree } from '../../block/option-tree.js';
-import { type DriveSpec as BlockDrive, type NodeSpec, readBlockdev, readDrive } from '../../block/options.js';
+import {
+  type DriveSpec as BlockDrive,
+  type NodeSpec,
+  readBlockdev,
+  readDrive,
+} from '../../block/options.js';
 import { checkSpec, namesIn } from '../../machine/check-spec.js';
 import type { BlockdevSpec, DriveSpec, MachineSpec } from '../../machine/spec.js';
 import { UsageError } from './argv.js';
@@ -17,7 +25,13 @@ function checkBlockdevs(blockdevs: readonly BlockdevSpec[]): void {
   const known = new Set<string>();
   for (const blockdev of blockdevs) {
     for (const name of references(blockNode(blockdev))) {
-      if (!known.has(name)) throw new VmError(`-blockdev node-name=${blockdev.nodeName}: there is no node '${name}' before it`, { hint: 'Each -blockdev is opened in its turn, and all of them before the first -drive.' });
+      if (!known.has(name))
+        throw new VmError(
+          `-blockdev node-name=${blockdev.nodeName}: there is no node '${name}' before it`,
+          {
+            hint: 'Each -blockdev is opened in its turn, and all of them before the first -drive.',
+          },
+        );
     }
     for (const { id } of namesIn(blockdev.options)) known.add(id);
   }

@@ -1,4 +1,7 @@
-/** `-cpu MODEL[,+flag][,-flag][,flag[=on|off]]`. Which models and flags there are is the accel's to say (src/accel/cpu-model.ts). */
+/**
+ * `-cpu MODEL[,+flag][,-flag][,flag[=on|off]]`. Which models and flags there are is the accel's to
+ * say (src/accel/cpu-model.ts).
+ */
 import type { CpuChoice } from '../../accel/cpu-model.js';
 import { cpuModels } from '../../accel/cpu-model.js';
 import { featureOf, features } from '../../accel/cpu-features.js';
@@ -16,12 +19,20 @@ export function cpuHelp(text: string): string | undefined {
     if (lines.at(-1)!.length + name.length >= flagColumns) lines.push('');
     lines.push(`${lines.pop()} ${name}`);
   }
-  return [listOf('Available CPUs:', cpuModels), '', 'Recognized CPUID flags:', ...lines.map(line => ` ${line}`)].join('\n');
+  return [
+    listOf('Available CPUs:', cpuModels),
+    '',
+    'Recognized CPUID flags:',
+    ...lines.map(line => ` ${line}`),
+  ].join('\n');
 }
 
 export function parseCpu(text: string): CpuChoice {
   const [model, ...words] = splitCommas(text);
-  if (!Object.hasOwn(cpuModels, model)) throw new VmError(`'${model}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`);
+  if (!Object.hasOwn(cpuModels, model))
+    throw new VmError(
+      `'${model}' is not a CPU model of colo; it has ${Object.keys(cpuModels).join(', ')}`,
+    );
   const flags = words.map(parseFlag);
   for (const { name } of flags) {
     const feature = featureOf(name);

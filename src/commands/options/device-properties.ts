@@ -34,7 +34,8 @@ const properties: Readonly<Record<DeviceModel, Readonly<Record<string, string>>>
   },
 };
 
-export const propertiesOf = (model: DeviceModel): string => Object.keys(properties[model]).join(', ');
+export const propertiesOf = (model: DeviceModel): string =>
+  Object.keys(properties[model]).join(', ');
 
 export function deviceModel(name: string): DeviceModel {
   const model = deviceModels.find(known => known === name);

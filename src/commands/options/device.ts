@@ -1,4 +1,7 @@
-/** `-netdev`, `-device`, `-drive`: each as the spec has it. What a spec cannot say is refused by name. */
+/**
+ * `-netdev`, `-device`, `-drive`: each as the spec has it. What a spec cannot say is refused by
+ * name.
+ */
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { DiskProperties } from '../../block/contract.js';
@@ -23,7 +26,8 @@ export class Ids {
   claim(kind: string, id: string): string {
     const names = this.taken.get(kind) ?? new Set();
     this.taken.set(kind, names);
-    if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id)) throw new VmError(`'${id}' is not an id: letters, digits and - . _, a letter first`);
+    if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id))
+      throw new VmError(`'${id}' is not an id: letters, digits and - . _, a letter first`);
     if (names.has(id)) throw new VmError(`there are two ${kind}s with id '${id}'`);
     names.add(id);
     return id;
@@ -33,7 +37,8 @@ export class Ids {
 export function parseDrive(text: string, ids: Ids): DriveSpec {
   const options = parseTree(text);
   const kind = takeWord(options, 'if') ?? 'virtio';
-  if (kind !== 'virtio' && kind !== 'none') throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);
+  if (kind !== 'virtio' && kind !== 'none')
+    throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);
   const id = takeWord(options, 'id') ?? ids.fresh(kind);
   return { id: ids.claim('drive', id), interface: kind, options };
 }
@@ -77,7 +82,8 @@ function parseDisk(id: string, options: KeyValues): DeviceSpec {
   };
   for (const key of ['logical_block_size', 'physical_block_size']) {
     const size = options.take(key) ?? '512';
-    if (size !== '512') throw new VmError(`${key}=${size} is not supported: a disk has sectors of 512 bytes`);
+    if (size !== '512')
+      throw new VmError(`${key}=${size} is not supported: a disk has sectors of 512 bytes`);
   }
   const model = 'virtio-blk-pci';
   const serial = serialNumber(options.take('serial'));
@@ -85,7 +91,11 @@ function parseDisk(id: string, options: KeyValues): DeviceSpec {
 }
 
 /** auto: as the drive has it. */
-function oneOf<const W extends string>(options: KeyValues, key: string, words: readonly W[]): W | undefined {
+function oneOf<const W extends string>(
+  options: KeyValues,
+  key: string,
+  words: readonly W[],
+): W | undefined {
   const value = options.take(key) ?? 'auto';
   if (value === 'auto') return undefined;
   const word = words.find(known => known === value);
@@ -95,13 +105,15 @@ function oneOf<const W extends string>(options: KeyValues, key: string, words: r
 
 /** What virtio has room for. */
 function serialNumber(text: string | undefined): string | undefined {
-  if (text !== undefined && !/^[\x20-\x7e]{0,20}$/.test(text)) throw new VmError(`serial=${text}: at most 20 letters, digits and signs`);
+  if (text !== undefined && !/^[\x20-\x7e]{0,20}$/.test(text))
+    throw new VmError(`serial=${text}: at most 20 letters, digits and signs`);
   return text;
 }
 
 function macAddress(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  if (!/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(text)) throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
+  if (!/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(text))
+    throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
   const mac = text.toLowerCase().replaceAll('-', ':');
   if (parseInt(mac.slice(0, 2), 16) & 1) throw new VmError(`mac=${text} is a multicast address`);
   return mac;

@@ -1,4 +1,7 @@
-/** `-global DRIVER.PROP=VALUE`: a default for every -device of that driver, or a migration setting. What reaches nothing is refused. */
+/**
+ * `-global DRIVER.PROP=VALUE`: a default for every -device of that driver, or a migration setting.
+ * What reaches nothing is refused.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { DeviceSpec, MachineSpec } from '../../machine/spec.js';
 import { deviceModels } from '../../machine/spec.js';
@@ -17,7 +20,10 @@ export interface GlobalProperty {
 }
 
 /** DRIVER.PROP=VALUE, or driver=D,property=P,value=V. undefined: it asks for nothing. */
-export function parseGlobal({ value: text, spelled }: Pick<GivenOption, 'value' | 'spelled'>): GlobalProperty | undefined {
+export function parseGlobal({
+  value: text,
+  spelled,
+}: Pick<GivenOption, 'value' | 'spelled'>): GlobalProperty | undefined {
   const { driver, property, value } = /^driver=/.test(text) ? longForm(text) : shortForm(text);
   const name = `${driver}.${property}`;
   if (Object.hasOwn(ofGlobals, name)) {
@@ -25,30 +31,50 @@ export function parseGlobal({ value: text, spelled }: Pick<GivenOption, 'value' 
     return undefined;
   }
   const known = ['migration', ...deviceModels];
-  if (!known.includes(driver)) throw new VmError(`'${driver}' is not a device of colo; it has ${known.join(', ')}.${didYouMean(driver, known)}`);
-  if (['id', 'drive', 'netdev'].includes(property)) throw new VmError(`'${property}' is of one device, not of all`, { hint: `Give it to that -device ${driver}.` });
+  if (!known.includes(driver))
+    throw new VmError(
+      `'${driver}' is not a device of colo; it has ` +
+        `${known.join(', ')}.${didYouMean(driver, known)}`,
+    );
+  if (['id', 'drive', 'netdev'].includes(property))
+    throw new VmError(`'${property}' is of one device, not of all`, {
+      hint: `Give it to that -device ${driver}.`,
+    });
   return { driver, property, value, spelled };
 }
 
 function shortForm(text: string) {
   const match = /^([^.=]+)\.([^.=]+)=(.*)$/s.exec(text);
-  if (!match) throw new VmError('not DRIVER.PROP=VALUE', { hint: 'Example: -global migration.x-checkpoint-delay=100' });
+  if (!match)
+    throw new VmError('not DRIVER.PROP=VALUE', {
+      hint: 'Example: -global migration.x-checkpoint-delay=100',
+    });
   return { driver: match[1], property: match[2], value: match[3] };
 }
 
 function longForm(text: string) {
   const options = new KeyValues(parseKeyValues(text));
-  const parts = { driver: options.need('driver'), property: options.need('property'), value: options.need('value') };
+  const parts = {
+    driver: options.need('driver'),
+    property: options.need('property'),
+    value: options.need('value'),
+  };
   options.done('driver, property, value');
   return parts;
 }
 
 /** The last one of a property counts. */
 export function lastOfEach(globals: readonly GlobalProperty[]): GlobalProperty[] {
-  return [...new Map(globals.map(global => [`${global.driver}.${global.property}`, global])).values()];
+  return [
+    ...new Map(globals.map(global => [`${global.driver}.${global.property}`, global])).values(),
+  ];
 }
 
-export function deviceWithGlobals(text: string, ids: Ids, globals: readonly GlobalProperty[]): DeviceSpec {
+export function deviceWithGlobals(
+  text: string,
+  ids: Ids,
+  globals: readonly GlobalProperty[],
+): DeviceSpec {
   const given = parseKeyValues(text, 'driver');
   const has = (key: string) => given.some(item => item.key === key);
   const model = given.find(({ key }) => key === 'driver')?.value;
@@ -57,7 +83,8 @@ export function deviceWithGlobals(text: string, ids: Ids, globals: readonly Glob
   return parseDevice([text, ...added.map(assignment)].join(','), ids);
 }
 
-const assignment = ({ property, value }: GlobalProperty) => `${property}=${value.replaceAll(',', ',,')}`;
+const assignment = ({ property, value }: GlobalProperty) =>
+  `${property}=${value.replaceAll(',', ',,')}`;
 
 /** A mistake in it is the -global's, not the -device's. */
 function tryAlone(text: string, global: GlobalProperty): void {
@@ -70,11 +97,19 @@ function tryAlone(text: string, global: GlobalProperty): void {
   }
 }
 
-/** Devices that come with -drive if=virtio take no properties; a driver without a device has nobody to give them to. */
+/**
+ * Devices that come with -drive if=virtio take no properties; a driver without a device has nobody
+ * to give them to.
+ */
 export function checkGlobals(globals: readonly GlobalProperty[], spec: MachineSpec): void {
   for (const { driver, spelled } of globals) {
     if (driver === 'migration') continue;
-    if (driver === 'virtio-blk-pci' && spec.drives.some(drive => drive.interface === 'virtio')) throw new UsageError(`${spelled}: it does not reach the device that comes with -drive if=virtio`, { hint: 'Use -drive if=none,id=ID,... and -device virtio-blk-pci,drive=ID.' });
-    if (!spec.devices.some(({ model }) => model === driver)) throw new UsageError(`${spelled}: there is no -device ${driver} that it could be given to`);
+    if (driver === 'virtio-blk-pci' && spec.drives.some(drive => drive.interface === 'virtio'))
+      throw new UsageError(
+        `${spelled}: it does not reach the device that comes with -drive if=virtio`,
+        { hint: 'Use -drive if=none,id=ID,... and -device virtio-blk-pci,drive=ID.' },
+      );
+    if (!spec.devices.some(({ model }) => model === driver))
+      throw new UsageError(`${spelled}: there is no -device ${driver} that it could be given to`);
   }
 }

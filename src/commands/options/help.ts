@@ -4,5 +4,8 @@ export const asksForHelp = (text: string) => text === 'help' || text === '?';
 
 export function listOf(title: string, sentences: Readonly<Record<string, string>>): string {
   const width = Math.max(...Object.keys(sentences).map(name => name.length));
-  return [title, ...Object.entries(sentences).map(([name, sentence]) => `  ${name.padEnd(width)}  ${sentence}`)].join('\n');
+  return [
+    title,
+    ...Object.entries(sentences).map(([name, sentence]) => `  ${name.padEnd(width)}  ${sentence}`),
+  ].join('\n');
 }

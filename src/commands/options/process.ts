@@ -1,4 +1,7 @@
-/** Small options of QEMU's that are about the machine as a whole: -boot, -msg, -machine, -mon, -trace. */
+/**
+ * Small options of QEMU's that are about the machine as a whole: -boot, -msg, -machine, -mon,
+ * -trace.
+ */
 import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
@@ -30,13 +33,17 @@ const machines: Readonly<Record<string, string>> = {
   'pc-i440fx-VERSION': 'another name of pc',
 };
 
-export const machineHelp = (text: string) => (asksForHelp(text) ? listOf('Supported machines are:', machines) : undefined);
+export const machineHelp = (text: string) =>
+  asksForHelp(text) ? listOf('Supported machines are:', machines) : undefined;
 
 /** Gives the accelerator, if it names one. */
 export function parseMachine(text: string): string | undefined {
   const options = new KeyValues(parseKeyValues(text, 'type'));
   const type = options.take('type');
-  if (type !== undefined && !/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type)) throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, { hint: 'pc-i440fx-2.3 and its like are names for the same machine.' });
+  if (type !== undefined && !/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type))
+    throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, {
+      hint: 'pc-i440fx-2.3 and its like are names for the same machine.',
+    });
   const accel = options.take('accel');
   takeNothing(options, ofTheMachine);
   options.done('type, accel');
@@ -48,7 +55,8 @@ export function parseMon(text: string): MonitorSpec {
   const chardev = options.need('chardev');
   const mode = options.take('mode') ?? 'readline';
   options.done('chardev, mode');
-  if (mode !== 'readline' && mode !== 'control') throw new VmError(`'mode' is readline or control, not '${mode}'`);
+  if (mode !== 'readline' && mode !== 'control')
+    throw new VmError(`'mode' is readline or control, not '${mode}'`);
   return { mode: mode === 'control' ? 'qmp' : 'hmp', chardev };
 }
 
@@ -57,9 +65,15 @@ export function tracePatterns(text: string): string[] {
   const options = new KeyValues(parseKeyValues(text, 'enable'));
   const pattern = options.take('enable');
   const file = options.take('events');
-  if (options.has('file')) throw new VmError("'file' is not supported: trace events go where the log goes", { hint: 'Name a file with -D.' });
+  if (options.has('file'))
+    throw new VmError("'file' is not supported: trace events go where the log goes", {
+      hint: 'Name a file with -D.',
+    });
   options.done('enable, events');
-  const patterns = [...(pattern === undefined ? [] : [pattern]), ...(file === undefined ? [] : linesOf(file))];
+  const patterns = [
+    ...(pattern === undefined ? [] : [pattern]),
+    ...(file === undefined ? [] : linesOf(file)),
+  ];
   if (patterns.some(one => one === '')) throw new VmError("a pattern is missing: 'colo*'");
   return patterns;
 }
@@ -67,7 +81,10 @@ export function tracePatterns(text: string): string[] {
 /** One pattern a line; # begins a comment. */
 function linesOf(path: string): string[] {
   try {
-    return readFileSync(path, 'utf8').split('\n').map(line => line.replace(/#.*/, '').trim()).filter(line => line !== '');
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .map(line => line.replace(/#.*/, '').trim())
+      .filter(line => line !== '');
   } catch (error) {
     throw systemError(`Could not read '${path}'`, error);
   }

@@ -1,4 +1,7 @@
-/** Addresses that were asked for and can be reached from elsewhere: nothing there proves who speaks, so it is said once. */
+/**
+ * Addresses that were asked for and can be reached from elsewhere: nothing there proves who speaks,
+ * so it is said once.
+ */
 import type { CharSpec } from '../../chardev/contract.js';
 import type { Address } from '../../host/ports.js';
 import type { MachineSpec } from '../../machine/spec.js';
@@ -8,15 +11,35 @@ const isLoopback = (host: string) => /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test
 
 /** One line for each. */
 export function reachableWarnings(spec: MachineSpec): string[] {
-  const incoming = spec.incoming === undefined ? [] : warn(`-incoming ${spec.incoming}`, incomingAddress(spec.incoming), 'the state of the guest');
-  const channels = spec.chardevs.flatMap(({ id, backend }) => warn(describe(spec, id), serverAddress(backend), spec.monitors.some(monitor => monitor.chardev === id) ? 'every command of this VM' : 'what the guest says there'));
+  const incoming =
+    spec.incoming === undefined
+      ? []
+      : warn(
+          `-incoming ${spec.incoming}`,
+          incomingAddress(spec.incoming),
+          'the state of the guest',
+        );
+  const channels = spec.chardevs.flatMap(({ id, backend }) =>
+    warn(
+      describe(spec, id),
+      serverAddress(backend),
+      spec.monitors.some(monitor => monitor.chardev === id)
+        ? 'every command of this VM'
+        : 'what the guest says there',
+    ),
+  );
   return [...incoming, ...channels];
 }
 
 function warn(what: string, address: Address | undefined, stake: string): string[] {
   if (address?.kind !== 'tcp' || isLoopback(address.host)) return [];
-  const where = ['', '0.0.0.0', '::'].includes(address.host) ? `every address of this host, port ${address.port}` : `${address.host}, port ${address.port}`;
-  return [`warning: ${what} can be reached from elsewhere (${where}) without TLS: ${stake} is open to whoever gets there. Keep it to a network of its own, or use unix: or 127.0.0.1.`];
+  const where = ['', '0.0.0.0', '::'].includes(address.host)
+    ? `every address of this host, port ${address.port}`
+    : `${address.host}, port ${address.port}`;
+  return [
+    `warning: ${what} can be reached from elsewhere (${where}) without TLS: ${stake} is open ` +
+      'to whoever gets there. Keep it to a network of its own, or use unix: or 127.0.0.1.',
+  ];
 }
 
 function incomingAddress(uri: string): Address | undefined {

@@ -14,6 +14,10 @@ function overlaid(drive: DriveSpec): DriveSpec {
   const own = Object.entries(options).filter(([key]) => ofTheDrive.includes(key));
   const image = Object.entries(options).filter(([key]) => !ofTheDrive.includes(key));
   // On a drive `file=F` is a file name; below it would be the name of a node.
-  const backing = Object.fromEntries(image.map(([key, value]): [string, string | OptionTree] => (key === 'file' && typeof value === 'string' ? ['filename', value] : [key, value])));
+  const backing = Object.fromEntries(
+    image.map(([key, value]): [string, string | OptionTree] =>
+      key === 'file' && typeof value === 'string' ? ['filename', value] : [key, value],
+    ),
+  );
   return { ...drive, options: { ...Object.fromEntries(own), driver: 'memory', backing } };
 }

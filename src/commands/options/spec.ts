@@ -1,4 +1,7 @@
-/** From the words of the command line to a MachineSpec. Every mistake is a UsageError that begins with the option as it was given. */
+/**
+ * From the words of the command line to a MachineSpec. Every mistake is a UsageError that begins
+ * with the option as it was given.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../base/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
@@ -18,9 +21,22 @@ import { deviceText, parseBlockdev } from './blockdev.js';
 import { cpuHelp, parseCpu } from './cpu.js';
 import { Ids, parseDrive, parseNetdev } from './device.js';
 import { deviceHelp } from './device-properties.js';
-import { checkGlobals, deviceWithGlobals, type GlobalProperty, lastOfEach, parseGlobal } from './globals.js';
+import {
+  checkGlobals,
+  deviceWithGlobals,
+  type GlobalProperty,
+  lastOfEach,
+  parseGlobal,
+} from './globals.js';
 import { withSnapshots } from './snapshot.js';
-import { bootOrder, machineHelp, messageTimes, parseMachine, parseMon, tracePatterns } from './process.js';
+import {
+  bootOrder,
+  machineHelp,
+  messageTimes,
+  parseMachine,
+  parseMon,
+  tracePatterns,
+} from './process.js';
 import type { ProcessOptions } from '../vm/process.js';
 import { parseSmp } from './smp.js';
 import { checkNothing, nothingTable, ofTheName, takeNothing } from './nothing.js';
@@ -43,11 +59,22 @@ export interface Launch {
 const defaultRamBytes = 128 << 20;
 const maxSerials = 4;
 
-/** base: options from elsewhere; what argv says of a thing that there is once replaces what they say. */
-export function parseLaunch(role: Role, argv: readonly string[], base: readonly GivenOption[] = []): Launch {
+/**
+ * base: options from elsewhere; what argv says of a thing that there is once replaces what they
+ * say.
+ */
+export function parseLaunch(
+  role: Role,
+  argv: readonly string[],
+  base: readonly GivenOption[] = [],
+): Launch {
   const draft = new Draft(role);
   const given = parseArgv(argv, optionTable, refusedOptions);
-  draft.globals = lastOfEach([...base, ...given].filter(({ name }) => name === 'global').flatMap(option => asUsage(option, () => parseGlobal(option)) ?? []));
+  draft.globals = lastOfEach(
+    [...base, ...given]
+      .filter(({ name }) => name === 'global')
+      .flatMap(option => asUsage(option, () => parseGlobal(option)) ?? []),
+  );
   const replaced = new Set(given.filter(({ name }) => !isRepeatable(name)).map(({ name }) => name));
   for (const option of [...base.filter(({ name }) => !replaced.has(name)), ...given]) {
     asUsage(option, () => draft.take(option));
@@ -55,7 +82,13 @@ export function parseLaunch(role: Role, argv: readonly string[], base: readonly 
   draft.check();
   const { name, traces, process } = draft;
   const spec = draft.snapshot ? withSnapshots(draft.spec) : draft.spec;
-  return { spec, name, traces, process, migration: draft.globals.filter(({ driver }) => driver === 'migration') };
+  return {
+    spec,
+    name,
+    traces,
+    process,
+    migration: draft.globals.filter(({ driver }) => driver === 'migration'),
+  };
 }
 
 function asUsage<T>(option: GivenOption, take: () => T): T {
@@ -68,7 +101,8 @@ function asUsage<T>(option: GivenOption, take: () => T): T {
   }
 }
 
-const isRepeatable = (name: string) => optionTable.some(option => option.name === name && 'repeatable' in option);
+const isRepeatable = (name: string) =>
+  optionTable.some(option => option.name === name && 'repeatable' in option);
 
 const nographic: GivenOption = { name: 'nographic', spelled: '-nographic', value: '' };
 
@@ -79,7 +113,12 @@ class Draft {
   readonly spec: MachineSpec;
   readonly traces: string[] = [];
   name: string | undefined;
-  readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = { daemonize: false, pidfile: undefined, logfile: undefined, timestamps: false };
+  readonly process: { -readonly [K in keyof ProcessOptions]: ProcessOptions[K] } = {
+    daemonize: false,
+    pidfile: undefined,
+    logfile: undefined,
+    timestamps: false,
+  };
   snapshot = false;
   globals: readonly GlobalProperty[] = [];
   private readonly ids = new Ids();
@@ -116,7 +155,9 @@ class Draft {
     else if ('nothing' in nothing) checkNothing(option.value, nothing.nothing);
   }
 
-  private readonly handlers: Readonly<Record<HandledName, (value: string, option: GivenOption) => void>> = {
+  private readonly handlers: Readonly<
+    Record<HandledName, (value: string, option: GivenOption) => void>
+  > = {
     name: value => void (this.name = this.spec.name = guestName(value)),
     uuid: value => void (this.spec.uuid = uuid(value)),
     m: value => void (this.spec.ramBytes = ramBytes(single(value, 'size'))),
@@ -161,8 +202,14 @@ class Draft {
     monitor: (value, option) => this.monitor('hmp', value, option),
     nographic: () => undefined,
     incoming: value => {
-      if (value !== 'defer' && !isAddress(parseMigrationUri(value, 'listen')) && this.role === 'secondary') {
-        throw new VmError('a secondary waits for a primary on tcp: or unix:', { hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.' });
+      if (
+        value !== 'defer' &&
+        !isAddress(parseMigrationUri(value, 'listen')) &&
+        this.role === 'secondary'
+      ) {
+        throw new VmError('a secondary waits for a primary on tcp: or unix:', {
+          hint: 'A saved guest is loaded by `colo primary -incoming file:PATH`.',
+        });
       }
       this.spec.incoming = value;
     },
@@ -206,14 +253,20 @@ class Draft {
 
   private addChardev(id: string, backend: CharSpec, option: GivenOption): void {
     if ((backend.kind === 'mux' ? backend.base : backend).kind === 'stdio') {
-      if (this.stdioUser !== undefined) throw new VmError(`standard input is taken by ${this.stdioUser}`);
+      if (this.stdioUser !== undefined)
+        throw new VmError(`standard input is taken by ${this.stdioUser}`);
       this.stdioUser = option.spelled;
     }
     this.spec.chardevs.push({ id: this.ids.claim('chardev', id), backend });
   }
 
   /** `chardev:ID` names one; anything else makes one. undefined: `none`. */
-  private channel(value: string, prefix: string, input: 'lines' | 'characters' | 'keys', option: GivenOption): string | undefined {
+  private channel(
+    value: string,
+    prefix: string,
+    input: 'lines' | 'characters' | 'keys',
+    option: GivenOption,
+  ): string | undefined {
     if (value === 'none') return undefined;
     if (value.startsWith('chardev:')) return value.slice('chardev:'.length);
     const id = this.ids.fresh(prefix);
@@ -222,8 +275,11 @@ class Draft {
   }
 
   private serial(value: string, option: GivenOption): void {
-    if (this.spec.serials.length >= maxSerials) throw new VmError(`there are at most ${maxSerials} serial ports`);
-    const id = value.startsWith('mon:') ? this.withMonitor(value.slice('mon:'.length), option) : this.channel(value, 'serial', 'characters', option);
+    if (this.spec.serials.length >= maxSerials)
+      throw new VmError(`there are at most ${maxSerials} serial ports`);
+    const id = value.startsWith('mon:')
+      ? this.withMonitor(value.slice('mon:'.length), option)
+      : this.channel(value, 'serial', 'characters', option);
     if (id !== undefined) this.spec.serials.push(id);
   }
 
@@ -238,13 +294,21 @@ class Draft {
   /** -nographic: console and monitor on the terminal, as far as neither was put elsewhere. */
   private onTerminal(option: GivenOption): void {
     const beside = this.spec.monitors.length > 0; // -serial mon:stdio has brought one
-    const [serial, monitor] = [this.given.has('serial'), beside || ['monitor', 'qmp', 'mon'].some(name => this.given.has(name))];
+    const [serial, monitor] = [
+      this.given.has('serial'),
+      beside || ['monitor', 'qmp', 'mon'].some(name => this.given.has(name)),
+    ];
     if (!serial) this.serial(monitor ? 'stdio' : 'mon:stdio', option);
     else if (!monitor) this.monitor('hmp', 'stdio', option);
   }
 
   private monitor(mode: 'qmp' | 'hmp', value: string, option: GivenOption): void {
-    const id = this.channel(value, mode === 'qmp' ? 'qmp' : 'monitor', mode === 'qmp' ? 'lines' : 'keys', option);
+    const id = this.channel(
+      value,
+      mode === 'qmp' ? 'qmp' : 'monitor',
+      mode === 'qmp' ? 'lines' : 'keys',
+      option,
+    );
     if (id !== undefined) this.spec.monitors.push({ mode, chardev: id });
   }
 
@@ -252,13 +316,38 @@ class Draft {
   check(): void {
     const { spec } = this;
     if (this.given.has('nographic')) asUsage(nographic, () => this.onTerminal(nographic));
-    if (this.role === 'secondary' && spec.incoming === undefined) throw new UsageError('a secondary needs -incoming', { hint: 'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo primary`.' });
-    if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused) throw new UsageError('-kernel is missing', { hint: 'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it needs. With -S a machine starts without one: an empty machine to try the monitor on.' });
-    if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== '')) throw new UsageError('-initrd and -append need -kernel');
-    if (spec.accel === 'soft' && spec.cpus > 1) throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, { hint: 'More need KVM: -accel kvm.' });
-    if (this.process.daemonize && this.stdioUser !== undefined) throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, { hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.' });
-    if (this.snapshot && spec.blockdevs.length > 0) throw new UsageError('-snapshot: it does not reach a -blockdev', { hint: 'Lay an overlay over the node yourself: -blockdev driver=memory,node-name=NAME,backing=NODE.' });
-    if (this.snapshot && this.role === 'secondary') throw new UsageError('-snapshot: a secondary cannot have it', { hint: 'What it takes over must be there afterwards.' });
+    if (this.role === 'secondary' && spec.incoming === undefined)
+      throw new UsageError('a secondary needs -incoming', {
+        hint:
+          'Example: -incoming tcp:0:8888. A VM that runs at once is started with `colo ' +
+          'primary`.',
+      });
+    if (spec.kernel === undefined && spec.incoming === undefined && !spec.startPaused)
+      throw new UsageError('-kernel is missing', {
+        hint:
+          'colo has no firmware: give it a Linux kernel, and with -initrd and -append what it ' +
+          'needs. With -S a machine starts without one: an empty machine to try the monitor on.',
+      });
+    if (spec.kernel === undefined && (spec.initrd !== undefined || spec.append !== ''))
+      throw new UsageError('-initrd and -append need -kernel');
+    if (spec.accel === 'soft' && spec.cpus > 1)
+      throw new UsageError(`-smp ${spec.cpus}: the software CPU has one vCPU`, {
+        hint: 'More need KVM: -accel kvm.',
+      });
+    if (this.process.daemonize && this.stdioUser !== undefined)
+      throw new UsageError(`-daemonize: ${this.stdioUser} needs standard input`, {
+        hint: 'Use unix:PATH,server=on,wait=off, or -name NAME with `colo monitor NAME`.',
+      });
+    if (this.snapshot && spec.blockdevs.length > 0)
+      throw new UsageError('-snapshot: it does not reach a -blockdev', {
+        hint:
+          'Lay an overlay over the node yourself: -blockdev ' +
+          'driver=memory,node-name=NAME,backing=NODE.',
+      });
+    if (this.snapshot && this.role === 'secondary')
+      throw new UsageError('-snapshot: a secondary cannot have it', {
+        hint: 'What it takes over must be there afterwards.',
+      });
     checkGlobals(this.globals, spec);
     this.checkReferences();
   }
@@ -273,10 +362,14 @@ class Draft {
     const need = (kind: keyof typeof known, id: string, user: string) => {
       if (known[kind].has(id)) return;
       const node = kind === 'drive' ? `, or -blockdev ...,node-name=${id}` : '';
-      throw new UsageError(`${user}: there is no ${kind}${kind === 'drive' ? ' or node' : ''} '${id}'`, { hint: `Add -${kind} ...,id=${id}${node}` });
+      throw new UsageError(
+        `${user}: there is no ${kind}${kind === 'drive' ? ' or node' : ''} '${id}'`,
+        { hint: `Add -${kind} ...,id=${id}${node}` },
+      );
     };
     for (const id of spec.serials) need('chardev', id, '-serial');
-    for (const m of spec.monitors) need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');
+    for (const m of spec.monitors)
+      need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');
     for (const d of spec.devices) {
       if (d.model === 'virtio-net-pci') need('netdev', d.netdev, `-device ${d.model}`);
       if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);
@@ -284,7 +377,10 @@ class Draft {
     const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
     const forMany = new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id));
     const shared = users.find((id, i) => users.indexOf(id) !== i && !forMany.has(id));
-    if (shared !== undefined) throw new UsageError(`chardev '${shared}' has two users`, { hint: 'With mux=on it takes several.' });
+    if (shared !== undefined)
+      throw new UsageError(`chardev '${shared}' has two users`, {
+        hint: 'With mux=on it takes several.',
+      });
   }
 }
 
@@ -315,6 +411,7 @@ function uuid(text: string): string {
 
 function ramBytes(text: string): number {
   const bytes = parseSize(text, 'M');
-  if (bytes === undefined) throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
+  if (bytes === undefined)
+    throw new VmError(`'${text}' is not a size`, { hint: 'Examples: 512 (MiB), 2048M, 2G.' });
   return bytes;
 }

@@ -19,12 +19,15 @@ function put(root: OptionTree, key: string, value: string): void {
   for (const step of path) {
     if (step === 'file' && typeof node.file === 'string') node.file = named(node.file);
     const next = (node[step] ??= emptyTree());
-    if (typeof next === 'string') throw new VmError(`'${key}' and '${step}=${next}' contradict each other`);
+    if (typeof next === 'string')
+      throw new VmError(`'${key}' and '${step}=${next}' contradict each other`);
     node = next;
   }
   const group = node[leaf];
-  if (leaf === 'file' && typeof group === 'object' && !('filename' in group)) group.filename = value;
-  else if (leaf in node) throw new VmError(`'${key}' is given twice, or both as a value and as a group`);
+  if (leaf === 'file' && typeof group === 'object' && !('filename' in group))
+    group.filename = value;
+  else if (leaf in node)
+    throw new VmError(`'${key}' is given twice, or both as a value and as a group`);
   else node[leaf] = value;
 }
 

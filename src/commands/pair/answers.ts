@@ -1,7 +1,13 @@
-/** What `colo init` wants to know, in the order of asking: each is a question on a terminal and a flag elsewhere. */
+/**
+ * What `colo init` wants to know, in the order of asking: each is a question on a terminal and a
+ * flag elsewhere.
+ */
 export const wanted = {
   name: { value: 'NAME', text: 'name of the pair' },
-  peer: { value: 'HOST', text: 'address of the secondary host, as the primary reaches it (127.0.0.1: both on this host)' },
+  peer: {
+    value: 'HOST',
+    text: 'address of the secondary host, as the primary reaches it (127.0.0.1: both on this host)',
+  },
   port: { value: 'PORT', text: 'its first TCP port; the next one is for the disks' },
   memory: { value: 'SIZE', text: 'memory of the guest' },
   kernel: { value: 'PATH', text: 'Linux kernel' },

@@ -1,5 +1,17 @@
-/** The few kinds of value that a pair definition holds: each checks a YAML node, says where a mistake is, and names itself for the manual. */
-import { isAlias, isMap, isScalar, isSeq, type LineCounter, type Node, type Scalar, type YAMLMap } from 'yaml';
+/**
+ * The few kinds of value that a pair definition holds: each checks a YAML node, says where a
+ * mistake is, and names itself for the manual.
+ */
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  type LineCounter,
+  type Node,
+  type Scalar,
+  type YAMLMap,
+} from 'yaml';
 import { asVmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseSocketUri } from '../../migration/uri.js';
@@ -31,25 +43,54 @@ export interface Field<T = unknown, Needed extends boolean = boolean> {
   readonly example: string;
 }
 export type Fields = Readonly<Record<string, Field>>;
-type ParsedField<F> = F extends Field<infer T, infer Needed> ? (Needed extends true ? T : T | undefined) : never;
+type ParsedField<F> =
+  F extends Field<infer T, infer Needed> ? (Needed extends true ? T : T | undefined) : never;
 export type Parsed<F extends Fields> = { readonly [K in keyof F]: ParsedField<F[K]> };
 
-export const need = <T>(kind: Kind<T>, summary: string, example: string): Field<T, true> => ({ kind, needed: true, summary, example });
-export const maybe = <T>(kind: Kind<T>, summary: string, example: string): Field<T, false> => ({ kind, needed: false, summary, example });
+export const need = <T>(kind: Kind<T>, summary: string, example: string): Field<T, true> => ({
+  kind,
+  needed: true,
+  summary,
+  example,
+});
+export const maybe = <T>(kind: Kind<T>, summary: string, example: string): Field<T, false> => ({
+  kind,
+  needed: false,
+  summary,
+  example,
+});
 
-export function positionOf({ file, lines, node, offset }: Pick<Place, 'file' | 'lines' | 'node' | 'offset'>): string {
+export function positionOf({
+  file,
+  lines,
+  node,
+  offset,
+}: Pick<Place, 'file' | 'lines' | 'node' | 'offset'>): string {
   const { line, col } = lines.linePos(node?.range?.[0] ?? offset);
   return `${file}:${line}:${col}`;
 }
 
 export function mistake(place: Place, message: string, hint?: string): UsageError {
-  return new UsageError(`${positionOf(place)}: ${place.path === '' ? '' : `${place.path}: `}${message}`, { hint });
+  return new UsageError(
+    `${positionOf(place)}: ${place.path === '' ? '' : `${place.path}: `}${message}`,
+    { hint },
+  );
 }
 
 function scalar(place: Place, form: string): Scalar {
   if (isScalar(place.node) && place.node.value !== null) return place.node;
-  const found = isMap(place.node) ? 'a group of keys' : isSeq(place.node) ? 'a list' : isAlias(place.node) ? 'an alias' : 'nothing';
-  throw mistake(place, `${form} is wanted here, this is ${found}`, isAlias(place.node) ? 'Aliases (*NAME) are not taken: write the value.' : undefined);
+  const found = isMap(place.node)
+    ? 'a group of keys'
+    : isSeq(place.node)
+      ? 'a list'
+      : isAlias(place.node)
+        ? 'an alias'
+        : 'nothing';
+  throw mistake(
+    place,
+    `${form} is wanted here, this is ${found}`,
+    isAlias(place.node) ? 'Aliases (*NAME) are not taken: write the value.' : undefined,
+  );
 }
 
 /** As it is written, so that 0644 or 1e3 stay what they look like. */
@@ -70,12 +111,23 @@ function checked<T>(form: string, check: (text: string) => T | undefined, hint?:
   };
 }
 
-export const text = (form = 'a text') => checked(form, value => (value === '' || value.includes('\0') ? undefined : value));
-export const matching = (pattern: RegExp, form: string, hint?: string) => checked(form, value => (pattern.test(value) ? value : undefined), hint);
-export const size = (unit: 'B' | 'M') => checked('a size', value => parseSize(value, unit), unit === 'M' ? 'Examples: 512 (MiB), 2048M, 2G.' : 'Examples: 512M, 20G.');
+export const text = (form = 'a text') =>
+  checked(form, value => (value === '' || value.includes('\0') ? undefined : value));
+export const matching = (pattern: RegExp, form: string, hint?: string) =>
+  checked(form, value => (pattern.test(value) ? value : undefined), hint);
+export const size = (unit: 'B' | 'M') =>
+  checked(
+    'a size',
+    value => parseSize(value, unit),
+    unit === 'M' ? 'Examples: 512 (MiB), 2048M, 2G.' : 'Examples: 512M, 20G.',
+  );
 
 export function integer(min: number, max: number): Kind<number> {
-  return checked(`a number from ${min} to ${max}`, value => (/^[0-9]{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max ? Number(value) : undefined));
+  return checked(`a number from ${min} to ${max}`, value =>
+    /^[0-9]{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max
+      ? Number(value)
+      : undefined,
+  );
 }
 
 export function oneOf<const W extends readonly string[]>(...words: W): Kind<W[number]> {
@@ -85,7 +137,8 @@ export function oneOf<const W extends readonly string[]>(...words: W): Kind<W[nu
     parse(place) {
       const given = wordOf(place, form);
       const found = words.find(word => word === given);
-      if (found === undefined) throw mistake(place, `'${given}' is not ${form}.${didYouMean(given, words)}`);
+      if (found === undefined)
+        throw mistake(place, `'${given}' is not ${form}.${didYouMean(given, words)}`);
       return found;
     },
   };
@@ -100,7 +153,12 @@ export const address: Kind<string> = {
       parseSocketUri(given, 'connect', 'the address');
       return given;
     } catch (error) {
-      throw mistake(place, asVmError(error).message, 'Give the address of the secondary as the primary reaches it: tcp:10.0.0.2:8888 or unix:/run/colo.sock.');
+      throw mistake(
+        place,
+        asVmError(error).message,
+        'Give the address of the secondary as the primary reaches it: tcp:10.0.0.2:8888 or ' +
+          'unix:/run/colo.sock.',
+      );
     }
   },
 };
@@ -110,8 +168,15 @@ export function list<T>(item: Kind<T>): Kind<T[]> {
     form: `a list of ${item.inner ? 'groups' : item.form}`,
     inner: item.inner,
     parse(place) {
-      if (!isSeq(place.node)) throw mistake(place, `${this.form} is wanted here`, 'Each item begins with a dash on a line of its own.');
-      return place.node.items.map((node, i) => item.parse({ ...place, path: `${place.path}[${i}]`, node: node as Node }));
+      if (!isSeq(place.node))
+        throw mistake(
+          place,
+          `${this.form} is wanted here`,
+          'Each item begins with a dash on a line of its own.',
+        );
+      return place.node.items.map((node, i) =>
+        item.parse({ ...place, path: `${place.path}[${i}]`, node: node as Node }),
+      );
     },
   };
 }
@@ -121,7 +186,12 @@ export function map<F extends Fields>(fields: F): Kind<Parsed<F>> {
     form: 'a group',
     inner: fields,
     parse(place) {
-      if (!isMap(place.node)) throw mistake(place, 'a group of keys is wanted here', `It takes ${Object.keys(fields).join(', ')}.`);
+      if (!isMap(place.node))
+        throw mistake(
+          place,
+          'a group of keys is wanted here',
+          `It takes ${Object.keys(fields).join(', ')}.`,
+        );
       const given = membersOf(place, place.node, fields);
       const out: Record<string, unknown> = {};
       for (const [key, { kind, needed, example }] of Object.entries(fields)) {
@@ -140,8 +210,18 @@ function membersOf(place: Place, node: YAMLMap, fields: Fields): Map<string, Pla
   for (const { key, value } of node.items) {
     const where: Place = { ...place, node: key as Node };
     const name = isScalar(key) ? String(key.value) : '?';
-    if (!Object.hasOwn(fields, name)) throw mistake(where, `there is no key '${name}' here.${didYouMean(name, Object.keys(fields))}`, `It takes ${Object.keys(fields).join(', ')}.`);
-    given.set(name, { ...place, path: below(name), node: value as Node | null, offset: where.node?.range?.[0] ?? place.offset });
+    if (!Object.hasOwn(fields, name))
+      throw mistake(
+        where,
+        `there is no key '${name}' here.${didYouMean(name, Object.keys(fields))}`,
+        `It takes ${Object.keys(fields).join(', ')}.`,
+      );
+    given.set(name, {
+      ...place,
+      path: below(name),
+      node: value as Node | null,
+      offset: where.node?.range?.[0] ?? place.offset,
+    });
   }
   return given;
 }

@@ -1,11 +1,22 @@
-/** A pair definition as the options of one side: what `colo primary` and `colo secondary` would have been given by hand. */
+/**
+ * A pair definition as the options of one side: what `colo primary` and `colo secondary` would have
+ * been given by hand.
+ */
 import { dirname, resolve } from 'node:path';
 import { asVmError } from '../../base/errors.js';
 import { type GivenOption, parseArgv, UsageError } from '../options/argv.js';
 import type { Role } from '../options/spec.js';
 import { optionTable, refusedOptions } from '../options/table.js';
 import type { PairFile } from './read.js';
-import { type CardDefinition, cardId, defaultDelayMs, type DiskDefinition, diskId, type SideDefinition, sideName } from './schema.js';
+import {
+  type CardDefinition,
+  cardId,
+  defaultDelayMs,
+  type DiskDefinition,
+  diskId,
+  type SideDefinition,
+  sideName,
+} from './schema.js';
 
 /** A comma in a value is doubled. */
 const value = (text: string) => text.replaceAll(',', ',,');
@@ -14,7 +25,8 @@ export function optionsOf({ path, pair }: PairFile, role: Role): GivenOption[] {
   const side: Partial<SideDefinition> = pair[role] ?? {};
   const at = (file: string) => resolve(dirname(path), file);
   const words: string[] = [];
-  const add = (name: string, given: string | number | undefined) => void (given !== undefined && words.push(`-${name}`, String(given)));
+  const add = (name: string, given: string | number | undefined) =>
+    void (given !== undefined && words.push(`-${name}`, String(given)));
   add('name', sideName(pair, role));
   add('m', `${pair.memory / 2 ** 20}M`);
   add('smp', pair.cpus);
@@ -22,30 +34,57 @@ export function optionsOf({ path, pair }: PairFile, role: Role): GivenOption[] {
   add('kernel', at(pair.kernel));
   add('initrd', pair.initrd === undefined ? undefined : at(pair.initrd));
   add('append', pair.append);
-  (pair.disks ?? []).forEach((disk, n) => drives(disk, diskId(disk, n), role, at).forEach(drive => add('drive', drive)));
+  (pair.disks ?? []).forEach((disk, n) =>
+    drives(disk, diskId(disk, n), role, at).forEach(drive => add('drive', drive)),
+  );
   (pair.network ?? []).forEach((card, n) => {
     add('netdev', netdev(card, cardId(card, n), role, at));
-    add('device', `virtio-net-pci,id=${cardId(card, n)}-card,netdev=${cardId(card, n)}${card.mac === undefined ? '' : `,mac=${card.mac}`}`);
+    const mac = card.mac === undefined ? '' : `,mac=${card.mac}`;
+    add('device', `virtio-net-pci,id=${cardId(card, n)}-card,netdev=${cardId(card, n)}${mac}`);
   });
   if (role === 'secondary') add('incoming', pair.peer.migration);
   add('global', `migration.x-checkpoint-delay=${pair['checkpoint-delay'] ?? defaultDelayMs}`);
   for (const channel of ['serial', 'monitor', 'qmp'] as const) add(channel, side[channel]);
-  return [...parseArgv(words, optionTable, refusedOptions), ...furtherOptions(path, 'options', pair.options), ...furtherOptions(path, `${role}.options`, side.options)];
+  return [
+    ...parseArgv(words, optionTable, refusedOptions),
+    ...furtherOptions(path, 'options', pair.options),
+    ...furtherOptions(path, `${role}.options`, side.options),
+  ];
 }
 
-function drives(disk: DiskDefinition, id: string, role: Role, at: (file: string) => string): string[] {
+function drives(
+  disk: DiskDefinition,
+  id: string,
+  role: Role,
+  at: (file: string) => string,
+): string[] {
   const format = disk.format ?? 'raw';
-  if (role === 'primary') return [`if=virtio,id=${id},driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=${format},children.0.file.filename=${value(at(disk.primary))}`];
+  if (role === 'primary')
+    return [
+      `if=virtio,id=${id},driver=quorum,read-pattern=fifo,vote-threshold=1,` +
+        `children.0.driver=${format},children.0.file.filename=${value(at(disk.primary))}`,
+    ];
   const replica = `if=none,id=${id},driver=${format},file.filename=${value(at(disk.secondary))}`;
   const overlay = `if=virtio,id=${id}-active,driver=replication,mode=secondary`;
-  if (disk.active === undefined || disk.hidden === undefined) return [replica, `${overlay},file=${id}`];
-  const files = `file.driver=qcow2,file.file.filename=${value(at(disk.active))},file.backing.driver=qcow2,file.backing.file.filename=${value(at(disk.hidden))}`;
+  if (disk.active === undefined || disk.hidden === undefined)
+    return [replica, `${overlay},file=${id}`];
+  const files =
+    `file.driver=qcow2,file.file.filename=${value(at(disk.active))},file.backing.driver=qcow2,` +
+    `file.backing.file.filename=${value(at(disk.hidden))}`;
   return [replica, `${overlay},${files},file.backing.backing=${id}`];
 }
 
-function netdev(card: CardDefinition, id: string, role: Role, at: (file: string) => string): string {
+function netdev(
+  card: CardDefinition,
+  id: string,
+  role: Role,
+  at: (file: string) => string,
+): string {
   const script = (path: string | undefined) => (path === undefined ? 'no' : value(at(path)));
-  return `tap,id=${id},ifname=${card[role]},script=${script(card.script)},downscript=${script(card.downscript)}`;
+  return (
+    `tap,id=${id},ifname=${card[role]},script=${script(card.script)},` +
+    `downscript=${script(card.downscript)}`
+  );
 }
 
 /** `-uuid X`: a name, then all the rest of the line as its value. */

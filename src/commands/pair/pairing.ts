@@ -1,4 +1,7 @@
-/** What a VM that was started from a pair definition does by itself, beside running: images first, then exports, then protection. */
+/**
+ * What a VM that was started from a pair definition does by itself, beside running: images first,
+ * then exports, then protection.
+ */
 import { asVmError, AssertionError } from '../../base/errors.js';
 import type { Host } from '../../host/ports.js';
 import { registryFor } from '../../monitor/commands/all.js';
@@ -31,7 +34,11 @@ export interface Pairing {
 
 export function pairingFrom(path: string, role: Role): Pairing {
   const file = readPairFile(path);
-  return { options: optionsOf(file, role), startsGuest: role === 'primary', ...stepsOf(file, role) };
+  return {
+    options: optionsOf(file, role),
+    startsGuest: role === 'primary',
+    ...stepsOf(file, role),
+  };
 }
 
 function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsGuest'> {
@@ -41,7 +48,8 @@ function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsG
     expose: async (control, note) => {
       if (role === 'primary') return;
       await exportDisks(localMonitor(control), pair);
-      note(`waits for the primary at ${pair.peer.migration}${pair.peer.nbd === undefined ? '' : `, its disks are at ${pair.peer.nbd}`}`);
+      const disks = pair.peer.nbd === undefined ? '' : `, its disks are at ${pair.peer.nbd}`;
+      note(`waits for the primary at ${pair.peer.migration}${disks}`);
     },
     join: async (control, guest, note, signal) => {
       if (role === 'secondary') return;
@@ -61,5 +69,8 @@ function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsG
 export function localMonitor(control: VmControl): Monitor {
   const registry = registryFor(control);
   const hmp = () => Promise.reject(new AssertionError('a pair is made without lines of HMP'));
-  return { execute: (command, args = {}) => registry.qmp(command).runQmp(control, args, { registry, hmp, mayWait: false }) };
+  return {
+    execute: (command, args = {}) =>
+      registry.qmp(command).runQmp(control, args, { registry, hmp, mayWait: false }),
+  };
 }

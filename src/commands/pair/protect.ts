@@ -1,6 +1,7 @@
 /**
- * The steps that make a pair of two processes, in the words of QMP: the secondary exports its disks; the primary attaches the replicas and
- * enters COLO. They run inside the VM's own process (`--config`) or from elsewhere (`colo protect`).
+ * The steps that make a pair of two processes, in the words of QMP: the secondary exports its
+ * disks; the primary attaches the replicas and enters COLO. They run inside the VM's own process
+ * (`--config`) or from elsewhere (`colo protect`).
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import { parseSocketUri } from '../../migration/uri.js';
@@ -39,21 +40,32 @@ export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promi
   const { disks = [], peer } = pair;
   if (disks.length === 0 || peer.nbd === undefined) return;
   const address = parseSocketUri(peer.nbd, 'listen', 'peer.nbd');
-  const addr = address.kind === 'unix' ? { type: 'unix', data: { path: address.path } } : { type: 'inet', data: { host: address.host, port: String(address.port) } };
+  const addr =
+    address.kind === 'unix'
+      ? { type: 'unix', data: { path: address.path } }
+      : { type: 'inet', data: { host: address.host, port: String(address.port) } };
   await monitor.execute('nbd-server-start', { addr });
-  for (const id of disks.map(diskId)) await monitor.execute('nbd-server-add', { device: id, writable: true });
+  for (const id of disks.map(diskId))
+    await monitor.execute('nbd-server-add', { device: id, writable: true });
 }
 
 /**
  * From a running primary to a protected one. VmError: it was not to be had within the time, or
  * never will be as things are; the guest goes on as it was.
  */
-export async function protect(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
+export async function protect(
+  monitor: Monitor,
+  pair: PairDefinition,
+  world: ProtectWorld,
+): Promise<void> {
   const told = new Set<string>();
   const once = (line: string) => void (told.has(line) || (told.add(line), world.note(line)));
   let deadline = performance.now() + world.waitMs;
   for (;;) {
-    const failure = await attempt(monitor, pair, { ...world, note: once }).then(() => undefined, asVmError);
+    const failure = await attempt(monitor, pair, { ...world, note: once }).then(
+      () => undefined,
+      asVmError,
+    );
     if (!failure) {
       const delay = pair['checkpoint-delay'] ?? defaultDelayMs;
       return world.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
@@ -67,7 +79,9 @@ export async function protect(monitor: Monitor, pair: PairDefinition, world: Pro
       deadline = performance.now() + world.waitMs;
       once(heldLine(held, failure));
     } else if (lasting || performance.now() + retryMs > deadline) {
-      throw new VmError(`not protected: ${failure.message}`, { hint: failure.options.hint ?? later });
+      throw new VmError(`not protected: ${failure.message}`, {
+        hint: failure.options.hint ?? later,
+      });
     } else if (!told.has(failure.message)) {
       told.add(failure.message);
       const left = Math.ceil((deadline - performance.now()) / 1000);
@@ -83,7 +97,10 @@ const later = 'When the secondary is there: colo protect NAME --config FILE';
 function heldLine(held: VmError, failure: VmError): string {
   if (failure instanceof Lasting) {
     const { hint } = failure.options;
-    return `${failure.message}; it is asked again every ${slowRetryMs / 1000} s${hint === undefined ? '' : `\n  ${hint}`}`;
+    return (
+      `${failure.message}; it is asked again every ${slowRetryMs / 1000} ` +
+      `s${hint === undefined ? '' : `\n  ${hint}`}`
+    );
   }
   const { hint } = held.options;
   const wait = `waiting for its answer, as long as it takes: ${failure.message}`;
@@ -120,8 +137,16 @@ const replicaNode = (id: string) => `${id}-replica`;
 
 async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> {
   const address = parseSocketUri(nbd, 'connect', 'peer.nbd');
-  const server = address.kind === 'unix' ? { path: address.path } : { host: address.host, port: String(address.port) };
-  await monitor.execute('blockdev-add', { driver: 'replication', mode: 'primary', 'node-name': replicaNode(id), file: { driver: 'nbd', ...server, export: id } });
+  const server =
+    address.kind === 'unix'
+      ? { path: address.path }
+      : { host: address.host, port: String(address.port) };
+  await monitor.execute('blockdev-add', {
+    driver: 'replication',
+    mode: 'primary',
+    'node-name': replicaNode(id),
+    file: { driver: 'nbd', ...server, export: id },
+  });
   try {
     await monitor.execute('x-blockdev-change', { parent: id, node: replicaNode(id) });
   } catch (error) {
@@ -140,9 +165,17 @@ async function detach(monitor: Monitor, id: string): Promise<void> {
   }
 }
 
-async function enterColo(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
-  await monitor.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-colo', state: true }] });
-  await monitor.execute('migrate-set-parameters', { 'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs });
+async function enterColo(
+  monitor: Monitor,
+  pair: PairDefinition,
+  world: ProtectWorld,
+): Promise<void> {
+  await monitor.execute('migrate-set-capabilities', {
+    capabilities: [{ capability: 'x-colo', state: true }],
+  });
+  await monitor.execute('migrate-set-parameters', {
+    'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs,
+  });
   await monitor.execute('migrate', { uri: pair.peer.migration });
   let toldMs = performance.now();
   let told = '';

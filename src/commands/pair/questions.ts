@@ -1,4 +1,7 @@
-/** How `colo init` comes to its answers: what is usual, what is asked at all; each answer is checked as the file would be. */
+/**
+ * How `colo init` comes to its answers: what is usual, what is asked at all; each answer is checked
+ * as the file would be.
+ */
 import { LineCounter, Scalar } from 'yaml';
 import { asVmError } from '../../base/errors.js';
 import type { AnswerName } from './answers.js';
@@ -18,7 +21,11 @@ export interface Question {
   when?(answers: Answers): boolean;
 }
 
-const host = matching(/^([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])$/, 'a host name or an address', 'IPv6 in brackets: [fd00::2]');
+const host = matching(
+  /^([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])$/,
+  'a host name or an address',
+  'IPv6 in brackets: [fd00::2]',
+);
 const image = text('a path');
 const tap = matching(/^[A-Za-z0-9_.-]{1,15}$/, 'the name of an interface');
 const isLocal = ({ peer = '' }: Answers) => /^(localhost|127\.|\[::1\])/.test(peer);
@@ -34,10 +41,18 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
   initrd: { kind: image, mayBeEmpty: true, usual: () => '' },
   append: { kind: text(), mayBeEmpty: true, usual: () => 'console=ttyS0' },
   disk: { kind: image, mayBeEmpty: true, usual: () => '' },
-  replica: { kind: image, usual: a => (isLocal(a) ? a.disk?.replace(/(\.[^./]*)?$/, '-replica$1') : a.disk), when: hasDisk },
+  replica: {
+    kind: image,
+    usual: a => (isLocal(a) ? a.disk?.replace(/(\.[^./]*)?$/, '-replica$1') : a.disk),
+    when: hasDisk,
+  },
   size: { kind: size('B'), mayBeEmpty: true, usual: () => '', when: hasDisk },
   tap: { kind: tap, mayBeEmpty: true, usual: () => '' },
-  'replica-tap': { kind: tap, usual: a => (isLocal(a) ? `${a.tap?.slice(0, 13)}-s` : a.tap), when: hasTap },
+  'replica-tap': {
+    kind: tap,
+    usual: a => (isLocal(a) ? `${a.tap?.slice(0, 13)}-s` : a.tap),
+    when: hasTap,
+  },
   delay: { kind: pairFields['checkpoint-delay'].kind, usual: () => '200' },
 };
 
@@ -46,17 +61,26 @@ export function checkAnswer(name: AnswerName, answer: string): true | string {
   const { kind, mayBeEmpty } = questions[name];
   if (answer === '' && mayBeEmpty) return true;
   try {
-    kind.parse({ file: '', lines: new LineCounter(), path: '', node: new Scalar(answer), offset: 0 });
+    kind.parse({
+      file: '',
+      lines: new LineCounter(),
+      path: '',
+      node: new Scalar(answer),
+      offset: 0,
+    });
     return true;
   } catch (error) {
     const { message, options } = asVmError(error);
-    return [message.replace(/^[0-9:]+ /, ''), options.hint].filter(part => part !== undefined).join('. ');
+    return [message.replace(/^[0-9:]+ /, ''), options.hint]
+      .filter(part => part !== undefined)
+      .join('. ');
   }
 }
 
 /** The definition that they amount to. */
 export function valuesOf(answers: Answers): Values {
-  const given = (name: AnswerName): string | undefined => (answers[name] === '' ? undefined : answers[name]);
+  const given = (name: AnswerName): string | undefined =>
+    answers[name] === '' ? undefined : answers[name];
   const at = (n: number) => `tcp:${answers.peer}:${Number(answers.port) + n}`;
   return {
     name: answers.name,
@@ -66,7 +90,11 @@ export function valuesOf(answers: Answers): Values {
     append: given('append'),
     'checkpoint-delay': Number(answers.delay),
     peer: { migration: at(0), nbd: hasDisk(answers) ? at(1) : undefined },
-    disks: hasDisk(answers) ? [{ primary: answers.disk, secondary: answers.replica, size: given('size') }] : undefined,
-    network: hasTap(answers) ? [{ primary: answers.tap, secondary: answers['replica-tap'] }] : undefined,
+    disks: hasDisk(answers)
+      ? [{ primary: answers.disk, secondary: answers.replica, size: given('size') }]
+      : undefined,
+    network: hasTap(answers)
+      ? [{ primary: answers.tap, secondary: answers['replica-tap'] }]
+      : undefined,
   };
 }

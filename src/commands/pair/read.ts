@@ -1,4 +1,7 @@
-/** From the text of a pair definition to its checked content. Every mistake is told with file:line:column. */
+/**
+ * From the text of a pair definition to its checked content. Every mistake is told with
+ * file:line:column.
+ */
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import { systemError } from '../../host/node/errors.js';
@@ -21,28 +24,52 @@ export function readPairFile(path: string): PairFile {
     bytes = readFileSync(path);
   } catch (error) {
     const { message } = systemError(`Could not read '${path}'`, error);
-    throw new UsageError(`--config ${path}: ${message}`, { hint: 'colo init writes a pair definition; colo-pair(5) describes it.' });
+    throw new UsageError(`--config ${path}: ${message}`, {
+      hint: 'colo init writes a pair definition; colo-pair(5) describes it.',
+    });
   }
-  if (bytes.length > maxBytes) throw new UsageError(`--config ${path}: ${bytes.length} bytes are too many for a pair definition`);
+  if (bytes.length > maxBytes)
+    throw new UsageError(
+      `--config ${path}: ${bytes.length} bytes are too many for a pair definition`,
+    );
   return { path, pair: parsePair(bytes.toString('utf8'), path) };
 }
 
 export function parsePair(source: string, file: string): PairDefinition {
   const deep = nestingMistake(source);
-  if (deep) throw new UsageError(`${file}:${deep.line}:1: nested too deeply for a pair definition: ${deep.what}`);
+  if (deep)
+    throw new UsageError(
+      `${file}:${deep.line}:1: nested too deeply for a pair definition: ${deep.what}`,
+    );
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
   const [problem] = [...document.errors, ...document.warnings];
   const top: Place = { file, lines, path: '', node: document.contents, offset: 0 };
-  if (problem) throw mistake({ ...top, node: null, offset: problem.pos[0] }, problem.message.replaceAll('\n', ' '), 'It must be YAML: see colo-pair(5).');
+  if (problem)
+    throw mistake(
+      { ...top, node: null, offset: problem.pos[0] },
+      problem.message.replaceAll('\n', ' '),
+      'It must be YAML: see colo-pair(5).',
+    );
   const pair = pairKind.parse(top);
-  checkWhole(pair, (path, message, hint) => mistake({ ...top, path: path.join('.').replace(/\.(\d+)/g, '[$1]'), node: (document.getIn(path, true) ?? null) as Place['node'] }, message, hint));
+  checkWhole(pair, (path, message, hint) =>
+    mistake(
+      {
+        ...top,
+        path: path.join('.').replace(/\.(\d+)/g, '[$1]'),
+        node: (document.getIn(path, true) ?? null) as Place['node'],
+      },
+      message,
+      hint,
+    ),
+  );
   return pair;
 }
 
 /**
- * The library goes down its stack with every level, and where that ends it may take the process along: how deep a text can nest at most
- * is bounded before. A level is a bracket, an indicator of its line (`- `, `? `, `: `) or a column of its indentation.
+ * The library goes down its stack with every level, and where that ends it may take the process
+ * along: how deep a text can nest at most is bounded before. A level is a bracket, an indicator of
+ * its line (`- `, `? `, `: `) or a column of its indentation.
  */
 function nestingMistake(source: string): { line: number; what: string } | undefined {
   let open = 0;
@@ -52,7 +79,11 @@ function nestingMistake(source: string): { line: number; what: string } | undefi
       open = Math.max(0, open + ('[{'.includes(sign) ? 1 : ']}'.includes(sign) ? -1 : 0));
       brackets = Math.max(brackets, open);
     }
-    const levels = { 'open brackets': brackets, 'levels in one line': text.match(/[-?:](?=\s|$)/g)?.length ?? 0, 'columns of indentation': text.search(/[^ \t]|$/) };
+    const levels = {
+      'open brackets': brackets,
+      'levels in one line': text.match(/[-?:](?=\s|$)/g)?.length ?? 0,
+      'columns of indentation': text.search(/[^ \t]|$/),
+    };
     const found = Object.entries(levels).find(([, many]) => many > maxNesting);
     if (found) return { line: n + 1, what: `${found[1]} ${found[0]}` };
   }
@@ -60,15 +91,33 @@ function nestingMistake(source: string): { line: number; what: string } | undefi
 }
 
 /** What only the whole can tell. */
-function checkWhole(pair: PairDefinition, wrong: (path: (string | number)[], message: string, hint?: string) => UsageError): void {
+function checkWhole(
+  pair: PairDefinition,
+  wrong: (path: (string | number)[], message: string, hint?: string) => UsageError,
+): void {
   const { disks = [], network = [] } = pair;
-  if (disks.length > 0 && pair.peer.nbd === undefined) throw wrong(['peer'], "'nbd' is missing: the disks are replicated through it", 'Example: nbd: tcp:10.0.0.2:8889');
-  if (pair.peer.nbd === pair.peer.migration) throw wrong(['peer', 'nbd'], 'this is the address of `migration` too: each needs one of its own');
+  if (disks.length > 0 && pair.peer.nbd === undefined)
+    throw wrong(
+      ['peer'],
+      "'nbd' is missing: the disks are replicated through it",
+      'Example: nbd: tcp:10.0.0.2:8889',
+    );
+  if (pair.peer.nbd === pair.peer.migration)
+    throw wrong(
+      ['peer', 'nbd'],
+      'this is the address of `migration` too: each needs one of its own',
+    );
   disks.forEach((disk, n) => {
-    if ((disk.active === undefined) !== (disk.hidden === undefined)) throw wrong(['disks', n], "'active' and 'hidden' belong together: both are files, or both are in memory");
+    if ((disk.active === undefined) !== (disk.hidden === undefined))
+      throw wrong(
+        ['disks', n],
+        "'active' and 'hidden' belong together: both are files, or both are in memory",
+      );
   });
   twice(disks.map(diskId), (id, n) => wrong(['disks', n], `there are two disks with id '${id}'`));
-  twice(network.map(cardId), (id, n) => wrong(['network', n], `there are two network cards with id '${id}'`));
+  twice(network.map(cardId), (id, n) =>
+    wrong(['network', n], `there are two network cards with id '${id}'`),
+  );
 }
 
 function twice(ids: readonly string[], wrong: (id: string, n: number) => UsageError): void {

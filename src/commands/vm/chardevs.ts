@@ -36,7 +36,11 @@ export class Chardevs implements ChardevProvider, ChardevControl {
   }
 
   async add(id: string, backend: CharSpec): Promise<void> {
-    const stdio = backend.kind === 'stdio' && this.open.values.find(chr => chr instanceof StdioChar || (chr instanceof MuxChar && chr.isStdio));
+    const stdio =
+      backend.kind === 'stdio' &&
+      this.open.values.find(
+        chr => chr instanceof StdioChar || (chr instanceof MuxChar && chr.isStdio),
+      );
     if (stdio) throw new VmError(`standard input is taken by chardev '${stdio.id}'`);
     await this.open.add(id, () => createChardev(id, backend, this.world));
   }
@@ -72,11 +76,17 @@ export class Chardevs implements ChardevProvider, ChardevControl {
   }
 
   onMuxCommand(fn: (command: MuxCommand, mux: MuxChar) => void): void {
-    for (const chr of this.open.values) if (chr instanceof MuxChar) chr.onCommand(command => fn(command, chr));
+    for (const chr of this.open.values)
+      if (chr instanceof MuxChar) chr.onCommand(command => fn(command, chr));
   }
 
   info() {
-    return this.open.values.map(({ id, label, connected }) => ({ id, label, connected, used: this.open.usersOf(id).length > 0 }));
+    return this.open.values.map(({ id, label, connected }) => ({
+      id,
+      label,
+      connected,
+      used: this.open.usersOf(id).length > 0,
+    }));
   }
 
   yankable(): string[] {

@@ -1,11 +1,27 @@
-/** Which disks cannot go with a guest that migrates without COLO: its disks stay where they are, and another process opens them. */
+/**
+ * Which disks cannot go with a guest that migrates without COLO: its disks stay where they are, and
+ * another process opens them.
+ */
 import type { NodeInfo } from '../../block/query.js';
 
 /** A sentence, or undefined. live: both sides have their disks open at the same time. */
-export function diskObstacle(nodes: readonly NodeInfo[], how: 'outgoing' | 'incoming', live: boolean): string | undefined {
+export function diskObstacle(
+  nodes: readonly NodeInfo[],
+  how: 'outgoing' | 'incoming',
+  live: boolean,
+): string | undefined {
   const inMemory = nodes.find(node => node.drv === 'memory' && !node.ro);
-  if (inMemory) return `disk '${inMemory['node-name']}' lies in the memory of this process: what it holds would stay behind`;
-  const cached = live && how === 'incoming' ? nodes.find(node => node.drv === 'qcow2' && !node.ro) : undefined;
-  if (cached) return `disk '${cached['node-name']}' is qcow2, and what was read of it here is old when the guest comes: a live migration wants raw images`;
+  if (inMemory)
+    return (
+      `disk '${inMemory['node-name']}' lies in the memory of this process: what it holds would ` +
+      'stay behind'
+    );
+  const cached =
+    live && how === 'incoming' ? nodes.find(node => node.drv === 'qcow2' && !node.ro) : undefined;
+  if (cached)
+    return (
+      `disk '${cached['node-name']}' is qcow2, and what was read of it here is old when the ` +
+      'guest comes: a live migration wants raw images'
+    );
   return undefined;
 }

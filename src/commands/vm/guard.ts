@@ -47,7 +47,9 @@ export class Guard implements Disposable {
       return;
     }
     const stack = thrown instanceof Error ? thrown.stack : undefined;
-    this.world.note(stack === undefined ? message : `internal error, this process goes on: ${stack}`);
+    this.world.note(
+      stack === undefined ? message : `internal error, this process goes on: ${stack}`,
+    );
     this.quiet = this.world.clock.timer(quietMs, () => this.sum());
   }
 

@@ -1,4 +1,7 @@
-/** `-global migration.NAME=VALUE`: what migrate-set-capabilities and -parameters would say, before the guest runs. */
+/**
+ * `-global migration.NAME=VALUE`: what migrate-set-capabilities and -parameters would say, before
+ * the guest runs.
+ */
 import { asVmError, VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { registryFor } from '../../monitor/commands/all.js';
@@ -6,7 +9,10 @@ import type { VmControl } from '../../monitor/vm.js';
 import { UsageError } from '../options/argv.js';
 import type { GlobalProperty } from '../options/globals.js';
 
-export async function setMigrationGlobals(control: VmControl, globals: readonly GlobalProperty[]): Promise<void> {
+export async function setMigrationGlobals(
+  control: VmControl,
+  globals: readonly GlobalProperty[],
+): Promise<void> {
   for (const global of globals) {
     try {
       await set(control, global);
@@ -21,14 +27,23 @@ async function set(control: VmControl, { property, value }: GlobalProperty): Pro
   const { migration } = control;
   const capabilities = migration?.capabilities().map(({ capability }) => capability) ?? [];
   const parameters = Object.keys(migration?.parameters() ?? {});
-  if (capabilities.includes(property)) return migration?.setCapabilities([{ capability: property, state: onOrOff(value) }]);
-  if (!parameters.includes(property)) throw new VmError(`migration has no '${property}'.${didYouMean(property, [...capabilities, ...parameters])}`, { hint: `It has ${[...capabilities, ...parameters].join(', ')}.` });
+  if (capabilities.includes(property))
+    return migration?.setCapabilities([{ capability: property, state: onOrOff(value) }]);
+  if (!parameters.includes(property))
+    throw new VmError(
+      `migration has no '${property}'.${didYouMean(property, [...capabilities, ...parameters])}`,
+      { hint: `It has ${[...capabilities, ...parameters].join(', ')}.` },
+    );
   const registry = registryFor(control);
   const command = registry.qmp('migrate-set-parameters');
   const type = command.args[property];
   const given = type.fromWord(value);
   if (given === undefined) throw new VmError(`'${value}' is not ${type.summary}`);
-  await command.runQmp(control, { [property]: given }, { registry, hmp: () => Promise.resolve(''), mayWait: false });
+  await command.runQmp(
+    control,
+    { [property]: given },
+    { registry, hmp: () => Promise.resolve(''), mayWait: false },
+  );
 }
 
 function onOrOff(value: string): boolean {

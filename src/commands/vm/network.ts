@@ -1,4 +1,7 @@
-/** The netdevs of a machine, opened on this host; a tap's scripts are run as QEMU runs them: SCRIPT IFNAME. */
+/**
+ * The netdevs of a machine, opened on this host; a tap's scripts are run as QEMU runs them: SCRIPT
+ * IFNAME.
+ */
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -28,7 +31,12 @@ interface OpenNetdev {
 }
 
 export class Network implements NetProvider {
-  private readonly open = new Inventory<OpenNetdev>({ kind: 'netdev', limit: maxNetdevs, use: 'shared', duplicate: id => new VmError(`Duplicate ID '${id}'`) });
+  private readonly open = new Inventory<OpenNetdev>({
+    kind: 'netdev',
+    limit: maxNetdevs,
+    use: 'shared',
+    duplicate: id => new VmError(`Duplicate ID '${id}'`),
+  });
   private readonly announcer: Announcer;
 
   private constructor(
@@ -40,8 +48,16 @@ export class Network implements NetProvider {
     this.announcer = new Announcer(host.clock);
   }
 
-  static async create(spec: MachineSpec, host: NetHost, note: (line: string) => void): Promise<Network> {
-    const network = new Network(spec.netdevs.map(netdev => netdev.id), host, note);
+  static async create(
+    spec: MachineSpec,
+    host: NetHost,
+    note: (line: string) => void,
+  ): Promise<Network> {
+    const network = new Network(
+      spec.netdevs.map(netdev => netdev.id),
+      host,
+      note,
+    );
     try {
       for (const netdev of spec.netdevs) await network.add(netdev);
       return network;
@@ -85,7 +101,13 @@ export class Network implements NetProvider {
   announce(schedule?: AnnounceSchedule, ids?: readonly string[]): void {
     const unknown = ids?.find(id => !this.open.get(id));
     if (unknown !== undefined) throw deviceNotFound(unknown);
-    this.announcer.start(() => this.netdevs.filter(netdev => ids?.includes(netdev.id) ?? true).forEach(netdev => netdev.announce()), schedule);
+    this.announcer.start(
+      () =>
+        this.netdevs
+          .filter(netdev => ids?.includes(netdev.id) ?? true)
+          .forEach(netdev => netdev.announce()),
+      schedule,
+    );
   }
 
   close(): void {
@@ -100,11 +122,18 @@ export class Network implements NetProvider {
   }
 }
 
-async function openNetdev(spec: NetdevSpec, host: NetHost, note: (line: string) => void): Promise<OpenNetdev> {
+async function openNetdev(
+  spec: NetdevSpec,
+  host: NetHost,
+  note: (line: string) => void,
+): Promise<OpenNetdev> {
   return spec.type === 'tap' ? openTap(spec, host) : openSocket(spec, host, note);
 }
 
-async function openTap(spec: Extract<NetdevSpec, { type: 'tap' }>, host: NetHost): Promise<OpenNetdev> {
+async function openTap(
+  spec: Extract<NetdevSpec, { type: 'tap' }>,
+  host: NetHost,
+): Promise<OpenNetdev> {
   const tap = host.taps.open(spec.ifname);
   try {
     await runScript(spec.script, '/etc/qemu-ifup', tap.ifname);
@@ -112,25 +141,42 @@ async function openTap(spec: Extract<NetdevSpec, { type: 'tap' }>, host: NetHost
     tap.dispose();
     throw error;
   }
-  return { netdev: new TapNetdev(spec.id, tap, host.clock), down: () => runScript(spec.downscript, '/etc/qemu-ifdown', tap.ifname) };
+  return {
+    netdev: new TapNetdev(spec.id, tap, host.clock),
+    down: () => runScript(spec.downscript, '/etc/qemu-ifdown', tap.ifname),
+  };
 }
 
-async function openSocket({ id, address, server }: Extract<NetdevSpec, { type: 'socket' }>, host: NetHost, note: (line: string) => void): Promise<OpenNetdev> {
-  const labelled = (at: Address) => charLabel({ kind: 'socket', address: at, server, wait: false, reconnectMs: 0 });
+async function openSocket(
+  { id, address, server }: Extract<NetdevSpec, { type: 'socket' }>,
+  host: NetHost,
+  note: (line: string) => void,
+): Promise<OpenNetdev> {
+  const labelled = (at: Address) =>
+    charLabel({ kind: 'socket', address: at, server, wait: false, reconnectMs: 0 });
   const chr = new SocketChar(id, labelled, { ...host, log: note }, address, 0);
   await (server ? chr.listen(false) : chr.dial());
-  return { netdev: new SocketNetdev(id, chr, host.clock, line => note(`netdev ${id}: ${line}`)), down: () => Promise.resolve() };
+  return {
+    netdev: new SocketNetdev(id, chr, host.clock, line => note(`netdev ${id}: ${line}`)),
+    down: () => Promise.resolve(),
+  };
 }
 
 /** no: none. Not given: QEMU's default one, where the host has it. */
-async function runScript(script: string | undefined, standard: string, ifname: string): Promise<void> {
+async function runScript(
+  script: string | undefined,
+  standard: string,
+  ifname: string,
+): Promise<void> {
   if (script === 'no' || script === '') return;
   if (script === undefined && !(await executable(standard))) return;
   const path = script ?? standard;
   try {
     await run(path, [ifname], { timeout: scriptTimeoutMs });
   } catch (error) {
-    throw new VmError(`network script ${path} ${ifname} failed: ${(error as Error).message}`, { hint: 'script=no and downscript=no leave the interface as it is.' });
+    throw new VmError(`network script ${path} ${ifname} failed: ${(error as Error).message}`, {
+      hint: 'script=no and downscript=no leave the interface as it is.',
+    });
   }
 }
 

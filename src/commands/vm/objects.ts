@@ -1,4 +1,7 @@
-/** The objects of a machine's spec: early ones before drives and chardevs, which may use them, late ones when those are open. */
+/**
+ * The objects of a machine's spec: early ones before drives and chardevs, which may use them, late
+ * ones when those are open.
+ */
 import { asVmError, assert } from '../../base/errors.js';
 import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { Host } from '../../host/ports.js';
@@ -11,7 +14,10 @@ import type { Chardevs } from './chardevs.js';
 import type { Network } from './network.js';
 
 /** opened: filled while the machine is built. */
-export function objectsOf({ host, note }: { host: Host; note(line: string): void }, opened: { network?: Network; chardevs?: Chardevs }): Objects {
+export function objectsOf(
+  { host, note }: { host: Host; note(line: string): void },
+  opened: { network?: Network; chardevs?: Chardevs },
+): Objects {
   return new Objects({
     host,
     note,
@@ -26,7 +32,11 @@ export function objectsOf({ host, note }: { host: Host; note(line: string): void
   });
 }
 
-export async function addObjects(spec: MachineSpec, objects: Objects, phase: ObjectType['phase']): Promise<void> {
+export async function addObjects(
+  spec: MachineSpec,
+  objects: Objects,
+  phase: ObjectType['phase'],
+): Promise<void> {
   for (const { type, id, properties } of spec.objects) {
     if (objectTypeNamed(type).phase !== phase) continue;
     await objects.objectAdd(type, id, properties).catch((error: unknown) => {

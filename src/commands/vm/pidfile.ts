@@ -1,8 +1,19 @@
 /**
- * -pidfile: held by a lock from before the VM is built until its process ends, so that no second VM takes or removes it. The lock is on the
- * file's first bytes as QEMU's is: each refuses the other's. A file that a kill -9 left is nobody's, and is taken over.
+ * -pidfile: held by a lock from before the VM is built until its process ends, so that no second VM
+ * takes or removes it. The lock is on the file's first bytes as QEMU's is: each refuses the
+ * other's. A file that a kill -9 left is nobody's, and is taken over.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, statSync, constants, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  constants,
+  writeSync,
+} from 'node:fs';
 import { VmError } from '../../base/errors.js';
 import { hostModule } from '../../host/node/addon.js';
 import { systemError } from '../../host/node/errors.js';

@@ -15,12 +15,20 @@ export interface ProcessOptions {
 /** Set for the process that stays. */
 const daemonMark = 'COLO_DAEMON';
 
-export const staysInForeground = ({ daemonize }: ProcessOptions) => !daemonize || process.env[daemonMark] === '1';
+export const staysInForeground = ({ daemonize }: ProcessOptions) =>
+  !daemonize || process.env[daemonMark] === '1';
 
-/** Starts the same command again, in a session of its own; gives its exit code if it fails to come up, 0 when the VM is there. */
+/**
+ * Starts the same command again, in a session of its own; gives its exit code if it fails to come
+ * up, 0 when the VM is there.
+ */
 export function startDaemon(): Promise<number> {
   const [, script, ...args] = process.argv;
-  const child = spawn(process.execPath, [...process.execArgv, script, ...args], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, [daemonMark]: '1' } });
+  const child = spawn(process.execPath, [...process.execArgv, script, ...args], {
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    env: { ...process.env, [daemonMark]: '1' },
+  });
   child.stderr?.pipe(process.stderr);
   return new Promise(resolve => {
     child.once('error', () => resolve(1));
@@ -36,7 +44,10 @@ export function daemonReady(): void {
   process.send('ready', () => process.disconnect());
 }
 
-/** Where log lines and trace events go: standard error, or the file of -D or of the monitor's logfile. A full disk loses lines, never the VM. */
+/**
+ * Where log lines and trace events go: standard error, or the file of -D or of the monitor's
+ * logfile. A full disk loses lines, never the VM.
+ */
 export class LogSink {
   private fd: number | undefined;
   private path: string | undefined;

@@ -24,7 +24,11 @@ import { RunningVm } from './running-vm.js';
 const endTimeoutMs = 15_000;
 const aliveMs = 60_000;
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
+const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = {
+  SIGINT: 2,
+  SIGTERM: 15,
+  SIGHUP: 1,
+};
 
 export interface RunWorld {
   readonly version: VmControl['version'];
@@ -41,11 +45,17 @@ export interface RunWorld {
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
 export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
-  const { name, process: { pidfile } } = launch;
+  const {
+    name,
+    process: { pidfile },
+  } = launch;
   const { note, pairing } = world;
   const host = nodeHost();
   const pid = pidfile === undefined ? undefined : takePidfile(pidfile);
-  const named = name === undefined ? undefined : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
+  const named =
+    name === undefined
+      ? undefined
+      : await takeName(name, { ...host, wallMs: () => host.clock.wallMs(), log: note });
   const free = () => {
     named?.dispose();
     if (name !== undefined && named) freeName(name);
@@ -59,7 +69,8 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   named?.serve(vm.control, registryFor(vm.control));
   pid?.write();
   onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
-  // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody is left to talk to it.
+  // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody
+  // is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
   const over = new AbortController();
   try {
@@ -126,7 +137,10 @@ function stepHook(env: NodeJS.ProcessEnv): StepHook {
   };
 }
 
-/** The first signal ends in order, the second at once; SIGHUP only where there is no log to open anew. */
+/**
+ * The first signal ends in order, the second at once; SIGHUP only where there is no log to open
+ * anew.
+ */
 export function onSignals(quit: () => void, reopenLog: (() => void) | undefined): void {
   let asked = false;
   for (const name of signals) {

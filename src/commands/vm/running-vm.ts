@@ -1,4 +1,7 @@
-/** A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or nothing is left open. */
+/**
+ * A machine with everything around it: disks, network, COLO, monitors. Built from a spec, or
+ * nothing is left open.
+ */
 import { existsSync } from 'node:fs';
 import { type AccelChoice, type AccelName, chooseAccel } from '../../accel/choose.js';
 import type { CpuModel } from '../../accel/contract.js';
@@ -70,10 +73,15 @@ export class RunningVm {
   static async build(spec: MachineSpec, world: VmWorld): Promise<RunningVm> {
     const accel = chooseAccel(spec.accel); // before anything is opened
     const cpu = cpuOf(spec, accel);
-    if (spec.accel === 'auto' && accel.name === 'soft') world.note('CPU: soft; why not KVM: colo doctor');
+    if (spec.accel === 'auto' && accel.name === 'soft')
+      world.note('CPU: soft; why not KVM: colo doctor');
     const opened: Opened = {};
     const objects = objectsOf(world, opened);
-    const machine = await buildMachine(spec, machineParts(world, opened, accel.name, { cpu, credentials: credentialsOf(objects) }), objects);
+    const machine = await buildMachine(
+      spec,
+      machineParts(world, opened, accel.name, { cpu, credentials: credentialsOf(objects) }),
+      objects,
+    );
     const { block, network, chardevs } = opened;
     assert(block && network && chardevs, 'the machine opened its parts');
     block.stopVm = () => machine.lifecycle.ioError();
@@ -104,13 +112,44 @@ export class RunningVm {
     machine.lifecycle.startGate = () => colo.admitGuest();
     machine.lifecycle.takeImages = () => colo.takeImages();
     machine.onRunState(state => state === 'internal-error' && colo.guestFailed());
-    const control = vmControl({ machine, block, colo, network, chardevs, objects, traces: world.traces, clock: world.host.clock, kvmPresent: existsSync('/dev/kvm'), pid: process.pid, vcpuThreads: () => machine.accel.threadIds(), report: line => world.note(line), logInto: path => world.logInto(path), version: world.version });
+    const control = vmControl({
+      machine,
+      block,
+      colo,
+      network,
+      chardevs,
+      objects,
+      traces: world.traces,
+      clock: world.host.clock,
+      kvmPresent: existsSync('/dev/kvm'),
+      pid: process.pid,
+      vcpuThreads: () => machine.accel.threadIds(),
+      report: line => world.note(line),
+      logInto: path => world.logInto(path),
+      version: world.version,
+    });
     const vm = new RunningVm(machine, colo, control, objects, monitors);
-    chardevs.onMuxCommand((command, mux) => (command === 'quit' ? control.quit() : void new HmpShell(registryFor(control), control, false).run('commit all').then(text => mux.say(text))));
+    chardevs.onMuxCommand((command, mux) =>
+      command === 'quit'
+        ? control.quit()
+        : void new HmpShell(registryFor(control), control, false)
+            .run('commit all')
+            .then(text => mux.say(text)),
+    );
     try {
       await addObjects(spec, objects, 'late');
-      for (const monitor of spec.monitors) monitors.add(openMonitor(monitor.mode, chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`, 'monitor').value, control, world));
-      if (spec.incoming !== undefined && comesByItself(spec.incoming)) await colo.listen(spec.incoming);
+      for (const monitor of spec.monitors)
+        monitors.add(
+          openMonitor(
+            monitor.mode,
+            chardevs.claim(monitor.chardev, `the ${monitor.mode.toUpperCase()} monitor`, 'monitor')
+              .value,
+            control,
+            world,
+          ),
+        );
+      if (spec.incoming !== undefined && comesByItself(spec.incoming))
+        await colo.listen(spec.incoming);
       return vm;
     } catch (error) {
       await vm.dispose();
@@ -123,7 +162,11 @@ export class RunningVm {
     const { machine, colo } = this;
     return {
       get waits() {
-        return machine.lifecycle.pristine && machine.spec.incoming === undefined && !machine.spec.startPaused;
+        return (
+          machine.lifecycle.pristine &&
+          machine.spec.incoming === undefined &&
+          !machine.spec.startPaused
+        );
       },
       get held() {
         return colo.heldBack;
@@ -133,7 +176,10 @@ export class RunningVm {
     };
   }
 
-  /** Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state that it was to go on from is no good. */
+  /**
+   * Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state
+   * that it was to go on from is no good.
+   */
   async start(): Promise<void> {
     const { incoming } = this.machine.spec;
     await this.machine.startGuest();
@@ -157,10 +203,18 @@ export class RunningVm {
   }
 }
 
-const comesByItself = (incoming: string) => incoming !== 'defer' && isAddress(parseMigrationUri(incoming, 'listen'));
+const comesByItself = (incoming: string) =>
+  incoming !== 'defer' && isAddress(parseMigrationUri(incoming, 'listen'));
 
-/** Objects that drives and chardevs may use are there before them, and end with a machine that cannot be built. */
-async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Objects): Promise<Machine> {
+/**
+ * Objects that drives and chardevs may use are there before them, and end with a machine that
+ * cannot be built.
+ */
+async function buildMachine(
+  spec: MachineSpec,
+  parts: MachineParts,
+  objects: Objects,
+): Promise<Machine> {
   try {
     await addObjects(spec, objects, 'early');
     return await Machine.build(spec, parts);
@@ -170,26 +224,51 @@ async function buildMachine(spec: MachineSpec, parts: MachineParts, objects: Obj
   }
 }
 
-function openMonitor(mode: 'qmp' | 'hmp', chr: CharBackend, control: VmControl, world: VmWorld): QmpServer | HmpMonitor {
-  const monitorWorld = { wallMs: () => world.host.clock.wallMs(), log: (line: string) => world.note(line), typist: world.typist };
+function openMonitor(
+  mode: 'qmp' | 'hmp',
+  chr: CharBackend,
+  control: VmControl,
+  world: VmWorld,
+): QmpServer | HmpMonitor {
+  const monitorWorld = {
+    wallMs: () => world.host.clock.wallMs(),
+    log: (line: string) => world.note(line),
+    typist: world.typist,
+  };
   const registry = registryFor(control);
-  return mode === 'qmp' ? new QmpServer(control, registry, chr, monitorWorld) : new HmpMonitor(control, registry, chr, monitorWorld);
+  return mode === 'qmp'
+    ? new QmpServer(control, registry, chr, monitorWorld)
+    : new HmpMonitor(control, registry, chr, monitorWorld);
 }
 
 /** What the guest is to see of its processors, if this host can show it. */
 function cpuOf(spec: MachineSpec, accel: AccelChoice): CpuModel {
-  if (accel.name === 'soft' && spec.cpus > 1) throw new VmError(`-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${accel.why}`, { hint: 'Use -smp 1.' });
-  return resolveCpu(spec.cpu ?? defaultCpu, accel.name, spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 });
+  if (accel.name === 'soft' && spec.cpus > 1)
+    throw new VmError(
+      `-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${accel.why}`,
+      { hint: 'Use -smp 1.' },
+    );
+  return resolveCpu(
+    spec.cpu ?? defaultCpu,
+    accel.name,
+    spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 },
+  );
 }
 
-function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, credentials }: { cpu: CpuModel; credentials: CredentialStore }): MachineParts {
+function machineParts(
+  world: VmWorld,
+  opened: Opened,
+  accel: AccelName,
+  { cpu, credentials }: { cpu: CpuModel; credentials: CredentialStore },
+): MachineParts {
   const { host } = world;
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
     report: line => world.note(line),
-    createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
+    createAccel: ({ ramBytes }) =>
+      new AddonVm(new AddonRam(ramBytes), accel, { cpu, dirtyRing: true }),
     openDrives: async (spec, events) => {
       const block = await openDrives(spec, host, events, credentials);
       opened.block = block;
@@ -199,8 +278,14 @@ function machineParts(world: VmWorld, opened: Opened, accel: AccelName, { cpu, c
         close: () => block.close(),
       };
     },
-    openNet: async spec => (opened.network = await Network.create(spec, host, line => world.note(line))),
-    openChardevs: async spec => (opened.chardevs = await Chardevs.create(spec.chardevs, { ...host, stdio: world.stdio, log: line => world.note(line) })),
+    openNet: async spec =>
+      (opened.network = await Network.create(spec, host, line => world.note(line))),
+    openChardevs: async spec =>
+      (opened.chardevs = await Chardevs.create(spec.chardevs, {
+        ...host,
+        stdio: world.stdio,
+        log: line => world.note(line),
+      })),
   };
 }
 
@@ -210,7 +295,12 @@ function sharesImages({ role, incoming }: MachineSpec): boolean {
   return incoming === 'defer' || comesByItself(incoming);
 }
 
-async function openDrives(spec: MachineSpec, host: Host, events: Events<QmpEvents>, credentials: CredentialStore): Promise<BlockLayer> {
+async function openDrives(
+  spec: MachineSpec,
+  host: Host,
+  events: Events<QmpEvents>,
+  credentials: CredentialStore,
+): Promise<BlockLayer> {
   const block = new BlockLayer(host, events);
   block.graph.credentials = credentials;
   block.graph.opensInactive = sharesImages(spec);

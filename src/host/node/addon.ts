@@ -11,10 +11,15 @@ export interface NativeTap {
 }
 
 type LockKind = 'shared' | 'exclusive' | 'unlock';
-type FallocateMode = 'punch-hole' | 'zero-range' | 'zero-range-keep-size' | 'allocate' | 'allocate-keep-size';
+type FallocateMode =
+  'punch-hole' | 'zero-range' | 'zero-range-keep-size' | 'allocate' | 'allocate-keep-size';
 
 export interface HostModule {
-  Tap: new (ifname: string, onFrame: (frame: Buffer) => void, onError: (error: NodeJS.ErrnoException) => void) => NativeTap;
+  Tap: new (
+    ifname: string,
+    onFrame: (frame: Buffer) => void,
+    onError: (error: NodeJS.ErrnoException) => void,
+  ) => NativeTap;
   /** None of the locks waits; false = somebody else holds one that conflicts. */
   flock(fd: number, kind: LockKind): boolean;
   /** An open file description's lock on a range; length 0 = to the end. */
@@ -32,12 +37,34 @@ export interface HostModule {
   zstdDecompress(bytes: Uint8Array, most: number): Promise<Buffer>;
   /** One frame. */
   zstdCompress(bytes: Uint8Array): Promise<Buffer>;
-  /** What the page cache holds of it, which may be less than asked; -1 = it would have to wait for a disk. */
+  /**
+   * What the page cache holds of it, which may be less than asked; -1 = it would have to wait for a
+   * disk.
+   */
   preadNow(fd: number, buffer: Uint8Array, offset: number): number;
-  /** A flag for each unit: 1 = written, 0 = all zeroes and left out. packed: those written follow each other. errno's syscall says which side failed. */
-  copyUnits(fromFd: number, from: number, toFd: number, to: number, length: number, unit: number, packed: boolean): Promise<Uint8Array>;
-  /** The first byte that differs, counted from the offsets, or -1. otherFd undefined: from zeroes. */
-  differenceAt(fd: number, offset: number, otherFd: number | undefined, otherOffset: number, length: number): Promise<number>;
+  /**
+   * A flag for each unit: 1 = written, 0 = all zeroes and left out. packed: those written follow
+   * each other. errno's syscall says which side failed.
+   */
+  copyUnits(
+    fromFd: number,
+    from: number,
+    toFd: number,
+    to: number,
+    length: number,
+    unit: number,
+    packed: boolean,
+  ): Promise<Uint8Array>;
+  /**
+   * The first byte that differs, counted from the offsets, or -1. otherFd undefined: from zeroes.
+   */
+  differenceAt(
+    fd: number,
+    offset: number,
+    otherFd: number | undefined,
+    otherOffset: number,
+    length: number,
+  ): Promise<number>;
   /** How far its bytes lie past the start of a page of 4 KiB. */
   pageOffset(buffer: Uint8Array): number;
 }
@@ -48,7 +75,9 @@ const nativeDir = fileURLToPath(new URL('../../../native', import.meta.url));
 let loaded: HostModule | undefined;
 
 export function hostModule(): HostModule {
-  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => { host: HostModule };
+  const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => {
+    host: HostModule;
+  };
   loaded ??= load(nativeDir).host;
   return loaded;
 }

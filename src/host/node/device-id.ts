@@ -58,7 +58,9 @@ async function word(path: string): Promise<string | undefined> {
 const plain = (text: string) =>
   text.replace(/[^A-Za-z0-9.-]/g, char => `_${char.codePointAt(0)!.toString(16)}_`).slice(0, 200);
 
-/** As the kernel packs it: 12 bits of the major number above 8 of the minor, the rest above those. */
+/**
+ * As the kernel packs it: 12 bits of the major number above 8 of the minor, the rest above those.
+ */
 function numberOf(rdev: number): string {
   const bits = BigInt(rdev);
   const major = ((bits >> 8n) & 0xfffn) | ((bits >> 32n) & ~0xfffn);

@@ -1,7 +1,8 @@
 /**
- * A host file past the page cache (O_DIRECT), which takes only whole blocks in aligned memory: a request goes through a buffer of its own,
- * and a piece of a block is read, changed and written back. The last block of a file that does not end with a block is left to the page
- * cache; the kernel keeps the two ways in step.
+ * A host file past the page cache (O_DIRECT), which takes only whole blocks in aligned memory: a
+ * request goes through a buffer of its own, and a piece of a block is read, changed and written
+ * back. The last block of a file that does not end with a block is left to the page cache; the
+ * kernel keeps the two ways in step.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -33,7 +34,11 @@ export class DirectFile implements OpenFile {
     const mode = (cached.readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_DIRECT;
     const handle = await open(`/proc/self/fd/${fd}`, mode).catch((e: unknown) => {
       if (errorCode(e) !== 'EINVAL') throw systemError(`Could not open '${cached.path}'`, e);
-      throw new VmError(`Could not open '${cached.path}': its file system cannot read and write past the page cache (O_DIRECT)`, { hint: 'cache=writeback is exactly as durable.' });
+      throw new VmError(
+        `Could not open '${cached.path}': its file system cannot read and write past the page ` +
+          'cache (O_DIRECT)',
+        { hint: 'cache=writeback is exactly as durable.' },
+      );
     });
     return new DirectFile(cached, handle, host);
   }
@@ -59,7 +64,7 @@ export class DirectFile implements OpenFile {
   }
 
   async pread(buffer: Uint8Array, offset: number): Promise<number> {
-    for (let done = 0; done < buffer.length; ) {
+    for (let done = 0; done < buffer.length;) {
       const start = down(offset + done);
       const skipped = offset + done - start;
       const blocks = this.aligned(Math.min(up(skipped + buffer.length - done), LONGEST));
@@ -72,12 +77,17 @@ export class DirectFile implements OpenFile {
   }
 
   async pwrite(buffer: Uint8Array, offset: number): Promise<void> {
-    for (let done = 0; done < buffer.length; ) {
+    for (let done = 0; done < buffer.length;) {
       const at = offset + done;
       const whole = at % BLOCK === 0 ? Math.min(down(buffer.length - done), LONGEST) : 0;
       const length = whole || Math.min(down(at) + BLOCK - at, buffer.length - done);
       const piece = buffer.subarray(done, done + length);
-      await this.blocks.run(down(at), up(at + length) - down(at), whole ? 'shared' : 'exclusive', () => (whole ? this.writeBlocks(piece, at) : this.changeBlock(piece, at)));
+      await this.blocks.run(
+        down(at),
+        up(at + length) - down(at),
+        whole ? 'shared' : 'exclusive',
+        () => (whole ? this.writeBlocks(piece, at) : this.changeBlock(piece, at)),
+      );
       done += length;
     }
   }
@@ -99,7 +109,9 @@ export class DirectFile implements OpenFile {
   }
 
   punchHole(offset: number, length: number): Promise<void> {
-    return this.blocks.run(down(offset), up(offset + length) - down(offset), 'exclusive', () => this.cached.punchHole(offset, length));
+    return this.blocks.run(down(offset), up(offset + length) - down(offset), 'exclusive', () =>
+      this.cached.punchHole(offset, length),
+    );
   }
 
   allocate(offset: number, length: number): Promise<void> | undefined {
@@ -134,7 +146,10 @@ export class DirectFile implements OpenFile {
   private async read(blocks: Buffer, offset: number): Promise<number> {
     let done = 0;
     while (done < blocks.length) {
-      const { bytesRead } = await this.attempt('read', this.handle.read(blocks, done, blocks.length - done, offset + done));
+      const { bytesRead } = await this.attempt(
+        'read',
+        this.handle.read(blocks, done, blocks.length - done, offset + done),
+      );
       done += bytesRead;
       if (bytesRead === 0 || bytesRead % BLOCK !== 0) break;
     }
@@ -142,8 +157,13 @@ export class DirectFile implements OpenFile {
   }
 
   private async write(blocks: Buffer, offset: number): Promise<void> {
-    for (let done = 0; done < blocks.length; ) {
-      done += (await this.attempt('write', this.handle.write(blocks, done, blocks.length - done, offset + done))).bytesWritten;
+    for (let done = 0; done < blocks.length;) {
+      done += (
+        await this.attempt(
+          'write',
+          this.handle.write(blocks, done, blocks.length - done, offset + done),
+        )
+      ).bytesWritten;
     }
   }
 

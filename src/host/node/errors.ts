@@ -6,7 +6,9 @@ export function systemError(action: string, thrown: unknown): VmError {
   const known = getSystemErrorMap().get(asErrno(thrown).errno ?? 0);
   if (!known) return asVmError(thrown).during(action);
   const [, text] = known;
-  return new VmError(`${action}: ${text.charAt(0).toUpperCase()}${text.slice(1)}`, { cause: thrown });
+  return new VmError(`${action}: ${text.charAt(0).toUpperCase()}${text.slice(1)}`, {
+    cause: thrown,
+  });
 }
 
 export function errorCode(thrown: unknown): string | undefined {

@@ -1,4 +1,7 @@
-/** The world of a tool that works on files: what it takes to speak to the network is loaded when it is wanted, which is seldom. */
+/**
+ * The world of a tool that works on files: what it takes to speak to the network is loaded when it
+ * is wanted, which is seldom.
+ */
 import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { NodeFiles } from './files.js';

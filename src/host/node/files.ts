@@ -10,23 +10,37 @@ import { lockForReading, lockForWriting, unlock } from './image-lock.js';
 import { labelWorld, NodeLabel } from './label.js';
 import { replacement } from './replacement.js';
 
-/** Of two that open at once each may see the other's locks before both let go: a conflict that lasts is real. */
+/**
+ * Of two that open at once each may see the other's locks before both let go: a conflict that lasts
+ * is real.
+ */
 const LOCK_ATTEMPTS = 3;
 const LOCK_PAUSE_MS = 20;
 /** At most so many zeroes are written at once where a file system cannot punch holes. */
 const ZEROES = Buffer.alloc(1 << 20);
-/** The longest transfer that the main loop does itself: it takes less time than handing it to a thread and back. */
+/**
+ * The longest transfer that the main loop does itself: it takes less time than handing it to a
+ * thread and back.
+ */
 const AT_ONCE = 64 * 1024;
 
 export interface FileSpeed {
   /**
-   * Short writes go into the page cache on the main loop. The kernel may hold such a write up (dirty pages at their limit, a journal that
-   * commits), so only a process that does nothing else but serve files may ask for it; a VM has heartbeats to send.
+   * Short writes go into the page cache on the main loop. The kernel may hold such a write up
+   * (dirty pages at their limit, a journal that commits), so only a process that does nothing else
+   * but serve files may ask for it; a VM has heartbeats to send.
    */
   writesAtOnce: boolean;
 }
 
-type OpenOptions = { readOnly: boolean; lock: 'auto' | 'none'; create?: boolean; mode?: number; direct?: boolean; noFollow?: boolean };
+type OpenOptions = {
+  readOnly: boolean;
+  lock: 'auto' | 'none';
+  create?: boolean;
+  mode?: number;
+  direct?: boolean;
+  noFollow?: boolean;
+};
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
@@ -54,7 +68,8 @@ export class NodeFiles implements Files {
       const found = await stat(path);
       if (found.isDirectory()) throw new VmError('Is a directory');
       // A device may never end.
-      if (found.isCharacterDevice() || found.isBlockDevice()) throw new VmError('Is a device, not a file');
+      if (found.isCharacterDevice() || found.isBlockDevice())
+        throw new VmError('Is a device, not a file');
       return await readFile(path);
     } catch (e) {
       throw systemError(`Could not read '${path}'`, e);
@@ -74,12 +89,21 @@ export class NodeFiles implements Files {
 
 function inUse(path: string, readOnly: boolean): VmError {
   const lock = readOnly ? 'shared "write"' : '"write"';
-  return new VmError(`Failed to get ${lock} lock on '${path}'`, { hint: 'Is another process using the image?' });
+  return new VmError(`Failed to get ${lock} lock on '${path}'`, {
+    hint: 'Is another process using the image?',
+  });
 }
 
-function openHandle(path: string, { readOnly, create, mode = 0o644, noFollow }: OpenOptions): Promise<FileHandle> {
+function openHandle(
+  path: string,
+  { readOnly, create, mode = 0o644, noFollow }: OpenOptions,
+): Promise<FileHandle> {
   if (readOnly) return open(path, constants.O_RDONLY);
-  return open(path, constants.O_RDWR | (create ? constants.O_CREAT : 0) | (noFollow ? constants.O_NOFOLLOW : 0), mode);
+  return open(
+    path,
+    constants.O_RDWR | (create ? constants.O_CREAT : 0) | (noFollow ? constants.O_NOFOLLOW : 0),
+    mode,
+  );
 }
 
 class NodeFile implements OpenFile {
@@ -106,7 +130,8 @@ class NodeFile implements OpenFile {
   }
 
   async pread(buffer: Uint8Array, offset: number): Promise<number> {
-    let done = buffer.length > AT_ONCE ? 0 : Math.max(0, this.host.preadNow(this.handle.fd, buffer, offset));
+    let done =
+      buffer.length > AT_ONCE ? 0 : Math.max(0, this.host.preadNow(this.handle.fd, buffer, offset));
     while (done < buffer.length) {
       const read = this.handle.read(buffer, done, buffer.length - done, offset + done);
       const { bytesRead } = await this.attempt('read', read);
@@ -117,7 +142,8 @@ class NodeFile implements OpenFile {
   }
 
   async pwrite(buffer: Uint8Array, offset: number): Promise<void> {
-    let done = this.speed.writesAtOnce && buffer.length <= AT_ONCE ? this.writeNow(buffer, offset) : 0;
+    let done =
+      this.speed.writesAtOnce && buffer.length <= AT_ONCE ? this.writeNow(buffer, offset) : 0;
     while (done < buffer.length) {
       const write = this.handle.write(buffer, done, buffer.length - done, offset + done);
       done += (await this.attempt('write', write)).bytesWritten;
@@ -159,7 +185,8 @@ class NodeFile implements OpenFile {
       try {
         return await this.host.fallocate(this.handle.fd, 'punch-hole', offset, length);
       } catch (e) {
-        if (errorCode(e) !== 'EOPNOTSUPP') throw systemError(`Could not discard in '${this.path}'`, e);
+        if (errorCode(e) !== 'EOPNOTSUPP')
+          throw systemError(`Could not discard in '${this.path}'`, e);
         this.canPunch = false;
       }
     }
@@ -167,7 +194,12 @@ class NodeFile implements OpenFile {
   }
 
   allocate(offset: number, length: number): Promise<void> {
-    return this.attempt('reserve room', length === 0 ? Promise.resolve() : this.host.fallocate(this.handle.fd, 'allocate', offset, length));
+    return this.attempt(
+      'reserve room',
+      length === 0
+        ? Promise.resolve()
+        : this.host.fallocate(this.handle.fd, 'allocate', offset, length),
+    );
   }
 
   dataAt(offset: number): { start: number; end: number } | undefined {
@@ -182,18 +214,33 @@ class NodeFile implements OpenFile {
     }
   }
 
-  copyFrom(source: OpenFile, { from, to, length, unit, packed }: UnitCopy): Promise<Uint8Array> | undefined {
+  copyFrom(
+    source: OpenFile,
+    { from, to, length, unit, packed }: UnitCopy,
+  ): Promise<Uint8Array> | undefined {
     if (!(source instanceof NodeFile)) return undefined;
-    return this.host.copyUnits(source.handle.fd, from, this.handle.fd, to, length, unit, packed).catch((e: unknown) => {
-      const reading = (e as NodeJS.ErrnoException).syscall === 'read';
-      throw systemError(reading ? `Could not read '${source.path}'` : `Could not write '${this.path}'`, e);
-    });
+    return this.host
+      .copyUnits(source.handle.fd, from, this.handle.fd, to, length, unit, packed)
+      .catch((e: unknown) => {
+        const reading = (e as NodeJS.ErrnoException).syscall === 'read';
+        throw systemError(
+          reading ? `Could not read '${source.path}'` : `Could not write '${this.path}'`,
+          e,
+        );
+      });
   }
 
-  differenceAt(offset: number, length: number, other?: { file: OpenFile; offset: number }): Promise<number> | undefined {
+  differenceAt(
+    offset: number,
+    length: number,
+    other?: { file: OpenFile; offset: number },
+  ): Promise<number> | undefined {
     if (other && !(other.file instanceof NodeFile)) return undefined;
     const fd = other && (other.file as NodeFile).handle.fd;
-    return this.attempt('read', this.host.differenceAt(this.handle.fd, offset, fd, other?.offset ?? 0, length));
+    return this.attempt(
+      'read',
+      this.host.differenceAt(this.handle.fd, offset, fd, other?.offset ?? 0, length),
+    );
   }
 
   close(): Promise<void> {
@@ -215,11 +262,14 @@ class NodeFile implements OpenFile {
     }
   }
 
-  /** A block device has no size in stat: the largest offset that can be read is found by halving. */
+  /**
+   * A block device has no size in stat: the largest offset that can be read is found by halving.
+   */
   private async deviceSize(): Promise<number> {
     if (!(await this.handle.stat()).isBlockDevice()) return 0;
     const sector = Buffer.alloc(512);
-    const readable = async (at: number) => (await this.handle.read(sector, 0, 512, at * 512)).bytesRead > 0;
+    const readable = async (at: number) =>
+      (await this.handle.read(sector, 0, 512, at * 512)).bytesRead > 0;
     let low = 0;
     let high = 2 ** 40;
     while (low < high) {

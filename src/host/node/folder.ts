@@ -1,4 +1,7 @@
-/** A folder with those above it. Step by step: Node's own recursive way never returns where a folder cannot be, as below /proc. */
+/**
+ * A folder with those above it. Step by step: Node's own recursive way never returns where a folder
+ * cannot be, as below /proc.
+ */
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorCode } from './errors.js';

@@ -1,8 +1,10 @@
 /**
- * Locks on image files, on the bytes that QEMU's file driver uses, so that colo, QEMU and qemu-img keep out of each other's way.
+ * Locks on image files, on the bytes that QEMU's file driver uses, so that colo, QEMU and qemu-img
+ * keep out of each other's way.
  *
- * A read lock on byte 100+n says "I use permission n of this image", one on byte 200+n "I do not share permission n". Whoever opens takes
- * its locks first and then looks whether somebody holds the opposite byte of one of them: of two that come at once at least one sees the other.
+ * A read lock on byte 100+n says "I use permission n of this image", one on byte 200+n "I do not
+ * share permission n". Whoever opens takes its locks first and then looks whether somebody holds
+ * the opposite byte of one of them: of two that come at once at least one sees the other.
  */
 import type { HostModule } from './addon.js';
 
@@ -24,7 +26,11 @@ export function lockForReading(host: HostModule, fd: number): boolean {
 function lock(host: HostModule, fd: number, used: readonly number[]): boolean {
   const ours = [...used.map(n => USES + n), ...denied.map(n => DENIES + n)];
   const theirs = [...used.map(n => DENIES + n), ...denied.map(n => USES + n)];
-  if (ours.every(byte => host.ofdLock(fd, 'shared', byte, 1)) && theirs.every(byte => host.ofdLockFree(fd, byte, 1))) return true;
+  if (
+    ours.every(byte => host.ofdLock(fd, 'shared', byte, 1)) &&
+    theirs.every(byte => host.ofdLockFree(fd, byte, 1))
+  )
+    return true;
   unlock(host, fd);
   return false;
 }

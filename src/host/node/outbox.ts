@@ -1,6 +1,6 @@
 /**
- * Small writes of one turn of the main loop leave as one: a system call and a wake-up of the peer cost more than the bytes. Nothing waits
- * longer than that turn, and order is kept.
+ * Small writes of one turn of the main loop leave as one: a system call and a wake-up of the peer
+ * cost more than the bytes. Nothing waits longer than that turn, and order is kept.
  */
 import type { Socket } from 'node:net';
 
@@ -56,13 +56,18 @@ export class Outbox {
     this.batch = undefined;
     if (this.socket.destroyed) return batch.settle(this.failure());
     const [first] = batch.parts;
-    this.socket.write(batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes), error => batch.settle(error ? this.failure(error) : this.dead));
+    this.socket.write(
+      batch.parts.length === 1 ? first : Buffer.concat(batch.parts, batch.bytes),
+      error => batch.settle(error ? this.failure(error) : this.dead),
+    );
   }
 
   private open(): Batch {
     setImmediate(() => this.flush());
     let settle!: Batch['settle'];
-    const sent = new Promise<void>((resolve, reject) => (settle = error => (error ? reject(error) : resolve())));
+    const sent = new Promise<void>(
+      (resolve, reject) => (settle = error => (error ? reject(error) : resolve())),
+    );
     // Every writer has the promise; one that looks away must not end the process.
     sent.catch(() => undefined);
     return { parts: [], bytes: 0, sent, settle };

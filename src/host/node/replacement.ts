@@ -1,4 +1,7 @@
-/** A file that is written under a name of its own, and takes the place of an older one when it is whole. */
+/**
+ * A file that is written under a name of its own, and takes the place of an older one when it is
+ * whole.
+ */
 import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Files, Replacement } from '../ports.js';
@@ -7,14 +10,24 @@ import { systemError } from './errors.js';
 /** Its lock keeps two writers of one file apart; one that the dead left behind is taken over. */
 const suffix = '.part';
 
-export async function replacement(files: Pick<Files, 'open'>, path: string, mode: number): Promise<Replacement> {
+export async function replacement(
+  files: Pick<Files, 'open'>,
+  path: string,
+  mode: number,
+): Promise<Replacement> {
   // A link stays one: what it points to is replaced.
   const target = await realpath(path).catch(() => path);
   const old = await stat(target).catch(() => undefined);
   if (old && !old.isFile()) return asItIs(files, path);
   const fresh = target + suffix;
   // In a folder of everybody a link of that name would lead to a file of ours.
-  const file = await files.open(fresh, { readOnly: false, lock: 'auto', create: true, mode, noFollow: true });
+  const file = await files.open(fresh, {
+    readOnly: false,
+    lock: 'auto',
+    create: true,
+    mode,
+    noFollow: true,
+  });
   const discard = () => unlink(fresh).catch(() => undefined);
   try {
     await file.truncate(0);
@@ -29,7 +42,11 @@ export async function replacement(files: Pick<Files, 'open'>, path: string, mode
 /** A device or a pipe has no older content that could be kept. */
 async function asItIs(files: Pick<Files, 'open'>, path: string): Promise<Replacement> {
   const nothing = () => Promise.resolve();
-  return { file: await files.open(path, { readOnly: false, lock: 'none' }), keep: nothing, discard: nothing };
+  return {
+    file: await files.open(path, { readOnly: false, lock: 'none' }),
+    keep: nothing,
+    discard: nothing,
+  };
 }
 
 async function take(fresh: string, target: string): Promise<void> {

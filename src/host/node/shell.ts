@@ -15,7 +15,8 @@ export class NodeShell implements Shell {
  * of. Whoever waits behind it on the same pipe finds the first byte of that: it comes out here.
  */
 const andTheRest =
-  '/bin/sh -c "$1" > /dev/null; code=$?; [ $code -ne 0 ] || dd bs=1 count=1 2> /dev/null; exit $code';
+  '/bin/sh -c "$1" > /dev/null; code=$?; [ $code -ne 0 ] || dd bs=1 count=1 2> /dev/null; ' +
+  'exit $code';
 
 const argumentsOf = (command: string, direction: 'to' | 'from') =>
   direction === 'to' ? ['-c', andTheRest, 'sh', command] : ['-c', command];
@@ -56,7 +57,8 @@ class CommandStream implements Stream {
     // What is said to a command that is read from goes nowhere.
     if (this.direction === 'from' || !stdin) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      if (stdin.destroyed) return reject(this.ended?.error ?? this.failure ?? new VmError('the command has ended'));
+      if (stdin.destroyed)
+        return reject(this.ended?.error ?? this.failure ?? new VmError('the command has ended'));
       stdin.write(bytes, error => (error ? reject(systemError(this.peer, error)) : resolve()));
     });
   }
@@ -106,7 +108,11 @@ class CommandStream implements Stream {
   private outcome(code: number | null, signal: NodeJS.Signals | null): Error | undefined {
     if (code === 0 && this.unread) return new VmError('the command ended before it had read all');
     if (code === 0) return this.failure;
-    return new VmError(signal === null ? `the command failed with exit code ${code}` : `the command was ended by ${signal}`);
+    return new VmError(
+      signal === null
+        ? `the command failed with exit code ${code}`
+        : `the command was ended by ${signal}`,
+    );
   }
 
   private finish(error?: Error): void {

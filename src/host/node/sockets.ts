@@ -9,7 +9,10 @@ import { errorCode, systemError } from './errors.js';
 import { Outbox } from './outbox.js';
 import { tlsContext } from './tls.js';
 
-/** An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to know sooner has a heartbeat. */
+/**
+ * An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to
+ * know sooner has a heartbeat.
+ */
 const KEEPALIVE_AFTER_MS = 10_000;
 /** sun_path has 108 bytes with its end mark; Node cuts a longer path off without a word. */
 const UNIX_PATH_MAX = 107;
@@ -25,7 +28,10 @@ export class NodeSockets implements Sockets {
         socket.destroy();
         reject(error);
       };
-      const timer = setTimeout(() => fail(new VmError(`Failed to connect to '${where}': Connection timed out`)), timeoutMs);
+      const timer = setTimeout(
+        () => fail(new VmError(`Failed to connect to '${where}': Connection timed out`)),
+        timeoutMs,
+      );
       const onError = (e: Error) => fail(systemError(`Failed to connect to '${where}'`, e));
       socket.once('error', onError);
       socket.once('connect', () => {
@@ -38,11 +44,14 @@ export class NodeSockets implements Sockets {
 
   async listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {
     checkPath(address);
-    const server = createServer({ allowHalfOpen: true }, socket => onStream(new NodeStream(socket, peerOf(socket, address), address.kind === 'unix')));
+    const server = createServer({ allowHalfOpen: true }, socket =>
+      onStream(new NodeStream(socket, peerOf(socket, address), address.kind === 'unix')),
+    );
     try {
       await bind(server, address);
     } catch (e) {
-      if (errorCode(e) !== 'EADDRINUSE' || !(await removeStale(address))) throw await cannotListen(address, e);
+      if (errorCode(e) !== 'EADDRINUSE' || !(await removeStale(address)))
+        throw await cannotListen(address, e);
       await bind(server, address).catch(async again => {
         throw await cannotListen(address, again);
       });
@@ -53,7 +62,8 @@ export class NodeSockets implements Sockets {
   tls(role: 'client' | 'server', credentials: TlsCredentials): TlsContext {
     return tlsContext(role, credentials, {
       release: stream => {
-        if (!(stream instanceof NodeStream)) throw new VmError('TLS needs a connection of this host');
+        if (!(stream instanceof NodeStream))
+          throw new VmError('TLS needs a connection of this host');
         return stream.release();
       },
       wrap: (socket, peer) => new NodeStream(socket, peer),
@@ -76,7 +86,12 @@ class NodeStream implements Stream {
     readonly peer: string,
     readonly local = false,
   ) {
-    this.outbox = new Outbox(socket, e => this.failure ?? (e ? systemError(this.peer, e) : new VmError(`${this.peer}: the connection is closed`)));
+    this.outbox = new Outbox(
+      socket,
+      e =>
+        this.failure ??
+        (e ? systemError(this.peer, e) : new VmError(`${this.peer}: the connection is closed`)),
+    );
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
     socket.on('error', e => (this.failure = systemError(this.peer, e)));
@@ -147,7 +162,8 @@ class NodeStream implements Stream {
   release(): Socket {
     this.closedByUs = true;
     this.outbox.flush();
-    if (this.socket.readableLength > 0) throw new VmError(`${this.peer}: plain bytes where TLS must begin`);
+    if (this.socket.readableLength > 0)
+      throw new VmError(`${this.peer}: plain bytes where TLS must begin`);
     this.socket.off('data', this.onSocketData);
     this.socket.off('end', this.onSocketEnd);
     this.socket.off('close', this.onSocketClose);
@@ -162,7 +178,9 @@ class NodeStream implements Stream {
 }
 
 function target(address: Address): { host: string; port: number } | { path: string } {
-  return address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path };
+  return address.kind === 'tcp'
+    ? { host: address.host, port: address.port }
+    : { path: address.path };
 }
 
 function printable(address: Address): string {
@@ -178,7 +196,8 @@ function bind(server: Server, address: Address): Promise<void> {
     server.once('error', reject);
     server.listen(target(address), () => {
       server.off('error', reject);
-      server.on('error', () => undefined); // a failed accept (no descriptors left) is the client's loss, not ours
+      // a failed accept (no descriptors left) is the client's loss, not ours
+      server.on('error', () => undefined);
       resolve();
     });
   });
@@ -186,10 +205,15 @@ function bind(server: Server, address: Address): Promise<void> {
 
 function checkPath(address: Address): void {
   if (address.kind !== 'unix' || Buffer.byteLength(address.path) <= UNIX_PATH_MAX) return;
-  throw new VmError(`UNIX socket path '${address.path}' is too long`, { hint: `A path has at most ${UNIX_PATH_MAX} bytes.` });
+  throw new VmError(`UNIX socket path '${address.path}' is too long`, {
+    hint: `A path has at most ${UNIX_PATH_MAX} bytes.`,
+  });
 }
 
-/** A Unix socket that nobody answers was left behind by a process that died. True: removed. Whatever else has that name is somebody's. */
+/**
+ * A Unix socket that nobody answers was left behind by a process that died. True: removed. Whatever
+ * else has that name is somebody's.
+ */
 async function removeStale(address: Address): Promise<boolean> {
   if (address.kind !== 'unix') return false;
   const found = await identityOf(address.path);
@@ -206,8 +230,9 @@ async function removeStale(address: Address): Promise<boolean> {
 }
 
 /**
- * Another starter may have put a living socket there since we looked: what we take away is looked at again under a name of our own, and
- * comes back if it is not what we found dead. A rename keeps the time of the last change of content, and a new socket has another.
+ * Another starter may have put a living socket there since we looked: what we take away is looked
+ * at again under a name of our own, and comes back if it is not what we found dead. A rename keeps
+ * the time of the last change of content, and a new socket has another.
  */
 async function takeAway(path: string, dead: Identity): Promise<boolean> {
   const aside = `${path}.${randomBytes(6).toString('hex')}.stale`;
@@ -239,9 +264,13 @@ async function cannotListen(address: Address, e: unknown): Promise<VmError> {
   const action = `Failed to listen on '${printable(address)}'`;
   if (address.kind === 'tcp') return systemError(action, e);
   const found = await lstat(address.path).catch(() => undefined);
-  if (errorCode(e) === 'EADDRINUSE' && found && !found.isSocket()) return new VmError(`${action}: there is a file of that name, and it is not a socket`);
+  if (errorCode(e) === 'EADDRINUSE' && found && !found.isSocket())
+    return new VmError(`${action}: there is a file of that name, and it is not a socket`);
   // libuv says EACCES where bind() says ENOENT.
-  const missing = await stat(dirname(address.path)).then(() => undefined, (error: unknown) => error);
+  const missing = await stat(dirname(address.path)).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   return systemError(action, errorCode(e) === 'EACCES' ? (missing ?? e) : e);
 }
 

@@ -1,4 +1,7 @@
-/** Tap interfaces of the host. The user (or a script of theirs) sets them up, adds them to a bridge, removes them. */
+/**
+ * Tap interfaces of the host. The user (or a script of theirs) sets them up, adds them to a bridge,
+ * removes them.
+ */
 import { tracer } from '../../base/trace.js';
 import type { Tap, Taps } from '../ports.js';
 import { type HostModule, hostModule, type NativeTap } from './addon.js';
@@ -57,7 +60,10 @@ class NodeTap implements Tap {
     this.native.close();
   }
 
-  /** Frames that nobody takes stay in the kernel's queue, which drops when it is full, as a network does. */
+  /**
+   * Frames that nobody takes stay in the kernel's queue, which drops when it is full, as a network
+   * does.
+   */
   private read(): void {
     this.native.setReading(this.listener !== undefined && !this.paused);
   }

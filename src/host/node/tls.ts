@@ -1,6 +1,12 @@
 /** TLS over a connection that spoke plain text first, by certificates or by pre-shared keys. */
 import type { Socket } from 'node:net';
-import { connect, createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import {
+  connect,
+  createSecureContext,
+  createServer,
+  type SecureContextOptions,
+  type TLSSocket,
+} from 'node:tls';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Stream, TlsContext, TlsCredentials } from '../ports.js';
 import { systemError } from './errors.js';
@@ -8,11 +14,22 @@ import { systemError } from './errors.js';
 type X509 = Extract<TlsCredentials, { kind: 'x509' }>;
 type Psk = Extract<TlsCredentials, { kind: 'psk' }>;
 
-/** OpenSSL's callbacks for keys know TLS 1.2 only. First what keeps old recordings secret when a key leaks. */
+/**
+ * OpenSSL's callbacks for keys know TLS 1.2 only. First what keeps old recordings secret when a key
+ * leaks.
+ */
 const PSK: SecureContextOptions = {
   minVersion: 'TLSv1.2',
   maxVersion: 'TLSv1.2',
-  ciphers: 'ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES256-CBC-SHA384:ECDHE-PSK-AES128-CBC-SHA256:DHE-PSK-AES256-GCM-SHA384:PSK-AES256-GCM-SHA384:PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256',
+  ciphers: [
+    'ECDHE-PSK-CHACHA20-POLY1305',
+    'ECDHE-PSK-AES256-CBC-SHA384',
+    'ECDHE-PSK-AES128-CBC-SHA256',
+    'DHE-PSK-AES256-GCM-SHA384',
+    'PSK-AES256-GCM-SHA384',
+    'PSK-CHACHA20-POLY1305',
+    'PSK-AES128-GCM-SHA256',
+  ].join(':'),
 };
 
 /** How a stream of this host is taken apart, and how one is made of the socket that comes out. */
@@ -21,7 +38,11 @@ export interface StreamDoor {
   wrap(socket: Socket, peer: string): Stream;
 }
 
-export function tlsContext(role: 'client' | 'server', credentials: TlsCredentials, door: StreamDoor): TlsContext {
+export function tlsContext(
+  role: 'client' | 'server',
+  credentials: TlsCredentials,
+  door: StreamDoor,
+): TlsContext {
   const secure = credentials.kind === 'x509' ? x509Options(credentials) : PSK;
   try {
     createSecureContext(secure);
@@ -34,7 +55,9 @@ export function tlsContext(role: 'client' | 'server', credentials: TlsCredential
       const { peer } = stream;
       const socket = door.release(stream);
       try {
-        const secured = await bounded<TLSSocket>(timeoutMs, (done, fail) => shake(socket, secure, credentials, { hostname, done, fail }));
+        const secured = await bounded<TLSSocket>(timeoutMs, (done, fail) =>
+          shake(socket, secure, credentials, { hostname, done, fail }),
+        );
         return door.wrap(secured, peer);
       } catch (error) {
         socket.destroy();
@@ -50,7 +73,12 @@ interface Shake {
   fail: (error: Error) => void;
 }
 
-function clientHandshake(socket: Socket, secure: SecureContextOptions, credentials: TlsCredentials, { hostname, done, fail }: Shake): void {
+function clientHandshake(
+  socket: Socket,
+  secure: SecureContextOptions,
+  credentials: TlsCredentials,
+  { hostname, done, fail }: Shake,
+): void {
   const [user] = credentials.kind === 'psk' ? credentials.keys : [];
   // A name that is an address must not be sent as a server name.
   const servername = hostname !== undefined && !/^[0-9.]+$|:/.test(hostname) ? hostname : '';
@@ -60,7 +88,10 @@ function clientHandshake(socket: Socket, secure: SecureContextOptions, credentia
     host: hostname,
     servername,
     rejectUnauthorized: credentials.kind === 'x509' && credentials.verifyPeer,
-    ...(user && { pskCallback: () => ({ identity: user[0], psk: user[1] }), checkServerIdentity: () => undefined }),
+    ...(user && {
+      pskCallback: () => ({ identity: user[0], psk: user[1] }),
+      checkServerIdentity: () => undefined,
+    }),
   });
   secured.once('secureConnect', () => done(secured));
   secured.once('error', fail);
@@ -68,9 +99,19 @@ function clientHandshake(socket: Socket, secure: SecureContextOptions, credentia
 }
 
 /** A server that listens nowhere: connections are handed to it. */
-function serverHandshake(socket: Socket, secure: SecureContextOptions, credentials: TlsCredentials, { done, fail }: Shake): void {
+function serverHandshake(
+  socket: Socket,
+  secure: SecureContextOptions,
+  credentials: TlsCredentials,
+  { done, fail }: Shake,
+): void {
   const asks = credentials.kind === 'x509' && credentials.verifyPeer;
-  const server = createServer({ ...secure, requestCert: asks, rejectUnauthorized: asks, ...(credentials.kind === 'psk' && { dhparam: 'auto', pskCallback: pskOf(credentials) }) });
+  const server = createServer({
+    ...secure,
+    requestCert: asks,
+    rejectUnauthorized: asks,
+    ...(credentials.kind === 'psk' && { dhparam: 'auto', pskCallback: pskOf(credentials) }),
+  });
   server.once('secureConnection', done);
   server.once('tlsClientError', fail);
   socket.once('close', () => fail(new VmError('the peer closed the connection')));
@@ -82,12 +123,23 @@ function pskOf(credentials: Psk) {
 }
 
 function x509Options({ ca, certificate, key }: X509): SecureContextOptions {
-  return { minVersion: 'TLSv1.2', ca: Buffer.from(ca), cert: certificate && Buffer.from(certificate), key: key && Buffer.from(key) };
+  return {
+    minVersion: 'TLSv1.2',
+    ca: Buffer.from(ca),
+    cert: certificate && Buffer.from(certificate),
+    key: key && Buffer.from(key),
+  };
 }
 
-function bounded<T>(timeoutMs: number, body: (done: (value: T) => void, fail: (error: Error) => void) => void): Promise<T> {
+function bounded<T>(
+  timeoutMs: number,
+  body: (done: (value: T) => void, fail: (error: Error) => void) => void,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new VmError(`no handshake within ${timeoutMs} ms`)), timeoutMs);
+    const timer = setTimeout(
+      () => reject(new VmError(`no handshake within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
     const end = (act: () => void) => {
       clearTimeout(timer);
       act();

@@ -1,7 +1,14 @@
-/** zstd, as node:zlib would have it. It computes and touches nothing, so whoever needs it imports it, as with zlib. */
+/**
+ * zstd, as node:zlib would have it. It computes and touches nothing, so whoever needs it imports
+ * it, as with zlib.
+ */
 import { hostModule } from './addon.js';
 
-/** The first frame of `data`, at most so many bytes of it. An Error that says what is wrong with the frame. */
-export const zstdDecompress = (data: Uint8Array, most: number): Promise<Buffer> => hostModule().zstdDecompress(data, most);
+/**
+ * The first frame of `data`, at most so many bytes of it. An Error that says what is wrong with the
+ * frame.
+ */
+export const zstdDecompress = (data: Uint8Array, most: number): Promise<Buffer> =>
+  hostModule().zstdDecompress(data, most);
 
 export const zstdCompress = (data: Uint8Array): Promise<Buffer> => hostModule().zstdCompress(data);

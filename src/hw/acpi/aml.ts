@@ -1,7 +1,23 @@
-/** The little of AML that a DSDT of constants needs (ACPI 6.3, chapter 20; resource descriptors: section 6.4). */
+/**
+ * The little of AML that a DSDT of constants needs (ACPI 6.3, chapter 20; resource descriptors:
+ * section 6.4).
+ */
 import { assert } from '../../base/errors.js';
 
-const Op = { ZERO: 0x00, ONE: 0x01, NAME: 0x08, BYTE: 0x0a, WORD: 0x0b, DWORD: 0x0c, STRING: 0x0d, SCOPE: 0x10, BUFFER: 0x11, PACKAGE: 0x12, EXTENDED: 0x5b, DEVICE: 0x82 } as const;
+const Op = {
+  ZERO: 0x00,
+  ONE: 0x01,
+  NAME: 0x08,
+  BYTE: 0x0a,
+  WORD: 0x0b,
+  DWORD: 0x0c,
+  STRING: 0x0d,
+  SCOPE: 0x10,
+  BUFFER: 0x11,
+  PACKAGE: 0x12,
+  EXTENDED: 0x5b,
+  DEVICE: 0x82,
+} as const;
 
 export function integer(value: number): Buffer {
   if (value === 0) return Buffer.of(Op.ZERO);
@@ -14,7 +30,8 @@ export function integer(value: number): Buffer {
   return b;
 }
 
-export const text = (value: string) => Buffer.concat([Buffer.of(Op.STRING), Buffer.from(value, 'latin1'), Buffer.of(0)]);
+export const text = (value: string) =>
+  Buffer.concat([Buffer.of(Op.STRING), Buffer.from(value, 'latin1'), Buffer.of(0)]);
 
 /** "PNP0A03" as a compressed EISA id (section 19.3.4). */
 export function eisaId(id: string): Buffer {
@@ -31,7 +48,11 @@ function packageLength(content: number): Buffer {
   if (content + 1 < 64) return Buffer.of(content + 1);
   for (const extra of [1, 2, 3]) {
     const total = content + 1 + extra;
-    if (total < 2 ** (4 + 8 * extra)) return Buffer.from([(extra << 6) | (total & 0x0f), ...Array.from({ length: extra }, (_, i) => (total >> (4 + 8 * i)) & 0xff)]);
+    if (total < 2 ** (4 + 8 * extra))
+      return Buffer.from([
+        (extra << 6) | (total & 0x0f),
+        ...Array.from({ length: extra }, (_, i) => (total >> (4 + 8 * i)) & 0xff),
+      ]);
   }
   assert(false, 'AML package below 256 MiB');
 }
@@ -49,15 +70,19 @@ function block(op: number[], head: Buffer, body: Buffer[]): Buffer {
   return Buffer.concat([Buffer.from(op), packageLength(content.length), content]);
 }
 
-export const named = (name: string, value: Buffer) => Buffer.concat([Buffer.of(Op.NAME), nameString(name), value]);
+export const named = (name: string, value: Buffer) =>
+  Buffer.concat([Buffer.of(Op.NAME), nameString(name), value]);
 export const scope = (name: string, ...body: Buffer[]) => block([Op.SCOPE], nameString(name), body);
-export const device = (name: string, ...body: Buffer[]) => block([Op.EXTENDED, Op.DEVICE], nameString(name), body);
-export const pack = (...elements: Buffer[]) => block([Op.PACKAGE], Buffer.of(elements.length), elements);
+export const device = (name: string, ...body: Buffer[]) =>
+  block([Op.EXTENDED, Op.DEVICE], nameString(name), body);
+export const pack = (...elements: Buffer[]) =>
+  block([Op.PACKAGE], Buffer.of(elements.length), elements);
 const buffer = (content: Buffer) => block([Op.BUFFER], integer(content.length), [content]);
 
 // --- resource descriptors
 
-export const resources = (...descriptors: Buffer[]) => buffer(Buffer.concat([...descriptors, Buffer.of(0x79, 0x00)]));
+export const resources = (...descriptors: Buffer[]) =>
+  buffer(Buffer.concat([...descriptors, Buffer.of(0x79, 0x00)]));
 
 /** I/O ports with 16-bit decoding. */
 export function ioPorts(base: number, length: number): Buffer {

@@ -1,6 +1,7 @@
 /**
- * ACPI fixed hardware (ACPI 6.3, section 4.8): PM1a event and control blocks, the PM timer, the power button, S5. The SCI is a level on
- * IRQ 9. There is no SMI: the machine is always in ACPI mode.
+ * ACPI fixed hardware (ACPI 6.3, section 4.8): PM1a event and control blocks, the PM timer, the
+ * power button, S5. The SCI is a level on IRQ 9. There is no SMI: the machine is always in ACPI
+ * mode.
  */
 import { lowBytes } from '../../base/unsigned.js';
 import { u16, u64 } from '../../fields/field.js';
@@ -12,9 +13,26 @@ import type { PowerControl } from '../power.js';
 import { containedClock, type GuestClock } from '../wiring.js';
 
 /** Shared with the FADT and the DSDT. */
-export const PM = { BASE: 0x600, STATUS: 0, ENABLE: 2, CONTROL: 4, TIMER: 8, LENGTH: 12, SCI: 9, S5_TYPE: 5 } as const;
-const Pm1 = { TIMER: 0x0001, GLOBAL: 0x0020, POWER_BUTTON: 0x0100, SLEEP_BUTTON: 0x0200, RTC: 0x0400, WAKE: 0x8000 } as const;
-const STATUS_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.SLEEP_BUTTON | Pm1.RTC | Pm1.WAKE;
+export const PM = {
+  BASE: 0x600,
+  STATUS: 0,
+  ENABLE: 2,
+  CONTROL: 4,
+  TIMER: 8,
+  LENGTH: 12,
+  SCI: 9,
+  S5_TYPE: 5,
+} as const;
+const Pm1 = {
+  TIMER: 0x0001,
+  GLOBAL: 0x0020,
+  POWER_BUTTON: 0x0100,
+  SLEEP_BUTTON: 0x0200,
+  RTC: 0x0400,
+  WAKE: 0x8000,
+} as const;
+const STATUS_BITS =
+  Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.SLEEP_BUTTON | Pm1.RTC | Pm1.WAKE;
 const ENABLE_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.SLEEP_BUTTON | Pm1.RTC;
 const Control = { SCI_ENABLE: 0x0001, SLEEP_ENABLE: 0x2000, KEPT: 0x1c02 } as const;
 /** The counter is 32 bits wide (TMR_VAL_EXT); its status bit reports each change of the top bit. */
@@ -80,7 +98,8 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
     this.sync();
     const { status, enable, control } = this.state;
     const start = offset & ~3;
-    const word = start === 0 ? status | (enable << 16) : start === PM.CONTROL ? control : this.ticks();
+    const word =
+      start === 0 ? status | (enable << 16) : start === PM.CONTROL ? control : this.ticks();
     return lowBytes(word >>> (8 * (offset - start)), size);
   }
 
@@ -94,13 +113,26 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
   private writeByte(offset: number, value: number): void {
     const s = this.state;
     switch (offset) {
-      case PM.STATUS: s.status &= ~value; break; // write one to clear
-      case PM.STATUS + 1: s.status &= ~(value << 8); break;
-      case PM.ENABLE: s.enable = ((s.enable & 0xff00) | value) & ENABLE_BITS; break;
-      case PM.ENABLE + 1: s.enable = ((s.enable & 0x00ff) | (value << 8)) & ENABLE_BITS; break;
-      case PM.CONTROL: s.control = (s.control & 0xff00) | (value & Control.KEPT) | Control.SCI_ENABLE; break;
-      case PM.CONTROL + 1: s.control = (s.control & 0x00ff) | ((value << 8) & (Control.KEPT | Control.SLEEP_ENABLE)); break;
-      default: break; // the timer is read-only
+      case PM.STATUS:
+        s.status &= ~value;
+        break; // write one to clear
+      case PM.STATUS + 1:
+        s.status &= ~(value << 8);
+        break;
+      case PM.ENABLE:
+        s.enable = ((s.enable & 0xff00) | value) & ENABLE_BITS;
+        break;
+      case PM.ENABLE + 1:
+        s.enable = ((s.enable & 0x00ff) | (value << 8)) & ENABLE_BITS;
+        break;
+      case PM.CONTROL:
+        s.control = (s.control & 0xff00) | (value & Control.KEPT) | Control.SCI_ENABLE;
+        break;
+      case PM.CONTROL + 1:
+        s.control = (s.control & 0x00ff) | ((value << 8) & (Control.KEPT | Control.SLEEP_ENABLE));
+        break;
+      default:
+        break; // the timer is read-only
     }
   }
 
@@ -113,7 +145,7 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
   }
 
   private ticks(): number {
-    return Number((this.clock.ns() * HZ / SECOND) & 0xffff_ffffn);
+    return Number(((this.clock.ns() * HZ) / SECOND) & 0xffff_ffffn);
   }
 
   /** Brings the timer's status bit up to now. */
@@ -122,7 +154,7 @@ export class AcpiPm extends Device<StateOf<typeof pmState>> {
     const now = this.clock.ns();
     if (s.nextOverflowNs !== 0n && now < s.nextOverflowNs) return;
     if (s.nextOverflowNs !== 0n) s.status |= Pm1.TIMER;
-    const half = (now * HZ / SECOND / HALF + 1n) * HALF;
+    const half = ((now * HZ) / SECOND / HALF + 1n) * HALF;
     s.nextOverflowNs = (half * SECOND) / HZ + 1n;
   }
 

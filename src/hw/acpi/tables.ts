@@ -1,9 +1,24 @@
 /**
- * The ACPI tables of this machine (ACPI 6.3, section 5.2; AML: dsdt below): RSDP, XSDT, FADT, FACS, MADT, DSDT. No HPET, no MCFG: neither
- * chip exists. They lie below 1 MiB, where a guest looks for the RSDP.
+ * The ACPI tables of this machine (ACPI 6.3, section 5.2; AML: dsdt below): RSDP, XSDT, FADT, FACS,
+ * MADT, DSDT. No HPET, no MCFG: neither chip exists. They lie below 1 MiB, where a guest looks for
+ * the RSDP.
  */
 import { assert } from '../../base/errors.js';
-import { busRange, device, eisaId, integer, ioPorts, ioRange, isaIrq, memoryRange, named, pack, resources, scope, text } from './aml.js';
+import {
+  busRange,
+  device,
+  eisaId,
+  integer,
+  ioPorts,
+  ioRange,
+  isaIrq,
+  memoryRange,
+  named,
+  pack,
+  resources,
+  scope,
+  text,
+} from './aml.js';
 import { PM } from './pm.js';
 
 export interface AcpiConfig {
@@ -25,9 +40,14 @@ const RESET_PORT = 0xcf9;
 const RESET_VALUE = 0x06;
 const HEADER = 36;
 const FACS_SIZE = 64;
-/** FADT flags (table 5-34): WBINVD works, C1 works, no sleep button, RTC is not a fixed event, 32-bit PM timer, reset register. */
+/**
+ * FADT flags (table 5-34): WBINVD works, C1 works, no sleep button, RTC is not a fixed event,
+ * 32-bit PM timer, reset register.
+ */
 const FADT_FLAGS = (1 << 0) | (1 << 2) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 10);
-/** IAPC_BOOT_ARCH: there are legacy devices (UARTs), no VGA; no keyboard controller is announced. */
+/**
+ * IAPC_BOOT_ARCH: there are legacy devices (UARTs), no VGA; no keyboard controller is announced.
+ */
 const BOOT_ARCH = (1 << 0) | (1 << 2);
 
 /** All tables for address base; the RSDP comes first. */
@@ -130,7 +150,10 @@ function ioRegister(b: Buffer, at: number, port: number, bits: number, access: n
   b.writeUInt32LE(port, at + 4);
 }
 
-/** Interrupt controllers (section 5.2.12): LAPICs, one IOAPIC, IRQ 0 on pin 2, the SCI as level and active high, NMI on LINT1. */
+/**
+ * Interrupt controllers (section 5.2.12): LAPICs, one IOAPIC, IRQ 0 on pin 2, the SCI as level and
+ * active high, NMI on LINT1.
+ */
 function madt(apicIds: readonly number[]): Buffer {
   const head = Buffer.alloc(8);
   head.writeUInt32LE(LAPIC_BASE, 0);
@@ -139,16 +162,31 @@ function madt(apicIds: readonly number[]): Buffer {
   const ioapic = Buffer.alloc(12);
   ioapic.set([1, 12, 0, 0]);
   ioapic.writeUInt32LE(IOAPIC_BASE, 4);
-  const override = (irq: number, gsi: number, flags: number) => Buffer.of(2, 10, 0, irq, gsi, 0, 0, 0, flags, 0);
+  const override = (irq: number, gsi: number, flags: number) =>
+    Buffer.of(2, 10, 0, irq, gsi, 0, 0, 0, flags, 0);
   const nmi = Buffer.of(4, 6, 0xff, 0, 0, 1);
-  return Buffer.concat([head, ...lapics, ioapic, override(0, 2, 0), override(PM.SCI, PM.SCI, 0x0d), nmi]);
+  return Buffer.concat([
+    head,
+    ...lapics,
+    ioapic,
+    override(0, 2, 0),
+    override(PM.SCI, PM.SCI, 0x0d),
+    nmi,
+  ]);
 }
 
 function dsdt(config: AcpiConfig): Buffer {
   const routes: Buffer[] = [];
   for (let slot = 1; slot < config.pciSlots; slot++) {
     for (let pin = 0; pin < 4; pin++) {
-      routes.push(pack(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(config.intx(slot, pin))));
+      routes.push(
+        pack(
+          integer(slot * 0x10000 + 0xffff),
+          integer(pin),
+          integer(0),
+          integer(config.intx(slot, pin)),
+        ),
+      );
     }
   }
   const pci = device(
@@ -156,12 +194,34 @@ function dsdt(config: AcpiConfig): Buffer {
     named('_HID', eisaId('PNP0A03')),
     named('_ADR', integer(0)),
     named('_UID', integer(0)),
-    named('_CRS', resources(busRange(0, 0), ioPorts(0xcf8, 8), ioRange(0, 0xcf7), ioRange(0xd00, 0xffff), memoryRange(config.pciHole.first, config.pciHole.last))),
+    named(
+      '_CRS',
+      resources(
+        busRange(0, 0),
+        ioPorts(0xcf8, 8),
+        ioRange(0, 0xcf7),
+        ioRange(0xd00, 0xffff),
+        memoryRange(config.pciHole.first, config.pciHole.last),
+      ),
+    ),
     named('_PRT', pack(...routes)),
   );
-  const rtc = device('RTC0', named('_HID', eisaId('PNP0B00')), named('_CRS', resources(ioPorts(0x70, 2), isaIrq(8))));
-  const uarts = config.serials.map(({ base, irq }, i) =>
-    device(`COM${i + 1}`, named('_HID', eisaId('PNP0501')), named('_UID', integer(i + 1)), named('_DDN', text(`COM${i + 1}`)), named('_CRS', resources(ioPorts(base, 8), isaIrq(irq)))),
+  const rtc = device(
+    'RTC0',
+    named('_HID', eisaId('PNP0B00')),
+    named('_CRS', resources(ioPorts(0x70, 2), isaIrq(8))),
   );
-  return Buffer.concat([scope('\\_SB_', pci, rtc, ...uarts), named('\\_S5_', pack(integer(PM.S5_TYPE), integer(PM.S5_TYPE), integer(0), integer(0)))]);
+  const uarts = config.serials.map(({ base, irq }, i) =>
+    device(
+      `COM${i + 1}`,
+      named('_HID', eisaId('PNP0501')),
+      named('_UID', integer(i + 1)),
+      named('_DDN', text(`COM${i + 1}`)),
+      named('_CRS', resources(ioPorts(base, 8), isaIrq(irq))),
+    ),
+  );
+  return Buffer.concat([
+    scope('\\_SB_', pci, rtc, ...uarts),
+    named('\\_S5_', pack(integer(PM.S5_TYPE), integer(PM.S5_TYPE), integer(0), integer(0))),
+  ]);
 }

@@ -1,7 +1,8 @@
 /**
- * Virtio block device (virtio 1.1, section 5.2): one queue, requests answered as the backend settles them. The cache is write-back; a
- * driver without FLUSH gets every write through to the medium. A request that the backend wants to keep waits in the state.
- * In one turn of the main loop it begins no more than VIRTIO_TURN; what is in flight is answered.
+ * Virtio block device (virtio 1.1, section 5.2): one queue, requests answered as the backend
+ * settles them. The cache is write-back; a driver without FLUSH gets every write through to the
+ * medium. A request that the backend wants to keep waits in the state. In one turn of the main loop
+ * it begins no more than VIRTIO_TURN; what is in flight is answered.
  */
 import { AssertionError, asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
@@ -28,8 +29,9 @@ const UNMAP = 1;
 const MAX_REQUEST = 32 << 20;
 const MAX_IN_FLIGHT_BYTES = 64 << 20;
 /**
- * One discard or write-zeroes: 128 MiB in one piece. That much is a few milliseconds of a host's file system, and a stop waits for no
- * more than the one under way; a guest that wants more asks again, between which a checkpoint finds its place.
+ * One discard or write-zeroes: 128 MiB in one piece. That much is a few milliseconds of a host's
+ * file system, and a stop waits for no more than the one under way; a guest that wants more asks
+ * again, between which a checkpoint finds its place.
  */
 const MAX_RANGE_SECTORS = (128 << 20) / SECTOR;
 const MAX_RANGE_SEGMENTS = 1;
@@ -38,7 +40,10 @@ const CONFIG_SIZE = 60;
 export const blkState = record({
   /** Requests answered, for `info qtree`. */
   completed: u32,
-  /** Heads of requests that failed and wait for the VM to run again, here or where its state goes; nothing else outlives a pause. */
+  /**
+   * Heads of requests that failed and wait for the VM to run again, here or where its state goes;
+   * nothing else outlives a pause.
+   */
   parked: since(2, list(u16, MAX_QUEUE_SIZE)),
 });
 type BlkState = ReturnType<typeof blkState.reset>;
@@ -56,8 +61,14 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   private bytesInFlight = 0;
   /** Requests of an older generation have lost their rings. */
   private generation = 0;
-  private readonly turn = new Turn(VIRTIO_TURN, fn => this.host.soon(fn), () => this.goOn());
-  /** How many of the parked requests are to be tried again; those that fail again come behind them. */
+  private readonly turn = new Turn(
+    VIRTIO_TURN,
+    fn => this.host.soon(fn),
+    () => this.goOn(),
+  );
+  /**
+   * How many of the parked requests are to be tried again; those that fail again come behind them.
+   */
   private retries = 0;
   /** The capacity changed while the VM stood still: the driver is told when it runs. */
   private resized = false;
@@ -68,7 +79,12 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   ) {
     super();
     this.traceId = backend.id || backend.nodeName;
-    this.features = [F.SEG_MAX, F.BLK_SIZE, F.FLUSH, ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES])];
+    this.features = [
+      F.SEG_MAX,
+      F.BLK_SIZE,
+      F.FLUSH,
+      ...(backend.readOnly ? [F.RO] : [F.DISCARD, F.WRITE_ZEROES]),
+    ];
   }
 
   readConfig(): Buffer {
@@ -137,16 +153,23 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     return queue.reopen(this.state.parked.shift()!);
   }
 
-  /** A driver may offer a chain again before it got it back, so the ring's size alone bounds nothing. What waits is taken up by complete(). */
+  /**
+   * A driver may offer a chain again before it got it back, so the ring's size alone bounds
+   * nothing. What waits is taken up by complete().
+   */
   private get hasRoom(): boolean {
     const failedAgain = this.state.parked.length - this.retries;
     const room = this.requests.size + failedAgain < MAX_QUEUE_SIZE;
     return room && this.bytesInFlight < MAX_IN_FLIGHT_BYTES && this.turn.open;
   }
 
-  /** The request's status byte is the last writable one; a chain without room for it breaks the protocol. */
+  /**
+   * The request's status byte is the last writable one; a chain without room for it breaks the
+   * protocol.
+   */
   private start(queue: Virtqueue, chain: Chain): void {
-    if (chain.readLength < HEADER || chain.writeLength < 1) return this.host.fail('request without header or status');
+    if (chain.readLength < HEADER || chain.writeLength < 1)
+      return this.host.fail('request without header or status');
     const header = chain.read(this.host.ram, 0, HEADER);
     const type = header.readUInt32LE(0);
     const sector = header.readBigUInt64LE(8);
@@ -185,10 +208,14 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     queue.push(chain, (data?.length ?? 0) + 1);
     this.host.returned(queue);
     // Room again, and perhaps requests that were left lying for want of it.
-    if (this.host.running && queue.usable && (this.retries > 0 || queue.pending > 0)) this.handleQueue(queue);
+    if (this.host.running && queue.usable && (this.retries > 0 || queue.pending > 0))
+      this.handleQueue(queue);
   }
 
-  /** The backend decides who hears of it. A parked request keeps its place in the ring, and its status is not written. */
+  /**
+   * The backend decides who hears of it. A parked request keeps its place in the ring, and its
+   * status is not written.
+   */
   private failed(type: number, thrown: unknown): Result | 'parked' {
     if (!(thrown instanceof VmError)) throw thrown; // not the disk's: the device's own
     const error = thrown;
@@ -200,15 +227,20 @@ export class VirtioBlk extends VirtioModel<BlkState> {
 
   private async execute(type: number, sector: bigint, chain: Chain): Promise<Result> {
     switch (type) {
-      case Type.IN: return this.read(sector, chain);
-      case Type.OUT: return this.write(sector, chain);
+      case Type.IN:
+        return this.read(sector, chain);
+      case Type.OUT:
+        return this.write(sector, chain);
       case Type.FLUSH:
         await ask(() => this.backend.flush());
         return { status: Status.OK };
-      case Type.GET_ID: return { status: Status.OK, data: this.id().subarray(0, chain.writeLength - 1) };
+      case Type.GET_ID:
+        return { status: Status.OK, data: this.id().subarray(0, chain.writeLength - 1) };
       case Type.DISCARD:
-      case Type.WRITE_ZEROES: return this.ranges(type, chain);
-      default: return { status: Status.UNSUPP };
+      case Type.WRITE_ZEROES:
+        return this.ranges(type, chain);
+      default:
+        return { status: Status.UNSUPP };
     }
   }
 
@@ -229,12 +261,17 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     return { status: Status.OK };
   }
 
-  /** Section 5.2.6.2: reserved flags, or unmap on a discard, are unsupported; a range beyond the end is an error. */
+  /**
+   * Section 5.2.6.2: reserved flags, or unmap on a discard, are unsupported; a range beyond the end
+   * is an error.
+   */
   private async ranges(type: number, chain: Chain): Promise<Result> {
     const zeroes = type === Type.WRITE_ZEROES;
-    if (this.backend.readOnly || !this.host.has(zeroes ? F.WRITE_ZEROES : F.DISCARD)) return { status: Status.UNSUPP };
+    if (this.backend.readOnly || !this.host.has(zeroes ? F.WRITE_ZEROES : F.DISCARD))
+      return { status: Status.UNSUPP };
     const size = chain.readLength - HEADER;
-    if (size === 0 || size % SEGMENT !== 0 || size > SEGMENT * MAX_RANGE_SEGMENTS) return { status: Status.IOERR };
+    if (size === 0 || size % SEGMENT !== 0 || size > SEGMENT * MAX_RANGE_SEGMENTS)
+      return { status: Status.IOERR };
     const list = chain.read(this.host.ram, HEADER, size);
     for (let at = 0; at < size; at += SEGMENT) {
       const sectors = list.readUInt32LE(at + 8);
@@ -243,17 +280,23 @@ export class VirtioBlk extends VirtioModel<BlkState> {
       const offset = this.range(list.readBigUInt64LE(at), sectors);
       if (offset === undefined) return { status: Status.IOERR };
       const bytes = sectors * SECTOR;
-      await ask(() => (zeroes ? this.backend.writeZeroes(offset, bytes) : this.backend.discard(offset, bytes)));
+      await ask(() =>
+        zeroes ? this.backend.writeZeroes(offset, bytes) : this.backend.discard(offset, bytes),
+      );
     }
     return { status: Status.OK };
   }
 
   private range(sector: bigint, sectors: number): number | undefined {
-    return sectors === 0 || sectors > MAX_RANGE_SECTORS ? undefined : this.inside(sector, sectors * SECTOR);
+    return sectors === 0 || sectors > MAX_RANGE_SECTORS
+      ? undefined
+      : this.inside(sector, sectors * SECTOR);
   }
 
   private offset(sector: bigint, length: number): number | undefined {
-    return length === 0 || length % SECTOR !== 0 || length > MAX_REQUEST ? undefined : this.inside(sector, length);
+    return length === 0 || length % SECTOR !== 0 || length > MAX_REQUEST
+      ? undefined
+      : this.inside(sector, length);
   }
 
   /** Byte offset, or undefined if the range leaves the disk. */
@@ -275,7 +318,10 @@ interface Result {
   data?: Buffer;
 }
 
-/** Whatever the disk fails with is the failure of a request; only an assertion of the block layer is not. */
+/**
+ * Whatever the disk fails with is the failure of a request; only an assertion of the block layer is
+ * not.
+ */
 async function ask<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();

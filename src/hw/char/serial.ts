@@ -1,12 +1,13 @@
 /**
- * 16550A UART (PC16550D data sheet). One chardev behind it, one IRQ line in front. Characters take no time to send: what the guest
- * wrote is gathered for a moment and handed to the chardev in one piece; a chardev without room makes the transmitter look busy.
+ * 16550A UART (PC16550D data sheet). One chardev behind it, one IRQ line in front. Characters take
+ * no time to send: what the guest wrote is gathered for a moment and handed to the chardev in one
+ * piece; a chardev without room makes the transmitter look busy.
  *
- * What is typed before anybody has opened the port waits outside of the FIFO, as at the other end of
- * an RTS/CTS cable: drivers clear the FIFO when they open it. It is let in when the guest asserts RTS;
- * for guests that never do, when they have the receiver interrupt on and leave the port's settings
- * alone, or look for data again and again. In one turn of the main loop: one access, or one delivery
- * of the chardev, of which the FIFO takes 16 bytes.
+ * What is typed before anybody has opened the port waits outside of the FIFO, as at the other end
+ * of an RTS/CTS cable: drivers clear the FIFO when they open it. It is let in when the guest
+ * asserts RTS; for guests that never do, when they have the receiver interrupt on and leave the
+ * port's settings alone, or look for data again and again. In one turn of the main loop: one
+ * access, or one delivery of the chardev, of which the FIFO takes 16 bytes.
  */
 import type { CharBackend } from '../../chardev/contract.js';
 import { VmError } from '../../base/errors.js';
@@ -22,12 +23,27 @@ const trace = tracer('serial', ['read', 'write', 'overrun'] as const);
 
 const Reg = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCR: 7 } as const;
 const Ier = { RDA: 0x01, THRE: 0x02, LINE: 0x04, MODEM: 0x08 } as const;
-const Iir = { NONE: 0x01, MODEM: 0x00, THRE: 0x02, RDA: 0x04, LINE: 0x06, TIMEOUT: 0x0c, FIFO: 0xc0 } as const;
+const Iir = {
+  NONE: 0x01,
+  MODEM: 0x00,
+  THRE: 0x02,
+  RDA: 0x04,
+  LINE: 0x06,
+  TIMEOUT: 0x0c,
+  FIFO: 0xc0,
+} as const;
 /** KEPT: the clear bits act and are gone. */
 const Fcr = { ENABLE: 0x01, CLEAR_RX: 0x02, CLEAR_TX: 0x04, KEPT: 0xc9 } as const;
 const Lcr = { DLAB: 0x80 } as const;
 const Mcr = { RTS: 0x02, OUT2: 0x08, LOOP: 0x10 } as const;
-const Lsr = { DATA_READY: 0x01, OVERRUN: 0x02, BREAK: 0x10, ERRORS: 0x1e, THR_EMPTY: 0x20, TEMT: 0x40 } as const;
+const Lsr = {
+  DATA_READY: 0x01,
+  OVERRUN: 0x02,
+  BREAK: 0x10,
+  ERRORS: 0x1e,
+  THR_EMPTY: 0x20,
+  TEMT: 0x40,
+} as const;
 /** Data carrier, data set ready, clear to send: a cable that is always plugged in. */
 const MSR_READY = 0xb0;
 const MSR_DELTA = 0x0f;
@@ -37,7 +53,10 @@ const FIFO = 16;
 const LINE_MAX = 65_536;
 /** A guest without RTS that leaves its settings alone for this long has opened the port. */
 const SETTLED_NS = 50_000_000n;
-/** A guest that looks this often in a row, and finds nothing, polls. Drivers look twice while they open. */
+/**
+ * A guest that looks this often in a row, and finds nothing, polls. Drivers look twice while they
+ * open.
+ */
 const POLLS = 16;
 const TX_MAX = 1024;
 const INPUT_CLOCK = 1_843_200;
@@ -63,7 +82,8 @@ export const serialState = vmstate(
     line: since(2, blob(LINE_MAX)),
   },
   s => {
-    if (s.rx.length > FIFO && s.line.length > 0) throw new VmError(`rx: ${s.rx.length} bytes in a FIFO of ${FIFO}`);
+    if (s.rx.length > FIFO && s.line.length > 0)
+      throw new VmError(`rx: ${s.rx.length} bytes in a FIFO of ${FIFO}`);
   },
 );
 
@@ -124,11 +144,20 @@ export class Serial extends Device<StateOf<typeof serialState>> {
         if (dlab) s.divider = (s.divider & 0x00ff) | (value << 8);
         else this.writeIer(value & 0x0f);
         break;
-      case Reg.IIR_FCR: this.writeFcr(value); break;
-      case Reg.LCR: s.lcr = value; break;
-      case Reg.MCR: this.writeMcr(value & 0x1f); break;
-      case Reg.SCR: s.scr = value; break;
-      default: break; // LSR and MSR are read-only outside factory tests
+      case Reg.IIR_FCR:
+        this.writeFcr(value);
+        break;
+      case Reg.LCR:
+        s.lcr = value;
+        break;
+      case Reg.MCR:
+        this.writeMcr(value & 0x1f);
+        break;
+      case Reg.SCR:
+        s.scr = value;
+        break;
+      default:
+        break; // LSR and MSR are read-only outside factory tests
     }
     this.updateIrq();
   }
@@ -184,14 +213,22 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     const s = this.state;
     const dlab = (s.lcr & Lcr.DLAB) !== 0;
     switch (offset) {
-      case Reg.DATA: return dlab ? s.divider & 0xff : this.takeByte();
-      case Reg.IER: return dlab ? s.divider >> 8 : s.ier;
-      case Reg.IIR_FCR: return this.readIir();
-      case Reg.LCR: return s.lcr;
-      case Reg.MCR: return s.mcr;
-      case Reg.LSR: return this.readLsr();
-      case Reg.MSR: return this.readMsr();
-      default: return s.scr;
+      case Reg.DATA:
+        return dlab ? s.divider & 0xff : this.takeByte();
+      case Reg.IER:
+        return dlab ? s.divider >> 8 : s.ier;
+      case Reg.IIR_FCR:
+        return this.readIir();
+      case Reg.LCR:
+        return s.lcr;
+      case Reg.MCR:
+        return s.mcr;
+      case Reg.LSR:
+        return this.readLsr();
+      case Reg.MSR:
+        return this.readMsr();
+      default:
+        return s.scr;
     }
   }
 
@@ -206,7 +243,8 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     if ((s.mcr & Mcr.LOOP) !== 0) this.receive(value);
     else if (this.chr !== undefined && this.gathered < TX_MAX) this.gather[this.gathered++] = value;
     if (this.gathered >= TX_MAX / 2) this.flush();
-    else if (this.gathered > 0 && !this.flushTimer && !this.paused) this.flushTimer = this.clock.soon(() => this.flush());
+    else if (this.gathered > 0 && !this.flushTimer && !this.paused)
+      this.flushTimer = this.clock.soon(() => this.flush());
     s.thrInterrupt = this.txReady;
   }
 
@@ -306,7 +344,9 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     else if (++this.looks >= POLLS && (this.state.mcr & Mcr.LOOP) === 0) this.letIn(true);
   }
 
-  /** The settings were touched: what is behind RTS is open at once, everything else after a while. */
+  /**
+   * The settings were touched: what is behind RTS is open at once, everything else after a while.
+   */
   private settingsChanged(): void {
     this.settled = false;
     this.armSettle();
@@ -330,12 +370,16 @@ export class Serial extends Device<StateOf<typeof serialState>> {
     return (this.state.fcr & Fcr.ENABLE) !== 0 ? TRIGGER[this.state.fcr >> 6] : 1;
   }
 
-  /** Characters below the trigger level are announced after four character times without another one. */
+  /**
+   * Characters below the trigger level are announced after four character times without another
+   * one.
+   */
   private armTimeout(): void {
     const s = this.state;
     this.timeoutTimer?.dispose();
     this.timeoutTimer = undefined;
-    if (this.paused || s.timeoutInterrupt || s.rx.length === 0 || s.rx.length >= this.trigger) return;
+    if (this.paused || s.timeoutInterrupt || s.rx.length === 0 || s.rx.length >= this.trigger)
+      return;
     const charNs = Math.ceil((1e9 * 16 * 10 * Math.max(s.divider, 1)) / INPUT_CLOCK);
     this.timeoutTimer = this.clock.timer(this.clock.ns() + BigInt(4 * charNs), () => {
       s.timeoutInterrupt = true;
@@ -393,7 +437,10 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   private readLsr(): number {
     const s = this.state;
     this.looked();
-    const value = s.lsrErrors | (s.rx.length > 0 ? Lsr.DATA_READY : 0) | (this.txReady ? Lsr.THR_EMPTY | Lsr.TEMT : 0);
+    const value =
+      s.lsrErrors |
+      (s.rx.length > 0 ? Lsr.DATA_READY : 0) |
+      (this.txReady ? Lsr.THR_EMPTY | Lsr.TEMT : 0);
     s.lsrErrors = 0;
     this.updateIrq();
     return value;
@@ -422,7 +469,9 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   /** On a PC, OUT2 gates the line. */
   private updateIrq(): void {
-    this.irq.set(this.cause() !== Iir.NONE && (this.state.mcr & (Mcr.OUT2 | Mcr.LOOP)) === Mcr.OUT2);
+    this.irq.set(
+      this.cause() !== Iir.NONE && (this.state.mcr & (Mcr.OUT2 | Mcr.LOOP)) === Mcr.OUT2,
+    );
   }
 
   private stopTimers(): void {

@@ -1,4 +1,7 @@
-/** isa-debug-exit: a test guest's way out. A write of n ends the machine with status 2n+1 (so that 0 is never a guest's). Only by -device. */
+/**
+ * isa-debug-exit: a test guest's way out. A write of n ends the machine with status 2n+1 (so that 0
+ * is never a guest's). Only by -device.
+ */
 import { record } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';

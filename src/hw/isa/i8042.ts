@@ -1,6 +1,7 @@
 /**
- * What is left of the keyboard controller (Intel 8042, PC/AT use): the reset pulse and a status that says "nothing here". The FADT says that
- * there is no keyboard, so a guest with ACPI does not look for one.
+ * What is left of the keyboard controller (Intel 8042, PC/AT use): the reset pulse and a status
+ * that says "nothing here". The FADT says that there is no keyboard, so a guest with ACPI does not
+ * look for one.
  */
 import { u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
@@ -11,11 +12,18 @@ import type { PowerControl } from '../power.js';
 
 const STATUS_PORT = 4;
 const Status = { SYSTEM: 0x04, COMMAND: 0x08, UNLOCKED: 0x10 } as const;
-/** 0xf0..0xff pulses the output port's low bits that are zero in the command; bit 0 is the reset line. */
+/**
+ * 0xf0..0xff pulses the output port's low bits that are zero in the command; bit 0 is the reset
+ * line.
+ */
 const PULSE = 0xf0;
 const RESET_LINE = 0x01;
 
-export const i8042State = vmstate('i8042', 1, { status: u8.mask(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED).initially(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED) });
+export const i8042State = vmstate('i8042', 1, {
+  status: u8
+    .mask(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED)
+    .initially(Status.SYSTEM | Status.COMMAND | Status.UNLOCKED),
+});
 
 export class I8042 extends Device<StateOf<typeof i8042State>> {
   readonly vmstate = i8042State;
@@ -31,7 +39,8 @@ export class I8042 extends Device<StateOf<typeof i8042State>> {
   attach(io: IoPorts): void {
     const status = {
       pioRead: () => this.pioRead(STATUS_PORT),
-      pioWrite: (_offset: number, size: number, value: number) => this.pioWrite(STATUS_PORT, size, value),
+      pioWrite: (_offset: number, size: number, value: number) =>
+        this.pioWrite(STATUS_PORT, size, value),
     };
     io.map(this.id, 0x60, 1, new ContainedPorts(this, this));
     io.map(this.id, 0x64, 1, new ContainedPorts(this, status));
@@ -47,6 +56,7 @@ export class I8042 extends Device<StateOf<typeof i8042State>> {
       return;
     }
     this.state.status |= Status.COMMAND;
-    if ((value & PULSE) === PULSE && (value & RESET_LINE) === 0) outside(() => this.power.reset('keyboard controller'));
+    if ((value & PULSE) === PULSE && (value & RESET_LINE) === 0)
+      outside(() => this.power.reset('keyboard controller'));
   }
 }

@@ -1,4 +1,7 @@
-/** Port 0x92 (PS/2 system control port A: fast reset, A20) and port 0x80 (POST codes, and the delay of an I/O write). */
+/**
+ * Port 0x92 (PS/2 system control port A: fast reset, A20) and port 0x80 (POST codes, and the delay
+ * of an I/O write).
+ */
 import { u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';

@@ -1,4 +1,7 @@
-/** Which frames a NIC takes (virtio 1.1, section 5.1.6.5.1 and 5.1.6.5.2): promiscuous bits and address tables, set by control commands. */
+/**
+ * Which frames a NIC takes (virtio 1.1, section 5.1.6.5.1 and 5.1.6.5.2): promiscuous bits and
+ * address tables, set by control commands.
+ */
 import { bool, bytes, list, record } from '../../fields/field.js';
 
 export const ETHERNET_HEADER = 14;
@@ -21,8 +24,18 @@ export type RxFilter = ReturnType<typeof rxFilterField.reset>;
 /** Hot: per frame. */
 export function accepts(filter: RxFilter, mac: Uint8Array, frame: Uint8Array): boolean {
   if (filter.promiscuous) return true;
-  if ((frame[0] & MULTICAST) === 0) return sameAddress(mac, frame) || filter.unicastOverflow || filter.unicast.some(a => sameAddress(a, frame));
-  return filter.allMulticast || filter.multicastOverflow || sameAddress(BROADCAST, frame) || filter.multicast.some(a => sameAddress(a, frame));
+  if ((frame[0] & MULTICAST) === 0)
+    return (
+      sameAddress(mac, frame) ||
+      filter.unicastOverflow ||
+      filter.unicast.some(a => sameAddress(a, frame))
+    );
+  return (
+    filter.allMulticast ||
+    filter.multicastOverflow ||
+    sameAddress(BROADCAST, frame) ||
+    filter.multicast.some(a => sameAddress(a, frame))
+  );
 }
 
 function sameAddress(a: Uint8Array, b: Uint8Array): boolean {
@@ -47,6 +60,8 @@ function takeTable(data: Buffer, at: number): { addresses: Buffer[]; end: number
   const count = data.readUInt32LE(at);
   const end = at + 4 + ADDRESS * count;
   if (end > data.length) return undefined;
-  const addresses = Array.from({ length: count }, (_, i) => Buffer.from(data.subarray(at + 4 + ADDRESS * i, at + 4 + ADDRESS * (i + 1))));
+  const addresses = Array.from({ length: count }, (_, i) =>
+    Buffer.from(data.subarray(at + 4 + ADDRESS * i, at + 4 + ADDRESS * (i + 1))),
+  );
   return { addresses, end };
 }

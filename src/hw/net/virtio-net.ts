@@ -1,7 +1,8 @@
 /**
- * Virtio network device (virtio 1.1, section 5.1): one pair of queues and a control queue, mergeable receive buffers, no offloads.
- * Back-pressure goes both ways: a frame that the netdev does not take stays in the guest's ring, a frame that the guest has no buffer for
- * stays in the netdev. In one turn of the main loop it handles no more than VIRTIO_TURN, all queues together.
+ * Virtio network device (virtio 1.1, section 5.1): one pair of queues and a control queue,
+ * mergeable receive buffers, no offloads. Back-pressure goes both ways: a frame that the netdev
+ * does not take stays in the guest's ring, a frame that the guest has no buffer for stays in the
+ * netdev. In one turn of the main loop it handles no more than VIRTIO_TURN, all queues together.
  */
 import { tracer } from '../../base/trace.js';
 import { bool, bytes, record } from '../../fields/field.js';
@@ -15,7 +16,15 @@ import { accepts, ETHERNET_HEADER, rxFilterField, setTables } from './rx-filter.
 
 const trace = tracer('virtio_net', ['tx', 'rx', 'drop', 'announce'] as const);
 
-const F = { MAC: 5, MRG_RXBUF: 15, STATUS: 16, CTRL_VQ: 17, CTRL_RX: 18, GUEST_ANNOUNCE: 21, CTRL_MAC_ADDR: 23 } as const;
+const F = {
+  MAC: 5,
+  MRG_RXBUF: 15,
+  STATUS: 16,
+  CTRL_VQ: 17,
+  CTRL_RX: 18,
+  GUEST_ANNOUNCE: 21,
+  CTRL_MAC_ADDR: 23,
+} as const;
 const Queue = { RX: 0, TX: 1, CONTROL: 2 } as const;
 const LinkStatus = { UP: 1, ANNOUNCE: 2 } as const;
 const Class = { RX: 0, MAC: 1, ANNOUNCE: 3 } as const;
@@ -28,7 +37,10 @@ const HEADER = 12;
 const NUM_BUFFERS = 10;
 const MAX_FRAME = 65_550;
 const MAX_CONTROL = 4096;
-/** A frame whose buffers are in more pieces than this is dropped: with pieces of 64 bytes it would fit. */
+/**
+ * A frame whose buffers are in more pieces than this is dropped: with pieces of 64 bytes it would
+ * fit.
+ */
 const MAX_FRAME_DESCRIPTORS = 2048;
 
 export const netState = record({
@@ -43,11 +55,23 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   readonly deviceId = 1;
   readonly classCode = 0x020000;
   readonly queueCount = 3;
-  readonly features = [F.MAC, F.MRG_RXBUF, F.STATUS, F.CTRL_VQ, F.CTRL_RX, F.GUEST_ANNOUNCE, F.CTRL_MAC_ADDR];
+  readonly features = [
+    F.MAC,
+    F.MRG_RXBUF,
+    F.STATUS,
+    F.CTRL_VQ,
+    F.CTRL_RX,
+    F.GUEST_ANNOUNCE,
+    F.CTRL_MAC_ADDR,
+  ];
   readonly stateField;
   /** The netdev has no room: the transmit queue waits. */
   private blocked = false;
-  private readonly turn = new Turn(VIRTIO_TURN, fn => this.host.soon(fn), () => this.goOn());
+  private readonly turn = new Turn(
+    VIRTIO_TURN,
+    fn => this.host.soon(fn),
+    () => this.goOn(),
+  );
   private paused = true;
   private announceLater = false;
 
@@ -56,8 +80,16 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     private readonly label: Uint8Array,
   ) {
     super();
-    // A fresh NIC has the address of its label and takes everything until the driver says otherwise.
-    this.stateField = { ...netState, reset: () => ({ ...netState.reset(), mac: Buffer.from(label), filter: { ...rxFilterField.reset(), promiscuous: true } }) };
+    // A fresh NIC has the address of its label and takes everything until the driver says
+    // otherwise.
+    this.stateField = {
+      ...netState,
+      reset: () => ({
+        ...netState.reset(),
+        mac: Buffer.from(label),
+        filter: { ...rxFilterField.reset(), promiscuous: true },
+      }),
+    };
     netdev.attachNic(this);
   }
 
@@ -71,7 +103,9 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     return this.isConnected ? this.state.mac : this.label;
   }
 
-  /** The guest shall tell the network where it is (after a failover): now, or when it runs again. */
+  /**
+   * The guest shall tell the network where it is (after a failover): now, or when it runs again.
+   */
   announce(): void {
     this.announceLater = this.paused;
     if (!this.paused && this.host.has(F.GUEST_ANNOUNCE)) this.tellDriver();
@@ -112,9 +146,14 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
 
   handleQueue(queue: Virtqueue): void {
     switch (queue.index) {
-      case Queue.RX: outside(() => this.netdev.nicReady()); break;
-      case Queue.TX: this.transmit(queue); break;
-      default: this.control(queue);
+      case Queue.RX:
+        outside(() => this.netdev.nicReady());
+        break;
+      case Queue.TX:
+        this.transmit(queue);
+        break;
+      default:
+        this.control(queue);
     }
   }
 
@@ -164,7 +203,8 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
 
   /** In the next turn, with what was left lying. */
   private goOn(): void {
-    for (const queue of this.host.queues) if (this.host.running && queue.usable) this.handleQueue(queue);
+    for (const queue of this.host.queues)
+      if (this.host.running && queue.usable) this.handleQueue(queue);
   }
 
   private hasRoom(): void {
@@ -189,7 +229,13 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   private take(frame: Uint8Array): boolean {
     const queue = this.host.queues[Queue.RX];
     const { state } = this;
-    if (!this.host.running || !queue.usable || frame.length < ETHERNET_HEADER || frame.length > MAX_FRAME) return this.drop(frame);
+    if (
+      !this.host.running ||
+      !queue.usable ||
+      frame.length < ETHERNET_HEADER ||
+      frame.length > MAX_FRAME
+    )
+      return this.drop(frame);
     if (!accepts(state.filter, state.mac, frame)) return this.drop(frame);
     if (!this.turn.open) return false;
     const chains = this.buffers(queue, HEADER + frame.length);
@@ -206,14 +252,20 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     return true;
   }
 
-  /** A buffer may have come between our look and our asking for a doorbell: then the frame is asked for at once. */
+  /**
+   * A buffer may have come between our look and our asking for a doorbell: then the frame is asked
+   * for at once.
+   */
   private noBuffer(queue: Virtqueue): boolean {
     this.host.checkFault(queue);
     if (queue.enableNotify(queue.pending)) this.turn.again();
     return false;
   }
 
-  /** Chains with room for size bytes: undefined = not (yet) there; empty = the one buffer that there is cannot hold it. */
+  /**
+   * Chains with room for size bytes: undefined = not (yet) there; empty = the one buffer that there
+   * is cannot hold it.
+   */
   private buffers(queue: Virtqueue, size: number): Chain[] | undefined {
     const chains: Chain[] = [];
     let room = 0;
@@ -261,7 +313,8 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     let done = 0;
     do {
       for (let chain = this.next(queue); chain; chain = this.next(queue)) {
-        if (chain.readLength < 2 || chain.writeLength < 1) return this.host.fail('control request without header or acknowledgement');
+        if (chain.readLength < 2 || chain.writeLength < 1)
+          return this.host.fail('control request without header or acknowledgement');
         const request = chain.read(this.host.ram, 0, Math.min(chain.readLength, MAX_CONTROL));
         const ack = this.command(request[0], request[1], request.subarray(2)) ? Ack.OK : Ack.ERROR;
         chain.write(this.host.ram, chain.writeLength - 1, Uint8Array.of(ack));
@@ -275,13 +328,16 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
 
   private command(cls: number, command: number, data: Buffer): boolean {
     switch (cls) {
-      case Class.RX: return this.rxCommand(command, data);
-      case Class.MAC: return this.macCommand(command, data);
+      case Class.RX:
+        return this.rxCommand(command, data);
+      case Class.MAC:
+        return this.macCommand(command, data);
       case Class.ANNOUNCE:
         if (command !== ANNOUNCE_ACK) return false;
         this.state.announcePending = false;
         return true;
-      default: return false;
+      default:
+        return false;
     }
   }
 

@@ -1,6 +1,7 @@
 /**
- * Bus 0: slots, the routing of INTx pins to gsi 16..23, and the placing of BARs. The guest may put BARs anywhere, also on top of each
- * other: mappings are a function of all functions' state, computed in slot order, and the later one of two that collide does not decode.
+ * Bus 0: slots, the routing of INTx pins to gsi 16..23, and the placing of BARs. The guest may put
+ * BARs anywhere, also on top of each other: mappings are a function of all functions' state,
+ * computed in slot order, and the later one of two that collide does not decode.
  */
 import { assert } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
@@ -13,7 +14,10 @@ import type { PluggedFunction } from './function.js';
 const trace = tracer('pci', ['bar_mapped', 'bar_collides'] as const);
 
 export const PCI_SLOTS = 32;
-/** Where firmware and guest may place memory BARs: below the IOAPIC, above the RAM that lies below 4 GiB. */
+/**
+ * Where firmware and guest may place memory BARs: below the IOAPIC, above the RAM that lies below 4
+ * GiB.
+ */
 export const PCI_HOLE = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
 /** The part of the hole that our own firmware step uses. */
 const FIRMWARE_BASE = 0xfe00_0000;
@@ -27,7 +31,9 @@ interface Mapping {
 }
 
 export class PciBus {
-  private readonly slots: (PluggedFunction | undefined)[] = new Array<PluggedFunction | undefined>(PCI_SLOTS).fill(undefined);
+  private readonly slots: (PluggedFunction | undefined)[] = new Array<PluggedFunction | undefined>(
+    PCI_SLOTS,
+  ).fill(undefined);
   private readonly mappings = new Map<string, Mapping>();
   private remapping = false;
 
@@ -38,7 +44,10 @@ export class PciBus {
 
   /** slot undefined: the lowest free one from 1. */
   plug(fn: PluggedFunction, slot = this.slots.indexOf(undefined, 1)): void {
-    assert(slot >= 0 && slot < PCI_SLOTS && this.slots[slot] === undefined, `PCI slot for ${fn.id}`);
+    assert(
+      slot >= 0 && slot < PCI_SLOTS && this.slots[slot] === undefined,
+      `PCI slot for ${fn.id}`,
+    );
     this.slots[slot] = fn;
     fn.plug({ slot, intx: this.irqs.line(intxGsi(slot, 0)), remap: () => this.remap() });
   }
@@ -51,7 +60,10 @@ export class PciBus {
     return this.slots.filter(fn => fn !== undefined);
   }
 
-  /** Firmware's part after a reset: every BAR gets an address, memory decoding is on, the interrupt line register says the gsi. */
+  /**
+   * Firmware's part after a reset: every BAR gets an address, memory decoding is on, the interrupt
+   * line register says the gsi.
+   */
   firmwareSetup(): void {
     let next = FIRMWARE_BASE;
     for (const fn of this.functions()) {
@@ -69,7 +81,8 @@ export class PciBus {
       next += bar.size;
     }
     fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
-    if (fn.configRead(Cfg.INT_PIN, 1) !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+    if (fn.configRead(Cfg.INT_PIN, 1) !== 0)
+      fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
     return next;
   }
 

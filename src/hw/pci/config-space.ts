@@ -1,13 +1,32 @@
 /**
- * One function's configuration space (PCI Local Bus 3.0, chapter 6): what it is made of is declared once: identity bytes and which bits the
- * guest may write. Live bytes are the device's state; after a load the read-only bits are ours again, whatever the stream said.
+ * One function's configuration space (PCI Local Bus 3.0, chapter 6): what it is made of is declared
+ * once: identity bytes and which bits the guest may write. Live bytes are the device's state; after
+ * a load the read-only bits are ours again, whatever the stream said.
  */
 import { assert } from '../../base/errors.js';
 import { bytes, type Field } from '../../fields/field.js';
 
 export const CONFIG_SIZE = 256;
-export const Cfg = { VENDOR: 0x00, DEVICE: 0x02, COMMAND: 0x04, STATUS: 0x06, REVISION: 0x08, CLASS: 0x09, HEADER: 0x0e, BAR0: 0x10, SUBSYSTEM: 0x2c, CAPABILITIES: 0x34, INT_LINE: 0x3c, INT_PIN: 0x3d } as const;
-export const Command = { IO: 0x0001, MEMORY: 0x0002, MASTER: 0x0004, INTX_DISABLE: 0x0400 } as const;
+export const Cfg = {
+  VENDOR: 0x00,
+  DEVICE: 0x02,
+  COMMAND: 0x04,
+  STATUS: 0x06,
+  REVISION: 0x08,
+  CLASS: 0x09,
+  HEADER: 0x0e,
+  BAR0: 0x10,
+  SUBSYSTEM: 0x2c,
+  CAPABILITIES: 0x34,
+  INT_LINE: 0x3c,
+  INT_PIN: 0x3d,
+} as const;
+export const Command = {
+  IO: 0x0001,
+  MEMORY: 0x0002,
+  MASTER: 0x0004,
+  INTX_DISABLE: 0x0400,
+} as const;
 /** No two of them share a bit. */
 const WRITABLE_COMMAND = Object.values(Command).reduce((sum, bit) => sum + bit, 0);
 export const Status = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
@@ -72,7 +91,8 @@ export class ConfigLayout {
 
   /** Read-only bits from here, the others as they are. */
   restore(config: Buffer): void {
-    for (let i = 0; i < CONFIG_SIZE; i++) config[i] = (this.identity[i] & ~this.writable[i]) | (config[i] & this.writable[i]);
+    for (let i = 0; i < CONFIG_SIZE; i++)
+      config[i] = (this.identity[i] & ~this.writable[i]) | (config[i] & this.writable[i]);
   }
 
   /** A guest write: only writable bits change. */

@@ -1,4 +1,7 @@
-/** A PCI function: configuration space, BARs and the INTx pin. What is behind the BARs is the subclass's. */
+/**
+ * A PCI function: configuration space, BARs and the INTx pin. What is behind the BARs is the
+ * subclass's.
+ */
 import { without32 } from '../../base/unsigned.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import { Device, type IrqLine } from '../device.js';
@@ -37,7 +40,10 @@ export interface PluggedFunction {
   contain<R>(fn: () => R, otherwise: R): R;
 }
 
-export abstract class PciFunction<T extends PciState = PciState> extends Device<T> implements PluggedFunction {
+export abstract class PciFunction<T extends PciState = PciState>
+  extends Device<T>
+  implements PluggedFunction
+{
   abstract readonly layout: ConfigLayout;
   abstract readonly bars: readonly Bar[];
   /** `info pci` words. */
@@ -81,7 +87,10 @@ export abstract class PciFunction<T extends PciState = PciState> extends Device<
     return (this.command & Command.MASTER) !== 0;
   }
 
-  /** Where the guest has put a memory BAR; undefined while memory decoding is off or the BAR was never placed. */
+  /**
+   * Where the guest has put a memory BAR; undefined while memory decoding is off or the BAR was
+   * never placed.
+   */
   barAddress(index: number): number | undefined {
     if ((this.command & Command.MEMORY) === 0) return undefined;
     const at = without32(this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index), 0x0f);

@@ -1,6 +1,7 @@
 /**
- * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at 0xcf8/0xcfc, and at 0xcf9 the reset
- * control register of its south bridge (82371SB data sheet, section 2.3.6).
+ * Host bridge at 00:00.0, like the i440FX (Intel 82441FX data sheet): configuration mechanism 1 at
+ * 0xcf8/0xcfc, and at 0xcf9 the reset control register of its south bridge (82371SB data sheet,
+ * section 2.3.6).
  */
 import { allOnes, and32 } from '../../base/unsigned.js';
 import { u32, u8 } from '../../fields/field.js';
@@ -22,14 +23,26 @@ const ADDRESS_BITS = 0x80ff_fffc;
 const RESET_KEPT = 0x0a;
 const Reset = { HARD: 0x02, CPU: 0x04 } as const;
 
-export const hostBridgeState = vmstate('i440fx', 1, { config: configField, address: u32.mask(ADDRESS_BITS), resetControl: u8.mask(RESET_KEPT) });
+export const hostBridgeState = vmstate('i440fx', 1, {
+  config: configField,
+  address: u32.mask(ADDRESS_BITS),
+  resetControl: u8.mask(RESET_KEPT),
+});
 
 export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   readonly vmstate = hostBridgeState;
   state = hostBridgeState.reset();
   readonly description = 'Host bridge';
   readonly bars: readonly Bar[] = [];
-  readonly layout = new ConfigLayout({ vendor: 0x8086, device: 0x1237, revision: 2, classCode: 0x060000, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 0 });
+  readonly layout = new ConfigLayout({
+    vendor: 0x8086,
+    device: 0x1237,
+    revision: 2,
+    classCode: 0x060000,
+    subsystemVendor: 0x1af4,
+    subsystem: 0x1100,
+    interruptPin: 0,
+  });
 
   constructor(
     id: string,
@@ -63,10 +76,13 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
     target?.contain(() => target.configWrite(register, size, value), undefined);
   }
 
-  /** Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist. */
+  /**
+   * Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist.
+   */
   private target(offset: number, size: number): PluggedFunction | undefined {
     const { address } = this.state;
-    if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0 || ((address >>> 8) & 7) !== 0) return undefined;
+    if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0 || ((address >>> 8) & 7) !== 0)
+      return undefined;
     if ((offset & 3) + size > 4) return undefined;
     return this.bus.at((address >>> 11) & 0x1f);
   }

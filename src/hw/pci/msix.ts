@@ -1,4 +1,7 @@
-/** MSI-X (PCI Local Bus 3.0, section 6.8.2): vector table and pending bits in one BAR, enable and mask bits in the capability. */
+/**
+ * MSI-X (PCI Local Bus 3.0, section 6.8.2): vector table and pending bits in one BAR, enable and
+ * mask bits in the capability.
+ */
 import { and32 } from '../../base/unsigned.js';
 import { bytes, type Field, record } from '../../fields/field.js';
 import type { MmioHandler } from '../../memory/contract.js';
@@ -65,7 +68,8 @@ export class Msix implements MmioHandler {
       return;
     }
     const at = vector * ENTRY;
-    const address = BigInt(msix.table.readUInt32LE(at)) | (BigInt(msix.table.readUInt32LE(at + 4)) << 32n);
+    const address =
+      BigInt(msix.table.readUInt32LE(at)) | (BigInt(msix.table.readUInt32LE(at + 4)) << 32n);
     const data = msix.table.readUInt32LE(at + 8);
     try {
       this.accel.signalMsi(address, data);
@@ -74,7 +78,10 @@ export class Msix implements MmioHandler {
     }
   }
 
-  /** The capability's control word, or an entry's mask, may have changed: what was pending and is free now is sent. */
+  /**
+   * The capability's control word, or an entry's mask, may have changed: what was pending and is
+   * free now is sent.
+   */
   unmask(): void {
     if (!this.enabled) return;
     const { pending } = this.live().msix;
@@ -89,7 +96,8 @@ export class Msix implements MmioHandler {
   mmioRead(offset: number, size: number): number {
     const { table, pending } = this.live().msix;
     if (offset + size <= table.length) return table.readUIntLE(offset, size);
-    if (offset >= PBA_OFFSET && offset + size <= PBA_OFFSET + pending.length) return pending.readUIntLE(offset - PBA_OFFSET, size);
+    if (offset >= PBA_OFFSET && offset + size <= PBA_OFFSET + pending.length)
+      return pending.readUIntLE(offset - PBA_OFFSET, size);
     return 0;
   }
 
@@ -107,6 +115,9 @@ export class Msix implements MmioHandler {
   }
 
   private masked(vector: number): boolean {
-    return (this.control & Control.MASK_ALL) !== 0 || (this.live().msix.table[vector * ENTRY + 12] & ENTRY_MASKED) !== 0;
+    return (
+      (this.control & Control.MASK_ALL) !== 0 ||
+      (this.live().msix.table[vector * ENTRY + 12] & ENTRY_MASKED) !== 0
+    );
   }
 }

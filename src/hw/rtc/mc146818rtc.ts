@@ -1,7 +1,8 @@
 /**
- * MC146818 real-time clock with CMOS RAM (Motorola data sheet; PC use of the RAM bytes as in the IBM AT reference). Its time is the host's
- * wall time plus an offset that the guest sets, so that after a failover it is right again. Flags are computed when somebody looks; timers
- * run only for enabled interrupts.
+ * MC146818 real-time clock with CMOS RAM (Motorola data sheet; PC use of the RAM bytes as in the
+ * IBM AT reference). Its time is the host's wall time plus an offset that the guest sets, so that
+ * after a failover it is right again. Flags are computed when somebody looks; timers run only for
+ * enabled interrupts.
  */
 import { VmError } from '../../base/errors.js';
 import { bytes, u53, u64, u8 } from '../../fields/field.js';
@@ -11,7 +12,20 @@ import { ContainedPorts } from '../contain.js';
 import { Device, type IrqLine, type StateOf } from '../device.js';
 import { containedClock, type GuestClock } from '../wiring.js';
 
-const Reg = { SECONDS: 0, MINUTES: 2, HOURS: 4, WEEKDAY: 6, DAY: 7, MONTH: 8, YEAR: 9, A: 10, B: 11, C: 12, D: 13, CENTURY: 0x32 } as const;
+const Reg = {
+  SECONDS: 0,
+  MINUTES: 2,
+  HOURS: 4,
+  WEEKDAY: 6,
+  DAY: 7,
+  MONTH: 8,
+  YEAR: 9,
+  A: 10,
+  B: 11,
+  C: 12,
+  D: 13,
+  CENTURY: 0x32,
+} as const;
 const A = { UIP: 0x80, DIVIDER: 0x70, DIVIDER_RUNS: 0x20, RATE: 0x0f } as const;
 const B = { SET: 0x80, PIE: 0x40, AIE: 0x20, UIE: 0x10, BINARY: 0x04, HOURS_24: 0x02 } as const;
 const C = { IRQF: 0x80, PF: 0x40, AF: 0x20, UF: 0x10 } as const;
@@ -96,11 +110,16 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
     if (offset === 0) return 0xff; // the index is write-only
     const { state: s } = this;
     switch (s.index) {
-      case Reg.A: return s.a | (this.updateInProgress() ? A.UIP : 0);
-      case Reg.B: return s.b;
-      case Reg.C: return this.readC();
-      case Reg.D: return VALID_RAM;
-      default: break;
+      case Reg.A:
+        return s.a | (this.updateInProgress() ? A.UIP : 0);
+      case Reg.B:
+        return s.b;
+      case Reg.C:
+        return this.readC();
+      case Reg.D:
+        return VALID_RAM;
+      default:
+        break;
     }
     if (isTime(s.index)) this.refresh();
     return this.memorySize(s.index) ?? s.cmos[s.index];
@@ -113,11 +132,17 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
       return;
     }
     switch (s.index) {
-      case Reg.A: this.writeA(value & 0x7f); break;
-      case Reg.B: this.writeB(value); break;
+      case Reg.A:
+        this.writeA(value & 0x7f);
+        break;
+      case Reg.B:
+        this.writeB(value);
+        break;
       case Reg.C:
-      case Reg.D: break;
-      default: this.writeRam(s.index, value);
+      case Reg.D:
+        break;
+      default:
+        this.writeRam(s.index, value);
     }
   }
 
@@ -219,8 +244,13 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
   private alarmAt(second: number): boolean {
     const { cmos } = this.state;
     const t = second % DAY_SECONDS;
-    const is = (register: number, value: number) => cmos[register] >= ANY || cmos[register] === value;
-    return is(1, this.encode(t % 60)) && is(3, this.encode(Math.floor(t / 60) % 60)) && is(5, this.encodeHours(Math.floor(t / 3600)));
+    const is = (register: number, value: number) =>
+      cmos[register] >= ANY || cmos[register] === value;
+    return (
+      is(1, this.encode(t % 60)) &&
+      is(3, this.encode(Math.floor(t / 60) % 60)) &&
+      is(5, this.encodeHours(Math.floor(t / 3600)))
+    );
   }
 
   /** Line and timer are functions of the state. */
@@ -252,7 +282,8 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
   private writeA(value: number): void {
     const s = this.state;
     this.sync();
-    if ((value & A.RATE) !== (s.a & A.RATE)) s.nextPeriodicNs = this.clock.ns() + periodNs(value & A.RATE);
+    if ((value & A.RATE) !== (s.a & A.RATE))
+      s.nextPeriodicNs = this.clock.ns() + periodNs(value & A.RATE);
     s.a = value;
     this.update();
   }
@@ -267,7 +298,8 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
     } else {
       s.b = value;
       if ((before & B.SET) !== 0) this.setTime();
-      if ((value & ~before & B.PIE) !== 0) s.nextPeriodicNs = this.clock.ns() + periodNs(s.a & A.RATE);
+      if ((value & ~before & B.PIE) !== 0)
+        s.nextPeriodicNs = this.clock.ns() + periodNs(s.a & A.RATE);
     }
     this.update();
   }
@@ -279,25 +311,37 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
     this.update();
   }
 
-  /** What the AT's BIOS leaves there: base and extended memory in KiB, the rest in units of 64 KiB. */
+  /**
+   * What the AT's BIOS leaves there: base and extended memory in KiB, the rest in units of 64 KiB.
+   */
   private memorySize(index: number): number | undefined {
     const base = 640;
     const extended = Math.min(Math.max(this.ram.low / 1024 - 1024, 0), 0xffff);
     const above16 = Math.min(Math.max(this.ram.low / 65_536 - 256, 0), 0xffff);
     const above4g = this.ram.high / 65_536;
     switch (index) {
-      case 0x15: return base & 0xff;
-      case 0x16: return base >> 8;
+      case 0x15:
+        return base & 0xff;
+      case 0x16:
+        return base >> 8;
       case 0x17:
-      case 0x30: return extended & 0xff;
+      case 0x30:
+        return extended & 0xff;
       case 0x18:
-      case 0x31: return (extended >> 8) & 0xff;
-      case 0x34: return above16 & 0xff;
-      case 0x35: return (above16 >> 8) & 0xff;
-      case 0x5b: return above4g & 0xff;
-      case 0x5c: return (above4g >> 8) & 0xff;
-      case 0x5d: return (above4g >> 16) & 0xff;
-      default: return undefined;
+      case 0x31:
+        return (extended >> 8) & 0xff;
+      case 0x34:
+        return above16 & 0xff;
+      case 0x35:
+        return (above16 >> 8) & 0xff;
+      case 0x5b:
+        return above4g & 0xff;
+      case 0x5c:
+        return (above4g >> 8) & 0xff;
+      case 0x5d:
+        return (above4g >> 16) & 0xff;
+      default:
+        return undefined;
     }
   }
 }

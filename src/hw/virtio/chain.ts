@@ -1,4 +1,7 @@
-/** One request of the driver: a descriptor chain whose every byte is known to be RAM. Readable parts come first (virtio 1.1, section 2.6.4.2). */
+/**
+ * One request of the driver: a descriptor chain whose every byte is known to be RAM. Readable parts
+ * come first (virtio 1.1, section 2.6.4.2).
+ */
 import type { GuestMemory } from '../../accel/contract.js';
 
 /** Flat pairs address, length: no object per descriptor. */
@@ -41,7 +44,10 @@ export class Chain {
       const skip = Math.max(0, offset + done - at);
       if (skip < size) {
         const n = Math.min(size - skip, bytes.length - done);
-        ram.write(this.writable[i] + skip, done === 0 && n === bytes.length ? bytes : bytes.subarray(done, done + n));
+        ram.write(
+          this.writable[i] + skip,
+          done === 0 && n === bytes.length ? bytes : bytes.subarray(done, done + n),
+        );
         done += n;
       }
       at += size;

@@ -1,5 +1,15 @@
-/** The common configuration structure and where the others lie (virtio 1.1, sections 4.1.4.3 to 4.1.4.7). */
-export const Window = { COMMON: 0x0000, ISR: 0x1000, DEVICE: 0x2000, NOTIFY: 0x3000, SIZE: 0x4000, EACH: 0x1000 } as const;
+/**
+ * The common configuration structure and where the others lie (virtio 1.1, sections 4.1.4.3 to
+ * 4.1.4.7).
+ */
+export const Window = {
+  COMMON: 0x0000,
+  ISR: 0x1000,
+  DEVICE: 0x2000,
+  NOTIFY: 0x3000,
+  SIZE: 0x4000,
+  EACH: 0x1000,
+} as const;
 export const NOTIFY_MULTIPLIER = 4;
 
 export const Common = {
@@ -23,12 +33,25 @@ export const Common = {
 } as const;
 
 /** Device status bits (section 2.1). */
-export const DeviceStatus = { ACKNOWLEDGE: 1, DRIVER: 2, DRIVER_OK: 4, FEATURES_OK: 8, NEEDS_RESET: 64, FAILED: 128 } as const;
+export const DeviceStatus = {
+  ACKNOWLEDGE: 1,
+  DRIVER: 2,
+  DRIVER_OK: 4,
+  FEATURES_OK: 8,
+  NEEDS_RESET: 64,
+  FAILED: 128,
+} as const;
 export const Isr = { QUEUE: 1, CONFIG: 2 } as const;
 export const CapType = { COMMON: 1, NOTIFY: 2, ISR: 3, DEVICE: 4, PCI: 5 } as const;
 
 /** Body of a virtio PCI capability, from cap_len on. */
-export function capabilityBody(type: number, bar: number, offset: number, length: number, extra: number[] = []): Buffer {
+export function capabilityBody(
+  type: number,
+  bar: number,
+  offset: number,
+  length: number,
+  extra: number[] = [],
+): Buffer {
   const b = Buffer.alloc(14);
   b[0] = 16 + extra.length;
   b[1] = type;

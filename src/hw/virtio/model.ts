@@ -1,4 +1,7 @@
-/** What a virtio device type is to its transport, and the other way round. The model knows rings and its own configuration, no PCI. */
+/**
+ * What a virtio device type is to its transport, and the other way round. The model knows rings and
+ * its own configuration, no PCI.
+ */
 import { assert } from '../../base/errors.js';
 import type { GuestMemory } from '../../accel/contract.js';
 import type { Field } from '../../fields/field.js';
@@ -22,7 +25,9 @@ export interface VirtioHost<S> {
   /** The driver broke the device's own protocol. */
   fail(why: string): void;
   configChanged(): void;
-  /** Later on the main loop, behind what else it has to do. Not called while the device is broken. */
+  /**
+   * Later on the main loop, behind what else it has to do. Not called while the device is broken.
+   */
   soon(fn: () => void): { dispose(): void };
   /** For callbacks of the world: an exception breaks the device, and only it. */
   guarded<A extends unknown[]>(fn: (...args: A) => void): (...args: A) => void;

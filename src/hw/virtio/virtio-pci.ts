@@ -1,4 +1,7 @@
-/** Modern virtio over PCI (virtio 1.1, section 4.1): one function per model, registers in BAR 0, MSI-X in BAR 1, or INTx. No legacy interface. */
+/**
+ * Modern virtio over PCI (virtio 1.1, section 4.1): one function per model, registers in BAR 0,
+ * MSI-X in BAR 1, or INTx. No legacy interface.
+ */
 import { VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { tracer } from '../../base/trace.js';
@@ -11,7 +14,15 @@ import type { StateOf } from '../device.js';
 import { CAPABILITY_ID, configField, ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction } from '../pci/function.js';
 import { Msix, msixField, NO_VECTOR } from '../pci/msix.js';
-import { capabilityBody, CapType, Common, DeviceStatus, Isr, NOTIFY_MULTIPLIER, Window } from './common-config.js';
+import {
+  capabilityBody,
+  CapType,
+  Common,
+  DeviceStatus,
+  Isr,
+  NOTIFY_MULTIPLIER,
+  Window,
+} from './common-config.js';
 import { Feature, type VirtioHost, type VirtioModel } from './model.js';
 import type { GuestClock } from '../wiring.js';
 import { queueField, validQueueSize, Virtqueue } from './virtqueue.js';
@@ -24,7 +35,13 @@ const MSIX_BAR = 1;
 /** Offset in the PCI configuration capability of its data bytes. */
 const PCI_CFG_DATA = 16;
 
-export function virtioPciState<S>(name: string, queues: number, offered: bigint, model: Field<S>, version = 1) {
+export function virtioPciState<S>(
+  name: string,
+  queues: number,
+  offered: bigint,
+  model: Field<S>,
+  version = 1,
+) {
   return vmstate(
     name,
     version,
@@ -43,14 +60,19 @@ export function virtioPciState<S>(name: string, queues: number, offered: bigint,
       model,
     },
     s => {
-      if ((s.driverFeatures & ~offered) !== 0n) throw new VmError(`driverFeatures: 0x${s.driverFeatures.toString(16)} has bits that this device does not offer`);
+      if ((s.driverFeatures & ~offered) !== 0n)
+        throw new VmError(
+          `driverFeatures: 0x${s.driverFeatures.toString(16)} has bits that this device does ` +
+            'not offer',
+        );
     },
   );
 }
 type State<S> = StateOf<ReturnType<typeof virtioPciState<S>>>;
 type Accel = Pick<VmAccel, 'signalMsi' | 'addDoorbell'> & { readonly ram: GuestMemory };
 
-const featureBits = (bits: readonly number[]) => bits.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
+const featureBits = (bits: readonly number[]) =>
+  bits.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 
 export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements VirtioHost<S> {
   readonly vmstate;
@@ -73,8 +95,19 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     private readonly clock: Pick<GuestClock, 'soon'>,
   ) {
     super(id);
-    this.offered = featureBits([...model.features, Feature.VERSION_1, Feature.INDIRECT_DESC, Feature.EVENT_IDX]);
-    this.vmstate = virtioPciState(`${model.name}-pci`, model.queueCount, this.offered, model.stateField, model.stateVersion);
+    this.offered = featureBits([
+      ...model.features,
+      Feature.VERSION_1,
+      Feature.INDIRECT_DESC,
+      Feature.EVENT_IDX,
+    ]);
+    this.vmstate = virtioPciState(
+      `${model.name}-pci`,
+      model.queueCount,
+      this.offered,
+      model.stateField,
+      model.stateVersion,
+    );
     this.state = this.vmstate.reset();
     this.description = model.name;
     this.layout = new ConfigLayout({
@@ -90,8 +123,18 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     this.msix = new Msix(model.queueCount + 1, this.layout, MSIX_BAR, () => this.state, accel);
     this.pciCfg = this.addCapabilities();
     this.bars = [
-      { index: REGISTERS_BAR, size: Window.SIZE, name: `${id} registers`, handler: new ContainedMmio(this, this) },
-      { index: MSIX_BAR, size: 0x1000, name: `${id} msix`, handler: new ContainedMmio(this, this.msix) },
+      {
+        index: REGISTERS_BAR,
+        size: Window.SIZE,
+        name: `${id} registers`,
+        handler: new ContainedMmio(this, this),
+      },
+      {
+        index: MSIX_BAR,
+        size: 0x1000,
+        name: `${id} msix`,
+        handler: new ContainedMmio(this, this.msix),
+      },
     ];
     this.queues = this.state.queues.map((q, index) => new Virtqueue(accel.ram, index, q));
     model.connect(this);
@@ -100,14 +143,26 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   private addCapabilities(): number {
     const vendor = (type: number, offset: number, length: number, extra?: number[]) =>
-      this.layout.capability(CAPABILITY_ID.VENDOR, capabilityBody(type, REGISTERS_BAR, offset, length, extra));
+      this.layout.capability(
+        CAPABILITY_ID.VENDOR,
+        capabilityBody(type, REGISTERS_BAR, offset, length, extra),
+      );
     vendor(CapType.COMMON, Window.COMMON, Common.SIZE);
-    vendor(CapType.NOTIFY, Window.NOTIFY, NOTIFY_MULTIPLIER * this.model.queueCount, [NOTIFY_MULTIPLIER, 0, 0, 0]);
+    vendor(CapType.NOTIFY, Window.NOTIFY, NOTIFY_MULTIPLIER * this.model.queueCount, [
+      NOTIFY_MULTIPLIER,
+      0,
+      0,
+      0,
+    ]);
     vendor(CapType.ISR, Window.ISR, 1);
     vendor(CapType.DEVICE, Window.DEVICE, Window.EACH);
     const mask = Buffer.alloc(18, 0xff);
     mask.fill(0, 0, 2).fill(0, 3, 6);
-    return this.layout.capability(CAPABILITY_ID.VENDOR, capabilityBody(CapType.PCI, 0, 0, 0, [0, 0, 0, 0]), mask);
+    return this.layout.capability(
+      CAPABILITY_ID.VENDOR,
+      capabilityBody(CapType.PCI, 0, 0, 0, [0, 0, 0, 0]),
+      mask,
+    );
   }
 
   // --- Device
@@ -137,7 +192,9 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     this.pollAll();
   }
 
-  /** Its registers go on: the driver learns from them that a reset is needed, and resets it there. */
+  /**
+   * Its registers go on: the driver learns from them that a reset is needed, and resets it there.
+   */
   override get silent(): boolean {
     return false;
   }
@@ -173,7 +230,13 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   get running(): boolean {
     const { status } = this.state;
-    return !this.paused && this.failure === undefined && (status & DeviceStatus.DRIVER_OK) !== 0 && (status & DeviceStatus.NEEDS_RESET) === 0 && this.busMaster;
+    return (
+      !this.paused &&
+      this.failure === undefined &&
+      (status & DeviceStatus.DRIVER_OK) !== 0 &&
+      (status & DeviceStatus.NEEDS_RESET) === 0 &&
+      this.busMaster
+    );
   }
 
   has(feature: number): boolean {
@@ -234,7 +297,13 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     const { config } = this.state;
     const offset = config.readUInt32LE(this.pciCfg + 8);
     const length = config.readUInt32LE(this.pciCfg + 12);
-    if (config[this.pciCfg + 4] !== REGISTERS_BAR || ![1, 2, 4].includes(length) || offset % length !== 0 || offset + length > Window.SIZE) return;
+    if (
+      config[this.pciCfg + 4] !== REGISTERS_BAR ||
+      ![1, 2, 4].includes(length) ||
+      offset % length !== 0 ||
+      offset + length > Window.SIZE
+    )
+      return;
     const data = this.pciCfg + PCI_CFG_DATA;
     if (write) this.mmioWrite(offset, length, config.readUIntLE(data, length));
     else config.writeUIntLE(lowBytes(this.mmioRead(offset, length), length), data, length);
@@ -251,7 +320,8 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   mmioWrite(offset: number, size: number, value: number): void {
     if (offset < Common.SIZE) this.commonWrite(offset, lowBytes(value, 4));
-    else if (offset >= Window.NOTIFY) this.kick(Math.floor((offset - Window.NOTIFY) / NOTIFY_MULTIPLIER));
+    else if (offset >= Window.NOTIFY)
+      this.kick(Math.floor((offset - Window.NOTIFY) / NOTIFY_MULTIPLIER));
     else if (offset >= Window.DEVICE) this.model.writeConfig(offset - Window.DEVICE, size, value);
   }
 
@@ -271,41 +341,71 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     const s = this.state;
     const queue = s.queueSelect < s.queues.length ? s.queues[s.queueSelect] : undefined;
     switch (offset) {
-      case Common.DEVICE_FEATURE_SELECT: return s.deviceFeatureSelect;
-      case Common.DEVICE_FEATURE: return half(this.offered, s.deviceFeatureSelect);
-      case Common.DRIVER_FEATURE_SELECT: return s.driverFeatureSelect;
-      case Common.DRIVER_FEATURE: return half(s.driverFeatures, s.driverFeatureSelect);
-      case Common.CONFIG_VECTOR: return s.configVector;
-      case Common.QUEUE_COUNT: return s.queues.length;
-      case Common.STATUS: return this.readStatus();
-      case Common.GENERATION: return s.generation;
-      case Common.QUEUE_SELECT: return s.queueSelect;
-      case Common.QUEUE_SIZE: return queue?.size ?? 0;
-      case Common.QUEUE_VECTOR: return queue?.vector ?? NO_VECTOR;
-      case Common.QUEUE_ENABLE: return queue?.enabled ? 1 : 0;
-      case Common.QUEUE_NOTIFY_OFF: return queue ? s.queueSelect : 0;
+      case Common.DEVICE_FEATURE_SELECT:
+        return s.deviceFeatureSelect;
+      case Common.DEVICE_FEATURE:
+        return half(this.offered, s.deviceFeatureSelect);
+      case Common.DRIVER_FEATURE_SELECT:
+        return s.driverFeatureSelect;
+      case Common.DRIVER_FEATURE:
+        return half(s.driverFeatures, s.driverFeatureSelect);
+      case Common.CONFIG_VECTOR:
+        return s.configVector;
+      case Common.QUEUE_COUNT:
+        return s.queues.length;
+      case Common.STATUS:
+        return this.readStatus();
+      case Common.GENERATION:
+        return s.generation;
+      case Common.QUEUE_SELECT:
+        return s.queueSelect;
+      case Common.QUEUE_SIZE:
+        return queue?.size ?? 0;
+      case Common.QUEUE_VECTOR:
+        return queue?.vector ?? NO_VECTOR;
+      case Common.QUEUE_ENABLE:
+        return queue?.enabled ? 1 : 0;
+      case Common.QUEUE_NOTIFY_OFF:
+        return queue ? s.queueSelect : 0;
       case Common.QUEUE_DESC:
-      case Common.QUEUE_DESC + 4: return half(queue?.desc ?? 0n, (offset - Common.QUEUE_DESC) / 4);
+      case Common.QUEUE_DESC + 4:
+        return half(queue?.desc ?? 0n, (offset - Common.QUEUE_DESC) / 4);
       case Common.QUEUE_DRIVER:
-      case Common.QUEUE_DRIVER + 4: return half(queue?.driver ?? 0n, (offset - Common.QUEUE_DRIVER) / 4);
+      case Common.QUEUE_DRIVER + 4:
+        return half(queue?.driver ?? 0n, (offset - Common.QUEUE_DRIVER) / 4);
       case Common.QUEUE_DEVICE:
-      case Common.QUEUE_DEVICE + 4: return half(queue?.device ?? 0n, (offset - Common.QUEUE_DEVICE) / 4);
-      default: return 0;
+      case Common.QUEUE_DEVICE + 4:
+        return half(queue?.device ?? 0n, (offset - Common.QUEUE_DEVICE) / 4);
+      default:
+        return 0;
     }
   }
 
   private commonWrite(offset: number, value: number): void {
     const s = this.state;
     switch (offset) {
-      case Common.DEVICE_FEATURE_SELECT: s.deviceFeatureSelect = value; break;
-      case Common.DRIVER_FEATURE_SELECT: s.driverFeatureSelect = value; break;
-      case Common.DRIVER_FEATURE:
-        if ((s.status & DeviceStatus.FEATURES_OK) === 0) s.driverFeatures = withHalf(s.driverFeatures, s.driverFeatureSelect, value) & this.offered;
+      case Common.DEVICE_FEATURE_SELECT:
+        s.deviceFeatureSelect = value;
         break;
-      case Common.CONFIG_VECTOR: s.configVector = this.vector(value); break;
-      case Common.STATUS: this.writeStatus(value & 0xff); break;
-      case Common.QUEUE_SELECT: s.queueSelect = value & 0xffff; break;
-      default: if (s.queueSelect < s.queues.length) this.queueWrite(offset, value);
+      case Common.DRIVER_FEATURE_SELECT:
+        s.driverFeatureSelect = value;
+        break;
+      case Common.DRIVER_FEATURE:
+        if ((s.status & DeviceStatus.FEATURES_OK) === 0)
+          s.driverFeatures =
+            withHalf(s.driverFeatures, s.driverFeatureSelect, value) & this.offered;
+        break;
+      case Common.CONFIG_VECTOR:
+        s.configVector = this.vector(value);
+        break;
+      case Common.STATUS:
+        this.writeStatus(value & 0xff);
+        break;
+      case Common.QUEUE_SELECT:
+        s.queueSelect = value & 0xffff;
+        break;
+      default:
+        if (s.queueSelect < s.queues.length) this.queueWrite(offset, value);
     }
   }
 
@@ -314,15 +414,26 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     if (offset === Common.QUEUE_VECTOR) queue.vector = this.vector(value);
     if (queue.enabled) return;
     switch (offset) {
-      case Common.QUEUE_SIZE: if (validQueueSize(value & 0xffff)) queue.size = value & 0xffff; break;
-      case Common.QUEUE_ENABLE: if ((value & 0xffff) === 1) this.enableQueue(this.state.queueSelect); break;
+      case Common.QUEUE_SIZE:
+        if (validQueueSize(value & 0xffff)) queue.size = value & 0xffff;
+        break;
+      case Common.QUEUE_ENABLE:
+        if ((value & 0xffff) === 1) this.enableQueue(this.state.queueSelect);
+        break;
       case Common.QUEUE_DESC:
-      case Common.QUEUE_DESC + 4: queue.desc = withHalf(queue.desc, (offset - Common.QUEUE_DESC) / 4, value); break;
+      case Common.QUEUE_DESC + 4:
+        queue.desc = withHalf(queue.desc, (offset - Common.QUEUE_DESC) / 4, value);
+        break;
       case Common.QUEUE_DRIVER:
-      case Common.QUEUE_DRIVER + 4: queue.driver = withHalf(queue.driver, (offset - Common.QUEUE_DRIVER) / 4, value); break;
+      case Common.QUEUE_DRIVER + 4:
+        queue.driver = withHalf(queue.driver, (offset - Common.QUEUE_DRIVER) / 4, value);
+        break;
       case Common.QUEUE_DEVICE:
-      case Common.QUEUE_DEVICE + 4: queue.device = withHalf(queue.device, (offset - Common.QUEUE_DEVICE) / 4, value); break;
-      default: break;
+      case Common.QUEUE_DEVICE + 4:
+        queue.device = withHalf(queue.device, (offset - Common.QUEUE_DEVICE) / 4, value);
+        break;
+      default:
+        break;
     }
   }
 
@@ -333,7 +444,9 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   // --- device status
 
-  /** A reset is complete, and reads as 0, when no request is in flight any more (section 4.1.4.3.1). */
+  /**
+   * A reset is complete, and reads as 0, when no request is in flight any more (section 4.1.4.3.1).
+   */
   private readStatus(): number {
     const { status } = this.state;
     return status === 0 && this.model.inFlight > 0 ? DeviceStatus.NEEDS_RESET : status;
@@ -394,10 +507,13 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   private syncDoorbells(): void {
     for (const queue of this.queues) {
-      if (!queue.state.enabled || this.registersAt === undefined || this.doorbells[queue.index]) continue;
+      if (!queue.state.enabled || this.registersAt === undefined || this.doorbells[queue.index])
+        continue;
       const address = this.registersAt + Window.NOTIFY + NOTIFY_MULTIPLIER * queue.index;
       const ring = this.guarded(() => this.kick(queue.index));
-      this.doorbells[queue.index] = outside(() => this.accel.addDoorbell({ space: 'mmio', address, size: 2, ring }));
+      this.doorbells[queue.index] = outside(() =>
+        this.accel.addDoorbell({ space: 'mmio', address, size: 2, ring }),
+      );
     }
   }
 

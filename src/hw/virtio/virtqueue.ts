@@ -1,6 +1,7 @@
 /**
- * Split virtqueue, device side (virtio 1.1, section 2.6), with indirect descriptors and event indices. Every value in guest memory is
- * untrusted: whatever the driver may not do breaks the queue, its owner sets DEVICE_NEEDS_RESET, and nothing throws.
+ * Split virtqueue, device side (virtio 1.1, section 2.6), with indirect descriptors and event
+ * indices. Every value in guest memory is untrusted: whatever the driver may not do breaks the
+ * queue, its owner sets DEVICE_NEEDS_RESET, and nothing throws.
  */
 import { VmError } from '../../base/errors.js';
 import type { GuestMemory } from '../../accel/contract.js';
@@ -35,14 +36,19 @@ export const queueField: Field<QueueState> = {
   ...layout,
   read(r, version) {
     const s = layout.read(r, version);
-    if (!validQueueSize(s.size)) throw new VmError(`size: ${s.size} is not a power of two up to ${MAX_QUEUE_SIZE}`);
+    if (!validQueueSize(s.size))
+      throw new VmError(`size: ${s.size} is not a power of two up to ${MAX_QUEUE_SIZE}`);
     return s;
   },
 };
 
-export const validQueueSize = (size: number) => size > 0 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0;
+export const validQueueSize = (size: number) =>
+  size > 0 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0;
 
-/** A full barrier between our store to the ring and our load from it: the driver runs on another thread. */
+/**
+ * A full barrier between our store to the ring and our load from it: the driver runs on another
+ * thread.
+ */
 const barrier = new Int32Array(new SharedArrayBuffer(4));
 const fullBarrier = () => void Atomics.add(barrier, 0, 0);
 
@@ -112,10 +118,15 @@ export class Virtqueue {
     return chain;
   }
 
-  /** A chain that was popped before, again from its head; undefined: the driver has broken it meanwhile, and so the queue. */
+  /**
+   * A chain that was popped before, again from its head; undefined: the driver has broken it
+   * meanwhile, and so the queue.
+   */
   reopen(head: number): Chain | undefined {
     const chain = new Chain(head);
-    return this.usable && this.walk(chain, this.desc, this.live.size, head, false) ? chain : undefined;
+    return this.usable && this.walk(chain, this.desc, this.live.size, head, false)
+      ? chain
+      : undefined;
   }
 
   /** Gives the last n popped chains back, untouched. */
@@ -148,7 +159,9 @@ export class Virtqueue {
     const s = this.live;
     if (!this.eventIdx) return (this.ram.readU16(this.driver)! & NO_INTERRUPT) === 0;
     const event = this.ram.readU16(this.driver + 4 + 2 * s.size)!;
-    const wanted = !s.signalledValid || ((s.usedIdx - event - 1) & 0xffff) < ((s.usedIdx - s.signalled) & 0xffff);
+    const wanted =
+      !s.signalledValid ||
+      ((s.usedIdx - event - 1) & 0xffff) < ((s.usedIdx - s.signalled) & 0xffff);
     s.signalled = s.usedIdx;
     s.signalledValid = true;
     return wanted;
@@ -159,10 +172,17 @@ export class Virtqueue {
     if (this.usable && !this.eventIdx) this.ram.writeU16(this.device, NO_NOTIFY);
   }
 
-  /** Doorbells again, for more than the `known` chains that we have seen and left. True: more came in meanwhile, poll once more. */
+  /**
+   * Doorbells again, for more than the `known` chains that we have seen and left. True: more came
+   * in meanwhile, poll once more.
+   */
   enableNotify(known = 0): boolean {
     if (!this.usable) return false;
-    if (this.eventIdx) this.ram.writeU16(this.device + 4 + 8 * this.live.size, (this.live.lastAvail + known) & 0xffff);
+    if (this.eventIdx)
+      this.ram.writeU16(
+        this.device + 4 + 8 * this.live.size,
+        (this.live.lastAvail + known) & 0xffff,
+      );
     else this.ram.writeU16(this.device, 0);
     fullBarrier();
     return this.pending > known;
@@ -173,11 +193,18 @@ export class Virtqueue {
     return false;
   }
 
-  private walk(chain: Chain, table: number, entries: number, first: number, nested: boolean): boolean {
+  private walk(
+    chain: Chain,
+    table: number,
+    entries: number,
+    first: number,
+    nested: boolean,
+  ): boolean {
     let index = first;
     for (let seen = 0; ; seen++) {
       if (index >= entries) return this.broken(`descriptor ${index} in a table of ${entries}`);
-      if (seen >= entries || (chain.readable.length + chain.writable.length) / 2 >= MAX_CHAIN) return this.broken('descriptor chain loops');
+      if (seen >= entries || (chain.readable.length + chain.writable.length) / 2 >= MAX_CHAIN)
+        return this.broken('descriptor chain loops');
       const at = table + DESC_SIZE * index;
       const flags = this.ram.readU16(at + 12)!;
       if ((flags & Desc.INDIRECT) !== 0) return this.walkIndirect(chain, at, flags, nested);
@@ -193,15 +220,18 @@ export class Virtqueue {
     if ((flags & Desc.NEXT) !== 0) return this.broken('indirect descriptor with a next one');
     const length = this.ram.readU32(at + 8)!;
     const gpa = this.gpa(at);
-    if (length === 0 || length % DESC_SIZE !== 0) return this.broken(`indirect table of ${length} bytes`);
-    if (gpa < 0 || !this.ram.contains(gpa, length)) return this.broken('indirect table outside RAM');
+    if (length === 0 || length % DESC_SIZE !== 0)
+      return this.broken(`indirect table of ${length} bytes`);
+    if (gpa < 0 || !this.ram.contains(gpa, length))
+      return this.broken('indirect table outside RAM');
     return this.walk(chain, gpa, length / DESC_SIZE, 0, true);
   }
 
   private add(chain: Chain, at: number, flags: number): boolean {
     const gpa = this.gpa(at);
     const length = this.ram.readU32(at + 8)!;
-    if (length === 0 || gpa < 0 || !this.ram.contains(gpa, length)) return this.broken(`buffer 0x${gpa.toString(16)}+${length} is not RAM`);
+    if (length === 0 || gpa < 0 || !this.ram.contains(gpa, length))
+      return this.broken(`buffer 0x${gpa.toString(16)}+${length} is not RAM`);
     if ((flags & Desc.WRITE) !== 0) {
       chain.writable.push(gpa, length);
       chain.writeLength += length;

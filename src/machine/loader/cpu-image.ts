@@ -1,6 +1,6 @@
 /**
- * Boot registers, written into a saved vCPU image (kvm_regs at 8, kvm_sregs at 152; <linux/kvm.h> on x86-64 lays both out). Everything else of
- * the image stays at its power-on value.
+ * Boot registers, written into a saved vCPU image (kvm_regs at 8, kvm_sregs at 152; <linux/kvm.h>
+ * on x86-64 lays both out). Everything else of the image stays at its power-on value.
  */
 import { assert } from '../../base/errors.js';
 
@@ -8,7 +8,26 @@ const REGS = 8;
 const SREGS = 152;
 const SEGMENT_SIZE = 24;
 /** Order of kvm_regs. */
-const REG = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags'] as const;
+const REG = [
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rsp',
+  'rbp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+  'rip',
+  'rflags',
+] as const;
 /** Order of kvm_sregs: eight segments, two tables, control registers. */
 const SEGMENTS = ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'tr', 'ldt'] as const;
 const TABLES = SREGS + SEGMENT_SIZE * SEGMENTS.length;
@@ -42,7 +61,9 @@ export interface BootRegisters {
 export function withBootRegisters(image: Buffer, boot: BootRegisters): Buffer {
   assert(image.length >= IMAGE_MIN, 'a vCPU image holds kvm_regs and kvm_sregs');
   const out = Buffer.from(image);
-  REG.forEach((name, i) => out.writeBigUInt64LE(BigInt(boot.regs[name] ?? (name === 'rflags' ? 2 : 0)), REGS + 8 * i));
+  REG.forEach((name, i) =>
+    out.writeBigUInt64LE(BigInt(boot.regs[name] ?? (name === 'rflags' ? 2 : 0)), REGS + 8 * i),
+  );
   SEGMENTS.forEach((name, i) => {
     const at = SREGS + SEGMENT_SIZE * i;
     if (name === 'cs') writeSegment(out, at, boot.code);
@@ -52,7 +73,8 @@ export function withBootRegisters(image: Buffer, boot: BootRegisters): Buffer {
   out.writeBigUInt64LE(BigInt(boot.gdt.base), TABLES);
   out.writeUInt16LE(boot.gdt.limit, TABLES + 8);
   CONTROL.forEach((name, i) => {
-    if (name !== 'cr2' && name !== 'cr8') out.writeBigUInt64LE(BigInt(boot.controls[name]), CONTROLS + 8 * i);
+    if (name !== 'cr2' && name !== 'cr8')
+      out.writeBigUInt64LE(BigInt(boot.controls[name]), CONTROLS + 8 * i);
   });
   return out;
 }
@@ -62,7 +84,10 @@ function writeSegment(b: Buffer, at: number, s: Segment): void {
   b.writeUInt32LE(s.limit, at + 8);
   b.writeUInt16LE(s.selector, at + 12);
   const bit = (value: boolean) => (value ? 1 : 0);
-  b.set([s.type, bit(s.present), 0, bit(s.db), bit(s.s), bit(s.long), bit(s.granular), 0, 0, 0], at + 14);
+  b.set(
+    [s.type, bit(s.present), 0, bit(s.db), bit(s.s), bit(s.long), bit(s.granular), 0, 0, 0],
+    at + 14,
+  );
 }
 
 /** The descriptor-table entry of a segment (Intel SDM vol. 3, section 3.4.5). */

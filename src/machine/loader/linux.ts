@@ -1,7 +1,8 @@
 /**
- * Linux by its 64-bit entry (kernel documentation, "The Linux/x86 Boot Protocol", section "64-bit boot protocol"): a bzImage, or an ELF vmlinux
- * whose header fields are made up for it. What is to be placed is computed and checked before the machine starts; placing it is repeated at
- * each reset.
+ * Linux by its 64-bit entry (kernel documentation, "The Linux/x86 Boot Protocol", section "64-bit
+ * boot protocol"): a bzImage, or an ELF vmlinux whose header fields are made up for it. What is to
+ * be placed is computed and checked before the machine starts; placing it is repeated at each
+ * reset.
  */
 import { VmError } from '../../base/errors.js';
 import { type BootRegisters, descriptor, type Segment } from './cpu-image.js';
@@ -63,7 +64,10 @@ const ENTRY_64 = 0x200;
 const ELF_INITRD_MAX = 0x7fff_ffff;
 const ELF_CMDLINE_MAX = 2047;
 const INITRD_ALIGN = 4096;
-/** struct setup_data: next, type, length, data. A kernel without a random seed has its first programs wait for one. */
+/**
+ * struct setup_data: next, type, length, data. A kernel without a random seed has its first
+ * programs wait for one.
+ */
 const SETUP_RNG_SEED = 9;
 const SETUP_HEADER = 16;
 const SEED_LENGTH = 32;
@@ -86,7 +90,10 @@ export function planLinux(image: LinuxImage): LoadPlan {
   const read = isElf(kernel.bytes) ? fromElf : fromBzImage;
   const k = read(kernel.bytes, option, low);
   const cmdline = Buffer.from(`${append}\0`, 'latin1');
-  if (cmdline.length - 1 > k.cmdlineMax) throw new VmError(`-append: ${cmdline.length - 1} characters, this kernel takes at most ${k.cmdlineMax}`);
+  if (cmdline.length - 1 > k.cmdlineMax)
+    throw new VmError(
+      `-append: ${cmdline.length - 1} characters, this kernel takes at most ${k.cmdlineMax}`,
+    );
   if (cmdline.length > Low.EBDA - Low.COMMAND_LINE) throw new VmError('-append: too long');
   const pieces = [...k.pieces, { gpa: Low.COMMAND_LINE, bytes: cmdline }];
   k.zeroPage.writeUInt32LE(Low.COMMAND_LINE, H.cmd_line_ptr);
@@ -97,33 +104,56 @@ export function planLinux(image: LinuxImage): LoadPlan {
     pieces.push({ gpa, bytes: initrd.bytes });
   }
   fillZeroPage(k.zeroPage, image);
-  pieces.push({ gpa: Low.ZERO_PAGE, bytes: k.zeroPage }, { gpa: Low.PAGE_TABLES, bytes: identityTables() }, { gpa: Low.GDT, bytes: gdt() });
+  pieces.push(
+    { gpa: Low.ZERO_PAGE, bytes: k.zeroPage },
+    { gpa: Low.PAGE_TABLES, bytes: identityTables() },
+    { gpa: Low.GDT, bytes: gdt() },
+  );
   pieces.push({ gpa: Low.SEED, bytes: seedHeader() });
-  return { pieces, seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH }, registers: bootRegisters(k.entry) };
+  return {
+    pieces,
+    seed: { gpa: Low.SEED + SETUP_HEADER, length: SEED_LENGTH },
+    registers: bootRegisters(k.entry),
+  };
 }
 
 /** The end of what a kernel needs, before memory is taken for it. */
 function mustFit(end: number, low: number, option: string): void {
   const mib = (bytes: number) => Math.floor(bytes / MIB);
-  if (end > low) throw new VmError(`${option}: needs ${mib(end + MIB - 1)} MiB of RAM, the machine has ${mib(low)}`);
+  if (end > low)
+    throw new VmError(
+      `${option}: needs ${mib(end + MIB - 1)} MiB of RAM, the machine has ${mib(low)}`,
+    );
 }
 
-/** Below 1 MiB lie the loader's own tables; from 4 GiB up the page tables of the entry map nothing. */
+/**
+ * Below 1 MiB lie the loader's own tables; from 4 GiB up the page tables of the entry map nothing.
+ */
 function loadAddress(address: bigint, option: string): number {
   if (address >= BigInt(Low.TOP) && address <= ADDRESS_MAX) return Number(address);
-  throw new VmError(`${option}: wants to be at 0x${address.toString(16)}; a kernel goes between 1 MiB and 4 GiB`);
+  throw new VmError(
+    `${option}: wants to be at 0x${address.toString(16)}; a kernel goes between 1 MiB and 4 GiB`,
+  );
 }
 
 function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (b.length < 1024 || b.readUInt16LE(H.boot_flag) !== BOOT_FLAG || b.readUInt32LE(H.header) !== HDRS) {
+  if (
+    b.length < 1024 ||
+    b.readUInt16LE(H.boot_flag) !== BOOT_FLAG ||
+    b.readUInt32LE(H.header) !== HDRS
+  ) {
     throw new VmError(`${option}: neither a bzImage nor an ELF vmlinux`);
   }
   const version = b.readUInt16LE(H.version);
-  if (version < VERSION_64BIT || (b.readUInt16LE(H.xloadflags) & XLF_KERNEL_64) === 0) throw new VmError(`${option}: has no 64-bit entry (boot protocol ${version >> 8}.${version & 0xff})`);
-  const payload = (((b[H.setup_sects] || 4) + 1) * 512);
+  if (version < VERSION_64BIT || (b.readUInt16LE(H.xloadflags) & XLF_KERNEL_64) === 0)
+    throw new VmError(
+      `${option}: has no 64-bit entry (boot protocol ${version >> 8}.${version & 0xff})`,
+    );
+  const payload = ((b[H.setup_sects] || 4) + 1) * 512;
   const whole = payload + b.readUInt32LE(H.syssize) * 16;
-  if (payload + ENTRY_64 >= b.length || b.length < whole) throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
+  if (payload + ENTRY_64 >= b.length || b.length < whole)
+    throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
   const initSize = b.readUInt32LE(H.init_size);
   // Also a relocatable kernel unpacks itself to this address or above, wherever it was loaded.
   const start = loadAddress(b.readBigUInt64LE(H.pref_address), option);
@@ -168,23 +198,47 @@ function fromElf(bytes: Uint8Array, option: string, low: number): Kernel {
   };
 }
 
-/** As high as the kernel allows, so that it does not stand in the way of what the kernel unpacks. */
+/**
+ * As high as the kernel allows, so that it does not stand in the way of what the kernel unpacks.
+ */
 function placeInitrd(initrd: { path: string; bytes: Uint8Array }, k: Kernel, low: number): number {
   const option = `-initrd ${initrd.path}`;
   const { length } = initrd.bytes;
-  if (!looksLikeInitrd(initrd.bytes)) throw new VmError(`${option}: neither a cpio archive, a compressed one, nor a file system image`);
+  if (!looksLikeInitrd(initrd.bytes))
+    throw new VmError(
+      `${option}: neither a cpio archive, a compressed one, nor a file system image`,
+    );
   const top = Math.min(low, k.initrdMax + 1);
   const gpa = Math.floor((top - length) / INITRD_ALIGN) * INITRD_ALIGN;
-  if (gpa < k.end) throw new VmError(`${option}: ${Math.ceil(length / MIB)} MiB do not fit between the kernel's end at ${Math.ceil(k.end / MIB)} MiB and ${Math.floor(top / MIB)} MiB`);
+  if (gpa < k.end)
+    throw new VmError(
+      `${option}: ${Math.ceil(length / MIB)} MiB do not fit between the kernel's end at ` +
+        `${Math.ceil(k.end / MIB)} MiB and ${Math.floor(top / MIB)} MiB`,
+    );
   return gpa;
 }
 
 /** cpio (newc), gzip, bzip2, xz, lzma, lzo, lz4, zstd; squashfs, cramfs, ext2. */
 function looksLikeInitrd(bytes: Uint8Array): boolean {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const magics = ['303730373031', '303730373032', '1f8b', '425a68', 'fd377a58', '5d0000', '894c5a4f', '02214c18', '28b52ffd', '68737173', '453dcd28'];
+  const magics = [
+    '303730373031',
+    '303730373032',
+    '1f8b',
+    '425a68',
+    'fd377a58',
+    '5d0000',
+    '894c5a4f',
+    '02214c18',
+    '28b52ffd',
+    '68737173',
+    '453dcd28',
+  ];
   const head = b.subarray(0, 8).toString('hex');
-  return magics.some(magic => head.startsWith(magic)) || (b.length > 0x43a && b.readUInt16LE(0x438) === 0xef53);
+  return (
+    magics.some(magic => head.startsWith(magic)) ||
+    (b.length > 0x43a && b.readUInt16LE(0x438) === 0xef53)
+  );
 }
 
 function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
@@ -216,7 +270,8 @@ function identityTables(): Buffer {
   const at = (page: number) => BigInt(Low.PAGE_TABLES + 4096 * page);
   b.writeBigUInt64LE(at(1) | PRESENT_WRITABLE, 0);
   for (let i = 0; i < 4; i++) b.writeBigUInt64LE(at(2 + i) | PRESENT_WRITABLE, 4096 + 8 * i);
-  for (let i = 0; i < 4 * 512; i++) b.writeBigUInt64LE((BigInt(i) << 21n) | PRESENT_WRITABLE | LARGE, 2 * 4096 + 8 * i);
+  for (let i = 0; i < 4 * 512; i++)
+    b.writeBigUInt64LE((BigInt(i) << 21n) | PRESENT_WRITABLE | LARGE, 2 * 4096 + 8 * i);
   return b;
 }
 
@@ -224,7 +279,17 @@ function identityTables(): Buffer {
 const FLAT = { base: 0, limit: 0xffff_ffff, present: true, s: true, granular: true };
 const CODE: Segment = { ...FLAT, selector: 0x10, type: 0x0b, long: true, db: false };
 const DATA: Segment = { ...FLAT, selector: 0x18, type: 0x03, long: false, db: true };
-const TASK: Segment = { base: 0, limit: 0x67, selector: 0x20, type: 0x0b, present: true, s: false, long: false, db: false, granular: false };
+const TASK: Segment = {
+  base: 0,
+  limit: 0x67,
+  selector: 0x20,
+  type: 0x0b,
+  present: true,
+  s: false,
+  long: false,
+  db: false,
+  granular: false,
+};
 
 function gdt(): Buffer {
   const b = Buffer.alloc(6 * 8);

@@ -1,10 +1,27 @@
-/** Where RAM lies and what the guest is told of it: below 3 GiB from 0, the rest from 4 GiB, as the accel's slots are. */
+/**
+ * Where RAM lies and what the guest is told of it: below 3 GiB from 0, the rest from 4 GiB, as the
+ * accel's slots are.
+ */
 export const MIB = 1024 * 1024;
 const LOW_MAX = 3 * 1024 * MIB;
 const HIGH_BASE = 4 * 1024 * MIB;
 
-/** Below 1 MiB: what the loader puts where. Kernels keep out of the extended BIOS data area and what follows it. */
-export const Low = { GDT: 0x500, ZERO_PAGE: 0x7000, STACK: 0x8ff0, PAGE_TABLES: 0x9000, SEED: 0x10000, COMMAND_LINE: 0x20000, EBDA: 0x9fc00, VIDEO: 0xa0000, ACPI: 0xe0000, TOP: 0x100000 } as const;
+/**
+ * Below 1 MiB: what the loader puts where. Kernels keep out of the extended BIOS data area and what
+ * follows it.
+ */
+export const Low = {
+  GDT: 0x500,
+  ZERO_PAGE: 0x7000,
+  STACK: 0x8ff0,
+  PAGE_TABLES: 0x9000,
+  SEED: 0x10000,
+  COMMAND_LINE: 0x20000,
+  EBDA: 0x9fc00,
+  VIDEO: 0xa0000,
+  ACPI: 0xe0000,
+  TOP: 0x100000,
+} as const;
 
 export function ramLayout(bytes: number): { low: number; high: number } {
   const low = Math.min(bytes, LOW_MAX);

@@ -18,7 +18,24 @@ import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
 import { yankCommands } from './yank.js';
 
-export const allCommands = [...helpCommands, ...statusCommands, ...lifecycleCommands, ...migrationCommands, ...coloCommands, ...blockCommands, ...blockIoCommands, ...jobCommands, ...inspectCommands, ...memoryCommands, ...logCommands, ...channelCommands, ...objectCommands, ...plugCommands, ...terminalCommands, ...yankCommands];
+export const allCommands = [
+  ...helpCommands,
+  ...statusCommands,
+  ...lifecycleCommands,
+  ...migrationCommands,
+  ...coloCommands,
+  ...blockCommands,
+  ...blockIoCommands,
+  ...jobCommands,
+  ...inspectCommands,
+  ...memoryCommands,
+  ...logCommands,
+  ...channelCommands,
+  ...objectCommands,
+  ...plugCommands,
+  ...terminalCommands,
+  ...yankCommands,
+];
 
 export function registryFor(vm: VmControl): Registry {
   return new Registry(allCommands, vm);

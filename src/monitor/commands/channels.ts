@@ -5,7 +5,10 @@ import { bool, list, oneOf, optional, str, struct } from '../types.js';
 import type { VmControl } from '../vm.js';
 
 const chardev = struct('ChardevInfo', { label: str(), filename: str(), 'frontend-open': bool() });
-const traceEvent = struct('TraceEventInfo', { name: str(), state: oneOf(['disabled', 'enabled'], '', { name: 'TraceEventState' }) });
+const traceEvent = struct('TraceEventInfo', {
+  name: str(),
+  state: oneOf(['disabled', 'enabled'], '', { name: 'TraceEventState' }),
+});
 
 export const channelCommands = [
   command({
@@ -14,9 +17,19 @@ export const channelCommands = [
     feature: 'chardevs',
     summary: 'show the character devices',
     returns: list(chardev),
-    run: vm => part(vm, 'chardevs').info().map(c => ({ label: c.id, filename: `${c.connected ? '' : 'disconnected:'}${c.label}`, 'frontend-open': c.used })),
+    run: vm =>
+      part(vm, 'chardevs')
+        .info()
+        .map(c => ({
+          label: c.id,
+          filename: `${c.connected ? '' : 'disconnected:'}${c.label}`,
+          'frontend-open': c.used,
+        })),
     show: all => all.map(c => `${c.label}: filename=${c.filename}`).join('\n'),
-    table: all => ({ head: ['CHARDEV', 'FILENAME', 'IN USE'], rows: all.map(c => [c.label, c.filename, c['frontend-open'] ? 'yes' : 'no']) }),
+    table: all => ({
+      head: ['CHARDEV', 'FILENAME', 'IN USE'],
+      rows: all.map(c => [c.label, c.filename, c['frontend-open'] ? 'yes' : 'no']),
+    }),
   }),
   command({
     name: 'set_link',
@@ -38,7 +51,15 @@ export const channelCommands = [
     args: { name: str('name, or pattern with *', { complete: 'trace-events' }) },
     returns: list(traceEvent),
     run: (vm, { name }) => states(vm, name),
-    hmp: hmp({ name: optional(str('name, or pattern with *; default: all', { complete: 'trace-events' })) }, (vm, { name = '*' }) => states(vm, name).map(e => `${e.name} : state ${e.state === 'enabled' ? 1 : 0}`).join('\n')),
+    hmp: hmp(
+      {
+        name: optional(str('name, or pattern with *; default: all', { complete: 'trace-events' })),
+      },
+      (vm, { name = '*' }) =>
+        states(vm, name)
+          .map(e => `${e.name} : state ${e.state === 'enabled' ? 1 : 0}`)
+          .join('\n'),
+    ),
   }),
   command({
     name: 'trace-event-set-state',
@@ -47,7 +68,13 @@ export const channelCommands = [
     monitors: 'qmp',
     summary: 'switch trace events; they are printed where the log goes',
     examples: ['{"name": "colo_*", "enable": true}'],
-    args: { name: str('name, or pattern with *'), enable: bool(), 'ignore-unavailable': optional(bool('every event that is known is available: it makes no difference')) },
+    args: {
+      name: str('name, or pattern with *'),
+      enable: bool(),
+      'ignore-unavailable': optional(
+        bool('every event that is known is available: it makes no difference'),
+      ),
+    },
     run: (vm, { name, enable }) => setState(vm, name, enable),
   }),
   hmpCommand({
@@ -57,7 +84,10 @@ export const channelCommands = [
     hmpName: 'trace-event',
     summary: 'changes status of a specific trace event',
     examples: ['trace-event colo_* on'],
-    args: { name: str('name, or pattern with *', { complete: 'trace-events' }), option: bool('on: print it where the log goes') },
+    args: {
+      name: str('name, or pattern with *', { complete: 'trace-events' }),
+      option: bool('on: print it where the log goes'),
+    },
     run: (vm, { name, option }) => {
       setState(vm, name, option);
       return undefined;
@@ -66,7 +96,10 @@ export const channelCommands = [
 ];
 
 function states(vm: VmControl, pattern: string) {
-  return matchingTraces(vm, pattern).map(({ name, on }) => ({ name, state: on ? ('enabled' as const) : ('disabled' as const) }));
+  return matchingTraces(vm, pattern).map(({ name, on }) => ({
+    name,
+    state: on ? ('enabled' as const) : ('disabled' as const),
+  }));
 }
 
 /** A plain name must exist; a pattern may match nothing. */

@@ -41,7 +41,10 @@ export const coloCommands = [
     since: '0.1',
     feature: 'colo',
     summary: 'tell COLO that the heartbeat of the peer is lost: this side goes on alone',
-    notes: ['Give it to the side that shall live, and only when the other one is surely dead: two live sides spoil both disks.'],
+    notes: [
+      'Give it to the side that shall live, and only when the other one is surely dead: two ' +
+        'live sides spoil both disks.',
+    ],
     run: vm => part(vm, 'colo').lostHeartbeat(),
   }),
 ];
@@ -49,7 +52,11 @@ export const coloCommands = [
 const seconds = (ms: number) => (ms / 1000).toFixed(1);
 
 function showColo(status: ColoStatus): string {
-  const lines = [`mode: ${status.mode}`, `last mode: ${status['last-mode']}`, `exit reason: ${status.reason}`];
+  const lines = [
+    `mode: ${status.mode}`,
+    `last mode: ${status['last-mode']}`,
+    `exit reason: ${status.reason}`,
+  ];
   const { error, 'since-ms': sinceMs, 'last-checkpoint-ms': checkpointMs } = status;
   if (error !== undefined) lines.push(`error: ${error}`);
   if (sinceMs !== undefined) lines.push(`since: ${age(sinceMs)}`);
@@ -57,8 +64,13 @@ function showColo(status: ColoStatus): string {
   const counted = status.statistics;
   if (counted) {
     lines.push(`checkpoints: ${counted.checkpoints}`);
-    lines.push(`pause: p50 ${counted.pauseMs.p50.toFixed(1)} ms, p99 ${counted.pauseMs.p99.toFixed(1)} ms`);
-    lines.push(`per checkpoint: ${Math.round(counted.pagesPerCheckpoint)} pages, ${Math.round(counted.bytesPerCheckpoint)} bytes`);
+    lines.push(
+      `pause: p50 ${counted.pauseMs.p50.toFixed(1)} ms, p99 ${counted.pauseMs.p99.toFixed(1)} ms`,
+    );
+    lines.push(
+      `per checkpoint: ${Math.round(counted.pagesPerCheckpoint)} pages, ` +
+        `${Math.round(counted.bytesPerCheckpoint)} bytes`,
+    );
   }
   return lines.join('\n');
 }

@@ -14,7 +14,14 @@ export const helpCommands = [
     monitors: 'qmp',
     summary: 'leave negotiation; the first command of every connection',
     examples: ['{}'],
-    args: { enable: optional(list(oneOf(['oob'], '', { name: 'QMPCapability' }), 'capabilities of the greeting to enable')) },
+    args: {
+      enable: optional(
+        list(
+          oneOf(['oob'], '', { name: 'QMPCapability' }),
+          'capabilities of the greeting to enable',
+        ),
+      ),
+    },
     // The session takes what it has offered (qmp/session.ts).
     run: () => undefined,
   }),
@@ -26,7 +33,8 @@ export const helpCommands = [
     examples: ['{"command-line": "info status"}'],
     args: { 'command-line': str('the line') },
     returns: str(),
-    run: async (_vm, args, context) => (await context.hmp(args['command-line'])).replaceAll('\n', '\r\n'),
+    run: async (_vm, args, context) =>
+      (await context.hmp(args['command-line'])).replaceAll('\n', '\r\n'),
   }),
   command({
     name: 'query-commands',
@@ -58,19 +66,32 @@ export const helpCommands = [
     aliases: ['?'],
     summary: 'show the help',
     examples: ['help migrate', 'help info block'],
-    args: { name: optional({ ...rest('command to explain; none: one line for each'), complete: 'commands' }) },
-    run: (_vm, { name }, { registry }) => (name === undefined ? overview(registry) : explain(registry, name)),
+    args: {
+      name: optional({
+        ...rest('command to explain; none: one line for each'),
+        complete: 'commands',
+      }),
+    },
+    run: (_vm, { name }, { registry }) =>
+      name === undefined ? overview(registry) : explain(registry, name),
   }),
 ];
 
 function overview(registry: Registry): string {
   const commands = registry.hmpCommands.filter(c => !c.hmpName?.startsWith('info '));
-  return [...commands.map(oneLine), 'info [topic] -- show various information about the system state'].join('\n');
+  return [
+    ...commands.map(oneLine),
+    'info [topic] -- show various information about the system state',
+  ].join('\n');
 }
 
 function explain(registry: Registry, name: string): string {
   const words = name.split(/[ \t]+/).join(' ');
-  if (words === 'info') return registry.hmpCommands.filter(c => c.hmpName?.startsWith('info ')).map(oneLine).join('\n');
+  if (words === 'info')
+    return registry.hmpCommands
+      .filter(c => c.hmpName?.startsWith('info '))
+      .map(oneLine)
+      .join('\n');
   const found = registry.hmp(words);
   return found ? fullHelp(found) : unknownCommand(registry, words);
 }

@@ -14,7 +14,10 @@ export const inspectCommands = [
     feature: 'network',
     summary: 'show the network state',
     run: vm => part(vm, 'network').info().join('\n'),
-    table: vm => ({ head: ['NETDEV', 'TYPE', 'LINK', 'MORE'], rows: part(vm, 'network').info().map(networkRow) }),
+    table: vm => ({
+      head: ['NETDEV', 'TYPE', 'LINK', 'MORE'],
+      rows: part(vm, 'network').info().map(networkRow),
+    }),
   }),
   hmpCommand({
     name: 'qtree',
@@ -25,7 +28,12 @@ export const inspectCommands = [
     run: vm =>
       part(vm, 'inspect')
         .devices()
-        .map(d => [`dev: ${d.model}, id "${d.id}", at ${d.where}`, ...d.properties.map(([name, value]) => `  ${name} = ${value}`)].join('\n'))
+        .map(d =>
+          [
+            `dev: ${d.model}, id "${d.id}", at ${d.where}`,
+            ...d.properties.map(([name, value]) => `  ${name} = ${value}`),
+          ].join('\n'),
+        )
         .join('\n'),
   }),
   hmpCommand({
@@ -35,7 +43,10 @@ export const inspectCommands = [
     feature: 'inspect',
     summary: 'show PCI info',
     run: vm => part(vm, 'inspect').pci().map(showPci).join('\n'),
-    table: vm => ({ head: ['SLOT', 'ID', 'DEVICE', 'VENDOR:DEVICE', 'IRQ', 'BARS'], rows: part(vm, 'inspect').pci().map(pciRow) }),
+    table: vm => ({
+      head: ['SLOT', 'ID', 'DEVICE', 'VENDOR:DEVICE', 'IRQ', 'BARS'],
+      rows: part(vm, 'inspect').pci().map(pciRow),
+    }),
   }),
   hmpCommand({
     name: 'registers',
@@ -44,12 +55,20 @@ export const inspectCommands = [
     feature: 'inspect',
     summary: 'show the cpu registers (-a: show register info for all cpus)',
     examples: ['info registers 0', 'info registers -a'],
-    args: { all: flag('a', 'of every vCPU'), cpu: optional(int('number of the vCPU; default 0', { min: 0 })) },
+    args: {
+      all: flag('a', 'of every vCPU'),
+      cpu: optional(int('number of the vCPU; default 0', { min: 0 })),
+    },
     run: async (vm, { all, cpu = 0 }) => {
       const inspect = part(vm, 'inspect');
       const known = inspect.cpus().map(({ index }) => index);
-      if (!all && !known.includes(cpu)) throw new VmError('CPU not available', { hint: `This machine has CPU ${known.join(', ')}.` });
-      return inspect.look(guest => (all ? known : [cpu]).map(index => `\nCPU#${index}\n${guest.registers(index)}`).join('\n'));
+      if (!all && !known.includes(cpu))
+        throw new VmError('CPU not available', {
+          hint: `This machine has CPU ${known.join(', ')}.`,
+        });
+      return inspect.look(guest =>
+        (all ? known : [cpu]).map(index => `\nCPU#${index}\n${guest.registers(index)}`).join('\n'),
+      );
     },
   }),
   command({
@@ -58,9 +77,31 @@ export const inspectCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'show infos for each CPU',
-    returns: list(struct('CpuInfoFast', { 'cpu-index': int(), 'qom-path': str(), 'thread-id': optional(int()), target: oneOf(['x86_64'], '', { name: 'SysEmuTarget' }) })),
-    run: vm => part(vm, 'inspect').cpus().map(cpu => ({ 'cpu-index': cpu.index, 'qom-path': `/machine/cpu[${cpu.index}]`, 'thread-id': cpu.threadId, target: 'x86_64' as const })),
-    show: all => all.map(cpu => `${cpu['cpu-index'] === 0 ? '*' : ' '} CPU #${cpu['cpu-index']}: thread_id=${cpu['thread-id'] ?? 'none'}`).join('\n'),
+    returns: list(
+      struct('CpuInfoFast', {
+        'cpu-index': int(),
+        'qom-path': str(),
+        'thread-id': optional(int()),
+        target: oneOf(['x86_64'], '', { name: 'SysEmuTarget' }),
+      }),
+    ),
+    run: vm =>
+      part(vm, 'inspect')
+        .cpus()
+        .map(cpu => ({
+          'cpu-index': cpu.index,
+          'qom-path': `/machine/cpu[${cpu.index}]`,
+          'thread-id': cpu.threadId,
+          target: 'x86_64' as const,
+        })),
+    show: all =>
+      all
+        .map(
+          cpu =>
+            `${cpu['cpu-index'] === 0 ? '*' : ' '} CPU #${cpu['cpu-index']}: ` +
+            `thread_id=${cpu['thread-id'] ?? 'none'}`,
+        )
+        .join('\n'),
   }),
   hmpCommand({
     name: 'mem',
@@ -77,7 +118,9 @@ export const inspectCommands = [
     since: '0.1',
     feature: 'inspect',
     summary: 'show virtual to physical memory mappings',
-    notes: ['X no execution, G global, P large, D dirty, A accessed, C T cache bits, U user, W writable.'],
+    notes: [
+      'X no execution, G global, P large, D dirty, A accessed, C T cache bits, U user, W writable.',
+    ],
     run: vm => part(vm, 'inspect').look(guest => pageLines(guest, pages => pages.map(pageLine))),
   }),
 ];
@@ -90,7 +133,8 @@ function pageLines(guest: StoppedGuest, print: (pages: readonly MappedPage[]) =>
   if (!mapped) return 'PG disabled';
   const lines = print(mapped.pages);
   const shown = lines.slice(0, maxPageLines);
-  if (mapped.cut || lines.length > shown.length) shown.push(`(cut off after ${shown.length} lines)`);
+  if (mapped.cut || lines.length > shown.length)
+    shown.push(`(cut off after ${shown.length} lines)`);
   return shown.join('\n');
 }
 
@@ -99,21 +143,45 @@ const hex64 = (value: bigint) => value.toString(16).padStart(16, '0');
 /** Neighbours with the same rights are one range. */
 function rangeLines(pages: readonly MappedPage[]): string[] {
   const lines: string[] = [];
-  for (let i = 0; i < pages.length; ) {
+  for (let i = 0; i < pages.length;) {
     const { gva, user, writable } = pages[i];
     let end = gva;
-    for (; i < pages.length && pages[i].gva === end && pages[i].user === user && pages[i].writable === writable; i++) end = pages[i].gva + pages[i].size;
+    for (
+      ;
+      i < pages.length &&
+      pages[i].gva === end &&
+      pages[i].user === user &&
+      pages[i].writable === writable;
+      i++
+    )
+      end = pages[i].gva + pages[i].size;
     const last = BigInt.asUintN(64, end);
-    lines.push(`${hex64(gva)}-${hex64(last)} ${hex64(end - gva)} ${user ? 'u' : '-'}r${writable ? 'w' : '-'}`);
+    lines.push(
+      `${hex64(gva)}-${hex64(last)} ${hex64(end - gva)} ` +
+        `${user ? 'u' : '-'}r${writable ? 'w' : '-'}`,
+    );
   }
   return lines;
 }
 
 const { NX, GLOBAL, LARGE, DIRTY, ACCESSED, PCD, PWT, USER, WRITE } = PageFlag;
-const flagLetters = [[NX, 'X'], [GLOBAL, 'G'], [LARGE, 'P'], [DIRTY, 'D'], [ACCESSED, 'A'], [PCD, 'C'], [PWT, 'T'], [USER, 'U'], [WRITE, 'W']] as const;
+const flagLetters = [
+  [NX, 'X'],
+  [GLOBAL, 'G'],
+  [LARGE, 'P'],
+  [DIRTY, 'D'],
+  [ACCESSED, 'A'],
+  [PCD, 'C'],
+  [PWT, 'T'],
+  [USER, 'U'],
+  [WRITE, 'W'],
+] as const;
 
 function pageLine({ gva, gpa, entry }: MappedPage): string {
-  return `${hex64(gva)}: ${hex64(gpa)} ${flagLetters.map(([bit, letter]) => (entry & bit ? letter : '-')).join('')}`;
+  return (
+    `${hex64(gva)}: ${hex64(gpa)} ` +
+    `${flagLetters.map(([bit, letter]) => (entry & bit ? letter : '-')).join('')}`
+  );
 }
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
@@ -123,22 +191,49 @@ function networkRow(line: string): string[] {
   const match = /^( *)(?:- )?([^:]+): (.*)$/.exec(line);
   if (!match) return [line, '', '', ''];
   const words = match[3].split(',');
-  const take = (key: string) => words.find(word => word.startsWith(`${key}=`))?.slice(key.length + 1) ?? '';
+  const take = (key: string) =>
+    words.find(word => word.startsWith(`${key}=`))?.slice(key.length + 1) ?? '';
   const others = words.filter(word => !/^(type|link)=/.test(word));
-  return [`${match[1] === '' ? '' : '  '}${match[2]}`, take('type'), take('link'), others.join('\n')];
+  return [
+    `${match[1] === '' ? '' : '  '}${match[2]}`,
+    take('type'),
+    take('link'),
+    others.join('\n'),
+  ];
 }
 
 function pciRow(p: PciInfo): string[] {
-  const bars = p.bars.map(bar => `BAR${bar.index}: ${bar.type === 'io' ? 'I/O' : 'memory'} ${bar.address === undefined ? 'not mapped' : `0x${hex(bar.address, bar.type === 'io' ? 4 : 8)}`}, ${shortSize(bar.size)}`);
-  return [`${p.bus}:${hex(p.slot, 2)}.${p.function}`, p.id, p.description, `${hex(p.vendor, 4)}:${hex(p.device, 4)}`, p.irqPin > 0 ? String(p.irq) : '-', bars.join('\n')];
+  const bars = p.bars.map(bar => {
+    const io = bar.type === 'io';
+    const at = bar.address === undefined ? 'not mapped' : `0x${hex(bar.address, io ? 4 : 8)}`;
+    return `BAR${bar.index}: ${io ? 'I/O' : 'memory'} ${at}, ${shortSize(bar.size)}`;
+  });
+  return [
+    `${p.bus}:${hex(p.slot, 2)}.${p.function}`,
+    p.id,
+    p.description,
+    `${hex(p.vendor, 4)}:${hex(p.device, 4)}`,
+    p.irqPin > 0 ? String(p.irq) : '-',
+    bars.join('\n'),
+  ];
 }
 
 function showPci(p: PciInfo): string {
-  const lines = [`  Bus ${String(p.bus).padStart(2)}, device ${String(p.slot).padStart(3)}, function ${p.function}:`, `    ${p.description}: PCI device ${hex(p.vendor, 4)}:${hex(p.device, 4)}`];
+  const lines = [
+    `  Bus ${String(p.bus).padStart(2)}, device ${String(p.slot).padStart(3)}, function ` +
+      `${p.function}:`,
+    `    ${p.description}: PCI device ${hex(p.vendor, 4)}:${hex(p.device, 4)}`,
+  ];
   if (p.irqPin > 0) lines.push(`      IRQ ${p.irq}, pin ${'?ABCD'[p.irqPin] ?? '?'}`);
   for (const bar of p.bars) {
-    const where = bar.address === undefined ? 'not mapped' : `at 0x${hex(bar.address, bar.type === 'io' ? 4 : 8)}`;
-    lines.push(`      BAR${bar.index}: ${bar.type === 'io' ? 'I/O' : '32 bit memory'} ${where}, ${bar.size} bytes`);
+    const where =
+      bar.address === undefined
+        ? 'not mapped'
+        : `at 0x${hex(bar.address, bar.type === 'io' ? 4 : 8)}`;
+    lines.push(
+      `      BAR${bar.index}: ${bar.type === 'io' ? 'I/O' : '32 bit memory'} ${where}, ` +
+        `${bar.size} bytes`,
+    );
   }
   return [...lines, `      id "${p.id}"`].join('\n');
 }

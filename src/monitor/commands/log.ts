@@ -7,7 +7,13 @@ import { matchingTraces } from './channels.js';
 
 /** QEMU's items that this machine has, as trace events. */
 const items: Readonly<Record<string, readonly string[]>> = {
-  guest_errors: ['mmio_unmapped_*', 'ioport_unmapped_*', 'virtio_needs_reset*', 'pci_bar_collides*', 'serial_overrun*'],
+  guest_errors: [
+    'mmio_unmapped_*',
+    'ioport_unmapped_*',
+    'virtio_needs_reset*',
+    'pci_bar_collides*',
+    'serial_overrun*',
+  ],
 };
 const known = ['none', ...Object.keys(items), 'trace:PATTERN'];
 
@@ -17,11 +23,20 @@ export const logCommands = [
     since: '0.1',
     feature: 'traces',
     summary: 'activate logging of the specified items',
-    notes: ['none: nothing any more. guest_errors: what a sane driver does not do. trace:PATTERN: trace events, * stands for anything.', 'Only what is named stays on.'],
+    notes: [
+      'none: nothing any more. guest_errors: what a sane driver does not do. trace:PATTERN: ' +
+        'trace events, * stands for anything.',
+      'Only what is named stays on.',
+    ],
     examples: ['log guest_errors,trace:colo_*', 'log none'],
     args: { items: str(`${known.join(', ')}; comma separated`) },
     run: (vm, { items: wanted }) => {
-      const on = new Set(wanted.split(',').flatMap(patternsOf).flatMap(pattern => matchingTraces(vm, pattern).map(event => event.name)));
+      const on = new Set(
+        wanted
+          .split(',')
+          .flatMap(patternsOf)
+          .flatMap(pattern => matchingTraces(vm, pattern).map(event => event.name)),
+      );
       const traces = part(vm, 'traces');
       for (const { name } of traces.list()) traces.set(name, on.has(name));
       return undefined;
@@ -45,5 +60,7 @@ function patternsOf(item: string): readonly string[] {
   if (item === 'none') return [];
   if (item.startsWith('trace:')) return [item.slice('trace:'.length)];
   if (Object.hasOwn(items, item)) return items[item];
-  throw new VmError(`Unknown log item '${item}'`, { hint: `Items: ${known.join(', ')}.${didYouMean(item, known)}` });
+  throw new VmError(`Unknown log item '${item}'`, {
+    hint: `Items: ${known.join(', ')}.${didYouMean(item, known)}`,
+  });
 }

@@ -7,7 +7,9 @@ import type { InspectControl } from '../vm.js';
 
 const letters = ['o', 'x', 'd', 'u', 'c'] as const;
 const sizes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
-/** One command prints at most so much: the monitor shares the main loop with the guest's devices. */
+/**
+ * One command prints at most so much: the monitor shares the main loop with the guest's devices.
+ */
 const maxCount = 4096;
 
 interface Format {
@@ -29,7 +31,13 @@ export const memoryCommands = [
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const wanted = readFormat(given.format);
-      return part(vm, 'inspect').look(guest => dump(wanted, evaluate(given.address, name => guest.register(name)), (at, length) => guest.virtualMemory(at, length)));
+      return part(vm, 'inspect').look(guest =>
+        dump(
+          wanted,
+          evaluate(given.address, name => guest.register(name)),
+          (at, length) => guest.virtualMemory(at, length),
+        ),
+      );
     },
   }),
   hmpCommand({
@@ -42,7 +50,9 @@ export const memoryCommands = [
     run: async (vm, given) => {
       const inspect = part(vm, 'inspect');
       const wanted = readFormat(given.format);
-      return dump(wanted, await value(inspect, given.address), (at, length) => inspect.physicalMemory(at, length));
+      return dump(wanted, await value(inspect, given.address), (at, length) =>
+        inspect.physicalMemory(at, length),
+      );
     },
   }),
   hmpCommand({
@@ -62,11 +72,14 @@ export const memoryCommands = [
 
 /** The guest stands still only for those who ask for a register. */
 const value = async (inspect: InspectControl, text: string) =>
-  text.includes('$') ? inspect.look(guest => evaluate(text, name => guest.register(name))) : evaluate(text, () => undefined);
+  text.includes('$')
+    ? inspect.look(guest => evaluate(text, name => guest.register(name)))
+    : evaluate(text, () => undefined);
 
 function readFormat(text: string | undefined): Format {
   const match = /^([0-9]{0,6})([a-z]*)$/.exec(text ?? '');
-  if (!match) throw new VmError(`invalid format '/${text}'`, { hint: `A format is ${formatHelp}.` });
+  if (!match)
+    throw new VmError(`invalid format '/${text}'`, { hint: `A format is ${formatHelp}.` });
   const count = match[1] === '' ? 1 : Number(match[1]);
   if (count > maxCount) throw new VmError(`a count is at most ${maxCount}`);
   let letter: Format['letter'] = 'x';
@@ -75,21 +88,33 @@ function readFormat(text: string | undefined): Format {
     const known = letters.find(l => l === c);
     if (known) letter = known;
     else if (Object.hasOwn(sizes, c)) size = sizes[c];
-    else throw new VmError(`invalid char '${c}' in format`, { hint: c === 'i' ? 'There is no disassembler.' : `A format is ${formatHelp}.` });
+    else
+      throw new VmError(`invalid char '${c}' in format`, {
+        hint: c === 'i' ? 'There is no disassembler.' : `A format is ${formatHelp}.`,
+      });
   }
   // Characters are bytes, however many words of them were asked for.
-  return letter === 'c' ? { count: count * (/[bhwg]/.test(match[2]) ? size : 1), letter, size: 1 } : { count, letter, size };
+  return letter === 'c'
+    ? { count: count * (/[bhwg]/.test(match[2]) ? size : 1), letter, size: 1 }
+    : { count, letter, size };
 }
 
-function dump({ count, letter, size }: Format, address: bigint, read: (at: bigint, length: number) => Buffer | undefined): string {
+function dump(
+  { count, letter, size }: Format,
+  address: bigint,
+  read: (at: bigint, length: number) => Buffer | undefined,
+): string {
   const lines: string[] = [];
   const perLine = size === 1 ? 8 : 16 / size;
   for (let done = 0; done < count; done += perLine) {
     const n = Math.min(perLine, count - done);
     const at = BigInt.asUintN(64, address + BigInt(done * size));
     const bytes = read(at, n * size);
-    if (!bytes) throw new VmError([...lines, `Cannot access memory at 0x${at.toString(16)}`].join('\n'));
-    const words = Array.from({ length: n }, (_, i) => word(unsigned(bytes, i * size, size), letter, size));
+    if (!bytes)
+      throw new VmError([...lines, `Cannot access memory at 0x${at.toString(16)}`].join('\n'));
+    const words = Array.from({ length: n }, (_, i) =>
+      word(unsigned(bytes, i * size, size), letter, size),
+    );
     lines.push(`${at.toString(16).padStart(16, '0')}:${words.map(w => ` ${w}`).join('')}`);
   }
   return lines.join('\n');
@@ -108,7 +133,9 @@ function word(value: bigint, letter: Format['letter'], size: number): string {
     case 'o':
       return plain(value, letter).padStart(Math.ceil(bits / 3));
     case 'd':
-      return BigInt.asIntN(bits, value).toString().padStart(Math.ceil((bits * 10) / 33));
+      return BigInt.asIntN(bits, value)
+        .toString()
+        .padStart(Math.ceil((bits * 10) / 33));
     case 'u':
       return value.toString().padStart(Math.ceil((bits * 10) / 33));
     case 'c':
@@ -128,6 +155,8 @@ function plain(value: bigint, letter: Format['letter']): string {
     case 'u':
       return value.toString();
     case 'c':
-      return value >= 0x20n && value < 0x7fn ? `'${String.fromCharCode(Number(value))}'` : `'\\x${(value & 0xffn).toString(16).padStart(2, '0')}'`;
+      return value >= 0x20n && value < 0x7fn
+        ? `'${String.fromCharCode(Number(value))}'`
+        : `'\\x${(value & 0xffn).toString(16).padStart(2, '0')}'`;
   }
 }

@@ -18,12 +18,16 @@ export const objectCommands = [
     examples: ['object_add filter-dump,id=d0,netdev=hn0,file=/tmp/hn0.pcap'],
     open: true,
     args: { 'qom-type': str('its type', { complete: 'object-types' }), id: str('its name') },
-    run: (vm, { 'qom-type': type, id, ...properties }) => part(vm, 'objects').objectAdd(type, id, properties),
-    hmp: hmp({ object: { ...rest('TYPE,id=ID,PROPERTY=VALUE,...'), complete: 'object-types' } }, async (vm, { object }) => {
-      const help = objectHelp(object);
-      if (help === undefined) await part(vm, 'objects').objectAddText(object);
-      return help;
-    }),
+    run: (vm, { 'qom-type': type, id, ...properties }) =>
+      part(vm, 'objects').objectAdd(type, id, properties),
+    hmp: hmp(
+      { object: { ...rest('TYPE,id=ID,PROPERTY=VALUE,...'), complete: 'object-types' } },
+      async (vm, { object }) => {
+        const help = objectHelp(object);
+        if (help === undefined) await part(vm, 'objects').objectAddText(object);
+        return help;
+      },
+    ),
   }),
   command({
     name: 'object-del',
@@ -79,7 +83,11 @@ const container = '/objects';
 /** QEMU's partial path: the id alone is enough. */
 function idOf(given: string): string {
   const id = given.startsWith(`${container}/`) ? given.slice(container.length + 1) : given;
-  if (id.includes('/')) throw new VmError(`Device '${given}' not found`, { class: 'DeviceNotFound', hint: `Paths are ${container} and ${container}/ID.` });
+  if (id.includes('/'))
+    throw new VmError(`Device '${given}' not found`, {
+      class: 'DeviceNotFound',
+      hint: `Paths are ${container} and ${container}/ID.`,
+    });
   return id;
 }
 
@@ -91,7 +99,8 @@ function listPath(objects: ObjectControl, given: string): { name: string; type: 
 
 function value(vm: VmControl, args: { path: string; property: string }): unknown {
   const found = part(vm, 'objects').get(idOf(args.path), args.property);
-  if (found === undefined) throw new VmError(`Property '${args.property}' of '${args.path}' was not given`);
+  if (found === undefined)
+    throw new VmError(`Property '${args.property}' of '${args.path}' was not given`);
   return found;
 }
 

@@ -1,11 +1,19 @@
 /** Character devices and netdevs that come and go while the machine runs. */
 import { VmError } from '../../base/errors.js';
-import { chardevBackend, chardevHelp, chardevKinds, readChardev, specOfBackend } from '../objects/chardevs.js';
+import {
+  chardevBackend,
+  chardevHelp,
+  chardevKinds,
+  readChardev,
+  specOfBackend,
+} from '../objects/chardevs.js';
 import { netdevHelp, netdevOf, readNetdev } from '../objects/netdevs.js';
 import { command, hmp, part } from '../schema.js';
 import { int, list, oneOf, optional, rest, str, struct } from '../types.js';
 
-const format = optional(oneOf(['base64', 'utf8'], 'of the data; default: utf8', { name: 'DataFormat' }));
+const format = optional(
+  oneOf(['base64', 'utf8'], 'of the data; default: utf8', { name: 'DataFormat' }),
+);
 const maxReadBytes = 64 << 20;
 const chardev = str('its name', { complete: 'chardevs' });
 const ms = (summary: string) => int(summary, { min: 1, max: 100_000 });
@@ -18,17 +26,26 @@ export const plugCommands = [
     since: '0.1',
     feature: 'chardevs',
     summary: 'add a character device',
-    notes: ['chardev-add help lists the kinds, chardev-add KIND,help the options of one. A server does not wait for its peer.'],
-    examples: ['chardev-add socket,id=c0,path=/run/c0.sock,server=on', 'chardev-add ringbuf,id=log'],
+    notes: [
+      'chardev-add help lists the kinds, chardev-add KIND,help the options of one. A server ' +
+        'does not wait for its peer.',
+    ],
+    examples: [
+      'chardev-add socket,id=c0,path=/run/c0.sock,server=on',
+      'chardev-add ringbuf,id=log',
+    ],
     args: { id: str('its name'), backend: chardevBackend },
     run: (vm, { id, backend }) => part(vm, 'chardevs').add(id, specOfBackend(backend)),
-    hmp: hmp({ args: rest('KIND,id=ID,OPTION=VALUE,..., as of -chardev') }, async (vm, { args }) => {
-      const help = chardevHelp(args);
-      if (help !== undefined) return help;
-      const { id, backend } = readChardev(args, true);
-      await part(vm, 'chardevs').add(id, backend);
-      return undefined;
-    }),
+    hmp: hmp(
+      { args: rest('KIND,id=ID,OPTION=VALUE,..., as of -chardev') },
+      async (vm, { args }) => {
+        const help = chardevHelp(args);
+        if (help !== undefined) return help;
+        const { id, backend } = readChardev(args, true);
+        await part(vm, 'chardevs').add(id, backend);
+        return undefined;
+      },
+    ),
   }),
   command({
     name: 'chardev-remove',
@@ -58,8 +75,13 @@ export const plugCommands = [
     examples: ['ringbuf_read log 4096'],
     args: { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }), format },
     returns: str(),
-    run: (vm, { device, size, format: form = 'utf8' }) => Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString(form),
-    hmp: hmp({ device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }) }, (vm, { device, size }) => printable(Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString('utf8'))),
+    run: (vm, { device, size, format: form = 'utf8' }) =>
+      Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString(form),
+    hmp: hmp(
+      { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }) },
+      (vm, { device, size }) =>
+        printable(Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString('utf8')),
+    ),
   }),
   command({
     name: 'ringbuf-write',
@@ -68,7 +90,8 @@ export const plugCommands = [
     summary: 'add bytes to a ring buffer character device',
     examples: ['ringbuf_write log "--- mark ---\\n"'],
     args: { device: chardev, data: str('the bytes'), format },
-    run: (vm, { device, data, format: form = 'utf8' }) => part(vm, 'chardevs').ringbuf(device).write(decoded(data, form)),
+    run: (vm, { device, data, format: form = 'utf8' }) =>
+      part(vm, 'chardevs').ringbuf(device).write(decoded(data, form)),
     hmp: hmp({ device: chardev, data: str('the bytes') }, (vm, { device, data }) => {
       part(vm, 'chardevs').ringbuf(device).write(Buffer.from(data, 'utf8'));
       return undefined;
@@ -79,16 +102,25 @@ export const plugCommands = [
     since: '0.1',
     feature: 'network',
     summary: 'add a netdev',
-    notes: ['netdev_add help lists the types, netdev_add TYPE,help the options of one. Network cards have theirs from the start: a new one serves filters.'],
-    examples: ['netdev_add socket,id=hn1,listen=127.0.0.1:1234', 'netdev_add tap,id=hn1,ifname=tap1,script=no,downscript=no'],
+    notes: [
+      'netdev_add help lists the types, netdev_add TYPE,help the options of one. Network ' +
+        'cards have theirs from the start: a new one serves filters.',
+    ],
+    examples: [
+      'netdev_add socket,id=hn1,listen=127.0.0.1:1234',
+      'netdev_add tap,id=hn1,ifname=tap1,script=no,downscript=no',
+    ],
     open: true,
     args: { type: str('tap, socket'), id: str('its name') },
     run: (vm, { type, id, ...given }) => part(vm, 'network').add(netdevOf(type, id, given)),
-    hmp: hmp({ netdev: rest('TYPE,id=ID,OPTION=VALUE,..., as of -netdev') }, async (vm, { netdev }) => {
-      const help = netdevHelp(netdev);
-      if (help === undefined) await part(vm, 'network').add(readNetdev(netdev));
-      return help;
-    }),
+    hmp: hmp(
+      { netdev: rest('TYPE,id=ID,OPTION=VALUE,..., as of -netdev') },
+      async (vm, { netdev }) => {
+        const help = netdevHelp(netdev);
+        if (help === undefined) await part(vm, 'network').add(readNetdev(netdev));
+        return help;
+      },
+    ),
   }),
   command({
     name: 'netdev_del',
@@ -113,20 +145,35 @@ export const plugCommands = [
       step: ms('ms by which the pauses grow'),
       interfaces: optional(list(str(), 'netdevs; default: all')),
     },
-    run: (vm, { initial, max, rounds, step, interfaces }) => part(vm, 'network').announce({ initialMs: initial, maxMs: max, rounds, stepMs: step }, interfaces),
-    hmp: hmp({ interfaces: optional(str('netdevs, with commas between; default: all', { complete: 'netdevs' })) }, (vm, { interfaces }) => {
-      part(vm, 'network').announce(undefined, interfaces?.split(','));
-      return undefined;
-    }),
+    run: (vm, { initial, max, rounds, step, interfaces }) =>
+      part(vm, 'network').announce(
+        { initialMs: initial, maxMs: max, rounds, stepMs: step },
+        interfaces,
+      ),
+    hmp: hmp(
+      {
+        interfaces: optional(
+          str('netdevs, with commas between; default: all', { complete: 'netdevs' }),
+        ),
+      },
+      (vm, { interfaces }) => {
+        part(vm, 'network').announce(undefined, interfaces?.split(','));
+        return undefined;
+      },
+    ),
   }),
 ];
 
 function decoded(data: string, form: 'utf8' | 'base64'): Buffer {
-  if (form === 'base64' && !/^[A-Za-z0-9+/]*={0,2}$/.test(data)) throw new VmError("Parameter 'data' is not base64");
+  if (form === 'base64' && !/^[A-Za-z0-9+/]*={0,2}$/.test(data))
+    throw new VmError("Parameter 'data' is not base64");
   return Buffer.from(data, form);
 }
 
 /** Whatever a guest wrote: a terminal sees no control characters but line ends and tabs. */
 function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0').toUpperCase()}`);
+  return text.replace(
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0').toUpperCase()}`,
+  );
 }

@@ -6,7 +6,10 @@ import { command, part } from '../schema.js';
 import { bool, int, list, oneOf, optional, size, str, struct } from '../types.js';
 import { type VmControl, vmRoles } from '../vm.js';
 
-const statusInfo = struct('StatusInfo', { running: bool(), status: oneOf(runStates, '', { name: 'RunState' }) });
+const statusInfo = struct('StatusInfo', {
+  running: bool(),
+  status: oneOf(runStates, '', { name: 'RunState' }),
+});
 const versionTriple = struct('VersionTriple', { major: int(), minor: int(), micro: int() });
 
 const accelerator = oneOf(['soft', 'kvm'], '', { name: 'Accelerator' });
@@ -49,7 +52,8 @@ export const statusCommands = [
     show: (info, vm) =>
       [
         `name: ${info.name ?? '(none)'}`,
-        `role: ${info.role}${info.peer === undefined ? '' : `, peer ${info.peer}`}${info.protected ? ', protected' : ', not protected'}`,
+        `role: ${info.role}${info.peer === undefined ? '' : `, peer ${info.peer}`}` +
+          (info.protected ? ', protected' : ', not protected'),
         `state: ${info.status}`,
         `pair: ${sentence(vm)}`,
         `process: ${info.pid}, for ${Math.round(info['age-ms'] / 1000)} s`,
@@ -62,7 +66,9 @@ export const statusCommands = [
     summary: 'show the current VM status (running|paused)',
     returns: statusInfo,
     run: vm => ({ running: vm.runState === 'running', status: vm.runState }),
-    show: ({ running, status }) => `VM status: ${running ? 'running' : 'paused'}${running || status === 'paused' ? '' : ` (${status})`}`,
+    show: ({ running, status }) =>
+      'VM status: ' +
+      `${running ? 'running' : 'paused'}${running || status === 'paused' ? '' : ` (${status})`}`,
   }),
   command({
     name: 'query-version',
@@ -95,8 +101,12 @@ export const statusCommands = [
     since: '0.1',
     summary: 'show what runs the guest (*), and what else this host has',
     returns: struct('AcceleratorInfo', { enabled: accelerator, present: list(accelerator) }),
-    run: ({ kvm: { enabled, present } }) => ({ enabled: enabled ? ('kvm' as const) : ('soft' as const), present: present || enabled ? ['soft' as const, 'kvm' as const] : ['soft' as const] }),
-    show: ({ enabled, present }) => present.map(name => `${name === enabled ? '*' : ' '} ${name}`).join('\n'),
+    run: ({ kvm: { enabled, present } }) => ({
+      enabled: enabled ? ('kvm' as const) : ('soft' as const),
+      present: present || enabled ? ['soft' as const, 'kvm' as const] : ['soft' as const],
+    }),
+    show: ({ enabled, present }) =>
+      present.map(name => `${name === enabled ? '*' : ' '} ${name}`).join('\n'),
   }),
   command({
     name: 'query-kvm',
@@ -104,6 +114,7 @@ export const statusCommands = [
     summary: 'show KVM information',
     returns: struct('KvmInfo', { enabled: bool(), present: bool() }),
     run: ({ kvm: { enabled, present } }) => ({ enabled, present }),
-    show: info => `kvm support: ${info.enabled ? 'enabled' : info.present ? 'disabled' : 'not available'}`,
+    show: info =>
+      `kvm support: ${info.enabled ? 'enabled' : info.present ? 'disabled' : 'not available'}`,
   }),
 ];

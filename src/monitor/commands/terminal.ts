@@ -1,4 +1,7 @@
-/** The prompt of a client elsewhere is as good as one of this process: what completes its lines, and lines that answer as on a terminal. */
+/**
+ * The prompt of a client elsewhere is as good as one of this process: what completes its lines, and
+ * lines that answer as on a terminal.
+ */
 import { VmError } from '../../base/errors.js';
 import { complete } from '../hmp/completion.js';
 import { maxLineBytes } from '../hmp/lines.js';
@@ -13,10 +16,18 @@ export const terminalCommands = [
     since: '0.1',
     monitors: 'qmp',
     summary: 'tell what may follow in a line of HMP',
-    notes: ['candidates replace `word`, the end of the line; `hint` is for people; `path`, if there, is the beginning of a file name.'],
+    notes: [
+      'candidates replace `word`, the end of the line; `hint` is for people; `path`, if ' +
+        'there, is the beginning of a file name.',
+    ],
     examples: ['{"line": "info sta"}'],
     args: { line },
-    returns: struct('LineAssist', { candidates: list(str()), word: str(), hint: str(), path: optional(str()) }),
+    returns: struct('LineAssist', {
+      candidates: list(str()),
+      word: str(),
+      hint: str(),
+      path: optional(str()),
+    }),
     run: (vm, args, { registry }) => complete(registry, vm, bounded(args.line)),
   }),
   command({
@@ -39,6 +50,7 @@ export const terminalCommands = [
 ];
 
 function bounded(text: string): string {
-  if (Buffer.byteLength(text) > maxLineBytes) throw new VmError(`a line has at most ${maxLineBytes} bytes`);
+  if (Buffer.byteLength(text) > maxLineBytes)
+    throw new VmError(`a line has at most ${maxLineBytes} bytes`);
   return text;
 }

@@ -1,8 +1,14 @@
-/** yank: connections that wait for a dead peer are ended, also while everything else waits for them. */
+/**
+ * yank: connections that wait for a dead peer are ended, also while everything else waits for them.
+ */
 import { command, part } from '../schema.js';
 import { list, str, union } from '../types.js';
 
-const instance = union('YankInstance', { 'block-node': { 'node-name': str() }, chardev: { id: str() }, migration: {} });
+const instance = union('YankInstance', {
+  'block-node': { 'node-name': str() },
+  chardev: { id: str() },
+  migration: {},
+});
 
 export const yankCommands = [
   command({

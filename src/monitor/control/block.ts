@@ -7,12 +7,19 @@ import type { Address } from '../../host/ports.js';
 import type { BlockControl, BlockInfo, DriveStats, IoThrottle, NbdAddress } from '../vm.js';
 
 const nbdAddress = (at: Address): NbdAddress =>
-  at.kind === 'unix' ? { type: 'unix', path: at.path } : { type: 'inet', host: at.host, port: at.port };
+  at.kind === 'unix'
+    ? { type: 'unix', path: at.path }
+    : { type: 'inet', host: at.host, port: at.port };
 
 export function blockControl(block: BlockLayer): BlockControl {
   return {
     nbdServerStart: (address, tlsCreds) =>
-      block.nbdServerStart(address.type === 'unix' ? { kind: 'unix', path: address.path } : { kind: 'tcp', host: address.host, port: address.port }, tlsCreds),
+      block.nbdServerStart(
+        address.type === 'unix'
+          ? { kind: 'unix', path: address.path }
+          : { kind: 'tcp', host: address.host, port: address.port },
+        tlsCreds,
+      ),
     nbdServerAdd: async options => {
       if (options.writable) await block.activate(options.device);
       block.nbdServerAdd(options);
@@ -44,9 +51,32 @@ function driveInfo(drive: DriveInfo): BlockInfo {
   const front = drive.qdev === undefined ? 'Attached to: nothing' : `Attached to: ${drive.qdev}`;
   const { limits, group } = drive.throttle ?? {};
   const throttle = limits && { ...throttleOf(limits), group };
-  const lines = throttle ? [`I/O throttling: ${Object.entries(throttle).map(([name, value]) => `${name}=${value}`).join(' ')}`] : [];
-  const cache = { writeback: drive.cache !== 'writethrough', direct: info.cache.direct, 'no-flush': drive.cache === 'unsafe' };
-  return { ...info, qdev: drive.qdev, cache, ioStatus: drive['io-status'], throttle, details: [front, `Cache mode: ${drive.cache}${cache.direct ? ', direct' : ''}`, ...(drive['io-status'] === 'ok' ? [] : [`I/O status: ${drive['io-status']}`]), ...lines, ...info.details] };
+  const lines = throttle
+    ? [
+        `I/O throttling: ${Object.entries(throttle)
+          .map(([name, value]) => `${name}=${value}`)
+          .join(' ')}`,
+      ]
+    : [];
+  const cache = {
+    writeback: drive.cache !== 'writethrough',
+    direct: info.cache.direct,
+    'no-flush': drive.cache === 'unsafe',
+  };
+  return {
+    ...info,
+    qdev: drive.qdev,
+    cache,
+    ioStatus: drive['io-status'],
+    throttle,
+    details: [
+      front,
+      `Cache mode: ${drive.cache}${cache.direct ? ', direct' : ''}`,
+      ...(drive['io-status'] === 'ok' ? [] : [`I/O status: ${drive['io-status']}`]),
+      ...lines,
+      ...info.details,
+    ],
+  };
 }
 
 function nodeInfo(device: string, node: NodeInfo): BlockInfo {
@@ -67,11 +97,26 @@ function nodeInfo(device: string, node: NodeInfo): BlockInfo {
   };
 }
 
-const buckets: Readonly<Record<BucketName, string>> = { 'bps-total': 'bps', 'bps-read': 'bps_rd', 'bps-write': 'bps_wr', 'iops-total': 'iops', 'iops-read': 'iops_rd', 'iops-write': 'iops_wr' };
+const buckets: Readonly<Record<BucketName, string>> = {
+  'bps-total': 'bps',
+  'bps-read': 'bps_rd',
+  'bps-write': 'bps_wr',
+  'iops-total': 'iops',
+  'iops-read': 'iops_rd',
+  'iops-write': 'iops_wr',
+};
 
 function limitsOf(given: IoThrottle): ThrottleLimits {
-  const value = (name: string) => (given as unknown as Readonly<Record<string, number | undefined>>)[name];
-  return makeLimits(bucket => ({ avg: value(buckets[bucket]) ?? 0, max: value(`${buckets[bucket]}_max`) ?? 0, length: value(`${buckets[bucket]}_max_length`) ?? 1 }), given.iops_size);
+  const value = (name: string) =>
+    (given as unknown as Readonly<Record<string, number | undefined>>)[name];
+  return makeLimits(
+    bucket => ({
+      avg: value(buckets[bucket]) ?? 0,
+      max: value(`${buckets[bucket]}_max`) ?? 0,
+      length: value(`${buckets[bucket]}_max_length`) ?? 1,
+    }),
+    given.iops_size,
+  );
 }
 
 function throttleOf({ buckets: limits, iopsSize }: ThrottleLimits): IoThrottle {
@@ -86,21 +131,44 @@ function throttleOf({ buckets: limits, iopsSize }: ThrottleLimits): IoThrottle {
 }
 
 function driveStats({ id, attachedDevice, nodeName, stats }: DriveBackend): DriveStats {
-  const of = { rd: stats.of('read'), wr: stats.of('write'), flush: stats.of('flush'), unmap: stats.of('unmap') };
+  const of = {
+    rd: stats.of('read'),
+    wr: stats.of('write'),
+    flush: stats.of('flush'),
+    unmap: stats.of('unmap'),
+  };
   return {
     device: id,
     qdev: attachedDevice,
     'node-name': nodeName,
     stats: {
-      rd_bytes: of.rd.bytes, wr_bytes: of.wr.bytes, unmap_bytes: of.unmap.bytes,
-      rd_operations: of.rd.operations, wr_operations: of.wr.operations, flush_operations: of.flush.operations, unmap_operations: of.unmap.operations,
-      rd_total_time_ns: of.rd.ns, wr_total_time_ns: of.wr.ns, flush_total_time_ns: of.flush.ns, unmap_total_time_ns: of.unmap.ns,
+      rd_bytes: of.rd.bytes,
+      wr_bytes: of.wr.bytes,
+      unmap_bytes: of.unmap.bytes,
+      rd_operations: of.rd.operations,
+      wr_operations: of.wr.operations,
+      flush_operations: of.flush.operations,
+      unmap_operations: of.unmap.operations,
+      rd_total_time_ns: of.rd.ns,
+      wr_total_time_ns: of.wr.ns,
+      flush_total_time_ns: of.flush.ns,
+      unmap_total_time_ns: of.unmap.ns,
       // Requests go to the disk as they come.
-      rd_merged: 0, wr_merged: 0, unmap_merged: 0,
-      wr_highest_offset: stats.highestWrite, idle_time_ns: stats.idleNs,
-      failed_rd_operations: of.rd.failed, failed_wr_operations: of.wr.failed, failed_flush_operations: of.flush.failed, failed_unmap_operations: of.unmap.failed,
-      invalid_rd_operations: of.rd.invalid, invalid_wr_operations: of.wr.invalid, invalid_flush_operations: of.flush.invalid, invalid_unmap_operations: of.unmap.invalid,
-      account_invalid: true, account_failed: true,
+      rd_merged: 0,
+      wr_merged: 0,
+      unmap_merged: 0,
+      wr_highest_offset: stats.highestWrite,
+      idle_time_ns: stats.idleNs,
+      failed_rd_operations: of.rd.failed,
+      failed_wr_operations: of.wr.failed,
+      failed_flush_operations: of.flush.failed,
+      failed_unmap_operations: of.unmap.failed,
+      invalid_rd_operations: of.rd.invalid,
+      invalid_wr_operations: of.wr.invalid,
+      invalid_flush_operations: of.flush.invalid,
+      invalid_unmap_operations: of.unmap.invalid,
+      account_invalid: true,
+      account_failed: true,
     },
   };
 }

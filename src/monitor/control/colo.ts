@@ -16,7 +16,8 @@ export function coloControl(colo: Colo): ColoControl {
     statistics: () => {
       const counted = colo.info().statistics;
       if (!counted) return undefined;
-      const typical = (measure: 'pages' | 'ramBytes' | 'pauseMs', p = 0.5) => counted.percentile(measure, p) ?? 0;
+      const typical = (measure: 'pages' | 'ramBytes' | 'pauseMs', p = 0.5) =>
+        counted.percentile(measure, p) ?? 0;
       return {
         checkpoints: counted.done,
         pauseMs: { p50: typical('pauseMs'), p99: typical('pauseMs', 0.99) },

@@ -11,7 +11,10 @@ const pageMask = 0xfff;
 /** The guest and everything on the main loop wait for the walk. */
 const maxWalkSteps = 1 << 17;
 
-export function inspectControl({ machine, vcpuThreads }: Pick<ControlParts, 'machine' | 'vcpuThreads'>): InspectControl {
+export function inspectControl({
+  machine,
+  vcpuThreads,
+}: Pick<ControlParts, 'machine' | 'vcpuThreads'>): InspectControl {
   const { ram, cpuCount } = machine.accel;
   return {
     cpus: () => {
@@ -19,7 +22,8 @@ export function inspectControl({ machine, vcpuThreads }: Pick<ControlParts, 'mac
       return Array.from({ length: cpuCount }, (_, index) => ({ index, threadId: threads[index] }));
     },
     look: fn => machine.whileStopped(() => fn(stoppedGuest(machine))),
-    physicalMemory: (address, length) => (address <= BigInt(Number.MAX_SAFE_INTEGER) ? ram.read(Number(address), length) : undefined),
+    physicalMemory: (address, length) =>
+      address <= BigInt(Number.MAX_SAFE_INTEGER) ? ram.read(Number(address), length) : undefined,
     devices: () => machine.deviceInfo(),
     pci: () => machine.pciInfo(),
   };
@@ -34,7 +38,7 @@ function stoppedGuest({ accel }: MachineControl): StoppedGuest {
     mappedPages: () => mappedPages(ram, cpu, maxWalkSteps),
     virtualMemory: (address, length) => {
       const parts: Buffer[] = [];
-      for (let done = 0; done < length; ) {
+      for (let done = 0; done < length;) {
         const gva = BigInt.asUintN(64, address + BigInt(done));
         const size = Math.min(length - done, pageMask + 1 - Number(gva & BigInt(pageMask)));
         const gpa = translate(ram, cpu, gva);

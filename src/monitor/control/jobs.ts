@@ -10,7 +10,8 @@ export function jobControl(block: BlockLayer): JobControl {
   return {
     mirror: async job => void (await startMirror(ground, copy(job))),
     backup: async job => void (await startBackup(ground, copy(job))),
-    commit: async job => void (await startCommit(ground, { ...chain(job), top: job.top, topNode: job['top-node'] })),
+    commit: async job =>
+      void (await startCommit(ground, { ...chain(job), top: job.top, topNode: job['top-node'] })),
     stream: async job => void (await startStream(ground, chain(job))),
     list: () => jobs.query(),
     setSpeed: (id, speed) => jobs.get(id).setSpeed(speed),
@@ -30,9 +31,21 @@ export function jobControl(block: BlockLayer): JobControl {
   };
 }
 
-const common = (job: JobCommon) => ({ device: job.device, jobId: job['job-id'], speed: job.speed, autoFinalize: job['auto-finalize'], autoDismiss: job['auto-dismiss'] });
+const common = (job: JobCommon) => ({
+  device: job.device,
+  jobId: job['job-id'],
+  speed: job.speed,
+  autoFinalize: job['auto-finalize'],
+  autoDismiss: job['auto-dismiss'],
+});
 
-const chain = (job: ChainJob) => ({ ...common(job), base: job.base, baseNode: job['base-node'], backingFile: job['backing-file'], onError: job['on-error'] });
+const chain = (job: ChainJob) => ({
+  ...common(job),
+  base: job.base,
+  baseNode: job['base-node'],
+  backingFile: job['backing-file'],
+  onError: job['on-error'],
+});
 
 const copy = (job: CopyJob) => ({
   ...common(job),

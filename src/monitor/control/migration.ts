@@ -10,17 +10,28 @@ import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import type { Capability, MigrationControl, MigrationInfo, SocketAddress } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function migrationControl({ colo, machine, report }: Pick<ControlParts, 'colo' | 'machine' | 'report'>): MigrationControl {
+export function migrationControl({
+  colo,
+  machine,
+  report,
+}: Pick<ControlParts, 'colo' | 'machine' | 'report'>): MigrationControl {
   return {
     start: uri => {
       colo.migrate(uri);
       return Promise.resolve();
     },
     incoming: async uri => {
-      if (machine.spec.incoming === undefined) throw new VmError("'-incoming' was not specified on the command line");
-      if (machine.runState !== 'inmigrate') throw new VmError('The incoming migration has already been started');
+      if (machine.spec.incoming === undefined)
+        throw new VmError("'-incoming' was not specified on the command line");
+      if (machine.runState !== 'inmigrate')
+        throw new VmError('The incoming migration has already been started');
       if (isAddress(parseMigrationUri(uri, 'listen'))) await colo.listen(uri);
-      else colo.load(uri).catch((error: unknown) => report(`migrate_incoming ${uri}: ${asVmError(error).message}`));
+      else
+        colo
+          .load(uri)
+          .catch((error: unknown) =>
+            report(`migrate_incoming ${uri}: ${asVmError(error).message}`),
+          );
     },
     cancel: () => colo.cancel(),
     info: () => ({
@@ -28,9 +39,11 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       disk: diskInfo(colo.info().disks),
       'socket-address': colo.waitsAt && [socketAddress(colo.waitsAt)],
     }),
-    capabilities: () => [...colo.capability].map(([capability, on]): Capability => ({ capability, state: on })),
+    capabilities: () =>
+      [...colo.capability].map(([capability, on]): Capability => ({ capability, state: on })),
     setCapabilities: changes => {
-      for (const { capability, state } of changes) colo.setCapability(capabilityName(capability), state);
+      for (const { capability, state } of changes)
+        colo.setCapability(capabilityName(capability), state);
     },
     parameters: () => ({
       'max-bandwidth': colo.parameters.maxBandwidth,
@@ -48,7 +61,8 @@ export function migrationControl({ colo, machine, report }: Pick<ControlParts, '
       const peerTimeoutMs = ms('x-heartbeat-timeout');
       // First, for it may be refused, and then nothing is to be changed.
       colo.setHeartbeat({ heartbeatMs, peerTimeoutMs });
-      for (const [name, value] of Object.entries(changes)) setParameter(colo, machine.lifecycle, name, value);
+      for (const [name, value] of Object.entries(changes))
+        setParameter(colo, machine.lifecycle, name, value);
     },
   };
 }
@@ -59,7 +73,12 @@ function capabilityName(name: string): CapabilityName {
   return known;
 }
 
-function setParameter(colo: Colo, lifecycle: { checkpointEvents: boolean }, name: string, value: number | boolean | string): void {
+function setParameter(
+  colo: Colo,
+  lifecycle: { checkpointEvents: boolean },
+  name: string,
+  value: number | boolean | string,
+): void {
   if (name === 'x-checkpoint-delay') colo.setCheckpointDelay(Number(value));
   else if (name === 'x-checkpoint-events') lifecycle.checkpointEvents = Boolean(value);
   else if (name === 'x-sync-from') colo.syncFrom = syncSides.find(side => side === value);
@@ -92,7 +111,14 @@ function migrationInfo(data: MigrationData): MigrationInfo {
   };
   return {
     status: data.status,
-    ram: { transferred: data.transferredBytes, remaining: data.remainingPages * pageBytes, total: data.ramTotalBytes, ...sent, 'dirty-sync-count': data.passes, 'page-size': pageBytes },
+    ram: {
+      transferred: data.transferredBytes,
+      remaining: data.remainingPages * pageBytes,
+      total: data.ramTotalBytes,
+      ...sent,
+      'dirty-sync-count': data.passes,
+      'page-size': pageBytes,
+    },
     'total-time': Math.round(data.totalMs),
     'setup-time': rounded(data.setupMs),
     downtime: rounded(data.downtimeMs),

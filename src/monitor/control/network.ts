@@ -26,10 +26,16 @@ export function networkControl(parts: Pick<ControlParts, 'network' | 'machine'>)
 }
 
 function netdevLines(netdev: NetdevInfo): string[] {
-  const words = [`type=${netdev.type}`, ...Object.entries(netdev.properties).map(([name, value]) => `${name}=${value}`), `link=${netdev.link}`];
+  const words = [
+    `type=${netdev.type}`,
+    ...Object.entries(netdev.properties).map(([name, value]) => `${name}=${value}`),
+    `link=${netdev.link}`,
+  ];
   if (netdev.mac !== undefined) words.push(`mac=${netdev.mac}`);
   const filters = netdev.filters.map(f => {
-    const properties = Object.entries(f.properties).map(([name, value]) => `,${name}=${value}`).join('');
+    const properties = Object.entries(f.properties)
+      .map(([name, value]) => `,${name}=${value}`)
+      .join('');
     return `  - ${f.name}: type=${f.type},queue=${f.direction},status=${f.status}${properties}`;
   });
   return [`${netdev.id}: ${words.join(',')}`, ...filters];

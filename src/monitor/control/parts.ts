@@ -4,13 +4,21 @@ import type { Colo } from '../../colo/colo.js';
 import type { Clock } from '../../host/ports.js';
 import type { MachineControl } from '../../machine/contract.js';
 import type { Netdev } from '../../net/contract.js';
-import type { ChardevControl, NetworkControl, ObjectControl, TraceControl, VmControl } from '../vm.js';
+import type {
+  ChardevControl,
+  NetworkControl,
+  ObjectControl,
+  TraceControl,
+  VmControl,
+} from '../vm.js';
 
 export interface ControlParts {
   readonly machine: MachineControl;
   readonly block: BlockLayer;
   readonly colo: Colo;
-  readonly network: Pick<NetworkControl, 'add' | 'del' | 'announce'> & { readonly netdevs: readonly Netdev[] };
+  readonly network: Pick<NetworkControl, 'add' | 'del' | 'announce'> & {
+    readonly netdevs: readonly Netdev[];
+  };
   readonly chardevs: ChardevControl;
   readonly objects: ObjectControl;
   readonly traces: TraceControl;

@@ -2,7 +2,13 @@
 import type { ProcessControl } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function processControl({ machine, colo, clock, pid, logInto }: ControlParts): ProcessControl {
+export function processControl({
+  machine,
+  colo,
+  clock,
+  pid,
+  logInto,
+}: ControlParts): ProcessControl {
   const startedMs = clock.nowMs();
   return {
     pid,
@@ -11,7 +17,9 @@ export function processControl({ machine, colo, clock, pid, logInto }: ControlPa
     },
     get role() {
       if (colo.mode !== 'none') return colo.mode;
-      return machine.runState === 'inmigrate' && machine.spec.role === 'secondary' ? 'secondary' : 'alone';
+      return machine.runState === 'inmigrate' && machine.spec.role === 'secondary'
+        ? 'secondary'
+        : 'alone';
     },
     get peer() {
       return colo.mode === 'none' ? undefined : colo.info().peer;

@@ -1,13 +1,32 @@
-/** Connections that a dead peer may hold up: migration, NBD clients, sockets of character devices. */
+/**
+ * Connections that a dead peer may hold up: migration, NBD clients, sockets of character devices.
+ */
 import { VmError } from '../../base/errors.js';
 import type { YankControl, YankInstance } from '../vm.js';
 import type { ControlParts } from './parts.js';
 
-export function yankControl({ block, chardevs, colo }: Pick<ControlParts, 'block' | 'chardevs' | 'colo'>): YankControl {
+export function yankControl({
+  block,
+  chardevs,
+  colo,
+}: Pick<ControlParts, 'block' | 'chardevs' | 'colo'>): YankControl {
   const all = (): { instance: YankInstance; yank: () => void }[] => [
-    ...block.graph.all().flatMap(({ name, driver }) => (driver.yank ? [{ instance: { type: 'block-node' as const, 'node-name': name }, yank: () => driver.yank?.() }] : [])),
-    ...chardevs.yankable().map(id => ({ instance: { type: 'chardev' as const, id }, yank: () => chardevs.yank(id) })),
-    ...(colo.migration.busy ? [{ instance: { type: 'migration' as const }, yank: () => colo.yank() }] : []),
+    ...block.graph.all().flatMap(({ name, driver }) =>
+      driver.yank
+        ? [
+            {
+              instance: { type: 'block-node' as const, 'node-name': name },
+              yank: () => driver.yank?.(),
+            },
+          ]
+        : [],
+    ),
+    ...chardevs
+      .yankable()
+      .map(id => ({ instance: { type: 'chardev' as const, id }, yank: () => chardevs.yank(id) })),
+    ...(colo.migration.busy
+      ? [{ instance: { type: 'migration' as const }, yank: () => colo.yank() }]
+      : []),
   ];
   return {
     instances: () => all().map(({ instance }) => instance),
@@ -15,7 +34,11 @@ export function yankControl({ block, chardevs, colo }: Pick<ControlParts, 'block
       const there = all();
       const found = wanted.map(want => {
         const match = there.find(({ instance }) => same(instance, want));
-        if (!match) throw new VmError('Instance not found', { class: 'DeviceNotFound', hint: `${nameOf(want)} is not among those of query-yank.` });
+        if (!match)
+          throw new VmError('Instance not found', {
+            class: 'DeviceNotFound',
+            hint: `${nameOf(want)} is not among those of query-yank.`,
+          });
         return match;
       });
       for (const { yank } of found) yank();

@@ -1,4 +1,7 @@
-/** What Tab offers and the grey hint says: command names, words that a declaration fixes, and names that the machine knows. */
+/**
+ * What Tab offers and the grey hint says: command names, words that a declaration fixes, and names
+ * that the machine knows.
+ */
 import { objectTypes } from '../objects/all.js';
 import type { Registry } from '../schema.js';
 import type { Completion, Fields, Type } from '../types.js';
@@ -25,23 +28,39 @@ export function complete(registry: Registry, vm: VmControl, line: string): Assis
   const offer = (words: Iterable<string>, syntax: string) => assist(word, words, syntax);
   if (before === '') return offer(firstWords(registry), syntaxAfter(registry, word));
   if (before === 'info') return offer(infoTopics(registry), syntaxAfter(registry, `info ${word}`));
-  if (before === 'help' || before === '?') return offer(firstWords(registry), word === '' ? '[name]' : '');
+  if (before === 'help' || before === '?')
+    return offer(firstWords(registry), word === '' ? '[name]' : '');
   if (before === 'help info' || before === '? info') return offer(infoTopics(registry), '');
   const { name, argsAt } = splitLine(`${before} `);
   const args = registry.hmp(name)?.hmp?.args;
   if (!args) return offer([], '');
-  const given = before.slice(argsAt).split(/[ \t]+/).filter(w => w !== '');
-  if (word.startsWith('-')) return offer(Object.values(args).flatMap(t => (t.hmp.form === 'flag' ? [`-${t.hmp.letter}`] : [])), '');
+  const given = before
+    .slice(argsAt)
+    .split(/[ \t]+/)
+    .filter(w => w !== '');
+  if (word.startsWith('-'))
+    return offer(
+      Object.values(args).flatMap(t => (t.hmp.form === 'flag' ? [`-${t.hmp.letter}`] : [])),
+      '',
+    );
   const position = given.filter(w => !/^-[a-zA-Z]$/.test(w)).length;
   const wanted = positional(args)[position]?.[1] ?? restOf(args);
-  const found = offer(wanted ? valuesFor(wanted, registry, vm) : [], word === '' ? syntaxOf(args, position, given) : '');
+  const found = offer(
+    wanted ? valuesFor(wanted, registry, vm) : [],
+    word === '' ? syntaxOf(args, position, given) : '',
+  );
   const path = pathIn(word) ?? (wanted?.complete === 'files' ? word : undefined);
   return path === undefined ? found : { ...found, path };
 }
 
-/** Candidates that begin with the word; a single one is also the hint, and otherwise the syntax is. */
+/**
+ * Candidates that begin with the word; a single one is also the hint, and otherwise the syntax is.
+ */
 export function assist(word: string, words: Iterable<string>, syntax: string): Assist {
-  const candidates = [...new Set(words)].filter(w => w.startsWith(word)).sort().slice(0, maxCandidates);
+  const candidates = [...new Set(words)]
+    .filter(w => w.startsWith(word))
+    .sort()
+    .slice(0, maxCandidates);
   const only = word !== '' && candidates.length === 1 && candidates[0] !== word;
   return { candidates, word, hint: only ? candidates[0].slice(word.length) : syntax };
 }
@@ -56,7 +75,9 @@ function firstWords(registry: Registry): string[] {
 }
 
 function infoTopics(registry: Registry): string[] {
-  return registry.hmpCommands.flatMap(c => (c.hmpName?.startsWith('info ') ? [c.hmpName.slice(5)] : []));
+  return registry.hmpCommands.flatMap(c =>
+    c.hmpName?.startsWith('info ') ? [c.hmpName.slice(5)] : [],
+  );
 }
 
 /** Behind a name that is complete. */
@@ -66,13 +87,25 @@ function syntaxAfter(registry: Registry, name: string): string {
   return syntax === '' ? '' : ` ${syntax}`;
 }
 
-/** What is still to come; the flags only before the first word, and without those that are there. */
+/**
+ * What is still to come; the flags only before the first word, and without those that are there.
+ */
 function syntaxOf(args: Fields, position: number, given: readonly string[]): string {
-  const flags = Object.values(args).flatMap(t => (t.hmp.form === 'flag' && position === 0 && !given.includes(`-${t.hmp.letter}`) ? [`[-${t.hmp.letter}]`] : []));
-  return [...flags, ...positional(args).slice(position).map(([name, type]) => argumentWord(name, type))].join(' ');
+  const flags = Object.values(args).flatMap(t =>
+    t.hmp.form === 'flag' && position === 0 && !given.includes(`-${t.hmp.letter}`)
+      ? [`[-${t.hmp.letter}]`]
+      : [],
+  );
+  return [
+    ...flags,
+    ...positional(args)
+      .slice(position)
+      .map(([name, type]) => argumentWord(name, type)),
+  ].join(' ');
 }
 
-const positional = (args: Fields) => Object.entries(args).filter(([, t]) => t.hmp.form === 'word' || t.hmp.form === 'rest');
+const positional = (args: Fields) =>
+  Object.entries(args).filter(([, t]) => t.hmp.form === 'word' || t.hmp.form === 'rest');
 const restOf = (args: Fields) => Object.values(args).find(t => t.hmp.form === 'rest');
 
 function valuesFor(type: Type, registry: Registry, vm: VmControl): Iterable<string> {
@@ -80,18 +113,22 @@ function valuesFor(type: Type, registry: Registry, vm: VmControl): Iterable<stri
 }
 
 /** Where the names of each kind come from. files: see Assist.path. */
-const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => Iterable<string>>> = {
-  commands: (_vm, registry) => firstWords(registry),
-  info: (_vm, registry) => infoTopics(registry),
-  'block-nodes': ({ block }) => [...(block?.info() ?? []), ...(block?.nodes() ?? [])].flatMap(b => [b.device, b.nodeName]).filter(name => name !== ''),
-  'block-jobs': ({ jobs }) => jobs?.list().map(job => job.id) ?? [],
-  capabilities: ({ migration }) => migration?.capabilities().map(c => c.capability) ?? [],
-  parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
-  netdevs: ({ network }) => network?.ids ?? [],
-  chardevs: ({ chardevs }) => chardevs?.info().map(c => c.id) ?? [],
-  objects: ({ objects }) => objects?.list().map(o => o.id) ?? [],
-  'object-types': () => objectTypes.map(t => t.name),
-  devices: ({ inspect }) => inspect?.devices().map(d => d.id) ?? [],
-  'trace-events': ({ traces }) => traces?.list().map(event => event.name) ?? [],
-  files: () => [],
-};
+const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => Iterable<string>>> =
+  {
+    commands: (_vm, registry) => firstWords(registry),
+    info: (_vm, registry) => infoTopics(registry),
+    'block-nodes': ({ block }) =>
+      [...(block?.info() ?? []), ...(block?.nodes() ?? [])]
+        .flatMap(b => [b.device, b.nodeName])
+        .filter(name => name !== ''),
+    'block-jobs': ({ jobs }) => jobs?.list().map(job => job.id) ?? [],
+    capabilities: ({ migration }) => migration?.capabilities().map(c => c.capability) ?? [],
+    parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
+    netdevs: ({ network }) => network?.ids ?? [],
+    chardevs: ({ chardevs }) => chardevs?.info().map(c => c.id) ?? [],
+    objects: ({ objects }) => objects?.list().map(o => o.id) ?? [],
+    'object-types': () => objectTypes.map(t => t.name),
+    devices: ({ inspect }) => inspect?.devices().map(d => d.id) ?? [],
+    'trace-events': ({ traces }) => traces?.list().map(event => event.name) ?? [],
+    files: () => [],
+  };

@@ -1,4 +1,7 @@
-/** The arithmetic of x, xp and print: C's operators and precedence over 64 bits, $register, 0x, 0 and decimal numbers, 'c'. */
+/**
+ * The arithmetic of x, xp and print: C's operators and precedence over 64 bits, $register, 0x, 0
+ * and decimal numbers, 'c'.
+ */
 import { VmError } from '../../base/errors.js';
 
 const maxDepth = 64;
@@ -58,12 +61,20 @@ class Expression {
   }
 
   private atom(): bigint {
-    const match = /^(?:\$([A-Za-z0-9_]+)|(0[xX][0-9a-fA-F]+|[0-9]+)|'(.)')/.exec(this.text.slice(this.at));
-    if (!match) throw new VmError(this.text.slice(this.at) === '' ? 'unexpected end of expression' : `invalid char '${this.text[this.at]}' in expression`);
+    const match = /^(?:\$([A-Za-z0-9_]+)|(0[xX][0-9a-fA-F]+|[0-9]+)|'(.)')/.exec(
+      this.text.slice(this.at),
+    );
+    if (!match)
+      throw new VmError(
+        this.text.slice(this.at) === ''
+          ? 'unexpected end of expression'
+          : `invalid char '${this.text[this.at]}' in expression`,
+      );
     this.at += match[0].length;
     const [, name, number, character] = match;
     if (character !== undefined) return BigInt(character.charCodeAt(0));
-    if (number !== undefined) return /^0[0-7]+$/.test(number) ? BigInt(`0o${number}`) : BigInt(number);
+    if (number !== undefined)
+      return /^0[0-7]+$/.test(number) ? BigInt(`0o${number}`) : BigInt(number);
     const value = this.register(name);
     if (value === undefined) throw new VmError(`unknown register $${name}`);
     return value;

@@ -1,4 +1,7 @@
-/** The grey words behind the cursor. They are on the screen only while nothing else is written: every key and every message erases them first. */
+/**
+ * The grey words behind the cursor. They are on the screen only while nothing else is written:
+ * every key and every message erases them first.
+ */
 import type { Interface } from 'node:readline';
 import type { Terminal } from '../../chardev/contract.js';
 import { paint } from './style.js';
@@ -24,7 +27,10 @@ export class Hint {
     private readonly suggest: (line: string) => Promise<Suggestion>,
   ) {}
 
-  /** Soon; a later key makes it void. Without colours a hint could not be told from what was typed: there is none. */
+  /**
+   * Soon; a later key makes it void. Without colours a hint could not be told from what was typed:
+   * there is none.
+   */
   refresh(): void {
     const turn = ++this.asked;
     const { line } = this.editor;
@@ -60,7 +66,8 @@ export class Hint {
   private draw(suggestion: Suggestion): void {
     const room = this.terminal.columns - this.editor.getCursorPos().cols - 1;
     const text = suggestion.text.slice(0, Math.max(0, room));
-    if (text.length < Math.min(minRoom, suggestion.text.length) || !/^[\x20-\x7e]+$/.test(text)) return;
+    if (text.length < Math.min(minRoom, suggestion.text.length) || !/^[\x20-\x7e]+$/.test(text))
+      return;
     this.shown = suggestion;
     this.write(`${paint(text, 'grey', this.terminal)}\x1b[${text.length}D`);
   }

@@ -1,4 +1,7 @@
-/** Lines that were typed before. Where they are kept is the caller's; what may not be kept is decided here. */
+/**
+ * Lines that were typed before. Where they are kept is the caller's; what may not be kept is
+ * decided here.
+ */
 export interface History {
   /** Of earlier sessions, the newest first. */
   readonly earlier: readonly string[];
@@ -10,5 +13,11 @@ export const maxHistoryLineBytes = 1024;
 
 /** A line that begins with a blank, or speaks of a secret, stays in memory. */
 export function mayBeKept(line: string): boolean {
-  return line.trim() !== '' && !/^\s/.test(line) && !/passw|secret|\bpsk\b|\bkey=|\bdata=/i.test(line) && Buffer.byteLength(line) <= maxHistoryLineBytes && !line.includes('\n');
+  return (
+    line.trim() !== '' &&
+    !/^\s/.test(line) &&
+    !/passw|secret|\bpsk\b|\bkey=|\bdata=/i.test(line) &&
+    Buffer.byteLength(line) <= maxHistoryLineBytes &&
+    !line.includes('\n')
+  );
 }

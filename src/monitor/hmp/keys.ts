@@ -1,6 +1,7 @@
 /**
- * What a terminal sends, cut into keys and given on one by one. While a command runs they wait, so that each line of a paste is seen with its
- * output below it. Between the marks of a paste (bracketed paste mode) text is text: no Tab completes, no escape sequence acts.
+ * What a terminal sends, cut into keys and given on one by one. While a command runs they wait, so
+ * that each line of a paste is seen with its output below it. Between the marks of a paste
+ * (bracketed paste mode) text is text: no Tab completes, no escape sequence acts.
  */
 import { StringDecoder } from 'node:string_decoder';
 
@@ -82,7 +83,11 @@ export class KeyGate {
     const text = this.rest;
     if (text === '' || unfinished.test(text)) return undefined;
     const pasted = this.pasting && !text.startsWith(pasteEnd);
-    const key = text.startsWith('\r\n') ? text.slice(0, 2) : !pasted ? (escapeSequence.exec(text)?.[0] ?? firstCharacter(text)) : firstCharacter(text);
+    const key = text.startsWith('\r\n')
+      ? text.slice(0, 2)
+      : !pasted
+        ? (escapeSequence.exec(text)?.[0] ?? firstCharacter(text))
+        : firstCharacter(text);
     this.rest = text.slice(key.length);
     return key === '\r\n' ? enter : key;
   }

@@ -1,4 +1,7 @@
-/** HMP for a peer that is not a terminal, without I/O: bytes in, prompt and text out. Lines run one by one, in order. */
+/**
+ * HMP for a peer that is not a terminal, without I/O: bytes in, prompt and text out. Lines run one
+ * by one, in order.
+ */
 export interface LinePort {
   send(text: string): void;
   drained(): Promise<void>;
@@ -53,7 +56,8 @@ export class LineMonitor {
       return;
     }
     this.pumping = true;
-    for (let line = this.nextLine(); line !== undefined && !this.closed; line = this.nextLine()) await this.execute(line);
+    for (let line = this.nextLine(); line !== undefined && !this.closed; line = this.nextLine())
+      await this.execute(line);
     this.pumping = false;
     if (this.closed) return;
     this.port.congested(false);

@@ -95,7 +95,13 @@ export class HmpMonitor implements Disposable {
 
   private openRepl(terminal: Terminal, { clock, history, files, notes }: Typist): void {
     const { colour, ascii } = terminal;
-    const style = { get columns() { return terminal.columns; }, colour, ascii };
+    const style = {
+      get columns() {
+        return terminal.columns;
+      },
+      colour,
+      ascii,
+    };
     const guard = failoverGuard(() => Promise.resolve(this.doubt()));
     this.repl = new Repl({
       terminal,
@@ -131,7 +137,9 @@ export class HmpMonitor implements Disposable {
 
   private left(): void {
     this.repl = undefined;
-    const goesOn = this.chr.terminal?.shared ? 'back at the console: Ctrl-A c leads here again' : "left the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)";
+    const goesOn = this.chr.terminal?.shared
+      ? 'back at the console: Ctrl-A c leads here again'
+      : "left the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)";
     this.output.write(`\r\n${goesOn}\r\n`);
     this.chr.hangUp();
   }
@@ -146,7 +154,9 @@ export class HmpMonitor implements Disposable {
   }
 
   private overflow(queued: number): void {
-    this.world.log(`HMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`);
+    this.world.log(
+      `HMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`,
+    );
     this.chr.hangUp();
   }
 }

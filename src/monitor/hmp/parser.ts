@@ -1,4 +1,7 @@
-/** A line of HMP: a command (`info status` is one), flags `-d`, words, "quoted words" with \n \r \t \" \' \\, and a rest of line. */
+/**
+ * A line of HMP: a command (`info status` is one), flags `-d`, words, "quoted words" with \n \r \t
+ * \" \' \\, and a rest of line.
+ */
 import { VmError } from '../../base/errors.js';
 import type { Fields, Type } from '../types.js';
 
@@ -22,7 +25,9 @@ export function splitLine(line: string): Line {
   if (slash) return { name: slash[1], argsAt: first.end - first.text.length + slash[1].length };
   if (!prefixes.has(first.text)) return { name: first.text, argsAt: first.end };
   const second = word(line, first.end);
-  return second.text === '' ? { name: first.text, argsAt: first.end } : { name: `${first.text} ${second.text}`, argsAt: second.end };
+  return second.text === ''
+    ? { name: first.text, argsAt: first.end }
+    : { name: `${first.text} ${second.text}`, argsAt: second.end };
 }
 
 function word(line: string, from: number): { text: string; end: number } {
@@ -36,7 +41,11 @@ function word(line: string, from: number): { text: string; end: number } {
 /** Reads the arguments of a declaration. A VmError here is a mistake of syntax. */
 export function parseArgs(fields: Fields, line: string, from: number): Record<string, unknown> {
   const reader = new Words(line, from);
-  const flags = new Map(Object.entries(fields).flatMap(([name, type]) => (type.hmp.form === 'flag' ? [[type.hmp.letter, name] as const] : [])));
+  const flags = new Map(
+    Object.entries(fields).flatMap(([name, type]) =>
+      type.hmp.form === 'flag' ? [[type.hmp.letter, name] as const] : [],
+    ),
+  );
   const out: Record<string, unknown> = {};
   const takeFlags = () => {
     for (let letter = reader.flag(); letter !== undefined; letter = reader.flag()) {
@@ -48,7 +57,12 @@ export function parseArgs(fields: Fields, line: string, from: number): Record<st
   if (flags.size > 0) takeFlags();
   for (const [name, type] of Object.entries(fields)) {
     if (type.hmp.form === 'flag' || type.hmp.form === 'none') continue;
-    const value = type.hmp.form === 'rest' ? reader.rest() : type.hmp.form === 'format' ? reader.format() : reader.word();
+    const value =
+      type.hmp.form === 'rest'
+        ? reader.rest()
+        : type.hmp.form === 'format'
+          ? reader.format()
+          : reader.word();
     if (value === undefined && !type.optional) throw new VmError(expected(type));
     if (value !== undefined) out[name] = convert(type, value);
     if (flags.size > 0) takeFlags();
@@ -67,7 +81,14 @@ function convert(type: Type, text: string): unknown {
   return value;
 }
 
-const escapes: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', '\\': '\\', '"': '"', "'": "'" };
+const escapes: Readonly<Record<string, string>> = {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  '\\': '\\',
+  '"': '"',
+  "'": "'",
+};
 
 class Words {
   constructor(

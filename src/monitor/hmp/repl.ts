@@ -1,8 +1,15 @@
 /**
- * The line editor at a terminal: history, completion by Tab, a grey hint behind the cursor, Ctrl-R searches backwards, Ctrl-C cancels the line
- * (or stops waiting for a command, which goes on), Ctrl-D leaves. What happens meanwhile is printed above the line that is being typed.
+ * The line editor at a terminal: history, completion by Tab, a grey hint behind the cursor, Ctrl-R
+ * searches backwards, Ctrl-C cancels the line (or stops waiting for a command, which goes on),
+ * Ctrl-D leaves. What happens meanwhile is printed above the line that is being typed.
  */
-import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from 'node:readline';
+import {
+  clearScreenDown,
+  createInterface,
+  cursorTo,
+  type Interface,
+  moveCursor,
+} from 'node:readline';
 import { Readable, Writable } from 'node:stream';
 import type { Terminal } from '../../chardev/contract.js';
 import type { Clock } from '../../host/ports.js';
@@ -55,7 +62,11 @@ export class Repl {
   constructor(private readonly options: ReplOptions) {
     const { terminal, history, prompt } = options;
     this.past = history?.earlier ?? [];
-    this.keys = new KeyGate({ key: key => this.key(key), interrupt: () => this.interrupted(), overflow: () => options.write('\x07') });
+    this.keys = new KeyGate({
+      key: key => this.key(key),
+      interrupt: () => this.interrupted(),
+      overflow: () => options.write('\x07'),
+    });
     this.screen = columnsWriter(terminal, options.write);
     this.editor = createInterface({
       input: this.input,
@@ -65,7 +76,10 @@ export class Repl {
       history: [...this.past],
       removeHistoryDuplicates: true,
       prompt,
-      completer: (line: string, done: (error: Error | null, result: [string[], string]) => void) => {
+      completer: (
+        line: string,
+        done: (error: Error | null, result: [string[], string]) => void,
+      ) => {
         // What is typed meanwhile comes behind what was completed.
         this.keys.hold();
         void this.complete(line).then(result => {
@@ -102,7 +116,8 @@ export class Repl {
     const shown = paintOutput(wrapLines(text, terminal.columns), terminal);
     if (this.running) return write(shown);
     this.hint.erase();
-    // The editor remembers on which row of its line the cursor is and goes up that far before it draws again: give it those rows.
+    // The editor remembers on which row of its line the cursor is and goes up that far before it
+    // draws again: give it those rows.
     const { rows } = this.editor.getCursorPos();
     moveCursor(this.screen, 0, -rows);
     cursorTo(this.screen, 0);
@@ -155,7 +170,12 @@ export class Repl {
     try {
       const { candidates, word, path } = await this.options.assist(line);
       const own = word === line ? builtins.filter(name => name.startsWith(word)) : [];
-      const files = path === undefined ? [] : (await this.options.files(path)).map(name => word.slice(0, word.length - path.length) + name);
+      const files =
+        path === undefined
+          ? []
+          : (await this.options.files(path)).map(
+              name => word.slice(0, word.length - path.length) + name,
+            );
       return [oneEndsInBlank([...candidates, ...own, ...files]), word];
     } catch {
       return [[], line];
@@ -167,7 +187,10 @@ export class Repl {
     const earlier = this.past.find(old => old.startsWith(line) && old !== line);
     if (earlier !== undefined) return { text: earlier.slice(line.length), usable: true };
     const { candidates, word, hint } = await this.options.assist(line);
-    return { text: hint, usable: word !== '' && candidates.length === 1 && word + hint === candidates[0] };
+    return {
+      text: hint,
+      usable: word !== '' && candidates.length === 1 && word + hint === candidates[0],
+    };
   }
 
   private async entered(line: string): Promise<void> {
@@ -186,8 +209,10 @@ export class Repl {
 
   private execute(line: string): Promise<string> {
     const [first, second, third] = line.trim().split(/\s+/);
-    if ((first === 'help' || first === '?') && second === 'watch' && third === undefined) return Promise.resolve(watchHelp);
-    if ((first === 'help' || first === '?') && second === undefined) return this.options.run(line).then(text => `${text}${watchHelp.split('\n')[0]}\n`);
+    if ((first === 'help' || first === '?') && second === 'watch' && third === undefined)
+      return Promise.resolve(watchHelp);
+    if ((first === 'help' || first === '?') && second === undefined)
+      return this.options.run(line).then(text => `${text}${watchHelp.split('\n')[0]}\n`);
     if (first !== 'watch') return this.options.run(line);
     const wanted = parseWatch(line);
     return typeof wanted === 'string' ? Promise.resolve(wanted) : this.watching(wanted);
@@ -195,7 +220,12 @@ export class Repl {
 
   private async watching(wanted: Exclude<ReturnType<typeof parseWatch>, string>): Promise<string> {
     const { terminal, clock, write, run } = this.options;
-    this.watch = new Watch(wanted, { terminal, clock, write: text => write(paintOutput(text, terminal)), run });
+    this.watch = new Watch(wanted, {
+      terminal,
+      clock,
+      write: text => write(paintOutput(text, terminal)),
+      run,
+    });
     this.keys.release();
     try {
       return await this.watch.ended;
@@ -206,7 +236,10 @@ export class Repl {
   }
 
   private waitFor(result: Promise<string>): Promise<string> {
-    const stopped = new Promise<string>(resolve => (this.stopWaiting = () => resolve('(not waiting any longer; the command goes on)\n')));
+    const stopped = new Promise<string>(
+      resolve =>
+        (this.stopWaiting = () => resolve('(not waiting any longer; the command goes on)\n')),
+    );
     return Promise.race([result, stopped]).finally(() => (this.stopWaiting = undefined));
   }
 
@@ -230,7 +263,9 @@ export class Repl {
 
 /** A single candidate is the word: a blank follows it, unless it can go on. */
 function oneEndsInBlank(candidates: string[]): string[] {
-  return candidates.length === 1 && !/[/=,]$/.test(candidates[0]) ? [`${candidates[0]} `] : candidates;
+  return candidates.length === 1 && !/[/=,]$/.test(candidates[0])
+    ? [`${candidates[0]} `]
+    : candidates;
 }
 
 /** What readline wants of an output: a Writable that knows its width. */

@@ -1,4 +1,7 @@
-/** Ctrl-R: the newest earlier line that holds what is typed; Ctrl-R again goes further back, Enter runs it, Ctrl-G gives up, others edit it. */
+/**
+ * Ctrl-R: the newest earlier line that holds what is typed; Ctrl-R again goes further back, Enter
+ * runs it, Ctrl-G gives up, others edit it.
+ */
 import type { Interface } from 'node:readline';
 import { ctrl } from './keys.js';
 

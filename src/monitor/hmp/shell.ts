@@ -1,4 +1,7 @@
-/** Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing throws. */
+/**
+ * Runs lines of HMP: text in, text out. Every mistake and every failure is text too: nothing
+ * throws.
+ */
 import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
 import { printableLines } from '../../base/printable.js';
 import type { Command, Registry } from '../schema.js';
@@ -15,7 +18,9 @@ export class HmpShell {
     private readonly mayWait: boolean,
   ) {}
 
-  /** The output, each line ended by LF; '' if there is none. style: of the terminal that shows it. */
+  /**
+   * The output, each line ended by LF; '' if there is none. style: of the terminal that shows it.
+   */
   async run(line: string, style?: Style): Promise<string> {
     if (isComment(line)) return '';
     const { name, argsAt } = splitLine(line);
@@ -26,7 +31,10 @@ export class HmpShell {
     try {
       args = parseArgs(found.hmp?.args ?? {}, line, argsAt);
     } catch (error) {
-      return withEnd(`${found.hmpName ?? name}: ${asVmError(error).message}\nTry "help ${found.hmpName ?? name}" for more information`);
+      return withEnd(
+        `${found.hmpName ?? name}: ${asVmError(error).message}\nTry "help ` +
+          `${found.hmpName ?? name}" for more information`,
+      );
     }
     const output = await this.execute(found, args, style);
     // A program reads silence as it is meant; a person wonders.
@@ -34,10 +42,19 @@ export class HmpShell {
     return output === '' && asked ? '(none)\n' : output;
   }
 
-  private async execute({ hmp }: Command, args: Record<string, unknown>, style: Style | undefined): Promise<string> {
-    const context = { registry: this.registry, hmp: (line: string) => this.run(line), mayWait: this.mayWait };
+  private async execute(
+    { hmp }: Command,
+    args: Record<string, unknown>,
+    style: Style | undefined,
+  ): Promise<string> {
+    const context = {
+      registry: this.registry,
+      hmp: (line: string) => this.run(line),
+      mayWait: this.mayWait,
+    };
     try {
-      const table = style && hmp?.table && (await renderTable(await hmp.table(this.vm, args, context), style));
+      const table =
+        style && hmp?.table && (await renderTable(await hmp.table(this.vm, args, context), style));
       if (table !== undefined) return table;
       const output = await hmp?.run(this.vm, args, context);
       return output === undefined || output === '' ? '' : withEnd(output);
@@ -50,7 +67,8 @@ export class HmpShell {
   private unknown(name: string): string {
     if (name === 'info') return `${this.infoHelp()}\n`;
     const feature = this.registry.missingFeature(name);
-    if (feature !== undefined) return `unknown command: '${name}' (this machine has no ${feature} part)\n`;
+    if (feature !== undefined)
+      return `unknown command: '${name}' (this machine has no ${feature} part)\n`;
     return `${unknownCommand(this.registry, name)}\n`;
   }
 

@@ -35,7 +35,9 @@ export function fullHelp(command: Command): string {
   const lines = [oneLine(command)];
   for (const [name, type] of Object.entries(command.hmp?.args ?? {})) {
     if (type.summary === '' || type.hmp.form === 'none') continue;
-    lines.push(`    ${(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name).padEnd(14)} ${type.summary}`);
+    lines.push(
+      `    ${(type.hmp.form === 'flag' ? `-${type.hmp.letter}` : name).padEnd(14)} ${type.summary}`,
+    );
   }
   lines.push(...command.notes.map(note => `    ${note}`));
   return [...lines, ...command.examples.map(example => `    Example: ${example}`)].join('\n');
@@ -46,7 +48,15 @@ export function unknownCommand(registry: Registry, name: string): string {
   const reason = whyNotOffered(name);
   if (reason !== undefined) return `unknown command: '${name}'\n${reason}`;
   const prefix = name.startsWith('info ') ? 'info ' : '';
-  const known = registry.hmpCommands.flatMap(c => [c.hmpName ?? '', ...c.aliases]).filter(n => n.startsWith('info ') === (prefix !== ''));
-  const [best] = similar(name.slice(prefix.length), known.map(n => n.slice(prefix.length)));
-  return `unknown command: '${name}'${best === undefined ? '' : `\nDid you mean '${prefix}${best}'?`}`;
+  const known = registry.hmpCommands
+    .flatMap(c => [c.hmpName ?? '', ...c.aliases])
+    .filter(n => n.startsWith('info ') === (prefix !== ''));
+  const [best] = similar(
+    name.slice(prefix.length),
+    known.map(n => n.slice(prefix.length)),
+  );
+  return (
+    'unknown command: ' +
+    `'${name}'${best === undefined ? '' : `\nDid you mean '${prefix}${best}'?`}`
+  );
 }

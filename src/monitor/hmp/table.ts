@@ -1,4 +1,7 @@
-/** Results as a table, where there is a terminal that is wide enough for it; on any other the plain lines are printed. */
+/**
+ * Results as a table, where there is a terminal that is wide enough for it; on any other the plain
+ * lines are printed.
+ */
 import { paint, type Style } from './style.js';
 
 export interface Table {
@@ -11,17 +14,30 @@ export interface Table {
 const chars = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
 const asciiChars = {
   ...chars,
-  top: '-', 'top-mid': '+', 'top-left': '+', 'top-right': '+',
-  bottom: '-', 'bottom-mid': '+', 'bottom-left': '+', 'bottom-right': '+',
-  left: '|', middle: '|', right: '|',
+  top: '-',
+  'top-mid': '+',
+  'top-left': '+',
+  'top-right': '+',
+  bottom: '-',
+  'bottom-mid': '+',
+  'bottom-left': '+',
+  'bottom-right': '+',
+  left: '|',
+  middle: '|',
+  right: '|',
 };
 
 /** undefined: it does not fit, or there is nothing in it. */
-export async function renderTable({ head, rows }: Table, style: Style): Promise<string | undefined> {
+export async function renderTable(
+  { head, rows }: Table,
+  style: Style,
+): Promise<string | undefined> {
   if (rows.length === 0) return undefined;
   const { default: CliTable } = await import('cli-table3');
   const bold = (text: string) => paint(text, 'bold', style);
-  const cells = rows.map(row => row.map((cell, i) => (head === undefined && i === 0 ? bold(cell) : cell)));
+  const cells = rows.map(row =>
+    row.map((cell, i) => (head === undefined && i === 0 ? bold(cell) : cell)),
+  );
   // cli-table3 would colour its own head and border even where nobody wants colours.
   const border = style.ascii ? asciiChars : chars;
   const table = new CliTable({ chars: border, style: { head: [], border: [] } });
@@ -42,6 +58,9 @@ export function shortSize(bytes: number): string {
 
 /** `name: value` on each line: the names in front of what they say. */
 export function pairs(text: string): Table {
-  const rows = text.split('\n').map(line => /^([^:]*): ?(.*)$/.exec(line)).map(match => (match ? [match[1], match[2]] : []));
+  const rows = text
+    .split('\n')
+    .map(line => /^([^:]*): ?(.*)$/.exec(line))
+    .map(match => (match ? [match[1], match[2]] : []));
   return { rows: rows.filter(row => row.length > 0) };
 }

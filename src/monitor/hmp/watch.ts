@@ -1,9 +1,14 @@
-/** `watch [-n SECONDS] [-c COUNT] COMMAND`: runs a command again and again and redraws its output in place, until a key. */
+/**
+ * `watch [-n SECONDS] [-c COUNT] COMMAND`: runs a command again and again and redraws its output in
+ * place, until a key.
+ */
 import type { Disposable } from '../../base/disposable.js';
 import type { Terminal } from '../../chardev/contract.js';
 import type { Clock } from '../../host/ports.js';
 
-export const watchHelp = `watch [-n seconds] [-c count] command -- run a command again and again, in place, until a key is pressed
+export const watchHelp =
+  'watch [-n seconds] [-c count] command -- run a command again and again, in place, ' +
+  `until a key is pressed
     -n             seconds between two runs, 0.1 to 3600; default 2
     -c             at most so many runs, 1 to 100000; default 1800
     command        a line that only looks: info ..., x, xp, print, help, qom-get, qom-list
@@ -26,11 +31,23 @@ export function parseWatch(line: string): WatchRequest | string {
   let rest = line.trim().replace(/^watch\s*/, '');
   let everyMs = 2000;
   let count = 1800;
-  for (let flag = /^-([a-z])\s+(\S+)\s*/.exec(rest); flag; flag = /^-([a-z])\s+(\S+)\s*/.exec(rest)) {
+  for (
+    let flag = /^-([a-z])\s+(\S+)\s*/.exec(rest);
+    flag;
+    flag = /^-([a-z])\s+(\S+)\s*/.exec(rest)
+  ) {
     const value = /^[0-9]+(\.[0-9]+)?$/.test(flag[2]) ? Number(flag[2]) : Number.NaN;
     if (flag[1] === 'n' && value >= 0.1 && value <= 3600) everyMs = value * 1000;
-    else if (flag[1] === 'c' && Number.isInteger(value) && value >= 1 && value <= 100_000) count = value;
-    else return wrong(flag[1] === 'n' ? `seconds from 0.1 to 3600 expected, not '${flag[2]}'` : flag[1] === 'c' ? `a count from 1 to 100000 expected, not '${flag[2]}'` : `unsupported option -${flag[1]}`);
+    else if (flag[1] === 'c' && Number.isInteger(value) && value >= 1 && value <= 100_000)
+      count = value;
+    else
+      return wrong(
+        flag[1] === 'n'
+          ? `seconds from 0.1 to 3600 expected, not '${flag[2]}'`
+          : flag[1] === 'c'
+            ? `a count from 1 to 100000 expected, not '${flag[2]}'`
+            : `unsupported option -${flag[1]}`,
+      );
     rest = rest.slice(flag[0].length);
   }
   if (rest === '' || rest.startsWith('-')) return wrong('a command is expected');

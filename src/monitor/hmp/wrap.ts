@@ -1,4 +1,6 @@
-/** Long lines on a narrow terminal: cut between words, and what follows is set in below its text. */
+/**
+ * Long lines on a narrow terminal: cut between words, and what follows is set in below its text.
+ */
 
 const nestedBy = 4;
 /** `    name           what it is`: a description that stands in a column. */
@@ -7,7 +9,9 @@ const described = /^ {2,}\S+ {2,}(?=\S)/;
 /** Lines with colours are left as they are: they were made to fit. */
 export function wrapLines(text: string, columns: number): string {
   const lines = text.split('\n');
-  return lines.map(line => (line.length <= columns || line.includes('\x1b') ? line : wrap(line, columns))).join('\n');
+  return lines
+    .map(line => (line.length <= columns || line.includes('\x1b') ? line : wrap(line, columns)))
+    .join('\n');
 }
 
 function wrap(line: string, columns: number): string {

@@ -1,4 +1,7 @@
-/** Every object type that a machine of ours can have, and those of QEMU that it cannot, with the reason. */
+/**
+ * Every object type that a machine of ours can have, and those of QEMU that it cannot, with the
+ * reason.
+ */
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { filterTypes } from './filters.js';
@@ -7,11 +10,16 @@ import type { ObjectType } from './type.js';
 
 export const objectTypes: readonly ObjectType[] = [...filterTypes, ...tlsCredsTypes];
 
-const compareMode = 'it belongs to compare mode, where the secondary runs along and the outputs are compared; here the secondary stands still between checkpoints, and the output of every netdev is held until one covers it';
+const compareMode =
+  'it belongs to compare mode, where the secondary runs along and the outputs are compared; ' +
+  'here the secondary stands still between checkpoints, and the output of every netdev is ' +
+  'held until one covers it';
 const refusedTypes: Readonly<Record<string, string>> = {
   'colo-compare': compareMode,
   'filter-rewriter': compareMode,
-  'throttle-group': 'limits are of a disk: throttling.group=NAME of -drive, or block_set_io_throttle with group, shares one budget between several',
+  'throttle-group':
+    'limits are of a disk: throttling.group=NAME of -drive, or block_set_io_throttle with ' +
+    'group, shares one budget between several',
   iothread: 'devices of colo do their work on the main loop; leave iothread=... out',
 };
 
@@ -19,7 +27,10 @@ const refusedTypes: Readonly<Record<string, string>> = {
 export function objectTypeNamed(name: string): ObjectType {
   const found = objectTypes.find(type => type.name === name);
   if (found) return found;
-  if (Object.hasOwn(refusedTypes, name)) throw new VmError(`object type '${name}' is not supported: ${refusedTypes[name]}`);
+  if (Object.hasOwn(refusedTypes, name))
+    throw new VmError(`object type '${name}' is not supported: ${refusedTypes[name]}`);
   const names = objectTypes.map(type => type.name).sort();
-  throw new VmError(`Parameter 'qom-type' does not accept value '${name.slice(0, 64)}'`, { hint: `Object types: ${names.join(', ')}.${didYouMean(name, names)}` });
+  throw new VmError(`Parameter 'qom-type' does not accept value '${name.slice(0, 64)}'`, {
+    hint: `Object types: ${names.join(', ')}.${didYouMean(name, names)}`,
+  });
 }

@@ -1,6 +1,7 @@
 /**
- * The kinds of character devices, each declared once: from its options derive -chardev, chardev_add, the nested JSON of chardev-add, help,
- * and the short forms of -serial, -monitor and -qmp.
+ * The kinds of character devices, each declared once: from its options derive -chardev,
+ * chardev_add, the nested JSON of chardev-add, help, and the short forms of -serial, -monitor and
+ * -qmp.
  */
 import { assertNever, VmError } from '../../base/errors.js';
 import { parseKeyValues, splitCommas } from '../../base/key-values.js';
@@ -24,14 +25,24 @@ const maxRingBytes = 64 << 20;
 const options = {
   null: {},
   stdio: { signal: optional(bool('off: Ctrl-C is input; on (default): it is a signal')) },
-  file: { path: str('where output goes', { complete: 'files' }), append: optional(bool('on: behind what is there')) },
+  file: {
+    path: str('where output goes', { complete: 'files' }),
+    append: optional(bool('on: behind what is there')),
+  },
   socket: {
     path: optional(str('of a unix socket', { complete: 'files' })),
     host: optional(str('of a TCP socket')),
     port: optional(str('of a TCP socket')),
     server: optional(bool('on: listen; off (default): connect')),
-    wait: optional(bool('of a server. on (default): the machine does not start before somebody is there')),
-    reconnect: optional(int('of a client: seconds until it tries again; 0 (default): it does not', { min: 0, max: maxReconnectMs / 1000 })),
+    wait: optional(
+      bool('of a server. on (default): the machine does not start before somebody is there'),
+    ),
+    reconnect: optional(
+      int('of a client: seconds until it tries again; 0 (default): it does not', {
+        min: 0,
+        max: maxReconnectMs / 1000,
+      }),
+    ),
     'reconnect-ms': optional(int('the same in milliseconds', { min: 0, max: maxReconnectMs })),
   },
   ringbuf: { size: optional(size('bytes that are kept, a power of two; default: 64K')) },
@@ -45,45 +56,71 @@ const refused: Readonly<Record<string, string>> = {
   vc: 'there is no display; use stdio or socket',
 };
 
-/** `-chardev socket,id=c0,path=/run/x,server=on,wait=off`. running: it is a monitor that asks, and no monitor waits for a peer. */
+/**
+ * `-chardev socket,id=c0,path=/run/x,server=on,wait=off`. running: it is a monitor that asks, and
+ * no monitor waits for a peer.
+ */
 export function readChardev(text: string, running = false): { id: string; backend: CharSpec } {
   const items = parseKeyValues(text, 'backend');
   const word = (key: string) => items.find(item => item.key === key)?.value;
   const kind = kindNamed(word('backend') ?? '');
   const id = word('id');
-  if (id === undefined || id === '') throw new VmError('chardev: no id specified', { hint: `Example: ${kind},id=c0` });
+  if (id === undefined || id === '')
+    throw new VmError('chardev: no id specified', { hint: `Example: ${kind},id=c0` });
   const mux = sharing(word('mux'), running);
   const own = items.filter(item => !['backend', 'id', 'mux'].includes(item.key));
   // The keyboard of a mux is the guest's too: it gets Ctrl-C, unless the user says otherwise.
-  const keys = mux && kind === 'stdio' && word('signal') === undefined ? [{ key: 'signal', value: 'off' }] : [];
+  const keys =
+    mux && kind === 'stdio' && word('signal') === undefined
+      ? [{ key: 'signal', value: 'off' }]
+      : [];
   const backend = fromItems(kind, [...own, ...keys]);
   if (mux) return { id, backend: { kind: 'mux', base: backend } };
-  return { id, backend: running ? withoutWait(backend, own.some(item => item.key === 'wait')) : backend };
+  return {
+    id,
+    backend: running
+      ? withoutWait(
+          backend,
+          own.some(item => item.key === 'wait'),
+        )
+      : backend,
+  };
 }
 
 /** mux=on: for several front ends, which are there from the start. */
 function sharing(word: string | undefined, running: boolean): boolean {
   if (word === undefined || word === 'off') return false;
   if (word !== 'on') throw new VmError(`Parameter 'mux' expects 'on' or 'off', not '${word}'`);
-  if (running) throw new VmError("'mux=on' is for the command line: console and monitor are there from the start");
+  if (running)
+    throw new VmError(
+      "'mux=on' is for the command line: console and monitor are there from the start",
+    );
   return true;
 }
 
 function withoutWait(backend: CharSpec, asked: boolean): CharSpec {
   if (backend.kind !== 'socket' || !backend.wait) return backend;
-  if (asked) throw new VmError("'wait=on' is for the command line: a monitor does not wait until somebody connects", { hint: 'Use wait=off.' });
+  if (asked)
+    throw new VmError(
+      "'wait=on' is for the command line: a monitor does not wait until somebody connects",
+      { hint: 'Use wait=off.' },
+    );
   return { ...backend, wait: false };
 }
 
 const shortForms = 'null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf';
 
-/** `unix:/run/x,server=on,wait=off`: the short form; stdioInput: what the front end makes of standard input. */
+/**
+ * `unix:/run/x,server=on,wait=off`: the short form; stdioInput: what the front end makes of
+ * standard input.
+ */
 export function readChannel(text: string, stdioInput: StdioInput): CharSpec {
   const [head, ...rest] = splitCommas(text);
   const colon = head.indexOf(':');
   const form = colon < 0 ? head : head.slice(0, colon);
   const argument = colon < 0 ? '' : head.slice(colon + 1);
-  const items = rest.length === 0 ? [] : parseKeyValues(rest.map(item => item.replaceAll(',', ',,')).join(','));
+  const items =
+    rest.length === 0 ? [] : parseKeyValues(rest.map(item => item.replaceAll(',', ',,')).join(','));
   const bare = () => {
     if (colon >= 0) throw new VmError(`'${form}' takes nothing after a colon`);
   };
@@ -106,7 +143,11 @@ export function readChannel(text: string, stdioInput: StdioInput): CharSpec {
     case 'tcp': {
       const address = parseTcp(argument);
       if (address.kind !== 'tcp') return assertNever(address as never);
-      return fromItems('socket', [{ key: 'host', value: address.host }, { key: 'port', value: String(address.port) }, ...items]);
+      return fromItems('socket', [
+        { key: 'host', value: address.host },
+        { key: 'port', value: String(address.port) },
+        ...items,
+      ]);
     }
     default:
       throw new VmError(`'${form}' is not a character device of colo; it has ${shortForms}`);
@@ -136,8 +177,14 @@ export function specOfBackend(backend: Backend): CharSpec {
   switch (backend.type) {
     case 'socket': {
       const { addr, server = true, wait, ...others } = backend.data;
-      const address = addr.type === 'unix' ? { path: addr.data.path } : { host: addr.data.host, port: addr.data.port };
-      return withoutWait(socketSpec({ ...others, ...address, server, ...(server ? { wait: wait ?? false } : {}) }), true);
+      const address =
+        addr.type === 'unix'
+          ? { path: addr.data.path }
+          : { host: addr.data.host, port: addr.data.port };
+      return withoutWait(
+        socketSpec({ ...others, ...address, server, ...(server ? { wait: wait ?? false } : {}) }),
+        true,
+      );
     }
     case 'file':
       return specOf.file({ path: backend.data.out, append: backend.data.append });
@@ -154,11 +201,21 @@ export function specOfBackend(backend: Backend): CharSpec {
 
 const specOf = {
   null: (): CharSpec => ({ kind: 'null' }),
-  stdio: ({ signal = true }: ArgsOf<typeof options.stdio>): CharSpec => ({ kind: 'stdio', input: signal ? 'characters' : 'keys' }),
-  file: ({ path, append = false }: ArgsOf<typeof options.file>): CharSpec => ({ kind: 'file', path, append }),
+  stdio: ({ signal = true }: ArgsOf<typeof options.stdio>): CharSpec => ({
+    kind: 'stdio',
+    input: signal ? 'characters' : 'keys',
+  }),
+  file: ({ path, append = false }: ArgsOf<typeof options.file>): CharSpec => ({
+    kind: 'file',
+    path,
+    append,
+  }),
   socket: (given: ArgsOf<typeof options.socket>): CharSpec => socketSpec(given),
   ringbuf: ({ size: sizeBytes = defaultRingBytes }: ArgsOf<typeof options.ringbuf>): CharSpec => {
-    if (!Number.isInteger(Math.log2(sizeBytes)) || sizeBytes > maxRingBytes) throw new VmError('size of ringbuf chardev must be power of two', { hint: `At most ${maxRingBytes}.` });
+    if (!Number.isInteger(Math.log2(sizeBytes)) || sizeBytes > maxRingBytes)
+      throw new VmError('size of ringbuf chardev must be power of two', {
+        hint: `At most ${maxRingBytes}.`,
+      });
     return { kind: 'ringbuf', sizeBytes };
   },
 } as const;
@@ -168,22 +225,45 @@ function fromItems(kind: Kind, items: Parameters<typeof fromWords>[1]): CharSpec
   return (specOf[kind] as (given: unknown) => CharSpec)(fromWords(options[kind], items));
 }
 
-function socketSpec({ path, host, port, server = false, wait, reconnect, 'reconnect-ms': ms }: ArgsOf<typeof options.socket>): CharSpec {
+function socketSpec({
+  path,
+  host,
+  port,
+  server = false,
+  wait,
+  reconnect,
+  'reconnect-ms': ms,
+}: ArgsOf<typeof options.socket>): CharSpec {
   const address = addressOf(path, host, port);
   if (wait !== undefined && !server) throw new VmError("'wait' is for a server: add server=on");
-  if (server && (reconnect !== undefined || ms !== undefined)) throw new VmError("'reconnect' is for a client, not with server=on");
-  if (reconnect !== undefined && ms !== undefined) throw new VmError("'reconnect' and 'reconnect-ms' exclude each other");
-  if (!server && address.kind === 'tcp' && address.host === '') throw new VmError('a host is needed to connect to');
-  return { kind: 'socket', address, server, wait: server && (wait ?? true), reconnectMs: ms ?? (reconnect ?? 0) * 1000 };
+  if (server && (reconnect !== undefined || ms !== undefined))
+    throw new VmError("'reconnect' is for a client, not with server=on");
+  if (reconnect !== undefined && ms !== undefined)
+    throw new VmError("'reconnect' and 'reconnect-ms' exclude each other");
+  if (!server && address.kind === 'tcp' && address.host === '')
+    throw new VmError('a host is needed to connect to');
+  return {
+    kind: 'socket',
+    address,
+    server,
+    wait: server && (wait ?? true),
+    reconnectMs: ms ?? (reconnect ?? 0) * 1000,
+  };
 }
 
-function addressOf(path: string | undefined, host: string | undefined, port: string | undefined): Address {
+function addressOf(
+  path: string | undefined,
+  host: string | undefined,
+  port: string | undefined,
+): Address {
   if (path !== undefined) {
     if (path === '') throw new VmError('a path is missing: path=PATH');
-    if (host !== undefined || port !== undefined) throw new VmError("'path' is a unix socket, 'host' and 'port' are TCP: not both");
+    if (host !== undefined || port !== undefined)
+      throw new VmError("'path' is a unix socket, 'host' and 'port' are TCP: not both");
     return { kind: 'unix', path };
   }
-  if (port === undefined) throw new VmError('a socket needs an address: path=PATH, or host=HOST,port=PORT');
+  if (port === undefined)
+    throw new VmError('a socket needs an address: path=PATH, or host=HOST,port=PORT');
   return { kind: 'tcp', host: host ?? '', port: portNumber(port) };
 }
 
@@ -191,12 +271,17 @@ function kindNamed(name: string): Kind {
   const found = chardevKinds.find(kind => kind === name);
   if (found) return found;
   const instead = Object.hasOwn(refused, name) ? `: colo does not have it; ${refused[name]}` : '';
-  throw new VmError(`'${name}' is not a valid char driver name${instead}`, { hint: `It has ${chardevKinds.join(', ')}.${didYouMean(name, chardevKinds)}` });
+  throw new VmError(`'${name}' is not a valid char driver name${instead}`, {
+    hint: `It has ${chardevKinds.join(', ')}.${didYouMean(name, chardevKinds)}`,
+  });
 }
 
 /** `help` in the place of the kind, or `KIND,help`; undefined: no help was asked for. */
 export function chardevHelp(text: string): string | undefined {
-  if (text === 'help' || text === '?') return ['Available chardev backend types:', ...chardevKinds.map(kind => `  ${kind}`)].join('\n');
+  if (text === 'help' || text === '?')
+    return ['Available chardev backend types:', ...chardevKinds.map(kind => `  ${kind}`)].join(
+      '\n',
+    );
   const match = /^([^,=]+),(?:help|\?)$/.exec(text);
   if (!match) return undefined;
   const kind = kindNamed(match[1]);

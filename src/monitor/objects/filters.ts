@@ -20,10 +20,25 @@ const maxIntervalUs = 0xffff_ffff;
 
 const common = {
   netdev: str('netdev whose packets it filters', { complete: 'netdevs' }),
-  queue: optional(oneOf(['all', 'rx', 'tx'], 'rx: what the guest sends; tx: what it receives; default: all', { name: 'NetFilterDirection' })),
+  queue: optional(
+    oneOf(['all', 'rx', 'tx'], 'rx: what the guest sends; tx: what it receives; default: all', {
+      name: 'NetFilterDirection',
+    }),
+  ),
   status: optional(oneOf(onOff, 'off: packets go past it; default: on')),
-  position: optional(str('head: next to the world (the default filter-buffer stays in front of it); tail: next to the guest (default); id=FILTER')),
-  insert: optional(oneOf(['before', 'behind'], 'with position=id=FILTER: on the side of the head, or (default) of the tail', { name: 'NetfilterInsert' })),
+  position: optional(
+    str(
+      'head: next to the world (the default filter-buffer stays in front of it); tail: next ' +
+        'to the guest (default); id=FILTER',
+    ),
+  ),
+  insert: optional(
+    oneOf(
+      ['before', 'behind'],
+      'with position=id=FILTER: on the side of the head, or (default) of the tail',
+      { name: 'NetfilterInsert' },
+    ),
+  ),
 };
 type Common = ArgsOf<typeof common>;
 const defaults = { queue: 'all', status: 'on', position: 'tail', insert: 'behind' } as const;
@@ -36,7 +51,9 @@ interface Filter extends NetFilter, Disposable {
   setOn(on: boolean): void;
 }
 
-const changes = { status: (placed: Placed<Filter>, value: 'on' | 'off') => placed.filter.setOn(value === 'on') };
+const changes = {
+  status: (placed: Placed<Filter>, value: 'on' | 'off') => placed.filter.setOn(value === 'on'),
+};
 
 const noVnetHeader = optional(bool('off: the network cards of this machine have no vnet header'));
 
@@ -44,32 +61,70 @@ export const filterTypes = [
   objectType({
     name: 'filter-buffer',
     summary: 'keeps packets, and lets them go together each interval',
-    notes: ['COLO needs none: the output of every netdev is held by a filter-buffer of its own, named nop.'],
-    fields: { ...common, interval: int('microseconds between two times that packets leave', { min: 1, max: maxIntervalUs }) },
+    notes: [
+      'COLO needs none: the output of every netdev is held by a filter-buffer of its own, ' +
+        'named nop.',
+    ],
+    fields: {
+      ...common,
+      interval: int('microseconds between two times that packets leave', {
+        min: 1,
+        max: maxIntervalUs,
+      }),
+    },
     phase: 'late',
     defaults,
-    changes: { ...changes, interval: (placed: Placed<TimedBuffer>, value: number) => placed.filter.setInterval(value) },
-    counters: { packets: { summary: 'waiting now', read: (placed: Placed<TimedBuffer>) => placed.filter.packets } },
-    create: (id, given, world) => place({ type: 'filter-buffer', id }, given, world, () => new TimedBuffer(id, directionOf(given), given.interval, world.host.clock)),
+    changes: {
+      ...changes,
+      interval: (placed: Placed<TimedBuffer>, value: number) => placed.filter.setInterval(value),
+    },
+    counters: {
+      packets: {
+        summary: 'waiting now',
+        read: (placed: Placed<TimedBuffer>) => placed.filter.packets,
+      },
+    },
+    create: (id, given, world) =>
+      place(
+        { type: 'filter-buffer', id },
+        given,
+        world,
+        () => new TimedBuffer(id, directionOf(given), given.interval, world.host.clock),
+      ),
   }),
   objectType({
     name: 'filter-mirror',
     summary: 'sends a copy of each packet to a character device',
-    notes: ['In COLO the copy of a packet from the guest leaves when the packet does. Copies that the reader does not take are dropped and counted.'],
-    fields: { ...common, outdev: str('chardev that gets the copies', { complete: 'chardevs' }), vnet_hdr_support: noVnetHeader },
+    notes: [
+      'In COLO the copy of a packet from the guest leaves when the packet does. Copies that ' +
+        'the reader does not take are dropped and counted.',
+    ],
+    fields: {
+      ...common,
+      outdev: str('chardev that gets the copies', { complete: 'chardevs' }),
+      vnet_hdr_support: noVnetHeader,
+    },
     phase: 'late',
     defaults: { ...defaults, vnet_hdr_support: false },
     changes,
     counters: outletCounters((placed: Placed<Mirror>) => placed.filter.outlet),
     create: (id, given, world) => {
       refuseVnetHeader(given.vnet_hdr_support);
-      return place({ type: 'filter-mirror', id }, given, world, use => new Mirror(id, directionOf(given), use(given.outdev)));
+      return place(
+        { type: 'filter-mirror', id },
+        given,
+        world,
+        use => new Mirror(id, directionOf(given), use(given.outdev)),
+      );
     },
   }),
   objectType({
     name: 'filter-redirector',
     summary: 'sends packets to a character device instead of on, and takes packets from another',
-    notes: ['In COLO a packet from the guest goes to outdev when it may leave; what indev sends toward the world is held as well.'],
+    notes: [
+      'In COLO a packet from the guest goes to outdev when it may leave; what indev sends ' +
+        'toward the world is held as well.',
+    ],
     fields: {
       ...common,
       indev: optional(str('chardev whose packets come in here', { complete: 'chardevs' })),
@@ -79,43 +134,96 @@ export const filterTypes = [
     phase: 'late',
     defaults: { ...defaults, vnet_hdr_support: false },
     changes,
-    counters: { ...outletCounters((placed: Placed<Redirector>) => placed.filter.outlet), received: { summary: 'packets from indev', read: (placed: Placed<Redirector>) => placed.filter.received } },
+    counters: {
+      ...outletCounters((placed: Placed<Redirector>) => placed.filter.outlet),
+      received: {
+        summary: 'packets from indev',
+        read: (placed: Placed<Redirector>) => placed.filter.received,
+      },
+    },
     create: (id, given, world) => {
       refuseVnetHeader(given.vnet_hdr_support);
       const { indev, outdev } = given;
-      if (indev === undefined && outdev === undefined) throw new VmError("filter redirector needs 'indev' or 'outdev' at least one property set");
-      if (indev === outdev) throw new VmError("'indev' and 'outdev' could not be same for filter redirector");
-      const end = (use: Use, device: string | undefined) => (device === undefined ? undefined : use(device));
-      return place({ type: 'filter-redirector', id }, given, world, use => new Redirector(id, directionOf(given), { indev: end(use, indev), outdev: end(use, outdev) }, line => world.note(line)));
+      if (indev === undefined && outdev === undefined)
+        throw new VmError("filter redirector needs 'indev' or 'outdev' at least one property set");
+      if (indev === outdev)
+        throw new VmError("'indev' and 'outdev' could not be same for filter redirector");
+      const end = (use: Use, device: string | undefined) =>
+        device === undefined ? undefined : use(device);
+      return place(
+        { type: 'filter-redirector', id },
+        given,
+        world,
+        use =>
+          new Redirector(
+            id,
+            directionOf(given),
+            { indev: end(use, indev), outdev: end(use, outdev) },
+            line => world.note(line),
+          ),
+      );
     },
   }),
   objectType({
     name: 'filter-dump',
     summary: 'writes packets to a pcap file',
-    notes: ['What the guest sends is written when it comes by, held by COLO or not. Packets that the disk does not take are counted.'],
-    fields: { ...common, file: str('the file; what it holds is lost', { complete: 'files' }), maxlen: optional(int('bytes of each packet that are kept; default: 65536', { min: 1, max: 0x7fff_ffff })) },
+    notes: [
+      'What the guest sends is written when it comes by, held by COLO or not. Packets that ' +
+        'the disk does not take are counted.',
+    ],
+    fields: {
+      ...common,
+      file: str('the file; what it holds is lost', { complete: 'files' }),
+      maxlen: optional(
+        int('bytes of each packet that are kept; default: 65536', { min: 1, max: 0x7fff_ffff }),
+      ),
+    },
     phase: 'late',
     defaults: { ...defaults, maxlen: 65_536 },
     changes,
     counters: {
-      written: { summary: 'packets in the file', read: (placed: Placed<Dump>) => placed.filter.written },
-      dropped: { summary: 'packets that were lost', read: (placed: Placed<Dump>) => placed.filter.dropped },
+      written: {
+        summary: 'packets in the file',
+        read: (placed: Placed<Dump>) => placed.filter.written,
+      },
+      dropped: {
+        summary: 'packets that were lost',
+        read: (placed: Placed<Dump>) => placed.filter.dropped,
+      },
     },
     create: (id, given, world) =>
       place({ type: 'filter-dump', id }, given, world, async () => {
-        const file = await world.host.files.open(given.file, { readOnly: false, lock: 'auto', create: true });
-        return Dump.create(id, directionOf(given), file, given.maxlen ?? 65_536, clockAndNote(world));
+        const file = await world.host.files.open(given.file, {
+          readOnly: false,
+          lock: 'auto',
+          create: true,
+        });
+        return Dump.create(
+          id,
+          directionOf(given),
+          file,
+          given.maxlen ?? 65_536,
+          clockAndNote(world),
+        );
       }),
   }),
   objectType({
     name: 'filter-replay',
     summary: 'plays the packets of a pcap file to the guest, as far apart as they were recorded',
-    notes: ['queue=rx plays them to the world instead. QEMU has a filter of this name for its record and replay of a whole run, which colo does not have.'],
+    notes: [
+      'queue=rx plays them to the world instead. QEMU has a filter of this name for its ' +
+        'record and replay of a whole run, which colo does not have.',
+    ],
     fields: { ...common, file: str('the pcap file', { complete: 'files' }) },
     phase: 'late',
     defaults: { ...defaults, queue: 'tx' },
     changes,
-    counters: { replayed: { summary: 'packets so far', read: (placed: Placed<Replay>) => placed.filter.replayed } },
+    counters: {
+      replayed: {
+        summary: 'packets so far',
+        read: (placed: Placed<Replay>) => placed.filter.replayed,
+      },
+    },
     create: (id, given, world) =>
       place({ type: 'filter-replay', id }, given, world, async () => {
         const file = await world.host.files.open(given.file, { readOnly: true, lock: 'none' });
@@ -125,17 +233,30 @@ export const filterTypes = [
 ];
 
 const directionOf = ({ queue = 'all' }: Common) => queue;
-const clockAndNote = (world: ObjectWorld) => ({ clock: world.host.clock, note: (line: string) => world.note(line) });
+const clockAndNote = (world: ObjectWorld) => ({
+  clock: world.host.clock,
+  note: (line: string) => world.note(line),
+});
 
 function outletCounters<V>(outlet: (object: V) => Outlet | undefined) {
   return {
-    sent: { summary: 'packets that the chardev took', read: (object: V) => outlet(object)?.sent ?? 0 },
-    dropped: { summary: 'packets that it did not take', read: (object: V) => outlet(object)?.dropped ?? 0 },
+    sent: {
+      summary: 'packets that the chardev took',
+      read: (object: V) => outlet(object)?.sent ?? 0,
+    },
+    dropped: {
+      summary: 'packets that it did not take',
+      read: (object: V) => outlet(object)?.dropped ?? 0,
+    },
   };
 }
 
 function refuseVnetHeader(asked: boolean | undefined): void {
-  if (asked) throw new VmError('vnet_hdr_support=on is not supported: the network cards of colo have no vnet header', { hint: 'Use vnet_hdr_support=off, on both ends of the channel.' });
+  if (asked)
+    throw new VmError(
+      'vnet_hdr_support=on is not supported: the network cards of colo have no vnet header',
+      { hint: 'Use vnet_hdr_support=off, on both ends of the channel.' },
+    );
 }
 
 /** Takes a chardev for the filter that is being made. */
@@ -159,7 +280,12 @@ class Placed<F extends Filter> implements Disposable {
 }
 
 /** Whatever fails, nothing stays claimed or open. */
-async function place<F extends Filter>({ type, id }: { type: string; id: string }, given: Common, world: ObjectWorld, make: (use: Use) => F | Promise<F>): Promise<Placed<F>> {
+async function place<F extends Filter>(
+  { type, id }: { type: string; id: string },
+  given: Common,
+  world: ObjectWorld,
+  make: (use: Use) => F | Promise<F>,
+): Promise<Placed<F>> {
   const at = placeOf(given);
   const user = `${type} '${id}'`;
   const claims = new Disposables();
@@ -185,13 +311,17 @@ function netdevOf(id: string, user: string, world: ObjectWorld) {
   try {
     return world.netdev(id, user);
   } catch (error) {
-    if (error instanceof VmError && error.class === 'DeviceNotFound') throw new VmError("Parameter 'netdev' expects a network backend id", { hint: `There is no netdev '${id}'.` });
+    if (error instanceof VmError && error.class === 'DeviceNotFound')
+      throw new VmError("Parameter 'netdev' expects a network backend id", {
+        hint: `There is no netdev '${id}'.`,
+      });
     throw error;
   }
 }
 
 function placeOf({ position = 'tail', insert = 'behind' }: Common): FilterPlace {
   if (position === 'head' || position === 'tail') return position;
-  if (!position.startsWith('id=')) throw new VmError("Parameter 'position' expects 'head', 'tail' or 'id=<id>'");
+  if (!position.startsWith('id='))
+    throw new VmError("Parameter 'position' expects 'head', 'tail' or 'id=<id>'");
   return { insert, id: position.slice(3) };
 }

@@ -6,12 +6,19 @@ import { objectTypeNamed, objectTypes } from './all.js';
 export function objectHelp(text: string): string | undefined {
   if (text === 'help' || text === '?') {
     const types = [...objectTypes].sort((a, b) => (a.name < b.name ? -1 : 1));
-    return ['List of user creatable objects:', ...types.map(type => `  ${type.name.padEnd(20)} ${type.summary}`)].join('\n');
+    return [
+      'List of user creatable objects:',
+      ...types.map(type => `  ${type.name.padEnd(20)} ${type.summary}`),
+    ].join('\n');
   }
   const match = /^([^,=]+),(?:help|\?)$/.exec(text);
   if (!match) return undefined;
   const type = objectTypeNamed(match[1]);
-  return [`${type.name} options:`, ...fieldLines(type.fields), ...type.notes.map(note => `  ${note}`)].join('\n');
+  return [
+    `${type.name} options:`,
+    ...fieldLines(type.fields),
+    ...type.notes.map(note => `  ${note}`),
+  ].join('\n');
 }
 
 export function fieldLines(fields: Fields): string[] {

@@ -1,4 +1,7 @@
-/** The kinds of netdevs, each declared once: from its options derive -netdev, netdev_add in both spellings, and help. */
+/**
+ * The kinds of netdevs, each declared once: from its options derive -netdev, netdev_add in both
+ * spellings, and help.
+ */
 import { VmError } from '../../base/errors.js';
 import { type KeyValue, parseKeyValues } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
@@ -15,8 +18,15 @@ type Kind = (typeof netdevKinds)[number];
 const options = {
   tap: {
     ifname: optional(str('of the host; may hold %d; default: tap%d')),
-    script: optional(str('run as SCRIPT IFNAME when it is there; no: none; default: /etc/qemu-ifup where that is', { complete: 'files' })),
-    downscript: optional(str('the same when it goes; default: /etc/qemu-ifdown', { complete: 'files' })),
+    script: optional(
+      str(
+        'run as SCRIPT IFNAME when it is there; no: none; default: /etc/qemu-ifup where that is',
+        { complete: 'files' },
+      ),
+    ),
+    downscript: optional(
+      str('the same when it goes; default: /etc/qemu-ifdown', { complete: 'files' }),
+    ),
     vhost: optional(bool('off: COLO must see every packet')),
     vnet_hdr: optional(bool('off: the network cards have no vnet header')),
   },
@@ -46,7 +56,11 @@ export function readNetdev(text: string): NetdevSpec {
 }
 
 /** As QMP sends it. */
-export function netdevOf(type: string, id: string, given: Readonly<Record<string, unknown>>): NetdevSpec {
+export function netdevOf(
+  type: string,
+  id: string,
+  given: Readonly<Record<string, unknown>>,
+): NetdevSpec {
   const kind = kindNamed(type);
   return specOf(kind, id, checkFields<Fields>(options[kind], given));
 }
@@ -55,17 +69,25 @@ function specOf(kind: Kind, id: string, given: object): NetdevSpec {
   return kind === 'tap' ? tapSpec(id, given) : socketSpec(id, given);
 }
 
-function tapSpec(id: string, { ifname, script, downscript, vhost, vnet_hdr: header }: ArgsOf<typeof options.tap>): NetdevSpec {
-  if (vhost) throw new VmError('vhost=on is not supported: COLO must see every packet. Use vhost=off');
+function tapSpec(
+  id: string,
+  { ifname, script, downscript, vhost, vnet_hdr: header }: ArgsOf<typeof options.tap>,
+): NetdevSpec {
+  if (vhost)
+    throw new VmError('vhost=on is not supported: COLO must see every packet. Use vhost=off');
   if (header) throw new VmError('vnet_hdr=on is not supported. Use vnet_hdr=off');
   return { type: 'tap', id, ifname, script, downscript };
 }
 
 function socketSpec(id: string, { listen, connect }: ArgsOf<typeof options.socket>): NetdevSpec {
   const where = listen ?? connect;
-  if (where === undefined || (listen !== undefined && connect !== undefined)) throw new VmError('exactly one of listen= and connect= is required', { hint: 'mcast, udp and fd are not offered.' });
+  if (where === undefined || (listen !== undefined && connect !== undefined))
+    throw new VmError('exactly one of listen= and connect= is required', {
+      hint: 'mcast, udp and fd are not offered.',
+    });
   const address = parseTcp(where);
-  if (connect !== undefined && address.kind === 'tcp' && address.host === '') throw new VmError('a host is needed to connect to');
+  if (connect !== undefined && address.kind === 'tcp' && address.host === '')
+    throw new VmError('a host is needed to connect to');
   return { type: 'socket', id, address, server: listen !== undefined };
 }
 
@@ -76,13 +98,17 @@ function missing(key: string): never {
 function kindNamed(name: string): Kind {
   const found = netdevKinds.find(kind => kind === name);
   if (found) return found;
-  if (Object.hasOwn(refused, name)) throw new VmError(`network type '${name}' is not supported: ${refused[name]}`);
-  throw new VmError(`Parameter 'type' does not accept value '${name.slice(0, 64)}'`, { hint: `Network types: ${netdevKinds.join(', ')}.${didYouMean(name, netdevKinds)}` });
+  if (Object.hasOwn(refused, name))
+    throw new VmError(`network type '${name}' is not supported: ${refused[name]}`);
+  throw new VmError(`Parameter 'type' does not accept value '${name.slice(0, 64)}'`, {
+    hint: `Network types: ${netdevKinds.join(', ')}.${didYouMean(name, netdevKinds)}`,
+  });
 }
 
 /** `help` in the place of the type, or `TYPE,help`; undefined: no help was asked for. */
 export function netdevHelp(text: string): string | undefined {
-  if (text === 'help' || text === '?') return ['Available netdev backend types:', ...netdevKinds.map(kind => `  ${kind}`)].join('\n');
+  if (text === 'help' || text === '?')
+    return ['Available netdev backend types:', ...netdevKinds.map(kind => `  ${kind}`)].join('\n');
   const match = /^([^,=]+),(?:help|\?)$/.exec(text);
   if (!match) return undefined;
   const kind = kindNamed(match[1]);

@@ -34,7 +34,14 @@ export function readObject(text: string): ObjectRequest {
     return found;
   };
   const type = objectTypeNamed(word('qom-type'));
-  return { id: word('id'), type, properties: fromWords(type.fields, items.filter(item => item.key !== 'qom-type' && item.key !== 'id')) };
+  return {
+    id: word('id'),
+    type,
+    properties: fromWords(
+      type.fields,
+      items.filter(item => item.key !== 'qom-type' && item.key !== 'id'),
+    ),
+  };
 }
 
 export class Objects implements ObjectControl, Disposable {
@@ -42,18 +49,29 @@ export class Objects implements ObjectControl, Disposable {
     kind: 'object',
     limit: maxObjects,
     use: 'shared',
-    duplicate: id => new VmError(`attempt to add duplicate property '${id}' to object (type 'container')`, { hint: `There is an object with id '${id}' already: object_del ${id}.` }),
+    duplicate: id =>
+      new VmError(`attempt to add duplicate property '${id}' to object (type 'container')`, {
+        hint: `There is an object with id '${id}' already: object_del ${id}.`,
+      }),
   });
 
   constructor(private readonly world: ObjectWorld) {}
 
   async add({ id, type, properties }: ObjectRequest): Promise<void> {
     const all = { ...type.defaults, ...properties };
-    await this.live.add(id, async () => ({ type, value: await type.create(id, all, this.world), properties: all }));
+    await this.live.add(id, async () => ({
+      type,
+      value: await type.create(id, all, this.world),
+      properties: all,
+    }));
   }
 
   /** As QMP sends it. */
-  async objectAdd(typeName: string, id: string, given: Readonly<Record<string, unknown>>): Promise<void> {
+  async objectAdd(
+    typeName: string,
+    id: string,
+    given: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
     const type = objectTypeNamed(typeName);
     await this.add({ id, type, properties: checkFields(type.fields, given) });
   }
@@ -69,24 +87,37 @@ export class Objects implements ObjectControl, Disposable {
     found.value.dispose();
   }
 
-  /** The object of one of these types. user: as a refusal of object-del names it. Whoever claims it disposes of the claim. */
+  /**
+   * The object of one of these types. user: as a refusal of object-del names it. Whoever claims it
+   * disposes of the claim.
+   */
   claim<V extends Disposable>(types: readonly ObjectType<V>[], id: string, user: string): Claim<V> {
     const found = this.live.get(id);
     if (!found) throw new VmError(`No object with id '${id}'`);
     if (!types.some(type => type.name === found.type.name)) {
-      throw new VmError(`Object with id '${id}' is a ${found.type.name}, not a ${types.map(type => type.name).join(' or ')}`);
+      throw new VmError(
+        `Object with id '${id}' is a ${found.type.name}, not a ` +
+          `${types.map(type => type.name).join(' or ')}`,
+      );
     }
     const claim = this.live.claim(id, user);
     return { value: claim.value.value as V, dispose: () => claim.dispose() };
   }
 
   list() {
-    return this.live.ids.map(id => ({ id, type: this.need(id).type.name, users: this.live.usersOf(id) }));
+    return this.live.ids.map(id => ({
+      id,
+      type: this.need(id).type.name,
+      users: this.live.usersOf(id),
+    }));
   }
 
   properties(id: string) {
     const { type } = this.need(id);
-    const fields = Object.entries(type.fields).map(([name, field]) => ({ name, type: typeName(field) }));
+    const fields = Object.entries(type.fields).map(([name, field]) => ({
+      name,
+      type: typeName(field),
+    }));
     return [...fields, ...Object.keys(type.counters).map(name => ({ name, type: 'int' }))];
   }
 
@@ -100,9 +131,13 @@ export class Objects implements ObjectControl, Disposable {
 
   set(id: string, property: string, value: unknown): void {
     const { type, value: object, properties } = this.need(id);
-    if (!Object.hasOwn(type.fields, property) && !Object.hasOwn(type.counters, property)) throw noProperty(type, property);
+    if (!Object.hasOwn(type.fields, property) && !Object.hasOwn(type.counters, property))
+      throw noProperty(type, property);
     if (!type.changeable.includes(property)) {
-      throw new VmError(`Property '${type.name}.${property}' cannot be changed while the object is there`, { hint: `What can be: ${type.changeable.join(', ') || 'nothing'}.` });
+      throw new VmError(
+        `Property '${type.name}.${property}' cannot be changed while the object is there`,
+        { hint: `What can be: ${type.changeable.join(', ') || 'nothing'}.` },
+      );
     }
     const checked = type.fields[property].check(value, property);
     type.change(object, property, checked);
@@ -128,6 +163,8 @@ export class Objects implements ObjectControl, Disposable {
 }
 
 const noProperty = (type: ObjectType, property: string) =>
-  new VmError(`Property '${type.name}.${property}' not found`, { hint: `It has ${[...Object.keys(type.fields), ...Object.keys(type.counters)].join(', ')}.` });
+  new VmError(`Property '${type.name}.${property}' not found`, {
+    hint: `It has ${[...Object.keys(type.fields), ...Object.keys(type.counters)].join(', ')}.`,
+  });
 
 const typeName = (type: Type) => type.describe({ add: name => name, builtin: name => name });

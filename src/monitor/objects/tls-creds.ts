@@ -1,4 +1,7 @@
-/** TLS credentials, which NBD servers and clients are given by id. The files are read once, when the object is made. */
+/**
+ * TLS credentials, which NBD servers and clients are given by id. The files are read once, when the
+ * object is made.
+ */
 import type { Disposable } from '../../base/disposable.js';
 import { VmError } from '../../base/errors.js';
 import type { TlsCredentials } from '../../host/ports.js';
@@ -15,7 +18,10 @@ export class TlsCreds implements Disposable {
 
   /** For that side of a connection. */
   for(endpoint: TlsEndpoint): TlsCredentials {
-    if (endpoint !== this.endpoint) throw new VmError(`Expected TLS credentials for a ${endpoint} endpoint`, { hint: `'${this.id}' is for a ${this.endpoint}: make one with endpoint=${endpoint}.` });
+    if (endpoint !== this.endpoint)
+      throw new VmError(`Expected TLS credentials for a ${endpoint} endpoint`, {
+        hint: `'${this.id}' is for a ${this.endpoint}: make one with endpoint=${endpoint}.`,
+      });
     return this.loaded;
   }
 
@@ -24,24 +30,41 @@ export class TlsCreds implements Disposable {
   }
 }
 
-const endpoint = optional(oneOf(['client', 'server'], 'the side of the connection that it is for; default: client', { name: 'QCryptoTLSCredsEndpoint' }));
+const endpoint = optional(
+  oneOf(['client', 'server'], 'the side of the connection that it is for; default: client', {
+    name: 'QCryptoTLSCredsEndpoint',
+  }),
+);
 const defaults = { endpoint: 'client' } as const;
 
 export const tlsCredsTypes = [
   objectType({
     name: 'tls-creds-x509',
     summary: 'TLS by certificates',
-    notes: ['In dir: ca-cert.pem; of a server server-cert.pem and server-key.pem; of a client client-cert.pem and client-key.pem, if the server asks for them.'],
+    notes: [
+      'In dir: ca-cert.pem; of a server server-cert.pem and server-key.pem; of a client ' +
+        'client-cert.pem and client-key.pem, if the server asks for them.',
+    ],
     fields: {
       dir: str('directory of the PEM files'),
       endpoint,
-      'verify-peer': optional(bool('a client checks the server; a server asks its clients for certificates; default: on')),
+      'verify-peer': optional(
+        bool('a client checks the server; a server asks its clients for certificates; default: on'),
+      ),
     },
     phase: 'early',
     defaults: { ...defaults, 'verify-peer': true },
     create: async (id, given, { host }) => {
       const side = given.endpoint ?? 'client';
-      return new TlsCreds(id, side, await loadX509(host.files, { dir: given.dir, endpoint: side, verifyPeer: given['verify-peer'] ?? true }));
+      return new TlsCreds(
+        id,
+        side,
+        await loadX509(host.files, {
+          dir: given.dir,
+          endpoint: side,
+          verifyPeer: given['verify-peer'] ?? true,
+        }),
+      );
     },
   }),
   objectType({
@@ -57,7 +80,15 @@ export const tlsCredsTypes = [
     defaults: { ...defaults, username: DEFAULT_PSK_USER },
     create: async (id, given, { host }) => {
       const side = given.endpoint ?? 'client';
-      return new TlsCreds(id, side, await loadPsk(host.files, { path: `${given.dir}/keys.psk`, endpoint: side, username: given.username }));
+      return new TlsCreds(
+        id,
+        side,
+        await loadPsk(host.files, {
+          path: `${given.dir}/keys.psk`,
+          endpoint: side,
+          username: given.username,
+        }),
+      );
     },
   }),
 ];

@@ -1,6 +1,7 @@
 /**
- * An object type is declared once, as a command is: from its fields derive what -object, object_add and object-add take, the checks, help
- * and completion, what qom-list, qom-get and qom-set show and change.
+ * An object type is declared once, as a command is: from its fields derive what -object, object_add
+ * and object-add take, the checks, help and completion, what qom-list, qom-get and qom-set show and
+ * change.
  */
 import type { Claim } from '../../base/inventory.js';
 import type { Disposable } from '../../base/disposable.js';
@@ -35,7 +36,9 @@ export interface ObjectType<V extends VmObject = VmObject> {
   readonly summary: string;
   readonly notes: readonly string[];
   readonly fields: Fields;
-  /** early: before drives and chardevs, which may use it. late: it uses netdevs and chardevs itself. */
+  /**
+   * early: before drives and chardevs, which may use it. late: it uses netdevs and chardevs itself.
+   */
   readonly phase: 'early' | 'late';
   /** Of the properties that need not be given. */
   readonly defaults: Readonly<Record<string, unknown>>;
@@ -56,13 +59,19 @@ interface Declaration<F extends Fields, V extends VmObject> {
   phase: 'early' | 'late';
   defaults?: Partial<ArgsOf<F>>;
   /** How qom-set changes what it may. */
-  changes?: { readonly [K in keyof F]?: (object: V, value: F[K] extends Type<infer T> ? T : never) => void };
+  changes?: {
+    readonly [K in keyof F]?: (object: V, value: F[K] extends Type<infer T> ? T : never) => void;
+  };
   counters?: Readonly<Record<string, Counter<V>>>;
   create: (id: string, properties: ArgsOf<F>, world: ObjectWorld) => V | Promise<V>;
 }
 
-export function objectType<F extends Fields, V extends VmObject>(d: Declaration<F, V>): ObjectType<V> {
-  const changes = (d.changes ?? {}) as Readonly<Record<string, (object: V, value: unknown) => void>>;
+export function objectType<F extends Fields, V extends VmObject>(
+  d: Declaration<F, V>,
+): ObjectType<V> {
+  const changes = (d.changes ?? {}) as Readonly<
+    Record<string, (object: V, value: unknown) => void>
+  >;
   return {
     name: d.name,
     summary: d.summary,

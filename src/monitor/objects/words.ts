@@ -1,11 +1,23 @@
-/** Declared fields from the words of an option list: `netdev=hn0,interval=1000,server,nowait`. Mistakes read as QEMU's do. */
+/**
+ * Declared fields from the words of an option list: `netdev=hn0,interval=1000,server,nowait`.
+ * Mistakes read as QEMU's do.
+ */
 import { VmError } from '../../base/errors.js';
 import type { KeyValue } from '../../base/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import type { ArgsOf, Fields, Type } from '../types.js';
 import { checkFields } from '../types.js';
 
-const switchWords: Readonly<Record<string, string>> = { on: 'on', yes: 'on', true: 'on', y: 'on', off: 'off', no: 'off', false: 'off', n: 'off' };
+const switchWords: Readonly<Record<string, string>> = {
+  on: 'on',
+  yes: 'on',
+  true: 'on',
+  y: 'on',
+  off: 'off',
+  no: 'off',
+  false: 'off',
+  n: 'off',
+};
 
 export function fromWords<F extends Fields>(fields: F, items: readonly KeyValue[]): ArgsOf<F> {
   const given: Record<string, unknown> = {};
@@ -18,20 +30,32 @@ export function fromWords<F extends Fields>(fields: F, items: readonly KeyValue[
 }
 
 /** A bare word is a switch that is on; QEMU's old `noserver` one that is off. */
-function resolve(fields: Fields, { key, value }: KeyValue): { name: string; type: Type; word: string } {
+function resolve(
+  fields: Fields,
+  { key, value }: KeyValue,
+): { name: string; type: Type; word: string } {
   if (Object.hasOwn(fields, key)) return { name: key, type: fields[key], word: value ?? 'on' };
   const negated = key.startsWith('no') ? key.slice(2) : '';
-  if (value === undefined && Object.hasOwn(fields, negated) && isSwitch(fields[negated])) return { name: negated, type: fields[negated], word: 'off' };
-  throw new VmError(`Parameter '${key}' is unexpected`, { hint: `It takes ${Object.keys(fields).join(', ')}.${didYouMean(key, Object.keys(fields))}` });
+  if (value === undefined && Object.hasOwn(fields, negated) && isSwitch(fields[negated]))
+    return { name: negated, type: fields[negated], word: 'off' };
+  throw new VmError(`Parameter '${key}' is unexpected`, {
+    hint: `It takes ${Object.keys(fields).join(', ')}.${didYouMean(key, Object.keys(fields))}`,
+  });
 }
 
 function fromWord(name: string, type: Type, word: string): unknown {
-  const value = type.fromWord(isSwitch(type) && Object.hasOwn(switchWords, word) ? switchWords[word] : word);
+  const value = type.fromWord(
+    isSwitch(type) && Object.hasOwn(switchWords, word) ? switchWords[word] : word,
+  );
   if (value !== undefined) return value;
-  // The declaration's own check says best what is wrong with a number out of range or a word that is none of its words.
+  // The declaration's own check says best what is wrong with a number out of range or a word that
+  // is none of its words.
   if (/^-?[0-9]+$/.test(word)) type.check(Number(word), name);
   else if (type.words && !isSwitch(type)) type.check(word, name);
-  throw new VmError(`Parameter '${name}' expects ${type.hmp.form === 'word' ? type.hmp.expected : 'another value'}`);
+  throw new VmError(
+    `Parameter '${name}' expects ${type.hmp.form === 'word' ? type.hmp.expected : 'another value'}`,
+  );
 }
 
-const isSwitch = (type: Type) => type.words?.length === 2 && type.words[0] === 'on' && type.words[1] === 'off';
+const isSwitch = (type: Type) =>
+  type.words?.length === 2 && type.words[0] === 'on' && type.words[1] === 'off';

@@ -28,7 +28,10 @@ interface Waiting {
   timer: Disposable;
 }
 
-export const addressText = (a: Address) => (a.kind === 'unix' ? `unix:${a.path}` : `tcp:${a.host.includes(':') ? `[${a.host}]` : a.host}:${a.port}`);
+export const addressText = (a: Address) =>
+  a.kind === 'unix'
+    ? `unix:${a.path}`
+    : `tcp:${a.host.includes(':') ? `[${a.host}]` : a.host}:${a.port}`;
 
 export class QmpClient implements Disposable {
   greeting: unknown;
@@ -40,7 +43,11 @@ export class QmpClient implements Disposable {
   private ended: VmError | undefined;
 
   /** Connects, reads the greeting and negotiates. timeoutMs bounds each of the three. */
-  static async connect(world: ClientWorld, address: Address, timeoutMs: number): Promise<QmpClient> {
+  static async connect(
+    world: ClientWorld,
+    address: Address,
+    timeoutMs: number,
+  ): Promise<QmpClient> {
     const where = addressText(address);
     const stream = await world.sockets.connect(address, { timeoutMs });
     const client = new QmpClient(world, stream, where);
@@ -66,7 +73,9 @@ export class QmpClient implements Disposable {
         this.message(frame.text);
       }
     });
-    stream.onEnd(error => this.end(new VmError(`${where}: the connection ended${error ? `: ${error.message}` : ''}`)));
+    stream.onEnd(error =>
+      this.end(new VmError(`${where}: the connection ended${error ? `: ${error.message}` : ''}`)),
+    );
   }
 
   onEvent(fn: (event: QmpEvent) => void): void {
@@ -79,12 +88,17 @@ export class QmpClient implements Disposable {
     else this.endListeners.add(fn);
   }
 
-  /** VmError with QMP's class and description when the server says so; with a sentence about the connection otherwise. */
+  /**
+   * VmError with QMP's class and description when the server says so; with a sentence about the
+   * connection otherwise.
+   */
   async execute(command: string, args: object | undefined, timeoutMs: number): Promise<unknown> {
     if (this.ended) throw this.ended;
     const id = `colo-${++this.lastId}`;
     const answer = this.wait(id, timeoutMs, `answer to ${command}`);
-    this.stream.write(Buffer.from(`${printJson({ execute: command, arguments: args, id })}\n`)).catch(() => undefined);
+    this.stream
+      .write(Buffer.from(`${printJson({ execute: command, arguments: args, id })}\n`))
+      .catch(() => undefined);
     return answer;
   }
 
@@ -120,7 +134,11 @@ export class QmpClient implements Disposable {
       this.greeting = message['QMP'];
       this.settle('greeting', w => w.resolve(undefined));
     } else if (typeof message['event'] === 'string') {
-      const event = { event: message['event'], data: message['data'], timestamp: message['timestamp'] };
+      const event = {
+        event: message['event'],
+        data: message['data'],
+        timestamp: message['timestamp'],
+      };
       for (const listener of this.eventListeners) listener(event);
     } else this.answer(message);
   }
@@ -128,7 +146,9 @@ export class QmpClient implements Disposable {
   private answer(message: Record<string, unknown>): void {
     const { id, error } = message;
     if (isObject(error)) {
-      const failure = new VmError(printable(String(error['desc'])), { class: printable(String(error['class'])) as QmpErrorClass });
+      const failure = new VmError(printable(String(error['desc'])), {
+        class: printable(String(error['class'])) as QmpErrorClass,
+      });
       this.settle(String(id), w => w.reject(failure));
     } else this.settle(String(id), w => w.resolve(message['return']));
   }
@@ -142,7 +162,9 @@ export class QmpClient implements Disposable {
   }
 
   private notQmp(): VmError {
-    return new VmError(`${this.where}: it does not speak QMP`, { hint: 'Give the address of -qmp, not that of -monitor or -serial.' });
+    return new VmError(`${this.where}: it does not speak QMP`, {
+      hint: 'Give the address of -qmp, not that of -monitor or -serial.',
+    });
   }
 
   private end(why: VmError): void {

@@ -1,7 +1,8 @@
 /**
- * Cuts a byte stream into JSON texts as QMP's clients send them: values follow each other with or without white space, strings are quoted
- * with " or ', and a value may arrive in any number of pieces. Untrusted input: size and depth are bounded, and what is too much is
- * skipped to its end and reported once. A control character inside a string, or a byte 0xff anywhere, starts afresh.
+ * Cuts a byte stream into JSON texts as QMP's clients send them: values follow each other with or
+ * without white space, strings are quoted with " or ', and a value may arrive in any number of
+ * pieces. Untrusted input: size and depth are bounded, and what is too much is skipped to its end
+ * and reported once. A control character inside a string, or a byte 0xff anywhere, starts afresh.
  */
 export const maxTextBytes = 1 << 20;
 export const maxDepth = 64;
@@ -16,7 +17,12 @@ const closers = new Set(['}', ']'].map(c => c.charCodeAt(0)));
 const separators = new Set([',', ':'].map(c => c.charCodeAt(0)));
 const backslash = '\\'.charCodeAt(0);
 const isBlank = (byte: number) => byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d;
-const endsWord = (byte: number) => byte <= 0x20 || quotes.has(byte) || openers.has(byte) || closers.has(byte) || separators.has(byte);
+const endsWord = (byte: number) =>
+  byte <= 0x20 ||
+  quotes.has(byte) ||
+  openers.has(byte) ||
+  closers.has(byte) ||
+  separators.has(byte);
 
 export class JsonFramer {
   private input: Buffer = Buffer.alloc(0);
@@ -92,7 +98,8 @@ export class JsonFramer {
   }
 
   private inside(byte: number, from: { start: number }): Frame | undefined {
-    if (this.quote !== 0 && byte < 0x20) return this.restart(from, 'JSON parse error, control character in string');
+    if (this.quote !== 0 && byte < 0x20)
+      return this.restart(from, 'JSON parse error, control character in string');
     this.at++;
     if (this.quote !== 0) this.inString(byte);
     else if (quotes.has(byte)) this.quote = byte;
@@ -110,7 +117,8 @@ export class JsonFramer {
   }
 
   private checkSize(from: { start: number }): undefined {
-    if (this.size + this.at - from.start > this.maxBytes) this.skip('JSON text size limit exceeded');
+    if (this.size + this.at - from.start > this.maxBytes)
+      this.skip('JSON text size limit exceeded');
     return undefined;
   }
 

@@ -1,6 +1,7 @@
 /**
- * JSON as QMP speaks it: RFC 8259, plus strings in single quotes. Integers that a double cannot hold stay exact (bigint), so that an `id`
- * comes back as it was sent. Objects have no prototype: a member named `__proto__` is a member.
+ * JSON as QMP speaks it: RFC 8259, plus strings in single quotes. Integers that a double cannot
+ * hold stay exact (bigint), so that an `id` comes back as it was sent. Objects have no prototype: a
+ * member named `__proto__` is a member.
  */
 import { VmError } from '../../base/errors.js';
 import { maxDepth } from './framer.js';
@@ -10,7 +11,17 @@ export type Json = null | boolean | number | bigint | string | Json[] | { [membe
 const broken = (what: string) => new VmError(`JSON parse error, ${what}`);
 const numberText = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const wordText = /[^\s{}[\]:,"']+/y;
-const escapes: Readonly<Record<string, string>> = { '"': '"', "'": "'", '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
+const escapes: Readonly<Record<string, string>> = {
+  '"': '"',
+  "'": "'",
+  '\\': '\\',
+  '/': '/',
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+};
 const words: Readonly<Record<string, Json>> = { null: null, true: true, false: false };
 
 /** One whole text, as a VmError says otherwise. */
@@ -59,7 +70,8 @@ class Parser {
     if (this.closed('}')) return out;
     for (;;) {
       const quote = this.peek();
-      if (quote !== '"' && quote !== "'") throw broken(quote === '}' ? 'expecting value' : 'key is not a string in object');
+      if (quote !== '"' && quote !== "'")
+        throw broken(quote === '}' ? 'expecting value' : 'key is not a string in object');
       const key = this.string(quote);
       if (this.peek() !== ':') throw broken('missing : in object pair');
       this.at++;
@@ -117,7 +129,8 @@ class Parser {
     const paired = high < 0xdc00 && this.text.startsWith('\\u', this.at);
     if (paired) this.at += 2;
     const low = paired ? this.hex4() : 0;
-    if (low < 0xdc00 || low > 0xdfff) throw broken(`\\u${high.toString(16)} is not a valid Unicode character`);
+    if (low < 0xdc00 || low > 0xdfff)
+      throw broken(`\\u${high.toString(16)} is not a valid Unicode character`);
     return String.fromCharCode(high, low);
   }
 
@@ -150,7 +163,8 @@ export function printJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(item => printJson(item ?? null)).join(', ')}]`;
   if (typeof value === 'object' && value !== null) {
     const members = Object.entries(value).filter(([, member]) => member !== undefined);
-    return `{${members.map(([name, member]) => `${JSON.stringify(name)}: ${printJson(member)}`).join(', ')}}`;
+    const pairs = members.map(([name, member]) => `${JSON.stringify(name)}: ${printJson(member)}`);
+    return `{${pairs.join(', ')}}`;
   }
   return JSON.stringify(value ?? null);
 }

@@ -1,4 +1,7 @@
-/** QMP for any number of clients at once: the socket behind a VM's name. Each client has a session of its own, up to a limit. */
+/**
+ * QMP for any number of clients at once: the socket behind a VM's name. Each client has a session
+ * of its own, up to a limit.
+ */
 import type { Disposable } from '../../base/disposable.js';
 import { SocketChar } from '../../chardev/socket.js';
 import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';

@@ -44,7 +44,11 @@ export class QmpServer implements Disposable {
   private open(): void {
     this.close();
     const shell = new HmpShell(this.registry, this.vm, false);
-    const context = { registry: this.registry, hmp: (line: string, style?: Style) => shell.run(line, style), mayWait: false };
+    const context = {
+      registry: this.registry,
+      hmp: (line: string, style?: Style) => shell.run(line, style),
+      mayWait: false,
+    };
     this.session = new QmpSession(this.vm, context, {
       send: line => this.output.write(line),
       drained: () => this.output.drained(),
@@ -63,7 +67,9 @@ export class QmpServer implements Disposable {
   }
 
   private overflow(queued: number): void {
-    this.world.log(`QMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`);
+    this.world.log(
+      `QMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`,
+    );
     this.chr.hangUp();
   }
 }

@@ -1,6 +1,7 @@
 /**
- * One QMP connection, without I/O: bytes in, lines out. Commands are answered one by one, in order; those that may go out of band
- * (capability oob, exec-oob) are answered at once, whatever an earlier one waits for.
+ * One QMP connection, without I/O: bytes in, lines out. Commands are answered one by one, in order;
+ * those that may go out of band (capability oob, exec-oob) are answered at once, whatever an
+ * earlier one waits for.
  */
 import { asVmError, AssertionError, VmError } from '../../base/errors.js';
 import { versionInfo } from '../dialect.js';
@@ -26,7 +27,10 @@ export interface SessionPort {
 /** Unread input that makes the channel pause; one whole command may be larger. */
 const congestionBytes = 64 << 10;
 
-/** With oob: commands in band that wait for their turn. At the limit nothing more is read, out of band neither (as in QEMU). */
+/**
+ * With oob: commands in band that wait for their turn. At the limit nothing more is read, out of
+ * band neither (as in QEMU).
+ */
 const maxQueued = 8;
 
 interface Request {
@@ -76,7 +80,10 @@ export class QmpSession {
   event(name: string, data: object): void {
     if (this.negotiating) return;
     const ms = this.port.wallMs();
-    const timestamp = { seconds: Math.floor(ms / 1000), microseconds: Math.floor((ms % 1000) * 1000) };
+    const timestamp = {
+      seconds: Math.floor(ms / 1000),
+      microseconds: Math.floor((ms % 1000) * 1000),
+    };
     this.send({ timestamp, event: name, ...(Object.keys(data).length > 0 ? { data } : {}) });
   }
 
@@ -137,7 +144,10 @@ export class QmpSession {
       if (!isObject(message)) throw new VmError('QMP input must be a JSON object');
       id = message['id'];
       const request = asRequest(message, this.oob);
-      const give = () => this.execute(request).then(result => this.send({ return: result, id })).catch(refuse);
+      const give = () =>
+        this.execute(request)
+          .then(result => this.send({ return: result, id }))
+          .catch(refuse);
       return { outOfBand: request.outOfBand, give };
     } catch (error) {
       return { outOfBand: false, give: async () => refuse(error) };
@@ -146,10 +156,17 @@ export class QmpSession {
 
   private async execute(request: Request): Promise<unknown> {
     const negotiation = request.execute === 'qmp_capabilities';
-    if (this.negotiating && !negotiation) throw new VmError("Expecting capabilities negotiation with 'qmp_capabilities'", { class: 'CommandNotFound' });
-    if (!this.negotiating && negotiation) throw new VmError('Capabilities negotiation is already complete, command ignored', { class: 'CommandNotFound' });
+    if (this.negotiating && !negotiation)
+      throw new VmError("Expecting capabilities negotiation with 'qmp_capabilities'", {
+        class: 'CommandNotFound',
+      });
+    if (!this.negotiating && negotiation)
+      throw new VmError('Capabilities negotiation is already complete, command ignored', {
+        class: 'CommandNotFound',
+      });
     const command = this.context.registry.qmp(request.execute);
-    if (request.outOfBand && !command.oob) throw new VmError(`The command ${command.name} does not support OOB`);
+    if (request.outOfBand && !command.oob)
+      throw new VmError(`The command ${command.name} does not support OOB`);
     const result = await command.runQmp(this.vm, request.arguments, this.context);
     if (!negotiation) return result;
     this.negotiating = false;
@@ -168,16 +185,20 @@ function asRequest(message: Record<string, unknown>, oob: boolean): Request {
   const outOfBand = oob && Object.hasOwn(message, 'exec-oob');
   const verb = outOfBand ? 'exec-oob' : 'execute';
   for (const member of Object.keys(message)) {
-    if (![verb, 'arguments', 'id'].includes(member)) throw new VmError(`QMP input member '${member}' is unexpected`);
+    if (![verb, 'arguments', 'id'].includes(member))
+      throw new VmError(`QMP input member '${member}' is unexpected`);
   }
   const execute = message[verb];
   if (execute === undefined) throw new VmError("QMP input lacks member 'execute'");
   if (typeof execute !== 'string') throw new VmError(`QMP input member '${verb}' must be a string`);
-  if (given !== undefined && !isObject(given)) throw new VmError("QMP input member 'arguments' must be an object");
+  if (given !== undefined && !isObject(given))
+    throw new VmError("QMP input member 'arguments' must be an object");
   return { execute, arguments: given ?? {}, outOfBand };
 }
 
 /** A QMP client sees one string: the hint belongs to it. */
 function describe(error: VmError): string {
-  return error.options.hint === undefined ? error.message : `${error.message}. ${error.options.hint}`;
+  return error.options.hint === undefined
+    ? error.message
+    : `${error.message}. ${error.options.hint}`;
 }

@@ -1,7 +1,9 @@
 /**
- * The default filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has one named `nop`, next to the world,
- * and copies that filters make of guest output wait in the same queue. Epochs are marks in it, so order is kept whatever is released when.
- * Bounded: at the bound a frame is not taken, and the nic waits; a frame that was taken is never dropped, unless this side has lost.
+ * The default filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has
+ * one named `nop`, next to the world, and copies that filters make of guest output wait in the same
+ * queue. Epochs are marks in it, so order is kept whatever is released when. Bounded: at the bound
+ * a frame is not taken, and the nic waits; a frame that was taken is never dropped, unless this
+ * side has lost.
  */
 import type { FilterInfo, OutputHold, Verdict } from '../contract.js';
 
@@ -24,7 +26,10 @@ interface Copy {
   readonly sink: (frame: Uint8Array) => void;
 }
 
-/** off: frames pass once the queue is empty. holding: they wait for release. lost: nothing leaves any more. */
+/**
+ * off: frames pass once the queue is empty. holding: they wait for release. lost: nothing leaves
+ * any more.
+ */
 type Mode = 'off' | 'holding' | 'lost';
 
 export class FilterBuffer implements OutputHold {
@@ -34,7 +39,10 @@ export class FilterBuffer implements OutputHold {
   /** Index in `queue` of the oldest frame. */
   private head = 0;
   private bytes = 0;
-  /** Frames numbered since the beginning: this many have left or were dropped; those below `releasable` may leave. */
+  /**
+   * Frames numbered since the beginning: this many have left or were dropped; those below
+   * `releasable` may leave.
+   */
   private gone = 0;
   private releasable = 0;
   private readonly cuts: { epoch: number; end: number }[] = [];
@@ -68,7 +76,10 @@ export class FilterBuffer implements OutputHold {
     return 'stolen';
   }
 
-  /** A copy goes to its sink when the frame itself would leave; at once while nothing is held. False: no room. */
+  /**
+   * A copy goes to its sink when the frame itself would leave; at once while nothing is held.
+   * False: no room.
+   */
   emit(frame: Uint8Array, sink: (frame: Uint8Array) => void): boolean {
     if (!this.on) {
       sink(frame);
@@ -91,7 +102,8 @@ export class FilterBuffer implements OutputHold {
 
   release(epoch: number): void {
     if (this.mode !== 'holding') return;
-    while (this.cuts.length > 0 && this.cuts[0].epoch <= epoch) this.releasable = Math.max(this.releasable, this.cuts.shift()!.end);
+    while (this.cuts.length > 0 && this.cuts[0].epoch <= epoch)
+      this.releasable = Math.max(this.releasable, this.cuts.shift()!.end);
     this.pump();
   }
 
@@ -113,23 +125,40 @@ export class FilterBuffer implements OutputHold {
     this.cuts.length = 0;
   }
 
-  /** What may leave leaves, while there is room behind and the gate is open: it is asked for every single frame. */
+  /**
+   * What may leave leaves, while there is room behind and the gate is open: it is asked for every
+   * single frame.
+   */
   pump(): void {
     while (this.gone < this.releasable && this.mayLeave()) {
       if (!this.leave(this.queue[this.head])) break;
       this.shift();
     }
-    if (!this.refused || this.mode === 'lost' || this.heldPackets >= this.limits.packets || this.bytes >= this.limits.bytes) return;
+    if (
+      !this.refused ||
+      this.mode === 'lost' ||
+      this.heldPackets >= this.limits.packets ||
+      this.bytes >= this.limits.bytes
+    )
+      return;
     this.refused = false;
     this.wiring.onRoom();
   }
 
   info(): FilterInfo {
-    return { name: this.name, type: 'filter-buffer', direction: 'rx', status: this.mode === 'off' ? 'off' : 'on', properties: { interval: 0, packets: this.heldPackets, bytes: this.bytes } };
+    return {
+      name: this.name,
+      type: 'filter-buffer',
+      direction: 'rx',
+      status: this.mode === 'off' ? 'off' : 'on',
+      properties: { interval: 0, packets: this.heldPackets, bytes: this.bytes },
+    };
   }
 
   private hasRoom(frame: Uint8Array): boolean {
-    const full = this.heldPackets >= this.limits.packets || (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
+    const full =
+      this.heldPackets >= this.limits.packets ||
+      (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
     const room = this.mode !== 'lost' && !full;
     if (!room) this.refused = true;
     return room;

@@ -1,10 +1,18 @@
 /**
- * The filters that a user puts between a nic and what holds the guest's output, in order: head is next to the world, tail next to the
- * guest. Directions are the netdev's: rx is what it receives from the guest (guest output, tail to head), tx what it sends to it (head to
- * tail). The hold itself is no link of this chain but its end: no position reaches past it.
+ * The filters that a user puts between a nic and what holds the guest's output, in order: head is
+ * next to the world, tail next to the guest. Directions are the netdev's: rx is what it receives
+ * from the guest (guest output, tail to head), tx what it sends to it (head to tail). The hold
+ * itself is no link of this chain but its end: no position reaches past it.
  */
 import { deviceNotFound, VmError } from '../../base/errors.js';
-import type { Direction, FilterInfo, FilterPlace, FilterPort, FilterSlots, NetFilter } from '../contract.js';
+import type {
+  Direction,
+  FilterInfo,
+  FilterPlace,
+  FilterPort,
+  FilterSlots,
+  NetFilter,
+} from '../contract.js';
 
 /** Ends of the chain; false: no room, the frame was not taken. */
 export interface ChainEnds {
@@ -56,7 +64,10 @@ export class FilterChain implements FilterSlots {
     if (place === 'head') return 0;
     if (place === 'tail') return this.filters.length;
     const at = this.filters.findIndex(filter => filter.name === place.id);
-    if (at < 0) throw new VmError(`filter '${place.id}' not found`, { hint: `On this netdev: ${this.filters.map(filter => filter.name).join(', ') || 'none'}.` });
+    if (at < 0)
+      throw new VmError(`filter '${place.id}' not found`, {
+        hint: `On this netdev: ${this.filters.map(filter => filter.name).join(', ') || 'none'}.`,
+      });
     return place.insert === 'before' ? at : at + 1;
   }
 
@@ -74,16 +85,23 @@ export class FilterChain implements FilterSlots {
     return at;
   }
 
-  private emit(frame: Uint8Array, direction: Direction, sink: (frame: Uint8Array) => void): boolean {
+  private emit(
+    frame: Uint8Array,
+    direction: Direction,
+    sink: (frame: Uint8Array) => void,
+  ): boolean {
     if (direction === 'rx') return this.ends.emit(frame, sink);
     sink(frame);
     return true;
   }
 
-  /** Against the direction, towards its sender: each filter sends what it kept, then the sender may. */
+  /**
+   * Against the direction, towards its sender: each filter sends what it kept, then the sender may.
+   */
   private roomFrom(start: number, direction: Direction): void {
     const step = direction === 'rx' ? 1 : -1;
-    for (let at = start; at >= 0 && at < this.filters.length; at += step) this.filters[at].pump?.(direction);
+    for (let at = start; at >= 0 && at < this.filters.length; at += step)
+      this.filters[at].pump?.(direction);
     this.ends.room(direction);
   }
 

@@ -1,6 +1,7 @@
 /**
- * filter-dump: each frame that comes by, in a pcap file, at the time when it comes by; COLO holds the guest's output behind it. A disk that
- * is full or slow costs records, which are counted; the file stays a whole one.
+ * filter-dump: each frame that comes by, in a pcap file, at the time when it comes by; COLO holds
+ * the guest's output behind it. A disk that is full or slow costs records, which are counted; the
+ * file stays a whole one.
  */
 import { asVmError } from '../../base/errors.js';
 import type { Clock, OpenFile } from '../../host/ports.js';
@@ -31,7 +32,13 @@ export class Dump implements NetFilter {
     private at: number,
   ) {}
 
-  static async create(name: string, direction: Direction | 'all', file: OpenFile, maxlen: number, world: { clock: Clock; note: (line: string) => void }): Promise<Dump> {
+  static async create(
+    name: string,
+    direction: Direction | 'all',
+    file: OpenFile,
+    maxlen: number,
+    world: { clock: Clock; note: (line: string) => void },
+  ): Promise<Dump> {
     const header = pcapHeader(maxlen);
     try {
       await file.truncate(0);
@@ -72,7 +79,9 @@ export class Dump implements NetFilter {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    this.closed = (this.writing ?? Promise.resolve()).then(() => this.file.close()).catch((error: unknown) => this.complain(error));
+    this.closed = (this.writing ?? Promise.resolve())
+      .then(() => this.file.close())
+      .catch((error: unknown) => this.complain(error));
   }
 
   info(): FilterInfo {
@@ -81,7 +90,12 @@ export class Dump implements NetFilter {
       type: 'filter-dump',
       direction: this.direction,
       status: this.enabled ? 'on' : 'off',
-      properties: { file: this.file.path, maxlen: this.maxlen, written: this.written, dropped: this.dropped },
+      properties: {
+        file: this.file.path,
+        maxlen: this.maxlen,
+        written: this.written,
+        dropped: this.dropped,
+      },
     };
   }
 
@@ -105,7 +119,8 @@ export class Dump implements NetFilter {
   }
 
   private complain(error: unknown): void {
-    if (!this.failed) this.world.note(`filter-dump ${this.name}: packets are lost: ${asVmError(error).message}`);
+    if (!this.failed)
+      this.world.note(`filter-dump ${this.name}: packets are lost: ${asVmError(error).message}`);
     this.failed = true;
   }
 }

@@ -1,4 +1,7 @@
-/** Frames that enter a chain at a filter, in the filter's directions: one at a time, and no next one before the last found room. */
+/**
+ * Frames that enter a chain at a filter, in the filter's directions: one at a time, and no next one
+ * before the last found room.
+ */
 import type { Direction, FilterPort } from '../contract.js';
 
 export class Injector {
@@ -27,10 +30,14 @@ export class Injector {
   /** There is room again. */
   pump(direction: Direction): void {
     const frame = this.waiting[direction];
-    if (frame && !this.sending && this.forward(frame, direction)) this.waiting[direction] = undefined;
+    if (frame && !this.sending && this.forward(frame, direction))
+      this.waiting[direction] = undefined;
   }
 
-  /** Whoever is asked to take it may say in the middle of it that there is room: that is not the time for the next one. */
+  /**
+   * Whoever is asked to take it may say in the middle of it that there is room: that is not the
+   * time for the next one.
+   */
   private forward(frame: Uint8Array, direction: Direction): boolean {
     this.sending = true;
     const taken = this.port?.forward(frame, direction) ?? true;

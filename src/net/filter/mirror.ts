@@ -42,6 +42,12 @@ export class Mirror implements NetFilter {
 
   info(): FilterInfo {
     const { sent, dropped } = this.outlet;
-    return { name: this.name, type: 'filter-mirror', direction: this.direction, status: this.enabled ? 'on' : 'off', properties: { outdev: this.outdev.id, sent, dropped } };
+    return {
+      name: this.name,
+      type: 'filter-mirror',
+      direction: this.direction,
+      status: this.enabled ? 'on' : 'off',
+      properties: { outdev: this.outdev.id, sent, dropped },
+    };
   }
 }

@@ -1,6 +1,7 @@
 /**
- * filter-redirector: frames leave the chain to outdev, and what comes from indev enters it here and goes on. Into a guest without buffers
- * nothing goes: indev then waits, and with it its peer. What comes from indev toward the world waits in the hold like any output.
+ * filter-redirector: frames leave the chain to outdev, and what comes from indev enters it here and
+ * goes on. Into a guest without buffers nothing goes: indev then waits, and with it its peer. What
+ * comes from indev toward the world waits in the hold like any output.
  */
 import { asVmError } from '../../base/errors.js';
 import type { CharBackend } from '../../chardev/contract.js';
@@ -67,8 +68,18 @@ export class Redirector implements NetFilter {
   info(): FilterInfo {
     const { indev, outdev } = this.ends;
     const input = indev && { indev: indev.id, received: this.received };
-    const output = outdev && { outdev: outdev.id, sent: this.outlet?.sent ?? 0, dropped: this.outlet?.dropped ?? 0 };
-    return { name: this.name, type: 'filter-redirector', direction: this.direction, status: this.enabled ? 'on' : 'off', properties: { ...input, ...output } };
+    const output = outdev && {
+      outdev: outdev.id,
+      sent: this.outlet?.sent ?? 0,
+      dropped: this.outlet?.dropped ?? 0,
+    };
+    return {
+      name: this.name,
+      type: 'filter-redirector',
+      direction: this.direction,
+      status: this.enabled ? 'on' : 'off',
+      properties: { ...input, ...output },
+    };
   }
 
   /** As many frames as have room; then indev is read on, or not. */

@@ -1,6 +1,7 @@
 /**
- * filter-replay: the frames of a pcap file enter the chain here, as far apart as they were recorded. Each waits until there is room for it,
- * and those after it wait too. Toward the world they wait in the hold like any output.
+ * filter-replay: the frames of a pcap file enter the chain here, as far apart as they were
+ * recorded. Each waits until there is room for it, and those after it wait too. Toward the world
+ * they wait in the hold like any output.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
@@ -8,7 +9,13 @@ import type { Clock, OpenFile } from '../../host/ports.js';
 import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
 import { frameBytesMax } from '../packet/ethernet.js';
 import { isFrame } from '../packet/frame-stream.js';
-import { pcapHeaderBytes, pcapRecordHeaderBytes, readPcapHeader, readPcapRecord, type PcapFormat } from '../packet/pcap.js';
+import {
+  pcapHeaderBytes,
+  pcapRecordHeaderBytes,
+  readPcapHeader,
+  readPcapRecord,
+  type PcapFormat,
+} from '../packet/pcap.js';
 import { Injector } from './injector.js';
 
 /** A pause of days in a recording is no reason to sit there for days. */
@@ -43,9 +50,20 @@ export class Replay implements NetFilter {
     this.injector = new Injector(direction);
   }
 
-  static async create(name: string, direction: Direction | 'all', file: OpenFile, world: { clock: Clock; note: (line: string) => void }): Promise<Replay> {
+  static async create(
+    name: string,
+    direction: Direction | 'all',
+    file: OpenFile,
+    world: { clock: Clock; note: (line: string) => void },
+  ): Promise<Replay> {
     try {
-      return new Replay(name, direction, file, readPcapHeader(await readAt(file, 0, pcapHeaderBytes)), world);
+      return new Replay(
+        name,
+        direction,
+        file,
+        readPcapHeader(await readAt(file, 0, pcapHeaderBytes)),
+        world,
+      );
     } catch (error) {
       await file.close().catch(() => undefined);
       throw asVmError(error).during(`filter-replay: ${file.path}`);
@@ -83,14 +101,31 @@ export class Replay implements NetFilter {
   }
 
   info(): FilterInfo {
-    return { name: this.name, type: 'filter-replay', direction: this.direction, status: this.enabled ? 'on' : 'off', properties: { file: this.file.path, replayed: this.replayed, done: this.done ? 'yes' : 'no' } };
+    return {
+      name: this.name,
+      type: 'filter-replay',
+      direction: this.direction,
+      status: this.enabled ? 'on' : 'off',
+      properties: { file: this.file.path, replayed: this.replayed, done: this.done ? 'yes' : 'no' },
+    };
   }
 
   /** Reads one record ahead, waits for its time, sends it when there is room. */
   private goOn(): void {
-    if (this.disposed || !this.enabled || this.done || this.reading || this.timer || this.injector.busy) return;
+    if (
+      this.disposed ||
+      !this.enabled ||
+      this.done ||
+      this.reading ||
+      this.timer ||
+      this.injector.busy
+    )
+      return;
     if (!this.next) return void this.fetch();
-    const pauseMs = Math.min(longestPauseMs, Math.max(0, this.next.ms - (this.previousMs ?? this.next.ms)));
+    const pauseMs = Math.min(
+      longestPauseMs,
+      Math.max(0, this.next.ms - (this.previousMs ?? this.next.ms)),
+    );
     this.timer = this.world.clock.timer(pauseMs, () => this.play());
   }
 
@@ -124,16 +159,25 @@ export class Replay implements NetFilter {
   private async readRecord(): Promise<Record | undefined> {
     const head = await readAt(this.file, this.at, pcapRecordHeaderBytes);
     if (head.length === 0) return undefined;
-    if (head.length < pcapRecordHeaderBytes) throw new VmError(`the record at offset ${this.at} is cut off`);
+    if (head.length < pcapRecordHeaderBytes)
+      throw new VmError(`the record at offset ${this.at} is cut off`);
     const { ms, captured } = readPcapRecord(head, this.format);
-    if (captured > frameBytesMax) throw new VmError(`the record at offset ${this.at} has ${captured} bytes; a frame has at most ${frameBytesMax}`);
+    if (captured > frameBytesMax)
+      throw new VmError(
+        `the record at offset ${this.at} has ${captured} bytes; a frame has at most ` +
+          `${frameBytesMax}`,
+      );
     const frame = await readAt(this.file, this.at + pcapRecordHeaderBytes, captured);
     if (frame.length < captured) throw new VmError(`the record at offset ${this.at} is cut off`);
     return { ms, frame, end: this.at + pcapRecordHeaderBytes + captured };
   }
 
   private close(): void {
-    this.file.close().catch((error: unknown) => this.world.note(`filter-replay ${this.name}: ${asVmError(error).message}`));
+    this.file
+      .close()
+      .catch((error: unknown) =>
+        this.world.note(`filter-replay ${this.name}: ${asVmError(error).message}`),
+      );
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * filter-buffer as a user makes one: frames wait, and leave together each interval. Bounded: at the bound a frame is not taken, and its
- * sender waits. What it lets go of the guest's output still waits in the hold.
+ * filter-buffer as a user makes one: frames wait, and leave together each interval. Bounded: at the
+ * bound a frame is not taken, and its sender waits. What it lets go of the guest's output still
+ * waits in the hold.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
@@ -58,12 +59,17 @@ export class TimedBuffer implements NetFilter, Disposable {
 
   pump(direction: Direction): void {
     const waiting = this.waiting[direction];
-    for (let next = waiting.frames.peek(); next && waiting.due > 0 && this.port?.forward(next, direction); next = waiting.frames.peek()) {
+    for (
+      let next = waiting.frames.peek();
+      next && waiting.due > 0 && this.port?.forward(next, direction);
+      next = waiting.frames.peek()
+    ) {
       waiting.frames.shift();
       waiting.bytes -= next.length;
       waiting.due--;
     }
-    if (!waiting.refused || waiting.frames.length >= limitPackets || waiting.bytes >= limitBytes) return;
+    if (!waiting.refused || waiting.frames.length >= limitPackets || waiting.bytes >= limitBytes)
+      return;
     waiting.refused = false;
     this.port?.room(direction);
   }
@@ -86,7 +92,13 @@ export class TimedBuffer implements NetFilter, Disposable {
   }
 
   info(): FilterInfo {
-    return { name: this.name, type: 'filter-buffer', direction: this.direction, status: this.enabled ? 'on' : 'off', properties: { interval: this.intervalUs, packets: this.packets } };
+    return {
+      name: this.name,
+      type: 'filter-buffer',
+      direction: this.direction,
+      status: this.enabled ? 'on' : 'off',
+      properties: { interval: this.intervalUs, packets: this.packets },
+    };
   }
 
   private flush(): void {

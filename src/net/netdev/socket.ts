@@ -1,6 +1,7 @@
 /**
- * A netdev whose wire is a stream socket to one peer, as QEMU's `-netdev socket`: each frame behind its length. Nobody there: the cable is
- * out. A peer that does not read is waited for a while, for that is how a busy one looks; then its frames are dropped until it does.
+ * A netdev whose wire is a stream socket to one peer, as QEMU's `-netdev socket`: each frame behind
+ * its length. Nobody there: the cable is out. A peer that does not read is waited for a while, for
+ * that is how a busy one looks; then its frames are dropped until it does.
  */
 import { asVmError } from '../../base/errors.js';
 import type { CharBackend } from '../../chardev/contract.js';
@@ -32,7 +33,11 @@ class SocketWire implements Wire {
   }
 
   properties() {
-    return { socket: this.chr.label, peer: this.chr.connected ? 'yes' : 'no', dropped: this.dropped };
+    return {
+      socket: this.chr.label,
+      peer: this.chr.connected ? 'yes' : 'no',
+      dropped: this.dropped,
+    };
   }
 
   onFrame(fn: (frame: Uint8Array) => void): void {
@@ -63,7 +68,8 @@ class SocketWire implements Wire {
   private arrived(bytes: Uint8Array): void {
     try {
       this.reader.push(bytes);
-      for (let next = this.reader.next(); next; next = this.reader.next()) if (isFrame(next)) this.frame(next);
+      for (let next = this.reader.next(); next; next = this.reader.next())
+        if (isFrame(next)) this.frame(next);
     } catch (error) {
       this.note(`${this.chr.label}: ${asVmError(error).message}`);
       this.reader.reset();

@@ -1,6 +1,7 @@
 /**
- * A nic's other end, whatever the wire behind it: link, filters, hold, and flow control. Bounded both ways: what the wire does not take
- * stays with the filters or the guest, what the guest does not take stays with the wire.
+ * A nic's other end, whatever the wire behind it: link, filters, hold, and flow control. Bounded
+ * both ways: what the wire does not take stays with the filters or the guest, what the guest does
+ * not take stays with the wire.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
@@ -51,9 +52,13 @@ export class WiredNetdev implements Netdev {
     private readonly clock: Clock,
     limits: BufferLimits = defaultBufferLimits,
   ) {
-    this.output = new FilterBuffer('nop', limits, { forward: frame => this.toWorld(frame), onRoom: () => this.filters.room('rx') });
+    this.output = new FilterBuffer('nop', limits, {
+      forward: frame => this.toWorld(frame),
+      onRoom: () => this.filters.room('rx'),
+    });
     this.filters = new FilterChain({
-      toWorld: frame => (this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame)),
+      toWorld: frame =>
+        this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame),
       toGuest: frame => this.toGuest(frame),
       emit: (frame, sink) => this.output.emit(frame, sink),
       room: direction => this.hasRoom(direction),
@@ -107,8 +112,19 @@ export class WiredNetdev implements Netdev {
   }
 
   info(): NetdevInfo {
-    const mac = this.nic && Buffer.from(this.nic.mac).toString('hex').replace(/..(?=.)/g, '$&:');
-    return { id: this.id, type: this.type, link: this.linkUp ? 'up' : 'down', properties: this.wire.properties(), mac, filters: [this.output.info(), ...this.filters.info()] };
+    const mac =
+      this.nic &&
+      Buffer.from(this.nic.mac)
+        .toString('hex')
+        .replace(/..(?=.)/g, '$&:');
+    return {
+      id: this.id,
+      type: this.type,
+      link: this.linkUp ? 'up' : 'down',
+      properties: this.wire.properties(),
+      mac,
+      filters: [this.output.info(), ...this.filters.info()],
+    };
   }
 
   /** What is still held somewhere goes nowhere. */
@@ -144,7 +160,8 @@ export class WiredNetdev implements Netdev {
 
   private fromWire(frame: Uint8Array): void {
     if (!this.linkUp) return;
-    if (!this.inbound.push(Buffer.from(frame))) trace('rx_dropped', { netdev: this.id, length: frame.length });
+    if (!this.inbound.push(Buffer.from(frame)))
+      trace('rx_dropped', { netdev: this.id, length: frame.length });
     this.drain();
     this.flowControl();
   }

@@ -1,4 +1,7 @@
-/** Announce-self: some rounds, further and further apart, for a switch may miss one (QEMU's announce parameters and its schedule). */
+/**
+ * Announce-self: some rounds, further and further apart, for a switch may miss one (QEMU's announce
+ * parameters and its schedule).
+ */
 import type { Disposable } from '../../base/disposable.js';
 import type { Clock } from '../../host/ports.js';
 
@@ -8,7 +11,12 @@ export interface AnnounceSchedule {
   rounds: number;
   stepMs: number;
 }
-export const defaultAnnounce: AnnounceSchedule = { initialMs: 50, maxMs: 550, rounds: 5, stepMs: 100 };
+export const defaultAnnounce: AnnounceSchedule = {
+  initialMs: 50,
+  maxMs: 550,
+  rounds: 5,
+  stepMs: 100,
+};
 
 export class Announcer implements Disposable {
   private timer: Disposable | undefined;
@@ -30,6 +38,9 @@ export class Announcer implements Disposable {
     const { initialMs, maxMs, rounds, stepMs } = schedule;
     if (done >= rounds) return;
     announce();
-    if (done + 1 < rounds) this.timer = this.clock.timer(Math.min(maxMs, initialMs + done * stepMs), () => this.round(announce, schedule, done + 1));
+    if (done + 1 < rounds)
+      this.timer = this.clock.timer(Math.min(maxMs, initialMs + done * stepMs), () =>
+        this.round(announce, schedule, done + 1),
+      );
   }
 }

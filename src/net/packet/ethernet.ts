@@ -1,4 +1,7 @@
-/** Ethernet frames that we make ourselves: the RARP request (RFC 903) by which a moved guest shows the switches where it is now. */
+/**
+ * Ethernet frames that we make ourselves: the RARP request (RFC 903) by which a moved guest shows
+ * the switches where it is now.
+ */
 import { bytes, record, u16 } from '../../fields/field.js';
 
 export const EtherType = { RARP: 0x8035 } as const;
@@ -23,6 +26,12 @@ const rarp = record({
 
 export function rarpAnnounce(mac: Uint8Array): Buffer {
   const address = Buffer.from(mac);
-  const packet = rarp.encode({ ...rarp.reset(), destination: Buffer.alloc(6, 0xff), source: address, senderMac: address, targetMac: address });
+  const packet = rarp.encode({
+    ...rarp.reset(),
+    destination: Buffer.alloc(6, 0xff),
+    source: address,
+    senderMac: address,
+    targetMac: address,
+  });
   return Buffer.concat([packet], frameBytesMin);
 }

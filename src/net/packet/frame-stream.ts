@@ -1,4 +1,7 @@
-/** Frames on a byte stream, as QEMU's filters and socket netdevs send them: a big-endian length of 32 bits, then the frame. Sans-I/O. */
+/**
+ * Frames on a byte stream, as QEMU's filters and socket netdevs send them: a big-endian length of
+ * 32 bits, then the frame. Sans-I/O.
+ */
 import { VmError } from '../../base/errors.js';
 import { frameBytesMax } from './ethernet.js';
 
@@ -13,7 +16,10 @@ export function onStream(frame: Uint8Array): Buffer {
   return out;
 }
 
-/** Takes a stream apart again. What the peer says is not believed: a frame that cannot be one ends the stream. */
+/**
+ * Takes a stream apart again. What the peer says is not believed: a frame that cannot be one ends
+ * the stream.
+ */
 export class FrameReader {
   private kept: Buffer = Buffer.alloc(0);
 
@@ -25,11 +31,17 @@ export class FrameReader {
     this.kept = this.kept.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.kept, bytes]);
   }
 
-  /** The next whole frame; undefined: more bytes are needed. VmError: the stream makes no sense any more. */
+  /**
+   * The next whole frame; undefined: more bytes are needed. VmError: the stream makes no sense any
+   * more.
+   */
   next(): Buffer | undefined {
     if (this.kept.length < lengthBytes) return undefined;
     const length = this.kept.readUInt32BE(0);
-    if (length > longestBytes) throw new VmError(`a frame of ${length} bytes was announced; the longest has ${longestBytes}`);
+    if (length > longestBytes)
+      throw new VmError(
+        `a frame of ${length} bytes was announced; the longest has ${longestBytes}`,
+      );
     if (this.kept.length < lengthBytes + length) return undefined;
     const frame = this.kept.subarray(lengthBytes, lengthBytes + length);
     this.kept = this.kept.subarray(lengthBytes + length);
@@ -45,4 +57,5 @@ export class FrameReader {
 const ethernetHeaderBytes = 14;
 
 /** Neither a fragment of nothing nor more than a tap takes. */
-export const isFrame = (frame: Uint8Array) => frame.length >= ethernetHeaderBytes && frame.length <= frameBytesMax;
+export const isFrame = (frame: Uint8Array) =>
+  frame.length >= ethernetHeaderBytes && frame.length <= frameBytesMax;

@@ -1,4 +1,7 @@
-/** The pcap file format (draft-ietf-opsawg-pcap), version 2.4: a header of 24 bytes, then records of Ethernet frames. */
+/**
+ * The pcap file format (draft-ietf-opsawg-pcap), version 2.4: a header of 24 bytes, then records of
+ * Ethernet frames.
+ */
 import { VmError } from '../../base/errors.js';
 import { le, record } from '../../fields/field.js';
 
@@ -6,21 +9,42 @@ import { le, record } from '../../fields/field.js';
 const magics = { micro: 0xa1b2c3d4, nano: 0xa1b23c4d } as const;
 const linkTypeEthernet = 1;
 
-const header = record({ magic: le.u32, major: le.u16, minor: le.u16, zone: le.u32, sigfigs: le.u32, snaplen: le.u32, linkType: le.u32 });
+const header = record({
+  magic: le.u32,
+  major: le.u16,
+  minor: le.u16,
+  zone: le.u32,
+  sigfigs: le.u32,
+  snaplen: le.u32,
+  linkType: le.u32,
+});
 const recordHeader = record({ seconds: le.u32, micros: le.u32, captured: le.u32, length: le.u32 });
 
 export const pcapHeaderBytes = 24;
 export const pcapRecordHeaderBytes = 16;
 
 export function pcapHeader(snaplen: number): Buffer {
-  return header.encode({ magic: magics.micro, major: 2, minor: 4, zone: 0, sigfigs: 0, snaplen, linkType: linkTypeEthernet });
+  return header.encode({
+    magic: magics.micro,
+    major: 2,
+    minor: 4,
+    zone: 0,
+    sigfigs: 0,
+    snaplen,
+    linkType: linkTypeEthernet,
+  });
 }
 
 /** One frame, cut to snaplen. */
 export function pcapRecord(frame: Uint8Array, wallMs: number, snaplen: number): Buffer {
   const captured = Math.min(frame.length, snaplen);
   const micros = Math.floor(wallMs * 1000);
-  const head = recordHeader.encode({ seconds: Math.floor(micros / 1e6) % 2 ** 32, micros: micros % 1e6, captured, length: frame.length });
+  const head = recordHeader.encode({
+    seconds: Math.floor(micros / 1e6) % 2 ** 32,
+    micros: micros % 1e6,
+    captured,
+    length: frame.length,
+  });
   return Buffer.concat([head, frame.subarray(0, captured)]);
 }
 
@@ -37,13 +61,17 @@ export function readPcapHeader(bytes: Buffer): PcapFormat {
     const magic = u32(0);
     if (magic !== magics.micro && magic !== magics.nano) continue;
     const linkType = u32(20) & 0x0fff_ffff;
-    if (linkType !== linkTypeEthernet) throw new VmError(`its packets are no Ethernet frames (link type ${linkType})`);
+    if (linkType !== linkTypeEthernet)
+      throw new VmError(`its packets are no Ethernet frames (link type ${linkType})`);
     return { littleEndian, nanoseconds: magic === magics.nano };
   }
   throw new VmError('it is not a pcap file', { hint: 'Convert it: editcap -F pcap IN OUT.' });
 }
 
-export function readPcapRecord(bytes: Buffer, { littleEndian, nanoseconds }: PcapFormat): { ms: number; captured: number } {
+export function readPcapRecord(
+  bytes: Buffer,
+  { littleEndian, nanoseconds }: PcapFormat,
+): { ms: number; captured: number } {
   const u32 = (at: number) => (littleEndian ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
   return { ms: u32(0) * 1000 + u32(4) / (nanoseconds ? 1e6 : 1e3), captured: u32(8) };
 }

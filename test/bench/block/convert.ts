@@ -1,4 +1,7 @@
-/** `colo image convert` against `qemu-img convert`, raw to qcow2 and back: the two take turns on the same files, the start of each program counts. */
+/**
+ * `colo image convert` against `qemu-img convert`, raw to qcow2 and back: the two take turns on the
+ * same files, the start of each program counts.
+ */
 import { execFile } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
@@ -20,7 +23,10 @@ export async function convertRows(dir: string, { rounds }: { rounds: number }): 
   await makeRaw(at('raw'));
   await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', at('raw'), at('qcow2')]);
   const rows: Row[] = [];
-  for (const [from, to] of [['raw', 'qcow2'], ['qcow2', 'raw']]) {
+  for (const [from, to] of [
+    ['raw', 'qcow2'],
+    ['qcow2', 'raw'],
+  ]) {
     const convert = async (program: string, ...words: string[]) => {
       const startMs = performance.now();
       await run(program, [...words, 'convert', '-f', from, '-O', to, at(from), at('out')]);
@@ -29,8 +35,18 @@ export async function convertRows(dir: string, { rounds }: { rounds: number }): 
       await rm(at('out'));
       return tookMs;
     };
-    const pair = await inTurns(rounds, () => convert(process.execPath, colo, 'image'), () => convert('qemu-img'));
-    rows.push({ name: `convert ${from} to ${to}, ${DATA_MIB} MiB of data in ${4 * DATA_MIB}`, unit: 'ms', ...pair, ratio: pair.theirs / pair.ours, target: '>= 0.9x' });
+    const pair = await inTurns(
+      rounds,
+      () => convert(process.execPath, colo, 'image'),
+      () => convert('qemu-img'),
+    );
+    rows.push({
+      name: `convert ${from} to ${to}, ${DATA_MIB} MiB of data in ${4 * DATA_MIB}`,
+      unit: 'ms',
+      ...pair,
+      ratio: pair.theirs / pair.ours,
+      target: '>= 0.9x',
+    });
   }
   return rows;
 }

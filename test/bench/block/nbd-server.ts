@@ -1,4 +1,7 @@
-/** `colo nbd serve` against qemu-nbd: one file each of the same content, fio's nbd engine as the client of both. */
+/**
+ * `colo nbd serve` against qemu-nbd: one file each of the same content, fio's nbd engine as the
+ * client of both.
+ */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -15,24 +18,50 @@ const MiB = 1024 * 1024;
 const FILE_MIB = 128;
 
 const jobs = [
-  ...[1, 16].flatMap(depth => ['randread', 'randwrite'].map(rw => ({ rw, bs: '4k', depth, unit: 'IOPS' }))),
-  ...[1, 16].flatMap(depth => ['read', 'write'].map(rw => ({ rw, bs: '1M', depth, unit: 'MiB/s' }))),
+  ...[1, 16].flatMap(depth =>
+    ['randread', 'randwrite'].map(rw => ({ rw, bs: '4k', depth, unit: 'IOPS' })),
+  ),
+  ...[1, 16].flatMap(depth =>
+    ['read', 'write'].map(rw => ({ rw, bs: '1M', depth, unit: 'MiB/s' })),
+  ),
 ];
 type Job = (typeof jobs)[number];
 
 export const nbdServerNeeds = ['qemu-nbd', 'fio'];
 
-export async function nbdServerRows(dir: string, { rounds, seconds }: { rounds: number; seconds: number }): Promise<Row[]> {
+export async function nbdServerRows(
+  dir: string,
+  { rounds, seconds }: { rounds: number; seconds: number },
+): Promise<Row[]> {
   await filledFile(join(dir, 'ours.img'));
   await copyFile(join(dir, 'ours.img'), join(dir, 'theirs.img'));
-  const ours = await serving(process.execPath, [colo, 'nbd', 'serve', join(dir, 'ours.img'), '--format', 'raw', '--socket', join(dir, 'ours')], join(dir, 'ours'));
-  const theirs = await serving('qemu-nbd', ['-t', '-e', '8', '-f', 'raw', '-k', join(dir, 'theirs'), join(dir, 'theirs.img')], join(dir, 'theirs'));
+  const ours = await serving(
+    process.execPath,
+    [colo, 'nbd', 'serve', join(dir, 'ours.img'), '--format', 'raw', '--socket', join(dir, 'ours')],
+    join(dir, 'ours'),
+  );
+  const theirs = await serving(
+    'qemu-nbd',
+    ['-t', '-e', '8', '-f', 'raw', '-k', join(dir, 'theirs'), join(dir, 'theirs.img')],
+    join(dir, 'theirs'),
+  );
   try {
-    for (const server of ['ours', 'theirs']) await fio(dir, server, jobs[0], 1); // page cache and just-in-time compiler are warm
+    // page cache and just-in-time compiler are warm
+    for (const server of ['ours', 'theirs']) await fio(dir, server, jobs[0], 1);
     const rows: Row[] = [];
     for (const job of jobs) {
-      const pair = await inTurns(rounds, () => fio(dir, 'ours', job, seconds), () => fio(dir, 'theirs', job, seconds));
-      rows.push({ name: `${job.rw} ${job.bs}, depth ${job.depth}`, unit: job.unit, ...pair, ratio: pair.ours / pair.theirs, target: '>= 1.0x' });
+      const pair = await inTurns(
+        rounds,
+        () => fio(dir, 'ours', job, seconds),
+        () => fio(dir, 'theirs', job, seconds),
+      );
+      rows.push({
+        name: `${job.rw} ${job.bs}, depth ${job.depth}`,
+        unit: job.unit,
+        ...pair,
+        ratio: pair.ours / pair.theirs,
+        target: '>= 1.0x',
+      });
     }
     return rows;
   } finally {
@@ -58,11 +87,30 @@ async function serving(program: string, args: string[], socket: string): Promise
   return server;
 }
 
-async function fio(dir: string, server: string, { rw, bs, depth, unit }: Job, seconds: number): Promise<number> {
+async function fio(
+  dir: string,
+  server: string,
+  { rw, bs, depth, unit }: Job,
+  seconds: number,
+): Promise<number> {
   const uri = `nbd+unix:///?socket=${join(dir, server)}`;
-  const args = ['--name=j', '--ioengine=nbd', `--uri=${uri}`, `--rw=${rw}`, `--bs=${bs}`, `--iodepth=${depth}`, `--size=${FILE_MIB}M`, '--time_based', `--runtime=${seconds}`, '--randseed=1', '--output-format=json'];
+  const args = [
+    '--name=j',
+    '--ioengine=nbd',
+    `--uri=${uri}`,
+    `--rw=${rw}`,
+    `--bs=${bs}`,
+    `--iodepth=${depth}`,
+    `--size=${FILE_MIB}M`,
+    '--time_based',
+    `--runtime=${seconds}`,
+    '--randseed=1',
+    '--output-format=json',
+  ];
   const { stdout } = await run('fio', args, { cwd: dir, maxBuffer: 1 << 24 });
-  const [job] = (JSON.parse(stdout.slice(stdout.indexOf('{'))) as { jobs: { read: Side; write: Side }[] }).jobs;
+  const [job] = (
+    JSON.parse(stdout.slice(stdout.indexOf('{'))) as { jobs: { read: Side; write: Side }[] }
+  ).jobs;
   const side = rw.endsWith('read') ? job.read : job.write;
   return unit === 'IOPS' ? side.iops : side.bw / 1024;
 }

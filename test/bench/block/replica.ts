@@ -1,4 +1,7 @@
-/** The secondary of the replication bench, in a process of its own as in life: DIR SOCKET. Says when it is ready; ends with its standard input. */
+/**
+ * The secondary of the replication bench, in a process of its own as in life: DIR SOCKET. Says when
+ * it is ready; ends with its standard input.
+ */
 import { secondaryOf } from './secondary.js';
 
 const [dir, path] = process.argv.slice(2);

@@ -1,4 +1,7 @@
-/** A guest's write under replication: by itself, with a replica at hand, with one 5 ms away; and emptied overlays. */
+/**
+ * A guest's write under replication: by itself, with a replica at hand, with one 5 ms away; and
+ * emptied overlays.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,7 +18,10 @@ import { secondaryOf } from './secondary.js';
 const MIB = 1024 * 1024;
 const BYTES = 64 * MIB;
 const FAR_MS = 5;
-/** What an epoch changes before the overlays are emptied, MiB; the second by the first bounds the growth of the time. */
+/**
+ * What an epoch changes before the overlays are emptied, MiB; the second by the first bounds the
+ * growth of the time.
+ */
 const HELD_MIB = [4, 32] as const;
 
 /** Bytes from the server come that much later. */
@@ -24,7 +30,10 @@ function distant(sockets: Sockets): Sockets {
     ...forwarded(stream),
     onData: fn => stream.onData(bytes => void setTimeout(() => fn(bytes), FAR_MS)),
   });
-  return { connect: async (address, options) => later(await sockets.connect(address, options)), listen: (address, fn) => sockets.listen(address, fn) };
+  return {
+    connect: async (address, options) => later(await sockets.connect(address, options)),
+    listen: (address, fn) => sockets.listen(address, fn),
+  };
 }
 
 const forwarded = (s: Stream): Stream => ({
@@ -48,10 +57,30 @@ export async function replicationRows(dir: string, { writes }: { writes: number 
   const far = await written(dir, writes, true);
   const { emptyMs, heldMs } = await emptying(dir);
   return [
-    { name: 'guest write 4k, replica at hand, against no replica', unit: 'us', ours: near, theirs: alone, ratio: alone / near },
-    { name: `guest write 4k, replica ${FAR_MS} ms away, against at hand`, unit: 'us', ours: far, theirs: near, ratio: near / far, target: `far below ${FAR_MS * 1000} us` },
+    {
+      name: 'guest write 4k, replica at hand, against no replica',
+      unit: 'us',
+      ours: near,
+      theirs: alone,
+      ratio: alone / near,
+    },
+    {
+      name: `guest write 4k, replica ${FAR_MS} ms away, against at hand`,
+      unit: 'us',
+      ours: far,
+      theirs: near,
+      ratio: near / far,
+      target: `far below ${FAR_MS * 1000} us`,
+    },
     { name: 'emptying overlays that hold nothing', unit: 'ms', ours: emptyMs, target: '< 1 ms' },
-    { name: `emptying overlays that hold ${HELD_MIB[1]} MiB, against ${HELD_MIB[0]} MiB`, unit: 'ms', ours: heldMs[1], theirs: heldMs[0], ratio: heldMs[0] / heldMs[1], target: `>= ${HELD_MIB[0] / HELD_MIB[1]}x` },
+    {
+      name: `emptying overlays that hold ${HELD_MIB[1]} MiB, against ${HELD_MIB[0]} MiB`,
+      unit: 'ms',
+      ours: heldMs[1],
+      theirs: heldMs[0],
+      ratio: heldMs[0] / heldMs[1],
+      target: `>= ${HELD_MIB[0] / HELD_MIB[1]}x`,
+    },
   ];
 }
 
@@ -72,7 +101,12 @@ const place = (n: number) => ((n * 7919) % (BYTES / 4096)) * 4096;
 async function local(dir: string, writes: number): Promise<number> {
   await writeFile(join(dir, 'l.img'), Buffer.alloc(BYTES));
   const layer = new BlockLayer(nodeHost());
-  const disk = await layer.addDrive(parseDrive(`if=none,id=d,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=${dir}/l.img,children.0.driver=raw`));
+  const disk = await layer.addDrive(
+    parseDrive(
+      'if=none,id=d,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+        `children.0.file.filename=${dir}/l.img,children.0.driver=raw`,
+    ),
+  );
   const us = await timed(writes, n => disk.pwrite(place(n), data));
   await layer.close();
   return us;
@@ -82,9 +116,16 @@ async function local(dir: string, writes: number): Promise<number> {
 async function written(dir: string, writes: number, far: boolean): Promise<number> {
   await images(dir);
   const path = join(dir, `replica-${far}`);
-  const replica = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('replica.ts', import.meta.url)), dir, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const replica = spawn(
+    process.execPath,
+    ['--import', 'tsx', fileURLToPath(new URL('replica.ts', import.meta.url)), dir, path],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
   const gone = once(replica, 'exit');
-  await Promise.race([once(replica.stdout, 'data'), gone.then(() => Promise.reject(new Error('the replica ended')))]);
+  await Promise.race([
+    once(replica.stdout, 'data'),
+    gone.then(() => Promise.reject(new Error('the replica ended'))),
+  ]);
   const { layer, disk, replicated: p } = await primary(dir, path, far);
   await p.start('primary');
   const us = await timed(writes, n => disk.pwrite(place(n), data));
@@ -97,9 +138,18 @@ async function written(dir: string, writes: number, far: boolean): Promise<numbe
 async function primary(dir: string, path: string, far: boolean) {
   const host = nodeHost();
   const layer = new BlockLayer(far ? { ...host, sockets: distant(host.sockets) } : host);
-  await layer.addDrive(parseDrive(`if=virtio,id=c,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.file.filename=${dir}/p.img,children.0.driver=raw`));
+  await layer.addDrive(
+    parseDrive(
+      'if=virtio,id=c,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+        `children.0.file.filename=${dir}/p.img,children.0.driver=raw`,
+    ),
+  );
   const disk = layer.claim('c', 'guest');
-  await layer.driveAdd(`driver=replication,mode=primary,file.driver=nbd,file.path=${path},file.export=c,node-name=n,if=none`, { noBackend: true });
+  await layer.driveAdd(
+    `driver=replication,mode=primary,file.driver=nbd,file.path=${path},file.export=c,` +
+      'node-name=n,if=none',
+    { noBackend: true },
+  );
   await layer.blockdevChange({ parent: 'c', node: 'n' });
   return { layer, disk, replicated: layer.replicated('primary')[0] };
 }
@@ -121,10 +171,14 @@ async function emptying(dir: string): Promise<{ emptyMs: number; heldMs: number[
     return performance.now() - startMs;
   };
   const held = () => secondary.backend('a').node.driver.describe()['hidden-bytes'];
-  /** holds: what the epoch must have left in the hidden disk, or the time of its emptying says nothing. */
+  /**
+   * holds: what the epoch must have left in the hidden disk, or the time of its emptying says
+   * nothing.
+   */
   const checkpoint = async (holds?: number) => {
     await p.cut().epochDone;
-    if (holds !== undefined) assert.equal(held(), holds, 'the hidden disk does not hold what was overwritten');
+    if (holds !== undefined)
+      assert.equal(held(), holds, 'the hidden disk does not hold what was overwritten');
     const tookMs = await emptied();
     assert.equal(held(), 0, 'the hidden disk was not emptied');
     p.committed();

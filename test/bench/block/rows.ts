@@ -1,4 +1,7 @@
-/** What a bench of the block layer gives: pairs of numbers, ours and theirs, taken in turns in one run. */
+/**
+ * What a bench of the block layer gives: pairs of numbers, ours and theirs, taken in turns in one
+ * run.
+ */
 export interface Row {
   readonly name: string;
   readonly unit: string;
@@ -13,7 +16,11 @@ export interface Row {
 }
 
 /** Takes turns, so that a busy moment of the machine meets both. */
-export async function inTurns(rounds: number, ours: () => Promise<number>, theirs: () => Promise<number>): Promise<{ ours: number; theirs: number }> {
+export async function inTurns(
+  rounds: number,
+  ours: () => Promise<number>,
+  theirs: () => Promise<number>,
+): Promise<{ ours: number; theirs: number }> {
   const taken = { ours: [] as number[], theirs: [] as number[] };
   for (let n = 0; n < rounds; n++) {
     taken.ours.push(await ours());

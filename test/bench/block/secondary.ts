@@ -4,7 +4,10 @@ import { parseDrive } from '../../../src/block/options.js';
 import type { Replicated } from '../../../src/block/contract.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 
-export async function secondaryOf(dir: string, path: string): Promise<{ layer: BlockLayer; disk: Replicated }> {
+export async function secondaryOf(
+  dir: string,
+  path: string,
+): Promise<{ layer: BlockLayer; disk: Replicated }> {
   const layer = new BlockLayer(nodeHost());
   await layer.addDrive(parseDrive(`if=none,id=c,file.filename=${dir}/s.img,driver=raw`));
   await layer.addDrive(parseDrive('if=virtio,id=a,driver=replication,mode=secondary,file=c'));

@@ -1,6 +1,6 @@
 /**
- * What fuzzed devices have in common: the board on the addon's RAM, a copy of that RAM which holds what
- * guest and devices have written and marked, and checkpoints that compare the two.
+ * What fuzzed devices have in common: the board on the addon's RAM, a copy of that RAM which holds
+ * what guest and devices have written and marked, and checkpoints that compare the two.
  */
 import { AddonRam } from '../../../src/accel/ram.js';
 import { VmError } from '../../../src/base/errors.js';
@@ -57,7 +57,8 @@ export class FuzzedBoard {
   /** Each page that is not as the copy has it is in the log. */
   compare(): void {
     const dirty = this.ram.dirtyLog.take();
-    for (const page of dirty) this.shadow.set(this.bytes.subarray(page * PAGE, (page + 1) * PAGE), page * PAGE);
+    for (const page of dirty)
+      this.shadow.set(this.bytes.subarray(page * PAGE, (page + 1) * PAGE), page * PAGE);
     if (this.shadow.equals(this.bytes)) return;
     const at = this.shadow.findIndex((byte, i) => byte !== this.bytes[i]);
     throw new Error(`the page of 0x${at.toString(16)} was written and is not in the log`);
@@ -69,7 +70,10 @@ export class FuzzedBoard {
     const device = devices[this.random.below(devices.length)];
     device.beforeSave();
     try {
-      device.state = device.vmstate.parse(mutated(device.vmstate.save(device.state), this.random), device.vmstate.version);
+      device.state = device.vmstate.parse(
+        mutated(device.vmstate.save(device.state), this.random),
+        device.vmstate.version,
+      );
     } catch (error) {
       if (error instanceof VmError) return undefined; // refused, as it should be
       throw error;

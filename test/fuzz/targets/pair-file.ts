@@ -1,4 +1,7 @@
-/** A pair definition, however mangled or deep, is a definition or a sentence that says where it is not. */
+/**
+ * A pair definition, however mangled or deep, is a definition or a sentence that says where it is
+ * not.
+ */
 import { UsageError } from '../../../src/commands/options/argv.js';
 import { parsePair } from '../../../src/commands/pair/read.js';
 import type { Random } from '../../support/random.js';
@@ -21,7 +24,38 @@ network:
 options: ["-no-reboot"]
 secondary: {monitor: stdio, options: ["-uuid x"]}
 `;
-const pieces = ['[', ']', '{', '}', ': ', '- ', '? ', '\n', '  ', '&a ', '*a', '!!binary ', '!!set', '<<: *a', '|\n', '>-\n', '"', "'", '\\x00', '\u0000', '---\n', '...\n', '%YAML 1.1\n', '# ', '~', '.nan', '1e999', '0x7fffffffffffffff', '\t', '\ufeff'];
+const pieces = [
+  '[',
+  ']',
+  '{',
+  '}',
+  ': ',
+  '- ',
+  '? ',
+  '\n',
+  '  ',
+  '&a ',
+  '*a',
+  '!!binary ',
+  '!!set',
+  '<<: *a',
+  '|\n',
+  '>-\n',
+  '"',
+  "'",
+  '\\x00',
+  '\u0000',
+  '---\n',
+  '...\n',
+  '%YAML 1.1\n',
+  '# ',
+  '~',
+  '.nan',
+  '1e999',
+  '0x7fffffffffffffff',
+  '\t',
+  '\ufeff',
+];
 /** What nests, once for each level. */
 const nests = ['[', '{a: ', '- ', '? ', '[{', '{? ', '- - '];
 
@@ -33,7 +67,12 @@ export const pairFileTarget: FuzzTarget = {
     try {
       parsePair(text, 'f');
     } catch (error) {
-      if (error instanceof UsageError && /^f:\d+:\d+: ./s.test(error.message) && !/call stack/i.test(error.message)) return;
+      if (
+        error instanceof UsageError &&
+        /^f:\d+:\d+: ./s.test(error.message) &&
+        !/call stack/i.test(error.message)
+      )
+        return;
       throw error;
     }
   },
@@ -42,7 +81,11 @@ export const pairFileTarget: FuzzTarget = {
 function deep(random: Random): string {
   const levels = Math.floor(10 ** random.between(1, 5));
   const start = random.pick(['', 'disks: ', 'name: ', 'peer:\n  ', '? ']);
-  return start + random.pick(nests).repeat(levels) + random.pick(['', 'x', '\n', ']'.repeat(levels), '}'.repeat(levels)]);
+  return (
+    start +
+    random.pick(nests).repeat(levels) +
+    random.pick(['', 'x', '\n', ']'.repeat(levels), '}'.repeat(levels)])
+  );
 }
 
 function mangled(random: Random): string {
@@ -50,7 +93,9 @@ function mangled(random: Random): string {
   for (let n = random.below(6); n >= 0; n--) {
     const at = random.below(text.length + 1);
     const cut = random.chance(0.5) ? random.below(20) : 0;
-    const piece = random.chance(0.7) ? random.pick(pieces) : String.fromCodePoint(random.below(0x3000));
+    const piece = random.chance(0.7)
+      ? random.pick(pieces)
+      : String.fromCodePoint(random.below(0x3000));
     text = text.slice(0, at) + piece + text.slice(at + cut);
   }
   return text;

@@ -1,6 +1,7 @@
 /**
- * Records of a pair: bytes from an image or a peer, whole, changed, cut or invented. Each is refused
- * with a sentence, or means exactly what was written; and none makes an older image the newer one.
+ * Records of a pair: bytes from an image or a peer, whole, changed, cut or invented. Each is
+ * refused with a sentence, or means exactly what was written; and none makes an older image the
+ * newer one.
  */
 import { VmError } from '../../../src/base/errors.js';
 import { decodeRecord, encodeRecord, type PairRecord } from '../../../src/block/pair-record.js';

@@ -46,7 +46,8 @@ async function sound(random: Random): Promise<Buffer> {
     const length = Math.min(SIZE - at, 512 * (1 + random.below(40)));
     const kind = random.below(5);
     if (kind === 0) await node.writeZeroes(at, length);
-    else if (kind === 1) await driver.writeCompressed(0, Buffer.alloc(Math.min(SIZE, driver.unit), 7));
+    else if (kind === 1)
+      await driver.writeCompressed(0, Buffer.alloc(Math.min(SIZE, driver.unit), 7));
     else await node.pwrite(at, pattern(random, length));
   }
   await node.close();
@@ -89,7 +90,8 @@ function spoil(random: Random, image: Buffer): Buffer {
     const at = random.below(Math.max(1, Math.min(within, out.length) - 4));
     if (random.chance(0.4)) out.writeUInt32BE(random.pick(words), at - (at % 4));
     else if (random.chance(0.5)) out[at] = random.below(256);
-    else out.copy(out, at - (at % 8), random.below(out.length >> 3) * 8, Math.min(out.length, at + 8));
+    else
+      out.copy(out, at - (at % 8), random.below(out.length >> 3) * 8, Math.min(out.length, at + 8));
   }
   return random.chance(0.15) ? out.subarray(0, random.below(out.length)) : out;
 }
@@ -127,17 +129,26 @@ async function useIt(random: Random, file: BlockNode): Promise<void> {
 async function copyIt(random: Random, file: BlockNode): Promise<void> {
   const { node } = await openImage(file, { readOnly: true });
   if (node.length > MOST) return;
-  const target = new BlockNode('target', new MemoryDriver({ size: node.length, maxBytes: MOST, readOnly: false }));
-  if (random.chance(0.5)) await refused(() => copyImage(node, target, { targetIsZero: true, sparseBytes: 4096, lanes: 2 }));
+  const target = new BlockNode(
+    'target',
+    new MemoryDriver({ size: node.length, maxBytes: MOST, readOnly: false }),
+  );
+  if (random.chance(0.5))
+    await refused(() =>
+      copyImage(node, target, { targetIsZero: true, sparseBytes: 4096, lanes: 2 }),
+    );
   await refused(async () => {
     let entries = 0;
-    for await (const { length } of mapImage(node, 0, node.length)) if (length <= 0 || ++entries > 1 << 16) throw new Error('a map without end');
+    for await (const { length } of mapImage(node, 0, node.length))
+      if (length <= 0 || ++entries > 1 << 16) throw new Error('a map without end');
   });
 }
 
 export const qcow2Target: FuzzTarget = {
   name: 'qcow2',
-  summary: 'qcow2 images that were changed or cut: read, written, resized, copied, checked and repaired, or refused in words',
+  summary:
+    'qcow2 images that were changed or cut: read, written, resized, copied, checked and ' +
+    'repaired, or refused in words',
   async run(random) {
     const bytes = spoil(random, await sound(random));
     const file = () => new BlockNode('file', new SmallFile(Buffer.from(bytes)));
@@ -149,7 +160,8 @@ export const qcow2Target: FuzzTarget = {
       const first = await checkQcow2(one, await readHeader(one), 'all');
       if (first.corruptions > 0) return;
       const { corruptions, leaks } = await checkQcow2(one, await readHeader(one));
-      if (corruptions + leaks > 0) throw new Error(`${corruptions} corruptions and ${leaks} leaks after a repair`);
+      if (corruptions + leaks > 0)
+        throw new Error(`${corruptions} corruptions and ${leaks} leaks after a repair`);
     });
   },
 };

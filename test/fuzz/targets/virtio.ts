@@ -1,7 +1,8 @@
 /**
- * The virtio devices on real RAM: rings and indirect tables of a hostile driver that also changes them
- * while they are read, registers, the PCI configuration window, frames and answers that come late or
- * not, checkpoints in the middle, mutated states. Nothing throws, and no page is written unlogged.
+ * The virtio devices on real RAM: rings and indirect tables of a hostile driver that also changes
+ * them while they are read, registers, the PCI configuration window, frames and answers that come
+ * late or not, checkpoints in the middle, mutated states. Nothing throws, and no page is written
+ * unlogged.
  */
 import type { Random } from '../../support/random.js';
 import type { FuzzTarget } from '../target.js';
@@ -11,7 +12,22 @@ import { FuzzedBoard, RAM_BYTES, settled } from './board.js';
 const RINGS = 0x10000;
 const FEATURES = [2, 5, 6, 9, 13, 14, 15, 16, 17, 18, 21, 23, 28, 29, 32];
 const COMMON = { QUEUE_SELECT: 0x16, SIZE: 0x18, VECTOR: 0x1a, ENABLE: 0x1c, DESC: 0x20 } as const;
-const INTERESTING = [0, 1, 2, 3, 4, 16, 64, 0x7fff, 0x8000, 0xffff, 0x8000_0000, 0xffff_ffff, RAM_BYTES - 1, RAM_BYTES];
+const INTERESTING = [
+  0,
+  1,
+  2,
+  3,
+  4,
+  16,
+  64,
+  0x7fff,
+  0x8000,
+  0xffff,
+  0x8000_0000,
+  0xffff_ffff,
+  RAM_BYTES - 1,
+  RAM_BYTES,
+];
 
 class Hostile {
   readonly it: FuzzedBoard;
@@ -28,7 +44,9 @@ class Hostile {
 
   private number(): number {
     const { random } = this;
-    return random.below(2) === 0 ? INTERESTING[random.below(INTERESTING.length)] : Math.floor(random.next() * 2 ** 32);
+    return random.below(2) === 0
+      ? INTERESTING[random.below(INTERESTING.length)]
+      : Math.floor(random.next() * 2 ** 32);
   }
 
   /** A driver that does what drivers do, up to DRIVER_OK. */
@@ -60,11 +78,35 @@ class Hostile {
     const gpa = random.below(12) === 0 ? this.number() : random.below(RAM_BYTES);
     b.writeUInt32LE(gpa, 0);
     if (random.below(40) === 0) b.writeUInt32LE(this.number(), 4);
-    b.writeUInt32LE(random.below(12) === 0 ? this.number() : 1 + random.below(random.below(2) === 0 ? 64 : 3000), 8);
+    b.writeUInt32LE(
+      random.below(12) === 0 ? this.number() : 1 + random.below(random.below(2) === 0 ? 64 : 3000),
+      8,
+    );
     b.writeUInt16LE(random.below(8) === 0 ? random.below(8) : random.below(4), 12);
     b.writeUInt16LE(random.below(size + (random.below(10) === 0 ? 3 : 0)), 14);
     // A request header where the buffer is: the types of virtio-blk, and a sector.
-    if (random.below(3) === 0) this.it.guestWrite(gpa, Buffer.of([0, 1, 4, 8, 11, 13, 7][random.below(7)], 0, 0, 0, 0, 0, 0, 0, random.below(70), 0, 0, 0, 0, 0, 0, 0));
+    if (random.below(3) === 0)
+      this.it.guestWrite(
+        gpa,
+        Buffer.of(
+          [0, 1, 4, 8, 11, 13, 7][random.below(7)],
+          0,
+          0,
+          0,
+          0,
+          0,
+          0,
+          0,
+          random.below(70),
+          0,
+          0,
+          0,
+          0,
+          0,
+          0,
+          0,
+        ),
+      );
     this.it.guestWrite(at, b);
   }
 
@@ -73,10 +115,13 @@ class Hostile {
     const { random } = this;
     const old = this.it.ram.readU16(avail + 2) ?? 0;
     const heads = Buffer.alloc(2 * size);
-    for (let n = 0; n < size; n++) heads.writeUInt16LE(random.below(size + (random.below(30) === 0 ? 1 : 0)), 2 * n);
+    for (let n = 0; n < size; n++)
+      heads.writeUInt16LE(random.below(size + (random.below(30) === 0 ? 1 : 0)), 2 * n);
     this.it.guestWrite(avail + 4, heads);
     const index = Buffer.alloc(2);
-    index.writeUInt16LE((old + (random.below(20) === 0 ? random.below(0x10000) : random.below(size + 1))) % 0x10000);
+    index.writeUInt16LE(
+      (old + (random.below(20) === 0 ? random.below(0x10000) : random.below(size + 1))) % 0x10000,
+    );
     this.it.guestWrite(avail + 2, index);
   }
 
@@ -92,18 +137,27 @@ class Hostile {
     const { random, it } = this;
     const { vm, net, disk, host } = it.board;
     switch (random.below(12)) {
-      case 0: return this.up();
-      case 1: case 2: case 3: return this.kick();
-      case 4: return this.window();
-      case 5: return it.board.poke(random, 10, random.below(2) === 0 ? 'blk0' : 'net-pci0');
-      case 6: return net.arrive(Buffer.alloc(random.below(2000), 0xff));
+      case 0:
+        return this.up();
+      case 1:
+      case 2:
+      case 3:
+        return this.kick();
+      case 4:
+        return this.window();
+      case 5:
+        return it.board.poke(random, 10, random.below(2) === 0 ? 'blk0' : 'net-pci0');
+      case 6:
+        return net.arrive(Buffer.alloc(random.below(2000), 0xff));
       case 7:
         if (disk.held) disk.release();
         else if (random.below(2) === 0) disk.held = [];
         disk.broken = random.below(4) === 0;
         return settled();
-      case 8: return host.advance(random.below(30));
-      case 9: return it.checkpoint();
+      case 8:
+        return host.advance(random.below(30));
+      case 9:
+        return it.checkpoint();
       case 10:
         if (random.below(4) === 0) net.full = true;
         else net.drain();
@@ -154,7 +208,9 @@ function racing(hostile: Hostile, random: Random): () => void {
 
 export const virtioTarget: FuzzTarget = {
   name: 'virtio',
-  summary: 'a hostile driver of virtio-blk and virtio-net: no exception, no page written unlogged, each own state accepted',
+  summary:
+    'a hostile driver of virtio-blk and virtio-net: no exception, no page written unlogged, ' +
+    'each own state accepted',
   async run(random) {
     const hostile = new Hostile(random);
     hostile.up();

@@ -1,6 +1,7 @@
 /**
- * Goal: a full file system of the host stops the guest and loses nothing. Method: images in a small tmpfs, a driver that fills the disk
- * through virtio-blk; room is made, the machine runs again. Skipped where no file system may be mounted.
+ * Goal: a full file system of the host stops the guest and loses nothing. Method: images in a small
+ * tmpfs, a driver that fills the disk through virtio-blk; room is made, the machine runs again.
+ * Skipped where no file system may be mounted.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,7 +43,9 @@ withSmallDisk.each(['raw', 'qcow2'] as const)('%s', async format => {
   layer.stopVm = () => {
     stopping ??= bench.device.pause();
   };
-  const { queues: [queue] } = bench.up([9]);
+  const {
+    queues: [queue],
+  } = bench.up([9]);
   const { ram } = bench.vm;
   const PIECE = 32 * KiB;
   const send = (n: number) => {
@@ -50,7 +53,11 @@ withSmallDisk.each(['raw', 'qcow2'] as const)('%s', async format => {
     ram.writeU32(header, 1);
     ram.writeU64(header + 8, BigInt((n * PIECE) / 512));
     ram.write(0x100000 + PIECE * n, pattern(PIECE, n));
-    queue.add([{ gpa: header, length: 16 }, { gpa: 0x100000 + PIECE * n, length: PIECE }, { gpa: header + 32, length: 1, write: true }]);
+    queue.add([
+      { gpa: header, length: 16 },
+      { gpa: 0x100000 + PIECE * n, length: PIECE },
+      { gpa: header + 32, length: 1, write: true },
+    ]);
     queue.kick();
   };
   const done = async (wanted: number) => {
@@ -69,7 +76,12 @@ withSmallDisk.each(['raw', 'qcow2'] as const)('%s', async format => {
   }
   expect(written).toBeLessThan(PIECES);
   await stopping;
-  expect(failures[0]).toMatchObject({ device: 'd', operation: 'write', action: 'stop', nospace: true });
+  expect(failures[0]).toMatchObject({
+    device: 'd',
+    operation: 'write',
+    action: 'stop',
+    nospace: true,
+  });
   expect(layer.queryBlock()[0]['io-status']).toBe('nospace');
   rmSync(join(dir, 'ballast'));
   stopping = undefined;
@@ -86,6 +98,7 @@ withSmallDisk.each(['raw', 'qcow2'] as const)('%s', async format => {
     expectSame(await layer.backend('d').pread(n * PIECE, PIECE), pattern(PIECE, n));
   }
   await layer.close();
-  if (format === 'qcow2') expect(spawnSync('qemu-img', ['check', '-f', 'qcow2', image]).status).toBe(0);
+  if (format === 'qcow2')
+    expect(spawnSync('qemu-img', ['check', '-f', 'qcow2', image]).status).toBe(0);
   rmSync(image);
 });

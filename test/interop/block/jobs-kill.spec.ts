@@ -1,6 +1,7 @@
 /**
- * Goal: the death of the process in the middle of a job costs no image and no write that the guest flushed. Method: kill -9 of a process
- * that writes to a chain of images under a job, at several moments; qemu-img checks every image and reads the disk.
+ * Goal: the death of the process in the middle of a job costs no image and no write that the guest
+ * flushed. Method: kill -9 of a process that writes to a chain of images under a job, at several
+ * moments; qemu-img checks every image and reads the disk.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,14 +14,16 @@ import { expectSame } from '../../support/block-host.js';
 import { FLUSH_EVERY, GUEST_BYTES, guestDisk, guestWrite } from '../../support/job-load.js';
 
 const script = fileURLToPath(new URL('../../support/job-process.ts', import.meta.url));
-const withQemu = spawnSync('sh', ['-c', 'command -v qemu-img qemu-io']).status === 0 ? test : test.skip;
+const withQemu =
+  spawnSync('sh', ['-c', 'command -v qemu-img qemu-io']).status === 0 ? test : test.skip;
 let dir: string;
 const at = (name: string) => join(dir, name);
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'colo-jobs-kill-'));
 });
 afterEach(() => rmSync(dir, { recursive: true }));
-const run = (program: string, ...args: string[]) => execFileSync(program, args, { cwd: dir }).toString();
+const run = (program: string, ...args: string[]) =>
+  execFileSync(program, args, { cwd: dir }).toString();
 
 function chain(): Buffer {
   run('qemu-img', 'create', '-q', '-f', 'qcow2', 'base', String(GUEST_BYTES));
@@ -40,7 +43,11 @@ function disk(): Buffer {
 
 /** Killed so long after the job began to move. Returns how many writes were flushed. */
 async function killed(what: string, afterMs: number): Promise<number> {
-  const child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, what, dir], { env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--disable-warning=ExperimentalWarning', script, what, dir],
+    { env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   const gone = once(child, 'close');
   let writes = 0;
   let moves = false;
@@ -58,7 +65,12 @@ async function killed(what: string, afterMs: number): Promise<number> {
 function expectSound(name: string): void {
   const { status, stdout } = spawnSync('qemu-img', ['check', '--output=json', at(name)]);
   const report = JSON.parse(stdout.toString()) as { corruptions?: number; 'check-errors': number };
-  expect([name, report.corruptions ?? 0, report['check-errors'], status === 0 || status === 3]).toEqual([name, 0, 0, true]);
+  expect([
+    name,
+    report.corruptions ?? 0,
+    report['check-errors'],
+    status === 0 || status === 3,
+  ]).toEqual([name, 0, 0, true]);
 }
 
 withQemu.each([
@@ -67,17 +79,22 @@ withQemu.each([
   ['middle', 60],
   ['middle', 220],
   ['stream', 100],
-] as const)('%s, killed after %i ms', async (what, afterMs) => {
-  const before = chain();
-  const writes = await killed(what, afterMs);
-  for (const name of ['base', 'mid', 'top', ...(what === 'mirror' ? ['target'] : [])]) expectSound(name);
-  const found = disk();
-  // Of those after the last flush nothing is known.
-  const known = guestDisk(before, writes);
-  for (let n = writes; n < writes + FLUSH_EVERY; n++) {
-    const { offset, data } = guestWrite(n);
-    found.copy(known, offset, offset, offset + data.length);
-  }
-  expectSame(found, known);
-  expect(writes).toBeGreaterThan(0);
-}, 40_000);
+] as const)(
+  '%s, killed after %i ms',
+  async (what, afterMs) => {
+    const before = chain();
+    const writes = await killed(what, afterMs);
+    for (const name of ['base', 'mid', 'top', ...(what === 'mirror' ? ['target'] : [])])
+      expectSound(name);
+    const found = disk();
+    // Of those after the last flush nothing is known.
+    const known = guestDisk(before, writes);
+    for (let n = writes; n < writes + FLUSH_EVERY; n++) {
+      const { offset, data } = guestWrite(n);
+      found.copy(known, offset, offset, offset + data.length);
+    }
+    expectSame(found, known);
+    expect(writes).toBeGreaterThan(0);
+  },
+  40_000,
+);

@@ -1,6 +1,7 @@
 /**
- * Goal: what our jobs leave behind is what others' programs take for good: the mirror that a rejoin needs, onto an export of qemu-nbd while
- * the guest writes; a backup, a commit and a stream of images that qemu-img made. Method: real files; qemu-img checks and compares.
+ * Goal: what our jobs leave behind is what others' programs take for good: the mirror that a rejoin
+ * needs, onto an export of qemu-nbd while the guest writes; a backup, a commit and a stream of
+ * images that qemu-img made. Method: real files; qemu-img checks and compares.
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -16,7 +17,8 @@ import { pattern } from '../../support/block-host.js';
 import { realHost } from '../../support/block-real-host.js';
 
 const run = promisify(execFile);
-const withQemu = spawnSync('sh', ['-c', 'command -v qemu-img qemu-nbd qemu-io']).status === 0 ? test : test.skip;
+const withQemu =
+  spawnSync('sh', ['-c', 'command -v qemu-img qemu-nbd qemu-io']).status === 0 ? test : test.skip;
 const MiB = 1024 * 1024;
 const SIZE = 16 * MiB;
 const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
@@ -50,33 +52,52 @@ async function until(what: () => boolean) {
 }
 const info = () => layer.jobs.query()[0];
 
-withQemu('drive-mirror sync=full to nbd://S/parent0 while the guest writes: equal, whoever looks', async () => {
-  await writeFile(at('p.img'), pattern(SIZE));
-  await writeFile(at('s.img'), Buffer.alloc(SIZE));
-  served = spawn('qemu-nbd', ['-t', '-x', 'parent0', '-f', 'raw', '-k', at('sock'), at('s.img')]);
-  await until(() => existsSync(at('sock')));
-  const quorum = `driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=raw,children.0.file.filename=${at('p.img')}`;
-  const guest = await guestOf(`if=virtio,id=d0,${quorum}`);
-  await startMirror(layer.ground, { device: 'd0', jobId: 'resync', sync: 'full', target: { target: `nbd+unix:///parent0?socket=${at('sock')}`, mode: 'existing', format: 'raw' } });
-  let writes = 0;
-  let writing = true;
-  const guestRuns = (async () => {
-    for (; writing; writes++) await guest.pwrite(((writes * 7919) % 4000) * 4096, pattern(4096, writes));
-  })();
-  await until(() => info().ready);
-  await sleep(50);
-  layer.jobs.get('resync').cancel();
-  // What is written after the cancel may or may not be in the copy: the guest is stopped, as in the procedure.
-  writing = false;
-  await guestRuns;
-  await until(() => layer.jobs.query().length === 0);
-  expect(writes).toBeGreaterThan(20);
-  await guest.flush();
-  await layer.close();
-  served.kill();
-  await new Promise(resolve => served!.once('exit', resolve));
-  expect(await qemuImg('compare', '-f', 'raw', '-F', 'raw', at('p.img'), at('s.img'))).toContain('identical');
-}, 30_000);
+withQemu(
+  'drive-mirror sync=full to nbd://S/parent0 while the guest writes: equal, whoever looks',
+  async () => {
+    await writeFile(at('p.img'), pattern(SIZE));
+    await writeFile(at('s.img'), Buffer.alloc(SIZE));
+    served = spawn('qemu-nbd', ['-t', '-x', 'parent0', '-f', 'raw', '-k', at('sock'), at('s.img')]);
+    await until(() => existsSync(at('sock')));
+    const quorum =
+      'driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=raw,' +
+      `children.0.file.filename=${at('p.img')}`;
+    const guest = await guestOf(`if=virtio,id=d0,${quorum}`);
+    await startMirror(layer.ground, {
+      device: 'd0',
+      jobId: 'resync',
+      sync: 'full',
+      target: {
+        target: `nbd+unix:///parent0?socket=${at('sock')}`,
+        mode: 'existing',
+        format: 'raw',
+      },
+    });
+    let writes = 0;
+    let writing = true;
+    const guestRuns = (async () => {
+      for (; writing; writes++)
+        await guest.pwrite(((writes * 7919) % 4000) * 4096, pattern(4096, writes));
+    })();
+    await until(() => info().ready);
+    await sleep(50);
+    layer.jobs.get('resync').cancel();
+    // What is written after the cancel may or may not be in the copy: the guest is stopped, as in
+    // the procedure.
+    writing = false;
+    await guestRuns;
+    await until(() => layer.jobs.query().length === 0);
+    expect(writes).toBeGreaterThan(20);
+    await guest.flush();
+    await layer.close();
+    served.kill();
+    await new Promise(resolve => served!.once('exit', resolve));
+    expect(await qemuImg('compare', '-f', 'raw', '-F', 'raw', at('p.img'), at('s.img'))).toContain(
+      'identical',
+    );
+  },
+  30_000,
+);
 
 async function chain() {
   await qemuImg('create', '-q', '-f', 'qcow2', at('base'), String(SIZE));
@@ -89,17 +110,25 @@ async function chain() {
   return guestOf(`id=d0,file=${at('top')},format=qcow2`);
 }
 
-withQemu('backup sync=top: the new image names the same backing file, and reads as the disk did', async () => {
-  const guest = await chain();
-  await startBackup(layer.ground, { device: 'd0', sync: 'top', speed: 8 * MiB, target: { target: at('backup'), mode: 'absolute-paths' } });
-  await until(() => info().offset > 0);
-  await guest.pwrite(2 * MiB + 4096, pattern(MiB, 9));
-  await until(() => layer.jobs.query().length === 0);
-  await layer.close();
-  expect(await qemuImg('info', at('backup'))).toMatch(/backing file: mid/);
-  expect(await qemuImg('compare', at('backup'), at('flat'))).toContain('identical');
-  expect(await qemuImg('check', at('backup'))).toContain('No errors');
-});
+withQemu(
+  'backup sync=top: the new image names the same backing file, and reads as the disk did',
+  async () => {
+    const guest = await chain();
+    await startBackup(layer.ground, {
+      device: 'd0',
+      sync: 'top',
+      speed: 8 * MiB,
+      target: { target: at('backup'), mode: 'absolute-paths' },
+    });
+    await until(() => info().offset > 0);
+    await guest.pwrite(2 * MiB + 4096, pattern(MiB, 9));
+    await until(() => layer.jobs.query().length === 0);
+    await layer.close();
+    expect(await qemuImg('info', at('backup'))).toMatch(/backing file: mid/);
+    expect(await qemuImg('compare', at('backup'), at('flat'))).toContain('identical');
+    expect(await qemuImg('check', at('backup'))).toContain('No errors');
+  },
+);
 
 withQemu.each([
   ['a file with holes smaller than a cluster', 'raw'],
@@ -112,8 +141,15 @@ withQemu.each([
     await file.close();
     await run('cp', ['--sparse=always', at('flat'), at('disk')]);
   }
-  const guest = format === 'raw' ? await guestOf(`id=d0,file=${at('disk')},format=raw`) : await chain();
-  await startBackup(layer.ground, { device: 'd0', sync: 'full', speed: 8 * MiB, compress: true, target: { target: at('backup'), format: 'qcow2', mode: 'absolute-paths' } });
+  const guest =
+    format === 'raw' ? await guestOf(`id=d0,file=${at('disk')},format=raw`) : await chain();
+  await startBackup(layer.ground, {
+    device: 'd0',
+    sync: 'full',
+    speed: 8 * MiB,
+    compress: true,
+    target: { target: at('backup'), format: 'qcow2', mode: 'absolute-paths' },
+  });
   await until(() => info().offset > 0);
   await guest.pwrite(2 * MiB + 4096, pattern(MiB, 9));
   await until(() => layer.jobs.query().length === 0);
@@ -127,12 +163,18 @@ withQemu.each([
 withQemu.each(['middle', 'active', 'stream'])('a chain made shorter: %s', async what => {
   await chain();
   const common = { device: 'd0' };
-  await (what === 'stream' ? startStream(layer.ground, common) : startCommit(layer.ground, what === 'middle' ? { ...common, top: at('mid') } : common));
-  await until(() => (info()?.ready ? void layer.jobs.get('d0').complete() : undefined) ?? info() === undefined);
+  await (what === 'stream'
+    ? startStream(layer.ground, common)
+    : startCommit(layer.ground, what === 'middle' ? { ...common, top: at('mid') } : common));
+  await until(
+    () =>
+      (info()?.ready ? void layer.jobs.get('d0').complete() : undefined) ?? info() === undefined,
+  );
   await layer.close();
   const disk = what === 'active' ? 'base' : 'top';
   const about = await qemuImg('info', at(disk));
   expect(/backing file: (\S+)/.exec(about)?.[1]).toBe(what === 'middle' ? 'base' : undefined);
   expect(await qemuImg('compare', at(disk), at('flat'))).toContain('identical');
-  for (const name of [disk, 'base']) expect(await qemuImg('check', at(name))).toContain('No errors');
+  for (const name of [disk, 'base'])
+    expect(await qemuImg('check', at(name))).toContain('No errors');
 });

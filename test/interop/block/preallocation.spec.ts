@@ -1,6 +1,7 @@
 /**
- * Goal: a preallocated image is empty, sound, and has on the disk what was asked for. Method: every mode, format and odd size; qemu-img checks,
- * compares and maps, and makes the image that ours must not fall behind.
+ * Goal: a preallocated image is empty, sound, and has on the disk what was asked for. Method: every
+ * mode, format and odd size; qemu-img checks, compares and maps, and makes the image that ours must
+ * not fall behind.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -34,12 +35,18 @@ withQemuImg.each(cases)('%s %s of %d bytes %s', async (format, how, size, more) 
   const options = [`preallocation=${how}`, ...(more === '' ? [] : [more])];
   await createImage(host, at('ours'), format, { ...parseCreateOptions(options, format), size });
   qemuImg('create', '-q', '-f', format, '-o', options.join(','), at('theirs'), String(size));
-  expect(qemuImg('compare', '-f', format, '-F', format, at('ours'), at('theirs'))).toContain('identical');
+  expect(qemuImg('compare', '-f', format, '-F', format, at('ours'), at('theirs'))).toContain(
+    'identical',
+  );
   expect(onDisk('ours')).toBeGreaterThanOrEqual(how === 'metadata' ? 0 : size);
   if (how === 'metadata') expect(onDisk('ours')).toBeLessThan(2 * MIB);
   if (format === 'raw') return;
-  const check = (name: string) => JSON.parse(qemuImg('check', '--output=json', at(name))) as Record<string, number>;
-  expect(check('ours')).toMatchObject({ 'check-errors': 0, 'allocated-clusters': check('theirs')['allocated-clusters'] });
+  const check = (name: string) =>
+    JSON.parse(qemuImg('check', '--output=json', at(name))) as Record<string, number>;
+  expect(check('ours')).toMatchObject({
+    'check-errors': 0,
+    'allocated-clusters': check('theirs')['allocated-clusters'],
+  });
   expect(qemuImg('check', at('ours'))).toContain('No errors');
   const image = await openImage(host, at('ours'), { format, readOnly: false });
   await image.node.pwrite(size - 512, Buffer.alloc(512, 7));
@@ -50,9 +57,15 @@ withQemuImg.each(cases)('%s %s of %d bytes %s', async (format, how, size, more) 
 });
 
 test('what cannot be: metadata of a raw image, another word, a backing file below', async () => {
-  expect(() => parseCreateOptions(['preallocation=metadata'], 'raw')).toThrow("parameter 'preallocation' takes off, falloc, full; not 'metadata'");
-  expect(() => parseCreateOptions(['preallocation=some'], 'qcow2')).toThrow('takes off, metadata, falloc, full');
+  expect(() => parseCreateOptions(['preallocation=metadata'], 'raw')).toThrow(
+    "parameter 'preallocation' takes off, falloc, full; not 'metadata'",
+  );
+  expect(() => parseCreateOptions(['preallocation=some'], 'qcow2')).toThrow(
+    'takes off, metadata, falloc, full',
+  );
   const given = parseCreateOptions(['preallocation=full,backing_file=x,backing_fmt=raw'], 'qcow2');
-  await expect(createImage(host, at('none'), 'qcow2', { ...given, size: MIB })).rejects.toThrow('exclude each other');
+  await expect(createImage(host, at('none'), 'qcow2', { ...given, size: MIB })).rejects.toThrow(
+    'exclude each other',
+  );
   expect(() => statSync(at('none'))).toThrow('ENOENT');
 });

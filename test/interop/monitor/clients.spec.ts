@@ -1,6 +1,7 @@
 /**
- * Goal: a client that others wrote drives our QMP socket: socat, with the steps of COLO's first documentation as they stand there, single quotes
- * and all. Method: the QMP server over a unix socket with a machine of the test behind it; skipped by name where socat is missing.
+ * Goal: a client that others wrote drives our QMP socket: socat, with the steps of COLO's first
+ * documentation as they stand there, single quotes and all. Method: the QMP server over a unix
+ * socket with a machine of the test behind it; skipped by name where socat is missing.
  */
 import { spawnSync, spawn } from 'node:child_process';
 import { type FakeQmp, fakeQmp } from '../../support/fake-qmp.js';
@@ -11,7 +12,11 @@ let qmp: FakeQmp;
 beforeAll(async () => void (qmp = await fakeQmp()));
 afterAll(() => qmp.close());
 
-function run(program: string, args: string[], input: string): Promise<{ out: string; err: string; code: number | null }> {
+function run(
+  program: string,
+  args: string[],
+  input: string,
+): Promise<{ out: string; err: string; code: number | null }> {
   const child = spawn(program, args);
   const result = { out: '', err: '', code: null as number | null };
   child.stdout.on('data', (bytes: Buffer) => (result.out += bytes.toString()));
@@ -34,14 +39,30 @@ const steps = `{'execute':'qmp_capabilities'}
 {'execute': 'x-blockdev-change', 'arguments': {'parent': 'colo-disk0', 'child': 'children.1'}}
 `;
 
-(has('socat', '-V') ? test : test.skip)("socat: the seed's steps, word for word (skipped where socat is not installed)", async () => {
-  qmp.vm.calls.length = 0;
-  const { out } = await run('socat', ['-t', '2', '-', `UNIX-CONNECT:${qmp.path}`], steps);
-  const answers = out.trim().split('\n').map(line => JSON.parse(line) as Record<string, unknown>).filter(message => !('event' in message) && !('QMP' in message));
-  expect(answers).toHaveLength(steps.trim().split('\n').length);
-  const refused = answers.flatMap((answer, n) => ('error' in answer ? [`${steps.split('\n')[n].slice(0, 50)}: ${JSON.stringify(answer['error'])}`] : []));
-  expect(refused).toEqual([]);
-  expect(qmp.vm.calls).toEqual(expect.arrayContaining(['nbd-add {"device":"colo-disk0","writable":true}', 'migrate "tcp:192.168.2.88:8888"']));
-  expect(qmp.vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 2000 });
-  expect(qmp.vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
-});
+(has('socat', '-V') ? test : test.skip)(
+  "socat: the seed's steps, word for word (skipped where socat is not installed)",
+  async () => {
+    qmp.vm.calls.length = 0;
+    const { out } = await run('socat', ['-t', '2', '-', `UNIX-CONNECT:${qmp.path}`], steps);
+    const answers = out
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as Record<string, unknown>)
+      .filter(message => !('event' in message) && !('QMP' in message));
+    expect(answers).toHaveLength(steps.trim().split('\n').length);
+    const refused = answers.flatMap((answer, n) =>
+      'error' in answer
+        ? [`${steps.split('\n')[n].slice(0, 50)}: ${JSON.stringify(answer['error'])}`]
+        : [],
+    );
+    expect(refused).toEqual([]);
+    expect(qmp.vm.calls).toEqual(
+      expect.arrayContaining([
+        'nbd-add {"device":"colo-disk0","writable":true}',
+        'migrate "tcp:192.168.2.88:8888"',
+      ]),
+    );
+    expect(qmp.vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 2000 });
+    expect(qmp.vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
+  },
+);

@@ -1,8 +1,9 @@
 /**
- * Goal: over TLS and with structured replies too, whatever a peer says costs the server that client and nothing else, and the client that
- * connection: no crash, no hang, no byte changed that was not asked for. Method: real sockets and real TLS by pre-shared keys. Conversations
- * that are right, with bytes changed, left out and put in at every level, against our server; our client against a server behind whose TLS
- * somebody changes the replies. Each bounded in time.
+ * Goal: over TLS and with structured replies too, whatever a peer says costs the server that client
+ * and nothing else, and the client that connection: no crash, no hang, no byte changed that was not
+ * asked for. Method: real sockets and real TLS by pre-shared keys. Conversations that are right,
+ * with bytes changed, left out and put in at every level, against our server; our client against a
+ * server behind whose TLS somebody changes the replies. Each bounded in time.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,7 +29,10 @@ const seed = Number(process.env.COLO_SEED ?? 1);
 
 const layer = () => {
   const made = new BlockLayer(host);
-  made.graph.credentials = (_id, endpoint) => ({ value: { kind: 'psk', keys, endpoint } as never, dispose: () => undefined });
+  made.graph.credentials = (_id, endpoint) => ({
+    value: { kind: 'psk', keys, endpoint } as never,
+    dispose: () => undefined,
+  });
   layers.push(made);
   return made;
 };
@@ -51,13 +55,18 @@ afterAll(() => {
 async function serve(tls: boolean): Promise<BlockLayer> {
   const made = layer();
   const path = join(dir, `nbd-${tls ? 'tls' : 'plain'}`);
-  for (const name of ['r', 'w']) await made.addDrive(parseDrive(`file=${dir}/${name}.img,format=raw,id=${name},if=none`));
+  for (const name of ['r', 'w'])
+    await made.addDrive(parseDrive(`file=${dir}/${name}.img,format=raw,id=${name},if=none`));
   await made.nbdServerStart({ kind: 'unix', path }, tls ? 'psk' : undefined);
   made.nbdServerAdd({ device: 'r' });
   made.nbdServerAdd({ device: 'w', writable: true });
   return made;
 }
-const connect = (tls: boolean) => host.sockets.connect({ kind: 'unix', path: join(dir, `nbd-${tls ? 'tls' : 'plain'}`) }, { timeoutMs: 10_000 });
+const connect = (tls: boolean) =>
+  host.sockets.connect(
+    { kind: 'unix', path: join(dir, `nbd-${tls ? 'tls' : 'plain'}`) },
+    { timeoutMs: 10_000 },
+  );
 
 /** A byte changed, some left out, some put in; or nothing. */
 function mutate(random: Random, data: Buffer): Buffer {
@@ -70,18 +79,33 @@ function mutate(random: Random, data: Buffer): Buffer {
       if (at < out.length) out[at] = random.below(256);
       return out;
     case 2:
-      return Buffer.concat([out.subarray(0, at), out.subarray(Math.min(out.length, at + 1 + random.below(20)))]);
+      return Buffer.concat([
+        out.subarray(0, at),
+        out.subarray(Math.min(out.length, at + 1 + random.below(20))),
+      ]);
     default:
-      return Buffer.concat([out.subarray(0, at), Buffer.from(Array.from({ length: random.below(40) }, () => random.below(256))), out.subarray(at)]);
+      return Buffer.concat([
+        out.subarray(0, at),
+        Buffer.from(Array.from({ length: random.below(40) }, () => random.below(256))),
+        out.subarray(at),
+      ]);
   }
 }
 
 function negotiation(random: Random): Buffer {
   const name = ['r', 'w', '', 'nobody'][random.below(4)];
   const option = nbd.encodeOption;
-  const parts = [option(nbd.NbdOpt.STRUCTURED_REPLY, Buffer.alloc(0)), option(nbd.NbdOpt.LIST, Buffer.alloc(0)), option(nbd.NbdOpt.SET_META_CONTEXT, nbd.encodeMetaQuery(name, ['base:allocation'])), option(77, Buffer.alloc(9))];
+  const parts = [
+    option(nbd.NbdOpt.STRUCTURED_REPLY, Buffer.alloc(0)),
+    option(nbd.NbdOpt.LIST, Buffer.alloc(0)),
+    option(nbd.NbdOpt.SET_META_CONTEXT, nbd.encodeMetaQuery(name, ['base:allocation'])),
+    option(77, Buffer.alloc(9)),
+  ];
   const some = parts.filter(() => random.below(3) > 0);
-  return Buffer.concat([...some, option(nbd.NbdOpt.GO, nbd.encodeGo(name, [nbd.NbdInfo.BLOCK_SIZE]))]);
+  return Buffer.concat([
+    ...some,
+    option(nbd.NbdOpt.GO, nbd.encodeGo(name, [nbd.NbdInfo.BLOCK_SIZE])),
+  ]);
 }
 
 /** Writes carry what is there already: whatever arrives whole changes nothing. */
@@ -89,8 +113,16 @@ function request(random: Random, cookie: number): Buffer {
   const type = [0, 0, 0, 1, 3, 5, 7, 7, 99][random.below(9)];
   const offset = random.below(SIZE / 512) * 512;
   const length = Math.min(SIZE - offset, [512, 4096, 100_000, 0][random.below(4)]);
-  const header = nbd.encodeRequest(type, random.below(6) === 0 ? random.below(64) : 0, cookie, random.below(20) === 0 ? 2 ** 52 : offset, random.below(20) === 0 ? 0xffff_ffff : length);
-  return type === 1 ? Buffer.concat([header, pattern(SIZE).subarray(offset, offset + length)]) : header;
+  const header = nbd.encodeRequest(
+    type,
+    random.below(6) === 0 ? random.below(64) : 0,
+    cookie,
+    random.below(20) === 0 ? 2 ** 52 : offset,
+    random.below(20) === 0 ? 0xffff_ffff : length,
+  );
+  return type === 1
+    ? Buffer.concat([header, pattern(SIZE).subarray(offset, offset + length)])
+    : header;
 }
 
 /** One conversation, to its end or for a moment. Gives whether it came as far as to requests. */
@@ -108,7 +140,10 @@ async function converse(random: Random, tls: boolean): Promise<boolean> {
   void say(nbd.clientFlags.encode({ flags: 3 }));
   if (tls) {
     void say(nbd.encodeOption(nbd.NbdOpt.STARTTLS, Buffer.alloc(0)));
-    const answered = await Promise.race([ended.then(() => false), until(() => Buffer.concat(heard).length >= 18 + 20)]);
+    const answered = await Promise.race([
+      ended.then(() => false),
+      until(() => Buffer.concat(heard).length >= 18 + 20),
+    ]);
     if (!answered) return false;
     if (random.below(6) === 0) {
       // Not TLS at all.
@@ -123,7 +158,8 @@ async function converse(random: Random, tls: boolean): Promise<boolean> {
   const spoiled = random.below(3) === 0;
   const words = negotiation(random);
   void say(spoiled ? mutate(random, words) : words);
-  for (let n = 1; n < 12; n++) void say(random.below(4) === 0 ? mutate(random, request(random, n)) : request(random, n));
+  for (let n = 1; n < 12; n++)
+    void say(random.below(4) === 0 ? mutate(random, request(random, n)) : request(random, n));
   await Promise.race([ended, pause(random.below(12))]);
   stream.destroy();
   return Buffer.concat(heard).includes(Buffer.from([0x66, 0x8e, 0x33, 0xef]));
@@ -135,33 +171,46 @@ async function until(what: () => boolean): Promise<boolean> {
   return what();
 }
 
-test.each([true, false])('our server; TLS: %s', async tls => {
-  const made = await serve(tls);
-  const random = new Random(seed);
-  const before = process.memoryUsage().rss;
-  let [talks, structured] = [0, 0];
-  for (const end = performance.now() + BUDGET_MS; performance.now() < end; talks++) {
-    const several = await Promise.all(Array.from({ length: 4 }, () => converse(random, tls)));
-    structured += several.filter(Boolean).length;
-  }
-  expect(talks).toBeGreaterThan(5);
-  expect(structured).toBeGreaterThan(2);
-  // Nobody is left, and whoever comes now is served.
-  expect(await until(() => made.nbd.describe().every(({ clients }) => clients === 0))).toBe(true);
-  const other = layer();
-  for (const name of ['r', 'w']) {
-    const disk = await other.addDrive(parseDrive(`driver=nbd,path=${join(dir, `nbd-${tls ? 'tls' : 'plain'}`)},export=${name},id=${name},if=none,read-only=on${tls ? ',tls-creds=psk' : ''}`));
-    const got = await disk.pread(0, SIZE);
-    if (name === 'r') expectSame(got, pattern(SIZE));
-    else expect(got.length).toBe(SIZE);
-  }
-  expect(process.memoryUsage().rss - before).toBeLessThan(400 << 20);
-}, 60_000);
+test.each([true, false])(
+  'our server; TLS: %s',
+  async tls => {
+    const made = await serve(tls);
+    const random = new Random(seed);
+    const before = process.memoryUsage().rss;
+    let [talks, structured] = [0, 0];
+    for (const end = performance.now() + BUDGET_MS; performance.now() < end; talks++) {
+      const several = await Promise.all(Array.from({ length: 4 }, () => converse(random, tls)));
+      structured += several.filter(Boolean).length;
+    }
+    expect(talks).toBeGreaterThan(5);
+    expect(structured).toBeGreaterThan(2);
+    // Nobody is left, and whoever comes now is served.
+    expect(await until(() => made.nbd.describe().every(({ clients }) => clients === 0))).toBe(true);
+    const other = layer();
+    const path = join(dir, `nbd-${tls ? 'tls' : 'plain'}`);
+    const creds = tls ? ',tls-creds=psk' : '';
+    for (const name of ['r', 'w']) {
+      const disk = await other.addDrive(
+        parseDrive(
+          `driver=nbd,path=${path},export=${name},id=${name},if=none,read-only=on${creds}`,
+        ),
+      );
+      const got = await disk.pread(0, SIZE);
+      if (name === 'r') expectSame(got, pattern(SIZE));
+      else expect(got.length).toBe(SIZE);
+    }
+    expect(process.memoryUsage().rss - before).toBeLessThan(400 << 20);
+  },
+  60_000,
+);
 
 /** Between our client and our server: ends TLS, and spoils one reply or none. */
 async function spoiler(random: Random): Promise<string> {
   const path = join(dir, 'spoiled');
-  const listener = await host.sockets.listen({ kind: 'unix', path }, near => void relay(near).catch(() => near.destroy()));
+  const listener = await host.sockets.listen(
+    { kind: 'unix', path },
+    near => void relay(near).catch(() => near.destroy()),
+  );
   closing.push(() => listener.dispose());
   async function relay(plain: Stream): Promise<void> {
     const far = await connect(false);
@@ -176,12 +225,15 @@ async function spoiler(random: Random): Promise<string> {
       // Flags and STARTTLS: it is granted, and the rest is for the server.
       if (said.length !== 4 + 16) return;
       void plain.write(nbd.encodeOptionReply(nbd.NbdOpt.STARTTLS, nbd.NbdRep.ACK, Buffer.alloc(0)));
-      void server.start(plain, { timeoutMs: 10_000 }).then(secured => {
-        near = secured;
-        near.onData(more => void far.write(Buffer.from(more)).catch(() => undefined));
-        near.onEnd(() => far.destroy());
-        void far.write(said.subarray(0, 4));
-      }, () => far.destroy());
+      void server.start(plain, { timeoutMs: 10_000 }).then(
+        secured => {
+          near = secured;
+          near.onData(more => void far.write(Buffer.from(more)).catch(() => undefined));
+          near.onEnd(() => far.destroy());
+          void far.write(said.subarray(0, 4));
+        },
+        () => far.destroy(),
+      );
     });
     let greeted = 0;
     far.onEnd(() => (near ?? plain).destroy());
@@ -195,7 +247,9 @@ async function spoiler(random: Random): Promise<string> {
       }
       if (data.length === 0) return;
       passed += data.length;
-      void (near ?? plain).write(passed > spoilAt ? mutate(random, data) : data).catch(() => undefined);
+      void (near ?? plain)
+        .write(passed > spoilAt ? mutate(random, data) : data)
+        .catch(() => undefined);
     });
   }
   return path;
@@ -207,13 +261,25 @@ test('our client, where somebody behind TLS changes what the server says', async
   const random = new Random(seed + 1);
   const path = await spoiler(random);
   let [whole, broken] = [0, 0];
-  for (const end = performance.now() + BUDGET_MS; performance.now() < end; ) {
+  for (const end = performance.now() + BUDGET_MS; performance.now() < end;) {
     const made = new BlockLayer(host);
-    made.graph.credentials = (_id, endpoint) => ({ value: { kind: 'psk', keys, endpoint } as never, dispose: () => undefined });
+    made.graph.credentials = (_id, endpoint) => ({
+      value: { kind: 'psk', keys, endpoint } as never,
+      dispose: () => undefined,
+    });
     try {
-      const disk = await made.addDrive(parseDrive(`driver=nbd,path=${path},export=r,id=c,if=none,read-only=on,tls-creds=psk,open-timeout=2,x-request-timeout=1`));
+      const disk = await made.addDrive(
+        parseDrive(
+          `driver=nbd,path=${path},export=r,id=c,if=none,read-only=on,tls-creds=psk,` +
+            'open-timeout=2,x-request-timeout=1',
+        ),
+      );
       const started = performance.now();
-      const answers = await Promise.allSettled(Array.from({ length: 6 }, (_, n) => (n % 2 === 0 ? disk.pread(n * 4096, 4096) : disk.node.blockStatus(0, SIZE))));
+      const answers = await Promise.allSettled(
+        Array.from({ length: 6 }, (_, n) =>
+          n % 2 === 0 ? disk.pread(n * 4096, 4096) : disk.node.blockStatus(0, SIZE),
+        ),
+      );
       expect(performance.now() - started).toBeLessThan(10_000);
       for (const answer of answers) {
         if (answer.status === 'fulfilled') whole++;

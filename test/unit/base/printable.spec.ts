@@ -1,9 +1,20 @@
-/** Text of strangers cannot steer a terminal. Method: every control character, and what looks like text and is none. */
+/**
+ * Text of strangers cannot steer a terminal. Method: every control character, and what looks like
+ * text and is none.
+ */
 import { expect, test } from '@jest/globals';
 import { printable } from '../../../src/base/printable.js';
 
 test('ordinary text of any language stays as it is', () => {
-  for (const text of ['', 'disk is full', 'Größe: 5 €', '接続が切れました', '🙂', "it's \"quoted\" \\ back"]) expect(printable(text)).toBe(text);
+  for (const text of [
+    '',
+    'disk is full',
+    'Größe: 5 €',
+    '接続が切れました',
+    '🙂',
+    'it\'s "quoted" \\ back',
+  ])
+    expect(printable(text)).toBe(text);
 });
 
 test('every control character becomes visible, and nothing else of the line changes', () => {

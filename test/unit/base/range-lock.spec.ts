@@ -1,4 +1,7 @@
-/** Goal: overlapping ranges exclude each other in order of arrival, others do not wait. Method: bodies that end when told, and random histories. */
+/**
+ * Goal: overlapping ranges exclude each other in order of arrival, others do not wait. Method:
+ * bodies that end when told, and random histories.
+ */
 import fc from 'fast-check';
 import { RangeLock } from '../../../src/base/range-lock.js';
 import { turns } from '../../support/block-host.js';
@@ -35,12 +38,19 @@ test('readers share, a writer waits for them, a later reader for the writer', as
 
 test('a body that fails gives its range back', async () => {
   const lock = new RangeLock();
-  await expect(lock.run(0, 1, 'exclusive', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+  await expect(lock.run(0, 1, 'exclusive', () => Promise.reject(new Error('no')))).rejects.toThrow(
+    'no',
+  );
   await lock.runAll('exclusive', async () => undefined);
 });
 
 test('random histories: no two that conflict are inside together, and everybody gets in', async () => {
-  const entry = fc.record({ start: fc.nat(20), length: fc.integer({ min: 1, max: 8 }), exclusive: fc.boolean(), stay: fc.nat(4) });
+  const entry = fc.record({
+    start: fc.nat(20),
+    length: fc.integer({ min: 1, max: 8 }),
+    exclusive: fc.boolean(),
+    stay: fc.nat(4),
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(entry, { maxLength: 30 }), async entries => {
       const lock = new RangeLock();
@@ -48,7 +58,9 @@ test('random histories: no two that conflict are inside together, and everybody 
       await Promise.all(
         entries.map(e =>
           lock.run(e.start, e.length, e.exclusive ? 'exclusive' : 'shared', async () => {
-            for (const other of inside) if (other.start < e.start + e.length && e.start < other.start + other.length) expect(e.exclusive || other.exclusive).toBe(false);
+            for (const other of inside)
+              if (other.start < e.start + e.length && e.start < other.start + other.length)
+                expect(e.exclusive || other.exclusive).toBe(false);
             inside.add(e);
             await turns(e.stay);
             inside.delete(e);

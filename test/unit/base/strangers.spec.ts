@@ -1,6 +1,6 @@
 /**
- * Goal: what a peer, a server or an image says cannot steer the terminal that it ends up on. Method: an
- * escape sequence in each text that gets into a sentence of ours, and the sentence.
+ * Goal: what a peer, a server or an image says cannot steer the terminal that it ends up on.
+ * Method: an escape sequence in each text that gets into a sentence of ours, and the sentence.
  */
 import { expect, jest, test } from '@jest/globals';
 import { VmError } from '../../../src/base/errors.js';
@@ -16,25 +16,46 @@ const SHOWN = '\\x1b]0;owned\\x07';
 
 test('the last words of a peer', () => {
   const body = commonBody({ type: 'error', text: `disk full${ESCAPE}\nrefused` });
-  expect(decodeCommon('error', body)).toEqual({ type: 'error', text: `disk full${SHOWN}\\x0arefused` });
+  expect(decodeCommon('error', body)).toEqual({
+    type: 'error',
+    text: `disk full${SHOWN}\\x0arefused`,
+  });
 });
 
 test('the names in a manifest are refused', () => {
-  const cpu = { model: ESCAPE, vendor: '', signature: 0, features: [], sockets: 1, cores: 1, threads: 1 };
-  const hello = { colo: true, leaseMs: 1, manifest: { ramBytes: 1, cpus: 1, cpu, accel: 'soft', devices: [], disks: [], netdevs: [] } };
-  expect(() => decodeHello(Buffer.from(JSON.stringify(hello)))).toThrow('cpu.model is not a short text');
+  const cpu = {
+    model: ESCAPE,
+    vendor: '',
+    signature: 0,
+    features: [],
+    sockets: 1,
+    cores: 1,
+    threads: 1,
+  };
+  const hello = {
+    colo: true,
+    leaseMs: 1,
+    manifest: { ramBytes: 1, cpus: 1, cpu, accel: 'soft', devices: [], disks: [], netdevs: [] },
+  };
+  expect(() => decodeHello(Buffer.from(JSON.stringify(hello)))).toThrow(
+    'cpu.model is not a short text',
+  );
 });
 
 test('the sections of a device state', () => {
   const blob = new FullBoard().board.devices.save();
   const at = blob.indexOf('pci-host');
   blob.write('\x1b', at, 'latin1');
-  expect(() => new FullBoard().board.devices.parse(blob)).toThrow("section '\\x1bci-host' stands in its place");
+  expect(() => new FullBoard().board.devices.parse(blob)).toThrow(
+    "section '\\x1bci-host' stands in its place",
+  );
 });
 
 test('what reaches standard error', () => {
   const written: string[] = [];
-  const write = jest.spyOn(process.stderr, 'write').mockImplementation(text => written.push(String(text)) > 0);
+  const write = jest
+    .spyOn(process.stderr, 'write')
+    .mockImplementation(text => written.push(String(text)) > 0);
   try {
     note(`one${ESCAPE}\ntwo`);
     noteError(new VmError(`backing file '${ESCAPE}' is not there`));

@@ -1,6 +1,7 @@
 /**
- * Goal: a discard of a large disk full of holes costs a few operations at each layer, and a guest that is to stop waits for one piece of
- * it. Method: the layers over disks that count what is asked of them.
+ * Goal: a discard of a large disk full of holes costs a few operations at each layer, and a guest
+ * that is to stop waits for one piece of it. Method: the layers over disks that count what is asked
+ * of them.
  */
 import { DriveBackend } from '../../../src/block/backend.js';
 import { CopyBeforeWrite } from '../../../src/block/copy-before-write.js';
@@ -24,7 +25,10 @@ function holes(more: Partial<BlockDriver> = {}) {
     format: 'holes',
     length: LENGTH,
     readOnly: false,
-    pread: async (_offset: number, length: number) => (calls.push('pread'), Buffer.alloc(length, 7)),
+    pread: async (_offset: number, length: number) => (
+      calls.push('pread'),
+      Buffer.alloc(length, 7)
+    ),
     pwrite: async () => void calls.push('pwrite'),
     writeZeroes: async () => void calls.push('writeZeroes'),
     discard: async () => void calls.push('discard'),
@@ -35,13 +39,18 @@ function holes(more: Partial<BlockDriver> = {}) {
       calls.push('blockStatus');
       // One MiB of data at 1 GiB, and not at the ends of units.
       const [start, end] = [GiB + 512, GiB + 512 + (1 << 20)];
-      if (offset >= start && offset < end) return { length: Math.min(length, end - offset), allocated: true, zero: false };
+      if (offset >= start && offset < end)
+        return { length: Math.min(length, end - offset), allocated: true, zero: false };
       const stop = offset < start ? Math.min(start, offset + length) : offset + length;
       return { length: stop - offset, allocated: false, zero: true };
     },
     ...more,
   } as BlockDriver;
-  return { calls, node: new BlockNode('holes', driver), count: (what: string) => calls.filter(call => call === what).length };
+  return {
+    calls,
+    node: new BlockNode('holes', driver),
+    count: (what: string) => calls.filter(call => call === what).length,
+  };
 }
 
 test('the secondary saves it by questions: only data is read', async () => {
@@ -63,10 +72,16 @@ test('the secondary saves it by questions: only data is read', async () => {
 test('the primary forwards zeroes whole, one write in the count for each', async () => {
   const replica = holes({ maxTransfer: 1 << 20, maxZeroes: 0xffff_0000 });
   const local = holes();
-  const follower = new ReplicationPrimary(replica.node, { limits: defaultForwardLimits, assumeInSync: true });
+  const follower = new ReplicationPrimary(replica.node, {
+    limits: defaultForwardLimits,
+    assumeInSync: true,
+  });
   const quorum = new QuorumDriver(
     { name: 'q', readPattern: 'fifo', voteThreshold: 1 },
-    new Map([['children.0', local.node], ['children.1', new BlockNode('r', follower)]]),
+    new Map([
+      ['children.0', local.node],
+      ['children.1', new BlockNode('r', follower)],
+    ]),
   );
   await follower.start();
   for (let at = 0; at < LENGTH; at += 2 * GiB) await quorum.writeZeroes(at, 2 * GiB);
@@ -79,8 +94,17 @@ test('the primary forwards zeroes whole, one write in the count for each', async
 test('a stop waits for one piece, and the guest keeps the rest until it runs again', async () => {
   let go: () => void = () => undefined;
   const disk = holes({ discard: () => new Promise<void>(resolve => (go = resolve)) });
-  const backend = new DriveBackend('d', disk.node, { readOnly: false, cache: 'writeback', stopVm: () => expect('the VM').toBe('running') });
-  const results = Array.from({ length: 8 }, (_, n) => backend.discard(n * PIECE, PIECE).then(() => 'done', (error: unknown) => backend.errorAction('write', error)));
+  const backend = new DriveBackend('d', disk.node, {
+    readOnly: false,
+    cache: 'writeback',
+    stopVm: () => expect('the VM').toBe('running'),
+  });
+  const results = Array.from({ length: 8 }, (_, n) =>
+    backend.discard(n * PIECE, PIECE).then(
+      () => 'done',
+      (error: unknown) => backend.errorAction('write', error),
+    ),
+  );
   await turns(3);
   const drained = backend.drain();
   expect(await Promise.all(results.slice(1))).toEqual(Array(7).fill('stop'));

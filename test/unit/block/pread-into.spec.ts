@@ -1,6 +1,7 @@
 /**
- * Goal: a reader that brings its own buffer gets the same bytes from every driver, in that buffer from its beginning or elsewhere, and nothing of
- * the buffer is touched beyond what was asked for. Method: one content behind every kind of node, random ranges, against a flat array.
+ * Goal: a reader that brings its own buffer gets the same bytes from every driver, in that buffer
+ * from its beginning or elsewhere, and nothing of the buffer is touched beyond what was asked for.
+ * Method: one content behind every kind of node, random ranges, against a flat array.
  */
 import { BlockLayer } from '../../../src/block/layer.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
@@ -31,22 +32,37 @@ async function nodes() {
   const wanted = content();
   host.files.put('/flat', wanted);
   host.files.put('/base', pattern(SIZE, 1));
-  await createImage(host, '/top', 'qcow2', { ...defaultCreateOptions, clusterSize: CLUSTER, size: SIZE, backingFile: '/base', backingFormat: 'raw' });
+  await createImage(host, '/top', 'qcow2', {
+    ...defaultCreateOptions,
+    clusterSize: CLUSTER,
+    size: SIZE,
+    backingFile: '/base',
+    backingFormat: 'raw',
+  });
   const image = await openImage(host, '/top', { format: 'qcow2', readOnly: false });
   for (let at = 0; at < SIZE; at += 5 * CLUSTER) {
     await image.node.writeZeroes(at + CLUSTER, CLUSTER);
     await image.node.pwrite(at + 2 * CLUSTER, pattern(CLUSTER, 2));
-    await (image.node.driver as Qcow2Driver).writeCompressed(at + 3 * CLUSTER, Buffer.alloc(CLUSTER, 9));
+    await (image.node.driver as Qcow2Driver).writeCompressed(
+      at + 3 * CLUSTER,
+      Buffer.alloc(CLUSTER, 9),
+    );
   }
   await image.close();
   const layer = new BlockLayer(host);
-  const add = (name: string, options: object) => layer.blockdevAdd({ 'node-name': name, 'read-only': true, ...options });
+  const add = (name: string, options: object) =>
+    layer.blockdevAdd({ 'node-name': name, 'read-only': true, ...options });
   const flat = { driver: 'file', filename: '/flat' };
   await add('file', flat);
   await add('raw', { driver: 'raw', file: 'file' });
   await add('qcow2', { driver: 'qcow2', file: { driver: 'file', filename: '/top' } });
   await add('blkdebug', { driver: 'blkdebug', image: 'raw' });
-  await add('quorum', { driver: 'quorum', 'read-pattern': 'quorum', 'vote-threshold': 2, children: ['raw', 'blkdebug'] });
+  await add('quorum', {
+    driver: 'quorum',
+    'read-pattern': 'quorum',
+    'vote-threshold': 2,
+    children: ['raw', 'blkdebug'],
+  });
   await add('memory', { driver: 'memory', 'read-only': false, backing: 'raw' });
   await layer.graph.node('memory').pwrite(0, wanted.subarray(0, CLUSTER));
   await layer.nbd.start({ kind: 'tcp', host: '127.0.0.1', port: 10809 });
@@ -79,16 +95,22 @@ test('every driver', async () => {
   await layer.close();
 });
 
-test('a file that ends within the range: zeroes, also where the buffer held something', async () => {
-  const host = testHost();
-  host.files.put('/odd', pattern(1000));
-  const layer = new BlockLayer(host);
-  await layer.blockdevAdd({ driver: 'file', 'node-name': 'odd', filename: '/odd' });
-  const into = Buffer.alloc(1024, GUARD);
-  expectSame(await layer.graph.node('odd').pread(0, 1024, into), Buffer.concat([pattern(1000)], 1024));
-  expect(layer.graph.node('odd').length).toBe(1024);
-  await layer.close();
-});
+test(
+  'a file that ends within the range: zeroes, also where the buffer held ' + 'something',
+  async () => {
+    const host = testHost();
+    host.files.put('/odd', pattern(1000));
+    const layer = new BlockLayer(host);
+    await layer.blockdevAdd({ driver: 'file', 'node-name': 'odd', filename: '/odd' });
+    const into = Buffer.alloc(1024, GUARD);
+    expectSame(
+      await layer.graph.node('odd').pread(0, 1024, into),
+      Buffer.concat([pattern(1000)], 1024),
+    );
+    expect(layer.graph.node('odd').length).toBe(1024);
+    await layer.close();
+  },
+);
 
 test('two readers with buffers of their own do not meet', async () => {
   const { layer, wanted } = await nodes();

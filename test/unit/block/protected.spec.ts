@@ -1,22 +1,41 @@
 /**
- * Goal: from the moment COLO takes its disks until it lets them go nothing changes below the guest, in whatever phase, and each verb says
- * why; and a disk that has changed all the same is an error, never a silent loss of replication. Method: every verb in every phase.
+ * Goal: from the moment COLO takes its disks until it lets them go nothing changes below the guest,
+ * in whatever phase, and each verb says why; and a disk that has changed all the same is an error,
+ * never a silent loss of replication. Method: every verb in every phase.
  */
 import { startCommit, startStream } from '../../../src/block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../../src/block/jobs/start.js';
 import { makeLimits } from '../../../src/block/throttle-limits.js';
 import { NbdClient } from '../../../src/block/nbd/client.js';
 import { NbdCmd } from '../../../src/block/nbd/codec.js';
-import { attachedPair, checkpoint, EXPORT, MiB, type Pair, startedPair } from '../../support/block-pair.js';
+import {
+  attachedPair,
+  checkpoint,
+  EXPORT,
+  MiB,
+  type Pair,
+  startedPair,
+} from '../../support/block-pair.js';
 import { expectSame, pattern, turns } from '../../support/block-host.js';
 
 async function withTarget(): Promise<Pair> {
   const pair = await attachedPair();
-  for (const [layer, host] of [[pair.primary, pair.primaryHost], [pair.secondary, pair.secondaryHost]] as const) {
+  for (const [layer, host] of [
+    [pair.primary, pair.primaryHost],
+    [pair.secondary, pair.secondaryHost],
+  ] as const) {
     host.files.put('/t.img', Buffer.alloc(MiB));
     host.files.put('/spare.img', Buffer.alloc(MiB));
-    await layer.blockdevAdd({ driver: 'raw', 'node-name': 'tgt', file: { driver: 'file', filename: '/t.img' } });
-    await layer.blockdevAdd({ driver: 'raw', 'node-name': 'spare', file: { driver: 'file', filename: '/spare.img' } });
+    await layer.blockdevAdd({
+      driver: 'raw',
+      'node-name': 'tgt',
+      file: { driver: 'file', filename: '/t.img' },
+    });
+    await layer.blockdevAdd({
+      driver: 'raw',
+      'node-name': 'spare',
+      file: { driver: 'file', filename: '/spare.img' },
+    });
   }
   return pair;
 }
@@ -43,20 +62,56 @@ const inUse = 'is in use by COLO';
 
 type Verb = (pair: Pair) => unknown;
 const onPrimary: [string, string, Verb][] = [
-  ['blockdev-mirror', job, ({ primary }) => startMirror(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' })],
-  ['blockdev-backup', job, ({ primary }) => startBackup(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' })],
+  [
+    'blockdev-mirror',
+    job,
+    ({ primary }) =>
+      startMirror(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' }),
+  ],
+  [
+    'blockdev-backup',
+    job,
+    ({ primary }) =>
+      startBackup(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' }),
+  ],
   ['block-commit', job, ({ primary }) => startCommit(primary.ground, { device: 'colo-disk0' })],
   ['block-stream', job, ({ primary }) => startStream(primary.ground, { device: 'colo-disk0' })],
   ['block_resize', inUse, ({ primary }) => primary.resize('colo-disk0', 2 * MiB)],
-  ['block_resize of the child', inUse, p => p.primary.resize(p.primary.backend('colo-disk0').node.children.get('children.0')!.name, 2 * MiB)],
-  ['x-blockdev-change, one more', inUse, ({ primary }) => primary.blockdevChange({ parent: 'colo-disk0', node: 'spare' })],
-  ['x-blockdev-change, the local disk', inUse, ({ primary }) => primary.blockdevChange({ parent: 'colo-disk0', child: 'children.0' })],
+  [
+    'block_resize of the child',
+    inUse,
+    p =>
+      p.primary.resize(
+        p.primary.backend('colo-disk0').node.children.get('children.0')!.name,
+        2 * MiB,
+      ),
+  ],
+  [
+    'x-blockdev-change, one more',
+    inUse,
+    ({ primary }) => primary.blockdevChange({ parent: 'colo-disk0', node: 'spare' }),
+  ],
+  [
+    'x-blockdev-change, the local disk',
+    inUse,
+    ({ primary }) => primary.blockdevChange({ parent: 'colo-disk0', child: 'children.0' }),
+  ],
   ['drive_del', inUse, ({ primary }) => primary.driveDel('colo-disk0')],
   ['drive_del of the replica', 'is in use by node', ({ primary }) => primary.driveDel('node0')],
 ];
 const onSecondary: [string, string, Verb][] = [
-  ['blockdev-mirror', job, ({ secondary }) => startMirror(secondary.ground, { device: 'active-disk0', target: 'tgt', sync: 'full' })],
-  ['blockdev-backup', job, ({ secondary }) => startBackup(secondary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' })],
+  [
+    'blockdev-mirror',
+    job,
+    ({ secondary }) =>
+      startMirror(secondary.ground, { device: 'active-disk0', target: 'tgt', sync: 'full' }),
+  ],
+  [
+    'blockdev-backup',
+    job,
+    ({ secondary }) =>
+      startBackup(secondary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' }),
+  ],
   ['block_resize', inUse, ({ secondary }) => secondary.resize('active-disk0', 2 * MiB)],
   ['block_resize of the disk', inUse, ({ secondary }) => secondary.resize('colo-disk0', 2 * MiB)],
   ['drive_del', inUse, ({ secondary }) => secondary.driveDel('active-disk0')],
@@ -81,27 +136,40 @@ for (const phase of Object.keys(toPhase)) {
     expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
   });
 
-  test(`${phase}: what harms nothing stays, and after stop() everything is there again`, async () => {
-    const pair = await withTarget();
-    await toPhase[phase](pair);
-    pair.primary.setThrottle('colo-disk0', makeLimits(name => ({ avg: name === 'bps-total' ? MiB : 0 })));
-    expect(pair.primary.queryBlock()[0].device).toBe('colo-disk0');
-    await pair.p.stop(false);
-    await pair.s.stop(false);
-    await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'spare' });
-    const running = await startBackup(pair.primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' });
-    running.cancel(true);
-    await running.ended;
-  });
+  test(
+    `${phase}: what harms nothing stays, and after stop() everything is there ` + 'again',
+    async () => {
+      const pair = await withTarget();
+      await toPhase[phase](pair);
+      pair.primary.setThrottle(
+        'colo-disk0',
+        makeLimits(name => ({ avg: name === 'bps-total' ? MiB : 0 })),
+      );
+      expect(pair.primary.queryBlock()[0].device).toBe('colo-disk0');
+      await pair.p.stop(false);
+      await pair.s.stop(false);
+      await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'spare' });
+      const running = await startBackup(pair.primary.ground, {
+        device: 'colo-disk0',
+        target: 'tgt',
+        sync: 'full',
+      });
+      running.cancel(true);
+      await running.ended;
+    },
+  );
 }
 
 describe('a job of before', () => {
-  const mirror = ({ primary }: Pair) => startMirror(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full', speed: 1 });
+  const mirror = ({ primary }: Pair) =>
+    startMirror(primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full', speed: 1 });
 
   test('is named when COLO takes the disks, and when it starts', async () => {
     const pair = await withTarget();
     const running = await mirror(pair);
-    expect(() => pair.p.claim()).toThrow("COLO is not possible while block job 'colo-disk0' (mirror) runs");
+    expect(() => pair.p.claim()).toThrow(
+      "COLO is not possible while block job 'colo-disk0' (mirror) runs",
+    );
     await expect(pair.p.start('primary')).rejects.toThrow("block job 'colo-disk0' (mirror) runs");
     running.cancel(true);
     await running.ended;
@@ -112,7 +180,11 @@ describe('a job of before', () => {
     const pair = await withTarget();
     const target = { target: '/new.img', mode: 'absolute-paths', format: 'raw' } as const;
     pair.primaryHost.files.put('/new.img', Buffer.alloc(0));
-    const started = startMirror(pair.primary.ground, { device: 'colo-disk0', target, sync: 'full' });
+    const started = startMirror(pair.primary.ground, {
+      device: 'colo-disk0',
+      target,
+      sync: 'full',
+    });
     pair.p.claim();
     await expect(started).rejects.toThrow(job);
     expect(pair.primary.jobs.query()).toEqual([]);
@@ -120,7 +192,11 @@ describe('a job of before', () => {
 
   test('cannot take the disk off its quorum', async () => {
     const pair = await withTarget();
-    const running = await startMirror(pair.primary.ground, { device: 'colo-disk0', target: 'tgt', sync: 'full' });
+    const running = await startMirror(pair.primary.ground, {
+      device: 'colo-disk0',
+      target: 'tgt',
+      sync: 'full',
+    });
     for (let n = 0; n < 200 && running.status !== 'ready'; n++) await turns(5);
     // As if a check elsewhere had let it through.
     jest.spyOn(pair.primary.jobs, 'refuse').mockImplementation(() => undefined);
@@ -144,88 +220,114 @@ test('a drive that stands elsewhere is an error of its disk, and does not start'
 });
 
 describe('the replica is taken out', () => {
-  const takeOut = ({ primary }: Pair) => primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
+  const takeOut = ({ primary }: Pair) =>
+    primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
 
   test('before the start: it does not start, also when another one stands there', async () => {
     const pair = await withTarget();
     await toPhase.precopy(pair);
     await takeOut(pair);
     await expect(pair.p.start('primary')).rejects.toThrow('no child supports block replication');
-    await expect(pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' })).rejects.toThrow(inUse);
+    await expect(
+      pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' }),
+    ).rejects.toThrow(inUse);
   });
 
-  test('before a cut, while a write of the guest is under way: error() and cut() say so at once', async () => {
-    const pair = await withTarget();
-    await toPhase.protected(pair);
-    let go: () => void = () => undefined;
-    pair.primaryHost.files.delay = () => new Promise(resolve => (go = resolve));
-    const write = pair.pvm.pwrite(0, pattern(4096, 9));
-    const taken = takeOut(pair);
-    await turns(3);
-    expect(pair.p.error()?.message).toContain('has been taken out');
-    expect(() => pair.p.cut()).toThrow('block replication is not running');
-    pair.p.aborted();
-    go();
-    pair.primaryHost.files.delay = () => Promise.resolve();
-    await Promise.all([write, taken]);
-  });
+  test(
+    'before a cut, while a write of the guest is under way: error() and cut() say so at ' + 'once',
+    async () => {
+      const pair = await withTarget();
+      await toPhase.protected(pair);
+      let go: () => void = () => undefined;
+      pair.primaryHost.files.delay = () => new Promise(resolve => (go = resolve));
+      const write = pair.pvm.pwrite(0, pattern(4096, 9));
+      const taken = takeOut(pair);
+      await turns(3);
+      expect(pair.p.error()?.message).toContain('has been taken out');
+      expect(() => pair.p.cut()).toThrow('block replication is not running');
+      pair.p.aborted();
+      go();
+      pair.primaryHost.files.delay = () => Promise.resolve();
+      await Promise.all([write, taken]);
+    },
+  );
 
-  test('after a cut: the epoch fails, and whoever gave up waiting for it hears nothing more', async () => {
-    const pair = await withTarget();
-    await toPhase.protected(pair);
-    pair.secondaryHost.files.delay = () => new Promise(() => undefined);
-    await pair.pvm.pwrite(0, pattern(4096, 9));
-    const { epochDone } = pair.p.cut();
-    await takeOut(pair);
-    pair.p.aborted();
-    await turns(3); // a rejection without a handler would end the process here
-    await expect(epochDone).rejects.toThrow('block replication was stopped');
-  });
+  test(
+    'after a cut: the epoch fails, and whoever gave up waiting for it hears nothing ' + 'more',
+    async () => {
+      const pair = await withTarget();
+      await toPhase.protected(pair);
+      pair.secondaryHost.files.delay = () => new Promise(() => undefined);
+      await pair.pvm.pwrite(0, pattern(4096, 9));
+      const { epochDone } = pair.p.cut();
+      await takeOut(pair);
+      pair.p.aborted();
+      await turns(3); // a rejection without a handler would end the process here
+      await expect(epochDone).rejects.toThrow('block replication was stopped');
+    },
+  );
 });
 
 describe('one writer of the export', () => {
   const client = ({ secondaryHost }: Pair) =>
-    NbdClient.connect(secondaryHost, { address: EXPORT, exportName: 'colo-disk0', connectTimeoutMs: 1000, requestTimeoutMs: 1000 });
-  const write = (from: NbdClient, at = 0) => from.request(NbdCmd.WRITE, 0, at, 4096, pattern(4096, 66));
+    NbdClient.connect(secondaryHost, {
+      address: EXPORT,
+      exportName: 'colo-disk0',
+      connectTimeoutMs: 1000,
+      requestTimeoutMs: 1000,
+    });
+  const write = (from: NbdClient, at = 0) =>
+    from.request(NbdCmd.WRITE, 0, at, 4096, pattern(4096, 66));
   const same = ({ primaryHost, secondaryHost }: Pair) =>
     expectSame(secondaryHost.files.bytes('/s.img'), primaryHost.files.bytes('/p.img'));
 
-  test('while the images are compared nobody writes; if nothing comes of it, anybody again', async () => {
-    const pair = await attachedPair();
-    const stranger = await client(pair);
-    pair.p.claim();
-    pair.s.claim();
-    await expect(write(stranger)).rejects.toThrow('error 1');
-    await pair.s.stop(false);
-    await write(stranger);
-    pair.s.claim();
-    await expect(stranger.request(NbdCmd.TRIM, 0, 0, 4096)).rejects.toThrow('error 1');
-    expect((await stranger.request(NbdCmd.READ, 0, 0, 4096)).length).toBe(4096);
-  });
+  test(
+    'while the images are compared nobody writes; if nothing comes of it, anybody ' + 'again',
+    async () => {
+      const pair = await attachedPair();
+      const stranger = await client(pair);
+      pair.p.claim();
+      pair.s.claim();
+      await expect(write(stranger)).rejects.toThrow('error 1');
+      await pair.s.stop(false);
+      await write(stranger);
+      pair.s.claim();
+      await expect(stranger.request(NbdCmd.TRIM, 0, 0, 4096)).rejects.toThrow('error 1');
+      expect((await stranger.request(NbdCmd.READ, 0, 0, 4096)).length).toBe(4096);
+    },
+  );
 
-  test('a client that comes later reads and does not write; the primary is not disturbed', async () => {
-    const pair = await startedPair();
-    const stranger = await client(pair);
-    for (const type of [NbdCmd.WRITE_ZEROES, NbdCmd.TRIM]) await expect(stranger.request(type, 0, 0, 4096)).rejects.toThrow('error 1');
-    await expect(write(stranger)).rejects.toThrow('error 1');
-    await pair.pvm.pwrite(8192, pattern(4096, 3));
-    await checkpoint(pair);
-    same(pair);
-    await pair.s.stop(false);
-  });
+  test(
+    'a client that comes later reads and does not write; the primary is not ' + 'disturbed',
+    async () => {
+      const pair = await startedPair();
+      const stranger = await client(pair);
+      for (const type of [NbdCmd.WRITE_ZEROES, NbdCmd.TRIM])
+        await expect(stranger.request(type, 0, 0, 4096)).rejects.toThrow('error 1');
+      await expect(write(stranger)).rejects.toThrow('error 1');
+      await pair.pvm.pwrite(8192, pattern(4096, 3));
+      await checkpoint(pair);
+      same(pair);
+      await pair.s.stop(false);
+    },
+  );
 
-  test('one that was there before and writes first is told of by the counts, and nothing of the old state is lost', async () => {
-    const pair = await attachedPair();
-    const stranger = await client(pair);
-    await pair.s.start('secondary');
-    await pair.p.start('primary');
-    const before = Buffer.from(pair.secondaryHost.files.bytes('/s.img'));
-    await write(stranger);
-    expect(await pair.p.cut().epochDone).toBe(0);
-    await expect(pair.s.seal(0)).rejects.toThrow('0 writes were sent, 1 arrived');
-    await pair.s.stop(true);
-    expectSame(pair.secondaryHost.files.bytes('/s.img'), before);
-  });
+  test(
+    'one that was there before and writes first is told of by the counts, and nothing of the ' +
+      'old state is lost',
+    async () => {
+      const pair = await attachedPair();
+      const stranger = await client(pair);
+      await pair.s.start('secondary');
+      await pair.p.start('primary');
+      const before = Buffer.from(pair.secondaryHost.files.bytes('/s.img'));
+      await write(stranger);
+      expect(await pair.p.cut().epochDone).toBe(0);
+      await expect(pair.s.seal(0)).rejects.toThrow('0 writes were sent, 1 arrived');
+      await pair.s.stop(true);
+      expectSame(pair.secondaryHost.files.bytes('/s.img'), before);
+    },
+  );
 
   test('from the check of the counts to the commit nobody writes, not even who may', async () => {
     const pair = await attachedPair();

@@ -1,4 +1,7 @@
-/** Goal: fifo and voting quorums over plain children: who answers, who is reported, what the guest is told. Method: three files, faults by name. */
+/**
+ * Goal: fifo and voting quorums over plain children: who answers, who is reported, what the guest
+ * is told. Method: three files, faults by name.
+ */
 import { Events } from '../../../src/base/events.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { parseDrive } from '../../../src/block/options.js';
@@ -11,12 +14,24 @@ async function setUp(pattern_: 'fifo' | 'quorum', threshold: number, count: numb
   const layer = new BlockLayer(host, events);
   const children = Array.from({ length: count }, (_, n) => {
     host.files.put(`/${n}`, pattern(4096));
-    return `children.${n}.driver=raw,children.${n}.file.filename=/${n},children.${n}.node-name=n${n}`;
+    return (
+      `children.${n}.driver=raw,children.${n}.file.filename=/${n},` +
+      `children.${n}.node-name=n${n}`
+    );
   });
-  await layer.addDrive(parseDrive(`id=q,driver=quorum,read-pattern=${pattern_},vote-threshold=${threshold},${children.join(',')}${more}`));
+  await layer.addDrive(
+    parseDrive(
+      `id=q,driver=quorum,read-pattern=${pattern_},vote-threshold=${threshold},` +
+        `${children.join(',')}${more}`,
+    ),
+  );
   const seen: string[] = [];
-  events.on('QUORUM_REPORT_BAD', e => seen.push(`bad ${e.type} ${e['node-name']} ${e['sector-num']}+${e['sectors-count']}`));
-  events.on('QUORUM_FAILURE', e => seen.push(`failure ${e.reference} ${e['sector-num']}+${e['sectors-count']}`));
+  events.on('QUORUM_REPORT_BAD', e =>
+    seen.push(`bad ${e.type} ${e['node-name']} ${e['sector-num']}+${e['sectors-count']}`),
+  );
+  events.on('QUORUM_FAILURE', e =>
+    seen.push(`failure ${e.reference} ${e['sector-num']}+${e['sectors-count']}`),
+  );
   const broken = new Set<string>();
   host.files.fault = (operation, path) => {
     if (broken.has(`${operation} ${path}`)) throw new Error(`${operation} of ${path} is broken`);
@@ -36,19 +51,29 @@ test('fifo: child 0 answers reads, then child 1', async () => {
   expect(seen.slice(1)).toEqual(['bad read n0 0+1', 'bad read n1 0+1', 'failure q 0+1']);
 });
 
-test.each(['fifo', 'quorum'] as const)('%s: a range is zeroes when every child that a read asks says so', async read => {
-  const { layer } = await setUp(read, 1, 2, ',node-name=top');
-  const node = (name: string) => layer.graph.node(name);
-  for (const [name, hole] of [['n0', 2048], ['n1', 1024]] as const) {
-    node(name).blockStatus = async (offset, length) => ({ length: offset < hole ? hole - offset : length, allocated: true, zero: offset < hole });
-  }
-  const status = (offset: number) => node('top').blockStatus(offset, 4096 - offset);
-  const first = read === 'fifo' ? 2048 : 1024;
-  expect(await status(0)).toEqual({ length: first, allocated: true, zero: true });
-  expect(await status(first)).toMatchObject({ zero: false });
-  node('n0').blockStatus = () => Promise.reject(new Error('broken'));
-  expect(await status(0)).toMatchObject({ zero: false });
-});
+test.each(['fifo', 'quorum'] as const)(
+  '%s: a range is zeroes when every child that a read asks says so',
+  async read => {
+    const { layer } = await setUp(read, 1, 2, ',node-name=top');
+    const node = (name: string) => layer.graph.node(name);
+    for (const [name, hole] of [
+      ['n0', 2048],
+      ['n1', 1024],
+    ] as const) {
+      node(name).blockStatus = async (offset, length) => ({
+        length: offset < hole ? hole - offset : length,
+        allocated: true,
+        zero: offset < hole,
+      });
+    }
+    const status = (offset: number) => node('top').blockStatus(offset, 4096 - offset);
+    const first = read === 'fifo' ? 2048 : 1024;
+    expect(await status(0)).toEqual({ length: first, allocated: true, zero: true });
+    expect(await status(first)).toMatchObject({ zero: false });
+    node('n0').blockStatus = () => Promise.reject(new Error('broken'));
+    expect(await status(0)).toMatchObject({ zero: false });
+  },
+);
 
 test('fifo: the result of a write is that of child 0', async () => {
   const { guest, seen, broken } = await setUp('fifo', 1, 2);
@@ -58,7 +83,12 @@ test('fifo: the result of a write is that of child 0', async () => {
   await expect(guest.pwrite(0, pattern(512, 2))).rejects.toThrow('pwrite of /0 is broken');
   broken.add('fdatasync /1');
   await guest.flush();
-  expect(seen).toEqual(['bad write n1 0+1', 'bad write n0 0+1', 'bad write n1 0+1', 'bad flush n1 0+0']);
+  expect(seen).toEqual([
+    'bad write n1 0+1',
+    'bad write n0 0+1',
+    'bad write n1 0+1',
+    'bad flush n1 0+0',
+  ]);
 });
 
 test('voting: the majority answers, the loser is reported, no majority is an error', async () => {
@@ -67,7 +97,9 @@ test('voting: the majority answers, the loser is reported, no majority is an err
   expectSame(await guest.pread(0, 4096), pattern(4096));
   expect(seen).toEqual(['bad read n0 0+8']);
   host.files.bytes('/1').fill(8);
-  await expect(guest.pread(0, 4096)).rejects.toThrow("quorum 'q': the children disagree at offset 0");
+  await expect(guest.pread(0, 4096)).rejects.toThrow(
+    "quorum 'q': the children disagree at offset 0",
+  );
   expect(seen[1]).toBe('failure q 0+8');
 });
 
@@ -84,11 +116,14 @@ test('a discard is zeroes on every child, holes or not', async () => {
   const { guest, host, broken } = await setUp('fifo', 1, 2);
   broken.add('punchHole /1');
   await guest.discard(1024, 1024);
-  for (const file of ['/0', '/1']) expectSame(host.files.bytes(file).subarray(1024, 2048), Buffer.alloc(1024));
+  for (const file of ['/0', '/1'])
+    expectSame(host.files.bytes(file).subarray(1024, 2048), Buffer.alloc(1024));
 });
 
 test('bad quorums are refused', async () => {
-  await expect(setUp('fifo', 3, 2)).rejects.toThrow("quorum 'q': vote-threshold 3 is more than its voting children, 2");
+  await expect(setUp('fifo', 3, 2)).rejects.toThrow(
+    "quorum 'q': vote-threshold 3 is more than its voting children, 2",
+  );
 });
 
 test('blkverify: every read compares, the error says where', async () => {
@@ -99,21 +134,27 @@ test('blkverify: every read compares, the error says where', async () => {
   expectSame(await guest.pread(0, 1024), pattern(4096).subarray(0, 1024));
   await expect(guest.pread(1024, 512)).rejects.toThrow('contents mismatch at offset 1033');
   expect(seen).toEqual(['failure q 2+1']);
-  await expect(layer.blockdevChange({ parent: 'q', child: 'children.1' })).rejects.toThrow('blkverify=on');
+  await expect(layer.blockdevChange({ parent: 'q', child: 'children.1' })).rejects.toThrow(
+    'blkverify=on',
+  );
 });
 
-test('rewrite-corrupted: who was outvoted gets what the majority has; whom it cannot be given to is reported', async () => {
-  const { guest, host, seen, broken } = await setUp('quorum', 2, 3, ',rewrite-corrupted=on');
-  host.files.bytes('/0').fill(7, 512, 1024);
-  expectSame(await guest.pread(0, 4096), pattern(4096));
-  expectSame(host.files.bytes('/0'), pattern(4096));
-  await guest.pread(0, 4096);
-  expect(seen).toEqual(['bad read n0 0+8']);
-  host.files.bytes('/2').fill(7, 512, 1024);
-  broken.add('pwrite /2');
-  expectSame(await guest.pread(512, 512), pattern(4096).subarray(512, 1024));
-  expect(seen.slice(1)).toEqual(['bad read n2 1+1', 'bad write n2 1+1']);
-});
+test(
+  'rewrite-corrupted: who was outvoted gets what the majority has; whom it cannot be given to ' +
+    'is reported',
+  async () => {
+    const { guest, host, seen, broken } = await setUp('quorum', 2, 3, ',rewrite-corrupted=on');
+    host.files.bytes('/0').fill(7, 512, 1024);
+    expectSame(await guest.pread(0, 4096), pattern(4096));
+    expectSame(host.files.bytes('/0'), pattern(4096));
+    await guest.pread(0, 4096);
+    expect(seen).toEqual(['bad read n0 0+8']);
+    host.files.bytes('/2').fill(7, 512, 1024);
+    broken.add('pwrite /2');
+    expectSame(await guest.pread(512, 512), pattern(4096).subarray(512, 1024));
+    expect(seen.slice(1)).toEqual(['bad read n2 1+1', 'bad write n2 1+1']);
+  },
+);
 
 test('voting while the same range is written: the children never disagree', async () => {
   const { guest, host, seen } = await setUp('quorum', 2, 2);
@@ -121,14 +162,22 @@ test('voting while the same range is written: the children never disagree', asyn
   host.files.delay = async () => {
     for (let turn = n++ % 5; turn > 0; turn--) await new Promise(resolve => setImmediate(resolve));
   };
-  await Promise.all(Array.from({ length: 40 }, (_, i) => (i % 2 === 0 ? guest.pwrite(512 * (i % 3), pattern(1024, i)) : guest.pread(0, 4096))));
+  await Promise.all(
+    Array.from({ length: 40 }, (_, i) =>
+      i % 2 === 0 ? guest.pwrite(512 * (i % 3), pattern(1024, i)) : guest.pread(0, 4096),
+    ),
+  );
   expect(seen).toEqual([]);
 });
 
 test('children come and go while the quorum runs; the lowest free name is taken', async () => {
   const { guest, host, layer } = await setUp('quorum', 1, 2);
   host.files.put('/new', pattern(4096));
-  await layer.blockdevAdd({ driver: 'raw', 'node-name': 'late', file: { driver: 'file', filename: '/new' } });
+  await layer.blockdevAdd({
+    driver: 'raw',
+    'node-name': 'late',
+    file: { driver: 'file', filename: '/new' },
+  });
   const busy = Array.from({ length: 20 }, (_, i) => guest.pwrite((i % 4) * 1024, pattern(1024, i)));
   expect(await layer.blockdevChange({ parent: 'q', child: 'children.0' })).toBe('children.0');
   await Promise.all(busy);
@@ -136,19 +185,30 @@ test('children come and go while the quorum runs; the lowest free name is taken'
   expect(await layer.blockdevChange({ parent: 'q', node: 'late' })).toBe('children.0');
   await guest.pwrite(0, pattern(4096, 9));
   for (const file of ['/1', '/new']) expectSame(host.files.bytes(file), pattern(4096, 9));
-  await expect(layer.blockdevChange({ parent: 'q', node: 'late' })).rejects.toThrow("node 'late' is in use already, by node");
+  await expect(layer.blockdevChange({ parent: 'q', node: 'late' })).rejects.toThrow(
+    "node 'late' is in use already, by node",
+  );
 });
 
 test.each([
   ['fifo', 2, 3, ',blkverify=on', 'blkverify=on can only be set if there are exactly two files'],
   ['quorum', 1, 2, ',blkverify=on', 'vote-threshold is 2'],
-  ['quorum', 2, 2, ',blkverify=on,rewrite-corrupted=on', 'rewrite-corrupted=on cannot be used with blkverify=on'],
-] as const)('refused: %s %i of %i%s', (pattern_, threshold, count, more, message) => expect(setUp(pattern_, threshold, count, more)).rejects.toThrow(message));
+  [
+    'quorum',
+    2,
+    2,
+    ',blkverify=on,rewrite-corrupted=on',
+    'rewrite-corrupted=on cannot be used with blkverify=on',
+  ],
+] as const)('refused: %s %i of %i%s', (pattern_, threshold, count, more, message) =>
+  expect(setUp(pattern_, threshold, count, more)).rejects.toThrow(message),
+);
 
 test('of several errors the guest is told the most common one', async () => {
   const { guest, host } = await setUp('quorum', 2, 3);
   host.files.fault = (operation, path) => {
-    if (operation === 'pwrite') throw Object.assign(new Error(`of ${path}`), { code: path === '/0' ? 'EPERM' : 'ENOSPC' });
+    if (operation === 'pwrite')
+      throw Object.assign(new Error(`of ${path}`), { code: path === '/0' ? 'EPERM' : 'ENOSPC' });
   };
   await expect(guest.pwrite(0, pattern(512, 2))).rejects.toThrow('of /1');
 });

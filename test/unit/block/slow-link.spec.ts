@@ -1,6 +1,7 @@
 /**
- * Goal: a slow link makes epochs longer and nothing else: a guest that stops waits for its own disk alone, and slowness ends nothing.
- * Method: a pair of block layers over a link that takes so many bytes in a millisecond of a clock that the test moves.
+ * Goal: a slow link makes epochs longer and nothing else: a guest that stops waits for its own disk
+ * alone, and slowness ends nothing. Method: a pair of block layers over a link that takes so many
+ * bytes in a millisecond of a clock that the test moves.
  */
 import { ForwardQueue, type ForwardLimits } from '../../../src/block/forward-queue.js';
 import { BlockNode } from '../../../src/block/node.js';
@@ -14,7 +15,12 @@ const replica =
 const image = Buffer.alloc(16 * MiB);
 
 /** The clock goes on until it has happened; gives the milliseconds. */
-async function elapse<T>(pair: Pair, wanted: Promise<T>, mostMs: number, stepMs = 5): Promise<number> {
+async function elapse<T>(
+  pair: Pair,
+  wanted: Promise<T>,
+  mostMs: number,
+  stepMs = 5,
+): Promise<number> {
   let over = false;
   const done = wanted.finally(() => (over = true));
   done.catch(() => undefined);
@@ -53,23 +59,28 @@ describe('3 MB/s and full write queues', () => {
     expect(done).toBe(12);
   });
 
-  test('what was admitted is in its epoch, whole, and the next one has its bound again', async () => {
-    const pair = await slowPair(3000);
-    void load(pair, 12);
-    await elapse(pair, pair.pvm.drain(), 20_000);
-    const { epochDone } = pair.p.cut();
-    const held = pair.pvm.pwrite(15 * MiB, pattern(MiB, 77));
-    await turns(60);
-    expect(await Promise.race([held.then(() => 'done'), turns(5).then(() => 'waits')])).toBe('waits');
+  test(
+    'what was admitted is in its epoch, whole, and the next one has its bound ' + 'again',
+    async () => {
+      const pair = await slowPair(3000);
+      void load(pair, 12);
+      await elapse(pair, pair.pvm.drain(), 20_000);
+      const { epochDone } = pair.p.cut();
+      const held = pair.pvm.pwrite(15 * MiB, pattern(MiB, 77));
+      await turns(60);
+      expect(await Promise.race([held.then(() => 'done'), turns(5).then(() => 'waits')])).toBe(
+        'waits',
+      );
 
-    expect(await elapse(pair, epochDone, 20_000)).toBeGreaterThan(3000);
-    expect(pair.s.arrived()).toBe(await epochDone);
-    await pair.s.checkpoint();
-    pair.p.committed();
-    await elapse(pair, checkpoint(pair), 20_000);
-    await held;
-    expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
-  });
+      expect(await elapse(pair, epochDone, 20_000)).toBeGreaterThan(3000);
+      expect(pair.s.arrived()).toBe(await epochDone);
+      await pair.s.checkpoint();
+      pair.p.committed();
+      await elapse(pair, checkpoint(pair), 20_000);
+      await held;
+      expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
+    },
+  );
 
   test('a carry-over keeps to the bound also while a guest is stopped', async () => {
     const pair = await attachedPair({ image, replica });
@@ -138,10 +149,20 @@ describe('time-outs count from when nothing moves', () => {
 });
 
 describe('bounds of the queue', () => {
-  const limits: ForwardLimits = { requests: 4, bytes: 4096, inFlight: 2, stopping: { requests: 2, bytes: 2048 } };
+  const limits: ForwardLimits = {
+    requests: 4,
+    bytes: 4096,
+    inFlight: 2,
+    stopping: { requests: 2, bytes: 2048 },
+  };
 
   function stuck(): ForwardQueue {
-    const driver = { format: 'stuck', length: MiB, readOnly: false, pwrite: () => new Promise<void>(() => undefined) };
+    const driver = {
+      format: 'stuck',
+      length: MiB,
+      readOnly: false,
+      pwrite: () => new Promise<void>(() => undefined),
+    };
     const node = new BlockNode('stuck', driver as unknown as BlockDriver);
     return new ForwardQueue(node, limits, () => undefined);
   }

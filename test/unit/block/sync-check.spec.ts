@@ -1,4 +1,7 @@
-/** Goal: images that differ are found and made equal before the first checkpoint (rule 10). Method: digests, then a pair with different images. */
+/**
+ * Goal: images that differ are found and made equal before the first checkpoint (rule 10). Method:
+ * digests, then a pair with different images.
+ */
 import { differences, digest } from '../../../src/block/sync-check.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { attachedPair, checkpoint, KiB, MiB } from '../../support/block-pair.js';
@@ -6,7 +9,11 @@ import { attachedPair, checkpoint, KiB, MiB } from '../../support/block-pair.js'
 const source = (data: Buffer) => ({
   length: data.length,
   pread: async (offset: number, length: number) => data.subarray(offset, offset + length),
-  blockStatus: async (_offset: number, length: number) => ({ length, allocated: true, zero: false }),
+  blockStatus: async (_offset: number, length: number) => ({
+    length,
+    allocated: true,
+    zero: false,
+  }),
 });
 
 test('equal images have equal digests; a difference is a piece of 1 MiB', async () => {
@@ -38,10 +45,17 @@ test('what an image does not hold is not read, and its digest is that of zeroes'
   const read: number[] = [];
   const sparse = {
     ...source(image),
-    pread: async (offset: number, length: number) => (read.push(offset / MiB), image.subarray(offset, offset + length)),
+    pread: async (offset: number, length: number) => (
+      read.push(offset / MiB),
+      image.subarray(offset, offset + length)
+    ),
     blockStatus: async (offset: number, length: number) => {
       const edge = [3 * MiB + 512, 4 * MiB + 512, image.length].find(end => end > offset)!;
-      return { length: Math.min(length, edge - offset), allocated: true, zero: edge !== 4 * MiB + 512 };
+      return {
+        length: Math.min(length, edge - offset),
+        allocated: true,
+        zero: edge !== 4 * MiB + 512,
+      };
     },
   };
   expect(await digest(sparse)).toEqual(await digest(source(image)));
@@ -51,8 +65,12 @@ test('what an image does not hold is not read, and its digest is that of zeroes'
 test('an untrusted digest is refused with a sentence', async () => {
   const own = await digest(source(pattern(MiB)));
   const longer = await digest(source(pattern(2 * MiB)));
-  expect(() => differences(own, longer)).toThrow('different lengths: 1048576 bytes here, 2097152 at the peer');
-  expect(() => differences(own, own.subarray(0, 10))).toThrow('disk digest: 10 bytes are no digest');
+  expect(() => differences(own, longer)).toThrow(
+    'different lengths: 1048576 bytes here, 2097152 at the peer',
+  );
+  expect(() => differences(own, own.subarray(0, 10))).toThrow(
+    'disk digest: 10 bytes are no digest',
+  );
   expect(() => differences(own, own.subarray(0, own.length - 1))).toThrow('15 bytes of checksums');
   const bad = Buffer.from(own);
   bad[0] ^= 1;
@@ -61,7 +79,10 @@ test('an untrusted digest is refused with a sentence', async () => {
 
 test('what differs is copied by start, also while the guest writes', async () => {
   const secondaryImage = Buffer.concat([pattern(MiB), pattern(MiB, 66), pattern(MiB)]);
-  const pair = await attachedPair({ image: Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]), secondaryImage });
+  const pair = await attachedPair({
+    image: Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]),
+    secondaryImage,
+  });
   expect(pair.p.sync.assumed).toBe(false);
   await pair.pvm.pwrite(2 * MiB, pattern(512, 2));
   const found = await pair.p.sync.compare(await pair.s.sync.digest());
@@ -69,7 +90,9 @@ test('what differs is copied by start, also while the guest writes', async () =>
   found.copy();
   await pair.s.start('secondary');
   const started = pair.p.start('primary');
-  const writes = Array.from({ length: 20 }, (_, n) => pair.pvm.pwrite(MiB + n * 50 * KiB - (n % 2) * 512, pattern(2048, n)));
+  const writes = Array.from({ length: 20 }, (_, n) =>
+    pair.pvm.pwrite(MiB + n * 50 * KiB - (n % 2) * 512, pattern(2048, n)),
+  );
   await Promise.all([started, ...writes]);
   await checkpoint(pair);
   expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
@@ -77,7 +100,10 @@ test('what differs is copied by start, also while the guest writes', async () =>
 });
 
 test('x-assume-in-sync: the user vouches', async () => {
-  const pair = await attachedPair({ secondaryDrive: 'driver=replication,mode=secondary,file=colo-disk0,x-assume-in-sync=on,id=active-disk0' });
+  const pair = await attachedPair({
+    secondaryDrive:
+      'driver=replication,mode=secondary,file=colo-disk0,x-assume-in-sync=on,id=active-disk0',
+  });
   expect([pair.p.sync.assumed, pair.s.sync.assumed]).toEqual([false, true]);
 });
 
@@ -87,22 +113,28 @@ test('what the guest wrote since the replica was attached is no older difference
   await pair.pvm.pwrite(MiB, pattern(512, 9));
   const found = await pair.p.sync.compare(await pair.s.sync.digest());
   expect([found.bytes, found.olderBytes]).toEqual([MiB, 0]);
-  const other = await attachedPair({ image, secondaryImage: Buffer.concat([pattern(MiB, 3), pattern(MiB)]) });
+  const other = await attachedPair({
+    image,
+    secondaryImage: Buffer.concat([pattern(MiB, 3), pattern(MiB)]),
+  });
   await other.pvm.pwrite(MiB, pattern(512, 9));
   const older = await other.p.sync.compare(await other.s.sync.digest());
   expect([older.bytes, older.olderBytes]).toEqual([2 * MiB, MiB]);
 });
 
-test('the other way: the pieces come from the replica, durable, and nothing is written there', async () => {
-  const secondaryImage = Buffer.concat([pattern(MiB, 3), Buffer.alloc(MiB), pattern(MiB)]);
-  const image = Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]);
-  const pair = await attachedPair({ image, secondaryImage });
-  const found = await pair.p.sync.compare(await pair.s.sync.digest());
-  expect(found.bytes).toBe(2 * MiB);
-  await found.copyBack();
-  expectSame(pair.primaryHost.files.durable('/p.img'), secondaryImage);
-  expectSame(pair.secondaryHost.files.bytes('/s.img'), secondaryImage);
-  const blank = await attachedPair({ image, secondaryImage: Buffer.alloc(3 * MiB) });
-  const { peerIsBlank } = await blank.p.sync.compare(await blank.s.sync.digest());
-  expect(peerIsBlank).toBe(true);
-});
+test(
+  'the other way: the pieces come from the replica, durable, and nothing is written ' + 'there',
+  async () => {
+    const secondaryImage = Buffer.concat([pattern(MiB, 3), Buffer.alloc(MiB), pattern(MiB)]);
+    const image = Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]);
+    const pair = await attachedPair({ image, secondaryImage });
+    const found = await pair.p.sync.compare(await pair.s.sync.digest());
+    expect(found.bytes).toBe(2 * MiB);
+    await found.copyBack();
+    expectSame(pair.primaryHost.files.durable('/p.img'), secondaryImage);
+    expectSame(pair.secondaryHost.files.bytes('/s.img'), secondaryImage);
+    const blank = await attachedPair({ image, secondaryImage: Buffer.alloc(3 * MiB) });
+    const { peerIsBlank } = await blank.p.sync.compare(await blank.s.sync.digest());
+    expect(peerIsBlank).toBe(true);
+  },
+);

@@ -1,4 +1,7 @@
-/** Goal: limits hold over any second, bursts last as long as they may, and nobody waits for nothing. Method: a clock that moves when told. */
+/**
+ * Goal: limits hold over any second, bursts last as long as they may, and nobody waits for nothing.
+ * Method: a clock that moves when told.
+ */
 import { Throttle } from '../../../src/block/throttle.js';
 import { BlockLayer } from '../../../src/block/layer.js';
 import { OptionTree } from '../../../src/block/option-tree.js';
@@ -6,15 +9,30 @@ import { parseDrive } from '../../../src/block/options.js';
 import { makeLimits, readThrottling } from '../../../src/block/throttle-limits.js';
 import { ManualClock, pattern, testHost, turns } from '../../support/block-host.js';
 
-const limits = (options: string) => readThrottling(OptionTree.parse(options.split(',').map(o => `throttling.${o}`).join(',')))!.limits;
+const limits = (options: string) =>
+  readThrottling(
+    OptionTree.parse(
+      options
+        .split(',')
+        .map(o => `throttling.${o}`)
+        .join(','),
+    ),
+  )!.limits;
 
 /** Completion times of so many requests asked for at once. */
-async function times(options: string, requests: number, bytes: number, forMs: number, direction: 'read' | 'write' = 'read') {
+async function times(
+  options: string,
+  requests: number,
+  bytes: number,
+  forMs: number,
+  direction: 'read' | 'write' = 'read',
+) {
   const clock = new ManualClock();
   await clock.advance(1000);
   const throttle = new Throttle(clock, limits(options), 'g');
   const done: number[] = [];
-  for (let n = 0; n < requests; n++) void throttle.admit(direction, bytes).then(() => done.push(clock.nowMs() - 1000));
+  for (let n = 0; n < requests; n++)
+    void throttle.admit(direction, bytes).then(() => done.push(clock.nowMs() - 1000));
   for (let ms = 0; ms < forMs; ms += 10) await clock.advance(10);
   return done;
 }
@@ -27,8 +45,14 @@ test('bytes a second: a tenth of a second at once, then the rate', async () => {
 });
 
 test('a burst: max for its seconds, then the average', async () => {
-  const done = await times('iops-total=10,iops-total-max=100,iops-total-max-length=3', 2000, 512, 12_000);
-  const within = (from: number, to: number) => done.filter(t => t >= from * 1000 && t < to * 1000).length;
+  const done = await times(
+    'iops-total=10,iops-total-max=100,iops-total-max-length=3',
+    2000,
+    512,
+    12_000,
+  );
+  const within = (from: number, to: number) =>
+    done.filter(t => t >= from * 1000 && t < to * 1000).length;
   expect(within(0, 2)).toBeGreaterThan(180);
   expect(within(0, 3)).toBeLessThanOrEqual(330);
   expect(within(8, 12)).toBeGreaterThanOrEqual(38);
@@ -36,7 +60,9 @@ test('a burst: max for its seconds, then the average', async () => {
 });
 
 test('iops-size: a large request counts as several; reads do not wait for writes', async () => {
-  expect((await times('iops-read=10,iops-size=4096', 1000, 40_960, 10_000)).length).toBeLessThanOrEqual(13);
+  expect(
+    (await times('iops-read=10,iops-size=4096', 1000, 40_960, 10_000)).length,
+  ).toBeLessThanOrEqual(13);
   expect((await times('iops-write=10', 500, 512, 100)).length).toBe(500);
   expect((await times('iops-write=10', 500, 512, 1000, 'write')).length).toBeLessThanOrEqual(13);
 });
@@ -45,7 +71,8 @@ test('new limits hold for what waits already; a drain lets it go; zero is no lim
   const clock = new ManualClock();
   const throttle = new Throttle(clock, limits('iops-total=1'), 'g');
   let done = 0;
-  const ask = (n: number) => Array.from({ length: n }, () => void throttle.admit('write', 512).then(() => done++));
+  const ask = (n: number) =>
+    Array.from({ length: n }, () => void throttle.admit('write', 512).then(() => done++));
   ask(20);
   await turns(5);
   expect(done).toBeLessThan(5);
@@ -79,7 +106,10 @@ describe('drives', () => {
   async function two(a: string, b: string) {
     const host = testHost();
     const layer = new BlockLayer(host);
-    for (const [id, more] of [['a', a], ['b', b]]) {
+    for (const [id, more] of [
+      ['a', a],
+      ['b', b],
+    ]) {
       host.files.put(`/${id}`, pattern(65536));
       await layer.addDrive(parseDrive(`if=none,id=${id},driver=raw,file.filename=/${id}${more}`));
     }
@@ -87,7 +117,10 @@ describe('drives', () => {
   }
 
   test('of one group share its budget', async () => {
-    const { host, a, b } = await two(',throttling.iops-total=10,throttling.group=g', ',throttling.iops-total=10,throttling.group=g');
+    const { host, a, b } = await two(
+      ',throttling.iops-total=10,throttling.group=g',
+      ',throttling.iops-total=10,throttling.group=g',
+    );
     let done = 0;
     for (let n = 0; n < 50; n++) void (n % 2 ? a : b).pread(0, 512).then(() => done++);
     for (let ms = 0; ms < 2000; ms += 20) await host.clock.advance(20);
@@ -95,23 +128,32 @@ describe('drives', () => {
     expect(done).toBeLessThanOrEqual(24);
   });
 
-  test('limits set while running, shown, and taken away; a drain does not wait for them', async () => {
-    const { host, layer, a, b } = await two('', ',throttling.bps-write=1000');
-    layer.setThrottle('a', makeLimits(name => (name === 'iops-total' ? { avg: 1 } : {})));
-    expect(layer.queryBlock().map(info => info.throttle?.group)).toEqual(['a', 'b']);
-    let done = 0;
-    for (let n = 0; n < 10; n++) void a.pread(0, 512).then(() => done++);
-    await turns(20);
-    expect(done).toBeLessThan(4);
-    layer.setThrottle('a', makeLimits(() => ({})));
-    await turns(50);
-    expect(done).toBe(10);
-    expect(layer.queryBlock()[0].throttle).toBeUndefined();
-    for (let n = 0; n < 10; n++) void b.pwrite(0, pattern(4096)).then(() => done++);
-    await b.drain();
-    expect(done).toBe(20);
-    expect(host.clock.nowMs()).toBe(0);
-  });
+  test(
+    'limits set while running, shown, and taken away; a drain does not wait for ' + 'them',
+    async () => {
+      const { host, layer, a, b } = await two('', ',throttling.bps-write=1000');
+      layer.setThrottle(
+        'a',
+        makeLimits(name => (name === 'iops-total' ? { avg: 1 } : {})),
+      );
+      expect(layer.queryBlock().map(info => info.throttle?.group)).toEqual(['a', 'b']);
+      let done = 0;
+      for (let n = 0; n < 10; n++) void a.pread(0, 512).then(() => done++);
+      await turns(20);
+      expect(done).toBeLessThan(4);
+      layer.setThrottle(
+        'a',
+        makeLimits(() => ({})),
+      );
+      await turns(50);
+      expect(done).toBe(10);
+      expect(layer.queryBlock()[0].throttle).toBeUndefined();
+      for (let n = 0; n < 10; n++) void b.pwrite(0, pattern(4096)).then(() => done++);
+      await b.drain();
+      expect(done).toBe(20);
+      expect(host.clock.nowMs()).toBe(0);
+    },
+  );
 
   test('counters: what was done, what failed, what was refused', async () => {
     const { host, layer, a } = await two('', '');
@@ -134,9 +176,23 @@ describe('drives', () => {
     await timed(a.pread(0, 512));
     await timed(a.pread(65536, 512));
     const { stats } = layer.backend('a');
-    expect(stats.of('write')).toEqual({ operations: 1, bytes: 1024, ns: 5e6, failed: 0, invalid: 0 });
-    expect(stats.of('read')).toEqual({ operations: 1, bytes: 512, ns: 10e6, failed: 1, invalid: 1 });
-    expect([stats.of('flush').operations, stats.of('unmap').bytes, stats.highestWrite]).toEqual([1, 4096, 5120]);
+    expect(stats.of('write')).toEqual({
+      operations: 1,
+      bytes: 1024,
+      ns: 5e6,
+      failed: 0,
+      invalid: 0,
+    });
+    expect(stats.of('read')).toEqual({
+      operations: 1,
+      bytes: 512,
+      ns: 10e6,
+      failed: 1,
+      invalid: 1,
+    });
+    expect([stats.of('flush').operations, stats.of('unmap').bytes, stats.highestWrite]).toEqual([
+      1, 4096, 5120,
+    ]);
     await host.clock.advance(7);
     expect(stats.idleNs).toBe(17e6);
   });
@@ -148,7 +204,9 @@ describe('drives', () => {
     await layer.resize('a', 131_072);
     expect([a.length, told, host.files.bytes('/a').length]).toEqual([131_072, 1, 131_072]);
     await expect(layer.resize('b', -1)).rejects.toThrow("'size'");
-    await expect(layer.resize('nobody', 512)).rejects.toThrow("Cannot find device='nobody' nor node-name='nobody'");
+    await expect(layer.resize('nobody', 512)).rejects.toThrow(
+      "Cannot find device='nobody' nor node-name='nobody'",
+    );
     const file = layer.queryBlock()[1].inserted.children[0]['node-name'];
     await expect(layer.resize(file, 512)).rejects.toThrow(/in use by node '#block\d+'/);
   });

@@ -71,7 +71,9 @@ function stdio(input: Extract<CharSpec, { kind: 'stdio' }>['input'], isTerminal:
   let drain: () => void = () => undefined;
   let reading = true;
   const port: Stdio = {
-    terminal: isTerminal ? { columns: 80, rows: 24, colour: true, dumb: false, onResize: () => undefined } : undefined,
+    terminal: isTerminal
+      ? { columns: 80, rows: 24, colour: true, dumb: false, onResize: () => undefined }
+      : undefined,
     setMode: mode => did.push(mode),
     interrupt: () => did.push('interrupt'),
     write: bytes => (did.push(`out ${Buffer.from(bytes).toString()}`), reading),
@@ -82,7 +84,14 @@ function stdio(input: Extract<CharSpec, { kind: 'stdio' }>['input'], isTerminal:
     resume: () => undefined,
   };
   const chr = new StdioChar('s', port, input);
-  return { chr, did, type: (text: string) => data(Buffer.from(text)), end: () => end(), slow: () => (reading = false), drain: () => drain() };
+  return {
+    chr,
+    did,
+    type: (text: string) => data(Buffer.from(text)),
+    end: () => end(),
+    slow: () => (reading = false),
+    drain: () => drain(),
+  };
 }
 
 test('stdio: a serial console on a terminal gets keys; Ctrl-C stays a signal', () => {

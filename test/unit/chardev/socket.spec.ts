@@ -1,6 +1,7 @@
 /**
- * Goal: a socket channel gives every byte in order, one peer at a time, half-close included, and a peer that is slow, rude or absent is an
- * ordinary state. Method: real sockets of the host, the peer is a stream of the test.
+ * Goal: a socket channel gives every byte in order, one peer at a time, half-close included, and a
+ * peer that is slow, rude or absent is an ordinary state. Method: real sockets of the host, the
+ * peer is a stream of the test.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -19,7 +20,13 @@ const dir = mkdtempSync(join(tmpdir(), 'colo-chardev-'));
 const path = join(dir, 's');
 const opened: { dispose(): void }[] = [];
 const log: string[] = [];
-const world: CharWorld = { sockets, clock, files: {} as Files, stdio: {} as Stdio, log: line => log.push(line) };
+const world: CharWorld = {
+  sockets,
+  clock,
+  files: {} as Files,
+  stdio: {} as Stdio,
+  log: line => log.push(line),
+};
 
 afterEach(() => {
   for (const item of opened.splice(0)) item.dispose();
@@ -175,7 +182,9 @@ test('a client dials again when it is told to', async () => {
 });
 
 test('a client without reconnect fails aloud', async () => {
-  await expect(open(`unix:${join(dir, 'nobody')}`)).rejects.toThrow(/^unix:.*nobody: Failed to connect to/);
+  await expect(open(`unix:${join(dir, 'nobody')}`)).rejects.toThrow(
+    /^unix:.*nobody: Failed to connect to/,
+  );
 });
 
 test('what a peer sent before it left without reading a word is delivered', async () => {
@@ -193,8 +202,12 @@ test('what a peer sent before it left without reading a word is delivered', asyn
     if (event === 'opened') expect(chr.write(Buffer.alloc(64 << 10, 'hello'))).toBe(true);
   });
   // This process stands still meanwhile: the peer has left when its connection is accepted.
-  const sends = `const s = require('net').connect(process.argv[1], () => s.write('quit\\n', () => s.destroy()))`;
-  execFileSync(process.execPath, ['-e', sends, path], { env: { ...process.env, NODE_OPTIONS: '' } });
+  const sends =
+    `const s = require('net').connect(process.argv[1], () => s.write('quit\\n', () => ` +
+    's.destroy()))';
+  execFileSync(process.execPath, ['-e', sends, path], {
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
   await until(() => front.events.includes('closed'));
   expect(front).toEqual({ input: 'quit\n', events: ['opened', 'input-end', 'closed'] });
 });
@@ -202,7 +215,11 @@ test('what a peer sent before it left without reading a word is delivered', asyn
 test('a port that the host chose is in the label', async () => {
   const chr = await open('tcp:127.0.0.1:0,server=on,wait=off');
   expect(chr.label).toMatch(/^tcp:127\.0\.0\.1:[1-9][0-9]*,server=on$/);
-  const mux = await createChardev('c1', { kind: 'mux', base: readChannel('tcp::0,server=on,wait=off', 'lines') }, world);
+  const mux = await createChardev(
+    'c1',
+    { kind: 'mux', base: readChannel('tcp::0,server=on,wait=off', 'lines') },
+    world,
+  );
   opened.push(mux);
   expect(mux.label).toMatch(/^mux,tcp::[1-9][0-9]*,server=on$/);
 });

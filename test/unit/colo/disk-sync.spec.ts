@@ -1,9 +1,14 @@
-/** Goal: the way of the disks into COLO is told in bytes, phase by phase. Method: two disks of the test, one of them vouched for. */
+/**
+ * Goal: the way of the disks into COLO is told in bytes, phase by phase. Method: two disks of the
+ * test, one of them vouched for.
+ */
 import type { Replicated } from '../../../src/block/contract.js';
 import { DiskSync } from '../../../src/colo/disk-sync.js';
 
 const disk = (name: string, length: number, assumed = false) =>
-  ({ name, length, sync: { assumed }, behindBytes: 0 }) as unknown as Replicated & { behindBytes: number };
+  ({ name, length, sync: { assumed }, behindBytes: 0 }) as unknown as Replicated & {
+    behindBytes: number;
+  };
 
 test('digest, compare, nothing, copy, nothing', () => {
   const a = disk('a', 1000);

@@ -1,7 +1,22 @@
-/** Goal: the table of states is exactly what it should be. Method: all (state, event) pairs of both sides, and walks through QEMU's words. */
-import { Failover, type Table, coloEvents, coloStates, failoverStatus, primaryTable, refusal, secondaryTable } from '../../../src/colo/failover.js';
+/**
+ * Goal: the table of states is exactly what it should be. Method: all (state, event) pairs of both
+ * sides, and walks through QEMU's words.
+ */
+import {
+  Failover,
+  type Table,
+  coloEvents,
+  coloStates,
+  failoverStatus,
+  primaryTable,
+  refusal,
+  secondaryTable,
+} from '../../../src/colo/failover.js';
 
-const moves = (table: Table) => coloStates.flatMap(s => coloEvents.flatMap(e => (table[s]?.[e] ? [`${s} ${e} ${table[s][e]}`] : [])));
+const moves = (table: Table) =>
+  coloStates.flatMap(s =>
+    coloEvents.flatMap(e => (table[s]?.[e] ? [`${s} ${e} ${table[s][e]}`] : [])),
+  );
 
 it('primary: these moves and no others', () => {
   expect(moves(primaryTable)).toEqual([
@@ -57,7 +72,9 @@ it('secondary: these moves and no others', () => {
 });
 
 it('every state that waits for something can be left, and those at the end cannot', () => {
-  for (const table of [primaryTable, secondaryTable]) for (const end of ['completed', 'yielded', 'broken', 'ended'] as const) expect(table[end]).toBeUndefined();
+  for (const table of [primaryTable, secondaryTable])
+    for (const end of ['completed', 'yielded', 'broken', 'ended'] as const)
+      expect(table[end]).toBeUndefined();
 });
 
 it('refuses a move from another state and stays', () => {
@@ -69,7 +86,9 @@ it('refuses a move from another state and stays', () => {
 
 it('a failover asked while loading is relaunched', () => {
   const failover = new Failover(secondaryTable);
-  const walk = (['enter', 'received', 'lost-heartbeat', 'loaded', 'begin', 'done'] as const).map(event => (failover.move(event), failoverStatus(failover.state)));
+  const walk = (['enter', 'received', 'lost-heartbeat', 'loaded', 'begin', 'done'] as const).map(
+    event => (failover.move(event), failoverStatus(failover.state)),
+  );
   expect(walk).toEqual(['none', 'none', 'relaunch', 'require', 'active', 'completed']);
 });
 
@@ -77,6 +96,8 @@ it('says why', () => {
   expect(refusal('none')).toBe("The feature 'colo' is not enabled");
   expect(refusal('completed')).toBe("The feature 'colo' is not enabled");
   expect(refusal('active')).toBe('COLO failover is already actived');
-  expect(refusal('entering')).toBe('the secondary holds no complete first state yet: it cannot take over');
+  expect(refusal('entering')).toBe(
+    'the secondary holds no complete first state yet: it cannot take over',
+  );
   expect(refusal('broken')).toBe('the state of this secondary is not whole: it cannot take over');
 });

@@ -1,9 +1,15 @@
-/** Goal: output may leave only for the lease after a proof was asked for, whatever the clocks do. */
+/**
+ * Goal: output may leave only for the lease after a proof was asked for, whatever the clocks do.
+ */
 import { Lease } from '../../../src/colo/lease.js';
 
 function setup() {
   const time = { monotonic: 0, wall: 1000 };
-  const clock = { nowMs: () => time.monotonic, wallMs: () => time.wall, timer: () => ({ dispose: () => undefined }) };
+  const clock = {
+    nowMs: () => time.monotonic,
+    wallMs: () => time.wall,
+    timer: () => ({ dispose: () => undefined }),
+  };
   const pass = (ms: number, wallMs = ms) => ((time.monotonic += ms), (time.wall += wallMs));
   const now = () => ({ monotonicMs: time.monotonic, wallMs: time.wall });
   return { lease: new Lease(clock, 100), pass, now };

@@ -56,7 +56,9 @@ describe('what may be done with a difference', () => {
     expect(permission('d', first, first, undefined)).toBe('copy');
     expect(permission('d', third, first, undefined)).toBe('copy');
     expect(() => permission('d', second, third, undefined)).toThrow(
-      "disk 'd': the secondary's image is of generation 3, this primary's of 2: the secondary has gone on alone, and what is here is older. x-sync-from (--sync-from secondary, or primary)",
+      "disk 'd': the secondary's image is of generation 3, this primary's of 2: the secondary " +
+        'has gone on alone, and what is here is older. x-sync-from (--sync-from secondary, or ' +
+        'primary)',
     );
     for (const theirs of [other, stranger, undefined])
       expect(permission('d', third, theirs, undefined)).toBe('if-equal');
@@ -78,7 +80,8 @@ describe('what may be done with a difference', () => {
 
   test('a refusal says why nothing is decided', () => {
     expect(undecided('d', third, other, 512).message).toContain(
-      "differs from the secondary's in 512 bytes, and both sides have gone on alone since they were equal",
+      "differs from the secondary's in 512 bytes, and both sides have gone on alone since " +
+        'they were equal',
     );
     expect(undecided('d', first, stranger, 1).message).toContain('they belong to different pairs');
     expect(undecided('d', first, undefined, 1).message).toContain(
@@ -150,35 +153,38 @@ interface Image {
   holds: ReadonlySet<number>;
 }
 
-test('whatever happened to a pair: what is copied without a word holds all that it replaces', () => {
-  const step = fc.record({
-    what: fc.constantFrom('write', 'write', 'join', 'alone'),
-    who: fc.nat(1),
-  });
-  const run = (steps: { what: string; who: number }[]) => {
-    let names = 0;
-    let primary: number | undefined = 0;
-    const images: Image[] = [0, 1].map(() => ({ record: first, holds: new Set<number>() }));
-    const mayWrite = (who: number) =>
-      primary === undefined ? images[who].record.state === 'alone' : who === primary;
-    for (const { what, who } of steps) {
-      const [a, b] = [images[who], images[1 - who]];
-      if (what === 'alone') {
-        a.record = nextBranch(a.record, branch(++names + 1000));
-        if (primary !== undefined) b.record = { ...b.record, state: 'protected' };
-        primary = undefined;
-      } else if (what === 'write' && mayWrite(who)) {
-        a.holds = new Set([...a.holds, ++names]);
-        if (primary !== undefined) b.holds = a.holds; // covered before anybody hears of it
-      } else if (what === 'join' && primary === undefined && allowed(a, b)) {
-        expect([...b.holds].filter(write => !a.holds.has(write))).toEqual([]);
-        Object.assign(b, a);
-        primary = who;
+test(
+  'whatever happened to a pair: what is copied without a word holds all that it ' + 'replaces',
+  () => {
+    const step = fc.record({
+      what: fc.constantFrom('write', 'write', 'join', 'alone'),
+      who: fc.nat(1),
+    });
+    const run = (steps: { what: string; who: number }[]) => {
+      let names = 0;
+      let primary: number | undefined = 0;
+      const images: Image[] = [0, 1].map(() => ({ record: first, holds: new Set<number>() }));
+      const mayWrite = (who: number) =>
+        primary === undefined ? images[who].record.state === 'alone' : who === primary;
+      for (const { what, who } of steps) {
+        const [a, b] = [images[who], images[1 - who]];
+        if (what === 'alone') {
+          a.record = nextBranch(a.record, branch(++names + 1000));
+          if (primary !== undefined) b.record = { ...b.record, state: 'protected' };
+          primary = undefined;
+        } else if (what === 'write' && mayWrite(who)) {
+          a.holds = new Set([...a.holds, ++names]);
+          if (primary !== undefined) b.holds = a.holds; // covered before anybody hears of it
+        } else if (what === 'join' && primary === undefined && allowed(a, b)) {
+          expect([...b.holds].filter(write => !a.holds.has(write))).toEqual([]);
+          Object.assign(b, a);
+          primary = who;
+        }
       }
-    }
-  };
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), run), { numRuns: 2000 });
-});
+    };
+    fc.assert(fc.property(fc.array(step, { maxLength: 40 }), run), { numRuns: 2000 });
+  },
+);
 
 function allowed(a: Image, b: Image): boolean {
   try {

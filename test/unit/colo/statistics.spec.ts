@@ -1,7 +1,18 @@
-/** Goal: the ring keeps the last 1024 checkpoints, and percentiles are ranks of what really happened. */
+/**
+ * Goal: the ring keeps the last 1024 checkpoints, and percentiles are ranks of what really
+ * happened.
+ */
 import { ColoStatistics } from '../../../src/colo/statistics.js';
 
-const record = (epoch: number) => ({ epoch, pauseMs: epoch, receivedMs: 0, totalMs: 0, pages: 0, ramBytes: 0, blobBytes: 0 });
+const record = (epoch: number) => ({
+  epoch,
+  pauseMs: epoch,
+  receivedMs: 0,
+  totalMs: 0,
+  pages: 0,
+  ramBytes: 0,
+  blobBytes: 0,
+});
 
 it('has nothing to say before the first', () => {
   const s = new ColoStatistics();

@@ -1,19 +1,35 @@
-/** Goal: Tab in a shell offers what fits: commands, flags behind a dash, names where one is wanted, else files. Method: the script in a real bash; zsh's only differs by a line. */
+/**
+ * Goal: Tab in a shell offers what fits: commands, flags behind a dash, names where one is wanted,
+ * else files. Method: the script in a real bash; zsh's only differs by a line.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { completionScript } from '../../../src/commands/completion.js';
 
-const commands = [{ id: 'status', flags: { timeout: {}, json: {} } }, { id: 'primary', flags: {} }, { id: 'list', flags: { json: {} } }, { id: 'protect', flags: { config: {} } }, { id: 'qmp', flags: { arg: {} } }, { id: 'image:create', flags: { size: {} } }, { id: 'image:info', flags: { json: {} } }] as unknown as Parameters<typeof completionScript>[1];
+const commands = [
+  { id: 'status', flags: { timeout: {}, json: {} } },
+  { id: 'primary', flags: {} },
+  { id: 'list', flags: { json: {} } },
+  { id: 'protect', flags: { config: {} } },
+  { id: 'qmp', flags: { arg: {} } },
+  { id: 'image:create', flags: { size: {} } },
+  { id: 'image:info', flags: { json: {} } },
+] as unknown as Parameters<typeof completionScript>[1];
 const runtime = mkdtempSync(join(tmpdir(), 'colo-complete-'));
 for (const name of ['pvm', 'svm']) mkdirSync(join(runtime, 'colo', name), { recursive: true });
 afterAll(() => rmSync(runtime, { recursive: true }));
 
 function tab(...words: string[]): string[] {
   const quoted = ['colo', ...words].map(word => `'${word}'`).join(' ');
-  const script = `${completionScript(false, commands, { qmp: ['query-status', 'query-vm'], hmp: ['info'] })}\nCOMP_WORDS=(${quoted}); COMP_CWORD=${words.length}; _colo; echo "\${COMPREPLY[@]}"`;
-  const out = execFileSync('bash', ['-c', script], { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: runtime } }).trim();
+  const monitor = { qmp: ['query-status', 'query-vm'], hmp: ['info'] };
+  const ask = `COMP_WORDS=(${quoted}); COMP_CWORD=${words.length}; _colo; echo "\${COMPREPLY[@]}"`;
+  const script = `${completionScript(false, commands, monitor)}\n${ask}`;
+  const out = execFileSync('bash', ['-c', script], {
+    encoding: 'utf8',
+    env: { ...process.env, XDG_RUNTIME_DIR: runtime },
+  }).trim();
   return out === '' ? [] : out.split(' ');
 }
 
@@ -32,7 +48,15 @@ test('commands, VM names, flags, options', () => {
   expect(tab('hmp', 'pvm', '')).toEqual(['info']);
   expect(tab('status', 's')).toEqual(['svm']);
   expect(tab('status', 'svm', '--t')).toEqual(['--timeout']);
-  expect(tab('primary', '-no')).toEqual(['-nographic', '-no-reboot', '-no-shutdown', '-nodefaults', '-no-user-config', '-no-hpet', '-no-fd-bootchk']);
+  expect(tab('primary', '-no')).toEqual([
+    '-nographic',
+    '-no-reboot',
+    '-no-shutdown',
+    '-nodefaults',
+    '-no-user-config',
+    '-no-hpet',
+    '-no-fd-bootchk',
+  ]);
   expect(tab('nothing', '')).toEqual([]);
 });
 

@@ -1,4 +1,7 @@
-/** Goal: the doctor does what it says it checks, and each complaint says what to do. Method: the real host; a port that is taken, a peer that is not there. */
+/**
+ * Goal: the doctor does what it says it checks, and each complaint says what to do. Method: the
+ * real host; a port that is taken, a peer that is not there.
+ */
 import { createServer } from 'node:net';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -16,17 +19,37 @@ withAddon('memory, ports and the peer (skipped where the addon is not built)', a
   const server = createServer(socket => socket.destroy()).unref();
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => resolve()));
   const { port } = server.address() as AddressInfo;
-  const wish = { ramBytes: 1 << 20, ports: [port], portsAsked: true, peer: { kind: 'tcp', host: '127.0.0.1', port } as const };
+  const wish = {
+    ramBytes: 1 << 20,
+    ports: [port],
+    portsAsked: true,
+    peer: { kind: 'tcp', host: '127.0.0.1', port } as const,
+  };
   const there = await examineHost(wish);
-  const of = (findings: typeof there, check: string) => findings.find(f => f.check === check)?.result;
-  expect([of(there, 'cpu'), of(there, 'memory'), of(there, `port ${port}`), of(there, 'peer')]).toEqual(['ok', 'ok', 'fail', 'ok']);
+  const of = (findings: typeof there, check: string) =>
+    findings.find(f => f.check === check)?.result;
+  expect([
+    of(there, 'cpu'),
+    of(there, 'memory'),
+    of(there, `port ${port}`),
+    of(there, 'peer'),
+  ]).toEqual(['ok', 'ok', 'fail', 'ok']);
   await new Promise(resolve => server.close(resolve));
   const gone = await examineHost({ ...wish, ramBytes: 2 ** 50 });
-  expect([of(gone, 'memory'), of(gone, `port ${port}`), of(gone, 'peer')]).toEqual(['fail', 'ok', 'fail']);
-  for (const finding of [...there, ...gone]) expect(finding.advice === '').toBe(finding.result === 'ok');
+  expect([of(gone, 'memory'), of(gone, `port ${port}`), of(gone, 'peer')]).toEqual([
+    'fail',
+    'ok',
+    'fail',
+  ]);
+  for (const finding of [...there, ...gone])
+    expect(finding.advice === '').toBe(finding.result === 'ok');
 });
 
 test('limits', () => {
-  expect(openFiles('Max open files            256                  4096                 files\n')).toMatchObject({ result: 'warn', detail: '256 open files' });
-  expect(openFiles('Max open files            unlimited            unlimited            files\n').result).toBe('ok');
+  expect(
+    openFiles('Max open files            256                  4096                 files\n'),
+  ).toMatchObject({ result: 'warn', detail: '256 open files' });
+  expect(
+    openFiles('Max open files            unlimited            unlimited            files\n').result,
+  ).toBe('ok');
 });

@@ -1,6 +1,6 @@
 /**
- * Goal: what an image knows of its pair can be seen, claimed and cleared, and not while a VM has it.
- * Method: the real command on real files (skipped by name where the addon is not built).
+ * Goal: what an image knows of its pair can be seen, claimed and cleared, and not while a VM has
+ * it. Method: the real command on real files (skipped by name where the addon is not built).
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,8 @@ const put = (change: Partial<PairRecord>) => labelled(encodeRecord({ ...first, .
 
 withAddon('shown, claimed, cleared (skipped where the addon is not built)', async () => {
   await put({ role: 'secondary', state: 'protected' });
-  const lines = `pair: ${first.pair}\ngeneration: 1, on branch aaaaaaaa\nrole: secondary, protected\n`;
+  const lines =
+    `pair: ${first.pair}\ngeneration: 1, on branch aaaaaaaa\nrole: secondary, ` + `protected\n`;
   expect((await colo(['image', 'record', image])).out).toBe(lines);
   expect((await colo(['image', 'info', image])).out).toContain(lines);
   const claimed = await colo(['image', 'record', image, '--claim', '--json']);
@@ -58,7 +59,8 @@ withAddon(
 );
 
 withAddon(
-  'half an image is not claimed; one that cannot be read can be cleared (skipped where the addon is not built)',
+  'half an image is not claimed; one that cannot be read can be cleared (skipped where the ' +
+    'addon is not built)',
   async () => {
     await put({ partial: true });
     expect(await colo(['image', 'record', image, '--claim'])).toMatchObject({

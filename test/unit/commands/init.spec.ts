@@ -1,6 +1,7 @@
 /**
- * Goal: `colo init` as a person meets it: every question with what is usual, a wrong answer told at once and corrected, an old file asked about,
- * Ctrl-C without a trace. Method: keys on a real pseudo-terminal; what was written is read back by the program.
+ * Goal: `colo init` as a person meets it: every question with what is usual, a wrong answer told at
+ * once and corrected, an old file asked about, Ctrl-C without a trace. Method: keys on a real
+ * pseudo-terminal; what was written is read back by the program.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,19 +15,32 @@ const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'colo-init-'));
 const home = temporaryHome();
 let person: Person | undefined;
-const init = (...args: string[]) => (person = new Person([dev, 'init', ...args], { env: home.env, columns: 160, rows: 60 }));
+const init = (...args: string[]) =>
+  (person = new Person([dev, 'init', ...args], { env: home.env, columns: 160, rows: 60 }));
 afterEach(() => person?.kill());
 afterAll(() => {
   rmSync(dir, { recursive: true });
   home.remove();
 });
 
-const asked = (name: keyof typeof wanted) => new RegExp(`${wanted[name].text.slice(1).replace(/[()]/g, '\\$&')}`);
+const asked = (name: keyof typeof wanted) =>
+  new RegExp(`${wanted[name].text.slice(1).replace(/[()]/g, '\\$&')}`);
 
 test('the questions, a mistake corrected, and the file that comes of it', async () => {
   const file = join(dir, 'web.yaml');
   const terminal = init(file, '--tap', '', '--append', 'quiet');
-  const answers = { name: 'web', peer: '10.0.0.2', port: '', memory: '1G', kernel: '/none/vmlinuz', initrd: '', disk: 'web.img', replica: '', size: '4M', delay: '' } as const;
+  const answers = {
+    name: 'web',
+    peer: '10.0.0.2',
+    port: '',
+    memory: '1G',
+    kernel: '/none/vmlinuz',
+    initrd: '',
+    disk: 'web.img',
+    replica: '',
+    size: '4M',
+    delay: '',
+  } as const;
   for (const [name, answer] of Object.entries(answers) as [keyof typeof answers, string][]) {
     await terminal.sees(asked(name));
     if (name === 'memory') {
@@ -52,7 +66,26 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
   });
 }, 60_000);
 
-const allButName = ['--peer', 'h', '--port', '1', '--memory', '64M', '--kernel', 'k', '--initrd', '', '--append', '', '--disk', '', '--tap', '', '--delay', '100'];
+const allButName = [
+  '--peer',
+  'h',
+  '--port',
+  '1',
+  '--memory',
+  '64M',
+  '--kernel',
+  'k',
+  '--initrd',
+  '',
+  '--append',
+  '',
+  '--disk',
+  '',
+  '--tap',
+  '',
+  '--delay',
+  '100',
+];
 
 test('an old file is written over only after a yes; Ctrl-C writes nothing', async () => {
   const file = join(dir, 'old.yaml');
@@ -65,7 +98,10 @@ test('an old file is written over only after a yes; Ctrl-C writes nothing', asyn
   terminal = init(file, '--name', 'n', ...allButName);
   await terminal.sees('Go on all the same? [y/N]');
   await terminal.press('y', keys.enter);
-  expect([await terminal.exited, parsePair(readFileSync(file, 'utf8'), file).name]).toEqual([0, 'n']);
+  expect([await terminal.exited, parsePair(readFileSync(file, 'utf8'), file).name]).toEqual([
+    0,
+    'n',
+  ]);
   terminal = init(join(dir, 'none.yaml'), ...allButName);
   await terminal.sees(asked('name'));
   await terminal.press(keys.ctrlC);

@@ -33,12 +33,17 @@ beforeAll(() => {
   writeFileSync(join(dir, 'vmlinuz'), kernel());
   const peer = `{migration: "${at('mig')}", nbd: "${at('nbd')}", wait: 100}`;
   const disk = '{primary: p.img, secondary: s.img, format: raw, size: 1M}';
-  writeFileSync(config, `name: toy\nmemory: 32M\naccel: soft\nkernel: vmlinuz\ncheckpoint-delay: 50\npeer: ${peer}\ndisks:\n  - ${disk}\n`);
+  writeFileSync(
+    config,
+    `name: toy\nmemory: 32M\naccel: soft\nkernel: vmlinuz\ncheckpoint-delay: 50\npeer: ` +
+      `${peer}\ndisks:\n  - ${disk}\n`,
+  );
 });
 afterEach(async () => {
   for (const { child } of started) child.kill('SIGKILL');
   await Promise.all(started.splice(0).map(side => side.exited));
-  for (const left of ['p.img', 's.img', 'colo', 'mig', 'nbd']) rmSync(join(dir, left), { recursive: true, force: true });
+  for (const left of ['p.img', 's.img', 'colo', 'mig', 'nbd'])
+    rmSync(join(dir, left), { recursive: true, force: true });
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
@@ -74,7 +79,9 @@ describe('in a pair', () => {
     ['in a promise of the secondary', 'secondary', 'secondary-checked:3:reject'],
   ];
   for (const [name, role, fault] of cases) {
-    const title = `${name}: the guest goes on, and the other side can (skipped where the addon is not built)`;
+    const title =
+      `${name}: the guest goes on, and the other side can (skipped where the addon is not ` +
+      'built)';
     withAddon(title, () => ends(role, fault), limitMs);
   }
 });
@@ -99,16 +106,25 @@ async function ends(role: Role, fault: string): Promise<void> {
   theirs.dispose();
 }
 
-withAddon('while the state is loaded: that secondary is broken and says so, and the guest goes on (skipped where the addon is not built)', async () => {
-  const [secondary, theirs] = await start('secondary', 'secondary-half-applied:2:throw');
-  const [primary, ours] = await start('primary');
-  await primary.says('the secondary has left: loading epoch 2: internal error: ');
-  await secondary.says('can never take over, its state is not whole: loading epoch 2: internal error');
-  await expect(theirs.execute('x-colo-lost-heartbeat', undefined, 5000)).rejects.toThrow('is not whole');
-  await counts(primary, ours);
-  ours.dispose();
-  theirs.dispose();
-}, limitMs);
+withAddon(
+  'while the state is loaded: that secondary is broken and says so, and the guest goes on ' +
+    '(skipped where the addon is not built)',
+  async () => {
+    const [secondary, theirs] = await start('secondary', 'secondary-half-applied:2:throw');
+    const [primary, ours] = await start('primary');
+    await primary.says('the secondary has left: loading epoch 2: internal error: ');
+    await secondary.says(
+      'can never take over, its state is not whole: loading epoch 2: internal error',
+    );
+    await expect(theirs.execute('x-colo-lost-heartbeat', undefined, 5000)).rejects.toThrow(
+      'is not whole',
+    );
+    await counts(primary, ours);
+    ours.dispose();
+    theirs.dispose();
+  },
+  limitMs,
+);
 
 test('a storm is one stack and one sum, and each mistake is acted on', () => {
   const lines: string[] = [];

@@ -1,6 +1,7 @@
 /**
- * Goal: a VM is found by its name, by nobody but its user, and never confused with one that died. Method: the real runtime folder in a
- * temporary place; a machine of the test behind the name; the real `colo` for what a user sees.
+ * Goal: a VM is found by its name, by nobody but its user, and never confused with one that died.
+ * Method: the real runtime folder in a temporary place; a machine of the test behind the name; the
+ * real `colo` for what a user sees.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -8,7 +9,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAddress } from '../../../src/commands/address.js';
-import { freeName, isVmName, knownNames, liveNames, namesDir, nameSocket, noSuchVm, takeName } from '../../../src/commands/names.js';
+import {
+  freeName,
+  isVmName,
+  knownNames,
+  liveNames,
+  namesDir,
+  nameSocket,
+  noSuchVm,
+  takeName,
+} from '../../../src/commands/names.js';
 import { adviceFor } from '../../../src/commands/status.js';
 import { age, columns, healthFrom } from '../../../src/commands/survey.js';
 import { failoverDoubt } from '../../../src/monitor/health.js';
@@ -47,7 +57,11 @@ async function run(name: string) {
 }
 
 function colo(...args: string[]): Promise<{ out: string; err: string; code: number | null }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args], { env: { ...process.env, NODE_OPTIONS: '', XDG_RUNTIME_DIR: runtime } });
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--disable-warning=ExperimentalWarning', dev, ...args],
+    { env: { ...process.env, NODE_OPTIONS: '', XDG_RUNTIME_DIR: runtime } },
+  );
   const result = { out: '', err: '', code: null as number | null };
   child.stdout.on('data', (bytes: Buffer) => (result.out += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (result.err += bytes.toString()));
@@ -66,7 +80,9 @@ test('a name belongs to one live VM and to its user alone', async () => {
   await run('one');
   expect(statSync(dir).mode & 0o777).toBe(0o700);
   expect(statSync(join(dir, 'one')).mode & 0o777).toBe(0o700);
-  await expect(takeName('one', world, dir)).rejects.toThrow('-name one: a VM of this name runs already');
+  await expect(takeName('one', world, dir)).rejects.toThrow(
+    '-name one: a VM of this name runs already',
+  );
   expect(knownNames(dir)).toEqual(['one']);
   open.splice(0).forEach(listener => listener.dispose());
   await new Promise(resolve => setTimeout(resolve, 20));
@@ -78,7 +94,11 @@ test('the socket of a VM that was killed is taken over', async () => {
   await take('killed');
   const path = nameSocket('killed', dir);
   open.splice(0).forEach(listener => listener.dispose());
-  const child = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`]);
+  const child = spawn(process.execPath, [
+    '-e',
+    `require('net').createServer().listen(${JSON.stringify(path)}, () => ` +
+      `process.kill(process.pid, 'SIGKILL'))`,
+  ]);
   await new Promise(resolve => child.once('exit', resolve));
   expect(existsSync(path)).toBe(true);
   await run('lives');
@@ -91,77 +111,152 @@ test('the socket of a VM that was killed is taken over', async () => {
 
 test('a name that cannot be an address: the VM runs all the same', async () => {
   expect(await takeName('a/b', world, dir)).toBeUndefined();
-  expect(notes).toEqual(['-name a/b: not reachable by its name: a name for use as an address is letters, digits and - . _']);
+  expect(notes).toEqual([
+    '-name a/b: not reachable by its name: a name for use as an address is letters, digits ' +
+      'and - . _',
+  ]);
   expect(await takeName('x'.repeat(70), world, dir)).toBeUndefined();
-  expect(notes.at(-1)).toMatch(/: a name for use as an address has at most 64 characters, this has 70$/);
+  expect(notes.at(-1)).toMatch(
+    /: a name for use as an address has at most 64 characters, this has 70$/,
+  );
 });
 
 test('many clients at once, and those that came before the VM was built', async () => {
   const listener = await take('busy');
-  const connect = () => QmpClient.connect(sockets, { kind: 'unix', path: nameSocket('busy', dir) }, 5000);
+  const connect = () =>
+    QmpClient.connect(sockets, { kind: 'unix', path: nameSocket('busy', dir) }, 5000);
   const early = connect();
   await new Promise(resolve => setTimeout(resolve, 50));
   const vm = fakeControl();
   listener.serve(vm, registryFor(vm));
   const clients = [await early, await connect(), await connect()];
-  for (const client of clients) expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'test' });
-  const stopped = Promise.all(clients.map(client => new Promise<string>(resolve => client.onEvent(({ event }) => resolve(event)))));
+  for (const client of clients)
+    expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'test' });
+  const stopped = Promise.all(
+    clients.map(
+      client => new Promise<string>(resolve => client.onEvent(({ event }) => resolve(event))),
+    ),
+  );
   await clients[0].execute('stop', undefined, 5000);
   expect(await stopped).toEqual(['STOP', 'STOP', 'STOP']);
   clients[0].dispose();
-  expect(await clients[1].execute('query-status', undefined, 5000)).toMatchObject({ running: false });
+  expect(await clients[1].execute('query-status', undefined, 5000)).toMatchObject({
+    running: false,
+  });
   clients.forEach(client => client.dispose());
 });
 
 test('list, status, hmp, qmp by name', async () => {
   await run('here');
-  expect(await colo('list')).toEqual({ out: 'here\tprimary\trunning\tyes\t10.0.0.2:8888\t1m\n', err: '', code: 0 });
-  expect(JSON.parse((await colo('list', '--json')).out)).toEqual([{
-    name: 'here', role: 'primary', state: 'running', protected: true, pair: 'protected', error: null, sinceMs: 42000, lastCheckpointMs: 90,
-    peer: '10.0.0.2:8888', ageMs: 61000, pid: 4711,
-  }]);
+  expect(await colo('list')).toEqual({
+    out: 'here\tprimary\trunning\tyes\t10.0.0.2:8888\t1m\n',
+    err: '',
+    code: 0,
+  });
+  expect(JSON.parse((await colo('list', '--json')).out)).toEqual([
+    {
+      name: 'here',
+      role: 'primary',
+      state: 'running',
+      protected: true,
+      pair: 'protected',
+      error: null,
+      sinceMs: 42000,
+      lastCheckpointMs: 90,
+      peer: '10.0.0.2:8888',
+      ageMs: 61000,
+      pid: 4711,
+    },
+  ]);
   const status = await colo('status', 'here');
   expect(status.out).toContain('health      protected: the loss of this host would be survived\n');
   expect(status.out).toContain('since       42s, last checkpoint 0.1 s ago\n');
   expect(await colo('status', 'here', '--wait', 'protected')).toMatchObject({ code: 0, err: '' });
-  expect(await colo('status', 'here', '--wait', 'lost', '--timeout', '1')).toEqual({ out: '', err: 'Error: the pair is protected, not lost, after 1 s\n', code: 1 });
+  expect(await colo('status', 'here', '--wait', 'lost', '--timeout', '1')).toEqual({
+    out: '',
+    err: 'Error: the pair is protected, not lost, after 1 s\n',
+    code: 1,
+  });
   expect((await colo('status', 'here', '--wait', 'dead')).code).toBe(2);
   expect(status.out).toContain('disk        disk0: raw /images/a.img\n');
   expect(await colo('hmp', 'here', 'info name')).toEqual({ out: 'test\n', err: '', code: 0 });
   expect(await colo('qmp', 'hree', 'query-status')).toEqual({
     out: '',
-    err: "Error: there is no VM 'hree' on this host\nThere is: here. Did you mean 'here'? Other addresses are unix:PATH and tcp:HOST:PORT of a -qmp option.\n",
+    err:
+      "Error: there is no VM 'hree' on this host\nThere is: here. Did you mean 'here'? Other " +
+      'addresses are unix:PATH and tcp:HOST:PORT of a -qmp option.\n',
     code: 1,
   });
 });
 
 test('what an operator reads', () => {
-  expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(age)).toEqual(['0s', '59s', '1m', '2h', '2d', '-']);
-  expect(columns(['A', 'LONG'], [['wide cell', 'x']], true)).toBe('A          LONG\nwide cell  x\n');
+  expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(age)).toEqual([
+    '0s',
+    '59s',
+    '1m',
+    '2h',
+    '2d',
+    '-',
+  ]);
+  expect(columns(['A', 'LONG'], [['wide cell', 'x']], true)).toBe(
+    'A          LONG\nwide cell  x\n',
+  );
   const say = (pair: string, more = {}) => {
-    const { text, todo } = adviceFor({ role: 'secondary', status: 'inmigrate', pair, ...more }, 'svm');
+    const { text, todo } = adviceFor(
+      { role: 'secondary', status: 'inmigrate', pair, ...more },
+      'svm',
+    );
     return [text, todo];
   };
   const why = { error: 'no sign of life', 'since-ms': 125_000 };
   expect(say('protected')).toEqual(['ready to take over', undefined]);
-  expect(say('protected', { role: 'primary' })[0]).toContain('the loss of this host would be survived');
-  expect(say('lost', why)).toEqual(['protection was lost 2m ago: no sign of life', expect.stringMatching(/: colo failover svm$/)]);
-  expect(say('waiting', why)).toEqual(['waits for a primary: it cannot take over yet (the last one: no sign of life)', undefined]);
-  expect(say('alone', { status: 'running' })).toEqual(['not protected: it has no secondary', undefined]);
-  expect(say('alone', { status: 'running', ...why })).toEqual(['not protected for 2m: no sign of life', undefined]);
+  expect(say('protected', { role: 'primary' })[0]).toContain(
+    'the loss of this host would be survived',
+  );
+  expect(say('lost', why)).toEqual([
+    'protection was lost 2m ago: no sign of life',
+    expect.stringMatching(/: colo failover svm$/),
+  ]);
+  expect(say('waiting', why)).toEqual([
+    'waits for a primary: it cannot take over yet (the last one: no sign of life)',
+    undefined,
+  ]);
+  expect(say('alone', { status: 'running' })).toEqual([
+    'not protected: it has no secondary',
+    undefined,
+  ]);
+  expect(say('alone', { status: 'running', ...why })).toEqual([
+    'not protected for 2m: no sign of life',
+    undefined,
+  ]);
   expect(say('alone', { status: 'postmigrate' })[0]).toContain('was migrated');
   expect(say('superseded', why)[0]).toContain('the other side goes on with the guest');
-  expect(say('held', why)).toEqual(['the guest does not run: no sign of life', 'to run it here all the same: colo failover svm']);
-  expect(say('broken', why)).toEqual([expect.stringContaining('can never take over'), expect.stringContaining('quit')]);
+  expect(say('held', why)).toEqual([
+    'the guest does not run: no sign of life',
+    'to run it here all the same: colo failover svm',
+  ]);
+  expect(say('broken', why)).toEqual([
+    expect.stringContaining('can never take over'),
+    expect.stringContaining('quit'),
+  ]);
   // Only where it would be accepted.
-  for (const pair of ['waiting', 'joining', 'alone', 'superseded', 'broken', 'ended']) expect(String(say(pair, why))).not.toContain('failover');
-  const doubt = (pair: string, error: string, peer: string) => failoverDoubt(healthFrom({ pair, error, peer, role: 'secondary', status: 'inmigrate' }));
+  for (const pair of ['waiting', 'joining', 'alone', 'superseded', 'broken', 'ended'])
+    expect(String(say(pair, why))).not.toContain('failover');
+  const doubt = (pair: string, error: string, peer: string) =>
+    failoverDoubt(healthFrom({ pair, error, peer, role: 'secondary', status: 'inmigrate' }));
   // Asked where nobody can tell, not where it is safe.
   expect(doubt('protected', '', '10.0.0.2:8888')).toBeUndefined();
-  for (const peer of ['/run/mig', '127.0.0.1:5', '::1:5']) expect(doubt('lost', 'the peer closed the connection', peer)).toBeUndefined();
-  expect(doubt('lost', 'the peer closed the connection', '10.0.0.2:8888')).toContain('The other side, 10.0.0.2:8888, may still run: the peer closed');
+  for (const peer of ['/run/mig', '127.0.0.1:5', '::1:5'])
+    expect(doubt('lost', 'the peer closed the connection', peer)).toBeUndefined();
+  expect(doubt('lost', 'the peer closed the connection', '10.0.0.2:8888')).toContain(
+    'The other side, 10.0.0.2:8888, may still run: the peer closed',
+  );
   expect(doubt('lost', 'no sign of life', '/run/mig')).toContain('may still run');
-  expect(doubt('held', 'it had a secondary', '')).toContain('may run this guest: it had a secondary');
+  expect(doubt('held', 'it had a secondary', '')).toContain(
+    'may run this guest: it had a secondary',
+  );
   expect(say('alone', { status: 'internal-error' })[0]).toContain('reset or quit');
-  expect(adviceFor({ role: 'primary' }, 'old')).toEqual({ text: expect.stringContaining('no VM of this version') });
+  expect(adviceFor({ role: 'primary' }, 'old')).toEqual({
+    text: expect.stringContaining('no VM of this version'),
+  });
 });

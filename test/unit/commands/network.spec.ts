@@ -1,4 +1,7 @@
-/** Goal: after a failover the switch is told, in rounds, on every netdev. Method: the real Network over a tap that keeps its frames, in simulated time. */
+/**
+ * Goal: after a failover the switch is told, in rounds, on every netdev. Method: the real Network
+ * over a tap that keeps its frames, in simulated time.
+ */
 import { Network } from '../../../src/commands/vm/network.js';
 import type { Sockets, Tap } from '../../../src/host/ports.js';
 import type { MachineSpec } from '../../../src/machine/spec.js';
@@ -11,9 +14,23 @@ const rarp = 0x8035;
 it('announces the guest in five rounds, and in none while its output is held', async () => {
   const world = new World(1);
   const frames: Buffer[] = [];
-  const tap: Tap = { ifname: 'tap0', onFrame: () => undefined, write: f => frames.push(Buffer.from(f)) > 0, pause: () => undefined, resume: () => undefined, dispose: () => undefined };
-  const spec = { objects: [], netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }] } as unknown as MachineSpec;
-  const network = await Network.create(spec, { clock: new SimNode('n', world).clock, taps: { open: () => tap }, sockets: {} as Sockets }, () => undefined);
+  const tap: Tap = {
+    ifname: 'tap0',
+    onFrame: () => undefined,
+    write: f => frames.push(Buffer.from(f)) > 0,
+    pause: () => undefined,
+    resume: () => undefined,
+    dispose: () => undefined,
+  };
+  const spec = {
+    objects: [],
+    netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }],
+  } as unknown as MachineSpec;
+  const network = await Network.create(
+    spec,
+    { clock: new SimNode('n', world).clock, taps: { open: () => tap }, sockets: {} as Sockets },
+    () => undefined,
+  );
   let guestAnnounced = 0;
   const netdev = network.claim('hn0', 'the test');
   netdev.attachNic({ mac, receive: () => true, announce: () => void guestAnnounced++ });

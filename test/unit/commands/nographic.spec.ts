@@ -1,6 +1,7 @@
 /**
- * Goal: `-nographic` with a guest that prints: its console, the monitor by Ctrl-A c, the end by Ctrl-A x; a terminal given back. Method: the real
- * process and CPU on a real pseudo-terminal (skipped by name where the addon is not built); the kernel is a loop that writes to COM1.
+ * Goal: `-nographic` with a guest that prints: its console, the monitor by Ctrl-A c, the end by
+ * Ctrl-A x; a terminal given back. Method: the real process and CPU on a real pseudo-terminal
+ * (skipped by name where the addon is not built); the kernel is a loop that writes to COM1.
  */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,8 +22,14 @@ afterAll(() => {
   home.remove();
 });
 
-/** mov dx,0x3f8; again: mov al,'g'; out dx,al; mov al,10; out dx,al; mov ecx,4000000; loop $; jmp again */
-const printing = [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x67, 0xee, 0xb0, 0x0a, 0xee, 0xb9, 0x00, 0x09, 0x3d, 0x00, 0xe2, 0xfe, 0xeb, 0xf1];
+/**
+ * mov dx,0x3f8; again: mov al,'g'; out dx,al; mov al,10; out dx,al; mov ecx,4000000; loop $; jmp
+ * again
+ */
+const printing = [
+  0x66, 0xba, 0xf8, 0x03, 0xb0, 0x67, 0xee, 0xb0, 0x0a, 0xee, 0xb9, 0x00, 0x09, 0x3d, 0x00, 0xe2,
+  0xfe, 0xeb, 0xf1,
+];
 
 function printingKernel(): string {
   const image = fakeKernel();
@@ -33,7 +40,10 @@ function printingKernel(): string {
 }
 
 withAddon('console, monitor, and back (skipped where the addon is not built)', async () => {
-  person = new Person([dev, 'primary', '-nographic', '-m', '32', '-accel', 'soft', '-kernel', printingKernel()], { env: home.env });
+  person = new Person(
+    [dev, 'primary', '-nographic', '-m', '32', '-accel', 'soft', '-kernel', printingKernel()],
+    { env: home.env },
+  );
   await person.sees(/g\n *g/);
   await person.press(keys.ctrlA, 'c');
   await person.sees('(colo) ', 'typed');
@@ -47,15 +57,22 @@ withAddon('console, monitor, and back (skipped where the addon is not built)', a
   await person.sees('[STOP]');
   await person.press(keys.ctrlA, 'x');
   expect(await person.exited).toBe(0);
-  expect(person.raw.lastIndexOf('\x1b[?2004l')).toBeGreaterThan(person.raw.lastIndexOf('\x1b[?2004h'));
+  expect(person.raw.lastIndexOf('\x1b[?2004l')).toBeGreaterThan(
+    person.raw.lastIndexOf('\x1b[?2004h'),
+  );
 });
 
-withAddon('an empty machine to try the monitor on (skipped where the addon is not built)', async () => {
-  person = new Person([dev, 'primary', '-S', '-monitor', 'stdio', '-m', '16', '-accel', 'soft'], { env: home.env });
-  await person.sees('(colo) ', 'typed');
-  await person.press('info status', keys.enter, 'cont', keys.enter);
-  await person.sees('VM status: paused (prelaunch)');
-  await person.sees('Error: there is nothing to run: this VM was started without -kernel');
-  await person.press('quit', keys.enter);
-  expect(await person.exited).toBe(0);
-});
+withAddon(
+  'an empty machine to try the monitor on (skipped where the addon is not built)',
+  async () => {
+    person = new Person([dev, 'primary', '-S', '-monitor', 'stdio', '-m', '16', '-accel', 'soft'], {
+      env: home.env,
+    });
+    await person.sees('(colo) ', 'typed');
+    await person.press('info status', keys.enter, 'cont', keys.enter);
+    await person.sees('VM status: paused (prelaunch)');
+    await person.sees('Error: there is nothing to run: this VM was started without -kernel');
+    await person.press('quit', keys.enter);
+    expect(await person.exited).toBe(0);
+  },
+);

@@ -80,7 +80,9 @@ test('every option that may be repeated keeps its values', async () => {
       const needed = Object.values(command.args ?? {}).filter(arg => arg.required);
       const argv = [...needed.map(() => 'word'), ...given];
       const isTool = (command as { prototype?: unknown }).prototype instanceof Tool;
-      const { flags } = isTool ? plainWords(argv, command as Declared)! : await parse(argv, command);
+      const { flags } = isTool
+        ? plainWords(argv, command as Declared)!
+        : await parse(argv, command);
       const kept = (flags as Record<string, unknown[]>)[flag].map(String);
       expect([name, flag, kept]).toEqual([name, flag, values]);
     }

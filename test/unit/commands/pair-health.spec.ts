@@ -37,7 +37,9 @@ async function start(role: 'primary' | 'secondary', ...more: string[]): Promise<
 }
 
 async function join2(primary: VmInProcess): Promise<void> {
-  await primary.qmp('migrate-set-capabilities', { capabilities: [{ capability: 'x-colo', state: true }] });
+  await primary.qmp('migrate-set-capabilities', {
+    capabilities: [{ capability: 'x-colo', state: true }],
+  });
   await primary.qmp('migrate-set-parameters', { 'x-checkpoint-delay': 20 });
   await primary.qmp('migrate', { uri: incoming });
 }
@@ -55,8 +57,13 @@ const cut = (vm: VmInProcess) => vm.qmp('yank', { instances: [{ type: 'migration
 
 withAddon('a pair that is cut: both say why, and go on as they advise', async () => {
   const { primary, secondary } = await protectedPair();
-  expect(await look(secondary)).toMatchObject({ pair: 'protected', 'last-checkpoint-ms': expect.any(Number) as number });
-  expect(await primary.hmp('info vm')).toContain('pair: protected: the loss of this host would be survived');
+  expect(await look(secondary)).toMatchObject({
+    pair: 'protected',
+    'last-checkpoint-ms': expect.any(Number) as number,
+  });
+  expect(await primary.hmp('info vm')).toContain(
+    'pair: protected: the loss of this host would be survived',
+  );
   await secondary.until('its terminal', () => secondary.told.length === 1);
   expect(secondary.told).toEqual(['COLO: ready to take over']);
 
@@ -65,9 +72,14 @@ withAddon('a pair that is cut: both say why, and go on as they advise', async ()
   // Asked late, it is answered at once.
   await untilPair(primary.monitor, 'lost', 1);
   expect(await look(primary)).toMatchObject({ pair: 'lost', error: 'the connection was yanked' });
-  expect(await primary.qmp('query-colo-status')).toMatchObject({ reason: 'error', error: 'the connection was yanked' });
+  expect(await primary.qmp('query-colo-status')).toMatchObject({
+    reason: 'error',
+    error: 'the connection was yanked',
+  });
   expect((await look(secondary)).error).toContain('the connection was yanked');
-  expect(await primary.hmp('info colo')).toMatch(/^error: the connection was yanked\nsince: \d+s\nlast checkpoint: [\d.]+ s ago$/m);
+  expect(await primary.hmp('info colo')).toMatch(
+    /^error: the connection was yanked\nsince: \d+s\nlast checkpoint: [\d.]+ s ago$/m,
+  );
   const advice = await secondary.hmp('info vm');
   expect(advice).toMatch(/pair: protection was lost.*yanked; if .* go on: x_colo_lost_heartbeat$/m);
   expect(secondary.told.slice(1)).toEqual([
@@ -82,18 +94,25 @@ withAddon('a pair that is cut: both say why, and go on as they advise', async ()
   expect(after.error).toContain('yanked');
   expect(after['since-ms']).toBeLessThan(10_000);
   expect(secondary.told.at(-1)).toMatch(/^COLO: the guest goes on here; not protected.*yanked$/);
-  await expect(untilPair(secondary.monitor, 'lost', 50)).rejects.toThrow('the pair is alone, not lost, after 0.05 s');
+  await expect(untilPair(secondary.monitor, 'lost', 50)).rejects.toThrow(
+    'the pair is alone, not lost, after 0.05 s',
+  );
 });
 
 withAddon('what never was in COLO is not told to fail over', async () => {
   const primary = await start('primary');
   await join2(primary);
   await primary.until('the failure', async () => (await look(primary)).error !== undefined);
-  expect(await look(primary)).toMatchObject({ pair: 'alone', error: expect.stringContaining('Failed to connect') as string });
+  expect(await look(primary)).toMatchObject({
+    pair: 'alone',
+    error: expect.stringContaining('Failed to connect') as string,
+  });
   expect(await primary.hmp('info vm')).not.toContain('x_colo_lost_heartbeat');
   const secondary = await start('secondary', '-incoming', incoming);
   expect(await look(secondary)).toMatchObject({ pair: 'waiting' });
-  expect(await secondary.hmp('info vm')).toContain('pair: waits for a primary: it cannot take over yet\n');
+  expect(await secondary.hmp('info vm')).toContain(
+    'pair: waits for a primary: it cannot take over yet\n',
+  );
 });
 
 withAddon('STOP and RESUME of checkpoints can be told from others', async () => {
@@ -129,15 +148,21 @@ withAddon('signs of life: their times are checked together, and count at once', 
     return [all['x-heartbeat-interval'], all['x-heartbeat-timeout'], all['x-checkpoint-delay']];
   };
   expect(await times()).toEqual([200, 5000, 20]);
-  await expect(set({ 'x-heartbeat-interval': 501, 'x-checkpoint-delay': 77 })).rejects.toThrow('it is at most 500 ms');
-  await expect(set({ 'x-heartbeat-timeout': 300 })).rejects.toThrow('at least two intervals, 400 ms');
+  await expect(set({ 'x-heartbeat-interval': 501, 'x-checkpoint-delay': 77 })).rejects.toThrow(
+    'it is at most 500 ms',
+  );
+  await expect(set({ 'x-heartbeat-timeout': 300 })).rejects.toThrow(
+    'at least two intervals, 400 ms',
+  );
   await expect(set({ 'x-heartbeat-timeout': 0 })).rejects.toThrow('x-heartbeat-timeout');
   expect(await times()).toEqual([200, 5000, 20]);
   await set({ 'x-heartbeat-interval': 50, 'x-heartbeat-timeout': 300 });
   expect(await times()).toEqual([50, 300, 20]);
   expect(await primary.hmp('migrate_set_parameter x-heartbeat-timeout 400')).toBe('');
   // A peer that is silent: its main loop stands, as that of a process that was stopped.
-  const { colo } = primary.vm as unknown as { colo: { session: { link: { stream: { pause(): void } } } } };
+  const { colo } = primary.vm as unknown as {
+    colo: { session: { link: { stream: { pause(): void } } } };
+  };
   colo.session.link.stream.pause();
   await untilPair(primary.monitor, 'lost', 20_000);
   expect((await look(primary)).error).toBe('no sign of life from the peer for 400 ms');

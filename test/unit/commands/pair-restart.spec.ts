@@ -1,8 +1,8 @@
 /**
- * Goal: after a failover nothing that the survivor wrote is lost and no second guest runs, whichever
- * side is started again, and how. Method: the real processes from one definition with a guest of
- * two instructions; what the guest would have written after the failover is written into the
- * survivor's image by hand (skipped by name where the addon is not built).
+ * Goal: after a failover nothing that the survivor wrote is lost and no second guest runs,
+ * whichever side is started again, and how. Method: the real processes from one definition with a
+ * guest of two instructions; what the guest would have written after the failover is written into
+ * the survivor's image by hand (skipped by name where the addon is not built).
  */
 import {
   closeSync,
@@ -112,7 +112,8 @@ const read = (image: string) => {
 };
 
 withAddon(
-  'survivor and old primary started again as they were: nothing is overwritten, and the user says which to keep (skipped where the addon is not built)',
+  'survivor and old primary started again as they were: nothing is overwritten, and the user ' +
+    'says which to keep (skipped where the addon is not built)',
   async () => {
     await end(await failedOver());
     write('s.img', 'newer');
@@ -130,7 +131,8 @@ async function protectedRefused(): Promise<void> {
   await secondary.says('waits for the primary');
   const primary = start('primary');
   const why =
-    "the secondary refused: disk 'disk0': the secondary's image is of generation 2, this primary's of 1: the secondary has gone on alone, and what is here is older";
+    "the secondary refused: disk 'disk0': the secondary's image is of generation 2, this " +
+    "primary's of 1: the secondary has gone on alone, and what is here is older";
   await primary.says(why);
   expect(primary.err).toContain('--sync-from secondary');
   expect(await statusOf('toy-primary', primary)).toBe('prelaunch');
@@ -151,7 +153,8 @@ withAddon(
 );
 
 withAddon(
-  'an old primary that is started again while the survivor runs does not run (skipped where the addon is not built)',
+  'an old primary that is started again while the survivor runs does not run (skipped where ' +
+    'the addon is not built)',
   async () => {
     const secondary = await failedOver();
     const primary = start('primary');
@@ -187,7 +190,8 @@ withAddon(
 );
 
 withAddon(
-  'a primary whose peer does not answer waits, says why, and runs by order alone (skipped where the addon is not built)',
+  'a primary whose peer does not answer waits, says why, and runs by order alone (skipped ' +
+    'where the addon is not built)',
   async () => {
     const { primary: first, secondary } = await protectedPair();
     first.child.kill('SIGKILL');
@@ -195,7 +199,8 @@ withAddon(
     await Promise.all([first.exited, secondary.exited]);
     const primary = start('primary');
     await primary.says(
-      'the guest does not run: this guest (generation 1) had a secondary, which may have taken it over; waiting for its answer, as long as it takes',
+      'the guest does not run: this guest (generation 1) had a secondary, which may have ' +
+        'taken it over; waiting for its answer, as long as it takes',
     );
     expect(await statusOf('toy-primary', primary)).toBe('prelaunch');
     await failover('toy-primary');
@@ -211,7 +216,8 @@ withAddon(
 );
 
 withAddon(
-  'both hosts lost their power: the pair comes up by itself, and the guest runs (skipped where the addon is not built)',
+  'both hosts lost their power: the pair comes up by itself, and the guest runs (skipped ' +
+    'where the addon is not built)',
   async () => {
     const { primary: first, secondary } = await protectedPair();
     first.child.kill('SIGKILL');
@@ -225,7 +231,8 @@ withAddon(
 );
 
 withAddon(
-  'after the loss of a secondary `colo protect` works at the first word (skipped where the addon is not built)',
+  'after the loss of a secondary `colo protect` works at the first word (skipped where the ' +
+    'addon is not built)',
   async () => {
     const { primary, secondary } = await protectedPair();
     secondary.child.kill('SIGKILL');

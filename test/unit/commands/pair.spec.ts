@@ -1,6 +1,7 @@
 /**
- * Goal: a pair definition says what it seems to say, or where it does not. Method: every kind of mistake with its position; the options that
- * both sides get; every key of the schema changes something; what `colo init` writes is read back.
+ * Goal: a pair definition says what it seems to say, or where it does not. Method: every kind of
+ * mistake with its position; the options that both sides get; every key of the schema changes
+ * something; what `colo init` writes is read back.
  */
 import { parse } from 'yaml';
 import { checkUsage } from '../../../src/commands/options/check.js';
@@ -8,7 +9,12 @@ import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { answerNames } from '../../../src/commands/pair/answers.js';
 import type { Fields } from '../../../src/commands/pair/fields.js';
 import { optionsOf } from '../../../src/commands/pair/options.js';
-import { type Answers, checkAnswer, questions, valuesOf } from '../../../src/commands/pair/questions.js';
+import {
+  type Answers,
+  checkAnswer,
+  questions,
+  valuesOf,
+} from '../../../src/commands/pair/questions.js';
 import { parsePair } from '../../../src/commands/pair/read.js';
 import { pairFields } from '../../../src/commands/pair/schema.js';
 import { writePair } from '../../../src/commands/pair/write.js';
@@ -28,7 +34,9 @@ network:
 `;
 
 function words(role: Role, source = web): string[] {
-  return optionsOf({ path: '/etc/colo/web.yaml', pair: parsePair(source, 'web.yaml') }, role).map(option => option.spelled);
+  return optionsOf({ path: '/etc/colo/web.yaml', pair: parsePair(source, 'web.yaml') }, role).map(
+    option => option.spelled,
+  );
 }
 
 test('the options of the primary', () => {
@@ -36,7 +44,9 @@ test('the options of the primary', () => {
     '-name web-primary',
     '-m 64M',
     '-kernel /etc/colo/vmlinuz',
-    '-drive if=virtio,id=disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=raw,children.0.file.filename=/etc/colo/p,,1.img',
+    '-drive ' +
+      'if=virtio,id=disk0,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+      'children.0.driver=raw,children.0.file.filename=/etc/colo/p,,1.img',
     '-netdev tap,id=net0,ifname=tap-p,script=no,downscript=no',
     '-device virtio-net-pci,id=net0-card,netdev=net0,mac=52:54:00:00:00:01',
     '-global migration.x-checkpoint-delay=200',
@@ -56,27 +66,73 @@ test('the options of the secondary, with overlays in memory or in files', () => 
     '-global migration.x-checkpoint-delay=200',
   ];
   expect(words('secondary')).toEqual(wanted);
-  const files = web.replace('    secondary: /srv/s.img\n', '    secondary: /srv/s.img\n    active: a\n    hidden: /h\n');
-  expect(words('secondary', files)[4]).toBe('-drive if=virtio,id=disk0-active,driver=replication,mode=secondary,file.driver=qcow2,file.file.filename=/etc/colo/a,file.backing.driver=qcow2,file.backing.file.filename=/h,file.backing.backing=disk0');
+  const files = web.replace(
+    '    secondary: /srv/s.img\n',
+    '    secondary: /srv/s.img\n    active: a\n    hidden: /h\n',
+  );
+  expect(words('secondary', files)[4]).toBe(
+    '-drive ' +
+      'if=virtio,id=disk0-active,driver=replication,mode=secondary,file.driver=qcow2,' +
+      'file.file.filename=/etc/colo/a,file.backing.driver=qcow2,file.backing.file.filename=/h,' +
+      'file.backing.backing=disk0',
+  );
 });
 
 test.each<[string, string]>([
   ['nam: web', "web.yaml:1:1: there is no key 'nam' here. Did you mean 'name'?"],
   [web.replace('memory: 64M', 'memory: lots'), "web.yaml:2:9: memory: 'lots' is not a size"],
   [web.replace('memory: 64M\n', ''), "web.yaml:1:1: 'memory' is missing"],
-  [web.replace('memory: 64M', 'memory:'), 'web.yaml:2:8: memory: a size is wanted here, this is nothing'],
-  [web.replace('memory: 64M', 'memory: {a: 1}'), 'web.yaml:2:9: memory: a size is wanted here, this is a group of keys'],
+  [
+    web.replace('memory: 64M', 'memory:'),
+    'web.yaml:2:8: memory: a size is wanted here, this is nothing',
+  ],
+  [
+    web.replace('memory: 64M', 'memory: {a: 1}'),
+    'web.yaml:2:9: memory: a size is wanted here, this is a group of keys',
+  ],
   [web.replace('memory: 64M', 'memory: 64M\nmemory: 1G'), 'web.yaml:3:1: Map keys must be unique'],
-  [web.replace('tcp:10.0.0.2:8888', 'tcp:0:8888'), "web.yaml:5:14: peer.migration: 'tcp:0:8888' names no host to connect to"],
-  [web.replace(':8889', ':8888'), 'web.yaml:6:8: peer.nbd: this is the address of `migration` too: each needs one of its own'],
-  [web.replace('  nbd: tcp:10.0.0.2:8889\n', ''), "web.yaml:5:3: peer: 'nbd' is missing: the disks are replicated through it"],
-  [web.replace('  - primary: p', '  - primry: p'), "web.yaml:8:5: disks[0]: there is no key 'primry' here. Did you mean 'primary'?"],
-  [web.replace('    secondary: /srv/s.img\n', ''), "web.yaml:8:5: disks[0]: 'secondary' is missing"],
-  [web.replace('    secondary: /srv/s.img\n', '    secondary: s\n    active: a\n'), "web.yaml:8:5: disks[0]: 'active' and 'hidden' belong together: both are files, or both are in memory"],
-  [`${web}  - {primary: a, secondary: b, id: net0}\n`, "web.yaml:12:5: network[1]: there are two network cards with id 'net0'"],
-  [web.replace('disks:\n  - primary: p,1.img\n    secondary: /srv/s.img\n', 'disks: p.img\n'), 'web.yaml:7:8: disks: a list of groups is wanted here'],
-  [web.replace('tap-p', 'much-too-long-name'), "web.yaml:11:15: network[0].primary: 'much-too-long-name' is not the name of an interface, of at most 15 characters"],
-  [`${web}accel: sof\n`, "web.yaml:12:8: accel: 'sof' is not auto or soft or kvm. Did you mean 'soft'?"],
+  [
+    web.replace('tcp:10.0.0.2:8888', 'tcp:0:8888'),
+    "web.yaml:5:14: peer.migration: 'tcp:0:8888' names no host to connect to",
+  ],
+  [
+    web.replace(':8889', ':8888'),
+    'web.yaml:6:8: peer.nbd: this is the address of `migration` too: each needs one of its own',
+  ],
+  [
+    web.replace('  nbd: tcp:10.0.0.2:8889\n', ''),
+    "web.yaml:5:3: peer: 'nbd' is missing: the disks are replicated through it",
+  ],
+  [
+    web.replace('  - primary: p', '  - primry: p'),
+    "web.yaml:8:5: disks[0]: there is no key 'primry' here. Did you mean 'primary'?",
+  ],
+  [
+    web.replace('    secondary: /srv/s.img\n', ''),
+    "web.yaml:8:5: disks[0]: 'secondary' is missing",
+  ],
+  [
+    web.replace('    secondary: /srv/s.img\n', '    secondary: s\n    active: a\n'),
+    "web.yaml:8:5: disks[0]: 'active' and 'hidden' belong together: both are files, or both " +
+      'are in memory',
+  ],
+  [
+    `${web}  - {primary: a, secondary: b, id: net0}\n`,
+    "web.yaml:12:5: network[1]: there are two network cards with id 'net0'",
+  ],
+  [
+    web.replace('disks:\n  - primary: p,1.img\n    secondary: /srv/s.img\n', 'disks: p.img\n'),
+    'web.yaml:7:8: disks: a list of groups is wanted here',
+  ],
+  [
+    web.replace('tap-p', 'much-too-long-name'),
+    "web.yaml:11:15: network[0].primary: 'much-too-long-name' is not the name of an " +
+      'interface, of at most 15 characters',
+  ],
+  [
+    `${web}accel: sof\n`,
+    "web.yaml:12:8: accel: 'sof' is not auto or soft or kvm. Did you mean 'soft'?",
+  ],
   [web.replace('64M', '*x'), 'web.yaml:2:9: memory: a size is wanted here, this is an alias'],
   [web.replace('network:', 'network: ['), 'web.yaml:'],
   ['', 'web.yaml:1:1: a group of keys is wanted here'],
@@ -88,33 +144,70 @@ test.each<[string, string]>([
 });
 
 test('further options are looked at too, and told apart', () => {
-  expect(() => words('primary', `${web}options: ["-smbios type=1"]\n`)).toThrow("/etc/colo/web.yaml: options[0]: -smbios type=1: colo does not have this option");
-  expect(words('secondary', `${web}secondary: {options: [-S, '-append a  b']}\n`).slice(-2)).toEqual(['-S', '-append a  b']);
+  expect(() => words('primary', `${web}options: ["-smbios type=1"]\n`)).toThrow(
+    '/etc/colo/web.yaml: options[0]: -smbios type=1: colo does not have this option',
+  );
+  expect(
+    words('secondary', `${web}secondary: {options: [-S, '-append a  b']}\n`).slice(-2),
+  ).toEqual(['-S', '-append a  b']);
 });
 
 test('the command line replaces what there is once, and adds the rest', () => {
-  const base = optionsOf({ path: 'web.yaml', pair: parsePair(`${web}accel: soft\n`, 'web.yaml') }, 'secondary');
-  const { spec, migration } = parseLaunch('secondary', ['-m', '128', '-device', 'isa-debug-exit', '-global', 'migration.x-checkpoint-delay=50'], base);
+  const base = optionsOf(
+    { path: 'web.yaml', pair: parsePair(`${web}accel: soft\n`, 'web.yaml') },
+    'secondary',
+  );
+  const { spec, migration } = parseLaunch(
+    'secondary',
+    ['-m', '128', '-device', 'isa-debug-exit', '-global', 'migration.x-checkpoint-delay=50'],
+    base,
+  );
   checkUsage(spec);
-  expect([spec.ramBytes, spec.accel, spec.devices.map(d => d.model)]).toEqual([128 << 20, 'soft', ['virtio-net-pci', 'isa-debug-exit']]);
-  expect(migration.map(({ property, value }) => [property, value])).toEqual([['x-checkpoint-delay', '50']]);
+  expect([spec.ramBytes, spec.accel, spec.devices.map(d => d.model)]).toEqual([
+    128 << 20,
+    'soft',
+    ['virtio-net-pci', 'isa-debug-exit'],
+  ]);
+  expect(migration.map(({ property, value }) => [property, value])).toEqual([
+    ['x-checkpoint-delay', '50'],
+  ]);
 });
 
 /** Every key, by its way through the groups and lists. */
-function* keys(fields: Fields, way: readonly string[] = []): Generator<{ way: readonly string[]; example: string }> {
+function* keys(
+  fields: Fields,
+  way: readonly string[] = [],
+): Generator<{ way: readonly string[]; example: string }> {
   for (const [key, { kind, example }] of Object.entries(fields)) {
     yield { way: [...way, key], example };
     if (kind.inner) yield* keys(kind.inner, [...way, key]);
   }
 }
 
-/** Not options: where the primary reaches the secondary, and how long it tries; what is made if it is missing. */
+/**
+ * Not options: where the primary reaches the secondary, and how long it tries; what is made if it
+ * is missing.
+ */
 const elsewhere = new Set(['peer', 'peer.nbd', 'peer.wait', 'disks.size']);
 
-test.each([...keys(pairFields)].map(({ way, example }) => [way.join('.'), example]).filter(([name]) => !elsewhere.has(name)))('%s has an effect: %s', (name, example) => {
+test.each(
+  [...keys(pairFields)]
+    .map(({ way, example }) => [way.join('.'), example])
+    .filter(([name]) => !elsewhere.has(name)),
+)('%s has an effect: %s', (name, example) => {
   const way = name.split('.');
-  const definition = parse(web.replace('name: web', 'name: other').replace('vmlinuz', 'other').replace('64M', '65M').replace('10.0.0.2:8888', '10.0.0.2:9')) as Record<string, unknown>;
-  const both = () => [...words('primary', JSON.stringify(definition)), ...words('secondary', JSON.stringify(definition))].join('\n');
+  const definition = parse(
+    web
+      .replace('name: web', 'name: other')
+      .replace('vmlinuz', 'other')
+      .replace('64M', '65M')
+      .replace('10.0.0.2:8888', '10.0.0.2:9'),
+  ) as Record<string, unknown>;
+  const both = () =>
+    [
+      ...words('primary', JSON.stringify(definition)),
+      ...words('secondary', JSON.stringify(definition)),
+    ].join('\n');
   let at: Record<string, unknown> = definition;
   for (const step of way.slice(0, -1)) {
     const next = (at[step] ??= {});
@@ -128,7 +221,10 @@ test.each([...keys(pairFields)].map(({ way, example }) => [way.join('.'), exampl
 });
 
 test.each([
-  ['['.repeat(8000) + ']'.repeat(8000), /^f:1:1: nested too deeply for a pair definition: 8000 open brackets$/],
+  [
+    '['.repeat(8000) + ']'.repeat(8000),
+    /^f:1:1: nested too deeply for a pair definition: 8000 open brackets$/,
+  ],
   ['name: web\n' + '- '.repeat(60), /^f:2:1: nested too deeply .*: 60 levels in one line$/],
   [`${' '.repeat(51)}x`, /^f:1:1: nested too deeply .*: 51 columns of indentation$/],
 ])('a text that nests without end is refused before it is parsed', (source, message) => {
@@ -136,7 +232,19 @@ test.each([
 });
 
 test('what init writes is what was answered, and shows every key', () => {
-  const answers: Answers = Object.fromEntries(answerNames.map(name => [name, { kernel: '/boot/vmlinuz', disk: 'web.img', size: '10G', tap: 'tap0', replica: 'r.img', 'replica-tap': 'tap1' }[name as string] ?? questions[name].usual({})]));
+  const answers: Answers = Object.fromEntries(
+    answerNames.map(name => [
+      name,
+      {
+        kernel: '/boot/vmlinuz',
+        disk: 'web.img',
+        size: '10G',
+        tap: 'tap0',
+        replica: 'r.img',
+        'replica-tap': 'tap1',
+      }[name as string] ?? questions[name].usual({}),
+    ]),
+  );
   const text = writePair(valuesOf(answers));
   expect(parsePair(text, 'x')).toMatchObject({
     name: 'vm',
@@ -147,9 +255,15 @@ test('what init writes is what was answered, and shows every key', () => {
     disks: [{ primary: 'web.img', secondary: 'r.img', size: 10 * 2 ** 30 }],
     network: [{ primary: 'tap0', secondary: 'tap1' }],
   });
-  const uncommented = text.replace(/^( *)# ([a-z-]+: )/gm, '$1$2').split('\n').filter(line => !/^ *#/.test(line)).join('\n');
+  const uncommented = text
+    .replace(/^( *)# ([a-z-]+: )/gm, '$1$2')
+    .split('\n')
+    .filter(line => !/^ *#/.test(line))
+    .join('\n');
   expect(() => parsePair(uncommented, 'x')).not.toThrow();
-  for (const { way } of keys(pairFields)) if (way[0] !== 'primary' && way[0] !== 'secondary') expect(text).toMatch(new RegExp(`(^|[ #-])${way.at(-1)}:`, 'm'));
+  for (const { way } of keys(pairFields))
+    if (way[0] !== 'primary' && way[0] !== 'secondary')
+      expect(text).toMatch(new RegExp(`(^|[ #-])${way.at(-1)}:`, 'm'));
 });
 
 test('answers are checked as the file would be', () => {
@@ -161,6 +275,9 @@ test('answers are checked as the file would be', () => {
   expect(questions.replica.usual({ peer: '127.0.0.1', disk: 'a.img' })).toBe('a-replica.img');
 });
 
-test.each(['[', '{a: ', '- '])('a definition of nothing but %j, fifty thousand deep, is refused with a sentence', piece => {
-  expect(() => parsePair(piece.repeat(50_000), 'deep.yaml')).toThrow(UsageError);
-});
+test.each(['[', '{a: ', '- '])(
+  'a definition of nothing but %j, fifty thousand deep, is refused with a sentence',
+  piece => {
+    expect(() => parsePair(piece.repeat(50_000), 'deep.yaml')).toThrow(UsageError);
+  },
+);

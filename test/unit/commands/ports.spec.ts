@@ -25,22 +25,50 @@ function connects(port: number): Promise<boolean> {
 withAddon('every listener tells its port', async () => {
   const server = 'tcp:127.0.0.1:0,server=on,wait=off';
   vm = await VmInProcess.start('primary', [
-    '-m', '16', '-accel', 'soft', '-S', '-incoming', 'tcp:127.0.0.1:0',
-    '-netdev', 'socket,id=n0,listen=127.0.0.1:0', '-serial', server, '-monitor', server, '-qmp', server,
+    '-m',
+    '16',
+    '-accel',
+    'soft',
+    '-S',
+    '-incoming',
+    'tcp:127.0.0.1:0',
+    '-netdev',
+    'socket,id=n0,listen=127.0.0.1:0',
+    '-serial',
+    server,
+    '-monitor',
+    server,
+    '-qmp',
+    server,
   ]);
   const chardevs = await vm.hmp('info chardev');
-  const ports = chardevs.split('\n').filter(line => line.includes('tcp:')).map(portIn);
+  const ports = chardevs
+    .split('\n')
+    .filter(line => line.includes('tcp:'))
+    .map(portIn);
   expect(ports.length).toBe(3);
   expect(await vm.qmp('query-chardev')).toContainEqual(
-    expect.objectContaining({ label: 'serial0', filename: `disconnected:tcp:127.0.0.1:${ports[0]},server=on` }),
+    expect.objectContaining({
+      label: 'serial0',
+      filename: `disconnected:tcp:127.0.0.1:${ports[0]},server=on`,
+    }),
   );
 
-  const told = (await vm.qmp('query-migrate')) as { 'socket-address': { type: string; port: string }[] };
+  const told = (await vm.qmp('query-migrate')) as {
+    'socket-address': { type: string; port: string }[];
+  };
   const [waits] = told['socket-address'];
-  expect(waits).toEqual({ type: 'inet', host: '127.0.0.1', port: expect.stringMatching(/^[1-9]/) as string });
+  expect(waits).toEqual({
+    type: 'inet',
+    host: '127.0.0.1',
+    port: expect.stringMatching(/^[1-9]/) as string,
+  });
   ports.push(Number(waits.port), portIn(await vm.hmp('info migrate')));
 
-  ports.push(portIn(await vm.hmp('nbd_server_start 127.0.0.1:0')), portIn(await vm.hmp('info nbd')));
+  ports.push(
+    portIn(await vm.hmp('nbd_server_start 127.0.0.1:0')),
+    portIn(await vm.hmp('info nbd')),
+  );
   ports.push(portIn(await vm.hmp('info network')));
   expect(ports.map(port => port > 0)).toEqual(ports.map(() => true));
   for (const port of new Set(ports)) expect([port, await connects(port)]).toEqual([port, true]);
@@ -53,7 +81,10 @@ withAddon.each([
 ])('%s from a program that sends it and leaves', async (_name, text, option) => {
   const argv = ['-m', '16', '-accel', 'soft', '-S', option, 'tcp:127.0.0.1:0,server=on,wait=off'];
   vm = await VmInProcess.start('primary', argv);
-  const socket = createConnection({ host: '127.0.0.1', port: portIn(await vm.hmp('info chardev')) });
+  const socket = createConnection({
+    host: '127.0.0.1',
+    port: portIn(await vm.hmp('info chardev')),
+  });
   // The greeting stays unread: the system ends such a connection with a reset.
   socket.pause();
   socket.write(text, () => socket.destroy());

@@ -1,6 +1,7 @@
 /**
- * Goal: a prompt on a VM of ours from elsewhere is as good as its own: completion with its names, tables, hints, events, history. Method: our QMP
- * server in this process, `colo monitor` on a real pseudo-terminal; x-complete and x-hmp-line by themselves.
+ * Goal: a prompt on a VM of ours from elsewhere is as good as its own: completion with its names,
+ * tables, hints, events, history. Method: our QMP server in this process, `colo monitor` on a real
+ * pseudo-terminal; x-complete and x-hmp-line by themselves.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +19,12 @@ import { keys, Person, temporaryHome } from '../../support/person.js';
 const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'colo-remote-'));
 const address = { kind: 'unix', path: join(dir, 'qmp') } as const;
-const world = { sockets: new NodeSockets(), clock: new NodeClock(), wallMs: () => 0, log: () => undefined };
+const world = {
+  sockets: new NodeSockets(),
+  clock: new NodeClock(),
+  wallMs: () => 0,
+  log: () => undefined,
+};
 const vm = fakeControl();
 const open: { dispose(): void }[] = [];
 
@@ -56,13 +62,17 @@ test('the prompt', async () => {
 
 test('what becomes of the pair, from elsewhere', async () => {
   const home = temporaryHome();
-  const person = new Person([dev, 'monitor', `unix:${address.path}`], { env: home.env, columns: 100 });
+  const person = new Person([dev, 'monitor', `unix:${address.path}`], {
+    env: home.env,
+    columns: 100,
+  });
   await person.sees('(colo) ', 'typed');
   await person.press('info na');
   for (const event of ['STOP', 'RESUME'] as const) vm.events.emit(event, { checkpoint: true });
   Object.assign(vm.process!, { pair: 'lost', why: 'no sign of life', sinceMs: 3 });
   vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
-  const todo = 'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
+  const todo =
+    'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
   await person.sees(`COLO: protection was lost: no sign of life\n${todo}\n(colo) info na`);
   expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
   Object.assign(vm.process!, { pair: 'protected', why: undefined });
@@ -73,12 +83,31 @@ test('what becomes of the pair, from elsewhere', async () => {
 test('x-complete and x-hmp-line', async () => {
   const client = await QmpClient.connect(world, address, 5000);
   const ask = (command: string, args: object) => client.execute(command, args, 5000);
-  expect(await ask('x-complete', { line: 'info sta' })).toEqual({ candidates: ['status'], word: 'sta', hint: 'tus' });
-  expect(await ask('x-complete', { line: 'migrate_set_capability x-colo ' })).toEqual({ candidates: ['off', 'on'], word: '', hint: 'on|off' });
-  expect(await ask('x-complete', { line: 'drive_add buddy file.filename=/im' })).toEqual({ candidates: [], word: 'file.filename=/im', hint: '', path: '/im' });
-  await expect(ask('x-complete', { line: 'x'.repeat(4097) })).rejects.toThrow('a line has at most 4096 bytes');
+  expect(await ask('x-complete', { line: 'info sta' })).toEqual({
+    candidates: ['status'],
+    word: 'sta',
+    hint: 'tus',
+  });
+  expect(await ask('x-complete', { line: 'migrate_set_capability x-colo ' })).toEqual({
+    candidates: ['off', 'on'],
+    word: '',
+    hint: 'on|off',
+  });
+  expect(await ask('x-complete', { line: 'drive_add buddy file.filename=/im' })).toEqual({
+    candidates: [],
+    word: 'file.filename=/im',
+    hint: '',
+    path: '/im',
+  });
+  await expect(ask('x-complete', { line: 'x'.repeat(4097) })).rejects.toThrow(
+    'a line has at most 4096 bytes',
+  );
   expect(await ask('x-hmp-line', { line: 'info name', columns: 80, colour: false })).toBe('test\n');
-  expect(await ask('x-hmp-line', { line: 'info block', columns: 20, colour: false })).toBe('disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n');
-  expect(await ask('x-hmp-line', { line: 'info block', columns: 80, colour: false })).toContain('│ disk0  │ node0 │');
+  expect(await ask('x-hmp-line', { line: 'info block', columns: 20, colour: false })).toBe(
+    'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n',
+  );
+  expect(await ask('x-hmp-line', { line: 'info block', columns: 80, colour: false })).toContain(
+    '│ disk0  │ node0 │',
+  );
   client.dispose();
 });

@@ -1,6 +1,7 @@
 /**
- * Goal: a command that starts without oclif understands its words as oclif would. Method: random words of each such command's own
- * vocabulary, right and wrong ones; what is taken for plain must be what oclif's parser makes of it.
+ * Goal: a command that starts without oclif understands its words as oclif would. Method: random
+ * words of each such command's own vocabulary, right and wrong ones; what is taken for plain must
+ * be what oclif's parser makes of it.
  */
 import { Parser } from '@oclif/core';
 import { commands } from '../../../src/commands/index.js';
@@ -11,14 +12,39 @@ import { Random } from '../../support/random.js';
 const tools = Object.entries(commands).filter(([, command]) => command.prototype instanceof Tool);
 
 function vocabulary({ flags }: Declared): string[] {
-  const values = ['a.img', 'qcow2', '4k', '12', '0', '99999999', '-5', '', '--', '-', 'leaks', 'json', '--bogus', '-Z', '-fraw', '-pq'];
-  const options = Object.entries(flags).flatMap(([name, { char, options: choice }]) => [`--${name}`, `--${name}=4`, ...(char ? [`-${char}`, `-${char}`] : []), ...(choice ?? [])]);
+  const values = [
+    'a.img',
+    'qcow2',
+    '4k',
+    '12',
+    '0',
+    '99999999',
+    '-5',
+    '',
+    '--',
+    '-',
+    'leaks',
+    'json',
+    '--bogus',
+    '-Z',
+    '-fraw',
+    '-pq',
+  ];
+  const options = Object.entries(flags).flatMap(([name, { char, options: choice }]) => [
+    `--${name}`,
+    `--${name}=4`,
+    ...(char ? [`-${char}`, `-${char}`] : []),
+    ...(choice ?? []),
+  ]);
   return [...values, 'disk.qcow2', '64', 'raw', ...options, ...options];
 }
 
 async function byOclif(words: readonly string[], tool: Declared) {
   try {
-    const { flags, args } = await Parser.parse([...words], { ...(tool as object), context: { argv: words } as never });
+    const { flags, args } = await Parser.parse([...words], {
+      ...(tool as object),
+      context: { argv: words } as never,
+    });
     return { flags: { ...flags }, args: { ...args } };
   } catch (error) {
     return (error as Error).message;
@@ -26,7 +52,9 @@ async function byOclif(words: readonly string[], tool: Declared) {
 }
 
 test('every image command starts without oclif', () => {
-  expect(tools.map(([name]) => name)).toEqual(Object.keys(commands).filter(name => name.startsWith('image:')));
+  expect(tools.map(([name]) => name)).toEqual(
+    Object.keys(commands).filter(name => name.startsWith('image:')),
+  );
 });
 
 test('what is plain is what oclif says', async () => {
@@ -48,8 +76,33 @@ test('what is plain is what oclif says', async () => {
 });
 
 test('the lines that people write are plain', () => {
-  const plain = (name: string, line: string) => plainWords(line.split(' '), commands[name] as unknown as Declared);
-  expect(plain('image:convert', '-p -f raw -O qcow2 -o cluster_size=4k -o compat=1.1 a b')).toMatchObject({ args: { source: 'a', target: 'b' }, flags: { progress: true, format: 'raw', 'output-format': 'qcow2', options: ['cluster_size=4k', 'compat=1.1'], coroutines: 8 } });
-  expect(plain('image:bench', '-c 10 --depth=4 a')).toMatchObject({ flags: { count: 10, depth: 4 }, args: { file: 'a' } });
-  for (const line of ['-c 0 a', '-c x a', '-c', 'a b', '', '--count=', '-c 1 -c 2 a', '--pattern 1 a']) expect([line, plain('image:bench', line)]).toEqual([line, undefined]);
+  const plain = (name: string, line: string) =>
+    plainWords(line.split(' '), commands[name] as unknown as Declared);
+  expect(
+    plain('image:convert', '-p -f raw -O qcow2 -o cluster_size=4k -o compat=1.1 a b'),
+  ).toMatchObject({
+    args: { source: 'a', target: 'b' },
+    flags: {
+      progress: true,
+      format: 'raw',
+      'output-format': 'qcow2',
+      options: ['cluster_size=4k', 'compat=1.1'],
+      coroutines: 8,
+    },
+  });
+  expect(plain('image:bench', '-c 10 --depth=4 a')).toMatchObject({
+    flags: { count: 10, depth: 4 },
+    args: { file: 'a' },
+  });
+  for (const line of [
+    '-c 0 a',
+    '-c x a',
+    '-c',
+    'a b',
+    '',
+    '--count=',
+    '-c 1 -c 2 a',
+    '--pattern 1 a',
+  ])
+    expect([line, plain('image:bench', line)]).toEqual([line, undefined]);
 });

@@ -1,6 +1,7 @@
 /**
- * Goal: a peer that accepts and never answers holds up nobody but who waits for it, and yank ends that wait. Method: a whole VM of this process
- * with its real monitor on a socket, and servers that say nothing (skipped by name where the addon is not built).
+ * Goal: a peer that accepts and never answers holds up nobody but who waits for it, and yank ends
+ * that wait. Method: a whole VM of this process with its real monitor on a socket, and servers that
+ * say nothing (skipped by name where the addon is not built).
  */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -18,7 +19,17 @@ const built = existsSync(new URL('../../../native/build/Release/colo.node', impo
 const withAddon = built ? test : test.skip;
 const dir = mkdtempSync(join(tmpdir(), 'colo-yank-'));
 const path = (name: string) => join(dir, name);
-const stdio = { terminal: undefined, setMode: () => undefined, interrupt: () => undefined, write: () => true, onDrain: () => undefined, onData: () => undefined, onEnd: () => undefined, pause: () => undefined, resume: () => undefined };
+const stdio = {
+  terminal: undefined,
+  setMode: () => undefined,
+  interrupt: () => undefined,
+  write: () => true,
+  onDrain: () => undefined,
+  onData: () => undefined,
+  onEnd: () => undefined,
+  pause: () => undefined,
+  resume: () => undefined,
+};
 const limitMs = 10_000;
 
 let vm: RunningVm;
@@ -26,8 +37,27 @@ const servers: Server[] = [];
 const sockets: Socket[] = [];
 
 async function start(...extra: string[]): Promise<void> {
-  const { spec } = parseLaunch('primary', ['-S', '-m', '16', '-accel', 'soft', '-qmp', `unix:${path('qmp')},server=on,wait=off`, '-qmp', `unix:${path('qmp2')},server=on,wait=off`, ...extra]);
-  vm = await RunningVm.build(spec, { host: nodeHost(), stdio, step: () => undefined, version: { major: 0, minor: 1, micro: 0, package: 'colo' }, traces: new TraceSwitches(() => undefined), note: () => undefined, logInto: () => undefined });
+  const { spec } = parseLaunch('primary', [
+    '-S',
+    '-m',
+    '16',
+    '-accel',
+    'soft',
+    '-qmp',
+    `unix:${path('qmp')},server=on,wait=off`,
+    '-qmp',
+    `unix:${path('qmp2')},server=on,wait=off`,
+    ...extra,
+  ]);
+  vm = await RunningVm.build(spec, {
+    host: nodeHost(),
+    stdio,
+    step: () => undefined,
+    version: { major: 0, minor: 1, micro: 0, package: 'colo' },
+    traces: new TraceSwitches(() => undefined),
+    note: () => undefined,
+    logInto: () => undefined,
+  });
   await vm.start();
 }
 
@@ -46,11 +76,17 @@ function freezer(target: string): Promise<() => void> {
     near.pipe(far).pipe(near);
   });
   servers.push(server);
-  return new Promise(resolve => server.listen(path('proxy'), () => resolve(() => sockets.forEach(socket => socket.unpipe().pause()))));
+  return new Promise(resolve =>
+    server.listen(path('proxy'), () =>
+      resolve(() => sockets.forEach(socket => socket.unpipe().pause())),
+    ),
+  );
 }
 
-const client = (name = 'qmp') => QmpClient.connect(nodeHost(), { kind: 'unix', path: path(name) }, limitMs);
-const yank = (qmp: QmpClient, ...instances: object[]) => qmp.execute('yank', { instances }, limitMs);
+const client = (name = 'qmp') =>
+  QmpClient.connect(nodeHost(), { kind: 'unix', path: path(name) }, limitMs);
+const yank = (qmp: QmpClient, ...instances: object[]) =>
+  qmp.execute('yank', { instances }, limitMs);
 
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.destroy();
@@ -63,50 +99,94 @@ withAddon('migration to a dead peer (skipped where the addon is not built)', asy
   await start();
   const [qmp, other] = [await client(), await client('qmp2')];
   const uri = `unix:${await dead('mig')}`;
-  expect(await qmp.execute('query-yank', undefined, limitMs)).not.toContainEqual({ type: 'migration' });
+  expect(await qmp.execute('query-yank', undefined, limitMs)).not.toContainEqual({
+    type: 'migration',
+  });
   await expect(yank(qmp, { type: 'migration' })).rejects.toThrow('Instance not found');
   await qmp.execute('migrate', { uri }, limitMs);
-  expect(await other.execute('query-migrate', undefined, limitMs)).toMatchObject({ status: 'setup' });
-  expect(await other.execute('query-yank', undefined, limitMs)).toContainEqual({ type: 'migration' });
+  expect(await other.execute('query-migrate', undefined, limitMs)).toMatchObject({
+    status: 'setup',
+  });
+  expect(await other.execute('query-yank', undefined, limitMs)).toContainEqual({
+    type: 'migration',
+  });
   await yank(other, { type: 'migration' });
-  for (let i = 0; i < 200 && vm.control.migration!.info().status === 'setup'; i++) await new Promise(resolve => setTimeout(resolve, 10));
-  expect(await qmp.execute('query-migrate', undefined, limitMs)).toMatchObject({ status: 'failed', 'error-desc': 'the connection was yanked' });
+  for (let i = 0; i < 200 && vm.control.migration!.info().status === 'setup'; i++)
+    await new Promise(resolve => setTimeout(resolve, 10));
+  expect(await qmp.execute('query-migrate', undefined, limitMs)).toMatchObject({
+    status: 'failed',
+    'error-desc': 'the connection was yanked',
+  });
 });
 
-test('an NBD server that stops answering: who waits for it gets an error, and the node is still there', async () => {
-  const host = nodeHost();
-  const [served, mine] = [new BlockLayer(host), new BlockLayer(host)];
-  writeFileSync(path('disk'), Buffer.alloc(1 << 20, 7));
-  await served.blockdevAdd({ driver: 'raw', 'node-name': 'd', file: { driver: 'file', filename: path('disk') } });
-  await served.nbd.start({ kind: 'unix', path: path('nbd') });
-  served.nbdServerAdd({ device: 'd', writable: true });
-  const frozen = await freezer(path('nbd'));
-  await mine.blockdevAdd({ driver: 'nbd', 'node-name': 'n0', server: { type: 'unix', path: path('proxy') }, export: 'd' });
-  const control = yankControl({ block: mine, chardevs: { info: () => [], yankable: () => [], yank: () => undefined } as never, colo: { migration: { busy: false } } as never });
-  const read = () => mine.graph.node('n0').pread(0, 512);
-  try {
-    expect(await read()).toEqual(Buffer.alloc(512, 7));
-    frozen();
-    const waiting = read();
-    expect(control.instances()).toEqual([{ type: 'block-node', 'node-name': 'n0' }]);
-    control.yank(control.instances());
-    await expect(waiting).rejects.toThrow('the connection was yanked');
-    await expect(read()).rejects.toThrow('the connection was yanked');
-    expect(mine.queryNamedBlockNodes().map(node => node['node-name'])).toEqual(['n0']);
-  } finally {
-    await mine.close();
-    await served.close();
-  }
-});
+test(
+  'an NBD server that stops answering: who waits for it gets an error, and the node is still ' +
+    'there',
+  async () => {
+    const host = nodeHost();
+    const [served, mine] = [new BlockLayer(host), new BlockLayer(host)];
+    writeFileSync(path('disk'), Buffer.alloc(1 << 20, 7));
+    await served.blockdevAdd({
+      driver: 'raw',
+      'node-name': 'd',
+      file: { driver: 'file', filename: path('disk') },
+    });
+    await served.nbd.start({ kind: 'unix', path: path('nbd') });
+    served.nbdServerAdd({ device: 'd', writable: true });
+    const frozen = await freezer(path('nbd'));
+    await mine.blockdevAdd({
+      driver: 'nbd',
+      'node-name': 'n0',
+      server: { type: 'unix', path: path('proxy') },
+      export: 'd',
+    });
+    const control = yankControl({
+      block: mine,
+      chardevs: { info: () => [], yankable: () => [], yank: () => undefined } as never,
+      colo: { migration: { busy: false } } as never,
+    });
+    const read = () => mine.graph.node('n0').pread(0, 512);
+    try {
+      expect(await read()).toEqual(Buffer.alloc(512, 7));
+      frozen();
+      const waiting = read();
+      expect(control.instances()).toEqual([{ type: 'block-node', 'node-name': 'n0' }]);
+      control.yank(control.instances());
+      await expect(waiting).rejects.toThrow('the connection was yanked');
+      await expect(read()).rejects.toThrow('the connection was yanked');
+      expect(mine.queryNamedBlockNodes().map(node => node['node-name'])).toEqual(['n0']);
+    } finally {
+      await mine.close();
+      await served.close();
+    }
+  },
+);
 
-withAddon('a chardev socket: its peer is dropped, a server takes the next (skipped where the addon is not built)', async () => {
-  await start('-chardev', `socket,id=c0,path=${await dead('chr')}`, '-serial', 'chardev:c0');
-  const qmp = await client();
-  const instances = (await qmp.execute('query-yank', undefined, limitMs)) as object[];
-  expect(instances).toEqual(expect.arrayContaining([{ type: 'chardev', id: 'c0' }, { type: 'chardev', id: 'qmp0' }]));
-  await expect(yank(qmp, { type: 'chardev', id: 'c0' }, { type: 'chardev', id: 'nope' })).rejects.toThrow('Instance not found. chardev nope is not among those of query-yank.');
-  const state = async () => ((await qmp.execute('query-chardev', undefined, limitMs)) as { label: string; filename: string }[]).find(c => c.label === 'c0')!.filename;
-  expect(await state()).not.toContain('disconnected');
-  await yank(qmp, { type: 'chardev', id: 'c0' });
-  expect(await state()).toContain('disconnected:');
-});
+withAddon(
+  'a chardev socket: its peer is dropped, a server takes the next (skipped where the addon is ' +
+    'not built)',
+  async () => {
+    await start('-chardev', `socket,id=c0,path=${await dead('chr')}`, '-serial', 'chardev:c0');
+    const qmp = await client();
+    const instances = (await qmp.execute('query-yank', undefined, limitMs)) as object[];
+    expect(instances).toEqual(
+      expect.arrayContaining([
+        { type: 'chardev', id: 'c0' },
+        { type: 'chardev', id: 'qmp0' },
+      ]),
+    );
+    await expect(
+      yank(qmp, { type: 'chardev', id: 'c0' }, { type: 'chardev', id: 'nope' }),
+    ).rejects.toThrow('Instance not found. chardev nope is not among those of query-yank.');
+    const state = async () =>
+      (
+        (await qmp.execute('query-chardev', undefined, limitMs)) as {
+          label: string;
+          filename: string;
+        }[]
+      ).find(c => c.label === 'c0')!.filename;
+    expect(await state()).not.toContain('disconnected');
+    await yank(qmp, { type: 'chardev', id: 'c0' });
+    expect(await state()).toContain('disconnected:');
+  },
+);

@@ -73,7 +73,8 @@ async function device(path: string): Promise<FileHandle> {
 
 describe('on the image itself', () => {
   withAddon(
-    'renaming, hard and symbolic links lead to the same label; a copy has none (skipped where the addon is not built)',
+    'renaming, hard and symbolic links lead to the same label; a copy has none (skipped where ' +
+      'the addon is not built)',
     async () => {
       writeFileSync(at('a.img'), 'x');
       expect(await heard(at('a.img'))).toBeUndefined();
@@ -94,7 +95,8 @@ describe('on the image itself', () => {
   );
 
   withAddon(
-    'it belongs to the open file, even when its name means another one by now (skipped where the addon is not built)',
+    'it belongs to the open file, even when its name means another one by now (skipped where ' +
+      'the addon is not built)',
     async () => {
       writeFileSync(at('a.img'), 'x');
       const file = await new NodeFiles().open(at('a.img'), { readOnly: false, lock: 'none' });
@@ -106,7 +108,8 @@ describe('on the image itself', () => {
   );
 
   withAddon(
-    'it is written before it is synced, and a sync that fails is told (skipped where the addon is not built)',
+    'it is written before it is synced, and a sync that fails is told (skipped where the ' +
+      'addon is not built)',
     async () => {
       writeFileSync(at('a.img'), 'x');
       const handle = await open(at('a.img'), 'r+');
@@ -135,39 +138,46 @@ describe('on the image itself', () => {
 });
 
 describe('where the file system has no attributes', () => {
-  test('a hidden file in the folder, found after renaming and through links, and gone without a trace', async () => {
-    writeFileSync(at('a.img'), 'x');
-    const write = async (path: string, bytes: Uint8Array | undefined) => {
-      const handle = await open(path, 'r+');
-      await new NodeLabel(played(), handle, path).write(bytes).finally(() => handle.close());
-    };
-    const read = async (path: string) => {
-      const handle = await open(path, 'r');
-      return new NodeLabel(played(), handle, path).read().finally(() => handle.close());
-    };
-    await write(at('a.img'), said);
-    expect(readdirSync(dir).filter(name => name.startsWith(sidePrefix))).toHaveLength(1);
-    renameSync(at('a.img'), at('b.img'));
-    mkdirSync(at('sub'));
-    symlinkSync(at('b.img'), at('sub/soft.img'));
-    expect([await read(at('b.img')), await read(at('sub/soft.img'))].map(String)).toEqual([
-      'said of it',
-      'said of it',
-    ]);
-    writeFileSync(at('a.img'), 'another');
-    expect(await read(at('a.img'))).toBeUndefined();
-    await write(at('b.img'), undefined);
-    expect(readdirSync(dir).sort()).toEqual(['a.img', 'b.img', 'sub']);
-  });
+  test(
+    'a hidden file in the folder, found after renaming and through links, and gone without a ' +
+      'trace',
+    async () => {
+      writeFileSync(at('a.img'), 'x');
+      const write = async (path: string, bytes: Uint8Array | undefined) => {
+        const handle = await open(path, 'r+');
+        await new NodeLabel(played(), handle, path).write(bytes).finally(() => handle.close());
+      };
+      const read = async (path: string) => {
+        const handle = await open(path, 'r');
+        return new NodeLabel(played(), handle, path).read().finally(() => handle.close());
+      };
+      await write(at('a.img'), said);
+      expect(readdirSync(dir).filter(name => name.startsWith(sidePrefix))).toHaveLength(1);
+      renameSync(at('a.img'), at('b.img'));
+      mkdirSync(at('sub'));
+      symlinkSync(at('b.img'), at('sub/soft.img'));
+      expect([await read(at('b.img')), await read(at('sub/soft.img'))].map(String)).toEqual([
+        'said of it',
+        'said of it',
+      ]);
+      writeFileSync(at('a.img'), 'another');
+      expect(await read(at('a.img'))).toBeUndefined();
+      await write(at('b.img'), undefined);
+      expect(readdirSync(dir).sort()).toEqual(['a.img', 'b.img', 'sub']);
+    },
+  );
 
   test('the folder is synced after the file is put in place, and after it is removed', async () => {
     writeFileSync(at('a.img'), 'x');
+    const module = new URL('../../../dist/host/node/label.js', import.meta.url).href;
     const script = `
       import { open } from 'node:fs/promises';
-      import { NodeLabel } from ${JSON.stringify(new URL('../../../dist/host/node/label.js', import.meta.url).href)};
+      import { NodeLabel } from ${JSON.stringify(module)};
       const none = () => Promise.reject(Object.assign(new Error('no'), { code: 'EOPNOTSUPP' }));
       const handle = await open(${JSON.stringify(at('a.img'))}, 'r+');
-      const label = new NodeLabel({ host: { getXattr: none, setXattr: none }, stateDir: '/', deviceId: () => ({ kind: 'unknown' }) }, handle, 'a.img');
+      const host = { getXattr: none, setXattr: none };
+      const deviceId = () => ({ kind: 'unknown' });
+      const label = new NodeLabel({ host, stateDir: '/', deviceId }, handle, 'a.img');
       await label.write(Buffer.from('x'));
       await label.write(undefined);`;
     writeFileSync(at('script.mjs'), script);
@@ -246,32 +256,36 @@ describe('block devices', () => {
     expect(await deviceId(number(9, 9), sys)).toEqual({ kind: 'unknown' });
   });
 
-  test('its label lies in the state directory, by that name; one without a name is refused', async () => {
-    const handle = await device(at('dev'));
-    const named = new NodeLabel(
-      played({ deviceId: () => Promise.resolve({ kind: 'device', key: 'dm-uuid-x' }) }),
-      handle,
-      '/dev/x',
-    );
-    expect(await named.read()).toBeUndefined();
-    await named.write(said);
-    expect([existsSync(at('state/devices/dm-uuid-x')), String(await named.read())]).toEqual([
-      true,
-      'said of it',
-    ]);
-    const nameless = new NodeLabel(played(), handle, '/dev/y');
-    expect(await nameless.read()).toBeUndefined();
-    await expect(nameless.write(said)).rejects.toThrow(
-      "block device '/dev/y' has no uuid, wwid or serial number that would tell it from another one after a reboot",
-    );
-    const part = new NodeLabel(
-      played({ deviceId: () => Promise.resolve({ kind: 'loop', file: '/i', offset: 512 }) }),
-      handle,
-      '/dev/z',
-    );
-    await expect(part.write(said)).rejects.toThrow("block device '/dev/z' is a part of '/i'");
-    await handle.close();
-  });
+  test(
+    'its label lies in the state directory, by that name; one without a name is ' + 'refused',
+    async () => {
+      const handle = await device(at('dev'));
+      const named = new NodeLabel(
+        played({ deviceId: () => Promise.resolve({ kind: 'device', key: 'dm-uuid-x' }) }),
+        handle,
+        '/dev/x',
+      );
+      expect(await named.read()).toBeUndefined();
+      await named.write(said);
+      expect([existsSync(at('state/devices/dm-uuid-x')), String(await named.read())]).toEqual([
+        true,
+        'said of it',
+      ]);
+      const nameless = new NodeLabel(played(), handle, '/dev/y');
+      expect(await nameless.read()).toBeUndefined();
+      await expect(nameless.write(said)).rejects.toThrow(
+        "block device '/dev/y' has no uuid, wwid or serial number that would tell it from " +
+          'another one after a reboot',
+      );
+      const part = new NodeLabel(
+        played({ deviceId: () => Promise.resolve({ kind: 'loop', file: '/i', offset: 512 }) }),
+        handle,
+        '/dev/z',
+      );
+      await expect(part.write(said)).rejects.toThrow("block device '/dev/z' is a part of '/i'");
+      await handle.close();
+    },
+  );
 
   withAddon('a loop device is the file behind it (skipped where there is none)', async () => {
     writeFileSync(at('a.img'), Buffer.alloc(1 << 20));

@@ -5,19 +5,31 @@ import { BrokenDevices } from '../../../src/machine/broken-devices.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 
 function make() {
-  const clock = { now: 5, nowMs: () => clock.now, wallMs: () => 0, timer: () => ({ dispose: () => undefined }) };
+  const clock = {
+    now: 5,
+    nowMs: () => clock.now,
+    wallMs: () => 0,
+    timer: () => ({ dispose: () => undefined }),
+  };
   const events = new Events<QmpEvents>();
   const told: string[] = [];
   const lines: string[] = [];
   events.on('DEVICE_BROKEN', ({ device, reason }) => void told.push(`${device} ${reason}`));
-  return { clock, told, lines, broken: new BrokenDevices(clock, events, line => void lines.push(line)) };
+  return {
+    clock,
+    told,
+    lines,
+    broken: new BrokenDevices(clock, events, line => void lines.push(line)),
+  };
 }
 
 test('the line says which device, why, what becomes of the VM, and where it happened', () => {
   const { told, lines, broken } = make();
   broken.tell('blk0', 'RangeError: x', new RangeError('x'));
   expect(told).toEqual(['blk0 RangeError: x']);
-  expect(lines[0]).toMatch(/^device 'blk0' failed and takes no part until it is reset; the VM goes on: RangeError: x \(.*broken-devices\.spec\.ts:\d+:\d+\)?\)$/);
+  expect(lines[0]).toMatch(
+    /^device 'blk0' failed and takes no part until it is reset; the VM goes on: RangeError: x \(.*broken-devices\.spec\.ts:\d+:\d+\)?\)$/,
+  );
   expect(lines[0]).not.toMatch(/\/[a-z]+\//);
 });
 

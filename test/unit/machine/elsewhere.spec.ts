@@ -1,6 +1,7 @@
 /**
- * Goal: a guest that is not this process's takes no user's verb, and one whose peer took over never runs here again. Method: the lifecycle over
- * parts that note what they are told, and a vCPU that stops when the test says so.
+ * Goal: a guest that is not this process's takes no user's verb, and one whose peer took over never
+ * runs here again. Method: the lifecycle over parts that note what they are told, and a vCPU that
+ * stops when the test says so.
  */
 import { Events } from '../../../src/base/events.js';
 import { type LifecycleParts, VmLifecycle } from '../../../src/machine/lifecycle.js';
@@ -18,7 +19,10 @@ function setup(initial: RunState, stop: () => Promise<void> = async () => undefi
       start: () => told.push('start'),
       stop: () => stop().then(() => told.push('stop')),
     },
-    board: { devices: { resume: () => undefined, pause: async () => undefined, notStopped: [] }, pm: { pressPowerButton: () => told.push('button') } },
+    board: {
+      devices: { resume: () => undefined, pause: async () => undefined, notStopped: [] },
+      pm: { pressPowerButton: () => told.push('button') },
+    },
     clock,
     events: new Events(),
     initial,
@@ -30,7 +34,12 @@ function setup(initial: RunState, stop: () => Promise<void> = async () => undefi
     report: () => undefined,
   } as unknown as LifecycleParts;
   const vm = new VmLifecycle(parts);
-  return { vm, told, clock, fail: () => stopped({ kind: 'internal-error', message: 'no such instruction' }) };
+  return {
+    vm,
+    told,
+    clock,
+    fail: () => stopped({ kind: 'internal-error', message: 'no such instruction' }),
+  };
 }
 
 test('a secondary refuses every verb, and keeps none of them for its failover', async () => {
@@ -72,7 +81,10 @@ test('a vCPU that failed says why until a reset', async () => {
   await vm.cont();
   expect(vm.failure).toBeUndefined();
   fail();
-  expect([vm.state, vm.failure]).toEqual(['internal-error', 'the vCPU failed: no such instruction']);
+  expect([vm.state, vm.failure]).toEqual([
+    'internal-error',
+    'the vCPU failed: no such instruction',
+  ]);
   await vm.reset(false, 'host-qmp-system-reset');
   expect(vm.failure).toBeUndefined();
 });

@@ -28,7 +28,13 @@ function lifecycle(bootable: boolean) {
       },
     },
     announce: () => undefined,
-    clock: { nowMs: () => time.now, timer: (ms: number, fn: () => void) => (ms === 0 ? fn() : (time.late = fn), { dispose: () => undefined }) },
+    clock: {
+      nowMs: () => time.now,
+      timer: (ms: number, fn: () => void) => (
+        ms === 0 ? fn() : (time.late = fn),
+        { dispose: () => undefined }
+      ),
+    },
     events: new Events(),
     initial: bootable ? 'prelaunch' : 'paused',
     bootable,
@@ -40,7 +46,15 @@ function lifecycle(bootable: boolean) {
   const vm: VmLifecycle = new VmLifecycle(parts);
   /** What the accel was told since the last look. */
   const since = () => calls.splice(0).join(' ');
-  return { vm, told, time, cpu, since, tripleFault: () => stopped({ kind: 'shutdown' }), die: () => stopped({ kind: 'internal-error', message: 'planted' }) };
+  return {
+    vm,
+    told,
+    time,
+    cpu,
+    since,
+    tripleFault: () => stopped({ kind: 'shutdown' }),
+    die: () => stopped({ kind: 'internal-error', message: 'planted' }),
+  };
 }
 
 test('with a kernel: a triple fault boots it again', async () => {
@@ -73,13 +87,18 @@ test('without: the guest has ended, with a sentence', async () => {
   const { vm, told, tripleFault } = lifecycle(false);
   await vm.cont();
   tripleFault();
-  expect(told).toEqual(['the guest was reset; this VM was started without -kernel and cannot boot again, so it ends', 'shut down: guest-reset']);
+  expect(told).toEqual([
+    'the guest was reset; this VM was started without -kernel and cannot boot again, so it ends',
+    'shut down: guest-reset',
+  ]);
 });
 
 test('without: a user is told, and the guest goes on', async () => {
   const { vm, told } = lifecycle(false);
   await vm.cont();
-  await expect(vm.reset(false, 'host-qmp-system-reset')).rejects.toThrow('this VM was started without -kernel: it cannot boot again');
+  await expect(vm.reset(false, 'host-qmp-system-reset')).rejects.toThrow(
+    'this VM was started without -kernel: it cannot boot again',
+  );
   expect([vm.state, told]).toEqual(['running', []]);
 });
 

@@ -1,6 +1,14 @@
-/** Goal: frames survive any chunking, and nothing unsound gets through. Method: fast-check over messages, cuts and damage. */
+/**
+ * Goal: frames survive any chunking, and nothing unsound gets through. Method: fast-check over
+ * messages, cuts and damage.
+ */
 import fc from 'fast-check';
-import { FrameDecoder, type FrameKind, encodeFrame, encodeHeader } from '../../../src/migration/frames.js';
+import {
+  FrameDecoder,
+  type FrameKind,
+  encodeFrame,
+  encodeHeader,
+} from '../../../src/migration/frames.js';
 
 const kinds: FrameKind[] = [
   { name: 'bare', ordinal: 1, bytes: 0 },
@@ -11,10 +19,13 @@ type Frame = { kind: FrameKind; body: Buffer };
 
 const frame = fc.oneof(
   fc.constant<Frame>({ kind: kinds[0], body: Buffer.alloc(0) }),
-  fc.uint8Array({ minLength: 8, maxLength: 8 }).map((b): Frame => ({ kind: kinds[1], body: Buffer.from(b) })),
+  fc
+    .uint8Array({ minLength: 8, maxLength: 8 })
+    .map((b): Frame => ({ kind: kinds[1], body: Buffer.from(b) })),
   fc.uint8Array({ maxLength: 300 }).map((b): Frame => ({ kind: kinds[2], body: Buffer.from(b) })),
 );
-const wire = (frames: Frame[]) => Buffer.concat([encodeHeader(), ...frames.map(f => encodeFrame(f.kind, f.body))]);
+const wire = (frames: Frame[]) =>
+  Buffer.concat([encodeHeader(), ...frames.map(f => encodeFrame(f.kind, f.body))]);
 
 function decode(pieces: Uint8Array[]): { out: Frame[]; decoder: FrameDecoder<FrameKind> } {
   const out: Frame[] = [];
@@ -28,39 +39,62 @@ function cut(data: Buffer, at: number[]): Buffer[] {
 }
 
 it('gives the same frames whatever the pieces', () => {
-  fc.assert(fc.property(fc.array(frame, { maxLength: 8 }), fc.array(fc.nat(4000), { maxLength: 12 }), (frames, cuts) => {
-    const { out, decoder } = decode(cut(wire(frames), cuts));
-    expect(out).toEqual(frames);
-    expect(decoder.whole).toBe(true);
-  }));
+  fc.assert(
+    fc.property(
+      fc.array(frame, { maxLength: 8 }),
+      fc.array(fc.nat(4000), { maxLength: 12 }),
+      (frames, cuts) => {
+        const { out, decoder } = decode(cut(wire(frames), cuts));
+        expect(out).toEqual(frames);
+        expect(decoder.whole).toBe(true);
+      },
+    ),
+  );
 });
 
 it('knows that a truncated stream is not whole, and delivers no part of a frame', () => {
-  fc.assert(fc.property(fc.array(frame, { minLength: 1, maxLength: 5 }), fc.nat(4000), (frames, n) => {
-    const data = wire(frames);
-    const { out } = decode([data.subarray(0, n % data.length)]);
-    expect(frames.slice(0, out.length)).toEqual(out);
-    expect(out.length).toBeLessThan(frames.length);
-  }));
+  fc.assert(
+    fc.property(fc.array(frame, { minLength: 1, maxLength: 5 }), fc.nat(4000), (frames, n) => {
+      const data = wire(frames);
+      const { out } = decode([data.subarray(0, n % data.length)]);
+      expect(frames.slice(0, out.length)).toEqual(out);
+      expect(out.length).toBeLessThan(frames.length);
+    }),
+  );
 });
 
 it('refuses a damaged body of ours', () => {
-  fc.assert(fc.property(fc.uint8Array({ minLength: 1, maxLength: 300 }), fc.nat(), fc.integer({ min: 0, max: 7 }), (body, at, bit) => {
-    const data = wire([{ kind: kinds[2], body: Buffer.from(body) }]);
-    data[data.length - 1 - (at % body.length)] ^= 1 << bit;
-    expect(() => decode([data])).toThrow('own: the checksum is wrong');
-  }));
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 300 }),
+      fc.nat(),
+      fc.integer({ min: 0, max: 7 }),
+      (body, at, bit) => {
+        const data = wire([{ kind: kinds[2], body: Buffer.from(body) }]);
+        data[data.length - 1 - (at % body.length)] ^= 1 << bit;
+        expect(() => decode([data])).toThrow('own: the checksum is wrong');
+      },
+    ),
+  );
 });
 
 it('refuses strangers, other versions, unknown messages and too much', () => {
-  expect(() => decode([Buffer.from('GET / HTTP/1.1\r\n')])).toThrow('this is not a colo migration stream');
+  expect(() => decode([Buffer.from('GET / HTTP/1.1\r\n')])).toThrow(
+    'this is not a colo migration stream',
+  );
   const newer = encodeHeader();
   newer.writeUInt32BE(9, 8);
-  expect(() => decode([newer])).toThrow('the peer speaks version 9 of the migration stream, this side version 2');
+  expect(() => decode([newer])).toThrow(
+    'the peer speaks version 9 of the migration stream, this side version 2',
+  );
   const unknown = Buffer.alloc(4);
   unknown.writeUInt32BE(33);
-  expect(() => decode([encodeHeader(), unknown])).toThrow('message 33 is none that this side takes');
+  expect(() => decode([encodeHeader(), unknown])).toThrow(
+    'message 33 is none that this side takes',
+  );
   const large = encodeFrame(kinds[2], Buffer.alloc(10));
   large.writeUInt32BE(0xffff_ffff, 4);
-  expect(() => decode([encodeHeader(), large])).toThrow('own with 4294967295 bytes, at most 300 allowed');
+  expect(() => decode([encodeHeader(), large])).toThrow(
+    'own with 4294967295 bytes, at most 300 allowed',
+  );
 });

@@ -1,4 +1,7 @@
-/** Goal: every difference between two machines is named in a sentence, and a manifest from a stranger cannot hurt. */
+/**
+ * Goal: every difference between two machines is named in a sentence, and a manifest from a
+ * stranger cannot hurt.
+ */
 import fc from 'fast-check';
 import type { Manifest } from '../../../src/migration/contract.js';
 import { decodeHello, encodeHello, manifestDifference } from '../../../src/migration/manifest.js';
@@ -6,13 +9,25 @@ import { decodeHello, encodeHello, manifestDifference } from '../../../src/migra
 const manifest: Manifest = {
   ramBytes: 2048 * 1048576,
   cpus: 2,
-  cpu: { model: 'qemu64', vendor: 'AuthenticAMD', signature: 0x60fb1, features: ['fpu', 'pni'], sockets: 1, cores: 2, threads: 1 },
+  cpu: {
+    model: 'qemu64',
+    vendor: 'AuthenticAMD',
+    signature: 0x60fb1,
+    features: ['fpu', 'pni'],
+    sockets: 1,
+    cores: 2,
+    threads: 1,
+  },
   accel: 'soft',
-  devices: [{ id: 'serial0', vmstate: 'serial', version: 1 }, { id: 'net-pci0', vmstate: 'virtio-net', version: 3 }],
+  devices: [
+    { id: 'serial0', vmstate: 'serial', version: 1 },
+    { id: 'net-pci0', vmstate: 'virtio-net', version: 3 },
+  ],
   disks: [{ id: 'colo-disk0', length: 1 << 30 }],
   netdevs: ['hn0'],
 };
-const other = (change: Partial<Manifest>) => manifestDifference({ ...manifest, ...change }, manifest);
+const other = (change: Partial<Manifest>) =>
+  manifestDifference({ ...manifest, ...change }, manifest);
 
 it('takes an equal machine, whatever its accelerator', () => {
   expect(other({ accel: 'kvm' })).toBeUndefined();
@@ -20,24 +35,44 @@ it('takes an equal machine, whatever its accelerator', () => {
 
 it('names what differs', () => {
   const [serial, net] = manifest.devices;
-  expect(other({ ramBytes: 1024 * 1048576 })).toBe('the primary has 1024 MiB of RAM, this secondary 2048 MiB');
+  expect(other({ ramBytes: 1024 * 1048576 })).toBe(
+    'the primary has 1024 MiB of RAM, this secondary 2048 MiB',
+  );
   expect(other({ cpus: 4 })).toBe('the primary has 4 CPUs, this secondary 2');
-  expect(other({ devices: [serial] })).toBe("device 'net-pci0' (virtio-net) is missing on the primary");
-  expect(other({ devices: [serial, net, { id: 'usb0', vmstate: 'uhci', version: 1 }] })).toBe("device 'usb0' (uhci) of the primary is missing here");
-  expect(other({ devices: [serial, { ...net, version: 4 }] })).toBe("device 'net-pci0' has state version 4 on the primary and 3 here");
-  expect(other({ devices: [serial, { ...net, vmstate: 'rtl8139' }] })).toBe("device 'net-pci0' is 'rtl8139' on the primary and 'virtio-net' here");
-  expect(other({ devices: [net, serial] })).toBe("the devices stand in another order: number 0 is 'net-pci0' on the primary and 'serial0' here");
-  expect(other({ disks: [{ id: 'colo-disk0', length: 512 }] })).toBe("disk 'colo-disk0' has 512 bytes on the primary and 1073741824 here");
+  expect(other({ devices: [serial] })).toBe(
+    "device 'net-pci0' (virtio-net) is missing on the primary",
+  );
+  expect(other({ devices: [serial, net, { id: 'usb0', vmstate: 'uhci', version: 1 }] })).toBe(
+    "device 'usb0' (uhci) of the primary is missing here",
+  );
+  expect(other({ devices: [serial, { ...net, version: 4 }] })).toBe(
+    "device 'net-pci0' has state version 4 on the primary and 3 here",
+  );
+  expect(other({ devices: [serial, { ...net, vmstate: 'rtl8139' }] })).toBe(
+    "device 'net-pci0' is 'rtl8139' on the primary and 'virtio-net' here",
+  );
+  expect(other({ devices: [net, serial] })).toBe(
+    "the devices stand in another order: number 0 is 'net-pci0' on the primary and 'serial0' here",
+  );
+  expect(other({ disks: [{ id: 'colo-disk0', length: 512 }] })).toBe(
+    "disk 'colo-disk0' has 512 bytes on the primary and 1073741824 here",
+  );
   expect(other({ disks: [] })).toBe("disk 'colo-disk0' is missing on the primary");
   const readOnly = [{ ...manifest.disks[0], readOnly: true }];
   const sentence = "disk 'colo-disk0' is read-only on the primary and writable here";
   expect(other({ disks: readOnly })).toBe(sentence);
-  const sent = decodeHello(encodeHello({ manifest: { ...manifest, disks: readOnly }, colo: true, leaseMs: 80 }));
+  const sent = decodeHello(
+    encodeHello({ manifest: { ...manifest, disks: readOnly }, colo: true, leaseMs: 80 }),
+  );
   expect(sent.manifest.disks).toEqual(readOnly);
-  expect(other({ disks: [...manifest.disks, { id: 'd2', length: 512 }] })).toBe("disk 'd2' of the primary is not replicated here");
+  expect(other({ disks: [...manifest.disks, { id: 'd2', length: 512 }] })).toBe(
+    "disk 'd2' of the primary is not replicated here",
+  );
   expect(other({ netdevs: [] })).toBe("netdev 'hn0' is missing on the primary");
   expect(other({ netdevs: ['hn0', 'hn1'] })).toBe("netdev 'hn1' of the primary is missing here");
-  expect(other({ devices: [serial, serial] })).toBe("device 'serial0' (serial) of the primary is missing here");
+  expect(other({ devices: [serial, serial] })).toBe(
+    "device 'serial0' (serial) of the primary is missing here",
+  );
 });
 
 it('names what differs between two processors', () => {
@@ -45,21 +80,40 @@ it('names what differs between two processors', () => {
   const others = (change: Partial<Manifest['cpu']>) => other({ cpu: { ...cpu, ...change } });
   const advice = ': give both sides the same -cpu';
   expect(others({ model: 'max' })).toBeUndefined(); // another name for the same
-  expect(others({ model: 'soft-v1', features: ['fpu'] })).toBe(`this secondary's CPU (qemu64) has pni, the primary's (soft-v1) does not${advice}`);
-  expect(others({ model: 'host', features: ['fpu', 'pni', 'aes'] })).toBe(`the primary's CPU (host) has aes, this secondary's (qemu64) does not${advice}`);
-  expect(others({ signature: 0xa00f11 })).toBe(`the primary's CPU is qemu64, AuthenticAMD 0xa00f11, this secondary's qemu64, AuthenticAMD 0x60fb1${advice}`);
-  expect(others({ cores: 1, threads: 2 })).toBe('the primary has -smp sockets=1,cores=1,threads=2, this secondary sockets=1,cores=2,threads=1');
+  expect(others({ model: 'soft-v1', features: ['fpu'] })).toBe(
+    `this secondary's CPU (qemu64) has pni, the primary's (soft-v1) does not${advice}`,
+  );
+  expect(others({ model: 'host', features: ['fpu', 'pni', 'aes'] })).toBe(
+    `the primary's CPU (host) has aes, this secondary's (qemu64) does not${advice}`,
+  );
+  expect(others({ signature: 0xa00f11 })).toBe(
+    `the primary's CPU is qemu64, AuthenticAMD 0xa00f11, this secondary's qemu64, ` +
+      `AuthenticAMD 0x60fb1${advice}`,
+  );
+  expect(others({ cores: 1, threads: 2 })).toBe(
+    'the primary has -smp sockets=1,cores=1,threads=2, this secondary sockets=1,cores=2,threads=1',
+  );
 });
 
 it('survives the wire', () => {
-  expect(decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1000 }))).toEqual({ manifest, colo: true, leaseMs: 1000 });
+  expect(decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1000 }))).toEqual({
+    manifest,
+    colo: true,
+    leaseMs: 1000,
+  });
 });
 
 it('gives a sentence for anything else', () => {
   expect(() => decodeHello(Buffer.from('{'))).toThrow('the manifest is not JSON');
-  expect(() => decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1e9 }))).toThrow('leaseMs 1000000000 is more than 60000');
-  expect(() => decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, colo: true, leaseMs: 1 }))).toThrow('manifest: ramBytes is not a count');
-  fc.assert(fc.property(fc.jsonValue(), value => {
-    expect(() => decodeHello(Buffer.from(JSON.stringify(value)))).toThrow(/./);
-  }));
+  expect(() => decodeHello(encodeHello({ manifest, colo: true, leaseMs: 1e9 }))).toThrow(
+    'leaseMs 1000000000 is more than 60000',
+  );
+  expect(() =>
+    decodeHello(encodeHello({ manifest: { ...manifest, ramBytes: -1 }, colo: true, leaseMs: 1 })),
+  ).toThrow('manifest: ramBytes is not a count');
+  fc.assert(
+    fc.property(fc.jsonValue(), value => {
+      expect(() => decodeHello(Buffer.from(JSON.stringify(value)))).toThrow(/./);
+    }),
+  );
 });

@@ -1,5 +1,15 @@
-/** Goal: a first round carries all of RAM and reads no hole of it, but for short ones. Method: rounds from one RAM into another that is full of rubbish. */
-import { type PageStaging, applyChunk, chunkBytesMax, decodeChunk, encodeChunk, pageBytes } from '../../../src/migration/pages.js';
+/**
+ * Goal: a first round carries all of RAM and reads no hole of it, but for short ones. Method:
+ * rounds from one RAM into another that is full of rubbish.
+ */
+import {
+  type PageStaging,
+  applyChunk,
+  chunkBytesMax,
+  decodeChunk,
+  encodeChunk,
+  pageBytes,
+} from '../../../src/migration/pages.js';
 import { frameHead } from '../../../src/migration/frames.js';
 import { sendRound } from '../../../src/migration/precopy.js';
 import { FakeRam } from '../../support/fake-ram.js';
@@ -18,12 +28,21 @@ async function round(held: readonly number[], chunkPages: number, only?: Uint32A
   const sizes: number[] = [];
   let last = -1;
   const sendChunk = async (staging: PageStaging, first: number, end: number) => {
-    const chunk = decodeChunk(encodeChunk(kind, staging, first, end).subarray(frameHead(kind.ordinal)), PAGES, last);
+    const chunk = decodeChunk(
+      encodeChunk(kind, staging, first, end).subarray(frameHead(kind.ordinal)),
+      PAGES,
+      last,
+    );
     last = chunk.last;
     sizes.push(end - first);
     applyChunk(to, chunk);
   };
-  await sendRound(from, only, { sendChunk, endRound: async () => void (last = -1), progress: () => undefined }, { chunkPages: () => chunkPages });
+  await sendRound(
+    from,
+    only,
+    { sendChunk, endRound: async () => void (last = -1), progress: () => undefined },
+    { chunkPages: () => chunkPages },
+  );
   return { from, to, read, sizes };
 }
 
@@ -48,6 +67,9 @@ test('a short hole is read along with its neighbours', async () => {
 
 test('a later round carries the pages that it is given, and no others', async () => {
   const { to, read, sizes } = await round([1, 2, 3, 4, 5], 2, Uint32Array.from([1, 3, 5]));
-  expect([read, sizes]).toEqual([[1, 3, 5], [2, 1]]);
+  expect([read, sizes]).toEqual([
+    [1, 3, 5],
+    [2, 1],
+  ]);
   expect(to.readU32(2 * pageBytes + 8)).toBe(0xeeeeeeee);
 });

@@ -1,4 +1,7 @@
-/** Goal: a migration moves as query-migrate's readers expect, active -> colo included, and any other move is our mistake. */
+/**
+ * Goal: a migration moves as query-migrate's readers expect, active -> colo included, and any other
+ * move is our mistake.
+ */
 import { Events } from '../../../src/base/events.js';
 import { MigrationState } from '../../../src/migration/status.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';

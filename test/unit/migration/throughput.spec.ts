@@ -1,4 +1,6 @@
-/** Goal: the throughput is that of the last seconds. Method: a clock of the test, steady streams. */
+/**
+ * Goal: the throughput is that of the last seconds. Method: a clock of the test, steady streams.
+ */
 import { Throughput } from '../../../src/migration/throughput.js';
 
 function stream() {

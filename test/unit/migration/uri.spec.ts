@@ -1,18 +1,51 @@
-/** Goal: the migration URIs of QEMU's users mean what they mean there; the others are refused by name. */
+/**
+ * Goal: the migration URIs of QEMU's users mean what they mean there; the others are refused by
+ * name.
+ */
 import { parseMigrationUri } from '../../../src/migration/uri.js';
 
 it('reads tcp and unix', () => {
-  expect(parseMigrationUri('tcp:0:8888', 'listen')).toEqual({ kind: 'tcp', host: '0.0.0.0', port: 8888 });
-  expect(parseMigrationUri('tcp::8888', 'listen')).toEqual({ kind: 'tcp', host: '0.0.0.0', port: 8888 });
-  expect(parseMigrationUri('tcp:192.168.2.88:8888', 'connect')).toEqual({ kind: 'tcp', host: '192.168.2.88', port: 8888 });
-  expect(parseMigrationUri('tcp:[::1]:4444', 'connect')).toEqual({ kind: 'tcp', host: '::1', port: 4444 });
-  expect(parseMigrationUri('unix:/run/colo', 'connect')).toEqual({ kind: 'unix', path: '/run/colo' });
+  expect(parseMigrationUri('tcp:0:8888', 'listen')).toEqual({
+    kind: 'tcp',
+    host: '0.0.0.0',
+    port: 8888,
+  });
+  expect(parseMigrationUri('tcp::8888', 'listen')).toEqual({
+    kind: 'tcp',
+    host: '0.0.0.0',
+    port: 8888,
+  });
+  expect(parseMigrationUri('tcp:192.168.2.88:8888', 'connect')).toEqual({
+    kind: 'tcp',
+    host: '192.168.2.88',
+    port: 8888,
+  });
+  expect(parseMigrationUri('tcp:[::1]:4444', 'connect')).toEqual({
+    kind: 'tcp',
+    host: '::1',
+    port: 4444,
+  });
+  expect(parseMigrationUri('unix:/run/colo', 'connect')).toEqual({
+    kind: 'unix',
+    path: '/run/colo',
+  });
 });
 
 it('reads file and exec', () => {
-  expect(parseMigrationUri('file:/var/save', 'connect')).toEqual({ kind: 'file', path: '/var/save', offset: 0 });
-  expect(parseMigrationUri('file:a,b,offset=0x1000', 'listen')).toEqual({ kind: 'file', path: 'a,b', offset: 4096 });
-  expect(parseMigrationUri('exec:gzip > "a:b"', 'connect')).toEqual({ kind: 'exec', command: 'gzip > "a:b"' });
+  expect(parseMigrationUri('file:/var/save', 'connect')).toEqual({
+    kind: 'file',
+    path: '/var/save',
+    offset: 0,
+  });
+  expect(parseMigrationUri('file:a,b,offset=0x1000', 'listen')).toEqual({
+    kind: 'file',
+    path: 'a,b',
+    offset: 4096,
+  });
+  expect(parseMigrationUri('exec:gzip > "a:b"', 'connect')).toEqual({
+    kind: 'exec',
+    command: 'gzip > "a:b"',
+  });
 });
 
 it.each([

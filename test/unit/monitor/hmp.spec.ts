@@ -1,6 +1,7 @@
 /**
- * Goal: a line of HMP does what QEMU's would do, and every mistake is text that says what to do. Method: the shell over a machine that only
- * remembers; help against a golden copy (set UPDATE_GOLDEN=1 to write it).
+ * Goal: a line of HMP does what QEMU's would do, and every mistake is text that says what to do.
+ * Method: the shell over a machine that only remembers; help against a golden copy (set
+ * UPDATE_GOLDEN=1 to write it).
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -14,25 +15,38 @@ import { fakeControl } from '../../support/fake-control.js';
 
 function shell(vm = fakeControl(), mayWait = false) {
   const hmp = new HmpShell(registryFor(vm), vm, mayWait);
-  return { vm, run: (line: string) => hmp.run(line), completions: (line: string) => complete(registryFor(vm), vm, line).candidates };
+  return {
+    vm,
+    run: (line: string) => hmp.run(line),
+    completions: (line: string) => complete(registryFor(vm), vm, line).candidates,
+  };
 }
 
 test('words, quotes, escapes, flags, rest', () => {
   const fields = { detach: flag('d'), wait: flag('w'), uri: str(), name: optional(str()) };
   const parse = (line: string) => parseArgs(fields, line, splitLine(line).argsAt);
   expect(parse('migrate tcp:h:1')).toEqual({ uri: 'tcp:h:1' });
-  expect(parse('migrate  -d\t-w tcp:h:1 n ')).toEqual({ detach: true, wait: true, uri: 'tcp:h:1', name: 'n' });
+  expect(parse('migrate  -d\t-w tcp:h:1 n ')).toEqual({
+    detach: true,
+    wait: true,
+    uri: 'tcp:h:1',
+    name: 'n',
+  });
   expect(parse('migrate "a \\"b\\"\\n" -d')).toEqual({ uri: 'a "b"\n', detach: true });
   expect(() => parse('migrate -x a')).toThrow('unsupported option -x');
   expect(() => parse('migrate')).toThrow('string expected');
   expect(() => parse('migrate a b c')).toThrow('extraneous characters at the end of line');
   expect(() => parse('migrate "a')).toThrow('unterminated string');
   expect(() => parse('migrate "a\\q"')).toThrow("unsupported escape code: '\\q'");
-  expect(parseArgs({ bus: str(), options: rest() }, 'drive_add b  a=1, "x" ', 9)).toEqual({ bus: 'b', options: 'a=1, "x"' });
+  expect(parseArgs({ bus: str(), options: rest() }, 'drive_add b  a=1, "x" ', 9)).toEqual({
+    bus: 'b',
+    options: 'a=1, "x"',
+  });
 });
 
 test('numbers and sizes', () => {
-  const parse = (line: string) => parseArgs({ f: flag('f'), n: int('', { min: -5 }), s: optional(size('', 'M')) }, line, 0);
+  const parse = (line: string) =>
+    parseArgs({ f: flag('f'), n: int('', { min: -5 }), s: optional(size('', 'M')) }, line, 0);
   expect(parse('-5 2G')).toEqual({ n: -5, s: 2 ** 31 });
   expect(parse('-f 0x10 1.5k')).toEqual({ f: true, n: 16, s: 1536 });
   expect(parse('3 512')).toEqual({ n: 3, s: 512 << 20 });
@@ -43,8 +57,21 @@ test('numbers and sizes', () => {
 test('whatever is typed, the shell answers with text', async () => {
   const { run } = shell();
   const names = allCommands.flatMap(c => (c.hmpName === undefined ? [] : [c.hmpName]));
-  const line = fc.oneof(fc.string(), fc.tuple(fc.constantFrom(...names), fc.array(fc.oneof(fc.string({ maxLength: 8 }), fc.constantFrom('-d', '"x', '-a', 'on', '1')), { maxLength: 4 })).map(([n, words]) => [n, ...words].join(' ')));
-  await fc.assert(fc.asyncProperty(line, async text => expect(typeof (await run(text))).toBe('string')));
+  const line = fc.oneof(
+    fc.string(),
+    fc
+      .tuple(
+        fc.constantFrom(...names),
+        fc.array(
+          fc.oneof(fc.string({ maxLength: 8 }), fc.constantFrom('-d', '"x', '-a', 'on', '1')),
+          { maxLength: 4 },
+        ),
+      )
+      .map(([n, words]) => [n, ...words].join(' ')),
+  );
+  await fc.assert(
+    fc.asyncProperty(line, async text => expect(typeof (await run(text))).toBe('string')),
+  );
 });
 
 /** As a stock QEMU 7.2 says it, where QEMU has the same sentence. */
@@ -55,13 +82,39 @@ test.each([
   ['info colod', "unknown command: 'info colod'\nDid you mean 'info colo'?\n"],
   ['migrate', 'migrate: string expected\nTry "help migrate" for more information\n'],
   ['migrate -x a', 'migrate: unsupported option -x\nTry "help migrate" for more information\n'],
-  ['stop foo', 'stop: extraneous characters at the end of line\nTry "help stop" for more information\n'],
-  ['migrate_set_capability x-colo', `migrate_set_capability: 'on' or 'off' expected\nTry "help migrate_set_capability" for more information\n`],
-  ['migrate_set_capability x-clo on', "Error: Parameter 'capability' does not accept value 'x-clo'\nThis machine has: x-colo, events. Did you mean 'x-colo'?\n"],
-  ['migrate_set_parameter foo 1', 'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, x-checkpoint-delay, x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n'],
-  ['migrate_set_parameter downtime-limit 1', "Error: Parameter 'downtime-limit' is not supported by this machine\nIt has: x-checkpoint-delay, max-bandwidth.\n"],
-  ['migrate_set_parameter x-checkpoint-delay abc', "Error: Parameter 'x-checkpoint-delay' expects an integer, not 'abc'\n"],
-  ['nbd_server_start foo', "Error: error parsing address 'foo'\nGive HOST:PORT, [IPV6]:PORT or unix:PATH.\n"],
+  [
+    'stop foo',
+    'stop: extraneous characters at the end of line\nTry "help stop" for more information\n',
+  ],
+  [
+    'migrate_set_capability x-colo',
+    `migrate_set_capability: 'on' or 'off' expected\nTry "help migrate_set_capability" for ` +
+      `more information\n`,
+  ],
+  [
+    'migrate_set_capability x-clo on',
+    "Error: Parameter 'capability' does not accept value 'x-clo'\nThis machine has: x-colo, " +
+      "events. Did you mean 'x-colo'?\n",
+  ],
+  [
+    'migrate_set_parameter foo 1',
+    'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, ' +
+      'x-checkpoint-delay, x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, ' +
+      'x-checkpoint-events.\n',
+  ],
+  [
+    'migrate_set_parameter downtime-limit 1',
+    "Error: Parameter 'downtime-limit' is not supported by this machine\nIt has: " +
+      'x-checkpoint-delay, max-bandwidth.\n',
+  ],
+  [
+    'migrate_set_parameter x-checkpoint-delay abc',
+    "Error: Parameter 'x-checkpoint-delay' expects an integer, not 'abc'\n",
+  ],
+  [
+    'nbd_server_start foo',
+    "Error: error parsing address 'foo'\nGive HOST:PORT, [IPV6]:PORT or unix:PATH.\n",
+  ],
   ['nbd_server_start -w h:1', 'Error: -w only valid together with -a\n'],
   ['x_colo_lost_heartbeat', "Error: The feature 'colo' is not enabled\n"],
   ['info status', 'VM status: running\n'],
@@ -71,7 +124,10 @@ test.each([
   ['info kvm', 'kvm support: disabled\n'],
   ['info migrate', 'Migration status: none\n'],
   ['info migrate_capabilities', 'x-colo: off\nevents: off\n'],
-  ['info migrate_parameters', 'x-checkpoint-delay: 20000 ms\nmax-bandwidth: 134217728 bytes/second\n'],
+  [
+    'info migrate_parameters',
+    'x-checkpoint-delay: 20000 ms\nmax-bandwidth: 134217728 bytes/second\n',
+  ],
   ['info colo', 'mode: none\nlast mode: none\nexit reason: none\n'],
   ['info block', 'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n'],
   ['info network', 'hn0: tap, ifname=tap0\n'],
@@ -85,7 +141,20 @@ test.each([
 
 test('commands reach the machine', async () => {
   const { run, vm } = shell();
-  for (const line of ['migrate -d tcp:h:1', 'migrate_set_capability x-colo on', 'migrate_set_parameter x-checkpoint-delay 2000', 'migrate_set_parameter max-bandwidth 1g', 'nbd_server_start -a -w localhost:10809', 'nbd_server_start unix:/run/nbd', 'nbd_server_add -w disk0 name', 'x_blockdev_change disk0 node1', 'x_blockdev_change -d disk0 children.1', 'system_reset', 'system_powerdown', 'quit'])
+  for (const line of [
+    'migrate -d tcp:h:1',
+    'migrate_set_capability x-colo on',
+    'migrate_set_parameter x-checkpoint-delay 2000',
+    'migrate_set_parameter max-bandwidth 1g',
+    'nbd_server_start -a -w localhost:10809',
+    'nbd_server_start unix:/run/nbd',
+    'nbd_server_add -w disk0 name',
+    'x_blockdev_change disk0 node1',
+    'x_blockdev_change -d disk0 children.1',
+    'system_reset',
+    'system_powerdown',
+    'quit',
+  ])
     expect(await run(line)).toBe('');
   expect(vm.calls).toEqual([
     'migrate "tcp:h:1"',
@@ -100,13 +169,20 @@ test('commands reach the machine', async () => {
     'quit',
   ]);
   expect(vm.migration?.capabilities()[0]).toEqual({ capability: 'x-colo', state: true });
-  expect(vm.migration?.parameters()).toEqual({ 'x-checkpoint-delay': 2000, 'max-bandwidth': 2 ** 30 });
+  expect(vm.migration?.parameters()).toEqual({
+    'x-checkpoint-delay': 2000,
+    'max-bandwidth': 2 ** 30,
+  });
 });
 
 test('completion', () => {
   const { completions } = shell();
   expect(completions('sto')).toEqual(['stop']);
-  expect(completions('info mig')).toEqual(['migrate', 'migrate_capabilities', 'migrate_parameters']);
+  expect(completions('info mig')).toEqual([
+    'migrate',
+    'migrate_capabilities',
+    'migrate_parameters',
+  ]);
   expect(completions('migrate_set_capability ')).toEqual(['events', 'x-colo']);
   expect(completions('migrate_set_capability x-colo o')).toEqual(['off', 'on']);
   expect(completions('migrate_set_parameter x')).toEqual(['x-checkpoint-delay']);
@@ -116,21 +192,38 @@ test('completion', () => {
 });
 
 test('a command of a part that is not there', async () => {
-  expect(await shell(fakeControl({ block: true })).run('nbd_server_stop')).toBe("unknown command: 'nbd_server_stop' (this machine has no block part)\n");
+  expect(await shell(fakeControl({ block: true })).run('nbd_server_stop')).toBe(
+    "unknown command: 'nbd_server_stop' (this machine has no block part)\n",
+  );
 });
 
-test('what QEMU has and this machine has not is refused with the reason, in both monitors, in either spelling', async () => {
-  const { vm, run } = shell();
-  const registry = registryFor(vm);
-  for (const name of notOffered) {
-    const reason = whyNotOffered(name)!;
-    const hmpName = name.startsWith('query-') ? `info ${name.slice(6).replaceAll('-', '_')}` : name.replaceAll('-', '_');
-    expect([registry.hmp(hmpName), registry.qmpCommands.includes(name), /\.$/.test(reason)]).toEqual([undefined, false, true]);
-    expect(await run(hmpName)).toBe(`unknown command: '${hmpName}'\n${reason}\n`);
-    expect(() => registry.qmp(name)).toThrow(expect.objectContaining({ message: `The command ${name} has not been found`, options: { class: 'CommandNotFound', hint: reason } }) as Error);
-  }
-  expect(await run('help device_add')).toContain('The PCI bus');
-});
+test(
+  'what QEMU has and this machine has not is refused with the reason, in both monitors, in ' +
+    'either spelling',
+  async () => {
+    const { vm, run } = shell();
+    const registry = registryFor(vm);
+    for (const name of notOffered) {
+      const reason = whyNotOffered(name)!;
+      const hmpName = name.startsWith('query-')
+        ? `info ${name.slice(6).replaceAll('-', '_')}`
+        : name.replaceAll('-', '_');
+      expect([
+        registry.hmp(hmpName),
+        registry.qmpCommands.includes(name),
+        /\.$/.test(reason),
+      ]).toEqual([undefined, false, true]);
+      expect(await run(hmpName)).toBe(`unknown command: '${hmpName}'\n${reason}\n`);
+      expect(() => registry.qmp(name)).toThrow(
+        expect.objectContaining({
+          message: `The command ${name} has not been found`,
+          options: { class: 'CommandNotFound', hint: reason },
+        }) as Error,
+      );
+    }
+    expect(await run('help device_add')).toContain('The PCI bus');
+  },
+);
 
 test('a command that takes arguments has an example', () => {
   const taking = allCommands.filter(c => Object.keys(c.hmp?.args ?? c.args).length > 0);
@@ -140,16 +233,21 @@ test('a command that takes arguments has an example', () => {
 test('every declaration is whole: HMP flags do not clash, summaries are there', () => {
   for (const c of allCommands) {
     expect([c.name, c.summary]).not.toEqual([c.name, '']);
-    const letters = Object.values(c.hmp?.args ?? {}).flatMap(t => (t.hmp.form === 'flag' ? [t.hmp.letter] : []));
+    const letters = Object.values(c.hmp?.args ?? {}).flatMap(t =>
+      t.hmp.form === 'flag' ? [t.hmp.letter] : [],
+    );
     expect([c.name, new Set(letters).size]).toEqual([c.name, letters.length]);
-    expect([c.name, Object.values(c.hmp?.args ?? {}).some(t => t.hmp.form === 'none')]).toEqual([c.name, false]);
+    expect([c.name, Object.values(c.hmp?.args ?? {}).some(t => t.hmp.form === 'none')]).toEqual([
+      c.name,
+      false,
+    ]);
   }
 });
 
 test('an example is a line that can be run', () => {
   for (const c of allCommands) {
     for (const example of c.examples) {
-      if (c.hmp === undefined) expect(() => (JSON.parse(example) as object)).not.toThrow();
+      if (c.hmp === undefined) expect(() => JSON.parse(example) as object).not.toThrow();
       else {
         const { name, argsAt } = splitLine(example);
         expect([example, [c.hmpName, ...c.aliases].includes(name)]).toEqual([example, true]);
@@ -161,7 +259,11 @@ test('an example is a line that can be run', () => {
 
 test('help, golden', async () => {
   const { run } = shell();
-  const lines = ['help', 'help info', ...allCommands.flatMap(c => (c.hmpName === undefined ? [] : [`help ${c.hmpName}`]))];
+  const lines = [
+    'help',
+    'help info',
+    ...allCommands.flatMap(c => (c.hmpName === undefined ? [] : [`help ${c.hmpName}`])),
+  ];
   let text = '';
   for (const line of lines) text += `(colo) ${line}\n${await run(line)}`;
   const golden = new URL('../../golden/hmp-help.txt', import.meta.url);

@@ -1,6 +1,7 @@
 /**
- * Goal: what the monitor shows of memory, expressions, channels, traces and links is what is there. Method: the shell over the machine of the
- * tests for words; a real vCPU's page tables for addresses (skipped by name where the addon is not built).
+ * Goal: what the monitor shows of memory, expressions, channels, traces and links is what is there.
+ * Method: the shell over the machine of the tests for words; a real vCPU's page tables for
+ * addresses (skipped by name where the addon is not built).
  */
 import { existsSync } from 'node:fs';
 import fc from 'fast-check';
@@ -22,7 +23,8 @@ const vm = fakeControl();
 const registry = registryFor(vm);
 const shell = new HmpShell(registry, vm, false);
 const context = { registry, hmp: (line: string) => shell.run(line), mayWait: false };
-const qmp = (name: string, args: Record<string, unknown> = {}) => registry.qmp(name).runQmp(vm, args, context);
+const qmp = (name: string, args: Record<string, unknown> = {}) =>
+  registry.qmp(name).runQmp(vm, args, context);
 
 test.each([
   ['print 1+2*3', '0x7\n'],
@@ -37,10 +39,17 @@ test.each([
   ['p $nope', 'Error: unknown register $nope\n'],
   ['p (1', "Error: ')' expected\n"],
   ['xp/4xb 0x10', '0000000000000010: 0x10 0x11 0x12 0x13\n'],
-  ['xp/3xg 8', '0000000000000008: 0x0f0e0d0c0b0a0908 0x1716151413121110\n0000000000000018: 0x1f1e1d1c1b1a1918\n'],
+  [
+    'xp/3xg 8',
+    '0000000000000008: 0x0f0e0d0c0b0a0908 0x1716151413121110\n0000000000000018: ' +
+      '0x1f1e1d1c1b1a1918\n',
+  ],
   ['xp 4', '0000000000000004: 0x07060504\n'],
   ['xp /1xw 4', '0000000000000004: 0x07060504\n'],
-  ['xp/10xb 0', '0000000000000000: 0x00 0x01 0x02 0x03 0x04 0x05 0x06 0x07\n0000000000000008: 0x08 0x09\n'],
+  [
+    'xp/10xb 0',
+    '0000000000000000: 0x00 0x01 0x02 0x03 0x04 0x05 0x06 0x07\n0000000000000008: 0x08 0x09\n',
+  ],
   ['xp/3dh 0xfe', '00000000000000fe:    -2   256   770\n'],
   ['xp/2ub 9', '0000000000000009:   9  10\n'],
   ['xp/2og 0', '0000000000000000:  034060120200300400400  074160320601302404410\n'],
@@ -58,7 +67,10 @@ test.each([
 });
 
 test('whatever is typed as an expression, the answer is a number or a VmError', () => {
-  const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(...'0123456789abcx+-*/%&|^~() $') }));
+  const text = fc.oneof(
+    fc.string(),
+    fc.string({ unit: fc.constantFrom(...'0123456789abcx+-*/%&|^~() $') }),
+  );
   fc.assert(
     fc.property(text, words => {
       try {
@@ -77,25 +89,42 @@ test('trace events: by name, by pattern, printed while they are on', async () =>
   const printed: string[] = [];
   const switches = new TraceSwitches(line => printed.push(line));
   Object.assign(vm, { traces: switches });
-  expect(await qmp('trace-event-get-state', { name: 'inspecttest_*' })).toEqual([{ name: 'inspecttest_one', state: 'disabled' }, { name: 'inspecttest_two', state: 'disabled' }]);
+  expect(await qmp('trace-event-get-state', { name: 'inspecttest_*' })).toEqual([
+    { name: 'inspecttest_one', state: 'disabled' },
+    { name: 'inspecttest_two', state: 'disabled' },
+  ]);
   expect(await shell.run('trace-event inspect*_one on')).toBe('');
-  expect(await shell.run('info trace-events inspecttest*')).toBe('inspecttest_one : state 1\ninspecttest_two : state 0\n');
+  expect(await shell.run('info trace-events inspecttest*')).toBe(
+    'inspecttest_one : state 1\ninspecttest_two : state 0\n',
+  );
   trace('one', { value: 5 });
   trace('two');
   await qmp('trace-event-set-state', { name: 'inspecttest_one', enable: false });
   trace('one');
   expect(printed).toEqual(['inspecttest_one value=5']);
-  await expect(qmp('trace-event-get-state', { name: 'inspecttest' })).rejects.toThrow('unknown event "inspecttest"');
+  await expect(qmp('trace-event-get-state', { name: 'inspecttest' })).rejects.toThrow(
+    'unknown event "inspecttest"',
+  );
   switches.dispose();
 });
 
 test('blockdev-add passes what it does not know; set_link reaches the netdev', async () => {
   vm.calls.length = 0;
-  await qmp('blockdev-add', { driver: 'raw', 'node-name': 'n', file: { driver: 'file', filename: '/x' } });
-  await expect(qmp('blockdev-add', { driver: 'raw' })).rejects.toThrow("Parameter 'node-name' is missing");
+  await qmp('blockdev-add', {
+    driver: 'raw',
+    'node-name': 'n',
+    file: { driver: 'file', filename: '/x' },
+  });
+  await expect(qmp('blockdev-add', { driver: 'raw' })).rejects.toThrow(
+    "Parameter 'node-name' is missing",
+  );
   await qmp('set_link', { name: 'hn0', up: false });
   expect(await shell.run('set_link hn0 on')).toBe('');
-  expect(vm.calls).toEqual(['blockdev-add {"driver":"raw","node-name":"n","file":{"driver":"file","filename":"/x"}}', 'set-link ["hn0",false]', 'set-link ["hn0",true]']);
+  expect(vm.calls).toEqual([
+    'blockdev-add {"driver":"raw","node-name":"n","file":{"driver":"file","filename":"/x"}}',
+    'set-link ["hn0",false]',
+    'set-link ["hn0",true]',
+  ]);
 });
 
 const built = existsSync(new URL('../../../native/build/Release/colo.node', import.meta.url));

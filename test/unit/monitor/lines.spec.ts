@@ -1,4 +1,7 @@
-/** Goal: HMP for a script on a pipe or socket: prompt, output, order, bounds. Method: the monitor on a channel whose peer is the test. */
+/**
+ * Goal: HMP for a script on a pipe or socket: prompt, output, order, bounds. Method: the monitor on
+ * a channel whose peer is the test.
+ */
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { maxLineBytes } from '../../../src/monitor/hmp/lines.js';
 import { HmpMonitor } from '../../../src/monitor/hmp/monitor.js';
@@ -9,7 +12,10 @@ function start(label = 'unix:/run/hmp') {
   const vm = fakeControl();
   const chr = new FakeChar(label);
   const log: string[] = [];
-  const monitor = new HmpMonitor(vm, registryFor(vm), chr, { wallMs: () => 0, log: line => log.push(line) });
+  const monitor = new HmpMonitor(vm, registryFor(vm), chr, {
+    wallMs: () => 0,
+    log: line => log.push(line),
+  });
   chr.connect();
   return { vm, chr, monitor, log };
 }
@@ -21,7 +27,9 @@ test('lines in, text out; no echo, no colours, no events', async () => {
   chr.type('info sta');
   chr.type('tus\nstop\r\n\ninfo status\n');
   await settle();
-  expect(chr.output).toBe(`${banner}VM status: running\n(qemu) (qemu) (qemu) VM status: paused\n(qemu) `);
+  expect(chr.output).toBe(
+    `${banner}VM status: running\n(qemu) (qemu) (qemu) VM status: paused\n(qemu) `,
+  );
 });
 
 test('a socket gets CR LF', async () => {
@@ -37,7 +45,9 @@ test('a line that is too long is dropped whole', async () => {
   chr.type(Buffer.alloc(10_000, 'y'));
   chr.type('stop\ninfo name\n');
   await settle();
-  expect(chr.output).toBe(`${banner}Error: a line has at most ${maxLineBytes} bytes\n(qemu) test\n(qemu) `);
+  expect(chr.output).toBe(
+    `${banner}Error: a line has at most ${maxLineBytes} bytes\n(qemu) test\n(qemu) `,
+  );
 });
 
 test('end of input: what was typed is run, then the monitor hangs up; the VM stays', async () => {

@@ -1,4 +1,7 @@
-/** Goal: Ctrl-A c between a guest's console and the monitor, as on QEMU's mux, and better: what the guest prints breaks no line. Method: a real pty. */
+/**
+ * Goal: Ctrl-A c between a guest's console and the monitor, as on QEMU's mux, and better: what the
+ * guest prints breaks no line. Method: a real pty.
+ */
 import { fileURLToPath } from 'node:url';
 import { keys, Person, temporaryHome } from '../../support/person.js';
 

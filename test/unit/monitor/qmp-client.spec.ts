@@ -1,6 +1,7 @@
 /**
- * Goal: our client works with our server and with a stock QEMU, and every wait of it ends. Method: real unix sockets; QEMU without a machine
- * (`-machine none`), skipped by name where it is not installed.
+ * Goal: our client works with our server and with a stock QEMU, and every wait of it ends. Method:
+ * real unix sockets; QEMU without a machine (`-machine none`), skipped by name where it is not
+ * installed.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -34,9 +35,16 @@ async function connect(timeoutMs = 5000): Promise<QmpClient> {
 
 async function serve(mode: 'qmp' | 'hmp' = 'qmp') {
   const vm = fakeControl();
-  const chr = await createChardev('c0', { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 }, { ...world, log: () => undefined } as unknown as CharWorld);
+  const chr = await createChardev(
+    'c0',
+    { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 },
+    { ...world, log: () => undefined } as unknown as CharWorld,
+  );
   const monitorWorld = { wallMs: () => world.clock.wallMs(), log: () => undefined };
-  const monitor = mode === 'qmp' ? new QmpServer(vm, registryFor(vm), chr, monitorWorld) : new HmpMonitor(vm, registryFor(vm), chr, monitorWorld);
+  const monitor =
+    mode === 'qmp'
+      ? new QmpServer(vm, registryFor(vm), chr, monitorWorld)
+      : new HmpMonitor(vm, registryFor(vm), chr, monitorWorld);
   open.push(chr, monitor);
   return { vm, chr };
 }
@@ -50,9 +58,19 @@ test('commands, errors, events, HMP against our server', async () => {
   const client = await connect();
   const events: QmpEvent[] = [];
   client.onEvent(event => events.push(event));
-  expect(await client.execute('query-status', undefined, 1000)).toEqual({ running: true, status: 'running' });
-  await expect(client.execute('nope', undefined, 1000)).rejects.toMatchObject({ message: 'The command nope has not been found', options: { class: 'CommandNotFound' } });
-  const together = await Promise.all([client.execute('query-name', {}, 1000), client.hmp('info status', 1000), client.execute('stop', {}, 1000)]);
+  expect(await client.execute('query-status', undefined, 1000)).toEqual({
+    running: true,
+    status: 'running',
+  });
+  await expect(client.execute('nope', undefined, 1000)).rejects.toMatchObject({
+    message: 'The command nope has not been found',
+    options: { class: 'CommandNotFound' },
+  });
+  const together = await Promise.all([
+    client.execute('query-name', {}, 1000),
+    client.hmp('info status', 1000),
+    client.execute('stop', {}, 1000),
+  ]);
   expect(together).toEqual([{ name: 'test' }, 'VM status: running\n', {}]);
   expect(events.map(e => e.event)).toEqual(['STOP']);
   expect(vm.runState).toBe('paused');
@@ -76,7 +94,9 @@ test('no answer within the time; the connection goes on', async () => {
   const { vm } = await serve();
   const client = await connect();
   Object.assign(vm, { reset: () => new Promise(resolve => setTimeout(resolve, 200)) });
-  await expect(client.execute('system_reset', undefined, 50)).rejects.toThrow('no answer to system_reset within 0.05 s');
+  await expect(client.execute('system_reset', undefined, 50)).rejects.toThrow(
+    'no answer to system_reset within 0.05 s',
+  );
   expect(await client.execute('query-name', undefined, 2000)).toEqual({ name: 'test' });
 });
 
@@ -88,7 +108,9 @@ test('the connection ends in the middle', async () => {
   chr.dispose();
   await expect(answer).rejects.toThrow('the connection ended');
   await ended;
-  await expect(client.execute('query-name', undefined, 1000)).rejects.toThrow('the connection ended');
+  await expect(client.execute('query-name', undefined, 1000)).rejects.toThrow(
+    'the connection ended',
+  );
 });
 
 /** The name of a socket is there before anybody listens at it. */
@@ -107,16 +129,33 @@ const qemu = 'qemu-system-x86_64';
 const installed = spawnSync(qemu, ['--version']).status === 0;
 (installed ? test : test.skip)(`a stock ${qemu} (skipped where it is not installed)`, async () => {
   const path = join(dir, 'qemu');
-  const child = spawn(qemu, ['-display', 'none', '-machine', 'none', '-S', '-nodefaults', '-qmp', `unix:${path},server=on,wait=off`], { stdio: 'ignore' });
+  const child = spawn(
+    qemu,
+    [
+      '-display',
+      'none',
+      '-machine',
+      'none',
+      '-S',
+      '-nodefaults',
+      '-qmp',
+      `unix:${path},server=on,wait=off`,
+    ],
+    { stdio: 'ignore' },
+  );
   const exited = new Promise(resolve => child.once('exit', resolve));
   try {
     const client = await connectOnce(path);
     open.push(client);
-    expect(await client.execute('query-status', undefined, 10_000)).toMatchObject({ status: 'prelaunch' });
+    expect(await client.execute('query-status', undefined, 10_000)).toMatchObject({
+      status: 'prelaunch',
+    });
     expect(await client.hmp('info status', 10_000)).toBe('VM status: paused (prelaunch)\n');
     const schema = (await client.execute('query-qmp-schema', undefined, 10_000)) as unknown[];
     expect(schema.length).toBeGreaterThan(300);
-    await expect(client.execute('migrate', {}, 10_000)).rejects.toThrow("Parameter 'uri' is missing");
+    await expect(client.execute('migrate', {}, 10_000)).rejects.toThrow(
+      "Parameter 'uri' is missing",
+    );
     const resumed = new Promise<QmpEvent>(resolve => client.onEvent(resolve));
     await client.execute('cont', undefined, 10_000);
     expect((await resumed).event).toBe('RESUME');

@@ -1,6 +1,7 @@
 /**
- * Goal: QMP's JSON comes out the same however the bytes were cut, as RFC 8259 and QEMU's single quotes want it, and nothing that a client
- * sends makes it grow or throw anything but a VmError. Method: fast-check against JSON.parse, and the known awkward cases by hand.
+ * Goal: QMP's JSON comes out the same however the bytes were cut, as RFC 8259 and QEMU's single
+ * quotes want it, and nothing that a client sends makes it grow or throw anything but a VmError.
+ * Method: fast-check against JSON.parse, and the known awkward cases by hand.
  */
 import fc from 'fast-check';
 import { VmError } from '../../../src/base/errors.js';
@@ -19,21 +20,34 @@ function frames(chunks: Uint8Array[]): Frame[] {
 }
 
 function cut(bytes: Uint8Array, at: number[]): Uint8Array[] {
-  const cuts = [...new Set([0, ...at.map(n => n % (bytes.length + 1)), bytes.length])].sort((a, b) => a - b);
+  const cuts = [...new Set([0, ...at.map(n => n % (bytes.length + 1)), bytes.length])].sort(
+    (a, b) => a - b,
+  );
   return cuts.slice(1).map((end, i) => bytes.subarray(cuts[i], end));
 }
 
-const texts = (list: Frame[]) => list.map(f => ('text' in f ? f.text.toString('latin1') : `error: ${f.error}`));
+const texts = (list: Frame[]) =>
+  list.map(f => ('text' in f ? f.text.toString('latin1') : `error: ${f.error}`));
 const plain = (value: unknown): unknown => JSON.parse(printJson(value)) as unknown;
 
 test('objects one after the other, in pieces of any size', () => {
-  const values = fc.array(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 4 })), { minLength: 1, maxLength: 6 });
+  const values = fc.array(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 4 })), {
+    minLength: 1,
+    maxLength: 6,
+  });
   fc.assert(
-    fc.property(values, fc.array(fc.nat()), fc.constantFrom('', '\n', ' \r\n\t'), (objects, cuts, gap) => {
-      const wire = Buffer.from(objects.map(o => JSON.stringify(o)).join(gap));
-      const got = frames(cut(wire, cuts)).map(f => ('text' in f ? plain(parseJson(f.text)) : f.error));
-      expect(got).toEqual(objects.map(plain));
-    }),
+    fc.property(
+      values,
+      fc.array(fc.nat()),
+      fc.constantFrom('', '\n', ' \r\n\t'),
+      (objects, cuts, gap) => {
+        const wire = Buffer.from(objects.map(o => JSON.stringify(o)).join(gap));
+        const got = frames(cut(wire, cuts)).map(f =>
+          'text' in f ? plain(parseJson(f.text)) : f.error,
+        );
+        expect(got).toEqual(objects.map(plain));
+      },
+    ),
   );
 });
 
@@ -43,7 +57,10 @@ test('the same frames for any cut of any bytes', () => {
       expect(texts(frames(cut(bytes, cuts)))).toEqual(texts(frames([bytes])));
     }),
   );
-  const soup = fc.array(fc.constantFrom('{', '}', '[', ']', '"', "'", '\\', ':', ',', 'a', '1', ' ', '\n', 'ÿ'), { maxLength: 60 });
+  const soup = fc.array(
+    fc.constantFrom('{', '}', '[', ']', '"', "'", '\\', ':', ',', 'a', '1', ' ', '\n', 'ÿ'),
+    { maxLength: 60 },
+  );
   fc.assert(
     fc.property(soup, fc.array(fc.nat()), (words, cuts) => {
       const bytes = Buffer.from(words.join(''), 'latin1');
@@ -65,11 +82,17 @@ test('whatever is framed, parsing gives a value or a VmError', () => {
 });
 
 test('agrees with JSON.parse on what both accept', () => {
-  fc.assert(fc.property(fc.json({ maxDepth: 6 }), text => expect(plain(parseJson(Buffer.from(text)))).toEqual(plain(JSON.parse(text)))));
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 6 }), text =>
+      expect(plain(parseJson(Buffer.from(text)))).toEqual(plain(JSON.parse(text))),
+    ),
+  );
 });
 
 test('single quotes', () => {
-  expect(plain(parseJson(Buffer.from(`{ 'execute': 'x "y"', "a": 'it\\'s', 'b': ["'", '"'] }`)))).toEqual({ execute: 'x "y"', a: "it's", b: ["'", '"'] });
+  expect(
+    plain(parseJson(Buffer.from(`{ 'execute': 'x "y"', "a": 'it\\'s', 'b': ["'", '"'] }`))),
+  ).toEqual({ execute: 'x "y"', a: "it's", b: ["'", '"'] });
 });
 
 test.each([
@@ -92,7 +115,9 @@ test('invalid UTF-8 is an error of its own', () => {
 });
 
 test('integers beyond 53 bits come back as they were', () => {
-  expect(printJson(parseJson(Buffer.from('[9007199254740993, -18446744073709551615]')))).toBe('[9007199254740993, -18446744073709551615]');
+  expect(printJson(parseJson(Buffer.from('[9007199254740993, -18446744073709551615]')))).toBe(
+    '[9007199254740993, -18446744073709551615]',
+  );
 });
 
 test('a member named __proto__ is a member', () => {
@@ -103,7 +128,10 @@ test('a member named __proto__ is a member', () => {
 
 test('depth is bounded: one error, and the next value is read', () => {
   const deep = `${'['.repeat(maxDepth + 1)}${']'.repeat(maxDepth + 1)} {"a":1}`;
-  expect(texts(frames([Buffer.from(deep)]))).toEqual(['error: JSON nesting depth limit exceeded', '{"a":1}']);
+  expect(texts(frames([Buffer.from(deep)]))).toEqual([
+    'error: JSON nesting depth limit exceeded',
+    '{"a":1}',
+  ]);
 });
 
 test('size is bounded: one error, nothing kept, and the next value is read', () => {
@@ -117,9 +145,15 @@ test('size is bounded: one error, nothing kept, and the next value is read', () 
     expect(framer.unread).toBe(0);
   }
   framer.push(Buffer.from('"}{"b":2}'));
-  expect(texts([framer.next()!, framer.next()!])).toEqual(['error: JSON text size limit exceeded', '{"b":2}']);
+  expect(texts([framer.next()!, framer.next()!])).toEqual([
+    'error: JSON text size limit exceeded',
+    '{"b":2}',
+  ]);
 });
 
 test('a line end inside a string starts afresh', () => {
-  expect(texts(frames([Buffer.from('{"execute":"unfinished\n{"execute":"ok"}')]))).toEqual(['error: JSON parse error, control character in string', '{"execute":"ok"}']);
+  expect(texts(frames([Buffer.from('{"execute":"unfinished\n{"execute":"ok"}')]))).toEqual([
+    'error: JSON parse error, control character in string',
+    '{"execute":"ok"}',
+  ]);
 });

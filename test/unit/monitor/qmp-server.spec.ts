@@ -1,6 +1,7 @@
 /**
- * Goal: a QMP client sees what it would see from QEMU: greeting, negotiation, ids, error texts, events; and no client disturbs the VM.
- * Method: the server on a channel whose peer is the test, over a machine that only remembers.
+ * Goal: a QMP client sees what it would see from QEMU: greeting, negotiation, ids, error texts,
+ * events; and no client disturbs the VM. Method: the server on a channel whose peer is the test,
+ * over a machine that only remembers.
  */
 import fc from 'fast-check';
 import { registryFor } from '../../../src/monitor/commands/all.js';
@@ -14,7 +15,10 @@ const wallMs = 1_795_379_668_713.25;
 async function start(vm: FakeControl = fakeControl(), negotiate = true) {
   const chr = new FakeChar();
   const log: string[] = [];
-  const server = new QmpServer(vm, registryFor(vm), chr, { wallMs: () => wallMs, log: line => log.push(line) });
+  const server = new QmpServer(vm, registryFor(vm), chr, {
+    wallMs: () => wallMs,
+    log: line => log.push(line),
+  });
   chr.connect();
   const ask = async (text: string) => {
     chr.type(text);
@@ -26,19 +30,40 @@ async function start(vm: FakeControl = fakeControl(), negotiate = true) {
   return { vm, chr, server, ask, log, greeting };
 }
 
-const failure = (desc: string, errorClass = 'GenericError') => [{ error: { class: errorClass, desc } }];
+const failure = (desc: string, errorClass = 'GenericError') => [
+  { error: { class: errorClass, desc } },
+];
 
 test('greeting', async () => {
   const { greeting } = await start(fakeControl(), false);
-  expect(greeting).toEqual([{ QMP: { version: { qemu: { micro: 0, minor: 2, major: 7 }, package: 'colo 0.1.0' }, capabilities: ['oob'] } }]);
+  expect(greeting).toEqual([
+    {
+      QMP: {
+        version: { qemu: { micro: 0, minor: 2, major: 7 }, package: 'colo 0.1.0' },
+        capabilities: ['oob'],
+      },
+    },
+  ]);
 });
 
 test('negotiation comes first, and once', async () => {
   const { ask } = await start(fakeControl(), false);
-  expect(await ask('{"execute":"query-status","id":1}')).toEqual([{ id: 1, error: { class: 'CommandNotFound', desc: "Expecting capabilities negotiation with 'qmp_capabilities'" } }]);
-  expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["zip"]}}')).toEqual(failure("Parameter 'enable[0]' does not accept value 'zip'"));
+  expect(await ask('{"execute":"query-status","id":1}')).toEqual([
+    {
+      id: 1,
+      error: {
+        class: 'CommandNotFound',
+        desc: "Expecting capabilities negotiation with 'qmp_capabilities'",
+      },
+    },
+  ]);
+  expect(await ask('{"execute":"qmp_capabilities","arguments":{"enable":["zip"]}}')).toEqual(
+    failure("Parameter 'enable[0]' does not accept value 'zip'"),
+  );
   expect(await ask('{"execute":"qmp_capabilities"}')).toEqual([{ return: {} }]);
-  expect(await ask('{"execute":"qmp_capabilities"}')).toEqual(failure('Capabilities negotiation is already complete, command ignored', 'CommandNotFound'));
+  expect(await ask('{"execute":"qmp_capabilities"}')).toEqual(
+    failure('Capabilities negotiation is already complete, command ignored', 'CommandNotFound'),
+  );
 });
 
 /** As a stock QEMU 7.2 answers. */
@@ -53,17 +78,49 @@ test.each([
   ['42\n', 'QMP input must be a JSON object'],
   ['abc\n', "JSON parse error, invalid keyword 'abc'"],
   ['{"execute":"migrate"}', "Parameter 'uri' is missing"],
-  ['{"execute":"migrate","arguments":{"uri":1}}', "Invalid parameter type for 'uri', expected: string"],
-  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":1}}', "Invalid parameter type for 'capabilities', expected: array"],
-  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[1]}}', "Invalid parameter type for 'capabilities[0]', expected: object"],
-  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo"}]}}', "Parameter 'capabilities[0].state' is missing"],
-  ['{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo","state":true,"z":1}]}}', "Parameter 'capabilities[0].z' is unexpected"],
+  [
+    '{"execute":"migrate","arguments":{"uri":1}}',
+    "Invalid parameter type for 'uri', expected: string",
+  ],
+  [
+    '{"execute":"migrate-set-capabilities","arguments":{"capabilities":1}}',
+    "Invalid parameter type for 'capabilities', expected: array",
+  ],
+  [
+    '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[1]}}',
+    "Invalid parameter type for 'capabilities[0]', expected: object",
+  ],
+  [
+    '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"x-colo"}]}}',
+    "Parameter 'capabilities[0].state' is missing",
+  ],
+  [
+    '{"execute":"migrate-set-capabilities",' +
+      '"arguments":{"capabilities":[{"capability":"x-colo","state":true,"z":1}]}}',
+    "Parameter 'capabilities[0].z' is unexpected",
+  ],
   ['{"execute":"migrate-set-parameters","arguments":{"foo":1}}', "Parameter 'foo' is unexpected"],
-  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet"}}}', "Parameter 'addr.data' is missing"],
-  ['{"execute":"nbd-server-start","arguments":{"addr":{"data":{}}}}', "Parameter 'addr.type' is missing"],
-  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"foo"}}}', "Parameter 'type' does not accept value 'foo'"],
-  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h"}}}}', "Parameter 'addr.data.port' is missing"],
-  ['{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h","port":1}}}}', "Invalid parameter type for 'addr.data.port', expected: string"],
+  [
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet"}}}',
+    "Parameter 'addr.data' is missing",
+  ],
+  [
+    '{"execute":"nbd-server-start","arguments":{"addr":{"data":{}}}}',
+    "Parameter 'addr.type' is missing",
+  ],
+  [
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"foo"}}}',
+    "Parameter 'type' does not accept value 'foo'",
+  ],
+  [
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h"}}}}',
+    "Parameter 'addr.data.port' is missing",
+  ],
+  [
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h",' +
+      '"port":1}}}}',
+    "Invalid parameter type for 'addr.data.port', expected: string",
+  ],
   ['{"execute":"nbd-server-stop"}', 'NBD server not running'],
   ['{"execute":"x-colo-lost-heartbeat"}', "The feature 'colo' is not enabled"],
 ])('%s', async (text, desc, errorClass = 'GenericError') => {
@@ -73,24 +130,41 @@ test.each([
 
 test('integers are checked', async () => {
   const { ask } = await start();
-  const set = (value: string) => ask(`{"execute":"migrate-set-parameters","arguments":{"x-checkpoint-delay":${value}}}`);
-  expect(await set('"a"')).toEqual(failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"));
-  expect(await set('1.5')).toEqual(failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"));
-  expect(await set('-1')).toEqual(failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"));
-  expect(await set('18446744073709551616')).toEqual(failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"));
+  const set = (value: string) =>
+    ask(`{"execute":"migrate-set-parameters","arguments":{"x-checkpoint-delay":${value}}}`);
+  expect(await set('"a"')).toEqual(
+    failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"),
+  );
+  expect(await set('1.5')).toEqual(
+    failure("Invalid parameter type for 'x-checkpoint-delay', expected: integer"),
+  );
+  expect(await set('-1')).toEqual(
+    failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"),
+  );
+  expect(await set('18446744073709551616')).toEqual(
+    failure("Parameter 'x-checkpoint-delay' expects an integer from 0 to 4294967295"),
+  );
   expect(await set('2000')).toEqual([{ return: {} }]);
 });
 
 test('ids come back, whatever they are; answers keep their order', async () => {
   const { ask } = await start();
-  const sent = `{"execute":"query-name","id":{"a":'b'}}{"execute":"nope","id":[null]} {'execute':'query-uuid','id':9007199254740993}`;
+  const sent =
+    `{"execute":"query-name","id":{"a":'b'}}{"execute":"nope","id":[null]} ` +
+    `{'execute':'query-uuid','id':9007199254740993}`;
   const got = await ask(sent);
-  expect(got.map(m => Object.keys(m))).toEqual([['return', 'id'], ['id', 'error'], ['return', 'id']]);
+  expect(got.map(m => Object.keys(m))).toEqual([
+    ['return', 'id'],
+    ['id', 'error'],
+    ['return', 'id'],
+  ]);
   expect(got[0]['id']).toEqual({ a: 'b' });
 });
 
 test('the session is the same however the bytes are cut', async () => {
-  const script = `{"execute":"qmp_capabilities"}{'execute':'query-status','id':'é'}\n[1,2] {"execute":"stop"}{"execute":"query-status"}`;
+  const script =
+    `{"execute":"qmp_capabilities"}{'execute':'query-status','id':'é'}\n[1,2] ` +
+    '{"execute":"stop"}{"execute":"query-status"}';
   const run = async (chunks: Uint8Array[]) => {
     const { chr } = await start(fakeControl(), false);
     for (const chunk of chunks) chr.type(chunk);
@@ -114,16 +188,24 @@ test('events carry a timestamp, and come only after negotiation', async () => {
   await vm.stop();
   expect(chr.take()).toEqual([]);
   await ask('{"execute":"qmp_capabilities"}');
-  expect(await ask('{"execute":"cont"}')).toEqual([{ timestamp: { seconds: 1_795_379_668, microseconds: 713_250 }, event: 'RESUME' }, { return: {} }]);
+  expect(await ask('{"execute":"cont"}')).toEqual([
+    { timestamp: { seconds: 1_795_379_668, microseconds: 713_250 }, event: 'RESUME' },
+    { return: {} },
+  ]);
   vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
-  expect(chr.take()).toMatchObject([{ event: 'COLO_EXIT', data: { mode: 'primary', reason: 'error' } }]);
+  expect(chr.take()).toMatchObject([
+    { event: 'COLO_EXIT', data: { mode: 'primary', reason: 'error' } },
+  ]);
 });
 
 test('MIGRATION events follow the capability', async () => {
   const { vm, chr, ask } = await start();
   vm.events.emit('MIGRATION', { status: 'active' });
   expect(chr.take()).toEqual([]);
-  await ask('{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}');
+  await ask(
+    '{"execute":"migrate-set-capabilities",' +
+      '"arguments":{"capabilities":[{"capability":"events","state":true}]}}',
+  );
   vm.events.emit('MIGRATION', { status: 'active' });
   expect(chr.take()).toMatchObject([{ event: 'MIGRATION' }]);
 });
@@ -146,27 +228,33 @@ test('half-close in the middle of a command is a parse error', async () => {
   expect(chr.take()).toEqual(failure('JSON parse error, premature EOI'));
 });
 
-test('a client that does not read gets no further command begun, and piles up no input', async () => {
-  const { vm, chr } = await start();
-  chr.reading = false;
-  chr.type('{"execute":"stop"}{"execute":"cont"}');
-  await settle();
-  expect(vm.runState).toBe('paused');
-  chr.type(Buffer.alloc(100 << 10, ' '));
-  expect(chr.paused).toBe(true);
-  chr.startReading();
-  await settle();
-  expect(vm.runState).toBe('running');
-  expect(chr.paused).toBe(false);
-});
+test(
+  'a client that does not read gets no further command begun, and piles up no ' + 'input',
+  async () => {
+    const { vm, chr } = await start();
+    chr.reading = false;
+    chr.type('{"execute":"stop"}{"execute":"cont"}');
+    await settle();
+    expect(vm.runState).toBe('paused');
+    chr.type(Buffer.alloc(100 << 10, ' '));
+    expect(chr.paused).toBe(true);
+    chr.startReading();
+    await settle();
+    expect(vm.runState).toBe('running');
+    expect(chr.paused).toBe(false);
+  },
+);
 
 test('a client that does not read at all loses its connection, with the reason in the log', async () => {
   const { vm, chr, log } = await start();
   chr.reading = false;
   const error = 'x'.repeat(1000);
-  for (let sent = 0; sent <= maxQueuedBytes; sent += 1000) vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
+  for (let sent = 0; sent <= maxQueuedBytes; sent += 1000)
+    vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
   expect(chr.hungUp).toBe(1);
-  expect(log[0]).toMatch(/^QMP client on fake does not read: \d+ bytes dropped, connection closed$/);
+  expect(log[0]).toMatch(
+    /^QMP client on fake does not read: \d+ bytes dropped, connection closed$/,
+  );
 });
 
 test('every connection negotiates anew', async () => {
@@ -174,41 +262,82 @@ test('every connection negotiates anew', async () => {
   chr.disconnect();
   chr.connect();
   expect(chr.take()).toHaveLength(1);
-  expect(await ask('{"execute":"query-status"}')).toMatchObject([{ error: { class: 'CommandNotFound' } }]);
+  expect(await ask('{"execute":"query-status"}')).toMatchObject([
+    { error: { class: 'CommandNotFound' } },
+  ]);
 });
 
 test('human-monitor-command: CR LF line ends; errors are text', async () => {
   const { ask, vm } = await start();
-  const hmp = async (line: string) => (await ask(JSON.stringify({ execute: 'human-monitor-command', arguments: { 'command-line': line } })))[0]['return'];
+  const hmp = async (line: string) =>
+    (
+      await ask(
+        JSON.stringify({ execute: 'human-monitor-command', arguments: { 'command-line': line } }),
+      )
+    )[0]['return'];
   expect(await hmp('info status')).toBe('VM status: running\r\n');
   expect(await hmp('drive_add -n buddy if=none,id=x,file.driver=nbd')).toBe('OK\r\n');
   expect(await hmp('drive_add buddy driver=nbd, odd "text"')).toBe('OK\r\n');
-  expect(vm.calls).toEqual(['drive-add ["if=none,id=x,file.driver=nbd",{"nodeOnly":true}]', 'drive-add ["driver=nbd, odd \\"text\\"",{"nodeOnly":false}]']);
+  expect(vm.calls).toEqual([
+    'drive-add ["if=none,id=x,file.driver=nbd",{"nodeOnly":true}]',
+    'drive-add ["driver=nbd, odd \\"text\\"",{"nodeOnly":false}]',
+  ]);
   expect(await hmp('nbd_server_stop')).toBe('Error: NBD server not running\r\n');
   expect(await hmp('')).toBe('');
-  expect(await hmp('migrate tcp:h:1')).toBe('terminal does not allow synchronous migration, continuing detached\r\n');
+  expect(await hmp('migrate tcp:h:1')).toBe(
+    'terminal does not allow synchronous migration, continuing detached\r\n',
+  );
 });
 
 test('a part that the machine lacks makes its commands absent', async () => {
   const { ask } = await start(fakeControl({ block: true }));
-  expect(await ask('{"execute":"nbd-server-stop"}')).toEqual(failure('The command nbd-server-stop has not been found', 'CommandNotFound'));
-  const names = ((await ask('{"execute":"query-commands"}'))[0]['return'] as { name: string }[]).map(c => c.name);
+  expect(await ask('{"execute":"nbd-server-stop"}')).toEqual(
+    failure('The command nbd-server-stop has not been found', 'CommandNotFound'),
+  );
+  const names = (
+    (await ask('{"execute":"query-commands"}'))[0]['return'] as { name: string }[]
+  ).map(c => c.name);
   expect(names).toContain('migrate');
   expect(names).not.toContain('query-block');
 });
 
 test('query-qmp-schema: every type that is named is there', async () => {
   const { ask } = await start();
-  const schema = (await ask('{"execute":"query-qmp-schema"}'))[0]['return'] as Record<string, unknown>[];
+  const schema = (await ask('{"execute":"query-qmp-schema"}'))[0]['return'] as Record<
+    string,
+    unknown
+  >[];
   const names = new Set(schema.map(e => e['name']));
   expect(names.size).toBe(schema.length);
-  const used = schema.flatMap(e => [e['arg-type'], e['ret-type'], e['element-type'], ...[...((e['members'] ?? []) as Record<string, unknown>[]), ...((e['variants'] ?? []) as Record<string, unknown>[])].map(m => m['type'])]);
+  const used = schema.flatMap(e => [
+    e['arg-type'],
+    e['ret-type'],
+    e['element-type'],
+    ...[
+      ...((e['members'] ?? []) as Record<string, unknown>[]),
+      ...((e['variants'] ?? []) as Record<string, unknown>[]),
+    ].map(m => m['type']),
+  ]);
   expect(used.filter(name => name !== undefined && !names.has(name))).toEqual([]);
-  const listed = async (command: string) => ((await ask(`{"execute":"${command}"}`))[0]['return'] as { name: string }[]).map(c => c.name).sort();
-  const kind = (meta: string) => schema.filter(e => e['meta-type'] === meta).map(e => e['name']).sort();
+  const listed = async (command: string) =>
+    ((await ask(`{"execute":"${command}"}`))[0]['return'] as { name: string }[])
+      .map(c => c.name)
+      .sort();
+  const kind = (meta: string) =>
+    schema
+      .filter(e => e['meta-type'] === meta)
+      .map(e => e['name'])
+      .sort();
   expect(kind('command')).toEqual(await listed('query-commands'));
   expect(kind('event')).toEqual(await listed('query-events'));
-  expect(schema.find(e => e['name'] === 'q_obj_SHUTDOWN-arg')).toEqual({ name: 'q_obj_SHUTDOWN-arg', 'meta-type': 'object', members: [{ name: 'guest', type: 'bool' }, { name: 'reason', type: 'str' }] });
+  expect(schema.find(e => e['name'] === 'q_obj_SHUTDOWN-arg')).toEqual({
+    name: 'q_obj_SHUTDOWN-arg',
+    'meta-type': 'object',
+    members: [
+      { name: 'guest', type: 'bool' },
+      { name: 'reason', type: 'str' },
+    ],
+  });
   expect(schema.filter(e => e['allow-oob']).map(e => e['name'])).toEqual(['query-yank', 'yank']);
 });
 
@@ -218,7 +347,9 @@ describe('out of band', () => {
   async function stuck() {
     const vm = fakeControl();
     const free: (() => void)[] = [];
-    Object.assign(vm.block!, { nbdServerStop: () => new Promise<void>(resolve => free.push(resolve)) });
+    Object.assign(vm.block!, {
+      nbdServerStop: () => new Promise<void>(resolve => free.push(resolve)),
+    });
     const session = await start(vm, false);
     expect(await session.ask(enableOob)).toEqual([{ return: {} }]);
     return { ...session, free };
@@ -226,23 +357,48 @@ describe('out of band', () => {
 
   test('exec-oob is answered while an earlier command waits; in band the order stays', async () => {
     const { ask, vm, free } = await stuck();
-    expect(await ask('{"execute":"nbd-server-stop","id":1}{"execute":"query-name","id":2}')).toEqual([]);
-    expect(await ask(`{"exec-oob":"yank","arguments":{"instances":[{"type":"block-node","node-name":"n0"}]},"id":"y"}`)).toEqual([{ return: {}, id: 'y' }]);
+    expect(
+      await ask('{"execute":"nbd-server-stop","id":1}{"execute":"query-name","id":2}'),
+    ).toEqual([]);
+    expect(
+      await ask(
+        '{"exec-oob":"yank","arguments":{"instances":[{"type":"block-node",' +
+          '"node-name":"n0"}]},"id":"y"}',
+      ),
+    ).toEqual([{ return: {}, id: 'y' }]);
     expect(vm.calls).toEqual(['yank [{"type":"block-node","node-name":"n0"}]']);
-    expect(await ask('{"exec-oob":"query-yank","id":3}')).toEqual([{ return: [{ type: 'migration' }], id: 3 }]);
+    expect(await ask('{"exec-oob":"query-yank","id":3}')).toEqual([
+      { return: [{ type: 'migration' }], id: 3 },
+    ]);
     free[0]();
-    expect(await ask('')).toEqual([{ return: {}, id: 1 }, { return: { name: 'test' }, id: 2 }]);
+    expect(await ask('')).toEqual([
+      { return: {}, id: 1 },
+      { return: { name: 'test' }, id: 2 },
+    ]);
   });
 
-  test('what may wait is refused out of band; without the capability the word is unknown', async () => {
-    const { ask } = await stuck();
-    expect(await ask('{"exec-oob":"stop"}')).toEqual(failure('The command stop does not support OOB'));
-    expect(await ask('{"exec-oob":"nope"}')).toEqual(failure('The command nope has not been found', 'CommandNotFound'));
-    expect(await ask('{"exec-oob":1}')).toEqual(failure("QMP input member 'exec-oob' must be a string"));
-    expect(await ask('{"exec-oob":"yank","execute":"stop"}')).toEqual(failure("QMP input member 'execute' is unexpected"));
-    const plain = await start();
-    expect(await plain.ask('{"exec-oob":"yank"}')).toEqual(failure("QMP input member 'exec-oob' is unexpected"));
-  });
+  test(
+    'what may wait is refused out of band; without the capability the word is ' + 'unknown',
+    async () => {
+      const { ask } = await stuck();
+      expect(await ask('{"exec-oob":"stop"}')).toEqual(
+        failure('The command stop does not support OOB'),
+      );
+      expect(await ask('{"exec-oob":"nope"}')).toEqual(
+        failure('The command nope has not been found', 'CommandNotFound'),
+      );
+      expect(await ask('{"exec-oob":1}')).toEqual(
+        failure("QMP input member 'exec-oob' must be a string"),
+      );
+      expect(await ask('{"exec-oob":"yank","execute":"stop"}')).toEqual(
+        failure("QMP input member 'execute' is unexpected"),
+      );
+      const plain = await start();
+      expect(await plain.ask('{"exec-oob":"yank"}')).toEqual(
+        failure("QMP input member 'exec-oob' is unexpected"),
+      );
+    },
+  );
 
   test('eight commands may wait; then nothing is read, and the client is held back', async () => {
     const { ask, chr, vm, free } = await stuck();
@@ -284,6 +440,8 @@ describe('out of band', () => {
     const { ask, vm } = await stuck();
     await ask('{"execute":"nbd-server-stop"}');
     const other = await start(vm);
-    expect(await other.ask('{"execute":"query-status"}')).toEqual([{ return: { running: true, status: 'running' } }]);
+    expect(await other.ask('{"execute":"query-status"}')).toEqual([
+      { return: { running: true, status: 'running' } },
+    ]);
   });
 });

@@ -13,15 +13,19 @@ function sitDown() {
   let out = '';
   let resize: () => void = () => undefined;
   const timers: (() => void)[] = [];
-  const output = new Writable({ write: (chunk, _e, done) => (void (out += String(chunk)), done()) });
+  const output = new Writable({
+    write: (chunk, _e, done) => (void (out += String(chunk)), done()),
+  });
   const terminal = { columns: 20, onResize: (fn: () => void) => void (resize = fn) };
   Object.defineProperty(output, 'columns', { get: () => terminal.columns });
   const input = new Readable({ read: () => undefined });
   const editor: Interface = createInterface({ input, output, terminal: true, prompt: '' });
-  const clock = { timer: (_ms: number, fn: () => void) => {
-    timers.push(fn);
-    return { dispose: () => void timers.splice(timers.indexOf(fn), 1) };
-  } };
+  const clock = {
+    timer: (_ms: number, fn: () => void) => {
+      timers.push(fn);
+      return { dispose: () => void timers.splice(timers.indexOf(fn), 1) };
+    },
+  };
   const screen = { terminal, clock: clock as never, write: (text: string) => void (out += text) };
   const reflow = new Reflow(editor, screen, () => output.emit('resize'));
   editor.write(line);
@@ -33,7 +37,7 @@ function sitDown() {
   return { reflow, timers, output: () => out, close: () => editor.close() };
 }
 
-const up = /\x1b\[(\d+)A/;  
+const up = /\x1b\[(\d+)A/;
 
 test('a terminal that sets the line anew: its cursor is on the first row', () => {
   const { reflow, output, timers, close } = sitDown();

@@ -1,6 +1,7 @@
 /**
- * Goal: the line editor as a person meets it: keys in, screen out. Method: a process on a real pseudo-terminal, its output on xterm's screen. Tab
- * and control keys are writes of their own, as fingers make them; a paste is one write.
+ * Goal: the line editor as a person meets it: keys in, screen out. Method: a process on a real
+ * pseudo-terminal, its output on xterm's screen. Tab and control keys are writes of their own, as
+ * fingers make them; a paste is one write.
  */
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,11 +24,22 @@ afterEach(() => {
 test('a line and its output, mistakes, editing, pastes, Ctrl-C, Ctrl-L, and the end', async () => {
   await sitDown();
   await person.press('info status', keys.enter);
-  await person.sees("colo 0.1.0 monitor - type 'help' for more information\n(colo) info status\nVM status: running\n(colo)");
+  await person.sees(
+    "colo 0.1.0 monitor - type 'help' for more information\n(colo) info status\nVM status: " +
+      'running\n(colo)',
+  );
   await person.press('info registers 1', keys.enter);
   await person.sees('Error: CPU not available');
   expect(person.raw).toContain('\x1b[31mError:\x1b[39m');
-  await person.press('info nmae', keys.left, keys.left, keys.backspace, keys.right, 'm', keys.enter);
+  await person.press(
+    'info nmae',
+    keys.left,
+    keys.left,
+    keys.backspace,
+    keys.right,
+    'm',
+    keys.enter,
+  );
   await person.sees('(colo) info name\ntest');
   await person.press('info nmae', keys.enter);
   await person.sees("unknown command: 'info nmae'\nDid you mean 'info name'?");
@@ -45,7 +57,9 @@ test('a line and its output, mistakes, editing, pastes, Ctrl-C, Ctrl-L, and the 
   expect(person.screenText).toBe(pasted);
   await person.press(keys.ctrlC, 'quit', keys.enter);
   expect(await person.exited).toBe(7);
-  expect(person.raw.lastIndexOf('\x1b[?2004l')).toBeGreaterThan(person.raw.lastIndexOf('\x1b[?2004h'));
+  expect(person.raw.lastIndexOf('\x1b[?2004l')).toBeGreaterThan(
+    person.raw.lastIndexOf('\x1b[?2004h'),
+  );
 });
 
 test('Tab: one candidate is taken, several are shown, files too; tables; watch', async () => {
@@ -56,7 +70,13 @@ test('Tab: one candidate is taken, several are shown, files too; tables; watch',
   await person.sees('(colo) info status ', 'typed');
   await person.press(keys.ctrlC, 'info migrate_', keys.tab, keys.tab);
   await person.sees('migrate_capabilities  migrate_parameters');
-  await person.press(keys.ctrlC, `drive_add buddy if=none,file.filename=${home.path}/im`, keys.tab, 'di', keys.tab);
+  await person.press(
+    keys.ctrlC,
+    `drive_add buddy if=none,file.filename=${home.path}/im`,
+    keys.tab,
+    'di',
+    keys.tab,
+  );
   await person.sees('images/disk.img');
   await person.press(keys.ctrlC, 'info block', keys.enter);
   await person.sees(/│ disk0 +│ node0 +│/);
@@ -72,43 +92,57 @@ test('Tab: one candidate is taken, several are shown, files too; tables; watch',
   await person.sees("watch: seconds from 0.1 to 3600 expected, not 'x'");
 });
 
-test('hints: the syntax, then the rest of an earlier line; Ctrl-R; Ctrl-D leaves the monitor, not the VM', async () => {
-  await sitDown();
-  await person.press('migrate_set_capability ');
-  await person.sees('capability on|off', 'behind');
-  await person.press('x-colo on', keys.enter);
-  await person.sees('(colo) ', 'typed');
-  await person.sees('', 'behind');
-  await person.press('migrate_set_c');
-  await person.sees('apability x-colo on', 'behind');
-  await person.press(keys.right);
-  await person.sees('(colo) migrate_set_capability x-colo on', 'typed');
-  await person.press(keys.enter, 'info stat');
-  await person.sees('us', 'behind');
-  await person.press(keys.ctrlC);
-  await person.sees(/info stat\^C\n\(colo\)$/);
-  await person.press('info name', keys.enter, 'info kvm', keys.enter);
-  await person.sees('kvm support');
-  await person.press('stop', keys.ctrlR, 'nfo');
-  await person.sees("(reverse-i-search)'nfo': info kvm", 'typed');
-  await person.press(keys.ctrlR);
-  await person.sees("(reverse-i-search)'nfo': info name", 'typed');
-  await person.press(keys.ctrlG);
-  await person.sees('(colo) stop', 'typed');
-  await person.press(keys.ctrlR, 'am', keys.enter);
-  await person.sees(/\(colo\) info name\ntest\n\(colo\)$/);
-  await person.press(keys.ctrlD);
-  await person.sees("left the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)");
-  const gone = await Promise.race([person.exited, new Promise(resolve => setTimeout(() => resolve('alive'), 300))]);
-  expect(gone).toBe('alive');
-});
+test(
+  'hints: the syntax, then the rest of an earlier line; Ctrl-R; Ctrl-D leaves the monitor, not ' +
+    'the VM',
+  async () => {
+    await sitDown();
+    await person.press('migrate_set_capability ');
+    await person.sees('capability on|off', 'behind');
+    await person.press('x-colo on', keys.enter);
+    await person.sees('(colo) ', 'typed');
+    await person.sees('', 'behind');
+    await person.press('migrate_set_c');
+    await person.sees('apability x-colo on', 'behind');
+    await person.press(keys.right);
+    await person.sees('(colo) migrate_set_capability x-colo on', 'typed');
+    await person.press(keys.enter, 'info stat');
+    await person.sees('us', 'behind');
+    await person.press(keys.ctrlC);
+    await person.sees(/info stat\^C\n\(colo\)$/);
+    await person.press('info name', keys.enter, 'info kvm', keys.enter);
+    await person.sees('kvm support');
+    await person.press('stop', keys.ctrlR, 'nfo');
+    await person.sees("(reverse-i-search)'nfo': info kvm", 'typed');
+    await person.press(keys.ctrlR);
+    await person.sees("(reverse-i-search)'nfo': info name", 'typed');
+    await person.press(keys.ctrlG);
+    await person.sees('(colo) stop', 'typed');
+    await person.press(keys.ctrlR, 'am', keys.enter);
+    await person.sees(/\(colo\) info name\ntest\n\(colo\)$/);
+    await person.press(keys.ctrlD);
+    await person.sees("left the monitor; the VM goes on ('quit' would end it, as Ctrl-C does now)");
+    const gone = await Promise.race([
+      person.exited,
+      new Promise(resolve => setTimeout(() => resolve('alive'), 300)),
+    ]);
+    expect(gone).toBe('alive');
+  },
+);
 
 test('history: across sessions, private, without secrets; several sessions share it', async () => {
   const second = new Person([fixture], { env: home.env });
   await sitDown();
   const first = person;
   await second.sees('(colo) ', 'typed');
-  await first.press('info name', keys.enter, ' info kvm', keys.enter, 'set_password vnc letmein', keys.enter);
+  await first.press(
+    'info name',
+    keys.enter,
+    ' info kvm',
+    keys.enter,
+    'set_password vnc letmein',
+    keys.enter,
+  );
   await first.sees('unknown command');
   await second.press('info uuid', keys.enter);
   await second.sees('00000000-');
@@ -116,7 +150,9 @@ test('history: across sessions, private, without secrets; several sessions share
   first.kill();
   const file = join(home.path, 'state/colo/history');
   expect(readFileSync(file, 'utf8')).toBe('info name\ninfo uuid\n');
-  expect([statSync(file).mode & 0o777, statSync(join(file, '..')).mode & 0o777]).toEqual([0o600, 0o700]);
+  expect([statSync(file).mode & 0o777, statSync(join(file, '..')).mode & 0o777]).toEqual([
+    0o600, 0o700,
+  ]);
   await sitDown();
   await person.press(keys.up);
   await person.sees('(colo) info uuid', 'typed');
@@ -124,22 +160,27 @@ test('history: across sessions, private, without secrets; several sessions share
   await person.sees('(colo) info name', 'typed');
 });
 
-test.each([80, 30])('an event does not break the line that is typed (%s columns)', async columns => {
-  await sitDown({ columns });
-  await person.press('system_powerdown', keys.enter);
-  await person.sees('(colo) ', 'typed');
-  await person.press('info migrate_capab');
-  await person.sees('[JOB_STATUS_CHANGE');
-  await new Promise(resolve => setTimeout(resolve, 100));
-  await person.press('ilities', keys.enter);
-  await person.sees('x-colo');
-  const shown = person.text.replaceAll('\n', columns === 80 ? '\n' : '');
-  expect(shown.replace(/ +/g, ' ')).toContain('[JOB_STATUS_CHANGE id=copy status=ready]');
-  expect(shown).toContain('(colo) info migrate_capabilities');
-  expect(shown.split('[JOB_STATUS_CHANGE')).toHaveLength(2);
-  await person.press('info block', keys.enter);
-  await person.sees(columns === 80 ? /│ disk0 +│ node0 +│/ : 'disk0 (node0): /images/a.img\n    (raw), ');
-});
+test.each([80, 30])(
+  'an event does not break the line that is typed (%s columns)',
+  async columns => {
+    await sitDown({ columns });
+    await person.press('system_powerdown', keys.enter);
+    await person.sees('(colo) ', 'typed');
+    await person.press('info migrate_capab');
+    await person.sees('[JOB_STATUS_CHANGE');
+    await new Promise(resolve => setTimeout(resolve, 100));
+    await person.press('ilities', keys.enter);
+    await person.sees('x-colo');
+    const shown = person.text.replaceAll('\n', columns === 80 ? '\n' : '');
+    expect(shown.replace(/ +/g, ' ')).toContain('[JOB_STATUS_CHANGE id=copy status=ready]');
+    expect(shown).toContain('(colo) info migrate_capabilities');
+    expect(shown.split('[JOB_STATUS_CHANGE')).toHaveLength(2);
+    await person.press('info block', keys.enter);
+    await person.sees(
+      columns === 80 ? /│ disk0 +│ node0 +│/ : 'disk0 (node0): /images/a.img\n    (raw), ',
+    );
+  },
+);
 
 test('NO_COLOR: no colours and no hints, all else as ever', async () => {
   await sitDown({ env: { NO_COLOR: '1' } });
@@ -156,13 +197,16 @@ test('TERM=dumb: plain lines that the terminal edits; not one escape sequence', 
   expect(person.raw).not.toContain('\x1b');
 });
 
-test('what the process logs stands above the line that is typed, and the prompt stays', async () => {
-  await sitDown();
-  await person.press('system_reset', keys.enter, 'info na');
-  await person.sees('colo primary: a line\nof the log\n(colo) info na');
-  await person.press('me', keys.enter);
-  await person.sees('(colo) info name\ntest\n(colo)');
-});
+test(
+  'what the process logs stands above the line that is typed, and the prompt ' + 'stays',
+  async () => {
+    await sitDown();
+    await person.press('system_reset', keys.enter, 'info na');
+    await person.sees('colo primary: a line\nof the log\n(colo) info na');
+    await person.press('me', keys.enter);
+    await person.sees('(colo) info name\ntest\n(colo)');
+  },
+);
 
 test('comments are skipped, silence is (none), watch only looks', async () => {
   await sitDown();
@@ -183,7 +227,7 @@ test('long lines are cut between words, descriptions below their column', async 
   await person.press('help migrate', keys.enter);
   await person.sees('Example: migrate file:/var/save/vm');
   const rows = person.text.split('\n');
-  const words = new Set((rows.join(' ')).split(/\s+/));
+  const words = new Set(rows.join(' ').split(/\s+/));
   for (const word of ['destination', 'becomes', 'secondary', 'unix:PATH,', 'completion)']) {
     expect([word, words.has(word)]).toEqual([word, true]);
   }
@@ -195,7 +239,7 @@ test('a locale without UTF-8 has tables of ASCII', async () => {
   await person.press('info chardev', keys.enter);
   await person.sees(/\| CHARDEV +\| FILENAME/);
   expect(person.text).toMatch(/^\+-+\+-+\+-+\+$/m);
-   
+
   expect(person.text).toMatch(/^[\x00-\x7f]*$/);
 });
 
@@ -217,15 +261,21 @@ test('the window is made wider and narrower while a long line is typed', async (
   }
 });
 
-test('the loss of the peer is one plain line and the line to type; checkpoints are not told', async () => {
-  await sitDown({ columns: 100 });
-  await person.press('set_link hn0 off', keys.enter);
-  const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';
-  const todo = 'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
-  await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
-  expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
-  await person.press('x_colo_lost_heartbeat', keys.enter);
-  await person.sees(/may still run: no sign of life.*\n.*If this is meant: enter the same line again\.\n\(colo\)/s);
-  await person.press('x_colo_lost_heartbeat', keys.enter);
-  await person.sees("Error: The feature 'colo' is not enabled");
-});
+test(
+  'the loss of the peer is one plain line and the line to type; checkpoints are not ' + 'told',
+  async () => {
+    await sitDown({ columns: 100 });
+    await person.press('set_link hn0 off', keys.enter);
+    const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';
+    const todo =
+      'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
+    await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
+    expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
+    await person.press('x_colo_lost_heartbeat', keys.enter);
+    await person.sees(
+      /may still run: no sign of life.*\n.*If this is meant: enter the same line again\.\n\(colo\)/s,
+    );
+    await person.press('x_colo_lost_heartbeat', keys.enter);
+    await person.sees("Error: The feature 'colo' is not enabled");
+  },
+);

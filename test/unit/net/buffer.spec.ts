@@ -1,12 +1,23 @@
-/** Goal: held output leaves in order, whole epochs at a time, never without the gate, never lost, never more than the bound. */
+/**
+ * Goal: held output leaves in order, whole epochs at a time, never without the gate, never lost,
+ * never more than the bound.
+ */
 import fc from 'fast-check';
 import { type BufferLimits, FilterBuffer } from '../../../src/net/filter/buffer.js';
 
 function buffer(limits: BufferLimits = { packets: 8, bytes: 1000 }) {
   const out: number[] = [];
   const world = { room: true, roomCalls: 0 };
-  const filter: FilterBuffer = new FilterBuffer('nop', limits, { forward: f => world.room && out.push(f[0]) > 0, onRoom: () => void world.roomCalls++ });
-  return { filter, out, world, put: (n: number, length = 60) => filter.take(Buffer.alloc(length, n)) };
+  const filter: FilterBuffer = new FilterBuffer('nop', limits, {
+    forward: f => world.room && out.push(f[0]) > 0,
+    onRoom: () => void world.roomCalls++,
+  });
+  return {
+    filter,
+    out,
+    world,
+    put: (n: number, length = 60) => filter.take(Buffer.alloc(length, n)),
+  };
 }
 
 it('holds, and releases by epoch', () => {
@@ -126,27 +137,35 @@ it('copies what it keeps', () => {
 });
 
 it('agrees with a list for any order of calls', () => {
-  const call = fc.oneof(fc.constant('put'), fc.constant('cut'), fc.constant('release'), fc.constant('busy'), fc.constant('free'));
-  fc.assert(fc.property(fc.array(call, { maxLength: 60 }), calls => {
-    const { filter, out, world, put } = buffer({ packets: 5, bytes: 10_000 });
-    filter.hold(() => true);
-    const accepted: number[] = [];
-    let [sequence, epoch, cutAt, safe] = [0, 0, 0, 0];
-    for (const c of calls) {
-      if (c === 'put' && put(++sequence % 256) === 'stolen') accepted.push(sequence % 256);
-      if (c === 'busy' || c === 'free') world.room = c === 'free';
-      if (c === 'free') filter.pump();
-      if (c === 'cut') {
-        filter.cut(++epoch);
-        cutAt = accepted.length;
+  const call = fc.oneof(
+    fc.constant('put'),
+    fc.constant('cut'),
+    fc.constant('release'),
+    fc.constant('busy'),
+    fc.constant('free'),
+  );
+  fc.assert(
+    fc.property(fc.array(call, { maxLength: 60 }), calls => {
+      const { filter, out, world, put } = buffer({ packets: 5, bytes: 10_000 });
+      filter.hold(() => true);
+      const accepted: number[] = [];
+      let [sequence, epoch, cutAt, safe] = [0, 0, 0, 0];
+      for (const c of calls) {
+        if (c === 'put' && put(++sequence % 256) === 'stolen') accepted.push(sequence % 256);
+        if (c === 'busy' || c === 'free') world.room = c === 'free';
+        if (c === 'free') filter.pump();
+        if (c === 'cut') {
+          filter.cut(++epoch);
+          cutAt = accepted.length;
+        }
+        if (c === 'release') {
+          filter.release(epoch);
+          safe = cutAt;
+        }
+        expect(out).toEqual(accepted.slice(0, out.length));
+        expect(out.length).toBeLessThanOrEqual(safe);
+        if (world.room) expect(out.length).toBe(safe);
       }
-      if (c === 'release') {
-        filter.release(epoch);
-        safe = cutAt;
-      }
-      expect(out).toEqual(accepted.slice(0, out.length));
-      expect(out.length).toBeLessThanOrEqual(safe);
-      if (world.room) expect(out.length).toBe(safe);
-    }
-  }));
+    }),
+  );
 });

@@ -1,4 +1,7 @@
-/** Goal: frames pass a tap netdev in both directions under back-pressure, a stopped VM receives nothing, announcements look as they must. */
+/**
+ * Goal: frames pass a tap netdev in both directions under back-pressure, a stopped VM receives
+ * nothing, announcements look as they must.
+ */
 import type { NetFilter, NicPort, Verdict } from '../../../src/net/contract.js';
 import { FilterChain } from '../../../src/net/filter/chain.js';
 import { TapNetdev } from '../../../src/net/netdev/tap.js';
@@ -9,17 +12,30 @@ import { World } from '../../support/sim/world.js';
 
 function setup() {
   const world = new World(1);
-  const tap = { room: true, out: [] as Uint8Array[], paused: false, frame: (_: Uint8Array) => undefined as void };
-  const netdev = new TapNetdev('hn0', {
-    ifname: 'tap7',
-    onFrame: fn => void (tap.frame = fn),
-    write: f => tap.room && tap.out.push(Buffer.from(f)) > 0,
-    pause: () => void (tap.paused = true),
-    resume: () => void (tap.paused = false),
-    dispose: () => undefined,
-  }, new SimNode('n', world).clock);
+  const tap = {
+    room: true,
+    out: [] as Uint8Array[],
+    paused: false,
+    frame: (_: Uint8Array) => undefined as void,
+  };
+  const netdev = new TapNetdev(
+    'hn0',
+    {
+      ifname: 'tap7',
+      onFrame: fn => void (tap.frame = fn),
+      write: f => tap.room && tap.out.push(Buffer.from(f)) > 0,
+      pause: () => void (tap.paused = true),
+      resume: () => void (tap.paused = false),
+      dispose: () => undefined,
+    },
+    new SimNode('n', world).clock,
+  );
   const nic = { room: true, got: [] as number[], announced: 0, rooms: 0 };
-  const port: NicPort = { mac: new Uint8Array([0x52, 0x54, 0, 1, 2, 3]), receive: f => nic.room && nic.got.push(f[0]) > 0, announce: () => void nic.announced++ };
+  const port: NicPort = {
+    mac: new Uint8Array([0x52, 0x54, 0, 1, 2, 3]),
+    receive: f => nic.room && nic.got.push(f[0]) > 0,
+    announce: () => void nic.announced++,
+  };
   netdev.attachNic(port);
   netdev.onRoom(() => void nic.rooms++);
   return { world, tap, netdev, nic };
@@ -51,16 +67,19 @@ it('keeps no more than its queue when the tap does not obey', () => {
   expect(nic.got.length).toBe(256);
 });
 
-it('refuses output that the kernel does not take, and says when it may be tried again', async () => {
-  const { world, tap, netdev, nic } = setup();
-  tap.room = false;
-  expect(netdev.send(frame(1))).toBe(false);
-  tap.room = true;
-  await world.run(10);
-  expect(nic.rooms).toBe(1);
-  expect(netdev.send(frame(1))).toBe(true);
-  expect(tap.out.length).toBe(1);
-});
+it(
+  'refuses output that the kernel does not take, and says when it may be tried ' + 'again',
+  async () => {
+    const { world, tap, netdev, nic } = setup();
+    tap.room = false;
+    expect(netdev.send(frame(1))).toBe(false);
+    tap.room = true;
+    await world.run(10);
+    expect(nic.rooms).toBe(1);
+    expect(netdev.send(frame(1))).toBe(true);
+    expect(tap.out.length).toBe(1);
+  },
+);
 
 it('goes on by itself with released frames after the kernel was busy', async () => {
   const { world, tap, netdev } = setup();
@@ -82,7 +101,12 @@ it('drops both ways with the link down', () => {
   expect(netdev.send(frame(1))).toBe(true);
   tap.frame(frame(2));
   expect([tap.out.length, nic.got.length]).toEqual([0, 0]);
-  expect(netdev.info()).toMatchObject({ link: 'down', mac: '52:54:00:01:02:03', properties: { ifname: 'tap7' }, filters: [{ name: 'nop', type: 'filter-buffer', direction: 'rx', status: 'off' }] });
+  expect(netdev.info()).toMatchObject({
+    link: 'down',
+    mac: '52:54:00:01:02:03',
+    properties: { ifname: 'tap7' },
+    filters: [{ name: 'nop', type: 'filter-buffer', direction: 'rx', status: 'off' }],
+  });
 });
 
 it('announces past the filters, and has the guest do it too', () => {
@@ -91,32 +115,52 @@ it('announces past the filters, and has the guest do it too', () => {
   expect([tap.out.length, nic.announced]).toEqual([1, 1]);
 });
 
-it.each(['held', 'lost'])('a side whose output is %s announces nothing, and copies nothing', how => {
-  const { tap, netdev, nic } = setup();
-  let open = true;
-  netdev.output.hold(() => open);
-  netdev.announce();
-  expect([tap.out.length, nic.announced]).toEqual([1, 1]);
-  const copies: number[] = [];
-  netdev.output.emit(frame(1), copy => copies.push(copy.length));
-  netdev.output.cut(1);
-  if (how === 'held') open = false;
-  else netdev.output.drop();
-  netdev.output.release(1);
-  netdev.announce();
-  netdev.output.emit(frame(2), copy => copies.push(copy.length));
-  expect([tap.out.length, nic.announced, copies]).toEqual([1, 1, []]);
-});
+it.each(['held', 'lost'])(
+  'a side whose output is %s announces nothing, and copies nothing',
+  how => {
+    const { tap, netdev, nic } = setup();
+    let open = true;
+    netdev.output.hold(() => open);
+    netdev.announce();
+    expect([tap.out.length, nic.announced]).toEqual([1, 1]);
+    const copies: number[] = [];
+    netdev.output.emit(frame(1), copy => copies.push(copy.length));
+    netdev.output.cut(1);
+    if (how === 'held') open = false;
+    else netdev.output.drop();
+    netdev.output.release(1);
+    netdev.announce();
+    netdev.output.emit(frame(2), copy => copies.push(copy.length));
+    expect([tap.out.length, nic.announced, copies]).toEqual([1, 1, []]);
+  },
+);
 
 it('makes a RARP request with the guest address', () => {
   const packet = rarpAnnounce(new Uint8Array([0x52, 0x54, 0, 1, 2, 3]));
-  expect(packet.toString('hex')).toBe('ffffffffffff' + '525400010203' + '8035' + '0001' + '0800' + '0604' + '0003' + '525400010203' + '00000000' + '525400010203' + '00000000' + '00'.repeat(18));
+  expect(packet.toString('hex')).toBe(
+    'ffffffffffff' +
+      '525400010203' +
+      '8035' +
+      '0001' +
+      '0800' +
+      '0604' +
+      '0003' +
+      '525400010203' +
+      '00000000' +
+      '525400010203' +
+      '00000000' +
+      '00'.repeat(18),
+  );
 });
 
 it('announces five times, further and further apart', async () => {
   const world = new World(1);
   const at: number[] = [];
-  const clock = { nowMs: () => world.now, wallMs: () => 0, timer: (ms: number, fn: () => void) => (world.after(ms, fn), { dispose: () => undefined }) };
+  const clock = {
+    nowMs: () => world.now,
+    wallMs: () => 0,
+    timer: (ms: number, fn: () => void) => (world.after(ms, fn), { dispose: () => undefined }),
+  };
   new Announcer(clock).start(() => at.push(world.now));
   await world.run(5000);
   expect(at).toEqual([0, 50, 200, 450, 800]);
@@ -124,12 +168,25 @@ it('announces five times, further and further apart', async () => {
 
 describe('filter chain', () => {
   const seen: string[] = [];
-  const filter = (name: string, direction: NetFilter['direction'], verdict: Verdict = 'pass', on = true): NetFilter => ({
-    name, direction, on,
+  const filter = (
+    name: string,
+    direction: NetFilter['direction'],
+    verdict: Verdict = 'pass',
+    on = true,
+  ): NetFilter => ({
+    name,
+    direction,
+    on,
     take: () => (seen.push(name), verdict),
     info: () => ({ name, type: 'test', direction, status: on ? 'on' : 'off', properties: {} }),
   });
-  const chain = () => new FilterChain({ toWorld: () => seen.push('world') > 0, toGuest: () => seen.push('guest') > 0, emit: () => true, room: () => undefined });
+  const chain = () =>
+    new FilterChain({
+      toWorld: () => seen.push('world') > 0,
+      toGuest: () => seen.push('guest') > 0,
+      emit: () => true,
+      room: () => undefined,
+    });
   beforeEach(() => void (seen.length = 0));
 
   it('goes from tail to head for guest output, and back for input', () => {

@@ -1,10 +1,16 @@
 /**
- * Goal: each filter does what its object says in both directions, nothing of the guest's output or a copy of it gets out before its epoch,
- * and no reader, disk or peer makes the guest wait without bound. Method: objects over a netdev whose two ends are lists.
+ * Goal: each filter does what its object says in both directions, nothing of the guest's output or
+ * a copy of it gets out before its epoch, and no reader, disk or peer makes the guest wait without
+ * bound. Method: objects over a netdev whose two ends are lists.
  */
 import { firsts, frame, FrameChar, memoryFile, objectsFixture } from '../../support/objects.js';
 import { settle } from '../../support/fake-char.js';
-import { pcapHeader, pcapRecord, readPcapHeader, readPcapRecord } from '../../../src/net/packet/pcap.js';
+import {
+  pcapHeader,
+  pcapRecord,
+  readPcapHeader,
+  readPcapRecord,
+} from '../../../src/net/packet/pcap.js';
 
 const opened: { dispose(): void }[] = [];
 afterEach(() => opened.splice(0).forEach(o => o.dispose()));
@@ -16,7 +22,13 @@ async function fixture(files: object = {}) {
   opened.push(all.objects);
   out.connect();
   incoming.connect();
-  return { ...all, out, in: incoming, add: (text: string) => all.objects.objectAddText(text), pass: (ms: number) => all.world.run(all.world.now + ms) };
+  return {
+    ...all,
+    out,
+    in: incoming,
+    add: (text: string) => all.objects.objectAddText(text),
+    pass: (ms: number) => all.world.run(all.world.now + ms),
+  };
 }
 
 describe('filter-buffer', () => {
@@ -42,7 +54,7 @@ describe('filter-buffer', () => {
     await pass(1);
     expect([wire.out.length, nic.roomCalls]).toEqual([4096, 1]);
     let bytes = 0;
-    for (; netdev.send(frame(1, 60_000)) && bytes < 100 << 20; ) bytes += 60_000;
+    for (; netdev.send(frame(1, 60_000)) && bytes < 100 << 20;) bytes += 60_000;
     expect(bytes).toBeLessThanOrEqual(16 << 20);
   });
 
@@ -93,7 +105,12 @@ describe('filter-mirror', () => {
     out.disconnect();
     out.reading = true;
     netdev.send(frame(1));
-    expect([wire.out.length, out.frames.length, objects.get('m0', 'dropped'), objects.get('m0', 'sent')]).toEqual([10_001, 0, 10_001, 0]);
+    expect([
+      wire.out.length,
+      out.frames.length,
+      objects.get('m0', 'dropped'),
+      objects.get('m0', 'sent'),
+    ]).toEqual([10_001, 0, 10_001, 0]);
     out.connect();
     netdev.send(frame(7));
     expect([firsts(out.frames), objects.get('m0', 'sent')]).toEqual([[7], 1]);
@@ -138,14 +155,22 @@ describe('filter-mirror', () => {
   test('a chardev has one user, and is free again with the filter', async () => {
     const { chars, objects, add } = await fixture();
     await add('filter-mirror,id=m0,netdev=hn0,outdev=out');
-    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=out')).rejects.toThrow("Device 'out' is in use");
-    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=nope')).rejects.toThrow("Device 'nope' not found");
-    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=in,position=id=zz')).rejects.toThrow("filter 'zz' not found");
+    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=out')).rejects.toThrow(
+      "Device 'out' is in use",
+    );
+    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=nope')).rejects.toThrow(
+      "Device 'nope' not found",
+    );
+    await expect(add('filter-mirror,id=m1,netdev=hn0,outdev=in,position=id=zz')).rejects.toThrow(
+      "filter 'zz' not found",
+    );
     expect(() => chars.take('out')).toThrow("chardev 'out' is in use by filter-mirror 'm0'");
     expect(chars.usersOf('in')).toEqual([]);
     objects.objectDel('m0');
     await add('filter-mirror,id=m1,netdev=hn0,outdev=out,vnet_hdr_support=off');
-    await expect(add('filter-mirror,id=m2,netdev=hn0,outdev=in,vnet_hdr_support=on')).rejects.toThrow('vnet_hdr_support=on is not supported');
+    await expect(
+      add('filter-mirror,id=m2,netdev=hn0,outdev=in,vnet_hdr_support=on'),
+    ).rejects.toThrow('vnet_hdr_support=on is not supported');
   });
 });
 
@@ -175,7 +200,13 @@ describe('filter-redirector', () => {
   test.each([
     ['tx', [[5, 6], []]],
     ['rx', [[], [5, 6]]],
-    ['all', [[5, 6], [5, 6]]],
+    [
+      'all',
+      [
+        [5, 6],
+        [5, 6],
+      ],
+    ],
   ])('what indev sends goes on: %s', async (queue, expected) => {
     const { wire, nic, in: indev, objects, add } = await fixture();
     await add(`filter-redirector,id=r0,netdev=hn0,queue=${queue},indev=in`);
@@ -195,22 +226,31 @@ describe('filter-redirector', () => {
     expect(firsts(wire.out)).toEqual([5]);
   });
 
-  test('a guest without buffers: indev waits, and nothing is lost or kept without bound', async () => {
-    const { netdev, nic, in: indev, add } = await fixture();
-    await add('filter-redirector,id=r0,netdev=hn0,queue=tx,indev=in');
-    nic.room = false;
-    indev.send(frame(1), frame(2), frame(3));
-    expect([nic.got, indev.paused]).toEqual([[], true]);
-    nic.room = true;
-    netdev.nicReady();
-    expect([firsts(nic.got), indev.paused]).toEqual([[1, 2, 3], false]);
-  });
+  test(
+    'a guest without buffers: indev waits, and nothing is lost or kept without ' + 'bound',
+    async () => {
+      const { netdev, nic, in: indev, add } = await fixture();
+      await add('filter-redirector,id=r0,netdev=hn0,queue=tx,indev=in');
+      nic.room = false;
+      indev.send(frame(1), frame(2), frame(3));
+      expect([nic.got, indev.paused]).toEqual([[], true]);
+      nic.room = true;
+      netdev.nicReady();
+      expect([firsts(nic.got), indev.paused]).toEqual([[1, 2, 3], false]);
+    },
+  );
 
   test('a stream that makes no sense ends with its peer; the next one begins anew', async () => {
     const { nic, in: indev, notes, add } = await fixture();
     await add('filter-redirector,id=r0,netdev=hn0,queue=tx,indev=in');
     indev.type(Buffer.from('ffffffff', 'hex'));
-    expect([indev.hungUp, notes]).toEqual([1, ['filter-redirector r0: fake: a frame of 4294967295 bytes was announced; the longest has 69632']]);
+    expect([indev.hungUp, notes]).toEqual([
+      1,
+      [
+        'filter-redirector r0: fake: a frame of 4294967295 bytes was announced; the longest ' +
+          'has 69632',
+      ],
+    ]);
     indev.disconnect();
     indev.connect();
     indev.type(Buffer.from('000000', 'hex'));
@@ -236,7 +276,7 @@ describe('filter-dump', () => {
   const records = (content: Buffer) => {
     const format = readPcapHeader(content);
     const found: { captured: number; first: number; ms: number }[] = [];
-    for (let at = 24; at < content.length; ) {
+    for (let at = 24; at < content.length;) {
       const { captured, ms } = readPcapRecord(content.subarray(at), format);
       found.push({ captured, first: content[at + 16], ms });
       at += 16 + captured;
@@ -253,32 +293,53 @@ describe('filter-dump', () => {
     wire.frame(frame(2, 60));
     objects.objectDel('d0');
     await settle();
-    expect(records(state.content).map(r => [r.first, r.captured])).toEqual([[1, 100], [2, 60]]);
+    expect(records(state.content).map(r => [r.first, r.captured])).toEqual([
+      [1, 100],
+      [2, 60],
+    ]);
     expect([state.closed, wire.out]).toEqual([true, []]);
   });
 
-  test('a full disk: packets are counted, one line is said, the file stays whole and goes on when there is room', async () => {
-    const { state, files } = memoryFile();
-    const { netdev, objects, notes, wire, add } = await fixture(files);
-    await add('filter-dump,id=d0,netdev=hn0,file=/f');
-    netdev.send(frame(1));
-    await settle();
-    state.full = true;
-    for (const n of [2, 3, 4]) {
-      netdev.send(frame(n));
+  test(
+    'a full disk: packets are counted, one line is said, the file stays whole and goes on when ' +
+      'there is room',
+    async () => {
+      const { state, files } = memoryFile();
+      const { netdev, objects, notes, wire, add } = await fixture(files);
+      await add('filter-dump,id=d0,netdev=hn0,file=/f');
+      netdev.send(frame(1));
       await settle();
-    }
-    state.full = false;
-    netdev.send(frame(5));
-    await settle();
-    expect(records(state.content).map(r => r.first)).toEqual([1, 5]);
-    expect([objects.get('d0', 'written'), objects.get('d0', 'dropped'), notes.length, wire.out.length]).toEqual([2, 3, 1, 5]);
-  });
+      state.full = true;
+      for (const n of [2, 3, 4]) {
+        netdev.send(frame(n));
+        await settle();
+      }
+      state.full = false;
+      netdev.send(frame(5));
+      await settle();
+      expect(records(state.content).map(r => r.first)).toEqual([1, 5]);
+      expect([
+        objects.get('d0', 'written'),
+        objects.get('d0', 'dropped'),
+        notes.length,
+        wire.out.length,
+      ]).toEqual([2, 3, 1, 5]);
+    },
+  );
 
   test('a disk that stands still: no more than 4 MiB wait', async () => {
     const { state, files } = memoryFile();
     let release: () => void = () => undefined;
-    const { netdev, objects, add } = await fixture({ open: async () => ({ ...(await files.open()), truncate: async () => undefined, pwrite: () => (state.content.length === 0 ? ((state.content = Buffer.alloc(24)), Promise.resolve()) : new Promise<void>(r => (release = r))) }) });
+    const { netdev, objects, add } = await fixture({
+      open: async () => ({
+        ...(await files.open()),
+        truncate: async () => undefined,
+        pwrite: () =>
+          state.content.length === 0
+            ? ((state.content = Buffer.alloc(24)), Promise.resolve())
+            : new Promise<void>(r => (release = r)),
+      }),
+    });
     await add('filter-dump,id=d0,netdev=hn0,file=/f');
     for (let n = 0; n < 200; n++) expect(netdev.send(frame(1, 60_000))).toBe(true);
     expect(objects.get('d0', 'dropped')).toBeGreaterThan(120);
@@ -292,7 +353,9 @@ describe('filter-dump', () => {
       if (offset > 0) await new Promise<void>(r => (release = r));
       await (await files.open()).pwrite(bytes, offset);
     };
-    const { netdev, objects, add } = await fixture({ open: async () => ({ ...(await files.open()), pwrite: slow }) });
+    const { netdev, objects, add } = await fixture({
+      open: async () => ({ ...(await files.open()), pwrite: slow }),
+    });
     await add('filter-dump,id=d0,netdev=hn0,file=/f');
     netdev.send(frame(1));
     let done = false;
@@ -305,16 +368,28 @@ describe('filter-dump', () => {
   });
 
   test('a file that cannot be opened is named, and nothing is left', async () => {
-    const { netdevs, add } = await fixture({ open: () => Promise.reject(new Error("Could not open '/nope/x': No such file or directory")) });
-    await expect(add('filter-dump,id=d0,netdev=hn0,file=/nope/x')).rejects.toThrow("Could not open '/nope/x'");
-    await expect(add('filter-dump,id=d0,netdev=hn0,file=/f,maxlen=0')).rejects.toThrow("Parameter 'maxlen' expects an integer from 1");
-    await expect(add('filter-dump,id=d0,netdev=hn0')).rejects.toThrow("Parameter 'file' is missing");
+    const { netdevs, add } = await fixture({
+      open: () => Promise.reject(new Error("Could not open '/nope/x': No such file or directory")),
+    });
+    await expect(add('filter-dump,id=d0,netdev=hn0,file=/nope/x')).rejects.toThrow(
+      "Could not open '/nope/x'",
+    );
+    await expect(add('filter-dump,id=d0,netdev=hn0,file=/f,maxlen=0')).rejects.toThrow(
+      "Parameter 'maxlen' expects an integer from 1",
+    );
+    await expect(add('filter-dump,id=d0,netdev=hn0')).rejects.toThrow(
+      "Parameter 'file' is missing",
+    );
     expect(netdevs.usersOf('hn0')).toEqual([]);
   });
 });
 
 describe('filter-replay', () => {
-  const capture = (...packets: [ms: number, n: number][]) => Buffer.concat([pcapHeader(65_536), ...packets.map(([ms, n]) => pcapRecord(frame(n), ms, 65_536))]);
+  const capture = (...packets: [ms: number, n: number][]) =>
+    Buffer.concat([
+      pcapHeader(65_536),
+      ...packets.map(([ms, n]) => pcapRecord(frame(n), ms, 65_536)),
+    ]);
 
   test('plays with the pauses of the recording, then is done', async () => {
     const { files, state } = memoryFile(capture([5_000, 1], [5_030, 2], [5_030, 3]));
@@ -363,11 +438,16 @@ describe('filter-replay', () => {
   test.each([
     [Buffer.from('short'), 'it is too short for a pcap file'],
     [Buffer.alloc(24), 'it is not a pcap file'],
-    [Buffer.concat([capture().subarray(0, 20), Buffer.from([101, 0, 0, 0])]), 'its packets are no Ethernet frames'],
+    [
+      Buffer.concat([capture().subarray(0, 20), Buffer.from([101, 0, 0, 0])]),
+      'its packets are no Ethernet frames',
+    ],
   ])('a file that is none is refused', async (content, message) => {
     const { state, files } = memoryFile(content);
     const { add } = await fixture(files);
-    await expect(add('filter-replay,id=p0,netdev=hn0,file=/f')).rejects.toThrow(`filter-replay: /f: ${message}`);
+    await expect(add('filter-replay,id=p0,netdev=hn0,file=/f')).rejects.toThrow(
+      `filter-replay: /f: ${message}`,
+    );
     expect(state.closed).toBe(true);
   });
 
@@ -378,6 +458,9 @@ describe('filter-replay', () => {
     const { pass, nic, notes, add } = await fixture(files);
     await add('filter-replay,id=p0,netdev=hn0,file=/f');
     await pass(10);
-    expect([firsts(nic.got), notes]).toEqual([[1], [expect.stringContaining('the record at offset 100 has 2147483647 bytes')]]);
+    expect([firsts(nic.got), notes]).toEqual([
+      [1],
+      [expect.stringContaining('the record at offset 100 has 2147483647 bytes')],
+    ]);
   });
 });

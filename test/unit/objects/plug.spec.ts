@@ -1,6 +1,7 @@
 /**
- * Goal: a chardev or netdev is the same whether the command line, HMP or QMP asks for it, mistakes read as QEMU's do, and what is used
- * stays. Method: the declarations in all their spellings; the real inventories over real sockets of the host.
+ * Goal: a chardev or netdev is the same whether the command line, HMP or QMP asks for it, mistakes
+ * read as QEMU's do, and what is used stays. Method: the declarations in all their spellings; the
+ * real inventories over real sockets of the host.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +16,13 @@ import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream, Tap } from '../../../src/host/ports.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
-import { chardevBackend, chardevHelp, readChannel, readChardev, specOfBackend } from '../../../src/monitor/objects/chardevs.js';
+import {
+  chardevBackend,
+  chardevHelp,
+  readChannel,
+  readChardev,
+  specOfBackend,
+} from '../../../src/monitor/objects/chardevs.js';
 import { netdevHelp, netdevOf, readNetdev } from '../../../src/monitor/objects/netdevs.js';
 import type { MachineSpec } from '../../../src/machine/spec.js';
 import { fakeControl } from '../../support/fake-control.js';
@@ -32,7 +39,12 @@ afterEach(() => {
 afterAll(() => rmSync(dir, { recursive: true }));
 
 async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + 5000; !condition(); await new Promise(resolve => setTimeout(resolve, 5))) if (performance.now() > deadline) throw new Error('it never came');
+  for (
+    const deadline = performance.now() + 5000;
+    !condition();
+    await new Promise(resolve => setTimeout(resolve, 5))
+  )
+    if (performance.now() > deadline) throw new Error('it never came');
 }
 
 describe('one declaration', () => {
@@ -41,9 +53,28 @@ describe('one declaration', () => {
   test.each([
     ['null,id=c0', 'null', { type: 'null', data: {} }],
     ['file,id=c0,path=/x', 'file:/x', { type: 'file', data: { out: '/x' } }],
-    ['socket,id=c0,path=/x', 'unix:/x', { type: 'socket', data: { addr: { type: 'unix', data: { path: '/x' } }, server: false } }],
-    ['socket,id=c0,host=::1,port=5,server,nowait', 'tcp:[::1]:5,server=yes,wait=no', { type: 'socket', data: { addr: { type: 'inet', data: { host: '::1', port: '5' } } } }],
-    ['socket,id=c0,host=h,port=5,reconnect=2', 'tcp:h:5,reconnect-ms=2000', { type: 'socket', data: { addr: { type: 'inet', data: { host: 'h', port: '5' } }, server: false, reconnect: 2 } }],
+    [
+      'socket,id=c0,path=/x',
+      'unix:/x',
+      { type: 'socket', data: { addr: { type: 'unix', data: { path: '/x' } }, server: false } },
+    ],
+    [
+      'socket,id=c0,host=::1,port=5,server,nowait',
+      'tcp:[::1]:5,server=yes,wait=no',
+      { type: 'socket', data: { addr: { type: 'inet', data: { host: '::1', port: '5' } } } },
+    ],
+    [
+      'socket,id=c0,host=h,port=5,reconnect=2',
+      'tcp:h:5,reconnect-ms=2000',
+      {
+        type: 'socket',
+        data: {
+          addr: { type: 'inet', data: { host: 'h', port: '5' } },
+          server: false,
+          reconnect: 2,
+        },
+      },
+    ],
     ['ringbuf,id=c0', 'ringbuf,size=64K', { type: 'ringbuf', data: { size: 65536 } }],
   ])('%s', (option, short, backend) => {
     const { id, backend: spec } = readChardev(option);
@@ -73,14 +104,21 @@ describe('one declaration', () => {
   test.each([
     [{ type: 'foo', data: {} }, "Parameter 'type' does not accept value 'foo'"],
     [{ type: 'socket', data: {} }, "Parameter 'backend.data.addr' is missing"],
-    [{ type: 'socket', data: { addr: { type: 'unix', data: { path: '/x' } }, wait: true } }, "'wait=on' is for the command line"],
+    [
+      { type: 'socket', data: { addr: { type: 'unix', data: { path: '/x' } }, wait: true } },
+      "'wait=on' is for the command line",
+    ],
     [{ type: 'ringbuf', data: { size: 3 } }, 'size of ringbuf chardev must be power of two'],
   ])('%j', (backend, message) => expect(() => json(backend)).toThrow(message));
 
   test('no monitor waits for a peer; the command line may', () => {
     expect(readChardev('socket,id=c,path=/x,server=on').backend).toMatchObject({ wait: true });
-    expect(readChardev('socket,id=c,path=/x,server=on', true).backend).toMatchObject({ wait: false });
-    expect(() => readChardev('socket,id=c,path=/x,server=on,wait=on', true)).toThrow("'wait=on' is for the command line");
+    expect(readChardev('socket,id=c,path=/x,server=on', true).backend).toMatchObject({
+      wait: false,
+    });
+    expect(() => readChardev('socket,id=c,path=/x,server=on,wait=on', true)).toThrow(
+      "'wait=on' is for the command line",
+    );
   });
 
   test.each([
@@ -99,17 +137,49 @@ describe('one declaration', () => {
 
   test('netdevs as text and as JSON', () => {
     const tap = { type: 'tap', id: 'n', ifname: 't', script: 'no', downscript: undefined };
-    expect([readNetdev('tap,id=n,ifname=t,script=no,vhost=off'), netdevOf('tap', 'n', { ifname: 't', script: 'no', vhost: false })]).toEqual([tap, tap]);
-    const socket = { type: 'socket', id: 'n', address: { kind: 'tcp', host: '::1', port: 7 }, server: true };
-    expect([readNetdev('socket,id=n,listen=[::1]:7'), netdevOf('socket', 'n', { listen: '[::1]:7' })]).toEqual([socket, socket]);
-    expect([netdevHelp('help'), netdevHelp('socket,help'), chardevHelp('help'), chardevHelp('ringbuf,?')].every(text => text !== undefined)).toBe(true);
+    expect([
+      readNetdev('tap,id=n,ifname=t,script=no,vhost=off'),
+      netdevOf('tap', 'n', { ifname: 't', script: 'no', vhost: false }),
+    ]).toEqual([tap, tap]);
+    const socket = {
+      type: 'socket',
+      id: 'n',
+      address: { kind: 'tcp', host: '::1', port: 7 },
+      server: true,
+    };
+    expect([
+      readNetdev('socket,id=n,listen=[::1]:7'),
+      netdevOf('socket', 'n', { listen: '[::1]:7' }),
+    ]).toEqual([socket, socket]);
+    expect(
+      [
+        netdevHelp('help'),
+        netdevHelp('socket,help'),
+        chardevHelp('help'),
+        chardevHelp('ringbuf,?'),
+      ].every(text => text !== undefined),
+    ).toBe(true);
   });
 });
 
 describe('chardevs', () => {
-  const stdio = { terminal: undefined, setMode: () => undefined, onData: () => undefined, onEnd: () => undefined, onDrain: () => undefined, pause: () => undefined, resume: () => undefined } as unknown as Stdio;
+  const stdio = {
+    terminal: undefined,
+    setMode: () => undefined,
+    onData: () => undefined,
+    onEnd: () => undefined,
+    onDrain: () => undefined,
+    pause: () => undefined,
+    resume: () => undefined,
+  } as unknown as Stdio;
   async function chardevs() {
-    const all = await Chardevs.create([], { sockets, clock, files: {} as Files, stdio, log: () => undefined });
+    const all = await Chardevs.create([], {
+      sockets,
+      clock,
+      files: {} as Files,
+      stdio,
+      log: () => undefined,
+    });
     opened.push(all);
     return all;
   }
@@ -118,79 +188,120 @@ describe('chardevs', () => {
     const all = await chardevs();
     const path = join(dir, 'c0');
     await all.add('c0', readChardev(`socket,id=c0,path=${path},server=on`, true).backend);
-    await expect(all.add('c0', { kind: 'null' })).rejects.toThrow("Chardev with id 'c0' already exists");
-    await expect(all.add('9c', { kind: 'null' })).rejects.toThrow("Parameter 'id' expects an identifier");
+    await expect(all.add('c0', { kind: 'null' })).rejects.toThrow(
+      "Chardev with id 'c0' already exists",
+    );
+    await expect(all.add('9c', { kind: 'null' })).rejects.toThrow(
+      "Parameter 'id' expects an identifier",
+    );
     const claim = all.claim('c0', "filter-mirror 'm0'");
     expect(() => all.remove('c0')).toThrow("Chardev 'c0' is busy: filter-mirror 'm0' uses it");
-    expect(all.info()).toEqual([{ id: 'c0', label: `unix:${path},server=on`, connected: false, used: true }]);
+    expect(all.info()).toEqual([
+      { id: 'c0', label: `unix:${path},server=on`, connected: false, used: true },
+    ]);
     claim.dispose();
     claim.dispose();
     all.remove('c0');
     expect(() => all.remove('c0')).toThrow("Chardev 'c0' not found");
-    await expect(sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 })).rejects.toThrow('Failed to connect');
+    await expect(sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 })).rejects.toThrow(
+      'Failed to connect',
+    );
   });
 
-  test('the next user hears a peer that was there, and nothing that was meant for the last', async () => {
-    const all = await chardevs();
-    const path = join(dir, 'c1');
-    await all.add('c1', readChardev(`socket,id=c1,path=${path},server=on`, true).backend);
-    const stream = await sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 });
-    streams.push(stream);
-    stream.onData(() => undefined);
-    const first = all.claim('c1', 'first');
-    let got = '';
-    first.value.onData(bytes => (got += Buffer.from(bytes).toString()));
-    await stream.write(Buffer.from('one'));
-    await until(() => got === 'one');
-    first.dispose();
-    await stream.write(Buffer.from('two'));
-    const second = all.claim('c1', 'second');
-    const events: string[] = [];
-    let later = '';
-    second.value.onEvent(event => events.push(event));
-    second.value.onData(bytes => (later += Buffer.from(bytes).toString()));
-    await until(() => later === 'two');
-    expect([got, events]).toEqual(['one', ['opened']]);
-  });
+  test(
+    'the next user hears a peer that was there, and nothing that was meant for the ' + 'last',
+    async () => {
+      const all = await chardevs();
+      const path = join(dir, 'c1');
+      await all.add('c1', readChardev(`socket,id=c1,path=${path},server=on`, true).backend);
+      const stream = await sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 });
+      streams.push(stream);
+      stream.onData(() => undefined);
+      const first = all.claim('c1', 'first');
+      let got = '';
+      first.value.onData(bytes => (got += Buffer.from(bytes).toString()));
+      await stream.write(Buffer.from('one'));
+      await until(() => got === 'one');
+      first.dispose();
+      await stream.write(Buffer.from('two'));
+      const second = all.claim('c1', 'second');
+      const events: string[] = [];
+      let later = '';
+      second.value.onEvent(event => events.push(event));
+      second.value.onData(bytes => (later += Buffer.from(bytes).toString()));
+      await until(() => later === 'two');
+      expect([got, events]).toEqual(['one', ['opened']]);
+    },
+  );
 
-  test('standard input is taken once; a client without a server fails aloud, and leaves its name free', async () => {
-    const all = await chardevs();
-    await all.add('s0', { kind: 'stdio', input: 'characters' });
-    await expect(all.add('s1', { kind: 'stdio', input: 'characters' })).rejects.toThrow("standard input is taken by chardev 's0'");
-    await expect(all.add('c2', readChardev(`socket,id=c2,path=${join(dir, 'nobody')}`).backend)).rejects.toThrow('Failed to connect');
-    await all.add('c2', { kind: 'ringbuf', sizeBytes: 8 });
-    expect(() => all.ringbuf('s0')).toThrow('s0 is not a ringbuf device');
-    expect(() => all.ringbuf('zz')).toThrow("Device 'zz' not found");
-    all.ringbuf('c2').write(Buffer.from('0123456789'));
-    expect([all.ringbuf('c2').read(3).toString(), all.ringbuf('c2').read(100).toString()]).toEqual(['234', '56789']);
-  });
+  test(
+    'standard input is taken once; a client without a server fails aloud, and leaves its name ' +
+      'free',
+    async () => {
+      const all = await chardevs();
+      await all.add('s0', { kind: 'stdio', input: 'characters' });
+      await expect(all.add('s1', { kind: 'stdio', input: 'characters' })).rejects.toThrow(
+        "standard input is taken by chardev 's0'",
+      );
+      await expect(
+        all.add('c2', readChardev(`socket,id=c2,path=${join(dir, 'nobody')}`).backend),
+      ).rejects.toThrow('Failed to connect');
+      await all.add('c2', { kind: 'ringbuf', sizeBytes: 8 });
+      expect(() => all.ringbuf('s0')).toThrow('s0 is not a ringbuf device');
+      expect(() => all.ringbuf('zz')).toThrow("Device 'zz' not found");
+      all.ringbuf('c2').write(Buffer.from('0123456789'));
+      expect([
+        all.ringbuf('c2').read(3).toString(),
+        all.ringbuf('c2').read(100).toString(),
+      ]).toEqual(['234', '56789']);
+    },
+  );
 
   test('a ring buffer keeps the last bytes, whatever is written and read', () => {
-    fc.assert(fc.property(fc.array(fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.nat(20))), calls => {
-      const ring = new RingbufChar('r', 16);
-      let model = Buffer.alloc(0);
-      for (const call of calls) {
-        if (typeof call === 'number') {
-          expect(ring.read(call)).toEqual(model.subarray(0, call));
-          model = model.subarray(call);
-        } else {
-          ring.write(call);
-          model = Buffer.concat([model, call]).subarray(-16);
+    fc.assert(
+      fc.property(fc.array(fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.nat(20))), calls => {
+        const ring = new RingbufChar('r', 16);
+        let model = Buffer.alloc(0);
+        for (const call of calls) {
+          if (typeof call === 'number') {
+            expect(ring.read(call)).toEqual(model.subarray(0, call));
+            model = model.subarray(call);
+          } else {
+            ring.write(call);
+            model = Buffer.concat([model, call]).subarray(-16);
+          }
         }
-      }
-      expect(ring.read(99)).toEqual(model);
-    }));
+        expect(ring.read(99)).toEqual(model);
+      }),
+    );
   });
 });
 
 describe('netdevs', () => {
-  const fakeTap = (ifname = 'tap0'): Tap & { closed?: boolean } => ({ ifname, onFrame: () => undefined, write: () => true, pause: () => undefined, resume: () => undefined, dispose() { this.closed = true; } });
+  const fakeTap = (ifname = 'tap0'): Tap & { closed?: boolean } => ({
+    ifname,
+    onFrame: () => undefined,
+    write: () => true,
+    pause: () => undefined,
+    resume: () => undefined,
+    dispose() {
+      this.closed = true;
+    },
+  });
   async function network(open: (ifname?: string) => Tap = fakeTap) {
-    const all = await Network.create({ netdevs: [] } as unknown as MachineSpec, { clock, sockets, taps: { open } }, () => undefined);
+    const all = await Network.create(
+      { netdevs: [] } as unknown as MachineSpec,
+      { clock, sockets, taps: { open } },
+      () => undefined,
+    );
     opened.push(all);
     return all;
   }
-  const nic = (got: number[], room = { now: true }) => ({ mac: Buffer.from('525400123456', 'hex'), receive: (f: Uint8Array) => room.now && got.push(f[0]) > 0, announce: () => undefined });
+  const nic = (got: number[], room = { now: true }) => ({
+    mac: Buffer.from('525400123456', 'hex'),
+    receive: (f: Uint8Array) => room.now && got.push(f[0]) > 0,
+    announce: () => undefined,
+  });
   const frame = (n: number) => Buffer.alloc(60, n);
 
   test('come and go; one that is used stays', async () => {
@@ -205,40 +316,50 @@ describe('netdevs', () => {
     await until(() => tap.closed === true);
     expect(() => all.del('n0')).toThrow("Device 'n0' not found");
     expect(() => all.announce(undefined, ['n0'])).toThrow("Device 'n0' not found");
-    await expect(all.add(readNetdev(`tap,id=n1,script=${dir}/none`))).rejects.toThrow(`network script ${dir}/none tap0 failed`);
+    await expect(all.add(readNetdev(`tap,id=n1,script=${dir}/none`))).rejects.toThrow(
+      `network script ${dir}/none tap0 failed`,
+    );
     expect(all.netdevs).toEqual([]);
   });
 
-  test('two machines over a socket, with back-pressure; an unread peer costs frames in the end, never more', async () => {
-    const [a, b] = [await network(), await network()];
-    const port = 20_000 + (process.pid % 20_000);
-    await a.add(readNetdev(`socket,id=n,listen=127.0.0.1:${port}`));
-    await b.add(readNetdev(`socket,id=n,connect=127.0.0.1:${port}`));
-    const got: number[] = [];
-    const room = { now: true };
-    const [left, right] = [a.claim('n', 'nic'), b.claim('n', 'nic')];
-    left.attachNic(nic([]));
-    right.attachNic(nic(got, room));
-    left.setRunning(true);
-    right.setRunning(true);
-    await until(() => left.info().properties.peer === 'yes');
-    for (let n = 0; n < 100; n++) expect(left.send(frame(n))).toBe(true);
-    await until(() => got.length === 100);
-    expect(got).toEqual(Array.from({ length: 100 }, (_, n) => n));
-    room.now = false;
-    let refused = 0;
-    let wakes = 0;
-    left.onRoom(() => wakes++);
-    const started = performance.now();
-    for (let sent = 0; performance.now() - started < 10_000 && left.info().properties.dropped === 0; sent++) {
-      if (left.send(Buffer.alloc(60_000, 1))) continue;
-      refused++;
-      await new Promise(resolve => setTimeout(resolve, 5));
-    }
-    expect(left.info().properties.dropped).toBeGreaterThan(0);
-    expect([refused > 0, wakes > 0]).toEqual([true, true]);
-    expect(performance.now() - started).toBeLessThan(9000);
-  });
+  test(
+    'two machines over a socket, with back-pressure; an unread peer costs frames in the end, ' +
+      'never more',
+    async () => {
+      const [a, b] = [await network(), await network()];
+      const port = 20_000 + (process.pid % 20_000);
+      await a.add(readNetdev(`socket,id=n,listen=127.0.0.1:${port}`));
+      await b.add(readNetdev(`socket,id=n,connect=127.0.0.1:${port}`));
+      const got: number[] = [];
+      const room = { now: true };
+      const [left, right] = [a.claim('n', 'nic'), b.claim('n', 'nic')];
+      left.attachNic(nic([]));
+      right.attachNic(nic(got, room));
+      left.setRunning(true);
+      right.setRunning(true);
+      await until(() => left.info().properties.peer === 'yes');
+      for (let n = 0; n < 100; n++) expect(left.send(frame(n))).toBe(true);
+      await until(() => got.length === 100);
+      expect(got).toEqual(Array.from({ length: 100 }, (_, n) => n));
+      room.now = false;
+      let refused = 0;
+      let wakes = 0;
+      left.onRoom(() => wakes++);
+      const started = performance.now();
+      for (
+        let sent = 0;
+        performance.now() - started < 10_000 && left.info().properties.dropped === 0;
+        sent++
+      ) {
+        if (left.send(Buffer.alloc(60_000, 1))) continue;
+        refused++;
+        await new Promise(resolve => setTimeout(resolve, 5));
+      }
+      expect(left.info().properties.dropped).toBeGreaterThan(0);
+      expect([refused > 0, wakes > 0]).toEqual([true, true]);
+      expect(performance.now() - started).toBeLessThan(9000);
+    },
+  );
 
   test('nobody at the other end: frames go nowhere, and nobody waits', async () => {
     const all = await network();
@@ -248,8 +369,12 @@ describe('netdevs', () => {
     netdev.attachNic(nic([]));
     netdev.setRunning(true);
     for (let n = 0; n < 1000; n++) expect(netdev.send(frame(1))).toBe(true);
-    await expect(all.add(readNetdev(`socket,id=m,listen=127.0.0.1:${port}`))).rejects.toThrow(/listen/);
-    await expect(all.add(readNetdev('socket,id=m,connect=127.0.0.1:1'))).rejects.toThrow('Failed to connect');
+    await expect(all.add(readNetdev(`socket,id=m,listen=127.0.0.1:${port}`))).rejects.toThrow(
+      /listen/,
+    );
+    await expect(all.add(readNetdev('socket,id=m,connect=127.0.0.1:1'))).rejects.toThrow(
+      'Failed to connect',
+    );
   });
 });
 
@@ -257,7 +382,12 @@ describe('commands', () => {
   test.each([
     ['chardev-add ringbuf,id=r0', 'chardev-add ["r0",{"kind":"ringbuf","sizeBytes":65536}]', ''],
     ['chardev_remove r0', 'chardev-remove "r0"', ''],
-    ['netdev_add socket,id=n,listen=:1', 'netdev-add {"type":"socket","id":"n","address":{"kind":"tcp","host":"","port":1},"server":true}', ''],
+    [
+      'netdev_add socket,id=n,listen=:1',
+      'netdev-add ' +
+        '{"type":"socket","id":"n","address":{"kind":"tcp","host":"","port":1},"server":true}',
+      '',
+    ],
     ['netdev_del n', 'netdev-del "n"', ''],
     ['ringbuf_write r0 "a\\n"', 'ringbuf-write "a\\n"', ''],
     ['ringbuf_read r0 5', undefined, 'r0 \\u001B5\n'],
@@ -269,7 +399,11 @@ describe('commands', () => {
     ['qom-get f0 status', undefined, '"on"\n'],
     ['qom-list /objects', undefined, 'type (string)\nf0 (child<filter-buffer>)\n'],
     ['qom-list f0', undefined, 'type (string)\nstatus (on|off)\n'],
-    ['qom-get /machine/x status', undefined, "Error: Device '/machine/x' not found\nPaths are /objects and /objects/ID.\n"],
+    [
+      'qom-get /machine/x status',
+      undefined,
+      "Error: Device '/machine/x' not found\nPaths are /objects and /objects/ID.\n",
+    ],
   ])('%s', async (line, call, output) => {
     const vm = fakeControl();
     expect(await new HmpShell(registryFor(vm), vm, false).run(line)).toBe(output);
@@ -280,14 +414,34 @@ describe('commands', () => {
     const vm = fakeControl();
     const registry = registryFor(vm);
     const context = { registry, hmp: async () => '', mayWait: false };
-    const run = (name: string, args: Record<string, unknown> = {}) => registry.qmp(name).runQmp(vm, args, context);
-    await run('chardev-add', { id: 'c', backend: { type: 'socket', data: { addr: { type: 'unix', data: { path: '/x' } }, server: true } } });
+    const run = (name: string, args: Record<string, unknown> = {}) =>
+      registry.qmp(name).runQmp(vm, args, context);
+    await run('chardev-add', {
+      id: 'c',
+      backend: {
+        type: 'socket',
+        data: { addr: { type: 'unix', data: { path: '/x' } }, server: true },
+      },
+    });
     await run('ringbuf-write', { device: 'r', data: 'aGk=', format: 'base64' });
-    expect(vm.calls).toEqual(['chardev-add ["c",{"kind":"socket","address":{"kind":"unix","path":"/x"},"server":true,"wait":false,"reconnectMs":0}]', 'ringbuf-write "hi"']);
-    await expect(run('ringbuf-write', { device: 'r', data: '???', format: 'base64' })).rejects.toThrow("Parameter 'data' is not base64");
-    await expect(run('ringbuf-read', { device: 'r', size: 0 })).rejects.toThrow("Parameter 'size' expects an integer from 1");
-    expect(await run('query-chardev-backends')).toEqual(['null', 'stdio', 'file', 'socket', 'ringbuf'].map(name => ({ name })));
+    expect(vm.calls).toEqual([
+      'chardev-add ' +
+        '["c",{"kind":"socket","address":{"kind":"unix","path":"/x"},"server":true,' +
+        '"wait":false,"reconnectMs":0}]',
+      'ringbuf-write "hi"',
+    ]);
+    await expect(
+      run('ringbuf-write', { device: 'r', data: '???', format: 'base64' }),
+    ).rejects.toThrow("Parameter 'data' is not base64");
+    await expect(run('ringbuf-read', { device: 'r', size: 0 })).rejects.toThrow(
+      "Parameter 'size' expects an integer from 1",
+    );
+    expect(await run('query-chardev-backends')).toEqual(
+      ['null', 'stdio', 'file', 'socket', 'ringbuf'].map(name => ({ name })),
+    );
     await run('announce-self', { initial: 50, max: 550, rounds: 5, step: 50, interfaces: ['hn0'] });
-    expect(vm.calls.at(-1)).toBe('announce [{"initialMs":50,"maxMs":550,"rounds":5,"stepMs":50},["hn0"]]');
+    expect(vm.calls.at(-1)).toBe(
+      'announce [{"initialMs":50,"maxMs":550,"rounds":5,"stepMs":50},["hn0"]]',
+    );
   });
 });

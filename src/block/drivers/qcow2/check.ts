@@ -1,4 +1,7 @@
-/** Consistency of an image, as `qemu-img check` sees it: what the tables refer to against the refcounts. Repair makes the refcounts right. */
+/**
+ * Consistency of an image, as `qemu-img check` sees it: what the tables refer to against the
+ * refcounts. Repair makes the refcounts right.
+ */
 import { asVmError, VmError } from '../../../base/errors.js';
 import type { BlockNode } from '../../node.js';
 import { readBitmaps, useOfBitmaps } from './bitmaps.js';
@@ -40,7 +43,18 @@ class Check {
     readonly header: Qcow2Header,
     readonly repair: Repair,
   ) {
-    this.result = { corruptions: 0, leaks: 0, allocated: 0, total: Math.ceil(header.size / header.clusterSize), compressed: 0, fragmented: 0, imageEnd: 0, corruptionsFixed: 0, leaksFixed: 0, messages: [] };
+    this.result = {
+      corruptions: 0,
+      leaks: 0,
+      allocated: 0,
+      total: Math.ceil(header.size / header.clusterSize),
+      compressed: 0,
+      fragmented: 0,
+      imageEnd: 0,
+      corruptionsFixed: 0,
+      leaksFixed: 0,
+      messages: [],
+    };
   }
 
   say(text: string): void {
@@ -54,22 +68,36 @@ class Check {
 
   readonly refer = (offset: number, bytes: number, what: string, times = 1): void => {
     const { clusterSize } = this.header;
-    if (offset >= this.file.length) return this.corrupt(`${what} at 0x${offset.toString(16)} is beyond the end of the file`);
+    if (offset >= this.file.length)
+      return this.corrupt(`${what} at 0x${offset.toString(16)} is beyond the end of the file`);
     const end = Math.min(offset + bytes, Math.ceil(this.file.length / clusterSize) * clusterSize);
-    for (let c = Math.floor(offset / clusterSize); c * clusterSize < end; c++) this.counts.set(c, (this.counts.get(c) ?? 0) + times);
+    for (let c = Math.floor(offset / clusterSize); c * clusterSize < end; c++)
+      this.counts.set(c, (this.counts.get(c) ?? 0) + times);
   };
 }
 
-export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: Repair = 'none', progress: Progress = () => undefined): Promise<CheckResult> {
+export async function checkQcow2(
+  file: BlockNode,
+  header: Qcow2Header,
+  repair: Repair = 'none',
+  progress: Progress = () => undefined,
+): Promise<CheckResult> {
   const { clusterSize } = header;
   const check = new Check(file, header, repair);
   const { refer, result } = check;
   const { list, bytes } = await readSnapshots(file, header);
-  const metadata = await Metadata.open(file, header, { snapshots: list, readOnly: false, overlapping: true }).catch((error: unknown) => {
+  const metadata = await Metadata.open(file, header, {
+    snapshots: list,
+    readOnly: false,
+    overlapping: true,
+  }).catch((error: unknown) => {
     throw asVmError(error).during('the tables cannot be read');
   });
   if (metadata.overlap !== undefined) check.corrupt(metadata.overlap);
-  if (metadata.overlap !== undefined && repair !== 'none') throw new VmError(`the image cannot be repaired: ${metadata.overlap}`, { hint: 'What it holds can still be read: `colo image convert` makes a new image of it.' });
+  if (metadata.overlap !== undefined && repair !== 'none')
+    throw new VmError(`the image cannot be repaired: ${metadata.overlap}`, {
+      hint: 'What it holds can still be read: `colo image convert` makes a new image of it.',
+    });
   refer(0, 1, 'header');
   const active: Tables = new Map();
   await countL1(check, header.l1Offset, header.l1Entries, active);
@@ -86,33 +114,56 @@ export async function checkQcow2(file: BlockNode, header: Qcow2Header, repair: R
   }
   await compare(check, metadata, progress);
   await checkCopied(check, metadata);
-  if (repair === 'all' && result.corruptions === 0 && header.incompatible & (Incompatible.DIRTY | Incompatible.CORRUPT)) {
+  if (
+    repair === 'all' &&
+    result.corruptions === 0 &&
+    header.incompatible & (Incompatible.DIRTY | Incompatible.CORRUPT)
+  ) {
     header.incompatible &= ~(Incompatible.DIRTY | Incompatible.CORRUPT);
     await metadata.writeIncompatible();
   }
   return result;
 }
 
-/** L2 tables, and how many L1 entries lead to each: a table is read once, whatever an image makes point at it. */
+/**
+ * L2 tables, and how many L1 entries lead to each: a table is read once, whatever an image makes
+ * point at it.
+ */
 type Tables = Map<number, number>;
 
 /** The L2 tables of an L1 table. */
-async function countL1(check: Check, l1Offset: number, entries: number, tables: Tables): Promise<void> {
+async function countL1(
+  check: Check,
+  l1Offset: number,
+  entries: number,
+  tables: Tables,
+): Promise<void> {
   const { file, header, refer } = check;
   const { clusterSize } = header;
   if (entries === 0) return;
   refer(l1Offset, entries * 8, 'L1 table');
-  const l1 = await file.pread(l1Offset, Math.min(Math.ceil((entries * 8) / 512) * 512, file.length - l1Offset));
+  const l1 = await file.pread(
+    l1Offset,
+    Math.min(Math.ceil((entries * 8) / 512) * 512, file.length - l1Offset),
+  );
   for (let index = 0; index < entries; index++) {
     const { offset } = readPointer(l1, index);
     if (offset === 0) continue;
-    if (offset % clusterSize === 0 && offset + clusterSize <= file.length) tables.set(offset, (tables.get(offset) ?? 0) + 1);
-    else check.corrupt(`L1 entry ${index}: L2 table at 0x${offset.toString(16)} is not in the file or not aligned`);
+    if (offset % clusterSize === 0 && offset + clusterSize <= file.length)
+      tables.set(offset, (tables.get(offset) ?? 0) + 1);
+    else
+      check.corrupt(
+        `L1 entry ${index}: L2 table at 0x${offset.toString(16)} is not in the file or not aligned`,
+      );
   }
 }
 
 /** Every cluster in the tables. each: once for each entry of the table. */
-async function countTables(check: Check, tables: Tables, each?: (cluster: Cluster) => void): Promise<void> {
+async function countTables(
+  check: Check,
+  tables: Tables,
+  each?: (cluster: Cluster) => void,
+): Promise<void> {
   const { file, header, refer } = check;
   const { clusterSize, clusterBits, version } = header;
   for (const [offset, times] of tables) {
@@ -122,7 +173,10 @@ async function countTables(check: Check, tables: Tables, each?: (cluster: Cluste
       const found = readCluster(table, n, clusterBits, version);
       if (found.offset === 0) continue;
       if (found.kind !== 'compressed' && found.offset % clusterSize !== 0) {
-        check.corrupt(`L2 entry ${n} of table 0x${offset.toString(16)}: 0x${found.offset.toString(16)} is not aligned`);
+        check.corrupt(
+          `L2 entry ${n} of table 0x${offset.toString(16)}: 0x${found.offset.toString(16)} is ` +
+            'not aligned',
+        );
         continue;
       }
       refer(found.offset, found.kind === 'compressed' ? found.bytes : 1, 'cluster', times);
@@ -139,14 +193,18 @@ function countActive(check: Check, { kind, offset }: Cluster): void {
   check.next = offset + header.clusterSize;
 }
 
-/** Block by block: where there is none, and nothing is referred to, there is nothing to look at, however long the file. */
+/**
+ * Block by block: where there is none, and nothing is referred to, there is nothing to look at,
+ * however long the file.
+ */
 async function compare(check: Check, metadata: Metadata, progress: Progress): Promise<void> {
   const { counts, file, header, repair, result } = check;
   const { refcounts } = metadata;
   const clusters = Math.ceil(file.length / header.clusterSize);
   if (repair !== 'none') metadata.fix(counts.keys());
   const blocks = new Set<number>();
-  for (let index = 0, used = refcounts.usedEntries; index < used; index++) if (refcounts.blockOffset(index) !== 0) blocks.add(index);
+  for (let index = 0, used = refcounts.usedEntries; index < used; index++)
+    if (refcounts.blockOffset(index) !== 0) blocks.add(index);
   for (const cluster of counts.keys()) blocks.add(Math.floor(cluster / refcounts.perBlock));
   for (const index of [...blocks].sort((a, b) => a - b)) {
     const first = index * refcounts.perBlock;
@@ -165,12 +223,19 @@ async function compare(check: Check, metadata: Metadata, progress: Progress): Pr
   if (result.leaksFixed + result.corruptionsFixed > 0) await metadata.commit();
 }
 
-async function repairCount(check: Check, { refcounts }: Metadata, { cluster, found, wanted }: { cluster: number; found: number; wanted: number }): Promise<void> {
+async function repairCount(
+  check: Check,
+  { refcounts }: Metadata,
+  { cluster, found, wanted }: { cluster: number; found: number; wanted: number },
+): Promise<void> {
   const { header, repair, result } = check;
   const leak = found > wanted;
   const fix = repair === 'all' || (repair === 'leaks' && leak);
   if (fix) {
-    if (wanted > refcounts.max) throw new VmError(`cluster ${cluster}: ${wanted} references do not fit ${header.refcountBits} bits`);
+    if (wanted > refcounts.max)
+      throw new VmError(
+        `cluster ${cluster}: ${wanted} references do not fit ${header.refcountBits} bits`,
+      );
     await refcounts.set(cluster, wanted);
     if (refcounts.blocks.crowded) await refcounts.blocks.writeBack();
   }
@@ -180,17 +245,26 @@ async function repairCount(check: Check, { refcounts }: Metadata, { cluster, fou
   check.say(`Leaked ${text}`);
 }
 
-/** COPIED says that the refcount is exactly one. Wrong, it lets somebody overwrite what a snapshot holds. */
+/**
+ * COPIED says that the refcount is exactly one. Wrong, it lets somebody overwrite what a snapshot
+ * holds.
+ */
 async function checkCopied(check: Check, metadata: Metadata): Promise<void> {
   const { file, header, repair } = check;
   const { clusterSize, clusterBits, version } = header;
   const wrong = async (copied: boolean, offset: number, where: string) => {
     const count = await metadata.refcounts.get(Math.floor(offset / clusterSize));
     if (copied === (count === 1)) return false;
-    check.corrupt(`${where}: the copied flag is ${copied}, the refcount ${count}`, repair === 'all');
+    check.corrupt(
+      `${where}: the copied flag is ${copied}, the refcount ${count}`,
+      repair === 'all',
+    );
     return repair === 'all';
   };
-  const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
+  const l1 =
+    header.l1Entries > 0
+      ? await file.pread(header.l1Offset, header.l1Entries * 8)
+      : Buffer.alloc(0);
   let l1Changed = false;
   const seen = new Set<number>();
   for (let index = 0; index < header.l1Entries; index++) {
@@ -206,8 +280,21 @@ async function checkCopied(check: Check, metadata: Metadata): Promise<void> {
     let changed = false;
     for (let n = 0; n < clusterSize / 8; n++) {
       const found = readCluster(table, n, clusterBits, version);
-      if (found.offset === 0 || found.kind === 'compressed' || found.offset % clusterSize !== 0 || found.offset >= file.length) continue;
-      if (!(await wrong(found.copied, found.offset, `L2 entry ${n} of table 0x${offset.toString(16)}`))) continue;
+      if (
+        found.offset === 0 ||
+        found.kind === 'compressed' ||
+        found.offset % clusterSize !== 0 ||
+        found.offset >= file.length
+      )
+        continue;
+      if (
+        !(await wrong(
+          found.copied,
+          found.offset,
+          `L2 entry ${n} of table 0x${offset.toString(16)}`,
+        ))
+      )
+        continue;
       setCopied(table, n, !found.copied);
       changed = true;
     }

@@ -1,9 +1,17 @@
 /**
- * Format `qcow2`: clusters found through two levels of tables, over an optional backing node. Requests of clusters that the image owns go
- * straight to the file, many at once; what changes the mapping has its clusters alone. metadata.ts says in which order things become durable.
+ * Format `qcow2`: clusters found through two levels of tables, over an optional backing node.
+ * Requests of clusters that the image owns go straight to the file, many at once; what changes the
+ * mapping has its clusters alone. metadata.ts says in which order things become durable.
  */
 import { assert, VmError } from '../../../base/errors.js';
-import { type BlockStatus, type Extent, isZero, type Overlay, SECTOR, type Held } from '../../driver.js';
+import {
+  type BlockStatus,
+  type Extent,
+  isZero,
+  type Overlay,
+  SECTOR,
+  type Held,
+} from '../../driver.js';
 import { ioError } from '../../io-error.js';
 import type { Adopting, BlockNode } from '../../node.js';
 import { RangeLock } from '../../../base/range-lock.js';
@@ -12,7 +20,13 @@ import { liveBitmaps } from './bitmaps.js';
 import { compress, readCompressed } from './compressed.js';
 import type { Cluster } from './entries.js';
 import { type Fill, fillClusters } from './fill.js';
-import { clusterBitsOf, Incompatible, parseHeader, type Qcow2Header, withBacking } from './header.js';
+import {
+  clusterBitsOf,
+  Incompatible,
+  parseHeader,
+  type Qcow2Header,
+  withBacking,
+} from './header.js';
 import { Metadata, unallocated } from './metadata.js';
 import { readSnapshots, type Snapshot } from './snapshots.js';
 
@@ -44,14 +58,20 @@ export async function readHeader(file: BlockNode): Promise<Qcow2Header> {
 export interface Qcow2Options {
   readOnly: boolean;
   backing?: BlockNode;
-  /** Told once, when the tables were found to contradict themselves; the image takes no writes from then on. */
+  /**
+   * Told once, when the tables were found to contradict themselves; the image takes no writes from
+   * then on.
+   */
   onCorrupt?: (text: string) => void;
 }
 
 /** Before the first write. */
 async function makeSound(file: BlockNode, header: Qcow2Header): Promise<void> {
   if (header.incompatible & Incompatible.CORRUPT) {
-    throw new VmError(`qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading`, { hint: "'colo image check -r all' or qemu-img can repair it" });
+    throw new VmError(
+      `qcow2: the image of node '${file.name}' is marked corrupt, so it is only opened for reading`,
+      { hint: "'colo image check -r all' or qemu-img can repair it" },
+    );
   }
   if (header.incompatible & Incompatible.DIRTY) await repairDirty(file, header);
 }
@@ -59,7 +79,10 @@ async function makeSound(file: BlockNode, header: Qcow2Header): Promise<void> {
 async function repairDirty(file: BlockNode, header: Qcow2Header): Promise<void> {
   const { corruptions, messages } = await checkQcow2(file, header, 'all');
   if (corruptions === 0) return;
-  throw new VmError(`qcow2: the image of node '${file.name}' is marked dirty, and its refcounts could not be made right: ${messages.find(m => m.startsWith('ERROR')) ?? ''}`);
+  throw new VmError(
+    `qcow2: the image of node '${file.name}' is marked dirty, and its refcounts could not be ` +
+      `made right: ${messages.find(m => m.startsWith('ERROR')) ?? ''}`,
+  );
 }
 
 export class Qcow2Driver implements Overlay, Adopting {
@@ -86,12 +109,25 @@ export class Qcow2Driver implements Overlay, Adopting {
     metadata.onCorrupt = text => this.foundCorrupt(text);
   }
 
-  /** header: as read before, to find the backing node. An image whose writer died with lazy refcounts is repaired first. */
-  static async open(file: BlockNode, header: Qcow2Header, options: Qcow2Options): Promise<Qcow2Driver> {
+  /**
+   * header: as read before, to find the backing node. An image whose writer died with lazy
+   * refcounts is repaired first.
+   */
+  static async open(
+    file: BlockNode,
+    header: Qcow2Header,
+    options: Qcow2Options,
+  ): Promise<Qcow2Driver> {
     const readOnly = options.readOnly || file.readOnly;
     if (!readOnly) await makeSound(file, header);
     const snapshots = (await readSnapshots(file, header)).list;
-    return new Qcow2Driver(file, header, await Metadata.open(file, header, { snapshots, readOnly }), snapshots, { ...options });
+    return new Qcow2Driver(
+      file,
+      header,
+      await Metadata.open(file, header, { snapshots, readOnly }),
+      snapshots,
+      { ...options },
+    );
   }
 
   get length(): number {
@@ -106,7 +142,10 @@ export class Qcow2Driver implements Overlay, Adopting {
     if (readOnly) await this.close();
     else {
       await makeSound(this.file, this.header);
-      this.metadata = await Metadata.open(this.file, this.header, { snapshots: this.snapshots, readOnly });
+      this.metadata = await Metadata.open(this.file, this.header, {
+        snapshots: this.snapshots,
+        readOnly,
+      });
       this.metadata.onCorrupt = text => this.foundCorrupt(text);
     }
     this.options.readOnly = readOnly;
@@ -154,8 +193,11 @@ export class Qcow2Driver implements Overlay, Adopting {
 
   async pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void> {
     await this.beforeChange();
-    const inPlace = await this.exclude(offset, data.length, 'shared', () => this.overwrite(offset, data));
-    if (!inPlace) await this.exclude(offset, data.length, 'exclusive', () => this.write(offset, data));
+    const inPlace = await this.exclude(offset, data.length, 'shared', () =>
+      this.overwrite(offset, data),
+    );
+    if (!inPlace)
+      await this.exclude(offset, data.length, 'exclusive', () => this.write(offset, data));
     if (fua) await this.flush();
   }
 
@@ -206,56 +248,107 @@ export class Qcow2Driver implements Overlay, Adopting {
   }
 
   /**
-   * Gives whole clusters that the image does not hold yet their content. fill brings it into the file, from `to` on, unit by unit and
-   * without gaps, and leaves out what need not be held. Gives a flag for each unit, 1 = held now; undefined: nothing was done, for the
-   * image holds part of them, or fill had no way.
+   * Gives whole clusters that the image does not hold yet their content. fill brings it into the
+   * file, from `to` on, unit by unit and without gaps, and leaves out what need not be held. Gives
+   * a flag for each unit, 1 = held now; undefined: nothing was done, for the image holds part of
+   * them, or fill had no way.
    */
-  async fillNew(offset: number, length: number, unit: number, fill: Fill): Promise<Uint8Array | undefined> {
+  async fillNew(
+    offset: number,
+    length: number,
+    unit: number,
+    fill: Fill,
+  ): Promise<Uint8Array | undefined> {
     if (offset % this.header.clusterSize !== 0 || length % unit !== 0) return undefined;
     await this.beforeChange();
     return this.exclude(offset, length, 'exclusive', async () => {
-      if ((await this.runs(offset, length)).some(run => run.kind !== 'unallocated')) return undefined;
-      const filling = await fillClusters({ metadata: this.metadata, mapping: this.mapping }, { offset, length, unit }, fill);
+      if ((await this.runs(offset, length)).some(run => run.kind !== 'unallocated'))
+        return undefined;
+      const filling = await fillClusters(
+        { metadata: this.metadata, mapping: this.mapping },
+        { offset, length, unit },
+        fill,
+      );
       this.held += filling?.held ?? 0;
       return filling?.written;
     });
   }
 
   async resize(length: number): Promise<void> {
-    // A snapshot of version 2 has the length of the disk, whatever that is by then; a bitmap's table has so many bits.
-    if (this.header.version === 2 && this.snapshots.length > 0) throw new VmError("Can't resize a v2 image which has snapshots", { hint: 'qemu-img amend -o compat=1.1 makes it one of version 3.' });
+    // A snapshot of version 2 has the length of the disk, whatever that is by then; a bitmap's
+    // table has so many bits.
+    if (this.header.version === 2 && this.snapshots.length > 0)
+      throw new VmError("Can't resize a v2 image which has snapshots", {
+        hint: 'qemu-img amend -o compat=1.1 makes it one of version 3.',
+      });
     const { list } = this.metadata.bitmaps;
-    if (list.length > 0) throw new VmError(`an image with persistent bitmaps cannot change its length: '${list.map(({ name }) => name).join("', '")}'`, { hint: 'qemu-img bitmap --remove takes one away.' });
+    if (list.length > 0)
+      throw new VmError(
+        'an image with persistent bitmaps cannot change its length: ' +
+          `'${list.map(({ name }) => name).join("', '")}'`,
+        { hint: 'qemu-img bitmap --remove takes one away.' },
+      );
     await this.beforeChange();
     if (length < this.length) {
-      if (this.snapshots.length > 0) throw new VmError('qcow2: an image with snapshots cannot be made shorter');
+      if (this.snapshots.length > 0)
+        throw new VmError('qcow2: an image with snapshots cannot be made shorter');
       await this.writeZeroes(length, this.length - length);
     }
     const old = this.length;
-    await this.clusters.runAll('exclusive', () => this.mapping.runAll('exclusive', () => this.metadata.resize(length)));
+    await this.clusters.runAll('exclusive', () =>
+      this.mapping.runAll('exclusive', () => this.metadata.resize(length)),
+    );
     // What the backing node has beyond the old end must not come to light.
-    if (this.options.backing && this.options.backing.length > old && length > old) await this.writeZeroes(old, Math.min(length, this.options.backing.length) - old);
+    if (this.options.backing && this.options.backing.length > old && length > old)
+      await this.writeZeroes(old, Math.min(length, this.options.backing.length) - old);
   }
 
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const [run] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
     if (run.kind === 'zero') return { length: run.length, allocated: true, zero: true };
-    if (run.kind === 'data') return { length: run.length, allocated: true, zero: false, place: { node: this.file, offset: run.host } };
+    if (run.kind === 'data')
+      return {
+        length: run.length,
+        allocated: true,
+        zero: false,
+        place: { node: this.file, offset: run.host },
+      };
     if (run.kind === 'compressed') return { length: run.length, allocated: true, zero: false };
-    if (!this.options.backing || offset >= this.options.backing.length) return { length: run.length, allocated: false, zero: true };
-    const below = await this.options.backing.blockStatus(offset, Math.min(run.length, this.options.backing.length - offset));
+    if (!this.options.backing || offset >= this.options.backing.length)
+      return { length: run.length, allocated: false, zero: true };
+    const below = await this.options.backing.blockStatus(
+      offset,
+      Math.min(run.length, this.options.backing.length - offset),
+    );
     return { ...below, allocated: false };
   }
 
-  /** What the tables say of the first bytes of the range. host: where they stand, or would, in the file. */
-  async mappingAt(offset: number, length: number): Promise<{ kind: Cluster['kind']; length: number; host?: number }> {
-    const [{ kind, length: alike, host, cluster }] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
-    return { kind, length: alike, ...((kind === 'data' || kind === 'zero') && cluster.offset !== 0 && { host }) };
+  /**
+   * What the tables say of the first bytes of the range. host: where they stand, or would, in the
+   * file.
+   */
+  async mappingAt(
+    offset: number,
+    length: number,
+  ): Promise<{ kind: Cluster['kind']; length: number; host?: number }> {
+    const [{ kind, length: alike, host, cluster }] = await this.exclude(
+      offset,
+      length,
+      'shared',
+      () => this.runs(offset, length, 1),
+    );
+    return {
+      kind,
+      length: alike,
+      ...((kind === 'data' || kind === 'zero') && cluster.offset !== 0 && { host }),
+    };
   }
 
   /** Held here, not by the backing node. */
   async heldFrom(offset: number, length: number): Promise<Held> {
-    const [first] = await this.exclude(offset, length, 'shared', () => this.runs(offset, length, 1));
+    const [first] = await this.exclude(offset, length, 'shared', () =>
+      this.runs(offset, length, 1),
+    );
     return { held: first.kind !== 'unallocated', length: first.length };
   }
 
@@ -269,7 +362,11 @@ export class Qcow2Driver implements Overlay, Adopting {
         if (run.kind === 'unallocated') continue;
         for (let at = run.at; at < run.at + run.length; at += maxBytes) {
           const length = Math.min(maxBytes, run.at + run.length - at);
-          yield { offset: at, length, data: run.kind === 'zero' ? undefined : await this.pread(at, length) };
+          yield {
+            offset: at,
+            length,
+            data: run.kind === 'zero' ? undefined : await this.pread(at, length),
+          };
         }
       }
     }
@@ -277,8 +374,11 @@ export class Qcow2Driver implements Overlay, Adopting {
 
   /** Make-empty: everything reads from the backing node again. */
   async clear(): Promise<void> {
-    if (this.snapshots.length > 0) throw new VmError('qcow2: an overlay that is to be emptied must not hold snapshots');
-    await this.clusters.runAll('exclusive', () => this.mapping.runAll('exclusive', () => this.metadata.empty()));
+    if (this.snapshots.length > 0)
+      throw new VmError('qcow2: an overlay that is to be emptied must not hold snapshots');
+    await this.clusters.runAll('exclusive', () =>
+      this.mapping.runAll('exclusive', () => this.metadata.empty()),
+    );
     this.held = 0;
   }
 
@@ -286,19 +386,47 @@ export class Qcow2Driver implements Overlay, Adopting {
     if (this.readOnly) return;
     await this.marking;
     await this.mapping.runAll('exclusive', async () => {
-      for (let rounds = 0; rounds < 3 && !this.metadata.clean; rounds++) await this.metadata.commit();
+      for (let rounds = 0; rounds < 3 && !this.metadata.clean; rounds++)
+        await this.metadata.commit();
     });
   }
 
   describe() {
-    const { version, clusterSize, refcountBits, backingFile, compression, compatible, incompatible } = this.header;
-    return { compat: version === 3 ? '1.1' : '0.10', 'cluster-size': clusterSize, 'refcount-bits': refcountBits, 'compression-type': compression, 'lazy-refcounts': (compatible & 1) !== 0, corrupt: (incompatible & Incompatible.CORRUPT) !== 0, snapshots: this.snapshots.length, ...(backingFile !== undefined && { 'backing-file': backingFile }) };
+    const {
+      version,
+      clusterSize,
+      refcountBits,
+      backingFile,
+      compression,
+      compatible,
+      incompatible,
+    } = this.header;
+    return {
+      compat: version === 3 ? '1.1' : '0.10',
+      'cluster-size': clusterSize,
+      'refcount-bits': refcountBits,
+      'compression-type': compression,
+      'lazy-refcounts': (compatible & 1) !== 0,
+      corrupt: (incompatible & Incompatible.CORRUPT) !== 0,
+      snapshots: this.snapshots.length,
+      ...(backingFile !== undefined && { 'backing-file': backingFile }),
+    };
   }
 
-  private exclude<T>(offset: number, length: number, mode: 'shared' | 'exclusive', body: () => Promise<T>): Promise<T> {
+  private exclude<T>(
+    offset: number,
+    length: number,
+    mode: 'shared' | 'exclusive',
+    body: () => Promise<T>,
+  ): Promise<T> {
     const { clusterSize } = this.header;
     const start = offset - (offset % clusterSize);
-    return this.clusters.run(start, Math.ceil((offset + length) / clusterSize) * clusterSize - start, mode, body);
+    return this.clusters.run(
+      start,
+      Math.ceil((offset + length) / clusterSize) * clusterSize - start,
+      mode,
+      body,
+    );
   }
 
   /** Writing on might overwrite what is still good. */
@@ -311,14 +439,22 @@ export class Qcow2Driver implements Overlay, Adopting {
   }
 
   private async beforeChange(): Promise<void> {
-    if (this.corruption !== undefined) throw ioError('EIO', `qcow2: the image of node '${this.file.name}' is corrupt, so it takes no more writes: ${this.corruption}`);
+    if (this.corruption !== undefined)
+      throw ioError(
+        'EIO',
+        `qcow2: the image of node '${this.file.name}' is corrupt, so it takes no more writes: ` +
+          `${this.corruption}`,
+      );
     if (this.touched) return;
     await this.mapping.runAll('exclusive', () => this.metadata.beforeFirstChange(this.contentKept));
     this.touched = true;
   }
 
   private lookUp(cluster: number): Cluster | Promise<Cluster> {
-    return this.metadata.lookUpCached(cluster) ?? this.mapping.runAll('exclusive', () => this.metadata.lookUp(cluster));
+    return (
+      this.metadata.lookUpCached(cluster) ??
+      this.mapping.runAll('exclusive', () => this.metadata.lookUp(cluster))
+    );
   }
 
   /** The range as runs of one kind; at most so many. */
@@ -326,14 +462,19 @@ export class Qcow2Driver implements Overlay, Adopting {
     const size = this.header.clusterSize;
     const perL1 = this.metadata.perTable * size;
     const out: Run[] = [];
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const found = this.lookUp(Math.floor(at / size));
       const cluster = found instanceof Promise ? await found : found;
       const unit = cluster === unallocated ? perL1 : size;
       const n = Math.min(unit - (at % unit), offset + length - at);
       const host = cluster.offset + (at % size);
       const last = out[out.length - 1];
-      const joins = last && last.kind === cluster.kind && cluster.kind !== 'compressed' && ((cluster.offset === 0 && last.cluster.offset === 0) || (last.host + last.length === host && last.cluster.copied === cluster.copied));
+      const joins =
+        last &&
+        last.kind === cluster.kind &&
+        cluster.kind !== 'compressed' &&
+        ((cluster.offset === 0 && last.cluster.offset === 0) ||
+          (last.host + last.length === host && last.cluster.copied === cluster.copied));
       if (joins) last.length += n;
       else if (out.length === most) break;
       else out.push({ kind: cluster.kind, at, length: n, host, cluster });
@@ -361,7 +502,9 @@ export class Qcow2Driver implements Overlay, Adopting {
       const from = run.at % this.header.clusterSize;
       return data.subarray(from, from + run.length);
     }
-    const below = this.options.backing ? Math.max(0, Math.min(run.length, this.options.backing.length - run.at)) : 0;
+    const below = this.options.backing
+      ? Math.max(0, Math.min(run.length, this.options.backing.length - run.at))
+      : 0;
     if (below === 0) return Buffer.alloc(run.length);
     this.file.debugEvent('read_backing_aio');
     const data = await this.options.backing!.pread(run.at, below, into);
@@ -378,18 +521,26 @@ export class Qcow2Driver implements Overlay, Adopting {
   /** All in clusters that are ours: no change of the mapping. */
   private async overwrite(offset: number, data: Uint8Array): Promise<boolean> {
     const runs = await this.runs(offset, data.length);
-    for (const run of runs) if (run.kind !== 'data' || !run.cluster.copied || run.host + run.length > this.file.length) return false;
+    for (const run of runs)
+      if (run.kind !== 'data' || !run.cluster.copied || run.host + run.length > this.file.length)
+        return false;
     this.file.debugEvent('write_aio');
-    for (const run of runs) await this.file.pwrite(run.host, data.subarray(run.at - offset, run.at - offset + run.length));
+    for (const run of runs)
+      await this.file.pwrite(
+        run.host,
+        data.subarray(run.at - offset, run.at - offset + run.length),
+      );
     this.metadata.wrote();
     return true;
   }
 
   private async write(offset: number, data: Uint8Array): Promise<void> {
     const size = this.header.clusterSize;
-    for (let at = offset; at < offset + data.length; ) {
+    for (let at = offset; at < offset + data.length;) {
       const first = Math.floor(at / size);
-      const plan = await this.mapping.runAll('exclusive', () => this.plan(first, Math.ceil((offset + data.length) / size) - first));
+      const plan = await this.mapping.runAll('exclusive', () =>
+        this.plan(first, Math.ceil((offset + data.length) / size) - first),
+      );
       const end = Math.min(offset + data.length, (first + plan.clusters) * size);
       await this.fill(plan, at, data.subarray(at - offset, end - offset));
       at = end;
@@ -412,7 +563,9 @@ export class Qcow2Driver implements Overlay, Adopting {
     return { host: offset, clusters: got, fresh: true, allocated: true };
   }
 
-  /** data begins at `at` and ends within the planned clusters; what is around it keeps its content. */
+  /**
+   * data begins at `at` and ends within the planned clusters; what is around it keeps its content.
+   */
   private async fill(plan: Plan, at: number, data: Uint8Array): Promise<void> {
     const size = this.header.clusterSize;
     const first = Math.floor(at / size);
@@ -422,7 +575,10 @@ export class Qcow2Driver implements Overlay, Adopting {
       await this.file.pwrite(plan.fresh ? plan.host : plan.host + (at % size), whole);
       this.metadata.wrote();
     } catch (error) {
-      if (plan.allocated) await this.mapping.runAll('exclusive', () => this.metadata.giveBack(plan.host, plan.clusters));
+      if (plan.allocated)
+        await this.mapping.runAll('exclusive', () =>
+          this.metadata.giveBack(plan.host, plan.clusters),
+        );
       throw error;
     }
     if (!plan.fresh) return;
@@ -439,14 +595,19 @@ export class Qcow2Driver implements Overlay, Adopting {
     if (before === 0 && after === 0) return data;
     this.file.debugEvent('cow_read');
     const kept = Math.min(after, this.length - end);
-    const parts = [before > 0 ? await this.read(at - before, before) : Buffer.alloc(0), data, kept > 0 ? await this.read(end, kept) : Buffer.alloc(0)];
+    const parts = [
+      before > 0 ? await this.read(at - before, before) : Buffer.alloc(0),
+      data,
+      kept > 0 ? await this.read(end, kept) : Buffer.alloc(0),
+    ];
     return Buffer.concat(parts, before + data.length + after);
   }
 
   private async zeroPart(offset: number, length: number): Promise<void> {
     await this.exclude(offset, length, 'exclusive', async () => {
       const [{ kind }] = await this.runs(offset, length, 1);
-      if (kind === 'zero' || (kind === 'unallocated' && isZero(await this.read(offset, length)))) return;
+      if (kind === 'zero' || (kind === 'unallocated' && isZero(await this.read(offset, length))))
+        return;
       await this.write(offset, Buffer.alloc(length));
     });
   }
@@ -455,14 +616,17 @@ export class Qcow2Driver implements Overlay, Adopting {
     const size = this.header.clusterSize;
     await this.exclude(offset, length, 'exclusive', async () => {
       if (this.header.version === 2 && this.options.backing) {
-        for (let at = 0; at < length; at += ZERO_STEP) await this.write(offset + at, Buffer.alloc(Math.min(ZERO_STEP, length - at)));
+        for (let at = 0; at < length; at += ZERO_STEP)
+          await this.write(offset + at, Buffer.alloc(Math.min(ZERO_STEP, length - at)));
         return;
       }
       const kind = this.options.backing ? 'zero' : 'unallocated';
       await this.mapping.runAll('exclusive', async () => {
         for (let cluster = offset / size; cluster * size < offset + length; cluster++) {
           const old = await this.metadata.lookUp(cluster);
-          const already = old.offset === 0 && (old.kind === kind || (kind === 'unallocated' && old.kind === 'zero'));
+          const already =
+            old.offset === 0 &&
+            (old.kind === kind || (kind === 'unallocated' && old.kind === 'zero'));
           if (!already) await this.metadata.map(cluster, kind, 0);
         }
       });

@@ -1,4 +1,7 @@
-/** Entries of L1 and L2 tables as they stand on disk: 64 bits, big-endian, taken apart without BigInt, for every request reads some. */
+/**
+ * Entries of L1 and L2 tables as they stand on disk: 64 bits, big-endian, taken apart without
+ * BigInt, for every request reads some.
+ */
 
 const COPIED = 0x8000_0000;
 const COMPRESSED = 0x4000_0000;
@@ -21,7 +24,10 @@ export function readPointer(table: Buffer, index: number): { offset: number; cop
 }
 
 export function writePointer(table: Buffer, index: number, offset: number, copied = true): void {
-  table.writeUInt32BE(Math.floor(offset / 2 ** 32) + (copied && offset !== 0 ? COPIED : 0), index * 8);
+  table.writeUInt32BE(
+    Math.floor(offset / 2 ** 32) + (copied && offset !== 0 ? COPIED : 0),
+    index * 8,
+  );
   table.writeUInt32BE(offset % 2 ** 32, index * 8 + 4);
 }
 
@@ -31,7 +37,12 @@ export function setCopied(table: Buffer, index: number, copied: boolean): void {
   table.writeUInt32BE(high + (copied ? COPIED : 0), index * 8);
 }
 
-export function readCluster(table: Buffer, index: number, clusterBits: number, version: 2 | 3): Cluster {
+export function readCluster(
+  table: Buffer,
+  index: number,
+  clusterBits: number,
+  version: 2 | 3,
+): Cluster {
   const high = table.readUInt32BE(index * 8);
   const low = table.readUInt32BE(index * 8 + 4);
   if (high & COMPRESSED) {
@@ -49,22 +60,38 @@ export function readCluster(table: Buffer, index: number, clusterBits: number, v
 }
 
 /** zero without an offset gives no cluster back; unallocated: 0. */
-export function writeCluster(table: Buffer, index: number, kind: 'unallocated' | 'zero' | 'data', offset: number): void {
+export function writeCluster(
+  table: Buffer,
+  index: number,
+  kind: 'unallocated' | 'zero' | 'data',
+  offset: number,
+): void {
   writePointer(table, index, offset);
   if (kind === 'zero') table.writeUInt32BE((offset % 2 ** 32) + 1, index * 8 + 4);
 }
 
-export function writeCompressed(table: Buffer, index: number, clusterBits: number, offset: number, length: number): void {
+export function writeCompressed(
+  table: Buffer,
+  index: number,
+  clusterBits: number,
+  offset: number,
+  length: number,
+): void {
   const part = 2 ** (62 - (clusterBits - 8) - 32);
   const more = Math.floor((offset + length - 1) / 512) - Math.floor(offset / 512);
   table.writeUInt32BE(COMPRESSED + more * part + Math.floor(offset / 2 ** 32), index * 8);
   table.writeUInt32BE(offset % 2 ** 32, index * 8 + 4);
 }
 
-/** Refcounts of 1, 2, 4 ... 64 bits. Below 8 bits the first one stands in the lowest bits of its byte. */
+/**
+ * Refcounts of 1, 2, 4 ... 64 bits. Below 8 bits the first one stands in the lowest bits of its
+ * byte.
+ */
 export function readRefcount(block: Buffer, index: number, bits: number): number {
-  if (bits < 8) return (block[Math.floor((index * bits) / 8)] >> ((index * bits) % 8)) & ((1 << bits) - 1);
-  if (bits === 64) return block.readUInt32BE(index * 8) * 2 ** 32 + block.readUInt32BE(index * 8 + 4);
+  if (bits < 8)
+    return (block[Math.floor((index * bits) / 8)] >> ((index * bits) % 8)) & ((1 << bits) - 1);
+  if (bits === 64)
+    return block.readUInt32BE(index * 8) * 2 ** 32 + block.readUInt32BE(index * 8 + 4);
   return block.readUIntBE((index * bits) / 8, bits / 8);
 }
 
@@ -79,4 +106,5 @@ export function writeRefcount(block: Buffer, index: number, bits: number, value:
   } else block.writeUIntBE(value, (index * bits) / 8, bits / 8);
 }
 
-export const maxRefcount = (bits: number): number => (bits >= 53 ? Number.MAX_SAFE_INTEGER : 2 ** bits - 1);
+export const maxRefcount = (bits: number): number =>
+  bits >= 53 ? Number.MAX_SAFE_INTEGER : 2 ** bits - 1;

@@ -1,15 +1,23 @@
 /**
  * The mapping of an image: L1, L2 tables and refcounts, and the order in which they reach the file.
  *
- * Changes gather in memory. commit() brings them out so that a crash between any two writes leaves at most unused clusters that are
- * counted: refcounts and data first, then L2 tables, then L1 entries; a cluster that lost its reference is free only after that.
- * Callers hold the lock of the driver around everything that changes the mapping.
+ * Changes gather in memory. commit() brings them out so that a crash between any two writes leaves
+ * at most unused clusters that are counted: refcounts and data first, then L2 tables, then L1
+ * entries; a cluster that lost its reference is free only after that. Callers hold the lock of the
+ * driver around everything that changes the mapping.
  */
 import { VmError } from '../../../base/errors.js';
 import { ioError } from '../../io-error.js';
 import type { BlockNode } from '../../node.js';
 import { type Bitmaps, markInUse, readBitmaps, useOfBitmaps } from './bitmaps.js';
-import { type Cluster, readCluster, readPointer, writeCluster, writeCompressed, writePointer } from './entries.js';
+import {
+  type Cluster,
+  readCluster,
+  readPointer,
+  writeCluster,
+  writeCompressed,
+  writePointer,
+} from './entries.js';
 import { HeaderAt, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { Refcounts } from './refcounts.js';
 import type { Snapshot } from './snapshots.js';
@@ -20,7 +28,10 @@ const L2_CACHE_BYTES = 8 * 1024 * 1024;
 interface MetadataOptions {
   snapshots: readonly Snapshot[];
   readOnly: boolean;
-  /** For a check: tables may stand in each other's place. Otherwise a change of one would be a change of the other. */
+  /**
+   * For a check: tables may stand in each other's place. Otherwise a change of one would be a
+   * change of the other.
+   */
   overlapping?: boolean;
 }
 
@@ -43,7 +54,9 @@ export class Metadata {
     readonly header: Qcow2Header,
     private l1: Buffer,
     readonly refcounts: Refcounts,
-    /** Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says. */
+    /**
+     * Clusters of tables, headers and snapshots: never overwritten, whatever their refcount says.
+     */
     private readonly fixed: Set<number>,
     readonly bitmaps: Bitmaps,
   ) {
@@ -51,13 +64,30 @@ export class Metadata {
     this.perTable = header.clusterSize / 8;
   }
 
-  /** Only who may write needs to know what must not be overwritten; a reader gets along with tables that are bad elsewhere. */
-  static async open(file: BlockNode, header: Qcow2Header, options: MetadataOptions): Promise<Metadata> {
-    const l1 = header.l1Entries > 0 ? await file.pread(header.l1Offset, header.l1Entries * 8) : Buffer.alloc(0);
+  /**
+   * Only who may write needs to know what must not be overwritten; a reader gets along with tables
+   * that are bad elsewhere.
+   */
+  static async open(
+    file: BlockNode,
+    header: Qcow2Header,
+    options: MetadataOptions,
+  ): Promise<Metadata> {
+    const l1 =
+      header.l1Entries > 0
+        ? await file.pread(header.l1Offset, header.l1Entries * 8)
+        : Buffer.alloc(0);
     const fixed = new Set<number>();
     const found = { bad: (text: string) => ioError('EIO', `qcow2: ${text}`) };
     const bitmaps = await readBitmaps(file, header);
-    const metadata = new Metadata(file, header, l1, await Refcounts.open(file, header, fixed, text => found.bad(text)), fixed, bitmaps);
+    const metadata = new Metadata(
+      file,
+      header,
+      l1,
+      await Refcounts.open(file, header, fixed, text => found.bad(text)),
+      fixed,
+      bitmaps,
+    );
     if (!options.readOnly) await metadata.reserve(options.snapshots);
     if (metadata.overlap !== undefined && !options.overlapping) throw found.bad(metadata.overlap);
     found.bad = text => metadata.bad(text);
@@ -80,8 +110,15 @@ export class Metadata {
   tableOffset(index: number): number {
     const { offset } = readPointer(this.l1, index);
     if (offset === 0) return 0;
-    if (offset % this.header.clusterSize !== 0) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
-    if (offset + this.header.clusterSize > Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize) throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    if (offset % this.header.clusterSize !== 0)
+      throw this.bad(
+        `L1 entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`,
+      );
+    if (
+      offset + this.header.clusterSize >
+      Math.ceil(this.file.length / this.header.clusterSize) * this.header.clusterSize
+    )
+      throw this.bad(`L1 entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
     return offset;
   }
 
@@ -138,7 +175,7 @@ export class Metadata {
 
   /** Neighbouring clusters, at neighbouring places of the file. */
   async mapRun(first: number, count: number, offset: number): Promise<void> {
-    for (let n = 0; n < count; ) {
+    for (let n = 0; n < count;) {
       const table = await this.writableTable(first + n);
       const index = (first + n) % this.perTable;
       const here = Math.min(count - n, this.perTable - index);
@@ -164,12 +201,19 @@ export class Metadata {
 
   /** A cluster that never became part of the image. */
   async giveBack(offset: number, count: number): Promise<void> {
-    for (let n = 0; n < count; n++) await this.refcounts.change(offset / this.header.clusterSize + n, -1);
+    for (let n = 0; n < count; n++)
+      await this.refcounts.change(offset / this.header.clusterSize + n, -1);
   }
 
   /** Nothing waits for a commit. */
   get clean(): boolean {
-    return !this.l2.dirty && !this.refcounts.blocks.dirty && this.dirtyL1.size === 0 && this.dropped.length === 0 && !this.needsSync;
+    return (
+      !this.l2.dirty &&
+      !this.refcounts.blocks.dirty &&
+      this.dirtyL1.size === 0 &&
+      this.dropped.length === 0 &&
+      !this.needsSync
+    );
   }
 
   /** Data went into the file: the next commit of the mapping must sync it. */
@@ -205,25 +249,33 @@ export class Metadata {
         throw error;
       }
     }
-    // Without a sync the old mapping may come back with a crash: nothing of it may be overwritten yet.
+    // Without a sync the old mapping may come back with a crash: nothing of it may be overwritten
+    // yet.
     if (!sync) return;
     const dropped = this.dropped;
     if (dropped.length > 0) this.file.debugEvent('cluster_free');
     this.dropped = [];
     for (const cluster of dropped) {
       if ((await this.refcounts.change(cluster, -1)) > 0) continue;
-      // Whoever gets this place has all of it: the rest is no room for compressed clusters any more.
+      // Whoever gets this place has all of it: the rest is no room for compressed clusters any
+      // more.
       if (cluster === Math.floor(this.freeByte / this.header.clusterSize)) this.freeByte = 0;
       this.l2.forget(cluster * this.header.clusterSize);
       this.fixed.delete(cluster);
     }
   }
 
-  /** Room for a compressed cluster, behind the last one if that is in the same cluster of the file; counted. */
+  /**
+   * Room for a compressed cluster, behind the last one if that is in the same cluster of the file;
+   * counted.
+   */
   async allocateBytes(length: number): Promise<number> {
     const { clusterSize } = this.header;
     const left = clusterSize - (this.freeByte % clusterSize);
-    const shares = this.freeByte % clusterSize !== 0 && left >= length && (await this.refcounts.get(Math.floor(this.freeByte / clusterSize))) < this.refcounts.max;
+    const shares =
+      this.freeByte % clusterSize !== 0 &&
+      left >= length &&
+      (await this.refcounts.get(Math.floor(this.freeByte / clusterSize))) < this.refcounts.max;
     if (shares) await this.refcounts.change(Math.floor(this.freeByte / clusterSize), 1);
     else this.freeByte = (await this.refcounts.allocate(1)).offset;
     const offset = this.freeByte;
@@ -231,7 +283,10 @@ export class Metadata {
     return offset;
   }
 
-  /** Drops every cluster of the disk. The caller knows that there are no snapshots. Costs what the tables hold; nothing if that is nothing. */
+  /**
+   * Drops every cluster of the disk. The caller knows that there are no snapshots. Costs what the
+   * tables hold; nothing if that is nothing.
+   */
   async empty(): Promise<void> {
     for (let index = 0; index < this.l1Entries; index++) {
       if (readPointer(this.l1, index).offset === 0) continue;
@@ -251,11 +306,18 @@ export class Metadata {
     this.needsSync = true;
   }
 
-  /** For a longer disk: the header changes last, in one write, so that table and size belong together. */
+  /**
+   * For a longer disk: the header changes last, in one write, so that table and size belong
+   * together.
+   */
   async resize(size: number): Promise<void> {
     const { header } = this;
     const entries = Math.max(1, Math.ceil(size / (header.clusterSize * this.perTable)));
-    if (entries * 8 > MAX_L1_BYTES) throw new VmError(`qcow2: a disk of ${size} bytes would need an L1 table longer than 32 MiB; larger clusters help`);
+    if (entries * 8 > MAX_L1_BYTES)
+      throw new VmError(
+        `qcow2: a disk of ${size} bytes would need an L1 table longer than 32 MiB; larger ` +
+          'clusters help',
+      );
     await this.commit();
     const old = { offset: header.l1Offset, entries: header.l1Entries };
     const fields = Buffer.alloc(24);
@@ -282,7 +344,11 @@ export class Metadata {
     await this.file.flush();
     header.size = size;
     if (old.offset === header.l1Offset) return;
-    for (let c = old.offset / header.clusterSize; c * header.clusterSize < old.offset + old.entries * 8; c++) {
+    for (
+      let c = old.offset / header.clusterSize;
+      c * header.clusterSize < old.offset + old.entries * 8;
+      c++
+    ) {
       this.fixed.delete(c);
       await this.refcounts.change(c, -1);
     }
@@ -297,11 +363,17 @@ export class Metadata {
     await this.file.flush();
   }
 
-  /** What we do not keep up to date is stale from the first change on: bitmaps, if the content changes, and extensions that we do not know. */
+  /**
+   * What we do not keep up to date is stale from the first change on: bitmaps, if the content
+   * changes, and extensions that we do not know.
+   */
   async beforeFirstChange(contentStays: boolean): Promise<void> {
     const { autoclear } = this.header;
     if (autoclear.others) {
-      await this.file.pwrite(HeaderAt.AUTOCLEAR, Buffer.from([0, 0, 0, 0, 0, 0, 0, autoclear.bitmaps ? 1 : 0]));
+      await this.file.pwrite(
+        HeaderAt.AUTOCLEAR,
+        Buffer.from([0, 0, 0, 0, 0, 0, 0, autoclear.bitmaps ? 1 : 0]),
+      );
       await this.file.flush();
       autoclear.others = false;
     }
@@ -316,7 +388,12 @@ export class Metadata {
 
   private drop(offset: number, length: number): void {
     const { clusterSize } = this.header;
-    for (let cluster = Math.floor(offset / clusterSize); cluster * clusterSize < offset + length; cluster++) this.dropped.push(cluster);
+    for (
+      let cluster = Math.floor(offset / clusterSize);
+      cluster * clusterSize < offset + length;
+      cluster++
+    )
+      this.dropped.push(cluster);
   }
 
   private entry(table: Table, cluster: number): Cluster {
@@ -326,15 +403,35 @@ export class Metadata {
       if (found.kind === 'compressed') throw this.badEntry(table, cluster, 'offset is 0');
       return found;
     }
-    if (found.kind !== 'compressed' && found.offset % clusterSize !== 0) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is not a multiple of the cluster size`);
-    if (found.offset >= this.file.length) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is beyond the end of the file`);
+    if (found.kind !== 'compressed' && found.offset % clusterSize !== 0)
+      throw this.badEntry(
+        table,
+        cluster,
+        `offset 0x${found.offset.toString(16)} is not a multiple of the cluster size`,
+      );
+    if (found.offset >= this.file.length)
+      throw this.badEntry(
+        table,
+        cluster,
+        `offset 0x${found.offset.toString(16)} is beyond the end of the file`,
+      );
     const last = found.kind === 'compressed' ? found.offset + found.bytes - 1 : found.offset;
-    if (this.fixed.has(Math.floor(found.offset / clusterSize)) || this.fixed.has(Math.floor(last / clusterSize))) throw this.badEntry(table, cluster, `offset 0x${found.offset.toString(16)} is that of metadata`);
+    if (
+      this.fixed.has(Math.floor(found.offset / clusterSize)) ||
+      this.fixed.has(Math.floor(last / clusterSize))
+    )
+      throw this.badEntry(
+        table,
+        cluster,
+        `offset 0x${found.offset.toString(16)} is that of metadata`,
+      );
     return found;
   }
 
   private badEntry(table: Table, cluster: number, what: string): VmError {
-    return this.bad(`L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`);
+    return this.bad(
+      `L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`,
+    );
   }
 
   private async writeL1(): Promise<void> {
@@ -342,7 +439,10 @@ export class Metadata {
     const sectors = new Set([...this.dirtyL1].map(index => Math.floor(index / 64)));
     for (const sector of sectors) {
       const from = sector * 512;
-      await this.file.pwrite(this.header.l1Offset + from, Buffer.from(this.l1.subarray(from, Math.min(from + 512, this.l1.length))));
+      await this.file.pwrite(
+        this.header.l1Offset + from,
+        Buffer.from(this.l1.subarray(from, Math.min(from + 512, this.l1.length))),
+      );
     }
     this.dirtyL1.clear();
   }
@@ -350,16 +450,28 @@ export class Metadata {
   private async reserve(snapshots: readonly Snapshot[]): Promise<void> {
     const { header, fixed } = this;
     const range = (offset: number, bytes: number, what: string) => {
-      for (let c = Math.floor(offset / header.clusterSize); c * header.clusterSize < offset + bytes && this.overlap === undefined; c++) {
-        if (fixed.has(c)) this.overlap = `the ${what} at 0x${offset.toString(16)} and other metadata stand in the same cluster, ${c}`;
+      for (
+        let c = Math.floor(offset / header.clusterSize);
+        c * header.clusterSize < offset + bytes && this.overlap === undefined;
+        c++
+      ) {
+        if (fixed.has(c))
+          this.overlap =
+            `the ${what} at 0x${offset.toString(16)} and other metadata stand in the same ` +
+            `cluster, ${c}`;
         fixed.add(c);
       }
     };
     range(0, 1, 'header');
     range(header.l1Offset, header.l1Entries * 8, 'L1 table');
-    range(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize, 'refcount table');
+    range(
+      header.refcountTableOffset,
+      header.refcountTableClusters * header.clusterSize,
+      'refcount table',
+    );
     if (header.snapshots > 0) range(header.snapshotsOffset, 1, 'snapshot table');
-    for (const { l1Offset, l1Entries } of snapshots) range(l1Offset, l1Entries * 8, 'L1 table of a snapshot');
+    for (const { l1Offset, l1Entries } of snapshots)
+      range(l1Offset, l1Entries * 8, 'L1 table of a snapshot');
     for (let index = 0, used = this.refcounts.usedEntries; index < used; index++) {
       const offset = this.refcounts.blockOffset(index);
       if (offset !== 0) range(offset, 1, `refcount block ${index}`);

@@ -1,6 +1,7 @@
 /**
- * Refcounts of an image's clusters and the finding of free ones. Counts change in memory; writeBack() brings them to the file, before any
- * table that relies on them. A new refcount block is durable, all zero but for itself, before the refcount table names it.
+ * Refcounts of an image's clusters and the finding of free ones. Counts change in memory;
+ * writeBack() brings them to the file, before any table that relies on them. A new refcount block
+ * is durable, all zero but for itself, before the refcount table names it.
  */
 import type { VmError } from '../../../base/errors.js';
 import { isZero, SECTOR } from '../../driver.js';
@@ -37,8 +38,16 @@ export class Refcounts {
     this.max = maxRefcount(header.refcountBits);
   }
 
-  static async open(file: BlockNode, header: Qcow2Header, fixed: Set<number>, bad: (text: string) => VmError): Promise<Refcounts> {
-    const table = await file.pread(header.refcountTableOffset, header.refcountTableClusters * header.clusterSize);
+  static async open(
+    file: BlockNode,
+    header: Qcow2Header,
+    fixed: Set<number>,
+    bad: (text: string) => VmError,
+  ): Promise<Refcounts> {
+    const table = await file.pread(
+      header.refcountTableOffset,
+      header.refcountTableClusters * header.clusterSize,
+    );
     return new Refcounts(file, header, table, fixed, bad);
   }
 
@@ -56,8 +65,15 @@ export class Refcounts {
   /** Offset of a refcount block, 0 if there is none. */
   blockOffset(index: number): number {
     const { offset } = readPointer(this.table, index);
-    if (offset % this.header.clusterSize !== 0) throw this.bad(`refcount table entry ${index} is 0x${offset.toString(16)}, not a multiple of the cluster size`);
-    if (offset >= this.file.length) throw this.bad(`refcount table entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`);
+    if (offset % this.header.clusterSize !== 0)
+      throw this.bad(
+        `refcount table entry ${index} is 0x${offset.toString(16)}, not a multiple of the ` +
+          'cluster size',
+      );
+    if (offset >= this.file.length)
+      throw this.bad(
+        `refcount table entry ${index} is 0x${offset.toString(16)}, beyond the end of the file`,
+      );
     return offset;
   }
 
@@ -74,13 +90,21 @@ export class Refcounts {
     if (index >= this.tableEntries) return 0;
     const offset = this.blockOffset(index);
     if (offset === 0) return 0;
-    return readRefcount((await this.blocks.load(offset)).data, cluster % this.perBlock, this.header.refcountBits);
+    return readRefcount(
+      (await this.blocks.load(offset)).data,
+      cluster % this.perBlock,
+      this.header.refcountBits,
+    );
   }
 
   async change(cluster: number, by: 1 | -1): Promise<number> {
     const count = (await this.get(cluster)) + by;
     if (count < 0) throw this.bad(`the refcount of cluster ${cluster} falls below 0`);
-    if (count > this.max) throw ioError('EIO', `qcow2: the refcount of cluster ${cluster} does not fit ${this.header.refcountBits} bits`);
+    if (count > this.max)
+      throw ioError(
+        'EIO',
+        `qcow2: the refcount of cluster ${cluster} does not fit ${this.header.refcountBits} bits`,
+      );
     await this.set(cluster, count);
     return count;
   }
@@ -100,10 +124,13 @@ export class Refcounts {
     if (count === 0) this.hint = Math.min(this.hint, cluster);
   }
 
-  /** Neighbouring free clusters, at most so many and at least one, counted once each. The file is long enough for them. */
+  /**
+   * Neighbouring free clusters, at most so many and at least one, counted once each. The file is
+   * long enough for them.
+   */
   async allocate(wanted: number, exactly = false): Promise<{ offset: number; count: number }> {
     this.file.debugEvent('cluster_alloc');
-    for (let from = this.hint, atHint = true; ; ) {
+    for (let from = this.hint, atHint = true; ;) {
       const first = await this.nextFree(from);
       if (atHint) this.hint = first;
       const count = await this.freeFrom(first, wanted);
@@ -132,7 +159,8 @@ export class Refcounts {
       if (offset === 0) continue;
       const block = await this.blocks.load(offset);
       const fresh = Buffer.alloc(block.data.length);
-      for (let n = 0; n < this.perBlock; n++) if (keep(index * this.perBlock + n)) writeRefcount(fresh, n, this.header.refcountBits, 1);
+      for (let n = 0; n < this.perBlock; n++)
+        if (keep(index * this.perBlock + n)) writeRefcount(fresh, n, this.header.refcountBits, 1);
       if (fresh.equals(block.data)) continue;
       fresh.copy(block.data);
       this.blocks.touch(block, 0, fresh.length);
@@ -142,7 +170,7 @@ export class Refcounts {
 
   /** The first free cluster from here on. */
   private async nextFree(from: number): Promise<number> {
-    for (let cluster = from; ; ) {
+    for (let cluster = from; ;) {
       const index = Math.floor(cluster / this.perBlock);
       const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
       const data = offset === 0 ? undefined : (await this.blocks.load(offset)).data;
@@ -154,7 +182,7 @@ export class Refcounts {
 
   /** Free clusters from a free one on, at most so many. */
   private async freeFrom(first: number, most: number): Promise<number> {
-    for (let cluster = first; ; ) {
+    for (let cluster = first; ;) {
       const index = Math.floor(cluster / this.perBlock);
       const offset = index < this.tableEntries ? this.blockOffset(index) : 0;
       const data = offset === 0 ? undefined : (await this.blocks.load(offset)).data;
@@ -165,24 +193,39 @@ export class Refcounts {
   }
 
   private isFree(block: Buffer | undefined, cluster: number): boolean {
-    return !this.fixed.has(cluster) && (!block || readRefcount(block, cluster % this.perBlock, this.header.refcountBits) === 0);
+    return (
+      !this.fixed.has(cluster) &&
+      (!block || readRefcount(block, cluster % this.perBlock, this.header.refcountBits) === 0)
+    );
   }
 
   /** Free clusters whose blocks are there. */
   private async take(first: number, count: number): Promise<void> {
-    for (let cluster = first; cluster < first + count; ) {
+    for (let cluster = first; cluster < first + count;) {
       const index = Math.floor(cluster / this.perBlock);
       const block = await this.blocks.load(this.blockOffset(index));
       const { refcountBits } = this.header;
-      for (const end = Math.min(first + count, (index + 1) * this.perBlock); cluster < end; cluster++) {
+      for (
+        const end = Math.min(first + count, (index + 1) * this.perBlock);
+        cluster < end;
+        cluster++
+      ) {
         writeRefcount(block.data, cluster % this.perBlock, refcountBits, 1);
-        this.blocks.touch(block, Math.floor(((cluster % this.perBlock) * refcountBits) / 8), Math.max(1, refcountBits / 8));
+        this.blocks.touch(
+          block,
+          Math.floor(((cluster % this.perBlock) * refcountBits) / 8),
+          Math.max(1, refcountBits / 8),
+        );
       }
     }
   }
 
   private missingBlock(first: number, count: number): number | undefined {
-    for (let index = Math.floor(first / this.perBlock); index * this.perBlock < first + count; index++) {
+    for (
+      let index = Math.floor(first / this.perBlock);
+      index * this.perBlock < first + count;
+      index++
+    ) {
       if (index >= this.tableEntries || this.blockOffset(index) === 0) return index;
     }
     return undefined;
@@ -213,7 +256,10 @@ export class Refcounts {
     return offset;
   }
 
-  /** A longer refcount table, with the blocks that count it, where everything is free; the header changes last, in one write. */
+  /**
+   * A longer refcount table, with the blocks that count it, where everything is free; the header
+   * changes last, in one write.
+   */
   private async growTable(index: number): Promise<void> {
     const { clusterSize, refcountBits } = this.header;
     const oldOffset = this.header.refcountTableOffset;
@@ -226,16 +272,20 @@ export class Refcounts {
       if (needed <= blocks) break;
       blocks = needed;
     }
-    if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) throw ioError('ENOSPC', 'qcow2: the refcount table would be longer than 8 MiB');
+    if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES)
+      throw ioError('ENOSPC', 'qcow2: the refcount table would be longer than 8 MiB');
     const first = index * this.perBlock;
-    for (let n = 0; n < blocks + clusters; n++) if (this.fixed.has(first + n)) throw this.bad(`metadata stands at cluster ${first + n}, which no refcount block counts`);
+    for (let n = 0; n < blocks + clusters; n++)
+      if (this.fixed.has(first + n))
+        throw this.bad(`metadata stands at cluster ${first + n}, which no refcount block counts`);
     const grown = Buffer.alloc(clusters * clusterSize);
     this.table.copy(grown);
     await this.fileReaches((first + blocks + clusters) * clusterSize);
     this.file.debugEvent('refblock_alloc_write_table');
     for (let b = 0; b < blocks; b++) {
       const data = Buffer.alloc(clusterSize);
-      for (let n = 0; n < this.perBlock && b * this.perBlock + n < blocks + clusters; n++) writeRefcount(data, n, refcountBits, 1);
+      for (let n = 0; n < this.perBlock && b * this.perBlock + n < blocks + clusters; n++)
+        writeRefcount(data, n, refcountBits, 1);
       await this.file.pwrite((first + b) * clusterSize, data);
       writePointer(grown, index + b, (first + b) * clusterSize, false);
     }
@@ -260,7 +310,10 @@ export class Refcounts {
 
   private async fileReaches(end: number): Promise<void> {
     if (this.file.length >= end) return;
-    const step = Math.min(MAX_GROW_BYTES, Math.max(1, Math.floor(end / 16 / GROW_BYTES)) * GROW_BYTES);
+    const step = Math.min(
+      MAX_GROW_BYTES,
+      Math.max(1, Math.floor(end / 16 / GROW_BYTES)) * GROW_BYTES,
+    );
     await this.file.resize(Math.ceil(end / step) * step);
   }
 }

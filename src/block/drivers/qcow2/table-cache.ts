@@ -1,6 +1,7 @@
 /**
- * Tables of one cluster each (L2 tables, refcount blocks), read when needed and written back when told, sector by sector. Bounded by
- * bytes: clean ones make room, the oldest first; when none is clean the owner must write back before it loads another.
+ * Tables of one cluster each (L2 tables, refcount blocks), read when needed and written back when
+ * told, sector by sector. Bounded by bytes: clean ones make room, the oldest first; when none is
+ * clean the owner must write back before it loads another.
  */
 import { assert } from '../../../base/errors.js';
 import type { BlockNode } from '../../node.js';

@@ -1,6 +1,7 @@
 /**
- * Goal: what a guest writes while stream takes the same cluster over stays. Method: a guest that writes at every moment at which stream has
- * just learnt that the cluster is not yet the disk's own.
+ * Goal: what a guest writes while stream takes the same cluster over stays. Method: a guest that
+ * writes at every moment at which stream has just learnt that the cluster is not yet the disk's
+ * own.
  */
 import { openImage } from '../../../../src/block/image/open.js';
 import { startStream } from '../../../../src/block/jobs/start-commit.js';
