@@ -9,7 +9,7 @@ import { allCommands } from '../src/monitor/commands/all.js';
 import { eventSummaries } from '../src/monitor/events.js';
 import { argumentSyntax } from '../src/monitor/hmp/syntax.js';
 import type { Command } from '../src/monitor/schema.js';
-import type { Fields, SchemaSink } from '../src/monitor/types.js';
+import type { Fields, SchemaSink } from '../src/words/types.js';
 import { pairPage } from './pair-page.js';
 import { bold, escape, Page } from './roff.js';
 

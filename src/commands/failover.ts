@@ -5,7 +5,7 @@
 import { Flags } from '@oclif/core';
 import { asVmError, VmError } from '../base/errors.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import { confirm, doubtOf } from './ask.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { adviceFor } from './status.js';

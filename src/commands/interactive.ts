@@ -9,7 +9,7 @@ import { eventLine } from '../monitor/hmp/event-line.js';
 import { failoverGuard } from '../monitor/hmp/failover-guard.js';
 import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
 import { Repl } from '../monitor/hmp/repl.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import { doubtOf } from './ask.js';
 import { healthFrom } from './survey.js';
 import type { RemoteShell } from './remote-shell.js';

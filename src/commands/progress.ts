@@ -1,5 +1,5 @@
 /** What query-migrate tells of the way into COLO, as a person reads it. */
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 
 const onTheWay = ['setup', 'active', 'device', 'colo'];
 

@@ -1,7 +1,7 @@
 /** `colo protect ADDRESS --config FILE`: a running primary gets its secondary, at last or again. */
 import { Flags } from '@oclif/core';
 import { VmError } from '../base/errors.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { vmLine } from './survey.js';
 

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { asVmError, VmError } from '../base/errors.js';
 import { systemError } from '../host/node/errors.js';
 import type { QmpClient, QmpEvent } from '../monitor/qmp/client.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import type { Json } from '../monitor/qmp/json.js';
 import { parseJson, printJson } from '../monitor/qmp/json.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';

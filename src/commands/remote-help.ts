@@ -5,7 +5,7 @@
  */
 import { type Assist, assist, pathIn } from '../monitor/hmp/completion.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 
 export interface RemoteCommand {
   /** Name and aliases; `info block` is a name. */

@@ -3,7 +3,7 @@
  * user who typed `migrate` without -d wants to know how it ends, so we wait for it here.
  */
 import type { QmpClient } from '../monitor/qmp/client.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 
 const detached = /^terminal does not allow synchronous migration/m;
 const over = new Set<string | undefined>([

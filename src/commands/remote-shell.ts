@@ -7,7 +7,7 @@ import type { Assist } from '../monitor/hmp/completion.js';
 import { isComment } from '../monitor/hmp/shell.js';
 import type { Style } from '../monitor/hmp/style.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import { runLine } from './remote-line.js';
 import {
   askNames,

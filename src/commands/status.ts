@@ -1,7 +1,7 @@
 /** `colo status ADDRESS`: one VM's health at a glance. */
 import { styleText } from 'node:util';
 import { Flags } from '@oclif/core';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import type { QmpClient } from '../monitor/qmp/client.js';
 import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { type Verdict, verdict } from '../monitor/health.js';

@@ -3,7 +3,7 @@
  */
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
-import { isObject } from '../monitor/types.js';
+import { isObject } from '../words/types.js';
 import { age as shortAge, type Health } from '../monitor/health.js';
 import { pairStandings, type PairStanding } from '../qapi/types.js';
 import { connectQmp } from './connect.js';

@@ -12,7 +12,7 @@ import {
   migrationStatuses,
   type QmpEvents,
 } from '../qapi/types.js';
-import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from './types.js';
+import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from '../words/types.js';
 import type { VmControl } from './vm.js';
 
 export type EventName = keyof QmpEvents;

@@ -7,8 +7,8 @@ import { VmError } from '../base/errors.js';
 import type { Style } from './hmp/style.js';
 import type { Table } from './hmp/table.js';
 import { whyNotOffered } from './not-offered.js';
-import type { ArgsOf, Fields, SchemaSink, Type } from './types.js';
-import { checkFields, describeFields } from './types.js';
+import type { ArgsOf, Fields, SchemaSink, Type } from '../words/types.js';
+import { checkFields, describeFields } from '../words/types.js';
 import type { VmControl } from './vm.js';
 
 /** Parts of a machine that it may lack. */

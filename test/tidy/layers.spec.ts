@@ -10,6 +10,7 @@ const layerOf: Readonly<Record<string, number>> = {
   fields: 0,
   qapi: 1,
   host: 1,
+  words: 1,
   accel: 2,
   chardev: 2,
   memory: 2,

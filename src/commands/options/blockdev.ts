@@ -4,7 +4,7 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockdevSpec } from '../../machine/spec.js';
-import { isObject } from '../../monitor/types.js';
+import { isObject } from '../../words/types.js';
 import { parseTree } from './tree.js';
 
 export function parseBlockdev(text: string): BlockdevSpec {

@@ -6,7 +6,7 @@ import type { CpuChoice } from '../../accel/cpu-model.js';
 import { cpuModels } from '../../accel/cpu-model.js';
 import { featureOf, features } from '../../accel/cpu-features.js';
 import { VmError } from '../../base/errors.js';
-import { splitCommas } from '../../base/key-values.js';
+import { splitCommas } from '../../words/key-values.js';
 import { asksForHelp, listOf } from './help.js';
 
 const flagColumns = 100;

@@ -3,7 +3,7 @@
  * name.
  */
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import type { DiskProperties } from '../../block/contract.js';
 import type { DeviceModel, DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { readNetdev } from '../../monitor/objects/netdevs.js';

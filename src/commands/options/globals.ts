@@ -9,7 +9,7 @@ import { didYouMean } from '../../base/similar.js';
 import { type GivenOption, UsageError } from './argv.js';
 import { Ids, parseDevice } from './device.js';
 import { ofGlobals, refuseMore } from './nothing.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 
 export interface GlobalProperty {
   readonly driver: string;

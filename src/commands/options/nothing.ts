@@ -4,7 +4,7 @@
  * true; a value that asks for something is refused by name, with what to do.
  */
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import { deviceText } from './blockdev.js';
 
 export interface NothingKey {

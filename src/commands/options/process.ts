@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import { systemError } from '../../host/node/errors.js';
 import type { MonitorSpec } from '../../machine/spec.js';

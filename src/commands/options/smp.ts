@@ -4,7 +4,7 @@
  */
 import type { Topology } from '../../accel/contract.js';
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import { ofTheSmp, takeNothing } from './nothing.js';
 
 const range = { min: 1, max: 255 };

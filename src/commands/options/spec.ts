@@ -3,7 +3,7 @@
  * with the option as it was given.
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../base/key-values.js';
+import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
 import { nodeNames } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
@@ -13,7 +13,7 @@ import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/cha
 import { netdevHelp } from '../../monitor/objects/netdevs.js';
 import { objectHelp } from '../../monitor/objects/help.js';
 import { readObject } from '../../monitor/objects/registry.js';
-import { parseSize } from '../../monitor/types.js';
+import { parseSize } from '../../words/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { accelerator, accelHelp } from './accel.js';

@@ -1,6 +1,6 @@
 /** `driver=quorum,children.0.file.filename=F` nested along its dots. */
 import { VmError } from '../../base/errors.js';
-import { parseKeyValues } from '../../base/key-values.js';
+import { parseKeyValues } from '../../words/key-values.js';
 
 export type OptionTree = { [key: string]: string | OptionTree };
 

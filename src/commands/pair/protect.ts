@@ -5,7 +5,7 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import { parseSocketUri } from '../../migration/uri.js';
-import { isObject } from '../../monitor/types.js';
+import { isObject } from '../../words/types.js';
 import { progressOf } from '../progress.js';
 import { defaultDelayMs, diskId, type PairDefinition } from './schema.js';
 

@@ -1,7 +1,7 @@
 /** How a disk is used and may be used: counters, limits, length. */
 import { VmError } from '../../base/errors.js';
 import { command, hmp, part } from '../schema.js';
-import { bool, int, list, optional, size, str, struct } from '../types.js';
+import { bool, int, list, optional, size, str, struct } from '../../words/types.js';
 import type { DriveStats, IoThrottle } from '../vm.js';
 
 const counters = struct('BlockDeviceStats', {

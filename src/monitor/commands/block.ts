@@ -2,7 +2,18 @@
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import { childLines, infoBlock } from './info-block.js';
-import { bool, flag, int, list, oneOf, optional, rest, str, struct, tagged } from '../types.js';
+import {
+  bool,
+  flag,
+  int,
+  list,
+  oneOf,
+  optional,
+  rest,
+  str,
+  struct,
+  tagged,
+} from '../../words/types.js';
 import type { BlockInfo, NbdAddress } from '../vm.js';
 
 const nbdAddr = tagged('SocketAddressLegacy', {

@@ -1,7 +1,7 @@
 /** Character devices, network links, trace events. */
 import { VmError } from '../../base/errors.js';
 import { command, hmpCommand, hmp, part } from '../schema.js';
-import { bool, list, oneOf, optional, str, struct } from '../types.js';
+import { bool, list, oneOf, optional, str, struct } from '../../words/types.js';
 import type { VmControl } from '../vm.js';
 
 const chardev = struct('ChardevInfo', { label: str(), filename: str(), 'frontend-open': bool() });

@@ -3,7 +3,7 @@ import { coloExitReasons, coloModes } from '../../qapi/types.js';
 import { age } from '../health.js';
 import { pairs } from '../hmp/table.js';
 import { command, part } from '../schema.js';
-import { int, num, oneOf, optional, str, struct, type TypeOf } from '../types.js';
+import { int, num, oneOf, optional, str, struct, type TypeOf } from '../../words/types.js';
 
 const mode = oneOf(coloModes, '', { name: 'COLOMode' });
 const statistics = struct('COLOStatistics', {

@@ -3,7 +3,7 @@ import { eventData, eventNames } from '../events.js';
 import { fullHelp, oneLine, unknownCommand } from '../hmp/syntax.js';
 import { command, hmpCommand } from '../schema.js';
 import type { Registry } from '../schema.js';
-import { anything, list, oneOf, optional, rest, str, struct } from '../types.js';
+import { anything, list, oneOf, optional, rest, str, struct } from '../../words/types.js';
 
 const nameInfo = (type: string) => list(struct(type, { name: str() }));
 

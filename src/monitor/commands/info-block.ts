@@ -4,7 +4,7 @@
 import { VmError } from '../../base/errors.js';
 import { shortSize, type Table } from '../hmp/table.js';
 import { type HmpSide, hmp, part } from '../schema.js';
-import { flag, optional, str } from '../types.js';
+import { flag, optional, str } from '../../words/types.js';
 import type { BlockInfo, VmControl } from '../vm.js';
 
 const args = {

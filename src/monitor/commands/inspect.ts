@@ -3,7 +3,7 @@ import { VmError } from '../../base/errors.js';
 import { type MappedPage, PageFlag } from '../../accel/page-tables.js';
 import { shortSize } from '../hmp/table.js';
 import { command, hmpCommand, part } from '../schema.js';
-import { flag, int, list, oneOf, optional, str, struct } from '../types.js';
+import { flag, int, list, oneOf, optional, str, struct } from '../../words/types.js';
 import type { PciInfo, StoppedGuest } from '../vm.js';
 
 export const inspectCommands = [

@@ -3,7 +3,7 @@ import { errorPolicies } from '../../block/jobs/contract.js';
 import { jobStatuses, jobTypes } from '../../qapi/types.js';
 import { VmError } from '../../base/errors.js';
 import { command, type Command, hmp, part } from '../schema.js';
-import { bool, flag, int, list, oneOf, optional, size, str, struct } from '../types.js';
+import { bool, flag, int, list, oneOf, optional, size, str, struct } from '../../words/types.js';
 import type { JobInfo, VmControl } from '../vm.js';
 
 const since = '0.2';

@@ -2,7 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { hmpCommand, part } from '../schema.js';
-import { rest, str } from '../types.js';
+import { rest, str } from '../../words/types.js';
 import { matchingTraces } from './channels.js';
 
 /** QEMU's items that this machine has, as trace events. */

@@ -2,7 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { evaluate } from '../hmp/expression.js';
 import { hmpCommand, part } from '../schema.js';
-import { format, optional, rest } from '../types.js';
+import { format, optional, rest } from '../../words/types.js';
 import type { InspectControl } from '../vm.js';
 
 const letters = ['o', 'x', 'd', 'u', 'c'] as const;

@@ -2,7 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { objectHelp } from '../objects/help.js';
 import { command, hmp, part } from '../schema.js';
-import { anything, list, rest, str, struct } from '../types.js';
+import { anything, list, rest, str, struct } from '../../words/types.js';
 import type { ObjectControl, VmControl } from '../vm.js';
 
 const property = struct('ObjectPropertyInfo', { name: str(), type: str() });

@@ -9,7 +9,7 @@ import {
 } from '../objects/chardevs.js';
 import { netdevHelp, netdevOf, readNetdev } from '../objects/netdevs.js';
 import { command, hmp, part } from '../schema.js';
-import { int, list, oneOf, optional, rest, str, struct } from '../types.js';
+import { int, list, oneOf, optional, rest, str, struct } from '../../words/types.js';
 
 const format = optional(
   oneOf(['base64', 'utf8'], 'of the data; default: utf8', { name: 'DataFormat' }),

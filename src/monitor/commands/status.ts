@@ -3,7 +3,7 @@ import { pairStandings, runStates } from '../../qapi/types.js';
 import { versionInfo } from '../dialect.js';
 import { healthOf, verdict } from '../health.js';
 import { command, part } from '../schema.js';
-import { bool, int, list, oneOf, optional, size, str, struct } from '../types.js';
+import { bool, int, list, oneOf, optional, size, str, struct } from '../../words/types.js';
 import { type VmControl, vmRoles } from '../vm.js';
 
 const statusInfo = struct('StatusInfo', {

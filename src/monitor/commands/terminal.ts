@@ -6,7 +6,7 @@ import { VmError } from '../../base/errors.js';
 import { complete } from '../hmp/completion.js';
 import { maxLineBytes } from '../hmp/lines.js';
 import { command } from '../schema.js';
-import { bool, int, list, optional, str, struct } from '../types.js';
+import { bool, int, list, optional, str, struct } from '../../words/types.js';
 
 const line = str('a line of HMP, at most 4096 bytes; to complete: up to the cursor');
 

@@ -2,7 +2,7 @@
  * yank: connections that wait for a dead peer are ended, also while everything else waits for them.
  */
 import { command, part } from '../schema.js';
-import { list, str, union } from '../types.js';
+import { list, str, union } from '../../words/types.js';
 
 const instance = union('YankInstance', {
   'block-node': { 'node-name': str() },

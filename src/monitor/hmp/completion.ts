@@ -4,7 +4,7 @@
  */
 import { objectTypes } from '../objects/all.js';
 import type { Registry } from '../schema.js';
-import type { Completion, Fields, Type } from '../types.js';
+import type { Completion, Fields, Type } from '../../words/types.js';
 import type { VmControl } from '../vm.js';
 import { splitLine } from './parser.js';
 import { argumentWord } from './syntax.js';

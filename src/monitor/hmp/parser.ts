@@ -3,7 +3,7 @@
  * \" \' \\, and a rest of line.
  */
 import { VmError } from '../../base/errors.js';
-import type { Fields, Type } from '../types.js';
+import type { Fields, Type } from '../../words/types.js';
 
 export interface Line {
   /** `migrate`, `info status`; '' for an empty line. */

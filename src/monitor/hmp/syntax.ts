@@ -2,7 +2,7 @@
 import { similar } from '../../base/similar.js';
 import { whyNotOffered } from '../not-offered.js';
 import type { Command, Registry } from '../schema.js';
-import type { Fields, Type } from '../types.js';
+import type { Fields, Type } from '../../words/types.js';
 
 /** `[-d] uri [name]` */
 export function argumentSyntax(fields: Fields): string {

@@ -4,15 +4,15 @@
  * -qmp.
  */
 import { assertNever, VmError } from '../../base/errors.js';
-import { parseKeyValues, splitCommas } from '../../base/key-values.js';
+import { parseKeyValues, splitCommas } from '../../words/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import type { CharSpec } from '../../chardev/contract.js';
 import { parseTcp, portNumber } from '../../chardev/parse.js';
 import type { Address } from '../../host/ports.js';
-import type { ArgsOf, Fields } from '../types.js';
-import { bool, int, optional, size, str, struct, tagged } from '../types.js';
+import type { ArgsOf, Fields } from '../../words/types.js';
+import { bool, int, optional, size, str, struct, tagged } from '../../words/types.js';
 import { fieldLines } from './help.js';
-import { fromWords } from './words.js';
+import { fromWords } from '../../words/from-words.js';
 
 export type StdioInput = Extract<CharSpec, { kind: 'stdio' }>['input'];
 export const chardevKinds = ['null', 'stdio', 'file', 'socket', 'ringbuf'] as const;

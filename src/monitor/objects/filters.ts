@@ -10,8 +10,8 @@ import type { Outlet } from '../../net/filter/outlet.js';
 import { Redirector } from '../../net/filter/redirector.js';
 import { Replay } from '../../net/filter/replay.js';
 import { TimedBuffer } from '../../net/filter/timed-buffer.js';
-import { bool, int, oneOf, optional, str } from '../types.js';
-import type { ArgsOf } from '../types.js';
+import { bool, int, oneOf, optional, str } from '../../words/types.js';
+import type { ArgsOf } from '../../words/types.js';
 import { objectType } from './type.js';
 import type { ObjectWorld } from './type.js';
 

@@ -1,5 +1,5 @@
 /** `help` in the place of an object's type, or of a property: what there is. */
-import type { Fields } from '../types.js';
+import type { Fields } from '../../words/types.js';
 import { objectTypeNamed, objectTypes } from './all.js';
 
 /** undefined: no help was asked for. */

@@ -3,14 +3,14 @@
  * spellings, and help.
  */
 import { VmError } from '../../base/errors.js';
-import { type KeyValue, parseKeyValues } from '../../base/key-values.js';
+import { type KeyValue, parseKeyValues } from '../../words/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseTcp } from '../../chardev/parse.js';
 import type { NetdevSpec } from '../../machine/spec.js';
-import type { ArgsOf, Fields } from '../types.js';
-import { bool, checkFields, optional, str } from '../types.js';
+import type { ArgsOf, Fields } from '../../words/types.js';
+import { bool, checkFields, optional, str } from '../../words/types.js';
 import { fieldLines } from './help.js';
-import { fromWords } from './words.js';
+import { fromWords } from '../../words/from-words.js';
 
 export const netdevKinds = ['tap', 'socket'] as const;
 type Kind = (typeof netdevKinds)[number];

@@ -2,13 +2,13 @@
 import { deviceNotFound, VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
-import { parseKeyValues } from '../../base/key-values.js';
-import type { Type } from '../types.js';
-import { checkFields } from '../types.js';
+import { parseKeyValues } from '../../words/key-values.js';
+import type { Type } from '../../words/types.js';
+import { checkFields } from '../../words/types.js';
 import type { ObjectControl } from '../vm.js';
 import { objectTypeNamed } from './all.js';
 import type { ObjectType, ObjectWorld, VmObject } from './type.js';
-import { fromWords } from './words.js';
+import { fromWords } from '../../words/from-words.js';
 
 const maxObjects = 256;
 

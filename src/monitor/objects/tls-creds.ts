@@ -6,7 +6,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { VmError } from '../../base/errors.js';
 import type { TlsCredentials } from '../../host/ports.js';
 import { DEFAULT_PSK_USER, loadPsk, loadX509, type TlsEndpoint } from '../../host/tls-creds.js';
-import { bool, oneOf, optional, str } from '../types.js';
+import { bool, oneOf, optional, str } from '../../words/types.js';
 import { objectType } from './type.js';
 
 export class TlsCreds implements Disposable {

@@ -8,7 +8,7 @@ import type { Disposable } from '../../base/disposable.js';
 import type { CharBackend } from '../../chardev/contract.js';
 import type { Host } from '../../host/ports.js';
 import type { Netdev } from '../../net/contract.js';
-import type { ArgsOf, Fields, Type } from '../types.js';
+import type { ArgsOf, Fields, Type } from '../../words/types.js';
 
 /** What an object is made from. */
 export interface ObjectWorld {

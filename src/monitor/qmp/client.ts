@@ -4,7 +4,7 @@ import type { QmpErrorClass } from '../../base/errors.js';
 import { printable } from '../../base/printable.js';
 import type { Disposable } from '../../base/disposable.js';
 import type { Address, Clock, Sockets, Stream } from '../../host/ports.js';
-import { isObject } from '../types.js';
+import { isObject } from '../../words/types.js';
 import { JsonFramer } from './framer.js';
 import { parseJson, printJson } from './json.js';
 

@@ -6,7 +6,7 @@
 import { asVmError, AssertionError, VmError } from '../../base/errors.js';
 import { versionInfo } from '../dialect.js';
 import type { CommandContext } from '../schema.js';
-import { isObject } from '../types.js';
+import { isObject } from '../../words/types.js';
 import type { VmControl } from '../vm.js';
 import type { Frame } from './framer.js';
 import { JsonFramer } from './framer.js';

@@ -10,7 +10,7 @@ import { complete } from '../../../src/monitor/hmp/completion.js';
 import { parseArgs, splitLine } from '../../../src/monitor/hmp/parser.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import { notOffered, whyNotOffered } from '../../../src/monitor/not-offered.js';
-import { flag, int, optional, rest, size, str } from '../../../src/monitor/types.js';
+import { flag, int, optional, rest, size, str } from '../../../src/words/types.js';
 import { fakeControl } from '../../support/fake-control.js';
 
 function shell(vm = fakeControl(), mayWait = false) {

@@ -1,5 +1,5 @@
 /** QEMU's option lists: `a,key=value,flag,path=/with,,comma`. */
-import { VmError } from './errors.js';
+import { VmError } from '../base/errors.js';
 
 export interface KeyValue {
   readonly key: string;

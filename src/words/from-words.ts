@@ -2,11 +2,11 @@
  * Declared fields from the words of an option list: `netdev=hn0,interval=1000,server,nowait`.
  * Mistakes read as QEMU's do.
  */
-import { VmError } from '../../base/errors.js';
-import type { KeyValue } from '../../base/key-values.js';
-import { didYouMean } from '../../base/similar.js';
-import type { ArgsOf, Fields, Type } from '../types.js';
-import { checkFields } from '../types.js';
+import { VmError } from '../base/errors.js';
+import type { KeyValue } from './key-values.js';
+import { didYouMean } from '../base/similar.js';
+import type { ArgsOf, Fields, Type } from './types.js';
+import { checkFields } from './types.js';
 
 const switchWords: Readonly<Record<string, string>> = {
   on: 'on',
