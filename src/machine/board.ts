@@ -2,20 +2,18 @@
  * The PC: which chips there are, at which ports and lines, and what is plugged into PCI. Order here
  * is the order of a checkpoint's sections.
  */
-import { VmError } from '../base/errors.js';
 import type { VmAccel } from '../accel/contract.js';
-import type { BlockBackend } from '../block/contract.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Clock } from '../host/ports.js';
 import { AcpiPm } from '../hw/acpi/pm.js';
 import { acpiTables } from '../hw/acpi/tables.js';
-import { VirtioBlk } from '../hw/block/virtio-blk.js';
 import { Serial } from '../hw/char/serial.js';
+import type { Device } from '../hw/device.js';
 import { DeviceSet } from '../hw/device-set.js';
-import { DebugExit } from '../hw/isa/debug-exit.js';
+import type { DeviceBackends, DeviceSlots } from '../hw/device-type.js';
+import { deviceTypeNamed } from '../hw/device-types.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
-import { VirtioNet } from '../hw/net/virtio-net.js';
 import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
 import { HostBridge } from '../hw/pci/host.js';
 import type { PowerControl } from '../hw/power.js';
@@ -24,8 +22,8 @@ import type { VirtioModel } from '../hw/virtio/model.js';
 import { VirtioPci } from '../hw/virtio/virtio-pci.js';
 import { type GuestClock, guestClock, IrqRouter } from '../hw/wiring.js';
 import { SystemBus } from '../memory/bus.js';
-import type { Netdev } from '../net/contract.js';
 import { Low, ramLayout } from './loader/memory-map.js';
+import type { DeviceSpec } from './spec.js';
 
 export const COM_PORTS = [
   { base: 0x3f8, irq: 4 },
@@ -36,11 +34,8 @@ export const COM_PORTS = [
 const RTC_IRQ = 8;
 const SCI_IRQ = 9;
 
-/** A device of the spec with what was opened for it. */
-export type BoardDevice =
-  | { model: 'virtio-blk-pci'; id: string; backend: BlockBackend; serial: string }
-  | { model: 'virtio-net-pci'; id: string; netdev: Netdev; mac: Uint8Array }
-  | { model: 'isa-debug-exit'; id: string; iobase: number };
+/** The address of the first card without one of its own, as in QEMU. */
+const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
 
 export interface BoardHooks {
   power: PowerControl;
@@ -64,7 +59,7 @@ export class Board {
     private readonly accel: VmAccel,
     host: Clock,
     serials: readonly (CharBackend | undefined)[],
-    extra: readonly BoardDevice[],
+    { specs, backends }: { specs: readonly DeviceSpec[]; backends: DeviceBackends },
     private readonly hooks: BoardHooks,
   ) {
     this.irqs = new IrqRouter(accel);
@@ -74,7 +69,9 @@ export class Board {
     this.serialCount = Math.max(serials.length, 1);
     this.pm = this.addChips(hooks.power);
     for (let i = 0; i < this.serialCount; i++) this.addSerial(i, serials[i]);
-    for (const device of extra) this.addDevice(device);
+    const slots = this.slots(backends);
+    for (const { model, id, properties } of specs)
+      deviceTypeNamed(model).plug(id, properties, slots);
     accel.setExitHandler(this.bus);
   }
 
@@ -97,53 +94,40 @@ export class Board {
   }
 
   private addChips(power: PowerControl): AcpiPm {
-    const { bus, clock, devices } = this;
-    const bridge = devices.add(new HostBridge('pci-host', this.pci, power));
-    this.pci.plug(bridge, 0);
-    bridge.attach(bus.ports);
-    this.places.set('pci-host', 'pci.0 00:00.0, ports 0xcf8-0xcff');
-    const rtc = devices.add(
-      new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), clock, ramLayout(this.accel.ram.size)),
+    const { ports } = this.bus;
+    const bridge = this.add(
+      new HostBridge('pci-host', this.pci, power),
+      'pci.0 00:00.0, ports 0xcf8-0xcff',
     );
-    rtc.attach(bus.ports);
-    this.places.set('rtc', `isa 0x70 irq ${RTC_IRQ}`);
-    devices.add(new I8042('i8042', power)).attach(bus.ports);
-    this.places.set('i8042', 'isa 0x60, 0x64');
-    devices.add(new SystemControl('port92', power)).attach(bus.ports);
-    this.places.set('port92', 'isa 0x80, 0x92');
-    const pm = devices.add(new AcpiPm('acpi-pm', this.irqs.line(SCI_IRQ), clock, power));
-    pm.attach(bus.ports);
-    this.places.set('acpi-pm', `isa 0x600 irq ${SCI_IRQ}`);
+    this.pci.plug(bridge, 0);
+    bridge.attach(ports);
+    const ram = ramLayout(this.accel.ram.size);
+    const rtc = new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), this.clock, ram);
+    this.add(rtc, `isa 0x70 irq ${RTC_IRQ}`).attach(ports);
+    this.add(new I8042('i8042', power), 'isa 0x60, 0x64').attach(ports);
+    this.add(new SystemControl('port92', power), 'isa 0x80, 0x92').attach(ports);
+    const pm = new AcpiPm('acpi-pm', this.irqs.line(SCI_IRQ), this.clock, power);
+    this.add(pm, `isa 0x600 irq ${SCI_IRQ}`).attach(ports);
     return pm;
   }
 
   private addSerial(index: number, chr: CharBackend | undefined): void {
     const { base, irq } = COM_PORTS[index];
     const id = `serial${index}`;
-    this.devices
-      .add(new Serial(id, this.irqs.line(irq), chr, this.clock))
-      .attach(this.bus.ports, base);
-    this.places.set(id, `isa 0x${base.toString(16)} irq ${irq}`);
+    const serial = new Serial(id, this.irqs.line(irq), chr, this.clock);
+    this.add(serial, `isa 0x${base.toString(16)} irq ${irq}`).attach(this.bus.ports, base);
   }
 
-  private addDevice(device: BoardDevice): void {
-    switch (device.model) {
-      case 'virtio-blk-pci':
-        return this.addVirtio(device.id, new VirtioBlk(device.backend, device.serial));
-      case 'virtio-net-pci':
-        return this.addVirtio(device.id, new VirtioNet(device.netdev, device.mac));
-      case 'isa-debug-exit':
-        this.addDebugExit(device.id, device.iobase);
-    }
-  }
-
-  private addDebugExit(id: string, iobase: number): void {
-    const device = this.devices.add(new DebugExit(id, status => this.hooks.exit(status)));
-    if (!device.attach(this.bus.ports, iobase))
-      throw new VmError(
-        `-device isa-debug-exit,iobase=0x${iobase.toString(16)}: the ports are taken`,
-      );
-    this.places.set(id, `isa 0x${iobase.toString(16)}`);
+  private slots(backends: DeviceBackends): DeviceSlots {
+    let nics = 0;
+    return {
+      ...backends,
+      ports: this.bus.ports,
+      add: (device, place) => this.add(device, place),
+      addVirtio: (id, model) => this.addVirtio(id, model),
+      nextMac: () => defaultMac(nics++),
+      exit: status => this.hooks.exit(status),
+    };
   }
 
   private addVirtio<S>(id: string, model: VirtioModel<S>): void {
@@ -151,4 +135,15 @@ export class Board {
     this.pci.plug(fn);
     this.places.set(id, `pci.0 00:${fn.slotNumber.toString(16).padStart(2, '0')}.0`);
   }
+
+  private add<D extends Device>(device: D, place: string): D {
+    this.places.set(device.id, place);
+    return this.devices.add(device);
+  }
+}
+
+function defaultMac(index: number): Uint8Array {
+  const mac = Uint8Array.from(FIRST_MAC);
+  mac[5] = (mac[5] + index) & 0xff;
+  return mac;
 }

@@ -3,6 +3,8 @@
  * it is opened, with its option in front.
  */
 import { VmError } from '../base/errors.js';
+import { deviceTypeNamed } from '../hw/device-types.js';
+import type { DeviceUse } from '../hw/device-type.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
 import { MIB } from './loader/memory-map.js';
@@ -54,9 +56,9 @@ export function allDevices(spec: MachineSpec): DeviceSpec[] {
   const implied = spec.drives
     .filter(drive => drive.interface === 'virtio')
     .map((drive, n) => ({
-      model: 'virtio-blk-pci' as const,
+      model: 'virtio-blk-pci',
       id: `virtio-disk${n}`,
-      drive: drive.id,
+      properties: { drive: drive.id },
     }));
   return [...implied, ...spec.devices];
 }
@@ -131,10 +133,16 @@ function claims(spec: MachineSpec): void {
   spec.monitors.forEach(({ chardev: id, mode }) =>
     chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'),
   );
-  for (const device of allDevices(spec)) {
-    if (device.model === 'virtio-blk-pci')
-      drive(device.drive, `-device ${device.model},id=${device.id}`);
-    if (device.model === 'virtio-net-pci')
-      netdev(device.netdev, `-device ${device.model},id=${device.id}`);
-  }
+  const take = { drive, netdev };
+  for (const device of allDevices(spec))
+    for (const { kind, name } of usesOf(device))
+      take[kind](name, `-device ${device.model},id=${device.id}`);
+}
+
+/** What a device is of outside. */
+export function usesOf({ model, properties }: DeviceSpec): { kind: DeviceUse; name: string }[] {
+  return Object.entries(deviceTypeNamed(model).uses).map(([kind, property]) => ({
+    kind: kind as DeviceUse,
+    name: String(properties[property]),
+  }));
 }

@@ -4,12 +4,12 @@
  */
 import type { VmAccel } from '../accel/contract.js';
 import { describeCpu } from '../accel/cpu-features.js';
-import { asVmError, assert, VmError } from '../base/errors.js';
+import { asVmError, assert } from '../base/errors.js';
 import { Events } from '../base/events.js';
 import { tracer } from '../base/trace.js';
 import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
-import { Board, type BoardDevice } from './board.js';
+import { Board } from './board.js';
 import { BrokenDevices } from './broken-devices.js';
 import { allDevices, checkSpec } from './check-spec.js';
 import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
@@ -19,11 +19,9 @@ import { withBootRegisters } from './loader/cpu-image.js';
 import { type LoadPlan, planLinux } from './loader/linux.js';
 import { Low } from './loader/memory-map.js';
 import type { ChardevProvider, DriveProvider, MachineParts, NetProvider } from './parts.js';
-import type { DeviceSpec, MachineSpec } from './spec.js';
+import type { MachineSpec } from './spec.js';
 
 const trace = tracer('machine', ['guest_reset'] as const);
-/** QEMU's range for NICs without an address of their own. */
-const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
 
 interface Opened {
   accel: VmAccel;
@@ -54,12 +52,15 @@ export class Machine implements MachineControl {
     const serials = spec.serials.map(
       (id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value,
     );
-    let nics = 0;
-    const extra = allDevices(spec).map(device =>
-      boardDevice(device, opened, () => defaultMac(nics++)),
-    );
+    const devices = {
+      specs: allDevices(spec),
+      backends: {
+        drive: opened.drives.claim.bind(opened.drives),
+        netdev: opened.net.claim.bind(opened.net),
+      },
+    };
     const brokenDevices = new BrokenDevices(parts.clock, events, line => parts.report(line));
-    this.board = new Board(opened.accel, parts.clock, serials, extra, {
+    this.board = new Board(opened.accel, parts.clock, serials, devices, {
       power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
       broken: (id, why, thrown) => brokenDevices.tell(id, why, thrown),
@@ -238,38 +239,4 @@ async function loadPlan(spec: MachineSpec, parts: MachineParts): Promise<LoadPla
     ramBytes: spec.ramBytes,
     rsdp: Low.ACPI,
   });
-}
-
-function boardDevice(device: DeviceSpec, opened: Opened, nextMac: () => Uint8Array): BoardDevice {
-  switch (device.model) {
-    case 'virtio-blk-pci':
-      return {
-        model: device.model,
-        id: device.id,
-        backend: opened.drives.claim(device.drive, device.id, device.disk),
-        serial: device.serial ?? device.drive,
-      };
-    case 'virtio-net-pci':
-      return {
-        model: device.model,
-        id: device.id,
-        netdev: opened.net.claim(device.netdev, `${device.model} '${device.id}'`),
-        mac: device.mac === undefined ? nextMac() : parseMac(device.mac),
-      };
-    case 'isa-debug-exit':
-      return device;
-  }
-}
-
-function defaultMac(index: number): Uint8Array {
-  const mac = Uint8Array.from(FIRST_MAC);
-  mac[5] = (mac[5] + index) & 0xff;
-  return mac;
-}
-
-function parseMac(text: string): Uint8Array {
-  const bytes = text.split(':').map(part => parseInt(part, 16));
-  if (bytes.length !== 6 || bytes.some(byte => !(byte >= 0 && byte <= 255)))
-    throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
-  return Uint8Array.from(bytes);
 }

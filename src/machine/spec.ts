@@ -5,7 +5,6 @@
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
-import type { DiskProperties } from '../block/contract.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
 
@@ -42,17 +41,12 @@ export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
   | { type: 'socket'; id: string; address: Address; server: boolean };
 
-/** The `-device` names that this machine has; any other is refused by name. */
-export const deviceModels = ['virtio-blk-pci', 'virtio-net-pci', 'isa-debug-exit'] as const;
-export type DeviceModel = (typeof deviceModels)[number];
-
-export type DeviceSpec =
-  /** drive: the id of a drive, or the name of a node. */
-  | { model: 'virtio-blk-pci'; id: string; drive: string; serial?: string; disk?: DiskProperties }
-  /** mac absent: 52:54:00:12:34:56 and up, in order, so that both sides of a pair agree. */
-  | { model: 'virtio-net-pci'; id: string; netdev: string; mac?: string }
-  /** For test guests: a write of n ends the process with status 2n+1. */
-  | { model: 'isa-debug-exit'; id: string; iobase: number };
+/** `-device`: the declaration of its type (hw/device-types.ts) has checked the properties. */
+export interface DeviceSpec {
+  model: string;
+  id: string;
+  properties: Readonly<Record<string, unknown>>;
+}
 
 /**
  * `-object filter-mirror,id=m0,netdev=hn0,...`: the declaration of its type has checked the

@@ -46,12 +46,16 @@ function resolve(
 function fromWord(name: string, type: Type, word: string): unknown {
   const value = type.fromWord(
     isSwitch(type) && Object.hasOwn(switchWords, word) ? switchWords[word] : word,
+    name,
   );
   if (value !== undefined) return value;
   // The declaration's own check says best what is wrong with a number out of range or a word that
   // is none of its words.
   if (/^-?[0-9]+$/.test(word)) type.check(Number(word), name);
-  else if (type.words && !isSwitch(type)) type.check(word, name);
+  else if (type.words && !isSwitch(type))
+    throw new VmError(`Parameter '${name}' does not accept value '${word}'`, {
+      hint: `It takes ${type.words.join(', ')}.${didYouMean(word, type.words)}`,
+    });
   throw new VmError(
     `Parameter '${name}' expects ${type.hmp.form === 'word' ? type.hmp.expected : 'another value'}`,
   );

@@ -1,5 +1,6 @@
-/** QEMU's option lists: `a,key=value,flag,path=/with,,comma`. */
+/** QEMU's option lists: `a,key=value,flag,path=/with,,comma`; or a flat JSON object. */
 import { VmError } from '../base/errors.js';
+import { parseJsonObject } from './json.js';
 
 export interface KeyValue {
   readonly key: string;
@@ -18,6 +19,21 @@ export function parseKeyValues(text: string, implied?: string): KeyValue[] {
       ? { key: implied, value: item }
       : { key: item, value: undefined };
   });
+}
+
+/** The same from `{"driver": "virtio-blk-pci", "drive": "disk0"}`, where that is taken too. */
+export function parseItems(text: string, implied?: string): KeyValue[] {
+  if (!text.startsWith('{')) return parseKeyValues(text, implied);
+  return Object.entries(parseJsonObject(text)).map(([key, value]) => ({
+    key,
+    value: wordOf(key, value),
+  }));
+}
+
+function wordOf(key: string, value: unknown): string {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (typeof value === 'string' || typeof value === 'number') return String(value);
+  throw new VmError(`'${key}' is a word, a number or a boolean`);
 }
 
 /** Splits at single commas; empty items are mistakes. */

@@ -38,8 +38,11 @@ export interface Type<T = unknown, O extends boolean = boolean> {
   readonly hmp: HmpForm;
   /** path: `capabilities[0].state`. */
   check(value: unknown, path: string): T;
-  /** From a word of an HMP line; undefined: it is not one. */
-  fromWord(word: string): T | undefined;
+  /**
+   * From a word of a line, or the value of `name=word`; undefined: it is not one. VmError, with the
+   * name in it: what is wrong with this one.
+   */
+  fromWord(word: string, name?: string): T | undefined;
   /** Announces itself to the schema, gives the name of its type. */
   describe(schema: SchemaSink): string;
 }
@@ -210,6 +213,25 @@ export function oneOf<const W extends readonly string[]>(
         members: words.map(name => ({ name })),
         values: words,
       })),
+  };
+}
+
+/** A word that a function reads; it throws what is wrong, with the name in front. */
+export function parsed<T>(
+  summary: string,
+  expected: string,
+  read: (word: string, name: string) => T,
+): Type<T, false> {
+  return {
+    summary,
+    optional: false,
+    hmp: { form: 'word', expected },
+    check(value, path) {
+      if (typeof value !== 'string') throw wrongType(path, 'string');
+      return read(value, path);
+    },
+    fromWord: (word, name = '') => read(word, name),
+    describe: schema => schema.builtin('str', 'string'),
   };
 }
 

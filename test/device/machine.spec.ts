@@ -52,7 +52,7 @@ const base: MachineSpec = {
 const full: Partial<MachineSpec> = {
   drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
   netdevs: [{ type: 'tap', id: 'hn0' }],
-  devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],
+  devices: [{ model: 'virtio-net-pci', id: 'nic0', properties: { netdev: 'hn0' } }],
   chardevs: [{ id: 'com', backend: { kind: 'null' } }],
   serials: ['com'],
 };
@@ -144,25 +144,25 @@ describe('a spec that cannot be', () => {
     [{ cpus: 9 }, '-smp 9: machines have 1 to 8 vCPUs'],
     [{ kernel: undefined, incoming: 'tcp:0:1', initrd: 'x' }, '-initrd without -kernel'],
     [
-      { devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn9' }] },
+      { devices: [{ model: 'virtio-net-pci', id: 'nic0', properties: { netdev: 'hn9' } }] },
       "-device virtio-net-pci,id=nic0: there is no netdev 'hn9'",
     ],
     [
-      { devices: [{ model: 'virtio-blk-pci', id: 'b', drive: 'disk0' }] },
+      { devices: [{ model: 'virtio-blk-pci', id: 'b', properties: { drive: 'disk0' } }] },
       "-device virtio-blk-pci,id=b: drive 'disk0' is taken by -device " +
         'virtio-blk-pci,id=virtio-disk0',
     ],
     [
       {
         devices: [
-          { model: 'virtio-net-pci', id: 'n', netdev: 'hn0' },
-          { model: 'isa-debug-exit', id: 'n', iobase: 0x501 },
+          { model: 'virtio-net-pci', id: 'n', properties: { netdev: 'hn0' } },
+          { model: 'isa-debug-exit', id: 'n', properties: { iobase: 0x501 } },
         ],
       },
       "-device: there are two with id 'n'",
     ],
     [
-      { devices: [{ model: 'isa-debug-exit', id: 'x', iobase: 0x3f8 }] },
+      { devices: [{ model: 'isa-debug-exit', id: 'x', properties: { iobase: 0x3f8 } }] },
       '-device isa-debug-exit,iobase=0x3f8: the ports are taken',
     ],
     [{ serials: ['nobody'] }, "-serial: there is no chardev 'nobody'"],
@@ -373,7 +373,7 @@ test('-no-shutdown keeps the machine; -no-reboot ends it', async () => {
 });
 
 test('isa-debug-exit ends with 2n+1', async () => {
-  await build({ devices: [{ model: 'isa-debug-exit', id: 'x', iobase: 0x501 }] });
+  await build({ devices: [{ model: 'isa-debug-exit', id: 'x', properties: { iobase: 0x501 } }] });
   machine.start();
   await settle();
   vm.out(0x501, 3);

@@ -48,7 +48,7 @@ export class GuestVm {
       blockdevs: [],
       drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
-      devices: [{ model: 'virtio-net-pci', id: 'nic0', netdev: 'hn0' }],
+      devices: [{ model: 'virtio-net-pci', id: 'nic0', properties: { netdev: 'hn0' } }],
       chardevs: [{ id: 'com', backend: { kind: 'null' } }],
       serials: ['com'],
       ...changes,

@@ -6,10 +6,26 @@ import type { Ram } from '../../src/accel/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { Board } from '../../src/machine/board.js';
 import type { Device } from '../../src/hw/device.js';
+import type { DeviceType } from '../../src/hw/device-type.js';
+import { deviceTypes } from '../../src/hw/device-types.js';
+import type { DeviceSpec } from '../../src/machine/spec.js';
+import { fromWords } from '../../src/words/from-words.js';
+import { parseKeyValues } from '../../src/words/key-values.js';
 import { BenchClock, TestChar, TestDisk, TestNet } from './device-bench.js';
 import { FakeRam } from './fake-ram.js';
 import { FakeVm } from './fake-vm.js';
 import type { Random } from './random.js';
+
+const shortNames: Readonly<Record<string, string>> = {
+  'virtio-blk-pci': 'blk0',
+  'virtio-net-pci': 'net-pci0',
+  'isa-debug-exit': 'exit0',
+};
+const oneOf = ({ name, properties, example }: DeviceType): DeviceSpec => ({
+  model: name,
+  id: shortNames[name] ?? `${name}0`,
+  properties: fromWords(properties, parseKeyValues(example)),
+});
 
 export class FullBoard {
   readonly vm: FakeVm;
@@ -32,16 +48,10 @@ export class FullBoard {
       this.vm,
       host ?? this.host,
       [this.chr, undefined],
-      [
-        { model: 'virtio-blk-pci', id: 'blk0', backend: this.disk, serial: 'SN' },
-        {
-          model: 'virtio-net-pci',
-          id: 'net-pci0',
-          netdev: this.net.netdev,
-          mac: Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56),
-        },
-        { model: 'isa-debug-exit', id: 'exit0', iobase: 0x501 },
-      ],
+      {
+        specs: deviceTypes.map(oneOf),
+        backends: { drive: () => this.disk, netdev: () => this.net.netdev },
+      },
       {
         power: {
           reset: why => void this.events.push(why),

@@ -1,7 +1,7 @@
 /** `-accel A`, and `-machine TYPE,accel=A`. */
 import { type AccelWish, accelerators } from '../../accel/choose.js';
 import { VmError } from '../../base/errors.js';
-import { asksForHelp, listOf } from './help.js';
+import { asksForHelp, listOf } from '../../words/named.js';
 
 export const accelHelp = (text: string) =>
   asksForHelp(text) ? listOf('Accelerators:', accelerators) : undefined;

@@ -7,7 +7,7 @@ import { cpuModels } from '../../accel/cpu-model.js';
 import { featureOf, features } from '../../accel/cpu-features.js';
 import { VmError } from '../../base/errors.js';
 import { splitCommas } from '../../words/key-values.js';
-import { asksForHelp, listOf } from './help.js';
+import { asksForHelp, listOf } from '../../words/named.js';
 
 const flagColumns = 100;
 

@@ -3,12 +3,12 @@
  * name.
  */
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../words/key-values.js';
-import type { DiskProperties } from '../../block/contract.js';
-import type { DeviceModel, DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
+import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
+import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
 import { readNetdev } from '../../monitor/objects/netdevs.js';
-import { deviceModel, propertiesOf } from './device-properties.js';
-import { ofACard, ofADisk, takeNothing } from './nothing.js';
+import { fromWords } from '../../words/from-words.js';
+import type { KeyValue } from '../../words/key-values.js';
+import { namedHelp, namedItems } from '../../words/named.js';
 import { parseTree, takeWord } from './tree.js';
 
 /** Names for what was given without an id; both sides of a pair count alike. */
@@ -49,77 +49,22 @@ export function parseNetdev(text: string, ids: Ids): NetdevSpec {
   return spec;
 }
 
-export function parseDevice(text: string, ids: Ids): DeviceSpec {
-  const options = new KeyValues(parseKeyValues(text, 'driver'));
-  const model = deviceModel(options.need('driver'));
-  const id = ids.claim('device', options.take('id') ?? ids.fresh(model));
-  switch (model) {
-    case 'virtio-blk-pci':
-      return parseDisk(id, options);
-    case 'virtio-net-pci':
-      takeNothing(options, ofACard);
-      return finish(
-        { model, id, netdev: options.need('netdev'), mac: macAddress(options.take('mac')) },
-        options,
-        model,
-      );
-    case 'isa-debug-exit': {
-      const iobase = options.takeInteger('iobase', { min: 0, max: 0xffff }) ?? 0x501;
-      const iosize = options.takeInteger('iosize', { min: 1, max: 4 }) ?? 4;
-      if (iosize !== 4) throw new VmError(`iosize=${iosize} is not supported: it is 4`);
-      return finish({ model, id, iobase }, options, model);
-    }
-  }
-}
-
-function parseDisk(id: string, options: KeyValues): DeviceSpec {
-  takeNothing(options, ofADisk);
-  const writeCache = oneOf(options, 'write-cache', ['on', 'off']);
-  const disk: DiskProperties = {
-    werror: oneOf(options, 'werror', ['report', 'ignore', 'stop', 'enospc']),
-    rerror: oneOf(options, 'rerror', ['report', 'ignore', 'stop']),
-    writeCache: writeCache && writeCache === 'on',
+/** `virtio-blk-pci,drive=disk0`, or the same as JSON. */
+export function parseDevice(items: readonly KeyValue[], ids: Ids): DeviceSpec {
+  const { kind, id, own } = namedItems(items, 'driver');
+  const type = deviceTypeNamed(kind);
+  return {
+    model: type.name,
+    id: ids.claim('device', id ?? ids.fresh(type.name)),
+    properties: fromWords(type.properties, own),
   };
-  for (const key of ['logical_block_size', 'physical_block_size']) {
-    const size = options.take(key) ?? '512';
-    if (size !== '512')
-      throw new VmError(`${key}=${size} is not supported: a disk has sectors of 512 bytes`);
-  }
-  const model = 'virtio-blk-pci';
-  const serial = serialNumber(options.take('serial'));
-  return finish({ model, id, drive: options.need('drive'), serial, disk }, options, model);
 }
 
-/** auto: as the drive has it. */
-function oneOf<const W extends string>(
-  options: KeyValues,
-  key: string,
-  words: readonly W[],
-): W | undefined {
-  const value = options.take(key) ?? 'auto';
-  if (value === 'auto') return undefined;
-  const word = words.find(known => known === value);
-  if (word === undefined) throw new VmError(`${key}=${value}: it takes ${words.join(', ')}`);
-  return word;
-}
-
-/** What virtio has room for. */
-function serialNumber(text: string | undefined): string | undefined {
-  if (text !== undefined && !/^[\x20-\x7e]{0,20}$/.test(text))
-    throw new VmError(`serial=${text}: at most 20 letters, digits and signs`);
-  return text;
-}
-
-function macAddress(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  if (!/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i.test(text))
-    throw new VmError(`mac=${text} is not six pairs of hexadecimal digits`);
-  const mac = text.toLowerCase().replaceAll('-', ':');
-  if (parseInt(mac.slice(0, 2), 16) & 1) throw new VmError(`mac=${text} is a multicast address`);
-  return mac;
-}
-
-function finish<T>(spec: T, options: KeyValues, model: DeviceModel): T {
-  options.done(propertiesOf(model));
-  return spec;
-}
+/** `help`, or `MODEL,help`; undefined: no help was asked for. */
+export const deviceHelp = (text: string): string | undefined =>
+  namedHelp(
+    text,
+    'Available devices:',
+    Object.fromEntries(deviceTypes.map(type => [type.name, { ...type, fields: type.properties }])),
+    name => deviceTypeNamed(name).name,
+  );

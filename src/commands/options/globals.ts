@@ -4,12 +4,13 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { DeviceSpec, MachineSpec } from '../../machine/spec.js';
-import { deviceModels } from '../../machine/spec.js';
+import { deviceTypes } from '../../hw/device-types.js';
 import { didYouMean } from '../../base/similar.js';
 import { type GivenOption, UsageError } from './argv.js';
 import { Ids, parseDevice } from './device.js';
-import { ofGlobals, refuseMore } from './nothing.js';
-import { KeyValues, parseKeyValues } from '../../words/key-values.js';
+import { ofGlobals } from './nothing.js';
+import { type KeyValue, KeyValues, parseItems, parseKeyValues } from '../../words/key-values.js';
+import { refuseMore } from '../../words/nothing.js';
 
 export interface GlobalProperty {
   readonly driver: string;
@@ -30,13 +31,16 @@ export function parseGlobal({
     refuseMore(name, value, ofGlobals[name]);
     return undefined;
   }
-  const known = ['migration', ...deviceModels];
+  const known = ['migration', ...deviceTypes.map(({ name }) => name)];
   if (!known.includes(driver))
     throw new VmError(
       `'${driver}' is not a device of colo; it has ` +
         `${known.join(', ')}.${didYouMean(driver, known)}`,
     );
-  if (['id', 'drive', 'netdev'].includes(property))
+  const ofOne = deviceTypes.flatMap(({ name, uses }) =>
+    name === driver ? Object.values(uses) : [],
+  );
+  if (property === 'id' || ofOne.includes(property))
     throw new VmError(`'${property}' is of one device, not of all`, {
       hint: `Give it to that -device ${driver}.`,
     });
@@ -75,22 +79,21 @@ export function deviceWithGlobals(
   ids: Ids,
   globals: readonly GlobalProperty[],
 ): DeviceSpec {
-  const given = parseKeyValues(text, 'driver');
+  const given = parseItems(text, 'driver');
   const has = (key: string) => given.some(item => item.key === key);
   const model = given.find(({ key }) => key === 'driver')?.value;
   const added = globals.filter(({ driver, property }) => driver === model && !has(property));
-  for (const global of added) tryAlone(text, global);
-  return parseDevice([text, ...added.map(assignment)].join(','), ids);
+  for (const global of added) tryAlone(given, global);
+  return parseDevice([...given, ...added.map(assignment)], ids);
 }
 
-const assignment = ({ property, value }: GlobalProperty) =>
-  `${property}=${value.replaceAll(',', ',,')}`;
+const assignment = ({ property, value }: GlobalProperty): KeyValue => ({ key: property, value });
 
 /** A mistake in it is the -global's, not the -device's. */
-function tryAlone(text: string, global: GlobalProperty): void {
-  parseDevice(text, new Ids());
+function tryAlone(given: readonly KeyValue[], global: GlobalProperty): void {
+  parseDevice(given, new Ids());
   try {
-    parseDevice(`${text},${assignment(global)}`, new Ids());
+    parseDevice([...given, assignment(global)], new Ids());
   } catch (error) {
     const { message, options } = asVmError(error);
     throw new UsageError(`${global.spelled}: ${message}`, { hint: options.hint });

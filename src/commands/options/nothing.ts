@@ -1,19 +1,9 @@
 /**
  * QEMU's options that ask for nothing here, as libvirt and its like always write them: what colo
- * does anyway, or the absence of what it has not. They are taken with the values for which that is
- * true; a value that asks for something is refused by name, with what to do.
+ * does anyway, or the absence of what it has not (words/nothing.ts).
  */
-import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../words/key-values.js';
-import { deviceText } from './blockdev.js';
-
-export interface NothingKey {
-  /** For which it asks for nothing; `on` and `off` also as a bare word, yes and no. */
-  readonly takes: readonly string[];
-  /** What to do where the value asks for something. */
-  readonly otherwise: string;
-}
-export type NothingKeys = Readonly<Record<string, NothingKey>>;
+import { KeyValues, parseItems } from '../../words/key-values.js';
+import { type NothingKey, type NothingKeys, takeNothing } from '../../words/nothing.js';
 
 /** Of an option that never asks for more. */
 export interface Nothing {
@@ -187,18 +177,6 @@ export const ofTheSmp: NothingKeys = Object.fromEntries(
     { takes: ['1'], otherwise: 'A processor has sockets, cores and threads.' },
   ]),
 );
-export const ofADisk: NothingKeys = {
-  scsi: off('virtio-blk passes no SCSI commands on. Leave it out.'),
-  'num-queues': { takes: ['1'], otherwise: 'A disk has one queue.' },
-};
-export const ofACard: NothingKeys = {
-  romfile: {
-    takes: [''],
-    otherwise: 'There is no firmware that would run an option ROM. Say romfile= or leave it out.',
-  },
-  rombar: { takes: ['0'], otherwise: 'There is no option ROM. Leave it out.' },
-  mq: off('A card has one pair of queues. Leave it out.'),
-};
 /** DRIVER.PROPERTY of -global, for devices that are not there, or that have no other way. */
 export const ofGlobals: NothingKeys = {
   'PIIX4_PM.disable_s3': {
@@ -217,40 +195,9 @@ export const ofGlobals: NothingKeys = {
   },
 };
 
-const spellings: Readonly<Record<string, string>> = {
-  yes: 'on',
-  true: 'on',
-  no: 'off',
-  false: 'off',
-};
-
-/**
- * Throws where a value asks for something. key: for the message; undefined: the value is the
- * option's whole.
- */
-export function refuseMore(
-  key: string | undefined,
-  value: string,
-  { takes, otherwise }: NothingKey,
-): void {
-  if (takes.includes(value) || takes.includes(spellings[value] ?? value)) return;
-  const only = takes.map(text => (text === '' ? 'nothing' : `'${text}'`)).join(' or ');
-  throw new VmError(`${key === undefined ? '' : `${key}=${value}: `}only ${only} is taken here`, {
-    hint: otherwise,
-  });
-}
-
-/** Takes the keys that ask for nothing out of an option's. */
-export function takeNothing(options: KeyValues, keys: NothingKeys, implied?: string): void {
-  for (const [key, declared] of Object.entries(keys)) {
-    const value = options.takeText(key);
-    if (value !== undefined) refuseMore(key === implied ? undefined : key, value, declared);
-  }
-}
-
 /** The whole value of an option that never asks for more. */
 export function checkNothing(text: string, { implied, keys, named }: Nothing): void {
-  const options = new KeyValues(parseKeyValues(deviceText(text), implied));
+  const options = new KeyValues(parseItems(text, implied));
   if (named) options.take('id');
   takeNothing(options, keys, implied);
   options.done(Object.keys(keys).join(', '));

@@ -8,8 +8,9 @@ import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import { didYouMean } from '../../base/similar.js';
 import { systemError } from '../../host/node/errors.js';
 import type { MonitorSpec } from '../../machine/spec.js';
-import { asksForHelp, listOf } from './help.js';
-import { ofMessages, ofTheBoot, ofTheMachine, takeNothing } from './nothing.js';
+import { asksForHelp, listOf } from '../../words/named.js';
+import { takeNothing } from '../../words/nothing.js';
+import { ofMessages, ofTheBoot, ofTheMachine } from './nothing.js';
 
 /** The first disk is where QEMU would look; with -kernel it does not look either. */
 export function bootOrder(text: string): void {

@@ -5,7 +5,8 @@
 import type { Topology } from '../../accel/contract.js';
 import { VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../words/key-values.js';
-import { ofTheSmp, takeNothing } from './nothing.js';
+import { takeNothing } from '../../words/nothing.js';
+import { ofTheSmp } from './nothing.js';
 
 const range = { min: 1, max: 255 };
 

@@ -5,22 +5,21 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import { nodeNames } from '../../machine/check-spec.js';
+import { nodeNames, usesOf } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { syncSides } from '../../migration/manifest.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import { chardevHelp, readChannel, readChardev } from '../../monitor/objects/chardevs.js';
 import { netdevHelp } from '../../monitor/objects/netdevs.js';
-import { objectHelp } from '../../monitor/objects/help.js';
+import { objectHelp } from '../../monitor/objects/all.js';
 import { readObject } from '../../monitor/objects/registry.js';
 import { parseSize } from '../../words/types.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { accelerator, accelHelp } from './accel.js';
-import { deviceText, parseBlockdev } from './blockdev.js';
+import { parseBlockdev } from './blockdev.js';
 import { cpuHelp, parseCpu } from './cpu.js';
-import { Ids, parseDrive, parseNetdev } from './device.js';
-import { deviceHelp } from './device-properties.js';
+import { deviceHelp, Ids, parseDrive, parseNetdev } from './device.js';
 import {
   checkGlobals,
   deviceWithGlobals,
@@ -39,7 +38,8 @@ import {
 } from './process.js';
 import type { ProcessOptions } from '../vm/process.js';
 import { parseSmp } from './smp.js';
-import { checkNothing, nothingTable, ofTheName, takeNothing } from './nothing.js';
+import { takeNothing } from '../../words/nothing.js';
+import { checkNothing, nothingTable, ofTheName } from './nothing.js';
 import type { OptionName } from './table.js';
 import { optionTable, refusedOptions } from './table.js';
 
@@ -182,7 +182,7 @@ class Draft {
     },
     device: value => {
       answerHelp(deviceHelp(value));
-      this.spec.devices.push(deviceWithGlobals(deviceText(value), this.ids, this.globals));
+      this.spec.devices.push(deviceWithGlobals(value, this.ids, this.globals));
     },
     global: () => undefined, // taken before all others
     'sync-from': (value, option) => this.syncFrom(value, option),
@@ -371,8 +371,7 @@ class Draft {
     for (const m of spec.monitors)
       need('chardev', m.chardev, m.mode === 'qmp' ? '-qmp' : '-monitor');
     for (const d of spec.devices) {
-      if (d.model === 'virtio-net-pci') need('netdev', d.netdev, `-device ${d.model}`);
-      if (d.model === 'virtio-blk-pci') need('drive', d.drive, `-device ${d.model}`);
+      for (const { kind, name } of usesOf(d)) need(kind, name, `-device ${d.model}`);
     }
     const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
     const forMany = new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id));

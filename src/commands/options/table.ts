@@ -1,5 +1,6 @@
 /** The options of `colo primary` and `colo secondary`: QEMU's names and syntax. */
 import type { OptionDeclaration } from './argv.js';
+import { deviceTypes } from '../../hw/device-types.js';
 import { nothingTable } from './nothing.js';
 
 export const optionTable = [
@@ -74,9 +75,8 @@ export const optionTable = [
     value: 'OPTS',
     repeatable: true,
     summary:
-      'virtio-net-pci,netdev=ID[,mac=MAC]; virtio-blk-pci,drive=ID or ' +
-      'NODE[,serial=TEXT][,werror=report|ignore|stop|enospc][,rerror=report|ignore|stop]' +
-      '[,write-cache=on|off]; isa-debug-exit[,iobase=PORT]; or the same as JSON',
+      `${deviceTypes.map(({ name, example }) => `${name},${example}`).join('; ')}; ` +
+      'or the same as JSON; -device help, -device NAME,help',
   },
   {
     name: 'chardev',

@@ -4,6 +4,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
+import { namedHelp } from '../../words/named.js';
 import { filterTypes } from './filters.js';
 import { tlsCredsTypes } from './tls-creds.js';
 import type { ObjectType } from './type.js';
@@ -34,3 +35,14 @@ export function objectTypeNamed(name: string): ObjectType {
     hint: `Object types: ${names.join(', ')}.${didYouMean(name, names)}`,
   });
 }
+
+/** `-object help`, or `TYPE,help`; undefined: no help was asked for. */
+export const objectHelp = (text: string): string | undefined =>
+  namedHelp(
+    text,
+    'List of user creatable objects:',
+    Object.fromEntries(
+      [...objectTypes].sort((a, b) => (a.name < b.name ? -1 : 1)).map(type => [type.name, type]),
+    ),
+    name => objectTypeNamed(name).name,
+  );

@@ -11,7 +11,7 @@ import { parseTcp, portNumber } from '../../chardev/parse.js';
 import type { Address } from '../../host/ports.js';
 import type { ArgsOf, Fields } from '../../words/types.js';
 import { bool, int, optional, size, str, struct, tagged } from '../../words/types.js';
-import { fieldLines } from './help.js';
+import { helpedKinds, namedHelp } from '../../words/named.js';
 import { fromWords } from '../../words/from-words.js';
 
 export type StdioInput = Extract<CharSpec, { kind: 'stdio' }>['input'];
@@ -276,14 +276,14 @@ function kindNamed(name: string): Kind {
   });
 }
 
+const summaries: Readonly<Record<Kind, string>> = {
+  null: 'takes everything, says nothing',
+  stdio: 'the terminal',
+  file: 'output into a file',
+  socket: 'a unix socket or a TCP connection',
+  ringbuf: 'the last bytes, for ringbuf_read',
+};
+
 /** `help` in the place of the kind, or `KIND,help`; undefined: no help was asked for. */
-export function chardevHelp(text: string): string | undefined {
-  if (text === 'help' || text === '?')
-    return ['Available chardev backend types:', ...chardevKinds.map(kind => `  ${kind}`)].join(
-      '\n',
-    );
-  const match = /^([^,=]+),(?:help|\?)$/.exec(text);
-  if (!match) return undefined;
-  const kind = kindNamed(match[1]);
-  return [`${kind} options:`, ...fieldLines(options[kind])].join('\n');
-}
+export const chardevHelp = (text: string): string | undefined =>
+  namedHelp(text, 'Available chardev backend types:', helpedKinds(summaries, options), kindNamed);

@@ -3,13 +3,12 @@
  * spellings, and help.
  */
 import { VmError } from '../../base/errors.js';
-import { type KeyValue, parseKeyValues } from '../../words/key-values.js';
+import { helpedKinds, namedHelp, neededWord, readNamed } from '../../words/named.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseTcp } from '../../chardev/parse.js';
 import type { NetdevSpec } from '../../machine/spec.js';
 import type { ArgsOf, Fields } from '../../words/types.js';
 import { bool, checkFields, optional, str } from '../../words/types.js';
-import { fieldLines } from './help.js';
 import { fromWords } from '../../words/from-words.js';
 
 export const netdevKinds = ['tap', 'socket'] as const;
@@ -48,11 +47,9 @@ const refused: Readonly<Record<string, string>> = {
 
 /** `tap,id=hn0,ifname=tap0`. */
 export function readNetdev(text: string): NetdevSpec {
-  const items = parseKeyValues(text, 'type');
-  const word = (key: string) => items.find(item => item.key === key)?.value ?? missing(key);
-  const kind = kindNamed(word('type'));
-  const own: readonly KeyValue[] = items.filter(item => item.key !== 'type' && item.key !== 'id');
-  return specOf(kind, word('id'), fromWords<Fields>(options[kind], own));
+  const { kind, id, own } = readNamed(text, 'type');
+  const known = kindNamed(kind);
+  return specOf(known, neededWord(id, 'id'), fromWords<Fields>(options[known], own));
 }
 
 /** As QMP sends it. */
@@ -91,10 +88,6 @@ function socketSpec(id: string, { listen, connect }: ArgsOf<typeof options.socke
   return { type: 'socket', id, address, server: listen !== undefined };
 }
 
-function missing(key: string): never {
-  throw new VmError(`Parameter '${key}' is missing`);
-}
-
 function kindNamed(name: string): Kind {
   const found = netdevKinds.find(kind => kind === name);
   if (found) return found;
@@ -105,12 +98,11 @@ function kindNamed(name: string): Kind {
   });
 }
 
+const summaries: Readonly<Record<Kind, string>> = {
+  tap: 'an interface of the host',
+  socket: 'frames over a TCP connection',
+};
+
 /** `help` in the place of the type, or `TYPE,help`; undefined: no help was asked for. */
-export function netdevHelp(text: string): string | undefined {
-  if (text === 'help' || text === '?')
-    return ['Available netdev backend types:', ...netdevKinds.map(kind => `  ${kind}`)].join('\n');
-  const match = /^([^,=]+),(?:help|\?)$/.exec(text);
-  if (!match) return undefined;
-  const kind = kindNamed(match[1]);
-  return [`${kind} options:`, ...fieldLines(options[kind])].join('\n');
-}
+export const netdevHelp = (text: string): string | undefined =>
+  namedHelp(text, 'Available netdev backend types:', helpedKinds(summaries, options), kindNamed);

@@ -2,7 +2,7 @@
 import { deviceNotFound, VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
-import { parseKeyValues } from '../../words/key-values.js';
+import { neededWord, readNamed } from '../../words/named.js';
 import type { Type } from '../../words/types.js';
 import { checkFields } from '../../words/types.js';
 import type { ObjectControl } from '../vm.js';
@@ -27,21 +27,9 @@ interface Live {
 
 /** `filter-buffer,id=b0,netdev=hn0,...` */
 export function readObject(text: string): ObjectRequest {
-  const items = parseKeyValues(text, 'qom-type');
-  const word = (key: string) => {
-    const found = items.find(item => item.key === key)?.value;
-    if (found === undefined || found === '') throw new VmError(`Parameter '${key}' is missing`);
-    return found;
-  };
-  const type = objectTypeNamed(word('qom-type'));
-  return {
-    id: word('id'),
-    type,
-    properties: fromWords(
-      type.fields,
-      items.filter(item => item.key !== 'qom-type' && item.key !== 'id'),
-    ),
-  };
+  const { kind, id, own } = readNamed(text, 'qom-type');
+  const type = objectTypeNamed(kind);
+  return { id: neededWord(id, 'id'), type, properties: fromWords(type.fields, own) };
 }
 
 export class Objects implements ObjectControl, Disposable {

@@ -3,7 +3,7 @@
  * Method: the real registry over a netdev whose ends are lists; every mistake, as text and as JSON.
  */
 import { objectType } from '../../../src/monitor/objects/type.js';
-import { objectHelp } from '../../../src/monitor/objects/help.js';
+import { objectHelp } from '../../../src/monitor/objects/all.js';
 import type { VmError } from '../../../src/base/errors.js';
 import { objectsFixture } from '../../support/objects.js';
 

@@ -1,0 +1,19 @@
+/** Every -device that a machine can have. */
+import { VmError } from '../base/errors.js';
+import { didYouMean } from '../base/similar.js';
+import { virtioBlkPci } from './block/virtio-blk-pci.js';
+import type { DeviceType } from './device-type.js';
+import { isaDebugExit } from './isa/debug-exit.js';
+import { virtioNetPci } from './net/virtio-net-pci.js';
+
+export const deviceTypes: readonly DeviceType[] = [virtioBlkPci, virtioNetPci, isaDebugExit];
+
+/** Named as QEMU names it, with what there is. */
+export function deviceTypeNamed(name: string): DeviceType {
+  const found = deviceTypes.find(type => type.name === name);
+  if (found) return found;
+  const names = deviceTypes.map(type => type.name);
+  throw new VmError(
+    `'${name}' is not a device of colo; it has ${names.join(', ')}.${didYouMean(name, names)}`,
+  );
+}
