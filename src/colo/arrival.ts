@@ -3,8 +3,8 @@
  * time. Untrusted, all of it.
  */
 import { VmError } from '../base/errors.js';
-import type { Replicated } from '../block/contract.js';
-import type { PairRecord } from '../block/pair-record.js';
+import type { Replicated } from '../block/contract/replicated.js';
+import type { PairRecord } from '../block/record/pair-record.js';
 import { type Link, unexpected } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
 import { Rounds } from '../migration/rounds.js';

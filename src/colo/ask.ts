@@ -2,7 +2,7 @@
  * One question before a guest's first instruction: does the peer run it? Asked on a connection of
  * its own, for a peer that has taken over exports no disks any more and takes no primary.
  */
-import type { PairRecord } from '../block/pair-record.js';
+import type { PairRecord } from '../block/record/pair-record.js';
 import type { Clock, Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
 import { codecOf, type Message } from './messages.js';

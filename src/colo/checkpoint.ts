@@ -5,7 +5,7 @@
  */
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
 import { type PageStaging, encodeChunk } from '../migration/pages.js';

@@ -3,7 +3,7 @@
  * disks and controller never meet.
  */
 import type { Events } from '../base/events.js';
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import type { Clock } from '../host/ports.js';
 import type { Migratable } from '../migration/contract.js';
 import type { MigrationParameters } from '../migration/parameters.js';

@@ -2,7 +2,7 @@
  * How far the disks are on the way into COLO, in bytes: the secondary reads its images, the primary
  * compares them with its own, and what differs is copied.
  */
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 
 export type DiskSyncPhase = 'digest' | 'compare' | 'copy';
 

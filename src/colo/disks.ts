@@ -3,7 +3,7 @@
  * equal before they protect anything.
  */
 import { VmError, asVmError } from '../base/errors.js';
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
 import type { DiskSync } from './disk-sync.js';

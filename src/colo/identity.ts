@@ -4,8 +4,8 @@
  * runs. What follows from two records is decided in record.ts.
  */
 import { VmError } from '../base/errors.js';
-import type { ImageRecord } from '../block/image-record.js';
-import type { PairRecord, PairState } from '../block/pair-record.js';
+import type { ImageRecord } from '../block/record/image-record.js';
+import type { PairRecord, PairState } from '../block/record/pair-record.js';
 import type { Entropy } from '../host/ports.js';
 import type { DiskStanding } from '../migration/standing.js';
 import {

@@ -15,7 +15,7 @@ import {
   decodeCommon,
   pieceBytes,
 } from '../migration/messages.js';
-import type { PairRecord } from '../block/pair-record.js';
+import type { PairRecord } from '../block/record/pair-record.js';
 import { decodePeerRecordBytes, encodePeerRecord } from '../migration/standing.js';
 import type { ColoMode } from '../qapi/types.js';
 

@@ -3,7 +3,7 @@
  * or becomes so in the direction that the records of both, or the user, allow (record.ts).
  */
 import { VmError } from '../base/errors.js';
-import type { Replicated, SyncDifference } from '../block/contract.js';
+import type { Replicated, SyncDifference } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
 import type { DiskStanding } from '../migration/standing.js';

@@ -1,11 +1,11 @@
 /**
  * Which of two images is the newer one, and what may be done when they differ. All of it is decided
- * here, from the records of both sides (block/pair-record.ts) and the user's word; nothing is read
+ * here, from the records of both sides (block/record) and the user's word; nothing is read
  * or written.
  */
 import { VmError, assertNever } from '../base/errors.js';
-import { unpaired } from '../block/image-record.js';
-import { historyMax, type PairRecord, type PairState } from '../block/pair-record.js';
+import { unpaired } from '../block/record/image-record.js';
+import { historyMax, type PairRecord, type PairState } from '../block/record/pair-record.js';
 import type { SyncFrom } from '../migration/manifest.js';
 
 export const relations = [

@@ -4,8 +4,8 @@
  * does not run until a failover.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
-import type { PairRecord } from '../block/pair-record.js';
-import { ioCode } from '../block/io-error.js';
+import type { PairRecord } from '../block/record/pair-record.js';
+import { ioCode } from '../block/contract/io-error.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';

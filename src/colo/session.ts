@@ -3,12 +3,12 @@
  * failure.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoExitReason } from '../qapi/types.js';
-import type { PairState } from '../block/pair-record.js';
+import type { PairState } from '../block/record/pair-record.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts } from './contract.js';
 import type { DiskSync, DiskSyncInfo } from './disk-sync.js';

@@ -5,7 +5,7 @@
 import type { Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
-import type { Replicated } from '../block/contract.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import { type PageChunk, applyChunk, decodeChunk } from '../migration/pages.js';
 import type { EpochInfo } from './messages.js';
 import { trace } from './trace.js';

@@ -2,7 +2,7 @@
  * A -device is declared once, beside its chip: from its properties derive what -device and -global
  * take, the checks, help, completion and the manual; from `uses` what must be there before it.
  */
-import type { BlockBackend, DiskProperties } from '../block/contract.js';
+import type { BlockBackend, DiskProperties } from '../block/contract/backend.js';
 import type { IoPorts } from '../memory/io-ports.js';
 import type { Netdev } from '../net/contract.js';
 import type { ArgsOf, Fields } from '../words/types.js';

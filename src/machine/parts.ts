@@ -4,7 +4,7 @@
  */
 import type { VmAccel } from '../accel/contract.js';
 import type { Events } from '../base/events.js';
-import type { BlockBackend, DiskProperties } from '../block/contract.js';
+import type { BlockBackend, DiskProperties } from '../block/contract/backend.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Clock, Entropy, Files } from '../host/ports.js';
 import type { Netdev } from '../net/contract.js';

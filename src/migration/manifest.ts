@@ -3,7 +3,7 @@
  * compares and says what differs.
  */
 import { VmError } from '../base/errors.js';
-import type { PairRecord } from '../block/pair-record.js';
+import type { PairRecord } from '../block/record/pair-record.js';
 import { printable } from '../base/printable.js';
 import type { Manifest } from './contract.js';
 import { decodePeerRecord } from './standing.js';

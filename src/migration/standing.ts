@@ -2,7 +2,7 @@
  * What the sides of a pair say of their images in hello and accept: records, as JSON with limits.
  */
 import { VmError } from '../base/errors.js';
-import { checkRecord, type PairRecord } from '../block/pair-record.js';
+import { checkRecord, type PairRecord } from '../block/record/pair-record.js';
 
 /** One disk of the secondary. */
 export interface DiskStanding {

@@ -2,7 +2,7 @@
  * The devices of a simulated machine, by the rules of src/hw/device.ts: a disk with one request, a
  * nic, a power button, and one that tells the oracle of each state that is saved and parsed.
  */
-import type { BlockBackend } from '../../src/block/contract.js';
+import type { BlockBackend } from '../../src/block/contract/backend.js';
 import { blob, bool, u32, u8 } from '../../src/fields/field.js';
 import { vmstate, type VmState } from '../../src/fields/vmstate.js';
 import { Device, type StateOf } from '../../src/hw/device.js';

@@ -3,8 +3,8 @@
  * started again acts on it. Method: the simulated pair with two disks; the records are read from
  * the simulated media at the named steps.
  */
-import type { ReplicationPrimary } from '../../src/block/drivers/replication-primary.js';
-import { decodeRecord, encodeRecord, type PairRecord } from '../../src/block/pair-record.js';
+import type { ReplicationPrimary } from '../../src/block/drivers/replication/primary.js';
+import { decodeRecord, encodeRecord, type PairRecord } from '../../src/block/record/pair-record.js';
 import type { ColoStep } from '../../src/colo/steps.js';
 import { SimNode } from '../support/sim/node.js';
 import { Pair } from './pair.js';

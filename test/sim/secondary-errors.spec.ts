@@ -4,7 +4,7 @@
  * goes. Method: the simulated pair with two disks, on a secondary's storage that fails or is slow.
  */
 import { type VmError } from '../../src/base/errors.js';
-import { ioError } from '../../src/block/io-error.js';
+import { ioError } from '../../src/block/contract/io-error.js';
 import { Pair } from './pair.js';
 import type { Vm } from './vm.js';
 

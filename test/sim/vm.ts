@@ -3,9 +3,9 @@
  * a simulated host, with a guest that is small enough to compare. Wired as commands/vm does it.
  */
 import { Events } from '../../src/base/events.js';
-import type { ReplicationPrimary } from '../../src/block/drivers/replication-primary.js';
-import { BlockLayer } from '../../src/block/layer.js';
-import { parseDrive } from '../../src/block/options.js';
+import type { ReplicationPrimary } from '../../src/block/drivers/replication/primary.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
+import { parseDrive } from '../../src/block/options/options.js';
 import { Colo } from '../../src/colo/colo.js';
 import { PairIdentity } from '../../src/colo/identity.js';
 import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';

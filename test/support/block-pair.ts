@@ -3,10 +3,10 @@
  * two-command procedure sets them up.
  */
 import { Events } from '../../src/base/events.js';
-import type { Replicated } from '../../src/block/contract.js';
-import { BlockLayer } from '../../src/block/layer.js';
-import { parseDrive } from '../../src/block/options.js';
-import type { BlockBackend } from '../../src/block/contract.js';
+import type { Replicated } from '../../src/block/contract/replicated.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
+import { parseDrive } from '../../src/block/options/options.js';
+import type { BlockBackend } from '../../src/block/contract/backend.js';
 import type { QmpEvents } from '../../src/qapi/types.js';
 import {
   type Cutter,

@@ -5,7 +5,7 @@
 import { open, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { VmError } from '../../src/base/errors.js';
-import type { BlockHost } from '../../src/block/graph.js';
+import type { BlockHost } from '../../src/block/graph/graph.js';
 import type { Address, Stream } from '../../src/host/ports.js';
 
 function wrap(socket: net.Socket): Stream {

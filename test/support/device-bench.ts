@@ -3,7 +3,7 @@
  * characters, frames, disk answers).
  */
 import type { Ram } from '../../src/accel/contract.js';
-import type { BlockBackend, ErrorAction } from '../../src/block/contract.js';
+import type { BlockBackend, ErrorAction } from '../../src/block/contract/backend.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { type GuestClock, guestClock, IrqRouter } from '../../src/hw/wiring.js';

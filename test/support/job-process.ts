@@ -7,8 +7,8 @@ import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { startCommit, startStream } from '../../src/block/jobs/start-commit.js';
 import { startMirror } from '../../src/block/jobs/start.js';
-import { BlockLayer } from '../../src/block/layer.js';
-import { parseDrive } from '../../src/block/options.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
+import { parseDrive } from '../../src/block/options/options.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { FLUSH_EVERY, guestWrite } from './job-load.js';
 

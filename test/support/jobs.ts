@@ -3,8 +3,8 @@
  * whenever nothing else does.
  */
 import { Events } from '../../src/base/events.js';
-import { BlockLayer } from '../../src/block/layer.js';
-import { parseDrive } from '../../src/block/options.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
+import { parseDrive } from '../../src/block/options/options.js';
 import { createImage } from '../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../src/block/drivers/qcow2/create.js';
 import type { QmpEvents } from '../../src/qapi/types.js';

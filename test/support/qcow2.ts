@@ -2,14 +2,14 @@
  * A file in memory for images: it remembers writes and syncs, so that a crash between any two of
  * them can be made up afterwards.
  */
-import type { BlockDriver } from '../../src/block/driver.js';
+import type { BlockDriver } from '../../src/block/contract/driver.js';
 import {
   createQcow2,
   defaultCreateOptions,
   type CreateOptions,
 } from '../../src/block/drivers/qcow2/create.js';
 import { Qcow2Driver, readHeader } from '../../src/block/drivers/qcow2/driver.js';
-import { BlockNode } from '../../src/block/node.js';
+import { BlockNode } from '../../src/block/contract/node.js';
 
 export type Step =
   | { kind: 'write'; offset: number; data: Buffer }

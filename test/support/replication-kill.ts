@@ -11,8 +11,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { defaultCreateOptions } from '../../src/block/drivers/qcow2/create.js';
 import { createImage } from '../../src/block/image/open.js';
-import { ImageRecord } from '../../src/block/image-record.js';
-import { BlockLayer } from '../../src/block/layer.js';
+import { ImageRecord } from '../../src/block/record/image-record.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { DISK_BYTES, imageAfter } from './replication-load.js';
 

@@ -5,8 +5,8 @@
  */
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { BlockLayer } from '../../src/block/layer.js';
-import { parseDrive } from '../../src/block/options.js';
+import { BlockLayer } from '../../src/block/layer/layer.js';
+import { parseDrive } from '../../src/block/options/options.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { LANES, writeOf } from './replication-load.js';
 

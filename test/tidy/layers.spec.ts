@@ -1,7 +1,7 @@
 /**
- * Imports run strictly downward by layer, two folders of one layer never import each other, nothing
- * runs in circles, and no file is there that nobody reaches. Method: own resolver over the import
- * statements of src.
+ * Imports run strictly downward by layer and by floor inside a room, two folders of one layer or
+ * floor never import each other, nothing runs in circles, and no file is there that nobody reaches.
+ * Method: own resolver over the import statements of src.
  */
 import { exists, filesUnder, importsOf } from '../support/sources.js';
 
@@ -23,6 +23,23 @@ const layerOf: Readonly<Record<string, number>> = {
   monitor: 7,
   commands: 8,
 };
+/** Floors inside a room, by folder; a room without an entry has none. */
+const floorsOf: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  block: {
+    contract: 0,
+    record: 0,
+    bitmaps: 1,
+    options: 1,
+    backend: 2,
+    nbd: 3,
+    drivers: 4,
+    graph: 5,
+    image: 6,
+    jobs: 7,
+    tools: 8,
+    layer: 9,
+  },
+};
 /** The one step between folders of one layer: fields reports its errors with base's class. */
 const allowed = new Set(['fields -> base', 'host -> qapi']);
 /** Nothing imports them: oclif and bin/ load them by name. */
@@ -30,6 +47,8 @@ const entries = ['src/commands/index.ts', 'src/commands/help.ts', 'src/commands/
 
 const files = filesUnder('src', '.ts');
 const folderOf = (path: string) => path.split('/')[1];
+/** '' for a file that lies in the room itself. */
+const floorOf = (path: string) => path.split('/').slice(2, -1)[0] ?? '';
 const imports = files.flatMap(importsOf);
 
 test('every folder of src has a layer', () => {
@@ -51,6 +70,22 @@ test('imports run strictly downward', () => {
     return a !== b && layerOf[b] >= layerOf[a] && !allowed.has(`${a} -> ${b}`);
   });
   expect(wrong.map(i => `${i.from}:${i.line} -> ${i.to}`)).toEqual([]);
+});
+
+describe.each(Object.entries(floorsOf))('the floors of %s', (room, floors) => {
+  test('every file is on a floor, and every floor is used', () => {
+    const used = files.filter(file => folderOf(file) === room).map(floorOf);
+    expect([...new Set(used)].sort()).toEqual(Object.keys(floors).sort());
+  });
+
+  test('imports run strictly downward', () => {
+    const wrong = imports.filter(({ from, to }) => {
+      if (to === undefined || folderOf(from) !== room || folderOf(to) !== room) return false;
+      const [a, b] = [floorOf(from), floorOf(to)];
+      return a !== b && !(floors[b] < floors[a]);
+    });
+    expect(wrong.map(i => `${i.from}:${i.line} -> ${i.to}`)).toEqual([]);
+  });
 });
 
 test('only host/node and accel load the addon', () => {

@@ -11,7 +11,7 @@ const maxReadmeLines = 20;
 /** Grew beyond the limit when lines became 100 columns: to be taken apart, none to be added. */
 const outgrown = new Set([
   'src/block/drivers/qcow2/driver.ts',
-  'src/block/layer.ts',
+  'src/block/layer/layer.ts',
   'src/colo/colo.ts',
   'src/commands/image/check.ts',
   'src/commands/vm/running-vm.ts',

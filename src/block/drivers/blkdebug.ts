@@ -5,10 +5,11 @@
  */
 import { tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlkdebugRules, DebugEvent, InjectError, IoType } from '../blkdebug-rules.js';
-import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
-import { ioError } from '../io-error.js';
-import type { BlockNode } from '../node.js';
+import type { DebugEvent } from '../contract/debug-event.js';
+import type { BlkdebugRules, InjectError, IoType } from '../options/blkdebug-rules.js';
+import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.js';
+import { ioError } from '../contract/io-error.js';
+import type { BlockNode } from '../contract/node.js';
 
 const trace = tracer('blkdebug', ['event', 'inject']);
 

@@ -4,9 +4,9 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
-import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
-import { ioCode, ioError } from '../io-error.js';
-import { ImageRecord } from '../image-record.js';
+import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.js';
+import { ioCode, ioError } from '../contract/io-error.js';
+import { ImageRecord } from '../record/image-record.js';
 
 const ZERO_STEP = 1024 * 1024;
 

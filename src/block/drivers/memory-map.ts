@@ -3,7 +3,7 @@
  * sector that was zeroed. A region that is zeroes all over costs no more than its name, so neither
  * a discard of a whole disk nor many small ones make it large.
  */
-import { SECTOR } from '../driver.js';
+import { SECTOR } from '../contract/driver.js';
 
 /** Unit of content. */
 export const BLOCK = 4096;

@@ -3,9 +3,15 @@
  * what they cost.
  */
 import { assert, VmError } from '../../base/errors.js';
-import { type BlockStatus, type Extent, type Held, type Overlay, SECTOR } from '../driver.js';
-import { ioError } from '../io-error.js';
-import type { Adopting, BlockNode } from '../node.js';
+import {
+  type BlockStatus,
+  type Extent,
+  type Held,
+  type Overlay,
+  SECTOR,
+} from '../contract/driver.js';
+import { ioError } from '../contract/io-error.js';
+import type { Adopting, BlockNode } from '../contract/node.js';
 import { BLOCK, MemoryMap } from './memory-map.js';
 
 export interface MemoryOptions {

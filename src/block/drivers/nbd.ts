@@ -4,11 +4,11 @@
  */
 import { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
-import type { BlockDriver, BlockStatus } from '../driver.js';
+import type { BlockDriver, BlockStatus } from '../contract/driver.js';
 import { CmdFlag, ExportFlag, NbdCmd } from '../nbd/codec.js';
 import { claimTls, type CredentialStore } from '../nbd/credentials.js';
 import { NbdLink, type NbdLinkOptions } from '../nbd/link.js';
-import type { NbdSpec } from '../nbd/options.js';
+import type { NbdSpec } from '../options/nbd.js';
 
 /** A status may be asked for at most so much at once: lengths have 32 bits. */
 /** proto.md: the maximum block size bounds payloads; a length has 32 bits. */

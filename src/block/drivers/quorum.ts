@@ -6,17 +6,12 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
-import { type BlockDriver, type BlockStatus, SECTOR } from '../driver.js';
-import { ioCode, ioError, unlessAssertion } from '../io-error.js';
-import type { Adopting, BlockNode } from '../node.js';
+import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.js';
+import { ioCode, ioError, unlessAssertion } from '../contract/io-error.js';
+import type { Adopting, BlockNode } from '../contract/node.js';
+import type { ReadPattern } from '../options/options.js';
 import { RangeLock } from '../../base/range-lock.js';
-import { ReplicationPrimary } from './replication-primary.js';
-
-/**
- * fifo: child 0 answers reads, the next one when it fails, and child 0's result is that of a write.
- * quorum: the majority answers.
- */
-export type ReadPattern = 'fifo' | 'quorum';
+import { ReplicationPrimary } from './replication/primary.js';
 
 export interface QuorumOptions {
   name: string;

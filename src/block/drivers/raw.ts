@@ -1,6 +1,6 @@
 /** Format `raw`: the protocol's bytes as they are. */
-import type { BlockDriver, BlockStatus } from '../driver.js';
-import type { BlockNode } from '../node.js';
+import type { BlockDriver, BlockStatus } from '../contract/driver.js';
+import type { BlockNode } from '../contract/node.js';
 
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';

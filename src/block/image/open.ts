@@ -7,9 +7,9 @@ import { type CreateOptions, createQcow2 } from '../drivers/qcow2/create.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { isQcow2 } from '../drivers/qcow2/header.js';
 import { FileDriver } from '../drivers/file.js';
-import { BlockGraph, type BlockHost } from '../graph.js';
-import { BlockNode } from '../node.js';
-import type { NodeSpec } from '../options.js';
+import { BlockGraph, type BlockHost } from '../graph/graph.js';
+import { BlockNode } from '../contract/node.js';
+import type { NodeSpec } from '../options/options.js';
 import { type Preallocation, preallocate } from './preallocate.js';
 
 export type Format = 'raw' | 'qcow2';

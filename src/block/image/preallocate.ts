@@ -5,7 +5,7 @@
 import { VmError } from '../../base/errors.js';
 import { FileDriver } from '../drivers/file.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 
 /**
  * metadata: clusters without room on the disk (qcow2); falloc: room that nothing was written to;

@@ -4,9 +4,9 @@
  * backup is lost, never the guest's write.
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode, Interceptor } from '../node.js';
+import type { BlockNode, Interceptor } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import { within } from './deadline.js';
 import type { Job, JobDriver } from './job.js';

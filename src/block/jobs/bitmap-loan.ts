@@ -2,8 +2,8 @@
  * A named bitmap in the hands of a job: what it marked goes into the job's own, new writes are
  * noted in it as ever, and at the end it has both or only those.
  */
-import type { NamedBitmap } from '../bitmaps.js';
-import { DirtyBitmap } from '../dirty-bitmap.js';
+import type { NamedBitmap } from '../bitmaps/named-bitmaps.js';
+import { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 
 export const bitmapModes = ['on-success', 'never', 'always'] as const;
 

@@ -2,9 +2,9 @@
  * Commit of images in the middle of a chain, which nobody writes: their content goes into the base,
  * and the image above them then reads from it.
  */
-import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import type { Job, JobDriver } from './job.js';
 

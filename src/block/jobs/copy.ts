@@ -4,11 +4,11 @@
  * before it is read, so that a write that comes meanwhile marks it again.
  */
 import { VmError } from '../../base/errors.js';
-import { type DirtyBitmap, type Range } from '../dirty-bitmap.js';
-import { isZero } from '../driver.js';
-import { unlessAssertion } from '../io-error.js';
+import { type DirtyBitmap, type Range } from '../bitmaps/dirty-bitmap.js';
+import { isZero } from '../contract/driver.js';
+import { unlessAssertion } from '../contract/io-error.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 import type { ErrorPolicy } from './contract.js';
 import type { Job } from './job.js';
 

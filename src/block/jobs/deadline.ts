@@ -1,7 +1,7 @@
 /** Waits with a bound: what is late has not happened, and can be tried again. */
 import { VmError } from '../../base/errors.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 
 /** Until the requests under way at a node are through. */
 const REST_MS = 5000;

@@ -7,7 +7,7 @@ import { failureOf, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { Clock } from '../../host/ports.js';
 import type { JobStatus, JobType, QmpEvents } from '../../qapi/types.js';
-import { ioCode } from '../io-error.js';
+import { ioCode } from '../contract/io-error.js';
 import type { ErrorAction, ErrorPolicy, IoStatus, JobInfo, JobOptions } from './contract.js';
 import { RateLimit } from './rate-limit.js';
 

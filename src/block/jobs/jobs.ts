@@ -3,7 +3,7 @@ import { VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { Clock } from '../../host/ports.js';
 import type { JobType, QmpEvents } from '../../qapi/types.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 import type { JobInfo, JobOptions } from './contract.js';
 import { Job, type JobDriver } from './job.js';
 

@@ -4,9 +4,9 @@
  * takes the source's place, or is left as a copy of that moment.
  */
 import type { JobType } from '../../qapi/types.js';
-import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode } from '../node.js';
+import type { BlockNode } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import { LateError, within } from './deadline.js';
 import type { Job, JobDriver } from './job.js';

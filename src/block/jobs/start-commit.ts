@@ -3,12 +3,12 @@
  * block-stream up into the disk.
  */
 import { VmError } from '../../base/errors.js';
-import { DirtyBitmap } from '../dirty-bitmap.js';
-import { CLUSTER } from '../driver.js';
+import { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
+import { CLUSTER } from '../contract/driver.js';
 import { MemoryDriver } from '../drivers/memory.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
-import type { BlockNode } from '../node.js';
-import { backingNode, chainAbove, markAllocated, requireNoLiveBitmaps } from './chain.js';
+import type { BlockNode } from '../contract/node.js';
+import { backingNode, chainAbove, markAllocated, requireNoLiveBitmaps } from '../graph/chain.js';
 import { CommitJob } from './commit.js';
 import type { ErrorPolicy } from './contract.js';
 import { atRest } from './deadline.js';
@@ -16,7 +16,7 @@ import type { Job } from './job.js';
 import { MirrorJob } from './mirror.js';
 import { type CommonOptions, type JobGround, jobOptions, sourceOf } from './start.js';
 import { StreamJob } from './stream.js';
-import { filenameOf, nodeOfFile, pathFrom } from './target.js';
+import { filenameOf, nodeOfFile, pathFrom } from '../graph/filename.js';
 
 export interface CommitOptions extends CommonOptions {
   /** By file name, as the images call it, or by node; the active layer. */

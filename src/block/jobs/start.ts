@@ -3,15 +3,15 @@
  * it is done.
  */
 import { VmError } from '../../base/errors.js';
-import type { NamedBitmaps } from '../bitmaps.js';
-import { DirtyBitmap } from '../dirty-bitmap.js';
-import { CLUSTER } from '../driver.js';
+import type { NamedBitmaps } from '../bitmaps/named-bitmaps.js';
+import { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
+import { CLUSTER } from '../contract/driver.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
-import type { BlockGraph, BlockHost } from '../graph.js';
-import type { BlockNode } from '../node.js';
+import type { BlockGraph, BlockHost } from '../graph/graph.js';
+import type { BlockNode } from '../contract/node.js';
 import { BackupJob } from './backup.js';
 import { BitmapLoan, type bitmapModes } from './bitmap-loan.js';
-import { backingNode, isBelow, markAllocated } from './chain.js';
+import { backingNode, isBelow, markAllocated } from '../graph/chain.js';
 import type { ErrorPolicy } from './contract.js';
 import type { Job } from './job.js';
 import type { BlockJobs } from './jobs.js';

@@ -2,11 +2,11 @@
  * Stream: a disk takes over what it reads from the images below it, down to a base, and then does
  * without them. The guest goes on writing.
  */
-import type { DirtyBitmap } from '../dirty-bitmap.js';
+import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
-import type { BlockNode, Interceptor } from '../node.js';
+import type { BlockNode, Interceptor } from '../contract/node.js';
 import { RangeLock } from '../../base/range-lock.js';
-import { allocatedIn } from './chain.js';
+import { allocatedIn } from '../graph/chain.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import type { Job, JobDriver } from './job.js';
 

@@ -4,7 +4,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import { printable } from '../../base/printable.js';
-import { type IoCode, ioError } from '../io-error.js';
+import { type IoCode, ioError } from '../contract/io-error.js';
 import * as nbd from './codec.js';
 import type { Protocol } from './machine.js';
 

@@ -7,7 +7,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Address, Clock, Sockets, Stream, TlsContext } from '../../host/ports.js';
-import { ioError } from '../io-error.js';
+import { ioError } from '../contract/io-error.js';
 import {
   answeredError,
   clientHandshake,

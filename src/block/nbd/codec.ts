@@ -5,7 +5,7 @@
 import { VmError } from '../../base/errors.js';
 import type { Field } from '../../fields/field.js';
 import { bytes, record, u16, u32 } from '../../fields/field.js';
-import type { IoCode } from '../io-error.js';
+import type { IoCode } from '../contract/io-error.js';
 
 export const NBD_MAGIC = Buffer.from('NBDMAGIC');
 export const OPTION_MAGIC = Buffer.from('IHAVEOPT');

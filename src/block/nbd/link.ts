@@ -8,7 +8,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import type { Clock, Sockets } from '../../host/ports.js';
-import { ioError, isAbsentServer } from '../io-error.js';
+import { ioError, isAbsentServer } from '../contract/io-error.js';
 import type { NbdExportInfo } from './client-protocol.js';
 import { NbdClient, type NbdClientOptions } from './client.js';
 import { CmdFlag, ExportFlag, NbdCmd } from './codec.js';

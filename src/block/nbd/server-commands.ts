@@ -3,9 +3,9 @@
  * chunks where that was agreed.
  */
 import { asVmError } from '../../base/errors.js';
-import type { BlockBackend } from '../contract.js';
-import type { BlockStatus } from '../driver.js';
-import { ioCode, ioError, unlessAssertion } from '../io-error.js';
+import type { BlockBackend } from '../contract/backend.js';
+import type { BlockStatus } from '../contract/driver.js';
+import { ioCode, ioError, unlessAssertion } from '../contract/io-error.js';
 import * as nbd from './codec.js';
 import {
   BASE_ALLOCATION,

@@ -7,9 +7,9 @@
 import { VmError } from '../../base/errors.js';
 import type { Claim } from '../../base/inventory.js';
 import type { Address, Clock, Listener, Sockets, Stream, TlsContext } from '../../host/ports.js';
-import { DriveBackend } from '../backend.js';
-import { type BlockStatus, SECTOR } from '../driver.js';
-import type { BlockNode } from '../node.js';
+import { DriveBackend } from '../backend/backend.js';
+import { type BlockStatus, SECTOR } from '../contract/driver.js';
+import type { BlockNode } from '../contract/node.js';
 import { defaultServerLimits, type ServerLimits } from './server-protocol.js';
 import type { ServedExport } from './server-commands.js';
 import { NbdServerSession } from './server-session.js';

@@ -69,7 +69,7 @@ export class ImageBench extends ImageCommand {
     const offset = this.sectors('-o', flags.offset);
     if (bytes === 0 || bytes > 64 * 1024 * 1024)
       throw new UsageError('-s takes from 512 bytes to 64 MiB');
-    const { runBench } = await import('../../block/image/bench.js');
+    const { runBench } = await import('../../block/tools/bench.js');
     const image = await this.openImage(args.file, {
       format: flags.format,
       readOnly: !flags.write,

@@ -33,7 +33,7 @@ export class ImageCommit extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCommit);
-    const { commitImage } = await import('../../block/image/commit.js');
+    const { commitImage } = await import('../../block/tools/commit.js');
     const image = await this.openImage(args.file, {
       format: flags.format,
       readOnly: false,

@@ -1,6 +1,6 @@
 /** `colo image convert` and `colo image compare`. */
 import { VmError } from '../../base/errors.js';
-import type { GivenOptions } from '../../block/image/create-options.js';
+import type { GivenOptions } from '../../block/tools/create-options.js';
 import type { Format } from '../../block/image/open.js';
 import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
@@ -88,8 +88,8 @@ export class ImageConvert extends ImageCommand {
     const [{ checkedFormat, createImage }, { parseCreateOptions }, { copyImage }] =
       await Promise.all([
         import('../../block/image/open.js'),
-        import('../../block/image/create-options.js'),
-        import('../../block/image/copy.js'),
+        import('../../block/tools/create-options.js'),
+        import('../../block/tools/copy.js'),
       ]);
     const sparseBytes = flags['sparse-size'] === '0' ? 0 : this.exactSize(flags['sparse-size']);
     if (sparseBytes % 512 !== 0) throw new UsageError('-S takes whole sectors of 512 bytes');
@@ -200,7 +200,7 @@ export class ImageCompare extends ImageCommand {
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageCompare);
-    const { firstDifference } = await import('../../block/image/copy.js');
+    const { firstDifference } = await import('../../block/tools/copy.js');
     const say = (line: string) => (flags.quiet ? undefined : this.print(line));
     const compare = async () => {
       const shared = flags['force-share'];

@@ -52,7 +52,7 @@ export class ImageCreate extends ImageCommand {
     const { args, flags } = await this.parse(ImageCreate);
     const [{ checkedFormat, createImage }, { parseCreateOptions }] = await Promise.all([
       import('../../block/image/open.js'),
-      import('../../block/image/create-options.js'),
+      import('../../block/tools/create-options.js'),
     ]);
     const format = checkedFormat(flags.format);
     const given = parseCreateOptions(flags.options ?? [], format);

@@ -3,10 +3,10 @@
  * qemu-img's exit codes.
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import type { BlockHost } from '../../block/graph.js';
-import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/image/files.js';
+import type { BlockHost } from '../../block/graph/graph.js';
+import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/tools/files.js';
 import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
-import { OptionTree } from '../../block/option-tree.js';
+import { OptionTree } from '../../block/options/option-tree.js';
 import type { FileHost } from '../../host/node/file-host.js';
 import { Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
@@ -115,7 +115,7 @@ export abstract class ImageCommand extends Tool {
   }
 
   protected async size(text: string): Promise<number> {
-    const { parseSize } = await import('../../block/image/create-options.js');
+    const { parseSize } = await import('../../block/tools/create-options.js');
     try {
       return parseSize(text);
     } catch (error) {

@@ -2,9 +2,9 @@
 import { printable } from '../../base/printable.js';
 import { stat } from 'node:fs/promises';
 import { FileDriver } from '../../block/drivers/file.js';
-import type { ImageRecord } from '../../block/image-record.js';
-import { protocolOf } from '../../block/node.js';
-import type { PairRecord } from '../../block/pair-record.js';
+import type { ImageRecord } from '../../block/record/image-record.js';
+import { protocolOf } from '../../block/contract/node.js';
+import type { PairRecord } from '../../block/record/pair-record.js';
 import type { OpenedImage } from '../../block/image/open.js';
 import type { Snapshot } from '../../block/drivers/qcow2/snapshots.js';
 import { Args, Flags } from '../flags.js';
@@ -157,7 +157,7 @@ async function describe(image: OpenedImage, filename: string): Promise<Record<st
   if (!image.qcow2) return info;
   const [{ Incompatible }, { nextTo }] = await Promise.all([
     import('../../block/drivers/qcow2/header.js'),
-    import('../../block/backing.js'),
+    import('../../block/graph/backing.js'),
   ]);
   const { header, snapshots } = image.qcow2;
   info['dirty-flag'] = (header.incompatible & Incompatible.DIRTY) !== 0;

@@ -38,7 +38,7 @@ export class ImageMap extends ImageCommand {
       text === undefined ? undefined : this.bytes(flag, text);
     const start = bytes('--start-offset', flags['start-offset']) ?? 0;
     const most = bytes('--max-length', flags['max-length']) ?? Infinity;
-    const { mapImage, mapJson, mapLines } = await import('../../block/image/map.js');
+    const { mapImage, mapJson, mapLines } = await import('../../block/tools/map.js');
     const image = await this.openImage(args.file, {
       format: flags.format,
       readOnly: true,

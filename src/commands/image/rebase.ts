@@ -46,7 +46,7 @@ export class ImageRebase extends ImageCommand {
     const { args, flags } = await this.parse(ImageRebase);
     const [{ checkedFormat }, { changeBacking, rebaseImage }] = await Promise.all([
       import('../../block/image/open.js'),
-      import('../../block/image/rebase.js'),
+      import('../../block/tools/rebase.js'),
     ]);
     const name = flags.backing === '' ? undefined : flags.backing;
     const given = flags['backing-format'];
@@ -68,7 +68,7 @@ export class ImageRebase extends ImageCommand {
     try {
       if (flags.unsafe || !image.qcow2) await changeBacking(image, backing);
       else {
-        const { nextTo } = await import('../../block/backing.js');
+        const { nextTo } = await import('../../block/graph/backing.js');
         const target =
           backing &&
           (await this.openImage(nextTo(image.file, backing.name), {

@@ -1,7 +1,7 @@
 /** `colo image record`: what an image knows of its pair, and the user's word against it. */
 import { VmError } from '../../base/errors.js';
-import type { ImageRecord } from '../../block/image-record.js';
-import type { PairRecord } from '../../block/pair-record.js';
+import type { ImageRecord } from '../../block/record/image-record.js';
+import type { PairRecord } from '../../block/record/pair-record.js';
 import { Args, Flags } from '../flags.js';
 import { ImageCommand, whenLocked } from './image-command.js';
 
@@ -47,7 +47,7 @@ export class ImageRecordCommand extends ImageCommand {
         throw whenLocked(error, readOnly);
       });
     try {
-      const { ImageRecord } = await import('../../block/image-record.js');
+      const { ImageRecord } = await import('../../block/record/image-record.js');
       const record = await ImageRecord.open(args.file, file.label);
       if (flags.clear) await record.clear();
       else if (flags.claim) await claim(record);
@@ -63,7 +63,7 @@ export class ImageRecordCommand extends ImageCommand {
   }
 
   private async recordOf(image: string): Promise<ImageRecord> {
-    const { ImageRecord } = await import('../../block/image-record.js');
+    const { ImageRecord } = await import('../../block/record/image-record.js');
     const file = await this.host.files.open(image, { readOnly: true, lock: 'none' });
     return ImageRecord.open(image, file.label).finally(() => file.close());
   }

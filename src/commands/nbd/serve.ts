@@ -3,7 +3,7 @@ import { unlink } from 'node:fs/promises';
 import { BlockList, isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { NBD_PORT } from '../../block/nbd/uri.js';
+import { NBD_PORT } from '../../block/options/nbd-uri.js';
 import type { Address, Host, TlsCredentials } from '../../host/ports.js';
 import { BaseCommand } from '../base.js';
 import { UsageError } from '../options/argv.js';

@@ -3,13 +3,13 @@
  * usage.
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import { OptionTree } from '../../block/option-tree.js';
+import { OptionTree } from '../../block/options/option-tree.js';
 import {
   type DriveSpec as BlockDrive,
   type NodeSpec,
   readBlockdev,
   readDrive,
-} from '../../block/options.js';
+} from '../../block/options/options.js';
 import { checkSpec, namesIn } from '../../machine/check-spec.js';
 import type { BlockdevSpec, DriveSpec, MachineSpec } from '../../machine/spec.js';
 import { UsageError } from './argv.js';

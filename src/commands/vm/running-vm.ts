@@ -11,7 +11,7 @@ import { AddonVm } from '../../accel/vm.js';
 import { Disposables } from '../../base/disposable.js';
 import { asVmError, assert, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
-import { BlockLayer } from '../../block/layer.js';
+import { BlockLayer } from '../../block/layer/layer.js';
 import type { CredentialStore } from '../../block/nbd/credentials.js';
 import type { CharBackend, Stdio } from '../../chardev/contract.js';
 import { Colo } from '../../colo/colo.js';

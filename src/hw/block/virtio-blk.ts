@@ -7,7 +7,7 @@
 import { AssertionError, asVmError, VmError } from '../../base/errors.js';
 import { tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
-import type { BlockBackend } from '../../block/contract.js';
+import type { BlockBackend } from '../../block/contract/backend.js';
 import { list, record, since, u16, u32 } from '../../fields/field.js';
 import { outside, OutsideError } from '../contain.js';
 import { Turn, VIRTIO_TURN } from '../turn.js';

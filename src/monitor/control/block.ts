@@ -1,8 +1,12 @@
 /** Drives, nodes and the NBD server. */
-import type { BlockLayer } from '../../block/layer.js';
-import type { BlockInfo as DriveInfo, NodeInfo } from '../../block/query.js';
-import type { DriveBackend } from '../../block/backend.js';
-import { type BucketName, makeLimits, type ThrottleLimits } from '../../block/throttle-limits.js';
+import type { BlockLayer } from '../../block/layer/layer.js';
+import type { BlockInfo as DriveInfo, NodeInfo } from '../../block/layer/query.js';
+import type { DriveBackend } from '../../block/backend/backend.js';
+import {
+  type BucketName,
+  makeLimits,
+  type ThrottleLimits,
+} from '../../block/options/throttle-limits.js';
 import type { Address } from '../../host/ports.js';
 import type { BlockControl, BlockInfo, DriveStats, IoThrottle, NbdAddress } from '../vm.js';
 

@@ -1,7 +1,7 @@
 /** Block jobs and dirty bitmaps of the block layer. */
 import { startCommit, startStream } from '../../block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../block/jobs/start.js';
-import type { BlockLayer } from '../../block/layer.js';
+import type { BlockLayer } from '../../block/layer/layer.js';
 import type { ChainJob, CopyJob, JobCommon, JobControl } from '../vm.js';
 
 export function jobControl(block: BlockLayer): JobControl {

@@ -1,5 +1,5 @@
 /** What the controls of a machine are made of. */
-import type { BlockLayer } from '../../block/layer.js';
+import type { BlockLayer } from '../../block/layer/layer.js';
 import type { Colo } from '../../colo/colo.js';
 import type { Clock } from '../../host/ports.js';
 import type { MachineControl } from '../../machine/contract.js';

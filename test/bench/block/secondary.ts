@@ -1,7 +1,7 @@
 /** The secondary's side of one replicated disk, s.img in dir, with its export at path. */
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
-import type { Replicated } from '../../../src/block/contract.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
+import type { Replicated } from '../../../src/block/contract/replicated.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 
 export async function secondaryOf(

@@ -4,7 +4,11 @@
  * newer one.
  */
 import { VmError } from '../../../src/base/errors.js';
-import { decodeRecord, encodeRecord, type PairRecord } from '../../../src/block/pair-record.js';
+import {
+  decodeRecord,
+  encodeRecord,
+  type PairRecord,
+} from '../../../src/block/record/pair-record.js';
 import { compare, firstRecord, nextBranch, permission } from '../../../src/colo/record.js';
 import { decodeStandings, encodeStandings } from '../../../src/migration/standing.js';
 import type { Random } from '../../support/random.js';

@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
-import { copyImage } from '../../../src/block/image/copy.js';
-import { cachedAs } from '../../../src/block/image/files.js';
-import { mapImage, mapJson, mapLines } from '../../../src/block/image/map.js';
+import { copyImage } from '../../../src/block/tools/copy.js';
+import { cachedAs } from '../../../src/block/tools/files.js';
+import { mapImage, mapJson, mapLines } from '../../../src/block/tools/map.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
-import { rebaseImage } from '../../../src/block/image/rebase.js';
+import { rebaseImage } from '../../../src/block/tools/rebase.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 import { Random } from '../../support/random.js';
 

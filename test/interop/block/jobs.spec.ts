@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startCommit, startStream } from '../../../src/block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../../src/block/jobs/start.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { pattern } from '../../support/block-host.js';
 import { realHost } from '../../support/block-real-host.js';
 

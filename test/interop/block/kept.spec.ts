@@ -7,12 +7,12 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { commitImage } from '../../../src/block/image/commit.js';
+import { commitImage } from '../../../src/block/tools/commit.js';
 import { openImage } from '../../../src/block/image/open.js';
-import { rebaseImage } from '../../../src/block/image/rebase.js';
+import { rebaseImage } from '../../../src/block/tools/rebase.js';
 import { startCommit } from '../../../src/block/jobs/start-commit.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { pattern } from '../../support/block-host.js';
 import { realHost } from '../../support/block-real-host.js';
 

@@ -8,10 +8,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { BlockLayer } from '../../../src/block/layer.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { NbdClient } from '../../../src/block/nbd/client.js';
 import { NbdCmd } from '../../../src/block/nbd/codec.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { realHost } from '../../support/block-real-host.js';
 

@@ -7,7 +7,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseCreateOptions } from '../../../src/block/image/create-options.js';
+import { parseCreateOptions } from '../../../src/block/tools/create-options.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 

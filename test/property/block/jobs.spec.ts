@@ -10,7 +10,7 @@ import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
 import { openImage, withFile } from '../../../src/block/image/open.js';
 import { startCommit, startStream } from '../../../src/block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../../src/block/jobs/start.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, turns } from '../../support/block-host.js';
 import { jobBench, KiB } from '../../support/jobs.js';
 

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { blockNode } from '../../../src/commands/options/check.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { VmError } from '../../../src/base/errors.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 
 const words = [
   'driver',

@@ -4,8 +4,8 @@
  * children with errors injected by sector, type and turn, against a flat array.
  */
 import fc from 'fast-check';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost, turns } from '../../support/block-host.js';
 
 const SECTORS = 32;

@@ -10,8 +10,8 @@ import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
 import { createImage, withFile } from '../../../src/block/image/open.js';
-import { decodeRecord } from '../../../src/block/pair-record.js';
-import { BlockLayer } from '../../../src/block/layer.js';
+import { decodeRecord } from '../../../src/block/record/pair-record.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { pattern, testHost, turns } from '../../support/block-host.js';
 import { attachedPair, KiB, type Pair } from '../../support/block-pair.js';
 

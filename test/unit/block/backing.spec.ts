@@ -2,10 +2,10 @@
  * Goal: which backing names of an image are opened, and as what; every other is refused in words.
  * Method: headers with names.
  */
-import { backingOf } from '../../../src/block/backing.js';
+import { backingOf } from '../../../src/block/graph/backing.js';
 import type { Qcow2Header } from '../../../src/block/drivers/qcow2/header.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { LoggedFile, newImage } from '../../support/qcow2.js';
 

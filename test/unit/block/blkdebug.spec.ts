@@ -5,12 +5,13 @@
  */
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { BlkdebugDriver } from '../../../src/block/drivers/blkdebug.js';
-import { debugEvents, type InjectError, type IoType } from '../../../src/block/blkdebug-rules.js';
+import { debugEvents } from '../../../src/block/contract/debug-event.js';
+import type { InjectError, IoType } from '../../../src/block/options/blkdebug-rules.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
-import { ioCode } from '../../../src/block/io-error.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { BlockNode } from '../../../src/block/node.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { ioCode } from '../../../src/block/contract/io-error.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { LoggedFile, newImage, openImage } from '../../support/qcow2.js';
 

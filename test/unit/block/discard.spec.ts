@@ -3,14 +3,14 @@
  * that is to stop waits for one piece of it. Method: the layers over disks that count what is asked
  * of them.
  */
-import { DriveBackend } from '../../../src/block/backend.js';
-import { CopyBeforeWrite } from '../../../src/block/copy-before-write.js';
-import type { BlockDriver } from '../../../src/block/driver.js';
+import { DriveBackend } from '../../../src/block/backend/backend.js';
+import { CopyBeforeWrite } from '../../../src/block/drivers/replication/copy-before-write.js';
+import type { BlockDriver } from '../../../src/block/contract/driver.js';
 import { MemoryDriver } from '../../../src/block/drivers/memory.js';
 import { QuorumDriver } from '../../../src/block/drivers/quorum.js';
-import { ReplicationPrimary } from '../../../src/block/drivers/replication-primary.js';
-import { defaultForwardLimits } from '../../../src/block/forward-queue.js';
-import { BlockNode } from '../../../src/block/node.js';
+import { ReplicationPrimary } from '../../../src/block/drivers/replication/primary.js';
+import { defaultForwardLimits } from '../../../src/block/drivers/replication/forward-queue.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
 import { RangeLock } from '../../../src/base/range-lock.js';
 import { pattern, turns } from '../../support/block-host.js';
 

@@ -2,8 +2,8 @@
  * Goal: the images change hands whole or not at all, and a try that was given up comes to nothing
  * however late its disk answers. Method: two layers over the same simulated files.
  */
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { takeImages } from '../../../src/migration/transfer.js';
 import { ManualClock, pattern, testHost, turn } from '../../support/block-host.js';
 import { KiB } from '../../support/block-pair.js';

@@ -2,10 +2,10 @@
  * Goal: what the image tool does to images, without a process around it. Method: simulated files;
  * qemu-img's words on the results are in test/interop.
  */
-import { commitImage } from '../../../src/block/image/commit.js';
-import { runBench } from '../../../src/block/image/bench.js';
-import { copyImage } from '../../../src/block/image/copy.js';
-import { cachedAs, withoutLocks } from '../../../src/block/image/files.js';
+import { commitImage } from '../../../src/block/tools/commit.js';
+import { runBench } from '../../../src/block/tools/bench.js';
+import { copyImage } from '../../../src/block/tools/copy.js';
+import { cachedAs, withoutLocks } from '../../../src/block/tools/files.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';

@@ -3,11 +3,11 @@
  * Method: a layer over simulated files.
  */
 import { Events } from '../../../src/base/events.js';
-import { unpaired } from '../../../src/block/image-record.js';
-import { ioError } from '../../../src/block/io-error.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
-import { encodeRecord } from '../../../src/block/pair-record.js';
+import { unpaired } from '../../../src/block/record/image-record.js';
+import { ioError } from '../../../src/block/contract/io-error.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
+import { encodeRecord } from '../../../src/block/record/pair-record.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { attachedPair, checkpoint, KiB } from '../../support/block-pair.js';

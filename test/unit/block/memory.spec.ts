@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { MemoryDriver } from '../../../src/block/drivers/memory.js';
-import { BlockNode } from '../../../src/block/node.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 
 const overlayOver = (length: number, maxBytes = 1 << 20) => {

@@ -3,9 +3,9 @@
  * write, and fails within its bound when the server stays away. Method: two block layers over
  * streams in memory; the server's files forget what was not durable.
  */
-import { BlockLayer } from '../../../src/block/layer.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { NbdClient } from '../../../src/block/nbd/client.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost, turns } from '../../support/block-host.js';
 
 const address = { kind: 'unix', path: '/nbd' } as const;

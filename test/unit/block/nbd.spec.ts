@@ -4,12 +4,12 @@
  */
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { createImage } from '../../../src/block/image/open.js';
-import { BlockLayer } from '../../../src/block/layer.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { NbdClient } from '../../../src/block/nbd/client.js';
 import * as nbd from '../../../src/block/nbd/codec.js';
 import { NbdServer } from '../../../src/block/nbd/server.js';
 import { defaultServerLimits } from '../../../src/block/nbd/server-protocol.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost, turns } from '../../support/block-host.js';
 
 const address = { kind: 'unix', path: '/nbd' } as const;

@@ -2,8 +2,8 @@
  * Goal: QEMU's -drive grammar, the seed's lines verbatim, and a refusal by name for everything
  * else. Method: text in, spec out.
  */
-import { OptionTree } from '../../../src/block/option-tree.js';
-import { parseDrive, readBlockdev } from '../../../src/block/options.js';
+import { OptionTree } from '../../../src/block/options/option-tree.js';
+import { parseDrive, readBlockdev } from '../../../src/block/options/options.js';
 
 test('a plain image, in the three spellings', () => {
   const root = {

@@ -2,8 +2,12 @@
  * Goal: a record is read back as it was written, and whatever is not one is refused with a sentence
  * and left as it is. Method: the codec, and an image over simulated files.
  */
-import { ImageRecord } from '../../../src/block/image-record.js';
-import { decodeRecord, encodeRecord, type PairRecord } from '../../../src/block/pair-record.js';
+import { ImageRecord } from '../../../src/block/record/image-record.js';
+import {
+  decodeRecord,
+  encodeRecord,
+  type PairRecord,
+} from '../../../src/block/record/pair-record.js';
 import { MemoryFiles } from '../../support/block-host.js';
 
 const record: PairRecord = {

@@ -3,11 +3,11 @@
  * from its beginning or elsewhere, and nothing of the buffer is touched beyond what was asked for.
  * Method: one content behind every kind of node, random ranges, against a flat array.
  */
-import { BlockLayer } from '../../../src/block/layer.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { createImage, openImage } from '../../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { type Qcow2Driver } from '../../../src/block/drivers/qcow2/driver.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 import { Random } from '../../support/random.js';
 

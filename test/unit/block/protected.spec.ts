@@ -5,7 +5,7 @@
  */
 import { startCommit, startStream } from '../../../src/block/jobs/start-commit.js';
 import { startBackup, startMirror } from '../../../src/block/jobs/start.js';
-import { makeLimits } from '../../../src/block/throttle-limits.js';
+import { makeLimits } from '../../../src/block/options/throttle-limits.js';
 import { NbdClient } from '../../../src/block/nbd/client.js';
 import { NbdCmd } from '../../../src/block/nbd/codec.js';
 import {

@@ -6,7 +6,7 @@
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
 import { writeOffset } from '../../../src/block/drivers/qcow2/header.js';
-import { BlockNode } from '../../../src/block/node.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { MiB } from '../../support/block-pair.js';
 import { LoggedFile, newImage, openImage } from '../../support/qcow2.js';

@@ -5,9 +5,9 @@
 import { Events } from '../../../src/base/events.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
-import { BlockNode } from '../../../src/block/node.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
 import { MemoryDriver } from '../../../src/block/drivers/memory.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';

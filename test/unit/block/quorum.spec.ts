@@ -3,8 +3,8 @@
  * is told. Method: three files, faults by name.
  */
 import { Events } from '../../../src/base/events.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { parseDrive } from '../../../src/block/options.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import type { QmpEvents } from '../../../src/qapi/types.js';
 import { expectSame, pattern, testHost } from '../../support/block-host.js';
 

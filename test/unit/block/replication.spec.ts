@@ -4,7 +4,7 @@
  * checkpoint that a disk can break. Method: two layers over simulated files and an NBD link in
  * memory.
  */
-import { decodeRecord } from '../../../src/block/pair-record.js';
+import { decodeRecord } from '../../../src/block/record/pair-record.js';
 import { attachedPair, checkpoint, KiB, MiB, startedPair } from '../../support/block-pair.js';
 import { expectSame, pattern, type TestHost, turns } from '../../support/block-host.js';
 

@@ -3,9 +3,12 @@
  * alone, and slowness ends nothing. Method: a pair of block layers over a link that takes so many
  * bytes in a millisecond of a clock that the test moves.
  */
-import { ForwardQueue, type ForwardLimits } from '../../../src/block/forward-queue.js';
-import { BlockNode } from '../../../src/block/node.js';
-import type { BlockDriver } from '../../../src/block/driver.js';
+import {
+  ForwardQueue,
+  type ForwardLimits,
+} from '../../../src/block/drivers/replication/forward-queue.js';
+import { BlockNode } from '../../../src/block/contract/node.js';
+import type { BlockDriver } from '../../../src/block/contract/driver.js';
 import { attachedPair, checkpoint, MiB, type Pair, startedPair } from '../../support/block-pair.js';
 import { expectSame, pattern, turns } from '../../support/block-host.js';
 

@@ -2,7 +2,7 @@
  * Goal: images that differ are found and made equal before the first checkpoint (rule 10). Method:
  * digests, then a pair with different images.
  */
-import { differences, digest } from '../../../src/block/sync-check.js';
+import { differences, digest } from '../../../src/block/layer/sync-check.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { attachedPair, checkpoint, KiB, MiB } from '../../support/block-pair.js';
 

@@ -2,11 +2,11 @@
  * Goal: limits hold over any second, bursts last as long as they may, and nobody waits for nothing.
  * Method: a clock that moves when told.
  */
-import { Throttle } from '../../../src/block/throttle.js';
-import { BlockLayer } from '../../../src/block/layer.js';
-import { OptionTree } from '../../../src/block/option-tree.js';
-import { parseDrive } from '../../../src/block/options.js';
-import { makeLimits, readThrottling } from '../../../src/block/throttle-limits.js';
+import { Throttle } from '../../../src/block/backend/throttle.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
+import { OptionTree } from '../../../src/block/options/option-tree.js';
+import { parseDrive } from '../../../src/block/options/options.js';
+import { makeLimits, readThrottling } from '../../../src/block/options/throttle-limits.js';
 import { ManualClock, pattern, testHost, turns } from '../../support/block-host.js';
 
 const limits = (options: string) =>

@@ -2,7 +2,7 @@
  * Goal: the way of the disks into COLO is told in bytes, phase by phase. Method: two disks of the
  * test, one of them vouched for.
  */
-import type { Replicated } from '../../../src/block/contract.js';
+import type { Replicated } from '../../../src/block/contract/replicated.js';
 import { DiskSync } from '../../../src/colo/disk-sync.js';
 
 const disk = (name: string, length: number, assumed = false) =>

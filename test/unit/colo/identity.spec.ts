@@ -2,8 +2,12 @@
  * Goal: what a side writes of itself, and when it may run, for each state that its images can be
  * in. Method: records over simulated files, two for most tests, that can fail.
  */
-import { ImageRecord } from '../../../src/block/image-record.js';
-import { decodeRecord, encodeRecord, type PairRecord } from '../../../src/block/pair-record.js';
+import { ImageRecord } from '../../../src/block/record/image-record.js';
+import {
+  decodeRecord,
+  encodeRecord,
+  type PairRecord,
+} from '../../../src/block/record/pair-record.js';
 import { PairIdentity } from '../../../src/colo/identity.js';
 import { compare, firstRecord, nextBranch } from '../../../src/colo/record.js';
 import { MemoryFiles } from '../../support/block-host.js';

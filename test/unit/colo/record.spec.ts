@@ -4,8 +4,8 @@
  * of a pair at random, with every image's truth kept beside its record.
  */
 import fc from 'fast-check';
-import { unpaired } from '../../../src/block/image-record.js';
-import { historyMax, type PairRecord } from '../../../src/block/pair-record.js';
+import { unpaired } from '../../../src/block/record/image-record.js';
+import { historyMax, type PairRecord } from '../../../src/block/record/pair-record.js';
 import {
   checkVouched,
   common,

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeRecord, type PairRecord } from '../../../src/block/pair-record.js';
+import { encodeRecord, type PairRecord } from '../../../src/block/record/pair-record.js';
 import { firstRecord } from '../../../src/colo/record.js';
 import { NodeFiles } from '../../../src/host/node/files.js';
 import { addonBuilt, colo } from '../../support/colo-process.js';

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BlockLayer } from '../../../src/block/layer.js';
+import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { RunningVm } from '../../../src/commands/vm/running-vm.js';
 import { nodeHost } from '../../../src/host/node/host.js';

@@ -5,7 +5,7 @@
  */
 import { VmError } from '../../../base/errors.js';
 import { or32 } from '../../../base/unsigned.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../../contract/node.js';
 import { readPointer } from './entries.js';
 import { type Qcow2Header, readOffset } from './header.js';
 

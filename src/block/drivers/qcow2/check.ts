@@ -3,7 +3,7 @@
  * refcounts. Repair makes the refcounts right.
  */
 import { asVmError, VmError } from '../../../base/errors.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../../contract/node.js';
 import { readBitmaps, useOfBitmaps } from './bitmaps.js';
 import { type Cluster, readCluster, readPointer, setCopied } from './entries.js';
 import { Incompatible, type Qcow2Header } from './header.js';

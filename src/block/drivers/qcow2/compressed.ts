@@ -3,8 +3,8 @@ import { promisify } from 'node:util';
 import { deflateRaw, inflateRaw } from 'node:zlib';
 import { VmError } from '../../../base/errors.js';
 import { zstdCompress, zstdDecompress } from '../../../host/node/zstd.js';
-import { ioError } from '../../io-error.js';
-import type { BlockNode } from '../../node.js';
+import { ioError } from '../../contract/io-error.js';
+import type { BlockNode } from '../../contract/node.js';
 import type { Cluster } from './entries.js';
 import type { Qcow2Header } from './header.js';
 

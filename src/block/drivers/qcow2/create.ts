@@ -1,6 +1,6 @@
 /** A new, empty qcow2 image: header, refcount table and blocks, L1 table, one behind the other. */
 import { VmError } from '../../../base/errors.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../../contract/node.js';
 import { writePointer, writeRefcount } from './entries.js';
 import { encodeHeader, Incompatible, MAX_L1_BYTES, type Qcow2Header } from './header.js';
 

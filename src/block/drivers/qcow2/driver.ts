@@ -11,9 +11,9 @@ import {
   type Overlay,
   SECTOR,
   type Held,
-} from '../../driver.js';
-import { ioError } from '../../io-error.js';
-import type { Adopting, BlockNode } from '../../node.js';
+} from '../../contract/driver.js';
+import { ioError } from '../../contract/io-error.js';
+import type { Adopting, BlockNode } from '../../contract/node.js';
 import { RangeLock } from '../../../base/range-lock.js';
 import { checkQcow2 } from './check.js';
 import { liveBitmaps } from './bitmaps.js';

@@ -7,8 +7,8 @@
  * driver around everything that changes the mapping.
  */
 import { VmError } from '../../../base/errors.js';
-import { ioError } from '../../io-error.js';
-import type { BlockNode } from '../../node.js';
+import { ioError } from '../../contract/io-error.js';
+import type { BlockNode } from '../../contract/node.js';
 import { type Bitmaps, markInUse, readBitmaps, useOfBitmaps } from './bitmaps.js';
 import {
   type Cluster,

@@ -4,9 +4,9 @@
  * is durable, all zero but for itself, before the refcount table names it.
  */
 import type { VmError } from '../../../base/errors.js';
-import { isZero, SECTOR } from '../../driver.js';
-import { ioError } from '../../io-error.js';
-import type { BlockNode } from '../../node.js';
+import { isZero, SECTOR } from '../../contract/driver.js';
+import { ioError } from '../../contract/io-error.js';
+import type { BlockNode } from '../../contract/node.js';
 import { maxRefcount, readPointer, readRefcount, writePointer, writeRefcount } from './entries.js';
 import { HeaderAt, MAX_REFCOUNT_TABLE_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { TableCache } from './table-cache.js';

@@ -3,7 +3,7 @@
  * anything is written.
  */
 import { VmError } from '../../../base/errors.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../../contract/node.js';
 import { MAX_L1_BYTES, type Qcow2Header, readOffset } from './header.js';
 
 export interface Snapshot {

@@ -4,7 +4,7 @@
  * clean the owner must write back before it loads another.
  */
 import { assert } from '../../../base/errors.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../../contract/node.js';
 
 export interface Table {
   /** Where it stands in the file. */

@@ -5,7 +5,7 @@
  */
 import { startCommit } from '../../../../src/block/jobs/start-commit.js';
 import { startMirror } from '../../../../src/block/jobs/start.js';
-import { parseDrive } from '../../../../src/block/options.js';
+import { parseDrive } from '../../../../src/block/options/options.js';
 import { expectSame, pattern, turns } from '../../../support/block-host.js';
 import { jobBench, KiB } from '../../../support/jobs.js';
 

@@ -1,0 +1,44 @@
+/** The guest side of a disk, as its device sees it: requests, errors, properties. */
+
+/** offset and length in bytes, multiples of 512. */
+export interface BlockBackend {
+  readonly id: string;
+  readonly nodeName: string;
+  readonly length: number;
+  readonly readOnly: boolean;
+  pread(offset: number, length: number): Promise<Buffer>;
+  /** The data belongs to the callee until the promise settles. */
+  pwrite(offset: number, data: Uint8Array, options?: { fua?: boolean }): Promise<void>;
+  flush(): Promise<void>;
+  discard(offset: number, length: number): Promise<void>;
+  writeZeroes(offset: number, length: number): Promise<void>;
+  /** The user has changed the length. One listener. */
+  onResize(listener: () => void): void;
+  /** Resolves when nothing is in flight; what waits for its budget goes. */
+  drain(): Promise<void>;
+  /**
+   * The guest's request failed, by werror or rerror: tell the guest, say it went well, or keep the
+   * request and stop; the VM is told.
+   */
+  errorAction(operation: 'read' | 'write', error: unknown): ErrorAction;
+}
+
+/** QEMU's BlockErrorAction. */
+export type ErrorAction = 'report' | 'ignore' | 'stop';
+/** enospc: stop when there is no space, otherwise report. */
+export type ErrorPolicy = ErrorAction | 'enospc';
+
+/** What a guest device says of its disk; what it leaves out is as the drive has it. */
+export interface DiskProperties {
+  readonly werror?: ErrorPolicy;
+  readonly rerror?: ErrorAction;
+  /** false: every write is on the medium before the guest hears of it. */
+  readonly writeCache?: boolean;
+}
+
+/**
+ * writeback: flush and FUA reach the disk; writethrough: every write is FUA; unsafe: flush and FUA
+ * are ignored.
+ */
+export type CacheMode = 'writeback' | 'writethrough' | 'unsafe';
+export const defaultErrors = { write: 'enospc', read: 'report' } as const;

@@ -1,0 +1,100 @@
+/**
+ * What an image knows of the pair that it belongs to, as JSON at the image itself (format: README).
+ * A *branch* is one line of writes: both sides of a protected pair are on the same one, and a side
+ * that goes on alone begins another, of the next generation. `history` names those that it grew out
+ * of, so that two images tell by themselves which of them is newer, or that neither is.
+ */
+import { createHash } from 'node:crypto';
+import { VmError } from '../../base/errors.js';
+
+export const pairRoles = ['primary', 'secondary'] as const;
+export type PairRole = (typeof pairRoles)[number];
+
+export const pairStates = [
+  'protected', // the other side holds it too, or may hold it, and may go on from it
+  'alone', // no other image is on this branch
+  'yielded', // the other side was seen to go on
+  'copying', // half of one image and half of another: of no use until the copy is through
+  'together', // both sides ended in order, with the same content
+] as const;
+export type PairState = (typeof pairStates)[number];
+
+export interface PairRecord {
+  /** A uuid, made when a pair is first made. */
+  readonly pair: string;
+  /** How often a side has gone on alone, plus one. */
+  readonly generation: number;
+  readonly branch: string;
+  /** Former branches, the last one first. */
+  readonly history: readonly string[];
+  readonly role: PairRole;
+  readonly state: PairState;
+  /** The image holds part of an epoch; its undo data is, or was, in a process (rule 7). */
+  readonly partial: boolean;
+}
+
+export const historyMax = 16;
+const magic = 'colo-pair';
+const version = 1;
+const bytesMax = 4096;
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const branchId = /^[0-9a-f]{32}$/;
+
+export function encodeRecord(record: PairRecord): Buffer {
+  const body = plain(record);
+  return Buffer.from(`${JSON.stringify({ ...body, checksum: checksumOf(body) })}\n`);
+}
+
+/** VmError: it is no record that this colo can act on, and must not be written over. */
+export function decodeRecord(bytes: Uint8Array): PairRecord {
+  const value = bytes.length > bytesMax ? undefined : parsed(bytes);
+  if (value?.['magic'] !== magic) throw new VmError('it is not one of colo');
+  if (value['version'] !== version) {
+    const wrong =
+      `it has version ${String(value['version']).slice(0, 20)}, this colo knows ` + `${version}`;
+    throw new VmError(wrong, { hint: 'Use the colo that wrote it.' });
+  }
+  const record = checkRecord(value);
+  if (value['checksum'] !== checksumOf(plain(record)))
+    throw new VmError('its checksum is wrong: it was changed by hand, or is damaged');
+  return record;
+}
+
+/** Untrusted fields, from an image or a peer, to a value of the right shape. */
+export function checkRecord(value: Readonly<Record<string, unknown>>): PairRecord {
+  const { pair, generation, branch, history, role, state, partial } = value;
+  const wrong = (name: string) => new VmError(`its ${name} is not one`);
+  if (typeof pair !== 'string' || !uuid.test(pair)) throw wrong('pair');
+  if (!Number.isSafeInteger(generation) || (generation as number) < 1) throw wrong('generation');
+  if (!isBranch(branch)) throw wrong('branch');
+  if (!Array.isArray(history) || history.length > historyMax || !history.every(isBranch))
+    throw wrong('history');
+  if (!isOneOf(pairRoles, role)) throw wrong('role');
+  if (!isOneOf(pairStates, state)) throw wrong('state');
+  if (typeof partial !== 'boolean') throw wrong('mark of a partial epoch');
+  return { pair, generation: generation as number, branch, history, role, state, partial };
+}
+
+const isBranch = (value: unknown): value is string =>
+  typeof value === 'string' && branchId.test(value);
+const isOneOf = <T extends string>(words: readonly T[], value: unknown): value is T =>
+  words.includes(value as T);
+
+/** In one order, whatever made it. */
+function plain({ pair, generation, branch, history, role, state, partial }: PairRecord) {
+  return { magic, version, pair, generation, branch, history, role, state, partial };
+}
+
+function parsed(bytes: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const checksumOf = (body: object) =>
+  createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32);
