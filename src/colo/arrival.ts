@@ -3,7 +3,7 @@
  * time. Untrusted, all of it.
  */
 import { VmError } from '../base/errors.js';
-import type { Replicated } from '../block/contract/replicated.js';
+import type { SecondaryDisk } from '../block/contract/replicated.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { type Link, unexpected } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
@@ -27,7 +27,7 @@ export interface WholeEpoch {
 export interface ArrivalWiring {
   readonly parts: ColoParts;
   readonly link: Link<Message>;
-  readonly disks: readonly Replicated[];
+  readonly disks: readonly SecondaryDisk[];
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
-import type { Replicated } from '../block/contract/replicated.js';
+import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
 import { type PageStaging, encodeChunk } from '../migration/pages.js';
@@ -21,7 +21,7 @@ import { trace } from './trace.js';
 export interface CheckpointWiring {
   readonly parts: ColoParts;
   readonly link: Link<Message>;
-  readonly disks: readonly Replicated[];
+  readonly disks: readonly PrimaryDisk[];
   readonly outputs: readonly OutputHold[];
   /** Kept from checkpoint to checkpoint. */
   readonly staging: PageStaging;
@@ -48,7 +48,7 @@ export class Checkpoint {
   offered = false;
   private readonly staging: PageStaging;
   private taken: Uint32Array = new Uint32Array(0);
-  private readonly cutDisks: Replicated[] = [];
+  private readonly cutDisks: PrimaryDisk[] = [];
   private readonly record: CheckpointRecord;
 
   constructor(

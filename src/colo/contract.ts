@@ -1,9 +1,9 @@
 /**
- * What colo asks of the machine. Disks are block's Replicated, network output is net's OutputHold;
- * disks and controller never meet.
+ * What colo asks of the machine. Disks are block's PrimaryDisk and SecondaryDisk, network output is
+ * net's OutputHold; disks and controller never meet.
  */
 import type { Events } from '../base/events.js';
-import type { Replicated } from '../block/contract/replicated.js';
+import type { PrimaryDisk, SecondaryDisk } from '../block/contract/replicated.js';
 import type { Clock } from '../host/ports.js';
 import type { Migratable } from '../migration/contract.js';
 import type { MigrationParameters } from '../migration/parameters.js';
@@ -72,7 +72,10 @@ export interface ColoParts {
    * As they are when COLO starts. A VmError that names a disk or netdev that cannot take part is
    * the refusal.
    */
-  disks(side: 'primary' | 'secondary'): Replicated[];
+  readonly disks: {
+    primary(): PrimaryDisk[];
+    secondary(): SecondaryDisk[];
+  };
   outputs(): OutputHold[];
   /** Who this side is, at its images. */
   readonly identity: PairIdentity;

@@ -21,7 +21,11 @@ export class DiskSync {
   /** Those for which nobody vouches, as it is now: the replica may be taken out later. */
   private readonly compared: readonly Replicated[];
 
-  constructor(private readonly disks: readonly Replicated[]) {
+  constructor(
+    disks: readonly Replicated[],
+    /** What the replicas have yet to be given: the primary's to know. */
+    private readonly behindBytes: () => number = () => 0,
+  ) {
     this.compared = disks.filter(disk => !disk.sync.assumed);
   }
 
@@ -54,7 +58,7 @@ export class DiskSync {
   }
 
   private copied(): DiskSyncInfo | undefined {
-    const left = this.disks.reduce((sum, disk) => sum + (disk.behindBytes ?? 0), 0);
+    const left = this.behindBytes();
     this.copyBytes = Math.max(this.copyBytes, left);
     if (left === 0) return undefined;
     return { phase: 'copy', doneBytes: this.copyBytes - left, totalBytes: this.copyBytes };

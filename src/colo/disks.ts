@@ -3,7 +3,7 @@
  * equal before they protect anything.
  */
 import { VmError, asVmError } from '../base/errors.js';
-import type { Replicated } from '../block/contract/replicated.js';
+import type { PrimaryDisk, Replicated, SecondaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
 import type { DiskSync } from './disk-sync.js';
@@ -18,7 +18,7 @@ export async function startAll(
   trace('start_block_replication', { mode, disks: disks.length });
   for (const [at, disk] of disks.entries()) {
     try {
-      await disk.start(mode);
+      await disk.start();
     } catch (thrown) {
       for (const started of disks.slice(0, at)) await started.stop(false).catch(() => undefined);
       throw asVmError(thrown).during(`disk '${disk.name}' cannot be replicated`);
@@ -55,6 +55,10 @@ export async function stopAll(
 export const progressOf = (disks: readonly Replicated[]): number =>
   disks.reduce((sum, { progress }) => sum + progress, 0);
 
+/** Bytes that the replicas have yet to be given. */
+export const behindOf = (disks: readonly PrimaryDisk[]): number =>
+  disks.reduce((sum, { behindBytes }) => sum + behindBytes, 0);
+
 /** A stored error ends COLO: the replica can never catch up with this disk. */
 export function storedError(disks: readonly Replicated[]): VmError | undefined {
   for (const disk of disks) {
@@ -66,7 +70,7 @@ export function storedError(disks: readonly Replicated[]): VmError | undefined {
 
 /** Secondary: answers one digest-request. */
 export async function sendDigest(
-  disks: readonly Replicated[],
+  disks: readonly SecondaryDisk[],
   name: string,
   link: Link<Message>,
   options: ColoOptions,

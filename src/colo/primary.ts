@@ -3,6 +3,7 @@
  * README.md for what holds its output back.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
+import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { precopy } from '../migration/precopy.js';
@@ -13,7 +14,7 @@ import { sleep, within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { progressOf, startAll, stopAll, storedError } from './disks.js';
+import { behindOf, progressOf, startAll, stopAll, storedError } from './disks.js';
 import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
 import { leaseEndMs } from './fence.js';
@@ -37,6 +38,7 @@ export class ColoPrimary extends Session {
   private checkpointWanted = false;
   private wake: () => void = () => undefined;
   private lastEndMs = 0;
+  private disks: PrimaryDisk[] = [];
   private yielding: Promise<void> = Promise.resolve();
   /** Nothing of this guest leaves any more. */
   private gateShut = false;
@@ -122,11 +124,11 @@ export class ColoPrimary extends Session {
     this.mayRun = syncFrom !== 'secondary' && (syncFrom === 'primary' || followsUs(theirs, record));
     this.heartbeat.start();
     migration.move('active');
-    this.disks = this.parts.disks('primary');
+    this.disks = this.parts.disks.primary();
     for (const disk of this.disks) disk.claim();
     this.outputs = this.parts.outputs();
     const { link, disks } = this;
-    const sync = (this.diskSync = new DiskSync(disks));
+    const sync = (this.diskSync = new DiskSync(disks, () => behindOf(disks)));
     const { pristine } = lifecycle;
     await reconcileAll({ disks, link, options, identity, theirs, sync, pristine });
     await this.agree();

@@ -3,7 +3,7 @@
  * or becomes so in the direction that the records of both, or the user, allow (record.ts).
  */
 import { VmError } from '../base/errors.js';
-import type { Replicated, SyncDifference } from '../block/contract/replicated.js';
+import type { PrimaryDisk, SyncDifference } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { receivePieces } from '../migration/messages.js';
 import type { DiskStanding } from '../migration/standing.js';
@@ -20,7 +20,7 @@ const bytesPerPiece = 16;
 const digestHeaderMax = 4096;
 
 export interface ReconcileWorld {
-  readonly disks: readonly Replicated[];
+  readonly disks: readonly PrimaryDisk[];
   readonly link: Link<Message>;
   readonly options: ColoOptions;
   readonly identity: PairIdentity;
@@ -43,7 +43,7 @@ export function followsUs(theirs: readonly DiskStanding[], ours: Known): boolean
 
 /** VmError: they differ, and nothing says which are to be kept. Then nothing has been changed. */
 export async function reconcileAll(world: ReconcileWorld): Promise<void> {
-  const back: { disk: Replicated; difference: SyncDifference }[] = [];
+  const back: { disk: PrimaryDisk; difference: SyncDifference }[] = [];
   const forth: SyncDifference[] = [];
   world.sync.begin('digest');
   for (const disk of world.disks) {
@@ -62,7 +62,7 @@ interface Found {
 }
 
 /** undefined: it is equal, or somebody vouches for it who may. */
-async function differenceOf(disk: Replicated, world: ReconcileWorld): Promise<Found | undefined> {
+async function differenceOf(disk: PrimaryDisk, world: ReconcileWorld): Promise<Found | undefined> {
   const { link, options } = world;
   const [ours, theirs] = [world.identity.record, recordOf(world, disk.name)];
   const may = permission(disk.name, ours, theirs, options.syncFrom);
@@ -82,7 +82,7 @@ async function differenceOf(disk: Replicated, world: ReconcileWorld): Promise<Fo
 
 /** Until all of it is here this image is of no use, and says so. */
 async function copyBack(
-  back: { disk: Replicated; difference: SyncDifference }[],
+  back: { disk: PrimaryDisk; difference: SyncDifference }[],
   world: ReconcileWorld,
 ): Promise<void> {
   const { link, options, identity } = world;
@@ -107,7 +107,7 @@ async function copyBack(
 }
 
 async function askDigest(
-  disk: Replicated,
+  disk: PrimaryDisk,
   link: Link<Message>,
   options: ColoOptions,
 ): Promise<Buffer | undefined> {
@@ -117,7 +117,7 @@ async function askDigest(
 
 /** undefined: the secondary's user vouches for this disk. */
 async function receiveDigest(
-  disk: Replicated,
+  disk: PrimaryDisk,
   link: Link<Message>,
   options: ColoOptions,
 ): Promise<Buffer | undefined> {

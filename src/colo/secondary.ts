@@ -4,6 +4,7 @@
  * does not run until a failover.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
+import type { SecondaryDisk } from '../block/contract/replicated.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { ioCode } from '../block/contract/io-error.js';
 import type { Stream } from '../host/ports.js';
@@ -33,6 +34,7 @@ export class ColoSecondary extends Session {
   private readonly heartbeat: SecondaryHeartbeat;
   private epoch = 0;
   private leaseMs: number;
+  private disks: SecondaryDisk[] = [];
   private accepted = false;
   /** What the record of the pair will be. */
   private branch: PairRecord | undefined;
@@ -104,7 +106,7 @@ export class ColoSecondary extends Session {
     const disks = this.parts.identity.standings();
     for (const { disk, record } of disks) permission(disk, hello.record, record, hello.syncFrom);
     this.leaseMs = hello.leaseMs;
-    this.disks = this.parts.disks('secondary');
+    this.disks = this.parts.disks.secondary();
     const outputs = this.parts.outputs();
     this.door.admit();
     // Not before: one who is sent away leaves the hold of the session that there is alone.

@@ -3,7 +3,6 @@
  * failure.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
-import type { Replicated } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
 import type { OutputHold } from '../net/contract.js';
@@ -26,7 +25,6 @@ export class Refusal extends VmError {}
 export abstract class Session {
   protected readonly link: Link<Message>;
   protected readonly failover: Failover;
-  protected disks: Replicated[] = [];
   protected outputs: OutputHold[] = [];
   /** Settles when the conversation is over; never rejects. Whatever takes over waits for it. */
   protected conversation: Promise<void> = Promise.resolve();

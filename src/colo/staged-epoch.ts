@@ -5,7 +5,7 @@
 import type { Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
-import type { Replicated } from '../block/contract/replicated.js';
+import type { SecondaryDisk } from '../block/contract/replicated.js';
 import { type PageChunk, applyChunk, decodeChunk } from '../migration/pages.js';
 import type { EpochInfo } from './messages.js';
 import { trace } from './trace.js';
@@ -30,7 +30,7 @@ export class StagedEpoch {
    * Is all of it here? previous: the last epoch that was loaded. From here until they are emptied
    * the disks take no writes.
    */
-  async check(info: EpochInfo, previous: number, disks: readonly Replicated[]): Promise<void> {
+  async check(info: EpochInfo, previous: number, disks: readonly SecondaryDisk[]): Promise<void> {
     if (info.epoch <= previous) throw new VmError(`epoch ${info.epoch} after epoch ${previous}`);
     if (info.pages !== this.pages)
       throw new VmError(`epoch ${info.epoch} has ${info.pages} pages, ${this.pages} arrived`);

@@ -4,9 +4,9 @@ import type { Mutant } from '../../src/base/mutant.js';
 export const guards: Record<Mutant, readonly string[]> = {
   'packets-released-early': ['test/sim/colo-sim.spec.ts'],
   'device-writes-not-dirty': ['test/native/ram.spec.ts'],
-  'write-not-copied': ['test/unit/block/replication.spec.ts'],
-  'no-copy-before-write': ['test/unit/block/replication.spec.ts'],
-  'overlays-not-emptied': ['test/unit/block/replication.spec.ts'],
+  'write-not-copied': ['test/unit/block/replication-primary.spec.ts'],
+  'no-copy-before-write': ['test/unit/block/replication-secondary.spec.ts'],
+  'overlays-not-emptied': ['test/unit/block/replication-secondary.spec.ts'],
   'loaded-before-whole': ['test/sim/colo-sim.spec.ts'],
   'aborted-pages-forgotten': ['test/sim/takeover.spec.ts'],
 };

@@ -78,7 +78,7 @@ it('so does one that is ended while the primary waits for a person', async () =>
 
 it('so does one that is ended while it waits for room on its disk', async () => {
   const p = await protectedPair();
-  p.secondary.block.replicated('secondary')[0].checkpoint = () =>
+  p.secondary.block.secondaryDisks()[0].checkpoint = () =>
     Promise.reject(new VmError('No space left on device'));
   await after(p, 100);
   expect(p.secondary.colo.info().state).toBe('loading');

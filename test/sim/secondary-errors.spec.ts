@@ -42,7 +42,7 @@ function noRoomFor(vm: Vm): () => void {
 /** Until the way back is taken. */
 function emptyingFails({ block }: Vm, error: VmError): () => void {
   let full = true;
-  for (const disk of block.replicated('secondary')) {
+  for (const disk of block.secondaryDisks()) {
     const checkpoint = disk.checkpoint.bind(disk);
     disk.checkpoint = async () => {
       await checkpoint();

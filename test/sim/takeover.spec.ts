@@ -29,7 +29,7 @@ it.each([0, 1, 2])('disk %i of three cannot be merged: no guest runs on the othe
     storage.faults = { latencyMs: [0.02, 0.3], fault };
   };
   // Part of an epoch is there, which the merge undoes.
-  while (p.secondary.block.replicated('secondary')[n].arrived() === 0) {
+  while (p.secondary.block.secondaryDisks()[n].arrived() === 0) {
     await p.world.run(p.world.now + 0.2);
   }
   p.primary.node.crash(true);

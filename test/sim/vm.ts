@@ -354,7 +354,10 @@ export class Vm {
       events: this.events,
       options: this.options,
       xColo: true,
-      disks: side => this.block.replicated(side),
+      disks: {
+        primary: () => this.block.primaryDisks(),
+        secondary: () => this.block.secondaryDisks(),
+      },
       flushDisks: () => this.block.flush(),
       images: this.block.images,
       diskObstacle: () => undefined,

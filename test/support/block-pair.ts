@@ -3,7 +3,8 @@
  * two-command procedure sets them up.
  */
 import { Events } from '../../src/base/events.js';
-import type { Replicated } from '../../src/block/contract/replicated.js';
+import { decodeRecord } from '../../src/block/record/pair-record.js';
+import type { PrimaryDisk, SecondaryDisk } from '../../src/block/contract/replicated.js';
 import { BlockLayer } from '../../src/block/layer/layer.js';
 import { parseDrive } from '../../src/block/options/options.js';
 import type { BlockBackend } from '../../src/block/contract/backend.js';
@@ -26,8 +27,8 @@ export interface Pair {
   /** The guests' ends. */
   pvm: BlockBackend;
   svm: BlockBackend;
-  p: Replicated;
-  s: Replicated;
+  p: PrimaryDisk;
+  s: SecondaryDisk;
 }
 
 export const KiB = 1024;
@@ -84,15 +85,15 @@ export async function attachedPair(options: PairOptions = {}): Promise<Pair> {
         'file.export=colo-disk0,node-name=node0,if=none',
   );
   await primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' });
-  const [p] = primary.replicated('primary');
-  const [s] = secondary.replicated('secondary');
+  const [p] = primary.primaryDisks();
+  const [s] = secondary.secondaryDisks();
   return { primary, secondary, primaryHost, secondaryHost, events, pvm, svm, p, s };
 }
 
 export async function startedPair(options: PairOptions = {}): Promise<Pair> {
   const pair = await attachedPair(options);
-  await pair.s.start('secondary');
-  await pair.p.start('primary');
+  await pair.s.start();
+  await pair.p.start();
   return pair;
 }
 
@@ -103,4 +104,21 @@ export async function checkpoint({ p, s, primary }: Pair): Promise<void> {
   await s.seal(count);
   await s.checkpoint();
   p.committed();
+}
+
+/** The image says that it holds part of an epoch. */
+export function marked({ secondaryHost }: { secondaryHost: TestHost }): boolean {
+  const label = secondaryHost.files.inodes.get('/s.img')!.label;
+  return label !== undefined && decodeRecord(label).partial;
+}
+
+/** The secondary's files stand still until the returned function is called. */
+export function hold(host: { files: { delay: () => Promise<void> } }): () => void {
+  let open!: () => void;
+  const gate = new Promise<void>(resolve => (open = resolve));
+  host.files.delay = () => gate;
+  return () => {
+    host.files.delay = () => Promise.resolve();
+    open();
+  };
 }

@@ -8,7 +8,8 @@ import {
   defaultCreateOptions,
   type CreateOptions,
 } from '../../src/block/drivers/qcow2/create.js';
-import { Qcow2Driver, readHeader } from '../../src/block/drivers/qcow2/driver.js';
+import { Qcow2Driver } from '../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../src/block/drivers/qcow2/image.js';
 import { BlockNode } from '../../src/block/contract/node.js';
 
 export type Step =

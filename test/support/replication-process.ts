@@ -45,8 +45,8 @@ async function secondary(): Promise<void> {
   layer.claim('a', 'guest');
   await layer.nbd.start({ kind: 'unix', path: join(dir, 'export') });
   layer.nbdServerAdd({ device: 'c', writable: true });
-  const [disk] = layer.replicated('secondary');
-  await disk.start('secondary');
+  const [disk] = layer.secondaryDisks();
+  await disk.start();
   let turn = Promise.resolve();
   orders(order => (turn = turn.then(() => obey(order))));
   const obey = async ({ commit, failover }: Order) => {
@@ -83,8 +83,8 @@ async function primary(): Promise<void> {
     { noBackend: true },
   );
   await layer.blockdevChange({ parent: 'c', node: 'n' });
-  const [disk] = layer.replicated('primary');
-  await disk.start('primary');
+  const [disk] = layer.primaryDisks();
+  await disk.start();
 
   const counts = Array.from({ length: LANES }, () => 0);
   let running = true;
@@ -139,7 +139,7 @@ async function primary(): Promise<void> {
       disk.committed();
     } catch (error) {
       say({ lost: (error as Error).message });
-      await disk.stop(false);
+      await disk.stop();
       return;
     }
   }

@@ -26,18 +26,18 @@ const layerOf: Readonly<Record<string, number>> = {
 /** Floors inside a room, by folder; a room without an entry has none. */
 const floorsOf: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   block: {
-    contract: 0,
     record: 0,
-    bitmaps: 1,
-    options: 1,
-    backend: 2,
-    nbd: 3,
-    drivers: 4,
-    graph: 5,
-    image: 6,
-    jobs: 7,
-    tools: 8,
-    layer: 9,
+    contract: 1,
+    bitmaps: 2,
+    options: 2,
+    backend: 3,
+    nbd: 4,
+    drivers: 5,
+    graph: 6,
+    image: 7,
+    jobs: 8,
+    tools: 9,
+    layer: 10,
   },
 };
 /** The one step between folders of one layer: fields reports its errors with base's class. */

@@ -10,17 +10,12 @@ const maxFunctionLines = 70;
 const maxReadmeLines = 20;
 /** Grew beyond the limit when lines became 100 columns: to be taken apart, none to be added. */
 const outgrown = new Set([
-  'src/block/drivers/qcow2/driver.ts',
-  'src/block/layer/layer.ts',
   'src/colo/colo.ts',
-  'src/commands/image/check.ts',
   'src/commands/vm/running-vm.ts',
   'src/hw/virtio/virtio-pci.ts',
   'src/machine/lifecycle.ts',
   'test/device/machine.spec.ts',
   'test/kvm/tier1.spec.ts',
-  'test/unit/block/layer.spec.ts',
-  'test/unit/block/replication.spec.ts',
   'test/unit/commands/options.spec.ts',
 ]);
 

@@ -8,6 +8,10 @@ import type { DebugEvent } from './debug-event.js';
 export interface BlockDriver {
   /** QEMU's driver name. */
   readonly format: string;
+  /** What others ask of it beside this (roles.ts). */
+  readonly role?: 'file' | 'remote' | 'quorum' | 'follower' | 'secondary';
+  /** Every request goes to the child `file` as it is: the answers are the child's own. */
+  readonly passesThrough?: boolean;
   /** Bytes, a multiple of 512. */
   readonly length: number;
   readonly readOnly: boolean;
@@ -42,6 +46,12 @@ export interface BlockDriver {
   blockStatus?(offset: number, length: number): Promise<BlockStatus>;
   /** From reading to writing or back, at rest. A failure leaves it as it was, or readable. */
   reopen?(readOnly: boolean): Promise<void>;
+  /** false: another process has the image, and nothing of it is used here before activate(). */
+  readonly active?: boolean;
+  /** At rest, and flushed: another process may have the image from here on. */
+  inactivate?(): void | Promise<void>;
+  /** It is as the other process has left it. VmError: it has it still, and this stays inactive. */
+  activate?(): Promise<void>;
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
   /**

@@ -255,13 +255,13 @@ export class BlockNode {
 
   /** Whether blockStatus() can tell anything but data. */
   get knowsStatus(): boolean {
-    const below = this.driver.format === 'raw' ? this.children.get('file') : undefined;
+    const below = this.driver.passesThrough ? this.children.get('file') : undefined;
     return below ? below.knowsStatus : this.driver.blockStatus !== undefined;
   }
 
   /** Zeroes cost less than data. */
   get fastZeroes(): boolean {
-    const below = this.driver.format === 'raw' ? this.children.get('file') : undefined;
+    const below = this.driver.passesThrough ? this.children.get('file') : undefined;
     return below ? below.fastZeroes : (this.driver.fastZeroes ?? false);
   }
 

@@ -16,7 +16,7 @@ const trace = tracer('blkdebug', ['event', 'inject']);
 export class BlkdebugDriver implements BlockDriver {
   readonly format = 'blkdebug';
   private state = 1;
-  private active: InjectError[] = [];
+  private injecting: InjectError[] = [];
   private readonly errors: Set<InjectError>;
 
   constructor(
@@ -42,7 +42,7 @@ export class BlkdebugDriver implements BlockDriver {
       rule.event === event && (rule.state === 0 || rule.state === this.state);
     const raised = [...this.errors].filter(here);
     const next = this.rules.setState.filter(here).at(-1)?.newState;
-    if (raised.length > 0) this.active = raised;
+    if (raised.length > 0) this.injecting = raised;
     if (raised.length > 0 || next !== undefined)
       trace('event', { event, state: next ?? this.state });
     if (next !== undefined) this.state = next;
@@ -93,14 +93,14 @@ export class BlkdebugDriver implements BlockDriver {
   private async pass(type: IoType, offset = 0, length = 0): Promise<void> {
     const touches = (sector: number) =>
       offset < (sector + 1) * SECTOR && sector * SECTOR < offset + length;
-    const rule = this.active.find(
+    const rule = this.injecting.find(
       r =>
         (r.iotype === undefined || r.iotype === type) &&
         (r.sector === undefined || touches(r.sector)),
     );
     if (!rule) return;
     if (rule.once) {
-      this.active = this.active.filter(other => other !== rule);
+      this.injecting = this.injecting.filter(other => other !== rule);
       this.errors.delete(rule);
     }
     trace('inject', { type, offset, length });

@@ -4,8 +4,9 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
-import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.js';
+import { type BlockStatus, SECTOR } from '../contract/driver.js';
 import { ioCode, ioError } from '../contract/io-error.js';
+import type { ImageFile } from '../contract/roles.js';
 import { ImageRecord } from '../record/image-record.js';
 
 const ZERO_STEP = 1024 * 1024;
@@ -35,13 +36,14 @@ async function openFile(files: Files, options: Omit<FileOptions, 'inactive'>): P
 /** A last sector that is not whole reads as if zeroes followed. */
 const lengthOf = async (file: OpenFile) => Math.ceil((await file.size()) / SECTOR) * SECTOR;
 
-export class FileDriver implements BlockDriver {
+export class FileDriver implements ImageFile {
   /**
    * Why a flush failed. The host may have dropped the pages that it could not write: no later flush
    * can vouch for them.
    */
   private unsynced?: VmError;
   readonly format = 'file';
+  readonly role = 'file';
   readonly path: string;
 
   private constructor(
@@ -96,12 +98,7 @@ export class FileDriver implements BlockDriver {
     if (this.active) return;
     if (this.lock === 'auto') await this.file.lock();
     try {
-      const length = await lengthOf(this.file);
-      if (length !== this.bytes) {
-        throw new VmError(
-          `image '${this.path}' has ${length} bytes; it had ${this.bytes} when it was opened here`,
-        );
-      }
+      this.bytes = await lengthOf(this.file);
       await this.record.reread();
       this.active = true;
     } catch (error) {

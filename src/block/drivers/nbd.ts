@@ -4,7 +4,8 @@
  */
 import { VmError } from '../../base/errors.js';
 import type { Clock, Sockets } from '../../host/ports.js';
-import type { BlockDriver, BlockStatus } from '../contract/driver.js';
+import type { BlockStatus } from '../contract/driver.js';
+import type { RemoteDisk } from '../contract/roles.js';
 import { CmdFlag, ExportFlag, NbdCmd } from '../nbd/codec.js';
 import { claimTls, type CredentialStore } from '../nbd/credentials.js';
 import { NbdLink, type NbdLinkOptions } from '../nbd/link.js';
@@ -49,8 +50,9 @@ export async function openNbd(
   }
 }
 
-export class NbdDriver implements BlockDriver {
+export class NbdDriver implements RemoteDisk {
   readonly format = 'nbd';
+  readonly role = 'remote';
   readonly length: number;
   readonly readOnly: boolean;
   readonly maxZeroes?: number;

@@ -6,12 +6,12 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { QmpEvents } from '../../qapi/types.js';
-import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.js';
+import { type BlockStatus, SECTOR } from '../contract/driver.js';
 import { ioCode, ioError, unlessAssertion } from '../contract/io-error.js';
 import type { Adopting, BlockNode } from '../contract/node.js';
 import type { ReadPattern } from '../options/options.js';
 import { RangeLock } from '../../base/range-lock.js';
-import { ReplicationPrimary } from './replication/primary.js';
+import { type Follower, inRole, type Quorum } from '../contract/roles.js';
 
 export interface QuorumOptions {
   name: string;
@@ -28,8 +28,9 @@ type Operation = 'read' | 'write' | 'flush';
 type Outcome = { node: BlockNode; error?: Error };
 type Vote = { data: Buffer; nodes: BlockNode[] };
 
-export class QuorumDriver implements BlockDriver, Adopting {
+export class QuorumDriver implements Quorum, Adopting {
   readonly format = 'quorum';
+  readonly role = 'quorum';
   readonly length: number;
   readonly readOnly: boolean;
   private readonly lock = new RangeLock();
@@ -61,13 +62,11 @@ export class QuorumDriver implements BlockDriver, Adopting {
   }
 
   get voters(): BlockNode[] {
-    return [...this.children.values()].filter(node => !(node.driver instanceof ReplicationPrimary));
+    return [...this.children.values()].filter(node => !inRole('follower', node));
   }
 
-  get followers(): ReplicationPrimary[] {
-    return [...this.children.values()].flatMap(node =>
-      node.driver instanceof ReplicationPrimary ? [node.driver] : [],
-    );
+  get followers(): Follower[] {
+    return [...this.children.values()].flatMap(node => inRole('follower', node) ?? []);
   }
 
   /**
@@ -106,10 +105,11 @@ export class QuorumDriver implements BlockDriver, Adopting {
           `voting children than its vote-threshold, ${this.options.voteThreshold}`,
       );
     }
-    if (node.driver instanceof ReplicationPrimary) node.driver.stop();
+    const follower = inRole('follower', node);
+    follower?.stop();
     return this.lock.runAll('exclusive', async () => {
       this.children.delete(edge);
-      if (node.driver instanceof ReplicationPrimary) node.driver.forwardSource = undefined;
+      if (follower) follower.forwardSource = undefined;
       return node;
     });
   }
@@ -197,8 +197,9 @@ export class QuorumDriver implements BlockDriver, Adopting {
         `the children of quorum '${this.options.name}' differ in length: ${this.length} and ` +
           `${node.length} bytes`,
       );
-    if (!(node.driver instanceof ReplicationPrimary)) return;
-    node.driver.forwardSource = {
+    const follower = inRole('follower', node);
+    if (!follower) return;
+    follower.forwardSource = {
       withRange: (offset, length, body) =>
         this.lock.run(offset, length, 'exclusive', () => body(() => this.pread(offset, length))),
     };
@@ -213,8 +214,9 @@ export class QuorumDriver implements BlockDriver, Adopting {
       const outcomes = await settle(this.voters, write);
       const failed = outcomes.some(o => o.error);
       for (const [, node] of this.children) {
-        if (!(node.driver instanceof ReplicationPrimary)) continue;
-        if (failed) await node.driver.resend(offset, length, () => this.pread(offset, length));
+        const follower = inRole('follower', node);
+        if (!follower) continue;
+        if (failed) await follower.resend(offset, length, () => this.pread(offset, length));
         else await write(node);
       }
       this.judge('write', offset, length, outcomes);

@@ -4,6 +4,7 @@ import type { BlockNode } from '../contract/node.js';
 
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';
+  readonly passesThrough = true;
 
   constructor(
     private readonly file: BlockNode,

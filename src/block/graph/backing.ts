@@ -4,7 +4,7 @@
  * good as its name.
  */
 import { VmError } from '../../base/errors.js';
-import { FileDriver } from '../drivers/file.js';
+import { inRole } from '../contract/roles.js';
 import type { Qcow2Header } from '../drivers/qcow2/header.js';
 import { type BlockNode, protocolOf } from '../contract/node.js';
 import type { NodeSpec } from '../options/options.js';
@@ -101,18 +101,17 @@ function fromJson(text: string, format: string | undefined): Plain {
 
 /** Are the files below read and written past the page cache? */
 export function isDirect(node: BlockNode): boolean {
-  const { driver } = protocolOf(node);
-  return driver instanceof FileDriver && driver.direct;
+  return inRole('file', protocolOf(node))?.direct ?? false;
 }
 
 /** A relative name starts where the image is. */
 export function nextTo(file: BlockNode, name: string): string {
   if (name.startsWith('/')) return name;
-  const { driver } = protocolOf(file);
-  if (!(driver instanceof FileDriver))
+  const image = inRole('file', protocolOf(file));
+  if (!image)
     throw new VmError(
       `backing file '${name}': its place is not known, for the image is not in a file`,
     );
-  const slash = driver.path.lastIndexOf('/');
-  return slash < 0 ? name : `${driver.path.slice(0, slash + 1)}${name}`;
+  const slash = image.path.lastIndexOf('/');
+  return slash < 0 ? name : `${image.path.slice(0, slash + 1)}${name}`;
 }

@@ -2,14 +2,14 @@
 import { posix } from 'node:path';
 import { VmError } from '../../base/errors.js';
 import { type BlockNode, protocolOf } from '../contract/node.js';
-import { FileDriver } from '../drivers/file.js';
+import { inRole } from '../contract/roles.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { nextTo } from './backing.js';
 
 /** VmError: what the node holds is in no file. */
 export function filenameOf(node: BlockNode): string {
-  const { driver } = protocolOf(node);
-  if (driver instanceof FileDriver) return driver.path;
+  const image = inRole('file', protocolOf(node));
+  if (image) return image.path;
   throw new VmError(
     `node '${node.name}' (${node.driver.format}) is in no file, so no image can name it as ` +
       'its backing file',
@@ -30,11 +30,8 @@ export function pathFrom(image: string, file: string): string {
 /** The node of a chain whose image is that file, as somebody called it. */
 export function nodeOfFile(chain: readonly BlockNode[], filename: string): BlockNode | undefined {
   const isIt = (node: BlockNode) => {
-    const { driver } = protocolOf(node);
-    return (
-      driver instanceof FileDriver &&
-      (driver.path === filename || posix.normalize(driver.path) === posix.normalize(filename))
-    );
+    const path = inRole('file', protocolOf(node))?.path;
+    return path !== undefined && posix.normalize(path) === posix.normalize(filename);
   };
   const named = chain.find(isIt);
   if (named) return named;

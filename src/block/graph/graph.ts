@@ -11,7 +11,8 @@ import { BlkdebugDriver } from '../drivers/blkdebug.js';
 import { FileDriver } from '../drivers/file.js';
 import { MemoryDriver } from '../drivers/memory.js';
 import { openNbd } from '../drivers/nbd.js';
-import { Qcow2Driver, readHeader } from '../drivers/qcow2/driver.js';
+import { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { readHeader } from '../drivers/qcow2/image.js';
 import { isQcow2 } from '../drivers/qcow2/header.js';
 import { QuorumDriver } from '../drivers/quorum.js';
 import { RawDriver } from '../drivers/raw.js';
@@ -20,7 +21,8 @@ import { ReplicationSecondary } from '../drivers/replication/secondary.js';
 import { backingOf } from './backing.js';
 import { defaultForwardLimits } from '../drivers/replication/forward-queue.js';
 import { type CredentialStore, noCredentials } from '../nbd/credentials.js';
-import { BlockNode, isAdopting, type NodePolicy } from '../contract/node.js';
+import { BlockNode, isAdopting, type NodePolicy, protocolOf } from '../contract/node.js';
+import { inRole } from '../contract/roles.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from '../options/options.js';
 
 export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'>;
@@ -97,7 +99,8 @@ export class BlockGraph {
 
   /** One child more for a quorum (x-blockdev-change). Returns the name of the edge. */
   async addChild(parent: BlockNode, child: BlockNode): Promise<string> {
-    if (!(parent.driver instanceof QuorumDriver))
+    const quorum = inRole('quorum', parent);
+    if (!quorum)
       throw new VmError(
         `node '${parent.name}' (${parent.driver.format}) takes no further children`,
       );
@@ -108,7 +111,7 @@ export class BlockGraph {
     requireBootable(child);
     const release = child.attach({ label: `node '${parent.name}'`, write: !child.readOnly });
     try {
-      const edge = await parent.driver.addChild(child);
+      const edge = await quorum.addChild(child);
       this.edges.get(parent)!.set(edge, { child, owned: false, release });
       return edge;
     } catch (error) {
@@ -119,11 +122,12 @@ export class BlockGraph {
 
   /** The child is a free node afterwards. */
   async removeChild(parent: BlockNode, edge: string): Promise<void> {
-    if (!(parent.driver instanceof QuorumDriver))
+    const quorum = inRole('quorum', parent);
+    if (!quorum)
       throw new VmError(`node '${parent.name}' (${parent.driver.format}) gives no child away`);
     if (!parent.children.has(edge))
       throw new VmError(`node '${parent.name}' has no child '${edge}'`);
-    await parent.driver.removeChild(edge);
+    await quorum.removeChild(edge);
     this.edges.get(parent)!.get(edge)!.release();
     this.edges.get(parent)!.delete(edge);
   }
@@ -155,7 +159,8 @@ export class BlockGraph {
     if (child) edges.set(edge, { child, owned, release: release! });
     else edges.delete(edge);
     driver.replaceChild(edge, child);
-    if (driver instanceof QuorumDriver) return;
+    // A quorum's children are the node's own map.
+    if (driver.role === 'quorum') return;
     if (child) (parent.children as Map<string, BlockNode>).set(edge, child);
     else (parent.children as Map<string, BlockNode>).delete(edge);
   }
@@ -192,8 +197,8 @@ export class BlockGraph {
 
   /** What is below the node is ours to write. VmError: another process has an image of it. */
   async activate(node: BlockNode): Promise<void> {
-    if (node.driver instanceof FileDriver) await node.driver.activate();
     for (const child of node.children.values()) await this.activate(child);
+    await node.driver.activate?.();
   }
 
   /** Closes the node and what was made for it. A node in use stays. */
@@ -233,9 +238,8 @@ export class BlockGraph {
       throw error;
     }
     const below =
-      driver instanceof QuorumDriver
-        ? driver.children
-        : new Map(Object.entries(children).map(([edge, { node }]) => [edge, node]));
+      inRole('quorum', { driver })?.children ??
+      new Map(Object.entries(children).map(([edge, { node }]) => [edge, node]));
     const node = new BlockNode(name, driver, below, policy);
     this.nodes.set(name, node);
     this.edges.set(node, edges);
@@ -327,8 +331,6 @@ export class BlockGraph {
     child: (edge: string, from: NodeSource) => Promise<BlockNode>,
   ): Promise<Qcow2Driver> {
     const file = await child('file', spec.file);
-    // What is read of it now is kept.
-    await this.activate(file);
     const header = await readHeader(file);
     const from = spec.backing ?? backingOf(header, file, spec.depth ?? 0);
     const backing =
@@ -340,7 +342,13 @@ export class BlockGraph {
         msg,
         fatal: true,
       });
-    return Qcow2Driver.open(file, header, { readOnly: spec.readOnly, backing, onCorrupt });
+    const inactive = protocolOf(file).driver.active === false;
+    return Qcow2Driver.open(file, header, {
+      readOnly: spec.readOnly,
+      backing,
+      onCorrupt,
+      inactive,
+    });
   }
 
   private async openSecondary(
@@ -433,8 +441,8 @@ const overlay = (backing: NodeSource, maxBytes: number): NodeSpec => ({
  * replication node it is in good hands.
  */
 export function requireBootable(node: BlockNode): void {
-  if (node.driver instanceof ReplicationSecondary) return;
-  const obstacle = node.driver instanceof FileDriver && node.driver.record.obstacle;
+  if (inRole('secondary', node)) return;
+  const obstacle = inRole('file', node)?.record.obstacle;
   if (obstacle) throw obstacle;
   for (const child of node.children.values()) requireBootable(child);
 }

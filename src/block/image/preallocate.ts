@@ -3,7 +3,7 @@
  * before anybody writes.
  */
 import { VmError } from '../../base/errors.js';
-import { FileDriver } from '../drivers/file.js';
+import { inRole } from '../contract/roles.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../contract/node.js';
 
@@ -57,8 +57,7 @@ async function fill(
 }
 
 async function reserve(file: BlockNode, offset: number, length: number): Promise<void> {
-  const reserved =
-    file.driver instanceof FileDriver ? file.driver.hostFile.allocate?.(offset, length) : undefined;
+  const reserved = inRole('file', file)?.hostFile.allocate?.(offset, length);
   if (!reserved)
     throw new VmError('preallocation=falloc: this file cannot reserve room', {
       hint: 'preallocation=full writes it instead.',

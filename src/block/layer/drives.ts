@@ -6,7 +6,7 @@ import { deviceNotFound } from '../../base/errors.js';
 import type { DriveBackend } from '../backend/backend.js';
 import type { BlockNode } from '../contract/node.js';
 import type { DriveSpec } from '../options/options.js';
-import type { PrimaryDisk, SecondaryDisk } from './replicated.js';
+import type { OverlaidDisk, QuorumDisk } from './replicated.js';
 
 export interface Drive {
   readonly backend: DriveBackend;
@@ -16,7 +16,7 @@ export interface Drive {
   readonly index?: number;
   /** The node was made for this drive: closed with it. */
   owned: boolean;
-  replicated?: PrimaryDisk | SecondaryDisk;
+  replicated?: QuorumDisk | OverlaidDisk;
 }
 
 export class Drives {

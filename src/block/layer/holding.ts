@@ -4,10 +4,6 @@
  * through), then the destination takes them.
  */
 import { VmError } from '../../base/errors.js';
-import { FileDriver } from '../drivers/file.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
-import { ReplicationPrimary } from '../drivers/replication/primary.js';
-import { ReplicationSecondary } from '../drivers/replication/secondary.js';
 import { type BlockGraph, requireBootable } from '../graph/graph.js';
 import type { BlockNode } from '../contract/node.js';
 
@@ -33,13 +29,14 @@ export class ImageHolding {
   async inactivate(): Promise<void> {
     const turn = ++this.turn;
     for (const node of new Set(this.disks().flatMap(imagesBelow))) {
-      // An NBD client or a job may be in the middle of a write.
-      await node.quiesce('changes', never, async () => {
-        const image = node.driver as FileDriver;
-        await image.flush();
-        this.requireTurn(turn);
-        image.inactivate();
-      });
+      // An NBD client or a job may be in the middle of a request.
+      await node.quiesce('changes', never, () =>
+        node.quiesce('reads', never, async () => {
+          await node.driver.flush();
+          this.requireTurn(turn);
+          await node.driver.inactivate!();
+        }),
+      );
     }
   }
 
@@ -54,26 +51,42 @@ export class ImageHolding {
     this.turn++;
   }
 
+  /** What is below comes first: a format reads its file anew. */
   private async take(): Promise<void> {
     const turn = ++this.turn;
-    const taken: FileDriver[] = [];
+    const lengths = this.graph.all().map(node => ({ node, was: node.length }));
+    const taken: BlockNode[] = [];
     try {
-      for (const image of this.inactive()) {
-        await image.activate();
-        taken.push(image);
+      for (const node of this.inactive()) {
+        await node.driver.activate!();
+        taken.push(node);
         this.requireTurn(turn);
       }
+      for (const { node, was } of lengths) this.requireLength(node, was);
       for (const disk of this.disks()) requireBootable(disk);
     } catch (error) {
-      for (const image of taken) image.inactivate();
+      for (const node of taken.reverse()) await node.driver.inactivate!();
       throw error;
     }
   }
 
-  private inactive(): FileDriver[] {
-    return this.graph
-      .all()
-      .flatMap(({ driver }) => (driver instanceof FileDriver && !driver.active ? [driver] : []));
+  /** A file may grow below an image that says itself how long its disk is. */
+  private requireLength(node: BlockNode, was: number): void {
+    const belowFormat = this.graph
+      .parentsOf(node)
+      .some(({ parent, edge }) => edge === 'file' && parent.driver.activate);
+    if (node.length === was || belowFormat) return;
+    throw new VmError(
+      `node '${node.name}' has ${node.length} bytes; it had ${was} when it was opened here`,
+    );
+  }
+
+  private inactive(): BlockNode[] {
+    const above = (node: BlockNode): BlockNode[] => [
+      ...[...node.children.values()].flatMap(above),
+      ...(node.driver.active === false ? [node] : []),
+    ];
+    return [...new Set(this.graph.all().flatMap(above))];
   }
 
   private requireTurn(turn: number): void {
@@ -85,13 +98,12 @@ export class ImageHolding {
 const never = new Promise<never>(() => undefined);
 
 /**
- * What a qcow2 image or a replication knows of its file is in this process's memory, so that file
- * stays here: diskObstacle() keeps such a disk from a live migration's destination.
+ * From the top down. What a replication knows of its file is in this process's memory, so that file
+ * stays here.
  */
 function imagesBelow(node: BlockNode): BlockNode[] {
   const { driver } = node;
-  if (driver instanceof FileDriver) return driver.readOnly ? [] : [node];
-  const stays = [Qcow2Driver, ReplicationPrimary, ReplicationSecondary];
-  if (stays.some(kind => driver instanceof kind)) return [];
-  return [...node.children.values()].flatMap(imagesBelow);
+  if (driver.role === 'follower' || driver.role === 'secondary') return [];
+  const below = [...node.children.values()].flatMap(imagesBelow);
+  return driver.inactivate && !driver.readOnly ? [node, ...below] : below;
 }

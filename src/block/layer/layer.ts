@@ -9,26 +9,22 @@ import type { QmpEvents } from '../../qapi/types.js';
 import { DriveBackend } from '../backend/backend.js';
 import { NamedBitmaps } from '../bitmaps/named-bitmaps.js';
 import type { BlockBackend, DiskProperties } from '../contract/backend.js';
-import type { Replicated } from '../contract/replicated.js';
+import type { PrimaryDisk, SecondaryDisk } from '../contract/replicated.js';
+import { inRole } from '../contract/roles.js';
 import { SECTOR } from '../contract/driver.js';
 import { type Drive, Drives } from './drives.js';
-import { FileDriver } from '../drivers/file.js';
-import { QuorumDriver } from '../drivers/quorum.js';
-import { ReplicationPrimary } from '../drivers/replication/primary.js';
-import { ReplicationSecondary } from '../drivers/replication/secondary.js';
 import { ImageHolding } from './holding.js';
 import { BlockGraph, type BlockHost, requireBootable } from '../graph/graph.js';
-import { isBelow } from '../graph/chain.js';
 import { BlockJobs } from '../jobs/jobs.js';
 import type { JobGround } from '../jobs/start.js';
 import { claimTls } from '../nbd/credentials.js';
 import { NbdServer } from '../nbd/server.js';
 import type { ImageRecord } from '../record/image-record.js';
-import { type BlockNode, isAdopting, protocolOf } from '../contract/node.js';
+import { type BlockNode, isAdopting } from '../contract/node.js';
 import { OptionTree } from '../options/option-tree.js';
 import { type DriveSpec, parseDrive, readBlockdev } from '../options/options.js';
+import { inUseByColo, PairDisks } from './pair-disks.js';
 import { type BlockInfo, blockInfo, type NodeInfo, nodeInfo } from './query.js';
-import { PrimaryDisk, SecondaryDisk } from './replicated.js';
 import { Throttle } from '../backend/throttle.js';
 import { checkLimits, isLimited, type ThrottleLimits } from '../options/throttle-limits.js';
 
@@ -40,6 +36,7 @@ export class BlockLayer {
   /** What jobs may do here. */
   readonly ground: JobGround;
   private readonly drives = new Drives();
+  private readonly pair: PairDisks;
   /** Which process's the guest's images are, while it migrates. */
   readonly images: ImageHolding;
   /**
@@ -60,13 +57,17 @@ export class BlockLayer {
     );
     this.nbd = new NbdServer(host);
     this.jobs = new BlockJobs(host.clock, events);
+    this.pair = new PairDisks(this.drives, {
+      refuseJobs: () => this.jobs.refuse('COLO'),
+      exportOf: disk => this.nbd.writableExportOf(disk),
+    });
     this.ground = {
       host,
       graph: this.graph,
       jobs: this.jobs,
       bitmaps: this.bitmaps,
       resolve: name => this.find(name),
-      requireFree: () => this.requireNoColo(),
+      requireFree: () => this.pair.requireNoColo(),
       mayReplace: (from, job) => this.mayReplace(from, job),
       replace: (from, to, owned) => this.replace(from, to, owned),
     };
@@ -243,7 +244,7 @@ export class BlockLayer {
       throw new VmError("Parameter 'size' expects a >0 size");
     const { node } = this.find(name);
     const drives = this.drives.over(node);
-    this.requireUnprotected(node, `'${name}'`);
+    this.pair.requireUnprotected(node, `'${name}'`);
     const others = node.userLabels.filter(
       label => !drives.some(({ backend }) => backend.label === label),
     );
@@ -263,12 +264,12 @@ export class BlockLayer {
     const parent = this.resolve(change.parent);
     // To take the replica away ends COLO, in order. Every other child holds a part of what is
     // protected.
-    if (!(parent.children.get(child ?? '')?.driver instanceof ReplicationPrimary))
-      this.requireUnprotected(parent, `'${change.parent}'`);
+    if (!inRole('follower', parent.children.get(child ?? '')))
+      this.pair.requireUnprotected(parent, `'${change.parent}'`);
     if (node !== undefined) {
       const added = this.graph.find(node);
       if (!added) throw new VmError(`there is no node '${node}'`);
-      if (added.driver instanceof ReplicationPrimary) await this.dropSpent(parent);
+      if (inRole('follower', added)) await this.dropSpent(parent);
       return this.graph.addChild(parent, added);
     }
     if (child === undefined) throw new VmError("one of 'child' and 'node' is needed");
@@ -309,50 +310,23 @@ export class BlockLayer {
     this.nbd.add(options.name ?? options.device, node!, options.writable ?? false);
   }
 
-  /**
-   * The disks that COLO covers: every writable disk that a guest device holds, or an error that
-   * names one that is not replicated.
-   */
-  replicated(mode: 'primary' | 'secondary'): Replicated[] {
-    this.jobs.refuse('COLO');
-    const out: Replicated[] = [];
-    for (const drive of this.drives) {
-      if (drive.backend.attachedDevice === undefined || drive.backend.readOnly) continue;
-      const { driver } = drive.backend.node;
-      const disk = this.replicatedOf(drive);
-      if (!(disk instanceof (mode === 'primary' ? PrimaryDisk : SecondaryDisk)))
-        throw new VmError(
-          `${drive.backend.label} is writable and not replicated: in ${mode} mode its driver ` +
-            `must be ${mode === 'primary' ? 'quorum' : 'replication'}, it is ${driver.format}`,
-        );
-      out.push(disk);
-    }
-    return out;
+  /** The disks that COLO covers, or an error that names one that it cannot. */
+  primaryDisks(): PrimaryDisk[] {
+    return this.pair.primaryDisks();
   }
 
-  /**
-   * Where the records of the pair are: the images of every writable disk that a guest device holds.
-   */
+  secondaryDisks(): SecondaryDisk[] {
+    return this.pair.secondaryDisks();
+  }
+
+  /** Where the records of the pair are. */
   pairImages(): { disk: string; record: ImageRecord }[] {
-    return [...this.drives].flatMap(drive => {
-      const { attachedDevice, readOnly, node } = drive.backend;
-      if (attachedDevice === undefined || readOnly) return [];
-      const disk = this.replicatedOf(drive)?.name ?? drive.name;
-      return imagesOf(node).map(record => ({ disk, record }));
-    });
+    return this.pair.images();
   }
 
-  /**
-   * What must be equal on both sides: every disk that a guest device holds, by the name that joins
-   * the pair, in the order of the drives.
-   */
+  /** What must be equal on both sides. */
   manifest(): { id: string; length: number; readOnly?: boolean }[] {
-    const held = [...this.drives].filter(({ backend }) => backend.attachedDevice !== undefined);
-    return held.map(drive => {
-      const { length, readOnly } = drive.backend;
-      const id = this.replicatedOf(drive)?.name ?? drive.name;
-      return { id, length, ...(readOnly && { readOnly }) };
-    });
+    return this.pair.manifest();
   }
 
   queryBlock(): BlockInfo[] {
@@ -402,20 +376,8 @@ export class BlockLayer {
       : { node };
   }
 
-  private requireNoColo(): void {
-    for (const { replicated, backend } of this.drives) {
-      if (replicated?.inUse) throw inUseByColo(`no block job can work: ${backend.label}`);
-    }
-  }
-
-  private requireUnprotected(node: BlockNode, name: string): void {
-    for (const { replicated, backend } of this.drives) {
-      if (replicated?.inUse && isBelow(node, backend.node)) throw inUseByColo(name);
-    }
-  }
-
   private mayReplace(from: BlockNode, job: string): void {
-    this.requireNoColo();
+    this.pair.requireNoColo();
     const parents = this.graph.parentsOf(from).map(({ parent }) => parent);
     for (const parent of parents)
       if (!isAdopting(parent.driver))
@@ -457,38 +419,6 @@ export class BlockLayer {
     return ownedOld && !kept;
   }
 
-  /** Always the same object for a drive and its part: it knows what it started. */
-  private replicatedOf(drive: Drive): PrimaryDisk | SecondaryDisk | undefined {
-    const { node } = drive.backend;
-    const { driver } = node;
-    const refuseJobs = () => this.jobs.refuse('COLO');
-    const root = () => (drive.backend.nodeName === '' ? undefined : drive.backend.node);
-    const secondary = secondaryBelow(node);
-    if (secondary) {
-      const { topId } = secondary.chain;
-      if (topId !== undefined && topId !== drive.name && topId !== node.name)
-        throw new VmError(
-          `top-id '${topId}' is not the drive above the replication node: that is '${drive.name}'`,
-        );
-      if (!(drive.replicated instanceof SecondaryDisk))
-        drive.replicated = new SecondaryDisk(
-          drive.name,
-          secondary,
-          () => this.pairName(secondary.disk),
-          { refuseJobs },
-        );
-    } else if (driver instanceof QuorumDriver && !(drive.replicated instanceof PrimaryDisk)) {
-      drive.replicated = new PrimaryDisk(drive.name, node, driver, { root, refuseJobs });
-    }
-    return drive.replicated;
-  }
-
-  private pairName(disk: BlockNode): string | undefined {
-    const exported = this.nbd.writableExportOf(disk);
-    if (exported !== undefined) return exported;
-    return this.drives.over(disk)[0]?.backend.id;
-  }
-
   private resolve(name: string): BlockNode {
     return this.drives.find(name)?.backend.node ?? this.graph.node(name);
   }
@@ -500,29 +430,5 @@ export class BlockLayer {
   }
 }
 
-const inUseByColo = (what: string) =>
-  new VmError(`${what} is in use by COLO`, { hint: 'x_colo_lost_heartbeat ends COLO.' });
-
-/** The host's files, or devices, that hold what the guest writes for good. */
-function imagesOf(node: BlockNode): ImageRecord[] {
-  const { driver } = node;
-  if (driver instanceof ReplicationSecondary) return imagesOf(driver.disk);
-  if (driver instanceof QuorumDriver) return driver.voters.flatMap(imagesOf);
-  const protocol = protocolOf(node).driver;
-  return protocol instanceof FileDriver ? [protocol.record] : [];
-}
-
-const isSpent = ({ driver }: BlockNode) => driver instanceof ReplicationPrimary && driver.spent;
-
-/**
- * The secondary's part of a disk: a replication node, or a quorum of that alone, which can get a
- * replica of its own when the guest has gone over. Then, and in a disk without one, there is none.
- */
-function secondaryBelow({ driver }: BlockNode): ReplicationSecondary | undefined {
-  const alone =
-    driver instanceof QuorumDriver && driver.children.size === 1
-      ? driver.voters[0]?.driver
-      : driver;
-  if (!(alone instanceof ReplicationSecondary)) return undefined;
-  return alone === driver || alone.state !== 'done' ? alone : undefined;
-}
+/** It was a replica, and nothing more will come of it. */
+const isSpent = (node: BlockNode) => inRole('follower', node)?.spent ?? false;

@@ -3,10 +3,14 @@
  * replication node in secondary mode.
  */
 import { VmError } from '../../base/errors.js';
-import type { Replicated, SyncCheck, SyncDifference } from '../contract/replicated.js';
-import type { QuorumDriver } from '../drivers/quorum.js';
-import type { ReplicationPrimary } from '../drivers/replication/primary.js';
-import type { ReplicationSecondary } from '../drivers/replication/secondary.js';
+import type {
+  ImageComparison,
+  ImageDigest,
+  PrimaryDisk,
+  SecondaryDisk,
+  SyncDifference,
+} from '../contract/replicated.js';
+import type { Follower, Quorum, SecondaryView } from '../contract/roles.js';
 import type { BlockNode } from '../contract/node.js';
 import { isZero } from '../contract/driver.js';
 import { differences, digest, isBlank } from './sync-check.js';
@@ -20,15 +24,16 @@ export interface DiskGround {
 }
 
 /** The primary's disk. Its follower stays the same from claim() on. */
-export class PrimaryDisk implements Replicated {
-  readonly sync: SyncCheck;
-  private claimed?: ReplicationPrimary;
-  private started?: ReplicationPrimary;
+export class QuorumDisk implements PrimaryDisk {
+  readonly side = 'primary';
+  readonly sync: ImageComparison;
+  private claimed?: Follower;
+  private started?: Follower;
 
   constructor(
     private readonly id: string,
     private readonly node: BlockNode,
-    private readonly quorum: QuorumDriver,
+    private readonly quorum: Quorum,
     private readonly ground: DiskGround,
   ) {
     const theFollower = () => this.follower();
@@ -36,7 +41,6 @@ export class PrimaryDisk implements Replicated {
       get assumed() {
         return theFollower().options.assumeInSync;
       },
-      digest: progress => digest(node, progress),
       compare: async (peerDigest, progress) => {
         const different = differences(await digest(node, progress), peerDigest);
         return this.difference(different, isBlank(peerDigest));
@@ -89,9 +93,7 @@ export class PrimaryDisk implements Replicated {
     this.claimed = this.follower();
   }
 
-  async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'primary')
-      throw new VmError(`drive '${this.id}' is a quorum: it can only be the primary`);
+  async start(): Promise<void> {
     this.ground.refuseJobs();
     const changed = this.changed();
     if (changed) throw changed;
@@ -114,27 +116,12 @@ export class PrimaryDisk implements Replicated {
     this.running().aborted();
   }
 
-  arrived(): number {
-    throw new VmError(`drive '${this.id}' is the primary's: nothing arrives there`);
-  }
-
   get progress(): number {
     return this.started?.progress ?? 0;
   }
 
   get behindBytes(): number {
     return this.quorum.followers[0]?.dirtyBytes ?? 0;
-  }
-
-  seal(): Promise<void> {
-    return Promise.reject(
-      new VmError(`drive '${this.id}' is the primary's: nothing arrives there`),
-    );
-  }
-
-  checkpoint(): Promise<void> {
-    const error = this.error();
-    return error ? Promise.reject(error) : Promise.resolve();
   }
 
   async stop(): Promise<void> {
@@ -160,12 +147,12 @@ export class PrimaryDisk implements Replicated {
     return new VmError(`the replication child of drive '${this.id}' has been taken out`);
   }
 
-  private running(): ReplicationPrimary {
+  private running(): Follower {
     if (!this.started) throw new VmError(`block replication of drive '${this.id}' is not running`);
     return this.started;
   }
 
-  private follower(): ReplicationPrimary {
+  private follower(): Follower {
     if (this.quorum.options.readPattern !== 'fifo')
       throw new VmError(`drive '${this.id}': block replication needs read-pattern=fifo`);
     const { followers } = this.quorum;
@@ -178,15 +165,16 @@ export class PrimaryDisk implements Replicated {
 }
 
 /** The secondary's disk. */
-export class SecondaryDisk implements Replicated {
-  readonly sync: SyncCheck;
+export class OverlaidDisk implements SecondaryDisk {
+  readonly side = 'secondary';
+  readonly sync: ImageDigest;
 
   private fixedName?: string;
   private claimed = false;
 
   constructor(
     private readonly id: string,
-    private readonly driver: ReplicationSecondary,
+    private readonly driver: SecondaryView,
     /** The export of the secondary disk, or its drive: the primary knows it by that name. */
     private readonly pairName: () => string | undefined,
     private readonly ground: Pick<DiskGround, 'refuseJobs'>,
@@ -194,8 +182,6 @@ export class SecondaryDisk implements Replicated {
     this.sync = {
       assumed: driver.chain.assumeInSync,
       digest: progress => digest(driver.disk, progress),
-      compare: () =>
-        Promise.reject(new VmError(`drive '${id}' is the secondary's: the primary compares`)),
     };
   }
 
@@ -217,24 +203,10 @@ export class SecondaryDisk implements Replicated {
     this.claimed = true;
   }
 
-  async start(mode: 'primary' | 'secondary'): Promise<void> {
-    if (mode !== 'secondary')
-      throw new VmError(`drive '${this.id}' is in replication mode secondary`);
+  async start(): Promise<void> {
     this.ground.refuseJobs();
     this.fixedName = this.name;
     await this.driver.start();
-  }
-
-  cut(): { epochDone: Promise<number> } {
-    throw new VmError(`drive '${this.id}' is the secondary's: it has no epoch to cut`);
-  }
-
-  committed(): void {
-    // the primary's word
-  }
-
-  aborted(): void {
-    // undo data reaches back to the last commit
   }
 
   arrived(): number {

@@ -4,7 +4,7 @@
  */
 import type { OpenFile, UnitCopy } from '../../host/ports.js';
 import type { Place } from '../contract/driver.js';
-import { FileDriver } from '../drivers/file.js';
+import { inRole } from '../contract/roles.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../contract/node.js';
 
@@ -23,8 +23,8 @@ export type HostCopy = (
 
 /** Undefined: this target takes none. */
 export function hostCopyTo(target: BlockNode, unit: number): HostCopy | undefined {
-  const file = target.children.get('file')?.driver;
-  if (!(file instanceof FileDriver) || unit > MAX_UNIT) return undefined;
+  const file = inRole('file', target.children.get('file'));
+  if (!file || unit > MAX_UNIT) return undefined;
   const copy = async (place: Place, part: Omit<UnitCopy, 'from' | 'unit'>) => {
     const source = hostFile(place);
     return source && file.hostFile.copyFrom?.(source, { ...part, from: place.offset, unit });
@@ -62,5 +62,5 @@ export function differenceOnHost(
 }
 
 function hostFile({ node }: Place): OpenFile | undefined {
-  return node.driver instanceof FileDriver ? node.driver.hostFile : undefined;
+  return inRole('file', node)?.hostFile;
 }

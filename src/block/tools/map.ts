@@ -1,6 +1,6 @@
 /** Which image of a chain holds what, and where: as `qemu-img map` tells it. */
 import { VmError } from '../../base/errors.js';
-import { FileDriver } from '../drivers/file.js';
+import { inRole } from '../contract/roles.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { backingNode } from '../graph/chain.js';
 import { type BlockNode, protocolOf } from '../contract/node.js';
@@ -91,8 +91,7 @@ async function statusOf(
 }
 
 function fileOf(node: BlockNode): string {
-  const { driver } = protocolOf(node);
-  return driver instanceof FileDriver ? driver.path : node.name;
+  return inRole('file', protocolOf(node))?.path ?? node.name;
 }
 
 /** A table for people: only what can be read from a file as it is. */

@@ -2,7 +2,9 @@
  * `colo image check`. Exit codes are qemu-img's: 0 good, 1 not checked, 2 corrupt, 3 leaks only, 63
  * the format has no check.
  */
-import type { Repair } from '../../block/drivers/qcow2/check.js';
+import type { CheckResult, Repair } from '../../block/drivers/qcow2/check.js';
+import type { BlockHost } from '../../block/graph/graph.js';
+import type { Progress } from '../../block/tools/copy.js';
 import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import {
@@ -45,30 +47,10 @@ export class ImageCheck extends ImageCommand {
     const { args, flags } = await this.parse(ImageCheck);
     if (flags.repair !== undefined && flags['force-share'])
       throw new UsageError('-r and -U exclude each other');
-    const [{ checkedFormat, withFile }, { checkQcow2 }, { readHeader }, { isQcow2 }] =
-      await Promise.all([
-        import('../../block/image/open.js'),
-        import('../../block/drivers/qcow2/check.js'),
-        import('../../block/drivers/qcow2/driver.js'),
-        import('../../block/drivers/qcow2/header.js'),
-      ]);
     const repair = (flags.repair ?? 'none') as Repair;
-    const result = await withFile(
-      this.hostFor({ cache: flags.cache, shared: flags['force-share'] }),
-      args.file,
-      repair === 'none',
-      async file => {
-        const qcow2 =
-          flags.format === undefined
-            ? isQcow2(await file.pread(0, Math.min(512, file.length)))
-            : checkedFormat(flags.format) === 'qcow2';
-        return qcow2
-          ? checkQcow2(file, await readHeader(file), repair, await this.progress(flags.progress))
-          : undefined;
-      },
-    ).catch((error: unknown) => {
-      throw withExit(whenLocked(error, repair === 'none'), 1);
-    });
+    const host = this.hostFor({ cache: flags.cache, shared: flags['force-share'] });
+    const progress = await this.progress(flags.progress);
+    const result = await checkFile(host, args.file, { format: flags.format, repair, progress });
     if (!result) {
       this.note('This image format does not support checks');
       process.exitCode = 63;
@@ -77,54 +59,81 @@ export class ImageCheck extends ImageCommand {
     process.exitCode = result.corruptions > 0 ? 2 : result.leaks > 0 ? 3 : 0;
     if (!flags.quiet) {
       for (const message of result.messages) this.note(message);
-      if (result.leaksFixed + result.corruptionsFixed > 0)
-        this.print(
-          `The following inconsistencies were found and repaired:\n\n    ${result.leaksFixed} ` +
-            `leaked clusters\n    ${result.corruptionsFixed} corruptions\n`,
-        );
-      if (result.corruptions + result.leaks === 0) this.print('No errors were found on the image.');
-      if (result.corruptions > 0)
-        this.print(
-          `\n${result.corruptions} errors were found on the image.\nData may be corrupted, or ` +
-            'further writes to the image may corrupt it.',
-        );
-      if (result.leaks > 0)
-        this.print(
-          `\n${result.leaks} leaked clusters were found on the image.\nThis means waste of ` +
-            'disk space, but no harm to data.',
-        );
-      const part = (n: number, of: number) => (of === 0 ? '0.00' : ((100 * n) / of).toFixed(2));
-      this.print(
-        `${result.allocated}/${result.total} = ${part(result.allocated, result.total)}% ` +
-          `allocated, ${part(result.fragmented, result.allocated)}% fragmented, ` +
-          `${part(result.compressed, result.allocated)}% compressed clusters\nImage end offset: ` +
-          `${result.imageEnd}`,
-      );
+      for (const paragraph of findings(result)) this.print(paragraph);
     }
-    const {
-      corruptions,
-      leaks,
-      corruptionsFixed,
-      leaksFixed,
-      imageEnd,
-      allocated,
-      total,
-      fragmented,
-      compressed,
-    } = result;
-    return {
-      filename: args.file,
-      format: 'qcow2',
-      'check-errors': 0,
-      corruptions,
-      leaks,
-      'corruptions-fixed': corruptionsFixed,
-      'leaks-fixed': leaksFixed,
-      'image-end-offset': imageEnd,
-      'allocated-clusters': allocated,
-      'total-clusters': total,
-      'fragmented-clusters': fragmented,
-      'compressed-clusters': compressed,
-    };
+    return answer(args.file, result);
   }
+}
+
+/** undefined: the format has nothing to check. */
+async function checkFile(
+  host: BlockHost,
+  filename: string,
+  options: { format?: string; repair: Repair; progress?: Progress },
+): Promise<CheckResult | undefined> {
+  const [{ checkedFormat, withFile }, { checkQcow2 }, { readHeader }, { isQcow2 }] =
+    await Promise.all([
+      import('../../block/image/open.js'),
+      import('../../block/drivers/qcow2/check.js'),
+      import('../../block/drivers/qcow2/image.js'),
+      import('../../block/drivers/qcow2/header.js'),
+    ]);
+  const { format, repair, progress } = options;
+  return withFile(host, filename, repair === 'none', async file => {
+    const qcow2 =
+      format === undefined
+        ? isQcow2(await file.pread(0, Math.min(512, file.length)))
+        : checkedFormat(format) === 'qcow2';
+    return qcow2 ? checkQcow2(file, await readHeader(file), repair, progress) : undefined;
+  }).catch((error: unknown) => {
+    throw withExit(whenLocked(error, repair === 'none'), 1);
+  });
+}
+
+/** For people, in qemu-img's words. */
+function findings(result: CheckResult): string[] {
+  const { allocated, total, fragmented, compressed, corruptions, leaks } = result;
+  const out: string[] = [];
+  if (result.leaksFixed + result.corruptionsFixed > 0)
+    out.push(
+      `The following inconsistencies were found and repaired:\n\n    ${result.leaksFixed} ` +
+        `leaked clusters\n    ${result.corruptionsFixed} corruptions\n`,
+    );
+  if (corruptions + leaks === 0) out.push('No errors were found on the image.');
+  if (corruptions > 0)
+    out.push(
+      `\n${corruptions} errors were found on the image.\nData may be corrupted, or ` +
+        'further writes to the image may corrupt it.',
+    );
+  if (leaks > 0)
+    out.push(
+      `\n${leaks} leaked clusters were found on the image.\nThis means waste of ` +
+        'disk space, but no harm to data.',
+    );
+  const part = (n: number, of: number) => (of === 0 ? '0.00' : ((100 * n) / of).toFixed(2));
+  out.push(
+    `${allocated}/${total} = ${part(allocated, total)}% ` +
+      `allocated, ${part(fragmented, allocated)}% fragmented, ` +
+      `${part(compressed, allocated)}% compressed clusters\nImage end offset: ` +
+      `${result.imageEnd}`,
+  );
+  return out;
+}
+
+/** For programs. */
+function answer(filename: string, result: CheckResult) {
+  return {
+    filename,
+    format: 'qcow2',
+    'check-errors': 0,
+    corruptions: result.corruptions,
+    leaks: result.leaks,
+    'corruptions-fixed': result.corruptionsFixed,
+    'leaks-fixed': result.leaksFixed,
+    'image-end-offset': result.imageEnd,
+    'allocated-clusters': result.allocated,
+    'total-clusters': result.total,
+    'fragmented-clusters': result.fragmented,
+    'compressed-clusters': result.compressed,
+  };
 }

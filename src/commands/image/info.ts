@@ -1,7 +1,7 @@
 /** `colo image info` and `colo image snapshot -l`. */
 import { printable } from '../../base/printable.js';
 import { stat } from 'node:fs/promises';
-import { FileDriver } from '../../block/drivers/file.js';
+import { inRole } from '../../block/contract/roles.js';
 import type { ImageRecord } from '../../block/record/image-record.js';
 import { protocolOf } from '../../block/contract/node.js';
 import type { PairRecord } from '../../block/record/pair-record.js';
@@ -138,8 +138,7 @@ function snapshotTable(list: readonly SnapshotInfo[]): string {
 
 /** What it knows of its pair. */
 function recordOf({ node }: OpenedImage): ImageRecord | undefined {
-  const { driver } = protocolOf(node);
-  return driver instanceof FileDriver ? driver.record : undefined;
+  return inRole('file', protocolOf(node))?.record;
 }
 
 async function describe(image: OpenedImage, filename: string): Promise<Record<string, unknown>> {

@@ -93,7 +93,10 @@ export class RunningVm {
       events: machine.events,
       options: { ...defaultColoOptions },
       xColo: spec.role === 'secondary',
-      disks: side => block.replicated(side),
+      disks: {
+        primary: () => block.primaryDisks(),
+        secondary: () => block.secondaryDisks(),
+      },
       flushDisks: () => block.flush(),
       images: block.images,
       diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),

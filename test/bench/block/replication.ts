@@ -127,7 +127,7 @@ async function written(dir: string, writes: number, far: boolean): Promise<numbe
     gone.then(() => Promise.reject(new Error('the replica ended'))),
   ]);
   const { layer, disk, replicated: p } = await primary(dir, path, far);
-  await p.start('primary');
+  await p.start();
   const us = await timed(writes, n => disk.pwrite(place(n), data));
   await layer.close();
   replica.stdin.end();
@@ -151,7 +151,7 @@ async function primary(dir: string, path: string, far: boolean) {
     { noBackend: true },
   );
   await layer.blockdevChange({ parent: 'c', node: 'n' });
-  return { layer, disk, replicated: layer.replicated('primary')[0] };
+  return { layer, disk, replicated: layer.primaryDisks()[0] };
 }
 
 /** Not zeroes: an overlay would keep those without their bytes. */
@@ -164,7 +164,7 @@ async function emptying(dir: string): Promise<{ emptyMs: number; heldMs: number[
   const path = join(dir, 'export');
   const { layer: secondary, disk: s } = await secondaryOf(dir, path);
   const { layer, disk, replicated: p } = await primary(dir, path, false);
-  await p.start('primary');
+  await p.start();
   const emptied = async () => {
     const startMs = performance.now();
     await s.checkpoint();

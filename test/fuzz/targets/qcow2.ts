@@ -1,7 +1,7 @@
 /** A qcow2 file that somebody has changed or cut short, through every verb that takes one. */
 import { asVmError, VmError } from '../../../src/base/errors.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { HeaderAt } from '../../../src/block/drivers/qcow2/header.js';
 import { copyImage } from '../../../src/block/tools/copy.js';
 import { mapImage } from '../../../src/block/tools/map.js';

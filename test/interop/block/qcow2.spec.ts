@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { createImage, openImage as openFile, withFile } from '../../../src/block/image/open.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { parseDrive } from '../../../src/block/options/options.js';

@@ -7,7 +7,7 @@
 import fc from 'fast-check';
 import { VmError } from '../../../src/base/errors.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { BlockNode } from '../../../src/block/contract/node.js';
 import { pattern } from '../../support/block-host.js';
 import { LoggedFile, newImage, openImage } from '../../support/qcow2.js';

@@ -7,7 +7,7 @@
  */
 import fc from 'fast-check';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { MemoryDriver } from '../../../src/block/drivers/memory.js';
 import { BlockNode } from '../../../src/block/contract/node.js';
 import { expectSame, pattern } from '../../support/block-host.js';

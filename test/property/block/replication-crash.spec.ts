@@ -8,7 +8,7 @@
 import fc from 'fast-check';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { createImage, withFile } from '../../../src/block/image/open.js';
 import { decodeRecord } from '../../../src/block/record/pair-record.js';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
@@ -84,7 +84,7 @@ class Run {
     await Promise.all(this.pending);
     this.taking = taking;
     await this.pair.s.stop(taking === 'failover');
-    await this.pair.p.stop(true);
+    await this.pair.p.stop();
   }
 
   private async checkpoint(): Promise<void> {
@@ -126,8 +126,8 @@ async function started(secondaryFiles: Record<string, Buffer>): Promise<Pair> {
     'file.file.filename=/a,file.backing.driver=qcow2,file.backing.file.filename=/h,' +
     'file.backing.backing=colo-disk0';
   const pair = await attachedPair({ image: pattern(SIZE), secondaryFiles, secondaryDrive });
-  await pair.s.start('secondary');
-  await pair.p.start('primary');
+  await pair.s.start();
+  await pair.p.start();
   return pair;
 }
 

@@ -147,8 +147,8 @@ async function play(
   for (const o of before)
     if (!o.kind.startsWith('svm') && !['cut', 'commit', 'abort'].includes(o.kind))
       await run.step(o);
-  await pair.s.start('secondary');
-  await pair.p.start('primary');
+  await pair.s.start();
+  await pair.p.start();
   for (const o of ops) await run.step(o);
   if (end === 'checkpoint') {
     await run.step({ kind: 'abort' });
@@ -162,7 +162,7 @@ async function play(
     pair.secondaryHost.files.durable('/s.img'),
     end === 'failover' ? run.svm : run.committed,
   );
-  await pair.p.stop(true);
+  await pair.p.stop();
   await run.drain();
   expectSame(pair.primaryHost.files.bytes('/p.img'), run.primary);
 }

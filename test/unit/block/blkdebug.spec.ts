@@ -7,7 +7,7 @@ import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { BlkdebugDriver } from '../../../src/block/drivers/blkdebug.js';
 import { debugEvents } from '../../../src/block/contract/debug-event.js';
 import type { InjectError, IoType } from '../../../src/block/options/blkdebug-rules.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { ioCode } from '../../../src/block/contract/io-error.js';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { BlockNode } from '../../../src/block/contract/node.js';

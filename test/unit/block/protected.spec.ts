@@ -51,8 +51,8 @@ const toPhase: Record<string, (pair: Pair) => Promise<void>> = {
   },
   protected: async pair => {
     await toPhase.precopy(pair);
-    await pair.s.start('secondary');
-    await pair.p.start('primary');
+    await pair.s.start();
+    await pair.p.start();
     await checkpoint(pair);
   },
 };
@@ -127,8 +127,8 @@ for (const phase of Object.keys(toPhase)) {
     await expect(Promise.resolve().then(() => run(pair))).rejects.toThrow(why);
     // Nothing has happened, and protection goes on.
     if (phase !== 'protected') {
-      await pair.s.start('secondary');
-      await pair.p.start('primary');
+      await pair.s.start();
+      await pair.p.start();
     }
     await pair.pvm.pwrite(0, pattern(4096, 7));
     await checkpoint(pair);
@@ -146,7 +146,7 @@ for (const phase of Object.keys(toPhase)) {
         makeLimits(name => ({ avg: name === 'bps-total' ? MiB : 0 })),
       );
       expect(pair.primary.queryBlock()[0].device).toBe('colo-disk0');
-      await pair.p.stop(false);
+      await pair.p.stop();
       await pair.s.stop(false);
       await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'spare' });
       const running = await startBackup(pair.primary.ground, {
@@ -170,7 +170,7 @@ describe('a job of before', () => {
     expect(() => pair.p.claim()).toThrow(
       "COLO is not possible while block job 'colo-disk0' (mirror) runs",
     );
-    await expect(pair.p.start('primary')).rejects.toThrow("block job 'colo-disk0' (mirror) runs");
+    await expect(pair.p.start()).rejects.toThrow("block job 'colo-disk0' (mirror) runs");
     running.cancel(true);
     await running.ended;
     pair.p.claim();
@@ -214,7 +214,6 @@ test('a drive that stands elsewhere is an error of its disk, and does not start'
   const quorum = drive.node;
   drive.setRoot(pair.primary.graph.node('tgt'));
   expect(pair.p.error()?.message).toContain('does not stand on its quorum');
-  await expect(pair.p.checkpoint()).rejects.toThrow('does not stand on its quorum');
   drive.setRoot(quorum);
   expect(pair.p.error()).toBeUndefined();
 });
@@ -227,7 +226,7 @@ describe('the replica is taken out', () => {
     const pair = await withTarget();
     await toPhase.precopy(pair);
     await takeOut(pair);
-    await expect(pair.p.start('primary')).rejects.toThrow('no child supports block replication');
+    await expect(pair.p.start()).rejects.toThrow('no child supports block replication');
     await expect(
       pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node0' }),
     ).rejects.toThrow(inUse);
@@ -318,8 +317,8 @@ describe('one writer of the export', () => {
     async () => {
       const pair = await attachedPair();
       const stranger = await client(pair);
-      await pair.s.start('secondary');
-      await pair.p.start('primary');
+      await pair.s.start();
+      await pair.p.start();
       const before = Buffer.from(pair.secondaryHost.files.bytes('/s.img'));
       await write(stranger);
       expect(await pair.p.cut().epochDone).toBe(0);
@@ -332,8 +331,8 @@ describe('one writer of the export', () => {
   test('from the check of the counts to the commit nobody writes, not even who may', async () => {
     const pair = await attachedPair();
     const stranger = await client(pair);
-    await pair.s.start('secondary');
-    await pair.p.start('primary');
+    await pair.s.start();
+    await pair.p.start();
     const count = await pair.p.cut().epochDone;
     await pair.s.seal(count);
     await expect(write(stranger, 512 * 1024)).rejects.toThrow('error 1');
@@ -345,8 +344,8 @@ describe('one writer of the export', () => {
   test('a write that is under way when the counts are compared is waited for', async () => {
     const pair = await attachedPair();
     const stranger = await client(pair);
-    await pair.s.start('secondary');
-    await pair.p.start('primary');
+    await pair.s.start();
+    await pair.p.start();
     let go: () => void = () => undefined;
     const held = new Promise<void>(resolve => (go = resolve));
     pair.secondaryHost.files.delay = () => held;

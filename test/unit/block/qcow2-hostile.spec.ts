@@ -4,7 +4,7 @@
  * changed by hand.
  */
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { writeOffset } from '../../../src/block/drivers/qcow2/header.js';
 import { BlockNode } from '../../../src/block/contract/node.js';
 import { expectSame, pattern } from '../../support/block-host.js';

@@ -4,7 +4,7 @@
  */
 import { Events } from '../../../src/base/events.js';
 import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
-import { readHeader } from '../../../src/block/drivers/qcow2/driver.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { parseDrive } from '../../../src/block/options/options.js';
 import { BlockNode } from '../../../src/block/contract/node.js';

@@ -148,7 +148,7 @@ test('an end without failover that fails is tried again, and replication starts 
   expect(marked(pair)).toBe(true);
   await pair.s.stop(false);
   expectSame(files.durable('/s.img'), pattern(MiB));
-  await pair.s.start('secondary');
+  await pair.s.start();
   await pair.s.stop(true);
   expectSame(files.durable('/s.img'), pattern(MiB));
 });

@@ -90,8 +90,8 @@ describe('3 MB/s and full write queues', () => {
     for (const write of load(pair, 16)) await write;
     const [client] = pair.primaryHost.sockets.clients;
     client.slow = { clock: pair.primaryHost.clock, bytesPerMs: 3000 };
-    await pair.s.start('secondary');
-    const started = pair.p.start('primary');
+    await pair.s.start();
+    const started = pair.p.start();
     started.catch(() => undefined);
     const end = pair.primary.graph.node(pair.pvm.nodeName).drainBegin();
     await turns(200);

@@ -88,15 +88,14 @@ test('what differs is copied by start, also while the guest writes', async () =>
   const found = await pair.p.sync.compare(await pair.s.sync.digest());
   expect([found.bytes, found.peerIsBlank]).toEqual([2 * MiB, false]);
   found.copy();
-  await pair.s.start('secondary');
-  const started = pair.p.start('primary');
+  await pair.s.start();
+  const started = pair.p.start();
   const writes = Array.from({ length: 20 }, (_, n) =>
     pair.pvm.pwrite(MiB + n * 50 * KiB - (n % 2) * 512, pattern(2048, n)),
   );
   await Promise.all([started, ...writes]);
   await checkpoint(pair);
   expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
-  await expect(pair.s.sync.compare(Buffer.alloc(0))).rejects.toThrow('the primary compares');
 });
 
 test('x-assume-in-sync: the user vouches', async () => {

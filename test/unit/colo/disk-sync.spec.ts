@@ -13,7 +13,8 @@ const disk = (name: string, length: number, assumed = false) =>
 test('digest, compare, nothing, copy, nothing', () => {
   const a = disk('a', 1000);
   const b = disk('b', 500);
-  const sync = new DiskSync([a, b, disk('vouched', 9000, true)]);
+  const behindBytes = () => a.behindBytes + b.behindBytes;
+  const sync = new DiskSync([a, b, disk('vouched', 9000, true)], behindBytes);
   expect(sync.info).toBeUndefined();
   sync.begin('digest');
   expect(sync.info).toEqual({ phase: 'digest', doneBytes: 0, totalBytes: 1500 });

@@ -8,11 +8,11 @@ import { asVmError, VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
 import { tracer } from '../../../base/trace.js';
 import { DirtyClusters } from './dirty-clusters.js';
-import { type BlockDriver, CLUSTER, isZero } from '../../contract/driver.js';
+import { CLUSTER, isZero } from '../../contract/driver.js';
 import { type ForwardLimits, ForwardQueue } from './forward-queue.js';
 import { ioError } from '../../contract/io-error.js';
 import type { BlockNode } from '../../contract/node.js';
-import { NbdDriver } from '../nbd.js';
+import { type Follower, type ForwardSource, inRole } from '../../contract/roles.js';
 
 const trace = tracer('replication', [
   'primary_start',
@@ -28,25 +28,14 @@ const trace = tracer('replication', [
  */
 const MAX_FORWARD = 1024 * 1024;
 
-/**
- * The disk whose content is replicated: the quorum. Its lock keeps guest writes of the range away
- * while body runs.
- */
-export interface ForwardSource {
-  withRange(
-    offset: number,
-    length: number,
-    body: (read: () => Promise<Buffer>) => Promise<void>,
-  ): Promise<void>;
-}
-
 export interface PrimaryOptions {
   limits: ForwardLimits;
   assumeInSync: boolean;
 }
 
-export class ReplicationPrimary implements BlockDriver {
+export class ReplicationPrimary implements Follower {
   readonly format = 'replication';
+  readonly role = 'follower';
   readonly length: number;
   readonly readOnly = false;
   /** none: noting; running: forwarding; done: ended, noting again for a later resynchronisation. */
@@ -59,7 +48,7 @@ export class ReplicationPrimary implements BlockDriver {
    * answered.
    */
   private readonly maxForwardZeroes: number;
-  private source?: ForwardSource;
+  forwardSource: ForwardSource | undefined;
 
   constructor(
     private readonly replica: BlockNode,
@@ -75,20 +64,15 @@ export class ReplicationPrimary implements BlockDriver {
     });
     // A write that is sent again counts twice at the replica, or not at all: rule 3 could not be
     // kept.
-    if (replica.driver instanceof NbdDriver && replica.driver.reconnects)
+    const remote = inRole('remote', replica);
+    if (remote?.reconnects)
       throw new VmError(
         `reconnect-delay of node '${replica.name}' must be 0: a replica whose connection was ` +
           'lost ends the epoch',
       );
     // Also an idle disk has lost its replica, and writes that are held for the next epoch would
     // wait for ever.
-    if (replica.driver instanceof NbdDriver)
-      replica.driver.onFailure = error => this.state === 'running' && this.queue.fail(error);
-  }
-
-  /** The quorum that this is a child of; undefined when it has been taken out. */
-  set forwardSource(source: ForwardSource | undefined) {
-    this.source = source;
+    if (remote) remote.onFailure = error => this.state === 'running' && this.queue.fail(error);
   }
 
   /**
@@ -96,19 +80,18 @@ export class ReplicationPrimary implements BlockDriver {
    * one.
    */
   get exportName(): string | undefined {
-    return this.replica.driver instanceof NbdDriver && this.replica.driver.exportName !== ''
-      ? this.replica.driver.exportName
-      : undefined;
+    return inRole('remote', this.replica)?.exportName || undefined;
   }
 
   async start(): Promise<void> {
     if (this.state === 'running') throw new VmError('block replication is running already');
     if (this.state === 'done')
       throw new VmError('this replication has ended: delete its node and add a new one');
-    const source = this.source;
+    const source = this.forwardSource;
     if (!source) throw new VmError('the replication node is not a child of a quorum');
-    if (this.replica.driver instanceof NbdDriver && this.replica.driver.error)
-      throw new VmError(this.replica.driver.error.message, {
+    const lost = inRole('remote', this.replica)?.error;
+    if (lost)
+      throw new VmError(lost.message, {
         hint: 'take the replication child out, delete its node, and add a new one',
       });
     this.state = 'running';
@@ -176,11 +159,8 @@ export class ReplicationPrimary implements BlockDriver {
 
   /** Nothing more will come of it: it was stopped, or has lost its server before it began. */
   get spent(): boolean {
-    const { driver } = this.replica;
-    return (
-      this.ended ||
-      (this.state === 'none' && driver instanceof NbdDriver && driver.error !== undefined)
-    );
+    const lost = inRole('remote', this.replica)?.error !== undefined;
+    return this.ended || (this.state === 'none' && lost);
   }
 
   /** What the replica holds; nothing is under way to it. */

@@ -7,11 +7,16 @@ import { asVmError, VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
 import { tracer } from '../../../base/trace.js';
 import { CopyBeforeWrite } from './copy-before-write.js';
-import type { BlockDriver, Overlay } from '../../contract/driver.js';
+import type { Overlay } from '../../contract/driver.js';
 import { ioError, unlessAssertion } from '../../contract/io-error.js';
 import { type BlockNode, type NodeWriter, protocolOf } from '../../contract/node.js';
 import { RangeLock } from '../../../base/range-lock.js';
-import { FileDriver } from '../file.js';
+import {
+  type ImageFile,
+  inRole,
+  type SecondaryState,
+  type SecondaryView,
+} from '../../contract/roles.js';
 
 const trace = tracer('replication', [
   'secondary_start',
@@ -39,14 +44,9 @@ export interface SecondaryChain {
 const MERGE_BYTES = 1024 * 1024;
 const MERGE_LANES = 8;
 
-/**
- * none: not started, or stopped without failover, and may start. running. failover: merging.
- * failover-failed: the merge is to be tried again. done: a plain disk.
- */
-export type SecondaryState = 'none' | 'running' | 'failover' | 'failover-failed' | 'done';
-
-export class ReplicationSecondary implements BlockDriver {
+export class ReplicationSecondary implements SecondaryView {
   readonly format = 'replication';
+  readonly role = 'secondary';
   readonly length: number;
   readonly readOnly = false;
   /**
@@ -222,9 +222,8 @@ export class ReplicationSecondary implements BlockDriver {
     };
   }
 
-  private get file(): FileDriver | undefined {
-    const { driver } = protocolOf(this.chain.disk);
-    return driver instanceof FileDriver ? driver : undefined;
+  private get file(): ImageFile | undefined {
+    return inRole('file', protocolOf(this.chain.disk));
   }
 
   /** From the first start on nobody else writes the secondary disk unseen. */

@@ -404,7 +404,7 @@ test('auto-finalize and auto-dismiss off: the user has the last words', async ()
 test('COLO and jobs exclude each other by name', async () => {
   const { mirror, layer } = await setUp();
   await mirror({ speed: 1024 });
-  expect(() => layer.replicated('primary')).toThrow(
+  expect(() => layer.primaryDisks()).toThrow(
     "COLO is not possible while block job 'd0' (mirror) runs",
   );
 });
