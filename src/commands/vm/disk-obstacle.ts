@@ -16,12 +16,11 @@ export function diskObstacle(
       `disk '${inMemory['node-name']}' lies in the memory of this process: what it holds would ` +
       'stay behind'
     );
-  const cached =
-    live && how === 'incoming' ? nodes.find(node => node.drv === 'qcow2' && !node.ro) : undefined;
-  if (cached)
+  const replica = nodes.find(({ details }) => details.mode === 'secondary');
+  if (live && how === 'incoming' && replica)
     return (
-      `disk '${cached['node-name']}' is qcow2, and what was read of it here is old when the ` +
-      'guest comes: a live migration wants raw images'
+      `disk '${replica['node-name']}' is a replica, and what was read of it here is old when the ` +
+      'guest comes: a live migration wants it without replication'
     );
   return undefined;
 }

@@ -8,6 +8,10 @@ import { createServer, connect, type Server, type Socket } from 'node:net';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
+import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
+import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
+import { createImage, openImage, withFile } from '../../../src/block/image/open.js';
 import { nodeHost } from '../../../src/host/node/host.js';
 import type { OpenFile } from '../../../src/host/ports.js';
 import { encodeFrame } from '../../../src/migration/frames.js';
@@ -35,7 +39,8 @@ afterEach(async () => {
 afterAll(() => rmSync(dir, { recursive: true }));
 
 async function start(image: string, ...more: string[]): Promise<VmInProcess> {
-  const disk = `file=${path(image)},format=raw,id=d0,if=virtio`;
+  const format = image.endsWith('.qcow2') ? 'qcow2' : 'raw';
+  const disk = `file=${path(image)},format=${format},id=d0,if=virtio`;
   const guest = ['-m', '32', '-accel', 'soft', '-kernel', path('vmlinuz')];
   const vm = await VmInProcess.start('primary', [...guest, '-drive', disk, ...more]);
   open.push(vm);
@@ -218,6 +223,44 @@ withAddon(
     expect(await later.number(DiskGuest.DONE)).toBe(done);
     await later.qmp('cont');
     await writes(later);
+  },
+  limitMs,
+);
+
+withAddon(
+  'a qcow2 image goes there and back, with what both have written (skipped without the addon)',
+  async () => {
+    const host = nodeHost();
+    const options = { ...defaultCreateOptions, size: 1 << 20, clusterSize: 512 };
+    await createImage(host, path('q.qcow2'), 'qcow2', options);
+    const source = await start('q.qcow2');
+    const there = await start('q.qcow2', '-incoming', `unix:${path('m7')}`);
+    // Clusters that were not there when the destination opened the image.
+    await writes(source);
+    expect(await migrate(source, 'm7')).toMatchObject({ status: 'completed' });
+    await writes(there);
+    const back = await start('q.qcow2', '-incoming', 'defer', '-S');
+    await back.qmp('migrate-incoming', { uri: `unix:${path('m8')}` });
+    await source.dispose();
+    expect(await migrate(there, 'm8')).toMatchObject({ status: 'completed' });
+    await there.dispose();
+    await back.until('it is there', async () => (await stateOf(back)) === 'paused');
+    await expect(stranger('q.qcow2')).rejects.toThrow(taken('q.qcow2'));
+    await back.qmp('cont');
+    await writes(back);
+    await back.qmp('stop');
+    const done = await back.number(DiskGuest.DONE);
+    await back.dispose();
+    const image = await openImage(host, path('q.qcow2'), { readOnly: true });
+    for (let n = Math.max(0, done - SECTORS); n < done; n++) {
+      const sector = await image.node.pread((n % SECTORS) * 512, 512);
+      expect(numberAt(sector, 0)).toBe(n);
+    }
+    await image.close();
+    const { corruptions, leaks } = await withFile(host, path('q.qcow2'), true, async file =>
+      checkQcow2(file, await readHeader(file)),
+    );
+    expect([corruptions, leaks]).toEqual([0, 0]);
   },
   limitMs,
 );
