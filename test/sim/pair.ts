@@ -17,6 +17,11 @@ import { ports, type Role, Vm, type VmShape } from './vm.js';
 const plannedMs = 800;
 /** After the last blow: time-outs run, the operator looks and decides, the survivor serves. */
 const calmAfterMs = 700;
+/**
+ * A client of a side that goes on hears from it within this time: several epochs, of which slow
+ * stops of the guest may have given up some.
+ */
+const serviceMs = 600;
 
 export interface Outcome {
   failures: string[];
@@ -50,6 +55,8 @@ export class Pair {
   private lastRejoined: Vm | undefined;
   /** When what was done last has had its time. */
   private calmMs = 0;
+  /** What had left the hosts before the client waited for the survivor. */
+  private packetsBefore = 0;
 
   private constructor(
     readonly scenario: Scenario,
@@ -124,6 +131,7 @@ export class Pair {
     const calm = this.scenario.misfortunes.every(({ kind }) => kind === 'nothing');
     world.at(plannedMs, () => calm && this.failover(this.secondary));
     await this.toTheEnd(calm ? plannedMs + calmAfterMs : 500);
+    await this.untilHeard();
     await this.whileStopped();
     const survivor = this.check();
     return this.outcome(survivor);
@@ -167,6 +175,20 @@ export class Pair {
     for (const end = world.now + 100; world.now < end; await world.run(world.now + 1)) {
       if (![this.primary, this.secondary].some(still)) return;
     }
+  }
+
+  /** Until the client has heard from the side that goes on. */
+  private async untilHeard(): Promise<void> {
+    const { world, history } = this;
+    this.packetsBefore = history.packets.length;
+    for (const end = world.now + serviceMs; world.now < end; await world.run(world.now + 5)) {
+      const vm = this.owner();
+      if (!this.serves(vm) || this.spoke(vm)) return;
+    }
+  }
+
+  private spoke({ name }: Vm): boolean {
+    return this.history.packets.slice(this.packetsBefore).some(({ from }) => from === name);
   }
 
   private outcome(survivor: Outcome['survivor']): Outcome {
@@ -352,7 +374,7 @@ export class Pair {
     this.history.oneMachine(survivor.step);
     survivor.checkImages();
     if (survivor.node.dead) return 'none';
-    if (!survivor.ended && !survivor.bornAgain) this.checkService(survivor);
+    if (this.serves(survivor)) this.checkService(survivor);
     return survivor === primary ? 'P' : 'S';
   }
 
@@ -373,22 +395,31 @@ export class Pair {
 
   /** Whose guest it is now. Dead or not: the other one must not go on beside what it has said. */
   private survivor(): Vm {
-    const { primary, secondary, history, world } = this;
+    const { primary, history, world } = this;
     if (history.takeoverAt === undefined) return primary;
     const { state } = primary.colo.info();
     const held = state === 'lost' || state === 'yielded' || !primary.running;
     if (!primary.node.dead && !held) world.fail(`both sides live: the primary is ${state}`);
-    return secondary;
+    return this.owner();
+  }
+
+  private owner(): Vm {
+    return this.history.takeoverAt === undefined ? this.primary : this.secondary;
+  }
+
+  /** Its guest is to run, and its frames to leave. */
+  private serves(vm: Vm): boolean {
+    if (vm.node.dead || vm.ended || vm.bornAgain) return false;
+    const { state } = vm.colo.info();
+    return vm !== this.primary || (state !== 'lost' && state !== 'yielded');
   }
 
   /** A side that goes on runs, and its client hears from it. */
   private checkService(vm: Vm): void {
-    const { state } = vm.colo.info();
-    if (vm === this.primary && (state === 'lost' || state === 'yielded')) return;
-    const who = `${vm.name} survives in state ${state}`;
+    const who = `${vm.name} survives in state ${vm.colo.info().state}`;
     if (!vm.lifecycle.running) return this.world.fail(`${who}, but its guest stands still`);
+    if (this.spoke(vm)) return;
     const last = this.history.packets.filter(p => p.from === vm.name).at(-1);
-    if (last && last.at >= this.world.now - 120) return;
     this.world.fail(`${who}, but its client hears nothing since ${last?.at.toFixed(1)}`);
   }
 }

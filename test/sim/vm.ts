@@ -165,8 +165,9 @@ export class Vm {
   get loadedSerial(): number {
     return this.probe.state.serial;
   }
+  /** What a process was at its end is no guest that runs. */
   get running(): boolean {
-    return this.lifecycle.running && this.accel.running;
+    return !this.node.dead && this.lifecycle.running && this.accel.running;
   }
   get disks(): readonly SimBlk[] {
     return this.program.disks;
