@@ -219,6 +219,7 @@ export class Colo {
   }
 
   private checkWaiting(): void {
+    this.requireProcess();
     if (
       this.listener ||
       this.migration.busy ||
@@ -230,6 +231,11 @@ export class Colo {
   /** `cont` after a migration whose end is not known: VmError, another process has the images. */
   takeImages(): Promise<void> {
     return takeImages(this.transferParts);
+  }
+
+  private requireProcess(): void {
+    const { ending } = this.parts.lifecycle;
+    if (ending) throw ending;
   }
 
   private start(transfer: Outgoing | Incoming): void {
@@ -278,6 +284,7 @@ export class Colo {
 
   /** x-colo-lost-heartbeat: returns when accepted; VmError with the reason otherwise. */
   lostHeartbeat(): void {
+    this.requireProcess();
     if (!this.session) throw new VmError("The feature 'colo' is not enabled");
     this.session.lostHeartbeat();
   }
@@ -516,6 +523,7 @@ export class Colo {
 
   /** Takes whoever comes to the door first. */
   private checkFree(): void {
+    this.requireProcess();
     if (this.session && this.session.state !== 'none') throw new VmError(taken(this.session.state));
     if (this.migration.busy) throw new VmError('a migration to this machine is under way');
   }

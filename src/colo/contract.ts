@@ -2,6 +2,7 @@
  * What colo asks of the machine. Disks are block's PrimaryDisk and SecondaryDisk, network output is
  * net's OutputHold; disks and controller never meet.
  */
+import type { VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { PrimaryDisk, SecondaryDisk } from '../block/contract/replicated.js';
 import type { Clock } from '../host/ports.js';
@@ -35,6 +36,8 @@ export interface Lifecycle extends Migratable {
    * guest runs; `-S` is ignored with a message.
    */
   runAfterFailover(): void;
+  /** Why nothing may have the guest run or move any more: its process is being ended. */
+  readonly ending: VmError | undefined;
   /** The guest has run no instruction since the machine was built. */
   readonly pristine: boolean;
   /**

@@ -312,6 +312,7 @@ export class ColoSecondary extends Session {
     try {
       if (!(await this.fenceOff())) return await this.giveWay();
       await this.makeWhole();
+      this.requireProcess();
     } catch (thrown) {
       return this.leaveUnfinished(lastFailure(thrown));
     }
@@ -322,6 +323,12 @@ export class ColoSecondary extends Session {
     migration.move('completed');
     this.tellExit('request');
     this.step('takeover-running');
+  }
+
+  /** What was ordered before the process was told to end does not begin, or open the network. */
+  private requireProcess(): void {
+    const { ending } = this.parts.lifecycle;
+    if (ending) throw ending;
   }
 
   /** False: the primary goes on. */
@@ -376,8 +383,9 @@ export class ColoSecondary extends Session {
    */
   private leaveUnfinished(error: VmError): void {
     this.failover.move('failed');
-    const advice = 'what is here is kept: mend that, and x_colo_lost_heartbeat tries again';
-    const text = `the takeover is not finished: ${error.message}; ${advice}`;
+    const advice = '; what is here is kept: mend that, and x_colo_lost_heartbeat tries again';
+    const again = error === this.parts.lifecycle.ending ? '' : advice;
+    const text = `the takeover is not finished: ${error.message}${again}`;
     this.parts.report(text);
     this.tellExit('error', text, { again: true });
   }

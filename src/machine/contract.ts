@@ -61,8 +61,8 @@ export interface MachineControl {
   stop(): Promise<void>;
   /** `system_reset`: as if power had been cycled; the guest goes on if it ran. */
   reset(): Promise<void>;
-  /** VmError: the guest is another process's, as before a takeover. verb: "resets". */
-  requireGuest(verb: string): void;
+  /** VmError: the network is not told that the guest is here, as before a takeover. */
+  checkAnnounceable(): void;
   /** `system_powerdown`: the ACPI power button. */
   powerdown(): void;
   /**

@@ -66,6 +66,8 @@ export class VmLifecycle implements Lifecycle {
    */
   takeImages: () => Promise<void> = () => Promise.resolve();
   pristine = true;
+  /** Why no verb has the guest run, or move, any more: its process is being ended. */
+  ending: VmError | undefined;
   private physical: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
   /**
@@ -114,6 +116,7 @@ export class VmLifecycle implements Lifecycle {
   // --- the user's verbs
 
   async cont(): Promise<void> {
+    this.requireProcess();
     if (this.wanted) return;
     this.checkContinue();
     const elsewhere = this.state === 'postmigrate';
@@ -136,6 +139,7 @@ export class VmLifecycle implements Lifecycle {
   }
 
   private checkContinue(): void {
+    this.requireProcess();
     const { state } = this;
     if (state === 'colo') throw new VmError('COLO checkpoint in progress');
     if (state === 'finish-migrate') throw new VmError('Migration is not finalized yet');
@@ -160,6 +164,7 @@ export class VmLifecycle implements Lifecycle {
   }
 
   async stop(): Promise<void> {
+    this.requireProcess();
     if (this.state === 'inmigrate') throw notHere('stops');
     if (this.held) {
       this.resumeTo = this.resumeTo === 'running' ? 'paused' : this.resumeTo;
@@ -188,6 +193,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
   async reset(guest: boolean, reason: string): Promise<void> {
+    this.requireProcess();
     if (this.held) {
       this.resetAfter = { guest, reason };
       return;
@@ -218,6 +224,7 @@ export class VmLifecycle implements Lifecycle {
 
   guestReset(): void {
     this.parts.clock.timer(0, () => {
+      if (this.ending) return;
       if (!this.parts.bootable)
         this.parts.report(
           'the guest was reset; this VM was started without -kernel and cannot boot again, so ' +
@@ -234,8 +241,21 @@ export class VmLifecycle implements Lifecycle {
   }
 
   private guestShutdown(reason: 'guest-shutdown' | 'guest-reset'): void {
+    if (this.ending) return;
     this.shutdownWanted = true;
     if (!this.shutdownGate()) this.parts.shutDown(reason);
+  }
+
+  /**
+   * `quit`, a signal, or the guest's last word: whatever still waits, and whatever is asked from
+   * here on, finds the process going. Its end follows.
+   */
+  beginEnd(): void {
+    this.ending ??= new VmError('this VM is being ended');
+  }
+
+  private requireProcess(): void {
+    if (this.ending) throw this.ending;
   }
 
   /**
@@ -250,6 +270,8 @@ export class VmLifecycle implements Lifecycle {
   private async internalError(message: string): Promise<void> {
     this.parts.report(`vCPU stopped: ${message}`);
     this.failure = `the vCPU failed: ${message}`;
+    // While it is stopped for good: then it makes no difference any more.
+    if (!this.states.can('internal-error')) return;
     this.states.to('internal-error');
     await this.halt();
     this.parts.events.emit('STOP', {});
@@ -275,6 +297,7 @@ export class VmLifecycle implements Lifecycle {
 
   /** A guest that cannot go on is no state for anybody to go on from. */
   private mustBeAlive(): void {
+    this.requireProcess();
     if (this.state === 'internal-error')
       throw new VmError('the guest cannot go on: its vCPU stopped with an internal error');
   }
@@ -338,6 +361,7 @@ export class VmLifecycle implements Lifecycle {
   // --- migration without COLO
 
   checkMigratable(): void {
+    this.requireProcess();
     if (this.state === 'inmigrate') throw new VmError('Guest is waiting for an incoming migration');
     if (this.state === 'postmigrate')
       throw new VmError("Can't migrate the vm that was paused due to previous migration", {
@@ -382,6 +406,7 @@ export class VmLifecycle implements Lifecycle {
     const staged = this.parts.board.devices.parse(blob);
     return {
       apply: () => {
+        this.requireProcess();
         assert(this.physical === 'stopped', 'state is loaded stopped');
         staged.apply();
         this.heldSinceMs = undefined;
@@ -390,6 +415,7 @@ export class VmLifecycle implements Lifecycle {
   }
 
   runAfterFailover(): void {
+    this.requireProcess();
     if (this.parts.startPaused) this.parts.report('-S is ignored: after a failover the guest runs');
     this.states.to('running');
     this.goWhenStopped(true, () => this.parts.announce());
@@ -407,10 +433,18 @@ export class VmLifecycle implements Lifecycle {
   }
 
   /** VmError: what the user asks for is for the process that has the guest. verb: "resets". */
-  requireGuest(verb: string): void {
+  private requireGuest(verb: string): void {
+    this.requireProcess();
     if (this.elsewhere) throw notHere(verb);
-    // A primary that waits for its peer's word is among these.
-    if (verb === 'announces' && this.pristine)
+  }
+
+  /**
+   * VmError: the network is not told that this guest is here. A primary that waits for its peer's
+   * word has not run.
+   */
+  checkAnnounceable(): void {
+    this.requireGuest('announces');
+    if (this.pristine)
       throw new VmError('the guest has not run here yet: there is nothing to announce');
   }
 
@@ -509,6 +543,7 @@ export class VmLifecycle implements Lifecycle {
     // first.
     do await this.halt();
     while (this.physical !== 'stopped');
+    if (this.ending) return;
     this.shutdownWanted = false;
     this.failure = undefined;
     this.parts.powerCycle();

@@ -137,8 +137,8 @@ export class Machine implements MachineControl {
     return this.lifecycle.reset(false, 'host-qmp-system-reset');
   }
 
-  requireGuest(verb: string): void {
-    this.lifecycle.requireGuest(verb);
+  checkAnnounceable(): void {
+    this.lifecycle.checkAnnounceable();
   }
 
   powerdown(): void {
@@ -153,6 +153,7 @@ export class Machine implements MachineControl {
   async dispose(): Promise<void> {
     if (this.disposed) return;
     this.disposed = true;
+    this.lifecycle.beginEnd();
     await this.lifecycle.shutDown();
     this.accel.dispose();
     this.opened.net.close();
@@ -181,6 +182,7 @@ export class Machine implements MachineControl {
   }
 
   private finish(ended: Ended): void {
+    this.lifecycle.beginEnd();
     this.end(ended);
   }
 

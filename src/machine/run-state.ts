@@ -78,14 +78,15 @@ export class RunStates {
     return this.current;
   }
 
+  can(next: RunState): boolean {
+    return next === this.current || moves[this.current]?.includes(next) === true;
+  }
+
   /** Staying where one is, is no move. */
   to(next: RunState): void {
     const previous = this.current;
     if (next === previous) return;
-    assert(
-      moves[previous]?.includes(next),
-      `invalid runstate transition: '${previous}' -> '${next}'`,
-    );
+    assert(this.can(next), `invalid runstate transition: '${previous}' -> '${next}'`);
     this.current = next;
     trace('vm_state_change', { old: previous, new: next });
     for (const listener of [...this.listeners]) listener(next, previous);

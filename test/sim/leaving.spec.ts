@@ -186,3 +186,25 @@ it(
     await expectService(p, p.primary);
   },
 );
+
+it.each([
+  'takeover-fenced',
+  'takeover-exports-dropped',
+  'takeover-disk-merged',
+  'takeover-recorded',
+] as const)('a takeover is given up when its process is told to end at %s', async at => {
+  const p = await protectedPair();
+  p.onStepOf = step => {
+    if (step !== at) return;
+    p.secondary.lifecycle.beginEnd();
+    void p.secondary.colo.depart('its process was ended in order');
+  };
+  p.primary.node.crash(true);
+  p.secondary.colo.lostHeartbeat();
+  await after(p, 200);
+  expect([p.history.takeoverAt, p.secondary.running]).toEqual([undefined, false]);
+  const text = 'the takeover is not finished: this VM is being ended';
+  expect(p.secondary.colo.info()).toMatchObject({ state: 'unfinished', why: text });
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('this VM is being ended');
+  expect(p.world.failures).toEqual([]);
+});

@@ -37,7 +37,7 @@ async function carryOut(vm: Vm, verb: Verb): Promise<void> {
     case 'powerdown':
       return lifecycle.powerdown();
     case 'announce':
-      lifecycle.requireGuest('announces');
+      lifecycle.checkAnnounceable();
       return vm.announce();
     case 'checkpoint':
       return colo.requestCheckpoint();

@@ -239,11 +239,15 @@ export class Vm {
   /** The end of the process, in order. */
   async quit(): Promise<void> {
     this.images.forEach((_, n) => this.imageOf(n));
-    await this.colo.depart('its process was ended in order');
-    this.colo.dispose();
-    await this.lifecycle.shutDown();
-    await this.block.close();
-    this.node.crash(true);
+    this.lifecycle.beginEnd();
+    try {
+      await this.colo.depart('its process was ended in order');
+      this.colo.dispose();
+      await this.lifecycle.shutDown();
+      await this.block.close();
+    } finally {
+      this.node.crash(true);
+    }
   }
 
   driveId(n: number): string {

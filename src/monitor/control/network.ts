@@ -19,7 +19,7 @@ export function networkControl(parts: Pick<ControlParts, 'network' | 'machine'>)
     add: spec => network.add(spec),
     del: id => network.del(id),
     announce: (schedule, ids) => {
-      machine.requireGuest('announces');
+      machine.checkAnnounceable();
       network.announce(schedule, ids);
     },
   };

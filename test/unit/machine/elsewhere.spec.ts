@@ -47,11 +47,11 @@ test('a secondary refuses every verb, and keeps none of them for its failover', 
   expect(() => vm.powerdown()).toThrow('there is no guest here');
   await expect(vm.reset(false, 'host-qmp-system-reset')).rejects.toThrow('there is no guest here');
   await expect(vm.stop()).rejects.toThrow('there is no guest here');
-  expect(() => vm.requireGuest('announces')).toThrow('whose monitor announces it');
+  expect(() => vm.checkAnnounceable()).toThrow('whose monitor announces it');
   await expect(vm.cont()).rejects.toThrow('the machine waits for a migration');
   vm.runAfterFailover();
   expect([vm.state, told]).toEqual(['running', ['start']]);
-  vm.requireGuest('announces');
+  vm.checkAnnounceable();
   vm.powerdown();
   expect(told).toEqual(['start', 'button']);
 });

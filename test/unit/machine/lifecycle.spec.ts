@@ -182,3 +182,64 @@ describe('a guest whose vCPU stopped with an internal error is not copied', () =
     expect([vm.state, vm.running]).toEqual(['internal-error', false]);
   });
 });
+
+describe('a process that is being ended', () => {
+  const over = 'this VM is being ended';
+  type Verb = (vm: VmLifecycle) => unknown;
+  const verbs: [string, Verb][] = [
+    ['cont', vm => vm.cont()],
+    ['stop', vm => vm.stop()],
+    ['system_reset', vm => vm.reset(false, 'host-qmp-system-reset')],
+    ['system_powerdown', vm => vm.powerdown()],
+    ['announce_self', vm => vm.checkAnnounceable()],
+    ['migrate', vm => vm.checkMigratable()],
+    ['the end of a migration', vm => vm.stopForMigration()],
+    ['a checkpoint', vm => vm.stopForCheckpoint()],
+    ['a state that came', vm => vm.parseDevices(new Uint8Array(0)).apply()],
+    ['a takeover', vm => vm.runAfterFailover()],
+  ];
+
+  test.each(verbs)('refuses %s, before and after all stands still', async (_name, verb) => {
+    const { vm, since } = lifecycle(true);
+    await vm.cont();
+    since();
+    vm.beginEnd();
+    const refused = () => expect((async () => verb(vm))()).rejects.toThrow(over);
+    await refused();
+    await vm.shutDown();
+    await refused();
+    expect([vm.state, vm.running, since()]).toEqual(['shutdown', false, '']);
+  });
+
+  test('is not begun anew by a reset that was under way', async () => {
+    const { vm, told } = lifecycle(true);
+    await vm.cont();
+    const reset = vm.reset(false, 'host-qmp-system-reset');
+    vm.beginEnd();
+    await Promise.all([reset, vm.shutDown()]);
+    expect([vm.state, vm.running, told]).toEqual(['shutdown', false, []]);
+  });
+
+  test('hears nothing more of the guest', async () => {
+    const { vm, told, tripleFault, die } = lifecycle(true);
+    await vm.cont();
+    vm.beginEnd();
+    tripleFault();
+    vm.guestPowerOff();
+    const stopping = vm.shutDown();
+    die();
+    await stopping;
+    expect([vm.state, told]).toEqual(['shutdown', ['vCPU stopped: planted']]);
+  });
+
+  test('does not run a guest that was still asking whether it may', async () => {
+    const { vm, since } = lifecycle(true);
+    let admit = () => undefined as void;
+    vm.startGate = () => new Promise(resolve => (admit = resolve));
+    const started = vm.cont();
+    vm.beginEnd();
+    admit();
+    await expect(started).rejects.toThrow(over);
+    expect(since()).toBe('');
+  });
+});
