@@ -14,6 +14,7 @@ import { plainCpu } from './cpu-model.js';
 import { ExitPage } from './exit-page.js';
 import type { AddonRam } from './ram.js';
 import { registerLines } from './registers.js';
+import { withTrialLoad } from './trial-load.js';
 
 /** ParkReason in native/vcpu/thread.h. */
 const Park = { REQUESTED: 1, SHUTDOWN: 2, INTERNAL_ERROR: 3 } as const;
@@ -75,7 +76,8 @@ export class AddonVm implements VmAccel {
       id => this.rings.get(id)?.(),
       (why, error) => this.parked(why, error),
     );
-    this.cpus = this.nativeCpus.map(vcpuBlob);
+    const blobs = this.nativeCpus.map(vcpuBlob);
+    this.cpus = this.name === 'kvm' ? blobs.map(withTrialLoad) : blobs;
     this.chips = chipBlob(this.native);
   }
 
