@@ -42,6 +42,8 @@ export abstract class Session {
   /** The peer has left COLO, and said so. */
   protected peerLeft = false;
   private exitTold = false;
+  /** Why the record of the pair does not say what it should. */
+  private recordTrouble: string | undefined;
   /** Why this side is not to build on what it has in memory any more. */
   protected spoiled: VmError | undefined;
 
@@ -85,9 +87,9 @@ export abstract class Session {
     return this.diskSync?.info;
   }
 
-  /** What takes long just now, in words. */
+  /** What takes long just now, or is still to be mended, in words. */
   get waitsFor(): string | undefined {
-    return this.patience.waitsFor;
+    return this.patience.waitsFor ?? this.recordTrouble;
   }
 
   /** Nothing of this session goes on: conversation and procedure are over. */
@@ -149,7 +151,10 @@ export abstract class Session {
     if (!this.failover.move('lost-heartbeat')) throw new VmError(refusal(this.state));
   }
 
-  /** Where a failure changes nothing: what stands there is more careful. */
+  /**
+   * Where a failure changes nothing for this guest: what stands there is more careful. People are
+   * told, once until it is written, since a start from these images will wait for a word of theirs.
+   */
   protected async tryRecord(state: PairState): Promise<boolean> {
     const { clock, identity, options } = this.parts;
     const written = within(
@@ -159,9 +164,14 @@ export abstract class Session {
       identity.become(state),
     );
     return written.then(
-      () => true,
+      () => {
+        this.recordTrouble = undefined;
+        return true;
+      },
       thrown => {
-        trace('failover_warning', { side: this.side, error: failureOf(thrown).message });
+        const text = `the images do not say '${state}': ${failureOf(thrown).message}`;
+        if (this.recordTrouble === undefined) this.warn(new VmError(text));
+        this.recordTrouble = text;
         return false;
       },
     );

@@ -96,6 +96,30 @@ it(
   },
 );
 
+it('a secondary that cannot write its record says so, once, until it can', async () => {
+  const p = await attached();
+  p.primary.colo.migrate('tcp:s:8888');
+  const { storage } = p.secondary;
+  let failing = false;
+  p.onStepOf = step => {
+    if (failing || step !== 'secondary-committed') return;
+    failing = true;
+    const fault = (operation: string) => (operation === 'write-label' ? 'ENOSPC' : undefined);
+    storage.faults = { ...storage.faults, fault };
+  };
+  await p.world.run(300);
+  const told = () => p.world.log.filter(line => line.includes("the images do not say 'protected'"));
+  expect([told().length, said(p.secondary)]).toEqual([1, twice('secondary copying 1')]);
+  expect(p.secondary.colo.info()).toMatchObject({
+    pair: 'protected',
+    waitsFor: expect.stringMatching(/^the images do not say 'protected': .*No space left/),
+  });
+  storage.calm();
+  await p.world.run(500);
+  expect([told().length, said(p.secondary)]).toEqual([1, twice('secondary protected 1')]);
+  expect(p.secondary.colo.info().waitsFor).toBeUndefined();
+});
+
 it('both end together: both say so', async () => {
   const p = await attached();
   p.primary.colo.migrate('tcp:s:8888');
