@@ -4,7 +4,7 @@
  * under way is complete. It is also what colo drives (colo/contract.ts).
  */
 import type { Ram, VmAccel } from '../accel/contract.js';
-import { asVmError, assert, VmError } from '../base/errors.js';
+import { asVmError, assert, lastFailure, VmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
 import type { Clock } from '../host/ports.js';
@@ -93,7 +93,7 @@ export class VmLifecycle implements Lifecycle {
     this.states = new RunStates(parts.initial);
     parts.accel.onStopped(reason => {
       if (reason.kind === 'shutdown') this.guestReset();
-      else if (reason.kind === 'internal-error') void this.internalError(reason.message);
+      else if (reason.kind === 'internal-error') this.carryOut(this.internalError(reason.message));
     });
   }
 
@@ -185,10 +185,7 @@ export class VmLifecycle implements Lifecycle {
     if (this.held && this.resumeTo === 'running') this.resumeTo = 'io-error';
     if (this.state !== 'running') return;
     this.states.to('io-error');
-    this.halt().then(
-      () => this.parts.events.emit('STOP', {}),
-      (error: unknown) => this.parts.report(asVmError(error).message),
-    );
+    this.carryOut(this.halt().then(() => this.parts.events.emit('STOP', {})));
   }
 
   /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
@@ -231,8 +228,7 @@ export class VmLifecycle implements Lifecycle {
             'it ends',
         );
       if (this.parts.noReboot || !this.parts.bootable) this.guestShutdown('guest-reset');
-      else
-        this.reset(true, 'guest-reset').catch((error: unknown) => this.parts.report(String(error)));
+      else this.carryOut(this.reset(true, 'guest-reset'));
     });
   }
 
@@ -320,10 +316,7 @@ export class VmLifecycle implements Lifecycle {
     this.stopTold = true;
     const { resetAfter } = this;
     this.resetAfter = undefined;
-    if (resetAfter)
-      this.reset(resetAfter.guest, resetAfter.reason).catch((error: unknown) =>
-        this.parts.report(String(error)),
-      );
+    if (resetAfter) this.carryOut(this.reset(resetAfter.guest, resetAfter.reason));
   }
 
   /** In `colo` or `finish-migrate`: tell says whether a guest that ran is seen to stop. */
@@ -533,9 +526,16 @@ export class VmLifecycle implements Lifecycle {
       then();
     };
     if (this.physical === 'stopped') return start();
-    void this.halting.then(() => {
-      if (this.state === 'running' && this.physical === 'stopped') start();
-    });
+    this.carryOut(
+      this.halting.then(() => {
+        if (this.state === 'running' && this.physical === 'stopped') start();
+      }),
+    );
+  }
+
+  /** What nobody waits for: a failure is told, a mistake of ours goes to the process. */
+  private carryOut(work: Promise<void>): void {
+    work.catch((thrown: unknown) => this.parts.report(lastFailure(thrown).message));
   }
 
   private async powerCycle(guest: boolean, reason: string): Promise<void> {

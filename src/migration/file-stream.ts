@@ -94,7 +94,11 @@ export class FileStream implements Stream {
   private async readChunk(): Promise<void> {
     const chunk = Buffer.allocUnsafe(readBytes);
     const got = this.file.pread(chunk, this.offset);
-    this.tail = got.then(() => undefined);
+    // Only waited for: whether it failed is told by onEnd.
+    this.tail = got.then(
+      () => undefined,
+      () => undefined,
+    );
     const n = await got;
     if (this.ended) return;
     if (n === 0) return this.finish();

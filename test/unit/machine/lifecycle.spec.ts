@@ -2,6 +2,7 @@
  * Goal: a machine without a kernel of its own is not reset into nothing, and a guest hears of each
  * pause that it would notice. Method: the lifecycle over parts that do nothing.
  */
+import { VmError } from '../../../src/base/errors.js';
 import { VmLifecycle, type LifecycleParts } from '../../../src/machine/lifecycle.js';
 import { Events } from '../../../src/base/events.js';
 
@@ -241,5 +242,34 @@ describe('a process that is being ended', () => {
     admit();
     await expect(started).rejects.toThrow(over);
     expect(since()).toBe('');
+  });
+});
+
+describe('a stop that fails is told, where nobody waits for it', () => {
+  const broken = () => Promise.reject(new VmError('KVM_RUN: Bad file descriptor'));
+  const settle = () => new Promise(resolve => setImmediate(resolve));
+
+  test('after the vCPU failed', async () => {
+    const { vm, told, cpu, die } = lifecycle(true);
+    await vm.cont();
+    cpu.stop = broken;
+    die();
+    await settle();
+    expect(told).toEqual(['vCPU stopped: planted', 'KVM_RUN: Bad file descriptor']);
+  });
+
+  test('behind a checkpoint that has given it up', async () => {
+    const { vm, told, time, cpu } = lifecycle(true);
+    await vm.cont();
+    let fail = () => undefined as void;
+    cpu.stop = () => new Promise((_, reject) => (fail = () => reject(new VmError('no more'))));
+    const checkpoint = vm.stopForCheckpoint();
+    await settle();
+    time.late();
+    await expect(checkpoint).rejects.toThrow('did not stop within');
+    vm.resumeAfterCheckpoint();
+    fail();
+    await settle();
+    expect(told).toEqual(['no more']);
   });
 });
