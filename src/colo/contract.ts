@@ -59,7 +59,7 @@ export interface Lifecycle extends Migratable {
    * The shutdown that waited for colo (on the secondary: the peer's) happens now, by the machine's
    * ordinary way.
    */
-  powerOff(): void;
+  finishShutdown(): void;
 }
 
 /** What one side of a pair is made of. */

@@ -289,7 +289,7 @@ export class ColoPrimary extends Session {
     await this.tryRecord('together');
     if (!this.gateShut) for (const output of this.outputs) output.releaseAll();
     migration.move('completed');
-    lifecycle.powerOff();
+    lifecycle.finishShutdown();
   }
 
   protected override onUrgent(message: Message): boolean {
@@ -386,7 +386,7 @@ export class ColoPrimary extends Session {
     if (left === undefined) this.tellExit('request');
     else this.tellExit('error', `${left}; this guest goes on without protection`, { again: true });
     this.step('primary-alone');
-    if (lifecycle.shutdownRequested) lifecycle.powerOff();
+    if (lifecycle.shutdownRequested) lifecycle.finishShutdown();
     await this.link.farewell();
   }
 
@@ -458,7 +458,7 @@ export class ColoPrimary extends Session {
       error.message,
       lasting,
     );
-    if (lifecycle.shutdownRequested) lifecycle.powerOff();
+    if (lifecycle.shutdownRequested) lifecycle.finishShutdown();
   }
 
   private async stopDisks(failover: boolean): Promise<void> {

@@ -410,7 +410,7 @@ export class ColoSecondary extends Session {
     await this.tryRecord('together');
     this.link.destroy();
     migration.move('completed');
-    lifecycle.powerOff();
+    lifecycle.finishShutdown();
   }
 
   protected override async leave(error: VmError): Promise<void> {

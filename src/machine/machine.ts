@@ -61,7 +61,10 @@ export class Machine implements MachineControl {
     };
     const brokenDevices = new BrokenDevices(parts.clock, events, line => parts.report(line));
     this.board = new Board(opened.accel, parts.clock, serials, devices, {
-      power: { reset: why => this.guestReset(why), powerOff: () => this.lifecycle.guestPowerOff() },
+      power: {
+        reset: why => this.guestReset(why),
+        powerOff: () => this.lifecycle.requestShutdown(),
+      },
       exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
       broken: (id, why, thrown) => brokenDevices.tell(id, why, thrown),
     });
@@ -74,7 +77,7 @@ export class Machine implements MachineControl {
       startPaused: spec.startPaused,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
-      shutDown: reason => void this.shutDown(reason),
+      shutdown: reason => void this.shutdown(reason),
       announce: () => opened.net.announce(),
       noReboot: spec.noReboot,
       bootable: plan !== undefined,
@@ -154,7 +157,7 @@ export class Machine implements MachineControl {
     if (this.disposed) return;
     this.disposed = true;
     this.lifecycle.beginEnd();
-    await this.lifecycle.shutDown();
+    await this.lifecycle.enterShutdown();
     this.accel.dispose();
     this.opened.net.close();
     await this.opened.drives.close();
@@ -178,7 +181,7 @@ export class Machine implements MachineControl {
 
   private guestReset(why: string): void {
     trace('guest_reset', { why });
-    this.lifecycle.guestReset();
+    this.lifecycle.requestReset();
   }
 
   private finish(ended: Ended): void {
@@ -186,8 +189,8 @@ export class Machine implements MachineControl {
     this.end(ended);
   }
 
-  private async shutDown(reason: 'guest-shutdown' | 'guest-reset'): Promise<void> {
-    await this.lifecycle.shutDown();
+  private async shutdown(reason: 'guest-shutdown' | 'guest-reset'): Promise<void> {
+    await this.lifecycle.enterShutdown();
     this.events.emit('SHUTDOWN', { guest: true, reason });
     if (this.spec.noShutdown && reason === 'guest-shutdown') this.events.emit('STOP', {});
     else this.finish({ cause: reason, status: 0 });

@@ -7,7 +7,22 @@ import type { RunState } from '../qapi/types.js';
 
 const trace = tracer('colo', ['vm_state_change'] as const);
 
-const moves: Partial<Record<RunState, readonly RunState[]>> = {
+/** The run states that a machine can be in. */
+export type MachineState = Extract<
+  RunState,
+  | 'prelaunch'
+  | 'inmigrate'
+  | 'running'
+  | 'paused'
+  | 'io-error'
+  | 'colo'
+  | 'finish-migrate'
+  | 'shutdown'
+  | 'internal-error'
+  | 'postmigrate'
+>;
+
+const moves: Readonly<Record<MachineState, readonly MachineState[]>> = {
   prelaunch: [
     'running',
     'paused',
@@ -67,23 +82,23 @@ const moves: Partial<Record<RunState, readonly RunState[]>> = {
 };
 
 export class RunStates {
-  private current: RunState;
-  private readonly listeners = new Set<(state: RunState, previous: RunState) => void>();
+  private current: MachineState;
+  private readonly listeners = new Set<(state: MachineState, previous: MachineState) => void>();
 
-  constructor(initial: RunState) {
+  constructor(initial: MachineState) {
     this.current = initial;
   }
 
-  get state(): RunState {
+  get state(): MachineState {
     return this.current;
   }
 
-  can(next: RunState): boolean {
-    return next === this.current || moves[this.current]?.includes(next) === true;
+  can(next: MachineState): boolean {
+    return next === this.current || moves[this.current].includes(next);
   }
 
   /** Staying where one is, is no move. */
-  to(next: RunState): void {
+  to(next: MachineState): void {
     const previous = this.current;
     if (next === previous) return;
     assert(this.can(next), `invalid runstate transition: '${previous}' -> '${next}'`);
@@ -92,7 +107,7 @@ export class RunStates {
     for (const listener of [...this.listeners]) listener(next, previous);
   }
 
-  on(fn: (state: RunState, previous: RunState) => void): { dispose(): void } {
+  on(fn: (state: MachineState, previous: MachineState) => void): { dispose(): void } {
     this.listeners.add(fn);
     return { dispose: () => void this.listeners.delete(fn) };
   }

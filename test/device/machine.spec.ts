@@ -348,7 +348,7 @@ describe('reset and power', () => {
     vm.out(0x604, 0x2000 | (5 << 10), 2);
     await turn();
     expect([machine.runState, machine.lifecycle.shutdownRequested]).toEqual(['running', true]);
-    machine.lifecycle.powerOff();
+    machine.lifecycle.finishShutdown();
     await settle();
     expect(machine.runState).toBe('shutdown');
   });

@@ -124,7 +124,7 @@ it('both end together: both say so', async () => {
   const p = await attached();
   p.primary.colo.migrate('tcp:s:8888');
   await p.world.run(300);
-  p.primary.lifecycle.guestPowerOff();
+  p.primary.lifecycle.requestShutdown();
   await p.world.run(900);
   expect([said(p.primary), said(p.secondary)]).toEqual([
     twice('primary together 1'),

@@ -44,7 +44,7 @@ export function strike(pair: Pair, m: Timed): void {
       return pair.decideForBoth(m.lag);
     case 'shutdown':
       world.note('P', 'guest shuts down');
-      return pair.primary.node.deliver('input', () => pair.primary.lifecycle.guestPowerOff());
+      return pair.primary.node.deliver('input', () => pair.primary.lifecycle.requestShutdown());
   }
 }
 

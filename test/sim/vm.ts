@@ -124,7 +124,7 @@ export class Vm {
     this.program = new Program(this.accel, button, {
       nextId: () => node.world.nextId(),
       step: (id, parent) => history.step(id, parent),
-      powerOff: () => this.lifecycle.guestPowerOff(),
+      powerOff: () => this.lifecycle.requestShutdown(),
     });
     this.announcer = new Announcer(node.clock);
     this.lifecycle = this.makeLifecycle(button);
@@ -243,7 +243,7 @@ export class Vm {
     try {
       await this.colo.depart('its process was ended in order');
       this.colo.dispose();
-      await this.lifecycle.shutDown();
+      await this.lifecycle.enterShutdown();
       await this.block.close();
     } finally {
       this.node.crash(true);
@@ -332,7 +332,7 @@ export class Vm {
       stopLimitMs,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
-      shutDown: () => void this.shutDown(),
+      shutdown: () => void this.shutdown(),
       announce: () => this.announce(),
       noReboot: false,
       bootable: true,
@@ -426,11 +426,11 @@ export class Vm {
     this.program.boot();
   }
 
-  private async shutDown(): Promise<void> {
+  private async shutdown(): Promise<void> {
     if (this.node.dead) return;
     this.node.world.note(this.name, 'powered off');
     this.ended = true;
-    await this.lifecycle.shutDown();
+    await this.lifecycle.enterShutdown();
   }
 
   /** Everything that its guest was told is in its images. */

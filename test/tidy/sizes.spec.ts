@@ -13,7 +13,6 @@ const outgrown = new Set([
   'src/colo/colo.ts',
   'src/commands/vm/running-vm.ts',
   'src/hw/virtio/virtio-pci.ts',
-  'src/machine/lifecycle.ts',
   'test/device/machine.spec.ts',
   'test/kvm/tier1.spec.ts',
   'test/unit/commands/options.spec.ts',

@@ -29,7 +29,7 @@ function setup(initial: RunState, stop: () => Promise<void> = async () => undefi
     bootable: true,
     noReboot: false,
     powerCycle: () => told.push('power cycle'),
-    shutDown: () => told.push('shut down'),
+    shutdown: () => told.push('shut down'),
     announce: () => undefined,
     report: () => undefined,
   } as unknown as LifecycleParts;

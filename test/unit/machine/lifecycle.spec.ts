@@ -6,7 +6,7 @@ import { VmError } from '../../../src/base/errors.js';
 import { VmLifecycle, type LifecycleParts } from '../../../src/machine/lifecycle.js';
 import { Events } from '../../../src/base/events.js';
 
-function lifecycle(bootable: boolean) {
+function lifecycle(bootable: boolean, initial = bootable ? 'prelaunch' : 'paused') {
   const told: string[] = [];
   const calls: string[] = [];
   const time = { now: 1000, late: () => undefined as void };
@@ -27,6 +27,7 @@ function lifecycle(bootable: boolean) {
         notStopped: [],
         parse: () => ({ apply: () => undefined }),
       },
+      pm: { pressPowerButton: () => undefined },
     },
     announce: () => undefined,
     clock: {
@@ -37,11 +38,11 @@ function lifecycle(bootable: boolean) {
       ),
     },
     events: new Events(),
-    initial: bootable ? 'prelaunch' : 'paused',
+    initial,
     bootable,
     noReboot: false,
     powerCycle: () => told.push(vm.running ? 'power cycle while the guest runs' : 'power cycle'),
-    shutDown: (reason: string) => told.push(`shut down: ${reason}`),
+    shutdown: (reason: string) => told.push(`shut down: ${reason}`),
     report: (line: string) => told.push(line),
   } as unknown as LifecycleParts;
   const vm: VmLifecycle = new VmLifecycle(parts);
@@ -207,7 +208,7 @@ describe('a process that is being ended', () => {
     vm.beginEnd();
     const refused = () => expect((async () => verb(vm))()).rejects.toThrow(over);
     await refused();
-    await vm.shutDown();
+    await vm.enterShutdown();
     await refused();
     expect([vm.state, vm.running, since()]).toEqual(['shutdown', false, '']);
   });
@@ -217,7 +218,7 @@ describe('a process that is being ended', () => {
     await vm.cont();
     const reset = vm.reset(false, 'host-qmp-system-reset');
     vm.beginEnd();
-    await Promise.all([reset, vm.shutDown()]);
+    await Promise.all([reset, vm.enterShutdown()]);
     expect([vm.state, vm.running, told]).toEqual(['shutdown', false, []]);
   });
 
@@ -226,8 +227,8 @@ describe('a process that is being ended', () => {
     await vm.cont();
     vm.beginEnd();
     tripleFault();
-    vm.guestPowerOff();
-    const stopping = vm.shutDown();
+    vm.requestShutdown();
+    const stopping = vm.enterShutdown();
     die();
     await stopping;
     expect([vm.state, told]).toEqual(['shutdown', ['vCPU stopped: planted']]);
@@ -271,5 +272,51 @@ describe('a stop that fails is told, where nobody waits for it', () => {
     fail();
     await settle();
     expect(told).toEqual(['no more']);
+  });
+});
+
+describe.each([
+  'prelaunch',
+  'inmigrate',
+  'running',
+  'paused',
+  'io-error',
+  'colo',
+  'finish-migrate',
+  'shutdown',
+  'internal-error',
+  'postmigrate',
+])('in run state %s', initial => {
+  const deeds: [string, (vm: VmLifecycle, die: () => void) => unknown][] = [
+    ['cont', vm => vm.cont()],
+    ['stop', vm => vm.stop()],
+    ['reset', vm => vm.reset(false, 'host-qmp-system-reset')],
+    ['powerdown', vm => vm.powerdown()],
+    ['announce', vm => vm.checkAnnounceable()],
+    ['migrate', vm => vm.checkMigratable()],
+    ['the peer takes over', vm => vm.haltForPeer()],
+    ['a disk failed', vm => vm.ioError()],
+    ['the guest asks for a reset', vm => vm.requestReset()],
+    ['the guest asks for its shutdown', vm => vm.requestShutdown()],
+    ['the vCPU fails', (_vm, die) => die()],
+    ['the end', vm => vm.enterShutdown()],
+  ];
+
+  /** A refusal, or nothing; a mistake of ours is thrown. */
+  const refusal = async (act: () => unknown) => {
+    try {
+      await act();
+    } catch (error) {
+      if (!(error instanceof VmError)) throw error;
+    }
+  };
+
+  test.each(deeds)('%s is carried out or refused, and so is what comes next', async (_, deed) => {
+    for (const [name, next] of deeds) {
+      const { vm, die } = lifecycle(true, initial);
+      await refusal(() => deed(vm, die));
+      await refusal(() => next(vm, die));
+      expect([name, vm.running && vm.state !== 'running']).toEqual([name, false]);
+    }
   });
 });
