@@ -13,8 +13,11 @@ export const chunkPagesMax = 256;
 /** The body of the largest chunk. */
 export const chunkBytesMax = 4 + chunkPagesMax * (4 + pageBytes);
 
+/** Staging memory grows and shrinks by this: no buffer has to hold a whole epoch. */
+const bufferBytes = 4 * 1024 * 1024;
+const bufferPages = bufferBytes / pageBytes;
 /** Staging memory that is kept even when little of it is used. */
-const keptBytes = 64 * 1024 * 1024;
+const keptBuffers = 16;
 
 const zeroFlag = 0x8000_0000;
 const zeroes = Buffer.alloc(pageBytes);
@@ -24,7 +27,7 @@ const zeroes = Buffer.alloc(pageBytes);
  * the next time.
  */
 export class PageStaging {
-  private memory: Buffer = Buffer.alloc(0);
+  private readonly buffers: Buffer[] = [];
   private holes = false;
   pages: Uint32Array = new Uint32Array(0);
 
@@ -32,10 +35,12 @@ export class PageStaging {
   fill(ram: Ram, pages: Uint32Array): void {
     this.pages = pages;
     this.holes = false;
-    const need = pages.length * pageBytes;
-    const wasteful = this.memory.length > keptBytes && need < this.memory.length / 4;
-    if (need > this.memory.length || wasteful) this.memory = Buffer.allocUnsafeSlow(need);
-    ram.gather(pages, this.memory.subarray(0, need));
+    this.reserve(Math.ceil(pages.length / bufferPages));
+    for (let from = 0; from < pages.length; from += bufferPages) {
+      const part = pages.subarray(from, from + bufferPages);
+      const buffer = this.buffers[from / bufferPages];
+      ram.gather(part, buffer.subarray(0, part.length * pageBytes));
+    }
   }
 
   /** They hold no memory: zeroes, without a look at them. */
@@ -49,7 +54,27 @@ export class PageStaging {
   }
 
   data(page: number): Buffer {
-    return this.memory.subarray(page * pageBytes, (page + 1) * pageBytes);
+    const at = (page % bufferPages) * pageBytes;
+    return this.buffers[Math.floor(page / bufferPages)].subarray(at, at + pageBytes);
+  }
+
+  /** What it keeps of this host's memory. */
+  get heldBytes(): number {
+    return this.buffers.length * bufferBytes;
+  }
+
+  private reserve(count: number): void {
+    const { buffers } = this;
+    if (buffers.length > keptBuffers && count < buffers.length / 4) buffers.length = count;
+    while (buffers.length < count) buffers.push(newBuffer());
+  }
+}
+
+function newBuffer(): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(bufferBytes);
+  } catch (error) {
+    throw new VmError('this host has no memory for a copy of the dirty pages', { cause: error });
   }
 }
 

@@ -1,0 +1,102 @@
+/**
+ * Goal: an epoch of more than 4 GiB goes from staging to RAM, and what that took of memory is given
+ * back. Method: a RAM that keeps the few pages that are not zeroes, so that nothing of that size is
+ * ever touched.
+ */
+import type { Ram } from '../../../src/accel/contract.js';
+import { kindOf } from '../../../src/colo/messages.js';
+import { StagedEpoch } from '../../../src/colo/staged-epoch.js';
+import { frameHead } from '../../../src/migration/frames.js';
+import {
+  PageStaging,
+  chunkPagesMax,
+  decodeChunk,
+  encodeChunk,
+  pageBytes,
+} from '../../../src/migration/pages.js';
+
+/** 4 GiB and a chunk that is not whole. */
+const PAGES = 2 ** 20 + 100;
+/** In the first and the last page, and on both sides of 1, 2 and 4 GiB. */
+const HELD = [0, 2 ** 18 - 1, 2 ** 18, 2 ** 19 - 1, 2 ** 19, 2 ** 20 - 1, 2 ** 20, PAGES - 1];
+
+class SparseRam {
+  readonly pageCount = PAGES;
+  readonly held = new Map<number, number>();
+  zeroed = 0;
+  largest = 0;
+
+  /** out reads as zeroes already. */
+  gather(pages: Uint32Array, out: Buffer): void {
+    this.largest = Math.max(this.largest, out.length);
+    for (const [page, word] of this.held) {
+      const at = page - pages[0];
+      if (at >= 0 && at < pages.length) out.writeUInt32LE(word, at * pageBytes);
+    }
+  }
+
+  scatter(pages: Uint32Array, data: Buffer): void {
+    pages.forEach((page, i) => this.held.set(page, data.readUInt32LE(i * pageBytes)));
+  }
+
+  zero(pages: Uint32Array): void {
+    this.zeroed += pages.length;
+  }
+
+  get face(): Ram {
+    return this as unknown as Ram;
+  }
+}
+
+/** Where the chunks begin that are sent: to look at all of the zeroes would take seconds. */
+const chunks = [...new Set(HELD.map(page => page - (page % chunkPagesMax)))];
+const all = Uint32Array.from({ length: PAGES }, (_, page) => page);
+const body = (staging: PageStaging, from: number, to: number) => {
+  const kind = kindOf('pages');
+  return encodeChunk(kind, staging, from, to).subarray(frameHead(kind.ordinal));
+};
+
+let allocate: jest.SpyInstance;
+beforeEach(() => {
+  // Zeroes that are never touched cost nothing.
+  allocate = jest.spyOn(Buffer, 'allocUnsafeSlow').mockImplementation(size => Buffer.alloc(size));
+});
+afterEach(() => allocate.mockRestore());
+
+test('all of it arrives: each page with its content', () => {
+  const [from, to] = [new SparseRam(), new SparseRam()];
+  for (const page of HELD) from.held.set(page, page + 1);
+  const staging = new PageStaging();
+  staging.fill(from.face, all);
+  const epoch = new StagedEpoch(to.face);
+  for (const at of chunks) epoch.add(body(staging, at, Math.min(PAGES, at + chunkPagesMax)));
+  epoch.apply(() => undefined);
+  expect([...to.held]).toEqual([...from.held]);
+  expect(to.zeroed).toBe(epoch.pages - HELD.length);
+});
+
+test('the staging area is kept while it is used, and shrinks when little is', () => {
+  const ram = new SparseRam();
+  const staging = new PageStaging();
+  const kept = () => staging.heldBytes / 2 ** 20;
+  const first = (mib: number) => all.subarray(0, (mib * 2 ** 20) / pageBytes);
+  staging.fill(ram.face, all);
+  expect([kept(), ram.largest]).toEqual([4100, 4 * 2 ** 20]);
+  staging.fill(ram.face, first(2000));
+  expect(kept()).toBe(4100);
+  ram.held.set(5, 7);
+  staging.fill(ram.face, first(3));
+  expect(kept()).toBe(4);
+  expect(decodeChunk(body(staging, 5, 6), PAGES, -1).data.readUInt32LE()).toBe(7);
+});
+
+test('a host without memory for it gets a sentence', () => {
+  allocate.mockImplementation(() => {
+    throw new RangeError('Array buffer allocation failed');
+  });
+  const staging = new PageStaging();
+  expect(() => staging.fill(new SparseRam().face, all)).toThrow(
+    'this host has no memory for a copy of the dirty pages',
+  );
+  expect(staging.pages).toBe(all);
+});
