@@ -12,6 +12,7 @@ import type { ColoParts, StagedDevices } from './contract.js';
 import type { DiskSync } from './disk-sync.js';
 import { progressOf, sendDigest } from './disks.js';
 import type { EpochInfo, Message } from './messages.js';
+import { copyMs } from './options.js';
 import { StagedEpoch } from './staged-epoch.js';
 
 /** Of RAM before the first checkpoint: a primary stops long before (`precopyRounds`). */
@@ -28,6 +29,8 @@ export interface ArrivalWiring {
   readonly parts: ColoParts;
   readonly link: Link<Message>;
   readonly disks: readonly SecondaryDisk[];
+  /** The primary may be silent for so much longer than usual. */
+  excuse(ms: number): void;
 }
 
 /**
@@ -73,26 +76,21 @@ export async function takePrecopy(
  * that was loaded.
  */
 export async function takeEpoch(
-  { parts, link, disks }: ArrivalWiring,
+  wiring: ArrivalWiring,
   previous: number,
 ): Promise<WholeEpoch | undefined> {
+  const { parts, link, disks } = wiring;
   const { lifecycle, options } = parts;
   const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
+  if (!(await takeStart(wiring, ms))) return undefined;
   const ram = new StagedEpoch(lifecycle.ram);
   let info: EpochInfo | undefined;
-  let sent = false;
   while (!info) {
-    const message = await link.next(
-      sent ? 'waiting for pages' : 'waiting for vmstate-send',
-      ms,
-      () => progressOf(disks),
-    );
+    const message = await link.next('waiting for pages', ms, () => progressOf(disks));
     if (message.type === 'abort-epoch') return undefined;
-    if (!sent && message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
     if (message.type === 'pages') ram.add(message.body);
     else if (message.type === 'epoch') info = message;
-    else if (sent) throw unexpected(message.type, 'pages or epoch');
-    sent = true;
+    else throw unexpected(message.type, 'pages or epoch');
   }
   const { size } = await link.expect('vmstate-size', ms);
   if (size > options.blobBytesMax)
@@ -102,4 +100,30 @@ export async function takeEpoch(
   const devices = lifecycle.parseDevices(blob);
   parts.step('secondary-checked');
   return { info, ram, devices };
+}
+
+/**
+ * False: the primary gave the epoch up. It stops its guest first, and can say nothing while it
+ * copies.
+ */
+async function takeStart(
+  { parts, link, disks, excuse }: ArrivalWiring,
+  ms: number,
+): Promise<boolean> {
+  const { lifecycle, options } = parts;
+  const next = (longerMs: number) =>
+    link.next('waiting for vmstate-send', ms + longerMs, () => progressOf(disks));
+  let message = await next(0);
+  if (message.type === 'copying') {
+    const { pageCount } = lifecycle.ram;
+    if (message.pages > pageCount)
+      throw new VmError(`a copy of ${message.pages} pages, this machine has ${pageCount}`);
+    const longerMs = copyMs(message.pages, options);
+    excuse(longerMs);
+    message = await next(longerMs);
+    excuse(0);
+  }
+  if (message.type === 'abort-epoch') return false;
+  if (message.type !== 'vmstate-send') throw unexpected(message.type, 'vmstate-send');
+  return true;
 }

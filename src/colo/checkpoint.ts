@@ -8,12 +8,15 @@ import { mutant } from '../base/mutant.js';
 import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { pieceBytes } from '../migration/messages.js';
-import { type PageStaging, encodeChunk } from '../migration/pages.js';
+import { type PageStaging, encodeChunk, pageBytes } from '../migration/pages.js';
+import { Turns } from '../migration/turns.js';
+import { sleep } from '../migration/wait.js';
 import type { OutputHold } from '../net/contract.js';
 import type { ColoParts } from './contract.js';
 import { progressOf } from './disks.js';
 import { type Moment, momentOf } from './lease.js';
 import { type EpochInfo, type Message, kindOf } from './messages.js';
+import { copyMs } from './options.js';
 import type { Patience } from './patience.js';
 import type { CheckpointRecord } from './statistics.js';
 import { trace } from './trace.js';
@@ -42,6 +45,9 @@ interface Cut {
   ramHash: bigint;
   writes: Promise<number[]>;
 }
+
+/** The message is in the kernel long before; if not, the wire is full, and the guest goes first. */
+const announceMs = 20;
 
 export class Checkpoint {
   /** The secondary may hold this epoch: it cannot be given up any more. */
@@ -116,6 +122,8 @@ export class Checkpoint {
       parts.step('primary-stopped');
       if (link.failed) throw link.failed;
       if (lifecycle.failure !== undefined) throw new VmError(lifecycle.failure);
+      this.taken = lifecycle.ram.dirtyLog.take();
+      await this.announceCopy();
       return this.cut();
     } finally {
       lifecycle.resumeAfterCheckpoint();
@@ -125,11 +133,23 @@ export class Checkpoint {
     }
   }
 
+  /**
+   * This side says nothing while it copies. A secondary that would take that for its end hears of
+   * it first; the guest waits for the main loop, not for the wire.
+   */
+  private async announceCopy(): Promise<void> {
+    const { parts, link } = this.wiring;
+    const { clock, options } = parts;
+    const pages = this.taken.length;
+    if (copyMs(pages, options) <= options.peerTimeoutMs / 4) return;
+    await Promise.race([link.send({ type: 'copying', pages }), sleep(clock, announceMs)]);
+    if (link.failed) throw link.failed;
+  }
+
   /** No await in here: the guest waits. */
   private cut(): Cut {
     const { parts, disks, outputs } = this.wiring;
     const { lifecycle, options, step } = parts;
-    this.taken = lifecycle.ram.dirtyLog.take();
     this.staging.fill(lifecycle.ram, this.taken);
     this.record.pages = this.taken.length;
     step('primary-staged');
@@ -160,7 +180,8 @@ export class Checkpoint {
   private async sendPages(): Promise<void> {
     const { link, parts } = this.wiring;
     const total = this.taken.length;
-    const { chunkPages } = parts.options;
+    const { chunkPages, turnBytes } = parts.options;
+    const turns = new Turns(parts.clock, turnBytes);
     for (let from = 0; from < total; from += chunkPages) {
       const frame = encodeChunk(
         kindOf('pages'),
@@ -171,6 +192,7 @@ export class Checkpoint {
       this.record.ramBytes += frame.length;
       await link.sendFrame({ type: 'pages', body: frame }, frame);
       if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
+      await turns.spend(chunkPages * pageBytes);
     }
     parts.migration.received(this.record.ramBytes);
   }

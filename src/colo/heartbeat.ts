@@ -24,6 +24,7 @@ abstract class Watch {
   private timer: Disposable | undefined;
   private seen = 0;
   private silent = 0;
+  private excusedMs = 0;
 
   constructor(
     protected readonly link: Link<Message>,
@@ -41,6 +42,11 @@ abstract class Watch {
     this.timer = undefined;
   }
 
+  /** The peer has said that it may be silent for so much longer. */
+  excuse(ms: number): void {
+    this.excusedMs = ms;
+  }
+
   protected abstract beat(): void;
 
   private arm(): void {
@@ -52,10 +58,9 @@ abstract class Watch {
     const moved = this.link.received !== this.seen || this.link.holding;
     this.seen = this.link.received;
     this.silent = moved ? 0 : this.silent + 1;
-    if (this.silent * this.times.heartbeatMs >= this.times.peerTimeoutMs) {
-      this.link.fail(
-        new VmError(`no sign of life from the peer for ${this.times.peerTimeoutMs} ms`),
-      );
+    const limitMs = this.times.peerTimeoutMs + this.excusedMs;
+    if (this.silent * this.times.heartbeatMs >= limitMs) {
+      this.link.fail(new VmError(`no sign of life from the peer for ${limitMs} ms`));
       return;
     }
     this.beat();

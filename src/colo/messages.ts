@@ -31,6 +31,7 @@ const epochBody = record({
   ramHashed: bool,
   ramHash: u64,
 });
+const copyingBody = record({ pages: u32 });
 const pingBody = record({ seq: u53 });
 const digestRequest = record({ disk: text(256) });
 const wordsBody = record({ text: text(wordsMax) });
@@ -73,6 +74,8 @@ export type Message =
   /** Length of the device state that follows in blob pieces. */
   | { type: 'vmstate-size'; size: number }
   | ({ type: 'epoch' } & EpochInfo)
+  /** Before vmstate-send: nothing can be said until so many pages are copied. */
+  | { type: 'copying'; pages: number }
   | { type: 'ping' | 'pong'; seq: number }
   | { type: LastWords; text: string }
   | { type: 'digest-request'; disk: string }
@@ -127,6 +130,7 @@ export const messageKinds: readonly ColoKind[] = [
   kind(81, 'leaving', 'secondary', wordsMax + 4),
   kind(82, 'alone-noted', 'secondary', 0),
   kind(83, 'ended', 'primary', wordsMax + 4),
+  kind(84, 'copying', 'primary', 4),
   kind(90, 'record', 'primary', recordBytesMax),
   kind(91, 'superseded', 'secondary', recordBytesMax),
   kind(92, 'who-runs', 'primary', 0),
@@ -164,6 +168,8 @@ function bodyOf(m: Message): Buffer {
       return m.bytes;
     case 'epoch':
       return epochBody.encode(m);
+    case 'copying':
+      return copyingBody.encode(m);
     case 'ping':
     case 'pong':
       return pingBody.encode(m);
@@ -196,6 +202,8 @@ function decodeBody(type: Exclude<MessageType, CommonType>, body: Buffer): Messa
       return { type, bytes: body };
     case 'epoch':
       return { type, ...epochBody.decode(body) };
+    case 'copying':
+      return { type, ...copyingBody.decode(body) };
     case 'ping':
     case 'pong':
       return { type, ...pingBody.decode(body) };

@@ -3,7 +3,7 @@
  * makes them small.
  */
 import { assert } from '../base/errors.js';
-import { chunkPagesMax } from '../migration/pages.js';
+import { chunkPagesMax, pageBytes } from '../migration/pages.js';
 import type { SyncFrom } from '../migration/manifest.js';
 import type { TransferLimits } from '../migration/transfer.js';
 
@@ -33,6 +33,11 @@ export interface ColoOptions extends TransferLimits {
   /** Until what failed, and must not be given up, is tried again. */
   retryMs: number;
   connectTimeoutMs: number;
+  /**
+   * The primary copies its dirty pages at least so fast. It can say nothing while it does, so the
+   * secondary waits that much longer for it.
+   */
+  copyBytesPerMs: number;
   precopyRounds: number;
   precopyEnoughPages: number;
   /**
@@ -61,11 +66,17 @@ export const defaultColoOptions: ColoOptions = {
   connectTimeoutMs: 10_000,
   blobBytesMax: 256 * 1024 * 1024,
   chunkPages: chunkPagesMax,
+  turnBytes: 16 * 1024 * 1024,
+  copyBytesPerMs: 256 * 1024,
   precopyRounds: 8,
   precopyEnoughPages: 2048,
   syncFrom: undefined,
   verifyRam: false,
 };
+
+/** How long the copy of so many pages may take while the guest stands still. */
+export const copyMs = (pages: number, { copyBytesPerMs }: Pick<ColoOptions, 'copyBytesPerMs'>) =>
+  Math.ceil((pages * pageBytes) / copyBytesPerMs);
 
 /**
  * A lease that outlives the heartbeat's own period would be no fence; one that is shorter would

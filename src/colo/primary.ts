@@ -10,6 +10,7 @@ import { precopy } from '../migration/precopy.js';
 import { Pace } from '../migration/pace.js';
 import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.js';
 import type { DiskStanding } from '../migration/standing.js';
+import { Turns } from '../migration/turns.js';
 import { sleep, within } from '../migration/wait.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoParts } from './contract.js';
@@ -183,6 +184,7 @@ export class ColoPrimary extends Session {
     await precopy(lifecycle, target, {
       chunkPages,
       rounds: options.precopyRounds,
+      turns: new Turns(clock, options.turnBytes),
       enough: pages => pages <= options.precopyEnoughPages,
     });
   }

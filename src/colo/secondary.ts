@@ -10,8 +10,9 @@ import { ioCode } from '../block/contract/io-error.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
+import { Turns } from '../migration/turns.js';
 import { within } from '../migration/wait.js';
-import { type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
+import { type ArrivalWiring, type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
 import type { ColoParts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
 import { startAll, stopAll } from './disks.js';
@@ -71,10 +72,7 @@ export class ColoSecondary extends Session {
   protected async converse(): Promise<void> {
     await this.meet();
     this.diskSync = new DiskSync(this.disks);
-    this.branch = await takePrecopy(
-      { parts: this.parts, link: this.link, disks: this.disks },
-      this.diskSync,
-    );
+    this.branch = await takePrecopy(this.arrival, this.diskSync);
     const { migration, options, identity } = this.parts;
     if (!this.branch) throw new VmError('the primary did not say which record the pair has');
     const recorded = identity.follow(this.branch, 'secondary', 'copying');
@@ -87,6 +85,11 @@ export class ColoSecondary extends Session {
     migration.move('colo');
     await this.link.send({ type: 'checkpoint-ready' });
     while (await this.takeRequest());
+  }
+
+  private get arrival(): ArrivalWiring {
+    const { parts, link, disks, heartbeat } = this;
+    return { parts, link, disks, excuse: ms => heartbeat.excuse(ms) };
   }
 
   private async meet(): Promise<void> {
@@ -144,10 +147,7 @@ export class ColoSecondary extends Session {
     }
     if (message.type !== 'checkpoint-request') throw unexpected(message.type, 'checkpoint-request');
     await this.link.send({ type: 'checkpoint-reply' });
-    const whole = await takeEpoch(
-      { parts: this.parts, link: this.link, disks: this.disks },
-      this.epoch,
-    );
+    const whole = await takeEpoch(this.arrival, this.epoch);
     if (!whole) return true;
     if (this.spoiled) throw this.spoiled;
     // Decided: written or not, read or not, from here on there is only forward.
@@ -158,15 +158,17 @@ export class ColoSecondary extends Session {
   }
 
   /**
-   * After vmstate-received: RAM and devices, at once; then the overlays, however long that takes.
+   * After vmstate-received: RAM, in slices, and devices; then the overlays, however long that
+   * takes.
    */
   private async load(whole: WholeEpoch): Promise<boolean> {
     const { epoch } = whole.info;
     try {
-      this.apply(whole);
+      await this.apply(whole);
     } catch (thrown) {
       return this.breakDown(lastFailure(thrown).during(`loading epoch ${epoch}`));
     }
+    if (!this.loading) return false; // its process ends
     const stuck = await this.emptyOverlays();
     if (stuck) return this.breakDown(stuck);
     this.epoch = epoch;
@@ -186,6 +188,10 @@ export class ColoSecondary extends Session {
     return true;
   }
 
+  private get loading(): boolean {
+    return this.state === 'loading' || this.state === 'relaunch';
+  }
+
   /** Tried again with each epoch until it is written. */
   private async recordWhole(): Promise<void> {
     if (this.recorded) return;
@@ -197,9 +203,11 @@ export class ColoSecondary extends Session {
    * A failure here means that neither the old nor the new state is whole: all that can be checked
    * has been.
    */
-  private apply({ info, ram, devices }: WholeEpoch): void {
-    const { lifecycle, options } = this.parts;
-    ram.apply(() => this.step('secondary-half-applied'));
+  private async apply({ info, ram, devices }: WholeEpoch): Promise<void> {
+    const { clock, lifecycle, options } = this.parts;
+    const turns = new Turns(clock, options.turnBytes);
+    await ram.apply(turns, () => this.step('secondary-half-applied'));
+    if (!this.loading) return;
     this.step('secondary-ram-applied');
     devices.apply();
     this.step('secondary-devices-applied');

@@ -6,7 +6,8 @@ import type { Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { SecondaryDisk } from '../block/contract/replicated.js';
-import { type PageChunk, applyChunk, decodeChunk } from '../migration/pages.js';
+import { type PageChunk, applyChunk, decodeChunk, pageBytes, pagesOf } from '../migration/pages.js';
+import type { Turns } from '../migration/turns.js';
 import type { EpochInfo } from './messages.js';
 import { trace } from './trace.js';
 
@@ -21,7 +22,7 @@ export class StagedEpoch {
   add(body: Buffer): void {
     const chunk = decodeChunk(body, this.ram.pageCount, this.lastPage);
     this.lastPage = chunk.last;
-    this.pages += chunk.pages.length + chunk.zeroPages.length;
+    this.pages += pagesOf(chunk);
     this.chunks.push(chunk);
     if (mutant('loaded-before-whole')) applyChunk(this.ram, chunk);
   }
@@ -54,12 +55,16 @@ export class StagedEpoch {
     }
   }
 
-  /** Cannot fail: every chunk has passed its checks. */
-  apply(half: () => void): void {
+  /**
+   * Cannot fail: every chunk has passed its checks. In slices, between which the primary's pings
+   * are answered.
+   */
+  async apply(turns: Turns, half: () => void): Promise<void> {
     trace('flush_ram_cache_begin', { dirty_pages: this.pages });
     for (const [at, chunk] of this.chunks.entries()) {
       applyChunk(this.ram, chunk);
       if (at === this.chunks.length >> 1) half();
+      await turns.spend(pagesOf(chunk) * pageBytes);
     }
     this.chunks.length = 0;
     trace('flush_ram_cache_end', {});

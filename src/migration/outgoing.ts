@@ -10,10 +10,12 @@ import { Pace } from './pace.js';
 import { type PageStaging, chunkPagesOfData, encodeChunk, pageBytes } from './pages.js';
 import { type PrecopyTarget, precopy, sendRound } from './precopy.js';
 import { takeImages, Transfer, type TransferParts } from './transfer.js';
+import { Turns } from './turns.js';
 import { within } from './wait.js';
 
 export class Outgoing extends Transfer {
   private readonly pace = new Pace(this.parts.clock, this.parts.parameters);
+  private readonly turns = new Turns(this.parts.clock, this.parts.limits.turnBytes);
   private pages = 0;
   private passes = 0;
   /** `go` may have left: the destination may run the guest. */
@@ -42,6 +44,7 @@ export class Outgoing extends Transfer {
     this.passes = await precopy(vm, this.target, {
       chunkPages: () => this.pace.chunkPages(limits.chunkPages),
       rounds: Infinity,
+      turns: this.turns,
       enough: pages => this.fitsDowntime(pages),
     });
     await this.complete();
@@ -76,7 +79,7 @@ export class Outgoing extends Transfer {
       vm.ram,
       rest,
       { ...this.target, sendChunk: this.sendChunk },
-      { chunkPages: () => limits.chunkPages },
+      { chunkPages: () => limits.chunkPages, turns: this.turns },
     );
     const blob = vm.saveDevices();
     if (blob.length > limits.blobBytesMax)

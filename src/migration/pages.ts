@@ -112,6 +112,8 @@ export interface PageChunk {
   last: number;
 }
 
+export const pagesOf = (chunk: PageChunk) => chunk.pages.length + chunk.zeroPages.length;
+
 /** Untrusted body. `after`: the last page of the round so far, -1 at its start. */
 export function decodeChunk(body: Buffer, pageCount: number, after: number): PageChunk {
   if (body.length < 4) throw new VmError('RAM chunk without a page count');

@@ -5,7 +5,8 @@
  */
 import type { PageRun, Ram } from '../accel/contract.js';
 import type { Migratable } from './contract.js';
-import { PageStaging } from './pages.js';
+import { PageStaging, pageBytes } from './pages.js';
+import type { Turns } from './turns.js';
 
 export interface PrecopyOptions {
   /** Pages in a chunk; asked before each. */
@@ -14,6 +15,8 @@ export interface PrecopyOptions {
   enough(dirtyPages: number): boolean;
   /** Stop after so many rounds however many are left. */
   rounds: number;
+  /** Between chunks that leave at once the main loop has its turn. */
+  turns: Turns;
 }
 
 export interface PrecopyTarget {
@@ -51,6 +54,10 @@ export async function precopy(
 
 /** A hole so short is sent as data: to read it costs less than a chunk of its own. */
 const shortHole = 32;
+/** A page of a hole costs a turn of the main loop as much as so many bytes that are read. */
+const holeCost = 64;
+
+type ChunkOptions = Pick<PrecopyOptions, 'chunkPages' | 'turns'>;
 
 /**
  * Pages are gathered chunk by chunk, as they are now: no copy of all RAM stands beside it.
@@ -60,7 +67,7 @@ export async function sendRound(
   ram: Ram,
   pages: Uint32Array | undefined,
   target: PrecopyTarget,
-  options: Pick<PrecopyOptions, 'chunkPages'>,
+  options: ChunkOptions,
 ): Promise<void> {
   const staging = new PageStaging();
   if (!pages) await sendAll(ram, staging, target, options);
@@ -69,6 +76,7 @@ export async function sendRound(
       const chunk = pages.subarray(from, from + options.chunkPages());
       staging.fill(ram, chunk);
       await target.sendChunk(staging, 0, chunk.length);
+      await options.turns.spend(chunk.length * pageBytes);
       from += chunk.length;
     }
   await target.endRound();
@@ -79,22 +87,23 @@ async function sendAll(
   ram: Ram,
   staging: PageStaging,
   target: PrecopyTarget,
-  options: Pick<PrecopyOptions, 'chunkPages'>,
+  options: ChunkOptions,
 ): Promise<void> {
   let from = 0;
-  const upTo = async (end: number, fill: (pages: Uint32Array) => void) => {
+  const upTo = async (end: number, cost: number, fill: (pages: Uint32Array) => void) => {
     for (let count; from < end; from += count) {
       const first = from;
       count = Math.min(options.chunkPages(), end - first);
       fill(Uint32Array.from({ length: count }, (_, i) => first + i));
       await target.sendChunk(staging, 0, count);
+      await options.turns.spend(count * cost);
     }
   };
   for (const run of joined(ram.populated())) {
-    await upTo(run.from, pages => staging.fillHoles(pages));
-    await upTo(run.to, pages => staging.fill(ram, pages));
+    await upTo(run.from, holeCost, pages => staging.fillHoles(pages));
+    await upTo(run.to, pageBytes, pages => staging.fill(ram, pages));
   }
-  await upTo(ram.pageCount, pages => staging.fillHoles(pages));
+  await upTo(ram.pageCount, holeCost, pages => staging.fillHoles(pages));
 }
 
 function joined(runs: readonly PageRun[]): PageRun[] {

@@ -1,7 +1,7 @@
 /** The rounds of RAM that come from a peer before its guest does: in order, and all of it. */
 import type { Ram } from '../accel/contract.js';
 import { VmError } from '../base/errors.js';
-import { applyChunk, decodeChunk } from './pages.js';
+import { applyChunk, decodeChunk, pagesOf } from './pages.js';
 
 /** The first round has every page: whatever an earlier attempt left is overwritten. */
 export class Rounds {
@@ -24,7 +24,7 @@ export class Rounds {
     if (this.rounds >= this.max) throw new VmError(`more than ${this.max} rounds of RAM`);
     const chunk = decodeChunk(body, this.ram.pageCount, this.last);
     applyChunk(this.ram, chunk);
-    this.pages += chunk.pages.length + chunk.zeroPages.length;
+    this.pages += pagesOf(chunk);
     this.last = chunk.last;
   }
 

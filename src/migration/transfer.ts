@@ -17,6 +17,8 @@ export interface TransferLimits {
   /** Device state, at most. */
   blobBytesMax: number;
   chunkPages: number;
+  /** RAM that is gone through in one turn of the main loop. */
+  turnBytes: number;
 }
 
 /** The images of the guest's disks, which both sides of a live migration have open. */
@@ -47,7 +49,9 @@ export async function takeImages({
   clock,
   images,
   limits,
-}: Pick<TransferParts, 'clock' | 'images' | 'limits'>): Promise<void> {
+}: Pick<TransferParts, 'clock' | 'images'> & {
+  limits: Pick<TransferLimits, 'replyTimeoutMs'>;
+}): Promise<void> {
   try {
     await within(clock, limits.replyTimeoutMs, 'locking the images', images.activate());
   } catch (error) {

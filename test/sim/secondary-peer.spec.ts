@@ -24,6 +24,12 @@ class Script {
   readonly node = new SimNode('X', this.world);
   readonly errors: string[] = [];
   link!: Link<Message>;
+  readonly steps: ColoStep[] = [];
+  onStep: (step: ColoStep) => void = () => undefined;
+  /** What each page is full of. */
+  fill = 0x55;
+  /** No pings. */
+  silent = false;
 
   static async start(): Promise<Script> {
     const script = new Script();
@@ -47,6 +53,8 @@ class Script {
     } as const;
     history.speaks = () => undefined;
     const onStep = (step: ColoStep) => {
+      this.steps.push(step);
+      this.onStep(step);
       if (step === 'takeover-network-open') this.taken = this.side.ram.hash();
     };
     this.side = await world.play(Vm.build({ node, network, history, onStep }, 'secondary', shape));
@@ -75,7 +83,7 @@ class Script {
   }
 
   private beat(): void {
-    this.link.post({ type: 'ping', seq: 1 });
+    if (!this.silent) this.link.post({ type: 'ping', seq: 1 });
     this.node.clock.timer(20, () => this.link.failed || this.beat());
   }
 
@@ -123,7 +131,7 @@ class Script {
     const staging = new PageStaging();
     const source = {
       ...this.side.ram,
-      gather: (_: Uint32Array, out: Uint8Array) => out.fill(0x55),
+      gather: (_: Uint32Array, out: Uint8Array) => out.fill(this.fill),
     };
     staging.fill(source as never, Uint32Array.from(pages));
     return {
@@ -143,11 +151,15 @@ class Script {
   }
   async epoch(epoch: number, pages: number[]): Promise<void> {
     await this.request();
+    await this.content(epoch, [pages]);
+  }
+  /** Each list of pages in a chunk of its own. */
+  async content(epoch: number, chunks: number[][]): Promise<void> {
     const blob = this.side.lifecycle.saveDevices();
     for (const m of [
       { type: 'vmstate-send' },
-      this.pages(...pages),
-      this.info(epoch, pages.length),
+      ...chunks.map(pages => this.pages(...pages)),
+      this.info(epoch, chunks.flat().length),
       { type: 'vmstate-size', size: blob.length },
       { type: 'blob', bytes: blob },
     ] as Message[])
@@ -341,4 +353,86 @@ it('answers pings at once, and nothing after it was told to take over', async ()
   await s.world.run(s.world.now + 200);
   expect(pongs).toEqual([]);
   expect(s.side.colo.info().state).toBe('completed');
+});
+
+/** The copy of all pages takes three times as long as silence is borne. */
+async function copying(pages: number): Promise<Script> {
+  const s = await Script.start();
+  const { options } = s.side;
+  options.copyBytesPerMs = s.side.ram.size / (3 * options.peerTimeoutMs);
+  await s.play(() => s.enter());
+  await s.play(async () => {
+    await s.request();
+    if (pages > 0) await s.link.send({ type: 'copying', pages });
+    s.silent = true;
+  });
+  return s;
+}
+const silence = (s: Script, ms: number) => s.world.run(s.world.now + ms);
+
+it('a primary that said that it copies is waited for, and its epoch is loaded', async () => {
+  const s = await copying(24);
+  await silence(s, 600);
+  expect([s.errors, s.side.colo.info().state]).toEqual([[], 'protected']);
+  s.silent = false;
+  s.fill = 0x66;
+  await s.play(async () => {
+    await s.content(2, [[4, 5]]);
+    await s.link.expect('vmstate-received');
+    await s.link.expect('vmstate-loaded');
+  });
+  expect(s.side.ram.hash()).not.toBe(s.before);
+  s.silent = true;
+  await silence(s, 300);
+  expect(s.errors).toEqual(['no sign of life from the peer for 200 ms']);
+});
+
+it.each([
+  ['that said nothing', 0, 300, 'no sign of life from the peer for 200 ms'],
+  ['that copies for too long', 12, 600, 'no sign of life from the peer for 500 ms'],
+  ['that copies more than there is', 25, 0, 'a copy of 25 pages, this machine has 24'],
+])('a primary %s is lost', async (_, pages, ms, sentence) => {
+  const s = await copying(pages);
+  await silence(s, ms);
+  expect(s.errors).toEqual([sentence]);
+});
+
+const slices = [
+  [4, 5, 6, 7, 8, 9, 10, 11],
+  [12, 13, 14, 15, 16, 17, 18, 19],
+];
+
+it('a takeover that is ordered while RAM is loaded has all of it', async () => {
+  const s = await Script.start();
+  await s.play(() => s.enter());
+  s.onStep = step => {
+    if (step === 'secondary-half-applied')
+      s.world.after(0, () => s.node.deliver('input', () => s.side.colo.lostHeartbeat()));
+  };
+  s.fill = 0x66;
+  await s.play(async () => {
+    await s.request();
+    await s.content(2, slices);
+    await s.link.expect('vmstate-received');
+    s.link.destroy();
+  });
+  await s.world.run(s.world.now + 300);
+  expect([s.side.colo.info().state, s.side.running]).toEqual(['completed', true]);
+  expect(s.taken).not.toBe(s.before);
+});
+
+it('a secondary that ends while RAM is loaded leaves its devices and disks alone', async () => {
+  const s = await Script.start();
+  await s.play(() => s.enter());
+  s.steps.length = 0;
+  s.onStep = step => {
+    if (step === 'secondary-half-applied') void s.side.colo.depart('its process ends');
+  };
+  await s.play(async () => {
+    await s.request();
+    await s.content(2, slices);
+  });
+  expect(s.steps).toContain('secondary-half-applied');
+  expect(s.steps).not.toContain('secondary-devices-applied');
+  expect(s.steps).not.toContain('secondary-disk-committed');
 });

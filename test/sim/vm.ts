@@ -44,6 +44,7 @@ export const simOptions: ColoOptions = {
   retryMs: 20,
   syncTimeoutMs: 400,
   chunkPages: 3,
+  turnBytes: 8 * 4096,
   precopyEnoughPages: 4,
 };
 const stopLimitMs = 60;

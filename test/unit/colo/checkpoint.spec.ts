@@ -3,6 +3,7 @@
  * second of which lost its replica just then, while a write of the first is under way.
  */
 import { VmError } from '../../../src/base/errors.js';
+import { ManualClock, turn } from '../../support/block-host.js';
 import { Checkpoint, type CheckpointWiring } from '../../../src/colo/checkpoint.js';
 
 test(
@@ -37,7 +38,7 @@ test(
         lifecycle,
         clock: { nowMs: () => 0 },
         step: () => undefined,
-        options: { blobBytesMax: 10, replyTimeoutMs: 1 },
+        options: { blobBytesMax: 10, replyTimeoutMs: 1, peerTimeoutMs: 1, copyBytesPerMs: 1 },
       },
       link: { send: async () => undefined, expect: async () => undefined },
       disks: [first, second],
@@ -52,3 +53,72 @@ test(
     expect(unheard).toEqual([]);
   },
 );
+
+test('a long copy is announced before it begins, and a short one is not', async () => {
+  const run = async (dirty: number) => {
+    const order: string[] = [];
+    const lifecycle = {
+      ram: { dirtyLog: { take: () => new Uint32Array(dirty) } },
+      saveDevices: () => {
+        throw new VmError('far enough');
+      },
+      stopForCheckpoint: async () => void order.push('stopped'),
+      resumeAfterCheckpoint: () => undefined,
+      failure: undefined,
+    };
+    const options = {
+      blobBytesMax: 10,
+      replyTimeoutMs: 1,
+      peerTimeoutMs: 400,
+      copyBytesPerMs: 4096,
+    };
+    const send = async ({ type, pages }: { type: string; pages?: number }) => {
+      // It has to leave: what is only queued is said after the copy.
+      await new Promise(resolve => setImmediate(resolve));
+      order.push(pages === undefined ? type : `${type} ${pages}`);
+    };
+    const clock = { nowMs: () => 0, timer: () => ({ dispose: () => undefined }) };
+    const wiring = {
+      parts: { lifecycle, clock, step: () => undefined, options },
+      link: { send, expect: async () => undefined },
+      disks: [],
+      outputs: [],
+      staging: { fill: () => order.push('copied') },
+    };
+    const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointWiring, {} as never);
+    await expect(checkpoint.run()).rejects.toThrow('far enough');
+    return order;
+  };
+  expect(await run(100)).toEqual(['checkpoint-request', 'stopped', 'copied']);
+  expect(await run(101)).toEqual(['checkpoint-request', 'stopped', 'copying 101', 'copied']);
+});
+
+test('a wire that is full does not hold the guest up', async () => {
+  const clock = new ManualClock();
+  let copied = false;
+  const lifecycle = {
+    ram: { dirtyLog: { take: () => new Uint32Array(9) } },
+    saveDevices: () => {
+      throw new VmError('far enough');
+    },
+    stopForCheckpoint: async () => undefined,
+    resumeAfterCheckpoint: () => undefined,
+    failure: undefined,
+  };
+  const options = { replyTimeoutMs: 1, peerTimeoutMs: 4, copyBytesPerMs: 4096 };
+  const wiring = {
+    parts: { lifecycle, clock, step: () => undefined, options },
+    link: {
+      send: ({ type }: { type: string }) =>
+        type === 'copying' ? new Promise(() => undefined) : Promise.resolve(),
+      expect: async () => undefined,
+    },
+    staging: { fill: () => void (copied = true) },
+  };
+  const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointWiring, {} as never);
+  const run = expect(checkpoint.run()).rejects.toThrow('far enough');
+  await turn();
+  await clock.advance(50);
+  await run;
+  expect(copied).toBe(true);
+});

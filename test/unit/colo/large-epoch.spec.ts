@@ -14,6 +14,8 @@ import {
   encodeChunk,
   pageBytes,
 } from '../../../src/migration/pages.js';
+import { Turns } from '../../../src/migration/turns.js';
+import { TurnClock } from '../../support/turn-clock.js';
 
 /** 4 GiB and a chunk that is not whole. */
 const PAGES = 2 ** 20 + 100;
@@ -63,16 +65,32 @@ beforeEach(() => {
 });
 afterEach(() => allocate.mockRestore());
 
-test('all of it arrives: each page with its content', () => {
+test('all of it arrives: each page with its content', async () => {
   const [from, to] = [new SparseRam(), new SparseRam()];
   for (const page of HELD) from.held.set(page, page + 1);
   const staging = new PageStaging();
   staging.fill(from.face, all);
   const epoch = new StagedEpoch(to.face);
   for (const at of chunks) epoch.add(body(staging, at, Math.min(PAGES, at + chunkPagesMax)));
-  epoch.apply(() => undefined);
+  await epoch.apply(new Turns(new TurnClock(), Infinity), () => undefined);
   expect([...to.held]).toEqual([...from.held]);
   expect(to.zeroed).toBe(epoch.pages - HELD.length);
+});
+
+test('the main loop has its turn while an epoch is applied', async () => {
+  const [from, to] = [new SparseRam(), new SparseRam()];
+  const staging = new PageStaging();
+  staging.fill(from.face, all.subarray(0, 8 * chunkPagesMax));
+  const epoch = new StagedEpoch(to.face);
+  for (let n = 0; n < 8; n++) epoch.add(body(staging, n * chunkPagesMax, (n + 1) * chunkPagesMax));
+  const clock = new TurnClock();
+  const applied = epoch.apply(new Turns(clock, 2 * 2 ** 20), () => undefined);
+  await clock.turn();
+  for (let chunks = 2; chunks <= 8; chunks += 2) {
+    expect(to.zeroed).toBe(chunks * chunkPagesMax);
+    await clock.turn();
+  }
+  await applied;
 });
 
 test('the staging area is kept while it is used, and shrinks when little is', () => {

@@ -46,6 +46,7 @@ const messages: Message[] = [
     ramHash: 0xffff_ffff_ffff_ffffn,
   },
   { type: 'blob', bytes: Buffer.from('blob') },
+  { type: 'copying', pages: 2 ** 20 },
   { type: 'ping', seq: 9 },
   { type: 'pong', seq: 9 },
   { type: 'digest-request', disk: 'd' },

@@ -12,6 +12,9 @@ import {
 } from '../../../src/migration/pages.js';
 import { frameHead } from '../../../src/migration/frames.js';
 import { sendRound } from '../../../src/migration/precopy.js';
+import { Turns } from '../../../src/migration/turns.js';
+import { ManualClock } from '../../support/block-host.js';
+import { TurnClock } from '../../support/turn-clock.js';
 import { FakeRam } from '../../support/fake-ram.js';
 
 const kind = { name: 'pages', ordinal: 67, bytes: chunkBytesMax };
@@ -41,7 +44,7 @@ async function round(held: readonly number[], chunkPages: number, only?: Uint32A
     from,
     only,
     { sendChunk, endRound: async () => void (last = -1), progress: () => undefined },
-    { chunkPages: () => chunkPages },
+    { chunkPages: () => chunkPages, turns: new Turns(new ManualClock(), Infinity) },
   );
   return { from, to, read, sizes };
 }
@@ -72,4 +75,31 @@ test('a later round carries the pages that it is given, and no others', async ()
     [2, 1],
   ]);
   expect(to.readU32(2 * pageBytes + 8)).toBe(0xeeeeeeee);
+});
+
+test.each([
+  ['data', Uint32Array.from({ length: 64 }, (_, page) => page)],
+  ['all of RAM, holes included', undefined],
+])('the main loop has its turn between chunks that leave at once: %s', async (_, pages) => {
+  const ram = new FakeRam(PAGES * pageBytes);
+  ram.fill(0, 64 * pageBytes, 1);
+  const clock = new TurnClock();
+  let chunks = 0;
+  const target = {
+    sendChunk: async () => void chunks++,
+    endRound: async () => undefined,
+    progress: () => undefined,
+  };
+  const turns = new Turns(clock, 16 * pageBytes);
+  const round = sendRound(ram, pages, target, { chunkPages: () => 8, turns });
+  const seen: number[] = [];
+  await clock.turn();
+  for (let turn = 0; turn < 4; turn++) {
+    seen.push(chunks);
+    await clock.turn();
+  }
+  expect(seen).toEqual([2, 4, 6, 8]);
+  while (!clock.idle) await clock.turn();
+  await round;
+  expect(chunks).toBe((pages?.length ?? PAGES) / 8);
 });
