@@ -3,10 +3,19 @@
  * stand on these (colo/messages.ts). A file cannot answer: there `accept`, `loaded` and `started`
  * are left out, and `go` is its end mark.
  */
-import { VmError, assertNever } from '../base/errors.js';
-import { printable } from '../base/printable.js';
-import { bool, record, text, u53 } from '../fields/field.js';
-import { type FrameKind, encodeFrame } from './frames.js';
+import { VmError } from '../base/errors.js';
+import { bool, record, u53 } from '../fields/field.js';
+import {
+  type Body,
+  type MessageOf,
+  codecOfTable,
+  fields,
+  kind,
+  kindTable,
+  nothing,
+  raw,
+  sentence,
+} from './kinds.js';
 import type { MessageCodec } from './link.js';
 import { type Hello, decodeHello, encodeHello, helloBytesMax } from './manifest.js';
 import { chunkBytesMax } from './pages.js';
@@ -19,127 +28,51 @@ import {
 
 /** Device state travels in pieces of at most this. */
 export const pieceBytes = 1024 * 1024;
-const textMax = 1024;
 
-const textBody = record({ text: text(textMax) });
+export type MigrationSide = 'source' | 'destination';
+
+const helloBody: Body<{ hello: Hello }> = {
+  bytes: helloBytesMax,
+  encode: ({ hello }) => encodeHello(hello),
+  decode: body => ({ hello: decodeHello(body) }),
+};
+/** disks: of a secondary, what its images know. */
+const acceptBody: Body<{ disks?: DiskStanding[] }> = {
+  bytes: standingsBytesMax,
+  encode: ({ disks }) => (disks ? encodeStandings(disks) : Buffer.alloc(0)),
+  decode: body => (body.length === 0 ? {} : { disks: decodeStandings(body) }),
+};
+/**
+ * size bytes of device state follow in blobs; so many pages went before, in all rounds. ran: the
+ * guest was running.
+ */
 const stateBody = record({ size: u53, pages: u53, ran: bool });
 
 /** COLO says these too. */
-export type CommonMessage =
-  | { type: 'round-end' }
-  /** disks: of a secondary, what its images know. */
-  | { type: 'accept'; disks?: DiskStanding[] }
-  | { type: 'hello'; hello: Hello }
+export const commonKinds = kindTable({
+  hello: kind(64, 'source', helloBody),
+  accept: kind(65, 'destination', acceptBody),
   /** The sender gives up, and why. */
-  | { type: 'error'; text: string }
-  | { type: 'pages'; body: Buffer }
-  | { type: 'blob'; bytes: Buffer };
-export type CommonType = CommonMessage['type'];
+  error: kind(66, 'both', sentence),
+  pages: kind(67, 'source', raw('body', chunkBytesMax)),
+  'round-end': kind(68, 'source', nothing),
+  blob: kind(71, 'source', raw('bytes', pieceBytes)),
+});
 
-export type TransferMessage =
-  | CommonMessage
-  /** loaded: all is here and checked. go: the guest is yours. started: it is mine. */
-  | { type: 'loaded' | 'go' | 'started' }
-  /**
-   * size bytes of device state follow in blobs; so many pages went before, in all rounds. ran: the
-   * guest was running.
-   */
-  | { type: 'device-state'; size: number; pages: number; ran: boolean };
-type TransferType = TransferMessage['type'];
-
-export interface TransferKind<N extends TransferType = TransferType> extends FrameKind<N> {
-  readonly from: 'source' | 'destination' | 'both';
-}
-const kind = <N extends TransferType>(
-  ordinal: number,
-  name: N,
-  from: TransferKind['from'],
-  bytes: number,
-): TransferKind<N> => ({ ordinal, name, from, bytes });
-
-export const commonKinds = {
-  hello: kind(64, 'hello', 'source', helloBytesMax),
-  accept: kind(65, 'accept', 'destination', standingsBytesMax),
-  error: kind(66, 'error', 'both', textMax + 4),
-  pages: kind(67, 'pages', 'source', chunkBytesMax),
-  'round-end': kind(68, 'round-end', 'source', 0),
-  blob: kind(71, 'blob', 'source', pieceBytes),
-} satisfies { [N in CommonType]: TransferKind<N> };
-
-export const transferKinds = {
+export const transferKinds = kindTable({
   ...commonKinds,
-  'device-state': kind(96, 'device-state', 'source', 17),
-  loaded: kind(97, 'loaded', 'destination', 0),
-  go: kind(98, 'go', 'source', 0),
-  started: kind(99, 'started', 'destination', 0),
-} satisfies { [N in TransferType]: TransferKind<N> };
+  'device-state': kind(96, 'source', fields(stateBody)),
+  /** All is here and checked. */
+  loaded: kind(97, 'destination', nothing),
+  /** The guest is yours. */
+  go: kind(98, 'source', nothing),
+  /** It is mine. */
+  started: kind(99, 'destination', nothing),
+});
+export type TransferMessage = MessageOf<typeof transferKinds>;
 
-/** One end takes only what the other may send. */
-export function transferCodec(side: 'source' | 'destination'): MessageCodec<TransferMessage> {
-  return {
-    takes: Object.values(transferKinds).filter(k => k.from !== side),
-    encode: message =>
-      encodeFrame(
-        transferKinds[message.type],
-        message.type === 'device-state' ? stateBody.encode(message) : commonBody(message),
-      ),
-    decode: (frame, body) => decodeTransfer(frame.name as TransferType, body),
-  };
-}
-
-export function commonBody(m: CommonMessage | { type: 'loaded' | 'go' | 'started' }): Buffer {
-  switch (m.type) {
-    case 'hello':
-      return encodeHello(m.hello);
-    case 'accept':
-      return m.disks ? encodeStandings(m.disks) : Buffer.alloc(0);
-    case 'error':
-      return textBody.encode({ text: m.text.slice(0, textMax / 3) });
-    case 'pages':
-      return m.body;
-    case 'blob':
-      return m.bytes;
-    default:
-      return Buffer.alloc(0);
-  }
-}
-
-/** Untrusted body. */
-export function decodeCommon(type: CommonType, body: Buffer): CommonMessage {
-  switch (type) {
-    case 'hello':
-      return { type, hello: decodeHello(body) };
-    case 'error':
-      return { type, text: printable(textBody.decode(body).text) };
-    case 'pages':
-      return { type, body };
-    case 'blob':
-      return { type, bytes: body };
-    case 'accept':
-      return body.length === 0 ? { type } : { type, disks: decodeStandings(body) };
-    case 'round-end':
-      return { type };
-    default:
-      return assertNever(type);
-  }
-}
-
-function decodeTransfer(type: TransferType, body: Buffer): TransferMessage {
-  try {
-    switch (type) {
-      case 'device-state':
-        return { type, ...stateBody.decode(body) };
-      case 'loaded':
-      case 'go':
-      case 'started':
-        return { type };
-      default:
-        return decodeCommon(type, body);
-    }
-  } catch (error) {
-    throw error instanceof VmError ? error.during(type) : error;
-  }
-}
+export const transferCodec = (side: MigrationSide): MessageCodec<TransferMessage> =>
+  codecOfTable(transferKinds, side);
 
 /** Joins pieces to exactly size bytes. */
 export async function receivePieces(size: number, next: () => Promise<Buffer>): Promise<Buffer> {

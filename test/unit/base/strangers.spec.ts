@@ -7,20 +7,28 @@ import { VmError } from '../../../src/base/errors.js';
 import { printableLines } from '../../../src/base/printable.js';
 import { answeredError } from '../../../src/block/nbd/client-protocol.js';
 import { note, noteError } from '../../../src/commands/output.js';
+import { codecOf, kindOf } from '../../../src/colo/messages.js';
+import { frameHead } from '../../../src/migration/frames.js';
+import { sentence } from '../../../src/migration/kinds.js';
 import { decodeHello } from '../../../src/migration/manifest.js';
-import { commonBody, decodeCommon } from '../../../src/migration/messages.js';
 import { FullBoard } from '../../support/full-board.js';
 
 const ESCAPE = '\x1b]0;owned\x07';
 const SHOWN = '\\x1b]0;owned\\x07';
 
-test('the last words of a peer', () => {
-  const body = commonBody({ type: 'error', text: `disk full${ESCAPE}\nrefused` });
-  expect(decodeCommon('error', body)).toEqual({
-    type: 'error',
-    text: `disk full${SHOWN}\\x0arefused`,
-  });
+const lastWords = { text: `disk full${ESCAPE}\nrefused` };
+test.each([
+  ['migration', sentence.decode(Buffer.from(sentence.encode(lastWords)))],
+  ['COLO', said(codecOf('secondary').encode({ type: 'leaving', ...lastWords }))],
+])('the last words of a peer: %s', (_, { text }) => {
+  expect(text).toBe(`disk full${SHOWN}\\x0arefused`);
 });
+
+function said(frame: Buffer): { text: string } {
+  const kind = kindOf('leaving');
+  const message = codecOf('primary').decode(kind, frame.subarray(frameHead(kind.ordinal)));
+  return message as { type: 'leaving'; text: string };
+}
 
 test('the names in a manifest are refused', () => {
   const cpu = {
