@@ -3,7 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { execute, settings } from '@oclif/core';
+import { ownStandardStreams } from '../src/host/node/own-stdio.ts';
+
+ownStandardStreams();
+// Only now: what is imported may look at standard error.
+const { execute, settings } = await import('@oclif/core');
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const pjson = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'));

@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { quickly } from '../dist/commands/quick.js';
+import { ownStandardStreams } from '../dist/host/node/own-stdio.js';
+
+ownStandardStreams();
+// Only now: what is imported may look at standard error.
+const { quickly } = await import('../dist/commands/quick.js');
 
 // oclif says 127 to a command that it does not know; a mistake of usage is 2.
 process.on('exit', code => {
