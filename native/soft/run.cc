@@ -1,10 +1,12 @@
 // The run loop: what happens between blocks.
 #include <cstdio>
 
-#include "soft/block.h"
-#include "soft/decode.h"
-#include "soft/flags.h"
-#include "soft/mmu.h"
+#include "soft/blocks/block_cache.h"
+#include "soft/cpu/flags.h"
+#include "soft/decode/insn.h"
+#include "soft/execute/stack_access.h"
+#include "soft/memory/mmu.h"
+#include "soft/system/contract.h"
 #include "soft/vm.h"
 
 namespace colo::soft {
@@ -59,11 +61,11 @@ RunResult SoftVcpu::internal_error(const std::string& what) {
 }
 
 /// Takes in what other threads left. Called outside any block.
-static void service_attention(Cpu& c) {
+static void service_attention(Cpu& c, BlockCache& blocks) {
   if (c.mmu->window.open) c.mmu->close_window();
   if (!c.attention.exchange(false)) return;
   if (c.drop_write_tags.exchange(false)) c.mmu->drop_write_tags();
-  c.blocks->take_queue();
+  blocks.take_queue();
 }
 
 /// A fault on the heels of another, with nothing retired between them, counts as an instruction: a
@@ -92,7 +94,7 @@ bool SoftVcpu::stop(RunResult& why) {
   Cpu& c = *cpu_;
   for (;;) {
     c.floor.store(0);
-    service_attention(c);
+    service_attention(c, *blocks_);
     if (c.pending.set && !c.exit_pending) {
       charge_fault();
       if (c.pending.address && is_stack_access(c, c.pending.cr2)) c.pending.vector = SS_;
@@ -117,7 +119,7 @@ bool SoftVcpu::stop(RunResult& why) {
 void SoftVcpu::run_blocks() {
   Cpu& c = *cpu_;
   Block* b = c.blocks->find(c.rip);
-  if (!b) return c.blocks->flush_if_full();
+  if (!b) return blocks_->flush_if_full();
   if (b->instructions > c.budget) return run_one();
   c.block = b;
   c.budget -= b->instructions;
@@ -128,7 +130,7 @@ void SoftVcpu::run_blocks() {
 void SoftVcpu::run_one() {
   Cpu& c = *cpu_;
   Block* b = c.blocks->find(c.rip, kModeSingle);
-  if (!b) return c.blocks->flush_if_full();
+  if (!b) return blocks_->flush_if_full();
   const bool shadow = c.shadow, trap = c.rflags & flag::TF;
   c.block = b;
   c.budget--;

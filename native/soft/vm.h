@@ -3,7 +3,10 @@
 #include <memory>
 
 #include "memory/ram.h"
-#include "soft/cpu.h"
+#include "soft/blocks/block_cache.h"
+#include "soft/cpu/cpu.h"
+#include "soft/memory/mmu.h"
+#include "soft/system/contract.h"
 #include "vcpu/contract.h"
 
 namespace colo::soft {
@@ -26,6 +29,7 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
   /// The chip has news. Any thread.
   void wake() { cpu_->poke(); }
   Cpu& cpu() { return *cpu_; }
+  const BlockCache& blocks() const { return *blocks_; }
 
  private:
   void code_written(u64 gpa, u64 len) override;

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "base/time.h"
-#include "soft/block.h"
+#include "soft/blocks/block_cache.h"
 #include "soft/vm.h"
 #include "test/linux_boot.h"
 #include "vcpu/clock.h"
@@ -117,9 +117,9 @@ void report(soft::SoftVm& vm, double seconds, const char* why) {
       "RIP %llx; %llu blocks decoded, %llu killed, %llu flushes]\n",
       why, seconds, cpu, n / 1e6, n / seconds / 1e6, n / cpu / 1e6,
       static_cast<unsigned long long>(c.rip),
-      static_cast<unsigned long long>(c.blocks->decoded_blocks),
-      static_cast<unsigned long long>(c.blocks->killed_blocks),
-      static_cast<unsigned long long>(c.blocks->flushes));
+      static_cast<unsigned long long>(vm.soft_vcpu().blocks().decoded_blocks),
+      static_cast<unsigned long long>(vm.soft_vcpu().blocks().killed_blocks),
+      static_cast<unsigned long long>(vm.soft_vcpu().blocks().flushes));
   if (!c.error.empty()) printf("error: %s\n", c.error.c_str());
 }
 

@@ -4,7 +4,7 @@
 #include <initializer_list>
 #include <vector>
 
-#include "soft/fpu.h"
+#include "soft/fpu/fpu.h"
 #include "test/expect.h"
 
 namespace colo::test {

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "soft/fpu_table.h"
+#include "soft/fpu/fpu_table.h"
 #include "test/fpu_reference.h"
 
 namespace colo::test {

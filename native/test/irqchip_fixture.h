@@ -3,7 +3,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "soft/irqchip.h"
+#include "soft/chips/irqchip.h"
 #include "test/expect.h"
 
 namespace colo::test {

@@ -7,7 +7,7 @@
 #include <ctime>
 #include <string>
 
-#include "soft/decode.h"
+#include "soft/execute/handlers.h"
 #include "test/check.h"
 #include "test/machine.h"
 
@@ -272,18 +272,18 @@ void run_aliases(Box& m, u64 n) {
 void one_store_into_many_blocks() {
   Box m(256u << 20);
   run_aliases(m, 8000);
-  const u64 killed = m.c.blocks->killed_blocks;
+  const u64 killed = m.blocks().killed_blocks;
   const double from = cpu_seconds();
   CHECK(m.go(kCode + 0x100) == RunResult::Halted);
   CHECK(cpu_seconds() - from < 0.5);
-  CHECK(m.c.blocks->killed_blocks - killed == 8000);
+  CHECK(m.blocks().killed_blocks - killed == 8000);
 }
 
 /// More blocks of one page than a store may have to look at are dropped on the way.
 void blocks_of_a_page_are_bounded() {
   Box m(256u << 20);
   run_aliases(m, 3 * kMaxPageBlocks / 2);
-  CHECK(m.c.blocks->killed_blocks >= kMaxPageBlocks && m.c.blocks->flushes == 1);
+  CHECK(m.blocks().killed_blocks >= kMaxPageBlocks && m.blocks().flushes == 1);
   CHECK(m.c.r[RAX] == 0x0807060504030201);
 }
 
@@ -304,7 +304,7 @@ void links_leave_nothing() {
   m.put(0x900000, "\x90\xc3");
   m.c.r[RDI] = target + 0x10000, m.c.r[R12] = rounds;
   CHECK(m.go(base, kForever) == RunResult::Halted && m.vector() < 0);
-  CHECK(m.c.blocks->flushes == 1 && m.c.blocks->held() < 4u << 20);
+  CHECK(m.blocks().flushes == 1 && m.blocks().held() < 4u << 20);
 }
 
 /// Vector instructions in all their encodings: their host code is built, dropped and built again.
@@ -326,7 +326,7 @@ void thunks_are_bounded() {
     CHECK(m.go(code, kForever) == RunResult::Halted && m.vector() < 0);
     most = std::max(most, m.c.thunks.bytes());
   }
-  CHECK(most < kMaxThunkBytes + (1u << 20) && m.c.blocks->flushes > 1);
+  CHECK(most < kMaxThunkBytes + (1u << 20) && m.blocks().flushes > 1);
 }
 
 /// A device that writes into code while the vCPU does not look.
@@ -335,7 +335,7 @@ void writes_of_devices_are_bounded() {
   m.put(kCodeGpa, "\xb0\x01\xf4");
   CHECK(m.go() == RunResult::Halted && m.al() == 1);
   for (int i = 0; i < 200000; i++) m.put(kCodeGpa + 1, std::string(1, static_cast<char>(i)));
-  CHECK(m.c.blocks->held() < 4u << 20);
+  CHECK(m.blocks().held() < 4u << 20);
   CHECK(m.go() == RunResult::Halted && m.al() == static_cast<u8>(199999));
 }
 

@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "memory/ram.h"
-#include "soft/block.h"
-#include "soft/mmu.h"
+#include "soft/blocks/block_cache.h"
+#include "soft/memory/mmu.h"
 #include "soft/vm.h"
 
 namespace colo::test {
@@ -134,6 +134,8 @@ class Machine {
   memory::GuestRam ram;
   TestBus bus;
   TestClock clock;
+  const soft::BlockCache& blocks() { return vm.soft_vcpu().blocks(); }
+
   soft::SoftVm vm;
   soft::Cpu& c;
 

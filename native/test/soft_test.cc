@@ -191,14 +191,14 @@ void self_modifying() {
   o.c.r[RDI] = 0x50000001, o.c.r[RCX] = 1, o.c.r[RAX] = 0x66;
   CHECK(o.go(kCode + 0x100) == RunResult::Halted && (o.c.r[RAX] & 0xff) == 0x66);
   // data next to code on one page stays correct and does not kill it
-  const u64 killed = o.c.blocks->killed_blocks;
+  const u64 killed = o.blocks().killed_blocks;
   o.put_code(0x200, {0x48, 0x89, 0x05, 0xf1, 3, 0, 0,
                      0xf4});  // mov [rip+0x3f1] (= 0x5f8 on this page), rax; hlt
   o.c.halted = false;
   o.c.r[RAX] = 0x1234567;
-  const u64 before = o.c.blocks->killed_blocks;
+  const u64 before = o.blocks().killed_blocks;
   CHECK(o.go(kCode + 0x200) == RunResult::Halted &&
-        o.read_ram<u64>(kCodeGpa + 0x5f8) == 0x1234567 && o.c.blocks->killed_blocks == before &&
+        o.read_ram<u64>(kCodeGpa + 0x5f8) == 0x1234567 && o.blocks().killed_blocks == before &&
         before >= killed);
 }
 
@@ -432,7 +432,7 @@ void arena_full() {
   for (; entry < 0x1000 - 16; entry += 3) memcpy(m.at(0x700000 + entry, 3), "\x48\xff\xc0", 3);
   *m.at(0x700000 + entry, 1) = 0xf4;
   u64 runs = 0;
-  while (m.c.blocks->flushes < 3 && runs < 2000000) {
+  while (m.blocks().flushes < 3 && runs < 2000000) {
     // a new alias each time: same bytes, new virtual page, new blocks
     const u64 va = 0x100000000 + (runs / 1000 << 12);
     if (runs % 1000 == 0) m.map(va, 0x700000, Machine::W);
@@ -441,7 +441,7 @@ void arena_full() {
     if (m.go(va + start, 100000) != RunResult::Halted || m.c.r[RAX] != (entry - start) / 3) break;
     runs++;
   }
-  CHECK(m.c.blocks->flushes >= 3);
+  CHECK(m.blocks().flushes >= 3);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "soft/decode.h"
+#include "soft/execute/handlers.h"
 #include "test/check.h"
 #include "test/machine.h"
 

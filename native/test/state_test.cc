@@ -1,6 +1,6 @@
 // MSR rules, CPUID, kvmclock, and the state images: what is saved comes back byte for byte, and
 // what must not be loaded is refused.
-#include "soft/state.h"
+#include "soft/system/state.h"
 
 #include <time.h>
 

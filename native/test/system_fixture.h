@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "soft/system.h"
+#include "soft/system/system.h"
 #include "test/expect.h"
 
 namespace colo::test {

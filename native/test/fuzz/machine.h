@@ -58,7 +58,7 @@ class FuzzMachine : public test::Machine {
     const vcpu::RunResult why = run(budget);
     if (c.mmu->window.open) fail("a window is open outside of its instruction");
     if (c.r[soft::REG_ZERO]) fail("the register that is always zero is not");
-    if (c.blocks->held() > 2 * soft::kArenaSize) fail("decoded code has no bound");
+    if (blocks().held() > 2 * soft::kArenaSize) fail("decoded code has no bound");
     return why;
   }
 

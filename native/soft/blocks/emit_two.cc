@@ -1,0 +1,174 @@
+// The 0F and 0F 38 opcode maps as operations (Intel SDM vol. 2, tables ).
+#include "soft/blocks/builder.h"
+
+namespace colo::soft {
+
+/// BT BTS BTR BTC. A register bit offset reaches outside the addressed word, so it is folded into
+/// the address.
+void BlockBuilder::bit_test(int op, bool immediate) {
+  const u8 size = in_->size();
+  proto_.s = in_->reg * 8;
+  proto_.d = in_->rm * 8;
+  fold_address();
+  if (in_->memory && !immediate) {
+    part(pick_move(Move::FoldBit, size));
+    proto_.b = REG_TMP * 8, proto_.x = REG_ZERO * 8, proto_.scale = 0, proto_.disp = 0;
+  }
+  emit(pick_bit(op, immediate, in_->memory, in_->lock, size));
+}
+
+void BlockBuilder::swap(Swap kind, u8 size) {
+  proto_.s = slot(in_->reg, size);
+  proto_.d = slot(in_->rm, size);
+  fold_address();
+  emit(pick_swap(kind, in_->memory, in_->lock, size));
+}
+
+void BlockBuilder::extend(bool sign, u8 from) {
+  proto_.s = slot(in_->rm, from);
+  proto_.d = in_->reg * 8;
+  fold_address();
+  emit(pick_extend(sign, in_->memory, from, in_->size(), proto_.x != REG_ZERO * 8));
+}
+
+void BlockBuilder::double_shift(bool left, bool by_cl) {
+  proto_.s = in_->reg * 8;
+  proto_.d = in_->rm * 8;
+  fold_address();
+  emit(pick_double_shift(left, in_->memory, by_cl, in_->size()));
+}
+
+/// Fences and cache-line flushes; the rest of the group belongs to the vector unit.
+bool BlockBuilder::group_ae() {
+  const u8 ext = in_->ext();
+  const bool fence = !in_->memory && ext >= 5 && !in_->prefix;
+  const bool flush = in_->memory && ext == 7 && !in_->repeat;
+  if (!fence && !flush) return false;
+  emit(pick_move(Move::Nop, 8));
+  return true;
+}
+
+bool BlockBuilder::group_c7() {
+  if (!in_->memory || in_->ext() != 1) return false;
+  fold_address();
+  slow(in_->rex_w() ? slow_cmpxchg16b : slow_cmpxchg8b);
+  return true;
+}
+
+/// B8 BC BD. F3 BC and F3 BD are BSF and BSR: CPUID offers no BMI1 or LZCNT.
+bool BlockBuilder::scan() {
+  if (in_->opcode == 0xb8 && in_->repeat != 0xf3) return false;
+  const u8 size = in_->size();
+  proto_.s = source(size);
+  proto_.d = in_->reg * 8;
+  emit(pick_scan(in_->opcode == 0xb8   ? Scan::Popcnt
+                 : in_->opcode == 0xbc ? Scan::Bsf
+                                       : Scan::Bsr,
+                 size));
+  return true;
+}
+
+bool BlockBuilder::map_two_byte() {
+  const u8 op = in_->opcode;
+  const u8 size = op & 1 ? in_->size() : 1;
+  switch (op) {
+    case 0x0d:
+    case 0x18 ... 0x1f:
+      emit(pick_move(Move::Nop, 8));
+      return true;
+    case 0x40 ... 0x4f:
+      proto_.d = in_->reg * 8, proto_.s = in_->rm * 8;
+      fold_address();
+      emit(pick_cmov(op & 15, in_->memory, in_->size()));
+      return true;
+    case 0x80 ... 0x8f:
+      jcc(op & 15);
+      return true;
+    case 0x90 ... 0x9f:
+      proto_.d = slot(in_->rm, 1);
+      fold_address();
+      emit(pick_setcc(op & 15, in_->memory));
+      return true;
+    case 0xa3:
+      bit_test(BIT_BT, false);
+      return true;
+    case 0xab:
+      bit_test(BIT_BTS, false);
+      return true;
+    case 0xb3:
+      bit_test(BIT_BTR, false);
+      return true;
+    case 0xbb:
+      bit_test(BIT_BTC, false);
+      return true;
+    case 0xba:
+      if (in_->ext() < 4) return false;
+      bit_test(in_->ext() - 4, true);
+      return true;
+    case 0xa4:
+    case 0xa5:
+      double_shift(true, op & 1);
+      return true;
+    case 0xac:
+    case 0xad:
+      double_shift(false, op & 1);
+      return true;
+    case 0xae:
+      return group_ae();
+    case 0xaf:
+      proto_.s = source(in_->size());
+      proto_.d = in_->reg * 8;
+      emit(pick_mul(Mul::Imul2, in_->size()));
+      return true;
+    case 0xb0:
+    case 0xb1:
+      swap(Swap::Cmpxchg, size);
+      return true;
+    case 0xc0:
+    case 0xc1:
+      swap(Swap::Xadd, size);
+      return true;
+    case 0xb6:
+      extend(false, 1);
+      return true;
+    case 0xb7:
+      extend(false, 2);
+      return true;
+    case 0xbe:
+      extend(true, 1);
+      return true;
+    case 0xbf:
+      extend(true, 2);
+      return true;
+    case 0xb8:
+    case 0xbc:
+    case 0xbd:
+      return scan();
+    case 0xc3:
+      if (!in_->memory || in_->prefix) return false;
+      proto_.s = in_->reg * 8;
+      fold_address();
+      emit(pick_move(Move::Store, in_->size()));
+      return true;
+    case 0xc7:
+      return group_c7();
+    case 0xc8 ... 0xcf:
+      proto_.d = ((op & 7) | ((in_->rex & 1) << 3)) * 8;
+      emit(pick_move(Move::Bswap, in_->size()));
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// MOVBE.
+bool BlockBuilder::map_0f38() {
+  const u8 op = in_->opcode;
+  if ((op != 0xf0 && op != 0xf1) || !in_->memory || in_->repeat) return false;
+  proto_.d = proto_.s = in_->reg * 8;
+  fold_address();
+  emit(pick_move(op == 0xf0 ? Move::MovbeLoad : Move::MovbeStore, in_->size()));
+  return true;
+}
+
+}  // namespace colo::soft

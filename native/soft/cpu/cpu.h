@@ -1,0 +1,288 @@
+// The software x86-64 CPU: its state, its decoded operations, and the doors through which the
+// folders above reach guest memory. Who defines a member function is said beside it.
+//
+// Structure: a block of decoded operations is a run of tail-called handlers. Lazy flags ride in two
+// host registers (res, aux). A slow path fills the TLB and dispatches the same operation again:
+// nothing was committed, so state is precise at every operation boundary.
+#pragma once
+#include <linux/kvm.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/types.h"
+#include "memory/ram.h"
+#include "soft/chips/irqchip.h"
+#include "soft/fpu/fpu.h"
+#include "vcpu/contract.h"
+#include "vcpu/model.h"
+
+namespace colo::soft {
+
+struct Cpu;
+struct Op;
+struct Block;
+using Handler = void (*)(Cpu* c, const Op* o, u64 res, u64 aux);
+
+/// Register file order is the encoding order; the extra slots make effective addresses branch-free.
+enum Reg : u8 {
+  RAX,
+  RCX,
+  RDX,
+  RBX,
+  RSP,
+  RBP,
+  RSI,
+  RDI,
+  R8,
+  R9,
+  R10,
+  R11,
+  R12,
+  R13,
+  R14,
+  R15,
+  REG_ZERO,
+  REG_TMP,
+  REG_TMP2,
+  REG_COUNT
+};
+enum SegReg : u8 { ES, CS, SS, DS, FS, GS, SEG_COUNT };
+
+/// A decoded operation, 32 bytes. d s b x are BYTE offsets into Cpu::r (AH..BH are offset 1 of
+/// their register). Effective address = r[b] + (r[x] << scale) + disp. A segment base (FS, GS) or a
+/// 32-bit address size is folded by a preceding operation that leaves the sum in REG_TMP; then b =
+/// REG_TMP, x = REG_ZERO, disp = 0.
+struct Op {
+  Handler h;
+  u8 d, s, b, x;
+  u8 scale;
+  u8 len;   // of the whole instruction, bytes
+  u16 off;  // of the instruction in its block, bytes: RIP = block->va + off
+  i64 imm;
+  i32 disp;
+  u32 extra;  // meaning belongs to the handler
+};
+static_assert(sizeof(Op) == 32);
+
+/// What a slow-path function (Slow) tells the dispatcher.
+enum class Step : u8 {
+  Next,   // done, go on with the next operation of the block
+  Jump,   // done, cpu.rip holds the next address; leave the block (mode, paging, IF or RIP may have
+          // changed)
+  Fault,  // cpu.pending holds an exception; nothing was committed; RIP = this instruction
+  Exit,   // leave run(): cpu.exit_reason says why; cpu.rip is already right
+};
+/// A plain function behind an operation: everything that is not hot. Flags are folded: read and
+/// write them by flags()/set_flags().
+using Slow = Step (*)(Cpu& c, const Op& o);
+
+enum Vector : u8 {
+  DE = 0,
+  DB = 1,
+  NMI = 2,
+  BP = 3,
+  OF = 4,
+  BR = 5,
+  UD = 6,
+  NM = 7,
+  DF = 8,
+  TS = 10,
+  NP = 11,
+  SS_ = 12,
+  GP = 13,
+  PF = 14,
+  MF = 16,
+  AC = 17,
+  MC = 18,
+  XM = 19
+};
+
+/// An exception on its way to delivery.
+struct Exception {
+  bool set = false;
+  bool has_error = false;
+  u8 vector = 0;
+  u32 error = 0;
+  u64 cr2 = 0;           // #PF only
+  bool address = false;  // cr2 is a non-canonical address: #GP, or #SS if the stack was meant
+};
+
+namespace flag {
+constexpr u64 CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, TF = 0x100, IF = 0x200, DF = 0x400,
+              OF = 0x800, IOPL = 0x3000, NT = 0x4000, RF = 0x10000, VM = 0x20000, AC = 0x40000,
+              ID = 0x200000, STATUS = CF | PF | AF | ZF | SF | OF;
+}
+namespace cr0 {
+constexpr u64 PE = 1, MP = 2, EM = 4, TS = 8, ET = 16, NE = 32, WP = 1 << 16, AM = 1 << 18,
+              NW = 1 << 29, CD = 1 << 30, PG = 1u << 31;
+}
+namespace cr4 {
+constexpr u64 VME = 1, PVI = 2, TSD = 4, DE = 8, PSE = 16, PAE = 32, MCE = 64, PGE = 128, PCE = 256,
+              OSFXSR = 512, OSXMMEXCPT = 1024, UMIP = 2048, FSGSBASE = 1 << 16, PCIDE = 1 << 17,
+              OSXSAVE = 1 << 18, SMEP = 1 << 20, SMAP = 1 << 21;
+}
+namespace efer {
+constexpr u64 SCE = 1, LME = 1 << 8, LMA = 1 << 10, NXE = 1 << 11;
+}
+
+/// Model-specific registers that have no other home.
+struct Msrs {
+  u64 star = 0, lstar = 0, cstar = 0, fmask = 0, kernel_gs_base = 0;
+  u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
+  u64 pat = 0x0007040600070406ull, misc_enable = 1, tsc_adjust = 0, tsc_aux = 0,
+      tsc_offset = 0;  // guest TSC = clock ns + tsc_offset
+  u64 mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_var[16] = {};
+  u64 mcg_status = 0, mcg_ctl = 0;
+  u64 kvm_system_time = 0, kvm_wall_clock = 0;
+};
+
+/// Soft TLB entry. A tag holds the page's virtual address; low bits set = the slow path must look.
+/// addend + va = host address.
+struct TlbEntry {
+  u64 read = 1, write = 1, exec = 1;
+  u64 addend = 0;
+};
+constexpr size_t kTlbSize =
+    1024;  // per privilege (supervisor, user); kTlbIndex = (va >> 12) & (kTlbSize - 1)
+
+enum class Access : u8 { Read, Write, Exec };
+
+/// Jump cache entry: the block of a virtual address, good while epoch equals the CPU's for that
+/// half. block: offset in the arena.
+struct JumpEntry {
+  u64 va = ~0ull;
+  u32 epoch = 0;
+  u32 block = 0;
+};
+constexpr i64 kFloorLeave = INT64_MAX;
+
+struct Mmu;        // memory/mmu.h: TLB fill, page walk
+struct CodeCache;  // block.h: decoded code by physical page
+
+struct alignas(64) Cpu {
+  // --- hot, touched by every block
+  u64 r[REG_COUNT] = {};  // r[REG_ZERO] is always 0
+  u64 rip = 0;            // valid outside a block; inside, block->va + op.off
+  u64 res = 0, aux = 0;   // lazy flags while no handler holds them in registers (see flags())
+  /// Instructions left: decremented by block length at block entry; less than `floor` = leave. Only
+  /// the owner writes it.
+  i64 budget = 0;
+  std::atomic<i64> floor{
+      0};  // budget below this = leave; kFloorLeave stops at the next block end (any thread)
+  Block* block = nullptr;      // the running one
+  TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]; one that never hits while alignment is checked
+  JumpEntry* jumps = nullptr;  // jump_sets[cpl == 3]: where indirect branches look first
+  u8* arena = nullptr;         // base of the decoded blocks
+  u32 epoch[2] = {
+      1, 1};       // of virtual-to-block facts: [0] lower half, [1] upper half of the address space
+  u64 mem_va = 0;  // a handler's argument to its slow path
+  u64 rflags = 2;  // all but the six status bits (those live in res/aux); bit 1 always set
+  u8 cpl = 0;
+  bool shadow = false;  // STI / MOV SS / POP SS: no interrupt before the next instruction has run
+  bool halted = false;
+  Exception pending;
+
+  // --- system state
+  u64 cr0 = 0x60000010, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0;  // CR8 lives in the local APIC
+  u64 dr[4] = {}, dr6 = 0xffff0ff0, dr7 = 0x400;
+  kvm_segment seg[SEG_COUNT] =
+      {};  // FS and GS bases are read from here by the address-folding operation
+  kvm_segment tr = {}, ldt = {};
+  kvm_dtable gdt = {}, idt = {};
+  Msrs msr;
+  FxState fx;
+  alignas(64) u8 bounce[512] = {};  // memory operand of a thunk, page-crossing accesses
+
+  // --- parts
+  memory::GuestRam* ram = nullptr;
+  Irqchip* chip = nullptr;
+  const vcpu::CpuModel* model = &vcpu::soft_v1();
+  vcpu::Bus* bus = nullptr;
+  vcpu::Clock* clock = nullptr;
+  Mmu* mmu = nullptr;
+  CodeCache* blocks = nullptr;
+  ThunkCache thunks;
+
+  // --- control
+  std::atomic<bool> kick_requested{false};  // leave run()
+  std::atomic<bool> attention{
+      false};  // look at interrupts, dirty-log resets, invalidations at the next block end
+  std::atomic<bool> drop_write_tags{false};  // a new dirty epoch began
+  u64 icount_done = 0;                       // instructions retired before the current run()
+  bool exit_pending = false;                 // a Slow function said Step::Exit
+  vcpu::RunResult exit_reason = vcpu::RunResult::Kicked;
+  std::string error;
+
+  TlbEntry tlb_sets[2][kTlbSize];
+  JumpEntry* jump_sets[2] = {};  // per privilege; the code cache's
+
+  // --- flags (flags.h): RFLAGS from (res, aux, rflags) and back
+  u64 flags() const;
+  void set_flags(u64 value);
+
+  // --- memory for Slow functions (memory/access.cc). False: c.pending is set (or the access went
+  // to a device and is complete: true). Segmentation is flat in 64-bit mode; va already contains
+  // the segment base. Size 1, 2, 4, 8. Any alignment, page crossing included.
+  bool load(u64 va, u8 size, u64& value);
+  bool store(u64 va, u8 size, u64 value);
+  bool load_bytes(u64 va, void* out, size_t n);  // RAM or device
+  bool store_bytes(
+      u64 va, const void* in,
+      size_t n);  // all-or-nothing for RAM: both pages are probed before the first byte is written
+  /// As load/store but with supervisor rights whatever CPL is (descriptor tables, TSS, IDT, stacks
+  /// of a delivery).
+  bool load_sys(u64 va, u8 size, u64& value);
+  bool store_sys(u64 va, u8 size, u64 value);
+  /// Probes without access (write = intent). False: pending set.
+  bool probe(u64 va, size_t n, Access access);
+
+  // --- exceptions; system/deliver.cc delivers them
+  Step raise(u8 vector) {
+    pending = {true, false, vector, 0, 0};
+    return Step::Fault;
+  }
+  Step raise(u8 vector, u32 err) {
+    pending = {true, true, vector, err, 0};
+    return Step::Fault;
+  }
+  bool fault_page(u64 va, u32 err) {
+    pending = {true, true, PF, err, va};
+    return false;
+  }
+
+  // --- what changes drop what (memory/mmu.cc)
+  void tlb_flush(bool globals);  // CR3 write: false; CR4.PGE toggle, CR0.PG/WP, EFER.NXE: true
+  void tlb_flush_page(u64 va);   // INVLPG
+  void mode_changed();  // after CPL, CS.L, CR0, CR4, EFER changed: reselect tlb set, block key
+                        // bits, jump cache
+
+  /// Makes the run loop look at attention, kick_requested and the chip at the next block end. Any
+  /// thread.
+  void poke() {
+    attention.store(true);
+    floor.store(kFloorLeave);
+  }
+
+  bool long_mode() const { return efer & efer::LMA; }
+  bool code64() const { return seg[CS].l; }
+  bool checks_alignment() const { return cpl == 3 && (rflags & flag::AC) && (cr0 & cr0::AM); }
+};
+
+/// How a Slow function finds its operands (the block builder fills these in Op for every system
+/// instruction):
+///   o.d   = byte offset of the r/m register when modrm.mod == 3     o.s = byte offset of the reg
+///   field's register (REX.R applied) ea(c, o) = effective address incl. segment base when mod != 3
+///   o.imm = immediate, sign-extended o.extra = operand size (1 2 4 8) | modrm << 8 | prefix << 16
+///   | rex << 24
+inline u64 ea(const Cpu& c, const Op& o) {
+  auto at = [&](u8 off) {
+    return *reinterpret_cast<const u64*>(reinterpret_cast<const u8*>(c.r) + off);
+  };
+  return at(o.b) + (at(o.x) << o.scale) + static_cast<i64>(o.disp);
+}
+u64 insn_rip(const Cpu& c, const Op& o);  // of the running block (execute/slow.cc)
+inline u64 next_rip(const Cpu& c, const Op& o) { return insn_rip(c, o) + o.len; }
+
+}  // namespace colo::soft

@@ -1,0 +1,248 @@
+// Instruction lengths and fields of 64-bit mode (Intel SDM vol. 2, appendix A).
+#include <cstring>
+
+#include "soft/decode/insn.h"
+
+namespace colo::soft {
+namespace {
+
+// What follows the opcode: . nothing   M ModRM   b imm8   w imm16   z imm16/32   d imm32   v
+// imm16/32/64   B ModRM+imm8   Z ModRM+immz e imm16+imm8   o moffs   3 ModRM, imm8 if /0 /1   4
+// ModRM, immz if /0 /1   x undefined   p prefix or escape
+constexpr char kOneByte[] =
+    "MMMMbzxx"
+    "MMMMbzxp"  // 00
+    "MMMMbzxx"
+    "MMMMbzxx"  // 10
+    "MMMMbzpx"
+    "MMMMbzpx"  // 20
+    "MMMMbzpx"
+    "MMMMbzpx"  // 30
+    "pppppppp"
+    "pppppppp"  // 40
+    "........"
+    "........"  // 50
+    "xxxMpppp"
+    "zZbB...."  // 60
+    "bbbbbbbb"
+    "bbbbbbbb"  // 70
+    "BZxBMMMM"
+    "MMMMMMMM"  // 80
+    "........"
+    "..x....."  // 90
+    "oooo...."
+    "bz......"  // A0
+    "bbbbbbbb"
+    "vvvvvvvv"  // B0
+    "BBw.xxBZ"
+    "e.w..bx."  // C0
+    "MMMMxxx."
+    "MMMMMMMM"  // D0
+    "bbbbbbbb"
+    "ddxb...."  // E0
+    "p.pp..34"
+    "......MM";  // F0
+constexpr char kTwoByte[] =
+    "MMMMx..."
+    "..x.xMxx"  // 00
+    "MMMMMMMM"
+    "MMMMMMMM"  // 10
+    "MMMMxxxx"
+    "MMMMMMMM"  // 20
+    "......x."
+    "pxpxxxxx"  // 30
+    "MMMMMMMM"
+    "MMMMMMMM"  // 40
+    "MMMMMMMM"
+    "MMMMMMMM"  // 50
+    "MMMMMMMM"
+    "MMMMMMMM"  // 60
+    "BBBBMMM."
+    "MMxxMMMM"  // 70
+    "dddddddd"
+    "dddddddd"  // 80
+    "MMMMMMMM"
+    "MMMMMMMM"  // 90
+    "...MBMxx"
+    "...MBMMM"  // A0
+    "MMMMMMMM"
+    "MMBMMMMM"  // B0
+    "MMBMBBBM"
+    "........"  // C0
+    "MMMMMMMM"
+    "MMMMMMMM"  // D0
+    "MMMMMMMM"
+    "MMMMMMMM"  // E0
+    "MMMMMMMM"
+    "MMMMMMMM";  // F0
+static_assert(sizeof kOneByte == 257 && sizeof kTwoByte == 257);
+
+/// Bytes of one instruction; reading past the end is remembered, not done.
+struct Reader {
+  const u8* bytes;
+  size_t available;
+  size_t pos = 0;
+  bool past_end = false;
+
+  u64 take(size_t n) {
+    if (pos + n > available) {
+      past_end = true;
+      pos = available;
+      return 0;
+    }
+    u64 v = 0;
+    memcpy(&v, bytes + pos, n);
+    pos += n;
+    return v;
+  }
+  i64 take_signed(size_t n) {
+    const u64 v = take(n);
+    const int unused = static_cast<int>(64 - 8 * n);
+    return static_cast<i64>(v << unused) >> unused;
+  }
+};
+
+bool take_prefix(Insn& i, u8 b) {
+  switch (b) {
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+      return true;  // ES CS SS DS: no base in 64-bit mode, and they do not cancel FS or GS
+    case 0x64:
+      i.segment = FS;
+      return true;
+    case 0x65:
+      i.segment = GS;
+      return true;
+    case 0x66:
+      i.opsize = true;
+      return true;
+    case 0x67:
+      i.addr32 = true;
+      return true;
+    case 0xf0:
+      i.lock = true;
+      return true;
+    case 0xf2:
+    case 0xf3:
+      i.repeat = b;
+      return true;
+    default:
+      return false;
+  }
+}
+
+u8 take_prefixes(Reader& r, Insn& i) {
+  u8 b = static_cast<u8>(r.take(1));
+  for (; !r.past_end; b = static_cast<u8>(r.take(1))) {
+    if (take_prefix(i, b)) i.rex = 0;  // only the one directly before the opcode counts
+    else if ((b & 0xf0) == 0x40) i.rex = b;
+    else break;
+  }
+  i.prefix = i.repeat ? i.repeat : i.opsize ? 0x66 : 0;
+  return b;
+}
+
+char take_opcode(Reader& r, Insn& i, u8 b) {
+  i.opcode = b;
+  if (b != 0x0f) return kOneByte[b];
+  i.map = 1;
+  i.opcode = b = static_cast<u8>(r.take(1));
+  if (b != 0x38 && b != 0x3a) return kTwoByte[b];
+  i.map = b == 0x38 ? 2 : 3;
+  i.opcode = static_cast<u8>(r.take(1));
+  return i.map == 2 ? 'M' : 'B';
+}
+
+void take_memory_operand(Reader& r, Insn& i) {
+  const u8 mod = i.modrm >> 6, rm = i.modrm & 7;
+  const u8 rex_b = (i.rex & 1) << 3, rex_x = (i.rex & 2) << 2;
+  i.memory = true;
+  bool no_base = false;
+  if (rm == 4) {
+    const u8 sib = static_cast<u8>(r.take(1));
+    const u8 index = ((sib >> 3) & 7) | rex_x;
+    if (index != 4) i.index = index, i.scale = sib >> 6;
+    no_base = (sib & 7) == 5 && mod == 0;
+    if (!no_base) i.base = (sib & 7) | rex_b;
+  } else if (rm == 5 && mod == 0) {
+    no_base = i.rip_relative = true;
+  } else {
+    i.base = rm | rex_b;
+  }
+  if (mod == 1) i.disp = static_cast<i32>(r.take_signed(1));
+  if (mod == 2 || no_base) i.disp = static_cast<i32>(r.take_signed(4));
+}
+
+void take_modrm(Reader& r, Insn& i) {
+  i.has_modrm = true;
+  i.modrm = static_cast<u8>(r.take(1));
+  i.reg = i.ext() | ((i.rex & 4) << 1);
+  if (i.modrm >> 6 == 3) i.rm = (i.modrm & 7) | ((i.rex & 1) << 3);
+  else take_memory_operand(r, i);
+}
+
+void take_immediate(Reader& r, Insn& i, char kind) {
+  const size_t z = i.opsize && !i.rex_w() ? 2 : 4;
+  size_t n = 0;
+  switch (kind) {
+    case 'b':
+    case 'B':
+      n = 1;
+      break;
+    case 'w':
+      n = 2;
+      break;
+    case 'd':
+      n = 4;
+      break;
+    case 'z':
+    case 'Z':
+      n = z;
+      break;
+    case 'v':
+      n = i.rex_w() ? 8 : z;
+      break;
+    case 'o':
+      n = i.addr32 ? 4 : 8;
+      break;
+    case '3':
+      n = i.ext() < 2 ? 1 : 0;
+      break;
+    case '4':
+      n = i.ext() < 2 ? z : 0;
+      break;
+    case 'e': {
+      const u64 frame = r.take(2);
+      i.imm = static_cast<i64>(frame | r.take(1) << 16);
+      i.has_imm = true;
+      return;
+    }
+    default:
+      return;
+  }
+  if (!n) return;
+  i.has_imm = true;
+  i.imm = kind == 'o' || kind == 'w' ? static_cast<i64>(r.take(n)) : r.take_signed(n);
+}
+
+}  // namespace
+
+Parse parse(const u8* bytes, size_t available, Insn& i) {
+  i = {};
+  Reader r{bytes, available};
+  const char kind = take_opcode(r, i, take_prefixes(r, i));
+  if (kind == 'x') i.undefined = true;
+  if (kind == 'M' || kind == 'B' || kind == 'Z' || kind == '3' || kind == '4') take_modrm(r, i);
+  take_immediate(r, i, kind);
+  i.length = static_cast<u8>(r.pos);
+  if (!r.past_end) return Parse::Done;
+  if (available >= kMaxInsnLength) {
+    i.too_long = true;
+    return Parse::Done;
+  }
+  return Parse::Truncated;
+}
+
+}  // namespace colo::soft

@@ -1,0 +1,40 @@
+// From bytes to one instruction: parse() splits it into prefixes, opcode and operands.
+#pragma once
+#include "soft/cpu/cpu.h"
+
+namespace colo::soft {
+
+constexpr size_t kMaxInsnLength = 15;
+
+/// One instruction of 64-bit mode, split.
+struct Insn {
+  u8 length = 0;
+  u8 prefix = 0;  // mandatory-prefix view: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)
+  u8 repeat = 0;  // 0, 0xf2, 0xf3
+  bool opsize = false, addr32 = false, lock = false;
+  u8 segment = SEG_COUNT;  // FS or GS, else SEG_COUNT: the others have base 0
+  u8 rex = 0;
+  u8 map = 0;  // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
+  u8 opcode = 0;
+  bool has_modrm = false;
+  u8 modrm = 0;
+  bool memory = false;  // modrm.mod != 3
+  u8 reg = 0, rm = 0;   // register numbers, REX applied (rm: mod == 3 only)
+  u8 base = REG_ZERO, index = REG_ZERO, scale = 0;
+  i32 disp = 0;
+  bool rip_relative = false;
+  bool has_imm = false;
+  i64 imm = 0;             // sign-extended; moffs: the address
+  bool undefined = false;  // no such instruction in 64-bit mode
+  bool too_long = false;
+
+  bool rex_w() const { return rex & 8; }
+  u8 ext() const { return (modrm >> 3) & 7; }  // opcode extension
+  u8 size() const { return rex_w() ? 8 : opsize ? 2 : 4; }
+};
+
+enum class Parse : u8 { Done, Truncated };
+/// Splits the instruction at bytes; at most `available` of them may be looked at.
+Parse parse(const u8* bytes, size_t available, Insn& out);
+
+}  // namespace colo::soft

@@ -1,0 +1,92 @@
+// The handlers as the block builder picks them: one function per family of operations, one family
+// per file.
+#pragma once
+#include "soft/cpu/cpu.h"
+#include "soft/decode/insn.h"
+
+namespace colo::soft {
+
+enum class Form : u8 { RR, RI, RM, MR, MI };  // destination, source: register, immediate, memory
+
+// --- handler tables, one family per file
+enum AluOp { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST };
+Handler pick_alu(int op, Form form, u8 size);
+Handler pick_alu_locked(int op, bool immediate, u8 size);  // memory destination
+enum UnaryOp { UN_INC, UN_DEC, UN_NOT, UN_NEG };
+Handler pick_unary(int op, bool memory, bool locked, u8 size);
+Handler pick_fused(int op, int cc, Form form, u8 size, bool indexed);  // nullptr: none
+Handler pick_jcc(int cc);
+Handler pick_setcc(int cc, bool memory);
+Handler pick_cmov(int cc, bool memory, u8 size);
+Handler pick_shift(int op, bool memory, bool by_cl,
+                   u8 size);  // op: ModRM extension; imm holds the count otherwise
+Handler pick_double_shift(bool left, bool memory, bool by_cl, u8 size);
+
+enum class Branch { Jump, Call, JumpReg, CallReg, Ret, LoopNz, LoopZ, Loop, Jrcxz };
+Handler pick_branch(Branch kind, bool addr32);
+
+enum class Move {
+  RegReg,
+  RegImm,
+  Load,
+  Store,
+  StoreImm,
+  Lea,
+  Xchg,
+  XchgMem,
+  Push,
+  PushImm,
+  Pop,
+  PopMem,
+  LeaveFrame,
+  Nop,
+  FoldSegment,
+  Fold32,
+  FoldImm,
+  FoldBit,
+  FoldXlat,
+  Bswap,
+  MovbeLoad,
+  MovbeStore
+};
+Handler pick_move(Move kind, u8 size, bool indexed = true);
+Handler pick_extend(bool sign, bool memory, u8 from, u8 to, bool indexed);
+Handler pick_widen(u8 size);  // CBW CWDE CDQE
+Handler pick_sign(u8 size);   // CWD CDQ CQO
+
+enum class Mul { Mul, Imul, Div, Idiv, Imul2, Imul3 };
+Handler pick_mul(Mul kind, u8 size);
+enum BitOp { BIT_BT, BIT_BTS, BIT_BTR, BIT_BTC };
+Handler pick_bit(int op, bool immediate, bool memory, bool locked, u8 size);
+enum class Scan { Bsf, Bsr, Popcnt };
+Handler pick_scan(Scan kind, u8 size);
+enum class Swap { Xadd, Cmpxchg };
+Handler pick_swap(Swap kind, bool memory, bool locked, u8 size);
+enum class FlagOp { Clc, Stc, Cmc, Cld, Std, Lahf, Sahf };
+Handler pick_flag(FlagOp op);
+Handler pick_raise_ud();
+
+/// The handler that runs a Slow function stored in the following slot.
+Handler pick_slow(bool ends);
+
+// --- Slow functions of the integer decoder
+Step slow_push16(Cpu& c, const Op& o);
+Step slow_pop16(Cpu& c, const Op& o);
+Step slow_enter(Cpu& c, const Op& o);
+Step slow_leave16(Cpu& c, const Op& o);
+Step slow_cmpxchg16b(Cpu& c, const Op& o);
+Step slow_cmpxchg8b(Cpu& c, const Op& o);
+Step slow_gp0(Cpu& c, const Op& o);
+/// o.imm = source segment, o.extra = 32-bit addresses; opcode: A4 A6 AA AC AE.
+Slow pick_string(u8 opcode, u8 size, u8 repeat);
+/// o.imm = FpPlan*; with an implicit RDI operand: o.extra = segment, o.scale = 32-bit address.
+constexpr u32 kThunkFwait = 0x100;  // in o.extra
+Step slow_thunk(Cpu& c, const Op& o);
+/// Handlers for thunks whose memory operand (if any) the TLB can serve in place; nullptr:
+/// slow_thunk.
+Handler pick_thunk(const FpPlan& plan);
+/// Direct SSE2 handlers (sse.cc), or nullptr. d, s: byte offsets of the registers in the XMM file,
+/// or in the general one where they are general registers; the other view is in extra.
+Handler pick_sse(const Insn& insn);
+
+}  // namespace colo::soft

@@ -1,0 +1,94 @@
+// Address translation: the page walker, the soft TLB's cold side, and one-operation windows for
+// accesses the TLB cannot express.
+#pragma once
+#include "soft/cpu/cpu.h"
+
+namespace colo::soft {
+
+constexpr int kPhysBits = 40;  // MAXPHYADDR of CPUID model soft-v1
+
+/// Result of a walk.
+struct Translation {
+  u64 gpa = 0;
+  u64 page_size = kPageSize;
+  bool global = false;
+  bool writable = false;  // for the privilege asked; D is set in the entry
+  bool executable = false;
+};
+
+/// A memory operand that crosses a page, lies in a device or in a page with code: the operation
+/// runs once more from a copy whose TLB slot points at Cpu::bounce; afterwards the bytes go where
+/// they belong. The slot then lies, so while a window is open nothing but that one operation may
+/// use the TLB: no fill, no walk, no code fetch.
+struct Window {
+  bool open = false;
+  bool write = false;
+  u8 size = 0;
+  u64 va = 0;
+  TlbEntry* slot = nullptr;
+  TlbEntry saved;
+  const Op* origin = nullptr;
+  Op copy[2];
+};
+
+struct Mmu {
+  explicit Mmu(Cpu& cpu) : c(cpu) {}
+
+  /// Walks the tables; sets A and D. False: c.pending is set.
+  bool walk(u64 va, Access access, bool user, Translation& out);
+  /// Walks and enters the translation in the TLB (device pages stay out). False: c.pending is set.
+  bool fill(u64 va, Access access, bool user, u64& gpa);
+  void flush(bool globals);
+  void flush_page(u64 va);
+  /// No write tag is valid any more (new dirty epoch) / for this physical page (it now holds code).
+  void drop_write_tags();
+  void drop_write_tags(u64 gpa_page);
+
+  /// Would the access be allowed? False: c.pending is set.
+  bool probe_page(u64 va, Access access, bool user);
+  /// The TLB for the CPU's privilege and flags.
+  TlbEntry* current_tlb();
+  /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table
+  /// 7-7)? False: c.pending is set.
+  bool aligned(u64 va, size_t n);
+  /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device
+  /// = true and its gpa.
+  u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
+  bool read(u64 va, void* out, size_t n, bool user);
+  bool write(u64 va, const void* in, size_t n, bool user);
+  /// Device access by size; unnatural sizes go byte by byte.
+  void device_read(u64 gpa, void* out, size_t n);
+  void device_write(u64 gpa, const void* in, size_t n);
+  /// After a write to RAM that no write tag vouched for.
+  void wrote_ram(u64 gpa, size_t n);
+
+  enum class Prepared : u8 { Retry, Windowed, Fault };
+  Prepared prepare(const Op* o, u64 va, u8 size, bool read, bool write);
+  void close_window();
+
+  Cpu& c;
+  Window window;
+
+ private:
+  struct Level;
+  bool walk_fault(u64 va, Access access, bool user, bool present, bool reserved);
+  bool update_entry(u64 gpa, u64 old, u64 value);
+  void enter(u64 va, Access access, bool user, const Translation& t, const memory::Slot& slot);
+  u64 device_read_word(u64 gpa, u8 size);
+  void device_write_word(u64 gpa, u8 size, u64 value);
+
+  /// What a TLB slot was filled from (same index).
+  struct Side {
+    u64 gpa = 0;
+    u64 page_size = 0;
+    bool global = false;
+  };
+  Side side_[2][kTlbSize];
+  std::unique_ptr<TlbEntry[]> never_;       // made when alignment is first checked
+  u16 local_[2][kTlbSize];                  // slots with a non-global entry since the last flush
+  size_t local_count_[2] = {};              // above kTlbSize: the list overflowed, sweep
+  u64 large_low_ = ~0ull, large_high_ = 0;  // virtual range entered from large pages
+  bool local_high_ = false;  // a non-global page of the upper half may have been executed
+};
+
+}  // namespace colo::soft

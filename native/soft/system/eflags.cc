@@ -1,0 +1,67 @@
+// CLI, STI, PUSHF, POPF (Intel SDM vol. 2). They are the most frequent system instructions, hence
+// short: a block goes on behind CLI, PUSHF and a POPF that opens nothing.
+#include "soft/system/system.h"
+
+namespace colo::soft::sys {
+
+namespace {
+
+/// FA: CLI.
+Step cli(Cpu& c, const Op&) {
+  if (!io_privileged(c)) return c.raise(GP, 0);
+  c.rflags &= ~flag::IF;
+  return Step::Next;
+}
+
+/// FB: STI. Interrupts wait for one more instruction, if they could not come before.
+Step sti(Cpu& c, const Op& o) {
+  if (!io_privileged(c)) return c.raise(GP, 0);
+  if (!(c.rflags & flag::IF)) c.shadow = true;
+  c.rflags |= flag::IF;
+  return leave(c, o);
+}
+
+/// 9C: PUSHF. The image shows neither RF nor VM.
+Step pushf(Cpu& c, const Op& o) {
+  const u8 size = stack_size(o);
+  const u64 rsp = c.r[RSP] - size;
+  if (!c.store(rsp, size, c.flags() & ~(flag::RF | flag::VM))) return Step::Fault;
+  c.r[RSP] = rsp;
+  return Step::Next;
+}
+
+/// 9D: POPF. What it may not change it leaves alone, without a fault.
+Step popf(Cpu& c, const Op& o) {
+  const u8 size = stack_size(o);
+  u64 image;
+  if (!c.load(c.r[RSP], size, image)) return Step::Fault;
+  u64 mask = flag::STATUS | flag::TF | flag::DF | flag::NT | flag::AC | flag::ID;
+  if (c.cpl == 0) mask |= flag::IOPL;
+  if (io_privileged(c)) mask |= flag::IF;
+  if (size == 2) mask &= 0xffff;
+  const u64 before = c.rflags;
+  c.set_flags(((c.flags() & ~mask) | (image & mask)) & ~flag::RF);
+  c.r[RSP] += size;
+  const u64 opened = c.rflags & ~before & flag::IF;
+  const bool stay = !opened && !((before | c.rflags) & flag::TF);
+  return stay ? Step::Next : leave(c, o);
+}
+
+}  // namespace
+
+SlowInsn flags_insn(u8 opcode) {
+  switch (opcode) {
+    case 0x9c:
+      return {pushf, false};
+    case 0x9d:
+      return {popf, false};
+    case 0xfa:
+      return {cli, false};
+    case 0xfb:
+      return {sti, true};
+    default:
+      return {};
+  }
+}
+
+}  // namespace colo::soft::sys
