@@ -229,6 +229,14 @@ export interface Shell {
   run(command: string, direction: 'to' | 'from'): Stream;
 }
 
+/** Programs of the host that run to their end, such as the scripts of a tap. */
+export interface Programs {
+  /** The file is there, and this process may run it. */
+  executable(path: string): Promise<boolean>;
+  /** Rejects with a VmError when it cannot run, fails, or has not ended in time. */
+  run(path: string, args: readonly string[], timeoutMs: number): Promise<void>;
+}
+
 export interface Host {
   readonly clock: Clock;
   readonly sockets: Sockets;
@@ -236,4 +244,5 @@ export interface Host {
   readonly entropy: Entropy;
   readonly taps: Taps;
   readonly shell: Shell;
+  readonly programs: Programs;
 }

@@ -8,20 +8,20 @@ import { inspectControl } from './control/inspect.js';
 import { jobControl } from './control/jobs.js';
 import { migrationControl } from './control/migration.js';
 import { networkControl } from './control/network.js';
-import type { ControlParts } from './control/parts.js';
 import { processControl } from './control/process.js';
 import { yankControl } from './control/yank.js';
+import type { Vm } from '../vm/vm.js';
 import type { VmControl } from './vm.js';
 
 const noUuid = '00000000-0000-0000-0000-000000000000';
 
-export function vmControl(parts: ControlParts): VmControl {
-  const { machine, colo, clock } = parts;
+export function vmControl(vm: Vm): VmControl {
+  const { machine, colo, host } = vm;
   return {
     name: machine.spec.name,
     uuid: machine.spec.uuid ?? noUuid,
-    version: parts.version,
-    kvm: { present: parts.kvmPresent, enabled: machine.accel.name === 'kvm' },
+    version: host.process.version,
+    kvm: { present: host.accelerators.kvmPresent, enabled: machine.accel.name === 'kvm' },
     get runState() {
       return machine.runState;
     },
@@ -30,17 +30,17 @@ export function vmControl(parts: ControlParts): VmControl {
     cont: () => machine.cont(),
     reset: () => machine.reset(),
     powerdown: () => machine.powerdown(),
-    quit: () => void clock.timer(0, () => machine.quit('host-qmp-quit')),
-    migration: migrationControl(parts),
+    quit: () => void host.clock.timer(0, () => machine.quit('host-qmp-quit')),
+    migration: migrationControl(vm),
     colo: coloControl(colo),
-    block: blockControl(parts.block),
-    jobs: jobControl(parts.block),
-    network: networkControl(parts),
-    chardevs: parts.chardevs,
-    objects: parts.objects,
-    traces: parts.traces,
-    inspect: inspectControl(parts),
-    process: processControl(parts),
-    yank: yankControl(parts),
+    block: blockControl(vm.block),
+    jobs: jobControl(vm.block),
+    network: networkControl(vm),
+    chardevs: vm.chardevs,
+    objects: vm.objects,
+    traces: vm.traces,
+    inspect: inspectControl(machine),
+    process: processControl(vm),
+    yank: yankControl(vm),
   };
 }

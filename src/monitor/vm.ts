@@ -17,6 +17,7 @@ import type {
   QmpEvents,
   RunState,
 } from '../qapi/types.js';
+import type { Version } from '../vm/host.js';
 
 export type { JobInfo };
 
@@ -24,12 +25,7 @@ export interface VmControl {
   /** `-name`, if given. */
   readonly name: string | undefined;
   readonly uuid: string;
-  readonly version: {
-    readonly major: number;
-    readonly minor: number;
-    readonly micro: number;
-    readonly package: string;
-  };
+  readonly version: Version;
   /** present: this host's KVM can run a guest. enabled: this machine does. */
   readonly kvm: { readonly present: boolean; readonly enabled: boolean };
   readonly runState: RunState;

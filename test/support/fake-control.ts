@@ -1,7 +1,7 @@
 /** A machine that does nothing but remember what it was told. */
 import { VmError } from '../../src/base/errors.js';
 import { Events } from '../../src/base/events.js';
-import { TraceSwitches } from '../../src/monitor/traces.js';
+import { TraceSwitches } from '../../src/vm/traces.js';
 import type { Capability, VmControl } from '../../src/monitor/vm.js';
 import type { QmpEvents, RunState } from '../../src/qapi/types.js';
 

@@ -7,7 +7,7 @@ import { VmError } from '../../src/base/errors.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
 import { FrameReader, onStream } from '../../src/net/packet/frame-stream.js';
 import type { Tap } from '../../src/host/ports.js';
-import { Objects } from '../../src/monitor/objects/registry.js';
+import { Objects } from '../../src/vm/objects/registry.js';
 import { TapNetdev } from '../../src/net/netdev/tap.js';
 import { SimNode } from './sim/node.js';
 import { World } from './sim/world.js';

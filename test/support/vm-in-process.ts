@@ -1,29 +1,16 @@
-/** A whole VM of this process from a command line, with its real monitor on a socket. */
+/** A whole VM of this process, with its real monitor on a socket. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkUsage } from '../../src/commands/options/check.js';
-import { parseLaunch, type Role } from '../../src/commands/options/spec.js';
-import { PairTeller } from '../../src/commands/vm/pair-teller.js';
-import { RunningVm } from '../../src/commands/vm/running-vm.js';
-import { nodeHost } from '../../src/host/node/host.js';
+import type { MachineSpec } from '../../src/machine/spec.js';
+import { vmControl } from '../../src/monitor/control.js';
+import { openMonitors } from '../../src/monitor/open.js';
+import { PairTeller } from '../../src/monitor/pair-teller.js';
 import { QmpClient } from '../../src/monitor/qmp/client.js';
-import { TraceSwitches } from '../../src/monitor/traces.js';
-import type { VmControl } from '../../src/monitor/vm.js';
+import { Vm } from '../../src/vm/vm.js';
 import { DiskGuest } from './disk-guest.js';
+import { testHost } from './vm-host.js';
 
-const stdio = {
-  terminal: undefined,
-  setMode: () => undefined,
-  interrupt: () => undefined,
-  write: () => true,
-  onDrain: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  pause: () => undefined,
-  resume: () => undefined,
-};
-const version = { major: 0, minor: 1, micro: 0, package: 'colo' };
 const limitMs = 15_000;
 
 export class VmInProcess {
@@ -31,7 +18,7 @@ export class VmInProcess {
   private disposed = false;
 
   private constructor(
-    readonly vm: RunningVm,
+    readonly vm: Vm,
     private readonly client: QmpClient,
     private readonly dir: string,
     /** What its terminal was told of the pair. */
@@ -40,26 +27,27 @@ export class VmInProcess {
     client.onEvent(({ event, data }) => void this.events.push({ event, data }));
   }
 
-  static async start(role: Role, argv: readonly string[]): Promise<VmInProcess> {
+  /** Its own monitor comes beside those of the spec. */
+  static async start(spec: MachineSpec): Promise<VmInProcess> {
     const dir = mkdtempSync(join(tmpdir(), 'colo-here-'));
-    const path = join(dir, 'qmp');
-    const { spec } = parseLaunch(role, [...argv, '-qmp', `unix:${path},server=on,wait=off`]);
-    checkUsage(spec);
-    const host = nodeHost();
-    const told: string[] = [];
-    const teller = new PairTeller('colo failover NAME', line => told.push(line));
-    const pairChanged = (control: VmControl) => teller.changed(control);
-    const vm = await RunningVm.build(spec, {
-      pairChanged,
+    const address = { kind: 'unix', path: join(dir, 'qmp') } as const;
+    const backend = { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 } as const;
+    const host = testHost();
+    const vm = await Vm.build(
+      {
+        ...spec,
+        chardevs: [...spec.chardevs, { id: 'here', backend }],
+        monitors: [...spec.monitors, { mode: 'qmp', chardev: 'here' }],
+      },
       host,
-      stdio,
-      step: () => undefined,
-      version,
-      traces: new TraceSwitches(() => undefined),
-      note: () => undefined,
-      logInto: () => undefined,
-    });
-    const client = await QmpClient.connect(host, { kind: 'unix', path }, limitMs);
+    );
+    const told: string[] = [];
+    const control = vmControl(vm);
+    const teller = new PairTeller('colo failover NAME', line => told.push(line));
+    vm.onPairChanged(() => teller.changed(control));
+    openMonitors(vm, control);
+    await vm.listen();
+    const client = await QmpClient.connect(host, address, limitMs);
     const here = new VmInProcess(vm, client, dir, told);
     await vm.start();
     return here;

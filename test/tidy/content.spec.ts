@@ -53,6 +53,22 @@ test('time, chance, files and the network come from src/host', () => {
   expect(wrong).toEqual([]);
 });
 
+test('only commands and host/node read the process', () => {
+  // Deliberate faults are switched by the environment.
+  const excused = (path: string) => mayTouchTheWorld(path) || path === 'src/base/mutant.ts';
+  const wrong: string[] = [];
+  for (const path of sources.filter(p => !excused(p))) {
+    const file = parse(path);
+    const visit = (node: ts.Node): void => {
+      if (ts.isPropertyAccessExpression(node) && node.expression.getText(file) === 'process')
+        wrong.push(`${path}:${lineOf(file, node)} ${node.getText(file)}`);
+      ts.forEachChild(node, visit);
+    };
+    visit(file);
+  }
+  expect(wrong).toEqual([]);
+});
+
 test('no default exports, no any', () => {
   const wrong: string[] = [];
   for (const path of sources) {

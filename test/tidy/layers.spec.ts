@@ -20,8 +20,9 @@ const layerOf: Readonly<Record<string, number>> = {
   migration: 4,
   colo: 5,
   machine: 6,
-  monitor: 7,
-  commands: 8,
+  vm: 7,
+  monitor: 8,
+  commands: 9,
 };
 /** Floors inside a room, by folder; a room without an entry has none. */
 const floorsOf: Readonly<Record<string, Readonly<Record<string, number>>>> = {

@@ -5,9 +5,9 @@
  */
 import { optionTable } from '../../src/commands/options/table.js';
 import { deviceTypes } from '../../src/hw/device-types.js';
-import { objectTypes } from '../../src/monitor/objects/all.js';
-import { chardevKinds } from '../../src/monitor/objects/chardevs.js';
-import { netdevKinds } from '../../src/monitor/objects/netdevs.js';
+import { objectTypes } from '../../src/vm/objects/all.js';
+import { chardevKinds } from '../../src/vm/objects/chardevs.js';
+import { netdevKinds } from '../../src/vm/objects/netdevs.js';
 import { filesUnder, read } from '../support/sources.js';
 
 const blockDrivers = [

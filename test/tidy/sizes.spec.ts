@@ -11,7 +11,6 @@ const maxReadmeLines = 20;
 /** Grew beyond the limit when lines became 100 columns: to be taken apart, none to be added. */
 const outgrown = new Set([
   'src/colo/colo.ts',
-  'src/commands/vm/running-vm.ts',
   'src/hw/virtio/virtio-pci.ts',
   'test/device/machine.spec.ts',
   'test/kvm/tier1.spec.ts',

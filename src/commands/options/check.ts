@@ -3,15 +3,9 @@
  * usage.
  */
 import { asVmError, VmError } from '../../base/errors.js';
-import { OptionTree } from '../../block/options/option-tree.js';
-import {
-  type DriveSpec as BlockDrive,
-  type NodeSpec,
-  readBlockdev,
-  readDrive,
-} from '../../block/options/options.js';
 import { checkSpec, namesIn } from '../../machine/check-spec.js';
-import type { BlockdevSpec, DriveSpec, MachineSpec } from '../../machine/spec.js';
+import type { BlockdevSpec, MachineSpec } from '../../machine/spec.js';
+import { blockDrive, blockNode } from '../../vm/disks.js';
 import { UsageError } from './argv.js';
 
 export function checkUsage(spec: MachineSpec): void {
@@ -41,24 +35,6 @@ function references(source: unknown): string[] {
   if (typeof source !== 'object' || source === null) return [];
   if ('reference' in source) return [String(source.reference)];
   return Object.values(source).flatMap(references);
-}
-
-/** The block layer's view of a `-blockdev`. */
-export function blockNode({ nodeName, options }: BlockdevSpec): NodeSpec {
-  try {
-    return readBlockdev(OptionTree.from(options));
-  } catch (error) {
-    throw asVmError(error).during(`-blockdev node-name=${nodeName}`);
-  }
-}
-
-/** And of a `-drive`. */
-export function blockDrive(drive: DriveSpec): BlockDrive {
-  try {
-    return readDrive(OptionTree.from({ ...drive.options, id: drive.id, if: drive.interface }));
-  } catch (error) {
-    throw asVmError(error).during(`-drive id=${drive.id}`);
-  }
 }
 
 function asUsage(check: () => void): void {

@@ -5,7 +5,7 @@
 import { VmError } from '../../base/errors.js';
 import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
 import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
-import { readNetdev } from '../../monitor/objects/netdevs.js';
+import { readNetdev } from '../../vm/objects/netdevs.js';
 import { fromWords } from '../../words/from-words.js';
 import type { KeyValue } from '../../words/key-values.js';
 import { namedHelp, namedItems } from '../../words/named.js';

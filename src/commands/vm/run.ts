@@ -1,24 +1,23 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
 import { VmError } from '../../base/errors.js';
-import { nodeHost } from '../../host/node/host.js';
-import type { StepHook } from '../../colo/steps.js';
-import type { Host } from '../../host/ports.js';
-import { TraceSwitches } from '../../monitor/traces.js';
-import type { VmControl } from '../../monitor/vm.js';
 import { registryFor } from '../../monitor/commands/all.js';
+import { vmControl } from '../../monitor/control.js';
+import type { VmControl } from '../../monitor/vm.js';
+import type { VmHost } from '../../vm/host.js';
+import { TraceSwitches } from '../../vm/traces.js';
+import { Vm } from '../../vm/vm.js';
 import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
+import { guestOf } from '../pair/guest.js';
 import type { Pairing } from '../pair/pairing.js';
-import { processStdio } from '../terminal.js';
 import { processTypist } from '../typist.js';
-import { faultAt } from './fault-at.js';
 import { Guard } from './guard.js';
-import { killAt } from './kill-at.js';
+import { type HostWorld, processHost } from './host.js';
 import { setMigrationGlobals } from './migration-globals.js';
-import { PairTeller } from './pair-teller.js';
+import { openMonitors } from '../../monitor/open.js';
+import { PairTeller } from '../../monitor/pair-teller.js';
 import { takePidfile } from './pidfile.js';
 import { daemonReady } from './process.js';
-import { RunningVm } from './running-vm.js';
 
 /** Disks and peers that do not answer must not keep a process that was told to end. */
 const endTimeoutMs = 15_000;
@@ -30,16 +29,11 @@ const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = {
   SIGHUP: 1,
 };
 
-export interface RunWorld {
-  readonly version: VmControl['version'];
-  /** A line for people. */
-  note(line: string): void;
-  /** The same, of what a monitor on the same terminal says too. */
+export interface RunWorld extends HostWorld {
+  /** As note(), of what a monitor on the same terminal says too. */
   tell?(line: string): void;
   /** SIGHUP: undefined ends the VM like the others. */
   readonly reopenLog?: () => void;
-  /** Lines go into this file from now on. */
-  logInto(path: string): void;
   readonly pairing?: Pairing;
 }
 
@@ -50,7 +44,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     process: { pidfile },
   } = launch;
   const { note, pairing } = world;
-  const host = nodeHost();
+  const host = processHost(world);
   const pid = pidfile === undefined ? undefined : takePidfile(pidfile);
   const named =
     name === undefined
@@ -60,13 +54,13 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await build(launch, host, world).catch((error: unknown) => {
+  const { vm, control } = await build(launch, host, world).catch((error: unknown) => {
     free();
     throw error;
   });
   const act = (error: VmError) => vm.internalError(error);
   const guard = new Guard({ clock: host.clock, note, act }).watch();
-  named?.serve(vm.control, registryFor(vm.control));
+  named?.serve(control, registryFor(control));
   pid?.write();
   onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody
@@ -83,7 +77,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     throw error;
   }
   daemonReady();
-  void pairing?.join(vm.control, vm.guest, note, over.signal);
+  void pairing?.join(control, guestOf(vm), note, over.signal);
   const { status } = await vm.machine.ended;
   over.abort(new VmError('the VM is over'));
   clearInterval(alive);
@@ -99,42 +93,30 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
 }
 
 /** All that can fail before the guest runs, or nothing is left open. */
-async function build(launch: Launch, host: Host, world: RunWorld): Promise<RunningVm> {
-  const { spec, traces, migration, name } = launch;
-  const { version, note, logInto, pairing } = world;
+async function build(
+  { spec, traces, migration, name }: Launch,
+  host: VmHost,
+  { note, tell = note, pairing }: RunWorld,
+): Promise<{ vm: Vm; control: VmControl }> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
   const failover =
     name === undefined ? 'x_colo_lost_heartbeat' : (`colo failover ${name}` as const);
-  const teller = new PairTeller(failover, line => (world.tell ?? note)(line));
-  const vm = await RunningVm.build(spec, {
-    host,
-    stdio: processStdio(),
-    typist: processTypist(),
-    step: stepHook(process.env),
-    version,
-    traces: switches,
-    note,
-    logInto,
-    pairChanged: control => teller.changed(control),
-  });
+  const teller = new PairTeller(failover, tell);
+  const vm = await Vm.build(spec, host, switches);
   try {
-    await setMigrationGlobals(vm.control, migration);
-    await pairing?.expose(vm.control, note);
-    return vm;
+    const control = vmControl(vm);
+    vm.onPairChanged(() => teller.changed(control));
+    openMonitors(vm, control, processTypist());
+    await vm.listen();
+    await setMigrationGlobals(control, migration);
+    await pairing?.expose(control, note);
+    return { vm, control };
   } catch (error) {
     await vm.dispose();
     throw error;
   }
-}
-
-function stepHook(env: NodeJS.ProcessEnv): StepHook {
-  const [kill, fault] = [killAt(env), faultAt(env)];
-  return step => {
-    kill(step);
-    fault(step);
-  };
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { nodeEntropy } from './entropy.js';
 import { type FileSpeed, NodeFiles } from './files.js';
+import { nodePrograms } from './programs.js';
 import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
@@ -15,5 +16,6 @@ export function nodeHost(speed?: FileSpeed): Host {
     entropy: nodeEntropy,
     taps: new NodeTaps(),
     shell: new NodeShell(),
+    programs: nodePrograms,
   };
 }

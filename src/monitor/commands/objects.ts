@@ -1,6 +1,6 @@
 /** Objects: filters and what else `-object` makes; their properties. */
 import { VmError } from '../../base/errors.js';
-import { objectHelp } from '../objects/all.js';
+import { objectHelp } from '../../vm/objects/all.js';
 import { command, hmp, part } from '../schema.js';
 import { anything, list, rest, str, struct } from '../../words/types.js';
 import type { ObjectControl, VmControl } from '../vm.js';

@@ -6,8 +6,8 @@ import {
   chardevKinds,
   readChardev,
   specOfBackend,
-} from '../objects/chardevs.js';
-import { netdevHelp, netdevOf, readNetdev } from '../objects/netdevs.js';
+} from '../../vm/objects/chardevs.js';
+import { netdevHelp, netdevOf, readNetdev } from '../../vm/objects/netdevs.js';
 import { command, hmp, part } from '../schema.js';
 import { int, list, oneOf, optional, rest, str, struct } from '../../words/types.js';
 

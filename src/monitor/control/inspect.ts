@@ -5,20 +5,16 @@ import { VcpuImage } from '../../accel/vcpu-image.js';
 import { translate } from '../../accel/walk.js';
 import type { MachineControl } from '../../machine/contract.js';
 import type { InspectControl, StoppedGuest } from '../vm.js';
-import type { ControlParts } from './parts.js';
 
 const pageMask = 0xfff;
 /** The guest and everything on the main loop wait for the walk. */
 const maxWalkSteps = 1 << 17;
 
-export function inspectControl({
-  machine,
-  vcpuThreads,
-}: Pick<ControlParts, 'machine' | 'vcpuThreads'>): InspectControl {
+export function inspectControl(machine: MachineControl): InspectControl {
   const { ram, cpuCount } = machine.accel;
   return {
     cpus: () => {
-      const threads = vcpuThreads();
+      const threads = machine.accel.threadIds();
       return Array.from({ length: cpuCount }, (_, index) => ({ index, threadId: threads[index] }));
     },
     look: fn => machine.whileStopped(() => fn(stoppedGuest(machine))),

@@ -7,14 +7,14 @@ import { pageBytes } from '../../migration/pages.js';
 import { syncSides } from '../../migration/manifest.js';
 import type { MigrationData } from '../../migration/status.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
+import type { Vm } from '../../vm/vm.js';
 import type { Capability, MigrationControl, MigrationInfo, SocketAddress } from '../vm.js';
-import type { ControlParts } from './parts.js';
 
 export function migrationControl({
   colo,
   machine,
-  report,
-}: Pick<ControlParts, 'colo' | 'machine' | 'report'>): MigrationControl {
+  host,
+}: Pick<Vm, 'colo' | 'machine' | 'host'>): MigrationControl {
   return {
     start: uri => {
       colo.migrate(uri);
@@ -30,7 +30,7 @@ export function migrationControl({
         colo
           .load(uri)
           .catch((error: unknown) =>
-            report(`migrate_incoming ${uri}: ${asVmError(error).message}`),
+            host.note(`migrate_incoming ${uri}: ${asVmError(error).message}`),
           );
     },
     cancel: () => colo.cancel(),

@@ -1,11 +1,13 @@
 /** Netdevs and their filters, as the monitor shows them. */
 import { deviceNotFound } from '../../base/errors.js';
 import type { NetdevInfo } from '../../net/contract.js';
+import type { Vm } from '../../vm/vm.js';
 import type { NetworkControl } from '../vm.js';
-import type { ControlParts } from './parts.js';
 
-export function networkControl(parts: Pick<ControlParts, 'network' | 'machine'>): NetworkControl {
-  const { network, machine } = parts;
+export function networkControl({
+  network,
+  machine,
+}: Pick<Vm, 'network' | 'machine'>): NetworkControl {
   return {
     get ids() {
       return network.netdevs.map(netdev => netdev.id);

@@ -1,19 +1,17 @@
 /** The VM among other VMs. */
 import type { ProcessControl } from '../vm.js';
-import type { ControlParts } from './parts.js';
+import type { Vm } from '../../vm/vm.js';
 
 export function processControl({
   machine,
   colo,
-  clock,
-  pid,
-  logInto,
-}: ControlParts): ProcessControl {
-  const startedMs = clock.nowMs();
+  host,
+}: Pick<Vm, 'machine' | 'colo' | 'host'>): ProcessControl {
+  const startedMs = host.clock.nowMs();
   return {
-    pid,
+    pid: host.process.pid,
     get ageMs() {
-      return Math.round(clock.nowMs() - startedMs);
+      return Math.round(host.clock.nowMs() - startedMs);
     },
     get role() {
       if (colo.mode !== 'none') return colo.mode;
@@ -42,6 +40,6 @@ export function processControl({
       return ms === undefined ? undefined : Math.round(ms);
     },
     ramBytes: machine.spec.ramBytes,
-    logInto,
+    logInto: path => host.process.logInto(path),
   };
 }

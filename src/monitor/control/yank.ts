@@ -2,14 +2,14 @@
  * Connections that a dead peer may hold up: migration, NBD clients, sockets of character devices.
  */
 import { VmError } from '../../base/errors.js';
+import type { Vm } from '../../vm/vm.js';
 import type { YankControl, YankInstance } from '../vm.js';
-import type { ControlParts } from './parts.js';
 
 export function yankControl({
   block,
   chardevs,
   colo,
-}: Pick<ControlParts, 'block' | 'chardevs' | 'colo'>): YankControl {
+}: Pick<Vm, 'block' | 'chardevs' | 'colo'>): YankControl {
   const all = (): { instance: YankInstance; yank: () => void }[] => [
     ...block.graph.all().flatMap(({ name, driver }) =>
       driver.yank

@@ -2,7 +2,7 @@
  * What Tab offers and the grey hint says: command names, words that a declaration fixes, and names
  * that the machine knows.
  */
-import { objectTypes } from '../objects/all.js';
+import { objectTypes } from '../../vm/objects/all.js';
 import type { Registry } from '../schema.js';
 import type { Completion, Fields, Type } from '../../words/types.js';
 import type { VmControl } from '../vm.js';

@@ -10,15 +10,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asVmError } from '../../../src/base/errors.js';
 import type { Stdio } from '../../../src/chardev/contract.js';
-import { Chardevs } from '../../../src/commands/vm/chardevs.js';
-import { Network } from '../../../src/commands/vm/network.js';
-import { objectsOf } from '../../../src/commands/vm/objects.js';
+import { Chardevs } from '../../../src/vm/chardevs.js';
+import { Network } from '../../../src/vm/network.js';
+import { objectsOf } from '../../../src/vm/objects.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Host, Tap } from '../../../src/host/ports.js';
-import type { MachineSpec } from '../../../src/machine/spec.js';
-import { readChardev } from '../../../src/monitor/objects/chardevs.js';
-import { readNetdev } from '../../../src/monitor/objects/netdevs.js';
+import { readChardev } from '../../../src/vm/objects/chardevs.js';
+import { readNetdev } from '../../../src/vm/objects/netdevs.js';
 
 const withQemu =
   spawnSync('sh', ['-c', 'command -v qemu-system-x86_64']).status === 0 ? test : test.skip;
@@ -99,12 +98,11 @@ withQemu(
       },
     } as unknown as Host;
     const network = await Network.create(
-      { netdevs: [readNetdev('tap,id=inner,script=no,downscript=no')] } as unknown as MachineSpec,
-      host,
-      note,
+      { netdevs: [readNetdev('tap,id=inner,script=no,downscript=no')] },
+      { ...host, note },
     );
     const chardevs = await Chardevs.create([], { ...host, stdio: {} as Stdio, log: note });
-    const objects = objectsOf({ host, note }, { network, chardevs });
+    const objects = objectsOf({ ...host, note }, { network, chardevs });
     try {
       for (const id of ['m0', 'r0'])
         await eventually(() =>

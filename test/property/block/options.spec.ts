@@ -3,7 +3,7 @@
  * mixes of the words it knows.
  */
 import fc from 'fast-check';
-import { blockNode } from '../../../src/commands/options/check.js';
+import { blockNode } from '../../../src/vm/disks.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { VmError } from '../../../src/base/errors.js';
 import { parseDrive } from '../../../src/block/options/options.js';

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CharBackend, CharWorld, Stdio } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
-import { readChannel } from '../../../src/monitor/objects/chardevs.js';
+import { readChannel } from '../../../src/vm/objects/chardevs.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream } from '../../../src/host/ports.js';

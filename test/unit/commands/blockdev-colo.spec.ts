@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addonBuilt } from '../../support/colo-process.js';
 import { DiskGuest, diskGuest, numberAt } from '../../support/disk-guest.js';
+import { specOf } from '../../support/spec-of.js';
 import { VmInProcess } from '../../support/vm-in-process.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -37,33 +38,37 @@ const common = ['-m', '32', '-accel', 'soft', '-kernel', path('vmlinuz')];
 
 /** disk: the nodes of the primary; the last is the guest's, and called disk0. */
 async function pair(disk: string[]): Promise<{ primary: VmInProcess; secondary: VmInProcess }> {
-  const secondary = await VmInProcess.start('secondary', [
-    ...common,
-    '-incoming',
-    `unix:${path('mig')}`,
-    '-blockdev',
-    `driver=raw,node-name=colo-disk0,file.driver=file,file.filename=${path('s.img')}`,
-    '-blockdev',
-    JSON.stringify({
-      driver: 'replication',
-      mode: 'secondary',
-      'node-name': 'active-disk0',
-      'top-id': 'active-disk0',
-      file: { driver: 'memory', backing: { driver: 'memory', backing: 'colo-disk0' } },
-    }),
-    '-device',
-    'virtio-blk-pci,id=vd0,drive=active-disk0',
-  ]);
+  const secondary = await VmInProcess.start(
+    specOf('secondary', [
+      ...common,
+      '-incoming',
+      `unix:${path('mig')}`,
+      '-blockdev',
+      `driver=raw,node-name=colo-disk0,file.driver=file,file.filename=${path('s.img')}`,
+      '-blockdev',
+      JSON.stringify({
+        driver: 'replication',
+        mode: 'secondary',
+        'node-name': 'active-disk0',
+        'top-id': 'active-disk0',
+        file: { driver: 'memory', backing: { driver: 'memory', backing: 'colo-disk0' } },
+      }),
+      '-device',
+      'virtio-blk-pci,id=vd0,drive=active-disk0',
+    ]),
+  );
   vms.push(secondary);
   await secondary.qmp('nbd-server-start', { addr: { type: 'unix', data: { path: path('nbd') } } });
   await secondary.qmp('nbd-server-add', { device: 'colo-disk0', writable: true });
-  const primary = await VmInProcess.start('primary', [
-    ...common,
-    '-S',
-    ...disk.flatMap(node => ['-blockdev', node]),
-    '-device',
-    'virtio-blk-pci,id=vd0,drive=disk0,werror=stop',
-  ]);
+  const primary = await VmInProcess.start(
+    specOf('primary', [
+      ...common,
+      '-S',
+      ...disk.flatMap(node => ['-blockdev', node]),
+      '-device',
+      'virtio-blk-pci,id=vd0,drive=disk0,werror=stop',
+    ]),
+  );
   vms.push(primary);
   await primary.qmp('blockdev-add', {
     driver: 'replication',

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addonBuilt } from '../../support/colo-process.js';
 import { DiskGuest, diskGuest, numberAt } from '../../support/disk-guest.js';
+import { specOf } from '../../support/spec-of.js';
 import { VmInProcess } from '../../support/vm-in-process.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -24,15 +25,9 @@ afterEach(() => vm?.dispose());
 afterAll(() => rmSync(dir, { recursive: true }));
 
 const start = async (...options: string[]) =>
-  (vm = await VmInProcess.start('primary', [
-    '-m',
-    '32',
-    '-accel',
-    'soft',
-    '-kernel',
-    path('vmlinuz'),
-    ...options,
-  ]));
+  (vm = await VmInProcess.start(
+    specOf('primary', ['-m', '32', '-accel', 'soft', '-kernel', path('vmlinuz'), ...options]),
+  ));
 const raw = (node: string, file = `${node}.img`) => [
   '-blockdev',
   `driver=raw,node-name=${node},file.driver=file,file.filename=${path(file)}`,
@@ -256,26 +251,30 @@ withAddon(
       '-device',
       `virtio-blk-pci,id=vd0,drive=${node}`,
     ];
-    const there = await VmInProcess.start('primary', [
-      '-m',
-      '32',
-      '-accel',
-      'soft',
-      '-incoming',
-      `unix:${path('mig')}`,
-      ...disk('d'),
-    ]);
-    try {
-      const other = await VmInProcess.start('primary', [
+    const there = await VmInProcess.start(
+      specOf('primary', [
         '-m',
         '32',
         '-accel',
         'soft',
-        '-S',
-        '-kernel',
-        path('vmlinuz'),
-        ...disk('e'),
-      ]);
+        '-incoming',
+        `unix:${path('mig')}`,
+        ...disk('d'),
+      ]),
+    );
+    try {
+      const other = await VmInProcess.start(
+        specOf('primary', [
+          '-m',
+          '32',
+          '-accel',
+          'soft',
+          '-S',
+          '-kernel',
+          path('vmlinuz'),
+          ...disk('e'),
+        ]),
+      );
       await other.qmp('migrate', { uri: `unix:${path('mig')}` });
       await other.until(
         'the refusal',

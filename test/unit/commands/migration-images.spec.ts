@@ -18,6 +18,7 @@ import { encodeFrame } from '../../../src/migration/frames.js';
 import { transferCodec, transferKinds } from '../../../src/migration/messages.js';
 import { addonBuilt } from '../../support/colo-process.js';
 import { DiskGuest, diskGuest, numberAt } from '../../support/disk-guest.js';
+import { specOf } from '../../support/spec-of.js';
 import { VmInProcess } from '../../support/vm-in-process.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -42,7 +43,7 @@ async function start(image: string, ...more: string[]): Promise<VmInProcess> {
   const format = image.endsWith('.qcow2') ? 'qcow2' : 'raw';
   const disk = `file=${path(image)},format=${format},id=d0,if=virtio`;
   const guest = ['-m', '32', '-accel', 'soft', '-kernel', path('vmlinuz')];
-  const vm = await VmInProcess.start('primary', [...guest, '-drive', disk, ...more]);
+  const vm = await VmInProcess.start(specOf('primary', [...guest, '-drive', disk, ...more]));
   open.push(vm);
   return vm;
 }

@@ -19,11 +19,11 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
-import { RunningVm } from '../../../src/commands/vm/running-vm.js';
-import { nodeHost } from '../../../src/host/node/host.js';
+import { vmControl } from '../../../src/monitor/control.js';
+import { Vm } from '../../../src/vm/vm.js';
+import { testHost } from '../../support/vm-host.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
-import { TraceSwitches } from '../../../src/monitor/traces.js';
 import type { MigrationInfo } from '../../../src/monitor/vm.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { Assembler } from '../../support/toy-guest.js';
@@ -47,24 +47,14 @@ function countingKernel(): Buffer {
   return image;
 }
 
-const stdio = {
-  terminal: undefined,
-  setMode: () => undefined,
-  interrupt: () => undefined,
-  write: () => true,
-  onDrain: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  pause: () => undefined,
-  resume: () => undefined,
-};
 const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
-class Vm {
+class TestVm {
   readonly events: string[] = [];
+  readonly control;
   readonly shell: HmpShell;
   readonly qmp = (name: string, args: Record<string, unknown> = {}) =>
-    this.registry.qmp(name).runQmp(this.vm.control, args, {
+    this.registry.qmp(name).runQmp(this.control, args, {
       registry: this.registry,
       hmp: line => this.shell.run(line),
       mayWait: false,
@@ -72,30 +62,29 @@ class Vm {
   private readonly registry;
 
   private constructor(
-    readonly vm: RunningVm,
+    readonly vm: Vm,
     readonly notes: string[],
   ) {
-    this.registry = registryFor(vm.control);
-    this.shell = new HmpShell(this.registry, vm.control, true);
+    this.control = vmControl(vm);
+    this.registry = registryFor(this.control);
+    this.shell = new HmpShell(this.registry, this.control, true);
     for (const name of ['STOP', 'RESUME'] as const)
       vm.machine.events.on(name, () => void this.events.push(name));
     vm.machine.events.on('MIGRATION', e => void this.events.push(e.status));
   }
 
-  static async start(role: 'primary' | 'secondary', ...extra: string[]): Promise<Vm> {
+  static async start(role: 'primary' | 'secondary', ...extra: string[]): Promise<TestVm> {
     const notes: string[] = [];
     const { spec } = parseLaunch(role, ['-m', '32', '-accel', 'soft', '-kernel', kernel, ...extra]);
-    const world = {
-      host: nodeHost(),
-      stdio,
-      step: () => undefined,
-      version: { major: 0, minor: 1, micro: 0, package: 'colo' },
-      traces: new TraceSwitches(() => undefined),
-      note: (line: string) => void notes.push(line),
-      logInto: () => undefined,
-    };
-    const vm = new Vm(await RunningVm.build(spec, world), notes);
+    const vm = new TestVm(
+      await Vm.build(
+        spec,
+        testHost(line => void notes.push(line)),
+      ),
+      notes,
+    );
     open.push(vm);
+    await vm.vm.listen();
     await vm.vm.start();
     return vm;
   }
@@ -109,7 +98,7 @@ class Vm {
   }
 
   get info(): MigrationInfo {
-    return this.vm.control.migration!.info();
+    return this.control.migration!.info();
   }
 
   async until(what: string, condition: () => boolean): Promise<void> {
@@ -135,7 +124,7 @@ class Vm {
   }
 }
 
-const open: Vm[] = [];
+const open: TestVm[] = [];
 const servers: Server[] = [];
 beforeAll(() => writeFileSync(kernel, countingKernel()));
 afterEach(async () => {
@@ -144,8 +133,8 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
-async function running(): Promise<Vm> {
-  const vm = await Vm.start('primary');
+async function running(): Promise<TestVm> {
+  const vm = await TestVm.start('primary');
   await vm.runs();
   vm.events.length = 0;
   return vm;
@@ -164,7 +153,7 @@ describe('live', () => {
     async () => {
       const uri = `unix:${file('live')}`;
       const source = await running();
-      const target = await Vm.start('primary', '-incoming', uri);
+      const target = await TestVm.start('primary', '-incoming', uri);
       expect([target.state, await target.shell.run('info status')]).toEqual([
         'inmigrate',
         'VM status: paused (inmigrate)\n',
@@ -190,11 +179,11 @@ describe('live', () => {
         "Error: Can't migrate the vm that was paused due to previous migration\n",
       );
       // And back again, to where a new VM waits.
-      const back = await Vm.start('primary', '-incoming', 'tcp:127.0.0.1:0', '-S');
+      const back = await TestVm.start('primary', '-incoming', 'tcp:127.0.0.1:0', '-S');
       await target.shell.run(`migrate ${await portOf(back)}`);
       await back.until('it is there', () => back.state === 'paused');
       expect([target.state, back.counted]).toEqual(['postmigrate', target.counted]);
-      await back.vm.control.cont();
+      await back.control.cont();
       await back.runs();
     },
   );
@@ -203,8 +192,8 @@ describe('live', () => {
     'a guest that was stopped stays stopped there (skipped where the addon is not built)',
     async () => {
       const source = await running();
-      const target = await Vm.start('primary', '-incoming', `unix:${file('paused')}`);
-      await source.vm.control.stop();
+      const target = await TestVm.start('primary', '-incoming', `unix:${file('paused')}`);
+      await source.control.stop();
       await source.shell.run(`migrate unix:${file('paused')}`);
       expect([source.state, source.info.status]).toEqual(['postmigrate', 'completed']);
       await target.until('it is there', () => target.info.status === 'completed');
@@ -220,7 +209,7 @@ describe('live', () => {
       'where the addon is not built)',
     async () => {
       const source = await running();
-      const target = await Vm.start('primary', '-incoming', `unix:${file('cancel')}`);
+      const target = await TestVm.start('primary', '-incoming', `unix:${file('cancel')}`);
       await source.shell.run('migrate_set_parameter max-bandwidth 4k');
       await source.shell.run(`migrate -d unix:${file('cancel')}`);
       await source.until(
@@ -257,7 +246,7 @@ describe('live', () => {
       '(skipped where the addon is not built)',
     async () => {
       const source = await running();
-      const serial = await Vm.start(
+      const serial = await TestVm.start(
         'primary',
         '-incoming',
         `unix:${file('serial')}`,
@@ -272,7 +261,7 @@ describe('live', () => {
       );
       await source.runs();
       expect(serial.state).toBe('inmigrate');
-      const secondary = await Vm.start('secondary', '-incoming', `unix:${file('sec')}`);
+      const secondary = await TestVm.start('secondary', '-incoming', `unix:${file('sec')}`);
       await source.shell.run(`migrate unix:${file('sec')}`);
       expect(source.info['error-desc']).toContain(
         'this side is a secondary and waits for a primary: the capability x-colo is off on ' +
@@ -323,14 +312,14 @@ describe('state files', () => {
         0o600,
       ]);
       const saved = source.counted;
-      const loaded = await Vm.start('primary', '-S', '-incoming', `file:${path},offset=4096`);
+      const loaded = await TestVm.start('primary', '-S', '-incoming', `file:${path},offset=4096`);
       expect([loaded.state, loaded.counted]).toEqual(['paused', saved]);
       expect(loaded.vm.machine.accel.ram.hash()).toBe(source.vm.machine.accel.ram.hash());
-      await source.vm.control.cont();
+      await source.control.cont();
       await source.runs();
-      const second = await Vm.start('primary', '-incoming', `file:${path},offset=4096`);
+      const second = await TestVm.start('primary', '-incoming', `file:${path},offset=4096`);
       await second.runs();
-      await expect(Vm.start('primary', '-incoming', `file:${path}`)).rejects.toThrow(
+      await expect(TestVm.start('primary', '-incoming', `file:${path}`)).rejects.toThrow(
         `-incoming file:${path}: the state is damaged: this is not a colo migration stream`,
       );
     },
@@ -352,12 +341,12 @@ describe('state files', () => {
       await source.runs();
       await source.shell.run(`migrate "exec:gzip -1 > ${path}"`);
       expect([source.info.status, source.state]).toEqual(['completed', 'postmigrate']);
-      const loaded = await Vm.start('primary', '-S', '-incoming', `exec:gzip -dc ${path}`);
+      const loaded = await TestVm.start('primary', '-S', '-incoming', `exec:gzip -dc ${path}`);
       expect(loaded.counted).toBe(source.counted);
-      await expect(Vm.start('primary', '-incoming', 'exec:exit 2')).rejects.toThrow(
+      await expect(TestVm.start('primary', '-incoming', 'exec:exit 2')).rejects.toThrow(
         '-incoming exec:exit 2: the command failed with exit code 2',
       );
-      await expect(Vm.start('primary', '-incoming', `file:${file('none')}`)).rejects.toThrow(
+      await expect(TestVm.start('primary', '-incoming', `file:${file('none')}`)).rejects.toThrow(
         'No such file or directory',
       );
       expect(await source.shell.run('migrate file:/proc/none/x')).toMatch(
@@ -373,7 +362,7 @@ describe('state files', () => {
       const source = await running();
       await source.shell.run(`migrate file:${file('good')}`);
       const good = readFileSync(file('good'));
-      const target = await Vm.start('primary', '-incoming', 'defer');
+      const target = await TestVm.start('primary', '-incoming', 'defer');
       const attempt = async (bytes: Uint8Array) => {
         writeFileSync(file('bad'), bytes);
         await target.qmp('migrate-incoming', { uri: `file:${file('bad')}` });
@@ -431,7 +420,7 @@ describe('state files', () => {
       expect([source.info.status, folder(), lstatSync(file('kept-link')).isSymbolicLink()]).toEqual(
         ['completed', ['kept', 'kept-link'], true],
       );
-      const loaded = await Vm.start('primary', '-S', '-incoming', `file:${path}`);
+      const loaded = await TestVm.start('primary', '-S', '-incoming', `file:${path}`);
       expect(loaded.counted).toBe(source.counted);
     },
   );
@@ -448,7 +437,7 @@ describe('state files', () => {
 });
 
 /** Where a VM that chose its port waits. */
-async function portOf(vm: Vm): Promise<string> {
+async function portOf(vm: TestVm): Promise<string> {
   const address = (vm.vm as unknown as { colo: { listener: { address: { port: number } } } }).colo
     .listener.address;
   return `tcp:127.0.0.1:${address.port}`;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { untilPair } from '../../../src/commands/wait-pair.js';
 import { addonBuilt } from '../../support/colo-process.js';
 import { diskGuest } from '../../support/disk-guest.js';
+import { specOf } from '../../support/spec-of.js';
 import { VmInProcess } from '../../support/vm-in-process.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -31,7 +32,7 @@ interface VmAnswer {
 const look = async (vm: VmInProcess) => (await vm.qmp('query-vm')) as VmAnswer;
 
 async function start(role: 'primary' | 'secondary', ...more: string[]): Promise<VmInProcess> {
-  const vm = await VmInProcess.start(role, [...common, ...more]);
+  const vm = await VmInProcess.start(specOf(role, [...common, ...more]));
   vms.push(vm);
   return vm;
 }

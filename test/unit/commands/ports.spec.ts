@@ -6,6 +6,7 @@
  */
 import { createConnection } from 'node:net';
 import { addonBuilt } from '../../support/colo-process.js';
+import { specOf } from '../../support/spec-of.js';
 import { VmInProcess } from '../../support/vm-in-process.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -24,23 +25,25 @@ function connects(port: number): Promise<boolean> {
 
 withAddon('every listener tells its port', async () => {
   const server = 'tcp:127.0.0.1:0,server=on,wait=off';
-  vm = await VmInProcess.start('primary', [
-    '-m',
-    '16',
-    '-accel',
-    'soft',
-    '-S',
-    '-incoming',
-    'tcp:127.0.0.1:0',
-    '-netdev',
-    'socket,id=n0,listen=127.0.0.1:0',
-    '-serial',
-    server,
-    '-monitor',
-    server,
-    '-qmp',
-    server,
-  ]);
+  vm = await VmInProcess.start(
+    specOf('primary', [
+      '-m',
+      '16',
+      '-accel',
+      'soft',
+      '-S',
+      '-incoming',
+      'tcp:127.0.0.1:0',
+      '-netdev',
+      'socket,id=n0,listen=127.0.0.1:0',
+      '-serial',
+      server,
+      '-monitor',
+      server,
+      '-qmp',
+      server,
+    ]),
+  );
   const chardevs = await vm.hmp('info chardev');
   const ports = chardevs
     .split('\n')
@@ -80,7 +83,7 @@ withAddon.each([
   ['QMP', '{"execute": "qmp_capabilities"} {"execute": "stop"} {"execute": "quit"}\n', '-qmp'],
 ])('%s from a program that sends it and leaves', async (_name, text, option) => {
   const argv = ['-m', '16', '-accel', 'soft', '-S', option, 'tcp:127.0.0.1:0,server=on,wait=off'];
-  vm = await VmInProcess.start('primary', argv);
+  vm = await VmInProcess.start(specOf('primary', argv));
   const socket = createConnection({
     host: '127.0.0.1',
     port: portIn(await vm.hmp('info chardev')),

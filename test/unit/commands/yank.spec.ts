@@ -9,30 +9,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
-import { RunningVm } from '../../../src/commands/vm/running-vm.js';
 import { nodeHost } from '../../../src/host/node/host.js';
-import { TraceSwitches } from '../../../src/monitor/traces.js';
+import { vmControl } from '../../../src/monitor/control.js';
 import { yankControl } from '../../../src/monitor/control/yank.js';
+import { openMonitors } from '../../../src/monitor/open.js';
 import { QmpClient } from '../../../src/monitor/qmp/client.js';
+import { Vm } from '../../../src/vm/vm.js';
+import { testHost } from '../../support/vm-host.js';
 
 const built = existsSync(new URL('../../../native/build/Release/colo.node', import.meta.url));
 const withAddon = built ? test : test.skip;
 const dir = mkdtempSync(join(tmpdir(), 'colo-yank-'));
 const path = (name: string) => join(dir, name);
-const stdio = {
-  terminal: undefined,
-  setMode: () => undefined,
-  interrupt: () => undefined,
-  write: () => true,
-  onDrain: () => undefined,
-  onData: () => undefined,
-  onEnd: () => undefined,
-  pause: () => undefined,
-  resume: () => undefined,
-};
 const limitMs = 10_000;
 
-let vm: RunningVm;
+let vm: Vm;
 const servers: Server[] = [];
 const sockets: Socket[] = [];
 
@@ -49,15 +40,8 @@ async function start(...extra: string[]): Promise<void> {
     `unix:${path('qmp2')},server=on,wait=off`,
     ...extra,
   ]);
-  vm = await RunningVm.build(spec, {
-    host: nodeHost(),
-    stdio,
-    step: () => undefined,
-    version: { major: 0, minor: 1, micro: 0, package: 'colo' },
-    traces: new TraceSwitches(() => undefined),
-    note: () => undefined,
-    logInto: () => undefined,
-  });
+  vm = await Vm.build(spec, testHost());
+  openMonitors(vm, vmControl(vm));
   await vm.start();
 }
 
@@ -111,7 +95,7 @@ withAddon('migration to a dead peer (skipped where the addon is not built)', asy
     type: 'migration',
   });
   await yank(other, { type: 'migration' });
-  for (let i = 0; i < 200 && vm.control.migration!.info().status === 'setup'; i++)
+  for (let i = 0; i < 200 && vm.colo.query().status === 'setup'; i++)
     await new Promise(resolve => setTimeout(resolve, 10));
   expect(await qmp.execute('query-migrate', undefined, limitMs)).toMatchObject({
     status: 'failed',

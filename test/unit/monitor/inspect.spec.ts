@@ -15,7 +15,7 @@ import { tracer } from '../../../src/base/trace.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { evaluate } from '../../../src/monitor/hmp/expression.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
-import { TraceSwitches } from '../../../src/monitor/traces.js';
+import { TraceSwitches } from '../../../src/vm/traces.js';
 import { fakeControl } from '../../support/fake-control.js';
 import { Assembler, loadToyGuest } from '../../support/toy-guest.js';
 

@@ -23,10 +23,10 @@ let threads = [77];
 
 function shell() {
   const machine = {
-    accel: guest,
+    accel: Object.assign(guest, { threadIds: () => threads }),
     whileStopped: async <T>(fn: () => T) => (looks++, fn()),
   } as unknown as MachineControl;
-  const vm = { ...fakeControl(), inspect: inspectControl({ machine, vcpuThreads: () => threads }) };
+  const vm = { ...fakeControl(), inspect: inspectControl(machine) };
   return new HmpShell(registryFor(vm), vm, false);
 }
 

@@ -9,11 +9,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import type { Stdio } from '../../../src/chardev/contract.js';
 import { RingbufChar } from '../../../src/chardev/ringbuf.js';
-import { Chardevs } from '../../../src/commands/vm/chardevs.js';
-import { Network } from '../../../src/commands/vm/network.js';
+import { Chardevs } from '../../../src/vm/chardevs.js';
+import { Network } from '../../../src/vm/network.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
-import type { Files, Stream, Tap } from '../../../src/host/ports.js';
+import type { Files, Stream, Programs, Tap } from '../../../src/host/ports.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import {
@@ -22,9 +22,8 @@ import {
   readChannel,
   readChardev,
   specOfBackend,
-} from '../../../src/monitor/objects/chardevs.js';
-import { netdevHelp, netdevOf, readNetdev } from '../../../src/monitor/objects/netdevs.js';
-import type { MachineSpec } from '../../../src/machine/spec.js';
+} from '../../../src/vm/objects/chardevs.js';
+import { netdevHelp, netdevOf, readNetdev } from '../../../src/vm/objects/netdevs.js';
 import { fakeControl } from '../../support/fake-control.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'colo-plug-'));
@@ -290,9 +289,8 @@ describe('netdevs', () => {
   });
   async function network(open: (ifname?: string) => Tap = fakeTap) {
     const all = await Network.create(
-      { netdevs: [] } as unknown as MachineSpec,
-      { clock, sockets, taps: { open } },
-      () => undefined,
+      { netdevs: [] },
+      { clock, sockets, taps: { open }, programs: {} as Programs, note: () => undefined },
     );
     opened.push(all);
     return all;

@@ -2,8 +2,8 @@
  * Goal: whatever a user says of objects is done, or refused in QEMU's words with what to do.
  * Method: the real registry over a netdev whose ends are lists; every mistake, as text and as JSON.
  */
-import { objectType } from '../../../src/monitor/objects/type.js';
-import { objectHelp } from '../../../src/monitor/objects/all.js';
+import { objectType } from '../../../src/vm/objects/type.js';
+import { objectHelp } from '../../../src/vm/objects/all.js';
 import type { VmError } from '../../../src/base/errors.js';
 import { objectsFixture } from '../../support/objects.js';
 

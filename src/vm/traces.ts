@@ -2,9 +2,8 @@
 import type { Disposable } from '../base/disposable.js';
 import { didYouMean } from '../base/similar.js';
 import { onTrace, traceNames } from '../base/trace.js';
-import type { TraceControl } from './vm.js';
 
-export class TraceSwitches implements TraceControl, Disposable {
+export class TraceSwitches implements Disposable {
   private readonly printed = new Map<string, Disposable>();
 
   /** print: one line for people. */

@@ -2,9 +2,8 @@
  * Goal: after a failover the switch is told, in rounds, on every netdev. Method: the real Network
  * over a tap that keeps its frames, in simulated time.
  */
-import { Network } from '../../../src/commands/vm/network.js';
-import type { Sockets, Tap } from '../../../src/host/ports.js';
-import type { MachineSpec } from '../../../src/machine/spec.js';
+import { Network } from '../../../src/vm/network.js';
+import type { Programs, Sockets, Tap } from '../../../src/host/ports.js';
 import { SimNode } from '../../support/sim/node.js';
 import { World } from '../../support/sim/world.js';
 
@@ -22,14 +21,15 @@ it('announces the guest in five rounds, and in none while its output is held', a
     resume: () => undefined,
     dispose: () => undefined,
   };
-  const spec = {
-    objects: [],
-    netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }],
-  } as unknown as MachineSpec;
   const network = await Network.create(
-    spec,
-    { clock: new SimNode('n', world).clock, taps: { open: () => tap }, sockets: {} as Sockets },
-    () => undefined,
+    { netdevs: [{ type: 'tap', id: 'hn0', script: 'no', downscript: 'no' }] },
+    {
+      clock: new SimNode('n', world).clock,
+      taps: { open: () => tap },
+      sockets: {} as Sockets,
+      programs: {} as Programs,
+      note: () => undefined,
+    },
   );
   let guestAnnounced = 0;
   const netdev = network.claim('hn0', 'the test');

@@ -1,20 +1,19 @@
 /** The character devices of a machine: opened from its spec, each with one user at a time. */
-import { Disposables } from '../../base/disposable.js';
-import { deviceNotFound, VmError } from '../../base/errors.js';
-import { type Claim, Inventory } from '../../base/inventory.js';
-import type { CharBackend, CharSpec, CharWorld } from '../../chardev/contract.js';
-import { createChardev } from '../../chardev/create.js';
-import { MuxChar, type MuxCommand } from '../../chardev/mux.js';
-import type { MuxRole } from '../../chardev/mux-front.js';
-import { RingbufChar } from '../../chardev/ringbuf.js';
-import { StdioChar } from '../../chardev/stdio.js';
-import type { ChardevProvider } from '../../machine/parts.js';
-import type { ChardevSpec } from '../../machine/spec.js';
-import type { ChardevControl } from '../../monitor/vm.js';
+import { Disposables } from '../base/disposable.js';
+import { deviceNotFound, VmError } from '../base/errors.js';
+import { type Claim, Inventory } from '../base/inventory.js';
+import type { CharBackend, CharSpec, CharWorld } from '../chardev/contract.js';
+import { createChardev } from '../chardev/create.js';
+import { MuxChar, type MuxCommand } from '../chardev/mux.js';
+import type { MuxRole } from '../chardev/mux-front.js';
+import { RingbufChar } from '../chardev/ringbuf.js';
+import { StdioChar } from '../chardev/stdio.js';
+import type { ChardevProvider } from '../machine/parts.js';
+import type { ChardevSpec } from '../machine/spec.js';
 
 const maxChardevs = 256;
 
-export class Chardevs implements ChardevProvider, ChardevControl {
+export class Chardevs implements ChardevProvider {
   private readonly open = new Inventory<CharBackend>({
     kind: 'chardev',
     limit: maxChardevs,

@@ -5,7 +5,6 @@ import { type Claim, Inventory } from '../../base/inventory.js';
 import { neededWord, readNamed } from '../../words/named.js';
 import type { Type } from '../../words/types.js';
 import { checkFields } from '../../words/types.js';
-import type { ObjectControl } from '../vm.js';
 import { objectTypeNamed } from './all.js';
 import type { ObjectType, ObjectWorld, VmObject } from './type.js';
 import { fromWords } from '../../words/from-words.js';
@@ -32,7 +31,7 @@ export function readObject(text: string): ObjectRequest {
   return { id: neededWord(id, 'id'), type, properties: fromWords(type.fields, own) };
 }
 
-export class Objects implements ObjectControl, Disposable {
+export class Objects implements Disposable {
   private readonly live = new Inventory<Live>({
     kind: 'object',
     limit: maxObjects,

@@ -1,7 +1,7 @@
 /** The VM's own terminal says what becomes of its pair: nobody may be watching when it happens. */
-import { healthOf, type FailoverLine, pairNews, verdict } from '../../monitor/health.js';
-import type { VmControl } from '../../monitor/vm.js';
-import type { PairStanding } from '../../qapi/types.js';
+import { healthOf, type FailoverLine, pairNews, verdict } from './health.js';
+import type { VmControl } from './vm.js';
+import type { PairStanding } from '../qapi/types.js';
 
 /** A takeover may be through before anything could be said of it. */
 const inColo: readonly PairStanding[] = ['protected', 'lost', 'taking-over'];

@@ -2,7 +2,7 @@
  * Which disks cannot go with a guest that migrates without COLO: its disks stay where they are, and
  * another process opens them.
  */
-import type { NodeInfo } from '../../block/layer/query.js';
+import type { NodeInfo } from '../block/layer/query.js';
 
 /** A sentence, or undefined. live: both sides have their disks open at the same time. */
 export function diskObstacle(

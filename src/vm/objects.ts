@@ -2,25 +2,24 @@
  * The objects of a machine's spec: early ones before drives and chardevs, which may use them, late
  * ones when those are open.
  */
-import { asVmError, assert } from '../../base/errors.js';
-import type { CredentialStore } from '../../block/nbd/credentials.js';
-import type { Host } from '../../host/ports.js';
-import type { MachineSpec } from '../../machine/spec.js';
-import { objectTypeNamed } from '../../monitor/objects/all.js';
-import { Objects } from '../../monitor/objects/registry.js';
-import { type TlsCreds, tlsCredsTypes } from '../../monitor/objects/tls-creds.js';
-import type { ObjectType } from '../../monitor/objects/type.js';
+import { asVmError, assert } from '../base/errors.js';
+import type { CredentialStore } from '../block/nbd/credentials.js';
+import type { MachineSpec } from '../machine/spec.js';
+import { objectTypeNamed } from './objects/all.js';
+import { Objects } from './objects/registry.js';
+import { type TlsCreds, tlsCredsTypes } from './objects/tls-creds.js';
+import type { ObjectType, ObjectWorld } from './objects/type.js';
 import type { Chardevs } from './chardevs.js';
 import type { Network } from './network.js';
 
 /** opened: filled while the machine is built. */
 export function objectsOf(
-  { host, note }: { host: Host; note(line: string): void },
+  host: ObjectWorld['host'] & Pick<ObjectWorld, 'note'>,
   opened: { network?: Network; chardevs?: Chardevs },
 ): Objects {
   return new Objects({
     host,
-    note,
+    note: line => host.note(line),
     netdev: (id, user) => {
       assert(opened.network, 'objects that use a netdev are late');
       return opened.network.use(id, user);

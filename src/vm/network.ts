@@ -1,0 +1,96 @@
+/** The netdevs of a machine, and the announcements on them. */
+import { asVmError, deviceNotFound, VmError } from '../base/errors.js';
+import { type Claim, Inventory } from '../base/inventory.js';
+import type { NetProvider } from '../machine/parts.js';
+import type { MachineSpec, NetdevSpec } from '../machine/spec.js';
+import type { Netdev } from '../net/contract.js';
+import { Announcer, type AnnounceSchedule } from '../net/packet/announce.js';
+import { type NetHost, openNetdev, type OpenNetdev } from './netdev.js';
+
+const maxNetdevs = 256;
+
+export class Network implements NetProvider {
+  private readonly open = new Inventory<OpenNetdev>({
+    kind: 'netdev',
+    limit: maxNetdevs,
+    use: 'shared',
+    duplicate: id => new VmError(`Duplicate ID '${id}'`),
+  });
+  private readonly announcer: Announcer;
+
+  private constructor(
+    /** What both sides of a pair must have alike. */
+    private readonly fixed: readonly string[],
+    private readonly host: NetHost,
+  ) {
+    this.announcer = new Announcer(host.clock);
+  }
+
+  static async create(spec: Pick<MachineSpec, 'netdevs'>, host: NetHost): Promise<Network> {
+    const fixed = spec.netdevs.map(netdev => netdev.id);
+    const network = new Network(fixed, host);
+    try {
+      for (const netdev of spec.netdevs) await network.add(netdev);
+      return network;
+    } catch (error) {
+      network.close();
+      throw error;
+    }
+  }
+
+  /** netdev_add. */
+  async add(spec: NetdevSpec): Promise<void> {
+    await this.open.add(spec.id, () => openNetdev(spec, this.host));
+  }
+
+  /** netdev_del; VmError that names the user while it has one. */
+  del(id: string): void {
+    const found = this.open.take(id);
+    if (!found) throw deviceNotFound(id);
+    this.end(found);
+  }
+
+  get netdevs(): Netdev[] {
+    return this.open.values.map(({ netdev }) => netdev);
+  }
+
+  claim(id: string, user: string): Netdev {
+    return this.open.claim(id, user).value.netdev;
+  }
+
+  /** Until the claim is disposed, it cannot be taken away. */
+  use(id: string, user: string): Claim<Netdev> {
+    const { value, dispose } = this.open.claim(id, user);
+    return { value: value.netdev, dispose };
+  }
+
+  list(): string[] {
+    return [...this.fixed];
+  }
+
+  /** ids: only these netdevs. */
+  announce(schedule?: AnnounceSchedule, ids?: readonly string[]): void {
+    const unknown = ids?.find(id => !this.open.get(id));
+    if (unknown !== undefined) throw deviceNotFound(unknown);
+    this.announcer.start(
+      () =>
+        this.netdevs
+          .filter(netdev => ids?.includes(netdev.id) ?? true)
+          .forEach(netdev => netdev.announce()),
+      schedule,
+    );
+  }
+
+  close(): void {
+    this.announcer.dispose();
+    for (const one of this.open.values) this.end(one);
+  }
+
+  private end({ netdev, down }: OpenNetdev): void {
+    down()
+      .catch((error: unknown) =>
+        this.host.note(`-netdev ${netdev.id}: ${asVmError(error).message}`),
+      )
+      .finally(() => netdev.dispose());
+  }
+}
