@@ -387,7 +387,7 @@ export class Colo {
 
   /**
    * The guest or the user asks for power off, and Lifecycle.shutdownRequested is true. True: colo
-   * calls Lifecycle.finishShutdown when it is time. False: nobody but the machine is concerned. On the
+   * calls Lifecycle.finishShutdown when it is time. False: it concerns the machine alone. On the
    * secondary a shutdown is the primary's job: nothing happens, true.
    */
   guestShutdown(): boolean {

@@ -7,13 +7,13 @@
  *                       running <--ioError / cont--> io-error
  *                       running <--stopForCheckpoint / resumeAfterCheckpoint--> colo
  *                       running --stopForMigration--> finish-migrate --migrationDone--> postmigrate
- *                       running <--migrationFailed-- finish-migrate     running <--cont-- postmigrate
+ *                       running <--migrationFailed-- finish-migrate   running <--cont-- postmigrate
  *   inmigrate --runAfterMigration, runAfterFailover--> running, paused
  *
- * A checkpoint and the end of a migration go back to the state that they found, or to what was asked
- * for meanwhile. From each state: enterShutdown --> shutdown, haltForPeer --> postmigrate without a
- * way back, a vCPU that fails --> internal-error. A reset leaves shutdown and internal-error for
- * paused. beginEnd leaves the state as it is and refuses every verb from then on.
+ * A checkpoint and the end of a migration go back to the state that they found, or to what was
+ * asked for meanwhile. From each state: enterShutdown --> shutdown, haltForPeer --> postmigrate
+ * without a way back, a vCPU that fails --> internal-error. A reset leaves shutdown and internal-
+ * error for paused. beginEnd leaves the state as it is and refuses every verb from then on.
  */
 import type { Ram } from '../accel/contract.js';
 import { asVmError, assert, lastFailure, VmError } from '../base/errors.js';

@@ -14,7 +14,7 @@ export class Turns {
     private readonly eachBytes: number,
   ) {}
 
-  /** After a piece of work: resolves at once, or in a later turn when this one has had its share. */
+  /** After a piece of work: resolves at once, or in a later turn when this one had its share. */
   async spend(bytes: number): Promise<void> {
     this.bytes += bytes;
     if (this.bytes < this.eachBytes) return;

@@ -1,4 +1,4 @@
-/** A clock that does not move: each turn() fires the timers that are armed, and none of the next. */
+/** A clock that does not move: each turn() fires the timers that are armed, none of the next. */
 import type { Clock } from '../../src/host/ports.js';
 
 export class TurnClock implements Clock {
