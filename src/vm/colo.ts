@@ -24,7 +24,10 @@ export function coloOf({ machine, block, network, pairChanged }: ColoGround, hos
     events: machine.events,
     options: { ...defaultColoOptions },
     xColo: machine.spec.role === 'secondary',
-    disks: side => block.replicated(side),
+    disks: {
+      primary: () => block.primaryDisks(),
+      secondary: () => block.secondaryDisks(),
+    },
     flushDisks: () => block.flush(),
     images: block.images,
     diskObstacle: (how, live) => diskObstacle(block.queryNamedBlockNodes(), how, live),
