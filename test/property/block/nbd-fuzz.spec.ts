@@ -3,7 +3,8 @@
  * and nothing else, and the client that connection: no crash, no hang, no byte changed that was not
  * asked for. Method: real sockets and real TLS by pre-shared keys. Conversations that are right,
  * with bytes changed, left out and put in at every level, against our server; our client against a
- * server behind whose TLS somebody changes the replies. Each bounded in time.
+ * server behind whose TLS somebody changes the replies. A number of them, whatever time they take
+ * (COLO_FUZZ_CASES).
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,8 @@ import type { Stream, TlsContext } from '../../../src/host/ports.js';
 import { expectSame, pattern } from '../../support/block-host.js';
 import { Random } from '../../support/random.js';
 
-const BUDGET_MS = Number(process.env.COLO_FUZZ_MS ?? 1500);
+/** Rounds of four conversations with the server; of the client a third as many. */
+const CASES = Number(process.env.COLO_FUZZ_CASES ?? 30);
 const SIZE = 1024 * 1024;
 const host = nodeHost();
 const keys = new Map([['qemu', Buffer.alloc(32, 7)]]);
@@ -92,8 +94,8 @@ function mutate(random: Random, data: Buffer): Buffer {
   }
 }
 
-function negotiation(random: Random): Buffer {
-  const name = ['r', 'w', '', 'nobody'][random.below(4)];
+function negotiation(random: Random, right: boolean): Buffer {
+  const name = right ? 'r' : ['r', 'w', '', 'nobody'][random.below(4)];
   const option = nbd.encodeOption;
   const parts = [
     option(nbd.NbdOpt.STRUCTURED_REPLY, Buffer.alloc(0)),
@@ -101,7 +103,7 @@ function negotiation(random: Random): Buffer {
     option(nbd.NbdOpt.SET_META_CONTEXT, nbd.encodeMetaQuery(name, ['base:allocation'])),
     option(77, Buffer.alloc(9)),
   ];
-  const some = parts.filter(() => random.below(3) > 0);
+  const some = parts.filter(() => right || random.below(3) > 0);
   return Buffer.concat([
     ...some,
     option(nbd.NbdOpt.GO, nbd.encodeGo(name, [nbd.NbdInfo.BLOCK_SIZE])),
@@ -125,8 +127,13 @@ function request(random: Random, cookie: number): Buffer {
     : header;
 }
 
-/** One conversation, to its end or for a moment. Gives whether it came as far as to requests. */
-async function converse(random: Random, tls: boolean): Promise<boolean> {
+const structuredReply = Buffer.from([0x66, 0x8e, 0x33, 0xef]);
+
+/**
+ * One conversation, to its end or for a moment. Gives whether it came as far as to structured
+ * replies. right: nothing is changed, left out or cut off.
+ */
+async function converse(random: Random, tls: boolean, right = false): Promise<boolean> {
   let stream: Stream = await connect(tls);
   const heard: Buffer[] = [];
   let over: () => void = () => undefined;
@@ -140,12 +147,12 @@ async function converse(random: Random, tls: boolean): Promise<boolean> {
   void say(nbd.clientFlags.encode({ flags: 3 }));
   if (tls) {
     void say(nbd.encodeOption(nbd.NbdOpt.STARTTLS, Buffer.alloc(0)));
-    const answered = await Promise.race([
+    const granted = await Promise.race([
       ended.then(() => false),
       until(() => Buffer.concat(heard).length >= 18 + 20),
     ]);
-    if (!answered) return false;
-    if (random.below(6) === 0) {
+    if (!granted) return false;
+    if (!right && random.below(6) === 0) {
       // Not TLS at all.
       await say(mutate(random, Buffer.alloc(300, random.below(256))));
       await Promise.race([ended, pause(5)]);
@@ -155,19 +162,23 @@ async function converse(random: Random, tls: boolean): Promise<boolean> {
     stream = await client.start(stream, { hostname: 'localhost', timeoutMs: 10_000 });
     listen(stream);
   }
-  const spoiled = random.below(3) === 0;
-  const words = negotiation(random);
+  const spoiled = !right && random.below(3) === 0;
+  const words = negotiation(random, right);
   void say(spoiled ? mutate(random, words) : words);
-  for (let n = 1; n < 12; n++)
+  if (right) void say(nbd.encodeRequest(nbd.NbdCmd.READ, 0, 1, 0, 512));
+  for (let n = 1; n < 12 && !right; n++)
     void say(random.below(4) === 0 ? mutate(random, request(random, n)) : request(random, n));
-  await Promise.race([ended, pause(random.below(12))]);
+  const answered = () => Buffer.concat(heard).includes(structuredReply);
+  // A third is cut off wherever it stands; the server is of this process, so turns are enough.
+  if (!right && random.below(3) === 0) await Promise.race([ended, pause(random.below(12))]);
+  else await Promise.race([ended, until(answered, right ? 2000 : 50)]);
   stream.destroy();
-  return Buffer.concat(heard).includes(Buffer.from([0x66, 0x8e, 0x33, 0xef]));
+  return answered();
 }
 
 const pause = (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms));
-async function until(what: () => boolean): Promise<boolean> {
-  for (let n = 0; n < 2000 && !what(); n++) await pause(1);
+async function until(what: () => boolean, turns = 2000): Promise<boolean> {
+  for (let n = 0; n < turns && !what(); n++) await pause(1);
   return what();
 }
 
@@ -177,13 +188,9 @@ test.each([true, false])(
     const made = await serve(tls);
     const random = new Random(seed);
     const before = process.memoryUsage().rss;
-    let [talks, structured] = [0, 0];
-    for (const end = performance.now() + BUDGET_MS; performance.now() < end; talks++) {
-      const several = await Promise.all(Array.from({ length: 4 }, () => converse(random, tls)));
-      structured += several.filter(Boolean).length;
-    }
-    expect(talks).toBeGreaterThan(5);
-    expect(structured).toBeGreaterThan(2);
+    for (let round = 0; round < CASES; round++)
+      await Promise.all(Array.from({ length: 4 }, () => converse(random, tls)));
+    expect(await converse(random, tls, true)).toBe(true);
     // Nobody is left, and whoever comes now is served.
     expect(await until(() => made.nbd.describe().every(({ clients }) => clients === 0))).toBe(true);
     const other = layer();
@@ -204,7 +211,7 @@ test.each([true, false])(
   60_000,
 );
 
-/** Between our client and our server: ends TLS, and spoils one reply or none. */
+/** Between our client and our server: ends TLS, and spoils replies, but not those of the first. */
 async function spoiler(random: Random): Promise<string> {
   const path = join(dir, 'spoiled');
   const listener = await host.sockets.listen(
@@ -212,10 +219,12 @@ async function spoiler(random: Random): Promise<string> {
     near => void relay(near).catch(() => near.destroy()),
   );
   closing.push(() => listener.dispose());
+  let first = true;
   async function relay(plain: Stream): Promise<void> {
     const far = await connect(false);
     let near: Stream | undefined;
-    const spoilAt = 200 + random.below(3000);
+    const spoilAt = first ? Infinity : 200 + random.below(3000);
+    first = false;
     let passed = 0;
     const hello: Buffer[] = [];
     plain.onEnd(() => far.destroy());
@@ -261,7 +270,7 @@ test('our client, where somebody behind TLS changes what the server says', async
   const random = new Random(seed + 1);
   const path = await spoiler(random);
   let [whole, broken] = [0, 0];
-  for (const end = performance.now() + BUDGET_MS; performance.now() < end;) {
+  for (let n = 0; n < CASES / 3; n++) {
     const made = new BlockLayer(host);
     made.graph.credentials = (_id, endpoint) => ({
       value: { kind: 'psk', keys, endpoint } as never,
@@ -271,16 +280,14 @@ test('our client, where somebody behind TLS changes what the server says', async
       const disk = await made.addDrive(
         parseDrive(
           `driver=nbd,path=${path},export=r,id=c,if=none,read-only=on,tls-creds=psk,` +
-            'open-timeout=2,x-request-timeout=1',
+            'open-timeout=5,x-request-timeout=2',
         ),
       );
-      const started = performance.now();
       const answers = await Promise.allSettled(
         Array.from({ length: 6 }, (_, n) =>
           n % 2 === 0 ? disk.pread(n * 4096, 4096) : disk.node.blockStatus(0, SIZE),
         ),
       );
-      expect(performance.now() - started).toBeLessThan(10_000);
       for (const answer of answers) {
         if (answer.status === 'fulfilled') whole++;
         else {
