@@ -311,7 +311,10 @@ function tooLong(what: string, length: number): never {
 const readOffset = (data: Buffer): number => data.readUInt32BE(0) * 2 ** 32 + data.readUInt32BE(4);
 
 function checked(info: { size: number; flags: number }): { size: number; flags: number } {
-  if (!Number.isSafeInteger(info.size)) throw new VmError('the NBD export is too long');
+  if (!Number.isSafeInteger(info.size))
+    throw new VmError(
+      `the NBD export has ${BigInt(info.size)} bytes, more than can be addressed here, 2^53`,
+    );
   if (info.size % 512 !== 0)
     throw new VmError(`the NBD export has ${info.size} bytes, not a whole number of sectors`);
   return { size: info.size, flags: info.flags & nbd.ExportFlag.HAS_FLAGS ? info.flags : 0 };

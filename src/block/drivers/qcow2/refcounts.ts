@@ -98,9 +98,11 @@ export class Refcounts {
   }
 
   async change(cluster: number, by: 1 | -1): Promise<number> {
-    const count = (await this.get(cluster)) + by;
+    const old = await this.get(cluster);
+    const count = old + by;
     if (count < 0) throw this.bad(`the refcount of cluster ${cluster} falls below 0`);
-    if (count > this.max)
+    // One of 64 bits may have been too large for a number: what is written back would be another.
+    if (Math.max(old, count) > this.max)
       throw ioError(
         'EIO',
         `qcow2: the refcount of cluster ${cluster} does not fit ${this.header.refcountBits} bits`,
