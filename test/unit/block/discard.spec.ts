@@ -56,7 +56,7 @@ function holes(more: Partial<BlockDriver> = {}) {
 test('the secondary saves it by questions: only data is read', async () => {
   const disk = holes();
   const hidden = new MemoryDriver({ maxBytes: 16 << 20, readOnly: false }, disk.node);
-  const saver = new CopyBeforeWrite(disk.node, hidden, new RangeLock());
+  const saver = new CopyBeforeWrite(disk.node, hidden, new RangeLock(), () => undefined);
   for (let at = 0; at < LENGTH; at += PIECE) await saver.around(at, PIECE, async () => undefined);
   expect(disk.count('pread')).toBeLessThanOrEqual(4);
   expect(disk.count('blockStatus')).toBeLessThan(600);

@@ -32,6 +32,8 @@ export class CopyBeforeWrite implements Interceptor {
     private readonly hidden: Overlay,
     /** Over the guest's reads as well. */
     private readonly lock: RangeLock,
+    /** Told of each write that is in the disk. */
+    private readonly wrote: (bytes: number) => void,
   ) {}
 
   /** Writes of the running epoch that are in the disk. */
@@ -55,6 +57,7 @@ export class CopyBeforeWrite implements Interceptor {
         await write();
         this.arrivals++;
         this.progress++;
+        this.wrote(length);
       } catch (error) {
         this.failure ??= error as Error;
         throw error;

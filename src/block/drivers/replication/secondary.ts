@@ -6,6 +6,7 @@
 import { asVmError, VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
 import { tracer } from '../../../base/trace.js';
+import { BackgroundSync } from './background-sync.js';
 import { CopyBeforeWrite } from './copy-before-write.js';
 import type { Overlay } from '../../contract/driver.js';
 import { ioError, unlessAssertion } from '../../contract/io-error.js';
@@ -55,6 +56,7 @@ export class ReplicationSecondary implements SecondaryView {
    */
   private readonly lock = new RangeLock();
   private readonly forwarded: CopyBeforeWrite;
+  private readonly sync: BackgroundSync;
   private stage: SecondaryState = 'none';
   private failure?: Error;
   private release: (() => void)[] = [];
@@ -82,7 +84,11 @@ export class ReplicationSecondary implements SecondaryView {
       );
     }
     this.length = disk.length;
-    this.forwarded = new CopyBeforeWrite(disk, hidden, this.lock);
+    this.sync = new BackgroundSync(
+      () => disk.flush(),
+      error => (this.failure ??= error.during(`syncing the secondary disk '${disk.name}'`)),
+    );
+    this.forwarded = new CopyBeforeWrite(disk, hidden, this.lock, bytes => this.sync.wrote(bytes));
   }
 
   get state(): SecondaryState {
@@ -207,6 +213,7 @@ export class ReplicationSecondary implements SecondaryView {
     try {
       await this.stop(false);
       await this.emptying?.catch(() => undefined);
+      await this.sync.settled();
     } finally {
       for (const undo of this.release.splice(0).reverse()) undo();
     }
