@@ -201,16 +201,6 @@ function readPolicy(options: OptionTree, { noFlush }: NodeCache): NodePolicy | u
 }
 
 type Driver = NodeSpec['driver'];
-const drivers: readonly Driver[] = [
-  'file',
-  'raw',
-  'qcow2',
-  'memory',
-  'nbd',
-  'blkdebug',
-  'quorum',
-  'replication',
-];
 const otherFormat = 'colo reads and writes raw and qcow2; qemu-img convert makes one of them';
 /** QEMU's, and what to do instead. */
 const notOffered: Readonly<Record<string, string>> = {
@@ -252,7 +242,7 @@ function readDriver(options: OptionTree, context: Context): Driver {
     );
   const asked = driver ?? format;
   if (asked === undefined) return context.protocol ? 'file' : 'raw';
-  if ((drivers as readonly string[]).includes(asked)) return asked as Driver;
+  if (Object.hasOwn(readers, asked)) return asked as Driver;
   if (Object.hasOwn(notOffered, asked))
     throw new VmError(
       `driver '${asked}' (parameter '${where}') is not implemented: ${notOffered[asked]}`,
@@ -323,6 +313,8 @@ const readers: Record<Driver, (options: OptionTree, common: Common, context: Con
     quorum: readQuorum,
     replication: readReplication,
   };
+/** Every driver that a node can have. */
+export const blockDrivers = Object.keys(readers) as Driver[];
 
 function readQuorum(options: OptionTree, common: Common, context: Context): NodeSpec {
   const readPattern = options.oneOf('read-pattern', ['fifo', 'quorum']) ?? 'quorum';
