@@ -9,7 +9,7 @@ export interface BlockDriver {
   /** QEMU's driver name. */
   readonly format: string;
   /** What others ask of it beside this (roles.ts). */
-  readonly role?: 'file' | 'remote' | 'quorum' | 'follower' | 'secondary';
+  readonly role?: 'image' | 'file' | 'remote' | 'quorum' | 'follower' | 'secondary';
   /** Every request goes to the child `file` as it is: the answers are the child's own. */
   readonly passesThrough?: boolean;
   /** Bytes, a multiple of 512. */
@@ -98,6 +98,9 @@ export interface Overlay extends BlockDriver {
   /** What is held survives the process, if it ever does. */
   settle(): Promise<void>;
 }
+
+/** A replication may lay it over a disk. */
+export const isOverlay = (driver: BlockDriver): driver is Overlay => 'heldFrom' in driver;
 
 /**
  * length bytes alike. allocated: this node holds them, not its backing node; zero: they read as

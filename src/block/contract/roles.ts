@@ -5,10 +5,11 @@
 import type { OpenFile } from '../../host/ports.js';
 import type { VmError } from '../../base/errors.js';
 import type { ImageRecord } from '../record/image-record.js';
-import type { BlockDriver } from './driver.js';
+import type { BlockDriver, Overlay } from './driver.js';
 import type { BlockNode } from './node.js';
 
 interface Roles {
+  image: FormatImage;
   file: ImageFile;
   remote: RemoteDisk;
   quorum: Quorum;
@@ -34,6 +35,17 @@ export interface ImageFile extends BlockDriver {
   readonly hostFile: OpenFile;
   /** What the image knows of its pair. */
   readonly record: ImageRecord;
+}
+
+/** A format whose clusters lie in a file, over a backing image that its header names. */
+export interface FormatImage extends Overlay {
+  readonly role: 'image';
+  readonly header: { readonly backingFile?: string };
+  /** Persistent bitmaps that still follow the disk. */
+  readonly liveBitmaps: string[];
+  /** In the header: which image is read where this one holds nothing. */
+  setBackingFile(name: string | undefined, format: string | undefined): Promise<void>;
+  writeCompressed(offset: number, data: Uint8Array): Promise<void>;
 }
 
 /** A disk of a server. */

@@ -1,7 +1,7 @@
 /** Backing chains as jobs see them: who is above whom, and what a part of a chain holds. */
 import { VmError } from '../../base/errors.js';
 import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { inRole } from '../contract/roles.js';
 import type { BlockNode } from '../contract/node.js';
 
 /** One look at the allocation covers so much at most, and then the job may pause. */
@@ -25,12 +25,13 @@ export function isBelow(node: BlockNode, top: BlockNode): boolean {
 }
 
 /** What is committed into an image is seen by none of its persistent bitmaps. */
-export function requireNoLiveBitmaps({ name, driver }: BlockNode): void {
-  const live = driver instanceof Qcow2Driver ? driver.liveBitmaps : [];
+export function requireNoLiveBitmaps(node: BlockNode): void {
+  const live = inRole('image', node)?.liveBitmaps ?? [];
   if (live.length === 0) return;
   const those = `'${live.join("', '")}'`;
   throw new VmError(
-    `node '${name}' has persistent bitmaps, which would miss what is committed into it: ${those}`,
+    `node '${node.name}' has persistent bitmaps, which would miss what is committed into it: ` +
+      those,
     { hint: 'qemu-img bitmap --remove takes one away.' },
   );
 }

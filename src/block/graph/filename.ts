@@ -3,7 +3,6 @@ import { posix } from 'node:path';
 import { VmError } from '../../base/errors.js';
 import { type BlockNode, protocolOf } from '../contract/node.js';
 import { inRole } from '../contract/roles.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { nextTo } from './backing.js';
 
 /** VmError: what the node holds is in no file. */
@@ -37,10 +36,9 @@ export function nodeOfFile(chain: readonly BlockNode[], filename: string): Block
   if (named) return named;
   // As the image above calls it.
   for (let n = 1; n < chain.length; n++) {
-    const { driver } = chain[n - 1];
+    const above = inRole('image', chain[n - 1]);
     if (
-      driver instanceof Qcow2Driver &&
-      driver.header.backingFile === filename &&
+      above?.header.backingFile === filename &&
       filenameOf(chain[n]) === nextTo(chain[n - 1], filename)
     )
       return chain[n];

@@ -6,7 +6,7 @@ import { VmError } from '../../base/errors.js';
 import type { Events } from '../../base/events.js';
 import type { Host } from '../../host/ports.js';
 import type { QmpEvents } from '../../qapi/types.js';
-import type { BlockDriver } from '../contract/driver.js';
+import { type BlockDriver, isOverlay } from '../contract/driver.js';
 import { BlkdebugDriver } from '../drivers/blkdebug.js';
 import { FileDriver } from '../drivers/file.js';
 import { MemoryDriver } from '../drivers/memory.js';
@@ -359,7 +359,9 @@ export class BlockGraph {
     const active = await child('file', this.withOverlays(spec.file));
     const hidden = active.children.get('backing');
     const disk = hidden?.children.get('backing');
-    const [activeDriver, hiddenDriver] = [active.driver, hidden?.driver].filter(isOverlayDriver);
+    const [activeDriver, hiddenDriver] = [active.driver, hidden?.driver]
+      .filter(driver => driver !== undefined)
+      .filter(isOverlay);
     if (!hidden || !disk || !activeDriver || !hiddenDriver) {
       throw new VmError(
         `replication '${reference}': active disk '${active.name}' needs a hidden disk below ` +
@@ -404,7 +406,7 @@ export class BlockGraph {
   private isOverlay(source: NodeSource): boolean {
     if ('reference' in source) {
       const node = this.resolve(source.reference);
-      return isOverlayDriver(node.driver) && node.children.has('backing');
+      return isOverlay(node.driver) && node.children.has('backing');
     }
     return (
       (source.driver === 'memory' && source.backing !== undefined) || source.driver === 'qcow2'
@@ -417,9 +419,6 @@ export class BlockGraph {
     return `#block${this.autoName}`;
   }
 }
-
-const isOverlayDriver = (driver: BlockDriver | undefined): driver is MemoryDriver | Qcow2Driver =>
-  driver instanceof MemoryDriver || driver instanceof Qcow2Driver;
 
 /** A backing node is opened for reading, but a hidden disk is written by the replication. */
 const writable = (source: NodeSource): NodeSource => {

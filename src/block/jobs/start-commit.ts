@@ -4,9 +4,8 @@
  */
 import { VmError } from '../../base/errors.js';
 import { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
-import { CLUSTER } from '../contract/driver.js';
-import { MemoryDriver } from '../drivers/memory.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { CLUSTER, isOverlay } from '../contract/driver.js';
+import { inRole } from '../contract/roles.js';
 import type { BlockNode } from '../contract/node.js';
 import { backingNode, chainAbove, markAllocated, requireNoLiveBitmaps } from '../graph/chain.js';
 import { CommitJob } from './commit.js';
@@ -60,10 +59,7 @@ const policiesOf = ({ onError = 'report' }: { onError?: ErrorPolicy }) => ({
 
 /** Whole clusters of whoever is written. */
 const bitmapFor = (source: BlockNode, written: BlockNode) =>
-  new DirtyBitmap(
-    source.length,
-    Math.max(CLUSTER, written.driver instanceof Qcow2Driver ? written.driver.unit : 0),
-  );
+  new DirtyBitmap(source.length, Math.max(CLUSTER, inRole('image', written)?.unit ?? 0));
 
 /** Images that lose their meaning with the job: nobody but the one above may read them. */
 function requireAlone(chain: readonly BlockNode[]): void {
@@ -239,12 +235,12 @@ async function changeBacking(
   backing: BlockNode | undefined,
   name: string | undefined,
 ): Promise<void> {
-  const { driver } = node;
+  const image = inRole('image', node);
   const owned = backing !== undefined && isOwned(ground, backing);
-  if (driver instanceof Qcow2Driver) {
+  if (image) {
     const undo = await openForWriting(ground, node);
     const file = backing && (name ?? pathFrom(filenameOf(node), filenameOf(backing)));
-    await driver.setBackingFile(file, backing?.driver.format).finally(undo);
+    await image.setBackingFile(file, backing?.driver.format).finally(undo);
   }
   await atRest(ground.host.clock, node, async () =>
     ground.graph.setChild(node, 'backing', backing, owned),
@@ -252,10 +248,11 @@ async function changeBacking(
 }
 
 function requireBackingChange(node: BlockNode): void {
-  const { driver } = node;
-  if (!(driver instanceof Qcow2Driver || driver instanceof MemoryDriver))
-    throw new VmError(`node '${node.name}' (${driver.format}) cannot change its backing image`);
-  if (driver instanceof Qcow2Driver) filenameOf(node);
+  if (!isOverlay(node.driver))
+    throw new VmError(
+      `node '${node.name}' (${node.driver.format}) cannot change its backing image`,
+    );
+  if (inRole('image', node)) filenameOf(node);
 }
 
 /** Somebody's child that goes with its parent. */

@@ -6,7 +6,7 @@ import { VmError } from '../../base/errors.js';
 import type { NamedBitmaps } from '../bitmaps/named-bitmaps.js';
 import { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import { CLUSTER } from '../contract/driver.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { inRole } from '../contract/roles.js';
 import type { BlockGraph, BlockHost } from '../graph/graph.js';
 import type { BlockNode } from '../contract/node.js';
 import { BackupJob } from './backup.js';
@@ -133,8 +133,7 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
     source,
     target,
     todo,
-    packed:
-      options.compress && target.driver instanceof Qcow2Driver ? target.driver.unit : undefined,
+    packed: options.compress ? inRole('image', target)?.unit : undefined,
     onlyOverwritten: options.sync === 'none',
     policies: policies(options),
     clock: ground.host.clock,
@@ -188,7 +187,7 @@ async function prepare(
       throw new VmError(
         `Source and target image have different sizes: ${source.length} and ${target.length} bytes`,
       );
-    if (options.compress && !(target.driver instanceof Qcow2Driver))
+    if (options.compress && !target.driver.writeCompressed)
       throw new VmError(
         `Compression is not supported for this drive: node '${target.name}' is ` +
           `${target.driver.format}`,
@@ -250,7 +249,7 @@ function granularityFor({ granularity = CLUSTER }: CopyOptions, target: BlockNod
     granularity > 64 * 1024 * 1024
   )
     throw new VmError("Parameter 'granularity' expects a power of 2 in range [512B, 64MB]");
-  return Math.max(granularity, target.driver instanceof Qcow2Driver ? target.driver.unit : 0);
+  return Math.max(granularity, inRole('image', target)?.unit ?? 0);
 }
 
 async function markFirst(

@@ -5,7 +5,7 @@
 import { VmError } from '../../base/errors.js';
 import { filenameOf, pathFrom } from '../graph/filename.js';
 import { defaultCreateOptions } from '../drivers/qcow2/create.js';
-import { Qcow2Driver } from '../drivers/qcow2/driver.js';
+import { inRole } from '../contract/roles.js';
 import { type BlockGraph, type BlockHost } from '../graph/graph.js';
 import { checkedFormat, createImage, type Format, probeFormat } from '../image/open.js';
 import type { BlockNode } from '../contract/node.js';
@@ -92,7 +92,7 @@ async function formatOf(
 ): Promise<Format> {
   if (format !== undefined) return checkedFormat(format);
   if (mode === 'existing') return probeFormat(host, filename);
-  return source.driver instanceof Qcow2Driver ? 'qcow2' : 'raw';
+  return inRole('image', source) ? 'qcow2' : 'raw';
 }
 
 async function create(

@@ -5,9 +5,10 @@
  */
 import { assert, VmError } from '../../../base/errors.js';
 import { RangeLock } from '../../../base/range-lock.js';
-import { type BlockStatus, type Extent, type Held, type Overlay } from '../../contract/driver.js';
+import { type BlockStatus, type Extent, type Held } from '../../contract/driver.js';
 import { ioError } from '../../contract/io-error.js';
 import type { Adopting, BlockNode } from '../../contract/node.js';
+import type { FormatImage } from '../../contract/roles.js';
 import { liveBitmaps } from './bitmaps.js';
 import { compress } from './compressed.js';
 import type { Cluster } from './entries.js';
@@ -30,8 +31,9 @@ export interface Qcow2Options {
   inactive?: boolean;
 }
 
-export class Qcow2Driver implements Overlay, Adopting {
+export class Qcow2Driver implements FormatImage, Adopting {
   readonly format = 'qcow2';
+  readonly role = 'image';
   readonly maxTransfer = 8 * 1024 * 1024;
   /** By bytes of the disk, whole clusters. */
   private readonly clusters = new RangeLock();
