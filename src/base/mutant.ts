@@ -1,7 +1,7 @@
 /**
  * Deliberate faults, for `npm run test:mutants`: each breaks one rule of a checkpoint, and the
- * suite must notice. A fault is on only when COLO_TEST=1 and COLO_MUTANT names it; both are read
- * once, so an ordinary run pays one comparison.
+ * suite must notice. A test process chooses one before anything else (test/support/setup.js); an
+ * ordinary run pays one comparison.
  */
 export const mutants = [
   'packets-released-early',
@@ -14,7 +14,12 @@ export const mutants = [
 ] as const;
 export type Mutant = (typeof mutants)[number];
 
-const chosen = process.env.COLO_TEST === '1' ? process.env.COLO_MUTANT : undefined;
+let chosen: Mutant | undefined;
+
+/** From here on this process breaks that rule. */
+export function breakRule(name: Mutant): void {
+  chosen = name;
+}
 
 export function mutant(name: Mutant): boolean {
   return chosen === name;

@@ -36,7 +36,6 @@ export interface CheckpointOwner {
   /** False: a failover came first. */
   offer(): boolean;
   received(epoch: number, askedAt: Moment): void;
-  releaseEarly(epoch: number): void;
 }
 
 /** What stands still: copied, saved and cut while the guest was stopped. */
@@ -81,7 +80,7 @@ export class Checkpoint {
     await link.send({ type: 'checkpoint-request' });
     await link.expect('checkpoint-reply', options.replyTimeoutMs);
     const cut = await this.stopAndCut();
-    if (mutant('packets-released-early')) this.owner.releaseEarly(this.epoch);
+    if (mutant('packets-released-early')) this.owner.received(this.epoch, momentOf(clock));
     await link.send({ type: 'vmstate-send' });
     await this.sendPages();
     const writes = await link.guard(

@@ -12,7 +12,7 @@ import { guards } from './guards.js';
 const runner = fileURLToPath(new URL('../run.js', import.meta.url));
 
 function specsPass(specs: readonly string[], mutant?: Mutant): { pass: boolean; output: string } {
-  const env: NodeJS.ProcessEnv = { ...process.env, COLO_TEST: '1', NODE_ENV: 'test' };
+  const env: NodeJS.ProcessEnv = { ...process.env, NODE_ENV: 'test' };
   if (mutant) env.COLO_MUTANT = mutant;
   else delete env.COLO_MUTANT;
   const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...specs], {

@@ -4,3 +4,7 @@ import { jest } from '@jest/globals';
 
 globalThis.console = nodeConsole;
 globalThis.jest = jest;
+
+// `npm run test:mutants`: a deliberate fault, before any module that has it is used.
+const { COLO_MUTANT: mutant } = process.env;
+if (mutant) (await import('../../src/base/mutant.js')).breakRule(mutant);
