@@ -19,19 +19,18 @@ import { MigrationState, type MigrationData } from '../migration/status.js';
 import { takeImages, type TransferParts } from '../migration/transfer.js';
 import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js';
 import type { SyncFrom } from '../migration/manifest.js';
-import type { ColoExitReason, ColoMode, FailoverStatus, PairStanding } from '../qapi/types.js';
+import type { ColoMode } from '../qapi/types.js';
 import { askPeer } from './ask.js';
 import type { ColoParts } from './contract.js';
-import type { DiskSyncInfo } from './disk-sync.js';
+import type { Controlled } from './controlled.js';
 import { type ColoState, failoverStatus, pairState } from './failover.js';
 import type { HeartbeatTimes } from './heartbeat.js';
+import { IncomingListener } from './incoming-listener.js';
+import type { ColoInfo, ColoStatus } from './info.js';
 import { type ColoOptions, checkOptions } from './options.js';
 import { ColoPrimary } from './primary.js';
 import { ColoSecondary } from './secondary.js';
-import type { ColoStatistics } from './statistics.js';
-
-/** Connections that have not said a valid hello yet. */
-const strangersMax = 4;
+import type { Session } from './session.js';
 
 export interface ColoDeps
   extends
@@ -52,34 +51,6 @@ export interface ColoDeps
 export const capabilityNames = ['x-colo', 'events'] as const;
 export type CapabilityName = (typeof capabilityNames)[number];
 
-/** query-colo-status. */
-export interface ColoStatus {
-  mode: ColoMode;
-  'last-mode': ColoMode;
-  reason: ColoExitReason;
-}
-
-/** `info colo`: more than QMP's three words. */
-export interface ColoInfo extends ColoStatus {
-  state: ColoState;
-  failover: FailoverStatus;
-  pair: PairStanding;
-  /** For how long it has stood so. */
-  sinceMs: number | undefined;
-  /** Since the last checkpoint that the secondary holds whole. */
-  lastCheckpointMs: number | undefined;
-  /** Why COLO, or the way into it, ended; or why the guest may not run. */
-  why: string | undefined;
-  /** What takes long just now. */
-  waitsFor: string | undefined;
-  peer: string | undefined;
-  /** On the way into COLO; undefined: nothing of the disks is to be done. */
-  disks: DiskSyncInfo | undefined;
-  heldPackets: number;
-  checkpointDelayMs: number;
-  statistics: ColoStatistics | undefined;
-}
-
 export class Colo {
   readonly migration: MigrationState;
   readonly parameters: MigrationParameters = { ...defaultParameters };
@@ -88,11 +59,14 @@ export class Colo {
   private readonly transports: Transports;
   private readonly startGuest: () => Promise<void>;
   private readonly capabilities: Map<CapabilityName, boolean>;
-  private session: ColoPrimary | ColoSecondary | undefined;
-  private transfer: Outgoing | Incoming | undefined;
+  /** The latest of COLO: what it has become is seen until there is another. */
+  private session: Session | undefined;
+  /** The latest guest that came without COLO. */
+  private arrival: Incoming | undefined;
+  /** The latest of all. */
+  private current: Controlled | undefined;
   private lastMode: ColoMode = 'none';
-  private readonly strangers = new Set<ColoSecondary | Incoming>();
-  private listener: Listener | undefined;
+  private readonly incoming: IncomingListener;
   private dialing: { abandon(error: VmError): void } | undefined;
 
   constructor(deps: ColoDeps) {
@@ -100,6 +74,11 @@ export class Colo {
       deps;
     this.startGuest = startGuest;
     this.transports = transports;
+    this.incoming = new IncomingListener(transports.sockets, stream =>
+      this.capabilities.get('x-colo')
+        ? this.futureSecondary(stream)
+        : this.futureGuest({ stream, oneWay: false }),
+    );
     this.migration = new MigrationState(deps.events, () => deps.clock.nowMs());
     this.capabilities = new Map([
       ['x-colo', xColo],
@@ -144,11 +123,10 @@ export class Colo {
       throw new VmError(`COLO needs a peer that answers, not ${endpoint.kind}:`, {
         hint: 'migrate_set_capability x-colo off saves the guest.',
       });
-    if (this.listener && this.session?.state !== 'completed')
+    if (this.incoming.open && this.session?.state !== 'completed')
       throw new VmError('this machine waits for an incoming migration');
     this.parts.lifecycle.checkMigratable();
-    this.listener?.dispose();
-    this.listener = undefined;
+    this.incoming.close();
     this.migration.move('setup');
     return { connected: this.dial(endpoint, colo) };
   }
@@ -160,8 +138,9 @@ export class Colo {
     try {
       const channel = await Promise.race([opening, abandoned]);
       this.dialing = undefined;
-      if (colo) this.startPrimary(channel.stream);
-      else this.start(new Outgoing(this.transferParts, channel));
+      if (colo) this.adopt(new ColoPrimary(this.parts, channel.stream));
+      else this.current = new Outgoing(this.transferParts, channel);
+      this.current!.begin();
     } catch (thrown) {
       this.dialing = undefined;
       opening.then(closeChannel, () => undefined);
@@ -180,8 +159,7 @@ export class Colo {
     const endpoint = parseMigrationUri(uri, 'listen');
     this.checkWaiting();
     if (!isAddress(endpoint)) throw new VmError(`'${uri}' is loaded, nobody comes from there`);
-    this.listener = await this.transports.sockets.listen(endpoint, stream => this.greet(stream));
-    return this.listener.address;
+    return this.incoming.listen(endpoint);
   }
 
   /**
@@ -202,14 +180,15 @@ export class Colo {
       await openIncoming(endpoint, this.transports),
       () => this.checkFree(),
     );
-    this.start(incoming);
+    this.current = this.arrival = incoming;
+    incoming.begin();
     await incoming.over();
     if (incoming.failure) throw incoming.failure;
   }
 
   /** Where it waits for a migration, with the port that was chosen if 0 was asked. */
   get waitsAt(): Listener['address'] | undefined {
-    return this.listener?.address;
+    return this.incoming.address;
   }
 
   /** A guest that comes by itself runs on this side's disks. */
@@ -220,11 +199,7 @@ export class Colo {
 
   private checkWaiting(): void {
     this.requireProcess();
-    if (
-      this.listener ||
-      this.migration.busy ||
-      (this.transfer instanceof Incoming && !this.transfer.failure)
-    )
+    if (this.incoming.open || this.migration.busy || (this.arrival && !this.arrival.failure))
       throw new VmError('this machine waits for an incoming migration already');
   }
 
@@ -238,11 +213,6 @@ export class Colo {
     if (ending) throw ending;
   }
 
-  private start(transfer: Outgoing | Incoming): void {
-    this.transfer = transfer;
-    transfer.begin();
-  }
-
   /** migrate_cancel: no effect once in colo, as in QEMU; only lost-heartbeat leaves. */
   cancel(): void {
     const { status } = this.migration;
@@ -251,13 +221,9 @@ export class Colo {
       this.migration.move('cancelling');
       return this.dialing.abandon(new VmError('the migration was cancelled'));
     }
-    if (this.session instanceof ColoPrimary && status !== 'device') {
-      this.migration.move('cancelling');
-      return this.session.close();
-    }
-    if (!(this.transfer instanceof Outgoing) || !this.transfer.cancellable) return;
+    if (!this.current?.cancellable) return;
     this.migration.move('cancelling');
-    this.transfer.abort(new VmError('the migration was cancelled'));
+    this.current.cancel();
   }
 
   /** yank: whatever waits for the other side of a migration fails now. False: there is none. */
@@ -277,8 +243,7 @@ export class Colo {
   private breakOff(error: VmError): boolean {
     if (!this.migration.busy) return false;
     if (this.dialing) this.dialing.abandon(error);
-    else if (this.session && this.session.state !== 'completed') this.session.abort(error);
-    else this.transfer?.abort(error);
+    else this.current?.abort(error);
     return true;
   }
 
@@ -309,8 +274,10 @@ export class Colo {
   /** It is no secondary, and has not run for want of a word of the peer's. */
   get waitsForWord(): boolean {
     const { session } = this;
-    const idle = !session || (session instanceof ColoPrimary && session.state === 'none');
-    return idle && !this.listener && this.parts.lifecycle.pristine && this.heldBack !== undefined;
+    const idle = !session || (session.side === 'primary' && session.state === 'none');
+    return (
+      idle && !this.incoming.open && this.parts.lifecycle.pristine && this.heldBack !== undefined
+    );
   }
 
   /** x-colo-lost-heartbeat for such a guest: the user's word stands for the peer's. */
@@ -323,10 +290,9 @@ export class Colo {
   /** Why the guest may not run its first instruction; undefined: it may. */
   get heldBack(): VmError | undefined {
     const { session } = this;
-    const primary = session instanceof ColoPrimary ? session : undefined;
-    if (primary?.replacing)
+    if (session?.replacing)
       return new VmError("the guest's disks are being copied from the secondary");
-    if (primary?.mayRun && primary.state !== 'yielded' && primary.state !== 'none')
+    if (session?.mayRun && session.state !== 'yielded' && session.state !== 'none')
       return undefined;
     return this.parts.identity.obstacle;
   }
@@ -353,7 +319,7 @@ export class Colo {
     if (!Number.isSafeInteger(ms) || ms < 0)
       throw new VmError(`x-checkpoint-delay ${ms} is not a number of milliseconds`);
     this.parts.options.checkpointDelayMs = ms;
-    if (this.session instanceof ColoPrimary) this.session.kick();
+    this.session?.kick();
   }
 
   /** x-heartbeat-interval and -timeout: at once, on this side. The lease bounds the interval. */
@@ -380,7 +346,7 @@ export class Colo {
 
   /** A checkpoint as soon as possible. */
   requestCheckpoint(): void {
-    if (!(this.session instanceof ColoPrimary) || this.session.state !== 'protected')
+    if (this.session?.side !== 'primary' || this.session.state !== 'protected')
       throw new VmError("The feature 'colo' is not enabled");
     this.session.requestCheckpoint();
   }
@@ -392,7 +358,7 @@ export class Colo {
    */
   guestShutdown(): boolean {
     const concerned = this.mode !== 'none';
-    if (concerned && this.session instanceof ColoPrimary) this.session.kick();
+    if (concerned) this.session?.kick();
     return concerned;
   }
 
@@ -432,7 +398,7 @@ export class Colo {
       peer: this.session?.peer,
       heldPackets: this.session?.heldPackets ?? 0,
       checkpointDelayMs: this.parts.options.checkpointDelayMs,
-      statistics: this.session instanceof ColoPrimary ? this.session.statistics : undefined,
+      statistics: this.session?.statistics,
     };
   }
 
@@ -464,41 +430,21 @@ export class Colo {
 
   /** The vCPUs are lost: what they left is not worth a checkpoint. */
   guestFailed(): void {
-    if (this.session instanceof ColoPrimary) this.session.kick();
+    this.session?.kick();
   }
 
   dispose(): void {
-    this.listener?.dispose();
-    for (const stranger of this.strangers) stranger.close();
+    this.incoming.dispose();
     this.session?.close();
-    this.transfer?.close();
-  }
-
-  private startPrimary(stream: Stream): void {
-    const session = new ColoPrimary(this.parts, stream);
-    this.adopt(session);
-    session.begin();
-  }
-
-  private greet(stream: Stream): void {
-    // The one that has said nothing for longest makes room: silent clients must not keep a primary
-    // away.
-    if (this.strangers.size >= strangersMax)
-      for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
-    const stranger = this.capabilities.get('x-colo')
-      ? this.futureSecondary(stream)
-      : this.futureGuest({ stream, oneWay: false });
-    this.strangers.add(stranger);
-    stranger.begin();
-    void stranger.over().then(() => this.strangers.delete(stranger));
+    this.current?.close();
   }
 
   private futureSecondary(stream: Stream): ColoSecondary {
     const session: ColoSecondary = new ColoSecondary(this.parts, stream, {
-      taken: this.session instanceof ColoSecondary && this.session.state === 'completed',
+      taken: this.session?.side === 'secondary' && this.session.state === 'completed',
       admit: () => {
         this.checkFree();
-        this.strangers.delete(session);
+        this.incoming.admit(session);
         this.adopt(session);
       },
     });
@@ -510,12 +456,10 @@ export class Colo {
     const incoming: Incoming = new Incoming(this.transferParts, channel, () => {
       this.checkFree();
       this.checkOwnDisks();
-      this.strangers.delete(incoming);
-      this.transfer = incoming;
+      this.incoming.admit(incoming);
+      this.current = this.arrival = incoming;
       void incoming.over().then(() => {
-        if (incoming.failure) return;
-        this.listener?.dispose();
-        this.listener = undefined;
+        if (!incoming.failure) this.incoming.close();
       });
     });
     return incoming;
@@ -528,13 +472,8 @@ export class Colo {
     if (this.migration.busy) throw new VmError('a migration to this machine is under way');
   }
 
-  private sendAway(stranger: ColoSecondary | Incoming): void {
-    this.strangers.delete(stranger);
-    stranger.close();
-  }
-
-  private adopt(session: ColoPrimary | ColoSecondary): void {
-    this.session = session;
+  private adopt(session: Session): void {
+    this.current = this.session = session;
     this.lastMode = session.side;
   }
 }

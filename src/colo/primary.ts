@@ -29,7 +29,7 @@ import { trace } from './trace.js';
 const recording = 'writing the record of the pair';
 
 export class ColoPrimary extends Session {
-  readonly statistics = new ColoStatistics();
+  override readonly statistics = new ColoStatistics();
   private readonly lease: Lease;
   private readonly heartbeat: PrimaryHeartbeat;
   private readonly staging = new PageStaging();
@@ -45,8 +45,6 @@ export class ColoPrimary extends Session {
   private gateShut = false;
   /** The images have a branch of their own, and the secondary none that is whole. */
   private agreed = false;
-  /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
-  mayRun = false;
   private tellNoted!: () => void;
   /** The secondary has heard that we go on alone. */
   private readonly noted = new Promise<void>(resolve => (this.tellNoted = resolve));
@@ -58,21 +56,22 @@ export class ColoPrimary extends Session {
     this.failover.move('enter');
   }
 
-  /** The guest's disks are being replaced by the secondary's. */
-  get replacing(): boolean {
+  override get replacing(): boolean {
     const { options } = this.parts;
     return this.state === 'entering' && options.syncFrom === 'secondary' && !this.agreed;
   }
 
-  /** A checkpoint as soon as possible; remembered while one is in flight. */
-  requestCheckpoint(): void {
+  override requestCheckpoint(): void {
     this.checkpointWanted = true;
     this.wake();
   }
 
-  /** Something that the running wait depends on has changed (x-checkpoint-delay, a shutdown). */
-  kick(): void {
+  override kick(): void {
     this.wake();
+  }
+
+  override get cancellable(): boolean {
+    return this.parts.migration.status !== 'device';
   }
 
   override lostHeartbeat(): void {
@@ -245,12 +244,6 @@ export class ColoPrimary extends Session {
 
   private release(): void {
     if (this.releasable > 0) for (const output of this.outputs) output.release(this.releasable);
-  }
-
-  /** Mutant: what would happen if nobody waited for the secondary. */
-  releaseEarly(epoch: number): void {
-    this.releasable = epoch;
-    this.release();
   }
 
   private async untilDue(): Promise<void> {

@@ -10,10 +10,12 @@ import type { ColoExitReason } from '../qapi/types.js';
 import type { PairState } from '../block/record/pair-record.js';
 import { within } from '../migration/wait.js';
 import type { ColoParts } from './contract.js';
+import type { Controlled } from './controlled.js';
 import type { DiskSync, DiskSyncInfo } from './disk-sync.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
 import { type Message, codecOf } from './messages.js';
 import { Patience } from './patience.js';
+import type { ColoStatistics } from './statistics.js';
 import type { ColoStep } from './steps.js';
 import { trace, traceMessage } from './trace.js';
 
@@ -22,7 +24,7 @@ export type Side = 'primary' | 'secondary';
 /** The peer, or this side, will not have this pair as it is: to try again changes nothing. */
 export class Refusal extends VmError {}
 
-export abstract class Session {
+export abstract class Session implements Controlled {
   protected readonly link: Link<Message>;
   protected readonly failover: Failover;
   protected outputs: OutputHold[] = [];
@@ -117,6 +119,31 @@ export abstract class Session {
       `${error.message}: the failover is not finished; x_colo_lost_heartbeat tries ` + 'again';
     this.parts.report(text);
     this.tellExit('error', text, { again: true });
+  }
+
+  // What only a primary has.
+
+  readonly statistics: ColoStatistics | undefined = undefined;
+  /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
+  mayRun = false;
+
+  /** The guest's disks are being replaced by the secondary's. */
+  get replacing(): boolean {
+    return false;
+  }
+
+  /** Something that a running wait depends on has changed (x-checkpoint-delay, a shutdown). */
+  kick(): void {}
+
+  /** A checkpoint as soon as possible; remembered while one is in flight. */
+  requestCheckpoint(): void {}
+
+  get cancellable(): boolean {
+    return false;
+  }
+
+  cancel(): void {
+    this.close();
   }
 
   /** x-colo-lost-heartbeat. Returns when it is accepted; the procedure follows. */

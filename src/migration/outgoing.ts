@@ -26,7 +26,7 @@ export class Outgoing extends Transfer {
   }
 
   /** The guest is still ours. */
-  get cancellable(): boolean {
+  override get cancellable(): boolean {
     return !this.handedOver;
   }
 

@@ -98,6 +98,14 @@ export abstract class Transfer {
     this.link.fail(error);
   }
 
+  get cancellable(): boolean {
+    return false;
+  }
+
+  cancel(): void {
+    this.abort(new VmError('the migration was cancelled'));
+  }
+
   /** The process ends, or somebody else is let in. */
   close(): void {
     this.link.destroy();

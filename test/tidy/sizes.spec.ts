@@ -10,7 +10,6 @@ const maxFunctionLines = 70;
 const maxReadmeLines = 20;
 /** Grew beyond the limit when lines became 100 columns: to be taken apart, none to be added. */
 const outgrown = new Set([
-  'src/colo/colo.ts',
   'src/hw/virtio/virtio-pci.ts',
   'test/device/machine.spec.ts',
   'test/kvm/tier1.spec.ts',
