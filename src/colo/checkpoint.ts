@@ -107,7 +107,7 @@ export class Checkpoint {
     for (const disk of disks) disk.committed();
     parts.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;
-    trace('checkpoint_done', { ...this.record });
+    trace.checkpoint_done?.({ ...this.record });
     return this.record;
   }
 
@@ -116,7 +116,6 @@ export class Checkpoint {
     const { lifecycle, clock } = parts;
     const stoppedMs = clock.nowMs();
     try {
-      trace('vm_state_change', { old: 'run', new: 'stop' });
       await lifecycle.stopForCheckpoint();
       parts.step('primary-stopped');
       if (link.failed) throw link.failed;
@@ -126,7 +125,6 @@ export class Checkpoint {
       return this.cut();
     } finally {
       lifecycle.resumeAfterCheckpoint();
-      trace('vm_state_change', { old: 'stop', new: 'run' });
       this.record.pauseMs = clock.nowMs() - stoppedMs;
       parts.step('primary-resumed');
     }

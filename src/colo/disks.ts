@@ -15,7 +15,7 @@ export async function startAll(
   disks: readonly Replicated[],
   mode: 'primary' | 'secondary',
 ): Promise<void> {
-  trace('start_block_replication', { mode, disks: disks.length });
+  trace.start_block_replication?.({ mode, disks: disks.length });
   for (const [at, disk] of disks.entries()) {
     try {
       await disk.start();
@@ -36,7 +36,7 @@ export async function stopAll(
   wait: EndWait,
   stopped: () => void = () => undefined,
 ): Promise<VmError | undefined> {
-  trace('stop_block_replication', { reason: failover ? 'failover' : 'shutdown' });
+  trace.stop_block_replication?.({ reason: failover ? 'failover' : 'shutdown' });
   const failures: VmError[] = [];
   const stop = async (disk: Replicated) => {
     try {

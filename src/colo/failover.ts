@@ -143,10 +143,10 @@ export class Failover {
   move(event: ColoEvent): boolean {
     const to = this.table[this.current]?.[event];
     if (to === undefined) {
-      trace('failover_refused', { state: this.current, event });
+      trace.failover_refused?.({ state: this.current, event });
       return false;
     }
-    trace('failover_set_state', { from: this.current, event, to, status: failoverStatus(to) });
+    trace.failover_set_state?.({ from: this.current, event, to, status: failoverStatus(to) });
     const before = pairState(this.current);
     this.current = to;
     if (pairState(to) !== before) this.onPair();

@@ -50,7 +50,7 @@ export async function fence(
   input: FenceInput,
 ): Promise<FenceResult> {
   const result = await fenceBy(link, clock, times, input);
-  trace('fence', { result });
+  trace.fence?.({ result });
   return result;
 }
 

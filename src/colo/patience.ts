@@ -74,7 +74,7 @@ export class Patience {
   }
 
   private failed(wait: Wait, { message }: VmError): void {
-    trace('wait_failed', { what: wait.what, error: message });
+    trace.wait_failed?.({ what: wait.what, error: message });
     if (wait.failure === message) return;
     wait.failure = message;
     wait.told = false;

@@ -219,7 +219,7 @@ export class ColoPrimary extends Session {
         throw this.link.failed ?? error;
       await checkpoint.abort();
       this.statistics.abort(error.message);
-      trace('checkpoint_aborted', { epoch: this.epoch, why: error.message });
+      trace.checkpoint_aborted?.({ epoch: this.epoch, why: error.message });
       const inRow = this.statistics.abortedInRow;
       if (inRow >= this.parts.options.abortsMax)
         throw error.during(`${inRow} checkpoints in a row were given up`);

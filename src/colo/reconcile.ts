@@ -71,7 +71,7 @@ async function differenceOf(disk: PrimaryDisk, world: ReconcileWorld): Promise<F
   const comparing = disk.sync.compare(digest, done => world.sync.progress('compare', disk, done));
   const what = `comparing disk '${disk.name}'`;
   const difference = await link.guard(comparing, what, options.syncTimeoutMs);
-  trace('disk_compared', { disk: disk.name, different: difference.bytes, may });
+  trace.disk_compared?.({ disk: disk.name, different: difference.bytes, may });
   if (difference.bytes === 0) return undefined;
   if (may !== 'if-equal') return { direction: may, difference };
   // An image that was copied by hand, and a guest that has written since the replica was attached.

@@ -216,7 +216,7 @@ export abstract class Session implements Controlled {
 
   /** What goes wrong beside the way to the end, and does not change it. */
   protected warn(error: VmError): void {
-    trace('failover_warning', { side: this.side, error: error.message });
+    trace.failover_warning?.({ side: this.side, error: error.message });
     this.parts.report(`COLO: ${error.message}`);
   }
 

@@ -60,13 +60,13 @@ export class StagedEpoch {
    * are answered.
    */
   async apply(turns: Turns, half: () => void): Promise<void> {
-    trace('flush_ram_cache_begin', { dirty_pages: this.pages });
+    trace.flush_ram_cache_begin?.({ dirty_pages: this.pages });
     for (const [at, chunk] of this.chunks.entries()) {
       applyChunk(this.ram, chunk);
       if (at === this.chunks.length >> 1) half();
       await turns.spend(pagesOf(chunk) * pageBytes);
     }
     this.chunks.length = 0;
-    trace('flush_ram_cache_end', {});
+    trace.flush_ram_cache_end?.({});
   }
 }

@@ -5,11 +5,13 @@
  */
 import type { Events } from '../base/events.js';
 import { printable } from '../base/printable.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import type { Clock } from '../host/ports.js';
 import type { QmpEvents } from '../qapi/types.js';
 
-const trace = tracer('device', ['broken'] as const);
+const trace = tracer('device', {
+  broken: event<{ id: string; why: string; stack: string | undefined }>(),
+});
 const QUIET_MS = 1000;
 
 export class BrokenDevices {
@@ -23,7 +25,7 @@ export class BrokenDevices {
 
   tell(id: string, why: string, thrown: unknown): void {
     const stack = thrown instanceof Error ? (thrown.stack ?? '') : '';
-    trace('broken', { id, why, stack });
+    trace.broken?.({ id, why, stack });
     const now = this.clock.nowMs();
     const toldAt = this.toldAtMs.get(id);
     if (toldAt !== undefined && now - toldAt < QUIET_MS) return;

@@ -6,7 +6,7 @@ import type { VmAccel } from '../accel/contract.js';
 import { describeCpu } from '../accel/cpu-features.js';
 import { asVmError, assert } from '../base/errors.js';
 import { Events } from '../base/events.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board } from './board.js';
@@ -21,7 +21,9 @@ import { Low } from './loader/memory-map.js';
 import type { ChardevProvider, DriveProvider, MachineParts, NetProvider } from './parts.js';
 import type { MachineSpec } from './spec.js';
 
-const trace = tracer('machine', ['guest_reset'] as const);
+const trace = tracer('machine', {
+  guest_reset: event<{ why: string }>(),
+});
 
 interface Opened {
   accel: VmAccel;
@@ -180,7 +182,7 @@ export class Machine implements MachineControl {
   }
 
   private guestReset(why: string): void {
-    trace('guest_reset', { why });
+    trace.guest_reset?.({ why });
     this.lifecycle.requestReset();
   }
 

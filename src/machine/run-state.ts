@@ -2,10 +2,12 @@
  * The machine's run state and the moves that exist (QAPI RunState). Any other move is our mistake.
  */
 import { assert } from '../base/errors.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import type { RunState } from '../qapi/types.js';
 
-const trace = tracer('colo', ['vm_state_change'] as const);
+const trace = tracer('colo', {
+  vm_state_change: event<{ old: string; new: string }>(),
+});
 
 /** The run states that a machine can be in. */
 export type MachineState = Extract<
@@ -103,7 +105,7 @@ export class RunStates {
     if (next === previous) return;
     assert(this.can(next), `invalid runstate transition: '${previous}' -> '${next}'`);
     this.current = next;
-    trace('vm_state_change', { old: previous, new: next });
+    trace.vm_state_change?.({ old: previous, new: next });
     for (const listener of [...this.listeners]) listener(next, previous);
   }
 

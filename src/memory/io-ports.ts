@@ -1,11 +1,14 @@
 /** The 64 Ki I/O ports of a PC and who answers each. */
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import { lowBytes, or32 } from '../base/unsigned.js';
 import type { PioHandler } from './contract.js';
 
-const trace = tracer('ioport', ['unmapped_read', 'unmapped_write'] as const);
+const trace = tracer('ioport', {
+  unmapped_read: event<{ port: number }>(),
+  unmapped_write: event<{ port: number; value: number }>(),
+});
 const PORTS = 0x10000;
 
 interface Range {
@@ -71,7 +74,7 @@ export class IoPorts {
     }
     if (size > 1) return this.readBytes(port, size);
     if (range !== undefined) return range.handler.pioRead(port - range.base, 1) & 0xff;
-    trace('unmapped_read', { port });
+    trace.unmapped_read?.({ port });
     return 0xff;
   }
 
@@ -82,7 +85,7 @@ export class IoPorts {
     } else if (size > 1) {
       this.writeBytes(port, size, value);
     } else {
-      trace('unmapped_write', { port, value });
+      trace.unmapped_write?.({ port, value });
     }
   }
 

@@ -4,11 +4,14 @@
  */
 import { assert } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import { allOnes, lowBytes } from '../base/unsigned.js';
 import type { MmioHandler } from './contract.js';
 
-const trace = tracer('mmio', ['unmapped_read', 'unmapped_write'] as const);
+const trace = tracer('mmio', {
+  unmapped_read: event<{ gpa: number; size: number }>(),
+  unmapped_write: event<{ gpa: number; size: number; value: number }>(),
+});
 
 interface Range {
   base: number;
@@ -47,7 +50,7 @@ export class MmioSpace {
   read(gpa: number, size: number): number {
     const range = this.find(gpa);
     if (range === undefined || gpa - range.base + size > range.length) {
-      trace('unmapped_read', { gpa, size });
+      trace.unmapped_read?.({ gpa, size });
       return allOnes(size);
     }
     const value = range.handler.mmioRead(gpa - range.base, size);
@@ -57,7 +60,7 @@ export class MmioSpace {
   write(gpa: number, size: number, value: number): void {
     const range = this.find(gpa);
     if (range === undefined || gpa - range.base + size > range.length) {
-      trace('unmapped_write', { gpa, size, value });
+      trace.unmapped_write?.({ gpa, size, value });
       return;
     }
     range.handler.mmioWrite(gpa - range.base, size, value);

@@ -4,12 +4,14 @@
  */
 import { assert } from '../base/errors.js';
 import type { Events } from '../base/events.js';
-import { tracer } from '../base/trace.js';
+import { event, tracer } from '../base/trace.js';
 import type { MigrationStatus, QmpEvents } from '../qapi/types.js';
 import { Throughput } from './throughput.js';
 import { pageBytes } from './pages.js';
 
-const trace = tracer('migrate', ['set_state']);
+const trace = tracer('migrate', {
+  set_state: event<{ from: string; to: string }>(),
+});
 
 /**
  * From a state to those that may follow. A new attempt starts again from any state that is over.
@@ -110,7 +112,7 @@ export class MigrationState {
   move(to: MigrationStatus, error?: string, lasting = false): void {
     assert(moves[this.current]?.includes(to), `migration state ${this.current} -> ${to}`);
     const first = !this.busy;
-    trace('set_state', { from: this.current, to });
+    trace.set_state?.({ from: this.current, to });
     this.current = to;
     if (first) this.begin(to === 'setup');
     if (to === 'active' && this.outgoing) this.counters.setupMs = this.nowMs() - this.startedMs;

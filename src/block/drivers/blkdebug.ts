@@ -3,7 +3,7 @@
  * happens above (a format tells its file of them) makes its rules active; an active rule fails the
  * requests that it matches, until another event's rules take its place.
  */
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
 import type { DebugEvent } from '../contract/debug-event.js';
 import type { BlkdebugRules, InjectError, IoType } from '../options/blkdebug-rules.js';
@@ -11,7 +11,10 @@ import { type BlockDriver, type BlockStatus, SECTOR } from '../contract/driver.j
 import { ioError } from '../contract/io-error.js';
 import type { BlockNode } from '../contract/node.js';
 
-const trace = tracer('blkdebug', ['event', 'inject']);
+const trace = tracer('blkdebug', {
+  event: event<{ event: string; state: number }>(),
+  inject: event<{ type: string; offset: number; length: number }>(),
+});
 
 export class BlkdebugDriver implements BlockDriver {
   readonly format = 'blkdebug';
@@ -44,7 +47,7 @@ export class BlkdebugDriver implements BlockDriver {
     const next = this.rules.setState.filter(here).at(-1)?.newState;
     if (raised.length > 0) this.injecting = raised;
     if (raised.length > 0 || next !== undefined)
-      trace('event', { event, state: next ?? this.state });
+      trace.event?.({ event, state: next ?? this.state });
     if (next !== undefined) this.state = next;
   }
 
@@ -103,7 +106,7 @@ export class BlkdebugDriver implements BlockDriver {
       this.injecting = this.injecting.filter(other => other !== rule);
       this.errors.delete(rule);
     }
-    trace('inject', { type, offset, length });
+    trace.inject?.({ type, offset, length });
     if (!rule.immediately) await new Promise<void>(resolve => this.clock.timer(0, resolve));
     throw ioError(rule.code, `blkdebug: ${type} at ${offset}: injected ${rule.code}`);
   }

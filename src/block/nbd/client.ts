@@ -5,7 +5,7 @@
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Address, Clock, Sockets, Stream, TlsContext } from '../../host/ports.js';
 import { ioError } from '../contract/io-error.js';
 import {
@@ -18,7 +18,10 @@ import {
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
 
-const trace = tracer('nbd', ['client_connected', 'client_closed']);
+const trace = tracer('nbd', {
+  client_connected: event<{ export: string; size: number }>(),
+  client_closed: event<{ export: string; reason: string }>(),
+});
 
 export interface NbdClientOptions {
   address: Address;
@@ -94,7 +97,7 @@ export class NbdClient {
     } finally {
       timer.dispose();
     }
-    trace('client_connected', { export: options.exportName, size: client.info.size });
+    trace.client_connected?.({ export: options.exportName, size: client.info.size });
     return client;
   }
 
@@ -274,7 +277,7 @@ export class NbdClient {
     if (this.failure) return;
     const error = cause.during(`NBD export '${this.options.exportName}' at ${this.stream.peer}`);
     this.failure = error;
-    trace('client_closed', { export: this.options.exportName, reason: cause.message });
+    trace.client_closed?.({ export: this.options.exportName, reason: cause.message });
     this.machine.stop();
     this.watchdog?.dispose();
     hangUp();

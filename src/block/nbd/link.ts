@@ -6,7 +6,7 @@
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Clock, Sockets } from '../../host/ports.js';
 import { ioError, isAbsentServer } from '../contract/io-error.js';
 import type { NbdExportInfo } from './client-protocol.js';
@@ -14,7 +14,11 @@ import { NbdClient, type NbdClientOptions } from './client.js';
 import { CmdFlag, ExportFlag, NbdCmd } from './codec.js';
 import { UnstableWrites } from './unstable-writes.js';
 
-const trace = tracer('nbd', ['link_lost', 'link_back', 'link_given_up']);
+const trace = tracer('nbd', {
+  link_lost: event<{ export: string; reason: string }>(),
+  link_back: event<{ export: string }>(),
+  link_given_up: event<{ export: string }>(),
+});
 
 export interface NbdLinkOptions extends NbdClientOptions {
   /** How long requests wait for a lost server; 0: it is not looked for. */
@@ -179,7 +183,7 @@ export class NbdLink {
   }
 
   private lose(error: VmError): void {
-    trace('link_lost', { export: this.options.exportName, reason: error.message });
+    trace.link_lost?.({ export: this.options.exportName, reason: error.message });
     const { clock } = this.host;
     this.lost = {
       error,
@@ -192,7 +196,7 @@ export class NbdLink {
   private giveUp(error: VmError): void {
     if (this.lost && !this.lost.givenUp) {
       this.lost.givenUp = true;
-      trace('link_given_up', { export: this.options.exportName });
+      trace.link_given_up?.({ export: this.options.exportName });
     }
     for (const { fail } of this.waiting.splice(0)) fail(error);
   }
@@ -246,7 +250,7 @@ export class NbdLink {
   private found(client: NbdClient): void {
     this.stopSeeking();
     this.lost = undefined;
-    trace('link_back', { export: this.options.exportName });
+    trace.link_back?.({ export: this.options.exportName });
     this.adopt(client);
     if (client.error) return this.lose(client.error);
     for (const { go } of this.waiting.splice(0)) go();

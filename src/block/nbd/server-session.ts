@@ -4,7 +4,7 @@
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Clock, Stream, TlsContext } from '../../host/ports.js';
 import * as nbd from './codec.js';
 import { type Protocol, ProtocolMachine } from './machine.js';
@@ -17,7 +17,11 @@ import {
   type ServerRequest,
 } from './server-protocol.js';
 
-const trace = tracer('nbd', ['server_client', 'server_gone', 'server_request']);
+const trace = tracer('nbd', {
+  server_client: event<{ peer: string; export: string }>(),
+  server_gone: event<{ peer: string; reason: string }>(),
+  server_request: event<{ type: number; offset: number; length: number }>(),
+});
 
 /** What all clients of a server have in common. */
 export interface SessionTerms {
@@ -87,7 +91,7 @@ export class NbdServerSession {
   drop(reason?: Error): void {
     if (this.gone) return;
     this.gone = true;
-    trace('server_gone', { peer: this.stream.peer, reason: reason?.message ?? 'closed' });
+    trace.server_gone?.({ peer: this.stream.peer, reason: reason?.message ?? 'closed' });
     this.handshakeTimer.dispose();
     this.stallTimer?.dispose();
     this.machine.stop();
@@ -113,7 +117,7 @@ export class NbdServerSession {
       const { chosen } = agreed;
       this.dialect = agreed.dialect;
       this.chosen = chosen;
-      trace('server_client', { peer: this.stream.peer, export: chosen.name });
+      trace.server_client?.({ peer: this.stream.peer, export: chosen.name });
       yield* requests(limits.requestBytes, request => void this.serve(chosen, request));
     }
     // Goodbye: answers on their way may still arrive.
@@ -157,7 +161,7 @@ export class NbdServerSession {
     const cost = request.type === nbd.NbdCmd.READ ? request.length : (request.data?.length ?? 0);
     const bytes = Math.min(cost, requestBytes);
     this.enter(bytes);
-    trace('server_request', { type: request.type, offset: request.offset, length: request.length });
+    trace.server_request?.({ type: request.type, offset: request.offset, length: request.length });
     try {
       const reply = await answer(
         served,

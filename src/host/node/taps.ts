@@ -2,12 +2,15 @@
  * Tap interfaces of the host. The user (or a script of theirs) sets them up, adds them to a bridge,
  * removes them.
  */
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Tap, Taps } from '../ports.js';
 import { type HostModule, hostModule, type NativeTap } from './addon.js';
 import { systemError } from './errors.js';
 
-const trace = tracer('tap', ['open', 'error']);
+const trace = tracer('tap', {
+  open: event<{ ifname: string }>(),
+  error: event<{ ifname: string; message: string }>(),
+});
 
 export class NodeTaps implements Taps {
   private readonly host: HostModule = hostModule();
@@ -31,10 +34,10 @@ class NodeTap implements Tap {
     this.native = new host.Tap(
       ifname,
       frame => this.listener?.(frame),
-      error => trace('error', { ifname, message: error.message }),
+      error => trace.error?.({ ifname, message: error.message }),
     );
     this.ifname = this.native.name();
-    trace('open', { ifname: this.ifname });
+    trace.open?.({ ifname: this.ifname });
   }
 
   onFrame(fn: (frame: Uint8Array) => void): void {

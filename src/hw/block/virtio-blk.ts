@@ -5,7 +5,7 @@
  * it begins no more than VIRTIO_TURN; what is in flight is answered.
  */
 import { AssertionError, asVmError, VmError } from '../../base/errors.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
 import type { BlockBackend } from '../../block/contract/backend.js';
 import { list, record, since, u16, u32 } from '../../fields/field.js';
@@ -15,7 +15,11 @@ import type { Chain } from '../virtio/chain.js';
 import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import { MAX_QUEUE_SIZE, type Virtqueue } from '../virtio/virtqueue.js';
 
-const trace = tracer('virtio_blk', ['request', 'complete', 'error'] as const);
+const trace = tracer('virtio_blk', {
+  request: event<{ id: string; type: number; sector: bigint; size: number }>(),
+  complete: event<{ id: string; status: number }>(),
+  error: event<{ id: string; type: number; message: string; action: string }>(),
+});
 
 const F = { SEG_MAX: 2, RO: 5, BLK_SIZE: 6, FLUSH: 9, DISCARD: 13, WRITE_ZEROES: 14 } as const;
 const Type = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const;
@@ -174,7 +178,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const type = header.readUInt32LE(0);
     const sector = header.readBigUInt64LE(8);
     const size = Math.max(chain.readLength - HEADER, chain.writeLength - 1);
-    trace('request', { id: this.traceId, type, sector, size });
+    trace.request?.({ id: this.traceId, type, sector, size });
     this.turn.spend(chain.descriptors, size);
     const { generation } = this;
     this.bytesInFlight += size;
@@ -203,7 +207,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     const { ram } = this.host;
     if (data) chain.write(ram, 0, data);
     chain.write(ram, chain.writeLength - 1, Uint8Array.of(status));
-    trace('complete', { id: this.traceId, status });
+    trace.complete?.({ id: this.traceId, status });
     this.state.completed = lowBytes(this.state.completed + 1, 4);
     queue.push(chain, (data?.length ?? 0) + 1);
     this.host.returned(queue);
@@ -220,7 +224,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
     if (!(thrown instanceof VmError)) throw thrown; // not the disk's: the device's own
     const error = thrown;
     const action = this.backend.errorAction(type === Type.IN ? 'read' : 'write', error);
-    trace('error', { id: this.traceId, type, message: error.message, action });
+    trace.error?.({ id: this.traceId, type, message: error.message, action });
     if (action === 'stop') return 'parked';
     return { status: action === 'ignore' ? Status.OK : Status.IOERR };
   }

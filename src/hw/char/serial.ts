@@ -14,12 +14,16 @@ import { VmError } from '../../base/errors.js';
 import { blob, bool, since, u16, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import { ContainedPorts, outside } from '../contain.js';
 import { Device, type IrqLine, type StateOf } from '../device.js';
 import { containedClock, type GuestClock } from '../wiring.js';
 
-const trace = tracer('serial', ['read', 'write', 'overrun'] as const);
+const trace = tracer('serial', {
+  read: event<{ id: string; offset: number; value: number }>(),
+  write: event<{ id: string; offset: number; value: number }>(),
+  overrun: event<{ id: string; lost: number }>(),
+});
 
 const Reg = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCR: 7 } as const;
 const Ier = { RDA: 0x01, THRE: 0x02, LINE: 0x04, MODEM: 0x08 } as const;
@@ -126,12 +130,12 @@ export class Serial extends Device<StateOf<typeof serialState>> {
 
   pioRead(offset: number): number {
     const value = this.readRegister(offset);
-    trace('read', { id: this.id, offset, value });
+    trace.read?.({ id: this.id, offset, value });
     return value;
   }
 
   pioWrite(offset: number, _size: number, value: number): void {
-    trace('write', { id: this.id, offset, value });
+    trace.write?.({ id: this.id, offset, value });
     const s = this.state;
     this.looks = 0;
     const dlab = (s.lcr & Lcr.DLAB) !== 0;
@@ -290,7 +294,7 @@ export class Serial extends Device<StateOf<typeof serialState>> {
   }
 
   private overrun(lost: number): void {
-    trace('overrun', { id: this.id, lost });
+    trace.overrun?.({ id: this.id, lost });
     this.state.lsrErrors |= Lsr.OVERRUN;
   }
 

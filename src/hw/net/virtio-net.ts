@@ -4,7 +4,7 @@
  * does not take stays in the guest's ring, a frame that the guest has no buffer for stays in the
  * netdev. In one turn of the main loop it handles no more than VIRTIO_TURN, all queues together.
  */
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import { bool, bytes, record } from '../../fields/field.js';
 import type { Netdev, NicPort } from '../../net/contract.js';
 import { fromOutside, outside } from '../contain.js';
@@ -14,7 +14,12 @@ import { type VirtioHost, VirtioModel } from '../virtio/model.js';
 import type { Virtqueue } from '../virtio/virtqueue.js';
 import { accepts, ETHERNET_HEADER, rxFilterField, setTables } from './rx-filter.js';
 
-const trace = tracer('virtio_net', ['tx', 'rx', 'drop', 'announce'] as const);
+const trace = tracer('virtio_net', {
+  tx: event<{ netdev: string; length: number }>(),
+  rx: event<{ netdev: string; length: number }>(),
+  drop: event<{ netdev: string; length: number }>(),
+  announce: event<{ netdev: string }>(),
+});
 
 const F = {
   MAC: 5,
@@ -112,7 +117,7 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   }
 
   private tellDriver(): void {
-    trace('announce', { netdev: this.netdev.id });
+    trace.announce?.({ netdev: this.netdev.id });
     this.state.announcePending = true;
     this.host.contain(() => this.host.configChanged(), undefined);
   }
@@ -189,10 +194,10 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
   private send(chain: Chain): boolean {
     const length = chain.readLength - HEADER;
     if (length < ETHERNET_HEADER || length > MAX_FRAME) {
-      trace('drop', { netdev: this.netdev.id, length });
+      trace.drop?.({ netdev: this.netdev.id, length });
       return true;
     }
-    trace('tx', { netdev: this.netdev.id, length });
+    trace.tx?.({ netdev: this.netdev.id, length });
     const frame = chain.read(this.host.ram, HEADER, length);
     try {
       return this.netdev.send(frame);
@@ -242,13 +247,13 @@ export class VirtioNet extends VirtioModel<NetState> implements NicPort {
     if (!chains) return this.noBuffer(queue);
     if (chains.length === 0) return this.drop(frame);
     this.fill(queue, chains, frame);
-    trace('rx', { netdev: this.netdev.id, length: frame.length });
+    trace.rx?.({ netdev: this.netdev.id, length: frame.length });
     this.host.returned(queue);
     return true;
   }
 
   private drop(frame: Uint8Array): true {
-    trace('drop', { netdev: this.netdev.id, length: frame.length });
+    trace.drop?.({ netdev: this.netdev.id, length: frame.length });
     return true;
   }
 

@@ -5,13 +5,16 @@
  */
 import { assert } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { MmioSpace } from '../../memory/mmio-space.js';
 import type { IrqRouter } from '../wiring.js';
 import { Cfg, Command } from './config-space.js';
 import type { PluggedFunction } from './function.js';
 
-const trace = tracer('pci', ['bar_mapped', 'bar_collides'] as const);
+const trace = tracer('pci', {
+  bar_mapped: event<{ id: string; index: number; address: number }>(),
+  bar_collides: event<{ id: string; index: number; address: number }>(),
+});
 
 export const PCI_SLOTS = 32;
 /**
@@ -118,10 +121,10 @@ export class PciBus {
     if (address === undefined || !bar || this.mappings.has(key)) return;
     const mapped = this.mmio.tryMap(bar.name, address, bar.size, bar.handler);
     if (!mapped) {
-      trace('bar_collides', { id: fn.id, index, address });
+      trace.bar_collides?.({ id: fn.id, index, address });
       return;
     }
-    trace('bar_mapped', { id: fn.id, index, address });
+    trace.bar_mapped?.({ id: fn.id, index, address });
     this.mappings.set(key, { address, mapped });
     fn.contain(() => fn.barMapped(index, address), undefined);
   }

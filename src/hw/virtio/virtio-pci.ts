@@ -4,7 +4,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
 import type { GuestMemory, VmAccel } from '../../accel/contract.js';
 import { array, type Field, u16, u32, u64, u8 } from '../../fields/field.js';
@@ -27,7 +27,11 @@ import { Feature, type VirtioHost, type VirtioModel } from './model.js';
 import type { GuestClock } from '../wiring.js';
 import { queueField, validQueueSize, Virtqueue } from './virtqueue.js';
 
-const trace = tracer('virtio', ['needs_reset', 'set_status', 'queue_enable'] as const);
+const trace = tracer('virtio', {
+  needs_reset: event<{ id: string; why: string }>(),
+  set_status: event<{ id: string; value: number }>(),
+  queue_enable: event<{ id: string; index: number; size: number }>(),
+});
 const VENDOR = 0x1af4;
 const MODERN_DEVICE = 0x1040;
 const REGISTERS_BAR = 0;
@@ -255,7 +259,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
   fail(why: string): void {
     const s = this.state;
     if ((s.status & DeviceStatus.NEEDS_RESET) !== 0) return;
-    trace('needs_reset', { id: this.id, why });
+    trace.needs_reset?.({ id: this.id, why });
     s.status |= DeviceStatus.NEEDS_RESET;
     if ((s.status & DeviceStatus.DRIVER_OK) !== 0) this.interrupt(s.configVector, Isr.CONFIG);
   }
@@ -454,7 +458,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
 
   private writeStatus(value: number): void {
     const s = this.state;
-    trace('set_status', { id: this.id, value });
+    trace.set_status?.({ id: this.id, value });
     if (value === 0) return this.deviceReset();
     const asks = (value & ~s.status & DeviceStatus.FEATURES_OK) !== 0;
     if (asks && !this.has(Feature.VERSION_1)) value &= ~DeviceStatus.FEATURES_OK;
@@ -479,7 +483,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     const queue = this.state.queues[index];
     queue.enabled = true;
     this.queues[index].bind(queue);
-    trace('queue_enable', { id: this.id, index, size: queue.size });
+    trace.queue_enable?.({ id: this.id, index, size: queue.size });
     this.checkFault(this.queues[index]);
     this.syncDoorbells();
   }

@@ -5,14 +5,18 @@
  */
 import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
-import { tracer } from '../../base/trace.js';
+import { event, tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
 import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
 import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
 import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
 
-const trace = tracer('net', ['rx_dropped', 'tx_dropped', 'link']);
+const trace = tracer('net', {
+  rx_dropped: event<{ netdev: string; length: number }>(),
+  tx_dropped: event<{ netdev: string; length: number }>(),
+  link: event<{ netdev: string; up: boolean }>(),
+});
 
 /** Frames for the guest that arrive before the wire notices that we paused it. */
 const inboundMax = 256;
@@ -73,7 +77,7 @@ export class WiredNetdev implements Netdev {
 
   send(frame: Uint8Array): boolean {
     if (!this.linkUp || frame.length === 0 || frame.length > frameBytesMax) {
-      trace('tx_dropped', { netdev: this.id, length: frame.length });
+      trace.tx_dropped?.({ netdev: this.id, length: frame.length });
       return true;
     }
     const taken = this.filters.send(frame, 'rx');
@@ -101,7 +105,7 @@ export class WiredNetdev implements Netdev {
 
   setLink(up: boolean): void {
     this.linkUp = up;
-    trace('link', { netdev: this.id, up });
+    trace.link?.({ netdev: this.id, up });
   }
 
   announce(): void {
@@ -161,7 +165,7 @@ export class WiredNetdev implements Netdev {
   private fromWire(frame: Uint8Array): void {
     if (!this.linkUp) return;
     if (!this.inbound.push(Buffer.from(frame)))
-      trace('rx_dropped', { netdev: this.id, length: frame.length });
+      trace.rx_dropped?.({ netdev: this.id, length: frame.length });
     this.drain();
     this.flowControl();
   }

@@ -11,7 +11,7 @@ import { VcpuImage } from '../../../src/accel/vcpu-image.js';
 import { SteppedVm } from '../../../src/accel/vm.js';
 import { translate } from '../../../src/accel/walk.js';
 import { VmError } from '../../../src/base/errors.js';
-import { tracer } from '../../../src/base/trace.js';
+import { event, tracer } from '../../../src/base/trace.js';
 import { registryFor } from '../../../src/monitor/commands/all.js';
 import { evaluate } from '../../../src/monitor/hmp/expression.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
@@ -85,7 +85,7 @@ test('whatever is typed as an expression, the answer is a number or a VmError', 
 });
 
 test('trace events: by name, by pattern, printed while they are on', async () => {
-  const trace = tracer('inspecttest', ['one', 'two'] as const);
+  const trace = tracer('inspecttest', { one: event<{ value: number }>(), two: event() });
   const printed: string[] = [];
   const switches = new TraceSwitches(line => printed.push(line));
   Object.assign(vm, { traces: switches });
@@ -97,10 +97,10 @@ test('trace events: by name, by pattern, printed while they are on', async () =>
   expect(await shell.run('info trace-events inspecttest*')).toBe(
     'inspecttest_one : state 1\ninspecttest_two : state 0\n',
   );
-  trace('one', { value: 5 });
-  trace('two');
+  trace.one?.({ value: 5 });
+  trace.two?.({});
   await qmp('trace-event-set-state', { name: 'inspecttest_one', enable: false });
-  trace('one');
+  trace.one?.({ value: 6 });
   expect(printed).toEqual(['inspecttest_one value=5']);
   await expect(qmp('trace-event-get-state', { name: 'inspecttest' })).rejects.toThrow(
     'unknown event "inspecttest"',

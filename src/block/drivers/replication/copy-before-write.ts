@@ -8,13 +8,15 @@
  */
 import { VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
-import { tracer } from '../../../base/trace.js';
+import { event, tracer } from '../../../base/trace.js';
 import { isZero, type Overlay } from '../../contract/driver.js';
 import { ioError } from '../../contract/io-error.js';
 import type { BlockNode, Interceptor } from '../../contract/node.js';
 import type { RangeLock } from '../../../base/range-lock.js';
 
-const trace = tracer('replication', ['copy_before_write']);
+const trace = tracer('replication', {
+  copy_before_write: event<{ offset: number; length: number }>(),
+});
 
 /** Copied in one read. */
 const COPY_BYTES = 1024 * 1024;
@@ -117,7 +119,7 @@ export class CopyBeforeWrite implements Interceptor {
       // data up.
       const whole = at + length === end ? length : length - (length % unit);
       if (zero && whole > 0) {
-        trace('copy_before_write', { offset: at, length: whole });
+        trace.copy_before_write?.({ offset: at, length: whole });
         await this.hiddenVerb(() => this.hidden.writeZeroes(at, whole));
         at += whole;
         continue;
@@ -132,7 +134,7 @@ export class CopyBeforeWrite implements Interceptor {
   }
 
   private async copy(start: number, end: number): Promise<void> {
-    trace('copy_before_write', { offset: start, length: end - start });
+    trace.copy_before_write?.({ offset: start, length: end - start });
     const old = await this.disk.pread(start, end - start);
     await this.hiddenVerb(async () => {
       for (let at = 0; at < old.length;) {

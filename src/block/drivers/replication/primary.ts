@@ -6,7 +6,7 @@
  */
 import { asVmError, VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
-import { tracer } from '../../../base/trace.js';
+import { event, tracer } from '../../../base/trace.js';
 import { DirtyClusters } from './dirty-clusters.js';
 import { CLUSTER, isZero } from '../../contract/driver.js';
 import { type ForwardLimits, ForwardQueue } from './forward-queue.js';
@@ -14,14 +14,14 @@ import { ioError } from '../../contract/io-error.js';
 import type { BlockNode } from '../../contract/node.js';
 import { type Follower, type ForwardSource, inRole } from '../../contract/roles.js';
 
-const trace = tracer('replication', [
-  'primary_start',
-  'primary_cut',
-  'primary_committed',
-  'primary_aborted',
-  'primary_error',
-  'primary_stop',
-]);
+const trace = tracer('replication', {
+  primary_start: event<{ clusters: number }>(),
+  primary_cut: event<{ pending: number }>(),
+  primary_committed: event(),
+  primary_aborted: event(),
+  primary_error: event<{ message: string }>(),
+  primary_stop: event(),
+});
 
 /**
  * Longest single request with data to the replica: one request is one write in the epoch's count.
@@ -60,7 +60,7 @@ export class ReplicationPrimary implements Follower {
     this.dirty = new DirtyClusters(this.length);
     this.queue = new ForwardQueue(replica, options.limits, (error, lost) => {
       for (const { offset, length } of lost) this.dirty.mark(offset, length);
-      trace('primary_error', { message: error.message });
+      trace.primary_error?.({ message: error.message });
     });
     // A write that is sent again counts twice at the replica, or not at all: rule 3 could not be
     // kept.
@@ -95,7 +95,7 @@ export class ReplicationPrimary implements Follower {
         hint: 'take the replication child out, delete its node, and add a new one',
       });
     this.state = 'running';
-    trace('primary_start', { clusters: this.dirty.count });
+    trace.primary_start?.({ clusters: this.dirty.count });
     for (let run = this.dirty.takeRun(16); run && !this.queue.error; run = this.dirty.takeRun(16))
       await this.carryOver(source, run.offset, run.length);
     if (this.queue.error) throw this.queue.error;
@@ -103,23 +103,23 @@ export class ReplicationPrimary implements Follower {
 
   cut(): { epochDone: Promise<number> } {
     if (this.state !== 'running') throw new VmError('block replication is not running');
-    trace('primary_cut', { pending: this.queue.pendingRequests });
+    trace.primary_cut?.({ pending: this.queue.pendingRequests });
     return { epochDone: this.queue.cut() };
   }
 
   committed(): void {
-    trace('primary_committed');
+    trace.primary_committed?.({});
     this.queue.committed();
   }
 
   aborted(): void {
-    trace('primary_aborted');
+    trace.primary_aborted?.({});
     this.queue.aborted();
   }
 
   stop(): void {
     if (this.state === 'done') return;
-    trace('primary_stop');
+    trace.primary_stop?.({});
     this.state = 'done';
     this.queue.fail(new VmError('block replication was stopped'));
   }

@@ -5,7 +5,7 @@
  */
 import { asVmError, VmError } from '../../../base/errors.js';
 import { mutant } from '../../../base/mutant.js';
-import { tracer } from '../../../base/trace.js';
+import { event, tracer } from '../../../base/trace.js';
 import { BackgroundSync } from './background-sync.js';
 import { CopyBeforeWrite } from './copy-before-write.js';
 import type { Overlay } from '../../contract/driver.js';
@@ -19,13 +19,13 @@ import {
   type SecondaryView,
 } from '../../contract/roles.js';
 
-const trace = tracer('replication', [
-  'secondary_start',
-  'secondary_checkpoint',
-  'secondary_stop',
-  'secondary_merged',
-  'secondary_error',
-]);
+const trace = tracer('replication', {
+  secondary_start: event<{ disk: string }>(),
+  secondary_checkpoint: event<{ writes: number; hidden: number; active: number }>(),
+  secondary_stop: event<{ reason: string }>(),
+  secondary_merged: event<{ disk: string }>(),
+  secondary_error: event<{ message: string }>(),
+});
 
 export interface SecondaryChain {
   name: string;
@@ -135,7 +135,7 @@ export class ReplicationSecondary implements SecondaryView {
       this.stage = 'running';
     });
     this.onFollow(disk, true);
-    trace('secondary_start', { disk: disk.name });
+    trace.secondary_start?.({ disk: disk.name });
   }
 
   arrived(): number {
@@ -262,7 +262,7 @@ export class ReplicationSecondary implements SecondaryView {
   private async nextEpoch(): Promise<void> {
     await this.lock.runAll('exclusive', async () => {
       const { hidden, active } = this.chain;
-      trace('secondary_checkpoint', {
+      trace.secondary_checkpoint?.({
         writes: this.forwarded.arrived,
         hidden: hidden.bytes,
         active: active.bytes,
@@ -276,7 +276,7 @@ export class ReplicationSecondary implements SecondaryView {
 
   /** Order of rule 8: nobody else writes any more, exports are dropped, then the merge. */
   private async takeOver(failover: boolean): Promise<void> {
-    trace('secondary_stop', { reason: failover ? 'failover' : 'shutdown' });
+    trace.secondary_stop?.({ reason: failover ? 'failover' : 'shutdown' });
     this.stage = 'failover';
     try {
       await this.fence();
@@ -289,13 +289,13 @@ export class ReplicationSecondary implements SecondaryView {
       const failure = asVmError(error).during(during);
       this.failure = failure;
       this.stage = 'failover-failed';
-      trace('secondary_error', { message: failure.message });
+      trace.secondary_error?.({ message: failure.message });
       unlessAssertion(error);
       throw failure;
     }
     // The image is whole and says so: from here on nothing can fail.
     this.stage = failover ? 'done' : 'none';
-    trace('secondary_merged', { disk: this.chain.disk.name });
+    trace.secondary_merged?.({ disk: this.chain.disk.name });
     this.emptyLater();
   }
 
@@ -312,7 +312,7 @@ export class ReplicationSecondary implements SecondaryView {
 
   private async mergeAll(failover: boolean): Promise<void> {
     const warn = (error: unknown) => {
-      trace('secondary_error', { message: asVmError(unlessAssertion(error)).message });
+      trace.secondary_error?.({ message: asVmError(unlessAssertion(error)).message });
     };
     // A process killed during the merge leaves the guest's view in the files; where that cannot
     // be had, the merge itself is what counts.
@@ -331,7 +331,7 @@ export class ReplicationSecondary implements SecondaryView {
     this.settled = true;
     this.emptying ??= this.lock
       .runAll('exclusive', () => this.empty())
-      .catch((error: unknown) => trace('secondary_error', { message: asVmError(error).message }))
+      .catch((error: unknown) => trace.secondary_error?.({ message: asVmError(error).message }))
       .finally(() => (this.emptying = undefined));
   }
 
