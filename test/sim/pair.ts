@@ -132,7 +132,7 @@ export class Pair {
     world.at(plannedMs, () => calm && this.failover(this.secondary));
     await this.toTheEnd(calm ? plannedMs + calmAfterMs : 500);
     await this.untilHeard();
-    await this.whileStopped();
+    await this.untilCalm();
     const survivor = this.check();
     return this.outcome(survivor);
   }
@@ -167,13 +167,16 @@ export class Pair {
     this.calmMs = Math.max(this.calmMs, this.world.now + calmAfterMs);
   }
 
-  /** A guest that stands still for a checkpoint goes on after it, when a slow stop is through. */
-  private async whileStopped(): Promise<void> {
+  /**
+   * A guest that stands still for a checkpoint goes on after it, when a slow stop is through, and
+   * the secondary loads what it has said that it holds.
+   */
+  private async untilCalm(): Promise<void> {
     const { world } = this;
     const still = ({ node, lifecycle: { state, running } }: Vm) =>
       !node.dead && (state === 'colo' || (state === 'running' && !running));
-    for (const end = world.now + 100; world.now < end; await world.run(world.now + 1)) {
-      if (![this.primary, this.secondary].some(still)) return;
+    for (const end = world.now + 800; world.now < end; await world.run(world.now + 1)) {
+      if (!this.underWay() && ![this.primary, this.secondary].some(still)) return;
     }
   }
 
