@@ -1,6 +1,6 @@
 /**
- * Signs of life. The primary pings, the secondary answers; a peer from which no byte came for long
- * enough is lost. What counts is ticks of our own main loop without a byte, not the clock: a
+ * Signs of life. The primary pings, the secondary answers; a peer from which no byte came and that
+ * took none of ours for long enough is lost. What counts is ticks of our own main loop without a byte, not the clock: a
  * process that was stopped and goes on must read what waits in its socket before it judges its
  * peer.
  */
@@ -33,7 +33,7 @@ abstract class Watch {
   ) {}
 
   start(): void {
-    this.seen = this.link.received;
+    this.seen = this.link.progress;
     this.arm();
   }
 
@@ -55,8 +55,9 @@ abstract class Watch {
 
   private tick(): void {
     if (this.link.failed) return;
-    const moved = this.link.received !== this.seen || this.link.holding;
-    this.seen = this.link.received;
+    const { progress } = this.link;
+    const moved = progress !== this.seen || this.link.holding;
+    this.seen = progress;
     this.silent = moved ? 0 : this.silent + 1;
     const limitMs = this.times.peerTimeoutMs + this.excusedMs;
     if (this.silent * this.times.heartbeatMs >= limitMs) {

@@ -63,6 +63,7 @@ export abstract class Session implements Controlled {
     };
     this.patience = new Patience(parts.clock, parts.options, line => parts.report(line));
     this.link = new Link(stream, parts.clock, codecOf(side));
+    this.link.sendLimitMs = parts.options.replyTimeoutMs;
     this.link.onMessage = (direction, message) => this.note(direction, message);
     this.link.urgent = message => this.urgent(message);
   }

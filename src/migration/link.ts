@@ -51,6 +51,9 @@ export class Link<M extends { type: string }> {
   /** Bytes received so far: the sign of life. */
   received = 0;
   sent = 0;
+  private carried = 0;
+  /** A message that has not left our queue after so long: the peer takes nothing any more. */
+  sendLimitMs: number | undefined;
   /**
    * Returns true if the message is done with. Runs also after a failure, as long as frames can be
    * understood.
@@ -87,6 +90,13 @@ export class Link<M extends { type: string }> {
   get listening(): boolean {
     return !this.deaf && !this.closed && !this.peerGone;
   }
+  /**
+   * Grows with what the peer says and with what it takes. On a slow link its answers wait behind
+   * RAM; what is posted does not count, for a queue has room for that without a peer.
+   */
+  get progress(): number {
+    return this.received + this.carried;
+  }
   /** We hold the peer's bytes back ourselves, so its silence says nothing. */
   get holding(): boolean {
     return this.paused;
@@ -102,7 +112,13 @@ export class Link<M extends { type: string }> {
     if (this.broken) throw this.broken;
     const written = this.write(frame);
     this.onMessage('sent', message);
-    await this.guard(written, `sending ${message.type}`);
+    try {
+      await this.guard(written, `sending ${message.type}`, this.sendLimitMs);
+    } catch (error) {
+      this.fail(asVmError(error));
+      throw error;
+    }
+    this.carried += frame.length;
   }
 
   /** Best effort, also on a link that has failed but is still open. */

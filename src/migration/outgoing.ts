@@ -37,7 +37,7 @@ export class Outgoing extends Transfer {
     if (obstacle !== undefined) throw new VmError(obstacle);
     const manifest = vm.manifest();
     migration.ramTotalBytes = manifest.ramBytes;
-    await this.send({ type: 'hello', hello: { manifest, colo: false, leaseMs: 0 } });
+    await this.link.send({ type: 'hello', hello: { manifest, colo: false, leaseMs: 0 } });
     if (!oneWay) await this.link.expect('accept', limits.replyTimeoutMs);
     migration.move('active');
     this.pace.restart();
@@ -86,16 +86,16 @@ export class Outgoing extends Transfer {
       throw new VmError(
         `device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`,
       );
-    await this.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
+    await this.link.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
     for (let at = 0; at < blob.length; at += pieceBytes)
-      await this.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
+      await this.link.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
     if (!oneWay) {
       await this.link.expect('loaded', limits.replyTimeoutMs);
       await this.giveImages();
     }
     this.checkLink();
     this.handedOver = !oneWay;
-    await this.send({ type: 'go' });
+    await this.link.send({ type: 'go' });
     if (oneWay) await this.finish();
     else await this.link.expect('started', limits.replyTimeoutMs);
     vm.ram.dirtyLog.stop();
@@ -135,12 +135,7 @@ export class Outgoing extends Transfer {
     const frame = encodeChunk(transferKinds.pages, staging, from, to);
     this.pages += to - from;
     this.parts.migration.sent(frame.length, to - from, chunkPagesOfData(frame));
-    const { replyTimeoutMs } = this.parts.limits;
-    await this.link.guard(
-      this.link.sendFrame({ type: 'pages', body: frame }, frame),
-      'sending RAM',
-      replyTimeoutMs,
-    );
+    await this.link.sendFrame({ type: 'pages', body: frame }, frame);
     this.paced = frame.length;
   };
   private paced = 0;
@@ -151,17 +146,9 @@ export class Outgoing extends Transfer {
       await this.sendChunk(staging, from, to);
       await this.link.guard(this.pace.after(this.paced), 'max-bandwidth');
     },
-    endRound: () => this.send({ type: 'round-end' }),
+    endRound: () => this.link.send({ type: 'round-end' }),
     progress: (round, dirtyPages) => this.parts.migration.pass(round, dirtyPages),
   };
-
-  private send(message: Parameters<typeof this.link.send>[0]): Promise<void> {
-    return this.link.guard(
-      this.link.send(message),
-      `sending ${message.type}`,
-      this.parts.limits.replyTimeoutMs,
-    );
-  }
 
   /** Undefined: the guest may go on here. */
   private async comeBack(): Promise<string | undefined> {

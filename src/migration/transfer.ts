@@ -72,6 +72,7 @@ export abstract class Transfer {
     protected readonly channel: Channel,
   ) {
     this.link = new Link(channel.stream, parts.clock, transferCodec(side), channel.oneWay);
+    this.link.sendLimitMs = parts.limits.replyTimeoutMs;
     this.link.urgent = message => {
       if (message.type !== 'error') return false;
       this.peerGaveUp = true;
