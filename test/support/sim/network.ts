@@ -40,6 +40,8 @@ export class SimNetwork {
   /** One bit of this byte is turned over. */
   corrupt: (Spot & { byte: number }) | undefined;
   latencyMs = usualLatencyMs;
+  /** What is written, as it is written. */
+  onWrite: (spot: Spot, bytes: Uint8Array) => void = () => undefined;
 
   constructor(readonly world: World) {}
 

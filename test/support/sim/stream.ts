@@ -50,6 +50,7 @@ export class SimStream implements Stream {
       return Promise.reject(this.endPending?.error ?? new Error('write after the end'));
     }
     let data = Buffer.from(bytes);
+    this.network.onWrite(this, data);
     const cut = this.sentBytes + data.length > this.cutAt;
     if (cut) data = data.subarray(0, Math.max(0, this.cutAt - this.sentBytes));
     this.spoil(data);
