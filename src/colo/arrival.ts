@@ -6,7 +6,7 @@ import { VmError } from '../base/errors.js';
 import type { SecondaryDisk } from '../block/contract/replicated.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { type Link, unexpected } from '../migration/link.js';
-import { receivePieces } from '../migration/messages.js';
+import { receiveState } from '../migration/messages.js';
 import { Rounds } from '../migration/rounds.js';
 import type { ColoParts, StagedDevices } from './contract.js';
 import type { DiskSync } from './disk-sync.js';
@@ -42,10 +42,11 @@ export async function takePrecopy(
   sync: DiskSync,
 ): Promise<PairRecord | undefined> {
   const { lifecycle, migration, options } = parts;
-  const rounds = new Rounds(lifecycle.ram, roundsMax);
+  const rounds = new Rounds(lifecycle.ram, migration, roundsMax);
   let record: PairRecord | undefined;
   for (;;) {
     const message = await link.next('waiting for RAM');
+    if (rounds.hear(message)) continue;
     switch (message.type) {
       case 'digest-request':
         await sendDigest(disks, message.disk, link, options, sync);
@@ -53,14 +54,6 @@ export async function takePrecopy(
         break;
       case 'record':
         record = message.record;
-        break;
-      case 'pages':
-        rounds.take(message.body);
-        migration.received(message.body.length);
-        break;
-      case 'round-end':
-        rounds.end();
-        migration.receivedRound();
         break;
       case 'precopy-end':
         if (!rounds.whole) throw unexpected(message.type, 'all of RAM');
@@ -93,9 +86,7 @@ export async function takeEpoch(
     else throw unexpected(message.type, 'pages or epoch');
   }
   const { size } = await link.expect('vmstate-size', ms);
-  if (size > options.blobBytesMax)
-    throw new VmError(`device state of ${size} bytes, at most ${options.blobBytesMax} allowed`);
-  const blob = await receivePieces(size, async () => (await link.expect('blob', ms)).bytes);
+  const blob = await receiveState(size, options, () => link.expect('blob', ms));
   await link.guard(ram.check(info, previous, disks), 'the count of writes', options.diskTimeoutMs);
   const devices = lifecycle.parseDevices(blob);
   parts.step('secondary-checked');

@@ -8,7 +8,7 @@ import { VmError } from '../base/errors.js';
 import type { Channel } from './channel.js';
 import { unexpected } from './link.js';
 import { manifestDifference } from './manifest.js';
-import { type TransferMessage, receivePieces } from './messages.js';
+import { type TransferMessage, receiveState } from './messages.js';
 import { Rounds } from './rounds.js';
 import { takeImages, Transfer, type TransferParts } from './transfer.js';
 
@@ -31,13 +31,10 @@ export class Incoming extends Transfer {
   protected async converse(): Promise<void> {
     const { limits, migration, vm } = this.parts;
     await this.meet();
-    const rounds = new Rounds(vm.ram);
+    const rounds = new Rounds(vm.ram, migration);
     const { size, pages, ran } = await this.takeRam(rounds);
-    if (size > limits.blobBytesMax)
-      throw new VmError(`device state of ${size} bytes, at most ${limits.blobBytesMax} allowed`);
-    const blob = await receivePieces(
-      size,
-      async () => (await this.link.expect('blob', limits.idleTimeoutMs)).bytes,
+    const blob = await receiveState(size, limits, () =>
+      this.link.expect('blob', limits.idleTimeoutMs),
     );
     if (pages !== rounds.pages)
       throw new VmError(`the state has ${pages} pages of RAM, ${rounds.pages} arrived`);
@@ -74,24 +71,11 @@ export class Incoming extends Transfer {
   }
 
   private async takeRam(rounds: Rounds): Promise<DeviceState> {
-    const { limits, migration } = this.parts;
     for (;;) {
-      const message = await this.link.next('waiting for RAM', limits.idleTimeoutMs);
-      switch (message.type) {
-        case 'pages':
-          rounds.take(message.body);
-          migration.received(message.body.length);
-          break;
-        case 'round-end':
-          rounds.end();
-          migration.receivedRound();
-          break;
-        case 'device-state':
-          if (!rounds.whole) throw unexpected(message.type, 'RAM');
-          return message;
-        default:
-          throw unexpected(message.type, 'RAM');
-      }
+      const message = await this.link.next('waiting for RAM', this.parts.limits.idleTimeoutMs);
+      if (rounds.hear(message)) continue;
+      if (message.type !== 'device-state' || !rounds.whole) throw unexpected(message.type, 'RAM');
+      return message;
     }
   }
 

@@ -74,6 +74,17 @@ export type TransferMessage = MessageOf<typeof transferKinds>;
 export const transferCodec = (side: MigrationSide): MessageCodec<TransferMessage> =>
   codecOfTable(transferKinds, side);
 
+/** Device state, which a peer has said to have so many bytes. */
+export async function receiveState(
+  size: number,
+  { blobBytesMax }: { blobBytesMax: number },
+  next: () => Promise<{ bytes: Buffer }>,
+): Promise<Buffer> {
+  if (size > blobBytesMax)
+    throw new VmError(`device state of ${size} bytes, at most ${blobBytesMax} allowed`);
+  return receivePieces(size, async () => (await next()).bytes);
+}
+
 /** Joins pieces to exactly size bytes. */
 export async function receivePieces(size: number, next: () => Promise<Buffer>): Promise<Buffer> {
   const whole = Buffer.allocUnsafe(size);
