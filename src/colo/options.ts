@@ -67,7 +67,7 @@ export const defaultColoOptions: ColoOptions = {
   blobBytesMax: 256 * 1024 * 1024,
   chunkPages: chunkPagesMax,
   turnBytes: 16 * 1024 * 1024,
-  copyBytesPerMs: 256 * 1024,
+  copyBytesPerMs: 64 * 1024,
   precopyRounds: 8,
   precopyEnoughPages: 2048,
   syncFrom: undefined,
