@@ -14,7 +14,7 @@ import {
   fields,
   kind,
   kindTable,
-  nothing,
+  noBody,
   raw,
   sentence,
 } from '../migration/kinds.js';
@@ -72,30 +72,30 @@ const asPair = Object.fromEntries(
 ) as AsPair;
 
 const table = kindTable({
-  'checkpoint-ready': kind(0, 'secondary', nothing),
-  'checkpoint-request': kind(1, 'primary', nothing),
-  'checkpoint-reply': kind(2, 'secondary', nothing),
-  'vmstate-send': kind(3, 'primary', nothing),
+  'checkpoint-ready': kind(0, 'secondary', noBody),
+  'checkpoint-request': kind(1, 'primary', noBody),
+  'checkpoint-reply': kind(2, 'secondary', noBody),
+  'vmstate-send': kind(3, 'primary', noBody),
   /** Length of the device state that follows in blob pieces. */
   'vmstate-size': kind(4, 'primary', fields(record({ size: u53 }))),
-  'vmstate-received': kind(5, 'secondary', nothing),
-  'vmstate-loaded': kind(6, 'secondary', nothing),
-  'guest-shutdown': kind(7, 'primary', nothing),
+  'vmstate-received': kind(5, 'secondary', noBody),
+  'vmstate-loaded': kind(6, 'secondary', noBody),
+  'guest-shutdown': kind(7, 'primary', noBody),
   ...asPair,
-  'precopy-end': kind(69, 'primary', nothing),
+  'precopy-end': kind(69, 'primary', noBody),
   epoch: kind(70, 'primary', fields(epochBody, 64 + disksMax * 272)),
-  'abort-epoch': kind(72, 'primary', nothing),
+  'abort-epoch': kind(72, 'primary', noBody),
   ping: kind(73, 'primary', seq),
   pong: kind(74, 'secondary', seq),
-  'stop-request': kind(75, 'secondary', nothing),
-  stopped: kind(76, 'primary', nothing),
-  'going-alone': kind(77, 'primary', nothing),
+  'stop-request': kind(75, 'secondary', noBody),
+  stopped: kind(76, 'primary', noBody),
+  'going-alone': kind(77, 'primary', noBody),
   'digest-request': kind(78, 'primary', fields(record({ disk: diskName }), 260)),
   'digest-size': kind(79, 'secondary', fields(digestSize, 288)),
   digest: kind(80, 'secondary', raw('bytes', pieceBytes)),
   /** Last words, as `ended`: the sender has given its guest up for good. */
   leaving: kind(81, 'secondary', sentence),
-  'alone-noted': kind(82, 'secondary', nothing),
+  'alone-noted': kind(82, 'secondary', noBody),
   ended: kind(83, 'primary', sentence),
   /** Before vmstate-send: nothing can be said until so many pages are copied. */
   copying: kind(84, 'primary', fields(record({ pages: u32 }))),
@@ -103,8 +103,8 @@ const table = kindTable({
   record: kind(90, 'primary', recordBody),
   /** Instead of accept: the side that was a secondary runs the guest. */
   superseded: kind(91, 'secondary', supersededBody),
-  'who-runs': kind(92, 'primary', nothing),
-  follows: kind(93, 'secondary', nothing),
+  'who-runs': kind(92, 'primary', noBody),
+  follows: kind(93, 'secondary', noBody),
 });
 export type Message = MessageOf<typeof table>;
 export type MessageType = Message['type'];

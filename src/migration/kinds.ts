@@ -72,7 +72,7 @@ export function codecOfTable<Side extends string, D>(
   };
 }
 
-export const nothing: Body<Record<never, never>> = {
+export const noBody: Body<Record<never, never>> = {
   bytes: 0,
   encode: () => Buffer.alloc(0),
   decode: () => ({}),

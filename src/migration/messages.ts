@@ -12,7 +12,7 @@ import {
   fields,
   kind,
   kindTable,
-  nothing,
+  noBody,
   raw,
   sentence,
 } from './kinds.js';
@@ -55,7 +55,7 @@ export const commonKinds = kindTable({
   /** The sender gives up, and why. */
   error: kind(66, 'both', sentence),
   pages: kind(67, 'source', raw('body', chunkBytesMax)),
-  'round-end': kind(68, 'source', nothing),
+  'round-end': kind(68, 'source', noBody),
   blob: kind(71, 'source', raw('bytes', pieceBytes)),
 });
 
@@ -63,11 +63,11 @@ export const transferKinds = kindTable({
   ...commonKinds,
   'device-state': kind(96, 'source', fields(stateBody)),
   /** All is here and checked. */
-  loaded: kind(97, 'destination', nothing),
+  loaded: kind(97, 'destination', noBody),
   /** The guest is yours. */
-  go: kind(98, 'source', nothing),
+  go: kind(98, 'source', noBody),
   /** It is mine. */
-  started: kind(99, 'destination', nothing),
+  started: kind(99, 'destination', noBody),
 });
 export type TransferMessage = MessageOf<typeof transferKinds>;
 
