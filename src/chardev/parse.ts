@@ -1,18 +1,19 @@
 /** Addresses in words, and a channel's spec in words again. */
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
+import { portOf, splitHostPort } from '../words/scalars.js';
 import type { CharSpec } from './contract.js';
 
 /** `HOST:PORT`, `[::1]:PORT`, `:PORT`. */
-export function parseTcp(text: string): Address {
-  const match = /^(\[[^\]]+\]|[^:]*):([^:]+)$/.exec(text);
-  if (!match) throw new VmError(`'${text}' is not HOST:PORT`);
-  return { kind: 'tcp', host: match[1].replace(/^\[|\]$/g, ''), port: portNumber(match[2]) };
+export function parseTcp(text: string): Extract<Address, { kind: 'tcp' }> {
+  const where = splitHostPort(text);
+  if (!where) throw new VmError(`'${text}' is not HOST:PORT`);
+  return { kind: 'tcp', host: where.host, port: portNumber(where.port) };
 }
 
 export function portNumber(text: string): number {
-  const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port <= 65_535)) throw new VmError(`'${text}' is not a port number`);
+  const port = portOf(text);
+  if (port === undefined) throw new VmError(`'${text}' is not a port number`);
   return port;
 }
 

@@ -17,9 +17,7 @@ export function parseAddress(text: string): Address {
   if (!text.startsWith('tcp:')) throw new UsageError(`'${text}' is not an address`, { hint });
   try {
     const address = parseTcp(text.slice('tcp:'.length));
-    return address.kind === 'tcp' && address.host === ''
-      ? { ...address, host: 'localhost' }
-      : address;
+    return address.host === '' ? { ...address, host: 'localhost' } : address;
   } catch (error) {
     throw new UsageError(`'${text}' is not an address: ${asVmError(error).message}`, { hint });
   }

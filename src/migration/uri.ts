@@ -4,6 +4,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
+import { integerOf, portOf, splitHostPort } from '../words/scalars.js';
 
 export type Endpoint =
   Address | { kind: 'file'; path: string; offset: number } | { kind: 'exec'; command: string };
@@ -49,12 +50,12 @@ function unixAddress(path: string): Address {
 }
 
 function tcpAddress(uri: string, rest: string, use: 'connect' | 'listen'): Address {
-  const match = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(rest);
-  if (!match) throw new VmError(`'${uri}' is not tcp:HOST:PORT`);
-  const port = Number(match[3]);
-  if (port > 65535 || (port === 0 && use === 'connect'))
-    throw new VmError(`'${uri}': port ${match[3]} is not possible`);
-  const host = match[1] ?? match[2];
+  const where = splitHostPort(rest);
+  if (!where) throw new VmError(`'${uri}' is not tcp:HOST:PORT`);
+  const port = portOf(where.port);
+  if (port === undefined || (port === 0 && use === 'connect'))
+    throw new VmError(`'${uri}': port ${where.port} is not possible`);
+  const { host } = where;
   if (host !== '' && host !== '0') return { kind: 'tcp', host, port };
   if (use === 'connect') throw new VmError(`'${uri}' names no host to connect to`);
   return { kind: 'tcp', host: '0.0.0.0', port };
@@ -64,13 +65,9 @@ function tcpAddress(uri: string, rest: string, use: 'connect' | 'listen'): Addre
 function fileEndpoint(rest: string): Endpoint {
   const match = /^(.*),offset=([^,]*)$/s.exec(rest);
   const path = match ? match[1] : rest;
-  const offset = match ? byteCount(match[2]) : 0;
+  const offset = match ? integerOf(match[2]) : 0;
   if (path === '') throw new VmError('migration over file: needs a path');
-  if (offset === undefined) throw new VmError(`offset=${match?.[2]} is not a number of bytes`);
+  if (offset === undefined || offset < 0 || !Number.isSafeInteger(offset))
+    throw new VmError(`offset=${match?.[2]} is not a number of bytes`);
   return { kind: 'file', path, offset };
-}
-
-function byteCount(text: string): number | undefined {
-  const value = /^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text) ? Number(text) : Number.NaN;
-  return Number.isSafeInteger(value) ? value : undefined;
 }

@@ -5,19 +5,9 @@
 import { VmError } from '../base/errors.js';
 import type { KeyValue } from './key-values.js';
 import { didYouMean } from '../base/similar.js';
+import { onOrOff } from './scalars.js';
 import type { ArgsOf, Fields, Type } from './types.js';
 import { checkFields } from './types.js';
-
-const switchWords: Readonly<Record<string, string>> = {
-  on: 'on',
-  yes: 'on',
-  true: 'on',
-  y: 'on',
-  off: 'off',
-  no: 'off',
-  false: 'off',
-  n: 'off',
-};
 
 export function fromWords<F extends Fields>(fields: F, items: readonly KeyValue[]): ArgsOf<F> {
   const given: Record<string, unknown> = {};
@@ -44,10 +34,7 @@ function resolve(
 }
 
 function fromWord(name: string, type: Type, word: string): unknown {
-  const value = type.fromWord(
-    isSwitch(type) && Object.hasOwn(switchWords, word) ? switchWords[word] : word,
-    name,
-  );
+  const value = type.fromWord(isSwitch(type) ? onOrOff(word) : word, name);
   if (value !== undefined) return value;
   // The declaration's own check says best what is wrong with a number out of range or a word that
   // is none of its words.

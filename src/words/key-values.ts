@@ -1,6 +1,7 @@
 /** QEMU's option lists: `a,key=value,flag,path=/with,,comma`; or a flat JSON object. */
 import { VmError } from '../base/errors.js';
 import { parseJsonObject } from './json.js';
+import { integerOf, needSwitch } from './scalars.js';
 
 export interface KeyValue {
   readonly key: string;
@@ -88,9 +89,7 @@ export class KeyValues {
     if (!this.left.has(key)) return undefined;
     const value = this.left.get(key) ?? 'on';
     this.left.delete(key);
-    if (['on', 'yes', 'true'].includes(value)) return true;
-    if (['off', 'no', 'false'].includes(value)) return false;
-    throw new VmError(`'${key}' is on or off, not '${value}'`);
+    return needSwitch(value, `'${key}'`);
   }
 
   /** The value; `on` for a bare word, as in QEMU. An empty one is one. */
@@ -104,8 +103,8 @@ export class KeyValues {
   takeInteger(key: string, range: { min: number; max: number }): number | undefined {
     const text = this.take(key);
     if (text === undefined) return undefined;
-    const value = /^[0-9]+$|^0[xX][0-9a-fA-F]+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= range.min && value <= range.max))
+    const value = integerOf(text);
+    if (value === undefined || value < range.min || value > range.max)
       throw new VmError(`'${key}' is a number from ${range.min} to ${range.max}, not '${text}'`);
     return value;
   }

@@ -5,6 +5,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { KeyValues } from './key-values.js';
+import { onOrOff } from './scalars.js';
 import { parsed, type Type } from './types.js';
 
 export interface NothingKey {
@@ -15,13 +16,6 @@ export interface NothingKey {
 }
 export type NothingKeys = Readonly<Record<string, NothingKey>>;
 
-const spellings: Readonly<Record<string, string>> = {
-  yes: 'on',
-  true: 'on',
-  no: 'off',
-  false: 'off',
-};
-
 /**
  * Throws where a value asks for something. key: for the message; undefined: the value is the
  * option's whole.
@@ -31,7 +25,7 @@ export function refuseMore(
   value: string,
   { takes, otherwise }: NothingKey,
 ): void {
-  if (takes.includes(value) || takes.includes(spellings[value] ?? value)) return;
+  if (takes.includes(value) || takes.includes(onOrOff(value))) return;
   const only = takes.map(text => (text === '' ? 'nothing' : `'${text}'`)).join(' or ');
   throw new VmError(`${key === undefined ? '' : `${key}=${value}: `}only ${only} is taken here`, {
     hint: otherwise,

@@ -4,6 +4,7 @@
  * read it from an HMP line, and the source of help and completion.
  */
 import { VmError } from '../base/errors.js';
+import { integerOf, parseSize } from './scalars.js';
 
 /** What tab completion can offer where a value is asked for. */
 export type Completion =
@@ -110,16 +111,13 @@ export function int(summary = '', range: { min?: number; max?: number } = {}): T
         throw new VmError(`Parameter '${path}' expects an integer from ${min} to ${max}`);
       return Number(value);
     },
-    fromWord: word =>
-      /^-?(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(word) && inRange(parseInteger(word))
-        ? parseInteger(word)
-        : undefined,
+    fromWord(word) {
+      const value = integerOf(word);
+      return value !== undefined && inRange(value) ? value : undefined;
+    },
     describe: schema => schema.builtin('int', 'int'),
   };
 }
-
-const parseInteger = (word: string) =>
-  word.startsWith('-') ? -Number(word.slice(1)) : Number(word);
 
 export function num(summary = ''): Type<number, false> {
   return {
@@ -147,22 +145,6 @@ export function size(summary = '', unit: 'B' | 'M' = 'B'): Type<number, false> {
     fromWord: word => parseSize(word, unit),
     describe: schema => schema.builtin('size', 'int'),
   };
-}
-
-const sizeUnits: Readonly<Record<string, number>> = {
-  b: 1,
-  k: 2 ** 10,
-  m: 2 ** 20,
-  g: 2 ** 30,
-  t: 2 ** 40,
-};
-
-/** `512`, `1.5G`, `64k`; undefined if it is no size. */
-export function parseSize(text: string, unit: 'B' | 'M' = 'B'): number | undefined {
-  const match = /^([0-9]+(?:\.[0-9]+)?|0[xX][0-9a-fA-F]+)([bkmgt]?)$/i.exec(text);
-  if (!match) return undefined;
-  const bytes = Math.floor(Number(match[1]) * sizeUnits[(match[2] || unit).toLowerCase()]);
-  return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 /** In HMP the words on and off. */

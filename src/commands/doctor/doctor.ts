@@ -2,7 +2,7 @@
 import { styleText } from 'node:util';
 import { Flags } from '@oclif/core';
 import { asVmError } from '../../base/errors.js';
-import { parseSize } from '../../words/types.js';
+import { parseSize } from '../../words/scalars.js';
 import { parseAddress } from '../address.js';
 import { BaseCommand } from '../base.js';
 import { wantsColour } from '../output.js';

@@ -6,6 +6,7 @@ import type { CpuChoice } from '../../accel/cpu-model.js';
 import { cpuModels } from '../../accel/cpu-model.js';
 import { featureOf, features } from '../../accel/cpu-features.js';
 import { VmError } from '../../base/errors.js';
+import { needSwitch } from '../../words/scalars.js';
 import { splitCommas } from '../../words/key-values.js';
 import { asksForHelp, listOf } from '../../words/named.js';
 
@@ -45,7 +46,5 @@ function parseFlag(word: string): CpuChoice['flags'][number] {
   if (word.startsWith('+')) return { name: word.slice(1), on: true };
   if (word.startsWith('-')) return { name: word.slice(1), on: false };
   const [name, value = 'on'] = word.split('=');
-  if (['on', 'yes', 'true'].includes(value)) return { name, on: true };
-  if (['off', 'no', 'false'].includes(value)) return { name, on: false };
-  throw new VmError(`'${name}' is on or off, not '${value}'`);
+  return { name, on: needSwitch(value, `'${name}'`) };
 }

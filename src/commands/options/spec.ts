@@ -13,7 +13,7 @@ import { chardevHelp, readChannel, readChardev } from '../../vm/objects/chardevs
 import { netdevHelp } from '../../vm/objects/netdevs.js';
 import { objectHelp } from '../../vm/objects/all.js';
 import { readObject } from '../../vm/objects/registry.js';
-import { parseSize } from '../../words/types.js';
+import { parseSize } from '../../words/scalars.js';
 import type { GivenOption } from './argv.js';
 import { HelpAsked, parseArgv, UsageError } from './argv.js';
 import { accelerator, accelHelp } from './accel.js';

@@ -15,7 +15,7 @@ import {
 import { asVmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseSocketUri } from '../../migration/uri.js';
-import { parseSize } from '../../words/types.js';
+import { parseSize } from '../../words/scalars.js';
 import { UsageError } from '../options/argv.js';
 
 /** A node of the file, with its name for people: `disks[0].primary`. */

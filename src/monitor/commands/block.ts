@@ -1,4 +1,5 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
+import { portOf, splitHostPort } from '../../words/scalars.js';
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import { childLines, infoBlock } from './info-block.js';
@@ -326,8 +327,8 @@ function node(b: BlockInfo) {
 }
 
 function inet(host: string, port: string): NbdAddress {
-  const number = /^[0-9]{1,5}$/.test(port) ? Number(port) : Number.NaN;
-  if (!(number <= 65_535))
+  const number = portOf(port);
+  if (number === undefined)
     throw new VmError(
       `Parameter 'addr.data.port' expects a port number from 0 to 65535, not '${port}'`,
     );
@@ -336,10 +337,10 @@ function inet(host: string, port: string): NbdAddress {
 
 function parseNbdAddress(text: string): NbdAddress {
   if (text.startsWith('unix:') && text.length > 5) return { type: 'unix', path: text.slice(5) };
-  const match = /^(?:tcp:)?(\[[^\]]+\]|[^:]*):([0-9]+)$/.exec(text);
-  if (!match)
+  const where = splitHostPort(text.replace(/^tcp:/, ''));
+  if (!where)
     throw new VmError(`error parsing address '${text}'`, {
       hint: 'Give HOST:PORT, [IPV6]:PORT or unix:PATH.',
     });
-  return inet(match[1].replace(/^\[|\]$/g, ''), match[2]);
+  return inet(where.host, where.port);
 }

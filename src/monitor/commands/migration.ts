@@ -5,18 +5,8 @@ import { migrationStatuses } from '../../qapi/types.js';
 import { pairs } from '../hmp/table.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
 import type { ArgsOf, Type } from '../../words/types.js';
-import {
-  bool,
-  flag,
-  int,
-  list,
-  num,
-  oneOf,
-  optional,
-  parseSize,
-  str,
-  struct,
-} from '../../words/types.js';
+import { parseSize } from '../../words/scalars.js';
+import { bool, flag, int, list, num, oneOf, optional, str, struct } from '../../words/types.js';
 import type { MigrationControl, MigrationInfo, SocketAddress, VmControl } from '../vm.js';
 
 const uint32 = { min: 0, max: 0xffff_ffff };

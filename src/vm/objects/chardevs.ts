@@ -142,7 +142,6 @@ export function readChannel(text: string, stdioInput: StdioInput): CharSpec {
       return fromItems('socket', [path(), ...items]);
     case 'tcp': {
       const address = parseTcp(argument);
-      if (address.kind !== 'tcp') return assertNever(address as never);
       return fromItems('socket', [
         { key: 'host', value: address.host },
         { key: 'port', value: String(address.port) },

@@ -83,7 +83,7 @@ function socketSpec(id: string, { listen, connect }: ArgsOf<typeof options.socke
       hint: 'mcast, udp and fd are not offered.',
     });
   const address = parseTcp(where);
-  if (connect !== undefined && address.kind === 'tcp' && address.host === '')
+  if (connect !== undefined && address.host === '')
     throw new VmError('a host is needed to connect to');
   return { type: 'socket', id, address, server: listen !== undefined };
 }
