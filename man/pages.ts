@@ -5,10 +5,15 @@
 import { readFileSync } from 'node:fs';
 import { commands } from '../src/commands/index.js';
 import { optionTable } from '../src/commands/options/table.js';
+import { deviceTypes } from '../src/hw/device-types.js';
 import { allCommands } from '../src/monitor/commands/all.js';
 import { eventSummaries } from '../src/monitor/events.js';
+import { objectTypes } from '../src/vm/objects/all.js';
+import { chardevHelped } from '../src/vm/objects/chardevs.js';
+import { netdevHelped } from '../src/vm/objects/netdevs.js';
 import { argumentSyntax } from '../src/monitor/hmp/syntax.js';
 import type { Command } from '../src/monitor/schema.js';
+import { type HelpedKind, valueForm } from '../src/words/named.js';
 import type { Fields, SchemaSink } from '../src/words/types.js';
 import { pairPage } from './pair-page.js';
 import { bold, escape, Page } from './roff.js';
@@ -100,6 +105,7 @@ function commandPage([name, info]: Named): Page {
         bold(`-${option.name}`) + ('value' in option ? ` \\fI${escape(option.value)}\\fR` : ''),
         option.summary,
       );
+    kindSections(page);
   } else {
     const args = Object.entries(info.args ?? {});
     const flags = Object.entries({
@@ -126,6 +132,32 @@ function commandPage([name, info]: Named): Page {
     );
   return page.seeAlso(['colo', 1], ['colo-pair', 5], ['colo', 7], ['colo-hmp', 7], ['colo-qmp', 7]);
 }
+
+/** What -device, -object, -netdev and -chardev take, from the declarations. */
+function kindSections(page: Page): void {
+  const devices = deviceTypes.map(type => ({ ...type, fields: type.properties }));
+  for (const [title, option, kinds] of [
+    ['DEVICES', '-device', devices],
+    ['OBJECTS', '-object', objectTypes],
+    ['NETDEVS', '-netdev', Object.entries(netdevHelped).map(withName)],
+    ['CHARACTER DEVICES', '-chardev', Object.entries(chardevHelped).map(withName)],
+  ] as const) {
+    page.section_(title);
+    for (const { name, summary, fields } of kinds) {
+      page.item(bold(`${option} ${name}`), summary);
+      if (Object.keys(fields).length === 0) continue;
+      page.raw('.RS');
+      for (const [property, type] of Object.entries(fields))
+        page.item(
+          `${bold(property)}=\\fI${escape(valueForm(type))}\\fR`,
+          type.summary + (type.optional ? '' : ' (needed)'),
+        );
+      page.raw('.RE');
+    }
+  }
+}
+
+const withName = ([name, kind]: [string, HelpedKind]) => ({ name, ...kind });
 
 const jsonFlag: FlagInfo = { type: 'boolean', description: 'the result, or the error, as JSON' };
 

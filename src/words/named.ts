@@ -4,7 +4,7 @@
  */
 import { VmError } from '../base/errors.js';
 import { type KeyValue, parseKeyValues } from './key-values.js';
-import type { Fields } from './types.js';
+import type { Fields, Type } from './types.js';
 
 export interface NamedItems {
   readonly kind: string;
@@ -84,9 +84,12 @@ export function namedHelp(
 
 function fieldLines(fields: Fields): string[] {
   const lines = Object.entries(fields).map(([name, type]) => {
-    const kind = type.words?.join('|') ?? (type.hmp.form === 'word' ? type.hmp.expected : 'value');
-    return [`${name}=<${kind}>`, `${type.summary}${type.optional ? '' : ' (needed)'}`];
+    return [`${name}=<${valueForm(type)}>`, `${type.summary}${type.optional ? '' : ' (needed)'}`];
   });
   const width = Math.max(0, ...lines.map(([term]) => term.length));
   return lines.map(([term, sentence]) => `  ${term.padEnd(width)}  ${sentence}`);
 }
+
+/** `on|off`, `integer`: what may stand behind the =. */
+export const valueForm = ({ words, hmp }: Type): string =>
+  words?.join('|') ?? (hmp.form === 'word' ? hmp.expected : 'value');

@@ -1,6 +1,5 @@
 /** The options of `colo primary` and `colo secondary`: QEMU's names and syntax. */
 import type { OptionDeclaration } from './argv.js';
-import { deviceTypes } from '../../hw/device-types.js';
 import { nothingTable } from './nothing.js';
 
 export const optionTable = [
@@ -75,8 +74,8 @@ export const optionTable = [
     value: 'OPTS',
     repeatable: true,
     summary:
-      `${deviceTypes.map(({ name, example }) => `${name},${example}`).join('; ')}; ` +
-      'or the same as JSON; -device help, -device NAME,help',
+      'disk, network card or other device: NAME,PROPERTY=VALUE,..., or the same as JSON; ' +
+      '-device help lists the names, -device NAME,help the properties',
   },
   {
     name: 'chardev',

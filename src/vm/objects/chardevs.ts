@@ -283,6 +283,9 @@ const summaries: Readonly<Record<Kind, string>> = {
   ringbuf: 'the last bytes, for ringbuf_read',
 };
 
+/** For help and the manual. */
+export const chardevHelped = helpedKinds(summaries, options);
+
 /** `help` in the place of the kind, or `KIND,help`; undefined: no help was asked for. */
 export const chardevHelp = (text: string): string | undefined =>
-  namedHelp(text, 'Available chardev backend types:', helpedKinds(summaries, options), kindNamed);
+  namedHelp(text, 'Available chardev backend types:', chardevHelped, kindNamed);

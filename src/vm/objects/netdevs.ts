@@ -103,6 +103,9 @@ const summaries: Readonly<Record<Kind, string>> = {
   socket: 'frames over a TCP connection',
 };
 
+/** For help and the manual. */
+export const netdevHelped = helpedKinds(summaries, options);
+
 /** `help` in the place of the type, or `TYPE,help`; undefined: no help was asked for. */
 export const netdevHelp = (text: string): string | undefined =>
-  namedHelp(text, 'Available netdev backend types:', helpedKinds(summaries, options), kindNamed);
+  namedHelp(text, 'Available netdev backend types:', netdevHelped, kindNamed);
