@@ -49,14 +49,10 @@ export abstract class VmCommand extends BaseCommand {
   private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
     // Here, not above: what a machine is made of takes longer to load than most commands take to
     // run.
-    const [{ parseLaunch }, { checkUsage }] = await Promise.all([
-      import('./options/spec.js'),
-      import('./options/check.js'),
-    ]);
+    const { parseLaunch } = await import('./options/spec.js');
     const { reachableWarnings } = await import('./options/reachable.js');
     try {
       const launch = parseLaunch(this.role, this.argv, base);
-      checkUsage(launch.spec);
       for (const line of reachableWarnings(launch.spec)) this.note(`colo ${this.role}: ${line}`);
       return launch;
     } catch (error) {

@@ -7,6 +7,7 @@ import { deviceTypeNamed } from '../hw/device-types.js';
 import type { DeviceUse } from '../hw/device-type.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
+import { type CheckedDisks, checkDisks, nodeNames } from './check-disks.js';
 import { MIB } from './loader/memory-map.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
@@ -15,7 +16,13 @@ const MAX_CPUS = 8;
 const MIN_RAM = 16 * MIB;
 const MAX_RAM = 256 * 1024 * MIB;
 
-export function checkSpec(spec: MachineSpec): void {
+/** What a machine is built from: a spec that was checked, with its disks as they are opened. */
+export interface CheckedSpec extends MachineSpec {
+  readonly disks: CheckedDisks;
+}
+
+/** VmError: the first mistake, with its option in front. */
+export function checkSpec(spec: MachineSpec): CheckedSpec {
   if (
     !Number.isSafeInteger(spec.ramBytes) ||
     spec.ramBytes % MIB !== 0 ||
@@ -45,6 +52,7 @@ export function checkSpec(spec: MachineSpec): void {
   if (allDevices(spec).length > PCI_SLOTS - 1)
     throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
   claims(spec);
+  return { ...spec, disks: checkDisks(spec) };
 }
 
 /**
@@ -81,20 +89,6 @@ function uniqueNodes(spec: MachineSpec): void {
   }
   for (const { id } of spec.drives)
     if (seen.has(id)) throw new VmError(`-drive id=${id}: a -blockdev has that node-name`);
-}
-
-/** By name: those of -blockdev, and those that a -blockdev or a -drive names inside. */
-export function nodeNames(spec: MachineSpec): { id: string }[] {
-  return [...spec.blockdevs, ...spec.drives].flatMap(({ options }) => namesIn(options));
-}
-
-export function namesIn(options: unknown): { id: string }[] {
-  if (typeof options !== 'object' || options === null) return [];
-  const { 'node-name': own, ...rest } = options as Readonly<Record<string, unknown>>;
-  return [
-    ...(typeof own === 'string' ? [{ id: own }] : []),
-    ...Object.values(rest).flatMap(namesIn),
-  ];
 }
 
 /** Every chardev, drive and netdev that is named exists, and is used once. */

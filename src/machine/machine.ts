@@ -11,7 +11,7 @@ import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board } from './board.js';
 import { BrokenDevices } from './broken-devices.js';
-import { allDevices, checkSpec } from './check-spec.js';
+import { allDevices, type CheckedSpec } from './check-spec.js';
 import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
 import { deviceInfo, pciInfo } from './inspect.js';
 import { VmLifecycle } from './lifecycle.js';
@@ -19,7 +19,6 @@ import { withBootRegisters } from './loader/cpu-image.js';
 import { type LoadPlan, planLinux } from './loader/linux.js';
 import { Low } from './loader/memory-map.js';
 import type { ChardevProvider, DriveProvider, MachineParts, NetProvider } from './parts.js';
-import type { MachineSpec } from './spec.js';
 
 const trace = tracer('machine', {
   guest_reset: event<{ why: string }>(),
@@ -43,7 +42,7 @@ export class Machine implements MachineControl {
   private disposed = false;
 
   private constructor(
-    readonly spec: MachineSpec,
+    readonly spec: CheckedSpec,
     readonly events: Events<QmpEvents>,
     private readonly opened: Opened,
     private readonly plan: LoadPlan | undefined,
@@ -88,8 +87,7 @@ export class Machine implements MachineControl {
     this.powerCycle();
   }
 
-  static async build(spec: MachineSpec, parts: MachineParts): Promise<Machine> {
-    checkSpec(spec);
+  static async build(spec: CheckedSpec, parts: MachineParts): Promise<Machine> {
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const events = new Events<QmpEvents>();
@@ -228,7 +226,7 @@ export class Machine implements MachineControl {
   }
 }
 
-async function loadPlan(spec: MachineSpec, parts: MachineParts): Promise<LoadPlan | undefined> {
+async function loadPlan(spec: CheckedSpec, parts: MachineParts): Promise<LoadPlan | undefined> {
   if (spec.kernel === undefined) return undefined;
   const file = async (option: string, path: string) => {
     try {

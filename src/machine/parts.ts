@@ -9,6 +9,7 @@ import type { CharBackend } from '../chardev/contract.js';
 import type { Clock, Entropy, Files } from '../host/ports.js';
 import type { Netdev } from '../net/contract.js';
 import type { QmpEvents } from '../qapi/types.js';
+import type { CheckedSpec } from './check-spec.js';
 import type { MachineSpec } from './spec.js';
 
 /** Nodes and drives of the spec, opened in order. */
@@ -48,7 +49,7 @@ export interface MachineParts {
   report(line: string): void;
   /** With the processors of the spec. */
   createAccel(options: { ramBytes: number }): VmAccel;
-  openDrives(spec: MachineSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
+  openDrives(spec: CheckedSpec, events: Events<QmpEvents>): Promise<DriveProvider>;
   openNet(spec: MachineSpec): Promise<NetProvider>;
   openChardevs(spec: MachineSpec): Promise<ChardevProvider>;
 }

@@ -4,37 +4,13 @@ import type { Events } from '../base/events.js';
 import { type BlockHost } from '../block/graph/graph.js';
 import { BlockLayer } from '../block/layer/layer.js';
 import type { CredentialStore } from '../block/nbd/credentials.js';
-import { OptionTree } from '../block/options/option-tree.js';
-import {
-  type DriveSpec as BlockDrive,
-  type NodeSpec,
-  readBlockdev,
-  readDrive,
-} from '../block/options/options.js';
-import type { BlockdevSpec, DriveSpec, MachineSpec } from '../machine/spec.js';
+import type { CheckedSpec } from '../machine/check-spec.js';
+import type { MachineSpec } from '../machine/spec.js';
 import type { QmpEvents } from '../qapi/types.js';
 import { comesByItself } from './incoming.js';
 
-/** The block layer's view of a `-blockdev`. */
-export function blockNode({ nodeName, options }: BlockdevSpec): NodeSpec {
-  try {
-    return readBlockdev(OptionTree.from(options));
-  } catch (error) {
-    throw asVmError(error).during(`-blockdev node-name=${nodeName}`);
-  }
-}
-
-/** And of a `-drive`. */
-export function blockDrive(drive: DriveSpec): BlockDrive {
-  try {
-    return readDrive(OptionTree.from({ ...drive.options, id: drive.id, if: drive.interface }));
-  } catch (error) {
-    throw asVmError(error).during(`-drive id=${drive.id}`);
-  }
-}
-
 export async function openDisks(
-  spec: MachineSpec,
+  spec: CheckedSpec,
   host: BlockHost,
   events: Events<QmpEvents>,
   credentials: CredentialStore,
@@ -43,13 +19,13 @@ export async function openDisks(
   block.graph.credentials = credentials;
   block.graph.opensInactive = sharesImages(spec);
   try {
-    for (const blockdev of spec.blockdevs) {
-      await block.graph.build(blockNode(blockdev)).catch((error: unknown) => {
-        throw asVmError(error).during(`-blockdev node-name=${blockdev.nodeName}`);
+    for (const node of spec.disks.nodes) {
+      await block.graph.build(node).catch((error: unknown) => {
+        throw asVmError(error).during(`-blockdev node-name=${node.nodeName}`);
       });
     }
-    for (const drive of spec.drives) {
-      await block.addDrive(blockDrive(drive)).catch((error: unknown) => {
+    for (const drive of spec.disks.drives) {
+      await block.addDrive(drive).catch((error: unknown) => {
         throw asVmError(error).during(`-drive id=${drive.id}`);
       });
     }

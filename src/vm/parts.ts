@@ -6,7 +6,7 @@ import { assert } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer/layer.js';
 import { Machine } from '../machine/machine.js';
 import type { MachineParts } from '../machine/parts.js';
-import type { MachineSpec } from '../machine/spec.js';
+import type { CheckedSpec } from '../machine/check-spec.js';
 import { Chardevs } from './chardevs.js';
 import { chooseCpu } from './cpu.js';
 import { openDisks } from './disks.js';
@@ -27,7 +27,7 @@ export type OpenParts = Required<Opened> & {
   readonly objects: Objects;
 };
 
-export async function openParts(spec: MachineSpec, host: VmHost): Promise<OpenParts> {
+export async function openParts(spec: CheckedSpec, host: VmHost): Promise<OpenParts> {
   const chosen = chooseCpu(spec, host.accelerators, line => host.note(line));
   const opened: Opened = {};
   const objects = objectsOf(host, opened);

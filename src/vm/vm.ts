@@ -7,7 +7,7 @@ import { asVmError, type VmError } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer/layer.js';
 import type { Colo } from '../colo/colo.js';
 import type { Machine } from '../machine/machine.js';
-import type { MachineSpec } from '../machine/spec.js';
+import type { CheckedSpec } from '../machine/check-spec.js';
 import type { Chardevs } from './chardevs.js';
 import { coloOf } from './colo.js';
 import type { VmHost } from './host.js';
@@ -46,7 +46,7 @@ export class Vm {
 
   /** traces: those that are printed from the first on. */
   static async build(
-    spec: MachineSpec,
+    spec: CheckedSpec,
     host: VmHost,
     traces = new TraceSwitches(line => host.note(line)),
   ): Promise<Vm> {
@@ -60,7 +60,7 @@ export class Vm {
     }
   }
 
-  get spec(): MachineSpec {
+  get spec(): CheckedSpec {
     return this.machine.spec;
   }
 

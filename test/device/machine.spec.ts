@@ -7,6 +7,7 @@ import { VmError } from '../../src/base/errors.js';
 import { onTrace } from '../../src/base/trace.js';
 import { Machine } from '../../src/machine/machine.js';
 import type { MachineParts } from '../../src/machine/parts.js';
+import { checkSpec } from '../../src/machine/check-spec.js';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { BenchClock, settle, TestChar, TestDisk, TestNet } from '../support/device-bench.js';
 import { FakeRam } from '../support/fake-ram.js';
@@ -50,7 +51,7 @@ const base: MachineSpec = {
   noReboot: false,
 };
 const full: Partial<MachineSpec> = {
-  drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
+  drives: [{ id: 'disk0', interface: 'virtio', options: { driver: 'memory', size: '1M' } }],
   netdevs: [{ type: 'tap', id: 'hn0' }],
   devices: [{ model: 'virtio-net-pci', id: 'nic0', properties: { netdev: 'hn0' } }],
   chardevs: [{ id: 'com', backend: { kind: 'null' } }],
@@ -116,7 +117,7 @@ function parts(changes: Partial<MachineParts> = {}): MachineParts {
   };
 }
 async function build(changes: Partial<MachineSpec> = {}): Promise<Machine> {
-  machine = await Machine.build({ ...base, ...full, ...changes }, parts());
+  machine = await Machine.build(checkSpec({ ...base, ...full, ...changes }), parts());
   for (const name of ['STOP', 'RESUME', 'RESET', 'SHUTDOWN', 'POWERDOWN'] as const)
     machine.events.on(
       name,
@@ -177,7 +178,9 @@ describe('a spec that cannot be', () => {
     const broken = parts({
       openNet: () => Promise.reject(new VmError('-netdev tap,id=hn0: no /dev/net/tun')),
     });
-    await expect(Machine.build({ ...base, ...full }, broken)).rejects.toThrow('no /dev/net/tun');
+    await expect(Machine.build(checkSpec({ ...base, ...full }), broken)).rejects.toThrow(
+      'no /dev/net/tun',
+    );
     expect(closed).toEqual(['drives', 'com']);
   });
 });

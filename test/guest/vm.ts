@@ -7,6 +7,7 @@ import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
 import { nodeHost } from '../../src/host/node/host.js';
 import { Machine } from '../../src/machine/machine.js';
+import { checkSpec } from '../../src/machine/check-spec.js';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestChar, type TestDisk, TestNet } from '../support/device-bench.js';
 
@@ -46,14 +47,14 @@ export class GuestVm {
       noShutdown: false,
       noReboot: true,
       blockdevs: [],
-      drives: [{ id: 'disk0', interface: 'virtio', options: {} }],
+      drives: [{ id: 'disk0', interface: 'virtio', options: { driver: 'memory', size: '1M' } }],
       netdevs: [{ type: 'tap', id: 'hn0' }],
       devices: [{ model: 'virtio-net-pci', id: 'nic0', properties: { netdev: 'hn0' } }],
       chardevs: [{ id: 'com', backend: { kind: 'null' } }],
       serials: ['com'],
       ...changes,
     };
-    const machine: Machine = await Machine.build(spec, {
+    const machine: Machine = await Machine.build(checkSpec(spec), {
       clock: host.clock,
       files: host.files,
       entropy: host.entropy,

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { MachineSpec } from '../../src/machine/spec.js';
+import type { CheckedSpec } from '../../src/machine/check-spec.js';
 import { vmControl } from '../../src/monitor/control.js';
 import { openMonitors } from '../../src/monitor/open.js';
 import { PairTeller } from '../../src/monitor/pair-teller.js';
@@ -28,7 +28,7 @@ export class VmInProcess {
   }
 
   /** Its own monitor comes beside those of the spec. */
-  static async start(spec: MachineSpec): Promise<VmInProcess> {
+  static async start(spec: CheckedSpec): Promise<VmInProcess> {
     const dir = mkdtempSync(join(tmpdir(), 'colo-here-'));
     const address = { kind: 'unix', path: join(dir, 'qmp') } as const;
     const backend = { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 } as const;

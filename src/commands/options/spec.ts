@@ -5,7 +5,8 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { KeyValues, parseKeyValues } from '../../words/key-values.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import { nodeNames, usesOf } from '../../machine/check-spec.js';
+import { nodeNames } from '../../machine/check-disks.js';
+import { type CheckedSpec, checkSpec, usesOf } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { syncSides } from '../../migration/manifest.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
@@ -46,7 +47,7 @@ import { optionTable, refusedOptions } from './table.js';
 export type Role = 'primary' | 'secondary';
 
 export interface Launch {
-  readonly spec: MachineSpec;
+  readonly spec: CheckedSpec;
   /** -name: also an address of its monitor. */
   readonly name: string | undefined;
   /** Trace patterns to print. */
@@ -81,9 +82,8 @@ export function parseLaunch(
   }
   draft.check();
   const { name, traces, process } = draft;
-  const spec = draft.snapshot ? withSnapshots(draft.spec) : draft.spec;
   return {
-    spec,
+    spec: checked(draft.snapshot ? withSnapshots(draft.spec) : draft.spec),
     name,
     traces,
     process,
@@ -98,6 +98,16 @@ function asUsage<T>(option: GivenOption, take: () => T): T {
     if (error instanceof UsageError || error instanceof HelpAsked) throw error;
     const { message, options } = asVmError(error);
     throw new UsageError(`${option.spelled}: ${message}`, { hint: options.hint, cause: error });
+  }
+}
+
+/** What this build cannot do is a mistake of usage, before anything is opened. */
+function checked(spec: MachineSpec): CheckedSpec {
+  try {
+    return checkSpec(spec);
+  } catch (error) {
+    const { message, options } = asVmError(error);
+    throw new UsageError(message, { hint: options.hint, cause: error });
   }
 }
 

@@ -3,7 +3,6 @@
  * is in the way.
  */
 import { HelpAsked, UsageError } from '../../../src/commands/options/argv.js';
-import { checkUsage } from '../../../src/commands/options/check.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { optionTable } from '../../../src/commands/options/table.js';
 import type { Random } from '../../support/random.js';
@@ -85,7 +84,7 @@ export const optionStringsTarget: FuzzTarget = {
     const argv = Array.from({ length: 1 + random.below(6) }, () => option(random)).flat();
     const role = random.pick(['primary', 'secondary'] as const);
     try {
-      checkUsage(parseLaunch(role, argv).spec);
+      parseLaunch(role, argv);
     } catch (error) {
       if (error instanceof HelpAsked) return;
       const slip =

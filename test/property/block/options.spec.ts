@@ -3,7 +3,6 @@
  * mixes of the words it knows.
  */
 import fc from 'fast-check';
-import { blockNode } from '../../../src/vm/disks.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { VmError } from '../../../src/base/errors.js';
 import { parseDrive } from '../../../src/block/options/options.js';
@@ -129,9 +128,10 @@ test('-blockdev: any JSON is a node or a VmError', () => {
     fc.property(tree, options => {
       const text = JSON.stringify({ driver: 'raw', 'node-name': 'n', ...(options as object) });
       try {
-        const { blockdevs } = parseLaunch('primary', ['-S', '-blockdev', text]).spec;
-        for (const blockdev of blockdevs)
-          expect(blockNode(blockdev).nodeName).toBe(blockdev.nodeName);
+        const { blockdevs, disks } = parseLaunch('primary', ['-S', '-blockdev', text]).spec;
+        expect(disks.nodes.map(node => node.nodeName)).toEqual(
+          blockdevs.map(blockdev => blockdev.nodeName),
+        );
       } catch (error) {
         expect(error).toBeInstanceOf(VmError);
       }

@@ -8,7 +8,6 @@ import { dirname, join } from 'node:path';
 import { deviceTypes } from '../../../src/hw/device-types.js';
 import { HelpAsked, parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
-import { checkUsage } from '../../../src/commands/options/check.js';
 import { reachableWarnings } from '../../../src/commands/options/reachable.js';
 import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
 import { setMigrationGlobals } from '../../../src/commands/vm/migration-globals.js';
@@ -75,7 +74,11 @@ const notOurs = ['-vnc :7', '-device piix3-usb-uhci', '-device usb-tablet'];
 test("the seed's primary: three options are refused by name, the rest is a spec", () => {
   const { refused, rest } = peel('primary', [...seedPrimary, '-kernel', '/boot/vmlinuz']);
   expect(refused).toEqual(notOurs);
-  const { spec } = parseLaunch('primary', rest);
+  const { disks, ...spec } = parseLaunch('primary', rest).spec;
+  expect(disks).toMatchObject({
+    nodes: [],
+    drives: [{ id: 'colo-disk0', interface: 'virtio', root: { driver: 'quorum' } }],
+  });
   expect(spec).toEqual({
     name: 'primary',
     role: 'primary',
@@ -266,7 +269,7 @@ test.each([
     "Parameter 'bootindex' is unexpected | It takes drive, serial, werror, rerror, write-cache",
   ],
 ])('%s', (options, message) => {
-  const check = () => checkUsage(parseLaunch('primary', ['-S', ...options]).spec);
+  const check = () => parseLaunch('primary', ['-S', ...options]);
   let said = 'nothing was refused';
   try {
     check();
@@ -581,9 +584,9 @@ test.each([
     "-drive id=virtio0: parameter 'bogus' is not known to driver 'raw'",
   ],
 ])('%s: what this build cannot do is a mistake of usage', (line, message) => {
-  const spec = launch('primary', `-kernel k ${line}`);
-  expect(() => checkUsage(spec)).toThrow(UsageError);
-  expect(() => checkUsage(spec)).toThrow(message);
+  const parse = () => launch('primary', `-kernel k ${line}`);
+  expect(parse).toThrow(UsageError);
+  expect(parse).toThrow(message);
 });
 
 test('-machine is one machine by many names; -boot c is what happens anyway', () => {
@@ -742,7 +745,6 @@ test('-snapshot puts memory over every writable disk', () => {
     { driver: 'memory', cache: 'unsafe', backing: { filename: 'a.img', format: 'raw' } },
     { driver: 'qcow2', file: { filename: 'b' }, 'read-only': 'on' },
   ]);
-  checkUsage(spec);
   expect(refusal('secondary', '-incoming tcp:0:1 -snapshot')).toBe(
     '-snapshot: a secondary cannot have it | What it takes over must be there afterwards.',
   );

@@ -4,7 +4,6 @@
  * something; what `colo init` writes is read back.
  */
 import { parse } from 'yaml';
-import { checkUsage } from '../../../src/commands/options/check.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { answerNames } from '../../../src/commands/pair/answers.js';
 import type { Fields } from '../../../src/commands/pair/fields.js';
@@ -162,7 +161,6 @@ test('the command line replaces what there is once, and adds the rest', () => {
     ['-m', '128', '-device', 'isa-debug-exit', '-global', 'migration.x-checkpoint-delay=50'],
     base,
   );
-  checkUsage(spec);
   expect([spec.ramBytes, spec.accel, spec.devices.map(d => d.model)]).toEqual([
     128 << 20,
     'soft',
