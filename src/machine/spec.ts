@@ -5,14 +5,9 @@
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
+import type { NestedWords } from '../words/nested.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
-
-/**
- * `driver=quorum,children.0.file.filename=F` nested along its dots; leaves are the words as given.
- * The block layer checks them.
- */
-export type OptionTree = { [key: string]: string | OptionTree };
 
 export interface DriveSpec {
   /** `-drive id=`; the name that the monitor and nbd-server-add use. */
@@ -23,7 +18,7 @@ export interface DriveSpec {
    */
   interface: 'virtio' | 'none';
   /** Everything but id and if. */
-  options: OptionTree;
+  options: NestedWords;
 }
 
 /**

@@ -47,6 +47,14 @@ export function parseSize(text: string, unit: 'B' | 'M' = 'B'): number | undefin
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
+/** what: whose value it is, for the sentence. */
+export function needSize(word: string, what: string): number {
+  const bytes = parseSize(word);
+  if (bytes === undefined)
+    throw new VmError(`${what} takes a size such as 512M or 2G; not '${word}'`);
+  return bytes;
+}
+
 /** From 0 to 65535. */
 export function portOf(text: string): number | undefined {
   const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : Number.NaN;

@@ -1,9 +1,10 @@
 /**
- * QEMU's option string, `key=value,key.sub=value`, as a tree of strings: a comma in a value is
- * doubled, dots nest. Taking an option removes it; what is left at the end was not understood, and
+ * Nested options (words/nested.ts, or the JSON of blockdev-add), taken one by one. Taking an option removes it; what is left at the end was not understood, and
  * its full name is in the error.
  */
 import { VmError } from '../../base/errors.js';
+import { type NestedWords, ownWord, parseNested } from '../../words/nested.js';
+import { needSize, needSwitch } from '../../words/scalars.js';
 
 const MAX_DEPTH = 32;
 
@@ -13,19 +14,8 @@ export class OptionTree {
 
   private constructor(private readonly path: string) {}
 
-  /** implied: the key of a first word without `=`. */
-  static parse(text: string, implied?: string): OptionTree {
-    const root = new OptionTree('');
-    const words = split(text);
-    words.forEach((word, index) => {
-      const equals = word.indexOf('=');
-      if (equals < 0 && index === 0 && implied !== undefined && word !== '')
-        root.put(implied, word);
-      // A bare word is a switch, as in `readonly`.
-      else if (equals < 0) root.put(word, 'on');
-      else root.put(word.slice(0, equals), word.slice(equals + 1));
-    });
-    return root;
+  static parse(text: string): OptionTree {
+    return OptionTree.from(parseNested(text));
   }
 
   /**
@@ -45,12 +35,11 @@ export class OptionTree {
             depth + 1,
           ),
         );
-      else if (typeof item === 'object' && item !== null)
-        tree.subtrees.set(
-          key,
-          OptionTree.from(item as Record<string, unknown>, tree.full(key), depth + 1),
-        );
-      else if (typeof item === 'boolean') tree.values.set(key, item ? 'on' : 'off');
+      else if (typeof item === 'object' && item !== null) {
+        const group = item as Record<string, unknown> & Pick<NestedWords, typeof ownWord>;
+        if (group[ownWord] !== undefined) tree.values.set(key, group[ownWord]);
+        tree.subtrees.set(key, OptionTree.from(group, tree.full(key), depth + 1));
+      } else if (typeof item === 'boolean') tree.values.set(key, item ? 'on' : 'off');
       // As `backing=` in a string: none at all.
       else if (item === null && key === 'backing') tree.values.set(key, '');
       else if (typeof item === 'string' || typeof item === 'number')
@@ -122,8 +111,8 @@ export class OptionTree {
   }
 
   flag(key: string): boolean | undefined {
-    const value = this.oneOf(key, ['on', 'off', 'yes', 'no', 'true', 'false', 'y', 'n']);
-    return value === undefined ? undefined : ['on', 'yes', 'true', 'y'].includes(value);
+    const value = this.string(key);
+    return value === undefined ? undefined : needSwitch(value, `parameter '${this.full(key)}'`);
   }
 
   integer(key: string, min: number, max: number): number | undefined {
@@ -137,19 +126,10 @@ export class OptionTree {
     return n;
   }
 
-  /** Bytes; suffixes b k M G T P, of 1024. */
+  /** Bytes. */
   size(key: string): number | undefined {
     const value = this.string(key);
-    if (value === undefined) return undefined;
-    const match = /^(\d{1,16}(?:\.\d{1,6})?)([bBkKmMgGtTpP]?)$/.exec(value);
-    const bytes = match
-      ? Math.floor(Number(match[1]) * 1024 ** 'bkmgtp'.indexOf((match[2] || 'b').toLowerCase()))
-      : NaN;
-    if (!Number.isSafeInteger(bytes))
-      throw new VmError(
-        `parameter '${this.full(key)}' takes a size such as 512M or 2G; not '${value}'`,
-      );
-    return bytes;
+    return value === undefined ? undefined : needSize(value, `parameter '${this.full(key)}'`);
   }
 
   /** The options below a key; undefined when there are none. */
@@ -190,39 +170,10 @@ export class OptionTree {
     }
   }
 
-  private put(key: string, value: string): void {
-    const steps = key.split('.');
-    if (steps.some(step => step === ''))
-      throw new VmError(key === '' ? 'an option has no name' : `parameter '${key}' is not a name`);
-    if (steps.length > MAX_DEPTH)
-      throw new VmError(`parameter '${key.slice(0, 60)}...' is nested too deeply`);
-    const last = steps.pop()!;
-    const tree = this.below(steps);
-    if (tree.values.has(last)) throw new VmError(`parameter '${key}' is given twice`);
-    tree.values.set(last, value);
-  }
-
   private below([step, ...rest]: string[]): OptionTree {
     if (step === undefined) return this;
     let next = this.subtrees.get(step);
     if (!next) this.subtrees.set(step, (next = new OptionTree(this.full(step))));
     return next.below(rest);
   }
-}
-
-/** At single commas; `,,` stands for one. */
-function split(text: string): string[] {
-  if (text === '') return [];
-  const words: string[] = [];
-  let word = '';
-  for (let i = 0; i < text.length; i++) {
-    if (text[i] !== ',') word += text[i];
-    else if (text[i + 1] === ',') word += text[++i];
-    else {
-      words.push(word);
-      word = '';
-    }
-  }
-  words.push(word);
-  return words;
 }

@@ -35,9 +35,3 @@ export function parseCreateOptions(texts: readonly string[], format: Format): Gi
   tree.end(` to format '${format}'`);
   return given;
 }
-
-/** Bytes; suffixes k M G T P E of 1024, rounded up to whole sectors. */
-export function parseSize(text: string): number {
-  const bytes = OptionTree.parse(`size=${text}`).size('size')!;
-  return Math.ceil(bytes / 512) * 512;
-}

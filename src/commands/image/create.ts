@@ -58,7 +58,7 @@ export class ImageCreate extends ImageCommand {
     const given = parseCreateOptions(flags.options ?? [], format);
     const backingFile = flags.backing ?? given.backingFile;
     const backingFormat = flags['backing-format'] ?? given.backingFormat;
-    let size = args.size === undefined ? given.size : await this.size(args.size);
+    let size = args.size === undefined ? given.size : this.size(args.size);
     if (backingFile !== undefined) {
       if (format !== 'qcow2') throw new UsageError(`format '${format}' has no backing file`);
       if (backingFormat === undefined)

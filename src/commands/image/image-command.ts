@@ -6,11 +6,13 @@ import { asVmError, VmError } from '../../base/errors.js';
 import type { BlockHost } from '../../block/graph/graph.js';
 import { cachedAs, cacheModes, type ImageCache, withoutLocks } from '../../block/tools/files.js';
 import type { OpenedImage, OpenOptions } from '../../block/image/open.js';
-import { OptionTree } from '../../block/options/option-tree.js';
 import type { FileHost } from '../../host/node/file-host.js';
+import { needSize } from '../../words/scalars.js';
 import { Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import { Tool } from '../tool.js';
+
+const SECTOR = 512;
 
 export const formatFlag = Flags.string({
   char: 'f',
@@ -108,19 +110,15 @@ export abstract class ImageCommand extends Tool {
   /** Not rounded. */
   protected exactSize(text: string): number {
     try {
-      return OptionTree.parse(`size=${text}`).size('size')!;
+      return needSize(text, "parameter 'size'");
     } catch (error) {
       throw new UsageError(asVmError(error).message);
     }
   }
 
-  protected async size(text: string): Promise<number> {
-    const { parseSize } = await import('../../block/tools/create-options.js');
-    try {
-      return parseSize(text);
-    } catch (error) {
-      throw new UsageError(asVmError(error).message);
-    }
+  /** Rounded up to whole sectors. */
+  protected size(text: string): number {
+    return Math.ceil(this.exactSize(text) / SECTOR) * SECTOR;
   }
 }
 

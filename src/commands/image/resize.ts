@@ -29,7 +29,7 @@ export class ImageResize extends ImageCommand {
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(ImageResize);
     const [, sign, amount] = /^([+-]?)(.*)$/s.exec(args.size)!;
-    const bytes = await this.size(amount);
+    const bytes = this.size(amount);
     const image = await this.openImage(args.file, { format: flags.format, readOnly: false });
     try {
       const old = image.node.length;

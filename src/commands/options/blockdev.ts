@@ -5,10 +5,10 @@
 import { VmError } from '../../base/errors.js';
 import type { BlockdevSpec } from '../../machine/spec.js';
 import { parseJsonObject } from '../../words/json.js';
-import { parseTree } from './tree.js';
+import { parseNested } from '../../words/nested.js';
 
 export function parseBlockdev(text: string): BlockdevSpec {
-  const options = text.startsWith('{') ? parseJsonObject(text) : parseTree(text);
+  const options = text.startsWith('{') ? parseJsonObject(text) : parseNested(text);
   const nodeName = options['node-name'];
   if (nodeName === undefined) throw new VmError("'node-name' is missing: node-name=NAME");
   if (typeof nodeName !== 'string') throw new VmError("'node-name' is a word");

@@ -9,7 +9,7 @@ import { readNetdev } from '../../vm/objects/netdevs.js';
 import { fromWords } from '../../words/from-words.js';
 import type { KeyValue } from '../../words/key-values.js';
 import { namedHelp, namedItems } from '../../words/named.js';
-import { parseTree, takeWord } from './tree.js';
+import { parseNested, takeWord } from '../../words/nested.js';
 
 /** Names for what was given without an id; both sides of a pair count alike. */
 export class Ids {
@@ -35,7 +35,7 @@ export class Ids {
 }
 
 export function parseDrive(text: string, ids: Ids): DriveSpec {
-  const options = parseTree(text);
+  const options = parseNested(text);
   const kind = takeWord(options, 'if') ?? 'virtio';
   if (kind !== 'virtio' && kind !== 'none')
     throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);

@@ -1,5 +1,6 @@
 /** `-snapshot`: every writable disk under an overlay in memory that is forgotten at the end. */
-import type { DriveSpec, MachineSpec, OptionTree } from '../../machine/spec.js';
+import type { DriveSpec, MachineSpec } from '../../machine/spec.js';
+import { type NestedWords, ownWord } from '../../words/nested.js';
 
 /** What is said of the drive itself; the rest is about its image. */
 const ofTheDrive = ['cache', 'media', 'throttling', 'node-name'];
@@ -13,11 +14,16 @@ function overlaid(drive: DriveSpec): DriveSpec {
   if (options['readonly'] === 'on' || options['read-only'] === 'on') return drive;
   const own = Object.entries(options).filter(([key]) => ofTheDrive.includes(key));
   const image = Object.entries(options).filter(([key]) => !ofTheDrive.includes(key));
-  // On a drive `file=F` is a file name; below it would be the name of a node.
-  const backing = Object.fromEntries(
-    image.map(([key, value]): [string, string | OptionTree] =>
-      key === 'file' && typeof value === 'string' ? ['filename', value] : [key, value],
-    ),
-  );
+  const backing = Object.fromEntries(image.map(below));
   return { ...drive, options: { ...Object.fromEntries(own), driver: 'memory', backing } };
+}
+
+/** On a drive `file=F` is a file name; below it would be the name of a node. */
+function below([key, value]: [string, string | NestedWords]): [string, string | NestedWords] {
+  if (key !== 'file') return [key, value];
+  if (typeof value === 'string') return ['filename', value];
+  const { [ownWord]: filename, ...group } = value;
+  return filename === undefined || 'filename' in group
+    ? [key, value]
+    : [key, { ...group, filename }];
 }

@@ -1,4 +1,5 @@
 /** Disks: what there is, export over NBD, hot-add, quorum children. */
+import { blockDrivers } from '../../block/options/options.js';
 import { portOf, splitHostPort } from '../../words/scalars.js';
 import { VmError } from '../../base/errors.js';
 import { command, hmp, hmpCommand, part } from '../schema.js';
@@ -255,7 +256,7 @@ export const blockCommands = [
     notes: ['Takes the options of -drive as nested JSON; node-name is needed.'],
     open: true,
     args: {
-      driver: str('raw, file, memory, nbd, quorum, replication'),
+      driver: str(blockDrivers.join(', ')),
       'node-name': str('name of the new node'),
     },
     run: (vm, options) => part(vm, 'block').blockdevAdd(options),

@@ -234,7 +234,7 @@ test.each([
     'file=F,aio=native',
     "parameter 'aio': files are read and written by threads (aio=threads); not 'native'",
   ],
-  ['file=F,file=G', "parameter 'file' is given twice"],
+  ['file=F,file=G', "'file' is given twice"],
   ['file=F,id=1bad', "parameter 'id' takes a letter"],
   ['file=F,media=cdrom', "parameter 'media' takes disk"],
   ['file=nbd://', 'the host is missing'],
@@ -253,7 +253,10 @@ test.each([
   ['driver=quorum,vote-threshold=1', "parameter 'children.0' is missing"],
   ['driver=quorum,children.0=a', "parameter 'vote-threshold' is missing"],
   ['driver=quorum,vote-threshold=1,children.x=a', "parameter 'children.x' is not known"],
-  ['driver=quorum,vote-threshold=1,children.0=a,blkverify=maybe', "'blkverify' takes"],
+  [
+    'driver=quorum,vote-threshold=1,children.0=a,blkverify=maybe',
+    "'blkverify' is on or off, not 'maybe'",
+  ],
   ['driver=replication,file=x', 'Missing the option mode'],
   [
     'driver=replication,mode=third,file=x',
@@ -270,6 +273,7 @@ test.each([
   ['driver=nbd,host=h,reconnect-delay=-1', "parameter 'reconnect-delay' takes a whole number"],
   ['driver=nbd,host=h,tls-hostname=x', 'goes with tls-creds'],
   ['a..b=1', "'a..b' is not a name"],
+  ['file=F,', "'file=F,' has an empty item between commas"],
 ])('%s', (text, message) => {
   if (message === undefined) expect(parseDrive(text).root).toMatchObject({ driver: 'memory' });
   else expect(() => parseDrive(text)).toThrow(message);

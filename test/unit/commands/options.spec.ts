@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deviceTypes } from '../../../src/hw/device-types.js';
+import { parseDrive } from '../../../src/block/options/options.js';
 import { HelpAsked, parseArgv, UsageError } from '../../../src/commands/options/argv.js';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { reachableWarnings } from '../../../src/commands/options/reachable.js';
@@ -433,8 +434,7 @@ test.each<[Role, string, string | RegExp]>([
   [
     'primary',
     '-kernel k -drive if=virtio,file=a,file.filename=b',
-    "-drive if=virtio,file=a,file.filename=b: 'file.filename' is given twice, or both as a " +
-      'value and as a group',
+    "-drive id=virtio0: parameters 'file' and 'file.filename' say the same thing",
   ],
   [
     'primary',
@@ -733,6 +733,16 @@ test('-global gives every -device of a driver what it does not say itself', () =
       words('-kernel k -global migration.x-colo=on -global migration.x-checkpoint-delay=9'),
     ).migration.map(m => `${m.property}=${m.value}`),
   ).toEqual(['x-colo=on', 'x-checkpoint-delay=9']);
+});
+
+test('-drive takes a word beside a group of its name, as drive_add does', () => {
+  const opened = (line: string) => parseLaunch('primary', words(line)).spec.disks.drives[0];
+  const cached = opened('-S -drive file=F,driver=raw,cache=none,cache.direct=off,if=none,id=d');
+  expect(cached).toEqual(parseDrive('file=F,driver=raw,cache=none,cache.direct=off,if=none,id=d'));
+  expect(opened('-S -snapshot -drive file=F,driver=raw,file.locking=off').root).toMatchObject({
+    driver: 'memory',
+    backing: { driver: 'raw', file: { driver: 'file', filename: 'F', lock: 'none' } },
+  });
 });
 
 test('-snapshot puts memory over every writable disk', () => {
