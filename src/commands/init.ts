@@ -2,13 +2,14 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { VmError } from '../base/errors.js';
 import { systemError } from '../host/node/errors.js';
 import { confirm } from './ask.js';
 import { BaseCommand } from './base.js';
 import { UsageError } from './options/argv.js';
 import { type AnswerName, answerNames, wanted } from './pair/answers.js';
 import type { Answers } from './pair/questions.js';
+import { BACK, Questioner } from './question.js';
+import { filesLike } from './typist.js';
 
 const answerFlag = (name: AnswerName) =>
   [name, Flags.string({ helpValue: wanted[name].value, description: wanted[name].text })] as const;
@@ -54,12 +55,11 @@ export class Init extends BaseCommand {
       if (verdict !== true) throw new UsageError(`--${name}: ${verdict}`);
     }
     const mayAsk = process.stdin.isTTY && process.stderr.isTTY && !flags.yes && !this.jsonEnabled();
-    const there = (path: string) => path === '' || existsSync(resolve(dirname(args.file), path));
-    const answers = await complete(
-      inquiry,
-      given,
-      mayAsk ? await asker(inquiry, there) : undefined,
-    );
+    const folder = dirname(args.file);
+    const there = (path: string) => path === '' || existsSync(resolve(folder, path));
+    const answers = mayAsk
+      ? await this.interview(inquiry, given, folder, there)
+      : await complete(inquiry, given, undefined);
     for (const name of mustExist) {
       const path = answers[name] ?? '';
       if (!there(path))
@@ -72,6 +72,21 @@ export class Init extends BaseCommand {
     const { name } = parsePair(text, args.file);
     await this.save(args.file, text, flags);
     return { file: args.file, name };
+  }
+
+  private async interview(
+    inquiry: Inquiry,
+    given: Answers,
+    folder: string,
+    there: (path: string) => boolean,
+  ): Promise<Answers> {
+    this.note('Tab completes, Up goes back to the former question, Ctrl-C writes nothing.');
+    const questioner = new Questioner();
+    try {
+      return await complete(inquiry, given, asker(questioner, folder, checker(inquiry, there)));
+    } finally {
+      questioner.close();
+    }
   }
 
   private async save(file: string, text: string, flags: { yes: boolean }): Promise<void> {
@@ -93,7 +108,8 @@ export class Init extends BaseCommand {
 const mustExist = ['kernel', 'initrd'] as const;
 
 type Inquiry = typeof import('./pair/questions.js');
-type Ask = (name: AnswerName, usual: string | undefined) => Promise<string>;
+type Answer = string | typeof BACK;
+type Ask = (name: AnswerName, usual: string | undefined) => Promise<Answer>;
 
 /** What the flags leave open is asked, or is as usual. */
 async function complete(
@@ -102,28 +118,44 @@ async function complete(
   ask: Ask | undefined,
 ): Promise<Answers> {
   const answers: Partial<Record<AnswerName, string>> = {};
-  for (const name of answerNames) {
+  /** Those that a question gave, in order; and of all that were, where they differ from usual. */
+  const asked: AnswerName[] = [];
+  const former: Partial<Record<AnswerName, string>> = {};
+  for (let n = 0; n < answerNames.length; n++) {
+    const name = answerNames[n];
     const { when, usual } = questions[name];
+    delete answers[name];
     if (when && !when(answers)) continue;
-    const answer = given[name] ?? (ask ? await ask(name, usual(answers)) : usual(answers));
-    if (answer === undefined)
-      throw new UsageError(`--${name} is missing: ${wanted[name].text}`, {
-        hint:
-          `Give it with --${name} ${wanted[name].value}; on a terminal, without --yes, colo ` +
-          'init asks.',
-      });
-    answers[name] = answer;
+    const offered = former[name] ?? usual(answers);
+    const mayBeAsked = given[name] === undefined && ask;
+    const answer = mayBeAsked ? await ask(name, offered) : (given[name] ?? offered);
+    if (answer === BACK) {
+      n = answerNames.indexOf(asked.pop() ?? name) - 1;
+      continue;
+    }
+    answers[name] = answer ?? missing(name);
+    if (!mayBeAsked) continue;
+    asked.push(name);
+    if (answer !== usual(answers)) former[name] = answer;
   }
   return answers;
+}
+
+function missing(name: AnswerName): never {
+  throw new UsageError(`--${name} is missing: ${wanted[name].text}`, {
+    hint:
+      `Give it with --${name} ${wanted[name].value}; on a terminal, without --yes, colo ` +
+      'init asks.',
+  });
 }
 
 /**
  * there: is a path that must exist on this host? One that is not is taken when it is given twice:
  * the hosts may be others.
  */
-async function asker({ checkAnswer }: Inquiry, there: (path: string) => boolean): Promise<Ask> {
+function checker({ checkAnswer }: Inquiry, there: (path: string) => boolean) {
   let doubted = '';
-  const check = (name: AnswerName, answer: string): true | string => {
+  return (name: AnswerName, answer: string): true | string => {
     const verdict = checkAnswer(name, answer);
     if (
       verdict !== true ||
@@ -133,28 +165,23 @@ async function asker({ checkAnswer }: Inquiry, there: (path: string) => boolean)
     )
       return verdict;
     doubted = answer;
-    return (
-      `there is no '${answer}' on this host. Enter once more if it is on the hosts of the ` + 'pair'
-    );
+    return `there is no '${answer}' on this host. Enter once more if it is on the hosts of the pair`;
   };
-  const { default: inquirer } = await import('inquirer');
-  const prompt = inquirer.createPromptModule({ output: process.stderr });
-  return async (name, usual) => {
-    const { text } = wanted[name];
-    const question = {
-      type: 'input',
-      name: 'answer',
-      message: `${text.charAt(0).toUpperCase()}${text.slice(1)}`,
-      default: usual,
-      validate: (answer: string) => check(name, answer),
-    } as const;
-    try {
-      const answers: { answer: string } = await prompt([question]);
-      return answers.answer;
-    } catch (error) {
-      throw error instanceof Error && error.name === 'ExitPromptError'
-        ? new VmError('nothing was written')
-        : error;
-    }
+}
+
+/** Paths are completed as they are meant: below the definition's folder. */
+function asker(
+  questioner: Questioner,
+  folder: string,
+  check: (name: AnswerName, answer: string) => true | string,
+): Ask {
+  return (name, usual) => {
+    const { text, value } = wanted[name];
+    return questioner.ask({
+      text: `${text.charAt(0).toUpperCase()}${text.slice(1)}`,
+      usual,
+      complete: value === 'PATH' ? begun => filesLike(begun, folder) : undefined,
+      check: answer => check(name, answer),
+    });
   };
 }

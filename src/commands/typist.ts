@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { NodeClock } from '../host/node/clock.js';
 import { makeFolder, privateFolder } from '../host/node/folder.js';
 import { type History, maxHistoryLines } from '../monitor/hmp/history.js';
@@ -34,7 +34,7 @@ const maxFiles = 500;
 export const processTypist = (): Typist => ({
   clock: new NodeClock(),
   history: historyFile(historyPath(process.env)),
-  files: filesLike,
+  files: prefix => filesLike(prefix),
   notes: notesGoTo,
 });
 
@@ -110,14 +110,12 @@ function attempt<T>(what: () => T): T | undefined {
   }
 }
 
-/** Names that begin like this, as they were begun; folders end in a slash. */
-export async function filesLike(prefix: string): Promise<string[]> {
+/** Names that begin like this, as they were begun, below base; folders end in a slash. */
+export async function filesLike(prefix: string, base = '.'): Promise<string[]> {
   const slash = prefix.lastIndexOf('/') + 1;
   const folder = prefix.slice(0, slash);
   const begun = prefix.slice(slash);
-  const found = await readdir(folder === '' ? '.' : folder, { withFileTypes: true }).catch(
-    () => [],
-  );
+  const found = await readdir(resolve(base, folder), { withFileTypes: true }).catch(() => []);
   return found
     .filter(
       entry =>
