@@ -221,7 +221,7 @@ export class Pair {
     await primary.qmp.hmp(
       'drive_add -n buddy ' +
         'driver=replication,mode=primary,file.driver=nbd,file.host=127.0.0.1,file.port=8889,' +
-        'file.export=colo-disk0,node-name=node0,if=none',
+        'file.export=colo-disk0,node-name=node0',
     );
     await primary.qmp.execute('x-blockdev-change', { parent: 'colo-disk0', node: 'node0' });
     await primary.qmp.execute('cont');

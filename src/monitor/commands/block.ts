@@ -278,7 +278,7 @@ export const blockCommands = [
     summary: 'add a drive that no device uses yet',
     examples: [
       'drive_add -n buddy ' +
-        'if=none,driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,' +
+        'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,' +
         'file.port=8889,file.export=colo-disk0,node-name=node0',
     ],
     args: {
