@@ -13,6 +13,7 @@
         'addon/addon.cc',
         'addon/backend.cc',
         'addon/callbacks.cc',
+        'addon/clock.cc',
         'addon/file_copy.cc',
         'addon/files.cc',
         'addon/guest_ram.cc',

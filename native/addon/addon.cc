@@ -3,6 +3,7 @@
 
 #include "addon/addon_data.h"
 #include "addon/backend.h"
+#include "addon/clock.h"
 #include "addon/file_copy.h"
 #include "addon/files.h"
 #include "addon/guest_ram.h"
@@ -27,6 +28,7 @@ Napi::Object vm_module(Napi::Env env) {
 Napi::Object host_module(Napi::Env env) {
   Napi::Object module = Napi::Object::New(env);
   module.Set("Tap", TapWrap::define(env));
+  add_clock(env, module);
   add_files(env, module);
   add_file_copy(env, module);
   add_xattr(env, module);

@@ -27,6 +27,7 @@ export interface FenceInput {
   peerAlone: Promise<void>;
   /** It has said that it left COLO. */
   peerLeft: boolean;
+  /** By bootMs. */
   lastGrantMs: number | undefined;
 }
 
@@ -72,7 +73,7 @@ async function fenceBy(
   const early = await Promise.race([...answers, ...noAnswer]);
   if (early) return early;
   if (peerLeft) return 'peer-left';
-  const over = (lastGrantMs ?? clock.nowMs()) + leaseEndMs(times);
-  const left = Math.max(0, over - clock.nowMs());
+  const over = (lastGrantMs ?? clock.bootMs()) + leaseEndMs(times);
+  const left = Math.max(0, over - clock.bootMs());
   return Promise.race([...answers, sleep(clock, left).then((): FenceResult => 'lease-over')]);
 }

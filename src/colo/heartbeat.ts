@@ -94,7 +94,7 @@ export class PrimaryHeartbeat extends Watch {
 
 export class SecondaryHeartbeat extends Watch {
   private mute = false;
-  /** When we last gave an answer that lets the primary release output. */
+  /** When we last gave an answer that lets the primary release output, by bootMs. */
   lastGrantMs: number | undefined;
 
   protected beat(): void {}
@@ -107,7 +107,7 @@ export class SecondaryHeartbeat extends Watch {
 
   /** Note it before the answer is written. */
   grant(): void {
-    this.lastGrantMs = this.clock.nowMs();
+    this.lastGrantMs = this.clock.bootMs();
   }
 
   /** From now on we prove nothing to the primary. */

@@ -2,18 +2,19 @@
  * The primary's right to release output. A proof is an answer of the secondary (pong,
  * vmstate-received); what counts is when the primary asked, which lies before the answer was given.
  * The secondary opens its own network only after the lease of the last answer that it gave.
- * Monotonic time stands still while a host sleeps, so wall time is looked at too: if either says
- * that it is too long ago, it is.
+ * The clock counts the time that a host is suspended. It stands still while a host that is itself a
+ * virtual machine is paused, so wall time is looked at too: if either says that it is too long ago,
+ * it is.
  */
 import type { Clock } from '../host/ports.js';
 
 /** When something was asked. */
 export interface Moment {
-  monotonicMs: number;
+  bootMs: number;
   wallMs: number;
 }
 export const momentOf = (clock: Clock): Moment => ({
-  monotonicMs: clock.nowMs(),
+  bootMs: clock.bootMs(),
   wallMs: clock.wallMs(),
 });
 
@@ -28,7 +29,7 @@ export class Lease {
 
   /** An answer to what was asked at that moment has arrived. */
   prove(askedAt: Moment): void {
-    if (!this.askedAt || askedAt.monotonicMs > this.askedAt.monotonicMs) this.askedAt = askedAt;
+    if (!this.askedAt || askedAt.bootMs > this.askedAt.bootMs) this.askedAt = askedAt;
   }
 
   /** For good: whatever arrives later proves nothing. */
@@ -40,6 +41,6 @@ export class Lease {
   get valid(): boolean {
     if (this.ended || !this.askedAt) return false;
     const wall = Math.abs(this.clock.wallMs() - this.askedAt.wallMs);
-    return this.clock.nowMs() - this.askedAt.monotonicMs < this.leaseMs && wall < this.leaseMs;
+    return this.clock.bootMs() - this.askedAt.bootMs < this.leaseMs && wall < this.leaseMs;
   }
 }

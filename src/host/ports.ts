@@ -8,6 +8,8 @@ import type { Disposable } from '../base/disposable.js';
 export interface Clock {
   /** Monotonic host time, milliseconds with fraction. */
   nowMs(): number;
+  /** The same while the host runs, and it counts the time that the host was suspended. */
+  bootMs(): number;
   /** Wall time, milliseconds since 1970. */
   wallMs(): number;
   /** Calls fn once after delayMs, on the main loop. */

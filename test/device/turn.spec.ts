@@ -20,6 +20,9 @@ class RealClock implements Clock {
   nowMs(): number {
     return performance.now();
   }
+  bootMs(): number {
+    return performance.now();
+  }
   wallMs(): number {
     return Date.now();
   }

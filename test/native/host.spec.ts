@@ -4,6 +4,7 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  readFileSync,
   mkdtempSync,
   openSync,
   rmSync,
@@ -176,6 +177,8 @@ describe('sockets', () => {
   });
 });
 
+const uptimeMs = () => Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+
 test('the clock does not go back, and a timer can be taken back', async () => {
   const clock = new NodeClock();
   const start = clock.nowMs();
@@ -190,6 +193,9 @@ test('the clock does not go back, and a timer can be taken back', async () => {
   expect(fired).toBe(1);
   expect(clock.nowMs() - start).toBeGreaterThanOrEqual(10);
   expect(Math.abs(clock.wallMs() - Date.now())).toBeLessThan(50);
+  // The first number of /proc/uptime, in hundredths of a second, is the clock that counts suspend.
+  const [before, boot, after] = [uptimeMs(), clock.bootMs(), uptimeMs()];
+  expect([before - 10 <= boot, boot <= after + 10]).toEqual([true, true]);
 });
 
 describe('tap', () => {

@@ -77,7 +77,8 @@ function troubleClock(pair: Pair, vm: Vm, m: Of<'clock'>): void {
   world.note(vm.name, `clock: ${m.how} ${m.ms.toFixed(1)} ms`);
   if (m.how === 'jump-wall') return clock.wall.jump(m.ms);
   const hands = { 'freeze-monotonic': [clock.monotonic], 'freeze-wall': [clock.wall] } as const;
-  const frozen = m.how === 'freeze-both' ? [clock.monotonic, clock.wall] : hands[m.how];
+  const all = [clock.monotonic, clock.boot, clock.wall];
+  const frozen = m.how === 'freeze-both' ? all : hands[m.how];
   if (m.how === 'freeze-both') {
     vm.node.pause(m.ms);
     if (vm === pair.primary) pair.history.frozen = true;

@@ -23,6 +23,7 @@ export class ManualClock implements Clock {
   private now = 0;
   private readonly timers = new Set<{ at: number; fn: () => void }>();
   nowMs = () => this.now;
+  bootMs = () => this.now;
   wallMs = () => this.now;
   timer(delayMs: number, fn: () => void): Disposable {
     const entry = { at: this.now + delayMs, fn };

@@ -37,6 +37,7 @@ const target = (address: Address) =>
 export const realHost: BlockHost = {
   clock: {
     nowMs: () => performance.now(),
+    bootMs: () => performance.now(),
     wallMs: () => Date.now(),
     timer: (ms, fn) => {
       const timer = setTimeout(fn, ms);

@@ -26,6 +26,10 @@ export class BenchClock implements Clock {
     return this.now;
   }
 
+  bootMs(): number {
+    return this.now;
+  }
+
   wallMs(): number {
     return EPOCH_MS + this.now;
   }

@@ -5,6 +5,7 @@ export class TurnClock implements Clock {
   private armed: { fn: () => void }[] = [];
 
   nowMs = () => 0;
+  bootMs = () => 0;
   wallMs = () => 0;
 
   get idle(): boolean {

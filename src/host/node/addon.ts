@@ -65,6 +65,8 @@ export interface HostModule {
     otherOffset: number,
     length: number,
   ): Promise<number>;
+  /** CLOCK_BOOTTIME, milliseconds with fraction. */
+  bootMs(): number;
   /** How far its bytes lie past the start of a page of 4 KiB. */
   pageOffset(buffer: Uint8Array): number;
 }

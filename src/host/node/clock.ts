@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Disposable } from '../../base/disposable.js';
 import type { Clock } from '../ports.js';
+import { hostModule } from './addon.js';
 
 /** Node's timers hold no more; a longer one is set again when it comes. */
 const LONGEST_MS = 2 ** 31 - 1;
@@ -9,6 +10,11 @@ const LONGEST_MS = 2 ** 31 - 1;
 export class NodeClock implements Clock {
   nowMs(): number {
     return performance.now();
+  }
+
+  /** Node's own clock is CLOCK_MONOTONIC, which stands still while the host is suspended. */
+  bootMs(): number {
+    return hostModule().bootMs();
   }
 
   wallMs(): number {

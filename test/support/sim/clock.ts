@@ -1,4 +1,4 @@
-/** Monotonic and wall time of one host, at its own rate; either may stand still or jump. */
+/** Monotonic, boot and wall time of one host, at its own rate; each may stand still or jump. */
 import type { Disposable } from '../../../src/base/disposable.js';
 import type { Clock } from '../../../src/host/ports.js';
 import type { SimNode } from './node.js';
@@ -38,6 +38,7 @@ class Hand {
 
 export class SimClock implements Clock {
   readonly monotonic: Hand;
+  readonly boot: Hand;
   readonly wall: Hand;
 
   constructor(
@@ -46,10 +47,12 @@ export class SimClock implements Clock {
   ) {
     const now = () => node.world.now;
     this.monotonic = new Hand(now, rate);
+    this.boot = new Hand(now, rate);
     this.wall = new Hand(now, rate);
   }
 
   nowMs = () => this.monotonic.ms;
+  bootMs = () => this.boot.ms;
   wallMs = () => WALL_START_MS + this.wall.ms;
 
   /** The main loop's timers go by the world's time: the kernel wakes whoever sleeps. */

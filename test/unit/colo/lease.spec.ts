@@ -1,17 +1,22 @@
 /**
  * Goal: output may leave only for the lease after a proof was asked for, whatever the clocks do.
  */
-import { Lease } from '../../../src/colo/lease.js';
+import { Lease, momentOf } from '../../../src/colo/lease.js';
 
 function setup() {
-  const time = { monotonic: 0, wall: 1000 };
+  const time = { monotonic: 0, boot: 0, wall: 1000 };
   const clock = {
     nowMs: () => time.monotonic,
+    bootMs: () => time.boot,
     wallMs: () => time.wall,
     timer: () => ({ dispose: () => undefined }),
   };
-  const pass = (ms: number, wallMs = ms) => ((time.monotonic += ms), (time.wall += wallMs));
-  const now = () => ({ monotonicMs: time.monotonic, wallMs: time.wall });
+  const pass = (ms: number, wallMs = ms, bootMs = ms) => {
+    time.monotonic += ms;
+    time.boot += bootMs;
+    time.wall += wallMs;
+  };
+  const now = () => momentOf(clock);
   return { lease: new Lease(clock, 100), pass, now };
 }
 
@@ -52,7 +57,16 @@ it('after a sleep only a fresh question helps', () => {
   expect(lease.valid).toBe(true);
 });
 
-it('sees a host that slept while its monotonic clock stood, and a wall clock that was set', () => {
+it('counts suspend, although the monotonic clock stood and the wall clock was set back', () => {
+  const { lease, pass, now } = setup();
+  lease.prove(now());
+  pass(1, 1, 5000);
+  expect(lease.valid).toBe(false);
+  lease.prove(now());
+  expect(lease.valid).toBe(true);
+});
+
+it('sees a wall clock that went on, or was set, while the other one stood', () => {
   for (const wall of [5000, -5000]) {
     const { lease, pass, now } = setup();
     lease.prove(now());

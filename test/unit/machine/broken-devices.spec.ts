@@ -8,6 +8,7 @@ function make() {
   const clock = {
     now: 5,
     nowMs: () => clock.now,
+    bootMs: () => 0,
     wallMs: () => 0,
     timer: () => ({ dispose: () => undefined }),
   };

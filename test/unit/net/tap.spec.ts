@@ -158,6 +158,7 @@ it('announces five times, further and further apart', async () => {
   const at: number[] = [];
   const clock = {
     nowMs: () => world.now,
+    bootMs: () => 0,
     wallMs: () => 0,
     timer: (ms: number, fn: () => void) => (world.after(ms, fn), { dispose: () => undefined }),
   };
