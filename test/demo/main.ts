@@ -7,6 +7,7 @@ import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import chalk from 'chalk';
 import Table from 'cli-table3';
+import { defaultColoOptions } from '../../src/colo/options.js';
 import { guestImage, prepareGuest } from '../guest/build.js';
 import { progress } from '../guest/kernel.js';
 import { CountingClient } from './client.js';
@@ -30,7 +31,7 @@ const options = {
   patience: { type: 'string', default: '1' },
   kernel: { type: 'string' },
   modules: { type: 'string' },
-  delay: { type: 'string', default: '200' },
+  delay: { type: 'string', default: String(defaultColoOptions.checkpointDelayMs) },
   keep: { type: 'boolean', default: false },
 } as const;
 

@@ -6,7 +6,7 @@ import { LineCounter, Scalar } from 'yaml';
 import { asVmError } from '../../base/errors.js';
 import type { AnswerName } from './answers.js';
 import { integer, type Kind, matching, size, text } from './fields.js';
-import { pairFields } from './schema.js';
+import { defaultDelayMs, pairFields } from './schema.js';
 import type { Values } from './write.js';
 
 export type Answers = Readonly<Partial<Record<AnswerName, string>>>;
@@ -53,7 +53,7 @@ export const questions: Readonly<Record<AnswerName, Question>> = {
     usual: a => (isLocal(a) ? `${a.tap?.slice(0, 13)}-s` : a.tap),
     when: hasTap,
   },
-  delay: { kind: pairFields['checkpoint-delay'].kind, usual: () => '200' },
+  delay: { kind: pairFields['checkpoint-delay'].kind, usual: () => String(defaultDelayMs) },
 };
 
 /** true, or what is wrong with the answer. */

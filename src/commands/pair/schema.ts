@@ -2,6 +2,7 @@
  * A pair definition: what both sides of a pair are started from. Declared once; the check of a
  * file, the manual page and the file that `colo init` writes derive from it.
  */
+import { defaultColoOptions } from '../../colo/options.js';
 import {
   address,
   integer,
@@ -15,6 +16,8 @@ import {
   size,
   text,
 } from './fields.js';
+
+export const defaultDelayMs = defaultColoOptions.checkpointDelayMs;
 
 const path = text('a path');
 const id = matching(
@@ -142,7 +145,8 @@ export const pairFields = {
   append: maybe(text(), 'Its command line.', 'console=ttyS0 root=/dev/vda'),
   'checkpoint-delay': maybe(
     integer(0, 3_600_000),
-    'Milliseconds from one checkpoint to the next: answers of the guest wait for it. Default: 200',
+    'Milliseconds from one checkpoint to the next: answers of the guest wait for it. Default: ' +
+      `${defaultDelayMs}`,
     '100',
   ),
   peer: need(
@@ -176,7 +180,6 @@ export type CardDefinition = NonNullable<PairDefinition['network']>[number];
 
 export type SideDefinition = NonNullable<PairDefinition['primary']>;
 
-export const defaultDelayMs = 200;
 export const defaultWaitSeconds = 60;
 
 export const sideName = (pair: PairDefinition, role: 'primary' | 'secondary'): string =>

@@ -60,7 +60,7 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
     name: 'web',
     memory: 2 ** 30,
     append: 'quiet',
-    'checkpoint-delay': 200,
+    'checkpoint-delay': 50,
     peer: { migration: 'tcp:10.0.0.2:8888', nbd: 'tcp:10.0.0.2:8889' },
     disks: [{ primary: 'web.img', secondary: 'web.img', size: 4 << 20 }],
   });
