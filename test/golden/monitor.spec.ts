@@ -3,13 +3,11 @@
  * narrow terminal and on a pipe, help, and mistakes. Method: sessions against a machine that only
  * remembers, against a copy; UPDATE_GOLDEN=1 renews it, and the commit shows what changed.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
 import { HmpShell } from '../../src/monitor/hmp/shell.js';
 import type { Style } from '../../src/monitor/hmp/style.js';
 import { registryFor } from '../../src/monitor/commands/all.js';
 import { fakeControl } from '../support/fake-control.js';
-
-const golden = new URL('monitor.txt', import.meta.url);
+import { expectGolden } from '../support/golden.js';
 
 const results = [
   'info block',
@@ -94,6 +92,5 @@ test('sessions', async () => {
     await transcript('with colours', ['info block'], { columns: 100, colour: true }),
     await transcript('mistakes, and help', mistakes),
   ].join('\n');
-  if (process.env.UPDATE_GOLDEN === '1') writeFileSync(golden, text);
-  expect(text).toBe(readFileSync(golden, 'utf8'));
+  expectGolden(new URL('monitor.txt', import.meta.url), text);
 });

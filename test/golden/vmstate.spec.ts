@@ -1,14 +1,11 @@
 /**
  * Goal: a layout that changes raises its version, for a peer may be older. Method: fields and sizes
- * of every device's declaration against a copy; `COLO_GOLDEN=write` renews it, and the commit shows
+ * of every device's declaration against a copy; UPDATE_GOLDEN=1 renews it, and the commit shows
  * what changed.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { expect, test } from '@jest/globals';
+import { test } from '@jest/globals';
 import { FullBoard } from '../support/full-board.js';
-
-const golden = fileURLToPath(new URL('vmstate.txt', import.meta.url));
+import { expectGolden } from '../support/golden.js';
 
 function layouts(): string {
   const seen = new Map<string, string>();
@@ -29,6 +26,5 @@ function layouts(): string {
 }
 
 test('layouts are as recorded', () => {
-  if (process.env.COLO_GOLDEN === 'write') writeFileSync(golden, layouts());
-  expect(layouts()).toBe(readFileSync(golden, 'utf8'));
+  expectGolden(new URL('vmstate.txt', import.meta.url), layouts());
 });

@@ -3,7 +3,6 @@
  * Method: the shell over a machine that only remembers; help against a golden copy (set
  * UPDATE_GOLDEN=1 to write it).
  */
-import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { allCommands, registryFor } from '../../../src/monitor/commands/all.js';
 import { complete } from '../../../src/monitor/hmp/completion.js';
@@ -12,6 +11,7 @@ import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import { notOffered, whyNotOffered } from '../../../src/monitor/not-offered.js';
 import { flag, int, optional, rest, size, str } from '../../../src/words/types.js';
 import { fakeControl } from '../../support/fake-control.js';
+import { expectGolden } from '../../support/golden.js';
 
 function shell(vm = fakeControl(), mayWait = false) {
   const hmp = new HmpShell(registryFor(vm), vm, mayWait);
@@ -266,7 +266,5 @@ test('help, golden', async () => {
   ];
   let text = '';
   for (const line of lines) text += `(colo) ${line}\n${await run(line)}`;
-  const golden = new URL('../../golden/hmp-help.txt', import.meta.url);
-  if (process.env.UPDATE_GOLDEN === '1') writeFileSync(golden, text);
-  expect(text).toBe(readFileSync(golden, 'utf8'));
+  expectGolden(new URL('../../golden/hmp-help.txt', import.meta.url), text);
 });
