@@ -39,3 +39,14 @@ test('disks that are vouched for are not waited for', () => {
   sync.begin('digest');
   expect(sync.info).toBeUndefined();
 });
+
+test('a replica that is taken out meanwhile leaves the total as it was', () => {
+  const gone = () => {
+    throw new Error('the replica is not there');
+  };
+  const a = disk('a', 1000);
+  const sync = new DiskSync([a]);
+  sync.begin('compare');
+  Object.defineProperty(a, 'sync', { get: gone });
+  expect(sync.info).toEqual({ phase: 'compare', doneBytes: 0, totalBytes: 1000 });
+});

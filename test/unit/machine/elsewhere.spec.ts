@@ -56,6 +56,13 @@ test('a secondary refuses every verb, and keeps none of them for its failover', 
   expect(told).toEqual(['start', 'button']);
 });
 
+test('a guest that has not run here yet is not announced: it may run elsewhere', async () => {
+  const { vm } = setup('prelaunch');
+  expect(() => vm.checkAnnounceable()).toThrow('the guest has not run here yet');
+  await vm.cont();
+  vm.checkAnnounceable();
+});
+
 test('a primary that yields stands still, and for good', async () => {
   const { vm, told } = setup('prelaunch');
   await vm.cont();
