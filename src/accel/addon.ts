@@ -1,5 +1,5 @@
 /**
- * The addon's `vm` module: what native/addon exports, typed. Nobody but accel sees these classes.
+ * The addon's `vm` module: what native/addon exports, typed. Only accel uses these classes.
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +32,7 @@ export interface NativeVm {
   ): void;
   /** All vCPUs, on their threads. */
   start(): void;
-  /** Returns at once; onParked tells when the last of them stands still. */
+  /** Returns at once; onParked is called when the last of them has stopped. */
   stop(): void;
   /** By index of the vCPU. */
   apicIds(): number[];

@@ -140,7 +140,7 @@ export interface VmAccel {
   start(): void;
   /**
    * Resolves when every vCPU is stopped at an instruction boundary with its exit complete; the main
-   * loop goes on answering exits meanwhile.
+   * loop answers exits until then.
    */
   stop(): Promise<void>;
   readonly running: boolean;
@@ -153,12 +153,12 @@ export interface VmAccel {
   readonly chips: StateBlob;
   /** Guest clock, ns. */
   guestNs(): bigint;
-  /** The clock goes on from here (never backwards). */
+  /** The clock continues from here (never backwards). */
   continueClock(ns: bigint): void;
   reset(): void;
   /**
-   * Between stop() and start(), after a pause that the guest would take for a lockup: tells its
-   * kvmclock that the host held it. Writes to guest RAM (logged).
+   * Between stop() and start(), after a pause that the guest would take for a lockup: sets the
+   * kvmclock flag that says that the host stopped it. Writes to guest RAM (logged).
    */
   guestStopped(): void;
   dispose(): void;

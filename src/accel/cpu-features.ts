@@ -81,11 +81,11 @@ const carried: Readonly<Record<Word, Readonly<Record<string, number>>>> = {
   kvm: { 'kvm-nopiodelay': 1, kvmclock: 3, 'kvmclock-stable-bit': 24 },
 };
 
-const extendedRegisters = 'its registers are not part of a checkpoint, which has x87 and SSE';
-const hostTsc = "it counts the host's TSC, and the other side of a pair counts at another rate";
-const nested = 'a nested guest is not part of a checkpoint';
-const pvState = 'what KVM keeps for it in guest memory is not part of a checkpoint';
-const bySmp = 'it follows from -smp';
+const EXTENDED_REGISTERS = 'its registers are not part of a checkpoint, which has x87 and SSE';
+const HOST_TSC = "it counts the host's TSC, and the other side of a pair counts at another rate";
+const NESTED = 'a nested guest is not part of a checkpoint';
+const PV_STATE = 'what KVM keeps for it in guest memory is not part of a checkpoint';
+const BY_SMP = 'it follows from -smp';
 const notCarried: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     [
@@ -105,10 +105,10 @@ const notCarried: Readonly<Record<string, string>> = {
       'xop',
       'mpx',
       'pku',
-    ].map(name => [name, extendedRegisters]),
+    ].map(name => [name, EXTENDED_REGISTERS]),
   ),
-  ...Object.fromEntries(['tsc-deadline', 'invtsc'].map(name => [name, hostTsc])),
-  ...Object.fromEntries(['svm', 'vmx', 'npt', 'nrip-save'].map(name => [name, nested])),
+  ...Object.fromEntries(['tsc-deadline', 'invtsc'].map(name => [name, HOST_TSC])),
+  ...Object.fromEntries(['svm', 'vmx', 'npt', 'nrip-save'].map(name => [name, NESTED])),
   ...Object.fromEntries(
     [
       'kvm-asyncpf',
@@ -119,9 +119,9 @@ const notCarried: Readonly<Record<string, string>> = {
       'kvm-pv-ipi',
       'kvm-pv-tlb-flush',
       'kvm-poll-control',
-    ].map(name => [name, pvState]),
+    ].map(name => [name, PV_STATE]),
   ),
-  ...Object.fromEntries(['ht', 'cmp-legacy', 'topoext'].map(name => [name, bySmp])),
+  ...Object.fromEntries(['ht', 'cmp-legacy', 'topoext'].map(name => [name, BY_SMP])),
   vme: 'virtual-8086 mode is not part of a checkpoint',
   monitor: 'a vCPU that waits in MWAIT cannot be stopped at an instruction boundary',
   la57: 'five-level page tables are not offered',

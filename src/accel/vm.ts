@@ -165,8 +165,8 @@ export class AddonVm implements VmAccel {
   }
 
   /**
-   * No vCPU runs any more: requested stops first, then whoever wants to know that it stopped by
-   * itself.
+   * No vCPU runs any more: the requested stops are settled first, then the listener for a vCPU that
+   * stopped by itself is called.
    */
   protected parked(why: number, error: string): void {
     this.settle();

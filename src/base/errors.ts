@@ -45,8 +45,8 @@ export function isOurMistake(thrown: unknown): boolean {
 }
 
 /**
- * The failure of an operation; a mistake of ours goes on upwards, to whoever ends what it was part
- * of.
+ * The failure of an operation. A mistake of ours is thrown on, to the caller that ends what it was
+ * part of.
  */
 export function failureOf(thrown: unknown): VmError {
   if (isOurMistake(thrown)) throw thrown;
@@ -61,7 +61,7 @@ export function internalError(thrown: unknown): VmError {
 
 /**
  * For the last catch of something that runs by itself: ends it like any failure. A mistake of ours
- * is heard of by the process too, as a rejection that nobody takes.
+ * reaches the process too, as an unhandled rejection.
  */
 export function lastFailure(thrown: unknown): VmError {
   if (!isOurMistake(thrown)) return asVmError(thrown);

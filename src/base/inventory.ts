@@ -5,7 +5,7 @@
 import type { Disposable } from './disposable.js';
 import { deviceNotFound, VmError } from './errors.js';
 
-/** Somebody uses it until this is disposed. */
+/** It is in use until this is disposed. */
 export interface Claim<T> extends Disposable {
   readonly value: T;
 }

@@ -1,6 +1,6 @@
 /**
- * Text of strangers (a peer, a guest, an image) in a sentence for people: what would steer a
- * terminal becomes visible, a line stays one line, and its length has a bound.
+ * Untrusted text (of a peer, a guest, an image) in a sentence for people: control characters
+ * become visible, a line stays one line, and its length has a bound.
  */
 
 /**

@@ -1,4 +1,4 @@
-/** A queue with a limit: push tells whether there was room; nobody may grow without bound. */
+/** A queue with a limit, for no memory may grow without bound: push returns false without room. */
 export class BoundedQueue<T> {
   private items: T[] = [];
   private head = 0;

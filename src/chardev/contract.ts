@@ -1,7 +1,7 @@
 /**
  * A byte channel between a device or a monitor (the front end) and the world. One front end per
- * channel. The world never disturbs the VM: nobody connected, a reader that does not read and an
- * error are all ordinary states of a channel.
+ * channel. No peer, a peer that does not read and an error are ordinary states of a channel; none
+ * of them disturbs the VM.
  */
 import type { Disposable } from '../base/disposable.js';
 import type { Address, Clock, Files, Sockets } from '../host/ports.js';
@@ -42,8 +42,8 @@ export interface CharBackend extends Disposable {
   /** The peer is a terminal that sends every key: a monitor edits lines on it. */
   readonly terminal: Terminal | undefined;
   /**
-   * Front end -> world; copied before it returns. True: taken, all of it (or dropped, for nobody is
-   * connected). False: no room, nothing was taken; onRoom tells when to try again.
+   * Front end -> world; copied before it returns. True: all of it was taken, or dropped because
+   * there is no peer. False: no room, nothing was taken; onRoom is called when there is.
    */
   write(bytes: Uint8Array): boolean;
   onRoom(fn: () => void): void;
@@ -78,8 +78,8 @@ export interface CharBackend extends Disposable {
    */
   hangUp(): void;
   /**
-   * The front end leaves: nobody listens until the next one does. The peer stays, and is not read
-   * meanwhile.
+   * The front end leaves. The peer stays connected, and is not read until the next front end
+   * listens.
    */
   release(): void;
 }
@@ -114,7 +114,8 @@ export interface Stdio {
   /** Ctrl-C was typed where it is a signal. */
   interrupt(): void;
   /**
-   * False: the reader is slow; onDrain tells when it caught up. The bytes are taken in any case.
+   * False: the reader is slow; onDrain is called when it has caught up. The bytes are taken in any
+   * case.
    */
   write(bytes: Uint8Array): boolean;
   onDrain(fn: () => void): void;

@@ -1,12 +1,12 @@
 /**
- * Output into a file. A file that cannot be written loses bytes, with one line in the log; the VM
- * goes on.
+ * Output into a file. When it cannot be written, bytes are lost, with one line in the log; the VM
+ * is not disturbed.
  */
 import { asVmError } from '../base/errors.js';
 import type { OpenFile } from '../host/ports.js';
 import type { CharBackend, CharEvent } from './contract.js';
 
-const maxPendingBytes = 1 << 20;
+const MAX_PENDING_BYTES = 1 << 20;
 
 export class FileChar implements CharBackend {
   readonly connected = true;
@@ -29,7 +29,7 @@ export class FileChar implements CharBackend {
 
   write(bytes: Uint8Array): boolean {
     if (this.disposed) return true;
-    if (this.pending >= maxPendingBytes) {
+    if (this.pending >= MAX_PENDING_BYTES) {
       this.refused = true;
       return false;
     }
@@ -75,7 +75,7 @@ export class FileChar implements CharBackend {
       this.failed = true;
     }
     this.pending -= bytes.length;
-    if (!this.refused || this.pending >= maxPendingBytes) return;
+    if (!this.refused || this.pending >= MAX_PENDING_BYTES) return;
     this.refused = false;
     this.room?.();
   }

@@ -54,8 +54,8 @@ export class Front {
   }
 
   /**
-   * The peer's last byte was delivered, now or later; then the front end hears of it, or
-   * `otherwise` happens.
+   * The peer's last byte was delivered, now or later; then the front end is called, or
+   * `otherwise` is.
    */
   end(otherwise: () => void): void {
     this.ending = () => (this.inputEnd ?? otherwise)();

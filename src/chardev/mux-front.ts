@@ -9,9 +9,9 @@ export type MuxRole = 'console' | 'monitor';
  * Input that a front end has not taken: more is dropped, for the keyboard must reach the monitor in
  * any case.
  */
-const maxKeptInput = 64 << 10;
+const MAX_KEPT_INPUT = 64 << 10;
 /** Of the line that a console has begun. */
-const maxPartial = 1024;
+const MAX_PARTIAL = 1024;
 
 export interface MuxOwner {
   /** False: no room, nothing was taken. */
@@ -105,7 +105,7 @@ export class MuxFront implements CharBackend {
 
   input(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    if (this.keptInput + bytes.length > maxKeptInput) return this.mux.bell();
+    if (this.keptInput + bytes.length > MAX_KEPT_INPUT) return this.mux.bell();
     this.keptInput += bytes.length;
     this.ends.deliver(bytes);
   }
@@ -141,7 +141,7 @@ export class MuxFront implements CharBackend {
     const all = this.partial + text;
     const end = all.lastIndexOf('\n') + 1;
     this.partial = all.slice(end);
-    if (this.partial.length <= maxPartial) return all.slice(0, end);
+    if (this.partial.length <= MAX_PARTIAL) return all.slice(0, end);
     this.partial = '';
     return `${all}\n`;
   }

@@ -1,16 +1,16 @@
 /**
  * One channel for several front ends, as QEMU's mux: what is typed goes to the one that has the
- * focus, and Ctrl-A is the way to the others. The guest's consoles are always heard; a monitor
- * speaks while it has the focus, and a line editor there is told aside what the guest prints, so
- * that the line being typed stays whole.
+ * focus, and Ctrl-A leads to the others. Output of the guest's consoles is always shown; that of a
+ * monitor while it has the focus. Its line editor prints what the guest writes above the line being
+ * typed.
  */
 import type { Clock } from '../host/ports.js';
 import type { CharBackend } from './contract.js';
 import { MuxFront, type MuxOwner, type MuxRole } from './mux-front.js';
 
-const escapeKey = 0x01;
-const lineEnd = 0x0a;
-const help = `
+const ESCAPE_KEY = 0x01;
+const LINE_END = 0x0a;
+const HELP = `
 Ctrl-A h       this help
 Ctrl-A x       end the VM
 Ctrl-A s       write what the disks keep apart back into their images (commit all)
@@ -60,7 +60,7 @@ export class MuxChar implements CharBackend, MuxOwner {
     this.command = fn;
   }
 
-  /** One more front end. The first console has the focus until somebody switches. */
+  /** One more front end. The first console has the focus until the user switches. */
   front(role: MuxRole): CharBackend {
     const front = new MuxFront(this, role, this.base);
     this.fronts.push(front);
@@ -138,9 +138,9 @@ export class MuxChar implements CharBackend, MuxOwner {
     for (let i = 0; i < bytes.length; i++) {
       if (this.escaped) {
         this.escaped = false;
-        begin = bytes[i] === escapeKey ? i : i + 1;
+        begin = bytes[i] === ESCAPE_KEY ? i : i + 1;
         if (begin > i) this.act(String.fromCharCode(bytes[i]));
-      } else if (bytes[i] === escapeKey) {
+      } else if (bytes[i] === ESCAPE_KEY) {
         this.focused?.input(bytes.subarray(begin, i));
         begin = i + 1;
         this.escaped = true;
@@ -169,7 +169,7 @@ export class MuxChar implements CharBackend, MuxOwner {
         return this.command('save');
       case 'h':
       case '?':
-        return this.say(help);
+        return this.say(HELP);
     }
   }
 
@@ -192,11 +192,11 @@ export class MuxChar implements CharBackend, MuxOwner {
     const pieces: Buffer[] = [];
     let { atLineStart } = this;
     for (let at = 0; at < bytes.length;) {
-      const end = bytes.indexOf(lineEnd, at) + 1 || bytes.length;
+      const end = bytes.indexOf(LINE_END, at) + 1 || bytes.length;
       if (atLineStart && from !== undefined)
         pieces.push(Buffer.from(`[${stamp(this.clock.nowMs() - from)}] `));
       pieces.push(bytes.subarray(at, end));
-      atLineStart = bytes[end - 1] === lineEnd;
+      atLineStart = bytes[end - 1] === LINE_END;
       at = end;
     }
     return { text: Buffer.concat(pieces), atLineStart };

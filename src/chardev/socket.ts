@@ -1,6 +1,6 @@
 /**
  * A unix or TCP socket as a channel. One peer at a time: a server keeps later ones waiting (a few)
- * until the first has gone; a client dials again when it is told to.
+ * until the first has gone; a client connects again if its options say so.
  */
 import { asVmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
@@ -8,11 +8,11 @@ import type { Address, Clock, Listener, Sockets, Stream } from '../host/ports.js
 import type { CharBackend, CharEvent } from './contract.js';
 import { Front } from './front.js';
 
-const maxPendingBytes = 256 << 10;
-const maxWaitingPeers = 8;
+const MAX_PENDING_BYTES = 256 << 10;
+const MAX_WAITING_PEERS = 8;
 /** How long a peer that we hang up on may take to read what we still had for it. */
-const lingerMs = 1000;
-const dialTimeoutMs = 10_000;
+const LINGER_MS = 1000;
+const DIAL_TIMEOUT_MS = 10_000;
 
 /** One peer, from accept or connect to its end. */
 class Peer {
@@ -77,7 +77,7 @@ export class SocketChar implements CharBackend {
   /** The first dial fails aloud, unless there will be others. */
   async dial(): Promise<void> {
     try {
-      const stream = await this.world.sockets.connect(this.address, { timeoutMs: dialTimeoutMs });
+      const stream = await this.world.sockets.connect(this.address, { timeoutMs: DIAL_TIMEOUT_MS });
       if (this.disposed) stream.destroy();
       else this.accept(stream);
     } catch (error) {
@@ -98,7 +98,7 @@ export class SocketChar implements CharBackend {
   write(bytes: Uint8Array): boolean {
     const peer = this.peer;
     if (!peer || peer.hangingUp || peer.deaf) return true;
-    if (peer.stream.pending >= maxPendingBytes) {
+    if (peer.stream.pending >= MAX_PENDING_BYTES) {
       this.refused = true;
       return false;
     }
@@ -142,7 +142,7 @@ export class SocketChar implements CharBackend {
     if (!peer || peer.hangingUp) return;
     peer.hangingUp = true;
     this.steer();
-    peer.linger = this.world.clock.timer(lingerMs, () => this.lost(peer));
+    peer.linger = this.world.clock.timer(LINGER_MS, () => this.lost(peer));
     peer.stream.write(new Uint8Array(0)).then(
       () => {
         peer.stream.end();
@@ -182,7 +182,7 @@ export class SocketChar implements CharBackend {
     );
     stream.onEnd(error => this.inputEnded(peer, error !== undefined));
     if (!this.peer) return this.adopt(peer);
-    if (this.waiting.length >= maxWaitingPeers) return stream.destroy();
+    if (this.waiting.length >= MAX_WAITING_PEERS) return stream.destroy();
     stream.pause();
     this.waiting.push(peer);
   }
@@ -211,7 +211,7 @@ export class SocketChar implements CharBackend {
     else this.front.end(() => this.hangUp());
   }
 
-  /** What is written goes nowhere from now on, and never waits; reading goes on to its end. */
+  /** Writes are dropped from now on, and never wait; reading continues to its end. */
   private unheard(peer: Peer): void {
     peer.deaf = true;
     if (peer !== this.peer || !this.refused) return;
@@ -227,7 +227,7 @@ export class SocketChar implements CharBackend {
   }
 
   private madeRoom(peer: Peer): void {
-    if (peer !== this.peer || !this.refused || peer.stream.pending >= maxPendingBytes) return;
+    if (peer !== this.peer || !this.refused || peer.stream.pending >= MAX_PENDING_BYTES) return;
     this.refused = false;
     this.front.room();
   }

@@ -5,7 +5,7 @@
 import type { CharBackend, CharEvent, CharSpec, Stdio, Terminal } from './contract.js';
 import { Front } from './front.js';
 
-const ctrlC = 0x03;
+const CTRL_C = 0x03;
 
 export class StdioChar implements CharBackend {
   readonly label = 'stdio';
@@ -86,7 +86,7 @@ export class StdioChar implements CharBackend {
 
   private arrived(bytes: Uint8Array): void {
     if (this.disposed) return;
-    if (this.stdio.terminal && this.input === 'characters' && bytes.includes(ctrlC))
+    if (this.stdio.terminal && this.input === 'characters' && bytes.includes(CTRL_C))
       this.stdio.interrupt();
     else this.front.deliver(bytes);
   }

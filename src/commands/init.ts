@@ -165,7 +165,9 @@ function checker({ checkAnswer }: Inquiry, there: (path: string) => boolean) {
     )
       return verdict;
     doubted = answer;
-    return `there is no '${answer}' on this host. Enter once more if it is on the hosts of the pair`;
+    return (
+      `there is no '${answer}' on this host. Enter once more if it is on the hosts of the ` + 'pair'
+    );
   };
 }
 

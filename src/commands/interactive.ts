@@ -7,7 +7,7 @@ import { isForPeople } from '../monitor/events.js';
 import { pairNews } from '../monitor/health.js';
 import { eventLine } from '../monitor/hmp/event-line.js';
 import { failoverGuard } from '../monitor/hmp/failover-guard.js';
-import { LineMonitor, prompt } from '../monitor/hmp/lines.js';
+import { LineMonitor, PROMPT } from '../monitor/hmp/lines.js';
 import { Repl } from '../monitor/hmp/repl.js';
 import { isObject } from '../words/types.js';
 import { doubtOf } from './ask.js';
@@ -46,7 +46,7 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
     const repl = new Repl({
       terminal,
       write: text => void process.stdout.write(text.replace(/\r?\n/g, '\r\n')),
-      prompt,
+      prompt: PROMPT,
       banner,
       clock,
       history,
@@ -100,11 +100,11 @@ function plainLines(
       run: line => shell.run(line),
     },
     banner,
-    prompt,
+    PROMPT,
   );
   stdio.onData(bytes => lines.push(bytes));
   stdio.onEnd(() => lines.endInput());
-  onNews(client, text => void process.stdout.write(`\n${text}${prompt}`));
+  onNews(client, text => void process.stdout.write(`\n${text}${PROMPT}`));
   client.onEnd(() => {
     lines.close();
     leave('\nthe connection has ended\n');

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { asVmError, VmError } from '../base/errors.js';
 import { didYouMean } from '../base/similar.js';
 import { errorCode } from '../host/node/errors.js';
-import { makeFolder, privateFolder } from '../host/node/folder.js';
+import { makeFolder, PRIVATE_FOLDER } from '../host/node/folder.js';
 import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -106,8 +106,8 @@ export async function takeName(
     const mistake = nameMistake(name);
     if (mistake !== undefined) throw new VmError(mistake);
     for (const folder of [dir, dirname(path)]) {
-      makeFolder(folder, privateFolder);
-      await chmod(folder, privateFolder);
+      makeFolder(folder, PRIVATE_FOLDER);
+      await chmod(folder, PRIVATE_FOLDER);
     }
     await listener.listen({ kind: 'unix', path });
   } catch (error) {

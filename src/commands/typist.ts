@@ -16,8 +16,8 @@ import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { NodeClock } from '../host/node/clock.js';
-import { makeFolder, privateFolder } from '../host/node/folder.js';
-import { type History, maxHistoryLines } from '../monitor/hmp/history.js';
+import { makeFolder, PRIVATE_FOLDER } from '../host/node/folder.js';
+import { type History, MAX_HISTORY_LINES } from '../monitor/hmp/history.js';
 import type { Typist } from '../monitor/hmp/monitor.js';
 import { notesGoTo } from './output.js';
 
@@ -62,7 +62,7 @@ function earlierLines(path: string): string[] {
   return text
     .split('\n')
     .filter(line => line !== '')
-    .slice(-maxHistoryLines);
+    .slice(-MAX_HISTORY_LINES);
 }
 
 /**
@@ -71,7 +71,7 @@ function earlierLines(path: string): string[] {
  * to itself rather than wait at a prompt.
  */
 function append(path: string, line: string): void {
-  makeFolder(dirname(path), privateFolder);
+  makeFolder(dirname(path), PRIVATE_FOLDER);
   const lock = `${path}.lock`;
   if (!take(lock)) return;
   try {
@@ -86,9 +86,9 @@ function trim(path: string): void {
   const lines = readFileSync(path, 'utf8')
     .split('\n')
     .filter(one => one !== '');
-  if (lines.length <= 2 * maxHistoryLines && statSync(path).size <= maxFileBytes) return;
+  if (lines.length <= 2 * MAX_HISTORY_LINES && statSync(path).size <= maxFileBytes) return;
   const fresh = `${path}.${process.pid}`;
-  writeFileSync(fresh, `${lines.slice(-maxHistoryLines).join('\n')}\n`, { mode: privateFile });
+  writeFileSync(fresh, `${lines.slice(-MAX_HISTORY_LINES).join('\n')}\n`, { mode: privateFile });
   renameSync(fresh, path);
 }
 

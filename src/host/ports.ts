@@ -44,7 +44,7 @@ export interface Stream extends Disposable {
   /** Stop and restart delivery of data (back-pressure). */
   pause(): void;
   resume(): void;
-  /** Half-close: no more writes from us; reading goes on. */
+  /** Half-close: no more writes from us; reading continues. */
   end(): void;
   /** Both directions, at once. */
   destroy(): void;
@@ -71,7 +71,10 @@ export type TlsCredentials =
       key?: Uint8Array;
       verifyPeer: boolean;
     }
-  /** A server takes whoever knows one of the keys; a client has exactly one, under its own name. */
+  /**
+   * A server takes every client that knows one of the keys; a client has exactly one, under its own
+   * name.
+   */
   | { kind: 'psk'; keys: ReadonlyMap<string, Uint8Array> };
 
 /** Credentials that have been looked at, for any number of connections. */

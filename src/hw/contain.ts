@@ -1,6 +1,7 @@
 /**
- * What a device throws stays with it: it breaks, and the VM goes on. A mistake behind its wiring
- * (a disk, a netdev, the addon) is not the device's: it passes through, and stops the process.
+ * An exception of a device breaks that device only; the VM runs on. An assertion behind its wiring
+ * (a disk, a netdev, the addon) is not the device's fault: it passes through, and stops the
+ * process.
  */
 import { AssertionError, isOurMistake } from '../base/errors.js';
 import { allOnes } from '../base/unsigned.js';

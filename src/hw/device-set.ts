@@ -65,7 +65,7 @@ export class DeviceSet {
   constructor(
     private readonly accel: Accel,
     private readonly clock: Clock,
-    /** A device broke, by an exception of its own; everything else goes on. */
+    /** A device broke, by an exception of its own; the others run on. */
     private readonly onBroken: (id: string, why: string, thrown: unknown) => void,
   ) {}
 

@@ -22,7 +22,7 @@ export abstract class Device<T = unknown> implements Contained {
   abstract readonly vmstate: VmState<T>;
   abstract state: T;
   private brokenBy: string | undefined;
-  /** Hears of it when the device breaks. A device that nobody watches is not contained. */
+  /** Called when the device breaks. Without it the device is not contained. */
   onBroken: (why: string, thrown: unknown) => void = (_why, thrown) => {
     throw thrown;
   };

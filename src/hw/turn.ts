@@ -20,7 +20,7 @@ export class Turn {
   /** Set while work of this turn was counted: it fires in the next one. */
   private marker: { dispose(): void } | undefined;
 
-  /** more: goes on with what was left lying. */
+  /** more: continues with what is left over. */
   constructor(
     private readonly limit: TurnLimit,
     private readonly soon: (fn: () => void) => { dispose(): void },

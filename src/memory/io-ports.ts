@@ -20,7 +20,7 @@ interface Range {
 }
 
 export class IoPorts {
-  /** Port -> index in ranges, 0 = nobody. */
+  /** Port -> index in ranges, 0: no device. */
   private readonly owner = new Uint8Array(PORTS);
   private readonly ranges: (Range | undefined)[] = [undefined];
 

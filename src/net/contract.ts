@@ -56,13 +56,13 @@ export interface NetFilter {
 /** What a filter may ask of the chain that it is in. */
 export interface FilterPort {
   /**
-   * Sends a frame on from here: one that was stolen, or a new one. False: no room now; pump() tells
-   * when there is.
+   * Sends a frame on from here: one that was stolen, or a new one. False: no room now; pump() is
+   * called when there is.
    */
   forward(frame: Uint8Array, direction: Direction): boolean;
   /**
    * A copy that leaves the VM some other way. One of guest output waits like the output itself.
-   * False: no room, pump() tells.
+   * False: no room; pump() is called when there is.
    */
   emit(frame: Uint8Array, direction: Direction, sink: (frame: Uint8Array) => void): boolean;
   /** The filter has room again, after it was full. */
@@ -73,8 +73,8 @@ export interface FilterPort {
 export type FilterPlace = 'head' | 'tail' | { insert: 'before' | 'behind'; id: string };
 
 /**
- * A user's filters come and go. Whatever they pass on to the world, or copy, waits in the hold like
- * the output itself.
+ * A user's filters come and go. Whatever they pass on to the world, or copy, waits in the output
+ * hold like the output itself.
  */
 export interface FilterSlots {
   insert(filter: NetFilter, place: FilterPlace): FilterPort;
@@ -84,8 +84,8 @@ export interface FilterSlots {
 /** The guest's side of a network connection. */
 export interface NicPort {
   /**
-   * False: the guest has no buffer now; Netdev.nicReady() tells when it has. The frame is the nic's
-   * to read during the call only.
+   * False: the guest has no buffer now; Netdev.nicReady() is called when it has. The frame is the
+   * nic's to read during the call only.
    */
   receive(frame: Uint8Array): boolean;
   readonly mac: Uint8Array;
@@ -116,12 +116,12 @@ export interface NetdevInfo {
 export interface Netdev {
   readonly id: string;
   readonly type: string;
-  /** The default filter-buffer: what holds this netdev's guest output. */
+  /** Holds this netdev's guest output while COLO wants it. */
   readonly output: OutputHold;
   /** What a user put between the nic and that. */
   readonly filters: FilterSlots;
   /**
-   * Guest -> world, through the filter chain. False: no room now; onRoom tells when to try again.
+   * Guest -> world, through the filter chain. False: no room now; onRoom is called when there is.
    * The frame is copied if it is kept.
    */
   send(frame: Uint8Array): boolean;

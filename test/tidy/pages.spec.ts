@@ -1,7 +1,7 @@
 /**
- * Goal: what README.md, ARCHITECTURE.md and HACKING.md name is there, and ARCHITECTURE's house names
- * every room. Method: npm scripts and paths are taken out of their text; the house is compared with
- * the folders.
+ * Goal: what README.md, ARCHITECTURE.md and HACKING.md name is there, and the house of
+ * ARCHITECTURE names every room. Method: npm scripts and paths are taken out of their text; the
+ * house is compared with the folders.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { detectKvm } from '../../accel/choose.js';
 import { asVmError } from '../../base/errors.js';
 import type { Address } from '../../host/ports.js';
-import { makeFolder, privateFolder } from '../../host/node/folder.js';
+import { makeFolder, PRIVATE_FOLDER } from '../../host/node/folder.js';
 import { NodeSockets } from '../../host/node/sockets.js';
 import { NodeTaps } from '../../host/node/taps.js';
 import { addressText } from '../../monitor/qmp/client.js';
@@ -160,7 +160,7 @@ export function openFiles(limits: string): Judgement {
 
 async function names(): Promise<Judgement> {
   const dir = namesDir();
-  makeFolder(dir, privateFolder);
+  makeFolder(dir, PRIVATE_FOLDER);
   const longest = longestSocketPath - nameSocket('', dir).length;
   if (longest < 8)
     return warn(

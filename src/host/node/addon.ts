@@ -20,7 +20,7 @@ export interface HostModule {
     onFrame: (frame: Buffer) => void,
     onError: (error: NodeJS.ErrnoException) => void,
   ) => NativeTap;
-  /** None of the locks waits; false = somebody else holds one that conflicts. */
+  /** None of the locks waits; false: another process holds one that conflicts. */
   flock(fd: number, kind: LockKind): boolean;
   /** An open file description's lock on a range; length 0 = to the end. */
   ofdLock(fd: number, kind: LockKind, offset: number, length: number): boolean;

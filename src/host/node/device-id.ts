@@ -1,5 +1,5 @@
 /**
- * What tells a block device from every other one, also after a reboot, when names and numbers may
+ * What identifies a block device among all others, also after a reboot, when names and numbers may
  * have changed: the uuid of a mapped or RAID device, the identity or serial number of a disk; a
  * partition is a part of its disk, a loop device is the file behind it.
  */

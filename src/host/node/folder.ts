@@ -6,7 +6,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorCode } from './errors.js';
 
-export const privateFolder = 0o700;
+export const PRIVATE_FOLDER = 0o700;
 
 export function makeFolder(path: string, mode?: number): void {
   if (existsSync(path)) return;

@@ -3,8 +3,8 @@
  * keep out of each other's way.
  *
  * A read lock on byte 100+n says "I use permission n of this image", one on byte 200+n "I do not
- * share permission n". Whoever opens takes its locks first and then looks whether somebody holds
- * the opposite byte of one of them: of two that come at once at least one sees the other.
+ * share permission n". An opener takes its locks first and then looks for the
+ * opposite bytes: of two that open at the same moment at least one sees the other.
  */
 import type { HostModule } from './addon.js';
 
@@ -22,7 +22,7 @@ export function lockForReading(host: HostModule, fd: number): boolean {
   return lock(host, fd, [Permission.CONSISTENT_READ]);
 }
 
-/** Nobody but us may write, whether we do or not. */
+/** No other process may write, whether this one does or not. */
 function lock(host: HostModule, fd: number, used: readonly number[]): boolean {
   const ours = [...used.map(n => USES + n), ...denied.map(n => DENIES + n)];
   const theirs = [...used.map(n => DENIES + n), ...denied.map(n => USES + n)];

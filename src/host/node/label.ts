@@ -16,8 +16,8 @@ import { deviceId, type DeviceId } from './device-id.js';
 import { makeFolder, readDurable, removeDurable, writeDurable } from './durable-file.js';
 import { errorCode, systemError } from './errors.js';
 
-export const attribute = 'user.colo.pair';
-export const sidePrefix = '.colo-pair.';
+export const ATTRIBUTE = 'user.colo.pair';
+export const SIDE_PREFIX = '.colo-pair.';
 
 export interface LabelWorld {
   readonly host: Pick<HostModule, 'getXattr' | 'setXattr'>;
@@ -52,10 +52,10 @@ export class NodeLabel implements Label {
     const found = await this.stat();
     if (found.isBlockDevice()) return this.readDevice(found);
     try {
-      return await this.world.host.getXattr(this.handle.fd, attribute);
+      return await this.world.host.getXattr(this.handle.fd, ATTRIBUTE);
     } catch (error) {
       if (unsupported(error)) return readDurable(await this.sideFile(found));
-      throw systemError(`Could not read attribute ${attribute} of '${this.path}'`, error);
+      throw systemError(`Could not read attribute ${ATTRIBUTE} of '${this.path}'`, error);
     }
   }
 
@@ -63,11 +63,11 @@ export class NodeLabel implements Label {
     const found = await this.stat();
     if (found.isBlockDevice()) return this.writeDevice(found, bytes);
     try {
-      await this.world.host.setXattr(this.handle.fd, attribute, bytes);
+      await this.world.host.setXattr(this.handle.fd, ATTRIBUTE, bytes);
       await this.handle.sync();
     } catch (error) {
       if (unsupported(error)) return put(await this.sideFile(found), bytes);
-      throw systemError(`Could not write attribute ${attribute} of '${this.path}'`, error);
+      throw systemError(`Could not write attribute ${ATTRIBUTE} of '${this.path}'`, error);
     }
   }
 
@@ -82,7 +82,7 @@ export class NodeLabel implements Label {
     const real = await readlink(`/proc/self/fd/${this.handle.fd}`).catch((error: unknown) => {
       throw systemError(`Could not find the folder of '${this.path}'`, error);
     });
-    return join(dirname(real), `${sidePrefix}${ino}-${birthtimeNs.toString(16)}`);
+    return join(dirname(real), `${SIDE_PREFIX}${ino}-${birthtimeNs.toString(16)}`);
   }
 
   private async readDevice({ rdev }: BigIntStats): Promise<Uint8Array | undefined> {

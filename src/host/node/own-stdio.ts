@@ -30,7 +30,7 @@ function setsNonblocking(fd: number): boolean {
 
 /**
  * False: it stays shared. A named FIFO is left alone: a reader that opens one after its last writer
- * has gone is never told of the end.
+ * has gone does not see the end.
  */
 function reopen(fd: number): boolean {
   let spare: number;

@@ -8,7 +8,7 @@ import type { Files, Replacement } from '../ports.js';
 import { systemError } from './errors.js';
 
 /** Its lock keeps two writers of one file apart; one that the dead left behind is taken over. */
-const suffix = '.part';
+const SUFFIX = '.part';
 
 export async function replacement(
   files: Pick<Files, 'open'>,
@@ -19,8 +19,8 @@ export async function replacement(
   const target = await realpath(path).catch(() => path);
   const old = await stat(target).catch(() => undefined);
   if (old && !old.isFile()) return asItIs(files, path);
-  const fresh = target + suffix;
-  // In a folder of everybody a link of that name would lead to a file of ours.
+  const fresh = target + SUFFIX;
+  // In a folder that every user can write to, a link of that name could lead to a file of ours.
   const file = await files.open(fresh, {
     readOnly: false,
     lock: 'auto',

@@ -11,15 +11,15 @@ export class NodeShell implements Shell {
 }
 
 /**
- * A command may end well and leave what it was given unread, in a buffer that a writer sees nothing
- * of. Whoever waits behind it on the same pipe finds the first byte of that: it comes out here.
+ * A command may end with exit code 0 and leave input unread in a pipe's buffer, which its writer
+ * cannot see. A second reader of the same pipe would get those bytes: this is one.
  */
-const andTheRest =
+const AND_THE_REST =
   '/bin/sh -c "$1" > /dev/null; code=$?; [ $code -ne 0 ] || dd bs=1 count=1 2> /dev/null; ' +
   'exit $code';
 
 const argumentsOf = (command: string, direction: 'to' | 'from') =>
-  direction === 'to' ? ['-c', andTheRest, 'sh', command] : ['-c', command];
+  direction === 'to' ? ['-c', AND_THE_REST, 'sh', command] : ['-c', command];
 
 class CommandStream implements Stream {
   private readonly child: ChildProcess;
@@ -27,7 +27,7 @@ class CommandStream implements Stream {
   private ended: { error?: Error } | undefined;
   private failure: Error | undefined;
   private closedByUs = false;
-  /** Something of what was written has reached nobody. */
+  /** Some of what was written was never read. */
   private unread = false;
 
   constructor(

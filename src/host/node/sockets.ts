@@ -10,8 +10,8 @@ import { Outbox } from './outbox.js';
 import { tlsContext } from './tls.js';
 
 /**
- * An idle peer that vanished is noticed by the kernel after this and nine probes; whoever needs to
- * know sooner has a heartbeat.
+ * The kernel notices an idle peer that vanished after this and nine probes; protocols that need to
+ * know sooner have a heartbeat.
  */
 const KEEPALIVE_AFTER_MS = 10_000;
 /** sun_path has 108 bytes with its end mark; Node cuts a longer path off without a word. */
@@ -107,7 +107,7 @@ class NodeStream implements Stream {
     return this.outbox.write(bytes);
   }
 
-  /** Until somebody listens, Node keeps the socket paused: nothing is lost. */
+  /** Until there is a listener, Node keeps the socket paused: nothing is lost. */
   onData(fn: (bytes: Uint8Array) => void): void {
     this.onSocketData = bytes => {
       if (!this.closedByUs) fn(bytes);
@@ -211,8 +211,8 @@ function checkPath(address: Address): void {
 }
 
 /**
- * A Unix socket that nobody answers was left behind by a process that died. True: removed. Whatever
- * else has that name is somebody's.
+ * A Unix socket without a listener was left behind by a process that died. True: it was removed.
+ * Any other file of that name is left alone.
  */
 async function removeStale(address: Address): Promise<boolean> {
   if (address.kind !== 'unix') return false;
@@ -239,7 +239,7 @@ async function takeAway(path: string, dead: Identity): Promise<boolean> {
   try {
     await rename(path, aside);
   } catch {
-    return true; // gone already: whoever binds first has the name
+    return true; // gone already: the first bind gets the name
   }
   const taken = await identityOf(aside);
   const ours = taken?.ino === dead.ino && taken.dev === dead.dev && taken.mtimeNs === dead.mtimeNs;

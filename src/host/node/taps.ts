@@ -64,7 +64,7 @@ class NodeTap implements Tap {
   }
 
   /**
-   * Frames that nobody takes stay in the kernel's queue, which drops when it is full, as a network
+   * Frames that are not read stay in the kernel's queue, which drops when it is full, as a network
    * does.
    */
   private read(): void {

@@ -1,6 +1,6 @@
 /**
- * zstd, as node:zlib would have it. It computes and touches nothing, so whoever needs it imports
- * it, as with zlib.
+ * zstd, as node:zlib would have it. It only computes, so it is imported directly and is no port, as
+ * zlib is none.
  */
 import { hostModule } from './addon.js';
 

@@ -5,7 +5,7 @@ import { VmError } from '../../base/errors.js';
 import { deviceType } from '../device-type.js';
 import { VirtioBlk } from './virtio-blk.js';
 
-const sectors = 'A disk has sectors of 512 bytes.';
+const SECTORS = 'A disk has sectors of 512 bytes.';
 /** auto: as the drive has it. */
 const given = <W extends string>(word: W | 'auto' | undefined): W | undefined =>
   word === 'auto' ? undefined : word;
@@ -28,8 +28,8 @@ export const virtioBlkPci = deviceType({
       oneOf(['report', 'ignore', 'stop', 'auto'], 'when a read fails; auto: as the drive'),
     ),
     'write-cache': optional(oneOf(['on', 'off', 'auto'], 'auto: as the drive has it')),
-    logical_block_size: nothing(['512'], sectors),
-    physical_block_size: nothing(['512'], sectors),
+    logical_block_size: nothing(['512'], SECTORS),
+    physical_block_size: nothing(['512'], SECTORS),
     scsi: nothing(['off'], 'virtio-blk passes no SCSI commands on. Leave it out.'),
     'num-queues': nothing(['1'], 'A disk has one queue.'),
   },

@@ -74,7 +74,7 @@ export class VirtioBlk extends VirtioModel<BlkState> {
    * How many of the parked requests are to be tried again; those that fail again come behind them.
    */
   private retries = 0;
-  /** The capacity changed while the VM stood still: the driver is told when it runs. */
+  /** The capacity changed while the VM was stopped: the driver is interrupted when it runs. */
   private resized = false;
 
   constructor(
@@ -217,8 +217,8 @@ export class VirtioBlk extends VirtioModel<BlkState> {
   }
 
   /**
-   * The backend decides who hears of it. A parked request keeps its place in the ring, and its
-   * status is not written.
+   * The backend decides what follows an error. A parked request keeps its place in the ring, and
+   * its status is not written.
    */
   private failed(type: number, thrown: unknown): Result | 'parked' {
     if (!(thrown instanceof VmError)) throw thrown; // not the disk's: the device's own

@@ -1,7 +1,7 @@
 /**
  * MC146818 real-time clock with CMOS RAM (Motorola data sheet; PC use of the RAM bytes as in the
  * IBM AT reference). Its time is the host's wall time plus an offset that the guest sets, so that
- * after a failover it is right again. Flags are computed when somebody looks; timers run only for
+ * after a failover it is right again. Flags are computed when they are read; timers run only for
  * enabled interrupts.
  */
 import { VmError } from '../../base/errors.js';

@@ -203,7 +203,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     return false;
   }
 
-  /** The driver hears of it as of a fault of its own (section 2.1.2). */
+  /** The driver sees it as it sees a fault of its own (section 2.1.2). */
   protected override whenBroken(): void {
     try {
       this.fail('the device failed');

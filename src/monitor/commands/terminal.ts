@@ -4,7 +4,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import { complete } from '../hmp/completion.js';
-import { maxLineBytes } from '../hmp/lines.js';
+import { MAX_LINE_BYTES } from '../hmp/lines.js';
 import { command } from '../schema.js';
 import { bool, int, list, optional, str, struct } from '../../words/types.js';
 
@@ -50,7 +50,7 @@ export const terminalCommands = [
 ];
 
 function bounded(text: string): string {
-  if (Buffer.byteLength(text) > maxLineBytes)
-    throw new VmError(`a line has at most ${maxLineBytes} bytes`);
+  if (Buffer.byteLength(text) > MAX_LINE_BYTES)
+    throw new VmError(`a line has at most ${MAX_LINE_BYTES} bytes`);
   return text;
 }

@@ -15,12 +15,12 @@ export interface Assist {
   readonly word: string;
   /** What may follow, for people: `[-d] uri`; '' if nothing is known. */
   readonly hint: string;
-  /** The beginning of a file name: whoever reads the line looks where the files are. */
+  /** The beginning of a file name: it is completed where the terminal is. */
   readonly path?: string;
 }
 
-/** More than that nobody reads. */
-const maxCandidates = 500;
+/** Longer lists are not read. */
+const MAX_CANDIDATES = 500;
 
 export function complete(registry: Registry, vm: VmControl, line: string): Assist {
   const word = /[^ \t]*$/.exec(line)?.[0] ?? '';
@@ -60,7 +60,7 @@ export function assist(word: string, words: Iterable<string>, syntax: string): A
   const candidates = [...new Set(words)]
     .filter(w => w.startsWith(word))
     .sort()
-    .slice(0, maxCandidates);
+    .slice(0, MAX_CANDIDATES);
   const only = word !== '' && candidates.length === 1 && candidates[0] !== word;
   return { candidates, word, hint: only ? candidates[0].slice(word.length) : syntax };
 }

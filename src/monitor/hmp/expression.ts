@@ -4,7 +4,7 @@
  */
 import { VmError } from '../../base/errors.js';
 
-const maxDepth = 64;
+const MAX_DEPTH = 64;
 const levels = [['|'], ['^'], ['&'], ['+', '-'], ['*', '/', '%']] as const;
 
 /** register: the value of a name after $, or undefined. */
@@ -28,7 +28,7 @@ class Expression {
   }
 
   level(n: number, depth: number): bigint {
-    if (depth > maxDepth) throw new VmError('the expression is nested too deeply');
+    if (depth > MAX_DEPTH) throw new VmError('the expression is nested too deeply');
     if (n === levels.length) return this.unary(depth);
     let left = this.level(n + 1, depth);
     for (;;) {
@@ -46,7 +46,7 @@ class Expression {
 
   private unary(depth: number): bigint {
     const c = this.peek();
-    if (depth > maxDepth) throw new VmError('the expression is nested too deeply');
+    if (depth > MAX_DEPTH) throw new VmError('the expression is nested too deeply');
     if (c === '+' || c === '-' || c === '~') {
       this.at++;
       const value = this.unary(depth + 1);

@@ -1,6 +1,6 @@
 /**
- * At a prompt a person types the failover by hand. Where nobody can tell whether the other side
- * still runs it is carried out when the same line comes twice in a row.
+ * The failover as a person types it at a prompt. Where it cannot be known whether the other side
+ * still runs, it is carried out when the same line comes twice in a row.
  */
 export type FailoverGuard = (line: string) => Promise<string | undefined>;
 

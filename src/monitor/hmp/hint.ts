@@ -8,13 +8,13 @@ import { paint } from './style.js';
 
 export interface Suggestion {
   readonly text: string;
-  /** It can be taken as it is; otherwise it only tells what is expected. */
+  /** It can be taken as it is; otherwise it only says what is expected. */
   readonly usable: boolean;
 }
 
 /** Right, End, Ctrl-F and Ctrl-E, as in other shells. */
 const acceptKeys = new Set(['\x1b[C', '\x1bOC', '\x1b[F', '\x1bOF', '\x06', '\x05']);
-const minRoom = 3;
+const MIN_ROOM = 3;
 
 export class Hint {
   private shown: Suggestion | undefined;
@@ -28,8 +28,8 @@ export class Hint {
   ) {}
 
   /**
-   * Soon; a later key makes it void. Without colours a hint could not be told from what was typed:
-   * there is none.
+   * Soon; a later key makes it void. Without colours there is none: it would look like what was
+   * typed.
    */
   refresh(): void {
     const turn = ++this.asked;
@@ -66,7 +66,7 @@ export class Hint {
   private draw(suggestion: Suggestion): void {
     const room = this.terminal.columns - this.editor.getCursorPos().cols - 1;
     const text = suggestion.text.slice(0, Math.max(0, room));
-    if (text.length < Math.min(minRoom, suggestion.text.length) || !/^[\x20-\x7e]+$/.test(text))
+    if (text.length < Math.min(MIN_ROOM, suggestion.text.length) || !/^[\x20-\x7e]+$/.test(text))
       return;
     this.shown = suggestion;
     this.write(`${paint(text, 'grey', this.terminal)}\x1b[${text.length}D`);

@@ -8,8 +8,8 @@ export interface History {
   add(line: string): void;
 }
 
-export const maxHistoryLines = 1000;
-export const maxHistoryLineBytes = 1024;
+export const MAX_HISTORY_LINES = 1000;
+export const MAX_HISTORY_LINE_BYTES = 1024;
 
 /** A line that begins with a blank, or speaks of a secret, stays in memory. */
 export function mayBeKept(line: string): boolean {
@@ -17,7 +17,7 @@ export function mayBeKept(line: string): boolean {
     line.trim() !== '' &&
     !/^\s/.test(line) &&
     !/passw|secret|\bpsk\b|\bkey=|\bdata=/i.test(line) &&
-    Buffer.byteLength(line) <= maxHistoryLineBytes &&
+    Buffer.byteLength(line) <= MAX_HISTORY_LINE_BYTES &&
     !line.includes('\n')
   );
 }

@@ -6,12 +6,12 @@
 import { StringDecoder } from 'node:string_decoder';
 
 export const pasteMode = { on: '\x1b[?2004h', off: '\x1b[?2004l' } as const;
-const pasteBegin = '\x1b[200~';
-const pasteEnd = '\x1b[201~';
+const PASTE_BEGIN = '\x1b[200~';
+const PASTE_END = '\x1b[201~';
 export const ctrl = { c: '\x03', g: '\x07', r: '\x12' } as const;
-export const enter = '\r';
-/** Keys that wait; more than that nobody typed on purpose. */
-const maxWaiting = 64 << 10;
+export const ENTER = '\r';
+/** Keys that wait; more of them are not typing. */
+const MAX_WAITING = 64 << 10;
 const escapeSequence = /^\x1b(?:\[[0-9;?<]*[@-~]|O[A-Za-z]|[^[O])/;
 /** A sequence whose end is in the next chunk. A lone ESC is a key. */
 const unfinished = /^\x1b(?:\[[0-9;?<]*|O)$/;
@@ -52,14 +52,14 @@ export class KeyGate {
   }
 
   private arrived(key: string): void {
-    if (key === pasteBegin) this.pasting = true;
-    else if (key === pasteEnd) this.pasting = false;
+    if (key === PASTE_BEGIN) this.pasting = true;
+    else if (key === PASTE_END) this.pasting = false;
     else if (key === ctrl.c && !this.pasting) {
       this.waiting = [];
       this.sink.interrupt();
-    } else if (this.waiting.length >= maxWaiting) this.sink.overflow();
-    else if (!this.pasting) this.waiting.push(key === '\n' ? enter : key);
-    else if (key === '\r' || key === '\n') this.waiting.push(enter);
+    } else if (this.waiting.length >= MAX_WAITING) this.sink.overflow();
+    else if (!this.pasting) this.waiting.push(key === '\n' ? ENTER : key);
+    else if (key === '\r' || key === '\n') this.waiting.push(ENTER);
     else if (key === '\t') this.waiting.push(' ');
     else if (key >= ' ' && key !== '\x7f') this.waiting.push(key);
   }
@@ -82,14 +82,14 @@ export class KeyGate {
   private next(): string | undefined {
     const text = this.rest;
     if (text === '' || unfinished.test(text)) return undefined;
-    const pasted = this.pasting && !text.startsWith(pasteEnd);
+    const pasted = this.pasting && !text.startsWith(PASTE_END);
     const key = text.startsWith('\r\n')
       ? text.slice(0, 2)
       : !pasted
         ? (escapeSequence.exec(text)?.[0] ?? firstCharacter(text))
         : firstCharacter(text);
     this.rest = text.slice(key.length);
-    return key === '\r\n' ? enter : key;
+    return key === '\r\n' ? ENTER : key;
   }
 }
 

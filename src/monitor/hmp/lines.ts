@@ -12,12 +12,12 @@ export interface LinePort {
 }
 
 /** At a terminal. */
-export const prompt = '(colo) ';
+export const PROMPT = '(colo) ';
 /** Where no person sits: programs that talk to monitors wait for these letters. */
-export const programPrompt = '(qemu) ';
-export const maxLineBytes = 4096;
-const congestionBytes = 64 << 10;
-const newline = 0x0a;
+export const PROGRAM_PROMPT = '(qemu) ';
+export const MAX_LINE_BYTES = 4096;
+const CONGESTION_BYTES = 64 << 10;
+const NEWLINE = 0x0a;
 
 export class LineMonitor {
   private input: Buffer = Buffer.alloc(0);
@@ -52,7 +52,7 @@ export class LineMonitor {
 
   private async pump(): Promise<void> {
     if (this.pumping) {
-      if (this.input.length > congestionBytes) this.port.congested(true);
+      if (this.input.length > CONGESTION_BYTES) this.port.congested(true);
       return;
     }
     this.pumping = true;
@@ -74,18 +74,18 @@ export class LineMonitor {
   /** Without its end; a last line may lack one. A line that is too long is dropped whole. */
   private nextLine(): string | undefined {
     for (;;) {
-      const at = this.input.indexOf(newline);
+      const at = this.input.indexOf(NEWLINE);
       const end = at >= 0 ? at : this.ended && this.input.length > 0 ? this.input.length : -1;
       if (end < 0) {
-        if (this.input.length > maxLineBytes) this.dropPart();
+        if (this.input.length > MAX_LINE_BYTES) this.dropPart();
         return undefined;
       }
       const text = this.input.subarray(0, end);
       this.input = this.input.subarray(end + 1);
-      const overlong = this.tooLong || text.length > maxLineBytes;
+      const overlong = this.tooLong || text.length > MAX_LINE_BYTES;
       this.tooLong = false;
       if (!overlong) return text.toString('utf8').replace(/\r$/, '');
-      this.port.send(`Error: a line has at most ${maxLineBytes} bytes\n${this.prompt}`);
+      this.port.send(`Error: a line has at most ${MAX_LINE_BYTES} bytes\n${this.prompt}`);
     }
   }
 

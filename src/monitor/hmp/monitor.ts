@@ -11,7 +11,7 @@ import type { Clock } from '../../host/ports.js';
 import { complete } from './completion.js';
 import { eventLine } from './event-line.js';
 import { failoverGuard } from './failover-guard.js';
-import { LineMonitor, programPrompt, prompt } from './lines.js';
+import { LineMonitor, PROGRAM_PROMPT, PROMPT } from './lines.js';
 import { Repl } from './repl.js';
 import type { History } from './history.js';
 import { HmpShell } from './shell.js';
@@ -26,7 +26,7 @@ export interface Typist {
 }
 
 export interface HmpWorld extends MonitorWorld {
-  /** Absent: nobody sits there, a terminal gets plain lines too. */
+  /** Absent: there is no person, and a terminal gets plain lines too. */
   readonly typist?: Typist;
 }
 
@@ -88,7 +88,7 @@ export class HmpMonitor implements Disposable {
         run: line => this.shell.run(line),
       },
       this.banner,
-      terminal ? prompt : programPrompt,
+      terminal ? PROMPT : PROGRAM_PROMPT,
     );
     this.lines.greet();
   }
@@ -107,7 +107,7 @@ export class HmpMonitor implements Disposable {
       terminal,
       // A raw terminal needs CR LF.
       write: text => this.output.write(text.replace(/\r?\n/g, '\r\n')),
-      prompt,
+      prompt: PROMPT,
       banner: this.banner,
       clock,
       history,

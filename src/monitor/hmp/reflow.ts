@@ -1,17 +1,17 @@
 /**
  * A window that changes its width while a line is typed. Some terminals set a wrapped line anew,
  * others leave its rows as they are, and the editor must go up by as many rows as there are before
- * it draws again. The terminal says where its cursor is (DSR 6): its column tells which it did.
+ * it draws again. The terminal says where its cursor is (DSR 6): its column shows which it did.
  */
 import type { Interface } from 'node:readline';
 import type { Disposable } from '../../base/disposable.js';
 import type { Terminal } from '../../chardev/contract.js';
 import type { Clock } from '../../host/ports.js';
 
-const askPosition = '\x1b[6n';
+const ASK_POSITION = '\x1b[6n';
 const position = /^\x1b\[\d+;(\d+)R$/;
 /** A terminal that does not answer is one that changes nothing. */
-const patienceMs = 200;
+const PATIENCE_MS = 200;
 
 export interface ReflowScreen {
   readonly terminal: Pick<Terminal, 'columns' | 'onResize'>;
@@ -46,8 +46,8 @@ export class Reflow implements Disposable {
 
   private resized(): void {
     this.dispose();
-    this.waiting = this.screen.clock.timer(patienceMs, () => this.over());
-    this.screen.write(askPosition);
+    this.waiting = this.screen.clock.timer(PATIENCE_MS, () => this.over());
+    this.screen.write(ASK_POSITION);
   }
 
   /** Where it would be in rows of the new width: then they are of the new width. */

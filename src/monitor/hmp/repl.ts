@@ -1,6 +1,6 @@
 /**
  * The line editor at a terminal: history, completion by Tab, a grey hint behind the cursor, Ctrl-R
- * searches backwards, Ctrl-C cancels the line (or stops waiting for a command, which goes on),
+ * searches backwards, Ctrl-C cancels the line (or stops waiting for a command, which continues),
  * Ctrl-D leaves. What happens meanwhile is printed above the line that is being typed.
  */
 import {
@@ -16,12 +16,12 @@ import type { Clock } from '../../host/ports.js';
 import type { Assist } from './completion.js';
 import { Hint } from './hint.js';
 import { type History, mayBeKept } from './history.js';
-import { ctrl, enter, KeyGate, pasteMode } from './keys.js';
+import { ctrl, ENTER, KeyGate, pasteMode } from './keys.js';
 import { Reflow } from './reflow.js';
 import { ReverseSearch } from './reverse-search.js';
 import { paintOutput } from './style.js';
 import { wrapLines } from './wrap.js';
-import { parseWatch, Watch, watchHelp } from './watch.js';
+import { parseWatch, Watch, WATCH_HELP } from './watch.js';
 
 export interface ReplOptions {
   readonly terminal: Pick<Terminal, 'columns' | 'rows' | 'colour' | 'onResize'>;
@@ -41,7 +41,7 @@ export interface ReplOptions {
   left(): void;
 }
 
-const historySize = 1000;
+const HISTORY_SIZE = 1000;
 const builtins = ['watch'];
 
 export class Repl {
@@ -72,7 +72,7 @@ export class Repl {
       input: this.input,
       output: this.screen,
       terminal: true,
-      historySize,
+      historySize: HISTORY_SIZE,
       history: [...this.past],
       removeHistoryDuplicates: true,
       prompt,
@@ -127,7 +127,7 @@ export class Repl {
     this.hint.refresh();
   }
 
-  /** The terminal is somebody else's for a while, or ours again. */
+  /** Another front end has the terminal for a while, or the editor has it again. */
   focus(focused: boolean): void {
     if (this.closed) return;
     const { write } = this.options;
@@ -163,7 +163,7 @@ export class Repl {
     if (this.hint.accept(key)) return;
     this.hint.erase();
     this.input.emit('data', Buffer.from(key));
-    if (key !== enter) this.hint.refresh();
+    if (key !== ENTER) this.hint.refresh();
   }
 
   private async complete(line: string): Promise<[string[], string]> {
@@ -210,9 +210,9 @@ export class Repl {
   private execute(line: string): Promise<string> {
     const [first, second, third] = line.trim().split(/\s+/);
     if ((first === 'help' || first === '?') && second === 'watch' && third === undefined)
-      return Promise.resolve(watchHelp);
+      return Promise.resolve(WATCH_HELP);
     if ((first === 'help' || first === '?') && second === undefined)
-      return this.options.run(line).then(text => `${text}${watchHelp.split('\n')[0]}\n`);
+      return this.options.run(line).then(text => `${text}${WATCH_HELP.split('\n')[0]}\n`);
     if (first !== 'watch') return this.options.run(line);
     const wanted = parseWatch(line);
     return typeof wanted === 'string' ? Promise.resolve(wanted) : this.watching(wanted);

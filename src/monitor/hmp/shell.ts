@@ -78,7 +78,7 @@ export class HmpShell {
   }
 }
 
-/** Of a script that somebody pastes. */
+/** Of a script that a user pastes. */
 export const isComment = (line: string) => /^\s*#/.test(line);
 
 const withEnd = (text: string) => (text.endsWith('\n') ? text : `${text}\n`);

@@ -15,11 +15,11 @@ export function argumentSyntax(fields: Fields): string {
   return parts.join(' ');
 }
 
-const maxWordsShown = 3;
+const MAX_WORDS_SHOWN = 3;
 
 /** One argument in a hint: its few words, or its name. */
 export function argumentWord(name: string, { words, optional }: Type): string {
-  const shown = words !== undefined && words.length <= maxWordsShown ? words.join('|') : name;
+  const shown = words !== undefined && words.length <= MAX_WORDS_SHOWN ? words.join('|') : name;
   return optional ? `[${shown}]` : shown;
 }
 

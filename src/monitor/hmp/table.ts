@@ -38,7 +38,7 @@ export async function renderTable(
   const cells = rows.map(row =>
     row.map((cell, i) => (head === undefined && i === 0 ? bold(cell) : cell)),
   );
-  // cli-table3 would colour its own head and border even where nobody wants colours.
+  // cli-table3 would colour its own head and border even where no colours are wanted.
   const border = style.ascii ? asciiChars : chars;
   const table = new CliTable({ chars: border, style: { head: [], border: [] } });
   if (head) table.push(head.map(bold));

@@ -6,7 +6,7 @@ import type { Disposable } from '../../base/disposable.js';
 import type { Terminal } from '../../chardev/contract.js';
 import type { Clock } from '../../host/ports.js';
 
-export const watchHelp =
+export const WATCH_HELP =
   'watch [-n seconds] [-c count] command -- run a command again and again, in place, ' +
   `until a key is pressed
     -n             seconds between two runs, 0.1 to 3600; default 2
@@ -16,7 +16,7 @@ export const watchHelp =
     Example: watch -n 1 info colo
 `;
 
-/** What may run again and again while nobody looks: it changes nothing, of ours or of QEMU's. */
+/** Commands that may run again and again unattended: they change nothing, here or in QEMU. */
 const lookers = new Set(['info', 'x', 'xp', 'print', 'p', 'help', '?', 'qom-get', 'qom-list']);
 
 export interface WatchRequest {

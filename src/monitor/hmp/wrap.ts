@@ -2,7 +2,7 @@
  * Long lines on a narrow terminal: cut between words, and what follows is set in below its text.
  */
 
-const nestedBy = 4;
+const NESTED_BY = 4;
 /** `    name           what it is`: a description that stands in a column. */
 const described = /^ {2,}\S+ {2,}(?=\S)/;
 
@@ -16,7 +16,7 @@ export function wrapLines(text: string, columns: number): string {
 
 function wrap(line: string, columns: number): string {
   const indent = /^ */.exec(line)![0].length;
-  const column = described.exec(line)?.[0].length ?? indent + nestedBy;
+  const column = described.exec(line)?.[0].length ?? indent + NESTED_BY;
   const margin = ' '.repeat(Math.min(column, Math.floor(columns / 2)));
   const out: string[] = [];
   let rest = line;

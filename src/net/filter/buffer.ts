@@ -1,192 +1,112 @@
 /**
- * The default filter-buffer: guest output waits here until a checkpoint covers it. Every netdev has
- * one named `nop`, next to the world, and copies that filters make of guest output wait in the same
- * queue. Epochs are marks in it, so order is kept whatever is released when. Bounded: at the bound
- * a frame is not taken, and the nic waits; a frame that was taken is never dropped, unless this
- * side has lost.
+ * filter-buffer, as a user makes one: frames wait, and leave together at each interval. Bounded: at
+ * the bound a frame is not taken, and its sender waits. Guest output that it lets go still waits in
+ * the output hold.
  */
-import type { FilterInfo, OutputHold, Verdict } from '../contract.js';
+import type { Disposable } from '../../base/disposable.js';
+import { BoundedQueue } from '../../base/queue.js';
+import type { Clock } from '../../host/ports.js';
+import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
 
-export interface BufferLimits {
-  packets: number;
-  bytes: number;
-}
-export const defaultBufferLimits: BufferLimits = { packets: 16384, bytes: 64 * 1024 * 1024 };
+const LIMIT_PACKETS = 4096;
+const LIMIT_BYTES = 16 << 20;
+const directions = ['rx', 'tx'] as const;
 
-export interface BufferWiring {
-  /** On through the chain; false: no room now, pump() follows when there is. */
-  forward(frame: Uint8Array): boolean;
-  /** Room again after a frame was refused. */
-  onRoom(): void;
-}
-
-/** A copy of guest output that leaves by another door than the netdev. */
-interface Copy {
-  readonly bytes: Buffer;
-  readonly sink: (frame: Uint8Array) => void;
+class Waiting {
+  readonly frames = new BoundedQueue<Buffer>(LIMIT_PACKETS);
+  bytes = 0;
+  /** Frames that the last tick let go, and that found no room yet. */
+  due = 0;
+  refused = false;
 }
 
-/**
- * off: frames pass once the queue is empty. holding: they wait for release. lost: nothing leaves
- * any more.
- */
-type Mode = 'off' | 'holding' | 'lost';
-
-export class FilterBuffer implements OutputHold {
-  private mode: Mode = 'off';
-  private mayLeave: () => boolean = () => true;
-  private queue: (Buffer | Copy)[] = [];
-  /** Index in `queue` of the oldest frame. */
-  private head = 0;
-  private bytes = 0;
-  /**
-   * Frames numbered since the beginning: this many have left or were dropped; those below
-   * `releasable` may leave.
-   */
-  private gone = 0;
-  private releasable = 0;
-  private readonly cuts: { epoch: number; end: number }[] = [];
-  private refused = false;
+export class FilterBuffer implements NetFilter, Disposable {
+  private port: FilterPort | undefined;
+  private tick: Disposable | undefined;
+  private enabled = true;
+  private readonly waiting = { rx: new Waiting(), tx: new Waiting() };
 
   constructor(
     readonly name: string,
-    private readonly limits: BufferLimits,
-    private readonly wiring: BufferWiring,
+    readonly direction: Direction | 'all',
+    private intervalUs: number,
+    private readonly clock: Clock,
   ) {}
 
+  attach(port: FilterPort): void {
+    this.port = port;
+  }
+
   get on(): boolean {
-    return this.mode !== 'off' || this.heldPackets > 0;
+    return this.enabled || directions.some(d => this.waiting[d].frames.length > 0);
   }
 
-  get heldPackets(): number {
-    return this.queue.length - this.head;
+  get packets(): number {
+    return this.waiting.rx.frames.length + this.waiting.tx.frames.length;
   }
 
-  get open(): boolean {
-    return this.mode === 'off' || (this.mode === 'holding' && this.mayLeave());
-  }
-
-  get heldBytes(): number {
-    return this.bytes;
-  }
-
-  take(frame: Uint8Array): Verdict {
-    if (!this.hasRoom(frame)) return 'full';
-    this.append(Buffer.from(frame), frame.length);
+  take(frame: Uint8Array, direction: Direction): Verdict {
+    const waiting = this.waiting[direction];
+    if (waiting.bytes + frame.length > LIMIT_BYTES || !waiting.frames.push(Buffer.from(frame))) {
+      waiting.refused = true;
+      return 'full';
+    }
+    waiting.bytes += frame.length;
+    if (this.enabled) this.tick ??= this.clock.timer(this.intervalUs / 1000, () => this.flush());
+    else waiting.due = waiting.frames.length;
     return 'stolen';
   }
 
-  /**
-   * A copy goes to its sink when the frame itself would leave; at once while nothing is held.
-   * False: no room.
-   */
-  emit(frame: Uint8Array, sink: (frame: Uint8Array) => void): boolean {
-    if (!this.on) {
-      sink(frame);
-      return true;
+  pump(direction: Direction): void {
+    const waiting = this.waiting[direction];
+    for (
+      let next = waiting.frames.peek();
+      next && waiting.due > 0 && this.port?.forward(next, direction);
+      next = waiting.frames.peek()
+    ) {
+      waiting.frames.shift();
+      waiting.bytes -= next.length;
+      waiting.due--;
     }
-    if (!this.hasRoom(frame)) return false;
-    this.append({ bytes: Buffer.from(frame), sink }, frame.length);
-    return true;
-  }
-
-  hold(mayLeave: () => boolean): void {
-    this.mode = 'holding';
-    this.mayLeave = mayLeave;
-    this.cuts.length = 0;
-  }
-
-  cut(epoch: number): void {
-    this.cuts.push({ epoch, end: this.end });
-  }
-
-  release(epoch: number): void {
-    if (this.mode !== 'holding') return;
-    while (this.cuts.length > 0 && this.cuts[0].epoch <= epoch)
-      this.releasable = Math.max(this.releasable, this.cuts.shift()!.end);
-    this.pump();
-  }
-
-  releaseAll(): void {
-    this.mode = 'off';
-    this.mayLeave = () => true;
-    this.cuts.length = 0;
-    this.releasable = this.end;
-    this.pump();
-  }
-
-  drop(): void {
-    this.mode = 'lost';
-    this.gone += this.heldPackets;
-    this.releasable = this.gone;
-    this.queue = [];
-    this.head = 0;
-    this.bytes = 0;
-    this.cuts.length = 0;
-  }
-
-  /**
-   * What may leave leaves, while there is room behind and the gate is open: it is asked for every
-   * single frame.
-   */
-  pump(): void {
-    while (this.gone < this.releasable && this.mayLeave()) {
-      if (!this.leave(this.queue[this.head])) break;
-      this.shift();
-    }
-    if (
-      !this.refused ||
-      this.mode === 'lost' ||
-      this.heldPackets >= this.limits.packets ||
-      this.bytes >= this.limits.bytes
-    )
+    if (!waiting.refused || waiting.frames.length >= LIMIT_PACKETS || waiting.bytes >= LIMIT_BYTES)
       return;
-    this.refused = false;
-    this.wiring.onRoom();
+    waiting.refused = false;
+    this.port?.room(direction);
+  }
+
+  /** Off: what waits leaves, then frames go past. */
+  setOn(on: boolean): void {
+    this.enabled = on;
+    if (!on) this.flush();
+  }
+
+  /** From the next tick on. */
+  setInterval(intervalUs: number): void {
+    this.intervalUs = intervalUs;
+  }
+
+  /** What waits leaves; what finds no room even then is lost, as on any wire. */
+  dispose(): void {
+    this.flush();
+    this.port = undefined;
   }
 
   info(): FilterInfo {
     return {
       name: this.name,
       type: 'filter-buffer',
-      direction: 'rx',
-      status: this.mode === 'off' ? 'off' : 'on',
-      properties: { interval: 0, packets: this.heldPackets, bytes: this.bytes },
+      direction: this.direction,
+      status: this.enabled ? 'on' : 'off',
+      properties: { interval: this.intervalUs, packets: this.packets },
     };
   }
 
-  private hasRoom(frame: Uint8Array): boolean {
-    const full =
-      this.heldPackets >= this.limits.packets ||
-      (this.heldPackets > 0 && this.bytes + frame.length > this.limits.bytes);
-    const room = this.mode !== 'lost' && !full;
-    if (!room) this.refused = true;
-    return room;
-  }
-
-  private append(held: Buffer | Copy, length: number): void {
-    this.queue.push(held);
-    this.bytes += length;
-    if (this.mode === 'off') this.releasable = this.end;
-  }
-
-  private leave(held: Buffer | Copy): boolean {
-    if (!('sink' in held)) return this.wiring.forward(held);
-    held.sink(held.bytes);
-    return true;
-  }
-
-  private get end(): number {
-    return this.gone + this.heldPackets;
-  }
-
-  private shift(): void {
-    const held = this.queue[this.head];
-    this.bytes -= 'sink' in held ? held.bytes.length : held.length;
-    this.queue[this.head++] = undefined as unknown as Buffer;
-    this.gone++;
-    if (this.head * 2 <= this.queue.length && this.head < 1024) return;
-    this.queue = this.queue.slice(this.head);
-    this.head = 0;
+  private flush(): void {
+    this.tick?.dispose();
+    this.tick = undefined;
+    for (const direction of directions) {
+      this.waiting[direction].due = this.waiting[direction].frames.length;
+      this.pump(direction);
+    }
   }
 }

@@ -1,8 +1,8 @@
 /**
  * The filters that a user puts between a nic and what holds the guest's output, in order: head is
  * next to the world, tail next to the guest. Directions are the netdev's: rx is what it receives
- * from the guest (guest output, tail to head), tx what it sends to it (head to tail). The hold
- * itself is no link of this chain but its end: no position reaches past it.
+ * from the guest (guest output, tail to head), tx what it sends to it (head to tail). The output
+ * hold itself is no link of this chain but its end: no position reaches past it.
  */
 import { deviceNotFound, VmError } from '../../base/errors.js';
 import type {
@@ -41,7 +41,7 @@ export class FilterChain implements FilterSlots {
     const at = this.filters.indexOf(filter);
     if (at < 0) return;
     this.filters.splice(at, 1);
-    // Whoever waited for it waits for nobody now.
+    // What waited for the removed filter can go on.
     this.room('rx');
     this.room('tx');
   }

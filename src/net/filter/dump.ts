@@ -8,7 +8,7 @@ import type { Clock, OpenFile } from '../../host/ports.js';
 import type { Direction, FilterInfo, NetFilter, Verdict } from '../contract.js';
 import { pcapHeader, pcapRecord } from '../packet/pcap.js';
 
-const maxPendingBytes = 4 << 20;
+const MAX_PENDING_BYTES = 4 << 20;
 
 export class Dump implements NetFilter {
   dropped = 0;
@@ -61,7 +61,7 @@ export class Dump implements NetFilter {
   }
 
   seen(frame: Uint8Array): void {
-    if (this.disposed || this.queuedBytes + frame.length > maxPendingBytes) {
+    if (this.disposed || this.queuedBytes + frame.length > MAX_PENDING_BYTES) {
       this.dropped++;
       return;
     }

@@ -35,8 +35,8 @@ export class Injector {
   }
 
   /**
-   * Whoever is asked to take it may say in the middle of it that there is room: that is not the
-   * time for the next one.
+   * The receiver may say that it has room while it is taking a frame: the next one is not sent from
+   * there.
    */
   private forward(frame: Uint8Array, direction: Direction): boolean {
     this.sending = true;

@@ -1,4 +1,4 @@
-/** filter-mirror: a copy of each frame goes to a character device, the frame itself goes on. */
+/** filter-mirror: a copy of each frame goes to a character device, the frame itself passes. */
 import type { CharBackend } from '../../chardev/contract.js';
 import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
 import { Outlet } from './outlet.js';

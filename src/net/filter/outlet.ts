@@ -1,7 +1,7 @@
 /**
- * Where a filter's copies leave: frames on a character device. Nobody there, or a reader that
- * stalls, costs copies, which are counted; never the guest's time, nor memory beyond what the
- * device itself keeps.
+ * Where a filter's copies leave: frames on a character device. Without a reader, or with one that
+ * stalls, copies are lost and counted; the guest does not wait, and no memory is used beyond what
+ * the device itself keeps.
  */
 import type { CharBackend } from '../../chardev/contract.js';
 import { onStream } from '../packet/frame-stream.js';

@@ -1,7 +1,7 @@
 /**
  * filter-redirector: frames leave the chain to outdev, and what comes from indev enters it here and
- * goes on. Into a guest without buffers nothing goes: indev then waits, and with it its peer. What
- * comes from indev toward the world waits in the hold like any output.
+ * passes on. While the guest has no receive buffers indev waits, and so does its peer. What
+ * comes from indev toward the world waits in the output hold like any output.
  */
 import { asVmError } from '../../base/errors.js';
 import type { CharBackend } from '../../chardev/contract.js';

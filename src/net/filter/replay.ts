@@ -1,17 +1,17 @@
 /**
  * filter-replay: the frames of a pcap file enter the chain here, as far apart as they were
  * recorded. Each waits until there is room for it, and those after it wait too. Toward the world
- * they wait in the hold like any output.
+ * they wait in the output hold like any output.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Clock, OpenFile } from '../../host/ports.js';
 import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
-import { frameBytesMax } from '../packet/ethernet.js';
+import { FRAME_BYTES_MAX } from '../packet/ethernet.js';
 import { isFrame } from '../packet/frame-stream.js';
 import {
-  pcapHeaderBytes,
-  pcapRecordHeaderBytes,
+  PCAP_HEADER_BYTES,
+  PCAP_RECORD_HEADER_BYTES,
   readPcapHeader,
   readPcapRecord,
   type PcapFormat,
@@ -19,7 +19,7 @@ import {
 import { Injector } from './injector.js';
 
 /** A pause of days in a recording is no reason to sit there for days. */
-const longestPauseMs = 3_600_000;
+const LONGEST_PAUSE_MS = 3_600_000;
 
 interface Record {
   readonly ms: number;
@@ -34,7 +34,7 @@ export class Replay implements NetFilter {
   private readonly injector: Injector;
   private enabled = false;
   private disposed = false;
-  private at = pcapHeaderBytes;
+  private at = PCAP_HEADER_BYTES;
   private previousMs: number | undefined;
   private next: Record | undefined;
   private reading = false;
@@ -61,7 +61,7 @@ export class Replay implements NetFilter {
         name,
         direction,
         file,
-        readPcapHeader(await readAt(file, 0, pcapHeaderBytes)),
+        readPcapHeader(await readAt(file, 0, PCAP_HEADER_BYTES)),
         world,
       );
     } catch (error) {
@@ -87,7 +87,7 @@ export class Replay implements NetFilter {
     this.goOn();
   }
 
-  /** Off: it stands still, and goes on from there. */
+  /** Off: it pauses, and continues from the same frame. */
   setOn(on: boolean): void {
     this.enabled = on;
     this.goOn();
@@ -123,7 +123,7 @@ export class Replay implements NetFilter {
       return;
     if (!this.next) return void this.fetch();
     const pauseMs = Math.min(
-      longestPauseMs,
+      LONGEST_PAUSE_MS,
       Math.max(0, this.next.ms - (this.previousMs ?? this.next.ms)),
     );
     this.timer = this.world.clock.timer(pauseMs, () => this.play());
@@ -157,19 +157,19 @@ export class Replay implements NetFilter {
 
   /** undefined: the end of the file. */
   private async readRecord(): Promise<Record | undefined> {
-    const head = await readAt(this.file, this.at, pcapRecordHeaderBytes);
+    const head = await readAt(this.file, this.at, PCAP_RECORD_HEADER_BYTES);
     if (head.length === 0) return undefined;
-    if (head.length < pcapRecordHeaderBytes)
+    if (head.length < PCAP_RECORD_HEADER_BYTES)
       throw new VmError(`the record at offset ${this.at} is cut off`);
     const { ms, captured } = readPcapRecord(head, this.format);
-    if (captured > frameBytesMax)
+    if (captured > FRAME_BYTES_MAX)
       throw new VmError(
         `the record at offset ${this.at} has ${captured} bytes; a frame has at most ` +
-          `${frameBytesMax}`,
+          `${FRAME_BYTES_MAX}`,
       );
-    const frame = await readAt(this.file, this.at + pcapRecordHeaderBytes, captured);
+    const frame = await readAt(this.file, this.at + PCAP_RECORD_HEADER_BYTES, captured);
     if (frame.length < captured) throw new VmError(`the record at offset ${this.at} is cut off`);
-    return { ms, frame, end: this.at + pcapRecordHeaderBytes + captured };
+    return { ms, frame, end: this.at + PCAP_RECORD_HEADER_BYTES + captured };
   }
 
   private close(): void {

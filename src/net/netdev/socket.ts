@@ -1,7 +1,7 @@
 /**
  * A netdev whose wire is a stream socket to one peer, as QEMU's `-netdev socket`: each frame behind
- * its length. Nobody there: the cable is out. A peer that does not read is waited for a while, for
- * that is how a busy one looks; then its frames are dropped until it does.
+ * its length. Without a peer the cable is out. A peer that does not read may be busy: frames wait
+ * for it a while, then they are dropped until it reads.
  */
 import { asVmError } from '../../base/errors.js';
 import type { CharBackend } from '../../chardev/contract.js';
@@ -10,7 +10,7 @@ import { FrameReader, isFrame, onStream } from '../packet/frame-stream.js';
 import type { Wire } from './wired.js';
 import { WiredNetdev } from './wired.js';
 
-const patienceMs = 1000;
+const PATIENCE_MS = 1000;
 
 class SocketWire implements Wire {
   readonly type = 'socket';
@@ -48,7 +48,7 @@ class SocketWire implements Wire {
     if (!this.chr.connected) return true;
     if (this.chr.write(onStream(frame))) return true;
     this.stalledMs ??= this.clock.nowMs();
-    if (this.clock.nowMs() - this.stalledMs < patienceMs) return false;
+    if (this.clock.nowMs() - this.stalledMs < PATIENCE_MS) return false;
     this.dropped++;
     return true;
   }

@@ -1,7 +1,7 @@
 /**
- * A nic's other end, whatever the wire behind it: link, filters, hold, and flow control. Bounded
- * both ways: what the wire does not take stays with the filters or the guest, what the guest does
- * not take stays with the wire.
+ * A nic's other end, whatever the wire behind it: link, filters, output hold, and flow control.
+ * Bounded both ways: what the wire does not take stays with the filters or the guest, what the
+ * guest does not take stays with the wire.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
@@ -9,8 +9,8 @@ import { event, tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
 import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
-import { type BufferLimits, FilterBuffer, defaultBufferLimits } from '../filter/buffer.js';
-import { frameBytesMax, rarpAnnounce } from '../packet/ethernet.js';
+import { type HoldLimits, OutputHoldFilter, defaultHoldLimits } from '../filter/output-hold.js';
+import { FRAME_BYTES_MAX, rarpAnnounce } from '../packet/ethernet.js';
 
 const trace = tracer('net', {
   rx_dropped: event<{ netdev: string; length: number }>(),
@@ -19,9 +19,9 @@ const trace = tracer('net', {
 });
 
 /** Frames for the guest that arrive before the wire notices that we paused it. */
-const inboundMax = 256;
-/** A wire tells nobody when it has room again. */
-const retryMs = 2;
+const INBOUND_MAX = 256;
+/** A wire does not say when it has room again. */
+const RETRY_MS = 2;
 
 /** What carries the frames. */
 export interface Wire {
@@ -38,9 +38,9 @@ export interface Wire {
 }
 
 export class WiredNetdev implements Netdev {
-  readonly output: FilterBuffer;
+  readonly output: OutputHoldFilter;
   readonly filters: FilterChain;
-  private readonly inbound = new BoundedQueue<Buffer>(inboundMax);
+  private readonly inbound = new BoundedQueue<Buffer>(INBOUND_MAX);
   private waiting: Buffer | undefined;
   private nic: NicPort | undefined;
   private room: () => void = () => undefined;
@@ -54,9 +54,9 @@ export class WiredNetdev implements Netdev {
     readonly id: string,
     private readonly wire: Wire,
     private readonly clock: Clock,
-    limits: BufferLimits = defaultBufferLimits,
+    limits: HoldLimits = defaultHoldLimits,
   ) {
-    this.output = new FilterBuffer('nop', limits, {
+    this.output = new OutputHoldFilter('nop', limits, {
       forward: frame => this.toWorld(frame),
       onRoom: () => this.filters.room('rx'),
     });
@@ -76,7 +76,7 @@ export class WiredNetdev implements Netdev {
   }
 
   send(frame: Uint8Array): boolean {
-    if (!this.linkUp || frame.length === 0 || frame.length > frameBytesMax) {
+    if (!this.linkUp || frame.length === 0 || frame.length > FRAME_BYTES_MAX) {
       trace.tx_dropped?.({ netdev: this.id, length: frame.length });
       return true;
     }
@@ -142,7 +142,7 @@ export class WiredNetdev implements Netdev {
     if (!this.linkUp) return true;
     if (this.retry) return false;
     if (this.wire.write(frame)) return true;
-    this.retry = this.clock.timer(retryMs, () => this.tryAgain());
+    this.retry = this.clock.timer(RETRY_MS, () => this.tryAgain());
     return false;
   }
 

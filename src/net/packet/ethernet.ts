@@ -6,9 +6,9 @@ import { bytes, record, u16 } from '../../fields/field.js';
 
 export const EtherType = { RARP: 0x8035 } as const;
 /** Without the checksum, which the host's kernel or the wire adds. */
-export const frameBytesMin = 60;
+export const FRAME_BYTES_MIN = 60;
 /** One frame through a tap: 64 KiB and its header. */
-export const frameBytesMax = 65536 + 14;
+export const FRAME_BYTES_MAX = 65536 + 14;
 
 const rarp = record({
   destination: bytes(6),
@@ -33,5 +33,5 @@ export function rarpAnnounce(mac: Uint8Array): Buffer {
     senderMac: address,
     targetMac: address,
   });
-  return Buffer.concat([packet], frameBytesMin);
+  return Buffer.concat([packet], FRAME_BYTES_MIN);
 }

@@ -3,16 +3,16 @@
  * 32 bits, then the frame. Sans-I/O.
  */
 import { VmError } from '../../base/errors.js';
-import { frameBytesMax } from './ethernet.js';
+import { FRAME_BYTES_MAX } from './ethernet.js';
 
-const lengthBytes = 4;
+const LENGTH_BYTES = 4;
 /** QEMU takes this much: 64 KiB and a page. */
-const longestBytes = 65_536 + 4096;
+const LONGEST_BYTES = 65_536 + 4096;
 
 export function onStream(frame: Uint8Array): Buffer {
-  const out = Buffer.allocUnsafe(lengthBytes + frame.length);
+  const out = Buffer.allocUnsafe(LENGTH_BYTES + frame.length);
   out.writeUInt32BE(frame.length, 0);
-  out.set(frame, lengthBytes);
+  out.set(frame, LENGTH_BYTES);
   return out;
 }
 
@@ -36,15 +36,15 @@ export class FrameReader {
    * more.
    */
   next(): Buffer | undefined {
-    if (this.kept.length < lengthBytes) return undefined;
+    if (this.kept.length < LENGTH_BYTES) return undefined;
     const length = this.kept.readUInt32BE(0);
-    if (length > longestBytes)
+    if (length > LONGEST_BYTES)
       throw new VmError(
-        `a frame of ${length} bytes was announced; the longest has ${longestBytes}`,
+        `a frame of ${length} bytes was announced; the longest has ${LONGEST_BYTES}`,
       );
-    if (this.kept.length < lengthBytes + length) return undefined;
-    const frame = this.kept.subarray(lengthBytes, lengthBytes + length);
-    this.kept = this.kept.subarray(lengthBytes + length);
+    if (this.kept.length < LENGTH_BYTES + length) return undefined;
+    const frame = this.kept.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
+    this.kept = this.kept.subarray(LENGTH_BYTES + length);
     return frame;
   }
 
@@ -54,8 +54,8 @@ export class FrameReader {
   }
 }
 
-const ethernetHeaderBytes = 14;
+const ETHERNET_HEADER_BYTES = 14;
 
 /** Neither a fragment of nothing nor more than a tap takes. */
 export const isFrame = (frame: Uint8Array) =>
-  frame.length >= ethernetHeaderBytes && frame.length <= frameBytesMax;
+  frame.length >= ETHERNET_HEADER_BYTES && frame.length <= FRAME_BYTES_MAX;

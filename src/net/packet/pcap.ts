@@ -7,7 +7,7 @@ import { le, record } from '../../fields/field.js';
 
 /** In the byte order of the writer; the second counts nanoseconds. */
 const magics = { micro: 0xa1b2c3d4, nano: 0xa1b23c4d } as const;
-const linkTypeEthernet = 1;
+const LINK_TYPE_ETHERNET = 1;
 
 const header = record({
   magic: le.u32,
@@ -20,8 +20,8 @@ const header = record({
 });
 const recordHeader = record({ seconds: le.u32, micros: le.u32, captured: le.u32, length: le.u32 });
 
-export const pcapHeaderBytes = 24;
-export const pcapRecordHeaderBytes = 16;
+export const PCAP_HEADER_BYTES = 24;
+export const PCAP_RECORD_HEADER_BYTES = 16;
 
 export function pcapHeader(snaplen: number): Buffer {
   return header.encode({
@@ -31,7 +31,7 @@ export function pcapHeader(snaplen: number): Buffer {
     zone: 0,
     sigfigs: 0,
     snaplen,
-    linkType: linkTypeEthernet,
+    linkType: LINK_TYPE_ETHERNET,
   });
 }
 
@@ -55,13 +55,13 @@ export interface PcapFormat {
 
 /** VmError: it is no pcap file, or one of something else than Ethernet. */
 export function readPcapHeader(bytes: Buffer): PcapFormat {
-  if (bytes.length < pcapHeaderBytes) throw new VmError('it is too short for a pcap file');
+  if (bytes.length < PCAP_HEADER_BYTES) throw new VmError('it is too short for a pcap file');
   for (const littleEndian of [true, false]) {
     const u32 = (at: number) => (littleEndian ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
     const magic = u32(0);
     if (magic !== magics.micro && magic !== magics.nano) continue;
     const linkType = u32(20) & 0x0fff_ffff;
-    if (linkType !== linkTypeEthernet)
+    if (linkType !== LINK_TYPE_ETHERNET)
       throw new VmError(`its packets are no Ethernet frames (link type ${linkType})`);
     return { littleEndian, nanoseconds: magic === magics.nano };
   }

@@ -9,7 +9,7 @@ import { Mirror } from '../../net/filter/mirror.js';
 import type { Outlet } from '../../net/filter/outlet.js';
 import { Redirector } from '../../net/filter/redirector.js';
 import { Replay } from '../../net/filter/replay.js';
-import { TimedBuffer } from '../../net/filter/timed-buffer.js';
+import { FilterBuffer } from '../../net/filter/buffer.js';
 import { bool, int, oneOf, optional, str } from '../../words/types.js';
 import type { ArgsOf } from '../../words/types.js';
 import { objectType } from './type.js';
@@ -76,12 +76,12 @@ export const filterTypes = [
     defaults,
     changes: {
       ...changes,
-      interval: (placed: Placed<TimedBuffer>, value: number) => placed.filter.setInterval(value),
+      interval: (placed: Placed<FilterBuffer>, value: number) => placed.filter.setInterval(value),
     },
     counters: {
       packets: {
         summary: 'waiting now',
-        read: (placed: Placed<TimedBuffer>) => placed.filter.packets,
+        read: (placed: Placed<FilterBuffer>) => placed.filter.packets,
       },
     },
     create: (id, given, world) =>
@@ -89,7 +89,7 @@ export const filterTypes = [
         { type: 'filter-buffer', id },
         given,
         world,
-        () => new TimedBuffer(id, directionOf(given), given.interval, world.host.clock),
+        () => new FilterBuffer(id, directionOf(given), given.interval, world.host.clock),
       ),
   }),
   objectType({

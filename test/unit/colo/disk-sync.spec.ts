@@ -46,7 +46,7 @@ test('a replica that is taken out meanwhile leaves the total as it was', () => {
   };
   const a = disk('a', 1000);
   const sync = new DiskSync([a]);
-  sync.begin('compare');
+  sync.begin('digest');
   Object.defineProperty(a, 'sync', { get: gone });
-  expect(sync.info).toEqual({ phase: 'compare', doneBytes: 0, totalBytes: 1000 });
+  expect(sync.info).toEqual({ phase: 'digest', doneBytes: 0, totalBytes: 1000 });
 });

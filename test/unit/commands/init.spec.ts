@@ -1,7 +1,7 @@
 /**
  * Goal: `colo init` as a person meets it: every question with what is usual, a wrong answer told at
- * once and corrected, paths completed, a way back, an old file asked about, Ctrl-C without a trace. Method: keys on a real
- * pseudo-terminal; what was written is read back by the program.
+ * once and corrected, paths completed, a way back, an old file asked about, Ctrl-C without a trace.
+ * Method: keys on a real pseudo-terminal; what was written is read back by the program.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { filesLike, historyFile, historyPath } from '../../../src/commands/typist.js';
-import { maxHistoryLines, mayBeKept } from '../../../src/monitor/hmp/history.js';
+import { MAX_HISTORY_LINES, mayBeKept } from '../../../src/monitor/hmp/history.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'colo-typist-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -25,14 +25,14 @@ test(
   () => {
     const path = join(dir, 'a', 'history');
     const sessions = [historyFile(path), historyFile(path)];
-    for (let i = 0; i <= 2 * maxHistoryLines; i++) sessions[i % 2].add(`line ${i}`);
+    for (let i = 0; i <= 2 * MAX_HISTORY_LINES; i++) sessions[i % 2].add(`line ${i}`);
     const { earlier } = historyFile(path);
-    expect([earlier.length, earlier[0], earlier[maxHistoryLines - 1]]).toEqual([
-      maxHistoryLines,
-      `line ${2 * maxHistoryLines}`,
-      `line ${maxHistoryLines + 1}`,
+    expect([earlier.length, earlier[0], earlier[MAX_HISTORY_LINES - 1]]).toEqual([
+      MAX_HISTORY_LINES,
+      `line ${2 * MAX_HISTORY_LINES}`,
+      `line ${MAX_HISTORY_LINES + 1}`,
     ]);
-    expect(readFileSync(path, 'utf8').split('\n').length - 1).toBe(maxHistoryLines);
+    expect(readFileSync(path, 'utf8').split('\n').length - 1).toBe(MAX_HISTORY_LINES);
   },
 );
 

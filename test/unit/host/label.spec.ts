@@ -27,7 +27,7 @@ import { NodeFiles } from '../../../src/host/node/files.js';
 import {
   type LabelWorld,
   NodeLabel,
-  sidePrefix,
+  SIDE_PREFIX,
   stateDirOf,
 } from '../../../src/host/node/label.js';
 import { addonBuilt } from '../../support/colo-process.js';
@@ -152,7 +152,7 @@ describe('where the file system has no attributes', () => {
         return new NodeLabel(played(), handle, path).read().finally(() => handle.close());
       };
       await write(at('a.img'), said);
-      expect(readdirSync(dir).filter(name => name.startsWith(sidePrefix))).toHaveLength(1);
+      expect(readdirSync(dir).filter(name => name.startsWith(SIDE_PREFIX))).toHaveLength(1);
       renameSync(at('a.img'), at('b.img'));
       mkdirSync(at('sub'));
       symlinkSync(at('b.img'), at('sub/soft.img'));
@@ -208,7 +208,7 @@ describe('where the file system has no attributes', () => {
       .filter(call => call.includes(dir))
       .map(call =>
         call.startsWith('fsync')
-          ? call.includes(sidePrefix)
+          ? call.includes(SIDE_PREFIX)
             ? 'sync file'
             : 'sync folder'
           : call.split(' ')[0],

@@ -3,7 +3,7 @@
  * a channel whose peer is the test.
  */
 import { registryFor } from '../../../src/monitor/commands/all.js';
-import { maxLineBytes } from '../../../src/monitor/hmp/lines.js';
+import { MAX_LINE_BYTES } from '../../../src/monitor/hmp/lines.js';
 import { HmpMonitor } from '../../../src/monitor/hmp/monitor.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
 import { fakeControl } from '../../support/fake-control.js';
@@ -41,12 +41,12 @@ test('a socket gets CR LF', async () => {
 
 test('a line that is too long is dropped whole', async () => {
   const { chr } = start('stdio');
-  chr.type(Buffer.alloc(maxLineBytes + 1, 'x'));
+  chr.type(Buffer.alloc(MAX_LINE_BYTES + 1, 'x'));
   chr.type(Buffer.alloc(10_000, 'y'));
   chr.type('stop\ninfo name\n');
   await settle();
   expect(chr.output).toBe(
-    `${banner}Error: a line has at most ${maxLineBytes} bytes\n(qemu) test\n(qemu) `,
+    `${banner}Error: a line has at most ${MAX_LINE_BYTES} bytes\n(qemu) test\n(qemu) `,
   );
 });
 

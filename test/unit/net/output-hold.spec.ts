@@ -3,12 +3,12 @@
  * never more than the bound.
  */
 import fc from 'fast-check';
-import { type BufferLimits, FilterBuffer } from '../../../src/net/filter/buffer.js';
+import { type HoldLimits, OutputHoldFilter } from '../../../src/net/filter/output-hold.js';
 
-function buffer(limits: BufferLimits = { packets: 8, bytes: 1000 }) {
+function buffer(limits: HoldLimits = { packets: 8, bytes: 1000 }) {
   const out: number[] = [];
   const world = { room: true, roomCalls: 0 };
-  const filter: FilterBuffer = new FilterBuffer('nop', limits, {
+  const filter: OutputHoldFilter = new OutputHoldFilter('nop', limits, {
     forward: f => world.room && out.push(f[0]) > 0,
     onRoom: () => void world.roomCalls++,
   });

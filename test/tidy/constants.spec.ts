@@ -1,0 +1,40 @@
+/**
+ * Goal: a constant of a module is told from a variable at each use: numbers and words have names in
+ * UPPER_SNAKE_CASE. Method: the top-level declarations of src whose value is a literal, or computed
+ * of literals.
+ */
+import ts from 'typescript';
+import { filesUnder, read } from '../support/sources.js';
+
+/** Rooms whose constants are still in camelCase. */
+const pending = ['block', 'colo', 'commands', 'machine', 'migration', 'monitor', 'vm', 'words'];
+const isPending = (path: string) =>
+  pending.includes(path.split('/')[1]) && !path.startsWith('src/monitor/hmp/');
+
+function isLiteral(value: ts.Expression | undefined): boolean {
+  if (!value) return false;
+  if (ts.isPrefixUnaryExpression(value)) return isLiteral(value.operand);
+  if (ts.isParenthesizedExpression(value)) return isLiteral(value.expression);
+  if (ts.isBinaryExpression(value)) return isLiteral(value.left) && isLiteral(value.right);
+  return ts.isNumericLiteral(value) || ts.isBigIntLiteral(value) || ts.isStringLiteralLike(value);
+}
+
+function constantsOf(path: string): string[] {
+  const { statements } = ts.createSourceFile(path, read(path), ts.ScriptTarget.ESNext);
+  return statements
+    .filter(ts.isVariableStatement)
+    .flatMap(({ declarationList }) => [...declarationList.declarations])
+    .flatMap(({ name, initializer }) =>
+      ts.isIdentifier(name) && isLiteral(initializer) ? [name.text] : [],
+    );
+}
+
+test('constants of modules are in UPPER_SNAKE_CASE', () => {
+  const paths = filesUnder('src', '.ts').filter(path => !isPending(path));
+  const others = paths.flatMap(path =>
+    constantsOf(path)
+      .filter(name => !/^[A-Z][A-Z0-9_]*$/.test(name))
+      .map(name => `${path}: ${name}`),
+  );
+  expect(others).toEqual([]);
+});
