@@ -46,6 +46,13 @@ Napi::Value detect_kvm(const Napi::CallbackInfo& info) {
   return out;
 }
 
+static Napi::Array to_array(Napi::Env env, const vcpu::Features& f) {
+  Napi::Array words = Napi::Array::New(env);
+  u32 at = 0;
+  for (u32 word : {f.ecx1, f.edx1, f.ebx7, f.ecx7, f.ecx81, f.edx81, f.kvm}) words.Set(at++, word);
+  return words;
+}
+
 Napi::Value cpu_model(const Napi::CallbackInfo& info) {
   const std::string backend = to_string(info[0], "backend");
   const vcpu::CpuModel m = backend == "kvm" ? kvm::host_model(kvm::Device()) : vcpu::soft_v1();
@@ -54,11 +61,8 @@ Napi::Value cpu_model(const Napi::CallbackInfo& info) {
   out.Set("vendor", m.vendor);
   out.Set("signature", m.signature);
   out.Set("brand", m.brand);
-  Napi::Array words = Napi::Array::New(info.Env());
-  const vcpu::Features& f = m.features;
-  u32 at = 0;
-  for (u32 word : {f.ecx1, f.edx1, f.ebx7, f.ecx7, f.ecx81, f.edx81, f.kvm}) words.Set(at++, word);
-  out.Set("features", words);
+  out.Set("features", to_array(info.Env(), m.features));
+  if (backend != "kvm") out.Set("most", to_array(info.Env(), vcpu::soft_features()));
   return out;
 }
 

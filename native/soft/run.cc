@@ -18,6 +18,7 @@ SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Ir
     : ram_(ram), cpu_(new Cpu) {
   Cpu& c = *cpu_;
   c.ram = &ram, c.bus = &bus, c.clock = &clock, c.chip = &chip, c.model = &model;
+  c.thunks.offer(fp_features(model.features));
   mmu_ = std::make_unique<Mmu>(c);
   c.mmu = mmu_.get();
   blocks_ = std::make_unique<BlockCache>(c);

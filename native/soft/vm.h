@@ -54,7 +54,7 @@ class SoftVcpu final : public vcpu::Vcpu, private memory::RamObserver {
 
 class SoftVm final : public vcpu::Vm {
  public:
-  /// model: soft-v1, or less; one processor.
+  /// model: at most vcpu::soft_features(); one processor.
   SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock,
          vcpu::CpuModel model = vcpu::soft_v1());
   ~SoftVm() override;

@@ -5,17 +5,21 @@
 #include <asm/prctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
+#include <xmmintrin.h>
 
 #include <csetjmp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
+#include "test/coverage.h"
 #include "test/machine.h"
 
 namespace {
 using namespace colo;
+using test::Coverage;
 using test::Machine;
 using Bytes = std::vector<u8>;
 
@@ -38,8 +42,9 @@ u8* const scratch = reinterpret_cast<u8*>(kScratch);
 sigjmp_buf escape;
 volatile int caught;
 
-void on_signal(int sig, siginfo_t*, void*) {
-  caught = sig;
+/// The kernel says which exception it was. A handler starts with the FPU as a new process has it.
+void on_signal(int, siginfo_t*, void* context) {
+  caught = static_cast<int>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_TRAPNO]);
   siglongjmp(escape, 1);
 }
 
@@ -115,10 +120,13 @@ struct Case {
   int count_imm = -1;  // shift count, or CL
   u64 r[16];           // registers that must have certain values
   bool fixed[16] = {};
-  bool bounded_cx = false;  // REP: small count
+  bool bounded_cx = false;      // REP: small count
+  bool float_state = false;     // random MXCSR and x87 state
+  u64 poked_at = 0, poked = 0;  // a quadword that memory must hold
 };
 
 int passed, failed;
+Coverage coverage;
 
 /// The guest's scratch pages lie in descending order in RAM, so that an access across a page edge
 /// must be split.
@@ -148,15 +156,45 @@ u64 shift_mask(const Case& k, u64 cl) {
   return m;
 }
 
-int host_vector(int sig) {
-  return sig == 0 ? -1 : sig == SIGFPE ? 0 : sig == SIGILL ? 6 : sig == SIGTRAP ? 3 : 13;
-}
-
 /// Runs the stub; the exception's vector, or -1.
 COLO_NOINLINE int run_native() {
-  caught = 0;
+  caught = -1;
   if (!sigsetjmp(escape, 0)) reinterpret_cast<void (*)()>(kCode)();
-  return host_vector(caught);
+  asm volatile("fninit");
+  _mm_setcsr(0x1f80);
+  return caught;
+}
+
+constexpr size_t kFpuImage = 160;  // bytes of the x87 state in the image, with MXCSR
+
+/// Every rounding mode, flushing, denormals as zeroes; now and then exceptions that are not masked.
+/// x87: all masked, values of every class in registers of every tag.
+void random_float_state(u8* fx) {
+  const auto set = [&](size_t at, auto v) { memcpy(fx + at, &v, sizeof v); };
+  const u32 masks = rnd(4) ? 0x1f80 : static_cast<u32>(rnd()) & 0x1f80;
+  set(24, masks | (static_cast<u32>(rnd()) & 0xe040) | (rnd(2) ? 0 : static_cast<u32>(rnd(64))));
+  set(0, static_cast<u16>(0x7f | (rnd() & 0x0f00)));
+  set(2, static_cast<u16>((rnd() & 0x7f40) | rnd(64)));
+  set(4, static_cast<u8>(rnd(3) ? (rnd(2) ? 0xff : 0) : rnd()));
+  for (size_t i = 0; i < 8; i++) {
+    const u16 exponents[] = {0, 1, 0x3fff, 0x3ffe, 0x4001, 0x403e, 0x7ffe, 0x7fff};
+    set(32 + 16 * i, operand() | (rnd(4) ? 1ull << 63 : 0));
+    set(40 + 16 * i, static_cast<u16>(exponents[rnd(8)] | (rnd(2) << 15)));
+  }
+  const u64 doubles[] = {0x3ff0000000000000, 0x7ff0000000000000, 0x7ff8000000000001,
+                         0x7ff0000000000001, 0x0000000000000001, 0x8000000000000000,
+                         0x7fefffffffffffff, 0xc1e0000000000000, 0x3f8000003f800000,
+                         0x7f8000007fc00001, 0x0000000100000001, 0xff7fffff80000000};
+  for (size_t i = 0; i < 256; i += 8)
+    if (rnd(2)) set(kXmmAt + i, doubles[rnd(12)]);
+}
+
+/// The x87 pointers are the host's own addresses.
+bool float_state_differs(const Case& k, const u8* fx) {
+  if (!k.float_state) return false;
+  memset(host_fx + 6, 0, 18);
+  memcpy(host_fx + 28, fx + 28, 4);
+  return memcmp(host_fx, fx, kFpuImage) != 0;
 }
 
 void report(const Case& k, const State& in, const State& host, const soft::Cpu& c, u64 our_flags,
@@ -174,6 +212,7 @@ void report(const Case& k, const State& in, const State& host, const soft::Cpu& 
 }
 
 void run_case(Machine& m, const Case& k, int rounds) {
+  coverage.ran(k.bytes);
   const Bytes s = stub(k.bytes);
   memcpy(reinterpret_cast<void*>(kCode), s.data(), s.size());
   const u64 code_gpa = kCodeGpa + (insn_at - kCode);
@@ -187,6 +226,7 @@ void run_case(Machine& m, const Case& k, int rounds) {
     u64 fill[kScratchSize / 8];
     for (u64& v : fill) v = operand();
     if (!rnd(3)) memcpy(reinterpret_cast<u8*>(fill) + 0x1000 - 0x100, &in.r[0], 8);
+    if (k.poked_at) memcpy(reinterpret_cast<u8*>(fill) + (k.poked_at - kScratch), &k.poked, 8);
     each_part([&](u64 at, u64 gpa, u64 n) {
       memcpy(scratch + at, reinterpret_cast<u8*>(fill) + at, n);
       memcpy(m.at(gpa, n), reinterpret_cast<u8*>(fill) + at, n);
@@ -197,6 +237,7 @@ void run_case(Machine& m, const Case& k, int rounds) {
       const u64 v = operand();
       memcpy(m.c.fx.bytes + kXmmAt + i, &v, 8);
     }
+    if (k.float_state) random_float_state(m.c.fx.bytes);
     memcpy(host_fx, m.c.fx.bytes, 512);
     *state = in;
     const int hv = run_native();
@@ -220,6 +261,7 @@ void run_case(Machine& m, const Case& k, int rounds) {
       else if (rip != insn_at + k.bytes.size() + (host.taken ? 4 : 0)) bad = "rip";
       else if (memory_differs(m)) bad = "memory";
       else if (memcmp(host_fx + kXmmAt, m.c.fx.bytes + kXmmAt, 256)) bad = "xmm";
+      else if (float_state_differs(k, m.c.fx.bytes)) bad = "x87 or mxcsr";
     }
     if (bad) report(k, in, host, m.c, flags, mask, hv, ov, bad);
     else passed++;
@@ -240,6 +282,7 @@ struct Spec {
   bool memory_only = false, register_only = false;
   bool shift = false, rotate = false, by_one = false, bit_offset = false;
   Bytes prefix = {};
+  bool float_state = false;
 };
 
 Case encode(const Spec& s, int size, bool memory, bool lock) {
@@ -247,6 +290,7 @@ Case encode(const Spec& s, int size, bool memory, bool lock) {
   k.name = s.name;
   if (s.by_one) k.count_imm = 1;
   k.size = size, k.defined = s.defined, k.shift = s.shift, k.rotate = s.rotate;
+  k.float_state = s.float_state;
   auto fix = [&](int reg, u64 v) { k.r[reg] = v, k.fixed[reg] = true; };
   const bool gs = memory && !rnd(6), narrow = memory && !rnd(8);
   if (lock) k.bytes.push_back(0xf0);

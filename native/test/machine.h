@@ -34,8 +34,8 @@ class Machine {
                        kFaultStack = 0x6000, kTables = 0x100000;
   static constexpr u64 P = 1, W = 2, U = 4, G = 0x100, NX = 1ull << 63;
 
-  explicit Machine(u64 ram_size = 32u << 20)
-      : ram(ram_size), vm(ram, bus, clock), c(vm.soft_vcpu().cpu()) {
+  explicit Machine(u64 ram_size = 32u << 20, const vcpu::CpuModel& model = vcpu::soft_v1())
+      : ram(ram_size), vm(ram, bus, clock, model), c(vm.soft_vcpu().cpu()) {
     ram_write<u64>(kTables, 0);
     for (u64 at = 0; at < 0x10000; at += kPageSize) map(at, at, W);
     for (int v = 0; v < 32; v++) {
@@ -153,5 +153,12 @@ class Machine {
   }
   u64 next_table_ = kTables;
 };
+
+/// All that the software CPU can have on this host.
+inline vcpu::CpuModel most_of_soft() {
+  vcpu::CpuModel m = vcpu::soft_v1();
+  m.name = "max", m.features = vcpu::soft_features();
+  return m;
+}
 
 }  // namespace colo::test

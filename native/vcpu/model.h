@@ -1,7 +1,7 @@
 // What a guest's CPU is: the features that CPUID shows, how the processors are packaged, and which
 // states follow from that. Every backend shows a model the same way and judges an incoming state by
 // the same rules, so that one which resumes here resumes there. (Implemented beside the software
-// CPU, which is model soft-v1 made code.)
+// CPU.)
 #pragma once
 #include <string>
 
@@ -30,6 +30,13 @@ struct Topology {
 /// The words of CPUID whose bits are features: leaves 1, 7, 80000001, and 40000001 (KVM's own).
 /// JavaScript has the same order (src/accel/cpu-features.ts).
 struct Features {
+  /// Bits of the words, where somebody asks for one.
+  static constexpr u32 SSE3 = 1 << 0, SSSE3 = 1 << 9, CX16 = 1 << 13, SSE41 = 1 << 19,
+                       SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23, RDRAND = 1 << 30;
+  static constexpr u32 FSGSBASE = 1 << 0;  // ebx7
+  static constexpr u32 LAHF = 1 << 0;      // ecx81
+  static constexpr u32 RDTSCP = 1 << 27;   // edx81
+
   u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
 };
 
@@ -48,6 +55,9 @@ struct CpuModel {
 /// x86-64 baseline plus CMPXCHG16B: what the software CPU is, and what a VM has that asks for
 /// nothing else.
 const CpuModel& soft_v1();
+/// All that the software CPU can have here. What the host's units must run for it, SSE3 to SSE4.2,
+/// is there if the host has it; what the model lacks raises #UD.
+Features soft_features();
 
 namespace model {
 

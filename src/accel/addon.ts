@@ -86,7 +86,10 @@ export interface KvmFinding {
 }
 
 /** A processor that a backend can give: cpuModel() in native/addon/backend.h. */
-export type CpuOffer = Omit<CpuModel, keyof Topology>;
+export interface CpuOffer extends Omit<CpuModel, keyof Topology> {
+  /** All that the backend can have, where `features` are less. */
+  readonly most?: readonly number[];
+}
 
 export interface VmModule {
   GuestRam: new (sizeBytes: number) => NativeRam;

@@ -2,7 +2,7 @@
  * `-cpu` and `-smp` to the processor that a guest sees: resolved, and checked against what the
  * backend can give, before there is a VM.
  */
-import { VmError } from '../base/errors.js';
+import { assert, VmError } from '../base/errors.js';
 import { type CpuOffer, vmModule } from './addon.js';
 import type { AccelName } from './choose.js';
 import type { CpuModel, Topology } from './contract.js';
@@ -17,7 +17,8 @@ export interface CpuChoice {
 /** Each in a sentence, for people. */
 export const cpuModels: Readonly<Record<string, string>> = {
   'soft-v1': 'what the software CPU has, and every host can give: the default',
-  qemu64: "the same with SSE3, under QEMU's name",
+  'soft-v2': 'x86-64-v2: the same with SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT and MOVBE',
+  qemu64: "QEMU's model of that name",
   host: "this host's processor, as far as a checkpoint carries it; KVM only",
   max: 'all that the accelerator has and a checkpoint carries',
 };
@@ -40,7 +41,8 @@ export function resolveCpu(
 ): CpuModel {
   const option = `-cpu ${choice.model}`;
   const can = offers(accel);
-  const base = baseModel(choice.model, accel, can, offers);
+  const most = mostOf(can);
+  const base = baseModel(choice.model, accel, can, offers('soft'));
   let words = base.features;
   for (const { name, on } of choice.flags) {
     const feature = featureOf(name);
@@ -53,34 +55,62 @@ export function resolveCpu(
     words = withFeature(words, feature, on);
   }
   const missing = features.find(
-    feature => hasFeature(words, feature) && !hasFeature(can.features, feature),
+    feature => hasFeature(words, feature) && !hasFeature(most, feature),
   );
   if (missing) {
-    const who = accel === 'soft' ? 'the software CPU' : "this host's KVM";
+    const who = accel === 'soft' ? 'the software CPU on this host' : "this host's KVM";
     throw new VmError(`${option}: ${who} does not have ${missing.name}`, {
       hint:
         `Take it away with -cpu ${choice.model},-${missing.name}, on both sides of a pair; or ` +
         'take another model.',
     });
   }
-  return { ...base, features: words, ...topology };
+  return { ...bare(base), features: words, ...topology };
 }
 
-function baseModel(name: string, accel: AccelName, can: CpuOffer, offers: Offers): CpuOffer {
-  const baseline = offers('soft');
+const mostOf = (offer: CpuOffer) => offer.most ?? offer.features;
+const bare = ({ name, vendor, signature, brand, features: words }: CpuOffer) => ({
+  name,
+  vendor,
+  signature,
+  brand,
+  features: words,
+});
+
+/** `+name` and `-name`, of names that are in the table. */
+function changed(words: readonly number[], ...names: readonly string[]): readonly number[] {
+  return names.reduce((all, name) => {
+    const feature = features.find(known => known.name === name.slice(1));
+    assert(feature !== undefined, `no feature ${name.slice(1)}`);
+    return withFeature(all, feature, name.startsWith('+'));
+  }, words);
+}
+
+function baseModel(name: string, accel: AccelName, can: CpuOffer, baseline: CpuOffer): CpuOffer {
   switch (name) {
     case 'soft-v1':
       return baseline;
+    case 'soft-v2':
+      return {
+        ...baseline,
+        name,
+        brand: 'colo software CPU (soft-v2)',
+        features: changed(
+          baseline.features,
+          '+pni',
+          '+ssse3',
+          '+sse4.1',
+          '+sse4.2',
+          '+popcnt',
+          '+movbe',
+        ),
+      };
     case 'qemu64':
       return {
         ...baseline,
         name,
         brand: 'QEMU Virtual CPU version 2.5+',
-        features: withFeature(
-          baseline.features,
-          features.find(feature => feature.name === 'pni')!,
-          true,
-        ),
+        features: changed(baseline.features, '+pni', '-mmxext', '-tsc-adjust'),
       };
     case 'host':
       if (accel === 'soft')
@@ -90,7 +120,7 @@ function baseModel(name: string, accel: AccelName, can: CpuOffer, offers: Offers
       return { ...can, features: carriedOf(can, baseline) };
     case 'max':
       return accel === 'soft'
-        ? { ...baseline, name }
+        ? { ...baseline, name, features: mostOf(can) }
         : { ...can, name, features: carriedOf(can, baseline) };
     default:
       throw new VmError(
@@ -110,5 +140,5 @@ function carriedOf(can: CpuOffer, baseline: CpuOffer): readonly number[] {
 
 /** Without -cpu and -smp; not checked. */
 export function plainCpu(): CpuModel {
-  return { ...addonOffers('soft'), ...oneCpu };
+  return { ...bare(addonOffers('soft')), ...oneCpu };
 }

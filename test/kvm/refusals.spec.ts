@@ -187,7 +187,7 @@ function mutate(state: Buffer, random: Random): void {
 kvmTest(
   'every model that this host can give is one that its guests run on',
   () => {
-    for (const model of ['soft-v1', 'qemu64', 'host', 'max']) {
+    for (const model of ['soft-v1', 'soft-v2', 'qemu64', 'host', 'max']) {
       const { vm } = emptyVm('kvm', { cpu: parseCpu(model) });
       for (const cpu of vm.cpus) expect(cpu.check(cpu.save())).toBeUndefined();
     }

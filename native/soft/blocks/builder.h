@@ -37,6 +37,7 @@ class BlockBuilder {
   void load_to_tmp(u8 size);
   /// r/m as a register: a memory operand is loaded into REG_TMP first. Returns its byte offset.
   u8 source(u8 size);
+  const vcpu::Features& model() const { return c_.model->features; }
   bool lockable() const;
   bool outside();
   bool thunk();
@@ -73,6 +74,8 @@ class BlockBuilder {
   bool group_ae();
   bool group_c7();
   bool scan();
+  bool random();
+  bool crc32();
 
   Cpu& c_;
   BlockCache& cache_;

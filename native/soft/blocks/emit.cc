@@ -162,12 +162,15 @@ bool BlockBuilder::thunk() {
   FpPlan plan;
   if (!c_.thunks.plan(fp, plan)) return false;
   fold_address();
-  if (Handler direct = pick_sse(i)) {
-    const u8 reg = i.reg * 16, rm = i.rm * 16;
-    proto_.d = reg, proto_.s = rm;
-    proto_.extra = i.reg * 8 | i.rm * 8 << 8;
-    emit(direct);
-    return true;
+  if (i.map == 1) {
+    const Handler plain = pick_sse(i), floating = pick_sse_float(i);
+    if (plain || floating) {
+      proto_.d = i.reg * 16, proto_.s = i.rm * 16;
+      proto_.extra = i.reg * 8 | i.rm * 8 << 8;
+      if (!plain) proto_.imm = reinterpret_cast<i64>(cache_.keep_plan(plan));
+      emit(plain ? plain : floating);
+      return true;
+    }
   }
   if (plan.implicit_rdi) proto_.extra = i.segment, proto_.scale = i.addr32;
   if (i.map == 0 && i.opcode == 0x9b) proto_.extra = kThunkFwait;

@@ -299,10 +299,9 @@ bool BlockBuilder::mid_opcode(u8 op) {
       emit(pick_sign(in_->size()));
       return true;
     case 0x9e:
-      emit(pick_flag(FlagOp::Sahf));
-      return true;
     case 0x9f:
-      emit(pick_flag(FlagOp::Lahf));
+      if (!(model().ecx81 & vcpu::Features::LAHF)) return false;
+      emit(pick_flag(in_->opcode & 1 ? FlagOp::Lahf : FlagOp::Sahf));
       return true;
     default:
       return false;

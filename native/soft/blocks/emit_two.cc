@@ -48,8 +48,18 @@ bool BlockBuilder::group_ae() {
   return true;
 }
 
+/// RDRAND.
+bool BlockBuilder::random() {
+  if (in_->ext() != 6 || in_->repeat || !(model().ecx1 & vcpu::Features::RDRAND)) return false;
+  proto_.d = in_->rm * 8;
+  proto_.extra = in_->size();
+  slow(slow_rdrand);
+  return true;
+}
+
 bool BlockBuilder::group_c7() {
-  if (!in_->memory || in_->ext() != 1) return false;
+  if (!in_->memory) return random();
+  if (in_->ext() != 1 || (in_->rex_w() && !(model().ecx1 & vcpu::Features::CX16))) return false;
   fold_address();
   slow(in_->rex_w() ? slow_cmpxchg16b : slow_cmpxchg8b);
   return true;
@@ -57,14 +67,12 @@ bool BlockBuilder::group_c7() {
 
 /// B8 BC BD. F3 BC and F3 BD are BSF and BSR: CPUID offers no BMI1 or LZCNT.
 bool BlockBuilder::scan() {
-  if (in_->opcode == 0xb8 && in_->repeat != 0xf3) return false;
+  const bool count = in_->opcode == 0xb8;
+  if (count && (in_->repeat != 0xf3 || !(model().ecx1 & vcpu::Features::POPCNT))) return false;
   const u8 size = in_->size();
   proto_.s = source(size);
   proto_.d = in_->reg * 8;
-  emit(pick_scan(in_->opcode == 0xb8   ? Scan::Popcnt
-                 : in_->opcode == 0xbc ? Scan::Bsf
-                                       : Scan::Bsr,
-                 size));
+  emit(pick_scan(count ? Scan::Popcnt : in_->opcode == 0xbc ? Scan::Bsf : Scan::Bsr, size));
   return true;
 }
 
@@ -72,7 +80,9 @@ bool BlockBuilder::map_two_byte() {
   const u8 op = in_->opcode;
   const u8 size = op & 1 ? in_->size() : 1;
   switch (op) {
-    case 0x0d:
+    case 0x0d:  // PREFETCH, PREFETCHW
+      if (!in_->memory) return false;
+      [[fallthrough]];
     case 0x18 ... 0x1f:
       emit(pick_move(Move::Nop, 8));
       return true;
@@ -161,10 +171,21 @@ bool BlockBuilder::map_two_byte() {
   }
 }
 
-/// MOVBE.
+bool BlockBuilder::crc32() {
+  if (in_->repeat != 0xf2 || !(model().ecx1 & vcpu::Features::SSE42)) return false;
+  const u8 size = in_->opcode & 1 ? in_->size() : 1;
+  proto_.s = source(size);
+  proto_.d = in_->reg * 8;
+  emit(pick_crc32(size));
+  return true;
+}
+
+/// MOVBE, and with F2 CRC32.
 bool BlockBuilder::map_0f38() {
   const u8 op = in_->opcode;
-  if ((op != 0xf0 && op != 0xf1) || !in_->memory || in_->repeat) return false;
+  if (op != 0xf0 && op != 0xf1) return false;
+  if (in_->repeat) return crc32();
+  if (!in_->memory || !(model().ecx1 & vcpu::Features::MOVBE)) return false;
   proto_.d = proto_.s = in_->reg * 8;
   fold_address();
   emit(pick_move(op == 0xf0 ? Move::MovbeLoad : Move::MovbeStore, in_->size()));

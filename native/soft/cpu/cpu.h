@@ -182,6 +182,11 @@ struct alignas(64) Cpu {
   u8 cpl = 0;
   bool shadow = false;  // STI / MOV SS / POP SS: no interrupt before the next instruction has run
   bool halted = false;
+  /// Which of the host's floating-point units hold the guest's state, with no exception unmasked;
+  /// only between two handlers (execute/unit.h). Then fx lacks what is newest.
+  u8 units = 0;
+  u16 host_cw = 0;  // x87 control word and MXCSR, to be put back
+  u32 host_mxcsr = 0;
   Exception pending;
 
   // --- system state

@@ -60,6 +60,7 @@ enum BitOp { BIT_BT, BIT_BTS, BIT_BTR, BIT_BTC };
 Handler pick_bit(int op, bool immediate, bool memory, bool locked, u8 size);
 enum class Scan { Bsf, Bsr, Popcnt };
 Handler pick_scan(Scan kind, u8 size);
+Handler pick_crc32(u8 size);
 enum class Swap { Xadd, Cmpxchg };
 Handler pick_swap(Swap kind, bool memory, bool locked, u8 size);
 enum class FlagOp { Clc, Stc, Cmc, Cld, Std, Lahf, Sahf };
@@ -76,6 +77,7 @@ Step slow_enter(Cpu& c, const Op& o);
 Step slow_leave16(Cpu& c, const Op& o);
 Step slow_cmpxchg16b(Cpu& c, const Op& o);
 Step slow_cmpxchg8b(Cpu& c, const Op& o);
+Step slow_rdrand(Cpu& c, const Op& o);  // o.extra = size
 Step slow_gp0(Cpu& c, const Op& o);
 /// o.imm = source segment, o.extra = 32-bit addresses; opcode: A4 A6 AA AC AE.
 Slow pick_string(u8 opcode, u8 size, u8 repeat);
@@ -88,5 +90,7 @@ Handler pick_thunk(const FpPlan& plan);
 /// Direct SSE2 handlers (sse.cc), or nullptr. d, s: byte offsets of the registers in the XMM file,
 /// or in the general one where they are general registers; the other view is in extra.
 Handler pick_sse(const Insn& insn);
+/// The same for arithmetic that reads MXCSR (sse_float.cc). o->imm = FpPlan*.
+Handler pick_sse_float(const Insn& insn);
 
 }  // namespace colo::soft

@@ -142,6 +142,24 @@ void sahf(OP_ARGS) {
   NEXT;
 }
 
+/// By the host's own instruction: a model has it only where the host does. The upper half of the
+/// destination becomes zero with every operand size.
+template <class T>
+void crc32(OP_ARGS) {
+  u32 sum = get<u32>(c, o->d);
+  const T v = get<T>(c, o->s);
+  if constexpr (sizeof(T) == 1) asm("crc32b %1, %0" : "+r"(sum) : "rm"(v));
+  else if constexpr (sizeof(T) == 2) asm("crc32w %1, %0" : "+r"(sum) : "rm"(v));
+  else if constexpr (sizeof(T) == 4) asm("crc32l %1, %0" : "+r"(sum) : "rm"(v));
+  else {
+    u64 wide = sum;
+    asm("crc32q %1, %0" : "+r"(wide) : "rm"(v));
+    sum = static_cast<u32>(wide);
+  }
+  put<u32>(c, o->d, sum);
+  NEXT;
+}
+
 template <int OP>
 Handler bit_of(bool immediate, bool memory, bool locked, u8 size) {
   if (!memory)
@@ -178,6 +196,7 @@ Handler pick_scan(Scan kind, u8 size) {
       return BY_WIDE_SIZE(size, scan, Scan::Popcnt, );
   }
 }
+Handler pick_crc32(u8 size) { return BY_SIZE(size, crc32); }
 Handler pick_swap(Swap kind, bool memory, bool locked, u8 size) {
   if (kind == Swap::Xadd)
     return !memory  ? BY_SIZE(size, xadd_reg)

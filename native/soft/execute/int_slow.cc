@@ -1,4 +1,6 @@
 // Integer instructions too rare for a handler of their own.
+#include <sys/random.h>
+
 #include <cstring>
 
 #include "soft/execute/handlers.h"
@@ -93,6 +95,18 @@ Step slow_cmpxchg16b(Cpu& c, const Op& o) {
     c.r[RDX] = old[1];
   }
   set_zf(c, same);
+  return Step::Next;
+}
+
+/// Random bytes are the host kernel's, which has them early and never runs out.
+Step slow_rdrand(Cpu& c, const Op& o) {
+  u64 v = 0;
+  const ssize_t got = getrandom(&v, sizeof v, 0);
+  COLO_ASSERT(got == sizeof v);
+  u8* at = reinterpret_cast<u8*>(c.r) + o.d;
+  if (o.extra == 4) v &= 0xffffffff;
+  memcpy(at, &v, o.extra == 2 ? 2 : 8);
+  lazy_of_status(flag::CF, c.res, c.aux);
   return Step::Next;
 }
 

@@ -9,6 +9,7 @@
 #include "soft/cpu/block.h"
 #include "soft/cpu/cpu.h"
 #include "soft/cpu/flags.h"
+#include "soft/execute/unit.h"
 
 #ifndef __OPTIMIZE__
 #error "the interpreter depends on sibling-call optimisation: compile with -O2"
@@ -69,6 +70,15 @@ template <int K>
 void resolve_exit(OP_ARGS);
 /// An indirect branch to c->rip that the jump cache does not know.
 void resolve_indirect(OP_ARGS);
+
+/// Must an operation that reached out of the fast path leave the block?
+bool must_leave(const Cpu* c);
+/// The unit is not taken (unit.h): takes it and dispatches the same operation again, or runs it as
+/// a thunk. o->imm = FpPlan*.
+template <u8 Unit>
+void retry_with_unit(OP_ARGS);
+#define NEED_UNIT(unit) \
+  if (COLO_UNLIKELY(!(c->units & (unit)))) return retry_with_unit<unit>(c, o, res, aux)
 
 /// Defines va_ and entry_, whose addend turns va_ into a host address; leaves the handler if the
 /// TLB does not know.

@@ -9,6 +9,13 @@ namespace colo::soft {
 
 u64 insn_rip(const Cpu& c, const Op& o) { return c.block->va + o.off; }
 
+/// After an operation that reached out of the fast path: its block is gone, or a device or another
+/// thread wants the CPU looked at. The latter at once and not at the block's end, so that when an
+/// interrupt comes does not depend on where blocks happen to begin.
+bool must_leave(const Cpu* c) {
+  return c->block->dead || c->floor.load(std::memory_order_relaxed) == kFloorLeave;
+}
+
 namespace {
 
 /// Instructions of the running block that come before operation o. Operations of length 0 are parts
@@ -24,15 +31,11 @@ const Op* origin_of(const Cpu* c, const Op* o) {
   return o == c->mmu->window.copy ? c->mmu->window.origin : o;
 }
 
-/// After an operation that reached out of the fast path: its block is gone, or a device or another
-/// thread wants the CPU looked at. The latter at once and not at the block's end, so that when an
-/// interrupt comes does not depend on where blocks happen to begin.
-bool must_leave(const Cpu* c) {
-  return c->block->dead || c->floor.load(std::memory_order_relaxed) == kFloorLeave;
-}
-
 /// Out of line, so that tails.sh tells the one kind of indirect call from the other.
-COLO_NOINLINE Block* find_block(const Cpu* c, u64 va) { return c->blocks->find(va); }
+COLO_NOINLINE Block* find_block(Cpu* c, u64 va) {
+  give_units_back(c);
+  return c->blocks->find(va);
+}
 COLO_NOINLINE void link_block(const Cpu* c, Block* from, int exit, Block* to) {
   c->blocks->resolve(from, exit, to);
 }
@@ -41,6 +44,7 @@ COLO_NOINLINE void link_block(const Cpu* c, Block* from, int exit, Block* to) {
 COLO_COLD void window_done(OP_ARGS) {
   (void)o;
   Window& w = c->mmu->window;
+  give_units_back(c);
   c->mmu->close_window();
   const Op* origin = w.origin;
   if (origin->len && must_leave(c))
@@ -64,6 +68,7 @@ COLO_COLD void run_windowed(OP_ARGS) {
 
 template <size_t N, bool Read, bool Write>
 COLO_COLD void slow_access(OP_ARGS) {
+  give_units_back(c);
   switch (c->mmu->prepare(o, c->mem_va, N, Read, Write)) {
     case Mmu::Prepared::Fault:
       return leave_fault(c, o, res, aux);
@@ -87,11 +92,12 @@ template <size_t N>
 void slow_modify(OP_ARGS) {
   return slow_access<N, true, true>(c, o, res, aux);
 }
-#define ALL_SIZES(F)           \
-  template void F<1>(OP_ARGS); \
-  template void F<2>(OP_ARGS); \
-  template void F<4>(OP_ARGS); \
-  template void F<8>(OP_ARGS); \
+#define ALL_SIZES(F)            \
+  template void F<1>(OP_ARGS);  \
+  template void F<2>(OP_ARGS);  \
+  template void F<4>(OP_ARGS);  \
+  template void F<8>(OP_ARGS);  \
+  template void F<10>(OP_ARGS); \
   template void F<16>(OP_ARGS);
 ALL_SIZES(slow_read)
 ALL_SIZES(slow_write)
@@ -99,6 +105,7 @@ ALL_SIZES(slow_modify)
 
 COLO_COLD void leave(OP_ARGS) {
   (void)o;
+  give_units_back(c);
   c->res = res;
   c->aux = aux;
 }
@@ -154,6 +161,7 @@ COLO_COLD void resolve_indirect(OP_ARGS) {
 /// An operation behind a plain function: o[1].h is the function, not a handler.
 template <bool Ends>
 static COLO_NOINLINE void run_slow(OP_ARGS) {
+  give_units_back(c);
   c->res = res;
   c->aux = aux;
   const Step step = reinterpret_cast<Slow>(reinterpret_cast<void*>(o[1].h))(*c, *o);

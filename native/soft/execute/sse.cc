@@ -1,18 +1,11 @@
 // Direct handlers for the hottest SSE2 moves and integer operations, working on the FXSAVE image.
 // What is not here goes through thunks.
-#include <emmintrin.h>
+#include "soft/execute/sse.h"
 
 #include "soft/execute/handlers.h"
-#include "soft/execute/ops.h"
 
 namespace colo::soft {
 namespace {
-
-constexpr size_t kXmmOffset = 160;  // of XMM0 in the FXSAVE image
-
-COLO_INLINE __m128i& xmm(Cpu* c, u8 offset) {
-  return *reinterpret_cast<__m128i*>(c->fx.bytes + kXmmOffset + offset);
-}
 
 COLO_COLD void unit_off(OP_ARGS) {
   if (c->cr0 & cr0::EM || !(c->cr4 & cr4::OSFXSR)) return raise_vector<UD>(c, o, res, aux);
@@ -21,8 +14,6 @@ COLO_COLD void unit_off(OP_ARGS) {
 #define NEED_SSE                                                                \
   if (COLO_UNLIKELY((c->cr0 & (cr0::EM | cr0::TS)) || !(c->cr4 & cr4::OSFXSR))) \
   return unit_off(c, o, res, aux)
-#define NEED_ALIGNED(va) \
-  if (COLO_UNLIKELY((va) & 15)) return raise_gp0(c, o, res, aux)
 
 template <bool Aligned>
 void load16(OP_ARGS) {
@@ -89,6 +80,32 @@ void move_low(OP_ARGS) {  // MOVQ between registers
 void move_low_back(OP_ARGS) {
   NEED_SSE;
   xmm(c, o->s) = _mm_move_epi64(xmm(c, o->d));
+  NEXT;
+}
+/// MOVSS, MOVSD between registers: the low part alone. Whole registers are stored, so that the next
+/// load of one need not wait for two stores.
+template <class T>
+COLO_INLINE __m128i merged(__m128i into, __m128i from) {
+  if constexpr (sizeof(T) == 8)
+    return _mm_castpd_si128(_mm_move_sd(_mm_castsi128_pd(into), _mm_castsi128_pd(from)));
+  else return _mm_castps_si128(_mm_move_ss(_mm_castsi128_ps(into), _mm_castsi128_ps(from)));
+}
+template <class T>
+void merge_low(OP_ARGS) {
+  NEED_SSE;
+  xmm(c, o->d) = merged<T>(xmm(c, o->d), xmm(c, o->s));
+  NEXT;
+}
+template <class T>
+void merge_low_back(OP_ARGS) {
+  NEED_SSE;
+  xmm(c, o->s) = merged<T>(xmm(c, o->s), xmm(c, o->d));
+  NEXT;
+}
+void load_low_half(OP_ARGS) {  // MOVLPS, MOVLPD
+  NEED_SSE;
+  READ(u64, v, address(c, o));
+  xmm(c, o->d) = merged<u64>(xmm(c, o->d), _mm_cvtsi64_si128(static_cast<long long>(v)));
   NEXT;
 }
 template <bool Store>
@@ -225,6 +242,27 @@ Handler pick_low(const Insn& i, bool store) {  // 66 0F 6E, 7E
                 : Handler(low_from_gpr<u32>);
 }
 
+/// MOVSS and MOVSD: F3 and F2 0F 10, 11.
+template <class T>
+Handler pick_scalar_move(bool store, bool memory) {
+  if (memory) return store ? Handler(store_low<T>) : Handler(load_low<T>);
+  return store ? Handler(merge_low_back<T>) : Handler(merge_low<T>);
+}
+/// MOVLPx and MOVHPx with memory: 0F 12, 13, 16, 17.
+Handler pick_half(u8 opcode) {
+  switch (opcode) {
+    case 0x12:
+      return load_low_half;
+    case 0x13:
+      return store_low<u64>;
+    case 0x16:
+      return high_half<false>;
+    default:
+      return high_half<true>;
+  }
+}
+bool is_half(const Insn& i) { return i.memory && (i.opcode & 0xfa) == 0x12; }
+
 }  // namespace
 
 Handler pick_sse(const Insn& i) {
@@ -234,12 +272,14 @@ Handler pick_sse(const Insn& i) {
     case 0:
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
       if (op == 0x10 || op == 0x11) return pick_move16(false, op & 1, i.memory);
-      if ((op == 0x16 || op == 0x17) && i.memory)
-        return op & 1 ? high_half<true> : high_half<false>;
+      if (is_half(i)) return pick_half(op);
       return op >= 0x54 && op <= 0x57 ? pick_logic(op, i.memory) : nullptr;
     case 0x66:
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
       if (op == 0x10 || op == 0x11) return pick_move16(false, op & 1, i.memory);
+      if (is_half(i)) return pick_half(op);
+      if (op == 0x14 || op == 0x15)
+        return op & 1 ? binary<f_unpckhqdq>(i.memory) : binary<f_unpcklqdq>(i.memory);
       if (op == 0x6f || op == 0x7f) return pick_move16(true, op == 0x7f, i.memory);
       if (op == 0x6e || op == 0x7e) return pick_low(i, op == 0x7e);
       if (op == 0xd6) return i.memory ? store_low<u64> : move_low_back;
@@ -248,6 +288,10 @@ Handler pick_sse(const Insn& i) {
     case 0xf3:
       if (op == 0x6f || op == 0x7f) return pick_move16(false, op == 0x7f, i.memory);
       if (op == 0x7e) return i.memory ? load_low<u64> : move_low;
+      if (op == 0x10 || op == 0x11) return pick_scalar_move<u32>(op & 1, i.memory);
+      return nullptr;
+    case 0xf2:
+      if (op == 0x10 || op == 0x11) return pick_scalar_move<u64>(op & 1, i.memory);
       return nullptr;
     default:
       return nullptr;

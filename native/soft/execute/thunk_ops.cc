@@ -29,7 +29,7 @@ const FpPlan& plan_of(const Op* o) { return *reinterpret_cast<const FpPlan*>(o->
 /// local there would forbid its tail call.
 COLO_NOINLINE int run_thunk(Cpu* c, const FpPlan& plan, void* mem) {
   u64 flags = 0;
-  if (plan.direct) return plan.direct(&c->fx, mem, c->r, &flags), 0;
+  give_units_back(c);
   if (plan.reads_flags || plan.writes_flags) flags = status_of_lazy(c->res, c->aux);
   const int result = c->thunks.execute(plan, c->fx, mem, c->r, flags);
   if (COLO_UNLIKELY(result > 0)) {
@@ -62,6 +62,9 @@ void thunk_registers(OP_ARGS) {
   RUN_THUNK(nullptr);
 }
 
+struct Bytes10 {
+  u8 at[10];
+};
 struct Bytes16 {
   u64 half[2];
 };
@@ -82,13 +85,11 @@ void thunk_store(OP_ARGS) {
   RUN_THUNK(reinterpret_cast<void*>(va + entry_.addend));
 }
 
-}  // namespace
-
-Handler pick_thunk(const FpPlan& plan) {
+Handler pick_careful(const FpPlan& plan) {
   if (plan.implicit_rdi) return nullptr;
   if (!plan.mem_size) return thunk_registers;
   const bool store = plan.mem_write;
-  if (store && (plan.mem_read || !plan.direct)) return nullptr;
+  if (store && (plan.mem_read || plan.x87 || !plan.direct)) return nullptr;
   switch (plan.mem_size) {
     case 2:
       return store ? thunk_store<u16> : thunk_load<u16>;
@@ -102,6 +103,89 @@ Handler pick_thunk(const FpPlan& plan) {
       return nullptr;
   }
 }
+
+/// The function that does all of it, for a handler that found the unit not to be had. Not in a
+/// window: an operation that gets so far as to open one has had the unit.
+void thunk_by_function(OP_ARGS) {
+  give_units_back(c);
+  c->res = res, c->aux = aux;
+  if (slow_thunk(*c, *o) == Step::Fault) return leave_fault(c, o, c->res, c->aux);
+  if (must_leave(c)) return leave_after(c, o, c->res, c->aux);
+  return o[1].h(c, o + 1, c->res, c->aux);
+}
+
+/// With the unit taken nothing can fail but the access to memory. A thunk that is run so has no use
+/// for flags.
+#define RUN_DIRECT(mem)             \
+  auto code = plan_of(o).direct;    \
+  asm("" : "+r"(code));             \
+  code(&c->fx, mem, c->r, nullptr); \
+  NEXT
+
+template <u8 Unit>
+void direct_registers(OP_ARGS) {
+  NEED_UNIT(Unit);
+  RUN_DIRECT(nullptr);
+}
+template <u8 Unit, class T>
+void direct_load(OP_ARGS) {
+  NEED_UNIT(Unit);
+  const u64 va = address(c, o);
+  if (plan_of(o).aligned16 && va & 15) return raise_gp0(c, o, res, aux);
+  TLB_LOOKUP(T, read, slow_read, va)
+  RUN_DIRECT(reinterpret_cast<void*>(va_ + entry_.addend));
+}
+template <u8 Unit, class T>
+void direct_store(OP_ARGS) {
+  NEED_UNIT(Unit);
+  const u64 va = address(c, o);
+  if (plan_of(o).aligned16 && va & 15) return raise_gp0(c, o, res, aux);
+  TLB_LOOKUP(T, write, slow_write, va)
+  RUN_DIRECT(reinterpret_cast<void*>(va_ + entry_.addend));
+}
+
+template <u8 Unit, class T>
+Handler direct_access(bool store) {
+  return store ? direct_store<Unit, T> : direct_load<Unit, T>;
+}
+
+template <u8 Unit>
+Handler pick_direct(const FpPlan& plan) {
+  switch (plan.mem_size) {
+    case 0:
+      return direct_registers<Unit>;
+    case 2:
+      return direct_access<Unit, u16>(plan.mem_write);
+    case 4:
+      return direct_access<Unit, u32>(plan.mem_write);
+    case 8:
+      return direct_access<Unit, u64>(plan.mem_write);
+    case 10:
+      return direct_access<Unit, Bytes10>(plan.mem_write);
+    case 16:
+      return direct_access<Unit, Bytes16>(plan.mem_write);
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+Handler pick_thunk(const FpPlan& plan) {
+  Handler direct = nullptr;
+  if (plan.direct && !plan.integer && !plan.implicit_rdi && !plan.writes_flags)
+    direct = plan.x87 ? pick_direct<kX87Unit>(plan) : pick_direct<kSimdUnit>(plan);
+  return direct ? direct : pick_careful(plan);
+}
+
+template <u8 Unit>
+COLO_COLD void retry_with_unit(OP_ARGS) {
+  if (Unit == kX87Unit ? take_x87(c) : take_simd(c)) return o->h(c, o, res, aux);
+  const Handler careful = pick_careful(plan_of(o));
+  return careful ? careful(c, o, res, aux) : thunk_by_function(c, o, res, aux);
+}
+template void retry_with_unit<kSimdUnit>(OP_ARGS);
+template void retry_with_unit<kX87Unit>(OP_ARGS);
 
 Step slow_thunk(Cpu& c, const Op& o) {
   const FpPlan& plan = plan_of(&o);

@@ -2,6 +2,8 @@
 // SIMD exceptions).
 #include "soft/fpu/fpu.h"
 
+#include <xmmintrin.h>
+
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -114,6 +116,16 @@ int run_x87_store(const Thunk& t, FxState& fx, void* mem, u64* gprs, u64& flags)
   return 0;
 }
 
+/// Runs a thunk under this MXCSR and returns what it is then.
+u32 run_simd(const Thunk& t, FxState& fx, void* mem, u64* gprs, u64& flags, u32 mxcsr) {
+  const u32 host = _mm_getcsr();
+  _mm_setcsr(mxcsr);
+  t.code(&fx, mem, gprs, &flags);
+  const u32 after = _mm_getcsr();
+  _mm_setcsr(host);
+  return after;
+}
+
 /// One run on copies, all exceptions masked and no flag set; returns the flags raised.
 struct Trial {
   FxState fx;
@@ -125,9 +137,8 @@ struct Trial {
     std::memcpy(gprs, from_gprs, sizeof gprs);
     flags = from_flags;
     if (t.traits & kEntersMmx) enter_mmx(fx);
-    put<u32>(fx, kMxcsrAt, (mxcsr | kSimdMasks) & kMxcsrMask & ~kSimdFlags);
-    t.code(&fx, mem, gprs, &flags);
-    return get<u32>(fx, kMxcsrAt) & kSimdFlags;
+    const u32 masked = (mxcsr | kSimdMasks) & kMxcsrMask & ~kSimdFlags;
+    return run_simd(t, fx, mem, gprs, flags, masked) & kSimdFlags;
   }
 };
 
@@ -168,6 +179,16 @@ u64 key_of(const FpInsn& insn, u8 rex, u8 modrm, u8 imm8) {
 
 bool has_gpr(const FpRow& row) { return row.reg == FpKind::Gpr || row.rm == FpKind::Gpr; }
 
+/// Of an x87 instruction's second thunk, which finds the guest's state in the unit.
+constexpr u64 kBareKey = 1ull << 48;
+
+/// May it run with the guest's state in the unit? Not what loads or stores the environment, nor
+/// FLDCW: they may unmask an exception, or know where an instruction lies.
+bool keeps_unit(const FpInsn& insn, const X87Insn& what) {
+  const bool fldcw = insn.opcode == 0xd9 && insn.modrm < 0xc0 && (insn.modrm >> 3 & 7) == 5;
+  return what.bytes <= 10 && !fldcw && !what.writes_flags && !what.reads_flags;
+}
+
 /// Immediate bits that the instruction ignores.
 u8 significant_imm(const FpInsn& insn) {
   if (insn.map != 1) return insn.imm8;
@@ -179,6 +200,7 @@ FpInsn normalised(const FpInsn& insn, const FpRow& row) {
   FpInsn n = insn;
   const bool memory = insn.modrm < 0xc0;
   u8 keep = has_gpr(row) ? 8 : 0;
+  if (row.flags & kString && !(insn.opcode & 2)) keep |= 8;  // the width of explicit lengths
   if (row.reg == FpKind::Xmm || row.reg == FpKind::Gpr) keep |= 4;
   if (!memory && row.rm != FpKind::Mmx) keep |= 1;
   n.rex = insn.rex & keep;
@@ -198,7 +220,7 @@ void fx_reset(FxState& fx) {
 
 struct ThunkCache::Impl {
   explicit Impl(u8 features) : features(features) {}
-  const u8 features;
+  u8 features;
   std::optional<CodeArena> arena{std::in_place, kArenaBytes};
   std::unordered_map<u64, Thunk*> by_key;
   std::deque<Thunk> thunks;  // stable addresses
@@ -223,6 +245,8 @@ struct ThunkCache::Impl {
 
 ThunkCache::ThunkCache(u8 features) : impl_(new Impl(features)) {}
 ThunkCache::~ThunkCache() { delete impl_; }
+
+void ThunkCache::offer(u8 features) { impl_->features = features; }
 
 size_t ThunkCache::bytes() const {
   constexpr size_t kMapNode = 64;  // key, value, links and bucket of one entry, about
@@ -273,19 +297,21 @@ bool ThunkCache::Impl::plan_vector(const FpInsn& given, FpPlan& out) {
   out.mmx = row->reg == FpKind::Mmx || (!memory && row->rm == FpKind::Mmx);
   out.waits = out.mmx;
   out.mxcsr_exceptions = row->flags & kMxcsr;
-  out.writes_flags = row->flags & kFlags;
+  out.writes_flags = row->flags & (kFlags | kString);
   out.integer = row->map == 1 && row->first == 0xc3;
   if (row->reg == FpKind::Gpr && !stores) out.gpr_write = static_cast<i8>(reg);
   if (row->reg == FpKind::Gpr && stores) out.gpr_read = static_cast<i8>(reg);
   if (row->rm == FpKind::Gpr && !memory)
     (stores ? out.gpr_write : out.gpr_read) = static_cast<i8>(rm);
+  if (row->flags & kString && insn.opcode & 1) out.gpr_write = 1;  // ECX: an index
   if (out.gpr_write >= 0) out.gpr_write_size = wide ? 8 : 4;
 
   const u8 traits = (out.mxcsr_exceptions ? kSimd : 0) | (out.mmx ? kWaits | kEntersMmx : 0);
-  Thunk* thunk = find(key_of(insn, insn.rex, insn.modrm, insn.imm8), traits, 0,
-                      [&] { return emit_vector(insn, *row); });
+  Thunk* thunk = find(key_of(insn, insn.rex, insn.modrm, insn.imm8), traits, 0, [&] {
+    return row->flags & kString ? emit_string(insn, *row) : emit_vector(insn, *row);
+  });
   out.thunk = thunk;
-  if (!traits) out.direct = thunk->code;
+  if (!(traits & ~kSimd)) out.direct = thunk->code;
   return true;
 }
 
@@ -319,6 +345,10 @@ bool ThunkCache::Impl::plan_x87(const FpInsn& given, FpPlan& out) {
     return nothing;
   };
   out.thunk = find(key_of(insn, 0, insn.modrm, 0), traits, what.bytes, emit);
+  if (keeps_unit(insn, what) && !fwait) {
+    const u64 key = key_of(insn, 0, insn.modrm, 0) | kBareKey;
+    out.direct = find(key, 0, 0, [&] { return emit_x87_bare(insn, what); })->code;
+  }
   return true;
 }
 
@@ -338,13 +368,12 @@ int ThunkCache::execute(const FpPlan& plan, FxState& fx, void* mem, u64* gprs, u
     run_x87(t, fx, mem, gprs, flags);
     return 0;
   }
-  if (t.traits & kSimd) {
-    const u32 mxcsr = get<u32>(fx, kMxcsrAt);
-    if (COLO_UNLIKELY((mxcsr & (kSimdMasks | ~kMxcsrMask)) != kSimdMasks))
-      return run_unmasked(t, fx, mem, gprs, flags);
-  }
+  const u32 mxcsr = get<u32>(fx, kMxcsrAt);
+  if (t.traits & kSimd && (mxcsr & (kSimdMasks | ~kMxcsrMask)) != kSimdMasks)
+    return run_unmasked(t, fx, mem, gprs, flags);
   if (t.traits & kEntersMmx) enter_mmx(fx);
-  t.code(&fx, mem, gprs, &flags);
+  if (t.traits & kSimd) put<u32>(fx, kMxcsrAt, run_simd(t, fx, mem, gprs, flags, mxcsr));
+  else t.code(&fx, mem, gprs, &flags);
   return 0;
 }
 

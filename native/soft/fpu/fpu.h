@@ -33,8 +33,9 @@ struct FpInsn {
 /// What the CPU must do around an execution.
 struct FpPlan {
   void* thunk = nullptr;  // opaque; owned by the ThunkCache and valid as long as it
-  /// If set, it may be called instead of execute(): the instruction raises nothing and touches no
-  /// state beside its operands.
+  /// If set, it may be called instead of execute() while the host's unit has the guest's state and
+  /// masks all exceptions. For x87 that is the x87 state (fx is not looked at), else MXCSR: the
+  /// instruction touches nothing beside its operands and MXCSR's flags.
   void (*direct)(FxState* fx, void* mem, u64* gprs, u64* flags) = nullptr;
   u16 mem_size = 0;  // bytes at the effective address, 0 = no memory operand (max 512)
   bool mem_read = false;
@@ -43,7 +44,7 @@ struct FpPlan {
                            // operands, MOVAPS, FXSAVE)
   bool x87 = false;  // #NM rule: CR0.EM or CR0.TS; SSE: #UD if CR0.EM or !CR4.OSFXSR, #NM if CR0.TS
   bool mmx = false;
-  bool mxcsr_exceptions = false;  // may raise #XM
+  bool mxcsr_exceptions = false;  // reads MXCSR and may raise #XM: direct must find it loaded
   i8 gpr_write =
       -1;  // general register written (0..15), with gpr_write_size bytes (4 -> zero-extended to 8)
   u8 gpr_write_size = 0;
@@ -63,9 +64,11 @@ constexpr int kNothingStored = -1;
 
 class ThunkCache {
  public:
-  /// features: mask of FpFeature (fpu_table.h); the default is CPUID model soft-v1.
+  /// features: mask of FpFeature (fpu_table.h); the default is CPU model soft-v1.
   explicit ThunkCache(u8 features = 1);
   ~ThunkCache();
+  /// Before the first plan.
+  void offer(u8 features);
   ThunkCache(const ThunkCache&) = delete;
   ThunkCache& operator=(const ThunkCache&) = delete;
   /// Is this an instruction for us, and does it need ModRM / imm8? Asked before operands are
@@ -73,8 +76,7 @@ class ThunkCache {
   static bool claims(u8 map, u8 opcode, u8 prefix);
   static bool needs_modrm(u8 map, u8 opcode);
   static bool needs_imm8(u8 map, u8 opcode);
-  /// Builds (or finds) the thunk. False: #UD (not an instruction that CPUID model soft-v1 or its
-  /// cheap extras offer).
+  /// Builds (or finds) the thunk. False: #UD (not an instruction of the features offered).
   bool plan(const FpInsn& insn, FpPlan& out);
   /// Memory held for the thunks built so far.
   size_t bytes() const;

@@ -142,7 +142,7 @@ constexpr FpRow kRows[] = {
     {2, 0x66, 0x1c, 0x1e, X, X, 16, kVec, kSsse3},
     {3, 0x00, 0x0f, 0x0f, M, M, 8, kBoth | kImm, kSsse3},
     {3, 0x66, 0x0f, 0x0f, X, X, 16, kVec | kImm, kSsse3},
-    // --- SSE4.1 and the one SSE4.2 vector instruction without implicit registers
+    // --- SSE4.1 and SSE4.2
     {2, 0x66, 0x10, 0x10, X, X, 16, kVec | kXmm0, kSse41},
     {2, 0x66, 0x14, 0x15, X, X, 16, kVec | kXmm0, kSse41},
     {2, 0x66, 0x17, 0x17, X, X, 16, kVec | kFlags, kSse41},
@@ -176,6 +176,7 @@ constexpr FpRow kRows[] = {
     {3, 0x66, 0x22, 0x22, X, G, 4, kBoth | kImm | kRexSize, kSse41},
     {3, 0x66, 0x40, 0x41, X, X, 16, kVec | kMxcsr | kImm, kSse41},
     {3, 0x66, 0x42, 0x42, X, X, 16, kVec | kImm, kSse41},
+    {3, 0x66, 0x60, 0x63, X, X, 16, kBoth | kImm | kString, kSse42},
     // --- a general register to memory, without a cache hint
     {1, 0x00, 0xc3, 0xc3, G, G, 4, kMem | kStore | kRexSize},
 };

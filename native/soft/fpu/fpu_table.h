@@ -28,6 +28,7 @@ enum FpRowFlag : u16 {
   kRexSize = 128,   // the memory operand has 4 bytes, 8 with REX.W
   kXmm0 = 256,      // reads XMM0 implicitly
   kImplicit = 512,  // the memory operand is [RDI], partly written (MASKMOVQ, MASKMOVDQU)
+  kString = 1024,   // PCMPxSTRx: RAX and RDX may be lengths; writes RFLAGS, and RCX or XMM0
   kBoth = kReg | kMem,
 };
 

@@ -4,7 +4,7 @@ namespace colo::soft {
 namespace {
 
 // FXSAVE64 image
-constexpr u32 kControlWord = 0, kStatusWord = 2, kMxcsrAt = 24, kSt0 = 32, kXmm0At = 160;
+constexpr u32 kControlWord = 0, kStatusWord = 2, kSt0 = 32, kXmm0At = 160;
 constexpr u8 kRax = 0, kRsi = 6, kRdi = 7;
 
 u8 modrm(u8 mod, u8 reg, u8 rm) { return static_cast<u8>(mod << 6 | (reg & 7) << 3 | (rm & 7)); }
@@ -33,15 +33,6 @@ void set_mmx_exponent(ThunkCode& c, u8 mm) {
 /// mov rax, [rdx + 8n] (0x8b) or back (0x89).
 void move_gpr(ThunkCode& c, u8 opcode, u8 n) {
   c.put({0x48, opcode, modrm(1, kRax, 2), static_cast<u8>(8 * n)});
-}
-
-void swap_mxcsr_in(ThunkCode& c) {
-  c.put({0x0f, 0xae, 0x5c, 0x24, 0xf8});             // stmxcsr [rsp-8]
-  c.put({0x0f, 0xae, modrm(1, 2, kRdi), kMxcsrAt});  // ldmxcsr [rdi+24]
-}
-void swap_mxcsr_out(ThunkCode& c) {
-  c.put({0x0f, 0xae, modrm(1, 3, kRdi), kMxcsrAt});  // stmxcsr [rdi+24]
-  c.put({0x0f, 0xae, 0x54, 0x24, 0xf8});             // ldmxcsr [rsp-8]
 }
 
 /// ZF, PF, CF (and SF, AF) from the guest; all that FCMOVcc reads.
@@ -119,15 +110,36 @@ ThunkCode emit_vector(const FpInsn& insn, const FpRow& row) {
   load(c, reg);
   if (!memory) load(c, rm);
   if (row.flags & kImplicit) c.put({0x57, 0x48, 0x89, 0xf7});  // push rdi; mov rdi, rsi
-  if (row.flags & kMxcsr) swap_mxcsr_in(c);
   instruction(c, insn, row, reg, rm, memory);
   if (row.flags & kFlags) capture_flags(c);
-  if (row.flags & kMxcsr) swap_mxcsr_out(c);
   if (row.flags & kImplicit) c.byte(0x5f);  // pop rdi
   if (row.flags & kFlags) store_flags(c);
   const bool to_memory = memory && (row.flags & kStore);
   if (!(row.flags & (kFlags | kImplicit)) && !to_memory) store(c, row.flags & kStore ? rm : reg);
   if (mmx) c.put({0x0f, 0x77});  // emms: the host's x87 stack is empty again
+  c.byte(0xc3);
+  return c;
+}
+
+/// Its implicit registers RAX, RDX and RCX are those that a thunk's arguments are in; r8 and r9
+/// keep the arguments.
+ThunkCode emit_string(const FpInsn& insn, const FpRow& row) {
+  ThunkCode c;
+  const bool memory = insn.modrm < 0xc0, explicit_lengths = !(insn.opcode & 2);
+  const Operand reg = operand(row.reg, insn.modrm >> 3 & 7, insn.rex & 4),
+                rm = operand(row.rm, insn.modrm & 7, insn.rex & 1);
+  c.put({0x49, 0x89, 0xd0, 0x49, 0x89, 0xc9});  // mov r8, rdx; mov r9, rcx
+  load(c, reg);
+  if (!memory) load(c, rm);
+  if (explicit_lengths)
+    c.put({0x49, 0x8b, 0x00, 0x49, 0x8b, 0x50, 0x10});  // mov rax, [r8]; mov rdx, [r8+16]
+  instruction(c, insn, row, reg, rm, memory);
+  c.put({0x9c, 0x58});                                   // pushfq; pop rax
+  if (insn.opcode & 1) c.put({0x49, 0x89, 0x48, 0x08});  // mov [r8+8], rcx
+  else move_xmm(c, 0x29, 0);
+  c.byte(0x25), c.word32(0x8d5);                 // and eax, status
+  c.put({0x49, 0x81, 0x21}), c.word32(~0x8d5u);  // and qword [r9], ~status
+  c.put({0x49, 0x09, 0x01});                     // or [r9], rax
   c.byte(0xc3);
   return c;
 }
@@ -184,6 +196,14 @@ ThunkCode emit_x87(const FpInsn& insn, const X87Insn& what) {
          0x07});  // fxsave64 [rdi]: does not wait, so a new exception stays in the image
   if (what.writes_flags) store_flags(c);
   leave_x87(c);
+  c.byte(0xc3);
+  return c;
+}
+
+ThunkCode emit_x87_bare(const FpInsn& insn, const X87Insn& what) {
+  ThunkCode c;
+  c.put({insn.opcode, insn.modrm < 0xc0 ? modrm(0, insn.modrm >> 3 & 7, kRsi) : insn.modrm});
+  if (what.writes_ax) c.put({0x66, 0x89, 0x02});  // mov [rdx], ax
   c.byte(0xc3);
   return c;
 }

@@ -35,7 +35,11 @@ class ThunkCode {
 
 /// An SSE or MMX instruction of the table.
 ThunkCode emit_vector(const FpInsn& insn, const FpRow& row);
+/// PCMPESTRM, PCMPESTRI, PCMPISTRM, PCMPISTRI.
+ThunkCode emit_string(const FpInsn& insn, const FpRow& row);
 /// An x87 instruction, or EMMS: runs on the whole image.
 ThunkCode emit_x87(const FpInsn& insn, const X87Insn& what);
+/// The instruction alone, for a unit that holds the guest's state.
+ThunkCode emit_x87_bare(const FpInsn& insn, const X87Insn& what);
 
 }  // namespace colo::soft

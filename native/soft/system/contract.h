@@ -35,7 +35,9 @@ std::string check_state(const Cpu& c, const vcpu::VcpuState& in);
 void load_state(Cpu& c, const vcpu::VcpuState& in);
 void reset_state(Cpu& c);
 
-// --- CPUID model soft-v1 (cpuid.cc)
+// --- CPUID of the model (cpuid.cc)
+/// What of the model the thunks are to offer: a mask of FpFeature (fpu/fpu_table.h).
+u8 fp_features(const vcpu::Features& f);
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c);
 
 // --- kvmclock (kvmclock.cc): called on MSR write and when clock state is loaded

@@ -43,8 +43,13 @@ bool write_cr3(Cpu& c, u64 value) {
   return true;
 }
 
+u64 allowed_cr4(const Cpu& c) {
+  const bool bases = c.model->features.ebx7 & vcpu::Features::FSGSBASE;
+  return kCr4Allowed | (bases ? cr4::FSGSBASE : 0);
+}
+
 bool write_cr4(Cpu& c, u64 value) {
-  if (value & ~kCr4Allowed) return false;
+  if (value & ~allowed_cr4(c)) return false;
   if (c.long_mode() && !(value & cr4::PAE)) return false;
   const u64 changed = c.cr4 ^ value;
   c.cr4 = value;

@@ -1,15 +1,16 @@
-// CPUID of a CPU model. Model soft-v1, the software CPU: x86-64 baseline plus CMPXCHG16B, as an AMD
-// family 15 processor under KVM (AMD APM vol. 3, app. E; the kernel's KVM cpuid.rst). Family 15
-// draws the fewest quirks from Linux: not affected by Meltdown, L1TF, MDS, SSB or Retbleed, no PMU
-// expected. The bytes are fixed: a guest may move between hosts and backends, so nothing here may
-// depend on the host. For the same reason there is no invariant TSC, no TSC-deadline timer and no
-// leaf that states frequencies: two backends count their TSCs at different rates, and a guest that
-// is not offered the TSC keeps time by kvmclock, which each backend writes in its own terms. No
-// RDTSCP either: not every KVM has it, and a guest that wants it has RDTSC. With one processor
-// there are no topology leaves.
+// CPUID of a CPU model. Model soft-v1, of which the software CPU's others are extensions: x86-64
+// baseline plus CMPXCHG16B, as an AMD family 15 processor under KVM (AMD APM vol. 3, app. E; the
+// kernel's KVM cpuid.rst). Family 15 draws the fewest quirks from Linux: not affected by Meltdown,
+// L1TF, MDS, SSB or Retbleed, no PMU expected. The bytes are fixed: a guest may move between hosts
+// and backends, so nothing here may depend on the host. For the same reason there is no invariant
+// TSC, no TSC-deadline timer and no leaf that states frequencies: two backends count their TSCs at
+// different rates, and a guest that is not offered the TSC keeps time by kvmclock, which each
+// backend writes in its own terms. No RDTSCP either: not every KVM has it, and a guest that wants
+// it has RDTSC. With one processor there are no topology leaves.
 #include <algorithm>
 #include <cstring>
 
+#include "soft/fpu/fpu_table.h"
 #include "soft/system/system.h"
 #include "vcpu/model.h"
 
@@ -157,6 +158,11 @@ void View::extended(u32 leaf, u32 out[4]) const {
 
 }  // namespace
 
+u8 fp_features(const vcpu::Features& f) {
+  return static_cast<u8>(kBase | (f.ecx1 & f.SSE3 ? kSse3 : 0) | (f.ecx1 & f.SSSE3 ? kSsse3 : 0) |
+                         (f.ecx1 & f.SSE41 ? kSse41 : 0) | (f.ecx1 & f.SSE42 ? kSse42 : 0));
+}
+
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
   constexpr u64 kEnable = 1 << 11;
   vcpu::model::cpuid(*c.model, 0, leaf, subleaf, !c.chip || (c.chip->apic_base() & kEnable), out);
@@ -169,6 +175,18 @@ namespace colo::vcpu {
 const CpuModel& soft_v1() {
   static const CpuModel model = soft::make_soft_v1();
   return model;
+}
+
+Features soft_features() {
+  Features f = soft_v1().features;
+  if (__builtin_cpu_supports("sse3")) f.ecx1 |= Features::SSE3;
+  if (__builtin_cpu_supports("ssse3")) f.ecx1 |= Features::SSSE3;
+  if (__builtin_cpu_supports("sse4.1")) f.ecx1 |= Features::SSE41;
+  if (__builtin_cpu_supports("sse4.2")) f.ecx1 |= Features::SSE42;
+  f.ecx1 |= Features::MOVBE | Features::POPCNT | Features::RDRAND;
+  f.ebx7 |= Features::FSGSBASE;
+  f.edx81 |= Features::RDTSCP;
+  return f;
 }
 
 void model::cpuid(const CpuModel& m, u32 apic_id, u32 leaf, u32 subleaf, bool apic, u32 out[4]) {

@@ -68,12 +68,25 @@ Step clflush(Cpu& c, const Op& o) { return done(c.probe(ea(c, o), 1, Access::Rea
 
 Step fence(Cpu&, const Op&) { return Step::Next; }
 
+/// F3, register form. /0: RDFSBASE, /1: RDGSBASE, /2: WRFSBASE, /3: WRGSBASE. A CPU model that has
+/// not the instructions has not the bit of CR4 either.
+Step segment_base(Cpu& c, const Op& o) {
+  if (!(c.cr4 & cr4::FSGSBASE)) return c.raise(UD);
+  const u8 which = reg_field(o) & 3, size = rex_w(o) ? 8 : 4;
+  auto& base = c.seg[which & 1 ? GS : FS].base;
+  if (which < 2) return reg_write(c, o.d, size, base), Step::Next;
+  const u64 value = reg_read(c, o.d, size);
+  if (!canonical(value)) return c.raise(GP, 0);
+  base = value;
+  return Step::Next;
+}
+
 }  // namespace
 
-/// Everything else of the group (XSAVE, CLWB, CLFLUSHOPT, RDFSBASE ...) is not exposed by CPUID:
-/// #UD.
+/// Everything else of the group (XSAVE, CLWB, CLFLUSHOPT ...) is not exposed by CPUID: #UD.
 SlowInsn group_0fae(u8 modrm, u8 prefix) {
   const u8 which = (modrm >> 3) & 7;
+  if (prefix == 0xf3 && modrm >= 0xc0 && which < 4) return {segment_base, false};
   if (prefix) return {};
   if (modrm >= 0xc0) return which >= 5 ? SlowInsn{fence, false} : SlowInsn{};
   switch (which) {

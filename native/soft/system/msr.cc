@@ -118,6 +118,7 @@ Step rdpmc(Cpu& c, const Op&) { return c.raise(GP, 0); }
 
 /// 0F 01 F9: RDTSCP.
 Step rdtscp(Cpu& c, const Op& o) {
+  if (!(c.model->features.edx81 & vcpu::Features::RDTSCP)) return c.raise(UD);
   if (rdtsc(c, o) == Step::Fault) return Step::Fault;
   set32(c, RCX, c.msr.tsc_aux);
   return Step::Next;

@@ -35,8 +35,8 @@ export const optionTable = [
     name: 'cpu',
     value: 'MODEL[,+FLAG][,-FLAG]',
     summary:
-      'soft-v1 (default), qemu64, host, max; flags by the names of QEMU; the same on both ' +
-      'sides of a pair; -cpu help lists both',
+      'soft-v1 (default), soft-v2, qemu64, host, max; flags by the names of QEMU; the same on ' +
+      'both sides of a pair; -cpu help lists both',
   },
   {
     name: 'accel',

@@ -19,7 +19,7 @@ import {
 import { vmModule } from '../../../src/accel/addon.js';
 import { parseCpu } from '../../../src/commands/options/cpu.js';
 
-const soft = vmModule().cpuModel('soft');
+const { most = [], ...soft } = vmModule().cpuModel('soft');
 const plus = (offer: CpuOffer, ...names: string[]) =>
   names.reduce(
     (words, name) =>
@@ -76,7 +76,30 @@ test('flags are added and taken away, by every spelling', () => {
     vendor: 'AuthenticAMD',
     signature: soft.signature,
   });
-  expect(names('qemu64')).toContain('pni');
+});
+
+test("qemu64 has QEMU's flags, the hypervisor's beside them", () => {
+  const names = namesOf(resolve('qemu64').features);
+  const without = (all: string[]) => all.filter(name => !/^kvm|^(hypervisor|x2apic)$/.test(name));
+  const baseline =
+    'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx';
+  expect(without(names).sort()).toEqual(
+    `${baseline} fxsr sse sse2 pni cx16 lahf-lm syscall nx lm`.split(' ').sort(),
+  );
+});
+
+test('the software CPU has more than it shows, and every model of it is a part of that', () => {
+  const able: Offers = () => ({ ...soft, most });
+  const names = (text: string) =>
+    namesOf(resolveCpu(parseCpu(text), 'soft', undefined, able).features);
+  const v2 = ['pni', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'movbe'];
+  expect(names('soft-v2').sort()).toEqual([...names('soft-v1'), ...v2].sort());
+  expect(names('max')).toEqual(expect.arrayContaining([...v2, 'rdtscp', 'rdrand', 'fsgsbase']));
+  expect(names('max')).toEqual(namesOf(most));
+  expect(names('soft-v1,+rdrand')).toContain('rdrand');
+  expect(names('soft-v2,-sse4.2')).not.toContain('sse4.2');
+  const resolved = resolveCpu(parseCpu('soft-v2'), 'soft', undefined, able);
+  expect(Object.keys(resolved)).not.toContain('most');
 });
 
 test('host and max are the host, as far as a checkpoint carries it', () => {
@@ -99,8 +122,9 @@ test('host and max are the host, as far as a checkpoint carries it', () => {
 });
 
 test.each<[string, 'soft' | 'kvm', string]>([
-  ['qemu64', 'soft', '-cpu qemu64: the software CPU does not have pni'],
-  ['soft-v1,+aes', 'soft', '-cpu soft-v1: the software CPU does not have aes'],
+  ['qemu64', 'soft', '-cpu qemu64: the software CPU on this host does not have pni'],
+  ['soft-v2', 'soft', '-cpu soft-v2: the software CPU on this host does not have pni'],
+  ['soft-v1,+aes', 'soft', '-cpu soft-v1: the software CPU on this host does not have aes'],
   ['soft-v1,+rdseed', 'kvm', "-cpu soft-v1: this host's KVM does not have rdseed"],
   ['host', 'soft', "-cpu host: the software CPU does not show the host's processor"],
   [
@@ -125,14 +149,14 @@ test('a host that lacks a part of the plain model is refused by the name of that
             false,
           ),
         };
-  for (const model of ['soft-v1', 'qemu64', 'host', 'max'])
+  for (const model of ['soft-v1', 'soft-v2', 'qemu64', 'host', 'max'])
     expect(refusal(() => resolveCpu({ model, flags: [] }, 'kvm', undefined, poor))).toContain(
       "this host's KVM does not have cx16",
     );
 });
 
 test.each([
-  ['Haswell', "'Haswell' is not a CPU model of colo; it has soft-v1, qemu64, host, max"],
+  ['Haswell', "'Haswell' is not a CPU model of colo; it has soft-v1, soft-v2, qemu64, host, max"],
   [
     'qemu64,+avx',
     'avx cannot be had: its registers are not part of a checkpoint, which has x87 and SSE',
@@ -149,7 +173,7 @@ test.each([
   ],
   ['qemu64,+warp', "'warp' is not a CPU flag that colo knows"],
   ['qemu64,aes=maybe', "'aes' is on or off, not 'maybe'"],
-  ['qemu64,,', "'qemu64,' is not a CPU model of colo; it has soft-v1, qemu64, host, max"],
+  ['qemu64,,', "'qemu64,' is not a CPU model of colo; it has soft-v1, soft-v2, qemu64, host, max"],
 ])('-cpu %s', (text, message) => {
   expect(refusal(() => parseCpu(text))).toBe(message);
 });

@@ -851,7 +851,7 @@ test(
       text.split('\n').flatMap(line => /^ {2}(\S+) {2,}\S.*/.exec(line)?.[1] ?? []);
     const [models, flags] = help('-cpu help').split('\n\nRecognized CPUID flags:\n');
     expect(models).toMatch(/^Available CPUs:\n {2}soft-v1 {2}what the software CPU has/);
-    expect(names(models)).toEqual(['soft-v1', 'qemu64', 'host', 'max']);
+    expect(names(models)).toEqual(['soft-v1', 'soft-v2', 'qemu64', 'host', 'max']);
     for (const model of names(models))
       expect(launch('primary', `-kernel k -cpu ${model}`).cpu?.model).toBe(model);
     const listed = words(flags);
