@@ -1,8 +1,8 @@
 /**
  * Signs of life. The primary pings, the secondary answers; a peer from which no byte came and that
- * took none of ours for long enough is lost. What counts is ticks of our own main loop without a byte, not the clock: a
- * process that was stopped and goes on must read what waits in its socket before it judges its
- * peer.
+ * took none of ours for long enough is lost. What counts is ticks of our own main loop without a
+ * byte, not the clock: a process that was stopped and goes on must read what waits in its socket
+ * before it judges its peer.
  */
 import { VmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';

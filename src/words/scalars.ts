@@ -1,6 +1,6 @@
 /**
- * What one word means, wherever it stands: a switch, a number, a size, a port, HOST:PORT. undefined:
- * it is not one; the sentence is the caller's, who knows what was asked for.
+ * What one word means, wherever it stands: a switch, a number, a size, a port, HOST:PORT.
+ * undefined: it is not one; the sentence is the caller's, who knows what was asked for.
  */
 import { VmError } from '../base/errors.js';
 

@@ -1,9 +1,9 @@
 /**
- * `npm run bench:cpu [-- --json] [--rounds 3] [--scale 100] [--cpu MODEL]`: the software CPU against
- * `qemu-system-x86_64 -accel tcg` and against the host itself, by the same program in the same Linux
- * guest (cpu/kernels.c). They take turns; a ratio is the median of those of the rounds. Time is the
- * vCPU thread's own CPU time, so that other work on the machine counts little. Nothing here passes
- * or fails.
+ * `npm run bench:cpu [-- --json] [--rounds 3] [--scale 100] [--cpu MODEL]`: the software CPU
+ * against `qemu-system-x86_64 -accel tcg` and against the host itself, by the same program in the
+ * same Linux guest (cpu/kernels.c). They take turns; a ratio is the median of those of the rounds.
+ * Time is the vCPU thread's own CPU time, so that other work on the machine counts little. Nothing
+ * here passes or fails.
  */
 import { parseArgs } from 'node:util';
 import { benchGuest } from './cpu/guest.js';

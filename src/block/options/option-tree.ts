@@ -1,6 +1,6 @@
 /**
- * Nested options (words/nested.ts, or the JSON of blockdev-add), taken one by one. Taking an option removes it; what is left at the end was not understood, and
- * its full name is in the error.
+ * Nested options (words/nested.ts, or the JSON of blockdev-add), taken one by one. Taking an option
+ * removes it; what is left at the end was not understood, and its full name is in the error.
  */
 import { VmError } from '../../base/errors.js';
 import { type NestedWords, ownWord, parseNested } from '../../words/nested.js';

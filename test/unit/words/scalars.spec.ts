@@ -1,6 +1,6 @@
 /**
- * Goal: a word means the same wherever it stands. Method: tables for the readers, and one word given
- * in each form that takes it.
+ * Goal: a word means the same wherever it stands. Method: tables for the readers, and one word
+ * given in each form that takes it.
  */
 import { parseCpu } from '../../../src/commands/options/cpu.js';
 import { isaDebugExit } from '../../../src/hw/isa/debug-exit.js';
