@@ -6,6 +6,7 @@
 import { VmError } from '../../base/errors.js';
 import { type BlockGraph, requireBootable } from '../graph/graph.js';
 import type { BlockNode } from '../contract/node.js';
+import { inRole } from '../contract/roles.js';
 
 export class ImageHolding {
   /** A later call makes an earlier one that still waits for a disk give up. */
@@ -76,8 +77,10 @@ export class ImageHolding {
       .parentsOf(node)
       .some(({ parent, edge }) => edge === 'file' && parent.driver.activate);
     if (node.length === was || belowFormat) return;
+    const path = inRole('file', node)?.path;
     throw new VmError(
-      `node '${node.name}' has ${node.length} bytes; it had ${was} when it was opened here`,
+      `${path === undefined ? `node '${node.name}'` : `image '${path}'`} has ${node.length} ` +
+        `bytes; it had ${was} when it was opened here`,
     );
   }
 
