@@ -13,7 +13,7 @@ import {
   type QmpEvents,
 } from '../qapi/types.js';
 import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from '../words/types.js';
-import type { VmControl } from './vm.js';
+import type { Vm } from '../vm/vm.js';
 
 export type EventName = keyof QmpEvents;
 
@@ -103,23 +103,19 @@ export function isForPeople(name: string, data: object): boolean {
 }
 
 /**
- * Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on,
- * where the machine has that capability.
+ * Calls fn for every event. MIGRATION and MIGRATION_PASS only while the capability `events` is on.
  */
-export function onEveryEvent(
-  vm: VmControl,
-  fn: (name: EventName, data: EventData) => void,
-): Disposable {
+export function onEveryEvent(vm: Vm, fn: (name: EventName, data: EventData) => void): Disposable {
   const all = new Disposables();
   for (const name of eventNames)
     all.add(
-      vm.events.on(name, data => {
+      vm.machine.events.on(name, data => {
         if (!name.startsWith('MIGRATION') || migrationEventsWanted(vm)) fn(name, data);
       }),
     );
   return all;
 }
 
-function migrationEventsWanted(vm: VmControl): boolean {
-  return vm.migration?.capabilities().find(c => c.capability === 'events')?.state ?? true;
+function migrationEventsWanted(vm: Vm): boolean {
+  return vm.colo.capability.get('events') === true;
 }

@@ -4,7 +4,8 @@
  * would be refused.
  */
 import type { PairStanding } from '../qapi/types.js';
-import type { VmControl } from './vm.js';
+import { standingOf } from '../vm/standing.js';
+import type { Vm } from '../vm/vm.js';
 
 export interface Health {
   readonly pair: PairStanding;
@@ -74,11 +75,9 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
 }
 
 /** Of a machine of this process. */
-export function healthOf(vm: VmControl): Health | undefined {
-  const { process } = vm;
-  if (!process) return undefined;
-  const { pair, role, why, sinceMs, peer } = process;
-  return { pair, role, state: vm.runState, why, sinceMs, peer };
+export function healthOf(vm: Pick<Vm, 'machine' | 'colo' | 'ageMs'>): Health {
+  const { pair, role, why, sinceMs, peer } = standingOf(vm);
+  return { pair, role, state: vm.machine.runState, why, sinceMs, peer };
 }
 
 const local = /^(\/|127\.|::1|\[::1|::ffff:127\.|localhost:)/;

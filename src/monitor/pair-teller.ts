@@ -1,6 +1,6 @@
 /** The VM's own terminal says what becomes of its pair: nobody may be watching when it happens. */
 import { healthOf, type FailoverLine, pairNews, verdict } from './health.js';
-import type { VmControl } from './vm.js';
+import type { Vm } from '../vm/vm.js';
 import type { PairStanding } from '../qapi/types.js';
 
 /** A takeover may be through before anything could be said of it. */
@@ -15,9 +15,9 @@ export class PairTeller {
     private readonly say: (line: string) => void,
   ) {}
 
-  changed(vm: VmControl): void {
+  changed(vm: Vm): void {
     const health = healthOf(vm);
-    if (!health || health.pair === this.told) return;
+    if (health.pair === this.told) return;
     const before = this.told;
     this.told = health.pair;
     if (health.pair === 'alone' && before !== undefined && inColo.includes(before)) {

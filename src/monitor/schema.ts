@@ -9,21 +9,7 @@ import type { Table } from './hmp/table.js';
 import { whyNotOffered } from './not-offered.js';
 import type { ArgsOf, Fields, SchemaSink, Type } from '../words/types.js';
 import { checkFields, describeFields } from '../words/types.js';
-import type { VmControl } from './vm.js';
-
-/** Parts of a machine that it may lack. */
-export type Feature =
-  | 'migration'
-  | 'colo'
-  | 'block'
-  | 'network'
-  | 'inspect'
-  | 'process'
-  | 'chardevs'
-  | 'objects'
-  | 'traces'
-  | 'jobs'
-  | 'yank';
+import type { Vm } from '../vm/vm.js';
 
 /** What a running command may use besides the machine. */
 export interface CommandContext {
@@ -39,9 +25,9 @@ export interface CommandContext {
 
 export interface HmpSide {
   readonly args: Fields;
-  run(vm: VmControl, args: unknown, context: CommandContext): Promise<string | undefined>;
+  run(vm: Vm, args: unknown, context: CommandContext): Promise<string | undefined>;
   /** The same for a terminal, where that is easier to read. */
-  table?(vm: VmControl, args: unknown, context: CommandContext): Promise<Table>;
+  table?(vm: Vm, args: unknown, context: CommandContext): Promise<Table>;
 }
 
 export interface Command {
@@ -59,11 +45,10 @@ export interface Command {
   readonly examples: readonly string[];
   readonly args: Fields;
   readonly returns: Type | undefined;
-  readonly feature: Feature | undefined;
   /** May run out of band: it never waits. */
   readonly oob: boolean;
   /** arguments: as the client sent them. */
-  runQmp(vm: VmControl, args: Record<string, unknown>, context: CommandContext): Promise<unknown>;
+  runQmp(vm: Vm, args: Record<string, unknown>, context: CommandContext): Promise<unknown>;
   readonly hmp: HmpSide | undefined;
 }
 
@@ -75,7 +60,6 @@ interface Common<A extends Fields, R> {
   /** Not needed where there are no arguments: the name is the example. */
   examples?: readonly string[];
   aliases?: readonly string[];
-  feature?: Feature;
   oob?: boolean;
   args?: A;
   /**
@@ -85,7 +69,7 @@ interface Common<A extends Fields, R> {
   open?: boolean;
   /** What QMP's `return` holds; nothing: `{}`. */
   returns?: Type<R>;
-  run: (vm: VmControl, args: ArgsOf<A>, context: CommandContext) => R | Promise<R>;
+  run: (vm: Vm, args: ArgsOf<A>, context: CommandContext) => R | Promise<R>;
 }
 
 interface Declaration<A extends Fields, R> extends Common<A, R> {
@@ -99,9 +83,9 @@ interface Declaration<A extends Fields, R> extends Common<A, R> {
   /** HMP takes other arguments, or does more. */
   hmp?: HmpSide;
   /** The lines that HMP prints, without the last line end; nothing: silence. */
-  show?: (result: R, vm: VmControl) => string | undefined;
+  show?: (result: R, vm: Vm) => string | undefined;
   /** The same as a table, for a terminal that has room. */
-  table?: (result: R, vm: VmControl) => Table;
+  table?: (result: R, vm: Vm) => Table;
 }
 
 const hmpSpelling = (name: string) =>
@@ -142,7 +126,7 @@ export function hmpCommand<A extends Fields = Record<never, Type>>(
   d: Common<A, string | undefined> & {
     info?: boolean;
     hmpName?: string;
-    table?: (vm: VmControl, args: ArgsOf<A>) => Table;
+    table?: (vm: Vm, args: ArgsOf<A>) => Table;
   },
 ): Command {
   const args = d.args ?? ({} as A);
@@ -168,7 +152,7 @@ export function hmpCommand<A extends Fields = Record<never, Type>>(
 export function hmp<A extends Fields>(
   args: A,
   run: (
-    vm: VmControl,
+    vm: Vm,
     args: ArgsOf<A>,
     context: CommandContext,
   ) => Promise<string | undefined> | string | undefined,
@@ -191,24 +175,18 @@ function identity<A extends Fields, R>(d: Common<A, R>, args: A) {
     notes: d.notes ?? [],
     examples: d.examples ?? [],
     aliases: d.aliases ?? [],
-    feature: d.feature,
     oob: d.oob ?? false,
     args,
   };
 }
 
-/** The commands of one machine: those whose part it lacks are known, but absent. */
+/** Commands by the names that they have in both monitors. */
 export class Registry {
   private readonly qmpNames = new Map<string, Command>();
   private readonly hmpNames = new Map<string, Command>();
-  readonly commands: readonly Command[];
 
-  constructor(
-    private readonly all: readonly Command[],
-    vm: VmControl,
-  ) {
-    this.commands = all.filter(c => c.feature === undefined || vm[c.feature] !== undefined);
-    for (const c of this.commands) {
+  constructor(readonly commands: readonly Command[]) {
+    for (const c of commands) {
       if (c.qmp) this.qmpNames.set(c.name, c);
       if (c.hmpName !== undefined)
         for (const name of [c.hmpName, ...c.aliases]) this.hmpNames.set(name, c);
@@ -226,11 +204,6 @@ export class Registry {
 
   hmp(name: string): Command | undefined {
     return this.hmpNames.get(name);
-  }
-
-  /** The part that this machine lacks for an HMP command that others have. */
-  missingFeature(hmpName: string): Feature | undefined {
-    return this.all.find(c => c.hmpName === hmpName && !this.commands.includes(c))?.feature;
   }
 
   get qmpCommands(): string[] {
@@ -288,14 +261,4 @@ export class Registry {
     }
     return [...entries.values()];
   }
-}
-
-/**
- * A part of the machine; commands that name it as their feature are absent without it, so this
- * cannot fail for them.
- */
-export function part<F extends Feature>(vm: VmControl, feature: F): NonNullable<VmControl[F]> {
-  const found = vm[feature];
-  if (found === undefined) throw new VmError(`This machine has no ${feature} part`);
-  return found;
 }

@@ -54,6 +54,17 @@ export class Network implements NetProvider {
     return this.open.values.map(({ netdev }) => netdev);
   }
 
+  get ids(): string[] {
+    return this.open.ids;
+  }
+
+  /** DeviceNotFound if there is no such netdev. */
+  setLink(id: string, up: boolean): void {
+    const found = this.open.get(id);
+    if (!found) throw deviceNotFound(id);
+    found.netdev.setLink(up);
+  }
+
   claim(id: string, user: string): Netdev {
     return this.open.claim(id, user).value.netdev;
   }

@@ -26,6 +26,7 @@ export class Vm {
   readonly objects: Objects;
   readonly colo: Colo;
   private readonly users = new Disposables();
+  private readonly startedMs: number;
   private readonly pairListeners: (() => void)[] = [];
 
   private constructor(
@@ -33,6 +34,7 @@ export class Vm {
     readonly traces: TraceSwitches,
     readonly host: VmHost,
   ) {
+    this.startedMs = host.clock.nowMs();
     ({
       machine: this.machine,
       block: this.block,
@@ -64,6 +66,10 @@ export class Vm {
     return this.machine.spec;
   }
 
+  get ageMs(): number {
+    return Math.round(this.host.clock.nowMs() - this.startedMs);
+  }
+
   /** Waits for the guest that -incoming announces, if it comes to an address. */
   async listen(): Promise<void> {
     const { incoming } = this.spec;
@@ -81,6 +87,11 @@ export class Vm {
     await this.colo.load(incoming).catch((error: unknown) => {
       throw asVmError(error).during(`-incoming ${incoming}`);
     });
+  }
+
+  /** The machine ends after this turn of the main loop: the answer to the command still leaves. */
+  quit(): void {
+    this.host.clock.timer(0, () => this.machine.quit('host-qmp-quit'));
   }
 
   /** The pair stands in another way than before; called in a turn of the main loop of its own. */

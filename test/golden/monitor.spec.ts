@@ -1,12 +1,12 @@
 /**
  * Goal: what a person reads in the monitor changes only on purpose: results on a wide and on a
- * narrow terminal and on a pipe, help, and mistakes. Method: sessions against a machine that only
+ * narrow terminal and on a pipe, help, and mistakes. Method: sessions against a VM that only
  * remembers, against a copy; UPDATE_GOLDEN=1 renews it, and the commit shows what changed.
  */
 import { HmpShell } from '../../src/monitor/hmp/shell.js';
 import type { Style } from '../../src/monitor/hmp/style.js';
-import { registryFor } from '../../src/monitor/commands/all.js';
-import { fakeControl } from '../support/fake-control.js';
+import { monitorRegistry } from '../../src/monitor/commands/all.js';
+import { rememberingVm } from '../support/remembering-vm.js';
 import { expectGolden } from '../support/golden.js';
 
 const results = [
@@ -38,32 +38,31 @@ const mistakes = [
 ];
 
 async function transcript(title: string, lines: readonly string[], style?: Style): Promise<string> {
-  const vm = fakeControl();
-  Object.assign(vm.colo!, {
-    status: () => ({ mode: 'primary', 'last-mode': 'none', reason: 'none' }),
-    statistics: () => ({
-      checkpoints: 61,
-      pauseMs: { p50: 1.6, p99: 4.6 },
-      pagesPerCheckpoint: 1336,
-      bytesPerCheckpoint: 5_472_256,
-    }),
+  const vm = rememberingVm();
+  const costs = { pauseMs: [1.6, 4.6], pages: [1336, 0], ramBytes: [5_472_256, 0] };
+  const percentile = (measure: keyof typeof costs, p: number) => costs[measure][p === 0.5 ? 0 : 1];
+  Object.assign(vm.now.colo, { mode: 'primary', statistics: { done: 61, percentile } });
+  Object.assign(vm.now.migration, {
+    status: 'colo',
+    transferredBytes: 5 << 20,
+    remainingPages: 0,
+    ramTotalBytes: 256 << 20,
+    passes: 3,
+    totalMs: 812,
   });
-  Object.assign(vm.migration!, {
-    info: () => ({
-      status: 'colo',
-      ram: { transferred: 5 << 20, remaining: 0, total: 256 << 20, 'dirty-sync-count': 3 },
-      'total-time': 812,
-    }),
-  });
-  Object.assign(vm.network!, {
-    info: () => [
-      'hn0: type=tap,ifname=tap0,link=on,mac=52:54:00:12:34:56',
-      '  - colo-buffer: type=filter-buffer,queue=rx,status=on',
-    ],
-  });
+  const filter = { name: 'colo-buffer', type: 'filter-buffer', direction: 'rx', status: 'on' };
+  const netdev = {
+    id: 'hn0',
+    type: 'tap',
+    link: 'up',
+    properties: { ifname: 'tap0' },
+    mac: '52:54:00:12:34:56',
+    filters: [{ ...filter, properties: {} }],
+  };
+  Object.assign(vm.network, { netdevs: [{ info: () => netdev }] });
   const bar = { index: 0, type: 'io', address: 0xc000, size: 64 };
-  Object.assign(vm.inspect!, {
-    pci: () => [
+  Object.assign(vm.machine, {
+    pciInfo: () => [
       {
         bus: 0,
         slot: 3,
@@ -78,7 +77,7 @@ async function transcript(title: string, lines: readonly string[], style?: Style
       },
     ],
   });
-  const shell = new HmpShell(registryFor(vm), vm, false);
+  const shell = new HmpShell(monitorRegistry, vm, false);
   let text = `==== ${title}\n`;
   for (const line of lines) text += `(colo) ${line}\n${await shell.run(line, style)}`;
   return text;

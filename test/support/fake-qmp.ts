@@ -8,12 +8,12 @@ import type { CharWorld } from '../../src/chardev/contract.js';
 import { createChardev } from '../../src/chardev/create.js';
 import { NodeClock } from '../../src/host/node/clock.js';
 import { NodeSockets } from '../../src/host/node/sockets.js';
-import { registryFor } from '../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../src/monitor/commands/all.js';
 import { QmpServer } from '../../src/monitor/qmp/server.js';
-import { type FakeControl, fakeControl } from './fake-control.js';
+import { type RememberingVm, rememberingVm } from './remembering-vm.js';
 
 export interface FakeQmp {
-  vm: FakeControl;
+  vm: RememberingVm;
   /** Of its own, for the test's files too. */
   dir: string;
   path: string;
@@ -23,7 +23,7 @@ export interface FakeQmp {
 export async function fakeQmp(): Promise<FakeQmp> {
   const dir = mkdtempSync(join(tmpdir(), 'colo-qmp-'));
   const path = join(dir, 'qmp');
-  const vm = fakeControl();
+  const vm = rememberingVm();
   const world = {
     sockets: new NodeSockets(),
     clock: new NodeClock(),
@@ -34,7 +34,7 @@ export async function fakeQmp(): Promise<FakeQmp> {
     { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 },
     world,
   );
-  const server = new QmpServer(vm, registryFor(vm), chr, { wallMs: () => 0, log: () => undefined });
+  const server = new QmpServer(vm, monitorRegistry, chr, { wallMs: () => 0, log: () => undefined });
   const close = () => {
     for (const item of [chr, server]) item.dispose();
     rmSync(dir, { recursive: true });

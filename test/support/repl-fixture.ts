@@ -10,41 +10,41 @@ import { note } from '../../src/commands/output.js';
 import { processStdio } from '../../src/commands/terminal.js';
 import { processTypist } from '../../src/commands/typist.js';
 import { NodeClock } from '../../src/host/node/clock.js';
-import { registryFor } from '../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../src/monitor/commands/all.js';
 import { HmpMonitor } from '../../src/monitor/hmp/monitor.js';
-import { fakeControl } from './fake-control.js';
+import { rememberingVm } from './remembering-vm.js';
 
-const vm = fakeControl();
+const vm = rememberingVm();
 const guest = (chr: CharBackend) => {
   chr.onData(bytes =>
     chr.write(Buffer.from(`<${JSON.stringify(Buffer.from(bytes).toString())}>\r\n`)),
   );
   chr.onBreak?.(() => chr.write(Buffer.from('SysRq\r\n')));
   chr.write(Buffer.from('guest up\r\nlogin: '));
-  Object.assign(vm, {
+  Object.assign(vm.machine, {
     reset: () => void setTimeout(() => chr.write(Buffer.from('rebooted\r\nlogin: ')), 100),
   });
 };
-Object.assign(vm, {
+Object.assign(vm.machine, {
   powerdown: () =>
     void setTimeout(
-      () => vm.events.emit('JOB_STATUS_CHANGE', { id: 'copy', status: 'ready' }),
+      () => vm.machine.events.emit('JOB_STATUS_CHANGE', { id: 'copy', status: 'ready' }),
       150,
     ),
   reset: () => void setTimeout(() => note('colo primary: a line\nof the log'), 150),
-  quit: () => setTimeout(() => process.exit(7), 20),
 });
+Object.assign(vm, { quit: () => setTimeout(() => process.exit(7), 20) });
 // As a pair whose peer is lost, between checkpoints that nobody wants to read of.
-Object.assign(vm.network!, {
+Object.assign(vm.network, {
   setLink: () => {
-    vm.events.emit('STOP', { checkpoint: true });
-    vm.events.emit('RESUME', { checkpoint: true });
-    Object.assign(vm.process!, {
+    vm.machine.events.emit('STOP', { checkpoint: true });
+    vm.machine.events.emit('RESUME', { checkpoint: true });
+    Object.assign(vm.now.colo, {
       pair: 'lost',
       why: 'no sign of life from the peer for 5000 ms',
       sinceMs: 3,
     });
-    vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+    vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
   },
 });
 const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharWorld;
@@ -56,7 +56,7 @@ const chr = await createChardev(
 );
 const serial = chr instanceof MuxChar ? chr.front('console') : undefined;
 const front = chr instanceof MuxChar ? chr.front('monitor') : chr;
-new HmpMonitor(vm, registryFor(vm), front, {
+new HmpMonitor(vm, monitorRegistry, front, {
   wallMs: () => 0,
   log: line => process.stderr.write(`${line}\n`),
   typist: processTypist(),

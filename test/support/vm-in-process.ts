@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CheckedSpec } from '../../src/machine/check-spec.js';
-import { vmControl } from '../../src/monitor/control.js';
 import { openMonitors } from '../../src/monitor/open.js';
 import { PairTeller } from '../../src/monitor/pair-teller.js';
 import { QmpClient } from '../../src/monitor/qmp/client.js';
@@ -42,10 +41,9 @@ export class VmInProcess {
       host,
     );
     const told: string[] = [];
-    const control = vmControl(vm);
     const teller = new PairTeller('colo failover NAME', line => told.push(line));
-    vm.onPairChanged(() => teller.changed(control));
-    openMonitors(vm, control);
+    vm.onPairChanged(() => teller.changed(vm));
+    openMonitors(vm);
     await vm.listen();
     const client = await QmpClient.connect(host, address, limitMs);
     const here = new VmInProcess(vm, client, dir, told);

@@ -4,8 +4,8 @@
  */
 import { asVmError, AssertionError } from '../../base/errors.js';
 import type { Host } from '../../host/ports.js';
-import { registryFor } from '../../monitor/commands/all.js';
-import type { VmControl } from '../../monitor/vm.js';
+import { monitorRegistry } from '../../monitor/commands/all.js';
+import type { Vm } from '../../vm/vm.js';
 import type { GivenOption } from '../options/argv.js';
 import type { Role } from '../options/spec.js';
 import { makeImages } from './images.js';
@@ -22,14 +22,14 @@ export interface Pairing {
   /** Before the machine is built. */
   prepare(host: Host, note: Note): Promise<void>;
   /** The secondary: before anybody is told that it is there. */
-  expose(control: VmControl, note: Note): Promise<void>;
+  expose(vm: Vm, note: Note): Promise<void>;
   /** The primary's guest runs when join() lets it. */
   readonly startsGuest: boolean;
   /**
    * The primary: the guest runs as soon as nothing forbids it, and is protected. Never rejects: a
    * guest without protection is told of, not ended.
    */
-  join(control: VmControl, guest: Guest, note: Note, signal: AbortSignal): Promise<void>;
+  join(vm: Vm, guest: Guest, note: Note, signal: AbortSignal): Promise<void>;
 }
 
 export function pairingFrom(path: string, role: Role): Pairing {
@@ -45,17 +45,17 @@ function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsG
   const { pair } = file;
   return {
     prepare: (host, note) => makeImages(file, role, host, note),
-    expose: async (control, note) => {
+    expose: async (vm, note) => {
       if (role === 'primary') return;
-      await exportDisks(localMonitor(control), pair);
+      await exportDisks(localMonitor(vm), pair);
       const disks = pair.peer.nbd === undefined ? '' : `, its disks are at ${pair.peer.nbd}`;
       note(`waits for the primary at ${pair.peer.migration}${disks}`);
     },
-    join: async (control, guest, note, signal) => {
+    join: async (vm, guest, note, signal) => {
       if (role === 'secondary') return;
       try {
         const waitMs = (pair.peer.wait ?? defaultWaitSeconds) * 1000;
-        await joinPeer(localMonitor(control), pair, guest, { note, signal, waitMs });
+        await joinPeer(localMonitor(vm), pair, guest, { note, signal, waitMs });
       } catch (error) {
         if (signal.aborted) return;
         const { message, options } = asVmError(error);
@@ -66,11 +66,11 @@ function stepsOf(file: PairFile, role: Role): Omit<Pairing, 'options' | 'startsG
 }
 
 /** The commands of the VM in this process. */
-export function localMonitor(control: VmControl): Monitor {
-  const registry = registryFor(control);
+export function localMonitor(vm: Vm): Monitor {
+  const registry = monitorRegistry;
   const hmp = () => Promise.reject(new AssertionError('a pair is made without lines of HMP'));
   return {
     execute: (command, args = {}) =>
-      registry.qmp(command).runQmp(control, args, { registry, hmp, mayWait: false }),
+      registry.qmp(command).runQmp(vm, args, { registry, hmp, mayWait: false }),
   };
 }

@@ -4,18 +4,16 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import { registryFor } from '../../monitor/commands/all.js';
-import type { VmControl } from '../../monitor/vm.js';
+import { capabilityNames } from '../../colo/colo.js';
+import { parameterNames, parameterTypes, setParameters } from '../../monitor/parameters.js';
+import type { Vm } from '../../vm/vm.js';
 import { UsageError } from '../options/argv.js';
 import type { GlobalProperty } from '../options/globals.js';
 
-export async function setMigrationGlobals(
-  control: VmControl,
-  globals: readonly GlobalProperty[],
-): Promise<void> {
+export function setMigrationGlobals(vm: Vm, globals: readonly GlobalProperty[]): void {
   for (const global of globals) {
     try {
-      await set(control, global);
+      set(vm, global);
     } catch (error) {
       const { message, options } = asVmError(error);
       throw new UsageError(`${global.spelled}: ${message}`, { hint: options.hint, cause: error });
@@ -23,27 +21,18 @@ export async function setMigrationGlobals(
   }
 }
 
-async function set(control: VmControl, { property, value }: GlobalProperty): Promise<void> {
-  const { migration } = control;
-  const capabilities = migration?.capabilities().map(({ capability }) => capability) ?? [];
-  const parameters = Object.keys(migration?.parameters() ?? {});
-  if (capabilities.includes(property))
-    return migration?.setCapabilities([{ capability: property, state: onOrOff(value) }]);
-  if (!parameters.includes(property))
-    throw new VmError(
-      `migration has no '${property}'.${didYouMean(property, [...capabilities, ...parameters])}`,
-      { hint: `It has ${[...capabilities, ...parameters].join(', ')}.` },
-    );
-  const registry = registryFor(control);
-  const command = registry.qmp('migrate-set-parameters');
-  const type = command.args[property];
+function set(vm: Vm, { property, value }: GlobalProperty): void {
+  const capability = capabilityNames.find(name => name === property);
+  if (capability) return vm.colo.setCapability(capability, onOrOff(value));
+  const all = [...capabilityNames, ...parameterNames];
+  if (!parameterNames.includes(property))
+    throw new VmError(`migration has no '${property}'.${didYouMean(property, all)}`, {
+      hint: `It has ${all.join(', ')}.`,
+    });
+  const type = parameterTypes[property];
   const given = type.fromWord(value);
   if (given === undefined) throw new VmError(`'${value}' is not ${type.summary}`);
-  await command.runQmp(
-    control,
-    { [property]: given },
-    { registry, hmp: () => Promise.resolve(''), mayWait: false },
-  );
+  setParameters(vm, { [property]: type.check(given, property) });
 }
 
 function onOrOff(value: string): boolean {

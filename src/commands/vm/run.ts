@@ -1,8 +1,6 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
 import { VmError } from '../../base/errors.js';
-import { registryFor } from '../../monitor/commands/all.js';
-import { vmControl } from '../../monitor/control.js';
-import type { VmControl } from '../../monitor/vm.js';
+import { monitorRegistry } from '../../monitor/commands/all.js';
 import type { VmHost } from '../../vm/host.js';
 import { TraceSwitches } from '../../vm/traces.js';
 import { Vm } from '../../vm/vm.js';
@@ -54,13 +52,13 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const { vm, control } = await build(launch, host, world).catch((error: unknown) => {
+  const vm = await build(launch, host, world).catch((error: unknown) => {
     free();
     throw error;
   });
   const act = (error: VmError) => vm.internalError(error);
   const guard = new Guard({ clock: host.clock, note, act }).watch();
-  named?.serve(control, registryFor(control));
+  named?.serve(vm, monitorRegistry);
   pid?.write();
   onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody
@@ -77,7 +75,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     throw error;
   }
   daemonReady();
-  void pairing?.join(control, guestOf(vm), note, over.signal);
+  void pairing?.join(vm, guestOf(vm), note, over.signal);
   const { status } = await vm.machine.ended;
   over.abort(new VmError('the VM is over'));
   clearInterval(alive);
@@ -97,7 +95,7 @@ async function build(
   { spec, traces, migration, name }: Launch,
   host: VmHost,
   { note, tell = note, pairing }: RunWorld,
-): Promise<{ vm: Vm; control: VmControl }> {
+): Promise<Vm> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
   await pairing?.prepare(host, note);
@@ -106,13 +104,12 @@ async function build(
   const teller = new PairTeller(failover, tell);
   const vm = await Vm.build(spec, host, switches);
   try {
-    const control = vmControl(vm);
-    vm.onPairChanged(() => teller.changed(control));
-    openMonitors(vm, control, processTypist());
+    vm.onPairChanged(() => teller.changed(vm));
+    openMonitors(vm, processTypist());
     await vm.listen();
-    await setMigrationGlobals(control, migration);
-    await pairing?.expose(control, note);
-    return { vm, control };
+    setMigrationGlobals(vm, migration);
+    await pairing?.expose(vm, note);
+    return vm;
   } catch (error) {
     await vm.dispose();
     throw error;

@@ -1,6 +1,5 @@
 /** Every command that a machine of ours can have. */
 import { Registry } from '../schema.js';
-import type { VmControl } from '../vm.js';
 import { blockCommands } from './block.js';
 import { blockIoCommands } from './block-io.js';
 import { channelCommands } from './channels.js';
@@ -37,6 +36,4 @@ export const allCommands = [
   ...yankCommands,
 ];
 
-export function registryFor(vm: VmControl): Registry {
-  return new Registry(allCommands, vm);
-}
+export const monitorRegistry = new Registry(allCommands);

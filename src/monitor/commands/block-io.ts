@@ -1,42 +1,52 @@
 /** How a disk is used and may be used: counters, limits, length. */
 import { VmError } from '../../base/errors.js';
-import { command, hmp, part } from '../schema.js';
-import { bool, int, list, optional, size, str, struct } from '../../words/types.js';
-import type { DriveStats, IoThrottle } from '../vm.js';
+import type { DriveBackend } from '../../block/backend/backend.js';
+import { answersOf } from '../answer.js';
+import { limitsOf } from '../io-throttle.js';
+import { command, hmp } from '../schema.js';
+import { bool, int, list, optional, size, str, type TypeOf } from '../../words/types.js';
 
-const counters = struct('BlockDeviceStats', {
-  rd_bytes: int(),
-  wr_bytes: int(),
-  unmap_bytes: int(),
-  rd_operations: int(),
-  wr_operations: int(),
-  flush_operations: int(),
-  unmap_operations: int(),
-  rd_total_time_ns: int(),
-  wr_total_time_ns: int(),
-  flush_total_time_ns: int(),
-  unmap_total_time_ns: int(),
-  wr_highest_offset: int(),
-  rd_merged: int(),
-  wr_merged: int(),
-  unmap_merged: int(),
-  idle_time_ns: optional(int()),
-  failed_rd_operations: int(),
-  failed_wr_operations: int(),
-  failed_flush_operations: int(),
-  failed_unmap_operations: int(),
-  invalid_rd_operations: int(),
-  invalid_wr_operations: int(),
-  invalid_flush_operations: int(),
-  invalid_unmap_operations: int(),
-  account_invalid: bool(),
-  account_failed: bool(),
+type Kind = 'read' | 'write' | 'flush' | 'unmap';
+type Measure = 'bytes' | 'operations' | 'ns' | 'failed' | 'invalid';
+const ofStats = answersOf<DriveBackend['stats']>();
+const count = (kind: Kind, measure: Measure) =>
+  ofStats.fact(int(), stats => stats.of(kind)[measure]);
+const none = ofStats.fact(int(), () => 0);
+const counters = ofStats.answer('BlockDeviceStats', {
+  rd_bytes: count('read', 'bytes'),
+  wr_bytes: count('write', 'bytes'),
+  unmap_bytes: count('unmap', 'bytes'),
+  rd_operations: count('read', 'operations'),
+  wr_operations: count('write', 'operations'),
+  flush_operations: count('flush', 'operations'),
+  unmap_operations: count('unmap', 'operations'),
+  rd_total_time_ns: count('read', 'ns'),
+  wr_total_time_ns: count('write', 'ns'),
+  flush_total_time_ns: count('flush', 'ns'),
+  unmap_total_time_ns: count('unmap', 'ns'),
+  wr_highest_offset: ofStats.fact(int(), stats => stats.highestWrite),
+  // Requests go to the disk as they come.
+  rd_merged: none,
+  wr_merged: none,
+  unmap_merged: none,
+  idle_time_ns: ofStats.fact(optional(int()), stats => stats.idleNs),
+  failed_rd_operations: count('read', 'failed'),
+  failed_wr_operations: count('write', 'failed'),
+  failed_flush_operations: count('flush', 'failed'),
+  failed_unmap_operations: count('unmap', 'failed'),
+  invalid_rd_operations: count('read', 'invalid'),
+  invalid_wr_operations: count('write', 'invalid'),
+  invalid_flush_operations: count('flush', 'invalid'),
+  invalid_unmap_operations: count('unmap', 'invalid'),
+  account_invalid: ofStats.fact(bool(), () => true),
+  account_failed: ofStats.fact(bool(), () => true),
 });
-const stats = struct('BlockStats', {
-  device: optional(str()),
-  qdev: optional(str()),
-  'node-name': optional(str()),
-  stats: counters,
+const ofDrive = answersOf<DriveBackend>();
+const drives = ofDrive.answer('BlockStats', {
+  device: ofDrive.fact(optional(str()), drive => drive.id),
+  qdev: ofDrive.fact(optional(str()), drive => drive.attachedDevice),
+  'node-name': ofDrive.fact(optional(str()), drive => drive.nodeName),
+  stats: ofDrive.fact(counters.type, drive => counters.from(drive.stats)),
 });
 
 const most = { min: 0, max: 1e15 };
@@ -58,16 +68,14 @@ export const blockIoCommands = [
   command({
     name: 'query-blockstats',
     since: '0.1',
-    feature: 'block',
     summary: 'show block device statistics',
-    returns: list(stats),
-    run: vm => [...part(vm, 'block').stats()],
+    returns: list(drives.type),
+    run: ({ block }) => block.list().map(({ backend }) => drives.from(backend)),
     show: result => result.map(showStats).join('\n'),
   }),
   command({
     name: 'block_resize',
     since: '0.1',
-    feature: 'block',
     summary: 'resize a block image',
     examples: ['block_resize disk0 20G'],
     args: {
@@ -78,12 +86,12 @@ export const blockIoCommands = [
     run: (vm, { device: id, 'node-name': node, size: bytes }) => {
       if ((id === undefined) === (node === undefined))
         throw new VmError("Need exactly one of 'device' and 'node-name'");
-      return part(vm, 'block').resize((id ?? node)!, bytes);
+      return vm.block.resize((id ?? node)!, bytes);
     },
     hmp: hmp(
       { device, size: size('new length; MiB without a suffix', 'M') },
       async (vm, { device: id, size: bytes }) => {
-        await part(vm, 'block').resize(id, bytes);
+        await vm.block.resize(id, bytes);
         return undefined;
       },
     ),
@@ -91,7 +99,6 @@ export const blockIoCommands = [
   command({
     name: 'block_set_io_throttle',
     since: '0.1',
-    feature: 'block',
     summary: 'change I/O throttle limits for a block drive',
     notes: ["A limit of 0 is none. Without *_max a burst is a tenth of a second's worth."],
     examples: ['block_set_io_throttle disk0 10000000 0 0 0 0 0'],
@@ -114,19 +121,24 @@ export const blockIoCommands = [
       iops_size: optional(rate('a request of more bytes counts as several')),
       group: optional(str('drives of one group share one budget')),
     },
-    run: (vm, { device: name, id, ...limits }) => {
+    run: (vm, { device: name, id, group, ...numbers }) => {
       if ((id === undefined) === (name === undefined))
         throw new VmError("Need exactly one of 'device' and 'id'");
-      return part(vm, 'block').setThrottle((name ?? id)!, limits satisfies IoThrottle);
+      return vm.block.setThrottle((name ?? id)!, limitsOf(numbers), group);
     },
-    hmp: hmp({ device, ...rates }, async (vm, { device: id, ...limits }) => {
-      await part(vm, 'block').setThrottle(id, limits);
+    hmp: hmp({ device, ...rates }, (vm, { device: id, ...numbers }) => {
+      vm.block.setThrottle(id, limitsOf(numbers));
       return undefined;
     }),
   }),
 ];
 
-function showStats({ device: id, qdev, 'node-name': node, stats: s }: DriveStats): string {
+function showStats({
+  device: id,
+  qdev,
+  'node-name': node,
+  stats: s,
+}: TypeOf<typeof drives.type>): string {
   return (
     `${id || node || qdev}: rd_bytes=${s.rd_bytes} wr_bytes=${s.wr_bytes} ` +
     `rd_operations=${s.rd_operations} wr_operations=${s.wr_operations} ` +

@@ -1,8 +1,8 @@
 /** Character devices, network links, trace events. */
 import { VmError } from '../../base/errors.js';
-import { command, hmpCommand, hmp, part } from '../schema.js';
+import { command, hmpCommand, hmp } from '../schema.js';
 import { bool, list, oneOf, optional, str, struct } from '../../words/types.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 
 const chardev = struct('ChardevInfo', { label: str(), filename: str(), 'frontend-open': bool() });
 const traceEvent = struct('TraceEventInfo', {
@@ -14,17 +14,14 @@ export const channelCommands = [
   command({
     name: 'query-chardev',
     since: '0.1',
-    feature: 'chardevs',
     summary: 'show the character devices',
     returns: list(chardev),
     run: vm =>
-      part(vm, 'chardevs')
-        .info()
-        .map(c => ({
-          label: c.id,
-          filename: `${c.connected ? '' : 'disconnected:'}${c.label}`,
-          'frontend-open': c.used,
-        })),
+      vm.chardevs.info().map(c => ({
+        label: c.id,
+        filename: `${c.connected ? '' : 'disconnected:'}${c.label}`,
+        'frontend-open': c.used,
+      })),
     show: all => all.map(c => `${c.label}: filename=${c.filename}`).join('\n'),
     table: all => ({
       head: ['CHARDEV', 'FILENAME', 'IN USE'],
@@ -34,18 +31,16 @@ export const channelCommands = [
   command({
     name: 'set_link',
     since: '0.1',
-    feature: 'network',
     summary: 'change the link status of a netdev',
     notes: ['With the link off, packets are dropped both ways, as with the cable out.'],
     examples: ['set_link hn0 off'],
     args: { name: str('netdev', { complete: 'netdevs' }), up: bool('on: the cable is in') },
-    run: (vm, { name, up }) => part(vm, 'network').setLink(name, up),
+    run: (vm, { name, up }) => vm.network.setLink(name, up),
   }),
   command({
     name: 'trace-event-get-state',
     hmpName: 'info trace-events',
     since: '0.1',
-    feature: 'traces',
     summary: 'show available trace-events & their state',
     examples: ['info trace-events colo*'],
     args: { name: str('name, or pattern with *', { complete: 'trace-events' }) },
@@ -64,7 +59,6 @@ export const channelCommands = [
   command({
     name: 'trace-event-set-state',
     since: '0.1',
-    feature: 'traces',
     monitors: 'qmp',
     summary: 'switch trace events; they are printed where the log goes',
     examples: ['{"name": "colo_*", "enable": true}'],
@@ -80,7 +74,6 @@ export const channelCommands = [
   hmpCommand({
     name: 'trace-event',
     since: '0.1',
-    feature: 'traces',
     hmpName: 'trace-event',
     summary: 'changes status of a specific trace event',
     examples: ['trace-event colo_* on'],
@@ -95,7 +88,7 @@ export const channelCommands = [
   }),
 ];
 
-function states(vm: VmControl, pattern: string) {
+function states(vm: Vm, pattern: string) {
   return matchingTraces(vm, pattern).map(({ name, on }) => ({
     name,
     state: on ? ('enabled' as const) : ('disabled' as const),
@@ -103,9 +96,9 @@ function states(vm: VmControl, pattern: string) {
 }
 
 /** A plain name must exist; a pattern may match nothing. */
-export function matchingTraces(vm: VmControl, pattern: string) {
+export function matchingTraces(vm: Vm, pattern: string) {
   const parts = pattern.split('*');
-  const events = part(vm, 'traces').list();
+  const events = vm.traces.list();
   if (parts.length === 1) {
     const found = events.filter(event => event.name === pattern);
     if (found.length === 0) throw new VmError(`unknown event "${pattern}"`);
@@ -128,7 +121,7 @@ function globMatch(parts: readonly string[], name: string): boolean {
   return name.length - last.length >= at && name.endsWith(last);
 }
 
-function setState(vm: VmControl, pattern: string, on: boolean): void {
-  const traces = part(vm, 'traces');
+function setState(vm: Vm, pattern: string, on: boolean): void {
+  const traces = vm.traces;
   for (const { name } of matchingTraces(vm, pattern)) traces.set(name, on);
 }

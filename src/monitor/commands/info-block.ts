@@ -2,10 +2,11 @@
  * `info block`: the disks as a person reads them, with -v down to the files, with -n node by node.
  */
 import { VmError } from '../../base/errors.js';
+import type { Vm } from '../../vm/vm.js';
+import { bitmapLines, childLines, detailLines, type Disk, diskOf } from '../block-info.js';
 import { shortSize, type Table } from '../hmp/table.js';
-import { type HmpSide, hmp, part } from '../schema.js';
+import { type HmpSide, hmp } from '../schema.js';
 import { flag, optional, str } from '../../words/types.js';
-import type { BlockInfo, VmControl } from '../vm.js';
 
 const args = {
   nodes: flag('n', 'every node of the graph, not the disks alone'),
@@ -38,13 +39,14 @@ export const infoBlock: HmpSide = {
   }),
 };
 
-function chosen(vm: VmControl, { nodes = false, device }: Wanted): readonly BlockInfo[] {
-  const block = part(vm, 'block');
-  const all = nodes ? block.nodes() : block.info();
+function chosen({ block }: Vm, { nodes = false, device }: Wanted): readonly Disk[] {
+  const all: Disk[] = nodes
+    ? block.queryNamedBlockNodes().map(node => ({ node }))
+    : block.queryBlock().map(diskOf);
   if (device === undefined) return all;
   const found = all.filter(
-    ({ device: id, qdev, nodeName }) =>
-      (!nodes && (id === device || qdev === device)) || nodeName === device,
+    ({ drive, node }) =>
+      node['node-name'] === device || drive?.device === device || drive?.qdev === device,
   );
   if (found.length === 0)
     throw new VmError(`${nodes ? 'Node' : 'Device'} '${device}' not found`, {
@@ -53,47 +55,42 @@ function chosen(vm: VmControl, { nodes = false, device }: Wanted): readonly Bloc
   return found;
 }
 
-function showDevice(b: BlockInfo): string {
-  const name = b.device === '' ? b.nodeName : `${b.device} (${b.nodeName})`;
-  return [`${name}: ${image(b)}`, ...[...b.details, ...bitmaps(b)].map(line => `    ${line}`)].join(
-    '\n',
-  );
+function showDevice(disk: Disk): string {
+  const { drive, node } = disk;
+  const id = node['node-name'];
+  const name = drive === undefined || drive.device === '' ? id : `${drive.device} (${id})`;
+  const lines = [...detailLines(disk), ...bitmapLines(disk)].map(line => `    ${line}`);
+  return [`${name}: ${image(disk)}`, ...lines].join('\n');
 }
 
-const image = (b: BlockInfo) =>
-  `${b.file === '' ? '' : `${b.file} `}(${b.driver}${b.readOnly ? ', read-only' : ''}), ` +
-  `${b.sizeBytes} bytes`;
-
-const bitmaps = (b: BlockInfo) =>
-  b.bitmaps.map(
-    ({ name, count, granularity, recording, busy }) =>
-      `dirty bitmap '${name}': ${count} bytes in pieces of ` +
-      `${granularity}${recording ? '' : ', disabled'}${busy ? ', busy' : ''}`,
-  );
-
-export const childLines = ({ children }: BlockInfo) =>
-  children.map(({ child, nodeName }) => `${child}: ${nodeName}`);
+const image = ({ node: { filename, drv, ro, length } }: Disk) =>
+  `${filename === '' ? '' : `${filename} `}(${drv}${ro ? ', read-only' : ''}), ${length} bytes`;
 
 /** One line for each node below; what is below those, further in. */
-function below(vm: VmControl, { children }: BlockInfo): string[] {
-  const nodes = part(vm, 'block').nodes();
-  return children.flatMap(({ child, nodeName }) => {
-    const node = nodes.find(known => known.nodeName === nodeName)!;
-    return [
-      `${child}: ${nodeName}: ${image(node)}`,
-      ...[...bitmaps(node), ...below(vm, node)].map(line => `    ${line}`),
-    ];
-  });
+function below({ block }: Vm, disk: Disk): string[] {
+  const nodes = block.queryNamedBlockNodes();
+  const under = ({ node: { children } }: Disk): string[] =>
+    children.flatMap(({ child, 'node-name': name }) => {
+      const found = { node: nodes.find(known => known['node-name'] === name)! };
+      const lines = [...bitmapLines(found), ...under(found)].map(line => `    ${line}`);
+      return [`${child}: ${name}: ${image(found)}`, ...lines];
+    });
+  return under(disk);
 }
 
-function row(vm: VmControl, b: BlockInfo, verbose: boolean): string[] {
-  const more = [...b.details, ...bitmaps(b), ...(verbose ? below(vm, b) : childLines(b))];
+function row(vm: Vm, disk: Disk, verbose: boolean): string[] {
+  const { drive, node } = disk;
+  const more = [
+    ...detailLines(disk),
+    ...bitmapLines(disk),
+    ...(verbose ? below(vm, disk) : childLines(disk)),
+  ];
   return [
-    b.device,
-    b.nodeName,
-    `${b.driver}${b.readOnly ? ' (ro)' : ''}`,
-    b.file,
-    shortSize(b.sizeBytes),
+    drive?.device ?? '',
+    node['node-name'],
+    `${node.drv}${node.ro ? ' (ro)' : ''}`,
+    node.filename,
+    shortSize(node.length),
     more.join('\n'),
   ];
 }

@@ -2,32 +2,33 @@
 import { VmError } from '../../base/errors.js';
 import { type MappedPage, PageFlag } from '../../accel/page-tables.js';
 import { shortSize } from '../hmp/table.js';
-import { command, hmpCommand, part } from '../schema.js';
+import { command, hmpCommand } from '../schema.js';
 import { flag, int, list, oneOf, optional, str, struct } from '../../words/types.js';
-import type { PciInfo, StoppedGuest } from '../vm.js';
+import { cpus, look, type StoppedGuest } from '../../vm/inspect.js';
+import type { PciInfo } from '../../machine/contract.js';
+import type { FilterInfo, NetdevInfo } from '../../net/contract.js';
+import type { Vm } from '../../vm/vm.js';
 
 export const inspectCommands = [
   hmpCommand({
     name: 'network',
     info: true,
     since: '0.1',
-    feature: 'network',
     summary: 'show the network state',
-    run: vm => part(vm, 'network').info().join('\n'),
+    run: vm => netdevs(vm).flatMap(netdevLines).join('\n'),
     table: vm => ({
       head: ['NETDEV', 'TYPE', 'LINK', 'MORE'],
-      rows: part(vm, 'network').info().map(networkRow),
+      rows: netdevs(vm).flatMap(netdevRows),
     }),
   }),
   hmpCommand({
     name: 'qtree',
     info: true,
     since: '0.1',
-    feature: 'inspect',
     summary: 'show device tree',
     run: vm =>
-      part(vm, 'inspect')
-        .devices()
+      vm.machine
+        .deviceInfo()
         .map(d =>
           [
             `dev: ${d.model}, id "${d.id}", at ${d.where}`,
@@ -40,33 +41,30 @@ export const inspectCommands = [
     name: 'pci',
     info: true,
     since: '0.1',
-    feature: 'inspect',
     summary: 'show PCI info',
-    run: vm => part(vm, 'inspect').pci().map(showPci).join('\n'),
+    run: vm => vm.machine.pciInfo().map(showPci).join('\n'),
     table: vm => ({
       head: ['SLOT', 'ID', 'DEVICE', 'VENDOR:DEVICE', 'IRQ', 'BARS'],
-      rows: part(vm, 'inspect').pci().map(pciRow),
+      rows: vm.machine.pciInfo().map(pciRow),
     }),
   }),
   hmpCommand({
     name: 'registers',
     info: true,
     since: '0.1',
-    feature: 'inspect',
     summary: 'show the cpu registers (-a: show register info for all cpus)',
     examples: ['info registers 0', 'info registers -a'],
     args: {
       all: flag('a', 'of every vCPU'),
       cpu: optional(int('number of the vCPU; default 0', { min: 0 })),
     },
-    run: async (vm, { all, cpu = 0 }) => {
-      const inspect = part(vm, 'inspect');
-      const known = inspect.cpus().map(({ index }) => index);
+    run: async ({ machine }, { all, cpu = 0 }) => {
+      const known = cpus(machine).map(({ index }) => index);
       if (!all && !known.includes(cpu))
         throw new VmError('CPU not available', {
           hint: `This machine has CPU ${known.join(', ')}.`,
         });
-      return inspect.look(guest =>
+      return look(machine, guest =>
         (all ? known : [cpu]).map(index => `\nCPU#${index}\n${guest.registers(index)}`).join('\n'),
       );
     },
@@ -75,7 +73,6 @@ export const inspectCommands = [
     name: 'query-cpus-fast',
     hmpName: 'info cpus',
     since: '0.1',
-    feature: 'inspect',
     summary: 'show infos for each CPU',
     returns: list(
       struct('CpuInfoFast', {
@@ -86,14 +83,12 @@ export const inspectCommands = [
       }),
     ),
     run: vm =>
-      part(vm, 'inspect')
-        .cpus()
-        .map(cpu => ({
-          'cpu-index': cpu.index,
-          'qom-path': `/machine/cpu[${cpu.index}]`,
-          'thread-id': cpu.threadId,
-          target: 'x86_64' as const,
-        })),
+      cpus(vm.machine).map(cpu => ({
+        'cpu-index': cpu.index,
+        'qom-path': `/machine/cpu[${cpu.index}]`,
+        'thread-id': cpu.threadId,
+        target: 'x86_64' as const,
+      })),
     show: all =>
       all
         .map(
@@ -107,21 +102,19 @@ export const inspectCommands = [
     name: 'mem',
     info: true,
     since: '0.1',
-    feature: 'inspect',
     summary: 'show the active virtual memory mappings',
     notes: ['From, to, size, and what user mode (u) may do: r, w.'],
-    run: vm => part(vm, 'inspect').look(guest => pageLines(guest, rangeLines)),
+    run: vm => look(vm.machine, guest => pageLines(guest, rangeLines)),
   }),
   hmpCommand({
     name: 'tlb',
     info: true,
     since: '0.1',
-    feature: 'inspect',
     summary: 'show virtual to physical memory mappings',
     notes: [
       'X no execution, G global, P large, D dirty, A accessed, C T cache bits, U user, W writable.',
     ],
-    run: vm => part(vm, 'inspect').look(guest => pageLines(guest, pages => pages.map(pageLine))),
+    run: vm => look(vm.machine, guest => pageLines(guest, pages => pages.map(pageLine))),
   }),
 ];
 
@@ -186,19 +179,36 @@ function pageLine({ gva, gpa, entry }: MappedPage): string {
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
 
-/** `hn0: type=tap,ifname=t0,link=up`, and below a netdev its filters: `  - f0: type=...`. */
-function networkRow(line: string): string[] {
-  const match = /^( *)(?:- )?([^:]+): (.*)$/.exec(line);
-  if (!match) return [line, '', '', ''];
-  const words = match[3].split(',');
-  const take = (key: string) =>
-    words.find(word => word.startsWith(`${key}=`))?.slice(key.length + 1) ?? '';
-  const others = words.filter(word => !/^(type|link)=/.test(word));
+const netdevs = ({ network }: Vm) => network.netdevs.map(netdev => netdev.info());
+type Property = readonly [string, string | number | boolean];
+const words = (properties: readonly Property[]) =>
+  properties.map(([name, value]) => `${name}=${value}`);
+const macOf = ({ mac }: NetdevInfo): Property[] => (mac === undefined ? [] : [['mac', mac]]);
+const filterWords = (f: FilterInfo): Property[] => [
+  ['queue', f.direction],
+  ['status', f.status],
+  ...Object.entries(f.properties),
+];
+
+function netdevLines(netdev: NetdevInfo): string[] {
+  const own = words([
+    ['type', netdev.type],
+    ...Object.entries(netdev.properties),
+    ['link', netdev.link],
+    ...macOf(netdev),
+  ]);
+  const filters = netdev.filters.map(
+    f => `  - ${f.name}: ${words([['type', f.type], ...filterWords(f)]).join(',')}`,
+  );
+  return [`${netdev.id}: ${own.join(',')}`, ...filters];
+}
+
+/** And below a netdev its filters. */
+function netdevRows(netdev: NetdevInfo): string[][] {
+  const more = words([...Object.entries(netdev.properties), ...macOf(netdev)]);
   return [
-    `${match[1] === '' ? '' : '  '}${match[2]}`,
-    take('type'),
-    take('link'),
-    others.join('\n'),
+    [netdev.id, netdev.type, netdev.link, more.join('\n')],
+    ...netdev.filters.map(f => [`  ${f.name}`, f.type, '', words(filterWords(f)).join('\n')]),
   ];
 }
 

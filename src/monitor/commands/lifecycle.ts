@@ -7,14 +7,14 @@ export const lifecycleCommands = [
     since: '0.1',
     aliases: ['s'],
     summary: 'stop emulation',
-    run: vm => vm.stop(),
+    run: ({ machine }) => machine.stop(),
   }),
   command({
     name: 'cont',
     since: '0.1',
     aliases: ['c'],
     summary: 'resume emulation',
-    run: vm => vm.cont(),
+    run: ({ machine }) => machine.cont(),
   }),
   command({
     name: 'quit',
@@ -28,12 +28,12 @@ export const lifecycleCommands = [
     name: 'system_reset',
     since: '0.1',
     summary: 'reset the system',
-    run: vm => vm.reset(),
+    run: ({ machine }) => machine.reset(),
   }),
   command({
     name: 'system_powerdown',
     since: '0.1',
     summary: 'send system power down event',
-    run: vm => vm.powerdown(),
+    run: ({ machine }) => machine.powerdown(),
   }),
 ];

@@ -1,7 +1,7 @@
 /** What is written to the log, and where the log is. */
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import { hmpCommand, part } from '../schema.js';
+import { hmpCommand } from '../schema.js';
 import { rest, str } from '../../words/types.js';
 import { matchingTraces } from './channels.js';
 
@@ -21,7 +21,6 @@ export const logCommands = [
   hmpCommand({
     name: 'log',
     since: '0.1',
-    feature: 'traces',
     summary: 'activate logging of the specified items',
     notes: [
       'none: nothing any more. guest_errors: what a sane driver does not do. trace:PATTERN: ' +
@@ -37,7 +36,7 @@ export const logCommands = [
           .flatMap(patternsOf)
           .flatMap(pattern => matchingTraces(vm, pattern).map(event => event.name)),
       );
-      const traces = part(vm, 'traces');
+      const traces = vm.traces;
       for (const { name } of traces.list()) traces.set(name, on.has(name));
       return undefined;
     },
@@ -45,12 +44,11 @@ export const logCommands = [
   hmpCommand({
     name: 'logfile',
     since: '0.1',
-    feature: 'process',
     summary: 'output logs to the given file',
     examples: ['logfile /tmp/colo.log'],
     args: { filename: { ...rest('lines are appended'), complete: 'files' } },
     run: (vm, { filename }) => {
-      part(vm, 'process').logInto(filename);
+      vm.host.process.logInto(filename);
       return undefined;
     },
   }),

@@ -1,9 +1,10 @@
 /** Looking into the guest: x (virtual), xp (physical), print. */
 import { VmError } from '../../base/errors.js';
 import { evaluate } from '../hmp/expression.js';
-import { hmpCommand, part } from '../schema.js';
+import { hmpCommand } from '../schema.js';
 import { format, optional, rest } from '../../words/types.js';
-import type { InspectControl } from '../vm.js';
+import type { MachineControl } from '../../machine/contract.js';
+import { look, physicalMemory } from '../../vm/inspect.js';
 
 const letters = ['o', 'x', 'd', 'u', 'c'] as const;
 const sizes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
@@ -25,13 +26,12 @@ export const memoryCommands = [
   hmpCommand({
     name: 'x',
     since: '0.1',
-    feature: 'inspect',
     summary: 'virtual memory dump starting at address',
     examples: ['x/8xg $rsp'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
     run: async (vm, given) => {
       const wanted = readFormat(given.format);
-      return part(vm, 'inspect').look(guest =>
+      return look(vm.machine, guest =>
         dump(
           wanted,
           evaluate(given.address, name => guest.register(name)),
@@ -43,37 +43,34 @@ export const memoryCommands = [
   hmpCommand({
     name: 'xp',
     since: '0.1',
-    feature: 'inspect',
     summary: 'physical memory dump starting at address',
     examples: ['xp/16xb 0x7c00'],
     args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
-    run: async (vm, given) => {
-      const inspect = part(vm, 'inspect');
+    run: async ({ machine }, given) => {
       const wanted = readFormat(given.format);
-      return dump(wanted, await value(inspect, given.address), (at, length) =>
-        inspect.physicalMemory(at, length),
+      return dump(wanted, await value(machine, given.address), (at, length) =>
+        physicalMemory(machine, at, length),
       );
     },
   }),
   hmpCommand({
     name: 'print',
     since: '0.1',
-    feature: 'inspect',
     aliases: ['p'],
     summary: 'print expression value (use $reg for CPU register access)',
     examples: ['print/x $rip + 0x10'],
     args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
     run: async (vm, given) => {
       const { letter } = readFormat(given.format);
-      return plain(await value(part(vm, 'inspect'), given.expression), letter);
+      return plain(await value(vm.machine, given.expression), letter);
     },
   }),
 ];
 
 /** The guest stands still only for those who ask for a register. */
-const value = async (inspect: InspectControl, text: string) =>
+const value = async (machine: MachineControl, text: string) =>
   text.includes('$')
-    ? inspect.look(guest => evaluate(text, name => guest.register(name)))
+    ? look(machine, guest => evaluate(text, name => guest.register(name)))
     : evaluate(text, () => undefined);
 
 function readFormat(text: string | undefined): Format {

@@ -1,9 +1,9 @@
 /** Objects: filters and what else `-object` makes; their properties. */
 import { VmError } from '../../base/errors.js';
 import { objectHelp } from '../../vm/objects/all.js';
-import { command, hmp, part } from '../schema.js';
+import { command, hmp } from '../schema.js';
 import { anything, list, rest, str, struct } from '../../words/types.js';
-import type { ObjectControl, VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 
 const property = struct('ObjectPropertyInfo', { name: str(), type: str() });
 const path = str('/objects, /objects/ID, or the id alone', { complete: 'objects' });
@@ -12,19 +12,18 @@ export const objectCommands = [
   command({
     name: 'object-add',
     since: '0.1',
-    feature: 'objects',
     summary: 'create an object',
     notes: ['object_add help lists the types, object_add TYPE,help the properties of one.'],
     examples: ['object_add filter-dump,id=d0,netdev=hn0,file=/tmp/hn0.pcap'],
     open: true,
     args: { 'qom-type': str('its type', { complete: 'object-types' }), id: str('its name') },
     run: (vm, { 'qom-type': type, id, ...properties }) =>
-      part(vm, 'objects').objectAdd(type, id, properties),
+      vm.objects.objectAdd(type, id, properties),
     hmp: hmp(
       { object: { ...rest('TYPE,id=ID,PROPERTY=VALUE,...'), complete: 'object-types' } },
       async (vm, { object }) => {
         const help = objectHelp(object);
-        if (help === undefined) await part(vm, 'objects').objectAddText(object);
+        if (help === undefined) await vm.objects.objectAddText(object);
         return help;
       },
     ),
@@ -32,29 +31,26 @@ export const objectCommands = [
   command({
     name: 'object-del',
     since: '0.1',
-    feature: 'objects',
     summary: 'destroy an object that nobody uses',
     examples: ['object_del f0'],
     args: { id: str('its name', { complete: 'objects' }) },
-    run: (vm, { id }) => part(vm, 'objects').objectDel(id),
+    run: (vm, { id }) => vm.objects.objectDel(id),
   }),
   command({
     name: 'qom-list',
     hmpName: 'qom-list',
     since: '0.1',
-    feature: 'objects',
     summary: 'list the objects, or the properties of one',
     examples: ['qom-list /objects'],
     args: { path },
     returns: list(property),
-    run: (vm, args) => listPath(part(vm, 'objects'), args.path),
+    run: (vm, args) => listPath(vm.objects, args.path),
     show: all => all.map(p => `${p.name} (${p.type})`).join('\n'),
   }),
   command({
     name: 'qom-get',
     hmpName: 'qom-get',
     since: '0.1',
-    feature: 'objects',
     summary: 'show a property of an object',
     examples: ['qom-get /objects/f0 interval'],
     args: { path, property: str('its name') },
@@ -66,13 +62,12 @@ export const objectCommands = [
     name: 'qom-set',
     hmpName: 'qom-set',
     since: '0.1',
-    feature: 'objects',
     summary: 'change a property of an object, where it can be while the object is there',
     examples: ['qom-set b0 status off'],
     args: { path, property: str('its name'), value: anything('its new value') },
-    run: (vm, args) => part(vm, 'objects').set(idOf(args.path), args.property, args.value),
+    run: (vm, args) => vm.objects.set(idOf(args.path), args.property, args.value),
     hmp: hmp({ path, property: str('its name'), value: rest('its new value') }, (vm, args) => {
-      part(vm, 'objects').set(idOf(args.path), args.property, jsonOrWord(args.value));
+      vm.objects.set(idOf(args.path), args.property, jsonOrWord(args.value));
       return undefined;
     }),
   }),
@@ -91,14 +86,14 @@ function idOf(given: string): string {
   return id;
 }
 
-function listPath(objects: ObjectControl, given: string): { name: string; type: string }[] {
+function listPath(objects: Vm['objects'], given: string): { name: string; type: string }[] {
   const type = { name: 'type', type: 'string' };
   if (given !== container) return [type, ...objects.properties(idOf(given))];
   return [type, ...objects.list().map(o => ({ name: o.id, type: `child<${o.type}>` }))];
 }
 
-function value(vm: VmControl, args: { path: string; property: string }): unknown {
-  const found = part(vm, 'objects').get(idOf(args.path), args.property);
+function value(vm: Vm, args: { path: string; property: string }): unknown {
+  const found = vm.objects.get(idOf(args.path), args.property);
   if (found === undefined)
     throw new VmError(`Property '${args.property}' of '${args.path}' was not given`);
   return found;

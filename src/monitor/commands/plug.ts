@@ -7,8 +7,10 @@ import {
   readChardev,
   specOfBackend,
 } from '../../vm/objects/chardevs.js';
+import type { AnnounceSchedule } from '../../net/packet/announce.js';
+import type { Vm } from '../../vm/vm.js';
 import { netdevHelp, netdevOf, readNetdev } from '../../vm/objects/netdevs.js';
-import { command, hmp, part } from '../schema.js';
+import { command, hmp } from '../schema.js';
 import { int, list, oneOf, optional, rest, str, struct } from '../../words/types.js';
 
 const format = optional(
@@ -24,7 +26,6 @@ export const plugCommands = [
     hmpName: 'chardev-add',
     aliases: ['chardev_add'],
     since: '0.1',
-    feature: 'chardevs',
     summary: 'add a character device',
     notes: [
       'chardev-add help lists the kinds, chardev-add KIND,help the options of one. A server ' +
@@ -35,14 +36,14 @@ export const plugCommands = [
       'chardev-add ringbuf,id=log',
     ],
     args: { id: str('its name'), backend: chardevBackend },
-    run: (vm, { id, backend }) => part(vm, 'chardevs').add(id, specOfBackend(backend)),
+    run: (vm, { id, backend }) => vm.chardevs.add(id, specOfBackend(backend)),
     hmp: hmp(
       { args: rest('KIND,id=ID,OPTION=VALUE,..., as of -chardev') },
       async (vm, { args }) => {
         const help = chardevHelp(args);
         if (help !== undefined) return help;
         const { id, backend } = readChardev(args, true);
-        await part(vm, 'chardevs').add(id, backend);
+        await vm.chardevs.add(id, backend);
         return undefined;
       },
     ),
@@ -52,16 +53,14 @@ export const plugCommands = [
     hmpName: 'chardev-remove',
     aliases: ['chardev_remove'],
     since: '0.1',
-    feature: 'chardevs',
     summary: 'remove a character device that nobody uses',
     examples: ['chardev-remove c0'],
     args: { id: chardev },
-    run: (vm, { id }) => part(vm, 'chardevs').remove(id),
+    run: (vm, { id }) => vm.chardevs.remove(id),
   }),
   command({
     name: 'query-chardev-backends',
     since: '0.1',
-    feature: 'chardevs',
     monitors: 'qmp',
     summary: 'kinds of character devices that chardev-add takes',
     returns: list(struct('ChardevBackendInfo', { name: str() })),
@@ -70,37 +69,34 @@ export const plugCommands = [
   command({
     name: 'ringbuf-read',
     since: '0.1',
-    feature: 'chardevs',
     summary: 'take the oldest bytes out of a ring buffer character device',
     examples: ['ringbuf_read log 4096'],
     args: { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }), format },
     returns: str(),
     run: (vm, { device, size, format: form = 'utf8' }) =>
-      Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString(form),
+      Buffer.from(vm.chardevs.ringbuf(device).read(size)).toString(form),
     hmp: hmp(
       { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }) },
       (vm, { device, size }) =>
-        printable(Buffer.from(part(vm, 'chardevs').ringbuf(device).read(size)).toString('utf8')),
+        printable(Buffer.from(vm.chardevs.ringbuf(device).read(size)).toString('utf8')),
     ),
   }),
   command({
     name: 'ringbuf-write',
     since: '0.1',
-    feature: 'chardevs',
     summary: 'add bytes to a ring buffer character device',
     examples: ['ringbuf_write log "--- mark ---\\n"'],
     args: { device: chardev, data: str('the bytes'), format },
     run: (vm, { device, data, format: form = 'utf8' }) =>
-      part(vm, 'chardevs').ringbuf(device).write(decoded(data, form)),
+      vm.chardevs.ringbuf(device).write(decoded(data, form)),
     hmp: hmp({ device: chardev, data: str('the bytes') }, (vm, { device, data }) => {
-      part(vm, 'chardevs').ringbuf(device).write(Buffer.from(data, 'utf8'));
+      vm.chardevs.ringbuf(device).write(Buffer.from(data, 'utf8'));
       return undefined;
     }),
   }),
   command({
     name: 'netdev_add',
     since: '0.1',
-    feature: 'network',
     summary: 'add a netdev',
     notes: [
       'netdev_add help lists the types, netdev_add TYPE,help the options of one. Network ' +
@@ -112,12 +108,12 @@ export const plugCommands = [
     ],
     open: true,
     args: { type: str('tap, socket'), id: str('its name') },
-    run: (vm, { type, id, ...given }) => part(vm, 'network').add(netdevOf(type, id, given)),
+    run: (vm, { type, id, ...given }) => vm.network.add(netdevOf(type, id, given)),
     hmp: hmp(
       { netdev: rest('TYPE,id=ID,OPTION=VALUE,..., as of -netdev') },
       async (vm, { netdev }) => {
         const help = netdevHelp(netdev);
-        if (help === undefined) await part(vm, 'network').add(readNetdev(netdev));
+        if (help === undefined) await vm.network.add(readNetdev(netdev));
         return help;
       },
     ),
@@ -125,16 +121,14 @@ export const plugCommands = [
   command({
     name: 'netdev_del',
     since: '0.1',
-    feature: 'network',
     summary: 'remove a netdev that neither a network card nor a filter uses',
     examples: ['netdev_del hn1'],
     args: { id: str('its name', { complete: 'netdevs' }) },
-    run: (vm, { id }) => part(vm, 'network').del(id),
+    run: (vm, { id }) => vm.network.del(id),
   }),
   command({
     name: 'announce-self',
     since: '0.1',
-    feature: 'network',
     summary: 'tell switches and neighbours again where the guest is',
     notes: ['COLO does it by itself after a failover.'],
     examples: ['announce_self', 'announce_self hn0'],
@@ -146,10 +140,7 @@ export const plugCommands = [
       interfaces: optional(list(str(), 'netdevs; default: all')),
     },
     run: (vm, { initial, max, rounds, step, interfaces }) =>
-      part(vm, 'network').announce(
-        { initialMs: initial, maxMs: max, rounds, stepMs: step },
-        interfaces,
-      ),
+      announce(vm, { initialMs: initial, maxMs: max, rounds, stepMs: step }, interfaces),
     hmp: hmp(
       {
         interfaces: optional(
@@ -157,12 +148,21 @@ export const plugCommands = [
         ),
       },
       (vm, { interfaces }) => {
-        part(vm, 'network').announce(undefined, interfaces?.split(','));
+        announce(vm, undefined, interfaces?.split(','));
         return undefined;
       },
     ),
   }),
 ];
+
+function announce(
+  { machine, network }: Vm,
+  schedule?: AnnounceSchedule,
+  ids?: readonly string[],
+): void {
+  machine.checkAnnounceable();
+  network.announce(schedule, ids);
+}
 
 function decoded(data: string, form: 'utf8' | 'base64'): Buffer {
   if (form === 'base64' && !/^[A-Za-z0-9+/]*={0,2}$/.test(data))

@@ -3,9 +3,10 @@
  * that the machine knows.
  */
 import { objectTypes } from '../../vm/objects/all.js';
+import { parameterNames } from '../parameters.js';
 import type { Registry } from '../schema.js';
 import type { Completion, Fields, Type } from '../../words/types.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import { splitLine } from './parser.js';
 import { argumentWord } from './syntax.js';
 
@@ -22,7 +23,7 @@ export interface Assist {
 /** Longer lists are not read. */
 const MAX_CANDIDATES = 500;
 
-export function complete(registry: Registry, vm: VmControl, line: string): Assist {
+export function complete(registry: Registry, vm: Vm, line: string): Assist {
   const word = /[^ \t]*$/.exec(line)?.[0] ?? '';
   const before = line.slice(0, line.length - word.length).trim();
   const offer = (words: Iterable<string>, syntax: string) => assist(word, words, syntax);
@@ -108,27 +109,27 @@ const positional = (args: Fields) =>
   Object.entries(args).filter(([, t]) => t.hmp.form === 'word' || t.hmp.form === 'rest');
 const restOf = (args: Fields) => Object.values(args).find(t => t.hmp.form === 'rest');
 
-function valuesFor(type: Type, registry: Registry, vm: VmControl): Iterable<string> {
+function valuesFor(type: Type, registry: Registry, vm: Vm): Iterable<string> {
   return type.complete === undefined ? (type.words ?? []) : names[type.complete](vm, registry);
 }
 
 /** Where the names of each kind come from. files: see Assist.path. */
-const names: Readonly<Record<Completion, (vm: VmControl, registry: Registry) => Iterable<string>>> =
-  {
-    commands: (_vm, registry) => firstWords(registry),
-    info: (_vm, registry) => infoTopics(registry),
-    'block-nodes': ({ block }) =>
-      [...(block?.info() ?? []), ...(block?.nodes() ?? [])]
-        .flatMap(b => [b.device, b.nodeName])
-        .filter(name => name !== ''),
-    'block-jobs': ({ jobs }) => jobs?.list().map(job => job.id) ?? [],
-    capabilities: ({ migration }) => migration?.capabilities().map(c => c.capability) ?? [],
-    parameters: ({ migration }) => Object.keys(migration?.parameters() ?? {}),
-    netdevs: ({ network }) => network?.ids ?? [],
-    chardevs: ({ chardevs }) => chardevs?.info().map(c => c.id) ?? [],
-    objects: ({ objects }) => objects?.list().map(o => o.id) ?? [],
-    'object-types': () => objectTypes.map(t => t.name),
-    devices: ({ inspect }) => inspect?.devices().map(d => d.id) ?? [],
-    'trace-events': ({ traces }) => traces?.list().map(event => event.name) ?? [],
-    files: () => [],
-  };
+const names: Readonly<Record<Completion, (vm: Vm, registry: Registry) => Iterable<string>>> = {
+  commands: (_vm, registry) => firstWords(registry),
+  info: (_vm, registry) => infoTopics(registry),
+  'block-nodes': ({ block }) =>
+    [
+      ...block.queryBlock().flatMap(b => [b.device, b.inserted['node-name']]),
+      ...block.queryNamedBlockNodes().map(node => node['node-name']),
+    ].filter(name => name !== ''),
+  'block-jobs': ({ block }) => block.jobs.query().map(job => job.id),
+  capabilities: ({ colo }) => colo.capability.keys(),
+  parameters: () => parameterNames,
+  netdevs: ({ network }) => network.ids,
+  chardevs: ({ chardevs }) => chardevs.info().map(c => c.id),
+  objects: ({ objects }) => objects.list().map(o => o.id),
+  'object-types': () => objectTypes.map(t => t.name),
+  devices: ({ machine }) => machine.deviceInfo().map(d => d.id),
+  'trace-events': ({ traces }) => traces.list().map(event => event.name),
+  files: () => [],
+};

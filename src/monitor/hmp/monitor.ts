@@ -6,7 +6,7 @@ import { failoverDoubt, healthOf, pairNews } from '../health.js';
 import { Output } from '../output.js';
 import type { MonitorWorld } from '../qmp/server.js';
 import type { Registry } from '../schema.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import type { Clock } from '../../host/ports.js';
 import { complete } from './completion.js';
 import { eventLine } from './event-line.js';
@@ -38,7 +38,7 @@ export class HmpMonitor implements Disposable {
   private readonly events: Disposable;
 
   constructor(
-    private readonly vm: VmControl,
+    private readonly vm: Vm,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
     private readonly world: HmpWorld,
@@ -57,19 +57,18 @@ export class HmpMonitor implements Disposable {
   }
 
   private doubt(): string | undefined {
-    const health = healthOf(this.vm);
-    return health && failoverDoubt(health);
+    return failoverDoubt(healthOf(this.vm));
   }
 
   private happened(name: EventName, data: object): void {
     if (!this.repl || !isForPeople(name, data)) return;
-    const health = name === 'COLO_EXIT' ? healthOf(this.vm) : undefined;
-    if (!health) return this.repl.print(eventLine(name, data));
-    this.repl.print(`${pairNews(health, 'x_colo_lost_heartbeat').join('\n')}\n`);
+    if (name !== 'COLO_EXIT') return this.repl.print(eventLine(name, data));
+    const news = pairNews(healthOf(this.vm), 'x_colo_lost_heartbeat');
+    this.repl.print(`${news.join('\n')}\n`);
   }
 
   private get banner(): string {
-    const { major, minor, micro } = this.vm.version;
+    const { major, minor, micro } = this.vm.host.process.version;
     return `colo ${major}.${minor}.${micro} monitor - type 'help' for more information`;
   }
 

@@ -5,7 +5,7 @@
 import { asVmError, AssertionError, type VmError } from '../../base/errors.js';
 import { printableLines } from '../../base/printable.js';
 import type { Command, Registry } from '../schema.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import type { Style } from './style.js';
 import { renderTable } from './table.js';
 import { unknownCommand } from './syntax.js';
@@ -14,7 +14,7 @@ import { parseArgs, splitLine } from './parser.js';
 export class HmpShell {
   constructor(
     readonly registry: Registry,
-    private readonly vm: VmControl,
+    private readonly vm: Vm,
     private readonly mayWait: boolean,
   ) {}
 
@@ -66,9 +66,6 @@ export class HmpShell {
 
   private unknown(name: string): string {
     if (name === 'info') return `${this.infoHelp()}\n`;
-    const feature = this.registry.missingFeature(name);
-    if (feature !== undefined)
-      return `unknown command: '${name}' (this machine has no ${feature} part)\n`;
     return `${unknownCommand(this.registry, name)}\n`;
   }
 

@@ -6,7 +6,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { SocketChar } from '../../chardev/socket.js';
 import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';
 import type { Registry } from '../schema.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import { type MonitorWorld, QmpServer } from './server.js';
 
 const maxClients = 16;
@@ -18,7 +18,7 @@ export interface ListenerWorld extends MonitorWorld {
 
 export class QmpListener implements Disposable {
   private listener: Listener | undefined;
-  private served: { vm: VmControl; registry: Registry } | undefined;
+  private served: { vm: Vm; registry: Registry } | undefined;
   /** They came before the VM was built. */
   private early: Stream[] = [];
   private readonly clients = new Set<Disposable>();
@@ -33,7 +33,7 @@ export class QmpListener implements Disposable {
     this.listener = await this.world.sockets.listen(address, stream => this.accept(stream));
   }
 
-  serve(vm: VmControl, registry: Registry): void {
+  serve(vm: Vm, registry: Registry): void {
     this.served = { vm, registry };
     for (const stream of this.early.splice(0)) this.accept(stream);
   }

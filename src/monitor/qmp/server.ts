@@ -6,7 +6,7 @@ import { HmpShell } from '../hmp/shell.js';
 import type { Style } from '../hmp/style.js';
 import { Output } from '../output.js';
 import type { Registry } from '../schema.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import { QmpSession } from './session.js';
 
 export interface MonitorWorld {
@@ -21,7 +21,7 @@ export class QmpServer implements Disposable {
   private session: QmpSession | undefined;
 
   constructor(
-    private readonly vm: VmControl,
+    private readonly vm: Vm,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
     private readonly world: MonitorWorld,

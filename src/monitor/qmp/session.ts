@@ -7,7 +7,7 @@ import { asVmError, AssertionError, VmError } from '../../base/errors.js';
 import { versionInfo } from '../dialect.js';
 import type { CommandContext } from '../schema.js';
 import { isObject } from '../../words/types.js';
-import type { VmControl } from '../vm.js';
+import type { Vm } from '../../vm/vm.js';
 import type { Frame } from './framer.js';
 import { JsonFramer } from './framer.js';
 import { parseJson, printJson } from './json.js';
@@ -52,13 +52,15 @@ export class QmpSession {
   private madeRoom: () => void = () => undefined;
 
   constructor(
-    private readonly vm: VmControl,
+    private readonly vm: Vm,
     private readonly context: CommandContext,
     private readonly port: SessionPort,
   ) {}
 
   greet(): void {
-    this.send({ QMP: { version: versionInfo(this.vm.version), capabilities: ['oob'] } });
+    this.send({
+      QMP: { version: versionInfo(this.vm.host.process.version), capabilities: ['oob'] },
+    });
   }
 
   push(bytes: Uint8Array): void {

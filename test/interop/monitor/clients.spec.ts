@@ -3,6 +3,7 @@
  * documentation as they stand there, single quotes and all. Method: the QMP server over a unix
  * socket with a machine of the test behind it; skipped by name where socat is missing.
  */
+import { parameterValues } from '../../../src/monitor/parameters.js';
 import { spawnSync, spawn } from 'node:child_process';
 import { type FakeQmp, fakeQmp } from '../../support/fake-qmp.js';
 
@@ -62,7 +63,7 @@ const steps = `{'execute':'qmp_capabilities'}
         'migrate "tcp:192.168.2.88:8888"',
       ]),
     );
-    expect(qmp.vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 2000 });
-    expect(qmp.vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
+    expect(parameterValues(qmp.vm)).toMatchObject({ 'x-checkpoint-delay': 2000 });
+    expect(qmp.vm.colo.capability.get('x-colo')).toBe(true);
   },
 );

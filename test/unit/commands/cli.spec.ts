@@ -12,12 +12,12 @@ import { parseAddress } from '../../../src/commands/address.js';
 import { wantsColour } from '../../../src/commands/output.js';
 import { assistFromHelp, parseHelp } from '../../../src/commands/remote-help.js';
 import { commandArguments } from '../../../src/commands/qmp.js';
-import type { FakeControl } from '../../support/fake-control.js';
+import type { RememberingVm } from '../../support/remembering-vm.js';
 import { type FakeQmp, fakeQmp } from '../../support/fake-qmp.js';
 
 const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
 let qmp: FakeQmp;
-let vm: FakeControl;
+let vm: RememberingVm;
 let dir: string;
 let address: string;
 
@@ -128,12 +128,12 @@ test('qmp: mistakes of usage are exit code 2', async () => {
 });
 
 test('hmp: migrate without -d waits for the end, and says what it was', async () => {
-  const info = vm.migration!.info;
+  const { query } = vm.colo;
   const told = (...answers: object[]) => {
     let n = 0;
-    Object.assign(vm.migration!, { info: () => answers[Math.min(n++, answers.length - 1)] });
+    Object.assign(vm.colo, { query: () => answers[Math.min(n++, answers.length - 1)] });
   };
-  told({ status: 'setup' }, { status: 'active' }, { status: 'failed', 'error-desc': 'no route' });
+  told({ status: 'setup' }, { status: 'active' }, { status: 'failed', error: 'no route' });
   expect(await colo(['hmp', address, 'migrate tcp:h:1'])).toEqual({
     out: '',
     err: 'Error: migrate tcp:h:1: no route\n',
@@ -152,10 +152,10 @@ test('hmp: migrate without -d waits for the end, and says what it was', async ()
     'Error: migrate tcp:h:1: nothing of the migration has moved for 1 s (active); it goes on\n',
     1,
   ]);
-  told({ status: 'active' }, { status: 'failed', 'error-desc': 'no route' });
+  told({ status: 'active' }, { status: 'failed', error: 'no route' });
   const script = await colo(['monitor', address], 'migrate tcp:h:1\ninfo name\n');
   expect([script.out, script.code]).toEqual(['Error: no route\n', 1]);
-  Object.assign(vm.migration!, { info });
+  Object.assign(vm.colo, { query });
 });
 
 test('hmp: output as it is; a line that fails is exit code 1', async () => {

@@ -19,12 +19,11 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
-import { vmControl } from '../../../src/monitor/control.js';
 import { Vm } from '../../../src/vm/vm.js';
 import { testHost } from '../../support/vm-host.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
-import type { MigrationInfo } from '../../../src/monitor/vm.js';
+import { type MigrationInfo, migrationInfo } from '../../../src/monitor/migration-info.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { Assembler } from '../../support/toy-guest.js';
 
@@ -51,10 +50,9 @@ const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
 class TestVm {
   readonly events: string[] = [];
-  readonly control;
   readonly shell: HmpShell;
   readonly qmp = (name: string, args: Record<string, unknown> = {}) =>
-    this.registry.qmp(name).runQmp(this.control, args, {
+    this.registry.qmp(name).runQmp(this.vm, args, {
       registry: this.registry,
       hmp: line => this.shell.run(line),
       mayWait: false,
@@ -65,9 +63,8 @@ class TestVm {
     readonly vm: Vm,
     readonly notes: string[],
   ) {
-    this.control = vmControl(vm);
-    this.registry = registryFor(this.control);
-    this.shell = new HmpShell(this.registry, this.control, true);
+    this.registry = monitorRegistry;
+    this.shell = new HmpShell(this.registry, this.vm, true);
     for (const name of ['STOP', 'RESUME'] as const)
       vm.machine.events.on(name, () => void this.events.push(name));
     vm.machine.events.on('MIGRATION', e => void this.events.push(e.status));
@@ -98,7 +95,7 @@ class TestVm {
   }
 
   get info(): MigrationInfo {
-    return this.control.migration!.info();
+    return migrationInfo.from(this.vm.colo);
   }
 
   async until(what: string, condition: () => boolean): Promise<void> {
@@ -183,7 +180,7 @@ describe('live', () => {
       await target.shell.run(`migrate ${await portOf(back)}`);
       await back.until('it is there', () => back.state === 'paused');
       expect([target.state, back.counted]).toEqual(['postmigrate', target.counted]);
-      await back.control.cont();
+      await back.vm.machine.cont();
       await back.runs();
     },
   );
@@ -193,7 +190,7 @@ describe('live', () => {
     async () => {
       const source = await running();
       const target = await TestVm.start('primary', '-incoming', `unix:${file('paused')}`);
-      await source.control.stop();
+      await source.vm.machine.stop();
       await source.shell.run(`migrate unix:${file('paused')}`);
       expect([source.state, source.info.status]).toEqual(['postmigrate', 'completed']);
       await target.until('it is there', () => target.info.status === 'completed');
@@ -315,7 +312,7 @@ describe('state files', () => {
       const loaded = await TestVm.start('primary', '-S', '-incoming', `file:${path},offset=4096`);
       expect([loaded.state, loaded.counted]).toEqual(['paused', saved]);
       expect(loaded.vm.machine.accel.ram.hash()).toBe(source.vm.machine.accel.ram.hash());
-      await source.control.cont();
+      await source.vm.machine.cont();
       await source.runs();
       const second = await TestVm.start('primary', '-incoming', `file:${path},offset=4096`);
       await second.runs();

@@ -24,10 +24,10 @@ import { age, columns, healthFrom } from '../../../src/commands/survey.js';
 import { failoverDoubt } from '../../../src/monitor/health.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { QmpClient } from '../../../src/monitor/qmp/client.js';
 import type { QmpListener } from '../../../src/monitor/qmp/listener.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
 const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
 const runtime = mkdtempSync(join(tmpdir(), 'colo-names-'));
@@ -51,8 +51,8 @@ async function take(name: string): Promise<QmpListener> {
 }
 
 async function run(name: string) {
-  const vm = fakeControl();
-  (await take(name)).serve(vm, registryFor(vm));
+  const vm = rememberingVm();
+  (await take(name)).serve(vm, monitorRegistry);
   return vm;
 }
 
@@ -127,8 +127,8 @@ test('many clients at once, and those that came before the VM was built', async 
     QmpClient.connect(sockets, { kind: 'unix', path: nameSocket('busy', dir) }, 5000);
   const early = connect();
   await new Promise(resolve => setTimeout(resolve, 50));
-  const vm = fakeControl();
-  listener.serve(vm, registryFor(vm));
+  const vm = rememberingVm();
+  listener.serve(vm, monitorRegistry);
   const clients = [await early, await connect(), await connect()];
   for (const client of clients)
     expect(await client.execute('query-name', undefined, 5000)).toEqual({ name: 'test' });

@@ -2,6 +2,7 @@
  * Goal: QEMU's command lines become a spec, or are refused by the very option that is in the way.
  * Method: the seed's two command lines, the demo's, and every kind of mistake.
  */
+import { parameterValues } from '../../../src/monitor/parameters.js';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -12,7 +13,7 @@ import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { reachableWarnings } from '../../../src/commands/options/reachable.js';
 import { optionTable, refusedOptions } from '../../../src/commands/options/table.js';
 import { setMigrationGlobals } from '../../../src/commands/vm/migration-globals.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
 const words = (line: string) => line.trim().split(/\s+/);
 const launch = (role: Role, line: string) => parseLaunch(role, words(line)).spec;
@@ -792,12 +793,12 @@ test('-mon, and -trace from a file', () => {
 });
 
 test('-global migration.* is what the monitor would set, or refused by name', async () => {
-  const vm = fakeControl();
-  const set = (line: string) =>
+  const vm = rememberingVm();
+  const set = async (line: string) =>
     setMigrationGlobals(vm, parseLaunch('primary', words(`-kernel k ${line}`)).migration);
   await set('-global migration.x-colo=on -global migration.x-checkpoint-delay=7');
-  expect(vm.migration?.capabilities()).toContainEqual({ capability: 'x-colo', state: true });
-  expect(vm.migration?.parameters()).toMatchObject({ 'x-checkpoint-delay': 7 });
+  expect(vm.colo.capability.get('x-colo')).toBe(true);
+  expect(parameterValues(vm)).toMatchObject({ 'x-checkpoint-delay': 7 });
   await expect(set('-global migration.x-checkpont-delay=1')).rejects.toThrow(
     "-global migration.x-checkpont-delay=1: migration has no 'x-checkpont-delay'. Did you " +
       "mean 'x-checkpoint-delay'?",

@@ -58,7 +58,7 @@ test('lines of the monitor run in the order in which they were given', async () 
   expect([ran.map(({ line }) => line), code]).toEqual([lines, 0]);
   const said = ran.map(({ output }) => output).filter(output => output !== '');
   expect(said).toEqual(['VM status: running\n', 'VM status: paused\n', 'VM status: running\n']);
-  expect(qmp.vm.runState).toBe('paused');
+  expect(qmp.vm.machine.runState).toBe('paused');
 });
 
 test('a word that looks like an option is refused, or comes behind --', async () => {

@@ -10,10 +10,10 @@ import { fileURLToPath } from 'node:url';
 import { SocketChar } from '../../../src/chardev/socket.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { QmpClient } from '../../../src/monitor/qmp/client.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 import { keys, Person, temporaryHome } from '../../support/person.js';
 
 const dev = fileURLToPath(new URL('../../../bin/dev.js', import.meta.url));
@@ -25,14 +25,14 @@ const world = {
   wallMs: () => 0,
   log: () => undefined,
 };
-const vm = fakeControl();
+const vm = rememberingVm();
 const open: { dispose(): void }[] = [];
 
 beforeAll(async () => {
   open.push(
     await world.sockets.listen(address, stream => {
       const chr = SocketChar.over('test', world, stream, () => undefined);
-      open.push(chr, new QmpServer(vm, registryFor(vm), chr, world));
+      open.push(chr, new QmpServer(vm, monitorRegistry, chr, world));
     }),
   );
 });
@@ -51,7 +51,7 @@ test('the prompt', async () => {
   await person.press(keys.ctrlC, 'info block', keys.enter);
   await person.sees(/│ disk0 +│ node0 +│/);
   await person.press('info mig');
-  vm.events.emit('STOP', {});
+  vm.machine.events.emit('STOP', {});
   await person.sees('[STOP]\n(colo) info mig');
   await person.press(keys.ctrlC, keys.ctrlD);
   expect(await person.exited).toBe(0);
@@ -68,14 +68,15 @@ test('what becomes of the pair, from elsewhere', async () => {
   });
   await person.sees('(colo) ', 'typed');
   await person.press('info na');
-  for (const event of ['STOP', 'RESUME'] as const) vm.events.emit(event, { checkpoint: true });
-  Object.assign(vm.process!, { pair: 'lost', why: 'no sign of life', sinceMs: 3 });
-  vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+  for (const event of ['STOP', 'RESUME'] as const)
+    vm.machine.events.emit(event, { checkpoint: true });
+  Object.assign(vm.now.colo, { pair: 'lost', why: 'no sign of life', sinceMs: 3 });
+  vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
   const todo =
     'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
   await person.sees(`COLO: protection was lost: no sign of life\n${todo}\n(colo) info na`);
   expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
-  Object.assign(vm.process!, { pair: 'protected', why: undefined });
+  Object.assign(vm.now.colo, { pair: 'protected', why: undefined });
   person.kill();
   home.remove();
 });

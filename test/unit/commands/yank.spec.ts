@@ -10,8 +10,7 @@ import { join } from 'node:path';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { parseLaunch } from '../../../src/commands/options/spec.js';
 import { nodeHost } from '../../../src/host/node/host.js';
-import { vmControl } from '../../../src/monitor/control.js';
-import { yankControl } from '../../../src/monitor/control/yank.js';
+import { yank as yankNow, yankInstances } from '../../../src/vm/yank.js';
 import { openMonitors } from '../../../src/monitor/open.js';
 import { QmpClient } from '../../../src/monitor/qmp/client.js';
 import { Vm } from '../../../src/vm/vm.js';
@@ -41,7 +40,7 @@ async function start(...extra: string[]): Promise<void> {
     ...extra,
   ]);
   vm = await Vm.build(spec, testHost());
-  openMonitors(vm, vmControl(vm));
+  openMonitors(vm);
   await vm.start();
 }
 
@@ -124,18 +123,18 @@ test(
       server: { type: 'unix', path: path('proxy') },
       export: 'd',
     });
-    const control = yankControl({
+    const connected = {
       block: mine,
       chardevs: { info: () => [], yankable: () => [], yank: () => undefined } as never,
       colo: { migration: { busy: false } } as never,
-    });
+    };
     const read = () => mine.graph.node('n0').pread(0, 512);
     try {
       expect(await read()).toEqual(Buffer.alloc(512, 7));
       frozen();
       const waiting = read();
-      expect(control.instances()).toEqual([{ type: 'block-node', 'node-name': 'n0' }]);
-      control.yank(control.instances());
+      expect(yankInstances(connected)).toEqual([{ type: 'block-node', 'node-name': 'n0' }]);
+      yankNow(connected, yankInstances(connected));
       await expect(waiting).rejects.toThrow('the connection was yanked');
       await expect(read()).rejects.toThrow('the connection was yanked');
       expect(mine.queryNamedBlockNodes().map(node => node['node-name'])).toEqual(['n0']);

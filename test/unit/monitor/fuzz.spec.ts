@@ -5,14 +5,14 @@
  */
 import fc from 'fast-check';
 import { event, tracer } from '../../../src/base/trace.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
-const vm = fakeControl();
-const registry = registryFor(vm);
+const vm = rememberingVm();
+const registry = monitorRegistry;
 const world = { wallMs: () => 0, log: () => undefined };
 
 function connect() {
@@ -211,8 +211,9 @@ test(
 test('info accel follows the machine', async () => {
   const shell = new HmpShell(registry, vm, false);
   expect(await shell.run('info accel')).toBe('* soft\n  kvm\n');
-  Object.assign(vm, { kvm: { present: true, enabled: true } });
+  Object.assign(vm.machine.accel, { name: 'kvm' });
   expect(await shell.run('info accelerators')).toBe('  soft\n* kvm\n');
-  Object.assign(vm, { kvm: { present: false, enabled: false } });
+  Object.assign(vm.machine.accel, { name: 'soft' });
+  Object.assign(vm.host.accelerators, { kvmPresent: false });
   expect(await shell.run('info accel')).toBe('* soft\n');
 });

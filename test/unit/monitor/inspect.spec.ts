@@ -12,15 +12,15 @@ import { SteppedVm } from '../../../src/accel/vm.js';
 import { translate } from '../../../src/accel/walk.js';
 import { VmError } from '../../../src/base/errors.js';
 import { event, tracer } from '../../../src/base/trace.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { evaluate } from '../../../src/monitor/hmp/expression.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import { TraceSwitches } from '../../../src/vm/traces.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 import { Assembler, loadToyGuest } from '../../support/toy-guest.js';
 
-const vm = fakeControl();
-const registry = registryFor(vm);
+const vm = rememberingVm();
+const registry = monitorRegistry;
 const shell = new HmpShell(registry, vm, false);
 const context = { registry, hmp: (line: string) => shell.run(line), mayWait: false };
 const qmp = (name: string, args: Record<string, unknown> = {}) =>

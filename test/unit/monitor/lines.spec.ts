@@ -2,17 +2,17 @@
  * Goal: HMP for a script on a pipe or socket: prompt, output, order, bounds. Method: the monitor on
  * a channel whose peer is the test.
  */
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { MAX_LINE_BYTES } from '../../../src/monitor/hmp/lines.js';
 import { HmpMonitor } from '../../../src/monitor/hmp/monitor.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
 function start(label = 'unix:/run/hmp') {
-  const vm = fakeControl();
+  const vm = rememberingVm();
   const chr = new FakeChar(label);
   const log: string[] = [];
-  const monitor = new HmpMonitor(vm, registryFor(vm), chr, {
+  const monitor = new HmpMonitor(vm, monitorRegistry, chr, {
     wallMs: () => 0,
     log: line => log.push(line),
   });
@@ -63,13 +63,13 @@ test('end of input: what was typed is run, then the monitor hangs up; the VM sta
 test('migrate without -d waits until it is settled', async () => {
   const { chr, vm } = start('stdio');
   let status: 'active' | 'colo' = 'active';
-  Object.assign(vm.migration!, { info: () => ({ status }) });
+  Object.assign(vm.colo, { query: () => ({ status }) });
   chr.output = '';
   chr.type('migrate tcp:h:1\ninfo name\n');
   await settle();
   expect(chr.output).toBe('');
   status = 'colo';
-  vm.events.emit('MIGRATION', { status });
+  vm.machine.events.emit('MIGRATION', { status });
   await settle();
   expect(chr.output).toBe('(qemu) test\n(qemu) ');
 });

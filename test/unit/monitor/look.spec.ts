@@ -7,11 +7,10 @@ import { existsSync } from 'node:fs';
 import { AddonRam } from '../../../src/accel/ram.js';
 import { VcpuImage } from '../../../src/accel/vcpu-image.js';
 import { SteppedVm } from '../../../src/accel/vm.js';
-import type { MachineControl } from '../../../src/machine/contract.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
-import { inspectControl } from '../../../src/monitor/control/inspect.js';
+import type { Machine } from '../../../src/machine/machine.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 import { Assembler, loadToyGuest } from '../../support/toy-guest.js';
 
 const built = existsSync(new URL('../../../native/build/Release/colo.node', import.meta.url));
@@ -25,9 +24,9 @@ function shell() {
   const machine = {
     accel: Object.assign(guest, { threadIds: () => threads }),
     whileStopped: async <T>(fn: () => T) => (looks++, fn()),
-  } as unknown as MachineControl;
-  const vm = { ...fakeControl(), inspect: inspectControl(machine) };
-  return new HmpShell(registryFor(vm), vm, false);
+  } as unknown as Machine;
+  const vm = Object.assign(rememberingVm(), { machine });
+  return new HmpShell(monitorRegistry, vm, false);
 }
 
 const change = (fn: (cpu: VcpuImage) => void) => {

@@ -13,11 +13,11 @@ import { createChardev } from '../../../src/chardev/create.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Address, Stream } from '../../../src/host/ports.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { HmpMonitor } from '../../../src/monitor/hmp/monitor.js';
 import { QmpClient, type QmpEvent } from '../../../src/monitor/qmp/client.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
 const world = { sockets: new NodeSockets(), clock: new NodeClock() };
 const dir = mkdtempSync(join(tmpdir(), 'colo-qmp-'));
@@ -34,7 +34,7 @@ async function connect(timeoutMs = 5000): Promise<QmpClient> {
 }
 
 async function serve(mode: 'qmp' | 'hmp' = 'qmp') {
-  const vm = fakeControl();
+  const vm = rememberingVm();
   const chr = await createChardev(
     'c0',
     { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 },
@@ -43,8 +43,8 @@ async function serve(mode: 'qmp' | 'hmp' = 'qmp') {
   const monitorWorld = { wallMs: () => world.clock.wallMs(), log: () => undefined };
   const monitor =
     mode === 'qmp'
-      ? new QmpServer(vm, registryFor(vm), chr, monitorWorld)
-      : new HmpMonitor(vm, registryFor(vm), chr, monitorWorld);
+      ? new QmpServer(vm, monitorRegistry, chr, monitorWorld)
+      : new HmpMonitor(vm, monitorRegistry, chr, monitorWorld);
   open.push(chr, monitor);
   return { vm, chr };
 }
@@ -73,7 +73,7 @@ test('commands, errors, events, HMP against our server', async () => {
   ]);
   expect(together).toEqual([{ name: 'test' }, 'VM status: running\n', {}]);
   expect(events.map(e => e.event)).toEqual(['STOP']);
-  expect(vm.runState).toBe('paused');
+  expect(vm.machine.runState).toBe('paused');
 });
 
 test('a monitor that is not QMP is told so', async () => {

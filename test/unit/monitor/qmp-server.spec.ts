@@ -4,18 +4,18 @@
  * over a machine that only remembers.
  */
 import fc from 'fast-check';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { maxQueuedBytes } from '../../../src/monitor/output.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
-import { type FakeControl, fakeControl } from '../../support/fake-control.js';
+import { type RememberingVm, rememberingVm } from '../../support/remembering-vm.js';
 
 const wallMs = 1_795_379_668_713.25;
 
-async function start(vm: FakeControl = fakeControl(), negotiate = true) {
+async function start(vm: RememberingVm = rememberingVm(), negotiate = true) {
   const chr = new FakeChar();
   const log: string[] = [];
-  const server = new QmpServer(vm, registryFor(vm), chr, {
+  const server = new QmpServer(vm, monitorRegistry, chr, {
     wallMs: () => wallMs,
     log: line => log.push(line),
   });
@@ -35,7 +35,7 @@ const failure = (desc: string, errorClass = 'GenericError') => [
 ];
 
 test('greeting', async () => {
-  const { greeting } = await start(fakeControl(), false);
+  const { greeting } = await start(rememberingVm(), false);
   expect(greeting).toEqual([
     {
       QMP: {
@@ -47,7 +47,7 @@ test('greeting', async () => {
 });
 
 test('negotiation comes first, and once', async () => {
-  const { ask } = await start(fakeControl(), false);
+  const { ask } = await start(rememberingVm(), false);
   expect(await ask('{"execute":"query-status","id":1}')).toEqual([
     {
       id: 1,
@@ -166,7 +166,7 @@ test('the session is the same however the bytes are cut', async () => {
     `{"execute":"qmp_capabilities"}{'execute':'query-status','id':'é'}\n[1,2] ` +
     '{"execute":"stop"}{"execute":"query-status"}';
   const run = async (chunks: Uint8Array[]) => {
-    const { chr } = await start(fakeControl(), false);
+    const { chr } = await start(rememberingVm(), false);
     for (const chunk of chunks) chr.type(chunk);
     await settle();
     return chr.take();
@@ -184,15 +184,15 @@ test('the session is the same however the bytes are cut', async () => {
 });
 
 test('events carry a timestamp, and come only after negotiation', async () => {
-  const { vm, chr, ask } = await start(fakeControl(), false);
-  await vm.stop();
+  const { vm, chr, ask } = await start(rememberingVm(), false);
+  await vm.machine.stop();
   expect(chr.take()).toEqual([]);
   await ask('{"execute":"qmp_capabilities"}');
   expect(await ask('{"execute":"cont"}')).toEqual([
     { timestamp: { seconds: 1_795_379_668, microseconds: 713_250 }, event: 'RESUME' },
     { return: {} },
   ]);
-  vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
+  vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
   expect(chr.take()).toMatchObject([
     { event: 'COLO_EXIT', data: { mode: 'primary', reason: 'error' } },
   ]);
@@ -200,13 +200,13 @@ test('events carry a timestamp, and come only after negotiation', async () => {
 
 test('MIGRATION events follow the capability', async () => {
   const { vm, chr, ask } = await start();
-  vm.events.emit('MIGRATION', { status: 'active' });
+  vm.machine.events.emit('MIGRATION', { status: 'active' });
   expect(chr.take()).toEqual([]);
   await ask(
     '{"execute":"migrate-set-capabilities",' +
       '"arguments":{"capabilities":[{"capability":"events","state":true}]}}',
   );
-  vm.events.emit('MIGRATION', { status: 'active' });
+  vm.machine.events.emit('MIGRATION', { status: 'active' });
   expect(chr.take()).toMatchObject([{ event: 'MIGRATION' }]);
 });
 
@@ -235,12 +235,12 @@ test(
     chr.reading = false;
     chr.type('{"execute":"stop"}{"execute":"cont"}');
     await settle();
-    expect(vm.runState).toBe('paused');
+    expect(vm.machine.runState).toBe('paused');
     chr.type(Buffer.alloc(100 << 10, ' '));
     expect(chr.paused).toBe(true);
     chr.startReading();
     await settle();
-    expect(vm.runState).toBe('running');
+    expect(vm.machine.runState).toBe('running');
     expect(chr.paused).toBe(false);
   },
 );
@@ -250,7 +250,7 @@ test('a client that does not read at all loses its connection, with the reason i
   chr.reading = false;
   const error = 'x'.repeat(1000);
   for (let sent = 0; sent <= maxQueuedBytes; sent += 1000)
-    vm.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
+    vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
   expect(chr.hungUp).toBe(1);
   expect(log[0]).toMatch(
     /^QMP client on fake does not read: \d+ bytes dropped, connection closed$/,
@@ -279,26 +279,14 @@ test('human-monitor-command: CR LF line ends; errors are text', async () => {
   expect(await hmp('drive_add -n buddy if=none,id=x,file.driver=nbd')).toBe('OK\r\n');
   expect(await hmp('drive_add buddy driver=nbd, odd "text"')).toBe('OK\r\n');
   expect(vm.calls).toEqual([
-    'drive-add ["if=none,id=x,file.driver=nbd",{"nodeOnly":true}]',
-    'drive-add ["driver=nbd, odd \\"text\\"",{"nodeOnly":false}]',
+    'drive-add ["if=none,id=x,file.driver=nbd",{"noBackend":true}]',
+    'drive-add ["driver=nbd, odd \\"text\\"",{"noBackend":false}]',
   ]);
   expect(await hmp('nbd_server_stop')).toBe('Error: NBD server not running\r\n');
   expect(await hmp('')).toBe('');
   expect(await hmp('migrate tcp:h:1')).toBe(
     'terminal does not allow synchronous migration, continuing detached\r\n',
   );
-});
-
-test('a part that the machine lacks makes its commands absent', async () => {
-  const { ask } = await start(fakeControl({ block: true }));
-  expect(await ask('{"execute":"nbd-server-stop"}')).toEqual(
-    failure('The command nbd-server-stop has not been found', 'CommandNotFound'),
-  );
-  const names = (
-    (await ask('{"execute":"query-commands"}'))[0]['return'] as { name: string }[]
-  ).map(c => c.name);
-  expect(names).toContain('migrate');
-  expect(names).not.toContain('query-block');
 });
 
 test('query-qmp-schema: every type that is named is there', async () => {
@@ -345,10 +333,10 @@ describe('out of band', () => {
   const enableOob = '{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}';
   /** nbd-server-stop waits until the test says so. */
   async function stuck() {
-    const vm = fakeControl();
+    const vm = rememberingVm();
     const free: (() => void)[] = [];
-    Object.assign(vm.block!, {
-      nbdServerStop: () => new Promise<void>(resolve => free.push(resolve)),
+    Object.assign(vm.block.nbd, {
+      stop: () => new Promise<void>(resolve => free.push(resolve)),
     });
     const session = await start(vm, false);
     expect(await session.ask(enableOob)).toEqual([{ return: {} }]);
@@ -361,12 +349,9 @@ describe('out of band', () => {
       await ask('{"execute":"nbd-server-stop","id":1}{"execute":"query-name","id":2}'),
     ).toEqual([]);
     expect(
-      await ask(
-        '{"exec-oob":"yank","arguments":{"instances":[{"type":"block-node",' +
-          '"node-name":"n0"}]},"id":"y"}',
-      ),
+      await ask('{"exec-oob":"yank","arguments":{"instances":[{"type":"migration"}]},"id":"y"}'),
     ).toEqual([{ return: {}, id: 'y' }]);
-    expect(vm.calls).toEqual(['yank [{"type":"block-node","node-name":"n0"}]']);
+    expect(vm.calls).toEqual(['yank']);
     expect(await ask('{"exec-oob":"query-yank","id":3}')).toEqual([
       { return: [{ type: 'migration' }], id: 3 },
     ]);
@@ -433,7 +418,7 @@ describe('out of band', () => {
     second.chr.disconnect();
     second.free[0]();
     await settle();
-    expect([second.chr.take(), second.vm.runState]).toEqual([[], 'running']);
+    expect([second.chr.take(), second.vm.machine.runState]).toEqual([[], 'running']);
   });
 
   test('one client waits, another does not', async () => {

@@ -14,7 +14,7 @@ import { Network } from '../../../src/vm/network.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream, Programs, Tap } from '../../../src/host/ports.js';
-import { registryFor } from '../../../src/monitor/commands/all.js';
+import { monitorRegistry } from '../../../src/monitor/commands/all.js';
 import { HmpShell } from '../../../src/monitor/hmp/shell.js';
 import {
   chardevBackend,
@@ -24,7 +24,7 @@ import {
   specOfBackend,
 } from '../../../src/vm/objects/chardevs.js';
 import { netdevHelp, netdevOf, readNetdev } from '../../../src/vm/objects/netdevs.js';
-import { fakeControl } from '../../support/fake-control.js';
+import { rememberingVm } from '../../support/remembering-vm.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'colo-plug-'));
 const opened: { close(): void }[] = [];
@@ -403,14 +403,14 @@ describe('commands', () => {
       "Error: Device '/machine/x' not found\nPaths are /objects and /objects/ID.\n",
     ],
   ])('%s', async (line, call, output) => {
-    const vm = fakeControl();
-    expect(await new HmpShell(registryFor(vm), vm, false).run(line)).toBe(output);
+    const vm = rememberingVm();
+    expect(await new HmpShell(monitorRegistry, vm, false).run(line)).toBe(output);
     expect(vm.calls).toEqual(call === undefined ? [] : [call]);
   });
 
   test('QMP: nested backends, base64, all names', async () => {
-    const vm = fakeControl();
-    const registry = registryFor(vm);
+    const vm = rememberingVm();
+    const registry = monitorRegistry;
     const context = { registry, hmp: async () => '', mayWait: false };
     const run = (name: string, args: Record<string, unknown> = {}) =>
       registry.qmp(name).runQmp(vm, args, context);
