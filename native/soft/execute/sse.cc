@@ -262,6 +262,10 @@ Handler pick_half(u8 opcode) {
   }
 }
 bool is_half(const Insn& i) { return i.memory && (i.opcode & 0xfa) == 0x12; }
+/// MOVNTPS, MOVNTPD, MOVNTDQ: stores whose hint about the cache is not passed on.
+bool is_streaming(const Insn& i) {
+  return i.memory && (i.opcode == 0x2b || (i.opcode == 0xe7 && i.prefix == 0x66));
+}
 
 }  // namespace
 
@@ -273,11 +277,13 @@ Handler pick_sse(const Insn& i) {
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
       if (op == 0x10 || op == 0x11) return pick_move16(false, op & 1, i.memory);
       if (is_half(i)) return pick_half(op);
+      if (is_streaming(i)) return store16<true>;
       return op >= 0x54 && op <= 0x57 ? pick_logic(op, i.memory) : nullptr;
     case 0x66:
       if (op == 0x28 || op == 0x29) return pick_move16(true, op & 1, i.memory);
       if (op == 0x10 || op == 0x11) return pick_move16(false, op & 1, i.memory);
       if (is_half(i)) return pick_half(op);
+      if (is_streaming(i)) return store16<true>;
       if (op == 0x14 || op == 0x15)
         return op & 1 ? binary<f_unpckhqdq>(i.memory) : binary<f_unpcklqdq>(i.memory);
       if (op == 0x6f || op == 0x7f) return pick_move16(true, op == 0x7f, i.memory);
