@@ -2,7 +2,7 @@
  * Protocol `file`: a host file. A discard punches a hole, so that what was discarded reads as
  * zeroes on every replica alike.
  */
-import { asVmError, VmError } from '../../base/errors.js';
+import { asVmError, type VmError } from '../../base/errors.js';
 import type { Files, OpenFile } from '../../host/ports.js';
 import { type BlockStatus, SECTOR } from '../contract/driver.js';
 import { ioCode, ioError } from '../contract/io-error.js';
