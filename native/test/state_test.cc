@@ -72,6 +72,11 @@ void time_stamp_counter() {
   EXPECT(m.ok(m.wrmsr(0x3b, 0)));
   EQUAL(sys::guest_tsc(c), 7050);
   EXPECT(m.ok(m.wrmsr(0xc0000103, 9)));
+  EXPECT(m.run(1, 0x01, {.modrm = 0xf9}) == Step::Fault && c.pending.vector == UD);
+  c.pending = {};
+  vcpu::CpuModel with_rdtscp = vcpu::soft_v1();
+  with_rdtscp.features.edx81 |= vcpu::Features::RDTSCP;
+  c.model = &with_rdtscp;
   EXPECT(m.run(1, 0x01, {.modrm = 0xf9}) == Step::Next);
   EQUAL(c.r[RCX], 9);
   m.ring(3);
