@@ -93,7 +93,7 @@ test('a silent server: the greeting is waited for, and then no longer', async ()
 test('no answer within the time; the connection goes on', async () => {
   const { vm } = await serve();
   const client = await connect();
-  Object.assign(vm, { reset: () => new Promise(resolve => setTimeout(resolve, 200)) });
+  Object.assign(vm.machine, { reset: () => new Promise(resolve => setTimeout(resolve, 200)) });
   await expect(client.execute('system_reset', undefined, 50)).rejects.toThrow(
     'no answer to system_reset within 0.05 s',
   );
