@@ -1,6 +1,6 @@
 /**
  * One side of a simulated pair: the real block layer, NBD, network buffers, lifecycle and COLO over
- * a simulated host, with a guest that is small enough to compare. Wired as commands/vm does it.
+ * a simulated host, with a guest that is small enough to compare. Wired as src/vm does it.
  */
 import { Events } from '../../src/base/events.js';
 import type { ReplicationPrimary } from '../../src/block/drivers/replication/primary.js';
