@@ -2,6 +2,7 @@
  * The file names that mean an NBD server: nbd://HOST[:PORT]/EXPORT and its kin (NBD project,
  * doc/uri.md), and QEMU's older nbd:HOST:PORT.
  */
+import { portOf } from '../../words/scalars.js';
 import { VmError } from '../../base/errors.js';
 import type { Address } from '../../host/ports.js';
 
@@ -23,7 +24,7 @@ export function parseNbdUri(text: string): NbdTarget {
   const address: Address =
     old[1] !== undefined
       ? { kind: 'unix', path: old[1] }
-      : { kind: 'tcp', host: bare(old[2]), port: portOf(text, old[3]) };
+      : { kind: 'tcp', host: bare(old[2]), port: portIn(text, old[3]) };
   return { address, exportName: old[4] ?? '', tls: false };
 }
 
@@ -58,7 +59,7 @@ function fromUri(
     address: {
       kind: 'tcp',
       host: bare(decoded(text, where[1])),
-      port: where[2] === undefined ? NBD_PORT : portOf(text, where[2]),
+      port: where[2] === undefined ? NBD_PORT : portIn(text, where[2]),
     },
     exportName,
     tls,
@@ -67,9 +68,9 @@ function fromUri(
 
 const bare = (host: string) => host.replace(/^\[|\]$/g, '');
 
-function portOf(text: string, digits: string): number {
-  const port = Number(digits);
-  if (port < 1 || port > 65_535) throw bad(text, `port ${digits} is not from 1 to 65535`);
+function portIn(text: string, digits: string): number {
+  const port = portOf(digits);
+  if (port === undefined || port === 0) throw bad(text, `port ${digits} is not from 1 to 65535`);
   return port;
 }
 

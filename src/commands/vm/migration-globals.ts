@@ -2,6 +2,7 @@
  * `-global migration.NAME=VALUE`: what migrate-set-capabilities and -parameters would say, before
  * the guest runs.
  */
+import { needSwitch } from '../../words/scalars.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { capabilityNames } from '../../colo/colo.js';
@@ -23,7 +24,7 @@ export function setMigrationGlobals(vm: Vm, globals: readonly GlobalProperty[]):
 
 function set(vm: Vm, { property, value }: GlobalProperty): void {
   const capability = capabilityNames.find(name => name === property);
-  if (capability) return vm.colo.setCapability(capability, onOrOff(value));
+  if (capability) return vm.colo.setCapability(capability, needSwitch(value, 'it'));
   const all = [...capabilityNames, ...parameterNames];
   if (!parameterNames.includes(property))
     throw new VmError(`migration has no '${property}'.${didYouMean(property, all)}`, {
@@ -33,10 +34,4 @@ function set(vm: Vm, { property, value }: GlobalProperty): void {
   const given = type.fromWord(value);
   if (given === undefined) throw new VmError(`'${value}' is not ${type.summary}`);
   setParameters(vm, { [property]: type.check(given, property) });
-}
-
-function onOrOff(value: string): boolean {
-  if (['on', 'yes', 'true'].includes(value)) return true;
-  if (['off', 'no', 'false'].includes(value)) return false;
-  throw new VmError(`it is on or off, not '${value}'`);
 }
