@@ -14,7 +14,7 @@ const WORDS = ['ecx1', 'edx1', 'ebx7', 'ecx7', 'ecx81', 'edx81', 'kvm'] as const
 type Word = (typeof WORDS)[number];
 export const WORD_COUNT = WORDS.length;
 
-export interface Feature {
+export interface CpuFeature {
   readonly name: string;
   readonly word: number;
   readonly bit: number;
@@ -143,13 +143,13 @@ const aliases: Readonly<Record<string, string>> = {
   xd: 'nx',
 };
 
-export const features: readonly Feature[] = WORDS.flatMap((word, i) =>
+export const features: readonly CpuFeature[] = WORDS.flatMap((word, i) =>
   Object.entries(carried[word]).map(([name, bit]) => ({ name, word: i, bit })),
 );
 const byName = new Map(features.map(feature => [plain(feature.name), feature]));
 
 /** The feature; or why there is none of the name that a guest could have. */
-export function featureOf(name: string): Feature | string {
+export function featureOf(name: string): CpuFeature | string {
   const key = aliases[plain(name)] ?? plain(name);
   const known = byName.get(key);
   if (known) return known;
@@ -159,14 +159,14 @@ export function featureOf(name: string): Feature | string {
     : `${key} cannot be had: ${reason}`;
 }
 
-export const isAlwaysOn = (feature: Feature) => always.has(feature.name);
+export const isAlwaysOn = (feature: CpuFeature) => always.has(feature.name);
 
-export const hasFeature = (words: readonly number[], { word, bit }: Feature) =>
+export const hasFeature = (words: readonly number[], { word, bit }: CpuFeature) =>
   ((words[word] >>> bit) & 1) === 1;
 
 export function withFeature(
   words: readonly number[],
-  { word, bit }: Feature,
+  { word, bit }: CpuFeature,
   on: boolean,
 ): number[] {
   return words.map((value, i) =>

@@ -26,7 +26,7 @@ export type SegmentName = (typeof SEGMENTS)[number];
 export type ControlRegister = (typeof CONTROLS)[number];
 export type DebugRegister = (typeof DEBUGS)[number];
 
-export interface Segment {
+export interface VcpuSegment {
   base: bigint;
   limit: number;
   selector: number;
@@ -68,7 +68,7 @@ export class VcpuImage {
     return this.data.readBigUInt64LE(DEBUGREGS + 8 * DEBUGS.indexOf(name));
   }
 
-  segment(name: SegmentName): Segment {
+  segment(name: SegmentName): VcpuSegment {
     const at = segmentOffset(name);
     const bytes = SEGMENT_BYTES.map((field, i) => [field, this.data[at + 14 + i]] as const);
     return {
@@ -79,7 +79,7 @@ export class VcpuImage {
     };
   }
 
-  setSegment(name: SegmentName, segment: Segment): void {
+  setSegment(name: SegmentName, segment: VcpuSegment): void {
     const at = segmentOffset(name);
     this.data.writeBigUInt64LE(segment.base, at);
     this.data.writeUInt32LE(segment.limit, at + 8);

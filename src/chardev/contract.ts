@@ -127,7 +127,7 @@ export interface Stdio {
 }
 
 /** What createChardev (chardev/create.ts) needs of the world. */
-export interface CharWorld {
+export interface CharPorts {
   readonly files: Files;
   readonly sockets: Sockets;
   readonly clock: Clock;

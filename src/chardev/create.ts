@@ -1,7 +1,7 @@
 /** From a spec to a channel. */
 import { assertNever } from '../base/errors.js';
 import type { Address } from '../host/ports.js';
-import type { CharBackend, CharSpec, CharWorld } from './contract.js';
+import type { CharBackend, CharSpec, CharPorts } from './contract.js';
 import { FileChar } from './file.js';
 import { MuxChar } from './mux.js';
 import { NullChar } from './null.js';
@@ -17,7 +17,7 @@ import { StdioChar } from './stdio.js';
 export async function createChardev(
   id: string,
   spec: CharSpec,
-  world: CharWorld,
+  world: CharPorts,
 ): Promise<CharBackend> {
   switch (spec.kind) {
     case 'null':

@@ -3,7 +3,7 @@ import { createInterface, type Interface } from 'node:readline';
 import chalk from 'chalk';
 import { VmError } from '../base/errors.js';
 
-export interface Question {
+export interface LineQuestion {
   readonly text: string;
   /** The answer that Enter on an empty line gives, until Backspace takes it away. */
   readonly usual: string | undefined;
@@ -23,7 +23,7 @@ interface Key {
 /** The terminal's lines are on standard error: the result may go to standard output. */
 export class Questioner {
   private readonly lines: Interface;
-  private question: Question | undefined;
+  private question: LineQuestion | undefined;
   private usual: string | undefined;
   /** Typed, or pasted, before their question stood there. */
   private readonly ahead: string[] = [];
@@ -45,7 +45,7 @@ export class Questioner {
     process.stdin.prependListener('keypress', this.onKey);
   }
 
-  ask(question: Question): Promise<string | typeof BACK> {
+  ask(question: LineQuestion): Promise<string | typeof BACK> {
     this.question = question;
     this.usual = question.usual;
     this.prompt('');

@@ -5,7 +5,7 @@
  */
 import { VmError } from '../base/errors.js';
 import type { Style } from './hmp/style.js';
-import type { Table } from './hmp/table.js';
+import type { TextTable } from './hmp/table.js';
 import { whyNotOffered } from './not-offered.js';
 import type { ArgsOf, Fields, SchemaSink, Type } from '../words/types.js';
 import { checkFields, describeFields } from '../words/types.js';
@@ -27,7 +27,7 @@ export interface HmpSide {
   readonly args: Fields;
   run(vm: Vm, args: unknown, context: CommandContext): Promise<string | undefined>;
   /** The same for a terminal, where that is easier to read. */
-  table?(vm: Vm, args: unknown, context: CommandContext): Promise<Table>;
+  table?(vm: Vm, args: unknown, context: CommandContext): Promise<TextTable>;
 }
 
 export interface Command {
@@ -85,7 +85,7 @@ interface Declaration<A extends Fields, R> extends Common<A, R> {
   /** The lines that HMP prints, without the last line end; nothing: silence. */
   show?: (result: R, vm: Vm) => string | undefined;
   /** The same as a table, for a terminal that has room. */
-  table?: (result: R, vm: Vm) => Table;
+  table?: (result: R, vm: Vm) => TextTable;
 }
 
 const hmpSpelling = (name: string) =>
@@ -126,7 +126,7 @@ export function hmpCommand<A extends Fields = Record<never, Type>>(
   d: Common<A, string | undefined> & {
     info?: boolean;
     hmpName?: string;
-    table?: (vm: Vm, args: ArgsOf<A>) => Table;
+    table?: (vm: Vm, args: ArgsOf<A>) => TextTable;
   },
 ): Command {
   const args = d.args ?? ({} as A);

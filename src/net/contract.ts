@@ -34,7 +34,7 @@ export type Direction = 'rx' | 'tx';
  * pass: on to the next. stolen: the filter keeps it, and sends it on by forward() or never. full:
  * not taken, the sender keeps it.
  */
-export type Verdict = 'pass' | 'stolen' | 'full';
+export type FilterVerdict = 'pass' | 'stolen' | 'full';
 
 export interface NetFilter {
   readonly name: string;
@@ -42,7 +42,7 @@ export interface NetFilter {
   /** Off: frames go past it. */
   readonly on: boolean;
   /** The frame is the caller's: copy what is kept. */
-  take(frame: Uint8Array, direction: Direction): Verdict;
+  take(frame: Uint8Array, direction: Direction): FilterVerdict;
   /**
    * A frame that passed was taken further on: the time to copy it, for one that is refused further
    * on comes again.

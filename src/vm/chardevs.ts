@@ -2,7 +2,7 @@
 import { Disposables } from '../base/disposable.js';
 import { deviceNotFound, VmError } from '../base/errors.js';
 import { type Claim, Inventory } from '../base/inventory.js';
-import type { CharBackend, CharSpec, CharWorld } from '../chardev/contract.js';
+import type { CharBackend, CharSpec, CharPorts } from '../chardev/contract.js';
 import { createChardev } from '../chardev/create.js';
 import { MuxChar, type MuxCommand } from '../chardev/mux.js';
 import type { MuxRole } from '../chardev/mux-front.js';
@@ -21,9 +21,9 @@ export class Chardevs implements ChardevProvider {
     duplicate: id => new VmError(`Chardev with id '${id}' already exists`),
   });
 
-  private constructor(private readonly world: CharWorld) {}
+  private constructor(private readonly world: CharPorts) {}
 
-  static async create(specs: readonly ChardevSpec[], world: CharWorld): Promise<Chardevs> {
+  static async create(specs: readonly ChardevSpec[], world: CharPorts): Promise<Chardevs> {
     const chardevs = new Chardevs(world);
     try {
       for (const { id, backend } of specs) await chardevs.add(id, backend);

@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CharWorld } from '../../src/chardev/contract.js';
+import type { CharPorts } from '../../src/chardev/contract.js';
 import { createChardev } from '../../src/chardev/create.js';
 import { NodeClock } from '../../src/host/node/clock.js';
 import { NodeSockets } from '../../src/host/node/sockets.js';
@@ -28,7 +28,7 @@ export async function fakeQmp(): Promise<FakeQmp> {
     sockets: new NodeSockets(),
     clock: new NodeClock(),
     log: () => undefined,
-  } as unknown as CharWorld;
+  } as unknown as CharPorts;
   const chr = await createChardev(
     'c0',
     { kind: 'socket', address: { kind: 'unix', path }, server: true, wait: false, reconnectMs: 0 },

@@ -4,7 +4,7 @@
  * beside a guest's console: a guest that echoes, shows breaks, and prints a line when it is reset.
  */
 import { createChardev } from '../../src/chardev/create.js';
-import type { CharBackend, CharWorld } from '../../src/chardev/contract.js';
+import type { CharBackend, CharPorts } from '../../src/chardev/contract.js';
 import { MuxChar } from '../../src/chardev/mux.js';
 import { note } from '../../src/commands/output.js';
 import { processStdio } from '../../src/commands/terminal.js';
@@ -47,7 +47,7 @@ Object.assign(vm.network, {
     vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error' });
   },
 });
-const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharWorld;
+const world = { stdio: processStdio(), clock: new NodeClock() } as unknown as CharPorts;
 const stdio = { kind: 'stdio', input: 'keys' } as const;
 const chr = await createChardev(
   'm0',

@@ -4,7 +4,7 @@
  * mapped one to one), 0x10000 code, 0x20000 results, 0x80000 stack.
  */
 import type { Ram, VmAccel } from '../../src/accel/contract.js';
-import { type Segment, VcpuImage } from '../../src/accel/vcpu-image.js';
+import { type VcpuSegment, VcpuImage } from '../../src/accel/vcpu-image.js';
 
 const GDT = 0x1000;
 export const IDT = 0x2000;
@@ -113,7 +113,7 @@ export function startTimer(a: Assembler, count: number, periodic = false): Assem
   return a.storeAtRbx(0x320, TIMER_VECTOR | (periodic ? 0x20000 : 0)).storeAtRbx(0x380, count);
 }
 
-const CODE64: Segment = {
+const CODE64: VcpuSegment = {
   base: 0n,
   limit: 0xffffffff,
   selector: 8,
@@ -127,7 +127,7 @@ const CODE64: Segment = {
   avl: 0,
   unusable: 0,
 };
-const DATA: Segment = { ...CODE64, selector: 16, type: 3, db: 1, l: 0 };
+const DATA: VcpuSegment = { ...CODE64, selector: 16, type: 3, db: 1, l: 0 };
 
 /** Loads the program and points the vCPU at it, in long mode. */
 export function loadToyGuest(vm: VmAccel, program: Assembler): void {

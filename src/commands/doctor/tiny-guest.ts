@@ -4,7 +4,7 @@
  */
 import type { ExitHandler } from '../../accel/contract.js';
 import { AddonRam } from '../../accel/ram.js';
-import { type Segment, VcpuImage } from '../../accel/vcpu-image.js';
+import { type VcpuSegment, VcpuImage } from '../../accel/vcpu-image.js';
 import { SteppedVm } from '../../accel/vm.js';
 import { VmError } from '../../base/errors.js';
 
@@ -12,7 +12,7 @@ const ramBytes = 1 << 20;
 const entry = 0x1000;
 /** Three page tables: the first 2 MiB at their own addresses. */
 const tables = 0x4000;
-const code64: Segment = {
+const code64: VcpuSegment = {
   base: 0n,
   limit: 0xffffffff,
   selector: 8,
@@ -26,7 +26,7 @@ const code64: Segment = {
   avl: 0,
   unusable: 0,
 };
-const data: Segment = { ...code64, selector: 16, type: 3, db: 1, l: 0 };
+const data: VcpuSegment = { ...code64, selector: 16, type: 3, db: 1, l: 0 };
 const port = 0x80;
 const word = 0x2a;
 /** mov al, word; out port, al; hlt */

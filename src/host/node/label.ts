@@ -19,14 +19,14 @@ import { errorCode, systemError } from './errors.js';
 export const ATTRIBUTE = 'user.colo.pair';
 export const SIDE_PREFIX = '.colo-pair.';
 
-export interface LabelWorld {
+export interface LabelPorts {
   readonly host: Pick<HostModule, 'getXattr' | 'setXattr'>;
   /** For what is said of block devices. */
   readonly stateDir: string;
   deviceId(rdev: number): Promise<DeviceId>;
 }
 
-export function labelWorld(host: HostModule, env: NodeJS.ProcessEnv = process.env): LabelWorld {
+export function labelWorld(host: HostModule, env: NodeJS.ProcessEnv = process.env): LabelPorts {
   return {
     host,
     stateDir: stateDirOf(env, process.getuid?.() === 0),
@@ -43,7 +43,7 @@ export function stateDirOf(env: NodeJS.ProcessEnv, root: boolean): string {
 
 export class NodeLabel implements Label {
   constructor(
-    private readonly world: LabelWorld,
+    private readonly world: LabelPorts,
     private readonly handle: FileHandle,
     private readonly path: string,
   ) {}

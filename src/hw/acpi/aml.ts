@@ -19,7 +19,7 @@ const Op = {
   DEVICE: 0x82,
 } as const;
 
-export function integer(value: number): Buffer {
+export function amlInteger(value: number): Buffer {
   if (value === 0) return Buffer.of(Op.ZERO);
   if (value === 1) return Buffer.of(Op.ONE);
   if (value <= 0xff) return Buffer.of(Op.BYTE, value);
@@ -30,7 +30,7 @@ export function integer(value: number): Buffer {
   return b;
 }
 
-export const text = (value: string) =>
+export const amlText = (value: string) =>
   Buffer.concat([Buffer.of(Op.STRING), Buffer.from(value, 'latin1'), Buffer.of(0)]);
 
 /** "PNP0A03" as a compressed EISA id (section 19.3.4). */
@@ -77,7 +77,7 @@ export const device = (name: string, ...body: Buffer[]) =>
   block([Op.EXTENDED, Op.DEVICE], nameString(name), body);
 export const pack = (...elements: Buffer[]) =>
   block([Op.PACKAGE], Buffer.of(elements.length), elements);
-const buffer = (content: Buffer) => block([Op.BUFFER], integer(content.length), [content]);
+const buffer = (content: Buffer) => block([Op.BUFFER], amlInteger(content.length), [content]);
 
 // --- resource descriptors
 

@@ -8,7 +8,7 @@ import {
   busRange,
   device,
   eisaId,
-  integer,
+  amlInteger,
   ioPorts,
   ioRange,
   isaIrq,
@@ -17,7 +17,7 @@ import {
   pack,
   resources,
   scope,
-  text,
+  amlText,
 } from './aml.js';
 import { PM } from './pm.js';
 
@@ -181,10 +181,10 @@ function dsdt(config: AcpiConfig): Buffer {
     for (let pin = 0; pin < 4; pin++) {
       routes.push(
         pack(
-          integer(slot * 0x10000 + 0xffff),
-          integer(pin),
-          integer(0),
-          integer(config.intx(slot, pin)),
+          amlInteger(slot * 0x10000 + 0xffff),
+          amlInteger(pin),
+          amlInteger(0),
+          amlInteger(config.intx(slot, pin)),
         ),
       );
     }
@@ -192,8 +192,8 @@ function dsdt(config: AcpiConfig): Buffer {
   const pci = device(
     'PCI0',
     named('_HID', eisaId('PNP0A03')),
-    named('_ADR', integer(0)),
-    named('_UID', integer(0)),
+    named('_ADR', amlInteger(0)),
+    named('_UID', amlInteger(0)),
     named(
       '_CRS',
       resources(
@@ -215,13 +215,16 @@ function dsdt(config: AcpiConfig): Buffer {
     device(
       `COM${i + 1}`,
       named('_HID', eisaId('PNP0501')),
-      named('_UID', integer(i + 1)),
-      named('_DDN', text(`COM${i + 1}`)),
+      named('_UID', amlInteger(i + 1)),
+      named('_DDN', amlText(`COM${i + 1}`)),
       named('_CRS', resources(ioPorts(base, 8), isaIrq(irq))),
     ),
   );
   return Buffer.concat([
     scope('\\_SB_', pci, rtc, ...uarts),
-    named('\\_S5_', pack(integer(PM.S5_TYPE), integer(PM.S5_TYPE), integer(0), integer(0))),
+    named(
+      '\\_S5_',
+      pack(amlInteger(PM.S5_TYPE), amlInteger(PM.S5_TYPE), amlInteger(0), amlInteger(0)),
+    ),
   ]);
 }

@@ -8,7 +8,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { event, tracer } from '../../base/trace.js';
 import type { MmioSpace } from '../../memory/mmio-space.js';
 import type { IrqRouter } from '../wiring.js';
-import { Cfg, Command } from './config-space.js';
+import { Cfg, PciCommand } from './config-space.js';
 import type { PluggedFunction } from './function.js';
 
 const trace = tracer('pci', {
@@ -83,7 +83,7 @@ export class PciBus {
       fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
       next += bar.size;
     }
-    fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? Command.MEMORY : 0);
+    fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? PciCommand.MEMORY : 0);
     if (fn.configRead(Cfg.INT_PIN, 1) !== 0)
       fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
     return next;

@@ -21,15 +21,15 @@ export const Cfg = {
   INT_LINE: 0x3c,
   INT_PIN: 0x3d,
 } as const;
-export const Command = {
+export const PciCommand = {
   IO: 0x0001,
   MEMORY: 0x0002,
   MASTER: 0x0004,
   INTX_DISABLE: 0x0400,
 } as const;
 /** No two of them share a bit. */
-const WRITABLE_COMMAND = Object.values(Command).reduce((sum, bit) => sum + bit, 0);
-export const Status = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
+const WRITABLE_COMMAND = Object.values(PciCommand).reduce((sum, bit) => sum + bit, 0);
+export const PciStatus = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
 const CAPABILITY_ID = { MSIX: 0x11, VENDOR: 0x09 } as const;
 export { CAPABILITY_ID };
 
@@ -85,7 +85,7 @@ export class ConfigLayout {
     if (mask) this.writable.set(mask, at + 2);
     this.lastLink = at + 1;
     this.nextCapability = (at + 2 + body.length + 3) & ~3;
-    this.identity.writeUInt16LE(Status.CAPABILITIES, Cfg.STATUS);
+    this.identity.writeUInt16LE(PciStatus.CAPABILITIES, Cfg.STATUS);
     return at;
   }
 

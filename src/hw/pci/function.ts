@@ -5,7 +5,7 @@
 import { without32 } from '../../base/unsigned.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import { Device, type IrqLine } from '../device.js';
-import { Cfg, Command, type ConfigLayout, Status } from './config-space.js';
+import { Cfg, PciCommand, type ConfigLayout, PciStatus } from './config-space.js';
 
 export interface PciState {
   config: Buffer;
@@ -84,7 +84,7 @@ export abstract class PciFunction<T extends PciState = PciState>
   }
 
   get busMaster(): boolean {
-    return (this.command & Command.MASTER) !== 0;
+    return (this.command & PciCommand.MASTER) !== 0;
   }
 
   /**
@@ -92,7 +92,7 @@ export abstract class PciFunction<T extends PciState = PciState>
    * never placed.
    */
   barAddress(index: number): number | undefined {
-    if ((this.command & Command.MEMORY) === 0) return undefined;
+    if ((this.command & PciCommand.MEMORY) === 0) return undefined;
     const at = without32(this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index), 0x0f);
     return at === 0 ? undefined : at;
   }
@@ -109,8 +109,8 @@ export abstract class PciFunction<T extends PciState = PciState>
   private updateIntx(): void {
     const { config } = this.state;
     const status = config.readUInt16LE(Cfg.STATUS);
-    const rest = without32(status, Status.INTX);
-    config.writeUInt16LE(this.intxPending ? rest + Status.INTX : rest, Cfg.STATUS);
-    this.slot?.intx.set(this.intxPending && (this.command & Command.INTX_DISABLE) === 0);
+    const rest = without32(status, PciStatus.INTX);
+    config.writeUInt16LE(this.intxPending ? rest + PciStatus.INTX : rest, Cfg.STATUS);
+    this.slot?.intx.set(this.intxPending && (this.command & PciCommand.INTX_DISABLE) === 0);
   }
 }

@@ -8,7 +8,7 @@ import type { Field } from '../../fields/field.js';
 import type { Virtqueue } from './virtqueue.js';
 
 /** Feature bits of the ring and the transport (virtio 1.1, chapter 6). */
-export const Feature = { INDIRECT_DESC: 28, EVENT_IDX: 29, VERSION_1: 32 } as const;
+export const VirtioFeature = { INDIRECT_DESC: 28, EVENT_IDX: 29, VERSION_1: 32 } as const;
 
 export interface VirtioHost<S> {
   readonly ram: GuestMemory;

@@ -23,7 +23,7 @@ import {
   NOTIFY_MULTIPLIER,
   Window,
 } from './common-config.js';
-import { Feature, type VirtioHost, type VirtioModel } from './model.js';
+import { VirtioFeature, type VirtioHost, type VirtioModel } from './model.js';
 import type { GuestClock } from '../wiring.js';
 import { queueField, validQueueSize, Virtqueue } from './virtqueue.js';
 
@@ -101,9 +101,9 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     super(id);
     this.offered = featureBits([
       ...model.features,
-      Feature.VERSION_1,
-      Feature.INDIRECT_DESC,
-      Feature.EVENT_IDX,
+      VirtioFeature.VERSION_1,
+      VirtioFeature.INDIRECT_DESC,
+      VirtioFeature.EVENT_IDX,
     ]);
     this.vmstate = virtioPciState(
       `${model.name}-pci`,
@@ -461,7 +461,7 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     trace.set_status?.({ id: this.id, value });
     if (value === 0) return this.deviceReset();
     const asks = (value & ~s.status & DeviceStatus.FEATURES_OK) !== 0;
-    if (asks && !this.has(Feature.VERSION_1)) value &= ~DeviceStatus.FEATURES_OK;
+    if (asks && !this.has(VirtioFeature.VERSION_1)) value &= ~DeviceStatus.FEATURES_OK;
     const starts = (value & ~s.status & DeviceStatus.DRIVER_OK) !== 0;
     s.status = value | (s.status & DeviceStatus.NEEDS_RESET);
     if (asks) this.bindQueues();
@@ -491,8 +491,8 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
   private bindQueues(): void {
     for (const queue of this.queues) {
       queue.bind(this.state.queues[queue.index]);
-      queue.eventIdx = this.has(Feature.EVENT_IDX);
-      queue.indirect = this.has(Feature.INDIRECT_DESC);
+      queue.eventIdx = this.has(VirtioFeature.EVENT_IDX);
+      queue.indirect = this.has(VirtioFeature.INDIRECT_DESC);
     }
   }
 

@@ -4,7 +4,7 @@
 import { VmError } from '../../base/errors.js';
 import type { Vm } from '../../vm/vm.js';
 import { bitmapLines, childLines, detailLines, type Disk, diskOf } from '../block-info.js';
-import { shortSize, type Table } from '../hmp/table.js';
+import { shortSize, type TextTable } from '../hmp/table.js';
 import { type HmpSide, hmp } from '../schema.js';
 import { flag, optional, str } from '../../words/types.js';
 
@@ -31,7 +31,7 @@ export const infoBlock: HmpSide = {
       )
       .join('\n'),
   ),
-  table: async (vm, wanted): Promise<Table> => ({
+  table: async (vm, wanted): Promise<TextTable> => ({
     head: ['DEVICE', 'NODE', 'DRIVER', 'FILE', 'SIZE', 'MORE'],
     rows: chosen(vm, wanted as Wanted).map(found =>
       row(vm, found, (wanted as Wanted).verbose ?? false),

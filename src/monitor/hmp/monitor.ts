@@ -25,7 +25,7 @@ export interface Typist {
   notes?(to: (line: string) => boolean): void;
 }
 
-export interface HmpWorld extends MonitorWorld {
+export interface HmpPorts extends MonitorWorld {
   /** Absent: there is no person, and a terminal gets plain lines too. */
   readonly typist?: Typist;
 }
@@ -41,7 +41,7 @@ export class HmpMonitor implements Disposable {
     private readonly vm: Vm,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
-    private readonly world: HmpWorld,
+    private readonly world: HmpPorts,
   ) {
     this.shell = new HmpShell(registry, vm, true);
     this.output = new Output(chr, queued => this.overflow(queued));

@@ -4,7 +4,7 @@
  */
 import { paint, type Style } from './style.js';
 
-export interface Table {
+export interface TextTable {
   /** None: the first column names what the second says. */
   readonly head?: readonly string[];
   readonly rows: readonly (readonly string[])[];
@@ -29,7 +29,7 @@ const asciiChars = {
 
 /** undefined: it does not fit, or there is nothing in it. */
 export async function renderTable(
-  { head, rows }: Table,
+  { head, rows }: TextTable,
   style: Style,
 ): Promise<string | undefined> {
   if (rows.length === 0) return undefined;
@@ -57,7 +57,7 @@ export function shortSize(bytes: number): string {
 }
 
 /** `name: value` on each line: the names in front of what they say. */
-export function pairs(text: string): Table {
+export function pairs(text: string): TextTable {
   const rows = text
     .split('\n')
     .map(line => /^([^:]*): ?(.*)$/.exec(line))

@@ -6,7 +6,7 @@
 import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
 import type { Clock } from '../../host/ports.js';
-import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
+import type { Direction, FilterInfo, FilterPort, NetFilter, FilterVerdict } from '../contract.js';
 
 const LIMIT_PACKETS = 4096;
 const LIMIT_BYTES = 16 << 20;
@@ -45,7 +45,7 @@ export class FilterBuffer implements NetFilter, Disposable {
     return this.waiting.rx.frames.length + this.waiting.tx.frames.length;
   }
 
-  take(frame: Uint8Array, direction: Direction): Verdict {
+  take(frame: Uint8Array, direction: Direction): FilterVerdict {
     const waiting = this.waiting[direction];
     if (waiting.bytes + frame.length > LIMIT_BYTES || !waiting.frames.push(Buffer.from(frame))) {
       waiting.refused = true;

@@ -5,7 +5,7 @@
  */
 import { asVmError } from '../../base/errors.js';
 import type { Clock, OpenFile } from '../../host/ports.js';
-import type { Direction, FilterInfo, NetFilter, Verdict } from '../contract.js';
+import type { Direction, FilterInfo, NetFilter, FilterVerdict } from '../contract.js';
 import { pcapHeader, pcapRecord } from '../packet/pcap.js';
 
 const MAX_PENDING_BYTES = 4 << 20;
@@ -56,7 +56,7 @@ export class Dump implements NetFilter {
     return this.enabled;
   }
 
-  take(): Verdict {
+  take(): FilterVerdict {
     return 'pass';
   }
 

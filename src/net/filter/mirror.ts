@@ -1,6 +1,6 @@
 /** filter-mirror: a copy of each frame goes to a character device, the frame itself passes. */
 import type { CharBackend } from '../../chardev/contract.js';
-import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
+import type { Direction, FilterInfo, FilterPort, NetFilter, FilterVerdict } from '../contract.js';
 import { Outlet } from './outlet.js';
 
 export class Mirror implements NetFilter {
@@ -24,7 +24,7 @@ export class Mirror implements NetFilter {
     return this.enabled;
   }
 
-  take(): Verdict {
+  take(): FilterVerdict {
     return 'pass';
   }
 

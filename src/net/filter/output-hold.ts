@@ -5,7 +5,7 @@
  * in order. Bounded: at the bound a frame is not taken, and the nic waits; a frame that was taken
  * is never dropped, unless this side has lost.
  */
-import type { FilterInfo, OutputHold, Verdict } from '../contract.js';
+import type { FilterInfo, OutputHold, FilterVerdict } from '../contract.js';
 
 export interface HoldLimits {
   packets: number;
@@ -70,7 +70,7 @@ export class OutputHoldFilter implements OutputHold {
     return this.bytes;
   }
 
-  take(frame: Uint8Array): Verdict {
+  take(frame: Uint8Array): FilterVerdict {
     if (!this.hasRoom(frame)) return 'full';
     this.append(Buffer.from(frame), frame.length);
     return 'stolen';

@@ -5,7 +5,7 @@
  */
 import { asVmError } from '../../base/errors.js';
 import type { CharBackend } from '../../chardev/contract.js';
-import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
+import type { Direction, FilterInfo, FilterPort, NetFilter, FilterVerdict } from '../contract.js';
 import { FrameReader, isFrame } from '../packet/frame-stream.js';
 import { Injector } from './injector.js';
 import { Outlet } from './outlet.js';
@@ -43,7 +43,7 @@ export class Redirector implements NetFilter {
     return this.enabled;
   }
 
-  take(frame: Uint8Array, direction: Direction): Verdict {
+  take(frame: Uint8Array, direction: Direction): FilterVerdict {
     const { outlet } = this;
     if (!outlet) return 'pass';
     return this.port?.emit(frame, direction, copy => outlet.send(copy)) ? 'stolen' : 'full';

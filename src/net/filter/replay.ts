@@ -6,7 +6,7 @@
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Clock, OpenFile } from '../../host/ports.js';
-import type { Direction, FilterInfo, FilterPort, NetFilter, Verdict } from '../contract.js';
+import type { Direction, FilterInfo, FilterPort, NetFilter, FilterVerdict } from '../contract.js';
 import { FRAME_BYTES_MAX } from '../packet/ethernet.js';
 import { isFrame } from '../packet/frame-stream.js';
 import {
@@ -78,7 +78,7 @@ export class Replay implements NetFilter {
     return this.enabled;
   }
 
-  take(): Verdict {
+  take(): FilterVerdict {
     return 'pass';
   }
 

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CharBackend, CharWorld, Stdio } from '../../../src/chardev/contract.js';
+import type { CharBackend, CharPorts, Stdio } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
 import { readChannel } from '../../../src/vm/objects/chardevs.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
@@ -20,7 +20,7 @@ const dir = mkdtempSync(join(tmpdir(), 'colo-chardev-'));
 const path = join(dir, 's');
 const opened: { dispose(): void }[] = [];
 const log: string[] = [];
-const world: CharWorld = {
+const world: CharPorts = {
   sockets,
   clock,
   files: {} as Files,

@@ -25,7 +25,7 @@ import { hostModule } from '../../../src/host/node/addon.js';
 import { deviceId } from '../../../src/host/node/device-id.js';
 import { NodeFiles } from '../../../src/host/node/files.js';
 import {
-  type LabelWorld,
+  type LabelPorts,
   NodeLabel,
   SIDE_PREFIX,
   stateDirOf,
@@ -51,7 +51,7 @@ async function heard(path: string): Promise<Uint8Array | undefined> {
 }
 
 /** Tells the calls in order; has no attributes, as some file systems. */
-function played(extra: Partial<LabelWorld> = {}): LabelWorld {
+function played(extra: Partial<LabelPorts> = {}): LabelPorts {
   const none = () => Promise.reject(Object.assign(new Error('no'), { code: 'EOPNOTSUPP' }));
   return {
     host: { getXattr: none, setXattr: none },

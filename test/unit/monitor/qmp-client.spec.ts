@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VmError } from '../../../src/base/errors.js';
-import type { CharWorld } from '../../../src/chardev/contract.js';
+import type { CharPorts } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
@@ -38,7 +38,7 @@ async function serve(mode: 'qmp' | 'hmp' = 'qmp') {
   const chr = await createChardev(
     'c0',
     { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 },
-    { ...world, log: () => undefined } as unknown as CharWorld,
+    { ...world, log: () => undefined } as unknown as CharPorts,
   );
   const monitorWorld = { wallMs: () => world.clock.wallMs(), log: () => undefined };
   const monitor =

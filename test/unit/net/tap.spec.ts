@@ -2,7 +2,7 @@
  * Goal: frames pass a tap netdev in both directions under back-pressure, a stopped VM receives
  * nothing, announcements look as they must.
  */
-import type { NetFilter, NicPort, Verdict } from '../../../src/net/contract.js';
+import type { NetFilter, NicPort, FilterVerdict } from '../../../src/net/contract.js';
 import { FilterChain } from '../../../src/net/filter/chain.js';
 import { TapNetdev } from '../../../src/net/netdev/tap.js';
 import { Announcer } from '../../../src/net/packet/announce.js';
@@ -172,7 +172,7 @@ describe('filter chain', () => {
   const filter = (
     name: string,
     direction: NetFilter['direction'],
-    verdict: Verdict = 'pass',
+    verdict: FilterVerdict = 'pass',
     on = true,
   ): NetFilter => ({
     name,
