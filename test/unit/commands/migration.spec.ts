@@ -435,7 +435,7 @@ describe('state files', () => {
 
 /** Where a VM that chose its port waits. */
 async function portOf(vm: TestVm): Promise<string> {
-  const address = (vm.vm as unknown as { colo: { listener: { address: { port: number } } } }).colo
-    .listener.address;
+  const address = (vm.vm as unknown as { colo: { incoming: { address: { port: number } } } }).colo
+    .incoming.address;
   return `tcp:127.0.0.1:${address.port}`;
 }

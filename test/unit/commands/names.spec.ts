@@ -52,6 +52,7 @@ async function take(name: string): Promise<QmpListener> {
 
 async function run(name: string) {
   const vm = rememberingVm();
+  Object.assign(vm.now.colo, { sinceMs: 42_000, lastCheckpointMs: 90 });
   (await take(name)).serve(vm, monitorRegistry);
   return vm;
 }
