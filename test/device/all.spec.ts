@@ -225,35 +225,29 @@ describe('the time of a checkpoint', () => {
     },
   );
 
-  test(
-    'the last one that is accepted: the VM runs on for a day, and its own state is ' + 'accepted',
-    async () => {
-      const blob = await savedAt(LIMIT - 1n - 10n ** 9n * 86_400n);
-      const board = new FullBoard();
-      await board.board.devices.pause();
-      board.board.devices.parse(blob).apply();
-      board.board.devices.resume();
-      board.poke(new Random(5), 500);
-      board.host.advance(3600_000);
-      await board.board.devices.pause();
-      board.board.devices.parse(board.board.devices.save());
-    },
-  );
+  test('the last one that is accepted: the VM runs on for a day, and its own state is accepted', async () => {
+    const blob = await savedAt(LIMIT - 1n - 10n ** 9n * 86_400n);
+    const board = new FullBoard();
+    await board.board.devices.pause();
+    board.board.devices.parse(blob).apply();
+    board.board.devices.resume();
+    board.poke(new Random(5), 500);
+    board.host.advance(3600_000);
+    await board.board.devices.pause();
+    board.board.devices.parse(board.board.devices.save());
+  });
 });
 
-test(
-  'a whole blob that was changed anywhere is refused with the section in the ' + 'sentence',
-  async () => {
-    const board = await wild(9);
-    const blob = board.board.devices.save();
-    const random = new Random(12);
-    for (let i = 0; i < 500; i++) {
-      const changed = Buffer.from(blob);
-      const at = random.below(blob.length);
-      changed[at] ^= 1 + random.below(255);
-      expect(() => board.board.devices.parse(changed)).toThrow(/^device state: /);
-    }
-    for (let length = 0; length < blob.length; length += 97)
-      expect(() => board.board.devices.parse(blob.subarray(0, length))).toThrow(/^device state: /);
-  },
-);
+test('a whole blob that was changed anywhere is refused with the section in the sentence', async () => {
+  const board = await wild(9);
+  const blob = board.board.devices.save();
+  const random = new Random(12);
+  for (let i = 0; i < 500; i++) {
+    const changed = Buffer.from(blob);
+    const at = random.below(blob.length);
+    changed[at] ^= 1 + random.below(255);
+    expect(() => board.board.devices.parse(changed)).toThrow(/^device state: /);
+  }
+  for (let length = 0; length < blob.length; length += 97)
+    expect(() => board.board.devices.parse(blob.subarray(0, length))).toThrow(/^device state: /);
+});

@@ -145,34 +145,31 @@ test('a state that cannot be saved is that of a device that needs a reset', asyn
   expect((find('blk0', other).state as { status: number }).status).toBe(NEEDS_RESET);
 });
 
-test(
-  'a checkpoint from before devices could be broken is taken as one of whole ' + 'devices',
-  async () => {
-    const section = {
-      id: text(128),
-      vmstate: text(64),
-      version: u32,
-      crc: u32,
-      data: blob(1 << 20),
-    };
-    const now = record({
-      magic: u32,
-      format: u32,
-      sections: list(record({ ...section, failure: text(1000) }), 99),
-    });
-    const before = record({ magic: u32, format: u32, sections: list(record(section), 99) });
-    await board.board.devices.pause();
-    const saved = now.decode(board.board.devices.save());
-    expect([saved.format, saved.sections.every(s => s.failure === '')]).toEqual([2, true]);
-    board.board.devices.parse(before.encode({ ...saved, format: 1 })).apply();
-    expect(board.devices.filter(d => d.failure !== undefined)).toEqual([]);
-    const broken = saved.sections.map(s => ({ ...s, failure: s.id === 'rtc' ? 'why \x1b' : '' }));
-    board.board.devices.parse(now.encode({ ...saved, sections: broken })).apply();
-    expect(board.devices.filter(d => d.failure !== undefined).map(d => [d.id, d.failure])).toEqual([
-      ['rtc', 'why \\x1b'],
-    ]);
-  },
-);
+test('a checkpoint from before devices could be broken is taken as one of whole devices', async () => {
+  const section = {
+    id: text(128),
+    vmstate: text(64),
+    version: u32,
+    crc: u32,
+    data: blob(1 << 20),
+  };
+  const now = record({
+    magic: u32,
+    format: u32,
+    sections: list(record({ ...section, failure: text(1000) }), 99),
+  });
+  const before = record({ magic: u32, format: u32, sections: list(record(section), 99) });
+  await board.board.devices.pause();
+  const saved = now.decode(board.board.devices.save());
+  expect([saved.format, saved.sections.every(s => s.failure === '')]).toEqual([2, true]);
+  board.board.devices.parse(before.encode({ ...saved, format: 1 })).apply();
+  expect(board.devices.filter(d => d.failure !== undefined)).toEqual([]);
+  const broken = saved.sections.map(s => ({ ...s, failure: s.id === 'rtc' ? 'why \x1b' : '' }));
+  board.board.devices.parse(now.encode({ ...saved, sections: broken })).apply();
+  expect(board.devices.filter(d => d.failure !== undefined).map(d => [d.id, d.failure])).toEqual([
+    ['rtc', 'why \\x1b'],
+  ]);
+});
 
 describe('virtio', () => {
   let driver: PciDriver;

@@ -8,7 +8,15 @@ import { afterEach, expect, test } from '@jest/globals';
 import { chooseAccel, detectKvm } from '../../src/accel/choose.js';
 import type { StopReason } from '../../src/accel/contract.js';
 import { VcpuImage } from '../../src/accel/vcpu-image.js';
-import { Assembler, CODE, IDT, LAPIC, RESULT, startTimer } from '../support/toy-guest.js';
+import {
+  Assembler,
+  CODE,
+  IDT,
+  LAPIC,
+  nmiHandler,
+  RESULT,
+  startTimer,
+} from '../support/toy-guest.js';
 import { build, closeAll, emptyVm, kvm, kvmTest, move, sleep } from './bench.js';
 import { comparable } from './comparable.js';
 
@@ -414,22 +422,6 @@ kvmTest('a state that this KVM cannot take is refused by name', () => {
   foreign.writeUInt32LE(1, foreign.length - 8);
   expect(vm.cpus[0].check(foreign)).toMatch(/MSR 0x1234/);
 });
-
-/** Handler of NMIs: 1; at the first NMI another to itself, which has to wait; 2; 3. */
-function nmiHandler(at: number): Buffer {
-  const send = new Assembler(at).movEbx(LAPIC).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400).code();
-  const a = new Assembler(at).movEdx(0x80).movEax(1).outDxAl().incDword(RESULT);
-  a.raw(
-    0x83,
-    0x3c,
-    0x25,
-    ...[0, 8, 16, 24].map(shift => (RESULT >> shift) & 0xff),
-    1,
-    0x75,
-    send.length,
-  ).raw(...send); // cmp dword [RESULT], 1; jne
-  return a.movEax(2).outDxAl().movEax(3).outDxAl().raw(0x48, 0xcf).code(); // iretq
-}
 
 kvmTest(
   'a stop inside an NMI handler: the next VM goes on there, and takes the NMI that waits after it',

@@ -103,31 +103,28 @@ test('the same guest, stepped, twice: the same run', () => {
   expect(run()).toEqual(run());
 });
 
-test(
-  'stop completes the exit that is being answered, and the guest goes on from ' + 'there',
-  async () => {
-    const a = new Assembler().movEdx(0x60);
-    const top = a.here;
-    a.inEaxDx().incDword(RESULT).jumpTo(top);
-    const { vm, bus } = build(a);
-    for (let round = 0; round < 50; round++) {
-      const before = bus.seen.length;
-      const stopping = new Promise<void>(resolve => {
-        bus.onAccess = () => {
-          // asked for in the middle of an exit
-          if (bus.seen.length === before + 5) resolve(vm.stop());
-        };
-      });
-      vm.start();
-      await stopping;
-      expect(vm.running).toBe(false);
-      // Every access had its answer; the counter says how many the guest has seen (the last one's
-      // increment may still be ahead).
-      const counted = vm.ram.readU32(RESULT)!;
-      expect(bus.seen.length - counted === 0 || bus.seen.length - counted === 1).toBe(true);
-    }
-  },
-);
+test('stop completes the exit that is being answered, and the guest goes on from there', async () => {
+  const a = new Assembler().movEdx(0x60);
+  const top = a.here;
+  a.inEaxDx().incDword(RESULT).jumpTo(top);
+  const { vm, bus } = build(a);
+  for (let round = 0; round < 50; round++) {
+    const before = bus.seen.length;
+    const stopping = new Promise<void>(resolve => {
+      bus.onAccess = () => {
+        // asked for in the middle of an exit
+        if (bus.seen.length === before + 5) resolve(vm.stop());
+      };
+    });
+    vm.start();
+    await stopping;
+    expect(vm.running).toBe(false);
+    // Every access had its answer; the counter says how many the guest has seen (the last one's
+    // increment may still be ahead).
+    const counted = vm.ram.readU32(RESULT)!;
+    expect(bus.seen.length - counted === 0 || bus.seen.length - counted === 1).toBe(true);
+  }
+});
 
 test('state saved on one VM runs on in another', async () => {
   const a = new Assembler();

@@ -68,33 +68,30 @@ it('a primary that goes on alone is on a branch of its own before its output lea
   expect(p.primary.colo.info().state).toBe('completed');
 });
 
-it(
-  'a record that cannot be written keeps the output in, and the order may be given ' + 'again',
-  async () => {
-    const p = await attached();
-    p.primary.colo.migrate('tcp:s:8888');
-    await p.world.run(300);
-    p.secondary.node.crash(true);
-    await p.world.run(600);
-    const { faults } = p.primary.storage;
-    const fault = (operation: string) => (operation === 'write-label' ? 'ENOSPC' : undefined);
-    p.primary.storage.faults = { ...faults, fault };
-    p.primary.colo.lostHeartbeat();
-    await p.world.run(900);
-    expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
-      'lost',
-      twice('primary protected 1'),
-    ]);
-    expect(p.primary.colo.info().heldPackets).toBeGreaterThan(0);
-    p.primary.storage.calm();
-    p.primary.colo.lostHeartbeat();
-    await p.world.run(1200);
-    expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
-      'completed',
-      twice('primary alone 2'),
-    ]);
-  },
-);
+it('a record that cannot be written keeps the output in, and the order may be given again', async () => {
+  const p = await attached();
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  p.secondary.node.crash(true);
+  await p.world.run(600);
+  const { faults } = p.primary.storage;
+  const fault = (operation: string) => (operation === 'write-label' ? 'ENOSPC' : undefined);
+  p.primary.storage.faults = { ...faults, fault };
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(900);
+  expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
+    'lost',
+    twice('primary protected 1'),
+  ]);
+  expect(p.primary.colo.info().heldPackets).toBeGreaterThan(0);
+  p.primary.storage.calm();
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(1200);
+  expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
+    'completed',
+    twice('primary alone 2'),
+  ]);
+});
 
 it('a secondary that cannot write its record says so, once, until it can', async () => {
   const p = await attached();

@@ -33,21 +33,18 @@ async function expectService(p: Pair, vm: Vm): Promise<void> {
   expect(p.world.failures).toEqual([]);
 }
 
-it(
-  'a secondary that is ended leaves the primary alone at once, and can never take ' + 'over',
-  async () => {
-    const p = await protectedPair();
-    void p.secondary.colo.depart('its process was ended in order');
-    await after(p, 25);
-    expect(p.primary.colo.info().state).toBe('completed');
-    expect(exitText(p, p.primary)).toContain(
-      'error the secondary has left: its process was ended in order; this guest goes on without ' +
-        'protection',
-    );
-    expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on');
-    await expectService(p, p.primary);
-  },
-);
+it('a secondary that is ended leaves the primary alone at once, and can never take over', async () => {
+  const p = await protectedPair();
+  void p.secondary.colo.depart('its process was ended in order');
+  await after(p, 25);
+  expect(p.primary.colo.info().state).toBe('completed');
+  expect(exitText(p, p.primary)).toContain(
+    'error the secondary has left: its process was ended in order; this guest goes on without ' +
+      'protection',
+  );
+  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on');
+  await expectService(p, p.primary);
+});
 
 it('so does one that is broken', async () => {
   const p = await protectedPair();

@@ -38,31 +38,28 @@ function moved({ lifecycle }: Vm): 'no' | 'leaving' | 'gone' | 'may-continue' {
   throw new Error('a guest that has moved cannot be migrated');
 }
 
-it(
-  'moves the guest: source completed, destination runs, and it waits for nobody any ' + 'more',
-  async () => {
-    const p = await pair();
-    const passes: number[] = [];
-    p.primary.events.on('MIGRATION_PASS', e => passes.push(e.pass));
-    p.primary.colo.migrate('tcp:s:8888');
-    await p.world.run(300);
-    expect([
-      p.primary.colo.query().status,
-      p.secondary.colo.query().status,
-      places(p),
-      moved(p.primary),
-    ]).toEqual(['completed', 'completed', ['S'], 'gone']);
-    expect(passes).toEqual(passes.map((_, i) => i + 1));
-    expect(p.primary.colo.query()).toMatchObject({
-      passes: passes.length,
-      remainingPages: 0,
-      outgoing: true,
-    });
-    expect(p.secondary.step).toBeGreaterThan(0);
-    p.secondary.colo.setCapability('x-colo', true);
-    expect(() => p.secondary.colo.migrate('tcp:nobody:1')).not.toThrow();
-  },
-);
+it('moves the guest: source completed, destination runs, and it waits for nobody any more', async () => {
+  const p = await pair();
+  const passes: number[] = [];
+  p.primary.events.on('MIGRATION_PASS', e => passes.push(e.pass));
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  expect([
+    p.primary.colo.query().status,
+    p.secondary.colo.query().status,
+    places(p),
+    moved(p.primary),
+  ]).toEqual(['completed', 'completed', ['S'], 'gone']);
+  expect(passes).toEqual(passes.map((_, i) => i + 1));
+  expect(p.primary.colo.query()).toMatchObject({
+    passes: passes.length,
+    remainingPages: 0,
+    outgoing: true,
+  });
+  expect(p.secondary.step).toBeGreaterThan(0);
+  p.secondary.colo.setCapability('x-colo', true);
+  expect(() => p.secondary.colo.migrate('tcp:nobody:1')).not.toThrow();
+});
 
 it('downtime-limit: no stop while too much is dirty; raised, it is over', async () => {
   const p = await pair();
@@ -122,21 +119,18 @@ it.each([['P'], ['S']] as const)(
   },
 );
 
-it(
-  'a destination that falls silent before it has loaded: the guest goes on at the ' + 'source',
-  async () => {
-    const p = await pair();
-    p.primary.colo.migrate('tcp:s:8888');
-    while (p.primary.colo.query().status !== 'device') await p.world.run(p.world.now + 0.2);
-    p.network.block(2000);
-    await p.world.run(p.world.now + 1500);
-    expect([p.primary.colo.query().status, places(p), moved(p.primary)]).toEqual([
-      'failed',
-      ['P'],
-      'no',
-    ]);
-  },
-);
+it('a destination that falls silent before it has loaded: the guest goes on at the source', async () => {
+  const p = await pair();
+  p.primary.colo.migrate('tcp:s:8888');
+  while (p.primary.colo.query().status !== 'device') await p.world.run(p.world.now + 0.2);
+  p.network.block(2000);
+  await p.world.run(p.world.now + 1500);
+  expect([p.primary.colo.query().status, places(p), moved(p.primary)]).toEqual([
+    'failed',
+    ['P'],
+    'no',
+  ]);
+});
 
 it('what is not a move is our mistake', () => {
   const migration = new MigrationState({ emit: () => undefined } as never, () => 0);

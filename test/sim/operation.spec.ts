@@ -104,38 +104,33 @@ it('refuses lost-heartbeat where it makes no sense', async () => {
   );
 });
 
-it(
-  'five aborted checkpoints in a row end COLO; output stays held until ' + 'lost-heartbeat',
-  async () => {
-    const p = await protectedPair();
-    p.primary.lifecycle.stopForCheckpoint = async () => {
-      throw new VmError('CPU 1 does not stop');
-    };
-    await p.world.run(500);
-    expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
-    expect(p.primary.exits).toEqual([expect.stringMatching(/^error 5 checkpoints in a row/)]);
-    expect(
-      p.world.log.some(l =>
-        l.includes('5 checkpoints in a row were given up: CPU 1 does not stop'),
-      ),
-    ).toBe(true);
-    expect(p.primary.running).toBe(true);
-    // A guest's write waits for no commit that will not come.
-    expect(p.primary.replicas).toEqual(['done']);
-    const sent = p.history.packets.length;
-    await p.world.run(900);
-    expect(p.history.packets.length).toBe(sent);
-    expect(p.primary.colo.info().heldPackets).toBe(40);
-    p.primary.colo.lostHeartbeat();
-    await p.world.run(1000);
-    expect(p.history.packets.length).toBeGreaterThan(sent + 40);
-    expect(p.primary.colo.info()).toMatchObject({
-      state: 'completed',
-      mode: 'none',
-      heldPackets: 0,
-    });
-  },
-);
+it('five aborted checkpoints in a row end COLO; output stays held until lost-heartbeat', async () => {
+  const p = await protectedPair();
+  p.primary.lifecycle.stopForCheckpoint = async () => {
+    throw new VmError('CPU 1 does not stop');
+  };
+  await p.world.run(500);
+  expect(p.primary.colo.info()).toMatchObject({ state: 'lost', mode: 'primary' });
+  expect(p.primary.exits).toEqual([expect.stringMatching(/^error 5 checkpoints in a row/)]);
+  expect(
+    p.world.log.some(l => l.includes('5 checkpoints in a row were given up: CPU 1 does not stop')),
+  ).toBe(true);
+  expect(p.primary.running).toBe(true);
+  // A guest's write waits for no commit that will not come.
+  expect(p.primary.replicas).toEqual(['done']);
+  const sent = p.history.packets.length;
+  await p.world.run(900);
+  expect(p.history.packets.length).toBe(sent);
+  expect(p.primary.colo.info().heldPackets).toBe(40);
+  p.primary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect(p.history.packets.length).toBeGreaterThan(sent + 40);
+  expect(p.primary.colo.info()).toMatchObject({
+    state: 'completed',
+    mode: 'none',
+    heldPackets: 0,
+  });
+});
 
 it('a stored error of the replica ends COLO at the next checkpoint', async () => {
   const p = await protectedPair();
@@ -146,29 +141,26 @@ it('a stored error of the replica ends COLO at the next checkpoint', async () =>
   );
 });
 
-it(
-  'a machine that differs is refused with a sentence, and may come again when it is ' + 'equal',
-  async () => {
-    const p = await pair();
-    const manifest = p.primary.lifecycle.manifest();
-    p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
-    p.primary.colo.migrate('tcp:s:8888');
-    await p.world.run(100);
-    expect(p.primary.colo.query()).toMatchObject({
-      status: 'failed',
-      error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes',
-    });
-    expect(p.primary.exits).toEqual([]);
-    expect(p.primary.running).toBe(true);
-    p.primary.lifecycle.manifest = () => manifest;
-    p.primary.colo.migrate('tcp:s:8888');
-    await p.world.run(300);
-    expect(p.primary.colo.info().state).toBe('protected');
-    expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow(
-      "There's a migration process in progress",
-    );
-  },
-);
+it('a machine that differs is refused with a sentence, and may come again when it is equal', async () => {
+  const p = await pair();
+  const manifest = p.primary.lifecycle.manifest();
+  p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(100);
+  expect(p.primary.colo.query()).toMatchObject({
+    status: 'failed',
+    error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes',
+  });
+  expect(p.primary.exits).toEqual([]);
+  expect(p.primary.running).toBe(true);
+  p.primary.lifecycle.manifest = () => manifest;
+  p.primary.colo.migrate('tcp:s:8888');
+  await p.world.run(300);
+  expect(p.primary.colo.info().state).toBe('protected');
+  expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow(
+    "There's a migration process in progress",
+  );
+});
 
 it('disks that differ, with nothing that says which is newer, are refused; the user says it', async () => {
   const p = await pair({ different: true });
@@ -265,17 +257,16 @@ it(
   },
 );
 
-it(
-  'both lost, the connection works: a secondary that takes over has the primary ' + 'stop',
-  async () => {
-    const p = await lostPair();
-    p.secondary.colo.lostHeartbeat();
-    await p.world.run(1000);
-    expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual(
-      ['completed', 'yielded', false],
-    );
-    expect(() => p.primary.colo.lostHeartbeat()).toThrow(
-      'the other side goes on: this side cannot take over',
-    );
-  },
-);
+it('both lost, the connection works: a secondary that takes over has the primary stop', async () => {
+  const p = await lostPair();
+  p.secondary.colo.lostHeartbeat();
+  await p.world.run(1000);
+  expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual([
+    'completed',
+    'yielded',
+    false,
+  ]);
+  expect(() => p.primary.colo.lostHeartbeat()).toThrow(
+    'the other side goes on: this side cannot take over',
+  );
+});

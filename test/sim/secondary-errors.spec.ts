@@ -148,31 +148,25 @@ it('emptying the overlays is tried until it goes, while the peer waits and the p
   expect(p.world.failures).toEqual([]);
 });
 
-it(
-  'an overlay whose file gives nothing but errors is given up: the primary goes on ' + 'alone',
-  async () => {
-    const p = await protectedPair();
-    emptyingFails(p.secondary, ioError('EIO', 'Input/output error'));
-    await untilState(p, p.secondary, 'broken');
-    await untilState(p, p.primary, 'completed');
-    expect(p.secondary.exits.at(-1)).toMatch(/overlays of disk 'colo-disk\d' cannot be emptied/);
-    expect(p.primary.running).toBe(true);
-    expect(p.world.failures).toEqual([]);
-  },
-);
+it('an overlay whose file gives nothing but errors is given up: the primary goes on alone', async () => {
+  const p = await protectedPair();
+  emptyingFails(p.secondary, ioError('EIO', 'Input/output error'));
+  await untilState(p, p.secondary, 'broken');
+  await untilState(p, p.primary, 'completed');
+  expect(p.secondary.exits.at(-1)).toMatch(/overlays of disk 'colo-disk\d' cannot be emptied/);
+  expect(p.primary.running).toBe(true);
+  expect(p.world.failures).toEqual([]);
+});
 
-it(
-  'a failover does not wait for overlays that cannot be emptied: what they hold is ' + 'void',
-  async () => {
-    const p = await protectedPair();
-    noRoomFor(p.secondary);
-    await after(p, 100);
-    expect(p.secondary.colo.info().state).toBe('loading');
-    p.primary.node.crash(true);
-    p.secondary.colo.lostHeartbeat();
-    await expectTakenOver(p);
-  },
-);
+it('a failover does not wait for overlays that cannot be emptied: what they hold is void', async () => {
+  const p = await protectedPair();
+  noRoomFor(p.secondary);
+  await after(p, 100);
+  expect(p.secondary.colo.info().state).toBe('loading');
+  p.primary.node.crash(true);
+  p.secondary.colo.lostHeartbeat();
+  await expectTakenOver(p);
+});
 
 it.each([20, 450, 5000])(
   'a secondary that is stopped for %d ms while it empties its overlays goes on',

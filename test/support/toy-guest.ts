@@ -101,6 +101,22 @@ export class Assembler {
   }
 }
 
+/** Handler of NMIs: 1; at the first NMI another to itself, which has to wait; 2; 3. */
+export function nmiHandler(at: number): Buffer {
+  const send = new Assembler(at).movEbx(LAPIC).storeAtRbx(0x310, 0).storeAtRbx(0x300, 0x400).code();
+  const a = new Assembler(at).movEdx(0x80).movEax(1).outDxAl().incDword(RESULT);
+  a.raw(
+    0x83,
+    0x3c,
+    0x25,
+    ...[0, 8, 16, 24].map(shift => (RESULT >> shift) & 0xff),
+    1,
+    0x75,
+    send.length,
+  ).raw(...send); // cmp dword [RESULT], 1; jne
+  return a.movEax(2).outDxAl().movEax(3).outDxAl().raw(0x48, 0xcf).code(); // iretq
+}
+
 /** The handler of TIMER_VECTOR: counts at RESULT + 0x100 and acknowledges. */
 function timerHandler(base: number): Buffer {
   const a = new Assembler(base).raw(0x53).incDword(RESULT + 0x100); // push rbx

@@ -2,18 +2,14 @@
  * Modern virtio over PCI (virtio 1.1, section 4.1): one function per model, registers in BAR 0,
  * MSI-X in BAR 1, or INTx. No legacy interface.
  */
-import { VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { event, tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
 import type { GuestMemory, VmAccel } from '../../accel/contract.js';
-import { array, type Field, u16, u32, u64, u8 } from '../../fields/field.js';
-import { vmstate } from '../../fields/vmstate.js';
 import { ContainedMmio, outside, OutsideError } from '../contain.js';
-import type { StateOf } from '../device.js';
-import { CAPABILITY_ID, configField, ConfigLayout } from '../pci/config-space.js';
+import { CAPABILITY_ID, ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction } from '../pci/function.js';
-import { Msix, msixField, NO_VECTOR } from '../pci/msix.js';
+import { Msix, NO_VECTOR } from '../pci/msix.js';
 import {
   capabilityBody,
   CapType,
@@ -25,7 +21,8 @@ import {
 } from './common-config.js';
 import { VirtioFeature, type VirtioHost, type VirtioModel } from './model.js';
 import type { GuestClock } from '../wiring.js';
-import { queueField, validQueueSize, Virtqueue } from './virtqueue.js';
+import { half, type VirtioPciState, virtioPciState, withHalf } from './virtio-pci-state.js';
+import { validQueueSize, Virtqueue } from './virtqueue.js';
 
 const trace = tracer('virtio', {
   needs_reset: event<{ id: string; why: string }>(),
@@ -39,48 +36,17 @@ const MSIX_BAR = 1;
 /** Offset in the PCI configuration capability of its data bytes. */
 const PCI_CFG_DATA = 16;
 
-export function virtioPciState<S>(
-  name: string,
-  queues: number,
-  offered: bigint,
-  model: Field<S>,
-  version = 1,
-) {
-  return vmstate(
-    name,
-    version,
-    {
-      config: configField,
-      msix: msixField(queues + 1),
-      isr: u8.mask(Isr.QUEUE | Isr.CONFIG),
-      status: u8,
-      deviceFeatureSelect: u32,
-      driverFeatureSelect: u32,
-      driverFeatures: u64,
-      configVector: u16.initially(NO_VECTOR),
-      generation: u8,
-      queueSelect: u16,
-      queues: array(queueField, queues),
-      model,
-    },
-    s => {
-      if ((s.driverFeatures & ~offered) !== 0n)
-        throw new VmError(
-          `driverFeatures: 0x${s.driverFeatures.toString(16)} has bits that this device does ` +
-            'not offer',
-        );
-    },
-  );
-}
-type State<S> = StateOf<ReturnType<typeof virtioPciState<S>>>;
 type Accel = Pick<VmAccel, 'signalMsi' | 'addDoorbell'> & { readonly ram: GuestMemory };
 
 const featureBits = (bits: readonly number[]) =>
   bits.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n);
 
-export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements VirtioHost<S> {
+export class VirtioPci<S = unknown>
+  extends PciFunction<VirtioPciState<S>>
+  implements VirtioHost<S>
+{
   readonly vmstate;
-  state: State<S>;
+  state: VirtioPciState<S>;
   readonly description: string;
   readonly layout: ConfigLayout;
   readonly bars: readonly Bar[];
@@ -525,15 +491,4 @@ export class VirtioPci<S = unknown> extends PciFunction<State<S>> implements Vir
     for (const bell of this.doorbells) bell?.dispose();
     this.doorbells.length = 0;
   }
-}
-
-/** The 32-bit half of a feature mask or address; there are only two. */
-function half(value: bigint, select: number): number {
-  return select > 1 ? 0 : Number(BigInt.asUintN(32, value >> BigInt(32 * select)));
-}
-
-function withHalf(value: bigint, select: number, word: number): bigint {
-  if (select > 1) return value;
-  const shift = BigInt(32 * select);
-  return (value & ~(0xffff_ffffn << shift)) | (BigInt(word) << shift);
 }

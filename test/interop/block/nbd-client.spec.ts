@@ -166,38 +166,34 @@ suite(`our NBD client${missing.length > 0 ? ` (without ${missing.join(', ')})` :
     },
   );
 
-  test(
-    'qemu-nbd killed and started again, three times under load: no acknowledged write is ' + 'lost',
-    async () => {
-      await writeFile(join(dir, 'a.img'), Buffer.alloc(SIZE));
-      qemuNbd(join(dir, 'a.img'));
-      const disk = await connect(',file.reconnect-delay=30');
-      const random = new Random(7);
-      const acknowledged = Buffer.alloc(SIZE);
-      let writing = true;
-      const writer = async (lane: number) => {
-        for (let n = 0; writing; n++) {
-          const at = (lane + 8 * random.below(SIZE / 4096 / 8)) * 4096;
-          const data = pattern(4096, lane * 1000 + n);
-          await disk.pwrite(at, data);
-          acknowledged.set(data, at);
-          if (n % 16 === 0) await disk.flush();
-        }
-      };
-      const writers = Array.from({ length: 8 }, (_, lane) => writer(lane));
-      for (let kill = 0; kill < 3; kill++) {
-        await new Promise(resolve => setTimeout(resolve, 200 + random.below(200)));
-        await stop('SIGKILL');
-        qemuNbd(join(dir, 'a.img'));
+  test('qemu-nbd killed and started again, three times under load: no acknowledged write is lost', async () => {
+    await writeFile(join(dir, 'a.img'), Buffer.alloc(SIZE));
+    qemuNbd(join(dir, 'a.img'));
+    const disk = await connect(',file.reconnect-delay=30');
+    const random = new Random(7);
+    const acknowledged = Buffer.alloc(SIZE);
+    let writing = true;
+    const writer = async (lane: number) => {
+      for (let n = 0; writing; n++) {
+        const at = (lane + 8 * random.below(SIZE / 4096 / 8)) * 4096;
+        const data = pattern(4096, lane * 1000 + n);
+        await disk.pwrite(at, data);
+        acknowledged.set(data, at);
+        if (n % 16 === 0) await disk.flush();
       }
-      await new Promise(resolve => setTimeout(resolve, 300));
-      writing = false;
-      await Promise.all(writers);
-      expect(acknowledged.some(byte => byte !== 0)).toBe(true);
-      expectSame(await disk.pread(0, SIZE), acknowledged);
-      await disk.flush();
-      expectSame(await readFile(join(dir, 'a.img')), acknowledged);
-    },
-    40_000,
-  );
+    };
+    const writers = Array.from({ length: 8 }, (_, lane) => writer(lane));
+    for (let kill = 0; kill < 3; kill++) {
+      await new Promise(resolve => setTimeout(resolve, 200 + random.below(200)));
+      await stop('SIGKILL');
+      qemuNbd(join(dir, 'a.img'));
+    }
+    await new Promise(resolve => setTimeout(resolve, 300));
+    writing = false;
+    await Promise.all(writers);
+    expect(acknowledged.some(byte => byte !== 0)).toBe(true);
+    expectSame(await disk.pread(0, SIZE), acknowledged);
+    await disk.flush();
+    expectSame(await readFile(join(dir, 'a.img')), acknowledged);
+  }, 40_000);
 });

@@ -94,31 +94,28 @@ suite(`NBD over TLS${missing.length > 0 ? ` (without ${missing.join(', ')})` : '
   const open = (port: number, more: string) =>
     layer().addDrive(parseDrive(`driver=nbd,host=localhost,port=${port},id=c,if=none,${more}`));
 
-  test(
-    'our server, by certificates: nbdinfo and qemu-img with theirs, nobody ' + 'without',
-    async () => {
-      const port = await serve('x509');
-      const info = JSON.parse(
-        (await run('nbdinfo', ['--json', `nbds://localhost:${port}/d?tls-certificates=${x509}`]))
-          .stdout,
-      ) as Record<string, unknown>;
-      expect(info).toMatchObject({ TLS: true, structured: true });
-      const creds = (from: string) => [
-        '--object',
-        `tls-creds-x509,id=t,dir=${from},endpoint=client`,
-        '--image-opts',
-        `driver=nbd,host=localhost,port=${port},export=d,tls-creds=t`,
-      ];
-      expect((await run('qemu-img', ['info', ...creds(x509)])).stdout).toContain('1 MiB');
-      await expect(run('qemu-img', ['info', ...creds(others)])).rejects.toThrow();
-      await expect(run('nbdinfo', ['--size', `nbd://localhost:${port}/d`])).rejects.toThrow(/TLS/);
-      expect(
-        (
-          await run('nbdinfo', ['--size', `nbds://localhost:${port}/d?tls-certificates=${x509}`])
-        ).stdout.trim(),
-      ).toBe(String(SIZE));
-    },
-  );
+  test('our server, by certificates: nbdinfo and qemu-img with theirs, nobody without', async () => {
+    const port = await serve('x509');
+    const info = JSON.parse(
+      (await run('nbdinfo', ['--json', `nbds://localhost:${port}/d?tls-certificates=${x509}`]))
+        .stdout,
+    ) as Record<string, unknown>;
+    expect(info).toMatchObject({ TLS: true, structured: true });
+    const creds = (from: string) => [
+      '--object',
+      `tls-creds-x509,id=t,dir=${from},endpoint=client`,
+      '--image-opts',
+      `driver=nbd,host=localhost,port=${port},export=d,tls-creds=t`,
+    ];
+    expect((await run('qemu-img', ['info', ...creds(x509)])).stdout).toContain('1 MiB');
+    await expect(run('qemu-img', ['info', ...creds(others)])).rejects.toThrow();
+    await expect(run('nbdinfo', ['--size', `nbd://localhost:${port}/d`])).rejects.toThrow(/TLS/);
+    expect(
+      (
+        await run('nbdinfo', ['--size', `nbds://localhost:${port}/d?tls-certificates=${x509}`])
+      ).stdout.trim(),
+    ).toBe(String(SIZE));
+  });
 
   test('our server, by keys: nbdcopy with the right one, nobody with another', async () => {
     const port = await serve('psk');
@@ -136,27 +133,24 @@ suite(`NBD over TLS${missing.length > 0 ? ` (without ${missing.join(', ')})` : '
     ).toBe(String(SIZE));
   });
 
-  test(
-    'our server and our client, certificates and keys; and what is refused with which ' + 'words',
-    async () => {
-      const port = await serve('x509');
-      const disk = await open(port, 'export=d,tls-creds=x509');
-      await disk.pwrite(4096, pattern(300_000, 3));
-      expectSame(await disk.pread(4096, 300_000), pattern(300_000, 3));
-      await disk.pwrite(4096, pattern(SIZE).subarray(4096, 304_096));
-      await expect(open(port, 'export=d')).rejects.toThrow("requires TLS for export 'd'");
-      await expect(open(port, 'export=d,tls-creds=others')).rejects.toThrow(
-        /TLS with localhost.*(self.signed|unable to verify)/,
-      );
-      await expect(open(port, 'export=d,tls-creds=x509,tls-hostname=elsewhere')).rejects.toThrow(
-        /elsewhere/,
-      );
-      await expect(open(port, 'export=d,tls-creds=nameless')).rejects.toThrow();
-      await expect(open(port, 'export=d,tls-creds=psk')).rejects.toThrow('TLS with localhost');
-      const byKey = await serve('psk').catch((error: Error) => error.message);
-      expect(byKey).toContain('lock');
-    },
-  );
+  test('our server and our client, certificates and keys; and what is refused with which words', async () => {
+    const port = await serve('x509');
+    const disk = await open(port, 'export=d,tls-creds=x509');
+    await disk.pwrite(4096, pattern(300_000, 3));
+    expectSame(await disk.pread(4096, 300_000), pattern(300_000, 3));
+    await disk.pwrite(4096, pattern(SIZE).subarray(4096, 304_096));
+    await expect(open(port, 'export=d')).rejects.toThrow("requires TLS for export 'd'");
+    await expect(open(port, 'export=d,tls-creds=others')).rejects.toThrow(
+      /TLS with localhost.*(self.signed|unable to verify)/,
+    );
+    await expect(open(port, 'export=d,tls-creds=x509,tls-hostname=elsewhere')).rejects.toThrow(
+      /elsewhere/,
+    );
+    await expect(open(port, 'export=d,tls-creds=nameless')).rejects.toThrow();
+    await expect(open(port, 'export=d,tls-creds=psk')).rejects.toThrow('TLS with localhost');
+    const byKey = await serve('psk').catch((error: Error) => error.message);
+    expect(byKey).toContain('lock');
+  });
 
   test('plain bytes behind STARTTLS end the connection', async () => {
     const port = await serve('psk');

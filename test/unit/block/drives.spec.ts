@@ -10,31 +10,28 @@ import { attachedPair } from '../../support/block-pair.js';
 import { layerSetUp } from '../../support/block-layer.js';
 
 describe('options of every node, and of the cache', () => {
-  test(
-    'detect-zeroes turns written zeroes into holes; discard=ignore keeps what was ' + 'discarded',
-    async () => {
-      const { layer, host } = await layerSetUp();
-      await layer.addDrive(
-        parseDrive('file=/a.img,format=raw,id=d0,detect-zeroes=on,discard=ignore'),
-      );
-      const guest = layer.claim('d0', 'disk0');
-      await guest.pwrite(0, Buffer.alloc(4096, 1));
-      await guest.discard(0, 1024);
-      host.files.log.length = 0;
-      await guest.pwrite(1024, Buffer.alloc(1024), { fua: true });
-      expect(host.files.log.map(line => line.split(' ')[0])).toEqual(['punchHole', 'fdatasync']);
-      expectSame(
-        await guest.pread(0, 2560),
-        Buffer.concat([Buffer.alloc(1024, 1), Buffer.alloc(1024), Buffer.alloc(512, 1)]),
-      );
-      expect(() => parseDrive('file=/a,detect-zeroes=unmap,discard=ignore')).toThrow(
-        "'detect-zeroes': unmap is not allowed with discard=ignore",
-      );
-      expect(() => parseDrive('file=/a,detect-zeroes=maybe')).toThrow(
-        "'detect-zeroes' takes off, on, unmap",
-      );
-    },
-  );
+  test('detect-zeroes turns written zeroes into holes; discard=ignore keeps what was discarded', async () => {
+    const { layer, host } = await layerSetUp();
+    await layer.addDrive(
+      parseDrive('file=/a.img,format=raw,id=d0,detect-zeroes=on,discard=ignore'),
+    );
+    const guest = layer.claim('d0', 'disk0');
+    await guest.pwrite(0, Buffer.alloc(4096, 1));
+    await guest.discard(0, 1024);
+    host.files.log.length = 0;
+    await guest.pwrite(1024, Buffer.alloc(1024), { fua: true });
+    expect(host.files.log.map(line => line.split(' ')[0])).toEqual(['punchHole', 'fdatasync']);
+    expectSame(
+      await guest.pread(0, 2560),
+      Buffer.concat([Buffer.alloc(1024, 1), Buffer.alloc(1024), Buffer.alloc(512, 1)]),
+    );
+    expect(() => parseDrive('file=/a,detect-zeroes=unmap,discard=ignore')).toThrow(
+      "'detect-zeroes': unmap is not allowed with discard=ignore",
+    );
+    expect(() => parseDrive('file=/a,detect-zeroes=maybe')).toThrow(
+      "'detect-zeroes' takes off, on, unmap",
+    );
+  });
 
   test.each([
     ['', 'writeback'],

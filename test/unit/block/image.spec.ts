@@ -85,82 +85,76 @@ test(
   },
 );
 
-test(
-  'bench: so many requests, at most so many at once, a flush after every so many ' + 'writes',
-  async () => {
-    const { host } = await chain();
-    const image = await openImage(host, '/base', { readOnly: false });
-    let now = 0;
-    let most = 0;
-    let running = 0;
-    let requests = 0;
-    let flushes = 0;
-    const { node } = image;
-    const [pwrite, flush] = [node.pwrite.bind(node), node.flush.bind(node)];
-    node.pwrite = async (offset, data, fua) => {
-      requests++;
-      most = Math.max(most, ++running);
-      await pwrite(offset, data, fua).finally(() => running--);
-    };
-    node.flush = async () => {
-      flushes++;
-      expect(running).toBe(0);
-      await flush();
-    };
-    const { seconds } = await runBench(
-      node,
-      {
-        count: 100,
-        depth: 7,
-        bytes: 8192,
-        offset: 4096,
-        step: 8192,
-        write: true,
-        pattern: 5,
-        flushEvery: 10,
-        drain: true,
-      },
-      () => (now += 500),
-    );
-    expect({ requests, most, flushes, seconds }).toEqual({
-      requests: 100,
-      most: 7,
-      flushes: 10,
-      seconds: 0.5,
-    });
-    expectSame(await node.pread(4096, 8192), Buffer.alloc(8192, 5));
-  },
-);
+test('bench: so many requests, at most so many at once, a flush after every so many writes', async () => {
+  const { host } = await chain();
+  const image = await openImage(host, '/base', { readOnly: false });
+  let now = 0;
+  let most = 0;
+  let running = 0;
+  let requests = 0;
+  let flushes = 0;
+  const { node } = image;
+  const [pwrite, flush] = [node.pwrite.bind(node), node.flush.bind(node)];
+  node.pwrite = async (offset, data, fua) => {
+    requests++;
+    most = Math.max(most, ++running);
+    await pwrite(offset, data, fua).finally(() => running--);
+  };
+  node.flush = async () => {
+    flushes++;
+    expect(running).toBe(0);
+    await flush();
+  };
+  const { seconds } = await runBench(
+    node,
+    {
+      count: 100,
+      depth: 7,
+      bytes: 8192,
+      offset: 4096,
+      step: 8192,
+      write: true,
+      pattern: 5,
+      flushEvery: 10,
+      drain: true,
+    },
+    () => (now += 500),
+  );
+  expect({ requests, most, flushes, seconds }).toEqual({
+    requests: 100,
+    most: 7,
+    flushes: 10,
+    seconds: 0.5,
+  });
+  expectSame(await node.pread(4096, 8192), Buffer.alloc(8192, 5));
+});
 
-test(
-  'convert -S: runs of zeroes shorter than that are written, and with 0 all of ' + 'them',
-  async () => {
-    const host = testHost();
-    const source = pattern(64 * KiB)
-      .fill(0, 4096, 8192)
-      .fill(0, 16384, 49152);
-    host.files.put('/s', source);
-    for (const [sparseBytes, written] of [
-      [4096, 64 - 4 - 32],
-      [16384, 64 - 32],
-      [0, 64],
-    ] as const) {
-      host.files.put('/t', Buffer.alloc(64 * KiB));
-      host.files.log.length = 0;
-      const [one, two] = [
-        await openImage(host, '/s', { format: 'raw', readOnly: true }),
-        await openImage(host, '/t', { format: 'raw', readOnly: false }),
-      ];
-      await copyImage(one.node, two.node, { targetIsZero: true, sparseBytes, lanes: 2 });
-      await Promise.all([one.close(), two.close()]);
-      expectSame(host.files.bytes('/t'), source);
-      const bytes = host.files.log
-        .filter(line => line.startsWith('pwrite /t'))
-        .reduce((sum, line) => sum + Number(line.split(' ')[3]), 0);
-      expect([sparseBytes, bytes / KiB]).toEqual([sparseBytes, written]);
-    }
-  },
-);
+test('convert -S: runs of zeroes shorter than that are written, and with 0 all of them', async () => {
+  const host = testHost();
+  const source = pattern(64 * KiB)
+    .fill(0, 4096, 8192)
+    .fill(0, 16384, 49152);
+  host.files.put('/s', source);
+  for (const [sparseBytes, written] of [
+    [4096, 64 - 4 - 32],
+    [16384, 64 - 32],
+    [0, 64],
+  ] as const) {
+    host.files.put('/t', Buffer.alloc(64 * KiB));
+    host.files.log.length = 0;
+    const [one, two] = [
+      await openImage(host, '/s', { format: 'raw', readOnly: true }),
+      await openImage(host, '/t', { format: 'raw', readOnly: false }),
+    ];
+    await copyImage(one.node, two.node, { targetIsZero: true, sparseBytes, lanes: 2 });
+    await Promise.all([one.close(), two.close()]);
+    expectSame(host.files.bytes('/t'), source);
+    const bytes = host.files.log
+      .filter(line => line.startsWith('pwrite /t'))
+      .reduce((sum, line) => sum + Number(line.split(' ')[3]), 0);
+    expect([sparseBytes, bytes / KiB]).toEqual([sparseBytes, written]);
+  }
+});
 
 test('past the locks of others, and without waiting for the disk', async () => {
   const { host } = await chain();

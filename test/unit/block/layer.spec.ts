@@ -40,20 +40,17 @@ describe('one writer', () => {
     expect(layer.graph.find('n1')).toBeUndefined();
   });
 
-  test(
-    'a locked file is refused, and everything that was opened on the way is ' + 'closed',
-    async () => {
-      const { layer, host } = await layerSetUp();
-      await layer.addDrive(parseDrive('file=/b.img,format=raw,id=d0,if=none'));
-      await expect(
-        layer.addDrive(
-          parseDrive(`${quorumDrive},children.1.file.filename=/b.img,children.1.driver=raw`),
-        ),
-      ).rejects.toThrow("'/b.img' is locked");
-      expect(host.files.inodes.get('/a.img')!.locks).toEqual([]);
-      expect(layer.queryNamedBlockNodes().map(n => n.drv)).toEqual(['file', 'raw']);
-    },
-  );
+  test('a locked file is refused, and everything that was opened on the way is closed', async () => {
+    const { layer, host } = await layerSetUp();
+    await layer.addDrive(parseDrive('file=/b.img,format=raw,id=d0,if=none'));
+    await expect(
+      layer.addDrive(
+        parseDrive(`${quorumDrive},children.1.file.filename=/b.img,children.1.driver=raw`),
+      ),
+    ).rejects.toThrow("'/b.img' is locked");
+    expect(host.files.inodes.get('/a.img')!.locks).toEqual([]);
+    expect(layer.queryNamedBlockNodes().map(n => n.drv)).toEqual(['file', 'raw']);
+  });
 });
 
 describe('names', () => {

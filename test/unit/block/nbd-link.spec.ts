@@ -67,26 +67,23 @@ test('what was acknowledged and not flushed is there again after the server lost
   expectSame(host.files.durable('/a.img').subarray(0, 1536), expected);
 });
 
-test(
-  'requests wait for the server, in flight or new, and are all answered when it is ' + 'back',
-  async () => {
-    const { host, open, crash, restart } = await setUp();
-    const disk = await open();
-    host.files.delay = () => new Promise(() => undefined);
-    const inFlight = Array.from({ length: 20 }, (_, n) => disk.pwrite(n * 512, pattern(512, n)));
-    await turns(5);
-    host.files.delay = () => Promise.resolve();
-    void crash();
-    await turns(10);
-    host.files.put('/a.img', host.files.durable('/a.img'));
-    const later = [disk.pread(0, 512), disk.flush()];
-    await restart();
-    await host.clock.advance(1000);
-    await turns(50);
-    await Promise.all([...inFlight, ...later]);
-    for (let n = 0; n < 20; n++) expectSame(await disk.pread(n * 512, 512), pattern(512, n));
-  },
-);
+test('requests wait for the server, in flight or new, and are all answered when it is back', async () => {
+  const { host, open, crash, restart } = await setUp();
+  const disk = await open();
+  host.files.delay = () => new Promise(() => undefined);
+  const inFlight = Array.from({ length: 20 }, (_, n) => disk.pwrite(n * 512, pattern(512, n)));
+  await turns(5);
+  host.files.delay = () => Promise.resolve();
+  void crash();
+  await turns(10);
+  host.files.put('/a.img', host.files.durable('/a.img'));
+  const later = [disk.pread(0, 512), disk.flush()];
+  await restart();
+  await host.clock.advance(1000);
+  await turns(50);
+  await Promise.all([...inFlight, ...later]);
+  for (let n = 0; n < 20; n++) expectSame(await disk.pread(n * 512, 512), pattern(512, n));
+});
 
 test(
   'a server that stays away: requests fail when the delay is over, later ones at once; and it ' +

@@ -232,39 +232,33 @@ describe('the replica is taken out', () => {
     ).rejects.toThrow(inUse);
   });
 
-  test(
-    'before a cut, while a write of the guest is under way: error() and cut() say so at ' + 'once',
-    async () => {
-      const pair = await withTarget();
-      await toPhase.protected(pair);
-      let go: () => void = () => undefined;
-      pair.primaryHost.files.delay = () => new Promise(resolve => (go = resolve));
-      const write = pair.pvm.pwrite(0, pattern(4096, 9));
-      const taken = takeOut(pair);
-      await turns(3);
-      expect(pair.p.error()?.message).toContain('has been taken out');
-      expect(() => pair.p.cut()).toThrow('block replication is not running');
-      pair.p.aborted();
-      go();
-      pair.primaryHost.files.delay = () => Promise.resolve();
-      await Promise.all([write, taken]);
-    },
-  );
+  test('before a cut, while a write of the guest is under way: error() and cut() say so at once', async () => {
+    const pair = await withTarget();
+    await toPhase.protected(pair);
+    let go: () => void = () => undefined;
+    pair.primaryHost.files.delay = () => new Promise(resolve => (go = resolve));
+    const write = pair.pvm.pwrite(0, pattern(4096, 9));
+    const taken = takeOut(pair);
+    await turns(3);
+    expect(pair.p.error()?.message).toContain('has been taken out');
+    expect(() => pair.p.cut()).toThrow('block replication is not running');
+    pair.p.aborted();
+    go();
+    pair.primaryHost.files.delay = () => Promise.resolve();
+    await Promise.all([write, taken]);
+  });
 
-  test(
-    'after a cut: the epoch fails, and whoever gave up waiting for it hears nothing ' + 'more',
-    async () => {
-      const pair = await withTarget();
-      await toPhase.protected(pair);
-      pair.secondaryHost.files.delay = () => new Promise(() => undefined);
-      await pair.pvm.pwrite(0, pattern(4096, 9));
-      const { epochDone } = pair.p.cut();
-      await takeOut(pair);
-      pair.p.aborted();
-      await turns(3); // a rejection without a handler would end the process here
-      await expect(epochDone).rejects.toThrow('block replication was stopped');
-    },
-  );
+  test('after a cut: the epoch fails, and whoever gave up waiting for it hears nothing more', async () => {
+    const pair = await withTarget();
+    await toPhase.protected(pair);
+    pair.secondaryHost.files.delay = () => new Promise(() => undefined);
+    await pair.pvm.pwrite(0, pattern(4096, 9));
+    const { epochDone } = pair.p.cut();
+    await takeOut(pair);
+    pair.p.aborted();
+    await turns(3); // a rejection without a handler would end the process here
+    await expect(epochDone).rejects.toThrow('block replication was stopped');
+  });
 });
 
 describe('one writer of the export', () => {
@@ -280,36 +274,30 @@ describe('one writer of the export', () => {
   const same = ({ primaryHost, secondaryHost }: Pair) =>
     expectSame(secondaryHost.files.bytes('/s.img'), primaryHost.files.bytes('/p.img'));
 
-  test(
-    'while the images are compared nobody writes; if nothing comes of it, anybody ' + 'again',
-    async () => {
-      const pair = await attachedPair();
-      const stranger = await client(pair);
-      pair.p.claim();
-      pair.s.claim();
-      await expect(write(stranger)).rejects.toThrow('error 1');
-      await pair.s.stop(false);
-      await write(stranger);
-      pair.s.claim();
-      await expect(stranger.request(NbdCmd.TRIM, 0, 0, 4096)).rejects.toThrow('error 1');
-      expect((await stranger.request(NbdCmd.READ, 0, 0, 4096)).length).toBe(4096);
-    },
-  );
+  test('while the images are compared nobody writes; if nothing comes of it, anybody again', async () => {
+    const pair = await attachedPair();
+    const stranger = await client(pair);
+    pair.p.claim();
+    pair.s.claim();
+    await expect(write(stranger)).rejects.toThrow('error 1');
+    await pair.s.stop(false);
+    await write(stranger);
+    pair.s.claim();
+    await expect(stranger.request(NbdCmd.TRIM, 0, 0, 4096)).rejects.toThrow('error 1');
+    expect((await stranger.request(NbdCmd.READ, 0, 0, 4096)).length).toBe(4096);
+  });
 
-  test(
-    'a client that comes later reads and does not write; the primary is not ' + 'disturbed',
-    async () => {
-      const pair = await startedPair();
-      const stranger = await client(pair);
-      for (const type of [NbdCmd.WRITE_ZEROES, NbdCmd.TRIM])
-        await expect(stranger.request(type, 0, 0, 4096)).rejects.toThrow('error 1');
-      await expect(write(stranger)).rejects.toThrow('error 1');
-      await pair.pvm.pwrite(8192, pattern(4096, 3));
-      await checkpoint(pair);
-      same(pair);
-      await pair.s.stop(false);
-    },
-  );
+  test('a client that comes later reads and does not write; the primary is not disturbed', async () => {
+    const pair = await startedPair();
+    const stranger = await client(pair);
+    for (const type of [NbdCmd.WRITE_ZEROES, NbdCmd.TRIM])
+      await expect(stranger.request(type, 0, 0, 4096)).rejects.toThrow('error 1');
+    await expect(write(stranger)).rejects.toThrow('error 1');
+    await pair.pvm.pwrite(8192, pattern(4096, 3));
+    await checkpoint(pair);
+    same(pair);
+    await pair.s.stop(false);
+  });
 
   test(
     'one that was there before and writes first is told of by the counts, and nothing of the ' +

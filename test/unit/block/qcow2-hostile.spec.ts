@@ -151,28 +151,25 @@ test('check of a file that is mostly a hole looks only where something is', asyn
   expect(found).toMatchObject({ corruptions: 0, leaks: 0, allocated: 4 });
 });
 
-test(
-  'check reads an L2 table once, however many L1 entries lead to it, and counts ' + 'each',
-  async () => {
-    const { log, file } = changed(() => undefined);
-    const header = await readHeader(file);
-    const entries = log.data.readUInt32BE(36);
-    for (let n = 1; n < entries; n++)
-      log.data.copy(log.data, header.l1Offset + n * 8, header.l1Offset, header.l1Offset + 8);
-    const table = l2Of(log.data);
-    let reads = 0;
-    const counting = new BlockNode(
-      'file',
-      Object.assign(Object.create(log) as LoggedFile, {
-        pread: (offset: number, length: number) => (
-          (reads += offset === table ? 1 : 0),
-          log.pread(offset, length)
-        ),
-      }),
-    );
-    const found = await checkQcow2(counting, await readHeader(counting));
-    expect(found.corruptions).toBeGreaterThan(0);
-    expect(reads).toBeLessThanOrEqual(2); // and once for the flags
-    expect(found.messages.join()).toContain(`reference=${entries}`);
-  },
-);
+test('check reads an L2 table once, however many L1 entries lead to it, and counts each', async () => {
+  const { log, file } = changed(() => undefined);
+  const header = await readHeader(file);
+  const entries = log.data.readUInt32BE(36);
+  for (let n = 1; n < entries; n++)
+    log.data.copy(log.data, header.l1Offset + n * 8, header.l1Offset, header.l1Offset + 8);
+  const table = l2Of(log.data);
+  let reads = 0;
+  const counting = new BlockNode(
+    'file',
+    Object.assign(Object.create(log) as LoggedFile, {
+      pread: (offset: number, length: number) => (
+        (reads += offset === table ? 1 : 0),
+        log.pread(offset, length)
+      ),
+    }),
+  );
+  const found = await checkQcow2(counting, await readHeader(counting));
+  expect(found.corruptions).toBeGreaterThan(0);
+  expect(reads).toBeLessThanOrEqual(2); // and once for the flags
+  expect(found.messages.join()).toContain(`reference=${entries}`);
+});

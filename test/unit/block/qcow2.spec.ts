@@ -160,71 +160,65 @@ test.each<[string, (image: Buffer) => void, string]>([
   await expect(openImage(image)).rejects.toThrow(message);
 });
 
-test(
-  'hostile tables: errors of the request that name the entry, and nothing is written ' + 'outside',
-  async () => {
-    const log = new LoggedFile();
-    const file = await newImage({ size: MiB }, log);
-    const first = await openImage(file);
-    await first.node.pwrite(0, pattern(65536));
-    await first.node.close();
-    const l1 = (await readHeader(file)).l1Offset;
-    const l2 = log.data.readUInt32BE(l1 + 4);
-    const broken = async (change: (image: Buffer) => void) => {
-      const image = Buffer.from(log.data);
-      change(image);
-      return (await openImage(image)).node;
-    };
-    await expect(broken(image => image.writeUInt32BE(0x1200, l1 + 4))).rejects.toThrow(
-      'L1 entry 0 is 0x1200, not a multiple',
-    );
-    await expect(broken(image => image.writeUInt32BE(0x7fff_0000, l1 + 4))).rejects.toThrow(
-      'beyond the end of the file',
-    );
-    const toHeader = await broken(image => image.writeUInt32BE(0, l2 + 4));
-    expectSame(await toHeader.pread(0, 512), Buffer.alloc(512));
-    const toL1 = await broken(image => image.writeUInt32BE(l1, l2 + 4));
-    await expect(toL1.pwrite(0, pattern(512))).rejects.toThrow('is that of metadata');
-    const outside = await broken(image => image.writeUInt32BE(0x10, l2));
-    await expect(outside.pread(0, 512)).rejects.toThrow(/L2 entry of cluster 0 .* beyond the end/);
-    const garbage = await broken(image => image.writeUInt32BE(0x4000_0000, l2));
-    await expect(garbage.pread(0, 512)).rejects.toThrow('compressed cluster at');
-  },
-);
-
-test(
-  'a dirty image is repaired when it is opened for writing: refcounts and copied ' + 'flags',
-  async () => {
-    const log = new LoggedFile();
-    const file = await newImage({ size: MiB, lazyRefcounts: true }, log);
-    const first = await openImage(file);
-    await first.node.pwrite(0, pattern(200_704));
-    await first.node.close();
-    const header = await readHeader(file);
-    const block = log.data.readUInt32BE(header.refcountTableOffset + 4);
+test('hostile tables: errors of the request that name the entry, and nothing is written outside', async () => {
+  const log = new LoggedFile();
+  const file = await newImage({ size: MiB }, log);
+  const first = await openImage(file);
+  await first.node.pwrite(0, pattern(65536));
+  await first.node.close();
+  const l1 = (await readHeader(file)).l1Offset;
+  const l2 = log.data.readUInt32BE(l1 + 4);
+  const broken = async (change: (image: Buffer) => void) => {
     const image = Buffer.from(log.data);
-    image.fill(0, block, block + header.clusterSize);
-    image.writeUInt32BE(1, 76);
-    // One entry without its copied flag: harmless, and wrong.
-    image.writeUInt32BE(0, image.readUInt32BE(header.l1Offset + 4) + 8);
-    expect(await checkQcow2(nodeOf(image), await readHeader(nodeOf(image)))).not.toMatchObject({
-      corruptions: 0,
-    });
-    const dirty = nodeOf(image);
-    const { node } = await openImage(dirty);
-    await node.pwrite(300_032, pattern(512, 3));
-    expectSame(await node.pread(0, 200_704), pattern(200_704));
-    await node.close();
-    const after = await readHeader(dirty);
-    expect(after.incompatible).toBe(0);
-    expect(await checkQcow2(dirty, after)).toMatchObject({
-      corruptions: 0,
-      leaks: 0,
-      messages: [],
-    });
-    expectSame(await (await openImage(image, { readOnly: true })).node.pread(0, 512), pattern(512));
-  },
-);
+    change(image);
+    return (await openImage(image)).node;
+  };
+  await expect(broken(image => image.writeUInt32BE(0x1200, l1 + 4))).rejects.toThrow(
+    'L1 entry 0 is 0x1200, not a multiple',
+  );
+  await expect(broken(image => image.writeUInt32BE(0x7fff_0000, l1 + 4))).rejects.toThrow(
+    'beyond the end of the file',
+  );
+  const toHeader = await broken(image => image.writeUInt32BE(0, l2 + 4));
+  expectSame(await toHeader.pread(0, 512), Buffer.alloc(512));
+  const toL1 = await broken(image => image.writeUInt32BE(l1, l2 + 4));
+  await expect(toL1.pwrite(0, pattern(512))).rejects.toThrow('is that of metadata');
+  const outside = await broken(image => image.writeUInt32BE(0x10, l2));
+  await expect(outside.pread(0, 512)).rejects.toThrow(/L2 entry of cluster 0 .* beyond the end/);
+  const garbage = await broken(image => image.writeUInt32BE(0x4000_0000, l2));
+  await expect(garbage.pread(0, 512)).rejects.toThrow('compressed cluster at');
+});
+
+test('a dirty image is repaired when it is opened for writing: refcounts and copied flags', async () => {
+  const log = new LoggedFile();
+  const file = await newImage({ size: MiB, lazyRefcounts: true }, log);
+  const first = await openImage(file);
+  await first.node.pwrite(0, pattern(200_704));
+  await first.node.close();
+  const header = await readHeader(file);
+  const block = log.data.readUInt32BE(header.refcountTableOffset + 4);
+  const image = Buffer.from(log.data);
+  image.fill(0, block, block + header.clusterSize);
+  image.writeUInt32BE(1, 76);
+  // One entry without its copied flag: harmless, and wrong.
+  image.writeUInt32BE(0, image.readUInt32BE(header.l1Offset + 4) + 8);
+  expect(await checkQcow2(nodeOf(image), await readHeader(nodeOf(image)))).not.toMatchObject({
+    corruptions: 0,
+  });
+  const dirty = nodeOf(image);
+  const { node } = await openImage(dirty);
+  await node.pwrite(300_032, pattern(512, 3));
+  expectSame(await node.pread(0, 200_704), pattern(200_704));
+  await node.close();
+  const after = await readHeader(dirty);
+  expect(after.incompatible).toBe(0);
+  expect(await checkQcow2(dirty, after)).toMatchObject({
+    corruptions: 0,
+    leaks: 0,
+    messages: [],
+  });
+  expectSame(await (await openImage(image, { readOnly: true })).node.pread(0, 512), pattern(512));
+});
 
 test('an image found corrupt is marked so, takes no more writes, and is read on', async () => {
   const host = testHost();
@@ -267,23 +261,20 @@ test('an image found corrupt is marked so, takes no more writes, and is read on'
   );
 });
 
-test(
-  'a compressed cluster is not put behind one whose place has been given to data ' + 'meanwhile',
-  async () => {
-    const file = await newImage({ size: MiB, clusterSize: 4096 });
-    const { node, driver } = await openImage(file);
-    await driver.writeCompressed(0, Buffer.alloc(4096, 1));
-    await node.pwrite(0, pattern(4096, 2));
-    await node.flush(); // the first one's place is free
-    await node.pwrite(4096, pattern(4096, 3));
-    await driver.writeCompressed(8192, Buffer.alloc(4096, 4));
-    expectSame(await node.pread(0, 8192), Buffer.concat([pattern(4096, 2), pattern(4096, 3)]));
-    expectSame(await node.pread(8192, 4096), Buffer.alloc(4096, 4));
-    await node.close();
-    expect(await checkQcow2(file, await readHeader(file))).toMatchObject({
-      corruptions: 0,
-      leaks: 0,
-      messages: [],
-    });
-  },
-);
+test('a compressed cluster is not put behind one whose place has been given to data meanwhile', async () => {
+  const file = await newImage({ size: MiB, clusterSize: 4096 });
+  const { node, driver } = await openImage(file);
+  await driver.writeCompressed(0, Buffer.alloc(4096, 1));
+  await node.pwrite(0, pattern(4096, 2));
+  await node.flush(); // the first one's place is free
+  await node.pwrite(4096, pattern(4096, 3));
+  await driver.writeCompressed(8192, Buffer.alloc(4096, 4));
+  expectSame(await node.pread(0, 8192), Buffer.concat([pattern(4096, 2), pattern(4096, 3)]));
+  expectSame(await node.pread(8192, 4096), Buffer.alloc(4096, 4));
+  await node.close();
+  expect(await checkQcow2(file, await readHeader(file))).toMatchObject({
+    corruptions: 0,
+    leaks: 0,
+    messages: [],
+  });
+});

@@ -105,19 +105,16 @@ test('a failover waits for no overlay that takes for ever', async () => {
   expectSame(await pair.svm.pread(512, a.length), a);
 });
 
-test(
-  'once the image is whole and says so, an overlay that cannot be emptied is no ' + 'failure',
-  async () => {
-    const pair = await arrived();
-    const { files } = pair.secondaryHost;
-    spoil(pair, overlays, 'Input/output error', () => !marked(pair));
-    await pair.s.stop(true);
-    await turns(20);
-    expectSame(files.durable('/s.img'), pattern(MiB));
-    await pair.svm.pwrite(0, a);
-    expectSame(await pair.svm.pread(0, a.length), a);
-  },
-);
+test('once the image is whole and says so, an overlay that cannot be emptied is no failure', async () => {
+  const pair = await arrived();
+  const { files } = pair.secondaryHost;
+  spoil(pair, overlays, 'Input/output error', () => !marked(pair));
+  await pair.s.stop(true);
+  await turns(20);
+  expectSame(files.durable('/s.img'), pattern(MiB));
+  await pair.svm.pwrite(0, a);
+  expectSame(await pair.svm.pread(0, a.length), a);
+});
 
 test.each([
   ['the mark', 'write-label', 'Input/output error'],

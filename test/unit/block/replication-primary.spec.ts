@@ -159,24 +159,21 @@ describe('primary', () => {
     await failed;
   });
 
-  test(
-    'what was on its way when the link died counts as different, as what was held ' + 'does',
-    async () => {
-      const pair = await startedPair();
-      pair.primaryHost.sockets.clients[0].silent = true;
-      await pair.pvm.pwrite(0, a);
-      pair.p.cut().epochDone.catch(() => undefined);
-      await pair.pvm.pwrite(5 * 64 * KiB, b);
-      const clusters = () => {
-        const node = pair.primary.queryNamedBlockNodes().find(n => n['node-name'] === 'node0')!;
-        return JSON.stringify(node).match(/"dirty-clusters":(\d+)/)?.[1];
-      };
-      expect(clusters()).toBe('0');
-      await pair.primaryHost.clock.advance(10_001);
-      expect(pair.p.error()).toBeDefined();
-      expect(clusters()).toBe('2');
-    },
-  );
+  test('what was on its way when the link died counts as different, as what was held does', async () => {
+    const pair = await startedPair();
+    pair.primaryHost.sockets.clients[0].silent = true;
+    await pair.pvm.pwrite(0, a);
+    pair.p.cut().epochDone.catch(() => undefined);
+    await pair.pvm.pwrite(5 * 64 * KiB, b);
+    const clusters = () => {
+      const node = pair.primary.queryNamedBlockNodes().find(n => n['node-name'] === 'node0')!;
+      return JSON.stringify(node).match(/"dirty-clusters":(\d+)/)?.[1];
+    };
+    expect(clusters()).toBe('0');
+    await pair.primaryHost.clock.advance(10_001);
+    expect(pair.p.error()).toBeDefined();
+    expect(clusters()).toBe('2');
+  });
 
   test(
     "the local error is the guest's, whatever the replica says; the replica gets what can be " +

@@ -59,52 +59,46 @@ describe('secondary', () => {
     await Promise.all(order);
   });
 
-  test(
-    'stop without failover: the secondary disk goes back to the last checkpoint, ' + 'whole',
-    async () => {
-      const pair = await startedPair();
-      await pair.pvm.pwrite(0, a);
-      await checkpoint(pair);
-      const committed = Buffer.from(pair.primaryHost.files.bytes('/p.img'));
-      await pair.pvm.pwrite(0, b);
-      await pair.svm.pwrite(900 * KiB, b);
-      await pair.p.cut().epochDone;
-      expect(marked(pair)).toBe(true);
-      await pair.s.stop(false);
-      expectSame(pair.secondaryHost.files.durable('/s.img'), committed);
-      expect(marked(pair)).toBe(false);
-    },
-  );
+  test('stop without failover: the secondary disk goes back to the last checkpoint, whole', async () => {
+    const pair = await startedPair();
+    await pair.pvm.pwrite(0, a);
+    await checkpoint(pair);
+    const committed = Buffer.from(pair.primaryHost.files.bytes('/p.img'));
+    await pair.pvm.pwrite(0, b);
+    await pair.svm.pwrite(900 * KiB, b);
+    await pair.p.cut().epochDone;
+    expect(marked(pair)).toBe(true);
+    await pair.s.stop(false);
+    expectSame(pair.secondaryHost.files.durable('/s.img'), committed);
+    expect(marked(pair)).toBe(false);
+  });
 
-  test(
-    'stopped without failover it may start again; in between nobody writes the ' + 'disk',
-    async () => {
-      const pair = await startedPair();
-      await pair.s.stop(false);
-      await expect(pair.svm.pread(0, 512)).rejects.toThrow('has not started');
-      await pair.pvm.pwrite(0, b);
-      await turns(30);
-      expect(pair.p.error()?.message).toContain('error 1');
-      expectSame(pair.secondaryHost.files.bytes('/s.img'), pattern(MiB));
-      await pair.p.stop();
-      await pair.primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
-      await pair.primary.driveDel('node0');
-      await pair.primary.driveAdd(
-        'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,' +
-          'file.export=colo-disk0,node-name=node1,if=none',
-      );
-      await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node1' });
-      const [p] = pair.primary.primaryDisks();
-      const found = await p.sync.compare(await pair.s.sync.digest());
-      expect(found.bytes).toBe(MiB);
-      found.copy();
-      await pair.s.start();
-      await p.start();
-      await checkpoint({ ...pair, p });
-      expectSame(await pair.svm.pread(0, 4 * KiB), b);
-      expect(p).toBe(pair.p);
-    },
-  );
+  test('stopped without failover it may start again; in between nobody writes the disk', async () => {
+    const pair = await startedPair();
+    await pair.s.stop(false);
+    await expect(pair.svm.pread(0, 512)).rejects.toThrow('has not started');
+    await pair.pvm.pwrite(0, b);
+    await turns(30);
+    expect(pair.p.error()?.message).toContain('error 1');
+    expectSame(pair.secondaryHost.files.bytes('/s.img'), pattern(MiB));
+    await pair.p.stop();
+    await pair.primary.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
+    await pair.primary.driveDel('node0');
+    await pair.primary.driveAdd(
+      'driver=replication,mode=primary,file.driver=nbd,file.host=10.0.0.2,file.port=8889,' +
+        'file.export=colo-disk0,node-name=node1,if=none',
+    );
+    await pair.primary.blockdevChange({ parent: 'colo-disk0', node: 'node1' });
+    const [p] = pair.primary.primaryDisks();
+    const found = await p.sync.compare(await pair.s.sync.digest());
+    expect(found.bytes).toBe(MiB);
+    found.copy();
+    await pair.s.start();
+    await p.start();
+    await checkpoint({ ...pair, p });
+    expectSame(await pair.svm.pread(0, 4 * KiB), b);
+    expect(p).toBe(pair.p);
+  });
 
   test(
     "failover: last checkpoint plus the secondary guest's own writes, durable; later writes as " +
@@ -246,24 +240,21 @@ describe('secondary', () => {
     },
   );
 
-  test(
-    'the mark is durable before the first forwarded write, and gone after the ' + 'merge',
-    async () => {
-      const pair = await startedPair();
-      expect(marked(pair)).toBe(true);
-      await pair.pvm.pwrite(0, a);
-      await checkpoint(pair);
-      const { log } = pair.secondaryHost.files;
-      expect(log.indexOf('write-label /s.img 0 0')).toBeGreaterThanOrEqual(0);
-      expect(log.indexOf('write-label /s.img 0 0')).toBeLessThan(
-        log.findIndex(line => line.startsWith('pwrite /s.img 0')),
-      );
-      await pair.s.stop(true);
-      expect(log.lastIndexOf('write-label /s.img 0 0')).toBeGreaterThan(
-        log.lastIndexOf('fdatasync /s.img 0 0'),
-      );
-    },
-  );
+  test('the mark is durable before the first forwarded write, and gone after the merge', async () => {
+    const pair = await startedPair();
+    expect(marked(pair)).toBe(true);
+    await pair.pvm.pwrite(0, a);
+    await checkpoint(pair);
+    const { log } = pair.secondaryHost.files;
+    expect(log.indexOf('write-label /s.img 0 0')).toBeGreaterThanOrEqual(0);
+    expect(log.indexOf('write-label /s.img 0 0')).toBeLessThan(
+      log.findIndex(line => line.startsWith('pwrite /s.img 0')),
+    );
+    await pair.s.stop(true);
+    expect(log.lastIndexOf('write-label /s.img 0 0')).toBeGreaterThan(
+      log.lastIndexOf('fdatasync /s.img 0 0'),
+    );
+  });
 
   test('closing while running leaves the last checkpoint', async () => {
     const pair = await startedPair();

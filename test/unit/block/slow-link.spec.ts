@@ -62,28 +62,25 @@ describe('3 MB/s and full write queues', () => {
     expect(done).toBe(12);
   });
 
-  test(
-    'what was admitted is in its epoch, whole, and the next one has its bound ' + 'again',
-    async () => {
-      const pair = await slowPair(3000);
-      void load(pair, 12);
-      await elapse(pair, pair.pvm.drain(), 20_000);
-      const { epochDone } = pair.p.cut();
-      const held = pair.pvm.pwrite(15 * MiB, pattern(MiB, 77));
-      await turns(60);
-      expect(await Promise.race([held.then(() => 'done'), turns(5).then(() => 'waits')])).toBe(
-        'waits',
-      );
+  test('what was admitted is in its epoch, whole, and the next one has its bound again', async () => {
+    const pair = await slowPair(3000);
+    void load(pair, 12);
+    await elapse(pair, pair.pvm.drain(), 20_000);
+    const { epochDone } = pair.p.cut();
+    const held = pair.pvm.pwrite(15 * MiB, pattern(MiB, 77));
+    await turns(60);
+    expect(await Promise.race([held.then(() => 'done'), turns(5).then(() => 'waits')])).toBe(
+      'waits',
+    );
 
-      expect(await elapse(pair, epochDone, 20_000)).toBeGreaterThan(3000);
-      expect(pair.s.arrived()).toBe(await epochDone);
-      await pair.s.checkpoint();
-      pair.p.committed();
-      await elapse(pair, checkpoint(pair), 20_000);
-      await held;
-      expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
-    },
-  );
+    expect(await elapse(pair, epochDone, 20_000)).toBeGreaterThan(3000);
+    expect(pair.s.arrived()).toBe(await epochDone);
+    await pair.s.checkpoint();
+    pair.p.committed();
+    await elapse(pair, checkpoint(pair), 20_000);
+    await held;
+    expectSame(pair.secondaryHost.files.bytes('/s.img'), pair.primaryHost.files.bytes('/p.img'));
+  });
 
   test('a carry-over keeps to the bound also while a guest is stopped', async () => {
     const pair = await attachedPair({ image, replica });

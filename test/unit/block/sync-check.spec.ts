@@ -121,19 +121,16 @@ test('what the guest wrote since the replica was attached is no older difference
   expect([older.bytes, older.olderBytes]).toEqual([2 * MiB, MiB]);
 });
 
-test(
-  'the other way: the pieces come from the replica, durable, and nothing is written ' + 'there',
-  async () => {
-    const secondaryImage = Buffer.concat([pattern(MiB, 3), Buffer.alloc(MiB), pattern(MiB)]);
-    const image = Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]);
-    const pair = await attachedPair({ image, secondaryImage });
-    const found = await pair.p.sync.compare(await pair.s.sync.digest());
-    expect(found.bytes).toBe(2 * MiB);
-    await found.copyBack();
-    expectSame(pair.primaryHost.files.durable('/p.img'), secondaryImage);
-    expectSame(pair.secondaryHost.files.bytes('/s.img'), secondaryImage);
-    const blank = await attachedPair({ image, secondaryImage: Buffer.alloc(3 * MiB) });
-    const { peerIsBlank } = await blank.p.sync.compare(await blank.s.sync.digest());
-    expect(peerIsBlank).toBe(true);
-  },
-);
+test('the other way: the pieces come from the replica, durable, and nothing is written there', async () => {
+  const secondaryImage = Buffer.concat([pattern(MiB, 3), Buffer.alloc(MiB), pattern(MiB)]);
+  const image = Buffer.concat([pattern(MiB), pattern(MiB), pattern(MiB)]);
+  const pair = await attachedPair({ image, secondaryImage });
+  const found = await pair.p.sync.compare(await pair.s.sync.digest());
+  expect(found.bytes).toBe(2 * MiB);
+  await found.copyBack();
+  expectSame(pair.primaryHost.files.durable('/p.img'), secondaryImage);
+  expectSame(pair.secondaryHost.files.bytes('/s.img'), secondaryImage);
+  const blank = await attachedPair({ image, secondaryImage: Buffer.alloc(3 * MiB) });
+  const { peerIsBlank } = await blank.p.sync.compare(await blank.s.sync.digest());
+  expect(peerIsBlank).toBe(true);
+});

@@ -128,32 +128,29 @@ describe('drives', () => {
     expect(done).toBeLessThanOrEqual(24);
   });
 
-  test(
-    'limits set while running, shown, and taken away; a drain does not wait for ' + 'them',
-    async () => {
-      const { host, layer, a, b } = await two('', ',throttling.bps-write=1000');
-      layer.setThrottle(
-        'a',
-        makeLimits(name => (name === 'iops-total' ? { avg: 1 } : {})),
-      );
-      expect(layer.queryBlock().map(info => info.throttle?.group)).toEqual(['a', 'b']);
-      let done = 0;
-      for (let n = 0; n < 10; n++) void a.pread(0, 512).then(() => done++);
-      await turns(20);
-      expect(done).toBeLessThan(4);
-      layer.setThrottle(
-        'a',
-        makeLimits(() => ({})),
-      );
-      await turns(50);
-      expect(done).toBe(10);
-      expect(layer.queryBlock()[0].throttle).toBeUndefined();
-      for (let n = 0; n < 10; n++) void b.pwrite(0, pattern(4096)).then(() => done++);
-      await b.drain();
-      expect(done).toBe(20);
-      expect(host.clock.nowMs()).toBe(0);
-    },
-  );
+  test('limits set while running, shown, and taken away; a drain does not wait for them', async () => {
+    const { host, layer, a, b } = await two('', ',throttling.bps-write=1000');
+    layer.setThrottle(
+      'a',
+      makeLimits(name => (name === 'iops-total' ? { avg: 1 } : {})),
+    );
+    expect(layer.queryBlock().map(info => info.throttle?.group)).toEqual(['a', 'b']);
+    let done = 0;
+    for (let n = 0; n < 10; n++) void a.pread(0, 512).then(() => done++);
+    await turns(20);
+    expect(done).toBeLessThan(4);
+    layer.setThrottle(
+      'a',
+      makeLimits(() => ({})),
+    );
+    await turns(50);
+    expect(done).toBe(10);
+    expect(layer.queryBlock()[0].throttle).toBeUndefined();
+    for (let n = 0; n < 10; n++) void b.pwrite(0, pattern(4096)).then(() => done++);
+    await b.drain();
+    expect(done).toBe(20);
+    expect(host.clock.nowMs()).toBe(0);
+  });
 
   test('counters: what was done, what failed, what was refused', async () => {
     const { host, layer, a } = await two('', '');

@@ -122,21 +122,18 @@ test('a peer that runs this guest is believed, unless this side has gone on too'
   expect(without.identity.obstacle).toBeUndefined();
 });
 
-test(
-  'images that do not belong together, or cannot be understood, keep the guest from ' + 'running',
-  async () => {
-    const apart = await side(first, theirs);
-    expect(apart.identity.obstacle?.message).toContain('do not belong together');
-    await expect(apart.identity.enter()).rejects.toThrow('do not belong together');
-    const edited = await side(first);
-    edited.files.inodes.get('/d0.img')!.label = Buffer.from('{"magic":"colo-pair","version":9}');
-    const file = await edited.files.open('/d0.img', { readOnly: false, lock: 'none' });
-    const record = await ImageRecord.open('/d0.img', file.label);
-    const identity = new PairIdentity({
-      entropy: { fill: () => undefined },
-      images: () => [{ disk: 'd', record }],
-    });
-    expect(identity.obstacle?.message).toContain('it has version 9, this colo knows 1');
-    expect(() => identity.standings()).toThrow('it has version 9');
-  },
-);
+test('images that do not belong together, or cannot be understood, keep the guest from running', async () => {
+  const apart = await side(first, theirs);
+  expect(apart.identity.obstacle?.message).toContain('do not belong together');
+  await expect(apart.identity.enter()).rejects.toThrow('do not belong together');
+  const edited = await side(first);
+  edited.files.inodes.get('/d0.img')!.label = Buffer.from('{"magic":"colo-pair","version":9}');
+  const file = await edited.files.open('/d0.img', { readOnly: false, lock: 'none' });
+  const record = await ImageRecord.open('/d0.img', file.label);
+  const identity = new PairIdentity({
+    entropy: { fill: () => undefined },
+    images: () => [{ disk: 'd', record }],
+  });
+  expect(identity.obstacle?.message).toContain('it has version 9, this colo knows 1');
+  expect(() => identity.standings()).toThrow('it has version 9');
+});

@@ -83,7 +83,7 @@ it("keeps QEMU's words and numbers", () => {
   const { encode } = codecOf('primary');
   expect(encode({ type: 'checkpoint-request' }).toString('hex')).toBe('00000001');
   expect(encode({ type: 'vmstate-size', size: 0x1234 }).toString('hex')).toBe(
-    '00000004' + '0000000000001234',
+    '000000040000000000001234',
   );
 });
 

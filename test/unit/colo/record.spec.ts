@@ -153,38 +153,35 @@ interface Image {
   holds: ReadonlySet<number>;
 }
 
-test(
-  'whatever happened to a pair: what is copied without a word holds all that it ' + 'replaces',
-  () => {
-    const step = fc.record({
-      what: fc.constantFrom('write', 'write', 'join', 'alone'),
-      who: fc.nat(1),
-    });
-    const run = (steps: { what: string; who: number }[]) => {
-      let names = 0;
-      let primary: number | undefined = 0;
-      const images: Image[] = [0, 1].map(() => ({ record: first, holds: new Set<number>() }));
-      const mayWrite = (who: number) =>
-        primary === undefined ? images[who].record.state === 'alone' : who === primary;
-      for (const { what, who } of steps) {
-        const [a, b] = [images[who], images[1 - who]];
-        if (what === 'alone') {
-          a.record = nextBranch(a.record, branch(++names + 1000));
-          if (primary !== undefined) b.record = { ...b.record, state: 'protected' };
-          primary = undefined;
-        } else if (what === 'write' && mayWrite(who)) {
-          a.holds = new Set([...a.holds, ++names]);
-          if (primary !== undefined) b.holds = a.holds; // covered before anybody hears of it
-        } else if (what === 'join' && primary === undefined && allowed(a, b)) {
-          expect([...b.holds].filter(write => !a.holds.has(write))).toEqual([]);
-          Object.assign(b, a);
-          primary = who;
-        }
+test('whatever happened to a pair: what is copied without a word holds all that it replaces', () => {
+  const step = fc.record({
+    what: fc.constantFrom('write', 'write', 'join', 'alone'),
+    who: fc.nat(1),
+  });
+  const run = (steps: { what: string; who: number }[]) => {
+    let names = 0;
+    let primary: number | undefined = 0;
+    const images: Image[] = [0, 1].map(() => ({ record: first, holds: new Set<number>() }));
+    const mayWrite = (who: number) =>
+      primary === undefined ? images[who].record.state === 'alone' : who === primary;
+    for (const { what, who } of steps) {
+      const [a, b] = [images[who], images[1 - who]];
+      if (what === 'alone') {
+        a.record = nextBranch(a.record, branch(++names + 1000));
+        if (primary !== undefined) b.record = { ...b.record, state: 'protected' };
+        primary = undefined;
+      } else if (what === 'write' && mayWrite(who)) {
+        a.holds = new Set([...a.holds, ++names]);
+        if (primary !== undefined) b.holds = a.holds; // covered before anybody hears of it
+      } else if (what === 'join' && primary === undefined && allowed(a, b)) {
+        expect([...b.holds].filter(write => !a.holds.has(write))).toEqual([]);
+        Object.assign(b, a);
+        primary = who;
       }
-    };
-    fc.assert(fc.property(fc.array(step, { maxLength: 40 }), run), { numRuns: 2000 });
-  },
-);
+    }
+  };
+  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), run), { numRuns: 2000 });
+});
 
 function allowed(a: Image, b: Image): boolean {
   try {

@@ -256,36 +256,33 @@ describe('block devices', () => {
     expect(await deviceId(number(9, 9), sys)).toEqual({ kind: 'unknown' });
   });
 
-  test(
-    'its label lies in the state directory, by that name; one without a name is ' + 'refused',
-    async () => {
-      const handle = await device(at('dev'));
-      const named = new NodeLabel(
-        played({ deviceId: () => Promise.resolve({ kind: 'device', key: 'dm-uuid-x' }) }),
-        handle,
-        '/dev/x',
-      );
-      expect(await named.read()).toBeUndefined();
-      await named.write(said);
-      expect([existsSync(at('state/devices/dm-uuid-x')), String(await named.read())]).toEqual([
-        true,
-        'said of it',
-      ]);
-      const nameless = new NodeLabel(played(), handle, '/dev/y');
-      expect(await nameless.read()).toBeUndefined();
-      await expect(nameless.write(said)).rejects.toThrow(
-        "block device '/dev/y' has no uuid, wwid or serial number that would tell it from " +
-          'another one after a reboot',
-      );
-      const part = new NodeLabel(
-        played({ deviceId: () => Promise.resolve({ kind: 'loop', file: '/i', offset: 512 }) }),
-        handle,
-        '/dev/z',
-      );
-      await expect(part.write(said)).rejects.toThrow("block device '/dev/z' is a part of '/i'");
-      await handle.close();
-    },
-  );
+  test('its label lies in the state directory, by that name; one without a name is refused', async () => {
+    const handle = await device(at('dev'));
+    const named = new NodeLabel(
+      played({ deviceId: () => Promise.resolve({ kind: 'device', key: 'dm-uuid-x' }) }),
+      handle,
+      '/dev/x',
+    );
+    expect(await named.read()).toBeUndefined();
+    await named.write(said);
+    expect([existsSync(at('state/devices/dm-uuid-x')), String(await named.read())]).toEqual([
+      true,
+      'said of it',
+    ]);
+    const nameless = new NodeLabel(played(), handle, '/dev/y');
+    expect(await nameless.read()).toBeUndefined();
+    await expect(nameless.write(said)).rejects.toThrow(
+      "block device '/dev/y' has no uuid, wwid or serial number that would tell it from " +
+        'another one after a reboot',
+    );
+    const part = new NodeLabel(
+      played({ deviceId: () => Promise.resolve({ kind: 'loop', file: '/i', offset: 512 }) }),
+      handle,
+      '/dev/z',
+    );
+    await expect(part.write(said)).rejects.toThrow("block device '/dev/z' is a part of '/i'");
+    await handle.close();
+  });
 
   withAddon('a loop device is the file behind it (skipped where there is none)', async () => {
     writeFileSync(at('a.img'), Buffer.alloc(1 << 20));

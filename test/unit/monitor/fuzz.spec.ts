@@ -180,33 +180,28 @@ test(
   },
 );
 
-test(
-  'log: items are trace events; what is not named goes off; a wrong one changes ' + 'nothing',
-  async () => {
-    tracer('serial', { overrun: event() });
-    tracer('fuzztest', { one: event(), two: event() });
-    const shell = new HmpShell(registry, vm, false);
-    const on = () =>
-      vm
-        .traces!.list()
-        .filter(event => event.on)
-        .map(event => event.name);
-    expect(await shell.run('log guest_errors,trace:fuzztest_*')).toBe('');
-    expect(on()).toEqual(
-      expect.arrayContaining(['fuzztest_one', 'fuzztest_two', 'serial_overrun']),
-    );
-    expect(await shell.run('log guest_erors')).toBe(
-      "Error: Unknown log item 'guest_erors'\nItems: none, guest_errors, trace:PATTERN. Did you " +
-        "mean 'guest_errors'?\n",
-    );
-    expect(await shell.run('log trace:fuzztest_one')).toBe('');
-    expect(on()).toEqual(['fuzztest_one']);
-    await shell.run('log none');
-    expect(on()).toEqual([]);
-    await shell.run('logfile /var/log/a b');
-    expect(vm.calls.at(-1)).toBe('log-into "/var/log/a b"');
-  },
-);
+test('log: items are trace events; what is not named goes off; a wrong one changes nothing', async () => {
+  tracer('serial', { overrun: event() });
+  tracer('fuzztest', { one: event(), two: event() });
+  const shell = new HmpShell(registry, vm, false);
+  const on = () =>
+    vm
+      .traces!.list()
+      .filter(event => event.on)
+      .map(event => event.name);
+  expect(await shell.run('log guest_errors,trace:fuzztest_*')).toBe('');
+  expect(on()).toEqual(expect.arrayContaining(['fuzztest_one', 'fuzztest_two', 'serial_overrun']));
+  expect(await shell.run('log guest_erors')).toBe(
+    "Error: Unknown log item 'guest_erors'\nItems: none, guest_errors, trace:PATTERN. Did you " +
+      "mean 'guest_errors'?\n",
+  );
+  expect(await shell.run('log trace:fuzztest_one')).toBe('');
+  expect(on()).toEqual(['fuzztest_one']);
+  await shell.run('log none');
+  expect(on()).toEqual([]);
+  await shell.run('logfile /var/log/a b');
+  expect(vm.calls.at(-1)).toBe('log-into "/var/log/a b"');
+});
 
 test('info accel follows the machine', async () => {
   const shell = new HmpShell(registry, vm, false);

@@ -228,22 +228,19 @@ test('half-close in the middle of a command is a parse error', async () => {
   expect(chr.take()).toEqual(failure('JSON parse error, premature EOI'));
 });
 
-test(
-  'a client that does not read gets no further command begun, and piles up no ' + 'input',
-  async () => {
-    const { vm, chr } = await start();
-    chr.reading = false;
-    chr.type('{"execute":"stop"}{"execute":"cont"}');
-    await settle();
-    expect(vm.machine.runState).toBe('paused');
-    chr.type(Buffer.alloc(100 << 10, ' '));
-    expect(chr.paused).toBe(true);
-    chr.startReading();
-    await settle();
-    expect(vm.machine.runState).toBe('running');
-    expect(chr.paused).toBe(false);
-  },
-);
+test('a client that does not read gets no further command begun, and piles up no input', async () => {
+  const { vm, chr } = await start();
+  chr.reading = false;
+  chr.type('{"execute":"stop"}{"execute":"cont"}');
+  await settle();
+  expect(vm.machine.runState).toBe('paused');
+  chr.type(Buffer.alloc(100 << 10, ' '));
+  expect(chr.paused).toBe(true);
+  chr.startReading();
+  await settle();
+  expect(vm.machine.runState).toBe('running');
+  expect(chr.paused).toBe(false);
+});
 
 test('a client that does not read at all loses its connection, with the reason in the log', async () => {
   const { vm, chr, log } = await start();
@@ -362,28 +359,25 @@ describe('out of band', () => {
     ]);
   });
 
-  test(
-    'what may wait is refused out of band; without the capability the word is ' + 'unknown',
-    async () => {
-      const { ask } = await stuck();
-      expect(await ask('{"exec-oob":"stop"}')).toEqual(
-        failure('The command stop does not support OOB'),
-      );
-      expect(await ask('{"exec-oob":"nope"}')).toEqual(
-        failure('The command nope has not been found', 'CommandNotFound'),
-      );
-      expect(await ask('{"exec-oob":1}')).toEqual(
-        failure("QMP input member 'exec-oob' must be a string"),
-      );
-      expect(await ask('{"exec-oob":"yank","execute":"stop"}')).toEqual(
-        failure("QMP input member 'execute' is unexpected"),
-      );
-      const plain = await start();
-      expect(await plain.ask('{"exec-oob":"yank"}')).toEqual(
-        failure("QMP input member 'exec-oob' is unexpected"),
-      );
-    },
-  );
+  test('what may wait is refused out of band; without the capability the word is unknown', async () => {
+    const { ask } = await stuck();
+    expect(await ask('{"exec-oob":"stop"}')).toEqual(
+      failure('The command stop does not support OOB'),
+    );
+    expect(await ask('{"exec-oob":"nope"}')).toEqual(
+      failure('The command nope has not been found', 'CommandNotFound'),
+    );
+    expect(await ask('{"exec-oob":1}')).toEqual(
+      failure("QMP input member 'exec-oob' must be a string"),
+    );
+    expect(await ask('{"exec-oob":"yank","execute":"stop"}')).toEqual(
+      failure("QMP input member 'execute' is unexpected"),
+    );
+    const plain = await start();
+    expect(await plain.ask('{"exec-oob":"yank"}')).toEqual(
+      failure("QMP input member 'exec-oob' is unexpected"),
+    );
+  });
 
   test('eight commands may wait; then nothing is read, and the client is held back', async () => {
     const { ask, chr, vm, free } = await stuck();

@@ -197,16 +197,13 @@ test('TERM=dumb: plain lines that the terminal edits; not one escape sequence', 
   expect(person.raw).not.toContain('\x1b');
 });
 
-test(
-  'what the process logs stands above the line that is typed, and the prompt ' + 'stays',
-  async () => {
-    await sitDown();
-    await person.press('system_reset', keys.enter, 'info na');
-    await person.sees('colo primary: a line\nof the log\n(colo) info na');
-    await person.press('me', keys.enter);
-    await person.sees('(colo) info name\ntest\n(colo)');
-  },
-);
+test('what the process logs stands above the line that is typed, and the prompt stays', async () => {
+  await sitDown();
+  await person.press('system_reset', keys.enter, 'info na');
+  await person.sees('colo primary: a line\nof the log\n(colo) info na');
+  await person.press('me', keys.enter);
+  await person.sees('(colo) info name\ntest\n(colo)');
+});
 
 test('comments are skipped, silence is (none), watch only looks', async () => {
   await sitDown();
@@ -261,21 +258,18 @@ test('the window is made wider and narrower while a long line is typed', async (
   }
 });
 
-test(
-  'the loss of the peer is one plain line and the line to type; checkpoints are not ' + 'told',
-  async () => {
-    await sitDown({ columns: 100 });
-    await person.press('set_link hn0 off', keys.enter);
-    const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';
-    const todo =
-      'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
-    await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
-    expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
-    await person.press('x_colo_lost_heartbeat', keys.enter);
-    await person.sees(
-      /may still run: no sign of life.*\n.*If this is meant: enter the same line again\.\n\(colo\)/s,
-    );
-    await person.press('x_colo_lost_heartbeat', keys.enter);
-    await person.sees("Error: The feature 'colo' is not enabled");
-  },
-);
+test('the loss of the peer is one plain line and the line to type; checkpoints are not told', async () => {
+  await sitDown({ columns: 100 });
+  await person.press('set_link hn0 off', keys.enter);
+  const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';
+  const todo =
+    'If the other side is surely dead or stopped, let this one go on: x_colo_lost_heartbeat';
+  await person.sees(`(colo) set_link hn0 off\n${lost}\n${todo}\n(colo)`);
+  expect(person.text).not.toMatch(/STOP|RESUME|COLO_EXIT/);
+  await person.press('x_colo_lost_heartbeat', keys.enter);
+  await person.sees(
+    /may still run: no sign of life.*\n.*If this is meant: enter the same line again\.\n\(colo\)/s,
+  );
+  await person.press('x_colo_lost_heartbeat', keys.enter);
+  await person.sees("Error: The feature 'colo' is not enabled");
+});

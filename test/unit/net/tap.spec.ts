@@ -67,19 +67,16 @@ it('keeps no more than its queue when the tap does not obey', () => {
   expect(nic.got.length).toBe(256);
 });
 
-it(
-  'refuses output that the kernel does not take, and says when it may be tried ' + 'again',
-  async () => {
-    const { world, tap, netdev, nic } = setup();
-    tap.room = false;
-    expect(netdev.send(frame(1))).toBe(false);
-    tap.room = true;
-    await world.run(10);
-    expect(nic.rooms).toBe(1);
-    expect(netdev.send(frame(1))).toBe(true);
-    expect(tap.out.length).toBe(1);
-  },
-);
+it('refuses output that the kernel does not take, and says when it may be tried again', async () => {
+  const { world, tap, netdev, nic } = setup();
+  tap.room = false;
+  expect(netdev.send(frame(1))).toBe(false);
+  tap.room = true;
+  await world.run(10);
+  expect(nic.rooms).toBe(1);
+  expect(netdev.send(frame(1))).toBe(true);
+  expect(tap.out.length).toBe(1);
+});
 
 it('goes on by itself with released frames after the kernel was busy', async () => {
   const { world, tap, netdev } = setup();

@@ -226,19 +226,16 @@ describe('filter-redirector', () => {
     expect(firsts(wire.out)).toEqual([5]);
   });
 
-  test(
-    'a guest without buffers: indev waits, and nothing is lost or kept without ' + 'bound',
-    async () => {
-      const { netdev, nic, in: indev, add } = await fixture();
-      await add('filter-redirector,id=r0,netdev=hn0,queue=tx,indev=in');
-      nic.room = false;
-      indev.send(frame(1), frame(2), frame(3));
-      expect([nic.got, indev.paused]).toEqual([[], true]);
-      nic.room = true;
-      netdev.nicReady();
-      expect([firsts(nic.got), indev.paused]).toEqual([[1, 2, 3], false]);
-    },
-  );
+  test('a guest without buffers: indev waits, and nothing is lost or kept without bound', async () => {
+    const { netdev, nic, in: indev, add } = await fixture();
+    await add('filter-redirector,id=r0,netdev=hn0,queue=tx,indev=in');
+    nic.room = false;
+    indev.send(frame(1), frame(2), frame(3));
+    expect([nic.got, indev.paused]).toEqual([[], true]);
+    nic.room = true;
+    netdev.nicReady();
+    expect([firsts(nic.got), indev.paused]).toEqual([[1, 2, 3], false]);
+  });
 
   test('a stream that makes no sense ends with its peer; the next one begins anew', async () => {
     const { nic, in: indev, notes, add } = await fixture();

@@ -207,31 +207,28 @@ describe('chardevs', () => {
     );
   });
 
-  test(
-    'the next user hears a peer that was there, and nothing that was meant for the ' + 'last',
-    async () => {
-      const all = await chardevs();
-      const path = join(dir, 'c1');
-      await all.add('c1', readChardev(`socket,id=c1,path=${path},server=on`, true).backend);
-      const stream = await sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 });
-      streams.push(stream);
-      stream.onData(() => undefined);
-      const first = all.claim('c1', 'first');
-      let got = '';
-      first.value.onData(bytes => (got += Buffer.from(bytes).toString()));
-      await stream.write(Buffer.from('one'));
-      await until(() => got === 'one');
-      first.dispose();
-      await stream.write(Buffer.from('two'));
-      const second = all.claim('c1', 'second');
-      const events: string[] = [];
-      let later = '';
-      second.value.onEvent(event => events.push(event));
-      second.value.onData(bytes => (later += Buffer.from(bytes).toString()));
-      await until(() => later === 'two');
-      expect([got, events]).toEqual(['one', ['opened']]);
-    },
-  );
+  test('the next user hears a peer that was there, and nothing that was meant for the last', async () => {
+    const all = await chardevs();
+    const path = join(dir, 'c1');
+    await all.add('c1', readChardev(`socket,id=c1,path=${path},server=on`, true).backend);
+    const stream = await sockets.connect({ kind: 'unix', path }, { timeoutMs: 1000 });
+    streams.push(stream);
+    stream.onData(() => undefined);
+    const first = all.claim('c1', 'first');
+    let got = '';
+    first.value.onData(bytes => (got += Buffer.from(bytes).toString()));
+    await stream.write(Buffer.from('one'));
+    await until(() => got === 'one');
+    first.dispose();
+    await stream.write(Buffer.from('two'));
+    const second = all.claim('c1', 'second');
+    const events: string[] = [];
+    let later = '';
+    second.value.onEvent(event => events.push(event));
+    second.value.onData(bytes => (later += Buffer.from(bytes).toString()));
+    await until(() => later === 'two');
+    expect([got, events]).toEqual(['one', ['opened']]);
+  });
 
   test(
     'standard input is taken once; a client without a server fails aloud, and leaves its name ' +

@@ -204,34 +204,31 @@ test('packed: only into qcow2', async () => {
   expect([host.files.inodes.get('/new')!.locks, layer.jobs.query()]).toEqual([[], []]);
 });
 
-test(
-  'packed, over what is there already, from a source with parts smaller than a ' + 'cluster',
-  async () => {
-    const { backup, until, job, layer, host, qcow2 } = await setUp();
-    host.files
+test('packed, over what is there already, from a source with parts smaller than a cluster', async () => {
+  const { backup, until, job, layer, host, qcow2 } = await setUp();
+  host.files
+    .bytes('/s.img')
+    .fill(0, 130 * KiB, 140 * KiB)
+    .fill(0, 256 * KiB, 320 * KiB);
+  layer.graph.node('src').driver.blockStatus = async (offset, length) => ({
+    length: Math.min(length, 4 * KiB),
+    allocated: true,
+    zero: host.files
       .bytes('/s.img')
-      .fill(0, 130 * KiB, 140 * KiB)
-      .fill(0, 256 * KiB, 320 * KiB);
-    layer.graph.node('src').driver.blockStatus = async (offset, length) => ({
-      length: Math.min(length, 4 * KiB),
-      allocated: true,
-      zero: host.files
-        .bytes('/s.img')
-        .subarray(offset, offset + Math.min(length, 4 * KiB))
-        .every(byte => byte === 0),
-    });
-    await qcow2('/q', SIZE);
-    for (let n = 0; n < 2; n++) {
-      await backup({ compress: true, target: { target: '/q', format: 'qcow2', mode: 'existing' } });
-      // Packing takes its time on another thread, whatever the clock says.
-      await until(() => job('d0') === undefined, Infinity);
-    }
-    await layer.blockdevAdd({
-      driver: 'qcow2',
-      'node-name': 'q',
-      'read-only': true,
-      file: { driver: 'file', filename: '/q' },
-    });
-    expectSame(await layer.graph.node('q').pread(0, SIZE), host.files.bytes('/s.img'));
-  },
-);
+      .subarray(offset, offset + Math.min(length, 4 * KiB))
+      .every(byte => byte === 0),
+  });
+  await qcow2('/q', SIZE);
+  for (let n = 0; n < 2; n++) {
+    await backup({ compress: true, target: { target: '/q', format: 'qcow2', mode: 'existing' } });
+    // Packing takes its time on another thread, whatever the clock says.
+    await until(() => job('d0') === undefined, Infinity);
+  }
+  await layer.blockdevAdd({
+    driver: 'qcow2',
+    'node-name': 'q',
+    'read-only': true,
+    file: { driver: 'file', filename: '/q' },
+  });
+  expectSame(await layer.graph.node('q').pread(0, SIZE), host.files.bytes('/s.img'));
+});
