@@ -1,22 +1,21 @@
-// Ends the run with the plain line that people and machines read: N passed, N failed, N skipped. At
-// exit, for jest's own summary comes after every reporter.
-import { writeSync } from 'node:fs';
+// Leaves the counts of a jest run for test/run.js, which adds them up.
+import { appendFileSync } from 'node:fs';
 
-export default class PlainLine {
+export default class Totals {
   onRunComplete(_contexts, results) {
     const {
-      numPassedTests,
+      numPassedTests: passed,
       numFailedTests,
       numPendingTests,
       numTodoTests,
       numRuntimeErrorTestSuites,
     } = results;
-    const failed = numFailedTests + numRuntimeErrorTestSuites;
-    process.once('exit', () =>
-      writeSync(
-        1,
-        `${numPassedTests} passed, ${failed} failed, ${numPendingTests + numTodoTests} skipped\n`,
-      ),
-    );
+    const counts = {
+      passed,
+      failed: numFailedTests + numRuntimeErrorTestSuites,
+      skipped: numPendingTests + numTodoTests,
+    };
+    const { COLO_TOTALS: file } = process.env;
+    if (file !== undefined) appendFileSync(file, `${JSON.stringify(counts)}\n`);
   }
 }

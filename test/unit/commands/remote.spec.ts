@@ -105,7 +105,8 @@ test('x-complete and x-hmp-line', async () => {
   );
   expect(await ask('x-hmp-line', { line: 'info name', columns: 80, colour: false })).toBe('test\n');
   expect(await ask('x-hmp-line', { line: 'info block', columns: 20, colour: false })).toBe(
-    'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    mode=primary\n',
+    'disk0 (node0): /images/a.img (raw), 1048576 bytes\n    Attached to: nothing\n' +
+      '    Cache mode: writeback\n    mode: primary\n',
   );
   expect(await ask('x-hmp-line', { line: 'info block', columns: 80, colour: false })).toContain(
     '│ disk0  │ node0 │',
