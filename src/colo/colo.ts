@@ -21,7 +21,7 @@ import { type Endpoint, isAddress, parseMigrationUri } from '../migration/uri.js
 import type { SyncFrom } from '../migration/manifest.js';
 import type { ColoMode } from '../qapi/types.js';
 import { askPeer } from './ask.js';
-import type { ColoParts } from './contract.js';
+import { type ColoParts, requireProcess } from './contract.js';
 import type { Controlled } from './controlled.js';
 import { type ColoState, failoverStatus, pairState } from './failover.js';
 import type { HeartbeatTimes } from './heartbeat.js';
@@ -198,7 +198,7 @@ export class Colo {
   }
 
   private checkWaiting(): void {
-    this.requireProcess();
+    requireProcess(this.parts.lifecycle);
     if (this.incoming.open || this.migration.busy || (this.arrival && !this.arrival.failure))
       throw new VmError('this machine waits for an incoming migration already');
   }
@@ -206,11 +206,6 @@ export class Colo {
   /** `cont` after a migration whose end is not known: VmError, another process has the images. */
   takeImages(): Promise<void> {
     return takeImages(this.transferParts);
-  }
-
-  private requireProcess(): void {
-    const { ending } = this.parts.lifecycle;
-    if (ending) throw ending;
   }
 
   /** migrate_cancel: no effect once in colo, as in QEMU; only lost-heartbeat leaves. */
@@ -249,7 +244,7 @@ export class Colo {
 
   /** x-colo-lost-heartbeat: returns when accepted; VmError with the reason otherwise. */
   lostHeartbeat(): void {
-    this.requireProcess();
+    requireProcess(this.parts.lifecycle);
     if (!this.session) throw new VmError("The feature 'colo' is not enabled");
     this.session.lostHeartbeat();
   }
@@ -467,7 +462,7 @@ export class Colo {
 
   /** Takes whoever comes to the door first. */
   private checkFree(): void {
-    this.requireProcess();
+    requireProcess(this.parts.lifecycle);
     if (this.session && this.session.state !== 'none') throw new VmError(taken(this.session.state));
     if (this.migration.busy) throw new VmError('a migration to this machine is under way');
   }

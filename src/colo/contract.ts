@@ -62,6 +62,11 @@ export interface Lifecycle extends Migratable {
   finishShutdown(): void;
 }
 
+/** VmError: the process is being ended. Then nothing begins, and no network opens. */
+export function requireProcess({ ending }: Pick<Lifecycle, 'ending'>): void {
+  if (ending) throw ending;
+}
+
 /** What one side of a pair is made of. */
 export interface ColoParts {
   readonly clock: Clock;

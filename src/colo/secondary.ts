@@ -13,7 +13,7 @@ import { manifestDifference } from '../migration/manifest.js';
 import { Turns } from '../migration/turns.js';
 import { within } from '../migration/wait.js';
 import { type ArrivalWiring, type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
-import type { ColoParts } from './contract.js';
+import { type ColoParts, requireProcess } from './contract.js';
 import { DiskSync } from './disk-sync.js';
 import { startAll, stopAll } from './disks.js';
 import { secondaryTable } from './failover.js';
@@ -320,7 +320,7 @@ export class ColoSecondary extends Session {
     try {
       if (!(await this.fenceOff())) return await this.giveWay();
       await this.makeWhole();
-      this.requireProcess();
+      requireProcess(this.parts.lifecycle);
     } catch (thrown) {
       return this.leaveUnfinished(lastFailure(thrown));
     }
@@ -331,12 +331,6 @@ export class ColoSecondary extends Session {
     migration.move('completed');
     this.tellExit('request');
     this.step('takeover-running');
-  }
-
-  /** What was ordered before the process was told to end does not begin, or open the network. */
-  private requireProcess(): void {
-    const { ending } = this.parts.lifecycle;
-    if (ending) throw ending;
   }
 
   /** False: the primary goes on. */

@@ -13,13 +13,11 @@ import type { ColoParts } from './contract.js';
 import type { Controlled } from './controlled.js';
 import type { DiskSync, DiskSyncInfo } from './disk-sync.js';
 import { Failover, type ColoState, type Table, refusal } from './failover.js';
-import { type Message, codecOf } from './messages.js';
+import { type ColoSide, type Message, codecOf } from './messages.js';
 import { Patience } from './patience.js';
 import type { ColoStatistics } from './statistics.js';
 import type { ColoStep } from './steps.js';
 import { trace, traceMessage } from './trace.js';
-
-export type Side = 'primary' | 'secondary';
 
 /** The peer, or this side, will not have this pair as it is: to try again changes nothing. */
 export class Refusal extends VmError {}
@@ -51,7 +49,7 @@ export abstract class Session implements Controlled {
 
   constructor(
     protected readonly parts: ColoParts,
-    readonly side: Side,
+    readonly side: ColoSide,
     table: Table,
     stream: Stream,
   ) {

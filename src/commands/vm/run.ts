@@ -1,6 +1,8 @@
 /** Runs one VM in this process until it is over: signals, traces, exit code. */
 import { VmError } from '../../base/errors.js';
 import { monitorRegistry } from '../../monitor/commands/all.js';
+import { openMonitors } from '../../monitor/open.js';
+import { PairTeller } from '../../monitor/pair-teller.js';
 import type { VmHost } from '../../vm/host.js';
 import { TraceSwitches } from '../../vm/traces.js';
 import { Vm } from '../../vm/vm.js';
@@ -12,8 +14,6 @@ import { processTypist } from '../typist.js';
 import { Guard } from './guard.js';
 import { type HostWorld, processHost } from './host.js';
 import { setMigrationGlobals } from './migration-globals.js';
-import { openMonitors } from '../../monitor/open.js';
-import { PairTeller } from '../../monitor/pair-teller.js';
 import { takePidfile } from './pidfile.js';
 import { daemonReady } from './process.js';
 
@@ -65,13 +65,17 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   // is left to talk to it.
   const alive = setInterval(() => undefined, aliveMs);
   const over = new AbortController();
+  /** Also a VM that cannot be closed gives its name back. */
+  const end = () =>
+    vm.dispose().finally(() => {
+      guard.dispose();
+      free();
+    });
   try {
     if (!pairing?.startsGuest) await Promise.race([vm.start(), vm.machine.ended]);
   } catch (error) {
     clearInterval(alive);
-    await vm.dispose();
-    guard.dispose();
-    free();
+    await end();
     throw error;
   }
   daemonReady();
@@ -83,10 +87,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     note(`not everything could be closed within ${endTimeoutMs / 1000} s`);
     process.exit(1);
   }, endTimeoutMs);
-  await vm.dispose();
-  guard.dispose();
-  free();
-  clearTimeout(late);
+  await end().finally(() => clearTimeout(late));
   return status;
 }
 
