@@ -76,7 +76,7 @@ function main(): Page {
   page.item(
     bold('XDG_RUNTIME_DIR'),
     'the sockets of named VMs are in its folder colo; without it in /run/user/UID, or in ' +
-      '~/.local/state',
+      '~/.local/state; of those of root in /run/colo, unless this is another than /run/user/0',
   );
   page.item(bold('NO_COLOR'), 'if set, no colours; so does TERM=dumb');
   return page.seeAlso(...everyPage());
@@ -102,7 +102,8 @@ function commandPage([name, info]: Named): Page {
     page.section_('OPTIONS').para('As in QEMU, with one dash or two; the value is the next word.');
     for (const option of optionTable)
       page.item(
-        bold(`-${option.name}`) + ('value' in option ? ` \\fI${escape(option.value)}\\fR` : ''),
+        bold(`-${option.name}`) +
+          (option.value === undefined ? '' : ` \\fI${escape(option.value)}\\fR`),
         option.summary,
       );
     kindSections(page);

@@ -8,6 +8,9 @@ checkpoint-delay: 100
 peer:
   migration: tcp:10.0.0.2:8888
   nbd: tcp:10.0.0.2:8889
+back:
+  migration: tcp:10.0.0.1:8888
+  nbd: tcp:10.0.0.1:8889
 disks:
   - primary: web.img
     secondary: web.img

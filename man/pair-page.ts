@@ -1,6 +1,6 @@
 /** colo-pair(5): the pair definition, from its schema. */
 import { defaultExample } from './pair-example.js';
-import type { Fields } from '../src/commands/pair/fields.js';
+import type { PairFields } from '../src/commands/pair/fields.js';
 import { pairFields } from '../src/commands/pair/schema.js';
 import { bold, escape, Page } from './roff.js';
 
@@ -21,6 +21,13 @@ export function pairPage(version: string): Page {
       'waits. The primary does the same with its images, asks its peer whether that runs the ' +
       'guest, and otherwise runs it; beside it, it tries to reach the secondary, attaches the ' +
       'replicas and enters COLO. A secondary that comes later than that: colo protect.',
+  );
+  page.para(
+    'A side that has taken over runs the guest alone until it is given a secondary. When the ' +
+      'other host is back: colo secondary --config FILE --side a there (a is what the file ' +
+      'calls primary, b what it calls secondary), and colo protect NAME --config FILE here. The ' +
+      'disks are compared and what differs is copied while the guest runs. Then the next ' +
+      'failover may come, in that direction, and so on.',
   );
   page.para(
     'Each image carries a record of its pair: colo image record IMAGE shows it. A primary ' +
@@ -49,7 +56,7 @@ export function pairPage(version: string): Page {
   );
 }
 
-function keys(page: Page, fields: Fields): void {
+function keys(page: Page, fields: PairFields): void {
   for (const [key, { kind, needed, summary, example }] of Object.entries(fields)) {
     const stop = summary.endsWith('.') ? '' : '.';
     const sentence = `${summary.charAt(0).toUpperCase()}${summary.slice(1)}${stop}`;

@@ -1,12 +1,15 @@
-// The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks: files, taps, zstd).
+// The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks: files, taps,
+// heartbeats, datagrams, zstd).
 #include <napi.h>
 
 #include "addon/addon_data.h"
 #include "addon/backend.h"
 #include "addon/clock.h"
+#include "addon/datagram.h"
 #include "addon/file_copy.h"
 #include "addon/files.h"
 #include "addon/guest_ram.h"
+#include "addon/heartbeat.h"
 #include "addon/tap.h"
 #include "addon/vcpu.h"
 #include "addon/vm.h"
@@ -28,7 +31,9 @@ Napi::Object vm_module(Napi::Env env) {
 Napi::Object host_module(Napi::Env env) {
   Napi::Object module = Napi::Object::New(env);
   module.Set("Tap", TapWrap::define(env));
+  module.Set("Heartbeat", HeartbeatWrap::define(env));
   add_clock(env, module);
+  add_datagram(env, module);
   add_files(env, module);
   add_file_copy(env, module);
   add_xattr(env, module);

@@ -13,10 +13,8 @@ namespace colo::addon {
 std::unique_ptr<vcpu::Vm> make_backend(const std::string& name, memory::GuestRam& ram,
                                        const vcpu::Buses& buses, vcpu::SettableClock& clock,
                                        const BackendOptions& options) {
-  if (name == "soft") {
-    if (buses.size() != 1) throw std::runtime_error("the software CPU has one vCPU");
-    return std::make_unique<soft::SoftVm>(ram, *buses[0], clock, options.model);
-  }
+  if (name == "soft")
+    return std::make_unique<soft::SoftVm>(ram, buses, clock, options.model, options.in_turns);
   if (name == "kvm")
     return std::make_unique<kvm::KvmVm>(ram, buses, clock, options.model, options.dirty_ring);
   throw std::runtime_error("no CPU backend named '" + name + "'");

@@ -14,6 +14,7 @@ namespace colo::addon {
 struct BackendOptions {
   vcpu::CpuModel model;
   bool dirty_ring = false;  // KVM: its dirty ring, where the kernel has one
+  bool in_turns = false;    // soft: one thread runs all vCPUs
 };
 
 /// Throws std::runtime_error with a sentence if there is no backend of that name.

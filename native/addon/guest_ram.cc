@@ -26,8 +26,9 @@ Napi::Function GuestRamWrap::define(Napi::Env env) {
   return DefineClass(
       env, "GuestRam",
       {InstanceMethod<&W::windows>("windows"), InstanceMethod<&W::slots>("slots"),
-       InstanceMethod<&W::populated>("populated"), InstanceMethod<&W::hash>("hash"),
-       InstanceMethod<&W::mark_written>("markWritten"),
+       InstanceMethod<&W::set_map>("setMap"), InstanceMethod<&W::populated>("populated"),
+       InstanceMethod<&W::hash>("hash"), InstanceMethod<&W::mark_written>("markWritten"),
+       InstanceMethod<&W::mark_offset_written>("markOffsetWritten"),
        InstanceMethod<&W::start_dirty_log>("startDirtyLog"),
        InstanceMethod<&W::stop_dirty_log>("stopDirtyLog"), InstanceMethod<&W::logging>("logging"),
        InstanceMethod<&W::dirty_count>("dirtyCount"), InstanceMethod<&W::take_dirty>("takeDirty"),
@@ -39,9 +40,12 @@ GuestRamWrap::GuestRamWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   u64 size = to_u64(info[0], "sizeBytes");
   if (size == 0 || size % kPageSize)
     throw Napi::RangeError::New(info.Env(), "sizeBytes must be a multiple of 4096");
-  if (size >> kPageShift > ~u32{0})
+  const u64 extra = to_u64(info[1], "extraBytes");
+  if (extra % kPageSize)
+    throw Napi::RangeError::New(info.Env(), "extraBytes must be a multiple of 4096");
+  if (size >> kPageShift > ~u32{0} || (size + extra) >> kPageShift > ~u32{0})
     throw Napi::RangeError::New(info.Env(), "sizeBytes is too large");  // page numbers are u32
-  ram_ = std::make_shared<memory::GuestRam>(size);
+  ram_ = std::make_shared<memory::GuestRam>(size, extra);
   info.This().As<Napi::Object>().TypeTag(&kRamTag);
 }
 
@@ -70,6 +74,20 @@ Napi::Value GuestRamWrap::slots(Info info) {
   return out;
 }
 
+void GuestRamWrap::set_map(Info info) {
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<memory::Slot> slots(std::min<size_t>(list.Length(), memory::kMaxSlots + 1));
+  for (u32 i = 0; i < slots.size(); i++) {
+    const auto from = list.Get(i).As<Napi::Object>();
+    slots[i].gpa = to_u64(from.Get("gpa"), "gpa");
+    slots[i].size = to_u64(from.Get("size"), "size");
+    slots[i].offset = to_u64(from.Get("offset"), "offset");
+    slots[i].read_only = from.Get("readOnly").ToBoolean();
+  }
+  const std::string problem = ram_->set_map(slots);
+  if (!problem.empty()) throw Napi::RangeError::New(info.Env(), "setMap: " + problem);
+}
+
 /// Pairs: first page, number of pages.
 Napi::Value GuestRamWrap::populated(Info info) {
   std::vector<u32> pairs;
@@ -88,6 +106,13 @@ void GuestRamWrap::mark_written(Info info) {
   u64 gpa = to_u64(info[0], "gpa"), len = to_u64(info[1], "length");
   if (!ram_->hva(gpa, len)) throw Napi::RangeError::New(info.Env(), "markWritten: not RAM");
   ram_->mark_written(gpa, len);
+}
+
+void GuestRamWrap::mark_offset_written(Info info) {
+  u64 offset = to_u64(info[0], "offset"), len = to_u64(info[1], "length");
+  if (offset > ram_->size() || len > ram_->size() - offset)
+    throw Napi::RangeError::New(info.Env(), "markOffsetWritten: outside of memory");
+  ram_->mark_offset_written(offset, len);
 }
 
 Napi::Value GuestRamWrap::take_dirty(Info info) { return to_array(info.Env(), ram_->take_dirty()); }

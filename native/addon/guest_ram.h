@@ -22,6 +22,8 @@ class GuestRamWrap final : public Napi::ObjectWrap<GuestRamWrap> {
   Napi::Value populated(Info info);
   Napi::Value hash(Info info);
   void mark_written(Info info);
+  void mark_offset_written(Info info);
+  void set_map(Info info);
   void start_dirty_log(Info) { ram_->start_dirty_log(); }
   void stop_dirty_log(Info) { ram_->stop_dirty_log(); }
   Napi::Value logging(Info info) { return Napi::Boolean::New(info.Env(), ram_->logging()); }

@@ -47,10 +47,15 @@ void TapWrap::open(Napi::Env env, const std::string& ifname) {
   ifreq request{};
   request.ifr_flags = IFF_TAP | IFF_NO_PI;
   memcpy(request.ifr_name, ifname.data(), ifname.size());
-  if (ioctl(fd, TUNSETIFF, &request) < 0) {
+  // A tap keeps the offloads that its last user had. Ours takes no frame without a checksum, and
+  // none that is longer than the wire's.
+  const char* step = "TUNSETIFF";
+  int result = ioctl(fd, TUNSETIFF, &request);
+  if (result == 0) result = ioctl(fd, TUNSETOFFLOAD, 0), step = "TUNSETOFFLOAD";
+  if (result < 0) {
     int error = errno;
     ::close(fd);
-    throw system_error(env, error, "TUNSETIFF", ifname);
+    throw system_error(env, error, step, ifname);
   }
   name_ = request.ifr_name;
   uv_loop_t* loop = nullptr;

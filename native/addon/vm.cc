@@ -39,6 +39,14 @@ vcpu::CpuModel to_model(const Napi::Object& o) {
   return m;
 }
 
+vcpu::Runner::Mode to_mode(const Napi::Value& v) {
+  const std::string name = to_string(v, "mode");
+  if (name == "threaded") return vcpu::Runner::Mode::Threaded;
+  if (name == "lockstep") return vcpu::Runner::Mode::Lockstep;
+  if (name == "stepped") return vcpu::Runner::Mode::Stepped;
+  throw Napi::TypeError::New(v.Env(), "mode must be threaded, lockstep or stepped");
+}
+
 Napi::Value to_bigint(Napi::Env env, u64 n) {
   return Napi::BigInt::New(env, static_cast<uint64_t>(n));
 }
@@ -73,11 +81,12 @@ Napi::Function VmWrap::define(Napi::Env env) {
 VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info.Env(), "colo:vm") {
   auto ram = unwrap<GuestRamWrap>(info[0], kRamTag, "ram must be a GuestRam")->ram();
   std::string backend = to_string(info[1], "backend");
-  auto mode = info[2].ToBoolean() ? vcpu::Runner::Mode::Stepped : vcpu::Runner::Mode::Threaded;
-  if (mode == vcpu::Runner::Mode::Stepped && backend != "soft")
-    throw Napi::Error::New(info.Env(), "only the software CPU runs in steps");
+  const vcpu::Runner::Mode mode = to_mode(info[2]);
+  const bool in_turns = mode != vcpu::Runner::Mode::Threaded;
+  if (in_turns && backend != "soft")
+    throw Napi::Error::New(info.Env(), "only the software CPU runs in turns");
   model_ = to_model(info[3].As<Napi::Object>());
-  const BackendOptions options{model_, info[4].ToBoolean()};
+  const BackendOptions options{model_, info[4].ToBoolean(), in_turns};
   auto make = [&](memory::GuestRam& r, const vcpu::Buses& b, vcpu::SettableClock& c) {
     return make_backend(backend, r, b, c, options);
   };
@@ -89,7 +98,7 @@ VmWrap::VmWrap(const Napi::CallbackInfo& info) : ObjectWrap(info), context_(info
 
 vcpu::RunnerHooks VmWrap::hooks() {
   return {.notify = [this] { loop_->ring(); },
-          .answer = [this] { return answer_directly(); },
+          .answer = [this](size_t cpu) { return answer_directly(cpu); },
           .rang = [this] { deliver_doorbells(); }};
 }
 
@@ -164,10 +173,10 @@ void VmWrap::deliver_park() {
 
 // A C++ exception must not unwind through the backend's frames: it is kept until the vCPU has come
 // to a boundary.
-bool VmWrap::answer_directly() {
+bool VmWrap::answer_directly(size_t cpu) {
   try {
     Napi::HandleScope scope(Env());
-    on_exit_.call({Napi::Number::New(Env(), 0)});
+    on_exit_.call({Napi::Number::New(Env(), static_cast<double>(cpu))});
     return true;
   } catch (const Napi::Error& e) {
     thrown_ = e;

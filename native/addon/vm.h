@@ -55,7 +55,7 @@ class VmWrap final : public Napi::ObjectWrap<VmWrap> {
   int next_exit(bool linger);
   int pending_exit();
   void deliver_park();
-  bool answer_directly();
+  bool answer_directly(size_t cpu);
   /// vCPUs are about to run: from now until all have parked, neither the collector nor an idle loop
   /// may end the VM.
   void hold();

@@ -43,9 +43,8 @@ size_t DirtyRings::take(Ring& ring, bool mark) {
   for (; taken < entries_; taken++, ring.next++) {
     kvm_dirty_gfn& entry = ring.entries[ring.next % entries_];
     if (__atomic_load_n(&entry.flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY) break;
-    const auto& slots = ram_.slots();
-    if (mark && entry.slot < slots.size() && entry.offset < slots[entry.slot].size >> kPageShift)
-      ram_.mark_dirty(slots[entry.slot].first_page + entry.offset);
+    if (mark && entry.slot < slots_.size() && entry.offset < slots_[entry.slot].size >> kPageShift)
+      ram_.mark_dirty(slots_[entry.slot].first_page + entry.offset);
     __atomic_store_n(&entry.flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
   }
   return taken;
@@ -53,6 +52,17 @@ size_t DirtyRings::take(Ring& ring, bool mark) {
 
 size_t DirtyRings::harvest(bool mark) {
   std::lock_guard lock(mutex_);
+  return take_all(mark);
+}
+
+/// What is in the rings under this number is of the slot that had it before.
+void DirtyRings::set_slot(size_t number, const memory::Slot& slot) {
+  std::lock_guard lock(mutex_);
+  take_all(ram_.logging());
+  slots_[number] = slot;
+}
+
+size_t DirtyRings::take_all(bool mark) {
   size_t taken = 0;
   for (Ring& ring : rings_) taken += take(ring, mark);
   if (taken) vm_.call("KVM_RESET_DIRTY_RINGS", KVM_RESET_DIRTY_RINGS, 0);

@@ -26,25 +26,65 @@ Slots::Slots(const Device& device, const Fd& vm, memory::GuestRam& ram, DirtyRin
     : vm_(vm),
       ram_(ram),
       rings_(rings),
+      has_read_only_(device.capability(KVM_CAP_READONLY_MEM) > 0),
       manual_protect_(!rings && enable_manual_protect(device, vm)) {
-  u64 longest = 0;
-  for (const memory::Slot& s : ram.slots()) longest = std::max(longest, words(s));
-  bitmap_.resize(longest);
-  for (size_t i = 0; i < ram.slots().size(); i++) set(i, false);
+  for (const memory::Slot& s : ram.map().slots) add(s);
   ram.set_dirty_source(this);
+  ram.add_observer(this);
 }
 
-Slots::~Slots() { ram_.set_dirty_source(nullptr); }
+Slots::~Slots() {
+  ram_.remove_observer(this);
+  ram_.set_dirty_source(nullptr);
+}
 
 void Slots::set(size_t slot, bool log) const {
-  const memory::Slot& s = ram_.slots()[slot];
+  const u32 read_only = table_[slot].read_only ? KVM_MEM_READONLY : 0;
+  tell_kernel(slot, table_[slot].size, log && logged(slot) ? KVM_MEM_LOG_DIRTY_PAGES : read_only);
+}
+
+void Slots::tell_kernel(size_t slot, u64 size, u32 flags) const {
   kvm_userspace_memory_region region{};
   region.slot = static_cast<u32>(slot);
-  region.flags = log ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-  region.guest_phys_addr = s.gpa;
-  region.memory_size = s.size;
-  region.userspace_addr = reinterpret_cast<u64>(s.hva);
+  region.flags = flags;
+  region.guest_phys_addr = table_[slot].gpa;
+  region.memory_size = size;
+  region.userspace_addr = reinterpret_cast<u64>(table_[slot].hva);
   vm_.call("KVM_SET_USER_MEMORY_REGION", KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+void Slots::add(const memory::Slot& wanted) {
+  if (wanted.read_only && !has_read_only_)
+    throw Error("this kernel's KVM has no read-only memory, which firmware needs");
+  size_t slot = 0;
+  while (table_[slot].size) slot++;  // no map has more slots than the table
+  table_[slot] = wanted;
+  bitmap_.resize(std::max<u64>(bitmap_.size(), words(wanted)));
+  if (rings_) rings_->set_slot(slot, wanted);
+  set(slot, logging_);
+}
+
+/// Its log goes with it, and other vCPUs may be writing meanwhile: so all of it counts as written.
+void Slots::remove(size_t slot) {
+  tell_kernel(slot, 0, 0);
+  const memory::Slot& s = table_[slot];
+  if (logging_ && logged(slot))
+    for (u64 page = 0; page < s.size >> kPageShift; page++) ram_.mark_dirty(s.first_page + page);
+  if (rings_) rings_->set_slot(slot, {});
+  table_[slot] = {};
+}
+
+/// Between the two steps an address may be a device's to a vCPU that runs: a chip set that is told
+/// to map memory anew while another processor uses it makes no promise either.
+void Slots::map_changed() {
+  const std::vector<memory::Slot> wanted = ram_.map().slots;
+  auto holds = [](const auto& all, const memory::Slot& s) {
+    return std::find(all.begin(), all.end(), s) != all.end();
+  };
+  for (size_t i = 0; i < table_.size(); i++)
+    if (table_[i].size && !holds(wanted, table_[i])) remove(i);
+  for (const memory::Slot& s : wanted)
+    if (!holds(table_, s)) add(s);
 }
 
 /// On again: the slots keep the flag, and what the kernel has noted so far is dropped.
@@ -52,9 +92,11 @@ void Slots::log_switched(bool on) {
   if (on && logging_) {
     if (rings_) rings_->harvest(false);
     else
-      for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i);
+      for (size_t i = 0; i < table_.size(); i++)
+        if (logged(i)) fetch(i), protect(i);
   } else if (on != logging_) {
-    for (size_t i = 0; i < ram_.slots().size(); i++) set(i, on);
+    for (size_t i = 0; i < table_.size(); i++)
+      if (logged(i)) set(i, on);
     if (rings_) rings_->harvest(false);  // of a log that was switched off before it was taken
   }
   logging_ = on;
@@ -71,7 +113,7 @@ void Slots::fetch(size_t slot) {
 /// fetched: a page written since stays dirty.
 void Slots::protect(size_t slot) {
   if (!manual_protect_) return;
-  const memory::Slot& s = ram_.slots()[slot];
+  const memory::Slot& s = table_[slot];
   const auto end = bitmap_.begin() + static_cast<ptrdiff_t>(words(s));
   if (std::all_of(bitmap_.begin(), end, [](u64 w) { return w == 0; })) return;
   kvm_clear_dirty_log clear{};
@@ -82,7 +124,7 @@ void Slots::protect(size_t slot) {
 }
 
 void Slots::mark(size_t slot) {
-  const memory::Slot& s = ram_.slots()[slot];
+  const memory::Slot& s = table_[slot];
   const u64 pages = s.size >> kPageShift;
   for (u64 w = 0; w < words(s); w++)
     for (u64 bits = bitmap_[w]; bits; bits &= bits - 1) {
@@ -93,7 +135,8 @@ void Slots::mark(size_t slot) {
 
 void Slots::collect_dirty() {
   if (rings_) return void(rings_->harvest(true));
-  for (size_t i = 0; i < ram_.slots().size(); i++) fetch(i), protect(i), mark(i);
+  for (size_t i = 0; i < table_.size(); i++)
+    if (logged(i)) fetch(i), protect(i), mark(i);
 }
 
 }  // namespace colo::kvm

@@ -142,7 +142,8 @@ bool KvmVcpu::at_device() const {
   get("KVM_GET_SREGS", KVM_GET_SREGS, s);
   kvm_translation at{};
   at.linear_address = s.cs.base + r.rip;
-  return fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid && !ram_.slot_of(at.physical_address);
+  return fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid &&
+         !ram_.map().slot_of(at.physical_address);
 }
 
 /// One that stays full though it was emptied is a defect of the kernel's KVM: pages may be missing
@@ -170,7 +171,7 @@ std::string KvmVcpu::where() const {
   kvm_translation at{};
   at.linear_address = s.cs.base + r.rip;
   const bool mapped = fd_.try_ioctl(KVM_TRANSLATE, &at) >= 0 && at.valid;
-  const u8* bytes = mapped ? ram_.hva(at.physical_address, 1) : nullptr;
+  const u8* bytes = mapped ? ram_.map().hva(at.physical_address, 1) : nullptr;
   if (!bytes) return std::string(text) + " not in RAM";
   const u64 in_page = std::min<u64>(15, kPageSize - (at.physical_address & ~kPageMask));
   for (u64 i = 0; i < in_page; i++)

@@ -9,9 +9,9 @@ namespace colo::kvm {
 
 namespace {
 
-/// Three pages that Intel processors need to run real mode, and one for their identity map: below
-/// the BIOS, where no device is.
-constexpr u64 kTssAddress = 0xfffbd000, kIdentityMapAddress = 0xfffbc000;
+/// Three pages that Intel processors need to run real mode, and one for their identity map: above
+/// the local APICs and below the largest firmware, where no device is.
+constexpr u64 kTssAddress = 0xfeffd000, kIdentityMapAddress = 0xfeffc000;
 
 constexpr u64 kApartNs = 1'000'000;
 

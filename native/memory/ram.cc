@@ -43,19 +43,22 @@ u8* map_shared(int fd, u64 size) {
 
 }  // namespace
 
-GuestRam::GuestRam(u64 size) : size_(size), dirty_words_((page_count() + 63) >> 6) {
-  COLO_ASSERT(size > 0 && (size & ~kPageMask) == 0);
-  fd_ = create_memfd(size);
-  base_ = map_shared(fd_, size);
+GuestRam::GuestRam(u64 ram, u64 extra)
+    : size_(ram + extra), dirty_words_((page_count() + 63) >> 6) {
+  COLO_ASSERT(ram > 0 && (ram & ~kPageMask) == 0 && (extra & ~kPageMask) == 0);
+  fd_ = create_memfd(size_);
+  base_ = map_shared(fd_, size_);
   if (!base_) {
     int saved = errno;
     close(fd_);
     errno = saved;
     throw_errno("mmap of guest RAM");
   }
-  u64 low = std::min(size, kLowEnd);
-  slots_.push_back({0, low, 0, base_, 0});
-  if (size > low) slots_.push_back({kHighBase, size - low, low, base_ + low, low >> kPageShift});
+  const u64 low = std::min(ram, kLowEnd);
+  plain_.slots.push_back({0, low, 0, base_, 0});
+  if (ram > low)
+    plain_.slots.push_back({kHighBase, ram - low, low, base_ + low, low >> kPageShift});
+  map_ = plain_;
   dirty_.reset(new std::atomic<u64>[dirty_words_]);
   fill_dirty(~0ull);
   code_pages_.reset(new std::atomic<u8>[page_count()]());
@@ -67,11 +70,47 @@ GuestRam::~GuestRam() {
 }
 
 u64 GuestRam::gpa_of_page(u64 page) const {
-  for (const Slot& s : slots_) {
+  for (const Slot& s : plain_.slots) {
     u64 index = page - s.first_page;
     if (index < s.size >> kPageShift) return s.gpa + (index << kPageShift);
   }
   COLO_ASSERT(!"page number outside of RAM");
+}
+
+// --- what CPUs see
+// ------------------------------------------------------------------------------------------
+
+MemoryMap GuestRam::map() const {
+  std::lock_guard lock(map_lock_);
+  return map_;
+}
+
+namespace {
+bool in_pages(const Slot& s) { return s.size && !((s.gpa | s.size | s.offset) & ~kPageMask); }
+bool overlap(const Slot& a, const Slot& b) {
+  return a.gpa < b.gpa + b.size && b.gpa < a.gpa + a.size;
+}
+}  // namespace
+
+std::string GuestRam::set_map(const std::vector<Slot>& wanted) {
+  if (wanted.size() > kMaxSlots) return "too many slots";
+  MemoryMap next;
+  for (Slot s : wanted) {
+    if (!in_pages(s)) return "a slot is not made of pages";
+    if (s.offset > size_ || s.size > size_ - s.offset) return "a slot lies outside of memory";
+    if (s.gpa + s.size < s.gpa) return "a slot lies outside of the address space";
+    for (const Slot& other : next.slots)
+      if (overlap(s, other)) return "slots overlap";
+    s.hva = base_ + s.offset, s.first_page = s.offset >> kPageShift;
+    next.slots.push_back(s);
+  }
+  {
+    std::lock_guard lock(map_lock_);
+    if (next.slots == map_.slots) return "";
+    map_ = std::move(next);
+  }
+  for (RamObserver* o : observers_) o->map_changed();
+  return "";
 }
 
 // --- dirty log
@@ -113,19 +152,22 @@ void GuestRam::mark_written(u64 gpa, u64 len) {
   if (len == 0) return;
   const Slot* s = slot_of(gpa);
   COLO_ASSERT(s && len <= s->size - (gpa - s->gpa));
-  mark_pages(page_of(gpa), page_of(gpa + len - 1), gpa, len);
+  mark_offset_written(s->offset + (gpa - s->gpa), len);
 }
 
-void GuestRam::mark_pages(u64 first, u64 last, u64 gpa, u64 len) {
+void GuestRam::mark_offset_written(u64 offset, u64 len) {
+  if (len == 0) return;
+  COLO_ASSERT(offset < size_ && len <= size_ - offset);
   // Store-load: the caller's bytes must be visible before the code flags are read. A vCPU does the
   // mirror image (flag, then bytes), so either it decodes the new bytes or we see its flag; both
   // may happen, neither never.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (u64 page = first; page <= last; page++) {
+  for (u64 page = offset >> kPageShift, last = (offset + len - 1) >> kPageShift; page <= last;
+       page++) {
     if (!is_dirty(page)) mark_dirty(page);
     if (COLO_LIKELY(code_pages_[page].load(std::memory_order_seq_cst) == 0)) continue;
-    u64 from = std::max(gpa, gpa_of_page(page));
-    u64 to = std::min(gpa + len, gpa_of_page(page) + kPageSize);
+    const u64 from = std::max(offset, page << kPageShift);
+    const u64 to = std::min(offset + len, (page + 1) << kPageShift);
     for (RamObserver* o : observers_) o->code_written(from, to - from);
   }
 }
@@ -173,7 +215,7 @@ void GuestRam::scatter(const u32* pages, size_t n, const u8* in) {
   for (size_t i = 0; i < n; i++) {
     u64 page = pages[i];
     memcpy(base_ + (page << kPageShift), in + (i << kPageShift), kPageSize);
-    mark_pages(page, page, gpa_of_page(page), kPageSize);
+    mark_offset_written(page << kPageShift, kPageSize);
   }
 }
 
@@ -190,7 +232,7 @@ void GuestRam::zero(const u32* pages, size_t n) {
       continue;
     }
     memset(base_ + at, 0, kPageSize);
-    mark_pages(page, page, gpa_of_page(page), kPageSize);
+    mark_offset_written(page << kPageShift, kPageSize);
   }
 }
 

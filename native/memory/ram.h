@@ -1,4 +1,6 @@
-// Guest RAM: one memfd, its slots in guest-physical space, and the dirty log over it.
+// Guest RAM: one memfd, where devices find it in guest-physical space (slots), what CPUs see of it
+// (the map), and the dirty log over it. A page has one number, whatever addresses lead to it; the
+// byte at page * 4096 + n of the memfd is byte n of that page, and that is its offset.
 //
 // Every write to guest RAM is marked: vCPUs mark through their write tags, devices through
 // mark_written(). The log has KVM's layout (u64 words, bit n = page n of the slot, little endian),
@@ -7,22 +9,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/types.h"
+#include "memory/map.h"
 
 namespace colo::memory {
-
-/// One contiguous range of guest-physical addresses backed by RAM.
-struct Slot {
-  u64 gpa = 0;         // guest-physical base, page aligned
-  u64 size = 0;        // bytes, page multiple
-  u64 offset = 0;      // byte offset in the memfd
-  u8* hva = nullptr;   // host address of gpa
-  u64 first_page = 0;  // index of its first page in the dirty log and in code_pages (pages are
-                       // numbered over all slots)
-};
 
 /// A run of pages, numbered over all slots.
 struct Extent {
@@ -34,11 +28,13 @@ struct Extent {
 /// Called on any thread.
 struct RamObserver {
   virtual ~RamObserver() = default;
-  /// Bytes [gpa, gpa+len) of a page that holds decoded code were written by someone other than a
-  /// vCPU.
-  virtual void code_written(u64 gpa, u64 len) = 0;
+  /// Bytes [offset, offset+len) of a page that holds decoded code were written by someone other
+  /// than a vCPU.
+  virtual void code_written(u64 offset, u64 len) = 0;
   /// The dirty log was cleared (a new epoch) or switched: cached "already dirty" facts are void.
   virtual void dirty_log_reset() = 0;
+  /// CPUs are to see another map. They may run.
+  virtual void map_changed() = 0;
 };
 
 /// A backend whose vCPUs do not mark what they write, because their kernel keeps a log of its own.
@@ -53,35 +49,35 @@ struct DirtySource {
 
 class GuestRam {
  public:
-  /// size: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI
-  /// hole lies between).
-  explicit GuestRam(u64 size);
+  /// ram: bytes of RAM. Below 3 GiB it is one slot at 0; the rest goes to 4 GiB and up (the PCI
+  /// hole lies between). extra: bytes behind it that are nowhere until a map shows them (ROM).
+  explicit GuestRam(u64 ram, u64 extra = 0);
   ~GuestRam();
   GuestRam(const GuestRam&) = delete;
   GuestRam& operator=(const GuestRam&) = delete;
 
+  /// Of all memory.
   u64 size() const { return size_; }
   u64 page_count() const { return size_ >> kPageShift; }
-  const std::vector<Slot>& slots() const { return slots_; }
+  const std::vector<Slot>& slots() const { return plain_.slots; }
 
-  /// The slot that holds gpa, or nullptr (device memory, hole).
-  const Slot* slot_of(u64 gpa) const {
-    for (const Slot& s : slots_)
-      if (gpa - s.gpa < s.size) return &s;
-    return nullptr;
-  }
-  /// Host address of gpa if [gpa, gpa+len) lies in one slot, else nullptr.
-  u8* hva(u64 gpa, u64 len) const {
-    const Slot* s = slot_of(gpa);
-    if (!s || len > s->size - (gpa - s->gpa)) return nullptr;
-    return s->hva + (gpa - s->gpa);
-  }
+  /// As devices see it: all of RAM and nothing else, whatever the map says.
+  const Slot* slot_of(u64 gpa) const { return plain_.slot_of(gpa); }
+  u8* hva(u64 gpa, u64 len) const { return plain_.hva(gpa, len); }
   /// Page number (dense over all slots) of a RAM gpa. Precondition: slot_of(gpa).
   u64 page_of(u64 gpa) const {
     const Slot* s = slot_of(gpa);
     return s->first_page + ((gpa - s->gpa) >> kPageShift);
   }
   u64 gpa_of_page(u64 page) const;
+
+  // --- what CPUs see
+  // -----------------------------------------------------------------------------------------------
+  /// A copy. At first it is RAM's slots. Any thread.
+  MemoryMap map() const;
+  /// gpa, size, offset and read_only of each slot; the rest follows. A sentence, and nothing has
+  /// changed: it does not lie in memory, overlaps or is not made of pages.
+  std::string set_map(const std::vector<Slot>& wanted);
 
   // --- dirty log
   // -----------------------------------------------------------------------------------------------
@@ -97,6 +93,7 @@ class GuestRam {
   }
   /// The device side's door: marks dirty, and tells observers if the page holds decoded code.
   void mark_written(u64 gpa, u64 len);
+  void mark_offset_written(u64 offset, u64 len);
   /// Moves the set of dirty pages out (ascending page numbers) and clears the log. vCPUs must be
   /// stopped. Log off: all pages, none cleared.
   std::vector<u32> take_dirty();
@@ -138,7 +135,6 @@ class GuestRam {
  private:
   void fill_dirty(u64 word);
   void reset_epoch();
-  void mark_pages(u64 first, u64 last, u64 gpa, u64 len);
   void collect() const {
     if (dirty_source_ && logging()) dirty_source_->collect_dirty();
   }
@@ -147,7 +143,9 @@ class GuestRam {
   u64 dirty_words_;
   int fd_ = -1;
   u8* base_ = nullptr;
-  std::vector<Slot> slots_;
+  MemoryMap plain_;  // RAM
+  MemoryMap map_;
+  mutable std::mutex map_lock_;
   std::atomic<bool> logging_{false};
   std::unique_ptr<std::atomic<u64>[]> dirty_;
   std::unique_ptr<std::atomic<u8>[]> code_pages_;

@@ -13,16 +13,19 @@ namespace colo::soft {
 
 using vcpu::RunResult;
 
-SoftVcpu::SoftVcpu(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, Irqchip& chip,
-                   const vcpu::CpuModel& model)
+SoftVcpu::SoftVcpu(World& world, u32 index, memory::GuestRam& ram, vcpu::Bus& bus,
+                   vcpu::Clock& clock, ChipPort& chip, const vcpu::CpuModel& model)
     : ram_(ram), cpu_(new Cpu) {
   Cpu& c = *cpu_;
-  c.ram = &ram, c.bus = &bus, c.clock = &clock, c.chip = &chip, c.model = &model;
+  c.world = &world, c.index = index, c.apic_id = model.topology.apic_id(index);
+  c.ram = &ram, c.map = ram.map(), c.bus = &bus, c.clock = &clock, c.chip = &chip, c.model = &model;
   c.thunks.offer(fp_features(model.features));
   mmu_ = std::make_unique<Mmu>(c);
   c.mmu = mmu_.get();
   blocks_ = std::make_unique<BlockCache>(c);
   c.blocks = blocks_.get();
+  if (model.topology.cpus() > 1 && !world.in_turns()) c.bus = &shared_bus_.emplace(world, c, bus);
+  world.join(c);
   reset();
   ram.add_observer(this);
 }
@@ -37,13 +40,20 @@ void SoftVcpu::kick() {
 u64 SoftVcpu::icount() const { return cpu_->icount_done; }
 std::string SoftVcpu::error() const { return cpu_->error; }
 
-void SoftVcpu::code_written(u64 gpa, u64 len) {
-  blocks_->queue_written(gpa, len);
+/// By a device. All vCPUs are told of a page that any of them has decoded.
+void SoftVcpu::code_written(u64 offset, u64 len) {
+  if (!(ram_.code_flag(offset >> kPageShift).load() & cpu_->bit())) return;
+  blocks_->queue_written(offset, len);
   cpu_->poke();
 }
 
 void SoftVcpu::dirty_log_reset() {
   cpu_->drop_write_tags.store(true);
+  cpu_->poke();
+}
+
+void SoftVcpu::map_changed() {
+  cpu_->map_changed.store(true);
   cpu_->poke();
 }
 
@@ -62,11 +72,14 @@ RunResult SoftVcpu::internal_error(const std::string& what) {
 }
 
 /// Takes in what other threads left. Called outside any block.
-static void service_attention(Cpu& c, BlockCache& blocks) {
+void SoftVcpu::service_attention() {
+  Cpu& c = *cpu_;
   if (c.mmu->window.open) c.mmu->close_window();
   if (!c.attention.exchange(false)) return;
+  c.world->yield(c);
   if (c.drop_write_tags.exchange(false)) c.mmu->drop_write_tags();
-  blocks.take_queue();
+  if (c.map_changed.exchange(false)) c.map = ram_.map(), c.tlb_flush(true);
+  blocks_->take_queue();
 }
 
 /// A fault on the heels of another, with nothing retired between them, counts as an instruction: a
@@ -90,12 +103,15 @@ bool SoftVcpu::service_interrupt() {
   return true;
 }
 
+/// DR6 says which breakpoints the last #DB was for; its other bits are the software's to clear.
+constexpr u64 kBreakpointHits = 0xf;
+
 /// Everything that can end or divert the run between two blocks. True: leave run() for this reason.
 bool SoftVcpu::stop(RunResult& why) {
   Cpu& c = *cpu_;
   for (;;) {
     c.floor.store(0);
-    service_attention(c, *blocks_);
+    service_attention();
     if (c.pending.set && !c.exit_pending) {
       charge_fault();
       if (c.pending.address && is_stack_access(c, c.pending.cr2)) c.pending.vector = SS_;
@@ -108,11 +124,12 @@ bool SoftVcpu::stop(RunResult& why) {
       if (c.exit_reason != RunResult::Halted) return why = c.exit_reason, true;
       c.halted = true;
     }
-    if (service_interrupt()) continue;
+    // Before what others send it: they might send without end.
     if (c.kick_requested.exchange(false)) return why = RunResult::Kicked, true;
-    if (c.halted) return why = RunResult::Halted, true;
+    if (accept_signals(c)) continue;
+    if (c.start == Start::Started && service_interrupt()) continue;
+    if (c.halted || c.start != Start::Started) return why = RunResult::Halted, true;
     if (c.budget <= 0) return why = RunResult::Budget, true;
-    if (!c.code64()) return why = internal_error("only 64-bit code can run: CS.L is 0"), true;
     return false;
   }
 }
@@ -132,16 +149,47 @@ void SoftVcpu::run_one() {
   Cpu& c = *cpu_;
   Block* b = c.blocks->find(c.rip, kModeSingle);
   if (!b) return blocks_->flush_if_full();
-  const bool shadow = c.shadow, trap = c.rflags & flag::TF;
+  const bool shadow = c.shadow, shadow_ss = c.shadow_ss, trap = c.rflags & flag::TF;
+  const u64 resume = c.rflags & flag::RF;
+  c.rflags &= ~flag::RF;
+  c.no_step = c.shadow_ss = false;
   c.block = b;
   c.budget--;
   c.floor.store(kFloorLeave);
   b->ops[0].h(&c, b->ops, c.res, c.aux);
-  if (shadow) c.shadow = false;
-  if (trap && !c.pending.set && !c.exit_pending) {
-    c.dr6 |= 1 << 14;  // BS
-    c.raise(DB);
+  if (shadow) c.shadow = c.shadow_ss;
+  if (c.pending.set) {  // it has not run
+    c.rflags |= resume;
+    c.shadow_ss = shadow_ss;
+    c.debug_hits = 0;
+  } else if (!c.exit_pending || c.exit_reason == RunResult::Halted) {
+    debug_trap(trap && !c.no_step);
   }
+}
+
+/// What the instruction has met: breakpoints of data and ports, the trap flag. Behind a load of SS
+/// all of it waits for one more instruction, but for the trap flag, which will trap then by itself.
+void SoftVcpu::debug_trap(bool step) {
+  constexpr u64 kSingleStep = 1 << 14;
+  Cpu& c = *cpu_;
+  if (c.shadow_ss || (!step && !c.debug_hits)) return;
+  c.dr6 = (c.dr6 & ~kBreakpointHits) | c.debug_hits | (step ? kSingleStep : 0);
+  c.debug_hits = 0;
+  c.raise(DB);
+}
+
+/// A breakpoint on the instruction that comes next is a fault: its handler returns to the
+/// instruction, with RF set so that it is not met again.
+bool SoftVcpu::at_breakpoint() {
+  Cpu& c = *cpu_;
+  if (!c.breakpoints || c.rflags & flag::RF || c.shadow_ss) return false;
+  const u64 va = c.mode & kModeLegacy ? (c.seg[CS].base + c.rip) & 0xffffffff : c.rip;
+  const u64 hits = c.breakpoints_at(va);
+  if (!hits) return false;
+  c.dr6 = (c.dr6 & ~kBreakpointHits) | hits;
+  c.rflags |= flag::RF;
+  c.raise(DB);
+  return true;
 }
 
 RunResult SoftVcpu::run(u64 budget) {
@@ -150,16 +198,23 @@ RunResult SoftVcpu::run(u64 budget) {
   granted_ = budget > static_cast<u64>(INT64_MAX) ? INT64_MAX - 1 : static_cast<i64>(budget);
   c.budget = granted_;
   RunResult why;
+  c.world->enter(c);
   while (!stop(why)) {
-    if (c.shadow || c.rflags & flag::TF) run_one();
+    if (at_breakpoint()) continue;
+    if (c.shadow || c.debugging || c.rflags & (flag::TF | flag::RF)) run_one();
     else run_blocks();
   }
+  c.world->leave(c);
   dead_ = why == RunResult::Shutdown;
   c.icount_done += static_cast<u64>(granted_ - c.budget);
   return why;
 }
 
-void SoftVcpu::save(vcpu::VcpuState& out) const { save_state(*cpu_, out); }
+/// INIT and SIPI that came since it stopped are in the state as what they do, as on KVM.
+void SoftVcpu::save(vcpu::VcpuState& out) const {
+  while (cpu_->chip->signals() & (signal::INIT | signal::SIPI)) accept_signals(*cpu_);
+  save_state(*cpu_, out);
+}
 std::string SoftVcpu::check(const vcpu::VcpuState& in) const { return check_state(*cpu_, in); }
 
 /// State came from outside: nothing that was derived from the old one may survive. Decoded code is
@@ -169,6 +224,7 @@ void SoftVcpu::forget_translations() {
   cpu_->exit_pending = false;
   dead_ = false;
   cpu_->error.clear();
+  cpu_->map = ram_.map();
   cpu_->tlb_flush(true);
   cpu_->mode_changed();
 }
@@ -186,32 +242,44 @@ void SoftVcpu::reset() {
   forget_translations();
 }
 
-SoftVm::SoftVm(memory::GuestRam& ram, vcpu::Bus& bus, vcpu::Clock& clock, vcpu::CpuModel model)
+namespace {
+std::vector<u32> apic_ids(const vcpu::Topology& t) {
+  std::vector<u32> ids;
+  for (u32 i = 0; i < t.cpus(); i++) ids.push_back(t.apic_id(i));
+  return ids;
+}
+}  // namespace
+
+SoftVm::SoftVm(memory::GuestRam& ram, const vcpu::Buses& buses, vcpu::Clock& clock,
+               vcpu::CpuModel model, bool in_turns)
     : model_(std::move(model)),
-      chip_(clock,
-            [this] {
-              if (vcpu_) vcpu_->wake();
-              if (wake_) wake_();
+      wake_(buses.size()),
+      chip_(clock, apic_ids(model_.topology),
+            [this](u32 index) {
+              if (index < vcpus_.size()) vcpus_[index].wake();
+              if (wake_[index]) wake_[index]();
             }),
-      vcpu_(new SoftVcpu(ram, bus, clock, chip_, model_)) {
-  COLO_ASSERT(model_.topology.cpus() == 1);
+      world_(ram, in_turns) {
+  COLO_ASSERT(model_.topology.cpus() == buses.size() && buses.size() <= vcpu::kMaxCpus);
+  for (u32 i = 0; i < buses.size(); i++)
+    vcpus_.emplace_back(world_, i, ram, *buses[i], clock, chip_.port(i), model_);
 }
 
 SoftVm::~SoftVm() = default;
 
 vcpu::Vcpu& SoftVm::vcpu(size_t index) {
-  COLO_ASSERT(index == 0);
-  return *vcpu_;
+  COLO_ASSERT(index < vcpus_.size());
+  return vcpus_[index];
 }
 
 void SoftVm::load(const vcpu::ChipState& in) {
   chip_.load(in);
-  kvmclock_update(vcpu_->cpu());
+  for (SoftVcpu& vcpu : vcpus_) kvmclock_update(vcpu.cpu());
 }
 
 void SoftVm::reset() {
   chip_.reset();
-  vcpu_->reset();
+  for (SoftVcpu& vcpu : vcpus_) vcpu.reset();
 }
 
 }  // namespace colo::soft

@@ -157,13 +157,13 @@ int main(int argc, char** argv) {
 
   memory::GuestRam ram(mib << 20);
   vcpu::RealClock clock;
-  soft::SoftVm vm(ram, board, clock);
+  soft::SoftVm vm(ram, {&board}, clock);
   board.vm = &vm;
   test::linux_boot::load(ram, vm.vcpu(0), argv[optind], initrd, cmdline);
 
   std::atomic<vcpu::ParkReason> parked{vcpu::ParkReason::None};
   vcpu::VcpuThread thread(vm, 0, clock, [&](vcpu::ParkReason why) { parked = why; });
-  vm.set_wake([&] { thread.wake(); });
+  vm.set_wake(0, [&] { thread.wake(); });
   const u64 start = host_now_ns();
   auto elapsed = [&] { return static_cast<double>(host_now_ns() - start) / 1e9; };
   thread.start();

@@ -172,6 +172,8 @@ void iret_to_ring3_and_back() {
   Cpu& c = m.c;
   c.seg[DS] = sys::flat_data(sel::KERNEL_DATA, 0);
   c.seg[ES] = sys::flat_data(sel::USER_DATA | 3, 3);
+  c.seg[GS] = sys::flat_data(sel::KERNEL_DATA, 0);
+  c.seg[GS].base = 0xffff888000001000;
   push_iret_frame(m, 0x401000, sel::USER_CODE | 3, flag::IF | flag::ZF | flag::RF | 2, 0x7ff0,
                   sel::USER_DATA | 3);
   EXPECT(m.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);
@@ -180,6 +182,7 @@ void iret_to_ring3_and_back() {
   EQUAL(c.r[RSP], 0x7ff0);
   EQUAL(c.flags(), flag::IF | flag::ZF | 2);
   EXPECT(c.seg[DS].unusable && !c.seg[ES].unusable);
+  EXPECT(c.seg[GS].unusable && c.seg[GS].base == 0xffff888000001000);
   // ring 3 may neither change IF nor IOPL
   push_iret_frame(m, 0x402000, sel::USER_CODE | 3, flag::IOPL | flag::CF | 2, 0x7fe0,
                   sel::USER_DATA | 3);
@@ -209,9 +212,9 @@ void iret_checks() {
   refused(word(4, sel::ABSENT), SS_, sel::ABSENT);
   refused([](F& m) { m.ring(3), m.c.r[RSP] = at::DATA; }, GP, sel::KERNEL_CODE);  // inward
   refused([](F& m) { m.poke64(at::DATA + 8, sel::USER_CODE | 3), m.poke64(at::DATA + 32, 3); }, GP,
-          0);                                          // NULL SS for ring 3
-  refused(word(1, sel::KERNEL32), GP, sel::KERNEL32);  // not 64-bit code
-  refused(word(1, sel::USER32 | 3), GP, sel::USER32);
+          0);                              // NULL SS for ring 3
+  refused(word(1, sel::KERNEL32), GP, 0);  // NULL SS for 32-bit code
+  refused(word(1, sel::USER32 | 3), GP, 0);
   F ok;  // NULL SS for ring 0 is fine
   push_iret_frame(ok, 0x1000, sel::KERNEL_CODE, 2, 0x9000, 0);
   EXPECT(ok.run(0, 0xcf, {.rex = 0x48}) == Step::Jump);

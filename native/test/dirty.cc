@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   memory::GuestRam ram(128u << 20);
   Console console;
   vcpu::SteppedClock clock;
-  soft::SoftVm vm(ram, console, clock);
+  soft::SoftVm vm(ram, {&console}, clock);
   test::linux_boot::load(
       ram, vm.vcpu(0), argv[optind], initrd,
       "console=ttyS0 cryptomgr.notests mitigations=off random.trust_cpu=on panic=-1");

@@ -45,7 +45,7 @@ struct Pair {
   memory::GuestRam ram{256ull << 20};
   Console console;
   vcpu::SteppedClock clock;
-  soft::SoftVm a{ram, console, clock}, b{ram, console, clock};
+  soft::SoftVm a{ram, {&console}, clock}, b{ram, {&console}, clock};
   soft::SoftVm* now = &a;
 
   bool hop() {

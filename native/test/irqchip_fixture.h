@@ -16,35 +16,36 @@ struct ManualClock final : vcpu::Clock {
 struct Machine {
   ManualClock clock;
   int wakes = 0;
-  soft::Irqchip chip{clock, [this] { wakes++; }};
+  soft::Irqchip chip{clock, {0}, [this](u32) { wakes++; }};
+  soft::ChipPort& cpu = chip.port(0);
 
-  void outb(u16 port, u8 value) { EXPECT(chip.pio_write(port, 1, value)); }
+  void outb(u16 port, u8 value) { EXPECT(cpu.pio_write(port, 1, value)); }
   u8 inb(u16 port) {
     u32 value = 0;
-    EXPECT(chip.pio_read(port, 1, value));
+    EXPECT(cpu.pio_read(port, 1, value));
     return static_cast<u8>(value);
   }
-  void lapic(u32 offset, u32 value) { EXPECT(chip.mmio_write(0xfee00000 + offset, 4, value)); }
+  void lapic(u32 offset, u32 value) { EXPECT(cpu.mmio_write(0xfee00000 + offset, 4, value)); }
   u32 lapic(u32 offset) {
     u64 value = 0;
-    EXPECT(chip.mmio_read(0xfee00000 + offset, 4, value));
+    EXPECT(cpu.mmio_read(0xfee00000 + offset, 4, value));
     return static_cast<u32>(value);
   }
   void ioapic(u32 index, u32 value) {
-    chip.mmio_write(0xfec00000, 4, index);
-    chip.mmio_write(0xfec00010, 4, value);
+    cpu.mmio_write(0xfec00000, 4, index);
+    cpu.mmio_write(0xfec00010, 4, value);
   }
   u32 ioapic(u32 index) {
     u64 value = 0;
-    chip.mmio_write(0xfec00000, 4, index);
-    chip.mmio_read(0xfec00010, 4, value);
+    cpu.mmio_write(0xfec00000, 4, index);
+    cpu.mmio_read(0xfec00010, 4, value);
     return static_cast<u32>(value);
   }
   void redirect(u32 pin, u32 low, u32 dest = 0) {
     ioapic(0x11 + 2 * pin, dest << 24);
     ioapic(0x10 + 2 * pin, low);
   }
-  int take() { return chip.take_interrupt(); }
+  int take() { return cpu.take_interrupt(); }
   void eoi() { lapic(0xb0, 0); }
   void advance(u64 ns) {
     clock.ns += ns;
@@ -73,13 +74,13 @@ struct Image {
 inline Image save(Machine& m) {
   Image image;
   m.chip.save(image.chips);
-  m.chip.save_lapic(image.lapic);
-  image.base = m.chip.apic_base();
-  image.tsc_deadline = m.chip.tsc_deadline();
+  m.cpu.save_lapic(image.lapic);
+  image.base = m.cpu.apic_base();
+  image.tsc_deadline = m.cpu.tsc_deadline();
   return image;
 }
 inline void load(Machine& m, const Image& image) {
-  m.chip.load_lapic(image.lapic, image.base, image.tsc_deadline);
+  m.cpu.load_lapic(image.lapic, {.base = image.base, .tsc_deadline = image.tsc_deadline});
   m.chip.load(image.chips);
 }
 

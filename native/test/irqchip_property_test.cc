@@ -17,26 +17,26 @@ u64 step(Machine& m, Random random) {
   switch (random.below(16)) {
     case 0:
     case 1:
-      m.chip.pio_write(kPorts[random.below(11)], 1, static_cast<u32>(value & 0xff));
+      m.cpu.pio_write(kPorts[random.below(11)], 1, static_cast<u32>(value & 0xff));
       break;
     case 2:
-      m.chip.pio_read(kPorts[random.below(11)], static_cast<u8>(1 << random.below(3)), narrow);
+      m.cpu.pio_read(kPorts[random.below(11)], static_cast<u8>(1 << random.below(3)), narrow);
       return narrow;
     case 3:
-      m.chip.mmio_write(0xfee00000 + offset, 4, value);
+      m.cpu.mmio_write(0xfee00000 + offset, 4, value);
       break;
     case 4:
-      m.chip.mmio_read(0xfee00000 + offset + random.below(16),
-                       static_cast<u8>(1 << random.below(4)), seen);
+      m.cpu.mmio_read(0xfee00000 + offset + random.below(16), static_cast<u8>(1 << random.below(4)),
+                      seen);
       break;
     case 5:
-      m.chip.mmio_write(0xfec00000, 4, random.below(0x42));
+      m.cpu.mmio_write(0xfec00000, 4, random.below(0x42));
       break;
     case 6:
-      m.chip.mmio_write(0xfec00010, 4, value);
+      m.cpu.mmio_write(0xfec00010, 4, value);
       break;
     case 7:
-      m.chip.mmio_read(0xfec00000 + random.below(2) * 16, 4, seen);
+      m.cpu.mmio_read(0xfec00000 + random.below(2) * 16, 4, seen);
       break;
     case 8:
     case 9:
@@ -46,15 +46,15 @@ u64 step(Machine& m, Random random) {
       m.chip.signal_msi(0xfee00000 | (value & 0xff00c), static_cast<u32>(random() & 0x87ff));
       break;
     case 11:
-      return m.chip.x2apic_write(0x800 + offset / 16, value & 0xffff) ? 1 : 2;
+      return m.cpu.x2apic_write(0x800 + offset / 16, value & 0xffff) ? 1 : 2;
     case 12:
       return static_cast<u64>(m.take());
     case 13:
-      if (!random.below(8)) m.chip.set_apic_base(0xfee00900 | (value & 0xc00));
-      if (value & 1) m.chip.mmio_write(0xfee000f0, 4, 0x1ff);
+      if (!random.below(8)) m.cpu.set_apic_base(0xfee00900 | (value & 0xc00));
+      if (value & 1) m.cpu.mmio_write(0xfee000f0, 4, 0x1ff);
       break;
     case 14:
-      m.chip.set_tsc_deadline(m.clock.ns + random.below(1u << 20));
+      m.cpu.set_tsc_deadline(m.clock.ns + random.below(1u << 20));
       break;
     default:
       m.advance(random.below(8) ? random.below(1u << 16) : random.below(1ull << 34));
@@ -66,12 +66,12 @@ void round_trip(Machine& m) {
   const Image before = save(m);
   EXPECT(m.chip.check(before.chips).empty());
   EXPECT(m.chip.check_lapic(before.lapic).empty());
-  const bool pending = m.chip.interrupt_pending();
+  const bool pending = m.cpu.interrupt_pending();
   const u64 deadline = m.chip.next_deadline_ns();
   m.chip.reset();
   load(m, before);
   EXPECT(save(m) == before);
-  EQUAL(m.chip.interrupt_pending(), pending);
+  EQUAL(m.cpu.interrupt_pending(), pending);
   EQUAL(m.chip.next_deadline_ns(), deadline);
 }
 
@@ -83,7 +83,7 @@ void twins(Machine& m, Random& random) {
   for (int i = 0; i < 40; i++) {
     const Random seed{random() | 1};
     if (!EQUAL(step(m, seed), step(copy, seed))) return;
-    EQUAL(m.chip.interrupt_pending(), copy.chip.interrupt_pending());
+    EQUAL(m.cpu.interrupt_pending(), copy.cpu.interrupt_pending());
   }
   EXPECT(save(m) == save(copy));
 }
@@ -99,7 +99,7 @@ void irqchip_properties() {
       step(m, {random() | 1});
       if (i % 20 == 0) round_trip(m);
       if (i % 100 == 50) twins(m, random);
-      if (!m.chip.interrupt_pending()) EQUAL(m.take(), -1);  // no false negatives
+      if (!m.cpu.interrupt_pending()) EQUAL(m.take(), -1);  // no false negatives
     }
   }
 }

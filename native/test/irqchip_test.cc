@@ -9,6 +9,7 @@ namespace colo::test {
 void pit_behaviour();
 void timer_limits();
 void irqchip_properties();
+void ipi_tests();
 
 namespace {
 
@@ -17,10 +18,10 @@ namespace {
 void pic_priority_and_eoi() {
   Machine m;
   m.init_pics();
-  EXPECT(!m.chip.interrupt_pending());
+  EXPECT(!m.cpu.interrupt_pending());
   m.chip.set_irq(4, true);
   m.chip.set_irq(1, true);
-  EXPECT(m.chip.interrupt_pending());
+  EXPECT(m.cpu.interrupt_pending());
   EQUAL(m.wakes, 1);
   EQUAL(m.take(), 0x31);                         // fixed priority: 1 before 4
   EQUAL(m.take(), -1);                           // 4 waits for the EOI of 1
@@ -92,7 +93,7 @@ void pic_level() {
   EQUAL(m.take(), 0x35);  // still asserted
   m.outb(0x20, 0x20);
   m.chip.set_irq(5, false);
-  EXPECT(!m.chip.interrupt_pending());
+  EXPECT(!m.cpu.interrupt_pending());
   EQUAL(m.take(), -1);
 }
 
@@ -101,14 +102,14 @@ void pic_to_processor() {
   m.init_pics();
   m.enable_apic();
   m.pulse(4);
-  EXPECT(!m.chip.interrupt_pending());  // LINT0 masked
+  EXPECT(!m.cpu.interrupt_pending());  // LINT0 masked
   m.lapic(0x350, 0x700);
-  EXPECT(m.chip.interrupt_pending());
-  m.chip.set_cr8(15);  // ExtINT is not subject to the task priority
+  EXPECT(m.cpu.interrupt_pending());
+  m.cpu.set_cr8(15);  // ExtINT is not subject to the task priority
   EQUAL(m.take(), 0x34);
   m.outb(0x20, 0x20);
   m.lapic(0x350, 0x10000);
-  EXPECT(m.chip.set_apic_base(0xfee00100));  // APIC off: INTR is wired straight
+  EXPECT(m.cpu.set_apic_base(0xfee00100));  // APIC off: INTR is wired straight
   m.pulse(4);
   EQUAL(m.take(), 0x34);
 }
@@ -207,11 +208,11 @@ void lapic_priority() {
   m.eoi(), EQUAL(m.take(), 0x9f);
   m.eoi();
   m.lapic(0x80, 0x5f);
-  EQUAL(m.chip.cr8(), 5);
+  EQUAL(m.cpu.cr8(), 5);
   EQUAL(m.lapic(0xa0), 0x5f);
-  EXPECT(!m.chip.interrupt_pending());
+  EXPECT(!m.cpu.interrupt_pending());
   const int wakes = m.wakes;
-  m.chip.set_cr8(4);
+  m.cpu.set_cr8(4);
   EQUAL(m.wakes, wakes + 1);
   EQUAL(m.take(), 0x51);
 }
@@ -304,63 +305,63 @@ void lapic_periodic() {
 void lapic_tsc_deadline() {
   Machine m;
   m.enable_apic();
-  m.chip.set_tsc_deadline(5), EQUAL(m.chip.tsc_deadline(), 0);  // ignored in other modes
+  m.cpu.set_tsc_deadline(5), EQUAL(m.cpu.tsc_deadline(), 0);  // ignored in other modes
   m.lapic(0x320, 0x400ec);
   m.lapic(0x380, 77), EQUAL(m.lapic(0x380), 0);
-  m.chip.set_tsc_offset(500);
+  m.cpu.set_tsc_offset(500);
   const u64 tsc = m.clock.ns + 500;
-  m.chip.set_tsc_deadline(tsc + 100);
-  EQUAL(m.chip.tsc_deadline(), tsc + 100);
+  m.cpu.set_tsc_deadline(tsc + 100);
+  EQUAL(m.cpu.tsc_deadline(), tsc + 100);
   EQUAL(m.chip.next_deadline_ns(), m.clock.ns + 100);
-  m.chip.set_tsc_offset(450), EQUAL(m.chip.next_deadline_ns(), m.clock.ns + 150);
+  m.cpu.set_tsc_offset(450), EQUAL(m.chip.next_deadline_ns(), m.clock.ns + 150);
   m.advance(150), EQUAL(m.take(), 0xec), m.eoi();
-  EQUAL(m.chip.tsc_deadline(), 0);
-  m.chip.set_tsc_deadline(1), EQUAL(m.take(), 0xec), m.eoi();  // the past: at once
-  m.chip.set_tsc_deadline(~0ull),
+  EQUAL(m.cpu.tsc_deadline(), 0);
+  m.cpu.set_tsc_deadline(1), EQUAL(m.take(), 0xec), m.eoi();  // the past: at once
+  m.cpu.set_tsc_deadline(~0ull),
       EXPECT(m.chip.next_deadline_ns() > ~0ull >> 1);  // never, not long ago
-  m.chip.set_tsc_deadline(m.clock.ns + 1000);
-  m.lapic(0x320, 0xec), EQUAL(m.chip.tsc_deadline(), 0);  // leaving the mode disarms
+  m.cpu.set_tsc_deadline(m.clock.ns + 1000);
+  m.lapic(0x320, 0xec), EQUAL(m.cpu.tsc_deadline(), 0);  // leaving the mode disarms
 }
 
 void lapic_x2apic() {
   Machine m;
   u64 v = 0;
   m.enable_apic();
-  EXPECT(!m.chip.x2apic_read(0x802, v));
-  EXPECT(!m.chip.set_apic_base(0xfee00500));
-  EXPECT(m.chip.set_apic_base(0xfee00d00));
-  EXPECT(!m.chip.set_apic_base(0xfee00900));  // not straight back to xAPIC
-  EXPECT(!m.chip.mmio_read(0xfee00020, 4, v));
-  EXPECT(m.chip.x2apic_read(0x80d, v)), EQUAL(v, 1);
-  EXPECT(m.chip.x2apic_read(0x80f, v)), EQUAL(v, 0x1ff);
-  EXPECT(!m.chip.x2apic_write(0x80d, 1) && !m.chip.x2apic_read(0x80e, v) &&
-         !m.chip.x2apic_read(0x831, v) && !m.chip.x2apic_read(0x80b, v));
-  EXPECT(!m.chip.x2apic_write(0x80b, 1) && !m.chip.x2apic_write(0x808, 0x100) &&
-         !m.chip.x2apic_write(0x828, 1));
-  EXPECT(m.chip.x2apic_write(0x83f, 0x77)), EQUAL(m.take(), 0x77);
-  EXPECT(m.chip.x2apic_write(0x80b, 0));
-  EXPECT(m.chip.x2apic_write(0x830, 0x0000000000004078)), EQUAL(m.take(), 0x78);
-  EXPECT(m.chip.x2apic_write(0x80b, 0));
-  EXPECT(m.chip.x2apic_write(0x830, 0x0000000100004879)),
+  EXPECT(!m.cpu.x2apic_read(0x802, v));
+  EXPECT(!m.cpu.set_apic_base(0xfee00500));
+  EXPECT(m.cpu.set_apic_base(0xfee00d00));
+  EXPECT(!m.cpu.set_apic_base(0xfee00900));  // not straight back to xAPIC
+  EXPECT(!m.cpu.mmio_read(0xfee00020, 4, v));
+  EXPECT(m.cpu.x2apic_read(0x80d, v)), EQUAL(v, 1);
+  EXPECT(m.cpu.x2apic_read(0x80f, v)), EQUAL(v, 0x1ff);
+  EXPECT(!m.cpu.x2apic_write(0x80d, 1) && !m.cpu.x2apic_read(0x80e, v) &&
+         !m.cpu.x2apic_read(0x831, v) && !m.cpu.x2apic_read(0x80b, v));
+  EXPECT(!m.cpu.x2apic_write(0x80b, 1) && !m.cpu.x2apic_write(0x808, 0x100) &&
+         !m.cpu.x2apic_write(0x828, 1));
+  EXPECT(m.cpu.x2apic_write(0x83f, 0x77)), EQUAL(m.take(), 0x77);
+  EXPECT(m.cpu.x2apic_write(0x80b, 0));
+  EXPECT(m.cpu.x2apic_write(0x830, 0x0000000000004078)), EQUAL(m.take(), 0x78);
+  EXPECT(m.cpu.x2apic_write(0x80b, 0));
+  EXPECT(m.cpu.x2apic_write(0x830, 0x0000000100004879)),
       EQUAL(m.take(), 0x79);  // logical: cluster 0, bit 0
-  EXPECT(m.chip.x2apic_write(0x80b, 0));
-  EXPECT(m.chip.x2apic_write(0x830, 0x000000050000407a)), EQUAL(m.take(), -1);
-  EXPECT(m.chip.x2apic_read(0x830, v)), EQUAL(v, 0x000000050000407a);
-  EXPECT(m.chip.set_apic_base(0xfee00100));
-  EXPECT(!m.chip.set_apic_base(0xfee00d00));  // disabled: xAPIC first
-  EXPECT(m.chip.set_apic_base(0xfee00900));
+  EXPECT(m.cpu.x2apic_write(0x80b, 0));
+  EXPECT(m.cpu.x2apic_write(0x830, 0x000000050000407a)), EQUAL(m.take(), -1);
+  EXPECT(m.cpu.x2apic_read(0x830, v)), EQUAL(v, 0x000000050000407a);
+  EXPECT(m.cpu.set_apic_base(0xfee00100));
+  EXPECT(!m.cpu.set_apic_base(0xfee00d00));  // disabled: xAPIC first
+  EXPECT(m.cpu.set_apic_base(0xfee00900));
   EQUAL(m.lapic(0xf0), 0xff);
 }
 
 void lapic_relocated() {
   Machine m;
   u64 v = 0;
-  EXPECT(m.chip.set_apic_base(0xfed10900));
-  EXPECT(!m.chip.mmio_read(0xfee00030, 4, v));
-  EXPECT(m.chip.mmio_read(0xfed10030, 4, v)), EQUAL(v, 0x50014);
-  EXPECT(m.chip.mmio_read(0xfed10032, 1, v)), EQUAL(v, 0x05);
-  EXPECT(!m.chip.set_apic_base(0xfee00901));
-  EXPECT(!m.chip.set_apic_base(1ull << 60 | 0xfee00900));
+  EXPECT(m.cpu.set_apic_base(0xfed10900));
+  EXPECT(!m.cpu.mmio_read(0xfee00030, 4, v));
+  EXPECT(m.cpu.mmio_read(0xfed10030, 4, v)), EQUAL(v, 0x50014);
+  EXPECT(m.cpu.mmio_read(0xfed10032, 1, v)), EQUAL(v, 0x05);
+  EXPECT(!m.cpu.set_apic_base(0xfee00901));
+  EXPECT(!m.cpu.set_apic_base(1ull << 60 | 0xfee00900));
 }
 
 // --- the whole
@@ -424,7 +425,7 @@ void threads() {
   });
   int taken = 0;
   const auto look = [&] {
-    if (m.chip.interrupt_pending() && m.take() >= 0) taken++, m.chip.mmio_write(0xfee000b0, 4, 0);
+    if (m.cpu.interrupt_pending() && m.take() >= 0) taken++, m.cpu.mmio_write(0xfee000b0, 4, 0);
   };
   while (running) look();
   device.join(), timer.join();
@@ -443,6 +444,6 @@ int main() {
   lapic_priority(), lapic_messages(), lapic_ipi(), lapic_errors(), lapic_one_shot(),
       lapic_periodic(), lapic_tsc_deadline(), lapic_x2apic(), lapic_relocated();
   pit_behaviour(), timer_limits();
-  refusals(), rebased(), threads(), irqchip_properties();
+  refusals(), rebased(), threads(), irqchip_properties(), ipi_tests();
   return summary();
 }

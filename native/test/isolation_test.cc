@@ -165,48 +165,6 @@ void crossing_into_itself() {
   CHECK(m.go() == RunResult::Halted && (m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
 
-// --- code segments that this CPU does not run
-
-/// A user's RETFQ, IRETQ and JMP FAR to a 32-bit segment, and its kernel's SYSRET without REX.W.
-void code_of_32_bits_faults() {
-  Box m(32u << 20, Machine::W | Machine::U);
-  m.ram_write<u64>(Machine::kGdt + 0x30, 0x00cffa000000ffff);
-  m.long_mode(true);
-  const std::string attempts[] = {
-      // push 0x33; push kCode + 0x100; retfq
-      std::string("\x6a\x33\x68\x00\x01\x00\x10\x48\xcb", 9),
-      // push 0x23; push rsp; pushfq; push 0x33; push 0; iretq
-      std::string("\x6a\x23\x54\x9c\x6a\x33\x6a\x00\x48\xcf", 10),
-      // push 0x33; shl qword [rsp], 32; jmp far [rsp]
-      std::string("\x6a\x33\x48\xc1\x24\x24\x20\xff\x2c\x24", 10),
-  };
-  for (const std::string& code : attempts) {
-    m.long_mode(true);
-    m.c.r[RSP] = kStack;
-    m.put(kCodeGpa, code);
-    CHECK(m.go() == RunResult::Halted && m.vector() == GP && m.fault_error() == 0x30);
-  }
-  m.long_mode(false);
-  m.c.msr.star = 0x0033ull << 48;
-  m.put(kCodeGpa, "\x0f\x07");  // sysretl
-  CHECK(m.go() == RunResult::Halted && m.vector() == GP && m.fault_error() == 0x30);
-}
-
-/// A state in such a segment is refused; one outside long mode stops with a sentence that names the
-/// place.
-void states_of_32_bits() {
-  Box m;
-  vcpu::VcpuState s;
-  m.vm.vcpu(0).save(s);
-  s.sregs.cs.l = 0, s.sregs.cs.db = 1;
-  CHECK(m.vm.vcpu(0).check(s).find("32-bit") != std::string::npos);
-  m.vm.reset();
-  m.ram.mark_written(0xffff0 & (32u << 20), 1);
-  CHECK(m.run(10) == RunResult::InternalError);
-  const std::string& said = m.vm.vcpu(0).error();
-  CHECK(said.find("RIP 0xfff0") != std::string::npos && said.find("bytes") != std::string::npos);
-}
-
 // --- a vCPU that hears nothing
 
 /// Operands of everything that probes before it stores, in the last page of the address space: they
@@ -339,6 +297,21 @@ void writes_of_devices_are_bounded() {
   CHECK(m.go() == RunResult::Halted && m.al() == static_cast<u8>(199999));
 }
 
+/// RAM goes on without the machine: no page of it is any vCPU's code then.
+void code_ends_with_its_machine() {
+  memory::GuestRam ram(1 << 20);
+  test::TestClock clock;
+  test::TestBus bus;
+  {
+    SoftVm vm(ram, {&bus}, clock);
+    Cpu& c = vm.soft_vcpu().cpu();
+    *ram.hva(0x1000, 1) = 0xf4;
+    c.seg[CS].base = 0, c.rip = 0x1000;
+    CHECK(vm.vcpu(0).run(10) == RunResult::Halted && ram.code_flag(1) == 1);
+  }
+  for (u64 page = 0; page < ram.page_count(); page++) CHECK(ram.code_flag(page) == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -346,9 +319,8 @@ int main() {
   host_memory_is_not_code(), no_block_is_left_with_a_window();
   window_keeps_write_tags_honest(), window_keeps_local_translations_local();
   upper_half_follows_cr3(false), upper_half_follows_cr3(true), crossing_into_itself();
-  code_of_32_bits_faults(), states_of_32_bits();
   operands_at_the_end_of_the_address_space(), handler_that_cannot_be_fetched();
   one_store_into_many_blocks(), blocks_of_a_page_are_bounded(), links_leave_nothing(),
-      thunks_are_bounded(), writes_of_devices_are_bounded();
+      thunks_are_bounded(), writes_of_devices_are_bounded(), code_ends_with_its_machine();
   return test::finish();
 }

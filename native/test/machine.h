@@ -12,9 +12,11 @@
 
 namespace colo::test {
 
+/// Stands at `ns`, or goes as another one.
 struct TestClock final : vcpu::Clock {
   u64 ns = 1000;
-  u64 now_ns() const override { return ns; }
+  const vcpu::Clock* other = nullptr;
+  u64 now_ns() const override { return other ? other->now_ns() : ns; }
 };
 
 struct TestBus final : vcpu::Bus {
@@ -34,8 +36,11 @@ class Machine {
                        kFaultStack = 0x6000, kTables = 0x100000;
   static constexpr u64 P = 1, W = 2, U = 4, G = 0x100, NX = 1ull << 63;
 
-  explicit Machine(u64 ram_size = 32u << 20, const vcpu::CpuModel& model = vcpu::soft_v1())
-      : ram(ram_size), vm(ram, bus, clock, model), c(vm.soft_vcpu().cpu()) {
+  explicit Machine(u64 ram_size = 32u << 20, const vcpu::CpuModel& model = vcpu::soft_v1(),
+                   bool in_turns = false)
+      : ram(ram_size),
+        vm(ram, vcpu::Buses(model.topology.cpus(), &bus), clock, model, in_turns),
+        c(vm.soft_vcpu().cpu()) {
     ram_write<u64>(kTables, 0);
     for (u64 at = 0; at < 0x10000; at += kPageSize) map(at, at, W);
     for (int v = 0; v < 32; v++) {
@@ -59,7 +64,8 @@ class Machine {
   }
 
   /// CPL 0 (or 3), paging on, everything else as after a boot loader.
-  void long_mode(bool user = false) {
+  void long_mode(bool user = false) { long_mode_of(c, user); }
+  void long_mode_of(soft::Cpu& c, bool user = false) {
     c.cr0 = cr0_on,
     c.cr4 = soft::cr4::PAE | soft::cr4::PGE | soft::cr4::OSFXSR | soft::cr4::OSXMMEXCPT;
     c.efer = soft::efer::LME | soft::efer::LMA | soft::efer::NXE | soft::efer::SCE;

@@ -3,6 +3,7 @@
 // mmu.cc, block.cc, flags.cc and fpu.cc.
 #include <cstring>
 
+#include "soft/cpu/block.h"
 #include "test/system_fixture.h"
 
 namespace colo::soft {
@@ -75,7 +76,11 @@ void Cpu::tlb_flush(bool globals) {
   (globals ? test::engine.full_flushes : test::engine.flushes)++;
 }
 void Cpu::tlb_flush_page(u64 va) { test::engine.flushed_page = va; }
-void Cpu::mode_changed() { test::engine.mode_changes++; }
+void Cpu::mode_changed() {
+  mode = mode_bits();
+  rip_mask = mode & kModeLegacy ? 0xffffffff : ~0ull;
+  test::engine.mode_changes++;
+}
 
 u64 Cpu::flags() const { return rflags | res; }
 void Cpu::set_flags(u64 value) {

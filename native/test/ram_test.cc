@@ -18,8 +18,9 @@ namespace {
 struct Recorder : RamObserver {
   std::vector<std::pair<u64, u64>> code;
   int resets = 0;
-  void code_written(u64 gpa, u64 len) override { code.push_back({gpa, len}); }
+  void code_written(u64 offset, u64 len) override { code.push_back({offset, len}); }
   void dirty_log_reset() override { resets++; }
+  void map_changed() override {}
 };
 
 u64 populated_pages(const GuestRam& ram) {

@@ -12,7 +12,7 @@ namespace colo::test {
 
 using vcpu::RunResult;
 
-class ScriptedVm final : public vcpu::Vm, public vcpu::Vcpu {
+class ScriptedVm : public vcpu::Vm, public vcpu::Vcpu {
  public:
   /// One step of the guest: returns Budget to go on, anything else leaves run() with that result.
   using Guest = std::function<RunResult(ScriptedVm&)>;
@@ -72,7 +72,7 @@ class ScriptedVm final : public vcpu::Vm, public vcpu::Vcpu {
     interrupts++;
     wake_();
   }
-  void set_wake(std::function<void()> wake) override { wake_ = std::move(wake); }
+  void set_wake(size_t, std::function<void()> wake) override { wake_ = std::move(wake); }
   void save(vcpu::ChipState& out) const override { out.clock.clock = clock.now_ns(); }
   std::string check(const vcpu::ChipState&) const override { return ""; }
   void load(const vcpu::ChipState&) override {}

@@ -270,6 +270,35 @@ void repeat_interrupted() {
         m.c.r[RCX] == 0x100 && m.c.r[RSI] == kData + 0x100 && m.fault_rip_with_error() == kCode);
 }
 
+/// REP MOVS and STOS of a few elements and of more, over each other as well, leave what one element
+/// after the other leaves.
+void short_repeats() {
+  Box m;
+  constexpr u64 kSource = 0x100, kSpan = 0x400;
+  const u8 kRax[8] = {0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88};
+  m.put_code(0x00, {0xf3, 0xa4, 0xf4}), m.put_code(0x10, {0x66, 0xf3, 0xa5, 0xf4});
+  m.put_code(0x20, {0xf3, 0xa5, 0xf4}), m.put_code(0x30, {0xf3, 0x48, 0xa5, 0xf4});
+  m.put_code(0x40, {0xf3, 0xaa, 0xf4}), m.put_code(0x50, {0x66, 0xf3, 0xab, 0xf4});
+  m.put_code(0x60, {0xf3, 0xab, 0xf4}), m.put_code(0x70, {0xf3, 0x48, 0xab, 0xf4});
+  bool same = true;
+  for (u64 form = 0; form < 8; form++)
+    for (u64 n = 1; n <= 70; n++)
+      for (const i64 distance : {-9, -1, 1, 3, 8, 65}) {
+        const u64 size = 1u << (form & 3), target = kSource + static_cast<u64>(distance);
+        u8 model[kSpan];
+        for (u64 i = 0; i < kSpan; i++) *m.at(m.data_at(i), 1) = model[i] = static_cast<u8>(i * 37);
+        for (u64 i = 0; i < n; i++)
+          memmove(model + target + i * size, form < 4 ? model + kSource + i * size : kRax, size);
+        m.c.halted = false;
+        m.c.r[RSI] = kData + kSource, m.c.r[RDI] = kData + target, m.c.r[RCX] = n;
+        memcpy(&m.c.r[RAX], kRax, 8);
+        same = same && m.go(kCode + form * 16) == RunResult::Halted && m.c.r[RCX] == 0 &&
+               m.c.r[RDI] == kData + target + n * size &&
+               !memcmp(m.at(m.data_at(0), kSpan), model, kSpan);
+      }
+  CHECK(same);
+}
+
 /// Random stores of all kinds; the log must hold exactly the pages written (and the page tables
 /// whose A or D bits changed).
 void dirty_log() {
@@ -448,7 +477,8 @@ void arena_full() {
 
 int main() {
   page_faults(), accessed_and_dirty(), page_crossing(), crossing_instruction(), self_modifying(),
-      budget(), kick(), repeat_interrupted(), dirty_log(), devices(), translations(), arena_full();
+      budget(), kick(), repeat_interrupted(), short_repeats(), dirty_log(), devices(),
+      translations(), arena_full();
   device_interrupt_is_precise(), checkpoint_replaces_code(), speed();
   return test::finish();
 }

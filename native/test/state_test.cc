@@ -259,6 +259,11 @@ void round_trips() {
   round_trip([](F& m) { m.c.pending = {true, false, 0x41, 0, 0}; });
   round_trip([](F& m) { m.c.seg[SS] = sys::null_segment(0, 0); });
   round_trip([](F& m) { m.c.msr.tsc_offset += 5; });  // once came from KVM
+  round_trip([](F& m) {  // an NMI waits for the processor, whatever has become of its APIC
+    m.chip.signal_msi(0xfee00000, 0x400);
+    m.wrmsr(0x1b, 0xfee00100);
+    EXPECT(saved(m.c).events.nmi.pending == 1);
+  });
   F fresh;
   reset_state(fresh.c);
   EXPECT(check_state(fresh.c, saved(fresh.c)).empty());
@@ -344,7 +349,7 @@ void refusals() {
   refused("exception", [](S& s) { s.events.exception.injected = 1, s.events.exception.nr = 32; });
   refused("interrupt", [](S& s) { s.events.interrupt.injected = 1, s.events.interrupt.nr = 3; });
   refused("shadow", [](S& s) { s.events.interrupt.shadow = 4; });
-  refused("non-maskable", [](S& s) { s.events.nmi.masked = 1; });
+  refused("neither 0 nor 1", [](S& s) { s.events.nmi.masked = 2; });
   refused("system management", [](S& s) { s.events.smi.smm = 1; });
   refused("run state", [](S& s) { s.mp_state.mp_state = KVM_MP_STATE_INIT_RECEIVED; });
   refused("0x277", [](S& s) { set_msr(s, 0x277, 2); });

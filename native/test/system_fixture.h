@@ -62,16 +62,16 @@ struct SystemFixture {
   memory::GuestRam ram{4 << 20};
   TestClock clock;
   int wakes = 0;
-  Irqchip chip{clock, [this] { wakes++; }};
+  Irqchip chip{clock, {0}, [this](u32) { wakes++; }};
   TestBus bus;
   std::unique_ptr<Cpu> owner = std::make_unique<Cpu>();
   Cpu& c = *owner;
 
   SystemFixture() {
     engine = {};
-    c.ram = &ram;
+    c.ram = &ram, c.map = ram.map();
     c.clock = &clock;
-    c.chip = &chip;
+    c.chip = &chip.port(0);
     c.bus = &bus;
     reset_state(c);
     build_tables();
@@ -139,6 +139,8 @@ struct SystemFixture {
     c.seg[CS] = sys::flat_code(cpl ? sel::USER_CODE | 3 : sel::KERNEL_CODE, cpl, true);
     c.seg[SS] = sys::flat_data(cpl ? sel::USER_DATA | 3 : sel::KERNEL_DATA, cpl);
     c.cpl = cpl;
+    c.mode = c.mode_bits();
+    c.rip_mask = ~0ull;
     c.rip = at::CODE;
     c.r[RSP] = at::STACK;
     c.pending = {};
@@ -156,6 +158,7 @@ struct SystemFixture {
     o.b = o.x = REG_ZERO * 8;
     o.disp = static_cast<i32>(f.address);
     o.imm = f.imm;
+    if (map == 0 && opcode >= 0x6c && opcode <= 0x6f) o.scale = 8, o.disp = DS;
     o.extra = f.size | f.modrm << 8 | f.prefix << 16 | static_cast<u32>(f.rex) << 24;
     return insn.fn(c, o);
   }

@@ -2,10 +2,13 @@
 // tearing down at the worst moment.
 #include "vcpu/thread.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <vector>
 
 #include "test/check.h"
@@ -13,6 +16,7 @@
 #include "vcpu/clock.h"
 #include "vcpu/exits.h"
 #include "vcpu/image.h"
+#include "vcpu/runner.h"
 #include "vcpu/spare_core.h"
 
 using namespace colo;
@@ -222,6 +226,48 @@ void teardown_at_any_moment() {
   CHECK(true);
 }
 
+/// Two vCPUs that time themselves, on a host with one thread to give: no address space holds the
+/// stack of the second.
+struct NoSecondThread : ScriptedVm {
+  using ScriptedVm::ScriptedVm;
+  ~NoSecondThread() override {
+    pthread_setattr_default_np(&usual);
+    CHECK(set_wakes == 2);  // the first one's thread came and has gone
+  }
+  size_t vcpu_count() const override { return 2; }
+  bool times_itself() const override {
+    if (++asked == 1) return true;
+    pthread_attr_t huge;
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, size_t{1} << 50);
+    pthread_getattr_default_np(&usual);
+    pthread_setattr_default_np(&huge);
+    return true;
+  }
+  void set_wake(size_t cpu, std::function<void()> wake) override {
+    set_wakes++;
+    ScriptedVm::set_wake(cpu, wake);
+  }
+  mutable int asked = 0;
+  mutable pthread_attr_t usual;
+  int set_wakes = 0;
+};
+
+void a_host_without_threads() {
+  auto make = [](memory::GuestRam&, const Buses& buses, SettableClock& clock) {
+    return std::make_unique<NoSecondThread>(*buses[0], clock,
+                                            [](ScriptedVm&) { return RunResult::Halted; });
+  };
+  auto ram = std::make_shared<memory::GuestRam>(1 << 20);
+  bool refused = false;
+  try {
+    Runner runner(ram, make, Runner::Mode::Threaded, 2, {[] {}, nullptr, nullptr});
+  } catch (const std::system_error&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 void clocks() {
   RealClock real;
   real.continue_from(5'000'000'000'000ull);
@@ -294,6 +340,7 @@ int main() {
   timers_fire_on_time(false, "spins");
   a_stopped_vm_fires_no_timer();
   teardown_at_any_moment();
+  a_host_without_threads();
   spare_core();
   exit_latency();
   return test::finish();

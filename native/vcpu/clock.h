@@ -1,6 +1,7 @@
 // The two guest clocks: one that follows the host's, one that a simulation moves by hand.
 #pragma once
 #include <atomic>
+#include <mutex>
 
 #include "base/time.h"
 #include "base/types.h"
@@ -35,6 +36,24 @@ class RealClock final : public SettableClock {
  private:
   void set(u64 ns) override { offset_.store(ns - host_now_ns(), std::memory_order_relaxed); }
   std::atomic<u64> offset_{0};  // modulo 2^64: a guest may be older than its host
+};
+
+/// Counts what its vCPUs have run, an instruction a ns. See lockstep.h.
+class CountedClock final : public SettableClock {
+ public:
+  u64 now_ns() const override;
+  void count(u64 ns);
+  /// From now on it goes with the host's time, but not beyond this.
+  void follow_host(u64 until_ns);
+  void stand_still();
+
+ private:
+  u64 followed_ns() const;
+  void set(u64 ns) override;
+  mutable std::mutex mutex_;
+  u64 ns_ = 0;
+  u64 host_from_ = 0;  // host time at which it began to follow; 0 = it stands still
+  u64 until_ = 0;
 };
 
 /// Stands still until somebody moves it.

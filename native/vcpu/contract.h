@@ -107,11 +107,14 @@ class Vm {
   /// Guest ns of the next chip timer, ~0 if none; run_timers fires those that are due. Any thread.
   virtual u64 next_deadline_ns() const = 0;
   virtual void run_timers() = 0;
-  /// What to call when an interrupt became deliverable or next_deadline_ns() moved, so that a
-  /// halted vCPU looks again and the timer is set anew. Called on any thread, perhaps with a chip's
-  /// lock held: it stores and signals, no more. Set while no vCPU runs. A backend whose kernel
-  /// wakes and times by itself has nothing to call.
-  virtual void set_wake(std::function<void()> wake) { (void)wake; }
+  /// As next_deadline_ns(), of the timers that this vCPU's thread is to wake for: each timer is one
+  /// vCPU's.
+  virtual u64 deadline_of(size_t cpu) const { return (void)cpu, next_deadline_ns(); }
+  /// What to call when an interrupt became deliverable to a vCPU or its deadline moved, so that it
+  /// looks again if it is halted, and its timer is set anew. Called on any thread, perhaps with a
+  /// chip's lock held: it stores and signals, no more. Set while no vCPU runs. A backend whose
+  /// kernel wakes and times by itself has nothing to call.
+  virtual void set_wake(size_t cpu, std::function<void()> wake) { (void)cpu, (void)wake; }
   /// Doorbells that the backend's kernel hears by itself: a guest's ring then does not even leave
   /// guest code. False: the bus sees the write. On the main side, as is all of this group.
   virtual bool watch(const Doorbell& bell) { return (void)bell, false; }

@@ -7,32 +7,52 @@ namespace colo::vcpu {
 Runner::Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode,
                size_t cpus, RunnerHooks hooks)
     : mode_(mode), hooks_(std::move(hooks)), ram_(std::move(ram)), bells_([this] {
-        if (mode_ == Mode::Threaded) return hooks_.notify();
+        if (!stepped()) return hooks_.notify();
         rang_ = true;
-        cpu().kick();  // so that run_for() delivers it soon, and always at the same instruction
+        steps_->kick();  // so that run_for() delivers it soon, and always at the same instruction
       }) {
-  COLO_ASSERT(cpus >= 1 && (mode == Mode::Threaded || cpus == 1));
+  COLO_ASSERT(cpus >= 1);
   if (stepped()) clock_.reset(stepped_ = new SteppedClock);
+  else if (mode == Mode::Lockstep) clock_.reset(counted_ = new CountedClock);
   else clock_ = std::make_unique<RealClock>();
   const Buses buses = make_buses(cpus);
   vm_ = make(*ram_, buses, *clock_);
   COLO_ASSERT(vm_->vcpu_count() == cpus);
-  if (stepped()) return;
-  for (size_t i = 0; i < cpus; i++)
-    seats_[i].thread = std::make_unique<VcpuThread>(
-        *vm_, i, *clock_, [this, parked = seats_[i].parked.get()](ParkReason why) {
-          parked->store(why, std::memory_order_release);
-          hooks_.notify();
-        });
+  if (stepped()) steps_.emplace(*vm_, nullptr);
+  else add_workers();
+}
+
+void Runner::add_workers() {
+  const size_t count = counted_ ? 1 : seats_.size();
+  try {
+    for (size_t i = 0; i < count; i++) {
+      Worker& worker = workers_.emplace_back();
+      worker.thread = make_thread(i, [this, &worker](ParkReason why) {
+        worker.parked.store(why, std::memory_order_release);
+        hooks_.notify();
+      });
+    }
+  } catch (...) {  // the host has no thread for one of them; the others know vm_
+    shutdown();
+    throw;
+  }
+}
+
+std::unique_ptr<VcpuThread> Runner::make_thread(size_t index,
+                                                std::function<void(ParkReason)> parked) {
+  if (!counted_) return std::make_unique<VcpuThread>(*vm_, index, *clock_, std::move(parked));
+  return std::make_unique<VcpuThread>(*vm_, std::make_unique<Lockstep>(*vm_, counted_), false,
+                                      *clock_, std::move(parked));
 }
 
 Buses Runner::make_buses(size_t cpus) {
   seats_.resize(cpus);
   Buses buses;
-  for (Seat& seat : seats_) {
+  for (size_t i = 0; i < cpus; i++) {
+    Seat& seat = seats_[i];
     if (stepped()) {
-      seat.bus = std::make_unique<DirectBus>(bells_, [this] {
-        if (hooks_.answer()) return true;
+      seat.bus = std::make_unique<DirectBus>(bells_, [this, i] {
+        if (hooks_.answer(i)) return true;
         give_up();
         return false;
       });
@@ -62,39 +82,39 @@ void Runner::start() {
   running_ = true;
   stopping_ = false;
   vm_->before_run();
-  for (Seat& seat : seats_) seat.thread->start();
+  for (Worker& worker : workers_) worker.thread->start();
 }
 
 void Runner::stop() {
   if (stepping_) return give_up();
   if (!running_) return;
   stopping_ = true;
-  for (Seat& seat : seats_) seat.thread->stop();
+  for (Worker& worker : workers_) worker.thread->stop();
 }
 
 void Runner::give_up() {
   gave_up_ = true;
-  cpu().kick();
+  steps_->kick();
 }
 
 Park Runner::take_parked() {
   if (!running_) return {};
   Park park;
   size_t parked = 0;
-  for (size_t i = 0; i < seats_.size(); i++) {
-    const ParkReason why = seats_[i].parked->load(std::memory_order_acquire);
+  for (const Worker& worker : workers_) {
+    const ParkReason why = worker.parked.load(std::memory_order_acquire);
     if (why == ParkReason::None) continue;
     parked++;
     if (park.why == ParkReason::None ||
         (park.why == ParkReason::Requested && why != ParkReason::Requested))
-      park = {why, i};
+      park = {why, why == ParkReason::Requested ? 0 : worker.thread->stopped_by()};
   }
   if (parked == 0) return {};
-  if (parked < seats_.size()) {
+  if (parked < workers_.size()) {
     if (!stopping_) stop();
     return {};
   }
-  for (Seat& seat : seats_) seat.parked->store(ParkReason::None, std::memory_order_relaxed);
+  for (Worker& worker : workers_) worker.parked.store(ParkReason::None, std::memory_order_relaxed);
   running_ = false;
   return park;
 }
@@ -102,12 +122,11 @@ Park Runner::take_parked() {
 void Runner::shutdown() {
   for (Seat& seat : seats_)
     if (seat.posted) seat.posted->abandon();
-  for (Seat& seat : seats_)
-    if (seat.thread) seat.thread->stop();  // all at once: each is then waited for
-  for (Seat& seat : seats_) {
-    seat.thread.reset();
-    seat.parked->store(ParkReason::None, std::memory_order_relaxed);
-  }
+  for (Worker& worker : workers_)
+    if (worker.thread) worker.thread->stop();  // all at once: each is then waited for
+  for (Worker& worker : workers_)
+    if (worker.thread) worker.thread->end();
+  workers_.clear();
   running_ = false;
 }
 
@@ -118,10 +137,11 @@ RunResult Runner::run_for(u64 instructions) {
     explicit Inside(bool& f) : flag(f) { flag = true; }
     ~Inside() { flag = false; }
   } inside(stepping_);
-  u64 end = cpu().icount() + instructions;
+  steps_->begin();
+  const u64 end = steps_->icount() + instructions;
   for (;;) {
-    u64 now = cpu().icount();
-    RunResult r = now < end ? cpu().run(end - now) : RunResult::Budget;
+    const u64 now = steps_->icount();
+    RunResult r = now < end ? steps_->run(end - now) : RunResult::Budget;
     if (rang_) {
       rang_ = false;
       hooks_.rang();

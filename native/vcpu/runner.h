@@ -1,11 +1,12 @@
 // One VM and everything that it runs by: RAM, clock, doorbells, backend, and for each vCPU a bus
-// and a thread. Two modes: threaded (vCPUs have their threads and the host's time) and stepped (one
-// vCPU runs on the caller's thread, as many instructions as asked, and time stands still
-// meanwhile).
+// and a thread. Three modes: threaded (vCPUs have their threads and the host's time), lockstep (one
+// thread runs them in turns, and time is counted) and stepped (they run in turns on the caller's
+// thread, as many instructions as asked, and time stands still meanwhile).
 //
 // All methods belong to the main side's one thread, except that the hooks are called as they say.
 #pragma once
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "vcpu/contract.h"
 #include "vcpu/doorbells.h"
 #include "vcpu/exits.h"
+#include "vcpu/lockstep.h"
 #include "vcpu/thread.h"
 
 namespace colo::vcpu {
@@ -25,11 +27,12 @@ using MakeBackend =
     std::function<std::unique_ptr<Vm>(memory::GuestRam&, const Buses&, SettableClock&)>;
 
 struct RunnerHooks {
-  /// Threaded, any thread: there is an exit to answer, a doorbell or a park to take. Must not wait.
+  /// But for stepped, any thread: there is an exit to answer, a doorbell or a park to take. Must
+  /// not wait.
   std::function<void()> notify;
-  /// Stepped, on the caller's thread: answer the access in page() now. False: there is no answer,
-  /// and run_for() shall return Kicked.
-  std::function<bool()> answer;
+  /// Stepped, on the caller's thread: answer the access in page(cpu) now. False: there is no
+  /// answer, and run_for() shall return Kicked.
+  std::function<bool(size_t cpu)> answer;
   /// Stepped: doorbells rang.
   std::function<void()> rang;
 };
@@ -42,8 +45,8 @@ struct Park {
 
 class Runner {
  public:
-  enum class Mode : u8 { Threaded, Stepped };
-  /// Stepped: one vCPU.
+  enum class Mode : u8 { Threaded, Lockstep, Stepped };
+  /// Only the software CPU, told so, takes turns.
   Runner(std::shared_ptr<memory::GuestRam> ram, const MakeBackend& make, Mode mode, size_t cpus,
          RunnerHooks hooks);
   ~Runner();
@@ -70,12 +73,13 @@ class Runner {
     bells_.take(f);
   }
 
-  // --- threaded
+  // --- threaded and lockstep
   void start();
   /// All vCPUs are told to leave guest code; take_parked() says when the last of them has.
   void stop();
   int thread_id(size_t cpu) const {
-    return seats_[cpu].thread ? seats_[cpu].thread->thread_id() : 0;
+    if (workers_.empty()) return 0;
+    return workers_[workers_.size() > 1 ? cpu : 0].thread->thread_id();
   }
   bool exit_pending(size_t cpu) const {
     return seats_[cpu].posted && seats_[cpu].posted->pending();
@@ -87,8 +91,8 @@ class Runner {
   void shutdown();
 
   // --- stepped
-  /// Runs up to `instructions`; doorbells are delivered between blocks. Kicked: stop() was called
-  /// from a hook, or an access had no answer.
+  /// Runs up to `instructions` of each vCPU; doorbells are delivered between blocks. Kicked: stop()
+  /// was called from a hook, or an access had no answer.
   RunResult run_for(u64 instructions);
   /// Moves time and fires the timers that are due.
   void advance(u64 ns);
@@ -97,11 +101,15 @@ class Runner {
   /// What belongs to one vCPU.
   struct Seat {
     std::unique_ptr<ExitBus> bus;
-    PostedBus* posted = nullptr;  // bus when threaded
-    std::unique_ptr<std::atomic<ParkReason>> parked =
-        std::make_unique<std::atomic<ParkReason>>(ParkReason::None);
+    PostedBus* posted = nullptr;  // bus unless stepped
+  };
+  /// A thread, and why it has parked.
+  struct Worker {
+    std::atomic<ParkReason> parked{ParkReason::None};
     std::unique_ptr<VcpuThread> thread;
   };
+  void add_workers();
+  std::unique_ptr<VcpuThread> make_thread(size_t index, std::function<void(ParkReason)> parked);
   void give_up();
   Buses make_buses(size_t cpus);
 
@@ -111,8 +119,11 @@ class Runner {
   Doorbells bells_;
   std::unique_ptr<SettableClock> clock_;
   SteppedClock* stepped_ = nullptr;  // clock_ when stepped
+  CountedClock* counted_ = nullptr;  // clock_ in lockstep
   std::vector<Seat> seats_;
   std::unique_ptr<Vm> vm_;
+  std::optional<Lockstep> steps_;  // stepped: all vCPUs
+  std::deque<Worker> workers_;     // one for each vCPU, or one for all; none when stepped
   bool running_ = false;
   bool stopping_ = false;  // every thread has been told
   bool rang_ = false;      // stepped: since the last delivery

@@ -8,13 +8,24 @@ namespace colo::vcpu {
 
 VcpuThread::VcpuThread(Vm& vm, size_t index, const Clock& clock,
                        std::function<void(ParkReason)> parked)
-    : vm_(vm), cpu_(vm.vcpu(index)), clock_(clock), on_parked_(std::move(parked)) {
-  if (!vm.times_itself()) timer_.emplace(vm, clock);
+    : VcpuThread(vm, std::make_unique<Solo>(vm, index), !vm.times_itself(), clock,
+                 std::move(parked)) {}
+
+VcpuThread::VcpuThread(Vm& vm, std::unique_ptr<Executor> executor, bool timed, const Clock& clock,
+                       std::function<void(ParkReason)> parked)
+    : vm_(vm), executor_(std::move(executor)), clock_(clock), on_parked_(std::move(parked)) {
+  if (timed) timer_.emplace(vm, *executor_, clock);
   thread_ = std::thread([this] { loop(); });
-  vm_.set_wake([this] { wake(); });
+  executor_->set_wake([this] { wake(); });
 }
 
 VcpuThread::~VcpuThread() {
+  end();
+  executor_->set_wake([] {});
+}
+
+void VcpuThread::end() {
+  if (!thread_.joinable()) return;
   {
     std::lock_guard lock(mutex_);
     quit_ = true;
@@ -22,7 +33,6 @@ VcpuThread::~VcpuThread() {
   started_.notify_one();
   stop();
   thread_.join();
-  vm_.set_wake([] {});
 }
 
 void VcpuThread::start() {
@@ -37,7 +47,7 @@ void VcpuThread::start() {
 
 void VcpuThread::stop() {
   stop_requested_.store(true, std::memory_order_seq_cst);
-  cpu_.kick();
+  executor_->kick();
   wake_.notify();
 }
 
@@ -60,16 +70,17 @@ void VcpuThread::loop() {
 }
 
 ParkReason VcpuThread::run_guest() {
+  executor_->begin();
   while (!stop_requested_.load(std::memory_order_seq_cst)) {
     // Armed before the look: an interrupt that arrives after run() found none and before the sleep
     // ends the sleep.
     u32 armed = wake_.arm();
-    switch (cpu_.run(~0ull)) {
+    switch (executor_->run(~0ull)) {
       case RunResult::Kicked:
       case RunResult::Budget:
         break;
       case RunResult::Halted:
-        sleep_halted(armed);
+        if (wake_.arm() == armed) sleep_halted(armed);
         break;
       case RunResult::Shutdown:
         return ParkReason::Shutdown;
@@ -83,8 +94,11 @@ ParkReason VcpuThread::run_guest() {
 void VcpuThread::sleep_halted(u32 armed) {
   if (timer_) timer_->disable();
   if (!stop_requested_.load(std::memory_order_seq_cst)) {
-    wake_.wait(armed, host_time_of(clock_, vm_.next_deadline_ns()));
-    if (vm_.next_deadline_ns() <= clock_.now_ns()) vm_.run_timers();
+    const u64 deadline = executor_->deadline_ns();
+    executor_->falls_asleep(deadline);
+    wake_.wait(armed, host_time_of(clock_, deadline));
+    executor_->wakes_up();
+    if (executor_->deadline_ns() <= clock_.now_ns()) vm_.run_timers();
   }
   if (timer_) timer_->enable();
 }

@@ -22,8 +22,8 @@ void enter_native_thread(const char* name) {
   prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us is half a guest's timer tick at 10 kHz
 }
 
-VmTimer::VmTimer(Vm& vm, const Clock& clock)
-    : vm_(vm), clock_(clock), thread_([this] { loop(); }) {}
+VmTimer::VmTimer(Vm& vm, const Executor& executor, const Clock& clock)
+    : vm_(vm), executor_(executor), clock_(clock), thread_([this] { loop(); }) {}
 
 VmTimer::~VmTimer() {
   {
@@ -39,7 +39,7 @@ void VmTimer::enable() {
   enabled_.store(true, std::memory_order_relaxed);
   // A guest that halts and wakes often must not cost a thread switch each time: only a sleep that
   // is too long is cut short.
-  if (sleeping_until_ > host_time_of(clock_, vm_.next_deadline_ns())) signal_.notify();
+  if (sleeping_until_ > host_time_of(clock_, executor_.deadline_ns())) signal_.notify();
 }
 
 void VmTimer::disable() {
@@ -49,8 +49,8 @@ void VmTimer::disable() {
 
 u64 VmTimer::fire() {
   if (!enabled_.load(std::memory_order_relaxed)) return kForever;
-  if (vm_.next_deadline_ns() <= clock_.now_ns()) vm_.run_timers();
-  return host_time_of(clock_, vm_.next_deadline_ns());
+  if (executor_.deadline_ns() <= clock_.now_ns()) vm_.run_timers();
+  return host_time_of(clock_, executor_.deadline_ns());
 }
 
 void VmTimer::loop() {

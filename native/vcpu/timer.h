@@ -1,4 +1,4 @@
-// The thread that fires a VM's chip timers while its vCPU executes guest code. A halted vCPU fires
+// The thread that fires the chip timers of a vCPU while it executes guest code. A halted vCPU fires
 // them itself when its sleep ends, and a stopped one fires none: stopped means stopped.
 #pragma once
 #include <atomic>
@@ -7,6 +7,7 @@
 
 #include "base/types.h"
 #include "vcpu/contract.h"
+#include "vcpu/executor.h"
 #include "vcpu/signal.h"
 
 namespace colo::vcpu {
@@ -20,7 +21,7 @@ void enter_native_thread(const char* name);
 
 class VmTimer {
  public:
-  VmTimer(Vm& vm, const Clock& clock);
+  VmTimer(Vm& vm, const Executor& executor, const Clock& clock);
   ~VmTimer();
   VmTimer(const VmTimer&) = delete;
   VmTimer& operator=(const VmTimer&) = delete;
@@ -40,6 +41,7 @@ class VmTimer {
   u64 fire();
 
   Vm& vm_;
+  const Executor& executor_;
   const Clock& clock_;
   Signal signal_;
   std::mutex mutex_;  // held while chips fire; never taken under a chip's lock

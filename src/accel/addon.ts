@@ -8,11 +8,13 @@ import type { CpuModel, Topology } from './contract.js';
 export interface NativeRam {
   /** Live RAM by offset, one ArrayBuffer per GiB. They may outlive the RAM object. */
   windows(): ArrayBuffer[];
+  setMap(map: readonly { gpa: number; size: number; offset: number; readOnly: boolean }[]): void;
   slots(): { gpa: number; size: number; offset: number }[];
   /** Pairs: first page, number of pages. Pages outside were never touched. */
   populated(): Uint32Array;
   hash(): bigint;
   markWritten(gpa: number, length: number): void;
+  markOffsetWritten(offset: number, length: number): void;
   startDirtyLog(): void;
   stopDirtyLog(): void;
   logging(): boolean;
@@ -23,6 +25,9 @@ export interface NativeRam {
   scatter(pages: Uint32Array, data: Uint8Array): void;
   zero(pages: Uint32Array): void;
 }
+
+/** vcpu::Runner::Mode in native/vcpu/runner.h. */
+export type VmMode = 'threaded' | 'lockstep' | 'stepped';
 
 export interface NativeVm {
   setCallbacks(
@@ -67,7 +72,7 @@ export interface NativeVm {
 export interface NativeVcpu {
   /** Stepped only: makes runFor return. */
   stop(): void;
-  /** Stepped only. Returns a RunResult number. */
+  /** Stepped only, and of all vCPUs: so many each. Returns a RunResult number. */
   runFor(instructions: number): number;
   icount(): bigint;
   error(): string;
@@ -92,11 +97,11 @@ export interface CpuOffer extends Omit<CpuModel, keyof Topology> {
 }
 
 export interface VmModule {
-  GuestRam: new (sizeBytes: number) => NativeRam;
+  GuestRam: new (sizeBytes: number, extraBytes: number) => NativeRam;
   Vm: new (
     ram: NativeRam,
     backend: string,
-    stepped: boolean,
+    mode: VmMode,
     cpu: CpuModel,
     dirtyRing: boolean,
   ) => NativeVm;

@@ -7,7 +7,7 @@ export type AccelName = 'soft' | 'kvm';
 /** What -accel takes, each in a sentence for people. */
 export const accelerators = {
   auto: 'KVM where it really runs code, else the software CPU: the default',
-  soft: 'the software CPU: one vCPU, on every host',
+  soft: 'the software CPU, on every host',
   kvm: "the host's processor by /dev/kvm; refused with the reason where that is no use",
 } as const;
 export type AccelWish = keyof typeof accelerators;

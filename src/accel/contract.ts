@@ -50,8 +50,45 @@ export interface PageRun {
   to: number;
 }
 
+/** A range of guest-physical space as CPUs see it: whole pages of memory. */
+export interface Mapping {
+  gpa: number;
+  size: number;
+  /** In memory: RAM from 0, in the order of its addresses, and what is extra behind it. */
+  offset: number;
+  /** Reads and code are memory, writes go to devices. */
+  readOnly: boolean;
+}
+
+/** The memory of a graphics card: pages behind RAM and ROM, part of a checkpoint as they are. */
+export interface VideoMemory {
+  /** Live. */
+  readonly bytes: Uint8Array;
+  /** Bytes [offset, offset + length) were written. */
+  markWritten(offset: number, length: number): void;
+  /**
+   * Where the guest's processors have it from now on; undefined: nowhere. At an address where other
+   * memory is, they do not see it.
+   */
+  map(gpa: number | undefined): void;
+}
+
 export interface Ram extends GuestMemory {
+  /** Of a machine that has a card. */
+  readonly video?: VideoMemory;
+  /** Of RAM and of what is extra. */
   readonly pageCount: number;
+  /** Bytes behind RAM (ROM), nowhere until setMap shows them. Pages of a checkpoint as RAM is. */
+  readonly extraBytes: number;
+  /** at: from the first of them. */
+  writeExtra(at: number, bytes: Uint8Array): void;
+  /** A copy. */
+  readExtra(at: number, length: number): Buffer;
+  /**
+   * What CPUs see from now on, at first RAM and nothing else. Ranges do not overlap, at most 32;
+   * two may show the same memory. Devices see all of RAM whatever it says.
+   */
+  setMap(map: readonly Mapping[]): void;
   readonly dirtyLog: DirtyLog;
   /**
    * Copies the pages to out, 4096 bytes each. Precopy does it while vCPUs run: a page written

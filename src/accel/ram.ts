@@ -5,7 +5,7 @@
 import { assert } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import { type NativeRam, vmModule } from './addon.js';
-import type { DirtyLog, PageRun, Ram } from './contract.js';
+import type { DirtyLog, Mapping, PageRun, Ram, VideoMemory } from './contract.js';
 
 const WINDOW = 2 ** 30;
 
@@ -15,12 +15,19 @@ interface Slot {
   readonly offset: number;
 }
 
+/** At a multiple of its size, so that it lies in one window. What is between holds no memory. */
+const videoOffset = (behind: number, bytes: number): number =>
+  bytes === 0 ? behind : Math.ceil(behind / bytes) * bytes;
+
 export class AddonRam implements Ram {
   /** For AddonVm only. */
   readonly native: NativeRam;
   readonly size: number;
   readonly pageCount: number;
   readonly dirtyLog: DirtyLog;
+  readonly video: VideoMemory | undefined;
+  private shown: readonly Mapping[] = [];
+  private videoShown: Mapping | undefined;
   private readonly slots: readonly Slot[];
   private readonly windows: readonly Buffer[];
   /**
@@ -30,17 +37,39 @@ export class AddonRam implements Ram {
   private readonly halves: readonly Uint16Array[];
   private readonly words: readonly Uint32Array[];
 
-  /** A multiple of 4096. Below 3 GiB it is one range at 0; the rest goes to 4 GiB and up. */
-  constructor(sizeBytes: number) {
-    this.native = new (vmModule().GuestRam)(sizeBytes);
+  /** Multiples of 4096. Below 3 GiB RAM is one range at 0; the rest goes to 4 GiB and up. */
+  constructor(
+    sizeBytes: number,
+    readonly extraBytes = 0,
+    videoBytes = 0,
+  ) {
+    const videoAt = videoOffset(sizeBytes + extraBytes, videoBytes);
+    const behind = videoAt + videoBytes - sizeBytes;
+    this.native = new (vmModule().GuestRam)(sizeBytes, behind);
     this.size = sizeBytes;
-    this.pageCount = sizeBytes / 4096;
+    this.pageCount = (sizeBytes + behind) / 4096;
     this.slots = this.native.slots();
     const windows = this.native.windows();
     this.windows = windows.map(w => Buffer.from(w));
     this.halves = windows.map(w => new Uint16Array(w));
     this.words = windows.map(w => new Uint32Array(w));
     this.dirtyLog = new AddonDirtyLog(this.native);
+    if (videoBytes > 0) this.video = this.videoMemory(videoAt, videoBytes);
+  }
+
+  private videoMemory(at: number, length: number): VideoMemory {
+    const from = at % WINDOW;
+    return {
+      bytes: this.windowOf(at).subarray(from, from + length),
+      markWritten: (offset, count) => {
+        if (!mutant('device-writes-not-dirty')) this.native.markOffsetWritten(at + offset, count);
+      },
+      map: gpa => {
+        this.videoShown =
+          gpa === undefined ? undefined : { gpa, size: length, offset: at, readOnly: false };
+        this.showMap();
+      },
+    };
   }
 
   contains(gpa: number, length: number): boolean {
@@ -130,6 +159,33 @@ export class AddonRam implements Ram {
 
   markWritten(gpa: number, length: number): void {
     if (!mutant('device-writes-not-dirty')) this.native.markWritten(gpa, length);
+  }
+
+  writeExtra(at: number, bytes: Uint8Array): void {
+    assert(at >= 0 && at + bytes.length <= this.extraBytes, 'it lies behind RAM');
+    this.eachPart(this.size + at, bytes.length, (part, done) =>
+      part.set(bytes.subarray(done, done + part.length)),
+    );
+    this.native.markOffsetWritten(this.size + at, bytes.length);
+  }
+
+  readExtra(at: number, length: number): Buffer {
+    assert(at >= 0 && at + length <= this.extraBytes, 'it lies behind RAM');
+    const out = Buffer.allocUnsafe(length);
+    this.eachPart(this.size + at, length, (part, done) => part.copy(out, done));
+    return out;
+  }
+
+  setMap(map: readonly Mapping[]): void {
+    this.shown = map;
+    this.showMap();
+  }
+
+  private showMap(): void {
+    const { shown, videoShown: video } = this;
+    const meets = (m: Mapping) =>
+      video !== undefined && m.gpa < video.gpa + video.size && video.gpa < m.gpa + m.size;
+    this.native.setMap(video && !shown.some(meets) ? [...shown, video] : shown);
   }
 
   gather(pages: Uint32Array, out: Uint8Array): void {

@@ -1,6 +1,6 @@
 /** One VM over the addon: starting and stopping, exits, doorbells, interrupts, state and time. */
 import { assert, VmError } from '../base/errors.js';
-import { type NativeVcpu, type NativeVm, vmModule } from './addon.js';
+import { type NativeVcpu, type NativeVm, type VmMode, vmModule } from './addon.js';
 import type { AccelName } from './choose.js';
 import type {
   CpuModel,
@@ -33,10 +33,15 @@ export interface VmOptions {
   readonly cpu?: CpuModel;
   /** KVM's log of dirty pages is its rings, where the kernel has them; otherwise bitmaps. */
   readonly dirtyRing?: boolean;
-  readonly stepped?: boolean;
+  /** Absent: threaded. The others are the software CPU's. */
+  readonly mode?: VmMode;
 }
 
-/** Threaded: each vCPU has its own thread and follows the host's clock. */
+/**
+ * Threaded: each vCPU has its own thread and follows the host's clock. Lockstep: one thread runs
+ * them in turns of so many instructions, and guest time is counted in instructions, too, so that
+ * from the same state the same inputs give the same run (native/vcpu/lockstep.h).
+ */
 export class AddonVm implements VmAccel {
   readonly cpuModel: CpuModel;
   readonly apicIds: readonly number[];
@@ -44,7 +49,7 @@ export class AddonVm implements VmAccel {
   readonly chips: StateBlob;
   protected readonly native: NativeVm;
   protected readonly cpu: NativeVcpu; // the first
-  private readonly nativeCpus: readonly NativeVcpu[];
+  protected readonly nativeCpus: readonly NativeVcpu[];
   protected handler: ExitHandler = nobody;
   private readonly pages: readonly ExitPage[];
   private readonly rings = new Map<number, () => void>();
@@ -63,7 +68,7 @@ export class AddonVm implements VmAccel {
     this.native = new module.Vm(
       ram.native,
       this.name,
-      options.stepped === true,
+      options.mode ?? 'threaded',
       this.cpuModel,
       options.dirtyRing === true,
     );
@@ -193,15 +198,15 @@ export class AddonVm implements VmAccel {
 export type StepResult = 'budget' | 'halted' | 'stopped';
 
 /**
- * Stepped: no thread, no time of its own. Between start() and stop(), runFor() executes
- * instructions on the caller's thread, device accesses are plain calls, and advance() moves guest
- * time and fires the chips' timers. The same calls give the same run, always.
+ * Stepped: no thread, no time of its own. Between start() and stop(), runFor() executes so many
+ * instructions of each vCPU, in turns, on the caller's thread; device accesses are plain calls, and
+ * advance() moves guest time and fires the chips' timers. The same calls give the same run, always.
  */
 export class SteppedVm extends AddonVm {
   private inside = false;
 
-  constructor(ram: AddonRam) {
-    super(ram, 'soft', { stepped: true });
+  constructor(ram: AddonRam, cpu?: CpuModel) {
+    super(ram, 'soft', { cpu, mode: 'stepped' });
   }
 
   override start(): void {
@@ -241,6 +246,11 @@ export class SteppedVm extends AddonVm {
     return at === 0xffff_ffff_ffff_ffffn ? undefined : at;
   }
 
+  /** Of the vCPU that cannot go on. */
+  private error(): string {
+    return this.nativeCpus.map(cpu => cpu.error()).find(text => text !== '') ?? '';
+  }
+
   /** RunResult in native/vcpu/contract.h. */
   private stepped(result: number): StepResult {
     switch (result) {
@@ -252,7 +262,7 @@ export class SteppedVm extends AddonVm {
         this.parked(Park.SHUTDOWN, '');
         return 'stopped';
       case 4:
-        this.parked(Park.INTERNAL_ERROR, this.cpu.error());
+        this.parked(Park.INTERNAL_ERROR, this.error());
         return 'stopped';
       default:
         return 'stopped';

@@ -16,7 +16,7 @@ interface Entry<T> {
   readonly users: Set<{ readonly name: string }>;
 }
 
-export interface InventoryRules {
+export interface InventoryOptions {
   /** object, chardev, netdev. */
   readonly kind: string;
   readonly limit: number;
@@ -38,7 +38,7 @@ export class Inventory<T> {
   /** Being made: their names are taken. */
   private readonly coming = new Set<string>();
 
-  constructor(private readonly rules: InventoryRules) {}
+  constructor(private readonly options: InventoryOptions) {}
 
   get ids(): string[] {
     return [...this.entries.keys()];
@@ -55,7 +55,7 @@ export class Inventory<T> {
   /** The name is taken while make runs; nothing is left of one that fails. */
   async add(id: string, make: () => T | Promise<T>): Promise<T> {
     checkId(id);
-    const { kind, limit, duplicate } = this.rules;
+    const { kind, limit, duplicate } = this.options;
     if (this.entries.has(id) || this.coming.has(id)) throw duplicate(id);
     if (this.entries.size + this.coming.size >= limit)
       throw new VmError(`there are ${limit} ${kind}s already, no more fit`);
@@ -73,9 +73,9 @@ export class Inventory<T> {
   claim(id: string, user: string): Claim<T> {
     const entry = this.entries.get(id);
     if (!entry) throw deviceNotFound(id);
-    if (this.rules.use === 'exclusive' && entry.users.size > 0) {
+    if (this.options.use === 'exclusive' && entry.users.size > 0) {
       throw new VmError(`Device '${id}' is in use`, {
-        hint: `It belongs to ${this.usersOf(id).join(', ')}; a ${this.rules.kind} has one user.`,
+        hint: `It belongs to ${this.usersOf(id).join(', ')}; a ${this.options.kind} has one user.`,
       });
     }
     const mark = { name: user };
@@ -92,7 +92,7 @@ export class Inventory<T> {
     const entry = this.entries.get(id);
     if (!entry) return undefined;
     if (entry.users.size > 0)
-      throw new VmError(`${this.rules.kind} '${id}' is in use by ${this.usersOf(id).join(', ')}`);
+      throw new VmError(`${this.options.kind} '${id}' is in use by ${this.usersOf(id).join(', ')}`);
     this.entries.delete(id);
     return entry.value;
   }

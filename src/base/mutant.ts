@@ -11,6 +11,9 @@ export const mutants = [
   'overlays-not-emptied',
   'loaded-before-whole',
   'aborted-pages-forgotten',
+  'mark-lost',
+  'mark-not-durable',
+  'settled-without-flush',
 ] as const;
 export type Mutant = (typeof mutants)[number];
 

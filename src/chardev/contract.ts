@@ -4,6 +4,7 @@
  * of them disturbs the VM.
  */
 import type { Disposable } from '../base/disposable.js';
+import type { CredentialStore } from '../host/credentials.js';
 import type { Address, Clock, Files, Sockets } from '../host/ports.js';
 
 /** opened: a peer is there. closed: it is gone; a server waits for the next. */
@@ -101,7 +102,15 @@ export type CharSpec =
    * wait: a server does not let the machine start before its first peer is there. reconnectMs 0: a
    * client that lost its peer stays alone.
    */
-  | { kind: 'socket'; address: Address; server: boolean; wait: boolean; reconnectMs: number }
+  | {
+      kind: 'socket';
+      address: Address;
+      server: boolean;
+      wait: boolean;
+      reconnectMs: number;
+      /** The tls-creds object. */
+      tlsCreds?: string;
+    }
   /** mux=on: several front ends share it. */
   | { kind: 'mux'; base: CharSpec };
 
@@ -132,6 +141,7 @@ export interface CharPorts {
   readonly sockets: Sockets;
   readonly clock: Clock;
   readonly stdio: Stdio;
+  readonly credentials: CredentialStore;
   /** A line for people, on standard error. */
   log(line: string): void;
 }

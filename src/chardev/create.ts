@@ -1,6 +1,9 @@
 /** From a spec to a channel. */
 import { assertNever } from '../base/errors.js';
-import type { Address } from '../host/ports.js';
+import { claimTls } from '../host/credentials.js';
+import type { Address, Sockets } from '../host/ports.js';
+import { SecureSockets } from '../host/secure-sockets.js';
+import type { TlsEndpoint } from '../host/tls-creds.js';
 import type { CharBackend, CharSpec, CharPorts } from './contract.js';
 import { FileChar } from './file.js';
 import { MuxChar } from './mux.js';
@@ -17,31 +20,32 @@ import { StdioChar } from './stdio.js';
 export async function createChardev(
   id: string,
   spec: CharSpec,
-  world: CharPorts,
+  ports: CharPorts,
 ): Promise<CharBackend> {
   switch (spec.kind) {
     case 'null':
       return new NullChar(id);
     case 'stdio':
-      return new StdioChar(id, world.stdio, spec.input);
+      return new StdioChar(id, ports.stdio, spec.input);
     case 'file': {
-      const file = await world.files.open(spec.path, {
+      const file = await ports.files.open(spec.path, {
         readOnly: false,
         lock: 'none',
         create: true,
       });
       if (!spec.append) await file.truncate(0);
-      return new FileChar(id, charLabel(spec), file, await file.size(), line => world.log(line));
+      return new FileChar(id, charLabel(spec), file, await file.size(), line => ports.log(line));
     }
     case 'ringbuf':
       return new RingbufChar(id, spec.sizeBytes);
     case 'socket': {
       const labelled = (address: Address) => charLabel({ ...spec, address });
-      const log = (line: string) => world.log(line);
+      const log = (line: string) => ports.log(line);
+      const sockets = socketsOf(id, spec, ports);
       const channel = new SocketChar(
         id,
         labelled,
-        { ...world, log },
+        { ...ports, sockets, log },
         spec.address,
         spec.reconnectMs,
       );
@@ -49,8 +53,23 @@ export async function createChardev(
       return channel;
     }
     case 'mux':
-      return new MuxChar(await createChardev(id, spec.base, world), world.clock);
+      return new MuxChar(await createChardev(id, spec.base, ports), ports.clock);
     default:
       return assertNever(spec);
   }
+}
+
+function socketsOf(
+  id: string,
+  { tlsCreds }: Extract<CharSpec, { kind: 'socket' }>,
+  ports: CharPorts,
+): Sockets {
+  if (tlsCreds === undefined) return ports.sockets;
+  const user = `chardev '${id}'`;
+  return new SecureSockets(ports, {
+    claim: (endpoint: TlsEndpoint) =>
+      claimTls(ports.sockets, ports.credentials, tlsCreds, endpoint, user),
+    hostname: undefined,
+    note: line => ports.log(`${user}: ${line}`),
+  });
 }

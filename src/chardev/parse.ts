@@ -26,5 +26,6 @@ export function charLabel(spec: CharSpec): string {
     address.kind === 'unix'
       ? `unix:${address.path}`
       : `tcp:${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
-  return spec.server ? `${where},server=on` : where;
+  const tls = spec.tlsCreds === undefined ? '' : `,tls-creds=${spec.tlsCreds}`;
+  return `${where}${spec.server ? ',server=on' : ''}${tls}`;
 }

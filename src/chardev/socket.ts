@@ -43,7 +43,7 @@ export class SocketChar implements CharBackend {
   constructor(
     readonly id: string,
     private readonly labelled: (address: Address) => string,
-    private readonly world: { sockets: Sockets; clock: Clock; log: (line: string) => void },
+    private readonly ports: { sockets: Sockets; clock: Clock; log: (line: string) => void },
     private readonly address: Address,
     private readonly reconnectMs: number,
   ) {
@@ -56,11 +56,11 @@ export class SocketChar implements CharBackend {
    */
   static over(
     label: string,
-    world: { sockets: Sockets; clock: Clock; log: (line: string) => void },
+    ports: { sockets: Sockets; clock: Clock; log: (line: string) => void },
     stream: Stream,
     gone: () => void,
   ): SocketChar {
-    const channel = new SocketChar(label, () => label, world, { kind: 'unix', path: '' }, 0);
+    const channel = new SocketChar(label, () => label, ports, { kind: 'unix', path: '' }, 0);
     channel.gone = gone;
     channel.accept(stream);
     return channel;
@@ -68,16 +68,16 @@ export class SocketChar implements CharBackend {
 
   /** Resolves when the socket listens; with wait when the first peer is there. */
   async listen(wait: boolean): Promise<void> {
-    this.listener = await this.world.sockets.listen(this.address, stream => this.accept(stream));
+    this.listener = await this.ports.sockets.listen(this.address, stream => this.accept(stream));
     if (!wait) return;
-    this.world.log(`waiting for a connection on ${this.label}`);
+    this.ports.log(`waiting for a connection on ${this.label}`);
     await this.firstPeer.promise;
   }
 
   /** The first dial fails aloud, unless there will be others. */
   async dial(): Promise<void> {
     try {
-      const stream = await this.world.sockets.connect(this.address, { timeoutMs: DIAL_TIMEOUT_MS });
+      const stream = await this.ports.sockets.connect(this.address, { timeoutMs: DIAL_TIMEOUT_MS });
       if (this.disposed) stream.destroy();
       else this.accept(stream);
     } catch (error) {
@@ -142,7 +142,7 @@ export class SocketChar implements CharBackend {
     if (!peer || peer.hangingUp) return;
     peer.hangingUp = true;
     this.steer();
-    peer.linger = this.world.clock.timer(LINGER_MS, () => this.lost(peer));
+    peer.linger = this.ports.clock.timer(LINGER_MS, () => this.lost(peer));
     peer.stream.write(new Uint8Array(0)).then(
       () => {
         peer.stream.end();
@@ -251,6 +251,6 @@ export class SocketChar implements CharBackend {
 
   private dialLater(): void {
     if (this.disposed) return;
-    this.redial = this.world.clock.timer(this.reconnectMs, () => void this.dial());
+    this.redial = this.ports.clock.timer(this.reconnectMs, () => void this.dial());
   }
 }

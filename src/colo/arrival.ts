@@ -8,15 +8,16 @@ import type { PairRecord } from '../block/record/pair-record.js';
 import { type Link, unexpected } from '../migration/link.js';
 import { receiveState } from '../migration/messages.js';
 import { Rounds } from '../migration/rounds.js';
-import type { ColoParts, StagedDevices } from './contract.js';
+import type { ColoPorts, StagedDevices } from './contract.js';
 import type { DiskSync } from './disk-sync.js';
-import { progressOf, sendDigest } from './disks.js';
+import { replicationProgress, sendDigest } from './disks.js';
+import { answerMarks } from './intents.js';
 import type { EpochInfo, Message } from './messages.js';
 import { copyMs } from './options.js';
 import { StagedEpoch } from './staged-epoch.js';
 
 /** Of RAM before the first checkpoint: a primary stops long before (`precopyRounds`). */
-const roundsMax = 64;
+const ROUNDS_MAX = 64;
 
 /** An epoch that may be loaded. */
 export interface WholeEpoch {
@@ -25,8 +26,16 @@ export interface WholeEpoch {
   devices: StagedDevices;
 }
 
-export interface ArrivalWiring {
-  readonly parts: ColoParts;
+/** What the primary says of the pair that is being made. */
+export interface Agreed {
+  /** The branch that both sides will be on. */
+  record: PairRecord | undefined;
+  /** Where the bitmaps of both count from; undefined: they do not. */
+  point: string | undefined;
+}
+
+export interface ArrivalContext {
+  readonly ports: ColoPorts;
   readonly link: Link<Message>;
   readonly disks: readonly SecondaryDisk[];
   /** The primary may be silent for so much longer than usual. */
@@ -35,15 +44,15 @@ export interface ArrivalWiring {
 
 /**
  * Pages go straight to RAM: there is no earlier state that they could spoil, and no failover before
- * the first epoch. Gives the record of the branch that both sides will be on.
+ * the first epoch. Gives what both sides will have in common.
  */
 export async function takePrecopy(
-  { parts, link, disks }: ArrivalWiring,
+  { ports, link, disks }: ArrivalContext,
   sync: DiskSync,
-): Promise<PairRecord | undefined> {
-  const { lifecycle, migration, options } = parts;
-  const rounds = new Rounds(lifecycle.ram, migration, roundsMax);
-  let record: PairRecord | undefined;
+): Promise<Agreed> {
+  const { lifecycle, migration, options } = ports;
+  const rounds = new Rounds(lifecycle.ram, migration, ROUNDS_MAX);
+  const agreed: Agreed = { record: undefined, point: undefined };
   for (;;) {
     const message = await link.next('waiting for RAM');
     if (rounds.hear(message)) continue;
@@ -52,12 +61,19 @@ export async function takePrecopy(
         await sendDigest(disks, message.disk, link, options, sync);
         sync.done();
         break;
+      case 'marks':
+        await answerMarks(disks, message, link, options, sync);
+        sync.done();
+        break;
+      case 'common-point':
+        agreed.point = message.id.toString('hex');
+        break;
       case 'record':
-        record = message.record;
+        agreed.record = message.record;
         break;
       case 'precopy-end':
         if (!rounds.whole) throw unexpected(message.type, 'all of RAM');
-        return record;
+        return agreed;
       default:
         throw unexpected(message.type, 'RAM');
     }
@@ -69,17 +85,18 @@ export async function takePrecopy(
  * that was loaded.
  */
 export async function takeEpoch(
-  wiring: ArrivalWiring,
+  context: ArrivalContext,
   previous: number,
 ): Promise<WholeEpoch | undefined> {
-  const { parts, link, disks } = wiring;
-  const { lifecycle, options } = parts;
-  const ms = Math.max(options.replyTimeoutMs, options.diskTimeoutMs);
-  if (!(await takeStart(wiring, ms))) return undefined;
+  const { ports, link, disks } = context;
+  const { lifecycle, options } = ports;
+  // The primary gives up what its replica does not answer in time; then its word is on its way.
+  const ms = options.replyTimeoutMs + options.diskTimeoutMs;
+  if (!(await takeStart(context, ms))) return undefined;
   const ram = new StagedEpoch(lifecycle.ram);
   let info: EpochInfo | undefined;
   while (!info) {
-    const message = await link.next('waiting for pages', ms, () => progressOf(disks));
+    const message = await link.next('waiting for pages', ms, () => replicationProgress(disks));
     if (message.type === 'abort-epoch') return undefined;
     if (message.type === 'pages') ram.add(message.body);
     else if (message.type === 'epoch') info = message;
@@ -89,7 +106,7 @@ export async function takeEpoch(
   const blob = await receiveState(size, options, () => link.expect('blob', ms));
   await link.guard(ram.check(info, previous, disks), 'the count of writes', options.diskTimeoutMs);
   const devices = lifecycle.parseDevices(blob);
-  parts.step('secondary-checked');
+  ports.step('secondary-checked');
   return { info, ram, devices };
 }
 
@@ -98,12 +115,12 @@ export async function takeEpoch(
  * copies.
  */
 async function takeStart(
-  { parts, link, disks, excuse }: ArrivalWiring,
+  { ports, link, disks, excuse }: ArrivalContext,
   ms: number,
 ): Promise<boolean> {
-  const { lifecycle, options } = parts;
+  const { lifecycle, options } = ports;
   const next = (longerMs: number) =>
-    link.next('waiting for vmstate-send', ms + longerMs, () => progressOf(disks));
+    link.next('waiting for vmstate-send', ms + longerMs, () => replicationProgress(disks));
   let message = await next(0);
   if (message.type === 'copying') {
     const { pageCount } = lifecycle.ram;

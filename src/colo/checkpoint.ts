@@ -7,13 +7,13 @@ import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
-import { pieceBytes } from '../migration/messages.js';
-import { type PageStaging, encodeChunk, pageBytes } from '../migration/pages.js';
+import { PIECE_BYTES } from '../migration/messages.js';
+import { type PageStaging, encodePageChunk, PAGE_BYTES } from '../migration/pages.js';
 import { Turns } from '../migration/turns.js';
 import { sleep } from '../migration/wait.js';
 import type { OutputHold } from '../net/contract.js';
-import type { ColoParts } from './contract.js';
-import { progressOf } from './disks.js';
+import type { ColoPorts } from './contract.js';
+import { replicationProgress } from './disks.js';
 import { type Moment, momentOf } from './lease.js';
 import { type EpochInfo, type Message, kindOf } from './messages.js';
 import { copyMs } from './options.js';
@@ -21,13 +21,15 @@ import type { Patience } from './patience.js';
 import type { CheckpointRecord } from './statistics.js';
 import { trace } from './trace.js';
 
-export interface CheckpointWiring {
-  readonly parts: ColoParts;
+export interface CheckpointContext {
+  readonly ports: ColoPorts;
   readonly link: Link<Message>;
   readonly disks: readonly PrimaryDisk[];
-  readonly outputs: readonly OutputHold[];
+  readonly outputHolds: readonly OutputHold[];
   /** Kept from checkpoint to checkpoint. */
   readonly staging: PageStaging;
+  /** The guest does not go on behind it: the other side is to have it. */
+  readonly last: boolean;
 }
 
 /** What the primary decides about it. */
@@ -36,6 +38,8 @@ export interface CheckpointOwner {
   /** False: a failover came first. */
   offer(): boolean;
   received(epoch: number, askedAt: Moment): void;
+  /** The main loop copies, and does nothing else for so long. */
+  busy(ms: number): void;
 }
 
 /** What stands still: copied, saved and cut while the guest was stopped. */
@@ -43,10 +47,11 @@ interface Cut {
   blob: Buffer;
   ramHash: bigint;
   writes: Promise<number[]>;
+  guestOver: boolean;
 }
 
 /** The message is in the kernel long before; if not, the wire is full, and the guest goes first. */
-const announceMs = 20;
+const ANNOUNCE_MS = 20;
 
 export class Checkpoint {
   /** The secondary may hold this epoch: it cannot be given up any more. */
@@ -55,13 +60,15 @@ export class Checkpoint {
   private taken: Uint32Array = new Uint32Array(0);
   private readonly cutDisks: PrimaryDisk[] = [];
   private readonly record: CheckpointRecord;
+  private readonly turns: Turns;
 
   constructor(
     private readonly epoch: number,
-    private readonly wiring: CheckpointWiring,
+    private readonly context: CheckpointContext,
     private readonly owner: CheckpointOwner,
   ) {
-    this.staging = wiring.staging;
+    this.staging = context.staging;
+    this.turns = new Turns(context.ports.clock, context.ports.options.turnBytes);
     this.record = {
       epoch,
       pauseMs: 0,
@@ -74,11 +81,12 @@ export class Checkpoint {
   }
 
   async run(): Promise<CheckpointRecord> {
-    const { link, parts, disks } = this.wiring;
-    const { options, clock } = parts;
+    const { link, ports, disks } = this.context;
+    const { options, clock } = ports;
     const startedMs = clock.nowMs();
     await link.send({ type: 'checkpoint-request' });
     await link.expect('checkpoint-reply', options.replyTimeoutMs);
+    await this.staging.prepare(ports.lifecycle.ram.dirtyLog.count(), this.turns);
     const cut = await this.stopAndCut();
     if (mutant('packets-released-early')) this.owner.received(this.epoch, momentOf(clock));
     await link.send({ type: 'vmstate-send' });
@@ -87,7 +95,7 @@ export class Checkpoint {
       cut.writes,
       'the replica of a disk',
       options.diskTimeoutMs,
-      () => progressOf(disks),
+      () => replicationProgress(disks),
     );
     const askedAt = await this.offer(cut, {
       epoch: this.epoch,
@@ -95,38 +103,40 @@ export class Checkpoint {
       writes: disks.map((d, i) => ({ disk: d.name, count: writes[i] })),
       ramHashed: options.verifyRam,
       ramHash: cut.ramHash,
+      guestOver: cut.guestOver,
     });
     await link.expect('vmstate-received', options.replyTimeoutMs);
     this.record.receivedMs = clock.nowMs() - startedMs;
     this.owner.received(this.epoch, askedAt);
-    // As long as it lives: it may be short of space, and goes on when there is some.
+    // Waits for as long as the secondary answers: it may lack disk space, and continues when there
+    // is some.
     await this.owner.patience.until(
       'the secondary to load the checkpoint',
       link.expect('vmstate-loaded'),
     );
     for (const disk of disks) disk.committed();
-    parts.step('primary-committed');
+    ports.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;
     trace.checkpoint_done?.({ ...this.record });
     return this.record;
   }
 
   private async stopAndCut(): Promise<Cut> {
-    const { parts, link } = this.wiring;
-    const { lifecycle, clock } = parts;
+    const { ports, link } = this.context;
+    const { lifecycle, clock } = ports;
     const stoppedMs = clock.nowMs();
     try {
       await lifecycle.stopForCheckpoint();
-      parts.step('primary-stopped');
+      ports.step('primary-stopped');
       if (link.failed) throw link.failed;
       if (lifecycle.failure !== undefined) throw new VmError(lifecycle.failure);
       this.taken = lifecycle.ram.dirtyLog.take();
       await this.announceCopy();
       return this.cut();
     } finally {
-      lifecycle.resumeAfterCheckpoint();
+      if (!this.context.last) lifecycle.resumeAfterCheckpoint();
       this.record.pauseMs = clock.nowMs() - stoppedMs;
-      parts.step('primary-resumed');
+      ports.step('primary-resumed');
     }
   }
 
@@ -135,18 +145,20 @@ export class Checkpoint {
    * it first; the guest waits for the main loop, not for the wire.
    */
   private async announceCopy(): Promise<void> {
-    const { parts, link } = this.wiring;
-    const { clock, options } = parts;
+    const { ports, link } = this.context;
+    const { clock, options } = ports;
     const pages = this.taken.length;
-    if (copyMs(pages, options) <= options.peerTimeoutMs / 4) return;
-    await Promise.race([link.send({ type: 'copying', pages }), sleep(clock, announceMs)]);
+    const ms = copyMs(pages, options);
+    if (ms <= options.loopLimitMs / 4) return;
+    this.owner.busy(ms);
+    await Promise.race([link.send({ type: 'copying', pages }), sleep(clock, ANNOUNCE_MS)]);
     if (link.failed) throw link.failed;
   }
 
   /** No await in here: the guest waits. */
   private cut(): Cut {
-    const { parts, disks, outputs } = this.wiring;
-    const { lifecycle, options, step } = parts;
+    const { ports, disks, outputHolds } = this.context;
+    const { lifecycle, options, step } = ports;
     this.staging.fill(lifecycle.ram, this.taken);
     this.record.pages = this.taken.length;
     step('primary-staged');
@@ -157,7 +169,7 @@ export class Checkpoint {
       );
     this.record.blobBytes = blob.length;
     const ramHash = options.verifyRam ? lifecycle.ram.hash() : 0n;
-    for (const output of outputs) output.cut(this.epoch);
+    for (const hold of outputHolds) hold.cut(this.epoch);
     const done = disks.map(disk => {
       this.cutDisks.push(disk);
       const { epochDone } = disk.cut();
@@ -171,16 +183,15 @@ export class Checkpoint {
     const writes = Promise.all(done);
     writes.catch(() => undefined);
     step('primary-cut');
-    return { blob, ramHash, writes };
+    return { blob, ramHash, writes, guestOver: lifecycle.shutdownRequested };
   }
 
   private async sendPages(): Promise<void> {
-    const { link, parts } = this.wiring;
+    const { link, ports } = this.context;
     const total = this.taken.length;
-    const { chunkPages, turnBytes } = parts.options;
-    const turns = new Turns(parts.clock, turnBytes);
+    const { chunkPages } = ports.options;
     for (let from = 0; from < total; from += chunkPages) {
-      const frame = encodeChunk(
+      const frame = encodePageChunk(
         kindOf('pages'),
         this.staging,
         from,
@@ -188,36 +199,36 @@ export class Checkpoint {
       );
       this.record.ramBytes += frame.length;
       await link.sendFrame({ type: 'pages', body: frame }, frame);
-      if (from <= total / 2 && from + chunkPages > total / 2) parts.step('primary-half-pages');
-      await turns.spend(chunkPages * pageBytes);
+      if (from <= total / 2 && from + chunkPages > total / 2) ports.step('primary-half-pages');
+      await this.turns.spend(chunkPages * PAGE_BYTES);
     }
-    parts.migration.received(this.record.ramBytes);
+    ports.migration.received(this.record.ramBytes);
   }
 
   /** The point of no return. The lease counts from before it. */
   private async offer(cut: Cut, info: EpochInfo): Promise<Moment> {
-    const { link, parts } = this.wiring;
+    const { link, ports } = this.context;
     if (link.failed) throw link.failed;
     if (!this.owner.offer()) throw new VmError('a failover came first');
     this.offered = true;
     await link.send({ type: 'epoch', ...info });
-    const askedAt = momentOf(parts.clock);
+    const askedAt = momentOf(ports.clock);
     await link.send({ type: 'vmstate-size', size: cut.blob.length });
-    for (let at = 0; at < cut.blob.length; at += pieceBytes) {
-      await link.send({ type: 'blob', bytes: cut.blob.subarray(at, at + pieceBytes) });
-      if (at <= cut.blob.length / 2 && at + pieceBytes > cut.blob.length / 2)
-        parts.step('primary-half-blob');
+    for (let at = 0; at < cut.blob.length; at += PIECE_BYTES) {
+      await link.send({ type: 'blob', bytes: cut.blob.subarray(at, at + PIECE_BYTES) });
+      if (at <= cut.blob.length / 2 && at + PIECE_BYTES > cut.blob.length / 2)
+        ports.step('primary-half-blob');
     }
-    parts.step('primary-offered');
+    ports.step('primary-offered');
     return askedAt;
   }
 
   /** Rule 4: what this epoch took belongs to the next. */
   async abort(): Promise<void> {
-    const { link, parts } = this.wiring;
-    if (!mutant('aborted-pages-forgotten')) parts.lifecycle.ram.dirtyLog.restore(this.taken);
+    const { link, ports } = this.context;
+    if (!mutant('aborted-pages-forgotten')) ports.lifecycle.ram.dirtyLog.restore(this.taken);
     for (const disk of this.cutDisks) disk.aborted();
-    parts.step('primary-aborted');
+    ports.step('primary-aborted');
     await link.send({ type: 'abort-epoch' });
   }
 }

@@ -3,9 +3,10 @@
  * net's OutputHold; disks and controller never meet.
  */
 import type { VmError } from '../base/errors.js';
+import type { Arbiter } from '../arbiter/contract.js';
 import type { Events } from '../base/events.js';
 import type { PrimaryDisk, SecondaryDisk } from '../block/contract/replicated.js';
-import type { Clock } from '../host/ports.js';
+import type { Clock, Entropy } from '../host/ports.js';
 import type { Migratable } from '../migration/contract.js';
 import type { MigrationParameters } from '../migration/parameters.js';
 import type { MigrationState } from '../migration/status.js';
@@ -25,24 +26,30 @@ export interface Lifecycle extends Migratable {
    */
   stopForCheckpoint(): Promise<void>;
   /**
-   * Run again after a checkpoint, also after a failed stop. A `stop` or shutdown that came
-   * meanwhile is honoured. Returns at once.
+   * Resumes after a checkpoint, also after a stop that failed. A `stop` or a shutdown that came in
+   * between takes effect. Returns at once.
    */
   resumeAfterCheckpoint(): void;
+  /**
+   * Within the last checkpoint before a planned swap: gives whether the guest is to run on the
+   * other side. Until resumeAfterCheckpoint the user's verbs are refused: they would be lost.
+   * VmError: what was asked for meanwhile has to be done here first.
+   */
+  giveAway(): { run: boolean };
   /** STOP and RESUME are told for each checkpoint, as QEMU does. */
   checkpointEvents: boolean;
   /**
-   * The secondary takes over: guest time goes on from the loaded state, the network is told, the
-   * guest runs; `-S` is ignored with a message.
+   * The secondary takes over: guest time continues from the loaded state, the network is told, the
+   * guest runs; `-S` is ignored with a message. run: false: it stands still until `cont`.
    */
-  runAfterFailover(): void;
+  goOnAfterFailover(guest: { run: boolean }): void;
   /** Why nothing may have the guest run or move any more: its process is being ended. */
   readonly ending: VmError | undefined;
   /** The guest has run no instruction since the machine was built. */
   readonly pristine: boolean;
   /**
-   * The peer goes on with this guest: it stops here for good (run state `postmigrate`). Resolves
-   * when nothing of it runs.
+   * The peer runs this guest from now on, so it stops here and cannot be resumed (run state
+   * `postmigrate`). Resolves when no part of it runs.
    */
   haltForPeer(): Promise<void>;
   /**
@@ -67,9 +74,18 @@ export function requireProcess({ ending }: Pick<Lifecycle, 'ending'>): void {
   if (ending) throw ending;
 }
 
-/** What one side of a pair is made of. */
-export interface ColoParts {
+/** The arbiter of a pair, and what both sides are called there. */
+export interface PairArbiter {
+  readonly arbiter: Arbiter;
+  readonly node: string;
+  readonly peer: string;
+}
+
+/** What one side of a pair gets from its machine. */
+export interface ColoPorts {
   readonly clock: Clock;
+  /** For what a stranger must not guess. */
+  readonly entropy: Entropy;
   readonly lifecycle: Lifecycle;
   readonly events: Events<QmpEvents>;
   readonly migration: MigrationState;
@@ -84,15 +100,17 @@ export interface ColoParts {
     primary(): PrimaryDisk[];
     secondary(): SecondaryDisk[];
   };
-  outputs(): OutputHold[];
+  outputHolds(): OutputHold[];
   /** Who this side is, at its images. */
   readonly identity: PairIdentity;
   /**
    * Secondary, failover: drop the NBD export's clients and wait until their requests are through.
    */
   dropExports(): Promise<void>;
-  /** The pair stands in another way than before: Colo.info() says how. */
+  /** The pair stands in another way than before: ColoController.info() says how. */
   pairChanged?(): void;
+  /** undefined: a person decides when the peer is lost. */
+  readonly arbiter?: PairArbiter;
   /** A line for people. */
   report(line: string): void;
   /** Fault injection; an empty function otherwise. */

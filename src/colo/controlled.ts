@@ -1,14 +1,14 @@
 /**
- * What the controller asks of whatever talks with the other side of a migration: a guest that goes,
- * one that comes, and both sides of COLO.
+ * What the controller asks of a session with the other side of a migration: an outgoing or incoming
+ * guest, and both sides of COLO.
  */
 import type { VmError } from '../base/errors.js';
 
 export interface Controlled {
   readonly peer: string;
-  /** Runs the conversation to its end, whatever that is. */
+  /** Runs the conversation until it ends, in success or failure. */
   begin(): void;
-  /** Nothing of it goes on. Never rejects. */
+  /** Resolves when the session has ended. Never rejects. */
   over(): Promise<void>;
   /** The process ends, or another is let in: the connection with it. */
   close(): void;

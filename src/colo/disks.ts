@@ -5,10 +5,12 @@
 import { VmError, asVmError } from '../base/errors.js';
 import type { PrimaryDisk, Replicated, SecondaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
-import { pieceBytes } from '../migration/messages.js';
+import { PIECE_BYTES } from '../migration/messages.js';
 import type { DiskSync } from './disk-sync.js';
 import type { Message } from './messages.js';
 import type { ColoOptions } from './options.js';
+import { within } from '../migration/wait.js';
+import type { ColoPorts } from './contract.js';
 import { trace } from './trace.js';
 
 export async function startAll(
@@ -51,8 +53,19 @@ export async function stopAll(
   return new VmError(failures.map(f => f.message).join('; '), { cause: failures[0] });
 }
 
+/** stopAll, each disk within its time. */
+export function endReplication(
+  disks: readonly Replicated[],
+  failover: boolean,
+  { clock, options }: Pick<ColoPorts, 'clock' | 'options'>,
+): Promise<VmError | undefined> {
+  const wait = (_what: string, stopped: Promise<void>) =>
+    within(clock, options.diskTimeoutMs, 'ending replication', stopped);
+  return stopAll(disks, failover, wait);
+}
+
 /** Grows as the replicas get on: a slow link makes an epoch longer, it does not end it. */
-export const progressOf = (disks: readonly Replicated[]): number =>
+export const replicationProgress = (disks: readonly Replicated[]): number =>
   disks.reduce((sum, { progress }) => sum + progress, 0);
 
 /** Bytes that the replicas have yet to be given. */
@@ -69,20 +82,33 @@ export function storedError(disks: readonly Replicated[]): VmError | undefined {
 }
 
 /** Secondary: answers one digest-request. */
-export async function sendDigest(
+export function sendDigest(
   disks: readonly SecondaryDisk[],
   name: string,
   link: Link<Message>,
   options: ColoOptions,
   sync: DiskSync,
 ): Promise<void> {
+  return sendAnswer(disks, name, link, options, disk =>
+    disk.sync.digest((done, total) => sync.progress('digest', disk, done, total)),
+  );
+}
+
+/** Secondary: what the primary compares its own disk with. */
+export async function sendAnswer(
+  disks: readonly SecondaryDisk[],
+  name: string,
+  link: Link<Message>,
+  options: ColoOptions,
+  read: (disk: SecondaryDisk) => Promise<Buffer>,
+): Promise<void> {
   const disk = disks.find(d => d.name === name);
   if (!disk) throw new VmError(`there is no replicated disk '${name}' here`);
   if (disk.sync.assumed)
     return link.send({ type: 'digest-size', disk: name, vouched: true, size: 0 });
-  const reading = disk.sync.digest(done => sync.progress('digest', disk, done));
-  const digest = await link.guard(reading, `digest of disk '${name}'`, options.syncTimeoutMs);
+  const what = `digest of disk '${name}'`;
+  const digest = await link.guard(read(disk), what, options.syncTimeoutMs);
   await link.send({ type: 'digest-size', disk: name, vouched: false, size: digest.length });
-  for (let at = 0; at < digest.length; at += pieceBytes)
-    await link.send({ type: 'digest', bytes: digest.subarray(at, at + pieceBytes) });
+  for (let at = 0; at < digest.length; at += PIECE_BYTES)
+    await link.send({ type: 'digest', bytes: digest.subarray(at, at + PIECE_BYTES) });
 }

@@ -12,6 +12,7 @@ export const coloStates = [
   'protected', // primary: the peer may hold a complete state. secondary: it does
   'loading', // secondary: vmstate-received is decided, only forward from here
   'relaunch', // secondary: failover was asked while loading; it follows
+  'handing-over', // a planned swap: primary: nothing of it leaves any more; secondary: it is asked
   'lost', // the peer is lost, COLO_EXIT was told; both sides wait for x_colo_lost_heartbeat
   'require', // failover asked
   'active', // the procedure runs
@@ -37,10 +38,11 @@ export const coloEvents = [
   'peer-left',
   'leave',
   'guest-shutdown',
+  'hand-over',
 ] as const;
 export type ColoEvent = (typeof coloEvents)[number];
 
-export type Table = Readonly<
+export type TransitionTable = Readonly<
   Partial<Record<ColoState, Readonly<Partial<Record<ColoEvent, ColoState>>>>>
 >;
 
@@ -48,7 +50,7 @@ export type Table = Readonly<
  * A primary becomes `protected` when it offers the first complete state: from then on the secondary
  * may hold it and may be told to run.
  */
-export const primaryTable: Table = {
+export const primaryTable: TransitionTable = {
   none: { enter: 'entering' },
   entering: { offered: 'protected', error: 'none', 'lost-heartbeat': 'require' },
   protected: {
@@ -59,6 +61,13 @@ export const primaryTable: Table = {
     'peer-left': 'require',
     leave: 'yielded',
     'guest-shutdown': 'ended',
+    'hand-over': 'handing-over',
+  },
+  'handing-over': {
+    error: 'lost',
+    'peer-alone': 'yielded',
+    'peer-left': 'require',
+    leave: 'yielded',
   },
   lost: {
     'lost-heartbeat': 'require',
@@ -71,10 +80,9 @@ export const primaryTable: Table = {
 };
 
 /**
- * A secondary that loads finishes first, whatever happens: an error of the link is looked at
- * afterwards.
+ * A secondary that loads an epoch finishes that first; an error of the link is handled afterwards.
  */
-export const secondaryTable: Table = {
+export const secondaryTable: TransitionTable = {
   none: { enter: 'entering' },
   entering: { received: 'loading', error: 'none', 'peer-alone': 'none' },
   protected: {
@@ -84,7 +92,9 @@ export const secondaryTable: Table = {
     'peer-alone': 'yielded',
     leave: 'yielded',
     'guest-shutdown': 'ended',
+    'hand-over': 'handing-over',
   },
+  'handing-over': { 'lost-heartbeat': 'require', 'peer-alone': 'yielded', leave: 'yielded' },
   loading: {
     loaded: 'protected',
     failed: 'broken',
@@ -110,6 +120,7 @@ const standings: Readonly<Record<ColoState, PairStanding>> = {
   entering: 'joining',
   protected: 'protected',
   loading: 'protected',
+  'handing-over': 'handing-over',
   relaunch: 'taking-over',
   lost: 'lost',
   unfinished: 'lost',
@@ -121,15 +132,15 @@ const standings: Readonly<Record<ColoState, PairStanding>> = {
   ended: 'ended',
 };
 
-/** What a state means for whoever has to decide something. */
+/** What a state means for a decision about the pair. */
 export const pairState = (state: ColoState): PairStanding => standings[state];
 
-export class Failover {
+export class FailoverStates {
   private current: ColoState = 'none';
   /** The pair stands in another way than before. */
   onPair: () => void = () => undefined;
 
-  constructor(private readonly table: Table) {}
+  constructor(private readonly table: TransitionTable) {}
 
   get state(): ColoState {
     return this.current;
@@ -165,9 +176,24 @@ export function refusal(state: ColoState): string {
       return 'the secondary holds no complete first state yet: it cannot take over';
     case 'yielded':
       return 'the other side goes on: this side cannot take over';
+    case 'handing-over':
+      return 'the guest is being handed over: wait for what comes of it';
     case 'broken':
       return 'the state of this secondary is not whole: it cannot take over';
     default:
       return "The feature 'colo' is not enabled";
   }
+}
+
+/** Why a secondary takes no further primary. */
+export function taken(state: ColoState): string {
+  const over =
+    state === 'yielded' ||
+    state === 'broken' ||
+    state === 'completed' ||
+    state === 'ended' ||
+    state === 'unfinished';
+  return over
+    ? 'this secondary has been in COLO: start it anew'
+    : 'this secondary has a primary already';
 }

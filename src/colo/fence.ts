@@ -1,7 +1,8 @@
 /**
  * Before the secondary's network opens, the primary's must be shut. Ways to know: it says
  * `stopped`; it has said that it left, and it shuts its gate before it says so; its end of a local
- * connection is closed (its process can never read another `vmstate-received` or `pong`); or the
+ * connection (a Unix socket, or TCP on loopback whose other end its own process is seen to hold) is
+ * closed (its process can never read another `vmstate-received` or `pong`); or the
  * lease of the last answer that we gave it has run out on its clock, which ours outlasts by a
  * margin. A reset or an end that came over a network proves nothing: a router or a tunnel may have
  * made it, of a primary that lives and still releases.
@@ -27,6 +28,11 @@ export interface FenceInput {
   peerAlone: Promise<void>;
   /** It has said that it left COLO. */
   peerLeft: boolean;
+  /**
+   * An arbiter has this side go on: the primary will not be told to, so there is no word of it to
+   * wait for. That its output is shut must still be known.
+   */
+  decided: boolean;
   /** By bootMs. */
   lastGrantMs: number | undefined;
 }
@@ -59,7 +65,7 @@ async function fenceBy(
   link: Link<Message>,
   clock: Clock,
   times: FenceTimes,
-  { stopped, peerAlone, peerLeft, lastGrantMs }: FenceInput,
+  { stopped, peerAlone, peerLeft, decided, lastGrantMs }: FenceInput,
 ): Promise<FenceResult> {
   const answers: Promise<FenceResult>[] = [
     peerAlone.then(() => 'peer-alone'),
@@ -67,9 +73,8 @@ async function fenceBy(
   ];
   if (link.local) answers.push(link.gone().then(() => 'peer-closed'));
   if (!link.peerGone) link.post({ type: 'stop-request' });
-  const noAnswer = [link.gone(), sleep(clock, times.stopTimeoutMs)].map(late =>
-    late.then(() => undefined),
-  );
+  const waitMs = decided ? 0 : times.stopTimeoutMs;
+  const noAnswer = [link.gone(), sleep(clock, waitMs)].map(late => late.then(() => undefined));
   const early = await Promise.race([...answers, ...noAnswer]);
   if (early) return early;
   if (peerLeft) return 'peer-left';

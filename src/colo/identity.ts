@@ -25,7 +25,7 @@ export interface PairImage {
   readonly record: Pick<ImageRecord, 'image' | 'value' | 'problem' | 'write'>;
 }
 
-export interface IdentityParts {
+export interface IdentityPorts {
   readonly entropy: Entropy;
   /** Of the writable disks that the guest has at this moment. */
   images(): PairImage[];
@@ -39,25 +39,31 @@ export class PairIdentity {
   /** The peer was heard to run the guest. */
   private superseded = false;
 
-  constructor(private readonly parts: IdentityParts) {}
+  constructor(private readonly ports: IdentityPorts) {}
 
   /** VmError: a record cannot be read, or the images do not belong together. */
   get record(): Known {
-    const images = this.parts.images();
+    const images = this.ports.images();
     const bad = images.find(({ record }) => record.problem);
     if (bad) throw bad.record.problem!;
-    const found = common(
-      images.map(({ record }) => ({ image: record.image, record: record.value })),
-    );
-    return images.length === 0 ? this.inMemory : found;
+    if (images.length === 0) return this.inMemory;
+    const known = images.map(({ record }) => ({ image: record.image, record: record.value }));
+    // Those that have the branch already wait for the others: this side is not on it yet.
+    const former = known.filter(({ record }) => record?.branch !== this.begun?.branch);
+    return common(former.length > 0 ? former : known);
   }
 
   /** Disk by disk, for the peer. */
   standings(): DiskStanding[] {
-    return this.parts.images().map(({ disk, record }) => {
+    return this.ports.images().map(({ disk, record }) => {
       if (record.problem) throw record.problem;
       return { disk, record: record.value };
     });
+  }
+
+  /** The peer runs the guest: it was heard, or this side was told to stop. */
+  get isSuperseded(): boolean {
+    return this.superseded || this.ports.images().some(i => i.record.value?.state === 'yielded');
   }
 
   /** Why the guest may not run its first instruction here; undefined: it may. */
@@ -73,7 +79,7 @@ export class PairIdentity {
     }
     return why === undefined
       ? undefined
-      : new VmError(`the guest does not run: ${why}`, { hint: howToRun });
+      : new VmError(`the guest does not run: ${why}`, { hint: HOW_TO_RUN });
   }
 
   /**
@@ -95,11 +101,21 @@ export class PairIdentity {
 
   /** From here on no other image is on this branch. Durable at all images when it resolves. */
   async goAlone(): Promise<void> {
-    const now = this.begun ?? this.record;
-    this.begun ??= now && nextBranch(now, this.fresh());
+    this.begin();
     if (this.begun) await this.writeAll(this.begun);
     this.begun = undefined;
     this.superseded = false;
+  }
+
+  private begin(): void {
+    const now = this.record;
+    this.begun ??= now && nextBranch(now, this.fresh());
+  }
+
+  /** What goAlone will begin, to be known before it is written. undefined: there is no record. */
+  branchToBegin(): string | undefined {
+    this.begin();
+    return this.begun?.branch;
   }
 
   /** Without a record there is nothing to say. */
@@ -110,6 +126,7 @@ export class PairIdentity {
 
   /** The images are, or are about to be, copies of the peer's. */
   async follow(theirs: PairRecord, role: PairRecord['role'], state: PairState): Promise<void> {
+    this.begun = undefined;
     await this.writeAll({ ...theirs, role, state });
   }
 
@@ -117,6 +134,12 @@ export class PairIdentity {
   async beginCopy(theirs: Known): Promise<void> {
     const next = pairedOf(theirs) ?? this.record ?? firstRecord(this.uuid(), this.fresh());
     await this.writeAll({ ...next, role: 'primary', state: 'copying' });
+  }
+
+  /** Whoever decides has said that the guest is the peer's. */
+  async concede(): Promise<void> {
+    this.superseded = true;
+    await this.become('yielded');
   }
 
   /** The peer said that it runs the guest, and with which record. Gives the sentence for it. */
@@ -127,23 +150,23 @@ export class PairIdentity {
     const relation = compare(ours, theirs);
     if (relation === 'strangers') return new VmError(`the secondary runs another guest`);
     if (relation === 'ours-newer' || relation === 'diverged') {
-      return new VmError(`${runs}; this side has gone on alone too`, { hint: bothAlone });
+      return new VmError(`${runs}; this side has gone on alone too`, { hint: BOTH_ALONE });
     }
-    this.superseded = true;
-    await this.become('yielded');
-    return new VmError(`${runs}: it does not run here`, { hint: howToFollow });
+    await this.concede();
+    return new VmError(`${runs}: it does not run here`, { hint: HOW_TO_FOLLOW });
   }
 
   /** Marks of partial epochs are each image's own. */
   private async writeAll(next: PairRecord): Promise<void> {
-    const images = this.parts.images();
+    const images = this.ports.images();
     if (images.length === 0) this.inMemory = next;
     await Promise.all(images.map(({ record }) => record.write(now => changed(now, next))));
   }
 
-  private fresh(): string {
+  /** A name that nothing else has: 32 hexadecimal digits. */
+  fresh(): string {
     const bytes = new Uint8Array(16);
-    this.parts.entropy.fill(bytes);
+    this.ports.entropy.fill(bytes);
     return Buffer.from(bytes).toString('hex');
   }
 
@@ -152,14 +175,14 @@ export class PairIdentity {
   }
 }
 
-const howToFollow =
+const HOW_TO_FOLLOW =
   'To go on there, leave this side stopped, or start it as the secondary of that one. ' +
   'To go on here after the other side has ended: colo failover NAME.';
 
-const bothAlone =
+const BOTH_ALONE =
   'Only one of them may live: end the other, and say with x-sync-from whose disks are kept.';
 
-const howToRun =
+const HOW_TO_RUN =
   'Let it join its secondary first (colo primary --config, or -S and migrate). ' +
   'Is the other host surely dead? ' +
   'colo failover NAME, or x_colo_lost_heartbeat, lets this side go on alone.';

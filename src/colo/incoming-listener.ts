@@ -7,7 +7,7 @@ import type { Address, Listener, Sockets, Stream } from '../host/ports.js';
 import type { Controlled } from './controlled.js';
 
 /** Connections that have not said a valid hello yet. */
-const strangersMax = 4;
+const STRANGERS_MAX = 4;
 
 export class IncomingListener implements Disposable {
   private listener: Listener | undefined;
@@ -50,9 +50,9 @@ export class IncomingListener implements Disposable {
   }
 
   private answer(stream: Stream): void {
-    // The one that has said nothing for longest makes room: silent clients must not keep a primary
-    // away.
-    if (this.strangers.size >= strangersMax)
+    // Closes the connection that has been silent for longest: silent clients must not keep a
+    // primary away.
+    if (this.strangers.size >= STRANGERS_MAX)
       for (const oldest of [...this.strangers].slice(0, 1)) this.sendAway(oldest);
     const stranger = this.session(stream);
     this.strangers.add(stranger);

@@ -1,6 +1,6 @@
 /** What users see of a pair: query-colo-status, and what `info colo` and status add. */
 import type { ColoExitReason, ColoMode, FailoverStatus, PairStanding } from '../qapi/types.js';
-import type { DiskSyncInfo } from './disk-sync.js';
+import type { DiskOutcome, DiskSyncInfo } from './disk-sync.js';
 import type { ColoState } from './failover.js';
 import type { ColoStatistics } from './statistics.js';
 
@@ -27,6 +27,8 @@ export interface ColoInfo extends ColoStatus {
   peer: string | undefined;
   /** On the way into COLO; undefined: nothing of the disks is to be done. */
   disks: DiskSyncInfo | undefined;
+  /** Of the primary: how each disk was brought into step, when COLO was entered last. */
+  inStep: DiskOutcome[] | undefined;
   heldPackets: number;
   checkpointDelayMs: number;
   statistics: ColoStatistics | undefined;

@@ -32,7 +32,7 @@ export class Lease {
     if (!this.askedAt || askedAt.bootMs > this.askedAt.bootMs) this.askedAt = askedAt;
   }
 
-  /** For good: whatever arrives later proves nothing. */
+  /** The lease has ended and does not begin again: a later answer proves nothing. */
   end(): void {
     this.ended = true;
   }

@@ -4,7 +4,18 @@
  * encoding and the checks of untrusted bodies follow from it.
  */
 import { VmError } from '../base/errors.js';
-import { type Of, bool, list, record, text, u32, u53, u64 } from '../fields/field.js';
+import {
+  type Of,
+  bool8,
+  bytes,
+  counted,
+  record,
+  text,
+  u16,
+  u32,
+  u53,
+  u64,
+} from '../fields/field.js';
 import type { FrameKind } from '../migration/frames.js';
 import {
   type Body,
@@ -19,15 +30,17 @@ import {
   sentence,
 } from '../migration/kinds.js';
 import type { MessageCodec } from '../migration/link.js';
-import { type MigrationSide, commonKinds, pieceBytes } from '../migration/messages.js';
+import { type MigrationSide, commonKinds, PIECE_BYTES } from '../migration/messages.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { decodePeerRecordBytes, encodePeerRecord } from '../migration/standing.js';
 import type { ColoMode } from '../qapi/types.js';
+import { HEARTBEAT_INTERVAL_MAX_MS } from './options.js';
 
 export type ColoSide = Exclude<ColoMode, 'none'>;
 
-const disksMax = 64;
-const recordBytesMax = 4096;
+const DISKS_MAX = 64;
+const RECORD_BYTES_MAX = 4096;
+const HOLDER_BYTES_MAX = 128;
 const diskName = text(256);
 
 const epochBody = record({
@@ -35,16 +48,20 @@ const epochBody = record({
   /** Pages that were sent for it. */
   pages: u32,
   /** Writes that the replica has acknowledged since the last commit. */
-  writes: list(record({ disk: diskName, count: u53 }), disksMax),
-  ramHashed: bool,
+  writes: counted(record({ disk: diskName, count: u53 }), DISKS_MAX),
+  ramHashed: bool8,
   ramHash: u64,
+  /** It has shut down: whoever takes over ends it instead of running it. */
+  guestOver: bool8,
 });
 export type EpochInfo = Of<typeof epochBody>;
 const seq = fields(record({ seq: u53 }));
-const digestSize = record({ disk: diskName, vouched: bool, size: u53 });
+const interval = u32.range(1, HEARTBEAT_INTERVAL_MAX_MS);
+const sizedDisk = record({ disk: diskName, size: u53 });
+const digestSize = record({ disk: diskName, vouched: bool8, size: u53 });
 
 const recordBody: Body<{ record: PairRecord }> = {
-  bytes: recordBytesMax,
+  bytes: RECORD_BYTES_MAX,
   encode: value => encodePeerRecord(value.record),
   decode(body) {
     const found = decodePeerRecordBytes(body);
@@ -53,7 +70,7 @@ const recordBody: Body<{ record: PairRecord }> = {
   },
 };
 const supersededBody: Body<{ record: PairRecord | undefined }> = {
-  bytes: recordBytesMax,
+  bytes: RECORD_BYTES_MAX,
   encode: value => encodePeerRecord(value.record),
   decode: body => ({ record: decodePeerRecordBytes(body) }),
 };
@@ -83,7 +100,7 @@ const table = kindTable({
   'guest-shutdown': kind(7, 'primary', noBody),
   ...asPair,
   'precopy-end': kind(69, 'primary', noBody),
-  epoch: kind(70, 'primary', fields(epochBody, 64 + disksMax * 272)),
+  epoch: kind(70, 'primary', fields(epochBody, 64 + DISKS_MAX * 272)),
   'abort-epoch': kind(72, 'primary', noBody),
   ping: kind(73, 'primary', seq),
   pong: kind(74, 'secondary', seq),
@@ -92,9 +109,13 @@ const table = kindTable({
   'going-alone': kind(77, 'primary', noBody),
   'digest-request': kind(78, 'primary', fields(record({ disk: diskName }), 260)),
   'digest-size': kind(79, 'secondary', fields(digestSize, 288)),
-  digest: kind(80, 'secondary', raw('bytes', pieceBytes)),
-  /** Last words, as `ended`: the sender has given its guest up for good. */
+  digest: kind(80, 'secondary', raw('bytes', PIECE_BYTES)),
+  /**
+   * The last message, like `ended`: the sender has given its guest up and will not run it again.
+   */
   leaving: kind(81, 'secondary', sentence),
+  /** The replica is out of step: it gives its right up, and answers `leaving`. */
+  dropped: kind(114, 'primary', sentence),
   'alone-noted': kind(82, 'secondary', noBody),
   ended: kind(83, 'primary', sentence),
   /** Before vmstate-send: nothing can be said until so many pages are copied. */
@@ -105,6 +126,36 @@ const table = kindTable({
   superseded: kind(91, 'secondary', supersededBody),
   'who-runs': kind(92, 'primary', noBody),
   follows: kind(93, 'secondary', noBody),
+  /**
+   * The last epoch is loaded there, this guest stands still, and nothing of it leaves any more: the
+   * secondary is to take over. Only its answer, or an arbiter's, has the guest go on here. run:
+   * false: a user has stopped the guest, and it stands still there, too.
+   */
+  'hand-over': kind(94, 'primary', fields(record({ run: bool8 }))),
+  /** The secondary would leave, and keeps its right until it hears `going-alone`. */
+  'leave-request': kind(95, 'secondary', noBody),
+  /** It may not, for this reason: all stays as it is. */
+  'leave-refused': kind(96, 'primary', sentence),
+  /** Signs of life beside the connection: what both seal them with, and each how often. */
+  'heartbeat-key': kind(110, 'primary', fields(record({ key: bytes(16), ms: interval }))),
+  /** Where the secondary hears them. */
+  'heartbeat-port': kind(
+    111,
+    'secondary',
+    fields(record({ port: u16.range(1, 0xffff), ms: interval })),
+  ),
+  /** Which process the primary is, for a secondary on the same host. */
+  process: kind(
+    113,
+    'primary',
+    fields(record({ holder: text(HOLDER_BYTES_MAX) }), HOLDER_BYTES_MAX + 4),
+  ),
+  'heartbeat-interval': kind(112, 'both', fields(record({ ms: interval }))),
+  /** The primary's marks of a disk follow in pieces; the answer is a digest of what is marked. */
+  marks: kind(100, 'primary', fields(sizedDisk, 288)),
+  'marks-piece': kind(101, 'primary', raw('bytes', PIECE_BYTES)),
+  /** Before `record`: the bitmaps of both sides count from this point. */
+  'common-point': kind(102, 'primary', fields(record({ id: bytes(16) }))),
 });
 export type Message = MessageOf<typeof table>;
 export type MessageType = Message['type'];

@@ -2,24 +2,36 @@
  * Times and limits of a pair. Every wait has one. The machine makes them from parameters; a test
  * makes them small.
  */
-import { assert } from '../base/errors.js';
-import { chunkPagesMax, pageBytes } from '../migration/pages.js';
+import { VmError, assert } from '../base/errors.js';
+import { CHUNK_PAGES_MAX, PAGE_BYTES } from '../migration/pages.js';
 import type { SyncFrom } from '../migration/manifest.js';
 import type { TransferLimits } from '../migration/transfer.js';
 
 export interface ColoOptions extends TransferLimits {
   /**
-   * x-checkpoint-delay: from the end of a checkpoint to the start of the next. Every answer of the
-   * guest waits for it; at less than 50 ms the guest loses work and the wire carries twice the
-   * bytes, above it only the answers become later.
+   * x-checkpoint-delay: from the start of a checkpoint to the start of the next, which follows at
+   * once when the first took longer. Every answer of the guest waits for it; at less than 50 ms the
+   * guest loses work and the wire carries twice the bytes, above it only the answers become later.
    */
   checkpointDelayMs: number;
   /** Consecutive aborted checkpoints that end COLO. */
   abortsMax: number;
-  /** The primary pings this often, the secondary answers. */
+  /**
+   * x-heartbeat-interval: both sides show so often that they live, and the primary pings. Ten in
+   * the usual time-out may be lost or late, and the lease is asked for ten times before it ends.
+   */
   heartbeatMs: number;
-  /** No byte from the peer for so long: it is lost. */
+  /**
+   * x-heartbeat-timeout: the peer is lost without a sign of life for this long. The usual one is
+   * over when the lease of the last answer is (leaseMs, leaseMarginMs): less would not open the
+   * other network earlier.
+   */
   peerTimeoutMs: number;
+  /**
+   * A main loop that has not turned for this long is stuck: its process does not count as alive any
+   * more. Longer than any collection of garbage.
+   */
+  loopLimitMs: number;
   /**
    * A proof of life allows the primary to release output for so long, counted from when it asked.
    */
@@ -32,7 +44,7 @@ export interface ColoOptions extends TransferLimits {
   diskTimeoutMs: number;
   /** Starting replication: digests, the copy of what differs. */
   syncTimeoutMs: number;
-  /** What may take as long as it takes is told of after so long. */
+  /** A wait without a limit is reported after this time. */
   tellWaitMs: number;
   /** Until what failed, and must not be given up, is tried again. */
   retryMs: number;
@@ -53,11 +65,19 @@ export interface ColoOptions extends TransferLimits {
   verifyRam: boolean;
 }
 
+export type HeartbeatTimes = Pick<ColoOptions, 'heartbeatMs' | 'peerTimeoutMs' | 'loopLimitMs'>;
+
+/** A peer's own may be no longer. */
+export const HEARTBEAT_INTERVAL_MAX_MS = 10_000;
+/** Fewer signs of life in the time-out, and one lost datagram or late timer has a peer lost. */
+export const BEATS_MIN = 3;
+
 export const defaultColoOptions: ColoOptions = {
   checkpointDelayMs: 50,
   abortsMax: 5,
-  heartbeatMs: 200,
-  peerTimeoutMs: 5000,
+  heartbeatMs: 100,
+  peerTimeoutMs: 1000,
+  loopLimitMs: 5000,
   leaseMs: 1000,
   leaseMarginMs: 250,
   stopTimeoutMs: 1000,
@@ -69,7 +89,7 @@ export const defaultColoOptions: ColoOptions = {
   retryMs: 1000,
   connectTimeoutMs: 10_000,
   blobBytesMax: 256 * 1024 * 1024,
-  chunkPages: chunkPagesMax,
+  chunkPages: CHUNK_PAGES_MAX,
   turnBytes: 16 * 1024 * 1024,
   copyBytesPerMs: 64 * 1024,
   precopyRounds: 8,
@@ -80,18 +100,34 @@ export const defaultColoOptions: ColoOptions = {
 
 /** How long the copy of so many pages may take while the guest stands still. */
 export const copyMs = (pages: number, { copyBytesPerMs }: Pick<ColoOptions, 'copyBytesPerMs'>) =>
-  Math.ceil((pages * pageBytes) / copyBytesPerMs);
+  Math.ceil((pages * PAGE_BYTES) / copyBytesPerMs);
 
 /**
  * A lease that outlives the heartbeat's own period would be no fence; one that is shorter would
  * never be valid.
  */
 export function checkOptions(o: ColoOptions): ColoOptions {
-  assert(
-    o.leaseMs > o.heartbeatMs && o.peerTimeoutMs > o.heartbeatMs,
-    'lease and peer time-out are longer than a heartbeat',
-  );
-  assert(o.chunkPages >= 1 && o.chunkPages <= chunkPagesMax, 'pages in a chunk');
+  assert(o.leaseMs > o.heartbeatMs, 'the lease is longer than a heartbeat');
+  checkHeartbeat(o);
+  assert(o.chunkPages >= 1 && o.chunkPages <= CHUNK_PAGES_MAX, 'pages in a chunk');
   assert(o.leaseMarginMs * 20 >= o.leaseMs, 'the margin covers 5 % of clock drift');
   return o;
+}
+
+/** As a user may set them. VmError: they contradict each other, or the lease. */
+export function checkHeartbeat({
+  heartbeatMs,
+  peerTimeoutMs,
+  leaseMs,
+}: Pick<ColoOptions, 'heartbeatMs' | 'peerTimeoutMs' | 'leaseMs'>): void {
+  const most = leaseMs / 2;
+  if (heartbeatMs > most)
+    throw new VmError(`x-heartbeat-interval ${heartbeatMs}: it is at most ${most} ms`, {
+      hint: `The primary's output leaves only within ${leaseMs} ms of an answer to a heartbeat.`,
+    });
+  const least = heartbeatMs * BEATS_MIN;
+  if (peerTimeoutMs < least)
+    throw new VmError(
+      `x-heartbeat-timeout ${peerTimeoutMs}: it is at least ${BEATS_MIN} intervals, ${least} ms`,
+    );
 }

@@ -8,7 +8,7 @@ import { sleep } from '../migration/wait.js';
 import { trace } from './trace.js';
 
 export interface PatienceOptions {
-  /** After so long a wait is told of. */
+  /** A wait is reported after this time. */
   tellWaitMs: number;
   /** Between two attempts. */
   retryMs: number;

@@ -5,28 +5,29 @@
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
-import { unexpected } from '../migration/link.js';
-import { precopy } from '../migration/precopy.js';
-import { Pace } from '../migration/pace.js';
-import { PageStaging, chunkPagesOfData, encodeChunk } from '../migration/pages.js';
-import type { DiskStanding } from '../migration/standing.js';
-import { Turns } from '../migration/turns.js';
+import { PageStaging } from '../migration/pages.js';
 import { sleep, within } from '../migration/wait.js';
+import { accepted } from './accepted.js';
 import { Checkpoint } from './checkpoint.js';
-import type { ColoParts } from './contract.js';
+import type { ColoPorts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { behindOf, progressOf, startAll, stopAll, storedError } from './disks.js';
-import { primaryTable } from './failover.js';
+import { behindOf, endReplication, replicationProgress, startAll, storedError } from './disks.js';
+import { Due } from './due.js';
+import { pairState, primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
-import { leaseEndMs } from './fence.js';
+import { bindAll, type BindContext, type ComparedDisk } from './intents.js';
+import { dropsPeer, peerHeard } from './peer-heard.js';
 import { Lease, type Moment } from './lease.js';
-import { type Message, kindOf } from './messages.js';
+import type { Message } from './messages.js';
+import { Outcome } from './outcome.js';
+import { sendRam } from './primary-precopy.js';
 import { followsUs, reconcileAll } from './reconcile.js';
+import { seated } from './seated.js';
 import { Refusal, Session } from './session.js';
 import { ColoStatistics } from './statistics.js';
 import { trace } from './trace.js';
 
-const recording = 'writing the record of the pair';
+const RECORDING = 'writing the record of the pair';
 
 export class ColoPrimary extends Session {
   override readonly statistics = new ColoStatistics();
@@ -36,9 +37,7 @@ export class ColoPrimary extends Session {
   private epoch = 0;
   /** Its output and all before it may leave while the lease is valid. */
   private releasable = 0;
-  private checkpointWanted = false;
-  private wake: () => void = () => undefined;
-  private lastEndMs = 0;
+  private readonly due: Due;
   private disks: PrimaryDisk[] = [];
   private yielding: Promise<void> = Promise.resolve();
   /** Nothing of this guest leaves any more. */
@@ -48,34 +47,41 @@ export class ColoPrimary extends Session {
   private tellNoted!: () => void;
   /** The secondary has heard that we go on alone. */
   private readonly noted = new Promise<void>(resolve => (this.tellNoted = resolve));
+  /** The roles are to be swapped, and a user waits for it. */
+  private swap: Outcome | undefined;
+  /** The secondary has given its right up, or asks to: why. */
+  private left: string | undefined;
 
-  constructor(parts: ColoParts, stream: Stream) {
-    super(parts, 'primary', primaryTable, stream);
-    this.lease = new Lease(parts.clock, parts.options.leaseMs);
-    this.heartbeat = new PrimaryHeartbeat(this.link, parts.clock, parts.options);
+  constructor(ports: ColoPorts, stream: Stream) {
+    super(ports, 'primary', primaryTable, stream);
+    const { clock, options, lifecycle } = ports;
+    this.lease = new Lease(clock, options.leaseMs);
+    const hurried = () =>
+      this.swap !== undefined || lifecycle.shutdownRequested || lifecycle.failure !== undefined;
+    this.due = new Due({ clock, delayMs: () => options.checkpointDelayMs, hurried });
+    this.heartbeat = new PrimaryHeartbeat(this.link, clock, options, line => ports.report(line));
     this.failover.move('enter');
   }
 
   override get replacing(): boolean {
-    const { options } = this.parts;
+    const { options } = this.ports;
     return this.state === 'entering' && options.syncFrom === 'secondary' && !this.agreed;
   }
 
   override requestCheckpoint(): void {
-    this.checkpointWanted = true;
-    this.wake();
+    this.due.request();
   }
 
   override kick(): void {
-    this.wake();
+    this.due.kick();
   }
 
   override get cancellable(): boolean {
-    return this.parts.migration.status !== 'device';
+    return this.ports.migration.status !== 'device';
   }
 
   override lostHeartbeat(): void {
-    if (this.state === 'entering' && this.parts.migration.status !== 'colo')
+    if (this.state === 'entering' && this.ports.migration.status !== 'colo')
       throw new VmError("The feature 'colo' is not enabled", {
         hint: 'migrate_cancel ends a migration',
       });
@@ -97,18 +103,23 @@ export class ColoPrimary extends Session {
   protected async converse(): Promise<void> {
     await this.enter();
     for (;;) {
-      const last = this.parts.lifecycle.shutdownRequested;
-      const whole = await this.checkpoint();
-      this.lastEndMs = this.parts.clock.nowMs();
+      const last = this.ports.lifecycle.shutdownRequested;
+      const swap = last ? undefined : this.swap;
+      const whole = await this.checkpoint(swap !== undefined);
       if (last && whole) return this.shutdownTogether();
-      await this.untilDue();
+      if (swap && !whole) this.endSwap(new VmError('its checkpoint was given up'));
+      else if (swap) {
+        const guest = this.giveAway();
+        if (guest) return this.handOver(guest);
+      }
+      await this.due.wait(woken => this.link.guard(woken, 'waiting for the next checkpoint'));
     }
   }
 
   /** Until the secondary is ready and both sides replicate. The guest runs all the time. */
   private async enter(): Promise<void> {
-    const { options, lifecycle, migration, identity } = this.parts;
-    const manifest = lifecycle.manifest();
+    const { options, lifecycle, migration, identity } = this.ports;
+    const manifest = await seated(this.ports);
     migration.ramTotalBytes = manifest.ramBytes;
     const { record } = identity;
     const { leaseMs, syncFrom } = options;
@@ -120,108 +131,83 @@ export class ColoPrimary extends Session {
       ...(syncFrom && { syncFrom }),
     };
     await this.link.send({ type: 'hello', hello });
-    const theirs = await this.accepted();
+    const theirs = await accepted(this.link, this.ports);
     this.mayRun = syncFrom !== 'secondary' && (syncFrom === 'primary' || followsUs(theirs, record));
     this.heartbeat.start();
+    this.heartbeat.beside(this.ports.entropy);
     migration.move('active');
-    this.disks = this.parts.disks.primary();
+    this.disks = this.ports.disks.primary();
     for (const disk of this.disks) disk.claim();
-    this.outputs = this.parts.outputs();
+    this.outputHolds = this.ports.outputHolds();
     const { link, disks } = this;
     const sync = (this.diskSync = new DiskSync(disks, () => behindOf(disks)));
     const { pristine } = lifecycle;
-    await reconcileAll({ disks, link, options, identity, theirs, sync, pristine });
-    await this.agree();
-    await this.precopy();
+    const report = (line: string) => this.ports.report(line);
+    const context = { disks, link, options, identity, theirs, sync, pristine, report };
+    await this.agree(await reconcileAll(context), context);
+    await sendRam(this.link, this.ports);
     await this.link.send({ type: 'precopy-end' });
     await this.link.expect('checkpoint-ready', options.replyTimeoutMs + options.diskTimeoutMs);
+    for (const disk of disks) disk.intents.confirm();
     migration.move('colo');
     sync.begin('copy');
     await this.link.guard(
       startAll(this.disks, 'primary'),
       'starting replication',
       options.diskTimeoutMs,
-      () => progressOf(this.disks),
+      () => replicationProgress(this.disks),
     );
     sync.done();
-    for (const output of this.outputs) output.hold(() => this.lease.valid);
+    for (const hold of this.outputHolds) hold.hold(() => this.lease.valid);
     options.syncFrom = undefined; // one word, one copy
-    await this.link.guard(identity.become('protected'), recording, options.diskTimeoutMs);
-  }
-
-  /** What the secondary's images know. VmError: it refused, or it runs the guest itself. */
-  private async accepted(): Promise<DiskStanding[]> {
-    const { identity, options } = this.parts;
-    const message = await this.link.next('waiting for accept', options.replyTimeoutMs);
-    if (message.type === 'accept') return message.disks ?? [];
-    if (message.type !== 'superseded') throw unexpected(message.type, 'accept');
-    throw new Refusal((await identity.heardOf(message.record)).message);
+    await this.link.guard(identity.become('protected'), RECORDING, options.diskTimeoutMs);
   }
 
   /** Both sides will be on one branch: the secondary writes it down before a byte can arrive. */
-  private async agree(): Promise<void> {
-    const { identity, options } = this.parts;
-    const record = await this.link.guard(identity.enter(), recording, options.diskTimeoutMs);
+  private async agree(compared: ComparedDisk[], context: BindContext): Promise<void> {
+    const { identity, options } = this.ports;
+    const record = await this.link.guard(identity.enter(), RECORDING, options.diskTimeoutMs);
     this.mayRun = this.agreed = true;
+    await bindAll(compared, record, context);
     await this.link.send({ type: 'record', record });
-  }
-
-  private async precopy(): Promise<void> {
-    const { clock, lifecycle, migration, options, parameters } = this.parts;
-    const pace = new Pace(clock, parameters);
-    const target = {
-      sendChunk: async (staging: PageStaging, from: number, to: number) => {
-        const frame = encodeChunk(kindOf('pages'), staging, from, to);
-        migration.sent(frame.length, to - from, chunkPagesOfData(frame));
-        await this.link.sendFrame({ type: 'pages', body: frame }, frame);
-        await this.link.guard(pace.after(frame.length), 'max-bandwidth');
-      },
-      endRound: () => this.link.send({ type: 'round-end' }),
-      progress: (round: number, dirtyPages: number) => migration.pass(round, dirtyPages),
-    };
-    const chunkPages = () => pace.chunkPages(options.chunkPages);
-    await precopy(lifecycle, target, {
-      chunkPages,
-      rounds: options.precopyRounds,
-      turns: new Turns(clock, options.turnBytes),
-      enough: pages => pages <= options.precopyEnoughPages,
-    });
   }
 
   /**
    * True: the secondary has loaded it. False: it was given up, and the guest runs on. A lost link
-   * throws.
+   * throws. last: the guest stands still afterwards.
    */
-  private async checkpoint(): Promise<boolean> {
-    this.checkpointWanted = false;
+  private async checkpoint(last: boolean): Promise<boolean> {
+    this.due.begun();
     const broken = storedError(this.disks);
     if (broken) throw broken;
-    const { failure } = this.parts.lifecycle;
+    const { failure } = this.ports.lifecycle;
     if (failure !== undefined) throw new VmError(failure);
     const checkpoint = new Checkpoint(
       ++this.epoch,
       {
-        parts: this.parts,
+        ports: this.ports,
         link: this.link,
         disks: this.disks,
-        outputs: this.outputs,
+        outputHolds: this.outputHolds,
         staging: this.staging,
+        last,
       },
       this,
     );
     try {
       this.statistics.add(await checkpoint.run());
-      this.wholeMs = this.parts.clock.nowMs();
+      this.wholeMs = this.ports.clock.nowMs();
       return true;
     } catch (thrown) {
       const error = failureOf(thrown);
-      if (this.link.failed || checkpoint.offered || this.parts.lifecycle.failure !== undefined)
+      this.ports.lifecycle.resumeAfterCheckpoint();
+      if (this.link.failed || checkpoint.offered || this.ports.lifecycle.failure !== undefined)
         throw this.link.failed ?? error;
       await checkpoint.abort();
       this.statistics.abort(error.message);
       trace.checkpoint_aborted?.({ epoch: this.epoch, why: error.message });
       const inRow = this.statistics.abortedInRow;
-      if (inRow >= this.parts.options.abortsMax)
+      if (inRow >= this.ports.options.abortsMax)
         throw error.during(`${inRow} checkpoints in a row were given up`);
       return false;
     }
@@ -230,6 +216,11 @@ export class ColoPrimary extends Session {
   /** Checkpoint: the next bytes may make the epoch whole on the other side. */
   offer(): boolean {
     return this.failover.move('offered');
+  }
+
+  /** Checkpoint: the main loop copies, and does nothing else for so long. */
+  busy(ms: number): void {
+    this.heartbeat.busy(ms);
   }
 
   /** Checkpoint: vmstate-received of this epoch has come; it was asked for at that moment. */
@@ -243,37 +234,57 @@ export class ColoPrimary extends Session {
   }
 
   private release(): void {
-    if (this.releasable > 0) for (const output of this.outputs) output.release(this.releasable);
+    if (this.releasable > 0) for (const hold of this.outputHolds) hold.release(this.releasable);
   }
 
-  private async untilDue(): Promise<void> {
-    const { clock, lifecycle, options } = this.parts;
-    for (;;) {
-      const left = this.lastEndMs + options.checkpointDelayMs - clock.nowMs();
-      if (
-        left <= 0 ||
-        this.checkpointWanted ||
-        lifecycle.shutdownRequested ||
-        lifecycle.failure !== undefined
-      )
-        return;
-      const woken = new Promise<void>(resolve => {
-        const timer = clock.timer(left, resolve);
-        this.wake = () => {
-          timer.dispose();
-          resolve();
-        };
-      });
-      await this.link.guard(woken, 'waiting for the next checkpoint').finally(() => this.wake());
+  override async switchOver(): Promise<void> {
+    if (this.state !== 'protected' || this.wholeMs === undefined)
+      throw new VmError(`the pair is not in step (${pairState(this.state)}): its roles stay`);
+    await this.arbitration?.requireInStep();
+    if (this.state !== 'protected') throw new VmError('the pair is not in step any more');
+    this.swap ??= new Outcome();
+    this.due.kick();
+    await this.swap.settled;
+  }
+
+  private endSwap(error: VmError): void {
+    this.swap?.fail(new VmError(`no swap of roles: ${error.message}`));
+    this.swap = undefined;
+  }
+
+  /** undefined: something was asked for that must happen here. */
+  private giveAway(): { run: boolean } | undefined {
+    const { lifecycle } = this.ports;
+    try {
+      return lifecycle.giveAway();
+    } catch (thrown) {
+      this.endSwap(failureOf(thrown));
+      lifecycle.resumeAfterCheckpoint();
+      return undefined;
     }
+  }
+
+  /**
+   * The last checkpoint is whole, and the guest stands still. Nothing of it leaves any more, before
+   * the secondary can hear that: it need not wait for the lease. It answers by stop-request.
+   */
+  private async handOver(guest: { run: boolean }): Promise<void> {
+    const { clock, options } = this.ports;
+    if (!this.failover.move('hand-over')) throw new VmError('a failover came first');
+    this.quiet();
+    this.step('primary-handing-over');
+    await this.link.send({ type: 'hand-over', ...guest });
+    await this.link.guard(sleep(clock, options.peerTimeoutMs), 'hand-over');
+    throw new VmError(`the secondary has not taken over in ${options.peerTimeoutMs} ms`);
   }
 
   /**
    * The last checkpoint is whole: nothing of the guest is left that the other side does not hold.
    */
   private async shutdownTogether(): Promise<void> {
-    const { clock, lifecycle, migration, options } = this.parts;
+    const { clock, lifecycle, migration, options } = this.ports;
     if (!this.failover.move('guest-shutdown')) throw new VmError('a failover came first');
+    this.endSwap(new VmError('the guest has shut down'));
     await this.link.send({ type: 'guest-shutdown' }).catch(() => undefined);
     await within(clock, options.replyTimeoutMs, 'guest-shutdown', this.link.gone()).catch(
       () => undefined,
@@ -282,7 +293,7 @@ export class ColoPrimary extends Session {
     this.link.destroy();
     await this.stopDisks(false);
     await this.tryRecord('together');
-    if (!this.gateShut) for (const output of this.outputs) output.releaseAll();
+    if (!this.gateShut) for (const hold of this.outputHolds) hold.releaseAll();
     migration.move('completed');
     lifecycle.finishShutdown();
   }
@@ -293,6 +304,11 @@ export class ColoPrimary extends Session {
         this.note('got', message);
         this.proved(message.seq);
         return true;
+      case 'heartbeat-port':
+      case 'heartbeat-interval':
+        this.note('got', message);
+        this.heartbeat.hear(message);
+        return true;
       case 'stop-request':
         this.note('got', message);
         if (!this.failover.move('peer-alone')) {
@@ -301,12 +317,15 @@ export class ColoPrimary extends Session {
           if (this.state === 'ended') this.closeGate();
           return true;
         }
-        this.closeGate();
-        this.yielding = this.yieldToPeer().catch(thrown => this.warn(lastFailure(thrown)));
+        this.stopForGood();
         return true;
       case 'alone-noted':
         this.note('got', message);
         this.tellNoted();
+        return true;
+      case 'leave-request':
+        this.note('got', message);
+        void this.partWith();
         return true;
       case 'leaving':
         this.note('got', message);
@@ -317,24 +336,45 @@ export class ColoPrimary extends Session {
     }
   }
 
+  override concede(): void {
+    if (this.failover.move('peer-alone')) this.stopForGood();
+  }
+
+  private stopForGood(): void {
+    this.closeGate();
+    this.yielding = this.yieldToPeer().catch(thrown => this.warn(lastFailure(thrown)));
+  }
+
   private proved(seq: number): void {
     const askedAt = this.heartbeat.answered(seq);
     if (askedAt) this.lease.prove(askedAt);
     this.release();
   }
 
-  /** Its guest will never run, by its own word: nobody need be asked. */
+  /**
+   * The secondary has said that its guest will never run, so no person need decide. An arbiter's
+   * record may still call it in step, and its images may be started again: that is asked first.
+   */
   private peerLeaves(why: string): void {
     this.tellNoted();
-    if (this.failover.move('peer-left')) this.proceed(this.goOnAlone(why));
+    this.left = why;
+    if (!this.arbitration && this.failover.move('peer-left')) this.proceed(this.goOnAlone());
     else this.link.fail(new VmError(why));
   }
 
-  /** From here on nothing of this guest leaves, at once and for good. */
+  /** The secondary asks to leave. It follows until it hears that it may go. */
+  private async partWith(): Promise<void> {
+    const refusal = this.arbitration ? await this.arbitration.part() : 'the primary has no arbiter';
+    if (refusal !== undefined) return this.link.post({ type: 'leave-refused', text: refusal });
+    this.left = 'the secondary has left, as it was told';
+    if (this.failover.move('peer-left')) this.proceed(this.goOnAlone());
+  }
+
+  /** Stops the output of this guest at once; it is not released again. */
   private closeGate(why = 'the secondary takes over'): void {
     this.gateShut = true;
     this.quiet();
-    for (const output of this.outputs) output.drop();
+    for (const hold of this.outputHolds) hold.drop();
     this.link.fail(new VmError(why));
     this.step('primary-gate-closed');
   }
@@ -345,7 +385,7 @@ export class ColoPrimary extends Session {
   }
 
   private async yieldToPeer(): Promise<void> {
-    const { lifecycle, migration } = this.parts;
+    const { lifecycle, migration } = this.ports;
     await this.conversation;
     await lifecycle.haltForPeer().catch(thrown => this.warn(failureOf(thrown)));
     this.link.post({ type: 'stopped' });
@@ -354,20 +394,25 @@ export class ColoPrimary extends Session {
     await this.tryRecord('yielded');
     await this.link.farewell();
     if (migration.status === 'colo') migration.move('completed');
-    this.tellExit('error', 'the secondary has taken over');
+    if (this.swap) this.tellExit('request', 'its roles were swapped: the secondary has the guest');
+    else this.tellExit('error', 'the secondary has taken over');
+    this.swap?.done();
   }
 
   /**
-   * By x-colo-lost-heartbeat, or because the secondary left: replication ends, what was held
-   * leaves, the guest goes on unprotected.
+   * Called by x-colo-lost-heartbeat, or because the secondary left: replication ends, the held
+   * output is released, and the guest runs on unprotected.
    */
-  private async goOnAlone(left?: string): Promise<void> {
-    const { lifecycle, migration } = this.parts;
+  private async goOnAlone(): Promise<void> {
+    const { lifecycle, migration } = this.ports;
+    const { left } = this;
     this.failover.move('begin');
     this.quiet();
-    const heard = left === undefined ? this.peerHeard() : Promise.resolve(undefined);
+    const heard =
+      left === undefined ? peerHeard(this.link, this.ports, this.noted, this.decided) : undefined;
+    if (left !== undefined) this.link.post({ type: 'going-alone' });
     this.link.fail(new VmError(left ?? 'failover was requested'));
-    this.wake();
+    this.due.kick();
     await this.conversation;
     await this.stopDisks(true);
     this.step('primary-disks-stopped');
@@ -375,7 +420,9 @@ export class ColoPrimary extends Session {
     const problem = (await heard) ?? (await this.goOnAsNext().then(() => undefined, failureOf));
     if (problem) return this.stayLost(problem);
     this.step('primary-recorded');
-    for (const output of this.outputs) output.releaseAll();
+    this.endSwap(new VmError(left ?? 'this side was told to go on alone'));
+    lifecycle.resumeAfterCheckpoint();
+    for (const hold of this.outputHolds) hold.releaseAll();
     this.failover.move('done');
     migration.move('completed');
     if (left === undefined) this.tellExit('request');
@@ -385,57 +432,37 @@ export class ColoPrimary extends Session {
     await this.link.farewell();
   }
 
-  /**
-   * The secondary says that it has heard. Where no answer can come, the order stands alone; a
-   * silent one is waited for as long as its own takeover would wait. One that closes without an
-   * answer may have taken over just then: gives the problem.
-   */
-  private peerHeard(): Promise<VmError | undefined> {
-    const { clock, options } = this.parts;
-    if (!this.link.listening) return Promise.resolve(undefined);
-    this.link.post({ type: 'going-alone' });
-    const waitMs = Math.max(options.stopTimeoutMs, leaseEndMs(options));
-    const settled = Promise.race([this.noted, sleep(clock, waitMs)]).then(() => undefined);
-    const gone = this.link
-      .gone()
-      .then(
-        () =>
-          new VmError(
-            'the secondary closed the connection without an answer, and may have taken over',
-            { hint: 'x_colo_lost_heartbeat again if it is surely dead' },
-          ),
-      );
-    return Promise.race([settled, gone]);
-  }
-
   /** Nothing has left yet, and the order may be given again. */
   private stayLost({ message, options: { hint } }: VmError): void {
     this.failover.move('failed');
     const text =
       `this guest does not go on alone: ${message}: ` +
       `${hint ?? 'mend that, and x_colo_lost_heartbeat again'}`;
-    this.parts.report(text);
+    this.ports.report(text);
     this.tellExit('error', text, { again: true });
   }
 
   override async depart(why: string): Promise<void> {
     if (!this.failover.move('leave')) return;
+    this.endSwap(new VmError(why));
     this.closeGate(why);
     this.link.post({ type: 'ended', text: why });
     await this.link.farewell();
   }
 
   protected override async leave(error: VmError): Promise<void> {
-    const { lifecycle, migration } = this.parts;
+    const { lifecycle, migration } = this.ports;
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
+    this.endSwap(error);
     // The gate closes before the connection does: a secondary that sees our end closed need not
     // wait for the lease.
     this.quiet();
-    this.link.post({ type: 'error', text: error.message });
+    const drops = !entering && dropsPeer(this.link, this.ports);
+    this.link.post({ type: drops ? 'dropped' : 'error', text: error.message });
     this.link.fail(error);
-    // As long as it can be understood the connection stays: whoever is told to go on alone must be
-    // able to say so to the other.
+    // Keeps the connection while its messages can be read: a side that is told to go on alone must
+    // be able to tell the other one.
     if (entering || !this.link.listening) void this.link.farewell();
     lifecycle.ram.dirtyLog.stop();
     if (!entering) this.tellExit('error', error.message);
@@ -443,7 +470,7 @@ export class ColoPrimary extends Session {
     await this.stopDisks(false);
     if (!entering) return;
     if (this.agreed) await this.tryRecord('alone');
-    for (const output of this.outputs) output.releaseAll();
+    for (const hold of this.outputHolds) hold.releaseAll();
     if (migration.status === 'colo') this.tellExit('error', error.message);
     // What the connection did not do is a refusal, of this side or the other: it stays one.
     const { failed } = this.link;
@@ -457,10 +484,7 @@ export class ColoPrimary extends Session {
   }
 
   private async stopDisks(failover: boolean): Promise<void> {
-    const { clock, options } = this.parts;
-    const wait = (_what: string, stopped: Promise<void>) =>
-      within(clock, options.diskTimeoutMs, 'ending replication', stopped);
-    const error = await stopAll(this.disks, failover, wait);
+    const error = await endReplication(this.disks, failover, this.ports);
     if (error) this.warn(error);
   }
 }

@@ -5,7 +5,7 @@
  */
 import { VmError, assertNever } from '../base/errors.js';
 import { unpaired } from '../block/record/image-record.js';
-import { historyMax, type PairRecord, type PairState } from '../block/record/pair-record.js';
+import { HISTORY_MAX, type PairRecord, type PairState } from '../block/record/pair-record.js';
 import type { SyncFrom } from '../migration/manifest.js';
 
 export const relations = [
@@ -39,7 +39,7 @@ export function compare(ours: Known, theirs: Known): Relation {
 
 /** No other image is on the branch that this makes. */
 export function nextBranch(now: PairRecord, branch: string): PairRecord {
-  const history = [now.branch, ...now.history].slice(0, historyMax);
+  const history = [now.branch, ...now.history].slice(0, HISTORY_MAX);
   const { pair, generation, partial } = now;
   return {
     pair,
@@ -127,7 +127,7 @@ export function undecided(disk: string, primary: Known, secondary: Known, bytes:
   };
   const reason = why[compare(primary, secondary)] ?? 'the user must say which to keep';
   return new VmError(
-    `disk '${disk}' differs from the secondary's in ${bytes} bytes, and ${reason}. ${sayWhich}`,
+    `disk '${disk}' differs from the secondary's in ${bytes} bytes, and ${reason}. ${SAY_WHICH}`,
   );
 }
 
@@ -135,11 +135,11 @@ function olderPrimary(disk: string, ours: number, theirs: number): VmError {
   return new VmError(
     `disk '${disk}': the secondary's image is of generation ${theirs}, this primary's of ` +
       `${ours}: ` +
-      `the secondary has gone on alone, and what is here is older. ${sayWhich}`,
+      `the secondary has gone on alone, and what is here is older. ${SAY_WHICH}`,
   );
 }
 
-export const sayWhich =
+export const SAY_WHICH =
   'x-sync-from (--sync-from secondary, or primary) says whose disks are kept; ' +
   "the other side's are overwritten";
 
@@ -182,7 +182,8 @@ function requireSame(a: Held, b: Held): void {
 }
 
 /**
- * Why a guest with this record may not be started without a word of its peer; undefined: it may.
+ * Why a guest with this record may not be started before its peer has answered. Undefined: it may
+ * be started.
  */
 export function startObstacle(record: Known): string | undefined {
   const now = pairedOf(record);

@@ -10,20 +10,26 @@ import { ioCode } from '../block/contract/io-error.js';
 import type { Stream } from '../host/ports.js';
 import { unexpected } from '../migration/link.js';
 import { manifestDifference } from '../migration/manifest.js';
-import { Turns } from '../migration/turns.js';
 import { within } from '../migration/wait.js';
-import { type ArrivalWiring, type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
-import { type ColoParts, requireProcess } from './contract.js';
+import { applyEpoch } from './apply-epoch.js';
+import { type ArrivalContext, type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
+import { type ColoPorts, requireProcess } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { startAll, stopAll } from './disks.js';
-import { secondaryTable } from './failover.js';
+import { endReplication, startAll, stopAll } from './disks.js';
+import { pairState, secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
+import { adoptAll, withBitmaps } from './intents.js';
 import type { Message } from './messages.js';
+import { Outcome } from './outcome.js';
 import { permission } from './record.js';
+import { sayTaken, sayWho } from './say-who.js';
+import { seated } from './seated.js';
 import { Session } from './session.js';
 
-/** Before it is admitted, whoever comes is a stranger. */
+/**
+ * What a session may ask before its peer is admitted, and while nothing of that peer is trusted.
+ */
 export interface Door {
   /** This process has taken over: its guest is what the stranger's was. */
   readonly taken: boolean;
@@ -37,13 +43,17 @@ export class ColoSecondary extends Session {
   private leaseMs: number;
   private disks: SecondaryDisk[] = [];
   private accepted = false;
-  /** What the record of the pair will be. */
-  private branch: PairRecord | undefined;
   /** The record says that a whole state is here. */
   private recorded = false;
   private fenced = false;
+  /** The primary hands its guest over. */
+  private given: { run: boolean } | undefined;
+  /** It has asked to leave, and a user waits for it. */
+  private parting: Outcome | undefined;
   private peerIsAlone = false;
-  /** Whatever is still to be done for a loaded epoch need not be done. */
+  /** The guest that is here has shut down. */
+  private guestOver = false;
+  /** Called when the work that a loaded epoch would still need is not needed any more. */
   private hurry!: () => void;
   private readonly hurried = new Promise<void>(resolve => (this.hurry = resolve));
   private tellStopped!: () => void;
@@ -52,13 +62,14 @@ export class ColoSecondary extends Session {
   private readonly peerAlone = new Promise<void>(resolve => (this.tellAlone = resolve));
 
   constructor(
-    parts: ColoParts,
+    ports: ColoPorts,
     stream: Stream,
     private readonly door: Door,
   ) {
-    super(parts, 'secondary', secondaryTable, stream);
-    this.leaseMs = parts.options.leaseMs;
-    this.heartbeat = new SecondaryHeartbeat(this.link, parts.clock, parts.options);
+    super(ports, 'secondary', secondaryTable, stream);
+    this.leaseMs = ports.options.leaseMs;
+    const { clock, options } = ports;
+    this.heartbeat = new SecondaryHeartbeat(this.link, clock, options, line => ports.report(line));
     this.failover.move('enter');
   }
 
@@ -72,11 +83,12 @@ export class ColoSecondary extends Session {
   protected async converse(): Promise<void> {
     await this.meet();
     this.diskSync = new DiskSync(this.disks);
-    this.branch = await takePrecopy(this.arrival, this.diskSync);
-    const { migration, options, identity } = this.parts;
-    if (!this.branch) throw new VmError('the primary did not say which record the pair has');
-    const recorded = identity.follow(this.branch, 'secondary', 'copying');
+    const { record, point } = await takePrecopy(this.arrival, this.diskSync);
+    const { migration, options, identity } = this.ports;
+    if (!record) throw new VmError('the primary did not say which record the pair has');
+    const recorded = identity.follow(record, 'secondary', 'copying');
     await this.link.guard(recorded, 'writing the record of the pair', options.diskTimeoutMs);
+    await this.adopt(record, point);
     await this.link.guard(
       startAll(this.disks, 'secondary'),
       'starting replication',
@@ -87,15 +99,23 @@ export class ColoSecondary extends Session {
     while (await this.takeRequest());
   }
 
-  private get arrival(): ArrivalWiring {
-    const { parts, link, disks, heartbeat } = this;
-    return { parts, link, disks, excuse: ms => heartbeat.excuse(ms) };
+  /** Without bitmaps the pair is as good. */
+  private async adopt(record: PairRecord, point: string | undefined): Promise<void> {
+    if (point === undefined) return;
+    const adopted = adoptAll(this.disks, record, point, line => this.ports.report(line));
+    await this.link.guard(adopted, 'the bitmaps', this.ports.options.diskTimeoutMs);
+  }
+
+  private get arrival(): ArrivalContext {
+    const { ports, link, disks, heartbeat } = this;
+    return { ports, link, disks, excuse: ms => heartbeat.excuse(ms) };
   }
 
   private async meet(): Promise<void> {
-    const { lifecycle, migration, options } = this.parts;
+    const { migration, options, identity } = this.ports;
     const first = await this.link.next('waiting for hello', options.replyTimeoutMs);
-    if (first.type === 'who-runs') await this.sayWho();
+    const who = { taken: this.door.taken, link: this.link, identity };
+    if (first.type === 'who-runs') await sayWho(who);
     if (first.type !== 'hello') throw unexpected(first.type, 'hello');
     const { hello } = first;
     if (!hello.colo)
@@ -103,39 +123,25 @@ export class ColoSecondary extends Session {
         'this side is a secondary and waits for a primary: the capability x-colo is off on ' +
           'the other side',
       );
-    if (this.door.taken) await this.sayTaken();
-    const difference = manifestDifference(hello.manifest, lifecycle.manifest());
+    if (this.door.taken) await sayTaken(who);
+    const difference = manifestDifference(hello.manifest, await seated(this.ports));
     if (difference !== undefined) throw new VmError(difference);
-    const disks = this.parts.identity.standings();
+    const disks = identity.standings();
     for (const { disk, record } of disks) permission(disk, hello.record, record, hello.syncFrom);
     this.leaseMs = hello.leaseMs;
-    this.disks = this.parts.disks.secondary();
-    const outputs = this.parts.outputs();
+    this.disks = this.ports.disks.secondary();
+    const holds = this.ports.outputHolds();
     this.door.admit();
     // Not before: one who is sent away leaves the hold of the session that there is alone.
-    this.outputs = outputs;
+    this.outputHolds = holds;
     // The guest is not here: an announcement that a user asks for would call its traffic here.
-    for (const output of outputs) output.hold(() => false);
+    for (const hold of holds) hold.hold(() => false);
     this.accepted = true;
     for (const disk of this.disks) disk.claim();
     migration.move('active');
     migration.ramTotalBytes = hello.manifest.ramBytes;
     this.heartbeat.start();
-    await this.link.send({ type: 'accept', disks });
-  }
-
-  /** A primary that was started again must not run: it hears who does. */
-  private async sayTaken(): Promise<never> {
-    await this.link.send({ type: 'superseded', record: this.parts.identity.record });
-    await this.link.farewell();
-    throw new VmError('this secondary has taken over');
-  }
-
-  private async sayWho(): Promise<never> {
-    if (this.door.taken) return this.sayTaken();
-    await this.link.send({ type: 'follows' });
-    await this.link.farewell();
-    throw new VmError('nothing more was asked');
+    await this.link.send({ type: 'accept', disks: withBitmaps(disks, this.disks) });
   }
 
   /** False: the conversation is over. */
@@ -143,6 +149,10 @@ export class ColoSecondary extends Session {
     const message = await this.link.next('waiting for checkpoint-request');
     if (message.type === 'guest-shutdown' && this.failover.move('guest-shutdown')) {
       await this.shutdownTogether();
+      return false;
+    }
+    if (message.type === 'hand-over' && this.failover.move('hand-over')) {
+      this.beGiven(message);
       return false;
     }
     if (message.type !== 'checkpoint-request') throw unexpected(message.type, 'checkpoint-request');
@@ -157,6 +167,14 @@ export class ColoSecondary extends Session {
     return this.load(whole);
   }
 
+  /** A planned swap: the primary stands still, its output is shut. An arbiter is asked first. */
+  private beGiven({ run }: { run: boolean }): void {
+    this.heartbeat.silence();
+    this.given = { run };
+    this.peerLeft = true;
+    if (!this.arbitration) this.lostHeartbeat();
+  }
+
   /**
    * After vmstate-received: RAM, in slices, and devices; then the overlays, however long that
    * takes.
@@ -164,7 +182,7 @@ export class ColoSecondary extends Session {
   private async load(whole: WholeEpoch): Promise<boolean> {
     const { epoch } = whole.info;
     try {
-      await this.apply(whole);
+      await applyEpoch(whole, this.ports, () => this.loading);
     } catch (thrown) {
       return this.breakDown(lastFailure(thrown).during(`loading epoch ${epoch}`));
     }
@@ -172,9 +190,10 @@ export class ColoSecondary extends Session {
     const stuck = await this.emptyOverlays();
     if (stuck) return this.breakDown(stuck);
     this.epoch = epoch;
+    this.guestOver = whole.info.guestOver;
     this.step('secondary-committed');
     this.failover.move('loaded');
-    this.wholeMs = this.parts.clock.nowMs();
+    this.wholeMs = this.ports.clock.nowMs();
     if (this.peerIsAlone && this.failover.move('peer-alone')) {
       await this.giveWay();
       return false;
@@ -200,28 +219,12 @@ export class ColoSecondary extends Session {
   }
 
   /**
-   * A failure here means that neither the old nor the new state is whole: all that can be checked
-   * has been.
-   */
-  private async apply({ info, ram, devices }: WholeEpoch): Promise<void> {
-    const { clock, lifecycle, options } = this.parts;
-    const turns = new Turns(clock, options.turnBytes);
-    await ram.apply(turns, () => this.step('secondary-half-applied'));
-    if (!this.loading) return;
-    this.step('secondary-ram-applied');
-    devices.apply();
-    this.step('secondary-devices-applied');
-    if (!info.ramHashed || !options.verifyRam || lifecycle.ram.hash() === info.ramHash) return;
-    throw new VmError(`RAM differs from the primary's after epoch ${info.epoch}`);
-  }
-
-  /**
    * On every disk undo data is void from here on: the epoch has all of its RAM. A disk that is slow
    * or full is waited for, since only an empty overlay can undo the next epoch; a failover needs
    * none.
    */
   private async emptyOverlays(): Promise<VmError | undefined> {
-    const { clock, options } = this.parts;
+    const { clock, options } = this.ports;
     const deadline = clock.nowMs() + options.diskTimeoutMs;
     // The primary's output waits for this. Room can be made; a disk that is broken stays so, and
     // after a while the primary does better alone.
@@ -254,17 +257,40 @@ export class ColoSecondary extends Session {
     this.failover.move('failed');
     this.giveUp(error);
     void this.link.farewell();
-    if (this.parts.migration.status === 'colo') this.parts.migration.move('failed', error.message);
+    if (this.ports.migration.status === 'colo') this.ports.migration.move('failed', error.message);
     this.tellExit('error', error.message);
     return false;
   }
 
-  /** The last words: what is here never runs. The state says so already. */
+  /** Sends the last message: this guest never runs here. The state has recorded it already. */
   private giveUp(error: VmError): void {
     this.heartbeat.silence();
     this.hurry();
     this.link.post({ type: 'leaving', text: error.message });
     this.link.fail(error);
+  }
+
+  /**
+   * Where an arbiter decides, this side keeps its right until the record says that it has none: the
+   * primary may be lost just then.
+   */
+  override async leavePair(): Promise<void> {
+    const { clock, options } = this.ports;
+    if (this.state !== 'protected' && this.state !== 'loading')
+      throw new VmError(`this side follows no primary (${pairState(this.state)})`);
+    if (this.parting) throw new VmError('this side is leaving already');
+    const parting = (this.parting = new Outcome());
+    if (!this.arbitration) return this.depart('it was told to leave');
+    this.link.post({ type: 'leave-request' });
+    const answer = within(clock, options.replyTimeoutMs, 'the primary', parting.settled);
+    await answer.catch(error => {
+      this.parting = undefined;
+      throw failureOf(error);
+    });
+  }
+
+  override get hasLeft(): boolean {
+    return this.parting !== undefined;
   }
 
   override async depart(why: string): Promise<void> {
@@ -284,6 +310,15 @@ export class ColoSecondary extends Session {
         this.note('got', message);
         this.heartbeat.answer(message.seq);
         return true;
+      case 'heartbeat-key':
+      case 'heartbeat-interval':
+        this.note('got', message);
+        this.heartbeat.hear(message);
+        return true;
+      case 'process':
+        this.note('got', message);
+        if (this.accepted) void this.link.heldBy(message.holder);
+        return true;
       case 'stopped':
         this.note('got', message);
         this.tellStopped();
@@ -295,6 +330,14 @@ export class ColoSecondary extends Session {
           new VmError(`the primary was ended on purpose, and the guest with it: ${message.text}`),
         );
         return true;
+      case 'dropped':
+        this.note('got', message);
+        this.dropped(message.text);
+        return true;
+      case 'leave-refused':
+        this.note('got', message);
+        this.parting?.fail(new VmError(message.text));
+        return true;
       case 'going-alone':
         this.note('got', message);
         this.link.post({ type: 'alone-noted' });
@@ -302,7 +345,7 @@ export class ColoSecondary extends Session {
         this.tellAlone();
         this.hurry();
         this.link.fail(new VmError('the primary goes on alone'));
-        if (this.state === 'lost' && this.failover.move('peer-alone')) this.proceed(this.giveWay());
+        if (['lost', 'handing-over'].includes(this.state)) this.concede();
         return true;
       default:
         return false;
@@ -314,40 +357,40 @@ export class ColoSecondary extends Session {
    * not whole is forgotten with it.
    */
   private async takeOver(): Promise<void> {
-    const { lifecycle, migration } = this.parts;
+    const { lifecycle, migration } = this.ports;
     this.failover.move('begin');
     if (this.fenced) this.why = undefined; // what was in the way may be mended
     try {
       if (!(await this.fenceOff())) return await this.giveWay();
       await this.makeWhole();
-      requireProcess(this.parts.lifecycle);
+      requireProcess(this.ports.lifecycle);
     } catch (thrown) {
       return this.leaveUnfinished(lastFailure(thrown));
     }
-    for (const output of this.outputs) output.releaseAll();
+    for (const hold of this.outputHolds) hold.releaseAll();
     this.step('takeover-network-open');
-    lifecycle.runAfterFailover();
+    if (this.guestOver) lifecycle.finishShutdown();
+    else lifecycle.goOnAfterFailover(this.given ?? { run: true });
     this.failover.move('done');
     migration.move('completed');
     this.tellExit('request');
     this.step('takeover-running');
   }
 
-  /** False: the primary goes on. */
+  /** False: the primary continues to run the guest. */
   private async fenceOff(): Promise<boolean> {
     if (this.fenced) return true;
-    const { clock, options } = this.parts;
+    const { clock, options } = this.ports;
     this.heartbeat.silence();
     this.link.fail(new VmError('failover was requested'));
-    const times = {
-      leaseMs: this.leaseMs,
-      leaseMarginMs: options.leaseMarginMs,
-      stopTimeoutMs: options.stopTimeoutMs,
-    };
+    const { leaseMarginMs, stopTimeoutMs } = options;
+    const times = { leaseMs: this.leaseMs, leaseMarginMs, stopTimeoutMs };
     const result = await fence(this.link, clock, times, {
       stopped: this.stopped,
       peerAlone: this.peerAlone,
       peerLeft: this.peerLeft,
+      // A primary that hands its guest over answers, and its user waits for that.
+      decided: this.decided && !this.given,
       lastGrantMs: this.heartbeat.lastGrantMs,
     });
     if (result === 'peer-alone') {
@@ -363,12 +406,12 @@ export class ColoSecondary extends Session {
 
   /** A merge takes as long as it takes: what it works on is the last copy of the guest. */
   private async makeWhole(): Promise<void> {
-    const { clock, options } = this.parts;
+    const { clock, options } = this.ports;
     await within(
       clock,
       options.diskTimeoutMs,
       'dropping the export',
-      this.parts.dropExports(),
+      this.ports.dropExports(),
     ).catch(thrown => this.warn(failureOf(thrown)));
     this.step('takeover-exports-dropped');
     const wait = (what: string, merged: Promise<void>) =>
@@ -386,28 +429,41 @@ export class ColoSecondary extends Session {
   private leaveUnfinished(error: VmError): void {
     this.failover.move('failed');
     const advice = '; what is here is kept: mend that, and x_colo_lost_heartbeat tries again';
-    const again = error === this.parts.lifecycle.ending ? '' : advice;
+    const again = error === this.ports.lifecycle.ending ? '' : advice;
     const text = `the takeover is not finished: ${error.message}${again}`;
-    this.parts.report(text);
+    this.ports.report(text);
     this.tellExit('error', text, { again: true });
   }
 
+  override concede(): void {
+    if (this.failover.move('peer-alone')) this.proceed(this.giveWay());
+  }
+
+  private dropped(text: string): void {
+    // Where this side has bid, it may be the owner already: the arbiter's answer decides.
+    if (!['protected', 'loading'].includes(this.state) || !this.failover.move('leave')) return;
+    const error = new VmError(`the primary goes on without this secondary: ${text}`);
+    this.giveUp(error);
+    this.proceed(this.giveWay(error.message));
+  }
+
   /** The primary was told to go on alone: what is here is history. */
-  private async giveWay(): Promise<void> {
-    const { migration } = this.parts;
+  private async giveWay(why = 'the primary goes on alone'): Promise<void> {
+    const { migration } = this.ports;
     this.heartbeat.silence();
     // What it waits for may still be on its way: the connection ends in order.
     void this.link.farewell();
-    for (const output of this.outputs) output.drop();
+    for (const hold of this.outputHolds) hold.drop();
     await this.stopDisks();
-    if (migration.status === 'colo') migration.move('failed', 'the primary goes on alone');
-    this.tellExit('error', 'the primary goes on alone');
+    if (migration.status === 'colo') migration.move('failed', why);
+    this.tellExit('error', why);
+    this.parting?.done();
   }
 
   private async shutdownTogether(): Promise<void> {
-    const { lifecycle, migration } = this.parts;
+    const { lifecycle, migration } = this.ports;
     this.heartbeat.silence();
-    for (const output of this.outputs) output.drop();
+    for (const hold of this.outputHolds) hold.drop();
     await this.stopDisks();
     await this.tryRecord('together');
     this.link.destroy();
@@ -416,18 +472,19 @@ export class ColoSecondary extends Session {
   }
 
   protected override async leave(error: VmError): Promise<void> {
-    const { migration } = this.parts;
+    const { migration } = this.ports;
     if (this.peerIsAlone && this.state === 'protected' && this.failover.move('peer-alone'))
       return this.giveWay();
     const entering = this.state === 'entering';
     if (!this.failover.move('error')) return;
+    this.parting?.fail(error);
     this.heartbeat.silence();
     this.link.post({ type: 'error', text: error.message });
     // A side that holds a whole state keeps the connection: its end tells that the primary is gone.
     if (!entering) return this.tellExit('error', error.message);
     this.link.fail(error);
     void this.link.farewell();
-    for (const output of this.outputs) output.releaseAll();
+    for (const hold of this.outputHolds) hold.releaseAll();
     // The disks of a stranger are another session's.
     if (!this.accepted) return;
     await this.stopDisks();
@@ -437,10 +494,7 @@ export class ColoSecondary extends Session {
 
   /** The images go back to the last checkpoint. */
   private async stopDisks(): Promise<void> {
-    const { clock, options } = this.parts;
-    const wait = (_what: string, stopped: Promise<void>) =>
-      within(clock, options.diskTimeoutMs, 'ending replication', stopped);
-    const error = await stopAll(this.disks, false, wait);
+    const error = await endReplication(this.disks, false, this.ports);
     if (error) this.warn(error);
   }
 }

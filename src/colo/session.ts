@@ -9,10 +9,11 @@ import type { OutputHold } from '../net/contract.js';
 import type { ColoExitReason } from '../qapi/types.js';
 import type { PairState } from '../block/record/pair-record.js';
 import { within } from '../migration/wait.js';
-import type { ColoParts } from './contract.js';
+import { Arbitration } from './arbitration.js';
+import type { ColoPorts } from './contract.js';
 import type { Controlled } from './controlled.js';
-import type { DiskSync, DiskSyncInfo } from './disk-sync.js';
-import { Failover, type ColoState, type Table, refusal } from './failover.js';
+import type { DiskOutcome, DiskSync, DiskSyncInfo } from './disk-sync.js';
+import { FailoverStates, type ColoState, type TransitionTable, refusal } from './failover.js';
 import { type ColoSide, type Message, codecOf } from './messages.js';
 import { Patience } from './patience.js';
 import type { ColoStatistics } from './statistics.js';
@@ -24,9 +25,12 @@ export class Refusal extends VmError {}
 
 export abstract class Session implements Controlled {
   protected readonly link: Link<Message>;
-  protected readonly failover: Failover;
-  protected outputs: OutputHold[] = [];
-  /** Settles when the conversation is over; never rejects. Whatever takes over waits for it. */
+  protected readonly failover: FailoverStates;
+  protected outputHolds: OutputHold[] = [];
+  /**
+   * Settles when the conversation has ended, and never rejects. A session that follows waits for
+   * it.
+   */
   protected conversation: Promise<void> = Promise.resolve();
   /** Settles when a failover procedure, if one was begun, is through. */
   protected procedure: Promise<void> = Promise.resolve();
@@ -41,6 +45,7 @@ export abstract class Session implements Controlled {
   readonly patience: Patience;
   /** The peer has left COLO, and said so. */
   protected peerLeft = false;
+  protected readonly arbitration: Arbitration | undefined;
   private exitTold = false;
   /** Why the record of the pair does not say what it should. */
   private recordTrouble: string | undefined;
@@ -48,20 +53,22 @@ export abstract class Session implements Controlled {
   protected spoiled: VmError | undefined;
 
   constructor(
-    protected readonly parts: ColoParts,
+    protected readonly ports: ColoPorts,
     readonly side: ColoSide,
-    table: Table,
+    table: TransitionTable,
     stream: Stream,
   ) {
-    this.failover = new Failover(table);
-    this.changedMs = parts.clock.nowMs();
+    this.failover = new FailoverStates(table);
+    this.arbitration = ports.arbiter && new Arbitration(ports.arbiter, ports, this);
+    this.changedMs = ports.clock.nowMs();
     this.failover.onPair = () => {
-      this.changedMs = parts.clock.nowMs();
-      parts.pairChanged?.();
+      this.changedMs = ports.clock.nowMs();
+      ports.pairChanged?.();
+      this.arbitration?.changed();
     };
-    this.patience = new Patience(parts.clock, parts.options, line => parts.report(line));
-    this.link = new Link(stream, parts.clock, codecOf(side));
-    this.link.sendLimitMs = parts.options.replyTimeoutMs;
+    this.patience = new Patience(ports.clock, ports.options, line => ports.report(line));
+    this.link = new Link(stream, ports.clock, codecOf(side));
+    this.link.sendLimitMs = ports.options.replyTimeoutMs;
     this.link.onMessage = (direction, message) => this.note(direction, message);
     this.link.urgent = message => this.urgent(message);
   }
@@ -74,13 +81,18 @@ export abstract class Session implements Controlled {
     return this.link.peer;
   }
 
+  /** An arbiter has this side go on, and will not have the other one. */
+  protected get decided(): boolean {
+    return this.arbitration?.owns ?? false;
+  }
+
   get heldPackets(): number {
-    return this.outputs.reduce((sum, output) => sum + output.heldPackets, 0);
+    return this.outputHolds.reduce((sum, hold) => sum + hold.heldPackets, 0);
   }
 
   /** undefined: there was none. */
   get lastCheckpointMs(): number | undefined {
-    return this.wholeMs === undefined ? undefined : this.parts.clock.nowMs() - this.wholeMs;
+    return this.wholeMs === undefined ? undefined : this.ports.clock.nowMs() - this.wholeMs;
   }
 
   /** How far the disks are on the way into COLO; undefined: nothing is to be done. */
@@ -88,25 +100,30 @@ export abstract class Session implements Controlled {
     return this.diskSync?.info;
   }
 
+  get diskOutcomes(): DiskOutcome[] | undefined {
+    const outcomes = this.diskSync?.outcomes ?? [];
+    return outcomes.length > 0 ? outcomes : undefined;
+  }
+
   /** What takes long just now, or is still to be mended, in words. */
   get waitsFor(): string | undefined {
     return this.patience.waitsFor ?? this.recordTrouble;
   }
 
-  /** Nothing of this session goes on: conversation and procedure are over. */
+  /** The session has ended: neither the conversation nor a procedure runs. */
   async over(): Promise<void> {
     await this.conversation;
     await this.procedure;
   }
 
-  /** Runs the conversation to its end, whatever that is. */
+  /** Runs the conversation until it ends, in success or failure. */
   begin(): void {
     this.conversation = this.converse()
       .catch(thrown => this.leave(lastFailure(thrown)))
       .catch(thrown => this.warn(lastFailure(thrown)));
   }
 
-  /** What follows an order or the peer's word. Whatever goes wrong in it is told. */
+  /** Runs what an order or a message of the peer asks for. A failure in it is reported. */
   protected proceed(procedure: Promise<void>): void {
     this.procedure = procedure.catch(thrown => this.stumble(lastFailure(thrown)));
   }
@@ -116,14 +133,14 @@ export abstract class Session implements Controlled {
     if (!this.failover.move('failed')) return this.warn(error);
     const text =
       `${error.message}: the failover is not finished; x_colo_lost_heartbeat tries ` + 'again';
-    this.parts.report(text);
+    this.ports.report(text);
     this.tellExit('error', text, { again: true });
   }
 
   // What only a primary has.
 
   readonly statistics: ColoStatistics | undefined = undefined;
-  /** A guest that waits for a word of its peer may run: the peer has not gone on with it. */
+  /** A guest that waits for its peer's answer may run: the peer has not run it. */
   mayRun = false;
 
   /** The guest's disks are being replaced by the secondary's. */
@@ -137,6 +154,23 @@ export abstract class Session implements Controlled {
   /** A checkpoint as soon as possible; remembered while one is in flight. */
   requestCheckpoint(): void {}
 
+  /**
+   * x-colo-switchover. Settles when the secondary has the guest. VmError: it has not, and why.
+   */
+  switchOver(): Promise<void> {
+    throw new VmError('this side is the secondary: the primary is told to swap the roles');
+  }
+
+  /** x-colo-leave. Settles when this secondary is none any more. VmError: it still is, and why. */
+  leavePair(): Promise<void> {
+    throw new VmError('this side has the guest: x-colo-switchover gives it to the other one first');
+  }
+
+  /** A secondary that was told to leave: it is not to follow anew. */
+  get hasLeft(): boolean {
+    return false;
+  }
+
   get cancellable(): boolean {
     return false;
   }
@@ -147,6 +181,8 @@ export abstract class Session implements Controlled {
 
   /** x-colo-lost-heartbeat. Returns when it is accepted; the procedure follows. */
   abstract lostHeartbeat(): void;
+  /** The other side goes on: this guest never runs again. */
+  abstract concede(): void;
   protected abstract converse(): Promise<void>;
   /** The conversation ended with an error. */
   protected abstract leave(error: VmError): Promise<void>;
@@ -178,11 +214,12 @@ export abstract class Session implements Controlled {
   }
 
   /**
-   * Where a failure changes nothing for this guest: what stands there is more careful. People are
-   * told, once until it is written, since a start from these images will wait for a word of theirs.
+   * Writes a record whose failure does not change what this guest does: the old record only makes a
+   * start more careful. The failure is reported once until the record is written, because a start
+   * from these images will then wait for a user's decision.
    */
   protected async tryRecord(state: PairState): Promise<boolean> {
-    const { clock, identity, options } = this.parts;
+    const { clock, identity, options } = this.ports;
     const written = within(
       clock,
       options.diskTimeoutMs,
@@ -205,18 +242,18 @@ export abstract class Session implements Controlled {
 
   /** On a branch that is no other image's, durable at all of this side's. */
   protected goOnAsNext(): Promise<void> {
-    const { clock, identity, options } = this.parts;
+    const { clock, identity, options } = this.ports;
     return within(clock, options.diskTimeoutMs, 'the record of the pair', identity.goAlone());
   }
 
   protected step(step: ColoStep): void {
-    this.parts.step(step);
+    this.ports.step(step);
   }
 
   /** What goes wrong beside the way to the end, and does not change it. */
   protected warn(error: VmError): void {
     trace.failover_warning?.({ side: this.side, error: error.message });
-    this.parts.report(`COLO: ${error.message}`);
+    this.ports.report(`COLO: ${error.message}`);
   }
 
   /** COLO_EXIT, once; again: something else has become of it since. */
@@ -225,7 +262,7 @@ export abstract class Session implements Controlled {
     if (this.exitTold && !again) return;
     this.exitTold = true;
     this.exitReason = reason;
-    this.parts.events.emit('COLO_EXIT', {
+    this.ports.events.emit('COLO_EXIT', {
       mode: this.side,
       reason,
       ...(error !== undefined && { error }),
@@ -247,6 +284,6 @@ export abstract class Session implements Controlled {
 
   protected note(direction: 'sent' | 'got', message: Message): void {
     traceMessage(direction, message.type);
-    this.parts.step(`${this.side}-${direction}-${message.type}`);
+    this.ports.step(`${this.side}-${direction}-${message.type}`);
   }
 }

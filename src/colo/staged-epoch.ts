@@ -6,7 +6,13 @@ import type { Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { SecondaryDisk } from '../block/contract/replicated.js';
-import { type PageChunk, applyChunk, decodeChunk, pageBytes, pagesOf } from '../migration/pages.js';
+import {
+  type PageChunk,
+  applyChunk,
+  decodeChunk,
+  PAGE_BYTES,
+  pagesOf,
+} from '../migration/pages.js';
 import type { Turns } from '../migration/turns.js';
 import type { EpochInfo } from './messages.js';
 import { trace } from './trace.js';
@@ -64,7 +70,7 @@ export class StagedEpoch {
     for (const [at, chunk] of this.chunks.entries()) {
       applyChunk(this.ram, chunk);
       if (at === this.chunks.length >> 1) half();
-      await turns.spend(pagesOf(chunk) * pageBytes);
+      await turns.spend(pagesOf(chunk) * PAGE_BYTES);
     }
     this.chunks.length = 0;
     trace.flush_ram_cache_end?.({});

@@ -13,7 +13,7 @@ export interface CheckpointRecord {
   blobBytes: number;
 }
 
-const kept = 1024;
+const KEPT_EPOCHS = 1024;
 type Measure = Exclude<keyof CheckpointRecord, 'epoch'>;
 
 export class ColoStatistics {
@@ -25,7 +25,7 @@ export class ColoStatistics {
   lastAbort: string | undefined;
 
   add(record: CheckpointRecord): void {
-    this.ring[this.done % kept] = record;
+    this.ring[this.done % KEPT_EPOCHS] = record;
     this.done++;
     this.abortedInRow = 0;
   }
@@ -37,7 +37,7 @@ export class ColoStatistics {
   }
 
   last(): CheckpointRecord | undefined {
-    return this.done === 0 ? undefined : this.ring[(this.done - 1) % kept];
+    return this.done === 0 ? undefined : this.ring[(this.done - 1) % KEPT_EPOCHS];
   }
 
   /** p: 0..1, nearest rank over what is kept. */

@@ -21,6 +21,7 @@ const primarySteps = [
   'primary-recorded',
   'primary-alone',
   'primary-gate-closed',
+  'primary-handing-over',
 ] as const;
 const secondarySteps = [
   'secondary-checked',

@@ -20,6 +20,7 @@ export const trace = tracer('colo', {
   checkpoint_aborted: event<{ epoch: number; why: string }>(),
   disk_compared: event<{ disk: string; different: number; may: string }>(),
   fence: event<{ result: string }>(),
+  heartbeat_lost: event<{ beatsMs: number; connectionMs: number }>(),
   failover_warning: event<{ side: string; error: string }>(),
   wait_failed: event<{ what: string; error: string }>(),
 });

@@ -16,14 +16,14 @@ export const addressArg = Args.string({
   description: '-name of a VM on this host, or unix:PATH or tcp:HOST:PORT of a -qmp socket',
 });
 /** 23 days: a timer has no more. */
-const maxTimeout = 2_000_000;
+const MAX_TIMEOUT_SECONDS = 2_000_000;
 export const timeoutFlag = Flags.integer({
   default: 30,
   min: 1,
-  max: maxTimeout,
+  max: MAX_TIMEOUT_SECONDS,
   description: 'seconds to wait for an answer',
 });
-const connectTimeoutMs = 5000;
+const CONNECT_TIMEOUT_MS = 5000;
 
 export abstract class ClientCommand extends BaseCommand {
   protected async withClient<T>(
@@ -31,7 +31,7 @@ export abstract class ClientCommand extends BaseCommand {
     timeoutMs: number,
     use: (client: QmpClient) => Promise<T>,
   ): Promise<T> {
-    const limitMs = Math.min(connectTimeoutMs, timeoutMs);
+    const limitMs = Math.min(CONNECT_TIMEOUT_MS, timeoutMs);
     const connecting = connectQmp(parseAddress(address), limitMs);
     const client = await connecting.catch(async (error: unknown) => {
       const code = errorCode(asVmError(error).options.cause) ?? '';

@@ -11,7 +11,7 @@ import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { adviceFor } from './status.js';
 import { type VmLine, vmLine } from './survey.js';
 
-const pollMs = 50;
+const POLL_MS = 50;
 
 export class Failover extends ClientCommand {
   static override readonly summary = 'the peer is lost: let this side go on alone';
@@ -70,7 +70,7 @@ async function runsAlone(client: QmpClient, address: string, timeoutMs: number):
       const hint = `It goes on meanwhile: colo status ${address}`;
       throw new VmError(`the failover was accepted, but ${late}`, { hint });
     }
-    await new Promise(resolve => setTimeout(resolve, pollMs));
+    await new Promise(resolve => setTimeout(resolve, POLL_MS));
   }
 }
 

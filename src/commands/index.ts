@@ -11,6 +11,7 @@ export type AnyCommand = Command.Class | typeof Tool;
 const table: Record<string, () => Promise<AnyCommand>> = {
   primary: async () => (await import('./primary.js')).Primary,
   secondary: async () => (await import('./secondary.js')).Secondary,
+  run: async () => (await import('./run.js')).Run,
   monitor: async () => (await import('./monitor.js')).Monitor,
   hmp: async () => (await import('./hmp.js')).Hmp,
   qmp: async () => (await import('./qmp.js')).Qmp,
@@ -18,7 +19,10 @@ const table: Record<string, () => Promise<AnyCommand>> = {
   status: async () => (await import('./status.js')).Status,
   init: async () => (await import('./init.js')).Init,
   failover: async () => (await import('./failover.js')).Failover,
+  switchover: async () => (await import('./switchover.js')).Switchover,
+  leave: async () => (await import('./leave.js')).Leave,
   protect: async () => (await import('./protect.js')).Protect,
+  arbiter: async () => (await import('./arbiter.js')).ArbiterCommand,
   doctor: async () => (await import('./doctor/doctor.js')).Doctor,
   completion: async () => (await import('./completion.js')).Completion,
   'image:create': async () => (await import('./image/create.js')).ImageCreate,

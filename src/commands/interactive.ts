@@ -17,7 +17,7 @@ import { processStdio, processTerminal } from './terminal.js';
 import { processTypist } from './typist.js';
 
 /** The look at the peer before a failover. */
-const guardMs = 5000;
+const GUARD_MS = 5000;
 
 /**
  * With a line editor; on a terminal that cannot move its cursor line by line, as that edits them.
@@ -27,7 +27,7 @@ export function interactive(client: QmpClient, shell: RemoteShell, address: stri
   const stdio = processStdio();
   const local = !address.startsWith('tcp:');
   // A QEMU has no query-vm, and asks nothing.
-  const guard = failoverGuard(() => doubtOf(client, guardMs).catch(() => undefined));
+  const guard = failoverGuard(() => doubtOf(client, GUARD_MS).catch(() => undefined));
   let gone = false;
   return new Promise(resolve => {
     const leave = (text: string) => {
@@ -76,7 +76,7 @@ function onNews(client: QmpClient, print: (text: string) => void): void {
     const given = isObject(data) ? data : {};
     if (!isForPeople(event, given)) return;
     if (event !== 'COLO_EXIT') return print(eventLine(event, given));
-    client.execute('query-vm', undefined, guardMs).then(
+    client.execute('query-vm', undefined, GUARD_MS).then(
       vm => print(`${pairNews(healthFrom(vm), 'x_colo_lost_heartbeat').join('\n')}\n`),
       () => print(eventLine(event, given)), // a QEMU has no query-vm
     );

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util';
 import { BaseCommand } from './base.js';
 import { wantsColour } from './output.js';
-import { age, columns, stateColour, stateWord, survey, type VmLine } from './survey.js';
+import { ageCell, columns, stateColour, stateWord, survey, type VmLine } from './survey.js';
 
 export class List extends BaseCommand {
   static override readonly summary = 'list the VMs that run on this host';
@@ -22,7 +22,14 @@ export class List extends BaseCommand {
     if (this.jsonEnabled()) return lines;
     const rows = lines.map(line => {
       const { name, role, peer, ageMs } = line;
-      return [name, role, stateWord(line), line.protected ? 'yes' : 'no', peer ?? '-', age(ageMs)];
+      return [
+        name,
+        role,
+        stateWord(line),
+        line.protected ? 'yes' : 'no',
+        peer ?? '-',
+        ageCell(ageMs),
+      ];
     });
     const colour = wantsColour(process.stdout, process.env);
     const paint = (cell: string, row: number, column: number) =>

@@ -11,29 +11,34 @@ import { asVmError, VmError } from '../base/errors.js';
 import { didYouMean } from '../base/similar.js';
 import { errorCode } from '../host/node/errors.js';
 import { makeFolder, PRIVATE_FOLDER } from '../host/node/folder.js';
-import type { ListenerWorld, QmpListener } from '../monitor/qmp/listener.js';
+import type { QmpListenerPorts, QmpListener } from '../monitor/qmp/listener.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-const longestName = 64;
+const LONGEST_NAME = 64;
 export const isVmName = (text: string) => nameMistake(text) === undefined;
 
 /** What keeps a name from being an address. */
 export function nameMistake(text: string): string | undefined {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(text))
     return 'a name for use as an address is letters, digits and - . _';
-  if (text.length <= longestName) return undefined;
+  if (text.length <= LONGEST_NAME) return undefined;
   return (
-    `a name for use as an address has at most ${longestName} characters, this has ` +
+    `a name for use as an address has at most ${LONGEST_NAME} characters, this has ` +
     `${text.length}`
   );
 }
 
-/** XDG_RUNTIME_DIR, /run/user/UID where it is ours, or below the home directory. */
+/**
+ * XDG_RUNTIME_DIR, /run/user/UID where it is ours, or below the home directory. For root /run: a
+ * VM of the system is in the same place for a service and for a login, and outlives both.
+ */
 export function namesDir(env: Env = process.env, uid = process.getuid?.() ?? 0): string {
   const given = env['XDG_RUNTIME_DIR'];
-  if (given !== undefined && given.startsWith('/')) return join(given, 'colo');
-  const standard = `/run/user/${uid}`;
+  const ofLogin = `/run/user/${uid}`;
+  const standard = uid === 0 ? '/run' : ofLogin;
+  if (given !== undefined && given.startsWith('/') && (uid !== 0 || given !== ofLogin))
+    return join(given, 'colo');
   if (writable(standard)) return join(standard, 'colo');
   return join(env['HOME'] ?? homedir(), '.local/state/colo/run');
 }
@@ -94,13 +99,13 @@ export async function noSuchVm(name: string, dir = namesDir()): Promise<VmError>
  */
 export async function takeName(
   name: string,
-  world: ListenerWorld,
+  ports: QmpListenerPorts,
   dir = namesDir(),
 ): Promise<QmpListener | undefined> {
   const path = nameSocket(name, dir);
   const listener = new (await import('../monitor/qmp/listener.js')).QmpListener(
     `unix:${path}`,
-    world,
+    ports,
   );
   try {
     const mistake = nameMistake(name);
@@ -116,7 +121,7 @@ export async function takeName(
       throw new VmError(`-name ${name}: a VM of this name runs already`, {
         hint: `Look at it with: colo status ${name}`,
       });
-    world.log(`-name ${name}: not reachable by its name: ${asVmError(error).message}`);
+    ports.log(`-name ${name}: not reachable by its name: ${asVmError(error).message}`);
     return undefined;
   }
   return listener;

@@ -14,7 +14,7 @@ const over = new Set<string | undefined>([
   'none',
   undefined,
 ]);
-const pollMs = 100;
+const POLL_MS = 100;
 
 type Run = () => Promise<string>;
 
@@ -39,7 +39,7 @@ async function untilOver(client: QmpClient, timeoutMs: number): Promise<string> 
       const seconds = timeoutMs / 1000;
       return `Error: nothing of the migration has moved for ${seconds} s (${status}); it goes on\n`;
     }
-    await new Promise(resolve => setTimeout(resolve, pollMs));
+    await new Promise(resolve => setTimeout(resolve, POLL_MS));
   }
 }
 

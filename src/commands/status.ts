@@ -7,7 +7,7 @@ import { addressArg, ClientCommand, timeoutFlag } from './client.js';
 import { type Verdict, verdict } from '../monitor/health.js';
 import { wantsColour } from './output.js';
 import { progressOf } from './progress.js';
-import { age, healthFrom, stateColour, stateWord, vmLine, type VmLine } from './survey.js';
+import { ageCell, healthFrom, stateColour, stateWord, vmLine, type VmLine } from './survey.js';
 import { type Awaited, awaited, untilPair } from './wait-pair.js';
 
 interface Health extends VmLine {
@@ -116,7 +116,7 @@ function show(health: Health): string {
     ['health', painted(health.verdict)],
     ...(health.todo === undefined ? [] : [['', health.todo] as [string, string]]),
     ...since(health),
-    ['age', `${age(health.ageMs)}, process ${health.pid ?? 'unknown'}`],
+    ['age', `${ageCell(health.ageMs)}, process ${health.pid ?? 'unknown'}`],
     ...progress(health.migration),
     ...checkpoints(health.colo),
     ...disks(health.disks),
@@ -127,7 +127,7 @@ function show(health: Health): string {
 function since({ sinceMs, lastCheckpointMs: last }: Health): [string, string][] {
   if (sinceMs === null) return [];
   const checkpoint = last === null ? '' : `, last checkpoint ${(last / 1000).toFixed(1)} s ago`;
-  return [['since', `${age(sinceMs)}${checkpoint}`]];
+  return [['since', `${ageCell(sinceMs)}${checkpoint}`]];
 }
 
 /** What a way into COLO, or a migration, has behind it. */

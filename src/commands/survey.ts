@@ -4,7 +4,7 @@
 import { asVmError } from '../base/errors.js';
 import { errorCode } from '../host/node/errors.js';
 import { isObject } from '../words/types.js';
-import { age as shortAge, type Health } from '../monitor/health.js';
+import { ageText, type Health } from '../monitor/health.js';
 import { pairStandings, type PairStanding } from '../qapi/types.js';
 import { connectQmp } from './connect.js';
 import { knownNames, nameSocket } from './names.js';
@@ -16,6 +16,8 @@ export interface VmLine {
   protected: boolean;
   /** How the pair stands; of a VM that does not say: unknown. */
   pair: PairStanding | 'unknown';
+  /** The other side goes on with the guest. */
+  superseded: boolean;
   /** Why COLO, or the way into it, ended the last time. */
   error: string | null;
   sinceMs: number | null;
@@ -25,22 +27,23 @@ export interface VmLine {
   pid: number | null;
 }
 
-const patienceMs = 2000;
+const PATIENCE_MS = 2000;
 
 /**
  * Every live VM of this user. One that does not answer is listed as such; one that was killed is
  * not.
  */
 export async function survey(names = knownNames()): Promise<VmLine[]> {
-  const lines = await Promise.all(names.map(one));
+  const lines = await Promise.all(names.map(lineOf));
   return lines.filter(line => line !== undefined);
 }
 
-async function one(name: string): Promise<VmLine | undefined> {
+/** undefined: no VM of this name lives here. */
+export async function lineOf(name: string): Promise<VmLine | undefined> {
   try {
-    const client = await connectQmp({ kind: 'unix', path: nameSocket(name) }, patienceMs);
+    const client = await connectQmp({ kind: 'unix', path: nameSocket(name) }, PATIENCE_MS);
     try {
-      return vmLine(name, await client.execute('query-vm', undefined, patienceMs));
+      return vmLine(name, await client.execute('query-vm', undefined, PATIENCE_MS));
     } finally {
       client.dispose();
     }
@@ -62,6 +65,7 @@ export function vmLine(name: string, info: unknown): VmLine {
     state: text('status', 'unknown'),
     protected: given['protected'] === true,
     pair: pairStandings.find(word => word === given['pair']) ?? 'unknown',
+    superseded: given['superseded'] === true,
     error: text('error', '') || null,
     sinceMs: number('since-ms'),
     lastCheckpointMs: number('last-checkpoint-ms'),
@@ -102,7 +106,7 @@ export function stateColour({ state, pair }: VmLine): 'green' | 'red' | 'yellow'
 }
 
 /** `45s`, `3m`, `2h`, `5d`; `-`: it does not say. */
-export const age = (ms: number | null): string => (ms === null ? '-' : shortAge(ms));
+export const ageCell = (ms: number | null): string => (ms === null ? '-' : ageText(ms));
 
 /** For people: a head, aligned columns, cells painted. For a pipe: no head, tabs. */
 export function columns(

@@ -23,13 +23,13 @@ import { notesGoTo } from './output.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-const privateFile = 0o600;
+const PRIVATE_FILE_MODE = 0o600;
 /** The file is cut back to maxHistoryLines when it is twice as long. */
-const maxFileBytes = 1 << 20;
+const MAX_FILE_BYTES = 1 << 20;
 /** Whoever held the lock for so long is dead. */
-const lockTimeoutMs = 2000;
-const lockAttempts = 50;
-const maxFiles = 500;
+const LOCK_TIMEOUT_MS = 2000;
+const LOCK_ATTEMPTS = 50;
+const MAX_FILES = 500;
 
 export const processTypist = (): Typist => ({
   clock: new NodeClock(),
@@ -57,7 +57,7 @@ export function historyFile(path: string): History {
 
 function earlierLines(path: string): string[] {
   const text =
-    attempt(() => (statSync(path).size <= 2 * maxFileBytes ? readFileSync(path, 'utf8') : '')) ??
+    attempt(() => (statSync(path).size <= 2 * MAX_FILE_BYTES ? readFileSync(path, 'utf8') : '')) ??
     '';
   return text
     .split('\n')
@@ -75,7 +75,7 @@ function append(path: string, line: string): void {
   const lock = `${path}.lock`;
   if (!take(lock)) return;
   try {
-    appendFileSync(path, `${line}\n`, { mode: privateFile });
+    appendFileSync(path, `${line}\n`, { mode: PRIVATE_FILE_MODE });
     trim(path);
   } finally {
     rmSync(lock, { force: true });
@@ -86,17 +86,19 @@ function trim(path: string): void {
   const lines = readFileSync(path, 'utf8')
     .split('\n')
     .filter(one => one !== '');
-  if (lines.length <= 2 * MAX_HISTORY_LINES && statSync(path).size <= maxFileBytes) return;
+  if (lines.length <= 2 * MAX_HISTORY_LINES && statSync(path).size <= MAX_FILE_BYTES) return;
   const fresh = `${path}.${process.pid}`;
-  writeFileSync(fresh, `${lines.slice(-MAX_HISTORY_LINES).join('\n')}\n`, { mode: privateFile });
+  writeFileSync(fresh, `${lines.slice(-MAX_HISTORY_LINES).join('\n')}\n`, {
+    mode: PRIVATE_FILE_MODE,
+  });
   renameSync(fresh, path);
 }
 
 /** Held for less than a millisecond; a few attempts are enough. */
 function take(lock: string): boolean {
-  for (let n = 0; n < lockAttempts; n++) {
-    if (attempt(() => (closeSync(openSync(lock, 'wx', privateFile)), true))) return true;
-    if (Date.now() - (attempt(() => statSync(lock).mtimeMs) ?? Date.now()) > lockTimeoutMs)
+  for (let n = 0; n < LOCK_ATTEMPTS; n++) {
+    if (attempt(() => (closeSync(openSync(lock, 'wx', PRIVATE_FILE_MODE)), true))) return true;
+    if (Date.now() - (attempt(() => statSync(lock).mtimeMs) ?? Date.now()) > LOCK_TIMEOUT_MS)
       rmSync(lock, { force: true });
   }
   return false;
@@ -125,5 +127,5 @@ export async function filesLike(prefix: string, base = '.'): Promise<string[]> {
     )
     .map(entry => `${folder}${entry.name}${entry.isDirectory() ? '/' : ''}`)
     .sort()
-    .slice(0, maxFiles);
+    .slice(0, MAX_FILES);
 }

@@ -1,8 +1,9 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
 import { BaseCommand } from './base.js';
-import { type GivenOption, HelpAsked, optionValue } from './options/argv.js';
+import { type GivenOption, HelpAsked, UsageError } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
 import { noteUnlessPrompt } from './output.js';
+import type { Pairing } from './pair/pairing.js';
 import { channelHint } from './vm/channels.js';
 import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
@@ -13,11 +14,7 @@ export abstract class VmCommand extends BaseCommand {
   async run(): Promise<void> {
     // Ours, not oclif's: it warns developers who forget to parse.
     this.parsed = true;
-    const config = optionValue(this.argv, 'config');
-    const pairing =
-      config === undefined
-        ? undefined
-        : (await import('./pair/pairing.js')).pairingFrom(config, this.role);
+    const pairing = await this.pairing();
     const launch = await this.launch(pairing?.options);
     if (!launch) return;
     if (!staysInForeground(launch.process)) {
@@ -45,6 +42,25 @@ export abstract class VmCommand extends BaseCommand {
   /** No reason to stop a VM. */
   protected override outputLost(): void {}
 
+  private async pairing(): Promise<Pairing | undefined> {
+    const { givenOptions } = await import('./options/spec.js');
+    const given = givenOptions(this.argv);
+    const find = (name: string) => given.find(option => option.name === name);
+    const [config, side, rejoin] = [find('config'), find('side'), find('rejoin')];
+    const insecure = find('insecure');
+    const about = side ?? rejoin ?? insecure;
+    if (!config) {
+      if (!about) return undefined;
+      throw new UsageError(`${about.spelled}: this is about a pair definition: give --config too`);
+    }
+    const { pairingFrom } = await import('./pair/pairing.js');
+    return pairingFrom(config.value, this.role, {
+      side: side?.value,
+      rejoin: rejoin !== undefined,
+      insecure: insecure !== undefined,
+    });
+  }
+
   /** undefined: help was asked for, and given. */
   private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
     // Here, not above: what a machine is made of takes longer to load than most commands take to
@@ -53,7 +69,7 @@ export abstract class VmCommand extends BaseCommand {
     const { reachableWarnings } = await import('./options/reachable.js');
     try {
       const launch = parseLaunch(this.role, this.argv, base);
-      for (const line of reachableWarnings(launch.spec)) this.note(`colo ${this.role}: ${line}`);
+      for (const line of reachableWarnings(launch)) this.note(`colo ${this.role}: ${line}`);
       return launch;
     } catch (error) {
       if (!(error instanceof HelpAsked)) throw error;

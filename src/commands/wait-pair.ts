@@ -12,8 +12,8 @@ export type Awaited = (typeof awaited)[number];
 
 /** From there nothing leads anywhere else. */
 const over: readonly (PairStanding | 'unknown')[] = ['superseded', 'broken', 'ended'];
-const pollMs = 500;
-const answerMs = 30_000;
+const POLL_MS = 500;
+const ANSWER_MS = 30_000;
 
 /** VmError: it did not come to that within the time, or can never. */
 export async function untilPair(
@@ -24,14 +24,14 @@ export async function untilPair(
   const deadline = performance.now() + timeoutMs;
   const { wait, gone } = signs(client);
   for (;;) {
-    const { pair } = vmLine('', await client.execute('query-vm', undefined, answerMs));
+    const { pair } = vmLine('', await client.execute('query-vm', undefined, ANSWER_MS));
     if (pair === wanted) return;
     if (over.includes(pair)) throw new VmError(`the pair is ${pair}: it never becomes ${wanted}`);
     const leftMs = deadline - performance.now();
     if (leftMs <= 0) {
       throw new VmError(`the pair is ${pair}, not ${wanted}, after ${timeoutMs / 1000} s`);
     }
-    await wait(Math.min(pollMs, leftMs));
+    await wait(Math.min(POLL_MS, leftMs));
     if (gone()) throw new VmError(`the VM has ended before the pair was ${wanted}`);
   }
 }

@@ -160,7 +160,7 @@ function bigField(check: (v: bigint) => void = () => undefined): BigField {
 /** Full 64 bits. */
 export const u64 = bigField();
 
-export const bool: Field<boolean> = {
+export const bool8: Field<boolean> = {
   size: 1,
   reset: () => false,
   write: (w, value) => u8.write(w, value ? 1 : 0),
@@ -227,7 +227,7 @@ export function array<T>(element: Field<T>, n: number): Field<T[]> {
 }
 
 /** A u32 count, then the elements, at most max. */
-export function list<T>(element: Field<T>, max: number): Field<T[]> {
+export function counted<T>(element: Field<T>, max: number): Field<T[]> {
   return {
     size: undefined,
     reset: () => [],
@@ -254,7 +254,7 @@ export function since<T>(version: number, field: Field<T>): Field<T> {
 }
 
 /** One of a fixed set of words, stored as its index. */
-export function oneOf<const W extends readonly string[]>(words: W): Field<W[number]> {
+export function enum8<const W extends readonly string[]>(words: W): Field<W[number]> {
   return {
     size: 1,
     reset: () => words[0],

@@ -53,6 +53,48 @@ export interface Stream extends Disposable {
    * delivered, and then comes the end. Missing: it is so in any case.
    */
   readToEnd?(): void;
+  /** This end's process, in words by which one of the same host knows it. */
+  readonly holder?: string | undefined;
+  /**
+   * The other end is in that process of this host (its `holder`), so that this kernel knows its
+   * end: no network, tunnel or proxy has a part in it. False also where that cannot be known.
+   */
+  heldBy?(holder: string): Promise<boolean>;
+  /** VmError: the host lets none be heard here. Missing: this connection has none. */
+  heartbeat?(options: HeartbeatOptions): Heartbeat;
+}
+
+export interface HeartbeatOptions {
+  /** 16 bytes that only the two ends know: what is not made with them is no sign of life. */
+  key: Uint8Array;
+  /** This end has made the connection. */
+  caller: boolean;
+  intervalMs: number;
+  /** A main loop that has not turned for so long is stuck, and no life is shown any more. */
+  loopLimitMs: number;
+}
+
+/**
+ * Signs of life between the processes of a connection's two ends, sent and heard apart from the
+ * main loop: what holds that up makes neither side look dead. They go beside the connection and
+ * may be lost. They say that a process lives, not that it has taken anything.
+ */
+export interface Heartbeat extends Disposable {
+  /** Where this end listens. */
+  readonly port: number;
+  /**
+   * The caller's: where the other end listens. That end answers to where it hears from. VmError:
+   * the host knows no way there.
+   */
+  aim(port: number): void;
+  /** The main loop has turned, and may be busy for so much longer than usual. */
+  turned(busyMs?: number): void;
+  setInterval(ms: number): void;
+  /**
+   * Since the last sign of the other end, in time that this process was awake. undefined: none was
+   * heard ever.
+   */
+  readonly silentMs: number | undefined;
 }
 
 export type Address = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };
@@ -62,15 +104,17 @@ export interface Listener extends Disposable {
   readonly address: Address;
 }
 
+export interface X509Credentials {
+  kind: 'x509';
+  ca: Uint8Array;
+  certificate?: Uint8Array;
+  key?: Uint8Array;
+  verifyPeer: boolean;
+}
+
 /** What one side of TLS shows, and what it asks of the other. Certificates and keys in PEM. */
 export type TlsCredentials =
-  | {
-      kind: 'x509';
-      ca: Uint8Array;
-      certificate?: Uint8Array;
-      key?: Uint8Array;
-      verifyPeer: boolean;
-    }
+  | X509Credentials
   /**
    * A server takes every client that knows one of the keys; a client has exactly one, under its own
    * name.
@@ -111,6 +155,11 @@ export interface Label {
    * there. undefined takes them away. VmError: there is no place that would last, and why.
    */
   write(bytes: Uint8Array | undefined): Promise<void>;
+  /**
+   * The path of a file for what is too long for a label: it belongs to the same medium, and to no
+   * other. Missing, or a VmError: there is no place that would last.
+   */
+  companion?(kind: string): Promise<string>;
 }
 
 export interface OpenFile {
@@ -118,6 +167,11 @@ export interface OpenFile {
   readonly readOnly: boolean;
   readonly label: Label;
   size(): Promise<number>;
+  /**
+   * When content or attributes changed for the last time, in microseconds since 1970, by the clock
+   * of the file system; no program can set it back. Undefined, or missing: nothing tells.
+   */
+  changedUs?(): Promise<number | undefined>;
   /** Short reads only at end of file: returns bytes read. */
   pread(buffer: Uint8Array, offset: number): Promise<number>;
   /** All or error. */
@@ -204,6 +258,51 @@ export interface Replacement {
   discard(): Promise<void>;
 }
 
+/**
+ * A folder of small files that never change once they have a name, for hosts that share it. What is
+ * read there is what its server has, as far as a network file system lets a client know.
+ */
+export interface RecordFolder {
+  readonly path: string;
+  /**
+   * In no order. The folder must be there. changed: by this process just now, which costs nothing
+   * more; what others have added meanwhile may not be durable then.
+   */
+  names(options?: { changed: boolean }): Promise<string[]>;
+  /** undefined: there is none of this name. Of a longer one, one byte more than bytesMax. */
+  read(name: string, bytesMax: number): Promise<Uint8Array | undefined>;
+  /** Whole and durable under this name when it resolves. False: the name is taken. */
+  add(name: string, bytes: Uint8Array): Promise<boolean>;
+  /** Not an error where there is none. */
+  remove(name: string): Promise<void>;
+}
+
+export interface RecordFolders {
+  open(path: string): RecordFolder;
+}
+
+/** JSON, posted to a server. */
+export interface HttpQuestion {
+  /** https: or http: */
+  url: string;
+  body: string;
+  timeoutMs: number;
+  /** Of an answer. */
+  bytesMax: number;
+  /** undefined: the system's authorities, and no certificate of ours. */
+  credentials?: X509Credentials;
+}
+
+export interface HttpAnswer {
+  status: number;
+  body: string;
+}
+
+export interface Http {
+  /** VmError: no whole answer within the bound. What was sent may have arrived all the same. */
+  post(question: HttpQuestion): Promise<HttpAnswer>;
+}
+
 export interface Entropy {
   fill(bytes: Uint8Array): void;
 }
@@ -240,6 +339,23 @@ export interface Programs {
   executable(path: string): Promise<boolean>;
   /** Rejects with a VmError when it cannot run, fails, or has not ended in time. */
   run(path: string, args: readonly string[], timeoutMs: number): Promise<void>;
+  /**
+   * A command as /bin/sh runs it, with these words in its environment. Rejects with a VmError that
+   * holds its last words; after timeoutMs all that it has started is killed.
+   */
+  command(
+    text: string,
+    environment: Readonly<Record<string, string>>,
+    timeoutMs: number,
+  ): Promise<void>;
+}
+
+/** What started this process as a service, and watches it: systemd, by sd_notify(3). */
+export interface ServiceManager {
+  /** Without a sign of life for so long it starts the service again; undefined: it does not. */
+  readonly watchdogMs: number | undefined;
+  /** `VARIABLE=value`, one a line. VmError: it was not taken. Never waits. */
+  notify(lines: string): void;
 }
 
 export interface Host {
@@ -250,4 +366,6 @@ export interface Host {
   readonly taps: Taps;
   readonly shell: Shell;
   readonly programs: Programs;
+  readonly folders: RecordFolders;
+  readonly http: Http;
 }

@@ -3,7 +3,7 @@
  * them, in one directory.
  */
 import { VmError } from '../base/errors.js';
-import type { Files, TlsCredentials } from './ports.js';
+import type { Files, TlsCredentials, X509Credentials } from './ports.js';
 
 export type TlsEndpoint = 'client' | 'server';
 
@@ -31,7 +31,7 @@ export const DEFAULT_PSK_USER = 'qemu';
 export async function loadX509(
   files: Files,
   { dir, endpoint, verifyPeer }: X509Files,
-): Promise<TlsCredentials> {
+): Promise<X509Credentials> {
   const read = (name: string) => readPem(files, `${dir}/${name}`);
   const ca = await read('ca-cert.pem');
   if (endpoint === 'server')

@@ -7,7 +7,7 @@ import { asVmError, assert, VmError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
 import type { StateBlob, VmAccel } from '../accel/contract.js';
 import type { Clock } from '../host/ports.js';
-import { blob, list, record, since, text, u32, u64 } from '../fields/field.js';
+import { blob, counted, record, since, text, u32, u64 } from '../fields/field.js';
 import { Reader } from '../fields/bytes.js';
 import { vmstate } from '../fields/vmstate.js';
 import { type Device, MAX_FAILURE } from './device.js';
@@ -31,7 +31,7 @@ const section = record({
   failure: since(2, text(3 * MAX_FAILURE)),
 });
 const head = record({ magic: u32.is(MAGIC), format: u32.range(1, FORMAT) });
-const layout = record({ ...head.fields, sections: list(section, MAX_SECTIONS) });
+const layout = record({ ...head.fields, sections: counted(section, MAX_SECTIONS) });
 /**
  * Chips take times below 2^62 ns (146 years); from a load on there must be room for the guest's own
  * run, or no later state of this VM could be taken anywhere.

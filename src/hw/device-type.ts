@@ -3,11 +3,16 @@
  * take, the checks, help, completion and the manual; from `uses` what must be there before it.
  */
 import type { BlockBackend, DiskProperties } from '../block/contract/backend.js';
+import type { VideoMemory } from '../accel/contract.js';
 import type { IoPorts } from '../memory/io-ports.js';
+import type { MmioSpace } from '../memory/mmio-space.js';
 import type { Netdev } from '../net/contract.js';
-import type { ArgsOf, Fields } from '../words/types.js';
+import { type ArgsOf, type Fields, int, optional } from '../words/types.js';
 import type { Device } from './device.js';
+import type { DisplaySource } from './display/surface.js';
+import type { PciFunction } from './pci/function.js';
 import type { VirtioModel } from './virtio/model.js';
+import type { GuestClock } from './wiring.js';
 
 /** What a device can be of outside. */
 export type DeviceUse = 'drive' | 'netdev';
@@ -17,14 +22,32 @@ export interface DeviceBackends {
   /** A drive, or a node. device: as a refusal names it. */
   drive(name: string, device: string, properties?: DiskProperties): BlockBackend;
   netdev(id: string, device: string): Netdev;
+  /** The ROM of a device, if it has one. */
+  rom(device: string): Buffer | undefined;
+}
+
+/** `bootindex=`, and Open Firmware's path of the device below its bus. slot: hexadecimal. */
+export interface BootPlace {
+  readonly index: number | undefined;
+  readonly path: (slot: string) => string;
 }
 
 /** The board as a device sees it that is put there. */
 export interface DeviceSlots extends DeviceBackends {
   readonly ports: IoPorts;
+  readonly mmio: MmioSpace;
+  readonly clock: GuestClock;
+  /** Of the machine's graphics card. */
+  readonly video: VideoMemory | undefined;
   /** place: for `info qtree`. */
   add<D extends Device>(device: D, place: string): D;
-  addVirtio<S>(id: string, model: VirtioModel<S>): void;
+  /** In the next free slot. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  addPci(fn: PciFunction<any>): void;
+  /** What the machine's screen shows. */
+  display(source: DisplaySource): void;
+  /** VmError: another device has that bootindex. */
+  addVirtio<S>(id: string, model: VirtioModel<S>, boot: BootPlace): void;
   /** Of a card without an address of its own; in order, so that both sides of a pair agree. */
   nextMac(): Uint8Array;
   /** Ends the machine. */
@@ -42,6 +65,11 @@ export interface DeviceType {
   /** properties: checked. VmError: there is no room for it. */
   plug(id: string, properties: Readonly<Record<string, unknown>>, slots: DeviceSlots): void;
 }
+
+/** The property of a device that firmware may boot from. */
+export const bootIndex = optional(
+  int('place in the order of what firmware boots from, from 0', { min: 0, max: 0x7fffffff }),
+);
 
 interface Declaration<F extends Fields> {
   name: string;

@@ -3,10 +3,16 @@ import { VmError } from '../base/errors.js';
 import { didYouMean } from '../base/similar.js';
 import { virtioBlkPci } from './block/virtio-blk-pci.js';
 import type { DeviceType } from './device-type.js';
+import { vgaDevice } from './display/vga-device.js';
 import { isaDebugExit } from './isa/debug-exit.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
 
-export const deviceTypes: readonly DeviceType[] = [virtioBlkPci, virtioNetPci, isaDebugExit];
+export const deviceTypes: readonly DeviceType[] = [
+  virtioBlkPci,
+  virtioNetPci,
+  vgaDevice,
+  isaDebugExit,
+];
 
 /** Named as QEMU names it, with what there is. */
 export function deviceTypeNamed(name: string): DeviceType {

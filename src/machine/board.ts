@@ -6,15 +6,20 @@ import type { VmAccel } from '../accel/contract.js';
 import type { CharBackend } from '../chardev/contract.js';
 import type { Clock } from '../host/ports.js';
 import { AcpiPm } from '../hw/acpi/pm.js';
-import { acpiTables } from '../hw/acpi/tables.js';
+import { type AcpiConfig, acpiTables, relocatableTables } from '../hw/acpi/tables.js';
 import { Serial } from '../hw/char/serial.js';
 import type { Device } from '../hw/device.js';
 import { DeviceSet } from '../hw/device-set.js';
-import type { DeviceBackends, DeviceSlots } from '../hw/device-type.js';
+import type { BootPlace, DeviceBackends, DeviceSlots } from '../hw/device-type.js';
+import { VmError } from '../base/errors.js';
 import { deviceTypeNamed } from '../hw/device-types.js';
+import { FwCfg } from '../hw/firmware/fw-cfg.js';
+import { InputRouter } from '../hw/input/router.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
 import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
+import type { DisplaySource } from '../hw/display/surface.js';
+import type { PciFunction } from '../hw/pci/function.js';
 import { HostBridge } from '../hw/pci/host.js';
 import type { PowerControl } from '../hw/power.js';
 import { Mc146818Rtc } from '../hw/rtc/mc146818rtc.js';
@@ -22,8 +27,9 @@ import type { VirtioModel } from '../hw/virtio/model.js';
 import { VirtioPci } from '../hw/virtio/virtio-pci.js';
 import { type GuestClock, guestClock, IrqRouter } from '../hw/wiring.js';
 import { SystemBus } from '../memory/bus.js';
+import { cmosBytes, configureFirmware } from './firmware-config.js';
 import { Low, ramLayout } from './loader/memory-map.js';
-import type { DeviceSpec } from './spec.js';
+import type { BootSpec, DeviceSpec } from './spec.js';
 
 export const COM_PORTS = [
   { base: 0x3f8, irq: 4 },
@@ -31,13 +37,26 @@ export const COM_PORTS = [
   { base: 0x3e8, irq: 4 },
   { base: 0x2e8, irq: 3 },
 ] as const;
+const KEYBOARD_IRQ = 1;
+const MOUSE_IRQ = 12;
 const RTC_IRQ = 8;
 const SCI_IRQ = 9;
 
 /** The address of the first card without one of its own, as in QEMU. */
 const FIRST_MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56] as const;
 
-export interface BoardHooks {
+/** As QEMU has it, as far as there are such devices. */
+const DEFAULT_BOOT: BootSpec = { order: 'cdn', menu: false, strict: false };
+
+/** What is plugged in, and what firmware is told. */
+export interface BoardPlan {
+  readonly specs: readonly DeviceSpec[];
+  readonly backends: DeviceBackends;
+  readonly boot?: BootSpec;
+  readonly uuid?: string;
+}
+
+export interface BoardPorts {
   power: PowerControl;
   exit(status: number): void;
   /** A device broke by an exception of its own. */
@@ -51,60 +70,108 @@ export class Board {
   readonly devices: DeviceSet;
   readonly pci: PciBus;
   readonly pm: AcpiPm;
+  /** What is typed and pointed at by people. */
+  readonly input: InputRouter;
   /** `info qtree`: where a device sits. */
   readonly places = new Map<string, string>();
+  /** What its graphics card shows. */
+  screen: DisplaySource | undefined;
   private readonly serialCount: number;
+  private readonly bridge: HostBridge;
+  private readonly bootPlaces = new Map<number, { id: string; path: string }>();
 
   constructor(
     private readonly accel: VmAccel,
     host: Clock,
     serials: readonly (CharBackend | undefined)[],
-    { specs, backends }: { specs: readonly DeviceSpec[]; backends: DeviceBackends },
-    private readonly hooks: BoardHooks,
+    { specs, backends, boot = DEFAULT_BOOT, uuid }: BoardPlan,
+    private readonly ports: BoardPorts,
   ) {
     this.irqs = new IrqRouter(accel);
     this.clock = guestClock(accel, host);
-    this.devices = new DeviceSet(accel, host, (...what) => hooks.broken(...what));
+    this.devices = new DeviceSet(accel, host, (...what) => ports.broken(...what));
     this.pci = new PciBus(this.bus.mmio, this.irqs);
     this.serialCount = Math.max(serials.length, 1);
-    this.pm = this.addChips(hooks.power);
+    this.input = new InputRouter(accel, host);
+    this.bridge = this.addBridge(ports.power);
+    this.pm = this.addChips(ports.power, boot);
+    const fwCfg = this.add(new FwCfg('fw_cfg', accel.ram), 'isa 0x510, 0x514');
+    fwCfg.attach(this.bus.ports);
     for (let i = 0; i < this.serialCount; i++) this.addSerial(i, serials[i]);
     const slots = this.slots(backends);
     for (const { model, id, properties } of specs)
       deviceTypeNamed(model).plug(id, properties, slots);
+    configureFirmware(fwCfg, {
+      ramBytes: accel.ram.size,
+      cpus: accel.cpuCount,
+      apicIdLimit: Math.max(...accel.apicIds) + 1,
+      uuid,
+      boot,
+      bootPaths: this.bootPaths(),
+      tables: relocatableTables(this.acpiConfig()),
+    });
     accel.setExitHandler(this.bus);
   }
 
   /** ACPI tables for Low.ACPI. */
   acpi(): Buffer {
-    return acpiTables(Low.ACPI, {
+    return acpiTables(Low.ACPI, this.acpiConfig());
+  }
+
+  private acpiConfig(): AcpiConfig {
+    return {
       apicIds: this.accel.apicIds,
       serials: COM_PORTS.slice(0, this.serialCount),
       intx: intxGsi,
       pciSlots: PCI_SLOTS,
       pciHole: PCI_HOLE,
-    });
+      screen: this.screen !== undefined,
+    };
   }
 
-  /** Power-on, and what firmware would do before it hands over. RAM is the loader's. */
-  reset(): void {
+  /**
+   * Power-on; without firmware also what that would do before it hands over. RAM is the loader's.
+   */
+  reset({ firmware } = { firmware: false }): void {
     this.devices.reset();
     this.irqs.replay();
+    if (firmware) return;
     this.pci.firmwareSetup();
+    this.bridge.contain(() => this.bridge.shadowAll(), undefined);
   }
 
-  private addChips(power: PowerControl): AcpiPm {
-    const { ports } = this.bus;
+  private addBridge(power: PowerControl): HostBridge {
     const bridge = this.add(
-      new HostBridge('pci-host', this.pci, power),
+      new HostBridge('pci-host', this.pci, power, this.accel.ram),
       'pci.0 00:00.0, ports 0xcf8-0xcff',
     );
     this.pci.plug(bridge, 0);
-    bridge.attach(ports);
+    bridge.attach(this.bus.ports, this.bus.mmio);
+    return bridge;
+  }
+
+  private bootPaths(): string[] {
+    const places = [...this.bootPlaces].sort(([a], [b]) => a - b);
+    return places.map(([, { path }]) => path);
+  }
+
+  private noteBoot(id: string, { index, path }: BootPlace, slot: number): void {
+    if (index === undefined) return;
+    const other = this.bootPlaces.get(index);
+    if (other) throw new VmError(`${id}: bootindex=${index} is taken by ${other.id}`);
+    this.bootPlaces.set(index, { id, path: `/pci@i0cf8/${path(slot.toString(16))}` });
+  }
+
+  private addChips(power: PowerControl, boot: BootSpec): AcpiPm {
+    const { ports } = this.bus;
     const ram = ramLayout(this.accel.ram.size);
-    const rtc = new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), this.clock, ram);
+    const told = cmosBytes(boot, this.accel.cpuCount);
+    const rtc = new Mc146818Rtc('rtc', this.irqs.line(RTC_IRQ), this.clock, ram, told);
     this.add(rtc, `isa 0x70 irq ${RTC_IRQ}`).attach(ports);
-    this.add(new I8042('i8042', power), 'isa 0x60, 0x64').attach(ports);
+    const keyboard = this.irqs.line(KEYBOARD_IRQ);
+    const i8042 = new I8042('i8042', power, { keyboard, mouse: this.irqs.line(MOUSE_IRQ) });
+    this.add(i8042, `isa 0x60, 0x64 irq ${KEYBOARD_IRQ}, ${MOUSE_IRQ}`).attach(ports);
+    i8042.connect(this.input);
     this.add(new SystemControl('port92', power), 'isa 0x80, 0x92').attach(ports);
     const pm = new AcpiPm('acpi-pm', this.irqs.line(SCI_IRQ), this.clock, power);
     this.add(pm, `isa 0x600 irq ${SCI_IRQ}`).attach(ports);
@@ -123,17 +190,28 @@ export class Board {
     return {
       ...backends,
       ports: this.bus.ports,
+      mmio: this.bus.mmio,
+      clock: this.clock,
+      video: this.accel.ram.video,
+      addPci: fn => this.addPci(fn),
+      display: source => void (this.screen = source),
       add: (device, place) => this.add(device, place),
-      addVirtio: (id, model) => this.addVirtio(id, model),
+      addVirtio: (id, model, boot) => this.addVirtio(id, model, boot),
       nextMac: () => defaultMac(nics++),
-      exit: status => this.hooks.exit(status),
+      exit: status => this.ports.exit(status),
     };
   }
 
-  private addVirtio<S>(id: string, model: VirtioModel<S>): void {
-    const fn = this.devices.add(new VirtioPci(id, this.accel, model, this.clock));
-    this.pci.plug(fn);
-    this.places.set(id, `pci.0 00:${fn.slotNumber.toString(16).padStart(2, '0')}.0`);
+  private addVirtio<S>(id: string, model: VirtioModel<S>, boot: BootPlace): void {
+    const fn = new VirtioPci(id, this.accel, model, this.clock);
+    this.addPci(fn);
+    this.noteBoot(id, boot, fn.slotNumber);
+  }
+
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  private addPci(fn: PciFunction<any>): void {
+    this.pci.plug(this.devices.add(fn));
+    this.places.set(fn.id, `pci.0 00:${fn.slotNumber.toString(16).padStart(2, '0')}.0`);
   }
 
   private add<D extends Device>(device: D, place: string): D {

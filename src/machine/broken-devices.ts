@@ -38,7 +38,7 @@ export class BrokenDevices {
   }
 }
 
-/** The innermost frame, for whoever mends it. */
+/** The innermost frame of the stack, for the developer. */
 function where(stack: string): string {
   const frame = /^\s+at (.*)$/m.exec(stack)?.[1];
   return frame === undefined

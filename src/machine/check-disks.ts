@@ -10,7 +10,7 @@ import {
   readBlockdev,
   readDrive,
 } from '../block/options/options.js';
-import type { BlockdevSpec, DriveSpec, MachineSpec } from './spec.js';
+import type { BlockdevSpec, DriveOption, MachineSpec } from './spec.js';
 
 /** In the order in which they are opened: first the nodes. */
 export interface CheckedDisks {
@@ -55,7 +55,7 @@ function readNode({ nodeName, options }: BlockdevSpec): NodeSpec {
   }
 }
 
-function readOne({ id, interface: kind, options }: DriveSpec): BlockDrive {
+function readOne({ id, interface: kind, options }: DriveOption): BlockDrive {
   try {
     return readDrive(OptionTree.from({ ...options, id, if: kind }));
   } catch (error) {

@@ -5,6 +5,7 @@
 import { VmError } from '../base/errors.js';
 import { deviceTypeNamed } from '../hw/device-types.js';
 import type { DeviceUse } from '../hw/device-type.js';
+import { VGA_MODEL, VIDEO_BYTES } from '../hw/display/vga-device.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
 import { type CheckedDisks, checkDisks, nodeNames } from './check-disks.js';
@@ -36,12 +37,23 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
   }
   if (!(spec.cpus >= 1 && spec.cpus <= MAX_CPUS))
     throw new VmError(`-smp ${spec.cpus}: machines have 1 to ${MAX_CPUS} vCPUs`);
+  if (spec.lockstep === true && spec.accel !== 'soft')
+    throw new VmError(
+      `-accel ${spec.accel}: lockstep=on is the software CPU's; say -accel soft,lockstep=on`,
+    );
   if (spec.kernel === undefined) {
-    if (spec.incoming === undefined && !spec.startPaused)
-      throw new VmError('-kernel is missing: this machine has no firmware that could boot a disk');
+    if (spec.incoming === undefined && !spec.startPaused && !bootsFirmware(spec))
+      throw new VmError('-kernel is missing, and there is no disk that firmware could boot');
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
     if (spec.append !== '') throw new VmError('-append without -kernel');
   }
+  if (spec.kernel !== undefined && spec.bios !== undefined)
+    throw new VmError('-kernel with -bios: boots one or the other; leave -bios out');
+  const { boot } = spec;
+  if (boot && spec.kernel !== undefined && (boot.menu || !boot.order.startsWith('c')))
+    throw new VmError('-boot: what boots is the kernel of -kernel', {
+      hint: 'Leave -boot out, or say -boot c; without -kernel firmware boots.',
+    });
   if (spec.serials.length > COM_PORTS.length)
     throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
   unique('-chardev', spec.chardevs);
@@ -49,6 +61,7 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
   uniqueNodes(spec);
   unique('-netdev', spec.netdevs);
   unique('-device', allDevices(spec));
+  if (cards(spec) > 1) throw new VmError('-device VGA: a machine has one graphics card');
   if (allDevices(spec).length > PCI_SLOTS - 1)
     throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
   claims(spec);
@@ -70,6 +83,12 @@ export function allDevices(spec: MachineSpec): DeviceSpec[] {
     }));
   return [...implied, ...spec.devices];
 }
+
+const cards = (spec: MachineSpec): number =>
+  allDevices(spec).filter(({ model }) => model === VGA_MODEL).length;
+
+/** Memory of its graphics card. */
+export const videoBytes = (spec: MachineSpec): number => cards(spec) * VIDEO_BYTES;
 
 function unique(option: string, items: readonly { id: string }[]): void {
   const seen = new Set<string>();
@@ -131,6 +150,14 @@ function claims(spec: MachineSpec): void {
   for (const device of allDevices(spec))
     for (const { kind, name } of usesOf(device))
       take[kind](name, `-device ${device.model},id=${device.id}`);
+}
+
+/** Without a kernel, firmware runs where there is a disk to boot, or -bios names it. */
+export function bootsFirmware(spec: MachineSpec): boolean {
+  if (spec.kernel !== undefined) return false;
+  const hasDisk = () =>
+    allDevices(spec).some(device => usesOf(device).some(({ kind }) => kind === 'drive'));
+  return spec.bios !== undefined || hasDisk();
 }
 
 /** What a device is of outside. */

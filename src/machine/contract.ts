@@ -75,7 +75,7 @@ export interface MachineControl {
   /** Stops everything and releases every resource. Idempotent. */
   dispose(): Promise<void>;
 
-  /** Has the guest stand still for as long as fn looks at it; nobody is told. */
+  /** Stops the guest while fn looks at it. The run state does not change and no event is sent. */
   whileStopped<T>(fn: () => T): Promise<T>;
   deviceInfo(): DeviceInfo[];
   pciInfo(): PciInfo[];

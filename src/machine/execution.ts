@@ -7,11 +7,11 @@ import { assert, VmError } from '../base/errors.js';
 import type { Clock } from '../host/ports.js';
 import type { DeviceSet } from '../hw/device-set.js';
 
-const STOP_LIMIT_MS = 10_000;
+export const STOP_LIMIT_MS = 10_000;
 /** A pause that no watchdog of a guest notices. */
 const UNNOTICED_MS = 1000;
 
-export interface ExecutionParts {
+export interface ExecutionPorts {
   readonly accel: VmAccel;
   readonly board: { readonly devices: DeviceSet };
   readonly clock: Clock;
@@ -24,10 +24,10 @@ export class Execution {
   pristine = true;
   private stage: 'stopped' | 'running' | 'stopping' = 'stopped';
   private halting: Promise<void> = Promise.resolve();
-  /** When the vCPUs came to a halt; undefined: not known here, the guest comes from elsewhere. */
+  /** When the vCPUs came to a halt. Undefined for a guest that stopped on another host. */
   private heldSinceMs: number | undefined;
 
-  constructor(private readonly parts: ExecutionParts) {}
+  constructor(private readonly ports: ExecutionPorts) {}
 
   get running(): boolean {
     return this.stage === 'running';
@@ -51,17 +51,17 @@ export class Execution {
     return this.halting;
   }
 
-  /** VmError: it takes too long, and goes on by itself. */
+  /** Throws a VmError when the stop takes too long; the stop itself continues in the background. */
   async haltWithin(): Promise<void> {
-    const limitMs = this.parts.stopLimitMs ?? STOP_LIMIT_MS;
+    const limitMs = this.ports.stopLimitMs ?? STOP_LIMIT_MS;
     let timer: { dispose(): void } | undefined;
     const late = new Promise<'late'>(
-      resolve => (timer = this.parts.clock.timer(limitMs, () => resolve('late'))),
+      resolve => (timer = this.ports.clock.timer(limitMs, () => resolve('late'))),
     );
     const outcome = await Promise.race([this.halt(), late]);
     timer?.dispose();
     if (outcome !== 'late') return;
-    const { notStopped } = this.parts.board.devices;
+    const { notStopped } = this.ports.board.devices;
     throw new VmError(
       `did not stop within ${limitMs / 1000} s: ` +
         `${notStopped.length > 0 ? notStopped.join(', ') : 'the vCPUs'}`,
@@ -72,9 +72,9 @@ export class Execution {
     assert(this.stage === 'stopped', 'only what stands still can start');
     this.pristine = false;
     this.stage = 'running';
-    this.parts.board.devices.resume();
+    this.ports.board.devices.resume();
     this.tellOfPause();
-    this.parts.accel.start();
+    this.ports.accel.start();
   }
 
   /** The state that is here now is another process's. */
@@ -83,9 +83,9 @@ export class Execution {
   }
 
   private async haltNow(): Promise<void> {
-    await this.parts.accel.stop();
-    this.heldSinceMs = this.parts.clock.nowMs();
-    await this.parts.board.devices.pause();
+    await this.ports.accel.stop();
+    this.heldSinceMs = this.ports.clock.nowMs();
+    await this.ports.board.devices.pause();
     this.stage = 'stopped';
   }
 
@@ -95,7 +95,7 @@ export class Execution {
    * notices less than a second, so an ordinary checkpoint writes nothing.
    */
   private tellOfPause(): void {
-    const { accel, clock } = this.parts;
+    const { accel, clock } = this.ports;
     const since = this.heldSinceMs;
     if (since === undefined || clock.nowMs() - since >= UNNOTICED_MS) accel.guestStopped();
   }

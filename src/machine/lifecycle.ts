@@ -8,7 +8,7 @@
  *                       running <--stopForCheckpoint / resumeAfterCheckpoint--> colo
  *                       running --stopForMigration--> finish-migrate --migrationDone--> postmigrate
  *                       running <--migrationFailed-- finish-migrate   running <--cont-- postmigrate
- *   inmigrate --runAfterMigration, runAfterFailover--> running, paused
+ *   inmigrate --runAfterMigration, goOnAfterFailover--> running, paused
  *
  * A checkpoint and the end of a migration go back to the state that they found, or to what was
  * asked for meanwhile. From each state: enterShutdown --> shutdown, haltForPeer --> postmigrate
@@ -17,38 +17,12 @@
  */
 import type { Ram } from '../accel/contract.js';
 import { asVmError, assert, lastFailure, VmError } from '../base/errors.js';
-import type { Events } from '../base/events.js';
 import type { Lifecycle, Manifest, StagedDevices } from '../colo/contract.js';
-import type { AcpiPm } from '../hw/acpi/pm.js';
-import type { DeviceSet } from '../hw/device-set.js';
 import type { QmpEvents } from '../qapi/types.js';
-import { Execution, type ExecutionParts } from './execution.js';
+import { Execution } from './execution.js';
+import type { LifecyclePorts, ShutdownReason } from './lifecycle-ports.js';
 import { type MachineState, RunStates } from './run-state.js';
-import { answerTo, endingError, type Situation } from './verbs.js';
-
-type ShutdownReason = 'guest-shutdown' | 'guest-reset';
-
-export interface LifecycleParts extends ExecutionParts {
-  readonly board: { readonly devices: DeviceSet; readonly pm: Pick<AcpiPm, 'pressPowerButton'> };
-  readonly events: Events<QmpEvents>;
-  readonly initial: MachineState;
-  /** -S: what comes by migration stays stopped. */
-  readonly startPaused: boolean;
-  manifest(): Manifest;
-  /** Power cycle: chips, devices, RAM. Called with everything stopped. */
-  powerCycle(): void;
-  /** The machine is over, unless the user keeps it (-no-shutdown). */
-  shutdown(reason: ShutdownReason): void;
-  /**
-   * The network learns the guest's new place: after a failover, or when it goes on after it came by
-   * migration.
-   */
-  announce(): void;
-  readonly noReboot: boolean;
-  /** There is a kernel to boot again. A secondary may have been started without. */
-  readonly bootable: boolean;
-  report(line: string): void;
-}
+import { answerTo, endingError, nothingToBoot, nothingToRun, type Situation } from './verbs.js';
 
 export class VmLifecycle implements Lifecycle {
   readonly states: RunStates;
@@ -68,40 +42,47 @@ export class VmLifecycle implements Lifecycle {
    */
   startGate: () => Promise<void> | undefined = () => undefined;
   /**
-   * Asked before a guest that was on its way elsewhere goes on here: its images are this process's
-   * when it resolves; a VmError says why not.
+   * Called before a guest runs here again whose migration to another process had begun. It resolves
+   * when this process owns the images again; a VmError says why it cannot.
    */
   takeImages: () => Promise<void> = () => Promise.resolve();
-  /** Why no verb has the guest run, or move, any more: its process is being ended. */
+  /** Set when the process is being ended: the reason with which every verb is refused. */
   ending: VmError | undefined;
-  /** Why the vCPUs stopped for good; a reset mends it. */
+  /** Why the vCPUs stopped and cannot be resumed; a reset clears it. */
   failure: string | undefined;
-  /** The guest asked for its shutdown, or the user did; a reset forgets it. */
+  /** The guest or the user asked for a shutdown; a reset clears it. */
   shutdownRequested = false;
   private readonly execution: Execution;
   private resetting: Promise<void> | undefined;
-  /** While in `colo` or `finish-migrate`: where to go back to, and what was asked for meanwhile. */
+  /**
+   * Set in `colo` and `finish-migrate`: the state to return to, changed by verbs that came in
+   * between.
+   */
   private resumeTo: MachineState = 'paused';
-  /** STOP was told for the stop that lasts. */
+  /** STOP was sent for the present stop, so RESUME must follow. */
   private stopTold = true;
   /** In postmigrate: `cont` may take the guest up again. */
   private mayContinue = false;
+  /** The guest has reset itself, and that is not carried out yet. */
+  private resetAsked = false;
   private resetAfter: { guest: boolean; reason: string } | undefined;
   private buttonAfter = false;
+  /** The other side is to go on with the guest: it may have done so already. */
+  private givenAway = false;
   /** The guest came by migration and has not run here: the network does not know its new place. */
   private announceDue = false;
 
-  constructor(private readonly parts: LifecycleParts) {
-    this.states = new RunStates(parts.initial);
-    this.execution = new Execution(parts);
-    parts.accel.onStopped(reason => {
+  constructor(private readonly ports: LifecyclePorts) {
+    this.states = new RunStates(ports.initial);
+    this.execution = new Execution(ports);
+    ports.accel.onStopped(reason => {
       if (reason.kind === 'shutdown') this.requestReset();
       else if (reason.kind === 'internal-error') this.carryOut(this.internalError(reason.message));
     });
   }
 
   get ram(): Ram {
-    return this.parts.accel.ram;
+    return this.ports.accel.ram;
   }
 
   get state(): MachineState {
@@ -118,6 +99,7 @@ export class VmLifecycle implements Lifecycle {
 
   private get situation(): Situation {
     if (this.ending) return 'ending';
+    if (this.givenAway && this.state === 'colo') return 'handing-over';
     return this.state === 'postmigrate' && !this.mayContinue ? 'gone' : this.state;
   }
 
@@ -135,20 +117,17 @@ export class VmLifecycle implements Lifecycle {
     await this.settled();
     if (!this.wanted) return;
     if (this.execution.stopped) this.go();
-    this.parts.events.emit('RESUME', {});
+    this.ports.events.emit('RESUME', {});
     this.announceIfDue();
   }
 
   private answerToCont(): ReturnType<typeof answerTo> {
     const answer = answerTo('cont', this.situation);
-    if (this.state === 'prelaunch' && !this.parts.bootable)
-      throw new VmError('there is nothing to run: this VM was started without -kernel', {
-        hint: 'Start it with -kernel, and with -initrd and -append what the kernel needs.',
-      });
+    if (this.state === 'prelaunch' && !this.ports.bootable) throw nothingToRun();
     return answer;
   }
 
-  /** It is to run, also if that changed while something was awaited. */
+  /** Whether the guest is to run, also when a verb changed that during an await. */
   private get wanted(): boolean {
     return this.state === 'running';
   }
@@ -156,7 +135,7 @@ export class VmLifecycle implements Lifecycle {
   private announceIfDue(): void {
     if (!this.announceDue) return;
     this.announceDue = false;
-    this.parts.announce();
+    this.ports.announce();
   }
 
   async stop(): Promise<void> {
@@ -169,7 +148,7 @@ export class VmLifecycle implements Lifecycle {
     this.states.to('paused');
     await this.resetting;
     await this.execution.halt();
-    this.parts.events.emit('STOP', {});
+    this.ports.events.emit('STOP', {});
   }
 
   /**
@@ -180,7 +159,7 @@ export class VmLifecycle implements Lifecycle {
     if (this.held && this.resumeTo === 'running') this.resumeTo = 'io-error';
     if (this.state !== 'running') return;
     this.states.to('io-error');
-    this.carryOut(this.execution.halt().then(() => this.parts.events.emit('STOP', {})));
+    this.carryOut(this.execution.halt().then(() => this.ports.events.emit('STOP', {})));
   }
 
   /** `system_reset`, or the guest's own. During a checkpoint it waits for its end. */
@@ -189,10 +168,7 @@ export class VmLifecycle implements Lifecycle {
       this.resetAfter = { guest, reason };
       return;
     }
-    if (!this.parts.bootable)
-      throw new VmError('this VM was started without -kernel: it cannot boot again', {
-        hint: 'Start it with -kernel, -initrd and -append; a secondary with those of its primary.',
-      });
+    if (!this.ports.bootable) throw nothingToBoot();
     this.resetting ??= this.resetNow(guest, reason).finally(() => (this.resetting = undefined));
     await this.resetting;
   }
@@ -206,8 +182,8 @@ export class VmLifecycle implements Lifecycle {
       this.buttonAfter = true;
       return;
     }
-    this.parts.events.emit('POWERDOWN', {});
-    this.parts.board.pm.pressPowerButton();
+    this.ports.events.emit('POWERDOWN', {});
+    this.ports.board.pm.pressPowerButton();
   }
 
   /**
@@ -223,43 +199,47 @@ export class VmLifecycle implements Lifecycle {
   // --- what the guest does; called inside an exit, carried out after it
 
   requestReset(): void {
-    this.parts.clock.timer(0, () => {
-      if (this.ending) return;
-      if (!this.parts.bootable)
-        this.parts.report(
+    this.resetAsked = true;
+    this.ports.clock.timer(0, () => {
+      if (this.ending || !this.resetAsked) return;
+      this.resetAsked = false;
+      if (!this.ports.bootable)
+        this.ports.report(
           'the guest was reset; this VM was started without -kernel and cannot boot again, so ' +
             'it ends',
         );
-      if (this.parts.noReboot || !this.parts.bootable) this.shutdown('guest-reset');
+      if (this.ports.noReboot || !this.ports.bootable) this.shutdown('guest-reset');
       else this.carryOut(this.reset(true, 'guest-reset'));
     });
   }
 
   requestShutdown(): void {
-    this.parts.clock.timer(0, () => this.shutdown('guest-shutdown'));
+    // A checkpoint may come before the timer: what it copies is over.
+    this.shutdownRequested = true;
+    this.ports.clock.timer(0, () => this.shutdown('guest-shutdown'));
   }
 
   private shutdown(reason: ShutdownReason): void {
     if (this.ending) return;
     this.shutdownRequested = true;
-    if (!this.shutdownGate()) this.parts.shutdown(reason);
+    if (!this.shutdownGate()) this.ports.shutdown(reason);
   }
 
   private async internalError(message: string): Promise<void> {
-    this.parts.report(`vCPU stopped: ${message}`);
+    this.ports.report(`vCPU stopped: ${message}`);
     this.failure = `the vCPU failed: ${message}`;
     // While it is stopped for good: then it makes no difference any more.
     if (!this.states.can('internal-error')) return;
     this.states.to('internal-error');
     await this.execution.halt();
-    this.parts.events.emit('STOP', {});
+    this.ports.events.emit('STOP', {});
   }
 
   // --- the end
 
   /**
-   * `quit`, a signal, or the guest's last word: whatever still waits, and whatever is asked from
-   * here on, finds the process going. Its end follows.
+   * Called for `quit`, a signal, or a guest's shutdown. From now on every verb, those that wait
+   * included, is refused because the process ends.
    */
   beginEnd(): void {
     this.ending ??= endingError();
@@ -277,13 +257,13 @@ export class VmLifecycle implements Lifecycle {
     this.states.to('shutdown');
     await this.execution
       .haltWithin()
-      .catch((error: unknown) => this.parts.report(asVmError(error).message));
+      .catch((error: unknown) => this.ports.report(asVmError(error).message));
   }
 
   // --- colo
 
   manifest(): Manifest {
-    return this.parts.manifest();
+    return this.ports.manifest();
   }
 
   async stopForCheckpoint(): Promise<void> {
@@ -298,24 +278,39 @@ export class VmLifecycle implements Lifecycle {
     this.mustBeAlive(); // its end may have come while it was stopped
   }
 
-  /** A guest that cannot go on is no state for anybody to go on from. */
+  /** A checkpoint of a guest whose vCPUs have failed would be useless to the secondary. */
   private mustBeAlive(): void {
     this.requireProcess();
     if (this.state === 'internal-error')
       throw new VmError('the guest cannot go on: its vCPU stopped with an internal error');
   }
 
+  giveAway(): { run: boolean } {
+    if (this.resetAfter) throw new VmError('the guest is being reset');
+    if (this.buttonAfter) throw new VmError('its power button is being pressed');
+    if (this.shutdownRequested) throw new VmError('the guest is shutting down');
+    this.givenAway = true;
+    // What stands still for a disk of this host may go on with that of the other one.
+    return { run: this.resumeTo !== 'paused' };
+  }
+
   resumeAfterCheckpoint(): void {
+    this.givenAway = false;
     if (this.state === 'colo') this.resumeHeld();
   }
 
-  runAfterFailover(): void {
+  goOnAfterFailover({ run }: { run: boolean }): void {
     this.requireProcess();
-    if (this.parts.startPaused) this.parts.report('-S is ignored: after a failover the guest runs');
+    if (!run) {
+      this.states.to('paused');
+      this.announceDue = true;
+      return;
+    }
+    if (this.ports.startPaused) this.ports.report('-S is ignored: after a failover the guest runs');
     this.states.to('running');
     this.goWhenStopped(() => {
-      this.parts.events.emit('RESUME', {});
-      this.parts.announce();
+      this.ports.events.emit('RESUME', {});
+      this.ports.announce();
     });
   }
 
@@ -327,13 +322,10 @@ export class VmLifecycle implements Lifecycle {
 
   finishShutdown(): void {
     this.shutdownRequested = true;
-    this.parts.shutdown('guest-shutdown');
+    this.ports.shutdown('guest-shutdown');
   }
 
-  /**
-   * The guest stands still for as long as fn looks. It counts as running all the time, and nobody
-   * is told.
-   */
+  /** Stops the guest while fn looks at it. The run state stays `running`, and no event is sent. */
   async whileStopped<T>(fn: () => T): Promise<T> {
     for (;;) {
       await this.resetting;
@@ -374,23 +366,23 @@ export class VmLifecycle implements Lifecycle {
   }
 
   runAfterMigration(ran: boolean): void {
-    const run = ran && !this.parts.startPaused;
+    const run = ran && !this.ports.startPaused;
     this.states.to(run ? 'running' : 'paused');
     this.announceDue = true;
     if (!run) return;
     this.goWhenStopped(() => {
-      this.parts.events.emit('RESUME', {});
+      this.ports.events.emit('RESUME', {});
       this.announceIfDue();
     });
   }
 
   saveDevices(): Buffer {
     assert(this.execution.stopped, 'state is saved stopped');
-    return this.parts.board.devices.save();
+    return this.ports.board.devices.save();
   }
 
   parseDevices(blob: Uint8Array): StagedDevices {
-    const staged = this.parts.board.devices.parse(blob);
+    const staged = this.ports.board.devices.parse(blob);
     return {
       apply: () => {
         this.requireProcess();
@@ -403,38 +395,50 @@ export class VmLifecycle implements Lifecycle {
 
   // --- in `colo` and `finish-migrate`
 
-  /** Something of ours stands between the guest and its user. */
+  /** A checkpoint or a migration has stopped the guest, so the user's verbs must wait. */
   private get held(): boolean {
     return this.state === 'colo' || this.state === 'finish-migrate';
   }
 
-  /** tell: whether a guest that ran is seen to stop. */
+  /** tell: whether STOP is sent for a guest that ran. */
   private async stopHeld(tell: boolean): Promise<void> {
     const ran = this.resumeTo === 'running' && !this.execution.stopped;
     this.stopTold = !ran;
     await this.execution.haltWithin();
-    if (!ran || !tell) return;
-    this.stopTold = true;
-    this.parts.events.emit('STOP', this.ofCheckpoint());
+    if (ran && tell) {
+      this.stopTold = true;
+      this.ports.events.emit('STOP', this.ofCheckpoint());
+    }
+    this.resetHeld();
   }
 
   /**
-   * Back to where it was, or to what was asked for meanwhile. STOP and RESUME come in pairs,
-   * whatever a checkpoint tells.
+   * The guest stands behind an instruction that resets the machine. What is saved is the machine
+   * that was reset: another process that goes on from there would not do it.
+   */
+  private resetHeld(): void {
+    if (!this.resetAsked || this.ports.noReboot || !this.ports.bootable) return;
+    this.resetAsked = false;
+    this.powerCycle(true, 'guest-reset');
+  }
+
+  /**
+   * Returns to the state before, or to the one that a verb asked for in between. STOP and RESUME
+   * are sent in pairs, even where a checkpoint has sent one of its own.
    */
   private resumeHeld(): void {
     const { resumeTo, stopTold, resetAfter } = this;
     const data = this.ofCheckpoint();
     this.states.to(resumeTo);
     if (resumeTo === 'running')
-      this.goWhenStopped(() => stopTold && this.parts.events.emit('RESUME', data));
-    else if (!stopTold) this.parts.events.emit('STOP', {});
+      this.goWhenStopped(() => stopTold && this.ports.events.emit('RESUME', data));
+    else if (!stopTold) this.ports.events.emit('STOP', {});
     this.stopTold = true;
     this.resetAfter = undefined;
     if (resetAfter) this.carryOut(this.reset(resetAfter.guest, resetAfter.reason));
   }
 
-  /** What tells such a STOP or RESUME from one that a person would want to see. */
+  /** The data by which a client tells a STOP or RESUME of a checkpoint from the others. */
   private ofCheckpoint(): QmpEvents['STOP'] {
     return this.state === 'colo' ? { checkpoint: true } : {};
   }
@@ -474,16 +478,23 @@ export class VmLifecycle implements Lifecycle {
     do await this.execution.halt();
     while (!this.execution.stopped);
     if (this.ending) return;
-    this.shutdownRequested = false;
-    this.failure = undefined;
-    this.parts.powerCycle();
-    this.parts.events.emit('RESET', { guest, reason });
+    this.powerCycle(guest, reason);
     if (this.state === 'shutdown' || this.state === 'internal-error') this.states.to('paused');
     if (this.wanted) this.go();
   }
 
-  /** What nobody waits for: a failure is told, a mistake of ours goes to the process. */
+  private powerCycle(guest: boolean, reason: string): void {
+    this.shutdownRequested = false;
+    this.failure = undefined;
+    this.ports.powerCycle();
+    this.ports.events.emit('RESET', { guest, reason });
+  }
+
+  /**
+   * Runs work that no caller awaits. A failed operation is reported; an exception of our own ends
+   * the process.
+   */
   private carryOut(work: Promise<void>): void {
-    work.catch((thrown: unknown) => this.parts.report(lastFailure(thrown).message));
+    work.catch((thrown: unknown) => this.ports.report(lastFailure(thrown).message));
   }
 }

@@ -2,6 +2,7 @@
  * The composition root: a spec and opened parts become a machine, or a VmError that names the
  * option, and then nothing is left open.
  */
+import { placeOfRecord } from '../arbiter/address.js';
 import type { VmAccel } from '../accel/contract.js';
 import { describeCpu } from '../accel/cpu-features.js';
 import { asVmError, assert } from '../base/errors.js';
@@ -11,29 +12,36 @@ import type { Manifest } from '../migration/contract.js';
 import type { QmpEvents, RunState } from '../qapi/types.js';
 import { Board } from './board.js';
 import { BrokenDevices } from './broken-devices.js';
-import { allDevices, type CheckedSpec } from './check-spec.js';
+import { allDevices, type CheckedSpec, videoBytes } from './check-spec.js';
 import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
+import { type Firmware, hasFirmware, loadFirmware, placeFirmware, romBytes } from './firmware.js';
 import { deviceInfo, pciInfo } from './inspect.js';
+import { loadRoms } from './roms.js';
 import { VmLifecycle } from './lifecycle.js';
 import { withBootRegisters } from './loader/cpu-image.js';
 import { type LoadPlan, planLinux } from './loader/linux.js';
+import { isMultiboot, planMultiboot } from './loader/multiboot.js';
 import { Low } from './loader/memory-map.js';
-import type { ChardevProvider, DriveProvider, MachineParts, NetProvider } from './parts.js';
+import type { ChardevProvider, DriveProvider, MachinePorts, NetProvider } from './ports.js';
 
 const trace = tracer('machine', {
   guest_reset: event<{ why: string }>(),
 });
 
-interface Opened {
-  accel: VmAccel;
-  drives: DriveProvider;
-  net: NetProvider;
-  chardevs: ChardevProvider;
+interface MachineBackends<
+  D extends DriveProvider = DriveProvider,
+  N extends NetProvider = NetProvider,
+  C extends ChardevProvider = ChardevProvider,
+> {
+  readonly accel: VmAccel;
+  readonly drives: D;
+  readonly net: N;
+  readonly chardevs: C;
 }
 
 type Ended = { cause: ShutdownCause; status: number };
 
-export class Machine implements MachineControl {
+export class Machine<B extends MachineBackends = MachineBackends> implements MachineControl {
   readonly ended: Promise<Ended>;
   readonly lifecycle: VmLifecycle;
   readonly board: Board;
@@ -44,63 +52,82 @@ export class Machine implements MachineControl {
   private constructor(
     readonly spec: CheckedSpec,
     readonly events: Events<QmpEvents>,
-    private readonly opened: Opened,
+    readonly backends: B,
     private readonly plan: LoadPlan | undefined,
-    private readonly parts: MachineParts,
+    firmware: Firmware | undefined,
+    roms: ReadonlyMap<string, Buffer>,
+    private readonly ports: MachinePorts,
   ) {
-    this.accel = opened.accel;
+    this.accel = backends.accel;
     this.ended = new Promise(resolve => (this.end = resolve));
     const serials = spec.serials.map(
-      (id, n) => opened.chardevs.claim(id, `serial port ${n + 1}`).value,
+      (id, n) => backends.chardevs.claim(id, `serial port ${n + 1}`).value,
     );
     const devices = {
       specs: allDevices(spec),
+      boot: spec.boot,
+      uuid: spec.uuid,
       backends: {
-        drive: opened.drives.claim.bind(opened.drives),
-        netdev: opened.net.claim.bind(opened.net),
+        drive: backends.drives.claim.bind(backends.drives),
+        netdev: backends.net.claim.bind(backends.net),
+        rom: (device: string) => roms.get(device),
       },
     };
-    const brokenDevices = new BrokenDevices(parts.clock, events, line => parts.report(line));
-    this.board = new Board(opened.accel, parts.clock, serials, devices, {
+    const brokenDevices = new BrokenDevices(ports.clock, events, line => ports.report(line));
+    this.board = new Board(backends.accel, ports.clock, serials, devices, {
       power: {
         reset: why => this.guestReset(why),
         powerOff: () => this.lifecycle.requestShutdown(),
       },
-      exit: status => parts.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
+      exit: status => ports.clock.timer(0, () => this.finish({ cause: 'guest-shutdown', status })),
       broken: (id, why, thrown) => brokenDevices.tell(id, why, thrown),
     });
     this.lifecycle = new VmLifecycle({
-      accel: opened.accel,
+      accel: backends.accel,
       board: this.board,
-      clock: parts.clock,
+      clock: ports.clock,
       events,
       initial: spec.incoming !== undefined ? 'inmigrate' : 'prelaunch',
       startPaused: spec.startPaused,
+      stopLimitMs: ports.stopLimitMs,
       manifest: () => this.manifest(),
       powerCycle: () => this.powerCycle(),
       shutdown: reason => void this.shutdown(reason),
-      announce: () => opened.net.announce(),
+      announce: () => backends.net.announce(),
       noReboot: spec.noReboot,
-      bootable: plan !== undefined,
-      report: line => parts.report(line),
+      get bootable() {
+        return plan !== undefined || hasFirmware(backends.accel.ram);
+      },
+      report: line => ports.report(line),
     });
+    if (firmware) placeFirmware(this.accel.ram, firmware);
     this.powerCycle();
   }
 
-  static async build(spec: CheckedSpec, parts: MachineParts): Promise<Machine> {
+  static async build<D extends DriveProvider, N extends NetProvider, C extends ChardevProvider>(
+    spec: CheckedSpec,
+    ports: MachinePorts<D, N, C>,
+  ): Promise<Machine<MachineBackends<D, N, C>>> {
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const events = new Events<QmpEvents>();
-      const plan = await loadPlan(spec, parts);
-      const chardevs = await parts.openChardevs(spec);
+      const plan = await loadPlan(spec, ports);
+      const firmware = await loadFirmware(spec, ports.files);
+      const roms = await loadRoms(spec, ports.files);
+      const chardevs = await ports.openChardevs(spec);
       undo.push(() => chardevs.close());
-      const drives = await parts.openDrives(spec, events);
+      const drives = await ports.openDrives(spec, events);
       undo.push(() => drives.close());
-      const net = await parts.openNet(spec);
+      const net = await ports.openNet(spec);
       undo.push(() => net.close());
-      const accel = parts.createAccel({ ramBytes: spec.ramBytes });
+      const accel = ports.createAccel({
+        ramBytes: spec.ramBytes,
+        romBytes: romBytes(firmware),
+        videoBytes: videoBytes(spec),
+      });
       undo.push(() => accel.dispose());
-      return new Machine(spec, events, { accel, drives, net, chardevs }, plan, parts);
+      const backends = { accel, drives, net, chardevs };
+      return new Machine(spec, events, backends, plan, firmware, roms, ports);
     } catch (error) {
       for (const close of undo.reverse()) await close();
       throw error;
@@ -120,7 +147,7 @@ export class Machine implements MachineControl {
   }
 
   start(): void {
-    this.startGuest().catch((error: unknown) => this.parts.report(asVmError(error).message));
+    this.startGuest().catch((error: unknown) => this.ports.report(asVmError(error).message));
   }
 
   /** As start(). VmError: the guest may not run; the machine waits. */
@@ -159,9 +186,9 @@ export class Machine implements MachineControl {
     this.lifecycle.beginEnd();
     await this.lifecycle.enterShutdown();
     this.accel.dispose();
-    this.opened.net.close();
-    await this.opened.drives.close();
-    this.opened.chardevs.close();
+    this.backends.net.close();
+    await this.backends.drives.close();
+    this.backends.chardevs.close();
     this.finish({ cause: 'host-signal', status: 0 });
   }
 
@@ -199,45 +226,55 @@ export class Machine implements MachineControl {
   /** Chips, devices and RAM as after power-on. A secondary's RAM comes from its peer. */
   private powerCycle(): void {
     this.accel.reset();
-    this.board.reset();
+    this.board.reset({ firmware: !this.plan && hasFirmware(this.accel.ram) });
     if (!this.plan) return;
     const { ram, cpus } = this.accel;
     const put = (gpa: number, bytes: Uint8Array) =>
       assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
     put(Low.ACPI, this.board.acpi());
     for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
-    const seed = new Uint8Array(this.plan.seed.length);
-    this.parts.entropy.fill(seed);
-    put(this.plan.seed.gpa, seed);
+    if (this.plan.seed) {
+      const seed = new Uint8Array(this.plan.seed.length);
+      this.ports.entropy.fill(seed);
+      put(this.plan.seed.gpa, seed);
+    }
     cpus[0].load(withBootRegisters(cpus[0].save(), this.plan.registers));
   }
 
   private manifest(): Manifest {
-    const { spec, opened } = this;
+    const { spec, backends } = this;
+    const { arbiter: seat } = spec;
+    const { ram } = backends.accel;
     return {
       ramBytes: spec.ramBytes,
+      ...(ram.extraBytes > 0 && { romBytes: ram.extraBytes }),
+      ...(ram.video && { videoBytes: ram.video.bytes.length }),
       cpus: spec.cpus,
-      cpu: describeCpu(opened.accel.cpuModel),
-      accel: opened.accel.name,
+      cpu: describeCpu(backends.accel.cpuModel),
+      accel: backends.accel.name,
       devices: this.board.devices.sections(),
-      disks: opened.drives.list(),
-      netdevs: opened.net.list(),
+      disks: backends.drives.manifest(),
+      netdevs: backends.net.list(),
+      ...(seat && {
+        seat: { arbiter: placeOfRecord(seat.address), node: seat.node, peer: seat.peer },
+      }),
     };
   }
 }
 
-async function loadPlan(spec: CheckedSpec, parts: MachineParts): Promise<LoadPlan | undefined> {
+async function loadPlan(spec: CheckedSpec, ports: MachinePorts): Promise<LoadPlan | undefined> {
   if (spec.kernel === undefined) return undefined;
   const file = async (option: string, path: string) => {
     try {
-      return { path, bytes: await parts.files.readFile(path) };
+      return { path, bytes: await ports.files.readFile(path) };
     } catch (error) {
       throw asVmError(error).during(`${option} ${path}`);
     }
   };
   const kernel = await file('-kernel', spec.kernel);
   const initrd = spec.initrd === undefined ? undefined : await file('-initrd', spec.initrd);
-  return planLinux({
+  const plan = isMultiboot(kernel.bytes) ? planMultiboot : planLinux;
+  return plan({
     kernel,
     initrd,
     append: spec.append,

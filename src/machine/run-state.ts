@@ -56,8 +56,8 @@ const moves: Readonly<Record<MachineState, readonly MachineState[]>> = {
     'internal-error',
     'postmigrate',
   ],
-  // Out of a checkpoint, back to where it came from; a stop, a shutdown or a failover that came
-  // meanwhile is honoured.
+  // From a checkpoint back to the state before it, or to the one that a stop, a shutdown or a
+  // failover asked for in between.
   colo: [
     'running',
     'paused',
@@ -99,7 +99,7 @@ export class RunStates {
     return next === this.current || moves[this.current].includes(next);
   }
 
-  /** Staying where one is, is no move. */
+  /** A move from a state to itself is not counted. */
   to(next: MachineState): void {
     const previous = this.current;
     if (next === previous) return;

@@ -2,14 +2,16 @@
  * The machine as plain data: what the options said, parsed once at the edge. The builder consumes
  * it; no component reads flags, files or the environment by itself.
  */
+import type { ArbiterSeat } from '../arbiter/address.js';
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
 import type { NestedWords } from '../words/nested.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
+import type { VncSpec } from '../vnc/server.js';
 
-export interface DriveSpec {
+export interface DriveOption {
   /** `-drive id=`; the name that the monitor and nbd-server-add use. */
   id: string;
   /**
@@ -64,6 +66,17 @@ export interface MonitorSpec {
   chardev: string;
 }
 
+/** What firmware is told of `-boot`. */
+export interface BootSpec {
+  /** c: disks, d: CD-ROM, n: network. */
+  order: string;
+  menu: boolean;
+  /** How long a menu is offered. */
+  splashMs?: number;
+  /** Nothing is tried that has no bootindex, if anything has. */
+  strict: boolean;
+}
+
 export interface MachineSpec {
   name: string;
   /**
@@ -79,22 +92,28 @@ export interface MachineSpec {
   /** -cpu; absent: the plain model. */
   cpu?: CpuChoice;
   accel: AccelWish;
+  /** -accel soft,lockstep=on: vCPUs take turns on one thread, and guest time is counted. */
+  lockstep?: boolean;
   /**
-   * Path of a bzImage or an ELF vmlinux. Without one (`incoming` or `startPaused` only) there is
-   * nothing to run: this machine has no firmware.
+   * Path of a bzImage, an ELF vmlinux or a Multiboot kernel. Without one, firmware boots a disk.
    */
   kernel?: string;
+  /** The firmware's file; absent: SeaBIOS, where there is no kernel. */
+  bios?: string;
+  /** Where files of firmware are looked for first. */
+  dataDirs?: readonly string[];
+  boot?: BootSpec;
   initrd?: string;
   /** As the user gave it; nothing is added. */
   append: string;
   /** Opened in this order, before the drives. */
   blockdevs: BlockdevSpec[];
-  drives: DriveSpec[];
+  drives: DriveOption[];
   netdevs: NetdevSpec[];
   devices: DeviceSpec[];
   objects: ObjectSpec[];
   chardevs: ChardevSpec[];
-  /** Chardev ids of COM1, COM2, ...; at most 4. None: COM1 stays, with nobody behind it. */
+  /** Chardev ids of COM1, COM2, ...; at most 4. With none COM1 exists and is not connected. */
   serials: string[];
   monitors: MonitorSpec[];
   /**
@@ -102,6 +121,10 @@ export interface MachineSpec {
    * state. `defer`: the monitor tells.
    */
   incoming?: string;
+  /** Who decides when the peer is lost; without one a person does. */
+  arbiter?: ArbiterSeat;
+  /** Where viewers see its screen. */
+  vnc?: VncSpec;
   /** -S */
   startPaused: boolean;
   /** -no-shutdown: a guest's power-off leaves the machine there, stopped. */

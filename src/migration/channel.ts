@@ -18,7 +18,7 @@ export interface Transports {
 }
 
 /** A state file holds all of a guest's memory: its owner alone may read it. */
-const stateFileMode = 0o600;
+const STATE_FILE_MODE = 0o600;
 
 export async function openOutgoing(
   endpoint: Endpoint,
@@ -27,16 +27,16 @@ export async function openOutgoing(
 ): Promise<Channel> {
   switch (endpoint.kind) {
     case 'file': {
-      // Behind an offset it is a part of somebody's file, and is written there.
+      // With an offset the state is a part of an existing file, which is written in place.
       if (endpoint.offset === 0) {
-        const result = await files.replace(endpoint.path, stateFileMode);
+        const result = await files.replace(endpoint.path, STATE_FILE_MODE);
         return { stream: new FileStream(result.file, 0, 'write'), oneWay: true, result };
       }
       const file = await files.open(endpoint.path, {
         readOnly: false,
         lock: 'auto',
         create: true,
-        mode: stateFileMode,
+        mode: STATE_FILE_MODE,
       });
       try {
         await file.truncate(endpoint.offset);
@@ -53,7 +53,7 @@ export async function openOutgoing(
   }
 }
 
-/** Nobody wants it any more. */
+/** The transfer was given up, so the stream is not needed any more. */
 export function closeChannel({ stream, result }: Channel): void {
   stream.destroy();
   void result?.discard();

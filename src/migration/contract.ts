@@ -4,6 +4,10 @@ import type { Ram } from '../accel/contract.js';
 /** What must be equal on both sides; compared first, and a difference is named in a sentence. */
 export interface Manifest {
   ramBytes: number;
+  /** Of firmware's ROM, where there is one. */
+  romBytes?: number;
+  /** Of the graphics card. */
+  videoBytes?: number;
   cpus: number;
   /** What CPUID shows; the name of the model only says where it comes from. */
   cpu: {
@@ -22,6 +26,8 @@ export interface Manifest {
   /** The bytes of one that is read-only are not compared. */
   disks: { id: string; length: number; readOnly?: boolean }[];
   netdevs: string[];
+  /** Where its pair is decided about, and what both sides are called there. */
+  seat?: { arbiter: string; node: string; peer: string };
 }
 
 /** Device state that has passed every check; applying it cannot fail. */
@@ -45,7 +51,7 @@ export interface Migratable {
   checkMigratable(): void;
   /** Stops the guest for the end of a migration (`finish-migrate`). True: it ran. */
   stopForMigration(): Promise<boolean>;
-  /** It goes on here after all. */
+  /** The migration failed: the guest runs on at the source. */
   migrationFailed(): void;
   /** Run state `postmigrate`. mayContinue: `cont` may take the guest up again here. */
   migrationDone(how: { mayContinue: boolean }): void;

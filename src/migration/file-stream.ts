@@ -5,7 +5,7 @@
 import { VmError, asVmError } from '../base/errors.js';
 import type { OpenFile, Stream } from '../host/ports.js';
 
-const readBytes = 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 
 export class FileStream implements Stream {
   pending = 0;
@@ -92,9 +92,9 @@ export class FileStream implements Stream {
   }
 
   private async readChunk(): Promise<void> {
-    const chunk = Buffer.allocUnsafe(readBytes);
+    const chunk = Buffer.allocUnsafe(READ_BYTES);
     const got = this.file.pread(chunk, this.offset);
-    // Only waited for: whether it failed is told by onEnd.
+    // The promise is only awaited; onEnd reports a failure.
     this.tail = got.then(
       () => undefined,
       () => undefined,

@@ -9,13 +9,13 @@ import { crc32 } from 'node:zlib';
 import { VmError, assert } from '../base/errors.js';
 import { bytes, record, u32 } from '../fields/field.js';
 
-export const streamVersion = 2;
+export const STREAM_VERSION = 2;
 const magic = Buffer.from('colo\r\n\x1a\0', 'latin1');
 const header = record({ magic: bytes(magic.length), version: u32 });
 const headerSize = magic.length + 4;
 
 /** First ordinal whose body has a length and a checksum in front. */
-export const firstOwnOrdinal = 64;
+export const FIRST_OWN_ORDINAL = 64;
 
 export interface FrameKind<N extends string = string> {
   readonly name: N;
@@ -24,19 +24,19 @@ export interface FrameKind<N extends string = string> {
   readonly bytes: number;
 }
 
-export function encodeHeader(): Buffer {
-  return header.encode({ magic, version: streamVersion });
+export function encodeStreamHeader(): Buffer {
+  return header.encode({ magic, version: STREAM_VERSION });
 }
 
 /** Room that a frame of this ordinal needs in front of its body. */
-export const frameHead = (ordinal: number) => (ordinal < firstOwnOrdinal ? 4 : 12);
+export const frameHead = (ordinal: number) => (ordinal < FIRST_OWN_ORDINAL ? 4 : 12);
 
 /** Fills the head of a frame whose body already stands behind it; `frame` is the whole. */
 export function sealFrame(kind: FrameKind, frame: Buffer): Buffer {
   const head = frameHead(kind.ordinal);
   const length = frame.length - head;
   frame.writeUInt32BE(kind.ordinal, 0);
-  if (kind.ordinal < firstOwnOrdinal) {
+  if (kind.ordinal < FIRST_OWN_ORDINAL) {
     assert(length === kind.bytes, `${kind.name} has ${length} bytes`);
     return frame;
   }
@@ -100,10 +100,10 @@ export class FrameDecoder<K extends FrameKind> {
   private open(): void {
     const { magic: theirs, version } = header.decode(this.head.subarray(0, headerSize));
     if (!theirs.equals(magic)) throw new VmError('this is not a colo migration stream');
-    if (version !== streamVersion)
+    if (version !== STREAM_VERSION)
       throw new VmError(
         `the peer speaks version ${version} of the migration stream, this side version ` +
-          `${streamVersion}`,
+          `${STREAM_VERSION}`,
       );
     this.opened = true;
     this.headUsed = 0;
@@ -114,7 +114,7 @@ export class FrameDecoder<K extends FrameKind> {
     const kind = this.byOrdinal.get(ordinal);
     if (!kind) throw new VmError(`message ${ordinal} is none that this side takes`);
     this.kind = kind;
-    if (ordinal < firstOwnOrdinal) this.startBody(kind, kind.bytes);
+    if (ordinal < FIRST_OWN_ORDINAL) this.startBody(kind, kind.bytes);
   }
 
   private startBody(kind: K, length: number): void {
@@ -135,7 +135,10 @@ export class FrameDecoder<K extends FrameKind> {
   }
 
   private finish(kind: K, body: Buffer): void {
-    if (kind.ordinal >= firstOwnOrdinal && crc32(body, kind.ordinal) !== this.head.readUInt32BE(8))
+    if (
+      kind.ordinal >= FIRST_OWN_ORDINAL &&
+      crc32(body, kind.ordinal) !== this.head.readUInt32BE(8)
+    )
       throw new VmError(`${kind.name}: the checksum is wrong`);
     this.kind = undefined;
     this.body = undefined;

@@ -10,7 +10,7 @@ import { unexpected } from './link.js';
 import { manifestDifference } from './manifest.js';
 import { type TransferMessage, receiveState } from './messages.js';
 import { Rounds } from './rounds.js';
-import { takeImages, Transfer, type TransferParts } from './transfer.js';
+import { takeImages, Transfer, type TransferPorts } from './transfer.js';
 
 type DeviceState = Extract<TransferMessage, { type: 'device-state' }>;
 
@@ -21,15 +21,15 @@ export class Incoming extends Transfer {
 
   /** admit: the machine at the other end is equal to ours. A VmError sends it away. */
   constructor(
-    parts: TransferParts,
+    ports: TransferPorts,
     channel: Channel,
     private readonly admit: () => void,
   ) {
-    super(parts, 'destination', channel);
+    super(ports, 'destination', channel);
   }
 
   protected async converse(): Promise<void> {
-    const { limits, migration, vm } = this.parts;
+    const { limits, migration, vm } = this.ports;
     await this.meet();
     const rounds = new Rounds(vm.ram, migration);
     const { size, pages, ran } = await this.takeRam(rounds);
@@ -41,7 +41,7 @@ export class Incoming extends Transfer {
     const devices = vm.parseDevices(blob);
     if (!this.channel.oneWay) await this.link.send({ type: 'loaded' });
     await this.link.expect('go', limits.idleTimeoutMs);
-    await takeImages(this.parts);
+    await takeImages(this.ports);
     devices.apply();
     vm.runAfterMigration(ran);
     migration.move('completed');
@@ -50,9 +50,9 @@ export class Incoming extends Transfer {
   }
 
   private async meet(): Promise<void> {
-    const { limits, migration, vm } = this.parts;
+    const { limits, migration, vm } = this.ports;
     const { oneWay } = this.channel;
-    // A command may itself wait for somebody, as a listener does.
+    // A command may itself wait for its peer, as a listener does.
     const { hello } = await this.link.expect('hello', oneWay ? undefined : limits.replyTimeoutMs);
     if (hello.colo)
       throw new VmError(
@@ -61,7 +61,7 @@ export class Incoming extends Transfer {
       );
     const difference =
       manifestDifference(hello.manifest, vm.manifest(), 'source') ??
-      this.parts.diskObstacle('incoming', !oneWay);
+      this.ports.diskObstacle('incoming', !oneWay);
     if (difference !== undefined) throw new VmError(difference);
     this.admit();
     this.accepted = true;
@@ -72,7 +72,7 @@ export class Incoming extends Transfer {
 
   private async takeRam(rounds: Rounds): Promise<DeviceState> {
     for (;;) {
-      const message = await this.link.next('waiting for RAM', this.parts.limits.idleTimeoutMs);
+      const message = await this.link.next('waiting for RAM', this.ports.limits.idleTimeoutMs);
       if (rounds.hear(message)) continue;
       if (message.type !== 'device-state' || !rounds.whole) throw unexpected(message.type, 'RAM');
       return message;
@@ -81,8 +81,8 @@ export class Incoming extends Transfer {
 
   protected override async leave(error: VmError): Promise<void> {
     this.failure = error;
-    if (this.accepted && this.parts.migration.status === 'active')
-      this.parts.migration.move('failed', error.message);
+    if (this.accepted && this.ports.migration.status === 'active')
+      this.ports.migration.move('failed', error.message);
     await this.sayWhy(error);
   }
 }

@@ -92,12 +92,12 @@ export function raw<N extends string>(name: N, bytes: number): Body<Record<N, Bu
   };
 }
 
-const wordsMax = 1024;
-const words = record({ text: text(wordsMax) });
+const WORDS_MAX = 1024;
+const words = record({ text: text(WORDS_MAX) });
 
 /** For people; what is too long is cut, and a stranger's words do not steer a terminal. */
 export const sentence: Body<{ text: string }> = {
-  bytes: wordsMax + 4,
-  encode: value => words.encode({ text: value.text.slice(0, wordsMax / 3) }),
+  bytes: WORDS_MAX + 4,
+  encode: value => words.encode({ text: value.text.slice(0, WORDS_MAX / 3) }),
   decode: body => ({ text: printable(words.decode(body).text) }),
 };

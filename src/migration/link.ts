@@ -4,9 +4,9 @@
  * `urgent` at once; the rest is awaited one by one with next() and expect().
  */
 import { VmError, asVmError } from '../base/errors.js';
-import type { Clock, Stream } from '../host/ports.js';
-import { FrameDecoder, type FrameKind, encodeHeader } from './frames.js';
-import { type Progress, within } from './wait.js';
+import type { Clock, Heartbeat, HeartbeatOptions, Stream } from '../host/ports.js';
+import { FrameDecoder, type FrameKind, encodeStreamHeader } from './frames.js';
+import { type ProgressCounter, within } from './wait.js';
 
 export interface MessageCodec<M extends { type: string }> {
   /** What this side takes; anything else is a protocol error. */
@@ -16,16 +16,16 @@ export interface MessageCodec<M extends { type: string }> {
 }
 
 /** Above this the peer is told to wait; it is about four chunks of RAM. */
-const inboxBytesHigh = 4 * 1024 * 1024;
-const inboxFramesHigh = 64;
+const INBOX_BYTES_HIGH = 4 * 1024 * 1024;
+const INBOX_FRAMES_HIGH = 64;
 /**
  * Frames that one delivery of the socket may still add; a peer that sends more small ones than this
  * is not ours.
  */
-const inboxFramesMax = 1024;
+const INBOX_FRAMES_MAX = 1024;
 
-/** How long a peer that still answers gets to read our last words. */
-const farewellMs = 500;
+/** How long the peer gets to read the last message before the connection is closed. */
+const FAREWELL_MS = 500;
 
 export class Link<M extends { type: string }> {
   private readonly inbox: { message: M; bytes: number }[] = [];
@@ -43,6 +43,7 @@ export class Link<M extends { type: string }> {
   private paused = false;
   private mute = false;
   private finishing = false;
+  private provenLocal = false;
   /**
    * The peer's end of the connection is closed. On a local stream its process can never read again
    * what we sent or send.
@@ -52,7 +53,7 @@ export class Link<M extends { type: string }> {
   received = 0;
   sent = 0;
   private carried = 0;
-  /** A message that has not left our queue after so long: the peer takes nothing any more. */
+  /** A message stays in our queue for at most this long; then the peer counts as not reading. */
   sendLimitMs: number | undefined;
   /**
    * Returns true if the message is done with. Runs also after a failure, as long as frames can be
@@ -73,7 +74,7 @@ export class Link<M extends { type: string }> {
     this.decoder = new FrameDecoder(codec.takes, (kind, body) => this.onFrame(kind, body));
     stream.onData(data => this.onData(data));
     stream.onEnd(error => this.onEnd(error));
-    this.write(encodeHeader()).catch(() => undefined);
+    this.write(encodeStreamHeader()).catch(() => undefined);
   }
 
   get peer(): string {
@@ -84,7 +85,19 @@ export class Link<M extends { type: string }> {
   }
   /** Its end is known to the kernel of this host, not told by something on the way. */
   get local(): boolean {
-    return this.stream.local ?? false;
+    return this.stream.local === true || this.provenLocal;
+  }
+  get holder(): string | undefined {
+    return this.stream.holder;
+  }
+  /** The peer says which process it is: local, where that one is here and holds the other end. */
+  async heldBy(holder: string): Promise<void> {
+    const held = await this.stream.heldBy?.(holder).catch(() => false);
+    this.provenLocal = held === true && !this.peerGone;
+  }
+  /** Signs of life beside it; undefined: it has none. VmError: none can be heard here. */
+  heartbeat(options: HeartbeatOptions): Heartbeat | undefined {
+    return this.stream.heartbeat?.(options);
   }
   /** What the peer says still reaches `urgent`. */
   get listening(): boolean {
@@ -130,7 +143,7 @@ export class Link<M extends { type: string }> {
   }
 
   /** The promise, unless the link fails first or ms pass without progress. */
-  guard<T>(promise: Promise<T>, what: string, ms?: number, progress?: Progress): Promise<T> {
+  guard<T>(promise: Promise<T>, what: string, ms?: number, progress?: ProgressCounter): Promise<T> {
     const guarded = new Promise<T>((resolve, reject) => {
       if (this.broken) reject(this.broken);
       this.waits.add(reject);
@@ -140,7 +153,7 @@ export class Link<M extends { type: string }> {
   }
 
   /** The next message in line. Without ms the heartbeat alone bounds the wait. */
-  async next(what: string, ms?: number, progress?: Progress): Promise<M> {
+  async next(what: string, ms?: number, progress?: ProgressCounter): Promise<M> {
     const taken = this.inbox.shift();
     if (taken) {
       this.inboxBytes -= taken.bytes;
@@ -166,8 +179,8 @@ export class Link<M extends { type: string }> {
   }
 
   /**
-   * First failure wins. What arrived before it is still handed out by next(). The connection stays
-   * open until destroy(): the peer's last words may still matter.
+   * The first failure counts. Messages that arrived before it are still returned by next(). The
+   * connection stays open until destroy(), because the peer's last message may still matter.
    */
   fail(error: VmError): void {
     if (this.broken) return;
@@ -192,7 +205,7 @@ export class Link<M extends { type: string }> {
     if (!this.closed && !this.peerGone) {
       this.mute = true;
       this.stream.end();
-      await within(this.clock, farewellMs, 'farewell', this.gone()).catch(() => undefined);
+      await within(this.clock, FAREWELL_MS, 'farewell', this.gone()).catch(() => undefined);
     }
     this.destroy();
   }
@@ -262,9 +275,12 @@ export class Link<M extends { type: string }> {
     }
     this.inbox.push({ message, bytes: body.length });
     this.inboxBytes += body.length;
-    if (this.inbox.length > inboxFramesMax)
+    if (this.inbox.length > INBOX_FRAMES_MAX)
       throw new VmError('far more messages than were asked for');
-    if (this.paused || (this.inboxBytes < inboxBytesHigh && this.inbox.length < inboxFramesHigh))
+    if (
+      this.paused ||
+      (this.inboxBytes < INBOX_BYTES_HIGH && this.inbox.length < INBOX_FRAMES_HIGH)
+    )
       return;
     this.paused = true;
     this.stream.pause();
@@ -279,11 +295,13 @@ export class Link<M extends { type: string }> {
         this.oneWay ? asVmError(error) : asVmError(error).during('replication connection'),
       );
     const cut = this.decoder.whole || this.deaf ? '' : ' in the middle of a message';
+    // A port of TLS ends plain text so.
+    const mute = this.received === 0 ? ' before it said a word: does it want TLS (tls-creds)?' : '';
     this.fail(
       new VmError(
         this.oneWay
           ? 'the state ends before its end: it was cut short'
-          : `the peer closed the connection${cut}`,
+          : `the peer closed the connection${mute || cut}`,
       ),
     );
   }

@@ -9,8 +9,9 @@ import type { Manifest } from './contract.js';
 import { decodePeerRecord } from './standing.js';
 
 /** Bytes of an encoded hello, at most. */
-export const helloBytesMax = 256 * 1024;
-const leaseMsMax = 60_000;
+export const HELLO_BYTES_MAX = 256 * 1024;
+const LEASE_MS_MAX = 60_000;
+const ARBITER_CHARACTERS_MAX = 4096;
 
 export interface Hello {
   manifest: Manifest;
@@ -39,7 +40,7 @@ export function decodeHello(body: Uint8Array): Hello {
   }
   const top = fieldsOf(value, 'hello');
   const leaseMs = count(top.leaseMs, 'leaseMs');
-  if (leaseMs > leaseMsMax) throw new VmError(`leaseMs ${leaseMs} is more than ${leaseMsMax}`);
+  if (leaseMs > LEASE_MS_MAX) throw new VmError(`leaseMs ${leaseMs} is more than ${LEASE_MS_MAX}`);
   if (typeof top.colo !== 'boolean') throw new VmError('hello: colo is not a boolean');
   const record = decodePeerRecord(top.record);
   const syncFrom = syncSides.find(side => side === top.syncFrom);
@@ -52,6 +53,8 @@ function decodeManifest(value: unknown): Manifest {
   const m = fieldsOf(value, 'manifest');
   return {
     ramBytes: count(m.ramBytes, 'ramBytes'),
+    ...(m.romBytes !== undefined && { romBytes: count(m.romBytes, 'romBytes') }),
+    ...(m.videoBytes !== undefined && { videoBytes: count(m.videoBytes, 'videoBytes') }),
     cpus: count(m.cpus, 'cpus'),
     cpu: decodeCpu(fieldsOf(m.cpu, 'manifest: cpu')),
     accel: word(m.accel, 'accel'),
@@ -62,6 +65,15 @@ function decodeManifest(value: unknown): Manifest {
     })),
     disks: items(m.disks, 'disks').map(decodeDisk),
     netdevs: list(m.netdevs, 'netdevs').map(n => word(n, 'netdevs')),
+    ...(m.seat !== undefined && { seat: decodeSeat(fieldsOf(m.seat, 'manifest: seat')) }),
+  };
+}
+
+function decodeSeat({ arbiter, node, peer }: Record<string, unknown>): Manifest['seat'] {
+  return {
+    arbiter: word(arbiter, 'seat.arbiter', ARBITER_CHARACTERS_MAX),
+    node: word(node, 'seat.node'),
+    peer: word(peer, 'seat.peer'),
   };
 }
 
@@ -102,8 +114,8 @@ function count(value: unknown, name: string): number {
     throw new VmError(`manifest: ${name} is not a count`);
   return value;
 }
-function word(value: unknown, name: string): string {
-  if (typeof value !== 'string' || value !== printable(value, 256))
+function word(value: unknown, name: string, charactersMax = 256): string {
+  if (typeof value !== 'string' || value !== printable(value, charactersMax))
     throw new VmError(`manifest: ${name} is not a short text`);
   return value;
 }
@@ -120,20 +132,31 @@ export function manifestDifference(
   const here = sender === 'primary' ? 'this secondary' : 'this machine';
   if (theirs.ramBytes !== ours.ramBytes)
     return `the ${sender} has ${mib(theirs.ramBytes)} of RAM, ${here} ${mib(ours.ramBytes)}`;
+  const [theirRom, ourRom] = [theirs.romBytes ?? 0, ours.romBytes ?? 0];
+  if (theirRom !== ourRom)
+    return `the ${sender} has ${mib(theirRom)} of ROM, ${here} ${mib(ourRom)}`;
+  const card = ({ videoBytes: bytes = 0 }: Manifest) =>
+    bytes === 0 ? 'no graphics card' : `a graphics card with ${mib(bytes)}`;
+  if (card(theirs) !== card(ours))
+    return (
+      `the ${sender} has ${card(theirs)}, ${here} ${card(ours)}: give both sides the same -vga ` +
+      'and -vnc'
+    );
   if (theirs.cpus !== ours.cpus)
     return `the ${sender} has ${theirs.cpus} CPUs, ${here} ${ours.cpus}`;
   return (
     cpuDifference(theirs.cpu, ours.cpu, sender, here) ??
     deviceDifference(theirs, ours, sender) ??
     diskDifference(theirs, ours, sender) ??
-    netdevDifference(theirs, ours, sender)
+    netdevDifference(theirs, ours, sender) ??
+    (sender === 'primary' ? seatDifference(theirs.seat, ours.seat) : undefined)
   );
 }
 
 const mib = (bytes: number) =>
   bytes % 1048576 === 0 ? `${bytes / 1048576} MiB` : `${bytes} bytes`;
 
-/** A guest that has looked at CPUID once goes on as it found it. */
+/** A guest reads CPUID once, so it must find the same processor on the other side. */
 function cpuDifference(
   theirs: Manifest['cpu'],
   ours: Manifest['cpu'],
@@ -215,4 +238,18 @@ function netdevDifference(theirs: Manifest, ours: Manifest, sender: string): str
   if (missing !== undefined) return `netdev '${missing}' of the ${sender} is missing here`;
   const extra = ours.netdevs.find(id => !theirs.netdevs.includes(id));
   return extra === undefined ? undefined : `netdev '${extra}' is missing on the ${sender}`;
+}
+
+/** Of two that decide each by another arbiter both would go on. */
+function seatDifference(theirs: Manifest['seat'], ours: Manifest['seat']): string | undefined {
+  const its = (seat: Manifest['seat']) => (seat ? `the arbiter '${seat.arbiter}'` : 'none');
+  if (theirs?.arbiter !== ours?.arbiter)
+    return `the primary has ${its(theirs)}, this secondary ${its(ours)}: give both the same`;
+  if (!theirs || !ours) return undefined;
+  if (theirs.node === ours.node)
+    return `both sides call themselves '${ours.node}' at the arbiter: one is the other side`;
+  return theirs.node === ours.peer && theirs.peer === ours.node
+    ? undefined
+    : `at the arbiter the primary is '${theirs.node}' and expects '${theirs.peer}', this ` +
+        `secondary is '${ours.node}' and expects '${ours.peer}'`;
 }

@@ -4,7 +4,7 @@
  * are left out, and `go` is its end mark.
  */
 import { VmError } from '../base/errors.js';
-import { bool, record, u53 } from '../fields/field.js';
+import { bool8, record, u53 } from '../fields/field.js';
 import {
   type Body,
   type MessageOf,
@@ -17,46 +17,46 @@ import {
   sentence,
 } from './kinds.js';
 import type { MessageCodec } from './link.js';
-import { type Hello, decodeHello, encodeHello, helloBytesMax } from './manifest.js';
+import { type Hello, decodeHello, encodeHello, HELLO_BYTES_MAX } from './manifest.js';
 import { chunkBytesMax } from './pages.js';
 import {
   decodeStandings,
   type DiskStanding,
   encodeStandings,
-  standingsBytesMax,
+  STANDINGS_BYTES_MAX,
 } from './standing.js';
 
 /** Device state travels in pieces of at most this. */
-export const pieceBytes = 1024 * 1024;
+export const PIECE_BYTES = 1024 * 1024;
 
 export type MigrationSide = 'source' | 'destination';
 
 const helloBody: Body<{ hello: Hello }> = {
-  bytes: helloBytesMax,
+  bytes: HELLO_BYTES_MAX,
   encode: ({ hello }) => encodeHello(hello),
   decode: body => ({ hello: decodeHello(body) }),
 };
 /** disks: of a secondary, what its images know. */
 const acceptBody: Body<{ disks?: DiskStanding[] }> = {
-  bytes: standingsBytesMax,
+  bytes: STANDINGS_BYTES_MAX,
   encode: ({ disks }) => (disks ? encodeStandings(disks) : Buffer.alloc(0)),
   decode: body => (body.length === 0 ? {} : { disks: decodeStandings(body) }),
 };
 /**
- * size bytes of device state follow in blobs; so many pages went before, in all rounds. ran: the
- * guest was running.
+ * size: bytes of device state that follow in blobs. pages: pages that were sent before, in all
+ * rounds. ran: the guest was running.
  */
-const stateBody = record({ size: u53, pages: u53, ran: bool });
+const stateBody = record({ size: u53, pages: u53, ran: bool8 });
 
 /** COLO says these too. */
 export const commonKinds = kindTable({
   hello: kind(64, 'source', helloBody),
   accept: kind(65, 'destination', acceptBody),
-  /** The sender gives up, and why. */
+  /** The sender ends the migration, for this reason. */
   error: kind(66, 'both', sentence),
   pages: kind(67, 'source', raw('body', chunkBytesMax)),
   'round-end': kind(68, 'source', noBody),
-  blob: kind(71, 'source', raw('bytes', pieceBytes)),
+  blob: kind(71, 'source', raw('bytes', PIECE_BYTES)),
 });
 
 export const transferKinds = kindTable({

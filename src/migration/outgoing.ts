@@ -5,24 +5,24 @@
  */
 import { VmError, failureOf } from '../base/errors.js';
 import type { Channel } from './channel.js';
-import { pieceBytes, transferKinds } from './messages.js';
+import { PIECE_BYTES, transferKinds } from './messages.js';
 import { Pace } from './pace.js';
-import { type PageStaging, chunkPagesOfData, encodeChunk, pageBytes } from './pages.js';
+import { type PageStaging, chunkPagesOfData, encodePageChunk, PAGE_BYTES } from './pages.js';
 import { type PrecopyTarget, precopy, sendRound } from './precopy.js';
-import { takeImages, Transfer, type TransferParts } from './transfer.js';
+import { takeImages, Transfer, type TransferPorts } from './transfer.js';
 import { Turns } from './turns.js';
 import { within } from './wait.js';
 
 export class Outgoing extends Transfer {
-  private readonly pace = new Pace(this.parts.clock, this.parts.parameters);
-  private readonly turns = new Turns(this.parts.clock, this.parts.limits.turnBytes);
+  private readonly pace = new Pace(this.ports.clock, this.ports.parameters);
+  private readonly turns = new Turns(this.ports.clock, this.ports.limits.turnBytes);
   private pages = 0;
   private passes = 0;
   /** `go` may have left: the destination may run the guest. */
   private handedOver = false;
 
-  constructor(parts: TransferParts, channel: Channel) {
-    super(parts, 'source', channel);
+  constructor(ports: TransferPorts, channel: Channel) {
+    super(ports, 'source', channel);
   }
 
   /** The guest is still ours. */
@@ -31,9 +31,9 @@ export class Outgoing extends Transfer {
   }
 
   protected async converse(): Promise<void> {
-    const { migration, vm, limits } = this.parts;
+    const { migration, vm, limits } = this.ports;
     const { oneWay } = this.channel;
-    const obstacle = this.parts.diskObstacle('outgoing', !oneWay);
+    const obstacle = this.ports.diskObstacle('outgoing', !oneWay);
     if (obstacle !== undefined) throw new VmError(obstacle);
     const manifest = vm.manifest();
     migration.ramTotalBytes = manifest.ramBytes;
@@ -52,18 +52,18 @@ export class Outgoing extends Transfer {
 
   /** What is left would be through within downtime-limit, as fast as it went so far. */
   private fitsDowntime(dirtyPages: number): boolean {
-    const { migration, parameters } = this.parts;
+    const { migration, parameters } = this.ports;
     const { rate } = this.pace;
     this.pace.restart();
     if (dirtyPages === 0) return true;
     if (rate === undefined) return false;
-    const expectedMs = (dirtyPages * pageBytes) / rate;
+    const expectedMs = (dirtyPages * PAGE_BYTES) / rate;
     migration.expect(expectedMs);
     return expectedMs <= parameters.downtimeLimitMs;
   }
 
   private async complete(): Promise<void> {
-    const { clock, flushDisks, limits, migration, vm } = this.parts;
+    const { clock, flushDisks, limits, migration, vm } = this.ports;
     const { oneWay } = this.channel;
     this.checkLink();
     migration.move('device');
@@ -87,8 +87,8 @@ export class Outgoing extends Transfer {
         `device state has ${blob.length} bytes, at most ${limits.blobBytesMax} allowed`,
       );
     await this.link.send({ type: 'device-state', size: blob.length, pages: this.pages, ran });
-    for (let at = 0; at < blob.length; at += pieceBytes)
-      await this.link.send({ type: 'blob', bytes: blob.subarray(at, at + pieceBytes) });
+    for (let at = 0; at < blob.length; at += PIECE_BYTES)
+      await this.link.send({ type: 'blob', bytes: blob.subarray(at, at + PIECE_BYTES) });
     if (!oneWay) {
       await this.link.expect('loaded', limits.replyTimeoutMs);
       await this.giveImages();
@@ -104,15 +104,18 @@ export class Outgoing extends Transfer {
     this.link.destroy();
   }
 
-  /** From here on nothing of ours writes, and the destination can lock them when it hears `go`. */
+  /**
+   * From here on this process does not write the images, so the destination can lock them when it
+   * reads `go`.
+   */
   private giveImages(): Promise<void> {
-    const { clock, images, limits } = this.parts;
+    const { clock, images, limits } = this.ports;
     const given = within(clock, limits.replyTimeoutMs, 'giving up the images', images.inactivate());
     return this.link.guard(given, 'giving up the images', limits.replyTimeoutMs);
   }
 
   private async finish(): Promise<void> {
-    const { replyTimeoutMs } = this.parts.limits;
+    const { replyTimeoutMs } = this.ports.limits;
     await this.link.finish(replyTimeoutMs);
     await this.link.guard(
       this.channel.result?.keep() ?? Promise.resolve(),
@@ -132,9 +135,9 @@ export class Outgoing extends Transfer {
     from: number,
     to: number,
   ): Promise<void> => {
-    const frame = encodeChunk(transferKinds.pages, staging, from, to);
+    const frame = encodePageChunk(transferKinds.pages, staging, from, to);
     this.pages += to - from;
-    this.parts.migration.sent(frame.length, to - from, chunkPagesOfData(frame));
+    this.ports.migration.sent(frame.length, to - from, chunkPagesOfData(frame));
     await this.link.sendFrame({ type: 'pages', body: frame }, frame);
     this.paced = frame.length;
   };
@@ -147,18 +150,18 @@ export class Outgoing extends Transfer {
       await this.link.guard(this.pace.after(this.paced), 'max-bandwidth');
     },
     endRound: () => this.link.send({ type: 'round-end' }),
-    progress: (round, dirtyPages) => this.parts.migration.pass(round, dirtyPages),
+    progress: (round, dirtyPages) => this.ports.migration.pass(round, dirtyPages),
   };
 
   /** Undefined: the guest may go on here. */
   private async comeBack(): Promise<string | undefined> {
-    // Whether the destination got the last word is not known here: a user must look.
+    // This side cannot know whether the destination has read `go`, so a user must look.
     if (this.handedOver && !this.peerGaveUp) {
       return 'the destination did not say that it runs: look there before a cont here';
     }
-    this.parts.images.giveUp();
+    this.ports.images.giveUp();
     try {
-      await takeImages(this.parts);
+      await takeImages(this.ports);
       return undefined;
     } catch (thrown) {
       const { message } = failureOf(thrown);
@@ -167,7 +170,7 @@ export class Outgoing extends Transfer {
   }
 
   protected override async leave(error: VmError): Promise<void> {
-    const { migration, vm } = this.parts;
+    const { migration, vm } = this.ports;
     vm.ram.dirtyLog.stop();
     const obstacle = await this.comeBack();
     if (obstacle === undefined) vm.migrationFailed();

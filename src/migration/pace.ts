@@ -1,16 +1,16 @@
 /** Holds a sender to max-bandwidth, and measures what it really sends. */
 import type { Clock } from '../host/ports.js';
 import type { MigrationParameters } from './parameters.js';
-import { pageBytes } from './pages.js';
+import { PAGE_BYTES } from './pages.js';
 import { sleep } from './wait.js';
 
 /**
- * A chunk is at most so long under way, so that a slow sender still shows life and follows a new
- * limit soon.
+ * A chunk takes at most this long, so that a slow sender still shows progress and soon follows a
+ * new limit.
  */
-const chunkMs = 100;
+const CHUNK_MS = 100;
 /** Shorter waits are saved up. */
-const grainMs = 2;
+const GRAIN_MS = 2;
 
 export class Pace {
   private dueMs: number;
@@ -29,7 +29,7 @@ export class Pace {
     const { maxBandwidth } = this.parameters;
     return maxBandwidth === 0
       ? most
-      : Math.max(1, Math.min(most, Math.floor((maxBandwidth * chunkMs) / 1000 / pageBytes)));
+      : Math.max(1, Math.min(most, Math.floor((maxBandwidth * CHUNK_MS) / 1000 / PAGE_BYTES)));
   }
 
   /** Resolves when the next bytes may go. */
@@ -38,8 +38,8 @@ export class Pace {
     const { maxBandwidth } = this.parameters;
     if (maxBandwidth === 0) return;
     const nowMs = this.clock.nowMs();
-    this.dueMs = Math.max(this.dueMs, nowMs - grainMs) + (bytes * 1000) / maxBandwidth;
-    if (this.dueMs - nowMs > grainMs) await sleep(this.clock, this.dueMs - nowMs);
+    this.dueMs = Math.max(this.dueMs, nowMs - GRAIN_MS) + (bytes * 1000) / maxBandwidth;
+    if (this.dueMs - nowMs > GRAIN_MS) await sleep(this.clock, this.dueMs - nowMs);
   }
 
   /** A new measurement begins. */

@@ -1,4 +1,4 @@
-/** What a user sets for migrations: live, a running one follows. */
+/** The parameters of migrations. A running migration follows a change. */
 
 export interface MigrationParameters {
   /** max-bandwidth, bytes a second for RAM while the guest runs; 0: no limit. */

@@ -5,7 +5,7 @@
  */
 import type { PageRun, Ram } from '../accel/contract.js';
 import type { Migratable } from './contract.js';
-import { PageStaging, pageBytes } from './pages.js';
+import { PageStaging, PAGE_BYTES } from './pages.js';
 import type { Turns } from './turns.js';
 
 export interface PrecopyOptions {
@@ -13,7 +13,7 @@ export interface PrecopyOptions {
   chunkPages(): number;
   /** So few pages that are dirty need no further round. */
   enough(dirtyPages: number): boolean;
-  /** Stop after so many rounds however many are left. */
+  /** The last round, however many pages are left. */
   rounds: number;
   /** Between chunks that leave at once the main loop has its turn. */
   turns: Turns;
@@ -53,9 +53,9 @@ export async function precopy(
 }
 
 /** A hole so short is sent as data: to read it costs less than a chunk of its own. */
-const shortHole = 32;
-/** A page of a hole costs a turn of the main loop as much as so many bytes that are read. */
-const holeCost = 64;
+const SHORT_HOLE = 32;
+/** The cost of looking at a page of a hole, in bytes that could be read in the same time. */
+const HOLE_COST = 64;
 
 type ChunkOptions = Pick<PrecopyOptions, 'chunkPages' | 'turns'>;
 
@@ -76,13 +76,13 @@ export async function sendRound(
       const chunk = pages.subarray(from, from + options.chunkPages());
       staging.fill(ram, chunk);
       await target.sendChunk(staging, 0, chunk.length);
-      await options.turns.spend(chunk.length * pageBytes);
+      await options.turns.spend(chunk.length * PAGE_BYTES);
       from += chunk.length;
     }
   await target.endRound();
 }
 
-/** A hole that the guest fills meanwhile is dirty, and of the next round. */
+/** A page that the guest writes in between is dirty, and so belongs to the next round. */
 async function sendAll(
   ram: Ram,
   staging: PageStaging,
@@ -100,17 +100,17 @@ async function sendAll(
     }
   };
   for (const run of joined(ram.populated())) {
-    await upTo(run.from, holeCost, pages => staging.fillHoles(pages));
-    await upTo(run.to, pageBytes, pages => staging.fill(ram, pages));
+    await upTo(run.from, HOLE_COST, pages => staging.fillHoles(pages));
+    await upTo(run.to, PAGE_BYTES, pages => staging.fill(ram, pages));
   }
-  await upTo(ram.pageCount, holeCost, pages => staging.fillHoles(pages));
+  await upTo(ram.pageCount, HOLE_COST, pages => staging.fillHoles(pages));
 }
 
 function joined(runs: readonly PageRun[]): PageRun[] {
   const out: PageRun[] = [];
   for (const run of runs) {
     const last = out.at(-1);
-    if (last && run.from - last.to < shortHole) last.to = run.to;
+    if (last && run.from - last.to < SHORT_HOLE) last.to = run.to;
     else out.push({ ...run });
   }
   return out;

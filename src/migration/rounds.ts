@@ -5,7 +5,7 @@ import type { TransferMessage } from './messages.js';
 import { applyChunk, decodeChunk, pagesOf } from './pages.js';
 import type { MigrationState } from './status.js';
 
-/** The first round has every page: whatever an earlier attempt left is overwritten. */
+/** The first round has every page, so it overwrites what an earlier attempt left. */
 export class Rounds {
   /** Pages so far, in all rounds. */
   pages = 0;

@@ -2,6 +2,9 @@
  * What the sides of a pair say of their images in hello and accept: records, as JSON with limits.
  */
 import { VmError } from '../base/errors.js';
+import { printable } from '../base/printable.js';
+import type { IntentStanding } from '../block/record/image-bitmap.js';
+import { BASES_MAX } from '../block/record/intent-sectors.js';
 import { checkRecord, type PairRecord } from '../block/record/pair-record.js';
 
 /** One disk of the secondary. */
@@ -9,10 +12,13 @@ export interface DiskStanding {
   disk: string;
   /** undefined: its image has none. */
   record: PairRecord | undefined;
+  /** undefined: a peer that keeps no bitmaps. */
+  bitmap?: IntentStanding;
 }
 
-export const standingsBytesMax = 256 * 1024;
-const disksMax = 64;
+export const STANDINGS_BYTES_MAX = 256 * 1024;
+const DISKS_MAX = 64;
+const WHY_MAX = 300;
 
 export const encodeStandings = (disks: readonly DiskStanding[]) =>
   Buffer.from(JSON.stringify(disks));
@@ -20,14 +26,26 @@ export const encodeStandings = (disks: readonly DiskStanding[]) =>
 /** Untrusted bytes. */
 export function decodeStandings(body: Uint8Array): DiskStanding[] {
   const value = parsed(body);
-  if (!Array.isArray(value) || value.length > disksMax)
+  if (!Array.isArray(value) || value.length > DISKS_MAX)
     throw new VmError('the disks are not a list');
   return value.map((item: unknown) => {
-    const { disk, record } = fieldsOf(item, 'a disk');
+    const { disk, record, bitmap } = fieldsOf(item, 'a disk');
     if (typeof disk !== 'string' || disk.length > 256) throw new VmError('a disk has no name');
-    return { disk, record: decodePeerRecord(record) };
+    const known = { disk, record: decodePeerRecord(record) };
+    return bitmap === undefined ? known : { ...known, bitmap: decodeBitmap(bitmap) };
   });
 }
+
+function decodeBitmap(value: unknown): IntentStanding {
+  const { bases, why } = fieldsOf(value, 'a bitmap');
+  if (typeof why === 'string') return { why: printable(why.slice(0, WHY_MAX)) };
+  if (!Array.isArray(bases) || bases.length > BASES_MAX || !bases.every(isPoint))
+    throw new VmError('a bitmap counts from points that are none');
+  return { bases };
+}
+
+const isPoint = (value: unknown): value is string =>
+  typeof value === 'string' && /^[0-9a-f]{32}$/.test(value);
 
 export const encodePeerRecord = (record: PairRecord | undefined) =>
   Buffer.from(JSON.stringify(record ?? null));

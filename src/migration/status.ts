@@ -7,7 +7,7 @@ import type { Events } from '../base/events.js';
 import { event, tracer } from '../base/trace.js';
 import type { MigrationStatus, QmpEvents } from '../qapi/types.js';
 import { Throughput } from './throughput.js';
-import { pageBytes } from './pages.js';
+import { PAGE_BYTES } from './pages.js';
 
 const trace = tracer('migrate', {
   set_state: event<{ from: string; to: string }>(),
@@ -124,7 +124,7 @@ export class MigrationState {
     this.events.emit('MIGRATION', { status: to });
   }
 
-  /** A pass over RAM begins: so many pages. */
+  /** A pass over RAM begins, with this number of pages. */
   pass(number: number, pages: number): void {
     const { counters } = this;
     const nowMs = this.nowMs();
@@ -195,4 +195,4 @@ export class MigrationState {
   }
 }
 
-export const ramBytesOf = (pages: number): number => pages * pageBytes;
+export const ramBytesOf = (pages: number): number => pages * PAGE_BYTES;

@@ -2,7 +2,7 @@
  * How fast bytes go over the wire lately: the mean of the last few seconds, between one and two
  * windows of them. A mean since the beginning says nothing of a pair that has run for a week.
  */
-const windowMs = 3000;
+const WINDOW_MS = 3000;
 
 export class Throughput {
   private bytes = 0;
@@ -24,7 +24,7 @@ export class Throughput {
   add(bytes: number): void {
     this.bytes += bytes;
     this.lastMs = this.nowMs();
-    if (this.lastMs - this.next.ms >= windowMs) {
+    if (this.lastMs - this.next.ms >= WINDOW_MS) {
       this.from = this.next;
       this.next = { ms: this.lastMs, bytes: this.bytes };
     }
@@ -33,7 +33,7 @@ export class Throughput {
   /** Of a migration that is over: as it was at its end. */
   get bytesPerMs(): number {
     const nowMs = this.nowMs();
-    const untilMs = nowMs - this.lastMs > windowMs ? this.lastMs : nowMs;
+    const untilMs = nowMs - this.lastMs > WINDOW_MS ? this.lastMs : nowMs;
     return (this.bytes - this.from.bytes) / Math.max(1, untilMs - this.from.ms);
   }
 }

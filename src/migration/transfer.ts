@@ -31,7 +31,7 @@ export interface SharedImages {
   giveUp(): void;
 }
 
-export interface TransferParts {
+export interface TransferPorts {
   readonly clock: Clock;
   readonly vm: Migratable;
   readonly migration: MigrationState;
@@ -49,7 +49,7 @@ export async function takeImages({
   clock,
   images,
   limits,
-}: Pick<TransferParts, 'clock' | 'images'> & {
+}: Pick<TransferPorts, 'clock' | 'images'> & {
   limits: Pick<TransferLimits, 'replyTimeoutMs'>;
 }): Promise<void> {
   try {
@@ -67,12 +67,12 @@ export abstract class Transfer {
   private conversation: Promise<void> = Promise.resolve();
 
   constructor(
-    protected readonly parts: TransferParts,
+    protected readonly ports: TransferPorts,
     side: 'source' | 'destination',
     protected readonly channel: Channel,
   ) {
-    this.link = new Link(channel.stream, parts.clock, transferCodec(side), channel.oneWay);
-    this.link.sendLimitMs = parts.limits.replyTimeoutMs;
+    this.link = new Link(channel.stream, ports.clock, transferCodec(side), channel.oneWay);
+    this.link.sendLimitMs = ports.limits.replyTimeoutMs;
     this.link.urgent = message => {
       if (message.type !== 'error') return false;
       this.peerGaveUp = true;
@@ -89,7 +89,7 @@ export abstract class Transfer {
     this.conversation = this.converse().catch((thrown: unknown) => this.leave(lastFailure(thrown)));
   }
 
-  /** Nothing of it goes on. Never rejects. */
+  /** Resolves when the transfer has ended. Never rejects. */
   over(): Promise<void> {
     return this.conversation;
   }
@@ -107,7 +107,7 @@ export abstract class Transfer {
     this.abort(new VmError('the migration was cancelled'));
   }
 
-  /** The process ends, or somebody else is let in. */
+  /** Ends the transfer: the process ends, or another one takes its place. */
   close(): void {
     this.link.destroy();
   }
@@ -115,7 +115,7 @@ export abstract class Transfer {
   protected abstract converse(): Promise<void>;
   protected abstract leave(error: VmError): Promise<void>;
 
-  /** The other side is told why, and gets a moment to read it. */
+  /** Sends the reason to the other side, and gives it a moment to read it. */
   protected async sayWhy(error: VmError): Promise<void> {
     this.link.post({ type: 'error', text: error.message });
     this.link.fail(error);

@@ -24,14 +24,14 @@ export function parseSocketUri(uri: string, use: 'connect' | 'listen', what: str
 }
 
 const notOffered = ['fd', 'rdma', 'vsock'];
-const hint = 'use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND';
+const HINT = 'use tcp:HOST:PORT, unix:PATH, file:PATH or exec:COMMAND';
 
 export function parseMigrationUri(uri: string, use: 'connect' | 'listen'): Endpoint {
   const colon = uri.indexOf(':');
   const scheme = uri.slice(0, Math.max(colon, 0));
   const rest = uri.slice(colon + 1);
   if (notOffered.includes(scheme))
-    throw new VmError(`migration over '${scheme}:' is not offered`, { hint });
+    throw new VmError(`migration over '${scheme}:' is not offered`, { hint: HINT });
   if (scheme === 'unix') return unixAddress(rest);
   if (scheme === 'tcp') return tcpAddress(uri, rest, use);
   if (scheme === 'file') return fileEndpoint(rest);
@@ -39,7 +39,7 @@ export function parseMigrationUri(uri: string, use: 'connect' | 'listen'): Endpo
     if (rest.trim() === '') throw new VmError('migration over exec: needs a command');
     return { kind: 'exec', command: rest };
   }
-  throw new VmError(`unknown migration protocol: ${uri}`, { hint });
+  throw new VmError(`unknown migration protocol: ${uri}`, { hint: HINT });
 }
 
 function unixAddress(path: string): Address {

@@ -3,38 +3,38 @@ import { VmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import type { Clock } from '../host/ports.js';
 
-/** Something that grows for as long as what is awaited gets on. */
-export type Progress = () => number;
+/** A counter that grows while the awaited work proceeds. */
+export type ProgressCounter = () => number;
 
-/** A time-out is so many ticks of our own main loop. */
-const ticks = 8;
-/** A tick that comes so much too late does not count, even if ticks are shorter. */
-const lateMs = 100;
+/** A time-out is divided into this many ticks of the main loop. */
+const TICKS = 8;
+/** A tick that is late by more than this is not counted, however short a tick is. */
+const LATE_MS = 100;
 
 /**
- * The promise, or a VmError after ms; with progress, after ms in which that did not grow: then
- * slowness alone ends nothing. What the promise does later is nobody's business any more. A process
- * that was stopped and goes on has its timers fire before it reads what waits in its sockets and
- * files, so a tick that is far too late is taken for such a stop.
+ * Awaits the promise, and throws a VmError after ms. With a progress counter the time begins anew
+ * whenever it has grown, so that a slow but working peer is not given up. The promise's later
+ * result is ignored. In a process that was stopped and resumed, timers fire before the data in
+ * sockets and files is read; a tick that is far too late is a sign of that and does not count.
  */
 export function within<T>(
   clock: Clock,
   ms: number,
   what: string,
   promise: Promise<T>,
-  progress: Progress = () => 0,
+  progress: ProgressCounter = () => 0,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const tickMs = ms / ticks;
-    let left = ticks;
+    const tickMs = ms / TICKS;
+    let left = TICKS;
     let seen = progress();
     let timer: Disposable;
     const arm = () => {
       const dueMs = clock.nowMs() + tickMs;
       timer = clock.timer(tickMs, () => {
         const now = progress();
-        if (now !== seen) left = ticks;
-        else if (clock.nowMs() - dueMs < Math.max(tickMs, lateMs)) left--;
+        if (now !== seen) left = TICKS;
+        else if (clock.nowMs() - dueMs < Math.max(tickMs, LATE_MS)) left--;
         seen = now;
         if (left > 0) arm();
         else reject(new VmError(`${what}: nothing within ${ms} ms`));

@@ -12,7 +12,16 @@ import {
   migrationStatuses,
   type QmpEvents,
 } from '../qapi/types.js';
-import { type ArgsOf, bool, type Fields, int, oneOf, optional, str } from '../words/types.js';
+import {
+  type ArgsOf,
+  bool,
+  type Fields,
+  int,
+  oneOf,
+  optional,
+  str,
+  struct,
+} from '../words/types.js';
 import type { Vm } from '../vm/vm.js';
 
 export type EventName = keyof QmpEvents;
@@ -39,6 +48,9 @@ export const eventSummaries: Readonly<Record<EventName, string>> = {
   JOB_STATUS_CHANGE: 'a job changed its status',
   BLOCK_IMAGE_CORRUPTED: 'the tables of an image contradict themselves; it takes no more writes',
   NIC_RX_FILTER_CHANGED: 'the guest changed what its network card receives',
+  VNC_CONNECTED: 'a viewer has connected',
+  VNC_INITIALIZED: 'a viewer was let in and sees the screen',
+  VNC_DISCONNECTED: 'a viewer is gone',
   DEVICE_BROKEN:
     'a device failed inside of colo and takes no part until its driver or a reset of the ' +
     'machine resets it; everything else goes on',
@@ -48,6 +60,16 @@ const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
 const ioAction = oneOf(['report', 'ignore', 'stop'], '', { name: 'BlockErrorAction' });
 const blockJob = { type: jobType, device: str(), len: int(), offset: int(), speed: int() };
 const checkpoint = optional(bool());
+const vncPeer = {
+  host: str(),
+  service: str(),
+  family: oneOf(['ipv4', 'ipv6'], '', { name: 'NetworkAddressFamily' }),
+  websocket: bool(),
+};
+const vncEvent = {
+  server: struct('VncServerInfo', { ...vncPeer, auth: optional(str()) }),
+  client: struct('VncBasicInfo', vncPeer),
+};
 const sectors = { 'sector-num': int(), 'sectors-count': int() };
 
 /** What each one carries. */
@@ -87,6 +109,9 @@ export const eventData = {
   JOB_STATUS_CHANGE: { id: str(), status: oneOf(jobStatuses, '', { name: 'JobStatus' }) },
   BLOCK_IMAGE_CORRUPTED: { device: str(), 'node-name': optional(str()), msg: str(), fatal: bool() },
   NIC_RX_FILTER_CHANGED: { name: optional(str()), path: str() },
+  VNC_CONNECTED: vncEvent,
+  VNC_INITIALIZED: vncEvent,
+  VNC_DISCONNECTED: vncEvent,
   DEVICE_BROKEN: { device: str(), reason: str() },
 } satisfies { [N in EventName]: Fields };
 

@@ -27,13 +27,13 @@ export interface Verdict {
 /** The line that lets this side go on: in the monitor, or in a shell. */
 export type FailoverLine = 'x_colo_lost_heartbeat' | `colo failover ${string}`;
 
-/** What is younger is told as it happens. */
-const justNowMs = 2000;
+/** An age below this is not shown. */
+const JUST_NOW_MS = 2000;
 
 export function verdict(health: Health, failover: FailoverLine): Verdict {
   const { pair, role, state, why, sinceMs } = health;
   const because = why === undefined ? '' : `: ${why}`;
-  const ago = sinceMs === undefined || sinceMs < justNowMs ? '' : ` ${age(sinceMs)} ago`;
+  const ago = sinceMs === undefined || sinceMs < JUST_NOW_MS ? '' : ` ${ageText(sinceMs)} ago`;
   if (state === 'internal-error') {
     return { text: 'the vCPU stopped with an error: reset or quit it' };
   }
@@ -57,6 +57,8 @@ export function verdict(health: Health, failover: FailoverLine): Verdict {
       };
     case 'taking-over':
       return { text: `takes over${because}` };
+    case 'handing-over':
+      return { text: 'a planned swap of roles: the secondary is given the guest' };
     case 'superseded':
       return {
         text: 'the other side goes on with the guest, this one never runs again',
@@ -83,8 +85,9 @@ export function healthOf(vm: Pick<Vm, 'machine' | 'colo' | 'ageMs'>): Health {
 const local = /^(\/|127\.|::1|\[::1|::ffff:127\.|localhost:)/;
 
 /**
- * What speaks against a failover now: nobody can tell from here whether the other side still runs.
- * A peer that answers is told, and of one on this host the kernel knows that it has ended.
+ * Why a failover may be wrong now: this side cannot tell whether the other one still runs. There is
+ * no such doubt where the peer answers, or where the kernel knows that a peer on this host has
+ * ended.
  */
 export function failoverDoubt(health: Health): string | undefined {
   const { pair, why = 'nothing is known of it', peer = '' } = health;
@@ -105,13 +108,13 @@ const capital = (text: string) => `${text.slice(0, 1).toUpperCase()}${text.slice
 function alone({ state, why, sinceMs }: Health): string {
   if (state === 'postmigrate') return 'its guest was migrated: it is elsewhere, or in a file';
   if (why === undefined) return 'not protected: it has no secondary';
-  return `not protected${sinceMs === undefined ? '' : ` for ${age(sinceMs)}`}: ${why}`;
+  return `not protected${sinceMs === undefined ? '' : ` for ${ageText(sinceMs)}`}: ${why}`;
 }
 
 const last = (why: string | undefined) => (why === undefined ? '' : ` (the last one: ${why})`);
 
 /** `45s`, `3m`, `2h`, `5d`: one unit, as in a list. */
-export function age(ms: number): string {
+export function ageText(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   const units = [
     [86_400, 'd'],

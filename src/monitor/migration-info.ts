@@ -1,8 +1,8 @@
 /** How a migration stands: query-migrate, `info migrate`. */
-import type { Colo } from '../colo/colo.js';
+import type { ColoController } from '../colo/controller.js';
 import type { DiskSyncInfo } from '../colo/disk-sync.js';
 import type { Address } from '../host/ports.js';
-import { pageBytes } from '../migration/pages.js';
+import { PAGE_BYTES } from '../migration/pages.js';
 import type { MigrationData } from '../migration/status.js';
 import { migrationStatuses } from '../qapi/types.js';
 import { bool, int, list, num, oneOf, optional, str, struct, type TypeOf } from '../words/types.js';
@@ -24,7 +24,7 @@ const ram = ofRam.answer(
   'MigrationStats',
   {
     transferred: ofRam.fact(int(), m => m.transferredBytes, kbytes('transferred ram')),
-    remaining: ofRam.fact(int(), m => m.remainingPages * pageBytes, kbytes('remaining ram')),
+    remaining: ofRam.fact(int(), m => m.remainingPages * PAGE_BYTES, kbytes('remaining ram')),
     total: ofRam.fact(int(), m => m.ramTotalBytes, kbytes('total ram')),
     duplicate: ofRam.fact(
       optional(int()),
@@ -38,7 +38,7 @@ const ram = ofRam.answer(
     ),
     'normal-bytes': ofRam.fact(
       optional(int()),
-      sent(m => m.normalPages * pageBytes),
+      sent(m => m.normalPages * PAGE_BYTES),
       kbytes('normal bytes'),
     ),
     mbps: ofRam.fact(
@@ -52,7 +52,7 @@ const ram = ofRam.answer(
       row('dirty pages rate', 'pages'),
     ),
     'dirty-sync-count': ofRam.fact(int(), m => m.passes, 'dirty sync count'),
-    'page-size': ofRam.fact(int(), () => pageBytes, kbytes('page size')),
+    'page-size': ofRam.fact(int(), () => PAGE_BYTES, kbytes('page size')),
   },
   [
     'transferred',
@@ -103,11 +103,11 @@ const addressOf = (at: Address): SocketAddress =>
 const showAddress = ({ type, host = '', port, path }: SocketAddress) =>
   type === 'unix' ? `unix:${path}` : `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-const ofColo = answersOf<Colo>();
+const ofColo = answersOf<ColoController>();
 /** undefined: there never was a migration. */
 const known =
   <T>(of: (data: MigrationData) => T) =>
-  (colo: Colo) => {
+  (colo: ColoController) => {
     const data = colo.query();
     return data.status === 'none' ? undefined : of(data);
   };

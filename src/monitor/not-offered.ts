@@ -1,18 +1,17 @@
 /** Commands of QEMU's that people will try: why they are not here, and what to do instead. */
-const hotPlug =
+const HOT_PLUG =
   'The PCI bus of this machine is fixed when it starts: give -device on the command line.';
-const snapshots =
+const SNAPSHOTS =
   'There are no snapshots inside images: `migrate file:PATH` saves the guest, `colo primary ' +
   '-incoming file:PATH` loads it.';
-const noDisplay = 'colo has no display.';
-const noUsb = 'There is no USB.';
-const noMedia = 'There are no removable media.';
+const NO_USB = 'There is no USB.';
+const NO_MEDIA = 'There are no removable media.';
 
 /** QMP's spelling, and HMP's where that is another. */
 const reasons: Readonly<Record<string, string>> = {
-  device_add: hotPlug,
-  device_del: hotPlug,
-  'device-list-properties': hotPlug,
+  device_add: HOT_PLUG,
+  device_del: HOT_PLUG,
+  'device-list-properties': HOT_PLUG,
   'chardev-change': 'Take the chardev away and add it anew: chardev-remove, chardev-add.',
   'chardev-send-break':
     'A break comes from the terminal itself: Ctrl-A b on a chardev with mux=on.',
@@ -20,23 +19,18 @@ const reasons: Readonly<Record<string, string>> = {
     'What the driver of the guest lets through is not shown; `info network` tells of netdevs ' +
     'and their filters.',
   commit: 'Use block-commit, which works while the guest runs.',
-  savevm: snapshots,
-  loadvm: snapshots,
-  delvm: snapshots,
-  'query-snapshots': snapshots,
-  'snapshot-save': snapshots,
-  'snapshot-load': snapshots,
+  savevm: SNAPSHOTS,
+  loadvm: SNAPSHOTS,
+  delvm: SNAPSHOTS,
+  'query-snapshots': SNAPSHOTS,
+  'snapshot-save': SNAPSHOTS,
+  'snapshot-load': SNAPSHOTS,
   'blockdev-snapshot': 'drive-backup copies a disk as it is at one moment, while the guest runs.',
   'blockdev-snapshot-sync':
     'drive-backup copies a disk as it is at one moment, while the guest runs.',
-  eject: noMedia,
-  change: noMedia,
-  screendump: noDisplay,
-  'query-vnc': noDisplay,
-  sendkey: `${noDisplay} There is no keyboard either: type on the serial console.`,
-  'send-key': `${noDisplay} There is no keyboard either: type on the serial console.`,
-  'query-usb': noUsb,
-  usb_add: noUsb,
+  eject: NO_MEDIA,
+  'query-usb': NO_USB,
+  usb_add: NO_USB,
   balloon: 'There is no balloon: a guest keeps the memory that -m gave it.',
   'query-balloon': 'There is no balloon: a guest keeps the memory that -m gave it.',
   'migrate-pause': 'A migration is given up with migrate_cancel, and begun anew.',
@@ -54,7 +48,7 @@ const reasons: Readonly<Record<string, string>> = {
 const asQmp = (name: string) =>
   name.startsWith('info ') ? `query-${name.slice(5).replaceAll('_', '-')}` : name;
 
-/** undefined: nobody would expect it here. Underscores and dashes count alike. */
+/** Undefined: a command that QEMU does not have either. Underscores and dashes count alike. */
 export function whyNotOffered(name: string): string | undefined {
   const wanted = asQmp(name);
   return [wanted, wanted.replaceAll('_', '-'), wanted.replaceAll('-', '_')].flatMap(spelling =>

@@ -8,7 +8,7 @@ import type { Vm } from '../vm/vm.js';
 /** They end with the VM. */
 export function openMonitors(vm: Vm, typist?: Typist): void {
   const registry = monitorRegistry;
-  const world = {
+  const ports = {
     wallMs: () => vm.host.clock.wallMs(),
     log: (line: string) => vm.host.note(line),
     typist,
@@ -24,8 +24,8 @@ export function openMonitors(vm: Vm, typist?: Typist): void {
     const chr = vm.chardevs.claim(chardev, user, 'monitor').value;
     vm.endsLast(
       mode === 'qmp'
-        ? new QmpServer(vm, registry, chr, world)
-        : new HmpMonitor(vm, registry, chr, world),
+        ? new QmpServer(vm, registry, chr, ports)
+        : new HmpMonitor(vm, registry, chr, ports),
     );
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { CharBackend } from '../chardev/contract.js';
 
-export const maxQueuedBytes = 1 << 20;
+export const MAX_QUEUED_BYTES = 1 << 20;
 
 export class Output {
   private queue: Buffer[] = [];
@@ -23,7 +23,7 @@ export class Output {
     this.queue.push(bytes);
     this.queued += bytes.length;
     this.flush();
-    if (this.queued <= maxQueuedBytes) return;
+    if (this.queued <= MAX_QUEUED_BYTES) return;
     const lost = this.queued;
     this.clear();
     this.onOverflow(lost);

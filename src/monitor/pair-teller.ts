@@ -1,10 +1,13 @@
-/** The VM's own terminal says what becomes of its pair: nobody may be watching when it happens. */
+/**
+ * Prints changes of the pair's state on the VM's own terminal, because no monitor may be connected
+ * when they happen.
+ */
 import { healthOf, type FailoverLine, pairNews, verdict } from './health.js';
 import type { Vm } from '../vm/vm.js';
 import type { PairStanding } from '../qapi/types.js';
 
 /** A takeover may be through before anything could be said of it. */
-const inColo: readonly PairStanding[] = ['protected', 'lost', 'taking-over'];
+const inColo: readonly PairStanding[] = ['protected', 'lost', 'taking-over', 'handing-over'];
 
 export class PairTeller {
   private told: PairStanding | undefined;

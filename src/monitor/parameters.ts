@@ -1,10 +1,11 @@
 /** The parameters of migration and COLO, each declared once. */
 import { VmError } from '../base/errors.js';
+import { HEARTBEAT_INTERVAL_MAX_MS } from '../colo/options.js';
 import { didYouMean } from '../base/similar.js';
 import { syncSides } from '../migration/manifest.js';
 import type { Vm } from '../vm/vm.js';
 import { parseSize } from '../words/scalars.js';
-import { bool, type Fields, int, oneOf, optional, type Type } from '../words/types.js';
+import { bool, type Fields, int, oneOf, optional, str, type Type } from '../words/types.js';
 
 type Value = number | boolean | string;
 type Values = Readonly<Record<string, unknown>>;
@@ -54,6 +55,27 @@ const parameters: Readonly<Record<string, Parameter>> = {
       set: ({ colo }, value) => (colo.parameters.downtimeLimitMs = value),
     },
   ),
+  'tls-creds': parameter(
+    str(
+      'a tls-creds object, of the side that waits with endpoint=server: the next connection of a ' +
+        'migration speaks TLS; empty: none does',
+    ),
+    {
+      form: { words: 'the id of an object', read: word => word },
+      get: ({ migrationTls }) => migrationTls.creds,
+      set: ({ migrationTls }, value) => (migrationTls.creds = value),
+    },
+  ),
+  'tls-hostname': parameter(
+    str(
+      "what the certificate of the side that waits must be made out to; empty: that side's address",
+    ),
+    {
+      form: { words: 'a host name', read: word => word },
+      get: ({ migrationTls }) => migrationTls.hostname,
+      set: ({ migrationTls }, value) => (migrationTls.hostname = value),
+    },
+  ),
   'x-checkpoint-delay': parameter(int('ms from the end of a COLO checkpoint to the next', uint32), {
     unit: 'ms',
     get: ({ colo }) => colo.info().checkpointDelayMs,
@@ -65,11 +87,14 @@ const parameters: Readonly<Record<string, Parameter>> = {
     set: ({ machine }, value) => (machine.lifecycle.checkpointEvents = value),
   }),
   'x-heartbeat-interval': parameter(
-    int('ms between two signs of life of a COLO peer; at once', { min: 10, max: 10_000 }),
+    int('ms between two signs of life for a COLO peer; at once, at most half a lease', {
+      min: 10,
+      max: HEARTBEAT_INTERVAL_MAX_MS,
+    }),
     { unit: 'ms', get: ({ colo }) => colo.heartbeat.heartbeatMs },
   ),
   'x-heartbeat-timeout': parameter(
-    int('ms without a sign of life after which a COLO peer is lost; at once', {
+    int('ms without a sign of life after which a COLO peer is lost; at once, 3 intervals or more', {
       min: 50,
       max: 3_600_000,
     }),
@@ -106,7 +131,7 @@ export function setParameters(vm: Vm, changes: Values): void {
     if (value !== undefined) parameters[name].set?.(vm, value as Value);
 }
 
-/** From a word of a line. */
+/** Reads the value from a word of an HMP line. */
 export function parameterValue(name: string, text: string): Value {
   if (!Object.hasOwn(parameters, name))
     throw new VmError(`invalid parameter value: ${name}`, {

@@ -117,7 +117,7 @@ export interface Netdev {
   readonly id: string;
   readonly type: string;
   /** Holds this netdev's guest output while COLO wants it. */
-  readonly output: OutputHold;
+  readonly outputHold: OutputHold;
   /** What a user put between the nic and that. */
   readonly filters: FilterSlots;
   /**

@@ -52,6 +52,7 @@ export const pairStandings = [
   'protected',
   'lost', // COLO has ended by itself; x-colo-lost-heartbeat decides who goes on
   'taking-over',
+  'handing-over', // a planned swap of roles: the secondary is given the guest
   'superseded', // the other side goes on with the guest
   'broken', // what is here is not whole and can never run
   'ended', // the guest shut down, on both sides
@@ -97,6 +98,19 @@ interface BlockJobEvent {
 }
 
 /** Payloads of the QMP events that colo emits. */
+/** An end of a connection of VNC. */
+export interface VncPeer {
+  host: string;
+  /** Its port. */
+  service: string;
+  family: 'ipv4' | 'ipv6';
+  websocket: boolean;
+}
+export interface VncEvent {
+  server: VncPeer & { auth?: string };
+  client: VncPeer;
+}
+
 export interface QmpEvents {
   /** checkpoint: of COLO, which the guest does not feel. */
   STOP: { checkpoint?: boolean };
@@ -135,6 +149,9 @@ export interface QmpEvents {
   JOB_STATUS_CHANGE: { id: string; status: JobStatus };
   BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
+  VNC_CONNECTED: VncEvent;
+  VNC_INITIALIZED: VncEvent;
+  VNC_DISCONNECTED: VncEvent;
   /** Our own: an exception of a device was contained; it takes no part until it is reset. */
   DEVICE_BROKEN: { device: string; reason: string };
 }

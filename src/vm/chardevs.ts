@@ -8,23 +8,23 @@ import { MuxChar, type MuxCommand } from '../chardev/mux.js';
 import type { MuxRole } from '../chardev/mux-front.js';
 import { RingbufChar } from '../chardev/ringbuf.js';
 import { StdioChar } from '../chardev/stdio.js';
-import type { ChardevProvider } from '../machine/parts.js';
+import type { ChardevProvider } from '../machine/ports.js';
 import type { ChardevSpec } from '../machine/spec.js';
 
-const maxChardevs = 256;
+const MAX_CHARDEVS = 256;
 
 export class Chardevs implements ChardevProvider {
   private readonly open = new Inventory<CharBackend>({
     kind: 'chardev',
-    limit: maxChardevs,
+    limit: MAX_CHARDEVS,
     use: 'exclusive',
     duplicate: id => new VmError(`Chardev with id '${id}' already exists`),
   });
 
-  private constructor(private readonly world: CharPorts) {}
+  private constructor(private readonly ports: CharPorts) {}
 
-  static async create(specs: readonly ChardevSpec[], world: CharPorts): Promise<Chardevs> {
-    const chardevs = new Chardevs(world);
+  static async create(specs: readonly ChardevSpec[], ports: CharPorts): Promise<Chardevs> {
+    const chardevs = new Chardevs(ports);
     try {
       for (const { id, backend } of specs) await chardevs.add(id, backend);
       return chardevs;
@@ -41,7 +41,7 @@ export class Chardevs implements ChardevProvider {
         chr => chr instanceof StdioChar || (chr instanceof MuxChar && chr.isStdio),
       );
     if (stdio) throw new VmError(`standard input is taken by chardev '${stdio.id}'`);
-    await this.open.add(id, () => createChardev(id, backend, this.world));
+    await this.open.add(id, () => createChardev(id, backend, this.ports));
   }
 
   /** chardev-remove. */

@@ -3,7 +3,6 @@ import type { Accelerators } from '../accel/accelerators.js';
 import type { AccelName } from '../accel/choose.js';
 import type { CpuModel } from '../accel/contract.js';
 import { defaultCpu, resolveCpu } from '../accel/cpu-model.js';
-import { VmError } from '../base/errors.js';
 import type { MachineSpec } from '../machine/spec.js';
 
 export interface ChosenCpu {
@@ -16,12 +15,7 @@ export function chooseCpu(
   accelerators: Accelerators,
   note: (line: string) => void,
 ): ChosenCpu {
-  const { name, why } = accelerators.choose(spec.accel);
-  if (name === 'soft' && spec.cpus > 1)
-    throw new VmError(
-      `-smp ${spec.cpus}: the software CPU has one vCPU, and KVM is not used: ${why}`,
-      { hint: 'Use -smp 1.' },
-    );
+  const { name } = accelerators.choose(spec.accel);
   const topology = spec.topology ?? { sockets: 1, cores: spec.cpus, threads: 1 };
   const cpu = resolveCpu(spec.cpu ?? defaultCpu, name, topology);
   if (spec.accel === 'auto' && name === 'soft') note('CPU: soft; why not KVM: colo doctor');

@@ -3,7 +3,7 @@ import { asVmError } from '../base/errors.js';
 import type { Events } from '../base/events.js';
 import { type BlockHost } from '../block/graph/graph.js';
 import { BlockLayer } from '../block/layer/layer.js';
-import type { CredentialStore } from '../block/nbd/credentials.js';
+import type { CredentialStore } from '../host/credentials.js';
 import type { CheckedSpec } from '../machine/check-spec.js';
 import type { MachineSpec } from '../machine/spec.js';
 import type { QmpEvents } from '../qapi/types.js';
@@ -37,7 +37,7 @@ export async function openDisks(
   }
 }
 
-/** A guest that comes live may have its images in use until it is here. */
+/** During a live migration the source may use the images until the guest is here. */
 function sharesImages({ role, incoming }: MachineSpec): boolean {
   if (role === 'secondary' || incoming === undefined) return false;
   return incoming === 'defer' || comesByItself(incoming);

@@ -5,9 +5,9 @@ import { VcpuImage } from '../accel/vcpu-image.js';
 import { translate } from '../accel/walk.js';
 import type { MachineControl } from '../machine/contract.js';
 
-const pageMask = 0xfff;
+const PAGE_MASK = 0xfff;
 /** The guest and everything on the main loop wait for the walk. */
-const maxWalkSteps = 1 << 17;
+const MAX_WALK_STEPS = 1 << 17;
 
 /** What a guest shows while it stands still. */
 export interface StoppedGuest {
@@ -43,12 +43,12 @@ function stoppedGuest({ accel }: MachineControl): StoppedGuest {
   return {
     registers: index => accel.registers(index),
     register: name => registerValue(cpu, name),
-    mappedPages: () => mappedPages(ram, cpu, maxWalkSteps),
+    mappedPages: () => mappedPages(ram, cpu, MAX_WALK_STEPS),
     virtualMemory: (address, length) => {
       const parts: Buffer[] = [];
       for (let done = 0; done < length;) {
         const gva = BigInt.asUintN(64, address + BigInt(done));
-        const size = Math.min(length - done, pageMask + 1 - Number(gva & BigInt(pageMask)));
+        const size = Math.min(length - done, PAGE_MASK + 1 - Number(gva & BigInt(PAGE_MASK)));
         const gpa = translate(ram, cpu, gva);
         const bytes = gpa === undefined ? undefined : ram.read(Number(gpa), size);
         if (!bytes) return undefined;

@@ -7,12 +7,14 @@ import { SocketChar } from '../chardev/socket.js';
 import type { Address, Host, Programs } from '../host/ports.js';
 import type { NetdevSpec } from '../machine/spec.js';
 import type { Netdev } from '../net/contract.js';
+import type { VmLimits } from './host.js';
 import { SocketNetdev } from '../net/netdev/socket.js';
 import { TapNetdev } from '../net/netdev/tap.js';
 
-const scriptTimeoutMs = 30_000;
+const SCRIPT_TIMEOUT_MS = 30_000;
 
 export interface NetHost extends Pick<Host, 'taps' | 'clock' | 'sockets' | 'programs'> {
+  readonly limits: Pick<VmLimits, 'heldOutput'>;
   /** A line for people. */
   note(line: string): void;
 }
@@ -29,7 +31,7 @@ export async function openNetdev(spec: NetdevSpec, host: NetHost): Promise<OpenN
 
 async function openTap(
   spec: Extract<NetdevSpec, { type: 'tap' }>,
-  { taps, clock, programs }: NetHost,
+  { taps, clock, programs, limits }: NetHost,
 ): Promise<OpenNetdev> {
   const tap = taps.open(spec.ifname);
   try {
@@ -39,7 +41,7 @@ async function openTap(
     throw error;
   }
   return {
-    netdev: new TapNetdev(spec.id, tap, clock),
+    netdev: new TapNetdev(spec.id, tap, clock, limits.heldOutput),
     down: () => runScript(programs, spec.downscript, '/etc/qemu-ifdown', tap.ifname),
   };
 }
@@ -70,7 +72,7 @@ async function runScript(
   if (script === undefined && !(await programs.executable(standard))) return;
   const path = script ?? standard;
   try {
-    await programs.run(path, [ifname], scriptTimeoutMs);
+    await programs.run(path, [ifname], SCRIPT_TIMEOUT_MS);
   } catch (error) {
     throw new VmError(`network script ${path} ${ifname} failed: ${asVmError(error).message}`, {
       hint: 'script=no and downscript=no leave the interface as it is.',

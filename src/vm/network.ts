@@ -1,18 +1,18 @@
 /** The netdevs of a machine, and the announcements on them. */
 import { asVmError, deviceNotFound, VmError } from '../base/errors.js';
 import { type Claim, Inventory } from '../base/inventory.js';
-import type { NetProvider } from '../machine/parts.js';
+import type { NetProvider } from '../machine/ports.js';
 import type { MachineSpec, NetdevSpec } from '../machine/spec.js';
 import type { Netdev } from '../net/contract.js';
 import { Announcer, type AnnounceSchedule } from '../net/packet/announce.js';
 import { type NetHost, openNetdev, type OpenNetdev } from './netdev.js';
 
-const maxNetdevs = 256;
+const MAX_NETDEVS = 256;
 
 export class Network implements NetProvider {
   private readonly open = new Inventory<OpenNetdev>({
     kind: 'netdev',
-    limit: maxNetdevs,
+    limit: MAX_NETDEVS,
     use: 'shared',
     duplicate: id => new VmError(`Duplicate ID '${id}'`),
   });

@@ -3,31 +3,30 @@
  * ones when those are open.
  */
 import { asVmError, assert } from '../base/errors.js';
-import type { CredentialStore } from '../block/nbd/credentials.js';
+import type { CredentialStore } from '../host/credentials.js';
 import type { MachineSpec } from '../machine/spec.js';
 import { objectTypeNamed } from './objects/all.js';
 import { Objects } from './objects/registry.js';
 import { type TlsCreds, tlsCredsTypes } from './objects/tls-creds.js';
-import type { ObjectType, ObjectWorld } from './objects/type.js';
+import type { ObjectType, ObjectContext } from './objects/type.js';
 import type { Chardevs } from './chardevs.js';
 import type { Network } from './network.js';
 
-/** opened: filled while the machine is built. */
+/** late: what objects can use when the machine is built; undefined before. */
 export function objectsOf(
-  host: ObjectWorld['host'] & Pick<ObjectWorld, 'note'>,
-  opened: { network?: Network; chardevs?: Chardevs },
+  host: ObjectContext['host'] & Pick<ObjectContext, 'note'>,
+  late: () => { readonly net: Network; readonly chardevs: Chardevs } | undefined,
 ): Objects {
+  const built = () => {
+    const backends = late();
+    assert(backends, 'objects that use a netdev or a chardev are added after the machine');
+    return backends;
+  };
   return new Objects({
     host,
     note: line => host.note(line),
-    netdev: (id, user) => {
-      assert(opened.network, 'objects that use a netdev are late');
-      return opened.network.use(id, user);
-    },
-    chardev: (id, user) => {
-      assert(opened.chardevs, 'objects that use a chardev are late');
-      return opened.chardevs.claim(id, user);
-    },
+    netdev: (id, user) => built().net.use(id, user),
+    chardev: (id, user) => built().chardevs.claim(id, user),
   });
 }
 

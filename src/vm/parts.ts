@@ -2,10 +2,9 @@
  * Opens what a VM is made of. Objects that drives and chardevs may use are there before them, and
  * end with a machine that cannot be built.
  */
-import { assert } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer/layer.js';
 import { Machine } from '../machine/machine.js';
-import type { MachineParts } from '../machine/parts.js';
+import type { MachinePorts } from '../machine/ports.js';
 import type { CheckedSpec } from '../machine/check-spec.js';
 import { Chardevs } from './chardevs.js';
 import { chooseCpu } from './cpu.js';
@@ -15,30 +14,27 @@ import { Network } from './network.js';
 import { addObjects, credentialsOf, objectsOf } from './objects.js';
 import type { Objects } from './objects/registry.js';
 
-/** Filled while the machine is built. */
-interface Opened {
-  block?: BlockLayer;
-  network?: Network;
-  chardevs?: Chardevs;
-}
-
-export type OpenParts = Required<Opened> & {
+export interface VmAssembly {
   readonly machine: Machine;
   readonly objects: Objects;
-};
+  readonly block: BlockLayer;
+  readonly network: Network;
+  readonly chardevs: Chardevs;
+}
 
-export async function openParts(spec: CheckedSpec, host: VmHost): Promise<OpenParts> {
+export async function assemble(spec: CheckedSpec, host: VmHost): Promise<VmAssembly> {
   const chosen = chooseCpu(spec, host.accelerators, line => host.note(line));
-  const opened: Opened = {};
-  const objects = objectsOf(host, opened);
+  let backends: { readonly net: Network; readonly chardevs: Chardevs } | undefined;
+  const objects = objectsOf(host, () => backends);
   try {
     await addObjects(spec, objects, 'early');
     const machine = await Machine.build(spec, {
-      ...machineParts(host, opened, objects),
-      createAccel: ({ ramBytes }) => host.accelerators.create({ ...chosen, ramBytes }),
+      ...machineParts(host, objects),
+      createAccel: sizes =>
+        host.accelerators.create({ ...chosen, ...sizes, lockstep: spec.lockstep === true }),
     });
-    const { block, network, chardevs } = opened;
-    assert(block && network && chardevs, 'the machine opened its parts');
+    backends = machine.backends;
+    const { drives: block, net: network, chardevs } = machine.backends;
     return { machine, objects, block, network, chardevs };
   } catch (error) {
     objects.dispose();
@@ -48,26 +44,18 @@ export async function openParts(spec: CheckedSpec, host: VmHost): Promise<OpenPa
 
 function machineParts(
   host: VmHost,
-  opened: Opened,
   objects: Objects,
-): Omit<MachineParts, 'createAccel'> {
+): Omit<MachinePorts<BlockLayer, Network, Chardevs>, 'createAccel'> {
   const note = (line: string) => host.note(line);
+  const credentials = credentialsOf(objects);
   return {
     clock: host.clock,
     files: host.files,
     entropy: host.entropy,
+    stopLimitMs: host.limits.stopMs,
     report: note,
-    openDrives: async (spec, events) => {
-      const block = await openDisks(spec, host, events, credentialsOf(objects));
-      opened.block = block;
-      return {
-        claim: (name, device, properties) => block.claim(name, device, properties),
-        list: () => block.manifest(),
-        close: () => block.close(),
-      };
-    },
-    openNet: async spec => (opened.network = await Network.create(spec, host)),
-    openChardevs: async spec =>
-      (opened.chardevs = await Chardevs.create(spec.chardevs, { ...host, log: note })),
+    openDrives: (given, events) => openDisks(given, host, events, credentials),
+    openNet: given => Network.create(given, host),
+    openChardevs: given => Chardevs.create(given.chardevs, { ...host, credentials, log: note }),
   };
 }

@@ -6,7 +6,8 @@ export const vmRoles = ['primary', 'secondary', 'alone'] as const;
 
 export interface Standing {
   /**
-   * primary and secondary: of a pair that is joined, or waits to be. alone: nobody would take over.
+   * primary, secondary: its role in a pair that is joined or waits to be. alone: there is no peer
+   * that could take over.
    */
   readonly role: (typeof vmRoles)[number];
   readonly peer: string | undefined;

@@ -31,8 +31,8 @@ export class TraceSwitches implements Disposable {
   }
 
   /**
-   * -trace: every event that matches; `*` stands for anything. A plain name that there is not is
-   * told of: nobody would miss its lines.
+   * -trace: switches every event that matches; `*` stands for anything. A plain name that no event
+   * has is reported, because its missing lines would not be noticed.
    */
   enable(glob: string): void {
     if (!glob.includes('*') && !traceNames.has(glob))

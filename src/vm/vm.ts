@@ -2,20 +2,24 @@
  * A virtual machine: machine, disks, network, character devices, objects, COLO and traces, put
  * together from a spec and the ports of a host. Built whole, or nothing is left open.
  */
+import type { PairArbiter } from '../colo/contract.js';
 import { Disposables, type Disposable } from '../base/disposable.js';
 import { asVmError, type VmError } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer/layer.js';
-import type { Colo } from '../colo/colo.js';
+import type { ColoController } from '../colo/controller.js';
 import type { Machine } from '../machine/machine.js';
 import type { CheckedSpec } from '../machine/check-spec.js';
+import type { MigrationTls } from '../migration/security.js';
+import type { VncServer } from '../vnc/server.js';
 import type { Chardevs } from './chardevs.js';
+import { arbiterOf } from './arbiter.js';
 import { coloOf } from './colo.js';
 import type { VmHost } from './host.js';
 import { comesByItself } from './incoming.js';
 import type { Network } from './network.js';
-import { addObjects } from './objects.js';
+import { addObjects, credentialsOf } from './objects.js';
 import type { Objects } from './objects/registry.js';
-import { openParts, type OpenParts } from './parts.js';
+import { assemble, type VmAssembly } from './parts.js';
 import { TraceSwitches } from './traces.js';
 
 export class Vm {
@@ -24,15 +28,20 @@ export class Vm {
   readonly network: Network;
   readonly chardevs: Chardevs;
   readonly objects: Objects;
-  readonly colo: Colo;
+  readonly colo: ColoController;
+  /** Of the next connection of a migration. */
+  readonly migrationTls: MigrationTls = { creds: '', hostname: '' };
+  /** undefined: -vnc was not given, or it is not open yet. */
+  vnc: VncServer | undefined;
   private readonly users = new Disposables();
   private readonly startedMs: number;
   private readonly pairListeners: (() => void)[] = [];
 
   private constructor(
-    parts: OpenParts,
+    assembly: VmAssembly,
     readonly traces: TraceSwitches,
     readonly host: VmHost,
+    arbiter: PairArbiter | undefined,
   ) {
     this.startedMs = host.clock.nowMs();
     ({
@@ -41,8 +50,12 @@ export class Vm {
       network: this.network,
       chardevs: this.chardevs,
       objects: this.objects,
-    } = parts);
-    this.colo = coloOf({ ...parts, pairChanged: () => this.pairChanged() }, host);
+    } = assembly);
+    const pairChanged = () => this.pairChanged();
+    const credentials = credentialsOf(this.objects);
+    const tls = this.migrationTls;
+    this.colo = coloOf({ ...assembly, arbiter, credentials, tls, pairChanged }, host);
+    if (arbiter) this.users.add(arbiter.arbiter);
     this.block.stopVm = () => this.machine.lifecycle.ioError();
   }
 
@@ -52,7 +65,8 @@ export class Vm {
     host: VmHost,
     traces = new TraceSwitches(line => host.note(line)),
   ): Promise<Vm> {
-    const vm = new Vm(await openParts(spec, host), traces, host);
+    const arbiter = await arbiterOf(spec, host);
+    const vm = new Vm(await assemble(spec, host), traces, host, arbiter);
     try {
       await addObjects(spec, vm.objects, 'late');
       return vm;
@@ -77,8 +91,8 @@ export class Vm {
   }
 
   /**
-   * Resolves when the guest runs, waits for `cont`, or waits for a migration. VmError: the state
-   * that it was to go on from is no good.
+   * Resolves when the guest runs, waits for `cont`, or waits for a migration. Throws a VmError when
+   * the saved state that it should start from cannot be used.
    */
   async start(): Promise<void> {
     const { incoming } = this.spec;
@@ -99,12 +113,15 @@ export class Vm {
     this.pairListeners.push(fn);
   }
 
-  /** Of this process, wherever: COLO is not to build on what that left. */
+  /**
+   * An exception that nothing in this process caught: COLO must not build a checkpoint on the state
+   * that it left.
+   */
   internalError(error: VmError): void {
     this.colo.internalError(error);
   }
 
-  /** It uses the VM, and ends after it. */
+  /** The object uses the VM; it is disposed of after the VM has ended. */
   endsLast(user: Disposable): void {
     this.users.add(user);
   }

@@ -16,7 +16,9 @@ type Connected = Pick<Vm, 'block' | 'chardevs' | 'colo'>;
 export const yankInstances = (vm: Connected): YankInstance[] =>
   yankables(vm).map(({ instance }) => instance);
 
-/** Ends them now. DeviceNotFound, and none of them, if one is not there. */
+/**
+ * Ends these connections now. Where one of them does not exist: DeviceNotFound, and none is ended.
+ */
 export function yank(vm: Connected, wanted: readonly YankInstance[]): void {
   const there = yankables(vm);
   const found = wanted.map(want => {

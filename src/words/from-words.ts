@@ -36,8 +36,8 @@ function resolve(
 function fromWord(name: string, type: Type, word: string): unknown {
   const value = type.fromWord(isSwitch(type) ? onOrOff(word) : word, name);
   if (value !== undefined) return value;
-  // The declaration's own check says best what is wrong with a number out of range or a word that
-  // is none of its words.
+  // The check of the declaration has the better sentence for a number out of range, or for a word
+  // that is not in its list.
   if (/^-?[0-9]+$/.test(word)) type.check(Number(word), name);
   else if (type.words && !isSwitch(type))
     throw new VmError(`Parameter '${name}' does not accept value '${word}'`, {

@@ -109,7 +109,7 @@ export class KeyValues {
     return value;
   }
 
-  /** What nobody took. */
+  /** The keys that were not taken. */
   get rest(): [string, string][] {
     return [...this.left].map(([key, value]) => [key, value ?? 'on']);
   }

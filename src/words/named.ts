@@ -79,8 +79,12 @@ export function namedHelp(
   if (!rest.some(asksForHelp)) return undefined;
   const name = kindNamed(head.replace(/^[^=]*=/, ''));
   const { fields, notes = [] } = kinds[name];
-  return [`${name} options:`, ...fieldLines(fields), ...notes.map(note => `  ${note}`)].join('\n');
+  return [fieldsHelp(name, fields), ...notes.map(note => `  ${note}`)].join('\n');
 }
+
+/** The keys that something takes. */
+export const fieldsHelp = (name: string, fields: Fields): string =>
+  [`${name} options:`, ...fieldLines(fields)].join('\n');
 
 function fieldLines(fields: Fields): string[] {
   const lines = Object.entries(fields).map(([name, type]) => {

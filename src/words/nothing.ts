@@ -4,12 +4,14 @@
  * with what to do.
  */
 import { VmError } from '../base/errors.js';
-import type { KeyValues } from './key-values.js';
 import { onOrOff } from './scalars.js';
 import { parsed, type Type } from './types.js';
 
 export interface NothingKey {
-  /** For which it asks for nothing; `on` and `off` also as a bare word, yes and no. */
+  /**
+   * The values that ask for nothing. Where `on` or `off` is among them, a bare word, yes and no
+   * count as well.
+   */
   readonly takes: readonly string[];
   /** What to do where the value asks for something. */
   readonly otherwise: string;
@@ -32,18 +34,14 @@ export function refuseMore(
   });
 }
 
-/** Takes the keys that ask for nothing out of an option's. */
-export function takeNothing(options: KeyValues, keys: NothingKeys, implied?: string): void {
-  for (const [key, declared] of Object.entries(keys)) {
-    const value = options.takeText(key);
-    if (value !== undefined) refuseMore(key === implied ? undefined : key, value, declared);
-  }
-}
-
-/** The same as a declared property. */
-export function nothing(takes: readonly string[], otherwise: string): Type<string, true> {
+/** The same as a declared key. whole: what is said of it is said of the option. */
+export function nothing(
+  takes: readonly string[],
+  otherwise: string,
+  whole?: 'whole',
+): Type<string, true> {
   const read = (word: string, name: string) => {
-    refuseMore(name, word, { takes, otherwise });
+    refuseMore(whole ? undefined : name, word, { takes, otherwise });
     return word;
   };
   return { ...parsed(otherwise, takes.join(' or '), read), optional: true, words: takes };

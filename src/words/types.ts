@@ -7,7 +7,7 @@ import { VmError } from '../base/errors.js';
 import { integerOf, parseSize } from './scalars.js';
 
 /** What tab completion can offer where a value is asked for. */
-export type Completion =
+export type CompletionSource =
   | 'commands'
   | 'info'
   | 'block-nodes'
@@ -33,15 +33,15 @@ export type HmpForm =
 export interface Type<T = unknown, O extends boolean = boolean> {
   readonly summary: string;
   readonly optional: O;
-  readonly complete?: Completion;
+  readonly complete?: CompletionSource;
   /** The words to offer, where they are fixed. */
   readonly words?: readonly string[];
   readonly hmp: HmpForm;
   /** path: `capabilities[0].state`. */
   check(value: unknown, path: string): T;
   /**
-   * From a word of a line, or the value of `name=word`; undefined: it is not one. VmError, with the
-   * name in it: what is wrong with this one.
+   * Reads a word of a line, or the value of `name=word`. Returns undefined when the word is no such
+   * value; throws a VmError that begins with the name to say more.
    */
   fromWord(word: string, name?: string): T | undefined;
   /** Announces itself to the schema, gives the name of its type. */
@@ -65,7 +65,7 @@ export type ArgsOf<F> = Flat<
   }
 >;
 
-type Options = { readonly complete?: Completion };
+type Options = { readonly complete?: CompletionSource };
 const wrongType = (path: string, expected: string) =>
   new VmError(`Invalid parameter type for '${path}', expected: ${expected}`);
 
@@ -198,7 +198,7 @@ export function oneOf<const W extends readonly string[]>(
   };
 }
 
-/** A word that a function reads; it throws what is wrong, with the name in front. */
+/** A word that a function reads. The function throws what is wrong, with the name in front. */
 export function parsed<T>(
   summary: string,
   expected: string,
@@ -322,7 +322,7 @@ export function union<B extends Readonly<Record<string, Fields>>>(
   };
 }
 
-/** Whatever JSON holds. */
+/** Any JSON value. */
 export function anything(summary = ''): Type<unknown, false> {
   return {
     summary,

@@ -1,8 +1,9 @@
 /**
  * `npm run chaos -- --runs N [--seed S] [--from N] [--step NAME] [--accel kvm] [--secondary-accel
- * soft] [--memory MIB] [--patience FACTOR] [--json]`: kills under load, half of them at random
- * times, half at a named step of the protocol. After each kill the survivor must go on with the
- * same TCP connection without a gap or a repeat, and hold every record that the client was told.
+ * soft] [--memory MIB] [--smp N] [--patience FACTOR] [--json]`: kills under load, half of them at
+ * random times, half at a named step of the protocol. After each kill the survivor must go on with
+ * the same TCP connection without a gap or a repeat, and hold every record that the client was
+ * told.
  * Also: the secondary dies and the primary goes on; the primary sleeps (SIGSTOP) through a failover
  * and must stay silent when it wakes.
  */
@@ -109,6 +110,7 @@ interface World {
   readonly accel: string;
   readonly secondaryAccel: string | undefined;
   readonly memoryMiB: number;
+  readonly cpus: number;
   /**
    * Factor for every time limit, the periods of checkpoints and of the load, and the time before a
    * blow: for hosts that are themselves emulated.
@@ -236,6 +238,7 @@ const options = {
   accel: { type: 'string', default: 'auto' },
   'secondary-accel': { type: 'string' },
   memory: { type: 'string', default: '192' },
+  smp: { type: 'string', default: '1' },
   patience: { type: 'string', default: '1' },
   json: { type: 'boolean', default: false },
   keep: { type: 'boolean', default: false },
@@ -252,6 +255,7 @@ function parse() {
       step,
       accel,
       memory,
+      smp,
       patience,
       'secondary-accel': secondaryAccel,
     } = parseArgs({ options }).values;
@@ -268,6 +272,7 @@ function parse() {
       accel,
       secondaryAccel,
       memoryMiB: number('memory', memory),
+      cpus: number('smp', smp),
       patience: number('patience', patience),
     };
     return {

@@ -24,7 +24,8 @@ export class CountingClient {
   private socket?: Socket;
   private rest = '';
   private killed = false;
-  private lastAnswerMs = 0;
+  /** By performance.now(). */
+  lastAnswerMs = 0;
   private waiters: { at: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   readonly report: ClientReport = {
     localPort: 0,

@@ -3,7 +3,8 @@
  * a Linux guest survives kill -9 of its host process, and the TCP client that was talking to it
  * sees nothing but a short wait. Two proofs: the connection, and the disk.
  */
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import chalk from 'chalk';
 import Table from 'cli-table3';
@@ -15,6 +16,7 @@ import { makeRunFolder } from './folder.js';
 import { addresses, buildNetwork, enterNamespace, startedAt } from './network.js';
 import { Pair, type Side } from './pair.js';
 import { proveRecords } from './records.js';
+import { runUnattended, type UnattendedResult } from './unattended.js';
 
 const options = {
   json: { type: 'boolean', default: false },
@@ -29,9 +31,13 @@ const options = {
    * checkpoint: for hosts that are themselves emulated.
    */
   patience: { type: 'string', default: '1' },
+  /** These hosts fall silent (SIGSTOP), and the connection to them stays. */
+  silent: { type: 'boolean', default: false },
   kernel: { type: 'string' },
   modules: { type: 'string' },
   delay: { type: 'string', default: String(defaultColoOptions.checkpointDelayMs) },
+  /** So many hosts are lost after that, one after the other, with nobody there: medians. */
+  kills: { type: 'string', default: '0' },
   keep: { type: 'boolean', default: false },
 } as const;
 
@@ -49,6 +55,8 @@ export interface DemoResult {
   counterRepeats: number;
   answers: number;
   localPort: number;
+  /** A pair that nobody watches; medians, ms. undefined: it was not asked for. */
+  unattended?: UnattendedResult;
   error?: string;
 }
 
@@ -174,11 +182,24 @@ function table(result: DemoResult): string {
       `${result.answers} (gaps ${result.counterGaps}, repeats ${result.counterRepeats})`,
     ],
     ['records told / proven', `${result.recordsTold} / ${result.recordsProven}`],
+    ...unattendedRows(result.unattended),
   ];
   if (!process.stdout.isTTY) return rows.map(row => row.join(': ')).join('\n');
   const drawn = new Table({ style: { head: [], border: [] } });
   drawn.push(...rows);
   return drawn.toString();
+}
+
+function unattendedRows(unattended: UnattendedResult | undefined): [string, string][] {
+  if (!unattended) return [];
+  const { losses, median } = unattended;
+  const of = (name: keyof typeof median) =>
+    `${median[name]} ms (of ${losses.map(loss => loss[name]).join(', ')})`;
+  return [
+    ['nobody there: the guest answers again', of('guestMs')],
+    ["the client's next answer, TCP's timer included", of('clientMs')],
+    ["from a host's return to protected", of('protectedMs')],
+  ];
 }
 
 function parse() {
@@ -198,11 +219,30 @@ async function prepare(args: ReturnType<typeof parse>): Promise<void> {
   await prepareGuest(choiceOf(args), progress(process.stderr, tell));
 }
 
+function unattendedRun(args: ReturnType<typeof parse>, dir: string): Promise<UnattendedResult> {
+  mkdirSync(dir);
+  return runUnattended({
+    dir,
+    guest: guestImage(choiceOf(args)),
+    accel: args.accel,
+    memoryMiB: Number(args.memory),
+    delayMs: Number(args.delay),
+    kills: Number(args.kills),
+    silent: args.silent,
+    limitMs: Number(args.patience) * 60_000,
+    tell,
+  });
+}
+
 async function main(args: ReturnType<typeof parse>): Promise<DemoResult> {
   await enterNamespace(() => prepare(args));
   const dir = makeRunFolder('colo-demo-');
   try {
-    return await run(args, dir);
+    const result = await run(args, dir);
+    if (Number(args.kills) === 0 || !result.ok) return result;
+    const unattended = await unattendedRun(args, join(dir, 'unattended'));
+    const { error } = unattended;
+    return { ...result, unattended, ok: error === undefined, error };
   } finally {
     if (args.keep) console.error(`kept: ${dir}`);
     else rmSync(dir, { recursive: true, force: true });

@@ -19,7 +19,7 @@ import { addresses, taps } from './network.js';
 import { Qmp } from './qmp.js';
 
 /** COLO_PROGRAM: another entry to the same command line. */
-const colo =
+export const colo =
   process.env.COLO_PROGRAM ?? fileURLToPath(new URL('../../bin/run.js', import.meta.url));
 const mac = '52:54:00:12:34:56';
 /**

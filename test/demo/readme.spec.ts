@@ -121,6 +121,9 @@ test('the first two blocks are the two commands, and every other one is run belo
     'npx colo primary -m 256',
     'npx colo init',
     'kill -9',
+    'npx colo secondary --config',
+    'mkdir -p try/arbiter',
+    'npx colo switchover',
     'ip link',
     'npx colo secondary -name',
     'npx colo primary -name',
@@ -150,6 +153,28 @@ real(
     const late = starting('kill -9');
     expect(await shell.paste(late.text)).toMatchObject({ code: 0 });
     await showsAsWritten(shell, after(late, 'text'));
+
+    const back = starting('npx colo secondary --config');
+    expect(await shell.paste(back.text)).toMatchObject({ code: 0 });
+    await showsAsWritten(shell, after(back, 'text'));
+    for (const side of ['secondary', 'primary']) await shell.paste(`npx colo hmp web-${side} quit`);
+
+    const alone = starting('mkdir -p try/arbiter');
+    expect(await shell.paste(alone.text)).toMatchObject({ code: 0 });
+    await shell.sees('pair-primary is primary, protected');
+    await shell.sees('pair-secondary is secondary, protected');
+    const kill =
+      'kill -9 $(npx colo qmp pair-primary query-vm | grep -o \'"pid": [0-9]*\' | cut -c8-)';
+    expect(await shell.paste(kill)).toMatchObject({ code: 0 });
+    await showsAsWritten(shell, after(alone, 'text'));
+    await shell.sees('pair-primary is secondary, protected');
+    const swap = starting('npx colo switchover');
+    expect(await shell.paste(swap.text)).toMatchObject({ code: 0 });
+    await showsAsWritten(shell, after(swap, 'text'));
+    // In this shell's session: the VMs are in their own, and end with their supervisors.
+    await shell.paste('pkill -TERM -s 0 -f "run try/pair.yaml"');
+    const gone = 'for n in {1..60}; do npx colo list | grep -q pair- || break; sleep 0.5; done';
+    expect((await shell.paste(`${gone}; npx colo list`)).seen).not.toMatch(/^pair-/m);
   },
   400_000,
 );

@@ -60,10 +60,13 @@ describe('power management', () => {
 });
 
 test('four ways to reset', () => {
-  new I8042('i8042', bench.powerControl).attach(bench.bus.ports);
+  const line = { set: () => undefined };
+  new I8042('i8042', bench.powerControl, { keyboard: line, mouse: line }).attach(bench.bus.ports);
   new SystemControl('port92', bench.powerControl).attach(bench.bus.ports);
-  new HostBridge('pci-host', new PciBus(bench.bus.mmio, bench.irqs), bench.powerControl).attach(
+  const pci = new PciBus(bench.bus.mmio, bench.irqs);
+  new HostBridge('pci-host', pci, bench.powerControl, bench.vm.ram).attach(
     bench.bus.ports,
+    bench.bus.mmio,
   );
   expect(bench.vm.in(0x64) & 0x03).toBe(0); // nothing to read, ready for a command
   bench.vm.out(0x64, 0xfe);

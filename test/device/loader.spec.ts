@@ -170,8 +170,14 @@ describe('ELF', () => {
 
 describe('refusals name the option, the file and what is wrong', () => {
   test.each([
-    [() => plan(Buffer.alloc(4096)), '-kernel vmlinuz: neither a bzImage nor an ELF vmlinux'],
-    [() => plan(Buffer.alloc(10)), '-kernel vmlinuz: neither a bzImage nor an ELF vmlinux'],
+    [
+      () => plan(Buffer.alloc(4096)),
+      '-kernel vmlinuz: neither a bzImage, an ELF vmlinux nor a Multiboot kernel',
+    ],
+    [
+      () => plan(Buffer.alloc(10)),
+      '-kernel vmlinuz: neither a bzImage, an ELF vmlinux nor a Multiboot kernel',
+    ],
     [() => plan(bzImage({ xloadflags: 0 })), '-kernel vmlinuz: has no 64-bit entry'],
     [
       () => plan(bzImage({ version: 0x0206 })),

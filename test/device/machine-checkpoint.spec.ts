@@ -26,7 +26,7 @@ describe('checkpoints', () => {
     events.length = 0;
   });
 
-  test('stop, save, resume; STOP and RESUME are told, or not', async () => {
+  test('stop, save, resume; STOP and RESUME are sent, or not', async () => {
     const { lifecycle } = machine;
     await lifecycle.stopForCheckpoint();
     expect([machine.runState, vm.running]).toEqual(['colo', false]);
@@ -56,7 +56,7 @@ describe('checkpoints', () => {
     ]);
   });
 
-  test('STOP and RESUME stay in pairs: a stop during a silent checkpoint is told after it', async () => {
+  test('STOP and RESUME stay in pairs: a stop during a silent checkpoint is sent after it', async () => {
     const { lifecycle } = machine;
     lifecycle.checkpointEvents = false;
     await lifecycle.stopForCheckpoint();
@@ -65,7 +65,7 @@ describe('checkpoints', () => {
     expect([machine.runState, events]).toEqual(['paused', ['STOP']]);
   });
 
-  test('a look stops the guest and lets it go on; it counts as running, and nobody is told', async () => {
+  test('whileStopped stops the guest and resumes it; it counts as running, and no event is sent', async () => {
     const states: string[] = [];
     machine.onRunState(state => void states.push(state));
     const seen = await machine.whileStopped(() => [vm.running, machine.runState]);
@@ -74,7 +74,7 @@ describe('checkpoints', () => {
     expect([await machine.whileStopped(() => vm.running), vm.running]).toEqual([false, false]);
   });
 
-  test('looks, stop, cont, reset and checkpoints at the same time: the last word counts', async () => {
+  test('whileStopped, stop, cont, reset and checkpoints at the same time: the last verb counts', async () => {
     const { lifecycle } = machine;
     const still: boolean[] = [];
     const look = () => machine.whileStopped(() => void still.push(vm.running));
@@ -147,7 +147,7 @@ describe('checkpoints', () => {
     clock.advance(250);
     staged.apply();
     expect(vm.clockNs).toBe(5_250_000_000n);
-    secondary.lifecycle.runAfterFailover();
+    secondary.lifecycle.goOnAfterFailover({ run: true });
     expect([secondary.runState, vm.running, net.running, events]).toEqual([
       'running',
       true,
@@ -182,7 +182,7 @@ describe('checkpoints', () => {
     }
   });
 
-  test('run state changes are traced and told', async () => {
+  test('run state changes are traced and sent as events', async () => {
     const seen: string[] = [];
     const trace = onTrace(
       'colo_vm_state_change',

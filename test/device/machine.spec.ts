@@ -30,7 +30,16 @@ beforeEach(newBench);
 
 describe('a spec that cannot be', () => {
   test.each<[Partial<MachineSpec>, string]>([
-    [{ kernel: undefined }, '-kernel is missing: this machine has no firmware'],
+    [
+      { kernel: undefined, append: '' },
+      'there is no firmware to boot a disk with: SeaBIOS was not found',
+    ],
+    [
+      { kernel: undefined, append: '', drives: [] },
+      '-kernel is missing, and there is no disk that firmware could boot',
+    ],
+    [{ kernel: undefined, append: '', bios: 'nowhere' }, '-bios nowhere: ENOENT: no such file'],
+    [{ bios: 'x' }, '-kernel with -bios: boots one or the other'],
     [{ kernel: 'nowhere' }, '-kernel nowhere: ENOENT: no such file'],
     [{ initrd: 'nowhere' }, '-initrd nowhere: ENOENT: no such file'],
     [{ ramBytes: 15 * MIB }, '-m: 15 MiB is not a whole number from 16'],
@@ -132,6 +141,7 @@ describe('start', () => {
       'i8042',
       'port92',
       'acpi-pm',
+      'fw_cfg',
       'serial0',
       'virtio-disk0',
       'nic0',
@@ -170,7 +180,7 @@ describe('stop and cont', () => {
     expect([machine.runState, vm.running, events]).toEqual(['running', true, ['STOP', 'RESUME']]);
   });
 
-  test('a vCPU that cannot go on: internal-error, told; only a reset helps', async () => {
+  test('a vCPU that fails: internal-error, reported; only a reset helps', async () => {
     vm.halt({ kind: 'internal-error', message: 'unknown opcode' });
     await settle();
     expect([machine.runState, reports]).toEqual([
@@ -195,7 +205,7 @@ describe('reset and power', () => {
     await settle();
   };
 
-  test('system_reset: chips, devices and RAM as at the start, and it goes on', async () => {
+  test('system_reset: chips, devices and RAM as at the start, and the guest runs', async () => {
     vm.ram.write(0xe0000, Buffer.alloc(8));
     vm.out(0x3ff, 0x55);
     await machine.reset();
@@ -332,7 +342,7 @@ describe('io-error: a disk keeps a failed request', () => {
   });
 });
 
-test('a device that breaks: a line and an event, and the VM goes on', async () => {
+test('a device that breaks: a line and an event, and the VM runs on', async () => {
   await build();
   await machine.cont();
   const told: unknown[] = [];

@@ -39,7 +39,7 @@ test('binary and 12-hour formats', () => {
   expect(read(4)).toBe(0x88); // 8 pm
 });
 
-test('what the guest sets goes on from there, and survives a reset', () => {
+test('the clock runs on from what the guest sets, and survives a reset', () => {
   write(0x0b, 0x82);
   const frozen = read(0);
   bench.host.advance(3000);
@@ -112,7 +112,7 @@ test('memory size bytes and free CMOS', () => {
   expect(read(0x0d)).toBe(0x80);
 });
 
-test('paused: no timer; after it what was missed is told', async () => {
+test('paused: no timer; after it the missed interrupt is raised', async () => {
   write(0x0b, 0x12);
   await rtc.pause();
   expect(bench.host.armed).toBe(0);

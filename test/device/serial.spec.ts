@@ -139,7 +139,7 @@ describe('receiver', () => {
     expect(inb(5) & 1).toBe(0);
   });
 
-  test('more than can be kept is an overrun, told once, above all other causes', () => {
+  test('more than can be kept is an overrun, shown once, above all other causes', () => {
     out(1, 0x05);
     chr.type('x'.repeat(70_000));
     expect(inb(2)).toBe(0x06);
@@ -148,7 +148,7 @@ describe('receiver', () => {
     expect(inb(2)).toBe(0x04);
   });
 
-  test('a break is a zero byte and a line status, told once', () => {
+  test('a break is a zero byte and a line status, shown once', () => {
     out(1, 0x05);
     chr.sendBreak();
     expect(inb(2)).toBe(0x06);

@@ -175,7 +175,7 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
   },
 };
 /** These do nothing by themselves: one answer to each access. */
-const answering = ['pci-host', 'i8042', 'port92', 'serial1', 'exit0'];
+const answering = ['pci-host', 'i8042', 'port92', 'fw_cfg', 'serial1', 'vga', 'exit0'];
 
 test('every device of the board is here', () => {
   expect([...Object.keys(floods), ...answering].sort()).toEqual(

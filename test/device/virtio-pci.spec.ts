@@ -214,7 +214,7 @@ describe('doorbells', () => {
 });
 
 describe('a driver that misbehaves', () => {
-  test('needs a reset, is told, and works after it', async () => {
+  test('needs a reset, shows that, and works after it', async () => {
     const { driver, queues } = bench.up([FLUSH]);
     queues[0].setAvailIdx(500);
     queues[0].kick();

@@ -7,6 +7,7 @@ import { pairFileTarget } from './targets/pair-file.js';
 import { pairRecord } from './targets/pair-record.js';
 import { qcow2Target } from './targets/qcow2.js';
 import { virtioTarget } from './targets/virtio.js';
+import { vncTarget } from './targets/vnc.js';
 
 export const fuzzTargets: readonly FuzzTarget[] = [
   chipsTarget,
@@ -17,4 +18,5 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   pairRecord,
   qcow2Target,
   virtioTarget,
+  vncTarget,
 ];

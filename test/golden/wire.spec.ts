@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type Message, codecOf, messageKinds } from '../../src/colo/messages.js';
 import { firstRecord, nextBranch } from '../../src/colo/record.js';
-import { type FrameKind, encodeHeader } from '../../src/migration/frames.js';
+import { type FrameKind, encodeStreamHeader } from '../../src/migration/frames.js';
 import type { Hello } from '../../src/migration/manifest.js';
 import {
   type TransferMessage,
@@ -39,7 +39,14 @@ const hello: Hello = {
 };
 const first = firstRecord('0b4ff9f6-7a05-4d6f-9d0c-0d0c6c1f6a01', 'a'.repeat(32));
 const record = nextBranch(first, 'b'.repeat(32));
-const epoch = { epoch: 7, pages: 2 ** 20 + 1, ramHashed: false, ramHash: 0n, writes: [] };
+const epoch = {
+  epoch: 7,
+  pages: 2 ** 20 + 1,
+  writes: [],
+  ramHashed: false,
+  ramHash: 0n,
+  guestOver: false,
+};
 const bytes = Buffer.from('0001fe', 'hex');
 
 const common = [
@@ -82,15 +89,27 @@ const colo: readonly Message[] = [
     ],
     ramHashed: true,
     ramHash: 2n ** 64n - 1n,
+    guestOver: true,
   },
   { type: 'copying', pages: 2 ** 32 - 1 },
+  { type: 'heartbeat-key', key: Buffer.alloc(16, 3), ms: 100 },
+  { type: 'heartbeat-port', port: 8888, ms: 100 },
+  { type: 'heartbeat-interval', ms: 10_000 },
+  { type: 'dropped', text: 'its disk is full' },
+  { type: 'process', holder: 'boot pid:[1] 7 8' },
   { type: 'ping', seq: 1 },
   { type: 'pong', seq: 2 ** 40 },
   { type: 'leaving', text: 'it was ended' },
+  { type: 'hand-over', run: false },
+  { type: 'hand-over', run: true },
+  { type: 'leave-refused', text: 'no answer' },
   { type: 'ended', text: '\u20ac'.repeat(400) },
   { type: 'digest-request', disk: 'd' },
   { type: 'digest-size', disk: 'd', vouched: true, size: 2 ** 40 },
   { type: 'digest', bytes },
+  { type: 'marks', disk: 'd', size: 2 ** 14 },
+  { type: 'marks-piece', bytes },
+  { type: 'common-point', id: Buffer.alloc(16, 7) },
   { type: 'record', record },
   { type: 'superseded', record },
   { type: 'superseded', record: undefined },
@@ -117,7 +136,7 @@ function lines<M extends { type: string }>({ kinds, samples, encode }: Told<M>):
 
 test('the wire form of every message is as it was', () => {
   const text = [
-    `header ${encodeHeader().toString('hex')}`,
+    `header ${encodeStreamHeader().toString('hex')}`,
     '',
     'COLO',
     ...lines({ kinds: messageKinds, samples: colo, encode: codecOf('primary').encode }),

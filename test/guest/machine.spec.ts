@@ -26,9 +26,14 @@ async function imageOrReason(): Promise<GuestImage | string> {
 
 const build = (changes: Partial<MachineSpec>) =>
   GuestVm.build(changes, { disk, accel: 'soft', limitMs: LIMIT_MS });
-const boot = (append: string) => {
+const boot = (append: string, cpus = 1) => {
   const { kernel, initrd } = image as GuestImage;
-  return build({ kernel, initrd, append: `console=ttyS0 panic=-1 cryptomgr.notests ${append}` });
+  return build({
+    cpus,
+    kernel,
+    initrd,
+    append: `console=ttyS0 panic=-1 cryptomgr.notests ${append}`,
+  });
 };
 const writes = () => disk.log.filter(line => line.startsWith('write')).length;
 const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12) === 0x0806).length;
@@ -59,10 +64,31 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
       expect([a.ram.hash(), b.ram.hash(), writes()]).toEqual([hash, hash, before]);
       await first.machine().dispose();
 
-      b.runAfterFailover();
+      b.goOnAfterFailover({ run: true });
       await second.until('disk writes after the failover', () => writes() > before + 50);
       await second.until('the announcement', () => arps(second) > 0);
       expect(second.machine().runState).toBe('running');
+      await second.machine().dispose();
+    },
+    LIMIT_MS * 3,
+  );
+
+  test(
+    'finds two vCPUs, and goes on from a checkpoint of both',
+    async () => {
+      disk.log.length = 0;
+      const first = await boot('colo.ip=10.0.2.15', 2);
+      first.machine().start();
+      await first.until('disk writes', () => writes() > 50);
+      expect(first.console.written).toContain('smp: Brought up 1 node, 2 CPUs');
+      expect(first.console.written).not.toMatch(/WARNING|BUG|stuck|nobody cared/);
+      await first.machine().lifecycle.stopForCheckpoint();
+      const before = writes();
+      const second = await build({ cpus: 2, incoming: 'tcp:0:0' });
+      first.carryTo(second);
+      await first.machine().dispose();
+      second.machine().lifecycle.goOnAfterFailover({ run: true });
+      await second.until('disk writes after the failover', () => writes() > before + 50);
       await second.machine().dispose();
     },
     LIMIT_MS * 3,

@@ -3,6 +3,7 @@
  * Linux inside their own process.
  */
 import type { AccelName } from '../../src/accel/choose.js';
+import { plainCpu } from '../../src/accel/cpu-model.js';
 import { AddonRam } from '../../src/accel/ram.js';
 import { AddonVm } from '../../src/accel/vm.js';
 import { nodeHost } from '../../src/host/node/host.js';
@@ -59,10 +60,13 @@ export class GuestVm {
       files: host.files,
       entropy: host.entropy,
       report: () => undefined,
-      createAccel: ({ ramBytes }) => new AddonVm(new AddonRam(ramBytes), accel),
+      createAccel: ({ ramBytes, romBytes, videoBytes }) =>
+        new AddonVm(new AddonRam(ramBytes, romBytes, videoBytes), accel, {
+          cpu: { ...plainCpu(), cores: spec.cpus },
+        }),
       openDrives: async () => ({
         claim: () => disk,
-        list: () => [{ id: 'disk0', length: disk.length }],
+        manifest: () => [{ id: 'disk0', length: disk.length }],
         close: async () => undefined,
       }),
       openNet: async () => ({

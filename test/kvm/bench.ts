@@ -40,11 +40,18 @@ export interface RigOptions {
   cpu?: CpuChoice;
   dirtyRing?: boolean;
   ramBytes?: number;
+  lockstep?: boolean;
 }
 
 export function emptyVm(
   accel: AccelName = 'kvm',
-  { topology, cpu = defaultCpu, dirtyRing = false, ramBytes = RAM_BYTES }: RigOptions = {},
+  {
+    topology,
+    cpu = defaultCpu,
+    dirtyRing = false,
+    ramBytes = RAM_BYTES,
+    lockstep,
+  }: RigOptions = {},
 ): Rig {
   const shape = topology && {
     sockets: topology.sockets,
@@ -54,6 +61,7 @@ export function emptyVm(
   const vm = new AddonVm(new AddonRam(ramBytes), accel, {
     cpu: resolveCpu(cpu, accel, shape),
     dirtyRing,
+    mode: lockstep === true ? 'lockstep' : 'threaded',
   });
   const bus = new Recorder();
   vm.setExitHandler(bus);

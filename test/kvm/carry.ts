@@ -94,7 +94,7 @@ async function move(vm: GuestVm, to: AccelName): Promise<GuestVm> {
   const wrong = difference(vm, next);
   if (wrong !== undefined) throw new Error(`${name}: ${wrong}`);
   await vm.machine().dispose();
-  next.machine().lifecycle.runAfterFailover();
+  next.machine().lifecycle.goOnAfterFailover({ run: true });
   await works(next);
   moves.push(name);
   return next;

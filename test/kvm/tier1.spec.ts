@@ -444,9 +444,7 @@ kvmTest(
     vm.start();
     await stopped;
     expect(bus.seen).toEqual(['out 80/1 1', 'out 80/1 2']);
-    expect(emptyVm('soft').vm.cpus[0].check(vm.cpus[0].save())).toBe(
-      'the software CPU cannot go on inside a non-maskable interrupt',
-    );
+    expect(emptyVm('soft').vm.cpus[0].check(vm.cpus[0].save())).toBeUndefined();
     const next = emptyVm();
     move(vm, next.vm);
     const done = next.bus.wait('out 80/1 55');

@@ -1,7 +1,7 @@
 /**
  * `npm run test:mutants [-- --json]`: each deliberate fault, switched on, must be caught by the
- * specs that guard its rule; switched off, the same specs must pass. A fault that nobody notices is
- * a hole in the tests.
+ * specs that guard its rule; switched off, the same specs must pass. A fault that no spec notices
+ * is a hole in the tests.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +18,7 @@ function specsPass(specs: readonly string[], mutant?: Mutant): { pass: boolean; 
   const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...specs], {
     env,
     encoding: 'utf8',
-    timeout: 300_000,
+    timeout: 600_000,
   });
   return { pass: status === 0, output: stdout + stderr };
 }

@@ -193,6 +193,9 @@ test('the clock does not go back, and a timer can be taken back', async () => {
   expect(fired).toBe(1);
   expect(clock.nowMs() - start).toBeGreaterThanOrEqual(10);
   expect(Math.abs(clock.wallMs() - Date.now())).toBeLessThan(50);
+  // It tells microseconds.
+  const parts = Array.from({ length: 20 }, () => clock.wallMs() % 1);
+  expect(parts.some(part => part !== 0)).toBe(true);
   // The first number of /proc/uptime, in hundredths of a second, is the clock that counts suspend.
   const [before, boot, after] = [uptimeMs(), clock.bootMs(), uptimeMs()];
   expect([before - 10 <= boot, boot <= after + 10]).toEqual([true, true]);
@@ -235,12 +238,52 @@ describe('tap', () => {
     expect(tap.write(reply)).toBe(false);
   });
 
+  const perl = spawnSync('perl', ['-v']).status === 0;
+  (usable && perl ? test : test.skip)('what its last user offloaded is not left on', async () => {
+    const name = 'colotestoff';
+    // TUNSETIFF (a tap without headers), TUNSETPERSIST, TUNSETOFFLOAD (TUN_F_CSUM): linux/if_tun.h
+    const script =
+      "open(F, '+<', '/dev/net/tun') or die; my $r = pack('a16 S x22', $ARGV[0], 0x1002); " +
+      'ioctl(F, 0x400454ca, $r) or die; ioctl(F, 0x400454cb, 1) or die; ' +
+      'ioctl(F, 0x400454d0, 1) or die';
+    execFileSync('perl', ['-e', script, name]);
+    const ip = (...args: string[]) => execFileSync('ip', args);
+    const tap = new NodeTaps().open(name);
+    try {
+      const frames: Buffer[] = [];
+      tap.onFrame(frame => frames.push(Buffer.from(frame)));
+      ip('link', 'set', name, 'up');
+      ip('addr', 'add', '198.18.237.5/30', 'dev', name);
+      ip('neigh', 'add', '198.18.237.6', 'lladdr', '02:00:00:00:00:06', 'dev', name);
+      spawnSync('bash', ['-c', 'echo hi > /dev/udp/198.18.237.6/9']);
+      const udp = () => frames.find(f => f.readUInt16BE(12) === 0x0800 && f[23] === 17);
+      while (!udp()) await later(5);
+      expect(udpSum(udp()!)).toBe(0xffff);
+    } finally {
+      tap.dispose();
+      ip('link', 'del', name);
+    }
+  });
+
   test('a name that cannot be is a sentence', () => {
     expect(() => new NodeTaps().open('far-too-long-a-name')).toThrow(
       "could not open tap interface 'far-too-long-a-name'",
     );
   });
 });
+
+/** Of a datagram over IPv4 without options: all ones when its checksum is right (RFC 768). */
+function udpSum(frame: Buffer): number {
+  const words = (from: number, to: number) =>
+    Array.from({ length: (to - from) / 2 }, (_, i) => frame.readUInt16BE(from + 2 * i));
+  const length = frame.readUInt16BE(38);
+  const covered = Buffer.concat([frame.subarray(0, 34 + length), Buffer.alloc(1)]);
+  const data = Array.from({ length: Math.ceil(length / 2) }, (_, i) =>
+    covered.readUInt16BE(34 + 2 * i),
+  );
+  const sum = [...words(26, 34), 17, length, ...data].reduce((all, word) => all + word, 0);
+  return (sum & 0xffff) + (sum >>> 16);
+}
 
 function canOpenTap(): boolean {
   if (!existsSync('/dev/net/tun') || spawnSync('ip', ['-V']).status !== 0) return false;

@@ -5,7 +5,8 @@
 import { VmError } from '../../src/base/errors.js';
 import type { Misfortune } from './misfortunes.js';
 import type { Pair } from './pair.js';
-import { ports, type Vm } from './vm.js';
+import { ports } from './command-line.js';
+import type { SimVm } from './vm.js';
 
 const askMs = 100;
 
@@ -21,13 +22,13 @@ export function restart(pair: Pair, m: Extract<Misfortune, { kind: 'restart' }>)
 }
 
 /** As a service manager does it, with --config: who may not run waits. */
-async function startAgain(vm: Vm): Promise<void> {
+async function startAgain(vm: SimVm): Promise<void> {
   if (vm.role === 'secondary') {
     await vm.listenForPrimary();
     return;
   }
   await vm.colo.askPeer(`tcp:secondary:${ports.migration}`, askMs);
-  await vm.lifecycle.cont().catch((error: unknown) => refused(vm, error));
+  await vm.start().catch((error: unknown) => refused(vm, error));
   await vm.protect();
 }
 
@@ -40,11 +41,10 @@ export function protectAgain({ primary, secondary }: Pair): boolean {
   return true;
 }
 
-async function replaceReplicas(vm: Vm): Promise<void> {
+async function replaceReplicas(vm: SimVm): Promise<void> {
   for (const n of vm.images.keys()) {
-    const change = { parent: `colo-disk${n}`, child: 'children.1' };
-    await vm.block.blockdevChange(change).catch(ignoreRefusal);
-    await vm.block.driveDel(`replica${n}`).catch(ignoreRefusal);
+    await vm.user.hmp(`x_blockdev_change -d colo-disk${n} children.1`).catch(ignoreRefusal);
+    await vm.user.hmp(`drive_del replica${n}`).catch(ignoreRefusal);
   }
   await vm.protect();
 }
@@ -53,11 +53,11 @@ function ignoreRefusal(error: unknown): void {
   if (!(error instanceof VmError)) throw error;
 }
 
-function noted(vm: Vm, done: Promise<void>): void {
+function noted(vm: SimVm, done: Promise<void>): void {
   done.catch((error: unknown) => refused(vm, error));
 }
 
-function refused(vm: Vm, error: unknown): void {
+function refused(vm: SimVm, error: unknown): void {
   const { world } = vm.node;
   if (error instanceof VmError) world.note(vm.name, `refused: ${error.message}`);
   else world.fail(`${vm.name}: ${(error as Error).stack}`);

@@ -7,7 +7,7 @@
 import type { ColoStep } from '../../src/colo/steps.js';
 import type { NetError } from '../support/sim/network.js';
 import { Pair } from './pair.js';
-import { ports } from './vm.js';
+import { ports } from './command-line.js';
 
 /** Calls fn when that side passes the step for the nth time. */
 function atStep(p: Pair, wanted: ColoStep, nth: number, fn: () => void): void {
@@ -20,10 +20,10 @@ function atStep(p: Pair, wanted: ColoStep, nth: number, fn: () => void): void {
 async function protectedPair(seed: number, bulky = false): Promise<Pair> {
   const p = await Pair.create({ seed, misfortunes: [], bulky });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.attachReplicas());
-  p.primary.colo.migrate(`tcp:secondary:${ports.migration}`);
+  await p.primary.migrate();
   return p;
 }
 
@@ -45,7 +45,7 @@ it('a proof counts from when it was asked for, not from when the last byte had l
       full(p, true);
       // The answer is on its way; what the secondary says afterwards does not arrive.
       p.world.after(6, () => p.network.block(400));
-      p.world.after(7, () => p.secondary.colo.lostHeartbeat());
+      p.world.after(7, () => void p.secondary.lostHeartbeat());
       p.world.after(ms + 50, () => full(p, false));
     });
     await p.world.run(300);
@@ -62,7 +62,7 @@ it.each<NetError>(['ETIMEDOUT', 'ECONNRESET'])(
         full(p, true);
         p.network.block(400);
         p.network.breakEnd({ from: 'S', port: ports.migration }, code);
-        p.world.after(lag, () => p.secondary.colo.lostHeartbeat());
+        p.world.after(lag, () => void p.secondary.lostHeartbeat());
         p.world.after(lag + 25, () => full(p, false));
       });
       await p.world.run(300);

@@ -4,13 +4,14 @@
  * path, and a client has seen one machine if all its packets lie on one path.
  */
 import type { World } from '../support/sim/world.js';
+import type { RamCopy } from '../support/sim/ram.js';
 import type { DiskModel } from './model.js';
-import type { Vm } from './vm.js';
+import type { SimVm } from './vm.js';
 
 export interface Snapshot {
   readonly serial: number;
   readonly step: number;
-  readonly ram: Uint8Array;
+  readonly ram: RamCopy;
   /** Each device as it was saved. */
   readonly devices: readonly Buffer[];
   /** What is in the primary's images, and what its guest knows of it. */
@@ -48,7 +49,7 @@ export class History {
     this.parents.set(id, parent);
   }
 
-  snapshot(vm: Vm): number {
+  snapshot(vm: SimVm): number {
     const serial = ++this.serials;
     const old = this.snapshots.get(serial - 3);
     this.snapshots.delete(serial - 3);
@@ -57,10 +58,10 @@ export class History {
     this.snapshots.set(serial, {
       serial,
       step: vm.step,
-      ram: copyInto(reused?.ram, vm.ram.bytes),
+      ram: vm.ram.copy(),
       devices: vm.deviceStates(),
       images: vm.images.map((path, n) => copyInto(reused?.images[n], vm.storage.bytes(path))),
-      models: vm.disks.map(disk => disk.model.copy()),
+      models: vm.models.map(model => model.copy()),
     });
     return serial;
   }
@@ -98,29 +99,29 @@ export class History {
     this.coveredStep = Math.max(this.coveredStep, this.snapshots.get(serial)!.step);
   }
 
-  loaded(vm: Vm): void {
+  loaded(vm: SimVm): void {
     const snapshot = this.snapshots.get(vm.loadedSerial)!;
     this.check(vm, snapshot, 'after a checkpoint');
     this.committed = snapshot;
   }
 
   /** Nothing of a later epoch may be there. */
-  untouched(vm: Vm, when: string): void {
+  untouched(vm: SimVm, when: string): void {
     const difference = this.committed && differs(vm, this.committed);
     if (difference) this.world.fail(`${when}: ${difference}`);
   }
 
   /** Before its guest runs: what it goes on from. */
-  takesOver(vm: Vm): void {
+  takesOver(vm: SimVm): void {
     this.world.note(vm.name, `takes over at step ${vm.step}`);
     this.takeoverAt = this.world.now;
     const { committed } = this;
     if (!committed) return this.world.fail('failover without a complete first state');
     this.check(vm, committed, 'at failover');
-    vm.disks.forEach((disk, n) => {
-      disk.model.become(committed.models[n]);
+    vm.models.forEach((model, n) => {
+      model.become(committed.models[n]);
       // A merge ends with a sync.
-      disk.model.flushed();
+      model.flushed();
     });
     if (committed.step >= this.coveredStep) return;
     this.world.fail(
@@ -128,7 +129,7 @@ export class History {
     );
   }
 
-  private check(vm: Vm, snapshot: Snapshot, when: string): void {
+  private check(vm: SimVm, snapshot: Snapshot, when: string): void {
     const difference = differs(vm, snapshot);
     if (difference) this.world.fail(`${when}: ${difference}`);
     for (const [n, path] of vm.images.entries()) {
@@ -157,11 +158,11 @@ export class History {
   }
 }
 
-function differs(vm: Vm, snapshot: Snapshot): string | undefined {
+function differs(vm: SimVm, snapshot: Snapshot): string | undefined {
   const { serial } = snapshot;
   if (vm.loadedSerial !== serial) return `devices of snapshot ${vm.loadedSerial}, not ${serial}`;
-  if (Buffer.compare(vm.ram.bytes, snapshot.ram) !== 0)
-    return `RAM is not that of snapshot ${serial}`;
+  const page = vm.ram.differsFrom(snapshot.ram);
+  if (page !== undefined) return `page ${page} is not that of snapshot ${serial}`;
   const other = vm.deviceStates().findIndex((state, n) => !state.equals(snapshot.devices[n]));
   return other < 0 ? undefined : `device ${other} is not as in snapshot ${serial}`;
 }

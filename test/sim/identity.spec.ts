@@ -4,27 +4,31 @@
  * the simulated media at the named steps.
  */
 import type { ReplicationPrimary } from '../../src/block/drivers/replication/primary.js';
-import { decodeRecord, encodeRecord, type PairRecord } from '../../src/block/record/pair-record.js';
+import {
+  decodePairRecord,
+  encodePairRecord,
+  type PairRecord,
+} from '../../src/block/record/pair-record.js';
 import type { ColoStep } from '../../src/colo/steps.js';
 import { SimNode } from '../support/sim/node.js';
 import { Pair } from './pair.js';
-import { Vm } from './vm.js';
+import { SimVm } from './vm.js';
 
 async function attached(): Promise<Pair> {
   const p = await Pair.create({ seed: 9, misfortunes: [], disks: 2 });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.attachReplicas());
   return p;
 }
 
-const recordsOf = (vm: Vm): (PairRecord | undefined)[] =>
+const recordsOf = (vm: SimVm): (PairRecord | undefined)[] =>
   vm.images.map(path => {
     const { label } = vm.storage.inodes.get(path)!;
-    return label && decodeRecord(label);
+    return label && decodePairRecord(label);
   });
-const said = (vm: Vm) =>
+const said = (vm: SimVm) =>
   recordsOf(vm).map(r => (r ? `${r.role} ${r.state} ${r.generation}` : 'none'));
 
 /** What both sides' media say when a step is passed for the first time. */
@@ -40,7 +44,7 @@ const twice = (text: string) => [text, text];
 it('into COLO, and a takeover: each state is on the medium before what depends on it', async () => {
   const p = await attached();
   const seen = watch(p);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   expect(seen.get('secondary-sent-checkpoint-ready')).toEqual({
     P: twice('primary alone 1'),
@@ -48,7 +52,7 @@ it('into COLO, and a takeover: each state is on the medium before what depends o
   });
   expect(seen.get('primary-offered')!.P).toEqual(twice('primary protected 1'));
   expect(said(p.secondary)).toEqual(twice('secondary protected 1'));
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(800);
   expect(seen.get('takeover-network-open')!.S).toEqual(twice('primary alone 2'));
   expect(said(p.primary)).toEqual(twice('primary yielded 1'));
@@ -58,11 +62,11 @@ it('into COLO, and a takeover: each state is on the medium before what depends o
 it('a primary that goes on alone is on a branch of its own before its output leaves', async () => {
   const p = await attached();
   const seen = watch(p);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   p.secondary.node.crash(true);
   await p.world.run(600);
-  p.primary.colo.lostHeartbeat();
+  await p.primary.lostHeartbeat();
   await p.world.run(1200);
   expect(seen.get('primary-recorded')!.P).toEqual(twice('primary alone 2'));
   expect(p.primary.colo.info().state).toBe('completed');
@@ -70,14 +74,14 @@ it('a primary that goes on alone is on a branch of its own before its output lea
 
 it('a record that cannot be written keeps the output in, and the order may be given again', async () => {
   const p = await attached();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   p.secondary.node.crash(true);
   await p.world.run(600);
   const { faults } = p.primary.storage;
   const fault = (operation: string) => (operation === 'write-label' ? 'ENOSPC' : undefined);
   p.primary.storage.faults = { ...faults, fault };
-  p.primary.colo.lostHeartbeat();
+  await p.primary.lostHeartbeat();
   await p.world.run(900);
   expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
     'lost',
@@ -85,7 +89,7 @@ it('a record that cannot be written keeps the output in, and the order may be gi
   ]);
   expect(p.primary.colo.info().heldPackets).toBeGreaterThan(0);
   p.primary.storage.calm();
-  p.primary.colo.lostHeartbeat();
+  await p.primary.lostHeartbeat();
   await p.world.run(1200);
   expect([p.primary.colo.info().state, said(p.primary)]).toEqual([
     'completed',
@@ -95,7 +99,7 @@ it('a record that cannot be written keeps the output in, and the order may be gi
 
 it('a secondary that cannot write its record says so, once, until it can', async () => {
   const p = await attached();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   const { storage } = p.secondary;
   let failing = false;
   p.onStepOf = step => {
@@ -119,7 +123,7 @@ it('a secondary that cannot write its record says so, once, until it can', async
 
 it('both end together: both say so', async () => {
   const p = await attached();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   p.primary.lifecycle.requestShutdown();
   await p.world.run(900);
@@ -129,12 +133,12 @@ it('both end together: both say so', async () => {
   ]);
 });
 
-async function rebuilt(p: Pair): Promise<Vm> {
+async function rebuilt(p: Pair): Promise<SimVm> {
   const { node, shape } = p.primary;
   if (!node.dead) node.crash(true);
   const fresh = new SimNode(node.name, p.world, node.host);
   return p.world.play(
-    Vm.build(
+    SimVm.build(
       { node: fresh, network: p.network, history: p.history, onStep: () => undefined },
       'primary',
       shape,
@@ -144,17 +148,17 @@ async function rebuilt(p: Pair): Promise<Vm> {
 
 it('an old primary that is started again hears who runs the guest, and does not', async () => {
   const p = await attached();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   p.primary.node.crash(true);
   await p.world.run(600);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(1000);
   const again = await rebuilt(p);
   await expect(p.world.play(again.lifecycle.cont())).rejects.toThrow(
     'had a secondary, which may have taken it over',
   );
-  again.colo.migrate('tcp:s:8888');
+  await again.migrate('tcp:s:8888');
   await p.world.run(1200);
   expect(again.colo.query()).toMatchObject({
     status: 'failed',
@@ -173,7 +177,7 @@ it('an old primary that is started again hears who runs the guest, and does not'
 
 it('a vouch of the primary does not beat the mark of the secondary', async () => {
   const p = await attached();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   p.secondary.node.crash(true);
   await p.world.run(600);
@@ -181,12 +185,12 @@ it('a vouch of the primary does not beat the mark of the secondary', async () =>
   const q = await attached();
   for (const path of q.secondary.images) {
     const inode = q.secondary.storage.inodes.get(path)!;
-    inode.label = encodeRecord(recordsOf(p.secondary)[0]!);
+    inode.label = encodePairRecord(recordsOf(p.secondary)[0]!);
   }
   const fresh = new SimNode('S', q.world, q.secondary.node.host);
   q.secondary.node.crash(true);
   const secondary = await q.world.play(
-    Vm.build(
+    SimVm.build(
       { node: fresh, network: q.network, history: q.history, onStep: () => undefined },
       'secondary',
       q.secondary.shape,
@@ -197,7 +201,7 @@ it('a vouch of the primary does not beat the mark of the secondary', async () =>
     const { driver } = q.primary.block.graph.node(`replica${n}`);
     Object.assign((driver as ReplicationPrimary).options, { assumeInSync: true });
   }
-  q.primary.colo.migrate('tcp:s:8888');
+  await q.primary.migrate('tcp:s:8888');
   await q.world.run(q.world.now + 300);
   expect(q.primary.colo.query().error).toContain(
     "x-assume-in-sync cannot be right: the secondary's image is half copied",

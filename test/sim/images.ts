@@ -1,9 +1,12 @@
 /** The image files that a pair starts with. */
 import { LoggedFile, newImage } from '../support/qcow2.js';
 import type { SimStorage } from '../support/sim/files.js';
+import { fakeKernel } from '../support/fake-kernel.js';
+import { kernelPath } from './command-line.js';
 import type { Scenario } from './misfortunes.js';
 import { diskBytes, sectorBytes, sectors } from './model.js';
 
+const kernel = fakeKernel({ preferred: 0x80_0000 });
 let overlay: Promise<Buffer> | undefined;
 
 /** An empty qcow2 image, made once. */
@@ -29,6 +32,7 @@ export function prepareImages(
   { overlay: empty, disks }: Images,
 ): void {
   const { name, world } = storage;
+  storage.put(kernelPath, kernel);
   for (let n = 0; n < disks; n++) {
     const image = Buffer.alloc(diskBytes);
     if (different && name === 'S') {

@@ -5,12 +5,13 @@
  */
 import { VmError } from '../../src/base/errors.js';
 import { Pair } from './pair.js';
-import { ports, type Vm } from './vm.js';
+import { ports } from './command-line.js';
+import type { SimVm } from './vm.js';
 
 async function protectedPair(): Promise<Pair> {
   const p = await Pair.create({ seed: 11, misfortunes: [] });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.protect());
   await after(p, 200);
@@ -19,11 +20,11 @@ async function protectedPair(): Promise<Pair> {
 }
 
 const after = (p: Pair, ms: number) => p.world.run(p.world.now + ms);
-const exitText = (p: Pair, vm: Vm) =>
+const exitText = (p: Pair, vm: SimVm) =>
   p.world.log.filter(line => line.includes(`${vm.name} COLO_EXIT`)).at(-1);
 
 /** It runs, its frames leave, and its client has seen one machine. */
-async function expectService(p: Pair, vm: Vm): Promise<void> {
+async function expectService(p: Pair, vm: SimVm): Promise<void> {
   const sent = p.history.packets.length;
   await after(p, 100);
   expect(vm.colo.info()).toMatchObject({ state: 'completed', mode: 'none', heldPackets: 0 });
@@ -42,7 +43,7 @@ it('a secondary that is ended leaves the primary alone at once, and can never ta
     'error the secondary has left: its process was ended in order; this guest goes on without ' +
       'protection',
   );
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('the other side goes on');
+  await expect(p.secondary.lostHeartbeat()).rejects.toThrow('the other side goes on');
   await expectService(p, p.primary);
 });
 
@@ -65,7 +66,7 @@ it('so does one that is broken', async () => {
 
 it('so does one that is ended while the primary waits for a person', async () => {
   const p = await protectedPair();
-  p.primary.colo.yank();
+  await p.primary.user.qmp('yank', { instances: [{ type: 'migration' }] });
   await after(p, 300);
   expect([p.primary.colo.info().state, p.secondary.colo.info().state]).toEqual(['lost', 'lost']);
   void p.secondary.colo.depart('its process was ended in order');
@@ -99,8 +100,8 @@ it(
       why: 'the primary was ended on purpose, and the guest with it: quit',
     });
     expect(p.history.packets.length).toBe(sent);
-    expect(() => p.primary.colo.lostHeartbeat()).toThrow('the other side goes on');
-    p.secondary.colo.lostHeartbeat();
+    await expect(p.primary.lostHeartbeat()).rejects.toThrow('the other side goes on');
+    await p.secondary.lostHeartbeat();
     await after(p, 5);
     expect(p.history.takeoverAt).toBeDefined();
     await expectService(p, p.secondary);
@@ -122,7 +123,7 @@ it('a vCPU that fails ends COLO and is not copied: the secondary keeps what was 
     why: expect.stringContaining('the vCPU failed: no such instruction'),
   });
   expect(p.secondary.loadedSerial - before).toBeLessThan(2);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await after(p, 60);
   await expectService(p, p.secondary);
 });
@@ -135,7 +136,7 @@ it.each(['ECONNRESET', 'ETIMEDOUT'] as const)(
     p.primary.taps.forEach(tap => (tap.full = true));
     p.network.breakEnd({ from: 'S', port: ports.migration }, code);
     await after(p, 0.1);
-    p.secondary.colo.lostHeartbeat();
+    await p.secondary.lostHeartbeat();
     await after(p, 25);
     p.primary.taps.forEach(tap => (tap.full = false));
     await after(p, 20);
@@ -152,7 +153,7 @@ it.each([-20, -5, 0, 5, 20])(
   async lag => {
     const p = await protectedPair();
     p.network.block(60);
-    const tell = (vm: Vm) => vm.colo.lostHeartbeat();
+    const tell = (vm: SimVm) => vm.colo.lostHeartbeat();
     p.world.after(10, () => tell(lag < 0 ? p.secondary : p.primary));
     p.world.after(10 + Math.abs(lag), () => tell(lag < 0 ? p.primary : p.secondary));
     await after(p, 400);
@@ -170,7 +171,7 @@ it(
     const p = await protectedPair();
     p.secondary.node.pause(1000);
     await after(p, 5);
-    p.primary.colo.lostHeartbeat();
+    await p.primary.lostHeartbeat();
     await after(p, 10);
     p.secondary.node.crash(true);
     await after(p, 30);
@@ -178,7 +179,7 @@ it(
       state: 'lost',
       why: expect.stringContaining('may have taken over'),
     });
-    p.primary.colo.lostHeartbeat();
+    await p.primary.lostHeartbeat();
     await after(p, 30);
     await expectService(p, p.primary);
   },
@@ -197,11 +198,11 @@ it.each([
     void p.secondary.colo.depart('its process was ended in order');
   };
   p.primary.node.crash(true);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await after(p, 200);
   expect([p.history.takeoverAt, p.secondary.running]).toEqual([undefined, false]);
   const text = 'the takeover is not finished: this VM is being ended';
   expect(p.secondary.colo.info()).toMatchObject({ state: 'unfinished', why: text });
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('this VM is being ended');
+  await expect(p.secondary.lostHeartbeat()).rejects.toThrow('this VM is being ended');
   expect(p.world.failures).toEqual([]);
 });

@@ -3,31 +3,36 @@
  * the connection breaks; it stands still for downtime-limit at most. Method: the simulated pair
  * with x-colo off, the connection cut after each of many numbers of bytes.
  */
+import { PAGE_BYTES } from '../../src/migration/pages.js';
 import { MigrationState } from '../../src/migration/status.js';
 import { type VmError } from '../../src/base/errors.js';
 import type { Misfortune } from './misfortunes.js';
 import { Pair } from './pair.js';
-import type { Vm } from './vm.js';
+import { SCRIBBLE } from './program.js';
+import type { SimVm } from './vm.js';
 
 async function pair(...misfortunes: Misfortune[]): Promise<Pair> {
-  const p = await Pair.create({ seed: 9, misfortunes });
+  const p = await Pair.create({ seed: 9, misfortunes, disks: 0 });
   for (const misfortune of misfortunes) p.arrange(misfortune);
   p.later = () => undefined;
   // There is no takeover here: either side may have the guest.
   p.history.speaks = () => undefined;
-  for (const side of [p.primary, p.secondary]) side.colo.setCapability('x-colo', false);
-  p.primary.start();
+  for (const side of [p.primary, p.secondary]) await side.useColo(false);
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   return p;
 }
 
-/** Zeroes cost nothing on the wire. */
-const fill = (p: Pair) => p.primary.ram.bytes.fill(7, 4096);
+/** Zeroes cost nothing on the wire, and a guest has some when it has booted. */
+async function fill(p: Pair): Promise<void> {
+  await p.world.run(20);
+  p.primary.ram.fill(SCRIBBLE.at, SCRIBBLE.pages * PAGE_BYTES, 7);
+}
 const places = (p: Pair) =>
   [p.primary, p.secondary].filter(side => side.running).map(side => side.name);
 
 /** What became of the guest at the source. */
-function moved({ lifecycle }: Vm): 'no' | 'leaving' | 'gone' | 'may-continue' {
+function moved({ lifecycle }: SimVm): 'no' | 'leaving' | 'gone' | 'may-continue' {
   if (lifecycle.state === 'finish-migrate') return 'leaving';
   if (lifecycle.state !== 'postmigrate') return 'no';
   try {
@@ -42,7 +47,7 @@ it('moves the guest: source completed, destination runs, and it waits for nobody
   const p = await pair();
   const passes: number[] = [];
   p.primary.events.on('MIGRATION_PASS', e => passes.push(e.pass));
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   expect([
     p.primary.colo.query().status,
@@ -57,16 +62,16 @@ it('moves the guest: source completed, destination runs, and it waits for nobody
     outgoing: true,
   });
   expect(p.secondary.step).toBeGreaterThan(0);
-  p.secondary.colo.setCapability('x-colo', true);
+  await p.secondary.useColo(true);
   expect(() => p.secondary.colo.migrate('tcp:nobody:1')).not.toThrow();
 });
 
 it('downtime-limit: no stop while too much is dirty; raised, it is over', async () => {
   const p = await pair();
-  p.primary.colo.parameters.downtimeLimitMs = 0;
-  p.primary.colo.parameters.maxBandwidth = 400_000;
-  fill(p);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.user.set({ 'downtime-limit': 0 });
+  await p.primary.user.set({ 'max-bandwidth': 400_000 });
+  await fill(p);
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(900);
   const before = p.primary.colo.query();
   expect([
@@ -77,7 +82,7 @@ it('downtime-limit: no stop while too much is dirty; raised, it is over', async 
     places(p),
   ]).toEqual(['active', true, true, true, ['P']]);
   // the guest dirties all of its RAM in a pass: 246 ms at that rate
-  p.primary.colo.parameters.downtimeLimitMs = 300;
+  await p.primary.user.set({ 'downtime-limit': 300 });
   await p.world.run(1500);
   expect([p.primary.colo.query().status, places(p)]).toEqual(['completed', ['S']]);
   expect(p.primary.colo.query().downtimeMs!).toBeLessThan(350);
@@ -85,9 +90,9 @@ it('downtime-limit: no stop while too much is dirty; raised, it is over', async 
 
 it('max-bandwidth is kept', async () => {
   const p = await pair();
-  p.primary.colo.parameters.maxBandwidth = 100_000;
-  fill(p);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.user.set({ 'max-bandwidth': 100_000 });
+  await fill(p);
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(200);
   const from = p.primary.colo.query().transferredBytes;
   await p.world.run(600);
@@ -103,7 +108,7 @@ it.each([['P'], ['S']] as const)(
     const size = from === 'P' ? 40_000 : 60;
     for (let bytes = 0; bytes < size; bytes += from === 'P' ? 997 : 2) {
       const p = await pair({ kind: 'cut', from, bytes });
-      p.primary.colo.migrate('tcp:s:8888');
+      await p.primary.migrate('tcp:s:8888');
       await p.world.run(1500);
       const { status, error } = p.primary.colo.query();
       const where = places(p).join('');
@@ -121,7 +126,7 @@ it.each([['P'], ['S']] as const)(
 
 it('a destination that falls silent before it has loaded: the guest goes on at the source', async () => {
   const p = await pair();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   while (p.primary.colo.query().status !== 'device') await p.world.run(p.world.now + 0.2);
   p.network.block(2000);
   await p.world.run(p.world.now + 1500);

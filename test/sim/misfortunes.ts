@@ -21,7 +21,9 @@ export const verbs = [
   'stop-nbd',
   'quit',
 ] as const;
-export type Verb = (typeof verbs)[number];
+/** What changes who has the guest: only where an arbiter decides, or all else goes well. */
+export const roleVerbs = ['switchover', 'leave'] as const;
+export type Verb = (typeof verbs)[number] | (typeof roleVerbs)[number];
 
 export type Misfortune =
   | { kind: 'nothing' }
@@ -51,7 +53,21 @@ export type Misfortune =
   | { kind: 'failover'; side: Name; at: number }
   | { kind: 'failover-at-step'; side: Name; step: ColoStep; nth: number }
   | { kind: 'failover-both'; at: number; lag: number }
-  | { kind: 'shutdown'; at: number };
+  | { kind: 'shutdown'; at: number }
+  /** From one host the arbiter cannot be reached. */
+  | { kind: 'arbiter-away'; side: Name; at: number; ms: number }
+  /** It answers with a record that it held before, as a member would that was cut off. */
+  | { kind: 'arbiter-stale'; side: Name; at: number; ms: number };
+
+/** Nobody is there: an arbiter decides. How its answers come, all the time. */
+export interface ArbiterTrouble {
+  /** Of all: the change was made, and nothing is heard of it. */
+  readonly loseAnswers: number;
+  /** Each way; of two of these a question may take longer than it is waited for. */
+  readonly delayMs: readonly [min: number, max: number];
+  /** Between the wall clocks of the two sides. */
+  readonly clocksApartMs: number;
+}
 
 export interface Scenario {
   seed: number;
@@ -67,6 +83,9 @@ export interface Scenario {
   bulky?: boolean;
   /** Images that differ at the start. */
   different?: boolean;
+  /** Another one than that of simOptions. */
+  checkpointDelayMs?: number;
+  arbiter?: ArbiterTrouble;
   /** Virtual time of the run. */
   endMs?: number;
 }

@@ -17,24 +17,25 @@ export function writeSectors(id: number, sector: number, count: number): Uint8Ar
 
 export class DiskModel {
   private ids = new Int32Array(sectors);
-  /** As of the last flush that the guest has heard of. */
-  private durable = new Int32Array(sectors);
+  /** 1: asked for since the last flush that the guest has heard of. */
+  private unsynced = new Uint8Array(sectors);
 
   copy(): DiskModel {
     const copy = new DiskModel();
     copy.ids = this.ids.slice();
-    copy.durable = this.durable.slice();
+    copy.unsynced = this.unsynced.slice();
     return copy;
   }
 
   /** This machine is now what the other one was. */
   become(other: DiskModel): void {
     this.ids = other.ids.slice();
-    this.durable = other.durable.slice();
+    this.unsynced = other.unsynced.slice();
   }
 
   unknown(sector: number, count: number): void {
     this.ids.fill(UNKNOWN, sector, sector + count);
+    this.unsynced.fill(1, sector, sector + count);
   }
 
   wrote(sector: number, count: number, id: number): void {
@@ -42,12 +43,15 @@ export class DiskModel {
   }
 
   flushed(): void {
-    this.durable.set(this.ids);
+    this.unsynced.fill(0);
   }
 
-  /** The power was lost: only what was flushed is sure. */
+  /**
+   * The power was lost: only what was flushed is sure. Of a write and a discard after it the first
+   * alone may have reached the platter, though the sector is to hold what it held before both.
+   */
   powerLoss(): void {
-    for (let s = 0; s < sectors; s++) if (this.ids[s] !== this.durable[s]) this.ids[s] = UNKNOWN;
+    for (let s = 0; s < sectors; s++) if (this.unsynced[s]) this.ids[s] = UNKNOWN;
   }
 
   /** A sentence about the first sector that is not as it must be. */

@@ -5,20 +5,20 @@
 import { VmError } from '../../src/base/errors.js';
 import type { Scenario } from './misfortunes.js';
 import { Pair } from './pair.js';
-import { ports } from './vm.js';
+import { ports } from './command-line.js';
 import { SimNode } from '../support/sim/node.js';
 
 async function pair(scenario: Partial<Scenario> = {}): Promise<Pair> {
   const p = await Pair.create({ seed: 9, misfortunes: [], ...scenario });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.attachReplicas());
   return p;
 }
 async function protectedPair(): Promise<Pair> {
   const p = await pair();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(200);
   expect(p.world.failures).toEqual([]);
   return p;
@@ -28,7 +28,7 @@ const done = (p: Pair) => p.primary.colo.info().statistics!.done;
 it('tells modes and data', async () => {
   const p = await pair();
   expect(p.primary.colo.status()).toEqual({ mode: 'none', 'last-mode': 'none', reason: 'none' });
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   expect(p.primary.colo.query().status).toBe('setup');
   await p.world.run(200);
   expect(p.primary.colo.status()).toEqual({
@@ -43,11 +43,11 @@ it('tells modes and data', async () => {
   });
   expect(p.primary.colo.query()).toMatchObject({
     status: 'colo',
-    ramTotalBytes: 24 * 4096,
+    ramTotalBytes: 16 << 20,
     passes: expect.any(Number),
   });
   expect(p.primary.colo.info().statistics!.percentile('pages', 0.99)).toBeGreaterThan(0);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(400);
   expect(p.secondary.colo.status()).toEqual({
     mode: 'none',
@@ -59,14 +59,25 @@ it('tells modes and data', async () => {
   expect(p.primary.running).toBe(false);
 });
 
+it('x-checkpoint-delay counts from start to start', async () => {
+  const p = await protectedPair();
+  p.network.latencyMs = [6, 6];
+  await p.primary.user.set({ 'x-checkpoint-delay': 50 });
+  const before = done(p);
+  await p.world.run(p.world.now + 300);
+  // Each takes four journeys, 24 ms: from end to start there would be four.
+  expect(done(p) - before).toBeGreaterThanOrEqual(5);
+  expect(done(p) - before).toBeLessThanOrEqual(7);
+});
+
 it('x-checkpoint-delay is live: longer stops, shorter kicks the wait that runs', async () => {
   const p = await protectedPair();
-  p.primary.colo.setCheckpointDelay(10_000);
+  await p.primary.user.set({ 'x-checkpoint-delay': 10_000 });
   await p.world.run(300);
   const before = done(p);
   await p.world.run(900);
   expect(done(p)).toBe(before);
-  p.primary.colo.setCheckpointDelay(20);
+  await p.primary.user.set({ 'x-checkpoint-delay': 20 });
   await p.world.run(915);
   expect(done(p)).toBe(before + 1);
   expect(() => p.primary.colo.setCheckpointDelay(-1)).toThrow(VmError);
@@ -74,7 +85,7 @@ it('x-checkpoint-delay is live: longer stops, shorter kicks the wait that runs',
 
 it('remembers a request while a checkpoint is in flight', async () => {
   const p = await protectedPair();
-  p.primary.colo.setCheckpointDelay(10_000);
+  await p.primary.user.set({ 'x-checkpoint-delay': 10_000 });
   await p.world.run(300);
   const before = done(p);
   for (let i = 0; i < 3; i++) p.primary.colo.requestCheckpoint();
@@ -87,19 +98,19 @@ it('remembers a request while a checkpoint is in flight', async () => {
 it('refuses lost-heartbeat where it makes no sense', async () => {
   const p = await pair();
   const notEnabled = "The feature 'colo' is not enabled";
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow(notEnabled);
-  p.primary.colo.migrate('tcp:s:8888');
+  await expect(p.primary.lostHeartbeat()).rejects.toThrow(notEnabled);
+  await p.primary.migrate('tcp:s:8888');
   while (p.secondary.colo.info().state === 'none') await p.world.run(p.world.now + 0.2);
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow(notEnabled);
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow(
+  await expect(p.primary.lostHeartbeat()).rejects.toThrow(notEnabled);
+  await expect(p.secondary.lostHeartbeat()).rejects.toThrow(
     'the secondary holds no complete first state yet: it cannot take over',
   );
   await p.world.run(200);
-  p.secondary.colo.lostHeartbeat();
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow('COLO failover is already actived');
+  await p.secondary.lostHeartbeat();
+  await expect(p.secondary.lostHeartbeat()).rejects.toThrow('COLO failover is already actived');
   await p.world.run(400);
-  expect(() => p.secondary.colo.lostHeartbeat()).toThrow(notEnabled);
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow(
+  await expect(p.secondary.lostHeartbeat()).rejects.toThrow(notEnabled);
+  await expect(p.primary.lostHeartbeat()).rejects.toThrow(
     'the other side goes on: this side cannot take over',
   );
 });
@@ -122,7 +133,7 @@ it('five aborted checkpoints in a row end COLO; output stays held until lost-hea
   await p.world.run(900);
   expect(p.history.packets.length).toBe(sent);
   expect(p.primary.colo.info().heldPackets).toBe(40);
-  p.primary.colo.lostHeartbeat();
+  await p.primary.lostHeartbeat();
   await p.world.run(1000);
   expect(p.history.packets.length).toBeGreaterThan(sent + 40);
   expect(p.primary.colo.info()).toMatchObject({
@@ -145,36 +156,36 @@ it('a machine that differs is refused with a sentence, and may come again when i
   const p = await pair();
   const manifest = p.primary.lifecycle.manifest();
   p.primary.lifecycle.manifest = () => ({ ...manifest, ramBytes: 4096 });
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(100);
   expect(p.primary.colo.query()).toMatchObject({
     status: 'failed',
-    error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 98304 bytes',
+    error: 'the secondary refused: the primary has 4096 bytes of RAM, this secondary 16 MiB',
   });
   expect(p.primary.exits).toEqual([]);
   expect(p.primary.running).toBe(true);
   p.primary.lifecycle.manifest = () => manifest;
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   expect(p.primary.colo.info().state).toBe('protected');
-  expect(() => p.primary.colo.migrate('tcp:s:8888')).toThrow(
+  await expect(p.primary.migrate('tcp:s:8888')).rejects.toThrow(
     "There's a migration process in progress",
   );
 });
 
 it('disks that differ, with nothing that says which is newer, are refused; the user says it', async () => {
   const p = await pair({ different: true });
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(200);
   expect(p.primary.colo.query().error).toMatch(
     /^disk 'colo-disk0' differs from the secondary's in \d+ bytes, and no record tells which/,
   );
-  p.primary.colo.syncFrom = 'secondary';
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.user.set({ 'x-sync-from': 'secondary' });
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(400);
   expect(p.primary.colo.query().error).toContain("the primary's guest has run");
-  p.primary.colo.syncFrom = 'primary';
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.user.set({ 'x-sync-from': 'primary' });
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(700);
   expect(p.primary.colo.info().state).toBe('protected');
   expect(p.primary.running).toBe(true);
@@ -194,16 +205,16 @@ it('nobody there: failed, with the reason', async () => {
 
 it('migrate_cancel ends a migration, and does nothing in colo', async () => {
   const p = await pair();
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   while (p.primary.colo.query().status !== 'active') await p.world.run(p.world.now + 0.2);
-  p.primary.colo.cancel();
+  await p.primary.user.qmp('migrate_cancel');
   await p.world.run(100);
   expect(p.primary.colo.query().status).toBe('cancelled');
   expect(p.secondary.colo.query().status).toBe('failed');
   expect(p.primary.running).toBe(true);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
-  p.primary.colo.cancel();
+  await p.primary.user.qmp('migrate_cancel');
   await p.world.run(400);
   expect(p.primary.colo.info().state).toBe('protected');
 });
@@ -216,16 +227,16 @@ it('silent strangers do not keep a primary away', async () => {
       .sockets(stranger)
       .connect({ kind: 'tcp', host: 's', port: 8888 }, { timeoutMs: 1000 });
   await p.world.run(50);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(300);
   expect(p.primary.colo.info()).toMatchObject({ state: 'protected', mode: 'primary' });
 });
 
 it('a secondary that has been in COLO says so to the next primary', async () => {
   const p = await protectedPair();
-  p.primary.colo.lostHeartbeat();
+  await p.primary.lostHeartbeat();
   await p.world.run(400);
-  p.primary.colo.migrate('tcp:s:8888');
+  await p.primary.migrate('tcp:s:8888');
   await p.world.run(600);
   expect(p.primary.colo.query()).toMatchObject({
     status: 'failed',
@@ -248,10 +259,10 @@ it(
     'second word is refused',
   async () => {
     const p = await lostPair();
-    p.primary.colo.lostHeartbeat();
+    await p.primary.lostHeartbeat();
     await p.world.run(1000);
     expect(p.primary.colo.info().state).toBe('completed');
-    expect(() => p.secondary.colo.lostHeartbeat()).toThrow(
+    await expect(p.secondary.lostHeartbeat()).rejects.toThrow(
       'the other side goes on: this side cannot take over',
     );
   },
@@ -259,14 +270,14 @@ it(
 
 it('both lost, the connection works: a secondary that takes over has the primary stop', async () => {
   const p = await lostPair();
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(1000);
   expect([p.secondary.colo.info().state, p.primary.colo.info().state, p.primary.running]).toEqual([
     'completed',
     'yielded',
     false,
   ]);
-  expect(() => p.primary.colo.lostHeartbeat()).toThrow(
+  await expect(p.primary.lostHeartbeat()).rejects.toThrow(
     'the other side goes on: this side cannot take over',
   );
 });

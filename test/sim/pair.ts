@@ -1,17 +1,19 @@
 /** A pair, a client, an operator and misfortunes, from a seed; and what must be true afterwards. */
 import { VmError } from '../../src/base/errors.js';
 import type { ColoStep } from '../../src/colo/steps.js';
-import type { Sockets } from '../../src/host/ports.js';
 import { SimNetwork } from '../support/sim/network.js';
 import { SimMachineHost, SimNode } from '../support/sim/node.js';
+import { SimArbiterStore } from '../support/sim/arbiter.js';
 import { World } from '../support/sim/world.js';
+import { checkArbitrated, untilArbitrated } from './arbitrated.js';
 import { History } from './history.js';
 import { overlayImage, prepareImages } from './images.js';
 import type { Misfortune, Name, Scenario } from './misfortunes.js';
 import { protectAgain } from './again.js';
 import { strike } from './strike.js';
-import { copyTo, keepTrying } from './verbs.js';
-import { ports, type Role, Vm, type VmShape } from './vm.js';
+import { collector, ports, type Role, type VmShape } from './command-line.js';
+import { keepTrying, watchCopies } from './verbs.js';
+import { SimVm, type SimVmContext } from './vm.js';
 
 /** When nothing has happened by then, the operator tries a planned failover. */
 const plannedMs = 800;
@@ -35,13 +37,20 @@ export interface Outcome {
 }
 
 const ordersMax = 4;
+/** A side waits so long for an answer of the arbiter. */
+const ARBITER_MS = 40;
+
+/** What a test wants otherwise than simOptions, or than the simulated network. */
+export type PairOptions = Pick<SimVmContext, 'sockets' | 'options' | 'arbiter'>;
 
 export class Pair {
   readonly world: World;
   readonly network: SimNetwork;
   readonly history: History;
-  primary!: Vm;
-  secondary!: Vm;
+  /** It decides, and nobody is there. */
+  readonly arbiter: SimArbiterStore | undefined;
+  primary!: SimVm;
+  secondary!: SimVm;
   private readonly shape: VmShape;
   private readonly steps = new Set<ColoStep>();
   private readonly passed = new Map<string, number>();
@@ -52,7 +61,7 @@ export class Pair {
   private decided = false;
   /** How often a takeover that was not finished has been ordered again. */
   private ordered = 0;
-  private lastRejoined: Vm | undefined;
+  private lastRejoined: SimVm | undefined;
   /** When what was done last has had its time. */
   private calmMs = 0;
   /** What had left the hosts before the client waited for the survivor. */
@@ -60,21 +69,26 @@ export class Pair {
 
   private constructor(
     readonly scenario: Scenario,
-    private readonly sockets?: Sockets,
+    private readonly more: PairOptions,
   ) {
     const { seed, disks = 1, nics = 1, overlays = 'memory' } = scenario;
-    const { copies = false, bulky = false, noise = false } = scenario;
-    this.shape = { disks, nics, overlays, copies, bulky, noise };
+    const { copies = false, bulky = false, noise = false, checkpointDelayMs } = scenario;
+    this.shape = { disks, nics, overlays, copies, bulky, noise, checkpointDelayMs };
     this.world = new World(seed);
     this.network = new SimNetwork(this.world);
+    this.network.onStruck = () => this.hasTime(0);
     this.history = new History(this.world);
+    this.arbiter = scenario.arbiter && new SimArbiterStore(this.world);
+    Object.assign(this.arbiter ?? {}, scenario.arbiter);
+    watchCopies(this.network, this.history);
   }
 
   /** Both machines are built, none runs yet. */
-  static async create(scenario: Scenario, sockets?: Sockets): Promise<Pair> {
-    const pair = new Pair(scenario, sockets);
+  static async create(scenario: Scenario, more: PairOptions = {}): Promise<Pair> {
+    const pair = new Pair(scenario, more);
+    await pair.collectCopies();
     const overlay = await overlayImage();
-    const sides: Vm[] = [];
+    const sides: SimVm[] = [];
     for (const [name, role] of [
       ['P', 'primary'],
       ['S', 'secondary'],
@@ -84,30 +98,39 @@ export class Pair {
       sides.push(await pair.world.play(pair.boot(host, role)));
     }
     [pair.primary, pair.secondary] = sides;
-    pair.history.held = nic => pair.primary.netdevs[nic].output.info().status === 'on';
+    pair.history.held = nic => pair.primary.holds(nic);
     return pair;
   }
 
-  private async boot(host: SimMachineHost, role: Role): Promise<Vm> {
-    const { network, history, sockets } = this;
+  private async boot(host: SimMachineHost, role: Role): Promise<SimVm> {
+    const { network, history, more } = this;
     const node = new SimNode(host.name, this.world, host);
     const name = host.name as Name;
+    if (name === 'S') node.clock.wall.jump(this.scenario.arbiter?.clocksApartMs ?? 0);
     const onStep = (step: ColoStep) => this.onStep(name, step);
-    const vm = await Vm.build({ node, network, history, onStep, sockets }, role, this.shape);
-    if (this.shape.copies) copyTo(vm, history);
+    const arbiter = this.arbiter && (() => this.arbiter!.open(node, ARBITER_MS));
+    const context = { node, network, history, onStep, arbiter, ...more };
+    const vm = await SimVm.build(context, role, this.shape);
     vm.events.on(
       'COLO_EXIT',
-      ({ reason }) => reason === 'error' && this.later(() => this.operate(vm)),
+      ({ reason }) => reason === 'error' && this.later(() => void this.operate(vm)),
     );
     node.onDeath(clean => {
-      if (!clean) for (const disk of vm.disks) disk.model.powerLoss();
-      this.later(() => this.operate());
+      if (!clean) for (const model of vm.models) model.powerLoss();
+      this.later(() => void this.operate());
     });
     return vm;
   }
 
+  /** Another host takes the copies of packets, and reads them. */
+  private async collectCopies(): Promise<void> {
+    const node = new SimNode(collector, this.world);
+    const address = { kind: 'tcp', host: '0', port: ports.copies } as const;
+    await this.network.sockets(node).listen(address, stream => stream.onData(() => undefined));
+  }
+
   /** Its host is there, with what was kept there. */
-  async bootAgain(old: Vm): Promise<Vm> {
+  async bootAgain(old: SimVm): Promise<SimVm> {
     this.world.note(old.name, 'is started again');
     const vm = await this.boot(old.node.host, old.role);
     vm.goOnFrom(old);
@@ -122,17 +145,24 @@ export class Pair {
 
   async run(): Promise<Outcome> {
     const { world } = this;
-    this.primary.start();
+    void this.primary.start();
     await this.secondary.listenForPrimary();
     world.at(20, () => this.protect());
     for (const misfortune of this.scenario.misfortunes) this.arrange(misfortune);
     this.clientSpeaks();
     this.attend();
     const calm = this.scenario.misfortunes.every(({ kind }) => kind === 'nothing');
-    world.at(plannedMs, () => calm && this.failover(this.secondary));
+    const planned = calm && !this.arbiter;
+    world.at(plannedMs, () => void (planned && this.failover(this.secondary)));
     await this.toTheEnd(calm ? plannedMs + calmAfterMs : 500);
-    await this.untilHeard();
-    await this.untilCalm();
+    await untilArbitrated(this);
+    // A takeover that comes meanwhile has its time, too, and a blow that waited for its step.
+    for (let of: SimVm | undefined; of !== this.owner() || world.now < this.calmMs;) {
+      while (world.now < this.calmMs) await world.run(this.calmMs);
+      of = this.owner();
+      await this.untilHeard();
+      await this.untilCalm();
+    }
     const survivor = this.check();
     return this.outcome(survivor);
   }
@@ -164,7 +194,7 @@ export class Pair {
     this.lastRejoined = this.secondary;
     this.decided = false;
     this.history.committed = undefined;
-    this.calmMs = Math.max(this.calmMs, this.world.now + calmAfterMs);
+    this.hasTime(0);
   }
 
   /**
@@ -173,7 +203,7 @@ export class Pair {
    */
   private async untilCalm(): Promise<void> {
     const { world } = this;
-    const still = ({ node, lifecycle: { state, running } }: Vm) =>
+    const still = ({ node, lifecycle: { state, running } }: SimVm) =>
       !node.dead && (state === 'colo' || (state === 'running' && !running));
     for (const end = world.now + 800; world.now < end; await world.run(world.now + 1)) {
       if (!this.underWay() && ![this.primary, this.secondary].some(still)) return;
@@ -184,13 +214,15 @@ export class Pair {
   private async untilHeard(): Promise<void> {
     const { world, history } = this;
     this.packetsBefore = history.packets.length;
-    for (const end = world.now + serviceMs; world.now < end; await world.run(world.now + 5)) {
+    const { checkpointDelayMs = 0 } = this.scenario;
+    const end = world.now + serviceMs + 3 * checkpointDelayMs;
+    for (; world.now < end; await world.run(world.now + 5)) {
       const vm = this.owner();
       if (!this.serves(vm) || this.spoke(vm)) return;
     }
   }
 
-  private spoke({ name }: Vm): boolean {
+  private spoke({ name }: SimVm): boolean {
     return this.history.packets.slice(this.packetsBefore).some(({ from }) => from === name);
   }
 
@@ -217,7 +249,7 @@ export class Pair {
     });
   }
 
-  sideOf(m: Misfortune): Vm {
+  sideOf(m: Misfortune): SimVm {
     return 'side' in m && m.side === 'S' ? this.secondary : this.primary;
   }
 
@@ -236,11 +268,15 @@ export class Pair {
   /** Whatever it does takes a while to be over. */
   private struck(m: Misfortune): void {
     this.hit.push(m.kind);
-    this.calmMs = Math.max(this.calmMs, this.world.now + ('ms' in m ? m.ms : 0) + calmAfterMs);
+    this.hasTime('ms' in m ? m.ms : 0);
   }
 
-  decideFor(vm: Vm): void {
-    if (!this.decided) this.failover(vm);
+  private hasTime(ms: number): void {
+    this.calmMs = Math.max(this.calmMs, this.world.now + ms + calmAfterMs);
+  }
+
+  decideFor(vm: SimVm): void {
+    if (!this.decided) void this.failover(vm);
   }
 
   /** Two operators who do not know of each other: the connection works, and the sides settle it. */
@@ -248,8 +284,8 @@ export class Pair {
     if (this.decided) return;
     const { primary, secondary } = this;
     const [first, second] = lag < 0 ? [secondary, primary] : [primary, secondary];
-    this.failover(first);
-    this.world.after(Math.abs(lag), () => this.failover(second));
+    void this.failover(first);
+    this.world.after(Math.abs(lag), () => void this.failover(second));
   }
 
   private onStep(who: Name, step: ColoStep): void {
@@ -292,7 +328,7 @@ export class Pair {
       case 'takeover-fenced':
         return history.untouched(secondary, 'at the start of the failover');
       case 'takeover-disk-merged':
-        if (secondary.netdevs.every(({ output }) => output.info().status === 'on')) return;
+        if (secondary.netdevs.every((_, nic) => secondary.holds(nic))) return;
         return this.world.fail("the secondary's network opens before its disks are whole");
       case 'primary-sent-stopped':
         return this.yielded();
@@ -316,34 +352,35 @@ export class Pair {
   }
 
   /** Somebody looks at both hosts and chooses the side that goes on. */
-  private operate(told?: Vm): void {
+  private async operate(told?: SimVm): Promise<void> {
+    if (this.arbiter) return;
     if (told?.colo.info().state === 'unfinished') return this.orderAgain(told);
     if (this.decided) return;
     this.decided = true;
     const { primary, secondary } = this;
-    const out = ({ node }: Vm) => node.dead || node.paused;
+    const out = ({ node }: SimVm) => node.dead || node.paused;
     const either = this.world.random.pick([primary, secondary]);
     const choice = out(primary) ? secondary : out(secondary) ? primary : either;
-    if (this.failover(choice)) return;
-    this.failover(choice === primary ? secondary : primary);
+    if (await this.failover(choice)) return;
+    await this.failover(choice === primary ? secondary : primary);
   }
 
   /**
    * What a disk has lost with a sync that failed no order brings back: then the operator gives up.
    */
-  private orderAgain(vm: Vm): void {
-    if (this.ordered++ < ordersMax || !/may be lost/.test(vm.exits.at(-1) ?? '')) this.failover(vm);
+  private orderAgain(vm: SimVm): void {
+    if (this.ordered++ < ordersMax || !/may be lost/.test(vm.exits.at(-1) ?? ''))
+      void this.failover(vm);
   }
 
-  private failover(vm: Vm): boolean {
+  /** False: it is refused. */
+  private async failover(vm: SimVm): Promise<boolean> {
     this.decided = true;
     if (vm.node.dead) return false;
+    this.world.note(vm.name, 'x_colo_lost_heartbeat');
     try {
-      Promise.resolve(vm.colo.lostHeartbeat()).catch((error: unknown) => {
-        this.world.note(vm.name, `x_colo_lost_heartbeat refused: ${String(error)}`);
-      });
+      await vm.user.qmp('x-colo-lost-heartbeat');
       this.calmMs = Math.max(this.calmMs, this.world.now + 400);
-      this.world.note(vm.name, 'x_colo_lost_heartbeat');
       return true;
     } catch (error) {
       if (!(error instanceof VmError)) throw error;
@@ -373,6 +410,7 @@ export class Pair {
       if (told > 1) world.fail(`${vm.name} told COLO_EXIT ${told} times`);
     }
     this.checkQuiet();
+    checkArbitrated(this);
     const survivor = this.survivor();
     this.history.oneMachine(survivor.step);
     survivor.checkImages();
@@ -383,13 +421,15 @@ export class Pair {
 
   private checkQuiet(): void {
     const { misfortunes, noise } = this.scenario;
-    if (noise || misfortunes.some(({ kind }) => kind !== 'nothing')) return;
+    if (noise || this.arbiter || misfortunes.some(({ kind }) => kind !== 'nothing')) return;
     const done = this.primary.colo.info().statistics?.done ?? 0;
-    if (this.secondary.colo.info().state === 'completed' && done >= 20) return;
+    const { checkpointDelayMs = 15 } = this.scenario;
+    const enough = Math.floor(plannedMs / (checkpointDelayMs + 25));
+    if (this.secondary.colo.info().state === 'completed' && done >= enough) return;
     this.world.fail(`nothing happened, and yet it did not go well: ${done} checkpoints`);
   }
 
-  private underWay(): Vm | undefined {
+  private underWay(): SimVm | undefined {
     const busy: readonly string[] = ['require', 'active', 'relaunch', 'loading'];
     return [this.primary, this.secondary].find(
       vm => !vm.node.dead && busy.includes(vm.colo.info().state),
@@ -397,7 +437,7 @@ export class Pair {
   }
 
   /** Whose guest it is now. Dead or not: the other one must not go on beside what it has said. */
-  private survivor(): Vm {
+  private survivor(): SimVm {
     const { primary, history, world } = this;
     if (history.takeoverAt === undefined) return primary;
     const { state } = primary.colo.info();
@@ -406,19 +446,19 @@ export class Pair {
     return this.owner();
   }
 
-  private owner(): Vm {
+  private owner(): SimVm {
     return this.history.takeoverAt === undefined ? this.primary : this.secondary;
   }
 
   /** Its guest is to run, and its frames to leave. */
-  private serves(vm: Vm): boolean {
+  private serves(vm: SimVm): boolean {
     if (vm.node.dead || vm.ended || vm.bornAgain) return false;
     const { state } = vm.colo.info();
     return vm !== this.primary || (state !== 'lost' && state !== 'yielded');
   }
 
   /** A side that goes on runs, and its client hears from it. */
-  private checkService(vm: Vm): void {
+  private checkService(vm: SimVm): void {
     const who = `${vm.name} survives in state ${vm.colo.info().state}`;
     if (!vm.lifecycle.running) return this.world.fail(`${who}, but its guest stands still`);
     if (this.spoke(vm)) return;

@@ -19,6 +19,7 @@ export async function runScenario(scenario: Scenario): Promise<Outcome> {
   try {
     return await pair.run();
   } finally {
+    for (const side of [pair.primary, pair.secondary]) side.ram.release();
     current = undefined;
   }
 }

@@ -1,8 +1,15 @@
 /** A seed becomes a scenario: what the machines are, which misfortunes, where, when. */
 import { coloSteps } from '../../src/colo/steps.js';
 import { Random } from '../support/random.js';
-import { type Misfortune, type Name, type Scenario, verbs } from './misfortunes.js';
-import { ports } from './vm.js';
+import {
+  type ArbiterTrouble,
+  type Misfortune,
+  type Name,
+  type Scenario,
+  roleVerbs,
+  verbs,
+} from './misfortunes.js';
+import { ports } from './command-line.js';
 
 export const stepsOf = (side: Name) =>
   coloSteps.filter(step =>
@@ -15,7 +22,53 @@ const seldom = new RegExp(
     'aborted|abort-epoch|gate-closed|alone|disks-stopped|hello|accept|digest|precopy|round|ready',
 );
 
+/** Every third has an arbiter; the others are what they would be without those. */
 export function scenarioOf(seed: number): Scenario {
+  const scenario = attendedOf(seed);
+  return seed % 3 === 0 ? unattended(scenario) : scenario;
+}
+
+const YEAR_MS = 365 * 24 * 3600_000;
+
+/** All that a person would decide or ask for falls away. */
+function unattended(scenario: Scenario): Scenario {
+  const random = new Random(Math.imul(scenario.seed, 0x85ebca6b));
+  const byPeople = /^(failover|failover-at-step|failover-both|verb)$/;
+  const kept = scenario.misfortunes.filter(({ kind }) => !byPeople.test(kind)).map(withoutOrder);
+  // Where nobody gives an order it takes a blow to have one side go on.
+  const more = withoutOrder(random.pick([hosts, network])(random));
+  const rest = kept.every(m => together(m, more) && together(more, m)) ? [...kept, more] : kept;
+  const arbiter: ArbiterTrouble = {
+    loseAnswers: random.pick([0, 0.1, 0.3]),
+    delayMs: random.pick([
+      [0.2, 5],
+      [0.2, 5],
+      [0.2, 60],
+    ] as const),
+    clocksApartMs: random.pick([0, 0, 12 * YEAR_MS, -40 * YEAR_MS]),
+  };
+  const troubles = Array.from({ length: random.pick([0, 1, 1, 2]) }, () => arbiterTrouble(random));
+  const roles = random.chance(0.5) ? [roleVerb(random)] : [];
+  return { ...scenario, misfortunes: [...rest, ...troubles, ...roles], arbiter };
+}
+
+/** A person's, and none that decides where two sides cannot ask each other. */
+function roleVerb(random: Random): Misfortune {
+  const verb = random.pick([...roleVerbs, 'switchover' as const]);
+  return { kind: 'verb', side: verb === 'leave' ? 'S' : 'P', at: moment(random), verb };
+}
+
+/** A paused primary that an order is given beside may still win an arbiter that is slow to hear. */
+const withoutOrder = (m: Misfortune): Misfortune =>
+  m.kind === 'pause-failover' ? { ...m, kind: 'pause-at-step' as const } : m;
+
+function arbiterTrouble(random: Random): Misfortune {
+  const kind = random.pick(['arbiter-away', 'arbiter-away', 'arbiter-stale'] as const);
+  const ms = random.pick([60, 300, 900]);
+  return { kind, side: either(random), at: random.between(15, 700), ms };
+}
+
+function attendedOf(seed: number): Scenario {
   const random = new Random(Math.imul(seed, 2654435761));
   return {
     seed,
@@ -27,6 +80,7 @@ export function scenarioOf(seed: number): Scenario {
     copies: random.chance(0.3),
     bulky: random.chance(0.2),
     different: random.chance(0.3),
+    checkpointDelayMs: random.pick([undefined, undefined, 20, 50, 200]),
   };
 }
 

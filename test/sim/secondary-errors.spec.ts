@@ -6,12 +6,12 @@
 import { type VmError } from '../../src/base/errors.js';
 import { ioError } from '../../src/block/contract/io-error.js';
 import { Pair } from './pair.js';
-import type { Vm } from './vm.js';
+import type { SimVm } from './vm.js';
 
 async function protectedPair(): Promise<Pair> {
   const p = await Pair.create({ seed: 9, misfortunes: [], disks: 2, overlays: 'qcow2' });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.protect());
   for (let n = 0; n < 40 && (p.primary.colo.info().statistics?.done ?? 0) < 3; n++)
@@ -25,7 +25,7 @@ const after = (p: Pair, ms: number) => p.world.run(p.world.now + ms);
 
 /** Requests on these files fail. */
 function spoil(
-  { storage }: Vm,
+  { storage }: SimVm,
   paths: RegExp,
   operations = /pwrite|fdatasync|truncate|punchHole/,
 ): void {
@@ -35,12 +35,12 @@ function spoil(
 }
 
 /** What was decided is decided; that the overlays are empty is never heard. */
-function noRoomFor(vm: Vm): () => void {
+function noRoomFor(vm: SimVm): () => void {
   return emptyingFails(vm, ioError('ENOSPC', 'No space left on device'));
 }
 
 /** Until the way back is taken. */
-function emptyingFails({ block }: Vm, error: VmError): () => void {
+function emptyingFails({ block }: SimVm, error: VmError): () => void {
   let full = true;
   for (const disk of block.secondaryDisks()) {
     const checkpoint = disk.checkpoint.bind(disk);
@@ -52,7 +52,7 @@ function emptyingFails({ block }: Vm, error: VmError): () => void {
   return () => void (full = false);
 }
 
-async function untilState(p: Pair, vm: Vm, state: string): Promise<void> {
+async function untilState(p: Pair, vm: SimVm, state: string): Promise<void> {
   for (let n = 0; n < 4000 && vm.colo.info().state !== state; n++) await after(p, 0.25);
   expect(vm.colo.info().state).toBe(state);
 }
@@ -67,13 +67,15 @@ async function expectTakenOver(p: Pair): Promise<void> {
   expect(p.world.failures).toEqual([]);
 }
 
-it.each([/^\/s0\.img$/, /^\/s1\.img$/])(
-  'a merge that fails on %s leaves a takeover that is ordered again, and says so',
-  async path => {
+it.each([0, 1])(
+  'a merge that fails on disk %i leaves a takeover that is ordered again, and says so',
+  async n => {
     const p = await protectedPair();
     const { colo } = p.secondary;
+    // Part of an epoch is there, which the merge undoes. A sync that fails is final.
+    while (p.secondary.block.secondaryDisks()[n].arrived() === 0) await after(p, 0.2);
     p.primary.node.crash(true);
-    spoil(p.secondary, path);
+    spoil(p.secondary, new RegExp(`^/s${n}\\.img$`), /pwrite|truncate|punchHole/);
     for (let order = 0; order < 2; order++) {
       colo.lostHeartbeat();
       await untilState(p, p.secondary, 'unfinished');
@@ -83,7 +85,7 @@ it.each([/^\/s0\.img$/, /^\/s1\.img$/])(
       );
       expect(p.secondary.running).toBe(false);
       // nothing leaves before the image is whole
-      expect(p.secondary.netdevs[0].output.info().status).toBe('on');
+      expect(p.secondary.holds(0)).toBe(true);
       expect(
         p.world.log.some(line =>
           line.includes('COLO_EXIT secondary error the takeover is not finished'),
@@ -101,9 +103,10 @@ it('what fails on both disks is told of both', async () => {
   const p = await protectedPair();
   p.primary.node.crash(true);
   spoil(p.secondary, /img$/);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await untilState(p, p.secondary, 'unfinished');
-  expect(p.secondary.colo.info().why).toMatch(/disk 'colo-disk0'.*disk 'colo-disk1'/);
+  const { why } = p.secondary.colo.info();
+  for (const disk of [0, 1]) expect(why).toContain(`disk 'colo-disk${disk}': merging into`);
 });
 
 it('a merge that takes very long is waited for, and told of', async () => {
@@ -164,7 +167,7 @@ it('a failover does not wait for overlays that cannot be emptied: what they hold
   await after(p, 100);
   expect(p.secondary.colo.info().state).toBe('loading');
   p.primary.node.crash(true);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await expectTakenOver(p);
 });
 
@@ -178,7 +181,7 @@ it.each([20, 450, 5000])(
     await after(p, ms + 100);
     expect(secondary.colo.info().state).toMatch(ms < 200 ? /protected|loading/ : /lost/);
     p.primary.node.crash(true);
-    secondary.colo.lostHeartbeat();
+    await secondary.lostHeartbeat();
     await expectTakenOver(p);
   },
 );

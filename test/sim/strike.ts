@@ -5,7 +5,7 @@ import { restart } from './again.js';
 import type { Misfortune } from './misfortunes.js';
 import type { Pair } from './pair.js';
 import { useVerb } from './verbs.js';
-import type { Vm } from './vm.js';
+import type { SimVm } from './vm.js';
 
 type Timed = Extract<Misfortune, { at: number }>;
 type Of<K extends Misfortune['kind']> = Extract<Misfortune, { kind: K }>;
@@ -42,13 +42,19 @@ export function strike(pair: Pair, m: Timed): void {
       return pair.decideFor(vm);
     case 'failover-both':
       return pair.decideForBoth(m.lag);
+    case 'arbiter-away':
+      pair.arbiter?.away(m.side, true);
+      return void world.after(m.ms, () => pair.arbiter?.away(m.side, false));
+    case 'arbiter-stale':
+      pair.arbiter?.stopsReading(m.side, true);
+      return void world.after(m.ms, () => pair.arbiter?.stopsReading(m.side, false));
     case 'shutdown':
       world.note('P', 'guest shuts down');
-      return pair.primary.node.deliver('input', () => pair.primary.lifecycle.requestShutdown());
+      return pair.primary.powersOff();
   }
 }
 
-function troubleStorage(vm: Vm, m: Of<'storage'>): void {
+function troubleStorage(vm: SimVm, m: Of<'storage'>): void {
   const { storage, node } = vm;
   const { world } = node;
   world.note(node.name, `disk: ${m.how} for ${m.ms.toFixed(1)} ms on ${m.path}`);
@@ -72,7 +78,7 @@ function troubleStorage(vm: Vm, m: Of<'storage'>): void {
   });
 }
 
-function troubleClock(pair: Pair, vm: Vm, m: Of<'clock'>): void {
+function troubleClock(pair: Pair, vm: SimVm, m: Of<'clock'>): void {
   const { clock, world } = vm.node;
   world.note(vm.name, `clock: ${m.how} ${m.ms.toFixed(1)} ms`);
   if (m.how === 'jump-wall') return clock.wall.jump(m.ms);

@@ -6,15 +6,14 @@ import type { ColoStep } from '../../src/colo/steps.js';
 import type { Scenario } from './misfortunes.js';
 import { Pair } from './pair.js';
 import { keepTrying } from './verbs.js';
-import { ports } from './vm.js';
 
 async function protectedPair(scenario: Partial<Scenario>): Promise<Pair> {
   const p = await Pair.create({ seed: 3, misfortunes: [], ...scenario });
   p.later = () => undefined;
-  p.primary.start();
+  void p.primary.start();
   await p.secondary.listenForPrimary();
   await p.world.play(p.primary.attachReplicas());
-  p.primary.colo.migrate(`tcp:secondary:${ports.migration}`);
+  await p.primary.migrate();
   await p.world.run(200);
   return p;
 }
@@ -33,7 +32,7 @@ it.each([0, 1, 2])('disk %i of three cannot be merged: no guest runs on the othe
     await p.world.run(p.world.now + 0.2);
   }
   p.primary.node.crash(true);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(500);
   // The oracle compares every image when the network opens.
   expect(p.world.failures).toEqual([]);
@@ -61,7 +60,7 @@ it('an epoch that was given up belongs to the next, with its pages', async () =>
     await p.world.run(p.world.now + 100);
   }
   expect(aborted).toBeGreaterThan(2);
-  p.secondary.colo.lostHeartbeat();
+  await p.secondary.lostHeartbeat();
   await p.world.run(p.world.now + 300);
   // The oracle compares RAM at each commit, and when the guest runs there.
   expect(p.world.failures).toEqual([]);

@@ -1,19 +1,19 @@
-/** What a user does at a monitor while the pair lives: each verb as the monitor carries it out. */
+/** What a user does at a monitor while the pair lives. */
 import { VmError } from '../../src/base/errors.js';
-import { startMirror } from '../../src/block/jobs/start.js';
-import { Mirror } from '../../src/net/filter/mirror.js';
-import type { CharBackend } from '../../src/chardev/contract.js';
+import { ports } from './command-line.js';
 import type { History } from './history.js';
 import type { Verb } from './misfortunes.js';
 import { diskBytes } from './model.js';
 import { stepOf } from './program.js';
-import type { Vm } from './vm.js';
+import type { SimNetwork } from '../support/sim/network.js';
+import type { SimVm } from './vm.js';
 
 /** A user who stopped the guest lets it go on after so long. */
 const userStopMs = 120;
+const filterMs = 50;
 
 /** A refusal is an answer; anything else that is thrown is a fault. */
-export async function useVerb(vm: Vm, verb: Verb): Promise<void> {
+export async function useVerb(vm: SimVm, verb: Verb): Promise<void> {
   const { world } = vm.node;
   if (vm.node.dead) return;
   world.note(vm.name, `user: ${verb}`);
@@ -25,42 +25,45 @@ export async function useVerb(vm: Vm, verb: Verb): Promise<void> {
   }
 }
 
-async function carryOut(vm: Vm, verb: Verb): Promise<void> {
-  const { block, lifecycle, colo, node } = vm;
+async function carryOut(vm: SimVm, verb: Verb): Promise<void> {
+  const { user, node } = vm;
   switch (verb) {
     case 'stop':
-      await lifecycle.stop();
+      await user.qmp('stop');
       node.world.after(userStopMs, () => keepTrying(vm));
       return;
     case 'reset':
-      return lifecycle.reset(false, 'host-qmp-system-reset');
+      return void (await user.qmp('system_reset'));
     case 'powerdown':
-      return lifecycle.powerdown();
+      return void (await user.qmp('system_powerdown'));
     case 'announce':
-      lifecycle.checkAnnounceable();
-      return vm.announce();
+      return void (await user.hmp('announce_self'));
     case 'checkpoint':
-      return colo.requestCheckpoint();
+      // A comparison of output asks for it; the monitor has no word for it.
+      return vm.colo.requestCheckpoint();
     case 'plug-filter':
       return plugFilter(vm);
     case 'mirror':
       return mirror(vm);
     case 'take-out-replica':
-      await block.blockdevChange({ parent: 'colo-disk0', child: 'children.1' });
-      return;
+      return void (await user.hmp('x_blockdev_change -d colo-disk0 children.1'));
     case 'stop-nbd':
-      return block.nbd.stop();
+      return void (await user.hmp('nbd_server_stop'));
     case 'quit':
-      return vm.quit();
+      return void (await user.hmp('quit'));
+    case 'switchover':
+      return void (await user.qmp('x-colo-switchover'));
+    case 'leave':
+      return void (await user.qmp('x-colo-leave'));
   }
 }
 
 /** `cont` until it is accepted: during a checkpoint it is refused, and the user types it again. */
-export function keepTrying(vm: Vm, times = 40): void {
+export function keepTrying(vm: SimVm, times = 40): void {
   const { node, lifecycle } = vm;
   if (times === 0) return;
   node.deliver('input', () => {
-    lifecycle.cont().catch((error: unknown) => {
+    vm.user.qmp('cont').catch((error: unknown) => {
       if (!(error instanceof VmError)) return node.world.fail(String(error));
       if (lifecycle.state === 'colo') node.world.after(3, () => keepTrying(vm, times - 1));
     });
@@ -68,57 +71,37 @@ export function keepTrying(vm: Vm, times = 40): void {
 }
 
 /** A filter that lets everything pass comes, and goes again. */
-function plugFilter(vm: Vm): void {
-  const { filters } = vm.netdevs[0];
-  const filter = new Mirror(
-    'user',
-    'all',
-    charTo(() => undefined),
+async function plugFilter(vm: SimVm): Promise<void> {
+  await vm.user.hmp('object_add filter-mirror,id=user,netdev=hn0,outdev=nowhere');
+  vm.node.world.after(filterMs, () =>
+    vm.node.deliver('input', () => void vm.user.hmp('object_del user')),
   );
-  filter.attach(filters.insert(filter, 'tail'));
-  vm.node.world.after(50, () => vm.node.deliver('input', () => filters.remove(filter)));
 }
 
 /** blockdev-mirror of the first disk, completed when it is ready. */
-async function mirror(vm: Vm): Promise<void> {
-  const { block, storage, node } = vm;
+async function mirror(vm: SimVm): Promise<void> {
+  const { user, storage, node } = vm;
   // A second one must not spoil the disk that the first has moved the guest to.
   if (!storage.inodes.has('/target')) storage.put('/target', Buffer.alloc(diskBytes));
   const file = { driver: 'file', filename: '/target' };
-  await block.blockdevAdd({ driver: 'raw', 'node-name': 'target', file });
-  const job = await startMirror(block.ground, {
-    device: vm.driveId(0),
-    sync: 'full',
-    target: 'target',
-  });
+  await user.qmp('blockdev-add', { driver: 'raw', 'node-name': 'target', file });
+  const device = vm.driveId(0);
+  await user.qmp('blockdev-mirror', { device, sync: 'full', target: 'target' });
   vm.events.on('BLOCK_JOB_READY', () => {
     node.clock.timer(node.world.random.between(0, 60), () => {
-      try {
-        job.complete();
-      } catch (error) {
+      user.qmp('block-job-complete', { device }).catch((error: unknown) => {
         node.world.note(vm.name, `block-job-complete refused: ${(error as Error).message}`);
-      }
+      });
     });
   });
 }
 
-/** The filter's copies leave for another machine. */
-export function copyTo(vm: Vm, history: History): void {
-  const chr = charTo(frame => {
-    if (!vm.node.dead) history.copy(vm.name, stepOf(frame)!);
-  });
-  const filter = new Mirror('copies', 'rx', chr);
-  filter.attach(vm.netdevs[0].filters.insert(filter, 'tail'));
-}
-
-/** A channel that takes everything: each frame behind its length. */
-function charTo(taken: (frame: Uint8Array) => void): CharBackend {
-  const face: Partial<CharBackend> = {
-    connected: true,
-    write: bytes => {
-      taken(bytes.subarray(4));
-      return true;
-    },
+/** The copies of a filter-mirror leave for another host: each behind its length. */
+export function watchCopies(network: SimNetwork, history: History): void {
+  network.onWrite = ({ from, port }, bytes) => {
+    if (port !== ports.copies) return;
+    const all = Buffer.from(bytes);
+    for (let at = 0; at < all.length; at += 4 + all.readUInt32BE(at))
+      history.copy(from, stepOf(all.subarray(at + 4, at + 4 + all.readUInt32BE(at)))!);
   };
-  return face as CharBackend;
 }

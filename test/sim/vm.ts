@@ -1,41 +1,42 @@
 /**
- * One side of a simulated pair: the real block layer, NBD, network buffers, lifecycle and COLO over
- * a simulated host, with a guest that is small enough to compare. Wired as src/vm does it.
+ * One side of a simulated pair: a whole VM, built from a command line on a simulated host, with a
+ * toy guest that is small enough to compare. Users reach it by its monitor.
  */
-import { Events } from '../../src/base/events.js';
+import type { Arbiter } from '../../src/arbiter/contract.js';
+import { VmError } from '../../src/base/errors.js';
+import type { Events } from '../../src/base/events.js';
+import type { BlockLayer } from '../../src/block/layer/layer.js';
 import type { ReplicationPrimary } from '../../src/block/drivers/replication/primary.js';
-import { BlockLayer } from '../../src/block/layer/layer.js';
-import { parseDrive } from '../../src/block/options/options.js';
-import { Colo } from '../../src/colo/colo.js';
-import { PairIdentity } from '../../src/colo/identity.js';
+import { parseLaunch } from '../../src/commands/options/spec.js';
+import type { ColoController } from '../../src/colo/controller.js';
 import { type ColoOptions, defaultColoOptions } from '../../src/colo/options.js';
 import type { ColoStep } from '../../src/colo/steps.js';
-import type { Sockets } from '../../src/host/ports.js';
-import { DeviceSet } from '../../src/hw/device-set.js';
-import { VmLifecycle } from '../../src/machine/lifecycle.js';
-import type { Manifest } from '../../src/migration/contract.js';
-import { TapNetdev } from '../../src/net/netdev/tap.js';
-import { Announcer } from '../../src/net/packet/announce.js';
+import type { Address, Sockets } from '../../src/host/ports.js';
+import type { VmLifecycle } from '../../src/machine/lifecycle.js';
+import type { Netdev } from '../../src/net/contract.js';
 import type { QmpEvents } from '../../src/qapi/types.js';
+import { Vm } from '../../src/vm/vm.js';
 import { Random } from '../support/random.js';
+import { SimAccel, simAccelerators } from '../support/sim/accel.js';
 import type { SimStorage } from '../support/sim/files.js';
+import { SimHost } from '../support/sim/host.js';
 import type { SimNetwork } from '../support/sim/network.js';
 import type { SimNode } from '../support/sim/node.js';
-import { SimAccel } from './accel.js';
-import { SimBallast, SimBlk, SimButton, SimNic, SimProbe } from './devices.js';
+import type { SimRam } from '../support/sim/ram.js';
+import type { SimTap } from '../support/sim/taps.js';
+import { MonitorUser } from '../support/monitor-user.js';
 import type { History } from './history.js';
-import { DiskModel } from './model.js';
-import { Program } from './program.js';
-import type { SimRam } from './ram.js';
-import { type SimTap, simTap } from './tap.js';
+import type { DiskModel } from './model.js';
+import { ports, type Role, type VmShape, argvOf } from './command-line.js';
+import { Program, stepOf } from './program.js';
 
-export const ports = { migration: 8888, nbd: 8889 } as const;
-
+/** Times are short, so that a run is; queues and pieces are small, so that their bounds are met. */
 export const simOptions: ColoOptions = {
   ...defaultColoOptions,
   checkpointDelayMs: 15,
   heartbeatMs: 20,
-  peerTimeoutMs: 200,
+  peerTimeoutMs: 100,
+  loopLimitMs: 200,
   leaseMs: 80,
   leaseMarginMs: 20,
   stopTimeoutMs: 60,
@@ -47,105 +48,79 @@ export const simOptions: ColoOptions = {
   turnBytes: 8 * 4096,
   precopyEnoughPages: 4,
 };
-const stopLimitMs = 60;
+const stopMs = 60;
+const heldOutput = { packets: 40, bytes: 4096 };
 const bulk = 64 * 1024;
 
-/** What a machine is built of; both sides of a pair alike. */
-export interface VmShape {
-  readonly disks: number;
-  readonly nics: number;
-  readonly overlays: 'memory' | 'qcow2';
-  /** A filter-mirror on the first nic. */
-  readonly copies: boolean;
-  /** Device state that does not fit into the connection's window. */
-  readonly bulky: boolean;
-  /** When its environment is unkind all the time. */
-  readonly noise: boolean;
-}
-
-export interface VmWorld {
+export interface SimVmContext {
   readonly node: SimNode;
   readonly network: SimNetwork;
   readonly history: History;
   onStep(step: ColoStep): void;
-  /** COLO's connection goes over others than those of the simulated network. */
-  readonly sockets?: Sockets;
+  /** Some connections go over others than those of the simulated network. */
+  sockets?(simulated: Sockets): Sockets;
+  /** Both sides have an arbiter, and are called there as their hosts are. */
+  arbiter?(node: SimNode): Arbiter;
+  /** Other times than simOptions. */
+  readonly options?: Partial<ColoOptions>;
 }
 
-export type Role = 'primary' | 'secondary';
-
-export class Vm {
-  readonly events = new Events<QmpEvents>();
-  readonly block: BlockLayer;
-  readonly netdevs: TapNetdev[] = [];
-  readonly taps: SimTap[] = [];
-  readonly lifecycle: VmLifecycle;
-  readonly colo: Colo;
-  readonly options: ColoOptions;
+export class SimVm {
   readonly exits: string[] = [];
   readonly images: string[];
-  /** Snapshots by the oracle's numbers: the state that was checked last, and that was loaded. */
+  /** The snapshot, by the oracle's number, of the state that was checked last. */
   parsedSerial = 0;
   /** An earlier process on this host was this machine. */
   bornAgain = false;
   /** It waits for a primary. */
   listening = false;
-  /** The guest is over; so is the process. */
+  /** The guest is over, or the process was told to end. */
   ended = false;
-  private readonly accel: SimAccel;
-  private readonly devices: DeviceSet;
-  private readonly program: Program;
-  private readonly probe: SimProbe;
-  private readonly announcer: Announcer;
+  readonly user: MonitorUser;
+  private readonly targets = new Set<number>();
 
   private constructor(
-    private readonly world: VmWorld,
+    private readonly world: SimVmContext,
     readonly role: Role,
     readonly shape: VmShape,
+    readonly vm: Vm,
+    private readonly accel: SimAccel,
+    private readonly program: Program,
+    private readonly host: SimHost,
   ) {
-    const { node, network, history } = world;
-    const host = { clock: node.clock, files: node.files, sockets: network.sockets(node) };
-    this.images = Array.from(
-      { length: shape.disks },
-      (_, n) => `/${node.host.name.toLowerCase()}${n}.img`,
-    );
-    this.block = new BlockLayer(host, this.events);
-    this.accel = new SimAccel(node, { slowStop: shape.noise ? 0.04 : 0 });
-    this.devices = new DeviceSet(this.accel.face, node.clock, (_id, _why, thrown) => {
-      throw thrown;
-    });
-    this.probe = this.devices.add(
-      new SimProbe(
-        () => history.snapshot(this),
-        serial => (this.parsedSerial = serial),
-      ),
-    );
-    const button = this.devices.add(new SimButton('button'));
-    if (shape.bulky) this.devices.add(new SimBallast('ballast', bulk));
-    this.program = new Program(this.accel, button, {
-      nextId: () => node.world.nextId(),
-      step: (id, parent) => history.step(id, parent),
-      powerOff: () => this.lifecycle.requestShutdown(),
-    });
-    this.announcer = new Announcer(node.clock);
-    this.lifecycle = this.makeLifecycle(button);
-    this.options = { ...simOptions, verifyRam: node.world.seed % 8 === 0 };
-    this.colo = this.makeColo({ ...host, sockets: world.sockets ?? host.sockets });
-    this.lifecycle.shutdownGate = () => this.colo.guestShutdown();
-    this.lifecycle.startGate = () => this.colo.admitGuest();
-    this.lifecycle.states.on(state => state === 'internal-error' && this.colo.guestFailed());
-    this.block.stopVm = () => this.lifecycle.ioError();
+    this.user = new MonitorUser(vm);
+    const letter = this.node.host.name.toLowerCase();
+    this.images = Array.from({ length: shape.disks }, (_, n) => `/${letter}${n}.img`);
     this.listen();
+    void this.untilOver();
   }
 
   /** Its files must be there. The devices find their disks, and the power is on. */
-  static async build(world: VmWorld, role: Role, shape: VmShape): Promise<Vm> {
-    const vm = new Vm(world, role, shape);
-    for (let n = 0; n < shape.disks; n++) await vm.addDisk(n);
-    for (let n = 0; n < shape.nics; n++) vm.addNic(n);
-    if (role === 'secondary') await vm.export();
-    vm.powerCycle();
-    return vm;
+  static async build(world: SimVmContext, role: Role, shape: VmShape): Promise<SimVm> {
+    const { node, history } = world;
+    const made: { side?: SimVm; accel?: SimAccel; program?: Program } = {};
+    const options = {
+      slowStop: shape.noise ? 0.04 : 0,
+      ballastBytes: shape.bulky ? bulk : 0,
+      saved: () => history.snapshot(made.side!),
+      parsed: (serial: number) => void (made.side!.parsedSerial = serial),
+    };
+    const host = hostOf(world, shape, ({ cpu, ramBytes }) => {
+      made.accel = new SimAccel(node, ramBytes, cpu, options);
+      made.program = new Program(made.accel, shape, {
+        nextId: () => node.world.nextId(),
+        step: (id, parent) => history.step(id, parent),
+        wrong: what => node.world.fail(`${node.name}: ${what}`),
+      });
+      return made.accel;
+    });
+    const seat = `file:/arbiter,node=${node.name},peer=${node.name === 'P' ? 'S' : 'P'}`;
+    const argv = argvOf(role, node.host.name.toLowerCase(), shape);
+    const { spec } = parseLaunch(role, world.arbiter ? [...argv, '-arbiter', seat] : argv);
+    const vm = await Vm.build(spec, host);
+    made.side = new SimVm(world, role, shape, vm, made.accel!, made.program!, host);
+    await made.side.prepare();
+    return made.side;
   }
 
   get name(): string {
@@ -157,6 +132,24 @@ export class Vm {
   get storage(): SimStorage {
     return this.world.node.host.storage;
   }
+  get colo(): ColoController {
+    return this.vm.colo;
+  }
+  get block(): BlockLayer {
+    return this.vm.block;
+  }
+  get lifecycle(): VmLifecycle {
+    return this.vm.machine.lifecycle;
+  }
+  get events(): Events<QmpEvents> {
+    return this.vm.machine.events;
+  }
+  get netdevs(): readonly Netdev[] {
+    return this.vm.network.netdevs;
+  }
+  get taps(): readonly SimTap[] {
+    return this.host.taps.opened;
+  }
   get ram(): SimRam {
     return this.accel.ram;
   }
@@ -164,21 +157,21 @@ export class Vm {
     return this.program.lastStep;
   }
   get loadedSerial(): number {
-    return this.probe.state.serial;
+    return this.accel.loadedSerial;
   }
   /** What a process was at its end is no guest that runs. */
   get running(): boolean {
     return !this.node.dead && this.lifecycle.running && this.accel.running;
   }
-  get disks(): readonly SimBlk[] {
-    return this.program.disks;
+  /** What each disk must hold by what the guest was told. */
+  get models(): readonly DiskModel[] {
+    return this.program.models;
   }
 
   /** The machine is another process now: a guest that boots here has what the old one left. */
-  goOnFrom(old: Vm): void {
+  goOnFrom(old: SimVm): void {
     this.bornAgain = true;
-    this.program.boot(old.step);
-    this.disks.forEach((disk, n) => disk.model.become(old.disks[n].model));
+    this.program.goOnFrom(old.step, old.models);
   }
 
   /** The vCPU stops by itself, and cannot go on. */
@@ -187,13 +180,14 @@ export class Vm {
   }
 
   /** -S is not given: the guest runs. */
-  start(): void {
-    void this.lifecycle.cont();
+  start(): Promise<void> {
+    return this.vm.start();
   }
 
-  listenForPrimary(uri = `tcp:0:${ports.migration}`): ReturnType<Colo['listen']> {
+  async listenForPrimary(uri = `tcp:0:${ports.migration}`): Promise<Address> {
     this.listening = true;
-    return this.colo.listen(uri);
+    await this.user.qmp('migrate-incoming', { uri });
+    return this.colo.waitsAt!;
   }
 
   /** As the procedure says: a replica under each disk, then migrate. */
@@ -201,18 +195,41 @@ export class Vm {
     for (const n of this.images.keys()) {
       const server = `file.driver=nbd,file.host=${host},file.port=${port}`;
       const file = `${server},file.export=colo-disk${n},file.x-request-timeout=1`;
-      await this.block.driveAdd(
-        `if=none,driver=replication,mode=primary,${file},node-name=replica${n}`,
+      await this.user.hmp(
+        `drive_add -n buddy driver=replication,mode=primary,${file},node-name=replica${n}`,
       );
-      await this.block.blockdevChange({ parent: `colo-disk${n}`, node: `replica${n}` });
+      await this.user.qmp('x-blockdev-change', { parent: `colo-disk${n}`, node: `replica${n}` });
     }
+  }
+
+  migrate(uri = `tcp:secondary:${ports.migration}`): Promise<unknown> {
+    return this.user.qmp('migrate', { uri });
+  }
+
+  lostHeartbeat(): Promise<unknown> {
+    return this.user.qmp('x-colo-lost-heartbeat');
+  }
+
+  useColo(on: boolean): Promise<unknown> {
+    const capabilities = [{ capability: 'x-colo', state: on }];
+    return this.user.qmp('migrate-set-capabilities', { capabilities });
   }
 
   /** different: what the secondary has on its disks may be anything, and the user says so. */
   async protect(different = false): Promise<void> {
     await this.attachReplicas();
-    if (different) this.colo.syncFrom = 'primary';
-    this.colo.migrate(`tcp:secondary:${ports.migration}`);
+    if (different) await this.user.set({ 'x-sync-from': 'primary' });
+    await this.migrate();
+  }
+
+  /** The guest's output on that nic is held back. */
+  holds(nic: number): boolean {
+    return this.netdevs[nic].info().filters[0].status === 'on';
+  }
+
+  /** The guest decides to end. */
+  powersOff(): void {
+    this.program.leaving = true;
   }
 
   /** What their nodes say of themselves. */
@@ -221,11 +238,11 @@ export class Vm {
     return nodes.map(node => (node?.driver as ReplicationPrimary).describe().state);
   }
 
-  /** All but the probe. */
+  /** Of all devices, chips and vCPUs. */
   deviceStates(): Buffer[] {
-    const [, ...seen] = this.devices.all;
-    const devices = seen.map(device => device.vmstate.save(device.state));
-    return [...devices, ...this.accel.cpus.map(cpu => cpu.save())];
+    const { devices } = this.vm.machine.board;
+    const states = devices.all.map(device => device.vmstate.save(device.state));
+    return [...states, ...this.accel.states()];
   }
 
   /** A frame comes from the network. */
@@ -233,29 +250,10 @@ export class Vm {
     for (const tap of this.taps) tap.arrive(frame);
   }
 
-  announce(): void {
-    this.announcer.start(() => this.netdevs.forEach(netdev => netdev.announce()));
-  }
-
-  /** The end of the process, in order. */
-  async quit(): Promise<void> {
-    this.images.forEach((_, n) => this.imageOf(n));
-    this.lifecycle.beginEnd();
-    try {
-      await this.colo.depart('its process was ended in order');
-      this.colo.dispose();
-      await this.lifecycle.enterShutdown();
-      await this.block.close();
-    } finally {
-      this.node.crash(true);
-    }
-  }
-
   driveId(n: number): string {
     return this.role === 'primary' ? `colo-disk${n}` : `active-disk${n}`;
   }
 
-  private readonly targets = new Set<number>();
   /** The file that the guest's disk is in now: a job may have moved it. */
   imageOf(n: number): string {
     const drive = this.block.list().find(({ id }) => id === this.driveId(n));
@@ -263,122 +261,41 @@ export class Vm {
     return this.targets.has(n) ? '/target' : this.images[n];
   }
 
-  private async addDisk(n: number): Promise<void> {
-    if (this.role === 'primary') await this.addQuorum(n);
-    else await this.addSecondaryDisk(n);
-    const device = `virtio-disk${n}`;
-    const disk = new SimBlk(device, this.block.claim(this.driveId(n), device), new DiskModel(), {
-      completed: (request, failed) => this.program.completed(n, request, failed),
-      wrong: what => this.node.world.fail(`${this.name}: ${what}`),
-    });
-    this.program.disks.push(this.devices.add(disk));
+  /** Everything that its guest was told is in its images. */
+  checkImages(): void {
+    for (const [n, model] of this.models.entries()) {
+      const path = this.imageOf(n);
+      const wrong = model.differs(this.storage.bytes(path));
+      if (wrong) this.node.world.fail(`${this.name} survives, but '${path}' has ${wrong}`);
+    }
   }
 
-  private async addQuorum(n: number): Promise<void> {
-    const child = `children.0.file.filename=${this.images[n]},children.0.driver=raw`;
-    await this.block.addDrive(
-      parseDrive(
-        `if=virtio,id=colo-disk${n},driver=quorum,read-pattern=fifo,vote-threshold=1,${child}`,
-      ),
-    );
+  /** What a user says before the guest runs. */
+  private async prepare(): Promise<void> {
+    const { user, shape } = this;
+    await this.useColo(true);
+    if (shape.checkpointDelayMs !== undefined)
+      await user.set({ 'x-checkpoint-delay': shape.checkpointDelayMs });
+    if (this.role === 'primary') return;
+    await user.hmp(`nbd_server_start 0:${ports.nbd}`);
+    for (const n of this.images.keys()) await user.hmp(`nbd_server_add -w colo-disk${n}`);
   }
 
-  private async addSecondaryDisk(n: number): Promise<void> {
-    await this.block.addDrive(
-      parseDrive(`if=none,id=colo-disk${n},file.filename=${this.images[n]},driver=raw`),
-    );
-    const hidden = `file.backing.driver=qcow2,file.backing.file.filename=/hidden${n}`;
-    const qcow2 = `file.driver=qcow2,file.file.filename=/active${n},${hidden}`;
-    const overlays =
-      this.shape.overlays === 'qcow2'
-        ? `${qcow2},file.backing.backing`
-        : 'file.driver=memory,file.backing';
-    await this.block.addDrive(
-      parseDrive(
-        `if=virtio,id=active-disk${n},driver=replication,mode=secondary,${overlays}=colo-disk${n}`,
-      ),
-    );
-  }
-
-  private async export(): Promise<void> {
-    await this.block.nbd.start({ kind: 'tcp', host: '0', port: ports.nbd });
-    for (const n of this.images.keys())
-      this.block.nbdServerAdd({ device: `colo-disk${n}`, writable: true });
-  }
-
-  private addNic(n: number): void {
-    const { node, history } = this.world;
-    const chance = new Random(node.world.seed * 17 + n * 2 + (this.name === 'P' ? 0 : 1));
-    const full = () => chance.chance(this.shape.noise ? 0.1 : 0);
-    const tap = simTap(node, history, { n, full });
-    this.taps.push(tap);
-    const netdev = new TapNetdev(`hn${n}`, tap, node.clock, { packets: 40, bytes: 4096 });
-    this.netdevs.push(netdev);
-    const host = {
-      room: () => void this.program.sendPending(),
-      receive: (frame: Uint8Array) => this.program.received(frame),
-    };
-    this.program.nics.push(this.devices.add(new SimNic(`net${n}`, netdev, host)));
-  }
-
-  private makeLifecycle(pm: SimButton): VmLifecycle {
-    const { node } = this.world;
-    return new VmLifecycle({
-      accel: this.accel.face,
-      board: { devices: this.devices, pm },
-      clock: node.clock,
-      events: this.events,
-      initial: this.role === 'secondary' ? 'inmigrate' : 'prelaunch',
-      startPaused: false,
-      stopLimitMs,
-      manifest: () => this.manifest(),
-      powerCycle: () => this.powerCycle(),
-      shutdown: () => void this.shutdown(),
-      announce: () => this.announce(),
-      noReboot: false,
-      bootable: true,
-      report: line => node.world.note(this.name, line),
-    });
-  }
-
-  private makeColo(host: {
-    clock: SimNode['clock'];
-    files: SimNode['files'];
-    sockets: Sockets;
-  }): Colo {
-    const { node } = this.world;
-    const chance = new Random(node.world.seed * 31 + (this.name === 'P' ? 0 : 1));
-    const shell = {
-      run: () => {
-        throw new Error('there is no shell here');
-      },
-    };
-    return new Colo({
-      clock: node.clock,
-      transports: { ...host, shell },
-      lifecycle: this.lifecycle,
-      events: this.events,
-      options: this.options,
-      xColo: true,
-      disks: {
-        primary: () => this.block.primaryDisks(),
-        secondary: () => this.block.secondaryDisks(),
-      },
-      flushDisks: () => this.block.flush(),
-      images: this.block.images,
-      diskObstacle: () => undefined,
-      identity: new PairIdentity({
-        entropy: { fill: bytes => void bytes.forEach((_, n) => (bytes[n] = chance.below(256))) },
-        images: () => this.block.pairImages(),
-      }),
-      startGuest: () => this.lifecycle.cont(),
-      outputs: () => this.netdevs.map(netdev => netdev.output),
-      dropExports: async () => {
-        if (this.block.nbd.address) await this.block.nbd.stop();
-      },
-      report: line => node.world.note(this.name, line),
-      step: step => node.dead || this.world.onStep(step),
-    });
+  /** The process of a VM that is over closes it, and ends. */
+  private async untilOver(): Promise<void> {
+    await this.vm.machine.ended;
+    if (this.node.dead) return;
+    this.ended = true;
+    this.node.world.note(this.name, 'is over');
+    this.images.forEach((_, n) => this.imageOf(n));
+    try {
+      await this.vm.dispose();
+    } catch (error) {
+      if (!(error instanceof VmError)) throw error;
+      this.node.world.note(this.name, error.message);
+    } finally {
+      this.node.crash(true);
+    }
   }
 
   private listen(): void {
@@ -395,51 +312,39 @@ export class Vm {
     this.events.on('BLOCK_IO_ERROR', e =>
       world.note(this.name, `I/O error on ${e.device}: ${e.action}, ${e.reason}`),
     );
-    this.lifecycle.states.on((state, previous) => {
+    this.events.on('DEVICE_BROKEN', e => world.fail(`${this.name}: ${JSON.stringify(e)}`));
+    this.vm.machine.onRunState((state, previous) => {
       if (state !== 'colo' && previous !== 'colo') world.note(this.name, `${previous} -> ${state}`);
     });
-  }
-
-  private manifest(): Manifest {
-    const cpu = {
-      model: 'sim',
-      vendor: 'AuthenticAMD',
-      signature: 0x60fb1,
-      features: ['fpu'],
-      sockets: 1,
-      cores: 1,
-      threads: 1,
-    };
-    return {
-      ramBytes: this.ram.size,
-      cpus: 1,
-      cpu,
-      accel: 'sim',
-      devices: this.devices.sections(),
-      disks: this.block.manifest(),
-      netdevs: this.netdevs.map(({ id }) => id),
+    this.ram.beforeWrite = () => {
+      if (this.accel.sealed && !this.lifecycle.running)
+        world.fail(`${this.name}: RAM is written after the state was saved, before the guest runs`);
     };
   }
+}
 
-  private powerCycle(): void {
-    this.accel.reset();
-    this.devices.reset();
-    this.program.boot();
-  }
-
-  private async shutdown(): Promise<void> {
-    if (this.node.dead) return;
-    this.node.world.note(this.name, 'powered off');
-    this.ended = true;
-    await this.lifecycle.enterShutdown();
-  }
-
-  /** Everything that its guest was told is in its images. */
-  checkImages(): void {
-    for (const [n, disk] of this.disks.entries()) {
-      const path = this.imageOf(n);
-      const wrong = disk.model.differs(this.storage.bytes(path));
-      if (wrong) this.node.world.fail(`${this.name} survives, but '${path}' has ${wrong}`);
-    }
-  }
+/** The simulated host with this side's sizes, its faults, and the oracle at its doors. */
+function hostOf(
+  { node, network, history, onStep, sockets, options, arbiter }: SimVmContext,
+  { noise }: VmShape,
+  make: Parameters<typeof simAccelerators>[0],
+): SimHost {
+  const verifyRam = node.world.seed % 8 === 0;
+  const host = new SimHost(node, network, {
+    sockets: sockets?.(network.sockets(node)),
+    accelerators: simAccelerators(make),
+    limits: { stopMs, heldOutput, colo: { ...simOptions, verifyRam, ...options } },
+    step: step => void (node.dead || onStep(step)),
+    openArbiter: arbiter && (() => Promise.resolve(arbiter(node))),
+  });
+  const side = node.name === 'P' ? 0 : 1;
+  const chances = [0, 1].map(n => new Random(node.world.seed * 17 + n * 2 + side));
+  host.taps.leaves = (n, frame) => {
+    const step = stepOf(frame);
+    if (step === undefined) history.speaks(node.name, 'an announcement');
+    else if (chances[n].chance(noise ? 0.1 : 0)) return false;
+    else history.packet(node.name, n, step);
+    return true;
+  };
+  return host;
 }

@@ -3,7 +3,7 @@
  * two-command procedure sets them up.
  */
 import { Events } from '../../src/base/events.js';
-import { decodeRecord } from '../../src/block/record/pair-record.js';
+import { decodePairRecord } from '../../src/block/record/pair-record.js';
 import type { PrimaryDisk, SecondaryDisk } from '../../src/block/contract/replicated.js';
 import { BlockLayer } from '../../src/block/layer/layer.js';
 import { parseDrive } from '../../src/block/options/options.js';
@@ -109,7 +109,7 @@ export async function checkpoint({ p, s, primary }: Pair): Promise<void> {
 /** The image says that it holds part of an epoch. */
 export function marked({ secondaryHost }: { secondaryHost: TestHost }): boolean {
   const label = secondaryHost.files.inodes.get('/s.img')!.label;
-  return label !== undefined && decodeRecord(label).partial;
+  return label !== undefined && decodePairRecord(label).partial;
 }
 
 /** The secondary's files stand still until the returned function is called. */

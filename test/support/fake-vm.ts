@@ -3,6 +3,7 @@
  * looks at interrupt levels.
  */
 import type {
+  CpuModel,
   Doorbell,
   ExitHandler,
   Ram,
@@ -15,7 +16,7 @@ import { FakeRam } from './fake-ram.js';
 export class FakeVm implements VmAccel {
   readonly cpuCount = 1;
   readonly name = 'soft';
-  readonly cpuModel = {
+  readonly cpuModel: CpuModel = {
     name: 'fake',
     vendor: 'AuthenticAMD',
     signature: 0,
@@ -126,6 +127,10 @@ export class FakeVm implements VmAccel {
     for (const fn of this.listeners) fn(reason);
   }
 
+  protected ring(bell: Doorbell): void {
+    bell.ring();
+  }
+
   private bus(): ExitHandler {
     if (!this.handler) throw new Error('no exit handler is set');
     return this.handler;
@@ -139,7 +144,7 @@ export class FakeVm implements VmAccel {
         (b.size === 0 || b.size === size) &&
         (b.datamatch ?? value) === value,
     );
-    bell?.ring();
+    if (bell) this.ring(bell);
     return bell !== undefined;
   }
 }

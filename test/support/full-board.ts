@@ -19,6 +19,7 @@ import type { Random } from './random.js';
 const shortNames: Readonly<Record<string, string>> = {
   'virtio-blk-pci': 'blk0',
   'virtio-net-pci': 'net-pci0',
+  VGA: 'vga',
   'isa-debug-exit': 'exit0',
 };
 const oneOf = ({ name, properties, example }: DeviceType): DeviceSpec => ({
@@ -49,8 +50,13 @@ export class FullBoard {
       host ?? this.host,
       [this.chr, undefined],
       {
-        specs: deviceTypes.map(oneOf),
-        backends: { drive: () => this.disk, netdev: () => this.net.netdev },
+        // Memory without a card's part has no card.
+        specs: deviceTypes.filter(({ name }) => name !== 'VGA' || ram.video).map(oneOf),
+        backends: {
+          drive: () => this.disk,
+          netdev: () => this.net.netdev,
+          rom: () => Buffer.of(0x55, 0xaa, 1),
+        },
       },
       {
         power: {

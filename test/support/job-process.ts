@@ -20,13 +20,14 @@ await layer.addDrive(parseDrive(`id=d0,file=${at('top')},format=qcow2`));
 const guest = layer.claim('d0', 'disk0');
 const common = { device: 'd0', speed: 24 * 1024 * 1024 };
 if (what === 'mirror')
-  await startMirror(layer.ground, {
+  await startMirror(layer.startContext, {
     ...common,
     sync: 'full',
     target: { target: at('target'), mode: 'absolute-paths' },
   });
-else if (what === 'stream') await startStream(layer.ground, common);
-else await startCommit(layer.ground, what === 'middle' ? { ...common, top: at('mid') } : common);
+else if (what === 'stream') await startStream(layer.startContext, common);
+else
+  await startCommit(layer.startContext, what === 'middle' ? { ...common, top: at('mid') } : common);
 let moved = false;
 for (let n = 0; ; n++) {
   const { offset, data } = guestWrite(n);

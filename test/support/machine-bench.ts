@@ -1,6 +1,6 @@
 /** A machine over fake CPUs, disk, network and characters, and what became of them. */
 import { Machine } from '../../src/machine/machine.js';
-import type { MachineParts } from '../../src/machine/parts.js';
+import type { MachinePorts } from '../../src/machine/ports.js';
 import { checkSpec } from '../../src/machine/check-spec.js';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { BenchClock, TestChar, TestDisk, TestNet } from './device-bench.js';
@@ -80,7 +80,7 @@ export let events: string[];
 export let reports: string[];
 export let machine: Machine;
 
-export function parts(changes: Partial<MachineParts> = {}): MachineParts {
+export function parts(changes: Partial<MachinePorts> = {}): MachinePorts {
   return {
     clock,
     files: {
@@ -94,7 +94,7 @@ export function parts(changes: Partial<MachineParts> = {}): MachineParts {
     createAccel: () => vm,
     openDrives: async () => ({
       claim: () => disk,
-      list: () => [{ id: 'disk0', length: disk.length }],
+      manifest: () => [{ id: 'disk0', length: disk.length }],
       close: async () => void closed.push('drives'),
     }),
     openNet: async () => ({

@@ -8,6 +8,7 @@ import { Events } from '../../src/base/events.js';
 import type { BlockInfo } from '../../src/block/layer/query.js';
 import { BlockLayer } from '../../src/block/layer/layer.js';
 import type { ColoInfo } from '../../src/colo/info.js';
+import { checkHeartbeat } from '../../src/colo/options.js';
 import type { MigrationData } from '../../src/migration/status.js';
 import type { QmpEvents, RunState } from '../../src/qapi/types.js';
 import { TraceSwitches } from '../../src/vm/traces.js';
@@ -68,6 +69,7 @@ export function rememberingVm(): RememberingVm {
     quit: () => told('quit'),
     machine: machineOf(now, events, told),
     colo: coloOf(now, told),
+    migrationTls: { creds: '', hostname: '' },
     block: blockOf(told),
     network: {
       ids: ['hn0'],
@@ -131,6 +133,10 @@ function machineOf(now: Now, events: Events<QmpEvents>, told: Told) {
     get runState() {
       return now.runState;
     },
+    get running() {
+      return now.runState === 'running';
+    },
+    board: { input: inputOf(told) },
     spec: { role: 'primary', incoming: undefined as string | undefined },
     accel: {
       name: 'soft',
@@ -157,6 +163,14 @@ function machineOf(now: Now, events: Events<QmpEvents>, told: Told) {
     pciInfo: () => [],
   };
 }
+
+const inputOf = (told: Told) => ({
+  key: (...given: unknown[]) => told('key', given),
+  moveBy: (...given: unknown[]) => told('moveBy', given),
+  moveTo: (...given: unknown[]) => told('moveTo', given),
+  button: (...given: unknown[]) => told('button', given),
+  sync: () => told('sync'),
+});
 
 /** Protected, and nothing of COLO's own to tell. */
 function coloOf(now: Now, told: Told) {
@@ -187,8 +201,10 @@ function coloOf(now: Now, told: Told) {
     setCapability: (name: string, on: boolean) => void capability.set(name, on),
     setCheckpointDelay: (ms: number) => (checkpointDelayMs = ms),
     setHeartbeat: (given: Partial<typeof heartbeat>) => {
-      heartbeat.heartbeatMs = given.heartbeatMs ?? heartbeat.heartbeatMs;
-      heartbeat.peerTimeoutMs = given.peerTimeoutMs ?? heartbeat.peerTimeoutMs;
+      const heartbeatMs = given.heartbeatMs ?? heartbeat.heartbeatMs;
+      const peerTimeoutMs = given.peerTimeoutMs ?? heartbeat.peerTimeoutMs;
+      checkHeartbeat({ heartbeatMs, peerTimeoutMs, leaseMs: 10_000 });
+      Object.assign(heartbeat, { heartbeatMs, peerTimeoutMs });
     },
     migrate: (uri: string) => told('migrate', uri),
     listen: async (uri: string) => told('incoming', uri),

@@ -2,7 +2,7 @@
  * The driver's side of modern virtio over PCI (virtio 1.1, sections 2.6, 3.1, 4.1): finds its
  * function, negotiates, builds rings in RAM.
  */
-import type { Bench } from './device-bench.js';
+import type { FakeVm } from './fake-vm.js';
 
 export const F = { INDIRECT: 28, EVENT_IDX: 29, VERSION_1: 32 } as const;
 const Status = { ACKNOWLEDGE: 1, DRIVER: 2, DRIVER_OK: 4, FEATURES_OK: 8 } as const;
@@ -16,13 +16,18 @@ export interface Part {
   write?: boolean;
 }
 
+/** A machine whose guest the driver is part of. */
+export interface DriverBench {
+  readonly vm: FakeVm;
+}
+
 export class PciDriver {
   readonly bars: number[] = [];
   readonly caps = new Map<number, { bar: number; offset: number; length: number; at: number }>();
   msixAt = 0;
 
   constructor(
-    readonly bench: Bench,
+    readonly bench: DriverBench,
     readonly slot: number,
   ) {
     if (this.config(0) === 0xffff_ffff) return; // nobody there
@@ -102,11 +107,11 @@ export class PciDriver {
     this.status |= Status.DRIVER_OK;
   }
 
-  /** Vector i -> address 0xfee00000, data 0x40 + i. */
-  enableMsix(vectors: number): void {
+  /** Vector i -> address 0xfee00000, data first + i. */
+  enableMsix(vectors: number, first = 0x40): void {
     for (let i = 0; i < vectors; i++) {
       const at = this.bars[1] + 16 * i;
-      [0xfee0_0000, 0, 0x40 + i, 0].forEach((value, word) =>
+      [0xfee0_0000, 0, first + i, 0].forEach((value, word) =>
         this.bench.vm.store(at + 4 * word, value),
       );
     }

@@ -22,6 +22,8 @@ export class VmInProcess {
     private readonly dir: string,
     /** What its terminal was told of the pair. */
     readonly told: readonly string[],
+    /** Lines for people. */
+    readonly notes: readonly string[],
   ) {
     client.onEvent(({ event, data }) => void this.events.push({ event, data }));
   }
@@ -31,7 +33,8 @@ export class VmInProcess {
     const dir = mkdtempSync(join(tmpdir(), 'colo-here-'));
     const address = { kind: 'unix', path: join(dir, 'qmp') } as const;
     const backend = { kind: 'socket', address, server: true, wait: false, reconnectMs: 0 } as const;
-    const host = testHost();
+    const notes: string[] = [];
+    const host = testHost(line => void notes.push(line));
     const vm = await Vm.build(
       {
         ...spec,
@@ -46,7 +49,7 @@ export class VmInProcess {
     openMonitors(vm);
     await vm.listen();
     const client = await QmpClient.connect(host, address, limitMs);
-    const here = new VmInProcess(vm, client, dir, told);
+    const here = new VmInProcess(vm, client, dir, told, notes);
     await vm.start();
     return here;
   }

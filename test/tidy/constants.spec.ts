@@ -6,11 +6,6 @@
 import ts from 'typescript';
 import { filesUnder, read } from '../support/sources.js';
 
-/** Rooms whose constants are still in camelCase. */
-const pending = ['block', 'colo', 'commands', 'machine', 'migration', 'monitor', 'vm', 'words'];
-const isPending = (path: string) =>
-  pending.includes(path.split('/')[1]) && !path.startsWith('src/monitor/hmp/');
-
 function isLiteral(value: ts.Expression | undefined): boolean {
   if (!value) return false;
   if (ts.isPrefixUnaryExpression(value)) return isLiteral(value.operand);
@@ -30,8 +25,7 @@ function constantsOf(path: string): string[] {
 }
 
 test('constants of modules are in UPPER_SNAKE_CASE', () => {
-  const paths = filesUnder('src', '.ts').filter(path => !isPending(path));
-  const others = paths.flatMap(path =>
+  const others = filesUnder('src', '.ts').flatMap(path =>
     constantsOf(path)
       .filter(name => !/^[A-Z][A-Z0-9_]*$/.test(name))
       .map(name => `${path}: ${name}`),

@@ -9,6 +9,7 @@
 
 #include "soft/blocks/builder.h"
 #include "soft/memory/mmu.h"
+#include "soft/memory/world.h"
 
 namespace colo::soft {
 namespace {
@@ -25,9 +26,9 @@ u64 random_odd() {
 /// Bytes of b on its first page.
 u64 first_part(const Block* b) { return std::min<u64>(b->bytes, kPageSize - (b->pa & ~kPageMask)); }
 
-bool touches(const Block* b, u64 gpa, u64 len) {
-  if (gpa < b->pa + first_part(b) && b->pa < gpa + len) return true;
-  return b->pa2 != kNoPage && gpa < b->pa2 + (b->bytes - first_part(b)) && b->pa2 < gpa + len;
+bool touches(const Block* b, u64 offset, u64 len) {
+  if (offset < b->pa + first_part(b) && b->pa < offset + len) return true;
+  return b->pa2 != kNoPage && offset < b->pa2 + (b->bytes - first_part(b)) && b->pa2 < offset + len;
 }
 
 u32 granules_between(u64 from, u64 to) {  // offsets in a page, to exclusive
@@ -38,17 +39,17 @@ u32 granules_between(u64 from, u64 to) {  // offsets in a page, to exclusive
 
 /// The part of b that lies on this page (on both halves of it, when an instruction crosses from a
 /// page to itself).
-u32 granules_on(const Block* b, u64 gpa_page) {
-  const u64 offset = b->pa & ~kPageMask, part = first_part(b);
+u32 granules_on(const Block* b, u64 page_offset) {
+  const u64 in_page = b->pa & ~kPageMask, part = first_part(b);
   u32 mask = 0;
-  if ((b->pa & kPageMask) == gpa_page) mask |= granules_between(offset, offset + part);
-  if (b->pa2 == gpa_page) mask |= granules_between(0, b->bytes - part);
+  if ((b->pa & kPageMask) == page_offset) mask |= granules_between(in_page, in_page + part);
+  if (b->pa2 == page_offset) mask |= granules_between(0, b->bytes - part);
   return mask;
 }
 
 /// In the list of this page.
-Block*& next_on(Block* b, u64 gpa_page) {
-  return b->page_next[(b->pa & kPageMask) == gpa_page ? 0 : 1];
+Block*& next_on(Block* b, u64 page_offset) {
+  return b->page_next[(b->pa & kPageMask) == page_offset ? 0 : 1];
 }
 
 }  // namespace
@@ -58,24 +59,43 @@ BlockCache::BlockCache(Cpu& cpu)
       hash_(kHashSize),
       hash_keys_{random_odd(), random_odd()},
       pages_(cpu.ram->page_count()),
-      jumps_(new JumpEntry[2 * kJumpCount]) {
+      jumps_(new JumpEntry[kJumpSets * kJumpCount]) {
   void* p = mmap(nullptr, kArenaSize, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   COLO_ASSERT(p != MAP_FAILED);
   madvise(p, kArenaSize, MADV_HUGEPAGE);
   arena_ = static_cast<u8*>(p);
   c_.arena = arena_;
-  for (int user = 0; user < 2; user++) c_.jump_sets[user] = jumps_.get() + user * kJumpCount;
+  for (size_t i = 0; i < kJumpSets; i++) c_.jump_sets[i] = jumps_.get() + i * kJumpCount;
 }
 
-BlockCache::~BlockCache() { munmap(arena_, kArenaSize); }
+/// The RAM may outlive the machine, and its devices then write into no one's code.
+BlockCache::~BlockCache() {
+  for (u64 page : code_pages_) c_.world->release_code(c_, page);
+  munmap(arena_, kArenaSize);
+}
 
 bool BlockCache::exec_page(u64 va, Exec& out) {
-  bool device;
-  out.host = c_.mmu->at(va, Access::Exec, c_.cpl == 3, out.gpa, device);
+  Place place;
+  out.host = c_.mmu->at(va, Access::Exec, c_.cpl == 3, place);
+  out.offset = place.at;
   if (out.host) return true;
-  if (device) c_.raise(UD);  // an empty bus floats to FF FF, which is no instruction
+  if (place.device) c_.raise(UD);  // an empty bus floats to FF FF, which is no instruction
   return false;
+}
+
+/// Where the code at va lies: legacy code counts from CS, up to its limit.
+bool BlockCache::code_address(u64 va, u64& linear) {
+  linear = va;
+  if (!(c_.mode & kModeLegacy)) return true;
+  linear = (c_.seg[CS].base + va) & 0xffffffff;
+  return c_.code_offset(va);
+}
+
+/// The page behind the one that an instruction begins in.
+u64 BlockCache::next_page(u64 linear) const {
+  const u64 next = (linear & kPageMask) + kPageSize;
+  return c_.mode & kModeLegacy ? next & 0xffffffff : next;
 }
 
 /// Multiply and shift: for random keys no choice of blocks collides more than chance has it.
@@ -84,8 +104,11 @@ size_t BlockCache::hash_of(u64 va, u64 pa, u8 mode) const {
 }
 
 Block* BlockCache::lookup(u64 va, u64 pa, u8 mode) {
+  const u32 limit = c_.seg[CS].limit;
   for (Block* b = hash_[hash_of(va, pa, mode)]; b; b = b->hash_next)
-    if (b->va == va && b->pa == pa && b->mode == mode) return b;
+    if (b->va == va && b->pa == pa && b->mode == mode &&
+        (b->code_limit == limit || !(mode & kModeLegacy)))
+      return b;
   return nullptr;
 }
 
@@ -96,19 +119,20 @@ bool BlockCache::room() const {
 
 Block* BlockCache::find(u64 va, u8 extra_mode) {
   COLO_ASSERT(!c_.mmu->window.open);
-  const u8 mode = (c_.cpl == 3 ? kModeUser : 0) | extra_mode;
+  const u8 mode = c_.mode | extra_mode;
+  const u32 epoch = mode & kModeLegacy ? c_.legacy_epoch : c_.epoch[va >> 63];
   if (!extra_mode) {
     const JumpEntry& j = c_.jumps[jump_index(va)];
-    if (j.va == va && j.epoch == c_.epoch[va >> 63])
-      return reinterpret_cast<Block*>(arena_ + j.block);
+    if (j.va == va && j.epoch == epoch) return reinterpret_cast<Block*>(arena_ + j.block);
   }
   Exec at;
-  if (!exec_page(va, at)) return nullptr;
-  Block* b = lookup(va, at.gpa, mode);
+  u64 linear;
+  if (!code_address(va, linear) || !exec_page(linear, at)) return nullptr;
+  Block* b = lookup(va, at.offset, mode);
   if (b && b->pa2 != kNoPage) {  // its second page may be mapped elsewhere by now
     Exec second;
-    if (!exec_page((va & kPageMask) + kPageSize, second)) return nullptr;
-    if (second.gpa != b->pa2) {
+    if (!exec_page(next_page(linear), second)) return nullptr;
+    if (second.offset != b->pa2) {
       kill(b);
       sweep_stale();
       b = nullptr;
@@ -119,95 +143,113 @@ Block* BlockCache::find(u64 va, u8 extra_mode) {
       full_ = true;
       return nullptr;
     }
-    b = decode(va, at, mode);
+    b = decode(va, linear, at, mode);
     if (!b) return nullptr;
   }
-  if (!extra_mode) remember(va, b);
+  if (!extra_mode) remember(linear, epoch, b);
   return b;
 }
 
-void BlockCache::remember(u64 va, Block* b) {
-  c_.jumps[jump_index(va)] = {va, c_.epoch[va >> 63],
-                              static_cast<u32>(reinterpret_cast<u8*>(b) - arena_)};
-  auto add = [&](u64 page) { bloom_[va >> 63][(page >> 6) & 63] |= 1ull << (page & 63); };
-  add(va >> kPageShift);
-  if (b->pa2 != kNoPage) add((va >> kPageShift) + 1);
+void BlockCache::remember(u64 linear, u32 epoch, Block* b) {
+  c_.jumps[jump_index(b->va)] = {b->va, epoch, static_cast<u32>(reinterpret_cast<u8*>(b) - arena_)};
+  auto add = [&](u64 page) { bloom_[linear >> 63][(page >> 6) & 63] |= 1ull << (page & 63); };
+  add(linear >> kPageShift);
+  if (b->pa2 != kNoPage) add(next_page(linear) >> kPageShift);
 }
 
 /// Makes room in the list of a page that has reached its bound.
-void BlockCache::evict_page(u64 gpa_page) {
-  const PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+void BlockCache::evict_page(u64 page_offset) {
+  const PageCode& p = pages_[page_offset >> kPageShift];
   if (COLO_LIKELY(p.blocks < kMaxPageBlocks)) return;
-  for (Block* b = p.first; b; b = next_on(b, gpa_page)) kill(b);
+  for (Block* b = p.first; b; b = next_on(b, page_offset)) kill(b);
   sweep_stale();
 }
 
-/// Announces to devices that bytes of this page are about to be decoded.
-void BlockCache::claim_page(u64 gpa) {
-  evict_page(gpa & kPageMask);
-  const u64 page = c_.ram->page_of(gpa);
-  if (c_.ram->code_flag(page).load(std::memory_order_relaxed)) return;
-  c_.ram->code_flag(page).store(1);
+/// Announces to devices and other vCPUs that bytes of this page are about to be decoded.
+void BlockCache::claim_page(u64 offset) {
+  evict_page(offset & kPageMask);
+  const u64 page = offset >> kPageShift;
+  if (c_.ram->code_flag(page).load(std::memory_order_relaxed) & c_.bit()) return;
+  c_.world->claim_code(c_, page);
   code_pages_.push_back(page);
 }
 
-Block* BlockCache::decode(u64 va, const Exec& at, u8 mode) {
-  claim_page(at.gpa);
-  decoding_ = at.gpa & kPageMask;
-  Block* b = decode_announced(va, at, mode);
+Block* BlockCache::decode(u64 va, u64 linear, const Exec& at, u8 mode) {
+  claim_page(at.offset);
+  decoding_ = at.offset & kPageMask;
+  Block* b = decode_announced(va, linear, at, mode);
   decoding_ = kNoPage;
   return b;
 }
 
-Block* BlockCache::decode_announced(u64 va, const Exec& at, u8 mode) {
+namespace {
+CodeSize code_size(u8 mode) {
+  if (!(mode & kModeLegacy)) return CodeSize::Bits64;
+  return mode & kModeCode32 ? CodeSize::Bits32 : CodeSize::Bits16;
+}
+}  // namespace
+
+Block* BlockCache::decode_announced(u64 va, u64 linear, const Exec& at, u8 mode) {
   static thread_local Op ops[kMaxOps + 1];
-  BlockBuilder build(c_, *this, va, ops, mode & kModeSingle);
-  const size_t in_page = kPageSize - (va & ~kPageMask);
+  BlockBuilder build(c_, *this, va, ops, mode);
+  const CodeSize code = code_size(mode);
+  const u64 in_page = kPageSize - (at.offset & ~kPageMask);
+  const u64 in_segment = mode & kModeLegacy ? c_.seg[CS].limit - va + 1 : ~0ull;
+  const u64 available = std::min(in_page, in_segment);
   u64 pa2 = kNoPage;
   while (!build.ended()) {
     const size_t pos = build.bytes();
-    if (pos >= in_page) break;
+    if (pos >= available) break;
     Insn insn;
-    if (parse(at.host + pos, std::min<size_t>(in_page - pos, kMaxInsnLength), insn) ==
-            Parse::Truncated &&
-        in_page - pos < kMaxInsnLength) {
+    // Others may be writing these bytes: all that is decided about them is decided about one copy.
+    u8 bytes[kMaxInsnLength];
+    const size_t here = std::min<size_t>(available - pos, kMaxInsnLength);
+    memcpy(bytes, at.host + pos, here);
+    if (parse(bytes, here, insn, code) == Parse::Truncated && here < kMaxInsnLength) {
       if (pos) break;  // the crossing instruction gets a block of its own
+      if (in_segment <= in_page) return c_.raise(GP, 0), nullptr;
       Exec second;
-      if (!exec_page(va + in_page, second)) return nullptr;
-      claim_page(second.gpa);
-      u8 bytes[kMaxInsnLength];
-      memcpy(bytes, at.host, in_page);
+      if (!exec_page(next_page(linear), second)) return nullptr;
+      claim_page(second.offset);
       memcpy(bytes + in_page, second.host, kMaxInsnLength - in_page);
-      parse(bytes, kMaxInsnLength, insn);
-      pa2 = second.gpa;
+      if (parse(bytes, std::min<size_t>(in_segment, kMaxInsnLength), insn, code) ==
+              Parse::Truncated &&
+          in_segment < kMaxInsnLength)
+        return c_.raise(GP, 0), nullptr;
+      pa2 = second.offset;
       build.add(insn);
       break;
     }
     build.add(insn);
   }
   build.finish();
-
-  const size_t size = sizeof(Block) + (build.op_count() + 1) * sizeof(Op);
-  Block* b = new (arena_ + used_) Block{};
-  used_ += (size + 63) & ~63ull;
-  b->va = va, b->pa = at.gpa, b->pa2 = pa2, b->mode = mode;
-  b->bytes = static_cast<u32>(build.bytes());
-  b->instructions = static_cast<u16>(build.instructions());
-  b->op_count = static_cast<u16>(build.op_count());
-  memcpy(static_cast<void*>(b->ops), ops, (build.op_count() + 1) * sizeof(Op));
+  Block* b = keep(build, ops);
+  b->va = va, b->pa = at.offset, b->pa2 = pa2, b->mode = mode, b->code_limit = c_.seg[CS].limit;
   list(b);
   decoded_blocks++;
   return b;
 }
 
-void BlockCache::list_on(Block* b, u64 gpa_page, int which) {
-  PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+/// A block in the arena, its place in the cache still to be said.
+Block* BlockCache::keep(BlockBuilder& build, const Op* ops) {
+  const size_t size = sizeof(Block) + (build.op_count() + 1) * sizeof(Op);
+  Block* b = new (arena_ + used_) Block{};
+  used_ += (size + 63) & ~63ull;
+  b->bytes = static_cast<u32>(build.bytes());
+  b->instructions = static_cast<u16>(build.instructions());
+  b->op_count = static_cast<u16>(build.op_count());
+  memcpy(static_cast<void*>(b->ops), ops, (build.op_count() + 1) * sizeof(Op));
+  return b;
+}
+
+void BlockCache::list_on(Block* b, u64 page_offset, int which) {
+  PageCode& p = pages_[page_offset >> kPageShift];
   const bool was_data = !p.first;
   b->page_next[which] = p.first;
   p.first = b;
   p.blocks++;
-  p.granules |= granules_on(b, gpa_page);
-  if (was_data) c_.mmu->drop_write_tags(gpa_page);
+  p.granules |= granules_on(b, page_offset);
+  if (was_data) c_.mmu->drop_write_tags(page_offset);
 }
 
 void BlockCache::list(Block* b) {
@@ -229,8 +271,12 @@ void BlockCache::resolve(Block* from, int exit, Block* to) {
   n.prev = &to->incoming;
   if (n.next) n.next->prev = &n.next;
   to->incoming = &n;
-  if (!((from->va ^ to->va) & kPageMask) && to->pa2 == kNoPage) return;
-  n.half = static_cast<u32>(to->va >> 63);
+  const bool legacy = to->mode & kModeLegacy;
+  const bool same_page =
+      legacy ? !((from->pa ^ to->pa) & kPageMask) && to->va - from->va == to->pa - from->pa
+             : !((from->va ^ to->va) & kPageMask);
+  if (same_page && to->pa2 == kNoPage) return;
+  n.half = legacy ? kLegacyHalf : static_cast<u32>(to->va >> 63);
   n.at = static_cast<u32>(crossing_[n.half].size());
   crossing_[n.half].push_back(&n);
 }
@@ -262,17 +308,17 @@ void BlockCache::kill(Block* b) {
     }
   while (b->incoming) unlink(*b->incoming);
   for (Incoming& n : b->link) unlink(n);
-  JumpEntry& j = c_.jump_sets[(b->mode & kModeUser) != 0][jump_index(b->va)];
+  JumpEntry& j = c_.jump_sets[jump_set(b->mode)][jump_index(b->va)];
   if (arena_ + j.block == reinterpret_cast<u8*>(b)) j = {};
   mark_stale(b->pa & kPageMask);
   if (b->pa2 != kNoPage) mark_stale(b->pa2);
 }
 
-void BlockCache::mark_stale(u64 gpa_page) {
-  PageCode& p = pages_[c_.ram->page_of(gpa_page)];
+void BlockCache::mark_stale(u64 page_offset) {
+  PageCode& p = pages_[page_offset >> kPageShift];
   if (p.stale) return;
   p.stale = 1;
-  stale_.push_back(gpa_page);
+  stale_.push_back(page_offset);
 }
 
 void BlockCache::sweep_stale() {
@@ -281,37 +327,46 @@ void BlockCache::sweep_stale() {
 }
 
 /// Takes the dead out of a page's list and counts the rest anew.
-void BlockCache::sweep(u64 gpa_page) {
-  const u64 page = c_.ram->page_of(gpa_page);
+void BlockCache::sweep(u64 page_offset) {
+  const u64 page = page_offset >> kPageShift;
   PageCode& p = pages_[page];
   p.granules = 0, p.blocks = 0, p.stale = 0;
   for (Block** at = &p.first; *at;) {
     Block* b = *at;
     if (b->dead) {
-      *at = next_on(b, gpa_page);
+      *at = next_on(b, page_offset);
       continue;
     }
-    p.granules |= granules_on(b, gpa_page);
+    p.granules |= granules_on(b, page_offset);
     p.blocks++;
-    at = &next_on(b, gpa_page);
+    at = &next_on(b, page_offset);
   }
-  if (!p.first && gpa_page != decoding_) c_.ram->code_flag(page).store(0);
+  if (!p.first && page_offset != decoding_) c_.world->release_code(c_, page);
 }
 
-void BlockCache::written(u64 gpa, u64 len) {
-  const u64 gpa_page = gpa & kPageMask, offset = gpa & ~kPageMask;
-  const PageCode& p = pages_[c_.ram->page_of(gpa)];
-  if (!(p.granules & granules_between(offset, offset + len))) return;
-  for (Block* b = p.first; b; b = next_on(b, gpa_page))
-    if (touches(b, gpa, len)) kill(b);
+void BlockCache::written(u64 offset, u64 len) {
+  const u64 page_offset = offset & kPageMask, in_page = offset & ~kPageMask;
+  const PageCode& p = pages_[offset >> kPageShift];
+  if (!(p.granules & granules_between(in_page, in_page + len))) return;
+  for (Block* b = p.first; b; b = next_on(b, page_offset))
+    if (touches(b, offset, len)) kill(b);
   sweep_stale();
+}
+
+void BlockCache::drop_legacy() {
+  if (++c_.legacy_epoch == 0) {
+    std::fill_n(jumps_.get(), kJumpSets * kJumpCount, JumpEntry{});
+    c_.legacy_epoch = 1;
+  }
+  while (!crossing_[kLegacyHalf].empty()) unlink(*crossing_[kLegacyHalf].back());
 }
 
 void BlockCache::drop_half(int half) {
   if (++c_.epoch[half] == 0) {
-    std::fill_n(jumps_.get(), 2 * kJumpCount, JumpEntry{});
+    std::fill_n(jumps_.get(), kJumpSets * kJumpCount, JumpEntry{});
     c_.epoch[half] = 1;
   }
+  if (half == 0) drop_legacy();
   while (!crossing_[half].empty()) unlink(*crossing_[half].back());
   memset(bloom_[half], 0, sizeof bloom_[half]);
 }
@@ -324,15 +379,13 @@ void BlockCache::drop_page(u64 va) {
 void BlockCache::flush() {
   for (u64 page : code_pages_) {
     pages_[page] = {};
-    c_.ram->code_flag(page).store(0);
+    c_.world->release_code(c_, page);
   }
   code_pages_.clear();
   std::fill(hash_.begin(), hash_.end(), nullptr);
-  for (int half : {0, 1}) {
-    crossing_[half].clear();  // the nodes are gone with the arena
-    drop_half(half);
-  }
-  std::fill_n(jumps_.get(), 2 * kJumpCount, JumpEntry{});
+  for (auto& nodes : crossing_) nodes.clear();  // they are gone with the arena
+  for (int half : {0, 1}) drop_half(half);
+  std::fill_n(jumps_.get(), kJumpSets * kJumpCount, JumpEntry{});
   plans_.clear();
   if (c_.thunks.bytes() > kMaxThunkBytes) c_.thunks.clear();  // only the plans pointed into it
   used_ = 0;
@@ -343,14 +396,16 @@ void BlockCache::flush() {
 
 size_t BlockCache::held() const {
   return used_ + plans_.size() * sizeof(FpPlan) + c_.thunks.bytes() +
-         (crossing_[0].capacity() + crossing_[1].capacity()) * sizeof(Incoming*) +
+         (crossing_[0].capacity() + crossing_[1].capacity() + crossing_[2].capacity()) *
+             sizeof(Incoming*) +
          (code_pages_.capacity() + stale_.capacity()) * sizeof(u64) +
          queue_.capacity() * sizeof queue_[0];
 }
 
-void BlockCache::queue_written(u64 gpa, u64 len) {
+void BlockCache::queue_written(u64 offset, u64 len) {
   std::lock_guard lock(queue_lock_);
-  if (queue_.size() < kMaxQueuedWrites) queue_.emplace_back(gpa, len);
+  if (!queue_.empty() && queue_.back() == std::pair{offset, len}) return;
+  if (queue_.size() < kMaxQueuedWrites) queue_.emplace_back(offset, len);
 }
 
 void BlockCache::take_queue() {
@@ -360,8 +415,8 @@ void BlockCache::take_queue() {
     taken.swap(queue_);
   }
   if (taken.size() == kMaxQueuedWrites) return flush();
-  for (auto [gpa, len] : taken)
-    for (u64 at = gpa, end = gpa + len; at < end; at = (at & kPageMask) + kPageSize)
+  for (auto [offset, len] : taken)
+    for (u64 at = offset, end = offset + len; at < end; at = (at & kPageMask) + kPageSize)
       written(at, std::min(end, (at & kPageMask) + kPageSize) - at);
 }
 

@@ -1,5 +1,5 @@
-// Decoded code by physical page: how blocks are found, chained, and dropped when their bytes
-// change.
+// Decoded code by page of memory, whatever addresses lead there: how blocks are found, chained, and
+// dropped when their bytes change.
 #pragma once
 #include <deque>
 #include <memory>
@@ -27,6 +27,8 @@ struct PageCode {
   Block* first = nullptr;
 };
 
+class BlockBuilder;
+
 struct BlockCache final : CodeCache {
   explicit BlockCache(Cpu& cpu);
   ~BlockCache() override;
@@ -35,9 +37,10 @@ struct BlockCache final : CodeCache {
   Block* find(u64 va, u8 extra_mode = 0) override;
   void resolve(Block* from, int exit, Block* to) override;
 
-  void written(u64 gpa, u64 len) override;
+  void written(u64 offset, u64 len) override;
   void drop_half(int half) override;
   void drop_page(u64 va) override;
+  void drop_legacy() override;
   void flush();
   void flush_if_full() {
     if (full_) flush();
@@ -46,8 +49,7 @@ struct BlockCache final : CodeCache {
   /// What the guest made it hold, for tests of the bounds.
   size_t held() const;
 
-  /// From any thread; taken over by the owner at the next block end.
-  void queue_written(u64 gpa, u64 len);
+  void queue_written(u64 offset, u64 len) override;
   void take_queue();
 
   FpPlan* keep_plan(const FpPlan& plan) { return &plans_.emplace_back(plan); }
@@ -56,25 +58,28 @@ struct BlockCache final : CodeCache {
 
  private:
   struct Exec {
-    u64 gpa;
+    u64 offset;
     const u8* host;
   };
   bool exec_page(u64 va, Exec& out);
   size_t hash_of(u64 va, u64 pa, u8 mode) const;
+  bool code_address(u64 va, u64& linear);
+  u64 next_page(u64 linear) const;
   Block* lookup(u64 va, u64 pa, u8 mode);
   bool room() const;
-  Block* decode(u64 va, const Exec& at, u8 mode);
-  Block* decode_announced(u64 va, const Exec& at, u8 mode);
-  void claim_page(u64 gpa);
+  Block* decode(u64 va, u64 linear, const Exec& at, u8 mode);
+  Block* decode_announced(u64 va, u64 linear, const Exec& at, u8 mode);
+  Block* keep(BlockBuilder& build, const Op* ops);
+  void claim_page(u64 offset);
   void list(Block* b);
-  void list_on(Block* b, u64 gpa_page, int which);
-  void remember(u64 va, Block* b);
+  void list_on(Block* b, u64 page_offset, int which);
+  void remember(u64 linear, u32 epoch, Block* b);
   void kill(Block* b);
   void unlink(Incoming& n);
-  void mark_stale(u64 gpa_page);
+  void mark_stale(u64 page_offset);
   void sweep_stale();
-  void sweep(u64 gpa_page);
-  void evict_page(u64 gpa_page);
+  void sweep(u64 page_offset);
+  void evict_page(u64 page_offset);
 
   Cpu& c_;
   u8* arena_;
@@ -84,10 +89,12 @@ struct BlockCache final : CodeCache {
   u64 hash_keys_[2];  // random: a guest that knew them could make every block collide
   std::vector<PageCode> pages_;
   std::vector<u64> code_pages_;  // pages that got code since the last flush (may repeat)
-  std::vector<u64> stale_;       // gpa of the pages whose lists hold dead blocks
-  u64 decoding_ = kNoPage;       // gpa of the page that a new block begins in: it stays announced
-  std::vector<Incoming*> crossing_[2];  // resolved exits that depend on a virtual mapping, by half
-  u64 bloom_[2][64] = {};               // virtual pages that blocks were found through
+  std::vector<u64> stale_;       // offset of the pages whose lists hold dead blocks
+  u64 decoding_ = kNoPage;  // offset of the page that a new block begins in: it stays announced
+  /// Resolved exits that depend on a virtual mapping, by half of the address space; those of legacy
+  /// code, whose mapping its CS is part of, are a third kind.
+  std::vector<Incoming*> crossing_[3];
+  u64 bloom_[2][64] = {};  // virtual pages that blocks were found through
   std::unique_ptr<JumpEntry[]> jumps_;
   std::deque<FpPlan> plans_;
   std::mutex queue_lock_;

@@ -11,8 +11,8 @@ struct BlockCache;  // keeps the plans of floating-point operations
 /// The operations of one block under construction.
 class BlockBuilder {
  public:
-  BlockBuilder(Cpu& c, BlockCache& cache, u64 va, Op* ops, bool single)
-      : c_(c), cache_(cache), va_(va), ops_(ops), single_(single) {}
+  BlockBuilder(Cpu& c, BlockCache& cache, u64 va, Op* ops, u8 mode)
+      : c_(c), cache_(cache), va_(va), ops_(ops), mode_(mode), limit_(c.seg[CS].limit) {}
   void add(const Insn& insn);
   /// Adds the fall-through exit if the last instruction did not end the block.
   void finish();
@@ -33,7 +33,15 @@ class BlockBuilder {
     emit(pick_raise_ud());
     ended_ = true;
   }
-  void fold_address();
+  /// The memory operand's linear address: an access of so many bytes.
+  void fold_address(u64 bytes, Access access = Access::Read);
+  /// Its offset alone, in REG_TMP.
+  void fold_offset();
+  /// REG_TMP, an offset in segment s, becomes an address.
+  void fold_linear(SegReg s, u64 bytes, Access access);
+  void use_tmp() {
+    proto_.b = REG_TMP * 8, proto_.x = REG_ZERO * 8, proto_.scale = 0, proto_.disp = 0;
+  }
   void load_to_tmp(u8 size);
   /// r/m as a register: a memory operand is loaded into REG_TMP first. Returns its byte offset.
   u8 source(u8 size);
@@ -41,7 +49,20 @@ class BlockBuilder {
   bool lockable() const;
   bool outside();
   bool thunk();
-  u64 next_va() const { return va_ + off_ + in_->length; }
+  bool legacy() const { return mode_ & kModeLegacy; }
+  /// Do stack and branches go without checks, with these operands?
+  bool flat32() const { return mode_ & kModeFlat && in_->size() == 4; }
+  u64 next_va() const {
+    const u64 next = va_ + off_ + in_->length;
+    return legacy() ? static_cast<u32>(next) : next;
+  }
+  /// Of a relative branch.
+  u64 target() const {
+    const u64 to = next_va() + static_cast<u64>(in_->imm);
+    if (!legacy()) return to;
+    return in_->size() == 2 ? static_cast<u16>(to) : static_cast<u32>(to);
+  }
+  bool beyond(u64 to) const { return legacy() && to > limit_; }
   /// Byte offset of a general register; without REX, byte registers 4..7 are AH CH DH BH.
   u8 slot(u8 reg, u8 size) const {
     return size == 1 && !in_->rex && reg >= 4 && reg < 8 ? (reg - 4) * 8 + 1 : reg * 8;
@@ -66,6 +87,13 @@ class BlockBuilder {
   bool mid_opcode(u8 opcode);
   bool high_opcode(u8 opcode);
   void jcc(int cc);
+  // emit_legacy.cc: what legacy code has besides, or does otherwise
+  bool map_legacy();
+  bool legacy_stack(u8 opcode);
+  bool legacy_group5();
+  void legacy_slow(Slow fn, bool ends = false);
+  bool legacy_branch(u8 opcode);
+  void legacy_move_offset(u8 opcode);
   // emit_two.cc
   void bit_test(int op, bool immediate);
   void swap(Swap kind, u8 size);
@@ -81,7 +109,8 @@ class BlockBuilder {
   BlockCache& cache_;
   u64 va_;
   Op* ops_;
-  bool single_;
+  const u8 mode_;
+  const u32 limit_;  // of CS
   const Insn* in_ = nullptr;
   Op proto_{};      // operand fields of the current instruction
   size_t off_ = 0;  // bytes decoded so far

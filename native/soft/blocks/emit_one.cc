@@ -4,7 +4,9 @@
 namespace colo::soft {
 
 void BlockBuilder::alu(int op, Form form, u8 size) {
-  if (form == Form::RM || form == Form::MR || form == Form::MI) fold_address();
+  const bool writes = (form == Form::MR || form == Form::MI) && op < ALU_CMP;
+  if (form == Form::RM || form == Form::MR || form == Form::MI)
+    fold_address(size, writes ? Access::Write : Access::Read);
   if (in_->lock) {
     emit(pick_alu_locked(op, form == Form::MI, size));
     return;
@@ -24,7 +26,7 @@ bool BlockBuilder::group2(u8 size) {
   const bool by_cl = op == 0xd2 || op == 0xd3;
   if (op == 0xd0 || op == 0xd1) proto_.imm = 1;
   proto_.d = slot(in_->rm, size);
-  fold_address();
+  fold_address(size, Access::Write);
   emit(pick_shift(in_->ext(), in_->memory, by_cl, size));
   return true;
 }
@@ -35,7 +37,7 @@ bool BlockBuilder::group3(u8 size) {
     alu_rm_imm(ALU_TEST, size);
   } else if (ext < 4) {
     proto_.d = slot(in_->rm, size);
-    fold_address();
+    fold_address(size, Access::Write);
     emit(pick_unary(ext == 2 ? UN_NOT : UN_NEG, in_->memory, in_->lock, size));
   } else {
     constexpr Mul kinds[] = {Mul::Mul, Mul::Imul, Mul::Div, Mul::Idiv};
@@ -49,7 +51,7 @@ bool BlockBuilder::group45(u8 size) {
   const u8 ext = in_->ext();
   if (ext < 2) {
     proto_.d = slot(in_->rm, size);
-    fold_address();
+    fold_address(size, Access::Write);
     emit(pick_unary(ext == 0 ? UN_INC : UN_DEC, in_->memory, in_->lock, size));
     return true;
   }
@@ -66,14 +68,14 @@ bool BlockBuilder::group45(u8 size) {
   }
   proto_.s = source(8);
   proto_.imm = static_cast<i64>(next_va());
-  emit_ends(pick_branch(ext == 2 ? Branch::CallReg : Branch::JumpReg, false));
+  emit_ends(pick_branch(ext == 2 ? Branch::CallReg : Branch::JumpReg));
   return true;
 }
 
 void BlockBuilder::xchg(u8 size) {
   proto_.d = slot(in_->rm, size);
   proto_.s = slot(in_->reg, size);
-  fold_address();
+  fold_address(size, Access::Write);
   emit(pick_move(in_->memory ? Move::XchgMem : Move::Xchg, size));
 }
 
@@ -112,7 +114,7 @@ bool BlockBuilder::stack_frame(u8 opcode) {
         return true;
       }
       if (in_->base == RSP) proto_.disp += 8;  // the address is that after the pop
-      fold_address();
+      fold_address(8, Access::Write);
       {
         const Op address = proto_;
         proto_.d = REG_TMP2 * 8, proto_.b = RSP * 8, proto_.x = REG_ZERO * 8, proto_.disp = 0;
@@ -141,7 +143,7 @@ void BlockBuilder::move(u8 opcode) {
     emit(pick_move(Move::RegImm, size));
   } else if (opcode >= 0xc6) {
     proto_.d = slot(in_->rm, size);
-    fold_address();
+    fold_address(size, Access::Write);
     emit(pick_move(in_->memory ? Move::StoreImm : Move::RegImm, size));
   } else if (opcode >= 0xa0) {
     part(pick_move(Move::FoldImm, 8));
@@ -155,7 +157,7 @@ void BlockBuilder::move(u8 opcode) {
   } else {
     const bool load = opcode & 2;
     const u8 reg = slot(in_->reg, size), rm = slot(in_->rm, size);
-    fold_address();
+    fold_address(size, load ? Access::Read : Access::Write);
     proto_.d = load ? reg : rm;
     proto_.s = load ? rm : reg;
     emit(pick_move(!in_->memory ? Move::RegReg
@@ -166,33 +168,31 @@ void BlockBuilder::move(u8 opcode) {
 }
 
 void BlockBuilder::string_op(u8 opcode) {
-  proto_.imm = in_->segment;
-  proto_.extra = in_->addr32;
+  proto_.imm = legacy() ? u8{in_->data_segment()} : in_->segment;
+  proto_.extra = in_->address;
   slow(pick_string(opcode & 0xfe, opcode & 1 ? in_->size() : 1, in_->repeat));
 }
 
 void BlockBuilder::branch_relative(Branch kind) {
-  const u64 target = next_va() + in_->imm;
   proto_.imm = static_cast<i64>(next_va());
   const bool conditional = kind == Branch::Loop || kind == Branch::LoopZ ||
                            kind == Branch::LoopNz || kind == Branch::Jrcxz;
-  emit_ends(pick_branch(kind, in_->addr32), target);
-  if (!conditional) exits_.va[0] = target;
+  emit_ends(pick_branch(kind, in_->address), target());
+  if (!conditional) exits_.va[0] = target();
 }
 
 void BlockBuilder::jcc(int cc) {
-  const u64 target = next_va() + in_->imm;
   if (fuse_at_ == count_ - 1 && count_) {
     const bool indexed = ops_[fuse_at_].x != REG_ZERO * 8;
     if (Handler h = pick_fused(fuse_op_, cc, fuse_form_, fuse_size_, indexed)) {
       ops_[fuse_at_].h = h;
       exits_.va[0] = next_va();
-      exits_.va[1] = target;
+      exits_.va[1] = target();
       ended_ = true;
       return;
     }
   }
-  emit_ends(pick_jcc(cc), target);
+  emit_ends(pick_jcc(cc), target());
 }
 
 bool BlockBuilder::map_one_byte() {
@@ -218,19 +218,13 @@ bool BlockBuilder::map_one_byte() {
 bool BlockBuilder::lea() {
   if (!in_->memory) return false;
   proto_.d = in_->reg * 8;
-  if (in_->rip_relative && !in_->addr32) {
+  if (in_->rip_relative && in_->address == 8) {
     proto_.imm = static_cast<i64>(next_va() + static_cast<i64>(in_->disp));
     emit(pick_move(Move::RegImm, in_->size()));
     return true;
   }
-  if (in_->addr32) {
-    Insn plain = *in_;
-    plain.segment = SEG_COUNT;
-    const Insn* in = in_;
-    in_ = &plain;
-    fold_address();
-    in_ = in;
-  }
+  if (in_->rip_relative) proto_.disp += static_cast<i32>(next_va());
+  if (in_->address != 8) fold_offset();
   emit(pick_move(Move::Lea, in_->size(), proto_.x != REG_ZERO * 8));
   return true;
 }
@@ -246,7 +240,7 @@ bool BlockBuilder::mid_opcode(u8 op) {
       } else {
         const u8 s = in_->size();
         proto_.d = in_->reg * 8, proto_.s = in_->rm * 8;
-        fold_address();
+        fold_address(s);
         emit(pick_move(in_->memory ? Move::Load : Move::RegReg, s));
       }
       return true;
@@ -286,7 +280,8 @@ bool BlockBuilder::mid_opcode(u8 op) {
       return lea();
     case 0x90 ... 0x97:
       if (op == 0x90 && !(in_->rex & 1)) {
-        emit(pick_move(Move::Nop, 8));  // also PAUSE
+        if (in_->prefix == 0xf3 && c_.model->topology.cpus() > 1) slow(slow_pause);
+        else emit(pick_move(Move::Nop, 8));  // PAUSE too: there is nobody to wait for
         return true;
       }
       proto_.d = RAX * 8, proto_.s = ((op & 7) | ((in_->rex & 1) << 3)) * 8;
@@ -331,7 +326,7 @@ bool BlockBuilder::high_opcode(u8 op) {
     case 0xc2:
     case 0xc3:
       proto_.imm = op == 0xc2 ? in_->imm : 0;
-      emit_ends(pick_branch(Branch::Ret, false));
+      emit_ends(pick_branch(Branch::Ret));
       return true;
     case 0xc6:
     case 0xc7:

@@ -9,10 +9,18 @@ void BlockBuilder::bit_test(int op, bool immediate) {
   const u8 size = in_->size();
   proto_.s = in_->reg * 8;
   proto_.d = in_->rm * 8;
-  fold_address();
-  if (in_->memory && !immediate) {
+  const Access access = op == BIT_BT ? Access::Read : Access::Write;
+  if (!in_->memory || immediate) {
+    fold_address(size, access);
+  } else if (legacy()) {
+    fold_offset();
     part(pick_move(Move::FoldBit, size));
-    proto_.b = REG_TMP * 8, proto_.x = REG_ZERO * 8, proto_.scale = 0, proto_.disp = 0;
+    fold_offset();
+    fold_linear(in_->data_segment(), size, access);
+  } else {
+    fold_address(size, access);
+    part(pick_move(Move::FoldBit, size));
+    use_tmp();
   }
   emit(pick_bit(op, immediate, in_->memory, in_->lock, size));
 }
@@ -20,21 +28,21 @@ void BlockBuilder::bit_test(int op, bool immediate) {
 void BlockBuilder::swap(Swap kind, u8 size) {
   proto_.s = slot(in_->reg, size);
   proto_.d = slot(in_->rm, size);
-  fold_address();
+  fold_address(size, Access::Write);
   emit(pick_swap(kind, in_->memory, in_->lock, size));
 }
 
 void BlockBuilder::extend(bool sign, u8 from) {
   proto_.s = slot(in_->rm, from);
   proto_.d = in_->reg * 8;
-  fold_address();
+  fold_address(from);
   emit(pick_extend(sign, in_->memory, from, in_->size(), proto_.x != REG_ZERO * 8));
 }
 
 void BlockBuilder::double_shift(bool left, bool by_cl) {
   proto_.s = in_->reg * 8;
   proto_.d = in_->rm * 8;
-  fold_address();
+  fold_address(in_->size(), Access::Write);
   emit(pick_double_shift(left, in_->memory, by_cl, in_->size()));
 }
 
@@ -44,7 +52,7 @@ bool BlockBuilder::group_ae() {
   const bool fence = !in_->memory && ext >= 5 && !in_->prefix;
   const bool flush = in_->memory && ext == 7 && !in_->repeat;
   if (!fence && !flush) return false;
-  emit(pick_move(Move::Nop, 8));
+  emit(pick_move(fence && ext != 5 ? Move::Fence : Move::Nop, 8));  // loads are never reordered
   return true;
 }
 
@@ -60,7 +68,7 @@ bool BlockBuilder::random() {
 bool BlockBuilder::group_c7() {
   if (!in_->memory) return random();
   if (in_->ext() != 1 || (in_->rex_w() && !(model().ecx1 & vcpu::Features::CX16))) return false;
-  fold_address();
+  fold_address(in_->rex_w() ? 16 : 8, Access::Write);
   slow(in_->rex_w() ? slow_cmpxchg16b : slow_cmpxchg8b);
   return true;
 }
@@ -88,7 +96,7 @@ bool BlockBuilder::map_two_byte() {
       return true;
     case 0x40 ... 0x4f:
       proto_.d = in_->reg * 8, proto_.s = in_->rm * 8;
-      fold_address();
+      fold_address(in_->size());
       emit(pick_cmov(op & 15, in_->memory, in_->size()));
       return true;
     case 0x80 ... 0x8f:
@@ -96,7 +104,7 @@ bool BlockBuilder::map_two_byte() {
       return true;
     case 0x90 ... 0x9f:
       proto_.d = slot(in_->rm, 1);
-      fold_address();
+      fold_address(1, Access::Write);
       emit(pick_setcc(op & 15, in_->memory));
       return true;
     case 0xa3:
@@ -157,8 +165,8 @@ bool BlockBuilder::map_two_byte() {
     case 0xc3:
       if (!in_->memory || in_->prefix) return false;
       proto_.s = in_->reg * 8;
-      fold_address();
-      emit(pick_move(Move::Store, in_->size()));
+      fold_address(in_->rex_w() ? 8 : 4, Access::Write);
+      emit(pick_move(Move::Store, in_->rex_w() ? 8 : 4));
       return true;
     case 0xc7:
       return group_c7();
@@ -187,7 +195,7 @@ bool BlockBuilder::map_0f38() {
   if (in_->repeat) return crc32();
   if (!in_->memory || !(model().ecx1 & vcpu::Features::MOVBE)) return false;
   proto_.d = proto_.s = in_->reg * 8;
-  fold_address();
+  fold_address(in_->size(), op == 0xf0 ? Access::Read : Access::Write);
   emit(pick_move(op == 0xf0 ? Move::MovbeLoad : Move::MovbeStore, in_->size()));
   return true;
 }

@@ -15,12 +15,28 @@ enum class DeliveryMode : u8 {
   ExtInt = 7
 };
 
+/// Instead of a destination.
+enum class Shorthand : u8 { None, Self, All, Others };
+
+class Lapic;
+
 struct ApicMessage {
   u32 dest = 0;
   bool logical = false;
   DeliveryMode mode = DeliveryMode::Fixed;
   u8 vector = 0;
   bool level = false;
+  Shorthand shorthand = Shorthand::None;
+  const Lapic* from = nullptr;  // of an IPI
+};
+
+/// Where a local APIC's messages go.
+struct ApicBus {
+  virtual ~ApicBus() = default;
+  /// False: no APIC took it.
+  virtual bool send(const ApicMessage& message) = 0;
+  /// A level-triggered vector has ended.
+  virtual void end_of_interrupt(u8 vector) = 0;
 };
 
 }  // namespace colo::soft

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "soft/chips/irqchip.h"
+
 namespace colo::soft {
 namespace {
 
@@ -14,23 +16,32 @@ DeliveryMode mode_of(u32 value) { return static_cast<DeliveryMode>(value >> 8 & 
 
 }  // namespace
 
-/// LINT0 starts as ExtINT, as firmware would leave it ("virtual wire") and as KVM does: there is no
-/// firmware here.
+/// The bootstrap processor's LINT0 starts as ExtINT, as firmware would leave it ("virtual wire")
+/// and as KVM does: there is no firmware here.
 void Lapic::reset() {
-  base_ = kDefaultBase | kEnable | kBsp;
+  base_ = kDefaultBase | kEnable | (bootstrap_ ? kBsp : 0);
+  signals_ = 0;
+  start_vector_ = 0;
+  init();
+}
+
+void Lapic::init() {
+  signals_ &= ~signal::NMI;
   reset_registers();
-  reg(apic::LVT_LINT0) = kExtIntUnmasked;
+  if (bootstrap_) reg(apic::LVT_LINT0) = kExtIntUnmasked;
 }
 
 /// 11.4.7.1.
 void Lapic::reset_registers() {
   std::memset(page_, 0, sizeof page_);
+  reg(apic::ID) = id_ << 24;
   reg(apic::VERSION) = kVersion;
   reg(apic::DFR) = ~0u;
   reg(apic::SVR) = 0xff;
   for (const u32 lvt : apic::LVTS) reg(lvt) = apic::MASKED;
   deadline_ = ~0ull;
   tsc_deadline_ = 0;
+  if (x2apic()) derive_x2apic_ids();
 }
 
 /// 11.12.5: the only forbidden moves are disabled -> x2APIC, x2APIC -> xAPIC, and x2APIC without
@@ -47,10 +58,10 @@ bool Lapic::set_base(u64 value) {
   return true;
 }
 
-/// 11.12.10.2: the logical ID is read-only in x2APIC mode. This APIC's ID is 0: cluster 0, bit 0.
+/// 11.12.10.2: the logical ID is read-only in x2APIC mode: a cluster of 16, and a bit in it.
 void Lapic::derive_x2apic_ids() {
-  reg(apic::ID) = 0;
-  reg(apic::LDR) = 1;
+  reg(apic::ID) = id_;
+  reg(apic::LDR) = id_ >> 4 << 16 | 1u << (id_ & 15);
 }
 
 int Lapic::highest(u32 bank) const {
@@ -80,37 +91,73 @@ int Lapic::acknowledge() {
 }
 
 bool Lapic::accepts_extint() const {
-  if (!(base_ & kEnable)) return true;  // then INTR is wired straight to the processor
+  if (!(base_ & kEnable)) return bootstrap_;  // then INTR is wired straight to the processor
   const u32 lint0 = reg(apic::LVT_LINT0);
   return !(lint0 & apic::MASKED) && mode_of(lint0) == DeliveryMode::ExtInt;
 }
 
 void Lapic::lint0_rose() {
-  if ((base_ & kEnable) && mode_of(reg(apic::LVT_LINT0)) == DeliveryMode::Fixed)
-    local_interrupt(apic::LVT_LINT0);
+  const u32 lint0 = reg(apic::LVT_LINT0);
+  if (!(base_ & kEnable) || (lint0 & apic::MASKED)) return;
+  if (mode_of(lint0) == DeliveryMode::Fixed) local_interrupt(apic::LVT_LINT0);
+  if (mode_of(lint0) == DeliveryMode::Nmi) signals_ |= signal::NMI;
 }
 
 /// 11.6.2. Eight-bit destinations (IOAPIC, MSI) address the first 255 x2APIC IDs; 0xff is a
 /// broadcast in both modes.
 bool Lapic::addressed(const ApicMessage& message) const {
+  switch (message.shorthand) {
+    case Shorthand::Self:
+      return message.from == this;
+    case Shorthand::All:
+      return true;
+    case Shorthand::Others:
+      return message.from != this;
+    case Shorthand::None:
+      break;
+  }
   const u32 dest = message.dest;
   if (dest == ~0u || (dest == 0xff && !message.logical)) return true;
   const u32 ldr = reg(apic::LDR);
   if (x2apic())
-    return message.logical ? ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff) : dest == 0;
-  if (!message.logical) return dest == reg(apic::ID) >> 24;
+    return message.logical ? ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff) : dest == id_;
+  if (!message.logical) return dest == id_;
   const u8 logical = static_cast<u8>(ldr >> 24), wanted = static_cast<u8>(dest);
   if (reg(apic::DFR) >> 28 == 0xf) return logical & wanted;
   const bool cluster = wanted >> 4 == 0xf || wanted >> 4 == logical >> 4;
   return reg(apic::DFR) >> 28 == 0 && cluster && (logical & wanted & 0xf);
 }
 
-/// SMI, NMI, INIT and SIPI find no taker: one vCPU, and its boot is over before it can send them.
-bool Lapic::deliver(const ApicMessage& message) {
-  if (!(base_ & kEnable) || !software_enabled() || !addressed(message)) return false;
-  if (message.mode != DeliveryMode::Fixed && message.mode != DeliveryMode::Lowest) return false;
-  accept(message.vector, message.level);
-  return true;
+/// An APIC that software has disabled still takes what starts and stops its processor (11.4.7.2).
+/// There is no SMM, and nothing sends ExtINT by message.
+bool Lapic::take(const ApicMessage& message) {
+  if (!(base_ & kEnable)) return false;
+  switch (message.mode) {
+    case DeliveryMode::Fixed:
+    case DeliveryMode::Lowest:
+      if (!software_enabled()) return false;
+      accept(message.vector, message.level);
+      return true;
+    case DeliveryMode::Nmi:
+      signals_ |= signal::NMI;
+      return true;
+    case DeliveryMode::Init:  // a start that has not begun is void
+      signals_ = (signals_ & ~signal::SIPI) | signal::INIT;
+      return true;
+    case DeliveryMode::Startup:
+      signals_ |= signal::SIPI;
+      start_vector_ = message.vector;
+      return true;
+    case DeliveryMode::Smi:
+    case DeliveryMode::ExtInt:
+      break;
+  }
+  return false;
+}
+
+u8 Lapic::take_signal(u32 which) {
+  signals_ &= ~which;
+  return start_vector_;
 }
 
 void Lapic::accept(u8 vector, bool level) {
@@ -134,20 +181,21 @@ void Lapic::end_of_interrupt() {
   const int vector = highest(apic::ISR);
   if (vector < 0) return;
   clear_bit(apic::ISR, static_cast<u8>(vector));
-  if (test_bit(apic::TMR, static_cast<u8>(vector))) broadcast_eoi_(static_cast<u8>(vector));
+  if (test_bit(apic::TMR, static_cast<u8>(vector))) bus_.end_of_interrupt(static_cast<u8>(vector));
 }
 
-/// 11.6.1. IPIs to processors that do not exist vanish; so does everything but a fixed interrupt to
-/// ourselves.
+/// 11.6.1. To itself alone an APIC sends fixed interrupts only. INIT level de-assert means nothing
+/// to processors of today.
 void Lapic::send_ipi(u32 low, u32 high) {
-  const u32 shorthand = low >> 18 & 3;
-  const u8 vector = static_cast<u8>(low);
-  const ApicMessage message{x2apic() ? high : high >> 24, (low >> 11 & 1) != 0, mode_of(low),
-                            vector, false};
+  constexpr u32 kAssert = 1 << 14, kLevel = 1 << 15;
+  ApicMessage message{x2apic() ? high : high >> 24, (low >> 11 & 1) != 0, mode_of(low),
+                      static_cast<u8>(low), false};
+  message.shorthand = static_cast<Shorthand>(low >> 18 & 3), message.from = this;
   const bool fixed = message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::Lowest;
-  if (fixed && vector < 16) return error(apic::SEND_ILLEGAL);
-  if (shorthand == 3 || !fixed || !software_enabled()) return;
-  if (shorthand || addressed(message)) accept(vector, false);
+  if (fixed && message.vector < 16) return error(apic::SEND_ILLEGAL);
+  if (!fixed && message.shorthand == Shorthand::Self) return;
+  if (message.mode == DeliveryMode::Init && (low & kLevel) && !(low & kAssert)) return;
+  bus_.send(message);
 }
 
 void Lapic::save(kvm_lapic_state& out, u64 now) const {
@@ -155,6 +203,7 @@ void Lapic::save(kvm_lapic_state& out, u64 now) const {
   const auto put = [&](u32 offset, u32 value) {
     std::memcpy(out.regs + offset, &value, sizeof value);
   };
+  put(apic::ID, id_ << 24);  // as KVM has it, in either mode
   put(apic::PPR, processor_priority());
   put(apic::CURRENT_COUNT, current_count(now));
 }
@@ -177,15 +226,17 @@ std::string Lapic::check(const kvm_lapic_state& in, u32 apic_id) {
   return "";
 }
 
-void Lapic::load(const kvm_lapic_state& in, u64 base, u64 tsc_deadline, u64 now) {
+void Lapic::load(const kvm_lapic_state& in, const LapicRest& rest, u64 now) {
   std::memcpy(page_, in.regs, sizeof page_);
-  base_ = base;
+  base_ = rest.base;
+  tsc_offset_ = rest.tsc_offset;
   reg(apic::VERSION) = kVersion;
+  signals_ = rest.nmi ? signal::NMI : 0;
   if (x2apic()) derive_x2apic_ids();
   deadline_ = ~0ull;
   tsc_deadline_ = 0;
   const u32 left = reg(apic::CURRENT_COUNT);
-  if (timer_mode() == TimerMode::TscDeadline) set_tsc_deadline(tsc_deadline, now);
+  if (timer_mode() == TimerMode::TscDeadline) set_tsc_deadline(rest.tsc_deadline, now);
   else
     count_from(timer_mode() == TimerMode::Periodic && !left ? reg(apic::INITIAL_COUNT) : left, now);
   reg(apic::CURRENT_COUNT) = 0;  // computed when read

@@ -1,4 +1,4 @@
-// Local APIC of the one vCPU, xAPIC and x2APIC (Intel SDM vol. 3, chapter 11). Its registers live
+// Local APIC of a vCPU, xAPIC and x2APIC (Intel SDM vol. 3, chapter 11). Its registers live
 // in KVM's page image (register n at byte n*16); the twelve unused bytes behind ESR hold the errors
 // that the next ESR write will show.
 //
@@ -7,27 +7,34 @@
 #pragma once
 #include <linux/kvm.h>
 
-#include <functional>
 #include <string>
 
 #include "soft/chips/apic_message.h"
 
 namespace colo::soft {
 
+struct LapicRest;
+
 class Lapic {
  public:
   static constexpr u64 kDefaultBase = 0xfee00000;
   static constexpr u64 kBsp = 1 << 8, kX2apic = 1 << 10, kEnable = 1 << 11;
 
-  /// broadcast_eoi: a level-triggered vector has ended.
-  explicit Lapic(std::function<void(u8)> broadcast_eoi) : broadcast_eoi_(std::move(broadcast_eoi)) {
+  /// bootstrap: it belongs to the processor that runs at once.
+  Lapic(u32 id, bool bootstrap, ApicBus& bus) : bus_(bus), id_(id), bootstrap_(bootstrap) {
     reset();
   }
   void reset();
+  /// Of its processor: base and ID stay. An NMI that waits is void, as KVM has it.
+  void init();
 
   // --- interrupts in and out
-  /// False if this APIC is not addressed or is disabled.
-  bool deliver(const ApicMessage& message);
+  bool addressed(const ApicMessage& message) const;
+  /// False if this APIC is disabled, or has no use for it.
+  bool take(const ApicMessage& message);
+  /// Bits of `signal` that wait for the processor.
+  u32 signals() const { return signals_; }
+  u8 take_signal(u32 which);
   /// Vector that the processor would be given now, or -1.
   int deliverable() const;
   int acknowledge();
@@ -41,6 +48,7 @@ class Lapic {
   bool xapic() const { return (base_ & (kEnable | kX2apic)) == kEnable; }
   bool x2apic() const { return base_ & kX2apic; }
   bool software_enabled() const { return reg(0x0f0) & 0x100; }
+  u8 processor_priority() const;
   u8 tpr() const { return static_cast<u8>(reg(0x080)); }
   void set_tpr(u8 value) { reg(0x080) = value; }
   u32 mmio_read(u32 offset, u64 now);
@@ -58,7 +66,7 @@ class Lapic {
   // --- state
   void save(kvm_lapic_state& out, u64 now) const;
   static std::string check(const kvm_lapic_state& in, u32 apic_id);
-  void load(const kvm_lapic_state& in, u64 base, u64 tsc_deadline, u64 now);
+  void load(const kvm_lapic_state& in, const LapicRest& rest, u64 now);
 
  private:
   enum class TimerMode : u8 { OneShot, Periodic, TscDeadline, Reserved };
@@ -70,8 +78,6 @@ class Lapic {
   bool test_bit(u32 bank, u8 vector) const {
     return reg(bank + (vector >> 5) * 16) >> (vector & 31) & 1;
   }
-  u8 processor_priority() const;
-  bool addressed(const ApicMessage& message) const;
   void accept(u8 vector, bool level);
   void local_interrupt(u32 lvt);
   void error(u32 bit);
@@ -97,7 +103,11 @@ class Lapic {
   void write_divide(u32 value, u64 now);
   void arm_tsc_deadline(u64 now);
 
-  const std::function<void(u8)> broadcast_eoi_;
+  ApicBus& bus_;
+  const u32 id_;
+  const bool bootstrap_;
+  u32 signals_;
+  u8 start_vector_;  // of the SIPI among them
   alignas(8) u32 page_[KVM_APIC_REG_SIZE / 4];
   u64 base_;
   u64 deadline_;  // guest ns, ~0 = not running

@@ -24,7 +24,6 @@ constexpr Rule kRules[] = {
     {apic::SVR, apic::SVR, RW, RW, 0x3ff},
     {apic::ISR, apic::IRR + 0x70, R, R, 0},
     {apic::ESR, apic::ESR, RW, RW, 0},
-    {apic::CMCI, apic::CMCI, RW, RW, 0x107ff},
     {apic::ICR, apic::ICR, RW, RW, 0xcdfff},
     {apic::ICR_HIGH, apic::ICR_HIGH, RW, 0, 0xff000000},
     {apic::LVT_TIMER, apic::LVT_TIMER, RW, RW, 0x700ff},
@@ -114,7 +113,6 @@ void Lapic::write_register(u32 offset, u32 value, u64 now) {
       return write_initial_count(value, now);
     case apic::DIVIDE:
       return write_divide(value, now);
-    case apic::CMCI:
     case apic::LVT_TIMER:
     case apic::LVT_THERMAL:
     case apic::LVT_PERF:

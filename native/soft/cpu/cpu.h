@@ -99,6 +99,9 @@ enum Vector : u8 {
   XM = 19
 };
 
+/// How far a processor has come since its INIT (SDM vol. 3, 9.4).
+enum class Start : u8 { Started, Uninitialized, InitReceived };
+
 /// An exception on its way to delivery.
 struct Exception {
   bool set = false;
@@ -149,6 +152,13 @@ constexpr size_t kTlbSize =
 
 enum class Access : u8 { Read, Write, Exec };
 
+/// Do n bytes, at most a cache line, at this address lie in two of them? Host and guest addresses
+/// agree in it.
+constexpr bool splits_line(u64 address, u64 n) {
+  constexpr u64 kLine = 64;
+  return (address & (kLine - 1)) > kLine - n;
+}
+
 /// Jump cache entry: the block of a virtual address, good while epoch equals the CPU's for that
 /// half. block: offset in the arena.
 struct JumpEntry {
@@ -159,6 +169,7 @@ struct JumpEntry {
 constexpr i64 kFloorLeave = INT64_MAX;
 
 struct Mmu;        // memory/mmu.h: TLB fill, page walk
+class World;       // memory/world.h: the VM's other vCPUs
 struct CodeCache;  // block.h: decoded code by physical page
 
 struct alignas(64) Cpu {
@@ -173,15 +184,22 @@ struct alignas(64) Cpu {
       0};  // budget below this = leave; kFloorLeave stops at the next block end (any thread)
   Block* block = nullptr;      // the running one
   TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]; one that never hits while alignment is checked
-  JumpEntry* jumps = nullptr;  // jump_sets[cpl == 3]: where indirect branches look first
+  JumpEntry* jumps = nullptr;  // of jump_sets, by mode: where indirect branches look first
   u8* arena = nullptr;         // base of the decoded blocks
   u32 epoch[2] = {
-      1, 1};       // of virtual-to-block facts: [0] lower half, [1] upper half of the address space
-  u64 mem_va = 0;  // a handler's argument to its slow path
-  u64 rflags = 2;  // all but the six status bits (those live in res/aux); bit 1 always set
+      1, 1};  // of virtual-to-block facts: [0] lower half, [1] upper half of the address space
+  u32 legacy_epoch = 1;  // the same for code that is not 64-bit: also of its CS
+  u64 mem_va = 0;        // a handler's argument to its slow path
+  u64 rflags = 2;        // all but the six status bits (those live in res/aux); bit 1 always set
   u8 cpl = 0;
+  u8 mode = 0;          // what besides the bytes decides how code decodes (block.h)
   bool shadow = false;  // STI / MOV SS / POP SS: no interrupt before the next instruction has run
+  bool shadow_ss = false;  // MOV SS / POP SS: no debug trap either
+  bool no_step = false;    // the instruction was INT n: it is not trapped by TF
   bool halted = false;
+  bool nmi_masked = false;  // from the delivery of one to the next IRET
+  Start start = Start::Started;
+  bool alone = true;  // no other vCPU runs guest code meanwhile
   /// Which of the host's floating-point units hold the guest's state, with no exception unmasked;
   /// only between two handlers (execute/unit.h). Then fx lacks what is newest.
   u8 units = 0;
@@ -190,8 +208,13 @@ struct alignas(64) Cpu {
   Exception pending;
 
   // --- system state
+  u64 rip_mask = ~0ull;  // addresses in the code segment have 64 or 32 bits
   u64 cr0 = 0x60000010, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0;  // CR8 lives in the local APIC
   u64 dr[4] = {}, dr6 = 0xffff0ff0, dr7 = 0x400;
+  bool debugging = false;    // DR7 has a breakpoint: instructions run one at a time
+  bool watching = false;     // of data: every access is looked at
+  bool breakpoints = false;  // of an instruction
+  u64 debug_hits = 0;        // of data and ports, as bits of DR6; they trap behind the instruction
   kvm_segment seg[SEG_COUNT] =
       {};  // FS and GS bases are read from here by the address-folding operation
   kvm_segment tr = {}, ldt = {};
@@ -201,8 +224,12 @@ struct alignas(64) Cpu {
   alignas(64) u8 bounce[512] = {};  // memory operand of a thunk, page-crossing accesses
 
   // --- parts
+  u32 index = 0;  // among the VM's vCPUs
+  u32 apic_id = 0;
   memory::GuestRam* ram = nullptr;
-  Irqchip* chip = nullptr;
+  memory::MemoryMap map;  // of its own: taken anew between blocks
+  ChipPort* chip = nullptr;
+  World* world = nullptr;
   const vcpu::CpuModel* model = &vcpu::soft_v1();
   vcpu::Bus* bus = nullptr;
   vcpu::Clock* clock = nullptr;
@@ -215,21 +242,25 @@ struct alignas(64) Cpu {
   std::atomic<bool> attention{
       false};  // look at interrupts, dirty-log resets, invalidations at the next block end
   std::atomic<bool> drop_write_tags{false};  // a new dirty epoch began
+  std::atomic<bool> map_changed{false};      // GuestRam has another map
+  std::atomic<bool> running{false};          // it is in guest code; the World's
+  u32 pauses = 0;                            // PAUSE instructions, where there are others
   u64 icount_done = 0;                       // instructions retired before the current run()
   bool exit_pending = false;                 // a Slow function said Step::Exit
   vcpu::RunResult exit_reason = vcpu::RunResult::Kicked;
   std::string error;
 
   TlbEntry tlb_sets[2][kTlbSize];
-  JumpEntry* jump_sets[2] = {};  // per privilege; the code cache's
+  /// Per privilege, for 64-bit code and for all other (va: the offset in CS); the code cache's.
+  JumpEntry* jump_sets[4] = {};
 
   // --- flags (flags.h): RFLAGS from (res, aux, rflags) and back
   u64 flags() const;
   void set_flags(u64 value);
 
   // --- memory for Slow functions (memory/access.cc). False: c.pending is set (or the access went
-  // to a device and is complete: true). Segmentation is flat in 64-bit mode; va already contains
-  // the segment base. Size 1, 2, 4, 8. Any alignment, page crossing included.
+  // to a device and is complete: true). va already contains the segment base. Size 1, 2, 4, 8. Any
+  // alignment, page crossing included.
   bool load(u64 va, u8 size, u64& value);
   bool store(u64 va, u8 size, u64 value);
   bool load_bytes(u64 va, void* out, size_t n);  // RAM or device
@@ -242,6 +273,26 @@ struct alignas(64) Cpu {
   bool store_sys(u64 va, u8 size, u64 value);
   /// Probes without access (write = intent). False: pending set.
   bool probe(u64 va, size_t n, Access access);
+
+  // --- segmentation (cpu/segment.cc). In 64-bit code an offset is an address but for FS and GS.
+  /// The linear address of [offset, offset+n) in a segment, with the checks of type and limit.
+  /// False: pending is set (#SS for the stack segment, else #GP).
+  bool linear(SegReg which, u64 offset, u64 n, Access access, u64& va);
+  u64 stack_mask() const { return code64() ? ~0ull : seg[SS].db ? 0xffffffff : 0xffff; }
+  /// The stack pointer becomes `to`: as many bits of it as the stack segment has.
+  void set_sp(u64 to);
+  /// In the stack segment, at an offset that wraps as the stack pointer does.
+  bool stack_load(u64 at, u8 size, u64& value);
+  bool stack_store(u64 at, u8 size, u64 value);
+  /// May code go on at this offset of CS? False: #GP(0).
+  bool code_offset(u64 offset);
+  u8 mode_bits() const;  // mode for the segments and the privilege of now
+
+  // --- breakpoints (cpu/debug.cc)
+  void arm_breakpoints();                       // by DR7
+  u64 breakpoints_at(u64 va) const;             // of instructions, as bits of DR6
+  void note_access(u64 va, u64 n, bool write);  // has it met one? In debug_hits
+  void note_port(u16 port, u8 size);
 
   // --- exceptions; system/deliver.cc delivers them
   Step raise(u8 vector) {
@@ -270,8 +321,12 @@ struct alignas(64) Cpu {
     floor.store(kFloorLeave);
   }
 
+  /// Its bit in sets of vCPUs (GuestRam::code_flag and the World's).
+  static_assert(vcpu::kMaxCpus <= 8);
+  u8 bit() const { return static_cast<u8>(1u << index); }
   bool long_mode() const { return efer & efer::LMA; }
   bool code64() const { return seg[CS].l; }
+  bool protected_mode() const { return cr0 & cr0::PE; }
   bool checks_alignment() const { return cpl == 3 && (rflags & flag::AC) && (cr0 & cr0::AM); }
 };
 
@@ -280,7 +335,7 @@ struct alignas(64) Cpu {
 ///   o.d   = byte offset of the r/m register when modrm.mod == 3     o.s = byte offset of the reg
 ///   field's register (REX.R applied) ea(c, o) = effective address incl. segment base when mod != 3
 ///   o.imm = immediate, sign-extended o.extra = operand size (1 2 4 8) | modrm << 8 | prefix << 16
-///   | rex << 24
+///   | rex << 24; INS, OUTS: o.scale = address size, o.disp = segment
 inline u64 ea(const Cpu& c, const Op& o) {
   auto at = [&](u8 off) {
     return *reinterpret_cast<const u64*>(reinterpret_cast<const u8*>(c.r) + off);
@@ -288,6 +343,6 @@ inline u64 ea(const Cpu& c, const Op& o) {
   return at(o.b) + (at(o.x) << o.scale) + static_cast<i64>(o.disp);
 }
 u64 insn_rip(const Cpu& c, const Op& o);  // of the running block (execute/slow.cc)
-inline u64 next_rip(const Cpu& c, const Op& o) { return insn_rip(c, o) + o.len; }
+inline u64 next_rip(const Cpu& c, const Op& o) { return (insn_rip(c, o) + o.len) & c.rip_mask; }
 
 }  // namespace colo::soft

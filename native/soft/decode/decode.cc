@@ -1,4 +1,4 @@
-// Instruction lengths and fields of 64-bit mode (Intel SDM vol. 2, appendix A).
+// Instruction lengths and fields (Intel SDM vol. 2, appendix A; 16-bit addresses: table 2-1).
 #include <cstring>
 
 #include "soft/decode/insn.h"
@@ -8,7 +8,7 @@ namespace {
 
 // What follows the opcode: . nothing   M ModRM   b imm8   w imm16   z imm16/32   d imm32   v
 // imm16/32/64   B ModRM+imm8   Z ModRM+immz e imm16+imm8   o moffs   3 ModRM, imm8 if /0 /1   4
-// ModRM, immz if /0 /1   x undefined   p prefix or escape
+// ModRM, immz if /0 /1   P far pointer   x undefined   p prefix or escape
 constexpr char kOneByte[] =
     "MMMMbzxx"
     "MMMMbzxp"  // 00
@@ -42,6 +42,43 @@ constexpr char kOneByte[] =
     "ddxb...."  // E0
     "p.pp..34"
     "......MM";  // F0
+/// What 64-bit code has not: PUSH and POP of segments, BCD, INC and DEC of registers, PUSHA, BOUND,
+/// far pointers, LES, LDS, INTO, SALC, and 82 as another 80.
+constexpr char legacy_kind(u8 opcode) {
+  switch (opcode) {
+    case 0x06:
+    case 0x07:
+    case 0x0e:
+    case 0x16:
+    case 0x17:
+    case 0x1e:
+    case 0x1f:
+    case 0x27:
+    case 0x2f:
+    case 0x37:
+    case 0x3f:
+    case 0x40 ... 0x4f:
+    case 0x60:
+    case 0x61:
+    case 0xce:
+    case 0xd6:
+      return '.';
+    case 0x62:
+    case 0xc4:
+    case 0xc5:
+      return 'M';
+    case 0x82:
+      return 'B';
+    case 0x9a:
+    case 0xea:
+      return 'P';
+    case 0xd4:
+    case 0xd5:
+      return 'b';
+    default:
+      return kOneByte[opcode];
+  }
+}
 constexpr char kTwoByte[] =
     "MMMMx..."
     "..x.xMxx"  // 00
@@ -107,8 +144,9 @@ bool take_prefix(Insn& i, u8 b) {
     case 0x26:
     case 0x2e:
     case 0x36:
-    case 0x3e:
-      return true;  // ES CS SS DS: no base in 64-bit mode, and they do not cancel FS or GS
+    case 0x3e:  // ES CS SS DS: no base in 64-bit mode, and they do not cancel FS or GS
+      if (i.legacy()) i.segment = (b >> 3) & 3;
+      return true;
     case 0x64:
       i.segment = FS;
       return true;
@@ -119,7 +157,7 @@ bool take_prefix(Insn& i, u8 b) {
       i.opsize = true;
       return true;
     case 0x67:
-      i.addr32 = true;
+      i.address = i.code == CodeSize::Bits32 ? 2 : 4;
       return true;
     case 0xf0:
       i.lock = true;
@@ -137,7 +175,7 @@ u8 take_prefixes(Reader& r, Insn& i) {
   u8 b = static_cast<u8>(r.take(1));
   for (; !r.past_end; b = static_cast<u8>(r.take(1))) {
     if (take_prefix(i, b)) i.rex = 0;  // only the one directly before the opcode counts
-    else if ((b & 0xf0) == 0x40) i.rex = b;
+    else if ((b & 0xf0) == 0x40 && !i.legacy()) i.rex = b;
     else break;
   }
   i.prefix = i.repeat ? i.repeat : i.opsize ? 0x66 : 0;
@@ -146,7 +184,7 @@ u8 take_prefixes(Reader& r, Insn& i) {
 
 char take_opcode(Reader& r, Insn& i, u8 b) {
   i.opcode = b;
-  if (b != 0x0f) return kOneByte[b];
+  if (b != 0x0f) return i.legacy() ? legacy_kind(b) : kOneByte[b];
   i.map = 1;
   i.opcode = b = static_cast<u8>(r.take(1));
   if (b != 0x38 && b != 0x3a) return kTwoByte[b];
@@ -155,7 +193,19 @@ char take_opcode(Reader& r, Insn& i, u8 b) {
   return i.map == 2 ? 'M' : 'B';
 }
 
+void take_16bit_operand(Reader& r, Insn& i) {
+  constexpr u8 kBases[] = {RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX};
+  constexpr u8 kIndices[] = {RSI, RDI, RSI, RDI, REG_ZERO, REG_ZERO, REG_ZERO, REG_ZERO};
+  const u8 mod = i.modrm >> 6, rm = i.modrm & 7;
+  i.memory = true;
+  const bool absolute = mod == 0 && rm == 6;
+  if (!absolute) i.base = kBases[rm], i.index = kIndices[rm];
+  if (mod == 1) i.disp = static_cast<i32>(r.take_signed(1));
+  if (mod == 2 || absolute) i.disp = static_cast<i32>(r.take_signed(2));
+}
+
 void take_memory_operand(Reader& r, Insn& i) {
+  if (i.address == 2) return take_16bit_operand(r, i);
   const u8 mod = i.modrm >> 6, rm = i.modrm & 7;
   const u8 rex_b = (i.rex & 1) << 3, rex_x = (i.rex & 2) << 2;
   i.memory = true;
@@ -167,7 +217,8 @@ void take_memory_operand(Reader& r, Insn& i) {
     no_base = (sib & 7) == 5 && mod == 0;
     if (!no_base) i.base = (sib & 7) | rex_b;
   } else if (rm == 5 && mod == 0) {
-    no_base = i.rip_relative = true;
+    no_base = true;
+    i.rip_relative = !i.legacy();
   } else {
     i.base = rm | rex_b;
   }
@@ -184,7 +235,7 @@ void take_modrm(Reader& r, Insn& i) {
 }
 
 void take_immediate(Reader& r, Insn& i, char kind) {
-  const size_t z = i.opsize && !i.rex_w() ? 2 : 4;
+  const size_t z = i.size() == 2 ? 2 : 4;
   size_t n = 0;
   switch (kind) {
     case 'b':
@@ -194,8 +245,8 @@ void take_immediate(Reader& r, Insn& i, char kind) {
     case 'w':
       n = 2;
       break;
-    case 'd':
-      n = 4;
+    case 'd':  // 64-bit code: 32 bits whatever the prefixes say
+      n = i.legacy() ? z : 4;
       break;
     case 'z':
     case 'Z':
@@ -205,7 +256,7 @@ void take_immediate(Reader& r, Insn& i, char kind) {
       n = i.rex_w() ? 8 : z;
       break;
     case 'o':
-      n = i.addr32 ? 4 : 8;
+      n = i.address;
       break;
     case '3':
       n = i.ext() < 2 ? 1 : 0;
@@ -219,6 +270,12 @@ void take_immediate(Reader& r, Insn& i, char kind) {
       i.has_imm = true;
       return;
     }
+    case 'P': {
+      const u64 offset = r.take(z);
+      i.imm = static_cast<i64>(offset | r.take(2) << 32);
+      i.has_imm = true;
+      return;
+    }
     default:
       return;
   }
@@ -229,8 +286,10 @@ void take_immediate(Reader& r, Insn& i, char kind) {
 
 }  // namespace
 
-Parse parse(const u8* bytes, size_t available, Insn& i) {
+Parse parse(const u8* bytes, size_t available, Insn& i, CodeSize code) {
   i = {};
+  i.code = code;
+  i.address = code == CodeSize::Bits64 ? 8 : code == CodeSize::Bits32 ? 4 : 2;
   Reader r{bytes, available};
   const char kind = take_opcode(r, i, take_prefixes(r, i));
   if (kind == 'x') i.undefined = true;

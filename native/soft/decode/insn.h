@@ -6,13 +6,18 @@ namespace colo::soft {
 
 constexpr size_t kMaxInsnLength = 15;
 
-/// One instruction of 64-bit mode, split.
+/// What CS says of its code; in 64-bit mode operands have 32 bits by default and addresses 64.
+enum class CodeSize : u8 { Bits64, Bits32, Bits16 };
+
+/// One instruction, split.
 struct Insn {
+  CodeSize code = CodeSize::Bits64;
   u8 length = 0;
   u8 prefix = 0;  // mandatory-prefix view: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)
   u8 repeat = 0;  // 0, 0xf2, 0xf3
-  bool opsize = false, addr32 = false, lock = false;
-  u8 segment = SEG_COUNT;  // FS or GS, else SEG_COUNT: the others have base 0
+  bool opsize = false, lock = false;
+  u8 address = 8;          // bytes of an address
+  u8 segment = SEG_COUNT;  // of an override; 64-bit code: FS or GS, the others have base 0
   u8 rex = 0;
   u8 map = 0;  // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
   u8 opcode = 0;
@@ -24,17 +29,24 @@ struct Insn {
   i32 disp = 0;
   bool rip_relative = false;
   bool has_imm = false;
-  i64 imm = 0;             // sign-extended; moffs: the address
-  bool undefined = false;  // no such instruction in 64-bit mode
+  i64 imm = 0;  // sign-extended; moffs: the address; far pointer: selector << 32 | offset
+  bool undefined = false;  // no such instruction in this mode
   bool too_long = false;
 
   bool rex_w() const { return rex & 8; }
   u8 ext() const { return (modrm >> 3) & 7; }  // opcode extension
-  u8 size() const { return rex_w() ? 8 : opsize ? 2 : 4; }
+  bool legacy() const { return code != CodeSize::Bits64; }
+  bool narrow() const { return opsize != (code == CodeSize::Bits16); }  // 16-bit operands
+  u8 size() const { return rex_w() ? 8 : narrow() ? 2 : 4; }
+  /// The segment of its memory operand.
+  SegReg data_segment() const {
+    if (segment != SEG_COUNT) return SegReg(segment);
+    return memory && (base == RSP || base == RBP) ? SS : DS;
+  }
 };
 
 enum class Parse : u8 { Done, Truncated };
 /// Splits the instruction at bytes; at most `available` of them may be looked at.
-Parse parse(const u8* bytes, size_t available, Insn& out);
+Parse parse(const u8* bytes, size_t available, Insn& out, CodeSize code = CodeSize::Bits64);
 
 }  // namespace colo::soft

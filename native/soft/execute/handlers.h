@@ -23,7 +23,7 @@ Handler pick_shift(int op, bool memory, bool by_cl,
 Handler pick_double_shift(bool left, bool memory, bool by_cl, u8 size);
 
 enum class Branch { Jump, Call, JumpReg, CallReg, Ret, LoopNz, LoopZ, Loop, Jrcxz };
-Handler pick_branch(Branch kind, bool addr32);
+Handler pick_branch(Branch kind, u8 address = 8);  // address size: of the count
 
 enum class Move {
   RegReg,
@@ -40,8 +40,11 @@ enum class Move {
   PopMem,
   LeaveFrame,
   Nop,
+  Fence,
   FoldSegment,
   Fold32,
+  Fold16,
+  FoldLinear,  // REG_TMP, an offset in segment imm, becomes an address; extra = bytes | write << 16
   FoldImm,
   FoldBit,
   FoldXlat,
@@ -67,6 +70,10 @@ enum class FlagOp { Clc, Stc, Cmc, Cld, Std, Lahf, Sahf };
 Handler pick_flag(FlagOp op);
 Handler pick_raise_ud();
 
+/// Code that is not 64-bit, with 32-bit operands on a flat stack.
+enum class Flat { Push, PushImm, Pop, LeaveFrame, Call, CallReg, JumpReg, Ret };
+Handler pick_flat(Flat kind);
+
 /// The handler that runs a Slow function stored in the following slot.
 Handler pick_slow(bool ends);
 
@@ -79,9 +86,28 @@ Step slow_cmpxchg16b(Cpu& c, const Op& o);
 Step slow_cmpxchg8b(Cpu& c, const Op& o);
 Step slow_rdrand(Cpu& c, const Op& o);  // o.extra = size
 Step slow_gp0(Cpu& c, const Op& o);
-/// o.imm = source segment, o.extra = 32-bit addresses; opcode: A4 A6 AA AC AE.
+Step slow_pause(Cpu& c, const Op& o);
+/// o.imm = source segment, o.extra = address size; opcode: A4 A6 AA AC AE.
 Slow pick_string(u8 opcode, u8 size, u8 repeat);
-/// o.imm = FpPlan*; with an implicit RDI operand: o.extra = segment, o.scale = 32-bit address.
+/// What only legacy code has, and stacks and branches that no handler does (legacy.cc). o.extra =
+/// operand size; registers in d or s.
+Step legacy_push(Cpu& c, const Op& o);      // s
+Step legacy_push_imm(Cpu& c, const Op& o);  // imm
+Step legacy_pop(Cpu& c, const Op& o);       // d
+Step legacy_pop_mem(Cpu& c, const Op& o);  // scale: address size, d: segment; the address: b x disp
+Step legacy_pusha(Cpu& c, const Op& o);
+Step legacy_popa(Cpu& c, const Op& o);
+Step legacy_enter(Cpu& c, const Op& o);
+Step legacy_leave(Cpu& c, const Op& o);
+Step legacy_call(Cpu& c, const Op& o);           // imm: target
+Step legacy_call_indirect(Cpu& c, const Op& o);  // s
+Step legacy_jump_indirect(Cpu& c, const Op& o);  // s
+Step legacy_ret(Cpu& c, const Op& o);            // imm: bytes of arguments
+Step legacy_branch_beyond(Cpu& c, const Op& o);  // imm: opcode | address size << 8
+Step legacy_xlat(Cpu& c, const Op& o);           // imm: segment, extra: address size
+Step legacy_bound(Cpu& c, const Op& o);          // s; the address in memory
+Step legacy_bcd(Cpu& c, const Op& o);            // imm: opcode | immediate << 8
+/// o.imm = FpPlan*; with an implicit RDI operand: o.extra = segment, o.scale = address size.
 constexpr u32 kThunkFwait = 0x100;  // in o.extra
 Step slow_thunk(Cpu& c, const Op& o);
 /// Handlers for thunks whose memory operand (if any) the TLB can serve in place; nullptr:

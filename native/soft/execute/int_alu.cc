@@ -42,6 +42,7 @@ template <int OP, bool Imm, class T>
 void alu_locked(OP_ARGS) {
   const T b = Imm ? static_cast<T>(o->imm) : get<T>(c, o->s);
   MODIFY(T, p, address(c, o));
+  SETTLE_SPLIT(T, p)
   if (splits_line<T>(p)) *p = alu<OP, T>(*p, b, res, aux);
   else alu<OP, T>(locked_old<OP, T>(p, b, aux), b, res, aux);
   NEXT;
@@ -55,6 +56,7 @@ void unary_reg(OP_ARGS) {
 template <int OP, bool Locked, class T>
 void unary_mem(OP_ARGS) {
   MODIFY(T, p, address(c, o));
+  if constexpr (Locked) SETTLE_SPLIT(T, p)
   if (Locked && !splits_line<T>(p)) {
     T* at = reinterpret_cast<T*>(p);
     T old = *p, now;

@@ -32,6 +32,7 @@ void bit_mem(OP_ARGS) {
     aux = aux_with_cf(aux, (v >> n) & 1);
   } else {
     MODIFY(T, p, address(c, o));
+    if constexpr (Locked) SETTLE_SPLIT(T, p)
     T old = *p;
     if (Locked && !splits_line<T>(p)) {
       T* at = reinterpret_cast<T*>(p);
@@ -76,6 +77,7 @@ template <bool Locked, class T>
 void xadd_mem(OP_ARGS) {
   const T b = get<T>(c, o->s);
   MODIFY(T, p, address(c, o));
+  if constexpr (Locked) SETTLE_SPLIT(T, p)
   const bool atomic = Locked && !splits_line<T>(p);
   const T a = atomic ? __atomic_fetch_add(reinterpret_cast<T*>(p), b, __ATOMIC_SEQ_CST) : T{*p};
   const T sum = alu<ALU_ADD, T>(a, b, res, aux);
@@ -98,6 +100,7 @@ template <bool Locked, class T>
 void cmpxchg_mem(OP_ARGS) {
   const T acc = get<T>(c, RAX * 8), src = get<T>(c, o->s);
   MODIFY(T, p, address(c, o));
+  if constexpr (Locked) SETTLE_SPLIT(T, p)
   T old;
   if (Locked && !splits_line<T>(p)) {
     old = acc;

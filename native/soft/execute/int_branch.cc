@@ -1,4 +1,4 @@
-// Control transfers within 64-bit code, and what else reads the conditions: SETcc, CMOVcc.
+// Control transfers within a code segment, and what else reads the conditions: SETcc, CMOVcc.
 #include "soft/execute/handlers.h"
 #include "soft/execute/ops.h"
 
@@ -102,7 +102,14 @@ Handler pick_cmov(int cc, bool memory, u8 size) {
   return memory ? kConditions[cc].move_mem[i] : kConditions[cc].move[i];
 }
 
-Handler pick_branch(Branch kind, bool addr32) {
+namespace {
+template <Branch K>
+Handler pick_loop(u8 address) {
+  return address == 8 ? loop<K, u64> : address == 4 ? loop<K, u32> : loop<K, u16>;
+}
+}  // namespace
+
+Handler pick_branch(Branch kind, u8 address) {
   switch (kind) {
     case Branch::Jump:
       return jump;
@@ -115,13 +122,13 @@ Handler pick_branch(Branch kind, bool addr32) {
     case Branch::Ret:
       return ret;
     case Branch::LoopNz:
-      return addr32 ? Handler(loop<Branch::LoopNz, u32>) : Handler(loop<Branch::LoopNz, u64>);
+      return pick_loop<Branch::LoopNz>(address);
     case Branch::LoopZ:
-      return addr32 ? Handler(loop<Branch::LoopZ, u32>) : Handler(loop<Branch::LoopZ, u64>);
+      return pick_loop<Branch::LoopZ>(address);
     case Branch::Loop:
-      return addr32 ? Handler(loop<Branch::Loop, u32>) : Handler(loop<Branch::Loop, u64>);
+      return pick_loop<Branch::Loop>(address);
     case Branch::Jrcxz:
-      return addr32 ? Handler(jcxz<u32>) : Handler(jcxz<u64>);
+      return address == 8 ? jcxz<u64> : address == 4 ? jcxz<u32> : jcxz<u16>;
   }
   return nullptr;
 }

@@ -48,6 +48,7 @@ void xchg_rr(OP_ARGS) {
 template <class T>
 void xchg_mr(OP_ARGS) {  // implies LOCK
   MODIFY(T, p, address(c, o));
+  SETTLE_SPLIT(T, p)
   const T value = get<T>(c, o->s);
   T old = *p;
   if (splits_line<T>(p)) *p = value;
@@ -90,6 +91,12 @@ void leave_frame(OP_ARGS) {
   NEXT;
 }
 void nop(OP_ARGS) { NEXT; }
+/// MFENCE, and SFENCE: other threads, vCPUs and devices, see what the host's memory order lets
+/// them.
+void fence(OP_ARGS) {
+  asm volatile("mfence" ::: "memory");
+  NEXT;
+}
 
 // Parts of an address, left in REG_TMP.
 void fold_segment(OP_ARGS) {
@@ -100,8 +107,19 @@ void fold_32(OP_ARGS) {
   c->r[REG_TMP] = static_cast<u32>(address(c, o));
   NEXT;
 }
+void fold_16(OP_ARGS) {
+  c->r[REG_TMP] = static_cast<u16>(address(c, o));
+  NEXT;
+}
 void fold_imm(OP_ARGS) {
   c->r[REG_TMP] = static_cast<u64>(o->imm);
+  NEXT;
+}
+void fold_linear(OP_ARGS) {
+  const Access access = o->extra >> 16 ? Access::Write : Access::Read;
+  u64& at = c->r[REG_TMP];  // no local: its address would keep the frame alive
+  if (!c->linear(SegReg(o->imm), at, o->extra & 0xffff, access, at))
+    return leave_fault(c, o, res, aux);
   NEXT;
 }
 /// The operand word that a signed register bit offset selects.
@@ -215,10 +233,16 @@ Handler pick_move(Move kind, u8 size, bool indexed) {
       return leave_frame;
     case Move::Nop:
       return nop;
+    case Move::Fence:
+      return fence;
     case Move::FoldSegment:
       return fold_segment;
     case Move::Fold32:
       return fold_32;
+    case Move::Fold16:
+      return fold_16;
+    case Move::FoldLinear:
+      return fold_linear;
     case Move::FoldImm:
       return fold_imm;
     case Move::FoldBit:

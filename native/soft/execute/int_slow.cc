@@ -1,10 +1,13 @@
 // Integer instructions too rare for a handler of their own.
+#include <sched.h>
 #include <sys/random.h>
 
 #include <cstring>
 
 #include "soft/execute/handlers.h"
 #include "soft/execute/ops.h"
+#include "soft/memory/mmu.h"
+#include "soft/memory/world.h"
 
 namespace colo::soft {
 
@@ -64,37 +67,75 @@ void set_zf(Cpu& c, bool zf) {
   const u64 rest = status_of_lazy(c.res, c.aux) & ~flag::ZF;
   lazy_of_status(rest | (zf ? flag::ZF : 0), c.res, c.aux);
 }
+
+void exchange_here(u8* at, size_t n, u64* found, const u64* desired) {
+  if (n == 8) {
+    __atomic_compare_exchange_n(reinterpret_cast<u64*>(at), found, *desired, false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return;
+  }
+  asm volatile("lock cmpxchg16b %0"
+               : "+m"(*reinterpret_cast<unsigned __int128*>(at)), "+a"(found[0]), "+d"(found[1])
+               : "b"(desired[0]), "c"(desired[1])
+               : "cc", "memory");
+}
+
+/// found: what is expected, then what was there; memory is written in both cases. By the host's own
+/// instruction within a line of RAM, else as a load and a store while no other vCPU runs. False:
+/// pending is set.
+bool compare_exchange(Cpu& c, u64 at, size_t n, u64* found, const u64* desired) {
+  if (!c.mmu->aligned(at, n) || c.mmu->beyond_4g(at, n) || !c.probe(at, n, Access::Write))
+    return false;
+  const bool split = (at & 63) > 64 - n;
+  Place place;
+  u8* host = split ? nullptr : c.mmu->at(at, Access::Write, c.cpl == 3, place);
+  if (host) {
+    if (c.watching) c.note_access(at, n, true);
+    exchange_here(host, n, found, desired);
+    c.mmu->wrote_ram(place.at, n);
+    return true;
+  }
+  if (!split && !place.device) return false;
+  const Alone alone(c);
+  u64 now[2];
+  if (!c.load_bytes(at, now, n)) return false;
+  if (!c.store_bytes(at, memcmp(now, found, n) ? now : desired, n)) return false;
+  memcpy(found, now, n);
+  return true;
+}
+
 }  // namespace
 
 Step slow_cmpxchg8b(Cpu& c, const Op& o) {
-  const u64 at = ea(c, o);
-  u64 old;
-  if (!c.probe(at, 8, Access::Write) || !c.load(at, 8, old)) return Step::Fault;
   const u64 expected = static_cast<u32>(c.r[RAX]) | c.r[RDX] << 32;
   const u64 desired = static_cast<u32>(c.r[RBX]) | c.r[RCX] << 32;
-  const bool same = old == expected;
-  if (!c.store(at, 8, same ? desired : old)) return Step::Fault;
-  if (!same) {
-    c.r[RAX] = static_cast<u32>(old);
-    c.r[RDX] = old >> 32;
+  u64 found = expected;
+  if (!compare_exchange(c, ea(c, o), 8, &found, &desired)) return Step::Fault;
+  if (found != expected) {
+    c.r[RAX] = static_cast<u32>(found);
+    c.r[RDX] = found >> 32;
   }
-  set_zf(c, same);
+  set_zf(c, found == expected);
   return Step::Next;
 }
 
 Step slow_cmpxchg16b(Cpu& c, const Op& o) {
   const u64 at = ea(c, o);
   if (at & 15) return c.raise(GP, 0);
-  u64 old[2];
-  if (!c.probe(at, 16, Access::Write) || !c.load_bytes(at, old, 16)) return Step::Fault;
-  const bool same = old[0] == c.r[RAX] && old[1] == c.r[RDX];
-  const u64 desired[2] = {same ? c.r[RBX] : old[0], same ? c.r[RCX] : old[1]};
-  if (!c.store_bytes(at, desired, 16)) return Step::Fault;
-  if (!same) {
-    c.r[RAX] = old[0];
-    c.r[RDX] = old[1];
-  }
+  u64 found[2] = {c.r[RAX], c.r[RDX]};
+  const u64 desired[2] = {c.r[RBX], c.r[RCX]};
+  if (!compare_exchange(c, at, 16, found, desired)) return Step::Fault;
+  const bool same = found[0] == c.r[RAX] && found[1] == c.r[RDX];
+  c.r[RAX] = found[0];
+  c.r[RDX] = found[1];
   set_zf(c, same);
+  return Step::Next;
+}
+
+/// A vCPU that waits for another gives its core away now and then: the other may have none.
+Step slow_pause(Cpu& c, const Op&) {
+  constexpr u32 kPatience = 32;
+  if (!c.alone && ++c.pauses % kPatience == 0) sched_yield();
   return Step::Next;
 }
 

@@ -55,6 +55,9 @@ template <size_t N>
 void slow_write(OP_ARGS);
 template <size_t N>
 void slow_modify(OP_ARGS);
+/// A LOCK at [c->mem_va, +N) over two cache lines: dispatches it again while no other vCPU runs.
+template <size_t N>
+void slow_split(OP_ARGS);
 /// Leaves the chain; c->rip is already right.
 void leave(OP_ARGS);
 /// Leaves with c->pending set: RIP = this instruction, which does not count.
@@ -104,13 +107,19 @@ void retry_with_unit(OP_ARGS);
   Guest<T>* const pointer = reinterpret_cast<Guest<T>*>(va_ + entry_.addend)
 
 /// An atomic operation over two cache lines locks the host's whole bus, where the host allows it at
-/// all. There is one vCPU, and devices do not modify what they find, so plain accesses give the
-/// same result; with more vCPUs these would have to stop the others.
+/// all. While no other vCPU runs plain accesses give the same result: devices do not modify what
+/// they find.
 template <class T>
 COLO_INLINE bool splits_line(const void* p) {
-  constexpr u64 kLine = 64;
-  return COLO_UNLIKELY((reinterpret_cast<u64>(p) & (kLine - 1)) > kLine - sizeof(T));
+  return COLO_UNLIKELY(splits_line(reinterpret_cast<u64>(p), sizeof(T)));
 }
+
+/// Behind MODIFY, of a LOCK: from here on plain accesses do where the operand splits a line.
+#define SETTLE_SPLIT(T, pointer)                             \
+  if (COLO_UNLIKELY(splits_line<T>(pointer) && !c->alone)) { \
+    c->mem_va = va_;                                         \
+    return slow_split<sizeof(T)>(c, o, res, aux);            \
+  }
 
 /// Runs block b, unless the budget is spent or somebody wants the CPU's attention.
 COLO_INLINE void enter(Cpu* c, Block* b, u64 res, u64 aux) {

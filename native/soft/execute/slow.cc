@@ -103,6 +103,17 @@ ALL_SIZES(slow_read)
 ALL_SIZES(slow_write)
 ALL_SIZES(slow_modify)
 
+template <size_t N>
+COLO_COLD void slow_split(OP_ARGS) {
+  give_units_back(c);
+  if (c->mmu->prepare_alone(o, c->mem_va, N) == Mmu::Prepared::Retry) return o->h(c, o, res, aux);
+  return run_windowed(c, o, res, aux);
+}
+template void slow_split<1>(OP_ARGS);
+template void slow_split<2>(OP_ARGS);
+template void slow_split<4>(OP_ARGS);
+template void slow_split<8>(OP_ARGS);
+
 COLO_COLD void leave(OP_ARGS) {
   (void)o;
   give_units_back(c);
@@ -165,6 +176,8 @@ static COLO_NOINLINE void run_slow(OP_ARGS) {
   c->res = res;
   c->aux = aux;
   const Step step = reinterpret_cast<Slow>(reinterpret_cast<void*>(o[1].h))(*c, *o);
+  // Most of those that end a block serialize: IRET, MOV to CR, INVLPG, WRMSR.
+  if (Ends && !c->alone) asm volatile("mfence" ::: "memory");
   switch (step) {
     case Step::Fault:
       return leave_fault(c, o, c->res, c->aux);

@@ -191,9 +191,12 @@ Step slow_thunk(Cpu& c, const Op& o) {
   const FpPlan& plan = plan_of(&o);
   if (const u8 vector = unit_fault(c, plan, o); vector != kNoFault) return c.raise(vector);
   u64 at = ea(c, o);
-  if (plan.implicit_rdi)
-    at = (o.scale ? static_cast<u32>(c.r[RDI]) : c.r[RDI]) +
-         (o.extra == SEG_COUNT ? 0 : c.seg[o.extra].base);
+  if (plan.implicit_rdi) {
+    const u64 rdi = o.scale == 8   ? c.r[RDI]
+                    : o.scale == 4 ? static_cast<u32>(c.r[RDI])
+                                   : static_cast<u16>(c.r[RDI]);
+    if (!c.linear(SegReg(o.extra), rdi, plan.mem_size, Access::Write, at)) return Step::Fault;
+  }
   if (plan.mem_size) {
     if (plan.aligned16 && at & 15) return c.raise(GP, 0);
     if (plan.mem_read && !c.load_bytes(at, c.bounce, plan.mem_size)) return Step::Fault;

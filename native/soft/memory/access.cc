@@ -4,13 +4,15 @@
 
 #include "soft/cpu/block.h"
 #include "soft/memory/mmu.h"
+#include "soft/memory/world.h"
 
 namespace colo::soft {
 
-void Mmu::wrote_ram(u64 gpa, size_t n) {
-  const u64 page = c.ram->page_of(gpa);
+void Mmu::wrote_ram(u64 offset, size_t n) {
+  const u64 page = offset >> kPageShift;
   if (c.ram->logging()) c.ram->mark_dirty(page);
-  if (c.blocks->has_code(page)) c.blocks->written(gpa, n);
+  c.world->written(c, offset, n);
+  if (c.blocks->has_code(page)) c.blocks->written(offset, n);
 }
 
 u64 Mmu::device_read_word(u64 gpa, u8 size) {
@@ -31,6 +33,25 @@ u8 natural(u64 gpa, size_t n) {
   for (u8 size : {8, 4, 2})
     if (n >= size && !(gpa & (size - 1))) return size;
   return 1;
+}
+}  // namespace
+
+namespace {
+template <class T>
+void move_one(u8*& to, const u8*& from, size_t& n) {
+  using Any __attribute__((may_alias, aligned(1))) = T;
+  const T v = __atomic_load_n(reinterpret_cast<const Any*>(from), __ATOMIC_RELAXED);
+  __atomic_store_n(reinterpret_cast<Any*>(to), v, __ATOMIC_RELAXED);
+  to += sizeof(T), from += sizeof(T), n -= sizeof(T);
+}
+
+/// What other vCPUs may look at meanwhile: each byte is stored once, and an operand of natural size
+/// as a whole, of which memcpy() promises neither.
+void move_bytes(u8* to, const u8* from, size_t n) {
+  while (n >= 8) move_one<u64>(to, from, n);
+  if (n >= 4) move_one<u32>(to, from, n);
+  if (n >= 2) move_one<u16>(to, from, n);
+  if (n) move_one<u8>(to, from, n);
 }
 }  // namespace
 
@@ -59,17 +80,13 @@ u64 tag_of(const TlbEntry& e, Access access) {
 }
 }  // namespace
 
-u8* Mmu::at(u64 va, Access access, bool user, u64& gpa, bool& device) {
+u8* Mmu::at(u64 va, Access access, bool user, Place& place) {
   const TlbEntry& e = c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)];
-  device = false;
+  place = {};
   if (tag_of(e, access) != (va & kPageMask)) {
-    if (!fill(va, access, user, gpa)) return nullptr;
-    if (!c.ram->slot_of(gpa)) {
-      device = true;
-      return nullptr;
-    }
+    if (!fill(va, access, user, place) || place.device) return nullptr;
   } else {
-    gpa = side_[user][(va >> kPageShift) & (kTlbSize - 1)].gpa | (va & ~kPageMask);
+    place.at = side_[user][(va >> kPageShift) & (kTlbSize - 1)].offset | (va & ~kPageMask);
   }
   return reinterpret_cast<u8*>(va + e.addend);
 }
@@ -77,13 +94,12 @@ u8* Mmu::at(u64 va, Access access, bool user, u64& gpa, bool& device) {
 bool Mmu::read(u64 va, void* out, size_t n, bool user) {
   for (u8* to = static_cast<u8*>(out); n;) {
     const size_t part = std::min<u64>(n, kPageSize - (va & ~kPageMask));
-    u64 gpa;
-    bool device;
-    const u8* from = at(va, Access::Read, user, gpa, device);
-    if (from) memcpy(to, from, part);
-    else if (device) device_read(gpa, to, part);
+    Place place;
+    const u8* from = at(va, Access::Read, user, place);
+    if (from) move_bytes(to, from, part);
+    else if (place.device) device_read(place.at, to, part);
     else return false;
-    to += part, va += part, n -= part;
+    to += part, va = behind(va, part), n -= part;
   }
   return true;
 }
@@ -91,17 +107,16 @@ bool Mmu::read(u64 va, void* out, size_t n, bool user) {
 bool Mmu::write(u64 va, const void* in, size_t n, bool user) {
   for (const u8* from = static_cast<const u8*>(in); n;) {
     const size_t part = std::min<u64>(n, kPageSize - (va & ~kPageMask));
-    u64 gpa;
-    bool device;
-    if (u8* to = at(va, Access::Write, user, gpa, device)) {
-      memcpy(to, from, part);
-      wrote_ram(gpa, part);
-    } else if (device) {
-      device_write(gpa, from, part);
+    Place place;
+    if (u8* to = at(va, Access::Write, user, place)) {
+      move_bytes(to, from, part);
+      wrote_ram(place.at, part);
+    } else if (place.device) {
+      device_write(place.at, from, part);
     } else {
       return false;
     }
-    from += part, va += part, n -= part;
+    from += part, va = behind(va, part), n -= part;
   }
   return true;
 }
@@ -113,24 +128,42 @@ bool Mmu::probe_page(u64 va, Access access, bool user) {
   return walk(va, access, user, t);
 }
 
+bool Mmu::beyond_4g(u64 va, size_t n) {
+  if (COLO_LIKELY(!((va + n - 1) >> 32) || !(c.mode & kModeLegacy))) return false;
+  if (!c.long_mode() && !(c.mode & kModeFlat)) return false;
+  c.raise(GP, 0);
+  return true;
+}
+
+/// Where the next page begins.
+u64 Mmu::behind(u64 va, u64 n) const {
+  va += n;
+  return va == 1ull << 32 && !c.long_mode() ? 0 : va;
+}
+
 /// No operand is longer than a page, so it lies in two at most; the one behind the last page of the
 /// address space is page 0.
 bool Cpu::probe(u64 va, size_t n, Access access) {
   COLO_ASSERT(n - 1 < kPageSize);
   const bool user = cpl == 3;
   if (!mmu->probe_page(va, access, user)) return false;
-  const u64 last = va + n - 1;
-  return !((va ^ last) & kPageMask) || mmu->probe_page(last & kPageMask, access, user);
+  if (!((va ^ (va + n - 1)) & kPageMask)) return true;
+  return mmu->probe_page(mmu->behind(va, kPageSize - (va & ~kPageMask)), access, user);
 }
 
 bool Cpu::load_bytes(u64 va, void* out, size_t n) {
-  return mmu->aligned(va, n) && mmu->read(va, out, n, cpl == 3);
+  if (!mmu->aligned(va, n) || mmu->beyond_4g(va, n) || !mmu->read(va, out, n, cpl == 3))
+    return false;
+  if (COLO_UNLIKELY(watching)) note_access(va, n, false);
+  return true;
 }
 
 bool Cpu::store_bytes(u64 va, const void* in, size_t n) {
-  if (!mmu->aligned(va, n)) return false;
+  if (!mmu->aligned(va, n) || mmu->beyond_4g(va, n)) return false;
   if (((va + n - 1) ^ va) & kPageMask && !probe(va, n, Access::Write)) return false;
-  return mmu->write(va, in, n, cpl == 3);
+  if (!mmu->write(va, in, n, cpl == 3)) return false;
+  if (COLO_UNLIKELY(watching)) note_access(va, n, true);
+  return true;
 }
 
 bool Cpu::load(u64 va, u8 size, u64& value) {
@@ -144,26 +177,58 @@ bool Cpu::load_sys(u64 va, u8 size, u64& value) {
 }
 bool Cpu::store_sys(u64 va, u8 size, u64 value) { return mmu->write(va, &value, size, false); }
 
+void Mmu::open_window(const Op* o, u64 va, u8 size, bool write) {
+  TlbEntry* slot = &c.tlb[(va >> kPageShift) & (kTlbSize - 1)];
+  const u64 tag = (va + size - 1) & kPageMask;
+  u8* host = window.direct ? c.ram->base() + window.offset : c.bounce;
+  window.saved = *slot;
+  *slot = {tag, write ? tag : 1, 1, reinterpret_cast<u64>(host) - va};
+  window.open = true, window.write = write, window.size = size, window.va = va, window.slot = slot,
+  window.origin = o;
+}
+
+/// An operand that is read and then written, over two lines or pages, may be that of a LOCK: then
+/// nobody may come between. Without LOCK it does no harm. A device in one page is a read and then a
+/// write whoever waits: it promises no more for an aligned operand, and its answer may take long.
 Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool write_after) {
   COLO_ASSERT(!window.open);
   const bool user = c.cpl == 3;
-  if (!aligned(va, size)) return Prepared::Fault;
+  if (!aligned(va, size) || beyond_4g(va, size)) return Prepared::Fault;
   const Access access = write_after ? Access::Write : Access::Read;
   const bool crossing = ((va + size - 1) ^ va) & kPageMask;
-  TlbEntry* slot = &c.tlb[(va >> kPageShift) & (kTlbSize - 1)];
+  window.direct = false;
   if (!crossing) {
-    u64 gpa;
-    if (!fill(va, access, user, gpa)) return Prepared::Fault;
-    if ((write_after ? slot->write : slot->read) == (va & kPageMask)) return Prepared::Retry;
+    const TlbEntry& slot = c.tlb[(va >> kPageShift) & (kTlbSize - 1)];
+    Place place;
+    if (!fill(va, access, user, place)) return Prepared::Fault;
+    if ((write_after ? slot.write : slot.read) == (va & kPageMask)) return Prepared::Retry;
+    window.direct = !place.device;
+    window.offset = place.at;
   } else if (!c.probe(va, size, access)) {
     return Prepared::Fault;
   }
-  if (read_first && !read(va, c.bounce, size, user)) return Prepared::Fault;
-  const u64 tag = (va + size - 1) & kPageMask;
-  window.saved = *slot;
-  *slot = {tag, write_after ? tag : 1, 1, reinterpret_cast<u64>(c.bounce) - va};
-  window.open = true, window.write = write_after, window.size = size, window.va = va,
-  window.slot = slot, window.origin = o;
+  const bool ram = crossing || window.direct;
+  window.alone = ram && read_first && write_after && splits_line(va, size) && !c.alone;
+  if (window.alone) c.world->begin_alone(c);
+  if (!window.direct && read_first && !read(va, c.bounce, size, user)) {
+    if (window.alone) c.world->end_alone(c);
+    return Prepared::Fault;
+  }
+  if (c.watching) c.note_access(va, size, write_after);
+  open_window(o, va, size, write_after);
+  return Prepared::Windowed;
+}
+
+Mmu::Prepared Mmu::prepare_alone(const Op* o, u64 va, u8 size) {
+  c.world->begin_alone(c);
+  const size_t i = (va >> kPageShift) & (kTlbSize - 1);
+  if (c.tlb[i].write != (va & kPageMask)) {  // it was taken back meanwhile
+    c.world->end_alone(c);
+    return Prepared::Retry;
+  }
+  window.direct = window.alone = true;
+  window.offset = side_[c.cpl == 3][i].offset | (va & ~kPageMask);
+  open_window(o, va, size, true);
   return Prepared::Windowed;
 }
 
@@ -172,7 +237,11 @@ void Mmu::close_window() {
   window.open = false;
   // Both pages were probed, so this cannot fault unless a device remapped nothing: page tables only
   // change by our own stores.
-  if (window.write) write(window.va, c.bounce, window.size, c.cpl == 3);
+  if (window.write) {
+    if (window.direct) wrote_ram(window.offset, window.size);
+    else write(window.va, c.bounce, window.size, c.cpl == 3);
+  }
+  if (window.alone) c.world->end_alone(c);
 }
 
 }  // namespace colo::soft

@@ -16,15 +16,25 @@ struct Translation {
   bool executable = false;
 };
 
-/// A memory operand that crosses a page, lies in a device or in a page with code: the operation
-/// runs once more from a copy whose TLB slot points at Cpu::bounce; afterwards the bytes go where
-/// they belong. The slot then lies, so while a window is open nothing but that one operation may
+/// Where an access goes.
+struct Place {
+  bool device = false;
+  u64 at = 0;  // a device's guest-physical address, or the offset in memory (GuestRam)
+};
+
+/// A memory operand that the TLB cannot express: the operation runs once more from a copy, with a
+/// TLB slot of its own. Where the operand lies in RAM, in a page with code for instance, the slot
+/// leads there, so that the operation is as atomic as ever (direct). One that crosses a page or
+/// lies in a device is at Cpu::bounce meanwhile, and its bytes go where they belong afterwards. The
+/// slot then lies, so while a window is open nothing but that one operation may
 /// use the TLB: no fill, no walk, no code fetch.
 struct Window {
   bool open = false;
   bool write = false;
+  bool direct = false;
+  bool alone = false;  // no other vCPU runs until it is closed
   u8 size = 0;
-  u64 va = 0;
+  u64 va = 0, offset = 0;  // offset: of direct
   TlbEntry* slot = nullptr;
   TlbEntry saved;
   const Op* origin = nullptr;
@@ -37,52 +47,71 @@ struct Mmu {
   /// Walks the tables; sets A and D. False: c.pending is set.
   bool walk(u64 va, Access access, bool user, Translation& out);
   /// Walks and enters the translation in the TLB (device pages stay out). False: c.pending is set.
-  bool fill(u64 va, Access access, bool user, u64& gpa);
+  bool fill(u64 va, Access access, bool user, Place& place);
   void flush(bool globals);
   void flush_page(u64 va);
-  /// No write tag is valid any more (new dirty epoch) / for this physical page (it now holds code).
+  /// No write tag is valid any more (new dirty epoch) / for this page (it now holds code).
   void drop_write_tags();
-  void drop_write_tags(u64 gpa_page);
+  void drop_write_tags(u64 page_offset);
 
   /// Would the access be allowed? False: c.pending is set.
   bool probe_page(u64 va, Access access, bool user);
+  void note_code_segment();
   /// The TLB for the CPU's privilege and flags.
   TlbEntry* current_tlb();
   /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table
   /// 7-7)? False: c.pending is set.
   bool aligned(u64 va, size_t n);
-  /// Host pointer for [va, va+n) inside one page, nullptr with pending set, or nullptr with device
-  /// = true and its gpa.
-  u8* at(u64 va, Access access, bool user, u64& gpa, bool& device);
+  /// Host pointer for the access at va inside its page; nullptr with pending set, or with a
+  /// device's place.
+  u8* at(u64 va, Access access, bool user, Place& place);
   bool read(u64 va, void* out, size_t n, bool user);
   bool write(u64 va, const void* in, size_t n, bool user);
   /// Device access by size; unnatural sizes go byte by byte.
   void device_read(u64 gpa, void* out, size_t n);
   void device_write(u64 gpa, const void* in, size_t n);
   /// After a write to RAM that no write tag vouched for.
-  void wrote_ram(u64 gpa, size_t n);
+  void wrote_ram(u64 offset, size_t n);
 
   enum class Prepared : u8 { Retry, Windowed, Fault };
   Prepared prepare(const Op* o, u64 va, u8 size, bool read, bool write);
+  /// For a LOCK over two cache lines, which the TLB has: a window while no other vCPU runs.
+  Prepared prepare_alone(const Op* o, u64 va, u8 size);
   void close_window();
+  /// Legacy code has addresses up to 4 GiB: does this access reach beyond? Then #GP(0) in long
+  /// mode, and without long mode it goes on at 0.
+  bool beyond_4g(u64 va, size_t n);
+  u64 behind(u64 va, u64 n) const;
 
   Cpu& c;
   Window window;
 
  private:
-  struct Level;
+  /// The code segment of legacy code, as far as decoded blocks depend on it.
+  struct CodeKey {
+    u8 mode = 0;
+    u64 base = 0;
+    u32 limit = 0;
+  };
+  template <class F>
+  bool walk_tables(u64 va, Access access, bool user, Translation& out);
+  template <class F>
+  u64 reserved_bits(int level, bool large) const;
   bool walk_fault(u64 va, Access access, bool user, bool present, bool reserved);
+  template <class Entry>
   bool update_entry(u64 gpa, u64 old, u64 value);
   void enter(u64 va, Access access, bool user, const Translation& t, const memory::Slot& slot);
+  void open_window(const Op* o, u64 va, u8 size, bool write);
   u64 device_read_word(u64 gpa, u8 size);
   void device_write_word(u64 gpa, u8 size, u64 value);
 
   /// What a TLB slot was filled from (same index).
   struct Side {
-    u64 gpa = 0;
+    u64 offset = 0;
     u64 page_size = 0;
     bool global = false;
   };
+  CodeKey code_[2];
   Side side_[2][kTlbSize];
   std::unique_ptr<TlbEntry[]> never_;       // made when alignment is first checked
   u16 local_[2][kTlbSize];                  // slots with a non-global entry since the last flush

@@ -82,21 +82,24 @@ std::string check_shape(const char* name, const kvm_segment& s) {
   return "";
 }
 
+/// Outside long mode CS may still hold the selector that real mode left in it.
 std::string check_code(const kvm_sregs& s) {
   if (s.cs.unusable || !(s.cr0 & cr0::PE ? is_code(s.cs) : s.cs.s == 1))
     return "segment CS is not a code segment";
   if (s.cs.l && (s.cs.db || !(s.efer & efer::LMA)))
     return "segment CS is marked 64-bit outside long mode, or 32-bit as well";
-  if ((s.cr0 & cr0::PE) && (s.cs.selector & 3) != s.ss.dpl)
+  if (!(s.cr0 & cr0::PE)) return s.ss.dpl ? "segment SS has a privilege level in real mode" : "";
+  if ((s.efer & efer::LMA) && (s.cs.selector & 3) != s.ss.dpl)
     return "segments CS and SS disagree about the privilege level";
-  if ((s.cr0 & cr0::PE) && (is_conforming(s.cs) ? s.cs.dpl > s.ss.dpl : s.cs.dpl != s.ss.dpl))
+  if (is_conforming(s.cs) ? s.cs.dpl > s.ss.dpl : s.cs.dpl != s.ss.dpl)
     return "segment CS does not belong to its privilege level";
   return "";
 }
 
+/// NULL is loaded by 64-bit code only, and stays when that leaves for another mode.
 std::string check_stack(const kvm_sregs& s) {
   if (!s.ss.unusable) return is_writable_data(s.ss) ? "" : "segment SS is not writable data";
-  return s.cs.l && s.ss.dpl < 3 ? "" : "segment SS is unusable outside ring 0..2 of 64-bit mode";
+  return s.ss.dpl < 3 ? "" : "segment SS is unusable in ring 3";
 }
 
 std::string check_segments(const kvm_sregs& s) {
@@ -244,18 +247,12 @@ bool one_of(u32 state, std::initializer_list<u32> known) {
 
 }  // namespace
 
-/// One processor never waits for another's INIT, and no NMI ever reaches it: it has no mask for
-/// one. On KVM a handler is over in microseconds, and the checkpoint after it passes.
+/// The first processor never waits for another's SIPI: nobody would send it.
 std::string check_state(const Cpu& c, const VcpuState& in) {
-  if (std::string e = check_parts(*c.model, 0, in); !e.empty()) return e;
-  if (in.events.nmi.injected || in.events.nmi.pending || in.events.nmi.masked)
-    return "the software CPU cannot go on inside a non-maskable interrupt";
-  if ((in.sregs.efer & efer::LMA) && !in.sregs.cs.l)
-    return "the vCPU is inside a 32-bit program, which the software CPU cannot run";
+  if (std::string e = vcpu::model::check(*c.model, c.apic_id, in); !e.empty()) return e;
   const u32 mp = in.mp_state.mp_state;
-  return one_of(mp, {KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED})
-             ? ""
-             : say("vCPU run state %u is not supported", mp);
+  const bool waits = one_of(mp, {KVM_MP_STATE_UNINITIALIZED, KVM_MP_STATE_INIT_RECEIVED});
+  return waits && c.index == 0 ? say("vCPU run state %u is not supported", mp) : "";
 }
 
 }  // namespace colo::soft

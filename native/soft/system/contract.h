@@ -12,15 +12,19 @@ namespace colo::soft {
 bool deliver_exception(Cpu& c);
 /// Delivers an external interrupt. False: triple fault.
 bool deliver_interrupt(Cpu& c, u8 vector);
-/// INT n / INT3 / INTO: return address = after the instruction, DPL checked. Step::Jump or
-/// Step::Fault.
-Step software_interrupt(Cpu& c, u8 vector, u64 next_rip);
+/// INT n / INT3 / INTO: return address = after the instruction, DPL checked. Step::Jump,
+/// Step::Fault, or Step::Exit for what is refused.
+Step software_interrupt(Cpu& c, const Op& o, u8 vector);
+
+/// INIT, SIPI and NMI that other processors sent (start.cc). True: the machine state changed, or
+/// c.pending holds the NMI.
+bool accept_signals(Cpu& c);
 
 // --- instructions
 /// Finds the Slow function of a system instruction, or nullptr (#UD). The block builder
 /// asks for everything that it does not do itself; this folder owns: two-byte 00 01 (incl. SWAPGS,
 /// INVLPG, LGDT.. by ModRM) 02 03 05 06 07 08 09 0B 20-23 30-35 A2 AA C7/6.. AE (fences aside),
-/// one-byte 6C-6F 8C 8E 9A-free, 9C 9D CB CA CC CD CE CF E4-E7 EC-EF F4 FA FB, moves to and from
+/// one-byte 6C-6F 8C 8E 9A 9C 9D CB CA CC CD CE CF E4-E7 EA EC-EF F4 FA FB, moves to and from
 /// segment, control and debug registers, IRET, SYSCALL, SYSRET, LAR, LSL, VERR, VERW, FAR CALL/JMP
 /// (FF /3 /5). map 0 = one-byte, 1 = 0F. modrm: 0 if the opcode has none. ends: the block ends
 /// after it (IF, CPL, CR, segment, paging or RIP may change, or it may exit).

@@ -31,6 +31,7 @@ bool write_cr0(Cpu& c, u64 value) {
   if (!switch_paging(c, value)) return false;
   const u64 changed = c.cr0 ^ value;
   c.cr0 = value;
+  if (changed & value & cr0::PE) c.seg[CS].type |= type::CODE;  // an image may have it as data
   if (changed & (cr0::PG | cr0::WP | cr0::PE)) c.tlb_flush(true);
   if (changed) c.mode_changed();
   return true;
@@ -64,6 +65,9 @@ bool write_cr8(Cpu& c, u64 value) {
   return true;
 }
 
+/// What moves to a control or debug register: 64 bits in 64-bit code, else 32.
+u64 register_value(const Cpu& c, const Op& o) { return c.r[rm_field(o)] & c.rip_mask; }
+
 /// 0F 20: MOV r64, CRn. ModRM.mod is ignored.
 Step read_cr(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
@@ -87,13 +91,14 @@ Step read_cr(Cpu& c, const Op& o) {
     default:
       return c.raise(UD);
   }
+  to &= c.rip_mask;
   return Step::Next;
 }
 
 /// 0F 22: MOV CRn, r64.
 Step write_cr(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
-  const u64 value = c.r[rm_field(o)];
+  const u64 value = register_value(c, o);
   bool ok = true;
   switch (reg_field(o)) {
     case 0:
@@ -138,7 +143,7 @@ bool debug_register(Cpu& c, const Op& o, u8& index) {
 Step read_dr(Cpu& c, const Op& o) {
   u8 index;
   if (!debug_register(c, o, index)) return Step::Fault;
-  c.r[rm_field(o)] = index < 4 ? c.dr[index] : index == 6 ? c.dr6 : c.dr7;
+  c.r[rm_field(o)] = (index < 4 ? c.dr[index] : index == 6 ? c.dr6 : c.dr7) & c.rip_mask;
   return Step::Next;
 }
 
@@ -146,11 +151,13 @@ Step read_dr(Cpu& c, const Op& o) {
 Step write_dr(Cpu& c, const Op& o) {
   u8 index;
   if (!debug_register(c, o, index)) return Step::Fault;
-  const u64 value = c.r[rm_field(o)];
+  const u64 value = register_value(c, o);
   if (index >= 6 && value >> 32) return c.raise(GP, 0);
   if (index < 4) c.dr[index] = value;
   else if (index == 6) c.dr6 = dr6_fixed(value);
   else c.dr7 = dr7_fixed(value);
+  c.arm_breakpoints();
+  c.mode_changed();
   return leave(c, o);
 }
 
@@ -180,21 +187,24 @@ Step machine_status_word(Cpu& c, const Op& o) {
   return write_cr0(c, next) ? leave(c, o) : c.raise(GP, 0);
 }
 
-/// 0F 01 /0 SGDT, /1 SIDT, /2 LGDT, /3 LIDT: a 16-bit limit, then a 64-bit base.
+/// 0F 01 /0 SGDT, /1 SIDT, /2 LGDT, /3 LIDT: a 16-bit limit, then a 64-bit base; outside 64-bit
+/// code a 32-bit one, of which LGDT and LIDT with 16-bit operands take 24 bits.
 Step table_register(Cpu& c, const Op& o) {
   const u8 which = (op_modrm(o) >> 3) & 7;
   kvm_dtable& table = which & 1 ? c.idt : c.gdt;
   const u64 at = ea(c, o);
-  u8 image[10];
+  const size_t bytes = c.code64() ? 10 : 6;
+  u8 image[10] = {};
   if (which < 2) {
     memcpy(image, &table.limit, 2);
     memcpy(image + 2, &table.base, 8);
-    return done(c.store_bytes(at, image, sizeof image));
+    return done(c.store_bytes(at, image, bytes));
   }
   if (c.cpl) return c.raise(GP, 0);
-  if (!c.load_bytes(at, image, sizeof image)) return Step::Fault;
+  if (!c.load_bytes(at, image, bytes)) return Step::Fault;
   u64 base;
   memcpy(&base, image + 2, 8);
+  if (bytes == 6 && op_size(o) == 2) base &= 0xffffff;
   if (!canonical(base)) return c.raise(GP, 0);
   table = {};
   table.base = base;
@@ -205,7 +215,7 @@ Step table_register(Cpu& c, const Op& o) {
 /// 0F 01 /7: INVLPG. A non-canonical address has no translation to drop.
 Step invlpg(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
-  const u64 va = ea(c, o);
+  const u64 va = ea(c, o) & c.rip_mask;
   if (canonical(va)) c.tlb_flush_page(va);
   return leave(c, o);
 }

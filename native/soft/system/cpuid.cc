@@ -165,7 +165,8 @@ u8 fp_features(const vcpu::Features& f) {
 
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
   constexpr u64 kEnable = 1 << 11;
-  vcpu::model::cpuid(*c.model, 0, leaf, subleaf, !c.chip || (c.chip->apic_base() & kEnable), out);
+  vcpu::model::cpuid(*c.model, c.apic_id, leaf, subleaf, !c.chip || (c.chip->apic_base() & kEnable),
+                     out);
 }
 
 }  // namespace colo::soft

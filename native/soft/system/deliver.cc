@@ -1,23 +1,14 @@
-// Interrupts and exceptions through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol.
-// 2, 8.9), and the rules that turn two faults into a double fault. Everything is checked and the
-// frame is written before the first register changes: a fault on the way leaves the state as it
-// was.
-#include "soft/system/system.h"
+// Interrupts and exceptions: through the IDT in long mode (Intel SDM vol. 3, 7.14; AMD APM vol. 2,
+// 8.9) here, in the other modes in deliver_legacy.cc; and the rules that turn two faults into a
+// double fault. Everything is checked and the frame is written before the first register changes: a
+// fault on the way leaves the state as it was.
+#include "soft/system/event.h"
 
 namespace colo::soft {
 
 using namespace sys;
 
 namespace {
-
-struct Event {
-  u8 vector = 0;
-  bool has_error = false;
-  u32 error = 0;
-  bool software = false;  // INT n, INT3: DPL is checked, and nested errors are not marked external
-  u64 return_rip = 0;
-  u64 flags_image = 0;
-};
 
 struct Gate {
   u64 target = 0;
@@ -57,14 +48,6 @@ bool read_handler_segment(Cpu& c, const Gate& g, u32 ext, Descriptor& d) {
   return mark_accessed(c, d);
 }
 
-/// RSPn or ISTn of the 64-bit TSS (SDM vol. 3, figure 8-11).
-bool read_tss_stack(Cpu& c, u32 offset, u32 ext, u64& rsp) {
-  const u32 error = selector_error(c.tr.selector, ext);
-  if (c.tr.unusable || offset + 7 > c.tr.limit) return fault(c, TS, error);
-  if (!c.load_sys(c.tr.base + offset, 8, rsp)) return false;
-  return canonical(rsp) || fault(c, SS_, ext);
-}
-
 bool push_frame(Cpu& c, const Event& e, u64& rsp, u8 cpl) {
   const u64 frame[] = {e.error,       e.return_rip, c.seg[CS].selector,
                        e.flags_image, c.r[RSP],     c.seg[SS].selector};
@@ -80,8 +63,7 @@ bool push_frame(Cpu& c, const Event& e, u64& rsp, u8 cpl) {
   return true;
 }
 
-/// One attempt. False: pending holds the fault met on the way, and nothing else has changed.
-bool enter_handler(Cpu& c, const Event& e) {
+bool enter_long(Cpu& c, const Event& e) {
   const u32 ext = !e.software;
   Gate g;
   Descriptor d;
@@ -89,19 +71,27 @@ bool enter_handler(Cpu& c, const Event& e) {
   const u8 cpl = is_conforming(d.seg) ? c.cpl : d.seg.dpl;
   const bool inner = cpl < c.cpl;
   u64 rsp = c.r[RSP];
-  if (g.ist && !read_tss_stack(c, 0x24 + (g.ist - 1) * 8u, ext, rsp)) return false;
-  if (!g.ist && inner && !read_tss_stack(c, 4 + cpl * 8u, ext, rsp)) return false;
+  if (g.ist && !long_tss_stack(c, 0x24 + (g.ist - 1) * 8u, ext, rsp)) return false;
+  if (!g.ist && inner && !long_tss_stack(c, 4 + cpl * 8u, ext, rsp)) return false;
   if (!push_frame(c, e, rsp, cpl)) return false;
 
   if (inner) c.seg[SS] = null_segment(cpl, cpl);
   c.r[RSP] = rsp;
   c.rip = g.target;
-  u64 cleared = flag::TF | flag::NT | flag::RF | flag::VM;
-  if (g.masks_interrupts) cleared |= flag::IF;
-  c.rflags &= ~cleared;  // none of them is a status bit
   d.seg.selector = (g.selector & 0xfffc) | cpl;
+  c.rflags &= ~handler_clears(g.masks_interrupts);
   enter_code(c, d.seg, cpl);
-  c.shadow = false;
+  return true;
+}
+
+/// One attempt. False: nothing has changed, and pending holds the fault met on the way; if it does
+/// not, the guest is stopped.
+bool enter_handler(Cpu& c, const Event& e) {
+  const bool entered = real_mode(c)    ? enter_real(c, e)
+                       : c.long_mode() ? enter_long(c, e)
+                                       : enter_protected(c, e);
+  if (!entered) return false;
+  c.shadow = c.shadow_ss = false;
   c.halted = false;
   return true;
 }
@@ -155,22 +145,15 @@ bool shut_down(Cpu& c) {
   return false;
 }
 
-/// Only a state that was given to the CPU can lead here: no guest leaves long mode.
-bool not_long_mode(Cpu& c) {
-  c.error = "interrupt or exception outside long mode: the software CPU delivers in long mode only";
-  c.exit_reason = vcpu::RunResult::InternalError;
-  return false;
-}
-
 }  // namespace
 
 bool deliver_exception(Cpu& c) {
-  if (!c.long_mode()) return not_long_mode(c);
   Exception now = c.pending;
   for (;;) {
     c.pending.set = false;
     if (now.vector == PF) c.cr2 = now.cr2;
     if (enter_handler(c, event_of(c, now))) return true;
+    if (!c.pending.set) return false;
     if (class_of(now.vector) == Class::DoubleFault) return shut_down(c);
     if (!doubles(now.vector, c.pending.vector)) {
       now = c.pending;
@@ -182,22 +165,30 @@ bool deliver_exception(Cpu& c) {
 }
 
 bool deliver_interrupt(Cpu& c, u8 vector) {
-  if (!c.long_mode()) return not_long_mode(c);
   Event e;
   e.vector = vector;
   e.return_rip = c.rip;
   e.flags_image = c.flags();
-  return enter_handler(c, e) || deliver_exception(c);
+  return enter_handler(c, e) || (c.pending.set && deliver_exception(c));
 }
 
-Step software_interrupt(Cpu& c, u8 vector, u64 next_rip) {
-  if (!c.long_mode()) return not_long_mode(c), Step::Exit;
+Step software_interrupt(Cpu& c, const Op& o, u8 vector) {
   Event e;
   e.vector = vector;
   e.software = true;
-  e.return_rip = next_rip;
+  e.return_rip = next_rip(c, o);
   e.flags_image = c.flags();
-  return enter_handler(c, e) ? Step::Jump : Step::Fault;
+  c.no_step = true;
+  if (enter_handler(c, e)) return Step::Jump;
+  if (c.pending.set) return Step::Fault;
+  c.rip = insn_rip(c, o);
+  return Step::Exit;
+}
+
+Step sys::refuse(Cpu& c, const char* what) {
+  c.error = std::string(what) + ": the software CPU has no hardware tasks and no virtual-8086 mode";
+  c.exit_reason = vcpu::RunResult::InternalError;
+  return Step::Exit;
 }
 
 }  // namespace colo::soft

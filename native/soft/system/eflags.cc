@@ -23,25 +23,24 @@ Step sti(Cpu& c, const Op& o) {
 
 /// 9C: PUSHF. The image shows neither RF nor VM.
 Step pushf(Cpu& c, const Op& o) {
-  const u8 size = stack_size(o);
-  const u64 rsp = c.r[RSP] - size;
-  if (!c.store(rsp, size, c.flags() & ~(flag::RF | flag::VM))) return Step::Fault;
-  c.r[RSP] = rsp;
+  const u8 size = stack_size(c, o);
+  if (!c.stack_store(c.r[RSP] - size, size, c.flags() & ~(flag::RF | flag::VM))) return Step::Fault;
+  c.set_sp(c.r[RSP] - size);
   return Step::Next;
 }
 
 /// 9D: POPF. What it may not change it leaves alone, without a fault.
 Step popf(Cpu& c, const Op& o) {
-  const u8 size = stack_size(o);
+  const u8 size = stack_size(c, o);
   u64 image;
-  if (!c.load(c.r[RSP], size, image)) return Step::Fault;
+  if (!c.stack_load(c.r[RSP], size, image)) return Step::Fault;
   u64 mask = flag::STATUS | flag::TF | flag::DF | flag::NT | flag::AC | flag::ID;
   if (c.cpl == 0) mask |= flag::IOPL;
   if (io_privileged(c)) mask |= flag::IF;
   if (size == 2) mask &= 0xffff;
   const u64 before = c.rflags;
   c.set_flags(((c.flags() & ~mask) | (image & mask)) & ~flag::RF);
-  c.r[RSP] += size;
+  c.set_sp(c.r[RSP] + size);
   const u64 opened = c.rflags & ~before & flag::IF;
   const bool stay = !opened && !((before | c.rflags) & flag::TF);
   return stay ? Step::Next : leave(c, o);

@@ -1,12 +1,13 @@
 // 0F AE: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, CLFLUSH (Intel SDM vol. 1, 10.5; vol. 2). The CPU's own
 // image is FXSAVE64's; the form without REX.W holds 32-bit instruction and data pointers and their
-// segments, which this CPU keeps as zero.
+// segments, which this CPU keeps as zero. Outside 64-bit code there are eight XMM registers.
 #include "soft/system/system.h"
 
 namespace colo::soft::sys {
 
 namespace {
 
+constexpr size_t kXmm8 = 160 + 8 * 16;  // the first that only 64-bit code has
 constexpr size_t kFip = 8, kFdp = 16, kMxcsr = 24, kMxcsrMaskAt = 28;
 
 bool fpu_available(Cpu& c) { return !(c.cr0 & (cr0::EM | cr0::TS)) || (c.raise(NM), false); }
@@ -27,7 +28,7 @@ Step fxsave(Cpu& c, const Op& o) {
   memcpy(image, c.fx.bytes, sizeof image);
   memcpy(image + kMxcsrMaskAt, &kMxcsrMask, 4);
   if (!rex_w(o)) memset(image + kFip + 4, 0, 4), memset(image + kFdp + 4, 0, 4);
-  return done(c.store_bytes(at, image, sizeof image));
+  return done(c.store_bytes(at, image, c.code64() ? sizeof image : kXmm8));
 }
 
 /// /1: FXRSTOR.
@@ -42,7 +43,7 @@ Step fxrstor(Cpu& c, const Op& o) {
   if (mxcsr & ~kMxcsrMask) return c.raise(GP, 0);
   memcpy(image + kMxcsrMaskAt, &kMxcsrMask, 4);
   if (!rex_w(o)) memset(image + kFip + 4, 0, 4), memset(image + kFdp + 4, 0, 4);
-  memcpy(c.fx.bytes, image, kFxBytes);
+  memcpy(c.fx.bytes, image, c.code64() ? kFxBytes : kXmm8);
   return Step::Next;
 }
 
@@ -71,7 +72,7 @@ Step fence(Cpu&, const Op&) { return Step::Next; }
 /// F3, register form. /0: RDFSBASE, /1: RDGSBASE, /2: WRFSBASE, /3: WRGSBASE. A CPU model that has
 /// not the instructions has not the bit of CR4 either.
 Step segment_base(Cpu& c, const Op& o) {
-  if (!(c.cr4 & cr4::FSGSBASE)) return c.raise(UD);
+  if (!(c.cr4 & cr4::FSGSBASE) || !c.code64()) return c.raise(UD);
   const u8 which = reg_field(o) & 3, size = rex_w(o) ? 8 : 4;
   auto& base = c.seg[which & 1 ? GS : FS].base;
   if (which < 2) return reg_write(c, o.d, size, base), Step::Next;

@@ -11,7 +11,8 @@ namespace {
 bool port_allowed(Cpu& c, u16 port, u8 size) {
   if (io_privileged(c)) return true;
   u64 map, bits;
-  if (c.tr.unusable || c.tr.limit < 0x67) return fault(c, GP, 0);
+  const bool has_map = c.tr.type & 8;  // a 16-bit TSS has none
+  if (c.tr.unusable || !has_map || c.tr.limit < 0x67) return fault(c, GP, 0);
   if (!c.load_sys(c.tr.base + 0x66, 2, map)) return false;
   const u64 at = map + port / 8;
   if (at + 1 > c.tr.limit) return fault(c, GP, 0);
@@ -21,12 +22,14 @@ bool port_allowed(Cpu& c, u16 port, u8 size) {
 }
 
 u32 port_read(Cpu& c, u16 port, u8 size) {
+  if (c.debugging) c.note_port(port, size);
   u32 value = 0;
   if (!c.chip->pio_read(port, size, value)) value = c.bus->pio_read(port, size);
   return value;
 }
 
 void port_write(Cpu& c, u16 port, u8 size, u32 value) {
+  if (c.debugging) c.note_port(port, size);
   if (!c.chip->pio_write(port, size, value)) c.bus->pio_write(port, size, value);
 }
 
@@ -61,37 +64,54 @@ Step out(Cpu& c, const Op& o) {
   return leave(c, o);
 }
 
+/// INS and OUTS count and address in registers of this width.
+struct Registers {
+  Cpu& c;
+  u8 width;
+  u64 get(Reg r) const { return reg_read(c, r * 8, width); }
+  void set(Reg r, u64 value) { reg_write(c, r * 8, width, value); }
+};
+
 /// One element. The memory side is probed before the port is touched, since a port access cannot be
 /// taken back.
-bool input_one(Cpu& c, u16 port, u8 size) {
-  if (!c.probe(c.r[RDI], size, Access::Write)) return false;
-  return c.store(c.r[RDI], size, port_read(c, port, size));
+bool input_one(Cpu& c, const Registers& r, u16 port, u8 size) {
+  u64 va;
+  if (!c.linear(ES, r.get(RDI), size, Access::Write, va) || !c.probe(va, size, Access::Write))
+    return false;
+  return c.store(va, size, port_read(c, port, size));
 }
 
-bool output_one(Cpu& c, u16 port, u8 size) {
-  u64 value;
-  if (!c.load(c.r[RSI], size, value)) return false;
-  port_write(c, port, size, value);
+bool output_one(Cpu& c, const Registers& r, SegReg segment, u16 port, u8 size) {
+  u64 va, value;
+  if (!c.linear(segment, r.get(RSI), size, Access::Read, va) || !c.load(va, size, value))
+    return false;
+  port_write(c, port, size, static_cast<u32>(value));
   return true;
 }
 
 constexpr u64 kStringBatch = 256;  // elements between two looks at interrupts
 
 /// 6C 6D: INS, 6E 6F: OUTS, with REP. Registers move with each element, so a fault or an interrupt
-/// resumes where it stopped. 64-bit addresses, no segment override: Op does not carry those
-/// prefixes for these opcodes.
+/// resumes where it stopped.
 template <bool byte, bool input>
 Step string_io(Cpu& c, const Op& o) {
   const u8 size = port_size<byte>(o);
-  const u16 port = c.r[RDX];
+  const u16 port = static_cast<u16>(c.r[RDX]);
   const bool repeat = op_prefix(o) == 0xf3 || op_prefix(o) == 0xf2;
   const u64 step = c.rflags & flag::DF ? -u64(size) : size;
-  if (repeat && c.r[RCX] == 0) return leave(c, o);
+  const u64 batch = c.rflags & flag::TF || c.debugging ? 1 : kStringBatch;
+  Registers r{c, o.scale};
+  if (repeat && r.get(RCX) == 0) return leave(c, o);
   if (!port_allowed(c, port, size)) return Step::Fault;
-  for (u64 n = 0; n < kStringBatch; n++) {
-    if (!(input ? input_one(c, port, size) : output_one(c, port, size))) return Step::Fault;
-    c.r[input ? RDI : RSI] += step;
-    if (!repeat || --c.r[RCX] == 0) return leave(c, o);
+  for (u64 n = 0; n < batch; n++) {
+    const bool moved = input ? input_one(c, r, port, size)
+                             : output_one(c, r, static_cast<SegReg>(o.disp), port, size);
+    if (!moved) return Step::Fault;
+    const Reg pointer = input ? RDI : RSI;
+    r.set(pointer, r.get(pointer) + step);
+    if (!repeat) return leave(c, o);
+    r.set(RCX, r.get(RCX) - 1);
+    if (r.get(RCX) == 0) return leave(c, o);
   }
   return jump(c, insn_rip(c, o));
 }

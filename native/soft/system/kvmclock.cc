@@ -41,7 +41,7 @@ bool still_true(const TimeInfo& t, u64 offset) {
 /// An odd version tells readers to wait, an even one that differs to read again. The record may be
 /// at any address.
 template <class Record>
-void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
+void publish(Cpu& c, u8* at, Record& record) {
   u32 version;
   memcpy(&version, at, 4);
   record.version = (version | 1) + 1;
@@ -51,7 +51,7 @@ void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
   memcpy(at + 4, reinterpret_cast<const u8*>(&record) + 4, sizeof record - 4);
   std::atomic_thread_fence(std::memory_order_release);
   memcpy(at, &record.version, 4);
-  c.ram->mark_written(gpa, sizeof record);
+  c.ram->mark_offset_written(static_cast<u64>(at - c.ram->base()), sizeof record);
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ void publish(Cpu& c, u64 gpa, u8* at, Record& record) {
 static void update(Cpu& c, u8 flags) {
   if (!(c.msr.kvm_system_time & kEnable)) return;
   const u64 gpa = c.msr.kvm_system_time & ~kEnable;
-  u8* at = c.ram->hva(gpa, sizeof(TimeInfo));
+  u8* at = c.map.writable_hva(gpa, sizeof(TimeInfo));
   if (!at) return;  // not RAM: the guest's mistake
   TimeInfo t;
   memcpy(&t, at, sizeof t);
@@ -74,7 +74,7 @@ static void update(Cpu& c, u8 flags) {
   t.tsc_to_system_mul = kMul;
   t.tsc_shift = kShift;
   t.flags = all;
-  publish(c, gpa, at, t);
+  publish(c, at, t);
 }
 
 void kvmclock_update(Cpu& c) { update(c, 0); }
@@ -82,13 +82,13 @@ void kvmclock_guest_stopped(Cpu& c) { update(c, kGuestStopped); }
 
 /// Wall time at guest ns 0, written once per request.
 void kvmclock_wall(Cpu& c, u64 gpa) {
-  u8* at = c.ram->hva(gpa, sizeof(WallClock));
+  u8* at = c.map.writable_hva(gpa, sizeof(WallClock));
   if (!gpa || !at) return;
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   const u64 ns = now.tv_sec * 1'000'000'000ull + now.tv_nsec - c.clock->now_ns();
   WallClock w = {0, static_cast<u32>(ns / 1'000'000'000), static_cast<u32>(ns % 1'000'000'000)};
-  publish(c, gpa, at, w);
+  publish(c, at, w);
 }
 
 }  // namespace colo::soft

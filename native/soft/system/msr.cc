@@ -39,6 +39,8 @@ bool ignores_write(u32 index, u64 value) {
       return true;
     case 0xc0011029:
       return true;  // DE_CFG
+    case 0xc0010000 ... 0xc0010007:
+      return value == 0;  // performance counters, all of them off
     default:
       return false;
   }
@@ -194,6 +196,7 @@ bool msr_valid(u32 index, u64 value) {
 }
 
 bool msr_constant(u32 index, u64& value) {
+  if (index >= 0xc0010000 && index <= 0xc0010007) return value = 0, true;  // performance counters
   for (const auto& k : kConstants) {
     if (k.index != index) continue;
     value = k.value;

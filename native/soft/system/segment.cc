@@ -1,5 +1,6 @@
 // Descriptors and segment registers (Intel SDM vol. 3 ch. 3 and 5; AMD APM vol. 2 ch. 4).
-// In 64-bit mode only FS and GS have a base, but every check of a load is still made.
+// In 64-bit mode only FS and GS have a base, but every check of a load is still made. In real mode
+// a load changes the base alone: limits and types stay what protected mode left (big real mode).
 #include "soft/system/system.h"
 
 namespace colo::soft::sys {
@@ -30,14 +31,7 @@ bool load_ss(Cpu& c, u16 selector) {
     c.seg[SS] = null_segment(selector, c.cpl);
     return true;
   }
-  Descriptor d;
-  if (!fetch_descriptor(c, selector, d)) return false;
-  if ((selector & 3) != c.cpl || !is_writable_data(d.seg) || d.seg.dpl != c.cpl)
-    return fault(c, GP, selector_error(selector));
-  if (!d.seg.present) return fault(c, SS_, selector_error(selector));
-  if (!mark_accessed(c, d)) return false;
-  c.seg[SS] = d.seg;
-  return true;
+  return check_stack_segment(c, selector, c.cpl, GP, 0, c.seg[SS]);
 }
 
 bool load_data(Cpu& c, SegReg which, u16 selector) {
@@ -59,7 +53,10 @@ bool load_data(Cpu& c, SegReg which, u16 selector) {
 }
 
 bool load_segment(Cpu& c, SegReg which, u16 selector) {
-  return which == SS ? load_ss(c, selector) : load_data(c, which, selector);
+  if (real_mode(c)) load_real(c.seg[which], selector);
+  else if (!(which == SS ? load_ss(c, selector) : load_data(c, which, selector))) return false;
+  if (!c.code64()) c.mode_changed();
+  return true;
 }
 
 /// 8E: MOV Sreg, r/m16.
@@ -69,7 +66,7 @@ Step mov_to_segment(Cpu& c, const Op& o) {
   u16 selector;
   if (!rm16_read(c, o, selector) || !load_segment(c, which, selector)) return Step::Fault;
   if (which != SS) return Step::Next;
-  c.shadow = true;  // the next instruction may load RSP in peace (SDM vol. 3, 6.8.3)
+  c.shadow = c.shadow_ss = true;  // the next instruction may load RSP in peace (SDM vol. 3, 6.8.3)
   return leave(c, o);
 }
 
@@ -80,27 +77,34 @@ Step mov_from_segment(Cpu& c, const Op& o) {
   return done(rm16_write(c, o, c.seg[which].selector));
 }
 
-/// 0F A0, A8: PUSH FS, GS.
+/// 06, 0E, 16, 1E, 0F A0, 0F A8: PUSH ES, CS, SS, DS, FS, GS.
 template <SegReg which>
 Step push(Cpu& c, const Op& o) {
-  const u8 size = stack_size(o);
-  const u64 rsp = c.r[RSP] - size;
-  if (!c.store(rsp, size, c.seg[which].selector)) return Step::Fault;
-  c.r[RSP] = rsp;
+  const u8 size = stack_size(c, o);
+  if (!c.stack_store(c.r[RSP] - size, size, c.seg[which].selector)) return Step::Fault;
+  c.set_sp(c.r[RSP] - size);
   return Step::Next;
 }
 
-/// 0F A1, A9: POP FS, GS.
+/// 07, 17, 1F, 0F A1, 0F A9: POP ES, SS, DS, FS, GS. The stack pointer moves by the stack segment
+/// that was popped from.
 template <SegReg which>
 Step pop(Cpu& c, const Op& o) {
-  const u8 size = stack_size(o);
+  const u8 size = stack_size(c, o);
+  const u64 rsp = c.r[RSP];
   u64 selector;
-  if (!c.load(c.r[RSP], size, selector) || !load_data(c, which, selector)) return Step::Fault;
-  c.r[RSP] += size;
-  return Step::Next;
+  if (!c.stack_load(rsp, size, selector)) return Step::Fault;
+  c.set_sp(rsp + size);
+  if (!load_segment(c, which, static_cast<u16>(selector))) {
+    c.r[RSP] = rsp;
+    return Step::Fault;
+  }
+  if (which != SS) return Step::Next;
+  c.shadow = c.shadow_ss = true;
+  return leave(c, o);
 }
 
-/// 0F B2, B4, B5: LSS, LFS, LGS. The pointer is offset, then selector.
+/// C4, C5, 0F B2, B4, B5: LES, LDS, LSS, LFS, LGS. The pointer is offset, then selector.
 template <SegReg which>
 Step load_far_pointer(Cpu& c, const Op& o) {
   const u8 size = far_size(o);
@@ -111,119 +115,6 @@ Step load_far_pointer(Cpu& c, const Op& o) {
     return Step::Fault;
   reg_write(c, o.s, size, offset);
   return which == SS ? leave(c, o) : Step::Next;
-}
-
-/// 0F 00 /0 /1: SLDT, STR.
-Step store_ldt(Cpu& c, const Op& o) { return done(rm16_write(c, o, c.ldt.selector)); }
-Step store_tr(Cpu& c, const Op& o) { return done(rm16_write(c, o, c.tr.selector)); }
-
-/// Reads a 16-byte system descriptor of the GDT: the base has 64 bits, and the type field of the
-/// upper half must be zero.
-bool fetch_system(Cpu& c, u16 selector, Descriptor& d) {
-  if (selector & 4) return fault(c, GP, selector_error(selector));
-  if ((selector | 7u) + 8 > c.gdt.limit) return fault(c, GP, selector_error(selector));
-  u64 high;
-  if (!fetch_descriptor(c, selector, d) || !c.load_sys(d.address + 8, 8, high)) return false;
-  d.seg.base |= high << 32;
-  if ((high >> 40) & 31 || !canonical(d.seg.base)) return fault(c, GP, selector_error(selector));
-  return true;
-}
-
-/// 0F 00 /2: LLDT.
-Step load_ldt(Cpu& c, const Op& o) {
-  if (c.cpl) return c.raise(GP, 0);
-  u16 selector;
-  if (!rm16_read(c, o, selector)) return Step::Fault;
-  if (null_selector(selector)) {
-    c.ldt = null_segment(selector, 0);
-    return leave(c, o);
-  }
-  Descriptor d;
-  if (!fetch_system(c, selector, d)) return Step::Fault;
-  if (d.seg.s || d.seg.type != type::LDT) return c.raise(GP, selector_error(selector));
-  if (!d.seg.present) return c.raise(NP, selector_error(selector));
-  c.ldt = d.seg;
-  return leave(c, o);
-}
-
-/// 0F 00 /3: LTR. Marks the TSS busy in the GDT.
-Step load_tr(Cpu& c, const Op& o) {
-  if (c.cpl) return c.raise(GP, 0);
-  u16 selector;
-  if (!rm16_read(c, o, selector)) return Step::Fault;
-  if (null_selector(selector)) return c.raise(GP, 0);
-  Descriptor d;
-  if (!fetch_system(c, selector, d)) return Step::Fault;
-  if (d.seg.s || d.seg.type != type::TSS_AVAILABLE) return c.raise(GP, selector_error(selector));
-  if (!d.seg.present) return c.raise(NP, selector_error(selector));
-  d.seg.type = type::TSS_BUSY;
-  if (!c.store_sys(d.address + 5, 1, ((d.raw >> 40) & 0xff) | 2)) return Step::Fault;
-  c.tr = d.seg;
-  return leave(c, o);
-}
-
-/// The common part of LAR, LSL, VERR, VERW: none of them faults on a bad selector. Found = visible
-/// at this CPL and RPL.
-enum class Look : u8 { Hidden, Found, Fault };
-Look look(Cpu& c, const Op& o, Descriptor& d) {
-  u16 selector;
-  if (!rm16_read(c, o, selector)) return Look::Fault;
-  if (null_selector(selector)) return Look::Hidden;
-  if (!fetch_descriptor(c, selector, d)) {
-    if (c.pending.vector == PF) return Look::Fault;
-    c.pending.set = false;
-    return Look::Hidden;
-  }
-  if (is_conforming(d.seg)) return Look::Found;
-  return c.cpl <= d.seg.dpl && (selector & 3) <= d.seg.dpl ? Look::Found : Look::Hidden;
-}
-
-Step set_zf(Cpu& c, bool on) {
-  c.set_flags((c.flags() & ~flag::ZF) | (on ? flag::ZF : 0));
-  return Step::Next;
-}
-
-/// System descriptor types that LAR and LSL accept in long mode.
-bool lar_type(u8 t) {
-  return t == type::LDT || t == type::TSS_AVAILABLE || t == type::TSS_BUSY || t == type::CALL_GATE;
-}
-bool lsl_type(u8 t) { return t == type::LDT || t == type::TSS_AVAILABLE || t == type::TSS_BUSY; }
-
-/// 0F 02: LAR.
-Step lar(Cpu& c, const Op& o) {
-  Descriptor d;
-  const Look l = look(c, o, d);
-  if (l == Look::Fault) return Step::Fault;
-  if (l == Look::Hidden || (!d.seg.s && !lar_type(d.seg.type))) return set_zf(c, false);
-  reg_write(c, o.s, op_size(o), (d.raw >> 32) & 0x00f0ff00);
-  return set_zf(c, true);
-}
-
-/// 0F 03: LSL. Linux keeps the CPU number in a limit.
-Step lsl(Cpu& c, const Op& o) {
-  Descriptor d;
-  const Look l = look(c, o, d);
-  if (l == Look::Fault) return Step::Fault;
-  if (l == Look::Hidden || (!d.seg.s && !lsl_type(d.seg.type))) return set_zf(c, false);
-  reg_write(c, o.s, op_size(o), d.seg.limit);
-  return set_zf(c, true);
-}
-
-/// 0F 00 /4: VERR.
-Step verr(Cpu& c, const Op& o) {
-  Descriptor d;
-  const Look l = look(c, o, d);
-  if (l == Look::Fault) return Step::Fault;
-  return set_zf(c,
-                l == Look::Found && d.seg.s && (!is_code(d.seg) || (d.seg.type & type::READABLE)));
-}
-
-/// 0F 00 /5: VERW.
-Step verw(Cpu& c, const Op& o) {
-  Descriptor d;
-  const Look l = look(c, o, d);
-  if (l == Look::Fault) return Step::Fault;
-  return set_zf(c, l == Look::Found && is_writable_data(d.seg));
 }
 
 }  // namespace
@@ -237,6 +128,26 @@ bool fetch_descriptor(Cpu& c, u16 selector, Descriptor& out, u8 vector, u32 ext)
   if (!c.load_sys(out.address, 8, out.raw)) return false;
   out.seg = parse(selector, out.raw);
   return true;
+}
+
+bool check_stack_segment(Cpu& c, u16 selector, u8 cpl, u8 vector, u32 ext, kvm_segment& out) {
+  const u32 error = selector_error(selector, ext);
+  Descriptor d;
+  if (!fetch_descriptor(c, selector, d, vector, ext)) return false;
+  if ((selector & 3) != cpl || !is_writable_data(d.seg) || d.seg.dpl != cpl)
+    return fault(c, vector, error);
+  if (!d.seg.present) return fault(c, SS_, error);
+  if (!mark_accessed(c, d)) return false;
+  out = d.seg;
+  return true;
+}
+
+void load_real(kvm_segment& s, u16 selector) {
+  s.selector = selector;
+  s.base = selector * 16u;
+  s.present = s.s = 1;
+  if (s.unusable) s.limit = 0xffff, s.type = type::WRITABLE | type::ACCESSED;  // it had none
+  s.unusable = 0;
 }
 
 bool mark_accessed(Cpu& c, Descriptor& d) {
@@ -276,43 +187,49 @@ kvm_segment flat_data(u16 selector, u8 dpl) {
 }
 
 void enter_code(Cpu& c, const kvm_segment& cs, u8 cpl) {
-  const bool same = c.cpl == cpl && c.seg[CS].l == cs.l && c.seg[CS].db == cs.db;
+  const bool same = c.cpl == cpl && c.seg[CS].l && cs.l;  // legacy code depends on all of CS
   c.seg[CS] = cs;
   c.cpl = cpl;
   if (!same) c.mode_changed();
 }
 
-SlowInsn group_0f00(u8 modrm) {
-  switch ((modrm >> 3) & 7) {
-    case 0:
-      return {store_ldt, false};
-    case 1:
-      return {store_tr, false};
-    case 2:
-      return {load_ldt, true};
-    case 3:
-      return {load_tr, true};
-    case 4:
-      return {verr, false};
-    case 5:
-      return {verw, false};
+namespace {
+/// Those that 64-bit code has not.
+SlowInsn legacy_segment_insn(u8 opcode, u8 modrm) {
+  const bool memory = modrm < 0xc0;
+  switch (opcode) {
+    case 0x06:
+      return {push<ES>, true};
+    case 0x07:
+      return {pop<ES>, true};
+    case 0x0e:
+      return {push<CS>, true};
+    case 0x16:
+      return {push<SS>, true};
+    case 0x17:
+      return {pop<SS>, true};
+    case 0x1e:
+      return {push<DS>, true};
+    case 0x1f:
+      return {pop<DS>, true};
+    case 0xc4:
+      return memory ? SlowInsn{load_far_pointer<ES>, true} : SlowInsn{};
+    case 0xc5:
+      return memory ? SlowInsn{load_far_pointer<DS>, true} : SlowInsn{};
     default:
       return {};
   }
 }
+}  // namespace
 
 SlowInsn segment_insn(u8 map, u8 opcode, u8 modrm) {
   if (map == 0) {
     if (opcode == 0x8c) return {mov_from_segment, false};
     if (opcode == 0x8e) return {mov_to_segment, ((modrm >> 3) & 7) == SS};
-    return {};
+    return legacy_segment_insn(opcode, modrm);
   }
   const bool memory = modrm < 0xc0;
   switch (opcode) {
-    case 0x02:
-      return {lar, false};
-    case 0x03:
-      return {lsl, false};
     case 0xa0:
       return {push<FS>, false};
     case 0xa1:

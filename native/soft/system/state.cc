@@ -51,8 +51,16 @@ void load_sregs(Cpu& c, const kvm_sregs& s) {
 void save_events(const Cpu& c, kvm_vcpu_events& e) {
   e = {};
   e.flags = KVM_VCPUEVENT_VALID_SHADOW;
-  e.interrupt.shadow = c.shadow ? KVM_X86_SHADOW_INT_STI : 0;
+  e.interrupt.shadow = c.shadow_ss ? KVM_X86_SHADOW_INT_MOV_SS
+                       : c.shadow  ? KVM_X86_SHADOW_INT_STI
+                                   : 0;
+  e.nmi.pending = (c.chip->signals() & signal::NMI) != 0;
+  e.nmi.masked = c.nmi_masked;
   if (!c.pending.set) return;
+  if (c.pending.vector == NMI) {
+    e.nmi.injected = 1;
+    return;
+  }
   if (c.pending.vector >= kExternalInterrupt) {
     e.interrupt.injected = 1;
     e.interrupt.nr = c.pending.vector;
@@ -66,7 +74,11 @@ void save_events(const Cpu& c, kvm_vcpu_events& e) {
 
 void load_events(Cpu& c, const kvm_vcpu_events& e) {
   c.shadow = e.interrupt.shadow & kShadowFlags;
+  c.shadow_ss = e.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS;
+  c.debug_hits = 0;
   c.pending = {};
+  c.nmi_masked = e.nmi.masked || e.nmi.injected;
+  if (e.nmi.injected) c.pending = {true, false, NMI, 0, 0};
   if (e.interrupt.injected) c.pending = {true, false, e.interrupt.nr, 0, 0};
   if (e.exception.injected)
     c.pending = {true, e.exception.has_error_code != 0, e.exception.nr, e.exception.error_code,
@@ -145,13 +157,24 @@ kvm_segment reset_segment(u16 selector, u64 base, u8 type, bool s) {
   return seg;
 }
 
-/// What a changed mode or address space invalidates, all of it.
-void drop_derived(Cpu& c) {
-  c.tlb_flush(true);
-  c.mode_changed();
+Start start_of(u32 mp_state) {
+  if (mp_state == KVM_MP_STATE_UNINITIALIZED) return Start::Uninitialized;
+  return mp_state == KVM_MP_STATE_INIT_RECEIVED ? Start::InitReceived : Start::Started;
+}
+
+u32 mp_state_of(const Cpu& c) {
+  if (c.start == Start::Uninitialized) return KVM_MP_STATE_UNINITIALIZED;
+  if (c.start == Start::InitReceived) return KVM_MP_STATE_INIT_RECEIVED;
+  return c.halted ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE;
 }
 
 }  // namespace
+
+void sys::drop_derived(Cpu& c) {
+  c.arm_breakpoints();
+  c.tlb_flush(true);
+  c.mode_changed();
+}
 
 void save_state(const Cpu& c, vcpu::VcpuState& out) {
   out.regs = {};
@@ -167,7 +190,7 @@ void save_state(const Cpu& c, vcpu::VcpuState& out) {
   out.xcrs.nr_xcrs = 1;
   out.xcrs.xcrs[0].value = kX87;  // what XCR0 is while CR4.OSXSAVE was never set
   save_events(c, out.events);
-  out.mp_state.mp_state = c.halted ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE;
+  out.mp_state.mp_state = mp_state_of(c);
   out.lapic = {};
   c.chip->save_lapic(out.lapic);
   save_msrs(c, out.msrs);
@@ -184,15 +207,18 @@ void load_state(Cpu& c, const vcpu::VcpuState& in) {
   c.dr7 = dr7_fixed(in.debugregs.dr7);
   load_xsave(c, in.xsave);
   load_msrs(c, in.msrs);
-  load_events(c, in.events);
+  c.start = start_of(in.mp_state.mp_state);
   c.halted = in.mp_state.mp_state == KVM_MP_STATE_HALTED;
   const u64* deadline = find_msr(in.msrs, msr::TSC_DEADLINE);
-  c.chip->set_tsc_offset(c.msr.tsc_offset);
-  c.chip->load_lapic(in.lapic, in.sregs.apic_base, deadline ? *deadline : 0);
+  c.chip->load_lapic(in.lapic, {.base = in.sregs.apic_base,
+                                .tsc_offset = c.msr.tsc_offset,
+                                .tsc_deadline = deadline ? *deadline : 0,
+                                .nmi = in.events.nmi.pending != 0});
+  load_events(c, in.events);
   drop_derived(c);
 }
 
-void reset_state(Cpu& c) {
+void sys::reset_registers(Cpu& c) {
   memset(c.r, 0, sizeof c.r);
   u32 id[4];
   cpuid(1, 0, id, c);
@@ -200,7 +226,8 @@ void reset_state(Cpu& c) {
   c.rip = 0xfff0;
   c.set_flags(2);
   c.cpl = 0;
-  c.shadow = c.halted = false;
+  c.shadow = c.shadow_ss = c.halted = c.nmi_masked = false;
+  c.debug_hits = 0;
   c.pending = {};
   c.cr0 = 0x60000010;
   c.cr2 = c.cr3 = c.cr4 = c.efer = 0;
@@ -216,6 +243,11 @@ void reset_state(Cpu& c) {
   c.msr = {};  // the TSC then reads as guest ns, on every backend that starts its clock with the
                // machine
   fx_reset(c.fx);
+}
+
+void reset_state(Cpu& c) {
+  reset_registers(c);
+  c.start = c.index == 0 ? Start::Started : Start::Uninitialized;
   c.chip->set_tsc_offset(0);
   drop_derived(c);
 }

@@ -64,23 +64,35 @@ SlowInsn one_byte(u8 opcode, u8 modrm) {
     case 0xe4 ... 0xe7:
     case 0xec ... 0xef:
       return io_insn(opcode);
+    case 0x06:
+    case 0x07:
+    case 0x0e:
+    case 0x16:
+    case 0x17:
+    case 0x1e:
+    case 0x1f:
     case 0x8c:
     case 0x8e:
+    case 0xc4:
+    case 0xc5:
       return segment_insn(0, opcode, modrm);
+    case 0x63:
+      return system_segment_insn(opcode);
     case 0x9c:
     case 0x9d:
     case 0xfa:
     case 0xfb:
       return flags_insn(opcode);
-    case 0xca ... 0xcd:
-    case 0xcf:
+    case 0x9a:
+    case 0xca ... 0xcf:
+    case 0xea:
     case 0xf1:
     case 0xff:
       return far_insn(opcode, modrm);
     case 0xf4:
       return {hlt, true};
     default:
-      return {};  // CE (INTO) is invalid in 64-bit mode
+      return {};
   }
 }
 
@@ -92,6 +104,7 @@ SlowInsn two_byte(u8 opcode, u8 modrm, u8 prefix) {
       return group_0f01(modrm);
     case 0x02:
     case 0x03:
+      return system_segment_insn(opcode);
     case 0xa0:
     case 0xa1:
     case 0xa8:

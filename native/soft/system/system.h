@@ -26,7 +26,10 @@ inline u8 reg_field(const Op& o) { return ((op_modrm(o) >> 3) & 7) | (op_rex(o) 
 inline u8 rm_field(const Op& o) { return (op_modrm(o) & 7) | (op_rex(o) & 1) << 3; }
 /// Operand size of an instruction whose default is 64 bits in 64-bit mode (stack operations), and
 /// of a far transfer, whose default is 32.
-inline u8 stack_size(const Op& o) { return op_size(o) == 2 && !rex_w(o) ? 2 : 8; }
+inline u8 stack_size(const Cpu& c, const Op& o) {
+  if (!c.code64()) return op_size(o);
+  return op_size(o) == 2 && !rex_w(o) ? 2 : 8;
+}
 inline u8 far_size(const Op& o) { return rex_w(o) ? 8 : op_size(o) == 2 ? 2 : 4; }
 
 inline u64 reg_read(const Cpu& c, u8 offset, u8 size) {
@@ -73,6 +76,10 @@ inline bool fault(Cpu& c, u8 vector, u32 error) {
 
 // --- privilege
 inline bool io_privileged(const Cpu& c) { return c.cpl <= ((c.rflags & flag::IOPL) >> 12); }
+/// Real mode has neither privilege nor descriptors: several instructions do not exist there.
+inline bool real_mode(const Cpu& c) { return !c.protected_mode(); }
+/// Stops the guest: `what` is a thing that this CPU does not do, and would do wrong otherwise.
+Step refuse(Cpu& c, const char* what);
 /// Becomes CPL `cpl` with code segment `cs`; the engine hears of it only if something that it
 /// caches changes.
 void enter_code(Cpu& c, const kvm_segment& cs, u8 cpl);
@@ -86,9 +93,10 @@ struct Descriptor {
   u64 raw = 0;
   kvm_segment seg = {};
 };
-namespace type {  // of s = 0 descriptors in long mode (SDM vol. 3, table 3-2)
-constexpr u8 LDT = 2, TSS_AVAILABLE = 9, TSS_BUSY = 11, CALL_GATE = 12, INTERRUPT_GATE = 14,
-             TRAP_GATE = 15;
+namespace type {  // of s = 0 descriptors (SDM vol. 3, table 3-2); the 16-bit ones: not in long mode
+constexpr u8 TSS16_AVAILABLE = 1, LDT = 2, TSS16_BUSY = 3, CALL_GATE16 = 4, TASK_GATE = 5,
+             INTERRUPT_GATE16 = 6, TRAP_GATE16 = 7, TSS_AVAILABLE = 9, TSS_BUSY = 11,
+             CALL_GATE = 12, INTERRUPT_GATE = 14, TRAP_GATE = 15;
 constexpr u8 CODE = 8, CONFORMING = 4, WRITABLE = 2, READABLE = 2,
              ACCESSED = 1;  // of s = 1 descriptors
 }  // namespace type
@@ -102,6 +110,14 @@ inline bool is_writable_data(const kvm_segment& s) {
 /// Reads the descriptor of a non-null selector. Beyond the table: `vector`(selector | ext). False:
 /// pending set.
 bool fetch_descriptor(Cpu& c, u16 selector, Descriptor& out, u8 vector = GP, u32 ext = 0);
+/// A code segment in use: what only long mode has in it is dropped elsewhere.
+inline void trim_code(const Cpu& c, kvm_segment& cs) {
+  if (!c.long_mode()) cs.l = 0;
+}
+/// What a selector means in real mode: limit and attributes stay as they were.
+void load_real(kvm_segment& s, u16 selector);
+/// Checks a stack segment for code at `cpl`: `vector`(selector | ext) if it is unfit.
+bool check_stack_segment(Cpu& c, u16 selector, u8 cpl, u8 vector, u32 ext, kvm_segment& out);
 /// Sets the accessed bit in memory, as loading a code or data segment does.
 bool mark_accessed(Cpu& c, Descriptor& d);
 kvm_segment null_segment(u16 selector, u8 dpl);
@@ -141,13 +157,21 @@ constexpr u64 kCr0Known = cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::ET | cr0:
 constexpr u32 kMxcsrMask = 0xffff;
 constexpr size_t kFxBytes =
     416;  // what FXSAVE writes; bytes 416..511 are reserved or the software's
+constexpr u64 kDr6SingleStep = 1 << 14;
 inline u64 dr6_fixed(u64 v) { return (v & 0xe00f) | 0xffff0ff0; }
 inline u64 dr7_fixed(u64 v) { return (v & 0xffff23ff) | 0x400; }
+
+// --- state.cc, shared with start.cc
+/// All but the chips.
+void reset_registers(Cpu& c);
+/// What a changed mode or address space invalidates, all of it.
+void drop_derived(Cpu& c);
 
 // --- instruction families; each names its opcodes where it is defined
 SlowInsn group_0f00(u8 modrm);
 SlowInsn group_0fae(u8 modrm, u8 prefix);
 SlowInsn segment_insn(u8 map, u8 opcode, u8 modrm);
+SlowInsn system_segment_insn(u8 opcode);
 SlowInsn control_insn(u8 opcode);
 SlowInsn far_insn(u8 opcode, u8 modrm);
 SlowInsn fast_call_insn(u8 opcode);

@@ -42,6 +42,9 @@ class FuzzMachine : public test::Machine {
     };
   }
 
+  /// Was the guest stopped by a thing that the CPU says it does not do?
+  bool refused() { return vm.vcpu(0).error().find("no hardware tasks") != std::string::npos; }
+
   /// From here on every change of RAM must be in the dirty log.
   void start_log() {
     memcpy(shadow_.data(), at(0, kRam), kRam);

@@ -61,12 +61,11 @@ struct StateMachine : FuzzMachine {
   }
 
   void live() {
-    const bool can_run = c.long_mode();
     for (int i = 0; i < 6; i++) {
       pass_time();
       outside();
       const RunResult why = run_guarded(1 + r_.below(60));
-      if (why == RunResult::InternalError && can_run)
+      if (why == RunResult::InternalError && !refused())
         fail("the guest stopped the machine: " + vm.vcpu(0).error());
       if (why == RunResult::Shutdown || why == RunResult::InternalError) return;
     }

@@ -15,14 +15,13 @@ import {
   type DiskProperties,
   type ErrorAction,
   type ErrorPolicy,
+  type IoStatus,
 } from '../contract/backend.js';
 import { SECTOR } from '../contract/driver.js';
 import { ioCode, ioError } from '../contract/io-error.js';
 import type { BlockNode } from '../contract/node.js';
 import { RangeLock } from '../../base/range-lock.js';
 import type { Throttle } from './throttle.js';
-
-export type IoStatus = 'ok' | 'failed' | 'nospace';
 
 export interface BackendOptions {
   readOnly: boolean;
@@ -227,10 +226,10 @@ export class DriveBackend implements BlockBackend {
     if (error instanceof Parked && this.root) return 'stop';
     const { errors = defaultErrors, stopVm, events } = this.options;
     const nospace = ioCode(error) === 'ENOSPC';
-    // Nobody could make the requests of a deleted drive succeed.
+    // The drive is deleted, so its failed requests could never succeed.
     const policy = this.root ? errors[operation] : 'report';
     const wanted = policy === 'enospc' ? (nospace ? 'stop' : 'report') : policy;
-    // Where nobody can stop the VM, the guest must know.
+    // Without a way to stop the VM the guest must get the error.
     const action = wanted === 'stop' && !stopVm ? 'report' : wanted;
     events?.emit('BLOCK_IO_ERROR', {
       device: this.id,

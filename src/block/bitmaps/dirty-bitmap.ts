@@ -4,14 +4,10 @@
  */
 import { assert, VmError } from '../../base/errors.js';
 import { CLUSTER } from '../contract/driver.js';
+import type { Range } from '../record/regions.js';
 
 /** A bitmap is no larger; a longer disk needs a coarser one. */
 const MAX_BITMAP_BYTES = 64 * 1024 * 1024;
-
-export interface Range {
-  offset: number;
-  length: number;
-}
 
 export class DirtyBitmap {
   private readonly bits: Uint8Array;

@@ -17,16 +17,19 @@ export interface BlockBackend {
   /** Resolves when nothing is in flight; what waits for its budget goes. */
   drain(): Promise<void>;
   /**
-   * The guest's request failed, by werror or rerror: tell the guest, say it went well, or keep the
-   * request and stop; the VM is told.
+   * A guest's request failed. werror or rerror decides: report the error, ignore it, or keep the
+   * request and stop the VM.
    */
   errorAction(operation: 'read' | 'write', error: unknown): ErrorAction;
 }
 
+export const errorPolicies = ['report', 'ignore', 'enospc', 'stop'] as const;
+/** What a failed read or write does. enospc: stop when there is no space, otherwise report. */
+export type ErrorPolicy = (typeof errorPolicies)[number];
 /** QEMU's BlockErrorAction. */
-export type ErrorAction = 'report' | 'ignore' | 'stop';
-/** enospc: stop when there is no space, otherwise report. */
-export type ErrorPolicy = ErrorAction | 'enospc';
+export type ErrorAction = Exclude<ErrorPolicy, 'enospc'>;
+
+export type IoStatus = 'ok' | 'failed' | 'nospace';
 
 /** What a guest device says of its disk; what it leaves out is as the drive has it. */
 export interface DiskProperties {

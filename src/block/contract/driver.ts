@@ -29,6 +29,11 @@ export interface BlockDriver {
   /** The data belongs to the driver until the promise settles. fua: durable when it settles. */
   pwrite(offset: number, data: Uint8Array, fua: boolean): Promise<void>;
   flush(): Promise<void>;
+  /**
+   * Before each change of the range, which waits for what is given back; where nothing is, it need
+   * not wait.
+   */
+  intend?(offset: number, length: number): Promise<void> | undefined;
   /** The content is no longer wanted; what a read gives afterwards is the driver's choice. */
   discard(offset: number, length: number): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
@@ -55,8 +60,8 @@ export interface BlockDriver {
   /** Something happens in the driver above: blkdebug makes rules of it. */
   debugEvent?(event: DebugEvent): void;
   /**
-   * Whoever sends requests has stopped, and waits for those under way: none may be kept back here.
-   * Returns the way back.
+   * The sender of requests has stopped and waits for those under way, so none may be kept back
+   * here. Returns a function that ends this.
    */
   drainBegin?(): () => void;
   /** Ends its connection to a server now: every request fails. */
@@ -72,7 +77,7 @@ export interface Extent {
   data?: Buffer;
 }
 
-export interface Held {
+export interface HeldRun {
   held: boolean;
   length: number;
 }
@@ -87,7 +92,7 @@ export interface Overlay extends BlockDriver {
   /** Unit of content, and so of copy-before-write. */
   readonly unit: number;
   /** Whether the first bytes of the range are held here, and how many are alike. */
-  heldFrom(offset: number, length: number): Held | Promise<Held>;
+  heldFrom(offset: number, length: number): HeldRun | Promise<HeldRun>;
   /**
    * What is held, joined where it is adjacent, by rising offset; zero runs carry no data. The
    * content must not change during the walk.
@@ -111,13 +116,16 @@ export interface BlockStatus {
   allocated: boolean;
   zero: boolean;
   /** Where the bytes stand, as they are, in a node below; all length of them. */
-  place?: Place;
+  place?: DataPlace;
 }
 
-export interface Place {
+export interface DataPlace {
   node: { readonly driver: BlockDriver };
   offset: number;
 }
+
+/** Of a copy, a comparison or a check. */
+export type ByteProgress = (doneBytes: number, totalBytes: number) => void;
 
 export const SECTOR = 512;
 /** Granularity of dirty bitmaps, QEMU's cluster. */

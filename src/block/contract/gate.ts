@@ -1,6 +1,6 @@
 /**
- * Who is inside, and a way to have nobody inside for a moment: requests count themselves in and
- * out; while it is shut those that come wait, and may be sent elsewhere when it opens.
+ * Counts requests in and out, and can be shut until none is inside. While it is shut, new requests
+ * wait; when it opens they may be sent to another node.
  */
 export class Gate<Elsewhere> {
   private inside = 0;
@@ -28,8 +28,8 @@ export class Gate<Elsewhere> {
   }
 
   /**
-   * Runs body with nobody inside. late: rejects when those inside take too long; then nothing has
-   * happened.
+   * Runs body while no request is inside. late: rejects when the requests inside take too long;
+   * then body has not run.
    */
   async whileEmpty<T>(late: Promise<never>, body: () => Promise<T>): Promise<T> {
     while (this.shut) await Promise.race([this.shut, late]);

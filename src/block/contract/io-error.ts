@@ -26,7 +26,7 @@ const known: readonly string[] = [
   'ENOTSUP',
 ];
 
-/** An assertion is no error of a request: it goes on up, and the process stops. */
+/** An assertion is not an error of a request: it is thrown on, and the process stops. */
 export function unlessAssertion(thrown: unknown): unknown {
   if (thrown instanceof AssertionError) throw thrown;
   return thrown;
@@ -56,7 +56,7 @@ export function isMissingFile(thrown: unknown): boolean {
   return systemCode(thrown) === 'ENOENT';
 }
 
-/** Nobody serves there, or not yet. */
+/** No server listens there, or not yet. */
 export function isAbsentServer(thrown: unknown): boolean {
   return [
     'ECONNREFUSED',

@@ -9,7 +9,7 @@ import { type BlockDriver, type BlockStatus, isZero } from './driver.js';
 import { Gate } from './gate.js';
 import { ioError } from './io-error.js';
 
-/** Somebody who holds a node: a parent node, a guest device, an NBD export. */
+/** A user of a node: a parent node, a guest device, an NBD export. */
 export interface NodeUser {
   /** For messages: "drive 'colo-disk0'". */
   readonly label: string;
@@ -27,8 +27,8 @@ export interface Interceptor {
 }
 
 /**
- * Is told of every range that may have changed, when the change is over, whether it succeeded or
- * not.
+ * Called for every range that may have changed, when the change is complete, whether it succeeded
+ * or not.
  */
 export interface Tracker {
   mark(offset: number, length: number): void;
@@ -55,7 +55,7 @@ export interface NodePolicy {
   detectZeroes: boolean;
   /** ignore: what the guest no longer wants is kept all the same. */
   discard: 'ignore' | 'unmap';
-  /** Of a node without children: nobody waits until the medium has it. */
+  /** Of a node without children: a flush does not wait for the medium. */
   noFlush?: boolean;
 }
 export const defaultPolicy: NodePolicy = { detectZeroes: false, discard: 'unmap' };
@@ -288,7 +288,7 @@ export class BlockNode {
     };
   }
 
-  /** For the driver above: costs nothing where nobody listens. */
+  /** For the driver above. Costs nothing without a listener. */
   debugEvent(event: DebugEvent): void {
     this.driver.debugEvent?.(event);
   }
@@ -327,6 +327,8 @@ export class BlockNode {
     this.check(offset, length);
     if (this.readOnly) throw ioError('EPERM', `node '${this.name}' is read-only`);
     let all = async () => {
+      const marking = this.driver.intend?.(offset, length);
+      if (marking) await marking;
       if (length <= max) return write(0, length);
       for (let at = 0; at < length; at += max) await write(at, Math.min(max, length - at));
     };

@@ -4,6 +4,10 @@
  * VmError.
  */
 
+import type { IntentStanding } from '../record/image-bitmap.js';
+import type { CommonPoint } from '../record/intent-sectors.js';
+import type { Regions } from '../record/regions.js';
+
 /** What both sides have in common. */
 export interface Replicated {
   /**
@@ -16,6 +20,8 @@ export interface Replicated {
   readonly length: number;
   /** Knowing that both images are equal before the first checkpoint (rule 10). */
   readonly sync: Vouched;
+  /** Knowing where alone they may differ: the write-intent bitmaps beside the images. */
+  readonly intents: Intents;
   /**
    * Before anything of the disk is read for the peer. From here until stop() nothing may change
    * below the guest: no job, no other child, no other length; who asks for it gets a sentence.
@@ -37,6 +43,9 @@ export interface Replicated {
 
 export interface PrimaryDisk extends Replicated {
   readonly sync: ImageComparison;
+  readonly intents: PrimaryIntents;
+  /** Of the disk, that start() has copied so far. */
+  readonly copiedBytes: number;
   /**
    * Resolves when everything written since the replica was attached, and everything that copy() has
    * noted, has been taken over into the first epoch. The guest may run meanwhile.
@@ -69,18 +78,20 @@ export interface PrimaryDisk extends Replicated {
 
 export interface SecondaryDisk extends Replicated {
   readonly sync: ImageDigest;
+  readonly intents: SecondaryIntents;
   /** How many writes of the running epoch have arrived and are in the hidden/secondary disk. */
   arrived(): number;
   /**
-   * Before the epoch is received: it has so many writes. VmError if others arrived, and then
-   * nothing has changed. From here until checkpoint() nobody writes through the export: the primary
-   * holds its next writes back, and a stranger's would not be counted.
+   * Called before the epoch is received, with its count of writes. Throws a VmError when the count
+   * differs, and then has changed nothing. From here until checkpoint() no client writes through
+   * the export: the primary holds its next writes back, and the write of another client would not
+   * be counted.
    */
   seal(count: number): Promise<void>;
   /**
-   * The epoch's content is now the base, from the call on and whatever becomes of the promise,
-   * which is about emptying active and hidden disk: the next epoch's writes must wait for it. If it
-   * rejects, call again. A stop() meanwhile needs neither.
+   * Makes the epoch's content the base, at once. The promise is about the emptying of active and
+   * hidden disk, which the next epoch's writes must wait for; if it rejects, call again. Neither is
+   * needed when stop() comes first.
    */
   checkpoint(): Promise<void>;
   /**
@@ -115,8 +126,50 @@ export interface ImageComparison extends Vouched {
   compare(peerDigest: Uint8Array, progress?: Progress): Promise<SyncDifference>;
 }
 
+/** The point that both sides count from after this session has begun. */
+export interface PointOfPair {
+  readonly pair: string;
+  readonly base: CommonPoint;
+  /** That which they shared before, by its name. */
+  readonly former?: string;
+}
+
+export interface Intents {
+  standing(): IntentStanding;
+  /** Where this side's image may differ from one that shares a point with it. */
+  marked(): Regions;
+}
+
+export interface PrimaryIntents extends Intents {
+  /**
+   * Takes the peer's answer (untrusted) to the marks that were sent, and reads its own image where
+   * one side has a mark. Changes nothing.
+   */
+  compare(sent: Regions, answer: Buffer, progress?: Progress): Promise<SyncDifference>;
+  /** Longest answer. */
+  readonly answerBytesMax: number;
+  /**
+   * From here on both images are equal but for these marks and what is marked later, durably. Both
+   * media are flushed first. VmError: no bitmap can be kept.
+   */
+  bind(point: PointOfPair, marks: Regions): Promise<void>;
+  /** The secondary keeps the point, too. */
+  confirm(): void;
+}
+
+export interface SecondaryIntents extends Intents {
+  /** sent: the primary's marks, untrusted. */
+  answer(sent: Uint8Array, progress?: Progress): Promise<Buffer>;
+  /** Durable before the first byte from the primary. VmError: no bitmap can be kept. */
+  adopt(point: PointOfPair): Promise<void>;
+}
+
 /** What is to be done about pieces that differ is the user's business, or that of the records. */
 export interface SyncDifference {
+  /** Read here, and at the peer. */
+  readonly lookedBytes: number;
+  /** Where the images may not be equal. */
+  readonly marks: Regions;
   readonly bytes: number;
   /** Of those, in pieces that the guest has not written since the replica was attached. */
   readonly olderBytes: number;

@@ -4,7 +4,9 @@
  */
 import type { OpenFile } from '../../host/ports.js';
 import type { VmError } from '../../base/errors.js';
+import type { ImageBitmap } from '../record/image-bitmap.js';
 import type { ImageRecord } from '../record/image-record.js';
+import type { Range } from '../record/regions.js';
 import type { BlockDriver, Overlay } from './driver.js';
 import type { BlockNode } from './node.js';
 
@@ -35,6 +37,8 @@ export interface ImageFile extends BlockDriver {
   readonly hostFile: OpenFile;
   /** What the image knows of its pair. */
   readonly record: ImageRecord;
+  /** In which regions it may differ from its peer's image. */
+  readonly bitmap: ImageBitmap;
 }
 
 /** A format whose clusters lie in a file, over a backing image that its header names. */
@@ -54,6 +58,8 @@ export interface RemoteDisk extends BlockDriver {
   readonly exportName: string;
   /** The connection may heal by itself. */
   readonly reconnects: boolean;
+  /** A flush reaches the server's medium. */
+  readonly flushes: boolean;
   /** As long as the connection is not whole. */
   readonly error: VmError | undefined;
   /** For who must know at once, not only at the next request. */
@@ -101,6 +107,8 @@ export interface Follower extends BlockDriver {
   readonly exportName: string | undefined;
   /** Noted, and not yet carried over. */
   readonly dirtyBytes: number;
+  /** Of the disk, that start() has carried over so far. */
+  readonly carriedBytes: number;
   /** Grows with every write that the replica has acknowledged. */
   readonly progress: number;
   /** stop() was called, or the quorum has let it go. */
@@ -117,11 +125,15 @@ export interface Follower extends BlockDriver {
   isDirty(offset: number, length: number): boolean;
   /** These ranges differ at the replica. */
   markDirty(offset: number, length: number): void;
+  /** All that was noted, and is not yet carried over. */
+  dirtyRuns(): Iterable<Range>;
+  /** What the replica has is on its medium. VmError: that cannot be said. */
+  flushReplica(): Promise<void>;
   /** What the replica holds; nothing is under way to it. */
   readReplica(offset: number, length: number): Promise<Buffer>;
   /**
-   * The voting children failed, so nobody knows what the range holds: the replica gets what can be
-   * read back.
+   * The voting children failed, so the content of the range is unknown: the replica gets what can
+   * be read back.
    */
   resend(offset: number, length: number, read: () => Promise<Buffer>): Promise<void>;
 }

@@ -3,13 +3,21 @@
  * zeroes on every replica alike.
  */
 import { asVmError, type VmError } from '../../base/errors.js';
-import type { Files, OpenFile } from '../../host/ports.js';
+import type { Clock, Files, OpenFile } from '../../host/ports.js';
 import { type BlockStatus, SECTOR } from '../contract/driver.js';
 import { ioCode, ioError } from '../contract/io-error.js';
 import type { ImageFile } from '../contract/roles.js';
+import { defaultIntentTimes, ImageBitmap, type IntentTimes } from '../record/image-bitmap.js';
 import { ImageRecord } from '../record/image-record.js';
 
 const ZERO_STEP = 1024 * 1024;
+
+/** intentTimes: other ones than usual, of the bitmap beside an image. */
+export interface ImageHost {
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly intentTimes?: IntentTimes;
+}
 
 export interface FileOptions {
   filename: string;
@@ -46,10 +54,13 @@ export class FileDriver implements ImageFile {
   readonly role = 'file';
   readonly path: string;
 
+  /** In which regions it may differ from its peer's image. */
+  readonly bitmap: ImageBitmap;
+
   private constructor(
     /** Ours to write, and locked. What is only read is always so. */
     public active: boolean,
-    private readonly files: Files,
+    private readonly host: ImageHost,
     private readonly lock: FileOptions['lock'],
     readonly direct: boolean,
     private file: OpenFile,
@@ -58,9 +69,13 @@ export class FileDriver implements ImageFile {
     readonly record: ImageRecord,
   ) {
     this.path = file.path;
+    const { files, clock, intentTimes: times = defaultIntentTimes } = host;
+    this.bitmap = new ImageBitmap({ files, clock, times }, () => this.file);
+    record.beforeWrite = () => this.bitmap.touch();
   }
 
-  static async open(files: Files, options: FileOptions): Promise<FileDriver> {
+  static async open(host: ImageHost, options: FileOptions): Promise<FileDriver> {
+    const { files } = host;
     const inactive = options.inactive === true && !options.readOnly;
     const file = await openFile(files, { ...options, lock: inactive ? 'none' : options.lock });
     try {
@@ -69,7 +84,9 @@ export class FileDriver implements ImageFile {
       const length = await lengthOf(file);
       const active = !inactive || file.readOnly;
       const { lock, direct = false } = options;
-      return new FileDriver(active, files, lock, direct, file, length, record);
+      const driver = new FileDriver(active, host, lock, direct, file, length, record);
+      if (active) await driver.bitmap.load();
+      return driver;
     } catch (error) {
       await file.close();
       throw error;
@@ -100,6 +117,7 @@ export class FileDriver implements ImageFile {
     try {
       this.bytes = await lengthOf(this.file);
       await this.record.reread();
+      await this.bitmap.load();
       this.active = true;
     } catch (error) {
       if (this.lock === 'auto') this.file.unlock();
@@ -108,9 +126,10 @@ export class FileDriver implements ImageFile {
   }
 
   /** Another process may have it from here on. Nothing is being written; all is on the medium. */
-  inactivate(): void {
+  async inactivate(): Promise<void> {
     if (this.readOnly) return;
     this.active = false;
+    await this.bitmap.release();
     if (this.lock === 'auto') this.file.unlock();
   }
 
@@ -126,7 +145,8 @@ export class FileDriver implements ImageFile {
   async reopen(readOnly: boolean): Promise<void> {
     if (readOnly === this.readOnly) return;
     this.requireActive();
-    const { path, files, lock, direct } = this;
+    const { path, lock, direct } = this;
+    const { files } = this.host;
     // may we at all?
     if (!readOnly) await (await files.open(path, { readOnly, lock: 'none' })).close();
     await this.file.close();
@@ -141,8 +161,13 @@ export class FileDriver implements ImageFile {
 
   async resize(length: number): Promise<void> {
     this.requireActive();
+    await this.bitmap.resized('file');
     await this.file.truncate(length);
     this.bytes = length;
+  }
+
+  intend(offset: number, length: number): Promise<void> | undefined {
+    return this.bitmap.intend('file', offset, length);
   }
 
   async pread(offset: number, length: number, into?: Buffer): Promise<Buffer> {
@@ -207,7 +232,8 @@ export class FileDriver implements ImageFile {
     };
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    await this.bitmap.close().catch(() => undefined);
     return this.file.close();
   }
 

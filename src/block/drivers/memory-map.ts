@@ -18,7 +18,9 @@ const costOf = ({ zeroes }: Pick<Region, 'zeroes'>): number =>
 
 interface Block {
   readonly data: Buffer;
-  /** Bit n: sector n is held here. Of a block that is there no zeroes are noted elsewhere. */
+  /**
+   * Bit n: sector n is held here. For a block that exists, zeroes are recorded in no other place.
+   */
   sectors: number;
 }
 
@@ -28,7 +30,7 @@ interface Region {
   zeroes: 'none' | 'all' | Uint8Array;
 }
 
-export type Run =
+export type MemoryRun =
   { length: number; kind: 'none' | 'zero' } | { length: number; kind: 'data'; data: Buffer };
 
 export class MemoryMap {
@@ -95,7 +97,7 @@ export class MemoryMap {
    * What stands at the offset, and for how many bytes, at most up to end and to the end of a region
    * or a block of data.
    */
-  run(at: number, end: number): Run {
+  run(at: number, end: number): MemoryRun {
     const index = Math.floor(at / REGION);
     const stop = Math.min(end, (index + 1) * REGION);
     const region = this.regions.get(index);
@@ -115,7 +117,7 @@ export class MemoryMap {
   }
 
   /** Runs of what is held, by rising offset. */
-  *held(): Generator<{ offset: number; run: Run }> {
+  *held(): Generator<{ offset: number; run: MemoryRun }> {
     for (const index of [...this.regions.keys()].sort((a, b) => a - b)) {
       const end = Math.min(this.length, (index + 1) * REGION);
       for (let at = index * REGION; at < end;) {
@@ -215,7 +217,7 @@ function stepAt({ zeroes }: Region, at: number, zero: boolean): number {
   return zeroes[blockOf(at)] === (zero ? FULL : 0) ? BLOCK : SECTOR;
 }
 
-function runOfBlock(block: Block, at: number, end: number): Run {
+function runOfBlock(block: Block, at: number, end: number): MemoryRun {
   const stop = Math.min(end, at - (at % BLOCK) + BLOCK);
   const heldAt = (n: number) => (block.sectors & maskOf(n % BLOCK, 1)) !== 0;
   const held = heldAt(at);

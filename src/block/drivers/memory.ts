@@ -6,7 +6,7 @@ import { assert, VmError } from '../../base/errors.js';
 import {
   type BlockStatus,
   type Extent,
-  type Held,
+  type HeldRun,
   type Overlay,
   SECTOR,
 } from '../contract/driver.js';
@@ -104,7 +104,7 @@ export class MemoryDriver implements Overlay, Adopting {
     return { ...(await this.backing.blockStatus(offset, alike)), allocated: false };
   }
 
-  heldFrom(offset: number, length: number): Held {
+  heldFrom(offset: number, length: number): HeldRun {
     const held = this.map.run(offset, offset + length).kind !== 'none';
     let at = offset;
     while (at < offset + length) {

@@ -7,7 +7,7 @@ import type { Clock, Sockets } from '../../host/ports.js';
 import type { BlockStatus } from '../contract/driver.js';
 import type { RemoteDisk } from '../contract/roles.js';
 import { CmdFlag, ExportFlag, NbdCmd } from '../nbd/codec.js';
-import { claimTls, type CredentialStore } from '../nbd/credentials.js';
+import { claimTls, type CredentialStore } from '../../host/credentials.js';
 import { NbdLink, type NbdLinkOptions } from '../nbd/link.js';
 import type { NbdSpec } from '../options/nbd.js';
 
@@ -101,6 +101,10 @@ export class NbdDriver implements RemoteDisk {
     return this.options.reconnectDelayMs > 0;
   }
 
+  get flushes(): boolean {
+    return this.offers(ExportFlag.SEND_FLUSH);
+  }
+
   get exportName(): string {
     return this.options.exportName;
   }
@@ -117,7 +121,7 @@ export class NbdDriver implements RemoteDisk {
 
   /** A server without flush has nothing volatile (proto.md, NBD_FLAG_SEND_FLUSH). */
   async flush(): Promise<void> {
-    if (this.offers(ExportFlag.SEND_FLUSH)) await this.link.request(NbdCmd.FLUSH, 0, 0, 0);
+    if (this.flushes) await this.link.request(NbdCmd.FLUSH, 0, 0, 0);
   }
 
   async discard(offset: number, length: number): Promise<void> {

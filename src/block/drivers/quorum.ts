@@ -306,7 +306,7 @@ function sectors(offset: number, length: number) {
   return { 'sector-num': first, 'sectors-count': Math.ceil((offset + length) / SECTOR) - first };
 }
 
-/** Of the failures, the one that most children had; the first of those. */
+/** The error that most children had; of several such the first. */
 function mostCommon(outcomes: Outcome[]): Error | undefined {
   const errors = outcomes.flatMap(({ error }) => error ?? []);
   const count = (error: Error) => errors.filter(other => ioCode(other) === ioCode(error)).length;
@@ -316,7 +316,7 @@ function mostCommon(outcomes: Outcome[]): Error | undefined {
   );
 }
 
-/** All of them, in parallel; nobody's failure hides another's result. */
+/** All children in parallel. The failure of one does not hide the result of another. */
 async function settle(
   nodes: BlockNode[],
   perform: (node: BlockNode) => Promise<void>,

@@ -1,6 +1,7 @@
 /** Format `raw`: the protocol's bytes as they are. */
 import type { BlockDriver, BlockStatus } from '../contract/driver.js';
-import type { BlockNode } from '../contract/node.js';
+import { type BlockNode, protocolOf } from '../contract/node.js';
+import { inRole } from '../contract/roles.js';
 
 export class RawDriver implements BlockDriver {
   readonly format = 'raw';
@@ -9,7 +10,9 @@ export class RawDriver implements BlockDriver {
   constructor(
     private readonly file: BlockNode,
     private asked: boolean,
-  ) {}
+  ) {
+    inRole('file', protocolOf(file))?.bitmap.usedAs('raw');
+  }
 
   get readOnly(): boolean {
     return this.asked || this.file.readOnly;

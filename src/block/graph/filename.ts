@@ -26,7 +26,7 @@ export function pathFrom(image: string, file: string): string {
   return /^[a-z][a-z0-9+-]*:/.test(name) ? `./${name}` : name;
 }
 
-/** The node of a chain whose image is that file, as somebody called it. */
+/** The node of a chain whose image is that file, by whatever name the user gave. */
 export function nodeOfFile(chain: readonly BlockNode[], filename: string): BlockNode | undefined {
   const isIt = (node: BlockNode) => {
     const path = inRole('file', protocolOf(node))?.path;

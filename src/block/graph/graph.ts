@@ -8,7 +8,7 @@ import type { Host } from '../../host/ports.js';
 import type { QmpEvents } from '../../qapi/types.js';
 import { type BlockDriver, isOverlay } from '../contract/driver.js';
 import { BlkdebugDriver } from '../drivers/blkdebug.js';
-import { FileDriver } from '../drivers/file.js';
+import { FileDriver, type ImageHost } from '../drivers/file.js';
 import { MemoryDriver } from '../drivers/memory.js';
 import { openNbd } from '../drivers/nbd.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
@@ -20,12 +20,12 @@ import { ReplicationPrimary } from '../drivers/replication/primary.js';
 import { ReplicationSecondary } from '../drivers/replication/secondary.js';
 import { backingOf } from './backing.js';
 import { defaultForwardLimits } from '../drivers/replication/forward-queue.js';
-import { type CredentialStore, noCredentials } from '../nbd/credentials.js';
+import { type CredentialStore, noCredentials } from '../../host/credentials.js';
 import { BlockNode, isAdopting, type NodePolicy, protocolOf } from '../contract/node.js';
 import { inRole } from '../contract/roles.js';
 import { DEFAULT_OVERLAY_BYTES, type NodeSource, type NodeSpec } from '../options/options.js';
 
-export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'>;
+export type BlockHost = Pick<Host, 'clock' | 'files' | 'sockets'> & ImageHost;
 type SpecOf<D extends NodeSpec['driver']> = Extract<NodeSpec, { driver: D }>;
 
 interface Edge {
@@ -43,15 +43,15 @@ export class BlockGraph {
   resolve: (name: string) => BlockNode = name => this.node(name);
   /** Where the tls-creds objects are. */
   credentials: CredentialStore = noCredentials;
-  /** Failover: whoever exports this node drops its clients. */
+  /** At a failover the exports of this node drop their clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
 
   /** Images that are opened for writing are another process's until activate(). */
   opensInactive = false;
 
   /**
-   * A secondary disk follows one primary, or no longer: whoever exports it lets one client write
-   * meanwhile.
+   * A secondary disk begins or stops to follow one primary: in between, its exports let one client
+   * write.
    */
   onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
 
@@ -254,7 +254,7 @@ export class BlockGraph {
   ): Promise<BlockDriver> {
     switch (spec.driver) {
       case 'file':
-        return FileDriver.open(this.host.files, { ...spec, inactive: this.opensInactive });
+        return FileDriver.open(this.host, { ...spec, inactive: this.opensInactive });
       case 'raw':
         return this.openRaw(spec, await child('file', spec.file));
       case 'qcow2':

@@ -77,7 +77,7 @@ export async function withFile<T>(
 ): Promise<T> {
   const file = new BlockNode(
     'file',
-    await FileDriver.open(host.files, { filename, readOnly, lock: 'auto' }),
+    await FileDriver.open(host, { filename, readOnly, lock: 'auto' }),
   );
   try {
     return await use(file);

@@ -1,6 +1,6 @@
 /**
- * `-o preallocation=...` of a new image: its clusters, or their room on the host's disk, are there
- * before anybody writes.
+ * `-o preallocation=...` of a new image: its clusters, or their room on the host's disk, are
+ * allocated before the first write.
  */
 import { VmError } from '../../base/errors.js';
 import { inRole } from '../contract/roles.js';

@@ -8,15 +8,15 @@ import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode, Interceptor } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
-import { within } from './deadline.js';
+import { withDeadline } from './deadline.js';
 import type { Job, JobDriver } from './job.js';
 
-/** A guest's write waits at most so long for the target. */
+/** The longest time that a guest's write waits for the target. */
 const COPY_BEFORE_WRITE_MS = 5000;
 /** Until the guest's requests under way are through, at the start. */
 const START_MS = 5000;
 
-export interface BackupParts {
+export interface BackupContext {
   readonly source: BlockNode;
   readonly target: BlockNode;
   /** What is to be in the target. */
@@ -39,10 +39,10 @@ export class BackupJob implements JobDriver, Interceptor {
   private copy!: BlockCopy;
   private unhook: () => void = () => undefined;
 
-  constructor(private readonly parts: BackupParts) {}
+  constructor(private readonly context: BackupContext) {}
 
   async run(job: Job): Promise<void> {
-    const { source, target, todo, policies, clock, packed, onlyOverwritten } = this.parts;
+    const { source, target, todo, policies, clock, packed, onlyOverwritten } = this.context;
     this.copy = new BlockCopy(
       job,
       source,
@@ -51,13 +51,13 @@ export class BackupJob implements JobDriver, Interceptor {
       policies,
       clock,
     );
-    await within(clock, START_MS, `node '${source.name}' did not come to rest`, late =>
+    await withDeadline(clock, START_MS, `node '${source.name}' did not come to rest`, late =>
       source.quiesce('changes', late, async () => {
-        this.parts.begin();
+        this.context.begin();
         this.unhook = source.hook(this);
       }),
     );
-    await this.parts.prepare(job);
+    await this.context.prepare(job);
     while (onlyOverwritten && !this.copy.broken) {
       await job.pausePoint();
       await job.doze();
@@ -74,7 +74,7 @@ export class BackupJob implements JobDriver, Interceptor {
   async clean(done: boolean): Promise<void> {
     this.unhook();
     await this.copy?.stop();
-    await this.parts.clean(done, this.parts.todo);
+    await this.context.clean(done, this.context.todo);
   }
 
   /** Copy-before-write. */
@@ -87,10 +87,13 @@ export class BackupJob implements JobDriver, Interceptor {
     if (this.copy.broken) return;
     const saved = this.copy.ahead(offset, length);
     saved.catch(() => undefined);
-    await within(this.parts.clock, COPY_BEFORE_WRITE_MS, 'the target did not take it', late =>
-      Promise.race([saved, late]),
+    await withDeadline(
+      this.context.clock,
+      COPY_BEFORE_WRITE_MS,
+      'the target did not take it',
+      late => Promise.race([saved, late]),
     ).catch((error: unknown) => {
-      const { name } = this.parts.source;
+      const { name } = this.context.source;
       this.copy.fail(
         new VmError(
           `the old content of ${length} bytes at ${offset} of node '${name}' could not be ` +

@@ -1,6 +1,6 @@
 /**
- * Commit of images in the middle of a chain, which nobody writes: their content goes into the base,
- * and the image above them then reads from it.
+ * Commit of images in the middle of a chain, to which no request writes: their content goes into
+ * the base, and the image above them then reads from it.
  */
 import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
@@ -8,7 +8,7 @@ import type { BlockNode } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import type { Job, JobDriver } from './job.js';
 
-export interface CommitParts {
+export interface CommitContext {
   readonly top: BlockNode;
   readonly base: BlockNode;
   readonly todo: DirtyBitmap;
@@ -24,22 +24,22 @@ export class CommitJob implements JobDriver {
   readonly type = 'commit';
   private copy?: BlockCopy;
 
-  constructor(private readonly parts: CommitParts) {}
+  constructor(private readonly context: CommitContext) {}
 
   async run(job: Job): Promise<void> {
-    const { top, base, todo, policies, clock } = this.parts;
-    await this.parts.prepare(job);
+    const { top, base, todo, policies, clock } = this.context;
+    await this.context.prepare(job);
     this.copy = new BlockCopy(job, top, BlockCopy.into(base), todo, policies, clock);
     await this.copy.run();
     await base.flush();
   }
 
   finish(job: Job): Promise<void> {
-    return this.parts.shorten(job);
+    return this.context.shorten(job);
   }
 
   async clean(done: boolean): Promise<void> {
     await this.copy?.settle();
-    await this.parts.clean(done);
+    await this.context.clean(done);
   }
 }

@@ -1,12 +1,6 @@
 /** The words of block jobs, as QEMU's QAPI schema spells them. */
+import type { IoStatus } from '../contract/backend.js';
 import type { JobStatus, JobType } from '../../qapi/types.js';
-
-export const errorPolicies = ['report', 'ignore', 'enospc', 'stop'] as const;
-/** What a failed read or write does. enospc: stop when the disk is full, else report. */
-export type ErrorPolicy = (typeof errorPolicies)[number];
-export type ErrorAction = 'report' | 'ignore' | 'stop';
-
-export type IoStatus = 'ok' | 'failed' | 'nospace';
 
 export interface JobOptions {
   readonly id: string;

@@ -4,17 +4,18 @@
  * before it is read, so that a write that comes meanwhile marks it again.
  */
 import { VmError } from '../../base/errors.js';
-import { type DirtyBitmap, type Range } from '../bitmaps/dirty-bitmap.js';
+import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
+import type { Range } from '../record/regions.js';
 import { isZero } from '../contract/driver.js';
 import { unlessAssertion } from '../contract/io-error.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode } from '../contract/node.js';
-import type { ErrorPolicy } from './contract.js';
+import type { ErrorPolicy } from '../contract/backend.js';
 import type { Job } from './job.js';
 
 const PIECE = 1024 * 1024;
 const MAX_IN_FLIGHT = 16;
-/** What failed and is to be ignored is tried again after so long. */
+/** A piece that failed, with the policy `ignore`, is tried again after this time. */
 const RETRY_MS = 100;
 /**
  * A guest that writes without end keeps so much marked at most, for so long, before it counts as
@@ -108,7 +109,7 @@ export class BlockCopy {
           continue;
         }
         if (!(await this.job.admit(next.length))) continue;
-        // A write may have come meanwhile, and copied its piece first.
+        // A write may have come in between, and copied its piece first.
         const piece = this.todo.runWithin(next.offset, next.length, next.length);
         if (piece && !this.overlaps(piece)) void this.launch(piece, false).done;
         at = next.offset + next.length;
@@ -125,8 +126,8 @@ export class BlockCopy {
   }
 
   /**
-   * Copies what is marked there, and awaits what is being copied there. A failure is the job's,
-   * whatever its policies.
+   * Copies what is marked in the range, and awaits what is being copied there. A failure ends the
+   * job, whatever its policies are.
    */
   async ahead(offset: number, length: number): Promise<void> {
     const range = { offset: offset - (offset % this.todo.granularity), length: 0 };

@@ -1,4 +1,4 @@
-/** Waits with a bound: what is late has not happened, and can be tried again. */
+/** Waits with a limit. After it the operation counts as not done, and can be tried again. */
 import { VmError } from '../../base/errors.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode } from '../contract/node.js';
@@ -8,8 +8,8 @@ const REST_MS = 5000;
 
 export class LateError extends VmError {}
 
-/** body gets a promise that rejects after so long. */
-export async function within<T>(
+/** Runs body with a promise that rejects after this time. */
+export async function withDeadline<T>(
   clock: Clock,
   limitMs: number,
   what: string,
@@ -32,7 +32,7 @@ export async function within<T>(
 
 /** Nothing is read or changed at the node while body runs. */
 export function atRest<T>(clock: Clock, node: BlockNode, body: () => Promise<T>): Promise<T> {
-  return within(clock, REST_MS, `node '${node.name}' did not come to rest`, late =>
+  return withDeadline(clock, REST_MS, `node '${node.name}' did not come to rest`, late =>
     node.quiesce('changes', late, () => node.quiesce('reads', late, body)),
   );
 }

@@ -8,7 +8,8 @@ import type { Events } from '../../base/events.js';
 import type { Clock } from '../../host/ports.js';
 import type { JobStatus, JobType, QmpEvents } from '../../qapi/types.js';
 import { ioCode } from '../contract/io-error.js';
-import type { ErrorAction, ErrorPolicy, IoStatus, JobInfo, JobOptions } from './contract.js';
+import type { ErrorAction, ErrorPolicy, IoStatus } from '../contract/backend.js';
+import type { JobInfo, JobOptions } from './contract.js';
 import { RateLimit } from './rate-limit.js';
 
 /** One kind of job. Every verb is called once, in this order. */
@@ -23,17 +24,17 @@ export interface JobDriver {
    * at all.
    */
   finish(job: Job): Promise<void>;
-  /** Gives back whatever the job holds; done: finish() has succeeded. */
+  /** Releases what the job holds. done: finish() has succeeded. */
   clean(done: boolean): Promise<void>;
 }
 
 /** What a pause point of a cancelled job throws. */
 export class JobCancelled extends Error {}
 
-export interface JobWorld {
+export interface JobContext {
   readonly clock: Clock;
   readonly events?: Events<QmpEvents>;
-  /** The job is no longer there for anybody. */
+  /** The job is removed: no monitor shows it any more. */
   readonly forget: (job: Job) => void;
 }
 
@@ -71,9 +72,9 @@ export class Job {
   constructor(
     readonly driver: JobDriver,
     readonly options: JobOptions,
-    private readonly world: JobWorld,
+    private readonly context: JobContext,
   ) {
-    this.limit = new RateLimit(world.clock, options.speed);
+    this.limit = new RateLimit(context.clock, options.speed);
     this.emitStatus();
     this.ended = Promise.resolve().then(() => this.live());
   }
@@ -100,7 +101,7 @@ export class Job {
   }
 
   /**
-   * For the driver: the last word that was said to a job that is ready; undefined: go on keeping in
+   * For the driver: the order that a ready job was given last. Undefined: keep source and target in
    * step.
    */
   get wanted(): 'complete' | 'leave' | undefined {
@@ -187,12 +188,12 @@ export class Job {
   dismiss(): void {
     this.mayBe('dismiss');
     this.enter('null');
-    this.world.forget(this);
+    this.context.forget(this);
   }
 
   // --- for the driver
 
-  /** There is a word to obey: the driver comes to a pause point soon. */
+  /** There is an order to follow: the driver comes to a pause point soon. */
   get interrupted(): boolean {
     return this.held || this.cancelled === 'at once';
   }
@@ -214,7 +215,7 @@ export class Job {
     return this.limit.sliceBytes;
   }
 
-  /** Until so many bytes may go, or until there is a word to obey: false. */
+  /** Waits until this number of bytes may be sent. False: an order came first. */
   async admit(bytes: number): Promise<boolean> {
     while (!this.interrupted) {
       const waitMs = this.limit.take(bytes);
@@ -224,12 +225,12 @@ export class Job {
     return false;
   }
 
-  /** Until it is woken, at most so long. */
+  /** Waits until it is woken, at most for this time. */
   async doze(limitMs?: number): Promise<void> {
     this.waiting = true;
     await new Promise<void>(resolve => {
       const timer =
-        limitMs === undefined ? undefined : this.world.clock.timer(limitMs, () => wake());
+        limitMs === undefined ? undefined : this.context.clock.timer(limitMs, () => wake());
       const wake = () => {
         timer?.dispose();
         this.sleepers.delete(wake);
@@ -251,14 +252,14 @@ export class Job {
 
   becomeReady(): void {
     this.enter('ready');
-    this.world.events?.emit('BLOCK_JOB_READY', this.eventBody());
+    this.context.events?.emit('BLOCK_JOB_READY', this.eventBody());
   }
 
   /** A request failed: what to do, which is also told. */
   failed(operation: 'read' | 'write', error: unknown, policy: ErrorPolicy): ErrorAction {
     const noSpace = ioCode(error) === 'ENOSPC';
     const action = policy === 'enospc' ? (noSpace ? 'stop' : 'report') : policy;
-    this.world.events?.emit('BLOCK_JOB_ERROR', { device: this.id, operation, action });
+    this.context.events?.emit('BLOCK_JOB_ERROR', { device: this.id, operation, action });
     if (action === 'stop') {
       if (this.io === 'ok') this.io = noSpace ? 'nospace' : 'failed';
       this.held = true;
@@ -286,24 +287,24 @@ export class Job {
     this.conclude(done);
   }
 
-  /** All is copied: the user has the last word if he wanted it. */
+  /** Everything is copied. Without auto-finalize the job now waits for job-finalize. */
   private async decide(): Promise<void> {
     await this.pausePoint();
     this.enter('waiting');
     this.enter('pending');
     if (this.options.autoFinalize) return;
-    this.world.events?.emit('BLOCK_JOB_PENDING', { type: this.driver.type, id: this.id });
+    this.context.events?.emit('BLOCK_JOB_PENDING', { type: this.driver.type, id: this.id });
     while (!this.finalized && this.cancelled !== 'at once') await this.doze();
     if (this.cancelled === 'at once') throw new JobCancelled('the job was cancelled');
   }
 
   private conclude(done: boolean): void {
     if (done || this.failure)
-      this.world.events?.emit('BLOCK_JOB_COMPLETED', {
+      this.context.events?.emit('BLOCK_JOB_COMPLETED', {
         ...this.eventBody(),
         ...(this.failure && { error: this.failure.message }),
       });
-    else this.world.events?.emit('BLOCK_JOB_CANCELLED', this.eventBody());
+    else this.context.events?.emit('BLOCK_JOB_CANCELLED', this.eventBody());
     this.enter('concluded');
     if (this.options.autoDismiss) this.dismiss();
   }
@@ -324,7 +325,7 @@ export class Job {
   }
 
   private emitStatus(): void {
-    this.world.events?.emit('JOB_STATUS_CHANGE', { id: this.id, status: this.state });
+    this.context.events?.emit('JOB_STATUS_CHANGE', { id: this.id, status: this.state });
   }
 
   private mayBe(verb: keyof typeof verbs): void {

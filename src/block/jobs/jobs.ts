@@ -37,8 +37,8 @@ export class BlockJobs {
   }
 
   /**
-   * Claims the nodes for a job: nobody deletes them, and the written ones have no other writer.
-   * Returns the way to give one back, or all.
+   * Claims the nodes for a job: they cannot be deleted, and those that it writes have no other
+   * writer. Returns a function that releases one node, or all.
    */
   hold(
     id: string,

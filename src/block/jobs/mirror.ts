@@ -1,23 +1,23 @@
 /**
- * Mirror, and the commit of a disk in use: copies what is marked, marks again what the guest writes
- * meanwhile, and once both are alike keeps them so until somebody says how it ends: the target
- * takes the source's place, or is left as a copy of that moment.
+ * Mirror, and the commit of a disk in use: copies what is marked, and marks again what the guest
+ * writes during the copy. When both are equal it keeps them so until the user ends it: the target
+ * takes the source's place, or stays as a copy of that moment.
  */
 import type { JobType } from '../../qapi/types.js';
 import type { DirtyBitmap } from '../bitmaps/dirty-bitmap.js';
 import type { Clock } from '../../host/ports.js';
 import type { BlockNode } from '../contract/node.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
-import { LateError, within } from './deadline.js';
+import { LateError, withDeadline } from './deadline.js';
 import type { Job, JobDriver } from './job.js';
 
 /**
- * The guest's requests wait at most so long while the last bytes are copied and the disks change
- * places; then it is tried again later.
+ * The longest time that the guest's requests wait while the last bytes are copied and the disks
+ * change places; if it is not enough, this is tried again later.
  */
 const HAND_OVER_MS = 5000;
 
-export interface MirrorParts {
+export interface MirrorContext {
   readonly type: Extract<JobType, 'mirror' | 'commit'>;
   readonly source: BlockNode;
   readonly target: BlockNode;
@@ -38,25 +38,25 @@ export class MirrorJob implements JobDriver {
   private untrack: () => void = () => undefined;
   private pivoted = false;
 
-  constructor(private readonly parts: MirrorParts) {}
+  constructor(private readonly context: MirrorContext) {}
 
   get type() {
-    return this.parts.type;
+    return this.context.type;
   }
 
   mayComplete(): void {
-    this.parts.mayPivot();
+    this.context.mayPivot();
   }
 
   async run(job: Job): Promise<void> {
-    const { source, target, todo, policies, clock } = this.parts;
+    const { source, target, todo, policies, clock } = this.context;
     this.untrack = source.track({
       mark: (offset, length) => {
         todo.mark(offset, length);
         job.wake();
       },
     });
-    await this.parts.prepare(job);
+    await this.context.prepare(job);
     const copy = (this.copy = new BlockCopy(
       job,
       source,
@@ -92,19 +92,19 @@ export class MirrorJob implements JobDriver {
   async clean(done: boolean): Promise<void> {
     this.untrack();
     await this.copy?.stop();
-    await this.parts.clean(!done ? 'failed' : this.pivoted ? 'pivoted' : 'copied');
+    await this.context.clean(!done ? 'failed' : this.pivoted ? 'pivoted' : 'copied');
   }
 
-  /** One moment in which nobody changes the source and the target has all of it. */
+  /** At this moment no request changes the source, and the target has all of it. */
   private async handOver(job: Job): Promise<void> {
-    const { source, target, clock } = this.parts;
-    await within(clock, HAND_OVER_MS, `node '${source.name}' did not come to rest`, late =>
+    const { source, target, clock } = this.context;
+    await withDeadline(clock, HAND_OVER_MS, `node '${source.name}' did not come to rest`, late =>
       source.quiesce('changes', late, async () => {
         const equal = this.copy!.rest().then(() => target.flush());
         equal.catch(() => undefined);
         await Promise.race([equal, late]);
         if (job.wanted !== 'complete') return;
-        await source.quiesce('reads', late, async () => this.parts.pivot());
+        await source.quiesce('reads', late, async () => this.context.pivot());
         this.pivoted = true;
       }),
     );

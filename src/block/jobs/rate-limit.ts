@@ -33,7 +33,7 @@ export class RateLimit {
   }
 
   /**
-   * 0: the bytes may go, and are charged. Otherwise so many milliseconds are to wait before asking
+   * 0: the bytes may be sent, and are charged. Otherwise the milliseconds to wait before asking
    * again.
    */
   take(bytes: number): number {

@@ -9,11 +9,11 @@ import { inRole } from '../contract/roles.js';
 import type { BlockNode } from '../contract/node.js';
 import { backingNode, chainAbove, markAllocated, requireNoLiveBitmaps } from '../graph/chain.js';
 import { CommitJob } from './commit.js';
-import type { ErrorPolicy } from './contract.js';
+import type { ErrorPolicy } from '../contract/backend.js';
 import { atRest } from './deadline.js';
 import type { Job } from './job.js';
 import { MirrorJob } from './mirror.js';
-import { type CommonOptions, type JobGround, jobOptions, sourceOf } from './start.js';
+import { type CommonOptions, type StartContext, jobOptions, sourceOf } from './start.js';
 import { StreamJob } from './stream.js';
 import { filenameOf, nodeOfFile, pathFrom } from '../graph/filename.js';
 
@@ -57,11 +57,11 @@ const policiesOf = ({ onError = 'report' }: { onError?: ErrorPolicy }) => ({
   onTargetError: onError,
 });
 
-/** Whole clusters of whoever is written. */
+/** Whole clusters of the image that is written. */
 const bitmapFor = (source: BlockNode, written: BlockNode) =>
   new DirtyBitmap(source.length, Math.max(CLUSTER, inRole('image', written)?.unit ?? 0));
 
-/** Images that lose their meaning with the job: nobody but the one above may read them. */
+/** Images whose content is invalid after the job: only the image above may read them. */
 function requireAlone(chain: readonly BlockNode[]): void {
   for (let n = 1; n < chain.length; n++) {
     const others = chain[n].userLabels.filter(label => label !== `node '${chain[n - 1].name}'`);
@@ -70,8 +70,8 @@ function requireAlone(chain: readonly BlockNode[]): void {
   }
 }
 
-export async function startCommit(ground: JobGround, options: CommitOptions): Promise<Job> {
-  const { source: active, id } = sourceOf(ground, options);
+export async function startCommit(context: StartContext, options: CommitOptions): Promise<Job> {
+  const { source: active, id } = sourceOf(context, options);
   const chain = chainAbove(active, undefined);
   const top = pick(chain, 'top', options.top, options.topNode) ?? active;
   const base = pick(chain, 'base', options.base, options.baseNode) ?? chain[chain.length - 1];
@@ -87,17 +87,17 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
     throw new VmError("'backing-file' specified, but 'top' is the active layer");
   const overlay = top === active ? undefined : chain[chain.indexOf(top) - 1];
   requireAlone(overlay ? [overlay, ...above, base] : [...above, base]);
-  ground.jobs.check(id, [...above, base, ...(overlay ? [overlay] : [])]);
+  context.jobs.check(id, [...above, base, ...(overlay ? [overlay] : [])]);
   if (overlay) requireBackingChange(overlay);
   requireNoLiveBitmaps(base);
-  const undoReopen = await openForWriting(ground, base);
+  const undoReopen = await openForWriting(context, base);
   try {
-    ground.requireFree();
+    context.requireFree();
     const held = [...above, ...(overlay ? [overlay] : [])].map(node => ({ node, write: false }));
-    const release = ground.jobs.hold(id, 'commit', [...held, { node: base, write: true }]);
-    const parts = { ground, id, top, base, above, overlay, release, undoReopen, options };
-    return ground.jobs.start(
-      overlay ? commitBelow({ ...parts, overlay }) : commitActive(parts),
+    const release = context.jobs.hold(id, 'commit', [...held, { node: base, write: true }]);
+    const work = { context, id, top, base, above, overlay, release, undoReopen, options };
+    return context.jobs.start(
+      overlay ? commitBelow({ ...work, overlay }) : commitActive(work),
       jobOptions(id, options),
     );
   } catch (error) {
@@ -107,7 +107,7 @@ export async function startCommit(ground: JobGround, options: CommitOptions): Pr
 }
 
 interface CommitWork {
-  readonly ground: JobGround;
+  readonly context: StartContext;
   readonly id: string;
   readonly top: BlockNode;
   readonly base: BlockNode;
@@ -119,7 +119,7 @@ interface CommitWork {
 }
 
 function commitActive({
-  ground,
+  context,
   id,
   top,
   base,
@@ -136,24 +136,24 @@ function commitActive({
     target: base,
     todo,
     policies: policiesOf(options),
-    clock: ground.host.clock,
+    clock: context.host.clock,
     prepare: job => markForBase(above, base, todo, job),
-    mayPivot: () => ground.mayReplace(top, id),
+    mayPivot: () => context.mayReplace(top, id),
     pivot: () => {
-      ground.mayReplace(top, id);
+      context.mayReplace(top, id);
       release(base);
-      ownedOld = ground.replace(top, base, isOwned(ground, base));
+      ownedOld = context.replace(top, base, isOwned(context, base));
     },
     clean: async how => {
       release();
       if (how !== 'pivoted') await undoReopen();
-      else if (ownedOld) await ground.graph.close(top);
+      else if (ownedOld) await context.graph.close(top);
     },
   });
 }
 
 function commitBelow({
-  ground,
+  context,
   top,
   base,
   above,
@@ -163,19 +163,19 @@ function commitBelow({
   undoReopen,
 }: CommitWork & { overlay: BlockNode }): CommitJob {
   const todo = bitmapFor(top, base);
-  const owned = isOwned(ground, top);
+  const owned = isOwned(context, top);
   return new CommitJob({
     top,
     base,
     todo,
     policies: policiesOf(options),
-    clock: ground.host.clock,
+    clock: context.host.clock,
     prepare: job => markForBase(above, base, todo, job),
-    shorten: () => changeBacking(ground, overlay, base, options.backingFile),
+    shorten: () => changeBacking(context, overlay, base, options.backingFile),
     clean: async done => {
       release();
       await undoReopen();
-      if (done && owned) await ground.graph.close(top);
+      if (done && owned) await context.graph.close(top);
     },
   });
 }
@@ -190,8 +190,8 @@ async function markForBase(
   await markAllocated(above, todo, () => job.pausePoint());
 }
 
-export async function startStream(ground: JobGround, options: StreamOptions): Promise<Job> {
-  const { source: node, id } = sourceOf(ground, options);
+export async function startStream(context: StartContext, options: StreamOptions): Promise<Job> {
+  const { source: node, id } = sourceOf(context, options);
   const chain = chainAbove(node, undefined);
   const base = pick(chain, 'base', options.base, options.baseNode);
   if (base === node) throw new VmError(`node '${node.name}' cannot be its own base`);
@@ -201,49 +201,49 @@ export async function startStream(ground: JobGround, options: StreamOptions): Pr
   const old = backingNode(node);
   const between = old && old !== base ? chainAbove(old, base) : [];
   if (old) requireBackingChange(node);
-  ground.jobs.check(id, [node, ...between]);
+  context.jobs.check(id, [node, ...between]);
   const todo = bitmapFor(node, node);
-  const release = ground.jobs.hold(
+  const release = context.jobs.hold(
     id,
     'stream',
     [node, ...between].map(held => ({ node: held, write: false })),
   );
-  const owned = old !== undefined && isOwned(ground, old);
+  const owned = old !== undefined && isOwned(context, old);
   const driver = new StreamJob({
     node,
     todo,
     policies: policiesOf(options),
-    clock: ground.host.clock,
+    clock: context.host.clock,
     prepare: async job => {
       if (between.length > 0) await markAllocated(between, todo, () => job.pausePoint());
     },
     shorten: async () => {
-      if (between.length > 0) await changeBacking(ground, node, base, options.backingFile);
+      if (between.length > 0) await changeBacking(context, node, base, options.backingFile);
     },
     clean: async done => {
       release();
-      if (done && owned && between.length > 0) await ground.graph.close(old);
+      if (done && owned && between.length > 0) await context.graph.close(old);
     },
   });
-  return ground.jobs.start(driver, jobOptions(id, options));
+  return context.jobs.start(driver, jobOptions(id, options));
 }
 
 /** In its header first: if we die in between, the image still reads the same. */
 async function changeBacking(
-  ground: JobGround,
+  context: StartContext,
   node: BlockNode,
   backing: BlockNode | undefined,
   name: string | undefined,
 ): Promise<void> {
   const image = inRole('image', node);
-  const owned = backing !== undefined && isOwned(ground, backing);
+  const owned = backing !== undefined && isOwned(context, backing);
   if (image) {
-    const undo = await openForWriting(ground, node);
+    const undo = await openForWriting(context, node);
     const file = backing && (name ?? pathFrom(filenameOf(node), filenameOf(backing)));
     await image.setBackingFile(file, backing?.driver.format).finally(undo);
   }
-  await atRest(ground.host.clock, node, async () =>
-    ground.graph.setChild(node, 'backing', backing, owned),
+  await atRest(context.host.clock, node, async () =>
+    context.graph.setChild(node, 'backing', backing, owned),
   );
 }
 
@@ -255,13 +255,13 @@ function requireBackingChange(node: BlockNode): void {
   if (inRole('image', node)) filenameOf(node);
 }
 
-/** Somebody's child that goes with its parent. */
-const isOwned = (ground: JobGround, node: BlockNode) =>
-  ground.graph.parentsOf(node).some(({ owned }) => owned);
+/** The node is the child of another one, and is closed with it. */
+const isOwned = (context: StartContext, node: BlockNode) =>
+  context.graph.parentsOf(node).some(({ owned }) => owned);
 
 /** Returns the way back. */
 async function openForWriting(
-  { host, graph }: JobGround,
+  { host, graph }: StartContext,
   node: BlockNode,
 ): Promise<() => Promise<void>> {
   if (!node.readOnly) return () => Promise.resolve();

@@ -12,14 +12,14 @@ import type { BlockNode } from '../contract/node.js';
 import { BackupJob } from './backup.js';
 import { BitmapLoan, type bitmapModes } from './bitmap-loan.js';
 import { backingNode, isBelow, markAllocated } from '../graph/chain.js';
-import type { ErrorPolicy } from './contract.js';
+import type { ErrorPolicy } from '../contract/backend.js';
 import type { Job } from './job.js';
 import type { BlockJobs } from './jobs.js';
 import { MirrorJob } from './mirror.js';
 import { openTarget, type TargetOptions } from './target.js';
 
 /** What the layer lends to jobs. */
-export interface JobGround {
+export interface StartContext {
   readonly host: BlockHost;
   readonly graph: BlockGraph;
   readonly jobs: BlockJobs;
@@ -28,7 +28,7 @@ export interface JobGround {
   resolve(name: string): { node: BlockNode; drive?: string };
   /** VmError: COLO works on the disks. */
   requireFree(): void;
-  /** VmError: somebody besides drives, parents and the job holds the node. */
+  /** Throws a VmError when the node has a user besides drives, parents and the job. */
   mayReplace(from: BlockNode, job: string): void;
   /**
    * Drives and parents of one node take another. owned: it goes with them. Returns whether they
@@ -47,7 +47,7 @@ export interface CommonOptions {
 
 export const syncModes = ['full', 'top', 'none', 'incremental', 'bitmap'] as const;
 
-export interface CopyOptions extends CommonOptions {
+export interface CopyJobOptions extends CommonOptions {
   readonly sync: (typeof syncModes)[number];
   readonly bitmap?: string;
   readonly bitmapMode?: (typeof bitmapModes)[number];
@@ -69,17 +69,17 @@ export const jobOptions = (id: string, { speed, autoFinalize, autoDismiss }: Com
 
 /** The source of a job, and the id that the job has. */
 export function sourceOf(
-  ground: JobGround,
+  context: StartContext,
   { device, jobId }: CommonOptions,
 ): { source: BlockNode; id: string } {
-  ground.requireFree();
-  const { node: source, drive } = ground.resolve(device);
+  context.requireFree();
+  const { node: source, drive } = context.resolve(device);
   const id = jobId ?? drive;
   if (id === undefined)
     throw new VmError(`An explicit job ID is required for node '${device}'`, {
       hint: 'Say job-id, or the drive in place of the node.',
     });
-  ground.jobs.check(id, [source]);
+  context.jobs.check(id, [source]);
   return { source, id };
 }
 
@@ -95,11 +95,11 @@ interface Prepared {
 }
 
 /** blockdev-mirror and drive-mirror. */
-export async function startMirror(ground: JobGround, options: CopyOptions): Promise<Job> {
+export async function startMirror(context: StartContext, options: CopyJobOptions): Promise<Job> {
   if (options.bitmapMode !== undefined && options.bitmapMode !== 'on-success')
     throw new VmError("parameter 'bitmap-mode': a mirror takes on-success");
-  const parts = await prepare(ground, 'mirror', options);
-  const { id, source, target, todo, bitmap, opened, release } = parts;
+  const prepared = await prepare(context, 'mirror', options);
+  const { id, source, target, todo, bitmap, opened, release } = prepared;
   let ownedOld = false;
   const driver = new MirrorJob({
     type: 'mirror',
@@ -107,28 +107,28 @@ export async function startMirror(ground: JobGround, options: CopyOptions): Prom
     target,
     todo,
     policies: policies(options),
-    clock: ground.host.clock,
-    prepare: job => markFirst(parts, options, job),
-    mayPivot: () => ground.mayReplace(source, id),
+    clock: context.host.clock,
+    prepare: job => markFirst(prepared, options, job),
+    mayPivot: () => context.mayReplace(source, id),
     pivot: () => {
-      ground.mayReplace(source, id);
+      context.mayReplace(source, id);
       release(target);
-      ownedOld = ground.replace(source, target, opened);
+      ownedOld = context.replace(source, target, opened);
     },
     clean: async how => {
       release();
       bitmap?.settle(how !== 'failed');
       if (how === 'pivoted' ? ownedOld : opened)
-        await ground.graph.close(how === 'pivoted' ? source : target);
+        await context.graph.close(how === 'pivoted' ? source : target);
     },
   });
-  return ground.jobs.start(driver, jobOptions(id, options));
+  return context.jobs.start(driver, jobOptions(id, options));
 }
 
 /** blockdev-backup and drive-backup. */
-export async function startBackup(ground: JobGround, options: CopyOptions): Promise<Job> {
-  const parts = await prepare(ground, 'backup', options);
-  const { id, source, target, todo, bitmap, opened, release } = parts;
+export async function startBackup(context: StartContext, options: CopyJobOptions): Promise<Job> {
+  const prepared = await prepare(context, 'backup', options);
+  const { id, source, target, todo, bitmap, opened, release } = prepared;
   const driver = new BackupJob({
     source,
     target,
@@ -136,7 +136,7 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
     packed: options.compress ? inRole('image', target)?.unit : undefined,
     onlyOverwritten: options.sync === 'none',
     policies: policies(options),
-    clock: ground.host.clock,
+    clock: context.host.clock,
     begin: () => {
       // sync=top: until it is known what the image holds, everything might have to be saved.
       if (bitmap) bitmap.take();
@@ -151,34 +151,34 @@ export async function startBackup(ground: JobGround, options: CopyOptions): Prom
     clean: async done => {
       release();
       bitmap?.settle(done);
-      if (opened) await ground.graph.close(target);
+      if (opened) await context.graph.close(target);
     },
   });
-  return ground.jobs.start(driver, jobOptions(id, options));
+  return context.jobs.start(driver, jobOptions(id, options));
 }
 
-const policies = ({ onSourceError, onTargetError }: CopyOptions) => ({
+const policies = ({ onSourceError, onTargetError }: CopyJobOptions) => ({
   onSourceError: onSourceError ?? 'report',
   onTargetError: onTargetError ?? 'report',
 });
 
 /** Everything that can be refused is refused here, and then nothing is left open. */
 async function prepare(
-  ground: JobGround,
+  context: StartContext,
   type: 'mirror' | 'backup',
-  options: CopyOptions,
+  options: CopyJobOptions,
 ): Promise<Prepared> {
-  const { source, id } = sourceOf(ground, options);
+  const { source, id } = sourceOf(context, options);
   const { sync, target: wanted } = options;
-  const named = readBitmap(ground, source, options);
+  const named = readBitmap(context, source, options);
   const opened = typeof wanted !== 'string';
   const below = sync === 'top' ? backingNode(source) : sync === 'none' ? source : undefined;
   const target = opened
-    ? await openTarget(ground, wanted, source, below)
-    : ground.resolve(wanted).node;
+    ? await openTarget(context, wanted, source, below)
+    : context.resolve(wanted).node;
   try {
     // The target took time to open.
-    ground.requireFree();
+    context.requireFree();
     if (isBelow(target, source))
       throw new VmError(
         `node '${target.name}' is part of '${options.device}' and cannot be the target`,
@@ -193,7 +193,7 @@ async function prepare(
           `${target.driver.format}`,
         { hint: 'format=qcow2 has it.' },
       );
-    ground.jobs.check(id, [source, target]);
+    context.jobs.check(id, [source, target]);
     const todo = new DirtyBitmap(source.length, granularityFor(options, target));
     const bitmap =
       named &&
@@ -203,22 +203,22 @@ async function prepare(
         options.bitmapMode ?? 'on-success',
         `block job '${id}' (${type})`,
       );
-    const release = ground.jobs.hold(id, type, [
+    const release = context.jobs.hold(id, type, [
       { node: source, write: false },
       { node: target, write: true },
     ]);
     bitmap?.claim();
     return { id, source, target, opened, todo, bitmap, release };
   } catch (error) {
-    if (opened) await ground.graph.close(target);
+    if (opened) await context.graph.close(target);
     throw error;
   }
 }
 
 function readBitmap(
-  ground: JobGround,
+  context: StartContext,
   source: BlockNode,
-  { sync, bitmap, bitmapMode }: CopyOptions,
+  { sync, bitmap, bitmapMode }: CopyJobOptions,
 ) {
   const byBitmap = sync === 'incremental' || sync === 'bitmap';
   if (byBitmap && bitmap === undefined) throw new VmError(`sync=${sync} needs parameter 'bitmap'`);
@@ -234,7 +234,7 @@ function readBitmap(
   )
     throw new VmError(`parameter 'bitmap-mode' cannot be ${bitmapMode} with sync=${sync}`);
   if (bitmap === undefined) return undefined;
-  const named = ground.bitmaps.get(source, bitmap);
+  const named = context.bitmaps.get(source, bitmap);
   named.requireFree();
   return named;
 }
@@ -242,7 +242,7 @@ function readBitmap(
 /**
  * At least a cluster of the target: a piece of one would take the rest from what is not copied yet.
  */
-function granularityFor({ granularity = CLUSTER }: CopyOptions, target: BlockNode): number {
+function granularityFor({ granularity = CLUSTER }: CopyJobOptions, target: BlockNode): number {
   if (
     !Number.isInteger(Math.log2(granularity)) ||
     granularity < 512 ||
@@ -254,7 +254,7 @@ function granularityFor({ granularity = CLUSTER }: CopyOptions, target: BlockNod
 
 async function markFirst(
   { source, todo, bitmap }: Prepared,
-  { sync }: CopyOptions,
+  { sync }: CopyJobOptions,
   job: Job,
 ): Promise<void> {
   if (bitmap) bitmap.take();

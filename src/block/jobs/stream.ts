@@ -10,7 +10,7 @@ import { allocatedIn } from '../graph/chain.js';
 import { BlockCopy, type CopyPolicies } from './copy.js';
 import type { Job, JobDriver } from './job.js';
 
-export interface StreamParts {
+export interface StreamContext {
   readonly node: BlockNode;
   readonly todo: DirtyBitmap;
   readonly policies: CopyPolicies;
@@ -28,12 +28,12 @@ export class StreamJob implements JobDriver, Interceptor {
   /** The guest's changes share; taking over is alone, for it must not put old content over new. */
   private readonly lock = new RangeLock();
 
-  constructor(private readonly parts: StreamParts) {}
+  constructor(private readonly context: StreamContext) {}
 
   async run(job: Job): Promise<void> {
-    const { node, todo, policies, clock } = this.parts;
+    const { node, todo, policies, clock } = this.context;
     this.unhook = node.hook(this);
-    await this.parts.prepare(job);
+    await this.context.prepare(job);
     this.copy = new BlockCopy(
       job,
       node,
@@ -47,13 +47,13 @@ export class StreamJob implements JobDriver, Interceptor {
   }
 
   finish(job: Job): Promise<void> {
-    return this.parts.shorten(job);
+    return this.context.shorten(job);
   }
 
   async clean(done: boolean): Promise<void> {
     this.unhook();
     await this.copy?.settle();
-    await this.parts.clean(done);
+    await this.context.clean(done);
   }
 
   around(offset: number, length: number, write: () => Promise<void>): Promise<void> {
@@ -62,11 +62,11 @@ export class StreamJob implements JobDriver, Interceptor {
   }
 
   /**
-   * Reads the same before and after: no change that anybody must hear of, so it goes to the driver.
-   * What the node got meanwhile stays.
+   * The content does not change, so the write goes to the driver and no listener is called. What
+   * the node got in between stays.
    */
   private takeOver(offset: number, length: number, data: Buffer | undefined): Promise<void> {
-    const { node } = this.parts;
+    const { node } = this.context;
     const { unit, start } = this.clusters(offset, length);
     return this.lock.run(start, unit, 'exclusive', async () => {
       for (let at = offset; at < offset + length;) {
@@ -80,7 +80,7 @@ export class StreamJob implements JobDriver, Interceptor {
   }
 
   private clusters(offset: number, length: number): { start: number; unit: number } {
-    const { granularity } = this.parts.todo;
+    const { granularity } = this.context.todo;
     const start = offset - (offset % granularity);
     return { start, unit: Math.ceil((offset + length) / granularity) * granularity - start };
   }

@@ -23,7 +23,7 @@ export interface TargetOptions {
   readonly nodeName?: string;
 }
 
-export interface TargetHost {
+export interface TargetContext {
   readonly host: BlockHost;
   readonly graph: BlockGraph;
 }
@@ -33,7 +33,7 @@ export interface TargetHost {
  * there.
  */
 export async function openTarget(
-  world: TargetHost,
+  context: TargetContext,
   options: TargetOptions,
   source: BlockNode,
   backing: BlockNode | undefined,
@@ -44,7 +44,7 @@ export async function openTarget(
       throw new VmError(`target '${target}': an NBD export is not made by its client`, {
         hint: "Say mode=existing (-n in HMP): the server's disk is there already.",
       });
-    return world.graph.build(
+    return context.graph.build(
       withFormat(
         options.format,
         { ...readNbdUri(target, OptionTree.from({})), readOnly: false },
@@ -59,12 +59,12 @@ export async function openTarget(
       `target '${target}': protocol '${protocol}' is not implemented; a file name, file:NAME ` +
         'and nbd://HOST:PORT/EXPORT are',
     );
-  const format = await formatOf(world, options, source, filename);
-  if (mode === 'absolute-paths') await create(world, filename, format, source, backing);
+  const format = await formatOf(context, options, source, filename);
+  if (mode === 'absolute-paths') await create(context, filename, format, source, backing);
   const file: NodeSpec = { driver: 'file', filename, readOnly: false, lock: 'auto' };
   if (format === 'raw')
-    return world.graph.build({ driver: 'raw', readOnly: false, nodeName, file, probed: false });
-  return world.graph.build({
+    return context.graph.build({ driver: 'raw', readOnly: false, nodeName, file, probed: false });
+  return context.graph.build({
     driver: 'qcow2',
     readOnly: false,
     nodeName,
@@ -85,7 +85,7 @@ function withFormat(
 }
 
 async function formatOf(
-  { host }: TargetHost,
+  { host }: TargetContext,
   { format, mode }: TargetOptions,
   source: BlockNode,
   filename: string,
@@ -96,7 +96,7 @@ async function formatOf(
 }
 
 async function create(
-  { host }: TargetHost,
+  { host }: TargetContext,
   filename: string,
   format: Format,
   source: BlockNode,

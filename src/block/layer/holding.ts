@@ -9,7 +9,7 @@ import type { BlockNode } from '../contract/node.js';
 import { inRole } from '../contract/roles.js';
 
 export class ImageHolding {
-  /** A later call makes an earlier one that still waits for a disk give up. */
+  /** A later call cancels an earlier one that still waits for a disk. */
   private turn = 0;
   private taking?: Promise<void>;
 
@@ -24,8 +24,9 @@ export class ImageHolding {
   }
 
   /**
-   * The guest stands still. What was written is on the medium, then nothing of ours can write, then
-   * another process may. Rejects: some are still ours and others are not, and activate() is next.
+   * Called while the guest is stopped. What was written is on the medium, then this process cannot
+   * write, then another process may. If it rejects, some images are still owned and others are not;
+   * call activate() next.
    */
   async inactivate(): Promise<void> {
     const turn = ++this.turn;

@@ -16,8 +16,8 @@ import { type Drive, Drives } from './drives.js';
 import { ImageHolding } from './holding.js';
 import { BlockGraph, type BlockHost, requireBootable } from '../graph/graph.js';
 import { BlockJobs } from '../jobs/jobs.js';
-import type { JobGround } from '../jobs/start.js';
-import { claimTls } from '../nbd/credentials.js';
+import type { StartContext } from '../jobs/start.js';
+import { claimTls } from '../../host/credentials.js';
 import { NbdServer } from '../nbd/server.js';
 import type { ImageRecord } from '../record/image-record.js';
 import { type BlockNode, isAdopting } from '../contract/node.js';
@@ -34,7 +34,7 @@ export class BlockLayer {
   readonly bitmaps = new NamedBitmaps();
   readonly jobs: BlockJobs;
   /** What jobs may do here. */
-  readonly ground: JobGround;
+  readonly startContext: StartContext;
   private readonly drives = new Drives();
   private readonly pair: PairDisks;
   /** Which process's the guest's images are, while it migrates. */
@@ -61,7 +61,7 @@ export class BlockLayer {
       refuseJobs: () => this.jobs.refuse('COLO'),
       exportOf: disk => this.nbd.writableExportOf(disk),
     });
-    this.ground = {
+    this.startContext = {
       host,
       graph: this.graph,
       jobs: this.jobs,
@@ -107,12 +107,12 @@ export class BlockLayer {
   }
 
   /**
-   * HMP drive_add; its first word (an address that nobody uses) is the monitor's. noBackend: `-n`,
-   * only the node.
+   * HMP drive_add; its first word (an unused address) is read by the monitor. noBackend: `-n`, only
+   * the node.
    */
   async driveAdd(text: string, options: { noBackend?: boolean } = {}): Promise<void> {
     const spec = parseDrive(text);
-    // A node alone is nobody's disk, so it has no interface either.
+    // A node without a drive is no guest's disk, so it has no interface.
     if (!options.noBackend && spec.interface !== 'none')
       throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
     if (!('reference' in spec.root)) await this.retire(spec.root.nodeName);

@@ -3,14 +3,15 @@
  * records are, and what may not change while COLO has them.
  */
 import { VmError } from '../../base/errors.js';
-import { type BlockNode, protocolOf } from '../contract/node.js';
+import type { BlockNode } from '../contract/node.js';
 import { inRole, type SecondaryView } from '../contract/roles.js';
 import { isBelow } from '../graph/chain.js';
 import type { ImageRecord } from '../record/image-record.js';
 import type { Drive, Drives } from './drives.js';
+import { imagesOf } from './disk-intents.js';
 import { OverlaidDisk, QuorumDisk } from './replicated.js';
 
-interface PairGround {
+interface PairDisksPorts {
   /** VmError: a block job runs. */
   refuseJobs(): void;
   /** The name of the writable NBD export of a node. */
@@ -20,7 +21,7 @@ interface PairGround {
 export class PairDisks {
   constructor(
     private readonly drives: Drives,
-    private readonly ground: PairGround,
+    private readonly ports: PairDisksPorts,
   ) {}
 
   /**
@@ -51,7 +52,7 @@ export class PairDisks {
       const { attachedDevice, readOnly, node } = drive.backend;
       if (attachedDevice === undefined || readOnly) return [];
       const disk = this.replicatedOf(drive)?.name ?? drive.name;
-      return imagesOf(node).map(record => ({ disk, record }));
+      return imagesOf(node).map(({ file: { record } }) => ({ disk, record }));
     });
   }
 
@@ -84,7 +85,7 @@ export class PairDisks {
 
   /** VmError: a block job runs. */
   private writable(): Drive[] {
-    this.ground.refuseJobs();
+    this.ports.refuseJobs();
     return [...this.drives].filter(
       ({ backend }) => backend.attachedDevice !== undefined && !backend.readOnly,
     );
@@ -93,7 +94,7 @@ export class PairDisks {
   /** Always the same object for a drive and its part: it knows what it started. */
   private replicatedOf(drive: Drive): QuorumDisk | OverlaidDisk | undefined {
     const { node } = drive.backend;
-    const { refuseJobs } = this.ground;
+    const { refuseJobs } = this.ports;
     const secondary = secondaryBelow(node);
     const quorum = inRole('quorum', node);
     if (secondary) {
@@ -109,7 +110,7 @@ export class PairDisks {
   }
 
   private pairName(disk: BlockNode): string | undefined {
-    const exported = this.ground.exportOf(disk);
+    const exported = this.ports.exportOf(disk);
     if (exported !== undefined) return exported;
     return this.drives.over(disk)[0]?.backend.id;
   }
@@ -130,16 +131,6 @@ function requireTop(topId: string | undefined, { name, backend }: Drive): void {
   throw new VmError(
     `top-id '${topId}' is not the drive above the replication node: that is '${name}'`,
   );
-}
-
-/** The host's files, or devices, that hold what the guest writes for good. */
-function imagesOf(node: BlockNode): ImageRecord[] {
-  const secondary = inRole('secondary', node);
-  if (secondary) return imagesOf(secondary.disk);
-  const quorum = inRole('quorum', node);
-  if (quorum) return quorum.voters.flatMap(imagesOf);
-  const image = inRole('file', protocolOf(node));
-  return image ? [image.record] : [];
 }
 
 /**

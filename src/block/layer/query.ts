@@ -1,7 +1,8 @@
 /** Plain data for query-block, query-named-block-nodes and `info block`. */
 import { isDirect } from '../graph/backing.js';
 import type { BitmapInfo, NamedBitmaps } from '../bitmaps/named-bitmaps.js';
-import type { DriveBackend, IoStatus } from '../backend/backend.js';
+import type { DriveBackend } from '../backend/backend.js';
+import type { IoStatus } from '../contract/backend.js';
 import type { ThrottleLimits } from '../options/throttle-limits.js';
 import type { BlockNode } from '../contract/node.js';
 

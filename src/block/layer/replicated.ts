@@ -8,15 +8,20 @@ import type {
   ImageDigest,
   PrimaryDisk,
   SecondaryDisk,
+  PrimaryIntents,
+  SecondaryIntents,
   SyncDifference,
 } from '../contract/replicated.js';
 import type { Follower, Quorum, SecondaryView } from '../contract/roles.js';
 import type { BlockNode } from '../contract/node.js';
 import { isZero } from '../contract/driver.js';
+import { type Range, Regions } from '../record/regions.js';
+import { DiskIntents, imagesOf } from './disk-intents.js';
+import { answerBytesMax } from './marked-pieces.js';
 import { differences, digest, isBlank } from './sync-check.js';
 
 /** What a disk asks of the layer. */
-export interface DiskGround {
+export interface ReplicatedDiskPorts {
   /** The node that the drive stands on now. */
   root(): BlockNode | undefined;
   /** VmError: a block job runs. */
@@ -29,12 +34,15 @@ export class QuorumDisk implements PrimaryDisk {
   readonly sync: ImageComparison;
   private claimed?: Follower;
   private started?: Follower;
+  readonly intents: PrimaryIntents;
+  private readonly bitmaps: DiskIntents;
+  private copied = 0;
 
   constructor(
     private readonly id: string,
     private readonly node: BlockNode,
     private readonly quorum: Quorum,
-    private readonly ground: DiskGround,
+    private readonly ports: ReplicatedDiskPorts,
   ) {
     const theFollower = () => this.follower();
     this.sync = {
@@ -43,18 +51,46 @@ export class QuorumDisk implements PrimaryDisk {
       },
       compare: async (peerDigest, progress) => {
         const different = differences(await digest(node, progress), peerDigest);
-        return this.difference(different, isBlank(peerDigest));
+        const marks = new Regions(node.length);
+        for (const { offset, length } of different) marks.mark(offset, length);
+        return this.difference(different, marks, node.length, isBlank(peerDigest));
       },
+    };
+    this.bitmaps = new DiskIntents(
+      () => quorum.voters.flatMap(imagesOf),
+      () => node,
+    );
+    this.intents = this.intentsOf(this.bitmaps);
+  }
+
+  private intentsOf(bitmaps: DiskIntents): PrimaryIntents {
+    const { node } = this;
+    return {
+      standing: () => bitmaps.standing(),
+      marked: () => bitmaps.marked(),
+      compare: async (sent, answer, progress) => {
+        const { union, different } = await bitmaps.compare(sent, answer, progress);
+        return this.difference(different, union, union.bytes, false);
+      },
+      get answerBytesMax() {
+        return answerBytesMax(node.length);
+      },
+      bind: (point, marks) => bitmaps.bind(point, marks, this.follower()),
+      confirm: () => bitmaps.confirm(),
     };
   }
 
   private difference(
-    ranges: { offset: number; length: number }[],
+    ranges: Range[],
+    marks: Regions,
+    lookedBytes: number,
     peerIsBlank: boolean,
   ): SyncDifference {
     const follower = this.follower();
     const bytesOf = (of: typeof ranges) => of.reduce((sum, range) => sum + range.length, 0);
     return {
+      lookedBytes,
+      marks,
       bytes: bytesOf(ranges),
       olderBytes: bytesOf(ranges.filter(({ offset, length }) => !follower.isDirty(offset, length))),
       peerIsBlank,
@@ -89,30 +125,35 @@ export class QuorumDisk implements PrimaryDisk {
   }
 
   claim(): void {
-    this.ground.refuseJobs();
+    this.ports.refuseJobs();
+    this.copied = 0;
     this.claimed = this.follower();
   }
 
   async start(): Promise<void> {
-    this.ground.refuseJobs();
+    this.ports.refuseJobs();
     const changed = this.changed();
     if (changed) throw changed;
     const follower = this.follower();
-    // The images were compared for the one that was there: what differs is noted in it.
+    // The comparison was with the replica of that time, which has noted what differs.
     if (this.claimed && this.claimed !== follower) throw this.takenOut();
     this.started = follower;
     await follower.start();
   }
 
   cut(): { epochDone: Promise<number> } {
+    this.bitmaps.cut();
     return this.running().cut();
   }
 
   committed(): void {
-    this.running().committed();
+    const follower = this.running();
+    follower.committed();
+    this.bitmaps.committed(follower);
   }
 
   aborted(): void {
+    this.bitmaps.aborted();
     this.running().aborted();
   }
 
@@ -124,7 +165,13 @@ export class QuorumDisk implements PrimaryDisk {
     return this.quorum.followers[0]?.dirtyBytes ?? 0;
   }
 
+  get copiedBytes(): number {
+    return this.started?.carriedBytes ?? this.copied;
+  }
+
   async stop(): Promise<void> {
+    this.bitmaps.alone();
+    this.copied = this.copiedBytes;
     this.started?.stop();
     this.started = undefined;
     this.claimed = undefined;
@@ -137,7 +184,7 @@ export class QuorumDisk implements PrimaryDisk {
 
   /** What the guest writes must go through this quorum. */
   private changed(): VmError | undefined {
-    if (this.ground.root() === this.node) return undefined;
+    if (this.ports.root() === this.node) return undefined;
     return new VmError(
       `drive '${this.id}' does not stand on its quorum '${this.node.name}' any more`,
     );
@@ -168,6 +215,7 @@ export class QuorumDisk implements PrimaryDisk {
 export class OverlaidDisk implements SecondaryDisk {
   readonly side = 'secondary';
   readonly sync: ImageDigest;
+  readonly intents: SecondaryIntents;
 
   private fixedName?: string;
   private claimed = false;
@@ -177,12 +225,16 @@ export class OverlaidDisk implements SecondaryDisk {
     private readonly driver: SecondaryView,
     /** The export of the secondary disk, or its drive: the primary knows it by that name. */
     private readonly pairName: () => string | undefined,
-    private readonly ground: Pick<DiskGround, 'refuseJobs'>,
+    private readonly ports: Pick<ReplicatedDiskPorts, 'refuseJobs'>,
   ) {
     this.sync = {
       assumed: driver.chain.assumeInSync,
       digest: progress => digest(driver.disk, progress),
     };
+    this.intents = new DiskIntents(
+      () => imagesOf(driver.disk),
+      () => driver.disk,
+    );
   }
 
   get name(): string {
@@ -198,13 +250,13 @@ export class OverlaidDisk implements SecondaryDisk {
   }
 
   claim(): void {
-    this.ground.refuseJobs();
+    this.ports.refuseJobs();
     this.driver.claim();
     this.claimed = true;
   }
 
   async start(): Promise<void> {
-    this.ground.refuseJobs();
+    this.ports.refuseJobs();
     this.fixedName = this.name;
     await this.driver.start();
   }

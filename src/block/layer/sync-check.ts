@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { VmError } from '../../base/errors.js';
 import { record, u32, u53 } from '../../fields/field.js';
-import { type BlockStatus, isZero } from '../contract/driver.js';
+import { type BlockStatus, type ByteProgress, isZero } from '../contract/driver.js';
 
 const PIECE = 1024 * 1024;
 const HASH_BYTES = 16;
@@ -24,14 +24,13 @@ export interface DigestSource {
   pread(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   blockStatus(offset: number, length: number): Promise<BlockStatus>;
 }
-export type Progress = (doneBytes: number, totalBytes: number) => void;
 
 const pieces = (length: number) => Math.ceil(length / PIECE);
 
 /**
  * SHA-256 of every piece, cut to 16 bytes: an accident, not an adversary, is what must not collide.
  */
-export async function digest(source: DigestSource, progress?: Progress): Promise<Buffer> {
+export async function digest(source: DigestSource, progress?: ByteProgress): Promise<Buffer> {
   const hashes = Buffer.alloc(pieces(source.length) * HASH_BYTES);
   const buffer = Buffer.allocUnsafe(PIECE);
   let run = { until: 0, zero: false };

@@ -19,7 +19,7 @@ export interface NbdExportInfo {
   allocation?: number;
 }
 
-export interface ClientTerms {
+export interface ClientHandshakeOptions {
   exportName: string;
   /** Begin with TLS, or not at all. */
   tls: boolean;
@@ -31,7 +31,10 @@ const MAX_REPLY_DATA = 64 * 1024;
 const MAX_OPTION_REPLIES = 64;
 const ALLOCATION = 'base:allocation';
 
-export function* clientHandshake({ exportName, tls }: ClientTerms): Protocol<NbdExportInfo> {
+export function* clientHandshake({
+  exportName,
+  tls,
+}: ClientHandshakeOptions): Protocol<NbdExportInfo> {
   const greeting = nbd.greeting.decode(yield { need: nbd.sizeOf(nbd.greeting) });
   if (!greeting.magic.equals(nbd.NBD_MAGIC) || !greeting.option.equals(nbd.OPTION_MAGIC))
     throw new VmError('the peer does not speak new-style NBD');

@@ -1,7 +1,7 @@
 /**
  * One NBD connection: many requests in flight, bounded, each with a deadline. The first failure of
- * the link ends it for good: whoever needs another connection makes one, for a replica that lost a
- * write must not go on as if it had it.
+ * the link ends the connection, and a caller that needs another one makes it: a replica that has
+ * lost a write must not continue as if it had it.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { asVmError, VmError } from '../../base/errors.js';

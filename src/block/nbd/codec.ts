@@ -282,7 +282,7 @@ export const structuredReply = record({
 });
 
 /** One chunk, its data in parts; last: nothing follows for this request. */
-export function encodeChunk(
+export function encodeReplyChunk(
   replyCookie: Buffer,
   type: number,
   parts: readonly Uint8Array[],
@@ -306,7 +306,7 @@ export function encodeOffset(value: number): Buffer {
   return out;
 }
 
-export function encodeChunkError(
+export function encodeErrorChunk(
   replyCookie: Buffer,
   errno: number,
   message: string,
@@ -315,7 +315,7 @@ export function encodeChunkError(
   const head = Buffer.alloc(6);
   head.writeUInt32BE(errno, 0);
   head.writeUInt16BE(text.length, 4);
-  return encodeChunk(replyCookie, ChunkType.ERROR, [head, text]);
+  return encodeReplyChunk(replyCookie, ChunkType.ERROR, [head, text]);
 }
 
 /**

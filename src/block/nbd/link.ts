@@ -23,7 +23,7 @@ const trace = tracer('nbd', {
 export interface NbdLinkOptions extends NbdClientOptions {
   /** How long requests wait for a lost server; 0: it is not looked for. */
   reconnectDelayMs: number;
-  /** At the start: how long to try again while nobody listens; 0: once. */
+  /** At the start: for how long to try again while no server listens; 0: once. */
   openRetryMs: number;
 }
 

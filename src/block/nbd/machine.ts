@@ -1,7 +1,7 @@
 /**
- * A protocol as a generator, apart from its socket: it yields what it needs next and straight-line
- * code goes on when the bytes are there. Whoever owns the stream feeds the machine and sends what
- * it says.
+ * A protocol as a generator, without a socket: it yields what it needs next, and continues in
+ * straight-line code when the bytes are there. The owner of the stream feeds the machine and sends
+ * its output.
  */
 
 import { assert, VmError } from '../../base/errors.js';
@@ -124,7 +124,7 @@ export class ProtocolMachine {
       this.send(step.send);
       this.advance(NOTHING);
     } else if ('startTls' in step) {
-      // Whoever is on the path could have put them there.
+      // An attacker on the path could have inserted them.
       if (this.available > 0) throw new VmError('the peer sent plain bytes where TLS must begin');
       this.shaking = true;
       this.startTls();

@@ -144,7 +144,7 @@ async function read(
       cookie,
       length === 0 ? noData : await served.backend.pread(offset, length),
     );
-  if (length === 0) return nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []);
+  if (length === 0) return nbd.encodeReplyChunk(cookie, nbd.ChunkType.NONE, []);
   const whole = (flags & nbd.CmdFlag.DF) !== 0 || length < SPARSE_FROM || !served.blockStatus;
   const out: Uint8Array[] = [];
   for (let at = offset, end = offset + length, chunks = 1; at < end; chunks++) {
@@ -157,11 +157,16 @@ async function read(
       const hole = Buffer.alloc(4);
       hole.writeUInt32BE(run.length);
       out.push(
-        ...nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_HOLE, [nbd.encodeOffset(at), hole], last),
+        ...nbd.encodeReplyChunk(
+          cookie,
+          nbd.ChunkType.OFFSET_HOLE,
+          [nbd.encodeOffset(at), hole],
+          last,
+        ),
       );
     } else
       out.push(
-        ...nbd.encodeChunk(
+        ...nbd.encodeReplyChunk(
           cookie,
           nbd.ChunkType.OFFSET_DATA,
           [nbd.encodeOffset(at), await served.backend.pread(at, run.length)],
@@ -195,7 +200,7 @@ async function status(
     out.writeUInt32BE(run.length, 4 + 8 * n);
     out.writeUInt32BE(run.flags, 8 + 8 * n);
   });
-  return nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [out]);
+  return nbd.encodeReplyChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [out]);
 }
 
 function failure(
@@ -206,6 +211,6 @@ function failure(
   const errno = nbd.errnoOf(ioCode(error));
   const chunked = structured && (type === nbd.NbdCmd.READ || type === nbd.NbdCmd.BLOCK_STATUS);
   return chunked
-    ? nbd.encodeChunkError(cookie, errno, asVmError(error).message)
+    ? nbd.encodeErrorChunk(cookie, errno, asVmError(error).message)
     : [nbd.encodeSimpleReply(cookie, errno)];
 }

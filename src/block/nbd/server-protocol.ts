@@ -55,7 +55,7 @@ export const BASE_ALLOCATION = 1;
 const CONTEXT = 'base:allocation';
 
 /** What the server is willing to speak. */
-export interface ServerTerms {
+export interface ServerHandshakeOptions {
   maxRequest: number;
   /** Nothing but TLS: everything else is refused until the client has begun it. */
   tls: boolean;
@@ -72,7 +72,7 @@ interface Negotiation {
 /** Ends without an export when the client says goodbye. */
 export function* negotiate<E extends ExportFacts>(
   exports: () => E[],
-  terms: ServerTerms,
+  options: ServerHandshakeOptions,
 ): Protocol<{ chosen: E; dialect: Dialect } | undefined> {
   const ours = nbd.HandshakeFlag.FIXED_NEWSTYLE | nbd.HandshakeFlag.NO_ZEROES;
   yield {
@@ -83,7 +83,7 @@ export function* negotiate<E extends ExportFacts>(
   const state: Negotiation = {
     dialect: { structured: false, blockStatus: false },
     noZeroes: (flags & nbd.HandshakeFlag.NO_ZEROES) !== 0,
-    tls: terms.tls ? 'wanted' : 'none',
+    tls: options.tls ? 'wanted' : 'none',
   };
   for (let n = 0; n < MAX_OPTIONS; n++) {
     const { magic, option, length } = nbd.optionRequest.decode(
@@ -104,7 +104,7 @@ export function* negotiate<E extends ExportFacts>(
     const chosen =
       state.tls === 'wanted'
         ? yield* beforeTls(option, length, state)
-        : yield* oneOption(option, data, exports(), terms, state);
+        : yield* oneOption(option, data, exports(), options, state);
     if (chosen)
       return {
         chosen,
@@ -137,7 +137,7 @@ function* oneOption<E extends ExportFacts>(
   option: number,
   data: Buffer,
   exports: E[],
-  terms: ServerTerms,
+  options: ServerHandshakeOptions,
   state: Negotiation,
 ): Protocol<E | undefined> {
   const { dialect } = state;
@@ -154,7 +154,7 @@ function* oneOption<E extends ExportFacts>(
     }
     case nbd.NbdOpt.GO:
     case nbd.NbdOpt.INFO: {
-      const found = yield* describe(option, data, exports, terms.maxRequest, dialect);
+      const found = yield* describe(option, data, exports, options.maxRequest, dialect);
       return option === nbd.NbdOpt.GO ? found : undefined;
     }
     case nbd.NbdOpt.LIST:

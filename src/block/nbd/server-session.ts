@@ -24,7 +24,7 @@ const trace = tracer('nbd', {
 });
 
 /** What all clients of a server have in common. */
-export interface SessionTerms {
+export interface ServerSessionContext {
   readonly clock: Clock;
   readonly limits: ServerLimits;
   /** Given: clients must speak TLS. */
@@ -52,17 +52,17 @@ export class NbdServerSession {
 
   constructor(
     stream: Stream,
-    private readonly terms: SessionTerms,
+    private readonly context: ServerSessionContext,
     private readonly onGone: (session: NbdServerSession) => void,
   ) {
     this.stream = stream;
-    this.lastMs = terms.clock.nowMs();
+    this.lastMs = context.clock.nowMs();
     this.machine = new ProtocolMachine(
       this.protocol(),
       bytes => void this.write(bytes),
       () => void this.startTls(),
     );
-    this.handshakeTimer = terms.clock.timer(terms.limits.handshakeMs, () =>
+    this.handshakeTimer = context.clock.timer(context.limits.handshakeMs, () =>
       this.drop(new VmError('negotiation takes too long')),
     );
     this.listen();
@@ -107,8 +107,8 @@ export class NbdServerSession {
   }
 
   private *protocol(): Protocol {
-    const { limits, tls } = this.terms;
-    const agreed = yield* negotiate(() => this.terms.exports(), {
+    const { limits, tls } = this.context;
+    const agreed = yield* negotiate(() => this.context.exports(), {
       maxRequest: limits.requestBytes,
       tls: tls !== undefined,
     });
@@ -133,11 +133,11 @@ export class NbdServerSession {
     this.stream.onEnd(error => this.drop(error));
   }
 
-  /** The handshake's timer goes on meanwhile. */
+  /** The timer of the handshake continues. */
   private async startTls(): Promise<void> {
     try {
-      const secured = await this.terms.tls!.start(this.stream, {
-        timeoutMs: this.terms.limits.handshakeMs,
+      const secured = await this.context.tls!.start(this.stream, {
+        timeoutMs: this.context.limits.handshakeMs,
       });
       if (this.gone) return secured.destroy();
       this.stream = secured;
@@ -157,7 +157,7 @@ export class NbdServerSession {
   }
 
   private async serve(served: ServedExport, request: ServerRequest): Promise<void> {
-    const { requestBytes } = this.terms.limits;
+    const { requestBytes } = this.context.limits;
     const cost = request.type === nbd.NbdCmd.READ ? request.length : (request.data?.length ?? 0);
     const bytes = Math.min(cost, requestBytes);
     this.enter(bytes);
@@ -190,14 +190,14 @@ export class NbdServerSession {
   private watch(): void {
     if (this.stallTimer || this.gone) return;
     const seen = this.progress;
-    this.stallTimer = this.terms.clock.timer(this.terms.limits.stallMs, () => {
+    this.stallTimer = this.context.clock.timer(this.context.limits.stallMs, () => {
       this.stallTimer = undefined;
       if (this.unsent === 0 && !this.machine.partial) return;
       if (this.progress === seen)
         this.drop(
           new VmError(
             'the client neither takes its replies nor ends its request for ' +
-              `${this.terms.limits.stallMs} ms`,
+              `${this.context.limits.stallMs} ms`,
           ),
         );
       else this.watch();
@@ -216,7 +216,7 @@ export class NbdServerSession {
   private leave(bytes: number): void {
     this.inFlight--;
     this.inFlightBytes -= bytes;
-    this.lastMs = this.terms.clock.nowMs();
+    this.lastMs = this.context.clock.nowMs();
     if (this.inFlight === 0) for (const resolve of this.idle.splice(0)) resolve();
     if (!this.paused || this.gone || !this.hasRoom) return;
     this.paused = false;
@@ -225,7 +225,7 @@ export class NbdServerSession {
   }
 
   private get hasRoom(): boolean {
-    const { limits } = this.terms;
+    const { limits } = this.context;
     return this.inFlight < limits.inFlight && this.inFlightBytes < limits.inFlightBytes;
   }
 

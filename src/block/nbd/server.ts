@@ -100,8 +100,8 @@ export class NbdServer {
   }
 
   /**
-   * A replica has one writer. It is the client that is there; of several the first that writes, for
-   * the counts then tell of it.
+   * A replica has one writer: the connected client, or of several the first that writes, because
+   * the count of writes is of one client.
    */
   oneWriter(node: BlockNode, only: boolean): void {
     const clients = [...this.sessions].filter(
@@ -139,13 +139,13 @@ export class NbdServer {
 
   private accept(stream: Stream): void {
     if (!this.listener || !this.makeRoom()) return stream.destroy();
-    const terms = {
+    const context = {
       clock: this.host.clock,
       limits: this.limits,
       tls: this.tls?.value,
       exports: () => [...this.exports.values()],
     };
-    const session = new NbdServerSession(stream, terms, gone => {
+    const session = new NbdServerSession(stream, context, gone => {
       this.sessions.delete(gone);
       this.onClientGone(this.sessions.size);
     });
@@ -153,9 +153,9 @@ export class NbdServer {
   }
 
   /**
-   * Whoever says nothing must not keep others out: the oldest that has chosen no export goes first,
-   * then one that has asked for nothing for longest, of the origin that holds most places. The
-   * writer of a replica stays, and who has something under way.
+   * Silent clients must not keep others out. The oldest that has chosen no export is dropped first,
+   * then the one that has been idle for longest, of the origin with the most connections. The
+   * writer of a replica and clients with a request under way stay.
    */
   private makeRoom(): boolean {
     if (this.sessions.size < this.limits.clients) return true;

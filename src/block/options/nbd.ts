@@ -10,7 +10,7 @@ export interface NbdSpec {
   exportName: string;
   /** For connecting and the handshake, together. */
   openTimeoutMs: number;
-  /** At the start: how long to try again while nobody serves. */
+  /** At the start: for how long to try again while no server answers. */
   openRetryMs: number;
   requestTimeoutMs: number;
   /** How long requests wait for a lost server. */

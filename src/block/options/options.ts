@@ -131,7 +131,9 @@ export function readBlockdev(options: OptionTree): NodeSpec {
   return readNode(options, { drive: false, inherited: false, cache: {} });
 }
 
-/** `cache.direct`: past the host's page cache; `cache.no-flush`: nobody waits for the medium. */
+/**
+ * `cache.direct`: past the host's page cache; `cache.no-flush`: no request waits for the medium.
+ */
 interface NodeCache {
   direct?: boolean;
   noFlush?: boolean;
@@ -201,7 +203,7 @@ function readPolicy(options: OptionTree, { noFlush }: NodeCache): NodePolicy | u
 }
 
 type Driver = NodeSpec['driver'];
-const otherFormat = 'colo reads and writes raw and qcow2; qemu-img convert makes one of them';
+const OTHER_FORMAT_HINT = 'colo reads and writes raw and qcow2; qemu-img convert makes one of them';
 /** QEMU's, and what to do instead. */
 const notOffered: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
@@ -217,7 +219,7 @@ const notOffered: Readonly<Record<string, string>> = {
       'cloop',
       'dmg',
       'vvfat',
-    ].map(format => [format, otherFormat]),
+    ].map(format => [format, OTHER_FORMAT_HINT]),
   ),
   luks: 'colo encrypts no images; the host can',
   throttle:

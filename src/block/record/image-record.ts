@@ -5,7 +5,7 @@
  */
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Label } from '../../host/ports.js';
-import { decodeRecord, encodeRecord, type PairRecord } from './pair-record.js';
+import { decodePairRecord, encodePairRecord, type PairRecord } from './pair-record.js';
 
 /** Of an image that is written by block replication and belongs to no pair. */
 export const unpaired: PairRecord = {
@@ -20,6 +20,8 @@ export const unpaired: PairRecord = {
 
 export class ImageRecord {
   private turn: Promise<unknown> = Promise.resolve();
+  /** The image's time of change will be another. */
+  beforeWrite: () => Promise<void> | undefined = () => undefined;
 
   private constructor(
     /** As it was called when it was opened; for people. */
@@ -34,7 +36,7 @@ export class ImageRecord {
     const bytes = await label.read();
     if (bytes === undefined) return new ImageRecord(image, label, undefined, undefined);
     try {
-      return new ImageRecord(image, label, decodeRecord(bytes), undefined);
+      return new ImageRecord(image, label, decodePairRecord(bytes), undefined);
     } catch (error) {
       const { message, options } = asVmError(error);
       const hint = options.hint ?? `colo image record ${image} --clear takes it away.`;
@@ -77,7 +79,8 @@ export class ImageRecord {
       if (this.trouble) throw this.trouble;
       const next = change(this.now);
       if (next === this.now) return;
-      await this.label.write(next && encodeRecord(next)).catch((error: unknown) => {
+      await this.beforeWrite();
+      await this.label.write(next && encodePairRecord(next)).catch((error: unknown) => {
         throw asVmError(error).during(`the record of image '${this.image}' cannot be written`);
       });
       this.now = next;
@@ -124,7 +127,7 @@ export class ImageRecord {
     );
   }
 
-  /** The user's word: whatever is there goes. */
+  /** By the user's order: the record is removed, whatever it is. */
   async clear(): Promise<void> {
     await this.label.write(undefined);
     this.now = undefined;

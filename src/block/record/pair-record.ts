@@ -33,25 +33,25 @@ export interface PairRecord {
   readonly partial: boolean;
 }
 
-export const historyMax = 16;
-const magic = 'colo-pair';
-const version = 1;
-const bytesMax = 4096;
+export const HISTORY_MAX = 16;
+const MAGIC = 'colo-pair';
+const VERSION = 1;
+const BYTES_MAX = 4096;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const branchId = /^[0-9a-f]{32}$/;
 
-export function encodeRecord(record: PairRecord): Buffer {
+export function encodePairRecord(record: PairRecord): Buffer {
   const body = plain(record);
   return Buffer.from(`${JSON.stringify({ ...body, checksum: checksumOf(body) })}\n`);
 }
 
 /** VmError: it is no record that this colo can act on, and must not be written over. */
-export function decodeRecord(bytes: Uint8Array): PairRecord {
-  const value = bytes.length > bytesMax ? undefined : parsed(bytes);
-  if (value?.['magic'] !== magic) throw new VmError('it is not one of colo');
-  if (value['version'] !== version) {
+export function decodePairRecord(bytes: Uint8Array): PairRecord {
+  const value = bytes.length > BYTES_MAX ? undefined : parsed(bytes);
+  if (value?.['magic'] !== MAGIC) throw new VmError('it is not one of colo');
+  if (value['version'] !== VERSION) {
     const wrong =
-      `it has version ${String(value['version']).slice(0, 20)}, this colo knows ` + `${version}`;
+      `it has version ${String(value['version']).slice(0, 20)}, this colo knows ` + `${VERSION}`;
     throw new VmError(wrong, { hint: 'Use the colo that wrote it.' });
   }
   const record = checkRecord(value);
@@ -67,7 +67,7 @@ export function checkRecord(value: Readonly<Record<string, unknown>>): PairRecor
   if (typeof pair !== 'string' || !uuid.test(pair)) throw wrong('pair');
   if (!Number.isSafeInteger(generation) || (generation as number) < 1) throw wrong('generation');
   if (!isBranch(branch)) throw wrong('branch');
-  if (!Array.isArray(history) || history.length > historyMax || !history.every(isBranch))
+  if (!Array.isArray(history) || history.length > HISTORY_MAX || !history.every(isBranch))
     throw wrong('history');
   if (!isOneOf(pairRoles, role)) throw wrong('role');
   if (!isOneOf(pairStates, state)) throw wrong('state');
@@ -80,9 +80,19 @@ const isBranch = (value: unknown): value is string =>
 const isOneOf = <T extends string>(words: readonly T[], value: unknown): value is T =>
   words.includes(value as T);
 
-/** In one order, whatever made it. */
+/** The keys stand in one fixed order. */
 function plain({ pair, generation, branch, history, role, state, partial }: PairRecord) {
-  return { magic, version, pair, generation, branch, history, role, state, partial };
+  return {
+    magic: MAGIC,
+    version: VERSION,
+    pair,
+    generation,
+    branch,
+    history,
+    role,
+    state,
+    partial,
+  };
 }
 
 function parsed(bytes: Uint8Array): Record<string, unknown> | undefined {

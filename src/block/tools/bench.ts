@@ -1,7 +1,4 @@
-/**
- * A simple load on an image: so many requests, some of them at once, one behind the other in the
- * disk.
- */
+/** A simple load on an image: a number of requests, some in parallel, at ascending offsets. */
 import type { BlockNode } from '../contract/node.js';
 
 export interface BenchOptions {
@@ -12,7 +9,7 @@ export interface BenchOptions {
   readonly step: number;
   readonly write: boolean;
   readonly pattern: number;
-  /** A flush after so many writes; 0: none. */
+  /** The number of writes between two flushes; 0: no flush. */
   readonly flushEvery: number;
   /** Requests under way end before a flush. */
   readonly drain: boolean;

@@ -3,11 +3,10 @@
  * then holds nothing.
  */
 import { VmError } from '../../base/errors.js';
-import { isZero } from '../contract/driver.js';
+import { type ByteProgress, isZero } from '../contract/driver.js';
 import { allocatedIn, backingNode, chainAbove, requireNoLiveBitmaps } from '../graph/chain.js';
 import { nodeOfFile } from '../graph/filename.js';
 import type { BlockNode } from '../contract/node.js';
-import type { Progress } from './copy.js';
 import type { OpenedImage } from '../image/open.js';
 import { pieces } from './pieces.js';
 
@@ -18,7 +17,7 @@ export interface CommitImageOptions {
   base?: string;
   /** The image keeps what it holds. */
   keep: boolean;
-  progress?: Progress;
+  progress?: ByteProgress;
 }
 
 /** image: open for writing, with its chain. */
@@ -50,7 +49,7 @@ async function copyHeld(
   top: BlockNode,
   above: readonly BlockNode[],
   base: BlockNode,
-  progress?: Progress,
+  progress?: ByteProgress,
 ): Promise<void> {
   let done = 0;
   await pieces(top.length, PIECE, async (offset, length) => {

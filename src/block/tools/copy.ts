@@ -1,5 +1,5 @@
 /** Copying and comparing whole images: several pieces at once, holes and zeroes skipped. */
-import { isZero, type Place, SECTOR } from '../contract/driver.js';
+import { type ByteProgress, isZero, type DataPlace, SECTOR } from '../contract/driver.js';
 import type { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import { unlessAssertion } from '../contract/io-error.js';
 import type { BlockNode } from '../contract/node.js';
@@ -14,8 +14,6 @@ const DIRECT = 2 * 1024 * 1024;
 /** The longest range that is asked about at once. */
 const SPAN = 1024 * 1024 * 1024;
 
-export type Progress = (done: number, total: number) => void;
-
 export interface CopyOptions {
   /** The target is known to read as zeroes: zeroes are not written. */
   targetIsZero: boolean;
@@ -28,11 +26,11 @@ export interface CopyOptions {
   below?: BlockNode;
   /** Compressed clusters, for this target. */
   compress?: Qcow2Driver;
-  /** Zeroes of so many bytes are left out; 0: everything is written. */
+  /** The number of zero bytes from which on they are left out; 0: everything is written. */
   sparseBytes: number;
   /** Pieces at once. */
   lanes: number;
-  progress?: Progress;
+  progress?: ByteProgress;
 }
 
 interface Part {
@@ -40,7 +38,7 @@ interface Part {
   length: number;
   /** zero: it reads as zeroes, and need not be read; absent: not of the source's top image. */
   kind: 'zero' | 'absent' | 'data';
-  place?: Place;
+  place?: DataPlace;
 }
 
 /** The target is at least as long as the source. */
@@ -202,7 +200,7 @@ async function copyPart(
 export async function firstDifference(
   a: BlockNode,
   b: BlockNode,
-  progress?: Progress,
+  progress?: ByteProgress,
 ): Promise<number | undefined> {
   const total = Math.max(a.length, b.length);
   let first: number | undefined;
@@ -226,7 +224,7 @@ export async function firstDifference(
 
 interface Side {
   node: BlockNode;
-  place?: Place;
+  place?: DataPlace;
 }
 interface Pair {
   at: number;

@@ -1,9 +1,9 @@
 /**
- * Copies between files of the host, whatever formats are in them: one job reads, looks for zeroes
- * and writes; no byte comes to JavaScript.
+ * Copies between files of the host, in any format: one job reads, looks for zeroes and writes, and
+ * no byte comes to JavaScript.
  */
 import type { OpenFile, UnitCopy } from '../../host/ports.js';
-import type { Place } from '../contract/driver.js';
+import type { DataPlace } from '../contract/driver.js';
 import { inRole } from '../contract/roles.js';
 import { Qcow2Driver } from '../drivers/qcow2/driver.js';
 import type { BlockNode } from '../contract/node.js';
@@ -18,15 +18,16 @@ const MAX_UNIT = 2 * 1024 * 1024;
 export type HostCopy = (
   at: number,
   length: number,
-  place: Place,
+  place: DataPlace,
 ) => Promise<Uint8Array | undefined>;
 
 /** Undefined: this target takes none. */
 export function hostCopyTo(target: BlockNode, unit: number): HostCopy | undefined {
   const file = inRole('file', target.children.get('file'));
   if (!file || unit > MAX_UNIT) return undefined;
-  const copy = async (place: Place, part: Omit<UnitCopy, 'from' | 'unit'>) => {
+  const copy = async (place: DataPlace, part: Omit<UnitCopy, 'from' | 'unit'>) => {
     const source = hostFile(place);
+    await file.intend?.(part.to, part.length);
     return source && file.hostFile.copyFrom?.(source, { ...part, from: place.offset, unit });
   };
   const { driver } = target;
@@ -35,6 +36,7 @@ export function hostCopyTo(target: BlockNode, unit: number): HostCopy | undefine
   if (!(driver instanceof Qcow2Driver) || unit % driver.unit !== 0) return undefined;
   return async (at, length, { node, offset }) => {
     if (!hostFile({ node, offset })) return undefined;
+    await driver.intend(at, length);
     return driver.fillNew(at, length, unit, (done, to, part) =>
       copy({ node, offset: offset + done }, { to, length: part, packed: true }),
     );
@@ -47,7 +49,7 @@ export function hostCopyTo(target: BlockNode, unit: number): HostCopy | undefine
  */
 export function differenceOnHost(
   length: number,
-  places: readonly (Place | undefined)[],
+  places: readonly (DataPlace | undefined)[],
 ): Promise<number> | undefined {
   const [one, two] = places.map(place => ({
     file: place && hostFile(place),
@@ -61,6 +63,6 @@ export function differenceOnHost(
   );
 }
 
-function hostFile({ node }: Place): OpenFile | undefined {
+function hostFile({ node }: DataPlace): OpenFile | undefined {
   return inRole('file', node)?.hostFile;
 }

@@ -9,7 +9,7 @@ import { type BlockNode, protocolOf } from '../contract/node.js';
 export interface MapEntry {
   start: number;
   length: number;
-  /** Images above the one that this is told of. */
+  /** The number of images above the one that holds the range. */
   depth: number;
   /** That image says something of it: data, or zeroes. */
   present: boolean;

@@ -3,10 +3,9 @@
  * differ in goes into the image.
  */
 import { VmError } from '../../base/errors.js';
-import { SECTOR } from '../contract/driver.js';
+import { type ByteProgress, SECTOR } from '../contract/driver.js';
 import { backingNode } from '../graph/chain.js';
 import type { BlockNode } from '../contract/node.js';
-import type { Progress } from './copy.js';
 import type { OpenedImage } from '../image/open.js';
 import { pieces } from './pieces.js';
 
@@ -32,7 +31,7 @@ export async function rebaseImage(
   image: OpenedImage,
   target: BlockNode | undefined,
   backing: Backing | undefined,
-  progress?: Progress,
+  progress?: ByteProgress,
 ): Promise<void> {
   const { node, qcow2, format } = image;
   if (!qcow2) throw new VmError(`an image of format '${format}' has no backing file`);

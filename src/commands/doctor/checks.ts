@@ -36,9 +36,9 @@ const warn = (detail: string, advice: string): Judgement => ({ result: 'warn', d
 const fail = (detail: string, advice: string): Judgement => ({ result: 'fail', detail, advice });
 
 const oldestNode = [20, 19] as const;
-const fewestFiles = 1024;
-const longestSocketPath = 107;
-const patienceMs = 3000;
+const FEWEST_FILES = 1024;
+const LONGEST_SOCKET_PATH = 107;
+const PATIENCE_MS = 3000;
 
 export async function examineHost(wish: Wish): Promise<Finding[]> {
   const checks: [string, () => Judgement | Promise<Judgement>][] = [
@@ -149,19 +149,19 @@ const mib = (bytes: number) => Math.floor(bytes / 2 ** 20);
 /** limits: /proc/self/limits. */
 export function openFiles(limits: string): Judgement {
   const soft = /^Max open files +(\S+)/m.exec(limits)?.[1] ?? 'unknown';
-  const enough = soft === 'unlimited' || Number(soft) >= fewestFiles;
+  const enough = soft === 'unlimited' || Number(soft) >= FEWEST_FILES;
   return enough
     ? ok(`${soft} open files`)
     : warn(
         `${soft} open files`,
-        `Raise it: ulimit -n ${fewestFiles}, or LimitNOFILE= of the service.`,
+        `Raise it: ulimit -n ${FEWEST_FILES}, or LimitNOFILE= of the service.`,
       );
 }
 
 async function names(): Promise<Judgement> {
   const dir = namesDir();
   makeFolder(dir, PRIVATE_FOLDER);
-  const longest = longestSocketPath - nameSocket('', dir).length;
+  const longest = LONGEST_SOCKET_PATH - nameSocket('', dir).length;
   if (longest < 8)
     return warn(
       `${dir} is long: names have at most ${longest} characters`,
@@ -190,7 +190,7 @@ async function reach(peer: Address): Promise<Judgement> {
   const where = addressText(peer);
   const from = performance.now();
   try {
-    (await new NodeSockets().connect(peer, { timeoutMs: patienceMs })).destroy();
+    (await new NodeSockets().connect(peer, { timeoutMs: PATIENCE_MS })).destroy();
     return ok(`${where} answers, in ${(performance.now() - from).toFixed(1)} ms`);
   } catch (error) {
     return fail(

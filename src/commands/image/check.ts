@@ -2,9 +2,9 @@
  * `colo image check`. Exit codes are qemu-img's: 0 good, 1 not checked, 2 corrupt, 3 leaks only, 63
  * the format has no check.
  */
+import type { ByteProgress } from '../../block/contract/driver.js';
 import type { CheckResult, Repair } from '../../block/drivers/qcow2/check.js';
 import type { BlockHost } from '../../block/graph/graph.js';
-import type { Progress } from '../../block/tools/copy.js';
 import { Args, Flags } from '../flags.js';
 import { UsageError } from '../options/argv.js';
 import {
@@ -69,7 +69,7 @@ export class ImageCheck extends ImageCommand {
 async function checkFile(
   host: BlockHost,
   filename: string,
-  options: { format?: string; repair: Repair; progress?: Progress },
+  options: { format?: string; repair: Repair; progress?: ByteProgress },
 ): Promise<CheckResult | undefined> {
   const [{ checkedFormat, withFile }, { checkQcow2 }, { readHeader }, { isQcow2 }] =
     await Promise.all([

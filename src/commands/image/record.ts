@@ -1,7 +1,10 @@
 /** `colo image record`: what an image knows of its pair, and the user's word against it. */
 import { VmError } from '../../base/errors.js';
+import type { ImageHost } from '../../block/drivers/file.js';
+import type { ImageBitmap } from '../../block/record/image-bitmap.js';
 import type { ImageRecord } from '../../block/record/image-record.js';
 import type { PairRecord } from '../../block/record/pair-record.js';
+import type { OpenFile } from '../../host/ports.js';
 import { Args, Flags } from '../flags.js';
 import { ImageCommand, whenLocked } from './image-command.js';
 
@@ -49,13 +52,17 @@ export class ImageRecordCommand extends ImageCommand {
     try {
       const { ImageRecord } = await import('../../block/record/image-record.js');
       const record = await ImageRecord.open(args.file, file.label);
-      if (flags.clear) await record.clear();
+      if (flags.clear) await clear(this.host, record, file);
       else if (flags.claim) await claim(record);
       else if (flags.as !== undefined) await copyRecord(await this.recordOf(flags.as), record);
       if (record.problem) throw record.problem;
+      const bitmap = await bitmapOf(this.host, file);
       this.print(
-        record.value ? recordLines(record.value).join('\n') : 'no record: it belongs to no pair',
+        record.value
+          ? [...recordLines(record.value), `bitmap: ${bitmap.summary}`].join('\n')
+          : 'no record: it belongs to no pair',
       );
+      await bitmap.release();
       return record.value ?? null;
     } finally {
       await file.close();
@@ -67,6 +74,20 @@ export class ImageRecordCommand extends ImageCommand {
     const file = await this.host.files.open(image, { readOnly: true, lock: 'none' });
     return ImageRecord.open(image, file.label).finally(() => file.close());
   }
+}
+
+/** Its bitmap goes with it. */
+async function clear(host: ImageHost, record: ImageRecord, file: OpenFile): Promise<void> {
+  await record.clear();
+  await (await bitmapOf(host, file)).remove();
+}
+
+async function bitmapOf({ files, clock }: ImageHost, file: OpenFile): Promise<ImageBitmap> {
+  const { defaultIntentTimes: times, ImageBitmap: Bitmap } =
+    await import('../../block/record/image-bitmap.js');
+  const bitmap = new Bitmap({ files, clock, times }, () => file);
+  await bitmap.load();
+  return bitmap;
 }
 
 /** The disks of one guest are on one branch. */

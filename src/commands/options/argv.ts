@@ -1,9 +1,8 @@
 /** QEMU's command line: options with one dash or two, a value always in the next word. */
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import type { Nothing } from './nothing.js';
 
-export interface OptionDeclaration {
+export interface OptionSyntax {
   /** Without the dash. */
   readonly name: string;
   readonly aliases?: readonly string[];
@@ -11,8 +10,6 @@ export interface OptionDeclaration {
   readonly value?: string;
   readonly repeatable?: boolean;
   readonly summary: string;
-  /** It never asks for anything: what of it is taken. */
-  readonly nothing?: Nothing;
 }
 
 export interface GivenOption {
@@ -32,7 +29,7 @@ export class HelpAsked extends Error {}
 /** refused: options that QEMU has and colo does not, with what to do instead. */
 export function parseArgv(
   argv: readonly string[],
-  declared: readonly OptionDeclaration[],
+  declared: readonly OptionSyntax[],
   refused: Readonly<Record<string, string>>,
 ): GivenOption[] {
   const byName = new Map(
@@ -61,15 +58,6 @@ export function parseArgv(
     }
   }
   return given;
-}
-
-/**
- * The value of an option that must be known before the others are looked at; mistakes are
- * parseArgv's.
- */
-export function optionValue(argv: readonly string[], name: string): string | undefined {
-  const at = argv.findIndex(word => word === `-${name}` || word === `--${name}`);
-  return at < 0 ? undefined : argv[at + 1];
 }
 
 function unknown(

@@ -9,15 +9,26 @@ import { VmError } from '../../base/errors.js';
 import { needSwitch } from '../../words/scalars.js';
 import { splitCommas } from '../../words/key-values.js';
 import { asksForHelp, listOf } from '../../words/named.js';
+import { answerHelp, type VmOption } from './option.js';
 
-const flagColumns = 100;
+const FLAG_COLUMNS = 100;
 
-/** `-cpu help`: models and flags. undefined: no help was asked for. */
-export function cpuHelp(text: string): string | undefined {
-  if (!asksForHelp(text)) return undefined;
+export const cpuOption: VmOption = {
+  name: 'cpu',
+  value: 'MODEL[,+FLAG][,-FLAG]',
+  summary:
+    'soft-v1 (default), soft-v2, qemu64, host, max; flags by the names of QEMU; the same on ' +
+    'both sides of a pair; -cpu help lists both',
+  take(draft, value) {
+    answerHelp(asksForHelp(value) ? modelsAndFlags() : undefined);
+    draft.spec.cpu = parseCpu(value);
+  },
+};
+
+function modelsAndFlags(): string {
   const lines = [''];
   for (const { name } of features) {
-    if (lines.at(-1)!.length + name.length >= flagColumns) lines.push('');
+    if (lines.at(-1)!.length + name.length >= FLAG_COLUMNS) lines.push('');
     lines.push(`${lines.pop()} ${name}`);
   }
   return [

@@ -1,40 +1,80 @@
 /**
- * `-netdev`, `-device`, `-drive`: each as the spec has it. What a spec cannot say is refused by
- * name.
+ * `-drive`, `-netdev`, `-device`, `-object`: each as the spec has it. What a spec cannot say is
+ * refused by name.
  */
-import { VmError } from '../../base/errors.js';
+import { asVmError, VmError } from '../../base/errors.js';
 import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
-import type { DeviceSpec, DriveSpec, NetdevSpec } from '../../machine/spec.js';
-import { readNetdev } from '../../vm/objects/netdevs.js';
+import type { DeviceSpec, DriveOption } from '../../machine/spec.js';
+import { objectHelp, objectTypes } from '../../vm/objects/all.js';
+import { netdevHelp, netdevHelped, readNetdev } from '../../vm/objects/netdevs.js';
+import { readObject } from '../../vm/objects/registry.js';
 import { fromWords } from '../../words/from-words.js';
-import type { KeyValue } from '../../words/key-values.js';
+import { type KeyValue, parseItems } from '../../words/key-values.js';
 import { namedHelp, namedItems } from '../../words/named.js';
 import { parseNested, takeWord } from '../../words/nested.js';
+import { UsageError } from './argv.js';
+import type { GlobalProperty } from './draft.js';
+import { Ids } from './ids.js';
+import { answerHelp, kindOffers, type VmOption } from './option.js';
 
-/** Names for what was given without an id; both sides of a pair count alike. */
-export class Ids {
-  private readonly counts = new Map<string, number>();
-  private readonly taken = new Map<string, Set<string>>();
+const deviceHelped = Object.fromEntries(
+  deviceTypes.map(type => [type.name, { ...type, fields: type.properties }]),
+);
 
-  fresh(prefix: string): string {
-    const n = this.counts.get(prefix) ?? 0;
-    this.counts.set(prefix, n + 1);
-    return `${prefix}${n}`;
-  }
+export const driveOption: VmOption = {
+  name: 'drive',
+  value: 'OPTS',
+  repeatable: true,
+  summary: 'disk: if=virtio (default) or none,id=ID,driver=...,file.filename=PATH,...',
+  take: (draft, value) => void draft.spec.drives.push(readDriveOption(value, draft.ids)),
+};
 
-  /** Each kind (drive, device, ...) is a name space of its own. */
-  claim(kind: string, id: string): string {
-    const names = this.taken.get(kind) ?? new Set();
-    this.taken.set(kind, names);
-    if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(id))
-      throw new VmError(`'${id}' is not an id: letters, digits and - . _, a letter first`);
-    if (names.has(id)) throw new VmError(`there are two ${kind}s with id '${id}'`);
-    names.add(id);
-    return id;
-  }
-}
+export const netdevOption: VmOption = {
+  name: 'netdev',
+  value: 'OPTS',
+  repeatable: true,
+  summary:
+    'host side of a network card: tap,id=ID[,ifname=NAME][,script=PATH][,downscript=PATH]; ' +
+    'socket,id=ID,listen=HOST:PORT or connect=HOST:PORT; -netdev help',
+  offers: kindOffers(netdevHelped),
+  take(draft, value) {
+    answerHelp(netdevHelp(value));
+    const spec = readNetdev(value);
+    draft.ids.claim('netdev', spec.id);
+    draft.spec.netdevs.push(spec);
+  },
+};
 
-export function parseDrive(text: string, ids: Ids): DriveSpec {
+export const deviceOption: VmOption = {
+  name: 'device',
+  value: 'OPTS',
+  repeatable: true,
+  summary:
+    'disk, network card or other device: NAME,PROPERTY=VALUE,..., or the same as JSON; ' +
+    '-device help lists the names, -device NAME,help the properties',
+  offers: kindOffers(deviceHelped),
+  take(draft, value) {
+    answerHelp(deviceHelp(value));
+    draft.spec.devices.push(deviceWithGlobals(value, draft.ids, draft.globals));
+  },
+};
+
+export const objectOption: VmOption = {
+  name: 'object',
+  value: 'OPTS',
+  repeatable: true,
+  summary:
+    'packet filter or other object: TYPE,id=ID,PROPERTY=VALUE,...; -object help lists the ' +
+    'types, -object TYPE,help the properties',
+  offers: kindOffers(Object.fromEntries(objectTypes.map(type => [type.name, type]))),
+  take({ spec, ids }, value) {
+    answerHelp(objectHelp(value));
+    const { type, id, properties } = readObject(value);
+    spec.objects.push({ type: type.name, id: ids.claim('object', id), properties });
+  },
+};
+
+function readDriveOption(text: string, ids: Ids): DriveOption {
   const options = parseNested(text);
   const kind = takeWord(options, 'if') ?? 'virtio';
   if (kind !== 'virtio' && kind !== 'none')
@@ -43,14 +83,8 @@ export function parseDrive(text: string, ids: Ids): DriveSpec {
   return { id: ids.claim('drive', id), interface: kind, options };
 }
 
-export function parseNetdev(text: string, ids: Ids): NetdevSpec {
-  const spec = readNetdev(text);
-  ids.claim('netdev', spec.id);
-  return spec;
-}
-
 /** `virtio-blk-pci,drive=disk0`, or the same as JSON. */
-export function parseDevice(items: readonly KeyValue[], ids: Ids): DeviceSpec {
+function parseDevice(items: readonly KeyValue[], ids: Ids): DeviceSpec {
   const { kind, id, own } = namedItems(items, 'driver');
   const type = deviceTypeNamed(kind);
   return {
@@ -61,10 +95,27 @@ export function parseDevice(items: readonly KeyValue[], ids: Ids): DeviceSpec {
 }
 
 /** `help`, or `MODEL,help`; undefined: no help was asked for. */
-export const deviceHelp = (text: string): string | undefined =>
-  namedHelp(
-    text,
-    'Available devices:',
-    Object.fromEntries(deviceTypes.map(type => [type.name, { ...type, fields: type.properties }])),
-    name => deviceTypeNamed(name).name,
-  );
+const deviceHelp = (text: string): string | undefined =>
+  namedHelp(text, 'Available devices:', deviceHelped, name => deviceTypeNamed(name).name);
+
+function deviceWithGlobals(text: string, ids: Ids, globals: readonly GlobalProperty[]): DeviceSpec {
+  const given = parseItems(text, 'driver');
+  const has = (key: string) => given.some(item => item.key === key);
+  const model = given.find(({ key }) => key === 'driver')?.value;
+  const added = globals.filter(({ driver, property }) => driver === model && !has(property));
+  for (const global of added) tryAlone(given, global);
+  return parseDevice([...given, ...added.map(assignment)], ids);
+}
+
+const assignment = ({ property, value }: GlobalProperty): KeyValue => ({ key: property, value });
+
+/** A mistake in it is the -global's, not the -device's. */
+function tryAlone(given: readonly KeyValue[], global: GlobalProperty): void {
+  parseDevice(given, new Ids());
+  try {
+    parseDevice([...given, assignment(global)], new Ids());
+  } catch (error) {
+    const { message, options } = asVmError(error);
+    throw new UsageError(`${global.spelled}: ${message}`, { hint: options.hint });
+  }
+}

@@ -2,26 +2,41 @@
  * `-global DRIVER.PROP=VALUE`: a default for every -device of that driver, or a migration setting.
  * What reaches nothing is refused.
  */
-import { asVmError, VmError } from '../../base/errors.js';
-import type { DeviceSpec, MachineSpec } from '../../machine/spec.js';
-import { deviceTypes } from '../../hw/device-types.js';
+import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import { type GivenOption, UsageError } from './argv.js';
-import { Ids, parseDevice } from './device.js';
-import { ofGlobals } from './nothing.js';
-import { type KeyValue, KeyValues, parseItems, parseKeyValues } from '../../words/key-values.js';
+import { deviceTypes } from '../../hw/device-types.js';
+import type { MachineSpec } from '../../machine/spec.js';
+import { fromWords } from '../../words/from-words.js';
+import { parseKeyValues } from '../../words/key-values.js';
 import { refuseMore } from '../../words/nothing.js';
+import { str } from '../../words/types.js';
+import { type GivenOption, UsageError } from './argv.js';
+import type { GlobalProperty } from './draft.js';
+import { ofGlobals } from './nothing.js';
+import type { VmOption } from './option.js';
 
-export interface GlobalProperty {
-  readonly driver: string;
-  readonly property: string;
-  readonly value: string;
-  /** As it was written. */
-  readonly spelled: string;
-}
+const ofDriver = {
+  driver: str('a -device, or migration'),
+  property: str('of that device'),
+  value: str('for those that do not give it'),
+};
+
+export const globalOption: VmOption = {
+  name: 'global',
+  value: 'DRIVER.PROP=VALUE',
+  repeatable: true,
+  summary:
+    'a property of every -device DRIVER that does not give it; or migration.NAME=VALUE, a ' +
+    'capability or parameter',
+  early: true,
+  take(draft, _value, given) {
+    const property = parseGlobal(given);
+    if (property) draft.globals = lastOfEach([...draft.globals, property]);
+  },
+};
 
 /** DRIVER.PROP=VALUE, or driver=D,property=P,value=V. undefined: it asks for nothing. */
-export function parseGlobal({
+function parseGlobal({
   value: text,
   spelled,
 }: Pick<GivenOption, 'value' | 'spelled'>): GlobalProperty | undefined {
@@ -56,48 +71,13 @@ function shortForm(text: string) {
   return { driver: match[1], property: match[2], value: match[3] };
 }
 
-function longForm(text: string) {
-  const options = new KeyValues(parseKeyValues(text));
-  const parts = {
-    driver: options.need('driver'),
-    property: options.need('property'),
-    value: options.need('value'),
-  };
-  options.done('driver, property, value');
-  return parts;
-}
+const longForm = (text: string) => fromWords(ofDriver, parseKeyValues(text));
 
 /** The last one of a property counts. */
-export function lastOfEach(globals: readonly GlobalProperty[]): GlobalProperty[] {
+function lastOfEach(globals: readonly GlobalProperty[]): GlobalProperty[] {
   return [
     ...new Map(globals.map(global => [`${global.driver}.${global.property}`, global])).values(),
   ];
-}
-
-export function deviceWithGlobals(
-  text: string,
-  ids: Ids,
-  globals: readonly GlobalProperty[],
-): DeviceSpec {
-  const given = parseItems(text, 'driver');
-  const has = (key: string) => given.some(item => item.key === key);
-  const model = given.find(({ key }) => key === 'driver')?.value;
-  const added = globals.filter(({ driver, property }) => driver === model && !has(property));
-  for (const global of added) tryAlone(given, global);
-  return parseDevice([...given, ...added.map(assignment)], ids);
-}
-
-const assignment = ({ property, value }: GlobalProperty): KeyValue => ({ key: property, value });
-
-/** A mistake in it is the -global's, not the -device's. */
-function tryAlone(given: readonly KeyValue[], global: GlobalProperty): void {
-  parseDevice(given, new Ids());
-  try {
-    parseDevice([...given, assignment(global)], new Ids());
-  } catch (error) {
-    const { message, options } = asVmError(error);
-    throw new UsageError(`${global.spelled}: ${message}`, { hint: options.hint });
-  }
 }
 
 /**

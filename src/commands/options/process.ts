@@ -1,83 +1,71 @@
-/**
- * Small options of QEMU's that are about the machine as a whole: -boot, -msg, -machine, -mon,
- * -trace.
- */
+/** Options about the process of a VM: background, pid file, log and traces. */
 import { readFileSync } from 'node:fs';
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../words/key-values.js';
-import { didYouMean } from '../../base/similar.js';
 import { systemError } from '../../host/node/errors.js';
-import type { MonitorSpec } from '../../machine/spec.js';
-import { asksForHelp, listOf } from '../../words/named.js';
-import { takeNothing } from '../../words/nothing.js';
-import { ofMessages, ofTheBoot, ofTheMachine } from './nothing.js';
+import { nothing } from '../../words/nothing.js';
+import { bool, optional, parsed, str } from '../../words/types.js';
+import { keyedOption, type VmOption } from './option.js';
 
-/** The first disk is where QEMU would look; with -kernel it does not look either. */
-export function bootOrder(text: string): void {
-  const options = new KeyValues(parseKeyValues(text, 'order'));
-  takeNothing(options, ofTheBoot);
-  options.done(Object.keys(ofTheBoot).join(', '));
-}
-
-/** -msg: gives whether lines shall have the time of day. */
-export function messageTimes(text: string): boolean {
-  const options = new KeyValues(parseKeyValues(text));
-  const times = options.takeBool('timestamp') ?? false;
-  takeNothing(options, ofMessages);
-  options.done('timestamp, guest-name=off');
-  return times;
-}
-
-/** One machine; older names of it are taken, too. */
-const machines: Readonly<Record<string, string>> = {
-  pc: 'PC with an i440FX and a PIIX3, PCI and virtio: the default, and the only one',
-  'pc-i440fx-VERSION': 'another name of pc',
+export const daemonizeOption: VmOption = {
+  name: 'daemonize',
+  summary: 'go into the background when the VM is there; the exit code tells whether it is',
+  take: draft => void (draft.process.daemonize = true),
 };
 
-export const machineHelp = (text: string) =>
-  asksForHelp(text) ? listOf('Supported machines are:', machines) : undefined;
+export const pidfileOption: VmOption = {
+  name: 'pidfile',
+  value: 'PATH',
+  summary: 'file for the process id, while the VM is there',
+  take: (draft, value) => void (draft.process.pidfile = value),
+};
 
-/** Gives the accelerator, if it names one. */
-export function parseMachine(text: string): string | undefined {
-  const options = new KeyValues(parseKeyValues(text, 'type'));
-  const type = options.take('type');
-  if (type !== undefined && !/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type))
-    throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, {
-      hint: 'pc-i440fx-2.3 and its like are names for the same machine.',
-    });
-  const accel = options.take('accel');
-  takeNothing(options, ofTheMachine);
-  options.done('type, accel');
-  return accel;
-}
+export const messagesOption = keyedOption({
+  name: 'msg',
+  value: 'timestamp=on',
+  summary: 'timestamp=on: the time of day before each line for people and each trace event',
+  keys: {
+    timestamp: optional(bool('the time of day before each line')),
+    'guest-name': nothing(['off'], 'Lines begin with the side, not with the name.'),
+  },
+  take: (draft, { timestamp }) => void (draft.process.timestamps = timestamp ?? false),
+});
 
-export function parseMon(text: string): MonitorSpec {
-  const options = new KeyValues(parseKeyValues(text, 'chardev'));
-  const chardev = options.need('chardev');
-  const mode = options.take('mode') ?? 'readline';
-  options.done('chardev, mode');
-  if (mode !== 'readline' && mode !== 'control')
-    throw new VmError(`'mode' is readline or control, not '${mode}'`);
-  return { mode: mode === 'control' ? 'qmp' : 'hmp', chardev };
-}
+export const logfileOption: VmOption = {
+  name: 'D',
+  value: 'PATH',
+  summary: 'append log lines and trace events to a file instead of standard error',
+  take: (draft, value) => void (draft.process.logfile = value),
+};
 
-/** `[enable=]PATTERN`, `events=FILE`. */
-export function tracePatterns(text: string): string[] {
-  const options = new KeyValues(parseKeyValues(text, 'enable'));
-  const pattern = options.take('enable');
-  const file = options.take('events');
-  if (options.has('file'))
-    throw new VmError("'file' is not supported: trace events go where the log goes", {
-      hint: 'Name a file with -D.',
-    });
-  options.done('enable, events');
-  const patterns = [
-    ...(pattern === undefined ? [] : [pattern]),
-    ...(file === undefined ? [] : linesOf(file)),
-  ];
-  if (patterns.some(one => one === '')) throw new VmError("a pattern is missing: 'colo*'");
-  return patterns;
-}
+const noFile = parsed('not supported', 'nothing', (): never => {
+  throw new VmError("'file' is not supported: trace events go where the log goes", {
+    hint: 'Name a file with -D.',
+  });
+});
+
+export const traceOption = keyedOption({
+  name: 'trace',
+  value: '[enable=]PATTERN',
+  repeatable: true,
+  summary:
+    'print trace events that match, where the log goes; events=FILE: patterns from a file, ' +
+    'one a line',
+  implied: 'enable',
+  helpIsValue: true,
+  keys: {
+    enable: optional(str('a pattern')),
+    events: optional(str('file of patterns, one a line')),
+    file: optional(noFile),
+  },
+  take(draft, { enable, events }) {
+    const patterns = [
+      ...(enable === undefined ? [] : [enable]),
+      ...(events === undefined ? [] : linesOf(events)),
+    ];
+    if (patterns.some(one => one === '')) throw new VmError("a pattern is missing: 'colo*'");
+    draft.traces.push(...patterns);
+  },
+});
 
 /** One pattern a line; # begins a comment. */
 function linesOf(path: string): string[] {

@@ -3,16 +3,20 @@
  * so it is said once.
  */
 import type { CharSpec } from '../../chardev/contract.js';
+import { staysHere } from '../../host/loopback.js';
 import type { Address } from '../../host/ports.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
-
-const isLoopback = (host: string) => /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host);
+import type { Launch } from './spec.js';
 
 /** One line for each. */
-export function reachableWarnings(spec: MachineSpec): string[] {
+export function reachableWarnings({
+  spec,
+  migration,
+}: Pick<Launch, 'spec' | 'migration'>): string[] {
+  const secured = migration.some(({ property, value }) => property === 'tls-creds' && value !== '');
   const incoming =
-    spec.incoming === undefined
+    spec.incoming === undefined || secured
       ? []
       : warn(
           `-incoming ${spec.incoming}`,
@@ -32,13 +36,14 @@ export function reachableWarnings(spec: MachineSpec): string[] {
 }
 
 function warn(what: string, address: Address | undefined, stake: string): string[] {
-  if (address?.kind !== 'tcp' || isLoopback(address.host)) return [];
+  if (address?.kind !== 'tcp' || staysHere(address)) return [];
   const where = ['', '0.0.0.0', '::'].includes(address.host)
     ? `every address of this host, port ${address.port}`
     : `${address.host}, port ${address.port}`;
   return [
     `warning: ${what} can be reached from elsewhere (${where}) without TLS: ${stake} is open ` +
-      'to whoever gets there. Keep it to a network of its own, or use unix: or 127.0.0.1.',
+      'to whoever gets there. Give it tls-creds, keep it to a network of its own, or use unix: ' +
+      'or 127.0.0.1.',
   ];
 }
 
@@ -48,7 +53,8 @@ function incomingAddress(uri: string): Address | undefined {
 }
 
 function serverAddress(backend: CharSpec): Address | undefined {
-  return backend.kind === 'socket' && backend.server ? backend.address : undefined;
+  const open = backend.kind === 'socket' && backend.server && backend.tlsCreds === undefined;
+  return open ? backend.address : undefined;
 }
 
 function describe(spec: MachineSpec, id: string): string {

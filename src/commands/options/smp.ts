@@ -4,25 +4,44 @@
  */
 import type { Topology } from '../../accel/contract.js';
 import { VmError } from '../../base/errors.js';
-import { KeyValues, parseKeyValues } from '../../words/key-values.js';
-import { takeNothing } from '../../words/nothing.js';
-import { ofTheSmp } from './nothing.js';
+import { nothing } from '../../words/nothing.js';
+import { int, optional } from '../../words/types.js';
+import { keyedOption } from './option.js';
 
-const range = { min: 1, max: 255 };
+const count = (summary: string) => optional(int(summary, { min: 1, max: 255 }));
+const one = nothing(['1'], 'A processor has sockets, cores and threads.');
 
-export function parseSmp(text: string): { cpus: number; topology: Topology } {
-  const options = new KeyValues(parseKeyValues(text, 'cpus'));
-  const take = (key: string) => options.takeInteger(key, range);
-  const [cpus, sockets, cores, threads, maxcpus] = [
-    'cpus',
-    'sockets',
-    'cores',
-    'threads',
-    'maxcpus',
-  ].map(take);
-  takeNothing(options, ofTheSmp);
-  options.done('cpus, sockets, cores, threads');
-  const topology = fill(cpus, { sockets, cores, threads });
+export const smpOption = keyedOption({
+  name: 'smp',
+  value: '[cpus=]N[,sockets=S,cores=C,threads=T]',
+  summary: 'vCPUs: 1 to 8; the default is 1',
+  implied: 'cpus',
+  keys: {
+    cpus: count('vCPUs'),
+    sockets: count('sockets of the machine'),
+    cores: count('cores of a socket'),
+    threads: count('threads of a core'),
+    maxcpus: count('the same as cpus: vCPUs cannot be plugged in later'),
+    dies: one,
+    clusters: one,
+    modules: one,
+    books: one,
+    drawers: one,
+  },
+  take: (draft, given) => void Object.assign(draft.spec, packaged(given)),
+});
+
+interface Counts {
+  readonly cpus?: number;
+  readonly sockets?: number;
+  readonly cores?: number;
+  readonly threads?: number;
+  readonly maxcpus?: number;
+}
+
+function packaged(given: Counts): { cpus: number; topology: Topology } {
+  const { cpus, maxcpus } = given;
+  const topology = fill(cpus, given);
   const product = topology.sockets * topology.cores * topology.threads;
   const total = cpus ?? product;
   if (product !== total)
@@ -37,10 +56,7 @@ export function parseSmp(text: string): { cpus: number; topology: Topology } {
   return { cpus: total, topology };
 }
 
-function fill(
-  cpus: number | undefined,
-  given: { sockets?: number; cores?: number; threads?: number },
-): Topology {
+function fill(cpus: number | undefined, given: Counts): Topology {
   const threads = given.threads ?? 1;
   const share = (others: number) => Math.max(1, Math.floor((cpus ?? others) / others));
   const cores = given.cores ?? share((given.sockets ?? 1) * threads);

@@ -1,6 +1,15 @@
 /** `-snapshot`: every writable disk under an overlay in memory that is forgotten at the end. */
-import type { DriveSpec, MachineSpec } from '../../machine/spec.js';
+import type { DriveOption, MachineSpec } from '../../machine/spec.js';
 import { type NestedWords, ownWord } from '../../words/nested.js';
+import type { VmOption } from './option.js';
+
+export const snapshotOption: VmOption = {
+  name: 'snapshot',
+  summary:
+    'no write reaches an image: they are kept in memory, at most 1 GiB a disk, and ' +
+    'forgotten at the end',
+  take: draft => void (draft.snapshot = true),
+};
 
 /** What is said of the drive itself; the rest is about its image. */
 const ofTheDrive = ['cache', 'media', 'throttling', 'node-name'];
@@ -9,7 +18,7 @@ export function withSnapshots(spec: MachineSpec): MachineSpec {
   return { ...spec, drives: spec.drives.map(overlaid) };
 }
 
-function overlaid(drive: DriveSpec): DriveSpec {
+function overlaid(drive: DriveOption): DriveOption {
   const { options } = drive;
   if (options['readonly'] === 'on' || options['read-only'] === 'on') return drive;
   const own = Object.entries(options).filter(([key]) => ofTheDrive.includes(key));

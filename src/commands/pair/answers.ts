@@ -9,6 +9,18 @@ export const wanted = {
     text: 'address of the secondary host, as the primary reaches it (127.0.0.1: both on this host)',
   },
   port: { value: 'PORT', text: 'its first TCP port; the next one is for the disks' },
+  own: {
+    value: 'HOST',
+    text:
+      'address of the primary host, as the secondary reaches it: where it waits when the roles ' +
+      'have changed (empty: not said)',
+  },
+  arbiter: {
+    value: 'ADDRESS',
+    text:
+      'arbiter, that decides in place of a person when a side is lost: file:/DIR, etcd:, exec: ' +
+      '(empty: a person)',
+  },
   memory: { value: 'SIZE', text: 'memory of the guest' },
   kernel: { value: 'PATH', text: 'Linux kernel' },
   initrd: { value: 'PATH', text: 'initial RAM disk (empty: none)' },

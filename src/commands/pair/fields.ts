@@ -1,6 +1,6 @@
 /**
- * The few kinds of value that a pair definition holds: each checks a YAML node, says where a
- * mistake is, and names itself for the manual.
+ * The kinds of value that a pair definition holds. A word means what its type in words/ says; what
+ * is added here is YAML: lists, groups, and where in the file a mistake is.
  */
 import {
   isAlias,
@@ -15,11 +15,12 @@ import {
 import { asVmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseSocketUri } from '../../migration/uri.js';
-import { parseSize } from '../../words/scalars.js';
+import { valueForm } from '../../words/named.js';
+import { bool, int, oneOf, size, str, type Type } from '../../words/types.js';
 import { UsageError } from '../options/argv.js';
 
 /** A node of the file, with its name for people: `disks[0].primary`. */
-export interface Place {
+export interface YamlPlace {
   readonly file: string;
   readonly lines: LineCounter;
   readonly path: string;
@@ -32,28 +33,28 @@ export interface Kind<T> {
   /** What the manual calls it. */
   readonly form: string;
   /** For `map` and `list`: what is inside. */
-  readonly inner?: Fields;
-  parse(place: Place): T;
+  readonly inner?: PairFields;
+  parse(place: YamlPlace): T;
 }
 
-export interface Field<T = unknown, Needed extends boolean = boolean> {
+export interface PairField<T = unknown, Needed extends boolean = boolean> {
   readonly kind: Kind<T>;
   readonly needed: Needed;
   readonly summary: string;
   readonly example: string;
 }
-export type Fields = Readonly<Record<string, Field>>;
+export type PairFields = Readonly<Record<string, PairField>>;
 type ParsedField<F> =
-  F extends Field<infer T, infer Needed> ? (Needed extends true ? T : T | undefined) : never;
-export type Parsed<F extends Fields> = { readonly [K in keyof F]: ParsedField<F[K]> };
+  F extends PairField<infer T, infer Needed> ? (Needed extends true ? T : T | undefined) : never;
+export type Parsed<F extends PairFields> = { readonly [K in keyof F]: ParsedField<F[K]> };
 
-export const need = <T>(kind: Kind<T>, summary: string, example: string): Field<T, true> => ({
+export const need = <T>(kind: Kind<T>, summary: string, example: string): PairField<T, true> => ({
   kind,
   needed: true,
   summary,
   example,
 });
-export const maybe = <T>(kind: Kind<T>, summary: string, example: string): Field<T, false> => ({
+export const maybe = <T>(kind: Kind<T>, summary: string, example: string): PairField<T, false> => ({
   kind,
   needed: false,
   summary,
@@ -65,19 +66,19 @@ export function positionOf({
   lines,
   node,
   offset,
-}: Pick<Place, 'file' | 'lines' | 'node' | 'offset'>): string {
+}: Pick<YamlPlace, 'file' | 'lines' | 'node' | 'offset'>): string {
   const { line, col } = lines.linePos(node?.range?.[0] ?? offset);
   return `${file}:${line}:${col}`;
 }
 
-export function mistake(place: Place, message: string, hint?: string): UsageError {
+export function mistake(place: YamlPlace, message: string, hint?: string): UsageError {
   return new UsageError(
     `${positionOf(place)}: ${place.path === '' ? '' : `${place.path}: `}${message}`,
     { hint },
   );
 }
 
-function scalar(place: Place, form: string): Scalar {
+function scalar(place: YamlPlace, form: string): Scalar {
   if (isScalar(place.node) && place.node.value !== null) return place.node;
   const found = isMap(place.node)
     ? 'a group of keys'
@@ -94,55 +95,56 @@ function scalar(place: Place, form: string): Scalar {
 }
 
 /** As it is written, so that 0644 or 1e3 stay what they look like. */
-function wordOf(place: Place, form: string): string {
+function wordOf(place: YamlPlace, form: string): string {
   const node = scalar(place, form);
   return typeof node.value === 'string' ? node.value : (node.source ?? String(node.value));
 }
 
-function checked<T>(form: string, check: (text: string) => T | undefined, hint?: string): Kind<T> {
+/** A word that means what it means on a command line. form: as the manual says it. */
+function leaf<T>(type: Type<T>, form = valueForm(type), hint?: string): Kind<T> {
   return {
     form,
     parse(place) {
-      const text = wordOf(place, form);
-      const value = check(text);
-      if (value === undefined) throw mistake(place, `'${text}' is not ${form}`, hint);
-      return value;
+      const word = wordOf(place, form);
+      const value = type.fromWord(word);
+      if (value !== undefined) return value;
+      const meant = type.words ? `.${didYouMean(word, type.words)}` : '';
+      throw mistake(place, `'${word}' is not ${form}${meant}`, hint);
     },
   };
 }
 
-export const text = (form = 'a text') =>
-  checked(form, value => (value === '' || value.includes('\0') ? undefined : value));
+const where = (form: string, holds: (word: string) => boolean): Type<string> => ({
+  ...str(),
+  hmp: { form: 'word', expected: form },
+  fromWord: word => (holds(word) ? word : undefined),
+});
+
+export const nonEmpty = (form = 'a text') =>
+  leaf(where(form, word => word !== '' && !word.includes('\0')));
 export const matching = (pattern: RegExp, form: string, hint?: string) =>
-  checked(form, value => (pattern.test(value) ? value : undefined), hint);
-export const size = (unit: 'B' | 'M') =>
-  checked(
+  leaf(
+    where(form, word => pattern.test(word)),
+    form,
+    hint,
+  );
+export const sizeIn = (unit: 'B' | 'M') =>
+  leaf(
+    size('', unit),
     'a size',
-    value => parseSize(value, unit),
     unit === 'M' ? 'Examples: 512 (MiB), 2048M, 2G.' : 'Examples: 512M, 20G.',
   );
+export const integer = (min: number, max: number): Kind<number> =>
+  leaf(int('', { min, max }), `a number from ${min} to ${max}`);
+export const choice = <const W extends readonly string[]>(...words: W): Kind<W[number]> =>
+  leaf(oneOf(words), words.join(' or '));
 
-export function integer(min: number, max: number): Kind<number> {
-  return checked(`a number from ${min} to ${max}`, value =>
-    /^[0-9]{1,9}$/.test(value) && Number(value) >= min && Number(value) <= max
-      ? Number(value)
-      : undefined,
-  );
-}
-
-export function oneOf<const W extends readonly string[]>(...words: W): Kind<W[number]> {
-  const form = words.join(' or ');
-  return {
-    form,
-    parse(place) {
-      const given = wordOf(place, form);
-      const found = words.find(word => word === given);
-      if (found === undefined)
-        throw mistake(place, `'${given}' is not ${form}.${didYouMean(given, words)}`);
-      return found;
-    },
-  };
-}
+const truths: Readonly<Record<string, boolean>> = { true: true, false: false };
+/** As YAML has it. */
+export const truth: Kind<boolean> = leaf(
+  { ...bool(), words: Object.keys(truths), fromWord: word => truths[word] },
+  'true or false',
+);
 
 /** `tcp:HOST:PORT` or `unix:PATH` that one side can listen on and the other connect to. */
 export const address: Kind<string> = {
@@ -163,7 +165,7 @@ export const address: Kind<string> = {
   },
 };
 
-export function list<T>(item: Kind<T>): Kind<T[]> {
+export function items<T>(item: Kind<T>): Kind<T[]> {
   return {
     form: `a list of ${item.inner ? 'groups' : item.form}`,
     inner: item.inner,
@@ -181,7 +183,7 @@ export function list<T>(item: Kind<T>): Kind<T[]> {
   };
 }
 
-export function map<F extends Fields>(fields: F): Kind<Parsed<F>> {
+export function map<F extends PairFields>(fields: F): Kind<Parsed<F>> {
   return {
     form: 'a group',
     inner: fields,
@@ -204,11 +206,11 @@ export function map<F extends Fields>(fields: F): Kind<Parsed<F>> {
   };
 }
 
-function membersOf(place: Place, node: YAMLMap, fields: Fields): Map<string, Place> {
-  const given = new Map<string, Place>();
+function membersOf(place: YamlPlace, node: YAMLMap, fields: PairFields): Map<string, YamlPlace> {
+  const given = new Map<string, YamlPlace>();
   const below = (key: string) => (place.path === '' ? key : `${place.path}.${key}`);
   for (const { key, value } of node.items) {
-    const where: Place = { ...place, node: key as Node };
+    const where: YamlPlace = { ...place, node: key as Node };
     const name = isScalar(key) ? String(key.value) : '?';
     if (!Object.hasOwn(fields, name))
       throw mistake(

@@ -11,7 +11,10 @@ export function guestOf({ machine, colo }: Pick<Vm, 'machine' | 'colo'>): Guest 
     get held() {
       return colo.heldBack;
     },
-    start: () => machine.startGuest(),
+    start: async () => {
+      await colo.firstRun?.admit();
+      await machine.startGuest();
+    },
     askPeer: (uri, ms) => colo.askPeer(uri, ms),
   };
 }

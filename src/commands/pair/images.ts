@@ -24,7 +24,7 @@ export async function makeImages(
     const format = disk.format ?? 'raw';
     if (!existsSync(image)) {
       if (disk.size === undefined)
-        throw new VmError(`${path}: disks[${n}].${role}: '${image}' does not exist`, {
+        throw new VmError(`${path}: disks[${n}]: '${image}' does not exist`, {
           hint: 'Make it (colo image create), or give the disk a `size`: then it is made.',
         });
       await createImage(host, image, format, { ...defaultCreateOptions, size: disk.size });
@@ -34,7 +34,7 @@ export async function makeImages(
   }
 }
 
-interface World {
+interface ImagesContext {
   readonly host: Host;
   at(file: string): string;
   note(line: string): void;
@@ -45,7 +45,7 @@ async function makeOverlays(
   disk: DiskDefinition,
   image: string,
   format: 'raw' | 'qcow2',
-  { at, host, note }: World,
+  { at, host, note }: ImagesContext,
 ): Promise<void> {
   const missing = [disk.active, disk.hidden]
     .filter(file => file !== undefined)

@@ -4,7 +4,7 @@
  * follow, or the user decides.
  */
 import { asVmError, type VmError } from '../../base/errors.js';
-import { type Monitor, protect, type ProtectWorld } from './protect.js';
+import { type QmpCaller, protect, type ProtectOptions } from './protect.js';
 import type { PairDefinition } from './schema.js';
 
 /** The guest of this process. */
@@ -20,28 +20,34 @@ export interface Guest {
 }
 
 /** A peer that is there answers at once. */
-const askMs = 2500;
+const ASK_MS = 2500;
 
 export async function joinPeer(
-  monitor: Monitor,
+  monitor: QmpCaller,
   pair: PairDefinition,
   guest: Guest,
-  world: ProtectWorld,
+  options: ProtectOptions,
 ): Promise<void> {
   let starting = false;
+  let told = '';
   const start = () => {
     if (starting || !guest.waits || guest.held) return;
     starting = true;
     guest
       .start()
-      .catch((error: unknown) => world.note(asVmError(error).message))
+      .catch((error: unknown) => {
+        const { message, options: more } = asVmError(error);
+        const text = more.hint === undefined ? message : `${message}\n  ${more.hint}`;
+        if (text !== told) options.note(text);
+        told = text;
+      })
       .finally(() => (starting = false));
   };
   // With a peer that is there the replicas come first: it need not be told what was written before.
   const ask = async () => {
-    if (guest.waits && !(await guest.askPeer(pair.peer.migration, askMs))) start();
+    if (guest.waits && !(await guest.askPeer(pair.peer.migration, ASK_MS))) start();
   };
   const held = () => (guest.waits ? guest.held : undefined);
-  await protect(monitor, pair, { ...world, ask, held, ready: start });
+  await protect(monitor, pair, { ...options, ask, held, ready: start });
   start();
 }

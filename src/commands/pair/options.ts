@@ -8,7 +8,9 @@ import { type GivenOption, parseArgv, UsageError } from '../options/argv.js';
 import type { Role } from '../options/spec.js';
 import { optionTable, refusedOptions } from '../options/table.js';
 import type { PairFile } from './read.js';
+import { credentialsOption, PAIR_TLS } from './secure.js';
 import {
+  activeDiskId,
   type CardDefinition,
   cardId,
   defaultDelayMs,
@@ -17,13 +19,17 @@ import {
   type SideDefinition,
   sideName,
 } from './schema.js';
+import { sideOf } from './side.js';
+
+const other = { primary: 'secondary', secondary: 'primary' } as const;
 
 /** A comma in a value is doubled. */
 const value = (text: string) => text.replaceAll(',', ',,');
 
-export function optionsOf({ path, pair }: PairFile, role: Role): GivenOption[] {
+export function optionsOf(file: PairFile, role: Role): GivenOption[] {
+  const { path, pair } = file;
   const side: Partial<SideDefinition> = pair[role] ?? {};
-  const at = (file: string) => resolve(dirname(path), file);
+  const at = (name: string) => resolve(dirname(path), name);
   const words: string[] = [];
   const add = (name: string, given: string | number | undefined) =>
     void (given !== undefined && words.push(`-${name}`, String(given)));
@@ -34,6 +40,8 @@ export function optionsOf({ path, pair }: PairFile, role: Role): GivenOption[] {
   add('kernel', at(pair.kernel));
   add('initrd', pair.initrd === undefined ? undefined : at(pair.initrd));
   add('append', pair.append);
+  const names = `node=${sideName(pair, role)},peer=${sideName(pair, other[role])}`;
+  add('arbiter', pair.arbiter === undefined ? undefined : `${pair.arbiter},${names}`);
   (pair.disks ?? []).forEach((disk, n) =>
     drives(disk, diskId(disk, n), role, at).forEach(drive => add('drive', drive)),
   );
@@ -42,8 +50,13 @@ export function optionsOf({ path, pair }: PairFile, role: Role): GivenOption[] {
     const mac = card.mac === undefined ? '' : `,mac=${card.mac}`;
     add('device', `virtio-net-pci,id=${cardId(card, n)}-card,netdev=${cardId(card, n)}${mac}`);
   });
+  const credentials = credentialsOption(path, pair, sideOf(file, role));
+  add('object', credentials);
+  add('global', credentials && `migration.tls-creds=${PAIR_TLS}`);
   if (role === 'secondary') add('incoming', pair.peer.migration);
   add('global', `migration.x-checkpoint-delay=${pair['checkpoint-delay'] ?? defaultDelayMs}`);
+  for (const name of ['heartbeat-interval', 'heartbeat-timeout'] as const)
+    if (pair[name] !== undefined) add('global', `migration.x-${name}=${pair[name]}`);
   for (const channel of ['serial', 'monitor', 'qmp'] as const) add(channel, side[channel]);
   return [
     ...parseArgv(words, optionTable, refusedOptions),
@@ -65,13 +78,16 @@ function drives(
         `children.0.driver=${format},children.0.file.filename=${value(at(disk.primary))}`,
     ];
   const replica = `if=none,id=${id},driver=${format},file.filename=${value(at(disk.secondary))}`;
-  const overlay = `if=virtio,id=${id}-active,driver=replication,mode=secondary`;
-  if (disk.active === undefined || disk.hidden === undefined)
-    return [replica, `${overlay},file=${id}`];
+  // In a quorum of its own: when the guest has gone over it gets a replica of this disk.
+  const child = 'children.0.driver=replication,children.0.mode=secondary,children.0.file';
+  const overlay =
+    `if=virtio,id=${activeDiskId(id)},driver=quorum,read-pattern=fifo,vote-threshold=1,` + child;
+  if (disk.active === undefined || disk.hidden === undefined) return [replica, `${overlay}=${id}`];
   const files =
-    `file.driver=qcow2,file.file.filename=${value(at(disk.active))},file.backing.driver=qcow2,` +
-    `file.backing.file.filename=${value(at(disk.hidden))}`;
-  return [replica, `${overlay},${files},file.backing.backing=${id}`];
+    `.driver=qcow2,children.0.file.file.filename=${value(at(disk.active))},` +
+    'children.0.file.backing.driver=qcow2,' +
+    `children.0.file.backing.file.filename=${value(at(disk.hidden))}`;
+  return [replica, `${overlay}${files},children.0.file.backing.backing=${id}`];
 }
 
 function netdev(

@@ -7,14 +7,15 @@ import { asVmError, VmError } from '../../base/errors.js';
 import { parseSocketUri } from '../../migration/uri.js';
 import { isObject } from '../../words/types.js';
 import { progressOf } from '../progress.js';
-import { defaultDelayMs, diskId, type PairDefinition } from './schema.js';
+import { withTls } from './secure.js';
+import { activeDiskId, defaultDelayMs, diskId, type PairDefinition } from './schema.js';
 
 /** A monitor, ours or over a socket. */
-export interface Monitor {
+export interface QmpCaller {
   execute(command: string, args?: Record<string, unknown>): Promise<unknown>;
 }
 
-export interface ProtectWorld {
+export interface ProtectOptions {
   /** For people. */
   note(line: string): void;
   /** The VM is over, or the user has had enough. */
@@ -29,14 +30,14 @@ export interface ProtectWorld {
   held?(): VmError | undefined;
 }
 
-const retryMs = 500;
+const RETRY_MS = 500;
 /** For what will hardly change by itself. */
-const slowRetryMs = 10_000;
-const pollMs = 50;
-const tellMs = 5000;
+const SLOW_RETRY_MS = 10_000;
+const POLL_MS = 50;
+const TELL_MS = 5000;
 
 /** `nbd-server-start` and `-add`, for the disks of the secondary. */
-export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promise<void> {
+export async function exportDisks(monitor: QmpCaller, pair: PairDefinition): Promise<void> {
   const { disks = [], peer } = pair;
   if (disks.length === 0 || peer.nbd === undefined) return;
   const address = parseSocketUri(peer.nbd, 'listen', 'peer.nbd');
@@ -44,7 +45,7 @@ export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promi
     address.kind === 'unix'
       ? { type: 'unix', data: { path: address.path } }
       : { type: 'inet', data: { host: address.host, port: String(address.port) } };
-  await monitor.execute('nbd-server-start', { addr });
+  await monitor.execute('nbd-server-start', { addr, ...withTls(pair) });
   for (const id of disks.map(diskId))
     await monitor.execute('nbd-server-add', { device: id, writable: true });
 }
@@ -54,51 +55,52 @@ export async function exportDisks(monitor: Monitor, pair: PairDefinition): Promi
  * never will be as things are; the guest goes on as it was.
  */
 export async function protect(
-  monitor: Monitor,
+  monitor: QmpCaller,
   pair: PairDefinition,
-  world: ProtectWorld,
+  options: ProtectOptions,
 ): Promise<void> {
   const told = new Set<string>();
-  const once = (line: string) => void (told.has(line) || (told.add(line), world.note(line)));
-  let deadline = performance.now() + world.waitMs;
+  const once = (line: string) => void (told.has(line) || (told.add(line), options.note(line)));
+  let deadline = performance.now() + options.waitMs;
   for (;;) {
-    const failure = await attempt(monitor, pair, { ...world, note: once }).then(
+    const failure = await attempt(monitor, pair, { ...options, note: once }).then(
       () => undefined,
       asVmError,
     );
     if (!failure) {
       const delay = pair['checkpoint-delay'] ?? defaultDelayMs;
-      return world.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
+      return options.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
     }
-    world.signal.throwIfAborted();
-    world.ready?.();
+    options.signal.throwIfAborted();
+    options.ready?.();
     if (failure instanceof PeerLost) throw failure;
     const lasting = failure instanceof Lasting;
-    const held = world.held?.();
+    const held = options.held?.();
     if (held) {
-      deadline = performance.now() + world.waitMs;
+      deadline = performance.now() + options.waitMs;
       once(heldLine(held, failure));
-    } else if (lasting || performance.now() + retryMs > deadline) {
+    } else if (lasting || performance.now() + RETRY_MS > deadline) {
       throw new VmError(`not protected: ${failure.message}`, {
-        hint: failure.options.hint ?? later,
+        hint: failure.options.hint ?? LATER_HINT,
       });
     } else if (!told.has(failure.message)) {
       told.add(failure.message);
       const left = Math.ceil((deadline - performance.now()) / 1000);
-      world.note(`waiting for the secondary, ${left} s more at most: ${failure.message}`);
+      const limit = left === Infinity ? '' : `, ${left} s more at most`;
+      options.note(`waiting for the secondary${limit}: ${failure.message}`);
     }
-    await pause(lasting ? slowRetryMs : retryMs, world.signal);
+    await pause(lasting ? SLOW_RETRY_MS : RETRY_MS, options.signal);
   }
 }
 
-const later = 'When the secondary is there: colo protect NAME --config FILE';
+const LATER_HINT = 'When the secondary is there: colo protect NAME --config FILE';
 
 /** A sentence for a guest that stands still: why, for how long, and what to do. */
 function heldLine(held: VmError, failure: VmError): string {
   if (failure instanceof Lasting) {
     const { hint } = failure.options;
     return (
-      `${failure.message}; it is asked again every ${slowRetryMs / 1000} ` +
+      `${failure.message}; it is asked again every ${SLOW_RETRY_MS / 1000} ` +
       `s${hint === undefined ? '' : `\n  ${hint}`}`
     );
   }
@@ -114,19 +116,23 @@ class Lasting extends VmError {}
 class PeerLost extends VmError {}
 
 /** All of it, or nothing is left behind. */
-async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWorld): Promise<void> {
-  await world.ask?.().catch((error: unknown) => {
+async function attempt(
+  monitor: QmpCaller,
+  pair: PairDefinition,
+  options: ProtectOptions,
+): Promise<void> {
+  await options.ask?.().catch((error: unknown) => {
     throw lastingOf(asVmError(error));
   });
   const attached: string[] = [];
   try {
     for (const id of (pair.disks ?? []).map(diskId)) {
-      await attach(monitor, id, pair.peer.nbd ?? '');
+      await attach(monitor, id, pair);
       attached.push(id);
     }
-    world.ready?.();
-    if (attached.length > 0) world.note(`replicas attached: ${attached.join(', ')}`);
-    await enterColo(monitor, pair, world);
+    options.ready?.();
+    if (attached.length > 0) options.note(`replicas attached: ${attached.join(', ')}`);
+    await enterColo(monitor, pair, options);
   } catch (error) {
     if (!(error instanceof PeerLost)) for (const id of attached) await detach(monitor, id);
     throw error;
@@ -135,8 +141,16 @@ async function attempt(monitor: Monitor, pair: PairDefinition, world: ProtectWor
 
 const replicaNode = (id: string) => `${id}-replica`;
 
-async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> {
-  const address = parseSocketUri(nbd, 'connect', 'peer.nbd');
+/** The drive of the guest: on a side that has taken over it is the one that a secondary has. */
+async function guestDrive(monitor: QmpCaller, id: string): Promise<string> {
+  const drives = await monitor.execute('query-block');
+  const active = activeDiskId(id);
+  const isActive = (drive: unknown) => isObject(drive) && drive['device'] === active;
+  return Array.isArray(drives) && drives.some(isActive) ? active : id;
+}
+
+async function attach(monitor: QmpCaller, id: string, pair: PairDefinition): Promise<void> {
+  const address = parseSocketUri(pair.peer.nbd ?? '', 'connect', 'peer.nbd');
   const server =
     address.kind === 'unix'
       ? { path: address.path }
@@ -145,10 +159,11 @@ async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> 
     driver: 'replication',
     mode: 'primary',
     'node-name': replicaNode(id),
-    file: { driver: 'nbd', ...server, export: id },
+    file: { driver: 'nbd', ...server, export: id, ...withTls(pair) },
   });
   try {
-    await monitor.execute('x-blockdev-change', { parent: id, node: replicaNode(id) });
+    const parent = await guestDrive(monitor, id);
+    await monitor.execute('x-blockdev-change', { parent, node: replicaNode(id) });
   } catch (error) {
     await monitor.execute('blockdev-del', { 'node-name': replicaNode(id) });
     throw error;
@@ -156,9 +171,10 @@ async function attach(monitor: Monitor, id: string, nbd: string): Promise<void> 
 }
 
 /** As far as the machine lets go of it: what ended it may be the end of everything. */
-async function detach(monitor: Monitor, id: string): Promise<void> {
+async function detach(monitor: QmpCaller, id: string): Promise<void> {
   try {
-    await monitor.execute('x-blockdev-change', { parent: id, child: 'children.1' });
+    const parent = await guestDrive(monitor, id);
+    await monitor.execute('x-blockdev-change', { parent, child: 'children.1' });
     await monitor.execute('blockdev-del', { 'node-name': replicaNode(id) });
   } catch {
     // The next attempt, if there is one, says what is in the way.
@@ -166,15 +182,16 @@ async function detach(monitor: Monitor, id: string): Promise<void> {
 }
 
 async function enterColo(
-  monitor: Monitor,
+  monitor: QmpCaller,
   pair: PairDefinition,
-  world: ProtectWorld,
+  options: ProtectOptions,
 ): Promise<void> {
   await monitor.execute('migrate-set-capabilities', {
     capabilities: [{ capability: 'x-colo', state: true }],
   });
   await monitor.execute('migrate-set-parameters', {
     'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs,
+    ...withTls(pair),
   });
   await monitor.execute('migrate', { uri: pair.peer.migration });
   let toldMs = performance.now();
@@ -182,20 +199,20 @@ async function enterColo(
   for (;;) {
     const info = await monitor.execute('query-migrate');
     const status = isObject(info) ? info['status'] : undefined;
-    if (status === 'active' || status === 'colo') world.ready?.();
+    if (status === 'active' || status === 'colo') options.ready?.();
     if (status === 'colo' && (await isProtected(monitor))) return;
     if (status === 'colo') await refuseLost(monitor);
     if (status === 'failed' || status === 'cancelled' || status === 'completed') {
       const failure = new VmError(reasonOf(info) ?? `migration ${status}`);
       throw isObject(info) && info['error-lasting'] === true ? lastingOf(failure) : failure;
     }
-    if (performance.now() - toldMs > tellMs) {
+    if (performance.now() - toldMs > TELL_MS) {
       toldMs = performance.now();
       const progress = progressOf(info) ?? 'the sides are compared';
-      if (progress !== told) world.note(`on the way into COLO: ${progress}`);
+      if (progress !== told) options.note(`on the way into COLO: ${progress}`);
       told = progress;
     }
-    await pause(pollMs, world.signal);
+    await pause(POLL_MS, options.signal);
   }
 }
 
@@ -206,12 +223,12 @@ function reasonOf(info: unknown): string | undefined {
   return typeof reason === 'string' ? reason : undefined;
 }
 
-async function isProtected(monitor: Monitor): Promise<boolean> {
+async function isProtected(monitor: QmpCaller): Promise<boolean> {
   const vm = await monitor.execute('query-vm');
   return isObject(vm) && vm['protected'] === true;
 }
 
-async function refuseLost(monitor: Monitor): Promise<void> {
+async function refuseLost(monitor: QmpCaller): Promise<void> {
   const colo = await monitor.execute('query-colo-status');
   if (!isObject(colo) || colo['reason'] !== 'error') return;
   throw new PeerLost('the secondary was lost right after COLO began', {
@@ -220,7 +237,7 @@ async function refuseLost(monitor: Monitor): Promise<void> {
 }
 
 /** The signal ends it early. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);

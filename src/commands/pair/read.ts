@@ -4,21 +4,29 @@
  */
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
+import { asVmError } from '../../base/errors.js';
+import { checkHeartbeat, defaultColoOptions } from '../../colo/options.js';
 import { systemError } from '../../host/node/errors.js';
 import { UsageError } from '../options/argv.js';
-import { mistake, type Place } from './fields.js';
+import { mistake, type YamlPlace } from './fields.js';
+import { checkSecure } from './secure.js';
 import { cardId, diskId, type PairDefinition, pairKind } from './schema.js';
 
 /** A definition is a page or two. */
-const maxBytes = 1 << 20;
-const maxNesting = 50;
+const MAX_BYTES = 1 << 20;
+const MAX_NESTING = 50;
 
 export interface PairFile {
   readonly path: string;
   readonly pair: PairDefinition;
+  /** The roles are the other way round: side b is the primary. */
+  readonly turned?: boolean;
+  /** --insecure was said. */
+  readonly insecure?: boolean;
 }
 
-export function readPairFile(path: string): PairFile {
+/** insecure: --insecure was said. */
+export function readPairFile(path: string, insecure: boolean): PairFile {
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);
@@ -28,11 +36,13 @@ export function readPairFile(path: string): PairFile {
       hint: 'colo init writes a pair definition; colo-pair(5) describes it.',
     });
   }
-  if (bytes.length > maxBytes)
+  if (bytes.length > MAX_BYTES)
     throw new UsageError(
       `--config ${path}: ${bytes.length} bytes are too many for a pair definition`,
     );
-  return { path, pair: parsePair(bytes.toString('utf8'), path) };
+  const pair = parsePair(bytes.toString('utf8'), path);
+  if (!insecure) checkSecure(path, pair);
+  return { path, pair, insecure };
 }
 
 export function parsePair(source: string, file: string): PairDefinition {
@@ -44,7 +54,7 @@ export function parsePair(source: string, file: string): PairDefinition {
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
   const [problem] = [...document.errors, ...document.warnings];
-  const top: Place = { file, lines, path: '', node: document.contents, offset: 0 };
+  const top: YamlPlace = { file, lines, path: '', node: document.contents, offset: 0 };
   if (problem)
     throw mistake(
       { ...top, node: null, offset: problem.pos[0] },
@@ -57,7 +67,7 @@ export function parsePair(source: string, file: string): PairDefinition {
       {
         ...top,
         path: path.join('.').replace(/\.(\d+)/g, '[$1]'),
-        node: (document.getIn(path, true) ?? null) as Place['node'],
+        node: (document.getIn(path, true) ?? null) as YamlPlace['node'],
       },
       message,
       hint,
@@ -84,7 +94,7 @@ function nestingMistake(source: string): { line: number; what: string } | undefi
       'levels in one line': text.match(/[-?:](?=\s|$)/g)?.length ?? 0,
       'columns of indentation': text.search(/[^ \t]|$/),
     };
-    const found = Object.entries(levels).find(([, many]) => many > maxNesting);
+    const found = Object.entries(levels).find(([, many]) => many > MAX_NESTING);
     if (found) return { line: n + 1, what: `${found[1]} ${found[0]}` };
   }
   return undefined;
@@ -96,17 +106,22 @@ function checkWhole(
   wrong: (path: (string | number)[], message: string, hint?: string) => UsageError,
 ): void {
   const { disks = [], network = [] } = pair;
-  if (disks.length > 0 && pair.peer.nbd === undefined)
-    throw wrong(
-      ['peer'],
-      "'nbd' is missing: the disks are replicated through it",
-      'Example: nbd: tcp:10.0.0.2:8889',
-    );
-  if (pair.peer.nbd === pair.peer.migration)
-    throw wrong(
-      ['peer', 'nbd'],
-      'this is the address of `migration` too: each needs one of its own',
-    );
+  checkTimes(pair, wrong);
+  for (const key of ['peer', 'back'] as const) {
+    const addresses = pair[key];
+    if (!addresses) continue;
+    if (disks.length > 0 && addresses.nbd === undefined)
+      throw wrong(
+        [key],
+        "'nbd' is missing: the disks are replicated through it",
+        'Example: nbd: tcp:10.0.0.2:8889',
+      );
+    if (addresses.nbd === addresses.migration)
+      throw wrong(
+        [key, 'nbd'],
+        'this is the address of `migration` too: each needs one of its own',
+      );
+  }
   disks.forEach((disk, n) => {
     if ((disk.active === undefined) !== (disk.hidden === undefined))
       throw wrong(
@@ -118,6 +133,25 @@ function checkWhole(
   twice(network.map(cardId), (id, n) =>
     wrong(['network', n], `there are two network cards with id '${id}'`),
   );
+}
+
+/** As the VM would, whose parameters they become. */
+function checkTimes(
+  { 'heartbeat-interval': interval, 'heartbeat-timeout': timeout }: PairDefinition,
+  wrong: (path: string[], message: string, hint?: string) => UsageError,
+): void {
+  const { heartbeatMs, peerTimeoutMs, leaseMs } = defaultColoOptions;
+  try {
+    const given = { heartbeatMs: interval ?? heartbeatMs, peerTimeoutMs: timeout ?? peerTimeoutMs };
+    checkHeartbeat({ ...given, leaseMs });
+  } catch (error) {
+    const { message, options } = asVmError(error);
+    throw wrong(
+      [timeout === undefined ? 'heartbeat-interval' : 'heartbeat-timeout'],
+      message,
+      options.hint,
+    );
+  }
 }
 
 function twice(ids: readonly string[], wrong: (id: string, n: number) => UsageError): void {

@@ -2,24 +2,26 @@
  * A pair definition: what both sides of a pair are started from. Declared once; the check of a
  * file, the manual page and the file that `colo init` writes derive from it.
  */
-import { defaultColoOptions } from '../../colo/options.js';
+import { defaultColoOptions, HEARTBEAT_INTERVAL_MAX_MS } from '../../colo/options.js';
+import { arbiterKind } from './arbiter-kind.js';
 import {
   address,
   integer,
-  list,
+  items,
   map,
   matching,
   maybe,
   need,
-  oneOf,
+  choice,
   type Parsed,
-  size,
-  text,
+  sizeIn,
+  truth,
+  nonEmpty,
 } from './fields.js';
 
 export const defaultDelayMs = defaultColoOptions.checkpointDelayMs;
 
-const path = text('a path');
+const path = nonEmpty('a path');
 const id = matching(
   /^[A-Za-z][A-Za-z0-9._-]{0,40}$/,
   'an id: a letter, then letters, digits and - . _',
@@ -42,23 +44,27 @@ const side = map({
     'web-a',
   ),
   accel: maybe(
-    oneOf('auto', 'soft', 'kvm'),
+    choice('auto', 'soft', 'kvm'),
     'what runs the guest on this side, if not as on the other',
     'soft',
   ),
-  serial: maybe(text('a character device'), 'COM1 of this side, as of -serial', 'file:console.log'),
+  serial: maybe(
+    nonEmpty('a character device'),
+    'COM1 of this side, as of -serial',
+    'file:console.log',
+  ),
   monitor: maybe(
-    text('a character device'),
+    nonEmpty('a character device'),
     'a human monitor, as of -monitor; colo monitor NAME works without',
     'stdio',
   ),
   qmp: maybe(
-    text('a character device'),
+    nonEmpty('a character device'),
     'a QMP monitor, as of -qmp',
     'unix:/run/web.qmp,server=on,wait=off',
   ),
   options: maybe(
-    list(text('an option')),
+    items(nonEmpty('an option')),
     'more options of this side, each as on the command line',
     '["-uuid 8f1c6e0a-5d54-4c3b-9c59-3d2f5d7a1b10"]',
   ),
@@ -70,9 +76,9 @@ const disk = map({
     'name of the disk in the monitor and of its export; default: disk0, disk1 ...',
     'root',
   ),
-  format: maybe(oneOf('raw', 'qcow2'), 'format of both images; default: raw', 'qcow2'),
+  format: maybe(choice('raw', 'qcow2'), 'format of both images; default: raw', 'qcow2'),
   size: maybe(
-    size('B'),
+    sizeIn('B'),
     'an image that is missing is made with this size; without it a missing image is an error',
     '10G',
   ),
@@ -122,17 +128,46 @@ const peer = map({
   wait: maybe(
     integer(0, 86_400),
     'seconds that the primary tries to reach the secondary; then it goes on without, and says ' +
-      'so. Default: 60',
+      'so. With an arbiter also: how long a side that comes back alone waits for the other one ' +
+      'before it asks whether it may go on. Default: 60',
     '600',
+  ),
+});
+
+const back = map({
+  migration: need(
+    address,
+    'where it waits for checkpoints, as the other side reaches it',
+    'tcp:10.0.0.1:8888',
+  ),
+  nbd: maybe(
+    address,
+    'where it exports its disks; needed when there are disks',
+    'tcp:10.0.0.1:8889',
+  ),
+});
+
+const tls = map({
+  dir: need(
+    path,
+    'folder that `colo init --tls` makes. In it `a` and `b`, of each side: ca-cert.pem, ' +
+      'server-cert.pem, server-key.pem, client-cert.pem, client-key.pem; or keys.psk. A host ' +
+      'needs that of its own side only',
+    'web-tls',
+  ),
+  kind: maybe(
+    choice('x509', 'psk'),
+    'certificates, or pre-shared keys (the one of user qemu is shown). Default: x509',
+    'psk',
   ),
 });
 
 export const pairFields = {
   name: need(vmName, 'Name of the pair.', 'web'),
-  memory: need(size('M'), 'RAM of the guest, as of -m: MiB without a suffix.', '512M'),
+  memory: need(sizeIn('M'), 'RAM of the guest, as of -m: MiB without a suffix.', '512M'),
   cpus: maybe(integer(1, 255), 'vCPUs, as of -smp. Default: 1', '2'),
   accel: maybe(
-    oneOf('auto', 'soft', 'kvm'),
+    choice('auto', 'soft', 'kvm'),
     'What runs the guest: auto (default) takes KVM where it really runs code.',
     'soft',
   ),
@@ -142,30 +177,66 @@ export const pairFields = {
     'vmlinuz',
   ),
   initrd: maybe(path, 'Its initial RAM disk.', 'initrd.img'),
-  append: maybe(text(), 'Its command line.', 'console=ttyS0 root=/dev/vda'),
+  append: maybe(nonEmpty(), 'Its command line.', 'console=ttyS0 root=/dev/vda'),
   'checkpoint-delay': maybe(
     integer(0, 3_600_000),
     'Milliseconds from one checkpoint to the next: answers of the guest wait for it. Default: ' +
       `${defaultDelayMs}`,
     '100',
   ),
+  'heartbeat-interval': maybe(
+    integer(10, HEARTBEAT_INTERVAL_MAX_MS),
+    'Milliseconds between two signs of life for the other side, as of x-heartbeat-interval. ' +
+      `Default: ${defaultColoOptions.heartbeatMs}`,
+    '50',
+  ),
+  'heartbeat-timeout': maybe(
+    integer(50, 3_600_000),
+    'Milliseconds without a sign of life after which the other side is lost, as of ' +
+      `x-heartbeat-timeout: three intervals or more. Default: ${defaultColoOptions.peerTimeoutMs}`,
+    '2000',
+  ),
   peer: need(
     peer,
     'The secondary, as the primary reaches it.',
     '{migration: "tcp:10.0.0.2:8888", nbd: "tcp:10.0.0.2:8889"}',
   ),
+  back: maybe(
+    back,
+    'The side that is called primary here, when it is the secondary (--side a), as the other ' +
+      'side reaches it.',
+    '{migration: "tcp:10.0.0.1:8888", nbd: "tcp:10.0.0.1:8889"}',
+  ),
+  arbiter: maybe(
+    arbiterKind,
+    'Who decides in place of a person when a side is lost, as of -arbiter; node and peer are ' +
+      'the names of the sides.',
+    'etcd:https://10.0.0.3:2379,key=colo/web,tls=/etc/colo',
+  ),
+  tls: maybe(
+    tls,
+    'What both sides prove to each other who they are with; all that goes between them is ' +
+      'encrypted then.',
+    '{dir: web-tls, kind: x509}',
+  ),
+  insecure: maybe(
+    truth,
+    'Without `tls` also over a network, where all who get there may read the guest and change ' +
+      'it: true or false.',
+    'true',
+  ),
   disks: maybe(
-    list(disk),
+    items(disk),
     'Disks of the guest, in order. Both images of a disk have one size.',
     '[{primary: web.img, secondary: web-replica.img}]',
   ),
   network: maybe(
-    list(card),
+    items(card),
     'Network cards of the guest, in order.',
     '[{primary: tap-web, secondary: tap-web}]',
   ),
   options: maybe(
-    list(text('an option')),
+    items(nonEmpty('an option')),
     'More options of both sides, each as on the command line.',
     '["-no-reboot"]',
   ),
@@ -180,9 +251,11 @@ export type CardDefinition = NonNullable<PairDefinition['network']>[number];
 
 export type SideDefinition = NonNullable<PairDefinition['primary']>;
 
-export const defaultWaitSeconds = 60;
+export const DEFAULT_WAIT_SECONDS = 60;
 
 export const sideName = (pair: PairDefinition, role: 'primary' | 'secondary'): string =>
   pair[role]?.name ?? `${pair.name}-${role}`;
 export const diskId = (disk: DiskDefinition, n: number): string => disk.id ?? `disk${n}`;
+/** The drive that the guest of a secondary has, over its replica. */
+export const activeDiskId = (id: string): string => `${id}-active`;
 export const cardId = (card: CardDefinition, n: number): string => card.id ?? `net${n}`;

@@ -3,11 +3,11 @@
  * comments to uncomment.
  */
 import { stringify } from 'yaml';
-import type { Field, Fields } from './fields.js';
+import type { PairField, PairFields } from './fields.js';
 import { pairFields } from './schema.js';
 
 export type Value =
-  string | number | readonly Value[] | { readonly [key: string]: Value | undefined };
+  string | number | boolean | readonly Value[] | { readonly [key: string]: Value | undefined };
 export type Values = Readonly<Record<string, Value | undefined>>;
 
 export function writePair(values: Values): string {
@@ -21,7 +21,7 @@ export function writePair(values: Values): string {
 }
 
 /** Given keys first: a list item begins with one. */
-function members(fields: Fields, values: Values, apart: boolean): string[] {
+function members(fields: PairFields, values: Values, apart: boolean): string[] {
   const entries = Object.entries(fields);
   const given = entries.filter(([key]) => values[key] !== undefined);
   const others = entries.filter(([key]) => values[key] === undefined);
@@ -35,7 +35,7 @@ function members(fields: Fields, values: Values, apart: boolean): string[] {
   return apart ? blocks.flatMap(block => [...block, '']).slice(0, -1) : blocks.flat();
 }
 
-function member(key: string, { kind }: Field, value: Value): string[] {
+function member(key: string, { kind }: PairField, value: Value): string[] {
   const inner = kind.inner;
   if (inner && isList(value))
     return [`${key}:`, ...value.flatMap(item => listItem(members(inner, item as Values, false)))];

@@ -7,9 +7,9 @@ import { type VmError, internalError } from '../../base/errors.js';
 import type { Clock } from '../../host/ports.js';
 
 /** One stack in this time; of what follows only the number and the last message. */
-const quietMs = 10_000;
+const QUIET_MS = 10_000;
 
-export interface GuardWorld {
+export interface GuardPorts {
   readonly clock: Clock;
   note(line: string): void;
   /** At each one; what it throws is dropped. */
@@ -21,7 +21,7 @@ export class Guard implements Disposable {
   private more = 0;
   private last = '';
 
-  constructor(private readonly world: GuardWorld) {}
+  constructor(private readonly ports: GuardPorts) {}
 
   /** Of this process, until dispose. */
   watch(): this {
@@ -34,7 +34,7 @@ export class Guard implements Disposable {
     const error = internalError(thrown);
     this.log(thrown, error.message);
     try {
-      this.world.act(error);
+      this.ports.act(error);
     } catch {
       // It is logged why; what could be done has been.
     }
@@ -47,15 +47,15 @@ export class Guard implements Disposable {
       return;
     }
     const stack = thrown instanceof Error ? thrown.stack : undefined;
-    this.world.note(
+    this.ports.note(
       stack === undefined ? message : `internal error, this process goes on: ${stack}`,
     );
-    this.quiet = this.world.clock.timer(quietMs, () => this.sum());
+    this.quiet = this.ports.clock.timer(QUIET_MS, () => this.sum());
   }
 
   private sum(): void {
     this.quiet = undefined;
-    if (this.more > 0) this.world.note(`${this.more} more since then, the last: ${this.last}`);
+    if (this.more > 0) this.ports.note(`${this.more} more since then, the last: ${this.last}`);
     this.more = 0;
   }
 

@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { addonAccelerators } from '../../accel/accelerators.js';
 import type { StepHook } from '../../colo/steps.js';
 import { nodeHost } from '../../host/node/host.js';
-import type { Version, VmHost } from '../../vm/host.js';
+import { defaultLimits, type Version, type VmHost } from '../../vm/host.js';
 import { processStdio } from '../terminal.js';
 import { faultAt } from './fault-at.js';
 import { killAt } from './kill-at.js';
 
-export interface HostWorld {
+export interface ProcessHostOptions {
   readonly version: Version;
   /** A line for people. */
   note(line: string): void;
@@ -16,13 +16,14 @@ export interface HostWorld {
   logInto(path: string): void;
 }
 
-export function processHost({ version, note, logInto }: HostWorld): VmHost {
+export function processHost({ version, note, logInto }: ProcessHostOptions): VmHost {
   return {
     ...nodeHost(),
     accelerators: addonAccelerators(existsSync('/dev/kvm')),
     stdio: processStdio(),
     process: { pid: process.pid, version, logInto },
     note,
+    limits: defaultLimits,
     step: stepHook(process.env),
   };
 }

@@ -19,8 +19,8 @@ import { hostModule } from '../../host/node/addon.js';
 import { systemError } from '../../host/node/errors.js';
 
 const { O_CREAT, O_RDWR } = constants;
-const mode = 0o644;
-const attempts = 10;
+const FILE_MODE = 0o644;
+const ATTEMPTS = 10;
 
 export interface Pidfile {
   /** The VM is there. */
@@ -43,7 +43,7 @@ export function takePidfile(path: string): Pidfile {
 }
 
 function lockedFile(path: string): number {
-  for (let n = 0; n < attempts; n++) {
+  for (let n = 0; n < ATTEMPTS; n++) {
     const fd = open(path);
     if (!fstatSync(fd).isFile()) throw new VmError(`-pidfile ${path}: this is no file`);
     if (!hostModule().ofdLock(fd, 'exclusive', 0, 0)) {
@@ -58,7 +58,7 @@ function lockedFile(path: string): number {
 
 function open(path: string): number {
   try {
-    return openSync(path, O_RDWR | O_CREAT, mode);
+    return openSync(path, O_RDWR | O_CREAT, FILE_MODE);
   } catch (error) {
     throw systemError(`-pidfile ${path}`, error);
   }

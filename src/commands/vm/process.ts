@@ -13,10 +13,10 @@ export interface ProcessOptions {
 }
 
 /** Set for the process that stays. */
-const daemonMark = 'COLO_DAEMON';
+const DAEMON_MARK = 'COLO_DAEMON';
 
 export const staysInForeground = ({ daemonize }: ProcessOptions) =>
-  !daemonize || process.env[daemonMark] === '1';
+  !daemonize || process.env[DAEMON_MARK] === '1';
 
 /**
  * Starts the same command again, in a session of its own; gives its exit code if it fails to come
@@ -27,7 +27,7 @@ export function startDaemon(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, script, ...args], {
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    env: { ...process.env, [daemonMark]: '1' },
+    env: { ...process.env, [DAEMON_MARK]: '1' },
   });
   child.stderr?.pipe(process.stderr);
   return new Promise(resolve => {
@@ -39,7 +39,7 @@ export function startDaemon(): Promise<number> {
 
 /** The VM is there: whoever waits for it may go. */
 export function daemonReady(): void {
-  if (process.env[daemonMark] !== '1' || !process.send) return;
+  if (process.env[DAEMON_MARK] !== '1' || !process.send) return;
   process.stderr.on('error', () => undefined);
   process.send('ready', () => process.disconnect());
 }

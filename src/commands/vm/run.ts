@@ -5,6 +5,7 @@ import { openMonitors } from '../../monitor/open.js';
 import { PairTeller } from '../../monitor/pair-teller.js';
 import type { VmHost } from '../../vm/host.js';
 import { TraceSwitches } from '../../vm/traces.js';
+import { openVnc } from '../../vm/vnc.js';
 import { Vm } from '../../vm/vm.js';
 import { freeName, takeName } from '../names.js';
 import type { Launch } from '../options/spec.js';
@@ -12,14 +13,14 @@ import { guestOf } from '../pair/guest.js';
 import type { Pairing } from '../pair/pairing.js';
 import { processTypist } from '../typist.js';
 import { Guard } from './guard.js';
-import { type HostWorld, processHost } from './host.js';
+import { type ProcessHostOptions, processHost } from './host.js';
 import { setMigrationGlobals } from './migration-globals.js';
 import { takePidfile } from './pidfile.js';
 import { daemonReady } from './process.js';
 
 /** Disks and peers that do not answer must not keep a process that was told to end. */
-const endTimeoutMs = 15_000;
-const aliveMs = 60_000;
+const END_TIMEOUT_MS = 15_000;
+const ALIVE_MS = 60_000;
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = {
   SIGINT: 2,
@@ -27,7 +28,7 @@ const signalNumbers: Readonly<Record<(typeof signals)[number], number>> = {
   SIGHUP: 1,
 };
 
-export interface RunWorld extends HostWorld {
+export interface RunOptions extends ProcessHostOptions {
   /** As note(), of what a monitor on the same terminal says too. */
   tell?(line: string): void;
   /** SIGHUP: undefined ends the VM like the others. */
@@ -36,13 +37,13 @@ export interface RunWorld extends HostWorld {
 }
 
 /** Gives the exit code: 0, or what the guest said through isa-debug-exit. */
-export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
+export async function runVm(launch: Launch, options: RunOptions): Promise<number> {
   const {
     name,
     process: { pidfile },
   } = launch;
-  const { note, pairing } = world;
-  const host = processHost(world);
+  const { note, pairing } = options;
+  const host = processHost(options);
   const pid = pidfile === undefined ? undefined : takePidfile(pidfile);
   const named =
     name === undefined
@@ -52,7 +53,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
     named?.dispose();
     if (name !== undefined && named) freeName(name);
   };
-  const vm = await build(launch, host, world).catch((error: unknown) => {
+  const vm = await build(launch, host, options).catch((error: unknown) => {
     free();
     throw error;
   });
@@ -60,10 +61,10 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   const guard = new Guard({ clock: host.clock, note, act }).watch();
   named?.serve(vm, monitorRegistry);
   pid?.write();
-  onSignals(() => vm.machine.quit('host-signal'), world.reopenLog);
+  onSignals(() => vm.machine.quit('host-signal'), options.reopenLog);
   // A guest that stands still keeps nothing busy, and a VM ends when it is told to, not when nobody
   // is left to talk to it.
-  const alive = setInterval(() => undefined, aliveMs);
+  const alive = setInterval(() => undefined, ALIVE_MS);
   const over = new AbortController();
   /** Also a VM that cannot be closed gives its name back. */
   const end = () =>
@@ -84,9 +85,9 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
   over.abort(new VmError('the VM is over'));
   clearInterval(alive);
   const late = setTimeout(() => {
-    note(`not everything could be closed within ${endTimeoutMs / 1000} s`);
+    note(`not everything could be closed within ${END_TIMEOUT_MS / 1000} s`);
     process.exit(1);
-  }, endTimeoutMs);
+  }, END_TIMEOUT_MS);
   await end().finally(() => clearTimeout(late));
   return status;
 }
@@ -95,7 +96,7 @@ export async function runVm(launch: Launch, world: RunWorld): Promise<number> {
 async function build(
   { spec, traces, migration, name }: Launch,
   host: VmHost,
-  { note, tell = note, pairing }: RunWorld,
+  { note, tell = note, pairing }: RunOptions,
 ): Promise<Vm> {
   const switches = new TraceSwitches(note);
   for (const pattern of traces) switches.enable(pattern);
@@ -106,9 +107,11 @@ async function build(
   const vm = await Vm.build(spec, host, switches);
   try {
     vm.onPairChanged(() => teller.changed(vm));
+    await openVnc(vm);
     openMonitors(vm, processTypist());
-    await vm.listen();
+    // First: they say who may come.
     setMigrationGlobals(vm, migration);
+    await vm.listen();
     await pairing?.expose(vm, note);
     return vm;
   } catch (error) {

@@ -10,6 +10,16 @@ export interface NativeTap {
   close(): void;
 }
 
+export interface NativeHeartbeat {
+  port(): number;
+  aim(host: string, zone: number, port: number): void;
+  turned(busyMs: number): void;
+  setInterval(intervalMs: number): void;
+  /** undefined: nothing was heard ever. */
+  silentMs(): number | undefined;
+  close(): void;
+}
+
 type LockKind = 'shared' | 'exclusive' | 'unlock';
 type FallocateMode =
   'punch-hole' | 'zero-range' | 'zero-range-keep-size' | 'allocate' | 'allocate-keep-size';
@@ -20,6 +30,16 @@ export interface HostModule {
     onFrame: (frame: Buffer) => void,
     onError: (error: NodeJS.ErrnoException) => void,
   ) => NativeTap;
+  /** At a numeric address; zone: its interface; key: 16 bytes; side: the other is the peer's. */
+  Heartbeat: new (
+    host: string,
+    zone: number,
+    port: number,
+    key: Uint8Array,
+    side: 1 | 2,
+    intervalMs: number,
+    loopLimitMs: number,
+  ) => NativeHeartbeat;
   /** None of the locks waits; false: another process holds one that conflicts. */
   flock(fd: number, kind: LockKind): boolean;
   /** An open file description's lock on a range; length 0 = to the end. */
@@ -65,8 +85,12 @@ export interface HostModule {
     otherOffset: number,
     length: number,
   ): Promise<number>;
+  /** To a Unix socket, without waiting; a name that begins with @ is an abstract one. */
+  sendDatagram(name: string, text: string): void;
   /** CLOCK_BOOTTIME, milliseconds with fraction. */
   bootMs(): number;
+  /** Since 1970, with microseconds. */
+  wallMs(): number;
   /** How far its bytes lie past the start of a page of 4 KiB. */
   pageOffset(buffer: Uint8Array): number;
 }

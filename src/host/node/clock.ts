@@ -17,8 +17,9 @@ export class NodeClock implements Clock {
     return hostModule().bootMs();
   }
 
+  /** Date.now() has whole milliseconds only. */
   wallMs(): number {
-    return Date.now();
+    return hostModule().wallMs();
   }
 
   timer(delayMs: number, fn: () => void): Disposable {

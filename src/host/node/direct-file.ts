@@ -63,6 +63,10 @@ export class DirectFile implements OpenFile {
     return this.cached.size();
   }
 
+  async changedUs(): Promise<number | undefined> {
+    return this.cached.changedUs?.();
+  }
+
   async pread(buffer: Uint8Array, offset: number): Promise<number> {
     for (let done = 0; done < buffer.length;) {
       const start = down(offset + done);

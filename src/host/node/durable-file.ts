@@ -44,7 +44,7 @@ export async function removeDurable(path: string): Promise<void> {
 }
 
 /** With all that is missing above it. */
-export async function makeFolder(path: string): Promise<void> {
+export async function makeFolderDurable(path: string): Promise<void> {
   try {
     const first = await mkdir(path, { recursive: true, mode: 0o700 });
     if (first !== undefined) await syncFolder(dirname(first));
@@ -53,7 +53,7 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path);
   await folder.sync().finally(() => folder.close());
 }

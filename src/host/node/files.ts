@@ -7,7 +7,7 @@ import { type HostModule, hostModule } from './addon.js';
 import { DirectFile } from './direct-file.js';
 import { errorCode, systemError } from './errors.js';
 import { lockForReading, lockForWriting, unlock } from './image-lock.js';
-import { labelWorld, NodeLabel } from './label.js';
+import { labelPorts, NodeLabel } from './label.js';
 import { replacement } from './replacement.js';
 
 /**
@@ -44,7 +44,7 @@ type OpenOptions = {
 
 export class NodeFiles implements Files {
   private readonly host: HostModule = hostModule();
-  private readonly labels = labelWorld(this.host);
+  private readonly labels = labelPorts(this.host);
 
   constructor(private readonly speed: FileSpeed = { writesAtOnce: false }) {}
 
@@ -127,6 +127,11 @@ class NodeFile implements OpenFile {
     const { size } = await this.attempt('stat', this.handle.stat());
     if (size > 0) return size;
     return this.deviceSize();
+  }
+
+  async changedUs(): Promise<number | undefined> {
+    const found = await this.attempt('stat', this.handle.stat({ bigint: true }));
+    return found.isFile() ? Number(found.ctimeNs / 1000n) : undefined;
   }
 
   async pread(buffer: Uint8Array, offset: number): Promise<number> {

@@ -3,7 +3,9 @@ import type { Host } from '../ports.js';
 import { NodeClock } from './clock.js';
 import { nodeEntropy } from './entropy.js';
 import { type FileSpeed, NodeFiles } from './files.js';
+import { nodeHttp } from './http.js';
 import { nodePrograms } from './programs.js';
+import { nodeRecordFolders } from './record-folder.js';
 import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
@@ -17,5 +19,7 @@ export function nodeHost(speed?: FileSpeed): Host {
     taps: new NodeTaps(),
     shell: new NodeShell(),
     programs: nodePrograms,
+    folders: nodeRecordFolders,
+    http: nodeHttp,
   };
 }

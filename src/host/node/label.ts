@@ -13,7 +13,7 @@ import { VmError } from '../../base/errors.js';
 import type { Label } from '../ports.js';
 import type { HostModule } from './addon.js';
 import { deviceId, type DeviceId } from './device-id.js';
-import { makeFolder, readDurable, removeDurable, writeDurable } from './durable-file.js';
+import { makeFolderDurable, readDurable, removeDurable, writeDurable } from './durable-file.js';
 import { errorCode, systemError } from './errors.js';
 
 export const ATTRIBUTE = 'user.colo.pair';
@@ -26,7 +26,7 @@ export interface LabelPorts {
   deviceId(rdev: number): Promise<DeviceId>;
 }
 
-export function labelWorld(host: HostModule, env: NodeJS.ProcessEnv = process.env): LabelPorts {
+export function labelPorts(host: HostModule, env: NodeJS.ProcessEnv = process.env): LabelPorts {
   return {
     host,
     stateDir: stateDirOf(env, process.getuid?.() === 0),
@@ -43,7 +43,7 @@ export function stateDirOf(env: NodeJS.ProcessEnv, root: boolean): string {
 
 export class NodeLabel implements Label {
   constructor(
-    private readonly world: LabelPorts,
+    private readonly ports: LabelPorts,
     private readonly handle: FileHandle,
     private readonly path: string,
   ) {}
@@ -52,7 +52,7 @@ export class NodeLabel implements Label {
     const found = await this.stat();
     if (found.isBlockDevice()) return this.readDevice(found);
     try {
-      return await this.world.host.getXattr(this.handle.fd, ATTRIBUTE);
+      return await this.ports.host.getXattr(this.handle.fd, ATTRIBUTE);
     } catch (error) {
       if (unsupported(error)) return readDurable(await this.sideFile(found));
       throw systemError(`Could not read attribute ${ATTRIBUTE} of '${this.path}'`, error);
@@ -63,12 +63,25 @@ export class NodeLabel implements Label {
     const found = await this.stat();
     if (found.isBlockDevice()) return this.writeDevice(found, bytes);
     try {
-      await this.world.host.setXattr(this.handle.fd, ATTRIBUTE, bytes);
+      await this.ports.host.setXattr(this.handle.fd, ATTRIBUTE, bytes);
       await this.handle.sync();
     } catch (error) {
       if (unsupported(error)) return put(await this.sideFile(found), bytes);
       throw systemError(`Could not write attribute ${ATTRIBUTE} of '${this.path}'`, error);
     }
+  }
+
+  /** Where the image lies now; for a block device, in the state directory. */
+  async companion(kind: string): Promise<string> {
+    const found = await this.stat();
+    if (!found.isBlockDevice()) return this.besideFile(found, `.colo-${kind}.`);
+    const id = await this.ports.deviceId(Number(found.rdev));
+    if (id.kind === 'loop' && id.offset === 0)
+      return this.behind(id.file, 'r', label => label.companion(kind));
+    if (id.kind !== 'device') throw noPlace(this.path, id);
+    const file = `${this.stateFile(id.key)}.${kind}`;
+    await makeFolderDurable(dirname(file));
+    return file;
   }
 
   private stat(): Promise<BigIntStats> {
@@ -78,15 +91,19 @@ export class NodeLabel implements Label {
   }
 
   /** Where the open file is now, whatever it was called when it was opened. */
-  private async sideFile({ ino, birthtimeNs }: BigIntStats): Promise<string> {
+  private sideFile(found: BigIntStats): Promise<string> {
+    return this.besideFile(found, SIDE_PREFIX);
+  }
+
+  private async besideFile({ ino, birthtimeNs }: BigIntStats, prefix: string): Promise<string> {
     const real = await readlink(`/proc/self/fd/${this.handle.fd}`).catch((error: unknown) => {
       throw systemError(`Could not find the folder of '${this.path}'`, error);
     });
-    return join(dirname(real), `${SIDE_PREFIX}${ino}-${birthtimeNs.toString(16)}`);
+    return join(dirname(real), `${prefix}${ino}-${birthtimeNs.toString(16)}`);
   }
 
   private async readDevice({ rdev }: BigIntStats): Promise<Uint8Array | undefined> {
-    const id = await this.world.deviceId(Number(rdev));
+    const id = await this.ports.deviceId(Number(rdev));
     if (id.kind === 'device') return readDurable(this.stateFile(id.key));
     if (id.kind === 'loop' && id.offset === 0)
       return this.behind(id.file, 'r', label => label.read());
@@ -94,17 +111,17 @@ export class NodeLabel implements Label {
   }
 
   private async writeDevice({ rdev }: BigIntStats, bytes: Uint8Array | undefined): Promise<void> {
-    const id = await this.world.deviceId(Number(rdev));
+    const id = await this.ports.deviceId(Number(rdev));
     if (id.kind === 'loop' && id.offset === 0)
       return this.behind(id.file, 'r+', label => label.write(bytes));
     if (id.kind !== 'device') throw noPlace(this.path, id);
     const file = this.stateFile(id.key);
-    await makeFolder(dirname(file));
+    await makeFolderDurable(dirname(file));
     await put(file, bytes);
   }
 
   private stateFile(key: string): string {
-    return join(this.world.stateDir, 'devices', key);
+    return join(this.ports.stateDir, 'devices', key);
   }
 
   /** Of the file behind a loop device. */
@@ -117,7 +134,7 @@ export class NodeLabel implements Label {
       throw systemError(`Could not open '${file}', which is behind '${this.path}'`, error);
     });
     try {
-      return await use(new NodeLabel(this.world, handle, file));
+      return await use(new NodeLabel(this.ports, handle, file));
     } finally {
       await handle.close();
     }

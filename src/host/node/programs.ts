@@ -1,8 +1,9 @@
 /** Programs of the host, run to their end. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { VmError } from '../../base/errors.js';
+import { printable } from '../../base/printable.js';
 import type { Programs } from '../ports.js';
 
 const run = promisify(execFile);
@@ -20,4 +21,51 @@ export const nodePrograms: Programs = {
       throw new VmError((error as Error).message, { cause: error });
     }
   },
+  command,
 };
+
+const LAST_WORDS = 400;
+
+/** In a group of its own: an agent's children must not go on after it was given up. */
+function command(
+  text: string,
+  environment: Readonly<Record<string, string>>,
+  timeoutMs: number,
+): Promise<void> {
+  const child = spawn('/bin/sh', ['-c', text], {
+    env: { ...process.env, ...environment },
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let words = '';
+  const hear = (bytes: Buffer) => (words = (words + bytes.toString()).slice(-LAST_WORDS));
+  child.stdout.on('data', hear);
+  child.stderr.on('data', hear);
+  return new Promise((resolve, reject) => {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      killGroup(child.pid);
+    }, timeoutMs);
+    const end = (why?: string) => {
+      clearTimeout(timer);
+      const said = words.trim() === '' ? '' : `: ${printable(words.trim(), LAST_WORDS)}`;
+      if (why === undefined) resolve();
+      else reject(new VmError(`'${text}' ${why}${said}`));
+    };
+    child.on('error', error => end(`cannot run (${error.message})`));
+    child.on('exit', (code, signal) => {
+      if (late) end(`has not ended within ${timeoutMs} ms`);
+      else if (code === 0) end();
+      else end(signal === null ? `ended with ${code}` : `was ended by ${signal}`);
+    });
+  });
+}
+
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended just now.
+  }
+}

@@ -4,9 +4,20 @@ import { link, lstat, rename, stat, unlink } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { VmError } from '../../base/errors.js';
-import type { Address, Listener, Sockets, Stream, TlsContext, TlsCredentials } from '../ports.js';
+import type {
+  Address,
+  Heartbeat,
+  HeartbeatOptions,
+  Listener,
+  Sockets,
+  Stream,
+  TlsContext,
+  TlsCredentials,
+} from '../ports.js';
 import { errorCode, systemError } from './errors.js';
+import { heartbeatBeside } from './heartbeat.js';
 import { Outbox } from './outbox.js';
+import { otherEndIsHeldBy, ownHolder } from './socket-holder.js';
 import { tlsContext } from './tls.js';
 
 /**
@@ -66,7 +77,7 @@ export class NodeSockets implements Sockets {
           throw new VmError('TLS needs a connection of this host');
         return stream.release();
       },
-      wrap: (socket, peer) => new NodeStream(socket, peer),
+      wrap: (socket, { peer, local }, unheard) => new NodeStream(socket, peer, local, unheard),
     });
   }
 }
@@ -78,13 +89,15 @@ class NodeStream implements Stream {
   private failure: Error | undefined;
   private readonly outbox: Outbox;
   private onSocketData: (bytes: Buffer) => void = () => undefined;
-  private readonly onSocketEnd = () => this.finish();
+  private readonly onSocketEnd = () => this.finish(this.unheard?.());
   private readonly onSocketClose = () => this.finish(this.failure);
 
   constructor(
     private readonly socket: Socket,
     readonly peer: string,
     readonly local = false,
+    /** What an end before the first byte means. */
+    private unheard?: (error?: Error) => VmError,
   ) {
     this.outbox = new Outbox(
       socket,
@@ -94,7 +107,7 @@ class NodeStream implements Stream {
     );
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
-    socket.on('error', e => (this.failure = systemError(this.peer, e)));
+    socket.on('error', e => (this.failure = this.unheard?.(e) ?? systemError(this.peer, e)));
     socket.on('end', this.onSocketEnd);
     socket.on('close', this.onSocketClose);
   }
@@ -110,6 +123,7 @@ class NodeStream implements Stream {
   /** Until there is a listener, Node keeps the socket paused: nothing is lost. */
   onData(fn: (bytes: Uint8Array) => void): void {
     this.onSocketData = bytes => {
+      this.unheard = undefined;
       if (!this.closedByUs) fn(bytes);
     };
     this.socket.on('data', this.onSocketData);
@@ -143,6 +157,18 @@ class NodeStream implements Stream {
 
   dispose(): void {
     this.destroy();
+  }
+
+  get holder(): string | undefined {
+    return ownHolder();
+  }
+
+  heldBy(holder: string): Promise<boolean> {
+    return otherEndIsHeldBy(this.socket, holder);
+  }
+
+  heartbeat(options: HeartbeatOptions): Heartbeat {
+    return heartbeatBeside(this.socket, options);
   }
 
   /** Node destroys a socket whose write fails, with all that waits in it to be read. */

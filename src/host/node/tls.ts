@@ -9,7 +9,7 @@ import {
 } from 'node:tls';
 import { asVmError, VmError } from '../../base/errors.js';
 import type { Stream, TlsContext, TlsCredentials } from '../ports.js';
-import { systemError } from './errors.js';
+import { isTlsError, tlsError } from './tls-errors.js';
 
 type X509 = Extract<TlsCredentials, { kind: 'x509' }>;
 type Psk = Extract<TlsCredentials, { kind: 'psk' }>;
@@ -35,7 +35,8 @@ const PSK: SecureContextOptions = {
 /** How a stream of this host is taken apart, and how one is made of the socket that comes out. */
 export interface StreamDoor {
   release(stream: Stream): Socket;
-  wrap(socket: Socket, peer: string): Stream;
+  /** unheard: what it means that the connection ends before the peer has said a byte. */
+  wrap(socket: Socket, like: Stream, unheard?: (error?: Error) => VmError): Stream;
 }
 
 export function tlsContext(
@@ -52,20 +53,35 @@ export function tlsContext(
   const shake = role === 'client' ? clientHandshake : serverHandshake;
   return {
     async start(stream, { hostname, timeoutMs }) {
-      const { peer } = stream;
-      const socket = door.release(stream);
+      const action = `TLS with ${stream.peer}`;
       try {
+        const socket = door.release(stream);
+        // A peer that has ended its direction does not shake hands any more.
+        socket.allowHalfOpen = false;
         const secured = await bounded<TLSSocket>(timeoutMs, (done, fail) =>
           shake(socket, secure, credentials, { hostname, done, fail }),
         );
-        return door.wrap(secured, peer);
+        secured.allowHalfOpen = true;
+        return door.wrap(secured, stream, role === 'client' ? unwanted(action) : undefined);
       } catch (error) {
-        socket.destroy();
-        throw systemError(`TLS with ${peer}`, error);
+        stream.destroy();
+        throw tlsError(action, error);
       }
     },
   };
 }
+
+/**
+ * A server looks at the client's certificate when the handshake is over for the client, which then
+ * hears an alert, or nothing but the end.
+ */
+const unwanted = (action: string) => (error?: Error) =>
+  isTlsError(error)
+    ? tlsError(action, error)
+    : new VmError(
+        `${action}: the peer closed the connection right after the handshake: its own messages ` +
+          'say whether it does not take our certificate',
+      );
 
 interface Shake {
   hostname?: string;
@@ -113,8 +129,14 @@ function serverHandshake(
     ...(credentials.kind === 'psk' && { dhparam: 'auto', pskCallback: pskOf(credentials) }),
   });
   server.once('secureConnection', done);
-  server.once('tlsClientError', fail);
-  socket.once('close', () => fail(new VmError('the peer closed the connection')));
+  server.once('tlsClientError', (error, { authorizationError }) =>
+    // Node gives the reason by its code here, whatever its types say.
+    fail(authorizationError ? Object.assign(error, { code: authorizationError }) : error),
+  );
+  // Behind the server's own word for it, which knows more.
+  socket.once('close', () =>
+    setImmediate(() => fail(new VmError('the peer closed the connection'))),
+  );
   server.emit('connection', socket);
 }
 

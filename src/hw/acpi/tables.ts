@@ -1,7 +1,7 @@
 /**
  * The ACPI tables of this machine (ACPI 6.3, section 5.2; AML: dsdt below): RSDP, XSDT, FADT, FACS,
- * MADT, DSDT. No HPET, no MCFG: neither chip exists. They lie below 1 MiB, where a guest looks for
- * the RSDP.
+ * MADT, DSDT. No HPET, no MCFG: neither chip exists. Without firmware they lie below 1 MiB, where a
+ * guest looks for the RSDP.
  */
 import { assert } from '../../base/errors.js';
 import {
@@ -31,6 +31,8 @@ export interface AcpiConfig {
   pciSlots: number;
   /** Where PCI memory BARs may lie. */
   pciHole: { first: number; last: number };
+  /** There is a graphics card: then a keyboard and a mouse are looked for, which takes a while. */
+  screen?: boolean;
 }
 
 const LAPIC_BASE = 0xfee0_0000;
@@ -45,32 +47,70 @@ const FACS_SIZE = 64;
  * 32-bit PM timer, reset register.
  */
 const FADT_FLAGS = (1 << 0) | (1 << 2) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 10);
-/**
- * IAPC_BOOT_ARCH: there are legacy devices (UARTs), no VGA; no keyboard controller is announced.
- */
-const BOOT_ARCH = (1 << 0) | (1 << 2);
+/** IAPC_BOOT_ARCH (table 5-36): there are legacy devices (UARTs), a keyboard controller; no VGA. */
+const BootArch = { LEGACY: 1 << 0, I8042: 1 << 1, NO_VGA: 1 << 2 } as const;
+
+/** The tables but for the RSDP, as if they began at address 0, and what an address changes. */
+export interface AcpiTables {
+  readonly bytes: Buffer;
+  /** Where offsets in `bytes` stand that become addresses; size: 4 or 8. */
+  readonly pointers: readonly { at: number; size: 4 | 8 }[];
+  /** Where each table has its checksum, and from where to where it counts. */
+  readonly checksums: readonly { at: number; start: number; length: number }[];
+  /** Its address of the XSDT, an offset, is at RSDP.XSDT; its two checksums are to be made. */
+  readonly rsdp: Buffer;
+}
+
+export const RSDP = { SIZE: 36, XSDT: 24, CHECKSUM: 8, CHECKED: 20, CHECKSUM_ALL: 32 } as const;
+const ALIGN = 64;
+const CHECKSUM = 9;
+/** Addresses in the FADT: FACS, DSDT, and the DSDT once more. */
+const FADT_POINTERS = [
+  { at: 36, size: 4 },
+  { at: 40, size: 4 },
+  { at: 140, size: 8 },
+] as const;
+
+/** What firmware places, or acpiTables(). */
+export function relocatableTables(config: AcpiConfig): AcpiTables {
+  const parts: Buffer[] = [];
+  const pointers: { at: number; size: 4 | 8 }[] = [];
+  const checksums: { at: number; start: number; length: number }[] = [];
+  let at = 0;
+  const place = (part: Buffer, addresses: readonly { at: number; size: 4 | 8 }[] = []): number => {
+    const start = at;
+    const padded = Buffer.alloc(Math.ceil(part.length / ALIGN) * ALIGN);
+    part.copy(padded);
+    parts.push(padded);
+    at += padded.length;
+    for (const address of addresses) pointers.push({ at: start + address.at, size: address.size });
+    if (addresses.length > 0) checksums.push({ at: start + CHECKSUM, start, length: part.length });
+    return start;
+  };
+  const facsAt = place(facs());
+  const dsdtAt = place(table('DSDT', 2, dsdt(config)));
+  const fadtAt = place(fadt(facsAt, dsdtAt, config.screen ?? false), FADT_POINTERS);
+  const madtAt = place(table('APIC', 5, madt(config.apicIds)));
+  const listed = [fadtAt, madtAt];
+  const xsdtAt = place(
+    table('XSDT', 1, addresses(listed)),
+    listed.map((_, i) => ({ at: HEADER + 8 * i, size: 8 })),
+  );
+  return { bytes: Buffer.concat(parts), pointers, checksums, rsdp: rsdp(xsdtAt) };
+}
 
 /** All tables for address base; the RSDP comes first. */
 export function acpiTables(base: number, config: AcpiConfig): Buffer {
-  assert(base % 64 === 0, 'ACPI tables are aligned for the FACS');
-  const parts: Buffer[] = [];
-  let at = base;
-  const place = (table: Buffer): number => {
-    const padded = Buffer.alloc(Math.ceil(table.length / 64) * 64);
-    table.copy(padded);
-    parts.push(padded);
-    at += padded.length;
-    return at - padded.length;
-  };
-  const rsdp = Buffer.alloc(36);
-  place(rsdp);
-  const facsAt = place(facs());
-  const dsdtAt = place(table('DSDT', 2, dsdt(config)));
-  const fadtAt = place(fadt(facsAt, dsdtAt));
-  const madtAt = place(table('APIC', 5, madt(config.apicIds)));
-  const xsdtAt = place(table('XSDT', 1, addresses([fadtAt, madtAt])));
-  fillRsdp(parts[0], xsdtAt);
-  return Buffer.concat(parts);
+  assert(base % ALIGN === 0, 'ACPI tables are aligned for the FACS');
+  const { bytes, pointers, checksums, rsdp: root } = relocatableTables(config);
+  const start = base + ALIGN;
+  const move = (b: Buffer, at: number) => b.writeUInt32LE(b.readUInt32LE(at) + start, at);
+  for (const { at } of pointers) move(bytes, at);
+  for (const c of checksums) bytes[c.at] += checksum(bytes.subarray(c.start, c.start + c.length));
+  move(root, RSDP.XSDT);
+  root[RSDP.CHECKSUM] = checksum(root.subarray(0, RSDP.CHECKED));
+  root[RSDP.CHECKSUM_ALL] = checksum(root);
+  return Buffer.concat([root, Buffer.alloc(ALIGN - RSDP.SIZE), bytes]);
 }
 
 function checksum(b: Buffer): number {
@@ -87,18 +127,18 @@ function table(signature: string, revision: number, body: Buffer): Buffer {
   b.write('COLO', 28, 'latin1');
   b.writeUInt32LE(1, 32);
   body.copy(b, HEADER);
-  b[9] = checksum(b);
+  b[CHECKSUM] = checksum(b);
   return b;
 }
 
-function fillRsdp(b: Buffer, xsdt: number): void {
+function rsdp(xsdt: number): Buffer {
+  const b = Buffer.alloc(RSDP.SIZE);
   b.write('RSD PTR ', 0, 'latin1');
   b.write('COLO  ', 9, 'latin1');
   b[15] = 2;
-  b.writeUInt32LE(36, 20);
-  b.writeUInt32LE(xsdt, 24);
-  b[8] = checksum(b.subarray(0, 20));
-  b[32] = checksum(b.subarray(0, 36));
+  b.writeUInt32LE(RSDP.SIZE, 20);
+  b.writeUInt32LE(xsdt, RSDP.XSDT);
+  return b;
 }
 
 function addresses(list: number[]): Buffer {
@@ -116,7 +156,7 @@ function facs(): Buffer {
 }
 
 /** Offsets in this function are those of table 5-33, counted from the start of the table. */
-function fadt(facsAt: number, dsdtAt: number): Buffer {
+function fadt(facsAt: number, dsdtAt: number, screen: boolean): Buffer {
   const b = Buffer.alloc(276);
   b.writeUInt32LE(facsAt, 36);
   b.writeUInt32LE(dsdtAt, 40);
@@ -130,7 +170,7 @@ function fadt(facsAt: number, dsdtAt: number): Buffer {
   b.writeUInt16LE(101, 96); // beyond 100 us: no C2
   b.writeUInt16LE(1001, 98); // beyond 1000 us: no C3
   b[108] = RTC_CENTURY;
-  b.writeUInt16LE(BOOT_ARCH, 109);
+  b.writeUInt16LE(BootArch.LEGACY + (screen ? BootArch.I8042 : BootArch.NO_VGA), 109);
   b.writeUInt32LE(FADT_FLAGS, 112);
   ioRegister(b, 116, RESET_PORT, 8, 1);
   b[128] = RESET_VALUE;
@@ -211,6 +251,14 @@ function dsdt(config: AcpiConfig): Buffer {
     named('_HID', eisaId('PNP0B00')),
     named('_CRS', resources(ioPorts(0x70, 2), isaIrq(8))),
   );
+  const desk = [
+    device(
+      'KBD0',
+      named('_HID', eisaId('PNP0303')),
+      named('_CRS', resources(ioPorts(0x60, 1), ioPorts(0x64, 1), isaIrq(1))),
+    ),
+    device('MOU0', named('_HID', eisaId('PNP0F13')), named('_CRS', resources(isaIrq(12)))),
+  ];
   const uarts = config.serials.map(({ base, irq }, i) =>
     device(
       `COM${i + 1}`,
@@ -221,7 +269,7 @@ function dsdt(config: AcpiConfig): Buffer {
     ),
   );
   return Buffer.concat([
-    scope('\\_SB_', pci, rtc, ...uarts),
+    scope('\\_SB_', pci, rtc, ...uarts, ...(config.screen ? desk : [])),
     named(
       '\\_S5_',
       pack(amlInteger(PM.S5_TYPE), amlInteger(PM.S5_TYPE), amlInteger(0), amlInteger(0)),

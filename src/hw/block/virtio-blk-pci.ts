@@ -2,7 +2,7 @@
 import { nothing } from '../../words/nothing.js';
 import { oneOf, optional, parsed, str } from '../../words/types.js';
 import { VmError } from '../../base/errors.js';
-import { deviceType } from '../device-type.js';
+import { bootIndex, deviceType } from '../device-type.js';
 import { VirtioBlk } from './virtio-blk.js';
 
 const SECTORS = 'A disk has sectors of 512 bytes.';
@@ -27,6 +27,7 @@ export const virtioBlkPci = deviceType({
     rerror: optional(
       oneOf(['report', 'ignore', 'stop', 'auto'], 'when a read fails; auto: as the drive'),
     ),
+    bootindex: bootIndex,
     'write-cache': optional(oneOf(['on', 'off', 'auto'], 'auto: as the drive has it')),
     logical_block_size: nothing(['512'], SECTORS),
     physical_block_size: nothing(['512'], SECTORS),
@@ -35,14 +36,16 @@ export const virtioBlkPci = deviceType({
   },
   uses: { drive: 'drive' },
   example: 'drive=disk0',
-  plug(id, { drive, serial = drive, werror, rerror, 'write-cache': writeCache }, slots) {
+  plug(id, { drive, serial = drive, werror, rerror, bootindex, ...rest }, slots) {
+    const { 'write-cache': writeCache } = rest;
     const cache = given(writeCache);
     const backend = slots.drive(drive, id, {
       werror: given(werror),
       rerror: given(rerror),
       writeCache: cache && cache === 'on',
     });
-    slots.addVirtio(id, new VirtioBlk(backend, serial));
+    const path = (slot: string) => `scsi@${slot}/disk@0,0`;
+    slots.addVirtio(id, new VirtioBlk(backend, serial), { index: bootindex, path });
   },
 });
 

@@ -8,7 +8,7 @@ import { AssertionError, asVmError, VmError } from '../../base/errors.js';
 import { event, tracer } from '../../base/trace.js';
 import { lowBytes } from '../../base/unsigned.js';
 import type { BlockBackend } from '../../block/contract/backend.js';
-import { list, record, since, u16, u32 } from '../../fields/field.js';
+import { counted, record, since, u16, u32 } from '../../fields/field.js';
 import { outside, OutsideError } from '../contain.js';
 import { Turn, VIRTIO_TURN } from '../turn.js';
 import type { Chain } from '../virtio/chain.js';
@@ -48,7 +48,7 @@ export const blkState = record({
    * Heads of requests that failed and wait for the VM to run again, here or where its state goes;
    * nothing else outlives a pause.
    */
-  parked: since(2, list(u16, MAX_QUEUE_SIZE)),
+  parked: since(2, counted(u16, MAX_QUEUE_SIZE)),
 });
 type BlkState = ReturnType<typeof blkState.reset>;
 

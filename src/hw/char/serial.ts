@@ -11,7 +11,7 @@
  */
 import type { CharBackend } from '../../chardev/contract.js';
 import { VmError } from '../../base/errors.js';
-import { blob, bool, since, u16, u8 } from '../../fields/field.js';
+import { blob, bool8, since, u16, u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { IoPorts } from '../../memory/io-ports.js';
 import { event, tracer } from '../../base/trace.js';
@@ -78,8 +78,8 @@ export const serialState = vmstate(
     msrDelta: u8.mask(MSR_DELTA),
     scr: u8,
     divider: u16.initially(12),
-    thrInterrupt: bool,
-    timeoutInterrupt: bool,
+    thrInterrupt: bool8,
+    timeoutInterrupt: bool8,
     /** The FIFO; before version 2 also what waited for it. */
     rx: blob(LINE_MAX),
     tx: blob(TX_MAX),

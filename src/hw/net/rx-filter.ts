@@ -2,7 +2,7 @@
  * Which frames a NIC takes (virtio 1.1, section 5.1.6.5.1 and 5.1.6.5.2): promiscuous bits and
  * address tables, set by control commands.
  */
-import { bool, bytes, list, record } from '../../fields/field.js';
+import { bool8, bytes, counted, record } from '../../fields/field.js';
 
 export const ETHERNET_HEADER = 14;
 const ADDRESS = 6;
@@ -11,13 +11,13 @@ const MULTICAST = 0x01;
 const BROADCAST = Buffer.alloc(ADDRESS, 0xff);
 
 export const rxFilterField = record({
-  promiscuous: bool,
-  allMulticast: bool,
+  promiscuous: bool8,
+  allMulticast: bool8,
   /** A table was too long for us: take everything of its kind. */
-  unicastOverflow: bool,
-  multicastOverflow: bool,
-  unicast: list(bytes(ADDRESS), MAX_TABLE),
-  multicast: list(bytes(ADDRESS), MAX_TABLE),
+  unicastOverflow: bool8,
+  multicastOverflow: bool8,
+  unicast: counted(bytes(ADDRESS), MAX_TABLE),
+  multicast: counted(bytes(ADDRESS), MAX_TABLE),
 });
 export type RxFilter = ReturnType<typeof rxFilterField.reset>;
 

@@ -2,7 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { nothing } from '../../words/nothing.js';
 import { optional, parsed, str } from '../../words/types.js';
-import { deviceType } from '../device-type.js';
+import { bootIndex, deviceType } from '../device-type.js';
 import { VirtioNet } from './virtio-net.js';
 
 export const virtioNetPci = deviceType({
@@ -13,22 +13,21 @@ export const virtioNetPci = deviceType({
     mac: optional(
       parsed('hardware address; default: 52:54:00:12:34:56 and up', 'address', macAddress),
     ),
-    romfile: nothing(
-      [''],
-      'There is no firmware that would run an option ROM. Say romfile= or leave it out.',
-    ),
+    bootindex: bootIndex,
+    romfile: nothing([''], 'There is no option ROM for it. Say romfile= or leave it out.'),
     rombar: nothing(['0'], 'There is no option ROM. Leave it out.'),
     mq: nothing(['off'], 'A card has one pair of queues. Leave it out.'),
   },
   uses: { netdev: 'netdev' },
   example: 'netdev=hn0',
-  plug(id, { netdev, mac }, slots) {
+  plug(id, { netdev, mac, bootindex }, slots) {
     const backend = slots.netdev(netdev, `virtio-net-pci '${id}'`);
     const address =
       mac === undefined
         ? slots.nextMac()
         : Uint8Array.from(mac.split(':').map(pair => parseInt(pair, 16)));
-    slots.addVirtio(id, new VirtioNet(backend, address));
+    const path = (slot: string) => `ethernet@${slot}/ethernet-phy@0`;
+    slots.addVirtio(id, new VirtioNet(backend, address), { index: bootindex, path });
   },
 });
 

@@ -5,7 +5,7 @@
  * netdev. In one turn of the main loop it handles no more than VIRTIO_TURN, all queues together.
  */
 import { event, tracer } from '../../base/trace.js';
-import { bool, bytes, record } from '../../fields/field.js';
+import { bool8, bytes, record } from '../../fields/field.js';
 import type { Netdev, NicPort } from '../../net/contract.js';
 import { fromOutside, outside } from '../contain.js';
 import { Turn, VIRTIO_TURN } from '../turn.js';
@@ -50,7 +50,7 @@ const MAX_FRAME_DESCRIPTORS = 2048;
 
 export const netState = record({
   mac: bytes(6),
-  announcePending: bool,
+  announcePending: bool8,
   filter: rxFilterField,
 });
 type NetState = ReturnType<typeof netState.reset>;

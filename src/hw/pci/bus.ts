@@ -22,7 +22,9 @@ export const PCI_SLOTS = 32;
  * GiB.
  */
 export const PCI_HOLE = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
-/** The part of the hole that our own firmware step uses. */
+/** The parts of the hole that our own firmware step uses: for a card's memory, and for the rest. */
+const LARGE_BASE = 0xfd00_0000;
+const LARGE_BYTES = 0x0100_0000;
 const FIRMWARE_BASE = 0xfe00_0000;
 
 /** gsi of pin 0..3 (A..D) of a slot: neighbours get different lines. */
@@ -79,6 +81,10 @@ export class PciBus {
   private place(fn: PluggedFunction, from: number): number {
     let next = from;
     for (const bar of fn.bars) {
+      if (bar.size >= LARGE_BYTES) {
+        fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, LARGE_BASE);
+        continue;
+      }
       next = Math.ceil(next / bar.size) * bar.size;
       fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
       next += bar.size;

@@ -16,6 +16,7 @@ export const Cfg = {
   CLASS: 0x09,
   HEADER: 0x0e,
   BAR0: 0x10,
+  ROM: 0x30,
   SUBSYSTEM: 0x2c,
   CAPABILITIES: 0x34,
   INT_LINE: 0x3c,
@@ -32,6 +33,9 @@ const WRITABLE_COMMAND = Object.values(PciCommand).reduce((sum, bit) => sum + bi
 export const PciStatus = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
 const CAPABILITY_ID = { MSIX: 0x11, VENDOR: 0x09 } as const;
 export { CAPABILITY_ID };
+const PREFETCHABLE = 0x08;
+/** In the ROM's base address: it is decoded. */
+export const ROM_ENABLE = 0x01;
 
 export interface Identity {
   vendor: number;
@@ -69,10 +73,23 @@ export class ConfigLayout {
     this.writable[0x0d] = 0xff; // latency timer
   }
 
+  /** A register of the chip's own: its power-on value, and the bits that the guest may write. */
+  register(offset: number, value: number, writable: number): void {
+    this.identity[offset] = value;
+    this.writable[offset] = writable;
+  }
+
   /** A 32-bit memory BAR: size is a power of two, at least 16. */
-  memoryBar(index: number, size: number): void {
+  memoryBar(index: number, size: number, { prefetchable = false } = {}): void {
     assert(size >= 16 && (size & (size - 1)) === 0, 'a BAR is a power of two');
     this.writable.writeUInt32LE(-size >>> 0, Cfg.BAR0 + 4 * index);
+    if (prefetchable) this.identity[Cfg.BAR0 + 4 * index] = PREFETCHABLE;
+  }
+
+  /** size: a power of two, at least 2048. */
+  romBar(size: number): void {
+    assert(size >= 2048 && (size & (size - 1)) === 0, 'a ROM is a power of two');
+    this.writable.writeUInt32LE((-size >>> 0) + ROM_ENABLE, Cfg.ROM);
   }
 
   /** body: what follows id and link. mask: its writable bits. Returns the capability's offset. */

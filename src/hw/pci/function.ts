@@ -5,7 +5,7 @@
 import { without32 } from '../../base/unsigned.js';
 import type { MmioHandler } from '../../memory/contract.js';
 import { Device, type IrqLine } from '../device.js';
-import { Cfg, PciCommand, type ConfigLayout, PciStatus } from './config-space.js';
+import { Cfg, PciCommand, type ConfigLayout, PciStatus, ROM_ENABLE } from './config-space.js';
 
 export interface PciState {
   config: Buffer;
@@ -19,7 +19,11 @@ export interface PciSlot {
   remap(): void;
 }
 
+/** The ROM's register, counted from that of BAR 0. */
+export const ROM_BAR = (Cfg.ROM - Cfg.BAR0) / 4;
+
 export interface Bar {
+  /** 0 to 5, or ROM_BAR. */
   index: number;
   size: number;
   name: string;
@@ -73,7 +77,8 @@ export abstract class PciFunction<T extends PciState = PciState>
 
   configWrite(offset: number, size: number, value: number): void {
     this.layout.write(this.state.config, offset, size, value);
-    if (offset < Cfg.BAR0 + 24 && offset + size > Cfg.COMMAND) {
+    const bars = offset < Cfg.BAR0 + 24 && offset + size > Cfg.COMMAND;
+    if (bars || (offset < Cfg.ROM + 4 && offset + size > Cfg.ROM)) {
       this.updateIntx();
       this.slot?.remap();
     }
@@ -93,7 +98,9 @@ export abstract class PciFunction<T extends PciState = PciState>
    */
   barAddress(index: number): number | undefined {
     if ((this.command & PciCommand.MEMORY) === 0) return undefined;
-    const at = without32(this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index), 0x0f);
+    const register = this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index);
+    if (index === ROM_BAR && (register & ROM_ENABLE) === 0) return undefined;
+    const at = without32(register, index === ROM_BAR ? 0x7ff : 0x0f);
     return at === 0 ? undefined : at;
   }
 

@@ -68,12 +68,16 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
   private paused = true;
   private timer: { dispose(): void } | undefined;
 
-  /** ram: bytes below and above 4 GiB, for the memory-size bytes. */
+  /**
+   * ram: bytes below and above 4 GiB, for the memory-size bytes. told: other bytes that the battery
+   * kept from the factory, by index.
+   */
   constructor(
     id: string,
     private readonly irq: IrqLine,
     clock: GuestClock,
     private readonly ram: { low: number; high: number },
+    private readonly told: ReadonlyMap<number, number> = new Map(),
   ) {
     super(id);
     this.clock = containedClock(this, clock);
@@ -122,7 +126,7 @@ export class Mc146818Rtc extends Device<StateOf<typeof rtcState>> {
         break;
     }
     if (isTime(s.index)) this.refresh();
-    return this.memorySize(s.index) ?? s.cmos[s.index];
+    return this.memorySize(s.index) ?? this.told.get(s.index) ?? s.cmos[s.index];
   }
 
   pioWrite(offset: number, _size: number, value: number): void {

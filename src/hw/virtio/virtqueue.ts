@@ -5,7 +5,7 @@
  */
 import { VmError } from '../../base/errors.js';
 import type { GuestMemory } from '../../accel/contract.js';
-import { bool, type Field, record, u16, u64 } from '../../fields/field.js';
+import { bool8, type Field, record, u16, u64 } from '../../fields/field.js';
 import { Chain } from './chain.js';
 
 const Desc = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
@@ -18,7 +18,7 @@ export const MAX_QUEUE_SIZE = 256;
 
 const layout = record({
   size: u16.initially(MAX_QUEUE_SIZE),
-  enabled: bool,
+  enabled: bool8,
   vector: u16.initially(0xffff),
   desc: u64,
   driver: u64,
@@ -29,7 +29,7 @@ const layout = record({
   usedIdx: u16,
   /** Used index at the last interrupt decision; valid after the first. */
   signalled: u16,
-  signalledValid: bool,
+  signalledValid: bool8,
 });
 export type QueueState = ReturnType<typeof layout.reset>;
 export const queueField: Field<QueueState> = {

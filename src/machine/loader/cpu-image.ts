@@ -49,6 +49,12 @@ export interface Segment {
   granular: boolean;
 }
 
+/** A busy TSS at address 0: the CPU wants one, and nothing uses it. */
+export function taskSegment(selector: number): Segment {
+  const no = { s: false, long: false, db: false, granular: false };
+  return { base: 0, limit: 0x67, selector, type: 0x0b, present: true, ...no };
+}
+
 export interface BootRegisters {
   regs: Partial<Record<(typeof REG)[number], number>>;
   controls: Record<'cr0' | 'cr3' | 'cr4' | 'efer', number>;

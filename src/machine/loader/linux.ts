@@ -5,18 +5,18 @@
  * reset.
  */
 import { VmError } from '../../base/errors.js';
-import { type BootRegisters, descriptor, type Segment } from './cpu-image.js';
+import { type BootRegisters, descriptor, type Segment, taskSegment } from './cpu-image.js';
 import { ADDRESS_MAX, type ElfSegment, isElf, parseElf } from './elf.js';
 import { e820, Low, MIB, ramLayout } from './memory-map.js';
 
 export interface LoadPlan {
   pieces: { gpa: number; bytes: Uint8Array }[];
-  /** Where a fresh random seed goes at each start (32 bytes). */
-  seed: { gpa: number; length: number };
+  /** Where a fresh random seed goes at each start (32 bytes), for a kernel that takes one. */
+  seed?: { gpa: number; length: number };
   registers: BootRegisters;
 }
 
-export interface LinuxImage {
+export interface KernelImage {
   kernel: { path: string; bytes: Uint8Array };
   initrd?: { path: string; bytes: Uint8Array };
   append: string;
@@ -83,7 +83,7 @@ interface Kernel {
   cmdlineMax: number;
 }
 
-export function planLinux(image: LinuxImage): LoadPlan {
+export function planLinux(image: KernelImage): LoadPlan {
   const { kernel, initrd, append, ramBytes } = image;
   const option = `-kernel ${kernel.path}`;
   const { low } = ramLayout(ramBytes);
@@ -143,7 +143,7 @@ function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
     b.readUInt16LE(H.boot_flag) !== BOOT_FLAG ||
     b.readUInt32LE(H.header) !== HDRS
   ) {
-    throw new VmError(`${option}: neither a bzImage nor an ELF vmlinux`);
+    throw new VmError(`${option}: neither a bzImage, an ELF vmlinux nor a Multiboot kernel`);
   }
   const version = b.readUInt16LE(H.version);
   if (version < VERSION_64BIT || (b.readUInt16LE(H.xloadflags) & XLF_KERNEL_64) === 0)
@@ -241,7 +241,7 @@ function looksLikeInitrd(bytes: Uint8Array): boolean {
   );
 }
 
-function fillZeroPage(page: Buffer, { ramBytes, rsdp }: LinuxImage): void {
+function fillZeroPage(page: Buffer, { ramBytes, rsdp }: KernelImage): void {
   page[H.type_of_loader] = UNDEFINED_LOADER;
   page.writeUInt32LE(rsdp, H.acpi_rsdp_addr);
   page.writeUInt32LE(Low.SEED, H.setup_data);
@@ -279,17 +279,7 @@ function identityTables(): Buffer {
 const FLAT = { base: 0, limit: 0xffff_ffff, present: true, s: true, granular: true };
 const CODE: Segment = { ...FLAT, selector: 0x10, type: 0x0b, long: true, db: false };
 const DATA: Segment = { ...FLAT, selector: 0x18, type: 0x03, long: false, db: true };
-const TASK: Segment = {
-  base: 0,
-  limit: 0x67,
-  selector: 0x20,
-  type: 0x0b,
-  present: true,
-  s: false,
-  long: false,
-  db: false,
-  granular: false,
-};
+const TASK = taskSegment(0x20);
 
 function gdt(): Buffer {
   const b = Buffer.alloc(6 * 8);

@@ -4,7 +4,9 @@ import { blockCommands } from './block.js';
 import { blockIoCommands } from './block-io.js';
 import { channelCommands } from './channels.js';
 import { coloCommands } from './colo.js';
+import { displayCommands } from './display.js';
 import { helpCommands } from './help.js';
+import { inputCommands } from './input.js';
 import { inspectCommands } from './inspect.js';
 import { jobCommands } from './jobs.js';
 import { lifecycleCommands } from './lifecycle.js';
@@ -27,6 +29,8 @@ export const allCommands = [
   ...blockIoCommands,
   ...jobCommands,
   ...inspectCommands,
+  ...inputCommands,
+  ...displayCommands,
   ...memoryCommands,
   ...logCommands,
   ...channelCommands,

@@ -3,7 +3,9 @@ import { blockDrivers } from '../../block/options/options.js';
 import { portOf, splitHostPort } from '../../words/scalars.js';
 import { VmError } from '../../base/errors.js';
 import type { BlockLayer } from '../../block/layer/layer.js';
+import { staysHere } from '../../host/loopback.js';
 import type { Address } from '../../host/ports.js';
+import type { Vm } from '../../vm/vm.js';
 import { driveAnswer, nodeAnswer } from '../block-info.js';
 import { command, hmp, hmpCommand } from '../schema.js';
 import { infoBlock } from './info-block.js';
@@ -27,6 +29,15 @@ const showNbd = (at: Address) =>
     : `tcp:${at.host.includes(':') ? `[${at.host}]` : at.host}:${at.port}`;
 const exportWords = ({ writable, clients }: { writable: boolean; clients: number }) =>
   `${writable ? 'writable' : 'read-only'}, ${clients} client${clients === 1 ? '' : 's'}`;
+
+async function startServer({ block, host }: Vm, address: Address, tlsCreds?: string) {
+  await block.nbdServerStart(address, tlsCreds);
+  if (tlsCreds !== undefined || staysHere(address)) return;
+  host.note(
+    'warning: the NBD server can be reached from elsewhere without TLS: who gets there reads and ' +
+      'writes what it exports. Give it tls-creds, or keep the network to the pair.',
+  );
+}
 
 export const blockCommands = [
   command({
@@ -57,8 +68,9 @@ export const blockCommands = [
         str('a tls-creds object with endpoint=server; then clients must speak TLS'),
       ),
     },
-    run: ({ block }, { addr, 'tls-creds': tlsCreds }) =>
-      block.nbdServerStart(
+    run: (vm, { addr, 'tls-creds': tlsCreds }) =>
+      startServer(
+        vm,
         addr.type === 'unix'
           ? { kind: 'unix', path: addr.data.path }
           : tcp(addr.data.host, addr.data.port),
@@ -74,7 +86,7 @@ export const blockCommands = [
         if (writable && !all) throw new VmError('-w only valid together with -a');
         const { block } = vm;
         const asked = parseNbdAddress(address);
-        await block.nbdServerStart(asked);
+        await startServer(vm, asked);
         for (const { id, backend } of all ? block.list() : [])
           await addExport(block, { device: id || backend.nodeName, writable: writable ?? false });
         const at = block.nbd.address;

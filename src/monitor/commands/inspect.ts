@@ -119,13 +119,13 @@ export const inspectCommands = [
 ];
 
 /** One answer stays well below what a client's connection may queue. */
-const maxPageLines = 8192;
+const MAX_PAGE_LINES = 8192;
 
 function pageLines(guest: StoppedGuest, print: (pages: readonly MappedPage[]) => string[]): string {
   const mapped = guest.mappedPages();
   if (!mapped) return 'PG disabled';
   const lines = print(mapped.pages);
-  const shown = lines.slice(0, maxPageLines);
+  const shown = lines.slice(0, MAX_PAGE_LINES);
   if (mapped.cut || lines.length > shown.length)
     shown.push(`(cut off after ${shown.length} lines)`);
   return shown.join('\n');

@@ -19,7 +19,7 @@ import { answersOf } from '../answer.js';
 import { command, type Command, hmp } from '../schema.js';
 import { startCommands } from './start-jobs.js';
 
-const since = '0.2';
+const SINCE = '0.2';
 const device = str('drive or node', { complete: 'block-nodes' });
 const job = ({ block }: Vm, id: string) => block.jobs.get(id);
 
@@ -66,8 +66,8 @@ const summaries = {
   disable: 'a dirty bitmap notes nothing more',
 } as const;
 
-const oneJob = '{"id": "mirror0"}';
-const oneBitmap = '{"node": "node0", "name": "changed"}';
+const ONE_JOB = '{"id": "mirror0"}';
+const ONE_BITMAP = '{"node": "node0", "name": "changed"}';
 
 const id = str('the job', { complete: 'block-jobs' });
 
@@ -76,7 +76,7 @@ const verbs: Command[] = [
     name: 'query-block-jobs',
     hmpName: 'info block-jobs',
     aliases: ['info block_jobs'],
-    since,
+    since: SINCE,
     summary: 'show the block jobs',
     returns: list(blockJobInfo.type),
     run: vm => vm.block.jobs.query().map(blockJobInfo.from),
@@ -84,7 +84,7 @@ const verbs: Command[] = [
   }),
   command({
     name: 'query-jobs',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'show the jobs and how far they are',
     returns: list(anyJobInfo.type),
@@ -92,7 +92,7 @@ const verbs: Command[] = [
   }),
   command({
     name: 'block-job-set-speed',
-    since,
+    since: SINCE,
     summary: 'change how fast a job may go',
     examples: ['block_job_set_speed disk0 10M'],
     args: { device: id, speed: int('bytes per second; 0: no limit', { min: 0 }) },
@@ -104,7 +104,7 @@ const verbs: Command[] = [
   }),
   command({
     name: 'block-job-cancel',
-    since,
+    since: SINCE,
     summary: 'end a job; one that is ready leaves its target as a copy of this moment',
     examples: ['block_job_cancel -f disk0'],
     args: { force: flag('f', 'at once, also if it is ready or paused'), device: id },
@@ -113,7 +113,7 @@ const verbs: Command[] = [
   ...(['pause', 'resume', 'complete'] as const).map(verb =>
     command({
       name: `block-job-${verb}`,
-      since,
+      since: SINCE,
       summary: summaries[verb],
       examples: [`block_job_${verb} disk0`],
       args: { device: id },
@@ -123,10 +123,10 @@ const verbs: Command[] = [
   ...(['finalize', 'dismiss'] as const).map(verb =>
     command({
       name: `block-job-${verb}`,
-      since,
+      since: SINCE,
       monitors: 'qmp',
       summary: summaries[verb],
-      examples: [oneJob],
+      examples: [ONE_JOB],
       args: { id },
       run: (vm, a) => job(vm, a.id)[verb](),
     }),
@@ -134,20 +134,20 @@ const verbs: Command[] = [
   ...(['pause', 'resume', 'complete', 'finalize', 'dismiss'] as const).map(verb =>
     command({
       name: `job-${verb}`,
-      since,
+      since: SINCE,
       monitors: 'qmp',
       summary: summaries[verb],
-      examples: [oneJob],
+      examples: [ONE_JOB],
       args: { id },
       run: (vm, a) => job(vm, a.id)[verb](),
     }),
   ),
   command({
     name: 'job-cancel',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'end a job at once; its target is not to be used',
-    examples: [oneJob],
+    examples: [ONE_JOB],
     args: { id },
     run: (vm, a) => job(vm, a.id).cancel(true),
   }),
@@ -161,20 +161,20 @@ const bitmapCommand = (
 ) =>
   command({
     name: `block-dirty-bitmap-${verb}`,
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: summaries[verb],
-    examples: [oneBitmap],
+    examples: [ONE_BITMAP],
     args: bitmapArgs,
     run: (vm, a) => act(vm.block, nodeOf(vm, a.node), a.name),
   });
 const bitmaps: Command[] = [
   command({
     name: 'block-dirty-bitmap-add',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'note from now on what is written to a disk, for an incremental backup',
-    examples: [oneBitmap],
+    examples: [ONE_BITMAP],
     args: {
       ...bitmapArgs,
       granularity: optional(int('bytes for each bit, a power of two; 64 KiB', { min: 512 })),

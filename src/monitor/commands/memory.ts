@@ -11,7 +11,7 @@ const sizes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
 /**
  * One command prints at most so much: the monitor shares the main loop with the guest's devices.
  */
-const maxCount = 4096;
+const MAX_COUNT = 4096;
 
 interface Format {
   readonly count: number;
@@ -19,8 +19,8 @@ interface Format {
   readonly size: number;
 }
 
-const formatHelp = 'count, one of o x d u c, size b h w g (1, 2, 4, 8 bytes): /4xg';
-const expressionHelp = 'C arithmetic with $rip, $rax ... of CPU 0';
+const FORMAT_HELP = 'count, one of o x d u c, size b h w g (1, 2, 4, 8 bytes): /4xg';
+const EXPRESSION_HELP = 'C arithmetic with $rip, $rax ... of CPU 0';
 
 export const memoryCommands = [
   hmpCommand({
@@ -28,7 +28,7 @@ export const memoryCommands = [
     since: '0.1',
     summary: 'virtual memory dump starting at address',
     examples: ['x/8xg $rsp'],
-    args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
+    args: { format: optional(format(FORMAT_HELP)), address: rest(EXPRESSION_HELP) },
     run: async (vm, given) => {
       const wanted = readFormat(given.format);
       return look(vm.machine, guest =>
@@ -45,7 +45,7 @@ export const memoryCommands = [
     since: '0.1',
     summary: 'physical memory dump starting at address',
     examples: ['xp/16xb 0x7c00'],
-    args: { format: optional(format(formatHelp)), address: rest(expressionHelp) },
+    args: { format: optional(format(FORMAT_HELP)), address: rest(EXPRESSION_HELP) },
     run: async ({ machine }, given) => {
       const wanted = readFormat(given.format);
       return dump(wanted, await value(machine, given.address), (at, length) =>
@@ -59,7 +59,7 @@ export const memoryCommands = [
     aliases: ['p'],
     summary: 'print expression value (use $reg for CPU register access)',
     examples: ['print/x $rip + 0x10'],
-    args: { format: optional(format('one of o x d u c')), expression: rest(expressionHelp) },
+    args: { format: optional(format('one of o x d u c')), expression: rest(EXPRESSION_HELP) },
     run: async (vm, given) => {
       const { letter } = readFormat(given.format);
       return plain(await value(vm.machine, given.expression), letter);
@@ -76,9 +76,9 @@ const value = async (machine: MachineControl, text: string) =>
 function readFormat(text: string | undefined): Format {
   const match = /^([0-9]{0,6})([a-z]*)$/.exec(text ?? '');
   if (!match)
-    throw new VmError(`invalid format '/${text}'`, { hint: `A format is ${formatHelp}.` });
+    throw new VmError(`invalid format '/${text}'`, { hint: `A format is ${FORMAT_HELP}.` });
   const count = match[1] === '' ? 1 : Number(match[1]);
-  if (count > maxCount) throw new VmError(`a count is at most ${maxCount}`);
+  if (count > MAX_COUNT) throw new VmError(`a count is at most ${MAX_COUNT}`);
   let letter: Format['letter'] = 'x';
   let size = 4;
   for (const c of match[2]) {
@@ -87,7 +87,7 @@ function readFormat(text: string | undefined): Format {
     else if (Object.hasOwn(sizes, c)) size = sizes[c];
     else
       throw new VmError(`invalid char '${c}' in format`, {
-        hint: c === 'i' ? 'There is no disassembler.' : `A format is ${formatHelp}.`,
+        hint: c === 'i' ? 'There is no disassembler.' : `A format is ${FORMAT_HELP}.`,
       });
   }
   // Characters are bytes, however many words of them were asked for.

@@ -1,7 +1,7 @@
 /** Migration, which is also how COLO is entered. */
 import { asVmError, VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
-import { type CapabilityName, capabilityNames } from '../../colo/colo.js';
+import { type CapabilityName, capabilityNames } from '../../colo/controller.js';
 import { isAddress, parseMigrationUri } from '../../migration/uri.js';
 import type { MigrationStatus } from '../../qapi/types.js';
 import type { Vm } from '../../vm/vm.js';
@@ -31,6 +31,7 @@ export const migrationCommands = [
       'With the capability x-colo on, the destination becomes the secondary of this machine.',
       'Without it the guest moves there: it runs until little of its memory is left, then ' +
         'stands still for downtime-limit at most.',
+      'With the parameter tls-creds it goes over TLS, and the destination must, too.',
       'Disks stay where they are: both sides must reach them. After file: and exec: cont ' +
         'takes the guest up again.',
     ],
@@ -144,7 +145,9 @@ export const migrationCommands = [
     examples: ['migrate_set_parameter x-checkpoint-delay 100'],
     args: {
       parameter: str('name, for example x-checkpoint-delay', { complete: 'parameters' }),
-      value: str('ms; for max-bandwidth a size, MiB without a suffix; on or off; a side'),
+      value: str(
+        'ms; for max-bandwidth a size, MiB without a suffix; on or off; a side; an id; a name',
+      ),
     },
     run: (vm, { parameter, value }) => {
       setParameters(vm, { [parameter]: parameterValue(parameter, value) });
@@ -180,7 +183,7 @@ async function incoming({ machine, colo, host }: Vm, uri: string): Promise<void>
 }
 
 const onOff = (value: unknown) =>
-  typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+  typeof value === 'boolean' ? (value ? 'on' : 'off') : value === '' ? "''" : String(value);
 
 const settled: readonly MigrationStatus[] = ['none', 'cancelled', 'colo', 'completed', 'failed'];
 

@@ -73,22 +73,22 @@ export const objectCommands = [
   }),
 ];
 
-const container = '/objects';
+const CONTAINER = '/objects';
 
 /** QEMU's partial path: the id alone is enough. */
 function idOf(given: string): string {
-  const id = given.startsWith(`${container}/`) ? given.slice(container.length + 1) : given;
+  const id = given.startsWith(`${CONTAINER}/`) ? given.slice(CONTAINER.length + 1) : given;
   if (id.includes('/'))
     throw new VmError(`Device '${given}' not found`, {
       class: 'DeviceNotFound',
-      hint: `Paths are ${container} and ${container}/ID.`,
+      hint: `Paths are ${CONTAINER} and ${CONTAINER}/ID.`,
     });
   return id;
 }
 
 function listPath(objects: Vm['objects'], given: string): { name: string; type: string }[] {
   const type = { name: 'type', type: 'string' };
-  if (given !== container) return [type, ...objects.properties(idOf(given))];
+  if (given !== CONTAINER) return [type, ...objects.properties(idOf(given))];
   return [type, ...objects.list().map(o => ({ name: o.id, type: `child<${o.type}>` }))];
 }
 

@@ -16,7 +16,7 @@ import { int, list, oneOf, optional, rest, str, struct } from '../../words/types
 const format = optional(
   oneOf(['base64', 'utf8'], 'of the data; default: utf8', { name: 'DataFormat' }),
 );
-const maxReadBytes = 64 << 20;
+const MAX_READ_BYTES = 64 << 20;
 const chardev = str('its name', { complete: 'chardevs' });
 const ms = (summary: string) => int(summary, { min: 1, max: 100_000 });
 
@@ -71,12 +71,12 @@ export const plugCommands = [
     since: '0.1',
     summary: 'take the oldest bytes out of a ring buffer character device',
     examples: ['ringbuf_read log 4096'],
-    args: { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }), format },
+    args: { device: chardev, size: int('bytes at most', { min: 1, max: MAX_READ_BYTES }), format },
     returns: str(),
     run: (vm, { device, size, format: form = 'utf8' }) =>
       Buffer.from(vm.chardevs.ringbuf(device).read(size)).toString(form),
     hmp: hmp(
-      { device: chardev, size: int('bytes at most', { min: 1, max: maxReadBytes }) },
+      { device: chardev, size: int('bytes at most', { min: 1, max: MAX_READ_BYTES }) },
       (vm, { device, size }) =>
         printable(Buffer.from(vm.chardevs.ringbuf(device).read(size)).toString('utf8')),
     ),

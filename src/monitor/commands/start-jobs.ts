@@ -1,14 +1,14 @@
 /** Block jobs: what starts them. */
 import { VmError } from '../../base/errors.js';
-import { type ErrorPolicy, errorPolicies } from '../../block/jobs/contract.js';
+import { type ErrorPolicy, errorPolicies } from '../../block/contract/backend.js';
 import { startCommit, startStream } from '../../block/jobs/start-commit.js';
-import { type CopyOptions, startBackup, startMirror } from '../../block/jobs/start.js';
+import { type CopyJobOptions, startBackup, startMirror } from '../../block/jobs/start.js';
 import type { TargetOptions } from '../../block/jobs/target.js';
 import type { Vm } from '../../vm/vm.js';
 import { bool, flag, int, oneOf, optional, size, str } from '../../words/types.js';
 import { command, type Command, hmp } from '../schema.js';
 
-const since = '0.2';
+const SINCE = '0.2';
 const device = str('drive or node', { complete: 'block-nodes' });
 const jobId = optional(str('name of the job; default: the drive'));
 const policy = (of: string) =>
@@ -97,8 +97,9 @@ interface Common {
   readonly 'auto-finalize'?: boolean;
   readonly 'auto-dismiss'?: boolean;
 }
-interface Copy extends Common, Pick<CopyOptions, 'sync' | 'bitmap' | 'compress' | 'granularity'> {
-  readonly 'bitmap-mode'?: CopyOptions['bitmapMode'];
+interface Copy
+  extends Common, Pick<CopyJobOptions, 'sync' | 'bitmap' | 'compress' | 'granularity'> {
+  readonly 'bitmap-mode'?: CopyJobOptions['bitmapMode'];
   readonly 'on-source-error'?: ErrorPolicy;
   readonly 'on-target-error'?: ErrorPolicy;
 }
@@ -125,7 +126,7 @@ const chain = (a: Chain) => ({
   onError: a['on-error'],
 });
 
-const copyOf = (a: Copy, target: CopyOptions['target']): CopyOptions => ({
+const copyOf = (a: Copy, target: CopyJobOptions['target']): CopyJobOptions => ({
   ...common(a),
   sync: a.sync,
   bitmap: a.bitmap,
@@ -149,12 +150,12 @@ const newImage = (a: {
   mode: a.mode ?? 'absolute-paths',
 });
 
-async function mirror({ block }: Vm, a: Copy, target: CopyOptions['target']): Promise<void> {
-  await startMirror(block.ground, copyOf(a, target));
+async function mirror({ block }: Vm, a: Copy, target: CopyJobOptions['target']): Promise<void> {
+  await startMirror(block.startContext, copyOf(a, target));
 }
 
-async function backup({ block }: Vm, a: Copy, target: CopyOptions['target']): Promise<void> {
-  await startBackup(block.ground, copyOf(a, target));
+async function backup({ block }: Vm, a: Copy, target: CopyJobOptions['target']): Promise<void> {
+  await startBackup(block.startContext, copyOf(a, target));
 }
 
 const copyFlags = {
@@ -182,7 +183,7 @@ const driveCopy = (a: {
 export const startCommands: Command[] = [
   command({
     name: 'drive-mirror',
-    since,
+    since: SINCE,
     summary: 'copy a disk to a file or an NBD export, and keep both alike until told how it ends',
     examples: ['drive_mirror -f disk0 /images/copy.qcow2 qcow2'],
     notes: [
@@ -212,7 +213,7 @@ export const startCommands: Command[] = [
   }),
   command({
     name: 'blockdev-mirror',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'copy a disk to a node, and keep both alike until told how it ends',
     examples: ['{"job-id": "mirror0", "device": "node0", "target": "copy0", "sync": "full"}'],
@@ -235,7 +236,7 @@ export const startCommands: Command[] = [
   }),
   command({
     name: 'drive-backup',
-    since,
+    since: SINCE,
     summary:
       'copy a disk as it is now to a file or an NBD export, whatever the guest writes meanwhile',
     examples: ['drive_backup -f disk0 /images/backup.qcow2 qcow2'],
@@ -266,7 +267,7 @@ export const startCommands: Command[] = [
   }),
   command({
     name: 'blockdev-backup',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'copy a disk as it is now to a node, whatever the guest writes meanwhile',
     examples: ['{"job-id": "backup0", "device": "node0", "target": "copy0", "sync": "full"}'],
@@ -285,7 +286,7 @@ export const startCommands: Command[] = [
   }),
   command({
     name: 'block-commit',
-    since,
+    since: SINCE,
     monitors: 'qmp',
     summary: 'move what images of a backing chain hold down into a base image',
     examples: ['{"job-id": "commit0", "device": "disk0"}'],
@@ -306,11 +307,15 @@ export const startCommands: Command[] = [
       ...ending,
     },
     run: async ({ block }, a) =>
-      void (await startCommit(block.ground, { ...chain(a), top: a.top, topNode: a['top-node'] })),
+      void (await startCommit(block.startContext, {
+        ...chain(a),
+        top: a.top,
+        topNode: a['top-node'],
+      })),
   }),
   command({
     name: 'block-stream',
-    since,
+    since: SINCE,
     summary: 'take over what a disk reads from the images below it, and do without them',
     examples: ['block_stream disk0 10M'],
     args: {
@@ -323,11 +328,11 @@ export const startCommands: Command[] = [
       'on-error': policy('request'),
       ...ending,
     },
-    run: async ({ block }, a) => void (await startStream(block.ground, chain(a))),
+    run: async ({ block }, a) => void (await startStream(block.startContext, chain(a))),
     hmp: hmp(
       { device, speed: speedSize, base: optional(str('image that stays below, by file name')) },
       async (vm, a) => {
-        await startStream(vm.block.ground, chain(a));
+        await startStream(vm.block.startContext, chain(a));
         return undefined;
       },
     ),

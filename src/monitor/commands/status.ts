@@ -37,6 +37,10 @@ const vmInfo = ofVm.answer('VmInfo', {
     ({ stands }) => stands.pair,
     (pair, all) => `pair: ${sentence({ ...all, pair })}`,
   ),
+  superseded: ofVm.fact(
+    bool('the other side goes on with the guest: this one can only follow it'),
+    ({ vm }) => vm.colo.superseded,
+  ),
   error: ofVm.fact(
     optional(str('why COLO, or the way into it, ended the last time')),
     ({ stands }) => stands.why,
@@ -68,7 +72,7 @@ function sentence(all: Readonly<Record<string, unknown>>): string {
   return todo === undefined ? text : `${text}; ${todo}`;
 }
 
-const noUuid = '00000000-0000-0000-0000-000000000000';
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 /** present: this host's KVM can run a guest. enabled: this machine does. */
 const kvmOf = ({ host, machine }: Vm) => ({
@@ -116,7 +120,7 @@ export const statusCommands = [
     since: '0.1',
     summary: 'show the current VM UUID',
     returns: struct('UuidInfo', { UUID: str() }),
-    run: ({ spec }) => ({ UUID: spec.uuid ?? noUuid }),
+    run: ({ spec }) => ({ UUID: spec.uuid ?? NO_UUID }),
     show: info => info.UUID,
   }),
   command({

@@ -5,7 +5,7 @@
 import { objectTypes } from '../../vm/objects/all.js';
 import { parameterNames } from '../parameters.js';
 import type { Registry } from '../schema.js';
-import type { Completion, Fields, Type } from '../../words/types.js';
+import type { CompletionSource, Fields, Type } from '../../words/types.js';
 import type { Vm } from '../../vm/vm.js';
 import { splitLine } from './parser.js';
 import { argumentWord } from './syntax.js';
@@ -114,22 +114,23 @@ function valuesFor(type: Type, registry: Registry, vm: Vm): Iterable<string> {
 }
 
 /** Where the names of each kind come from. files: see Assist.path. */
-const names: Readonly<Record<Completion, (vm: Vm, registry: Registry) => Iterable<string>>> = {
-  commands: (_vm, registry) => firstWords(registry),
-  info: (_vm, registry) => infoTopics(registry),
-  'block-nodes': ({ block }) =>
-    [
-      ...block.queryBlock().flatMap(b => [b.device, b.inserted['node-name']]),
-      ...block.queryNamedBlockNodes().map(node => node['node-name']),
-    ].filter(name => name !== ''),
-  'block-jobs': ({ block }) => block.jobs.query().map(job => job.id),
-  capabilities: ({ colo }) => colo.capability.keys(),
-  parameters: () => parameterNames,
-  netdevs: ({ network }) => network.ids,
-  chardevs: ({ chardevs }) => chardevs.info().map(c => c.id),
-  objects: ({ objects }) => objects.list().map(o => o.id),
-  'object-types': () => objectTypes.map(t => t.name),
-  devices: ({ machine }) => machine.deviceInfo().map(d => d.id),
-  'trace-events': ({ traces }) => traces.list().map(event => event.name),
-  files: () => [],
-};
+const names: Readonly<Record<CompletionSource, (vm: Vm, registry: Registry) => Iterable<string>>> =
+  {
+    commands: (_vm, registry) => firstWords(registry),
+    info: (_vm, registry) => infoTopics(registry),
+    'block-nodes': ({ block }) =>
+      [
+        ...block.queryBlock().flatMap(b => [b.device, b.inserted['node-name']]),
+        ...block.queryNamedBlockNodes().map(node => node['node-name']),
+      ].filter(name => name !== ''),
+    'block-jobs': ({ block }) => block.jobs.query().map(job => job.id),
+    capabilities: ({ colo }) => colo.capability.keys(),
+    parameters: () => parameterNames,
+    netdevs: ({ network }) => network.ids,
+    chardevs: ({ chardevs }) => chardevs.info().map(c => c.id),
+    objects: ({ objects }) => objects.list().map(o => o.id),
+    'object-types': () => objectTypes.map(t => t.name),
+    devices: ({ machine }) => machine.deviceInfo().map(d => d.id),
+    'trace-events': ({ traces }) => traces.list().map(event => event.name),
+    files: () => [],
+  };

@@ -4,7 +4,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { type EventName, isForPeople, onEveryEvent } from '../events.js';
 import { failoverDoubt, healthOf, pairNews } from '../health.js';
 import { Output } from '../output.js';
-import type { MonitorWorld } from '../qmp/server.js';
+import type { MonitorPorts } from '../qmp/server.js';
 import type { Registry } from '../schema.js';
 import type { Vm } from '../../vm/vm.js';
 import type { Clock } from '../../host/ports.js';
@@ -25,7 +25,7 @@ export interface Typist {
   notes?(to: (line: string) => boolean): void;
 }
 
-export interface HmpPorts extends MonitorWorld {
+export interface HmpPorts extends MonitorPorts {
   /** Absent: there is no person, and a terminal gets plain lines too. */
   readonly typist?: Typist;
 }
@@ -41,7 +41,7 @@ export class HmpMonitor implements Disposable {
     private readonly vm: Vm,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
-    private readonly world: HmpPorts,
+    private readonly ports: HmpPorts,
   ) {
     this.shell = new HmpShell(registry, vm, true);
     this.output = new Output(chr, queued => this.overflow(queued));
@@ -75,7 +75,7 @@ export class HmpMonitor implements Disposable {
   private open(): void {
     this.close();
     const { terminal } = this.chr;
-    const { typist } = this.world;
+    const { typist } = this.ports;
     if (terminal && !terminal.dumb && typist) return this.openRepl(terminal, typist);
     const lineEnd = this.chr.label === 'stdio' ? '\n' : '\r\n';
     this.lines = new LineMonitor(
@@ -153,7 +153,7 @@ export class HmpMonitor implements Disposable {
   }
 
   private overflow(queued: number): void {
-    this.world.log(
+    this.ports.log(
       `HMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`,
     );
     this.chr.hangUp();

@@ -14,13 +14,13 @@ export interface QmpEvent {
   readonly timestamp: unknown;
 }
 
-export interface ClientWorld {
+export interface QmpClientPorts {
   readonly sockets: Sockets;
   readonly clock: Clock;
 }
 
 /** query-qmp-schema of QEMU is the largest answer known, a few hundred KiB. */
-const maxAnswerBytes = 16 << 20;
+const MAX_ANSWER_BYTES = 16 << 20;
 
 interface Waiting {
   resolve(value: unknown): void;
@@ -35,7 +35,7 @@ export const addressText = (a: Address) =>
 
 export class QmpClient implements Disposable {
   greeting: unknown;
-  private readonly framer = new JsonFramer(maxAnswerBytes);
+  private readonly framer = new JsonFramer(MAX_ANSWER_BYTES);
   private readonly waiting = new Map<string, Waiting>();
   private readonly eventListeners = new Set<(event: QmpEvent) => void>();
   private readonly endListeners = new Set<() => void>();
@@ -44,13 +44,13 @@ export class QmpClient implements Disposable {
 
   /** Connects, reads the greeting and negotiates. timeoutMs bounds each of the three. */
   static async connect(
-    world: ClientWorld,
+    ports: QmpClientPorts,
     address: Address,
     timeoutMs: number,
   ): Promise<QmpClient> {
     const where = addressText(address);
-    const stream = await world.sockets.connect(address, { timeoutMs });
-    const client = new QmpClient(world, stream, where);
+    const stream = await ports.sockets.connect(address, { timeoutMs });
+    const client = new QmpClient(ports, stream, where);
     try {
       await client.wait('greeting', timeoutMs, 'QMP greeting');
       await client.execute('qmp_capabilities', undefined, timeoutMs);
@@ -62,7 +62,7 @@ export class QmpClient implements Disposable {
   }
 
   private constructor(
-    private readonly world: ClientWorld,
+    private readonly ports: QmpClientPorts,
     private readonly stream: Stream,
     private readonly where: string,
   ) {
@@ -114,7 +114,7 @@ export class QmpClient implements Disposable {
 
   private wait(id: string, timeoutMs: number, what: string): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const timer = this.world.clock.timer(timeoutMs, () => {
+      const timer = this.ports.clock.timer(timeoutMs, () => {
         this.waiting.delete(id);
         reject(new VmError(`${this.where}: no ${what} within ${timeoutMs / 1000} s`));
       });

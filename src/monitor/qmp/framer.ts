@@ -4,8 +4,8 @@
  * pieces. Untrusted input: size and depth are bounded, and what is too much is skipped to its end
  * and reported once. A control character inside a string, or a byte 0xff anywhere, starts afresh.
  */
-export const maxTextBytes = 1 << 20;
-export const maxDepth = 64;
+export const MAX_TEXT_BYTES = 1 << 20;
+export const MAX_DEPTH = 64;
 
 export type Frame = { text: Buffer } | { error: string };
 
@@ -36,7 +36,7 @@ export class JsonFramer {
   /** Why the rest of this value is thrown away. */
   private skipping: string | undefined;
 
-  constructor(private readonly maxBytes = maxTextBytes) {}
+  constructor(private readonly maxBytes = MAX_TEXT_BYTES) {}
 
   push(bytes: Uint8Array): void {
     const rest = this.input.subarray(this.at);
@@ -104,7 +104,7 @@ export class JsonFramer {
     if (this.quote !== 0) this.inString(byte);
     else if (quotes.has(byte)) this.quote = byte;
     else if (openers.has(byte)) {
-      if (++this.depth > maxDepth) this.skip('JSON nesting depth limit exceeded');
+      if (++this.depth > MAX_DEPTH) this.skip('JSON nesting depth limit exceeded');
     } else if (closers.has(byte)) this.depth--;
     if (this.depth === 0 && this.quote === 0) return this.take(from.start, this.at);
     return this.checkSize(from);

@@ -4,7 +4,7 @@
  * member named `__proto__` is a member.
  */
 import { VmError } from '../../base/errors.js';
-import { maxDepth } from './framer.js';
+import { MAX_DEPTH } from './framer.js';
 
 export type Json = null | boolean | number | bigint | string | Json[] | { [member: string]: Json };
 
@@ -44,7 +44,7 @@ class Parser {
   constructor(private readonly text: string) {}
 
   value(depth: number): Json {
-    if (depth > maxDepth) throw new VmError('JSON nesting depth limit exceeded');
+    if (depth > MAX_DEPTH) throw new VmError('JSON nesting depth limit exceeded');
     const c = this.peek();
     if (c === '{') return this.object(depth);
     if (c === '[') return this.array(depth);

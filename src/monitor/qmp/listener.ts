@@ -7,11 +7,11 @@ import { SocketChar } from '../../chardev/socket.js';
 import type { Address, Clock, Listener, Sockets, Stream } from '../../host/ports.js';
 import type { Registry } from '../schema.js';
 import type { Vm } from '../../vm/vm.js';
-import { type MonitorWorld, QmpServer } from './server.js';
+import { type MonitorPorts, QmpServer } from './server.js';
 
-const maxClients = 16;
+const MAX_CLIENTS = 16;
 
-export interface ListenerWorld extends MonitorWorld {
+export interface QmpListenerPorts extends MonitorPorts {
   readonly sockets: Sockets;
   readonly clock: Clock;
 }
@@ -25,12 +25,12 @@ export class QmpListener implements Disposable {
 
   constructor(
     private readonly label: string,
-    private readonly world: ListenerWorld,
+    private readonly ports: QmpListenerPorts,
   ) {}
 
   /** From now on the address is taken; clients wait until serve(). */
   async listen(address: Address): Promise<void> {
-    this.listener = await this.world.sockets.listen(address, stream => this.accept(stream));
+    this.listener = await this.ports.sockets.listen(address, stream => this.accept(stream));
   }
 
   serve(vm: Vm, registry: Registry): void {
@@ -45,7 +45,7 @@ export class QmpListener implements Disposable {
   }
 
   private accept(stream: Stream): void {
-    if (this.clients.size + this.early.length >= maxClients) return stream.destroy();
+    if (this.clients.size + this.early.length >= MAX_CLIENTS) return stream.destroy();
     if (!this.served) {
       this.early.push(stream);
       return;
@@ -58,8 +58,8 @@ export class QmpListener implements Disposable {
         chr.dispose();
       },
     };
-    const chr = SocketChar.over(this.label, this.world, stream, () => client.dispose());
-    const server = new QmpServer(vm, registry, chr, this.world);
+    const chr = SocketChar.over(this.label, this.ports, stream, () => client.dispose());
+    const server = new QmpServer(vm, registry, chr, this.ports);
     this.clients.add(client);
   }
 }

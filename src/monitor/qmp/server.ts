@@ -9,7 +9,7 @@ import type { Registry } from '../schema.js';
 import type { Vm } from '../../vm/vm.js';
 import { QmpSession } from './session.js';
 
-export interface MonitorWorld {
+export interface MonitorPorts {
   wallMs(): number;
   /** For people: a client was dropped, and why. */
   log(line: string): void;
@@ -24,7 +24,7 @@ export class QmpServer implements Disposable {
     private readonly vm: Vm,
     private readonly registry: Registry,
     private readonly chr: CharBackend,
-    private readonly world: MonitorWorld,
+    private readonly ports: MonitorPorts,
   ) {
     this.output = new Output(chr, queued => this.overflow(queued));
     this.events = onEveryEvent(vm, (name, data) => this.session?.event(name, data));
@@ -54,7 +54,7 @@ export class QmpServer implements Disposable {
       drained: () => this.output.drained(),
       congested: on => (on ? this.chr.pause() : this.chr.resume()),
       finished: () => this.chr.hangUp(),
-      wallMs: () => this.world.wallMs(),
+      wallMs: () => this.ports.wallMs(),
     });
     this.session.greet();
   }
@@ -67,7 +67,7 @@ export class QmpServer implements Disposable {
   }
 
   private overflow(queued: number): void {
-    this.world.log(
+    this.ports.log(
       `QMP client on ${this.chr.label} does not read: ${queued} bytes dropped, connection closed`,
     );
     this.chr.hangUp();

@@ -25,13 +25,13 @@ export interface SessionPort {
 }
 
 /** Unread input that makes the channel pause; one whole command may be larger. */
-const congestionBytes = 64 << 10;
+const CONGESTION_BYTES = 64 << 10;
 
 /**
  * With oob: commands in band that wait for their turn. At the limit nothing more is read, out of
  * band neither (as in QEMU).
  */
-const maxQueued = 8;
+const MAX_QUEUED = 8;
 
 interface Request {
   readonly execute: string;
@@ -91,7 +91,7 @@ export class QmpSession {
 
   private async pump(): Promise<void> {
     if (this.pumping || this.closed) {
-      this.setCongested(this.framer.unread > congestionBytes);
+      this.setCongested(this.framer.unread > CONGESTION_BYTES);
       return;
     }
     this.pumping = true;
@@ -118,7 +118,7 @@ export class QmpSession {
     });
     this.inBand = turn;
     if (!this.oob) return turn;
-    while (this.queued >= maxQueued) await new Promise<void>(resolve => (this.madeRoom = resolve));
+    while (this.queued >= MAX_QUEUED) await new Promise<void>(resolve => (this.madeRoom = resolve));
   }
 
   private nextFrame(): Frame | undefined {

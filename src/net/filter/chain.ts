@@ -15,7 +15,7 @@ import type {
 } from '../contract.js';
 
 /** Ends of the chain; false: no room, the frame was not taken. */
-export interface ChainEnds {
+export interface ChainPorts {
   toWorld(frame: Uint8Array): boolean;
   toGuest(frame: Uint8Array): boolean;
   emit(frame: Uint8Array, sink: (frame: Uint8Array) => void): boolean;
@@ -26,7 +26,7 @@ export interface ChainEnds {
 export class FilterChain implements FilterSlots {
   private readonly filters: NetFilter[] = [];
 
-  constructor(private readonly ends: ChainEnds) {}
+  constructor(private readonly ports: ChainPorts) {}
 
   insert(filter: NetFilter, place: FilterPlace): FilterPort {
     this.filters.splice(this.indexOf(place), 0, filter);
@@ -90,7 +90,7 @@ export class FilterChain implements FilterSlots {
     direction: Direction,
     sink: (frame: Uint8Array) => void,
   ): boolean {
-    if (direction === 'rx') return this.ends.emit(frame, sink);
+    if (direction === 'rx') return this.ports.emit(frame, sink);
     sink(frame);
     return true;
   }
@@ -102,7 +102,7 @@ export class FilterChain implements FilterSlots {
     const step = direction === 'rx' ? 1 : -1;
     for (let at = start; at >= 0 && at < this.filters.length; at += step)
       this.filters[at].pump?.(direction);
-    this.ends.room(direction);
+    this.ports.room(direction);
   }
 
   /** Hot: a frame passes here. */
@@ -119,6 +119,6 @@ export class FilterChain implements FilterSlots {
         return taken;
       }
     }
-    return direction === 'rx' ? this.ends.toWorld(frame) : this.ends.toGuest(frame);
+    return direction === 'rx' ? this.ports.toWorld(frame) : this.ports.toGuest(frame);
   }
 }

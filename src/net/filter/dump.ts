@@ -28,7 +28,7 @@ export class Dump implements NetFilter {
     readonly direction: Direction | 'all',
     private readonly file: OpenFile,
     private readonly maxlen: number,
-    private readonly world: { clock: Clock; note: (line: string) => void },
+    private readonly ports: { clock: Clock; note: (line: string) => void },
     private at: number,
   ) {}
 
@@ -37,7 +37,7 @@ export class Dump implements NetFilter {
     direction: Direction | 'all',
     file: OpenFile,
     maxlen: number,
-    world: { clock: Clock; note: (line: string) => void },
+    ports: { clock: Clock; note: (line: string) => void },
   ): Promise<Dump> {
     const header = pcapHeader(maxlen);
     try {
@@ -47,7 +47,7 @@ export class Dump implements NetFilter {
       await file.close().catch(() => undefined);
       throw error;
     }
-    return new Dump(name, direction, file, maxlen, world, header.length);
+    return new Dump(name, direction, file, maxlen, ports, header.length);
   }
 
   attach(): void {}
@@ -65,7 +65,7 @@ export class Dump implements NetFilter {
       this.dropped++;
       return;
     }
-    const record = pcapRecord(frame, this.world.clock.wallMs(), this.maxlen);
+    const record = pcapRecord(frame, this.ports.clock.wallMs(), this.maxlen);
     this.queue.push(record);
     this.queuedBytes += record.length;
     this.writing ??= this.drain();
@@ -120,7 +120,7 @@ export class Dump implements NetFilter {
 
   private complain(error: unknown): void {
     if (!this.failed)
-      this.world.note(`filter-dump ${this.name}: packets are lost: ${asVmError(error).message}`);
+      this.ports.note(`filter-dump ${this.name}: packets are lost: ${asVmError(error).message}`);
     this.failed = true;
   }
 }

@@ -7,13 +7,16 @@
  */
 import type { FilterInfo, OutputHold, FilterVerdict } from '../contract.js';
 
-export interface HoldLimits {
+export interface OutputHoldLimits {
   packets: number;
   bytes: number;
 }
-export const defaultHoldLimits: HoldLimits = { packets: 16384, bytes: 64 * 1024 * 1024 };
+export const defaultOutputHoldLimits: OutputHoldLimits = {
+  packets: 16384,
+  bytes: 64 * 1024 * 1024,
+};
 
-export interface HoldPort {
+export interface OutputHoldPort {
   /** On through the chain; false: no room now, pump() follows when there is. */
   forward(frame: Uint8Array): boolean;
   /** Room again after a frame was refused. */
@@ -50,8 +53,8 @@ export class OutputHoldFilter implements OutputHold {
 
   constructor(
     readonly name: string,
-    private readonly limits: HoldLimits,
-    private readonly wiring: HoldPort,
+    private readonly limits: OutputHoldLimits,
+    private readonly port: OutputHoldPort,
   ) {}
 
   get on(): boolean {
@@ -142,7 +145,7 @@ export class OutputHoldFilter implements OutputHold {
     )
       return;
     this.refused = false;
-    this.wiring.onRoom();
+    this.port.onRoom();
   }
 
   info(): FilterInfo {
@@ -171,7 +174,7 @@ export class OutputHoldFilter implements OutputHold {
   }
 
   private leave(held: Buffer | Copy): boolean {
-    if (!('sink' in held)) return this.wiring.forward(held);
+    if (!('sink' in held)) return this.port.forward(held);
     held.sink(held.bytes);
     return true;
   }

@@ -21,17 +21,17 @@ export class Redirector implements NetFilter {
   constructor(
     readonly name: string,
     readonly direction: Direction | 'all',
-    private readonly ends: { readonly indev?: CharBackend; readonly outdev?: CharBackend },
+    private readonly chardevs: { readonly indev?: CharBackend; readonly outdev?: CharBackend },
     private readonly note: (line: string) => void,
   ) {
-    this.outlet = ends.outdev && new Outlet(ends.outdev);
+    this.outlet = chardevs.outdev && new Outlet(chardevs.outdev);
     this.injector = new Injector(direction);
   }
 
   attach(port: FilterPort): void {
     this.port = port;
     this.injector.attach(port);
-    const { indev } = this.ends;
+    const { indev } = this.chardevs;
     indev?.onEvent(() => this.reader.reset());
     indev?.onData(bytes => {
       this.reader.push(bytes);
@@ -66,7 +66,7 @@ export class Redirector implements NetFilter {
   }
 
   info(): FilterInfo {
-    const { indev, outdev } = this.ends;
+    const { indev, outdev } = this.chardevs;
     const input = indev && { indev: indev.id, received: this.received };
     const output = outdev && {
       outdev: outdev.id,
@@ -84,7 +84,7 @@ export class Redirector implements NetFilter {
 
   /** As many frames as have room; then indev is read on, or not. */
   private inject(): void {
-    const { indev } = this.ends;
+    const { indev } = this.chardevs;
     if (!indev || !this.port) return;
     try {
       while (this.enabled && !this.injector.busy) {

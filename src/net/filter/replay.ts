@@ -45,7 +45,7 @@ export class Replay implements NetFilter {
     readonly direction: Direction | 'all',
     private readonly file: OpenFile,
     private readonly format: PcapFormat,
-    private readonly world: { clock: Clock; note: (line: string) => void },
+    private readonly ports: { clock: Clock; note: (line: string) => void },
   ) {
     this.injector = new Injector(direction);
   }
@@ -54,7 +54,7 @@ export class Replay implements NetFilter {
     name: string,
     direction: Direction | 'all',
     file: OpenFile,
-    world: { clock: Clock; note: (line: string) => void },
+    ports: { clock: Clock; note: (line: string) => void },
   ): Promise<Replay> {
     try {
       return new Replay(
@@ -62,7 +62,7 @@ export class Replay implements NetFilter {
         direction,
         file,
         readPcapHeader(await readAt(file, 0, PCAP_HEADER_BYTES)),
-        world,
+        ports,
       );
     } catch (error) {
       await file.close().catch(() => undefined);
@@ -126,7 +126,7 @@ export class Replay implements NetFilter {
       LONGEST_PAUSE_MS,
       Math.max(0, this.next.ms - (this.previousMs ?? this.next.ms)),
     );
-    this.timer = this.world.clock.timer(pauseMs, () => this.play());
+    this.timer = this.ports.clock.timer(pauseMs, () => this.play());
   }
 
   private play(): void {
@@ -148,7 +148,7 @@ export class Replay implements NetFilter {
       this.done = this.next === undefined;
     } catch (error) {
       this.done = true;
-      this.world.note(`filter-replay ${this.name}: ${this.file.path}: ${asVmError(error).message}`);
+      this.ports.note(`filter-replay ${this.name}: ${this.file.path}: ${asVmError(error).message}`);
     }
     this.reading = false;
     if (this.disposed) this.close();
@@ -176,7 +176,7 @@ export class Replay implements NetFilter {
     this.file
       .close()
       .catch((error: unknown) =>
-        this.world.note(`filter-replay ${this.name}: ${asVmError(error).message}`),
+        this.ports.note(`filter-replay ${this.name}: ${asVmError(error).message}`),
       );
   }
 }

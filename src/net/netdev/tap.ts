@@ -1,10 +1,10 @@
 /** A tap interface of the host behind a nic. Its scripts are the machine's business. */
 import type { Clock, Tap } from '../../host/ports.js';
-import type { HoldLimits } from '../filter/output-hold.js';
+import type { OutputHoldLimits } from '../filter/output-hold.js';
 import { WiredNetdev } from './wired.js';
 
 export class TapNetdev extends WiredNetdev {
-  constructor(id: string, tap: Tap, clock: Clock, limits?: HoldLimits) {
+  constructor(id: string, tap: Tap, clock: Clock, limits?: OutputHoldLimits) {
     const wire = {
       type: 'tap',
       properties: () => ({ ifname: tap.ifname }),

@@ -9,7 +9,11 @@ import { event, tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
 import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
-import { type HoldLimits, OutputHoldFilter, defaultHoldLimits } from '../filter/output-hold.js';
+import {
+  type OutputHoldLimits,
+  OutputHoldFilter,
+  defaultOutputHoldLimits,
+} from '../filter/output-hold.js';
 import { FRAME_BYTES_MAX, rarpAnnounce } from '../packet/ethernet.js';
 
 const trace = tracer('net', {
@@ -38,7 +42,7 @@ export interface Wire {
 }
 
 export class WiredNetdev implements Netdev {
-  readonly output: OutputHoldFilter;
+  readonly outputHold: OutputHoldFilter;
   readonly filters: FilterChain;
   private readonly inbound = new BoundedQueue<Buffer>(INBOUND_MAX);
   private waiting: Buffer | undefined;
@@ -54,17 +58,17 @@ export class WiredNetdev implements Netdev {
     readonly id: string,
     private readonly wire: Wire,
     private readonly clock: Clock,
-    limits: HoldLimits = defaultHoldLimits,
+    limits: OutputHoldLimits = defaultOutputHoldLimits,
   ) {
-    this.output = new OutputHoldFilter('nop', limits, {
+    this.outputHold = new OutputHoldFilter('nop', limits, {
       forward: frame => this.toWorld(frame),
       onRoom: () => this.filters.room('rx'),
     });
     this.filters = new FilterChain({
       toWorld: frame =>
-        this.output.on ? this.output.take(frame) === 'stolen' : this.toWorld(frame),
+        this.outputHold.on ? this.outputHold.take(frame) === 'stolen' : this.toWorld(frame),
       toGuest: frame => this.toGuest(frame),
-      emit: (frame, sink) => this.output.emit(frame, sink),
+      emit: (frame, sink) => this.outputHold.emit(frame, sink),
       room: direction => this.hasRoom(direction),
     });
     wire.onFrame(frame => this.fromWire(frame));
@@ -109,7 +113,7 @@ export class WiredNetdev implements Netdev {
   }
 
   announce(): void {
-    if (!this.nic || !this.output.open) return;
+    if (!this.nic || !this.outputHold.open) return;
     // Past the filters: this is about where the guest is, not what it says.
     if (this.linkUp) this.wire.write(rarpAnnounce(this.nic.mac));
     this.nic.announce();
@@ -127,7 +131,7 @@ export class WiredNetdev implements Netdev {
       link: this.linkUp ? 'up' : 'down',
       properties: this.wire.properties(),
       mac,
-      filters: [this.output.info(), ...this.filters.info()],
+      filters: [this.outputHold.info(), ...this.filters.info()],
     };
   }
 
@@ -148,7 +152,7 @@ export class WiredNetdev implements Netdev {
 
   private tryAgain(): void {
     this.retry = undefined;
-    this.output.pump();
+    this.outputHold.pump();
     if (!this.retry) this.filters.room('rx');
   }
 

@@ -11,13 +11,13 @@ import type { ObjectType } from './type.js';
 
 export const objectTypes: readonly ObjectType[] = [...filterTypes, ...tlsCredsTypes];
 
-const compareMode =
+const COMPARE_MODE =
   'it belongs to compare mode, where the secondary runs along and the outputs are compared; ' +
   'here the secondary stands still between checkpoints, and the output of every netdev is ' +
   'held until one covers it';
 const refusedTypes: Readonly<Record<string, string>> = {
-  'colo-compare': compareMode,
-  'filter-rewriter': compareMode,
+  'colo-compare': COMPARE_MODE,
+  'filter-rewriter': COMPARE_MODE,
   'throttle-group':
     'limits are of a disk: throttling.group=NAME of -drive, or block_set_io_throttle with ' +
     'group, shares one budget between several',

@@ -18,9 +18,9 @@ export type StdioInput = Extract<CharSpec, { kind: 'stdio' }>['input'];
 export const chardevKinds = ['null', 'stdio', 'file', 'socket', 'ringbuf'] as const;
 type Kind = (typeof chardevKinds)[number];
 
-const maxReconnectMs = 86_400_000;
-const defaultRingBytes = 65_536;
-const maxRingBytes = 64 << 20;
+const MAX_RECONNECT_MS = 86_400_000;
+const DEFAULT_RING_BYTES = 65_536;
+const MAX_RING_BYTES = 64 << 20;
 
 const options = {
   null: {},
@@ -40,10 +40,13 @@ const options = {
     reconnect: optional(
       int('of a client: seconds until it tries again; 0 (default): it does not', {
         min: 0,
-        max: maxReconnectMs / 1000,
+        max: MAX_RECONNECT_MS / 1000,
       }),
     ),
-    'reconnect-ms': optional(int('the same in milliseconds', { min: 0, max: maxReconnectMs })),
+    'reconnect-ms': optional(int('the same in milliseconds', { min: 0, max: MAX_RECONNECT_MS })),
+    'tls-creds': optional(
+      str('a tls-creds object, of a server with endpoint=server: the connection speaks TLS'),
+    ),
   },
   ringbuf: { size: optional(size('bytes that are kept, a power of two; default: 64K')) },
 } as const satisfies Record<Kind, Fields>;
@@ -108,7 +111,7 @@ function withoutWait(backend: CharSpec, asked: boolean): CharSpec {
   return { ...backend, wait: false };
 }
 
-const shortForms = 'null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf';
+const SHORT_FORMS = 'null, stdio, file:PATH, unix:PATH, tcp:HOST:PORT and ringbuf';
 
 /**
  * `unix:/run/x,server=on,wait=off`: the short form; stdioInput: what the front end makes of
@@ -149,7 +152,7 @@ export function readChannel(text: string, stdioInput: StdioInput): CharSpec {
       ]);
     }
     default:
-      throw new VmError(`'${form}' is not a character device of colo; it has ${shortForms}`);
+      throw new VmError(`'${form}' is not a character device of colo; it has ${SHORT_FORMS}`);
   }
 }
 
@@ -167,6 +170,7 @@ export const chardevBackend = tagged('ChardevBackend', {
     wait: optional(bool('of a server: answer when somebody is there; default: false')),
     reconnect: options.socket.reconnect,
     'reconnect-ms': options.socket['reconnect-ms'],
+    'tls-creds': options.socket['tls-creds'],
   }),
   ringbuf: struct('ChardevRingbuf', options.ringbuf),
 });
@@ -210,10 +214,10 @@ const specOf = {
     append,
   }),
   socket: (given: ArgsOf<typeof options.socket>): CharSpec => socketSpec(given),
-  ringbuf: ({ size: sizeBytes = defaultRingBytes }: ArgsOf<typeof options.ringbuf>): CharSpec => {
-    if (!Number.isInteger(Math.log2(sizeBytes)) || sizeBytes > maxRingBytes)
+  ringbuf: ({ size: sizeBytes = DEFAULT_RING_BYTES }: ArgsOf<typeof options.ringbuf>): CharSpec => {
+    if (!Number.isInteger(Math.log2(sizeBytes)) || sizeBytes > MAX_RING_BYTES)
       throw new VmError('size of ringbuf chardev must be power of two', {
-        hint: `At most ${maxRingBytes}.`,
+        hint: `At most ${MAX_RING_BYTES}.`,
       });
     return { kind: 'ringbuf', sizeBytes };
   },
@@ -232,6 +236,7 @@ function socketSpec({
   wait,
   reconnect,
   'reconnect-ms': ms,
+  'tls-creds': tlsCreds,
 }: ArgsOf<typeof options.socket>): CharSpec {
   const address = addressOf(path, host, port);
   if (wait !== undefined && !server) throw new VmError("'wait' is for a server: add server=on");
@@ -247,6 +252,7 @@ function socketSpec({
     server,
     wait: server && (wait ?? true),
     reconnectMs: ms ?? (reconnect ?? 0) * 1000,
+    ...(tlsCreds !== undefined && { tlsCreds }),
   };
 }
 

@@ -13,10 +13,10 @@ import { FilterBuffer } from '../../net/filter/buffer.js';
 import { bool, int, oneOf, optional, str } from '../../words/types.js';
 import type { ArgsOf } from '../../words/types.js';
 import { objectType } from './type.js';
-import type { ObjectWorld } from './type.js';
+import type { ObjectContext } from './type.js';
 
 const onOff = ['on', 'off'] as const;
-const maxIntervalUs = 0xffff_ffff;
+const MAX_INTERVAL_US = 0xffff_ffff;
 
 const common = {
   netdev: str('netdev whose packets it filters', { complete: 'netdevs' }),
@@ -69,7 +69,7 @@ export const filterTypes = [
       ...common,
       interval: int('microseconds between two times that packets leave', {
         min: 1,
-        max: maxIntervalUs,
+        max: MAX_INTERVAL_US,
       }),
     },
     phase: 'late',
@@ -84,12 +84,12 @@ export const filterTypes = [
         read: (placed: Placed<FilterBuffer>) => placed.filter.packets,
       },
     },
-    create: (id, given, world) =>
+    create: (id, given, context) =>
       place(
         { type: 'filter-buffer', id },
         given,
-        world,
-        () => new FilterBuffer(id, directionOf(given), given.interval, world.host.clock),
+        context,
+        () => new FilterBuffer(id, directionOf(given), given.interval, context.host.clock),
       ),
   }),
   objectType({
@@ -108,12 +108,12 @@ export const filterTypes = [
     defaults: { ...defaults, vnet_hdr_support: false },
     changes,
     counters: outletCounters((placed: Placed<Mirror>) => placed.filter.outlet),
-    create: (id, given, world) => {
+    create: (id, given, context) => {
       refuseVnetHeader(given.vnet_hdr_support);
       return place(
         { type: 'filter-mirror', id },
         given,
-        world,
+        context,
         use => new Mirror(id, directionOf(given), use(given.outdev)),
       );
     },
@@ -141,7 +141,7 @@ export const filterTypes = [
         read: (placed: Placed<Redirector>) => placed.filter.received,
       },
     },
-    create: (id, given, world) => {
+    create: (id, given, context) => {
       refuseVnetHeader(given.vnet_hdr_support);
       const { indev, outdev } = given;
       if (indev === undefined && outdev === undefined)
@@ -153,13 +153,13 @@ export const filterTypes = [
       return place(
         { type: 'filter-redirector', id },
         given,
-        world,
+        context,
         use =>
           new Redirector(
             id,
             directionOf(given),
             { indev: end(use, indev), outdev: end(use, outdev) },
-            line => world.note(line),
+            line => context.note(line),
           ),
       );
     },
@@ -191,9 +191,9 @@ export const filterTypes = [
         read: (placed: Placed<Dump>) => placed.filter.dropped,
       },
     },
-    create: (id, given, world) =>
-      place({ type: 'filter-dump', id }, given, world, async () => {
-        const file = await world.host.files.open(given.file, {
+    create: (id, given, context) =>
+      place({ type: 'filter-dump', id }, given, context, async () => {
+        const file = await context.host.files.open(given.file, {
           readOnly: false,
           lock: 'auto',
           create: true,
@@ -203,7 +203,7 @@ export const filterTypes = [
           directionOf(given),
           file,
           given.maxlen ?? 65_536,
-          clockAndNote(world),
+          clockAndNote(context),
         );
       }),
   }),
@@ -224,18 +224,18 @@ export const filterTypes = [
         read: (placed: Placed<Replay>) => placed.filter.replayed,
       },
     },
-    create: (id, given, world) =>
-      place({ type: 'filter-replay', id }, given, world, async () => {
-        const file = await world.host.files.open(given.file, { readOnly: true, lock: 'none' });
-        return Replay.create(id, given.queue ?? 'tx', file, clockAndNote(world));
+    create: (id, given, context) =>
+      place({ type: 'filter-replay', id }, given, context, async () => {
+        const file = await context.host.files.open(given.file, { readOnly: true, lock: 'none' });
+        return Replay.create(id, given.queue ?? 'tx', file, clockAndNote(context));
       }),
   }),
 ];
 
 const directionOf = ({ queue = 'all' }: Common) => queue;
-const clockAndNote = (world: ObjectWorld) => ({
-  clock: world.host.clock,
-  note: (line: string) => world.note(line),
+const clockAndNote = (context: ObjectContext) => ({
+  clock: context.host.clock,
+  note: (line: string) => context.note(line),
 });
 
 function outletCounters<V>(outlet: (object: V) => Outlet | undefined) {
@@ -283,15 +283,15 @@ class Placed<F extends Filter> implements Disposable {
 async function place<F extends Filter>(
   { type, id }: { type: string; id: string },
   given: Common,
-  world: ObjectWorld,
+  context: ObjectContext,
   make: (use: Use) => F | Promise<F>,
 ): Promise<Placed<F>> {
   const at = placeOf(given);
   const user = `${type} '${id}'`;
   const claims = new Disposables();
   try {
-    const { filters } = claims.add(netdevOf(given.netdev, user, world)).value;
-    const filter = await make(chardev => claims.add(world.chardev(chardev, user)).value);
+    const { filters } = claims.add(netdevOf(given.netdev, user, context)).value;
+    const filter = await make(chardev => claims.add(context.chardev(chardev, user)).value);
     try {
       filter.attach(filters.insert(filter, at));
     } catch (error) {
@@ -307,9 +307,9 @@ async function place<F extends Filter>(
   }
 }
 
-function netdevOf(id: string, user: string, world: ObjectWorld) {
+function netdevOf(id: string, user: string, context: ObjectContext) {
   try {
-    return world.netdev(id, user);
+    return context.netdev(id, user);
   } catch (error) {
     if (error instanceof VmError && error.class === 'DeviceNotFound')
       throw new VmError("Parameter 'netdev' expects a network backend id", {

@@ -6,10 +6,10 @@ import { neededWord, readNamed } from '../../words/named.js';
 import type { Type } from '../../words/types.js';
 import { checkFields } from '../../words/types.js';
 import { objectTypeNamed } from './all.js';
-import type { ObjectType, ObjectWorld, VmObject } from './type.js';
+import type { ObjectType, ObjectContext, VmObject } from './type.js';
 import { fromWords } from '../../words/from-words.js';
 
-const maxObjects = 256;
+const MAX_OBJECTS = 256;
 
 /** `-object` as parsed: an id, a type, and properties that its fields have checked. */
 export interface ObjectRequest {
@@ -34,7 +34,7 @@ export function readObject(text: string): ObjectRequest {
 export class Objects implements Disposable {
   private readonly live = new Inventory<Live>({
     kind: 'object',
-    limit: maxObjects,
+    limit: MAX_OBJECTS,
     use: 'shared',
     duplicate: id =>
       new VmError(`attempt to add duplicate property '${id}' to object (type 'container')`, {
@@ -42,13 +42,13 @@ export class Objects implements Disposable {
       }),
   });
 
-  constructor(private readonly world: ObjectWorld) {}
+  constructor(private readonly context: ObjectContext) {}
 
   async add({ id, type, properties }: ObjectRequest): Promise<void> {
     const all = { ...type.defaults, ...properties };
     await this.live.add(id, async () => ({
       type,
-      value: await type.create(id, all, this.world),
+      value: await type.create(id, all, this.context),
       properties: all,
     }));
   }
@@ -131,12 +131,12 @@ export class Objects implements Disposable {
     properties[property] = checked;
   }
 
-  /** Users end before what they use, so the last to come goes first. */
+  /** Disposes in reverse order, because an object may use one that was added before it. */
   dispose(): void {
     for (const { value } of this.live.values.reverse()) value.dispose();
   }
 
-  /** Resolves when those that write have written. */
+  /** Resolves when every object that writes a file has written it. */
   async close(): Promise<void> {
     this.dispose();
     await Promise.allSettled(this.live.values.map(async ({ value }) => value.closed));

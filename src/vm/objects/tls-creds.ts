@@ -1,6 +1,6 @@
 /**
- * TLS credentials, which NBD servers and clients are given by id. The files are read once, when the
- * object is made.
+ * TLS credentials, which migrations, NBD and chardevs are given by id. The files are read once,
+ * when the object is made.
  */
 import type { Disposable } from '../../base/disposable.js';
 import { VmError } from '../../base/errors.js';
@@ -12,17 +12,28 @@ import { objectType } from './type.js';
 export class TlsCreds implements Disposable {
   constructor(
     private readonly id: string,
-    private readonly endpoint: TlsEndpoint,
-    private readonly loaded: TlsCredentials,
+    private readonly loaded: Readonly<Partial<Record<TlsEndpoint, TlsCredentials>>>,
   ) {}
+
+  static async load(
+    id: string,
+    endpoint: Given | undefined,
+    load: (endpoint: TlsEndpoint) => Promise<TlsCredentials>,
+  ): Promise<TlsCreds> {
+    const loaded: Partial<Record<TlsEndpoint, TlsCredentials>> = {};
+    const ends = endpoint === 'both' ? tlsEndpoints : [endpoint ?? 'client'];
+    for (const end of ends) loaded[end] = await load(end);
+    return new TlsCreds(id, loaded);
+  }
 
   /** For that side of a connection. */
   for(endpoint: TlsEndpoint): TlsCredentials {
-    if (endpoint !== this.endpoint)
-      throw new VmError(`Expected TLS credentials for a ${endpoint} endpoint`, {
-        hint: `'${this.id}' is for a ${this.endpoint}: make one with endpoint=${endpoint}.`,
-      });
-    return this.loaded;
+    const found = this.loaded[endpoint];
+    if (found) return found;
+    const other = Object.keys(this.loaded).join();
+    throw new VmError(`Expected TLS credentials for a ${endpoint} endpoint`, {
+      hint: `'${this.id}' is for a ${other}: make one with endpoint=${endpoint}, or both.`,
+    });
   }
 
   dispose(): void {
@@ -30,10 +41,14 @@ export class TlsCreds implements Disposable {
   }
 }
 
+type Given = TlsEndpoint | 'both';
+const tlsEndpoints = ['client', 'server'] as const;
 const endpoint = optional(
-  oneOf(['client', 'server'], 'the side of the connection that it is for; default: client', {
-    name: 'QCryptoTLSCredsEndpoint',
-  }),
+  oneOf(
+    [...tlsEndpoints, 'both'],
+    'the side of the connection that it is for; both: whichever is wanted; default: client',
+    { name: 'QCryptoTLSCredsEndpoint' },
+  ),
 );
 const defaults = { endpoint: 'client' } as const;
 
@@ -54,18 +69,14 @@ export const tlsCredsTypes = [
     },
     phase: 'early',
     defaults: { ...defaults, 'verify-peer': true },
-    create: async (id, given, { host }) => {
-      const side = given.endpoint ?? 'client';
-      return new TlsCreds(
-        id,
-        side,
-        await loadX509(host.files, {
+    create: (id, given, { host }) =>
+      TlsCreds.load(id, given.endpoint, end =>
+        loadX509(host.files, {
           dir: given.dir,
-          endpoint: side,
+          endpoint: end,
           verifyPeer: given['verify-peer'] ?? true,
         }),
-      );
-    },
+      ),
   }),
   objectType({
     name: 'tls-creds-psk',
@@ -78,17 +89,13 @@ export const tlsCredsTypes = [
     },
     phase: 'early',
     defaults: { ...defaults, username: DEFAULT_PSK_USER },
-    create: async (id, given, { host }) => {
-      const side = given.endpoint ?? 'client';
-      return new TlsCreds(
-        id,
-        side,
-        await loadPsk(host.files, {
+    create: (id, given, { host }) =>
+      TlsCreds.load(id, given.endpoint, end =>
+        loadPsk(host.files, {
           path: `${given.dir}/keys.psk`,
-          endpoint: side,
+          endpoint: end,
           username: given.username,
         }),
-      );
-    },
+      ),
   }),
 ];

@@ -11,7 +11,7 @@ import type { Netdev } from '../../net/contract.js';
 import type { ArgsOf, Fields, Type } from '../../words/types.js';
 
 /** What an object is made from. */
-export interface ObjectWorld {
+export interface ObjectContext {
   readonly host: Pick<Host, 'clock' | 'files'>;
   /** user: as a refusal names it. The claim is the object's until it is disposed. */
   netdev(id: string, user: string): Claim<Netdev>;
@@ -47,8 +47,15 @@ export interface ObjectType<V extends VmObject = VmObject> {
   /** value: checked. */
   change(object: V, property: string, value: unknown): void;
   readonly counters: Readonly<Record<string, Counter<V>>>;
-  /** properties: checked. VmError: it cannot be, and nothing is left of it. */
-  create(id: string, properties: Readonly<Record<string, unknown>>, world: ObjectWorld): Promise<V>;
+  /**
+   * properties: checked. Throws a VmError when the object cannot be made, and then leaves nothing
+   * open.
+   */
+  create(
+    id: string,
+    properties: Readonly<Record<string, unknown>>,
+    context: ObjectContext,
+  ): Promise<V>;
 }
 
 interface Declaration<F extends Fields, V extends VmObject> {
@@ -63,7 +70,7 @@ interface Declaration<F extends Fields, V extends VmObject> {
     readonly [K in keyof F]?: (object: V, value: F[K] extends Type<infer T> ? T : never) => void;
   };
   counters?: Readonly<Record<string, Counter<V>>>;
-  create: (id: string, properties: ArgsOf<F>, world: ObjectWorld) => V | Promise<V>;
+  create: (id: string, properties: ArgsOf<F>, context: ObjectContext) => V | Promise<V>;
 }
 
 export function objectType<F extends Fields, V extends VmObject>(
@@ -82,6 +89,6 @@ export function objectType<F extends Fields, V extends VmObject>(
     changeable: Object.keys(changes),
     change: (object, property, value) => changes[property](object, value),
     counters: d.counters ?? {},
-    create: async (id, properties, world) => d.create(id, properties as ArgsOf<F>, world),
+    create: async (id, properties, context) => d.create(id, properties as ArgsOf<F>, context),
   };
 }

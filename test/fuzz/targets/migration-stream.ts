@@ -8,12 +8,13 @@ import {
   FrameDecoder,
   type FrameKind,
   encodeFrame,
-  encodeHeader,
-  firstOwnOrdinal,
+  encodeStreamHeader,
+  FIRST_OWN_ORDINAL,
 } from '../../../src/migration/frames.js';
 import { transferKinds } from '../../../src/migration/messages.js';
+import { CHUNK_PAGES_MAX } from '../../../src/migration/pages.js';
 import { Pair } from '../../sim/pair.js';
-import { ports } from '../../sim/vm.js';
+import { ports } from '../../sim/command-line.js';
 import { mutated } from '../../support/mutated.js';
 import type { Random } from '../../support/random.js';
 
@@ -44,7 +45,11 @@ export function recorded(mode: Mode, disks: number): Promise<Conversation> {
 }
 
 async function record(mode: Mode, disks: number): Promise<Conversation> {
-  const pair = await Pair.create({ seed: 9, misfortunes: [], disks });
+  const pair = await Pair.create(
+    { seed: 9, misfortunes: [], disks },
+    // Few messages: whoever plays them again waits for no answer.
+    { options: { verifyRam: false, chunkPages: CHUNK_PAGES_MAX } },
+  );
   const { network, primary, secondary, world, history } = pair;
   history.speaks = () => undefined;
   pair.later = () => undefined;
@@ -53,10 +58,9 @@ async function record(mode: Mode, disks: number): Promise<Conversation> {
     if (port === ports.migration) said[from].push(bytes);
   };
   for (const side of [primary, secondary]) {
-    side.colo.setCapability('x-colo', mode === 'colo');
-    side.options.verifyRam = false;
+    await side.useColo(mode === 'colo');
   }
-  primary.start();
+  void primary.start();
   await secondary.listenForPrimary();
   if (mode === 'plain') primary.colo.migrate('tcp:s:8888');
   else primary.protect().catch(() => undefined);
@@ -78,10 +82,10 @@ function cut(said: readonly Uint8Array[], mode: Mode): Frame[] {
 
 /** The bytes that a peer says: the header, then the frames. */
 export const wire = (frames: readonly Frame[]): Buffer =>
-  Buffer.concat([encodeHeader(), ...frames.map(encoded)]);
+  Buffer.concat([encodeStreamHeader(), ...frames.map(encoded)]);
 
 function encoded({ kind, body }: Frame): Buffer {
-  if (kind.ordinal >= firstOwnOrdinal) return encodeFrame({ ...kind, bytes: 2 ** 31 }, body);
+  if (kind.ordinal >= FIRST_OWN_ORDINAL) return encodeFrame({ ...kind, bytes: 2 ** 31 }, body);
   return encodeFrame({ ...kind, bytes: body.length }, body);
 }
 

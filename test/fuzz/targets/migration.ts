@@ -8,7 +8,8 @@ import type { VmError } from '../../../src/base/errors.js';
 import type { Stream } from '../../../src/host/ports.js';
 import { History } from '../../sim/history.js';
 import { overlayImage, prepareImages } from '../../sim/images.js';
-import { ports, type Role, Vm } from '../../sim/vm.js';
+import { ports, type Role } from '../../sim/command-line.js';
+import { SimVm } from '../../sim/vm.js';
 import { SimNetwork } from '../../support/sim/network.js';
 import { SimMachineHost, SimNode } from '../../support/sim/node.js';
 import { World } from '../../support/sim/world.js';
@@ -32,7 +33,7 @@ class Duel {
   private readonly peer: SimNode;
   readonly reports: string[] = [];
   readonly loaded: string[] = [];
-  vm!: Vm;
+  vm!: SimVm;
 
   private constructor(
     readonly world: World,
@@ -68,10 +69,10 @@ class Duel {
       noise: false,
     } as const;
     const onStep = (step: string) => step === 'secondary-committed' && this.loaded.push(step);
-    const built = Vm.build({ node, network, history, onStep }, role, shape);
+    const options = { verifyRam: false, blobBytesMax, idleTimeoutMs: 400 };
+    const built = SimVm.build({ node, network, history, onStep, options }, role, shape);
     this.vm = await world.play(built);
-    Object.assign(this.vm.options, { verifyRam: false, blobBytesMax, idleTimeoutMs: 400 });
-    this.vm.colo.setCapability('x-colo', mode === 'colo');
+    await this.vm.useColo(mode === 'colo');
   }
 
   /** The peer connects, and says this. */
@@ -89,7 +90,7 @@ class Duel {
       .sockets(this.peer)
       .listen(address, stream => this.say(stream, bytes, random));
     await this.world.play(listening);
-    this.vm.colo.migrate(`tcp:x:${ports.migration}`);
+    await this.vm.migrate(`tcp:x:${ports.migration}`);
     await this.world.run(this.world.now + settleMs);
   }
 
@@ -194,7 +195,7 @@ async function attackOutgoing(random: Random): Promise<void> {
   await watched(async () => {
     const duel = await Duel.start(random, 'primary', mode, 0);
     const { vm, world } = duel;
-    vm.start();
+    void vm.start();
     await world.run(20);
     const said = spoiled(answers, mode, random);
     await duel.beCalled(wire(said), random);
@@ -216,7 +217,7 @@ async function attackOutgoing(random: Random): Promise<void> {
 /** The user's word. */
 async function goOn({ vm, world }: Duel): Promise<void> {
   try {
-    vm.colo.lostHeartbeat();
+    await vm.lostHeartbeat();
   } catch (error) {
     if ((error as VmError).name !== 'VmError') throw error;
   }

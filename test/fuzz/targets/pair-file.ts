@@ -22,6 +22,8 @@ disks:
 network:
   - {primary: tap-web, secondary: tap-web, mac: 52:54:00:00:00:07}
 options: ["-no-reboot"]
+tls: {dir: web-tls, kind: psk}
+insecure: false
 secondary: {monitor: stdio, options: ["-uuid x"]}
 `;
 const pieces = [

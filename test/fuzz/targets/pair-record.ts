@@ -5,8 +5,8 @@
  */
 import { VmError } from '../../../src/base/errors.js';
 import {
-  decodeRecord,
-  encodeRecord,
+  decodePairRecord,
+  encodePairRecord,
   type PairRecord,
 } from '../../../src/block/record/pair-record.js';
 import { compare, firstRecord, nextBranch, permission } from '../../../src/colo/record.js';
@@ -62,9 +62,9 @@ export const pairRecord: FuzzTarget = {
   summary: 'records of a pair, from images and peers',
   run(random) {
     const record = someRecord(random);
-    let bytes: Buffer = encodeRecord(record);
+    let bytes: Buffer = encodePairRecord(record);
     for (let n = random.below(4); n > 0; n--) bytes = spoiled(bytes, random);
-    const found = unlessRefused(() => decodeRecord(bytes));
+    const found = unlessRefused(() => decodePairRecord(bytes));
     if (found && JSON.stringify(found) !== JSON.stringify(record))
       throw new Error(`a changed record was taken: ${String(bytes)}`);
     let told: Buffer = encodeStandings([{ disk: 'd', record }]);

@@ -63,7 +63,7 @@ withQemu(
       'driver=quorum,read-pattern=fifo,vote-threshold=1,children.0.driver=raw,' +
       `children.0.file.filename=${at('p.img')}`;
     const guest = await guestOf(`if=virtio,id=d0,${quorum}`);
-    await startMirror(layer.ground, {
+    await startMirror(layer.startContext, {
       device: 'd0',
       jobId: 'resync',
       sync: 'full',
@@ -114,7 +114,7 @@ withQemu(
   'backup sync=top: the new image names the same backing file, and reads as the disk did',
   async () => {
     const guest = await chain();
-    await startBackup(layer.ground, {
+    await startBackup(layer.startContext, {
       device: 'd0',
       sync: 'top',
       speed: 8 * MiB,
@@ -143,7 +143,7 @@ withQemu.each([
   }
   const guest =
     format === 'raw' ? await guestOf(`id=d0,file=${at('disk')},format=raw`) : await chain();
-  await startBackup(layer.ground, {
+  await startBackup(layer.startContext, {
     device: 'd0',
     sync: 'full',
     speed: 8 * MiB,
@@ -164,8 +164,8 @@ withQemu.each(['middle', 'active', 'stream'])('a chain made shorter: %s', async 
   await chain();
   const common = { device: 'd0' };
   await (what === 'stream'
-    ? startStream(layer.ground, common)
-    : startCommit(layer.ground, what === 'middle' ? { ...common, top: at('mid') } : common));
+    ? startStream(layer.startContext, common)
+    : startCommit(layer.startContext, what === 'middle' ? { ...common, top: at('mid') } : common));
   await until(
     () =>
       (info()?.ready ? void layer.jobs.get('d0').complete() : undefined) ?? info() === undefined,

@@ -93,7 +93,9 @@ withQemuImg(
     await image.close();
     const layer = new BlockLayer(realHost);
     await layer.addDrive(parseDrive(`file=${at('top')},format=qcow2,id=d`));
-    await expect(startCommit(layer.ground, { device: 'd' })).rejects.toThrow('persistent bitmaps');
+    await expect(startCommit(layer.startContext, { device: 'd' })).rejects.toThrow(
+      'persistent bitmaps',
+    );
     await layer.close();
     expect(flagsOf('base')).toEqual(['auto']);
   },

@@ -11,8 +11,10 @@ import { join } from 'node:path';
 import { asVmError } from '../../../src/base/errors.js';
 import type { Stdio } from '../../../src/chardev/contract.js';
 import { Chardevs } from '../../../src/vm/chardevs.js';
+import { defaultLimits } from '../../../src/vm/host.js';
 import { Network } from '../../../src/vm/network.js';
 import { objectsOf } from '../../../src/vm/objects.js';
+import { noCredentials } from '../../../src/host/credentials.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Host, Tap } from '../../../src/host/ports.js';
@@ -99,10 +101,15 @@ withQemu(
     } as unknown as Host;
     const network = await Network.create(
       { netdevs: [readNetdev('tap,id=inner,script=no,downscript=no')] },
-      { ...host, note },
+      { ...host, limits: defaultLimits, note },
     );
-    const chardevs = await Chardevs.create([], { ...host, stdio: {} as Stdio, log: note });
-    const objects = objectsOf({ ...host, note }, { network, chardevs });
+    const chardevs = await Chardevs.create([], {
+      ...host,
+      credentials: noCredentials,
+      stdio: {} as Stdio,
+      log: note,
+    });
+    const objects = objectsOf({ ...host, note }, () => ({ net: network, chardevs }));
     try {
       for (const id of ['m0', 'r0'])
         await eventually(() =>

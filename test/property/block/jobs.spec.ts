@@ -193,7 +193,7 @@ test('mirror', async () => {
       fc.constantFrom(0, 2_000_000),
       async (contents, steps, sync, end, policy, speed) => {
         const { bench, guest, model } = await chain(contents);
-        await startMirror(bench.layer.ground, {
+        await startMirror(bench.layer.startContext, {
           device: 'd0',
           target: { target: '/t', mode: 'absolute-paths' },
           sync,
@@ -222,7 +222,7 @@ test('backup', async () => {
       async (contents, steps, sync, policy, speed) => {
         const { bench, guest, model } = await chain(contents);
         const before = Buffer.from(model);
-        await startBackup(bench.layer.ground, {
+        await startBackup(bench.layer.startContext, {
           device: 'd0',
           target: { target: '/t', mode: 'absolute-paths' },
           sync,
@@ -251,13 +251,13 @@ test('commit of the disk itself, of an image in the middle, and stream', async (
       async (contents, steps, what, speed) => {
         const { bench, guest, model } = await chain(contents);
         const common = { device: 'd0', speed };
-        if (what === 'active') await startCommit(bench.layer.ground, common);
+        if (what === 'active') await startCommit(bench.layer.startContext, common);
         else if (what === 'active to the middle')
-          await startCommit(bench.layer.ground, { ...common, base: '/mid' });
+          await startCommit(bench.layer.startContext, { ...common, base: '/mid' });
         else if (what === 'middle')
-          await startCommit(bench.layer.ground, { ...common, top: '/mid' });
+          await startCommit(bench.layer.startContext, { ...common, top: '/mid' });
         else
-          await startStream(bench.layer.ground, {
+          await startStream(bench.layer.startContext, {
             ...common,
             base: what === 'stream' ? undefined : '/base',
           });
@@ -284,7 +284,7 @@ test('commit of the disk itself, of an image in the middle, and stream', async (
 test('after a plain run nothing is left open', async () => {
   const { bench, guest, model } = await chain([[], [], []]);
   expect(parseDrive('file=/x,format=raw').interface).toBe('virtio');
-  await startCommit(bench.layer.ground, { device: 'd0', top: '/mid' });
+  await startCommit(bench.layer.startContext, { device: 'd0', top: '/mid' });
   await play(bench, guest, model, [], 'complete');
   expect(bench.host.files.inodes.get('/mid')!.locks).toEqual([]);
   expect(bench.layer.graph.node('top').children.get('backing')!.readOnly).toBe(true);

@@ -265,7 +265,7 @@ async function spoiler(random: Random): Promise<string> {
 }
 const closing: (() => void)[] = [];
 
-test('our client, where somebody behind TLS changes what the server says', async () => {
+test('our client, where a peer behind TLS changes what the server says', async () => {
   await serve(false);
   const random = new Random(seed + 1);
   const path = await spoiler(random);

@@ -272,7 +272,7 @@ describe('replies in chunks, from a server that may say anything', () => {
   const at = nbd.encodeOffset;
   const data = (offset: number, length: number, last = false) =>
     Buffer.concat(
-      nbd.encodeChunk(
+      nbd.encodeReplyChunk(
         cookie,
         nbd.ChunkType.OFFSET_DATA,
         [at(offset), Buffer.alloc(length, 5)],
@@ -283,7 +283,7 @@ describe('replies in chunks, from a server that may say anything', () => {
     const size = Buffer.alloc(4);
     size.writeUInt32BE(length);
     return Buffer.concat(
-      nbd.encodeChunk(cookie, nbd.ChunkType.OFFSET_HOLE, [at(offset), size], last),
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.OFFSET_HOLE, [at(offset), size], last),
     );
   };
 
@@ -303,26 +303,31 @@ describe('replies in chunks, from a server that may say anything', () => {
     ['a hole behind', [hole(8192, 8192)], 0, 'outside of what was asked'],
     ['twice the same', [data(8192, 512), data(8192, 512)], 0, 'overlaps another'],
     ['too little', [data(8192, 512, true)], 0, 'reply has 512 bytes of 4096'],
-    ['nothing', nbd.encodeChunk(cookie, nbd.ChunkType.NONE, []), 0, 'reply has 0 bytes of 4096'],
+    [
+      'nothing',
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.NONE, []),
+      0,
+      'reply has 0 bytes of 4096',
+    ],
     [
       'an empty chunk in the middle',
-      nbd.encodeChunk(cookie, nbd.ChunkType.NONE, [], false),
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.NONE, [], false),
       0,
       'empty chunk that is not the last',
     ],
     [
       'an error that is none',
-      nbd.encodeChunk(cookie, nbd.ChunkType.ERROR, [Buffer.alloc(6)]),
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.ERROR, [Buffer.alloc(6)]),
       0,
       'error chunk (type 32769) that is malformed',
     ],
     [
       'an error with half a message',
-      nbd.encodeChunk(cookie, nbd.ChunkType.ERROR, [Buffer.from([0, 0, 0, 5, 0, 9, 65])]),
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.ERROR, [Buffer.from([0, 0, 0, 5, 0, 9, 65])]),
       0,
       'malformed',
     ],
-    ['an unknown chunk', nbd.encodeChunk(cookie, 77, []), 0, 'chunk of type 77'],
+    ['an unknown chunk', nbd.encodeReplyChunk(cookie, 77, []), 0, 'chunk of type 77'],
     [
       'data to a block status',
       [data(8192, 512)],
@@ -331,13 +336,13 @@ describe('replies in chunks, from a server that may say anything', () => {
     ],
     [
       'another context',
-      nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [Buffer.alloc(12, 2)]),
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [Buffer.alloc(12, 2)]),
       nbd.NbdCmd.BLOCK_STATUS,
       'status of context 33686018',
     ],
     [
       'no bytes',
-      nbd.encodeChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [
+      nbd.encodeReplyChunk(cookie, nbd.ChunkType.BLOCK_STATUS, [
         Buffer.from([0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
       ]),
       nbd.NbdCmd.BLOCK_STATUS,
@@ -375,7 +380,7 @@ describe('replies in chunks, from a server that may say anything', () => {
   );
 
   test('an error chunk among data is the result, with its words', () => {
-    const { settled } = reply([data(8192, 512), ...nbd.encodeChunkError(cookie, 28, 'no room')]);
+    const { settled } = reply([data(8192, 512), ...nbd.encodeErrorChunk(cookie, 28, 'no room')]);
     expect(settled).toEqual([{ errno: 28, said: 'no room' }]);
   });
 

@@ -10,7 +10,7 @@ import { checkQcow2 } from '../../../src/block/drivers/qcow2/check.js';
 import { defaultCreateOptions } from '../../../src/block/drivers/qcow2/create.js';
 import { readHeader } from '../../../src/block/drivers/qcow2/image.js';
 import { createImage, withFile } from '../../../src/block/image/open.js';
-import { decodeRecord } from '../../../src/block/record/pair-record.js';
+import { decodePairRecord } from '../../../src/block/record/pair-record.js';
 import { BlockLayer } from '../../../src/block/layer/layer.js';
 import { pattern, testHost, turns } from '../../support/block-host.js';
 import { attachedPair, KiB, type Pair } from '../../support/block-pair.js';
@@ -134,7 +134,7 @@ async function started(secondaryFiles: Record<string, Buffer>): Promise<Pair> {
 /** After the kill: what somebody reads who lays the images over each other again. */
 /** The image says that it holds part of an epoch. */
 const marked = (label: Uint8Array | undefined) =>
-  label !== undefined && decodeRecord(label).partial;
+  label !== undefined && decodePairRecord(label).partial;
 
 async function judge({ files, marked, taking, covered, svm }: Moment): Promise<void> {
   const host = testHost();

@@ -141,11 +141,11 @@ test('the order of the chain is the order of the places', () => {
         }
         if (s.do === 'switch') model.filter(m => m.name === s.name).forEach(m => (m.on = !m.on));
         if (s.do === 'hold' && !holding) {
-          netdev.output.hold(() => true);
+          netdev.outputHold.hold(() => true);
           holding = true;
         }
         if (s.do === 'release') {
-          netdev.output.releaseAll();
+          netdev.outputHold.releaseAll();
           expect(seen).toEqual(Array(held).fill('world'));
           [holding, held] = [false, 0];
         }

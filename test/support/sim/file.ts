@@ -10,8 +10,12 @@ export class SimFile implements OpenFile {
     read: () => this.request('read-label', () => this.inode.label),
     write: bytes => {
       const label = bytes && Buffer.from(bytes);
-      return this.request('write-label', () => void (this.inode.label = label));
+      return this.request('write-label', () => {
+        this.inode.label = label;
+        this.changed();
+      });
     },
+    companion: async kind => `/.${kind}.${this.files.storage.numberOf(this.inode)}`,
   };
 
   constructor(
@@ -36,6 +40,14 @@ export class SimFile implements OpenFile {
     this.drop();
   }
 
+  async changedUs(): Promise<number> {
+    return this.inode.changedUs;
+  }
+
+  private changed(): void {
+    this.inode.changedUs = Math.round(this.files.wallMs * 1000);
+  }
+
   async size(): Promise<number> {
     return this.inode.data.length;
   }
@@ -49,7 +61,10 @@ export class SimFile implements OpenFile {
   }
 
   pwrite(buffer: Uint8Array, offset: number): Promise<void> {
-    return this.request('pwrite', () => this.inode.write(buffer, offset));
+    return this.request('pwrite', () => {
+      this.inode.write(buffer, offset);
+      this.changed();
+    });
   }
 
   /** The name of a new file is durable with its content, as journalling file systems do it. */
@@ -61,11 +76,17 @@ export class SimFile implements OpenFile {
   }
 
   truncate(size: number): Promise<void> {
-    return this.request('truncate', () => this.inode.resize(size));
+    return this.request('truncate', () => {
+      this.inode.resize(size);
+      this.changed();
+    });
   }
 
   punchHole(offset: number, length: number): Promise<void> {
-    return this.request('punchHole', () => this.inode.fill(offset, offset + length));
+    return this.request('punchHole', () => {
+      this.inode.fill(offset, offset + length);
+      this.changed();
+    });
   }
 
   async close(): Promise<void> {

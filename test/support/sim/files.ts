@@ -15,6 +15,8 @@ const unit = 4096;
 export class Inode {
   data: Buffer;
   label: Uint8Array | undefined;
+  /** By the clock of its host. */
+  changedUs = 0;
   readonly locks = new Set<{ exclusive: boolean }>();
   /** What the medium has where that is older: by page, and the length. */
   private readonly old = new Map<number, Buffer>();
@@ -81,6 +83,7 @@ type Lost = Map<string, Inode | undefined>;
 
 export class SimStorage {
   readonly inodes = new Map<string, Inode>();
+  private readonly numbers = new Map<Inode, number>();
   private readonly unsynced: Lost = new Map();
   faults: StorageFaults = calm;
 
@@ -91,6 +94,12 @@ export class SimStorage {
 
   put(path: string, data: Uint8Array): void {
     this.inodes.set(path, new Inode(data));
+  }
+
+  numberOf(inode: Inode): number {
+    const known = this.numbers.get(inode) ?? this.numbers.size + 1;
+    this.numbers.set(inode, known);
+    return known;
   }
 
   bytes(path: string): Buffer {
@@ -142,6 +151,10 @@ export class SimFiles implements Files {
     private readonly node: SimNode,
     readonly storage: SimStorage,
   ) {}
+
+  get wallMs(): number {
+    return this.node.clock.wallMs();
+  }
 
   async open(
     path: string,

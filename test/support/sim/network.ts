@@ -34,12 +34,16 @@ export class SimNetwork {
   private blockedUntil = 0;
   private readonly listeners = new Map<string, { node: SimNode; onStream: (s: Stream) => void }>();
   private readonly streams = new Set<SimStream>();
+  /** What a file server has that all hosts reach: names and contents by folder. */
+  readonly folders = new Map<string, Map<string, Uint8Array>>();
   private freePort = 40000;
   /** Cut the next connection in this direction after so many bytes. */
   cutAfter: (Spot & { bytes: number }) | undefined;
   /** One bit of this byte is turned over. */
   corrupt: (Spot & { byte: number }) | undefined;
   latencyMs = usualLatencyMs;
+  /** A cut, or a byte that was turned over, has come. */
+  onStruck: () => void = () => undefined;
   /** What is written, as it is written. */
   onWrite: (spot: Spot, bytes: Uint8Array) => void = () => undefined;
 
@@ -138,7 +142,8 @@ export class SimNetwork {
     const port = asked === 0 ? this.freePort++ : asked;
     const key = `${node.host.name} ${port}`;
     const known = this.listeners.get(key);
-    if (known && known.node !== node)
+    // A host without power refuses nobody, and its next process may listen there.
+    if (known && known.node !== node && !known.node.dead)
       throw new VmError(`Failed to listen on '${key}': Address already in use`);
     this.listeners.set(key, { node, onStream });
     node.onDeath(

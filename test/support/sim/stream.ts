@@ -1,5 +1,6 @@
 /** One end of a simulated connection: bytes in order, in any pieces, within a window. */
-import type { Stream } from '../../../src/host/ports.js';
+import type { HeartbeatOptions, Stream } from '../../../src/host/ports.js';
+import { SimHeartbeat } from './heartbeat.js';
 import { netError, type SimNetwork } from './network.js';
 import type { SimNode } from './node.js';
 
@@ -16,6 +17,7 @@ export class SimStream implements Stream {
   cutAt = Infinity;
   readonly peer: string;
   readonly port: number;
+  private beats: SimHeartbeat | undefined;
   private sentBytes = 0;
   private consumedByOther = 0;
   private readonly waiters: Waiter[] = [];
@@ -64,6 +66,15 @@ export class SimStream implements Stream {
     }
     if (cut) this.reset();
     return this.room();
+  }
+
+  heartbeat(options: HeartbeatOptions): SimHeartbeat {
+    return (this.beats = new SimHeartbeat(
+      this.network,
+      this.node,
+      options,
+      () => this.other.beats,
+    ));
   }
 
   onData(fn: (bytes: Uint8Array) => void): void {
@@ -118,6 +129,7 @@ export class SimStream implements Stream {
 
   private reset(): void {
     this.network.world.note('net', `connection cut behind ${this.node.name}`);
+    this.network.onStruck();
     this.network.carry(() => this.finish(netError('ECONNRESET', this.peer)));
     this.transmit(() => this.other.finish(netError('ECONNRESET', this.other.peer)));
   }
@@ -134,6 +146,7 @@ export class SimStream implements Stream {
     const at = corrupt.byte - this.sentBytes;
     if (at < 0 || at >= data.length) return;
     world.note('net', `byte ${corrupt.byte} from ${this.node.name} is wrong`);
+    this.network.onStruck();
     data[at] ^= 1 << world.random.below(8);
   }
 

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import type { CharBackend, CharPorts, Stdio } from '../../../src/chardev/contract.js';
 import { createChardev } from '../../../src/chardev/create.js';
 import { readChannel } from '../../../src/vm/objects/chardevs.js';
+import { noCredentials } from '../../../src/host/credentials.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream } from '../../../src/host/ports.js';
@@ -25,6 +26,7 @@ const world: CharPorts = {
   clock,
   files: {} as Files,
   stdio: {} as Stdio,
+  credentials: noCredentials,
   log: line => log.push(line),
 };
 
@@ -169,7 +171,7 @@ test('wait=on: not ready before the first peer', async () => {
   await opening;
 });
 
-test('a client dials again when it is told to', async () => {
+test('a client connects again when the option asks for it', async () => {
   const client = await open(`unix:${path},reconnect-ms=10`);
   const front = new FrontEnd(client);
   const server = await open(`unix:${path},server=on,wait=off`);
@@ -187,7 +189,7 @@ test('a client without reconnect fails aloud', async () => {
   );
 });
 
-test('what a peer sent before it left without reading a word is delivered', async () => {
+test('what a peer sent before it left is delivered, even if it read nothing', async () => {
   const chr = await open(`unix:${path},server=on,wait=off`);
   const front = { input: '', events: [] as string[] };
   chr.onData(bytes => (front.input += Buffer.from(bytes).toString()));

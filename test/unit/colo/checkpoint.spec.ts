@@ -4,7 +4,7 @@
  */
 import { VmError } from '../../../src/base/errors.js';
 import { ManualClock, turn } from '../../support/block-host.js';
-import { Checkpoint, type CheckpointWiring } from '../../../src/colo/checkpoint.js';
+import { Checkpoint, type CheckpointContext } from '../../../src/colo/checkpoint.js';
 
 test(
   'the second of two disks cannot be cut: the first one is given up, and nothing is left that ' +
@@ -27,25 +27,27 @@ test(
       aborted: () => undefined,
     };
     const lifecycle = {
-      ram: { dirtyLog: { take: () => new Uint32Array(0), restore: () => undefined } },
+      ram: {
+        dirtyLog: { count: () => 0, take: () => new Uint32Array(0), restore: () => undefined },
+      },
       saveDevices: () => Buffer.alloc(1),
       stopForCheckpoint: async () => undefined,
       resumeAfterCheckpoint: () => undefined,
       failure: undefined,
     };
     const wiring = {
-      parts: {
+      ports: {
         lifecycle,
         clock: { nowMs: () => 0 },
         step: () => undefined,
-        options: { blobBytesMax: 10, replyTimeoutMs: 1, peerTimeoutMs: 1, copyBytesPerMs: 1 },
+        options: { blobBytesMax: 10, replyTimeoutMs: 1, loopLimitMs: 1, copyBytesPerMs: 1 },
       },
       link: { send: async () => undefined, expect: async () => undefined },
       disks: [first, second],
-      outputs: [],
-      staging: { fill: () => undefined },
+      outputHolds: [],
+      staging: { prepare: async () => undefined, fill: () => undefined },
     };
-    const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointWiring, {} as never);
+    const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointContext, {} as never);
     await expect(checkpoint.run()).rejects.toThrow('block replication is not running');
     await checkpoint.abort();
     await new Promise(resolve => setImmediate(resolve));
@@ -58,7 +60,7 @@ test('a long copy is announced before it begins, and a short one is not', async 
   const run = async (dirty: number) => {
     const order: string[] = [];
     const lifecycle = {
-      ram: { dirtyLog: { take: () => new Uint32Array(dirty) } },
+      ram: { dirtyLog: { count: () => dirty, take: () => new Uint32Array(dirty) } },
       saveDevices: () => {
         throw new VmError('far enough');
       },
@@ -69,7 +71,7 @@ test('a long copy is announced before it begins, and a short one is not', async 
     const options = {
       blobBytesMax: 10,
       replyTimeoutMs: 1,
-      peerTimeoutMs: 400,
+      loopLimitMs: 400,
       copyBytesPerMs: 4096,
     };
     const send = async ({ type, pages }: { type: string; pages?: number }) => {
@@ -79,25 +81,37 @@ test('a long copy is announced before it begins, and a short one is not', async 
     };
     const clock = { nowMs: () => 0, timer: () => ({ dispose: () => undefined }) };
     const wiring = {
-      parts: { lifecycle, clock, step: () => undefined, options },
+      ports: { lifecycle, clock, step: () => undefined, options },
       link: { send, expect: async () => undefined },
       disks: [],
-      outputs: [],
-      staging: { fill: () => order.push('copied') },
+      outputHolds: [],
+      staging: { prepare: async () => undefined, fill: () => order.push('copied') },
     };
-    const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointWiring, {} as never);
+    const checkpoint = new Checkpoint(
+      1,
+      wiring as unknown as CheckpointContext,
+      {
+        busy: (ms: number) => void order.push(`busy ${ms}`),
+      } as never,
+    );
     await expect(checkpoint.run()).rejects.toThrow('far enough');
     return order;
   };
   expect(await run(100)).toEqual(['checkpoint-request', 'stopped', 'copied']);
-  expect(await run(101)).toEqual(['checkpoint-request', 'stopped', 'copying 101', 'copied']);
+  expect(await run(101)).toEqual([
+    'checkpoint-request',
+    'stopped',
+    'busy 101',
+    'copying 101',
+    'copied',
+  ]);
 });
 
 test('a wire that is full does not hold the guest up', async () => {
   const clock = new ManualClock();
   let copied = false;
   const lifecycle = {
-    ram: { dirtyLog: { take: () => new Uint32Array(9) } },
+    ram: { dirtyLog: { count: () => 9, take: () => new Uint32Array(9) } },
     saveDevices: () => {
       throw new VmError('far enough');
     },
@@ -105,17 +119,23 @@ test('a wire that is full does not hold the guest up', async () => {
     resumeAfterCheckpoint: () => undefined,
     failure: undefined,
   };
-  const options = { replyTimeoutMs: 1, peerTimeoutMs: 4, copyBytesPerMs: 4096 };
+  const options = { replyTimeoutMs: 1, loopLimitMs: 4, copyBytesPerMs: 4096 };
   const wiring = {
-    parts: { lifecycle, clock, step: () => undefined, options },
+    ports: { lifecycle, clock, step: () => undefined, options },
     link: {
       send: ({ type }: { type: string }) =>
         type === 'copying' ? new Promise(() => undefined) : Promise.resolve(),
       expect: async () => undefined,
     },
-    staging: { fill: () => void (copied = true) },
+    staging: { prepare: async () => undefined, fill: () => void (copied = true) },
   };
-  const checkpoint = new Checkpoint(1, wiring as unknown as CheckpointWiring, {} as never);
+  const checkpoint = new Checkpoint(
+    1,
+    wiring as unknown as CheckpointContext,
+    {
+      busy: () => undefined,
+    } as never,
+  );
   const run = expect(checkpoint.run()).rejects.toThrow('far enough');
   await turn();
   await clock.advance(50);

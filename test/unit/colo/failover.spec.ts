@@ -3,8 +3,8 @@
  * sides, and walks through QEMU's words.
  */
 import {
-  Failover,
-  type Table,
+  FailoverStates,
+  type TransitionTable,
   coloEvents,
   coloStates,
   failoverStatus,
@@ -13,7 +13,7 @@ import {
   secondaryTable,
 } from '../../../src/colo/failover.js';
 
-const moves = (table: Table) =>
+const moves = (table: TransitionTable) =>
   coloStates.flatMap(s =>
     coloEvents.flatMap(e => (table[s]?.[e] ? [`${s} ${e} ${table[s][e]}`] : [])),
   );
@@ -31,6 +31,11 @@ it('primary: these moves and no others', () => {
     'protected peer-left require',
     'protected leave yielded',
     'protected guest-shutdown ended',
+    'protected hand-over handing-over',
+    'handing-over error lost',
+    'handing-over peer-alone yielded',
+    'handing-over peer-left require',
+    'handing-over leave yielded',
     'lost lost-heartbeat require',
     'lost peer-alone yielded',
     'lost peer-left require',
@@ -53,6 +58,7 @@ it('secondary: these moves and no others', () => {
     'protected peer-alone yielded',
     'protected leave yielded',
     'protected guest-shutdown ended',
+    'protected hand-over handing-over',
     'loading loaded protected',
     'loading lost-heartbeat relaunch',
     'loading failed broken',
@@ -60,6 +66,9 @@ it('secondary: these moves and no others', () => {
     'relaunch loaded require',
     'relaunch failed broken',
     'relaunch leave yielded',
+    'handing-over lost-heartbeat require',
+    'handing-over peer-alone yielded',
+    'handing-over leave yielded',
     'lost lost-heartbeat require',
     'lost peer-alone yielded',
     'lost leave yielded',
@@ -78,14 +87,14 @@ it('every state that waits for something can be left, and those at the end canno
 });
 
 it('refuses a move from another state and stays', () => {
-  const failover = new Failover(secondaryTable);
+  const failover = new FailoverStates(secondaryTable);
   expect(failover.move('lost-heartbeat')).toBe(false);
   expect(failover.state).toBe('none');
   expect(failover.can('enter')).toBe(true);
 });
 
 it('a failover asked while loading is relaunched', () => {
-  const failover = new Failover(secondaryTable);
+  const failover = new FailoverStates(secondaryTable);
   const walk = (['enter', 'received', 'lost-heartbeat', 'loaded', 'begin', 'done'] as const).map(
     event => (failover.move(event), failoverStatus(failover.state)),
   );

@@ -12,7 +12,7 @@ import { ManualClock } from '../../support/block-host.js';
 const times = { leaseMs: 1000, leaseMarginMs: 250, stopTimeoutMs: 600 };
 const never = new Promise<void>(() => undefined);
 
-function setup({ local = false, peerLeft = false }) {
+function setup({ local = false, peerLeft = false, decided = false }) {
   const clock = new ManualClock();
   let end: (error?: Error) => void = () => undefined;
   const stream = {
@@ -29,6 +29,7 @@ function setup({ local = false, peerLeft = false }) {
     stopped: never,
     peerAlone: never,
     peerLeft,
+    decided,
     lastGrantMs: 0,
   }).then(value => (result = value));
   return {
@@ -80,3 +81,14 @@ test(
     expect(gone.result()).toBe('peer-left');
   },
 );
+
+test('where an arbiter has decided no word is waited for, and the lease all the same', async () => {
+  const { clock, result } = setup({ decided: true });
+  await clock.advance(1249);
+  expect(result()).toBeUndefined();
+  await clock.advance(2);
+  expect(result()).toBe('lease-over');
+  const left = setup({ decided: true, peerLeft: true });
+  await left.clock.advance(1);
+  expect(left.result()).toBe('peer-left');
+});

@@ -4,8 +4,8 @@
  */
 import { ImageRecord } from '../../../src/block/record/image-record.js';
 import {
-  decodeRecord,
-  encodeRecord,
+  decodePairRecord,
+  encodePairRecord,
   type PairRecord,
 } from '../../../src/block/record/pair-record.js';
 import { PairIdentity } from '../../../src/colo/identity.js';
@@ -21,7 +21,7 @@ async function side(...records: (PairRecord | undefined)[]) {
   const names = records.map((_, n) => `/d${n}.img`);
   for (const [n, name] of names.entries()) {
     files.put(name, Buffer.alloc(512));
-    files.inodes.get(name)!.label = records[n] && encodeRecord(records[n]);
+    files.inodes.get(name)!.label = records[n] && encodePairRecord(records[n]);
   }
   let drawn = 0;
   const images = await Promise.all(
@@ -33,7 +33,7 @@ async function side(...records: (PairRecord | undefined)[]) {
   const entropy = { fill: (bytes: Uint8Array) => void bytes.fill(++drawn) };
   const identity = new PairIdentity({ entropy, images: () => images });
   const stored = () =>
-    names.map(name => files.inodes.get(name)!.label).map(label => label && decodeRecord(label));
+    names.map(name => files.inodes.get(name)!.label).map(label => label && decodePairRecord(label));
   return { files, identity, stored };
 }
 
@@ -45,7 +45,7 @@ test('the first time in COLO a pair is made, the same at all images', async () =
   expect(stored()).toEqual([made, made]);
 });
 
-test('who goes on alone is on a branch of its own, durable at every image when it is told so', async () => {
+test('a side that goes on alone has a branch of its own, durable at every image before it runs', async () => {
   const { identity, stored } = await side(
     { ...first, role: 'secondary', state: 'protected' },
     { ...first, role: 'secondary', state: 'protected', partial: true },
@@ -75,10 +75,32 @@ test('an image whose record cannot be written has it fail, and it can be tried a
   await expect(identity.goAlone()).rejects.toThrow(
     "the record of image '/d1.img' cannot be written: no room",
   );
+  // One image has its record and the other not: this side is who it was, and no other.
+  const next = identity.branchToBegin();
+  expect(stored().map(record => record?.branch)).toEqual([next, first.branch]);
+  expect(identity.record).toEqual({ ...first, state: 'protected' });
   files.fault = () => undefined;
   await identity.goAlone();
   const [a, b] = stored();
   expect(a).toEqual(b);
+  expect([identity.record?.branch, identity.branchToBegin() === next]).toEqual([next, false]);
+});
+
+test('a side that could not go on, and hears that its peer does, yields at every image', async () => {
+  const { files, identity, stored } = await side(
+    { ...first, state: 'protected' },
+    { ...first, state: 'protected' },
+  );
+  files.fault = (operation, path) => {
+    if (operation === 'write-label' && path === '/d1.img') throw new Error('no room');
+  };
+  await expect(identity.goAlone()).rejects.toThrow('no room');
+  files.fault = () => undefined;
+  await identity.concede();
+  expect(stored()).toEqual([
+    { ...first, state: 'yielded' },
+    { ...first, state: 'yielded' },
+  ]);
 });
 
 test.each<[PairRecord['state'], boolean]>([

@@ -9,10 +9,10 @@ import { StagedEpoch } from '../../../src/colo/staged-epoch.js';
 import { frameHead } from '../../../src/migration/frames.js';
 import {
   PageStaging,
-  chunkPagesMax,
+  CHUNK_PAGES_MAX,
   decodeChunk,
-  encodeChunk,
-  pageBytes,
+  encodePageChunk,
+  PAGE_BYTES,
 } from '../../../src/migration/pages.js';
 import { Turns } from '../../../src/migration/turns.js';
 import { TurnClock } from '../../support/turn-clock.js';
@@ -33,12 +33,12 @@ class SparseRam {
     this.largest = Math.max(this.largest, out.length);
     for (const [page, word] of this.held) {
       const at = page - pages[0];
-      if (at >= 0 && at < pages.length) out.writeUInt32LE(word, at * pageBytes);
+      if (at >= 0 && at < pages.length) out.writeUInt32LE(word, at * PAGE_BYTES);
     }
   }
 
   scatter(pages: Uint32Array, data: Buffer): void {
-    pages.forEach((page, i) => this.held.set(page, data.readUInt32LE(i * pageBytes)));
+    pages.forEach((page, i) => this.held.set(page, data.readUInt32LE(i * PAGE_BYTES)));
   }
 
   zero(pages: Uint32Array): void {
@@ -51,11 +51,11 @@ class SparseRam {
 }
 
 /** Where the chunks begin that are sent: to look at all of the zeroes would take seconds. */
-const chunks = [...new Set(HELD.map(page => page - (page % chunkPagesMax)))];
+const chunks = [...new Set(HELD.map(page => page - (page % CHUNK_PAGES_MAX)))];
 const all = Uint32Array.from({ length: PAGES }, (_, page) => page);
 const body = (staging: PageStaging, from: number, to: number) => {
   const kind = kindOf('pages');
-  return encodeChunk(kind, staging, from, to).subarray(frameHead(kind.ordinal));
+  return encodePageChunk(kind, staging, from, to).subarray(frameHead(kind.ordinal));
 };
 
 let allocate: jest.SpyInstance;
@@ -71,7 +71,7 @@ test('all of it arrives: each page with its content', async () => {
   const staging = new PageStaging();
   staging.fill(from.face, all);
   const epoch = new StagedEpoch(to.face);
-  for (const at of chunks) epoch.add(body(staging, at, Math.min(PAGES, at + chunkPagesMax)));
+  for (const at of chunks) epoch.add(body(staging, at, Math.min(PAGES, at + CHUNK_PAGES_MAX)));
   await epoch.apply(new Turns(new TurnClock(), Infinity), () => undefined);
   expect([...to.held]).toEqual([...from.held]);
   expect(to.zeroed).toBe(epoch.pages - HELD.length);
@@ -80,32 +80,44 @@ test('all of it arrives: each page with its content', async () => {
 test('the main loop has its turn while an epoch is applied', async () => {
   const [from, to] = [new SparseRam(), new SparseRam()];
   const staging = new PageStaging();
-  staging.fill(from.face, all.subarray(0, 8 * chunkPagesMax));
+  staging.fill(from.face, all.subarray(0, 8 * CHUNK_PAGES_MAX));
   const epoch = new StagedEpoch(to.face);
-  for (let n = 0; n < 8; n++) epoch.add(body(staging, n * chunkPagesMax, (n + 1) * chunkPagesMax));
+  for (let n = 0; n < 8; n++)
+    epoch.add(body(staging, n * CHUNK_PAGES_MAX, (n + 1) * CHUNK_PAGES_MAX));
   const clock = new TurnClock();
   const applied = epoch.apply(new Turns(clock, 2 * 2 ** 20), () => undefined);
   await clock.turn();
   for (let chunks = 2; chunks <= 8; chunks += 2) {
-    expect(to.zeroed).toBe(chunks * chunkPagesMax);
+    expect(to.zeroed).toBe(chunks * CHUNK_PAGES_MAX);
     await clock.turn();
   }
   await applied;
 });
 
-test('the staging area is kept while it is used, and shrinks when little is', () => {
+test('the staging area is made before the pause, kept, and shrinks when little is used', async () => {
   const ram = new SparseRam();
   const staging = new PageStaging();
+  const turns = new Turns(new TurnClock(), Infinity);
   const kept = () => staging.heldBytes / 2 ** 20;
-  const first = (mib: number) => all.subarray(0, (mib * 2 ** 20) / pageBytes);
-  staging.fill(ram.face, all);
-  expect([kept(), ram.largest]).toEqual([4100, 4 * 2 ** 20]);
-  staging.fill(ram.face, first(2000));
-  expect(kept()).toBe(4100);
+  const pages = (mib: number) => (mib * 2 ** 20) / PAGE_BYTES;
+  const epoch = async (mib: number) => {
+    await staging.prepare(pages(mib), turns);
+    const held = kept();
+    staging.fill(ram.face, all.subarray(0, pages(mib)));
+    return [held, kept()];
+  };
+  expect(await epoch(200)).toEqual([228, 228]);
+  expect(ram.largest).toBe(4 * 2 ** 20);
+  for (let small = 1; small < 8; small++) expect(await epoch(2)).toEqual([228, 228]);
+  // A large one in between: it is in use.
+  expect(await epoch(100)).toEqual([228, 228]);
+  for (let small = 1; small < 8; small++) expect(await epoch(2)).toEqual([228, 228]);
   ram.held.set(5, 7);
-  staging.fill(ram.face, first(3));
-  expect(kept()).toBe(4);
+  expect(await epoch(2)).toEqual([64, 64]);
   expect(decodeChunk(body(staging, 5, 6), PAGES, -1).data.readUInt32LE()).toBe(7);
+  // More than was counted: what is missing is made while the guest waits.
+  staging.fill(ram.face, all.subarray(0, pages(80)));
+  expect(kept()).toBe(80);
 });
 
 test('a host without memory for it gets a sentence', () => {

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { type Message, codecOf, messageKinds } from '../../../src/colo/messages.js';
 import { firstRecord, nextBranch } from '../../../src/colo/record.js';
 import { coloSteps } from '../../../src/colo/steps.js';
-import { FrameDecoder, type FrameKind, encodeHeader } from '../../../src/migration/frames.js';
+import { FrameDecoder, type FrameKind, encodeStreamHeader } from '../../../src/migration/frames.js';
 import { coloMessages } from '../../../src/qapi/types.js';
 
 const manifest = {
@@ -44,6 +44,7 @@ const messages: Message[] = [
     writes: [{ disk: 'd', count: 5 }],
     ramHashed: true,
     ramHash: 0xffff_ffff_ffff_ffffn,
+    guestOver: true,
   },
   { type: 'blob', bytes: Buffer.from('blob') },
   { type: 'copying', pages: 2 ** 20 },
@@ -51,6 +52,9 @@ const messages: Message[] = [
   { type: 'pong', seq: 9 },
   { type: 'digest-request', disk: 'd' },
   { type: 'leaving', text: 'it was ended' },
+  { type: 'hand-over', run: false },
+  { type: 'leave-request' },
+  { type: 'leave-refused', text: 'the arbiter has not answered' },
   { type: 'ended', text: 'it was ended' },
   { type: 'digest-size', disk: 'd', vouched: false, size: 16 },
   { type: 'digest', bytes: Buffer.alloc(16) },
@@ -59,8 +63,18 @@ const messages: Message[] = [
     disks: [
       { disk: 'd', record },
       { disk: 'e', record: undefined },
+      { disk: 'f', record, bitmap: { bases: ['c'.repeat(32)] } },
+      { disk: 'g', record, bitmap: { why: 'the image has no bitmap' } },
     ],
   },
+  { type: 'heartbeat-key', key: Buffer.alloc(16, 3), ms: 100 },
+  { type: 'heartbeat-port', port: 8888, ms: 100 },
+  { type: 'heartbeat-interval', ms: 10_000 },
+  { type: 'dropped', text: 'its disk is full' },
+  { type: 'process', holder: 'boot pid:[1] 7 8' },
+  { type: 'marks', disk: 'd', size: 16 },
+  { type: 'marks-piece', bytes: Buffer.alloc(16) },
+  { type: 'common-point', id: Buffer.alloc(16, 7) },
   { type: 'record', record },
   { type: 'superseded', record },
   { type: 'superseded', record: undefined },
@@ -70,7 +84,7 @@ function decodeAt(side: 'primary' | 'secondary', data: Buffer): Message[] {
   const codec = codecOf(side);
   const out: Message[] = [];
   new FrameDecoder<FrameKind>(codec.takes, (kind, body) => out.push(codec.decode(kind, body))).push(
-    Buffer.concat([encodeHeader(), data]),
+    Buffer.concat([encodeStreamHeader(), data]),
   );
   return out;
 }

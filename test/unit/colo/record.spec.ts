@@ -5,7 +5,7 @@
  */
 import fc from 'fast-check';
 import { unpaired } from '../../../src/block/record/image-record.js';
-import { historyMax, type PairRecord } from '../../../src/block/record/pair-record.js';
+import { HISTORY_MAX, type PairRecord } from '../../../src/block/record/pair-record.js';
 import {
   checkVouched,
   common,
@@ -43,16 +43,16 @@ describe('which is newer', () => {
     },
   );
 
-  test('so many generations apart that nobody remembers, they count as diverged', () => {
+  test('further apart than the kept history they count as diverged', () => {
     let far = first;
-    for (let n = 0; n < historyMax; n++) far = nextBranch(far, branch(100 + n));
-    expect([far.history.length, compare(far, first)]).toEqual([historyMax, 'ours-newer']);
+    for (let n = 0; n < HISTORY_MAX; n++) far = nextBranch(far, branch(100 + n));
+    expect([far.history.length, compare(far, first)]).toEqual([HISTORY_MAX, 'ours-newer']);
     expect(compare(nextBranch(far, branch(200)), first)).toBe('diverged');
   });
 });
 
 describe('what may be done with a difference', () => {
-  test('without a word: the older replica is overwritten, a newer one never', () => {
+  test('without x-sync-from the older replica is overwritten, a newer one never', () => {
     expect(permission('d', first, first, undefined)).toBe('copy');
     expect(permission('d', third, first, undefined)).toBe('copy');
     expect(() => permission('d', second, third, undefined)).toThrow(
@@ -65,7 +65,7 @@ describe('what may be done with a difference', () => {
     expect(permission('d', undefined, undefined, undefined)).toBe('if-equal');
   });
 
-  test("the user's word goes before; half an image is no source", () => {
+  test('x-sync-from goes before; half an image is no source', () => {
     expect(permission('d', first, third, 'primary')).toBe('copy');
     expect(permission('d', third, other, 'secondary')).toBe('copy-back');
     for (const half of [
@@ -153,7 +153,7 @@ interface Image {
   holds: ReadonlySet<number>;
 }
 
-test('whatever happened to a pair: what is copied without a word holds all that it replaces', () => {
+test('after any history: what is copied without x-sync-from holds all that it replaces', () => {
   const step = fc.record({
     what: fc.constantFrom('write', 'write', 'join', 'alone'),
     who: fc.nat(1),

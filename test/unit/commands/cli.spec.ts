@@ -197,12 +197,12 @@ test('monitor on a pipe: plain lines', async () => {
 });
 
 test('primary: a mistake names the option, exit code 2', async () => {
-  const { out, err, code } = await colo(['primary', '-kernel', 'k', '-vnc', ':7']);
+  const { out, err, code } = await colo(['primary', '-kernel', 'k', '-vnc', '7']);
   expect({ out, err, code }).toEqual({
     out: '',
     err:
-      "Error: -vnc :7: only 'none' is taken here\ncolo has no display. Use -serial and a kernel " +
-      'with console=ttyS0.\n',
+      "Error: -vnc 7: '7' is not HOST:DISPLAY, as in 127.0.0.1:7, which is port 5907; nor " +
+      'none\n',
     code: 2,
   });
 });
@@ -300,7 +300,7 @@ test('completion against any server, from its own help', async () => {
   expect(await ask('bogus x')).toEqual({ candidates: [], word: 'x', hint: '' });
 });
 
-test('an address where nobody answers is given up after --timeout', async () => {
+test('an address without an answer is given up after --timeout', async () => {
   const silent = createServer(() => undefined);
   const where = join(dir, 'silent');
   await new Promise<void>(resolve => silent.listen(where, resolve));

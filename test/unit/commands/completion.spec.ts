@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { completionScript } from '../../../src/commands/completion.js';
+import { optionTable } from '../../../src/commands/options/table.js';
 
 const commands = [
   { id: 'status', flags: { timeout: {}, json: {} } },
@@ -25,7 +26,7 @@ function tab(...words: string[]): string[] {
   const quoted = ['colo', ...words].map(word => `'${word}'`).join(' ');
   const monitor = { qmp: ['query-status', 'query-vm'], hmp: ['info'] };
   const ask = `COMP_WORDS=(${quoted}); COMP_CWORD=${words.length}; _colo; echo "\${COMPREPLY[@]}"`;
-  const script = `${completionScript(false, commands, monitor)}\n${ask}`;
+  const script = `${completionScript(false, commands, monitor, optionTable)}\n${ask}`;
   const out = execFileSync('bash', ['-c', script], {
     encoding: 'utf8',
     env: { ...process.env, XDG_RUNTIME_DIR: runtime },
@@ -58,6 +59,18 @@ test('commands, VM names, flags, options', () => {
     '-no-fd-bootchk',
   ]);
   expect(tab('nothing', '')).toEqual([]);
+});
+
+test('the value of an option: declared kinds, and their keys', () => {
+  expect(tab('primary', '-device', 'virtio-b')).toContain('virtio-blk-pci');
+  expect(tab('secondary', '-device', 'virtio-blk-pci,s')).toContain('virtio-blk-pci,serial=');
+  expect(tab('primary', '--netdev', 'tap,if')).toEqual(['tap,ifname=']);
+  expect(tab('primary', '-chardev', 'std')).toContain('stdio');
+  expect(tab('primary', '-object', 'filter-d')).toContain('filter-dump');
+  expect(tab('primary', '-smp', 'so')).toEqual(['sockets=']);
+  expect(tab('primary', '-M', 'acc')).toEqual(['accel=']);
+  expect(tab('primary', '-kernel', 'v')).toEqual([]); // files
+  expect(tab('list', '-device', 'virtio-b')).toEqual([]);
 });
 
 test('zsh takes it by bashcompinit', () => {

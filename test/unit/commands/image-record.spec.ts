@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeRecord, type PairRecord } from '../../../src/block/record/pair-record.js';
+import { encodePairRecord, type PairRecord } from '../../../src/block/record/pair-record.js';
 import { firstRecord } from '../../../src/colo/record.js';
 import { NodeFiles } from '../../../src/host/node/files.js';
 import { addonBuilt, colo } from '../../support/colo-process.js';
@@ -21,13 +21,15 @@ async function labelled(bytes: Uint8Array): Promise<void> {
   const file = await new NodeFiles().open(image, { readOnly: false, lock: 'none' });
   await file.label.write(bytes).finally(() => file.close());
 }
-const put = (change: Partial<PairRecord>) => labelled(encodeRecord({ ...first, ...change }));
+const put = (change: Partial<PairRecord>) => labelled(encodePairRecord({ ...first, ...change }));
 
 withAddon('shown, claimed, cleared (skipped where the addon is not built)', async () => {
   await put({ role: 'secondary', state: 'protected' });
   const lines =
     `pair: ${first.pair}\ngeneration: 1, on branch aaaaaaaa\nrole: secondary, ` + `protected\n`;
-  expect((await colo(['image', 'record', image])).out).toBe(lines);
+  expect((await colo(['image', 'record', image])).out).toBe(
+    `${lines}bitmap: the image has no bitmap\n`,
+  );
   expect((await colo(['image', 'info', image])).out).toContain(lines);
   const claimed = await colo(['image', 'record', image, '--claim', '--json']);
   expect(JSON.parse(claimed.out)).toMatchObject({

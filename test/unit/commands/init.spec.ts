@@ -28,11 +28,13 @@ const asked = (name: keyof typeof wanted) =>
 
 test('the questions, a mistake corrected, and the file that comes of it', async () => {
   const file = join(dir, 'web.yaml');
-  const terminal = init(file, '--tap', '', '--append', 'quiet');
+  const terminal = init(file, '--tap', '', '--append', 'quiet', '--insecure');
   const answers = {
     name: 'web',
     peer: '10.0.0.2',
     port: '',
+    own: '10.0.0.1',
+    arbiter: 'file:/srv/arbiter',
     memory: '1G',
     kernel: '/none/vmlinuz',
     initrd: '',
@@ -54,7 +56,7 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
     await terminal.press(keys.enter);
   }
   await terminal.sees('warning: --kernel /none/vmlinuz: there is no such file on this host');
-  await terminal.sees(`colo primary --config ${file}`);
+  await terminal.sees(`colo run ${file}`);
   expect(await terminal.exited).toBe(0);
   expect(parsePair(readFileSync(file, 'utf8'), file)).toMatchObject({
     name: 'web',
@@ -62,6 +64,8 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
     append: 'quiet',
     'checkpoint-delay': 50,
     peer: { migration: 'tcp:10.0.0.2:8888', nbd: 'tcp:10.0.0.2:8889' },
+    arbiter: 'file:/srv/arbiter',
+    back: { migration: 'tcp:10.0.0.1:8888', nbd: 'tcp:10.0.0.1:8889' },
     disks: [{ primary: 'web.img', secondary: 'web.img', size: 4 << 20 }],
   });
 }, 60_000);
@@ -85,6 +89,11 @@ const allButName = [
   '',
   '--delay',
   '100',
+  '--own',
+  '',
+  '--arbiter',
+  '',
+  '--insecure',
 ];
 
 test('an old file is written over only after a yes; Ctrl-C writes nothing', async () => {

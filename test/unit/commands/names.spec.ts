@@ -1,5 +1,5 @@
 /**
- * Goal: a VM is found by its name, by nobody but its user, and never confused with one that died.
+ * Goal: a VM is found by its name, by its user only, and never confused with one that died.
  * Method: the real runtime folder in a temporary place; a machine of the test behind the name; the
  * real `colo` for what a user sees.
  */
@@ -20,7 +20,7 @@ import {
   takeName,
 } from '../../../src/commands/names.js';
 import { adviceFor } from '../../../src/commands/status.js';
-import { age, columns, healthFrom } from '../../../src/commands/survey.js';
+import { ageCell, columns, healthFrom } from '../../../src/commands/survey.js';
 import { failoverDoubt } from '../../../src/monitor/health.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
@@ -72,6 +72,11 @@ function colo(...args: string[]): Promise<{ out: string; err: string; code: numb
 test('where the sockets are', () => {
   expect(namesDir({ XDG_RUNTIME_DIR: '/run/x' })).toBe('/run/x/colo');
   expect(namesDir({ HOME: '/h' }, 999_999)).toBe('/h/.local/state/colo/run');
+  expect(namesDir({ XDG_RUNTIME_DIR: '/run/user/7' }, 7)).toBe('/run/user/7/colo');
+  if (process.getuid?.() !== 0) return;
+  // Where a login has its own, and where none has: a service has none.
+  for (const env of [{ XDG_RUNTIME_DIR: '/run/user/0' }, {}])
+    expect(namesDir({ ...env, HOME: '/h' }, 0)).toBe('/run/colo');
   expect(['pvm', 'a.b-c_1'].every(isVmName)).toBe(true);
   expect(['', '.', '..', '-x', 'a/b', 'unix:x', 'a b', 'x'.repeat(65)].some(isVmName)).toBe(false);
   expect(parseAddress('pvm')).toEqual({ kind: 'unix', path: nameSocket('pvm') });
@@ -160,6 +165,7 @@ test('list, status, hmp, qmp by name', async () => {
       role: 'primary',
       state: 'running',
       protected: true,
+      superseded: false,
       pair: 'protected',
       error: null,
       sinceMs: 42000,
@@ -191,7 +197,7 @@ test('list, status, hmp, qmp by name', async () => {
 });
 
 test('what an operator reads', () => {
-  expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(age)).toEqual([
+  expect([0, 59_999, 60_000, 7_200_000, 180_000_000, null].map(ageCell)).toEqual([
     '0s',
     '59s',
     '1m',

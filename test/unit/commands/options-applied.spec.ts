@@ -92,7 +92,7 @@ test('-mon, and -trace from a file', () => {
     { mode: 'hmp', chardev: 'b' },
   ]);
   expect(refusal('primary', '-kernel k -mon a,mode=x -chardev null,id=a')).toBe(
-    "-mon a,mode=x: 'mode' is readline or control, not 'x'",
+    "-mon a,mode=x: Parameter 'mode' does not accept value 'x' | It takes readline, control.",
   );
   expect(refusal('primary', '-kernel k -mon a')).toBe(
     "-monitor: there is no chardev 'a' | Add -chardev ...,id=a",
@@ -119,6 +119,20 @@ test('-global migration.* is what the monitor would set, or refused by name', as
   await set('-global migration.x-colo=on -global migration.x-checkpoint-delay=7');
   expect(vm.colo.capability.get('x-colo')).toBe(true);
   expect(parameterValues(vm)).toMatchObject({ 'x-checkpoint-delay': 7 });
+  const times = (interval: number, timeout: number) =>
+    set(
+      `-global migration.x-heartbeat-interval=${interval} ` +
+        `-global migration.x-heartbeat-timeout=${timeout}`,
+    );
+  await times(400, 3000); // neither goes with the other's usual value
+  expect(parameterValues(vm)).toMatchObject({
+    'x-heartbeat-interval': 400,
+    'x-heartbeat-timeout': 3000,
+  });
+  await expect(times(400, 1199)).rejects.toThrow(
+    '-global migration.x-heartbeat-timeout=1199: x-heartbeat-timeout 1199: it is at least 3 ' +
+      'intervals, 1200 ms',
+  );
   await expect(set('-global migration.x-checkpont-delay=1')).rejects.toThrow(
     "-global migration.x-checkpont-delay=1: migration has no 'x-checkpont-delay'. Did you " +
       "mean 'x-checkpoint-delay'?",
@@ -133,7 +147,9 @@ test('-global migration.* is what the monitor would set, or refused by name', as
 
 test('what can be reached from elsewhere is said, what cannot is not', () => {
   const said = (role: Role, line: string) =>
-    reachableWarnings(launch(role, line)).map(text => text.replace(/ without TLS.*/, ''));
+    reachableWarnings(parseLaunch(role, words(line))).map(text =>
+      text.replace(/ without TLS.*/, ''),
+    );
   expect(said('secondary', '-incoming tcp:0:8888')).toEqual([
     'warning: -incoming tcp:0:8888 can be reached from elsewhere (every address of this host, ' +
       'port 8888)',
@@ -152,6 +168,13 @@ test('what can be reached from elsewhere is said, what cannot is not', () => {
     ),
   ).toEqual([]);
   expect(said('secondary', '-incoming unix:/x')).toEqual([]);
+  expect(
+    said(
+      'secondary',
+      '-incoming tcp:0:8888 -object tls-creds-psk,id=t,dir=/x,endpoint=server -global ' +
+        'migration.tls-creds=t -chardev socket,id=c,host=0.0.0.0,port=1,server=on,tls-creds=t',
+    ),
+  ).toEqual([]);
 });
 
 test('-incoming is looked at where it is given', () => {
@@ -164,12 +187,14 @@ test('-incoming is looked at where it is given', () => {
   );
 });
 
+/** The terms of a list. */
+const names = (text: string) =>
+  text.split('\n').flatMap(line => /^ {2}(\S+) {2,}\S.*/.exec(line)?.[1] ?? []);
+
 test(
   'help in the place of a value lists what is taken, a sentence each, whatever else is ' +
     'missing',
   () => {
-    const names = (text: string) =>
-      text.split('\n').flatMap(line => /^ {2}(\S+) {2,}\S.*/.exec(line)?.[1] ?? []);
     const [models, flags] = help('-cpu help').split('\n\nRecognized CPUID flags:\n');
     expect(models).toMatch(/^Available CPUs:\n {2}soft-v1 {2}what the software CPU has/);
     expect(names(models)).toEqual(['soft-v1', 'soft-v2', 'qemu64', 'host', 'max']);
@@ -197,7 +222,28 @@ test(
     expect(names(help('-accel ?'))).toEqual(['auto', 'soft', 'kvm']);
     for (const accel of names(help('-accel help')))
       expect(launch('primary', `-kernel k -accel ${accel}`).accel).toBe(accel);
+    expect(launch('primary', '-kernel k -accel soft,lockstep=on -smp 2')).toMatchObject({
+      accel: 'soft',
+      lockstep: true,
+    });
+    expect(launch('primary', '-kernel k -accel accel=soft,lockstep=off').lockstep).toBe(false);
     expect(names(help('-M help'))).toEqual(['pc', 'pc-i440fx-VERSION']);
     expect(help('-machine help')).toBe(help('-M ?'));
   },
 );
+
+test.each([
+  ['-smp', ['cpus', 'sockets', 'cores', 'threads', 'maxcpus']],
+  ['-boot', ['order', 'strict', 'menu']],
+  ['-mon', ['chardev', 'mode']],
+  ['-msg', ['timestamp', 'guest-name']],
+  ['-rtc', ['base', 'clock', 'driftfix']],
+  ['-m', ['size']],
+])('%s help: its keys, which are those that a refusal names', (option, keys) => {
+  const shown = names(help(`${option} help`)).map(name => name.replace(/=.*/, ''));
+  expect(shown).toEqual(expect.arrayContaining(keys));
+  expect(help(`${option} ?`)).toBe(help(`${option} help`));
+  expect(refusal('primary', `-kernel k ${option} nope=1`)).toContain(
+    `Parameter 'nope' is unexpected | It takes ${shown.join(', ')}.`,
+  );
+});

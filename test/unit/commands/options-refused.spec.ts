@@ -23,9 +23,9 @@ test.each<[Role, string, string | RegExp]>([
   [
     'primary',
     '-m 1G',
-    '-kernel is missing | colo has no firmware: give it a Linux kernel, and with -initrd and ' +
-      '-append what it needs. With -S a machine starts without one: an empty machine to try the ' +
-      'monitor on.',
+    '-kernel is missing, and there is no disk that firmware could boot | Give it a disk with ' +
+      '-drive, or a Linux kernel, and with -initrd and -append what that needs. With -S a ' +
+      'machine starts without: an empty machine to try the monitor on.',
   ],
   ['primary', '-S -append x', '-initrd and -append need -kernel'],
   [
@@ -57,14 +57,19 @@ test.each<[Role, string, string | RegExp]>([
   ],
   [
     'primary',
-    '-kernel k -smp 2 -accel soft',
-    '-smp 2: the software CPU has one vCPU | More need KVM: -accel kvm.',
-  ],
-  [
-    'primary',
     '-kernel k -accel tcg',
     "-accel tcg: 'tcg' is not an accelerator of colo; it has auto, soft, kvm | The software " +
       'CPU is called soft.',
+  ],
+  [
+    'primary',
+    '-kernel k -accel kvm,lockstep=on',
+    "-accel kvm: lockstep=on is the software CPU's; say -accel soft,lockstep=on",
+  ],
+  [
+    'primary',
+    '-kernel k -accel soft,lockstep=2',
+    "-accel soft,lockstep=2: Invalid parameter type for 'lockstep', expected: boolean",
   ],
   [
     'primary',
@@ -118,7 +123,7 @@ test.each<[Role, string, string | RegExp]>([
     'primary',
     '-kernel k -device e1000',
     "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
-      'isa-debug-exit.',
+      'VGA, isa-debug-exit.',
   ],
   [
     'primary',
@@ -135,14 +140,18 @@ test.each<[Role, string, string | RegExp]>([
     'primary',
     '-kernel k -qmp unix:/q,server=on,telnet=on',
     "-qmp unix:/q,server=on,telnet=on: Parameter 'telnet' is unexpected | It takes path, " +
-      'host, port, server, wait, reconnect, reconnect-ms.',
+      'host, port, server, wait, reconnect, reconnect-ms, tls-creds.',
   ],
   [
     'primary',
     '-kernel k -qmp unix:/q,wait=off',
     "-qmp unix:/q,wait=off: 'wait' is for a server: add server=on",
   ],
-  ['primary', '-kernel k -display gtk', '-display gtk: colo has no display: only `none` is taken'],
+  [
+    'primary',
+    '-kernel k -display gtk',
+    '-display gtk: there is no window on this host: only `none` is taken | Use -vnc.',
+  ],
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
 ])('%s %s', (role, line, message) => {
   expect(refusal(role, line)).toEqual(
@@ -182,13 +191,18 @@ test('-machine is one machine by many names; -boot c is what happens anyway', ()
   expect(refusal('primary', '-kernel k -M pc,usb=on')).toBe(
     "-M pc,usb=on: usb=on: only 'off' is taken here | There is no USB. Leave it out.",
   );
-  expect(refusal('primary', '-kernel k -boot d')).toBe(
-    "-boot d: order=d: only 'c' is taken here | What boots is the kernel of -kernel. Leave " +
-      '-boot out, or say -boot c.',
+  for (const boot of ['d', 'menu=on', 'order=nc'])
+    expect(refusal('primary', `-kernel k -boot ${boot}`)).toBe(
+      '-boot: what boots is the kernel of -kernel | Leave -boot out, or say -boot c; without ' +
+        '-kernel firmware boots.',
+    );
+  expect(refusal('primary', '-S -boot a')).toBe("-boot a: order 'a': there is no floppy drive");
+  expect(refusal('primary', '-S -boot cc')).toBe(
+    "-boot cc: order 'cc' is no boot order: it has c (disk), d (CD-ROM) and n (network), each " +
+      'once',
   );
-  expect(refusal('primary', '-kernel k -boot menu=on')).toBe(
-    "-boot menu=on: menu=on: only 'off' is taken here | There is no firmware that could show " +
-      'a menu. Leave it out.',
+  expect(refusal('primary', '-kernel k -bios b')).toBe(
+    '-kernel with -bios: boots one or the other; leave -bios out',
   );
 });
 
@@ -215,12 +229,16 @@ test.each(asksForNothing)('%s asks for nothing, and is taken', line => {
 });
 
 test.each([
-  ['-vga std', "-vga std: only 'none' is taken here | colo has no display. Leave it out."],
+  ['-vga cirrus', "-vga cirrus: colo has no graphics card 'cirrus': it has std and none"],
   [
-    '-vnc :7',
-    "-vnc :7: only 'none' is taken here | colo has no display. Use -serial and a kernel with " +
-      'console=ttyS0.',
+    '-vnc somewhere',
+    "-vnc somewhere: 'somewhere' is not HOST:DISPLAY, as in 127.0.0.1:7, which is port 5907; " +
+      'nor none',
   ],
+  ['-vnc none,password=on', '-vnc none,password=on: none has no options'],
+  ['-vnc :7,to=3', '-vnc :7,to=3: to=3 is before 7'],
+  ['-vnc :7 -vga none', '-vnc: there is no screen to show: -vga none'],
+  ['-device VGA -device VGA', '-device VGA: a machine has one graphics card'],
   [
     '-net nic,model=virtio',
     "-net nic,model=virtio: only 'none' is taken here | Use -netdev with -device virtio-net-pci.",
@@ -243,16 +261,17 @@ test.each([
   ['-audiodev pa,id=a', /only 'none' is taken here \| There is no sound/],
   [
     '-audiodev none,id=a,timer-period=1',
-    "-audiodev none,id=a,timer-period=1: 'timer-period' is not supported here; colo knows: driver",
+    "-audiodev none,id=a,timer-period=1: Parameter 'timer-period' is unexpected | It takes " +
+      'driver, id.',
   ],
   [
     '-machine pc,dump-guest-core=on',
     /dump-guest-core=on: only 'off' is taken here \| The memory of the guest is never in a core file/,
   ],
   ['-machine pc,acpi=off', /acpi=off: only 'on' or 'auto' is taken here/],
-  ['-msg timestamp=maybe', "-msg timestamp=maybe: 'timestamp' is on or off, not 'maybe'"],
+  ['-msg timestamp=maybe', "-msg timestamp=maybe: Parameter 'timestamp' expects 'on' or 'off'"],
   ['-msg guest-name=on', /guest-name=on: only 'off'/],
-  ['-name vm1,process=x', /'process' is not supported here; colo knows: guest, debug-threads/],
+  ['-name vm1,process=x', /Parameter 'process' is unexpected \| It takes guest, debug-threads/],
   [
     '-global PIIX4_PM.disable_s3=0',
     "-global PIIX4_PM.disable_s3=0: PIIX4_PM.disable_s3=0: only '1' or 'on' or 'true' is " +

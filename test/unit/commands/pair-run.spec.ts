@@ -150,7 +150,7 @@ withAddon(
     expect(await colo(['primary', '--config', config], { env })).toEqual({
       out: '',
       err:
-        `Error: ${config}: disks[0].primary: '${join(dir, 'none.img')}' does not exist\nMake it ` +
+        `Error: ${config}: disks[0]: '${join(dir, 'none.img')}' does not exist\nMake it ` +
         `(colo image create), or give the disk a \`size\`: then it is made.\n`,
       code: 1,
     });

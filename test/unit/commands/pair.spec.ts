@@ -6,15 +6,16 @@
 import { parse } from 'yaml';
 import { parseLaunch, type Role } from '../../../src/commands/options/spec.js';
 import { answerNames } from '../../../src/commands/pair/answers.js';
-import type { Fields } from '../../../src/commands/pair/fields.js';
+import type { PairFields } from '../../../src/commands/pair/fields.js';
 import { optionsOf } from '../../../src/commands/pair/options.js';
 import {
-  type Answers,
+  type InitAnswers,
   checkAnswer,
   questions,
   valuesOf,
 } from '../../../src/commands/pair/questions.js';
 import { parsePair } from '../../../src/commands/pair/read.js';
+import { definitionFor, type Side, sideNamed } from '../../../src/commands/pair/side.js';
 import { pairFields } from '../../../src/commands/pair/schema.js';
 import { writePair } from '../../../src/commands/pair/write.js';
 import { UsageError } from '../../../src/commands/options/argv.js';
@@ -52,13 +53,24 @@ test('the options of the primary', () => {
   ]);
 });
 
+test('a word means what it means on the command line', () => {
+  const given = (lines: string) => parsePair(`${web}${lines}`.replace('memory: 64M\n', ''), 'f');
+  expect(given('memory: 0.5G\ncpus: 0x2\naccel: kvm\n')).toMatchObject({
+    memory: 512 * 2 ** 20,
+    cpus: 2,
+    accel: 'kvm',
+  });
+});
+
 test('the options of the secondary, with overlays in memory or in files', () => {
   const wanted = [
     '-name web-secondary',
     '-m 64M',
     '-kernel /etc/colo/vmlinuz',
     '-drive if=none,id=disk0,driver=raw,file.filename=/srv/s.img',
-    '-drive if=virtio,id=disk0-active,driver=replication,mode=secondary,file=disk0',
+    '-drive ' +
+      'if=virtio,id=disk0-active,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+      'children.0.driver=replication,children.0.mode=secondary,children.0.file=disk0',
     '-netdev tap,id=net0,ifname=tap-s,script=no,downscript=no',
     '-device virtio-net-pci,id=net0-card,netdev=net0,mac=52:54:00:00:00:01',
     '-incoming tcp:10.0.0.2:8888',
@@ -71,10 +83,43 @@ test('the options of the secondary, with overlays in memory or in files', () => 
   );
   expect(words('secondary', files)[4]).toBe(
     '-drive ' +
-      'if=virtio,id=disk0-active,driver=replication,mode=secondary,file.driver=qcow2,' +
-      'file.file.filename=/etc/colo/a,file.backing.driver=qcow2,file.backing.file.filename=/h,' +
-      'file.backing.backing=disk0',
+      'if=virtio,id=disk0-active,driver=quorum,read-pattern=fifo,vote-threshold=1,' +
+      'children.0.driver=replication,children.0.mode=secondary,' +
+      'children.0.file.driver=qcow2,children.0.file.file.filename=/etc/colo/a,' +
+      'children.0.file.backing.driver=qcow2,children.0.file.backing.file.filename=/h,' +
+      'children.0.file.backing.backing=disk0',
   );
+});
+
+test('the roles the other way round: the sides keep what is theirs', () => {
+  const back = 'back: {migration: tcp:10.0.0.1:7777, nbd: tcp:10.0.0.1:7778}\n';
+  const own = 'primary: {accel: soft}\nsecondary: {name: web-b, options: [-no-reboot]}\n';
+  const file = { path: '/etc/colo/web.yaml', pair: parsePair(web + back + own, 'web.yaml') };
+  const spelled = (role: Role, side: Side) =>
+    optionsOf(definitionFor(file, role, side), role).map(option => option.spelled);
+  expect(spelled('secondary', 'a')).toEqual(
+    expect.arrayContaining([
+      '-name web-primary',
+      '-accel soft',
+      '-drive if=none,id=disk0,driver=raw,file.filename=/etc/colo/p,,1.img',
+      '-netdev tap,id=net0,ifname=tap-p,script=no,downscript=no',
+      '-incoming tcp:10.0.0.1:7777',
+    ]),
+  );
+  expect(spelled('primary', 'b')).toEqual(
+    expect.arrayContaining([
+      '-name web-b',
+      '-netdev tap,id=net0,ifname=tap-s,script=no,downscript=no',
+      '-no-reboot',
+    ]),
+  );
+  expect(definitionFor(file, 'primary', 'b').pair.peer.nbd).toBe('tcp:10.0.0.1:7778');
+  expect(spelled('primary', 'a')).toEqual(optionsOf(file, 'primary').map(option => option.spelled));
+  expect(['web-b', 'web-primary', 'other'].map(name => sideNamed(file.pair, name))).toEqual([
+    'b',
+    'a',
+    undefined,
+  ]);
 });
 
 test.each<[string, string]>([
@@ -93,6 +138,19 @@ test.each<[string, string]>([
   [
     web.replace('tcp:10.0.0.2:8888', 'tcp:0:8888'),
     "web.yaml:5:14: peer.migration: 'tcp:0:8888' names no host to connect to",
+  ],
+  [
+    web.replace('memory: 64M', 'memory: 64M\nheartbeat-interval: 400'),
+    'web.yaml:3:21: heartbeat-interval: x-heartbeat-timeout 1000: it is at least 3 intervals, ' +
+      '1200 ms',
+  ],
+  [
+    web.replace('memory: 64M', 'memory: 64M\nheartbeat-timeout: 299'),
+    'web.yaml:3:20: heartbeat-timeout: x-heartbeat-timeout 299: it is at least 3 intervals, 300 ms',
+  ],
+  [
+    web.replace('memory: 64M', 'memory: 64M\nheartbeat-interval: 501\nheartbeat-timeout: 9000'),
+    'web.yaml:4:20: heartbeat-timeout: x-heartbeat-interval 501: it is at most 500 ms',
   ],
   [
     web.replace(':8889', ':8888'),
@@ -173,7 +231,7 @@ test('the command line replaces what there is once, and adds the rest', () => {
 
 /** Every key, by its way through the groups and lists. */
 function* keys(
-  fields: Fields,
+  fields: PairFields,
   way: readonly string[] = [],
 ): Generator<{ way: readonly string[]; example: string }> {
   for (const [key, { kind, example }] of Object.entries(fields)) {
@@ -183,10 +241,19 @@ function* keys(
 }
 
 /**
- * Not options: where the primary reaches the secondary, and how long it tries; what is made if it
- * is missing.
+ * Not options: whether it may go without TLS; where the primary reaches the secondary, and how long
+ * it tries; the addresses of the roles the other way round; what is made if it is missing.
  */
-const elsewhere = new Set(['peer', 'peer.nbd', 'peer.wait', 'disks.size']);
+const elsewhere = new Set([
+  'peer',
+  'peer.nbd',
+  'peer.wait',
+  'back',
+  'back.migration',
+  'back.nbd',
+  'disks.size',
+  'insecure',
+]);
 
 test.each(
   [...keys(pairFields)]
@@ -212,6 +279,7 @@ test.each(
     at = (Array.isArray(next) ? next[0] : next) as Record<string, unknown>;
   }
   const last = way.at(-1) ?? '';
+  if (way.length > 1 && way[0] === 'tls') at['dir'] = 'mine';
   if (last === 'active' || last === 'hidden') Object.assign(at, { active: 'a', hidden: 'h' });
   const before = both();
   at[last] = parse(example) as unknown;
@@ -230,7 +298,7 @@ test.each([
 });
 
 test('what init writes is what was answered, and shows every key', () => {
-  const answers: Answers = Object.fromEntries(
+  const answers: InitAnswers = Object.fromEntries(
     answerNames.map(name => [
       name,
       {
@@ -261,7 +329,7 @@ test('what init writes is what was answered, and shows every key', () => {
   expect(() => parsePair(uncommented, 'x')).not.toThrow();
   for (const { way } of keys(pairFields))
     if (way[0] !== 'primary' && way[0] !== 'secondary')
-      expect(text).toMatch(new RegExp(`(^|[ #-])${way.at(-1)}:`, 'm'));
+      expect(text).toMatch(new RegExp(`(^|[ #{-])${way.at(-1)}:`, 'm'));
 });
 
 test('answers are checked as the file would be', () => {

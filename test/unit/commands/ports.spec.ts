@@ -1,8 +1,8 @@
 /**
- * Goal: a port that was left to the host is told wherever somebody would look for it, and a peer
- * that reads none of our words is obeyed. Method: a whole VM in this process with every kind of
- * listener on port 0; whoever was told a port must find it open. The same monitor, spoken to by
- * programs that send and leave.
+ * Goal: a port that the host chose is shown wherever a user would look for it, and the commands of
+ * a peer that reads no answers are run. Method: a whole VM in this process with every kind of
+ * listener on port 0; each port that is shown must be open. The same monitor, used by programs that
+ * send and leave.
  */
 import { createConnection } from 'node:net';
 import { addonBuilt } from '../../support/colo-process.js';

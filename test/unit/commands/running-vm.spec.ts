@@ -41,13 +41,18 @@ class Process {
     this.exited = new Promise(resolve => this.child.once('close', resolve));
   }
 
-  async qmp(path: string): Promise<QmpClient> {
+  /** It has come up so far. */
+  async until(there: () => boolean): Promise<void> {
     const deadline = performance.now() + 20_000;
-    while (!existsSync(path)) {
+    while (!there()) {
       if (performance.now() > deadline || this.child.exitCode !== null)
-        throw new Error(`no monitor: ${this.err}`);
+        throw new Error(`it does not come up: ${this.err}`);
       await new Promise(resolve => setTimeout(resolve, 20));
     }
+  }
+
+  async qmp(path: string): Promise<QmpClient> {
+    await this.until(() => existsSync(path));
     return QmpClient.connect(
       { sockets: new NodeSockets(), clock: new NodeClock() },
       { kind: 'unix', path },
@@ -213,6 +218,7 @@ withAddon(
   async () => {
     const kernel = join(dir, 'vmlinuz');
     writeFileSync(kernel, fakeKernel());
+    const pidfile = join(dir, 'still.pid');
     const run = new Process([
       'primary',
       '-S',
@@ -226,10 +232,13 @@ withAddon(
       'none',
       '-trace',
       'vm*',
+      '-pidfile',
+      pidfile,
     ]);
+    await run.until(() => existsSync(pidfile) && readFileSync(pidfile, 'utf8') !== '');
     const early = await Promise.race([
       run.exited,
-      new Promise(resolve => setTimeout(resolve, 4000, 'goes on')),
+      new Promise(resolve => setTimeout(resolve, 1000, 'goes on')),
     ]);
     expect([early, run.err]).toEqual(['goes on', '']);
     run.child.kill('SIGTERM');

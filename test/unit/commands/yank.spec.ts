@@ -1,5 +1,5 @@
 /**
- * Goal: a peer that accepts and never answers holds up nobody but who waits for it, and yank ends
+ * Goal: a peer that accepts and never answers holds up only those that wait for it, and yank ends
  * that wait. Method: a whole VM of this process with its real monitor on a socket, and servers that
  * say nothing (skipped by name where the addon is not built).
  */

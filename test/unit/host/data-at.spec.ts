@@ -94,7 +94,7 @@ whenAble(
         expect(outside.every(byte => byte === 0)).toBe(true);
         await file.close();
 
-        const driver = await FileDriver.open(nodeHost().files, {
+        const driver = await FileDriver.open(nodeHost(), {
           filename: path,
           readOnly: true,
           lock: 'none',

@@ -302,7 +302,7 @@ describe('block devices', () => {
     expect(await heard(at('a.img'))).toEqual(said);
   });
 
-  test('the state directory outlives the machine: by environment, for root, for others', () => {
+  test('the state directory survives a reboot: by environment, for root, for other users', () => {
     expect(stateDirOf({ COLO_STATE_DIR: '/s' }, true)).toBe('/s');
     expect(stateDirOf({}, true)).toBe('/var/lib/colo');
     expect(stateDirOf({ XDG_STATE_HOME: '/u/state' }, false)).toBe('/u/state/colo');

@@ -4,7 +4,8 @@
  * stops when the test says so.
  */
 import { Events } from '../../../src/base/events.js';
-import { type LifecycleParts, VmLifecycle } from '../../../src/machine/lifecycle.js';
+import type { LifecyclePorts } from '../../../src/machine/lifecycle-ports.js';
+import { VmLifecycle } from '../../../src/machine/lifecycle.js';
 import type { RunState } from '../../../src/qapi/types.js';
 import { ManualClock } from '../../support/block-host.js';
 
@@ -32,7 +33,7 @@ function setup(initial: RunState, stop: () => Promise<void> = async () => undefi
     shutdown: () => told.push('shut down'),
     announce: () => undefined,
     report: () => undefined,
-  } as unknown as LifecycleParts;
+  } as unknown as LifecyclePorts;
   const vm = new VmLifecycle(parts);
   return {
     vm,
@@ -49,7 +50,7 @@ test('a secondary refuses every verb, and keeps none of them for its failover', 
   await expect(vm.stop()).rejects.toThrow('there is no guest here');
   expect(() => vm.checkAnnounceable()).toThrow('whose monitor announces it');
   await expect(vm.cont()).rejects.toThrow('the machine waits for a migration');
-  vm.runAfterFailover();
+  vm.goOnAfterFailover({ run: true });
   expect([vm.state, told]).toEqual(['running', ['start']]);
   vm.checkAnnounceable();
   vm.powerdown();

@@ -3,13 +3,14 @@
  * pause that it would notice. Method: the lifecycle over parts that do nothing.
  */
 import { VmError } from '../../../src/base/errors.js';
-import { VmLifecycle, type LifecycleParts } from '../../../src/machine/lifecycle.js';
+import type { LifecyclePorts } from '../../../src/machine/lifecycle-ports.js';
+import { VmLifecycle } from '../../../src/machine/lifecycle.js';
 import { Events } from '../../../src/base/events.js';
 
 function lifecycle(bootable: boolean, initial = bootable ? 'prelaunch' : 'paused') {
   const told: string[] = [];
   const calls: string[] = [];
-  const time = { now: 1000, late: () => undefined as void };
+  const time = { now: 1000, late: () => undefined as void, turn: (fn: () => void) => fn() };
   const cpu = { stop: async (): Promise<void> => undefined };
   type Reason = { kind: 'shutdown' } | { kind: 'internal-error'; message: string };
   let stopped: (reason: Reason) => void = () => undefined;
@@ -33,7 +34,7 @@ function lifecycle(bootable: boolean, initial = bootable ? 'prelaunch' : 'paused
     clock: {
       nowMs: () => time.now,
       timer: (ms: number, fn: () => void) => (
-        ms === 0 ? fn() : (time.late = fn),
+        ms === 0 ? time.turn(fn) : (time.late = fn),
         { dispose: () => undefined }
       ),
     },
@@ -44,7 +45,7 @@ function lifecycle(bootable: boolean, initial = bootable ? 'prelaunch' : 'paused
     powerCycle: () => told.push(vm.running ? 'power cycle while the guest runs' : 'power cycle'),
     shutdown: (reason: string) => told.push(`shut down: ${reason}`),
     report: (line: string) => told.push(line),
-  } as unknown as LifecycleParts;
+  } as unknown as LifecyclePorts;
   const vm: VmLifecycle = new VmLifecycle(parts);
   /** What the accel was told since the last look. */
   const since = () => calls.splice(0).join(' ');
@@ -85,6 +86,35 @@ test('a reset while a stop takes too long for its checkpoint: the guest stands s
   expect(vm.running).toBe(true);
 });
 
+test.each(['a checkpoint', 'a migration'])(
+  'the guest resets itself, and %s comes first: what is saved has been reset, once',
+  async hold => {
+    const { vm, told, time, tripleFault } = lifecycle(true);
+    await vm.cont();
+    const later: (() => void)[] = [];
+    time.turn = fn => void later.push(fn);
+    tripleFault();
+    if (hold === 'a migration') await vm.stopForMigration();
+    else await vm.stopForCheckpoint();
+    expect(told).toEqual(['power cycle']);
+    for (const fn of later) fn();
+    if (hold === 'a migration') vm.migrationFailed();
+    else vm.resumeAfterCheckpoint();
+    await vm.stop();
+    expect(told).toEqual(['power cycle']);
+  },
+);
+
+test('the guest resets itself while it is stopped for a checkpoint', async () => {
+  const { vm, told, time, cpu, tripleFault } = lifecycle(true);
+  await vm.cont();
+  const later: (() => void)[] = [];
+  time.turn = fn => void later.push(fn);
+  cpu.stop = async () => tripleFault();
+  await vm.stopForCheckpoint();
+  expect(told).toEqual(['power cycle']);
+});
+
 test('without: the guest has ended, with a sentence', async () => {
   const { vm, told, tripleFault } = lifecycle(false);
   await vm.cont();
@@ -95,7 +125,7 @@ test('without: the guest has ended, with a sentence', async () => {
   ]);
 });
 
-test('without: a user is told, and the guest goes on', async () => {
+test('without: the failure is reported, and the guest runs on', async () => {
   const { vm, told } = lifecycle(false);
   await vm.cont();
   await expect(vm.reset(false, 'host-qmp-system-reset')).rejects.toThrow(
@@ -145,10 +175,11 @@ describe('the guest hears that it was held, before it runs', () => {
   });
 
   test('a guest that came from elsewhere: by migration, after a failover', () => {
-    for (const run of ['runAfterMigration', 'runAfterFailover'] as const) {
+    for (const run of ['runAfterMigration', 'goOnAfterFailover'] as const) {
       const { vm, since } = lifecycle(true);
       vm.parseDevices(new Uint8Array(0)).apply();
-      vm[run](true);
+      if (run === 'runAfterMigration') vm[run](true);
+      else vm[run]({ run: true });
       expect(since()).toBe('held start');
     }
   });
@@ -198,7 +229,7 @@ describe('a process that is being ended', () => {
     ['the end of a migration', vm => vm.stopForMigration()],
     ['a checkpoint', vm => vm.stopForCheckpoint()],
     ['a state that came', vm => vm.parseDevices(new Uint8Array(0)).apply()],
-    ['a takeover', vm => vm.runAfterFailover()],
+    ['a takeover', vm => vm.goOnAfterFailover({ run: true })],
   ];
 
   test.each(verbs)('refuses %s, before and after all stands still', async (_name, verb) => {
@@ -246,7 +277,7 @@ describe('a process that is being ended', () => {
   });
 });
 
-describe('a stop that fails is told, where nobody waits for it', () => {
+describe('a stop that fails without a caller that waits is reported', () => {
   const broken = () => Promise.reject(new VmError('KVM_RUN: Bad file descriptor'));
   const settle = () => new Promise(resolve => setImmediate(resolve));
 

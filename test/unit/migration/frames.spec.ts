@@ -7,7 +7,7 @@ import {
   FrameDecoder,
   type FrameKind,
   encodeFrame,
-  encodeHeader,
+  encodeStreamHeader,
 } from '../../../src/migration/frames.js';
 
 const kinds: FrameKind[] = [
@@ -25,7 +25,7 @@ const frame = fc.oneof(
   fc.uint8Array({ maxLength: 300 }).map((b): Frame => ({ kind: kinds[2], body: Buffer.from(b) })),
 );
 const wire = (frames: Frame[]) =>
-  Buffer.concat([encodeHeader(), ...frames.map(f => encodeFrame(f.kind, f.body))]);
+  Buffer.concat([encodeStreamHeader(), ...frames.map(f => encodeFrame(f.kind, f.body))]);
 
 function decode(pieces: Uint8Array[]): { out: Frame[]; decoder: FrameDecoder<FrameKind> } {
   const out: Frame[] = [];
@@ -78,23 +78,23 @@ it('refuses a damaged body of ours', () => {
   );
 });
 
-it('refuses strangers, other versions, unknown messages and too much', () => {
+it('refuses other programs, other versions, unknown messages and too long ones', () => {
   expect(() => decode([Buffer.from('GET / HTTP/1.1\r\n')])).toThrow(
     'this is not a colo migration stream',
   );
-  const newer = encodeHeader();
+  const newer = encodeStreamHeader();
   newer.writeUInt32BE(9, 8);
   expect(() => decode([newer])).toThrow(
     'the peer speaks version 9 of the migration stream, this side version 2',
   );
   const unknown = Buffer.alloc(4);
   unknown.writeUInt32BE(33);
-  expect(() => decode([encodeHeader(), unknown])).toThrow(
+  expect(() => decode([encodeStreamHeader(), unknown])).toThrow(
     'message 33 is none that this side takes',
   );
   const large = encodeFrame(kinds[2], Buffer.alloc(10));
   large.writeUInt32BE(0xffff_ffff, 4);
-  expect(() => decode([encodeHeader(), large])).toThrow(
+  expect(() => decode([encodeStreamHeader(), large])).toThrow(
     'own with 4294967295 bytes, at most 300 allowed',
   );
 });

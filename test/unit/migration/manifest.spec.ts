@@ -29,6 +29,42 @@ const manifest: Manifest = {
 const other = (change: Partial<Manifest>) =>
   manifestDifference({ ...manifest, ...change }, manifest);
 
+it('names an arbiter that differs, and a side that two hosts claim', () => {
+  const seat = { arbiter: 'file:/a', node: 'alpha', peer: 'beta' };
+  const mirrored = { ...seat, node: 'beta', peer: 'alpha' };
+  const difference = (theirs: Manifest['seat'], ours: Manifest['seat'], sender?: 'source') =>
+    manifestDifference({ ...manifest, seat: theirs }, { ...manifest, seat: ours }, sender);
+  expect(difference(seat, mirrored)).toBeUndefined();
+  expect(difference(seat, { ...mirrored, arbiter: 'file:/b' })).toBe(
+    "the primary has the arbiter 'file:/a', this secondary the arbiter 'file:/b': " +
+      'give both the same',
+  );
+  expect(difference(seat, undefined)).toBe(
+    "the primary has the arbiter 'file:/a', this secondary none: give both the same",
+  );
+  expect(difference(undefined, seat)).toMatch(/^the primary has none, this secondary the arbiter/);
+  expect(difference(seat, seat)).toBe(
+    "both sides call themselves 'alpha' at the arbiter: one is the other side",
+  );
+  expect(difference(seat, { ...mirrored, node: 'gamma' })).toBe(
+    "at the arbiter the primary is 'alpha' and expects 'beta', this secondary is 'gamma' and " +
+      "expects 'alpha'",
+  );
+  // A guest that only moves may come to a host that has no pair.
+  expect(difference(seat, undefined, 'source')).toBeUndefined();
+});
+
+it('takes a seat there and back, and none that is no text', () => {
+  const hello = { leaseMs: 1000, colo: true };
+  const seat = { arbiter: `etcd:${'https://10.0.0.1:2379,'.repeat(30)}`, node: 'a', peer: 'b' };
+  const sent = { ...hello, manifest: { ...manifest, seat } };
+  expect(decodeHello(encodeHello(sent))).toEqual(sent);
+  for (const wrong of [{}, { ...seat, node: 7 }, { ...seat, arbiter: 'x'.repeat(5000) }]) {
+    const bad = { ...hello, manifest: { ...manifest, seat: wrong as typeof seat } };
+    expect(() => decodeHello(encodeHello(bad))).toThrow(/manifest: seat\.\w+ is not a short text/);
+  }
+});
+
 it('takes an equal machine, whatever its accelerator', () => {
   expect(other({ accel: 'kvm' })).toBeUndefined();
 });
@@ -37,6 +73,13 @@ it('names what differs', () => {
   const [serial, net] = manifest.devices;
   expect(other({ ramBytes: 1024 * 1048576 })).toBe(
     'the primary has 1024 MiB of RAM, this secondary 2048 MiB',
+  );
+  expect(other({ romBytes: 262144 })).toBe(
+    'the primary has 262144 bytes of ROM, this secondary 0 MiB',
+  );
+  expect(other({ videoBytes: 16 * 1048576 })).toBe(
+    'the primary has a graphics card with 16 MiB, this secondary no graphics card: give both ' +
+      'sides the same -vga and -vnc',
   );
   expect(other({ cpus: 4 })).toBe('the primary has 4 CPUs, this secondary 2');
   expect(other({ devices: [serial] })).toBe(

@@ -10,28 +10,28 @@ import {
   applyChunk,
   chunkBytesMax,
   decodeChunk,
-  encodeChunk,
-  pageBytes,
+  encodePageChunk,
+  PAGE_BYTES,
 } from '../../../src/migration/pages.js';
 
 const kind = { name: 'pages', ordinal: 67, bytes: chunkBytesMax };
 
 function memory(pageCount: number) {
-  const bytes = new Uint8Array(pageCount * pageBytes);
+  const bytes = new Uint8Array(pageCount * PAGE_BYTES);
   const ram = {
     pageCount,
     gather: (pages: Uint32Array, out: Uint8Array) =>
       pages.forEach((p, i) =>
-        out.set(bytes.subarray(p * pageBytes, (p + 1) * pageBytes), i * pageBytes),
+        out.set(bytes.subarray(p * PAGE_BYTES, (p + 1) * PAGE_BYTES), i * PAGE_BYTES),
       ),
     scatter: (pages: Uint32Array, data: Uint8Array) => {
-      expect(data.length).toBe(pages.length * pageBytes);
+      expect(data.length).toBe(pages.length * PAGE_BYTES);
       pages.forEach((p, i) =>
-        bytes.set(data.subarray(i * pageBytes, (i + 1) * pageBytes), p * pageBytes),
+        bytes.set(data.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES), p * PAGE_BYTES),
       );
     },
     zero: (pages: Uint32Array) =>
-      pages.forEach(p => bytes.fill(0, p * pageBytes, (p + 1) * pageBytes)),
+      pages.forEach(p => bytes.fill(0, p * PAGE_BYTES, (p + 1) * PAGE_BYTES)),
   } as unknown as Ram;
   return { bytes, ram };
 }
@@ -39,7 +39,7 @@ function memory(pageCount: number) {
 function body(source: Ram, pages: number[]): Buffer {
   const staging = new PageStaging();
   staging.fill(source, Uint32Array.from(pages));
-  return encodeChunk(kind, staging, 0, pages.length).subarray(frameHead(kind.ordinal));
+  return encodePageChunk(kind, staging, 0, pages.length).subarray(frameHead(kind.ordinal));
 }
 
 it('carries any set of pages, zero or not', () => {
@@ -52,17 +52,17 @@ it('carries any set of pages, zero or not', () => {
       const to = memory(20);
       to.bytes.fill(0xee);
       fill.forEach((v, p) =>
-        from.bytes.fill(v < 100 ? 0 : v, p * pageBytes + (v % 8), (p + 1) * pageBytes),
+        from.bytes.fill(v < 100 ? 0 : v, p * PAGE_BYTES + (v % 8), (p + 1) * PAGE_BYTES),
       );
       applyChunk(to.ram, decodeChunk(body(from.ram, pages), 20, -1));
       for (let p = 0; p < 20; p++) {
-        const page = to.bytes.subarray(p * pageBytes, (p + 1) * pageBytes);
+        const page = to.bytes.subarray(p * PAGE_BYTES, (p + 1) * PAGE_BYTES);
         expect(
           Buffer.compare(
             page,
             pages.includes(p)
-              ? from.bytes.subarray(p * pageBytes, (p + 1) * pageBytes)
-              : Buffer.alloc(pageBytes, 0xee),
+              ? from.bytes.subarray(p * PAGE_BYTES, (p + 1) * PAGE_BYTES)
+              : Buffer.alloc(PAGE_BYTES, 0xee),
           ),
         ).toBe(0);
       }

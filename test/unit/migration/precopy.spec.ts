@@ -7,8 +7,8 @@ import {
   applyChunk,
   chunkBytesMax,
   decodeChunk,
-  encodeChunk,
-  pageBytes,
+  encodePageChunk,
+  PAGE_BYTES,
 } from '../../../src/migration/pages.js';
 import { frameHead } from '../../../src/migration/frames.js';
 import { sendRound } from '../../../src/migration/precopy.js';
@@ -22,9 +22,9 @@ const PAGES = 400;
 
 /** Pages that hold something; what the round read, what each chunk had. */
 async function round(held: readonly number[], chunkPages: number, only?: Uint32Array) {
-  const [from, to] = [new FakeRam(PAGES * pageBytes), new FakeRam(PAGES * pageBytes)];
-  for (const page of held) from.writeU32(page * pageBytes + 8, page + 1);
-  to.bytes.fill(0xee);
+  const [from, to] = [new FakeRam(PAGES * PAGE_BYTES), new FakeRam(PAGES * PAGE_BYTES)];
+  for (const page of held) from.writeU32(page * PAGE_BYTES + 8, page + 1);
+  to.fill(0, to.size, 0xee);
   const read: number[] = [];
   const gather = from.gather.bind(from);
   from.gather = (pages, out) => (read.push(...pages), gather(pages, out));
@@ -32,7 +32,7 @@ async function round(held: readonly number[], chunkPages: number, only?: Uint32A
   let last = -1;
   const sendChunk = async (staging: PageStaging, first: number, end: number) => {
     const chunk = decodeChunk(
-      encodeChunk(kind, staging, first, end).subarray(frameHead(kind.ordinal)),
+      encodePageChunk(kind, staging, first, end).subarray(frameHead(kind.ordinal)),
       PAGES,
       last,
     );
@@ -74,15 +74,15 @@ test('a later round carries the pages that it is given, and no others', async ()
     [1, 3, 5],
     [2, 1],
   ]);
-  expect(to.readU32(2 * pageBytes + 8)).toBe(0xeeeeeeee);
+  expect(to.readU32(2 * PAGE_BYTES + 8)).toBe(0xeeeeeeee);
 });
 
 test.each([
   ['data', Uint32Array.from({ length: 64 }, (_, page) => page)],
   ['all of RAM, holes included', undefined],
 ])('the main loop has its turn between chunks that leave at once: %s', async (_, pages) => {
-  const ram = new FakeRam(PAGES * pageBytes);
-  ram.fill(0, 64 * pageBytes, 1);
+  const ram = new FakeRam(PAGES * PAGE_BYTES);
+  ram.fill(0, 64 * PAGE_BYTES, 1);
   const clock = new TurnClock();
   let chunks = 0;
   const target = {
@@ -90,7 +90,7 @@ test.each([
     endRound: async () => undefined,
     progress: () => undefined,
   };
-  const turns = new Turns(clock, 16 * pageBytes);
+  const turns = new Turns(clock, 16 * PAGE_BYTES);
   const round = sendRound(ram, pages, target, { chunkPages: () => 8, turns });
   const seen: number[] = [];
   await clock.turn();

@@ -5,7 +5,7 @@
 import { within } from '../../../src/migration/wait.js';
 import { ManualClock } from '../../support/block-host.js';
 
-test('without a word within the time it fails, and says what was awaited', async () => {
+test('without a result within the time it fails, and says what was awaited', async () => {
   const clock = new ManualClock();
   const failed = expect(
     within(clock, 100, 'the disk', new Promise(() => undefined)),

@@ -102,8 +102,8 @@ test.each([
   [
     'migrate_set_parameter foo 1',
     'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, ' +
-      'x-checkpoint-delay, x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, ' +
-      'x-checkpoint-events.\n',
+      'tls-creds, tls-hostname, x-checkpoint-delay, x-heartbeat-interval, ' +
+      'x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n',
   ],
   [
     'migrate_set_parameter x-checkpoint-delay abc',
@@ -125,6 +125,7 @@ test.each([
   [
     'info migrate_parameters',
     'max-bandwidth: 134217728 bytes/second\ndowntime-limit: 300 ms\n' +
+      "tls-creds: ''\ntls-hostname: ''\n" +
       'x-checkpoint-delay: 20000 ms\nx-checkpoint-events: off\n' +
       'x-heartbeat-interval: 1000 ms\nx-heartbeat-timeout: 5000 ms\nx-sync-from: none\n',
   ],
@@ -188,7 +189,11 @@ test('completion', () => {
   expect(completions('migrate_set_parameter x-s')).toEqual(['x-sync-from']);
   expect(completions('nbd_server_add -')).toEqual(['-w']);
   expect(completions('nbd_server_add -w d')).toEqual(['disk0']);
-  expect(completions('help x_c')).toEqual(['x_colo_lost_heartbeat']);
+  expect(completions('help x_c')).toEqual([
+    'x_colo_leave',
+    'x_colo_lost_heartbeat',
+    'x_colo_switchover',
+  ]);
 });
 
 test(

@@ -76,12 +76,12 @@ test('commands, errors, events, HMP against our server', async () => {
   expect(vm.machine.runState).toBe('paused');
 });
 
-test('a monitor that is not QMP is told so', async () => {
+test('a monitor that does not speak QMP is refused with the reason', async () => {
   await serve('hmp');
   await expect(connect()).rejects.toThrow(`unix:${address.path}: it does not speak QMP`);
 });
 
-test('nobody there', async () => {
+test('no server at the address', async () => {
   await expect(connect()).rejects.toBeInstanceOf(VmError);
 });
 
@@ -90,7 +90,7 @@ test('a silent server: the greeting is waited for, and then no longer', async ()
   await expect(connect(50)).rejects.toThrow('no QMP greeting within 0.05 s');
 });
 
-test('no answer within the time; the connection goes on', async () => {
+test('no answer within the time; the connection stays', async () => {
   const { vm } = await serve();
   const client = await connect();
   Object.assign(vm.machine, { reset: () => new Promise(resolve => setTimeout(resolve, 200)) });

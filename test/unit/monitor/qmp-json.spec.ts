@@ -5,7 +5,12 @@
  */
 import fc from 'fast-check';
 import { VmError } from '../../../src/base/errors.js';
-import { type Frame, JsonFramer, maxDepth, maxTextBytes } from '../../../src/monitor/qmp/framer.js';
+import {
+  type Frame,
+  JsonFramer,
+  MAX_DEPTH,
+  MAX_TEXT_BYTES,
+} from '../../../src/monitor/qmp/framer.js';
 import { parseJson, printJson } from '../../../src/monitor/qmp/json.js';
 
 function frames(chunks: Uint8Array[]): Frame[] {
@@ -127,7 +132,7 @@ test('a member named __proto__ is a member', () => {
 });
 
 test('depth is bounded: one error, and the next value is read', () => {
-  const deep = `${'['.repeat(maxDepth + 1)}${']'.repeat(maxDepth + 1)} {"a":1}`;
+  const deep = `${'['.repeat(MAX_DEPTH + 1)}${']'.repeat(MAX_DEPTH + 1)} {"a":1}`;
   expect(texts(frames([Buffer.from(deep)]))).toEqual([
     'error: JSON nesting depth limit exceeded',
     '{"a":1}',
@@ -139,7 +144,7 @@ test('size is bounded: one error, nothing kept, and the next value is read', () 
   framer.push(Buffer.from('{"a":"'));
   expect(framer.next()).toBeUndefined();
   const chunk = Buffer.alloc(64 << 10, 'x');
-  for (let sent = 0; sent < 3 * maxTextBytes; sent += chunk.length) {
+  for (let sent = 0; sent < 3 * MAX_TEXT_BYTES; sent += chunk.length) {
     framer.push(chunk);
     expect(framer.next()).toBeUndefined();
     expect(framer.unread).toBe(0);

@@ -5,7 +5,7 @@
  */
 import fc from 'fast-check';
 import { monitorRegistry } from '../../../src/monitor/commands/all.js';
-import { maxQueuedBytes } from '../../../src/monitor/output.js';
+import { MAX_QUEUED_BYTES } from '../../../src/monitor/output.js';
 import { QmpServer } from '../../../src/monitor/qmp/server.js';
 import { FakeChar, settle } from '../../support/fake-char.js';
 import { type RememberingVm, rememberingVm } from '../../support/remembering-vm.js';
@@ -246,7 +246,7 @@ test('a client that does not read at all loses its connection, with the reason i
   const { vm, chr, log } = await start();
   chr.reading = false;
   const error = 'x'.repeat(1000);
-  for (let sent = 0; sent <= maxQueuedBytes; sent += 1000)
+  for (let sent = 0; sent <= MAX_QUEUED_BYTES; sent += 1000)
     vm.machine.events.emit('COLO_EXIT', { mode: 'primary', reason: 'error', error });
   expect(chr.hungUp).toBe(1);
   expect(log[0]).toMatch(

@@ -143,7 +143,7 @@ test('history: across sessions, private, without secrets; several sessions share
     'set_password vnc letmein',
     keys.enter,
   );
-  await first.sees('unknown command');
+  await first.sees('no VNC server');
   await second.press('info uuid', keys.enter);
   await second.sees('00000000-');
   second.kill();
@@ -258,7 +258,7 @@ test('the window is made wider and narrower while a long line is typed', async (
   }
 });
 
-test('the loss of the peer is one plain line and the line to type; checkpoints are not told', async () => {
+test('the loss of the peer is one plain line and the line to type; checkpoints are not printed', async () => {
   await sitDown({ columns: 100 });
   await person.press('set_link hn0 off', keys.enter);
   const lost = 'COLO: protection was lost: no sign of life from the peer for 5000 ms';

@@ -3,9 +3,9 @@
  * never more than the bound.
  */
 import fc from 'fast-check';
-import { type HoldLimits, OutputHoldFilter } from '../../../src/net/filter/output-hold.js';
+import { type OutputHoldLimits, OutputHoldFilter } from '../../../src/net/filter/output-hold.js';
 
-function buffer(limits: HoldLimits = { packets: 8, bytes: 1000 }) {
+function buffer(limits: OutputHoldLimits = { packets: 8, bytes: 1000 }) {
   const out: number[] = [];
   const world = { room: true, roomCalls: 0 };
   const filter: OutputHoldFilter = new OutputHoldFilter('nop', limits, {

@@ -78,14 +78,14 @@ it('refuses output that the kernel does not take, and says when it may be tried 
   expect(tap.out.length).toBe(1);
 });
 
-it('goes on by itself with released frames after the kernel was busy', async () => {
+it('sends released frames by itself after the kernel was busy', async () => {
   const { world, tap, netdev } = setup();
-  netdev.output.hold(() => true);
+  netdev.outputHold.hold(() => true);
   netdev.send(frame(1));
   netdev.send(frame(2));
-  netdev.output.cut(1);
+  netdev.outputHold.cut(1);
   tap.room = false;
-  netdev.output.release(1);
+  netdev.outputHold.release(1);
   tap.room = true;
   await world.run(10);
   expect(tap.out.map(f => f[0])).toEqual([1, 2]);
@@ -117,17 +117,17 @@ it.each(['held', 'lost'])(
   how => {
     const { tap, netdev, nic } = setup();
     let open = true;
-    netdev.output.hold(() => open);
+    netdev.outputHold.hold(() => open);
     netdev.announce();
     expect([tap.out.length, nic.announced]).toEqual([1, 1]);
     const copies: number[] = [];
-    netdev.output.emit(frame(1), copy => copies.push(copy.length));
-    netdev.output.cut(1);
+    netdev.outputHold.emit(frame(1), copy => copies.push(copy.length));
+    netdev.outputHold.cut(1);
     if (how === 'held') open = false;
-    else netdev.output.drop();
-    netdev.output.release(1);
+    else netdev.outputHold.drop();
+    netdev.outputHold.release(1);
     netdev.announce();
-    netdev.output.emit(frame(2), copy => copies.push(copy.length));
+    netdev.outputHold.emit(frame(2), copy => copies.push(copy.length));
     expect([tap.out.length, nic.announced, copies]).toEqual([1, 1, []]);
   },
 );
@@ -199,7 +199,7 @@ describe('filter chain', () => {
     expect(seen).toEqual(['tail', 'out', 'head', 'world', 'head', 'in', 'tail', 'guest']);
   });
 
-  it('stops at a filter that steals, and goes on behind it when it forwards', () => {
+  it('stops at a filter that steals, and continues behind it when it forwards', () => {
     const c = chain();
     const thief = filter('thief', 'rx', 'stolen');
     c.insert(filter('front', 'rx'), 'tail');

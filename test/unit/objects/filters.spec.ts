@@ -89,7 +89,7 @@ describe('filter-buffer', () => {
 });
 
 describe('filter-mirror', () => {
-  test('copies what its queue says, and everything goes on', async () => {
+  test('copies the direction of its queue, and every frame is passed on', async () => {
     const { wire, nic, netdev, out, add } = await fixture();
     await add('filter-mirror,id=m0,netdev=hn0,queue=rx,outdev=out');
     netdev.send(frame(1));
@@ -120,19 +120,19 @@ describe('filter-mirror', () => {
     const { netdev, wire, out, add } = await fixture();
     await add('filter-mirror,id=m0,netdev=hn0,outdev=out');
     let open = true;
-    netdev.output.hold(() => open);
+    netdev.outputHold.hold(() => open);
     netdev.send(frame(1));
-    netdev.output.cut(1);
+    netdev.outputHold.cut(1);
     netdev.send(frame(2));
     wire.frame(frame(9));
     expect([firsts(out.frames), wire.out]).toEqual([[9], []]);
     open = false;
-    netdev.output.release(1);
+    netdev.outputHold.release(1);
     expect(firsts(out.frames)).toEqual([9]);
     open = true;
-    netdev.output.release(1);
+    netdev.outputHold.release(1);
     expect([firsts(out.frames), firsts(wire.out)]).toEqual([[9, 1], [1]]);
-    netdev.output.drop();
+    netdev.outputHold.drop();
     expect(firsts(out.frames)).toEqual([9, 1]);
   });
 
@@ -189,11 +189,11 @@ describe('filter-redirector', () => {
     netdev.send(frame(1));
     wire.frame(frame(2));
     expect([firsts(out.frames), wire.out, firsts(nic.got)]).toEqual([[1], [], [2]]);
-    netdev.output.hold(() => true);
+    netdev.outputHold.hold(() => true);
     netdev.send(frame(3));
-    netdev.output.cut(1);
+    netdev.outputHold.cut(1);
     expect(firsts(out.frames)).toEqual([1]);
-    netdev.output.release(1);
+    netdev.outputHold.release(1);
     expect([firsts(out.frames), wire.out]).toEqual([[1, 3], []]);
   });
 
@@ -218,11 +218,11 @@ describe('filter-redirector', () => {
   test('toward the world it waits in the hold', async () => {
     const { netdev, wire, in: indev, add } = await fixture();
     await add('filter-redirector,id=r0,netdev=hn0,queue=rx,indev=in,position=head');
-    netdev.output.hold(() => true);
+    netdev.outputHold.hold(() => true);
     indev.send(frame(5));
     expect(wire.out).toEqual([]);
-    netdev.output.cut(1);
-    netdev.output.release(1);
+    netdev.outputHold.cut(1);
+    netdev.outputHold.release(1);
     expect(firsts(wire.out)).toEqual([5]);
   });
 
@@ -285,7 +285,7 @@ describe('filter-dump', () => {
     const { state, files } = memoryFile(Buffer.from('what was there'));
     const { netdev, wire, objects, add } = await fixture(files);
     await add('filter-dump,id=d0,netdev=hn0,file=/f,maxlen=100');
-    netdev.output.hold(() => true);
+    netdev.outputHold.hold(() => true);
     netdev.send(frame(1, 500));
     wire.frame(frame(2, 60));
     objects.objectDel('d0');
@@ -423,12 +423,12 @@ describe('filter-replay', () => {
   test('toward the world it waits in the hold', async () => {
     const { files } = memoryFile(capture([0, 1]));
     const { pass, wire, netdev, add } = await fixture(files);
-    netdev.output.hold(() => true);
+    netdev.outputHold.hold(() => true);
     await add('filter-replay,id=p0,netdev=hn0,queue=rx,file=/f,position=head');
     await pass(100);
     expect(wire.out).toEqual([]);
-    netdev.output.cut(1);
-    netdev.output.release(1);
+    netdev.outputHold.cut(1);
+    netdev.outputHold.release(1);
     expect(firsts(wire.out)).toEqual([1]);
   });
 

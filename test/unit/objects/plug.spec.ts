@@ -10,7 +10,9 @@ import fc from 'fast-check';
 import type { Stdio } from '../../../src/chardev/contract.js';
 import { RingbufChar } from '../../../src/chardev/ringbuf.js';
 import { Chardevs } from '../../../src/vm/chardevs.js';
+import { defaultLimits } from '../../../src/vm/host.js';
 import { Network } from '../../../src/vm/network.js';
+import { noCredentials } from '../../../src/host/credentials.js';
 import { NodeClock } from '../../../src/host/node/clock.js';
 import { NodeSockets } from '../../../src/host/node/sockets.js';
 import type { Files, Stream, Programs, Tap } from '../../../src/host/ports.js';
@@ -74,6 +76,18 @@ describe('one declaration', () => {
         },
       },
     ],
+    [
+      'socket,id=c0,path=/x,tls-creds=t',
+      'unix:/x,tls-creds=t',
+      {
+        type: 'socket',
+        data: {
+          addr: { type: 'unix', data: { path: '/x' } },
+          server: false,
+          'tls-creds': 't',
+        },
+      },
+    ],
     ['ringbuf,id=c0', 'ringbuf,size=64K', { type: 'ringbuf', data: { size: 65536 } }],
   ])('%s', (option, short, backend) => {
     const { id, backend: spec } = readChardev(option);
@@ -94,7 +108,7 @@ describe('one declaration', () => {
     ['socket,id=c,path=/x,reconnect=1,reconnect-ms=1', 'exclude each other'],
     ['socket,id=c,path=/x,reconnect=-1', "Parameter 'reconnect' expects an integer from 0"],
     ['socket,id=c,path=/x,server=maybe', "Parameter 'server' expects 'on' or 'off'"],
-    ['socket,id=c,path=/x,tls-creds=t', "Parameter 'tls-creds' is unexpected"],
+    ['socket,id=c,path=/x,telnet=on', "Parameter 'telnet' is unexpected"],
     ['ringbuf,id=c,size=1000', 'size of ringbuf chardev must be power of two'],
     ['ringbuf,id=c,size=1T', 'size of ringbuf chardev must be power of two'],
     ['null,id=c,path=/x', "Parameter 'path' is unexpected"],
@@ -177,6 +191,7 @@ describe('chardevs', () => {
       clock,
       files: {} as Files,
       stdio,
+      credentials: noCredentials,
       log: () => undefined,
     });
     opened.push(all);
@@ -287,7 +302,14 @@ describe('netdevs', () => {
   async function network(open: (ifname?: string) => Tap = fakeTap) {
     const all = await Network.create(
       { netdevs: [] },
-      { clock, sockets, taps: { open }, programs: {} as Programs, note: () => undefined },
+      {
+        clock,
+        sockets,
+        taps: { open },
+        programs: {} as Programs,
+        limits: defaultLimits,
+        note: () => undefined,
+      },
     );
     opened.push(all);
     return all;
@@ -356,7 +378,7 @@ describe('netdevs', () => {
     },
   );
 
-  test('nobody at the other end: frames go nowhere, and nobody waits', async () => {
+  test('without a peer frames are dropped, and no sender waits', async () => {
     const all = await network();
     const port = 40_000 + (process.pid % 20_000);
     await all.add(readNetdev(`socket,id=n,listen=127.0.0.1:${port}`));

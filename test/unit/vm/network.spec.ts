@@ -2,6 +2,7 @@
  * Goal: after a failover the switch is told, in rounds, on every netdev. Method: the real Network
  * over a tap that keeps its frames, in simulated time.
  */
+import { defaultLimits } from '../../../src/vm/host.js';
 import { Network } from '../../../src/vm/network.js';
 import type { Programs, Sockets, Tap } from '../../../src/host/ports.js';
 import { SimNode } from '../../support/sim/node.js';
@@ -28,19 +29,20 @@ it('announces the guest in five rounds, and in none while its output is held', a
       taps: { open: () => tap },
       sockets: {} as Sockets,
       programs: {} as Programs,
+      limits: defaultLimits,
       note: () => undefined,
     },
   );
   let guestAnnounced = 0;
   const netdev = network.claim('hn0', 'the test');
   netdev.attachNic({ mac, receive: () => true, announce: () => void guestAnnounced++ });
-  netdev.output.hold(() => false);
+  netdev.outputHold.hold(() => false);
   network.announce();
   await world.run(5000);
   expect(frames).toEqual([]);
   expect(guestAnnounced).toBe(0);
 
-  netdev.output.releaseAll();
+  netdev.outputHold.releaseAll();
   network.announce();
   expect(frames).toHaveLength(1);
   await world.run(10_000);

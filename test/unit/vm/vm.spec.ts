@@ -1,18 +1,15 @@
 /**
  * Goal: a Vm is built from ports alone, acts through them, and leaves nothing open when it cannot
- * be built or has ended. Method: a host of fakes that remember, and a CPU that does nothing.
+ * be built or has ended. Method: the simulated host, whose taps, scripts and CPU are written down.
  */
 import { VmError } from '../../../src/base/errors.js';
-import type { Tap } from '../../../src/host/ports.js';
 import { checkSpec } from '../../../src/machine/check-spec.js';
 import type { MachineSpec } from '../../../src/machine/spec.js';
 import { standingOf } from '../../../src/vm/standing.js';
-import type { VmHost } from '../../../src/vm/host.js';
 import { Vm } from '../../../src/vm/vm.js';
 import { yankInstances } from '../../../src/vm/yank.js';
-import { FakeVm } from '../../support/fake-vm.js';
-import { SimNode } from '../../support/sim/node.js';
-import { World } from '../../support/sim/world.js';
+import { SimAccel, simAccelerators } from '../../support/sim/accel.js';
+import { SimHost } from '../../support/sim/host.js';
 
 const spec: MachineSpec = {
   name: 'vm',
@@ -35,49 +32,27 @@ const spec: MachineSpec = {
   noReboot: false,
 };
 
-function fakeHost() {
-  const world = new World(1);
+function simulated() {
   const calls: string[] = [];
-  const node = new SimNode('n', world);
-  const tap = (): Tap => ({
-    ifname: 'tap0',
-    onFrame: () => undefined,
-    write: () => true,
-    pause: () => undefined,
-    resume: () => undefined,
-    dispose: () => void calls.push('tap closed'),
+  const host = SimHost.alone({
+    accelerators: simAccelerators(({ cpu, ramBytes }) => {
+      calls.push('cpu');
+      const accel = new SimAccel(host.node, ramBytes, cpu);
+      return Object.assign(accel, { dispose: () => void calls.push('cpu closed') });
+    }),
   });
-  const host = {
-    clock: node.clock,
-    files: node.files,
-    entropy: { fill: (bytes: Uint8Array) => void bytes.fill(1) },
-    sockets: {},
-    shell: {},
-    taps: { open: tap },
-    programs: {
-      executable: async () => true,
-      run: async (path: string, args: readonly string[]) =>
-        void calls.push(`${path} ${args.join(' ')}`),
-    },
-    accelerators: {
-      kvmPresent: false,
-      choose: () => ({ name: 'soft', why: 'a test' }),
-      create: () => {
-        calls.push('cpu');
-        const cpu = new FakeVm();
-        return Object.assign(cpu, { dispose: () => void calls.push('cpu closed') });
-      },
-    },
-    stdio: {},
-    process: { pid: 7, version: { major: 1, minor: 2, micro: 3, package: 'colo' } },
-    note: (line: string) => void calls.push(line),
-    step: () => undefined,
-  } as unknown as VmHost;
-  return { host, calls, world };
+  for (const path of ['/up', '/down']) host.files.storage.put(path, Buffer.alloc(0));
+  host.onRun = line => void calls.push(line);
+  const { open } = host.taps;
+  host.taps.open = name => {
+    const tap = open.call(host.taps, name);
+    return Object.assign(tap, { dispose: () => void calls.push('tap closed') });
+  };
+  return { host, calls, world: host.node.world };
 }
 
 test('builds, and ends in order', async () => {
-  const { host, calls, world } = fakeHost();
+  const { host, calls, world } = simulated();
   const vm = await Vm.build(checkSpec(spec), host);
   expect(calls).toEqual(['/up tap0', 'cpu']);
   await vm.listen();
@@ -101,34 +76,26 @@ test('builds, and ends in order', async () => {
 });
 
 test('what cannot be built leaves nothing open', async () => {
-  const { host, calls } = fakeHost();
-  const { accelerators } = host;
-  const broken = {
-    ...host,
-    accelerators: {
-      ...accelerators,
-      create: () => {
-        throw new VmError('no memory');
-      },
-    },
+  const { host, calls } = simulated();
+  host.accelerators.create = () => {
+    throw new VmError('no memory');
   };
-  await expect(Vm.build(checkSpec(spec), broken)).rejects.toThrow('no memory');
+  await expect(Vm.build(checkSpec(spec), host)).rejects.toThrow('no memory');
   await new Promise(resolve => setImmediate(resolve));
   expect(calls).toEqual(['/up tap0', '/down tap0', 'tap closed']);
 });
 
 test('a script of a tap that fails takes the tap along', async () => {
-  const { host, calls } = fakeHost();
-  const run = () => Promise.reject(new VmError('it ended with code 1'));
-  const broken = { ...host, programs: { ...host.programs, run } };
-  await expect(Vm.build(checkSpec(spec), broken)).rejects.toThrow(
+  const { host, calls } = simulated();
+  host.programs.run = () => Promise.reject(new VmError('it ended with code 1'));
+  await expect(Vm.build(checkSpec(spec), host)).rejects.toThrow(
     'network script /up tap0 failed: it ended with code 1',
   );
   expect(calls).toEqual(['tap closed']);
 });
 
 test('an object that cannot be made, late, ends all that is there', async () => {
-  const { host, calls } = fakeHost();
+  const { host, calls } = simulated();
   const objects = [{ type: 'filter-dump', id: 'd', properties: { netdev: 'nope', file: '/d' } }];
   await expect(Vm.build(checkSpec({ ...spec, objects }), host)).rejects.toThrow(
     '-object filter-dump,id=d: ',

@@ -21,7 +21,7 @@ export interface Bitmaps {
   /** Where in the directory the flags of each stand. */
   flagsAt: number[];
 }
-/** So many bytes there belong to it. */
+/** Called with a range of the file that is in use, and with what uses it. */
 export type Use = (offset: number, bytes: number, what: string) => void;
 
 const FIXED = 24;
@@ -33,8 +33,8 @@ const MAX_TABLE_ENTRIES = 2 ** 21;
 const none: Bitmaps = { list: [], directory: Buffer.alloc(0), directoryOffset: 0, flagsAt: [] };
 
 /**
- * Without the autoclear bit the extension means nothing: somebody who did not know bitmaps has
- * written the image.
+ * Without the autoclear bit the extension is void: a program that does not know bitmaps has written
+ * the image.
  */
 export async function readBitmaps(file: BlockNode, header: Qcow2Header): Promise<Bitmaps> {
   const extension = header.bitmaps;
@@ -83,7 +83,7 @@ export async function readBitmaps(file: BlockNode, header: Qcow2Header): Promise
   return { list, directory, directoryOffset: offset, flagsAt };
 }
 
-/** Names of those that still follow the disk: whoever changes it unseen makes them untrue. */
+/** Names of the bitmaps that record changes: a write that does not update them makes them wrong. */
 export function liveBitmaps({ list, directory, flagsAt }: Bitmaps): string[] {
   return list
     .filter((_, n) => (directory.readUInt32BE(flagsAt[n]) & IN_USE) === 0)

@@ -13,7 +13,9 @@ import { readSnapshots } from './snapshots.js';
 export interface CheckResult {
   corruptions: number;
   leaks: number;
-  /** Clusters of the disk that the image holds, of so many; compressed ones among them. */
+  /**
+   * Clusters of the disk, how many of them the image holds, and how many of those are compressed.
+   */
   allocated: number;
   total: number;
   compressed: number;
@@ -22,7 +24,7 @@ export interface CheckResult {
   imageEnd: number;
   corruptionsFixed: number;
   leaksFixed: number;
-  /** In words, at most so many. */
+  /** Sentences about the errors, limited in number. */
   messages: string[];
 }
 
@@ -246,8 +248,8 @@ async function repairCount(
 }
 
 /**
- * COPIED says that the refcount is exactly one. Wrong, it lets somebody overwrite what a snapshot
- * holds.
+ * COPIED says that the refcount is exactly one. A wrong flag allows a write into clusters of a
+ * snapshot.
  */
 async function checkCopied(check: Check, metadata: Metadata): Promise<void> {
   const { file, header, repair } = check;

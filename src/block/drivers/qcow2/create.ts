@@ -2,7 +2,7 @@
 import { VmError } from '../../../base/errors.js';
 import type { BlockNode } from '../../contract/node.js';
 import { writePointer, writeRefcount } from './entries.js';
-import { encodeHeader, Incompatible, MAX_L1_BYTES, type Qcow2Header } from './header.js';
+import { encodeQcow2Header, Incompatible, MAX_L1_BYTES, type Qcow2Header } from './header.js';
 
 export interface CreateOptions {
   /** Bytes of the disk, a multiple of 512. */
@@ -53,7 +53,7 @@ export async function createQcow2(file: BlockNode, options: CreateOptions): Prom
     compatible: options.lazyRefcounts ? 1 : 0,
     autoclear: { bitmaps: false, others: false },
   };
-  const first = encodeHeader(header);
+  const first = encodeQcow2Header(header);
   await file.resize(0);
   await file.resize(total() * clusterSize);
   const table = Buffer.alloc(tableClusters * clusterSize);

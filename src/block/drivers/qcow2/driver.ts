@@ -5,10 +5,11 @@
  */
 import { assert, VmError } from '../../../base/errors.js';
 import { RangeLock } from '../../../base/range-lock.js';
-import { type BlockStatus, type Extent, type Held } from '../../contract/driver.js';
+import { type BlockStatus, type Extent, type HeldRun } from '../../contract/driver.js';
 import { ioError } from '../../contract/io-error.js';
-import type { Adopting, BlockNode } from '../../contract/node.js';
-import type { FormatImage } from '../../contract/roles.js';
+import { type Adopting, type BlockNode, protocolOf } from '../../contract/node.js';
+import { type FormatImage, inRole } from '../../contract/roles.js';
+import type { ImageBitmap } from '../../record/image-bitmap.js';
 import { liveBitmaps } from './bitmaps.js';
 import { compress } from './compressed.js';
 import type { Cluster } from './entries.js';
@@ -44,6 +45,8 @@ export class Qcow2Driver implements FormatImage, Adopting {
   /** Why nothing may be written any more. */
   private corruption?: string;
   private marking: Promise<void> = Promise.resolve();
+  /** Beside the file. */
+  private readonly intents: ImageBitmap | undefined;
 
   private constructor(
     private readonly image: Image,
@@ -52,6 +55,8 @@ export class Qcow2Driver implements FormatImage, Adopting {
     this.reader = new ClusterReader(image);
     this.writer = new ClusterWriter(image, this.reader);
     image.onCorrupt = text => this.foundCorrupt(text);
+    this.intents = inRole('file', protocolOf(image.file))?.bitmap;
+    this.intents?.usedAs('qcow2');
   }
 
   /** header: as read before, to find the backing node. */
@@ -110,8 +115,13 @@ export class Qcow2Driver implements FormatImage, Adopting {
     this.image.backing = child;
   }
 
+  intend(offset: number, length: number): Promise<void> | undefined {
+    return this.intents?.intend('disk', offset, length);
+  }
+
   /** In the header: which image is read where this one holds nothing. */
   async setBackingFile(name: string | undefined, format: string | undefined): Promise<void> {
+    await this.intents?.drop('its backing file was changed');
     await this.image.mapping.runAll('exclusive', async () => {
       await this.image.metadata.commit();
       const first = await this.image.file.pread(
@@ -241,6 +251,7 @@ export class Qcow2Driver implements FormatImage, Adopting {
         { hint: 'qemu-img bitmap --remove takes one away.' },
       );
     await this.beforeChange();
+    await this.intents?.resized('disk');
     if (length < this.length) {
       if (this.snapshots.length > 0)
         throw new VmError('qcow2: an image with snapshots cannot be made shorter');
@@ -299,7 +310,7 @@ export class Qcow2Driver implements FormatImage, Adopting {
   }
 
   /** Held here, not by the backing node. */
-  async heldFrom(offset: number, length: number): Promise<Held> {
+  async heldFrom(offset: number, length: number): Promise<HeldRun> {
     const [first] = await this.exclude(offset, length, 'shared', () =>
       this.reader.runs(offset, length, 1),
     );

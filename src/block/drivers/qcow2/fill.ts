@@ -1,6 +1,6 @@
 /**
- * New clusters whose content somebody else brings into the file, who says afterwards which of them
- * he needed.
+ * New clusters whose content the caller writes into the file. The caller then says which of them it
+ * has used.
  */
 import { assert } from '../../../base/errors.js';
 import type { RangeLock } from '../../../base/range-lock.js';

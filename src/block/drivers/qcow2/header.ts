@@ -70,8 +70,7 @@ export interface Qcow2Header {
   /** Bit 0: lazy refcounts. */
   compatible: number;
   /**
-   * Bit 0, and whether any other is set: whoever writes without knowing what a bit means must clear
-   * it.
+   * Bit 0, and whether any other bit is set: a writer must clear the bits that it does not know.
    */
   autoclear: { bitmaps: boolean; others: boolean };
   bitmaps?: { count: number; offset: number; bytes: number };
@@ -296,7 +295,7 @@ const featureNames: readonly [kind: number, bit: number, name: string][] = [
 ];
 
 /** The first cluster of a new image. */
-export function encodeHeader(h: Qcow2Header): Buffer {
+export function encodeQcow2Header(h: Qcow2Header): Buffer {
   const out = Buffer.alloc(h.clusterSize);
   const length = h.version === 3 ? 112 : V2_LENGTH;
   out.writeUInt32BE(QCOW2_MAGIC, 0);

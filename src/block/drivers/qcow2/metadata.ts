@@ -21,7 +21,7 @@ import {
 import { HeaderAt, MAX_L1_BYTES, type Qcow2Header, writeOffset } from './header.js';
 import { Refcounts } from './refcounts.js';
 import type { Snapshot } from './snapshots.js';
-import { type Table, TableCache } from './table-cache.js';
+import { type CachedTable, TableCache } from './table-cache.js';
 
 const L2_CACHE_BYTES = 8 * 1024 * 1024;
 
@@ -65,8 +65,8 @@ export class Metadata {
   }
 
   /**
-   * Only who may write needs to know what must not be overwritten; a reader gets along with tables
-   * that are bad elsewhere.
+   * Only a writer needs to know what must not be overwritten. A reader can use an image of which
+   * other tables are damaged.
    */
   static async open(
     file: BlockNode,
@@ -146,7 +146,7 @@ export class Metadata {
   }
 
   /** For a change: the table may be overwritten. */
-  async writableTable(cluster: number): Promise<Table> {
+  async writableTable(cluster: number): Promise<CachedTable> {
     if (this.l2.crowded || this.refcounts.blocks.crowded) await this.commit();
     const index = Math.floor(cluster / this.perTable);
     const { copied } = readPointer(this.l1, index);
@@ -257,8 +257,8 @@ export class Metadata {
     this.dropped = [];
     for (const cluster of dropped) {
       if ((await this.refcounts.change(cluster, -1)) > 0) continue;
-      // Whoever gets this place has all of it: the rest is no room for compressed clusters any
-      // more.
+      // The new owner of this cluster gets all of it, so its rest is not used for compressed
+      // clusters any more.
       if (cluster === Math.floor(this.freeByte / this.header.clusterSize)) this.freeByte = 0;
       this.l2.forget(cluster * this.header.clusterSize);
       this.fixed.delete(cluster);
@@ -396,7 +396,7 @@ export class Metadata {
       this.dropped.push(cluster);
   }
 
-  private entry(table: Table, cluster: number): Cluster {
+  private entry(table: CachedTable, cluster: number): Cluster {
     const { clusterBits, clusterSize, version } = this.header;
     const found = readCluster(table.data, cluster % this.perTable, clusterBits, version);
     if (found.offset === 0) {
@@ -428,7 +428,7 @@ export class Metadata {
     return found;
   }
 
-  private badEntry(table: Table, cluster: number, what: string): VmError {
+  private badEntry(table: CachedTable, cluster: number, what: string): VmError {
     return this.bad(
       `L2 entry of cluster ${cluster} (table at 0x${table.offset.toString(16)}): ${what}`,
     );

@@ -5,7 +5,7 @@ import type { Image } from './image.js';
 import { unallocated } from './metadata.js';
 
 /** Neighbouring bytes of one kind. */
-export interface Run {
+export interface ClusterRun {
   kind: Cluster['kind'];
   at: number;
   length: number;
@@ -26,10 +26,10 @@ export class ClusterReader {
   }
 
   /** The range as runs of one kind; at most so many. */
-  async runs(offset: number, length: number, most = Infinity): Promise<Run[]> {
+  async runs(offset: number, length: number, most = Infinity): Promise<ClusterRun[]> {
     const size = this.image.header.clusterSize;
     const perL1 = this.image.metadata.perTable * size;
-    const out: Run[] = [];
+    const out: ClusterRun[] = [];
     for (let at = offset; at < offset + length;) {
       const found = this.lookUp(Math.floor(at / size));
       const cluster = found instanceof Promise ? await found : found;
@@ -58,7 +58,7 @@ export class ClusterReader {
     return Buffer.concat(await Promise.all(runs.map(run => this.readRun(run))), length);
   }
 
-  private async readRun(run: Run, into?: Buffer): Promise<Buffer> {
+  private async readRun(run: ClusterRun, into?: Buffer): Promise<Buffer> {
     if (run.kind === 'zero') return Buffer.alloc(run.length);
     if (run.kind === 'data') {
       this.image.file.debugEvent('read_aio');

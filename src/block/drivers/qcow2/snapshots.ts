@@ -21,7 +21,7 @@ export interface Snapshot {
 const FIXED = 40;
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 const MAX_EXTRA = 1024;
-/** Of all snapshots together: whoever writes keeps their clusters in mind. */
+/** Of all snapshots together, because a writer keeps their clusters in memory. */
 const MAX_L1_BYTES_TOGETHER = 256 * 1024 * 1024;
 
 /** Also how many bytes the table has. */

@@ -6,7 +6,7 @@
 import { assert } from '../../../base/errors.js';
 import type { BlockNode } from '../../contract/node.js';
 
-export interface Table {
+export interface CachedTable {
   /** Where it stands in the file. */
   readonly offset: number;
   readonly data: Buffer;
@@ -19,7 +19,7 @@ const SECTOR = 512;
 
 export class TableCache {
   /** By offset; the one used last is last. */
-  private readonly tables = new Map<number, Table>();
+  private readonly tables = new Map<number, CachedTable>();
   private dirtyTables = 0;
   private readonly bound: number;
 
@@ -36,16 +36,16 @@ export class TableCache {
     return this.dirtyTables > 0;
   }
 
-  /** So many tables wait for writing that little room is left. */
+  /** Nearly all tables of the cache wait to be written. */
   get crowded(): boolean {
     return this.dirtyTables >= this.bound - 2;
   }
 
-  cached(offset: number): Table | undefined {
+  cached(offset: number): CachedTable | undefined {
     return this.tables.get(offset);
   }
 
-  async load(offset: number): Promise<Table> {
+  async load(offset: number): Promise<CachedTable> {
     const known = this.tables.get(offset);
     if (known) {
       this.tables.delete(offset);
@@ -54,12 +54,12 @@ export class TableCache {
     }
     this.file.debugEvent(this.loadEvent);
     const data = await this.file.pread(offset, this.clusterSize);
-    // Somebody else may have read it meanwhile.
+    // Another request may have read the table in between.
     return this.tables.get(offset) ?? this.insert({ offset, data, from: SECTOR, to: 0 });
   }
 
   /** A table that has just got its cluster: all of it is to be written. */
-  create(offset: number, content?: Buffer): Table {
+  create(offset: number, content?: Buffer): CachedTable {
     assert(!this.tables.has(offset), 'qcow2: a new table stands where another is');
     const data = content ? Buffer.from(content) : Buffer.alloc(this.clusterSize);
     const table = this.insert({ offset, data, from: SECTOR, to: 0 });
@@ -68,7 +68,7 @@ export class TableCache {
   }
 
   /** Bytes of the table were changed. */
-  touch(table: Table, at: number, length: number): void {
+  touch(table: CachedTable, at: number, length: number): void {
     if (table.from >= table.to) {
       this.dirtyTables++;
       table.from = at;
@@ -105,7 +105,7 @@ export class TableCache {
     }
   }
 
-  private insert(table: Table): Table {
+  private insert(table: CachedTable): CachedTable {
     if (this.tables.size >= this.bound) {
       for (const [offset, old] of this.tables) {
         if (old.from < old.to) continue;

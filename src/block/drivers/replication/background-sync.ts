@@ -20,7 +20,7 @@ export class BackgroundSync {
     private readonly failed: (error: VmError) => void,
   ) {}
 
-  /** So many bytes more are written. */
+  /** This number of bytes has been written. */
   wrote(bytes: number): void {
     this.unsynced += bytes;
     this.begin();

@@ -25,7 +25,7 @@ export class CopyBeforeWrite implements Interceptor {
   private arrivals = 0;
   /** Of all epochs. */
   progress = 0;
-  /** Why nobody may write through the export now. */
+  /** Why no client may write through the export now. */
   private closed?: string;
   private failure?: Error;
 
@@ -87,7 +87,7 @@ export class CopyBeforeWrite implements Interceptor {
     this.closed = why;
   }
 
-  /** Whoever is there may write, unseen. */
+  /** Lets the clients of the export write again. */
   reopen(): void {
     this.closed = undefined;
   }

@@ -1,5 +1,6 @@
-/** Which 64 KiB clusters of a disk were written: one bit each. */
+/** Which clusters of a disk were written, of 64 KiB or less: one bit each. */
 import { CLUSTER } from '../../contract/driver.js';
+import { pieceBytesOf, type Range } from '../../record/regions.js';
 
 export class DirtyClusters {
   /**
@@ -8,8 +9,12 @@ export class DirtyClusters {
    */
   private made?: Uint8Array;
   private marked = 0;
+  /** Smaller where the pieces that are compared are. */
+  readonly clusterBytes: number;
 
-  constructor(private readonly length: number) {}
+  constructor(private readonly length: number) {
+    this.clusterBytes = Math.min(CLUSTER, pieceBytesOf(length));
+  }
 
   /** Clusters marked. */
   get count(): number {
@@ -17,8 +22,8 @@ export class DirtyClusters {
   }
 
   mark(offset: number, length: number): void {
-    const { bits } = this;
-    for (let c = Math.floor(offset / CLUSTER); c * CLUSTER < offset + length; c++) {
+    const { bits, clusterBytes } = this;
+    for (let c = Math.floor(offset / clusterBytes); c * clusterBytes < offset + length; c++) {
       const bit = 1 << (c & 7);
       if (bits[c >> 3] & bit) continue;
       bits[c >> 3] |= bit;
@@ -28,10 +33,19 @@ export class DirtyClusters {
 
   /** Any cluster of the range is marked. */
   touches(offset: number, length: number): boolean {
-    for (let c = Math.floor(offset / CLUSTER); c * CLUSTER < offset + length; c++) {
+    const { clusterBytes } = this;
+    for (let c = Math.floor(offset / clusterBytes); c * clusterBytes < offset + length; c++) {
       if (this.has(c)) return true;
     }
     return false;
+  }
+
+  /** All that is marked, one cluster at a time. */
+  *runs(): Generator<Range> {
+    const { clusterBytes: length } = this;
+    if (this.marked === 0) return;
+    for (let c = 0; c * length < this.length; c++)
+      if (this.has(c)) yield { offset: c * length, length };
   }
 
   /** Takes out the first run of marked clusters, of at most maxClusters. */
@@ -47,14 +61,15 @@ export class DirtyClusters {
       this.marked--;
       end++;
     }
+    const { clusterBytes } = this;
     return {
-      offset: first * CLUSTER,
-      length: Math.min(end * CLUSTER, this.length) - first * CLUSTER,
+      offset: first * clusterBytes,
+      length: Math.min(end * clusterBytes, this.length) - first * clusterBytes,
     };
   }
 
   private get bits(): Uint8Array {
-    return (this.made ??= new Uint8Array(Math.ceil(this.length / CLUSTER / 8)));
+    return (this.made ??= new Uint8Array(Math.ceil(this.length / this.clusterBytes / 8)));
   }
 
   private has(cluster: number): boolean {

@@ -54,7 +54,8 @@ export class ForwardQueue {
   /** In order of arrival. patient: in room(), where only the lower bound counts. */
   private waiting: { length: number; patient: boolean; go: () => void }[] = [];
   /**
-   * Who waits for what is under way here: as long as there is somebody, the higher bound counts.
+   * The number of those that wait for the writes under way. While it is not zero the higher bound
+   * counts.
    */
   private drains = 0;
   /**
@@ -111,8 +112,8 @@ export class ForwardQueue {
   }
 
   /**
-   * For whoever has all the time there is: resolves when its turn has come and the queue is below
-   * its bound, drained or not.
+   * For a caller without a time limit: resolves when its turn has come and the queue is below its
+   * bound, drained or not.
    */
   async room(): Promise<void> {
     if (this.failure || (this.waiting.length === 0 && this.fitsBelow(this.limits, 0))) return;
@@ -162,7 +163,7 @@ export class ForwardQueue {
     this.flow();
   }
 
-  /** Ends it: nothing more is sent, nobody waits any longer. */
+  /** Ends the queue: no further write is sent, and every wait ends. */
   fail(error: VmError): void {
     if (this.failure) return;
     this.failure = error;
@@ -200,7 +201,7 @@ export class ForwardQueue {
     );
   }
 
-  /** Nobody is passed, unless the guest stops. */
+  /** The order of waiting is kept, unless the guest stops. */
   private mayEnter(length: number): boolean {
     if (this.drains === 0 && this.waiting.length > 0) return false;
     return !this.waiting.some(({ patient }) => !patient) && this.fits(length);

@@ -12,6 +12,7 @@ import { CLUSTER, isZero } from '../../contract/driver.js';
 import { type ForwardLimits, ForwardQueue } from './forward-queue.js';
 import { ioError } from '../../contract/io-error.js';
 import type { BlockNode } from '../../contract/node.js';
+import type { Range } from '../../record/regions.js';
 import { type Follower, type ForwardSource, inRole } from '../../contract/roles.js';
 
 const trace = tracer('replication', {
@@ -49,6 +50,8 @@ export class ReplicationPrimary implements Follower {
    */
   private readonly maxForwardZeroes: number;
   forwardSource: ForwardSource | undefined;
+  /** Of the disk, that start() has carried over so far. */
+  carriedBytes = 0;
 
   constructor(
     private readonly replica: BlockNode,
@@ -135,7 +138,7 @@ export class ReplicationPrimary implements Follower {
 
   /** Noted, and not yet carried over. */
   get dirtyBytes(): number {
-    return this.dirty.count * CLUSTER;
+    return this.dirty.count * this.dirty.clusterBytes;
   }
 
   /** Grows with every write that the replica has acknowledged. */
@@ -157,6 +160,16 @@ export class ReplicationPrimary implements Follower {
     this.dirty.mark(offset, length);
   }
 
+  dirtyRuns(): Iterable<Range> {
+    return this.dirty.runs();
+  }
+
+  async flushReplica(): Promise<void> {
+    const flushes = inRole('remote', this.replica)?.flushes;
+    if (!flushes) throw new VmError(`what node '${this.replica.name}' holds may not be durable`);
+    await this.replica.flush();
+  }
+
   /** Nothing more will come of it: it was stopped, or has lost its server before it began. */
   get spent(): boolean {
     const lost = inRole('remote', this.replica)?.error !== undefined;
@@ -173,8 +186,8 @@ export class ReplicationPrimary implements Follower {
   }
 
   /**
-   * The local write failed, so its range holds nobody knows what: the replica gets what can be read
-   * back.
+   * The local write failed, so the content of its range is unknown: the replica gets what can be
+   * read back.
    */
   async resend(offset: number, length: number, read: () => Promise<Buffer>): Promise<void> {
     if (!this.forwarding) return this.dirty.mark(offset, length);
@@ -200,8 +213,8 @@ export class ReplicationPrimary implements Follower {
   }
 
   /**
-   * Not forwarded: before failover the replica's image is marked and nobody may boot it, so its
-   * durability is worth nothing; the merge at failover ends with a sync of everything.
+   * A flush is not forwarded. Before a failover the replica's image is marked and refused as a boot
+   * disk, so its durability is not needed; the merge at failover ends with a sync of everything.
    */
   async flush(): Promise<void> {
     // see above
@@ -260,6 +273,7 @@ export class ReplicationPrimary implements Follower {
         this.dirty.mark(offset, length);
         throw asVmError(error).during('carrying earlier writes over to the replica');
       });
+      this.carriedBytes += length;
       for (let at = 0; at < length; at += CLUSTER) {
         const part = data.subarray(at, Math.min(at + CLUSTER, length));
         await this.forward(offset + at, part.length, isZero(part) ? undefined : part, true);

@@ -67,11 +67,11 @@ export class ReplicationSecondary implements SecondaryView {
   /** The secondary disk itself is the last checkpoint: what the overlays still hold is void. */
   private settled = false;
   private emptying?: Promise<void>;
-  /** Told when the secondary disk gets its new owner: whoever exports it drops its clients. */
+  /** Called when the secondary disk gets its new owner, so that its exports drop their clients. */
   onTakeover: (disk: BlockNode) => Promise<void> = () => Promise.resolve();
   /**
-   * Told when the disk begins to follow one primary, and when it ends: whoever exports it lets one
-   * client write meanwhile.
+   * Called when the disk begins to follow one primary, and when it stops: in between, its exports
+   * let one client write.
    */
   onFollow: (disk: BlockNode, follows: boolean) => void = () => undefined;
 
@@ -103,6 +103,7 @@ export class ReplicationSecondary implements SecondaryView {
   claim(): void {
     if (this.stage !== 'none') return;
     this.watch();
+    this.file?.bitmap.follow(false);
     this.forwarded.close('waits for its primary: nobody writes to it meanwhile');
   }
 
@@ -124,13 +125,14 @@ export class ReplicationSecondary implements SecondaryView {
       throw file.record.obstacle!.during('x-assume-in-sync cannot be right');
     }
     this.watch();
-    // Whoever writes meanwhile waits until the mark is durable.
+    // A write that comes now waits until the mark is durable.
     await this.lock.runAll('exclusive', async () => {
       await file?.record.markPartial();
       await this.empty();
       this.settled = false;
       this.failure = undefined;
       this.forwarded.open();
+      file?.bitmap.follow(true);
       this.everStarted = true;
       this.stage = 'running';
     });
@@ -143,9 +145,9 @@ export class ReplicationSecondary implements SecondaryView {
   }
 
   /**
-   * The primary says that the epoch has so many writes; VmError if others arrived. It sends no more
-   * until it hears of the checkpoint, so until then nobody has anything to write: what came in
-   * between would become part of the epoch unseen.
+   * Takes the primary's count of the epoch's writes, and throws a VmError when another number
+   * arrived. The primary sends none until the checkpoint, so every write before that is refused: it
+   * would become part of the epoch without being counted.
    */
   seal(count: number): Promise<void> {
     return this.lock.runAll('exclusive', async () => {
@@ -233,7 +235,7 @@ export class ReplicationSecondary implements SecondaryView {
     return inRole('file', protocolOf(this.chain.disk));
   }
 
-  /** From the first start on nobody else writes the secondary disk unseen. */
+  /** From the first start on, no other writer changes the secondary disk unnoticed. */
   private watch(): void {
     if (this.owner) return;
     const { disk, name } = this.chain;
@@ -274,7 +276,7 @@ export class ReplicationSecondary implements SecondaryView {
     });
   }
 
-  /** Order of rule 8: nobody else writes any more, exports are dropped, then the merge. */
+  /** The order of rule 8: other writers are stopped, exports are dropped, then the merge runs. */
   private async takeOver(failover: boolean): Promise<void> {
     trace.secondary_stop?.({ reason: failover ? 'failover' : 'shutdown' });
     this.stage = 'failover';
@@ -283,6 +285,7 @@ export class ReplicationSecondary implements SecondaryView {
       if (failover) await this.onTakeover(this.chain.disk);
       if (!this.settled) await this.mergeAll(failover);
       await this.chain.disk.flush();
+      this.file?.bitmap.follow(false);
       await this.file?.record.unmarkPartial();
     } catch (error) {
       const during = `merging into the secondary disk '${this.chain.disk.name}'`;
@@ -319,13 +322,15 @@ export class ReplicationSecondary implements SecondaryView {
     if (failover) await this.chain.active.settle().catch(warn);
     await this.lock.runAll('exclusive', async () => {
       await this.merge(this.chain.hidden);
+      // What follows is this side's own, and marked here.
+      this.file?.bitmap.follow(false);
       if (failover) await this.merge(this.chain.active);
     });
   }
 
   /**
-   * Nothing reads the overlays any more, and a new start empties them again: a failure is told, and
-   * left.
+   * The overlays are not read any more, and a new start empties them again, so a failure is only
+   * reported.
    */
   private emptyLater(): void {
     this.settled = true;
@@ -345,7 +350,8 @@ export class ReplicationSecondary implements SecondaryView {
     write: (node: NodeWriter) => Promise<void>,
   ): Promise<void> {
     this.refuseUnless();
-    // The active disk may complete its cluster from below: nobody overwrites that meanwhile.
+    // The active disk may complete its cluster from below, so no write may change that content
+    // during the copy.
     const { unit } = this.chain.active;
     const start = offset - (offset % unit);
     const end = Math.ceil((offset + length) / unit) * unit;

@@ -20,7 +20,7 @@ async function setUp() {
     file: { driver: 'file', filename: '/t.img' },
   });
   const backup = (more: object = {}) =>
-    startBackup(bench.layer.ground, { device: 'd0', target: 'tgt', sync: 'full', ...more });
+    startBackup(bench.layer.startContext, { device: 'd0', target: 'tgt', sync: 'full', ...more });
   return { ...bench, guest, backup };
 }
 

@@ -22,7 +22,7 @@ async function setUp() {
     file: { driver: 'file', filename: '/t.img' },
   });
   const mirror = (more: object = {}) =>
-    startMirror(bench.layer.ground, { device: 'd0', target: 'tgt', sync: 'full', ...more });
+    startMirror(bench.layer.startContext, { device: 'd0', target: 'tgt', sync: 'full', ...more });
   return { ...bench, guest, mirror };
 }
 
@@ -125,7 +125,7 @@ test('nor one that comes while a commit of the disk itself copies it', async () 
     /^pwrite \/base \d+ (65536|131072)$/.test(host.files.log.at(-1)!) && held.length === 0
       ? new Promise(resolve => held.push(resolve))
       : Promise.resolve();
-  await startCommit(layer.ground, { device: 'd0' });
+  await startCommit(layer.startContext, { device: 'd0' });
   await until(() => held.length > 0);
   await guest.pwrite(4 * KiB, pattern(512, 99));
   held[0]();
@@ -177,7 +177,7 @@ test('a child of a quorum, by the name of its node', async () => {
     'node-name': 'c',
     file: { driver: 'file', filename: '/c.img' },
   });
-  await startMirror(layer.ground, { device: 'a', jobId: 'm', target: 'c', sync: 'full' });
+  await startMirror(layer.startContext, { device: 'a', jobId: 'm', target: 'c', sync: 'full' });
   await until(() => job('m')!.ready);
   await guest.pwrite(0, pattern(512, 8));
   layer.jobs.get('m').complete();
@@ -261,7 +261,7 @@ test(
   },
 );
 
-test('what it is told at the wrong moment', async () => {
+test('orders at the wrong moment are refused', async () => {
   const { mirror, until, job, layer } = await setUp();
   expect(() => layer.jobs.get('d0')).toThrow("Block job 'd0' not found");
   await mirror({ speed: 64 * KiB });
@@ -386,7 +386,7 @@ test('speed: so many bytes a second, and it can be changed', async () => {
   await until(() => job('d0')!.ready, 200);
 });
 
-test('auto-finalize and auto-dismiss off: the user has the last words', async () => {
+test('auto-finalize and auto-dismiss off: the job waits for job-finalize and job-dismiss', async () => {
   const { mirror, until, job, named, layer, host, guest } = await setUp();
   await mirror({ autoFinalize: false, autoDismiss: false });
   await until(() => job('d0')!.ready);

@@ -29,7 +29,7 @@ test('a write between the look and the copy', async () => {
     }
     return found;
   };
-  await startStream(bench.layer.ground, { device: 'd0' });
+  await startStream(bench.layer.startContext, { device: 'd0' });
   await bench.until(() => bench.job('d0') === undefined);
   await Promise.all(writes);
   expect(written.size).toBeGreaterThan(0);

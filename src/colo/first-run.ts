@@ -1,0 +1,52 @@
+/**
+ * A primary's guest that nobody holds back runs for the first time in this process. Where an
+ * arbiter decides it is asked whose the guest is: of two hosts that were both started as one side,
+ * each with images of its own, the second finds another VM's record there: its guest does not run.
+ */
+import { asVmError, VmError } from '../base/errors.js';
+import { ArbiterAway } from '../arbiter/contract.js';
+import { Referee } from '../arbiter/referee.js';
+import type { ColoPorts, PairArbiter } from './contract.js';
+
+export class FirstRun {
+  constructor(
+    private readonly ports: ColoPorts,
+    private readonly pair: PairArbiter,
+  ) {}
+
+  /**
+   * VmError: it may not run. New images wait for the arbiter as long as it is away; others have
+   * been through this.
+   */
+  async admit(): Promise<void> {
+    const { identity, lifecycle } = this.ports;
+    if (this.pair.arbiter.keeps === 'own' || identity.standings().length === 0) return;
+    const { record } = identity;
+    const { pair: vm, branch } = record ?? (await identity.enter());
+    const referee = this.referee(vm);
+    const asked = record ? this.look(referee) : referee.claim(branch, () => !lifecycle.ending);
+    const answer = await asked.catch((error: unknown) => {
+      throw new VmError(`the guest does not run: ${asVmError(error).message}`, { hint: HINT });
+    });
+    const { name } = this.pair.arbiter;
+    if (answer === 'lost')
+      throw new VmError(`the guest does not run: by the arbiter '${name}' it is another host's`);
+  }
+
+  private async look(referee: Referee): Promise<void> {
+    await referee.look().catch((error: unknown) => {
+      if (!(error instanceof ArbiterAway)) throw error;
+    });
+  }
+
+  private referee(vm: string): Referee {
+    const { clock, options, report } = this.ports;
+    const { arbiter, node } = this.pair;
+    const told = (line: string) => report(`COLO: ${line}`);
+    return new Referee({ arbiter, clock, node, vm, retryMs: options.retryMs, report: told });
+  }
+}
+
+const HINT =
+  'Was another host started as this side, or are the images new? One host is each side; a new VM ' +
+  'needs a place of its own at the arbiter.';

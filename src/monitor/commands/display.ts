@@ -1,0 +1,124 @@
+/** The screen: pictures of it, and who looks at it over VNC. */
+import { VmError } from '../../base/errors.js';
+import { newPainter } from '../../hw/display/surface.js';
+import { pictureFormats, savePicture } from '../../vm/screendump.js';
+import type { Vm } from '../../vm/vm.js';
+import type { VncServer } from '../../vnc/server.js';
+import { bool, flag, list, oneOf, optional, str, struct } from '../../words/types.js';
+import { command, hmp, hmpCommand } from '../schema.js';
+
+const format = oneOf(pictureFormats, 'of the file; default ppm', { name: 'ImageFormat' });
+const family = oneOf(['ipv4', 'ipv6'], '', { name: 'NetworkAddressFamily' });
+const client = struct('VncClientInfo', {
+  host: str(),
+  service: str(),
+  family,
+  websocket: bool(),
+});
+const vncInfo = struct('VncInfo', {
+  enabled: bool(),
+  host: optional(str()),
+  family: optional(family),
+  service: optional(str()),
+  auth: optional(str()),
+  clients: optional(list(client)),
+});
+
+async function dump(
+  vm: Vm,
+  filename: string,
+  kind: (typeof pictureFormats)[number] = 'ppm',
+): Promise<void> {
+  const { screen } = vm.machine.board;
+  if (!screen) throw new VmError('this machine has no screen: -vga std gives it one');
+  await savePicture(vm.host.files, filename, screen.paint(newPainter()).surface, kind);
+}
+
+function serverOf(vm: Vm): VncServer {
+  if (vm.vnc) return vm.vnc;
+  throw new VmError('this VM has no VNC server: -vnc was not given');
+}
+
+export const displayCommands = [
+  command({
+    name: 'screendump',
+    since: '0.1',
+    summary: 'save the screen as a picture (PPM or PNG)',
+    examples: ['screendump /tmp/screen.ppm', 'screendump /tmp/screen.png -f png'],
+    args: {
+      filename: str('the file', { complete: 'files' }),
+      format: optional(format),
+    },
+    hmp: hmp(
+      {
+        filename: str('the file', { complete: 'files' }),
+        f: flag('f', 'format follows'),
+        format: optional(format),
+      },
+      async (vm, { filename, format: kind }) => {
+        await dump(vm, filename, kind);
+        return undefined;
+      },
+    ),
+    run: (vm, { filename, format: kind }) => dump(vm, filename, kind),
+  }),
+  command({
+    name: 'query-vnc',
+    since: '0.1',
+    summary: 'show the VNC server and its viewers',
+    returns: vncInfo,
+    run: ({ vnc }) => {
+      if (!vnc) return { enabled: false };
+      const { host, family: kind, service } = vnc.address;
+      return { enabled: true, host, family: kind, service, auth: vnc.auth, clients: vnc.clients };
+    },
+    show: info =>
+      info.enabled
+        ? [
+            `default:`,
+            `  Server: ${info.host}:${info.service} (${info.family})`,
+            `    Auth: ${info.auth}`,
+            ...(info.clients ?? []).map(c => `  Client: ${c.host}:${c.service} (${c.family})`),
+          ].join('\n')
+        : 'None',
+  }),
+  command({
+    name: 'set_password',
+    hmpName: 'set_password',
+    since: '0.1',
+    summary: 'set the password that VNC asks for; an empty one lets nobody in',
+    examples: ['set_password vnc secret'],
+    args: {
+      protocol: oneOf(['vnc'], 'vnc', { name: 'DisplayProtocol' }),
+      password: str('at most 8 characters'),
+      connected: optional(
+        oneOf(['keep'], 'viewers that are there stay', { name: 'SetPasswordAction' }),
+      ),
+    },
+    run: (vm, { password }) => serverOf(vm).setPassword(password),
+  }),
+  command({
+    name: 'change-vnc-password',
+    since: '0.1',
+    summary: 'the same',
+    examples: ['{ "password": "secret" }'],
+    monitors: 'qmp',
+    args: { password: str('at most 8 characters') },
+    run: (vm, { password }) => serverOf(vm).setPassword(password),
+  }),
+  hmpCommand({
+    name: 'change',
+    since: '0.1',
+    summary: 'change vnc password: set the password that VNC asks for',
+    examples: ['change vnc password secret'],
+    args: {
+      device: oneOf(['vnc'], 'vnc'),
+      target: oneOf(['password'], 'password'),
+      arg: str('at most 8 characters'),
+    },
+    run: (vm, { arg }) => {
+      serverOf(vm).setPassword(arg);
+      return undefined;
+    },
+  }),
+];

@@ -1,0 +1,229 @@
+/**
+ * The screen of a machine for any number of viewers (RFC 6143). It is looked at only while one of
+ * them waits for a picture, less often while nothing moves.
+ */
+import { asVmError, VmError } from '../base/errors.js';
+import type { Disposable } from '../base/disposable.js';
+import type { Events } from '../base/events.js';
+import type { Clock, Entropy, Listener, Sockets, Stream, TlsContext } from '../host/ports.js';
+import { type DisplaySource, newPainter, type Surface } from '../hw/display/surface.js';
+import type { InputRouter } from '../hw/input/router.js';
+import type { QmpEvents, VncPeer } from '../qapi/types.js';
+import { encodePixelFormat, ownFormat } from './messages.js';
+import { admitViewer } from './security.js';
+import { Viewer } from './viewer.js';
+
+const FIRST_PORT = 5900;
+const LAST_PORT = 65535;
+const VIEWERS_MAX = 16;
+const HANDSHAKE_MS = 10_000;
+const FASTEST_MS = 33;
+const SLOWEST_MS = 250;
+const PASSWORD_MAX = 8;
+
+export interface VncSpec {
+  /** '' : every address of the host. */
+  host: string;
+  /** Port 5900 + display; up to `to` the first that is free. */
+  display: number;
+  to?: number;
+  password: boolean;
+  /** Id of a tls-creds object. */
+  tlsCreds?: string;
+}
+
+export interface VncPorts {
+  readonly clock: Clock;
+  readonly sockets: Sockets;
+  readonly entropy: Entropy;
+  readonly events: Pick<Events<QmpEvents>, 'emit'>;
+  readonly name: string;
+  readonly input: InputRouter;
+  readonly display: DisplaySource;
+  readonly tls: TlsContext | undefined;
+  takesInput(): boolean;
+  note(line: string): void;
+}
+
+interface Seat {
+  readonly peer: VncPeer;
+  readonly stream: Stream;
+  viewer: Viewer | undefined;
+  /** It shares the screen with others. */
+  shared: boolean;
+}
+
+export class VncServer implements Disposable {
+  private listener: Listener | undefined;
+  private readonly seats = new Set<Seat>();
+  private readonly painter = newPainter();
+  private password: string | undefined;
+  private timer: Disposable | undefined;
+  private intervalMs = FASTEST_MS;
+  private pictures = 0;
+
+  constructor(
+    readonly spec: VncSpec,
+    private readonly ports: VncPorts,
+  ) {}
+
+  /** VmError: no port is free. */
+  async listen(): Promise<void> {
+    const { host, display, to = display } = this.spec;
+    for (let n = display; ; n++) {
+      const address = { kind: 'tcp', host: host === '' ? '0.0.0.0' : host, port: FIRST_PORT + n };
+      try {
+        this.listener = await this.ports.sockets.listen(
+          address as { kind: 'tcp'; host: string; port: number },
+          stream => this.accept(stream),
+        );
+        return;
+      } catch (error) {
+        if (n >= to || FIRST_PORT + n >= LAST_PORT) throw asVmError(error).during('-vnc');
+      }
+    }
+  }
+
+  /** Where it listens, in QMP's words. */
+  get address(): VncPeer {
+    const address = this.listener?.address;
+    if (address?.kind !== 'tcp') return peerOf('');
+    return peerOf(
+      `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
+    );
+  }
+
+  get auth(): string {
+    const { password, tlsCreds } = this.spec;
+    if (tlsCreds === undefined) return password ? 'vnc' : 'none';
+    return password ? 'vencrypt+x509+vnc' : 'vencrypt+x509+none';
+  }
+
+  get clients(): VncPeer[] {
+    return [...this.seats].filter(({ viewer }) => viewer).map(({ peer }) => peer);
+  }
+
+  /** VmError: this server asks for none. RFB compares the first eight characters. */
+  setPassword(password: string): void {
+    if (!this.spec.password)
+      throw new VmError('-vnc was given without password=on: nobody is asked for one');
+    if (password.length > PASSWORD_MAX)
+      throw new VmError(`RFB compares ${PASSWORD_MAX} characters of a password, no more`);
+    this.password = password === '' ? undefined : password;
+  }
+
+  dispose(): void {
+    this.listener?.dispose();
+    this.timer?.dispose();
+    for (const seat of [...this.seats]) this.leave(seat);
+  }
+
+  // --- viewers
+
+  private accept(stream: Stream): void {
+    if (this.seats.size >= VIEWERS_MAX) return stream.destroy();
+    const seat: Seat = { peer: peerOf(stream.peer), stream, viewer: undefined, shared: true };
+    this.seats.add(seat);
+    this.tell('VNC_CONNECTED', seat);
+    this.serve(seat)
+      .catch((error: unknown) => {
+        if (this.seats.has(seat) && !seat.viewer)
+          this.ports.note(`VNC: ${stream.peer}: ${asVmError(error).message}`);
+      })
+      .finally(() => this.leave(seat));
+  }
+
+  private async serve(seat: Seat): Promise<void> {
+    const { ports, spec } = this;
+    const late = ports.clock.timer(HANDSHAKE_MS, () => seat.stream.destroy());
+    try {
+      const admitted = await admitViewer(seat.stream, {
+        entropy: ports.entropy,
+        tls: ports.tls,
+        wantsPassword: spec.password,
+        password: this.password,
+      });
+      const [shared] = await admitted.incoming.take(1);
+      if (shared === 0) this.alone(seat);
+      const surface = this.paint();
+      await admitted.stream.write(serverInit(surface, ports.name));
+      late.dispose();
+      seat.viewer = new Viewer(admitted, surface, {
+        input: ports.input,
+        takesInput: () => ports.takesInput(),
+        stirred: () => this.stirred(),
+      });
+      this.tell('VNC_INITIALIZED', seat);
+      await seat.viewer.serve();
+    } finally {
+      late.dispose();
+    }
+  }
+
+  /** It asked to have the screen for itself. */
+  private alone(seat: Seat): void {
+    for (const other of [...this.seats]) if (other !== seat && other.viewer) this.leave(other);
+  }
+
+  private leave(seat: Seat): void {
+    if (!this.seats.delete(seat)) return;
+    seat.viewer?.close();
+    seat.stream.destroy();
+    this.tell('VNC_DISCONNECTED', seat);
+  }
+
+  private tell(event: 'VNC_CONNECTED' | 'VNC_INITIALIZED' | 'VNC_DISCONNECTED', seat: Seat): void {
+    this.ports.events.emit(event, {
+      server: { ...this.address, auth: this.auth },
+      client: seat.peer,
+    });
+  }
+
+  // --- pictures
+
+  private stirred(): void {
+    this.intervalMs = FASTEST_MS;
+    this.timer ??= this.ports.clock.timer(0, () => this.look());
+  }
+
+  /** All viewers hear of what has changed, whoever made it looked for. */
+  private paint(): Surface {
+    const { surface, changed } = this.ports.display.paint(this.painter);
+    if (changed.length > 0) this.pictures++;
+    for (const { viewer } of this.seats) viewer?.painted(surface, changed);
+    return surface;
+  }
+
+  private look(): void {
+    this.timer = undefined;
+    const viewers = [...this.seats].flatMap(({ viewer }) => viewer ?? []);
+    if (!viewers.some(viewer => viewer.waits)) return;
+    const before = this.pictures;
+    this.paint();
+    const next = this.pictures !== before ? FASTEST_MS : this.intervalMs * 1.5;
+    this.intervalMs = Math.min(next, SLOWEST_MS);
+    this.timer = this.ports.clock.timer(this.intervalMs, () => this.look());
+  }
+}
+
+function serverInit({ width, height }: { width: number; height: number }, name: string): Buffer {
+  const text = Buffer.from(`colo (${name})`, 'utf8');
+  const head = Buffer.alloc(4);
+  head.writeUInt16BE(width, 0);
+  head.writeUInt16BE(height, 2);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(text.length);
+  return Buffer.concat([head, encodePixelFormat(ownFormat), length, text]);
+}
+
+/** `10.0.0.2:4711`, `[::1]:4711`. */
+function peerOf(text: string): VncPeer {
+  const match = /^\[?([^\]]*?)\]?:(\d+)$/.exec(text);
+  const host = match?.[1] ?? text;
+  return {
+    host,
+    service: match?.[2] ?? '',
+    family: host.includes(':') ? 'ipv6' : 'ipv4',
+    websocket: false,
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * Goal: SeaBIOS of the host boots a disk, again after a reset, powers off when the guest asks, and
+ * a guest that it booted goes on elsewhere after a checkpoint. Method: the real CPU and board, and
+ * a boot sector of our own on a disk in memory. Skipped where there is no SeaBIOS.
+ */
+import { existsSync } from 'node:fs';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { MachineSpec } from '../../src/machine/spec.js';
+import { TestDisk } from '../support/device-bench.js';
+import { Ask, BOOTED, bootSector, ECHOED } from './boot-sector.js';
+import { GuestVm } from './vm.js';
+
+const LIMIT_MS = 120_000;
+const firmware = existsSync('/usr/share/seabios/bios-256k.bin');
+if (!firmware) console.log('skipped: there is no /usr/share/seabios/bios-256k.bin');
+
+const running: GuestVm[] = [];
+const disk = new TestDisk(2048);
+disk.data.set(bootSector());
+
+async function build(changes: Partial<MachineSpec> = {}): Promise<GuestVm> {
+  const vm = await GuestVm.build({ ramBytes: 32 << 20, noReboot: false, ...changes }, world);
+  running.push(vm);
+  return vm;
+}
+const world = { disk, accel: 'soft', limitMs: LIMIT_MS } as const;
+
+const count = (vm: GuestVm, text: string) => vm.console.written.split(text).length - 1;
+const said = (vm: GuestVm, text: string, times = 1) =>
+  vm.until(`'${text}' ${times} times`, () => count(vm, text) >= times);
+
+afterEach(async () => {
+  for (const vm of running.splice(0)) await vm.machine().dispose();
+});
+
+(firmware ? describe : describe.skip)('SeaBIOS', () => {
+  test(
+    'boots a disk; again after a reset by the guest, and by the user; powers off',
+    async () => {
+      const vm = await build();
+      const began = Date.now();
+      vm.machine().start();
+      await said(vm, BOOTED);
+      console.log(`from start to the boot sector: ${Date.now() - began} ms`);
+      vm.console.type(Ask.RESET);
+      await said(vm, BOOTED, 2);
+      await vm.machine().reset();
+      await said(vm, BOOTED, 3);
+      vm.console.type(Ask.POWER_OFF);
+      expect(await vm.machine().ended).toEqual({ cause: 'guest-shutdown', status: 0 });
+    },
+    2 * LIMIT_MS,
+  );
+
+  test(
+    'with two processors, and more than 3 GiB of RAM',
+    async () => {
+      const vm = await build({ cpus: 2, ramBytes: 3584 * 2 ** 20 });
+      vm.machine().start();
+      await said(vm, BOOTED);
+      expect(count(vm, BOOTED)).toBe(1);
+    },
+    2 * LIMIT_MS,
+  );
+
+  test(
+    'a guest that it booted goes on elsewhere, and boots again there without a file of its own',
+    async () => {
+      const first = await build();
+      first.machine().start();
+      await said(first, BOOTED);
+      const a = first.machine().lifecycle;
+      await a.stopForCheckpoint();
+      const hash = a.ram.hash();
+      const second = await build({ incoming: 'tcp:0:0' });
+      first.carryTo(second);
+      const b = second.machine().lifecycle;
+      expect(b.ram.hash()).toBe(hash);
+      b.goOnAfterFailover({ run: true });
+      second.console.type(Ask.ECHO);
+      await said(second, ECHOED);
+      second.console.type(Ask.RESET);
+      await said(second, BOOTED);
+    },
+    2 * LIMIT_MS,
+  );
+
+  test(
+    '-no-reboot: a reset by the guest ends it',
+    async () => {
+      const vm = await build({ noReboot: true });
+      vm.machine().start();
+      await said(vm, BOOTED);
+      vm.console.type(Ask.RESET);
+      expect(await vm.machine().ended).toEqual({ cause: 'guest-reset', status: 0 });
+      expect(count(vm, BOOTED)).toBe(1);
+    },
+    2 * LIMIT_MS,
+  );
+});
