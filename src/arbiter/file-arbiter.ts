@@ -23,7 +23,7 @@ export class FileArbiter implements Arbiter {
   readonly name: string;
   readonly keeps = 'shared';
   private readonly bounded: Bounded;
-  /** Of the directory that this process has seen there. */
+  /** Of the directory in which this process has seen or made a record: it is the one. */
   private id: string | undefined;
 
   constructor(
@@ -38,22 +38,25 @@ export class FileArbiter implements Arbiter {
 
   read(): Promise<Held | undefined> {
     return this.bounded.run('read', async () => {
-      await this.checkId();
-      return this.newest();
+      const id = await this.checkId();
+      const held = await this.newest();
+      if (held) this.id = id;
+      return held;
     });
   }
 
   compareAndSet(held: Held | undefined, next: ArbiterRecord): Promise<SwapResult> {
     checkNext(held, next);
     return this.bounded.run('compare and set', async () => {
-      await this.makeId();
-      return this.add(next);
+      const id = await this.makeId();
+      const result = await this.add(next);
+      this.id = id;
+      return result;
     });
   }
 
-  async place(): Promise<string> {
-    const id = await this.bounded.run('find out which directory it is', () => this.makeId());
-    return `file: (directory ${id})`;
+  place(): Promise<string> {
+    return this.bounded.run('find out which directory it is', () => this.makeId());
   }
 
   dispose(): void {}
@@ -71,7 +74,6 @@ export class FileArbiter implements Arbiter {
       throw new ArbiterAway(
         `the arbiter '${this.name}' is away: another directory is there than before: mount it`,
       );
-    this.id = found;
     return found;
   }
 

@@ -2,7 +2,7 @@
 import { ArbiterAway } from '../arbiter/contract.js';
 import type { ColoPorts, Manifest } from './contract.js';
 
-/** An arbiter that is away leaves what this host calls it. VmError: it cannot be used. */
+/** An arbiter that is away has no place to show. VmError: it cannot be used. */
 export async function seated({
   lifecycle,
   arbiter: pair,
@@ -11,8 +11,8 @@ export async function seated({
   const { seat } = manifest;
   if (!seat || !pair?.arbiter.place) return manifest;
   const place = await pair.arbiter.place().catch((error: unknown) => {
-    if (error instanceof ArbiterAway) return seat.arbiter;
+    if (error instanceof ArbiterAway) return undefined;
     throw error;
   });
-  return { ...manifest, seat: { ...seat, arbiter: place } };
+  return { ...manifest, seat: { ...seat, ...(place !== undefined && { place }) } };
 }

@@ -27,7 +27,16 @@ export interface Manifest {
   disks: { id: string; length: number; readOnly?: boolean }[];
   netdevs: string[];
   /** Where its pair is decided about, and what both sides are called there. */
-  seat?: { arbiter: string; node: string; peer: string };
+  seat?: ArbiterSeat;
+}
+
+export interface ArbiterSeat {
+  /** As this host calls it. */
+  arbiter: string;
+  /** Which one it is, whatever it is called; absent: not known now, or its name says it. */
+  place?: string;
+  node: string;
+  peer: string;
 }
 
 /** Device state that has passed every check; applying it cannot fail. */

@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { printable } from '../base/printable.js';
-import type { Manifest } from './contract.js';
+import type { Manifest, ArbiterSeat } from './contract.js';
 import { decodePeerRecord } from './standing.js';
 
 /** Bytes of an encoded hello, at most. */
@@ -69,9 +69,10 @@ function decodeManifest(value: unknown): Manifest {
   };
 }
 
-function decodeSeat({ arbiter, node, peer }: Record<string, unknown>): Manifest['seat'] {
+function decodeSeat({ arbiter, place, node, peer }: Record<string, unknown>): ArbiterSeat {
   return {
     arbiter: word(arbiter, 'seat.arbiter', ARBITER_CHARACTERS_MAX),
+    ...(place !== undefined && { place: word(place, 'seat.place') }),
     node: word(node, 'seat.node'),
     peer: word(peer, 'seat.peer'),
   };
@@ -240,12 +241,22 @@ function netdevDifference(theirs: Manifest, ours: Manifest, sender: string): str
   return extra === undefined ? undefined : `netdev '${extra}' is missing on the ${sender}`;
 }
 
+function areOne(theirs: ArbiterSeat, ours: ArbiterSeat): boolean {
+  const known = theirs.place !== undefined && ours.place !== undefined;
+  return known ? theirs.place === ours.place : theirs.arbiter === ours.arbiter;
+}
+
 /** Of two that decide each by another arbiter both would go on. */
-function seatDifference(theirs: Manifest['seat'], ours: Manifest['seat']): string | undefined {
-  const its = (seat: Manifest['seat']) => (seat ? `the arbiter '${seat.arbiter}'` : 'none');
-  if (theirs?.arbiter !== ours?.arbiter)
+function seatDifference(theirs?: ArbiterSeat, ours?: ArbiterSeat): string | undefined {
+  if (!theirs && !ours) return undefined;
+  if (!theirs || !ours || !areOne(theirs, ours)) {
+    const its = (seat?: ArbiterSeat) => {
+      if (!seat) return 'none';
+      const away = seat.place === undefined && (theirs?.place ?? ours?.place) !== undefined;
+      return `the arbiter '${seat.arbiter}'${away ? ', which is away' : ''}`;
+    };
     return `the primary has ${its(theirs)}, this secondary ${its(ours)}: give both the same`;
-  if (!theirs || !ours) return undefined;
+  }
   if (theirs.node === ours.node)
     return `both sides call themselves '${ours.node}' at the arbiter: one is the other side`;
   return theirs.node === ours.peer && theirs.peer === ours.node

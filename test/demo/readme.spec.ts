@@ -5,13 +5,16 @@
  * cannot be made, or no kernel be had.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BOOTED, bootSector } from '../guest/boot-sector.js';
 import { type Block, readmeBlocks } from './blocks.js';
 import { Shell } from './shell.js';
 
+const PROMPT = /\((?:colo|qemu)\) /;
+const SEABIOS = '/usr/share/seabios/bios-256k.bin';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const blocks = readmeBlocks(join(root, 'README.md'));
 const shellBlocks = blocks.filter(({ language }) => language === 'sh');
@@ -119,6 +122,7 @@ test('the first two blocks are the two commands, and every other one is run belo
   const run = [
     'npm run guest',
     'npx colo primary -m 256',
+    'npx colo primary -m 1G',
     'npx colo init',
     'kill -9',
     'npx colo secondary --config',
@@ -146,6 +150,10 @@ real(
     const console = openTerminal(shell, starting('npx colo primary -m 256').text);
     await console.sees('colo-guest: ready');
     await console.end();
+    writeFileSync(join(dir, 'disk.img'), Buffer.concat([bootSector(), Buffer.alloc(1 << 20)]));
+    const disk = openTerminal(shell, starting('npx colo primary -m 1G').text);
+    await disk.sees(existsSync(SEABIOS) ? BOOTED : `install the package 'seabios'`);
+    await disk.end();
 
     const pair = starting('npx colo init');
     expect(await shell.paste(pair.text)).toMatchObject({ code: 0 });
@@ -190,8 +198,10 @@ real(
     });
     const [secondary, primary] = sides.map(({ terminal }) => terminal);
     for (const { terminal, lines } of sides) {
-      await terminal.sees(/^\((colo|qemu)\) /m);
+      await terminal.sees(PROMPT);
       terminal.type(lines);
+      // The other terminal's turn comes when this one is done with all of it.
+      await terminal.sees(PROMPT, lines.split('\n').length + 1);
     }
     const open =
       'for n in {1..60}; do exec 3<>/dev/tcp/10.99.0.2/7777 && break; sleep 1; done 2>/dev/null';

@@ -4,6 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 
+const LIMIT_MS = 120_000;
+
 export class Shell {
   private readonly child: ChildProcess;
   private readonly exited: Promise<void>;
@@ -28,11 +30,9 @@ export class Shell {
     this.child.stdin?.write(`${text}\n`);
   }
 
-  async sees(what: string | RegExp, limitMs = 120_000): Promise<void> {
-    const there = () =>
-      typeof what === 'string' ? this.seen.includes(what) : what.test(this.seen);
-    const deadline = performance.now() + limitMs;
-    while (!there()) {
+  async sees(what: string | RegExp, times = 1): Promise<void> {
+    const deadline = performance.now() + LIMIT_MS;
+    while (this.seen.split(what).length <= times) {
       const late = performance.now() > deadline;
       if (late) throw new Error(`not seen: ${String(what)}; but:\n${this.seen.slice(-3000)}`);
       await new Promise(resolve => setTimeout(resolve, 20));

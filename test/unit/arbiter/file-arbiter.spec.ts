@@ -123,6 +123,12 @@ const placeOf = (arbiter: FileArbiter) => arbiter.place();
 
 test('a directory that is not mounted any more is an arbiter that is away, and won by nobody', async () => {
   const arbiter = open();
+  // What was there before the first record is not what counts.
+  renameSync(dir, `${dir}-mounted`);
+  mkdirSync(dir);
+  await arbiter.place();
+  rmSync(dir, { recursive: true });
+  renameSync(`${dir}-mounted`, dir);
   await arbiter.compareAndSet(undefined, arbiterRecord());
   renameSync(dir, `${dir}-mounted`);
   mkdirSync(dir);

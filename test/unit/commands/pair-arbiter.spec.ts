@@ -82,8 +82,8 @@ withAddon(
     writeFileSync(join(dir, 'toy.yaml'), other);
     const primary = start('primary');
     const why =
-      `the primary has the arbiter 'file:${join(dir, 'elsewhere')}', this secondary the arbiter ` +
-      `'file:${join(dir, 'record')}'`;
+      `the primary has the arbiter 'file:${join(dir, 'elsewhere')}', which is away, this ` +
+      `secondary the arbiter 'file:${join(dir, 'record')}': give both the same`;
     await primary.says(why);
     expect(await record()).toBeNull();
   },

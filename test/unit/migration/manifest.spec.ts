@@ -50,16 +50,29 @@ it('names an arbiter that differs, and a side that two hosts claim', () => {
     "at the arbiter the primary is 'alpha' and expects 'beta', this secondary is 'gamma' and " +
       "expects 'alpha'",
   );
+  const [here, there] = [
+    { ...seat, place: '1' },
+    { ...mirrored, arbiter: 'file:/b' },
+  ];
+  expect(difference(here, { ...there, place: '1' })).toBeUndefined();
+  expect(difference(here, { ...mirrored, place: '2' })).toMatch(/^the primary has the arbiter/);
+  // What one name means is one place as far as anybody knows.
+  expect(difference(here, mirrored)).toBeUndefined();
+  expect(difference(here, there)).toBe(
+    "the primary has the arbiter 'file:/a', this secondary the arbiter 'file:/b', which is away: " +
+      'give both the same',
+  );
   // A guest that only moves may come to a host that has no pair.
   expect(difference(seat, undefined, 'source')).toBeUndefined();
 });
 
 it('takes a seat there and back, and none that is no text', () => {
   const hello = { leaseMs: 1000, colo: true };
-  const seat = { arbiter: `etcd:${'https://10.0.0.1:2379,'.repeat(30)}`, node: 'a', peer: 'b' };
+  const arbiter = `etcd:${'https://10.0.0.1:2379,'.repeat(30)}`;
+  const seat = { arbiter, place: 'x', node: 'a', peer: 'b' };
   const sent = { ...hello, manifest: { ...manifest, seat } };
   expect(decodeHello(encodeHello(sent))).toEqual(sent);
-  for (const wrong of [{}, { ...seat, node: 7 }, { ...seat, arbiter: 'x'.repeat(5000) }]) {
+  for (const wrong of [{}, { ...seat, node: 7 }, { ...seat, place: 7 }, { ...seat, arbiter: 'x'.repeat(5000) }]) {
     const bad = { ...hello, manifest: { ...manifest, seat: wrong as typeof seat } };
     expect(() => decodeHello(encodeHello(bad))).toThrow(/manifest: seat\.\w+ is not a short text/);
   }
