@@ -5,8 +5,10 @@
  */
 import { asVmError, VmError } from '../base/errors.js';
 import { ArbiterAway } from '../arbiter/contract.js';
-import { Referee } from '../arbiter/referee.js';
+import { Referee, type RefereeVerdict } from '../arbiter/referee.js';
+import type { PairRecord } from '../block/record/pair-record.js';
 import type { ColoPorts, PairArbiter } from './contract.js';
+import { isUnpaired } from './record.js';
 
 export class FirstRun {
   constructor(
@@ -15,22 +17,27 @@ export class FirstRun {
   ) {}
 
   /**
-   * VmError: it may not run. New images wait for the arbiter as long as it is away; others have
-   * been through this.
+   * VmError: it may not run. Images that were never in a pair wait for the arbiter as long as it is
+   * away: a process that ended meanwhile leaves nothing that tells whether it was answered.
    */
   async admit(): Promise<void> {
-    const { identity, lifecycle } = this.ports;
+    const { identity } = this.ports;
     if (this.pair.arbiter.keeps === 'own' || identity.standings().length === 0) return;
-    const { record } = identity;
-    const { pair: vm, branch } = record ?? (await identity.enter());
-    const referee = this.referee(vm);
-    const asked = record ? this.look(referee) : referee.claim(branch, () => !lifecycle.ending);
+    const record = identity.record ?? (await identity.enter());
+    const referee = this.referee(record.pair);
+    const asked = isUnpaired(record) ? this.claim(referee, record) : this.look(referee);
     const answer = await asked.catch((error: unknown) => {
       throw new VmError(`the guest does not run: ${asVmError(error).message}`, { hint: HINT });
     });
     const { name } = this.pair.arbiter;
     if (answer === 'lost')
       throw new VmError(`the guest does not run: by the arbiter '${name}' it is another host's`);
+  }
+
+  /** A pair that comes about meanwhile has written what holds, which a late claim would undo. */
+  private claim(referee: Referee, { branch }: PairRecord): Promise<RefereeVerdict> {
+    const { identity, lifecycle } = this.ports;
+    return referee.claim(branch, () => !lifecycle.ending && isUnpaired(identity.record));
   }
 
   private async look(referee: Referee): Promise<void> {

@@ -48,8 +48,11 @@ export class PairIdentity {
     if (bad) throw bad.record.problem!;
     if (images.length === 0) return this.inMemory;
     const known = images.map(({ record }) => ({ image: record.image, record: record.value }));
-    // Those that have the branch already wait for the others: this side is not on it yet.
-    const former = known.filter(({ record }) => record?.branch !== this.begun?.branch);
+    // Those that have the branch already wait for the others: this side is not on it yet. An image
+    // that never had a record is on none.
+    const former = known.filter(
+      ({ record }) => pairedOf(record) && record?.branch !== this.begun?.branch,
+    );
     return common(former.length > 0 ? former : known);
   }
 

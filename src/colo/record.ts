@@ -62,6 +62,9 @@ export const firstRecord = (pair: string, branch: string): PairRecord => ({
   partial: false,
 });
 
+/** No other image has ever been on its branch, nor on one before. */
+export const isUnpaired = (record: Known) => record?.generation === 1 && record.state === 'alone';
+
 /** Nothing of it is worth keeping: it is half of one image and half of another. */
 export const isHalf = (record: Known) =>
   record !== undefined && (record.partial || record.state === 'copying');

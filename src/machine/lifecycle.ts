@@ -291,7 +291,7 @@ export class VmLifecycle implements Lifecycle {
     if (this.shutdownRequested) throw new VmError('the guest is shutting down');
     this.givenAway = true;
     // What stands still for a disk of this host may go on with that of the other one.
-    return { run: this.resumeTo !== 'paused' };
+    return { run: this.resumeTo === 'running' || this.resumeTo === 'io-error' };
   }
 
   resumeAfterCheckpoint(): void {

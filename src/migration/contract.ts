@@ -27,10 +27,10 @@ export interface Manifest {
   disks: { id: string; length: number; readOnly?: boolean }[];
   netdevs: string[];
   /** Where its pair is decided about, and what both sides are called there. */
-  seat?: ArbiterSeat;
+  seat?: SeatedAt;
 }
 
-export interface ArbiterSeat {
+export interface SeatedAt {
   /** As this host calls it. */
   arbiter: string;
   /** Which one it is, whatever it is called; absent: not known now, or its name says it. */

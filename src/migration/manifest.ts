@@ -5,7 +5,7 @@
 import { VmError } from '../base/errors.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { printable } from '../base/printable.js';
-import type { Manifest, ArbiterSeat } from './contract.js';
+import type { Manifest, SeatedAt } from './contract.js';
 import { decodePeerRecord } from './standing.js';
 
 /** Bytes of an encoded hello, at most. */
@@ -69,7 +69,7 @@ function decodeManifest(value: unknown): Manifest {
   };
 }
 
-function decodeSeat({ arbiter, place, node, peer }: Record<string, unknown>): ArbiterSeat {
+function decodeSeat({ arbiter, place, node, peer }: Record<string, unknown>): SeatedAt {
   return {
     arbiter: word(arbiter, 'seat.arbiter', ARBITER_CHARACTERS_MAX),
     ...(place !== undefined && { place: word(place, 'seat.place') }),
@@ -241,16 +241,16 @@ function netdevDifference(theirs: Manifest, ours: Manifest, sender: string): str
   return extra === undefined ? undefined : `netdev '${extra}' is missing on the ${sender}`;
 }
 
-function areOne(theirs: ArbiterSeat, ours: ArbiterSeat): boolean {
+function areOne(theirs: SeatedAt, ours: SeatedAt): boolean {
   const known = theirs.place !== undefined && ours.place !== undefined;
   return known ? theirs.place === ours.place : theirs.arbiter === ours.arbiter;
 }
 
 /** Of two that decide each by another arbiter both would go on. */
-function seatDifference(theirs?: ArbiterSeat, ours?: ArbiterSeat): string | undefined {
+function seatDifference(theirs?: SeatedAt, ours?: SeatedAt): string | undefined {
   if (!theirs && !ours) return undefined;
   if (!theirs || !ours || !areOne(theirs, ours)) {
-    const its = (seat?: ArbiterSeat) => {
+    const its = (seat?: SeatedAt) => {
       if (!seat) return 'none';
       const away = seat.place === undefined && (theirs?.place ?? ours?.place) !== undefined;
       return `the arbiter '${seat.arbiter}'${away ? ', which is away' : ''}`;

@@ -76,11 +76,14 @@ const parameters: Readonly<Record<string, Parameter>> = {
       set: ({ migrationTls }, value) => (migrationTls.hostname = value),
     },
   ),
-  'x-checkpoint-delay': parameter(int('ms from the end of a COLO checkpoint to the next', uint32), {
-    unit: 'ms',
-    get: ({ colo }) => colo.info().checkpointDelayMs,
-    set: ({ colo }, value) => colo.setCheckpointDelay(value),
-  }),
+  'x-checkpoint-delay': parameter(
+    int('ms from the start of a COLO checkpoint to the start of the next', uint32),
+    {
+      unit: 'ms',
+      get: ({ colo }) => colo.info().checkpointDelayMs,
+      set: ({ colo }, value) => colo.setCheckpointDelay(value),
+    },
+  ),
   'x-checkpoint-events': parameter(onOffType, {
     form: { words: "'on' or 'off'", read: word => onOffType.fromWord(word) },
     get: ({ machine }) => machine.lifecycle.checkpointEvents,

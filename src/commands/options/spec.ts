@@ -92,12 +92,13 @@ function checked(spec: MachineSpec): CheckedSpec {
 }
 
 const byVnc: GivenOption = { name: 'vnc', spelled: '-vnc', value: '' };
+const byVga: GivenOption = { name: 'vga', spelled: '-vga', value: '' };
 const byNographic: GivenOption = { name: 'nographic', spelled: '-nographic', value: '' };
 
 /** What only the whole can tell. */
 function checkWhole(draft: Draft): void {
   const { spec } = draft;
-  asUsage(byVnc, () => addCard(draft));
+  asUsage(draft.given.has('vnc') ? byVnc : byVga, () => addCard(draft));
   if (draft.given.has('nographic')) asUsage(byNographic, () => onTerminal(draft, byNographic));
   if (draft.role === 'secondary' && spec.incoming === undefined)
     throw new UsageError('a secondary needs -incoming', {

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import type { Held } from '../../arbiter/contract.js';
 import { VmError } from '../../base/errors.js';
 import type { PairRecord } from '../../block/record/pair-record.js';
 import { fileHost } from '../../host/node/file-host.js';
@@ -15,6 +16,21 @@ import type { Ended, StartedVm, SupervisedSide, SupervisorEvent } from './superv
 
 const QUIT_MS = 30_000;
 const POLL_MS = 100;
+
+/** A fence agent's record is this host's own, and says what it knew before it was lost. */
+async function heldAt(address: string): Promise<Held | undefined> {
+  const [{ parseArbiterAddress }, { openArbiter }, { nodeHost }] = await Promise.all([
+    import('../../arbiter/address.js'),
+    import('../../arbiter/open.js'),
+    import('../../host/node/host.js'),
+  ]);
+  const arbiter = await openArbiter(parseArbiterAddress(address), nodeHost());
+  try {
+    return arbiter.keeps === 'shared' ? await arbiter.read() : undefined;
+  } finally {
+    arbiter.dispose();
+  }
+}
 
 export class ProcessSide implements SupervisedSide {
   stopping = false;
@@ -53,16 +69,8 @@ export class ProcessSide implements SupervisedSide {
   async isElsewhere(record: PairRecord): Promise<boolean> {
     const { pair } = this.file;
     if (pair.arbiter === undefined) return false;
-    const [{ parseArbiterAddress }, { openArbiter }, { nodeHost }] = await Promise.all([
-      import('../../arbiter/address.js'),
-      import('../../arbiter/open.js'),
-      import('../../host/node/host.js'),
-    ]);
     try {
-      const arbiter = await openArbiter(parseArbiterAddress(pair.arbiter), nodeHost());
-      // A fence agent's record is this host's own, and says what it knew before it was lost.
-      const held = arbiter.keeps === 'shared' ? await arbiter.read() : undefined;
-      arbiter.dispose();
+      const held = await heldAt(pair.arbiter);
       return held?.record.vm === record.pair && held.record.owner === this.other;
     } catch {
       return false;

@@ -1,11 +1,11 @@
 /**
  * What this host is called. Node's list of network interfaces leaves out an address whose link has
- * no carrier yet, as at boot, so the kernel's routes are asked: what is sent to an address of this
- * host comes from that address, and nothing else does. Nothing is sent.
+ * no carrier yet, as at boot. The kernel's routes have it: what is sent to an address of this host
+ * comes from that address, as far as it is the first of its network; nothing is sent.
  */
 import { createSocket } from 'node:dgram';
 import { isIP } from 'node:net';
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 
 export interface OwnHost {
   readonly hostname: string;
@@ -21,6 +21,8 @@ const PORT = 9;
 function isOwnAddress(address: string): Promise<boolean> {
   const family = isIP(address);
   if (family === 0) return Promise.resolve(false);
+  const listed = Object.values(networkInterfaces()).flat();
+  if (listed.some(own => own && isSame(own.address, address))) return Promise.resolve(true);
   const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
   return new Promise(resolve => {
     const done = (own: boolean) => socket.close(() => resolve(own));

@@ -43,6 +43,7 @@ class Store implements Arbiter {
 /** A host that is started as side a. */
 class SideA {
   label: PairRecord | undefined;
+  ending = false;
   readonly told: string[] = [];
 
   constructor(private readonly arbiter: Store) {}
@@ -55,7 +56,7 @@ class SideA {
     const ports = {
       clock,
       identity: new PairIdentity({ entropy, images }),
-      lifecycle: { ending: undefined },
+      lifecycle: this,
       options: { retryMs: 5 },
       report: (line: string) => this.told.push(line),
     } as unknown as ColoPorts;
@@ -83,18 +84,46 @@ test('both at once: one runs', async () => {
   expect(ends.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
 });
 
-test('an arbiter that is away: new images wait for it, others do not', async () => {
-  const store = new Store();
-  store.away = true;
+const soon = () => new Promise(resolve => setTimeout(resolve, 40)).then(() => 'waits');
+const away = () => Object.assign(new Store(), { away: true });
+
+test('an arbiter that is away: images that were never in a pair wait for it', async () => {
+  const store = away();
   const side = new SideA(store);
   const started = side.start().then(() => 'runs');
-  const soon = () => new Promise(resolve => setTimeout(resolve, 40)).then(() => 'waits');
   expect(await Promise.race([started, soon()])).toBe('waits');
   expect(side.told).toEqual(["COLO: the arbiter 'here:' is away; it is asked again"]);
   store.away = false;
   expect(await started).toBe('runs');
+  side.label = { ...side.label!, generation: 2 };
   store.away = true;
   await side.start();
+});
+
+test('a process that ended while it waited asks again', async () => {
+  const store = away();
+  const [first, second] = [new SideA(store), new SideA(store)];
+  const ended = first.start();
+  await soon();
+  first.ending = true;
+  await ended;
+  store.away = false;
+  await second.start();
+  first.ending = false;
+  await expect(first.start()).rejects.toThrow(/holds the record of another VM/);
+});
+
+test('a pair that came about meanwhile keeps its record', async () => {
+  const store = away();
+  const side = new SideA(store);
+  const started = side.start();
+  await soon();
+  const pair = { owner: 'alpha', replica: 'beta', inStep: true, term: 1, vm: side.label!.pair };
+  store.records.push({ ...pair, branch: side.label!.branch });
+  side.label = { ...side.label!, state: 'protected' };
+  store.away = false;
+  await started;
+  expect(store.records).toMatchObject([{ inStep: true }]);
 });
 
 test('a fence agent is not asked', async () => {

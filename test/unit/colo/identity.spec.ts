@@ -86,6 +86,16 @@ test('an image whose record cannot be written has it fail, and it can be tried a
   expect([identity.record?.branch, identity.branchToBegin() === next]).toEqual([next, false]);
 });
 
+test('an image that never had a record is on no branch: the others say where this side is', async () => {
+  const { files, identity, stored } = await side({ ...first, state: 'protected' }, undefined);
+  files.fault = (operation, path) => {
+    if (operation === 'write-label' && path === '/d1.img') throw new Error('no room');
+  };
+  await expect(identity.goAlone()).rejects.toThrow('no room');
+  expect(identity.record).toEqual(stored()[0]);
+  expect(identity.record?.branch).toBe(identity.branchToBegin());
+});
+
 test('a side that could not go on, and hears that its peer does, yields at every image', async () => {
   const { files, identity, stored } = await side(
     { ...first, state: 'protected' },

@@ -1,4 +1,4 @@
-/** What a side says of its arbiter: what this host calls it, and the place as far as it is known. */
+/** What a side says of its arbiter: its name on this host, and its place as far as it is known. */
 import { VmError } from '../../../src/base/errors.js';
 import { ArbiterAway } from '../../../src/arbiter/contract.js';
 import type { ColoPorts } from '../../../src/colo/contract.js';

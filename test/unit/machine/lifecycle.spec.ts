@@ -86,6 +86,21 @@ test('a reset while a stop takes too long for its checkpoint: the guest stands s
   expect(vm.running).toBe(true);
 });
 
+test.each([
+  ['prelaunch', 'prelaunch', false],
+  ['prelaunch', 'running', true],
+  ['paused', 'paused', false],
+] as const)(
+  'a guest that is given away in a checkpoint: started as %s, then %s; it runs there: %s',
+  async (initial, state, run) => {
+    const { vm } = lifecycle(true, initial);
+    if (state === 'running') await vm.cont();
+    expect(vm.state).toBe(state);
+    await vm.stopForCheckpoint();
+    expect(vm.giveAway()).toEqual({ run });
+  },
+);
+
 test.each(['a checkpoint', 'a migration'])(
   'the guest resets itself, and %s comes first: what is saved has been reset, once',
   async hold => {

@@ -72,7 +72,12 @@ it('takes a seat there and back, and none that is no text', () => {
   const seat = { arbiter, place: 'x', node: 'a', peer: 'b' };
   const sent = { ...hello, manifest: { ...manifest, seat } };
   expect(decodeHello(encodeHello(sent))).toEqual(sent);
-  for (const wrong of [{}, { ...seat, node: 7 }, { ...seat, place: 7 }, { ...seat, arbiter: 'x'.repeat(5000) }]) {
+  for (const wrong of [
+    {},
+    { ...seat, node: 7 },
+    { ...seat, place: 7 },
+    { ...seat, arbiter: 'x'.repeat(5000) },
+  ]) {
     const bad = { ...hello, manifest: { ...manifest, seat: wrong as typeof seat } };
     expect(() => decodeHello(encodeHello(bad))).toThrow(/manifest: seat\.\w+ is not a short text/);
   }

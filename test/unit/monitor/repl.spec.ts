@@ -43,7 +43,9 @@ test('a line and its output, mistakes, editing, pastes, Ctrl-C, Ctrl-L, and the 
   await person.sees('(colo) info name\ntest');
   await person.press('info nmae', keys.enter);
   await person.sees("unknown command: 'info nmae'\nDid you mean 'info name'?");
-  await person.press('quit', keys.ctrlC);
+  await person.press('quit');
+  await person.sees('(colo) quit', 'typed');
+  await person.press(keys.ctrlC);
   await person.sees(/\(colo\) quit\^C\n\(colo\)$/);
   await person.press('info uuid', keys.ctrlL);
   await person.sees('(colo) info uuid', 'typed');
