@@ -1,13 +1,15 @@
 /**
  * `npm run sim -- --seeds A..B [--jobs N]`, or `--commit HASH --count N`: a range that each commit
- * has for itself. Runs the seeds of the simulated pair on all cores, prints a summary; exit code 1:
- * a rule was broken. `SIM_SEED=n npm test -- test/sim/colo-sim.spec.ts` replays one with its log.
+ * has for itself; or `--planned`: those of planned.ts, which pass every step. Runs the simulated
+ * pair on all cores, prints a summary; exit code 1: a rule was broken. `SIM_SEED=n npm test --
+ * test/sim/colo-sim.spec.ts` replays one with its log, SIM_PLANNED=n one that is planned.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { plannedScenarios, stepsNotIn } from './planned.js';
 import { type Told, Totals } from './totals.js';
 import type { Range, Word } from './worker.js';
 
@@ -34,9 +36,20 @@ function count(word: string | undefined, option: string): number {
 
 function readOptions(): { range: Range; jobs: number } {
   const text = { type: 'string' } as const;
-  const options = { seeds: text, jobs: text, commit: text, count: text };
+  const options = {
+    seeds: text,
+    jobs: text,
+    commit: text,
+    count: text,
+    planned: { type: 'boolean' },
+  } as const;
   const { values } = parseArgs({ options });
   const jobs = values.jobs === undefined ? availableParallelism() : count(values.jobs, 'jobs');
+  if (values.planned) {
+    if (values.seeds !== undefined || values.commit !== undefined)
+      usage('--planned: say no seeds beside it');
+    return { jobs, range: { from: 1, to: plannedScenarios().length, planned: true } };
+  }
   if (values.commit !== undefined) {
     if (!/^[0-9a-f]{7,64}$/.test(values.commit)) usage(`--commit ${values.commit}: not a hash`);
     const from = 1 + parseInt(values.commit.slice(0, 7), 16) * 8;
@@ -91,6 +104,7 @@ class Crew {
           takeovers: 0,
           checkpoints: 0,
           hit: [],
+          steps: [],
         });
         worker.kill('SIGKILL');
       };
@@ -116,22 +130,23 @@ class Crew {
 
   private told(told: Told): void {
     this.totals.add(told);
-    if (told.violation !== undefined) console.error(`seed ${told.seed}: ${told.violation}`);
+    if (told.violation !== undefined) console.error(`${kind} ${told.seed}: ${told.violation}`);
   }
 
   private give(worker: ChildProcess): void {
     const from = this.next;
     if (from > this.range.to) return void worker.disconnect();
     this.next = Math.min(from + rangeSize, this.range.to + 1);
-    worker.send({ from, to: this.next - 1 } satisfies Range);
+    worker.send({ ...this.range, from, to: this.next - 1 } satisfies Range);
   }
 }
 
 const { range, jobs } = readOptions();
+const kind = range.planned ? 'planned' : 'seed';
 const crew = new Crew(range);
 const startedMs = performance.now();
 const all = range.to - range.from + 1;
-console.log(`seeds ${range.from}..${range.to}, ${jobs} at a time`);
+console.log(`${kind} ${range.from}..${range.to}, ${jobs} at a time`);
 const ticker = setInterval(() => {
   const { runs, violations } = crew.totals;
   const line = `${runs} of ${all}, ${violations.length} violations`;
@@ -144,4 +159,6 @@ clearInterval(ticker);
 if (process.stderr.isTTY) process.stderr.write('\n');
 const seconds = (performance.now() - startedMs) / 1000;
 console.log(crew.totals.table(seconds, jobs).join('\n'));
-process.exitCode = crew.totals.violations.length > 0 ? 1 : 0;
+const missed = range.planned ? stepsNotIn(crew.totals.steps) : [];
+if (missed.length > 0) console.error(`no scenario passes: ${missed.join(', ')}`);
+process.exitCode = crew.totals.violations.length + missed.length > 0 ? 1 : 0;

@@ -1,9 +1,11 @@
 /** What many runs came to, and how it is shown. */
+import type { ColoStep } from '../../src/colo/steps.js';
 import type { Outcome } from './pair.js';
 
 /** One run, as a worker tells of it. */
 export interface Told extends Pick<Outcome, 'survivor' | 'takeovers' | 'checkpoints' | 'hit'> {
   seed: number;
+  steps: readonly ColoStep[];
   /** The first violation. */
   violation?: string;
 }
@@ -14,14 +16,16 @@ export class Totals {
   private checkpoints = 0;
   private readonly survivors = new Map<string, number>();
   private readonly hit = new Map<string, number>();
+  readonly steps = new Set<ColoStep>();
   readonly violations: { seed: number; violation: string }[] = [];
 
-  add({ seed, violation, survivor, takeovers, checkpoints, hit }: Told): void {
+  add({ seed, violation, survivor, takeovers, checkpoints, hit, steps }: Told): void {
     this.runs++;
     this.takeovers += takeovers;
     this.checkpoints += checkpoints;
     count(this.survivors, survivor);
     for (const kind of hit) count(this.hit, kind);
+    for (const step of steps) this.steps.add(step);
     if (violation !== undefined) this.violations.push({ seed, violation });
   }
 
@@ -43,7 +47,7 @@ export class Totals {
     ];
     const bad = this.violations
       .sort((a, b) => a.seed - b.seed)
-      .map(({ seed, violation }) => `  seed ${seed}: ${violation}`);
+      .map(({ seed, violation }) => `  ${seed}: ${violation}`);
     return [...rows.map(([name, value]) => `${name.padEnd(12)} ${value}`), ...bad];
   }
 }
