@@ -18,6 +18,13 @@ import { InputRouter } from '../hw/input/router.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
 import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
+import {
+  entryFor,
+  SMBIOS_ENTRY,
+  type SmbiosFacts,
+  smbiosTables,
+  type SmbiosWords,
+} from '../hw/firmware/smbios.js';
 import type { DisplaySource } from '../hw/display/surface.js';
 import type { PciFunction } from '../hw/pci/function.js';
 import { HostBridge } from '../hw/pci/host.js';
@@ -28,7 +35,7 @@ import { VirtioPci } from '../hw/virtio/virtio-pci.js';
 import { type GuestClock, guestClock, IrqRouter } from '../hw/wiring.js';
 import { SystemBus } from '../memory/bus.js';
 import { cmosBytes, configureFirmware } from './firmware-config.js';
-import { Low, ramLayout } from './loader/memory-map.js';
+import { Low, ramLayout, ramRanges } from './loader/memory-map.js';
 import type { BootSpec, DeviceSpec } from './spec.js';
 
 export const COM_PORTS = [
@@ -54,6 +61,7 @@ export interface BoardPlan {
   readonly backends: DeviceBackends;
   readonly boot?: BootSpec;
   readonly uuid?: string;
+  readonly smbios?: SmbiosWords;
 }
 
 export interface BoardPorts {
@@ -84,9 +92,10 @@ export class Board {
     private readonly accel: VmAccel,
     host: Clock,
     serials: readonly (CharBackend | undefined)[],
-    { specs, backends, boot = DEFAULT_BOOT, uuid }: BoardPlan,
+    private readonly plan: BoardPlan,
     private readonly ports: BoardPorts,
   ) {
+    const { specs, backends, boot = DEFAULT_BOOT, uuid } = plan;
     this.irqs = new IrqRouter(accel);
     this.clock = guestClock(accel, host);
     this.devices = new DeviceSet(accel, host, (...what) => ports.broken(...what));
@@ -109,13 +118,26 @@ export class Board {
       boot,
       bootPaths: this.bootPaths(),
       tables: relocatableTables(this.acpiConfig()),
+      smbios: smbiosTables(this.smbiosFacts(), { withBios: false }),
     });
     accel.setExitHandler(this.bus);
   }
 
-  /** ACPI tables for Low.ACPI. */
-  acpi(): Buffer {
-    return acpiTables(Low.ACPI, this.acpiConfig());
+  /** What firmware would leave for a kernel to find. */
+  lowTables(): { gpa: number; bytes: Buffer }[] {
+    const smbios = smbiosTables(this.smbiosFacts(), { withBios: true });
+    const at = Low.SMBIOS + SMBIOS_ENTRY;
+    return [
+      { gpa: Low.ACPI, bytes: acpiTables(Low.ACPI, this.acpiConfig()) },
+      { gpa: Low.SMBIOS, bytes: entryFor(smbios, at) },
+      { gpa: at, bytes: smbios.structures },
+    ];
+  }
+
+  private smbiosFacts(): SmbiosFacts {
+    const { uuid, smbios: words = {} } = this.plan;
+    const { sockets, cores, threads } = this.accel.cpuModel;
+    return { words, uuid, sockets, cores, threads, ranges: ramRanges(this.accel.ram.size) };
   }
 
   private acpiConfig(): AcpiConfig {

@@ -2,7 +2,8 @@
 import { type AcpiTables, RSDP } from '../hw/acpi/tables.js';
 import { type FwCfg, FwCfgKey, le16, le32, le64 } from '../hw/firmware/fw-cfg.js';
 import { TableLoader, Zone } from '../hw/firmware/table-loader.js';
-import { ramLayout } from './loader/memory-map.js';
+import type { SmbiosTables } from '../hw/firmware/smbios.js';
+import { ramRanges } from './loader/memory-map.js';
 import type { BootSpec } from './spec.js';
 
 /** `-boot order=`: what is tried, in order; CMOS has a digit for each. */
@@ -12,7 +13,6 @@ const BOOT_THIRD = 0x38;
 const PROCESSORS = 0x5f;
 const NO_FLOPPY_CHECK = 0x01;
 const E820_RAM = 1;
-const HIGH_BASE = 2 ** 32;
 const TABLES = 'etc/acpi/tables';
 const ROOT = 'etc/acpi/rsdp';
 
@@ -36,6 +36,8 @@ export interface FirmwareFacts {
   /** Open Firmware's paths of the devices with a bootindex, in order. */
   readonly bootPaths: readonly string[];
   readonly tables: AcpiTables;
+  /** Firmware gives them an address, and says itself what it is. */
+  readonly smbios: SmbiosTables;
 }
 
 export function configureFirmware(fw: FwCfg, facts: FirmwareFacts): void {
@@ -57,15 +59,17 @@ export function configureFirmware(fw: FwCfg, facts: FirmwareFacts): void {
     const halt = boot.strict ? ['HALT'] : [];
     fw.file('bootorder', Buffer.from(`${[...facts.bootPaths, ...halt].join('\n')}\0`, 'latin1'));
   }
+  fw.file('etc/smbios/smbios-tables', facts.smbios.structures);
+  fw.file('etc/smbios/smbios-anchor', facts.smbios.entry);
   addTables(fw, facts.tables);
 }
 
 /** RAM, as 64-bit base, 64-bit length, 32-bit type; firmware adds what it takes for itself. */
 function e820File(ramBytes: number): Buffer {
-  const { low, high } = ramLayout(ramBytes);
-  const entry = (base: number, length: number) =>
-    Buffer.concat([le64(base), le64(length), le32(E820_RAM)]);
-  return Buffer.concat([entry(0, low), ...(high > 0 ? [entry(HIGH_BASE, high)] : [])]);
+  const entries = ramRanges(ramBytes).map(({ base, length }) =>
+    Buffer.concat([le64(base), le64(length), le32(E820_RAM)]),
+  );
+  return Buffer.concat(entries);
 }
 
 function addTables(fw: FwCfg, tables: AcpiTables): void {

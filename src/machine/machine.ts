@@ -67,6 +67,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
       specs: allDevices(spec),
       boot: spec.boot,
       uuid: spec.uuid,
+      smbios: spec.smbios,
       backends: {
         drive: backends.drives.claim.bind(backends.drives),
         netdev: backends.net.claim.bind(backends.net),
@@ -231,7 +232,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     const { ram, cpus } = this.accel;
     const put = (gpa: number, bytes: Uint8Array) =>
       assert(ram.write(gpa, bytes), `boot data at 0x${gpa.toString(16)} is in RAM`);
-    put(Low.ACPI, this.board.acpi());
+    for (const { gpa, bytes } of this.board.lowTables()) put(gpa, bytes);
     for (const { gpa, bytes } of this.plan.pieces) if (bytes.length > 0) put(gpa, bytes);
     if (this.plan.seed) {
       const seed = new Uint8Array(this.plan.seed.length);

@@ -2,6 +2,7 @@
  * The machine as plain data: what the options said, parsed once at the edge. The builder consumes
  * it; no component reads flags, files or the environment by itself.
  */
+import type { SmbiosWords } from '../hw/firmware/smbios.js';
 import type { ArbiterSeat } from '../arbiter/address.js';
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
@@ -85,6 +86,7 @@ export interface MachineSpec {
    */
   role: 'primary' | 'secondary';
   uuid?: string;
+  smbios?: SmbiosWords;
   ramBytes: number;
   cpus: number;
   /** How they are packaged; absent: cores of one socket. Multiplies up to cpus. */

@@ -53,6 +53,22 @@ afterEach(async () => {
   );
 
   test(
+    'finds what the machine says of itself, and leaves it where a kernel looks',
+    async () => {
+      const vm = await build({ smbios: { system: { serial: 'number 7' } } });
+      vm.machine().start();
+      await said(vm, BOOTED);
+      const { lifecycle } = vm.machine();
+      await lifecycle.stopForCheckpoint();
+      const low = lifecycle.ram.read(0xf0000, 0x10000)!;
+      const entry = low.subarray(low.indexOf('_SM_'));
+      const [length, address] = [entry.readUInt16LE(0x16), entry.readUInt32LE(0x18)];
+      expect(lifecycle.ram.read(address, length)?.includes('number 7\0')).toBe(true);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     'with two processors, and more than 3 GiB of RAM',
     async () => {
       const vm = await build({ cpus: 2, ramBytes: 3584 * 2 ** 20 });

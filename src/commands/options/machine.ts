@@ -30,12 +30,13 @@ export const uuidOption: VmOption = {
   name: 'uuid',
   value: 'UUID',
   summary: 'UUID of the VM; default: all zero',
-  take(draft, value) {
-    if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value))
-      throw new VmError('not a UUID');
-    draft.spec.uuid = value.toLowerCase();
-  },
+  take: (draft, value) => void (draft.spec.uuid = readUuid(value)),
 };
+
+export function readUuid(word: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(word)) throw new VmError('not a UUID');
+  return word.toLowerCase();
+}
 
 export const memoryOption = keyedOption({
   name: 'm',

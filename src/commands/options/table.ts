@@ -47,6 +47,7 @@ import {
   traceOption,
 } from './process.js';
 import { smpOption } from './smp.js';
+import { smbiosOption } from './smbios.js';
 import { snapshotOption } from './snapshot.js';
 
 /** In the order of help and manual. */
@@ -90,6 +91,7 @@ export const optionTable: readonly VmOption[] = [
   globalOption,
   machineOption,
   bootOption,
+  smbiosOption,
   displayOption,
   noDefaultsOption,
   daemonizeOption,
@@ -116,7 +118,6 @@ export const refusedOptions: Readonly<Record<string, string>> = {
   fda: 'There is no floppy drive. Use -drive if=virtio.',
   usbdevice: 'There is no USB. Leave it out.',
   soundhw: 'There is no sound. Leave it out.',
-  smbios: 'There is no SMBIOS. Leave it out.',
   k: 'The keyboard is an American one; viewers that send raw keys have their own. Leave it out.',
   'full-screen': 'There is no window: use -vnc. Leave it out.',
   'no-acpi': 'The machine has ACPI; a guest leaves it alone with acpi=off in -append.',

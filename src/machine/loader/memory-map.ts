@@ -20,12 +20,19 @@ export const Low = {
   EBDA: 0x9fc00,
   VIDEO: 0xa0000,
   ACPI: 0xe0000,
+  SMBIOS: 0xf0000,
   TOP: 0x100000,
 } as const;
 
 export function ramLayout(bytes: number): { low: number; high: number } {
   const low = Math.min(bytes, LOW_MAX);
   return { low, high: bytes - low };
+}
+
+/** In order of their addresses. */
+export function ramRanges(bytes: number): { base: number; length: number }[] {
+  const { low, high } = ramLayout(bytes);
+  return [{ base: 0, length: low }, ...(high > 0 ? [{ base: HIGH_BASE, length: high }] : [])];
 }
 
 const E820 = { RAM: 1, RESERVED: 2 } as const;

@@ -201,8 +201,8 @@ test.each<[string, string]>([
 });
 
 test('further options are looked at too, and told apart', () => {
-  expect(() => words('primary', `${web}options: ["-smbios type=1"]\n`)).toThrow(
-    '/etc/colo/web.yaml: options[0]: -smbios type=1: colo does not have this option',
+  expect(() => words('primary', `${web}options: ["-fw_cfg name=x"]\n`)).toThrow(
+    '/etc/colo/web.yaml: options[0]: -fw_cfg name=x: colo does not have this option',
   );
   expect(
     words('secondary', `${web}secondary: {options: [-S, '-append a  b']}\n`).slice(-2),
