@@ -134,6 +134,10 @@ export interface Asker {
   readonly branch: string | undefined;
 }
 
-/** Only a replica that the record calls in step, with a state of the owner's branch. */
+/**
+ * A replica that the record calls in step, with a state of the owner's branch. And the owner by the
+ * record that follows another side: it won before it was down, and knew nothing of it when that
+ * side came, whose state it holds whole now.
+ */
 export const mayTakeOver = (record: ArbiterRecord, { node, branch }: Asker): boolean =>
-  record.inStep && record.replica === node && record.owner !== node && record.branch === branch;
+  record.owner === node || (record.inStep && record.replica === node && record.branch === branch);

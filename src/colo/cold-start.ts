@@ -97,10 +97,11 @@ export class ColdStart {
       if (this.waitsAs === 'primary') return this.give(record);
       if (!mayTakeOver(record, { node, branch })) return true;
       if (!waited) return false;
+    }
+    if (this.waitsAs === 'secondary') {
       if (image.partial) throw PARTIAL;
       return this.takeOver(referee.bid(branch, next, wanted));
     }
-    if (this.waitsAs === 'secondary') return this.takeOver(referee.claim(next, wanted));
     if (record.inStep && !waited) return false;
     return this.goOn(await referee.claim(next, wanted));
   }
@@ -145,6 +146,6 @@ export class ColdStart {
 }
 
 const PARTIAL = new VmError(
-  'the owner of the guest does not come, and the images here may hold part of an epoch',
+  'the guest does not start here: the images here may hold part of an epoch',
   { hint: 'Start the other host; without it only a person can use them: colo image record IMAGE.' },
 );

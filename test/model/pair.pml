@@ -325,7 +325,8 @@ proctype host(byte h) {
        :: rec_owner != h && !(rec_in_step && ours[h]) ->
           give_up(h); move(h, bidding, lost, candidate)
 #endif
-       :: rec_owner == h && !written[h] -> give_up(h); move(h, bidding, lost, candidate)
+       /* It won before it was down, and nobody has since. */
+       :: rec_owner == h && !written[h] -> ask(h, set_alone)
        fi }
   :: atomic { LIVE(h) && st[h] == bidding && answer[h] == applied ->
        answer[h] = no_answer;
@@ -532,7 +533,7 @@ proctype world() {
 
 #define WITH_RIGHT(h) (LIVE(h) && reach[h] && ( \
   (rec_owner == h && (st[h] == alone || TALKS(st[h]) || st[h] == claiming \
-    || st[h] == taking_over || st[h] == ordered || st[h] == returned)) \
+    || st[h] == bidding || st[h] == taking_over || st[h] == ordered || st[h] == returned)) \
   || (rec_owner != h && rec_in_step && ours[h] && \
     (st[h] == standby || st[h] == bidding || st[h] == returned))))
 #define SERVES(h) (LIVE(h) && (st[h] == alone || st[h] == ordered || st[h] == forming \

@@ -145,15 +145,29 @@ const swapped = async (p: Pair) => {
   return [await owner(p), secondary] as const;
 };
 
-it('a replica that had won when it crashed goes on', async () => {
-  const { p, store } = await bothOff(6);
+/** The replica won the record, and was off before it had written that at its images. */
+async function wonAndOff(seed: number, whole: boolean) {
+  const { p, store } = await bothOff(seed, whole);
   const last = store.history.at(-1)!;
   const won = { owner: 'S', replica: undefined, inStep: false, branch: 'f'.repeat(32) };
   store.history.push({ ...last, ...won, term: last.term + 1 });
+  return { p, store };
+}
+
+it('a replica that had won when it crashed goes on', async () => {
+  const { p, store } = await wonAndOff(6, true);
   const secondary = await replica(p);
   await after(p, 300);
   expect([secondary.colo.coldStart!.won, recordOf(secondary).role]).toEqual([true, 'primary']);
   expect(store.history.at(-1)!.branch).toBe(recordOf(secondary).branch);
+});
+
+it('a replica that had won does not go on from part of an epoch', async () => {
+  const { p } = await wonAndOff(9, false);
+  const secondary = await replica(p);
+  await after(p, 3 * waitMs);
+  expect(secondary.colo.coldStart!.won).toBe(false);
+  expect(p.world.log.at(-1)).toContain('the images here may hold part of an epoch');
 });
 
 it('an arbiter that is away decides nothing', async () => {

@@ -87,6 +87,15 @@ test('a replica that is not in step, or of an older branch, has lost', async () 
   expect(await world.play(alpha.confirm('beta', branches.claimed))).toBe('lost');
 });
 
+test('the owner that follows another side, whose state it holds, goes on when that is lost', async () => {
+  const { world, alpha, beta, store } = await inStep(1);
+  expect(await world.play(beta.bid(branches.first, branches.taken))).toBe('won');
+  // It was down before it knew, and came back as the replica of whoever was there.
+  expect(await world.play(alpha.confirm('beta', branches.first))).toBe('lost');
+  expect(await world.play(beta.bid(branches.first, branches.claimed))).toBe('won');
+  expect(store.history.at(-1)).toMatchObject({ owner: 'beta', branch: branches.claimed });
+});
+
 test('a claim is a new term even where the record reads as it should', async () => {
   const { world, store, alpha } = pair(1);
   await world.play(alpha.claim(branches.first));

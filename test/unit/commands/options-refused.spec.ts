@@ -153,6 +153,7 @@ test.each<[Role, string, string | RegExp]>([
     '-display gtk: there is no window on this host: only `none` is taken | Use -vnc.',
   ],
   ['primary', '-kernel k -name a -uuid zz', '-uuid zz: not a UUID'],
+  ['primary', '-kernel k -smbios type=1,uuid=zz', '-smbios type=1,uuid=zz: not a UUID'],
 ])('%s %s', (role, line, message) => {
   expect(refusal(role, line)).toEqual(
     typeof message === 'string' ? message : expect.stringMatching(message),
