@@ -60,6 +60,9 @@ export class VncServer implements Disposable {
   private password: string | undefined;
   private timer: Disposable | undefined;
   private intervalMs = FASTEST_MS;
+  private lookedMs = -FASTEST_MS;
+  /** When the timer fires. */
+  private dueMs = 0;
   private pictures = 0;
 
   constructor(
@@ -135,7 +138,7 @@ export class VncServer implements Disposable {
 
   private async serve(seat: Seat): Promise<void> {
     const { ports, spec } = this;
-    const late = ports.clock.timer(HANDSHAKE_MS, () => seat.stream.destroy());
+    const late = ports.clock.timer(HANDSHAKE_MS, () => this.leave(seat));
     try {
       const admitted = await admitViewer(seat.stream, {
         entropy: ports.entropy,
@@ -148,10 +151,12 @@ export class VncServer implements Disposable {
       const surface = this.paint();
       await admitted.stream.write(serverInit(surface, ports.name));
       late.dispose();
+      if (!this.seats.has(seat)) return;
       seat.viewer = new Viewer(admitted, surface, {
         input: ports.input,
         takesInput: () => ports.takesInput(),
         stirred: () => this.stirred(),
+        gone: () => this.leave(seat),
       });
       this.tell('VNC_INITIALIZED', seat);
       await seat.viewer.serve();
@@ -183,7 +188,9 @@ export class VncServer implements Disposable {
 
   private stirred(): void {
     this.intervalMs = FASTEST_MS;
-    this.timer ??= this.ports.clock.timer(0, () => this.look());
+    const now = this.ports.clock.nowMs();
+    const dueMs = Math.max(now, this.lookedMs + FASTEST_MS);
+    if (!this.timer || dueMs < this.dueMs) this.lookIn(dueMs - now);
   }
 
   /** All viewers hear of what has changed, whoever made it looked for. */
@@ -194,15 +201,22 @@ export class VncServer implements Disposable {
     return surface;
   }
 
+  private lookIn(delayMs: number): void {
+    this.timer?.dispose();
+    this.dueMs = this.ports.clock.nowMs() + delayMs;
+    this.timer = this.ports.clock.timer(delayMs, () => this.look());
+  }
+
   private look(): void {
     this.timer = undefined;
     const viewers = [...this.seats].flatMap(({ viewer }) => viewer ?? []);
     if (!viewers.some(viewer => viewer.waits)) return;
+    this.lookedMs = this.ports.clock.nowMs();
     const before = this.pictures;
     this.paint();
     const next = this.pictures !== before ? FASTEST_MS : this.intervalMs * 1.5;
     this.intervalMs = Math.min(next, SLOWEST_MS);
-    this.timer = this.ports.clock.timer(this.intervalMs, () => this.look());
+    this.lookIn(this.intervalMs);
   }
 }
 

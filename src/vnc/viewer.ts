@@ -37,6 +37,8 @@ export interface ViewerPorts {
   takesInput(): boolean;
   /** It has asked for a picture, or moved something: look soon. */
   stirred(): void;
+  /** It takes no more pictures. */
+  gone(): void;
 }
 
 export class Viewer {
@@ -99,7 +101,10 @@ export class Viewer {
 
   close(): void {
     this.ports.input.releaseAll(this.held);
-    if (this.buttons !== 0) this.pointer(0, this.last?.x ?? 0, this.last?.y ?? 0);
+    if (this.buttons !== 0) {
+      this.press(0);
+      this.ports.input.sync();
+    }
     this.deflate?.destroy();
     this.connection.stream.destroy();
   }
@@ -148,11 +153,7 @@ export class Viewer {
   private pointer(buttons: number, x: number, y: number): void {
     if (!this.ports.takesInput()) return;
     const { input } = this.ports;
-    BUTTONS.forEach((name, bit) => {
-      const now = (buttons >> bit) & 1;
-      if (now !== ((this.buttons >> bit) & 1)) input.button(name, now === 1);
-    });
-    this.buttons = buttons & 0x1f;
+    this.press(buttons);
     if (input.absolute) {
       const scaled = (at: number, of: number) =>
         Math.round((Math.min(at, of - 1) * ABSOLUTE_MAX) / Math.max(of - 1, 1));
@@ -167,6 +168,14 @@ export class Viewer {
     input.sync();
   }
 
+  private press(buttons: number): void {
+    BUTTONS.forEach((name, bit) => {
+      const now = (buttons >> bit) & 1;
+      if (now !== ((this.buttons >> bit) & 1)) this.ports.input.button(name, now === 1);
+    });
+    this.buttons = buttons & 0x1f;
+  }
+
   // --- what it is told
 
   private update(): void {
@@ -178,7 +187,7 @@ export class Viewer {
         this.sending = false;
         this.update();
       })
-      .catch(() => this.connection.stream.destroy());
+      .catch(() => this.ports.gone());
   }
 
   private news(): boolean {

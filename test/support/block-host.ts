@@ -247,7 +247,8 @@ class LoopStream implements Stream {
     if (this.closed) return;
     this.closed = true;
     this.queue.length = 0;
-    this.finish();
+    // As a real socket: who destroys it is not told that it ends.
+    this.finished = true;
     if (!this.silent) this.other.finish();
   }
   dispose() {
@@ -268,10 +269,10 @@ class LoopStream implements Stream {
     this.delivering = true;
     setImmediate(() => {
       this.delivering = false;
-      if (!this.data || this.paused) return;
+      if (this.closed || !this.data || this.paused) return;
       const next = this.queue.shift();
       if (next) {
-        if (!this.closed) this.data(next);
+        this.data(next);
         this.deliver();
       } else if (this.finished && this.ended) {
         const ended = this.ended;

@@ -243,6 +243,60 @@ test('the pointer, relative and absolute', async () => {
   expect(it.moves.at(-1)).toMatchObject({ x: 0x7fff, y: 0 });
 });
 
+test.each([false, true])(
+  'a viewer that is dragging leaves: the guest sees the button released (motion %s)',
+  async motion => {
+    const it = await serving();
+    const viewer = await it.viewer();
+    await viewer.open();
+    if (motion) await viewer.encodings(Encoding.RAW, Encoding.POINTER_MOTION);
+    await next(it, viewer, false);
+    await viewer.send(5, 1, 0x80, 0x04, 0x7f, 0xfd);
+    await settle();
+    expect(it.moves.at(-1)).toMatchObject({ buttons: 1 });
+    viewer.stream.destroy();
+    await settle();
+    expect(it.moves.at(-1)).toMatchObject({ dx: 0, dy: 0, buttons: 0 });
+  },
+);
+
+test('a screen that stood still is looked at soon after somebody moves', async () => {
+  const it = await serving();
+  const viewer = await it.viewer();
+  await viewer.open();
+  await next(it, viewer, false);
+  await viewer.request(true);
+  await settle();
+  for (let n = 0; n < 10; n++) await it.clock.pass(250);
+  await it.clock.pass(100);
+  const { painted } = it.screen;
+  await viewer.key(0x61, true);
+  await settle();
+  await it.clock.pass(1);
+  expect(it.screen.painted).toBe(painted + 1);
+  // And not more often than a screen that moves.
+  await viewer.key(0x61, false);
+  await settle();
+  await it.clock.pass(1);
+  expect(it.screen.painted).toBe(painted + 1);
+});
+
+test('a viewer that takes no picture any more is gone', async () => {
+  const it = await serving();
+  const viewer = await it.viewer();
+  await viewer.open();
+  await viewer.key(0x61, true);
+  await settle();
+  const [stream] = it.sockets.servers;
+  stream.write = () => Promise.reject(new Error('broken pipe'));
+  await viewer.request(false);
+  await settle();
+  await it.clock.pass(300);
+  expect(it.server.clients).toEqual([]);
+  expect(it.keys.at(-1)).toBe('30 false');
+  expect(it.told.at(-1)).toBe('VNC_DISCONNECTED 5907 none');
+});
+
 test('a secondary shows its screen and takes nothing', async () => {
   const it = await serving();
   it.secondary.is = true;
