@@ -207,6 +207,27 @@ describe('who gets what', () => {
     expect(drain()).toBe('k1e');
   });
 
+  test('what lets go is never void', () => {
+    const { input, chip, vm, bench, drain } = driven();
+    input.key(keyCode('a'), true);
+    input.button('left', true);
+    input.sync();
+    drain();
+    vm.running = false;
+    input.key(keyCode('a'), false);
+    input.button('left', false);
+    input.sync();
+    for (let n = 0; n < 300; n++) {
+      input.moveBy(1, 0);
+      input.sync();
+    }
+    bench.host.advance(5000);
+    vm.running = true;
+    chip.resume();
+    bench.host.advance(0);
+    expect(drain()).toBe('k9e m8 m0 m0');
+  });
+
   test('a viewer that is gone holds no key down', () => {
     const { input, drain } = driven();
     input.key(keyCode('shift'), true);

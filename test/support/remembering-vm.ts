@@ -165,6 +165,7 @@ function machineOf(now: Now, events: Events<QmpEvents>, told: Told) {
 }
 
 const inputOf = (told: Told) => ({
+  absolute: true,
   key: (...given: unknown[]) => told('key', given),
   moveBy: (...given: unknown[]) => told('moveBy', given),
   moveTo: (...given: unknown[]) => told('moveTo', given),

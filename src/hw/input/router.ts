@@ -53,6 +53,8 @@ export class InputRouter {
   private dy = 0;
   private wheel = 0;
   private buttons = 0;
+  /** Buttons that the last sync() said are held. */
+  private said = 0;
   private waiting: { readonly atMs: number; readonly say: () => void }[] = [];
 
   constructor(
@@ -76,7 +78,7 @@ export class InputRouter {
   key(code: number, down: boolean): void {
     if (down) this.held.add(code);
     else this.held.delete(code);
-    this.say(() => this.keyboards.find(sink => sink.ready)?.key(code, down));
+    this.say(!down, () => this.keyboards.find(sink => sink.ready)?.key(code, down));
   }
 
   /** The devices run again. */
@@ -109,12 +111,19 @@ export class InputRouter {
   sync(): void {
     const { x, y, dx, dy, wheel, buttons } = this;
     this.dx = this.dy = this.wheel = 0;
-    this.say(() => this.pointer?.move({ x, y, dx, dy, wheel, buttons }));
+    const releases = (this.said & ~buttons) !== 0;
+    this.said = buttons;
+    this.say(releases, () => this.pointer?.move({ x, y, dx, dy, wheel, buttons }));
   }
 
-  private say(say: () => void): void {
-    if (this.waiting.length >= WAITING_MAX) this.waiting.shift();
-    this.waiting.push({ atMs: this.clock.nowMs(), say });
+  /** What lets go never becomes void: the guest would have it held for ever. */
+  private say(releases: boolean, say: () => void): void {
+    const { waiting } = this;
+    if (waiting.length >= WAITING_MAX) {
+      const first = waiting.findIndex(({ atMs }) => atMs !== Infinity);
+      waiting.splice(Math.max(first, 0), 1);
+    }
+    waiting.push({ atMs: releases ? Infinity : this.clock.nowMs(), say });
     this.catchUp();
   }
 

@@ -126,6 +126,8 @@ export const inputCommands = [
       // All is known to be right before anything is done.
       const steps = events.map(event => stepOf(event));
       const input = inputOf(vm);
+      if (!input.absolute && events.some(({ type }) => type === 'abs'))
+        throw new VmError('the guest uses no absolute pointer: move it by rel events');
       for (const step of steps) step(input);
       if (events.some(({ type }) => type !== 'key')) input.sync();
     },

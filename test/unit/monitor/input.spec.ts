@@ -91,6 +91,15 @@ test('input-send-event does all or nothing', async () => {
   ]);
 });
 
+test('positions are refused where no pointer takes them', async () => {
+  const { vm, qmp } = monitors();
+  (vm.machine.board.input as { absolute: boolean }).absolute = false;
+  const key = { type: 'key', data: { down: true, key: { type: 'qcode', data: 'a' } } };
+  const abs = { type: 'abs', data: { axis: 'x', value: 1 } };
+  await expect(qmp('input-send-event', { events: [key, abs] })).rejects.toThrow('rel events');
+  expect(vm.calls).toEqual([]);
+});
+
 test('a guest that does not run, or not here, takes nothing', async () => {
   const stopped = monitors();
   stopped.vm.now.runState = 'paused';
