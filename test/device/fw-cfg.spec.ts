@@ -3,7 +3,7 @@
  * RAM or keeps the main loop busy. Method: the device on a board without CPUs; the test is the
  * firmware.
  */
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { FwCfg, FwCfgKey } from '../../src/hw/firmware/fw-cfg.js';
 import { Bench } from '../support/device-bench.js';
 import { FullBoard } from '../support/full-board.js';
@@ -89,6 +89,29 @@ describe('by DMA', () => {
     expect(dma(selected(FwCfgKey.SIGNATURE, Dma.READ), length, to)).toBe(Dma.ERROR);
     bench.vm.ram.write(HEADER, Buffer.alloc(16));
     expect(bench.vm.ram.hash()).toBe(before);
+  });
+
+  test('nothing is set aside for a transfer that is refused', () => {
+    const alloc = jest.spyOn(Buffer, 'alloc');
+    try {
+      expect(dma(selected(FwCfgKey.SIGNATURE, Dma.READ), 16 << 20, size - 2)).toBe(Dma.ERROR);
+      expect(Math.max(...alloc.mock.calls.map(([length]) => length))).toBeLessThan(4096);
+    } finally {
+      alloc.mockRestore();
+    }
+  });
+
+  test('a mistake of the device breaks it, and no more', () => {
+    const { state } = device;
+    device.onBroken = () => undefined;
+    Object.defineProperty(state, 'offset', {
+      get: () => {
+        throw new TypeError('a mistake');
+      },
+      set: () => undefined,
+    });
+    dma(Dma.READ, 4);
+    expect(device.silent).toBe(true);
   });
 
   test('a header that is not in RAM is not looked at', () => {

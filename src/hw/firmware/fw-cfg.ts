@@ -10,7 +10,7 @@ import { u16, u32 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { PioHandler } from '../../memory/contract.js';
 import type { IoPorts } from '../../memory/io-ports.js';
-import { ContainedPorts, outside } from '../contain.js';
+import { ContainedPorts } from '../contain.js';
 import { Device, type StateOf } from '../device.js';
 
 export const FwCfgKey = {
@@ -125,7 +125,7 @@ export class FwCfg extends Device<StateOf<typeof fwCfgState>> {
     } else if (offset === 4) {
       const at = this.state.dmaHigh * 2 ** 32 + swapped;
       this.state.dmaHigh = 0;
-      outside(() => this.transfer(at));
+      this.transfer(at);
     }
   }
 
@@ -146,11 +146,10 @@ export class FwCfg extends Device<StateOf<typeof fwCfgState>> {
     if ((control & Dma.READ) !== 0) {
       const rest = (this.items.get(s.selected) ?? Buffer.alloc(0)).subarray(s.offset);
       if (length > Math.max(MAX_TRANSFER, rest.length)) return false;
-      const part = rest.subarray(0, length);
-      const zeroes = Buffer.alloc(length - part.length);
       if (!this.ram.contains(to, length)) return false;
+      const part = rest.subarray(0, length);
       this.ram.write(to, part);
-      this.ram.write(to + part.length, zeroes);
+      this.ram.write(to + part.length, Buffer.alloc(length - part.length));
     } else if ((control & Dma.WRITE) !== 0) {
       return false;
     } else if ((control & Dma.SKIP) === 0) {
