@@ -60,7 +60,8 @@ const ioOperation = oneOf(['read', 'write'], '', { name: 'IoOperationType' });
 const ioAction = oneOf(['report', 'ignore', 'stop'], '', { name: 'BlockErrorAction' });
 const blockJob = { type: jobType, device: str(), len: int(), offset: int(), speed: int() };
 const checkpoint = optional(bool());
-const vncPeer = {
+/** Also of a viewer that `query-vnc` names. */
+export const vncPeer = {
   host: str(),
   service: str(),
   family: oneOf(['ipv4', 'ipv6'], '', { name: 'NetworkAddressFamily' }),

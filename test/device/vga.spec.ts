@@ -115,6 +115,29 @@ test('only what changed is told', () => {
   expect(it.paint().changed).toEqual([{ x: 0, y: 0, width: 720, height: 400 }]);
 });
 
+test('a cursor of another shape is drawn anew', () => {
+  const it = card();
+  textMode(it);
+  it.vm.store(0xb8002, 0x07c4, 2);
+  const shape = (first: number, last: number) => {
+    for (const [index, value] of [
+      [10, first],
+      [11, last],
+    ]) {
+      it.vm.out(0x3d4, index);
+      it.vm.out(0x3d5, value);
+    }
+    const { surface, changed } = it.paint();
+    return { changed, line8: dot(surface, 9, 8) };
+  };
+  expect(shape(1, 7).line8).toBe('000000');
+  expect(shape(1, 15)).toEqual({
+    changed: [{ x: 9, y: 0, width: 9, height: 16 }],
+    line8: 'aa0000',
+  });
+  expect(shape(1, 15).changed).toEqual([]);
+});
+
 /** 1024x768 or what was asked, as bochs-drm sets it. */
 function linear(it: Card, width: number, height: number, bpp: number): void {
   it.vm.out(0x3c2, 0x67);

@@ -29,6 +29,12 @@ export const VbeEnable = {
 const ID_FIRST = 0xb0c0;
 const ID_LAST = 0xb0c5;
 export const VBE_MAX = { width: 2560, height: 1600, bpp: 32 } as const;
+/** What registers say while they are asked for the largest that there is. */
+const CAPABILITIES: Readonly<Record<number, number | undefined>> = {
+  [Vbe.XRES]: VBE_MAX.width,
+  [Vbe.YRES]: VBE_MAX.height,
+  [Vbe.BPP]: VBE_MAX.bpp,
+};
 const DEPTHS = [4, 8, 15, 16, 24, 32];
 /** Sizes are multiples of a character clock. */
 const WIDTH_STEP = 8;
@@ -36,7 +42,7 @@ const WIDTH_STEP = 8;
 export const vbeEnabled = (s: VgaState): boolean => (s.vbe[Vbe.ENABLE] & VbeEnable.ENABLED) !== 0;
 
 /** Bytes of a line of `width` pixels; of bpp 4, in each plane. */
-const lineBytes = (width: number, bpp: number): number =>
+export const lineBytes = (width: number, bpp: number): number =>
   bpp === 4 ? width >> 3 : width * ((bpp + 7) >> 3);
 
 export interface VbeMode {
@@ -53,16 +59,7 @@ export function readVbe(s: VgaState, index: number, memoryBytes: number): number
   if (index === Vbe.MEMORY_64K) return memoryBytes >> 16;
   if (index > Vbe.MEMORY_64K) return 0;
   if ((s.vbe[Vbe.ENABLE] & VbeEnable.GET_CAPABILITIES) === 0) return s.vbe[index];
-  switch (index) {
-    case Vbe.XRES:
-      return VBE_MAX.width;
-    case Vbe.YRES:
-      return VBE_MAX.height;
-    case Vbe.BPP:
-      return VBE_MAX.bpp;
-    default:
-      return s.vbe[index];
-  }
+  return CAPABILITIES[index] ?? s.vbe[index];
 }
 
 /** True: the screen's memory is to be cleared. */

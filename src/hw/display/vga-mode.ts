@@ -1,9 +1,6 @@
 /** What the registers of a VGA say is shown (IBM VGA Technical Reference, chapter 2). */
 import { type VbeMode, vbeEnabled, vbeMode } from './vbe.js';
-import { Attribute, Crtc, Graphics, Sequencer, type VgaState } from './vga-state.js';
-
-/** The palette is connected: the screen shows something. */
-const PALETTE_ON = 0x20;
+import { Attribute, Crtc, Graphics, PALETTE_ON, Sequencer, type VgaState } from './vga-state.js';
 
 /** How the address counter of the CRTC finds its bytes. */
 interface Counter {

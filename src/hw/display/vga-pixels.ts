@@ -2,7 +2,7 @@
  * Pixels of a card's memory to those of a surface, a line at a time: only lines whose bytes have
  * changed are drawn.
  */
-import type { VbeMode } from './vbe.js';
+import { lineBytes, type VbeMode } from './vbe.js';
 import { type Painter, RowsChanged } from './surface.js';
 import { counterAddress, type PixelMode } from './vga-mode.js';
 
@@ -24,7 +24,7 @@ export function paintLinear(
 ): RowsChanged {
   const { width, height, bpp, start, stride } = mode;
   const planes = bpp === 4 ? 4 : 1;
-  const length = (bpp === 4 ? width >> 3 : width * ((bpp + 7) >> 3)) * planes;
+  const length = lineBytes(width, bpp) * planes;
   const lines: Lines = {
     height,
     bytes: y => {
@@ -43,7 +43,7 @@ export function paintVga(
   painter: Painter,
 ): RowsChanged {
   const pixels = mode.width / mode.dots;
-  const bytes = mode.kind === 'bytes' ? pixels : mode.kind === 'cga' ? pixels : pixels >> 1;
+  const bytes = mode.kind === 'planes' ? pixels >> 1 : pixels;
   const draw = {
     bytes: indexed(palettes.dac),
     planes: planar(palettes.attribute),

@@ -6,8 +6,7 @@ import {
   ATTRIBUTE_REGISTERS,
   Crtc,
   CRTC_REGISTERS,
-  GRAPHICS_REGISTERS,
-  SEQUENCER_REGISTERS,
+  PALETTE_ON,
   type VgaState,
 } from './vga-state.js';
 
@@ -36,7 +35,6 @@ const GRAPHICS_BITS = [0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff];
 const ATTRIBUTE_BITS = [0xef, 0xff, 0x3f, 0x0f, 0x0f];
 const COLOR = 0x01;
 const PROTECT = 0x80;
-const PALETTE_ON = 0x20;
 /** DAC states. */
 const READING = 3;
 const WRITING = 0;
@@ -107,31 +105,23 @@ export function writePort(s: VgaState, at: number, value: number): void {
       s.sequencerIndex = value & 7;
       return;
     case Port.SEQUENCER_DATA:
-      if (s.sequencerIndex < SEQUENCER_REGISTERS)
-        s.sequencer[s.sequencerIndex] = value & SEQUENCER_BITS[s.sequencerIndex];
-      return;
+      return setRegister(s.sequencer, s.sequencerIndex, value, SEQUENCER_BITS);
     case Port.DAC_MASK:
       s.dacMask = value;
       return;
     case Port.DAC_READ:
       s.dacRead = value;
-      s.dacComponent = 0;
-      s.dacMode = READING;
-      return;
+      return startDac(s, READING);
     case Port.DAC_WRITE:
       s.dacWrite = value;
-      s.dacComponent = 0;
-      s.dacMode = WRITING;
-      return;
+      return startDac(s, WRITING);
     case Port.DAC_DATA:
       return writeDac(s, value);
     case Port.GRAPHICS_INDEX:
       s.graphicsIndex = value & 0xf;
       return;
     case Port.GRAPHICS_DATA:
-      if (s.graphicsIndex < GRAPHICS_REGISTERS)
-        s.graphics[s.graphicsIndex] = value & GRAPHICS_BITS[s.graphicsIndex];
-      return;
+      return setRegister(s.graphics, s.graphicsIndex, value, GRAPHICS_BITS);
     case Port.CRTC_INDEX:
       s.crtcIndex = value;
       return;
@@ -147,6 +137,16 @@ export function writePort(s: VgaState, at: number, value: number): void {
 
 const registerOf = (registers: Buffer, index: number): number =>
   index < registers.length ? registers[index] : 0;
+
+/** bits: those of each register that there are. */
+function setRegister(registers: Buffer, index: number, value: number, bits: number[]): void {
+  if (index < registers.length) registers[index] = value & bits[index];
+}
+
+function startDac(s: VgaState, mode: number): void {
+  s.dacComponent = 0;
+  s.dacMode = mode;
+}
 
 function beam(inFrame: number): number {
   if (inFrame >= FRAME_NS - RETRACE_NS) return Status.RETRACE | Status.BLANK;

@@ -42,6 +42,8 @@ export const vgaState = vmstate('vga', 1, {
 
 export type VgaState = StateOf<typeof vgaState>;
 
+/** Bit of attributeIndex: the palette is connected, the screen shows something. */
+export const PALETTE_ON = 0x20;
 export const Sequencer = { CLOCKING: 1, MAP_MASK: 2, CHARACTER_MAP: 3, MEMORY_MODE: 4 } as const;
 export const Crtc = {
   HORIZONTAL_DISPLAY_END: 0x01,

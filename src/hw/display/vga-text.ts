@@ -15,8 +15,8 @@ import {
 import type { VgaState } from './vga-state.js';
 
 const GLYPH_BYTES = 32;
-/** Bytes of a cell in what a row is compared by: character, attribute, is the cursor there. */
-const CELL = 3;
+/** Bytes of a cell in what a row is compared by: character, attribute, the cursor's lines. */
+const CELL = 4;
 
 /** What the glyphs look like: a change of any is a change of the screen. */
 export function fontKey(s: VgaState, bytes: Uint8Array): number {
@@ -45,8 +45,7 @@ export function paintText(
     let last = -1;
     for (let column = 0; column < mode.columns; column++) {
       const at = column * CELL;
-      if (was?.[at] === cells[at] && was[at + 1] === cells[at + 1] && was[at + 2] === cells[at + 2])
-        continue;
+      if (was && isSameCell(was, cells, at)) continue;
       first = Math.min(first, column);
       last = column;
       text.cell(row, column, cells, at, cursor);
@@ -56,6 +55,11 @@ export function paintText(
     if (last >= 0) changed.add(row * h, h, first * w, (last + 1) * w);
   }
   return changed;
+}
+
+function isSameCell(a: Uint8Array, b: Uint8Array, at: number): boolean {
+  for (let i = at; i < at + CELL; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 function cellsOf(
@@ -74,7 +78,9 @@ function cellsOf(
     const cell = counterAddress(mode, at, 0) * 4;
     cells[column * CELL] = bytes[cell];
     cells[column * CELL + 1] = bytes[cell + 1];
-    cells[column * CELL + 2] = cursor?.at === at ? 1 + cursor.first + 32 * (cursor.last & 7) : 0;
+    if (cursor?.at !== at) continue;
+    cells[column * CELL + 2] = 1 + cursor.first;
+    cells[column * CELL + 3] = cursor.last;
   }
   return cells;
 }

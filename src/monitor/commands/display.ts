@@ -5,20 +5,15 @@ import { pictureFormats, savePicture } from '../../vm/screendump.js';
 import type { Vm } from '../../vm/vm.js';
 import type { VncServer } from '../../vnc/server.js';
 import { bool, flag, list, oneOf, optional, str, struct } from '../../words/types.js';
+import { vncPeer } from '../events.js';
 import { command, hmp, hmpCommand } from '../schema.js';
 
 const format = oneOf(pictureFormats, 'of the file; default ppm', { name: 'ImageFormat' });
-const family = oneOf(['ipv4', 'ipv6'], '', { name: 'NetworkAddressFamily' });
-const client = struct('VncClientInfo', {
-  host: str(),
-  service: str(),
-  family,
-  websocket: bool(),
-});
+const client = struct('VncClientInfo', vncPeer);
 const vncInfo = struct('VncInfo', {
   enabled: bool(),
   host: optional(str()),
-  family: optional(family),
+  family: optional(vncPeer.family),
   service: optional(str()),
   auth: optional(str()),
   clients: optional(list(client)),
