@@ -134,15 +134,23 @@ test('what a board tells its firmware', () => {
       .toString('latin1', 4 + 64 * i + 8)
       .replace(/\0.*/s, ''),
   );
-  expect(names).toEqual(['etc/acpi/rsdp', 'etc/acpi/tables', 'etc/e820', 'etc/table-loader']);
-  const e820 = read(FwCfgKey.FILE_FIRST + 2, 20);
+  expect(names).toEqual([
+    'etc/acpi/rsdp',
+    'etc/acpi/tables',
+    'etc/e820',
+    'etc/smbios/smbios-anchor',
+    'etc/smbios/smbios-tables',
+    'etc/table-loader',
+  ]);
+  const file = (name: string, n: number) => read(FwCfgKey.FILE_FIRST + names.indexOf(name), n);
+  const e820 = file('etc/e820', 20);
   expect([e820.readBigUInt64LE(0), e820.readBigUInt64LE(8), e820.readUInt32LE(16)]).toEqual([
     0n,
     4n << 20n,
     1,
   ]);
   expect(read(FwCfgKey.NB_CPUS, 2).readUInt16LE()).toBe(1);
-  const script = read(FwCfgKey.FILE_FIRST + 3, 128);
+  const script = file('etc/table-loader', 128);
   expect(script.readUInt32LE()).toBe(1); // allocate
   expect(script.toString('latin1', 4, 19)).toBe('etc/acpi/tables');
   vm.out(0x70, 0x3d);
