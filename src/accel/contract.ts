@@ -68,7 +68,7 @@ export interface VideoMemory {
   markWritten(offset: number, length: number): void;
   /**
    * Where the guest's processors have it from now on; undefined: nowhere. At an address where other
-   * memory is, they do not see it.
+   * memory or the machine's own chips are, they do not see it.
    */
   map(gpa: number | undefined): void;
 }

@@ -9,6 +9,9 @@ import type { DirtyLog, Mapping, PageRun, Ram, VideoMemory } from './contract.js
 
 const WINDOW = 2 ** 30;
 
+/** Local APIC, I/O APIC, HPET and firmware are there: no card's memory may hide them. */
+const CHIPS = { gpa: 0xfec00000, size: 0x1400000 };
+
 interface Slot {
   readonly gpa: number;
   readonly size: number;
@@ -183,9 +186,10 @@ export class AddonRam implements Ram {
 
   private showMap(): void {
     const { shown, videoShown: video } = this;
-    const meets = (m: Mapping) =>
+    const meets = (m: Pick<Mapping, 'gpa' | 'size'>) =>
       video !== undefined && m.gpa < video.gpa + video.size && video.gpa < m.gpa + m.size;
-    this.native.setMap(video && !shown.some(meets) ? [...shown, video] : shown);
+    const free = !meets(CHIPS) && !shown.some(meets);
+    this.native.setMap(video && free ? [...shown, video] : shown);
   }
 
   gather(pages: Uint32Array, out: Uint8Array): void {

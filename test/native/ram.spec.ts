@@ -129,6 +129,23 @@ test('a large RAM has its hole at 3 GiB, and windows that join', () => {
   expect(ram.hash()).not.toBe(new AddonRam(5 * GIB).hash());
 });
 
+test("a card's memory is shown where it hides nothing: no memory, no chip of the machine", () => {
+  const ram = new AddonRam(16 * MIB, 0, 16 * MIB);
+  const maps: (readonly { gpa: number }[])[] = [];
+  const setMap = (map: readonly { gpa: number }[]) => void maps.push(map);
+  Object.defineProperty(ram, 'native', { value: { setMap } });
+  ram.setMap([{ gpa: 0, size: 16 * MIB, offset: 0, readOnly: false }]);
+  const shownAt = (gpa: number) => {
+    ram.video!.map(gpa);
+    return maps.at(-1)!.some(slot => slot.gpa === gpa && gpa > 0);
+  };
+  const chips = [0xfec00000, 0xfed00000, 0xfee00000];
+  for (const free of [16 * MIB, 0xe0000000, 0xfec00000 - 16 * MIB, 4 * GIB])
+    expect([free, shownAt(free)]).toEqual([free, true]);
+  for (const taken of [8 * MIB, 0xfec00000 - 8 * MIB, ...chips, 4 * GIB - 16 * MIB])
+    expect([taken, shownAt(taken)]).toEqual([taken, false]);
+});
+
 test('a wrong call is an exception, not a crash', () => {
   const ram = new AddonRam(MIB);
   expect(() => new AddonRam(100)).toThrow('multiple of 4096');
