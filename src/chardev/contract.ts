@@ -83,6 +83,11 @@ export interface CharBackend extends Disposable {
    * listens.
    */
   release(): void;
+  /**
+   * After dispose(): resolves when what was written is where it goes. Absent: it does not matter,
+   * or is so at once.
+   */
+  readonly closed?: Promise<void>;
 }
 
 /**

@@ -67,6 +67,10 @@ export class FileChar implements CharBackend {
       .catch((error: unknown) => this.log(`${this.label}: ${asVmError(error).message}`));
   }
 
+  get closed(): Promise<void> {
+    return this.tail;
+  }
+
   private async put(bytes: Buffer, offset: number): Promise<void> {
     try {
       await this.file.pwrite(bytes, offset);

@@ -117,6 +117,10 @@ export class MuxChar implements CharBackend, MuxOwner {
     this.base.dispose();
   }
 
+  get closed(): Promise<void> | undefined {
+    return this.base.closed;
+  }
+
   private connect(): void {
     const { base } = this;
     base.onRoom(() => {

@@ -189,7 +189,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     this.accel.dispose();
     this.backends.net.close();
     await this.backends.drives.close();
-    this.backends.chardevs.close();
+    await this.backends.chardevs.close();
     this.finish({ cause: 'host-signal', status: 0 });
   }
 

@@ -38,7 +38,7 @@ export interface NetProvider {
 export interface ChardevProvider {
   /** One user at a time; user: as a refusal names it. */
   claim(id: string, user: string): { readonly value: CharBackend };
-  close(): void;
+  close(): void | Promise<void>;
 }
 
 /** Each provider has the type of the layer that owns it, so that the builder gets that back. */

@@ -29,7 +29,7 @@ export class Chardevs implements ChardevProvider {
       for (const { id, backend } of specs) await chardevs.add(id, backend);
       return chardevs;
     } catch (error) {
-      chardevs.close();
+      await chardevs.close();
       throw error;
     }
   }
@@ -96,7 +96,10 @@ export class Chardevs implements ChardevProvider {
     this.open.values.find(chr => chr.id === id)?.yank?.();
   }
 
-  close(): void {
-    for (const chr of this.open.values) chr.dispose();
+  /** Resolves when files have all that was written to them. */
+  async close(): Promise<void> {
+    const all = [...this.open.values];
+    for (const chr of all) chr.dispose();
+    await Promise.all(all.map(async chr => chr.closed));
   }
 }

@@ -144,7 +144,7 @@ withQemu(
       ]).toEqual([3, 3, 0, []]);
     } finally {
       objects.dispose();
-      chardevs.close();
+      await chardevs.close();
       network.close();
       qemu.kill('SIGKILL');
       await ended;

@@ -1,9 +1,10 @@
 /** Goal: null, file and stdio keep the contract. Method: fakes of the ports. */
-import type { CharSpec, Stdio } from '../../../src/chardev/contract.js';
+import type { CharPorts, CharSpec, Stdio } from '../../../src/chardev/contract.js';
 import { FileChar } from '../../../src/chardev/file.js';
 import { NullChar } from '../../../src/chardev/null.js';
 import { StdioChar } from '../../../src/chardev/stdio.js';
 import type { OpenFile } from '../../../src/host/ports.js';
+import { Chardevs } from '../../../src/vm/chardevs.js';
 import { settle } from '../../support/fake-char.js';
 
 function fakeFile(fail = false) {
@@ -32,6 +33,24 @@ test('file: in order, from where it was opened, closed after the last byte', asy
   await release();
   expect(written[0].subarray(3, 6).toString()).toBe('abc');
   expect(written[1].toString()).toBe('closed');
+});
+
+test('file: a machine that ends waits until the last byte is written', async () => {
+  const { file, release } = fakeFile();
+  const open = { truncate: async () => undefined, size: async () => 0 };
+  const ports = { files: { open: async () => Object.assign(file, open) } } as unknown as CharPorts;
+  const backend = { kind: 'file', path: '/log', append: false } as const;
+  const mux = { kind: 'mux', base: backend } as const;
+  for (const spec of [backend, mux]) {
+    const chardevs = await Chardevs.create([{ id: 'f', backend: spec }], ports);
+    chardevs.claim('f', 'a port').value.write(Buffer.from('last words'));
+    let closed = false;
+    const closing = chardevs.close().then(() => (closed = true));
+    await settle();
+    expect(closed).toBe(false);
+    await release();
+    await closing;
+  }
 });
 
 test('file: a full disk loses bytes, with one line in the log', async () => {
