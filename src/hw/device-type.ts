@@ -8,7 +8,7 @@ import type { IoPorts } from '../memory/io-ports.js';
 import type { MmioSpace } from '../memory/mmio-space.js';
 import type { Netdev } from '../net/contract.js';
 import { type ArgsOf, type Fields, int, optional } from '../words/types.js';
-import type { Device } from './device.js';
+import type { Device, IrqLine } from './device.js';
 import type { DisplaySource } from './display/surface.js';
 import type { PciFunction } from './pci/function.js';
 import type { VirtioModel } from './virtio/model.js';
@@ -37,6 +37,8 @@ export interface DeviceSlots extends DeviceBackends {
   readonly ports: IoPorts;
   readonly mmio: MmioSpace;
   readonly clock: GuestClock;
+  /** A driver of the line with this number. */
+  irq(gsi: number): IrqLine;
   /** Of the machine's graphics card. */
   readonly video: VideoMemory | undefined;
   /** place: for `info qtree`. */

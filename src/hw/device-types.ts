@@ -5,6 +5,7 @@ import { virtioBlkPci } from './block/virtio-blk-pci.js';
 import type { DeviceType } from './device-type.js';
 import { vgaDevice } from './display/vga-device.js';
 import { isaDebugExit } from './isa/debug-exit.js';
+import { pcTestdevDevice } from './isa/pc-testdev.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
 
 export const deviceTypes: readonly DeviceType[] = [
@@ -12,6 +13,7 @@ export const deviceTypes: readonly DeviceType[] = [
   virtioNetPci,
   vgaDevice,
   isaDebugExit,
+  pcTestdevDevice,
 ];
 
 /** Named as QEMU names it, with what there is. */

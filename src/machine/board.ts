@@ -214,6 +214,7 @@ export class Board {
       ports: this.bus.ports,
       mmio: this.bus.mmio,
       clock: this.clock,
+      irq: gsi => this.irqs.line(gsi),
       video: this.accel.ram.video,
       addPci: fn => this.addPci(fn),
       display: source => void (this.screen = source),

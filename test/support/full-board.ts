@@ -21,11 +21,12 @@ const shortNames: Readonly<Record<string, string>> = {
   'virtio-net-pci': 'net-pci0',
   VGA: 'vga',
   'isa-debug-exit': 'exit0',
+  'pc-testdev': 'testdev0',
 };
 const oneOf = ({ name, properties, example }: DeviceType): DeviceSpec => ({
   model: name,
   id: shortNames[name] ?? `${name}0`,
-  properties: fromWords(properties, parseKeyValues(example)),
+  properties: example === '' ? {} : fromWords(properties, parseKeyValues(example)),
 });
 
 export class FullBoard {

@@ -123,7 +123,7 @@ test.each<[Role, string, string | RegExp]>([
     'primary',
     '-kernel k -device e1000',
     "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
-      'VGA, isa-debug-exit.',
+      'VGA, isa-debug-exit, pc-testdev.',
   ],
   [
     'primary',
