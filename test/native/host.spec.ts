@@ -26,6 +26,11 @@ const dir = mkdtempSync(join(tmpdir(), 'colo-host-'));
 afterAll(() => rmSync(dir, { recursive: true }));
 const later = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
+/** Looks every 5 ms, 2 s at least; then the test's own check says what is missing. */
+async function eventually(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let looks = 0; looks < 400 && !(await holds()); looks++) await later(5);
+}
+
 describe('files', () => {
   const files = new NodeFiles();
 
@@ -144,10 +149,16 @@ describe('sockets', () => {
     client.destroy();
     server.destroy();
     listener.dispose();
-    await later(5);
-    await expect(sockets.connect(address, { timeoutMs: 1000 })).rejects.toThrow(
-      `'127.0.0.1:${address.port}': Connection refused`,
-    );
+    let refusal = '';
+    const refused = async () => {
+      await sockets.connect(address, { timeoutMs: 1000 }).then(
+        stream => stream.destroy(),
+        (e: Error) => (refusal = e.message),
+      );
+      return refusal !== '';
+    };
+    await eventually(refused);
+    expect(refusal).toContain(`'127.0.0.1:${address.port}': Connection refused`);
   });
 
   test('a Unix socket left by a dead process is replaced, a live one is not', async () => {
@@ -188,11 +199,13 @@ test('the clock does not go back, and a timer can be taken back', async () => {
   clock.timer(2 ** 33, () => (fired += 1000)).dispose();
   never.dispose();
   never.dispose();
-  while (fired === 0) await later(5);
+  await eventually(() => fired > 0);
   await later(20);
   expect(fired).toBe(1);
   expect(clock.nowMs() - start).toBeGreaterThanOrEqual(10);
-  expect(Math.abs(clock.wallMs() - Date.now())).toBeLessThan(50);
+  let apartMs = Infinity;
+  await eventually(() => (apartMs = Math.abs(clock.wallMs() - Date.now())) < 50);
+  expect(apartMs).toBeLessThan(50);
   // It tells microseconds.
   const parts = Array.from({ length: 20 }, () => clock.wallMs() % 1);
   expect(parts.some(part => part !== 0)).toBe(true);
@@ -213,7 +226,7 @@ describe('tap', () => {
     execFileSync('ip', ['addr', 'add', '198.18.237.1/30', 'dev', tap.ifname]);
     spawnSync('bash', ['-c', 'echo hi > /dev/udp/198.18.237.2/9']); // asks who has 198.18.237.2
     const question = () => frames.find(f => f.readUInt16BE(12) === 0x0806);
-    while (!question()) await later(5);
+    await eventually(() => question() !== undefined);
     tap.pause();
     const arp = question()!;
     expect(arp.subarray(38, 42)).toEqual(Buffer.from([198, 18, 237, 2]));
@@ -226,12 +239,10 @@ describe('tap', () => {
     const mac = Buffer.from('020000000002', 'hex');
     const reply = Buffer.concat([answer, mac, arp.subarray(38, 42), arp.subarray(22, 32)]);
     expect(tap.write(reply)).toBe(true);
-    while (
-      !execFileSync('ip', ['neigh', 'show', 'dev', tap.ifname])
-        .toString()
-        .includes('02:00:00:00:00:02')
-    )
-      await later(5);
+    const neighbours = () =>
+      execFileSync('ip', ['neigh', 'show', 'dev', tap.ifname], { encoding: 'utf8' });
+    await eventually(() => neighbours().includes('02:00:00:00:00:02'));
+    expect(neighbours()).toContain('02:00:00:00:00:02');
     tap.resume();
     tap.dispose();
     tap.dispose();
@@ -257,7 +268,7 @@ describe('tap', () => {
       ip('neigh', 'add', '198.18.237.6', 'lladdr', '02:00:00:00:00:06', 'dev', name);
       spawnSync('bash', ['-c', 'echo hi > /dev/udp/198.18.237.6/9']);
       const udp = () => frames.find(f => f.readUInt16BE(12) === 0x0800 && f[23] === 17);
-      while (!udp()) await later(5);
+      await eventually(() => udp() !== undefined);
       expect(udpSum(udp()!)).toBe(0xffff);
     } finally {
       tap.dispose();
