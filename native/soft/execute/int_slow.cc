@@ -86,7 +86,7 @@ void exchange_here(u8* at, size_t n, u64* found, const u64* desired) {
 bool compare_exchange(Cpu& c, u64 at, size_t n, u64* found, const u64* desired) {
   if (!c.mmu->aligned(at, n) || c.mmu->beyond_4g(at, n) || !c.probe(at, n, Access::Write))
     return false;
-  const bool split = (at & 63) > 64 - n;
+  const bool split = splits_line(at, n);
   Place place;
   u8* host = split ? nullptr : c.mmu->at(at, Access::Write, c.cpl == 3, place);
   if (host) {
