@@ -268,6 +268,26 @@ void a_host_without_threads() {
   CHECK(refused);
 }
 
+/// The guest shuts down with the same access in which its device gives up.
+void what_ended_one_run_does_not_end_the_next() {
+  std::optional<Runner> runner;
+  auto make = [](memory::GuestRam&, const Buses& buses, SettableClock& clock) {
+    return std::make_unique<ScriptedVm>(*buses[0], clock, [](ScriptedVm& vm) {
+      if (vm.icount() > 0) return RunResult::Budget;
+      vm.bus.pio_write(0x80, 1, 0);
+      return RunResult::Shutdown;
+    });
+  };
+  auto answer = [&](size_t) {
+    runner->stop();
+    return true;
+  };
+  runner.emplace(std::make_shared<memory::GuestRam>(1 << 20), make, Runner::Mode::Stepped, 1,
+                 RunnerHooks{[] {}, answer, [] {}});
+  CHECK(runner->run_for(100) == RunResult::Shutdown);
+  CHECK(runner->run_for(100) == RunResult::Budget);
+}
+
 void clocks() {
   RealClock real;
   real.continue_from(5'000'000'000'000ull);
@@ -341,6 +361,7 @@ int main() {
   a_stopped_vm_fires_no_timer();
   teardown_at_any_moment();
   a_host_without_threads();
+  what_ended_one_run_does_not_end_the_next();
   spare_core();
   exit_latency();
   return test::finish();

@@ -15,7 +15,6 @@ class Executor {
   virtual RunResult run(u64 budget) = 0;
   /// As Vcpu::kick.
   virtual void kick() = 0;
-  virtual u64 icount() const = 0;
   /// The vCPU that made run() return Shutdown or InternalError.
   virtual size_t stopped_by() const = 0;
   /// Guest ns of the next timer that its thread is to wake for; ~0: none.
@@ -33,7 +32,6 @@ class Solo final : public Executor {
   Solo(Vm& vm, size_t index) : vm_(vm), index_(index), cpu_(vm.vcpu(index)) {}
   RunResult run(u64 budget) override { return cpu_.run(budget); }
   void kick() override { cpu_.kick(); }
-  u64 icount() const override { return cpu_.icount(); }
   size_t stopped_by() const override { return index_; }
   u64 deadline_ns() const override { return vm_.deadline_of(index_); }
   void set_wake(std::function<void()> wake) override { vm_.set_wake(index_, std::move(wake)); }

@@ -5,7 +5,8 @@
 //
 // Time is counted, too: a round of turns is as long as its longest turn, one instruction a ns. It
 // stands still within a round, and goes on with the host's while all vCPUs halt, up to the next
-// timer.
+// timer. So guest time is not the host's: while a guest computes it goes faster or slower, as the
+// host runs more or fewer than 10^9 instructions of it a second.
 #pragma once
 #include <atomic>
 
@@ -31,7 +32,7 @@ class Lockstep final : public Executor {
   RunResult run(u64 budget) override;
   void kick() override;
   /// Of the rounds that are complete.
-  u64 icount() const override { return rounds_length_; }
+  u64 icount() const { return rounds_length_; }
   size_t stopped_by() const override { return turn_; }
   u64 deadline_ns() const override { return vm_.next_deadline_ns(); }
   void set_wake(std::function<void()> wake) override;

@@ -137,6 +137,7 @@ RunResult Runner::run_for(u64 instructions) {
     explicit Inside(bool& f) : flag(f) { flag = true; }
     ~Inside() { flag = false; }
   } inside(stepping_);
+  gave_up_ = false;  // what ended the last run by itself may have been told to end, too
   steps_->begin();
   const u64 end = steps_->icount() + instructions;
   for (;;) {
