@@ -61,7 +61,13 @@ void Slots::add(const memory::Slot& wanted) {
   table_[slot] = wanted;
   bitmap_.resize(std::max<u64>(bitmap_.size(), words(wanted)));
   if (rings_) rings_->set_slot(slot, wanted);
-  set(slot, logging_);
+  try {
+    set(slot, logging_);
+  } catch (...) {  // what the kernel does not have is neither logged nor removed later
+    if (rings_) rings_->set_slot(slot, {});
+    table_[slot] = {};
+    throw;
+  }
 }
 
 /// Its log goes with it, and other vCPUs may be writing meanwhile: so all of it counts as written.
