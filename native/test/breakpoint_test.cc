@@ -106,6 +106,33 @@ void loads_of_ss() {
   CHECK(step.trapped() == 3 && step.c.dr6 & kStep);
 }
 
+/// On Intel's processors a load of SS also holds back the breakpoint on what follows; AMD's do not.
+void instruction_behind_a_load_of_ss() {
+  for (const char* vendor : {"AuthenticAMD", "GenuineIntel"}) {
+    Box m;
+    vcpu::CpuModel model = *m.c.model;
+    model.vendor = vendor;
+    m.c.model = &model;
+    m.put<u16>(M::kData, gdt::DATA32);
+    m.code(M::kCode, {0x8e, 0x15, 0, 0x40, 1, 0, 0x90, 0x40, 0xf4});  // mov ss, [kData]; nop; ..
+    m.arm(0, M::kCode + 6, kExecute, 1);
+    CHECK(model.amd() ? m.trapped() == 6 && m.hits() == 1 : m.run() == RunResult::Halted);
+    CHECK((m.vector() < 0) == !model.amd());
+  }
+}
+
+/// The instruction behind STI runs before an NMI, too.
+void nmi_behind_sti() {
+  Box m;
+  m.code(M::kCode, {0x40, 0x40, 0xf4});  // inc eax; inc eax; hlt
+  vcpu::VcpuState s;
+  m.vm.vcpu(0).save(s);
+  s.events.interrupt.shadow = KVM_X86_SHADOW_INT_STI, s.events.nmi.pending = 1;
+  CHECK(m.vm.vcpu(0).check(s).empty());
+  m.vm.vcpu(0).load(s);
+  CHECK(m.run() == RunResult::Halted && m.vector() == NMI && m.c.r[RAX] == 1);
+}
+
 /// TF traps behind each instruction, but not behind INT n, whose handler runs without it.
 void single_steps() {
   Box m;
@@ -175,7 +202,8 @@ void saved_and_loaded() {
 }  // namespace
 
 int main() {
-  instructions(), data(), strings(), ports(), loads_of_ss(), single_steps(), in_64_bit_code();
-  int1_under_the_trap_flag(), syscall_under_the_trap_flag(), saved_and_loaded();
+  instructions(), data(), strings(), ports(), loads_of_ss(), instruction_behind_a_load_of_ss(),
+      single_steps(), in_64_bit_code();
+  int1_under_the_trap_flag(), syscall_under_the_trap_flag(), saved_and_loaded(), nmi_behind_sti();
   return test::finish();
 }

@@ -63,13 +63,26 @@ void segments_of_bad_addresses() {
       {"\xff\x33", RBX, GP},                            // push [rbx]
       {"\x8f\x03", RBX, GP},                            // pop [rbx]
       {"\xa4", RSI, GP},                                // movsb
-      {"\xff\xe3", RBX, GP},                            // jmp rbx: the fetch
+      {"\xff\xe3", RBX, GP},                            // jmp rbx
   };
   for (const Reach& k : all) {
     Box m(false);
     m.c.r[k.register_without_address] = kNowhere;
     CHECK(m.outcome(k.code) == k.vector);
     CHECK(m.fault_error() == 0);
+  }
+}
+
+/// The branch itself faults, and nothing has changed by it.
+void branches_to_nowhere() {
+  for (const std::string code : {"\xff\xe3", "\xff\x23", "\xff\xd3", "\xff\x13", "\xc3"}) {
+    Box m(false);  // jmp rbx; jmp [rbx]; call rbx; call [rbx]; ret
+    const u64 stack = m.c.r[RSP], below = 0x600000 + kPageSize - 0x108;
+    if (code[1] & 0x40) m.c.r[RBX] = kNowhere;
+    m.ram_write<u64>(0x500100, kNowhere), m.ram_write<u64>(below + 8, kNowhere);
+    CHECK(m.outcome(code) == GP);
+    CHECK(m.fault_rip_with_error() == kCode && m.fault_error() == 0);
+    CHECK(m.read_ram<u64>(Machine::kFaultStack - 16) == stack && m.read_ram<u64>(below) == 0);
   }
 }
 
@@ -142,6 +155,7 @@ void same_results_with_checks() {
 }  // namespace
 
 int main() {
-  segments_of_bad_addresses(), alignment(), alignment_follows_flags(), same_results_with_checks();
+  segments_of_bad_addresses(), branches_to_nowhere(), alignment(), alignment_follows_flags(),
+      same_results_with_checks();
   return test::finish();
 }

@@ -119,6 +119,34 @@ void segment_bases() {
   EXPECT(box.go(wrgsbase_rcx) == GP && box.c.seg[GS].base == 0xffff888812345678);
 }
 
+/// CR4.UMIP exists with the feature, and keeps what the five tell from user code alone.
+void user_mode_is_told_nothing() {
+  vcpu::CpuModel without = test::most_of_soft();
+  without.features.ecx7 &= ~F::UMIP;
+  Box no(without), box(test::most_of_soft());
+  for (Box* b : {&no, &box}) {
+    b->c.r[RAX] = b->c.cr4 | cr4::UMIP;
+    EXPECT(b->go({0x0f, 0x22, 0xe0}) == (b == &no ? GP : -1));  // mov cr4, rax
+  }
+  const Bytes five[] = {{0x0f, 0x01, 0x03},   // sgdt [rbx]
+                        {0x0f, 0x01, 0x0b},   // sidt [rbx]
+                        {0x0f, 0x00, 0xc0},   // sldt eax
+                        {0x0f, 0x00, 0xc8},   // str eax
+                        {0x0f, 0x01, 0xe0}};  // smsw eax
+  for (const bool user : {false, true})
+    for (const bool on : {false, true})
+      for (const Bytes& bytes : five) {
+        Box m(test::most_of_soft());
+        m.map(kCode, kCodeGpa, Machine::W | Machine::U);
+        m.map(kData, kDataGpa, Machine::W | Machine::U);
+        m.long_mode(user);
+        if (on) m.c.cr4 |= cr4::UMIP;
+        const int outcome = m.go(bytes);  // in user code the HLT behind it is a #GP, too
+        EXPECT(outcome == (user ? GP : -1));
+        if (user) EXPECT((m.fault_rip_with_error() == kCode) == on);
+      }
+}
+
 void random_numbers() {
   Box box(test::most_of_soft());
   u64 seen = 0;
@@ -204,6 +232,7 @@ void units_are_given_up() {
 int main() {
   each_part_alone();
   segment_bases();
+  user_mode_is_told_nothing();
   random_numbers();
   host_state_where_others_run();
   units_are_given_up();

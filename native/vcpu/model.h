@@ -33,9 +33,10 @@ struct Features {
   /// Bits of the words, where somebody asks for one.
   static constexpr u32 SSE3 = 1 << 0, SSSE3 = 1 << 9, CX16 = 1 << 13, SSE41 = 1 << 19,
                        SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23, RDRAND = 1 << 30;
-  static constexpr u32 FSGSBASE = 1 << 0;  // ebx7
-  static constexpr u32 LAHF = 1 << 0;      // ecx81
-  static constexpr u32 RDTSCP = 1 << 27;   // edx81
+  static constexpr u32 FSGSBASE = 1 << 0, CLFLUSHOPT = 1 << 23;  // ebx7
+  static constexpr u32 UMIP = 1 << 2;                            // ecx7
+  static constexpr u32 LAHF = 1 << 0;                            // ecx81
+  static constexpr u32 RDTSCP = 1 << 27;                         // edx81
 
   u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
 };
@@ -47,6 +48,7 @@ struct CpuModel {
   std::string brand;   // at most 48 characters
   Features features;
   Topology topology;
+  bool amd() const { return vendor == "AuthenticAMD"; }
   bool has_rdtscp() const {
     return features.edx81 >> 27 & 1 || features.ecx7 >> 22 & 1;
   }  // or RDPID: either one reads TSC_AUX

@@ -150,6 +150,10 @@ struct TlbEntry {
 constexpr size_t kTlbSize =
     1024;  // per privilege (supervisor, user); kTlbIndex = (va >> 12) & (kTlbSize - 1)
 
+constexpr bool canonical(u64 va) {
+  return static_cast<u64>(static_cast<i64>(va << 16) >> 16) == va;
+}
+
 enum class Access : u8 { Read, Write, Exec };
 
 /// Do n bytes, at most a cache line, at this address lie in two of them? Host and guest addresses

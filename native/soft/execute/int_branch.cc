@@ -5,8 +5,16 @@
 namespace colo::soft {
 namespace {
 
+/// A branch to nowhere faults itself, before it has changed anything.
+#define CHECK_TARGET(target) \
+  if (COLO_UNLIKELY(!canonical(target))) return raise_gp0(c, o, res, aux)
+
 void jump(OP_ARGS) { return take_exit<0>(c, o, res, aux); }
-void jump_reg(OP_ARGS) { return jump_indirect(c, o, res, aux, get<u64>(c, o->s)); }
+void jump_reg(OP_ARGS) {
+  const u64 target = get<u64>(c, o->s);
+  CHECK_TARGET(target);
+  return jump_indirect(c, o, res, aux, target);
+}
 
 void call(OP_ARGS) {
   const u64 to = c->r[RSP] - 8;
@@ -17,6 +25,7 @@ void call(OP_ARGS) {
 }
 void call_reg(OP_ARGS) {
   const u64 to = c->r[RSP] - 8, target = get<u64>(c, o->s);
+  CHECK_TARGET(target);
   WRITE(u64, p, to);
   *p = static_cast<u64>(o->imm);
   c->r[RSP] = to;
@@ -24,6 +33,7 @@ void call_reg(OP_ARGS) {
 }
 void ret(OP_ARGS) {
   READ(u64, target, c->r[RSP]);
+  CHECK_TARGET(target);
   c->r[RSP] += 8 + static_cast<u64>(o->imm);
   return jump_indirect(c, o, res, aux, target);
 }

@@ -15,7 +15,6 @@ constexpr u64 kPhysMask = ((1ull << kPhysBits) - 1) & kPageMask;
 constexpr u64 kReservedHigh = ((1ull << 52) - 1) & ~((1ull << kPhysBits) - 1);
 
 size_t tlb_index(u64 va) { return (va >> kPageShift) & (kTlbSize - 1); }
-bool canonical(u64 va) { return static_cast<u64>(static_cast<i64>(va << 16) >> 16) == va; }
 
 /// Page tables as a walk meets them; level 0 is the page table.
 struct FourLevels {

@@ -45,8 +45,9 @@ bool write_cr3(Cpu& c, u64 value) {
 }
 
 u64 allowed_cr4(const Cpu& c) {
-  const bool bases = c.model->features.ebx7 & vcpu::Features::FSGSBASE;
-  return kCr4Allowed | (bases ? cr4::FSGSBASE : 0);
+  const vcpu::Features& f = c.model->features;
+  return kCr4Allowed | (f.ebx7 & f.FSGSBASE ? cr4::FSGSBASE : 0) |
+         (f.ecx7 & f.UMIP ? cr4::UMIP : 0);
 }
 
 bool write_cr4(Cpu& c, u64 value) {
@@ -178,7 +179,8 @@ Step cache_nop(Cpu& c, const Op&) { return c.cpl ? c.raise(GP, 0) : Step::Next; 
 
 /// 0F 01 /4 SMSW, /6 LMSW. LMSW sets PE but cannot clear it.
 Step machine_status_word(Cpu& c, const Op& o) {
-  if (((op_modrm(o) >> 3) & 7) == 4) return done(rm16_write(c, o, c.cr0));
+  if (((op_modrm(o) >> 3) & 7) == 4)
+    return hidden_from_user(c) ? c.raise(GP, 0) : done(rm16_write(c, o, c.cr0));
   if (c.cpl) return c.raise(GP, 0);
   u16 value;
   if (!rm16_read(c, o, value)) return Step::Fault;
@@ -196,6 +198,7 @@ Step table_register(Cpu& c, const Op& o) {
   const size_t bytes = c.code64() ? 10 : 6;
   u8 image[10] = {};
   if (which < 2) {
+    if (hidden_from_user(c)) return c.raise(GP, 0);
     memcpy(image, &table.limit, 2);
     memcpy(image + 2, &table.base, 8);
     return done(c.store_bytes(at, image, bytes));

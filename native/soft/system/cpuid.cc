@@ -71,7 +71,7 @@ struct View {
   const Topology& t = m.topology;
 
   u32 in_package() const { return t.cores * t.threads; }
-  bool amd() const { return m.vendor == kAmd; }
+  bool amd() const { return m.amd(); }
   /// CPUID shows the APIC only while APIC_BASE enables it.
   u32 features() const {
     const u32 shown = apic ? m.features.edx1 : m.features.edx1 & ~kApic;
@@ -185,7 +185,8 @@ Features soft_features() {
   if (__builtin_cpu_supports("sse4.1")) f.ecx1 |= Features::SSE41;
   if (__builtin_cpu_supports("sse4.2")) f.ecx1 |= Features::SSE42;
   f.ecx1 |= Features::MOVBE | Features::POPCNT | Features::RDRAND;
-  f.ebx7 |= Features::FSGSBASE;
+  f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT;
+  f.ecx7 |= Features::UMIP;
   f.edx81 |= Features::RDTSCP;
   return f;
 }

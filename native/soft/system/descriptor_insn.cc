@@ -6,12 +6,12 @@ namespace colo::soft::sys {
 namespace {
 
 /// 0F 00 /0 /1: SLDT, STR.
-Step store_ldt(Cpu& c, const Op& o) {
-  return real_mode(c) ? c.raise(UD) : done(rm16_write(c, o, c.ldt.selector));
+Step store_selector(Cpu& c, const Op& o, u16 selector) {
+  if (real_mode(c)) return c.raise(UD);
+  return hidden_from_user(c) ? c.raise(GP, 0) : done(rm16_write(c, o, selector));
 }
-Step store_tr(Cpu& c, const Op& o) {
-  return real_mode(c) ? c.raise(UD) : done(rm16_write(c, o, c.tr.selector));
-}
+Step store_ldt(Cpu& c, const Op& o) { return store_selector(c, o, c.ldt.selector); }
+Step store_tr(Cpu& c, const Op& o) { return store_selector(c, o, c.tr.selector); }
 
 /// Reads a system descriptor of the GDT. In long mode it has 16 bytes: the base has 64 bits, and
 /// the type field of the upper half must be zero.

@@ -84,7 +84,8 @@ Step segment_base(Cpu& c, const Op& o) {
 
 }  // namespace
 
-/// Everything else of the group (XSAVE, CLWB, CLFLUSHOPT ...) is not exposed by CPUID: #UD.
+/// Everything else of the group (XSAVE ...) is not exposed by CPUID: #UD. CLFLUSHOPT is the block
+/// builder's, as CLFLUSH is in most code.
 SlowInsn group_0fae(u8 modrm, u8 prefix) {
   const u8 which = (modrm >> 3) & 7;
   if (prefix == 0xf3 && modrm >= 0xc0 && which < 4) return {segment_base, false};

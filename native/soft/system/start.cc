@@ -46,7 +46,7 @@ bool accept_signals(Cpu& c) {
     drop_derived(c);
     return true;
   }
-  if (c.start != Start::Started || c.nmi_masked || c.shadow_ss) return false;
+  if (c.start != Start::Started || c.nmi_masked || c.shadow) return false;
   c.chip->take_signal(signal::NMI);
   c.nmi_masked = true;
   c.raise(NMI);

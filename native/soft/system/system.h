@@ -13,8 +13,6 @@ constexpr unsigned kPhysBits =
 constexpr u64 kPhysMask = (1ull << kPhysBits) - 1;
 constexpr u64 kGuestHz = 1'000'000'000;  // the guest's TSC counts nanoseconds
 
-inline bool canonical(u64 va) { return static_cast<u64>(static_cast<i64>(va << 16) >> 16) == va; }
-
 // --- operands (see ea in cpu.h)
 inline u8 op_size(const Op& o) { return o.extra & 0xff; }
 inline u8 op_modrm(const Op& o) { return (o.extra >> 8) & 0xff; }
@@ -151,6 +149,8 @@ inline u64 guest_tsc(const Cpu& c) { return c.clock->now_ns() + c.msr.tsc_offset
 // --- control registers (control.cc)
 constexpr u64 kCr4Allowed = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE |
                             cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+/// CR4.UMIP: what SGDT, SIDT, SLDT, STR and SMSW tell is the kernel's (Intel SDM vol. 3, 2.5).
+inline bool hidden_from_user(const Cpu& c) { return c.cpl && (c.cr4 & cr4::UMIP); }
 constexpr u64 kEferAllowed = efer::SCE | efer::LME | efer::LMA | efer::NXE;
 constexpr u64 kCr0Known = cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::ET | cr0::NE | cr0::WP |
                           cr0::AM | cr0::NW | cr0::CD | cr0::PG;
