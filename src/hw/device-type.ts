@@ -10,6 +10,7 @@ import type { Netdev } from '../net/contract.js';
 import { type ArgsOf, type Fields, int, optional } from '../words/types.js';
 import type { Device, IrqLine } from './device.js';
 import type { DisplaySource } from './display/surface.js';
+import type { IdeDrive, IdePort } from './ide/drive.js';
 import type { PciFunction } from './pci/function.js';
 import type { VirtioModel } from './virtio/model.js';
 import type { GuestClock } from './wiring.js';
@@ -32,6 +33,12 @@ export interface BootPlace {
   readonly path: (slot: string) => string;
 }
 
+/** Where an IDE device shall be; what is left out is the first that is free. */
+export interface IdePlace {
+  readonly bus: number | undefined;
+  readonly unit: number | undefined;
+}
+
 /** The board as a device sees it that is put there. */
 export interface DeviceSlots extends DeviceBackends {
   readonly ports: IoPorts;
@@ -50,6 +57,13 @@ export interface DeviceSlots extends DeviceBackends {
   display(source: DisplaySource): void;
   /** VmError: another device has that bootindex. */
   addVirtio<S>(id: string, model: VirtioModel<S>, boot: BootPlace): void;
+  /** On a channel of the board's IDE controller. VmError: the place is taken. */
+  addIde(
+    id: string,
+    place: IdePlace,
+    make: (port: IdePort) => IdeDrive,
+    boot: Pick<BootPlace, 'index'>,
+  ): void;
   /** Of a card without an address of its own; in order, so that both sides of a pair agree. */
   nextMac(): Uint8Array;
   /** Ends the machine. */

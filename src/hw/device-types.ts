@@ -4,6 +4,7 @@ import { didYouMean } from '../base/similar.js';
 import { virtioBlkPci } from './block/virtio-blk-pci.js';
 import type { DeviceType } from './device-type.js';
 import { vgaDevice } from './display/vga-device.js';
+import { ideHd } from './ide/ide-devices.js';
 import { isaDebugExit } from './isa/debug-exit.js';
 import { pcTestdevDevice } from './isa/pc-testdev.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
@@ -14,6 +15,7 @@ export const deviceTypes: readonly DeviceType[] = [
   vgaDevice,
   isaDebugExit,
   pcTestdevDevice,
+  ideHd,
 ];
 
 /** Named as QEMU names it, with what there is. */

@@ -10,11 +10,14 @@ import { type AcpiConfig, acpiTables, relocatableTables } from '../hw/acpi/table
 import { Serial } from '../hw/char/serial.js';
 import type { Device } from '../hw/device.js';
 import { DeviceSet } from '../hw/device-set.js';
-import type { BootPlace, DeviceBackends, DeviceSlots } from '../hw/device-type.js';
+import type { BootPlace, DeviceBackends, DeviceSlots, IdePlace } from '../hw/device-type.js';
 import { VmError } from '../base/errors.js';
 import { deviceTypeNamed } from '../hw/device-types.js';
+import type { IdeDrive, IdePort } from '../hw/ide/drive.js';
+import { IDE_CHANNELS, PiixIde, UNITS } from '../hw/ide/piix.js';
 import { FwCfg } from '../hw/firmware/fw-cfg.js';
 import { InputRouter } from '../hw/input/router.js';
+import { Piix3 } from '../hw/isa/piix3.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
 import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
@@ -86,6 +89,9 @@ export class Board {
   screen: DisplaySource | undefined;
   private readonly serialCount: number;
   private readonly bridge: HostBridge;
+  /** Who is where on the IDE channels, once there is one. */
+  private readonly ideUsers = new Map<number, string>();
+  private ide: PiixIde | undefined;
   private readonly bootPlaces = new Map<number, { id: string; path: string }>();
 
   constructor(
@@ -99,7 +105,7 @@ export class Board {
     this.irqs = new IrqRouter(accel);
     this.clock = guestClock(accel, host);
     this.devices = new DeviceSet(accel, host, (...what) => ports.broken(...what));
-    this.pci = new PciBus(this.bus.mmio, this.irqs);
+    this.pci = new PciBus(this.bus.ports, this.bus.mmio, this.irqs);
     this.serialCount = Math.max(serials.length, 1);
     this.input = new InputRouter(accel, host);
     this.bridge = this.addBridge(ports.power);
@@ -220,6 +226,7 @@ export class Board {
       display: source => void (this.screen = source),
       add: (device, place) => this.add(device, place),
       addVirtio: (id, model, boot) => this.addVirtio(id, model, boot),
+      addIde: (id, place, make, boot) => this.addIde(id, place, make, boot),
       nextMac: () => defaultMac(nics++),
       exit: status => this.ports.exit(status),
     };
@@ -231,10 +238,52 @@ export class Board {
     this.noteBoot(id, boot, fn.slotNumber);
   }
 
+  private addIde(
+    id: string,
+    wanted: IdePlace,
+    make: (port: IdePort) => IdeDrive,
+    boot: Pick<BootPlace, 'index'>,
+  ): void {
+    const place = this.idePlace(id, wanted);
+    const [bus, unit] = [Math.floor(place / UNITS), place % UNITS];
+    this.ide ??= this.addIdeController();
+    const { port, plug } = this.ide.place(bus, unit);
+    const drive = this.add(make(port), `ide.${bus} unit ${unit}`);
+    plug(drive);
+    this.ideUsers.set(place, id);
+    const path = (slot: string) => `ide@${slot},1/drive@${bus}/disk@${unit}`;
+    this.noteBoot(id, { ...boot, path }, this.ide.slotNumber);
+  }
+
+  private idePlace(id: string, { bus, unit }: IdePlace): number {
+    const all = [...IDE_CHANNELS.keys()].flatMap(n => [n * UNITS, n * UNITS + 1]);
+    const fitting = all.filter(
+      place =>
+        (bus === undefined || Math.floor(place / UNITS) === bus) &&
+        (unit === undefined || place % UNITS === unit),
+    );
+    const free = fitting.find(place => !this.ideUsers.has(place));
+    if (free !== undefined) return free;
+    const users = fitting.map(place => this.ideUsers.get(place)).join(', ');
+    throw new VmError(`${id}: its place on IDE is taken by ${users}`);
+  }
+
+  /** It comes with the first device on it, in a slot of its own. */
+  private addIdeController(): PiixIde {
+    const bridge = new Piix3('piix3');
+    this.addPci(bridge);
+    const lines = IDE_CHANNELS.map(({ irq }) => this.irqs.line(irq));
+    const ide = new PiixIde('piix3-ide', this.accel.ram, lines);
+    this.addPci(ide, bridge.slotNumber, 1);
+    ide.attach(this.bus.ports);
+    return ide;
+  }
+
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  private addPci(fn: PciFunction<any>): void {
-    this.pci.plug(this.devices.add(fn));
-    this.places.set(fn.id, `pci.0 00:${fn.slotNumber.toString(16).padStart(2, '0')}.0`);
+  private addPci(fn: PciFunction<any>, slot?: number, functionNumber = 0): void {
+    this.pci.plug(this.devices.add(fn), slot, functionNumber);
+    const at = fn.slotNumber.toString(16).padStart(2, '0');
+    this.places.set(fn.id, `pci.0 00:${at}.${functionNumber}`);
   }
 
   private add<D extends Device>(device: D, place: string): D {

@@ -9,6 +9,7 @@ import { VGA_MODEL, VIDEO_BYTES } from '../hw/display/vga-device.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
 import { type CheckedDisks, checkDisks, nodeNames } from './check-disks.js';
+import { allDevices, checkIdeDrives } from './implied-devices.js';
 import { MIB } from './loader/memory-map.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
 
@@ -59,6 +60,7 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
   unique('-chardev', spec.chardevs);
   unique('-drive', spec.drives);
   uniqueNodes(spec);
+  checkIdeDrives(spec);
   unique('-netdev', spec.netdevs);
   unique('-device', allDevices(spec));
   if (cards(spec) > 1) throw new VmError('-device VGA: a machine has one graphics card');
@@ -66,22 +68,6 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
     throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
   claims(spec);
   return { ...spec, disks: checkDisks(spec) };
-}
-
-/**
- * Those of -device, and the one that comes with each `-drive if=virtio`: named by its position, for
- * both sides of a pair must have the same devices while their drives are called differently (the
- * secondary's guest disk is the overlay).
- */
-export function allDevices(spec: MachineSpec): DeviceSpec[] {
-  const implied = spec.drives
-    .filter(drive => drive.interface === 'virtio')
-    .map((drive, n) => ({
-      model: 'virtio-blk-pci',
-      id: `virtio-disk${n}`,
-      properties: { drive: drive.id },
-    }));
-  return [...implied, ...spec.devices];
 }
 
 const cards = (spec: MachineSpec): number =>

@@ -39,7 +39,7 @@ export function pciInfo(fn: PluggedFunction): PciInfo {
   return {
     bus: 0,
     slot: fn.slotNumber,
-    function: 0,
+    function: fn.functionNumber,
     id: fn.id,
     description: fn.description,
     vendor: fn.configRead(Cfg.VENDOR, 2),
@@ -48,7 +48,7 @@ export function pciInfo(fn: PluggedFunction): PciInfo {
     irq: fn.configRead(Cfg.INT_LINE, 1),
     bars: fn.bars.map(bar => ({
       index: bar.index,
-      type: 'memory',
+      type: 'ports' in bar ? 'io' : 'memory',
       address: fn.barAddress(bar.index),
       size: bar.size,
     })),

@@ -2,7 +2,7 @@
 import { asVmError, VmError } from '../base/errors.js';
 import type { Files } from '../host/ports.js';
 import { VGA_MODEL } from '../hw/display/vga-device.js';
-import { allDevices } from './check-spec.js';
+import { allDevices } from './implied-devices.js';
 import type { MachineSpec } from './spec.js';
 
 /** Where distributions put it, behind the folders of -L. */

@@ -7,6 +7,7 @@ import type { ArbiterSeat } from '../arbiter/address.js';
 import type { AccelWish } from '../accel/choose.js';
 import type { Topology } from '../accel/contract.js';
 import type { CpuChoice } from '../accel/cpu-model.js';
+import type { DriveInterface } from '../block/options/options.js';
 import type { NestedWords } from '../words/nested.js';
 import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
@@ -16,10 +17,10 @@ export interface DriveOption {
   /** `-drive id=`; the name that the monitor and nbd-server-add use. */
   id: string;
   /**
-   * virtio: a virtio-blk-pci device comes with it. none: a backend for a -device or for the
-   * monitor.
+   * virtio: a virtio-blk-pci device comes with it. ide: an IDE disk, at the place of its `index`.
+   * none: a backend for a -device or for the monitor.
    */
-  interface: 'virtio' | 'none';
+  interface: DriveInterface;
   /** Everything but id and if. */
   options: NestedWords;
 }

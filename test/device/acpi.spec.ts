@@ -63,7 +63,7 @@ test('four ways to reset', () => {
   const line = { set: () => undefined };
   new I8042('i8042', bench.powerControl, { keyboard: line, mouse: line }).attach(bench.bus.ports);
   new SystemControl('port92', bench.powerControl).attach(bench.bus.ports);
-  const pci = new PciBus(bench.bus.mmio, bench.irqs);
+  const pci = new PciBus(bench.bus.ports, bench.bus.mmio, bench.irqs);
   new HostBridge('pci-host', pci, bench.powerControl, bench.vm.ram).attach(
     bench.bus.ports,
     bench.bus.mmio,

@@ -61,9 +61,15 @@ function touch(id: string): number[] {
     seen.push(Number(board.vm.load(range.base, 4)));
     board.vm.store(range.base, 0, 4);
   }
-  const slot = board.board.pci.functions().find(fn => fn.id === id)?.slotNumber;
-  if (slot !== undefined && id !== 'pci-host')
-    seen.push(new PciDriver(board as never, slot).config(0));
+  const fn = board.board.pci.functions().find(f => f.id === id);
+  if (fn && id !== 'pci-host') {
+    board.vm.out(0xcf8, 0x8000_0000 + fn.slotNumber * 0x800 + fn.functionNumber * 0x100, 4);
+    seen.push(board.vm.in(0xcfc, 4));
+  }
+  if (id === 'hd0') {
+    board.vm.out(0x1f6, 0xa0);
+    for (let port = 0x1f0; port < 0x1f8; port++) seen.push(board.vm.in(port));
+  }
   return seen;
 }
 
@@ -97,8 +103,10 @@ describe.each(ids)('%s throws wherever it is touched', id => {
     touch(id);
     const ones = touch(id);
     expect(broken).toEqual([id]);
-    const bars = isVirtio(id) || id === 'vga' ? [0xffff_ffff] : [];
-    expect(new Set(ones)).toEqual(new Set([...(isVirtio(id) ? [] : [0xff]), ...bars]));
+    const words = ['vga', 'piix3', 'piix3-ide', 'testdev0'];
+    const wide = isVirtio(id) || words.includes(id) ? [0xffff_ffff] : [];
+    const bytes = isVirtio(id) || id === 'piix3' ? [] : [0xff];
+    expect(new Set(ones)).toEqual(new Set([...bytes, ...wide]));
     if (isVirtio(id)) expect((find(id).state as { status: number }).status).toBe(NEEDS_RESET);
     for (const other of ids.filter(o => o !== id))
       expect([other, find(other).failure]).toEqual([other, undefined]);

@@ -80,7 +80,7 @@ describe('the host bridge', () => {
   beforeEach(() => {
     ram = new FakeRam(4 * MIB);
     bench = new Bench(ram);
-    const pci = new PciBus(bench.bus.mmio, bench.irqs);
+    const pci = new PciBus(bench.bus.ports, bench.bus.mmio, bench.irqs);
     bridge = new HostBridge('pci-host', pci, bench.powerControl, ram);
     pci.plug(bridge, 0);
     bridge.attach(bench.bus.ports, bench.bus.mmio);

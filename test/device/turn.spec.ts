@@ -164,6 +164,27 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
       });
     },
   },
+  hd0: {
+    'sectors that the disk gives at once, taken at once': flood => {
+      const { vm } = flood.board;
+      const setIrq = vm.setIrq.bind(vm);
+      const read = () => {
+        vm.out(0x1f2, 1);
+        vm.out(0x1f6, 0xe0);
+        vm.out(0x1f7, 0x20);
+      };
+      vm.setIrq = (gsi, level) => {
+        setIrq(gsi, level);
+        if (gsi !== 14 || !level || !flood.more) return;
+        queueMicrotask(() => {
+          vm.in(0x1f7);
+          for (let n = 0; n < 256; n++) vm.in(0x1f0, 2);
+          read();
+        });
+      };
+      read();
+    },
+  },
   'acpi-pm': {
     'the timer, acknowledged at once': flood => {
       const { vm } = flood.board;
@@ -175,7 +196,18 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
   },
 };
 /** These do nothing by themselves: one answer to each access. */
-const answering = ['pci-host', 'i8042', 'port92', 'fw_cfg', 'serial1', 'vga', 'exit0'];
+const answering = [
+  'pci-host',
+  'piix3',
+  'piix3-ide',
+  'i8042',
+  'port92',
+  'fw_cfg',
+  'serial1',
+  'vga',
+  'exit0',
+  'testdev0',
+];
 
 test('every device of the board is here', () => {
   expect([...Object.keys(floods), ...answering].sort()).toEqual(

@@ -17,7 +17,7 @@ function card() {
   const bench = new Bench();
   const { vm, bus } = bench;
   const { video } = vm.ram as FakeRam;
-  const pci = new PciBus(bus.mmio, bench.irqs);
+  const pci = new PciBus(bus.ports, bus.mmio, bench.irqs);
   const vga = new Vga('vga', video, bench.clock, Buffer.of(0x55, 0xaa, 4));
   pci.plug(vga);
   vga.attach(bus.ports, bus.mmio);

@@ -38,6 +38,8 @@ export interface GuestImage {
 export interface GuestChoice {
   kernel?: string;
   tree?: string;
+  /** With the modules of an IDE disk, too. */
+  ide?: boolean;
 }
 
 /** In load order; one that the kernel has built in is skipped. */
@@ -53,13 +55,15 @@ const modules = [
   'virtio_blk',
 ];
 
+const ideModules = ['scsi_common', 'scsi_mod', 'libata', 'ata_piix', 'sd_mod'];
+
 /** Found in one walk: over a network file system each costs seconds. */
-function moduleEntries(tree: string): CpioEntry[] {
+function moduleEntries(tree: string, wanted: readonly string[]): CpioEntry[] {
   const all = readdirSync(join(tree, 'lib', 'modules'), { withFileTypes: true, recursive: true });
   const found = new Map(
     all.map(entry => [entry.name, join(entry.parentPath ?? entry.path, entry.name)]),
   );
-  const files = modules.map(name => found.get(`${name}.ko`)).filter(path => path !== undefined);
+  const files = wanted.map(name => found.get(`${name}.ko`)).filter(path => path !== undefined);
   return files.map((path, i) => ({
     path: `mods/${String(i).padStart(2, '0')}`,
     mode: 0o100644,
@@ -124,7 +128,13 @@ export function guestImage(choice: GuestChoice = {}): GuestImage {
     device: { major: 5, minor: 1 },
   };
   const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };
-  const archive = cpio([...directories, console, init, ...(tree ? moduleEntries(tree) : [])]);
+  const wanted = choice.ide ? [...modules, ...ideModules] : modules;
+  const archive = cpio([
+    ...directories,
+    console,
+    init,
+    ...(tree ? moduleEntries(tree, wanted) : []),
+  ]);
   const initrd = join(cacheDir(), `initrd-${short(archive)}.cpio`);
   if (!existsSync(initrd)) put(initrd, archive);
   return { kernel, initrd };

@@ -102,6 +102,26 @@ afterEach(async () => {
   );
 
   test(
+    'boots an IDE disk, and again elsewhere',
+    async () => {
+      const drives = [
+        { id: 'disk0', interface: 'ide', options: { driver: 'memory', size: '1M' } } as const,
+      ];
+      const first = await build({ drives });
+      first.machine().start();
+      await said(first, BOOTED);
+      const a = first.machine().lifecycle;
+      await a.stopForCheckpoint();
+      const second = await build({ drives, incoming: 'tcp:0:0' });
+      first.carryTo(second);
+      second.machine().lifecycle.goOnAfterFailover({ run: true });
+      second.console.type(Ask.RESET);
+      await said(second, BOOTED);
+    },
+    2 * LIMIT_MS,
+  );
+
+  test(
     '-no-reboot: a reset by the guest ends it',
     async () => {
       const vm = await build({ noReboot: true });

@@ -210,10 +210,11 @@ static void *disk_writer(void *arg) {
 
 static void disk(void) {
   static int fd;
-  if (wait_for("/dev/vda", 100)) return say("no disk");
-  fd = open("/dev/vda", O_RDWR | O_DIRECT | O_DSYNC);
+  const char *path = option("colo.ide=", 0) ? "/dev/sda" : "/dev/vda";
+  if (wait_for(path, 100)) return say("no disk");
+  fd = open(path, O_RDWR | O_DIRECT | O_DSYNC);
   uint64_t size = 0;
-  if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size)) return fail("/dev/vda");
+  if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size)) return fail(path);
   disk_records = size / RECORD;
   pthread_t thread;
   for (long i = option("colo.writers=", 6); i > 0; i--) pthread_create(&thread, 0, disk_writer, &fd);

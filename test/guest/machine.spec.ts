@@ -7,7 +7,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
-import { type GuestImage, prepareGuest } from './build.js';
+import { guestImage, type GuestImage, prepareGuest } from './build.js';
 import { GuestVm } from './vm.js';
 
 const image = await imageOrReason();
@@ -68,6 +68,37 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
       await second.until('disk writes after the failover', () => writes() > before + 50);
       await second.until('the announcement', () => arps(second) > 0);
       expect(second.machine().runState).toBe('running');
+      await second.machine().dispose();
+    },
+    LIMIT_MS * 3,
+  );
+
+  test(
+    'drives an IDE disk by DMA, and goes on from a checkpoint on another machine',
+    async () => {
+      const drives = [
+        { id: 'disk0', interface: 'ide', options: { driver: 'memory', size: '1M' } } as const,
+      ];
+      const { COLO_TEST_KERNEL: kernel, COLO_TEST_MODULES: tree } = process.env;
+      disk.log.length = 0;
+      const append = 'console=ttyS0 panic=-1 cryptomgr.notests colo.ip=10.0.2.15 colo.ide=1';
+      const first = await build({ ...guestImage({ kernel, tree, ide: true }), append, drives });
+      first.machine().start();
+      await first.until('disk writes', () => writes() > 50);
+      const { written } = first.console;
+      expect(written).toMatch(/ata1.00: ATA-6: COLO HARDDISK, 1.0, max UDMA\/100/);
+      expect(written).toContain('ata1: PATA max MWDMA2 cmd 0x1f0 ctl 0x3f6');
+      expect(written).not.toMatch(/WARNING|BUG|nobody cared|lost interrupt|exception Emask/);
+
+      const a = first.machine().lifecycle;
+      await a.stopForCheckpoint();
+      const before = writes();
+      const second = await build({ incoming: 'tcp:0:0', drives });
+      first.carryTo(second);
+      await first.machine().dispose();
+      second.machine().lifecycle.goOnAfterFailover({ run: true });
+      await second.until('disk writes after the failover', () => writes() > before + 50);
+      expect(second.console.written).not.toMatch(/exception Emask|I\/O error/);
       await second.machine().dispose();
     },
     LIMIT_MS * 3,

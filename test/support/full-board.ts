@@ -22,6 +22,7 @@ const shortNames: Readonly<Record<string, string>> = {
   VGA: 'vga',
   'isa-debug-exit': 'exit0',
   'pc-testdev': 'testdev0',
+  'ide-hd': 'hd0',
 };
 const oneOf = ({ name, properties, example }: DeviceType): DeviceSpec => ({
   model: name,

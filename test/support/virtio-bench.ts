@@ -13,7 +13,7 @@ export class VirtioBench<S> extends Bench {
 
   constructor(make: (bench: Bench) => VirtioModel<S>, ram?: Ram) {
     super(ram);
-    this.pci = new PciBus(this.bus.mmio, this.irqs);
+    this.pci = new PciBus(this.bus.ports, this.bus.mmio, this.irqs);
     const bridge = new HostBridge('pci-host', this.pci, this.powerControl, this.vm.ram);
     this.pci.plug(bridge, 0);
     bridge.attach(this.bus.ports, this.bus.mmio);

@@ -78,9 +78,13 @@ export type NodeSpec = Common &
       }
   );
 
+/** `-drive if=`: what comes with it on the guest's side. */
+export const driveInterfaces = ['virtio', 'ide', 'none'] as const;
+export type DriveInterface = (typeof driveInterfaces)[number];
+
 export interface DriveSpec {
   id?: string;
-  interface: 'virtio' | 'none';
+  interface: DriveInterface;
   /** Which of its interface it is; without an id it is called so. */
   index?: number;
   cache: CacheMode;
@@ -101,7 +105,7 @@ export function readDrive(options: OptionTree): DriveSpec {
   const cache = readCache(options);
   const drive: Omit<DriveSpec, 'root'> = {
     id: name(options, 'id'),
-    interface: options.oneOf('if', ['virtio', 'none']) ?? 'virtio',
+    interface: options.oneOf('if', driveInterfaces) ?? 'virtio',
     index: options.integer('index', 0, 255),
     cache: cache.mode,
     errors: {

@@ -3,6 +3,7 @@
  * refused by name.
  */
 import { asVmError, VmError } from '../../base/errors.js';
+import { type DriveInterface, driveInterfaces } from '../../block/options/options.js';
 import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
 import type { DeviceSpec, DriveOption } from '../../machine/spec.js';
 import { objectHelp, objectTypes } from '../../vm/objects/all.js';
@@ -11,7 +12,7 @@ import { readObject } from '../../vm/objects/registry.js';
 import { fromWords } from '../../words/from-words.js';
 import { type KeyValue, parseItems } from '../../words/key-values.js';
 import { namedHelp, namedItems } from '../../words/named.js';
-import { parseNested, takeWord } from '../../words/nested.js';
+import { type NestedWords, parseNested, takeWord } from '../../words/nested.js';
 import { UsageError } from './argv.js';
 import type { GlobalProperty } from './draft.js';
 import { Ids } from './ids.js';
@@ -25,9 +26,22 @@ export const driveOption: VmOption = {
   name: 'drive',
   value: 'OPTS',
   repeatable: true,
-  summary: 'disk: if=virtio (default) or none,id=ID,driver=...,file.filename=PATH,...',
+  summary: 'disk: if=virtio (default), ide or none,id=ID,driver=...,file.filename=PATH,...',
   take: (draft, value) => void draft.spec.drives.push(readDriveOption(value, draft.ids)),
 };
+
+const idePlaces = ['hda', 'hdb', 'hdc', 'hdd'] as const;
+
+/** `-hda FILE`: the same as `-drive if=ide,index=0,file=FILE`. */
+export const ideOptions: readonly VmOption[] = idePlaces.map((name, index) => ({
+  name,
+  value: 'FILE',
+  summary: `an IDE disk; the same as -drive if=ide,index=${index},file=FILE`,
+  take({ spec, ids }, file) {
+    const options = { file, index: String(index) };
+    spec.drives.push(driveOf('ide', options, ids));
+  },
+}));
 
 export const netdevOption: VmOption = {
   name: 'netdev',
@@ -77,10 +91,26 @@ export const objectOption: VmOption = {
 function readDriveOption(text: string, ids: Ids): DriveOption {
   const options = parseNested(text);
   const kind = takeWord(options, 'if') ?? 'virtio';
-  if (kind !== 'virtio' && kind !== 'none')
-    throw new VmError(`if=${kind} is not supported; colo has if=virtio and if=none`);
-  const id = takeWord(options, 'id') ?? ids.fresh(kind);
-  return { id: ids.claim('drive', id), interface: kind, options };
+  const known = driveInterfaces.find(word => word === kind);
+  if (!known)
+    throw new VmError(`if=${kind} is not supported; colo has if=${driveInterfaces.join(', if=')}`);
+  return driveOf(known, options, ids);
+}
+
+function driveOf(kind: DriveInterface, options: NestedWords, ids: Ids): DriveOption {
+  const given = takeWord(options, 'id');
+  const index = kind === 'ide' ? ideIndex(options['index']) : undefined;
+  // As QEMU calls them.
+  const named = index === undefined ? undefined : `ide${index >> 1}-hd${index & 1}`;
+  const id = ids.claim('drive', given ?? named ?? ids.fresh(kind));
+  return { id, interface: kind, options };
+}
+
+function ideIndex(text: string | NestedWords | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (typeof text !== 'string' || !/^[0-3]$/.test(text))
+    throw new VmError('index: an IDE disk is at 0 to 3');
+  return Number(text);
 }
 
 /** `virtio-blk-pci,drive=disk0`, or the same as JSON. */

@@ -5,6 +5,7 @@
 import { VmError } from '../../base/errors.js';
 import { didYouMean } from '../../base/similar.js';
 import { deviceTypes } from '../../hw/device-types.js';
+import { impliedModel } from '../../machine/implied-devices.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import { fromWords } from '../../words/from-words.js';
 import { parseKeyValues } from '../../words/key-values.js';
@@ -87,10 +88,11 @@ function lastOfEach(globals: readonly GlobalProperty[]): GlobalProperty[] {
 export function checkGlobals(globals: readonly GlobalProperty[], spec: MachineSpec): void {
   for (const { driver, spelled } of globals) {
     if (driver === 'migration') continue;
-    if (driver === 'virtio-blk-pci' && spec.drives.some(drive => drive.interface === 'virtio'))
+    const comes = spec.drives.find(drive => impliedModel(drive.interface) === driver);
+    if (comes)
       throw new UsageError(
-        `${spelled}: it does not reach the device that comes with -drive if=virtio`,
-        { hint: 'Use -drive if=none,id=ID,... and -device virtio-blk-pci,drive=ID.' },
+        `${spelled}: it does not reach the device that comes with -drive if=${comes.interface}`,
+        { hint: `Use -drive if=none,id=ID,... and -device ${driver},drive=ID.` },
       );
     if (!spec.devices.some(({ model }) => model === driver))
       throw new UsageError(`${spelled}: there is no -device ${driver} that it could be given to`);

@@ -11,7 +11,7 @@ import {
 } from './channels.js';
 import { cpuOption } from './cpu.js';
 import { vgaOption, vncOption } from './display.js';
-import { deviceOption, driveOption, netdevOption, objectOption } from './device.js';
+import { deviceOption, driveOption, ideOptions, netdevOption, objectOption } from './device.js';
 import { biosOption, bootOption, dataDirOption } from './firmware.js';
 import { globalOption } from './globals.js';
 import {
@@ -72,6 +72,7 @@ export const optionTable: readonly VmOption[] = [
   dataDirOption,
   blockdevOption,
   driveOption,
+  ...ideOptions,
   netdevOption,
   deviceOption,
   vgaOption,
@@ -105,7 +106,6 @@ export const optionTable: readonly VmOption[] = [
 /** QEMU's options that people will try, with what to do instead. */
 export const refusedOptions: Readonly<Record<string, string>> = {
   spice: 'The screen is shown over VNC: use -vnc.',
-  hda: 'Use -drive if=virtio.',
   cdrom: 'There is no CD drive. Use -drive if=virtio.',
   usb: 'There is no USB. Leave it out.',
   loadvm: 'colo has no snapshots.',

@@ -50,25 +50,34 @@ export class PcTestdev extends Device<StateOf<typeof pcTestdevState>> {
 
   /** False: there is one already. */
   attach(io: IoPorts, mmio: MmioSpace): boolean {
-    const register = new ContainedPorts(this, {
-      pioRead: (offset, size) => littleEndian(this.state.register, offset, size),
-      pioWrite: (offset, size, value) => setLittleEndian(this.state.register, offset, size, value),
-    });
     const flush = { pioRead: () => 0, pioWrite: () => undefined };
     const lines = new ContainedPorts(this, {
       pioRead: () => 0,
       pioWrite: (line, _size, value) => this.drive(line, value !== 0),
     });
-    const memory = new ContainedMmio(this, {
-      mmioRead: (offset, size) => littleEndian(this.state.memory, offset, size),
-      mmioWrite: (offset, size, value) => setLittleEndian(this.state.memory, offset, size, value),
-    });
+    const memory = new ContainedMmio(this, this);
     return (
-      io.tryMap(this.id, REGISTER_PORT, 4, register, 4) !== undefined &&
+      io.tryMap(this.id, REGISTER_PORT, 4, new ContainedPorts(this, this), 4) !== undefined &&
       io.tryMap(this.id, FLUSH_PORT, 4, new ContainedPorts(this, flush), 4) !== undefined &&
       io.tryMap(this.id, LINE_PORT, LINES, lines) !== undefined &&
       mmio.tryMap(`${this.id} memory`, MEMORY_AT, MEMORY_BYTES, memory) !== undefined
     );
+  }
+
+  pioRead(offset: number, size: number): number {
+    return littleEndian(this.state.register, offset, size);
+  }
+
+  pioWrite(offset: number, size: number, value: number): void {
+    setLittleEndian(this.state.register, offset, size, value);
+  }
+
+  mmioRead(offset: number, size: number): number {
+    return littleEndian(this.state.memory, offset, size);
+  }
+
+  mmioWrite(offset: number, size: number, value: number): void {
+    setLittleEndian(this.state.memory, offset, size, value);
   }
 
   override afterLoad(): void {

@@ -6,6 +6,7 @@
 import { assert } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { event, tracer } from '../../base/trace.js';
+import type { IoPorts } from '../../memory/io-ports.js';
 import type { MmioSpace } from '../../memory/mmio-space.js';
 import type { IrqRouter } from '../wiring.js';
 import { Cfg, PciCommand } from './config-space.js';
@@ -17,6 +18,7 @@ const trace = tracer('pci', {
 });
 
 export const PCI_SLOTS = 32;
+const FUNCTIONS = 8;
 /**
  * Where firmware and guest may place memory BARs: below the IOAPIC, above the RAM that lies below 4
  * GiB.
@@ -26,6 +28,7 @@ export const PCI_HOLE = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
 const LARGE_BASE = 0xfd00_0000;
 const LARGE_BYTES = 0x0100_0000;
 const FIRMWARE_BASE = 0xfe00_0000;
+const FIRMWARE_IO_BASE = 0xc000;
 
 /** gsi of pin 0..3 (A..D) of a slot: neighbours get different lines. */
 export const intxGsi = (slot: number, pin: number) => 16 + ((slot + pin) % 8);
@@ -36,44 +39,54 @@ interface Mapping {
 }
 
 export class PciBus {
-  private readonly slots: (PluggedFunction | undefined)[] = new Array<PluggedFunction | undefined>(
-    PCI_SLOTS,
-  ).fill(undefined);
+  /** By slot, and in it by function. */
+  private readonly places = new Array<PluggedFunction | undefined>(PCI_SLOTS * FUNCTIONS).fill(
+    undefined,
+  );
   private readonly mappings = new Map<string, Mapping>();
   private remapping = false;
 
   constructor(
+    private readonly io: IoPorts,
     private readonly mmio: MmioSpace,
     private readonly irqs: IrqRouter,
   ) {}
 
-  /** slot undefined: the lowest free one from 1. */
-  plug(fn: PluggedFunction, slot = this.slots.indexOf(undefined, 1)): void {
-    assert(
-      slot >= 0 && slot < PCI_SLOTS && this.slots[slot] === undefined,
-      `PCI slot for ${fn.id}`,
-    );
-    this.slots[slot] = fn;
-    fn.plug({ slot, intx: this.irqs.line(intxGsi(slot, 0)), remap: () => this.remap() });
+  plug(fn: PluggedFunction, slot = this.freeSlot(), functionNumber = 0): void {
+    const place = slot * FUNCTIONS + functionNumber;
+    assert(slot < PCI_SLOTS && this.places[place] === undefined, `PCI slot for ${fn.id}`);
+    this.places[place] = fn;
+    const intx = this.irqs.line(intxGsi(slot, 0));
+    fn.plug({ slot, function: functionNumber, intx, remap: () => this.remap() });
   }
 
-  at(slot: number): PluggedFunction | undefined {
-    return this.slots[slot];
+  at(slot: number, functionNumber = 0): PluggedFunction | undefined {
+    return this.places[slot * FUNCTIONS + functionNumber];
   }
 
   functions(): PluggedFunction[] {
-    return this.slots.filter(fn => fn !== undefined);
+    return this.places.filter(fn => fn !== undefined);
+  }
+
+  /** The lowest from 1. */
+  private freeSlot(): number {
+    let slot = 1;
+    while (this.at(slot)) slot++;
+    return slot;
   }
 
   /**
-   * Firmware's part after a reset: every BAR gets an address, memory decoding is on, the interrupt
-   * line register says the gsi.
+   * Firmware's part after a reset: every BAR gets an address, what there is of memory and ports is
+   * decoded, the interrupt line register says the gsi.
    */
   firmwareSetup(): void {
     let next = FIRMWARE_BASE;
+    let nextPort = FIRMWARE_IO_BASE;
     for (const fn of this.functions()) {
-      const from = next;
+      const [from, fromPort] = [next, nextPort];
       next = fn.contain(() => this.place(fn, from), from);
+      nextPort = fn.contain(() => this.placePorts(fn, fromPort), fromPort);
+      fn.contain(() => this.decode(fn), undefined);
     }
   }
 
@@ -81,6 +94,7 @@ export class PciBus {
   private place(fn: PluggedFunction, from: number): number {
     let next = from;
     for (const bar of fn.bars) {
+      if ('ports' in bar) continue;
       if (bar.size >= LARGE_BYTES) {
         fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, LARGE_BASE);
         continue;
@@ -89,10 +103,27 @@ export class PciBus {
       fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
       next += bar.size;
     }
-    fn.configWrite(Cfg.COMMAND, 2, fn.bars.length > 0 ? PciCommand.MEMORY : 0);
+    return next;
+  }
+
+  private placePorts(fn: PluggedFunction, from: number): number {
+    let next = from;
+    for (const bar of fn.bars) {
+      if (!('ports' in bar)) continue;
+      next = Math.ceil(next / bar.size) * bar.size;
+      fn.configWrite(Cfg.BAR0 + 4 * bar.index, 4, next);
+      next += bar.size;
+    }
+    return next;
+  }
+
+  private decode(fn: PluggedFunction): void {
+    const has = (ports: boolean) => fn.bars.some(bar => 'ports' in bar === ports);
+    const io = has(true) ? PciCommand.IO : 0;
+    fn.configWrite(Cfg.COMMAND, 2, io + (has(false) ? PciCommand.MEMORY : 0));
     if (fn.configRead(Cfg.INT_PIN, 1) !== 0)
       fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
-    return next;
+    fn.firmware();
   }
 
   /** What moved is unmapped before anything is mapped, so that two BARs may change places. */
@@ -112,7 +143,7 @@ export class PciBus {
   }
 
   private unmap(fn: PluggedFunction, index: number, wanted: number | undefined): void {
-    const key = `${fn.slotNumber}.${index}`;
+    const key = `${fn.id}.${index}`;
     const mapping = this.mappings.get(key);
     if (!mapping || mapping.address === wanted) return;
     mapping.mapped.dispose();
@@ -121,11 +152,14 @@ export class PciBus {
   }
 
   private map(fn: PluggedFunction, index: number): void {
-    const key = `${fn.slotNumber}.${index}`;
+    const key = `${fn.id}.${index}`;
     const address = fn.barAddress(index);
     const bar = fn.bars.find(b => b.index === index);
     if (address === undefined || !bar || this.mappings.has(key)) return;
-    const mapped = this.mmio.tryMap(bar.name, address, bar.size, bar.handler);
+    const mapped =
+      'ports' in bar
+        ? this.io.tryMap(bar.name, address, bar.size, bar.ports)
+        : this.mmio.tryMap(bar.name, address, bar.size, bar.handler);
     if (!mapped) {
       trace.bar_collides?.({ id: fn.id, index, address });
       return;

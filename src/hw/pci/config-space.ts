@@ -34,6 +34,9 @@ export const PciStatus = { INTX: 0x0008, CAPABILITIES: 0x0010 } as const;
 const CAPABILITY_ID = { MSIX: 0x11, VENDOR: 0x09 } as const;
 export { CAPABILITY_ID };
 const PREFETCHABLE = 0x08;
+const IO_SPACE = 0x01;
+/** Header type: the slot has more functions than this one. */
+export const MULTIFUNCTION = 0x80;
 /** In the ROM's base address: it is decoded. */
 export const ROM_ENABLE = 0x01;
 
@@ -84,6 +87,13 @@ export class ConfigLayout {
     assert(size >= 16 && (size & (size - 1)) === 0, 'a BAR is a power of two');
     this.writable.writeUInt32LE(-size >>> 0, Cfg.BAR0 + 4 * index);
     if (prefetchable) this.identity[Cfg.BAR0 + 4 * index] = PREFETCHABLE;
+  }
+
+  /** A BAR of I/O ports: size is a power of two, at least 4. */
+  ioBar(index: number, size: number): void {
+    assert(size >= 4 && (size & (size - 1)) === 0, 'a BAR is a power of two');
+    this.writable.writeUInt32LE(-size >>> 0, Cfg.BAR0 + 4 * index);
+    this.identity[Cfg.BAR0 + 4 * index] = IO_SPACE;
   }
 
   /** size: a power of two, at least 2048. */

@@ -3,7 +3,7 @@
  * subclass's.
  */
 import { without32 } from '../../base/unsigned.js';
-import type { MmioHandler } from '../../memory/contract.js';
+import type { MmioHandler, PioHandler } from '../../memory/contract.js';
 import { Device, type IrqLine } from '../device.js';
 import { Cfg, PciCommand, type ConfigLayout, PciStatus, ROM_ENABLE } from './config-space.js';
 
@@ -14,21 +14,22 @@ export interface PciState {
 /** What a function asks of its bus. */
 export interface PciSlot {
   readonly slot: number;
+  readonly function: number;
   readonly intx: IrqLine;
-  /** A BAR or the memory-enable bit changed. */
+  /** A BAR or an enable bit changed. */
   remap(): void;
 }
 
 /** The ROM's register, counted from that of BAR 0. */
 export const ROM_BAR = (Cfg.ROM - Cfg.BAR0) / 4;
 
-export interface Bar {
+/** Memory, or I/O ports. */
+export type Bar = {
   /** 0 to 5, or ROM_BAR. */
   index: number;
   size: number;
   name: string;
-  handler: MmioHandler;
-}
+} & ({ handler: MmioHandler } | { ports: PioHandler });
 
 /** A function as its bus sees it. */
 export interface PluggedFunction {
@@ -36,9 +37,12 @@ export interface PluggedFunction {
   readonly bars: readonly Bar[];
   readonly description: string;
   readonly slotNumber: number;
+  readonly functionNumber: number;
   plug(slot: PciSlot): void;
   barAddress(index: number): number | undefined;
   barMapped(index: number, address: number | undefined): void;
+  /** What firmware does after a reset, beside the BARs. */
+  firmware(): void;
   configRead(offset: number, size: number): number;
   configWrite(offset: number, size: number, value: number): void;
   contain<R>(fn: () => R, otherwise: R): R;
@@ -63,6 +67,10 @@ export abstract class PciFunction<T extends PciState = PciState>
 
   get slotNumber(): number {
     return this.slot?.slot ?? -1;
+  }
+
+  get functionNumber(): number {
+    return this.slot?.function ?? 0;
   }
 
   override afterLoad(): void {
@@ -93,19 +101,22 @@ export abstract class PciFunction<T extends PciState = PciState>
   }
 
   /**
-   * Where the guest has put a memory BAR; undefined while memory decoding is off or the BAR was
-   * never placed.
+   * Where the guest has put a BAR; undefined while its space is not decoded or the BAR was never
+   * placed.
    */
   barAddress(index: number): number | undefined {
-    if ((this.command & PciCommand.MEMORY) === 0) return undefined;
+    const io = this.bars.some(bar => bar.index === index && 'ports' in bar);
+    if ((this.command & (io ? PciCommand.IO : PciCommand.MEMORY)) === 0) return undefined;
     const register = this.state.config.readUInt32LE(Cfg.BAR0 + 4 * index);
     if (index === ROM_BAR && (register & ROM_ENABLE) === 0) return undefined;
-    const at = without32(register, index === ROM_BAR ? 0x7ff : 0x0f);
+    const at = without32(register, index === ROM_BAR ? 0x7ff : io ? 0x03 : 0x0f);
     return at === 0 ? undefined : at;
   }
 
   /** The bus decodes this BAR here now (undefined: nowhere). */
   barMapped(_index: number, _address: number | undefined): void {}
+
+  firmware(): void {}
 
   /** Level of the INTx pin, before the guest's disable bit. */
   protected setIntx(pending: boolean): void {

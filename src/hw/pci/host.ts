@@ -119,14 +119,13 @@ export class HostBridge extends PciFunction<StateOf<typeof hostBridgeState>> {
   }
 
   /**
-   * Type 1 addressing: enable, bus, device, function, register. Only bus 0 and function 0 exist.
+   * Type 1 addressing: enable, bus, device, function, register. Only bus 0 exists.
    */
   private target(offset: number, size: number): PluggedFunction | undefined {
     const { address } = this.state;
-    if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0 || ((address >>> 8) & 7) !== 0)
-      return undefined;
+    if ((address & ENABLE) === 0 || ((address >>> 16) & 0xff) !== 0) return undefined;
     if ((offset & 3) + size > 4) return undefined;
-    return this.bus.at((address >>> 11) & 0x1f);
+    return this.bus.at((address >>> 11) & 0x1f, (address >>> 8) & 7);
   }
 
   private get pam(): Buffer {

@@ -99,8 +99,8 @@ test.each<[Role, string, string | RegExp]>([
   ],
   [
     'primary',
-    '-kernel k -drive if=ide,file=x',
-    '-drive if=ide,file=x: if=ide is not supported; colo has if=virtio and if=none',
+    '-kernel k -drive if=scsi,file=x',
+    '-drive if=scsi,file=x: if=scsi is not supported; colo has if=virtio, if=ide, if=none',
   ],
   [
     'primary',
@@ -123,7 +123,7 @@ test.each<[Role, string, string | RegExp]>([
     'primary',
     '-kernel k -device e1000',
     "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
-      'VGA, isa-debug-exit, pc-testdev.',
+      'VGA, isa-debug-exit, pc-testdev, ide-hd.',
   ],
   [
     'primary',

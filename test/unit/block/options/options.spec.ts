@@ -228,7 +228,7 @@ test.each([
   ['file=F,format=nonsense', "driver 'nonsense'"],
   ['file=F,format=raw,driver=memory', 'say different things'],
   ['file=F,cache=fast', "parameter 'cache' takes"],
-  ['file=F,if=ide', "parameter 'if' takes virtio, none; not 'ide'"],
+  ['file=F,if=scsi', "parameter 'if' takes virtio, ide, none; not 'scsi'"],
   ['file=F,snapshot=on', "parameter 'snapshot' is not known"],
   [
     'file=F,aio=native',

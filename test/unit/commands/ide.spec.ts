@@ -1,0 +1,87 @@
+/**
+ * Goal: -hda to -hdd and if=ide put disks at their places, whatever their order, and what does not
+ * fit is refused by name. Method: whole command lines, the devices that they become, and a board
+ * with them.
+ */
+import { Board } from '../../../src/machine/board.js';
+import { allDevices } from '../../../src/machine/implied-devices.js';
+import { TestDisk } from '../../support/device-bench.js';
+import { FakeRam } from '../../support/fake-ram.js';
+import { BenchClock } from '../../support/device-bench.js';
+import { FakeVm } from '../../support/fake-vm.js';
+import { launch, refusal } from '../../support/launch.js';
+
+const placed = (line: string) =>
+  allDevices(launch('primary', line)).map(
+    ({ id, model, properties: { drive, bus, unit } }) =>
+      `${model} ${id} ${String(drive)} ${String(bus)} ${String(unit)}`,
+  );
+
+test('each disk is where its option says, the others where there is room', () => {
+  expect(placed('-hdc c.img -drive if=ide,id=x,file=x.img -hda a.img')).toEqual([
+    'ide-hd ide-disk2 ide1-hd0 ide.1 0',
+    'ide-hd ide-disk1 x ide.0 1',
+    'ide-hd ide-disk0 ide0-hd0 ide.0 0',
+  ]);
+  expect(launch('primary', '-hdb a,b.img').drives[0].options).toEqual({
+    file: 'a,b.img',
+    index: '1',
+  });
+});
+
+test.each([
+  [
+    '-hda a -drive if=ide,id=b,index=0,file=b',
+    '-drive id=b: index=0 of if=ide is taken by ide0-hd0',
+  ],
+  ['-drive if=ide,index=4,file=b', '-drive if=ide,index=4,file=b: index: an IDE disk is at 0 to 3'],
+  [
+    '-hda a -hdb b -hdc c -hdd d -drive if=ide,id=e,file=e',
+    '-drive id=e: if=ide has 4 places, and all are taken',
+  ],
+  ['-hda a -global ide-hd.serial=1', /does not reach the device that comes with -drive if=ide/],
+])('%s is refused', (line, answer) => {
+  expect(refusal('primary', line)).toMatch(answer);
+});
+
+function boardOf(line: string, disk = new TestDisk(64)): Board {
+  const vm = new FakeVm(new FakeRam(4 << 20));
+  return new Board(
+    vm,
+    new BenchClock(vm),
+    [],
+    {
+      specs: allDevices(launch('primary', line)),
+      backends: {
+        drive: () => disk,
+        netdev: () => {
+          throw new Error('there is none');
+        },
+        rom: () => undefined,
+      },
+    },
+    {
+      power: { reset: () => undefined, powerOff: () => undefined },
+      exit: () => undefined,
+      broken: (_id, _why, thrown) => {
+        throw thrown;
+      },
+    },
+  );
+}
+
+test('on the board: a PIIX3 in a slot of its own, and disks on its channels', () => {
+  const board = boardOf(
+    '-drive id=v,file=v -hda a -drive if=none,id=n,file=n -device ide-hd,drive=n',
+  );
+  expect([...board.places].slice(-5)).toEqual([
+    ['virtio-disk0', 'pci.0 00:01.0'],
+    ['piix3', 'pci.0 00:02.0'],
+    ['piix3-ide', 'pci.0 00:02.1'],
+    ['ide-disk0', 'ide.0 unit 0'],
+    ['ide-hd0', 'ide.0 unit 1'],
+  ]);
+  const device = '-drive if=none,id=n,file=n -device ide-hd,drive=n,bus=ide.0,unit=0';
+  expect(() => boardOf(`-hda a ${device}`)).toThrow('its place on IDE is taken by ide-disk0');
+  expect(() => boardOf('-hda a', new TestDisk(64, true))).toThrow("drive 'ide0-hd0' is read-only");
+});
