@@ -193,12 +193,14 @@ function table(result: DemoResult): string {
 function unattendedRows(unattended: UnattendedResult | undefined): [string, string][] {
   if (!unattended) return [];
   const { losses, median } = unattended;
-  const of = (name: keyof typeof median) =>
-    `${median[name]} ms (of ${losses.map(loss => loss[name]).join(', ')})`;
+  const of = (name: keyof typeof median, unit = 'ms') =>
+    `${median[name]} ${unit} (of ${losses.map(loss => loss[name]).join(', ')})`;
   return [
     ['nobody there: the guest answers again', of('guestMs')],
     ["the client's next answer, TCP's timer included", of('clientMs')],
     ["from a host's return to protected", of('protectedMs')],
+    ['of the disk copied to it', of('copiedBytes', 'bytes')],
+    ['of the disk written meanwhile', of('writtenBytes', 'bytes')],
   ];
 }
 

@@ -36,6 +36,10 @@ export interface Loss {
   clientMs: number;
   /** From the start of the lost side's supervisor to the first whole checkpoint there. */
   protectedMs: number;
+  /** Of the disk, while the host was away and until it was in step again. */
+  writtenBytes: number;
+  /** To its disk, for it to be in step again. */
+  copiedBytes: number;
 }
 
 export interface UnattendedResult {
@@ -71,18 +75,22 @@ export async function runUnattended(options: UnattendedOptions): Promise<Unatten
     for (let n = 0; n < kills; n++) {
       await client.answers(10, limitMs);
       losses.push(await pair.lose(n % 2 === 0 ? 'a' : 'b', client));
-      const { guestMs, clientMs, protectedMs } = losses.at(-1)!;
+      const { guestMs, clientMs, protectedMs, writtenBytes, copiedBytes } = losses.at(-1)!;
       const what = options.silent ? 'SIGSTOP' : 'kill -9';
       tell(
         `${what} of a host: the guest answers after ${guestMs} ms, its client has its next ` +
-          `answer after ${clientMs} ms; protected ${protectedMs} ms after the host's return`,
+          `answer after ${clientMs} ms; protected ${protectedMs} ms after the host's return, ` +
+          `${copiedBytes} bytes of the disk copied for ${writtenBytes} that were written`,
       );
     }
     client.stop();
+    const of = (name: keyof Loss) => medianOf(losses.map(loss => loss[name]));
     const median = {
-      guestMs: medianOf(losses.map(l => l.guestMs)),
-      clientMs: medianOf(losses.map(l => l.clientMs)),
-      protectedMs: medianOf(losses.map(l => l.protectedMs)),
+      guestMs: of('guestMs'),
+      clientMs: of('clientMs'),
+      protectedMs: of('protectedMs'),
+      writtenBytes: of('writtenBytes'),
+      copiedBytes: of('copiedBytes'),
     };
     await pair.end();
     return { losses, median, answers: client.report.answers, ...verdict(pair, client) };
@@ -103,6 +111,20 @@ function verdict(pair: Unattended, { report }: CountingClient): { error?: string
   const { firstBad } = proveRecords(pair.image(pair.owner), recordsTold);
   return firstBad === undefined ? {} : { error: `record ${firstBad} is not in the image` };
 }
+
+interface Protected {
+  atMs: number;
+  /** By the guest since this process has it. */
+  writtenBytes: number;
+  copiedBytes: number;
+}
+
+interface DiskAnswer {
+  copied?: number;
+  stats?: { wr_bytes: number };
+}
+const sum = (answer: unknown, of: (disk: DiskAnswer) => number | undefined) =>
+  ((answer ?? []) as DiskAnswer[]).reduce((total, disk) => total + (of(disk) ?? 0), 0);
 
 class Unattended {
   owner: Side = 'a';
@@ -152,8 +174,8 @@ class Unattended {
     this.supervisors.set(side, supervisor);
   }
 
-  /** Until the VM of this side is the primary of a pair with a whole checkpoint; the moment. */
-  async protectedBy(side: Side): Promise<number> {
+  /** Until the VM of this side is the primary of a pair with a whole checkpoint. */
+  async protectedBy(side: Side): Promise<Protected> {
     const deadline = performance.now() + this.options.limitMs;
     const monitor = await Qmp.open(
       join(this.options.dir, 'colo', names[side], 'qmp'),
@@ -163,7 +185,14 @@ class Unattended {
       for (;;) {
         const status = (await monitor.execute('query-colo-status')) as Record<string, unknown>;
         if (status.mode === 'primary' && status['last-checkpoint-ms'] !== undefined)
-          return performance.now();
+          return {
+            atMs: performance.now(),
+            copiedBytes: sum(status.disks, disk => disk.copied),
+            writtenBytes: sum(
+              await monitor.execute('query-blockstats'),
+              disk => disk.stats?.wr_bytes,
+            ),
+          };
         if (performance.now() > deadline)
           throw new Error(`not protected after ${this.options.limitMs} ms`);
         await idle(5 * pollMs);
@@ -196,7 +225,9 @@ class Unattended {
     return {
       guestMs: Math.round(guest - killed),
       clientMs: Math.round(clientMs),
-      protectedMs: Math.round(whole - returned),
+      protectedMs: Math.round(whole.atMs - returned),
+      writtenBytes: whole.writtenBytes,
+      copiedBytes: whole.copiedBytes,
     };
   }
 
