@@ -2,9 +2,8 @@
  * What an arbiter keeps of a VM: one line of JSON (format: README). It is untrusted when it comes
  * back: a person may have edited it, another VM or a newer colo may have written it.
  */
-import { createHash } from 'node:crypto';
 import { VmError } from '../base/errors.js';
-import { printable } from '../base/printable.js';
+import { jsonChecksum, jsonObject, otherVersion } from '../base/sealed-json.js';
 
 export interface ArbiterRecord {
   /** The uuid of the pair, as it stands at the images. */
@@ -34,7 +33,7 @@ export const isNode = (value: unknown): value is string =>
 
 export function encodeRecord(record: ArbiterRecord): Buffer {
   const body = plain(record);
-  return Buffer.from(`${JSON.stringify({ ...body, checksum: checksumOf(body) })}\n`);
+  return Buffer.from(`${JSON.stringify({ ...body, checksum: jsonChecksum(body) })}\n`);
 }
 
 export const sameRecord = (a: ArbiterRecord, b: ArbiterRecord): boolean =>
@@ -42,20 +41,13 @@ export const sameRecord = (a: ArbiterRecord, b: ArbiterRecord): boolean =>
 
 /** VmError: nothing can be decided by it, and it must not be written over. */
 export function decodeRecord(bytes: Uint8Array): ArbiterRecord {
-  const value = bytes.length > RECORD_BYTES_MAX ? undefined : parsed(bytes);
+  const value = bytes.length > RECORD_BYTES_MAX ? undefined : jsonObject(bytes);
   if (value?.['magic'] !== MAGIC) throw new VmError('it is none of colo');
-  if (value['version'] !== VERSION) throw otherVersion(value['version']);
+  if (value['version'] !== VERSION) throw otherVersion(value['version'], VERSION);
   const record = checked(value);
-  if (value['checksum'] !== checksumOf(plain(record)))
+  if (value['checksum'] !== jsonChecksum(plain(record)))
     throw new VmError('its checksum is wrong: it was changed by hand, or is damaged');
   return record;
-}
-
-function otherVersion(found: unknown): VmError {
-  const shown = printable(String(found), 20);
-  return new VmError(`it has version ${shown}, this colo knows ${VERSION}`, {
-    hint: 'Use the colo that wrote it.',
-  });
 }
 
 function checked(value: Readonly<Record<string, unknown>>): ArbiterRecord {
@@ -85,17 +77,3 @@ function plain({ vm, term, branch, owner, replica, inStep }: ArbiterRecord) {
     inStep,
   };
 }
-
-function parsed(bytes: Uint8Array): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-const checksumOf = (body: object) =>
-  createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32);

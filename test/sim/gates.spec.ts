@@ -3,18 +3,7 @@
  * pair, with the moments that chance meets rarely; the oracle listens at each tap.
  */
 import type { ColoStep } from '../../src/colo/steps.js';
-import { Pair } from './pair.js';
-
-async function protectedPair(): Promise<Pair> {
-  const p = await Pair.create({ seed: 3, misfortunes: [] });
-  p.later = () => undefined;
-  void p.primary.start();
-  await p.secondary.listenForPrimary();
-  await p.world.play(p.primary.attachReplicas());
-  await p.primary.migrate();
-  await p.world.run(200);
-  return p;
-}
+import { protectedPair } from './in-step.js';
 
 it('a secondary that is asked to announce itself is silent', async () => {
   const p = await protectedPair();

@@ -1,6 +1,7 @@
 /** A simulated pair in step, with no person there, for specs about what follows. */
 import { SimArbiterStore } from '../support/sim/arbiter.js';
 import type { SimNode } from '../support/sim/node.js';
+import type { Scenario } from './misfortunes.js';
 import { Pair } from './pair.js';
 
 /** store: of its arbiter, if it has one. */
@@ -39,6 +40,18 @@ export async function inStepByAgents(
   await p.world.play(p.primary.protect());
   await p.world.run(600);
   return { p, stores };
+}
+
+/** A person's, by the commands of the series: no arbiter. */
+export async function protectedPair(scenario: Partial<Scenario> = {}): Promise<Pair> {
+  const p = await Pair.create({ seed: 3, misfortunes: [], ...scenario });
+  p.later = () => undefined;
+  void p.primary.start();
+  await p.secondary.listenForPrimary();
+  await p.world.play(p.primary.attachReplicas());
+  await p.primary.migrate();
+  await p.world.run(200);
+  return p;
 }
 
 export const states = ({ primary, secondary }: Pair) => [

@@ -3,20 +3,8 @@
  * secondary's disks are too slow for an epoch, or fail one by one while they are merged.
  */
 import type { ColoStep } from '../../src/colo/steps.js';
-import type { Scenario } from './misfortunes.js';
-import { Pair } from './pair.js';
+import { protectedPair } from './in-step.js';
 import { keepTrying } from './verbs.js';
-
-async function protectedPair(scenario: Partial<Scenario>): Promise<Pair> {
-  const p = await Pair.create({ seed: 3, misfortunes: [], ...scenario });
-  p.later = () => undefined;
-  void p.primary.start();
-  await p.secondary.listenForPrimary();
-  await p.world.play(p.primary.attachReplicas());
-  await p.primary.migrate();
-  await p.world.run(200);
-  return p;
-}
 
 it.each([0, 1, 2])('disk %i of three cannot be merged: no guest runs on the others', async n => {
   const p = await protectedPair({ disks: 3 });

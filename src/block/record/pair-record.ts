@@ -4,8 +4,8 @@
  * that goes on alone begins another, of the next generation. `history` names those that it grew out
  * of, so that two images tell by themselves which of them is newer, or that neither is.
  */
-import { createHash } from 'node:crypto';
 import { VmError } from '../../base/errors.js';
+import { jsonChecksum, jsonObject, otherVersion } from '../../base/sealed-json.js';
 
 export const pairRoles = ['primary', 'secondary'] as const;
 export type PairRole = (typeof pairRoles)[number];
@@ -42,20 +42,16 @@ const branchId = /^[0-9a-f]{32}$/;
 
 export function encodePairRecord(record: PairRecord): Buffer {
   const body = plain(record);
-  return Buffer.from(`${JSON.stringify({ ...body, checksum: checksumOf(body) })}\n`);
+  return Buffer.from(`${JSON.stringify({ ...body, checksum: jsonChecksum(body) })}\n`);
 }
 
 /** VmError: it is no record that this colo can act on, and must not be written over. */
 export function decodePairRecord(bytes: Uint8Array): PairRecord {
-  const value = bytes.length > BYTES_MAX ? undefined : parsed(bytes);
+  const value = bytes.length > BYTES_MAX ? undefined : jsonObject(bytes);
   if (value?.['magic'] !== MAGIC) throw new VmError('it is not one of colo');
-  if (value['version'] !== VERSION) {
-    const wrong =
-      `it has version ${String(value['version']).slice(0, 20)}, this colo knows ` + `${VERSION}`;
-    throw new VmError(wrong, { hint: 'Use the colo that wrote it.' });
-  }
+  if (value['version'] !== VERSION) throw otherVersion(value['version'], VERSION);
   const record = checkRecord(value);
-  if (value['checksum'] !== checksumOf(plain(record)))
+  if (value['checksum'] !== jsonChecksum(plain(record)))
     throw new VmError('its checksum is wrong: it was changed by hand, or is damaged');
   return record;
 }
@@ -94,17 +90,3 @@ function plain({ pair, generation, branch, history, role, state, partial }: Pair
     partial,
   };
 }
-
-function parsed(bytes: Uint8Array): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-const checksumOf = (body: object) =>
-  createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32);
