@@ -170,7 +170,7 @@ void syscall_under_the_trap_flag() {
   m.c.msr.star |= 0x0010ull << 48;
   m.code(0x400200, {0x48, 0x0f, 0x07}), m.code(0x400300, {0xf4});
   CHECK(m.run() == RunResult::Halted && m.vector() == DB);
-  CHECK(m.read_ram<u64>(Machine::kFaultStack - 40) == 0x10000300);
+  CHECK(m.get<u64>(Machine::kFaultStack - 40) == 0x10000300);
 }
 
 /// 64-bit code sees breakpoints at whole addresses.
@@ -183,7 +183,7 @@ void in_64_bit_code() {
   m.c.dr[0] = data + 4, m.c.dr7 |= 2 | kWrite << 16 | 3ull << 18;
   m.c.arm_breakpoints(), m.c.mode_changed();
   CHECK(m.run() == RunResult::Halted && m.vector() == DB && (m.c.dr6 & 0xf) == 1);
-  CHECK(m.read_ram<u64>(Machine::kFaultStack - 40) == code + 3);
+  CHECK(m.get<u64>(Machine::kFaultStack - 40) == code + 3);
 }
 
 /// Breakpoints are part of a state: an armed one strikes behind a load too.

@@ -27,8 +27,7 @@ struct Box : Machine {
   /// The vector that the code ends in, -1 for none. In user mode a code without fault ends in the
   /// #GP of its HLT: -1 too.
   int outcome(const std::string& bytes) {
-    memcpy(at(0x400000, bytes.size() + 1), (bytes + "\xf4").data(), bytes.size() + 1);
-    ram.mark_written(0x400000, bytes.size() + 1);
+    code(0x400000, bytes + "\xf4");
     c.halted = false, c.rip = kCode;
     if (run(1000) != RunResult::Halted) return -2;
     const int v = vector();
@@ -79,10 +78,10 @@ void branches_to_nowhere() {
     Box m(false);  // jmp rbx; jmp [rbx]; call rbx; call [rbx]; ret
     const u64 stack = m.c.r[RSP], below = 0x600000 + kPageSize - 0x108;
     if (code[1] & 0x40) m.c.r[RBX] = kNowhere;
-    m.ram_write<u64>(0x500100, kNowhere), m.ram_write<u64>(below + 8, kNowhere);
+    m.put<u64>(0x500100, kNowhere), m.put<u64>(below + 8, kNowhere);
     CHECK(m.outcome(code) == GP);
     CHECK(m.fault_rip_with_error() == kCode && m.fault_error() == 0);
-    CHECK(m.read_ram<u64>(Machine::kFaultStack - 16) == stack && m.read_ram<u64>(below) == 0);
+    CHECK(m.get<u64>(Machine::kFaultStack - 16) == stack && m.get<u64>(below) == 0);
   }
 }
 
@@ -144,10 +143,10 @@ void same_results_with_checks() {
   for (const bool checked : {false, true}) {
     Box m(true);
     if (checked) m.c.cr0 |= cr0::AM, m.c.rflags |= flag::AC, m.c.mode_changed();
-    m.c.r[RSI] = 50, m.c.r[RDI] = kData + 0x1ff8, m.ram_write<u64>(0x500100, 0x1234567);
+    m.c.r[RSI] = 50, m.c.r[RDI] = kData + 0x1ff8, m.put<u64>(0x500100, 0x1234567);
     CHECK(m.outcome(loop) == -1);
     u64* const r = results[checked];
-    r[0] = m.c.r[RCX], r[1] = m.read_ram<u64>(0x500100), r[2] = m.read_ram<u64>(0x501ff8);
+    r[0] = m.c.r[RCX], r[1] = m.get<u64>(0x500100), r[2] = m.get<u64>(0x501ff8);
   }
   CHECK(!memcmp(results[0], results[1], sizeof results[0]));
 }

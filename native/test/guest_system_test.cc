@@ -170,10 +170,10 @@ u64 placed(const unsigned char* label) { return kCode + static_cast<u64>(label -
 
 void gate(Machine& m, int vector, const unsigned char* handler, u64 dpl) {
   const u64 target = placed(handler);
-  m.ram_write<u64>(Machine::kIdt + 16 * vector, (target & 0xffff) | 0x08ull << 16 |
-                                                    (0x8e00 | dpl << 13) << 32 |
-                                                    (target >> 16 & 0xffff) << 48);
-  m.ram_write<u64>(Machine::kIdt + 16 * vector + 8, 0);
+  m.put<u64>(Machine::kIdt + 16 * vector, (target & 0xffff) | 0x08ull << 16 |
+                                              (0x8e00 | dpl << 13) << 32 |
+                                              (target >> 16 & 0xffff) << 48);
+  m.put<u64>(Machine::kIdt + 16 * vector + 8, 0);
 }
 
 void prepare(Machine& m) {
@@ -200,7 +200,7 @@ void prepare(Machine& m) {
 }
 
 void check_results(Machine& m) {
-  auto word = [&](u64 offset) { return m.read_ram<u64>(kResults + offset); };
+  auto word = [&](u64 offset) { return m.get<u64>(kResults + offset); };
   EQUAL(word(0x90), 3);           // interrupts
   EQUAL(word(0x98), word(0x08));  // the first came one instruction behind STI
   EQUAL(word(0xa0), word(0x10));  // the second right behind POPF

@@ -34,15 +34,11 @@ struct Box : Machine {
     map(kDev, 0xd0000000, rights);
     c.r[RSP] = kStack;
   }
-  void put(u64 gpa, const std::string& bytes) {
-    memcpy(at(gpa, bytes.size()), bytes.data(), bytes.size());
-    ram.mark_written(gpa, bytes.size());
-  }
   /// opcode rel32 at va.
   void branch(u64 va, u64 gpa, int opcode, u64 target) {
     const u32 rel = static_cast<u32>(target - (va + 5));
     std::string bytes(1, static_cast<char>(opcode));
-    put(gpa, bytes.append(reinterpret_cast<const char*>(&rel), 4));
+    code(gpa, bytes.append(reinterpret_cast<const char*>(&rel), 4));
   }
   RunResult go(u64 at = kCode, u64 budget = 1000000) {
     c.halted = false, c.rip = at;
@@ -77,7 +73,7 @@ void no_block_is_left_with_a_window() {
   const std::string last[] = {"\xff\xd2", "\xc3", std::string("\x83\x3b\x00\x75\x00", 5)};
   for (const std::string& code : last) {
     m.revive();
-    m.put(kCodeGpa, code + "\xf4");
+    m.code(kCodeGpa, code + "\xf4");
     m.bus.read = [](u64, u8) { return kDev + 0x200; };
     m.c.r[RSP] = m.c.r[RBX] = kDev + 0x100, m.c.r[RDX] = kDev + 0x200;
     CHECK(m.go() == RunResult::Halted && (m.vector() == UD || code[0] == '\x83'));
@@ -96,7 +92,7 @@ struct SameSlot : Box {
   static constexpr u64 t_gpa = 0x800000, x_gpa = 0x801000, other_gpa = 0x802000;
   explicit SameSlot(u64 flags_of_x) {
     map(T, t_gpa, W), map(X, x_gpa, W | flags_of_x), map(Alias, t_gpa, W);
-    put(x_gpa, "\x48\x89\xcc");  // mov rsp, rcx
+    code(x_gpa, "\x48\x89\xcc");  // mov rsp, rcx
     branch(X + 3, x_gpa + 3, 0xe9, kCode + 0x100);
     c.r[RDI] = T, c.r[RDX] = Alias, c.r[RCX] = kStack, c.r[RSP] = kDev + 8;
   }
@@ -104,22 +100,22 @@ struct SameSlot : Box {
 
 void window_keeps_write_tags_honest() {
   SameSlot m(0);
-  m.put(SameSlot::t_gpa, "\xb0\x01\xc3");               // mov al, 1; ret
-  m.put(kCodeGpa, std::string("\xc6\x47\x08\x00", 4));  // mov byte [rdi+8], 0: a write tag for T
+  m.code(SameSlot::t_gpa, "\xb0\x01\xc3");               // mov al, 1; ret
+  m.code(kCodeGpa, std::string("\xc6\x47\x08\x00", 4));  // mov byte [rdi+8], 0: a write tag for T
   m.branch(kCode + 4, kCodeGpa + 4, 0xe8, SameSlot::X);
   // call rdx; mov bl, al; mov byte [rdi+1], 2; call rdx; hlt
-  m.put(kCodeGpa + 0x100, "\xff\xd2\x88\xc3\xc6\x47\x01\x02\xff\xd2\xf4");
+  m.code(kCodeGpa + 0x100, "\xff\xd2\x88\xc3\xc6\x47\x01\x02\xff\xd2\xf4");
   CHECK(m.go() == RunResult::Halted && m.vector() < 0);
   CHECK((m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
 
 void window_keeps_local_translations_local() {
   SameSlot m(Machine::G);
-  m.ram_write<u64>(SameSlot::t_gpa, 0xaaaa), m.ram_write<u64>(SameSlot::other_gpa, 0xbbbb);
-  m.put(kCodeGpa, "\x48\x8b\x07");  // mov rax, [rdi]
+  m.put<u64>(SameSlot::t_gpa, 0xaaaa), m.put<u64>(SameSlot::other_gpa, 0xbbbb);
+  m.code(kCodeGpa, "\x48\x8b\x07");  // mov rax, [rdi]
   m.branch(kCode + 3, kCodeGpa + 3, 0xe8, SameSlot::X);
   // mov [rsi], rbp (the page-table entry of T); mov rax, cr3; mov cr3, rax; mov rbx, [rdi]; hlt
-  m.put(kCodeGpa + 0x100, "\x48\x89\x2e\x0f\x20\xd8\x0f\x22\xd8\x48\x8b\x1f\xf4");
+  m.code(kCodeGpa + 0x100, "\x48\x89\x2e\x0f\x20\xd8\x0f\x22\xd8\x48\x8b\x1f\xf4");
   m.map(0x2c007000, m.pte(SameSlot::T) & kPageMask, Machine::W);
   m.c.r[RSI] = 0x2c007000 + (m.pte(SameSlot::T) & 0xfff), m.c.r[RBP] = SameSlot::other_gpa | 0x63;
   CHECK(m.go() == RunResult::Halted && m.c.r[RBX] == 0xbbbb);
@@ -131,15 +127,15 @@ void upper_half_follows_cr3(bool read_first) {
   Box m;
   const u64 va = 0xffff900000005000, one = 0x900000, two = 0x901000, pml4 = 0xa00000;
   m.map(va, one, Machine::W);
-  m.put(one, "\xb0\x01\xc3"), m.put(two, "\xb0\x02\xc3");
+  m.code(one, "\xb0\x01\xc3"), m.code(two, "\xb0\x02\xc3");
   memcpy(m.at(pml4, kPageSize), m.at(Machine::kTables, kPageSize), kPageSize);
-  m.ram_write<u64>(pml4 + 8 * (va >> 39 & 511), (pml4 + 0x1000) | 7);
-  m.ram_write<u64>(pml4 + 0x1000 + 8 * (va >> 30 & 511), (pml4 + 0x2000) | 7);
-  m.ram_write<u64>(pml4 + 0x2000 + 8 * (va >> 21 & 511), (pml4 + 0x3000) | 7);
-  m.ram_write<u64>(pml4 + 0x3000 + 8 * (va >> 12 & 511), two | 3);
+  m.put<u64>(pml4 + 8 * (va >> 39 & 511), (pml4 + 0x1000) | 7);
+  m.put<u64>(pml4 + 0x1000 + 8 * (va >> 30 & 511), (pml4 + 0x2000) | 7);
+  m.put<u64>(pml4 + 0x2000 + 8 * (va >> 21 & 511), (pml4 + 0x3000) | 7);
+  m.put<u64>(pml4 + 0x3000 + 8 * (va >> 12 & 511), two | 3);
   const std::string look = read_first ? "\x8a\x0a" : "\x90\x90";  // mov cl, [rdx]
   // call rdx; mov bl, al; mov cr3, rsi; call rdx; hlt
-  m.put(kCodeGpa, look + "\xff\xd2\x88\xc3\x0f\x22\xde" + look + "\xff\xd2\xf4");
+  m.code(kCodeGpa, look + "\xff\xd2\x88\xc3\x0f\x22\xde" + look + "\xff\xd2\xf4");
   m.c.r[RDX] = va, m.c.r[RSI] = pml4;
   CHECK(m.go() == RunResult::Halted && (m.c.r[RBX] & 255) == 1 && m.al() == 2);
 }
@@ -152,13 +148,13 @@ void crossing_into_itself() {
   m.map(va, page, Machine::W), m.map(va + 0x1000, page, Machine::W),
       m.map(0x22000000, page, Machine::W);
   m.map(va + 0x20000, 0x911000, Machine::W), m.map(va + 0x30000, 0x912000, Machine::W);
-  m.put(0x911300, "\xb0\x01\xc3"), m.put(0x912300, "\xb0\x02\xc3");
+  m.code(0x911300, "\xb0\x01\xc3"), m.code(0x912300, "\xb0\x02\xc3");
   const u32 rel = static_cast<u32>(va + 0x20300 - (va + 0x1002));
-  m.put(page + 0xffd, std::string("\xe9") + static_cast<char>(rel) + static_cast<char>(rel >> 8));
-  m.put(page, std::string{static_cast<char>(rel >> 16), static_cast<char>(rel >> 24)});
-  m.put(page + 0x400, "\x90\xc3");
+  m.code(page + 0xffd, std::string("\xe9") + static_cast<char>(rel) + static_cast<char>(rel >> 8));
+  m.code(page, std::string{static_cast<char>(rel >> 16), static_cast<char>(rel >> 24)});
+  m.code(page + 0x400, "\x90\xc3");
   // call rdx; mov bl, al; call rsi; mov byte [rdi+0x400], 0x90; inc byte [rdi]; call rdx; hlt
-  m.put(
+  m.code(
       kCodeGpa,
       std::string("\xff\xd2\x88\xc3\xff\xd6\xc6\x87\x00\x04\x00\x00\x90\xfe\x07\xff\xd2\xf4", 18));
   m.c.r[RDX] = va + 0xffd, m.c.r[RSI] = va + 0x400, m.c.r[RDI] = 0x22000000;
@@ -186,7 +182,7 @@ void operands_at_the_end_of_the_address_space() {
   };
   for (const std::string& code : all) {
     m.revive();
-    m.put(kCodeGpa, code + "\xf4");
+    m.code(kCodeGpa, code + "\xf4");
     m.c.r[RAX] = m.c.r[RDI] = last + 0x800, m.c.r[RSP] = m.c.r[RBP] = last + 0xc00;
     CHECK(m.go() == RunResult::Halted && m.vector() == -1);
   }
@@ -198,8 +194,8 @@ void handler_that_cannot_be_fetched() {
   for (const bool split : {false, true}) {
     Box m;
     for (const int v : {UD, PF})
-      m.ram_write<u64>(Machine::kIdt + 16 * v, 0x5000'8e01'0008'0000);  // 0x50000000 is not mapped
-    m.put(kCodeGpa, "\x90\x0f\x0b");
+      m.put<u64>(Machine::kIdt + 16 * v, 0x5000'8e01'0008'0000);  // 0x50000000 is not mapped
+    m.code(kCodeGpa, "\x90\x0f\x0b");
     m.c.rip = kCode;
     RunResult r = RunResult::Budget;
     for (int i = 0; i < (split ? 40 : 1) && r == RunResult::Budget; i++) r = m.run(split ? 1 : 40);
@@ -218,10 +214,10 @@ void run_aliases(Box& m, u64 n) {
     m.map(base + i * 0x2000, first, Machine::W),
         m.map(base + i * 0x2000 + 0x1000, second, Machine::W);
   m.map(0x30010000, first, Machine::W);
-  m.put(first + 0xffd, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08\xc3");  // mov rax, imm64; ret
+  m.code(first + 0xffd, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08\xc3");  // mov rax, imm64; ret
   // call rdx; add rdx, 0x2000; dec rcx; jnz; hlt
-  m.put(kCodeGpa, std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));
-  m.put(kCodeGpa + 0x100, "\xc6\x07\x48\xf4");  // mov byte [rdi], 0x48; hlt
+  m.code(kCodeGpa, std::string("\xff\xd2\x48\x81\xc2\x00\x20\x00\x00\x48\xff\xc9\x75\xf2\xf4", 15));
+  m.code(kCodeGpa + 0x100, "\xc6\x07\x48\xf4");  // mov byte [rdi], 0x48; hlt
   m.c.r[RDX] = base + 0xffd, m.c.r[RCX] = n, m.c.r[RDI] = 0x30010ffd;
   CHECK(m.go(kCode, kForever) == RunResult::Halted && m.vector() < 0);
 }
@@ -257,9 +253,9 @@ void links_leave_nothing() {
   for (u64 n = 0; n < sites; n++) m.branch(base + 5 * n, 0x1000000 + 5 * n, 0xe8, target);
   const u64 end = 5 * sites;
   // mov byte [rdi], 0x90; dec r12; jnz +1; hlt
-  m.put(0x1000000 + end, "\xc6\x07\x90\x49\xff\xcc\x75\x01\xf4");
+  m.code(0x1000000 + end, "\xc6\x07\x90\x49\xff\xcc\x75\x01\xf4");
   m.branch(base + end + 9, 0x1000000 + end + 9, 0xe9, base);
-  m.put(0x900000, "\x90\xc3");
+  m.code(0x900000, "\x90\xc3");
   m.c.r[RDI] = target + 0x10000, m.c.r[R12] = rounds;
   CHECK(m.go(base, kForever) == RunResult::Halted && m.vector() < 0);
   CHECK(m.blocks().flushes == 1 && m.blocks().held() < 4u << 20);
@@ -278,7 +274,7 @@ void thunks_are_bounded() {
               {rex, '\x0f', '\x70', static_cast<char>(0xc0 | reg), static_cast<char>(imm)};
   bytes += '\xf4';
   for (u64 at = 0; at < bytes.size(); at += kPageSize) m.map(code + at, gpa + at, Machine::W);
-  m.put(gpa, bytes);
+  m.code(gpa, bytes);
   size_t most = 0;
   for (int i = 0; i < 2; i++) {
     CHECK(m.go(code, kForever) == RunResult::Halted && m.vector() < 0);
@@ -290,9 +286,9 @@ void thunks_are_bounded() {
 /// A device that writes into code while the vCPU does not look.
 void writes_of_devices_are_bounded() {
   Box m;
-  m.put(kCodeGpa, "\xb0\x01\xf4");
+  m.code(kCodeGpa, "\xb0\x01\xf4");
   CHECK(m.go() == RunResult::Halted && m.al() == 1);
-  for (int i = 0; i < 200000; i++) m.put(kCodeGpa + 1, std::string(1, static_cast<char>(i)));
+  for (int i = 0; i < 200000; i++) m.code(kCodeGpa + 1, std::string(1, static_cast<char>(i)));
   CHECK(m.blocks().held() < 4u << 20);
   CHECK(m.go() == RunResult::Halted && m.al() == static_cast<u8>(199999));
 }

@@ -43,20 +43,20 @@ struct Turns : Guest {
     return finish();
   }
   void start(const std::vector<Party>& parties, u64 rounds) {
-    ram_write<u64>(kMeet, 0);
+    put<u64>(kMeet, 0);
     for (u32 i = 0; i < parties.size(); i++) {
       Party p = parties[i];
       p.rdi += kData, p.rsi += kData, p.r8 += kData;
       place(i, p, rounds, static_cast<u32>(parties.size()));
-      ram_write<u16>(kCode + i * 0x10000 + p.code.size() + 1, 0xfdeb);  // back to its HLT
+      put<u16>(kCode + i * 0x10000 + p.code.size() + 1, 0xfdeb);  // back to its HLT
     }
   }
   /// Both take this interrupt, on the stack that they are on; their APICs are x2APICs.
   void take_interrupts(u8 vector, const Routine& handler) {
     const u64 at_code = kHandlers + vector * 16, gate = kIdt + vector * 16;
     memcpy(at(at_code, handler.size()), handler.begin, handler.size());
-    ram_write<u64>(gate, at_code | 0x08ull << 16 | 0x8e00ull << 32);
-    ram_write<u64>(gate + 8, 0);
+    put<u64>(gate, at_code | 0x08ull << 16 | 0x8e00ull << 32);
+    put<u64>(gate + 8, 0);
     for (u32 i = 0; i < cpus; i++) {
       Cpu& c = cpu(i);
       c.idt.limit = 0xfff;
@@ -70,7 +70,7 @@ struct Turns : Guest {
 
 constexpr u64 kRaceRounds = 200'000;
 const std::vector<Party> kRace{{THE(race), 0, 0, 1}, {THE(race), 0, 0, 2}};
-u32 outcome(Guest& g) { return g.read_ram<u32>(Guest::kData); }
+u32 outcome(Guest& g) { return g.get<u32>(Guest::kData); }
 
 /// The witness: threads race.
 void the_same_run_always() {
@@ -139,7 +139,7 @@ void timers_strike_at_the_same_instruction() {
       c.rflags |= flag::IF;
     }
     outcomes.insert(g.finish() ? outcome(g) : ~0u);
-    CHECK(g.read_ram<u32>(Guest::kData + 64) >= 4);  // at most one in 200 us each
+    CHECK(g.get<u32>(Guest::kData + 64) >= 4);  // at most one in 200 us each
   }
   CHECK(outcomes.size() == 1 && *outcomes.begin() != ~0u);
 }
@@ -147,8 +147,8 @@ void timers_strike_at_the_same_instruction() {
 u64 both_zero(Guest& g, u64 rounds) {
   u64 n = 0;
   for (u64 i = 0; i < rounds; i++)
-    n += !g.read_ram<u32>(Guest::kData + 0x400000 + i * 8) &&
-         !g.read_ram<u32>(Guest::kData + 0x500000 + i * 8);
+    n += !g.get<u32>(Guest::kData + 0x400000 + i * 8) &&
+         !g.get<u32>(Guest::kData + 0x500000 + i * 8);
   return n;
 }
 
@@ -163,8 +163,8 @@ void memory_order() {
   Turns g(2);
   CHECK(g.finish({{THE(write_two), 0, 64, 0x400000}, {THE(read_two), 64, 0, 0x500000}}, kRounds));
   for (u64 i = 0; i < kRounds; i++)
-    CHECK(!g.read_ram<u32>(Guest::kData + 0x500000 + i * 8) ||
-          g.read_ram<u32>(Guest::kData + 0x500004 + i * 8));
+    CHECK(!g.get<u32>(Guest::kData + 0x500000 + i * 8) ||
+          g.get<u32>(Guest::kData + 0x500004 + i * 8));
 }
 
 void locks() {
@@ -173,7 +173,7 @@ void locks() {
     for (const Routine code : {THE(lock_inc), THE(lock_cmpxchg)}) {
       Turns g(3);
       CHECK(g.finish({{code, at}, {code, at}, {code, at}}, kRounds));
-      CHECK(g.read_ram<u32>(Guest::kData + at) == 3 * kRounds);
+      CHECK(g.get<u32>(Guest::kData + at) == 3 * kRounds);
     }
 }
 
@@ -184,7 +184,7 @@ void code_of_another() {
   g.code(kFunction, {0xb8, 0, 0, 0, 0, 0xc3});
   g.place(0, {THE(patch_code), kFunction, kFlags}, 500, 2);
   g.place(1, {THE(run_patched), kFunction, kFlags, kWrong}, 500, 2);
-  CHECK(g.finish() && g.read_ram<u32>(kWrong) == 0);
+  CHECK(g.finish() && g.get<u32>(kWrong) == 0);
 }
 
 /// The first has halted and its turn is over when the second wakes it, and halts as well.
@@ -192,7 +192,7 @@ void a_halted_one_is_woken_within_the_round() {
   Turns g(2);
   g.start({{THE(sleep_once)}, {THE(wake_first)}}, 1);
   g.take_interrupts(0x30, THE(strike));
-  CHECK(g.finish() && g.read_ram<u32>(Guest::kData + 64) == 1);
+  CHECK(g.finish() && g.get<u32>(Guest::kData + 64) == 1);
 }
 
 /// 1 ns for an instruction of the longest turn; not a ns for those that halt.

@@ -2,13 +2,12 @@
 // hand, an IDT whose gates point at HLT instructions, so that an exception ends a run in Halted
 // with RIP telling the vector.
 #pragma once
-#include <cstring>
 #include <functional>
 
-#include "memory/ram.h"
 #include "soft/blocks/block_cache.h"
 #include "soft/memory/mmu.h"
 #include "soft/vm.h"
+#include "test/test_ram.h"
 
 namespace colo::test {
 
@@ -28,7 +27,7 @@ struct TestBus final : vcpu::Bus {
   void mmio_write(u64 gpa, u8 size, u64 value) override { write(gpa, size, value); }
 };
 
-class Machine {
+class Machine : public TestRam {
  public:
   // Guest-physical layout: page tables from 1 MiB, system tables below 64 KiB, the rest free for
   // tests.
@@ -38,17 +37,17 @@ class Machine {
 
   explicit Machine(u64 ram_size = 32u << 20, const vcpu::CpuModel& model = vcpu::soft_v1(),
                    bool in_turns = false)
-      : ram(ram_size),
+      : TestRam(ram_size),
         vm(ram, vcpu::Buses(model.topology.cpus(), &bus), clock, model, in_turns),
         c(vm.soft_vcpu().cpu()) {
-    ram_write<u64>(kTables, 0);
+    put<u64>(kTables, 0);
     for (u64 at = 0; at < 0x10000; at += kPageSize) map(at, at, W);
     for (int v = 0; v < 32; v++) {
       const u64 handler = kHandlers + 16 * static_cast<u64>(v);
-      ram_write<u8>(handler, 0xf4);  // HLT
-      ram_write<u64>(kIdt + 16 * v, (handler & 0xffff) | 0x08ull << 16 | 0x8e01ull << 32 |
-                                        (handler >> 16 & 0xffff) << 48);  // interrupt gate, IST1
-      ram_write<u64>(kIdt + 16 * v + 8, handler >> 32);
+      put<u8>(handler, 0xf4);  // HLT
+      put<u64>(kIdt + 16 * v, (handler & 0xffff) | 0x08ull << 16 | 0x8e01ull << 32 |
+                                  (handler >> 16 & 0xffff) << 48);  // interrupt gate, IST1
+      put<u64>(kIdt + 16 * v + 8, handler >> 32);
     }
     const u64 gdt[] = {0,
                        0x00af9b000000ffff,
@@ -58,8 +57,8 @@ class Machine {
                        0x00008b0020000067,
                        0};
     memcpy(at(kGdt, sizeof gdt), gdt, sizeof gdt);
-    ram_write<u64>(kTss + 36, kFaultStack);  // IST1
-    ram_write<u64>(kTss + 4, kFaultStack);   // RSP0
+    put<u64>(kTss + 36, kFaultStack);  // IST1
+    put<u64>(kTss + 4, kFaultStack);   // RSP0
     long_mode();
   }
 
@@ -86,41 +85,23 @@ class Machine {
   void map(u64 va, u64 gpa, u64 flags) {
     u64 table = kTables;
     for (int level = 3; level > 0; level--) {
-      u64 entry = read_ram<u64>(table + index(va, level) * 8);
+      u64 entry = get<u64>(table + index(va, level) * 8);
       if (!(entry & P)) {
         entry = (next_table_ += kPageSize) | P | W | U;
         memset(this->at(entry & soft_mask, kPageSize), 0, kPageSize);
-        ram_write<u64>(table + index(va, level) * 8, entry);
+        put<u64>(table + index(va, level) * 8, entry);
       }
       table = entry & soft_mask;
     }
-    ram_write<u64>(table + index(va, 0) * 8, gpa | flags | P);
+    put<u64>(table + index(va, 0) * 8, gpa | flags | P);
   }
-  void unmap(u64 va) { ram_write<u64>(pte(va), 0); }
+  void unmap(u64 va) { put<u64>(pte(va), 0); }
   /// Physical address of the page-table entry of va (its tables exist).
   u64 pte(u64 va) {
     u64 table = kTables;
     for (int level = 3; level > 0; level--)
-      table = read_ram<u64>(table + index(va, level) * 8) & soft_mask;
+      table = get<u64>(table + index(va, level) * 8) & soft_mask;
     return table + index(va, 0) * 8;
-  }
-
-  u8* at(u64 gpa, u64 n) { return ram.hva(gpa, n); }
-  template <class T>
-  void ram_write(u64 gpa, T v) {
-    memcpy(at(gpa, sizeof v), &v, sizeof v);
-  }
-  template <class T>
-  T read_ram(u64 gpa) {
-    T v;
-    memcpy(&v, at(gpa, sizeof v), sizeof v);
-    return v;
-  }
-  /// Writes code the way a device would.
-  void code(u64 gpa, std::initializer_list<int> bytes) {
-    u64 to = gpa;
-    for (int b : bytes) *at(to++, 1) = static_cast<u8>(b);
-    ram.mark_written(gpa, bytes.size());
   }
 
   vcpu::RunResult run(u64 budget = ~0ull) { return vm.vcpu(0).run(budget); }
@@ -131,13 +112,12 @@ class Machine {
                : -1;
   }
   /// RIP and error code that the exception pushed.
-  u64 fault_rip() { return read_ram<u64>(kFaultStack - 40); }
-  u64 fault_error() { return read_ram<u64>(kFaultStack - 48); }
-  u64 fault_rip_with_error() { return read_ram<u64>(kFaultStack - 40); }
+  u64 fault_rip() { return get<u64>(kFaultStack - 40); }
+  u64 fault_error() { return get<u64>(kFaultStack - 48); }
+  u64 fault_rip_with_error() { return get<u64>(kFaultStack - 40); }
   /// After a fault: on with the test.
   void revive() { c.halted = false, c.rflags = 2, c.pending = {}; }
 
-  memory::GuestRam ram;
   TestBus bus;
   TestClock clock;
   const soft::BlockCache& blocks() { return vm.soft_vcpu().blocks(); }

@@ -208,10 +208,10 @@ void units_are_given_up() {
   box.doubles(1, 3);
   // divsd xmm0, xmm1; stmxcsr [rbx]
   EXPECT(box.go({0xf2, 0x0f, 0x5e, 0xc1, 0x0f, 0xae, 0x1b}) == -1);
-  EXPECT(box.read_ram<u32>(kDataGpa + 0x100) == (0x1f80 | kPrecision));
+  EXPECT(box.get<u32>(kDataGpa + 0x100) == (0x1f80 | kPrecision));
   // divsd; ldmxcsr [rbx] with PE unmasked; divsd; the exception comes with the flag set
   box.doubles(1, 10);
-  box.ram_write<u32>(kDataGpa + 0x100, 0x0f80);
+  box.put<u32>(kDataGpa + 0x100, 0x0f80);
   EXPECT(box.go({0xf2, 0x0f, 0x5e, 0xc1, 0x0f, 0xae, 0x13, 0xf2, 0x0f, 0x5e, 0xc1}) == XM);
   EXPECT(box.mxcsr() == (0x0f80 | kPrecision));
   box.set<u32>(kMxcsr, 0x1f80);
@@ -223,7 +223,7 @@ void units_are_given_up() {
   box.c.cr0 &= ~cr0::TS;
   // fldcw [rbx] that unmasks division by zero; fld1; fldz; fdivp; fwait
   fx_reset(box.c.fx);
-  box.ram_write<u16>(kDataGpa + 0x100, 0x37b);
+  box.put<u16>(kDataGpa + 0x100, 0x37b);
   EXPECT(box.go({0xd9, 0xe8, 0xd9, 0x2b, 0xd9, 0xee, 0xde, 0xf9, 0x9b}) == MF);
 }
 

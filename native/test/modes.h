@@ -1,14 +1,11 @@
 // A machine whose vCPU starts in any mode: descriptors, gates and handlers at fixed places below
 // 1 MiB. Every handler is a HLT, so that an exception ends a run with RIP telling the vector.
 #pragma once
-#include <cstring>
-
 #include "test/machine.h"
 
 namespace colo::test {
 
 using soft::CS, soft::DS, soft::ES, soft::FS, soft::GS, soft::SS;
-using Bytes = std::initializer_list<int>;
 
 /// Descriptors of the machine's GDT.
 namespace gdt {
@@ -17,12 +14,12 @@ constexpr u16 CODE32 = 0x08, DATA32 = 0x10, CODE64 = 0x18, CODE16 = 0x20, DATA16
               COUNT = 16;
 }
 
-class ModeMachine {
+class ModeMachine : public TestRam {
  public:
   static constexpr u64 kGdt = 0x9000, kIdt = 0xa000, kTss = 0xb000, kHandlers = 0xc000,
                        kCode = 0x10000, kStack = 0x18000, kInnerStack = 0x1c000, kData = 0x14000;
 
-  ModeMachine() : ram(4 << 20), vm(ram, {&bus}, clock), c(vm.soft_vcpu().cpu()) {
+  ModeMachine() : TestRam(4 << 20), vm(ram, {&bus}, clock), c(vm.soft_vcpu().cpu()) {
     const u64 descriptors[] = {0,
                                0x00cf9b000000ffff,
                                0x00cf93000000ffff,
@@ -41,22 +38,6 @@ class ModeMachine {
     put<u32>(kTss + 4, kInnerStack), put<u16>(kTss + 8, gdt::DATA32);
   }
 
-  u8* at(u64 gpa, u64 n) { return ram.hva(gpa, n); }
-  template <class T>
-  void put(u64 gpa, T v) {
-    memcpy(at(gpa, sizeof v), &v, sizeof v);
-  }
-  template <class T>
-  T get(u64 gpa) {
-    T v;
-    memcpy(&v, at(gpa, sizeof v), sizeof v);
-    return v;
-  }
-  void code(u64 gpa, Bytes bytes) {
-    u64 to = gpa;
-    for (int b : bytes) *at(to++, 1) = static_cast<u8>(b);
-    ram.mark_written(gpa, bytes.size());
-  }
   void descriptor(u16 selector, u64 raw) { put<u64>(kGdt + selector, raw); }
   /// An 8-byte gate of the IDT.
   void gate(u8 vector, u64 target, u16 selector, u8 type, u8 dpl) {
@@ -106,7 +87,6 @@ class ModeMachine {
     return there ? static_cast<int>((ip - 1 - kHandlers) / 16) : -1;
   }
 
-  memory::GuestRam ram;
   TestBus bus;
   TestClock clock;
   soft::SoftVm vm;

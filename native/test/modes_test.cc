@@ -89,17 +89,14 @@ struct Long : Machine {
     for (u64 page = 0; page < 4; page++)
       map(kUser + page * kPageSize, 0x400000 + page * kPageSize, W | U);
     map(kUserStack - kPageSize, 0x600000, W | U);
-    ram_write<u64>(kGdt + 0x30, 0x00cffa000000ffff);
+    put<u64>(kGdt + 0x30, 0x00cffa000000ffff);
     enter();
   }
   void enter() {
     long_mode(true);
     c.rip = kUser, c.r[RSP] = kUserStack - 0x100;
   }
-  void put(u64 offset, const std::string& bytes) {
-    memcpy(at(0x400000 + offset, bytes.size()), bytes.data(), bytes.size());
-    ram.mark_written(0x400000 + offset, bytes.size());
-  }
+  void text(u64 offset, const std::string& bytes) { code(0x400000 + offset, bytes); }
   bool compat() const { return c.long_mode() && !c.seg[CS].l; }
 };
 
@@ -116,15 +113,15 @@ void ways_into_compatibility_mode() {
       std::string("\x6a\x33\x48\xc1\x24\x24\x20\x81\x0c\x24\x00\x01\x00\x10\xff\x2c\x24", 17),
   };
   // inc eax; dec ecx; mov ebx, [esp]; push edx; pop esi; ud2
-  m.put(0x100, "\x40\x49\x8b\x1c\x24\x52\x5e\x0f\x0b");
+  m.text(0x100, "\x40\x49\x8b\x1c\x24\x52\x5e\x0f\x0b");
   for (const std::string& way : ways) {
     m.enter();
-    m.put(0, way);
+    m.text(0, way);
     m.c.r[RAX] = ~0ull, m.c.r[RCX] = 0, m.c.r[RDX] = 0xffffffff80000001;
     CHECK(m.run() == RunResult::Halted && m.vector() == UD);
     CHECK(m.c.r[RAX] == 0 && m.c.r[RCX] == 0xffffffff && m.c.r[RSI] == 0x80000001);
-    CHECK(m.read_ram<u64>(Machine::kFaultStack - 40) == kUser + 0x107);
-    CHECK(m.read_ram<u64>(Machine::kFaultStack - 32) == 0x33);
+    CHECK(m.get<u64>(Machine::kFaultStack - 40) == kUser + 0x107);
+    CHECK(m.get<u64>(Machine::kFaultStack - 32) == 0x33);
   }
 }
 
@@ -136,9 +133,9 @@ void system_calls_of_32_bits() {
   m.c.msr.star = 0x0030ull << 48 | 0x0008ull << 32;
   m.c.msr.cstar = kUser + 0x200, m.c.msr.lstar = 0;
   m.c.r[RCX] = 0x5500000000000000 | (kUser + 0x100), m.c.r[R11] = 2;
-  m.put(0, "\x0f\x07");              // sysretl
-  m.put(0x100, "\x41\x0f\x05");      // inc ecx; syscall
-  m.put(0x200, "\x48\x89\xc8\xf4");  // mov rax, rcx; hlt: 64-bit code again
+  m.text(0, "\x0f\x07");              // sysretl
+  m.text(0x100, "\x41\x0f\x05");      // inc ecx; syscall
+  m.text(0x200, "\x48\x89\xc8\xf4");  // mov rax, rcx; hlt: 64-bit code again
   CHECK(m.run() == RunResult::Halted && m.c.rip == kUser + 0x204);
   CHECK(m.c.cpl == 0 && m.c.seg[CS].l && m.c.r[RAX] == kUser + 0x103);
 }

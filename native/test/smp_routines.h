@@ -127,9 +127,9 @@ struct Guest : Machine {
     Cpu& c = cpu(i);
     const u64 code = kCode + i * 0x10000, stack = kStacks + (i + 1) * 0x1000 - 8;
     memcpy(at(code, p.code.size()), p.code.begin, p.code.size());
-    ram_write<u8>(code + p.code.size(), 0xf4);
+    put<u8>(code + p.code.size(), 0xf4);
     ram.mark_written(code, p.code.size() + 1);
-    ram_write<u64>(stack, code + p.code.size());
+    put<u64>(stack, code + p.code.size());
     c.rip = code, c.r[RSP] = stack;
     c.r[RDI] = p.rdi, c.r[RSI] = p.rsi, c.r[R8] = p.r8;
     c.r[RCX] = rounds, c.r[RDX] = kMeet, c.r[R9] = parties;
@@ -159,7 +159,7 @@ struct Guest : Machine {
 };
 
 inline bool run_guest(Guest& g, const std::vector<Party>& parties, u64 rounds) {
-  g.ram_write<u64>(Guest::kMeet, 0);
+  g.put<u64>(Guest::kMeet, 0);
   for (u32 i = 0; i < parties.size(); i++) {
     Party p = parties[i];
     p.rdi += Guest::kData, p.rsi += Guest::kData, p.r8 += Guest::kData;

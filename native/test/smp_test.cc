@@ -115,7 +115,7 @@ void locks() {
     const u64 rounds = k.at % 64 > 59 ? kRounds / 10 : kRounds;
     Guest g(2);
     CHECK(run_guest(g, {{k.code, k.at}, {k.code, k.at}}, rounds));
-    const u32 sum = g.read_ram<u32>(Guest::kData + k.at);
+    const u32 sum = g.get<u32>(Guest::kData + k.at);
     if (sum != 2 * rounds)
       fprintf(stderr, "%s: %u of %llu\n", k.name, sum, static_cast<unsigned long long>(2 * rounds));
     CHECK(sum == 2 * rounds);
@@ -127,34 +127,34 @@ void a_split_lock_meets_a_whole_one() {
   Guest g(2);
   const u64 rounds = kRounds / 10, at = 0x1bc;
   CHECK(run_guest(g, {{THE(lock_add8), at}, {THE(lock_inc), at + 4}}, rounds));
-  CHECK(g.read_ram<u32>(Guest::kData + at) == rounds);
-  CHECK(g.read_ram<u32>(Guest::kData + at + 4) == rounds);
+  CHECK(g.get<u32>(Guest::kData + at) == rounds);
+  CHECK(g.get<u32>(Guest::kData + at + 4) == rounds);
 }
 
 void wide_compare_and_exchange() {
   for (const u64 at : {0x200ull, 0x23cull}) {  // within a line, over two
     Guest g(2);
-    g.ram_write<u64>(Guest::kData + at, ~0ull << 32);
+    g.put<u64>(Guest::kData + at, ~0ull << 32);
     CHECK(run_guest(g, {{THE(lock_cmpxchg8b), at}, {THE(lock_cmpxchg8b), at}}, kRounds / 10));
-    const u64 v = g.read_ram<u64>(Guest::kData + at);
+    const u64 v = g.get<u64>(Guest::kData + at);
     CHECK(v == (~(2 * kRounds / 10) << 32 | 2 * kRounds / 10));
   }
   Guest g(2);
-  g.ram_write<u64>(Guest::kData + 0x308, ~0ull);
+  g.put<u64>(Guest::kData + 0x308, ~0ull);
   CHECK(run_guest(g, {{THE(lock_cmpxchg16b), 0x300}, {THE(lock_cmpxchg16b), 0x300}}, kRounds));
-  CHECK(g.read_ram<u64>(Guest::kData + 0x300) == 2 * kRounds);
-  CHECK(g.read_ram<u64>(Guest::kData + 0x308) == ~(2 * kRounds));
+  CHECK(g.get<u64>(Guest::kData + 0x300) == 2 * kRounds);
+  CHECK(g.get<u64>(Guest::kData + 0x308) == ~(2 * kRounds));
 }
 
 /// The counter lies in the page that one of them runs from: no write tag will do there.
 void locks_beside_code() {
   for (const u64 offset : {0x800ull, 0x83eull}) {
     Guest g(2);
-    g.ram_write<u64>(Guest::kMeet, 0);
+    g.put<u64>(Guest::kMeet, 0);
     const Party p{THE(lock_inc), Guest::kCode + offset};
     g.place(0, p, kRounds / 10, 2), g.place(1, p, kRounds / 10, 2);
     CHECK(g.run_all());
-    CHECK(g.read_ram<u32>(Guest::kCode + offset) == 2 * (kRounds / 10));
+    CHECK(g.get<u32>(Guest::kCode + offset) == 2 * (kRounds / 10));
   }
 }
 
@@ -168,13 +168,13 @@ void code_of_another() {
     g.code(kFunction, {0xb8, 0, 0, 0, 0, 0xc3});
     g.place(0, {THE(patch_code), kFunction, kFlags}, rounds, 2);
     g.place(1, {THE(run_patched), kFunction, kFlags, kWrong}, rounds, 2);
-    CHECK(g.run_all() && g.read_ram<u32>(kWrong) == 0);
+    CHECK(g.run_all() && g.get<u32>(kWrong) == 0);
   }
   for (int again = 0; again < 20; again++) {  // functions as they come, over several pages
     Guest g(2);
     g.place(0, {THE(write_code), kFunction, kFlags}, 1000, 2);
     g.place(1, {THE(run_written), kFunction, kFlags, kWrong}, 1000, 2);
-    CHECK(g.run_all() && g.read_ram<u32>(kWrong) == 0);
+    CHECK(g.run_all() && g.get<u32>(kWrong) == 0);
   }
 }
 
@@ -231,7 +231,7 @@ void storms_of_starts() {
   g.vm.reset();
   CHECK(mp_state(g, 0) == KVM_MP_STATE_RUNNABLE && mp_state(g, 1) == KVM_MP_STATE_UNINITIALIZED);
   g.code(kStart, {0x8c, 0xc8, 0x8e, 0xd8, 0xf0, 0xff, 0x06, 0x00, 0x08, 0xf4, 0xeb, 0xfd});
-  auto started = [&] { return g.read_ram<u16>(kCount); };
+  auto started = [&] { return g.get<u16>(kCount); };
   {
     Running one(g, 1), two(g, 2);
     send(g, 0, 1, kSipi | 9);  // no INIT before it: ignored
@@ -268,7 +268,7 @@ void init_of_a_running_one() {
   send(g, 0, 1, kInit);
   CHECK(soon([&] { return one.last == vcpu::RunResult::Halted; }));
   send(g, 0, 1, kSipi | 9);
-  CHECK(soon([&] { return g.read_ram<u16>(0x9800) == 1; }));
+  CHECK(soon([&] { return g.get<u16>(0x9800) == 1; }));
 }
 
 void nmi() {
@@ -342,8 +342,8 @@ void a_device_keeps_nobody_waiting() {
     g.cpu(0).rip = Guest::kCode, g.cpu(0).r[RDI] = kDevice + 0x3c, g.cpu(0).start = Start::Started;
     bool held = false;
     g.bus.read = [&](u64, u8) {
-      const u32 before = g.read_ram<u32>(Guest::kData);
-      held |= !soon([&] { return g.read_ram<u32>(Guest::kData) != before; });
+      const u32 before = g.get<u32>(Guest::kData);
+      held |= !soon([&] { return g.get<u32>(Guest::kData) != before; });
       return 41ull;
     };
     u64 written = 0;
@@ -375,7 +375,7 @@ void triple_fault_of_one() {
   g.code(0x410000, {0x0f, 0x0b});
   g.cpu(1).rip = 0x410000, g.cpu(1).start = Start::Started, g.cpu(1).idt.limit = 0;
   Running a(g, 0);
-  CHECK(soon([&] { return g.read_ram<u32>(Guest::kData) > 0; }));
+  CHECK(soon([&] { return g.get<u32>(Guest::kData) > 0; }));
   CHECK(g.vm.vcpu(1).run(~0ull) == vcpu::RunResult::Shutdown);
   a.stop();
   CHECK(a.last == vcpu::RunResult::Kicked);

@@ -53,7 +53,7 @@ void page_faults() {
   for (auto& k : cases) {
     Box b(k.user);
     b.put_code(0, {0x48, 0xff, 0xc3, 0x48, 0x89, 0x18, 0xf4});
-    b.ram_write<u64>(b.pte(kData + 0x3000), k.flags ? b.data_gpa(3) | k.flags : 0);
+    b.put<u64>(b.pte(kData + 0x3000), k.flags ? b.data_gpa(3) | k.flags : 0);
     b.c.tlb_flush(true);
     b.c.r[RAX] = kData + 0x3008, b.c.r[RBX] = 7;
     CHECK(b.go() == RunResult::Halted);
@@ -65,19 +65,19 @@ void page_faults() {
     CHECK(b.vm.vcpu(0).icount() == 2);  // INC and the handler's HLT
   }
   // NX fetch, and a write through the supervisor's eyes with WP off
-  m.ram_write<u64>(m.pte(kData), m.data_gpa(0) | Machine::P | Machine::W | Machine::NX);
+  m.put<u64>(m.pte(kData), m.data_gpa(0) | Machine::P | Machine::W | Machine::NX);
   m.c.tlb_flush(true);
   CHECK(m.go(kData) == RunResult::Halted && m.vector() == PF && m.fault_error() == 0x11 &&
         m.c.cr2 == kData);
   m.revive();
-  m.ram_write<u64>(m.pte(kData + 0x1000), m.data_gpa(1) | Machine::P);
+  m.put<u64>(m.pte(kData + 0x1000), m.data_gpa(1) | Machine::P);
   m.c.cr0 &= ~cr0::WP;
   m.c.tlb_flush(true);
   m.c.r[RAX] = kData + 0x1000;
   CHECK(m.go() == RunResult::Halted && m.vector() == -1);
   // reserved bit
   m.c.halted = false;
-  m.ram_write<u64>(m.pte(kData + 0x2000), m.data_gpa(2) | Machine::P | Machine::W | 1ull << 45);
+  m.put<u64>(m.pte(kData + 0x2000), m.data_gpa(2) | Machine::P | Machine::W | 1ull << 45);
   m.c.tlb_flush(true);
   m.c.r[RAX] = kData + 0x2000;
   CHECK(m.go() == RunResult::Halted && m.vector() == PF && m.fault_error() == 0xb);
@@ -91,12 +91,12 @@ void accessed_and_dirty() {
   m.put_code(0, {0x48, 0x8b, 0x18, 0xf4, 0x48, 0x89, 0x18,
                  0xf4});  // mov rbx,[rax]; hlt; mov [rax],rbx; hlt
   m.c.r[RAX] = kData;
-  CHECK((m.read_ram<u64>(m.pte(kData)) & 0x60) == 0);
+  CHECK((m.get<u64>(m.pte(kData)) & 0x60) == 0);
   m.go();
-  CHECK((m.read_ram<u64>(m.pte(kData)) & 0x60) == 0x20);
+  CHECK((m.get<u64>(m.pte(kData)) & 0x60) == 0x20);
   m.c.halted = false;
   m.go(kCode + 4);
-  CHECK((m.read_ram<u64>(m.pte(kData)) & 0x60) == 0x60);
+  CHECK((m.get<u64>(m.pte(kData)) & 0x60) == 0x60);
 }
 
 void page_crossing() {
@@ -118,10 +118,10 @@ void page_crossing() {
   m.c.halted = false;
   m.unmap(kData + 0x1000);
   m.c.tlb_flush(true);
-  m.ram_write<u32>(m.data_at(0xffc), 0x55555555);
+  m.put<u32>(m.data_at(0xffc), 0x55555555);
   m.c.r[RAX] = kData + 0xffc;
   CHECK(m.go() == RunResult::Halted && m.vector() == PF && m.c.cr2 == kData + 0x1000);
-  CHECK(m.read_ram<u32>(m.data_at(0xffc)) == 0x55555555);
+  CHECK(m.get<u32>(m.data_at(0xffc)) == 0x55555555);
   // call, push, pop, ret across a stack page edge
   Box s;
   s.map(kStack, kStackGpa + 0x5000, Machine::W);
@@ -197,9 +197,8 @@ void self_modifying() {
   o.c.halted = false;
   o.c.r[RAX] = 0x1234567;
   const u64 before = o.blocks().killed_blocks;
-  CHECK(o.go(kCode + 0x200) == RunResult::Halted &&
-        o.read_ram<u64>(kCodeGpa + 0x5f8) == 0x1234567 && o.blocks().killed_blocks == before &&
-        before >= killed);
+  CHECK(o.go(kCode + 0x200) == RunResult::Halted && o.get<u64>(kCodeGpa + 0x5f8) == 0x1234567 &&
+        o.blocks().killed_blocks == before && before >= killed);
 }
 
 void budget() {

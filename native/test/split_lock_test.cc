@@ -51,7 +51,7 @@ struct Box : Machine {
     rewind();
   }
   void rewind() {
-    ram_write<u64>(0x500000 + kAt, kBefore);
+    put<u64>(0x500000 + kAt, kBefore);
     c.r[RAX] = 5, c.r[RCX] = 3, c.r[RBX] = kData + kAt;
     c.halted = false, c.rip = kCode;
   }
@@ -63,7 +63,7 @@ void results() {
     for (int again = 0; again < 2; again++) {  // with a write tag, and without
       m.prepare(k);
       CHECK(m.run(100) == vcpu::RunResult::Halted && m.vector() == -1);
-      CHECK(m.read_ram<u64>(0x500000 + kAt) == k.memory && m.c.r[RAX] == k.register_after);
+      CHECK(m.get<u64>(0x500000 + kAt) == k.memory && m.c.r[RAX] == k.register_after);
     }
 }
 
