@@ -15,7 +15,8 @@ import { BrokenDevices } from './broken-devices.js';
 import { type CheckedSpec, videoBytes } from './check-spec.js';
 import { allDevices } from './implied-devices.js';
 import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
-import { type Firmware, hasFirmware, loadFirmware, placeFirmware, romBytes } from './firmware.js';
+import { hasFirmware, loadFirmware, placeFirmware, romBytes } from './firmware.js';
+import type { FirmwareFile } from './firmware-files.js';
 import { deviceInfo, pciInfo } from './inspect.js';
 import { loadRoms } from './roms.js';
 import { VmLifecycle } from './lifecycle.js';
@@ -55,7 +56,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     readonly events: Events<QmpEvents>,
     readonly backends: B,
     private readonly plan: LoadPlan | undefined,
-    firmware: Firmware | undefined,
+    firmware: FirmwareFile | undefined,
     roms: ReadonlyMap<string, Buffer>,
     private readonly ports: MachinePorts,
   ) {

@@ -13,7 +13,8 @@ const X509_NONE = 260;
 const X509_VNC = 261;
 const CHALLENGE_BYTES = 16;
 const KEY_BYTES = 8;
-const HANDSHAKE_MS = 10_000;
+/** What a viewer has for all of it, and for TLS within. */
+export const HANDSHAKE_MS = 10_000;
 
 export interface VncSecurity {
   readonly entropy: Entropy;

@@ -10,13 +10,12 @@ import { type DisplaySource, newPainter, type Surface } from '../hw/display/surf
 import type { InputRouter } from '../hw/input/router.js';
 import type { QmpEvents, VncPeer } from '../qapi/types.js';
 import { encodePixelFormat, ownFormat } from './messages.js';
-import { admitViewer } from './security.js';
+import { admitViewer, HANDSHAKE_MS } from './security.js';
 import { Viewer } from './viewer.js';
 
 const FIRST_PORT = 5900;
 const LAST_PORT = 65535;
 const VIEWERS_MAX = 16;
-const HANDSHAKE_MS = 10_000;
 const FASTEST_MS = 33;
 const SLOWEST_MS = 250;
 const PASSWORD_MAX = 8;
@@ -49,8 +48,6 @@ interface Seat {
   readonly peer: VncPeer;
   readonly stream: Stream;
   viewer: Viewer | undefined;
-  /** It shares the screen with others. */
-  shared: boolean;
 }
 
 export class VncServer implements Disposable {
@@ -125,7 +122,7 @@ export class VncServer implements Disposable {
 
   private accept(stream: Stream): void {
     if (this.seats.size >= VIEWERS_MAX) return stream.destroy();
-    const seat: Seat = { peer: peerOf(stream.peer), stream, viewer: undefined, shared: true };
+    const seat: Seat = { peer: peerOf(stream.peer), stream, viewer: undefined };
     this.seats.add(seat);
     this.tell('VNC_CONNECTED', seat);
     this.serve(seat)

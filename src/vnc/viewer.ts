@@ -24,7 +24,7 @@ export const Encoding = {
 } as const;
 /** From the best on. */
 const KNOWN = [Encoding.ZRLE, Encoding.ZLIB, Encoding.HEXTILE, Encoding.RAW] as const;
-/** Rows of a rectangle that are encoded in one turn of the main loop. */
+/** What of a rectangle is encoded in one turn of the main loop, in whole rows. */
 const PIXELS_A_PIECE = 256 * 1024;
 /** What a relative pointer's positions are counted from. */
 const RELATIVE_ZERO = 0x7fff;

@@ -75,7 +75,7 @@ export function planMultiboot(image: KernelImage): LoadPlan {
   if (!header) throw new VmError(`${option}: no Multiboot header`);
   const unknown = header.flags & REQUIREMENTS & ~(Flag.PAGE_ALIGN | Flag.MEMORY_INFO);
   if (unknown & Flag.VIDEO)
-    throw new VmError(`${option}: asks for a video mode, and this machine has no display`);
+    throw new VmError(`${option}: asks for a video mode, and video modes are not offered`);
   if (unknown)
     throw new VmError(`${option}: asks for Multiboot features 0x${unknown.toString(16)}`);
   const { entry, segments } =
