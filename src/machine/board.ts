@@ -14,7 +14,8 @@ import type { BootPlace, DeviceBackends, DeviceSlots, IdePlace } from '../hw/dev
 import { VmError } from '../base/errors.js';
 import { deviceTypeNamed } from '../hw/device-types.js';
 import type { IdeDrive, IdePort } from '../hw/ide/drive.js';
-import { IDE_CHANNELS, PiixIde, UNITS } from '../hw/ide/piix.js';
+import { PiixIde } from '../hw/ide/piix.js';
+import { IDE_CHANNELS, IDE_PLACES, idePositionOf } from '../hw/ide/places.js';
 import { FwCfg } from '../hw/firmware/fw-cfg.js';
 import { InputRouter } from '../hw/input/router.js';
 import { Piix3 } from '../hw/isa/piix3.js';
@@ -114,8 +115,11 @@ export class Board {
     fwCfg.attach(this.bus.ports);
     for (let i = 0; i < this.serialCount; i++) this.addSerial(i, serials[i]);
     const slots = this.slots(backends);
-    for (const { model, id, properties } of specs)
+    for (const { model, id, properties } of specs) {
+      const place = this.places.get(id);
+      if (place !== undefined) throw idTaken(id, `a chip of the machine (${place})`);
       deviceTypeNamed(model).plug(id, properties, slots);
+    }
     configureFirmware(fwCfg, {
       ramBytes: accel.ram.size,
       cpus: accel.cpuCount,
@@ -245,7 +249,7 @@ export class Board {
     boot: Pick<BootPlace, 'index'>,
   ): void {
     const place = this.idePlace(id, wanted);
-    const [bus, unit] = [Math.floor(place / UNITS), place % UNITS];
+    const { bus, unit } = idePositionOf(place);
     this.ide ??= this.addIdeController();
     const { port, plug } = this.ide.place(bus, unit);
     const drive = this.add(make(port), `ide.${bus} unit ${unit}`);
@@ -256,12 +260,10 @@ export class Board {
   }
 
   private idePlace(id: string, { bus, unit }: IdePlace): number {
-    const all = [...IDE_CHANNELS.keys()].flatMap(n => [n * UNITS, n * UNITS + 1]);
-    const fitting = all.filter(
-      place =>
-        (bus === undefined || Math.floor(place / UNITS) === bus) &&
-        (unit === undefined || place % UNITS === unit),
-    );
+    const fitting = IDE_PLACES.filter(place => {
+      const position = idePositionOf(place);
+      return (bus ?? position.bus) === position.bus && (unit ?? position.unit) === position.unit;
+    });
     const free = fitting.find(place => !this.ideUsers.has(place));
     if (free !== undefined) return free;
     const users = fitting.map(place => this.ideUsers.get(place)).join(', ');
@@ -270,10 +272,13 @@ export class Board {
 
   /** It comes with the first device on it, in a slot of its own. */
   private addIdeController(): PiixIde {
-    const bridge = new Piix3('piix3');
+    const [bridgeId, ideId] = ['piix3', 'piix3-ide'];
+    const taken = [bridgeId, ideId].find(id => this.places.has(id));
+    if (taken !== undefined) throw idTaken(taken, 'the IDE controller of the machine');
+    const bridge = new Piix3(bridgeId);
     this.addPci(bridge);
     const lines = IDE_CHANNELS.map(({ irq }) => this.irqs.line(irq));
-    const ide = new PiixIde('piix3-ide', this.accel.ram, lines);
+    const ide = new PiixIde(ideId, this.accel.ram, lines);
     this.addPci(ide, bridge.slotNumber, 1);
     ide.attach(this.bus.ports);
     return ide;
@@ -291,6 +296,9 @@ export class Board {
     return this.devices.add(device);
   }
 }
+
+const idTaken = (id: string, owner: string): VmError =>
+  new VmError(`-device id=${id}: ${owner} has that id; give it another one`);
 
 function defaultMac(index: number): Uint8Array {
   const mac = Uint8Array.from(FIRST_MAC);

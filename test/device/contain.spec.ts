@@ -7,6 +7,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { AssertionError } from '../../src/base/errors.js';
 import type { Device } from '../../src/hw/device.js';
+import { newPainter } from '../../src/hw/display/surface.js';
 import { blob, counted, record, text, u32 } from '../../src/fields/field.js';
 import { settle } from '../support/device-bench.js';
 import { FullBoard } from '../support/full-board.js';
@@ -66,6 +67,7 @@ function touch(id: string): number[] {
     board.vm.out(0xcf8, 0x8000_0000 + fn.slotNumber * 0x800 + fn.functionNumber * 0x100, 4);
     seen.push(board.vm.in(0xcfc, 4));
   }
+  if (id === 'vga') board.board.screen!.paint(newPainter());
   if (id === 'hd0') {
     board.vm.out(0x1f6, 0xa0);
     for (let port = 0x1f0; port < 0x1f8; port++) seen.push(board.vm.in(port));
@@ -74,6 +76,7 @@ function touch(id: string): number[] {
 }
 
 const doors = [
+  'paint',
   'pioRead',
   'pioWrite',
   'mmioRead',
@@ -302,6 +305,22 @@ test(
     expect(broken).toEqual(['serial0', 'rtc']);
   },
 );
+
+test('a screen whose card throws shows what it showed, and all of it when the card is whole', () => {
+  const { screen } = board.board;
+  const looked = newPainter();
+  const { surface } = screen!.paint(looked);
+  const mend = sabotage(find('vga'), ['paint']);
+  const all = [{ x: 0, y: 0, width: surface.width, height: surface.height }];
+  expect(screen!.paint(looked)).toEqual({ surface, changed: all });
+  expect(screen!.paint(looked)).toEqual({ surface, changed: [] });
+  const { width, height } = screen!.paint(newPainter()).surface;
+  expect([broken, width, height]).toEqual([['vga'], 640, 480]);
+  mend();
+  board.board.reset();
+  expect(screen!.paint(looked).changed).toEqual(all);
+  expect(screen!.paint(looked).changed).toEqual([]);
+});
 
 describe("a mistake behind the wiring is not the device's: it is not contained", () => {
   test('an interrupt controller, a netdev', () => {

@@ -5,7 +5,9 @@
  * 'ide-hd'.
  */
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import type { DriveState } from '../../src/hw/ide/drive-state.js';
 import { settle, TestDisk } from '../support/device-bench.js';
+import type { FakeRam } from '../support/fake-ram.js';
 import { Ata, IdeBench } from '../support/ide-driver.js';
 import { Random } from '../support/random.js';
 
@@ -271,15 +273,68 @@ test('a reset while the disk has a request: busy until it is answered', async ()
 });
 
 test('one turn of the main loop moves no more than its share', async () => {
-  it.table(Array.from({ length: 8000 }, () => [0x10_0000, 2]));
-  it.command(0x25, { count: 31, wide: true });
+  it = new IdeBench(new TestDisk(65536));
+  it.table(Array.from({ length: 512 }, () => [0x10_0000, 0]));
+  it.command(0x25, { count: 65536, wide: true });
+  const { writes } = it.bench.vm.ram as FakeRam;
+  writes.length = 0;
   it.start(true);
-  const before = it.bench.vm.ram as unknown as { writes: unknown[] };
-  before.writes.length = 0;
   await settle();
-  expect(before.writes.length).toBeLessThanOrEqual(8192);
-  for (let n = 0; n < 20; n++) await it.later();
-  expect([it.master, it.register(7)]).toEqual([4, READY]);
+  const moved = () => writes.reduce((sum, { length }) => sum + length, 0);
+  expect(moved()).toBeGreaterThan(0);
+  expect(moved()).toBeLessThanOrEqual(17 << 20);
+  expect([it.level, it.alternate, it.master]).toEqual([false, Ata.BUSY, 1]);
+  for (let n = 0; n < 4; n++) await it.later();
+  expect([moved(), it.master, it.register(7)]).toEqual([32 << 20, 4, READY]);
+});
+
+test('a pause while an answer is on its way waits until it has come', async () => {
+  for (let n = 0; n < 12; n++) {
+    it = new IdeBench();
+    it.disk.held = [];
+    it.command(0x20, { count: 1 });
+    it.disk.release();
+    for (let i = 0; i < n; i++) await Promise.resolve();
+    await it.drive.pause();
+    const paused = it.drive.vmstate.save(it.drive.state);
+    await settle();
+    expect([n, it.drive.vmstate.save(it.drive.state).equals(paused)]).toEqual([n, true]);
+  }
+});
+
+describe('a state of elsewhere', () => {
+  const parsed = (changes: Partial<DriveState>) => {
+    const { vmstate, state } = it.drive;
+    return vmstate.parse(vmstate.save({ ...state, ...changes }), vmstate.version);
+  };
+
+  test.each<[string, Partial<DriveState>, string]>([
+    ['busy, and idle', { status: 0x80 }, 'status 128: busy without a command'],
+    ['DRQ, and idle', { status: 0x58, buffer: Buffer.alloc(512), blockEnd: 512 }, 'status 88'],
+    ['DRQ of DMA', { status: 0x58, phase: 'in', dma: true, blockEnd: 512 }, 'status 88: a block'],
+    ['DRQ at the end', { status: 0x58, phase: 'out', at: 512, blockEnd: 512 }, 'status 88'],
+    ['DRQ without a block', { status: 0x58, phase: 'in' }, 'status 88'],
+    ['packets', { status: 0x80, phase: 'packet' }, 'ide-hd: a disk takes no packets'],
+  ])('that a disk never leaves is refused: %s', (_what, changes, sentence) => {
+    expect(() => parsed({ buffer: Buffer.alloc(512), ...changes })).toThrow(sentence);
+  });
+
+  test('of each step of a command is taken, and of one that a reset forgot', async () => {
+    it.command(0x30, { count: 2 });
+    expect(parsed({}).status).toBe(0x58);
+    it.disk.held = [];
+    it.give(Buffer.alloc(512));
+    expect([parsed({}).status, parsed({}).phase]).toEqual([Ata.BUSY, 'out']);
+    it.control(4);
+    it.control(0);
+    expect([it.alternate, parsed({}).status]).toEqual([Ata.BUSY, Ata.READY]);
+    it.disk.release();
+    await settle();
+    it.command(0x90);
+    expect(parsed({}).status).toBe(Ata.READY);
+    it.command(0xec);
+    expect(parsed({}).phase).toBe('in');
+  });
 });
 
 test.each([1, 2, 3, 4, 5, 6])('seed %i: whatever the guest does, nothing throws', async seed => {

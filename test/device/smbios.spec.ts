@@ -133,6 +133,15 @@ describe('what the user says', () => {
     const many = Array.from({ length: 70 }, () => 'x'.repeat(1000));
     expect(() => tables({ words: { oemStrings: many } })).toThrow(/bytes of strings are too many/);
   });
+
+  test('more strings than a byte counts', () => {
+    const strings = (length: number) => Array.from({ length }, () => 'x');
+    const made = parse(tables({ words: { oemStrings: strings(255) } }).structures);
+    expect(made.find(({ type }) => type === 11)!.at(4)).toBe(255);
+    expect(() => tables({ words: { oemStrings: strings(256) } })).toThrow(
+      '-smbios type=11: 256 strings are too many: at most 255',
+    );
+  });
 });
 
 test('without firmware they lie where a kernel looks, below 1 MiB', () => {

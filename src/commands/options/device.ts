@@ -5,6 +5,8 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { type DriveInterface, driveInterfaces } from '../../block/options/options.js';
 import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
+import { idePositionOf } from '../../hw/ide/places.js';
+import { ideIndex } from '../../machine/implied-devices.js';
 import type { DeviceSpec, DriveOption } from '../../machine/spec.js';
 import { objectHelp, objectTypes } from '../../vm/objects/all.js';
 import { netdevHelp, netdevHelped, readNetdev } from '../../vm/objects/netdevs.js';
@@ -99,18 +101,16 @@ function readDriveOption(text: string, ids: Ids): DriveOption {
 
 function driveOf(kind: DriveInterface, options: NestedWords, ids: Ids): DriveOption {
   const given = takeWord(options, 'id');
-  const index = kind === 'ide' ? ideIndex(options['index']) : undefined;
+  const index = kind === 'ide' ? ideIndex(options) : undefined;
   // As QEMU calls them.
-  const named = index === undefined ? undefined : `ide${index >> 1}-hd${index & 1}`;
+  const named = index === undefined ? undefined : ideName(index);
   const id = ids.claim('drive', given ?? named ?? ids.fresh(kind));
   return { id, interface: kind, options };
 }
 
-function ideIndex(text: string | NestedWords | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (typeof text !== 'string' || !/^[0-3]$/.test(text))
-    throw new VmError('index: an IDE disk is at 0 to 3');
-  return Number(text);
+function ideName(index: number): string {
+  const { bus, unit } = idePositionOf(index);
+  return `ide${bus}-hd${unit}`;
 }
 
 /** `virtio-blk-pci,drive=disk0`, or the same as JSON. */

@@ -32,6 +32,9 @@ export interface Painter {
   rows: Uint8Array[];
 }
 
+/** What a screen without a mode is: nothing is shown, and viewers need a size. */
+export const BLANK_SCREEN = { width: 640, height: 480 } as const;
+
 export const newSurface = (width: number, height: number): Surface => ({
   width,
   height,

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { int, optional, str } from '../../words/types.js';
 import { deviceType } from '../device-type.js';
+import { ContainedDisplay } from './contained-display.js';
 import { Vga } from './vga.js';
 
 const MIB = 1 << 20;
@@ -26,6 +27,6 @@ export const vgaDevice = deviceType({
     const vga = new Vga(id, video, slots.clock, slots.rom(id));
     slots.addPci(vga);
     vga.attach(slots.ports, slots.mmio);
-    slots.display(vga);
+    slots.display(new ContainedDisplay(vga, vga));
   },
 });

@@ -12,6 +12,7 @@ import { ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction, ROM_BAR } from '../pci/function.js';
 import type { GuestClock } from '../wiring.js';
 import {
+  BLANK_SCREEN,
   type DisplaySource,
   newSurface,
   type Painter,
@@ -26,9 +27,6 @@ import { paintLinear, paintVga } from './vga-pixels.js';
 import { FIRST_PORT, readPort, writePort } from './vga-ports.js';
 import { vgaState, type VgaState } from './vga-state.js';
 import { fontKey, paintText } from './vga-text.js';
-
-/** What a screen without a mode is: nothing is shown, and viewers need a size. */
-const BLANK = { width: 640, height: 480 } as const;
 
 /** Bar 2: the ports from 0x3c0, the words of VBE, and which order bytes have in the memory. */
 const Registers = { SIZE: 0x1000, PORTS: 0x400, VBE: 0x500, EXTENSION: 0x600 } as const;
@@ -251,7 +249,7 @@ export class Vga extends PciFunction<VgaState> implements DisplaySource {
 function sizeOf(mode: ScreenMode): { width: number; height: number } {
   switch (mode.kind) {
     case 'blank':
-      return BLANK;
+      return BLANK_SCREEN;
     case 'text':
       return { width: mode.columns * mode.cellWidth, height: mode.rows * mode.cellHeight };
     default:

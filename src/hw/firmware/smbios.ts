@@ -70,6 +70,7 @@ const MAKER = 'QEMU';
 const MODEL = 'Standard PC (i440FX + PIIX, 1996)';
 /** Without firmware the entry point lies before them, in the 64 KiB where it is looked for. */
 const TABLE_MAX = 0x10000 - 0x20;
+const STRINGS_MAX = 255;
 const NONE = 0xffff;
 const NO_ERRORS = 0xfffe;
 const KIB = 1024;
@@ -253,8 +254,12 @@ const processor = (n: number, { cores, threads }: SmbiosFacts) =>
     .u8(0x23, cores, cores, cores * threads)
     .u16(0x26, 1 << 1, 1);
 
-/** 7.12 */
+/** 7.12. Their number is a byte. */
 function oemStrings(strings: readonly string[]): Structure {
+  if (strings.length > STRINGS_MAX)
+    throw new VmError(
+      `-smbios type=11: ${strings.length} strings are too many: at most ${STRINGS_MAX}`,
+    );
   const structure = new Structure(Type.OEM_STRINGS, 5);
   for (const text of strings) structure.text(4, text);
   return structure;

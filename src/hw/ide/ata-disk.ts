@@ -2,6 +2,7 @@
  * An ATA disk (ATA/ATAPI-6, T13/1410D): the commands of the general and the 48-bit feature set.
  * What is optional and not here is aborted, as the standard has it: SMART, security, packets.
  */
+import { VmError } from '../../base/errors.js';
 import { u8 } from '../../fields/field.js';
 import { vmstate } from '../../fields/vmstate.js';
 import type { BlockBackend } from '../../block/contract/backend.js';
@@ -20,6 +21,7 @@ import {
   BUFFER_BYTES,
   checkDrive,
   DeviceBits,
+  DIAGNOSE,
   driveFields,
   IdeError,
   Reg,
@@ -29,7 +31,6 @@ import {
 const Command = {
   RECALIBRATE: 0x10,
   SEEK: 0x70,
-  DIAGNOSE: 0x90,
   SET_GEOMETRY: 0x91,
   SET_MULTIPLE: 0xc6,
   FLUSH: 0xe7,
@@ -91,7 +92,10 @@ export const ataDiskState = vmstate(
     heads: u8.range(1, 16).initially(HEADS),
     sectorsPerTrack: u8.range(1, 255).initially(SECTORS_PER_TRACK),
   },
-  checkDrive,
+  state => {
+    checkDrive(state);
+    if (state.phase === 'packet') throw new VmError('a disk takes no packets');
+  },
 );
 
 export class AtaDisk extends IdeDrive<StateOf<typeof ataDiskState>> {
@@ -134,7 +138,7 @@ export class AtaDisk extends IdeDrive<StateOf<typeof ataDiskState>> {
         s.heads = (s.registers[Reg.DEVICE] & 0x0f) + 1;
         s.sectorsPerTrack = s.registers[Reg.COUNT] || s.sectorsPerTrack;
         return this.done();
-      case Command.DIAGNOSE:
+      case DIAGNOSE:
         this.sign();
         return this.setInterrupt(true);
       case Command.READ_NATIVE_MAX:

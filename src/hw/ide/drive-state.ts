@@ -23,6 +23,8 @@ export const AtaStatus = {
   READY: 0x40,
   BUSY: 0x80,
 } as const;
+/** EXECUTE DEVICE DIAGNOSTIC: both devices of a channel take it. */
+export const DIAGNOSE = 0x90;
 export const IdeError = { ABORT: 0x04, NO_ID: 0x10, UNREADABLE: 0x40 } as const;
 export const DeviceBits = { UNIT: 0x10, LBA: 0x40, ALWAYS: 0xa0 } as const;
 
@@ -84,7 +86,17 @@ export interface DriveState {
   buffer: Buffer;
 }
 
-export function checkDrive({ at, blockEnd, buffer }: DriveState): void {
+/** Of the data register: the guest moves a block by PIO. */
+export const movesBlock = ({ status, dma, at, blockEnd }: DriveState): boolean =>
+  (status & AtaStatus.DRQ) !== 0 && !dma && at < blockEnd;
+
+/** Nothing else may be saved: of a command that waits for nobody a guest would never hear again. */
+export function checkDrive(state: DriveState): void {
+  const { at, blockEnd, buffer, status, phase } = state;
   if (at > buffer.length || blockEnd > buffer.length || (blockEnd !== 0 && at > blockEnd))
     throw new VmError(`at ${at} of ${blockEnd} is outside of a buffer of ${buffer.length} bytes`);
+  if ((status & AtaStatus.BUSY) !== 0 && phase === 'idle')
+    throw new VmError(`status ${status}: busy without a command`);
+  if ((status & AtaStatus.DRQ) !== 0 && (phase === 'idle' || !movesBlock(state)))
+    throw new VmError(`status ${status}: a block is asked for, and none is there to be moved`);
 }

@@ -14,7 +14,14 @@ import { Device } from '../device.js';
 import { Turn, VIRTIO_TURN } from '../turn.js';
 import type { GuestClock } from '../wiring.js';
 import type { DmaMove, DmaPort } from './dma-table.js';
-import { DeviceBits, type DriveState, IdeError, Reg, AtaStatus } from './drive-state.js';
+import {
+  AtaStatus,
+  DeviceBits,
+  type DriveState,
+  IdeError,
+  movesBlock,
+  Reg,
+} from './drive-state.js';
 
 const trace = tracer('ide', {
   command: event<{ id: string; code: number }>(),
@@ -179,14 +186,9 @@ export abstract class IdeDrive<S extends DriveState = DriveState>
     return this.request && this.state.phase === 'idle' ? AtaStatus.BUSY : this.state.status;
   }
 
-  private get moves(): boolean {
-    const { status, dma, at, blockEnd } = this.state;
-    return (status & AtaStatus.DRQ) !== 0 && !dma && at < blockEnd;
-  }
-
   private readData(size: number): number {
     const s = this.state;
-    if (!this.moves || s.phase !== 'in') return allOnes(size);
+    if (!movesBlock(s) || s.phase !== 'in') return allOnes(size);
     const n = Math.min(size, s.blockEnd - s.at);
     const value = s.buffer.readUIntLE(s.at, n);
     this.moved(n);
@@ -195,7 +197,7 @@ export abstract class IdeDrive<S extends DriveState = DriveState>
 
   private writeData(size: number, value: number): void {
     const s = this.state;
-    if (!this.moves || (s.phase !== 'out' && s.phase !== 'packet')) return;
+    if (!movesBlock(s) || (s.phase !== 'out' && s.phase !== 'packet')) return;
     const n = Math.min(size, s.blockEnd - s.at);
     for (let i = 0; i < n; i++) s.buffer[s.at + i] = (value >>> (8 * i)) & 0xff;
     this.moved(n);
@@ -356,9 +358,11 @@ export abstract class IdeDrive<S extends DriveState = DriveState>
       else done(answer.result);
       this.pump();
     });
-    this.request = answerOf(call)
-      .finally(() => (this.request = undefined))
-      .then(settled);
+    // In one go: between the two a pause would find nothing to wait for.
+    this.request = answerOf(call).then(answer => {
+      this.request = undefined;
+      settled(answer);
+    });
   }
 
   /** The backend decides what follows an error. */

@@ -15,17 +15,10 @@ import { configField, ConfigLayout } from '../pci/config-space.js';
 import { type Bar, PciFunction } from '../pci/function.js';
 import { DmaTable, dmaTableState } from './dma-table.js';
 import type { IdeDrive, IdePort } from './drive.js';
-import { DeviceBits, Reg } from './drive-state.js';
-
-export const IDE_CHANNELS = [
-  { command: 0x1f0, control: 0x3f6, irq: 14 },
-  { command: 0x170, control: 0x376, irq: 15 },
-] as const;
-export const UNITS = 2;
+import { AtaStatus, DeviceBits, DIAGNOSE, Reg } from './drive-state.js';
+import { IDE_CHANNELS, idePlaceOf, idePositionOf } from './places.js';
 
 const Control = { NO_INTERRUPT: 0x02, RESET: 0x04, PREVIOUS: 0x80 } as const;
-const DIAGNOSE = 0x90;
-const BUSY = 0x80;
 /** IDETIM: firmware sets the highest bit, and drivers look for it. */
 const TIMING = [0x40, 0x42] as const;
 const ENABLED = 0x8000;
@@ -97,8 +90,8 @@ export class PiixIde extends PciFunction<StateOf<typeof piixIdeState>> {
   }
 
   /** What a device on this channel has of it; `plug` says which it is. */
-  place(channel: number, unit: number): { port: IdePort; plug: (drive: IdeDrive) => void } {
-    return this.channels[channel].place(channel * UNITS + unit);
+  place(bus: number, unit: number): { port: IdePort; plug: (drive: IdeDrive) => void } {
+    return this.channels[bus].place(idePlaceOf({ bus, unit }));
   }
 
   override firmware(): void {
@@ -146,7 +139,7 @@ class Channel implements PioHandler {
 
   place(place: number): { port: IdePort; plug: (drive: IdeDrive) => void } {
     const { dma } = this;
-    const unit = place % UNITS;
+    const { unit } = idePositionOf(place);
     const busMaster = () => this.busMaster();
     return {
       port: {
@@ -195,7 +188,7 @@ class Channel implements PioHandler {
   }
 
   readAlternate(): number {
-    return this.resets ? BUSY : (this.face?.pioRead(Reg.ALTERNATE, 1) ?? 0);
+    return this.resets ? AtaStatus.BUSY : (this.face?.pioRead(Reg.ALTERNATE, 1) ?? 0);
   }
 
   writeControl(value: number): void {
@@ -220,7 +213,7 @@ class Channel implements PioHandler {
 
   /** A device that is not there reads as zero, as far as its neighbour answers for it. */
   private read(register: number): number {
-    if (this.resets) return BUSY;
+    if (this.resets) return AtaStatus.BUSY;
     const previous = (this.state().control & Control.PREVIOUS) !== 0 && register < Reg.STATUS;
     return this.face?.pioRead(register + (previous ? Reg.PREVIOUS : 0), 1) ?? 0;
   }

@@ -3,7 +3,9 @@
  * fit is refused by name. Method: whole command lines, the devices that they become, and a board
  * with them.
  */
+import { VmError } from '../../../src/base/errors.js';
 import { Board } from '../../../src/machine/board.js';
+import { checkSpec } from '../../../src/machine/check-spec.js';
 import { allDevices } from '../../../src/machine/implied-devices.js';
 import { TestDisk } from '../../support/device-bench.js';
 import { FakeRam } from '../../support/fake-ram.js';
@@ -34,7 +36,10 @@ test.each([
     '-hda a -drive if=ide,id=b,index=0,file=b',
     '-drive id=b: index=0 of if=ide is taken by ide0-hd0',
   ],
-  ['-drive if=ide,index=4,file=b', '-drive if=ide,index=4,file=b: index: an IDE disk is at 0 to 3'],
+  [
+    '-drive if=ide,index=4,file=b',
+    '-drive if=ide,index=4,file=b: index=4: if=ide has places 0 to 3',
+  ],
   [
     '-hda a -hdb b -hdc c -hdd d -drive if=ide,id=e,file=e',
     '-drive id=e: if=ide has 4 places, and all are taken',
@@ -42,6 +47,14 @@ test.each([
   ['-hda a -global ide-hd.serial=1', /does not reach the device that comes with -drive if=ide/],
 ])('%s is refused', (line, answer) => {
   expect(refusal('primary', line)).toMatch(answer);
+});
+
+test('a spec without a command line is checked for it, too', () => {
+  const spec = launch('primary', '-hda a');
+  const drives = spec.drives.map(drive => ({ ...drive, options: { index: '7' } }));
+  expect(() => checkSpec({ ...spec, drives })).toThrow(
+    '-drive id=ide0-hd0: index=7: if=ide has places 0 to 3',
+  );
 });
 
 function boardOf(line: string, disk = new TestDisk(64)): Board {
@@ -84,4 +97,14 @@ test('on the board: a PIIX3 in a slot of its own, and disks on its channels', ()
   const device = '-drive if=none,id=n,file=n -device ide-hd,drive=n,bus=ide.0,unit=0';
   expect(() => boardOf(`-hda a ${device}`)).toThrow('its place on IDE is taken by ide-disk0');
   expect(() => boardOf('-hda a', new TestDisk(64, true))).toThrow("drive 'ide0-hd0' is read-only");
+});
+
+test.each([
+  ['rtc', '-device id=rtc: a chip of the machine (isa 0x70 irq 8) has that id'],
+  ['piix3', '-device id=piix3: the IDE controller of the machine has that id'],
+  ['piix3-ide', '-device id=piix3-ide: the IDE controller of the machine has that id'],
+])('a device is not called as a chip is: %s', (id, sentence) => {
+  const drives = '-drive if=none,id=n,file=n -drive if=none,id=h,file=h';
+  const line = `${drives} -device virtio-blk-pci,id=${id},drive=n -device ide-hd,drive=h`;
+  expect(() => boardOf(line)).toThrow(new VmError(`${sentence}; give it another one`));
 });
