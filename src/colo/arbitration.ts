@@ -3,11 +3,12 @@
  * (src/arbiter/arbitration.ts). Everything else, the fence and the lease too, is as without one.
  */
 import { failureOf, VmError } from '../base/errors.js';
-import { Referee, type RefereeVerdict } from '../arbiter/referee.js';
+import type { Referee, RefereeVerdict } from '../arbiter/referee.js';
 import { sleep } from '../migration/wait.js';
 import type { ColoPorts, PairArbiter } from './contract.js';
 import type { ColoState } from './failover.js';
 import type { ColoSide } from './messages.js';
+import { refereeOf } from './referee-of.js';
 
 /** The session, as the arbiter's answers move it. */
 export interface Arbitrated {
@@ -54,13 +55,9 @@ export class Arbitration {
   }
 
   private referee(): { referee: Referee; branch: string } | undefined {
-    const { clock, identity, options } = this.ports;
-    const { arbiter, node } = this.pair;
-    const { record } = identity;
+    const { record } = this.ports.identity;
     if (!record) return undefined;
-    const report = (line: string) => this.ports.report(`COLO: ${line}`);
-    const side = { arbiter, clock, node, vm: record.pair, retryMs: options.retryMs, report };
-    return { referee: new Referee(side), branch: record.branch };
+    return { referee: refereeOf(this.ports, this.pair, record.pair), branch: record.branch };
   }
 
   /** The replica holds a whole state. Until this is written it may not take over. */
@@ -115,8 +112,11 @@ export class Arbitration {
     this.parting = false;
     if (answer.verdict === 'won') this.owns = true;
     if (this.owns) return undefined;
-    if (answer.verdict === 'lost') this.concede();
-    else this.then(() => this.inStep());
+    if (answer.verdict === 'lost') {
+      this.concede();
+      return `by the arbiter '${name}' the guest is the other side's`;
+    }
+    this.then(() => this.inStep());
     return `the arbiter '${name}' has not answered in ${options.stopTimeoutMs} ms`;
   }
 

@@ -8,12 +8,13 @@
 import { asVmError, VmError } from '../base/errors.js';
 import { mayTakeOver } from '../arbiter/arbitration.js';
 import { ArbiterAway } from '../arbiter/contract.js';
-import { Referee, type RefereeVerdict } from '../arbiter/referee.js';
+import type { RefereeVerdict } from '../arbiter/referee.js';
 import type { ArbiterRecord } from '../arbiter/record.js';
 import { sleep } from '../migration/wait.js';
 import type { ColoPorts, PairArbiter } from './contract.js';
 import { leaseEndMs } from './fence.js';
 import { pairedOf } from './record.js';
+import { refereeOf } from './referee-of.js';
 
 export interface Returned {
   /** The guest of a primary, for its peer's word. */
@@ -39,7 +40,6 @@ export class ColdStart {
   /** Until it is decided. waitMs: for the other side, by a side that could go on. Never rejects. */
   async decide(waitMs: number): Promise<void> {
     const { clock, lifecycle, options, report } = this.ports;
-    if (this.pair.arbiter.keeps === 'own') return this.leaveToPerson();
     const begunMs = clock.nowMs();
     // What this host granted before it was down: it does not know how much that was.
     await sleep(clock, leaseEndMs(options));
@@ -47,6 +47,7 @@ export class ColdStart {
     while (!lifecycle.ending) {
       const waited = clock.nowMs() - begunMs >= waitMs;
       try {
+        if (this.pair.arbiter.keeps === 'own') return this.leaveToPerson();
         if (!this.waitsAs || (await this.attempt(waited))) return;
         told = undefined;
       } catch (error) {
@@ -81,15 +82,13 @@ export class ColdStart {
 
   /** True: there is nothing more to decide. */
   private async attempt(waited: boolean): Promise<boolean> {
-    const { clock, identity, options, report } = this.ports;
-    const { arbiter, node } = this.pair;
+    const { identity } = this.ports;
+    const { node } = this.pair;
     const image = pairedOf(identity.record);
     const next = identity.branchToBegin();
     if (!image || next === undefined) return true;
-    const told = (line: string) => report(`COLO: ${line}`);
-    const { pair: vm, branch } = image;
-    const parts = { arbiter, clock, node, vm, retryMs: options.retryMs, report: told };
-    const referee = new Referee(parts);
+    const { branch } = image;
+    const referee = refereeOf(this.ports, this.pair, image.pair);
     const record = await referee.look();
     if (!record) return true;
     const wanted = () => this.waitsAs !== undefined;
@@ -131,10 +130,28 @@ export class ColdStart {
       throw error;
     });
     if (verdict !== 'won') return (this.doorShut = false);
-    await this.ports.identity.goAlone();
+    if (!(await this.writeWon())) return true;
     this.won = true;
     this.sayWon();
     return true;
+  }
+
+  /** The record names this side: until its images do, nothing runs. False: this process ends. */
+  private async writeWon(): Promise<boolean> {
+    const { clock, identity, lifecycle, options, report } = this.ports;
+    let told: string | undefined;
+    while (!lifecycle.ending) {
+      try {
+        await identity.goAlone();
+        return true;
+      } catch (error) {
+        const { message } = asVmError(error);
+        if (message !== told) report(`COLO: ${message}`);
+        told = message;
+      }
+      await sleep(clock, options.retryMs);
+    }
+    return false;
   }
 
   private sayWon(): void {

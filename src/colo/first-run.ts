@@ -5,10 +5,11 @@
  */
 import { asVmError, VmError } from '../base/errors.js';
 import { ArbiterAway } from '../arbiter/contract.js';
-import { Referee, type RefereeVerdict } from '../arbiter/referee.js';
+import type { Referee, RefereeVerdict } from '../arbiter/referee.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import type { ColoPorts, PairArbiter } from './contract.js';
 import { isUnpaired } from './record.js';
+import { refereeOf } from './referee-of.js';
 
 export class FirstRun {
   constructor(
@@ -24,7 +25,7 @@ export class FirstRun {
     const { identity } = this.ports;
     if (this.pair.arbiter.keeps === 'own' || identity.standings().length === 0) return;
     const record = identity.record ?? (await identity.enter());
-    const referee = this.referee(record.pair);
+    const referee = refereeOf(this.ports, this.pair, record.pair);
     const asked = isUnpaired(record) ? this.claim(referee, record) : this.look(referee);
     const answer = await asked.catch((error: unknown) => {
       throw new VmError(`the guest does not run: ${asVmError(error).message}`, { hint: HINT });
@@ -44,13 +45,6 @@ export class FirstRun {
     await referee.look().catch((error: unknown) => {
       if (!(error instanceof ArbiterAway)) throw error;
     });
-  }
-
-  private referee(vm: string): Referee {
-    const { clock, options, report } = this.ports;
-    const { arbiter, node } = this.pair;
-    const told = (line: string) => report(`COLO: ${line}`);
-    return new Referee({ arbiter, clock, node, vm, retryMs: options.retryMs, report: told });
   }
 }
 

@@ -10,6 +10,7 @@ import { RingbufChar } from '../chardev/ringbuf.js';
 import { StdioChar } from '../chardev/stdio.js';
 import type { ChardevProvider } from '../machine/ports.js';
 import type { ChardevSpec } from '../machine/spec.js';
+import { filesClosed } from './closing.js';
 
 const MAX_CHARDEVS = 256;
 
@@ -96,10 +97,15 @@ export class Chardevs implements ChardevProvider {
     this.open.values.find(chr => chr.id === id)?.yank?.();
   }
 
-  /** Resolves when files have all that was written to them. */
+  /** Resolves when files have all that was written to them, or hang. */
   async close(): Promise<void> {
     const all = [...this.open.values];
     for (const chr of all) chr.dispose();
-    await Promise.all(all.map(async chr => chr.closed));
+    const { clock, log } = this.ports;
+    await filesClosed(
+      clock,
+      all.map(chr => chr.closed),
+      log,
+    );
   }
 }

@@ -129,8 +129,9 @@ export class Vm {
   async dispose(): Promise<void> {
     await this.colo.depart('its process was ended in order');
     this.colo.dispose();
-    await this.objects.close();
+    const written = this.objects.close();
     await this.machine.dispose();
+    await written;
     this.users.dispose();
     this.traces.dispose();
   }

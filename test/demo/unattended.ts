@@ -102,14 +102,18 @@ export async function runUnattended(options: UnattendedOptions): Promise<Unatten
   }
 }
 
-/** Both images, which are equal when a pair has ended, have what the client was told of. */
+/** Both images have what the client was told of: it has stopped before the replica ended. */
 function verdict(pair: Unattended, { report }: CountingClient): { error?: string } {
   if (report.error) return { error: report.error };
   const { gaps, repeats, memoryErrors, recordsTold } = report;
   if (gaps + repeats + memoryErrors > 0)
     return { error: `${gaps} gaps, ${repeats} repeats, ${memoryErrors} memory errors` };
-  const { firstBad } = proveRecords(pair.image(pair.owner), recordsTold);
-  return firstBad === undefined ? {} : { error: `record ${firstBad} is not in the image` };
+  for (const side of ['a', 'b'] as const) {
+    const { firstBad } = proveRecords(pair.image(side), recordsTold);
+    if (firstBad !== undefined)
+      return { error: `record ${firstBad} is not in the image of ${side}` };
+  }
+  return {};
 }
 
 interface Protected {
@@ -232,6 +236,7 @@ class Unattended {
   }
 
   private async guestAnswers(): Promise<number> {
+    const deadline = performance.now() + this.options.limitMs;
     for (;;) {
       const at = await new Promise<number | undefined>(resolve => {
         const socket = connect({ host: addresses.guest, port: closedPort });
@@ -246,6 +251,8 @@ class Unattended {
         );
       });
       if (at !== undefined) return at;
+      if (performance.now() > deadline)
+        throw new Error(`the guest does not answer within ${this.options.limitMs} ms`);
     }
   }
 
@@ -253,9 +260,13 @@ class Unattended {
   async end(): Promise<void> {
     for (const side of [other[this.owner], this.owner]) {
       const supervisor = this.supervisors.get(side)!;
-      const over = new Promise(resolve => supervisor.once('exit', resolve));
-      supervisor.kill('SIGTERM');
-      await over;
+      if (supervisor.exitCode !== null || supervisor.signalCode !== null) continue;
+      await new Promise<void>((resolve, reject) => {
+        const why = `the supervisor of ${names[side]} does not end`;
+        const late = setTimeout(() => reject(new Error(why)), this.options.limitMs);
+        supervisor.once('exit', () => resolve(clearTimeout(late)));
+        supervisor.kill('SIGTERM');
+      });
     }
   }
 

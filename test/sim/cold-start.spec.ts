@@ -162,6 +162,22 @@ it('a replica that had won when it crashed goes on', async () => {
   expect(store.history.at(-1)!.branch).toBe(recordOf(secondary).branch);
 });
 
+it('a replica that had won goes on when its images take that', async () => {
+  const { p } = await wonAndOff(10, true);
+  const { storage } = p.secondary;
+  const fault = (operation: string) =>
+    operation === 'write-label' ? ('ENOSPC' as const) : undefined;
+  storage.faults = { latencyMs: [0.02, 0.3], fault };
+  const secondary = await replica(p);
+  await after(p, waitMs);
+  const { coldStart } = secondary.colo;
+  expect([coldStart!.won, coldStart!.doorShut]).toEqual([false, true]);
+  expect(p.world.log.join('\n')).toMatch(/COLO: the record of image .* cannot be written/);
+  storage.faults = { latencyMs: [0.02, 0.3], fault: () => undefined };
+  await after(p, waitMs);
+  expect([coldStart!.won, recordOf(secondary).state]).toEqual([true, 'alone']);
+});
+
 it('a replica that had won does not go on from part of an epoch', async () => {
   const { p } = await wonAndOff(9, false);
   const secondary = await replica(p);

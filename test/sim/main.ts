@@ -95,7 +95,9 @@ class Crew {
     let seed = this.next;
     let since = { ms: performance.now(), cpuMs: 0 };
     return new Promise(resolve => {
+      let given = false;
       const lost = (violation: string) => {
+        given = true;
         clearInterval(watch);
         this.totals.add({
           seed,
@@ -119,9 +121,9 @@ class Crew {
         if (word.type === 'done') return this.give(worker);
         if (word.type === 'run') ({ seed } = word);
       });
-      worker.on('exit', code => {
+      worker.on('exit', (code, signal) => {
         clearInterval(watch);
-        if (code !== 0 && code !== null) lost(`the process ended with code ${code}`);
+        if (!given && code !== 0) lost(`the process ended by ${signal ?? `code ${code}`}`);
         resolve();
       });
       this.give(worker);

@@ -42,10 +42,13 @@ function command(
   child.stdout.on('data', hear);
   child.stderr.on('data', hear);
   return new Promise((resolve, reject) => {
-    let late = false;
     const timer = setTimeout(() => {
-      late = true;
       killGroup(child.pid);
+      // Something that cannot be killed, as a process that waits for a dead disk, is left behind.
+      end(`has not ended within ${timeoutMs} ms`);
+      child.unref();
+      child.stdout.destroy();
+      child.stderr.destroy();
     }, timeoutMs);
     const end = (why?: string) => {
       clearTimeout(timer);
@@ -55,8 +58,7 @@ function command(
     };
     child.on('error', error => end(`cannot run (${error.message})`));
     child.on('exit', (code, signal) => {
-      if (late) end(`has not ended within ${timeoutMs} ms`);
-      else if (code === 0) end();
+      if (code === 0) end();
       else end(signal === null ? `ended with ${code}` : `was ended by ${signal}`);
     });
   });

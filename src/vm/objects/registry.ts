@@ -1,4 +1,5 @@
 /** The objects of one machine: what was added, who uses it, what may be changed. */
+import { filesClosed } from '../closing.js';
 import { deviceNotFound, VmError } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
 import { type Claim, Inventory } from '../../base/inventory.js';
@@ -136,10 +137,15 @@ export class Objects implements Disposable {
     for (const { value } of this.live.values.reverse()) value.dispose();
   }
 
-  /** Resolves when every object that writes a file has written it. */
+  /** Resolves when every object that writes a file has written it, or hangs. */
   async close(): Promise<void> {
     this.dispose();
-    await Promise.allSettled(this.live.values.map(async ({ value }) => value.closed));
+    const { host, note } = this.context;
+    await filesClosed(
+      host.clock,
+      this.live.values.map(({ value }) => value.closed),
+      line => note(line),
+    );
   }
 
   private need(id: string): Live {
