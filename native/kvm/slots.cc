@@ -58,14 +58,14 @@ void Slots::add(const memory::Slot& wanted) {
     throw Error("this kernel's KVM has no read-only memory, which firmware needs");
   size_t slot = 0;
   while (table_[slot].size) slot++;  // no map has more slots than the table
-  table_[slot] = wanted;
   bitmap_.resize(std::max<u64>(bitmap_.size(), words(wanted)));
-  if (rings_) rings_->set_slot(slot, wanted);
+  table_[slot] = wanted;
   try {
+    if (rings_) rings_->set_slot(slot, wanted);
     set(slot, logging_);
   } catch (...) {  // what the kernel does not have is neither logged nor removed later
-    if (rings_) rings_->set_slot(slot, {});
     table_[slot] = {};
+    if (rings_) rings_->set_slot(slot, {});  // may throw as well
     throw;
   }
 }

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 namespace colo::memory {
 
@@ -104,12 +105,21 @@ std::string GuestRam::set_map(const std::vector<Slot>& wanted) {
     s.hva = base_ + s.offset, s.first_page = s.offset >> kPageShift;
     next.slots.push_back(s);
   }
+  MemoryMap before;
   {
     std::lock_guard lock(map_lock_);
-    if (next.slots == map_.slots) return "";
-    map_ = std::move(next);
+    if (next.slots == map_.slots && map_settled_) return "";
+    before = std::exchange(map_, std::move(next));
   }
-  for (RamObserver* o : observers_) o->map_changed();
+  map_settled_ = false;
+  try {
+    for (RamObserver* o : observers_) o->map_changed();
+  } catch (...) {
+    std::lock_guard lock(map_lock_);
+    map_ = std::move(before);
+    throw;
+  }
+  map_settled_ = true;
   return "";
 }
 

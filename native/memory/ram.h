@@ -76,7 +76,8 @@ class GuestRam {
   /// A copy. At first it is RAM's slots. Any thread.
   MemoryMap map() const;
   /// gpa, size, offset and read_only of each slot; the rest follows. A sentence, and nothing has
-  /// changed: it does not lie in memory, overlaps or is not made of pages.
+  /// changed: it does not lie in memory, overlaps or is not made of pages. What an observer throws
+  /// passes through: the map is the old one, and the next is told to all, whatever it is.
   std::string set_map(const std::vector<Slot>& wanted);
 
   // --- dirty log
@@ -145,6 +146,7 @@ class GuestRam {
   u8* base_ = nullptr;
   MemoryMap plain_;  // RAM
   MemoryMap map_;
+  bool map_settled_ = true;  // no observer may have stopped half-way between two maps
   mutable std::mutex map_lock_;
   std::atomic<bool> logging_{false};
   std::unique_ptr<std::atomic<u64>[]> dirty_;
