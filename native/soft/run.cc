@@ -180,14 +180,15 @@ void SoftVcpu::debug_trap(bool step) {
 
 /// A breakpoint on the instruction that comes next is a fault: its handler returns to the
 /// instruction, with RF set so that it is not met again. A load of SS holds it back on Intel's
-/// processors alone.
+/// processors alone; on AMD's it brings along what the load itself has met.
 bool SoftVcpu::at_breakpoint() {
   Cpu& c = *cpu_;
   if (!c.breakpoints || c.rflags & flag::RF || (c.shadow_ss && !c.model->amd())) return false;
   const u64 va = c.mode & kModeLegacy ? (c.seg[CS].base + c.rip) & 0xffffffff : c.rip;
   const u64 hits = c.breakpoints_at(va);
   if (!hits) return false;
-  c.dr6 = (c.dr6 & ~kBreakpointHits) | hits;
+  c.dr6 = (c.dr6 & ~kBreakpointHits) | hits | c.debug_hits;
+  c.debug_hits = 0;
   c.rflags |= flag::RF;
   c.raise(DB);
   return true;

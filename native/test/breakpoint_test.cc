@@ -106,9 +106,10 @@ void loads_of_ss() {
   CHECK(step.trapped() == 3 && step.c.dr6 & kStep);
 }
 
-/// On Intel's processors a load of SS also holds back the breakpoint on what follows; AMD's do not.
-void instruction_behind_a_load_of_ss() {
-  for (const char* vendor : {"AuthenticAMD", "GenuineIntel"}) {
+/// On Intel's processors a load of SS also holds back the breakpoint on what follows; AMD's do not,
+/// and report with it what the load itself has met.
+void instruction_behind_a_load_of_ss(bool met) {
+  for (const char* vendor : {vcpu::kAmd, "GenuineIntel"}) {
     Box m;
     vcpu::CpuModel model = *m.c.model;
     model.vendor = vendor;
@@ -116,8 +117,11 @@ void instruction_behind_a_load_of_ss() {
     m.put<u16>(M::kData, gdt::DATA32);
     m.code(M::kCode, {0x8e, 0x15, 0, 0x40, 1, 0, 0x90, 0x40, 0xf4});  // mov ss, [kData]; nop; ..
     m.arm(0, M::kCode + 6, kExecute, 1);
-    CHECK(model.amd() ? m.trapped() == 6 && m.hits() == 1 : m.run() == RunResult::Halted);
-    CHECK((m.vector() < 0) == !model.amd());
+    if (met) m.arm(1, M::kData, kAccess, 2);
+    if (model.amd()) CHECK(m.trapped() == 6 && m.hits() == (met ? 3 : 1));
+    else if (met) CHECK(m.trapped() == 7 && m.hits() == 2);
+    if (model.amd() || met) m.resume();
+    CHECK(m.run() == RunResult::Halted && m.vector() < 0 && m.c.r[RAX] == 1);
   }
 }
 
@@ -202,8 +206,8 @@ void saved_and_loaded() {
 }  // namespace
 
 int main() {
-  instructions(), data(), strings(), ports(), loads_of_ss(), instruction_behind_a_load_of_ss(),
-      single_steps(), in_64_bit_code();
+  instructions(), data(), strings(), ports(), loads_of_ss(), single_steps(), in_64_bit_code();
+  instruction_behind_a_load_of_ss(false), instruction_behind_a_load_of_ss(true);
   int1_under_the_trap_flag(), syscall_under_the_trap_flag(), saved_and_loaded(), nmi_behind_sti();
   return test::finish();
 }

@@ -14,10 +14,12 @@ using vcpu::RunResult;
 
 constexpr u64 kCode = 0x10000000, kData = 0x20000000, kStack = 0x30001000,
               kNowhere = 0x0000900000000000;
+constexpr u64 kEdge = 0x00007fffffffff90;  // within a short jump of addresses that are none
 
 struct Box : Machine {
-  explicit Box(bool user) {
-    map(kCode, 0x400000, W | U), map(kStack - kPageSize, 0x600000, W | U);
+  const u64 start;
+  explicit Box(bool user, u64 start = kCode) : start(start) {
+    map(start & kPageMask, 0x400000, W | U), map(kStack - kPageSize, 0x600000, W | U);
     for (u64 i = 0; i < 3; i++) map(kData + i * kPageSize, 0x500000 + i * kPageSize, W | U);
     long_mode(user);
     c.r[RSP] = c.r[RBP] = kStack - 0x100;
@@ -27,11 +29,11 @@ struct Box : Machine {
   /// The vector that the code ends in, -1 for none. In user mode a code without fault ends in the
   /// #GP of its HLT: -1 too.
   int outcome(const std::string& bytes) {
-    code(0x400000, bytes + "\xf4");
-    c.halted = false, c.rip = kCode;
+    code(0x400000 + (start & ~kPageMask), bytes + "\xf4");
+    c.halted = false, c.rip = start;
     if (run(1000) != RunResult::Halted) return -2;
     const int v = vector();
-    return v == GP && fault_rip_with_error() == kCode + bytes.size() ? -1 : v;
+    return v == GP && fault_rip_with_error() == start + bytes.size() ? -1 : v;
   }
 };
 
@@ -72,17 +74,45 @@ void segments_of_bad_addresses() {
   }
 }
 
+const std::string kNowhereBranches[] = {
+    "\xff\xe3",                            // jmp rbx
+    "\xff\x23",                            // jmp [rbx]
+    "\xff\xd3",                            // call rbx
+    "\xff\x13",                            // call [rbx]
+    "\xc3",                                // ret
+    std::string("\xc2\x08\0", 3),          // ret 8
+    std::string("\xe9\0\x10\0\0", 5),      // jmp
+    std::string("\xe8\0\x10\0\0", 5),      // call
+    std::string("\x0f\x85\0\x10\0\0", 6),  // jnz
+    "\xeb\x7f",                            // jmp short
+    "\x75\x7f",                            // jnz short
+    "\xe2\x7f",                            // loop
+};
+
 /// The branch itself faults, and nothing has changed by it.
 void branches_to_nowhere() {
-  for (const std::string code : {"\xff\xe3", "\xff\x23", "\xff\xd3", "\xff\x13", "\xc3"}) {
-    Box m(false);  // jmp rbx; jmp [rbx]; call rbx; call [rbx]; ret
+  for (const std::string& code : kNowhereBranches) {
+    Box m(false, kEdge);
     const u64 stack = m.c.r[RSP], below = 0x600000 + kPageSize - 0x108;
     if (code[1] & 0x40) m.c.r[RBX] = kNowhere;
     m.put<u64>(0x500100, kNowhere), m.put<u64>(below + 8, kNowhere);
     CHECK(m.outcome(code) == GP);
-    CHECK(m.fault_rip_with_error() == kCode && m.fault_error() == 0);
+    CHECK(m.fault_rip_with_error() == kEdge && m.fault_error() == 0 && m.c.r[RCX] == 4);
     CHECK(m.get<u64>(Machine::kFaultStack - 16) == stack && m.get<u64>(below) == 0);
   }
+}
+
+/// Where a branch that is not taken would lead does not matter.
+void branches_not_taken() {
+  for (const std::string code :
+       {"\x74\x70", "\x48\x39\xc0\x75\x70", "\xe3\x70", "\x67\xe3\x70", "\xe1\x70"}) {
+    Box m(false, kEdge);  // jz; cmp rax, rax and jnz; jrcxz; jecxz; loope
+    m.c.r[RCX] = 0x400000003;
+    CHECK(m.outcome(code) == -1 && m.c.r[RCX] == (code[0] == '\xe1' ? 0x400000002 : 0x400000003));
+  }
+  Box m(false, kEdge);
+  m.c.r[RCX] = 0xf00000001;
+  CHECK(m.outcome("\x67\xe2\x70") == -1 && m.c.r[RCX] == 0);  // loop with ECX
 }
 
 struct Operand {
@@ -154,7 +184,7 @@ void same_results_with_checks() {
 }  // namespace
 
 int main() {
-  segments_of_bad_addresses(), branches_to_nowhere(), alignment(), alignment_follows_flags(),
-      same_results_with_checks();
+  segments_of_bad_addresses(), branches_to_nowhere(), branches_not_taken(), alignment(),
+      alignment_follows_flags(), same_results_with_checks();
   return test::finish();
 }

@@ -79,6 +79,7 @@ const Part kParts[] = {
     {"lahf-lm", &F::ecx81, F::LAHF, {{0x9f}, {0x9e}}},
     {"rdtscp", &F::edx81, F::RDTSCP, {{0x0f, 0x01, 0xf9}}},
     {"fsgsbase", &F::ebx7, F::FSGSBASE, {{0xf3, 0x0f, 0xae, 0xc0}, {0xf3, 0x48, 0x0f, 0xae, 0xd1}}},
+    {"clflushopt", &F::ebx7, F::CLFLUSHOPT, {{0x66, 0x0f, 0xae, 0x3b}}},
 };
 
 void each_part_alone() {
@@ -96,6 +97,20 @@ void each_part_alone() {
       for (const Bytes& bytes : part.instructions)
         if (!EXPECT(box.go(bytes) == (has ? -1 : UD))) printf("  %s\n", part.name);
     }
+  }
+}
+
+/// They fault as a read of the byte does, and do nothing to it.
+void cache_lines() {
+  for (Bytes flush : {Bytes{0x0f, 0xae, 0x3b}, Bytes{0x66, 0x0f, 0xae, 0x3b}}) {
+    Box box(test::most_of_soft());
+    EXPECT(box.go(flush) == -1);
+    box.c.r[RBX] = kDevice;
+    EXPECT(box.go(flush) == -1);
+    box.c.r[RBX] = kData + kPageSize;
+    EXPECT(box.go(flush) == PF && box.c.cr2 == kData + kPageSize && box.fault_error() == 0);
+    flush.insert(flush.begin(), 0xf3);
+    EXPECT(box.go(flush) == UD);
   }
 }
 
@@ -231,6 +246,7 @@ void units_are_given_up() {
 
 int main() {
   each_part_alone();
+  cache_lines();
   segment_bases();
   user_mode_is_told_nothing();
   random_numbers();

@@ -135,6 +135,15 @@ struct Guest : Machine {
     c.r[RCX] = rounds, c.r[RDX] = kMeet, c.r[R9] = parties;
     c.halted = false, c.start = Start::Started;
   }
+  /// The parties' addresses are offsets in the data.
+  void place_all(const std::vector<Party>& parties, u64 rounds) {
+    put<u64>(kMeet, 0);
+    for (u32 i = 0; i < parties.size(); i++) {
+      Party p = parties[i];
+      p.rdi += kData, p.rsi += kData, p.r8 += kData;
+      place(i, p, rounds, static_cast<u32>(parties.size()));
+    }
+  }
   /// All until each has halted. False: one did not in time, or came to another end.
   bool run_all() {
     std::vector<std::thread> threads;
@@ -159,12 +168,7 @@ struct Guest : Machine {
 };
 
 inline bool run_guest(Guest& g, const std::vector<Party>& parties, u64 rounds) {
-  g.put<u64>(Guest::kMeet, 0);
-  for (u32 i = 0; i < parties.size(); i++) {
-    Party p = parties[i];
-    p.rdi += Guest::kData, p.rsi += Guest::kData, p.r8 += Guest::kData;
-    g.place(i, p, rounds, static_cast<u32>(parties.size()));
-  }
+  g.place_all(parties, rounds);
   return g.run_all();
 }
 

@@ -41,6 +41,8 @@ struct Features {
   u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
 };
 
+constexpr char kAmd[] = "AuthenticAMD";
+
 struct CpuModel {
   std::string name;
   std::string vendor;  // 12 characters
@@ -48,7 +50,7 @@ struct CpuModel {
   std::string brand;   // at most 48 characters
   Features features;
   Topology topology;
-  bool amd() const { return vendor == "AuthenticAMD"; }
+  bool amd() const { return vendor == kAmd; }
   bool has_rdtscp() const {
     return features.edx81 >> 27 & 1 || features.ecx7 >> 22 & 1;
   }  // or RDPID: either one reads TSC_AUX

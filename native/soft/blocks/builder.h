@@ -62,7 +62,8 @@ class BlockBuilder {
     if (!legacy()) return to;
     return in_->size() == 2 ? static_cast<u16>(to) : static_cast<u32>(to);
   }
-  bool beyond(u64 to) const { return legacy() && to > limit_; }
+  /// Outside of CS, or no address at all.
+  bool beyond(u64 to) const { return legacy() ? to > limit_ : !canonical(to); }
   /// Byte offset of a general register; without REX, byte registers 4..7 are AH CH DH BH.
   u8 slot(u8 reg, u8 size) const {
     return size == 1 && !in_->rex && reg >= 4 && reg < 8 ? (reg - 4) * 8 + 1 : reg * 8;
@@ -84,6 +85,7 @@ class BlockBuilder {
   void move(u8 opcode);
   void string_op(u8 opcode);
   void branch_relative(Branch kind);
+  bool branch_beyond();
   bool mid_opcode(u8 opcode);
   bool high_opcode(u8 opcode);
   void jcc(int cc);

@@ -27,10 +27,11 @@ void BlockBuilder::add(const Insn& insn) {
   } else if (insn.undefined || (insn.lock && !lockable())) {
     undefined();
   } else {
-    const bool mine = legacy() && insn.map < 2 && map_legacy() ? true
-                      : insn.map == 0                          ? map_one_byte()
-                      : insn.map == 1                          ? map_two_byte()
-                                                               : insn.map == 2 && map_0f38();
+    const bool mine = branch_beyond()                            ? true
+                      : legacy() && insn.map < 2 && map_legacy() ? true
+                      : insn.map == 0                            ? map_one_byte()
+                      : insn.map == 1                            ? map_two_byte()
+                                                                 : insn.map == 2 && map_0f38();
     if (!mine) {
       count_ = first;
       open(insn);

@@ -68,17 +68,9 @@ bool BlockBuilder::legacy_group5() {
   return true;
 }
 
-/// Jcc, LOOPcc, JCXZ, JMP: those that stay within CS are as in 64-bit code. CALL, RET.
+/// CALL, RET.
 bool BlockBuilder::legacy_branch(u8 opcode) {
   switch (opcode) {
-    case 0x70 ... 0x7f:
-    case 0xe0 ... 0xe3:
-    case 0xe9:
-    case 0xeb:
-      if (!beyond(target())) return false;
-      proto_.imm = opcode | in_->address << 8;
-      slow(legacy_branch_beyond);
-      return true;
     case 0xc2:
     case 0xc3:
       proto_.imm = opcode == 0xc2 ? in_->imm : 0;
@@ -112,7 +104,7 @@ void BlockBuilder::legacy_move_offset(u8 opcode) {
 /// True: emitted. False: as in 64-bit code, or a system instruction.
 bool BlockBuilder::map_legacy() {
   const u8 op = in_->opcode;
-  if (in_->map == 1) return (op & 0xf0) == 0x80 && legacy_branch(0x70 | (op & 15));
+  if (in_->map == 1) return false;
   if (legacy_stack(op) || legacy_branch(op)) return true;
   switch (op) {
     case 0x27:

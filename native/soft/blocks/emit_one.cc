@@ -181,6 +181,18 @@ void BlockBuilder::branch_relative(Branch kind) {
   if (!conditional) exits_.va[0] = target();
 }
 
+/// Jcc, LOOPcc, JCXZ, JMP, CALL whose target code cannot be at: taken, they fault themselves.
+bool BlockBuilder::branch_beyond() {
+  const u8 op = in_->opcode;
+  const bool wide_jcc = in_->map == 1 && (op & 0xf0) == 0x80;
+  const bool branch = in_->map == 0 && ((op & 0xf0) == 0x70 || (op >= 0xe0 && op <= 0xe3) ||
+                                        op == 0xe8 || op == 0xe9 || op == 0xeb);
+  if ((!wide_jcc && !branch) || !beyond(target())) return false;
+  proto_.imm = (wide_jcc ? op - 0x10 : op) | in_->address << 8;
+  slow(slow_branch_beyond);
+  return true;
+}
+
 void BlockBuilder::jcc(int cc) {
   if (fuse_at_ == count_ - 1 && count_) {
     const bool indexed = ops_[fuse_at_].x != REG_ZERO * 8;

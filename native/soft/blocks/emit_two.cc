@@ -46,13 +46,17 @@ void BlockBuilder::double_shift(bool left, bool by_cl) {
   emit(pick_double_shift(left, in_->memory, by_cl, in_->size()));
 }
 
-/// Fences and cache-line flushes; the rest of the group belongs to the vector unit.
+/// Fences, and CLFLUSHOPT on a model without it; the rest of the group is the system half's.
 bool BlockBuilder::group_ae() {
   const u8 ext = in_->ext();
-  const bool fence = !in_->memory && ext >= 5 && !in_->prefix;
-  const bool flush = in_->memory && ext == 7 && !in_->repeat;
-  if (!fence && !flush) return false;
-  emit(pick_move(fence && ext != 5 ? Move::Fence : Move::Nop, 8));  // loads are never reordered
+  if (in_->memory) {
+    const bool lacking =
+        ext == 7 && in_->prefix == 0x66 && !(model().ebx7 & vcpu::Features::CLFLUSHOPT);
+    if (lacking) undefined();
+    return lacking;
+  }
+  if (ext < 5 || in_->prefix) return false;
+  emit(pick_move(ext != 5 ? Move::Fence : Move::Nop, 8));  // loads are never reordered
   return true;
 }
 

@@ -86,6 +86,7 @@ Step slow_cmpxchg16b(Cpu& c, const Op& o);
 Step slow_cmpxchg8b(Cpu& c, const Op& o);
 Step slow_rdrand(Cpu& c, const Op& o);  // o.extra = size
 Step slow_gp0(Cpu& c, const Op& o);
+Step slow_branch_beyond(Cpu& c, const Op& o);  // imm: opcode, of a short Jcc | address size << 8
 Step slow_pause(Cpu& c, const Op& o);
 /// o.imm = source segment, o.extra = address size; opcode: A4 A6 AA AC AE.
 Slow pick_string(u8 opcode, u8 size, u8 repeat);
@@ -103,7 +104,6 @@ Step legacy_call(Cpu& c, const Op& o);           // imm: target
 Step legacy_call_indirect(Cpu& c, const Op& o);  // s
 Step legacy_jump_indirect(Cpu& c, const Op& o);  // s
 Step legacy_ret(Cpu& c, const Op& o);            // imm: bytes of arguments
-Step legacy_branch_beyond(Cpu& c, const Op& o);  // imm: opcode | address size << 8
 Step legacy_xlat(Cpu& c, const Op& o);           // imm: segment, extra: address size
 Step legacy_bound(Cpu& c, const Op& o);          // s; the address in memory
 Step legacy_bcd(Cpu& c, const Op& o);            // imm: opcode | immediate << 8

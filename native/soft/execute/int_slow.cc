@@ -15,6 +15,46 @@ Handler pick_raise_ud() { return raise_vector<UD>; }
 
 Step slow_gp0(Cpu& c, const Op&) { return c.raise(GP, 0); }
 
+namespace {
+bool condition_of(const Cpu& c, int cc) {
+  const u64 f = status_of_lazy(c.res, c.aux);
+  const bool sf_of = bool(f & flag::SF) != bool(f & flag::OF);
+  const bool holds[] = {bool(f & flag::OF),
+                        bool(f & flag::CF),
+                        bool(f & flag::ZF),
+                        bool(f & (flag::CF | flag::ZF)),
+                        bool(f & flag::SF),
+                        bool(f & flag::PF),
+                        sf_of,
+                        sf_of || f & flag::ZF};
+  return holds[cc >> 1] != (cc & 1);
+}
+
+/// Of LOOPcc and JCXZ: rCX as wide as an address is.
+u64 count_of(u64 rcx, u8 address_size) {
+  return address_size == 2   ? static_cast<u16>(rcx)
+         : address_size == 4 ? static_cast<u32>(rcx)
+                             : rcx;
+}
+}  // namespace
+
+/// JMP, Jcc, LOOPcc, JCXZ, CALL whose target is beyond the limit of CS or not canonical: taken,
+/// they fault before they have changed anything.
+Step slow_branch_beyond(Cpu& c, const Op& o) {
+  const u8 opcode = o.imm & 0xff, address_size = (o.imm >> 8) & 0xff;
+  const bool loops = opcode >= 0xe0 && opcode <= 0xe2;
+  const u64 count = count_of(c.r[RCX], address_size), left = count_of(count - 1, address_size);
+  const bool zf = status_of_lazy(c.res, c.aux) & flag::ZF;
+  bool taken = true;
+  if ((opcode & 0xf0) == 0x70) taken = condition_of(c, opcode & 15);
+  else if (opcode == 0xe3) taken = count == 0;
+  else if (loops) taken = left != 0 && (opcode == 0xe2 || zf == (opcode == 0xe1));
+  if (taken) return c.raise(GP, 0);
+  if (loops && address_size == 2) put<u16>(&c, RCX * 8, static_cast<u16>(left));
+  else if (loops) c.r[RCX] = left;
+  return Step::Next;
+}
+
 Step slow_push16(Cpu& c, const Op& o) {
   if (!c.store(c.r[RSP] - 2, 2, get<u16>(&c, o.s))) return Step::Fault;
   c.r[RSP] -= 2;

@@ -144,37 +144,6 @@ Step legacy_ret(Cpu& c, const Op& o) {
   return go(c, target);
 }
 
-namespace {
-bool condition_of(const Cpu& c, int cc) {
-  const u64 f = status_of_lazy(c.res, c.aux);
-  const bool sf_of = bool(f & flag::SF) != bool(f & flag::OF);
-  const bool holds[] = {bool(f & flag::OF),
-                        bool(f & flag::CF),
-                        bool(f & flag::ZF),
-                        bool(f & (flag::CF | flag::ZF)),
-                        bool(f & flag::SF),
-                        bool(f & flag::PF),
-                        sf_of,
-                        sf_of || f & flag::ZF};
-  return holds[cc >> 1] != (cc & 1);
-}
-}  // namespace
-
-/// JMP, Jcc, LOOPcc, JCXZ whose target lies beyond the limit of CS: taken, they fault.
-Step legacy_branch_beyond(Cpu& c, const Op& o) {
-  const u8 opcode = o.imm & 0xff, address_size = (o.imm >> 8) & 0xff;
-  const u64 count = narrow(c.r[RCX], address_size), left = narrow(count - 1, address_size);
-  const bool zf = status_of_lazy(c.res, c.aux) & flag::ZF;
-  bool taken = true;
-  if ((opcode & 0xf0) == 0x70) taken = condition_of(c, opcode & 15);
-  else if (opcode == 0xe3) taken = count == 0;
-  else if (opcode >= 0xe0 && opcode <= 0xe2)
-    taken = left != 0 && (opcode == 0xe2 || zf == (opcode == 0xe1));
-  if (taken) return c.raise(GP, 0);
-  if (opcode >= 0xe0 && opcode <= 0xe2) write_reg(c, RCX * 8, address_size, left);
-  return Step::Next;
-}
-
 Step legacy_xlat(Cpu& c, const Op& o) {
   u64 va, v;
   const u64 offset = narrow(c.r[RBX] + get<u8>(&c, RAX * 8), static_cast<u8>(o.extra));

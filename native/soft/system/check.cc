@@ -39,20 +39,10 @@ std::string check_cr0(const kvm_sregs& s) {
   return "";
 }
 
-/// Beyond the software CPU's, as the model's features give them: UMIP, FSGSBASE, PCIDE, SMEP, SMAP.
-u64 allowed_cr4(const CpuModel& m) {
-  const vcpu::Features& f = m.features;
-  const auto given = [](u32 word, int feature, int control) {
-    return static_cast<u64>(word >> feature & 1) << control;
-  };
-  return kCr4Allowed | given(f.ecx7, 2, 11) | given(f.ebx7, 0, 16) | given(f.ecx1, 17, 17) |
-         given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
-}
-
 std::string check_control(const CpuModel& m, const kvm_sregs& s) {
   if (std::string e = check_cr0(s); !e.empty()) return e;
   if (s.cr3 & ~kPhysMask) return say("CR3 0x%llx has reserved bits set", s.cr3);
-  if (s.cr4 & ~allowed_cr4(m))
+  if (s.cr4 & ~allowed_cr4(m.features))
     return say("CR4 0x%llx has bits that CPU model %s does not offer", s.cr4, m.name.c_str());
   if (s.efer & ~kEferAllowed)
     return say("EFER 0x%llx has bits that CPU model %s does not offer", s.efer, m.name.c_str());

@@ -44,14 +44,8 @@ bool write_cr3(Cpu& c, u64 value) {
   return true;
 }
 
-u64 allowed_cr4(const Cpu& c) {
-  const vcpu::Features& f = c.model->features;
-  return kCr4Allowed | (f.ebx7 & f.FSGSBASE ? cr4::FSGSBASE : 0) |
-         (f.ecx7 & f.UMIP ? cr4::UMIP : 0);
-}
-
 bool write_cr4(Cpu& c, u64 value) {
-  if (value & ~allowed_cr4(c)) return false;
+  if (value & ~allowed_cr4(c.model->features)) return false;
   if (c.long_mode() && !(value & cr4::PAE)) return false;
   const u64 changed = c.cr4 ^ value;
   c.cr4 = value;

@@ -27,13 +27,12 @@ constexpr u32 kMaxBasic = 7, kTopologyLeaf = 0xb, kMaxHypervisor = 0x40000001,
               kMaxExtended = 0x80000021;
 constexpr u32 kApic = bit(9), kHyperThreading = bit(28), kCmpLegacy = bit(1);
 constexpr u32 kMirrored = 0x0183f3ff;  // leaf 1 bits that AMD repeats in 80000001 EDX
-constexpr char kAmd[] = "AuthenticAMD";
 constexpr char kKvm[] = "KVMKVMKVM\0\0";
 
 CpuModel make_soft_v1() {
   CpuModel m;
   m.name = "soft-v1";
-  m.vendor = kAmd;
+  m.vendor = vcpu::kAmd;
   m.signature = 0x00060fb1;  // family 15, model 0x6b, stepping 1
   m.brand = "colo software CPU (soft-v1)";
   m.features.ecx1 = bit(13) /* cx16 */ | bit(21) /* x2apic */ | bit(31) /* hypervisor */;
@@ -71,13 +70,14 @@ struct View {
   const Topology& t = m.topology;
 
   u32 in_package() const { return t.cores * t.threads; }
-  bool amd() const { return m.amd(); }
   /// CPUID shows the APIC only while APIC_BASE enables it.
   u32 features() const {
     const u32 shown = apic ? m.features.edx1 : m.features.edx1 & ~kApic;
     return in_package() > 1 ? shown | kHyperThreading : shown;
   }
-  u32 extended_features() const { return m.features.edx81 | (amd() ? features() & kMirrored : 0); }
+  u32 extended_features() const {
+    return m.features.edx81 | (m.amd() ? features() & kMirrored : 0);
+  }
 
   void basic(u32 leaf, u32 subleaf, u32 out[4]) const;
   void topology(u32 subleaf, u32 out[4]) const;
@@ -129,7 +129,7 @@ void View::extended(u32 leaf, u32 out[4]) const {
     case 0x80000000:
       return set(out, kMaxExtended, word(m.vendor, 0), word(m.vendor, 2), word(m.vendor, 1));
     case 0x80000001: {
-      const bool many_cores = amd() && in_package() > 1;
+      const bool many_cores = m.amd() && in_package() > 1;
       return set(out, m.signature, 0, m.features.ecx81 | (many_cores ? kCmpLegacy : 0),
                  extended_features());
     }

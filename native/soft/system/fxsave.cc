@@ -1,6 +1,7 @@
-// 0F AE: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, CLFLUSH (Intel SDM vol. 1, 10.5; vol. 2). The CPU's own
-// image is FXSAVE64's; the form without REX.W holds 32-bit instruction and data pointers and their
-// segments, which this CPU keeps as zero. Outside 64-bit code there are eight XMM registers.
+// 0F AE: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, CLFLUSH, CLFLUSHOPT (Intel SDM vol. 1, 10.5; vol. 2).
+// The CPU's own image is FXSAVE64's; the form without REX.W holds 32-bit instruction and data
+// pointers and their segments, which this CPU keeps as zero. Outside 64-bit code there are eight
+// XMM registers.
 #include "soft/system/system.h"
 
 namespace colo::soft::sys {
@@ -64,10 +65,8 @@ Step stmxcsr(Cpu& c, const Op& o) {
   return done(c.store(ea(c, o), 4, value));
 }
 
-/// /7: CLFLUSH. Faults as a read of one byte would.
+/// /7: CLFLUSH and, with prefix 66, CLFLUSHOPT: no cache, but the faults of a read of one byte.
 Step clflush(Cpu& c, const Op& o) { return done(c.probe(ea(c, o), 1, Access::Read)); }
-
-Step fence(Cpu&, const Op&) { return Step::Next; }
 
 /// F3, register form. /0: RDFSBASE, /1: RDGSBASE, /2: WRFSBASE, /3: WRGSBASE. A CPU model that has
 /// not the instructions has not the bit of CR4 either.
@@ -84,13 +83,14 @@ Step segment_base(Cpu& c, const Op& o) {
 
 }  // namespace
 
-/// Everything else of the group (XSAVE ...) is not exposed by CPUID: #UD. CLFLUSHOPT is the block
-/// builder's, as CLFLUSH is in most code.
+/// Everything else of the group (XSAVE ...) is not exposed by CPUID: #UD. Fences, and CLFLUSHOPT on
+/// a model without it, are the block builder's.
 SlowInsn group_0fae(u8 modrm, u8 prefix) {
   const u8 which = (modrm >> 3) & 7;
   if (prefix == 0xf3 && modrm >= 0xc0 && which < 4) return {segment_base, false};
+  if (modrm >= 0xc0) return {};
+  if (prefix == 0x66 && which == 7) return {clflush, false};
   if (prefix) return {};
-  if (modrm >= 0xc0) return which >= 5 ? SlowInsn{fence, false} : SlowInsn{};
   switch (which) {
     case 0:
       return {fxsave, false};

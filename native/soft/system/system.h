@@ -149,6 +149,15 @@ inline u64 guest_tsc(const Cpu& c) { return c.clock->now_ns() + c.msr.tsc_offset
 // --- control registers (control.cc)
 constexpr u64 kCr4Allowed = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE |
                             cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+/// Those, and what the model's features give besides: UMIP, FSGSBASE, and PCIDE, SMEP and SMAP,
+/// which no model of the software CPU has.
+constexpr u64 allowed_cr4(const vcpu::Features& f) {
+  const auto given = [](u32 word, int feature, int control) {
+    return static_cast<u64>(word >> feature & 1) << control;
+  };
+  return kCr4Allowed | given(f.ecx7, 2, 11) | given(f.ebx7, 0, 16) | given(f.ecx1, 17, 17) |
+         given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
+}
 /// CR4.UMIP: what SGDT, SIDT, SLDT, STR and SMSW tell is the kernel's (Intel SDM vol. 3, 2.5).
 inline bool hidden_from_user(const Cpu& c) { return c.cpl && (c.cr4 & cr4::UMIP); }
 constexpr u64 kEferAllowed = efer::SCE | efer::LME | efer::LMA | efer::NXE;
