@@ -167,6 +167,7 @@ void page_faults() {
     u64 directory;
     bool pae, write, user;
     u32 error;
+    u64 cr4 = 0, flags = 0;
   } cases[] = {
       {0x14003, kTable | 3, false, false, false, ~0u},
       {0, kTable | 3, false, false, false, 0},
@@ -181,18 +182,27 @@ void page_faults() {
       {0x14003 | 1ull << 45, kTable | 3, true, false, false, 9},
       {0, 0x00201083, true, false, false, ~0u},  // 2 MiB, PAT
       {0, 0x00202083, true, false, false, 9},    // 2 MiB, reserved
+      {0x14007, kTable | 7, false, false, false, 1, cr4::SMAP},
+      {0x14007, kTable | 7, false, true, false, 3, cr4::SMAP},
+      {0x14007, kTable | 7, false, true, false, ~0u, cr4::SMAP, flag::AC},
+      {0x14003, kTable | 7, false, false, false, ~0u, cr4::SMAP},
+      {0x14007, kTable | 3, true, false, false, ~0u, cr4::SMAP},
+      {0x14007, kTable | 7, true, false, false, 1, cr4::SMAP},
+      {0, 0x00201087, true, true, false, 3, cr4::SMAP},
   };
   for (const auto& k : cases) {
     ModeMachine m;
     m.protected_mode(k.user ? 3 : 0);
     m.c.cr3 = k.pae ? kPointers : kDirectory;
-    m.c.cr4 = k.pae ? cr4::PAE : cr4::PSE;
+    m.c.cr4 = (k.pae ? cr4::PAE : cr4::PSE) | k.cr4;
+    const u32 low = k.cr4 ? 0x83 : 0x87;
+    m.c.set_flags(k.flags);
     if (k.pae) {
       m.put<u64>(kPointers, kDirectory | 1);
-      m.put<u64>(kDirectory, 0x87), m.put<u64>(kDirectory + 16, k.directory);
+      m.put<u64>(kDirectory, low), m.put<u64>(kDirectory + 16, k.directory);
       m.put<u64>(kTable, k.entry);
     } else {
-      m.put<u32>(kDirectory, 0x87), m.put<u32>(kDirectory + 4, static_cast<u32>(k.directory));
+      m.put<u32>(kDirectory, low), m.put<u32>(kDirectory + 4, static_cast<u32>(k.directory));
       m.put<u32>(kTable, static_cast<u32>(k.entry));
     }
     m.c.cr0 |= cr0::PG;

@@ -66,6 +66,7 @@ bool Cpu::load_sys(u64 va, u8 size, u64& value) {
 bool Cpu::store_sys(u64 va, u8 size, u64 value) {
   return copy(*this, va, &value, size, true, false);
 }
+bool Cpu::store_inner(u64 va, u8 size, u64 value) { return store_sys(va, size, value); }
 bool Cpu::probe(u64 va, size_t n, Access access) {
   for (size_t i = 0; i < n; i++)
     if (!translate(*this, va + i, access == Access::Write, cpl == 3)) return false;
@@ -81,6 +82,8 @@ void Cpu::mode_changed() {
   rip_mask = mode & kModeLegacy ? 0xffffffff : ~0ull;
   test::engine.mode_changes++;
 }
+
+void Cpu::alignment_flag_changed() {}
 
 u64 Cpu::flags() const { return rflags | res; }
 void Cpu::set_flags(u64 value) {

@@ -297,6 +297,28 @@ void pending_exception_is_delivered_after_load() {
   EQUAL(m.c.rip, at::HANDLERS + 14 * 16);
 }
 
+/// SMEP, SMAP and PCID stand in control registers and flags alone. Who lacks them says so.
+void supervisor_features_are_carried() {
+  vcpu::CpuModel with = vcpu::soft_v1();
+  with.features = vcpu::soft_features();
+  F m;
+  const Cpu& c = m.c;
+  m.c.model = &with;
+  m.c.cr4 |= cr4::SMEP | cr4::SMAP | cr4::PCIDE;
+  m.c.cr3 |= 5;
+  m.c.set_flags(flag::AC);
+  vcpu::VcpuState s = saved(c);
+  EXPECT(check_state(c, s).empty());
+  F other;
+  EXPECT(check_state(other.c, s) == "CR4 0x3206a0 has bits that CPU model soft-v1 does not offer");
+  other.c.model = &with;
+  load_state(other.c, s);
+  expect_same(s, saved(other.c));
+  s.sregs.cr0 &= ~u64{cr0::PG}, s.sregs.efer &= ~efer::LMA;
+  s.sregs.cs.l = 0, s.sregs.cs.db = 1;
+  EXPECT(check_state(c, s) == "CR4.PCIDE is set outside long mode");
+}
+
 void refused(const char* word, void (*spoil)(vcpu::VcpuState&)) {
   F m;
   fill(m);
@@ -394,8 +416,8 @@ void random_images() {
 
 void state_tests() {
   msr_rules(), time_stamp_counter(), apic_registers(), cpuid_model(), paravirtual_clock();
-  round_trips(), tsc_follows_clock(), pending_exception_is_delivered_after_load(), refusals(),
-      random_images();
+  round_trips(), supervisor_features_are_carried(), tsc_follows_clock(),
+      pending_exception_is_delivered_after_load(), refusals(), random_images();
 }
 
 }  // namespace colo::test

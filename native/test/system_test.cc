@@ -127,6 +127,56 @@ void control_registers() {
   EQUAL(c.r[RAX], u32(c.cr0));
 }
 
+/// CR4.PCIDE, bit 63 of CR3, and INVPCID: which calls drop what, and which are a #GP.
+void process_contexts() {
+  F m;
+  Cpu& c = m.c;
+  const auto invpcid = [&](u64 kind, u64 pcid, u64 va = 0x5000) {
+    m.poke64(at::DATA, pcid), m.poke64(at::DATA + 8, va);
+    c.r[RBX] = kind, c.rip = at::CODE;
+    engine = {};
+    return m.run(2, 0x82, {.modrm = 0x1c, .prefix = 0x66});
+  };
+  const auto drops = [&](u64 kind, u64 pcid, int all, int local, u64 page) {
+    EXPECT(m.ok(invpcid(kind, pcid)) && c.rip == at::CODE + 4);
+    EXPECT(engine.full_flushes == all && engine.flushes == local && engine.flushed_page == page);
+  };
+  constexpr u64 kNoFlush = 1ull << 63;
+  EXPECT(m.faults(invpcid(2, 0), UD));
+  vcpu::CpuModel tagged = vcpu::soft_v1();
+  tagged.features.ecx1 |= vcpu::Features::PCID;
+  tagged.features.ebx7 |= vcpu::Features::INVPCID;
+  c.model = &tagged;
+  drops(0, 0, 0, 0, 0x5000), drops(1, 0, 0, 1, 0), drops(2, 0, 1, 0, 0), drops(3, 0, 0, 1, 0);
+  drops(2, 5, 1, 0, 0);
+  for (const u64 kind : {0, 1}) EXPECT(m.faults(invpcid(kind, 5), GP, 0));
+  EXPECT(m.faults(mov_cr(m, 3, at::PML4 | kNoFlush), GP, 0));
+  EXPECT(m.ok(mov_cr(m, 3, at::PML4 | 5)));
+  EXPECT(m.faults(mov_cr(m, 4, c.cr4 | cr4::PCIDE), GP, 0) && !(c.cr4 & cr4::PCIDE));
+  EXPECT(m.ok(mov_cr(m, 3, at::PML4)) && m.ok(mov_cr(m, 4, c.cr4 | cr4::PCIDE)));
+  engine = {};
+  EXPECT(m.ok(mov_cr(m, 3, at::PML4 | 5 | kNoFlush)));
+  EXPECT(c.cr3 == (at::PML4 | 5) && engine.flushes == 1);
+  EXPECT(m.faults(mov_cr(m, 3, at::PML4 | 1ull << 62), GP, 0));
+  drops(0, 5, 0, 0, 0x5000), drops(1, 5, 0, 1, 0), drops(0, 6, 0, 0, 0), drops(1, 6, 0, 0, 0);
+  EXPECT(m.faults(invpcid(4, 5), GP, 0) && m.faults(invpcid(1ull << 32, 5), GP, 0));
+  for (const u64 kind : {0, 1, 2, 3}) EXPECT(m.faults(invpcid(kind, 0x1005), GP, 0));
+  EXPECT(m.faults(invpcid(0, 5, 1ull << 47), GP, 0) && m.ok(invpcid(1, 5, 1ull << 47)));
+  c.r[RBX] = 2;
+  EXPECT(m.faults(m.run(2, 0x82, {.modrm = 0x1c, .prefix = 0xf2}), UD));
+  EXPECT(m.faults(m.run(2, 0x82, {.modrm = 0xd8, .prefix = 0x66}), UD));
+  m.unmap(at::DATA);
+  EXPECT(m.run(2, 0x82, {.modrm = 0x1c, .prefix = 0x66}) == Step::Fault && c.pending.vector == PF);
+  c.seg[CS] = sys::flat_code(sel::KERNEL32, 0, false);
+  EXPECT(m.faults(mov_cr(m, 0, c.cr0 & ~cr0::PG), GP, 0) && c.long_mode());
+  engine = {};
+  EXPECT(m.ok(mov_cr(m, 4, c.cr4 & ~cr4::PCIDE)) && engine.full_flushes == 1);
+  EXPECT(m.ok(mov_cr(m, 3, at::PML4)) && m.ok(mov_cr(m, 0, c.cr0 & ~cr0::PG)));
+  EXPECT(m.faults(mov_cr(m, 4, c.cr4 | cr4::PCIDE), GP, 0));  // not outside long mode
+  m.ring(3);
+  EXPECT(m.faults(m.run(2, 0x82, {.modrm = 0x1c, .prefix = 0x66}), GP, 0));
+}
+
 void into_long_mode() {
   F m;  // compatibility path of a 32-bit loader: PG with LME, PAE and a 32-bit CS switches LMA on
   Cpu& c = m.c;
@@ -331,8 +381,8 @@ void refused_instructions() {
 int main() {
   using namespace colo::test;
   deliver_tests();
-  fast_calls(), interrupt_flag(), control_registers(), into_long_mode(), debug_registers(),
-      segment_loads(), system_segments(), table_registers();
+  fast_calls(), interrupt_flag(), control_registers(), process_contexts(), into_long_mode(),
+      debug_registers(), segment_loads(), system_segments(), table_registers();
   ports(), fpu_images(), refused_instructions();
   state_tests();
   return summary();

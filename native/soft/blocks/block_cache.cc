@@ -77,7 +77,7 @@ BlockCache::~BlockCache() {
 
 bool BlockCache::exec_page(u64 va, Exec& out) {
   Place place;
-  out.host = c_.mmu->at(va, Access::Exec, c_.cpl == 3, place);
+  out.host = c_.mmu->at(va, Access::Exec, c_.rights(), place);
   out.offset = place.at;
   if (out.host) return true;
   if (place.device) c_.raise(UD);  // an empty bus floats to FF FF, which is no instruction

@@ -160,6 +160,7 @@ namespace {
 u64 system_operand_bytes(const Insn& i) {
   const bool pointer = i.opcode == 0xff || i.opcode == 0xc4 || i.opcode == 0xc5;
   if (i.map == 0) return pointer ? 2u + i.size() : 2;
+  if (i.map == 2) return 16;
   switch (i.opcode) {
     case 0x01:
       return i.ext() < 4 ? 6 : i.ext() == 7 ? 0 : 2;
@@ -175,7 +176,7 @@ u64 system_operand_bytes(const Insn& i) {
 }
 
 bool system_writes(const Insn& i) {
-  if (i.map == 0) return i.opcode == 0x8c;
+  if (i.map != 1) return i.map == 0 && i.opcode == 0x8c;
   if (i.opcode == 0x00) return i.ext() < 2;
   if (i.opcode == 0x01) return i.ext() < 2 || i.ext() == 4;
   return i.opcode == 0xae && (i.ext() == 0 || i.ext() == 3);

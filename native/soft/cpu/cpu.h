@@ -147,8 +147,13 @@ struct TlbEntry {
   u64 read = 1, write = 1, exec = 1;
   u64 addend = 0;
 };
-constexpr size_t kTlbSize =
-    1024;  // per privilege (supervisor, user); kTlbIndex = (va >> 12) & (kTlbSize - 1)
+constexpr size_t kTlbSize = 1024;  // of each set; kTlbIndex = (va >> 12) & (kTlbSize - 1)
+/// With which rights memory is reached; each has a set of TLB entries of its own, so that what one
+/// may do says nothing about another and no access has to ask. Under CR4.SMAP the supervisor's are
+/// kept off user pages, but for accesses of code that has set RFLAGS.AC: SupervisorAc. Without it
+/// that set stays empty.
+enum class Rights : u8 { Supervisor, User, SupervisorAc };
+constexpr size_t kTlbSets = 3;
 
 constexpr bool canonical(u64 va) {
   return static_cast<u64>(static_cast<i64>(va << 16) >> 16) == va;
@@ -187,7 +192,7 @@ struct alignas(64) Cpu {
   std::atomic<i64> floor{
       0};  // budget below this = leave; kFloorLeave stops at the next block end (any thread)
   Block* block = nullptr;      // the running one
-  TlbEntry* tlb = nullptr;     // tlb_sets[cpl == 3]; one that never hits while alignment is checked
+  TlbEntry* tlb = nullptr;     // of rights(); one that never hits while alignment is checked
   JumpEntry* jumps = nullptr;  // of jump_sets, by mode: where indirect branches look first
   u8* arena = nullptr;         // base of the decoded blocks
   u32 epoch[2] = {
@@ -254,7 +259,7 @@ struct alignas(64) Cpu {
   vcpu::RunResult exit_reason = vcpu::RunResult::Kicked;
   std::string error;
 
-  TlbEntry tlb_sets[2][kTlbSize];
+  TlbEntry tlb_sets[kTlbSets][kTlbSize];
   /// Per privilege, for 64-bit code and for all other (va: the offset in CS); the code cache's.
   JumpEntry* jump_sets[4] = {};
 
@@ -271,10 +276,12 @@ struct alignas(64) Cpu {
   bool store_bytes(
       u64 va, const void* in,
       size_t n);  // all-or-nothing for RAM: both pages are probed before the first byte is written
-  /// As load/store but with supervisor rights whatever CPL is (descriptor tables, TSS, IDT, stacks
-  /// of a delivery).
+  /// As load/store but with supervisor rights whatever CPL is, and RFLAGS.AC opens nothing: the
+  /// processor's own accesses to descriptor tables, TSS and IDT (SDM vol. 3, 4.6.1).
   bool load_sys(u64 va, u8 size, u64& value);
   bool store_sys(u64 va, u8 size, u64 value);
+  /// As store in an inner ring, whatever CPL still is: the stack of a delivery.
+  bool store_inner(u64 va, u8 size, u64 value);
   /// Probes without access (write = intent). False: pending set.
   bool probe(u64 va, size_t n, Access access);
 
@@ -317,6 +324,7 @@ struct alignas(64) Cpu {
   void tlb_flush_page(u64 va);   // INVLPG
   void mode_changed();  // after CPL, CS.L, CR0, CR4, EFER changed: reselect tlb set, block key
                         // bits, jump cache
+  void alignment_flag_changed();  // RFLAGS.AC alone: reselect tlb set
 
   /// Makes the run loop look at attention, kick_requested and the chip at the next block end. Any
   /// thread.
@@ -331,6 +339,10 @@ struct alignas(64) Cpu {
   bool long_mode() const { return efer & efer::LMA; }
   bool code64() const { return seg[CS].l; }
   bool protected_mode() const { return cr0 & cr0::PE; }
+  Rights rights() const { return cpl == 3 ? Rights::User : inner_rights(); }
+  Rights inner_rights() const {
+    return cr4 & cr4::SMAP && rflags & flag::AC ? Rights::SupervisorAc : Rights::Supervisor;
+  }
   bool checks_alignment() const { return cpl == 3 && (rflags & flag::AC) && (cr0 & cr0::AM); }
 };
 

@@ -9,7 +9,7 @@ void Cpu::set_flags(u64 value) {
   const bool alignment = (rflags ^ value) & flag::AC;
   lazy_of_status(value, res, aux);
   rflags = (value & ~flag::STATUS) | 2;
-  if (alignment) mode_changed();
+  if (alignment) alignment_flag_changed();
 }
 
 }  // namespace colo::soft

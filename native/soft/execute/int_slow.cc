@@ -128,7 +128,7 @@ bool compare_exchange(Cpu& c, u64 at, size_t n, u64* found, const u64* desired) 
     return false;
   const bool split = splits_line(at, n);
   Place place;
-  u8* host = split ? nullptr : c.mmu->at(at, Access::Write, c.cpl == 3, place);
+  u8* host = split ? nullptr : c.mmu->at(at, Access::Write, c.rights(), place);
   if (host) {
     if (c.watching) c.note_access(at, n, true);
     exchange_here(host, n, found, desired);

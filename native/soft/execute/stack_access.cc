@@ -54,7 +54,10 @@ bool is_stack_access(Cpu& c, u64 va) {
   Parse got = Parse::Truncated;
   for (size_t n = 0; got == Parse::Truncated && n < sizeof bytes;
        n++) {  // byte by byte: what follows it may be a device
-    if (!c.mmu->read(c.rip + n, bytes + n, 1, c.cpl == 3)) break;
+    Place place;
+    const u8* at = c.mmu->at(c.rip + n, Access::Exec, c.rights(), place);
+    if (!at) break;
+    bytes[n] = *at;
     got = parse(bytes, n + 1, i);
   }
   c.pending = met;  // RIP itself may be the address that is none

@@ -54,7 +54,7 @@ u64 in_page(u64 va) {
 enum class Got : u8 { Ram, OneByOne, Fault };
 Got reach(Cpu& c, u64 va, Access access, u8*& host, u64& offset) {
   Place place;
-  host = c.mmu->at(va, access, c.cpl == 3, place);
+  host = c.mmu->at(va, access, c.rights(), place);
   offset = place.at;
   return host ? Got::Ram : place.device ? Got::OneByOne : Got::Fault;
 }

@@ -80,22 +80,23 @@ u64 tag_of(const TlbEntry& e, Access access) {
 }
 }  // namespace
 
-u8* Mmu::at(u64 va, Access access, bool user, Place& place) {
-  const TlbEntry& e = c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)];
+u8* Mmu::at(u64 va, Access access, Rights rights, Place& place) {
+  const size_t set = static_cast<size_t>(rights), i = (va >> kPageShift) & (kTlbSize - 1);
+  const TlbEntry& e = c.tlb_sets[set][i];
   place = {};
   if (tag_of(e, access) != (va & kPageMask)) {
-    if (!fill(va, access, user, place) || place.device) return nullptr;
+    if (!fill(va, access, rights, place) || place.device) return nullptr;
   } else {
-    place.at = side_[user][(va >> kPageShift) & (kTlbSize - 1)].offset | (va & ~kPageMask);
+    place.at = side_[set][i].offset | (va & ~kPageMask);
   }
   return reinterpret_cast<u8*>(va + e.addend);
 }
 
-bool Mmu::read(u64 va, void* out, size_t n, bool user) {
+bool Mmu::read(u64 va, void* out, size_t n, Rights rights) {
   for (u8* to = static_cast<u8*>(out); n;) {
     const size_t part = std::min<u64>(n, kPageSize - (va & ~kPageMask));
     Place place;
-    const u8* from = at(va, Access::Read, user, place);
+    const u8* from = at(va, Access::Read, rights, place);
     if (from) move_bytes(to, from, part);
     else if (place.device) device_read(place.at, to, part);
     else return false;
@@ -104,11 +105,11 @@ bool Mmu::read(u64 va, void* out, size_t n, bool user) {
   return true;
 }
 
-bool Mmu::write(u64 va, const void* in, size_t n, bool user) {
+bool Mmu::write(u64 va, const void* in, size_t n, Rights rights) {
   for (const u8* from = static_cast<const u8*>(in); n;) {
     const size_t part = std::min<u64>(n, kPageSize - (va & ~kPageMask));
     Place place;
-    if (u8* to = at(va, Access::Write, user, place)) {
+    if (u8* to = at(va, Access::Write, rights, place)) {
       move_bytes(to, from, part);
       wrote_ram(place.at, part);
     } else if (place.device) {
@@ -121,11 +122,11 @@ bool Mmu::write(u64 va, const void* in, size_t n, bool user) {
   return true;
 }
 
-bool Mmu::probe_page(u64 va, Access access, bool user) {
-  if (tag_of(c.tlb_sets[user][(va >> kPageShift) & (kTlbSize - 1)], access) == (va & kPageMask))
-    return true;
+bool Mmu::probe_page(u64 va, Access access, Rights rights) {
+  const TlbEntry* const set = c.tlb_sets[static_cast<size_t>(rights)];
+  if (tag_of(set[(va >> kPageShift) & (kTlbSize - 1)], access) == (va & kPageMask)) return true;
   Translation t;  // not fill(): a probe alone dirties nothing
-  return walk(va, access, user, t);
+  return walk(va, access, rights, t);
 }
 
 bool Mmu::beyond_4g(u64 va, size_t n) {
@@ -145,14 +146,14 @@ u64 Mmu::behind(u64 va, u64 n) const {
 /// address space is page 0.
 bool Cpu::probe(u64 va, size_t n, Access access) {
   COLO_ASSERT(n - 1 < kPageSize);
-  const bool user = cpl == 3;
-  if (!mmu->probe_page(va, access, user)) return false;
+  const Rights by = rights();
+  if (!mmu->probe_page(va, access, by)) return false;
   if (!((va ^ (va + n - 1)) & kPageMask)) return true;
-  return mmu->probe_page(mmu->behind(va, kPageSize - (va & ~kPageMask)), access, user);
+  return mmu->probe_page(mmu->behind(va, kPageSize - (va & ~kPageMask)), access, by);
 }
 
 bool Cpu::load_bytes(u64 va, void* out, size_t n) {
-  if (!mmu->aligned(va, n) || mmu->beyond_4g(va, n) || !mmu->read(va, out, n, cpl == 3))
+  if (!mmu->aligned(va, n) || mmu->beyond_4g(va, n) || !mmu->read(va, out, n, rights()))
     return false;
   if (COLO_UNLIKELY(watching)) note_access(va, n, false);
   return true;
@@ -161,7 +162,7 @@ bool Cpu::load_bytes(u64 va, void* out, size_t n) {
 bool Cpu::store_bytes(u64 va, const void* in, size_t n) {
   if (!mmu->aligned(va, n) || mmu->beyond_4g(va, n)) return false;
   if (((va + n - 1) ^ va) & kPageMask && !probe(va, n, Access::Write)) return false;
-  if (!mmu->write(va, in, n, cpl == 3)) return false;
+  if (!mmu->write(va, in, n, rights())) return false;
   if (COLO_UNLIKELY(watching)) note_access(va, n, true);
   return true;
 }
@@ -173,9 +174,14 @@ bool Cpu::load(u64 va, u8 size, u64& value) {
 bool Cpu::store(u64 va, u8 size, u64 value) { return store_bytes(va, &value, size); }
 bool Cpu::load_sys(u64 va, u8 size, u64& value) {
   value = 0;
-  return mmu->read(va, &value, size, false);
+  return mmu->read(va, &value, size, Rights::Supervisor);
 }
-bool Cpu::store_sys(u64 va, u8 size, u64 value) { return mmu->write(va, &value, size, false); }
+bool Cpu::store_sys(u64 va, u8 size, u64 value) {
+  return mmu->write(va, &value, size, Rights::Supervisor);
+}
+bool Cpu::store_inner(u64 va, u8 size, u64 value) {
+  return mmu->write(va, &value, size, inner_rights());
+}
 
 void Mmu::open_window(const Op* o, u64 va, u8 size, bool write) {
   TlbEntry* slot = &c.tlb[(va >> kPageShift) & (kTlbSize - 1)];
@@ -192,7 +198,7 @@ void Mmu::open_window(const Op* o, u64 va, u8 size, bool write) {
 /// write whoever waits: it promises no more for an aligned operand, and its answer may take long.
 Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool write_after) {
   COLO_ASSERT(!window.open);
-  const bool user = c.cpl == 3;
+  const Rights rights = c.rights();
   if (!aligned(va, size) || beyond_4g(va, size)) return Prepared::Fault;
   const Access access = write_after ? Access::Write : Access::Read;
   const bool crossing = ((va + size - 1) ^ va) & kPageMask;
@@ -200,7 +206,7 @@ Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool w
   if (!crossing) {
     const TlbEntry& slot = c.tlb[(va >> kPageShift) & (kTlbSize - 1)];
     Place place;
-    if (!fill(va, access, user, place)) return Prepared::Fault;
+    if (!fill(va, access, rights, place)) return Prepared::Fault;
     if ((write_after ? slot.write : slot.read) == (va & kPageMask)) return Prepared::Retry;
     window.direct = !place.device;
     window.offset = place.at;
@@ -210,7 +216,7 @@ Mmu::Prepared Mmu::prepare(const Op* o, u64 va, u8 size, bool read_first, bool w
   const bool ram = crossing || window.direct;
   window.alone = ram && read_first && write_after && splits_line(va, size) && !c.alone;
   if (window.alone) c.world->begin_alone(c);
-  if (!window.direct && read_first && !read(va, c.bounce, size, user)) {
+  if (!window.direct && read_first && !read(va, c.bounce, size, rights)) {
     if (window.alone) c.world->end_alone(c);
     return Prepared::Fault;
   }
@@ -227,7 +233,7 @@ Mmu::Prepared Mmu::prepare_alone(const Op* o, u64 va, u8 size) {
     return Prepared::Retry;
   }
   window.direct = window.alone = true;
-  window.offset = side_[c.cpl == 3][i].offset | (va & ~kPageMask);
+  window.offset = side_[static_cast<size_t>(c.rights())][i].offset | (va & ~kPageMask);
   open_window(o, va, size, true);
   return Prepared::Windowed;
 }
@@ -239,7 +245,7 @@ void Mmu::close_window() {
   // change by our own stores.
   if (window.write) {
     if (window.direct) wrote_ram(window.offset, window.size);
-    else write(window.va, c.bounce, window.size, c.cpl == 3);
+    else write(window.va, c.bounce, window.size, c.rights());
   }
   if (window.alone) c.world->end_alone(c);
 }

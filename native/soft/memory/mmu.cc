@@ -15,6 +15,9 @@ constexpr u64 kPhysMask = ((1ull << kPhysBits) - 1) & kPageMask;
 constexpr u64 kReservedHigh = ((1ull << 52) - 1) & ~((1ull << kPhysBits) - 1);
 
 size_t tlb_index(u64 va) { return (va >> kPageShift) & (kTlbSize - 1); }
+size_t set_of(Rights rights) { return static_cast<size_t>(rights); }
+/// In a tag of a page that is in the TLB for another kind of access: the tag never hits.
+constexpr u64 kDenied = 1;
 
 /// Page tables as a walk meets them; level 0 is the page table.
 struct FourLevels {
@@ -37,10 +40,11 @@ constexpr u64 kPointerReserved = 0x1e6;
 
 }  // namespace
 
-bool Mmu::walk_fault(u64 va, Access access, bool user, bool present, bool reserved) {
+bool Mmu::walk_fault(u64 va, Access access, Rights rights, bool present, bool reserved) {
   const bool nx = (c.efer & efer::NXE && c.cr4 & cr4::PAE) || c.cr4 & cr4::SMEP;
-  return c.fault_page(va, (present ? 1 : 0) | (access == Access::Write ? 2 : 0) | (user ? 4 : 0) |
-                              (reserved ? 8 : 0) | (access == Access::Exec && nx ? 16 : 0));
+  return c.fault_page(va, (present ? 1 : 0) | (access == Access::Write ? 2 : 0) |
+                              (rights == Rights::User ? 4 : 0) | (reserved ? 8 : 0) |
+                              (access == Access::Exec && nx ? 16 : 0));
 }
 
 /// Sets bits in a paging-structure entry unless it changed meanwhile (devices write RAM too).
@@ -58,18 +62,18 @@ bool Mmu::update_entry(u64 gpa, u64 old, u64 value) {
   return true;
 }
 
-bool Mmu::walk(u64 va, Access access, bool user, Translation& out) {
+bool Mmu::walk(u64 va, Access access, Rights rights, Translation& out) {
   if (!(c.cr0 & cr0::PG)) {
-    out = {va, kPageSize, false, true, true};
+    out = {va, kPageSize, false, true, true, true};
     return true;
   }
   if (c.long_mode()) {
-    if (canonical(va)) return walk_tables<FourLevels>(va, access, user, out);
+    if (canonical(va)) return walk_tables<FourLevels>(va, access, rights, out);
     c.pending = {true, true, GP, 0, va, true};
     return false;
   }
-  return c.cr4 & cr4::PAE ? walk_tables<PaeTables>(va, access, user, out)
-                          : walk_tables<TwoLevels>(va, access, user, out);
+  return c.cr4 & cr4::PAE ? walk_tables<PaeTables>(va, access, rights, out)
+                          : walk_tables<TwoLevels>(va, access, rights, out);
 }
 
 /// Bits that must be zero in an entry.
@@ -86,7 +90,7 @@ u64 Mmu::reserved_bits(int level, bool large) const {
 }
 
 template <class F>
-bool Mmu::walk_tables(u64 va, Access access, bool user, Translation& out) {
+bool Mmu::walk_tables(u64 va, Access access, Rights rights, Translation& out) {
   using Entry = typename F::Entry;
   constexpr bool kTwo = std::is_same_v<F, TwoLevels>;
   constexpr u64 kFrame = kTwo ? 0xfffff000 : kPhysMask;
@@ -101,10 +105,10 @@ again:
     const u8* host = c.map.hva(gpa[level], sizeof(Entry));
     const u64 e = entry[level] =
         host ? __atomic_load_n(reinterpret_cast<const Entry*>(host), __ATOMIC_RELAXED) : ~0ull;
-    if (!(e & kPresent)) return walk_fault(va, access, user, false, false);
+    if (!(e & kPresent)) return walk_fault(va, access, rights, false, false);
     large = level > 0 && (e & kLarge) && !(F::kLevels == 3 && level == 2) &&
             (!kTwo || c.cr4 & cr4::PSE);
-    if (e & reserved_bits<F>(level, large)) return walk_fault(va, access, user, true, true);
+    if (e & reserved_bits<F>(level, large)) return walk_fault(va, access, rights, true, true);
     if (!(F::kLevels == 3 && level == 2)) {
       writable = writable && (e & kWritable);
       user_ok = user_ok && (e & kUserBit);
@@ -113,11 +117,13 @@ again:
     if (level == 0 || large) break;
     table = e & kFrame;
   }
+  const bool user = rights == Rights::User;
   const bool may_write = writable || (!user && !(c.cr0 & cr0::WP));
   const bool smep = !user && user_ok && (c.cr4 & cr4::SMEP);
+  const bool smap = rights == Rights::Supervisor && user_ok && (c.cr4 & cr4::SMAP);
   if ((user && !user_ok) || (access == Access::Write && !may_write) ||
-      (access == Access::Exec && (nx || smep)))
-    return walk_fault(va, access, user, true, false);
+      (access == Access::Exec ? nx || smep : smap))
+    return walk_fault(va, access, rights, true, false);
 
   for (int l = F::kLevels - 1; l >= level; l--) {
     if (F::kLevels == 3 && l == 2) continue;
@@ -130,24 +136,28 @@ again:
   out.gpa = high | (entry[level] & kFrame & ~(size - 1)) | (va & (size - 1));
   out.page_size = size;
   out.global = (entry[level] & kGlobal) && (c.cr4 & cr4::PGE);
-  out.writable = may_write && (entry[level] & kDirty);
+  out.readable = !smap;
+  out.writable = may_write && !smap && (entry[level] & kDirty);
   out.executable = !nx && !smep;
   return true;
 }
 
-void Mmu::enter(u64 va, Access access, bool user, const Translation& t, const memory::Slot& slot) {
-  const size_t i = tlb_index(va);
+void Mmu::enter(u64 va, Access access, Rights rights, const Translation& t,
+                const memory::Slot& slot) {
+  const size_t i = tlb_index(va), set = set_of(rights);
   const u64 page_va = va & kPageMask, in_slot = (t.gpa & kPageMask) - slot.gpa;
   const u64 page = slot.first_page + (in_slot >> kPageShift);
   const bool no_code = t.writable && !slot.read_only && c.world->may_tag_write(c, page);
   if (access == Access::Write && c.ram->logging() && no_code) c.ram->mark_dirty(page);
   const bool may_tag_write = no_code && (!c.ram->logging() || c.ram->is_dirty(page));
-  c.tlb_sets[user][i] = {page_va, may_tag_write ? page_va : 1, t.executable ? page_va : 1,
-                         reinterpret_cast<u64>(slot.hva) + in_slot - page_va};
-  side_[user][i] = {page << kPageShift, t.page_size, t.global};
+  sets_ = std::max(sets_, set + 1);
+  c.tlb_sets[set][i] = {t.readable ? page_va : page_va | kDenied, may_tag_write ? page_va : 1,
+                        t.executable ? page_va : 1,
+                        reinterpret_cast<u64>(slot.hva) + in_slot - page_va};
+  side_[set][i] = {page << kPageShift, t.page_size, t.global};
   if (!t.global) {
-    if (local_count_[user] < kTlbSize) local_[user][local_count_[user]] = static_cast<u16>(i);
-    if (local_count_[user] <= kTlbSize) local_count_[user]++;
+    if (local_count_[set] < kTlbSize) local_[set][local_count_[set]] = static_cast<u16>(i);
+    if (local_count_[set] <= kTlbSize) local_count_[set]++;
     if (t.executable && va >> 63) local_high_ = true;  // whatever filled it: it has an exec tag now
   }
   if (t.page_size != kPageSize) {
@@ -156,19 +166,19 @@ void Mmu::enter(u64 va, Access access, bool user, const Translation& t, const me
   }
 }
 
-bool Mmu::fill(u64 va, Access access, bool user, Place& place) {
+bool Mmu::fill(u64 va, Access access, Rights rights, Place& place) {
   COLO_ASSERT(!window.open);  // it would take the slot from under side_
   Translation t;
-  if (!walk(va, access, user, t)) return false;
+  if (!walk(va, access, rights, t)) return false;
   const memory::Slot* slot = c.map.slot_of(t.gpa);
-  if (slot) enter(va, access, user, t, *slot);
+  if (slot) enter(va, access, rights, t, *slot);
   if (!slot || (access == Access::Write && slot->read_only)) place = {true, t.gpa};
   else place = {false, slot->offset + (t.gpa - slot->gpa)};
   return true;
 }
 
 void Mmu::flush(bool globals) {
-  for (int set = 0; set < 2; set++) {
+  for (size_t set = 0; set < sets_; set++) {
     if (globals) {
       for (TlbEntry& e : c.tlb_sets[set]) e = {};
     } else if (local_count_[set] > kTlbSize) {
@@ -189,8 +199,8 @@ void Mmu::flush(bool globals) {
 void Mmu::flush_page(u64 va) {
   const size_t i = tlb_index(va);
   const bool large = va >= large_low_ && va <= large_high_;
-  for (int set = 0; set < 2; set++) {
-    if (c.tlb_sets[set][i].read == (va & kPageMask)) c.tlb_sets[set][i] = {};
+  for (size_t set = 0; set < sets_; set++) {
+    if ((c.tlb_sets[set][i].read & kPageMask) == (va & kPageMask)) c.tlb_sets[set][i] = {};
     for (size_t n = 0; large && n < kTlbSize; n++) {
       const u64 mask = ~(side_[set][n].page_size - 1);
       if (side_[set][n].page_size > kPageSize && !((c.tlb_sets[set][n].read ^ va) & mask))
@@ -202,12 +212,12 @@ void Mmu::flush_page(u64 va) {
 }
 
 void Mmu::drop_write_tags() {
-  for (auto& set : c.tlb_sets)
-    for (TlbEntry& e : set) e.write = 1;
+  for (size_t set = 0; set < sets_; set++)
+    for (TlbEntry& e : c.tlb_sets[set]) e.write = 1;
 }
 
 void Mmu::drop_write_tags(u64 page_offset) {
-  for (int set = 0; set < 2; set++)
+  for (size_t set = 0; set < sets_; set++)
     for (size_t i = 0; i < kTlbSize; i++)
       if (side_[set][i].offset == page_offset) c.tlb_sets[set][i].write = 1;
 }
@@ -217,7 +227,7 @@ void Cpu::tlb_flush_page(u64 va) { mmu->flush_page(va); }
 /// Alignment and breakpoints cost nothing while they are not checked: then every access finds the
 /// TLB empty and comes to prepare().
 TlbEntry* Mmu::current_tlb() {
-  if (COLO_LIKELY(!c.checks_alignment() && !c.watching)) return c.tlb_sets[c.cpl == 3];
+  if (COLO_LIKELY(!c.checks_alignment() && !c.watching)) return c.tlb_sets[set_of(c.rights())];
   if (!never_) never_.reset(new TlbEntry[kTlbSize]);
   return never_.get();
 }
@@ -246,5 +256,7 @@ void Cpu::mode_changed() {
   jumps = jump_sets[jump_set(mode)];
   if (mode & kModeLegacy) mmu->note_code_segment();
 }
+
+void Cpu::alignment_flag_changed() { tlb = mmu->current_tlb(); }
 
 }  // namespace colo::soft

@@ -12,7 +12,8 @@ struct Translation {
   u64 gpa = 0;
   u64 page_size = kPageSize;
   bool global = false;
-  bool writable = false;  // for the privilege asked; D is set in the entry
+  bool readable = true;   // for the rights asked: CR4.SMAP leaves code in user pages
+  bool writable = false;  // for the rights asked; D is set in the entry
   bool executable = false;
 };
 
@@ -45,9 +46,9 @@ struct Mmu {
   explicit Mmu(Cpu& cpu) : c(cpu) {}
 
   /// Walks the tables; sets A and D. False: c.pending is set.
-  bool walk(u64 va, Access access, bool user, Translation& out);
+  bool walk(u64 va, Access access, Rights rights, Translation& out);
   /// Walks and enters the translation in the TLB (device pages stay out). False: c.pending is set.
-  bool fill(u64 va, Access access, bool user, Place& place);
+  bool fill(u64 va, Access access, Rights rights, Place& place);
   void flush(bool globals);
   void flush_page(u64 va);
   /// No write tag is valid any more (new dirty epoch) / for this page (it now holds code).
@@ -55,18 +56,18 @@ struct Mmu {
   void drop_write_tags(u64 page_offset);
 
   /// Would the access be allowed? False: c.pending is set.
-  bool probe_page(u64 va, Access access, bool user);
+  bool probe_page(u64 va, Access access, Rights rights);
   void note_code_segment();
-  /// The TLB for the CPU's privilege and flags.
+  /// The TLB for the CPU's rights and flags.
   TlbEntry* current_tlb();
   /// While the CPU checks alignment: is this operand aligned as its size wants (SDM vol. 3, table
   /// 7-7)? False: c.pending is set.
   bool aligned(u64 va, size_t n);
   /// Host pointer for the access at va inside its page; nullptr with pending set, or with a
   /// device's place.
-  u8* at(u64 va, Access access, bool user, Place& place);
-  bool read(u64 va, void* out, size_t n, bool user);
-  bool write(u64 va, const void* in, size_t n, bool user);
+  u8* at(u64 va, Access access, Rights rights, Place& place);
+  bool read(u64 va, void* out, size_t n, Rights rights);
+  bool write(u64 va, const void* in, size_t n, Rights rights);
   /// Device access by size; unnatural sizes go byte by byte.
   void device_read(u64 gpa, void* out, size_t n);
   void device_write(u64 gpa, const void* in, size_t n);
@@ -94,13 +95,13 @@ struct Mmu {
     u32 limit = 0;
   };
   template <class F>
-  bool walk_tables(u64 va, Access access, bool user, Translation& out);
+  bool walk_tables(u64 va, Access access, Rights rights, Translation& out);
   template <class F>
   u64 reserved_bits(int level, bool large) const;
-  bool walk_fault(u64 va, Access access, bool user, bool present, bool reserved);
+  bool walk_fault(u64 va, Access access, Rights rights, bool present, bool reserved);
   template <class Entry>
   bool update_entry(u64 gpa, u64 old, u64 value);
-  void enter(u64 va, Access access, bool user, const Translation& t, const memory::Slot& slot);
+  void enter(u64 va, Access access, Rights rights, const Translation& t, const memory::Slot& slot);
   void open_window(const Op* o, u64 va, u8 size, bool write);
   u64 device_read_word(u64 gpa, u8 size);
   void device_write_word(u64 gpa, u8 size, u64 value);
@@ -112,10 +113,11 @@ struct Mmu {
     bool global = false;
   };
   CodeKey code_[2];
-  Side side_[2][kTlbSize];
-  std::unique_ptr<TlbEntry[]> never_;       // made when alignment is first checked
-  u16 local_[2][kTlbSize];                  // slots with a non-global entry since the last flush
-  size_t local_count_[2] = {};              // above kTlbSize: the list overflowed, sweep
+  Side side_[kTlbSets][kTlbSize];
+  size_t sets_ = 2;                    // that have ever had an entry: SupervisorAc's is the last
+  std::unique_ptr<TlbEntry[]> never_;  // made when alignment is first checked
+  u16 local_[kTlbSets][kTlbSize];      // slots with a non-global entry since the last flush
+  size_t local_count_[kTlbSets] = {};  // above kTlbSize: the list overflowed, sweep
   u64 large_low_ = ~0ull, large_high_ = 0;  // virtual range entered from large pages
   bool local_high_ = false;  // a non-global page of the upper half may have been executed
 };

@@ -49,6 +49,7 @@ std::string check_control(const CpuModel& m, const kvm_sregs& s) {
   const bool active = (s.efer & efer::LME) && (s.cr0 & cr0::PG);
   if (bool(s.efer & efer::LMA) != active) return "EFER.LMA does not agree with EFER.LME and CR0.PG";
   if (active && !(s.cr4 & cr4::PAE)) return "long mode without CR4.PAE";
+  if (!active && s.cr4 & cr4::PCIDE) return "CR4.PCIDE is set outside long mode";
   if (!apic_base_valid(s.apic_base)) return say("APIC base 0x%llx is not valid", s.apic_base);
   for (u64 word : s.interrupt_bitmap)
     if (word) return "interrupt_bitmap: interrupts of an outside chip are not supported";

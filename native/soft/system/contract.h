@@ -24,10 +24,10 @@ bool accept_signals(Cpu& c);
 /// Finds the Slow function of a system instruction, or nullptr (#UD). The block builder
 /// asks for everything that it does not do itself; this folder owns: two-byte 00 01 (incl. SWAPGS,
 /// INVLPG, LGDT.. by ModRM) 02 03 05 06 07 08 09 0B 20-23 30-35 A2 AA C7/6.. AE (fences aside),
-/// one-byte 6C-6F 8C 8E 9A 9C 9D CB CA CC CD CE CF E4-E7 EA EC-EF F4 FA FB, moves to and from
-/// segment, control and debug registers, IRET, SYSCALL, SYSRET, LAR, LSL, VERR, VERW, FAR CALL/JMP
-/// (FF /3 /5). map 0 = one-byte, 1 = 0F. modrm: 0 if the opcode has none. ends: the block ends
-/// after it (IF, CPL, CR, segment, paging or RIP may change, or it may exit).
+/// 0F 38 82, one-byte 6C-6F 8C 8E 9A 9C 9D CB CA CC CD CE CF E4-E7 EA EC-EF F4 FA FB, moves to and
+/// from segment, control and debug registers, IRET, SYSCALL, SYSRET, LAR, LSL, VERR, VERW, FAR
+/// CALL/JMP (FF /3 /5). map 0 = one-byte, 1 = 0F. modrm: 0 if the opcode has none. ends: the block
+/// ends after it (IF, CPL, CR, segment, paging or RIP may change, or it may exit).
 struct SlowInsn {
   Slow fn = nullptr;
   bool ends = true;

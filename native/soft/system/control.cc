@@ -1,5 +1,5 @@
 // Control and debug registers (Intel SDM vol. 3, 2.5 and ch. 18; AMD APM vol. 2, 3.1 and 13.1), the
-// machine status word, table registers, INVLPG and HLT.
+// machine status word, table registers, INVLPG, INVPCID and HLT.
 #include "soft/system/system.h"
 
 namespace colo::soft::sys {
@@ -12,7 +12,7 @@ bool switch_paging(Cpu& c, u64 value) {
   const bool on = value & cr0::PG;
   if (on == bool(c.cr0 & cr0::PG)) return true;
   if (!on) {
-    if (c.code64()) return false;
+    if (c.code64() || c.cr4 & cr4::PCIDE) return false;
     c.efer &= ~efer::LMA;
     return true;
   }
@@ -37,7 +37,12 @@ bool write_cr0(Cpu& c, u64 value) {
   return true;
 }
 
+constexpr u64 kPcid = 0xfff;
+
+/// With CR4.PCIDE bit 63 says that translations of the new address space may stay. None outlives a
+/// change of CR3, so all that the TLB holds is always the current one's.
 bool write_cr3(Cpu& c, u64 value) {
+  if (c.cr4 & cr4::PCIDE) value &= ~(1ull << 63);
   if (value & ~kPhysMask) return false;
   c.cr3 = value;
   c.tlb_flush(false);
@@ -48,8 +53,10 @@ bool write_cr4(Cpu& c, u64 value) {
   if (value & ~allowed_cr4(c.model->features)) return false;
   if (c.long_mode() && !(value & cr4::PAE)) return false;
   const u64 changed = c.cr4 ^ value;
+  if (changed & value & cr4::PCIDE && (!c.long_mode() || c.cr3 & kPcid)) return false;
   c.cr4 = value;
-  if (changed & (cr4::PGE | cr4::PSE | cr4::PAE)) c.tlb_flush(true);
+  if (changed & (cr4::PGE | cr4::PSE | cr4::PAE | cr4::PCIDE | cr4::SMEP | cr4::SMAP))
+    c.tlb_flush(true);
   if (changed) c.mode_changed();
   return true;
 }
@@ -214,6 +221,24 @@ Step invlpg(Cpu& c, const Op& o) {
   if (c.cpl) return c.raise(GP, 0);
   const u64 va = ea(c, o) & c.rip_mask;
   if (canonical(va)) c.tlb_flush_page(va);
+  return leave(c, o);
+}
+
+/// 66 0F 38 82: INVPCID. What belongs to another address space is not in the TLB.
+Step invpcid(Cpu& c, const Op& o) {
+  enum Kind : u64 { kAddress, kContext, kAll, kAllButGlobal };
+  if (!(c.model->features.ebx7 & vcpu::Features::INVPCID)) return c.raise(UD);
+  const u64 kind = c.r[reg_field(o)] & c.rip_mask;
+  if (c.cpl || kind > kAllButGlobal) return c.raise(GP, 0);
+  u64 descriptor[2];
+  if (!c.load_bytes(ea(c, o), descriptor, sizeof descriptor)) return Step::Fault;
+  const auto [pcid, va] = descriptor;
+  const bool tagged = c.cr4 & cr4::PCIDE, names = kind <= kContext;
+  if (pcid & ~kPcid || (names && pcid && !tagged) || (kind == kAddress && !canonical(va)))
+    return c.raise(GP, 0);
+  if (names && pcid != (tagged ? c.cr3 & kPcid : 0)) return leave(c, o);
+  if (kind == kAddress) c.tlb_flush_page(va);
+  else c.tlb_flush(kind == kAll);
   return leave(c, o);
 }
 

@@ -184,8 +184,9 @@ Features soft_features() {
   if (__builtin_cpu_supports("ssse3")) f.ecx1 |= Features::SSSE3;
   if (__builtin_cpu_supports("sse4.1")) f.ecx1 |= Features::SSE41;
   if (__builtin_cpu_supports("sse4.2")) f.ecx1 |= Features::SSE42;
-  f.ecx1 |= Features::MOVBE | Features::POPCNT | Features::RDRAND;
-  f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT;
+  f.ecx1 |= Features::MOVBE | Features::POPCNT | Features::RDRAND | Features::PCID;
+  f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT | Features::SMEP | Features::SMAP |
+            Features::INVPCID;
   f.ecx7 |= Features::UMIP;
   f.edx81 |= Features::RDTSCP;
   return f;

@@ -57,7 +57,7 @@ bool push_frame(Cpu& c, const Event& e, u64& rsp, u8 cpl) {
   if (!canonical(to)) return fault(c, SS_, !e.software);
   for (size_t i = sizeof frame / 8; i-- > skip;) {
     const u64 at = to + (i - skip) * 8;
-    if (!(cpl == 3 ? c.store(at, 8, frame[i]) : c.store_sys(at, 8, frame[i]))) return false;
+    if (!(cpl == 3 ? c.store(at, 8, frame[i]) : c.store_inner(at, 8, frame[i]))) return false;
   }
   rsp = to;
   return true;

@@ -58,7 +58,7 @@ bool enter_real(Cpu& c, const Event& e) {
   const bool alignment = c.rflags & flag::AC;
   c.rflags &= ~(handler_clears(true) | flag::AC);
   enter_code(c, cs, 0);
-  if (alignment) c.mode_changed();
+  if (alignment) c.alignment_flag_changed();
   return true;
 }
 

@@ -1,5 +1,6 @@
-// CLI, STI, PUSHF, POPF (Intel SDM vol. 2). They are the most frequent system instructions, hence
-// short: a block goes on behind CLI, PUSHF and a POPF that opens nothing.
+// CLI, STI, PUSHF, POPF, CLAC, STAC (Intel SDM vol. 2). They are the most frequent system
+// instructions, hence short: a block goes on behind CLI, PUSHF, CLAC, STAC and a POPF that opens
+// nothing.
 #include "soft/system/system.h"
 
 namespace colo::soft::sys {
@@ -46,7 +47,21 @@ Step popf(Cpu& c, const Op& o) {
   return stay ? Step::Next : leave(c, o);
 }
 
+/// 0F 01 CA: CLAC; CB: STAC. They exist with SMAP, and in ring 0.
+template <bool On>
+Step set_alignment_flag(Cpu& c, const Op& o) {
+  if (!(c.model->features.ebx7 & vcpu::Features::SMAP) || op_prefix(o) || c.cpl) return c.raise(UD);
+  if (bool(c.rflags & flag::AC) == On) return Step::Next;
+  c.rflags ^= flag::AC;
+  c.alignment_flag_changed();
+  return Step::Next;
+}
+
 }  // namespace
+
+SlowInsn alignment_flag_insn(u8 modrm) {
+  return {modrm == 0xcb ? set_alignment_flag<true> : set_alignment_flag<false>, false};
+}
 
 SlowInsn flags_insn(u8 opcode) {
   switch (opcode) {

@@ -23,7 +23,7 @@ struct StackFrame {
       if (!within_limit(ss, at, size)) return fault(c, SS_, error);
     }
     const u64 va = wide ? at : (ss.base + at) & 0xffffffff;
-    if (!(cpl == 3 ? c.store(va, size, value) : c.store_sys(va, size, value))) return false;
+    if (!(cpl == 3 ? c.store(va, size, value) : c.store_inner(va, size, value))) return false;
     sp = at;
     return true;
   }

@@ -46,13 +46,15 @@ SlowInsn group_0f01(u8 modrm) {
     case 0xc1:
     case 0xd9:
       return {hypercall, false};
+    case 0xca:
+    case 0xcb:
+      return alignment_flag_insn(modrm);
     case 0xf8:
       return {swapgs, false};
     case 0xf9:
       return {rdtscp, false};
     default:
-      break;  // MONITOR, MWAIT, XGETBV, XSETBV, CLAC, STAC, SVM and VMX instructions: not exposed,
-              // #UD
+      break;  // MONITOR, MWAIT, XGETBV, XSETBV, SVM and VMX instructions: not exposed, #UD
   }
   if (which == 4 || which == 6) return {machine_status_word, which == 6};
   return {};
@@ -144,6 +146,7 @@ SlowInsn system_insn(u8 map, u8 opcode, u8 modrm, u8 prefix, u8 rex) {
   (void)rex;
   if (map == 0) return one_byte(opcode, modrm);
   if (map == 1) return two_byte(opcode, modrm, prefix);
+  if (map == 2 && opcode == 0x82 && prefix == 0x66 && modrm < 0xc0) return {invpcid, true};
   return {};
 }
 

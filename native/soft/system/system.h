@@ -149,8 +149,7 @@ inline u64 guest_tsc(const Cpu& c) { return c.clock->now_ns() + c.msr.tsc_offset
 // --- control registers (control.cc)
 constexpr u64 kCr4Allowed = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE |
                             cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
-/// Those, and what the model's features give besides: UMIP, FSGSBASE, and PCIDE, SMEP and SMAP,
-/// which no model of the software CPU has.
+/// Those, and what the model's features give besides: UMIP, FSGSBASE, PCIDE, SMEP and SMAP.
 constexpr u64 allowed_cr4(const vcpu::Features& f) {
   const auto given = [](u32 word, int feature, int control) {
     return static_cast<u64>(word >> feature & 1) << control;
@@ -186,10 +185,12 @@ SlowInsn far_insn(u8 opcode, u8 modrm);
 SlowInsn fast_call_insn(u8 opcode);
 SlowInsn io_insn(u8 opcode);
 SlowInsn flags_insn(u8 opcode);
+SlowInsn alignment_flag_insn(u8 modrm);
 SlowInsn msr_insn(u8 opcode);
 Step table_register(Cpu& c, const Op& o);
 Step machine_status_word(Cpu& c, const Op& o);
 Step invlpg(Cpu& c, const Op& o);
+Step invpcid(Cpu& c, const Op& o);
 Step swapgs(Cpu& c, const Op& o);
 Step rdtscp(Cpu& c, const Op& o);
 
