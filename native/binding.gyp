@@ -100,6 +100,7 @@
         'soft/system/state.cc',
         'soft/system/syscall.cc',
         'soft/system/system.cc',
+        'soft/system/xsave.cc',
         'vcpu/clock.cc',
         'vcpu/doorbells.cc',
         'vcpu/exits.cc',

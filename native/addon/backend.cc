@@ -47,7 +47,8 @@ Napi::Value detect_kvm(const Napi::CallbackInfo& info) {
 static Napi::Array to_array(Napi::Env env, const vcpu::Features& f) {
   Napi::Array words = Napi::Array::New(env);
   u32 at = 0;
-  for (u32 word : {f.ecx1, f.edx1, f.ebx7, f.ecx7, f.ecx81, f.edx81, f.kvm}) words.Set(at++, word);
+  for (u32 word : {f.ecx1, f.edx1, f.ebx7, f.ecx7, f.ecx81, f.edx81, f.kvm, f.xsave1})
+    words.Set(at++, word);
   return words;
 }
 

@@ -17,7 +17,7 @@ Napi::Value sentence(Napi::Env env, const std::string& text) {
   return text.empty() ? env.Undefined() : Napi::String::New(env, text);
 }
 
-/// {name, vendor, signature, brand, features: 7 words, sockets, cores, threads}: what
+/// {name, vendor, signature, brand, features: 8 words, sockets, cores, threads}: what
 /// src/accel/cpu-model.ts has resolved.
 vcpu::CpuModel to_model(const Napi::Object& o) {
   vcpu::CpuModel m;
@@ -27,7 +27,7 @@ vcpu::CpuModel to_model(const Napi::Object& o) {
   m.brand = to_string(o.Get("brand"), "brand");
   const Napi::Value words = o.Get("features");
   u32* const to[] = {&m.features.ecx1,  &m.features.edx1,  &m.features.ebx7, &m.features.ecx7,
-                     &m.features.ecx81, &m.features.edx81, &m.features.kvm};
+                     &m.features.ecx81, &m.features.edx81, &m.features.kvm,  &m.features.xsave1};
   for (u32 i = 0; i < std::size(to); i++)
     *to[i] = to_u32(words.As<Napi::Object>().Get(i), "features");
   m.topology = {to_u32(o.Get("sockets"), "sockets"), to_u32(o.Get("cores"), "cores"),

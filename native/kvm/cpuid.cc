@@ -17,16 +17,16 @@ struct Leaf {
 /// An entry with one sub-leaf answers whatever ECX holds, except in leaves where ECX is
 /// significant.
 constexpr Leaf kLeaves[] = {{0},          {1},          {2},          {3},          {4},
-                            {5},          {6},          {7},          {0xb, 3},     {0x40000000},
-                            {0x40000001}, {0x80000000}, {0x80000001}, {0x80000002}, {0x80000003},
-                            {0x80000004}, {0x80000005}, {0x80000006}, {0x80000007}, {0x80000008},
-                            {0x80000021}};
+                            {5},          {6},          {7},          {0xb, 3},     {0xd, 2},
+                            {0x40000000}, {0x40000001}, {0x80000000}, {0x80000001}, {0x80000002},
+                            {0x80000003}, {0x80000004}, {0x80000005}, {0x80000006}, {0x80000007},
+                            {0x80000008}, {0x80000021}};
 
-bool indexed(u32 leaf) { return leaf == 7 || leaf == 0xb; }
+bool indexed(u32 leaf) { return leaf == 7 || leaf == 0xb || leaf == 0xd; }
 
-const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& all, u32 leaf) {
+const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& all, u32 leaf, u32 subleaf) {
   for (const kvm_cpuid_entry2& e : all)
-    if (e.function == leaf && e.index == 0) return &e;
+    if (e.function == leaf && e.index == subleaf) return &e;
   return nullptr;
 }
 
@@ -78,8 +78,8 @@ void set_cpuid(const Fd& vcpu, const vcpu::CpuModel& model, u32 apic_id) {
 vcpu::CpuModel host_model(const Device& device) {
   const std::vector<kvm_cpuid_entry2> all = device.supported_cpuid();
   const kvm_cpuid_entry2 none{};
-  const auto at = [&](u32 leaf) -> const kvm_cpuid_entry2& {
-    const kvm_cpuid_entry2* e = find(all, leaf);
+  const auto at = [&](u32 leaf, u32 subleaf = 0) -> const kvm_cpuid_entry2& {
+    const kvm_cpuid_entry2* e = find(all, leaf, subleaf);
     return e ? *e : none;
   };
   constexpr u32 kApic = 1 << 9, kX2apic = 1 << 21, kHypervisor = 1u << 31, kMmxext = 1 << 22,
@@ -95,7 +95,8 @@ vcpu::CpuModel host_model(const Device& device) {
                 at(7).ecx,
                 at(0x80000001).ecx,
                 at(0x80000001).edx,
-                at(0x40000001).eax};
+                at(0x40000001).eax,
+                at(0xd, 1).eax};
   if (m.features.edx1 & kSse) m.features.edx81 |= kMmxext;
   return m;
 }

@@ -80,6 +80,8 @@ const Part kParts[] = {
     {"rdtscp", &F::edx81, F::RDTSCP, {{0x0f, 0x01, 0xf9}}},
     {"fsgsbase", &F::ebx7, F::FSGSBASE, {{0xf3, 0x0f, 0xae, 0xc0}, {0xf3, 0x48, 0x0f, 0xae, 0xd1}}},
     {"smap", &F::ebx7, F::SMAP, {{0x0f, 0x01, 0xca}, {0x0f, 0x01, 0xcb}}},
+    {"xsaveopt", &F::xsave1, F::XSAVEOPT, {{0x0f, 0xae, 0x33}}},
+    {"xsavec", &F::xsave1, F::XSAVEC, {{0x0f, 0xc7, 0x23}, {0x48, 0x0f, 0xc7, 0x23}}},
     {"clflushopt", &F::ebx7, F::CLFLUSHOPT, {{0x66, 0x0f, 0xae, 0x3b}}},
 };
 
@@ -95,6 +97,7 @@ void each_part_alone() {
       if (!has) m.features.*part.word &= ~part.bit;
       Box box(m);
       if (has) box.c.cr4 |= cr4::FSGSBASE;
+      box.c.cr4 |= cr4::OSXSAVE;
       for (const Bytes& bytes : part.instructions)
         if (!EXPECT(box.go(bytes) == (has ? -1 : UD))) printf("  %s\n", part.name);
     }

@@ -319,6 +319,33 @@ void supervisor_features_are_carried() {
   EXPECT(check_state(c, s) == "CR4.PCIDE is set outside long mode");
 }
 
+/// XCR0 is in the state, and says what XSAVE knows again.
+void extended_states_are_carried() {
+  vcpu::CpuModel with = vcpu::soft_v1();
+  with.features.ecx1 |= vcpu::Features::XSAVE;
+  F m, other;
+  m.c.model = &with;
+  m.c.cr4 |= cr4::OSXSAVE, m.c.xcr0 = 3;
+  vcpu::VcpuState s = saved(m.c);
+  EXPECT(s.xcrs.nr_xcrs == 1 && s.xcrs.xcrs[0].value == 3 && check_state(m.c, s).empty());
+  EXPECT(check_state(other.c, s) == "CR4 0x406a0 has bits that CPU model soft-v1 does not offer");
+  s.sregs.cr4 &= ~u64{cr4::OSXSAVE};
+  EXPECT(check_state(m.c, s).empty());
+  EXPECT(check_state(other.c, s) == "XCR0 enables state that CPU model soft-v1 does not have");
+  other.c.model = &with;
+  load_state(other.c, s);
+  expect_same(s, saved(other.c));
+  m.chip.signal_msi(0xfee00000, 0x500);  // INIT leaves it alone
+  EXPECT(accept_signals(m.c) && m.c.xcr0 == 3);
+  s.xcrs.nr_xcrs = 0;
+  load_state(m.c, s);
+  EQUAL(m.c.xcr0, 1);
+  for (const u64 bad : {0, 2, 7}) {
+    s.xcrs.nr_xcrs = 1, s.xcrs.xcrs[0].value = bad;
+    EXPECT(!check_state(m.c, s).empty());
+  }
+}
+
 void refused(const char* word, void (*spoil)(vcpu::VcpuState&)) {
   F m;
   fill(m);
@@ -416,8 +443,8 @@ void random_images() {
 
 void state_tests() {
   msr_rules(), time_stamp_counter(), apic_registers(), cpuid_model(), paravirtual_clock();
-  round_trips(), supervisor_features_are_carried(), tsc_follows_clock(),
-      pending_exception_is_delivered_after_load(), refusals(), random_images();
+  round_trips(), supervisor_features_are_carried(), extended_states_are_carried(),
+      tsc_follows_clock(), pending_exception_is_delivered_after_load(), refusals(), random_images();
 }
 
 }  // namespace colo::test

@@ -7,6 +7,7 @@ namespace colo::test {
 
 void deliver_tests();
 void state_tests();
+void xsave_tests();
 
 namespace {
 
@@ -385,5 +386,6 @@ int main() {
       debug_registers(), segment_loads(), system_segments(), table_registers();
   ports(), fpu_images(), refused_instructions();
   state_tests();
+  xsave_tests();
   return summary();
 }

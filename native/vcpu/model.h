@@ -27,20 +27,23 @@ struct Topology {
   static u32 bits_for(u32 n) { return n <= 1 ? 0 : 32u - static_cast<u32>(__builtin_clz(n - 1)); }
 };
 
-/// The words of CPUID whose bits are features: leaves 1, 7, 80000001, and 40000001 (KVM's own).
+/// The words of CPUID whose bits are features: leaves 1, 7, 80000001, 40000001 (KVM's own), and EAX
+/// of leaf D, sub-leaf 1.
 /// JavaScript has the same order (src/accel/cpu-features.ts).
 struct Features {
   /// Bits of the words, where somebody asks for one.
   static constexpr u32 SSE3 = 1 << 0, SSSE3 = 1 << 9, CX16 = 1 << 13, PCID = 1 << 17,
                        SSE41 = 1 << 19, SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23,
-                       RDRAND = 1 << 30;
+                       XSAVE = 1 << 26, RDRAND = 1 << 30;
   static constexpr u32 FSGSBASE = 1 << 0, SMEP = 1 << 7, INVPCID = 1 << 10, SMAP = 1 << 20,
                        CLFLUSHOPT = 1 << 23;  // ebx7
   static constexpr u32 UMIP = 1 << 2;         // ecx7
   static constexpr u32 LAHF = 1 << 0;         // ecx81
   static constexpr u32 RDTSCP = 1 << 27;      // edx81
 
-  u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0;
+  static constexpr u32 XSAVEOPT = 1 << 0, XSAVEC = 1 << 1, XGETBV1 = 1 << 2;  // xsave1
+
+  u32 ecx1 = 0, edx1 = 0, ebx7 = 0, ecx7 = 0, ecx81 = 0, edx81 = 0, kvm = 0, xsave1 = 0;
 };
 
 constexpr char kAmd[] = "AuthenticAMD";

@@ -8,9 +8,9 @@ import type { CpuModel } from './contract.js';
 
 /**
  * Words in the order of struct Features in native/vcpu/model.h: leaf 1 ECX, EDX; leaf 7 EBX, ECX;
- * leaf 80000001 ECX, EDX; KVM's leaf 40000001 EAX.
+ * leaf 80000001 ECX, EDX; KVM's leaf 40000001 EAX; leaf D, sub-leaf 1 EAX.
  */
-const WORDS = ['ecx1', 'edx1', 'ebx7', 'ecx7', 'ecx81', 'edx81', 'kvm'] as const;
+const WORDS = ['ecx1', 'edx1', 'ebx7', 'ecx7', 'ecx81', 'edx81', 'kvm', 'xsave1'] as const;
 type Word = (typeof WORDS)[number];
 export const WORD_COUNT = WORDS.length;
 
@@ -57,6 +57,7 @@ const carried: Readonly<Record<Word, Readonly<Record<string, number>>>> = {
     movbe: 22,
     popcnt: 23,
     aes: 25,
+    xsave: 26,
     rdrand: 30,
     hypervisor: 31,
   },
@@ -79,6 +80,7 @@ const carried: Readonly<Record<Word, Readonly<Record<string, number>>>> = {
   ecx81: { 'lahf-lm': 0, abm: 5, sse4a: 6, misalignsse: 7, '3dnowprefetch': 8 },
   edx81: { syscall: 11, nx: 20, mmxext: 22, pdpe1gb: 26, rdtscp: 27, lm: 29 },
   kvm: { 'kvm-nopiodelay': 1, kvmclock: 3, 'kvmclock-stable-bit': 24 },
+  xsave1: { xsaveopt: 0, xsavec: 1, xgetbv1: 2 },
 };
 
 const EXTENDED_REGISTERS = 'its registers are not part of a checkpoint, which has x87 and SSE';
@@ -89,11 +91,7 @@ const BY_SMP = 'it follows from -smp';
 const notCarried: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     [
-      'xsave',
-      'xsaveopt',
-      'xsavec',
       'xsaves',
-      'osxsave',
       'avx',
       'avx2',
       'fma',
@@ -123,6 +121,7 @@ const notCarried: Readonly<Record<string, string>> = {
   ),
   ...Object.fromEntries(['ht', 'cmp-legacy', 'topoext'].map(name => [name, BY_SMP])),
   vme: 'virtual-8086 mode is not part of a checkpoint',
+  osxsave: 'the guest has it while it has set CR4.OSXSAVE',
   monitor: 'a vCPU that waits in MWAIT cannot be stopped at an instruction boundary',
   la57: 'five-level page tables are not offered',
   'spec-ctrl': 'its MSR is not part of a checkpoint',

@@ -21,7 +21,7 @@ export class FakeVm implements VmAccel {
     vendor: 'AuthenticAMD',
     signature: 0,
     brand: '',
-    features: [0, 0, 0, 0, 0, 0, 0],
+    features: [0, 0, 0, 0, 0, 0, 0, 0],
     sockets: 1,
     cores: 1,
     threads: 1,

@@ -169,7 +169,9 @@ u64 system_operand_bytes(const Insn& i) {
     case 0xb5:
       return 2u + i.size();
     case 0xae:
-      return i.ext() < 2 ? 512 : i.ext() < 4 ? 4 : 1;
+      return i.ext() < 2 ? 512 : i.ext() < 4 ? 4 : i.ext() < 7 ? 576 : 1;
+    case 0xc7:
+      return 576;
     default:
       return 2;
   }
@@ -179,7 +181,8 @@ bool system_writes(const Insn& i) {
   if (i.map != 1) return i.map == 0 && i.opcode == 0x8c;
   if (i.opcode == 0x00) return i.ext() < 2;
   if (i.opcode == 0x01) return i.ext() < 2 || i.ext() == 4;
-  return i.opcode == 0xae && (i.ext() == 0 || i.ext() == 3);
+  if (i.opcode == 0xc7) return true;
+  return i.opcode == 0xae && (i.ext() == 0 || i.ext() == 3 || i.ext() == 4 || i.ext() == 6);
 }
 
 }  // namespace

@@ -135,7 +135,7 @@ std::string check_fpu(const CpuModel& m, const VcpuState& in) {
   if (in.xcrs.nr_xcrs > KVM_MAX_XCRS || in.xcrs.flags)
     return "extended control registers: bad count or flags";
   for (u32 i = 0; i < in.xcrs.nr_xcrs; i++)
-    if (in.xcrs.xcrs[i].xcr != 0 || in.xcrs.xcrs[i].value != kX87)
+    if (in.xcrs.xcrs[i].xcr != 0 || !xcr0_valid(m.features, in.xcrs.xcrs[i].value))
       return say("XCR0 enables state that CPU model %s does not have", m.name.c_str());
   return "";
 }

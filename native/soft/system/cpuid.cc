@@ -23,7 +23,7 @@ using vcpu::Topology;
 
 constexpr u32 bit(unsigned n) { return 1u << n; }
 
-constexpr u32 kMaxBasic = 7, kTopologyLeaf = 0xb, kMaxHypervisor = 0x40000001,
+constexpr u32 kMaxBasic = 7, kTopologyLeaf = 0xb, kXsaveLeaf = 0xd, kMaxHypervisor = 0x40000001,
               kMaxExtended = 0x80000021;
 constexpr u32 kApic = bit(9), kHyperThreading = bit(28), kCmpLegacy = bit(1);
 constexpr u32 kMirrored = 0x0183f3ff;  // leaf 1 bits that AMD repeats in 80000001 EDX
@@ -81,6 +81,8 @@ struct View {
 
   void basic(u32 leaf, u32 subleaf, u32 out[4]) const;
   void topology(u32 subleaf, u32 out[4]) const;
+  bool has_xsave() const { return m.features.ecx1 & vcpu::Features::XSAVE; }
+  void xsave(u32 subleaf, u32 out[4]) const;
   void hypervisor(u32 leaf, u32 out[4]) const;
   void extended(u32 leaf, u32 out[4]) const;
 };
@@ -88,8 +90,11 @@ struct View {
 void View::basic(u32 leaf, u32 subleaf, u32 out[4]) const {
   switch (leaf) {
     case 0:
-      return set(out, t.cpus() > 1 ? kTopologyLeaf : kMaxBasic, word(m.vendor, 0),
-                 word(m.vendor, 2), word(m.vendor, 1));
+      return set(out,
+                 has_xsave()    ? kXsaveLeaf
+                 : t.cpus() > 1 ? kTopologyLeaf
+                                : kMaxBasic,
+                 word(m.vendor, 0), word(m.vendor, 2), word(m.vendor, 1));
     case 1:  // 64-byte lines
       return set(out, m.signature, apic_id << 24 | in_package() << 16 | 8u << 8, m.features.ecx1,
                  features());
@@ -99,6 +104,8 @@ void View::basic(u32 leaf, u32 subleaf, u32 out[4]) const {
       return subleaf == 0 ? set(out, 0, m.features.ebx7, m.features.ecx7, 0) : set(out, 0, 0, 0, 0);
     case kTopologyLeaf:
       return t.cpus() > 1 ? topology(subleaf, out) : set(out, 0, 0, 0, 0);
+    case kXsaveLeaf:
+      return has_xsave() ? xsave(subleaf, out) : set(out, 0, 0, 0, 0);
     default:
       return;
   }
@@ -111,6 +118,16 @@ void View::topology(u32 subleaf, u32 out[4]) const {
   if (subleaf == 0) return set(out, t.thread_bits(), t.threads, kThread, apic_id);
   if (subleaf == 1) return set(out, t.package_bits(), in_package(), kCore | 1, apic_id);
   return set(out, 0, 0, subleaf & 0xff, apic_id);
+}
+
+/// Which bits XCR0 can have, and how large an image is with those that it has and with all: the
+/// same for both of them and for one.
+void View::xsave(u32 subleaf, u32 out[4]) const {
+  constexpr u32 kBytes = 576;
+  const u32 form = m.features.xsave1;
+  if (subleaf == 0) return set(out, sys::kX87 | sys::kSse, kBytes, kBytes, 0);
+  if (subleaf == 1) return set(out, form, form & vcpu::Features::XSAVEC ? kBytes : 0, 0, 0);
+  return set(out, 0, 0, 0, 0);
 }
 
 void View::hypervisor(u32 leaf, u32 out[4]) const {
@@ -167,6 +184,8 @@ void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
   constexpr u64 kEnable = 1 << 11;
   vcpu::model::cpuid(*c.model, c.apic_id, leaf, subleaf, !c.chip || (c.chip->apic_base() & kEnable),
                      out);
+  constexpr u32 kOsXsave = bit(27);
+  if (leaf == 1 && c.cr4 & cr4::OSXSAVE) out[2] |= kOsXsave;
 }
 
 }  // namespace colo::soft
@@ -184,11 +203,13 @@ Features soft_features() {
   if (__builtin_cpu_supports("ssse3")) f.ecx1 |= Features::SSSE3;
   if (__builtin_cpu_supports("sse4.1")) f.ecx1 |= Features::SSE41;
   if (__builtin_cpu_supports("sse4.2")) f.ecx1 |= Features::SSE42;
-  f.ecx1 |= Features::MOVBE | Features::POPCNT | Features::RDRAND | Features::PCID;
+  f.ecx1 |=
+      Features::MOVBE | Features::POPCNT | Features::RDRAND | Features::PCID | Features::XSAVE;
   f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT | Features::SMEP | Features::SMAP |
             Features::INVPCID;
   f.ecx7 |= Features::UMIP;
   f.edx81 |= Features::RDTSCP;
+  f.xsave1 |= Features::XSAVEOPT | Features::XSAVEC | Features::XGETBV1;
   return f;
 }
 

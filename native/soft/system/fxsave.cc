@@ -83,8 +83,7 @@ Step segment_base(Cpu& c, const Op& o) {
 
 }  // namespace
 
-/// Everything else of the group (XSAVE ...) is not exposed by CPUID: #UD. Fences, and CLFLUSHOPT on
-/// a model without it, are the block builder's.
+/// Fences, and CLFLUSHOPT on a model without it, are the block builder's.
 SlowInsn group_0fae(u8 modrm, u8 prefix) {
   const u8 which = (modrm >> 3) & 7;
   if (prefix == 0xf3 && modrm >= 0xc0 && which < 4) return {segment_base, false};
@@ -103,7 +102,7 @@ SlowInsn group_0fae(u8 modrm, u8 prefix) {
     case 7:
       return {clflush, false};
     default:
-      return {};
+      return xsave_insn(0xae, modrm);
   }
 }
 

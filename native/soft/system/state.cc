@@ -188,7 +188,7 @@ void save_state(const Cpu& c, vcpu::VcpuState& out) {
   save_xsave(c, out.xsave);
   out.xcrs = {};
   out.xcrs.nr_xcrs = 1;
-  out.xcrs.xcrs[0].value = kX87;  // what XCR0 is while CR4.OSXSAVE was never set
+  out.xcrs.xcrs[0].value = c.xcr0;
   save_events(c, out.events);
   out.mp_state.mp_state = mp_state_of(c);
   out.lapic = {};
@@ -206,6 +206,7 @@ void load_state(Cpu& c, const vcpu::VcpuState& in) {
   c.dr6 = dr6_fixed(in.debugregs.dr6);
   c.dr7 = dr7_fixed(in.debugregs.dr7);
   load_xsave(c, in.xsave);
+  c.xcr0 = in.xcrs.nr_xcrs ? static_cast<u8>(in.xcrs.xcrs[0].value) : kX87;
   load_msrs(c, in.msrs);
   c.start = start_of(in.mp_state.mp_state);
   c.halted = in.mp_state.mp_state == KVM_MP_STATE_HALTED;
@@ -243,6 +244,7 @@ void sys::reset_registers(Cpu& c) {
   c.msr = {};  // the TSC then reads as guest ns, on every backend that starts its clock with the
                // machine
   fx_reset(c.fx);
+  c.xcr0 = kX87;
 }
 
 void reset_state(Cpu& c) {

@@ -16,7 +16,6 @@ constexpr u32 kPlainMsrs[] = {
 
 constexpr u8 kShadowFlags = KVM_X86_SHADOW_INT_MOV_SS | KVM_X86_SHADOW_INT_STI;
 constexpr size_t kXstateBv = 512 / 4;  // region word of the XSAVE header
-constexpr u32 kX87 = 1, kSse = 2;
 constexpr u64 kX2apicMode = 1 << 10;
 
 }  // namespace colo::soft::sys

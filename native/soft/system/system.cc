@@ -46,6 +46,9 @@ SlowInsn group_0f01(u8 modrm) {
     case 0xc1:
     case 0xd9:
       return {hypercall, false};
+    case 0xd0:
+    case 0xd1:
+      return xsave_insn(0x01, modrm);
     case 0xca:
     case 0xcb:
       return alignment_flag_insn(modrm);
@@ -54,7 +57,7 @@ SlowInsn group_0f01(u8 modrm) {
     case 0xf9:
       return {rdtscp, false};
     default:
-      break;  // MONITOR, MWAIT, XGETBV, XSETBV, SVM and VMX instructions: not exposed, #UD
+      break;  // MONITOR, MWAIT, SVM and VMX instructions: not exposed, #UD
   }
   if (which == 4 || which == 6) return {machine_status_word, which == 6};
   return {};
@@ -135,8 +138,11 @@ SlowInsn two_byte(u8 opcode, u8 modrm, u8 prefix) {
       return {undefined, true};  // RSM outside SMM
     case 0xae:
       return group_0fae(modrm, prefix);
+    case 0xc7:
+      if (modrm < 0xc0 && ((modrm >> 3) & 7) == 4) return xsave_insn(opcode, modrm);
+      return {};  // /6 /7 (RDSEED, VMX) are not exposed, the others the block builder's
     default:
-      return {};  // C7 /6 /7 (RDRAND, RDSEED, VMX) among them: not exposed
+      return {};
   }
 }
 

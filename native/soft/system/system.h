@@ -149,13 +149,19 @@ inline u64 guest_tsc(const Cpu& c) { return c.clock->now_ns() + c.msr.tsc_offset
 // --- control registers (control.cc)
 constexpr u64 kCr4Allowed = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE |
                             cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
-/// Those, and what the model's features give besides: UMIP, FSGSBASE, PCIDE, SMEP and SMAP.
+/// Those, and what the model's features give besides: UMIP, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP.
 constexpr u64 allowed_cr4(const vcpu::Features& f) {
   const auto given = [](u32 word, int feature, int control) {
     return static_cast<u64>(word >> feature & 1) << control;
   };
   return kCr4Allowed | given(f.ecx7, 2, 11) | given(f.ebx7, 0, 16) | given(f.ecx1, 17, 17) |
-         given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
+         given(f.ecx1, 26, 18) | given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
+}
+/// Register states, as bits of XCR0 and of XSTATE_BV.
+constexpr u32 kX87 = 1, kSse = 2;
+/// x87 is always on; SSE can be where the model has XSAVE.
+constexpr bool xcr0_valid(const vcpu::Features& f, u64 value) {
+  return value == kX87 || (value == (kX87 | kSse) && f.ecx1 & vcpu::Features::XSAVE);
 }
 /// CR4.UMIP: what SGDT, SIDT, SLDT, STR and SMSW tell is the kernel's (Intel SDM vol. 3, 2.5).
 inline bool hidden_from_user(const Cpu& c) { return c.cpl && (c.cr4 & cr4::UMIP); }
@@ -178,6 +184,7 @@ void drop_derived(Cpu& c);
 // --- instruction families; each names its opcodes where it is defined
 SlowInsn group_0f00(u8 modrm);
 SlowInsn group_0fae(u8 modrm, u8 prefix);
+SlowInsn xsave_insn(u8 opcode, u8 modrm);
 SlowInsn segment_insn(u8 map, u8 opcode, u8 modrm);
 SlowInsn system_segment_insn(u8 opcode);
 SlowInsn control_insn(u8 opcode);

@@ -94,7 +94,9 @@ test('the software CPU has more than it shows, and every model of it is a part o
     namesOf(resolveCpu(parseCpu(text), 'soft', undefined, able).features);
   const v2 = ['pni', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'movbe'];
   expect(names('soft-v2').sort()).toEqual([...names('soft-v1'), ...v2].sort());
-  expect(names('max')).toEqual(expect.arrayContaining([...v2, 'rdtscp', 'rdrand', 'fsgsbase']));
+  expect(names('max')).toEqual(
+    expect.arrayContaining([...v2, 'rdtscp', 'smap', 'xsave', 'xsavec']),
+  );
   expect(names('max')).toEqual(namesOf(most));
   expect(names('soft-v1,+rdrand')).toContain('rdrand');
   expect(names('soft-v2,-sse4.2')).not.toContain('sse4.2');
@@ -153,6 +155,20 @@ test('a host that lacks a part of the plain model is refused by the name of that
     expect(refusal(() => resolveCpu({ model, flags: [] }, 'kvm', undefined, poor))).toContain(
       "this host's KVM does not have cx16",
     );
+});
+
+test('the state of XSAVE is carried for x87 and SSE, and its features are named one by one', () => {
+  const able: Offers = () => ({ ...soft, most });
+  const names = (text: string) =>
+    namesOf(resolveCpu(parseCpu(text), 'soft', undefined, able).features);
+  expect(names('soft-v1,+xsave,+xsaveopt').filter(name => name.startsWith('xsave'))).toEqual([
+    'xsave',
+    'xsaveopt',
+  ]);
+  expect(names('soft-v1').filter(name => /xsave|xgetbv/.test(name))).toEqual([]);
+  expect(refusal(() => resolve('soft-v1,+osxsave'))).toBe(
+    '-cpu: osxsave cannot be had: the guest has it while it has set CR4.OSXSAVE',
+  );
 });
 
 test.each([
