@@ -10,6 +10,7 @@
 #include "addon/files.h"
 #include "addon/guest_ram.h"
 #include "addon/heartbeat.h"
+#include "addon/page_codec.h"
 #include "addon/tap.h"
 #include "addon/vcpu.h"
 #include "addon/vm.h"
@@ -21,6 +22,7 @@ namespace colo::addon {
 Napi::Object vm_module(Napi::Env env) {
   Napi::Object module = Napi::Object::New(env);
   module.Set("GuestRam", GuestRamWrap::define(env));
+  module.Set("PageCodec", PageCodecWrap::define(env));
   module.Set("Vm", VmWrap::define(env));
   module.Set("Vcpu", VcpuWrap::define(env));
   module.Set("detectKvm", Napi::Function::New<detect_kvm>(env, "detectKvm"));

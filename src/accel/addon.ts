@@ -3,7 +3,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { CpuModel, Topology } from './contract.js';
+import type { CpuModel, PageCodec, Topology } from './contract.js';
 
 export interface NativeRam {
   /** Live RAM by offset, one ArrayBuffer per GiB. They may outlive the RAM object. */
@@ -98,6 +98,7 @@ export interface CpuOffer extends Omit<CpuModel, keyof Topology> {
 
 export interface VmModule {
   GuestRam: new (sizeBytes: number, extraBytes: number) => NativeRam;
+  PageCodec: new (ram: NativeRam) => PageCodec;
   Vm: new (
     ram: NativeRam,
     backend: string,

@@ -104,8 +104,41 @@ export interface Ram extends GuestMemory {
    * give it memory.
    */
   populated(): PageRun[];
+  /** What changed counts from the content of these pages. */
+  pageCodec(): PageCodec;
   /** Of all RAM; for tests that compare two sides. */
   hash(): bigint;
+}
+
+/**
+ * Pages as a checkpoint sends them (migration/packed-pages.ts has the format), a chunk in each
+ * call. Of one peer: it keeps in mind what compresses.
+ */
+export interface PageCodec {
+  /**
+   * data: a page for each tag. Fills the tags in and the payload, and gives the payload's length;
+   * out has room for 4 bytes and all pages whole. bases, keeps: the page of `store` that holds the
+   * former content, and the page of it that gets the new one; -1: none. A page of zeroes is not
+   * kept.
+   */
+  pack(
+    data: Uint8Array,
+    tags: Uint16Array,
+    bases: Int32Array,
+    keeps: Int32Array,
+    store: Uint8Array,
+    out: Uint8Array,
+  ): number;
+  /**
+   * An untrusted payload; pages and tags have been checked. out gets each page that is not zeroes,
+   * one after the other. A sentence says what is wrong with it.
+   */
+  unpack(
+    pages: Uint32Array,
+    tags: Uint16Array,
+    payload: Uint8Array,
+    out: Uint8Array,
+  ): string | undefined;
 }
 
 /**

@@ -5,7 +5,7 @@
 import { assert } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import { type NativeRam, vmModule } from './addon.js';
-import type { DirtyLog, Mapping, PageRun, Ram, VideoMemory } from './contract.js';
+import type { DirtyLog, Mapping, PageCodec, PageRun, Ram, VideoMemory } from './contract.js';
 
 const WINDOW = 2 ** 30;
 
@@ -206,6 +206,10 @@ export class AddonRam implements Ram {
 
   hash(): bigint {
     return this.native.hash();
+  }
+
+  pageCodec(): PageCodec {
+    return new (vmModule().PageCodec)(this.native);
   }
 
   populated(): PageRun[] {

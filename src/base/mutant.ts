@@ -11,6 +11,7 @@ export const mutants = [
   'overlays-not-emptied',
   'loaded-before-whole',
   'aborted-pages-forgotten',
+  'sent-pages-kept',
   'mark-lost',
   'mark-not-durable',
   'settled-without-flush',

@@ -5,13 +5,23 @@ import type { ColoPorts } from './contract.js';
 import type { Message } from './messages.js';
 import { Refusal } from './session.js';
 
-/** What its images know. VmError: it refused, or it runs the guest itself. */
+export interface Acceptance {
+  /** What its images know. */
+  disks: DiskStanding[];
+  /** The pages of checkpoints may be packed. */
+  takesPacked: boolean;
+}
+
+/** VmError: it refused, or it runs the guest itself. */
 export async function accepted(
   link: Link<Message>,
   { identity, options }: Pick<ColoPorts, 'identity' | 'options'>,
-): Promise<DiskStanding[]> {
-  const message = await link.next('waiting for accept', options.replyTimeoutMs);
-  if (message.type === 'accept') return message.disks ?? [];
+): Promise<Acceptance> {
+  const next = () => link.next('waiting for accept', options.replyTimeoutMs);
+  let message = await next();
+  const takesPacked = message.type === 'takes-packed';
+  if (takesPacked) message = await next();
+  if (message.type === 'accept') return { disks: message.disks ?? [], takesPacked };
   if (message.type !== 'superseded') throw unexpected(message.type, 'accept');
   throw new Refusal((await identity.heardOf(message.record)).message);
 }

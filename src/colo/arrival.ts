@@ -99,6 +99,7 @@ export async function takeEpoch(
     const message = await link.next('waiting for pages', ms, () => replicationProgress(disks));
     if (message.type === 'abort-epoch') return undefined;
     if (message.type === 'pages') ram.add(message.body);
+    else if (message.type === 'packed-pages') ram.addPacked(message.body);
     else if (message.type === 'epoch') info = message;
     else throw unexpected(message.type, 'pages or epoch');
   }

@@ -8,6 +8,7 @@ import { mutant } from '../base/mutant.js';
 import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Link } from '../migration/link.js';
 import { PIECE_BYTES } from '../migration/messages.js';
+import type { PagePacker } from '../migration/packed-pages.js';
 import { type PageStaging, encodePageChunk, PAGE_BYTES } from '../migration/pages.js';
 import { Turns } from '../migration/turns.js';
 import { sleep } from '../migration/wait.js';
@@ -28,6 +29,7 @@ export interface CheckpointContext {
   readonly outputHolds: readonly OutputHold[];
   /** Kept from checkpoint to checkpoint. */
   readonly staging: PageStaging;
+  readonly packer?: PagePacker;
   /** The guest does not go on behind it: the other side is to have it. */
   readonly last: boolean;
 }
@@ -75,6 +77,7 @@ export class Checkpoint {
       receivedMs: 0,
       totalMs: 0,
       pages: 0,
+      cacheHits: 0,
       ramBytes: 0,
       blobBytes: 0,
     };
@@ -114,6 +117,7 @@ export class Checkpoint {
       'the secondary to load the checkpoint',
       link.expect('vmstate-loaded'),
     );
+    this.context.packer?.sent.settle();
     for (const disk of disks) disk.committed();
     ports.step('primary-committed');
     this.record.totalMs = clock.nowMs() - startedMs;
@@ -187,21 +191,22 @@ export class Checkpoint {
   }
 
   private async sendPages(): Promise<void> {
-    const { link, ports } = this.context;
+    const { link, ports, packer } = this.context;
     const total = this.taken.length;
     const { chunkPages } = ports.options;
-    for (let from = 0; from < total; from += chunkPages) {
-      const frame = encodePageChunk(
-        kindOf('pages'),
-        this.staging,
-        from,
-        Math.min(total, from + chunkPages),
-      );
+    packer?.sent.begin(ports.parameters.xbzrleCacheBytes);
+    const type = packer ? 'packed-pages' : 'pages';
+    for (let from = 0, to: number; from < total; from = to) {
+      to = Math.min(total, from + chunkPages, this.staging.bufferEnd(from));
+      const frame = packer
+        ? packer.frame(this.staging, from, to)
+        : encodePageChunk(kindOf('pages'), this.staging, from, to);
       this.record.ramBytes += frame.length;
-      await link.sendFrame({ type: 'pages', body: frame }, frame);
-      if (from <= total / 2 && from + chunkPages > total / 2) ports.step('primary-half-pages');
-      await this.turns.spend(chunkPages * PAGE_BYTES);
+      await link.sendFrame({ type, body: frame }, frame);
+      if (from <= total / 2 && to > total / 2) ports.step('primary-half-pages');
+      await this.turns.spend((to - from) * PAGE_BYTES);
     }
+    this.record.cacheHits = packer?.sent.hits ?? 0;
     ports.migration.received(this.record.ramBytes);
   }
 

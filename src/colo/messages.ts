@@ -31,6 +31,7 @@ import {
 } from '../migration/kinds.js';
 import type { MessageCodec } from '../migration/link.js';
 import { type MigrationSide, commonKinds, PIECE_BYTES } from '../migration/messages.js';
+import { packedBytesMax } from '../migration/packed-pages.js';
 import type { PairRecord } from '../block/record/pair-record.js';
 import { decodePeerRecordBytes, encodePeerRecord } from '../migration/standing.js';
 import type { ColoMode } from '../qapi/types.js';
@@ -151,6 +152,10 @@ const table = kindTable({
     fields(record({ holder: text(HOLDER_BYTES_MAX) }), HOLDER_BYTES_MAX + 4),
   ),
   'heartbeat-interval': kind(112, 'both', fields(record({ ms: interval }))),
+  /** Before accept, to a primary that can pack: it may. */
+  'takes-packed': kind(115, 'secondary', noBody),
+  /** As `pages`, of a checkpoint only: what the secondary's RAM holds is counted from. */
+  'packed-pages': kind(116, 'primary', raw('body', packedBytesMax)),
   /** The primary's marks of a disk follow in pieces; the answer is a digest of what is marked. */
   marks: kind(100, 'primary', fields(sizedDisk, 288)),
   'marks-piece': kind(101, 'primary', raw('bytes', PIECE_BYTES)),

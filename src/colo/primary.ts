@@ -5,6 +5,7 @@
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
 import type { PrimaryDisk } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
+import { PagePacker } from '../migration/packed-pages.js';
 import { PageStaging } from '../migration/pages.js';
 import { sleep, within } from '../migration/wait.js';
 import { accepted } from './accepted.js';
@@ -18,7 +19,7 @@ import { PrimaryHeartbeat } from './heartbeat.js';
 import { bindAll, type BindContext, type ComparedDisk } from './intents.js';
 import { dropsPeer, peerHeard } from './peer-heard.js';
 import { Lease, type Moment } from './lease.js';
-import type { Message } from './messages.js';
+import { type Message, kindOf } from './messages.js';
 import { Outcome } from './outcome.js';
 import { sendRam } from './primary-precopy.js';
 import { followsUs, reconcileAll } from './reconcile.js';
@@ -34,6 +35,8 @@ export class ColoPrimary extends Session {
   private readonly lease: Lease;
   private readonly heartbeat: PrimaryHeartbeat;
   private readonly staging = new PageStaging();
+  /** undefined: the secondary takes pages as they are. */
+  private packer: PagePacker | undefined;
   private epoch = 0;
   /** Its output and all before it may leave while the lease is valid. */
   private releasable = 0;
@@ -127,11 +130,13 @@ export class ColoPrimary extends Session {
       manifest,
       colo: true,
       leaseMs,
+      packs: true,
       ...(record && { record }),
       ...(syncFrom && { syncFrom }),
     };
     await this.link.send({ type: 'hello', hello });
-    const theirs = await accepted(this.link, this.ports);
+    const { disks: theirs, takesPacked } = await accepted(this.link, this.ports);
+    if (takesPacked) this.packer = new PagePacker(lifecycle.ram, kindOf('packed-pages'));
     this.mayRun = syncFrom !== 'secondary' && (syncFrom === 'primary' || followsUs(theirs, record));
     this.heartbeat.start();
     this.heartbeat.beside(this.ports.entropy);
@@ -190,6 +195,7 @@ export class ColoPrimary extends Session {
         disks: this.disks,
         outputHolds: this.outputHolds,
         staging: this.staging,
+        packer: this.packer,
         last,
       },
       this,

@@ -27,9 +27,7 @@ import { sayTaken, sayWho } from './say-who.js';
 import { seated } from './seated.js';
 import { Session } from './session.js';
 
-/**
- * What a session may ask before its peer is admitted, and while nothing of that peer is trusted.
- */
+/** What a session may ask before its peer is admitted: nothing of that peer is trusted yet. */
 export interface Door {
   /** This process has taken over: its guest is what the stranger's was. */
   readonly taken: boolean;
@@ -141,6 +139,7 @@ export class ColoSecondary extends Session {
     migration.move('active');
     migration.ramTotalBytes = hello.manifest.ramBytes;
     this.heartbeat.start();
+    if (hello.packs) await this.link.send({ type: 'takes-packed' });
     await this.link.send({ type: 'accept', disks: withBitmaps(disks, this.disks) });
   }
 

@@ -2,7 +2,7 @@
  * What the secondary has of an epoch that is not whole yet. It lies beside the machine, bounded by
  * the machine's own RAM and the limit for device state, and touches nothing until apply().
  */
-import type { Ram } from '../accel/contract.js';
+import type { PageCodec, Ram } from '../accel/contract.js';
 import { VmError, asVmError } from '../base/errors.js';
 import { mutant } from '../base/mutant.js';
 import type { SecondaryDisk } from '../block/contract/replicated.js';
@@ -13,12 +13,14 @@ import {
   PAGE_BYTES,
   pagesOf,
 } from '../migration/pages.js';
+import { decodePacked } from '../migration/packed-pages.js';
 import type { Turns } from '../migration/turns.js';
 import type { EpochInfo } from './messages.js';
 import { trace } from './trace.js';
 
 export class StagedEpoch {
   private readonly chunks: PageChunk[] = [];
+  private codec: PageCodec | undefined;
   private lastPage = -1;
   pages = 0;
 
@@ -26,7 +28,16 @@ export class StagedEpoch {
 
   /** Untrusted. Pages ascend, so no epoch is larger than RAM. */
   add(body: Buffer): void {
-    const chunk = decodeChunk(body, this.ram.pageCount, this.lastPage);
+    this.take(decodeChunk(body, this.ram.pageCount, this.lastPage));
+  }
+
+  /** RAM holds the last epoch, all of it and nothing else: changes count from that. */
+  addPacked(body: Buffer): void {
+    this.codec ??= this.ram.pageCodec();
+    this.take(decodePacked(body, this.codec, this.ram.pageCount, this.lastPage));
+  }
+
+  private take(chunk: PageChunk): void {
     this.lastPage = chunk.last;
     this.pages += pagesOf(chunk);
     this.chunks.push(chunk);

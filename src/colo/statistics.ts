@@ -9,6 +9,8 @@ export interface CheckpointRecord {
   /** Request sent to vmstate-loaded. */
   totalMs: number;
   pages: number;
+  /** Of them, those whose former content the primary still had. */
+  cacheHits: number;
   ramBytes: number;
   blobBytes: number;
 }
@@ -34,6 +36,12 @@ export class ColoStatistics {
     this.aborted++;
     this.abortedInRow++;
     this.lastAbort = why;
+  }
+
+  /** Of all that are kept; 0: there is nothing to divide by. */
+  ratio(measure: Measure, of: Measure): number {
+    const sum = (name: Measure) => this.ring.reduce((all, record) => all + record[name], 0);
+    return sum(measure) / (sum(of) || 1);
   }
 
   last(): CheckpointRecord | undefined {

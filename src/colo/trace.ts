@@ -26,7 +26,7 @@ export const trace = tracer('colo', {
 });
 
 /** Heartbeats are not worth a line each. */
-const quiet = new Set(['ping', 'pong', 'pages', 'blob', 'digest']);
+const quiet = new Set(['ping', 'pong', 'pages', 'packed-pages', 'blob', 'digest']);
 
 export function traceMessage(direction: 'sent' | 'got', type: string): void {
   if (quiet.has(type)) return;

@@ -23,6 +23,8 @@ export interface Hello {
   record?: PairRecord;
   /** COLO: the user's word, whose disks are kept when they differ. */
   syncFrom?: SyncFrom;
+  /** COLO: the sender can pack the pages of checkpoints, for a receiver that says it takes them. */
+  packs?: boolean;
 }
 
 export const syncSides = ['primary', 'secondary'] as const;
@@ -45,7 +47,12 @@ export function decodeHello(body: Uint8Array): Hello {
   const record = decodePeerRecord(top.record);
   const syncFrom = syncSides.find(side => side === top.syncFrom);
   if (top.syncFrom !== undefined && !syncFrom) throw new VmError('hello: syncFrom is not a side');
-  const known = { ...(record && { record }), ...(syncFrom && { syncFrom }) };
+  const packs = top.packs === true;
+  const known = {
+    ...(record && { record }),
+    ...(syncFrom && { syncFrom }),
+    ...(packs && { packs }),
+  };
   return { leaseMs, colo: top.colo, manifest: decodeManifest(top.manifest), ...known };
 }
 

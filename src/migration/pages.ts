@@ -85,6 +85,18 @@ export class PageStaging {
     return this.buffers[Math.floor(page / bufferPages)].subarray(at, at + PAGE_BYTES);
   }
 
+  /** Pages [from, to), which lie in one buffer. */
+  run(from: number, to: number): Buffer {
+    const at = from % bufferPages;
+    const buffer = this.buffers[Math.floor(from / bufferPages)];
+    return buffer.subarray(at * PAGE_BYTES, (at + to - from) * PAGE_BYTES);
+  }
+
+  /** The first page behind the buffer that this one lies in. */
+  bufferEnd(page: number): number {
+    return (Math.floor(page / bufferPages) + 1) * bufferPages;
+  }
+
   /** What it keeps of this host's memory. */
   get heldBytes(): number {
     return this.buffers.length * BUFFER_BYTES;
@@ -153,13 +165,9 @@ export function decodeChunk(body: Buffer, pageCount: number, after: number): Pag
   let last = after;
   for (let i = 0; i < count; i++) {
     const entry = body.readUInt32BE(4 + i * 4);
-    const page = without32(entry, ZERO_FLAG);
-    if (page >= pageCount)
-      throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
-    if (page <= last) throw new VmError(`RAM page ${page} after page ${last}`);
-    last = page;
-    if (entry >= ZERO_FLAG) zeroPages[i - withData] = page;
-    else pages[withData++] = page;
+    last = nextPage(without32(entry, ZERO_FLAG), pageCount, last);
+    if (entry >= ZERO_FLAG) zeroPages[i - withData] = last;
+    else pages[withData++] = last;
   }
   if (body.length !== dataAt + withData * PAGE_BYTES)
     throw new VmError(`RAM chunk of ${count} pages has ${body.length} bytes`);
@@ -169,6 +177,14 @@ export function decodeChunk(body: Buffer, pageCount: number, after: number): Pag
     zeroPages: zeroPages.slice(0, count - withData),
     last,
   };
+}
+
+/** VmError: not in RAM, or not behind the one before it. */
+export function nextPage(page: number, pageCount: number, last: number): number {
+  if (page >= pageCount)
+    throw new VmError(`RAM page ${page} lies beyond the ${pageCount} pages of this machine`);
+  if (page <= last) throw new VmError(`RAM page ${page} after page ${last}`);
+  return page;
 }
 
 export function applyChunk(ram: Ram, chunk: PageChunk): void {

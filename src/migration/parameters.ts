@@ -5,6 +5,12 @@ export interface MigrationParameters {
   maxBandwidth: number;
   /** downtime-limit: how long the guest may stand still at the end of a migration without COLO. */
   downtimeLimitMs: number;
+  /** xbzrle-cache-size: what COLO's primary keeps of pages that it has sent. */
+  xbzrleCacheBytes: number;
 }
 
-export const defaultParameters: MigrationParameters = { maxBandwidth: 0, downtimeLimitMs: 300 };
+export const defaultParameters: MigrationParameters = {
+  maxBandwidth: 0,
+  downtimeLimitMs: 300,
+  xbzrleCacheBytes: 64 * 1024 * 1024,
+};

@@ -55,6 +55,19 @@ const parameters: Readonly<Record<string, Parameter>> = {
       set: ({ colo }, value) => (colo.parameters.downtimeLimitMs = value),
     },
   ),
+  'xbzrle-cache-size': parameter(
+    int(
+      "bytes that COLO's primary keeps of pages that it has sent, at most: of those only what " +
+        'changed is sent; 0: none',
+      { min: 0, max: 2 ** 32 - 1 },
+    ),
+    {
+      unit: 'bytes',
+      form: { words: 'a size', read: word => parseSize(word, 'B') },
+      get: ({ colo }) => colo.parameters.xbzrleCacheBytes,
+      set: ({ colo }, value) => (colo.parameters.xbzrleCacheBytes = value),
+    },
+  ),
   'tls-creds': parameter(
     str(
       'a tls-creds object, of the side that waits with endpoint=server: the next connection of a ' +

@@ -52,6 +52,7 @@ const bytes = Buffer.from('0001fe', 'hex');
 const common = [
   { type: 'hello', hello },
   { type: 'hello', hello: { ...hello, record, syncFrom: 'secondary' } },
+  { type: 'hello', hello: { ...hello, packs: true } },
   { type: 'accept' },
   {
     type: 'accept',
@@ -91,6 +92,7 @@ const colo: readonly Message[] = [
     ramHash: 2n ** 64n - 1n,
     guestOver: true,
   },
+  { type: 'packed-pages', body: Buffer.from('packed') },
   { type: 'copying', pages: 2 ** 32 - 1 },
   { type: 'heartbeat-key', key: Buffer.alloc(16, 3), ms: 100 },
   { type: 'heartbeat-port', port: 8888, ms: 100 },

@@ -9,6 +9,7 @@ export const guards: Record<Mutant, readonly string[]> = {
   'overlays-not-emptied': ['test/unit/block/drivers/replication/secondary.spec.ts'],
   'loaded-before-whole': ['test/sim/colo-sim.spec.ts'],
   'aborted-pages-forgotten': ['test/sim/takeover.spec.ts'],
+  'sent-pages-kept': ['test/sim/packed-pages.spec.ts'],
   'mark-lost': ['test/sim/bitmap.spec.ts'],
   'mark-not-durable': ['test/unit/block/record/image-bitmap.spec.ts'],
   'settled-without-flush': ['test/sim/bitmap.spec.ts'],

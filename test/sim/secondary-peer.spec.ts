@@ -190,6 +190,8 @@ class Script {
 
 const size = (n: number): Message => ({ type: 'vmstate-size', size: n });
 const blob = (n: number): Message => ({ type: 'blob', bytes: Buffer.alloc(n) });
+/** Page 3 as it was, with the sum of another one. */
+const unlike = Buffer.from('0000000100000003000200000000' + '0123456789abcdef' + '0000', 'hex');
 const send: Message = { type: 'vmstate-send' };
 
 const bad: [string, (s: Script) => Message[], string][] = [
@@ -213,6 +215,16 @@ const bad: [string, (s: Script) => Message[], string][] = [
     'a page beyond RAM',
     s => [send, s.pages(pageCount)],
     'RAM page 4096 lies beyond the 4096 pages of this machine',
+  ],
+  [
+    'packed pages that are none',
+    () => [send, { type: 'packed-pages', body: Buffer.from('00000001000000030002', 'hex') }],
+    'packed RAM is cut off',
+  ],
+  [
+    'a change of what is not here',
+    () => [send, { type: 'packed-pages', body: unlike }],
+    'packed RAM of 1 pages: page 3 is not what its change was made from',
   ],
   [
     'fewer pages than told',

@@ -187,7 +187,11 @@ function coloOf(now: Now, told: Told) {
     mode: 'primary',
     waitsForWord: false,
     syncFrom: undefined,
-    parameters: { maxBandwidth: 134_217_728, downtimeLimitMs: 300 },
+    parameters: {
+      maxBandwidth: 134_217_728,
+      downtimeLimitMs: 300,
+      xbzrleCacheBytes: 67_108_864,
+    },
     migration: { busy: true },
     info: () => ({
       mode: 'none',

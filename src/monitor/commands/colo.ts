@@ -3,6 +3,7 @@ import { VmError } from '../../base/errors.js';
 import type { DiskOutcome } from '../../colo/disk-sync.js';
 import type { ColoInfo } from '../../colo/info.js';
 import type { ColoStatistics } from '../../colo/statistics.js';
+import { PAGE_BYTES } from '../../migration/pages.js';
 import { coloExitReasons, coloModes } from '../../qapi/types.js';
 import { int, list, num, oneOf, optional, str, struct } from '../../words/types.js';
 import { answersOf } from '../answer.js';
@@ -33,6 +34,17 @@ const statistics = ofStatistics.answer('COLOStatistics', {
       `per checkpoint: ${Math.round(pages)} pages, ${Math.round(Number(bytes))} bytes`,
   ),
   bytesPerCheckpoint: ofStatistics.fact(num(), s => typical(s, 'ramBytes')),
+  bytesPerDirtyByte: ofStatistics.fact(
+    num('sent for each byte of the dirty pages'),
+    s => s.ratio('ramBytes', 'pages') / PAGE_BYTES,
+    (bytes, { cacheHitRate: hits }) =>
+      `sent for each dirty byte: ${bytes.toFixed(2)} bytes, ` +
+      `${Math.round(Number(hits) * 100)} % of the pages from what changed (xbzrle-cache-size)`,
+  ),
+  cacheHitRate: ofStatistics.fact(
+    num('of the dirty pages: those whose former content was in the cache of sent pages'),
+    s => s.ratio('cacheHits', 'pages'),
+  ),
 });
 
 const ofDisk = answersOf<DiskOutcome>();

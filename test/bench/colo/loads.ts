@@ -27,6 +27,7 @@ export const loads: readonly Load[] = [
   load('5,000 pages', { pages: 5000 }),
   load('20,000 pages', { pages: 20_000 }),
   load('100,000 pages', { pages: 100_000, delayMs: 1000, memoryMiB: 512 }),
+  load('8 bytes of 5,000 pages', { pages: 5000, every: 500 }),
   load('5,000 of noise', { pages: 5000, kind: 'noise' }),
   load('work, 100 ms', { delayMs: 100 }),
   load('work, 20 ms', { delayMs: 20 }),

@@ -2,7 +2,8 @@
  * Guest RAM without the addon: one range at 0, every write marked, and the same answers at its
  * edges. Pages that were never written cost nothing to copy, to hash or to compare.
  */
-import type { DirtyLog, Mapping, PageRun, Ram } from '../../../src/accel/contract.js';
+import type { DirtyLog, Mapping, PageCodec, PageRun, Ram } from '../../../src/accel/contract.js';
+import { PlainPageCodec } from './page-codec.js';
 
 export const PAGE_BYTES = 4096;
 /** jest looks a global up the slow way. */
@@ -150,6 +151,10 @@ export class SimRam implements Ram {
       for (let at = page * (PAGE_BYTES / 4); at < end; at++) h = imul(h ^ words[at], 16777619);
     }
     return BigInt(h >>> 0);
+  }
+
+  pageCodec(): PageCodec {
+    return new PlainPageCodec(page => this.page(page));
   }
 
   copy(): RamCopy {

@@ -47,6 +47,7 @@ const messages: Message[] = [
     guestOver: true,
   },
   { type: 'blob', bytes: Buffer.from('blob') },
+  { type: 'packed-pages', body: Buffer.from('packed') },
   { type: 'copying', pages: 2 ** 20 },
   { type: 'ping', seq: 9 },
   { type: 'pong', seq: 9 },

@@ -9,7 +9,8 @@ const record = (epoch: number) => ({
   pauseMs: epoch,
   receivedMs: 0,
   totalMs: 0,
-  pages: 0,
+  pages: 4,
+  cacheHits: epoch % 2,
   ramBytes: 0,
   blobBytes: 0,
 });
@@ -27,6 +28,13 @@ it('ranks the last 1024', () => {
   expect(s.percentile('pauseMs', 0.5)).toBe(1488);
   expect(s.percentile('pauseMs', 0.99)).toBe(1990);
   expect(s.percentile('pauseMs', 1)).toBe(2000);
+});
+
+it('divides sums of what is kept', () => {
+  const s = new ColoStatistics();
+  expect(s.ratio('cacheHits', 'pages')).toBe(0);
+  for (let i = 1; i <= 2000; i++) s.add(record(i));
+  expect(s.ratio('cacheHits', 'pages')).toBe(1 / 8);
 });
 
 it('counts aborts in a row until one succeeds', () => {

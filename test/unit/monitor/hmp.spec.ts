@@ -102,7 +102,7 @@ test.each([
   [
     'migrate_set_parameter foo 1',
     'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, ' +
-      'tls-creds, tls-hostname, x-checkpoint-delay, x-heartbeat-interval, ' +
+      'xbzrle-cache-size, tls-creds, tls-hostname, x-checkpoint-delay, x-heartbeat-interval, ' +
       'x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n',
   ],
   [
@@ -125,6 +125,7 @@ test.each([
   [
     'info migrate_parameters',
     'max-bandwidth: 134217728 bytes/second\ndowntime-limit: 300 ms\n' +
+      'xbzrle-cache-size: 67108864 bytes\n' +
       "tls-creds: ''\ntls-hostname: ''\n" +
       'x-checkpoint-delay: 20000 ms\nx-checkpoint-events: off\n' +
       'x-heartbeat-interval: 1000 ms\nx-heartbeat-timeout: 5000 ms\nx-sync-from: none\n',
