@@ -12,6 +12,7 @@ import type { Device, IrqLine } from './device.js';
 import type { DisplaySource } from './display/surface.js';
 import type { IdeDrive, IdePort } from './ide/drive.js';
 import type { PciFunction } from './pci/function.js';
+import type { UsbHid } from './usb/hid.js';
 import type { VirtioModel } from './virtio/model.js';
 import type { GuestClock } from './wiring.js';
 
@@ -39,6 +40,12 @@ export interface IdePlace {
   readonly unit: number | undefined;
 }
 
+/** Where a USB device shall be; what is left out is the first that is free. port: from 1. */
+export interface UsbPlace {
+  readonly bus?: string;
+  readonly port?: number;
+}
+
 /** The board as a device sees it that is put there. */
 export interface DeviceSlots extends DeviceBackends {
   readonly ports: IoPorts;
@@ -64,6 +71,10 @@ export interface DeviceSlots extends DeviceBackends {
     make: (port: IdePort) => IdeDrive,
     boot: Pick<BootPlace, 'index'>,
   ): void;
+  /** Function 2 of the PIIX3. VmError: there is one. */
+  addUsbController(id: string): void;
+  /** VmError: there is no controller, or no room on it. */
+  addUsb(device: UsbHid, place: UsbPlace): void;
   /** Of a card without an address of its own; in order, so that both sides of a pair agree. */
   nextMac(): Uint8Array;
   /** Ends the machine. */

@@ -8,6 +8,7 @@ import { ideHd } from './ide/ide-devices.js';
 import { isaDebugExit } from './isa/debug-exit.js';
 import { pcTestdevDevice } from './isa/pc-testdev.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
+import { piix3UsbUhci, usbKbd, usbMouse, usbTablet } from './usb/usb-devices.js';
 
 export const deviceTypes: readonly DeviceType[] = [
   virtioBlkPci,
@@ -16,6 +17,10 @@ export const deviceTypes: readonly DeviceType[] = [
   isaDebugExit,
   pcTestdevDevice,
   ideHd,
+  piix3UsbUhci,
+  usbTablet,
+  usbKbd,
+  usbMouse,
 ];
 
 /** Named as QEMU names it, with what there is. */

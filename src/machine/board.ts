@@ -14,11 +14,9 @@ import type { BootPlace, DeviceBackends, DeviceSlots, IdePlace } from '../hw/dev
 import { VmError } from '../base/errors.js';
 import { deviceTypeNamed } from '../hw/device-types.js';
 import type { IdeDrive, IdePort } from '../hw/ide/drive.js';
-import { PiixIde } from '../hw/ide/piix.js';
-import { IDE_CHANNELS, IDE_PLACES, idePositionOf } from '../hw/ide/places.js';
+import { IDE_PLACES, idePositionOf } from '../hw/ide/places.js';
 import { FwCfg } from '../hw/firmware/fw-cfg.js';
 import { InputRouter } from '../hw/input/router.js';
-import { Piix3 } from '../hw/isa/piix3.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
 import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
@@ -40,6 +38,7 @@ import { type GuestClock, guestClock, IrqRouter } from '../hw/wiring.js';
 import { SystemBus } from '../memory/bus.js';
 import { cmosBytes, configureFirmware } from './firmware-config.js';
 import { Low, ramLayout, ramRanges } from './loader/memory-map.js';
+import { idTaken, Piix3Slot } from './piix3-slot.js';
 import type { BootSpec, DeviceSpec } from './spec.js';
 
 export const COM_PORTS = [
@@ -92,7 +91,7 @@ export class Board {
   private readonly bridge: HostBridge;
   /** Who is where on the IDE channels, once there is one. */
   private readonly ideUsers = new Map<number, string>();
-  private ide: PiixIde | undefined;
+  readonly piix3: Piix3Slot;
   private readonly bootPlaces = new Map<number, { id: string; path: string }>();
 
   constructor(
@@ -114,6 +113,16 @@ export class Board {
     const fwCfg = this.add(new FwCfg('fw_cfg', accel.ram), 'isa 0x510, 0x514');
     fwCfg.attach(this.bus.ports);
     for (let i = 0; i < this.serialCount; i++) this.addSerial(i, serials[i]);
+    this.piix3 = new Piix3Slot({
+      ram: accel.ram,
+      clock: this.clock,
+      irqs: this.irqs,
+      ports: this.bus.ports,
+      input: this.input,
+      taken: id => this.places.has(id),
+      add: (device, place) => this.add(device, place),
+      addPci: (...fn) => this.addPci(...fn),
+    });
     const slots = this.slots(backends);
     for (const { model, id, properties } of specs) {
       const place = this.places.get(id);
@@ -231,6 +240,8 @@ export class Board {
       add: (device, place) => this.add(device, place),
       addVirtio: (id, model, boot) => this.addVirtio(id, model, boot),
       addIde: (id, place, make, boot) => this.addIde(id, place, make, boot),
+      addUsbController: id => this.piix3.addUsbController(id),
+      addUsb: (device, place) => this.piix3.addUsb(device, place),
       nextMac: () => defaultMac(nics++),
       exit: status => this.ports.exit(status),
     };
@@ -250,13 +261,13 @@ export class Board {
   ): void {
     const place = this.idePlace(id, wanted);
     const { bus, unit } = idePositionOf(place);
-    this.ide ??= this.addIdeController();
-    const { port, plug } = this.ide.place(bus, unit);
+    const ide = this.piix3.ideController();
+    const { port, plug } = ide.place(bus, unit);
     const drive = this.add(make(port), `ide.${bus} unit ${unit}`);
     plug(drive);
     this.ideUsers.set(place, id);
     const path = (slot: string) => `ide@${slot},1/drive@${bus}/disk@${unit}`;
-    this.noteBoot(id, { ...boot, path }, this.ide.slotNumber);
+    this.noteBoot(id, { ...boot, path }, ide.slotNumber);
   }
 
   private idePlace(id: string, { bus, unit }: IdePlace): number {
@@ -268,20 +279,6 @@ export class Board {
     if (free !== undefined) return free;
     const users = fitting.map(place => this.ideUsers.get(place)).join(', ');
     throw new VmError(`${id}: its place on IDE is taken by ${users}`);
-  }
-
-  /** It comes with the first device on it, in a slot of its own. */
-  private addIdeController(): PiixIde {
-    const [bridgeId, ideId] = ['piix3', 'piix3-ide'];
-    const taken = [bridgeId, ideId].find(id => this.places.has(id));
-    if (taken !== undefined) throw idTaken(taken, 'the IDE controller of the machine');
-    const bridge = new Piix3(bridgeId);
-    this.addPci(bridge);
-    const lines = IDE_CHANNELS.map(({ irq }) => this.irqs.line(irq));
-    const ide = new PiixIde(ideId, this.accel.ram, lines);
-    this.addPci(ide, bridge.slotNumber, 1);
-    ide.attach(this.bus.ports);
-    return ide;
   }
 
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -296,9 +293,6 @@ export class Board {
     return this.devices.add(device);
   }
 }
-
-const idTaken = (id: string, owner: string): VmError =>
-  new VmError(`-device id=${id}: ${owner} has that id; give it another one`);
 
 function defaultMac(index: number): Uint8Array {
   const mac = Uint8Array.from(FIRST_MAC);

@@ -9,6 +9,7 @@ import { VGA_MODEL, VIDEO_BYTES } from '../hw/display/vga-device.js';
 import { PCI_SLOTS } from '../hw/pci/bus.js';
 import { COM_PORTS } from './board.js';
 import { type CheckedDisks, checkDisks, nodeNames } from './check-disks.js';
+import { checkUsb } from './check-usb.js';
 import { allDevices, checkIdeDrives } from './implied-devices.js';
 import { MIB } from './loader/memory-map.js';
 import type { DeviceSpec, MachineSpec } from './spec.js';
@@ -66,6 +67,7 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
   if (cards(spec) > 1) throw new VmError('-device VGA: a machine has one graphics card');
   if (allDevices(spec).length > PCI_SLOTS - 1)
     throw new VmError(`-device: more than ${PCI_SLOTS - 1} do not fit the PCI bus`);
+  checkUsb(allDevices(spec));
   claims(spec);
   return { ...spec, disks: checkDisks(spec) };
 }

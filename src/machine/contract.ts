@@ -35,6 +35,16 @@ export interface PciInfo {
   bars: { index: number; type: 'memory' | 'io'; address: number | undefined; size: number }[];
 }
 
+/** A device on a USB port. */
+export interface UsbInfo {
+  id: string;
+  /** From 1. */
+  port: number;
+  /** 0: the guest has not set it up. */
+  address: number;
+  product: string;
+}
+
 export type ShutdownCause =
   'guest-shutdown' | 'guest-reset' | 'host-qmp-quit' | 'host-signal' | 'guest-panic';
 
@@ -79,4 +89,5 @@ export interface MachineControl {
   whileStopped<T>(fn: () => T): Promise<T>;
   deviceInfo(): DeviceInfo[];
   pciInfo(): PciInfo[];
+  usbInfo(): UsbInfo[];
 }

@@ -14,7 +14,7 @@ import { Board } from './board.js';
 import { BrokenDevices } from './broken-devices.js';
 import { type CheckedSpec, videoBytes } from './check-spec.js';
 import { allDevices } from './implied-devices.js';
-import type { DeviceInfo, MachineControl, PciInfo, ShutdownCause } from './contract.js';
+import type { DeviceInfo, MachineControl, PciInfo, UsbInfo, ShutdownCause } from './contract.js';
 import { hasFirmware, loadFirmware, placeFirmware, romBytes } from './firmware.js';
 import type { FirmwareFile } from './firmware-files.js';
 import { deviceInfo, pciInfo } from './inspect.js';
@@ -203,6 +203,10 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     return this.board.devices.all.map(device =>
       deviceInfo(device, this.board.places.get(device.id) ?? ''),
     );
+  }
+
+  usbInfo(): UsbInfo[] {
+    return this.board.piix3.usbInfo();
   }
 
   pciInfo(): PciInfo[] {

@@ -8,9 +8,11 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { AssertionError } from '../../src/base/errors.js';
 import type { Device } from '../../src/hw/device.js';
 import { newPainter } from '../../src/hw/display/surface.js';
+import { Pid } from '../../src/hw/usb/contract.js';
 import { blob, counted, record, text, u32 } from '../../src/fields/field.js';
 import { settle } from '../support/device-bench.js';
 import { FullBoard } from '../support/full-board.js';
+import { request, usbDriver } from '../support/usb-driver.js';
 import { PciDriver, DriverQueue, F } from '../support/virtio-driver.js';
 
 const NEEDS_RESET = 64;
@@ -68,6 +70,8 @@ function touch(id: string): number[] {
     seen.push(board.vm.in(0xcfc, 4));
   }
   if (id === 'vga') board.board.screen!.paint(newPainter());
+  // A packet that gets no answer.
+  if (id in usbPorts) seen.push(answers(usbPorts[id]) ? 0 : 0xff);
   if (id === 'hd0') {
     board.vm.out(0x1f6, 0xa0);
     for (let port = 0x1f0; port < 0x1f8; port++) seen.push(board.vm.in(port));
@@ -75,7 +79,20 @@ function touch(id: string): number[] {
   return seen;
 }
 
+/** By device: its port. */
+const usbPorts: Readonly<Record<string, number>> = { tablet0: 0, kbd0: 1 };
+
+function answers(port: number): boolean {
+  const driver = usbDriver(board);
+  driver.start();
+  driver.resetPort(port);
+  const [end] = driver.run([{ pid: Pid.SETUP, data: request(0x8006, 0x0100, 0, 18) }]);
+  driver.set(0, 0);
+  return (end.control & 0x0040_0000) === 0;
+}
+
 const doors = [
+  'transact',
   'paint',
   'pioRead',
   'pioWrite',
@@ -106,7 +123,7 @@ describe.each(ids)('%s throws wherever it is touched', id => {
     touch(id);
     const ones = touch(id);
     expect(broken).toEqual([id]);
-    const words = ['vga', 'piix3', 'piix3-ide', 'testdev0'];
+    const words = ['vga', 'piix3', 'piix3-ide', 'testdev0', 'uhci0'];
     const wide = isVirtio(id) || words.includes(id) ? [0xffff_ffff] : [];
     const bytes = isVirtio(id) || id === 'piix3' ? [] : [0xff];
     expect(new Set(ones)).toEqual(new Set([...bytes, ...wide]));

@@ -8,8 +8,10 @@
 import { expect, test } from '@jest/globals';
 import type { Clock } from '../../src/host/ports.js';
 import { VIRTIO_TURN } from '../../src/hw/turn.js';
+import { Pid } from '../../src/hw/usb/contract.js';
 import { FullBoard } from '../support/full-board.js';
 import { Random } from '../support/random.js';
+import { request, usbDriver } from '../support/usb-driver.js';
 import { DriverQueue, F, type Part, PciDriver } from '../support/virtio-driver.js';
 
 /** The flood ends by itself after this many pieces: then the main loop was starved. */
@@ -185,6 +187,23 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
       read();
     },
   },
+  uhci0: {
+    'transfers that are there again the moment they are done': flood => {
+      const driver = usbDriver(flood.board);
+      const { ram } = flood.board.vm;
+      driver.start();
+      driver.resetPort();
+      driver.queue([{ pid: Pid.SETUP, data: request(0x8006, 0x0100, 0, 18) }]);
+      const write = ram.writeU32.bind(ram);
+      ram.writeU32 = (gpa, value) => {
+        // The transfer follows itself, in a queue that leads to itself.
+        if (gpa === 0x4004) return !flood.more || write(gpa, value | 0x0080_0000);
+        return write(gpa, gpa === 0x3004 ? 0x4004 : value);
+      };
+      ram.writeU32(0x3000, 0x3002);
+      ram.writeU32(0x4000, 0x4004);
+    },
+  },
   'acpi-pm': {
     'the timer, acknowledged at once': flood => {
       const { vm } = flood.board;
@@ -207,6 +226,8 @@ const answering = [
   'vga',
   'exit0',
   'testdev0',
+  'tablet0',
+  'kbd0',
 ];
 
 test('every device of the board is here', () => {

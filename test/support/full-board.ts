@@ -23,7 +23,12 @@ const shortNames: Readonly<Record<string, string>> = {
   'isa-debug-exit': 'exit0',
   'pc-testdev': 'testdev0',
   'ide-hd': 'hd0',
+  'piix3-usb-uhci': 'uhci0',
+  'usb-tablet': 'tablet0',
+  'usb-kbd': 'kbd0',
 };
+/** A controller has two ports, and a mouse is a tablet with another report. */
+export const withoutRoom = ['usb-mouse'];
 const oneOf = ({ name, properties, example }: DeviceType): DeviceSpec => ({
   model: name,
   id: shortNames[name] ?? `${name}0`,
@@ -53,7 +58,10 @@ export class FullBoard {
       [this.chr, undefined],
       {
         // Memory without a card's part has no card.
-        specs: deviceTypes.filter(({ name }) => name !== 'VGA' || ram.video).map(oneOf),
+        specs: deviceTypes
+          .filter(({ name }) => name !== 'VGA' || ram.video)
+          .filter(({ name }) => !withoutRoom.includes(name))
+          .map(oneOf),
         backends: {
           drive: () => this.disk,
           netdev: () => this.net.netdev,

@@ -161,6 +161,7 @@ function machineOf(now: Now, events: Events<QmpEvents>, told: Told) {
     checkAnnounceable: () => undefined,
     deviceInfo: () => [],
     pciInfo: () => [],
+    usbInfo: () => [],
   };
 }
 

@@ -34,6 +34,8 @@ export class Draft {
   snapshot = false;
   /** -vga */
   vga: 'std' | 'none' | undefined;
+  /** There is a USB controller. */
+  usb = false;
   globals: readonly GlobalProperty[] = [];
   readonly ids = new Ids();
   /** The option that uses standard input. */

@@ -4,7 +4,7 @@ import { VmError } from '../../base/errors.js';
 import { asksForHelp, listOf, neededWord } from '../../words/named.js';
 import { nothing } from '../../words/nothing.js';
 import { parseSize } from '../../words/scalars.js';
-import { optional, parsed, size } from '../../words/types.js';
+import { bool, optional, parsed, size } from '../../words/types.js';
 import { accelerator } from './accel.js';
 import { off, onOff } from './nothing.js';
 import { answerHelp, keyedOption, type VmOption } from './option.js';
@@ -118,12 +118,12 @@ const keyedMachine = keyedOption({
   value: 'TYPE',
   summary:
     'pc, or pc-i440fx-VERSION: taken for the one machine that there is; ' +
-    '[,accel=auto|soft|kvm]; what it has not may be off (usb=off); -machine help',
+    '[,accel=auto|soft|kvm][,usb=on|off]; what it has not may be off (hpet=off); -machine help',
   implied: 'type',
   keys: {
     type: optional(machineType),
     accel: optional(parsed('what runs the guest', 'auto, soft or kvm', accelerator)),
-    usb: off('There is no USB. Leave it out.'),
+    usb: optional(bool('on: a USB controller, as with -usb')),
     vmport: nothing(['off', 'auto'], 'There is no VMware port. Leave it out.'),
     'dump-guest-core': off('The memory of the guest is never in a core file. Leave it out.'),
     'mem-merge': off('Memory of guests is not merged. Leave it out.'),
@@ -143,7 +143,8 @@ const keyedMachine = keyedOption({
       'On KVM its own interrupt controllers are used. Leave it out.',
     ),
   },
-  take(draft, { accel }) {
+  take(draft, { accel, usb }) {
+    if (usb) draft.usb = true;
     if (accel !== undefined) draft.spec.accel = accel;
   },
 });

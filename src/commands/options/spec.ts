@@ -13,6 +13,7 @@ import { addCard } from './display.js';
 import { Draft, type GlobalProperty, type Role } from './draft.js';
 import { checkGlobals } from './globals.js';
 import { withSnapshots } from './snapshot.js';
+import { addUsbController } from './usb.js';
 import { optionTable, refusedOptions } from './table.js';
 
 export type { Role };
@@ -99,6 +100,7 @@ const byNographic: GivenOption = { name: 'nographic', spelled: '-nographic', val
 function checkWhole(draft: Draft): void {
   const { spec } = draft;
   asUsage(draft.given.has('vnc') ? byVnc : byVga, () => addCard(draft));
+  addUsbController(draft);
   if (draft.given.has('nographic')) asUsage(byNographic, () => onTerminal(draft, byNographic));
   if (draft.role === 'secondary' && spec.incoming === undefined)
     throw new UsageError('a secondary needs -incoming', {

@@ -49,6 +49,7 @@ import {
 import { smpOption } from './smp.js';
 import { smbiosOption } from './smbios.js';
 import { snapshotOption } from './snapshot.js';
+import { usbdeviceOption, usbOption } from './usb.js';
 
 /** In the order of help and manual. */
 export const optionTable: readonly VmOption[] = [
@@ -75,6 +76,8 @@ export const optionTable: readonly VmOption[] = [
   ...ideOptions,
   netdevOption,
   deviceOption,
+  usbOption,
+  usbdeviceOption,
   vgaOption,
   vncOption,
   chardevOption,
@@ -107,7 +110,6 @@ export const optionTable: readonly VmOption[] = [
 export const refusedOptions: Readonly<Record<string, string>> = {
   spice: 'The screen is shown over VNC: use -vnc.',
   cdrom: 'There is no CD drive. Use -drive if=virtio.',
-  usb: 'There is no USB. Leave it out.',
   loadvm: 'colo has no snapshots.',
   readconfig: 'Use --config FILE with a pair definition: colo init writes one.',
   writeconfig: 'colo init writes a pair definition for --config.',
@@ -116,7 +118,6 @@ export const refusedOptions: Readonly<Record<string, string>> = {
   gdb: 'colo has no gdb stub; the monitor shows registers and memory of a stopped VM.',
   s: 'colo has no gdb stub; the monitor shows registers and memory of a stopped VM.',
   fda: 'There is no floppy drive. Use -drive if=virtio.',
-  usbdevice: 'There is no USB. Leave it out.',
   soundhw: 'There is no sound. Leave it out.',
   k: 'The keyboard is an American one; viewers that send raw keys have their own. Leave it out.',
   'full-screen': 'There is no window: use -vnc. Leave it out.',

@@ -33,6 +33,10 @@ const FIRMWARE_IO_BASE = 0xc000;
 /** gsi of pin 0..3 (A..D) of a slot: neighbours get different lines. */
 export const intxGsi = (slot: number, pin: number) => 16 + ((slot + pin) % 8);
 
+/** A function without a pin has a line that it never drives. */
+const gsiOf = ({ interruptPin }: PluggedFunction, slot: number) =>
+  intxGsi(slot, Math.max(interruptPin - 1, 0));
+
 interface Mapping {
   address: number;
   mapped: Disposable;
@@ -56,7 +60,7 @@ export class PciBus {
     const place = slot * FUNCTIONS + functionNumber;
     assert(slot < PCI_SLOTS && this.places[place] === undefined, `PCI slot for ${fn.id}`);
     this.places[place] = fn;
-    const intx = this.irqs.line(intxGsi(slot, 0));
+    const intx = this.irqs.line(gsiOf(fn, slot));
     fn.plug({ slot, function: functionNumber, intx, remap: () => this.remap() });
   }
 
@@ -121,8 +125,7 @@ export class PciBus {
     const has = (ports: boolean) => fn.bars.some(bar => 'ports' in bar === ports);
     const io = has(true) ? PciCommand.IO : 0;
     fn.configWrite(Cfg.COMMAND, 2, io + (has(false) ? PciCommand.MEMORY : 0));
-    if (fn.configRead(Cfg.INT_PIN, 1) !== 0)
-      fn.configWrite(Cfg.INT_LINE, 1, intxGsi(fn.slotNumber, 0));
+    if (fn.interruptPin !== 0) fn.configWrite(Cfg.INT_LINE, 1, gsiOf(fn, fn.slotNumber));
     fn.firmware();
   }
 
@@ -158,7 +161,7 @@ export class PciBus {
     if (address === undefined || !bar || this.mappings.has(key)) return;
     const mapped =
       'ports' in bar
-        ? this.io.tryMap(bar.name, address, bar.size, bar.ports)
+        ? this.io.tryMap(bar.name, address, bar.size, bar.ports, bar.widest)
         : this.mmio.tryMap(bar.name, address, bar.size, bar.handler);
     if (!mapped) {
       trace.bar_collides?.({ id: fn.id, index, address });

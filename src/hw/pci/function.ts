@@ -29,7 +29,13 @@ export type Bar = {
   index: number;
   size: number;
   name: string;
-} & ({ handler: MmioHandler } | { ports: PioHandler });
+} & ({ handler: MmioHandler } | PortBar);
+
+/** widest: the widest access that the chip takes; 1 if it is not said. */
+interface PortBar {
+  ports: PioHandler;
+  widest?: 1 | 2 | 4;
+}
 
 /** A function as its bus sees it. */
 export interface PluggedFunction {
@@ -38,6 +44,8 @@ export interface PluggedFunction {
   readonly description: string;
   readonly slotNumber: number;
   readonly functionNumber: number;
+  /** 0 none, 1 to 4: A to D. */
+  readonly interruptPin: number;
   plug(slot: PciSlot): void;
   barAddress(index: number): number | undefined;
   barMapped(index: number, address: number | undefined): void;
@@ -71,6 +79,10 @@ export abstract class PciFunction<T extends PciState = PciState>
 
   get functionNumber(): number {
     return this.slot?.function ?? 0;
+  }
+
+  get interruptPin(): number {
+    return this.layout.identity[Cfg.INT_PIN];
   }
 
   override afterLoad(): void {

@@ -85,15 +85,20 @@ export const inputCommands = [
     name: 'mouse_move',
     since: '0.1',
     summary: 'send mouse move events',
+    notes: [`With an absolute pointer dx and dy are its place, 0 to ${ABSOLUTE_MAX}.`],
     examples: ['mouse_move 10 -5'],
     args: {
-      dx: int('to the right', { min: -MOVE_MAX, max: MOVE_MAX }),
-      dy: int('down', { min: -MOVE_MAX, max: MOVE_MAX }),
+      dx: int('to the right', { min: -MOVE_MAX, max: ABSOLUTE_MAX }),
+      dy: int('down', { min: -MOVE_MAX, max: ABSOLUTE_MAX }),
       dz: optional(int('turns of the wheel', { min: -16, max: 16 })),
     },
     run: (vm, { dx, dy, dz = 0 }) => {
       const input = inputOf(vm);
-      input.moveBy(dx, dy);
+      if (input.absolute) {
+        const [x, y] = [placeOf(dx), placeOf(dy)];
+        input.moveTo('x', x);
+        input.moveTo('y', y);
+      } else input.moveBy(wayOf(dx), wayOf(dy));
       for (let n = 0; n < Math.abs(dz); n++) input.button(dz > 0 ? 'wheel-up' : 'wheel-down', true);
       input.sync();
       return undefined;
@@ -134,6 +139,19 @@ export const inputCommands = [
   }),
 ];
 
+/** VmError: it is too long. */
+function wayOf(value: number): number {
+  if (Math.abs(value) > MOVE_MAX) throw new VmError(`a way is at most ${MOVE_MAX} long`);
+  return value;
+}
+
+/** VmError: there is no such place. */
+function placeOf(value: number): number {
+  if (value < 0 || value > ABSOLUTE_MAX)
+    throw new VmError(`a position is from 0 to ${ABSOLUTE_MAX}`);
+  return value;
+}
+
 type InputEvent = ReturnType<(typeof inputEvent)['check']>;
 
 function stepOf(event: InputEvent): (input: InputRouter) => void {
@@ -146,14 +164,13 @@ function stepOf(event: InputEvent): (input: InputRouter) => void {
       return input => input.button(event.data.button, event.data.down);
     case 'rel': {
       const { axis: along, value } = event.data;
-      if (Math.abs(value) > MOVE_MAX) throw new VmError(`a way is at most ${MOVE_MAX} long`);
-      return input => (along === 'x' ? input.moveBy(value, 0) : input.moveBy(0, value));
+      const way = wayOf(value);
+      return input => (along === 'x' ? input.moveBy(way, 0) : input.moveBy(0, way));
     }
     case 'abs': {
       const { axis: along, value } = event.data;
-      if (value < 0 || value > ABSOLUTE_MAX)
-        throw new VmError(`a position is from 0 to ${ABSOLUTE_MAX}`);
-      return input => input.moveTo(along, value);
+      const place = placeOf(value);
+      return input => input.moveTo(along, place);
     }
   }
 }

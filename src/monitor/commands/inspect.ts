@@ -5,7 +5,7 @@ import { shortSize } from '../hmp/table.js';
 import { command, hmpCommand } from '../schema.js';
 import { flag, int, list, oneOf, optional, str, struct } from '../../words/types.js';
 import { cpus, look, type StoppedGuest } from '../../vm/inspect.js';
-import type { PciInfo } from '../../machine/contract.js';
+import type { PciInfo, UsbInfo } from '../../machine/contract.js';
 import type { FilterInfo, NetdevInfo } from '../../net/contract.js';
 import type { Vm } from '../../vm/vm.js';
 
@@ -47,6 +47,13 @@ export const inspectCommands = [
       head: ['SLOT', 'ID', 'DEVICE', 'VENDOR:DEVICE', 'IRQ', 'BARS'],
       rows: vm.machine.pciInfo().map(pciRow),
     }),
+  }),
+  hmpCommand({
+    name: 'usb',
+    info: true,
+    since: '0.1',
+    summary: 'show guest USB devices',
+    run: vm => vm.machine.usbInfo().map(showUsb).join('\n'),
   }),
   hmpCommand({
     name: 'registers',
@@ -227,6 +234,9 @@ function pciRow(p: PciInfo): string[] {
     bars.join('\n'),
   ];
 }
+
+const showUsb = ({ id, port, address, product }: UsbInfo) =>
+  `  Device 0.${address}, Port ${port}, Speed 12 Mb/s, Product COLO ${product}, ID: ${id}`;
 
 function showPci(p: PciInfo): string {
   const lines = [

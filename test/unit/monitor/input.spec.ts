@@ -42,7 +42,8 @@ test.each([
   ['sendkey foo', "Error: 'foo' is no key."],
   ['sendkey spd', "'spc'"],
   [`sendkey ${'a-'.repeat(16)}a`, 'Error: at most 16 keys at a time'],
-  ['mouse_move 9999 0', 'integer expected'],
+  ['mouse_move 99999 0', 'integer expected'],
+  ['mouse_move -1 0', 'a position is from 0 to 32767'],
 ])('%s is refused', async (line, answer) => {
   expect(await monitors().hmp(line)).toContain(answer);
 });
@@ -59,9 +60,15 @@ test('send-key takes codes and names', async () => {
 
 test('mouse_move and mouse_button', async () => {
   const { vm, hmp } = monitors();
+  await hmp('mouse_move 300 32767');
+  (vm.machine.board.input as { absolute: boolean }).absolute = false;
+  expect(await hmp('mouse_move 4097 0')).toContain('a way is at most 4096 long');
   await hmp('mouse_move 10 -5 1');
   await hmp('mouse_button 5');
   expect(vm.calls).toEqual([
+    'moveTo ["x",300]',
+    'moveTo ["y",32767]',
+    'sync',
     'moveBy [10,-5]',
     'button ["wheel-up",true]',
     'sync',
