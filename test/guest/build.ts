@@ -20,6 +20,7 @@ import {
   cacheDir,
   cloudKernel,
   fetchKernel,
+  fullKernel,
   kernelTree,
   makeCacheDir,
   type Tell,
@@ -40,6 +41,8 @@ export interface GuestChoice {
   tree?: string;
   /** With the modules of an IDE disk, too. */
   ide?: boolean;
+  /** With those of a USB tablet: on the kernel for every machine. */
+  usb?: boolean;
 }
 
 /** In load order; one that the kernel has built in is skipped. */
@@ -56,6 +59,7 @@ const modules = [
 ];
 
 const ideModules = ['scsi_common', 'scsi_mod', 'libata', 'ata_piix', 'sd_mod'];
+const usbModules = ['usb-common', 'usbcore', 'uhci-hcd', 'hid', 'usbhid', 'hid-generic', 'evdev'];
 
 /** Found in one walk: over a network file system each costs seconds. */
 function moduleEntries(tree: string, wanted: readonly string[]): CpioEntry[] {
@@ -102,15 +106,17 @@ function compileInit(source: string): Buffer {
   }
 }
 
+const packageOf = ({ usb }: GuestChoice) => (usb ? fullKernel : cloudKernel);
+
 /** Downloads and builds what is not kept yet. */
 export async function prepareGuest(choice: GuestChoice, tell: Tell): Promise<GuestImage> {
-  if (choice.kernel === undefined) await fetchKernel(cloudKernel, tell);
+  if (choice.kernel === undefined) await fetchKernel(packageOf(choice), tell);
   return guestImage(choice);
 }
 
 /** From what is kept; without a network. */
 export function guestImage(choice: GuestChoice = {}): GuestImage {
-  const tree = choice.kernel ? choice.tree : kernelTree(cloudKernel);
+  const tree = choice.kernel ? choice.tree : kernelTree(packageOf(choice));
   const boot = tree && join(tree, 'boot');
   const kernel =
     choice.kernel ??
@@ -128,7 +134,8 @@ export function guestImage(choice: GuestChoice = {}): GuestImage {
     device: { major: 5, minor: 1 },
   };
   const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };
-  const wanted = choice.ide ? [...modules, ...ideModules] : modules;
+  const more = [...(choice.ide ? ideModules : []), ...(choice.usb ? usbModules : [])];
+  const wanted = [...modules, ...more];
   const archive = cpio([
     ...directories,
     console,

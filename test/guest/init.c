@@ -1,6 +1,8 @@
 // The guest of demo and tests, as a static /init: loads the virtio modules, brings up the network, keeps its memory moving and checked,
 // keeps several O_DIRECT|O_DSYNC writes in flight, and serves a TCP protocol whose every answer is the next counter value.
 //
+// With colo.usb=1 it says where a USB tablet's pointer is.
+//
 // Kernel command line:  colo.ip=A.B.C.D  colo.port=N  colo.writers=N  colo.pages=N  colo.pace=MICROSECONDS  colo.dirty=MILLISECONDS
 // Protocol: one line in ("next"), one line out: "<counter> <last durable record> <memory errors>".
 // Disk: record n (from 1) of 512 bytes at offset (n - 1) * 512: u32 magic, u32 crc32 of the rest, u64 n, payload derived from n.
@@ -9,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/input.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/in.h>
@@ -220,6 +223,42 @@ static void disk(void) {
   for (long i = option("colo.writers=", 6); i > 0; i--) pthread_create(&thread, 0, disk_writer, &fd);
 }
 
+// --- tablet ---------------------------------------------------------------------------------------------------------------
+
+static int open_tablet(void) {
+  for (int i = 0; i < 16; i++) {
+    char path[32], name[128] = "";
+    snprintf(path, sizeof path, "/dev/input/event%d", i);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (ioctl(fd, EVIOCGNAME(sizeof name - 1), name) >= 0 && strstr(name, "USB Tablet")) {
+      printf("colo-guest: tablet %s\n", name);
+      fflush(stdout);
+      return fd;
+    }
+    close(fd);
+  }
+  return -1;
+}
+
+static void *tablet(void *arg) {
+  (void)arg;
+  int fd = -1;
+  for (int tries = 1000; tries > 0 && fd < 0; tries--) usleep(20000), fd = open_tablet();
+  if (fd < 0) return say("no tablet"), NULL;
+  int x = 0, y = 0, button = 0;
+  struct input_event event;
+  while (read(fd, &event, sizeof event) == sizeof event) {
+    if (event.type == EV_ABS && event.code == ABS_X) x = event.value;
+    if (event.type == EV_ABS && event.code == ABS_Y) y = event.value;
+    if (event.type == EV_KEY && event.code == BTN_LEFT) button = event.value;
+    if (event.type != EV_SYN) continue;
+    printf("colo-guest: pointer %d %d %d\n", x, y, button);
+    fflush(stdout);
+  }
+  return fail("tablet"), NULL;
+}
+
 // --- service -------------------------------------------------------------------------------------------------------------
 
 struct client {
@@ -279,6 +318,7 @@ int main(void) {
   network();
   disk();
   pthread_t thread;
+  if (option("colo.usb=", 0)) pthread_create(&thread, 0, tablet, 0);
   if (option("colo.pages=", 1200)) pthread_create(&thread, 0, memory_worker, 0);
   serve();
 }

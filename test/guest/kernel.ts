@@ -25,6 +25,9 @@ export interface KernelPackage {
 /** Small and quick to boot: drivers for virtual machines only. */
 export const cloudKernel: KernelPackage = { newest: 'linux-image-cloud-amd64', folder: 'kernel' };
 
+/** Of Debian's own for every machine: with 9p and USB, which the other one has not. */
+export const fullKernel: KernelPackage = { newest: 'linux-image-amd64', folder: 'l1/tree' };
+
 export function cacheDir(): string {
   const given = process.env.XDG_CACHE_HOME;
   return join(given && isAbsolute(given) ? given : join(homedir(), '.cache'), 'colo');

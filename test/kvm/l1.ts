@@ -17,13 +17,7 @@ import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpio, type CpioEntry } from '../guest/cpio.js';
-import {
-  cacheDir,
-  fetchKernel,
-  type KernelPackage,
-  kernelTree,
-  type Tell,
-} from '../guest/kernel.js';
+import { cacheDir, fetchKernel, fullKernel, kernelTree, type Tell } from '../guest/kernel.js';
 
 const cache = join(cacheDir(), 'l1');
 const wanted = ['kvm-amd', 'virtio_pci', '9p', '9pnet_virtio', 'overlay', 'tun', 'bridge'];
@@ -52,9 +46,6 @@ function run(command: string, args: string[], cwd?: string): Buffer {
     maxBuffer: 1 << 28,
   });
 }
-
-/** The cloud kernel has no 9p. */
-const fullKernel: KernelPackage = { newest: 'linux-image-amd64', folder: 'l1/tree' };
 
 /**
  * The ELF inside of the bzImage: qemu enters it at once by its PVH note, without real mode and
