@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { newPainter, type Surface } from '../../src/hw/display/surface.js';
 import { keyCode } from '../../src/hw/input/key-codes.js';
+import type { UsbKeyboard } from '../../src/hw/usb/usb-keyboard.js';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
 import { GuestVm } from './vm.js';
@@ -44,14 +45,19 @@ function drawingSector(): Buffer {
   return b;
 }
 
+const card = [{ model: 'VGA', id: 'vga', properties: {} }];
+const usb = [
+  { model: 'piix3-usb-uhci', id: 'usb', properties: {} },
+  { model: 'usb-kbd', id: 'kbd', properties: {} },
+];
+
 const running: GuestVm[] = [];
 const disk = new TestDisk(2048);
 disk.data.set(drawingSector());
 
 async function build(changes: Partial<MachineSpec> = {}): Promise<GuestVm> {
-  const devices = [{ model: 'VGA', id: 'vga', properties: {} }];
   const vm = await GuestVm.build(
-    { ramBytes: 32 << 20, noReboot: false, devices, ...changes },
+    { ramBytes: 32 << 20, noReboot: false, devices: card, ...changes },
     { disk, accel: 'soft', limitMs: LIMIT_MS },
   );
   running.push(vm);
@@ -101,5 +107,20 @@ const text = (vm: GuestVm): string => {
       expect(picture(second)).toEqual(drawn);
     },
     2 * LIMIT_MS,
+  );
+
+  test(
+    'a key of a USB keyboard',
+    async () => {
+      const vm = await build({ devices: [...card, ...usb] });
+      vm.machine().start();
+      await vm.until('the prompt', () => text(vm).includes(PROMPT));
+      const { input, devices } = vm.machine().board;
+      await vm.until('that it is asked', () => (devices.find('kbd') as UsbKeyboard).ready);
+      input.key(keyCode('x'), true);
+      input.key(keyCode('x'), false);
+      await vm.until('the key', () => vm.console.written.includes('x'));
+    },
+    LIMIT_MS,
   );
 });
