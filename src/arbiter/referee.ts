@@ -46,6 +46,16 @@ export class Referee {
     return this.settle(now => (!now || now.owner === this.parts.node ? alone : undefined), wanted);
   }
 
+  /**
+   * Both sides ended in order, with one content: either may begin, on a branch of its own, and the
+   * other one not after it. held: the branch of that content.
+   */
+  begin(held: string, branch: string, wanted?: () => boolean): Promise<RefereeVerdict> {
+    const alone = this.alone(branch);
+    const asker = { node: this.parts.node, branch: held };
+    return this.settle(now => (!now || mayTakeOver(now, asker) ? alone : undefined), wanted);
+  }
+
   /** The replica of the owner, on its branch, holds a whole state, and all output waits for it. */
   async confirm(replica: string, branch: string, wanted?: () => boolean): Promise<RefereeVerdict> {
     const { node } = this.parts;

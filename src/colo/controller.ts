@@ -52,6 +52,9 @@ export interface ColoControllerPorts
 export const capabilityNames = ['x-colo', 'events'] as const;
 export type CapabilityName = (typeof capabilityNames)[number];
 
+/** `cont` waits so long for an arbiter; who starts a machine waits until it has answered. */
+const ADMIT_MS = 5000;
+
 export class ColoController {
   readonly migration: MigrationState;
   readonly parameters: MigrationParameters = { ...defaultParameters };
@@ -321,7 +324,9 @@ export class ColoController {
   async admitGuest(): Promise<void> {
     const held = this.heldBack;
     if (held) throw held;
-    if (this.mode !== 'primary') await this.ports.identity.beginAlone();
+    if (this.mode === 'primary') return;
+    await this.firstRun?.admit(ADMIT_MS);
+    await this.ports.identity.beginAlone();
   }
 
   /** x-sync-from: the user's word for the next entry. */

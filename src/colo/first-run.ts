@@ -1,7 +1,9 @@
 /**
  * A primary's guest that nobody holds back runs for the first time in this process. Where an
- * arbiter decides it is asked whose the guest is: of two hosts that were both started as one side,
- * each with images of its own, the second finds another VM's record there: its guest does not run.
+ * arbiter decides it is asked whose the guest is. Of two hosts that were both started as one side,
+ * each with images of its own, the second finds another VM's record there; of two with the images
+ * of a pair that was ended in order, both started as its primary, the second finds that the first
+ * one has begun. Its guest does not run.
  */
 import { asVmError, VmError } from '../base/errors.js';
 import { ArbiterAway } from '../arbiter/contract.js';
@@ -12,36 +14,54 @@ import { isUnpaired } from './record.js';
 import { refereeOf } from './referee-of.js';
 
 export class FirstRun {
+  /** The branch of the images that may run. */
+  private admitted: string | undefined;
+
   constructor(
     private readonly ports: ColoPorts,
     private readonly pair: PairArbiter,
   ) {}
 
   /**
-   * VmError: it may not run. Images that were never in a pair wait for the arbiter as long as it is
-   * away: a process that ended meanwhile leaves nothing that tells whether it was answered.
+   * VmError: it may not run, or the arbiter has not answered within waitMs. Images that another
+   * host may begin with as well wait for it as long as it is away: a process that ended meanwhile
+   * leaves nothing that tells whether it was answered.
    */
-  async admit(): Promise<void> {
-    const { identity } = this.ports;
+  async admit(waitMs = Infinity): Promise<void> {
+    const { clock, identity } = this.ports;
     if (this.pair.arbiter.keeps === 'own' || identity.standings().length === 0) return;
     const record = identity.record ?? (await identity.enter());
-    const referee = refereeOf(this.ports, this.pair, record.pair);
-    const asked = isUnpaired(record) ? this.claim(referee, record) : this.look(referee);
-    const answer = await asked.catch((error: unknown) => {
+    if (record.branch === this.admitted) return;
+    const endMs = clock.nowMs() + waitMs;
+    const answer = await this.ask(record, endMs).catch((error: unknown) => {
       throw new VmError(`the guest does not run: ${asVmError(error).message}`, { hint: HINT });
     });
     const { name } = this.pair.arbiter;
     if (answer === 'lost')
       throw new VmError(`the guest does not run: by the arbiter '${name}' it is another host's`);
+    if (answer === 'given-up' && clock.nowMs() >= endMs)
+      throw new VmError(
+        `the guest does not run: the arbiter '${name}' has not answered in ${waitMs} ms`,
+      );
+    if (answer !== 'given-up') this.admitted = record.branch;
   }
 
   /** A pair that comes about meanwhile has written what holds, which a late claim would undo. */
-  private claim(referee: Referee, { branch }: PairRecord): Promise<RefereeVerdict> {
-    const { identity, lifecycle } = this.ports;
-    return referee.claim(branch, () => !lifecycle.ending && isUnpaired(identity.record));
+  private ask(record: PairRecord, endMs: number): Promise<RefereeVerdict | undefined> {
+    const { clock, identity, lifecycle } = this.ports;
+    const referee = refereeOf(this.ports, this.pair, record.pair);
+    const { branch } = record;
+    const wanted = () =>
+      !lifecycle.ending &&
+      clock.nowMs() < endMs &&
+      identity.record?.branch === branch &&
+      identity.record.state === record.state;
+    if (isUnpaired(record)) return referee.claim(branch, wanted);
+    const next = record.state === 'together' ? identity.branchToBegin() : undefined;
+    return next === undefined ? this.look(referee) : referee.begin(branch, next, wanted);
   }
 
-  private async look(referee: Referee): Promise<void> {
+  private async look(referee: Referee): Promise<undefined> {
     await referee.look().catch((error: unknown) => {
       if (!(error instanceof ArbiterAway)) throw error;
     });

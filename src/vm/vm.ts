@@ -95,7 +95,8 @@ export class Vm {
    * the saved state that it should start from cannot be used.
    */
   async start(): Promise<void> {
-    const { incoming } = this.spec;
+    const { incoming, startPaused } = this.spec;
+    if (incoming === undefined && !startPaused) await this.colo.firstRun?.admit();
     await this.machine.startGuest();
     if (incoming === undefined || incoming === 'defer' || comesByItself(incoming)) return;
     await this.colo.load(incoming).catch((error: unknown) => {

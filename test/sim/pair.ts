@@ -130,11 +130,11 @@ export class Pair {
   }
 
   /** Its host is there, with what was kept there. */
-  async bootAgain(old: SimVm): Promise<SimVm> {
+  async bootAgain(old: SimVm, role = old.role): Promise<SimVm> {
     this.world.note(old.name, 'is started again');
-    const vm = await this.boot(old.node.host, old.role);
+    const vm = await this.boot(old.node.host, role);
     vm.goOnFrom(old);
-    if (old.role === 'primary') this.primary = vm;
+    if (role === 'primary') this.primary = vm;
     else {
       this.secondary = vm;
       // Its new process has loaded nothing yet.
