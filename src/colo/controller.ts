@@ -28,7 +28,8 @@ import { type ColoState, failoverStatus, pairState, taken } from './failover.js'
 import { FirstRun } from './first-run.js';
 import { IncomingListener } from './incoming-listener.js';
 import type { ColoInfo, ColoStatus } from './info.js';
-import { type ColoOptions, checkHeartbeat, checkOptions, type HeartbeatTimes } from './options.js';
+import type { CheckpointPace, ColoOptions, HeartbeatTimes } from './options.js';
+import { checkHeartbeat, checkOptions, checkPace } from './options.js';
 import { ColoPrimary } from './primary.js';
 import { ColoSecondary } from './secondary.js';
 import type { Session } from './session.js';
@@ -38,7 +39,7 @@ export interface ColoControllerPorts
     Omit<ColoPorts, 'migration' | 'options' | 'parameters'>,
     Pick<TransferPorts, 'flushDisks' | 'diskObstacle' | 'images'> {
   readonly transports: Transports;
-  /** Live: colo itself changes only checkpointDelayMs in it. */
+  /** Live: colo itself changes what has a parameter. */
   readonly options: ColoOptions;
   /** The capability x-colo, at first. */
   readonly xColo: boolean;
@@ -339,12 +340,14 @@ export class ColoController {
     this.ports.options.syncFrom = side;
   }
 
-  /** x-checkpoint-delay: the wait that runs is measured anew. */
-  setCheckpointDelay(ms: number): void {
-    if (!Number.isSafeInteger(ms) || ms < 0)
-      throw new VmError(`x-checkpoint-delay ${ms} is not a number of milliseconds`);
-    this.ports.options.checkpointDelayMs = ms;
+  /** x-checkpoint-delay and -gap: the wait that runs is measured anew. */
+  setPace(changes: Partial<CheckpointPace>): void {
+    Object.assign(this.ports.options, checkPace(changes));
     this.session?.kick();
+  }
+
+  get pace(): CheckpointPace {
+    return this.ports.options;
   }
 
   /** x-heartbeat-interval and -timeout: at once; the peer hears of it. */
@@ -416,7 +419,6 @@ export class ColoController {
       waitsFor: this.session?.waitsFor,
       peer: this.session?.peer,
       heldPackets: this.session?.heldPackets ?? 0,
-      checkpointDelayMs: this.ports.options.checkpointDelayMs,
       statistics: this.session?.statistics,
     };
   }

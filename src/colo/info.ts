@@ -30,6 +30,5 @@ export interface ColoInfo extends ColoStatus {
   /** Of the primary: how each disk was brought into step, when COLO was entered last. */
   inStep: DiskOutcome[] | undefined;
   heldPackets: number;
-  checkpointDelayMs: number;
   statistics: ColoStatistics | undefined;
 }

@@ -9,11 +9,16 @@ import type { TransferLimits } from '../migration/transfer.js';
 
 export interface ColoOptions extends TransferLimits {
   /**
-   * x-checkpoint-delay: from the start of a checkpoint to the start of the next, which follows at
-   * once when the first took longer. Every answer of the guest waits for it; at less than 50 ms the
-   * guest loses work and the wire carries twice the bytes, above it only the answers become later.
+   * x-checkpoint-delay: at most from the start of a checkpoint to the start of the next, which
+   * follows at once when the first took longer.
    */
   checkpointDelayMs: number;
+  /**
+   * x-checkpoint-gap: at least from start to start where the guest's output waits for a checkpoint.
+   * It is longer where pauses would cost the guest more than a tenth of its time, and never longer
+   * than the delay.
+   */
+  checkpointGapMs: number;
   /** Consecutive aborted checkpoints that end COLO. */
   abortsMax: number;
   /**
@@ -65,6 +70,7 @@ export interface ColoOptions extends TransferLimits {
   verifyRam: boolean;
 }
 
+export type CheckpointPace = Pick<ColoOptions, 'checkpointDelayMs' | 'checkpointGapMs'>;
 export type HeartbeatTimes = Pick<ColoOptions, 'heartbeatMs' | 'peerTimeoutMs' | 'loopLimitMs'>;
 
 /** A peer's own may be no longer. */
@@ -73,7 +79,8 @@ export const HEARTBEAT_INTERVAL_MAX_MS = 10_000;
 export const BEATS_MIN = 3;
 
 export const defaultColoOptions: ColoOptions = {
-  checkpointDelayMs: 50,
+  checkpointDelayMs: 100,
+  checkpointGapMs: 10,
   abortsMax: 5,
   heartbeatMs: 100,
   peerTimeoutMs: 1000,
@@ -112,6 +119,14 @@ export function checkOptions(o: ColoOptions): ColoOptions {
   assert(o.chunkPages >= 1 && o.chunkPages <= CHUNK_PAGES_MAX, 'pages in a chunk');
   assert(o.leaseMarginMs * 20 >= o.leaseMs, 'the margin covers 5 % of clock drift');
   return o;
+}
+
+/** As a user may set it. */
+export function checkPace(changes: Partial<CheckpointPace>): Partial<CheckpointPace> {
+  for (const ms of Object.values(changes))
+    if (!Number.isSafeInteger(ms) || ms < 0)
+      throw new VmError(`${ms} is not a number of milliseconds between checkpoints`);
+  return changes;
 }
 
 /** As a user may set them. VmError: they contradict each other, or the lease. */

@@ -61,7 +61,8 @@ export class ColoPrimary extends Session {
     this.lease = new Lease(clock, options.leaseMs);
     const hurried = () =>
       this.swap !== undefined || lifecycle.shutdownRequested || lifecycle.failure !== undefined;
-    this.due = new Due({ clock, delayMs: () => options.checkpointDelayMs, hurried });
+    const outputWaits = () => this.outputHolds.some(({ waits }) => waits);
+    this.due = new Due({ clock, pace: options, cost: this.statistics, outputWaits, hurried });
     this.heartbeat = new PrimaryHeartbeat(this.link, clock, options, line => ports.report(line));
     this.failover.move('enter');
   }
@@ -163,7 +164,8 @@ export class ColoPrimary extends Session {
       () => replicationProgress(this.disks),
     );
     sync.done();
-    for (const hold of this.outputHolds) hold.hold(() => this.lease.valid);
+    const waits = () => this.due.kick();
+    for (const hold of this.outputHolds) hold.hold(() => this.lease.valid, waits);
     options.syncFrom = undefined; // one word, one copy
     await this.link.guard(identity.become('protected'), RECORDING, options.diskTimeoutMs);
   }

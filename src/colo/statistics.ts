@@ -16,6 +16,7 @@ export interface CheckpointRecord {
 }
 
 const KEPT_EPOCHS = 1024;
+const NEWEST_SHARE = 1 / 8;
 type Measure = Exclude<keyof CheckpointRecord, 'epoch'>;
 
 export class ColoStatistics {
@@ -25,8 +26,12 @@ export class ColoStatistics {
   /** Aborts since the last whole checkpoint. */
   abortedInRow = 0;
   lastAbort: string | undefined;
+  /** Of the last ones, the newest the most. */
+  usualPauseMs = 0;
 
   add(record: CheckpointRecord): void {
+    const { pauseMs } = record;
+    this.usualPauseMs += (pauseMs - this.usualPauseMs) * (this.done === 0 ? 1 : NEWEST_SHARE);
     this.ring[this.done % KEPT_EPOCHS] = record;
     this.done++;
     this.abortedInRow = 0;

@@ -90,11 +90,23 @@ const parameters: Readonly<Record<string, Parameter>> = {
     },
   ),
   'x-checkpoint-delay': parameter(
-    int('ms from the start of a COLO checkpoint to the start of the next', uint32),
+    int('the longest, in ms, from the start of a COLO checkpoint to the start of the next', uint32),
     {
       unit: 'ms',
-      get: ({ colo }) => colo.info().checkpointDelayMs,
-      set: ({ colo }, value) => colo.setCheckpointDelay(value),
+      get: ({ colo }) => colo.pace.checkpointDelayMs,
+      set: ({ colo }, value) => colo.setPace({ checkpointDelayMs: value }),
+    },
+  ),
+  'x-checkpoint-gap': parameter(
+    int(
+      "the shortest, in ms, from start to start where the guest's output waits for a checkpoint; " +
+        'no less than the delay: output waits for that',
+      uint32,
+    ),
+    {
+      unit: 'ms',
+      get: ({ colo }) => colo.pace.checkpointGapMs,
+      set: ({ colo }, value) => colo.setPace({ checkpointGapMs: value }),
     },
   ),
   'x-checkpoint-events': parameter(onOffType, {

@@ -7,9 +7,9 @@
 export interface OutputHold {
   /**
    * From now on guest output is queued (entry into COLO). mayLeave is asked before each packet that
-   * a release lets go.
+   * a release lets go; began is called when output begins to wait.
    */
-  hold(mayLeave: () => boolean): void;
+  hold(mayLeave: () => boolean, began?: () => void): void;
   /**
    * Closes an epoch: what is queued and not yet in an earlier epoch belongs to this one. vCPUs are
    * stopped.
@@ -25,6 +25,8 @@ export interface OutputHold {
   /** This side lost: what is queued must never leave, nor what comes. */
   drop(): void;
   readonly heldPackets: number;
+  /** Some of them are in no epoch that is safe. */
+  readonly waits: boolean;
   /** Something may leave just now: nothing is held, or the gate is open. */
   readonly open: boolean;
 }

@@ -99,7 +99,7 @@ async function run(args: ReturnType<typeof parse>, dir: string): Promise<DemoRes
     await client.start(addresses.guest, addresses.port, limit);
     tell(`the guest answers; one TCP connection from port ${client.report.localPort} counts`);
     await pair.protect(limit);
-    tell(`protected: a checkpoint every ${args.delay} ms`);
+    tell(`protected: a checkpoint at least every ${args.delay} ms`);
     await client.answers(Math.ceil(10 / Number(args.patience)), limit);
     const faster = Math.max(20, Math.round(Number(args.delay) / 2));
     await pair.setDelay(faster);

@@ -16,6 +16,7 @@ export interface VmShape {
   readonly noise: boolean;
   /** Another one than the host's. */
   readonly checkpointDelayMs?: number;
+  readonly checkpointGapMs?: number;
 }
 
 export type Role = 'primary' | 'secondary';

@@ -85,6 +85,7 @@ export interface Scenario {
   different?: boolean;
   /** Another one than that of simOptions. */
   checkpointDelayMs?: number;
+  checkpointGapMs?: number;
   arbiter?: ArbiterTrouble;
   /** Virtual time of the run. */
   endMs?: number;

@@ -80,7 +80,7 @@ it('x-checkpoint-delay is live: longer stops, shorter kicks the wait that runs',
   await p.primary.user.set({ 'x-checkpoint-delay': 20 });
   await p.world.run(915);
   expect(done(p)).toBe(before + 1);
-  expect(() => p.primary.colo.setCheckpointDelay(-1)).toThrow(VmError);
+  expect(() => p.primary.colo.setPace({ checkpointDelayMs: -1 })).toThrow(VmError);
 });
 
 it('remembers a request while a checkpoint is in flight', async () => {

@@ -72,8 +72,18 @@ export class Pair {
     private readonly more: PairOptions,
   ) {
     const { seed, disks = 1, nics = 1, overlays = 'memory' } = scenario;
-    const { copies = false, bulky = false, noise = false, checkpointDelayMs } = scenario;
-    this.shape = { disks, nics, overlays, copies, bulky, noise, checkpointDelayMs };
+    const { copies = false, bulky = false, noise = false } = scenario;
+    const { checkpointDelayMs, checkpointGapMs } = scenario;
+    this.shape = {
+      disks,
+      nics,
+      overlays,
+      copies,
+      bulky,
+      noise,
+      checkpointDelayMs,
+      checkpointGapMs,
+    };
     this.world = new World(seed);
     this.network = new SimNetwork(this.world);
     this.network.onStruck = () => this.hasTime(0);

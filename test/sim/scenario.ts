@@ -81,6 +81,8 @@ function attendedOf(seed: number): Scenario {
     bulky: random.chance(0.2),
     different: random.chance(0.3),
     checkpointDelayMs: random.pick([undefined, undefined, 20, 50, 200]),
+    // Drawn last: what a seed was before stays as it was.
+    checkpointGapMs: random.pick([undefined, 2, 10]),
   };
 }
 

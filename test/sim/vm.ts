@@ -34,6 +34,8 @@ import { Program, stepOf } from './program.js';
 export const simOptions: ColoOptions = {
   ...defaultColoOptions,
   checkpointDelayMs: 15,
+  // Output waits for the delay, unless the scenario says otherwise.
+  checkpointGapMs: 1000,
   heartbeatMs: 20,
   peerTimeoutMs: 100,
   loopLimitMs: 200,
@@ -274,8 +276,10 @@ export class SimVm {
   private async prepare(): Promise<void> {
     const { user, shape } = this;
     await this.useColo(true);
-    if (shape.checkpointDelayMs !== undefined)
-      await user.set({ 'x-checkpoint-delay': shape.checkpointDelayMs });
+    const { checkpointDelayMs, checkpointGapMs } = shape;
+    if (checkpointDelayMs !== undefined)
+      await user.set({ 'x-checkpoint-delay': checkpointDelayMs });
+    if (checkpointGapMs !== undefined) await user.set({ 'x-checkpoint-gap': checkpointGapMs });
     if (this.role === 'primary') return;
     await user.hmp(`nbd_server_start 0:${ports.nbd}`);
     for (const n of this.images.keys()) await user.hmp(`nbd_server_add -w colo-disk${n}`);

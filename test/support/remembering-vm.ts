@@ -181,10 +181,11 @@ function coloOf(now: Now, told: Told) {
     ['events', false],
   ]);
   const heartbeat = { heartbeatMs: 1000, peerTimeoutMs: 5000 };
-  let checkpointDelayMs = 20_000;
+  const pace = { checkpointDelayMs: 20_000, checkpointGapMs: 500 };
   return {
     capability,
     heartbeat,
+    pace,
     mode: 'primary',
     waitsForWord: false,
     syncFrom: undefined,
@@ -200,12 +201,11 @@ function coloOf(now: Now, told: Told) {
       reason: 'none',
       pair: 'protected',
       peer: '10.0.0.2:8888',
-      checkpointDelayMs,
       ...now.colo,
     }),
     query: () => now.migration,
     setCapability: (name: string, on: boolean) => void capability.set(name, on),
-    setCheckpointDelay: (ms: number) => (checkpointDelayMs = ms),
+    setPace: (given: Partial<typeof pace>) => void Object.assign(pace, given),
     setHeartbeat: (given: Partial<typeof heartbeat>) => {
       const heartbeatMs = given.heartbeatMs ?? heartbeat.heartbeatMs;
       const peerTimeoutMs = given.peerTimeoutMs ?? heartbeat.peerTimeoutMs;

@@ -55,7 +55,7 @@ export function optionsOf(file: PairFile, role: Role): GivenOption[] {
   add('global', credentials && `migration.tls-creds=${PAIR_TLS}`);
   if (role === 'secondary') add('incoming', pair.peer.migration);
   add('global', `migration.x-checkpoint-delay=${pair['checkpoint-delay'] ?? defaultDelayMs}`);
-  for (const name of ['heartbeat-interval', 'heartbeat-timeout'] as const)
+  for (const name of ['checkpoint-gap', 'heartbeat-interval', 'heartbeat-timeout'] as const)
     if (pair[name] !== undefined) add('global', `migration.x-${name}=${pair[name]}`);
   for (const channel of ['serial', 'monitor', 'qmp'] as const) add(channel, side[channel]);
   return [

@@ -69,7 +69,9 @@ export async function protect(
     );
     if (!failure) {
       const delay = pair['checkpoint-delay'] ?? defaultDelayMs;
-      return options.note(`protected by ${pair.peer.migration}: a checkpoint every ${delay} ms`);
+      return options.note(
+        `protected by ${pair.peer.migration}: a checkpoint at least every ${delay} ms`,
+      );
     }
     options.signal.throwIfAborted();
     options.ready?.();

@@ -180,9 +180,15 @@ export const pairFields = {
   append: maybe(nonEmpty(), 'Its command line.', 'console=ttyS0 root=/dev/vda'),
   'checkpoint-delay': maybe(
     integer(0, 3_600_000),
-    'Milliseconds from one checkpoint to the next: answers of the guest wait for it. Default: ' +
-      `${defaultDelayMs}`,
-    '100',
+    'The longest, in milliseconds, from one checkpoint to the next, as of x-checkpoint-delay. ' +
+      `Default: ${defaultDelayMs}`,
+    '200',
+  ),
+  'checkpoint-gap': maybe(
+    integer(0, 3_600_000),
+    'The shortest, where answers of the guest wait for one, as of x-checkpoint-gap. Default: ' +
+      `${defaultColoOptions.checkpointGapMs}`,
+    '20',
   ),
   'heartbeat-interval': maybe(
     integer(10, HEARTBEAT_INTERVAL_MAX_MS),

@@ -38,6 +38,7 @@ type Mode = 'off' | 'holding' | 'lost';
 export class OutputHoldFilter implements OutputHold {
   private mode: Mode = 'off';
   private mayLeave: () => boolean = () => true;
+  private began: () => void = () => undefined;
   private queue: (Buffer | Copy)[] = [];
   /** Index in `queue` of the oldest frame. */
   private head = 0;
@@ -63,6 +64,10 @@ export class OutputHoldFilter implements OutputHold {
 
   get heldPackets(): number {
     return this.queue.length - this.head;
+  }
+
+  get waits(): boolean {
+    return this.mode === 'holding' && this.end > this.releasable;
   }
 
   get open(): boolean {
@@ -93,9 +98,10 @@ export class OutputHoldFilter implements OutputHold {
     return true;
   }
 
-  hold(mayLeave: () => boolean): void {
+  hold(mayLeave: () => boolean, began: () => void = () => undefined): void {
     this.mode = 'holding';
     this.mayLeave = mayLeave;
+    this.began = began;
     this.cuts.length = 0;
   }
 
@@ -171,6 +177,7 @@ export class OutputHoldFilter implements OutputHold {
     this.queue.push(held);
     this.bytes += length;
     if (this.mode === 'off') this.releasable = this.end;
+    else if (this.waits && this.end === this.releasable + 1) this.began();
   }
 
   private leave(held: Buffer | Copy): boolean {

@@ -45,3 +45,14 @@ it('counts aborts in a row until one succeeds', () => {
   s.add(record(1));
   expect([s.aborted, s.abortedInRow]).toEqual([2, 0]);
 });
+
+it('the usual pause follows the newest ones, and one that was long does not last', () => {
+  const s = new ColoStatistics();
+  expect(s.usualPauseMs).toBe(0);
+  for (let n = 0; n < 5; n++) s.add(record(4));
+  expect(s.usualPauseMs).toBe(4);
+  s.add(record(84));
+  expect(s.usualPauseMs).toBe(14);
+  for (let n = 0; n < 40; n++) s.add(record(4));
+  expect(s.usualPauseMs).toBeLessThan(4.1);
+});

@@ -62,7 +62,7 @@ test('the questions, a mistake corrected, and the file that comes of it', async 
     name: 'web',
     memory: 2 ** 30,
     append: 'quiet',
-    'checkpoint-delay': 50,
+    'checkpoint-delay': 100,
     peer: { migration: 'tcp:10.0.0.2:8888', nbd: 'tcp:10.0.0.2:8889' },
     arbiter: 'file:/srv/arbiter',
     back: { migration: 'tcp:10.0.0.1:8888', nbd: 'tcp:10.0.0.1:8889' },

@@ -49,7 +49,7 @@ test('the options of the primary', () => {
       'children.0.driver=raw,children.0.file.filename=/etc/colo/p,,1.img',
     '-netdev tap,id=net0,ifname=tap-p,script=no,downscript=no',
     '-device virtio-net-pci,id=net0-card,netdev=net0,mac=52:54:00:00:00:01',
-    '-global migration.x-checkpoint-delay=50',
+    '-global migration.x-checkpoint-delay=100',
   ]);
 });
 
@@ -74,7 +74,7 @@ test('the options of the secondary, with overlays in memory or in files', () => 
     '-netdev tap,id=net0,ifname=tap-s,script=no,downscript=no',
     '-device virtio-net-pci,id=net0-card,netdev=net0,mac=52:54:00:00:00:01',
     '-incoming tcp:10.0.0.2:8888',
-    '-global migration.x-checkpoint-delay=50',
+    '-global migration.x-checkpoint-delay=100',
   ];
   expect(words('secondary')).toEqual(wanted);
   const files = web.replace(

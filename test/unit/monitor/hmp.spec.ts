@@ -102,8 +102,9 @@ test.each([
   [
     'migrate_set_parameter foo 1',
     'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, ' +
-      'xbzrle-cache-size, tls-creds, tls-hostname, x-checkpoint-delay, x-heartbeat-interval, ' +
-      'x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n',
+      'xbzrle-cache-size, tls-creds, tls-hostname, x-checkpoint-delay, x-checkpoint-gap, ' +
+      'x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, x-checkpoint-events.
+',
   ],
   [
     'migrate_set_parameter x-checkpoint-delay abc',
@@ -127,7 +128,7 @@ test.each([
     'max-bandwidth: 134217728 bytes/second\ndowntime-limit: 300 ms\n' +
       'xbzrle-cache-size: 67108864 bytes\n' +
       "tls-creds: ''\ntls-hostname: ''\n" +
-      'x-checkpoint-delay: 20000 ms\nx-checkpoint-events: off\n' +
+      'x-checkpoint-delay: 20000 ms\nx-checkpoint-gap: 500 ms\nx-checkpoint-events: off\n' +
       'x-heartbeat-interval: 1000 ms\nx-heartbeat-timeout: 5000 ms\nx-sync-from: none\n',
   ],
   ['info colo', 'mode: none\nlast mode: none\nexit reason: none\n'],

@@ -2,6 +2,7 @@
  * Goal: held output leaves in order, whole epochs at a time, never without the gate, never lost,
  * never more than the bound.
  */
+import { jest } from '@jest/globals';
 import fc from 'fast-check';
 import { type OutputHoldLimits, OutputHoldFilter } from '../../../src/net/filter/output-hold.js';
 
@@ -36,6 +37,26 @@ it('holds, and releases by epoch', () => {
   filter.releaseAll();
   expect(out).toEqual([1, 2, 3]);
   expect(filter.on).toBe(false);
+});
+
+it('says when output begins to wait for an epoch, once', () => {
+  const { filter, put } = buffer();
+  const began = jest.fn();
+  put(0);
+  filter.hold(() => true, began);
+  expect([filter.waits, began.mock.calls.length]).toEqual([false, 0]);
+  for (const n of [1, 2]) put(n);
+  expect([filter.waits, began.mock.calls.length]).toEqual([true, 1]);
+  filter.cut(1);
+  filter.release(1);
+  expect(filter.waits).toBe(false);
+  put(3);
+  filter.cut(2);
+  put(4);
+  filter.release(2);
+  expect([filter.waits, began.mock.calls.length]).toEqual([true, 2]);
+  filter.releaseAll();
+  expect(filter.waits).toBe(false);
 });
 
 it('an epoch that was given up leaves with the next', () => {
