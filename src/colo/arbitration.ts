@@ -19,12 +19,16 @@ export interface Arbitrated {
   concede(): void;
 }
 
+const RETRY_FACTOR_MAX = 32;
+
 export class Arbitration {
   /** The record calls this side its owner, by an answer to this session. */
   owns = false;
   /** One question at a time. */
   private asking: Promise<void> = Promise.resolve();
   private askedFor: ColoState | undefined;
+  /** Takeovers that were not finished. */
+  private unfinished = 0;
   /** The secondary asks to leave. */
   private parting = false;
 
@@ -155,9 +159,13 @@ export class Arbitration {
     this.changed();
   }
 
-  /** A disk was in the way of the takeover: nobody else may go on, and it may be well again. */
+  /**
+   * A disk was in the way of the takeover: nobody else may go on, and it may be well again. Each
+   * attempt is told of: there are fewer and fewer.
+   */
   private async again(): Promise<void> {
-    await sleep(this.ports.clock, this.ports.options.retryMs);
+    const { clock, options } = this.ports;
+    await sleep(clock, options.retryMs * Math.min(2 ** this.unfinished++, RETRY_FACTOR_MAX));
     if (this.in('unfinished')) this.session.lostHeartbeat();
   }
 

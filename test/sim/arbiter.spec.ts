@@ -247,7 +247,7 @@ it('a disk is in the way of the takeover: it is tried until the disk is well', a
   expect([p.secondary.colo.info().state, p.secondary.running]).toEqual(['unfinished', false]);
   p.onStepOf = () => undefined;
   storage.calm();
-  await p.world.run(p.world.now + 500);
+  await p.world.run(p.world.now + 1000);
   expect([p.secondary.colo.info().state, p.secondary.running]).toEqual(['completed', true]);
   expect(p.world.failures).toEqual([]);
 });

@@ -6,7 +6,12 @@ import type { SimVm } from './vm.js';
 const DECIDED_MS = 4000;
 
 const lives = ({ node, ended }: SimVm) => !node.dead && !ended;
-const undecided = (vm: SimVm) => lives(vm) && ['lost', 'unfinished'].includes(vm.colo.info().state);
+/** What a disk has lost with a sync that failed no order brings back. */
+const givenUp = (vm: SimVm) => /may be lost/.test(vm.exits.at(-1) ?? '');
+const undecided = (vm: SimVm) => {
+  const { state } = vm.colo.info();
+  return lives(vm) && (state === 'lost' || (state === 'unfinished' && !givenUp(vm)));
+};
 
 /** Until no side waits for an answer; every wait has an end. */
 export async function untilArbitrated({ arbiter, world, primary, secondary }: Pair): Promise<void> {

@@ -172,6 +172,7 @@ export class Pair {
       of = this.owner();
       await this.untilHeard();
       await this.untilCalm();
+      await untilArbitrated(this);
     }
     const survivor = this.check();
     return this.outcome(survivor);
