@@ -12,6 +12,7 @@ import { makeRunFolder } from '../demo/folder.js';
 import { addresses, buildNetwork, enterNamespace } from '../demo/network.js';
 import { Pair, type Side } from '../demo/pair.js';
 import { guestImage, prepareGuest } from '../guest/build.js';
+import { progress } from '../guest/kernel.js';
 import { machineLine, machineNote, quantiles, rounded, table } from './machine.js';
 
 const args = parseArgs({
@@ -144,7 +145,12 @@ async function run(dir: string): Promise<Row[]> {
   }
 }
 
-await enterNamespace(() => prepareGuest({}));
+await enterNamespace(() =>
+  prepareGuest(
+    {},
+    progress(process.stderr, line => console.error(line)),
+  ),
+);
 const note = machineNote();
 const dir = makeRunFolder('colo-answers-');
 try {

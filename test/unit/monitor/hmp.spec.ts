@@ -103,8 +103,7 @@ test.each([
     'migrate_set_parameter foo 1',
     'Error: invalid parameter value: foo\nParameters: max-bandwidth, downtime-limit, ' +
       'xbzrle-cache-size, tls-creds, tls-hostname, x-checkpoint-delay, x-checkpoint-gap, ' +
-      'x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, x-checkpoint-events.
-',
+      'x-heartbeat-interval, x-heartbeat-timeout, x-sync-from, x-checkpoint-events.\n',
   ],
   [
     'migrate_set_parameter x-checkpoint-delay abc',
