@@ -25,7 +25,7 @@ import { ColdStart } from './cold-start.js';
 import { type ColoPorts, requireProcess } from './contract.js';
 import type { Controlled } from './controlled.js';
 import { type ColoState, failoverStatus, pairState, taken } from './failover.js';
-import { FirstRun } from './first-run.js';
+import { CONT_WAIT_MS, FirstRun } from './first-run.js';
 import { IncomingListener } from './incoming-listener.js';
 import type { ColoInfo, ColoStatus } from './info.js';
 import type { CheckpointPace, ColoOptions, HeartbeatTimes } from './options.js';
@@ -52,9 +52,6 @@ export interface ColoControllerPorts
 
 export const capabilityNames = ['x-colo', 'events'] as const;
 export type CapabilityName = (typeof capabilityNames)[number];
-
-/** `cont` waits so long for an arbiter; who starts a machine waits until it has answered. */
-const ADMIT_MS = 5000;
 
 export class ColoController {
   readonly migration: MigrationState;
@@ -326,7 +323,7 @@ export class ColoController {
     const held = this.heldBack;
     if (held) throw held;
     if (this.mode === 'primary') return;
-    await this.firstRun?.admit(ADMIT_MS);
+    await this.firstRun?.admit(CONT_WAIT_MS);
     await this.ports.identity.beginAlone();
   }
 

@@ -13,6 +13,9 @@ import type { ColoPorts, PairArbiter } from './contract.js';
 import { isUnpaired } from './record.js';
 import { refereeOf } from './referee-of.js';
 
+/** `cont` waits so long for an arbiter; who starts a machine waits until it has answered. */
+export const CONT_WAIT_MS = 5000;
+
 export class FirstRun {
   /** The branch of the images that may run. */
   private admitted: string | undefined;
