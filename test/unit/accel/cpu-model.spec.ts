@@ -167,7 +167,7 @@ test('the state of XSAVE is carried for x87 and SSE, and its features are named 
   ]);
   expect(names('soft-v1').filter(name => /xsave|xgetbv/.test(name))).toEqual([]);
   expect(refusal(() => resolve('soft-v1,+osxsave'))).toBe(
-    '-cpu: osxsave cannot be had: the guest has it while it has set CR4.OSXSAVE',
+    'osxsave cannot be had: the guest has it while it has set CR4.OSXSAVE',
   );
 });
 
