@@ -60,6 +60,8 @@ it.each(['both at once', 'owner first', 'replica first'])('%s: it is a pair agai
   }
   await after(p, 2 * waitMs);
   expect([primary, secondary].map(vm => vm.colo.info().state)).toEqual(['protected', 'protected']);
+  // It may stand still for a checkpoint just now.
+  while (primary.lifecycle.state === 'colo') await after(p, 1);
   expect([primary.running, secondary.running]).toEqual([true, false]);
   expect(store.history.at(-1)).toMatchObject({ owner: 'P', replica: 'S', inStep: true });
   expectWell(p);
