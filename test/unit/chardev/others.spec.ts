@@ -3,6 +3,7 @@ import type { CharPorts, CharSpec, Stdio } from '../../../src/chardev/contract.j
 import { FileChar } from '../../../src/chardev/file.js';
 import { NullChar } from '../../../src/chardev/null.js';
 import { StdioChar } from '../../../src/chardev/stdio.js';
+import { nodeHost } from '../../../src/host/node/host.js';
 import type { OpenFile } from '../../../src/host/ports.js';
 import { Chardevs } from '../../../src/vm/chardevs.js';
 import { settle } from '../../support/fake-char.js';
@@ -38,7 +39,8 @@ test('file: in order, from where it was opened, closed after the last byte', asy
 test('file: a machine that ends waits until the last byte is written', async () => {
   const { file, release } = fakeFile();
   const open = { truncate: async () => undefined, size: async () => 0 };
-  const ports = { files: { open: async () => Object.assign(file, open) } } as unknown as CharPorts;
+  const files = { open: async () => Object.assign(file, open) };
+  const ports = { files, clock: nodeHost().clock } as unknown as CharPorts;
   const backend = { kind: 'file', path: '/log', append: false } as const;
   const mux = { kind: 'mux', base: backend } as const;
   for (const spec of [backend, mux]) {
