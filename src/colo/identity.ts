@@ -36,6 +36,7 @@ export class PairIdentity {
   private inMemory: Known;
   /** A branch that not every image could be given: another attempt gives them the same one. */
   private begun: Known;
+  private entering: Promise<PairRecord> | undefined;
   /** The peer was heard to run the guest. */
   private superseded = false;
 
@@ -93,8 +94,15 @@ export class PairIdentity {
     if (now && (now.state !== 'alone' || now.role !== 'primary')) await this.goAlone();
   }
 
-  /** The primary enters COLO: it has a branch of its own, and the first time a pair. */
-  async enter(): Promise<PairRecord> {
+  /**
+   * The primary enters COLO, or asks its arbiter before: it has a branch of its own, and the first
+   * time a pair. Who comes while that is written gets the same one.
+   */
+  enter(): Promise<PairRecord> {
+    return (this.entering ??= this.enterOnce().finally(() => (this.entering = undefined)));
+  }
+
+  private async enterOnce(): Promise<PairRecord> {
     const now = this.record;
     if (!now) await this.writeAll(firstRecord(this.uuid(), this.fresh()));
     else if (now.state === 'alone') await this.writeAll(now);

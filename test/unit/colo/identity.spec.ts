@@ -45,6 +45,14 @@ test('the first time in COLO a pair is made, the same at all images', async () =
   expect(stored()).toEqual([made, made]);
 });
 
+test('who asks its arbiter and who enters COLO at once make one pair', async () => {
+  const { identity, stored } = await side(undefined, undefined);
+  const [asked, entered] = await Promise.all([identity.enter(), identity.enter()]);
+  expect(entered).toEqual(asked);
+  expect(stored()).toEqual([asked, asked]);
+  expect(await identity.enter()).toEqual(asked);
+});
+
 test('a side that goes on alone has a branch of its own, durable at every image before it runs', async () => {
   const { identity, stored } = await side(
     { ...first, role: 'secondary', state: 'protected' },
