@@ -33,6 +33,9 @@ withEtcd('etcd: (skipped where the addon is not built, or etcd not installed)', 
     pair = new SupervisedPair(() => [`arbiter: "${address}"`]);
     [b, a] = [pair.run('b'), pair.run('a')];
     await pair.protectedOn('a');
+    // A replica that the record does not call in step yet may not take over.
+    const inStep = { owner: 'toy-primary', replica: 'toy-secondary', inStep: true };
+    await untilDone(async () => expect(await record()).toMatchObject(inStep));
   }, limitMs);
   afterEach(() => etcd.dispose());
 
