@@ -1,16 +1,17 @@
 /**
  * `npm run bench:answers [-- --seconds 4] [--json]`: how long an answer of the guest waits for its
  * checkpoint, by x-checkpoint-delay and x-checkpoint-gap. The demo's guest and pair over tcp; one
- * client that asks again at once, then one that rests between two questions; then nobody asks.
+ * client that asks again at once, then one that rests between two questions; then nobody asks. The
+ * guest works all the time.
  */
 import { once } from 'node:events';
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { parseArgs } from 'node:util';
 import { defaultColoOptions } from '../../src/colo/options.js';
 import { makeRunFolder } from '../demo/folder.js';
 import { addresses, buildNetwork, enterNamespace } from '../demo/network.js';
-import { Pair, type Side } from '../demo/pair.js';
+import { Pair } from '../demo/pair.js';
 import { guestImage, prepareGuest } from '../guest/build.js';
 import { progress } from '../guest/kernel.js';
 import { machineLine, machineNote, quantiles, rounded, table } from './machine.js';
@@ -25,8 +26,6 @@ const args = parseArgs({
 const RUN_MS = Number(args.seconds) * 1000;
 const REST_MS = 150;
 const LIMIT_MS = 120_000;
-/** The unit of /proc/PID/stat, proc(5). */
-const TICK_MS = 10;
 
 const { checkpointDelayMs: usualDelay, checkpointGapMs: usualGap } = defaultColoOptions;
 const paces = [
@@ -48,8 +47,6 @@ interface Row {
   checkpoints: number;
   idleCheckpoints: number;
   pauseMs: { p50: number; p99: number };
-  /** Of one core, %. */
-  idleCpu: [primary: number, secondary: number];
 }
 
 const later = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
@@ -80,11 +77,6 @@ async function ask(socket: Socket, restMs: number): Promise<number[]> {
   return took;
 }
 
-function cpuMs({ child }: Side): number {
-  const words = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
-  return (Number(words[11]) + Number(words[12])) * TICK_MS;
-}
-
 async function measure(pair: Pair, socket: Socket, pace: string): Promise<Row> {
   const count = async () => (await pair.statistics()).checkpoints;
   const first = await count();
@@ -94,10 +86,8 @@ async function measure(pair: Pair, socket: Socket, pace: string): Promise<Row> {
   const busy = await count();
   const rested = await ask(socket, REST_MS);
   await later(500);
-  const sides = [pair.primary, pair.secondary];
-  const [idle, before] = [await count(), sides.map(cpuMs)];
+  const idle = await count();
   await later(RUN_MS);
-  const [p, s] = sides.map((side, n) => rounded(((cpuMs(side) - before[n]) / RUN_MS) * 100));
   const { pauseMs } = await pair.statistics();
   return {
     pace,
@@ -107,7 +97,6 @@ async function measure(pair: Pair, socket: Socket, pace: string): Promise<Row> {
     checkpoints: rounded((busy - first) / seconds),
     idleCheckpoints: rounded(((await count()) - idle) / (RUN_MS / 1000)),
     pauseMs,
-    idleCpu: [p, s],
   };
 }
 
@@ -156,7 +145,7 @@ const dir = makeRunFolder('colo-answers-');
 try {
   const rows = await run(dir);
   const head = ['delay / gap', 'asked at once p50 / p99', 'after a rest p50 / p99', 'questions/s'];
-  head.push('checkpoints/s', 'idle', 'pause p50 / p99', 'CPU of an idle pair');
+  head.push('checkpoints/s', 'idle', 'pause p50 / p99');
   const both = ({ p50, p99 }: { p50: number; p99: number }) =>
     `${p50.toFixed(1)} / ${p99.toFixed(1)} ms`;
   const lines = rows.map(r => [
@@ -167,7 +156,6 @@ try {
     r.checkpoints,
     r.idleCheckpoints,
     both(r.pauseMs),
-    `${r.idleCpu[0]} + ${r.idleCpu[1]} %`,
   ]);
   if (args.json) console.log(JSON.stringify({ machine: note, rows }));
   else console.log(`${table(head, lines)}\n${machineLine(note)}`);
