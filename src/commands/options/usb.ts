@@ -23,7 +23,7 @@ export const usbdeviceOption: VmOption = {
   value: 'NAME',
   repeatable: true,
   summary:
-    `a USB device, and -usb: ${names.join(', ')}; the same as -device usb-tablet and its ` + 'like',
+    `a USB device, and -usb: ${names.join(', ')}; ` + 'the same as -device usb-tablet and its like',
   offers: names,
   take(draft, value) {
     const model = shortNames[value];

@@ -14,6 +14,7 @@ import {
   type CardDefinition,
   cardId,
   defaultDelayMs,
+  pairTimes,
   type DiskDefinition,
   diskId,
   type SideDefinition,
@@ -55,7 +56,7 @@ export function optionsOf(file: PairFile, role: Role): GivenOption[] {
   add('global', credentials && `migration.tls-creds=${PAIR_TLS}`);
   if (role === 'secondary') add('incoming', pair.peer.migration);
   add('global', `migration.x-checkpoint-delay=${pair['checkpoint-delay'] ?? defaultDelayMs}`);
-  for (const name of ['checkpoint-gap', 'heartbeat-interval', 'heartbeat-timeout'] as const)
+  for (const name of pairTimes)
     if (pair[name] !== undefined) add('global', `migration.x-${name}=${pair[name]}`);
   for (const channel of ['serial', 'monitor', 'qmp'] as const) add(channel, side[channel]);
   return [

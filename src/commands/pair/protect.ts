@@ -8,7 +8,7 @@ import { parseSocketUri } from '../../migration/uri.js';
 import { isObject } from '../../words/types.js';
 import { progressOf } from '../progress.js';
 import { withTls } from './secure.js';
-import { activeDiskId, defaultDelayMs, diskId, type PairDefinition } from './schema.js';
+import { activeDiskId, defaultDelayMs, pairTimes, diskId, type PairDefinition } from './schema.js';
 
 /** A monitor, ours or over a socket. */
 export interface QmpCaller {
@@ -183,6 +183,12 @@ async function detach(monitor: QmpCaller, id: string): Promise<void> {
   }
 }
 
+/** Of a VM that was not started from this definition, too. */
+const timesOf = (pair: PairDefinition) =>
+  Object.fromEntries(
+    pairTimes.flatMap(name => (pair[name] === undefined ? [] : [[`x-${name}`, pair[name]]])),
+  );
+
 async function enterColo(
   monitor: QmpCaller,
   pair: PairDefinition,
@@ -193,6 +199,7 @@ async function enterColo(
   });
   await monitor.execute('migrate-set-parameters', {
     'x-checkpoint-delay': pair['checkpoint-delay'] ?? defaultDelayMs,
+    ...timesOf(pair),
     ...withTls(pair),
   });
   await monitor.execute('migrate', { uri: pair.peer.migration });

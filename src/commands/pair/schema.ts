@@ -19,6 +19,8 @@ import {
   nonEmpty,
 } from './fields.js';
 
+/** Times that are parameters of migration, by these names with x- before them. */
+export const pairTimes = ['checkpoint-gap', 'heartbeat-interval', 'heartbeat-timeout'] as const;
 export const defaultDelayMs = defaultColoOptions.checkpointDelayMs;
 
 const path = nonEmpty('a path');

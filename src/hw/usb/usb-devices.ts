@@ -1,6 +1,8 @@
 /** `-device piix3-usb-uhci`, and the devices on its ports. */
 import { int, optional, str } from '../../words/types.js';
 import { deviceType } from '../device-type.js';
+import type { GuestClock } from '../wiring.js';
+import type { UsbHid } from './hid.js';
 import { UHCI_PORTS } from './uhci.js';
 import { UsbKeyboard } from './usb-keyboard.js';
 import { UsbPointer } from './usb-pointer.js';
@@ -20,29 +22,30 @@ export const piix3UsbUhci = deviceType({
   plug: (id, _properties, slots) => slots.addUsbController(id),
 });
 
-export const usbTablet = deviceType({
-  name: 'usb-tablet',
-  summary: 'a pointer that is where the viewer has it',
-  properties: placeFields,
-  example: '',
-  plug: (id, place, slots) => slots.addUsb(new UsbPointer(id, 'tablet', slots.clock), place),
-});
+const onPort = (
+  name: string,
+  summary: string,
+  make: (id: string, clock: Pick<GuestClock, 'ns'>) => UsbHid,
+) =>
+  deviceType({
+    name,
+    summary,
+    properties: placeFields,
+    example: '',
+    plug: (id, place, slots) => slots.addUsb(make(id, slots.clock), place),
+  });
 
-export const usbMouse = deviceType({
-  name: 'usb-mouse',
-  summary: 'a mouse',
-  properties: placeFields,
-  example: '',
-  plug: (id, place, slots) => slots.addUsb(new UsbPointer(id, 'mouse', slots.clock), place),
-});
-
-export const usbKbd = deviceType({
-  name: 'usb-kbd',
-  summary: 'a keyboard',
-  properties: placeFields,
-  example: '',
-  plug: (id, place, slots) => slots.addUsb(new UsbKeyboard(id, slots.clock), place),
-});
+export const usbTablet = onPort(
+  'usb-tablet',
+  'a pointer that is where the viewer has it',
+  (id, clock) => new UsbPointer(id, 'tablet', clock),
+);
+export const usbMouse = onPort(
+  'usb-mouse',
+  'a mouse',
+  (id, clock) => new UsbPointer(id, 'mouse', clock),
+);
+export const usbKbd = onPort('usb-kbd', 'a keyboard', (id, clock) => new UsbKeyboard(id, clock));
 
 /** Those that need a port. */
 export const usbModels: readonly string[] = [usbTablet, usbMouse, usbKbd].map(({ name }) => name);

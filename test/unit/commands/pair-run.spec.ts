@@ -30,13 +30,14 @@ beforeAll(() =>
 afterEach(() => started.splice(0).forEach(({ child }) => child.kill('SIGKILL')));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-function define(wait: number): void {
+function define(wait: number, more = ''): void {
   const at = (name: string) => `unix:${join(dir, name)}`;
   writeFileSync(
     config,
     `name: toy\nmemory: 32M\naccel: soft\nkernel: vmlinuz\ncheckpoint-delay: 50\npeer: ` +
       `{migration: "${at('mig')}", nbd: "${at('nbd')}", wait: ${wait}}\ndisks:\n  - {primary: ` +
-      `p.img, secondary: s.qcow2, active: a.qcow2, hidden: h.qcow2, format: qcow2, size: 4M}\n`,
+      `p.img, secondary: s.qcow2, active: a.qcow2, hidden: h.qcow2, format: qcow2, size: 4M}\n` +
+      more,
   );
 }
 
@@ -128,11 +129,14 @@ withAddon(
     await primary.says('not protected: ');
     expect(primary.err).toMatch(/not protected: .*(RAM|memory|ramBytes)/i);
     expect(primary.err).toContain('When the secondary is there: colo protect NAME --config FILE');
+    define(0, 'checkpoint-gap: 23\nheartbeat-interval: 77\n');
     const { err, code } = await colo(['protect', 'toy-primary', '--config', config], { env });
     expect(err).toMatch(/^replicas attached: disk0\nError: not protected: /);
     expect(code).toBe(1);
     const monitor = await primary.qmp(join(dir, 'colo', 'toy-primary', 'qmp'));
     expect(await monitor.hmp('info block', 5000)).not.toContain('replica');
+    const parameters = await monitor.hmp('info migrate_parameters', 5000);
+    expect(parameters).toMatch(/x-checkpoint-gap: 23 ms[^]*x-heartbeat-interval: 77 ms/);
     expect(await monitor.execute('query-status', undefined, 5000)).toMatchObject({ running: true });
     monitor.dispose();
   },
