@@ -31,23 +31,18 @@ std::span<const i32> to_slots(const Napi::Value& v) {
   return to_span<const i32, Napi::Int32Array, napi_int32_array>(v, "slots must be an Int32Array");
 }
 
-void store_be32(u8* at, u32 value) {
-  value = __builtin_bswap32(value);
+u32 swapped(u32 value) { return __builtin_bswap32(value); }
+u64 swapped(u64 value) { return __builtin_bswap64(value); }
+template <class T>
+void store_be(u8* at, T value) {
+  value = swapped(value);
   memcpy(at, &value, sizeof value);
 }
-u32 load_be32(const u8* at) {
-  u32 value;
+template <class T>
+T load_be(const u8* at) {
+  T value;
   memcpy(&value, at, sizeof value);
-  return __builtin_bswap32(value);
-}
-void store_be64(u8* at, u64 value) {
-  value = __builtin_bswap64(value);
-  memcpy(at, &value, sizeof value);
-}
-u64 load_be64(const u8* at) {
-  u64 value;
-  memcpy(&value, at, sizeof value);
-  return __builtin_bswap64(value);
+  return swapped(value);
 }
 
 bool is_delta(u16 tag) { return tag > kZeroes && tag <= kDeltaMax; }
@@ -64,7 +59,7 @@ size_t pack_page(const u8* base, const u8* page, u16& tag, u8* out) {
   const bool noise = !small && memory::page_is_noise(page);
   if (small || (runs > 0 && noise)) {
     tag = static_cast<u16>(runs);
-    store_be64(out, memory::page_sum(page));
+    store_be<u64>(out, memory::page_sum(page));
     return kSumBytes + runs;
   }
   tag = noise ? kWhole : kPacked;
@@ -135,7 +130,7 @@ Napi::Value PageCodecWrap::pack(Info info) {
   }
   const bool has_pages = std::find(tags.begin(), tags.end(), kPacked) != tags.end();
   const size_t squeezed = squeeze({from, at}, has_pages ? pages_ : changes_);
-  store_be32(out.data(), static_cast<u32>(squeezed));
+  store_be(out.data(), static_cast<u32>(squeezed));
   if (squeezed > 0) at = from + squeezed;
   for (size_t i = 0; i < count; i++) {
     if (tags[i] != kWhole) continue;
@@ -168,7 +163,7 @@ Napi::Value PageCodecWrap::unpack(Info info) {
   const auto wrong = [&](const std::string& why) -> Napi::Value {
     return Napi::String::New(env, why);
   };
-  const size_t frame = load_be32(payload.data());
+  const size_t frame = load_be<u32>(payload.data());
   const std::span<const u8> rest = payload.subspan(kHeadBytes);
   if (whole > rest.size() || rest.size() - whole != (frame > 0 ? frame : packed))
     return wrong("its pages have another length");
@@ -195,7 +190,7 @@ Napi::Value PageCodecWrap::unpack(Info info) {
       memcpy(to, ram_->base() + (static_cast<u64>(pages[i]) << kPageShift), kPageSize);
       if (!memory::apply_delta(at + kSumBytes, tags[i], to))
         return wrong("the runs of page " + std::to_string(pages[i]) + " do not fit a page");
-      if (memory::page_sum(to) != load_be64(at))
+      if (memory::page_sum(to) != load_be<u64>(at))
         return wrong("page " + std::to_string(pages[i]) + " is not what its change was made from");
       at += kSumBytes + tags[i];
     }

@@ -151,11 +151,11 @@ constexpr u64 kCr4Allowed = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE 
                             cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT;
 /// Those, and what the model's features give besides: UMIP, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP.
 constexpr u64 allowed_cr4(const vcpu::Features& f) {
-  const auto given = [](u32 word, int feature, int control) {
-    return static_cast<u64>(word >> feature & 1) << control;
-  };
-  return kCr4Allowed | given(f.ecx7, 2, 11) | given(f.ebx7, 0, 16) | given(f.ecx1, 17, 17) |
-         given(f.ecx1, 26, 18) | given(f.ebx7, 7, 20) | given(f.ebx7, 20, 21);
+  using F = vcpu::Features;
+  return kCr4Allowed | (f.ecx7 & F::UMIP ? cr4::UMIP : 0) |
+         (f.ebx7 & F::FSGSBASE ? cr4::FSGSBASE : 0) | (f.ecx1 & F::PCID ? cr4::PCIDE : 0) |
+         (f.ecx1 & F::XSAVE ? cr4::OSXSAVE : 0) | (f.ebx7 & F::SMEP ? cr4::SMEP : 0) |
+         (f.ebx7 & F::SMAP ? cr4::SMAP : 0);
 }
 /// Register states, as bits of XCR0 and of XSTATE_BV.
 constexpr u32 kX87 = 1, kSse = 2;
