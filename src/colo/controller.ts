@@ -24,10 +24,10 @@ import { askPeer } from './ask.js';
 import { ColdStart } from './cold-start.js';
 import { type ColoPorts, requireProcess } from './contract.js';
 import type { Controlled } from './controlled.js';
-import { type ColoState, failoverStatus, pairState, taken } from './failover.js';
+import { failoverStatus, taken } from './failover.js';
 import { CONT_WAIT_MS, FirstRun } from './first-run.js';
 import { IncomingListener } from './incoming-listener.js';
-import type { ColoInfo, ColoStatus } from './info.js';
+import { type ColoInfo, type ColoStatus, noSession } from './info.js';
 import type { CheckpointPace, ColoOptions, HeartbeatTimes } from './options.js';
 import { checkHeartbeat, checkOptions, checkPace } from './options.js';
 import { ColoPrimary } from './primary.js';
@@ -408,22 +408,18 @@ export class ColoController {
       ...this.status(),
       state,
       failover: failoverStatus(state),
-      ...this.standing(state),
-      sinceMs: this.session && this.ports.clock.nowMs() - this.session.changedMs,
-      lastCheckpointMs: this.session?.lastCheckpointMs,
-      disks: this.session?.diskProgress,
-      inStep: this.session?.diskOutcomes,
-      waitsFor: this.session?.waitsFor,
-      peer: this.session?.peer,
-      heldPackets: this.session?.heldPackets ?? 0,
-      statistics: this.session?.statistics,
+      ...this.standing(),
+      ...(this.session?.info() ?? noSession),
     };
   }
 
-  private standing(state: ColoState): Pick<ColoInfo, 'pair' | 'why'> {
+  private standing(): Pick<ColoInfo, 'pair' | 'why'> {
     const held = this.waitsForWord ? this.heldBack : undefined;
     if (held) return { pair: 'held', why: held.message };
-    return { pair: pairState(state), why: this.session?.why ?? this.migration.failure };
+    return {
+      pair: this.session?.standing ?? 'alone',
+      why: this.session?.why ?? this.migration.failure,
+    };
   }
 
   query(): MigrationData {

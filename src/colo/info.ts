@@ -12,17 +12,21 @@ export interface ColoStatus {
 }
 
 /** `info colo`: more than QMP's three words. */
-export interface ColoInfo extends ColoStatus {
+export interface ColoInfo extends ColoStatus, SessionInfo {
   state: ColoState;
   failover: FailoverStatus;
   pair: PairStanding;
-  /** For how long it has stood so. */
+  /** Why COLO, or the way into it, ended; or why the guest may not run. */
+  why: string | undefined;
+}
+
+/** Of the present session, or the last one. */
+export interface SessionInfo {
+  /** For how long the pair has stood as it does. */
   sinceMs: number | undefined;
   /** Since the last checkpoint that the secondary holds whole. */
   lastCheckpointMs: number | undefined;
-  /** Why COLO, or the way into it, ended; or why the guest may not run. */
-  why: string | undefined;
-  /** What takes long just now. */
+  /** What takes long just now, or is still to be mended, in words. */
   waitsFor: string | undefined;
   peer: string | undefined;
   /** On the way into COLO; undefined: nothing of the disks is to be done. */
@@ -32,3 +36,14 @@ export interface ColoInfo extends ColoStatus {
   heldPackets: number;
   statistics: ColoStatistics | undefined;
 }
+
+export const noSession: SessionInfo = {
+  sinceMs: undefined,
+  lastCheckpointMs: undefined,
+  waitsFor: undefined,
+  peer: undefined,
+  disks: undefined,
+  inStep: undefined,
+  heldPackets: 0,
+  statistics: undefined,
+};

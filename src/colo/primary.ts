@@ -8,13 +8,14 @@ import type { Stream } from '../host/ports.js';
 import { PagePacker } from '../migration/packed-pages.js';
 import { PageStaging } from '../migration/pages.js';
 import { sleep, within } from '../migration/wait.js';
+import type { PairStanding } from '../qapi/types.js';
 import { accepted } from './accepted.js';
 import { Checkpoint } from './checkpoint.js';
 import type { ColoPorts } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { behindOf, endReplication, replicationProgress, startAll, storedError } from './disks.js';
+import { behindOf, replicationProgress, startAll, storedError } from './disks.js';
 import { Due } from './due.js';
-import { pairState, primaryTable } from './failover.js';
+import { primaryTable } from './failover.js';
 import { PrimaryHeartbeat } from './heartbeat.js';
 import { bindAll, type BindContext, type ComparedDisk } from './intents.js';
 import { dropsPeer, peerHeard } from './peer-heard.js';
@@ -41,7 +42,7 @@ export class ColoPrimary extends Session {
   /** Its output and all before it may leave while the lease is valid. */
   private releasable = 0;
   private readonly due: Due;
-  private disks: PrimaryDisk[] = [];
+  protected disks: PrimaryDisk[] = [];
   private yielding: Promise<void> = Promise.resolve();
   /** Nothing of this guest leaves any more. */
   private gateShut = false;
@@ -70,6 +71,11 @@ export class ColoPrimary extends Session {
   override get replacing(): boolean {
     const { options } = this.ports;
     return this.state === 'entering' && options.syncFrom === 'secondary' && !this.agreed;
+  }
+
+  /** Before the first vmstate-received nobody could take over, and nobody is told otherwise. */
+  override get standing(): PairStanding {
+    return this.state === 'protected' && this.releasable === 0 ? 'joining' : super.standing;
   }
 
   override requestCheckpoint(): void {
@@ -234,7 +240,9 @@ export class ColoPrimary extends Session {
   /** Checkpoint: vmstate-received of this epoch has come; it was asked for at that moment. */
   received(epoch: number, askedAt: Moment): void {
     this.lease.prove(askedAt);
+    const stood = this.standing;
     this.releasable = epoch;
+    if (stood !== this.standing) this.pairChanged();
     this.step('primary-before-release');
     this.release();
     if (!this.lease.valid) this.heartbeat.beat();
@@ -247,7 +255,7 @@ export class ColoPrimary extends Session {
 
   override async switchOver(): Promise<void> {
     if (this.state !== 'protected' || this.wholeMs === undefined)
-      throw new VmError(`the pair is not in step (${pairState(this.state)}): its roles stay`);
+      throw new VmError(`the pair is not in step (${this.standing}): its roles stay`);
     await this.arbitration?.requireInStep();
     if (this.state !== 'protected') throw new VmError('the pair is not in step any more');
     this.swap ??= new Outcome();
@@ -483,16 +491,8 @@ export class ColoPrimary extends Session {
     // What the connection did not do is a refusal, of this side or the other: it stays one.
     const { failed } = this.link;
     const lasting = failed === error || failed instanceof Refusal ? error instanceof Refusal : true;
-    migration.move(
-      migration.status === 'cancelling' ? 'cancelled' : 'failed',
-      error.message,
-      lasting,
-    );
+    const end = migration.status === 'cancelling' ? 'cancelled' : 'failed';
+    migration.move(end, error.message, lasting);
     if (lifecycle.shutdownRequested) lifecycle.finishShutdown();
-  }
-
-  private async stopDisks(failover: boolean): Promise<void> {
-    const error = await endReplication(this.disks, failover, this.ports);
-    if (error) this.warn(error);
   }
 }

@@ -15,7 +15,7 @@ import { applyEpoch } from './apply-epoch.js';
 import { type ArrivalContext, type WholeEpoch, takeEpoch, takePrecopy } from './arrival.js';
 import { type ColoPorts, requireProcess } from './contract.js';
 import { DiskSync } from './disk-sync.js';
-import { endReplication, startAll, stopAll } from './disks.js';
+import { startAll, stopAll } from './disks.js';
 import { pairState, secondaryTable } from './failover.js';
 import { fence } from './fence.js';
 import { SecondaryHeartbeat } from './heartbeat.js';
@@ -39,7 +39,7 @@ export class ColoSecondary extends Session {
   private readonly heartbeat: SecondaryHeartbeat;
   private epoch = 0;
   private leaseMs: number;
-  private disks: SecondaryDisk[] = [];
+  protected disks: SecondaryDisk[] = [];
   private accepted = false;
   /** The record says that a whole state is here. */
   private recorded = false;
@@ -453,7 +453,7 @@ export class ColoSecondary extends Session {
     // What it waits for may still be on its way: the connection ends in order.
     void this.link.farewell();
     for (const hold of this.outputHolds) hold.drop();
-    await this.stopDisks();
+    await this.stopDisks(false);
     if (migration.status === 'colo') migration.move('failed', why);
     this.tellExit('error', why);
     this.parting?.done();
@@ -463,7 +463,7 @@ export class ColoSecondary extends Session {
     const { lifecycle, migration } = this.ports;
     this.heartbeat.silence();
     for (const hold of this.outputHolds) hold.drop();
-    await this.stopDisks();
+    await this.stopDisks(false);
     await this.tryRecord('together');
     this.link.destroy();
     migration.move('completed');
@@ -486,14 +486,8 @@ export class ColoSecondary extends Session {
     for (const hold of this.outputHolds) hold.releaseAll();
     // The disks of a stranger are another session's.
     if (!this.accepted) return;
-    await this.stopDisks();
+    await this.stopDisks(false);
     if (migration.status === 'colo') this.tellExit('error', error.message);
     migration.move('failed', error.message);
-  }
-
-  /** The images go back to the last checkpoint. */
-  private async stopDisks(): Promise<void> {
-    const error = await endReplication(this.disks, false, this.ports);
-    if (error) this.warn(error);
   }
 }

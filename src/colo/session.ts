@@ -3,17 +3,26 @@
  * failure.
  */
 import { VmError, failureOf, lastFailure } from '../base/errors.js';
+import type { Replicated } from '../block/contract/replicated.js';
 import type { Stream } from '../host/ports.js';
 import { Link } from '../migration/link.js';
 import type { OutputHold } from '../net/contract.js';
-import type { ColoExitReason } from '../qapi/types.js';
+import type { ColoExitReason, PairStanding } from '../qapi/types.js';
 import type { PairState } from '../block/record/pair-record.js';
 import { within } from '../migration/wait.js';
 import { Arbitration } from './arbitration.js';
 import type { ColoPorts } from './contract.js';
 import type { Controlled } from './controlled.js';
-import type { DiskOutcome, DiskSync, DiskSyncInfo } from './disk-sync.js';
-import { FailoverStates, type ColoState, type TransitionTable, refusal } from './failover.js';
+import type { DiskSync } from './disk-sync.js';
+import { endReplication } from './disks.js';
+import {
+  FailoverStates,
+  type ColoState,
+  type TransitionTable,
+  pairState,
+  refusal,
+} from './failover.js';
+import type { SessionInfo } from './info.js';
 import { type ColoSide, type Message, codecOf } from './messages.js';
 import { Patience } from './patience.js';
 import type { ColoStatistics } from './statistics.js';
@@ -27,6 +36,7 @@ export abstract class Session implements Controlled {
   protected readonly link: Link<Message>;
   protected readonly failover: FailoverStates;
   protected outputHolds: OutputHold[] = [];
+  protected abstract disks: readonly Replicated[];
   /**
    * Settles when the conversation has ended, and never rejects. A session that follows waits for
    * it.
@@ -39,7 +49,7 @@ export abstract class Session implements Controlled {
   /** Why COLO ended on this side. */
   why: string | undefined;
   /** When the pair began to stand as it does. */
-  changedMs: number;
+  private changedMs: number;
   /** When the secondary held a checkpoint whole for the last time. */
   protected wholeMs: number | undefined;
   readonly patience: Patience;
@@ -61,11 +71,7 @@ export abstract class Session implements Controlled {
     this.failover = new FailoverStates(table);
     this.arbitration = ports.arbiter && new Arbitration(ports.arbiter, ports, this);
     this.changedMs = ports.clock.nowMs();
-    this.failover.onPair = () => {
-      this.changedMs = ports.clock.nowMs();
-      ports.pairChanged?.();
-      this.arbitration?.changed();
-    };
+    this.failover.onPair = () => this.pairChanged();
     this.patience = new Patience(ports.clock, ports.options, line => ports.report(line));
     this.link = new Link(stream, ports.clock, codecOf(side));
     this.link.sendLimitMs = ports.options.replyTimeoutMs;
@@ -77,6 +83,17 @@ export abstract class Session implements Controlled {
     return this.failover.state;
   }
 
+  /** How the pair stands, for who asks. */
+  get standing(): PairStanding {
+    return pairState(this.state);
+  }
+
+  protected pairChanged(): void {
+    this.changedMs = this.ports.clock.nowMs();
+    this.ports.pairChanged?.();
+    this.arbitration?.changed();
+  }
+
   get peer(): string {
     return this.link.peer;
   }
@@ -86,28 +103,19 @@ export abstract class Session implements Controlled {
     return this.arbitration?.owns ?? false;
   }
 
-  get heldPackets(): number {
-    return this.outputHolds.reduce((sum, hold) => sum + hold.heldPackets, 0);
-  }
-
-  /** undefined: there was none. */
-  get lastCheckpointMs(): number | undefined {
-    return this.wholeMs === undefined ? undefined : this.ports.clock.nowMs() - this.wholeMs;
-  }
-
-  /** How far the disks are on the way into COLO; undefined: nothing is to be done. */
-  get diskProgress(): DiskSyncInfo | undefined {
-    return this.diskSync?.info;
-  }
-
-  get diskOutcomes(): DiskOutcome[] | undefined {
-    const outcomes = this.diskSync?.outcomes ?? [];
-    return outcomes.length > 0 ? outcomes : undefined;
-  }
-
-  /** What takes long just now, or is still to be mended, in words. */
-  get waitsFor(): string | undefined {
-    return this.patience.waitsFor ?? this.recordTrouble;
+  info(): SessionInfo {
+    const nowMs = this.ports.clock.nowMs();
+    const inStep = this.diskSync?.outcomes ?? [];
+    return {
+      sinceMs: nowMs - this.changedMs,
+      lastCheckpointMs: this.wholeMs === undefined ? undefined : nowMs - this.wholeMs,
+      waitsFor: this.patience.waitsFor ?? this.recordTrouble,
+      peer: this.peer,
+      disks: this.diskSync?.info,
+      inStep: inStep.length > 0 ? inStep : undefined,
+      heldPackets: this.outputHolds.reduce((sum, hold) => sum + hold.heldPackets, 0),
+      statistics: this.statistics,
+    };
   }
 
   /** The session has ended: neither the conversation nor a procedure runs. */
@@ -248,6 +256,12 @@ export abstract class Session implements Controlled {
 
   protected step(step: ColoStep): void {
     this.ports.step(step);
+  }
+
+  /** Without a failover the secondary's images go back to the last checkpoint. */
+  protected async stopDisks(failover: boolean): Promise<void> {
+    const error = await endReplication(this.disks, failover, this.ports);
+    if (error) this.warn(error);
   }
 
   /** What goes wrong beside the way to the end, and does not change it. */

@@ -156,28 +156,28 @@ real(
     await disk.end();
 
     const pair = starting('npx colo init');
-    expect(await shell.paste(pair.text)).toMatchObject({ code: 0 });
+    await shell.goesWell(pair.text);
     await showsAsWritten(shell, after(pair, 'text'));
     const late = starting('kill -9');
-    expect(await shell.paste(late.text)).toMatchObject({ code: 0 });
+    await shell.goesWell(late.text);
     await showsAsWritten(shell, after(late, 'text'));
 
     const back = starting('npx colo secondary --config');
-    expect(await shell.paste(back.text)).toMatchObject({ code: 0 });
+    await shell.goesWell(back.text);
     await showsAsWritten(shell, after(back, 'text'));
     for (const side of ['secondary', 'primary']) await shell.paste(`npx colo hmp web-${side} quit`);
 
     const alone = starting('mkdir -p try/arbiter');
-    expect(await shell.paste(alone.text)).toMatchObject({ code: 0 });
+    await shell.goesWell(alone.text);
     await shell.sees('pair-primary is primary, protected');
     await shell.sees('pair-secondary is secondary, protected');
     const kill =
       'kill -9 $(npx colo qmp pair-primary query-vm | grep -o \'"pid": [0-9]*\' | cut -c8-)';
-    expect(await shell.paste(kill)).toMatchObject({ code: 0 });
+    await shell.goesWell(kill);
     await showsAsWritten(shell, after(alone, 'text'));
     await shell.sees('pair-primary is secondary, protected');
     const swap = starting('npx colo switchover');
-    expect(await shell.paste(swap.text)).toMatchObject({ code: 0 });
+    await shell.goesWell(swap.text);
     await showsAsWritten(shell, after(swap, 'text'));
     // In this shell's session: the VMs are in their own, and end with their supervisors.
     await shell.paste('pkill -TERM -s 0 -f "run try/pair.yaml"');
@@ -191,7 +191,7 @@ real(
   'by hand: two terminals, their monitors, and a guest that answers before and after',
   async () => {
     const shell = await openShell();
-    expect(await shell.paste(starting('ip link').text)).toMatchObject({ code: 0 });
+    await shell.goesWell(starting('ip link').text);
     const sides = ['npx colo secondary -name', 'npx colo primary -name'].map(start => {
       const block = starting(start);
       return { terminal: openTerminal(shell, block.text), lines: after(block, 'hmp').text };

@@ -55,6 +55,12 @@ export class Shell {
     return { seen: said, code: Number.parseInt(rest, 10) };
   }
 
+  /** It ends with 0; else what was seen is shown. */
+  async goesWell(text: string): Promise<void> {
+    const { seen, code } = await this.paste(text);
+    expect([code, code === 0 ? '' : seen]).toEqual([0, '']);
+  }
+
   /** With everything that was started in it. */
   async end(): Promise<void> {
     if (this.child.exitCode === null && this.child.signalCode === null)

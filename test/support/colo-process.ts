@@ -66,6 +66,11 @@ export class ColoProcess {
   }
 }
 
+/** It went well; else what it said is seen. */
+export function expectDone({ code, err }: { code: number | null; err: string }): void {
+  expect([code, code === 0 ? '' : err]).toEqual([0, '']);
+}
+
 /** To its end. */
 export async function colo(
   args: readonly string[],

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { colo, ColoProcess } from './colo-process.js';
+import { colo, ColoProcess, expectDone } from './colo-process.js';
 import { fakeKernel } from './fake-kernel.js';
 import { Assembler } from './toy-guest.js';
 
@@ -53,9 +53,9 @@ export class KeptPair {
 
   /** It must end well. */
   async told(...words: string[]): Promise<string> {
-    const { code, out, err } = await colo(words, { env: this.env });
-    expect({ words, code, err }).toMatchObject({ code: 0 });
-    return out;
+    const run = await colo(words, { env: this.env });
+    expectDone(run);
+    return run.out;
   }
 
   /** A person has looked at the other host. */

@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { addonBuilt, colo } from '../../support/colo-process.js';
+import { addonBuilt, colo, expectDone } from '../../support/colo-process.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { root } from '../../support/sources.js';
 import { Assembler } from '../../support/toy-guest.js';
@@ -79,7 +79,7 @@ async function untilProtected(name: string): Promise<void> {
   const waited = await colo(['status', name, '--wait', 'protected', '--timeout', '60'], {
     env: runtime,
   });
-  expect(waited).toMatchObject({ code: 0 });
+  expectDone(waited);
 }
 
 async function kill(name: string): Promise<void> {

@@ -10,7 +10,7 @@ import { parseArbiterAddress } from '../../../src/arbiter/address.js';
 import { openArbiter } from '../../../src/arbiter/open.js';
 import type { ArbiterRecord } from '../../../src/arbiter/record.js';
 import { nodeHost } from '../../../src/host/node/host.js';
-import { addonBuilt, colo, type ColoProcess } from '../../support/colo-process.js';
+import { addonBuilt, colo, expectDone, type ColoProcess } from '../../support/colo-process.js';
 import { EtcdCluster, etcdInstalled, untilDone } from '../../support/etcd-cluster.js';
 import { SupervisedPair } from '../../support/supervised-pair.js';
 
@@ -103,8 +103,7 @@ withEtcd('etcd: (skipped where the addon is not built, or etcd not installed)', 
       away(true);
       await pair!.signal('a', 'SIGKILL');
       await pair!.until('b', { pair: 'lost' });
-      const { code, err } = await colo(['failover', 'toy-secondary', '--yes'], { env: pair!.env });
-      expect({ code, err }).toMatchObject({ code: 0 });
+      expectDone(await colo(['failover', 'toy-secondary', '--yes'], { env: pair!.env }));
       await pair!.until('b', { pair: 'alone', state: 'running' });
       away(false);
       await untilDone(async () => expect((await record())?.owner).toBe('toy-secondary'));

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { addonBuilt, colo, ColoProcess } from '../../support/colo-process.js';
+import { addonBuilt, colo, ColoProcess, expectDone } from '../../support/colo-process.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { Assembler } from '../../support/toy-guest.js';
 
@@ -75,8 +75,7 @@ async function failedOver(): Promise<ColoProcess> {
 }
 
 async function failover(name: string): Promise<void> {
-  const { code, err } = await colo(['failover', name, '--yes'], { env });
-  expect({ code, err }).toMatchObject({ code: 0 });
+  expectDone(await colo(['failover', name, '--yes'], { env }));
 }
 
 async function monitorOf(name: string, side: ColoProcess) {

@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { QmpClient } from '../../../src/monitor/qmp/client.js';
-import { addonBuilt, colo, ColoProcess } from '../../support/colo-process.js';
+import { addonBuilt, colo, ColoProcess, expectDone } from '../../support/colo-process.js';
 import { DiskGuest, diskGuest, numberAt } from '../../support/disk-guest.js';
 
 const withAddon = addonBuilt ? test : test.skip;
@@ -55,8 +55,7 @@ async function failover(name: string, survivor: ColoProcess): Promise<void> {
     (await monitor.execute('query-colo-status', undefined, 5000)) as { reason: string };
   await survivor.until('the loss', async () => (await status()).reason === 'error');
   monitor.dispose();
-  const { code, err } = await colo(['failover', name, '--yes'], { env });
-  expect({ code, err }).toMatchObject({ code: 0 });
+  expectDone(await colo(['failover', name, '--yes'], { env }));
 }
 
 /** As QMP tells of the disk: how it was brought into step, in bytes. */

@@ -19,7 +19,7 @@ import {
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { addonBuilt, colo, ColoProcess } from '../../support/colo-process.js';
+import { addonBuilt, colo, ColoProcess, expectDone } from '../../support/colo-process.js';
 import { fakeKernel } from '../../support/fake-kernel.js';
 import { expiredSide, pairCertificates, pskFolder } from '../../support/openssl-files.js';
 import { Assembler } from '../../support/toy-guest.js';
@@ -119,7 +119,7 @@ suite(`a pair over TLS${ready ? '' : ' (without openssl or the addon)'}`, () => 
   test(
     'either side is lost and comes back, with every channel over TLS',
     async () => {
-      expect(await init('--tls')).toMatchObject({ code: 0 });
+      expectDone(await init('--tls'));
       expect(statSync(at('toy-tls')).mode & 0o777).toBe(0o700);
       expect(statSync(at('toy-tls/b/server-key.pem')).mode & 0o777).toBe(0o600);
       const b = start('run', at('toy.yaml'), '--side', 'b');
@@ -141,8 +141,7 @@ suite(`a pair over TLS${ready ? '' : ' (without openssl or the addon)'}`, () => 
         process.kill(pid, 'SIGKILL');
         const isLost = async () => (await look(survivor.name))?.pair === 'lost';
         await survivor.by.until('the loss', isLost);
-        const order = await colo(['failover', survivor.name, '--yes'], { env });
-        expect(order).toMatchObject({ code: 0 });
+        expectDone(await colo(['failover', survivor.name, '--yes'], { env }));
         await until(survivor.name, 'primary', survivor.by);
         await until(lost.name, 'secondary', lost.by);
       }
@@ -158,7 +157,7 @@ suite(`a pair over TLS${ready ? '' : ' (without openssl or the addon)'}`, () => 
   ])(
     'a secondary with credentials %s: the guest runs on, and the right one gets in',
     async (which, sentence) => {
-      expect(await init('--tls')).toMatchObject({ code: 0 });
+      expectDone(await init('--tls'));
       const good = at('good');
       if (which === 'with another key') {
         const file = readFileSync(at('toy.yaml'), 'utf8');
@@ -200,7 +199,7 @@ test('without TLS nothing of a pair goes over a network, unless it is said', asy
   expect([bare.code, existsSync(at('toy.yaml'))]).toEqual([2, false]);
   expect(bare.err).toContain('say --tls, which makes certificates for both sides, or --insecure');
   const said = await init('--peer', '192.0.2.2', '--own', '192.0.2.1', '--insecure');
-  expect(said).toMatchObject({ code: 0 });
+  expectDone(said);
   const insecure = readFileSync(at('toy.yaml'), 'utf8');
   expect(insecure).toMatch(/^insecure: true$/m);
   writeFileSync(at('toy.yaml'), insecure.replace(/^insecure: true$/m, ''));
