@@ -2,8 +2,9 @@
  * A QMP client of the demo's own, as a script would write it: one command at a time, events counted
  * by name.
  */
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 
 interface Reply {
   return?: unknown;
@@ -19,12 +20,17 @@ export class Qmp {
   private readonly waiting: { name: string; resolve: (data: Record<string, unknown>) => void }[] =
     [];
 
-  private constructor(private readonly socket: Socket) {
-    createInterface({ input: socket }).on('line', line =>
+  /** Over a pair of streams, as `-qmp stdio` has them. */
+  constructor(
+    input: Readable,
+    private readonly output: Writable,
+  ) {
+    createInterface({ input }).on('line', line =>
       this.onLine(JSON.parse(line) as Record<string, unknown>),
     );
-    socket.on('error', () => undefined);
-    socket.on('close', () =>
+    output.on('error', () => undefined);
+    input.on('error', () => undefined);
+    input.on('close', () =>
       this.pending.splice(0).forEach(p => p.reject(new Error('the monitor is gone'))),
     );
   }
@@ -38,7 +44,7 @@ export class Qmp {
         socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
       );
       if (ok) {
-        const qmp = new Qmp(socket);
+        const qmp = new Qmp(socket, socket);
         await qmp.execute('qmp_capabilities');
         return qmp;
       }
@@ -49,6 +55,11 @@ export class Qmp {
   }
 
   execute(name: string, args?: Record<string, unknown>, timeoutMs = 20_000): Promise<unknown> {
+    return this.line(JSON.stringify({ execute: name, arguments: args }), name, timeoutMs);
+  }
+
+  /** A command as somebody wrote it. */
+  line(text: string, name = text, timeoutMs = 20_000): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
         () => reject(new Error(`${name}: no answer within ${timeoutMs} ms`)),
@@ -58,7 +69,7 @@ export class Qmp {
         resolve: value => (clearTimeout(timer), resolve(value)),
         reject: error => (clearTimeout(timer), reject(error)),
       });
-      this.socket.write(`${JSON.stringify({ execute: name, arguments: args })}\n`);
+      this.output.write(`${text}\n`);
     });
   }
 
@@ -82,7 +93,7 @@ export class Qmp {
   }
 
   close(): void {
-    this.socket.destroy();
+    this.output.destroy();
   }
 
   private onLine(message: Record<string, unknown>): void {

@@ -1,7 +1,7 @@
 // The guest of demo and tests, as a static /init: loads the virtio modules, brings up the network, keeps its memory moving and checked,
 // keeps several O_DIRECT|O_DSYNC writes in flight, and serves a TCP protocol whose every answer is the next counter value.
 //
-// With colo.usb=1 it says where a USB tablet's pointer is.
+// With colo.part=N the records go into that partition of the disk. With colo.usb=1 it says where a USB tablet's pointer is.
 //
 // Kernel command line:  colo.ip=A.B.C.D  colo.port=N  colo.writers=N  colo.pages=N  colo.pace=MICROSECONDS  colo.dirty=MILLISECONDS
 // Protocol: one line in ("next"), one line out: "<counter> <last durable record> <memory errors>".
@@ -213,7 +213,9 @@ static void *disk_writer(void *arg) {
 
 static void disk(void) {
   static int fd;
-  const char *path = option("colo.ide=", 0) ? "/dev/sda" : "/dev/vda";
+  char path[16];
+  int used = snprintf(path, sizeof path, "/dev/%s", option("colo.ide=", 0) ? "sda" : "vda");
+  if (option("colo.part=", 0)) snprintf(path + used, sizeof path - used, "%ld", option("colo.part=", 0));
   if (wait_for(path, 100)) return say("no disk");
   fd = open(path, O_RDWR | O_DIRECT | O_DSYNC);
   uint64_t size = 0;
