@@ -13,11 +13,15 @@ const undecided = (vm: SimVm) => {
   return lives(vm) && (state === 'lost' || (state === 'unfinished' && !givenUp(vm)));
 };
 
+/** Its guest has not run yet: whose it is was asked. */
+const notBegun = (vm: SimVm) => lives(vm) && !vm.bornAgain && vm.lifecycle.state === 'prelaunch';
+
 /** Until no side waits for an answer; every wait has an end. */
 export async function untilArbitrated({ arbiter, world, primary, secondary }: Pair): Promise<void> {
   if (!arbiter) return;
+  const waits = () => [primary, secondary].some(vm => undecided(vm) || notBegun(vm));
   for (const end = world.now + DECIDED_MS; world.now < end; await world.run(world.now + 20))
-    if (world.failures.length > 0 || ![primary, secondary].some(undecided)) return;
+    if (world.failures.length > 0 || !waits()) return;
 }
 
 /** A side with a right to the guest goes on, and no other. */
