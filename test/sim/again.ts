@@ -53,7 +53,8 @@ function ignoreRefusal(error: unknown): void {
   if (!(error instanceof VmError)) throw error;
 }
 
-function noted(vm: SimVm, done: Promise<void>): void {
+/** Whoever gave that order reads why it was refused. */
+export function noted(vm: SimVm, done: Promise<void>): void {
   done.catch((error: unknown) => refused(vm, error));
 }
 

@@ -9,7 +9,7 @@ import { checkArbitrated, untilArbitrated } from './arbitrated.js';
 import { History } from './history.js';
 import { overlayImage, prepareImages } from './images.js';
 import type { Misfortune, Name, Scenario } from './misfortunes.js';
-import { protectAgain } from './again.js';
+import { noted, protectAgain } from './again.js';
 import { strike } from './strike.js';
 import { collector, ports, type Role, type VmShape } from './command-line.js';
 import { keepTrying, watchCopies } from './verbs.js';
@@ -155,7 +155,7 @@ export class Pair {
 
   async run(): Promise<Outcome> {
     const { world } = this;
-    void this.primary.start();
+    noted(this.primary, this.primary.start());
     await this.secondary.listenForPrimary();
     world.at(20, () => this.protect());
     for (const misfortune of this.scenario.misfortunes) this.arrange(misfortune);
@@ -245,10 +245,7 @@ export class Pair {
   }
 
   private protect(): void {
-    this.primary.protect(this.scenario.different).catch((error: unknown) => {
-      if (!(error instanceof VmError)) throw error;
-      this.world.note('P', `not protected: ${error.message}`);
-    });
+    noted(this.primary, this.primary.protect(this.scenario.different));
   }
 
   /** Frames for the guest reach both hosts, as they do while a switch has not learned its place. */
