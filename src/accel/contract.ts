@@ -226,6 +226,8 @@ export interface VmAccel {
   /** The clock continues from here (never backwards). */
   continueClock(ns: bigint): void;
   reset(): void;
+  /** After a reset: these inputs of the 8259s are levels, as firmware sets their ELCR. */
+  setLevelIrqs(irqs: readonly number[]): void;
   /**
    * Between stop() and start(), after a pause that the guest would take for a lockup: sets the
    * kvmclock flag that says that the host stopped it. Writes to guest RAM (logged).

@@ -1,6 +1,7 @@
 /** One VM over the addon: starting and stopping, exits, doorbells, interrupts, state and time. */
 import { assert, VmError } from '../base/errors.js';
 import { type NativeVcpu, type NativeVm, type VmMode, vmModule } from './addon.js';
+import { withLevelIrqs } from './chips-image.js';
 import type { AccelName } from './choose.js';
 import type {
   CpuModel,
@@ -155,6 +156,10 @@ export class AddonVm implements VmAccel {
 
   reset(): void {
     this.native.reset();
+  }
+
+  setLevelIrqs(irqs: readonly number[]): void {
+    this.chips.load(withLevelIrqs(this.chips.save(), irqs));
   }
 
   guestStopped(): void {

@@ -19,7 +19,7 @@ import { FwCfg } from '../hw/firmware/fw-cfg.js';
 import { InputRouter } from '../hw/input/router.js';
 import { I8042 } from '../hw/isa/i8042.js';
 import { SystemControl } from '../hw/isa/system-control.js';
-import { intxGsi, PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
+import { PCI_HOLE, PCI_SLOTS, PciBus } from '../hw/pci/bus.js';
 import {
   entryFor,
   SMBIOS_ENTRY,
@@ -30,6 +30,7 @@ import {
 import type { DisplaySource } from '../hw/display/surface.js';
 import type { PciFunction } from '../hw/pci/function.js';
 import { HostBridge } from '../hw/pci/host.js';
+import { intxGsi, intxIrq, PCI_IRQS } from '../hw/pci/pirq.js';
 import type { PowerControl } from '../hw/power.js';
 import { Mc146818Rtc } from '../hw/rtc/mc146818rtc.js';
 import type { VirtioModel } from '../hw/virtio/model.js';
@@ -117,6 +118,7 @@ export class Board {
       ram: accel.ram,
       clock: this.clock,
       irqs: this.irqs,
+      pirqs: this.pci.pirqs,
       ports: this.bus.ports,
       input: this.input,
       taken: id => this.places.has(id),
@@ -163,7 +165,7 @@ export class Board {
     return {
       apicIds: this.accel.apicIds,
       serials: COM_PORTS.slice(0, this.serialCount),
-      intx: intxGsi,
+      intx: { ioapic: intxGsi, pic: intxIrq },
       pciSlots: PCI_SLOTS,
       pciHole: PCI_HOLE,
       screen: this.screen !== undefined,
@@ -174,6 +176,8 @@ export class Board {
    * Power-on; without firmware also what that would do before it hands over. RAM is the loader's.
    */
   reset({ firmware } = { firmware: false }): void {
+    // Where firmware finds a PIIX3, it does that itself.
+    if (!firmware || !this.piix3.used) this.accel.setLevelIrqs(PCI_IRQS);
     this.devices.reset();
     this.irqs.replay();
     if (firmware) return;

@@ -11,6 +11,7 @@ import { PiixIde } from '../hw/ide/piix.js';
 import type { InputRouter } from '../hw/input/router.js';
 import { Piix3 } from '../hw/isa/piix3.js';
 import type { PciFunction } from '../hw/pci/function.js';
+import type { PirqRouter } from '../hw/pci/pirq.js';
 import type { UsbHid } from '../hw/usb/hid.js';
 import { Uhci, UHCI_PORTS } from '../hw/usb/uhci.js';
 import type { GuestClock, IrqRouter } from '../hw/wiring.js';
@@ -26,6 +27,7 @@ export interface Piix3Host {
   readonly ram: VmAccel['ram'];
   readonly clock: GuestClock;
   readonly irqs: IrqRouter;
+  readonly pirqs: PirqRouter;
   readonly ports: IoPorts;
   readonly input: InputRouter;
   /** Whether a device has this id already. */
@@ -44,6 +46,11 @@ export class Piix3Slot {
   private uhci: Uhci | undefined;
 
   constructor(private readonly host: Piix3Host) {}
+
+  /** Whether there is one. */
+  get used(): boolean {
+    return this.bridge !== undefined;
+  }
 
   ideController(): PiixIde {
     if (this.ide) return this.ide;
@@ -102,7 +109,7 @@ export class Piix3Slot {
     if (!this.bridge) {
       const id = 'piix3';
       if (this.host.taken(id)) throw idTaken(id, owner);
-      this.bridge = new Piix3(id);
+      this.bridge = new Piix3(id, this.host.pirqs);
       this.host.addPci(this.bridge);
     }
     return this.bridge.slotNumber;

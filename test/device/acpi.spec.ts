@@ -7,8 +7,9 @@ import { AcpiPm } from '../../src/hw/acpi/pm.js';
 import { acpiTables } from '../../src/hw/acpi/tables.js';
 import { I8042 } from '../../src/hw/isa/i8042.js';
 import { SystemControl } from '../../src/hw/isa/system-control.js';
-import { intxGsi, PCI_HOLE, PciBus } from '../../src/hw/pci/bus.js';
+import { PCI_HOLE, PciBus } from '../../src/hw/pci/bus.js';
 import { HostBridge } from '../../src/hw/pci/host.js';
+import { intxGsi, intxIrq } from '../../src/hw/pci/pirq.js';
 import { Bench } from '../support/device-bench.js';
 
 let bench: Bench;
@@ -87,7 +88,7 @@ describe('tables', () => {
   const blob = acpiTables(BASE, {
     apicIds: [0, 1],
     serials: [{ base: 0x3f8, irq: 4 }],
-    intx: intxGsi,
+    intx: { ioapic: intxGsi, pic: intxIrq },
     pciSlots: 32,
     pciHole: PCI_HOLE,
   });
@@ -125,5 +126,19 @@ describe('tables', () => {
     const kinds: number[] = [];
     for (let i = 44; i < madt.length; i += madt[i + 1]) kinds.push(madt[i]);
     expect(kinds).toEqual([0, 0, 1, 2, 2, 4]);
+  });
+
+  test('DSDT: pins lead to the IOAPIC once _PIC has said so, and to the 8259s before', () => {
+    const dsdt = table(named('FACP').readUInt32LE(40));
+    const after = (name: string, length: number) => {
+      const at = dsdt.indexOf(name) + name.length;
+      return dsdt.subarray(at, at + length);
+    };
+    expect(after('_PIC', 7).toString('latin1')).toBe('\x01\x70\x68PICF');
+    expect(after('_PRT', 17).toString('latin1')).toBe('\x00\xa0\x0aPICF\xa4PRTA\xa4PRTP');
+    /** The entry of pin A of slot 2; 0xa means a byte follows. */
+    const entry = (to: number) => Buffer.from([0x0c, 0xff, 0xff, 2, 0, 0, 0, 0x0a, to]);
+    expect(after('PRTA', 100).includes(entry(18))).toBe(true);
+    expect(after('PRTP', 100).includes(entry(10))).toBe(true);
   });
 });

@@ -120,8 +120,8 @@ describe('start', () => {
     await build();
     expect(machine.pciInfo().map(p => [p.slot, p.id, p.irq, p.bars.length])).toEqual([
       [0, 'pci-host', 0, 0],
-      [1, 'virtio-disk0', 17, 2],
-      [2, 'nic0', 18, 2],
+      [1, 'virtio-disk0', 10, 2],
+      [2, 'nic0', 10, 2],
     ]);
     const uart = machine.deviceInfo().find(d => d.id === 'serial0')!;
     expect([uart.model, uart.where, uart.properties[0]]).toEqual([

@@ -25,7 +25,7 @@ test('on the PCI bus it has pin D, and its ports', () => {
   expect([it.uhci.configRead(0, 4), it.uhci.configRead(8, 4) >>> 8]).toEqual([
     0x7020_8086, 0x0c0300,
   ]);
-  expect([it.uhci.configRead(0x3d, 1), it.uhci.configRead(0x3c, 1)]).toEqual([4, 20]);
+  expect([it.uhci.configRead(0x3d, 1), it.uhci.configRead(0x3c, 1)]).toEqual([4, 11]);
   expect([it.uhci.configRead(0x60, 1), it.uhci.configRead(0xc0, 2)]).toEqual([0x10, 0x2000]);
   it.uhci.configWrite(0x20, 4, 0xffff_ffff);
   expect(it.uhci.configRead(0x20, 4)).toBe(0xffff_ffe1);

@@ -136,6 +136,21 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
     LIMIT_MS,
   );
 
+  test.each(['noapic', 'noapic acpi=off'])(
+    'without MSI and IOAPIC, by the 8259s: %s',
+    async how => {
+      disk.log.length = 0;
+      const vm = await boot(`pci=nomsi ${how} colo.ip=10.0.2.15`);
+      vm.machine().start();
+      await vm.until('disk writes', () => writes() > 50);
+      if (how === 'noapic')
+        expect(vm.console.written).toContain('ACPI: Using PIC for interrupt routing');
+      expect(vm.console.written).not.toMatch(/WARNING|BUG|nobody cared/);
+      await vm.machine().dispose();
+    },
+    LIMIT_MS,
+  );
+
   test(
     'without MSI, by INTx',
     async () => {

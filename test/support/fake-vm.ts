@@ -33,6 +33,7 @@ export class FakeVm implements VmAccel {
   running = false;
   clockNs = 0n;
   resets = 0;
+  levelIrqs: readonly number[] = [];
   told = 0; // how often the guest heard that it was stopped
   readonly cpus: readonly StateBlob[] = [blob('cpu')];
   readonly chips: StateBlob = blob('chips');
@@ -96,6 +97,11 @@ export class FakeVm implements VmAccel {
 
   reset(): void {
     this.resets++;
+    this.levelIrqs = [];
+  }
+
+  setLevelIrqs(irqs: readonly number[]): void {
+    this.levelIrqs = irqs;
   }
 
   dispose(): void {

@@ -1,6 +1,6 @@
 /**
- * The little of AML that a DSDT of constants needs (ACPI 6.3, chapter 20; resource descriptors:
- * section 6.4).
+ * The little of AML that a DSDT needs whose one choice is that of interrupt controllers (ACPI 6.3,
+ * chapter 20; resource descriptors: section 6.4).
  */
 import { assert } from '../../base/errors.js';
 
@@ -15,8 +15,13 @@ const Op = {
   SCOPE: 0x10,
   BUFFER: 0x11,
   PACKAGE: 0x12,
+  METHOD: 0x14,
   EXTENDED: 0x5b,
+  ARG0: 0x68,
+  STORE: 0x70,
   DEVICE: 0x82,
+  IF: 0xa0,
+  RETURN: 0xa4,
 } as const;
 
 export function amlInteger(value: number): Buffer {
@@ -78,6 +83,15 @@ export const device = (name: string, ...body: Buffer[]) =>
 export const pack = (...elements: Buffer[]) =>
   block([Op.PACKAGE], Buffer.of(elements.length), elements);
 const buffer = (content: Buffer) => block([Op.BUFFER], amlInteger(content.length), [content]);
+
+// --- methods
+
+export const method = (name: string, args: number, ...body: Buffer[]) =>
+  block([Op.METHOD], Buffer.concat([nameString(name), Buffer.of(args)]), body);
+export const storeArgument = (name: string) =>
+  Buffer.concat([Buffer.of(Op.STORE, Op.ARG0), nameString(name)]);
+export const whenSet = (name: string, ...body: Buffer[]) => block([Op.IF], nameString(name), body);
+export const returned = (name: string) => Buffer.concat([Buffer.of(Op.RETURN), nameString(name)]);
 
 // --- resource descriptors
 

@@ -13,11 +13,15 @@ import {
   ioRange,
   isaIrq,
   memoryRange,
+  method,
   named,
   pack,
   resources,
+  returned,
   scope,
+  storeArgument,
   amlText,
+  whenSet,
 } from './aml.js';
 import { PM } from './pm.js';
 
@@ -26,8 +30,8 @@ export interface AcpiConfig {
   apicIds: readonly number[];
   /** Base port and IRQ of each UART. */
   serials: readonly { base: number; irq: number }[];
-  /** gsi of INTx pin 0..3 of a PCI slot. */
-  intx: (slot: number, pin: number) => number;
+  /** Where INTx pin 0..3 of a PCI slot leads: its IOAPIC pin, and its input of the 8259s. */
+  intx: Readonly<Record<'ioapic' | 'pic', (slot: number, pin: number) => number>>;
   pciSlots: number;
   /** Where PCI memory BARs may lie. */
   pciHole: { first: number; last: number };
@@ -215,20 +219,21 @@ function madt(apicIds: readonly number[]): Buffer {
   ]);
 }
 
-function dsdt(config: AcpiConfig): Buffer {
-  const routes: Buffer[] = [];
-  for (let slot = 1; slot < config.pciSlots; slot++) {
+/** A package of _PRT (section 6.2.13). */
+function routes(slots: number, to: (slot: number, pin: number) => number): Buffer {
+  const list: Buffer[] = [];
+  for (let slot = 1; slot < slots; slot++) {
     for (let pin = 0; pin < 4; pin++) {
-      routes.push(
-        pack(
-          amlInteger(slot * 0x10000 + 0xffff),
-          amlInteger(pin),
-          amlInteger(0),
-          amlInteger(config.intx(slot, pin)),
-        ),
-      );
+      const address = amlInteger(slot * 0x10000 + 0xffff);
+      list.push(pack(address, amlInteger(pin), amlInteger(0), amlInteger(to(slot, pin))));
     }
   }
+  return pack(...list);
+}
+
+/** A system tells by _PIC (section 5.8.1) that it uses the IOAPIC; until then it is the 8259s. */
+function dsdt(config: AcpiConfig): Buffer {
+  const { intx, pciSlots } = config;
   const pci = device(
     'PCI0',
     named('_HID', eisaId('PNP0A03')),
@@ -244,7 +249,9 @@ function dsdt(config: AcpiConfig): Buffer {
         memoryRange(config.pciHole.first, config.pciHole.last),
       ),
     ),
-    named('_PRT', pack(...routes)),
+    named('PRTA', routes(pciSlots, intx.ioapic)),
+    named('PRTP', routes(pciSlots, intx.pic)),
+    method('_PRT', 0, whenSet('PICF', returned('PRTA')), returned('PRTP')),
   );
   const rtc = device(
     'RTC0',
@@ -269,6 +276,8 @@ function dsdt(config: AcpiConfig): Buffer {
     ),
   );
   return Buffer.concat([
+    named('PICF', amlInteger(0)),
+    method('_PIC', 1, storeArgument('PICF')),
     scope('\\_SB_', pci, rtc, ...uarts, ...(config.screen ? desk : [])),
     named(
       '\\_S5_',

@@ -1,7 +1,7 @@
 /**
- * Bus 0: slots, the routing of INTx pins to gsi 16..23, and the placing of BARs. The guest may put
- * BARs anywhere, also on top of each other: mappings are a function of all functions' state,
- * computed in slot order, and the later one of two that collide does not decode.
+ * Bus 0: slots, and the placing of BARs. The guest may put BARs anywhere, also on top of each
+ * other: mappings are a function of all functions' state, computed in slot order, and the later one
+ * of two that collide does not decode.
  */
 import { assert } from '../../base/errors.js';
 import type { Disposable } from '../../base/disposable.js';
@@ -11,6 +11,7 @@ import type { MmioSpace } from '../../memory/mmio-space.js';
 import type { IrqRouter } from '../wiring.js';
 import { Cfg, PciCommand } from './config-space.js';
 import type { PluggedFunction } from './function.js';
+import { intxIrq, PirqRouter } from './pirq.js';
 
 const trace = tracer('pci', {
   bar_mapped: event<{ id: string; index: number; address: number }>(),
@@ -30,12 +31,8 @@ const LARGE_BYTES = 0x0100_0000;
 const FIRMWARE_BASE = 0xfe00_0000;
 const FIRMWARE_IO_BASE = 0xc000;
 
-/** gsi of pin 0..3 (A..D) of a slot: neighbours get different lines. */
-export const intxGsi = (slot: number, pin: number) => 16 + ((slot + pin) % 8);
-
 /** A function without a pin has a line that it never drives. */
-const gsiOf = ({ interruptPin }: PluggedFunction, slot: number) =>
-  intxGsi(slot, Math.max(interruptPin - 1, 0));
+const pinOf = ({ interruptPin }: PluggedFunction) => Math.max(interruptPin - 1, 0);
 
 interface Mapping {
   address: number;
@@ -43,6 +40,7 @@ interface Mapping {
 }
 
 export class PciBus {
+  readonly pirqs: PirqRouter;
   /** By slot, and in it by function. */
   private readonly places = new Array<PluggedFunction | undefined>(PCI_SLOTS * FUNCTIONS).fill(
     undefined,
@@ -53,14 +51,16 @@ export class PciBus {
   constructor(
     private readonly io: IoPorts,
     private readonly mmio: MmioSpace,
-    private readonly irqs: IrqRouter,
-  ) {}
+    irqs: IrqRouter,
+  ) {
+    this.pirqs = new PirqRouter(irqs);
+  }
 
   plug(fn: PluggedFunction, slot = this.freeSlot(), functionNumber = 0): void {
     const place = slot * FUNCTIONS + functionNumber;
     assert(slot < PCI_SLOTS && this.places[place] === undefined, `PCI slot for ${fn.id}`);
     this.places[place] = fn;
-    const intx = this.irqs.line(gsiOf(fn, slot));
+    const intx = this.pirqs.line(slot, pinOf(fn));
     fn.plug({ slot, function: functionNumber, intx, remap: () => this.remap() });
   }
 
@@ -81,7 +81,7 @@ export class PciBus {
 
   /**
    * Firmware's part after a reset: every BAR gets an address, what there is of memory and ports is
-   * decoded, the interrupt line register says the gsi.
+   * decoded, the interrupt line register says the input of the 8259s.
    */
   firmwareSetup(): void {
     let next = FIRMWARE_BASE;
@@ -125,7 +125,7 @@ export class PciBus {
     const has = (ports: boolean) => fn.bars.some(bar => 'ports' in bar === ports);
     const io = has(true) ? PciCommand.IO : 0;
     fn.configWrite(Cfg.COMMAND, 2, io + (has(false) ? PciCommand.MEMORY : 0));
-    if (fn.interruptPin !== 0) fn.configWrite(Cfg.INT_LINE, 1, gsiOf(fn, fn.slotNumber));
+    if (fn.interruptPin !== 0) fn.configWrite(Cfg.INT_LINE, 1, intxIrq(fn.slotNumber, pinOf(fn)));
     fn.firmware();
   }
 
