@@ -3,7 +3,7 @@
  * take, the checks, help, completion and the manual; from `uses` what must be there before it.
  */
 import type { BlockBackend, DiskProperties } from '../block/contract/backend.js';
-import type { VideoMemory } from '../accel/contract.js';
+import type { GuestMemory, VideoMemory } from '../accel/contract.js';
 import type { IoPorts } from '../memory/io-ports.js';
 import type { MmioSpace } from '../memory/mmio-space.js';
 import type { Netdev } from '../net/contract.js';
@@ -51,15 +51,16 @@ export interface DeviceSlots extends DeviceBackends {
   readonly ports: IoPorts;
   readonly mmio: MmioSpace;
   readonly clock: GuestClock;
+  readonly ram: GuestMemory;
   /** A driver of the line with this number. */
   irq(gsi: number): IrqLine;
   /** Of the machine's graphics card. */
   readonly video: VideoMemory | undefined;
   /** place: for `info qtree`. */
   add<D extends Device>(device: D, place: string): D;
-  /** In the next free slot. */
+  /** In the next free slot. VmError: another device has that bootindex. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  addPci(fn: PciFunction<any>): void;
+  addPci(fn: PciFunction<any>, boot?: BootPlace): void;
   /** What the machine's screen shows. */
   display(source: DisplaySource): void;
   /** VmError: another device has that bootindex. */

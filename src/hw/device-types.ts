@@ -7,6 +7,7 @@ import { vgaDevice } from './display/vga-device.js';
 import { ideHd } from './ide/ide-devices.js';
 import { isaDebugExit } from './isa/debug-exit.js';
 import { pcTestdevDevice } from './isa/pc-testdev.js';
+import { e1000Device } from './net/e1000/e1000-device.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
 import { piix3UsbUhci, usbKbd, usbMouse, usbTablet } from './usb/usb-devices.js';
 
@@ -21,6 +22,7 @@ export const deviceTypes: readonly DeviceType[] = [
   usbTablet,
   usbKbd,
   usbMouse,
+  e1000Device,
 ];
 
 /** Named as QEMU names it, with what there is. */

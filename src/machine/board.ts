@@ -238,8 +238,12 @@ export class Board {
       mmio: this.bus.mmio,
       clock: this.clock,
       irq: gsi => this.irqs.line(gsi),
+      ram: this.accel.ram,
       video: this.accel.ram.video,
-      addPci: fn => this.addPci(fn),
+      addPci: (fn, boot) => {
+        this.addPci(fn);
+        if (boot) this.noteBoot(fn.id, boot, fn.slotNumber);
+      },
       display: source => void (this.screen = source),
       add: (device, place) => this.add(device, place),
       addVirtio: (id, model, boot) => this.addVirtio(id, model, boot),

@@ -96,7 +96,7 @@ describe.each(SEEDS)('seed %i', seed => {
       board.vm.messages.length,
       JSON.stringify([...board.vm.levels]),
       board.chr.written.length,
-      board.net.sent.length,
+      board.net.sent.length + board.wire.sent.length,
       board.disk.log.length,
       board.vm.ram.hash(),
     ];
@@ -105,6 +105,8 @@ describe.each(SEEDS)('seed %i', seed => {
     expect(board.host.armed).toBe(0);
     board.net.arrive(Buffer.alloc(100, 0xff));
     board.net.drain();
+    board.wire.arrive(Buffer.alloc(100, 0xff));
+    board.wire.drain();
     board.chr.drain();
     for (const bell of board.vm.bells) bell.ring();
     board.host.advance(60_000);

@@ -123,7 +123,7 @@ describe.each(ids)('%s throws wherever it is touched', id => {
     touch(id);
     const ones = touch(id);
     expect(broken).toEqual([id]);
-    const words = ['vga', 'piix3', 'piix3-ide', 'testdev0', 'uhci0'];
+    const words = ['vga', 'piix3', 'piix3-ide', 'testdev0', 'uhci0', 'e1000'];
     const wide = isVirtio(id) || words.includes(id) ? [0xffff_ffff] : [];
     const bytes = isVirtio(id) || id === 'piix3' ? [] : [0xff];
     expect(new Set(ones)).toEqual(new Set([...bytes, ...wide]));

@@ -9,6 +9,7 @@ import { expect, test } from '@jest/globals';
 import type { Clock } from '../../src/host/ports.js';
 import { VIRTIO_TURN } from '../../src/hw/turn.js';
 import { Pid } from '../../src/hw/usb/contract.js';
+import { E1000Driver } from '../support/e1000-driver.js';
 import { FullBoard } from '../support/full-board.js';
 import { Random } from '../support/random.js';
 import { request, usbDriver } from '../support/usb-driver.js';
@@ -202,6 +203,20 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
       };
       ram.writeU32(0x3000, 0x3002);
       ram.writeU32(0x4000, 0x4004);
+    },
+  },
+  e1000: {
+    'a packet in pieces of one byte': flood => {
+      const { board } = flood;
+      const card = board.board.pci.functions().find(({ id }) => id === 'e1000')!;
+      card.configWrite(4, 2, 7);
+      const driver = new E1000Driver(board.vm, card.barAddress(0)!);
+      board.wire.send = () => flood.more;
+      driver.start();
+      driver.queue([0, 0, 0x2500_0000, 54 * 0x100 + 0x10000]);
+      for (let n = 0; n < 3; n++) driver.queue([0x10_0000, 0, 0x2410_ffff, 0]);
+      driver.queue([0x10_0000, 0, 0x2d10_ffff, 0]);
+      driver.kick();
     },
   },
   'acpi-pm': {

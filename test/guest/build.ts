@@ -43,6 +43,8 @@ export interface GuestChoice {
   ide?: boolean;
   /** With those of a USB tablet: on the kernel for every machine. */
   usb?: boolean;
+  /** With that of an e1000: on the same kernel. */
+  e1000?: boolean;
 }
 
 /** In load order; one that the kernel has built in is skipped. */
@@ -106,7 +108,7 @@ function compileInit(source: string): Buffer {
   }
 }
 
-const packageOf = ({ usb }: GuestChoice) => (usb ? fullKernel : cloudKernel);
+const packageOf = ({ usb, e1000 }: GuestChoice) => (usb || e1000 ? fullKernel : cloudKernel);
 
 /** Downloads and builds what is not kept yet. */
 export async function prepareGuest(choice: GuestChoice, tell: Tell): Promise<GuestImage> {
@@ -134,7 +136,11 @@ export function guestImage(choice: GuestChoice = {}): GuestImage {
     device: { major: 5, minor: 1 },
   };
   const init: CpioEntry = { path: 'init', mode: 0o100755, data: compiledInit() };
-  const more = [...(choice.ide ? ideModules : []), ...(choice.usb ? usbModules : [])];
+  const more = [
+    ...(choice.ide ? ideModules : []),
+    ...(choice.usb ? usbModules : []),
+    ...(choice.e1000 ? ['e1000'] : []),
+  ];
   const wanted = [...modules, ...more];
   const archive = cpio([
     ...directories,

@@ -26,6 +26,7 @@ const shortNames: Readonly<Record<string, string>> = {
   'piix3-usb-uhci': 'uhci0',
   'usb-tablet': 'tablet0',
   'usb-kbd': 'kbd0',
+  e1000: 'e1000',
 };
 /** A controller has two ports, and a mouse is a tablet with another report. */
 export const withoutRoom = ['usb-mouse'];
@@ -41,6 +42,8 @@ export class FullBoard {
   readonly chr = new TestChar();
   readonly disk = new TestDisk(64);
   readonly net = new TestNet();
+  /** Of the e1000. */
+  readonly wire = new TestNet();
   readonly events: string[] = [];
   readonly board: Board;
   /** No test breaks a device but by intent. */
@@ -64,7 +67,7 @@ export class FullBoard {
           .map(oneOf),
         backends: {
           drive: () => this.disk,
-          netdev: () => this.net.netdev,
+          netdev: (_id, device) => (device.startsWith('e1000') ? this.wire : this.net).netdev,
           rom: () => Buffer.of(0x55, 0xaa, 1),
         },
       },

@@ -121,9 +121,10 @@ test.each<[Role, string, string | RegExp]>([
   ],
   [
     'primary',
-    '-kernel k -device e1000',
-    "-device e1000: 'e1000' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
-      'VGA, isa-debug-exit, pc-testdev, ide-hd, piix3-usb-uhci, usb-tablet, usb-kbd, usb-mouse.',
+    '-kernel k -device rtl8139',
+    "-device rtl8139: 'rtl8139' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
+      'VGA, isa-debug-exit, pc-testdev, ide-hd, piix3-usb-uhci, usb-tablet, usb-kbd, usb-mouse, ' +
+      'e1000.',
   ],
   [
     'primary',

@@ -141,8 +141,8 @@ test('-device in JSON says what its text says', () => {
   expect(
     refusal('primary', ['-S', '-device', '{"driver": "virtio-blk-pci", "drive": ["a"]}']),
   ).toContain("'drive' is a word, a number or a boolean");
-  expect(refusal('primary', ['-S', '-device', '{"driver": "e1000"}'])).toContain(
-    "'e1000' is not a device of colo",
+  expect(refusal('primary', ['-S', '-device', '{"driver": "rtl8139"}'])).toContain(
+    "'rtl8139' is not a device of colo",
   );
 });
 
