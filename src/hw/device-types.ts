@@ -4,7 +4,7 @@ import { didYouMean } from '../base/similar.js';
 import { virtioBlkPci } from './block/virtio-blk-pci.js';
 import type { DeviceType } from './device-type.js';
 import { vgaDevice } from './display/vga-device.js';
-import { ideHd } from './ide/ide-devices.js';
+import { ideCd, ideHd } from './ide/ide-devices.js';
 import { isaDebugExit } from './isa/debug-exit.js';
 import { pcTestdevDevice } from './isa/pc-testdev.js';
 import { e1000Device } from './net/e1000/e1000-device.js';
@@ -18,6 +18,7 @@ export const deviceTypes: readonly DeviceType[] = [
   isaDebugExit,
   pcTestdevDevice,
   ideHd,
+  ideCd,
   piix3UsbUhci,
   usbTablet,
   usbKbd,

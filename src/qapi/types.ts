@@ -149,6 +149,7 @@ export interface QmpEvents {
   JOB_STATUS_CHANGE: { id: string; status: JobStatus };
   BLOCK_IMAGE_CORRUPTED: { device: string; 'node-name'?: string; msg: string; fatal: boolean };
   NIC_RX_FILTER_CHANGED: { name?: string; path: string };
+  DEVICE_TRAY_MOVED: { device: string; id: string; 'tray-open': boolean };
   VNC_CONNECTED: VncEvent;
   VNC_INITIALIZED: VncEvent;
   VNC_DISCONNECTED: VncEvent;

@@ -72,13 +72,15 @@ function touch(id: string): number[] {
   if (id === 'vga') board.board.screen!.paint(newPainter());
   // A packet that gets no answer.
   if (id in usbPorts) seen.push(answers(usbPorts[id]) ? 0 : 0xff);
-  if (id === 'hd0') {
-    board.vm.out(0x1f6, 0xa0);
+  if (id in ideSelects) {
+    board.vm.out(0x1f6, ideSelects[id]);
     for (let port = 0x1f0; port < 0x1f8; port++) seen.push(board.vm.in(port));
   }
   return seen;
 }
 
+/** Of both drives on the first channel: what the device register is given. */
+const ideSelects: Readonly<Record<string, number>> = { hd0: 0xa0, 'cd-drive0': 0xb0 };
 /** By device: its port. */
 const usbPorts: Readonly<Record<string, number>> = { tablet0: 0, kbd0: 1 };
 

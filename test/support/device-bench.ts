@@ -3,7 +3,7 @@
  * characters, frames, disk answers).
  */
 import type { Ram } from '../../src/accel/contract.js';
-import type { BlockBackend, ErrorAction } from '../../src/block/contract/backend.js';
+import type { BlockBackend, ErrorAction, MediumTray } from '../../src/block/contract/backend.js';
 import type { CharBackend } from '../../src/chardev/contract.js';
 import type { Clock } from '../../src/host/ports.js';
 import { type GuestClock, guestClock, IrqRouter } from '../../src/hw/wiring.js';
@@ -150,6 +150,10 @@ export class TestDisk implements BlockBackend {
   /** Answers wait here while held. */
   held: (() => void)[] | undefined;
   broken = false;
+  hasMedium = true;
+  tray: MediumTray | undefined;
+  /** Where the device has moved its tray. */
+  readonly trayMoves: boolean[] = [];
 
   constructor(
     sectors = 2048,
@@ -159,6 +163,12 @@ export class TestDisk implements BlockBackend {
   }
   get length(): number {
     return this.data.length;
+  }
+  useTray(tray: MediumTray): void {
+    this.tray = tray;
+  }
+  trayMoved(open: boolean): void {
+    this.trayMoves.push(open);
   }
   release(): void {
     const held = this.held ?? [];

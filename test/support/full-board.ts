@@ -23,6 +23,7 @@ const shortNames: Readonly<Record<string, string>> = {
   'isa-debug-exit': 'exit0',
   'pc-testdev': 'testdev0',
   'ide-hd': 'hd0',
+  'ide-cd': 'cd-drive0',
   'piix3-usb-uhci': 'uhci0',
   'usb-tablet': 'tablet0',
   'usb-kbd': 'kbd0',

@@ -79,6 +79,14 @@ export class IdeBench {
     out(7, code);
   }
 
+  /** A packet of ATAPI; limit: bytes of a block of PIO. */
+  packet(bytes: readonly number[], { limit = 0xfffe, dma = false } = {}): void {
+    this.command(0xa0, { feature: dma ? 1 : 0, lba: limit * 256 });
+    const packet = Buffer.alloc(12);
+    packet.set(bytes);
+    this.give(packet);
+  }
+
   words(n: number): Buffer {
     const b = Buffer.alloc(2 * n);
     for (let i = 0; i < n; i++) b.writeUInt16LE(this.bench.vm.in(BASE, 2), 2 * i);

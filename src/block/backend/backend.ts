@@ -16,6 +16,7 @@ import {
   type ErrorAction,
   type ErrorPolicy,
   type IoStatus,
+  type MediumTray,
 } from '../contract/backend.js';
 import { SECTOR } from '../contract/driver.js';
 import { ioCode, ioError } from '../contract/io-error.js';
@@ -33,6 +34,8 @@ export interface BackendOptions {
   events?: Events<QmpEvents>;
   /** Without one, times are not measured. */
   clock?: Clock;
+  /** It may be empty, and its medium changes. */
+  removable?: boolean;
 }
 
 /**
@@ -50,6 +53,7 @@ class Parked extends VmError {
 
 export class DriveBackend implements BlockBackend {
   private root?: BlockNode;
+  private deleted = false;
   private running = 0;
   private readonly idle: (() => void)[] = [];
   private drains = 0;
@@ -64,11 +68,13 @@ export class DriveBackend implements BlockBackend {
   readonly stats: Accounting;
   /** Requests that wait already keep to the one they came under. */
   throttle?: Throttle;
+  /** Of the device in front, if it has one. */
+  tray?: MediumTray;
 
-  /** id: '' for the disk of a device that names a node. */
+  /** id: '' for the disk of a device that names a node. root: undefined where it is empty. */
   constructor(
     readonly id: string,
-    root: BlockNode,
+    root: BlockNode | undefined,
     private config: BackendOptions,
   ) {
     this.root = root;
@@ -85,8 +91,8 @@ export class DriveBackend implements BlockBackend {
   }
 
   get node(): BlockNode {
-    if (!this.root) throw ioError('EIO', `${this.label} has been deleted`);
-    return this.root;
+    if (this.root) return this.root;
+    throw ioError('EIO', `${this.label} ${this.deleted ? 'has been deleted' : 'has no medium'}`);
   }
 
   get nodeName(): string {
@@ -95,6 +101,14 @@ export class DriveBackend implements BlockBackend {
 
   get length(): number {
     return this.root?.length ?? 0;
+  }
+
+  get hasMedium(): boolean {
+    return this.root !== undefined;
+  }
+
+  get removable(): boolean {
+    return this.options.removable ?? false;
   }
 
   get readOnly(): boolean {
@@ -112,15 +126,16 @@ export class DriveBackend implements BlockBackend {
 
   /**
    * A guest device takes the drive: it becomes the node's writer. The layer has checked that the
-   * disk may boot.
+   * disk may boot. A medium that can be removed is never written to.
    */
-  claim(device: string, { werror, rerror, writeCache }: DiskProperties = {}): void {
+  claim(device: string, { werror, rerror, writeCache, removable }: DiskProperties = {}): void {
     if (this.device !== undefined)
       throw new VmError(`${this.label} is already in use by device '${this.device}'`);
     const { errors = defaultErrors, cache } = this.config;
     this.device = device;
     try {
-      this.release = this.node.attach({ label: this.label, write: !this.readOnly });
+      const root = removable ? this.root : this.node;
+      this.release = root?.attach({ label: this.label, write: !removable && !this.readOnly });
     } catch (error) {
       this.device = undefined;
       throw error;
@@ -129,16 +144,37 @@ export class DriveBackend implements BlockBackend {
       ...this.config,
       errors: { write: werror ?? errors.write, read: rerror ?? errors.read },
       cache: cacheOf(cache, writeCache),
+      ...(removable && { removable, readOnly: true }),
     };
   }
 
-  /** drive_del: what the guest asks for afterwards fails. */
-  detach(): BlockNode | undefined {
-    const root = this.root;
+  useTray(tray: MediumTray): void {
+    this.tray = tray;
+  }
+
+  trayMoved(open: boolean): void {
+    const { id, device = '' } = this;
+    this.options.events?.emit('DEVICE_TRAY_MOVED', { device: id, id: device, 'tray-open': open });
+  }
+
+  /** What is asked for afterwards fails, until there is another. */
+  takeMedium(): BlockNode | undefined {
+    const { root } = this;
     this.release?.();
     this.release = undefined;
     this.root = undefined;
     return root;
+  }
+
+  insertMedium(root: BlockNode): void {
+    this.release = root.attach({ label: this.label, write: false });
+    this.root = root;
+  }
+
+  /** drive_del: what the guest asks for afterwards fails. */
+  detach(): BlockNode | undefined {
+    this.deleted = true;
+    return this.takeMedium();
   }
 
   /** A job has put another node in this one's place, with the same content. */

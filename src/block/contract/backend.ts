@@ -1,11 +1,27 @@
 /** The guest side of a disk, as its device sees it: requests, errors, properties. */
 
+/** What a device with a tray is for the user who changes its medium. */
+export interface MediumTray {
+  readonly open: boolean;
+  /** The guest keeps it shut. */
+  readonly locked: boolean;
+  /** The user wants it open, and the guest is asked. */
+  askToOpen(): void;
+  move(open: boolean): void;
+}
+
 /** offset and length in bytes, multiples of 512. */
 export interface BlockBackend {
   readonly id: string;
   readonly nodeName: string;
   readonly length: number;
   readonly readOnly: boolean;
+  /** False only of a drive that may be empty. */
+  readonly hasMedium: boolean;
+  /** The device in front has one. */
+  useTray(tray: MediumTray): void;
+  /** The device has moved it, whoever wanted that. */
+  trayMoved(open: boolean): void;
   pread(offset: number, length: number): Promise<Buffer>;
   /** The data belongs to the callee until the promise settles. */
   pwrite(offset: number, data: Uint8Array, options?: { fua?: boolean }): Promise<void>;
@@ -37,6 +53,8 @@ export interface DiskProperties {
   readonly rerror?: ErrorAction;
   /** false: every write is on the medium before the guest hears of it. */
   readonly writeCache?: boolean;
+  /** The device lives with a drive that is empty. */
+  readonly removable?: boolean;
 }
 
 /**

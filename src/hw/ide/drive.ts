@@ -76,6 +76,8 @@ export abstract class IdeDrive<S extends DriveState = DriveState>
   protected abstract store(): void;
   /** How much of these bytes the guest moves at a time by PIO. */
   protected abstract blockOf(bytes: number): number;
+  /** The guest may move a block of these bytes by PIO now. */
+  protected offered(_bytes: number): void {}
   /** Bytes that the guest shall give next. */
   protected abstract nextOut(): number;
   /** The command in the buffer; without the packet feature set there is none. */
@@ -319,6 +321,7 @@ export abstract class IdeDrive<S extends DriveState = DriveState>
     const s = this.state;
     if ((s.status & AtaStatus.DRQ) !== 0) return false;
     s.blockEnd = Math.min(s.at + this.blockOf(s.buffer.length - s.at), s.buffer.length);
+    this.offered(s.blockEnd - s.at);
     s.status = this.readyStatus | AtaStatus.SEEK_DONE | AtaStatus.DRQ;
     if (interrupt) this.setInterrupt(true);
     return false;

@@ -4,8 +4,10 @@ import { int, oneOf, optional } from '../../words/types.js';
 import { diskFields, diskProperties, serialField } from '../block/disk-properties.js';
 import { deviceType } from '../device-type.js';
 import { AtaDisk } from './ata-disk.js';
+import { AtapiCd } from './atapi-cd.js';
 
 const { drive, ...others } = diskFields;
+const { rerror, bootindex: bootOrder } = diskFields;
 const buses = ['ide.0', 'ide.1'] as const;
 const placeFields = {
   bus: optional(oneOf(buses, 'channel; default: the first with room')),
@@ -31,6 +33,30 @@ export const ideHd = deviceType({
       id,
       { bus: busNumber(bus), unit },
       port => new AtaDisk(id, backend, port, slots.clock, serial ?? `COLO0000${port.place + 1}`),
+      { index: bootindex },
+    );
+  },
+});
+
+export const ideCd = deviceType({
+  name: 'ide-cd',
+  summary: 'a CD-ROM drive; what its -drive has is read-only, and may be changed or not there',
+  properties: {
+    drive,
+    ...placeFields,
+    serial: serialField('COLO and its place'),
+    rerror,
+    bootindex: bootOrder,
+  },
+  uses: { drive: 'drive' },
+  example: 'drive=cd0',
+  plug(id, { drive: name, bus, unit, serial, bootindex, rerror: onError }, slots) {
+    const properties = diskProperties({ rerror: onError });
+    const backend = slots.drive(name, id, { ...properties, removable: true });
+    slots.addIde(
+      id,
+      { bus: busNumber(bus), unit },
+      port => new AtapiCd(id, backend, port, slots.clock, serial ?? `COLO0000${port.place + 1}`),
       { index: bootindex },
     );
   },
