@@ -152,7 +152,8 @@ function checkpoints(colo: unknown): [string, string][] {
 function disks(all: unknown): [string, string][] {
   if (!Array.isArray(all)) return [];
   return all.filter(isObject).map(disk => {
-    const inserted = isObject(disk['inserted']) ? disk['inserted'] : {};
+    if (!isObject(disk['inserted'])) return ['disk', `${String(disk['device'])}: empty`];
+    const { inserted } = disk;
     const name = String(disk['device'] || inserted['node-name']);
     const what = [inserted['drv'], inserted['file']].filter(Boolean).join(' ');
     return ['disk', `${name}: ${what}${inserted['ro'] === true ? ', read-only' : ''}`];

@@ -230,6 +230,8 @@ function diskDifference(theirs: Manifest, ours: Manifest, sender: string): strin
         `disk '${id}' of the ${sender} ` +
         `${sender === 'primary' ? 'is not replicated' : 'is missing'} here`
       );
+    if (own.length !== length && length * own.length === 0)
+      return `drive '${id}' ${holding(length)} on the ${sender} and ${holding(own.length)} here`;
     if (own.length !== length)
       return `disk '${id}' has ${length} bytes on the ${sender} and ${own.length} here`;
     if (kind(own.readOnly) !== kind(readOnly)) {
@@ -240,6 +242,8 @@ function diskDifference(theirs: Manifest, ours: Manifest, sender: string): strin
   for (const id of here.keys()) return `disk '${id}' is missing on the ${sender}`;
   return undefined;
 }
+
+const holding = (length: number) => (length === 0 ? 'is empty' : `holds ${length} bytes`);
 
 function netdevDifference(theirs: Manifest, ours: Manifest, sender: string): string | undefined {
   const missing = theirs.netdevs.find(id => !ours.netdevs.includes(id));

@@ -9,7 +9,8 @@ export interface Disk {
   readonly node: NodeInfo;
   readonly drive?: BlockInfo;
 }
-export const diskOf = (drive: BlockInfo): Disk => ({ node: drive.inserted, drive });
+export const diskOf = (drive: BlockInfo): Disk | undefined =>
+  drive.inserted && { node: drive.inserted, drive };
 
 const of = answersOf<Disk>();
 const limits = ({ drive }: Disk) => drive?.throttle && wordsOf(drive.throttle.limits);
@@ -26,6 +27,15 @@ const cacheOf = ({ drive, node }: Disk) => ({
   'no-flush': drive?.cache === 'unsafe',
 });
 
+/** Of a drive, whether it holds something or not. */
+export function frontLines({ qdev, removable, tray }: BlockInfo): string[] {
+  const state = `${tray?.locked ? '' : 'not '}locked, tray ${tray?.open ? 'open' : 'closed'}`;
+  return [
+    `Attached to: ${qdev ?? 'nothing'}`,
+    ...(removable ? [`Removable device: ${state}`] : []),
+  ];
+}
+
 /** What its driver says of it, and of a disk what is in front. */
 export function detailLines(disk: Disk): string[] {
   const { drive, node } = disk;
@@ -35,7 +45,7 @@ export function detailLines(disk: Disk): string[] {
   const throttle = Object.entries({ ...limits(disk), group: drive.throttle?.group });
   const { direct } = cacheOf(disk);
   return [
-    `Attached to: ${drive.qdev ?? 'nothing'}`,
+    ...frontLines(drive),
     `Cache mode: ${drive.cache}${direct ? ', direct' : ''}`,
     ...(drive['io-status'] === 'ok' ? [] : [`I/O status: ${drive['io-status']}`]),
     ...(drive.throttle
@@ -103,11 +113,15 @@ export const driveAnswer = ofDrive.answer('BlockInfo', {
   device: ofDrive.fact(str(), drive => drive.device),
   qdev: ofDrive.fact(optional(str()), drive => drive.qdev),
   type: ofDrive.fact(str(), () => 'unknown'),
-  removable: ofDrive.fact(bool(), () => false),
-  locked: ofDrive.fact(bool(), () => false),
+  removable: ofDrive.fact(bool(), drive => drive.removable),
+  locked: ofDrive.fact(bool(), drive => drive.tray?.locked ?? false),
+  tray_open: ofDrive.fact(optional(bool()), drive => drive.tray?.open),
   'io-status': ofDrive.fact(
     optional(oneOf(['ok', 'failed', 'nospace'], '', { name: 'BlockDeviceIoStatus' })),
     drive => drive['io-status'],
   ),
-  inserted: ofDrive.fact(nodeAnswer.type, drive => nodeAnswer.from(diskOf(drive))),
+  inserted: ofDrive.fact(optional(nodeAnswer.type), drive => {
+    const disk = diskOf(drive);
+    return disk && nodeAnswer.from(disk);
+  }),
 });

@@ -4,7 +4,7 @@
  */
 import type { PairArbiter } from '../colo/contract.js';
 import { Disposables, type Disposable } from '../base/disposable.js';
-import { asVmError, type VmError } from '../base/errors.js';
+import { asVmError, VmError } from '../base/errors.js';
 import type { BlockLayer } from '../block/layer/layer.js';
 import type { ColoController } from '../colo/controller.js';
 import type { Machine } from '../machine/machine.js';
@@ -57,6 +57,7 @@ export class Vm {
     this.colo = coloOf({ ...assembly, arbiter, credentials, tls, pairChanged }, host);
     if (arbiter) this.users.add(arbiter.arbiter);
     this.block.stopVm = () => this.machine.lifecycle.ioError();
+    this.block.media.requireFree = name => this.requireMediaFree(name);
   }
 
   /** traces: those that are printed from the first on. */
@@ -135,6 +136,16 @@ export class Vm {
     await written;
     this.users.dispose();
     this.traces.dispose();
+  }
+
+  /** The other side would keep the medium that it has. */
+  private requireMediaFree(name: string): void {
+    const { mode, migration } = this.colo;
+    if (mode !== 'none')
+      throw new VmError(`the medium of '${name}' stays as it is within COLO`, {
+        hint: 'Both sides hold the same one. x_colo_lost_heartbeat ends COLO.',
+      });
+    if (migration.busy) throw new VmError(`the medium of '${name}' stays as it is in a migration`);
   }
 
   private pairChanged(): void {

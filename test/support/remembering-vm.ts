@@ -28,6 +28,7 @@ const disk: BlockInfo = {
   cache: 'writeback',
   'io-status': 'ok',
   'in-flight': 0,
+  removable: false,
   inserted: {
     'node-name': 'node0',
     drv: 'raw',

@@ -14,6 +14,7 @@ import { inRole } from '../contract/roles.js';
 import { SECTOR } from '../contract/driver.js';
 import { type Drive, Drives } from './drives.js';
 import { ImageHolding } from './holding.js';
+import { Media } from './media.js';
 import { BlockGraph, type BlockHost, requireBootable } from '../graph/graph.js';
 import { BlockJobs } from '../jobs/jobs.js';
 import type { StartContext } from '../jobs/start.js';
@@ -39,6 +40,7 @@ export class BlockLayer {
   private readonly pair: PairDisks;
   /** Which process's the guest's images are, while it migrates. */
   readonly images: ImageHolding;
+  readonly media: Media;
   /**
    * A request failed and waits: the VM must stop until the user has made room. Set by who has the
    * VM.
@@ -61,6 +63,7 @@ export class BlockLayer {
       refuseJobs: () => this.jobs.refuse('COLO'),
       exportOf: disk => this.nbd.writableExportOf(disk),
     });
+    this.media = new Media(this.drives, this.graph);
     this.startContext = {
       host,
       graph: this.graph,
@@ -92,16 +95,16 @@ export class BlockLayer {
     }
     if (this.drives.find(id) || this.graph.find(id))
       throw new VmError(`the name '${id}' is in use already`);
-    const root = await this.graph.build(spec.root, id);
-    const owned = !('reference' in spec.root);
+    const root = spec.root && (await this.graph.build(spec.root, id));
+    const owned = spec.root !== undefined && !('reference' in spec.root);
     try {
-      if (spec.interface !== 'none') requireBootable(root);
+      if (root && spec.interface !== 'none') requireBootable(root);
       const backend = this.backendOver(root, id, spec);
       if (spec.throttle) this.throttle(backend, spec.throttle.limits, spec.throttle.group);
       this.drives.add({ backend, name: id, interface: spec.interface, index, owned });
       return backend;
     } catch (error) {
-      if (owned) await this.graph.close(root);
+      if (root && owned) await this.graph.close(root);
       throw error;
     }
   }
@@ -115,23 +118,27 @@ export class BlockLayer {
     // A node without a drive is no guest's disk, so it has no interface.
     if (!options.noBackend && spec.interface !== 'none')
       throw new VmError(`Can't hot-add drive to type ${spec.interface}: say if=none`);
-    if (!('reference' in spec.root)) await this.retire(spec.root.nodeName);
+    const { root } = spec;
+    const nodeName = root && !('reference' in root) ? root.nodeName : undefined;
+    await this.retire(nodeName);
     if (!options.noBackend) {
       await this.addDrive(spec);
       return;
     }
-    if (!('reference' in spec.root) && spec.root.nodeName === undefined)
+    if (!root || (!('reference' in root) && nodeName === undefined))
       throw new VmError("'node-name' needs to be specified");
-    await this.graph.build(spec.root);
+    await this.graph.build(root);
   }
 
   private backendOver(
-    root: BlockNode,
+    root: BlockNode | undefined,
     id: string,
-    spec?: Pick<DriveSpec, 'cache' | 'errors'>,
+    spec?: Pick<DriveSpec, 'cache' | 'errors' | 'media'>,
   ): DriveBackend {
+    const removable = spec?.media === 'cdrom';
     return new DriveBackend(id, root, {
-      readOnly: root.readOnly,
+      readOnly: removable || (root?.readOnly ?? true),
+      removable,
       cache: spec?.cache ?? 'writeback',
       errors: spec?.errors,
       stopVm: () => this.stopVm(),
@@ -166,6 +173,7 @@ export class BlockLayer {
    */
   async driveDel(name: string): Promise<void> {
     const drive = this.drives.find(name);
+    if (drive && !drive.backend.hasMedium) return this.media.forget(drive);
     const node = drive ? drive.backend.node : this.graph.find(name);
     if (!node) throw deviceNotFound(name);
     const users = node.userLabels.filter(label => label !== drive?.backend.label);
@@ -212,7 +220,11 @@ export class BlockLayer {
   claim(name: string, device: string, properties: DiskProperties = {}): BlockBackend {
     const known = this.drives.find(name);
     const drive = known ?? this.overNode(name);
-    requireBootable(drive.backend.node);
+    if (drive.backend.hasMedium) requireBootable(drive.backend.node);
+    else if (!properties.removable)
+      throw new VmError(`drive '${name}' is empty, and device '${device}' needs an image`, {
+        hint: 'An empty drive is for -device ide-cd.',
+      });
     drive.backend.claim(device, properties);
     if (!known) this.drives.add(drive);
     return drive.backend;

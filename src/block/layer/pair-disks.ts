@@ -49,22 +49,23 @@ export class PairDisks {
    */
   images(): { disk: string; record: ImageRecord }[] {
     return [...this.drives].flatMap(drive => {
-      const { attachedDevice, readOnly, node } = drive.backend;
+      const { attachedDevice, readOnly } = drive.backend;
       if (attachedDevice === undefined || readOnly) return [];
       const disk = this.replicatedOf(drive)?.name ?? drive.name;
-      return imagesOf(node).map(({ file: { record } }) => ({ disk, record }));
+      return imagesOf(drive.backend.node).map(({ file: { record } }) => ({ disk, record }));
     });
   }
 
   /**
    * What must be equal on both sides: every disk that a guest device holds, by the name that joins
-   * the pair, in the order of the drives.
+   * the pair, in the order of the drives. A drive that is empty has no length.
    */
   manifest(): { id: string; length: number; readOnly?: boolean }[] {
     const held = [...this.drives].filter(({ backend }) => backend.attachedDevice !== undefined);
     return held.map(drive => {
-      const { length, readOnly } = drive.backend;
-      const id = this.replicatedOf(drive)?.name ?? drive.name;
+      const { length, readOnly, hasMedium } = drive.backend;
+      const replicated = hasMedium ? this.replicatedOf(drive) : undefined;
+      const id = replicated?.name ?? drive.name;
       return { id, length, ...(readOnly && { readOnly }) };
     });
   }

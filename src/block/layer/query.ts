@@ -36,7 +36,12 @@ export interface BlockInfo {
   'io-status': IoStatus;
   'in-flight': number;
   throttle?: { limits: ThrottleLimits; group: string };
-  inserted: NodeInfo;
+  /** Its medium can be changed. */
+  removable: boolean;
+  /** Absent when the device in front has none. */
+  tray?: { open: boolean; locked: boolean };
+  /** Absent when the drive is empty. */
+  inserted?: NodeInfo;
 }
 
 export function nodeInfo(node: BlockNode, bitmaps: NamedBitmaps): NodeInfo {
@@ -57,6 +62,7 @@ export function nodeInfo(node: BlockNode, bitmaps: NamedBitmaps): NodeInfo {
 }
 
 export function blockInfo(backend: DriveBackend, bitmaps: NamedBitmaps): BlockInfo {
+  const { tray } = backend;
   return {
     device: backend.id,
     ...(backend.attachedDevice !== undefined && { qdev: backend.attachedDevice }),
@@ -67,7 +73,9 @@ export function blockInfo(backend: DriveBackend, bitmaps: NamedBitmaps): BlockIn
       limits: backend.throttle.limits,
       group: backend.throttle.group,
     },
-    inserted: nodeInfo(backend.node, bitmaps),
+    removable: backend.removable,
+    ...(tray && { tray: { open: tray.open, locked: tray.locked } }),
+    ...(backend.hasMedium && { inserted: nodeInfo(backend.node, bitmaps) }),
   };
 }
 

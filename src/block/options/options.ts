@@ -82,6 +82,10 @@ export type NodeSpec = Common &
 export const driveInterfaces = ['virtio', 'ide', 'none'] as const;
 export type DriveInterface = (typeof driveInterfaces)[number];
 
+/** `-drive media=`. */
+export const driveMedia = ['disk', 'cdrom'] as const;
+export type DriveMedia = (typeof driveMedia)[number];
+
 export interface DriveSpec {
   id?: string;
   interface: DriveInterface;
@@ -90,7 +94,10 @@ export interface DriveSpec {
   cache: CacheMode;
   errors: { write: ErrorPolicy; read: ErrorAction };
   throttle?: { limits: ThrottleLimits; group?: string };
-  root: NodeSource;
+  /** cdrom: read-only, its medium can be changed, and it may be empty. */
+  media: DriveMedia;
+  /** Absent: an empty drive. */
+  root?: NodeSource;
 }
 
 /** What an overlay in memory may hold unless max-bytes says otherwise. */
@@ -103,7 +110,7 @@ export function parseDrive(text: string): DriveSpec {
 
 export function readDrive(options: OptionTree): DriveSpec {
   const cache = readCache(options);
-  const drive: Omit<DriveSpec, 'root'> = {
+  const drive: Omit<DriveSpec, 'root' | 'media'> = {
     id: name(options, 'id'),
     interface: options.oneOf('if', driveInterfaces) ?? 'virtio',
     index: options.integer('index', 0, 255),
@@ -115,17 +122,31 @@ export function readDrive(options: OptionTree): DriveSpec {
     throttle: readThrottling(options),
   };
   refuseAio(options);
-  const media = options.string('media');
-  if (media !== undefined && media !== 'disk')
-    throw new VmError(`parameter 'media' takes disk; not '${media}'`);
-  return {
-    ...drive,
-    root: readNode(options, {
-      drive: true,
-      inherited: false,
-      cache: cache.direct ? { direct: true } : {},
-    }),
-  };
+  const media = options.oneOf('media', driveMedia) ?? 'disk';
+  if (media === 'cdrom') requireCdrom(drive.interface, options);
+  if (media === 'cdrom' && !ofImage.some(key => options.has(key))) {
+    options.end(' to an empty drive');
+    return { ...drive, media };
+  }
+  const root = readNode(options, {
+    drive: true,
+    inherited: media === 'cdrom',
+    cache: cache.direct ? { direct: true } : {},
+  });
+  return { ...drive, media, root };
+}
+
+/** Any of them says that a drive has an image. */
+const ofImage = ['file', 'filename', 'driver', 'format', 'node-name'];
+
+function requireCdrom(kind: DriveInterface, options: OptionTree): void {
+  if (kind === 'virtio')
+    throw new VmError(
+      'media=cdrom: a CD-ROM drive is on IDE: if=ide, or if=none with -device ide-cd',
+    );
+  for (const key of ['readonly', 'read-only'])
+    if (options.flag(key) === false)
+      throw new VmError(`parameter '${key}': a CD-ROM is read-only; leave it out`);
 }
 
 /** -blockdev and blockdev-add: node-name is required, and a reference is not enough. */

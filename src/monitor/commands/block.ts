@@ -87,7 +87,8 @@ export const blockCommands = [
         const { block } = vm;
         const asked = parseNbdAddress(address);
         await startServer(vm, asked);
-        for (const { id, backend } of all ? block.list() : [])
+        const held = block.list().filter(({ backend: { nodeName } }) => nodeName !== '');
+        for (const { id, backend } of all ? held : [])
           await addExport(block, { device: id || backend.nodeName, writable: writable ?? false });
         const at = block.nbd.address;
         return asked.kind === 'tcp' && asked.port === 0 && at

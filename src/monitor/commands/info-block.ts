@@ -3,7 +3,15 @@
  */
 import { VmError } from '../../base/errors.js';
 import type { Vm } from '../../vm/vm.js';
-import { bitmapLines, childLines, detailLines, type Disk, diskOf } from '../block-info.js';
+import type { BlockInfo } from '../../block/layer/query.js';
+import {
+  bitmapLines,
+  childLines,
+  detailLines,
+  type Disk,
+  diskOf,
+  frontLines,
+} from '../block-info.js';
 import { shortSize, type TextTable } from '../hmp/table.js';
 import { type HmpSide, hmp } from '../schema.js';
 import { flag, optional, str } from '../../words/types.js';
@@ -13,6 +21,9 @@ const args = {
   verbose: flag('v', 'and what lies below each'),
   device: optional(str('only this device or node', { complete: 'block-nodes' })),
 };
+
+/** A drive that is empty has no node. */
+type Shown = Disk | { readonly drive: BlockInfo; readonly node?: undefined };
 
 interface Wanted {
   nodes?: boolean;
@@ -24,10 +35,9 @@ export const infoBlock: HmpSide = {
   ...hmp(args, (vm, wanted) =>
     chosen(vm, wanted)
       .map(found =>
-        [
-          showDevice(found),
-          ...(wanted.verbose ? below(vm, found) : childLines(found)).map(line => `    ${line}`),
-        ].join('\n'),
+        [showDevice(found), ...lower(vm, found, wanted.verbose).map(line => `    ${line}`)].join(
+          '\n',
+        ),
       )
       .join('\n'),
   ),
@@ -39,14 +49,14 @@ export const infoBlock: HmpSide = {
   }),
 };
 
-function chosen({ block }: Vm, { nodes = false, device }: Wanted): readonly Disk[] {
-  const all: Disk[] = nodes
+function chosen({ block }: Vm, { nodes = false, device }: Wanted): readonly Shown[] {
+  const all: Shown[] = nodes
     ? block.queryNamedBlockNodes().map(node => ({ node }))
-    : block.queryBlock().map(diskOf);
+    : block.queryBlock().map(drive => diskOf(drive) ?? { drive });
   if (device === undefined) return all;
   const found = all.filter(
     ({ drive, node }) =>
-      node['node-name'] === device || drive?.device === device || drive?.qdev === device,
+      node?.['node-name'] === device || drive?.device === device || drive?.qdev === device,
   );
   if (found.length === 0)
     throw new VmError(`${nodes ? 'Node' : 'Device'} '${device}' not found`, {
@@ -55,12 +65,23 @@ function chosen({ block }: Vm, { nodes = false, device }: Wanted): readonly Disk
   return found;
 }
 
-function showDevice(disk: Disk): string {
+function lower(vm: Vm, found: Shown, verbose = false): string[] {
+  if (!found.node) return [];
+  return verbose ? below(vm, found) : childLines(found);
+}
+
+function showDevice(disk: Shown): string {
+  if (!disk.node) return showEmpty(disk.drive);
   const { drive, node } = disk;
   const id = node['node-name'];
   const name = drive === undefined || drive.device === '' ? id : `${drive.device} (${id})`;
   const lines = [...detailLines(disk), ...bitmapLines(disk)].map(line => `    ${line}`);
   return [`${name}: ${image(disk)}`, ...lines].join('\n');
+}
+
+function showEmpty(drive: BlockInfo): string {
+  const lines = frontLines(drive).map(line => `    ${line}`);
+  return [`${drive.device}: [not inserted]`, ...lines].join('\n');
 }
 
 const image = ({ node: { filename, drv, ro, length } }: Disk) =>
@@ -78,13 +99,10 @@ function below({ block }: Vm, disk: Disk): string[] {
   return under(disk);
 }
 
-function row(vm: Vm, disk: Disk, verbose: boolean): string[] {
+function row(vm: Vm, disk: Shown, verbose: boolean): string[] {
+  if (!disk.node) return emptyRow(disk.drive);
   const { drive, node } = disk;
-  const more = [
-    ...detailLines(disk),
-    ...bitmapLines(disk),
-    ...(verbose ? below(vm, disk) : childLines(disk)),
-  ];
+  const more = [...detailLines(disk), ...bitmapLines(disk), ...lower(vm, disk, verbose)];
   return [
     drive?.device ?? '',
     node['node-name'],
@@ -94,3 +112,9 @@ function row(vm: Vm, disk: Disk, verbose: boolean): string[] {
     more.join('\n'),
   ];
 }
+
+const emptyRow = (drive: BlockInfo): string[] => [
+  drive.device,
+  ...['', '', '[not inserted]', ''],
+  frontLines(drive).join('\n'),
+];

@@ -120,7 +120,7 @@ const names: Readonly<Record<CompletionSource, (vm: Vm, registry: Registry) => I
     info: (_vm, registry) => infoTopics(registry),
     'block-nodes': ({ block }) =>
       [
-        ...block.queryBlock().flatMap(b => [b.device, b.inserted['node-name']]),
+        ...block.queryBlock().flatMap(b => [b.device, b.inserted?.['node-name'] ?? '']),
         ...block.queryNamedBlockNodes().map(node => node['node-name']),
       ].filter(name => name !== ''),
     'block-jobs': ({ block }) => block.jobs.query().map(job => job.id),

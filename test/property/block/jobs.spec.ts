@@ -264,7 +264,7 @@ test('commit of the disk itself, of an image in the middle, and stream', async (
         await play(bench, guest, model, steps, 'complete');
         const good = ended(bench);
         const nodes = bench.layer.queryNamedBlockNodes().length;
-        const root = bench.layer.queryBlock()[0].inserted.details['filename'] ?? '';
+        const root = bench.layer.queryBlock()[0].inserted!.details['filename'] ?? '';
         const pivoted = good && bench.layer.graph.find('top') === undefined;
         await bench.layer.close();
         const disk = !pivoted ? '/top' : what === 'active' ? '/base' : '/mid';

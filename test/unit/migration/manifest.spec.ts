@@ -66,6 +66,24 @@ it('names an arbiter that differs, and a side that two hosts claim', () => {
   expect(difference(seat, undefined, 'source')).toBeUndefined();
 });
 
+it('names a CD-ROM drive that holds another medium, or none', () => {
+  const cd = (length: number): Partial<Manifest> => ({
+    disks: [{ id: 'ide1-cd0', length, readOnly: true }],
+  });
+  const difference = (theirs: number, ours: number) =>
+    manifestDifference({ ...manifest, ...cd(theirs) }, { ...manifest, ...cd(ours) });
+  expect(difference(0, 0)).toBeUndefined();
+  expect(difference(2048, 0)).toBe(
+    "drive 'ide1-cd0' holds 2048 bytes on the primary and is empty here",
+  );
+  expect(difference(0, 2048)).toBe(
+    "drive 'ide1-cd0' is empty on the primary and holds 2048 bytes here",
+  );
+  expect(difference(4096, 2048)).toBe(
+    "disk 'ide1-cd0' has 4096 bytes on the primary and 2048 here",
+  );
+});
+
 it('takes a seat there and back, and none that is no text', () => {
   const hello = { leaseMs: 1000, colo: true };
   const arbiter = `etcd:${'https://10.0.0.1:2379,'.repeat(30)}`;

@@ -204,7 +204,7 @@ describe('drives', () => {
     await expect(layer.resize('nobody', 512)).rejects.toThrow(
       "Cannot find device='nobody' nor node-name='nobody'",
     );
-    const file = layer.queryBlock()[1].inserted.children[0]['node-name'];
+    const file = layer.queryBlock()[1].inserted!.children[0]['node-name'];
     await expect(layer.resize(file, 512)).rejects.toThrow(/in use by node '#block\d+'/);
   });
 });

@@ -64,7 +64,7 @@ test(
     layer.bitmaps.add(node, 'b', { disabled: false });
     await guest.pwrite(130 * KiB, pattern(512, 3));
     await guest.writeZeroes(256 * KiB, 64 * KiB);
-    expect(layer.queryBlock()[0].inserted.bitmaps).toEqual([
+    expect(layer.queryBlock()[0].inserted!.bitmaps).toEqual([
       { name: 'b', count: 128 * KiB, granularity: 64 * KiB, recording: true, busy: false },
     ]);
     host.files.fault = (operation, path) => {
@@ -72,7 +72,7 @@ test(
         throw Object.assign(new Error('no'), { code: 'EIO' });
     };
     await mirror({ sync: 'incremental', bitmap: 'b' });
-    expect(layer.queryBlock()[0].inserted.bitmaps[0].busy).toBe(true);
+    expect(layer.queryBlock()[0].inserted!.bitmaps[0].busy).toBe(true);
     await guest.pwrite(0, pattern(512, 4));
     await until(() => job('d0') === undefined);
     expect(layer.bitmaps.list(node)[0].count).toBe(192 * KiB);
@@ -157,7 +157,7 @@ test(
         host.files.bytes('/t.img').subarray(n * 70 * KiB, n * 70 * KiB + 4 * KiB),
         pattern(4 * KiB, n + 10),
       );
-    expect(layer.queryBlock()[0].inserted['node-name']).toBe('tgt');
+    expect(layer.queryBlock()[0].inserted!['node-name']).toBe('tgt');
     expect(layer.graph.find('src')).toBeUndefined();
     expect(host.files.inodes.get('/s.img')!.locks).toEqual([]);
   },
@@ -182,7 +182,7 @@ test('a child of a quorum, by the name of its node', async () => {
   await guest.pwrite(0, pattern(512, 8));
   layer.jobs.get('m').complete();
   await until(() => job('m') === undefined);
-  expect(layer.queryBlock()[0].inserted.children[0]).toEqual({
+  expect(layer.queryBlock()[0].inserted!.children[0]).toEqual({
     child: 'children.0',
     'node-name': 'c',
   });

@@ -12,7 +12,7 @@ test('the file below a format is named; a quorum, which has several, names none'
   const { layer } = await layerSetUp();
   await layer.addDrive(parseDrive('file=/b.img,format=raw,id=d0,if=none'));
   await layer.addDrive(parseDrive(quorumDrive));
-  expect(layer.queryBlock().map(({ device, inserted }) => [device, inserted.filename])).toEqual([
+  expect(layer.queryBlock().map(({ device, inserted }) => [device, inserted?.filename])).toEqual([
     ['d0', '/b.img'],
     ['q', ''],
   ]);
@@ -205,7 +205,7 @@ describe('x-blockdev-change', () => {
     await guest.pwrite(1024, pattern(512, 11));
     expect(host.files.bytes('/b.img').subarray(1024, 1536).equals(pattern(512, 11))).toBe(false);
     expect(await layer.blockdevChange({ parent: 'q', node: 'spare' })).toBe('children.1');
-    expect(layer.queryBlock()[0].inserted.children).toEqual([
+    expect(layer.queryBlock()[0].inserted!.children).toEqual([
       { child: 'children.0', 'node-name': expect.any(String) },
       { child: 'children.1', 'node-name': 'spare' },
     ]);

@@ -236,7 +236,10 @@ test.each([
   ],
   ['file=F,file=G', "'file' is given twice"],
   ['file=F,id=1bad', "parameter 'id' takes a letter"],
-  ['file=F,media=cdrom', "parameter 'media' takes disk"],
+  ['file=F,media=tape', "parameter 'media' takes disk, cdrom; not 'tape'"],
+  ['file=F,media=cdrom', 'media=cdrom: a CD-ROM drive is on IDE: if=ide, or if=none with'],
+  ['if=ide,file=F,media=cdrom,readonly=off', "parameter 'readonly': a CD-ROM is read-only"],
+  ['if=ide,media=cdrom,discard=unmap', "parameter 'discard' is not known to an empty drive"],
   ['file=nbd://', 'the host is missing'],
   ['file=nbd://h:99999/x', 'port 99999 is not from 1 to 65535'],
   ['file=nbd+unix:///x', "'socket=PATH' is missing"],
@@ -314,6 +317,15 @@ describe('lines of the wild', () => {
       "'file' and 'file.filename' say the same thing",
     );
     expect(() => parseDrive('file=F,format=raw,file.driver=nbd')).toThrow("'F' is no NBD server");
+  });
+
+  test('media=cdrom: read-only, and empty without an image', () => {
+    expect(parseDrive('if=ide,media=cdrom,file=F')).toMatchObject({
+      media: 'cdrom',
+      root: { driver: 'raw', readOnly: true, file: { readOnly: true } },
+    });
+    const empty = parseDrive('if=none,id=c,media=cdrom,readonly=on');
+    expect([empty.media, empty.root]).toEqual(['cdrom', undefined]);
   });
 
   test('index: which of its interface it is', () => {
