@@ -1,13 +1,16 @@
 /** The devices of a spec: those of -device, and those that come with a -drive. */
 import { asVmError, VmError } from '../base/errors.js';
-import type { DriveInterface } from '../block/options/options.js';
 import { IDE_PLACES, idePositionOf } from '../hw/ide/places.js';
 import type { NestedWords } from '../words/nested.js';
 import type { DeviceSpec, DriveOption, MachineSpec } from './spec.js';
 
-/** What comes with a drive of this interface. */
-export function impliedModel(kind: DriveInterface): string | undefined {
-  return { virtio: 'virtio-blk-pci', ide: 'ide-hd', none: undefined }[kind];
+export const isCdrom = ({ options }: Pick<DriveOption, 'options'>): boolean =>
+  options['media'] === 'cdrom';
+
+/** What comes with a drive. */
+export function impliedModel(drive: DriveOption): string | undefined {
+  const ide = isCdrom(drive) ? 'ide-cd' : 'ide-hd';
+  return { virtio: 'virtio-blk-pci', ide, none: undefined }[drive.interface];
 }
 
 /**
@@ -24,8 +27,8 @@ export function allDevices({ drives, devices }: MachineSpec): DeviceSpec[] {
       properties: { drive: drive.id },
     }));
   const ide = [...idePlaces(drives)].map(([drive, place]) => ({
-    model: 'ide-hd',
-    id: `ide-disk${place}`,
+    model: isCdrom(drive) ? 'ide-cd' : 'ide-hd',
+    id: `${isCdrom(drive) ? 'ide-cd' : 'ide-disk'}${place}`,
     properties: ideProperties(drive.id, place),
   }));
   return [...virtio, ...ide, ...devices];

@@ -8,6 +8,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
 import { Ask, BOOTED, bootSector, ECHOED } from './boot-sector.js';
+import { bootableIso } from './iso.js';
 import { GuestVm } from './vm.js';
 
 const LIMIT_MS = 120_000;
@@ -18,12 +19,16 @@ const running: GuestVm[] = [];
 const disk = new TestDisk(2048);
 disk.data.set(bootSector());
 
-async function build(changes: Partial<MachineSpec> = {}): Promise<GuestVm> {
-  const vm = await GuestVm.build({ ramBytes: 32 << 20, noReboot: false, ...changes }, world);
+async function build(changes: Partial<MachineSpec> = {}, medium = disk): Promise<GuestVm> {
+  const spec = { ramBytes: 32 << 20, noReboot: false, ...changes };
+  const vm = await GuestVm.build(spec, { ...world, disk: medium });
   running.push(vm);
   return vm;
 }
-const world = { disk, accel: 'soft', limitMs: LIMIT_MS } as const;
+const world = { accel: 'soft', limitMs: LIMIT_MS } as const;
+const iso = bootableIso(bootSector());
+const cdrom = new TestDisk(iso.length / 512, true);
+cdrom.data.set(iso);
 
 const count = (vm: GuestVm, text: string) => vm.console.written.split(text).length - 1;
 const said = (vm: GuestVm, text: string, times = 1) =>
@@ -113,6 +118,24 @@ afterEach(async () => {
       const a = first.machine().lifecycle;
       await a.stopForCheckpoint();
       const second = await build({ drives, incoming: 'tcp:0:0' });
+      first.carryTo(second);
+      second.machine().lifecycle.goOnAfterFailover({ run: true });
+      second.console.type(Ask.RESET);
+      await said(second, BOOTED);
+    },
+    2 * LIMIT_MS,
+  );
+
+  test(
+    'boots a CD-ROM, and again elsewhere',
+    async () => {
+      const options = { driver: 'memory', size: '48K', media: 'cdrom' };
+      const drives = [{ id: 'disk0', interface: 'ide', options } as const];
+      const first = await build({ drives }, cdrom);
+      first.machine().start();
+      await said(first, BOOTED);
+      await first.machine().lifecycle.stopForCheckpoint();
+      const second = await build({ drives, incoming: 'tcp:0:0' }, cdrom);
       first.carryTo(second);
       second.machine().lifecycle.goOnAfterFailover({ run: true });
       second.console.type(Ask.RESET);

@@ -5,8 +5,8 @@
 import { asVmError, VmError } from '../../base/errors.js';
 import { type DriveInterface, driveInterfaces } from '../../block/options/options.js';
 import { deviceTypeNamed, deviceTypes } from '../../hw/device-types.js';
-import { idePositionOf } from '../../hw/ide/places.js';
-import { ideIndex } from '../../machine/implied-devices.js';
+import { idePlaceOf, idePositionOf } from '../../hw/ide/places.js';
+import { ideIndex, isCdrom } from '../../machine/implied-devices.js';
 import type { DeviceSpec, DriveOption } from '../../machine/spec.js';
 import { objectHelp, objectTypes } from '../../vm/objects/all.js';
 import { netdevHelp, netdevHelped, readNetdev } from '../../vm/objects/netdevs.js';
@@ -28,7 +28,9 @@ export const driveOption: VmOption = {
   name: 'drive',
   value: 'OPTS',
   repeatable: true,
-  summary: 'disk: if=virtio (default), ide or none,id=ID,driver=...,file.filename=PATH,...',
+  summary:
+    'disk: if=virtio (default), ide or none,id=ID,driver=...,file.filename=PATH,...; ' +
+    'media=cdrom[,file=PATH]: a CD-ROM drive on IDE',
   take: (draft, value) => void draft.spec.drives.push(readDriveOption(value, draft.ids)),
 };
 
@@ -44,6 +46,18 @@ export const ideOptions: readonly VmOption[] = idePlaces.map((name, index) => ({
     spec.drives.push(driveOf('ide', options, ids));
   },
 }));
+
+/** The same as `-drive if=ide,index=2,media=cdrom,file=FILE`. */
+export const cdromOption: VmOption = {
+  name: 'cdrom',
+  value: 'FILE',
+  summary:
+    'a CD-ROM drive with FILE in it; the same as -drive if=ide,index=2,media=cdrom,file=FILE',
+  take({ spec, ids }, file) {
+    const options = { file, index: '2', media: 'cdrom' };
+    spec.drives.push(driveOf('ide', options, ids));
+  },
+};
 
 export const netdevOption: VmOption = {
   name: 'netdev',
@@ -92,7 +106,7 @@ export const objectOption: VmOption = {
 
 function readDriveOption(text: string, ids: Ids): DriveOption {
   const options = parseNested(text);
-  const kind = takeWord(options, 'if') ?? 'virtio';
+  const kind = takeWord(options, 'if') ?? (isCdrom({ options }) ? 'ide' : 'virtio');
   const known = driveInterfaces.find(word => word === kind);
   if (!known)
     throw new VmError(`if=${kind} is not supported; colo has if=${driveInterfaces.join(', if=')}`);
@@ -101,16 +115,31 @@ function readDriveOption(text: string, ids: Ids): DriveOption {
 
 function driveOf(kind: DriveInterface, options: NestedWords, ids: Ids): DriveOption {
   const given = takeWord(options, 'id');
+  if (kind === 'ide') placeByUnit(options);
   const index = kind === 'ide' ? ideIndex(options) : undefined;
   // As QEMU calls them.
-  const named = index === undefined ? undefined : ideName(index);
+  const named = index === undefined ? undefined : ideName(index, isCdrom({ options }));
   const id = ids.claim('drive', given ?? named ?? ids.fresh(kind));
   return { id, interface: kind, options };
 }
 
-function ideName(index: number): string {
+function ideName(index: number, cdrom: boolean): string {
   const { bus, unit } = idePositionOf(index);
-  return `ide${bus}-hd${unit}`;
+  return `ide${bus}-${cdrom ? 'cd' : 'hd'}${unit}`;
+}
+
+/** `bus=1,unit=0` is another way to say `index=2`. */
+function placeByUnit(options: NestedWords): void {
+  const [bus, unit] = ['bus', 'unit'].map(key => takeWord(options, key));
+  if (bus === undefined && unit === undefined) return;
+  if (options['index'] !== undefined)
+    throw new VmError('index= and bus=, unit= say the same: give one');
+  const number = (name: string, word = '0') => {
+    if (word !== '0' && word !== '1') throw new VmError(`${name}=${word}: if=ide has 0 and 1`);
+    return Number(word);
+  };
+  const place = idePlaceOf({ bus: number('bus', bus), unit: number('unit', unit) });
+  options['index'] = String(place);
 }
 
 /** `virtio-blk-pci,drive=disk0`, or the same as JSON. */

@@ -88,7 +88,7 @@ function lastOfEach(globals: readonly GlobalProperty[]): GlobalProperty[] {
 export function checkGlobals(globals: readonly GlobalProperty[], spec: MachineSpec): void {
   for (const { driver, spelled } of globals) {
     if (driver === 'migration') continue;
-    const comes = spec.drives.find(drive => impliedModel(drive.interface) === driver);
+    const comes = spec.drives.find(drive => impliedModel(drive) === driver);
     if (comes)
       throw new UsageError(
         `${spelled}: it does not reach the device that comes with -drive if=${comes.interface}`,

@@ -1,4 +1,5 @@
 /** `-snapshot`: every writable disk under an overlay in memory that is forgotten at the end. */
+import { isCdrom } from '../../machine/implied-devices.js';
 import type { DriveOption, MachineSpec } from '../../machine/spec.js';
 import { type NestedWords, ownWord } from '../../words/nested.js';
 import type { VmOption } from './option.js';
@@ -20,6 +21,7 @@ export function withSnapshots(spec: MachineSpec): MachineSpec {
 
 function overlaid(drive: DriveOption): DriveOption {
   const { options } = drive;
+  if (isCdrom(drive)) return drive;
   if (options['readonly'] === 'on' || options['read-only'] === 'on') return drive;
   const own = Object.entries(options).filter(([key]) => ofTheDrive.includes(key));
   const image = Object.entries(options).filter(([key]) => !ofTheDrive.includes(key));

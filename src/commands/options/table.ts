@@ -11,7 +11,14 @@ import {
 } from './channels.js';
 import { cpuOption } from './cpu.js';
 import { vgaOption, vncOption } from './display.js';
-import { deviceOption, driveOption, ideOptions, netdevOption, objectOption } from './device.js';
+import {
+  cdromOption,
+  deviceOption,
+  driveOption,
+  ideOptions,
+  netdevOption,
+  objectOption,
+} from './device.js';
 import { biosOption, bootOption, dataDirOption } from './firmware.js';
 import { globalOption } from './globals.js';
 import {
@@ -74,6 +81,7 @@ export const optionTable: readonly VmOption[] = [
   blockdevOption,
   driveOption,
   ...ideOptions,
+  cdromOption,
   netdevOption,
   deviceOption,
   usbOption,
@@ -109,7 +117,6 @@ export const optionTable: readonly VmOption[] = [
 /** QEMU's options that people will try, with what to do instead. */
 export const refusedOptions: Readonly<Record<string, string>> = {
   spice: 'The screen is shown over VNC: use -vnc.',
-  cdrom: 'There is no CD drive. Use -drive if=virtio.',
   loadvm: 'colo has no snapshots.',
   readconfig: 'Use --config FILE with a pair definition: colo init writes one.',
   writeconfig: 'colo init writes a pair definition for --config.',

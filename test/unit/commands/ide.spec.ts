@@ -31,7 +31,34 @@ test('each disk is where its option says, the others where there is room', () =>
   });
 });
 
+test('CD-ROM drives, with and without a medium', () => {
+  expect(placed('-cdrom c.iso -hda a.img')).toEqual([
+    'ide-cd ide-cd2 ide1-cd0 ide.1 0',
+    'ide-hd ide-disk0 ide0-hd0 ide.0 0',
+  ]);
+  expect(placed('-drive media=cdrom,bus=0,unit=1 -drive if=ide,media=cdrom,id=x,file=x')).toEqual([
+    'ide-cd ide-cd1 ide0-cd1 ide.0 1',
+    'ide-cd ide-cd0 x ide.0 0',
+  ]);
+  expect(launch('primary', '-snapshot -cdrom c.iso').drives[0].options).toEqual({
+    file: 'c.iso',
+    index: '2',
+    media: 'cdrom',
+  });
+});
+
 test.each([
+  [
+    '-drive if=ide,bus=0,index=1,file=b',
+    '-drive if=ide,bus=0,index=1,file=b: index= and bus=, unit= say the same: give one',
+  ],
+  ['-drive if=ide,unit=2,file=b', '-drive if=ide,unit=2,file=b: unit=2: if=ide has 0 and 1'],
+  [
+    '-drive if=virtio,media=cdrom,file=b',
+    '-drive id=virtio0: media=cdrom: a CD-ROM drive is on IDE: if=ide, or if=none with -device ' +
+      'ide-cd',
+  ],
+  ['-cdrom c -global ide-cd.serial=1', /does not reach the device that comes with -drive if=ide/],
   [
     '-hda a -drive if=ide,id=b,index=0,file=b',
     '-drive id=b: index=0 of if=ide is taken by ide0-hd0',
@@ -57,7 +84,11 @@ test('a spec without a command line is checked for it, too', () => {
   );
 });
 
-function boardOf(line: string, disk = new TestDisk(64)): Board {
+function boardOf(
+  line: string,
+  disk = new TestDisk(64),
+  claimed: (properties: unknown) => void = () => undefined,
+): Board {
   const vm = new FakeVm(new FakeRam(4 << 20));
   return new Board(
     vm,
@@ -66,7 +97,10 @@ function boardOf(line: string, disk = new TestDisk(64)): Board {
     {
       specs: allDevices(launch('primary', line)),
       backends: {
-        drive: () => disk,
+        drive: (_name, _device, properties) => {
+          claimed(properties);
+          return disk;
+        },
         netdev: () => {
           throw new Error('there is none');
         },
@@ -97,6 +131,15 @@ test('on the board: a PIIX3 in a slot of its own, and disks on its channels', ()
   const device = '-drive if=none,id=n,file=n -device ide-hd,drive=n,bus=ide.0,unit=0';
   expect(() => boardOf(`-hda a ${device}`)).toThrow('its place on IDE is taken by ide-disk0');
   expect(() => boardOf('-hda a', new TestDisk(64, true))).toThrow("drive 'ide0-hd0' is read-only");
+});
+
+test('a CD-ROM drive takes what is writable for read-only, and an empty one', () => {
+  const asked: unknown[] = [];
+  const disk = new TestDisk(64);
+  const board = boardOf('-cdrom c -boot d', disk, properties => asked.push(properties));
+  expect(asked).toEqual([{ removable: true }]);
+  expect(board.places.get('ide-cd2')).toBe('ide.1 unit 0');
+  expect(disk.tray).toMatchObject({ open: false, locked: false });
 });
 
 test.each([
