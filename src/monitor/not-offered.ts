@@ -4,7 +4,6 @@ const HOT_PLUG =
 const SNAPSHOTS =
   'There are no snapshots inside images: `migrate file:PATH` saves the guest, `colo primary ' +
   '-incoming file:PATH` loads it.';
-const NO_MEDIA = 'There are no removable media.';
 
 /** QMP's spelling, and HMP's where that is another. */
 const reasons: Readonly<Record<string, string>> = {
@@ -27,7 +26,6 @@ const reasons: Readonly<Record<string, string>> = {
   'blockdev-snapshot': 'drive-backup copies a disk as it is at one moment, while the guest runs.',
   'blockdev-snapshot-sync':
     'drive-backup copies a disk as it is at one moment, while the guest runs.',
-  eject: NO_MEDIA,
   usb_add: 'A USB device is there from the start: give -device usb-tablet on the command line.',
   balloon: 'There is no balloon: a guest keeps the memory that -m gave it.',
   'query-balloon': 'There is no balloon: a guest keeps the memory that -m gave it.',

@@ -11,6 +11,7 @@ import { inspectCommands } from './inspect.js';
 import { jobCommands } from './jobs.js';
 import { lifecycleCommands } from './lifecycle.js';
 import { logCommands } from './log.js';
+import { mediaCommands } from './media.js';
 import { memoryCommands } from './memory.js';
 import { migrationCommands } from './migration.js';
 import { objectCommands } from './objects.js';
@@ -27,6 +28,7 @@ export const allCommands = [
   ...coloCommands,
   ...blockCommands,
   ...blockIoCommands,
+  ...mediaCommands,
   ...jobCommands,
   ...inspectCommands,
   ...inputCommands,

@@ -6,7 +6,7 @@ import type { Vm } from '../../vm/vm.js';
 import type { VncServer } from '../../vnc/server.js';
 import { bool, flag, list, oneOf, optional, str, struct } from '../../words/types.js';
 import { vncPeer } from '../events.js';
-import { command, hmp, hmpCommand } from '../schema.js';
+import { command, hmp } from '../schema.js';
 
 const format = oneOf(pictureFormats, 'of the file; default ppm', { name: 'ImageFormat' });
 const client = struct('VncClientInfo', vncPeer);
@@ -29,7 +29,7 @@ async function dump(
   await savePicture(vm.host.files, filename, screen.paint(newPainter()).surface, kind);
 }
 
-function serverOf(vm: Vm): VncServer {
+export function vncServerOf(vm: Vm): VncServer {
   if (vm.vnc) return vm.vnc;
   throw new VmError('this VM has no VNC server: -vnc was not given');
 }
@@ -90,7 +90,7 @@ export const displayCommands = [
         oneOf(['keep'], 'viewers that are there stay', { name: 'SetPasswordAction' }),
       ),
     },
-    run: (vm, { password }) => serverOf(vm).setPassword(password),
+    run: (vm, { password }) => vncServerOf(vm).setPassword(password),
   }),
   command({
     name: 'change-vnc-password',
@@ -99,21 +99,6 @@ export const displayCommands = [
     examples: ['{ "password": "secret" }'],
     monitors: 'qmp',
     args: { password: str('at most 8 characters') },
-    run: (vm, { password }) => serverOf(vm).setPassword(password),
-  }),
-  hmpCommand({
-    name: 'change',
-    since: '0.1',
-    summary: 'change vnc password: set the password that VNC asks for',
-    examples: ['change vnc password secret'],
-    args: {
-      device: oneOf(['vnc'], 'vnc'),
-      target: oneOf(['password'], 'password'),
-      arg: str('at most 8 characters'),
-    },
-    run: (vm, { arg }) => {
-      serverOf(vm).setPassword(arg);
-      return undefined;
-    },
+    run: (vm, { password }) => vncServerOf(vm).setPassword(password),
   }),
 ];
