@@ -11,6 +11,8 @@ export const guest = { host: '192.168.2.100', port: 7777 };
 /** The mail's NBD server binds the secondary's address; its client dials the other one. */
 export const addressOf = { primary: '192.168.2.87', secondary: '192.168.2.88' } as const;
 const DIALLED = '9.61.1.7';
+/** With this process, however it ends: hosts and machines would go on without it. */
+const DIES_TOO = ['--pdeathsig', 'KILL'];
 export type Side = keyof typeof addressOf;
 
 function run(command: string, args: readonly string[], input?: string): void {
@@ -47,7 +49,7 @@ export class Host {
   constructor(private readonly side: Side) {
     // /sys shows the network that it was mounted in, and /etc/qemu-ifup looks for bridges there.
     const script = 'mount -t sysfs sysfs /sys && echo ready && exec sleep infinity';
-    this.keeper = spawn('unshare', ['-n', '-m', 'sh', '-c', script], {
+    this.keeper = spawn('setpriv', [...DIES_TOO, 'unshare', '-n', '-m', 'sh', '-c', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.gone = once(this.keeper, 'exit').then(() => {
@@ -80,7 +82,10 @@ export class Host {
   }
 
   start(command: readonly string[], env: NodeJS.ProcessEnv, log: number): ChildProcess {
-    return spawn('nsenter', this.enter(...command), { stdio: ['pipe', 'pipe', log], env });
+    return spawn('setpriv', [...DIES_TOO, 'nsenter', ...this.enter(...command)], {
+      stdio: ['pipe', 'pipe', log],
+      env,
+    });
   }
 
   dispose(): void {
