@@ -234,8 +234,6 @@ void SoftVcpu::forget_translations() {
 void SoftVcpu::load(const vcpu::VcpuState& in) {
   load_state(*cpu_, in);
   forget_translations();
-  kvmclock_update(
-      *cpu_);  // the record may be another backend's, which counts its TSC at another rate
 }
 
 void SoftVcpu::reset() {
@@ -274,8 +272,11 @@ vcpu::Vcpu& SoftVm::vcpu(size_t index) {
   return vcpus_[index];
 }
 
-void SoftVm::load(const vcpu::ChipState& in) {
-  chip_.load(in);
+void SoftVm::load(const vcpu::ChipState& in) { chip_.load(in); }
+
+/// The records may be another backend's, which counts its TSC at another rate. Not sooner: what a
+/// secondary has loaded stays what it was sent, for the next epoch is told as what changed in it.
+void SoftVm::before_run() {
   for (SoftVcpu& vcpu : vcpus_) kvmclock_update(vcpu.cpu());
 }
 

@@ -80,6 +80,7 @@ class SoftVm final : public vcpu::Vm {
   std::string check(const vcpu::ChipState& in) const override { return chip_.check(in); }
   void load(const vcpu::ChipState& in) override;
   void reset() override;
+  void before_run() override;
   void guest_stopped() override {
     for (SoftVcpu& vcpu : vcpus_) kvmclock_guest_stopped(vcpu.cpu());
   }

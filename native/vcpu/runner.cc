@@ -138,6 +138,7 @@ RunResult Runner::run_for(u64 instructions) {
     ~Inside() { flag = false; }
   } inside(stepping_);
   gave_up_ = false;  // what ended the last run by itself may have been told to end, too
+  vm_->before_run();
   steps_->begin();
   const u64 end = steps_->icount() + instructions;
   for (;;) {

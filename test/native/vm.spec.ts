@@ -196,6 +196,30 @@ test('a guest that keeps time by kvmclock hears that it was stopped', async () =
   expect([...vm.ram.dirtyLog.take()]).toEqual([RESULT / 4096]);
 });
 
+test("another backend's record of kvmclock stays as it was loaded until the guest runs", async () => {
+  const a = new Assembler()
+    .movEcx(0x4b564d01)
+    .movEdx(0)
+    .movEax(RESULT | 1)
+    .raw(0x0f, 0x30) // wrmsr
+    .movEdx(0x80)
+    .outDxEax();
+  const { vm, bus } = build(a.hlt());
+  const done = bus.wait(`out 80/4 ${(RESULT | 1).toString(16)}`);
+  vm.start();
+  await done;
+  await vm.stop();
+  const multiplier = RESULT + 24;
+  const ours = vm.ram.readU32(multiplier);
+  vm.ram.writeU32(multiplier, 0x1234_5678);
+  // The next epoch is told as what changed in the RAM that was sent.
+  for (const part of [...vm.cpus, vm.chips]) part.load(part.save());
+  expect(vm.ram.readU32(multiplier)).toBe(0x1234_5678);
+  vm.start();
+  await vm.stop();
+  expect(vm.ram.readU32(multiplier)).toBe(ours);
+});
+
 test('code that the host replaces under a running guest is executed anew', async () => {
   const a = new Assembler().movEdx(0x80);
   const top = a.here;

@@ -44,7 +44,7 @@ void reset_state(Cpu& c);
 u8 fp_features(const vcpu::Features& f);
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c);
 
-// --- kvmclock (kvmclock.cc): called on MSR write and when clock state is loaded
+// --- kvmclock (kvmclock.cc): called on MSR write, and before a run, which may follow a load
 void kvmclock_update(Cpu& c);
 void kvmclock_wall(Cpu& c, u64 gpa);
 /// The host held the guest: its watchdogs are told, by a flag that it clears itself.
