@@ -116,6 +116,20 @@ export async function prepareGuest(choice: GuestChoice, tell: Tell): Promise<Gue
   return guestImage(choice);
 }
 
+/**
+ * For a spec: the image (of COLO_TEST_KERNEL and COLO_TEST_MODULES, if they are set), or why there
+ * is none, which is printed.
+ */
+export async function imageOrReason(choice: GuestChoice = {}): Promise<GuestImage | string> {
+  try {
+    const { COLO_TEST_KERNEL: kernel, COLO_TEST_MODULES: tree } = process.env;
+    return await prepareGuest({ ...choice, kernel, tree }, () => undefined);
+  } catch (error) {
+    console.log(`skipped: ${(error as Error).message}`);
+    return (error as Error).message;
+  }
+}
+
 /** From what is kept; without a network. */
 export function guestImage(choice: GuestChoice = {}): GuestImage {
   const tree = choice.kernel ? choice.tree : kernelTree(packageOf(choice));

@@ -7,22 +7,12 @@
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
-import { type GuestImage, prepareGuest } from './build.js';
+import { type GuestImage, imageOrReason } from './build.js';
 import { GuestVm } from './vm.js';
 
 const LIMIT_MS = 300_000;
 const disk = new TestDisk(2048);
-const image = await imageOrReason();
-
-async function imageOrReason(): Promise<GuestImage | string> {
-  try {
-    const { COLO_TEST_KERNEL: kernel, COLO_TEST_MODULES: tree } = process.env;
-    return await prepareGuest({ kernel, tree, e1000: true }, () => undefined);
-  } catch (error) {
-    console.log(`skipped: ${(error as Error).message}`);
-    return (error as Error).message;
-  }
-}
+const image = await imageOrReason({ e1000: true });
 
 const devices = [{ model: 'e1000', id: 'nic0', properties: { netdev: 'hn0' } }];
 const build = (changes: Partial<MachineSpec>) =>

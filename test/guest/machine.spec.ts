@@ -7,22 +7,12 @@
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
-import { guestImage, type GuestImage, prepareGuest } from './build.js';
+import { guestImage, type GuestImage, imageOrReason } from './build.js';
 import { GuestVm } from './vm.js';
 
 const image = await imageOrReason();
 const LIMIT_MS = 120_000;
 const disk = new TestDisk(65_536);
-
-async function imageOrReason(): Promise<GuestImage | string> {
-  try {
-    const { COLO_TEST_KERNEL: kernel, COLO_TEST_MODULES: tree } = process.env;
-    return await prepareGuest({ kernel, tree }, () => undefined);
-  } catch (error) {
-    console.log(`skipped: ${(error as Error).message}`);
-    return (error as Error).message;
-  }
-}
 
 const build = (changes: Partial<MachineSpec>) =>
   GuestVm.build(changes, { disk, accel: 'soft', limitMs: LIMIT_MS });

@@ -5,6 +5,7 @@
  * connection, every record that it was told of in the survivor's image, and the picture.
  */
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, copyFileSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -31,6 +32,7 @@ import {
 } from './lines.js';
 
 const LIMIT_MS = 240_000;
+const QUIT_MS = 30_000;
 const ANSWERS = 50;
 const append =
   'console=ttyS0 console=tty0 quiet cryptomgr.notests colo.part=2 ' +
@@ -43,6 +45,7 @@ const tell = (what: string) =>
 class Machine {
   readonly process;
   readonly qmp: Qmp;
+  private readonly exited: Promise<unknown>;
   private readonly log: string;
 
   constructor(host: Host, side: Side, dir: string, line: string[]) {
@@ -51,6 +54,7 @@ class Machine {
     const env = { ...process.env, NODE_OPTIONS: '', XDG_RUNTIME_DIR: dir };
     this.process = host.start([process.execPath, colo, side, ...line], env, log);
     closeSync(log);
+    this.exited = once(this.process, 'exit');
     this.qmp = new Qmp(this.process.stdout!, this.process.stdin!);
   }
 
@@ -61,6 +65,14 @@ class Machine {
       const text = typeof answer === 'string' ? answer.trim() : '';
       if (text !== '' && text !== 'OK') throw new Error(`${line}: ${text}`);
     }
+  }
+
+  async quit(): Promise<void> {
+    await this.qmp.execute('quit').catch(() => undefined);
+    const late = new Promise((_, reject) => {
+      setTimeout(() => reject(new Error('quit: it has not ended')), QUIT_MS).unref();
+    });
+    await Promise.race([this.exited, late]);
   }
 
   get said(): string {
@@ -149,8 +161,7 @@ async function trial(lost: Side, accel: string, dir: string): Promise<void> {
     const ms = client.report.outageMs.toFixed();
     tell(`the ${lost} is lost; the same connection goes on after ${ms} ms`);
     client.stop();
-    await survivor.qmp.execute('quit').catch(() => undefined);
-    await new Promise(resolve => survivor.process.once('exit', resolve));
+    await survivor.quit();
     prove(client, images[side].image, { before, same });
   } catch (error) {
     throw new Error([(error as Error).message, ...started.map(({ said }) => said)].join('\n'), {

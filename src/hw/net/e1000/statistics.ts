@@ -31,6 +31,29 @@ const WIDE: readonly number[] = [
 /** Frames of 64, 65 to 127, ... bytes, as they are on the wire. */
 const RX_SIZES = 0x5c / 4;
 const TX_SIZES = 0xd8 / 4;
+/** The counters of one direction. */
+interface Frames {
+  readonly frames: readonly number[];
+  readonly bytes: readonly number[];
+  /** The first of those by size. */
+  readonly sizes: number;
+  readonly broadcast: number;
+  readonly multicast: number;
+}
+const received: Frames = {
+  frames: [Counter.RX_GOOD, Counter.RX_ALL],
+  bytes: [Counter.RX_GOOD_BYTES, Counter.RX_BYTES],
+  sizes: RX_SIZES,
+  broadcast: Counter.RX_BROADCAST,
+  multicast: Counter.RX_MULTICAST,
+};
+const sent: Frames = {
+  frames: [Counter.TX_GOOD, Counter.TX_ALL],
+  bytes: [Counter.TX_GOOD_BYTES, Counter.TX_BYTES],
+  sizes: TX_SIZES,
+  broadcast: Counter.TX_BROADCAST,
+  multicast: Counter.TX_MULTICAST,
+};
 const SIZE_LIMITS = [64, 127, 255, 511, 1023, Infinity] as const;
 const FCS = 4;
 const MULTICAST = 0x01;
@@ -46,29 +69,19 @@ export function readCounter(counters: number[], n: number): number {
 }
 
 /** frame: without its checksum. */
-export function countReceived(counters: number[], frame: Uint8Array): void {
-  const length = frame.length + FCS;
-  add(counters, Counter.RX_GOOD, 1);
-  add(counters, Counter.RX_ALL, 1);
-  addWide(counters, Counter.RX_GOOD_BYTES, length);
-  addWide(counters, Counter.RX_BYTES, length);
-  add(counters, RX_SIZES + sizeClass(length), 1);
-  if (isBroadcast(frame)) add(counters, Counter.RX_BROADCAST, 1);
-  else if ((frame[0] & MULTICAST) !== 0) add(counters, Counter.RX_MULTICAST, 1);
-}
-
-export function countSent(counters: number[], frame: Uint8Array): void {
-  const length = frame.length + FCS;
-  add(counters, Counter.TX_GOOD, 1);
-  add(counters, Counter.TX_ALL, 1);
-  addWide(counters, Counter.TX_GOOD_BYTES, length);
-  addWide(counters, Counter.TX_BYTES, length);
-  add(counters, TX_SIZES + sizeClass(length), 1);
-  if (isBroadcast(frame)) add(counters, Counter.TX_BROADCAST, 1);
-  else if ((frame[0] & MULTICAST) !== 0) add(counters, Counter.TX_MULTICAST, 1);
-}
-
+export const countReceived = (counters: number[], frame: Uint8Array): void =>
+  count(counters, received, frame);
+export const countSent = (counters: number[], frame: Uint8Array): void =>
+  count(counters, sent, frame);
 export const countLong = (counters: number[]): void => add(counters, Counter.RX_LONG, 1);
+
+function count(counters: number[], to: Frames, frame: Uint8Array): void {
+  const length = frame.length + FCS;
+  for (const n of [...to.frames, to.sizes + sizeClass(length)]) add(counters, n, 1);
+  for (const n of to.bytes) addWide(counters, n, length);
+  if (isBroadcast(frame)) add(counters, to.broadcast, 1);
+  else if ((frame[0] & MULTICAST) !== 0) add(counters, to.multicast, 1);
+}
 
 const sizeClass = (length: number) => SIZE_LIMITS.findIndex(limit => length <= limit);
 
