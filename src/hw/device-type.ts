@@ -4,6 +4,7 @@
  */
 import type { BlockBackend, DiskProperties } from '../block/contract/backend.js';
 import type { GuestMemory, VideoMemory } from '../accel/contract.js';
+import type { CharBackend } from '../chardev/contract.js';
 import type { IoPorts } from '../memory/io-ports.js';
 import type { MmioSpace } from '../memory/mmio-space.js';
 import type { Netdev } from '../net/contract.js';
@@ -17,13 +18,14 @@ import type { VirtioModel } from './virtio/model.js';
 import type { GuestClock } from './wiring.js';
 
 /** What a device can be of outside. */
-export type DeviceUse = 'drive' | 'netdev';
+export type DeviceUse = 'drive' | 'netdev' | 'chardev';
 
 /** What was opened for the devices of a board, by the layers that own it. */
 export interface DeviceBackends {
   /** A drive, or a node. device: as a refusal names it. */
   drive(name: string, device: string, properties?: DiskProperties): BlockBackend;
   netdev(id: string, device: string): Netdev;
+  chardev(id: string, device: string): CharBackend;
   /** The ROM of a device, if it has one. */
   rom(device: string): Buffer | undefined;
 }

@@ -6,6 +6,7 @@ import type { DeviceType } from './device-type.js';
 import { vgaDevice } from './display/vga-device.js';
 import { ideCd, ideHd } from './ide/ide-devices.js';
 import { isaDebugExit } from './isa/debug-exit.js';
+import { isaDebugcon } from './isa/debugcon.js';
 import { pcTestdevDevice } from './isa/pc-testdev.js';
 import { e1000Device } from './net/e1000/e1000-device.js';
 import { virtioNetPci } from './net/virtio-net-pci.js';
@@ -16,6 +17,7 @@ export const deviceTypes: readonly DeviceType[] = [
   virtioNetPci,
   vgaDevice,
   isaDebugExit,
+  isaDebugcon,
   pcTestdevDevice,
   ideHd,
   ideCd,

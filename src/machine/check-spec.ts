@@ -134,7 +134,7 @@ function claims(spec: MachineSpec): void {
   spec.monitors.forEach(({ chardev: id, mode }) =>
     chardev(id, mode === 'qmp' ? '-qmp' : '-monitor'),
   );
-  const take = { drive, netdev };
+  const take = { drive, netdev, chardev };
   for (const device of allDevices(spec))
     for (const { kind, name } of usesOf(device))
       take[kind](name, `-device ${device.model},id=${device.id}`);

@@ -73,6 +73,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
       backends: {
         drive: backends.drives.claim.bind(backends.drives),
         netdev: backends.net.claim.bind(backends.net),
+        chardev: (id: string, device: string) => backends.chardevs.claim(id, device).value,
         rom: (device: string) => roms.get(device),
       },
     };

@@ -242,6 +242,17 @@ const floods: Record<string, Record<string, (flood: Flood) => void>> = {
       driver.kick();
     },
   },
+  debugcon0: {
+    'a log that goes on when the world has it': flood => {
+      const { board } = flood;
+      const say = () => flood.more && board.vm.out(0x402, 0x2e);
+      board.log.write = () => {
+        queueMicrotask(say);
+        return true;
+      };
+      say();
+    },
+  },
   'acpi-pm': {
     'the timer, acknowledged at once': flood => {
       const { vm } = flood.board;

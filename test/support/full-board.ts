@@ -21,6 +21,7 @@ const shortNames: Readonly<Record<string, string>> = {
   'virtio-net-pci': 'net-pci0',
   VGA: 'vga',
   'isa-debug-exit': 'exit0',
+  'isa-debugcon': 'debugcon0',
   'pc-testdev': 'testdev0',
   'ide-hd': 'hd0',
   'ide-cd': 'cd-drive0',
@@ -41,6 +42,8 @@ export class FullBoard {
   readonly vm: FakeVm;
   readonly host: BenchClock;
   readonly chr = new TestChar();
+  /** Of the debug console. */
+  readonly log = new TestChar();
   readonly disk = new TestDisk(64);
   readonly net = new TestNet();
   /** Of the e1000. */
@@ -69,6 +72,7 @@ export class FullBoard {
         backends: {
           drive: () => this.disk,
           netdev: (_id, device) => (device.startsWith('e1000') ? this.wire : this.net).netdev,
+          chardev: () => this.log,
           rom: () => Buffer.of(0x55, 0xaa, 1),
         },
       },

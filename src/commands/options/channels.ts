@@ -3,6 +3,7 @@ import { chardevHelp, chardevHelped, readChardev } from '../../vm/objects/charde
 import { neededWord } from '../../words/named.js';
 import { oneOf, optional, parsed } from '../../words/types.js';
 import type { GivenOption } from './argv.js';
+import { deviceWithGlobals } from './device.js';
 import type { Draft } from './draft.js';
 import { answerHelp, keyedOption, kindOffers, type VmOption } from './option.js';
 
@@ -63,6 +64,20 @@ export const monOption = keyedOption({
     draft.spec.monitors.push({ mode: mode === 'control' ? 'qmp' : 'hmp', chardev: id });
   },
 });
+
+export const debugconOption: VmOption = {
+  name: 'debugcon',
+  value: 'DEV',
+  summary:
+    "firmware's log to the same as -serial: brings a -device isa-debugcon; SeaBIOS needs " +
+    '-global isa-debugcon.iobase=0x402 with it',
+  take(draft, value, given) {
+    const chardev = draft.addDebugcon(value, given);
+    if (chardev === undefined) return;
+    const device = `isa-debugcon,chardev=${chardev.replaceAll(',', ',,')}`;
+    draft.spec.devices.push(deviceWithGlobals(device, draft.ids, draft.globals));
+  },
+};
 
 export const nographicOption: VmOption = {
   name: 'nographic',

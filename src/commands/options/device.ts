@@ -157,7 +157,12 @@ function parseDevice(items: readonly KeyValue[], ids: Ids): DeviceSpec {
 const deviceHelp = (text: string): string | undefined =>
   namedHelp(text, 'Available devices:', deviceHelped, name => deviceTypeNamed(name).name);
 
-function deviceWithGlobals(text: string, ids: Ids, globals: readonly GlobalProperty[]): DeviceSpec {
+/** As -device takes it. */
+export function deviceWithGlobals(
+  text: string,
+  ids: Ids,
+  globals: readonly GlobalProperty[],
+): DeviceSpec {
   const given = parseItems(text, 'driver');
   const has = (key: string) => given.some(item => item.key === key);
   const model = given.find(({ key }) => key === 'driver')?.value;

@@ -93,6 +93,11 @@ export class Draft {
     if (id !== undefined) this.spec.monitors.push({ mode, chardev: id });
   }
 
+  /** The id of its chardev. */
+  addDebugcon(value: string, option: GivenOption): string | undefined {
+    return this.channel(value, 'debugcon', 'characters', option);
+  }
+
   /** `chardev:ID` names one; anything else makes one. undefined: `none`. */
   private channel(
     value: string,

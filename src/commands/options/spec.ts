@@ -154,7 +154,10 @@ function checkReferences(spec: MachineSpec): void {
   for (const d of spec.devices) {
     for (const { kind, name } of usesOf(d)) need(kind, name, `-device ${d.model}`);
   }
-  const users = [...spec.serials, ...spec.monitors.map(m => m.chardev)];
+  const chardevsOf = spec.devices
+    .flatMap(usesOf)
+    .flatMap(({ kind, name }) => (kind === 'chardev' ? name : []));
+  const users = [...spec.serials, ...spec.monitors.map(m => m.chardev), ...chardevsOf];
   const forMany = new Set(spec.chardevs.filter(c => c.backend.kind === 'mux').map(c => c.id));
   const shared = users.find((id, i) => users.indexOf(id) !== i && !forMany.has(id));
   if (shared !== undefined)

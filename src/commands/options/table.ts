@@ -3,6 +3,7 @@ import { accelOption, enableKvmOption } from './accel.js';
 import { blockdevOption } from './blockdev.js';
 import {
   chardevOption,
+  debugconOption,
   monOption,
   monitorOption,
   nographicOption,
@@ -91,6 +92,7 @@ export const optionTable: readonly VmOption[] = [
   chardevOption,
   objectOption,
   serialOption,
+  debugconOption,
   qmpOption,
   monitorOption,
   nographicOption,

@@ -104,6 +104,9 @@ function boardOf(
         netdev: () => {
           throw new Error('there is none');
         },
+        chardev: () => {
+          throw new Error('there is none');
+        },
         rom: () => undefined,
       },
     },

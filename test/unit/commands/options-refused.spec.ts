@@ -123,8 +123,8 @@ test.each<[Role, string, string | RegExp]>([
     'primary',
     '-kernel k -device rtl8139',
     "-device rtl8139: 'rtl8139' is not a device of colo; it has virtio-blk-pci, virtio-net-pci, " +
-      'VGA, isa-debug-exit, pc-testdev, ide-hd, ide-cd, piix3-usb-uhci, usb-tablet, usb-kbd, ' +
-      'usb-mouse, e1000.',
+      'VGA, isa-debug-exit, isa-debugcon, pc-testdev, ide-hd, ide-cd, piix3-usb-uhci, usb-tablet, ' +
+      'usb-kbd, usb-mouse, e1000.',
   ],
   [
     'primary',

@@ -66,7 +66,7 @@ function boardOf(line: string): Board {
     [],
     {
       specs: launch('primary', `-kernel k ${line}`).devices,
-      backends: { drive: missing, netdev: missing, rom: () => undefined },
+      backends: { drive: missing, netdev: missing, chardev: missing, rom: () => undefined },
     },
     {
       power: { reset: () => undefined, powerOff: () => undefined },
