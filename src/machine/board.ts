@@ -38,6 +38,7 @@ import { VirtioPci } from '../hw/virtio/virtio-pci.js';
 import { type GuestClock, guestClock, IrqRouter } from '../hw/wiring.js';
 import { SystemBus } from '../memory/bus.js';
 import { cmosBytes, configureFirmware } from './firmware-config.js';
+import type { FirmwareKernel } from './loader/linux-firmware.js';
 import { Low, ramLayout, ramRanges } from './loader/memory-map.js';
 import { idTaken, Piix3Slot } from './piix3-slot.js';
 import type { BootSpec, DeviceSpec } from './spec.js';
@@ -66,6 +67,8 @@ export interface BoardPlan {
   readonly boot?: BootSpec;
   readonly uuid?: string;
   readonly smbios?: SmbiosWords;
+  /** What firmware starts instead of a disk. */
+  readonly kernel?: FirmwareKernel;
 }
 
 export interface BoardPorts {
@@ -138,6 +141,7 @@ export class Board {
       uuid,
       boot,
       bootPaths: this.bootPaths(),
+      kernel: plan.kernel,
       tables: relocatableTables(this.acpiConfig()),
       smbios: smbiosTables(this.smbiosFacts(), { withBios: false }),
     });

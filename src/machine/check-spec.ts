@@ -49,12 +49,11 @@ export function checkSpec(spec: MachineSpec): CheckedSpec {
     if (spec.initrd !== undefined) throw new VmError('-initrd without -kernel');
     if (spec.append !== '') throw new VmError('-append without -kernel');
   }
-  if (spec.kernel !== undefined && spec.bios !== undefined)
-    throw new VmError('-kernel with -bios: boots one or the other; leave -bios out');
   const { boot } = spec;
-  if (boot && spec.kernel !== undefined && (boot.menu || !boot.order.startsWith('c')))
+  const direct = spec.kernel !== undefined && spec.bios === undefined;
+  if (boot && direct && (boot.menu || !boot.order.startsWith('c')))
     throw new VmError('-boot: what boots is the kernel of -kernel', {
-      hint: 'Leave -boot out, or say -boot c; without -kernel firmware boots.',
+      hint: 'Leave -boot out, or say -boot c; with -bios, or without -kernel, firmware boots.',
     });
   if (spec.serials.length > COM_PORTS.length)
     throw new VmError(`-serial: ${spec.serials.length} given, a PC has ${COM_PORTS.length}`);
@@ -140,12 +139,13 @@ function claims(spec: MachineSpec): void {
       take[kind](name, `-device ${device.model},id=${device.id}`);
 }
 
-/** Without a kernel, firmware runs where there is a disk to boot, or -bios names it. */
+/** Firmware runs where -bios names it, or where without a kernel there is a disk to boot. */
 export function bootsFirmware(spec: MachineSpec): boolean {
+  if (spec.bios !== undefined) return true;
   if (spec.kernel !== undefined) return false;
   const hasDisk = () =>
     allDevices(spec).some(device => usesOf(device).some(({ kind }) => kind === 'drive'));
-  return spec.bios !== undefined || hasDisk();
+  return hasDisk();
 }
 
 /** What a device is of outside. */

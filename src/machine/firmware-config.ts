@@ -3,6 +3,7 @@ import { type AcpiTables, RSDP } from '../hw/acpi/tables.js';
 import { type FwCfg, FwCfgKey, le16, le32, le64 } from '../hw/firmware/fw-cfg.js';
 import { TableLoader, Zone } from '../hw/firmware/table-loader.js';
 import type { SmbiosTables } from '../hw/firmware/smbios.js';
+import { type FirmwareKernel, KERNEL_ROM } from './loader/linux-firmware.js';
 import { ramRanges } from './loader/memory-map.js';
 import type { BootSpec } from './spec.js';
 
@@ -36,6 +37,8 @@ export interface FirmwareFacts {
   /** Open Firmware's paths of the devices with a bootindex, in order. */
   readonly bootPaths: readonly string[];
   readonly tables: AcpiTables;
+  /** What firmware boots before all else. */
+  readonly kernel?: FirmwareKernel;
   /** Firmware gives them an address, and says itself what it is. */
   readonly smbios: SmbiosTables;
 }
@@ -55,9 +58,15 @@ export function configureFirmware(fw: FwCfg, facts: FirmwareFacts): void {
   fw.item(FwCfgKey.IRQ0_OVERRIDE, le32(1));
   fw.file('etc/e820', e820File(facts.ramBytes));
   if (boot.splashMs !== undefined) fw.file('etc/boot-menu-wait', le16(boot.splashMs));
-  if (facts.bootPaths.length > 0) {
+  const { kernel } = facts;
+  if (kernel) {
+    fw.file(KERNEL_ROM, kernel.rom);
+    for (const [key, bytes] of kernel.items) fw.item(key, bytes);
+  }
+  const first = [...(kernel ? [`/rom@${KERNEL_ROM}`] : []), ...facts.bootPaths];
+  if (first.length > 0) {
     const halt = boot.strict ? ['HALT'] : [];
-    fw.file('bootorder', Buffer.from(`${[...facts.bootPaths, ...halt].join('\n')}\0`, 'latin1'));
+    fw.file('bootorder', Buffer.from(`${[...first, ...halt].join('\n')}\0`, 'latin1'));
   }
   fw.file('etc/smbios/smbios-tables', facts.smbios.structures);
   fw.file('etc/smbios/smbios-anchor', facts.smbios.entry);

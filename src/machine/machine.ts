@@ -20,10 +20,9 @@ import type { FirmwareFile } from './firmware-files.js';
 import { deviceInfo, pciInfo } from './inspect.js';
 import { loadRoms } from './roms.js';
 import { VmLifecycle } from './lifecycle.js';
+import { type KernelPlan, loadKernel } from './load-kernel.js';
 import { withBootRegisters } from './loader/cpu-image.js';
-import { type LoadPlan, planLinux } from './loader/linux.js';
-import { isMultiboot, planMultiboot } from './loader/multiboot.js';
-import { Low } from './loader/memory-map.js';
+import type { LoadPlan } from './loader/linux.js';
 import type { ChardevProvider, DriveProvider, MachinePorts, NetProvider } from './ports.js';
 
 const trace = tracer('machine', {
@@ -48,6 +47,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
   readonly lifecycle: VmLifecycle;
   readonly board: Board;
   readonly accel: VmAccel;
+  private readonly plan: LoadPlan | undefined;
   private end: (ended: Ended) => void = () => undefined;
   private disposed = false;
 
@@ -55,12 +55,12 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     readonly spec: CheckedSpec,
     readonly events: Events<QmpEvents>,
     readonly backends: B,
-    private readonly plan: LoadPlan | undefined,
-    firmware: FirmwareFile | undefined,
-    roms: ReadonlyMap<string, Buffer>,
+    files: MachineFiles,
     private readonly ports: MachinePorts,
   ) {
     this.accel = backends.accel;
+    const { plan, kernel, firmware, roms } = files;
+    this.plan = plan;
     this.ended = new Promise(resolve => (this.end = resolve));
     const serials = spec.serials.map(
       (id, n) => backends.chardevs.claim(id, `serial port ${n + 1}`).value,
@@ -70,6 +70,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
       boot: spec.boot,
       uuid: spec.uuid,
       smbios: spec.smbios,
+      kernel,
       backends: {
         drive: backends.drives.claim.bind(backends.drives),
         netdev: backends.net.claim.bind(backends.net),
@@ -115,7 +116,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const events = new Events<QmpEvents>();
-      const plan = await loadPlan(spec, ports);
+      const { plan, kernel } = await loadKernel(spec, ports);
       const firmware = await loadFirmware(spec, ports.files);
       const roms = await loadRoms(spec, ports.files);
       const chardevs = await ports.openChardevs(spec);
@@ -131,7 +132,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
       });
       undo.push(() => accel.dispose());
       const backends = { accel, drives, net, chardevs };
-      return new Machine(spec, events, backends, plan, firmware, roms, ports);
+      return new Machine(spec, events, backends, { plan, kernel, firmware, roms }, ports);
     } catch (error) {
       for (const close of undo.reverse()) await close();
       throw error;
@@ -270,23 +271,8 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
   }
 }
 
-async function loadPlan(spec: CheckedSpec, ports: MachinePorts): Promise<LoadPlan | undefined> {
-  if (spec.kernel === undefined) return undefined;
-  const file = async (option: string, path: string) => {
-    try {
-      return { path, bytes: await ports.files.readFile(path) };
-    } catch (error) {
-      throw asVmError(error).during(`${option} ${path}`);
-    }
-  };
-  const kernel = await file('-kernel', spec.kernel);
-  const initrd = spec.initrd === undefined ? undefined : await file('-initrd', spec.initrd);
-  const plan = isMultiboot(kernel.bytes) ? planMultiboot : planLinux;
-  return plan({
-    kernel,
-    initrd,
-    append: spec.append,
-    ramBytes: spec.ramBytes,
-    rsdp: Low.ACPI,
-  });
+/** Of the host, read before anything is opened. */
+interface MachineFiles extends KernelPlan {
+  readonly firmware: FirmwareFile | undefined;
+  readonly roms: ReadonlyMap<string, Buffer>;
 }

@@ -39,7 +39,7 @@ describe('a spec that cannot be', () => {
       '-kernel is missing, and there is no disk that firmware could boot',
     ],
     [{ kernel: undefined, append: '', bios: 'nowhere' }, '-bios nowhere: ENOENT: no such file'],
-    [{ bios: 'x' }, '-kernel with -bios: boots one or the other'],
+    [{ bios: 'x' }, '-bios x: ENOENT: no such file'],
     [{ kernel: 'nowhere' }, '-kernel nowhere: ENOENT: no such file'],
     [{ initrd: 'nowhere' }, '-initrd nowhere: ENOENT: no such file'],
     [{ ramBytes: 15 * MIB }, '-m: 15 MiB is not a whole number from 16'],

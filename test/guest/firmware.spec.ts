@@ -1,13 +1,16 @@
 /**
  * Goal: SeaBIOS of the host boots a disk, again after a reset, powers off when the guest asks, and
- * a guest that it booted goes on elsewhere after a checkpoint. Method: the real CPU and board, and
- * a boot sector of our own on a disk in memory. Skipped where there is no SeaBIOS.
+ * a guest that it booted goes on elsewhere after a checkpoint; so with a kernel that it is given.
+ * Method: the real CPU and board, a boot sector of our own on a disk in memory, a kernel of our own. Skipped where there is no SeaBIOS.
  */
-import { existsSync } from 'node:fs';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
-import { Ask, BOOTED, bootSector, ECHOED } from './boot-sector.js';
+import { Random } from '../support/random.js';
+import { Ask, BOOTED, bootSector, ECHOED, KERNEL_RUNS, kernelImage } from './boot-sector.js';
 import { bootableIso } from './iso.js';
 import { GuestVm } from './vm.js';
 
@@ -29,6 +32,16 @@ const world = { accel: 'soft', limitMs: LIMIT_MS } as const;
 const iso = bootableIso(bootSector());
 const cdrom = new TestDisk(iso.length / 512, true);
 cdrom.data.set(iso);
+
+const folder = mkdtempSync(join(tmpdir(), 'colo-firmware-'));
+const [kernel, initrd] = [join(folder, 'kernel'), join(folder, 'initrd')];
+const random = new Random(1);
+const noise = (length: number) => Buffer.from(Array.from({ length }, () => random.below(256)));
+const payload = noise(300 * 1024);
+const archive = Buffer.concat([Buffer.from('070701'), noise(100_003)]);
+writeFileSync(kernel, kernelImage(payload));
+writeFileSync(initrd, archive);
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const count = (vm: GuestVm, text: string) => vm.console.written.split(text).length - 1;
 const said = (vm: GuestVm, text: string, times = 1) =>
@@ -156,4 +169,39 @@ afterEach(async () => {
     },
     2 * LIMIT_MS,
   );
+
+  test(
+    'starts the kernel of -kernel: each part is where its header says, again after a reset, and ' +
+      'on another machine',
+    async () => {
+      const given = { bios: 'bios-256k.bin', kernel, initrd, append: 'quiet colo.x=1' };
+      const first = await build(given);
+      first.machine().start();
+      await said(first, KERNEL_RUNS);
+      const { lifecycle } = first.machine();
+      await lifecycle.stopForCheckpoint();
+      const { ram } = lifecycle;
+      const header = ram.read(0x1_0000, 0x300)!;
+      const [cmdline, ramdisk] = [header.readUInt32LE(0x228), header.readUInt32LE(0x218)];
+      expect(header.readUInt32LE(0x21c)).toBe(archive.length);
+      expect(ram.read(cmdline, 15)!.toString()).toBe('quiet colo.x=1\0');
+      expect(ram.read(ramdisk, archive.length)!.equals(archive)).toBe(true);
+      expect(ram.read(0x10_0000, payload.length)!.equals(payload)).toBe(true);
+      const second = await build({ ...given, incoming: 'tcp:0:0' });
+      first.carryTo(second);
+      second.machine().lifecycle.goOnAfterFailover({ run: true });
+      second.console.type(Ask.RESET);
+      await said(second, KERNEL_RUNS);
+      expect([count(first, BOOTED), count(second, BOOTED)]).toEqual([0, 0]);
+    },
+    2 * LIMIT_MS,
+  );
+
+  test('a kernel that is no bzImage is refused', async () => {
+    const elf = join(folder, 'vmlinux');
+    writeFileSync(elf, Buffer.from('\x7fELF' + 'x'.repeat(100), 'latin1'));
+    await expect(build({ bios: 'bios-256k.bin', kernel: elf })).rejects.toThrow(
+      `-kernel ${elf} with -bios: firmware starts a bzImage`,
+    );
+  });
 });

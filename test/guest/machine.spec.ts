@@ -4,6 +4,7 @@
  * init (or COLO_TEST_KERNEL and COLO_TEST_MODULES, its unpacked tree). Skipped, with the reason
  * printed, where no kernel can be had.
  */
+import { existsSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import type { MachineSpec } from '../../src/machine/spec.js';
 import { TestDisk } from '../support/device-bench.js';
@@ -124,6 +125,25 @@ const arps = (vm: GuestVm) => vm.net.sent.filter(frame => frame.readUInt16BE(12)
       await vm.machine().dispose();
     },
     LIMIT_MS,
+  );
+
+  const firmware = existsSync('/usr/share/seabios/bios-256k.bin');
+  (firmware ? test : test.skip)(
+    'is started by firmware, asks it what there is, and powers off',
+    async () => {
+      const { kernel, initrd } = image as GuestImage;
+      const append = 'console=ttyS0 panic=-1 cryptomgr.notests colo.halt=1';
+      const vm = await build({ bios: 'bios-256k.bin', kernel, initrd, append });
+      vm.machine().start();
+      expect(await vm.machine().ended).toEqual({ cause: 'guest-shutdown', status: 0 });
+      // Its own memory is reserved: the map is firmware's, not the loader's.
+      expect(vm.console.written).toContain(
+        'BIOS-e820: [mem 0x00000000fffc0000-0x00000000ffffffff] reserved',
+      );
+      expect(vm.console.written).not.toMatch(/WARNING|BUG|nobody cared/);
+      await vm.machine().dispose();
+    },
+    2 * LIMIT_MS,
   );
 
   test.each(['noapic', 'noapic acpi=off'])(

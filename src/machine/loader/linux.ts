@@ -26,7 +26,7 @@ export interface KernelImage {
 }
 
 /** Offsets in boot_params and in the bzImage's first sector; the names are the protocol's. */
-const H = {
+export const H = {
   acpi_rsdp_addr: 0x070,
   ext_ramdisk_image: 0x0c0,
   ext_ramdisk_size: 0x0c4,
@@ -42,6 +42,7 @@ const H = {
   code32_start: 0x214,
   ramdisk_image: 0x218,
   ramdisk_size: 0x21c,
+  heap_end_ptr: 0x224,
   cmd_line_ptr: 0x228,
   initrd_addr_max: 0x22c,
   kernel_alignment: 0x230,
@@ -89,12 +90,7 @@ export function planLinux(image: KernelImage): LoadPlan {
   const { low } = ramLayout(ramBytes);
   const read = isElf(kernel.bytes) ? fromElf : fromBzImage;
   const k = read(kernel.bytes, option, low);
-  const cmdline = Buffer.from(`${append}\0`, 'latin1');
-  if (cmdline.length - 1 > k.cmdlineMax)
-    throw new VmError(
-      `-append: ${cmdline.length - 1} characters, this kernel takes at most ${k.cmdlineMax}`,
-    );
-  if (cmdline.length > Low.EBDA - Low.COMMAND_LINE) throw new VmError('-append: too long');
+  const cmdline = commandLine(append, k.cmdlineMax);
   const pieces = [...k.pieces, { gpa: Low.COMMAND_LINE, bytes: cmdline }];
   k.zeroPage.writeUInt32LE(Low.COMMAND_LINE, H.cmd_line_ptr);
   if (initrd) {
@@ -117,6 +113,17 @@ export function planLinux(image: KernelImage): LoadPlan {
   };
 }
 
+/** With its final zero. */
+export function commandLine(append: string, max: number): Buffer {
+  const cmdline = Buffer.from(`${append}\0`, 'latin1');
+  if (cmdline.length - 1 > max)
+    throw new VmError(
+      `-append: ${cmdline.length - 1} characters, this kernel takes at most ${max}`,
+    );
+  if (cmdline.length > Low.EBDA - Low.COMMAND_LINE) throw new VmError('-append: too long');
+  return cmdline;
+}
+
 /** The end of what a kernel needs, before memory is taken for it. */
 function mustFit(end: number, low: number, option: string): void {
   const mib = (bytes: number) => Math.floor(bytes / MIB);
@@ -136,7 +143,7 @@ function loadAddress(address: bigint, option: string): number {
   );
 }
 
-function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
+export function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (
     b.length < 1024 ||
@@ -201,7 +208,11 @@ function fromElf(bytes: Uint8Array, option: string, low: number): Kernel {
 /**
  * As high as the kernel allows, so that it does not stand in the way of what the kernel unpacks.
  */
-function placeInitrd(initrd: { path: string; bytes: Uint8Array }, k: Kernel, low: number): number {
+export function placeInitrd(
+  initrd: { path: string; bytes: Uint8Array },
+  k: Pick<Kernel, 'end' | 'initrdMax'>,
+  low: number,
+): number {
   const option = `-initrd ${initrd.path}`;
   const { length } = initrd.bytes;
   if (!looksLikeInitrd(initrd.bytes))
