@@ -61,13 +61,26 @@ export abstract class VmCommand extends BaseCommand {
     });
   }
 
-  /** undefined: help was asked for, and given. */
+  /** --explain: nothing runs. */
+  private async explained(base?: readonly GivenOption[]): Promise<boolean> {
+    const { givenOptions } = await import('./options/spec.js');
+    const names = givenOptions(this.argv).map(({ name }) => name);
+    if (!names.includes('explain')) return false;
+    const { explain, explanationText } = await import('./options/explain.js');
+    const all = explain(this.role, this.argv, base);
+    this.log(names.includes('json') ? JSON.stringify(all, undefined, 2) : explanationText(all));
+    if (all.options.some(({ verdict }) => verdict === 'refused') || !all.line) process.exitCode = 2;
+    return true;
+  }
+
+  /** undefined: help or an explanation was asked for, and given. */
   private async launch(base?: readonly GivenOption[]): Promise<Launch | undefined> {
     // Here, not above: what a machine is made of takes longer to load than most commands take to
     // run.
     const { parseLaunch } = await import('./options/spec.js');
     const { reachableWarnings } = await import('./options/reachable.js');
     try {
+      if (await this.explained(base)) return undefined;
       const launch = parseLaunch(this.role, this.argv, base);
       for (const line of reachableWarnings(launch)) this.note(`colo ${this.role}: ${line}`);
       return launch;

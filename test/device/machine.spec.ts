@@ -68,6 +68,14 @@ describe('a spec that cannot be', () => {
       { devices: [{ model: 'isa-debug-exit', id: 'x', properties: { iobase: 0x3f8 } }] },
       '-device isa-debug-exit,iobase=0x3f8: the ports are taken',
     ],
+    [
+      { devices: [{ model: 'isa-debugcon', id: 'log', properties: { chardev: 'com' } }] },
+      "-device isa-debugcon,id=log: chardev 'com' is taken by -serial",
+    ],
+    [
+      { devices: [{ model: 'isa-debugcon', id: 'log', properties: { chardev: 'nobody' } }] },
+      "-device isa-debugcon,id=log: there is no chardev 'nobody'",
+    ],
     [{ serials: ['nobody'] }, "-serial: there is no chardev 'nobody'"],
     [{ serials: ['com', 'com'] }, "-serial: chardev 'com' is taken by -serial"],
   ])('%#: %p', async (changes, message) => {

@@ -1,7 +1,8 @@
 /**
  * Goal: SeaBIOS of the host boots a disk, again after a reset, powers off when the guest asks, and
  * a guest that it booted goes on elsewhere after a checkpoint; so with a kernel that it is given.
- * Method: the real CPU and board, a boot sector of our own on a disk in memory, a kernel of our own. Skipped where there is no SeaBIOS.
+ * Method: the real CPU and board, a boot sector of our own on a disk in memory, a kernel of our
+ * own. Skipped where there is no SeaBIOS.
  */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -62,8 +62,8 @@ export const kernelOption: VmOption = {
   name: 'kernel',
   value: 'PATH',
   summary:
-    'kernel to boot: bzImage, ELF vmlinux or Multiboot; it is entered at once, with -bios firmware ' +
-    'starts a bzImage',
+    'kernel to boot: bzImage, ELF vmlinux or Multiboot; it is entered at once, with -bios ' +
+    'firmware starts a bzImage',
   take: (draft, value) => void (draft.spec.kernel = value),
 };
 

@@ -7,14 +7,14 @@ import { nodeNames } from '../../machine/check-disks.js';
 import { bootsFirmware, type CheckedSpec, checkSpec, usesOf } from '../../machine/check-spec.js';
 import type { MachineSpec } from '../../machine/spec.js';
 import type { ProcessOptions } from '../vm/process.js';
-import { type GivenOption, HelpAsked, parseArgv, UsageError } from './argv.js';
+import { type GivenOption, isRefused, refusedTogether, UsageError } from './argv.js';
 import { onTerminal } from './channels.js';
 import { addCard } from './display.js';
-import { Draft, type GlobalProperty, type Role } from './draft.js';
+import type { Draft, GlobalProperty, Role } from './draft.js';
 import { checkGlobals } from './globals.js';
+import { asUsage, judge, readOptions } from './judge.js';
 import { withSnapshots } from './snapshot.js';
 import { addUsbController } from './usb.js';
-import { optionTable, refusedOptions } from './table.js';
 
 export type { Role };
 
@@ -29,29 +29,22 @@ export interface Launch {
   readonly migration: readonly GlobalProperty[];
 }
 
-const options = new Map(optionTable.map(option => [option.name, option]));
-
-/** The words of one command line, as options; what they mean is not looked at. */
+/** The words of one command line, as options; what they mean is not looked at, nor mistakes. */
 export const givenOptions = (argv: readonly string[]): GivenOption[] =>
-  parseArgv(argv, optionTable, refusedOptions);
+  readOptions(argv).flatMap(read => (isRefused(read) ? [] : read));
 
 /**
  * base: options from elsewhere; what argv says of a thing that there is once replaces what they
- * say.
+ * say. UsageError: all options that cannot be had, or the first thing that is wrong with the whole.
  */
 export function parseLaunch(
   role: Role,
   argv: readonly string[],
   base: readonly GivenOption[] = [],
 ): Launch {
-  const draft = new Draft(role);
-  const given = givenOptions(argv);
-  const replaced = new Set(
-    given.map(({ name }) => name).filter(name => !options.get(name)?.repeatable),
-  );
-  const all = [...base.filter(({ name }) => !replaced.has(name)), ...given];
-  takeAll(draft, all, true);
-  takeAll(draft, all, false);
+  const { draft, judged } = judge(role, argv, base);
+  const refused = judged.filter(isRefused);
+  if (refused.length > 0) throw refusedTogether(refused);
   checkWhole(draft);
   const { name, traces, process } = draft;
   return {
@@ -61,25 +54,6 @@ export function parseLaunch(
     process,
     migration: draft.globals.filter(({ driver }) => driver === 'migration'),
   };
-}
-
-function takeAll(draft: Draft, given: readonly GivenOption[], early: boolean): void {
-  for (const one of given) {
-    const option = options.get(one.name);
-    if ((option?.early ?? false) !== early) continue;
-    draft.given.add(one.name);
-    asUsage(one, () => option?.take(draft, one.value, one));
-  }
-}
-
-function asUsage<T>(option: GivenOption, take: () => T): T {
-  try {
-    return take();
-  } catch (error) {
-    if (error instanceof UsageError || error instanceof HelpAsked) throw error;
-    const { message, options } = asVmError(error);
-    throw new UsageError(`${option.spelled}: ${message}`, { hint: options.hint, cause: error });
-  }
 }
 
 /** What this build cannot do is a mistake of usage, before anything is opened. */
@@ -99,6 +73,8 @@ const byNographic: GivenOption = { name: 'nographic', spelled: '-nographic', val
 /** What only the whole can tell. */
 function checkWhole(draft: Draft): void {
   const { spec } = draft;
+  if (draft.given.has('json') && !draft.given.has('explain'))
+    throw new UsageError('--json: it goes with --explain');
   asUsage(draft.given.has('vnc') ? byVnc : byVga, () => addCard(draft));
   addUsbController(draft);
   if (draft.given.has('nographic')) asUsage(byNographic, () => onTerminal(draft, byNographic));

@@ -49,6 +49,8 @@ import {
 } from './pair.js';
 import {
   daemonizeOption,
+  explainOption,
+  jsonOption,
   logfileOption,
   messagesOption,
   pidfileOption,
@@ -113,6 +115,8 @@ export const optionTable: readonly VmOption[] = [
   messagesOption,
   logfileOption,
   traceOption,
+  explainOption,
+  jsonOption,
   ...nothingTable,
 ];
 

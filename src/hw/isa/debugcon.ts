@@ -84,7 +84,8 @@ export class Debugcon extends Device<StateOf<typeof debugconState>> {
     this.soon?.dispose();
     this.soon = undefined;
     const { chr, gathered, paused } = this;
-    if (paused || gathered === 0 || !outside(() => chr.write(this.gather.subarray(0, gathered)))) return;
+    if (paused || gathered === 0 || !outside(() => chr.write(this.gather.subarray(0, gathered))))
+      return;
     this.gathered = 0;
     if (this.lost > 0) trace.lost?.({ id: this.id, bytes: this.lost });
     this.lost = 0;
