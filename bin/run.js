@@ -1,17 +1,24 @@
 #!/usr/bin/env node
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ownStandardStreams } from '../dist/host/node/own-stdio.js';
+import { startProcess } from '../dist/bundle/start.js';
 
-ownStandardStreams();
+startProcess();
 // Only now: what is imported may look at standard error.
-const { quickly } = await import('../dist/commands/quick.js');
+const words = process.argv.slice(2);
+
+/** False: these words are for oclif. */
+async function quickly() {
+  if (words[0] === 'primary' || words[0] === 'secondary')
+    return (await import('../dist/bundle/vm.js')).quicklyVm(words);
+  return (await import('../dist/bundle/quick.js')).quickly(words);
+}
 
 // oclif says 127 to a command that it does not know; a mistake of usage is 2.
 process.on('exit', code => {
   if (code === 127) process.exitCode = 2;
 });
-if (!(await quickly(process.argv.slice(2)))) {
+if (!(await quickly())) {
   const { execute, settings } = await import('@oclif/core');
   // What was built runs, whatever NODE_ENV a shell happens to have.
   settings.enableAutoTranspile = false;

@@ -2,7 +2,7 @@
 // its arguments on. Without arguments it runs everything, part by part: one process would keep the
 // modules of every test file until its end, and spend its time on collecting garbage.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,15 @@ const runtime = mkdtempSync(join(tmpdir(), 'colo-run-'));
 const totals = join(runtime, 'totals');
 // On a dumb terminal readline edits nothing, and the tests bring terminals of their own.
 if (process.env.TERM === 'dumb') delete process.env.TERM;
+
+/** Specs that start bin/run.js run what was built. */
+function noteStale() {
+  const { mtimeMs = 0 } = statSync('dist/bundle', { throwIfNoEntry: false }) ?? {};
+  const newer = readdirSync('src', { recursive: true }).find(
+    name => name.endsWith('.ts') && statSync(join('src', name)).mtimeMs > mtimeMs,
+  );
+  if (newer) console.error(`src/${newer} is newer than dist/bundle: npm run build`);
+}
 
 /** Exit status. */
 function run(args) {
@@ -32,6 +41,7 @@ function run(args) {
   return status ?? 1;
 }
 
+noteStale();
 // The simulation has a process of its own: beside the modules of others it is four times slower.
 const SIMULATION = 'test/sim/';
 const others = ['--testPathIgnorePatterns', '/node_modules/', SIMULATION];

@@ -3,6 +3,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { packageUrl } from '../base/package.js';
 import type { CpuModel, PageCodec, Topology } from './contract.js';
 
 export interface NativeRam {
@@ -112,8 +113,7 @@ export interface VmModule {
   cpuModel(backend: 'soft' | 'kvm'): CpuOffer;
 }
 
-/** Same distance from src/accel and from dist/accel. */
-const nativeDir = fileURLToPath(new URL('../../native', import.meta.url));
+const nativeDir = fileURLToPath(packageUrl('native'));
 
 let loaded: VmModule | undefined;
 

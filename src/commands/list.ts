@@ -1,10 +1,10 @@
 /** `colo list`: the VMs of this user on this host. */
 import { styleText } from 'node:util';
-import { BaseCommand } from './base.js';
 import { wantsColour } from './output.js';
 import { ageCell, columns, stateColour, stateWord, survey, type VmLine } from './survey.js';
+import { Tool } from './tool.js';
 
-export class List extends BaseCommand {
+export class List extends Tool {
   static override readonly summary = 'list the VMs that run on this host';
   static override readonly description =
     'VMs that were started with -name by this user. On a pipe: tabs between the columns ' +
@@ -15,6 +15,8 @@ export class List extends BaseCommand {
     'where the guest may not run.';
   static override readonly examples = ['<%= config.bin %> list', '<%= config.bin %> list --json'];
   static override readonly enableJsonFlag = true;
+  static override readonly args = {};
+  static override readonly flags = {};
 
   async run(): Promise<VmLine[]> {
     await this.parse(List);

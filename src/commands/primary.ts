@@ -4,7 +4,7 @@ import { VmCommand } from './vm-command.js';
 export class Primary extends VmCommand {
   static override readonly summary =
     'run a virtual machine; with a secondary it survives the loss of this host';
-  static override readonly usage = 'primary -kernel PATH [OPTION]...';
+  static readonly usage = 'primary -kernel PATH [OPTION]...';
   static override readonly description =
     'Runs in the foreground until the guest powers off, `quit`, or a signal (a second one ' +
     'ends it at once). Nothing is protected before `migrate` with x-colo on. With -S it ' +

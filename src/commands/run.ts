@@ -49,6 +49,8 @@ export class Run extends BaseCommand {
         import('./pair/supervisor.js'),
         import('./pair/side.js'),
         import('./pair/process-side.js'),
+        // Asked for later: by then an upgrade may have taken the file away.
+        import('../block/record/image-record.js'),
       ]);
     const file = readPairFile(args.file, flags.insecure);
     backOf(file); // either role may come to this side

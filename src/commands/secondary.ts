@@ -3,7 +3,7 @@ import { VmCommand } from './vm-command.js';
 
 export class Secondary extends VmCommand {
   static override readonly summary = 'wait for a primary, follow it, and go on when it is lost';
-  static override readonly usage = 'secondary -incoming URI [OPTION]...';
+  static readonly usage = 'secondary -incoming URI [OPTION]...';
   static override readonly description =
     'Give it the same -m, -drive ids, -netdev ids and -device as the primary. When the ' +
     'primary is ' +

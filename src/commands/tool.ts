@@ -1,12 +1,14 @@
 /**
  * A command that starts at once: oclif is loaded only where its words are not plainly right, or ask
- * for help. To oclif it is a command like any other. For `colo image`, whose work often takes less
- * time than oclif's start.
+ * for help. To oclif it is a command like any other. For what often takes less time than oclif's
+ * start, and for the VM, whose words oclif knows nothing of.
  */
 import type { Command, Interfaces } from '@oclif/core';
 import { VmError } from '../base/errors.js';
 import { errorAsJson, exitCode, note, noteError, watchOutput } from './output.js';
 import { type Declared, plainWords } from './words.js';
+
+const help = ['--help', '-h', '--version', '-V'];
 
 type ToolClass = Declared & (new (argv: readonly string[]) => Tool);
 
@@ -17,7 +19,7 @@ export abstract class Tool {
   static readonly examples?: string[];
   static readonly args: Interfaces.ArgInput;
   static readonly flags: Interfaces.FlagInput;
-  static readonly enableJsonFlag: boolean;
+  static readonly enableJsonFlag?: boolean;
 
   constructor(protected readonly argv: readonly string[]) {}
 
@@ -33,6 +35,7 @@ export abstract class Tool {
   }
 
   protected jsonEnabled(): boolean {
+    if (!(this.constructor as typeof Tool).enableJsonFlag) return false;
     const end = this.argv.indexOf('--');
     return this.argv.slice(0, end < 0 ? undefined : end).includes('--json');
   }
@@ -78,4 +81,16 @@ export abstract class Tool {
   private writeJson(value: unknown): void {
     process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
   }
+}
+
+/** False: these words are for oclif. */
+export async function runTool(tool: typeof Tool, words: readonly string[]): Promise<boolean> {
+  if (words.some(word => help.includes(word))) return false;
+  try {
+    await tool.run(words);
+  } catch (error) {
+    const { handle } = await import('@oclif/core');
+    await handle(error as Error);
+  }
+  return true;
 }

@@ -1,19 +1,20 @@
 /** `colo primary` and `colo secondary`: QEMU's command line. Its options are in help.ts. */
-import { BaseCommand } from './base.js';
 import { type GivenOption, HelpAsked, UsageError } from './options/argv.js';
 import type { Launch, Role } from './options/spec.js';
-import { noteUnlessPrompt } from './output.js';
+import { noteUnlessPrompt, watchOutput } from './output.js';
 import type { Pairing } from './pair/pairing.js';
+import { Tool } from './tool.js';
+import { version } from './version.js';
 import { channelHint } from './vm/channels.js';
 import { LogSink, startDaemon, staysInForeground } from './vm/process.js';
 
-export abstract class VmCommand extends BaseCommand {
-  static override readonly strict = false;
+export abstract class VmCommand extends Tool {
+  static readonly strict = false;
+  static override readonly args = {};
+  static override readonly flags = {};
   protected abstract readonly role: Role;
 
   async run(): Promise<void> {
-    // Ours, not oclif's: it warns developers who forget to parse.
-    this.parsed = true;
     const pairing = await this.pairing();
     const launch = await this.launch(pairing?.options);
     if (!launch) return;
@@ -27,7 +28,7 @@ export abstract class VmCommand extends BaseCommand {
     const hint = process.stderr.isTTY ? channelHint(launch.spec, launch.name) : undefined;
     if (hint !== undefined) this.note(`colo ${this.role}: ${hint}`);
     const { runVm } = await import('./vm/run.js');
-    const [major, minor, micro] = this.config.version.split(/[.-]/).map(Number);
+    const [major, minor, micro] = version().split(/[.-]/).map(Number);
     const code = await runVm(launch, {
       version: { major, minor, micro, package: 'colo' },
       note: line => log.write(`colo ${this.role}: ${line}`),
@@ -39,8 +40,10 @@ export abstract class VmCommand extends BaseCommand {
     process.stdout.write('', () => process.exit(code));
   }
 
-  /** No reason to stop a VM. */
-  protected override outputLost(): void {}
+  /** A lost reader is no reason to stop a VM. */
+  protected override async init(): Promise<void> {
+    watchOutput(() => undefined);
+  }
 
   private async pairing(): Promise<Pairing | undefined> {
     const { givenOptions } = await import('./options/spec.js');
@@ -68,7 +71,8 @@ export abstract class VmCommand extends BaseCommand {
     if (!names.includes('explain')) return false;
     const { explain, explanationText } = await import('./options/explain.js');
     const all = explain(this.role, this.argv, base);
-    this.log(names.includes('json') ? JSON.stringify(all, undefined, 2) : explanationText(all));
+    const text = names.includes('json') ? JSON.stringify(all, undefined, 2) : explanationText(all);
+    process.stdout.write(`${text}\n`);
     if (all.options.some(({ verdict }) => verdict === 'refused') || !all.line) process.exitCode = 2;
     return true;
   }
@@ -86,7 +90,7 @@ export abstract class VmCommand extends BaseCommand {
       return launch;
     } catch (error) {
       if (!(error instanceof HelpAsked)) throw error;
-      this.log(error.message);
+      process.stdout.write(`${error.message}\n`);
       return undefined;
     }
   }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VmError } from '../../base/errors.js';
+import { packageUrl } from '../../base/package.js';
 import { makeFolder, PRIVATE_FOLDER } from '../../host/node/folder.js';
 import { namesDir } from '../names.js';
 import type { Role } from '../options/spec.js';
@@ -13,7 +14,7 @@ import type { Side } from '../pair/side.js';
 import type { VmLine } from '../survey.js';
 import type { LocalSide } from './agent.js';
 
-const program = fileURLToPath(new URL('../../../bin/run.js', import.meta.url));
+const program = fileURLToPath(packageUrl('bin/run.js'));
 
 export interface LocalOptions {
   readonly file: PairFile;

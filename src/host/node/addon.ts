@@ -1,6 +1,7 @@
 /** The addon's `host` module: what Node lacks of the operating system, typed. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { packageUrl } from '../../base/package.js';
 
 export interface NativeTap {
   name(): string;
@@ -95,8 +96,7 @@ export interface HostModule {
   pageOffset(buffer: Uint8Array): number;
 }
 
-/** Same distance from src/host/node and from dist/host/node. */
-const nativeDir = fileURLToPath(new URL('../../../native', import.meta.url));
+const nativeDir = fileURLToPath(packageUrl('native'));
 
 let loaded: HostModule | undefined;
 

@@ -51,9 +51,9 @@ async function byOclif(words: readonly string[], tool: Declared) {
   }
 }
 
-test('every image command starts without oclif', () => {
+test('every image command, list and a VM start without oclif', () => {
   expect(tools.map(([name]) => name)).toEqual(
-    Object.keys(commands).filter(name => name.startsWith('image:')),
+    Object.keys(commands).filter(name => /^(primary|secondary|list|image:.*)$/.test(name)),
   );
 });
 

@@ -1,0 +1,8 @@
+/** What a process of colo does first. */
+import { ownStandardStreams } from './own-stdio.js';
+import { showSourceStacks } from './source-stacks.js';
+
+export function startProcess(): void {
+  ownStandardStreams();
+  showSourceStacks();
+}
