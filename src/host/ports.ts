@@ -141,6 +141,17 @@ export interface Sockets {
   listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
   /** VmError when the credentials are no good. The simulation has none. */
   tls?(role: 'client' | 'server', credentials: TlsCredentials): TlsContext;
+  /**
+   * What a browser opens over it, which it takes: bytes as binary messages, whose borders mean
+   * nothing. VmError: it was none, and is closed. The simulation has none.
+   */
+  webSocket?(stream: Stream, options: WebSocketOptions): Promise<Stream>;
+}
+
+export interface WebSocketOptions {
+  readonly timeoutMs: number;
+  /** A page that another host's server has sent is refused. */
+  readonly sameOrigin: boolean;
 }
 
 /**

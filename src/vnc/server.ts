@@ -2,7 +2,7 @@
  * The screen of a machine for any number of viewers (RFC 6143). It is looked at only while one of
  * them waits for a picture, less often while nothing moves.
  */
-import { asVmError, VmError } from '../base/errors.js';
+import { assert, asVmError, VmError } from '../base/errors.js';
 import type { Disposable } from '../base/disposable.js';
 import type { Events } from '../base/events.js';
 import type { Clock, Entropy, Listener, Sockets, Stream, TlsContext } from '../host/ports.js';
@@ -14,6 +14,7 @@ import { admitViewer, HANDSHAKE_MS } from './security.js';
 import { Viewer } from './viewer.js';
 
 const FIRST_PORT = 5900;
+const FIRST_WEBSOCKET_PORT = 5700;
 const LAST_PORT = 65535;
 const VIEWERS_MAX = 16;
 const FASTEST_MS = 33;
@@ -26,6 +27,8 @@ export interface VncSpec {
   /** Port 5900 + display; up to `to` the first that is free. */
   display: number;
   to?: number;
+  /** A port for browsers, too. */
+  websocket?: number | 'by-display';
   password: boolean;
   /** Id of a tls-creds object. */
   tlsCreds?: string;
@@ -44,14 +47,19 @@ export interface VncPorts {
   note(line: string): void;
 }
 
+type Door = 'plain' | 'websocket';
+
 interface Seat {
   readonly peer: VncPeer;
-  readonly stream: Stream;
+  stream: Stream;
+  /** While it shakes hands: when it has to be done. */
+  late?: Disposable;
   viewer: Viewer | undefined;
 }
 
 export class VncServer implements Disposable {
   private listener: Listener | undefined;
+  private webListener: Listener | undefined;
   private readonly seats = new Set<Seat>();
   private readonly painter = newPainter();
   private password: string | undefined;
@@ -69,34 +77,45 @@ export class VncServer implements Disposable {
 
   /** VmError: no port is free. */
   async listen(): Promise<void> {
-    const { host, display, to = display } = this.spec;
+    const { display, to = display, websocket } = this.spec;
     for (let n = display; ; n++) {
-      const address = { kind: 'tcp', host: host === '' ? '0.0.0.0' : host, port: FIRST_PORT + n };
       try {
-        this.listener = await this.ports.sockets.listen(
-          address as { kind: 'tcp'; host: string; port: number },
-          stream => this.accept(stream),
-        );
+        this.listener = await this.listenAt(FIRST_PORT + n, 'plain');
+        const web = websocket === 'by-display' ? FIRST_WEBSOCKET_PORT + n : websocket;
+        if (web !== undefined) this.webListener = await this.listenAt(web, 'websocket');
         return;
       } catch (error) {
+        this.listener?.dispose();
         if (n >= to || FIRST_PORT + n >= LAST_PORT) throw asVmError(error).during('-vnc');
       }
     }
   }
 
+  private listenAt(port: number, kind: Door): Promise<Listener> {
+    const { host } = this.spec;
+    const address = { kind: 'tcp', host: host === '' ? '0.0.0.0' : host, port } as const;
+    return this.ports.sockets.listen(address, stream => this.accept(stream, kind));
+  }
+
   /** Where it listens, in QMP's words. */
   get address(): VncPeer {
-    const address = this.listener?.address;
-    if (address?.kind !== 'tcp') return peerOf('');
-    return peerOf(
-      `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
-    );
+    return addressOf(this.listener, 'plain');
+  }
+
+  /** Where browsers come; undefined: nowhere. */
+  get webAddress(): VncPeer | undefined {
+    return this.webListener && addressOf(this.webListener, 'websocket');
   }
 
   get auth(): string {
     const { password, tlsCreds } = this.spec;
-    if (tlsCreds === undefined) return password ? 'vnc' : 'none';
+    if (tlsCreds === undefined) return this.webAuth;
     return password ? 'vencrypt+x509+vnc' : 'vencrypt+x509+none';
+  }
+
+  /** Of browsers, who have TLS below the WebSocket. */
+  get webAuth(): string {
+    return this.spec.password ? 'vnc' : 'none';
   }
 
   get clients(): VncPeer[] {
@@ -114,15 +133,16 @@ export class VncServer implements Disposable {
 
   dispose(): void {
     this.listener?.dispose();
+    this.webListener?.dispose();
     this.timer?.dispose();
     for (const seat of [...this.seats]) this.leave(seat);
   }
 
   // --- viewers
 
-  private accept(stream: Stream): void {
+  private accept(stream: Stream, door: Door): void {
     if (this.seats.size >= VIEWERS_MAX) return stream.destroy();
-    const seat: Seat = { peer: peerOf(stream.peer), stream, viewer: undefined };
+    const seat: Seat = { peer: peerOf(stream.peer, door), stream, viewer: undefined };
     this.seats.add(seat);
     this.tell('VNC_CONNECTED', seat);
     this.serve(seat)
@@ -135,11 +155,13 @@ export class VncServer implements Disposable {
 
   private async serve(seat: Seat): Promise<void> {
     const { ports, spec } = this;
-    const late = ports.clock.timer(HANDSHAKE_MS, () => this.leave(seat));
+    seat.late = ports.clock.timer(HANDSHAKE_MS, () => this.leave(seat));
     try {
+      const web = seat.peer.websocket;
+      if (web) await this.openWebSocket(seat);
       const admitted = await admitViewer(seat.stream, {
         entropy: ports.entropy,
-        tls: ports.tls,
+        tls: web ? undefined : ports.tls,
         wantsPassword: spec.password,
         password: this.password,
       });
@@ -147,7 +169,7 @@ export class VncServer implements Disposable {
       if (shared === 0) this.alone(seat);
       const surface = this.paint();
       await admitted.stream.write(serverInit(surface, ports.name));
-      late.dispose();
+      seat.late.dispose();
       if (!this.seats.has(seat)) return;
       seat.viewer = new Viewer(admitted, surface, {
         input: ports.input,
@@ -158,8 +180,23 @@ export class VncServer implements Disposable {
       this.tell('VNC_INITIALIZED', seat);
       await seat.viewer.serve();
     } finally {
-      late.dispose();
+      seat.late.dispose();
     }
+  }
+
+  /** A browser's: TLS first, then HTTP. */
+  private async openWebSocket(seat: Seat): Promise<void> {
+    const { tls, sockets } = this.ports;
+    const timeoutMs = HANDSHAKE_MS;
+    const put = (stream: Stream) => {
+      if (!this.seats.has(seat)) stream.destroy();
+      seat.stream = stream;
+    };
+    if (tls) put(await tls.start(seat.stream, { timeoutMs }));
+    assert(sockets.webSocket, 'this host speaks WebSocket');
+    // Without a password any page that a browser of this host shows could type at the guest.
+    const sameOrigin = !this.spec.password;
+    put(await sockets.webSocket(seat.stream, { timeoutMs, sameOrigin }));
   }
 
   /** It asked to have the screen for itself. */
@@ -169,6 +206,7 @@ export class VncServer implements Disposable {
 
   private leave(seat: Seat): void {
     if (!this.seats.delete(seat)) return;
+    seat.late?.dispose();
     seat.viewer?.close();
     seat.stream.destroy();
     this.tell('VNC_DISCONNECTED', seat);
@@ -176,7 +214,9 @@ export class VncServer implements Disposable {
 
   private tell(event: 'VNC_CONNECTED' | 'VNC_INITIALIZED' | 'VNC_DISCONNECTED', seat: Seat): void {
     this.ports.events.emit(event, {
-      server: { ...this.address, auth: this.auth },
+      server: seat.peer.websocket
+        ? { ...(this.webAddress ?? this.address), auth: this.webAuth }
+        : { ...this.address, auth: this.auth },
       client: seat.peer,
     });
   }
@@ -227,14 +267,21 @@ function serverInit({ width, height }: { width: number; height: number }, name: 
   return Buffer.concat([head, encodePixelFormat(ownFormat), length, text]);
 }
 
+function addressOf(listener: Listener | undefined, door: Door): VncPeer {
+  const address = listener?.address;
+  if (address?.kind !== 'tcp') return peerOf('', door);
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  return peerOf(`${host}:${address.port}`, door);
+}
+
 /** `10.0.0.2:4711`, `[::1]:4711`. */
-function peerOf(text: string): VncPeer {
+function peerOf(text: string, door: Door): VncPeer {
   const match = /^\[?([^\]]*?)\]?:(\d+)$/.exec(text);
   const host = match?.[1] ?? text;
   return {
     host,
     service: match?.[2] ?? '',
     family: host.includes(':') ? 'ipv6' : 'ipv4',
-    websocket: false,
+    websocket: door === 'websocket',
   };
 }

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { VGA_MODEL } from '../../hw/display/vga-device.js';
 import { neededWord } from '../../words/named.js';
+import { onOrOff } from '../../words/scalars.js';
 import { bool, int, optional, parsed } from '../../words/types.js';
 import type { Draft } from './draft.js';
 import { keyedOption, type VmOption } from './option.js';
@@ -44,31 +45,45 @@ const checkedPlace = (word: string): string => {
   return word;
 };
 
+function websocketPort(word: string): number | 'by-display' | undefined {
+  const said = onOrOff(word);
+  if (said === 'on') return 'by-display';
+  if (said === 'off') return undefined;
+  const port = Number(word);
+  if (!/^[0-9]{1,5}$/.test(word) || port < 1 || port > 65_535)
+    throw new VmError(`websocket=${word}: it is on, off or a port`);
+  return port;
+}
+
 export const vncOption = keyedOption({
   name: 'vnc',
   value: 'HOST:N[,OPTS]',
   summary:
     'show the screen over VNC at port 5900 + N, as in 127.0.0.1:7; with password=on viewers are ' +
-    'asked for one (set_password vnc), with tls-creds=ID they come by TLS; none: nowhere',
+    'asked for one (set_password vnc), with tls-creds=ID they come by TLS, with websocket=on ' +
+    'browsers come to port 5700 + N; none: nowhere',
   implied: 'vnc',
   keys: {
     vnc: parsed('HOST:N, :N (every address of the host) or none', 'HOST:N', checkedPlace),
     to: optional(
       int('the last display to try, if those before are taken', { min: 0, max: LAST_DISPLAY }),
     ),
+    websocket: optional(
+      parsed('on: browsers come to port 5700 + N; or the port', 'on|off|PORT', websocketPort),
+    ),
     password: optional(bool('viewers are asked for a password; before one is set nobody gets in')),
     'tls-creds': optional(parsed('a tls-creds-x509 object for a server', 'id', neededWord)),
   },
-  take(draft, { vnc: word, to, password = false, 'tls-creds': tlsCreds }) {
+  take(draft, { vnc: word, to, websocket, password = false, 'tls-creds': tlsCreds }) {
     const place = readPlace(word);
     if (!place) {
-      if (to !== undefined || password || tlsCreds !== undefined)
+      if ([to, websocket, tlsCreds].some(option => option !== undefined) || password)
         throw new VmError('none has no options');
       return;
     }
     if (to !== undefined && to < place.display)
       throw new VmError(`to=${to} is before ${place.display}`);
-    draft.spec.vnc = { ...place, to, password, tlsCreds };
+    draft.spec.vnc = { ...place, to, websocket, password, tlsCreds };
   },
 });
 

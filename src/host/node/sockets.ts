@@ -13,6 +13,7 @@ import type {
   Stream,
   TlsContext,
   TlsCredentials,
+  WebSocketOptions,
 } from '../ports.js';
 import { errorCode, systemError } from './errors.js';
 import { heartbeatBeside } from './heartbeat.js';
@@ -68,6 +69,15 @@ export class NodeSockets implements Sockets {
       });
     }
     return { address: bound(server, address), dispose: () => void server.close() };
+  }
+
+  async webSocket(stream: Stream, options: WebSocketOptions): Promise<Stream> {
+    if (!(stream instanceof NodeStream))
+      throw new VmError('a WebSocket needs a connection of this host');
+    const socket = stream.take();
+    // Most VMs have no browser for a viewer.
+    const { webSocketOver } = await import('./web-socket.js');
+    return webSocketOver(socket, stream, options);
   }
 
   tls(role: 'client' | 'server', credentials: TlsCredentials): TlsContext {
@@ -184,12 +194,19 @@ class NodeStream implements Stream {
       });
   }
 
-  /** Gives the socket away; this stream is over, without a word. */
+  /** As take(), for a secret: nothing has come yet. */
   release(): Socket {
+    if (this.socket.readableLength > 0) {
+      this.take();
+      throw new VmError(`${this.peer}: plain bytes where TLS must begin`);
+    }
+    return this.take();
+  }
+
+  /** Gives the socket away, with what waits there to be read; this stream is over, silently. */
+  take(): Socket {
     this.closedByUs = true;
     this.outbox.flush();
-    if (this.socket.readableLength > 0)
-      throw new VmError(`${this.peer}: plain bytes where TLS must begin`);
     this.socket.off('data', this.onSocketData);
     this.socket.off('end', this.onSocketEnd);
     this.socket.off('close', this.onSocketClose);

@@ -2,6 +2,7 @@
 import { VmError } from '../../base/errors.js';
 import { newPainter } from '../../hw/display/surface.js';
 import { pictureFormats, savePicture } from '../../vm/screendump.js';
+import type { VncPeer } from '../../qapi/types.js';
 import type { Vm } from '../../vm/vm.js';
 import type { VncServer } from '../../vnc/server.js';
 import { bool, flag, list, oneOf, optional, str, struct } from '../../words/types.js';
@@ -17,6 +18,7 @@ const vncInfo = struct('VncInfo', {
   service: optional(str()),
   auth: optional(str()),
   clients: optional(list(client)),
+  'x-websocket': optional(struct('VncServerInfo', { ...vncPeer, auth: optional(str()) })),
 });
 
 async function dump(
@@ -33,6 +35,11 @@ export function vncServerOf(vm: Vm): VncServer {
   if (vm.vnc) return vm.vnc;
   throw new VmError('this VM has no VNC server: -vnc was not given');
 }
+
+const websocketLines = (web: (VncPeer & { auth?: string }) | undefined): string[] =>
+  web
+    ? [`  Server: ${web.host}:${web.service} (${web.family}, Websocket)`, `    Auth: ${web.auth}`]
+    : [];
 
 export const displayCommands = [
   command({
@@ -65,7 +72,17 @@ export const displayCommands = [
     run: ({ vnc }) => {
       if (!vnc) return { enabled: false };
       const { host, family: kind, service } = vnc.address;
-      return { enabled: true, host, family: kind, service, auth: vnc.auth, clients: vnc.clients };
+      const { auth, clients, webAddress } = vnc;
+      const web = webAddress && { ...webAddress, auth: vnc.webAuth };
+      return {
+        enabled: true,
+        host,
+        family: kind,
+        service,
+        auth,
+        clients,
+        'x-websocket': web,
+      };
     },
     show: info =>
       info.enabled
@@ -73,6 +90,7 @@ export const displayCommands = [
             `default:`,
             `  Server: ${info.host}:${info.service} (${info.family})`,
             `    Auth: ${info.auth}`,
+            ...websocketLines(info['x-websocket']),
             ...(info.clients ?? []).map(c => `  Client: ${c.host}:${c.service} (${c.family})`),
           ].join('\n')
         : 'None',
