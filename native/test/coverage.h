@@ -45,6 +45,7 @@ class Coverage {
   /// Is ModRM.reg a part of the opcode?
   static bool group(const soft::Insn& i) {
     const int op = i.opcode;
+    if (i.vex) return i.map == 2 && op == 0xf3;
     if (i.map == 0)
       return (op & 0xfc) == 0x80 || op == 0x8f || (op & 0xf6) == 0xc0 || (op & 0xfe) == 0xc6 ||
              (op & 0xf0) == 0xd0 || (op & 0xf6) == 0xf6;
@@ -76,11 +77,13 @@ class Coverage {
   }
   /// A prefix counts where it makes another instruction of the opcode, or another operand size.
   static u8 prefix(const soft::Insn& i) {
+    if (i.vex) return i.prefix;
     const u8 size = i.opsize && (i.map > 1 || !sizeless(i)) ? 0x66 : 0;
     if (string_op(i)) return i.repeat ? i.repeat : i.opcode & 1 ? size : 0;
     if (i.map == 2) return i.repeat ? i.repeat : i.opsize ? 0x66 : 0;
     if (i.map > 0 && soft::ThunkCache::claims(i.map, i.opcode, i.prefix)) return i.prefix;
     if (i.map == 1 && i.opcode == 0xb8) return i.repeat;
+    if (i.map == 1 && (i.opcode & 0xfe) == 0xbc && i.repeat) return i.repeat;
     return x87(i) ? 0 : size;
   }
   static u64 key(const soft::Insn& i) {
@@ -88,6 +91,7 @@ class Coverage {
     if (i.has_modrm) k |= static_cast<u64>(i.memory) << 24;
     if (i.has_modrm && group(i)) k |= static_cast<u64>(i.ext()) << 25;
     if (x87(i) && !i.memory) k |= static_cast<u64>(i.modrm) << 32;
+    k |= static_cast<u64>(i.vex) << 40 | static_cast<u64>(i.long_vector) << 41;
     return k;
   }
 
@@ -98,7 +102,7 @@ class Coverage {
   };
 
   static std::set<Form> forms(Machine& m) {
-    std::set<Form> all;
+    std::set<Form> all = vex_forms(m);
     for (const u8 prefix : {0x00, 0x66, 0xf2, 0xf3})
       for (int map = 0; map < 4; map++)
         for (int opcode = 0; opcode < 256; opcode++)
@@ -110,6 +114,23 @@ class Coverage {
             if (map > 1) bytes.push_back(map == 2 ? 0x38 : 0x3a);
             bytes.push_back(static_cast<u8>(opcode));
             bytes.push_back(static_cast<u8>(modrm));
+            bytes.resize(16);
+            soft::Insn insn;
+            if (taken(m, bytes, insn)) all.insert({key(insn), bytes});
+          }
+    return all;
+  }
+
+  /// Without a third register, which every instruction can have: its number is 0.
+  static std::set<Form> vex_forms(Machine& m) {
+    std::set<Form> all;
+    for (u8 last = 0x78; last < 0x80; last++)
+      for (u8 map = 1; map < 4; map++)
+        for (int opcode = 0; opcode < 256; opcode++)
+          for (int modrm = 0; modrm < 256; modrm++) {
+            if (modrm < 0xc0 && (modrm & 0xc7) != 3) continue;
+            std::vector<u8> bytes{0xc4, static_cast<u8>(0xe0 | map), last, static_cast<u8>(opcode),
+                                  static_cast<u8>(modrm)};
             bytes.resize(16);
             soft::Insn insn;
             if (taken(m, bytes, insn)) all.insert({key(insn), bytes});
@@ -133,7 +154,7 @@ class Coverage {
   static bool taken(Machine& m, const std::vector<u8>& bytes, soft::Insn& insn) {
     using namespace soft;
     if (parse(bytes.data(), bytes.size(), insn) != Parse::Done || insn.undefined) return false;
-    if (!ThunkCache::claims(insn.map, insn.opcode, insn.prefix) &&
+    if (!insn.vex && !ThunkCache::claims(insn.map, insn.opcode, insn.prefix) &&
         system_insn(insn.map, insn.opcode, insn.modrm, insn.prefix, insn.rex).fn)
       return false;
     if (left_out(insn)) return false;

@@ -228,6 +228,21 @@ void report(const Case& k, const State& in, const State& host, const soft::Cpu& 
              (unsigned long long)host.r[i], (unsigned long long)c.r[i]);
 }
 
+/// A VEX prefix in place of those and of REX.
+struct Vex {
+  u8 map = 0;         // 0: none
+  u8 pp = 0;          // its two bits for a mandatory prefix: none, 66, F3, F2
+  bool third = true;  // the register in vvvv is an operand
+};
+
+/// Its three bytes; rex: W, R, X and B. vvvv: a random register, one of so many.
+void put_vex(Bytes& bytes, const Vex& vex, int rex, u64 registers) {
+  const int vvvv = vex.third ? static_cast<int>(rnd(registers)) : 0;
+  bytes.push_back(0xc4);
+  bytes.push_back(static_cast<u8>((~rex & 7) << 5 | vex.map));
+  bytes.push_back(static_cast<u8>((rex & 8) << 4 | (~vvvv & 15) << 3 | vex.pp));
+}
+
 /// Builds encodings: prefixes, REX, opcode, ModRM with a random register or memory operand,
 /// immediate.
 struct Spec {
@@ -243,6 +258,7 @@ struct Spec {
   bool shift = false, rotate = false, by_one = false, bit_offset = false;
   Bytes prefix = {};
   bool float_state = false;
+  Vex vex = {};
 };
 
 }  // namespace
@@ -338,10 +354,10 @@ Case encode(const Spec& s, int size, bool memory, bool lock) {
     sib = rnd(2);
     if (sib && (index == rm || index == 4 || (s.bit_offset && index == reg))) sib = false;
   }
-  if (!no_rex || size == 8)
-    k.bytes.push_back(
-        static_cast<u8>(0x40 | (size == 8 ? 8 : 0) | (s.ext < 0 ? (reg >> 3) << 2 : 0) |
-                        (sib ? (index >> 3) << 1 : 0) | (memory && mode == 0 ? 0 : rm >> 3)));
+  const int rex = (size == 8 ? 8 : 0) | (s.ext < 0 ? (reg >> 3) << 2 : 0) |
+                  (sib ? (index >> 3) << 1 : 0) | (memory && mode == 0 ? 0 : rm >> 3);
+  if (s.vex.map) put_vex(k.bytes, s.vex, rex, 16);
+  else if (!no_rex || size == 8) k.bytes.push_back(static_cast<u8>(0x40 | rex));
   k.bytes.insert(k.bytes.end(), s.opcode.begin(), s.opcode.end());
   if (gs) target -= kGsBase;
   const int imm_size = s.imm == 9 ? (size == 8 ? 4 : size) : s.imm;

@@ -80,7 +80,7 @@ Case encode_legacy(const Spec& s, int size, bool memory, bool lock) {
   if (s.by_one) k.count_imm = 1;
   const bool narrow = memory && !legacy->flat && rnd(2);        // a 16-bit address
   const bool x87 = s.opcode[0] >= 0xd8 && s.opcode[0] <= 0xdf;  // its environment has two sizes
-  const bool sized = (!s.float_state || x87) && size > 1;
+  const bool sized = (!s.float_state || x87) && size > 1 && !s.vex.map;
   if (lock) e.both(0xf0);
   if (sized && (size == 2) == legacy->wide) k.bytes.push_back(0x66);
   if (sized && size == 2) k.host.push_back(0x66);
@@ -89,7 +89,9 @@ Case encode_legacy(const Spec& s, int size, bool memory, bool lock) {
     constexpr u8 kOverrides[] = {0x26, 0x36, 0x3e, 0x64, 0x65};
     k.bytes.push_back(kOverrides[rnd(5)]);
   }
-  e.both(s.prefix), e.both(s.opcode);
+  Bytes vex;
+  if (s.vex.map) put_vex(vex, s.vex, 0, 8);
+  e.both(s.prefix), e.both(vex), e.both(s.opcode);
   const int reg = s.ext >= 0 ? s.ext : static_cast<int>(rnd(8));
   if (s.bit_offset && memory) {
     const u64 bit = rnd(0x1000) - 0x800;

@@ -82,6 +82,19 @@ const Part kParts[] = {
     {"smap", &F::ebx7, F::SMAP, {{0x0f, 0x01, 0xca}, {0x0f, 0x01, 0xcb}}},
     {"xsaveopt", &F::xsave1, F::XSAVEOPT, {{0x0f, 0xae, 0x33}}},
     {"xsavec", &F::xsave1, F::XSAVEC, {{0x0f, 0xc7, 0x23}, {0x48, 0x0f, 0xc7, 0x23}}},
+    {"bmi1",
+     &F::ebx7,
+     F::BMI1,
+     {{0xc4, 0xe2, 0x70, 0xf2, 0xc3},    // andn eax, ecx, ebx
+      {0xc4, 0xe2, 0x78, 0xf3, 0x1b},    // blsi eax, [rbx]
+      {0xc4, 0xe2, 0x78, 0xf7, 0xc1}}},  // bextr eax, ecx, eax
+    {"bmi2",
+     &F::ebx7,
+     F::BMI2,
+     {{0xc4, 0xe2, 0x78, 0xf5, 0xc1},        // bzhi eax, ecx, eax
+      {0xc4, 0xe3, 0xfb, 0xf0, 0x03, 0x07},  // rorx rax, [rbx], 7
+      {0xc4, 0xe2, 0x73, 0xf6, 0xc3}}},      // mulx eax, ecx, ebx
+    {"adx", &F::ebx7, F::ADX, {{0x66, 0x0f, 0x38, 0xf6, 0xc1}, {0xf3, 0x0f, 0x38, 0xf6, 0x03}}},
     {"clflushopt", &F::ebx7, F::CLFLUSHOPT, {{0x66, 0x0f, 0xae, 0x3b}}},
 };
 
@@ -101,6 +114,22 @@ void each_part_alone() {
       for (const Bytes& bytes : part.instructions)
         if (!EXPECT(box.go(bytes) == (has ? -1 : UD))) printf("  %s\n", part.name);
     }
+  }
+}
+
+/// F3 before BSF and BSR does nothing on a model without the instructions that it makes of them.
+void counts_of_zeroes() {
+  const Bytes tzcnt{0xf3, 0x0f, 0xbc, 0xc1}, lzcnt{0xf3, 0x0f, 0xbd, 0xc1};  // eax, ecx
+  for (const bool has : {false, true}) {
+    vcpu::CpuModel m = test::most_of_soft();
+    if (!has) m.features.ebx7 &= ~F::BMI1, m.features.ecx81 &= ~F::ABM;
+    Box box(m);
+    const auto count = [&](const Bytes& bytes, u64 of) {
+      box.c.r[RAX] = 77, box.c.r[RCX] = of;
+      return box.go(bytes) == -1 ? box.c.r[RAX] : ~0ull;
+    };
+    EXPECT(count(tzcnt, 0x10) == 4 && count(lzcnt, 0x10) == (has ? 27 : 4));
+    EXPECT(count(tzcnt, 0) == (has ? 32 : 77) && count(lzcnt, 0) == (has ? 32 : 77));
   }
 }
 
@@ -270,6 +299,7 @@ void units_are_given_up() {
 
 int main() {
   each_part_alone();
+  counts_of_zeroes();
   cache_lines();
   segment_bases();
   user_mode_is_told_nothing();

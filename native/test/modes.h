@@ -19,7 +19,8 @@ class ModeMachine : public TestRam {
   static constexpr u64 kGdt = 0x9000, kIdt = 0xa000, kTss = 0xb000, kHandlers = 0xc000,
                        kCode = 0x10000, kStack = 0x18000, kInnerStack = 0x1c000, kData = 0x14000;
 
-  ModeMachine() : TestRam(4 << 20), vm(ram, {&bus}, clock), c(vm.soft_vcpu().cpu()) {
+  explicit ModeMachine(const vcpu::CpuModel& model = vcpu::soft_v1())
+      : TestRam(4 << 20), vm(ram, {&bus}, clock, model), c(vm.soft_vcpu().cpu()) {
     const u64 descriptors[] = {0,
                                0x00cf9b000000ffff,
                                0x00cf93000000ffff,

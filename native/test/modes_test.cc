@@ -157,6 +157,29 @@ void addresses_wrap_at_4g() {
   CHECK(m.run() == RunResult::Halted && m.vector() == GP);
 }
 
+/// C4 and C5 with a memory operand are LES and LDS; with a register they are VEX, which real mode
+/// has not, the same bytes included.
+void vex_and_far_pointers() {
+  ModeMachine m(test::most_of_soft());
+  const Bytes andn{0xc4, 0xe2, 0x70, 0xf2, 0xc3, 0xf4};  // andn eax, ecx, ebx; hlt
+  m.protected_mode();
+  m.put<u64>(ModeMachine::kData, u64{gdt::DATA16} << 32 | 0x12345678);
+  m.c.r[RSI] = ModeMachine::kData;
+  m.code(ModeMachine::kCode, {0xc4, 0x1e, 0xc5, 0x0e, 0xf4});  // les ebx, [esi]; lds ecx, [esi]
+  CHECK(m.run() == RunResult::Halted && m.c.r[RBX] == 0x12345678 && m.c.r[RCX] == 0x12345678);
+  CHECK(m.c.seg[ES].selector == gdt::DATA16 && m.c.seg[DS].selector == gdt::DATA16);
+  for (const bool real : {false, true}) {
+    m.code(ModeMachine::kCode, andn);
+    if (real) m.real_mode();
+    else m.protected_mode(), m.load(CS, gdt::CODE16, 0, 0xffff, 11, false);
+    m.c.rip = real ? 0 : ModeMachine::kCode - 0x8000, m.c.seg[CS].base = real ? 0x10000 : 0x8000;
+    m.c.mode_changed();
+    m.c.r[RCX] = 0x0f, m.c.r[RBX] = 0xff, m.c.r[RAX] = 0;
+    CHECK(m.run() == RunResult::Halted);
+    CHECK(real ? m.vector() == UD : m.vector() == -1 && m.c.r[RAX] == 0xf0);
+  }
+}
+
 // --- page tables
 
 /// Two-level and PAE tables: every fault code, and CR2.
@@ -292,6 +315,7 @@ void code_segments_that_move() {
 int main() {
   walk_through_all_modes(), walk_from_checkpoint_to_checkpoint();
   ways_into_compatibility_mode(), system_calls_of_32_bits(), addresses_wrap_at_4g();
+  vex_and_far_pointers();
   page_faults(), decimal_adjustments(), frames(), code_segments_that_move();
   return test::finish();
 }

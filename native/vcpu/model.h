@@ -35,11 +35,12 @@ struct Features {
   static constexpr u32 SSE3 = 1 << 0, SSSE3 = 1 << 9, CX16 = 1 << 13, PCID = 1 << 17,
                        SSE41 = 1 << 19, SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23,
                        XSAVE = 1 << 26, RDRAND = 1 << 30;
-  static constexpr u32 FSGSBASE = 1 << 0, SMEP = 1 << 7, INVPCID = 1 << 10, SMAP = 1 << 20,
-                       CLFLUSHOPT = 1 << 23;  // ebx7
-  static constexpr u32 UMIP = 1 << 2;         // ecx7
-  static constexpr u32 LAHF = 1 << 0;         // ecx81
-  static constexpr u32 RDTSCP = 1 << 27;      // edx81
+  static constexpr u32 FSGSBASE = 1 << 0, BMI1 = 1 << 3, SMEP = 1 << 7, BMI2 = 1 << 8,
+                       INVPCID = 1 << 10, ADX = 1 << 19, SMAP = 1 << 20,
+                       CLFLUSHOPT = 1 << 23;         // ebx7
+  static constexpr u32 UMIP = 1 << 2;                // ecx7
+  static constexpr u32 LAHF = 1 << 0, ABM = 1 << 5;  // ecx81
+  static constexpr u32 RDTSCP = 1 << 27;             // edx81
 
   static constexpr u32 XSAVEOPT = 1 << 0, XSAVEC = 1 << 1, XGETBV1 = 1 << 2;  // xsave1
 

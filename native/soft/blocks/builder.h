@@ -47,6 +47,7 @@ class BlockBuilder {
   u8 source(u8 size);
   const vcpu::Features& model() const { return c_.model->features; }
   bool lockable() const;
+  bool inside();
   bool outside();
   bool thunk();
   bool legacy() const { return mode_ & kModeLegacy; }
@@ -106,6 +107,9 @@ class BlockBuilder {
   bool scan();
   bool random();
   bool crc32();
+  bool adx();
+  // emit_vex.cc: VEX on general registers
+  bool map_vex();
 
   Cpu& c_;
   BlockCache& cache_;

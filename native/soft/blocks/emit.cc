@@ -27,20 +27,24 @@ void BlockBuilder::add(const Insn& insn) {
   } else if (insn.undefined || (insn.lock && !lockable())) {
     undefined();
   } else {
-    const bool mine = branch_beyond()                            ? true
-                      : legacy() && insn.map < 2 && map_legacy() ? true
-                      : insn.map == 0                            ? map_one_byte()
-                      : insn.map == 1                            ? map_two_byte()
-                                                                 : insn.map == 2 && map_0f38();
-    if (!mine) {
+    if (!inside()) {
       count_ = first;
       open(insn);
-      if (!outside()) undefined();
+      if (insn.vex || !outside()) undefined();
     }
   }
   off_ += insn.length;
   instructions_++;
   if (mode_ & kModeSingle || instructions_ >= kMaxInstructions) full_ = true;
+}
+
+/// Instructions of the integer decoder.
+bool BlockBuilder::inside() {
+  if (in_->vex) return map_vex();
+  if (branch_beyond()) return true;
+  if (legacy() && in_->map < 2 && map_legacy()) return true;
+  if (in_->map == 0) return map_one_byte();
+  return in_->map == 1 ? map_two_byte() : in_->map == 2 && map_0f38();
 }
 
 void BlockBuilder::finish() {

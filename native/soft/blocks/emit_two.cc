@@ -77,14 +77,19 @@ bool BlockBuilder::group_c7() {
   return true;
 }
 
-/// B8 BC BD. F3 BC and F3 BD are BSF and BSR: CPUID offers no BMI1 or LZCNT.
+/// B8 BC BD. On a model without BMI1 and ABM F3 BC and F3 BD are BSF and BSR.
 bool BlockBuilder::scan() {
-  const bool count = in_->opcode == 0xb8;
-  if (count && (in_->repeat != 0xf3 || !(model().ecx1 & vcpu::Features::POPCNT))) return false;
+  using F = vcpu::Features;
+  const u8 op = in_->opcode;
+  const bool repeated = in_->repeat == 0xf3;
+  if (op == 0xb8 && (!repeated || !(model().ecx1 & F::POPCNT))) return false;
+  const Scan kind = op == 0xb8   ? Scan::Popcnt
+                    : op == 0xbc ? (repeated && model().ebx7 & F::BMI1 ? Scan::Tzcnt : Scan::Bsf)
+                                 : (repeated && model().ecx81 & F::ABM ? Scan::Lzcnt : Scan::Bsr);
   const u8 size = in_->size();
   proto_.s = source(size);
   proto_.d = in_->reg * 8;
-  emit(pick_scan(count ? Scan::Popcnt : in_->opcode == 0xbc ? Scan::Bsf : Scan::Bsr, size));
+  emit(pick_scan(kind, size));
   return true;
 }
 
@@ -192,9 +197,20 @@ bool BlockBuilder::crc32() {
   return true;
 }
 
-/// MOVBE, and with F2 CRC32.
+/// ADCX, ADOX: with 66 and F3; 66 does not make their operands 16-bit ones.
+bool BlockBuilder::adx() {
+  const u8 prefix = in_->prefix, size = in_->rex_w() ? 8 : 4;
+  if ((prefix != 0x66 && prefix != 0xf3) || !(model().ebx7 & vcpu::Features::ADX)) return false;
+  proto_.s = source(size);
+  proto_.d = in_->reg * 8;
+  emit(pick_adx(prefix == 0xf3, size));
+  return true;
+}
+
+/// MOVBE, with F2 CRC32; ADCX, ADOX.
 bool BlockBuilder::map_0f38() {
   const u8 op = in_->opcode;
+  if (op == 0xf6) return adx();
   if (op != 0xf0 && op != 0xf1) return false;
   if (in_->repeat) return crc32();
   if (!in_->memory || !(model().ecx1 & vcpu::Features::MOVBE)) return false;

@@ -132,6 +132,8 @@ struct Reader {
     pos += n;
     return v;
   }
+  /// The next byte, or 0.
+  u8 peek() const { return pos < available ? bytes[pos] : 0; }
   i64 take_signed(size_t n) {
     const u64 v = take(n);
     const int unused = static_cast<int>(64 - 8 * n);
@@ -182,7 +184,33 @@ u8 take_prefixes(Reader& r, Insn& i) {
   return b;
 }
 
+/// C4 and C5: in legacy code LES and LDS, but where their operand would be a register.
+bool begins_vex(const Reader& r, const Insn& i, u8 b) {
+  return (b == 0xc4 || b == 0xc5) && (!i.legacy() || r.peek() >= 0xc0);
+}
+
+/// VEX in three bytes and in two (SDM vol. 2, 2.3.5), and the opcode. Other code than 64-bit has
+/// eight registers and ignores W and B.
+char take_vex(Reader& r, Insn& i, u8 b) {
+  constexpr u8 kPrefixes[] = {0, 0x66, 0xf3, 0xf2};
+  i.undefined = i.lock || i.prefix || i.rex;
+  const u8 first = static_cast<u8>(r.take(1));
+  const bool brief = b == 0xc5;
+  const u8 last = brief ? first : static_cast<u8>(r.take(1));
+  i.vex = true;
+  i.rex = static_cast<u8>(~first >> 5 & (brief ? 4 : 7)) | (brief ? 0 : last >> 4 & 8);
+  i.vvvv = ~last >> 3 & 15;
+  if (i.legacy()) i.rex = 0, i.vvvv &= 7;
+  i.long_vector = last & 4;
+  i.prefix = kPrefixes[last & 3];
+  i.map = brief ? 1 : first & 31;
+  i.opcode = static_cast<u8>(r.take(1));
+  if (i.map == 0 || i.map > 3) return 'x';
+  return i.map == 1 ? kTwoByte[i.opcode] : i.map == 2 ? 'M' : 'B';
+}
+
 char take_opcode(Reader& r, Insn& i, u8 b) {
+  if (begins_vex(r, i, b)) return take_vex(r, i, b);
   i.opcode = b;
   if (b != 0x0f) return i.legacy() ? legacy_kind(b) : kOneByte[b];
   i.map = 1;

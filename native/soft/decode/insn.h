@@ -18,8 +18,11 @@ struct Insn {
   bool opsize = false, lock = false;
   u8 address = 8;          // bytes of an address
   u8 segment = SEG_COUNT;  // of an override; 64-bit code: FS or GS, the others have base 0
-  u8 rex = 0;
-  u8 map = 0;  // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
+  u8 rex = 0;              // of a VEX prefix: its W, R, X and B
+  u8 map = 0;              // 0: one-byte, 1: 0F, 2: 0F38, 3: 0F3A
+  bool vex = false;
+  bool long_vector = false;  // VEX.L
+  u8 vvvv = 0;               // VEX: the register that is a third operand
   u8 opcode = 0;
   bool has_modrm = false;
   u8 modrm = 0;

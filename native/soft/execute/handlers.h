@@ -61,8 +61,29 @@ enum class Mul { Mul, Imul, Div, Idiv, Imul2, Imul3 };
 Handler pick_mul(Mul kind, u8 size);
 enum BitOp { BIT_BT, BIT_BTS, BIT_BTR, BIT_BTC };
 Handler pick_bit(int op, bool immediate, bool memory, bool locked, u8 size);
-enum class Scan { Bsf, Bsr, Popcnt };
+enum class Scan { Bsf, Bsr, Popcnt, Tzcnt, Lzcnt };
 Handler pick_scan(Scan kind, u8 size);
+enum class Bmi {
+  Andn,
+  Bextr,
+  Blsi,
+  Blsmsk,
+  Blsr,
+  Bzhi,
+  Pdep,
+  Pext,
+  Sarx,
+  Shlx,
+  Shrx,
+  Rorx,  // by imm
+  Mulx,  // b: the register for the low half
+};
+/// s: the r/m register. b: that of VEX.vvvv. Size 4 or 8.
+Handler pick_bmi(Bmi kind, u8 size);
+/// ADCX, ADOX.
+Handler pick_adx(bool overflow, u8 size);
+/// Where a VEX prefix is undefined: in real mode.
+Handler pick_vex_mode();
 Handler pick_crc32(u8 size);
 enum class Swap { Xadd, Cmpxchg };
 Handler pick_swap(Swap kind, bool memory, bool locked, u8 size);

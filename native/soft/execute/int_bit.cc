@@ -55,6 +55,14 @@ void scan(OP_ARGS) {
     const T n = static_cast<T>(__builtin_popcountll(v));
     put<T>(c, o->d, n);
     lazy_of_status(v ? 0 : flag::ZF, res, aux);  // all others are cleared, PF whatever the result
+  } else if constexpr (K == Scan::Tzcnt || K == Scan::Lzcnt) {
+    constexpr int bits = 8 * sizeof(T);
+    const int n = !v                 ? bits
+                  : K == Scan::Tzcnt ? __builtin_ctzll(v)
+                                     : __builtin_clzll(v) - (64 - bits);
+    put<T>(c, o->d, static_cast<T>(n));
+    res = static_cast<u64>(n);
+    aux = aux_with_cf_of(0, !v, false);  // CF and ZF are defined
   } else {
     if (v)
       put<T>(c, o->d,
@@ -195,6 +203,10 @@ Handler pick_scan(Scan kind, u8 size) {
       return BY_WIDE_SIZE(size, scan, Scan::Bsf, );
     case Scan::Bsr:
       return BY_WIDE_SIZE(size, scan, Scan::Bsr, );
+    case Scan::Tzcnt:
+      return BY_WIDE_SIZE(size, scan, Scan::Tzcnt, );
+    case Scan::Lzcnt:
+      return BY_WIDE_SIZE(size, scan, Scan::Lzcnt, );
     default:
       return BY_WIDE_SIZE(size, scan, Scan::Popcnt, );
   }

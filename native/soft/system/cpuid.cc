@@ -206,7 +206,8 @@ Features soft_features() {
   f.ecx1 |=
       Features::MOVBE | Features::POPCNT | Features::RDRAND | Features::PCID | Features::XSAVE;
   f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT | Features::SMEP | Features::SMAP |
-            Features::INVPCID;
+            Features::INVPCID | Features::BMI1 | Features::BMI2 | Features::ADX;
+  f.ecx81 |= Features::ABM;
   f.ecx7 |= Features::UMIP;
   f.edx81 |= Features::RDTSCP;
   f.xsave1 |= Features::XSAVEOPT | Features::XSAVEC | Features::XGETBV1;
