@@ -32,9 +32,9 @@ struct Topology {
 /// JavaScript has the same order (src/accel/cpu-features.ts).
 struct Features {
   /// Bits of the words, where somebody asks for one.
-  static constexpr u32 SSE3 = 1 << 0, SSSE3 = 1 << 9, CX16 = 1 << 13, PCID = 1 << 17,
-                       SSE41 = 1 << 19, SSE42 = 1 << 20, MOVBE = 1 << 22, POPCNT = 1 << 23,
-                       XSAVE = 1 << 26, RDRAND = 1 << 30;
+  static constexpr u32 SSE3 = 1 << 0, PCLMULQDQ = 1 << 1, SSSE3 = 1 << 9, CX16 = 1 << 13,
+                       PCID = 1 << 17, SSE41 = 1 << 19, SSE42 = 1 << 20, MOVBE = 1 << 22,
+                       POPCNT = 1 << 23, AES = 1 << 25, XSAVE = 1 << 26, RDRAND = 1 << 30;
   static constexpr u32 FSGSBASE = 1 << 0, BMI1 = 1 << 3, SMEP = 1 << 7, BMI2 = 1 << 8,
                        INVPCID = 1 << 10, ADX = 1 << 19, SMAP = 1 << 20,
                        CLFLUSHOPT = 1 << 23;         // ebx7
@@ -66,7 +66,7 @@ struct CpuModel {
 /// nothing else.
 const CpuModel& soft_v1();
 /// All that the software CPU can have here. What the host's units must run for it, SSE3 to SSE4.2,
-/// is there if the host has it; what the model lacks raises #UD.
+/// AES and PCLMULQDQ, is there if the host has it; what the model lacks raises #UD.
 Features soft_features();
 
 namespace model {

@@ -191,6 +191,7 @@ bool keeps_unit(const FpInsn& insn, const X87Insn& what) {
 
 /// Immediate bits that the instruction ignores.
 u8 significant_imm(const FpInsn& insn) {
+  if (insn.map == 3 && insn.opcode == 0x44) return insn.imm8 & 0x11;  // PCLMULQDQ
   if (insn.map != 1) return insn.imm8;
   if (insn.opcode == 0xc4 || insn.opcode == 0xc5 || insn.opcode == 0xc2) return insn.imm8 & 7;
   return insn.opcode == 0xc6 && insn.prefix == 0x66 ? insn.imm8 & 3 : insn.imm8;

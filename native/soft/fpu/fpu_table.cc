@@ -177,6 +177,10 @@ constexpr FpRow kRows[] = {
     {3, 0x66, 0x40, 0x41, X, X, 16, kVec | kMxcsr | kImm, kSse41},
     {3, 0x66, 0x42, 0x42, X, X, 16, kVec | kImm, kSse41},
     {3, 0x66, 0x60, 0x63, X, X, 16, kBoth | kImm | kString, kSse42},
+    // --- AES, PCLMULQDQ
+    {2, 0x66, 0xdb, 0xdf, X, X, 16, kVec, kAes},
+    {3, 0x66, 0xdf, 0xdf, X, X, 16, kVec | kImm, kAes},
+    {3, 0x66, 0x44, 0x44, X, X, 16, kVec | kImm, kPclmul},
     // --- a general register to memory, without a cache hint
     {1, 0x00, 0xc3, 0xc3, G, G, 4, kMem | kStore | kRexSize},
 };

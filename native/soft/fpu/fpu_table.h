@@ -9,9 +9,16 @@
 namespace colo::soft {
 
 /// CPUID features, as a mask of what is offered. Base = x87, MMX, SSE, SSE2.
-enum FpFeature : u8 { kBase = 1, kSse3 = 2, kSsse3 = 4, kSse41 = 8, kSse42 = 16 };
+enum FpFeature : u8 {
+  kBase = 1,
+  kSse3 = 2,
+  kSsse3 = 4,
+  kSse41 = 8,
+  kSse42 = 16,
+  kAes = 32,
+  kPclmul = 64
+};
 constexpr u8 kSoftV1 = kBase;
-constexpr u8 kSoftV2 = kBase | kSse3 | kSsse3 | kSse41 | kSse42;
 
 /// Register kind of an operand: XMM, MMX, general (32 bits, 64 with REX.W); None = the field is an
 /// opcode extension.

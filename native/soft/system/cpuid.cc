@@ -177,7 +177,8 @@ void View::extended(u32 leaf, u32 out[4]) const {
 
 u8 fp_features(const vcpu::Features& f) {
   return static_cast<u8>(kBase | (f.ecx1 & f.SSE3 ? kSse3 : 0) | (f.ecx1 & f.SSSE3 ? kSsse3 : 0) |
-                         (f.ecx1 & f.SSE41 ? kSse41 : 0) | (f.ecx1 & f.SSE42 ? kSse42 : 0));
+                         (f.ecx1 & f.SSE41 ? kSse41 : 0) | (f.ecx1 & f.SSE42 ? kSse42 : 0) |
+                         (f.ecx1 & f.AES ? kAes : 0) | (f.ecx1 & f.PCLMULQDQ ? kPclmul : 0));
 }
 
 void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
@@ -203,6 +204,8 @@ Features soft_features() {
   if (__builtin_cpu_supports("ssse3")) f.ecx1 |= Features::SSSE3;
   if (__builtin_cpu_supports("sse4.1")) f.ecx1 |= Features::SSE41;
   if (__builtin_cpu_supports("sse4.2")) f.ecx1 |= Features::SSE42;
+  if (__builtin_cpu_supports("aes")) f.ecx1 |= Features::AES;
+  if (__builtin_cpu_supports("pclmul")) f.ecx1 |= Features::PCLMULQDQ;
   f.ecx1 |=
       Features::MOVBE | Features::POPCNT | Features::RDRAND | Features::PCID | Features::XSAVE;
   f.ebx7 |= Features::FSGSBASE | Features::CLFLUSHOPT | Features::SMEP | Features::SMAP |
