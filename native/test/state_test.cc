@@ -346,6 +346,33 @@ void extended_states_are_carried() {
   }
 }
 
+/// So are the upper halves of the YMM registers, of a model that has them.
+void upper_halves_are_carried() {
+  vcpu::CpuModel with = vcpu::soft_v1();
+  with.features.ecx1 |= vcpu::Features::XSAVE | vcpu::Features::AVX;
+  F m, other;
+  m.c.model = &with;
+  m.c.cr4 |= cr4::OSXSAVE, m.c.xcr0 = 7;
+  for (size_t i = 0; i < 256; i++) m.c.ymm_high.bytes[i] = u8(i + 1);
+  const YmmHigh before = m.c.ymm_high;
+  const auto same_as = [&](const Cpu& c) { return !memcmp(&c.ymm_high, &before, sizeof before); };
+  vcpu::VcpuState s = saved(m.c);
+  EXPECT(s.xsave.region[128] == 7 && s.xsave.region[144] == 0x04030201);
+  EXPECT(check_state(m.c, s).empty() && !check_state(other.c, s).empty());
+  other.c.model = &with;
+  load_state(other.c, s);
+  EXPECT(same_as(other.c));
+  expect_same(s, saved(other.c));
+  m.chip.signal_msi(0xfee00000, 0x500);  // INIT leaves them alone
+  EXPECT(accept_signals(m.c) && same_as(m.c));
+  s.xsave.region[128] = 3;
+  load_state(m.c, s);
+  EQUAL(m.c.ymm_high.bytes[0], 0);
+  s.xsave.region[128] = 15;
+  EXPECT(check_state(m.c, s) ==
+         "XSTATE_BV 0x00000000f: CPU model soft-v1 has x87, AVX and SSE only");
+}
+
 void refused(const char* word, void (*spoil)(vcpu::VcpuState&)) {
   F m;
   fill(m);
@@ -444,7 +471,8 @@ void random_images() {
 void state_tests() {
   msr_rules(), time_stamp_counter(), apic_registers(), cpuid_model(), paravirtual_clock();
   round_trips(), supervisor_features_are_carried(), extended_states_are_carried(),
-      tsc_follows_clock(), pending_exception_is_delivered_after_load(), refusals(), random_images();
+      upper_halves_are_carried(), tsc_follows_clock(), pending_exception_is_delivered_after_load(),
+      refusals(), random_images();
 }
 
 }  // namespace colo::test

@@ -94,6 +94,95 @@ void restored_states() {
   EXPECT(m.faults(back(2), GP, 0) && m.ok(back(1)));
 }
 
+/// A model with AVX: the upper halves of the YMM registers, 256 bytes behind the header.
+struct WithAvx : ExtendedStates {
+  WithAvx() {
+    model.features.ecx1 |= vcpu::Features::AVX;
+    c.xcr0 = 7;
+    for (size_t i = 0; i < 256; i++) c.ymm_high.bytes[i] = u8(i * 5 + 3);
+    memset(image() + 576, 0xee, 256);
+  }
+  u8* image() { return ram.hva(at::DATA, 832); }
+  bool high_in_image(size_t to) {
+    for (size_t i = to; i < 256; i++)
+      if (image()[576 + i] != 0xee) return false;
+    return !memcmp(image() + 576, c.ymm_high.bytes, to);
+  }
+};
+
+void upper_halves_saved() {
+  WithAvx m;
+  EXPECT(m.ok(m.with(3, m.kSave)) && m.image()[576] == 0xee);
+  memset(m.image(), 0xee, 512);
+  EXPECT(m.ok(m.with(4, m.kSave)) && m.high_in_image(256));
+  EXPECT(m.same(24, 32, m.c.fx.bytes) && m.image()[0] == 0xee && m.image()[160] == 0xee);
+  EQUAL(m.peek64(at::DATA + 512), 7);
+  memset(m.image(), 0xee, 832);
+  EXPECT(m.ok(m.with(4, {.modrm = 0x24}, 0xc7)) && m.high_in_image(256));  // XSAVEC
+  EXPECT(m.image()[24] == 0xee && m.peek64(at::DATA + 520) == (1ull << 63 | 4));
+  memset(m.image(), 0xee, 832);
+  m.c.seg[CS] = sys::flat_code(sel::KERNEL32, 0, false);
+  EXPECT(m.ok(m.with(7, {.modrm = 0x24})) && m.high_in_image(128));
+}
+
+void upper_halves_restored() {
+  WithAvx m;
+  const YmmHigh before = m.c.ymm_high;
+  const auto back = [&](u64 parts) {
+    memset(m.c.ymm_high.bytes, 0x11, 256);
+    return m.with(parts, m.kRestore);
+  };
+  const auto is = [&](size_t from, size_t to, auto byte) {
+    for (size_t i = from; i < to; i++)
+      if (m.c.ymm_high.bytes[i] != byte(i)) return false;
+    return true;
+  };
+  const auto saved = [&](size_t i) { return before.bytes[i]; };
+  const auto zero = [](size_t) { return u8{0}; };
+  const auto own = [](size_t) { return u8{0x11}; };
+  EXPECT(m.ok(m.with(7, m.kSave)) && m.ok(back(7)) && is(0, 256, saved));
+  EXPECT(m.ok(back(3)) && is(0, 256, own));
+  m.set<u32>(m.image() + 24, 0x1fa0);
+  EXPECT(m.ok(back(4)) && m.c.fx.bytes[24] == 0xa0);  // MXCSR by AVX alone
+  m.set<u32>(m.image() + 24, 0x10000);
+  EXPECT(m.faults(back(4), GP, 0) && is(0, 256, own));
+  m.set<u32>(m.image() + 24, 0x1f80);
+  m.poke64(at::DATA + 512, 3);
+  EXPECT(m.ok(back(4)) && is(0, 256, zero));
+  m.poke64(at::DATA + 512, 4), m.poke64(at::DATA + 520, 1ull << 63 | 4);  // of XSAVEC
+  m.set<u32>(m.image() + 24, 0x1fc0);
+  EXPECT(m.ok(back(4)) && is(0, 256, saved) && m.c.fx.bytes[24] == 0x80);
+  m.poke64(at::DATA + 520, 0);
+  m.c.seg[CS] = sys::flat_code(sel::KERNEL32, 0, false);
+  memset(m.c.ymm_high.bytes, 0x11, 256);
+  EXPECT(m.ok(m.with(4, {.modrm = 0x2c})) && is(0, 128, saved) && is(128, 256, own));
+  m.c.xcr0 = 3;
+  EXPECT(m.faults(m.with(4, {.modrm = 0x2c}), GP, 0));
+}
+
+void upper_halves_offered() {
+  WithAvx m;
+  Cpu& c = m.c;
+  const auto xsetbv = [&](u64 value) {
+    c.r[RCX] = 0;
+    return m.with(value, {.modrm = 0xd1}, 0x01);
+  };
+  u32 id[4];
+  for (const u64 bad : {5, 6, 15}) EXPECT(m.faults(xsetbv(bad), GP, 0));
+  for (const u64 good : {1, 3, 7}) {
+    EXPECT(m.ok(xsetbv(good)) && c.xcr0 == good);
+    cpuid(0xd, 0, id, c);
+    EXPECT(id[0] == 7 && id[1] == (good == 7 ? 832 : 576) && id[2] == 832);
+    cpuid(0xd, 1, id, c);
+    EQUAL(id[1], good == 7 ? 832 : 576);
+  }
+  cpuid(0xd, 2, id, c);
+  EXPECT(id[0] == 256 && id[1] == 576 && id[2] == 0);
+  m.model.features.ecx1 &= ~u32{vcpu::Features::AVX};
+  cpuid(0xd, 2, id, c);
+  EXPECT(id[0] == 0 && id[1] == 0 && m.faults(xsetbv(7), GP, 0));
+}
+
 void extended_states_refused() {
   ExtendedStates m;
   Cpu& c = m.c;
@@ -142,6 +231,9 @@ void extended_states_refused() {
 
 }  // namespace
 
-void xsave_tests() { saved_states(), restored_states(), extended_states_refused(); }
+void xsave_tests() {
+  saved_states(), restored_states(), extended_states_refused();
+  upper_halves_saved(), upper_halves_restored(), upper_halves_offered();
+}
 
 }  // namespace colo::test

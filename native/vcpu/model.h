@@ -34,7 +34,8 @@ struct Features {
   /// Bits of the words, where somebody asks for one.
   static constexpr u32 SSE3 = 1 << 0, PCLMULQDQ = 1 << 1, SSSE3 = 1 << 9, CX16 = 1 << 13,
                        PCID = 1 << 17, SSE41 = 1 << 19, SSE42 = 1 << 20, MOVBE = 1 << 22,
-                       POPCNT = 1 << 23, AES = 1 << 25, XSAVE = 1 << 26, RDRAND = 1 << 30;
+                       POPCNT = 1 << 23, AES = 1 << 25, XSAVE = 1 << 26, AVX = 1 << 28,
+                       RDRAND = 1 << 30;
   static constexpr u32 FSGSBASE = 1 << 0, BMI1 = 1 << 3, SMEP = 1 << 7, BMI2 = 1 << 8,
                        INVPCID = 1 << 10, ADX = 1 << 19, SMAP = 1 << 20,
                        CLFLUSHOPT = 1 << 23;         // ebx7

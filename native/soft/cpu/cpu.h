@@ -223,7 +223,7 @@ struct alignas(64) Cpu {
   bool debugging = false;    // DR7 has a breakpoint: instructions run one at a time
   bool watching = false;     // of data: every access is looked at
   bool breakpoints = false;  // of an instruction
-  u8 xcr0 = 1;               // which register states XSAVE knows: x87, with bit 1 SSE
+  u8 xcr0 = 1;               // which register states XSAVE knows: x87, with bit 1 SSE, bit 2 AVX
   u64 debug_hits = 0;        // of data and ports, as bits of DR6; they trap behind the instruction
   kvm_segment seg[SEG_COUNT] =
       {};  // FS and GS bases are read from here by the address-folding operation
@@ -231,6 +231,7 @@ struct alignas(64) Cpu {
   kvm_dtable gdt = {}, idt = {};
   Msrs msr;
   FxState fx;
+  YmmHigh ymm_high = {};            // zero on a model without AVX
   alignas(64) u8 bounce[512] = {};  // memory operand of a thunk, page-crossing accesses
 
   // --- parts

@@ -18,6 +18,11 @@ struct alignas(16) FxState {
 };
 void fx_reset(FxState& fx);
 
+/// Bits 255:128 of the YMM registers, whose lower halves are FxState's XMM registers.
+struct alignas(16) YmmHigh {
+  u8 bytes[256];
+};
+
 /// One instruction as the integer decoder sees it, prefixes already split off.
 struct FpInsn {
   u8 prefix = 0;  // mandatory prefix in force: 0, 0x66, 0xf2, 0xf3 (the last F2/F3 wins over 66)

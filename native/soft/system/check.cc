@@ -125,9 +125,9 @@ std::string check_debug(const kvm_debugregs& d) {
 
 std::string check_fpu(const CpuModel& m, const VcpuState& in) {
   const u32* header = in.xsave.region + kXstateBv;
-  if (header[0] & ~(kX87 | kSse) || header[1])
-    return say("XSTATE_BV 0x%x%08x: CPU model %s has x87 and SSE only", header[1], header[0],
-               m.name.c_str());
+  if (const u32 states = states_of(m.features); header[0] & ~states || header[1])
+    return say("XSTATE_BV 0x%x%08x: CPU model %s has x87%s SSE only", header[1], header[0],
+               m.name.c_str(), states & kAvx ? ", AVX and" : " and");
   for (int i = 2; i < 16; i++)
     if (header[i]) return "XSAVE header has reserved bits set";
   const u32 mxcsr = in.xsave.region[6];

@@ -120,14 +120,15 @@ void View::topology(u32 subleaf, u32 out[4]) const {
   return set(out, 0, 0, subleaf & 0xff, apic_id);
 }
 
-/// Which bits XCR0 can have, and how large an image is with those that it has and with all: the
-/// same for both of them and for one.
+/// Which bits XCR0 can have, and how large an image is with those that it has and with all; here
+/// it has all. Then AVX's size and place.
 void View::xsave(u32 subleaf, u32 out[4]) const {
-  constexpr u32 kBytes = 576;
-  const u32 form = m.features.xsave1;
-  if (subleaf == 0) return set(out, sys::kX87 | sys::kSse, kBytes, kBytes, 0);
-  if (subleaf == 1) return set(out, form, form & vcpu::Features::XSAVEC ? kBytes : 0, 0, 0);
-  return set(out, 0, 0, 0, 0);
+  const u32 form = m.features.xsave1, states = sys::states_of(m.features);
+  const u32 bytes = static_cast<u32>(sys::xsave_bytes(states));
+  if (subleaf == 0) return set(out, states, bytes, bytes, 0);
+  if (subleaf == 1) return set(out, form, form & vcpu::Features::XSAVEC ? bytes : 0, 0, 0);
+  const bool avx = subleaf == 2 && states & sys::kAvx;
+  return avx ? set(out, sys::kAvxBytes, sys::kAvxAt, 0, 0) : set(out, 0, 0, 0, 0);
 }
 
 void View::hypervisor(u32 leaf, u32 out[4]) const {
@@ -187,6 +188,8 @@ void cpuid(u32 leaf, u32 subleaf, u32 out[4], const Cpu& c) {
                      out);
   constexpr u32 kOsXsave = bit(27);
   if (leaf == 1 && c.cr4 & cr4::OSXSAVE) out[2] |= kOsXsave;
+  const bool sized = leaf == kXsaveLeaf && subleaf < 2 && out[1];
+  if (sized) out[1] = static_cast<u32>(sys::xsave_bytes(c.xcr0));
 }
 
 }  // namespace colo::soft

@@ -7,14 +7,17 @@ using namespace sys;
 
 namespace {
 
-/// As after RESET, but for what INIT leaves alone: FPU and SSE state, XCR0, MSRs, the TSC, caching.
+/// As after RESET, but for what INIT leaves alone: FPU, SSE and AVX state, XCR0, MSRs, the TSC,
+/// caching.
 void init(Cpu& c) {
   const FxState fx = c.fx;
+  const YmmHigh ymm_high = c.ymm_high;
   const Msrs msrs = c.msr;
   const u8 xcr0 = c.xcr0;
   const u64 caching = c.cr0 & (cr0::CD | cr0::NW);
   reset_registers(c);
   c.fx = fx;
+  c.ymm_high = ymm_high;
   c.msr = msrs;
   c.xcr0 = xcr0;
   c.cr0 = cr0::ET | caching;

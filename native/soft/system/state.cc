@@ -85,11 +85,13 @@ void load_events(Cpu& c, const kvm_vcpu_events& e) {
                  c.cr2};
 }
 
-/// FxState is the legacy region; both components are always there.
+/// FxState is the legacy region; the components that the model has are always there.
 void save_xsave(const Cpu& c, vcpu::XsaveArea& x) {
   x = {};
+  const u32 states = states_of(c.model->features);
   memcpy(x.region, c.fx.bytes, kFxBytes);
-  x.region[kXstateBv] = kX87 | kSse;
+  if (states & kAvx) memcpy(x.region + kAvxAt / 4, c.ymm_high.bytes, kAvxBytes);
+  x.region[kXstateBv] = states;
 }
 
 /// A component that XSTATE_BV omits is in its initial state (SDM vol. 1, 13.6).
@@ -103,6 +105,8 @@ void load_xsave(Cpu& c, const vcpu::XsaveArea& x) {
     memcpy(c.fx.bytes + kX87Registers, from + kX87Registers, kXmm - kX87Registers);
   }
   if (x.region[kXstateBv] & kSse) memcpy(c.fx.bytes + kXmm, from + kXmm, kFxBytes - kXmm);
+  c.ymm_high = {};
+  if (x.region[kXstateBv] & kAvx) memcpy(c.ymm_high.bytes, from + kAvxAt, kAvxBytes);
   memcpy(c.fx.bytes + kMxcsrAt, from + kMxcsrAt, 4);
   memcpy(c.fx.bytes + kMxcsrAt + 4, &kMxcsrMask, 4);
 }
@@ -244,6 +248,7 @@ void sys::reset_registers(Cpu& c) {
   c.msr = {};  // the TSC then reads as guest ns, on every backend that starts its clock with the
                // machine
   fx_reset(c.fx);
+  c.ymm_high = {};
   c.xcr0 = kX87;
 }
 

@@ -157,12 +157,22 @@ constexpr u64 allowed_cr4(const vcpu::Features& f) {
          (f.ecx1 & F::XSAVE ? cr4::OSXSAVE : 0) | (f.ebx7 & F::SMEP ? cr4::SMEP : 0) |
          (f.ebx7 & F::SMAP ? cr4::SMAP : 0);
 }
-/// Register states, as bits of XCR0 and of XSTATE_BV.
-constexpr u32 kX87 = 1, kSse = 2;
-/// x87 is always on; SSE can be where the model has XSAVE.
-constexpr bool xcr0_valid(const vcpu::Features& f, u64 value) {
-  return value == kX87 || (value == (kX87 | kSse) && f.ecx1 & vcpu::Features::XSAVE);
+/// Register states, as bits of XCR0 and of XSTATE_BV. AVX: the upper halves of the YMM registers.
+constexpr u32 kX87 = 1, kSse = 2, kAvx = 4;
+/// Those that a model has.
+constexpr u32 states_of(const vcpu::Features& f) {
+  constexpr u32 kBoth = vcpu::Features::XSAVE | vcpu::Features::AVX;
+  return kX87 | kSse | ((f.ecx1 & kBoth) == kBoth ? kAvx : 0);
 }
+/// x87 is always on; SSE can be where the model has XSAVE, AVX with SSE.
+constexpr bool xcr0_valid(const vcpu::Features& f, u64 value) {
+  if (value == kX87) return true;
+  const bool with_sse = (value & (kX87 | kSse)) == (kX87 | kSse);
+  return with_sse && f.ecx1 & vcpu::Features::XSAVE && !(value & ~u64{states_of(f)});
+}
+/// XSAVE's image, where AVX follows the header in both formats (Intel SDM vol. 1, 13.4).
+constexpr size_t kXsaveHeader = 512, kAvxAt = 576, kAvxBytes = 256;
+constexpr size_t xsave_bytes(u64 states) { return kAvxAt + (states & kAvx ? kAvxBytes : 0); }
 /// CR4.UMIP: what SGDT, SIDT, SLDT, STR and SMSW tell is the kernel's (Intel SDM vol. 3, 2.5).
 inline bool hidden_from_user(const Cpu& c) { return c.cpl && (c.cr4 & cr4::UMIP); }
 constexpr u64 kEferAllowed = efer::SCE | efer::LME | efer::LMA | efer::NXE;

@@ -1,6 +1,6 @@
-// XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV, XSETBV (Intel SDM vol. 1, ch. 13) for x87 and SSE, which
-// is all that XCR0 can enable. Both always count as in use and as changed, as a processor may have
-// it, so that an image holds whatever was asked for and XSAVEOPT is XSAVE. Where the registers
+// XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV, XSETBV (Intel SDM vol. 1, ch. 13) for x87, SSE and AVX,
+// which is all that XCR0 can enable. They always count as in use and as changed, as a processor may
+// have it, so that an image holds whatever was asked for and XSAVEOPT is XSAVE. Where x87 and SSE
 // stand in the image is FXSAVE's (fxsave.cc).
 #include "soft/system/system.h"
 
@@ -10,7 +10,6 @@ namespace {
 
 using F = vcpu::Features;
 
-constexpr size_t kHeader = 512, kArea = 576;
 constexpr size_t kFip = 8, kFdp = 16, kMxcsr = 24, kMxcsrMaskAt = 28, kRegisters = 32, kXmm = 160,
                  kXmm8 = kXmm + 8 * 16;
 constexpr u64 kCompact = 1ull << 63;  // of XCOMP_BV: an image of XSAVEC
@@ -28,7 +27,9 @@ bool image_allowed(Cpu& c, const Op& o, u64 at) {
   return at & 63 ? fault(c, GP, 0) : true;
 }
 
+/// Code that is not 64-bit has eight of the registers, and leaves the others alone.
 size_t xmm_end(const Cpu& c) { return c.code64() ? kFxBytes : kXmm8; }
+size_t ymm_end(const Cpu& c) { return c.code64() ? kAvxBytes : kAvxBytes / 2; }
 
 /// Without REX.W the pointers are 32-bit ones with segments, which are zero.
 void narrow_pointers(const Op& o, u8* image) {
@@ -36,16 +37,18 @@ void narrow_pointers(const Op& o, u8* image) {
 }
 
 bool put_header(Cpu& c, u64 at, u64 wanted, u64 present, bool compact) {
-  if (!c.store(at + kHeader, 8, present | wanted)) return false;
-  return !compact || c.store(at + kHeader + 8, 8, kCompact | wanted);
+  if (!c.store(at + kXsaveHeader, 8, present | wanted)) return false;
+  return !compact || c.store(at + kXsaveHeader + 8, 8, kCompact | wanted);
 }
 
-/// What is not asked for stays as it is in memory, but for an image of XSAVEC, which says so.
+/// What is not asked for stays as it is in memory, but for an image of XSAVEC, which says so. MXCSR
+/// is SSE's and, but for XSAVEC, AVX's.
 Step save(Cpu& c, const Op& o, bool compact) {
   const u64 at = ea(c, o), wanted = edx_eax(c) & c.xcr0;
   u64 present = 0;
-  if (!image_allowed(c, o, at) || !c.probe(at, kArea, Access::Write)) return Step::Fault;
-  if (!compact && !c.load(at + kHeader, 8, present)) return Step::Fault;
+  if (!image_allowed(c, o, at) || !c.probe(at, xsave_bytes(wanted), Access::Write))
+    return Step::Fault;
+  if (!compact && !c.load(at + kXsaveHeader, 8, present)) return Step::Fault;
   u8 image[kFxBytes];
   memcpy(image, c.fx.bytes, sizeof image);
   memcpy(image + kMxcsrMaskAt, &kMxcsrMask, 4);
@@ -54,7 +57,11 @@ Step save(Cpu& c, const Op& o, bool compact) {
     return c.store_bytes(at + from, image + from, to - from);
   };
   if (wanted & kX87 && (!put(0, kMxcsr) || !put(kRegisters, kXmm))) return Step::Fault;
-  if (wanted & kSse && (!put(kMxcsr, kRegisters) || !put(kXmm, xmm_end(c)))) return Step::Fault;
+  const u32 with_mxcsr = compact ? kSse : kSse | kAvx;
+  if (wanted & with_mxcsr && !put(kMxcsr, kRegisters)) return Step::Fault;
+  if (wanted & kSse && !put(kXmm, xmm_end(c))) return Step::Fault;
+  if (wanted & kAvx && !c.store_bytes(at + kAvxAt, c.ymm_high.bytes, ymm_end(c)))
+    return Step::Fault;
   return done(put_header(c, at, wanted, present, compact));
 }
 
@@ -81,25 +88,31 @@ bool header_valid(const Cpu& c, const u64 header[8]) {
 }
 
 /// 0F AE /5: XRSTOR. What is asked for and not there gets its initial state; MXCSR is there in
-/// every image that is not XSAVEC's.
+/// every image that is not XSAVEC's, and AVX's, too.
 Step xrstor(Cpu& c, const Op& o) {
   const u64 at = ea(c, o), wanted = edx_eax(c) & c.xcr0;
-  u8 image[kArea];
+  u8 image[kAvxAt];
   u64 header[8];
+  YmmHigh high = {};
   if (!image_allowed(c, o, at) || !c.load_bytes(at, image, sizeof image)) return Step::Fault;
-  memcpy(header, image + kHeader, sizeof header);
+  memcpy(header, image + kXsaveHeader, sizeof header);
   if (!header_valid(c, header)) return c.raise(GP, 0);
   FxState initial;
   fx_reset(initial);
   u32 mxcsr;
   memcpy(&mxcsr, (header[1] & kCompact && !(header[0] & kSse) ? initial.bytes : image) + kMxcsr, 4);
-  if (wanted & kSse && mxcsr & ~kMxcsrMask) return c.raise(GP, 0);
+  const u32 with_mxcsr = header[1] & kCompact ? kSse : kSse | kAvx;
+  if (wanted & with_mxcsr && mxcsr & ~kMxcsrMask) return c.raise(GP, 0);
+  if (wanted & header[0] & kAvx && !c.load_bytes(at + kAvxAt, high.bytes, ymm_end(c)))
+    return Step::Fault;
   narrow_pointers(o, image);
   const auto take = [&](u32 part, size_t from, size_t to) {
     memcpy(c.fx.bytes + from, (header[0] & part ? image : initial.bytes) + from, to - from);
   };
   if (wanted & kX87) take(kX87, 0, kMxcsr), take(kX87, kRegisters, kXmm);
-  if (wanted & kSse) take(kSse, kXmm, xmm_end(c)), memcpy(c.fx.bytes + kMxcsr, &mxcsr, 4);
+  if (wanted & kSse) take(kSse, kXmm, xmm_end(c));
+  if (wanted & with_mxcsr) memcpy(c.fx.bytes + kMxcsr, &mxcsr, 4);
+  if (wanted & kAvx) memcpy(c.ymm_high.bytes, high.bytes, ymm_end(c));
   return Step::Next;
 }
 
