@@ -41,7 +41,7 @@ import { cmosBytes, configureFirmware } from './firmware-config.js';
 import type { FirmwareKernel } from './loader/linux-firmware.js';
 import { Low, ramLayout, ramRanges } from './loader/memory-map.js';
 import { idTaken, Piix3Slot } from './piix3-slot.js';
-import type { BootSpec, DeviceSpec } from './spec.js';
+import { type BootSpec, type DeviceSpec, MACHINE_TYPE } from './spec.js';
 
 export const COM_PORTS = [
   { base: 0x3f8, irq: 4 },
@@ -65,6 +65,7 @@ export interface BoardPlan {
   readonly specs: readonly DeviceSpec[];
   readonly backends: DeviceBackends;
   readonly boot?: BootSpec;
+  readonly machineType?: string;
   readonly uuid?: string;
   readonly smbios?: SmbiosWords;
   /** What firmware starts instead of a disk. */
@@ -160,9 +161,17 @@ export class Board {
   }
 
   private smbiosFacts(): SmbiosFacts {
-    const { uuid, smbios: words = {} } = this.plan;
+    const { uuid, smbios: words = {}, machineType = MACHINE_TYPE } = this.plan;
     const { sockets, cores, threads } = this.accel.cpuModel;
-    return { words, uuid, sockets, cores, threads, ranges: ramRanges(this.accel.ram.size) };
+    return {
+      words,
+      uuid,
+      machineType,
+      sockets,
+      cores,
+      threads,
+      ranges: ramRanges(this.accel.ram.size),
+    };
   }
 
   private acpiConfig(): AcpiConfig {

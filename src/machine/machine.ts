@@ -68,6 +68,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     const devices = {
       specs: allDevices(spec),
       boot: spec.boot,
+      machineType: spec.machineType,
       uuid: spec.uuid,
       smbios: spec.smbios,
       kernel,
@@ -255,6 +256,7 @@ export class Machine<B extends MachineBackends = MachineBackends> implements Mac
     const { arbiter: seat } = spec;
     const { ram } = backends.accel;
     return {
+      machineType: spec.machineType,
       ramBytes: spec.ramBytes,
       ...(ram.extraBytes > 0 && { romBytes: ram.extraBytes }),
       ...(ram.video && { videoBytes: ram.video.bytes.length }),

@@ -13,6 +13,9 @@ import type { CharSpec } from '../chardev/contract.js';
 import type { Address } from '../host/ports.js';
 import type { VncSpec } from '../vnc/server.js';
 
+/** What `pc` stands for. */
+export const MACHINE_TYPE = 'pc-i440fx-7.2';
+
 export interface DriveOption {
   /** `-drive id=`; the name that the monitor and nbd-server-add use. */
   id: string;
@@ -86,6 +89,8 @@ export interface MachineSpec {
    * COLO.
    */
   role: 'primary' | 'secondary';
+  /** The name that the guest reads, and that both sides of a migration must share. */
+  machineType: string;
   uuid?: string;
   smbios?: SmbiosWords;
   ramBytes: number;

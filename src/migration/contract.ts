@@ -3,6 +3,8 @@ import type { Ram } from '../accel/contract.js';
 
 /** What must be equal on both sides; compared first, and a difference is named in a sentence. */
 export interface Manifest {
+  /** Its name; absent: of a sender that did not tell. */
+  machineType?: string;
   ramBytes: number;
   /** Of firmware's ROM, where there is one. */
   romBytes?: number;

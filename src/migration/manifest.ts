@@ -59,6 +59,7 @@ export function decodeHello(body: Uint8Array): Hello {
 function decodeManifest(value: unknown): Manifest {
   const m = fieldsOf(value, 'manifest');
   return {
+    ...(m.machineType !== undefined && { machineType: word(m.machineType, 'machineType') }),
     ramBytes: count(m.ramBytes, 'ramBytes'),
     ...(m.romBytes !== undefined && { romBytes: count(m.romBytes, 'romBytes') }),
     ...(m.videoBytes !== undefined && { videoBytes: count(m.videoBytes, 'videoBytes') }),
@@ -138,6 +139,11 @@ export function manifestDifference(
   sender: 'primary' | 'source' = 'primary',
 ): string | undefined {
   const here = sender === 'primary' ? 'this secondary' : 'this machine';
+  if (theirs.machineType !== undefined && theirs.machineType !== ours.machineType)
+    return (
+      `the ${sender} is a ${theirs.machineType}, ${here} a ${ours.machineType}: give both sides ` +
+      'the same -machine'
+    );
   if (theirs.ramBytes !== ours.ramBytes)
     return `the ${sender} has ${mib(theirs.ramBytes)} of RAM, ${here} ${mib(ours.ramBytes)}`;
   const [theirRom, ourRom] = [theirs.romBytes ?? 0, ours.romBytes ?? 0];

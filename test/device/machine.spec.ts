@@ -285,6 +285,11 @@ test('-no-shutdown keeps the machine; -no-reboot ends it', async () => {
   expect(await machine.ended).toEqual({ cause: 'guest-reset', status: 0 });
 });
 
+test('the guest reads the name of the machine type', async () => {
+  await build({ machineType: 'pc-i440fx-2.3' });
+  expect(vm.ram.read(0xf0000, 0x1000)!.includes('pc-i440fx-2.3\0')).toBe(true);
+});
+
 test('isa-debug-exit ends with 2n+1', async () => {
   await build({ devices: [{ model: 'isa-debug-exit', id: 'x', properties: { iobase: 0x501 } }] });
   machine.start();

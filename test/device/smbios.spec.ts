@@ -38,6 +38,7 @@ function parse(table: Buffer): Found[] {
 
 const facts: SmbiosFacts = {
   words: {},
+  machineType: 'pc-i440fx-2.3',
   sockets: 2,
   cores: 3,
   threads: 1,
@@ -104,6 +105,9 @@ describe('what the user says', () => {
     expect([of(0).text(4), of(0).text(5), of(0).text(8)]).toEqual(['Us', '1', '01/02/2003']);
     expect([of(1).text(4), of(1).text(5), of(1).text(7)]).toEqual(['Acme', 'Anvil', 'a,b']);
     expect([of(2).text(8), of(3).text(0x15)]).toEqual(['7', 's']);
+    expect([of(1).text(6), of(3).text(6), of(4).text(0x10)]).toEqual(
+      Array.from({ length: 3 }, () => facts.machineType),
+    );
     expect(of(2).bytes.readUInt16LE(0x0b)).toBe(of(3).handle);
     expect(of(11).at(4)).toBe(2);
     expect(tables({ words: words(said) }).structures.includes('one\0two\0\0')).toBe(true);

@@ -38,6 +38,7 @@ export class GuestVm {
     const spec: MachineSpec = {
       name: 'guest',
       role: 'primary',
+      machineType: 'pc-i440fx-7.2',
       ramBytes: 192 * MIB,
       cpus: 1,
       accel,

@@ -27,6 +27,7 @@ export function kernel(): Buffer {
 export const base: MachineSpec = {
   name: 'test',
   role: 'primary',
+  machineType: 'pc-i440fx-7.2',
   ramBytes: 16 * MIB,
   cpus: 1,
   accel: 'auto',

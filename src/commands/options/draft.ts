@@ -1,7 +1,7 @@
 /** A launch that the options fill, one after the other. */
 import { VmError } from '../../base/errors.js';
 import type { CharSpec } from '../../chardev/contract.js';
-import type { MachineSpec } from '../../machine/spec.js';
+import { MACHINE_TYPE, type MachineSpec } from '../../machine/spec.js';
 import { readChannel } from '../../vm/objects/chardevs.js';
 import type { ProcessOptions } from '../vm/process.js';
 import type { GivenOption } from './argv.js';
@@ -47,6 +47,7 @@ export class Draft {
     this.spec = {
       name: role,
       role,
+      machineType: MACHINE_TYPE,
       ramBytes: DEFAULT_RAM_BYTES,
       cpus: 1,
       accel: 'auto',

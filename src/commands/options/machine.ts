@@ -4,6 +4,7 @@ import { VmError } from '../../base/errors.js';
 import { asksForHelp, listOf, neededWord } from '../../words/named.js';
 import { nothing } from '../../words/nothing.js';
 import { parseSize } from '../../words/scalars.js';
+import { MACHINE_TYPE } from '../../machine/spec.js';
 import { bool, optional, parsed, size } from '../../words/types.js';
 import { accelerator } from './accel.js';
 import { off, onOff } from './nothing.js';
@@ -101,16 +102,17 @@ export const noShutdownOption: VmOption = {
   take: draft => void (draft.spec.noShutdown = true),
 };
 
-/** One machine; older names of it are taken, too. */
+/** One machine, by the name that the guest reads. */
 const machines: Readonly<Record<string, string>> = {
   pc: 'PC with an i440FX and a PIIX3, PCI and virtio: the default, and the only one',
-  'pc-i440fx-VERSION': 'another name of pc',
+  'pc-i440fx-VERSION': `the same by that name; pc is ${MACHINE_TYPE}`,
 };
 
 const machineType = parsed('the machine', 'pc', type => {
-  if (/^pc(-i440fx-[0-9]+\.[0-9]+)?$/.test(type)) return type;
+  if (type === 'pc') return MACHINE_TYPE;
+  if (/^pc-i440fx-[0-9]{1,3}\.[0-9]{1,3}$/.test(type)) return type;
   throw new VmError(`'${type}' is not a machine of colo; it has pc.${didYouMean(type, ['pc'])}`, {
-    hint: 'pc-i440fx-2.3 and its like are names for the same machine.',
+    hint: 'pc-i440fx-2.3 and its like are the same machine by another name.',
   });
 });
 
@@ -119,7 +121,8 @@ const keyedMachine = keyedOption({
   aliases: ['M'],
   value: 'TYPE',
   summary:
-    'pc, or pc-i440fx-VERSION: taken for the one machine that there is; ' +
+    'pc, or pc-i440fx-VERSION: the one machine that there is, by the name that the guest reads ' +
+    'and both sides of a migration must share; ' +
     '[,accel=auto|soft|kvm][,usb=on|off]; what it has not may be off (hpet=off); -machine help',
   implied: 'type',
   keys: {
@@ -145,7 +148,8 @@ const keyedMachine = keyedOption({
       'On KVM its own interrupt controllers are used. Leave it out.',
     ),
   },
-  take(draft, { accel, usb }) {
+  take(draft, { type, accel, usb }) {
+    if (type !== undefined) draft.spec.machineType = type;
     if (usb) draft.usb = true;
     if (accel !== undefined) draft.spec.accel = accel;
   },

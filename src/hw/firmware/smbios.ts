@@ -37,6 +37,8 @@ export interface SmbiosWords {
 export interface SmbiosFacts {
   readonly words: SmbiosWords;
   readonly uuid?: string;
+  /** The version of system, chassis and processors that the user does not name. */
+  readonly machineType: string;
   readonly sockets: number;
   readonly cores: number;
   readonly threads: number;
@@ -144,9 +146,9 @@ export function smbiosTables(
   const { words } = facts;
   const structures = [
     ...(words.bios || withBios ? [bios(words)] : []),
-    system(words, facts.uuid),
+    system(facts),
     ...(words.baseboard ? [baseboard(words.baseboard)] : []),
-    chassis(words),
+    chassis(facts),
     ...Array.from({ length: facts.sockets }, (_, n) => processor(n, facts)),
     ...(words.oemStrings?.length ? [oemStrings(words.oemStrings)] : []),
     ...memory(facts.ranges),
@@ -200,7 +202,7 @@ const bios = ({ bios: given = {} }: SmbiosWords) =>
     .u8(0x12, 0, (1 << 2) | (1 << 4), 0, 0, 0xff, 0xff);
 
 /** 7.2. The first three parts of a UUID are numbers, lowest byte first. */
-function system({ system: given = {} }: SmbiosWords, uuid = ''): Structure {
+function system({ words: { system: given = {} }, uuid = '', machineType }: SmbiosFacts): Structure {
   const id = Buffer.from(uuid.replaceAll('-', '').padEnd(32, '0'), 'hex');
   id.subarray(0, 4).reverse();
   id.subarray(4, 6).reverse();
@@ -209,7 +211,7 @@ function system({ system: given = {} }: SmbiosWords, uuid = ''): Structure {
   return new Structure(Type.SYSTEM, 0x1b)
     .text(0x04, given.manufacturer ?? MAKER)
     .text(0x05, given.product ?? MODEL)
-    .text(0x06, given.version ?? 'pc')
+    .text(0x06, given.version ?? machineType)
     .text(0x07, given.serial)
     .raw(0x08, id)
     .u8(0x18, woken)
@@ -231,23 +233,23 @@ const baseboard = (given: NonNullable<SmbiosWords['baseboard']>) =>
     .u8(0x0d, 0x0a);
 
 /** 7.4: of another kind than those listed, its states safe. */
-const chassis = ({ chassis: given = {} }: SmbiosWords) =>
+const chassis = ({ words: { chassis: given = {} }, machineType }: SmbiosFacts) =>
   new Structure(Type.CHASSIS, 0x16)
     .text(0x04, given.manufacturer ?? MAKER)
     .u8(0x05, 1)
-    .text(0x06, given.version ?? 'pc')
+    .text(0x06, given.version ?? machineType)
     .text(0x07, given.serial)
     .text(0x08, given.asset)
     .u8(0x09, 3, 3, 3, 2)
     .text(0x15, given.sku);
 
 /** 7.5: enabled; no cache is told. */
-const processor = (n: number, { cores, threads }: SmbiosFacts) =>
+const processor = (n: number, { cores, threads, machineType }: SmbiosFacts) =>
   new Structure(Type.PROCESSOR, 0x2a, handleOf(Type.PROCESSOR, n))
     .text(0x04, `CPU ${n}`)
     .u8(0x05, 3, 1)
     .text(0x07, MAKER)
-    .text(0x10, 'pc')
+    .text(0x10, machineType)
     .u16(0x14, SPEED_MHZ, SPEED_MHZ)
     .u8(0x18, 0x41, 1)
     .u16(0x1a, NONE, NONE, NONE)

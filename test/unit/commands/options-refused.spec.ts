@@ -177,18 +177,21 @@ test.each([
 });
 
 test('-machine is one machine by many names; -boot c is what happens anyway', () => {
-  for (const option of [
-    '-M pc',
-    '-machine pc-i440fx-2.3',
-    '-machine type=pc,accel=soft',
-    '-boot c',
-    '-boot order=c',
+  for (const [option, name] of [
+    ['-M pc', 'pc-i440fx-7.2'],
+    ['-machine pc-i440fx-2.3', 'pc-i440fx-2.3'],
+    ['-machine type=pc,accel=soft', 'pc-i440fx-7.2'],
+    ['-boot c', 'pc-i440fx-7.2'],
+    ['-boot order=c', 'pc-i440fx-7.2'],
   ])
-    expect(launch('primary', `-kernel k ${option}`).kernel).toBe('k');
+    expect(launch('primary', `-kernel k ${option}`)).toMatchObject({
+      kernel: 'k',
+      machineType: name,
+    });
   expect(launch('primary', '-kernel k -M pc,accel=soft').accel).toBe('soft');
   expect(refusal('primary', '-kernel k -M q35')).toBe(
     "-M q35: 'q35' is not a machine of colo; it has pc. | pc-i440fx-2.3 and its like are " +
-      'names for the same machine.',
+      'the same machine by another name.',
   );
   for (const boot of ['d', 'menu=on', 'order=nc'])
     expect(refusal('primary', `-kernel k -boot ${boot}`)).toBe(

@@ -28,6 +28,7 @@ test("the seed's primary is a spec", () => {
   expect(spec).toEqual({
     name: 'primary',
     role: 'primary',
+    machineType: 'pc-i440fx-7.2',
     ramBytes: 2 ** 31,
     boot: { order: 'c', menu: false, strict: false },
     cpus: 2,

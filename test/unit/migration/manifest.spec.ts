@@ -7,6 +7,7 @@ import type { Manifest } from '../../../src/migration/contract.js';
 import { decodeHello, encodeHello, manifestDifference } from '../../../src/migration/manifest.js';
 
 const manifest: Manifest = {
+  machineType: 'pc-i440fx-7.2',
   ramBytes: 2048 * 1048576,
   cpus: 2,
   cpu: {
@@ -107,6 +108,11 @@ it('takes an equal machine, whatever its accelerator', () => {
 
 it('names what differs', () => {
   const [serial, net] = manifest.devices;
+  expect(other({ machineType: 'pc-i440fx-2.3' })).toBe(
+    'the primary is a pc-i440fx-2.3, this secondary a pc-i440fx-7.2: give both sides the same ' +
+      '-machine',
+  );
+  expect(other({ machineType: undefined })).toBeUndefined();
   expect(other({ ramBytes: 1024 * 1048576 })).toBe(
     'the primary has 1024 MiB of RAM, this secondary 2048 MiB',
   );

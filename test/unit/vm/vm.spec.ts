@@ -14,6 +14,7 @@ import { SimHost } from '../../support/sim/host.js';
 const spec: MachineSpec = {
   name: 'vm',
   role: 'primary',
+  machineType: 'pc-i440fx-7.2',
   ramBytes: 32 << 20,
   cpus: 1,
   accel: 'soft',
