@@ -12,8 +12,9 @@ const bundle = 'dist/bundle';
 const fresh = `${bundle}.new`;
 
 /**
-X
- * that shares it would be many: the VM has copies of its own, and a process runs one group alone.
+ * What bin/, packaging/ and oclif load; all files lie in one folder. A module that several commands
+ * share is in a file for just those, which would make many files: the VM has copies of its own, and
+ * a process runs one group alone.
  */
 const groups = [
   { start: 'dist/host/node/start.js' },
