@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startProcess } from '../dist/bundle/start.js';
+import { loadCached, startProcess } from '../dist/bundle/start.js';
 
 startProcess();
 // Only now: what is imported may look at standard error.
@@ -10,7 +10,9 @@ const words = process.argv.slice(2);
 /** False: these words are for oclif. */
 async function quickly() {
   if (words[0] === 'primary' || words[0] === 'secondary')
-    return (await import('../dist/bundle/vm.js')).quicklyVm(words);
+    return loadCached(new URL('../dist/bundle/vm.cjs', import.meta.url).href).exports.quicklyVm(
+      words,
+    );
   return (await import('../dist/bundle/quick.js')).quickly(words);
 }
 

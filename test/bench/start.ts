@@ -27,14 +27,14 @@ const contestants = [
     argv: [colo, 'primary', '-S', ...vm],
     greets: true,
     wantedMs: 100,
-    bound: 4,
+    bound: 2.8,
   },
   {
     name: 'colo secondary, to the greeting',
     argv: [colo, 'secondary', '-incoming', 'tcp:127.0.0.1:0', ...vm],
     greets: true,
     wantedMs: 100,
-    bound: 4,
+    bound: 2.8,
   },
 ] as const;
 type Contestant = (typeof contestants)[number];

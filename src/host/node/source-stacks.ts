@@ -8,7 +8,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageUrl } from '../../base/package.js';
 
-const LOCATION = /(file:[^()\s]+\.js):(\d+):(\d+)/;
+const LOCATION = /(file:[^()\s]+\.c?js):(\d+):(\d+)/;
 
 /** As V8 has it, with its place. */
 interface Printed {
@@ -28,10 +28,12 @@ export function showSourceStacks(): void {
 function sourceFrame(frame: string, maps: Map<string, SourceMap | undefined>): string {
   const [text, url, line, column] = LOCATION.exec(frame) ?? [];
   if (text === undefined) return frame;
-  if (!maps.has(url)) maps.set(url, mapOf(url));
-  const origin = maps.get(url)?.findEntry(Number(line) - 1, Number(column) - 1);
+  // Of a script with a code cache the name alone is known (`file:vm.cjs`): it lies beside this.
+  const whole = new URL(url, import.meta.url).href;
+  if (!maps.has(whole)) maps.set(whole, mapOf(whole));
+  const origin = maps.get(whole)?.findEntry(Number(line) - 1, Number(column) - 1);
   if (!origin || !('originalSource' in origin)) return frame;
-  const source = fileURLToPath(new URL(origin.originalSource, url));
+  const source = fileURLToPath(new URL(origin.originalSource, whole));
   const path = relative(fileURLToPath(packageUrl('')), source);
   return frame.replace(text, `${path}:${origin.originalLine + 1}:${origin.originalColumn + 1}`);
 }

@@ -2,6 +2,8 @@
 import { ownStandardStreams } from './own-stdio.js';
 import { showSourceStacks } from './source-stacks.js';
 
+export { cachePath, loadCached } from './cached-script.js';
+
 export function startProcess(): void {
   ownStandardStreams();
   showSourceStacks();

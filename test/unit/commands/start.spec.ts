@@ -4,9 +4,12 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { addonBuilt } from '../../support/colo-process.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
+const withAddon = addonBuilt ? test : test.skip;
 const program = path('bin/run.js');
+const bundle = new URL('../../../dist/bundle/vm.cjs', import.meta.url).href;
 
 /** Says, when its process ends, what was loaded with require(), as all of oclif is. */
 const listRequired =
@@ -46,11 +49,34 @@ test('a stack is by file and line of the sources, down to what the bundle holds'
   const { err } = run(
     '--input-type=module',
     '-e',
-    `const { startProcess } = await import('${path('dist/bundle/start.js')}');
+    `const { loadCached, startProcess } = await import('${path('dist/bundle/start.js')}');
      startProcess();
-     const { quicklyVm } = await import('${path('dist/bundle/vm.js')}');
-     await quicklyVm(undefined).catch(error => console.error(error.stack));`,
+     await loadCached('${bundle}').exports.quicklyVm(undefined).catch(error => console.error(error.stack));`,
   );
   expect(err).toMatch(/^TypeError: undefined is not iterable.*\n/);
-  expect(err).toMatch(/at quicklyVm \(src\/commands\/quick-vm\.ts:\d+:\d+\)/);
+  expect(err).toMatch(/at Object\.quicklyVm \(src\/commands\/quick-vm\.ts:\d+:\d+\)/);
+});
+
+withAddon('V8 takes the code cache of a VM (skipped where the addon is not built)', () => {
+  const { out, err } = run(
+    '--input-type=module',
+    '-e',
+    `import vm from 'node:vm';
+     let script;
+     vm.Script = class extends vm.Script { constructor(...given) { super(...given); script = this; } };
+     (await import('node:module')).syncBuiltinESMExports();
+     const { loadCached } = await import('${path('dist/bundle/start.js')}');
+     loadCached('${bundle}');
+     console.log(script.cachedDataRejected);`,
+  );
+  expect([out, err]).toEqual(['false\n', '']);
+});
+
+test('what a VM loads late is found, wherever the bundle was made', () => {
+  const { out, err, code } = run(program, 'primary', '--config', '/nowhere.yaml');
+  expect([out, err.split('\n')[0], code]).toEqual([
+    '',
+    "Error: --config /nowhere.yaml: Could not read '/nowhere.yaml': No such file or directory",
+    2,
+  ]);
 });
