@@ -69,7 +69,7 @@ function bundleVm() {
     outExtension: { '.js': '.cjs' },
     define: { 'import.meta.url': 'bundleUrl' },
     supported: { 'dynamic-import': false },
-    external: ['@oclif/core', 'cli-table3', 'node-gyp-build', 'yaml'],
+    external: ['@oclif/core', 'cli-table3', 'node-gyp-build', 'ws', 'yaml'],
   });
 }
 

@@ -4,6 +4,7 @@ import { VGA_MODEL } from '../../hw/display/vga-device.js';
 import { neededWord } from '../../words/named.js';
 import { onOrOff } from '../../words/scalars.js';
 import { bool, int, optional, parsed } from '../../words/types.js';
+import type { VncSpec } from '../../vnc/server.js';
 import type { Draft } from './draft.js';
 import { keyedOption, type VmOption } from './option.js';
 
@@ -45,7 +46,7 @@ const checkedPlace = (word: string): string => {
   return word;
 };
 
-function websocketPort(word: string): number | 'by-display' | undefined {
+function websocketPort(word = 'off'): VncSpec['websocket'] {
   const said = onOrOff(word);
   if (said === 'on') return 'by-display';
   if (said === 'off') return undefined;
@@ -54,6 +55,11 @@ function websocketPort(word: string): number | 'by-display' | undefined {
     throw new VmError(`websocket=${word}: it is on, off or a port`);
   return port;
 }
+
+const checkedPort = (word: string): string => {
+  websocketPort(word);
+  return word;
+};
 
 export const vncOption = keyedOption({
   name: 'vnc',
@@ -69,7 +75,7 @@ export const vncOption = keyedOption({
       int('the last display to try, if those before are taken', { min: 0, max: LAST_DISPLAY }),
     ),
     websocket: optional(
-      parsed('on: browsers come to port 5700 + N; or the port', 'on|off|PORT', websocketPort),
+      parsed('on: browsers come to port 5700 + N; or the port', 'on|off|PORT', checkedPort),
     ),
     password: optional(bool('viewers are asked for a password; before one is set nobody gets in')),
     'tls-creds': optional(parsed('a tls-creds-x509 object for a server', 'id', neededWord)),
@@ -77,13 +83,13 @@ export const vncOption = keyedOption({
   take(draft, { vnc: word, to, websocket, password = false, 'tls-creds': tlsCreds }) {
     const place = readPlace(word);
     if (!place) {
-      if ([to, websocket, tlsCreds].some(option => option !== undefined) || password)
+      if ([to, websocketPort(websocket), tlsCreds].some(option => option !== undefined) || password)
         throw new VmError('none has no options');
       return;
     }
     if (to !== undefined && to < place.display)
       throw new VmError(`to=${to} is before ${place.display}`);
-    draft.spec.vnc = { ...place, to, websocket, password, tlsCreds };
+    draft.spec.vnc = { ...place, to, websocket: websocketPort(websocket), password, tlsCreds };
   },
 });
 

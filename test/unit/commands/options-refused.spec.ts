@@ -236,6 +236,8 @@ test.each([
   ],
   ['-vnc none,password=on', '-vnc none,password=on: none has no options'],
   ['-vnc :7,to=3', '-vnc :7,to=3: to=3 is before 7'],
+  ['-vnc :7,websocket=70000', '-vnc :7,websocket=70000: websocket=70000: it is on, off or a port'],
+  ['-vnc none,websocket=on', '-vnc none,websocket=on: none has no options'],
   ['-vnc :7 -vga none', '-vnc: there is no screen to show: -vga none'],
   ['-device VGA -device VGA', '-device VGA: a machine has one graphics card'],
   [

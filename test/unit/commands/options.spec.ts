@@ -393,6 +393,16 @@ test('no option is both known and refused; every one has a summary', () => {
   expect(() => parseArgv(['-'], optionTable, refusedOptions)).toThrow("'-' is not an option");
 });
 
+test.each([
+  ['on', 'by-display'],
+  ['off', undefined],
+  ['5801', 5801],
+])('-vnc :1,websocket=%s', (word, port) => {
+  expect(parseLaunch('primary', ['-S', '-vnc', `:1,websocket=${word}`]).spec.vnc?.websocket).toBe(
+    port,
+  );
+});
+
 test('-vga and -vnc: a card comes with a screen, and is there once', () => {
   const spec = (...argv: string[]) => parseLaunch('primary', ['-S', ...argv]).spec;
   const cards = (...argv: string[]) =>
