@@ -1,5 +1,5 @@
 // The addon: module `vm` (memory and CPUs) and module `host` (what Node lacks: files, taps,
-// heartbeats, datagrams, zstd).
+// heartbeats, datagrams, user networks, zstd).
 #include <napi.h>
 
 #include "addon/addon_data.h"
@@ -11,6 +11,7 @@
 #include "addon/guest_ram.h"
 #include "addon/heartbeat.h"
 #include "addon/page_codec.h"
+#include "addon/slirp.h"
 #include "addon/tap.h"
 #include "addon/vcpu.h"
 #include "addon/vm.h"
@@ -38,6 +39,7 @@ Napi::Object host_module(Napi::Env env) {
   add_datagram(env, module);
   add_files(env, module);
   add_file_copy(env, module);
+  add_slirp(env, module);
   add_xattr(env, module);
   add_zstd(env, module);
   return module;

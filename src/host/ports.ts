@@ -335,6 +335,61 @@ export interface Taps {
   open(ifname?: string): Tap;
 }
 
+/** The network that a guest sees behind `-netdev user`: IPv4 addresses as text. */
+export interface UserNetConfig {
+  ipv4: boolean;
+  /** fec0::/64, the host at fec0::2. */
+  ipv6: boolean;
+  /** The guest reaches nothing but this network; forwards still lead to it. */
+  restrict: boolean;
+  net: string;
+  mask: string;
+  /** This host, as the guest sees it. */
+  host: string;
+  dns: string;
+  /** The first of 16 addresses that DHCP gives out. */
+  dhcpStart: string;
+  /** That DHCP gives the guest. Empty: none. */
+  hostname: string;
+}
+
+/** Who connects to a port of this host reaches one of the guest. */
+export interface Forward {
+  protocol: 'tcp' | 'udp';
+  /** 0.0.0.0: every address of the host. */
+  host: string;
+  hostPort: number;
+  guest: string;
+  guestPort: number;
+}
+
+/**
+ * A guest's network made of this process's own sockets. What the guest has connected lives in
+ * here, and ends with it.
+ */
+export interface UserNet extends Disposable {
+  /** Towards the guest. The frame is the listener's during the call only. */
+  onFrame(fn: (frame: Uint8Array) => void): void;
+  /** False: no room, the frame was not taken. */
+  write(frame: Uint8Array): boolean;
+  /** No frames until resume; meanwhile the world's senders wait, and no connection times out. */
+  pause(): void;
+  resume(): void;
+  /** VmError: the host's port cannot be listened at. */
+  listen(forward: Forward): void;
+  /** Connections that came by it stay. */
+  unlisten(forward: Omit<Forward, 'guest' | 'guestPort'>): void;
+  /** A table for people. */
+  connections(): string;
+  /** Frames that were lost since it was opened. */
+  readonly dropped: number;
+}
+
+export interface UserNets {
+  /** VmError: this host has none, and what it lacks. */
+  open(config: UserNetConfig): UserNet;
+}
+
 /** Commands of the host, as /bin/sh runs them. Their standard error is ours. */
 export interface Shell {
   /**
@@ -375,6 +430,8 @@ export interface Host {
   readonly files: Files;
   readonly entropy: Entropy;
   readonly taps: Taps;
+  /** The simulation has none. */
+  readonly userNets?: UserNets;
   readonly shell: Shell;
   readonly programs: Programs;
   readonly folders: RecordFolders;

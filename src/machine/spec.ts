@@ -10,7 +10,7 @@ import type { CpuChoice } from '../accel/cpu-model.js';
 import type { DriveInterface } from '../block/options/options.js';
 import type { NestedWords } from '../words/nested.js';
 import type { CharSpec } from '../chardev/contract.js';
-import type { Address } from '../host/ports.js';
+import type { Address, Forward, UserNetConfig } from '../host/ports.js';
 import type { VncSpec } from '../vnc/server.js';
 
 /** What `pc` stands for. */
@@ -41,7 +41,8 @@ export interface BlockdevSpec {
 
 export type NetdevSpec =
   | { type: 'tap'; id: string; ifname?: string; script?: string; downscript?: string }
-  | { type: 'socket'; id: string; address: Address; server: boolean };
+  | { type: 'socket'; id: string; address: Address; server: boolean }
+  | { type: 'user'; id: string; config: UserNetConfig; forwards: readonly Forward[] };
 
 /** `-device`: the declaration of its type (hw/device-types.ts) has checked the properties. */
 export interface DeviceSpec {

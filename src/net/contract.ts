@@ -1,4 +1,5 @@
 /** What others may know of the network layer. */
+import type { Forward, UserNetConfig } from '../host/ports.js';
 
 /**
  * Network output of the guest, held until a checkpoint covers it. Epoch numbers are the caller's
@@ -114,8 +115,22 @@ export interface NetdevInfo {
   filters: FilterInfo[];
 }
 
+/** Ports of the host that lead to the guest. */
+export interface Forwards {
+  /** Where a rule leads that does not say it. */
+  readonly config: UserNetConfig;
+  /** VmError: it is forwarded already, or the host's port is taken. */
+  add(forward: Forward): void;
+  /** False: there is no such one. Connections that came by it stay. */
+  remove(from: Omit<Forward, 'guest' | 'guestPort'>): boolean;
+  /** The connections, and what waits to be opened: lines for people. */
+  describe(): string;
+}
+
 /** Host side of a network connection. */
 export interface Netdev {
+  /** Of a netdev that has such ports. */
+  readonly forwards?: Forwards;
   readonly id: string;
   readonly type: string;
   /** Holds this netdev's guest output while COLO wants it. */

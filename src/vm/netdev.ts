@@ -1,7 +1,7 @@
 /**
  * Netdevs, opened on a host; a tap's scripts are run as QEMU runs them: SCRIPT IFNAME.
  */
-import { asVmError, VmError } from '../base/errors.js';
+import { assertNever, asVmError, VmError } from '../base/errors.js';
 import { charLabel } from '../chardev/parse.js';
 import { SocketChar } from '../chardev/socket.js';
 import type { Address, Host, Programs } from '../host/ports.js';
@@ -10,10 +10,14 @@ import type { Netdev } from '../net/contract.js';
 import type { VmLimits } from './host.js';
 import { SocketNetdev } from '../net/netdev/socket.js';
 import { TapNetdev } from '../net/netdev/tap.js';
+import { UserNetdev } from '../net/netdev/user.js';
 
 const SCRIPT_TIMEOUT_MS = 30_000;
 
-export interface NetHost extends Pick<Host, 'taps' | 'clock' | 'sockets' | 'programs'> {
+export interface NetHost extends Pick<
+  Host,
+  'taps' | 'userNets' | 'clock' | 'sockets' | 'programs'
+> {
   readonly limits: Pick<VmLimits, 'heldOutput'>;
   /** A line for people. */
   note(line: string): void;
@@ -25,8 +29,42 @@ export interface OpenNetdev {
   down(): Promise<void>;
 }
 
-export async function openNetdev(spec: NetdevSpec, host: NetHost): Promise<OpenNetdev> {
-  return spec.type === 'tap' ? openTap(spec, host) : openSocket(spec, host);
+/** guestComes: it is elsewhere until this VM runs for the first time. */
+export async function openNetdev(
+  spec: NetdevSpec,
+  host: NetHost,
+  guestComes: boolean,
+): Promise<OpenNetdev> {
+  switch (spec.type) {
+    case 'tap':
+      return openTap(spec, host);
+    case 'socket':
+      return openSocket(spec, host);
+    case 'user':
+      return openUser(spec, host, guestComes);
+    default:
+      return assertNever(spec);
+  }
+}
+
+function openUser(
+  { id, config, forwards }: Extract<NetdevSpec, { type: 'user' }>,
+  host: NetHost,
+  guestComes: boolean,
+): OpenNetdev {
+  const { userNets, clock, limits } = host;
+  if (!userNets) throw new VmError('this host has no user network');
+  try {
+    const netdev = UserNetdev.open(
+      id,
+      { config, forwards, waits: guestComes },
+      { nets: userNets, clock, note: line => host.note(`netdev ${id}: ${line}`) },
+      limits.heldOutput,
+    );
+    return { netdev, down: () => Promise.resolve() };
+  } catch (error) {
+    throw asVmError(error).during(`-netdev user,id=${id}`);
+  }
 }
 
 async function openTap(

@@ -3,7 +3,7 @@ import { asVmError, deviceNotFound, VmError } from '../base/errors.js';
 import { type Claim, Inventory } from '../base/inventory.js';
 import type { NetProvider } from '../machine/ports.js';
 import type { MachineSpec, NetdevSpec } from '../machine/spec.js';
-import type { Netdev } from '../net/contract.js';
+import type { Forwards, Netdev } from '../net/contract.js';
 import { Announcer, type AnnounceSchedule } from '../net/packet/announce.js';
 import { type NetHost, openNetdev, type OpenNetdev } from './netdev.js';
 
@@ -22,13 +22,18 @@ export class Network implements NetProvider {
     /** What both sides of a pair must have alike. */
     private readonly fixed: readonly string[],
     private readonly host: NetHost,
+    /** The guest comes by -incoming. */
+    private readonly guestComes: boolean,
   ) {
     this.announcer = new Announcer(host.clock);
   }
 
-  static async create(spec: Pick<MachineSpec, 'netdevs'>, host: NetHost): Promise<Network> {
+  static async create(
+    spec: Pick<MachineSpec, 'netdevs' | 'incoming'>,
+    host: NetHost,
+  ): Promise<Network> {
     const fixed = spec.netdevs.map(netdev => netdev.id);
-    const network = new Network(fixed, host);
+    const network = new Network(fixed, host, spec.incoming !== undefined);
     try {
       for (const netdev of spec.netdevs) await network.add(netdev);
       return network;
@@ -40,7 +45,7 @@ export class Network implements NetProvider {
 
   /** netdev_add. */
   async add(spec: NetdevSpec): Promise<void> {
-    await this.open.add(spec.id, () => openNetdev(spec, this.host));
+    await this.open.add(spec.id, () => openNetdev(spec, this.host, this.guestComes));
   }
 
   /** netdev_del; VmError that names the user while it has one. */
@@ -63,6 +68,20 @@ export class Network implements NetProvider {
     const found = this.open.get(id);
     if (!found) throw deviceNotFound(id);
     found.netdev.setLink(up);
+  }
+
+  /** Of a netdev; without an id of the only one that has such ports. VmError: there is none. */
+  forwards(id?: string): Forwards {
+    const having = this.netdevs.filter(netdev => netdev.forwards);
+    const found = id === undefined ? having : this.netdevs.filter(netdev => netdev.id === id);
+    if (found.length === 0) throw id === undefined ? noUserNet() : deviceNotFound(id);
+    if (found.length > 1)
+      throw new VmError('there is more than one user netdev: say which', {
+        hint: `They are ${having.map(netdev => netdev.id).join(', ')}.`,
+      });
+    const [{ forwards }] = found;
+    if (!forwards) throw new VmError(`'${id}' is no user netdev`);
+    return forwards;
   }
 
   claim(id: string, user: string): Netdev {
@@ -105,3 +124,6 @@ export class Network implements NetProvider {
       .finally(() => netdev.dispose());
   }
 }
+
+const noUserNet = () =>
+  new VmError('there is no user netdev', { hint: 'Give -netdev user on the command line.' });

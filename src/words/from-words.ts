@@ -13,8 +13,11 @@ export function fromWords<F extends Fields>(fields: F, items: readonly KeyValue[
   const given: Record<string, unknown> = {};
   for (const item of items) {
     const { name, type, word } = resolve(fields, item);
-    if (Object.hasOwn(given, name)) throw new VmError(`'${name}' is given twice`);
-    given[name] = fromWord(name, type, word);
+    const value = fromWord(name, type, word);
+    const earlier = given[name];
+    if (earlier === undefined) given[name] = value;
+    else if (Array.isArray(earlier) && type.repeats) earlier.push(...(value as unknown[]));
+    else throw new VmError(`'${name}' is given twice`);
   }
   return checkFields(fields, given);
 }

@@ -66,3 +66,15 @@ export function splitHostPort(text: string): { host: string; port: string } | un
   const match = /^(?:\[([^\]]+)\]|([^:[\]]*)):([^:]+)$/.exec(text);
   return match ? { host: match[1] ?? match[2], port: match[3] } : undefined;
 }
+
+/** `10.0.2.15` as a number of 32 bits. */
+export function ipv4Of(text: string): number | undefined {
+  if (!/^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$/.test(text)) return undefined;
+  const bytes = text.split('.').map(Number);
+  return bytes.every(byte => byte <= 255)
+    ? bytes.reduce((sum, byte) => sum * 256 + byte, 0)
+    : undefined;
+}
+
+export const showIpv4 = (address: number): string =>
+  [24, 16, 8, 0].map(shift => (address >>> shift) & 255).join('.');

@@ -37,6 +37,8 @@ export interface Type<T = unknown, O extends boolean = boolean> {
   /** The words to offer, where they are fixed. */
   readonly words?: readonly string[];
   readonly hmp: HmpForm;
+  /** In an option list it may be given more than once: an array. */
+  readonly repeats?: boolean;
   /** path: `capabilities[0].state`. */
   check(value: unknown, path: string): T;
   /**
@@ -85,6 +87,26 @@ export function str(summary = '', options: Options = {}): Type<string, false> {
     },
     fromWord: word => word,
     describe: schema => schema.builtin('str', 'string'),
+  };
+}
+
+/** `key=A,key=B`; in QMP a list of `{ "str": "A" }`, as QEMU has it. */
+export function strings(summary = ''): Type<string[], false> {
+  return {
+    summary,
+    optional: false,
+    repeats: true,
+    hmp: { form: 'word', expected: 'string' },
+    check(value, path) {
+      if (!Array.isArray(value)) throw wrongType(path, 'array');
+      return value.map((item: unknown, i) => {
+        const text = isObject(item) ? item['str'] : item;
+        if (typeof text !== 'string') throw wrongType(`${path}[${i}].str`, 'string');
+        return text;
+      });
+    },
+    fromWord: word => [word],
+    describe: schema => schema.builtin('any', 'value'),
   };
 }
 

@@ -88,6 +88,14 @@ export function rememberingVm(): RememberingVm {
       setLink: (id: string, up: boolean) => told('set-link', [id, up]),
       add: async (netdev: unknown) => told('netdev-add', netdev),
       del: (id: string) => told('netdev-del', id),
+      forwards: (id?: string) => ({
+        config: { net: '10.0.2.0', mask: '255.255.255.0', dhcpStart: '10.0.2.15' },
+        add: (rule: unknown) => told('hostfwd-add', [id, rule]),
+        remove: (from: unknown) => {
+          told('hostfwd-remove', [id, from]);
+          return true;
+        },
+      }),
       announce: (schedule: unknown, ids: unknown) => told('announce', [schedule, ids]),
     },
     chardevs: {

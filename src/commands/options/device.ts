@@ -65,7 +65,8 @@ export const netdevOption: VmOption = {
   repeatable: true,
   summary:
     'host side of a network card: tap,id=ID[,ifname=NAME][,script=PATH][,downscript=PATH]; ' +
-    'socket,id=ID,listen=HOST:PORT or connect=HOST:PORT; -netdev help',
+    'socket,id=ID,listen=HOST:PORT or connect=HOST:PORT; ' +
+    'user,id=ID[,hostfwd=tcp:127.0.0.1:2222-:22], which needs no rights; -netdev help',
   offers: kindOffers(netdevHelped),
   take(draft, value) {
     answerHelp(netdevHelp(value));

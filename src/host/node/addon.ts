@@ -2,12 +2,27 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { packageUrl } from '../../base/package.js';
+import type { UserNetConfig } from '../ports.js';
 
 export interface NativeTap {
   name(): string;
   /** False: the kernel's queue is full. */
   write(frame: Uint8Array): boolean;
   setReading(on: boolean): void;
+  close(): void;
+}
+
+export interface NativeSlirp {
+  /** False: no room. */
+  send(frame: Uint8Array): boolean;
+  /** Bytes of batch that are filled: frames, each behind its length (u32, little-endian). */
+  receive(batch: Uint8Array): number;
+  setReading(on: boolean): void;
+  addForward(udp: boolean, host: string, hostPort: number, guest: string, guestPort: number): void;
+  /** False: there is none. */
+  removeForward(udp: boolean, host: string, hostPort: number): boolean;
+  connections(): string;
+  dropped(): number;
   close(): void;
 }
 
@@ -31,6 +46,8 @@ export interface HostModule {
     onFrame: (frame: Buffer) => void,
     onError: (error: NodeJS.ErrnoException) => void,
   ) => NativeTap;
+  /** undefined: built without libslirp's header; null: this host has no libslirp. */
+  Slirp?: (new (config: UserNetConfig, onBell: () => void) => NativeSlirp) | null;
   /** At a numeric address; zone: its interface; key: 16 bytes; side: the other is the peer's. */
   Heartbeat: new (
     host: string,

@@ -9,6 +9,7 @@ import { nodeRecordFolders } from './record-folder.js';
 import { NodeShell } from './shell.js';
 import { NodeSockets } from './sockets.js';
 import { NodeTaps } from './taps.js';
+import { nodeUserNets } from './user-nets.js';
 
 export function nodeHost(speed?: FileSpeed): Host {
   return {
@@ -17,6 +18,7 @@ export function nodeHost(speed?: FileSpeed): Host {
     files: new NodeFiles(speed),
     entropy: nodeEntropy,
     taps: new NodeTaps(),
+    userNets: nodeUserNets,
     shell: new NodeShell(),
     programs: nodePrograms,
     folders: nodeRecordFolders,

@@ -18,6 +18,7 @@ import { objectCommands } from './objects.js';
 import { plugCommands } from './plug.js';
 import { statusCommands } from './status.js';
 import { terminalCommands } from './terminal.js';
+import { userNetCommands } from './user-net.js';
 import { yankCommands } from './yank.js';
 
 export const allCommands = [
@@ -38,6 +39,7 @@ export const allCommands = [
   ...channelCommands,
   ...objectCommands,
   ...plugCommands,
+  ...userNetCommands,
   ...terminalCommands,
   ...yankCommands,
 ];

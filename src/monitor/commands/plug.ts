@@ -105,9 +105,10 @@ export const plugCommands = [
     examples: [
       'netdev_add socket,id=hn1,listen=127.0.0.1:1234',
       'netdev_add tap,id=hn1,ifname=tap1,script=no,downscript=no',
+      'netdev_add user,id=hn1,restrict=on',
     ],
     open: true,
-    args: { type: str('tap, socket'), id: str('its name') },
+    args: { type: str('tap, socket, user'), id: str('its name') },
     run: (vm, { type, id, ...given }) => vm.network.add(netdevOf(type, id, given)),
     hmp: hmp(
       { netdev: rest('TYPE,id=ID,OPTION=VALUE,..., as of -netdev') },

@@ -21,6 +21,8 @@ export interface OutputHoldPort {
   forward(frame: Uint8Array): boolean;
   /** Room again after a frame was refused. */
   onRoom(): void;
+  /** This side has lost: nothing leaves any more. */
+  onLost?(): void;
 }
 
 /** A copy of guest output that leaves by another door than the netdev. */
@@ -132,6 +134,7 @@ export class OutputHoldFilter implements OutputHold {
     this.head = 0;
     this.bytes = 0;
     this.cuts.length = 0;
+    this.port.onLost?.();
   }
 
   /**

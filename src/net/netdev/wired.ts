@@ -7,7 +7,7 @@ import type { Disposable } from '../../base/disposable.js';
 import { BoundedQueue } from '../../base/queue.js';
 import { event, tracer } from '../../base/trace.js';
 import type { Clock } from '../../host/ports.js';
-import type { Direction, NetdevInfo, Netdev, NicPort } from '../contract.js';
+import type { Direction, Forwards, NetdevInfo, Netdev, NicPort } from '../contract.js';
 import { FilterChain } from '../filter/chain.js';
 import {
   type OutputHoldLimits,
@@ -38,10 +38,15 @@ export interface Wire {
   /** Back-pressure: no frames until resume. */
   pause(): void;
   resume(): void;
+  /** The guest runs here and may talk. Called again after each stop. */
+  begin?(): void;
+  /** The guest does not talk from here any more. */
+  lost?(): void;
   dispose(): void;
 }
 
 export class WiredNetdev implements Netdev {
+  readonly forwards?: Forwards;
   readonly outputHold: OutputHoldFilter;
   readonly filters: FilterChain;
   private readonly inbound = new BoundedQueue<Buffer>(INBOUND_MAX);
@@ -63,6 +68,7 @@ export class WiredNetdev implements Netdev {
     this.outputHold = new OutputHoldFilter('nop', limits, {
       forward: frame => this.toWorld(frame),
       onRoom: () => this.filters.room('rx'),
+      onLost: () => this.wire.lost?.(),
     });
     this.filters = new FilterChain({
       toWorld: frame =>
@@ -103,6 +109,7 @@ export class WiredNetdev implements Netdev {
 
   setRunning(running: boolean): void {
     this.running = running;
+    if (running && this.outputHold.open) this.wire.begin?.();
     if (running) this.filters.room('tx');
     else this.flowControl();
   }

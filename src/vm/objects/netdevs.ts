@@ -2,7 +2,7 @@
  * The kinds of netdevs, each declared once: from its options derive -netdev, netdev_add in both
  * spellings, and help.
  */
-import { VmError } from '../../base/errors.js';
+import { assertNever, VmError } from '../../base/errors.js';
 import { helpedKinds, namedHelp, neededWord, readNamed } from '../../words/named.js';
 import { didYouMean } from '../../base/similar.js';
 import { parseTcp } from '../../chardev/parse.js';
@@ -10,8 +10,9 @@ import type { NetdevSpec } from '../../machine/spec.js';
 import type { ArgsOf, Fields } from '../../words/types.js';
 import { bool, checkFields, optional, str } from '../../words/types.js';
 import { fromWords } from '../../words/from-words.js';
+import { userFields, userSpec } from './user-net.js';
 
-export const netdevKinds = ['tap', 'socket'] as const;
+export const netdevKinds = ['tap', 'socket', 'user'] as const;
 type Kind = (typeof netdevKinds)[number];
 
 const options = {
@@ -33,10 +34,10 @@ const options = {
     listen: optional(str('[HOST]:PORT to wait on for one peer at a time')),
     connect: optional(str('HOST:PORT to connect to')),
   },
+  user: userFields,
 } as const satisfies Record<Kind, Fields>;
 
 const refused: Readonly<Record<string, string>> = {
-  user: 'there is no network stack in colo; use tap',
   hubport: 'there are no hubs; use a bridge of the host',
   bridge: 'use tap, with a script that adds it to the bridge',
   stream: 'use socket, whose frames are the same on the wire',
@@ -63,7 +64,16 @@ export function netdevOf(
 }
 
 function specOf(kind: Kind, id: string, given: object): NetdevSpec {
-  return kind === 'tap' ? tapSpec(id, given) : socketSpec(id, given);
+  switch (kind) {
+    case 'tap':
+      return tapSpec(id, given);
+    case 'socket':
+      return socketSpec(id, given);
+    case 'user':
+      return userSpec(id, given);
+    default:
+      return assertNever(kind);
+  }
 }
 
 function tapSpec(
@@ -101,6 +111,7 @@ function kindNamed(name: string): Kind {
 const summaries: Readonly<Record<Kind, string>> = {
   tap: 'an interface of the host',
   socket: 'frames over a TCP connection',
+  user: "a network of the guest's own, by this process's sockets",
 };
 
 /** For help and the manual. */

@@ -73,9 +73,15 @@ test.each<[Role, string, string | RegExp]>([
   ],
   [
     'primary',
-    '-kernel k -netdev user,id=n',
-    "-netdev user,id=n: network type 'user' is not supported: there is no network stack in " +
-      'colo; use tap',
+    '-kernel k -netdev hubport,id=n',
+    "-netdev hubport,id=n: network type 'hubport' is not supported: there are no hubs; use a " +
+      'bridge of the host',
+  ],
+  [
+    'primary',
+    '-kernel k -netdev user,id=n,hostfwd=tcp::22-:0',
+    "-netdev user,id=n,hostfwd=tcp::22-:0: invalid host forwarding rule 'tcp::22-:0': ':0' is " +
+      'not [GUESTADDR]:GUESTPORT | As tcp:127.0.0.1:2222-:22, or tcp::2222-10.0.2.15:22.',
   ],
   [
     'primary',

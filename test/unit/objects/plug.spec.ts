@@ -136,7 +136,6 @@ describe('one declaration', () => {
 
   test.each([
     ['foo,id=n', "Parameter 'type' does not accept value 'foo'"],
-    ['user,id=n', "network type 'user' is not supported: there is no network stack"],
     ['hubport,id=n,hubid=0', "network type 'hubport' is not supported: there are no hubs"],
     ['tap', "Parameter 'id' is missing"],
     ['tap,id=n,vhost=on', 'vhost=on is not supported'],
