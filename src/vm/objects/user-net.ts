@@ -13,7 +13,8 @@ export const userFields = {
   hostfwd: optional(
     strings(
       'tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT: that port of the host leads to the ' +
-        'guest; may be repeated; without HOSTADDR at every address of the host',
+        'guest; may be repeated; without HOSTADDR at every address of the host. In COLO it ' +
+        'listens where the guest runs; connections end with a failover',
     ),
   ),
   net: optional(str("ADDRESS/BITS of the guest's network; default: 10.0.2.0/24")),
