@@ -14,6 +14,8 @@ import { type Block, readmeBlocks } from './blocks.js';
 import { Shell } from './shell.js';
 
 const PROMPT = /\((?:colo|qemu)\) /;
+/** How the blocks of a guest alone begin. */
+const KERNEL = 'npx colo primary -m 256 -kernel try/vmlinuz -initrd try/initrd.cpio';
 const SEABIOS = '/usr/share/seabios/bios-256k.bin';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const blocks = readmeBlocks(join(root, 'README.md'));
@@ -121,8 +123,9 @@ test('the first two blocks are the two commands, and every other one is run belo
   ]);
   const run = [
     'npm run guest',
-    'npx colo primary -m 256',
+    `${KERNEL} -append console=`,
     'npx colo primary -m 1G',
+    `${KERNEL} -append 'console=`,
     'npx colo init',
     'kill -9',
     'npx colo secondary --config',
@@ -147,13 +150,20 @@ real(
     });
     expect([made.stderr, made.status]).toEqual([expect.not.stringContaining('guest: '), 0]);
     const shell = await openShell();
-    const console = openTerminal(shell, starting('npx colo primary -m 256').text);
+    const console = openTerminal(shell, starting(`${KERNEL} -append console=`).text);
     await console.sees('colo-guest: ready');
     await console.end();
     writeFileSync(join(dir, 'disk.img'), Buffer.concat([bootSector(), Buffer.alloc(1 << 20)]));
     const disk = openTerminal(shell, starting('npx colo primary -m 1G').text);
     await disk.sees(existsSync(SEABIOS) ? BOOTED : `install the package 'seabios'`);
     await disk.end();
+    const user = openTerminal(shell, starting(`${KERNEL} -append 'console=`).text);
+    await user.sees('colo-guest: ready');
+    // The guest may be up before its server is, and refuses then.
+    const ask = 'exec 3<>/dev/tcp/127.0.0.1/7777 && echo next >&3 && timeout 5 head -1 <&3';
+    const asked = await shell.paste(`for n in {1..60}; do ${ask} | grep . && break; done`);
+    expect(asked.seen).toMatch(/^1 \d+ 0/m);
+    await user.end();
 
     const pair = starting('npx colo init');
     await shell.goesWell(pair.text);
