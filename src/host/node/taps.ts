@@ -6,6 +6,7 @@ import { event, tracer } from '../../base/trace.js';
 import type { Tap, Taps } from '../ports.js';
 import { type HostModule, hostModule, type NativeTap } from './addon.js';
 import { systemError } from './errors.js';
+import { FrameSource } from './frame-source.js';
 
 const trace = tracer('tap', {
   open: event<{ ifname: string }>(),
@@ -24,13 +25,16 @@ export class NodeTaps implements Taps {
   }
 }
 
-class NodeTap implements Tap {
+/**
+ * Frames that are not read stay in the kernel's queue, which drops when it is full, as a network
+ * does.
+ */
+class NodeTap extends FrameSource implements Tap {
   readonly ifname: string;
-  private readonly native: NativeTap;
-  private listener: ((frame: Uint8Array) => void) | undefined;
-  private paused = false;
+  protected readonly native: NativeTap;
 
   constructor(host: HostModule, ifname: string) {
+    super();
     this.native = new host.Tap(
       ifname,
       frame => this.listener?.(frame),
@@ -40,34 +44,11 @@ class NodeTap implements Tap {
     trace.open?.({ ifname: this.ifname });
   }
 
-  onFrame(fn: (frame: Uint8Array) => void): void {
-    this.listener = fn;
-    this.read();
-  }
-
   write(frame: Uint8Array): boolean {
     return this.native.write(frame);
   }
 
-  pause(): void {
-    this.paused = true;
-    this.read();
-  }
-
-  resume(): void {
-    this.paused = false;
-    this.read();
-  }
-
   dispose(): void {
     this.native.close();
-  }
-
-  /**
-   * Frames that are not read stay in the kernel's queue, which drops when it is full, as a network
-   * does.
-   */
-  private read(): void {
-    this.native.setReading(this.listener !== undefined && !this.paused);
   }
 }

@@ -6,6 +6,7 @@ import { VmError } from '../../base/errors.js';
 import type { Forward, UserNet, UserNetConfig, UserNets } from '../ports.js';
 import { type HostModule, hostModule, type NativeSlirp } from './addon.js';
 import { systemError } from './errors.js';
+import { FrameSource } from './frame-source.js';
 
 const BATCH_BYTES = 256 * 1024;
 
@@ -27,16 +28,15 @@ export function slirpOf({ Slirp }: Pick<HostModule, 'Slirp'>): NonNullable<HostM
   });
 }
 
-class NodeUserNet implements UserNet {
-  private readonly native: NativeSlirp;
+class NodeUserNet extends FrameSource implements UserNet {
+  protected readonly native: NativeSlirp;
   private readonly batch = Buffer.allocUnsafeSlow(BATCH_BYTES);
   /** Of the batch: what is filled, and where the next frame begins. */
   private filled = 0;
   private at = 0;
-  private paused = false;
-  private listener: ((frame: Uint8Array) => void) | undefined;
 
   constructor(Slirp: NonNullable<HostModule['Slirp']>, config: UserNetConfig) {
+    super();
     this.native = new Slirp(config, () => this.deliver());
   }
 
@@ -44,23 +44,8 @@ class NodeUserNet implements UserNet {
     return this.native.dropped();
   }
 
-  onFrame(fn: (frame: Uint8Array) => void): void {
-    this.listener = fn;
-    this.read();
-  }
-
   write(frame: Uint8Array): boolean {
     return this.native.send(frame);
-  }
-
-  pause(): void {
-    this.paused = true;
-    this.read();
-  }
-
-  resume(): void {
-    this.paused = false;
-    this.read();
   }
 
   listen({ protocol, host, hostPort, guest, guestPort }: Forward): void {
@@ -83,10 +68,6 @@ class NodeUserNet implements UserNet {
     this.filled = this.at = 0;
     this.listener = undefined;
     this.native.close();
-  }
-
-  private read(): void {
-    this.native.setReading(this.listener !== undefined && !this.paused);
   }
 
   /** What is left of a batch when the guest has had enough waits here for the next bell. */

@@ -6,7 +6,14 @@
 import { VmError } from '../../base/errors.js';
 import { FwCfgKey, le32 } from '../../hw/firmware/fw-cfg.js';
 import { bootRom, type RomCopy } from './boot-rom.js';
-import { commandLine, fromBzImage, H, type KernelImage, placeInitrd } from './linux.js';
+import {
+  commandLine,
+  fromBzImage,
+  H,
+  type KernelImage,
+  placeInitrd,
+  setupLength,
+} from './linux.js';
 import { Low, MIB, ramLayout } from './memory-map.js';
 
 export interface FirmwareKernel {
@@ -36,7 +43,7 @@ export function planFirmwareKernel(image: Omit<KernelImage, 'rsdp'>): FirmwareKe
   const k = fromBzImage(kernel.bytes, `${option} with -bios`, low);
   const cmdline = commandLine(append, k.cmdlineMax);
   const file = Buffer.from(kernel.bytes);
-  const setupBytes = ((file[H.setup_sects] || 4) + 1) * SECTOR;
+  const setupBytes = setupLength(file);
   if (setupBytes > SETUP_MAX)
     throw new VmError(`${option}: ${setupBytes} bytes of setup code, at most ${SETUP_MAX}`);
   const [setup, payload] = [file.subarray(0, setupBytes), file.subarray(setupBytes)];

@@ -53,6 +53,7 @@ export const H = {
   init_size: 0x260,
   e820_table: 0x2d0,
 } as const;
+const SECTOR = 512;
 const ZERO_PAGE_SIZE = 4096;
 const HDRS = 0x53726448;
 const BOOT_FLAG = 0xaa55;
@@ -143,6 +144,10 @@ function loadAddress(address: bigint, option: string): number {
   );
 }
 
+/** In bytes, with the boot sector; a kernel that says 0 sectors has 4. */
+export const setupLength = (bzImage: Buffer): number =>
+  ((bzImage[H.setup_sects] || 4) + 1) * SECTOR;
+
 export function fromBzImage(bytes: Uint8Array, option: string, low: number): Kernel {
   const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (
@@ -157,7 +162,7 @@ export function fromBzImage(bytes: Uint8Array, option: string, low: number): Ker
     throw new VmError(
       `${option}: has no 64-bit entry (boot protocol ${version >> 8}.${version & 0xff})`,
     );
-  const payload = ((b[H.setup_sects] || 4) + 1) * 512;
+  const payload = setupLength(b);
   const whole = payload + b.readUInt32LE(H.syssize) * 16;
   if (payload + ENTRY_64 >= b.length || b.length < whole)
     throw new VmError(`${option}: truncated, ${b.length} bytes of ${whole}`);
