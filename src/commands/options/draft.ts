@@ -66,15 +66,6 @@ export class Draft {
     };
   }
 
-  /** All of it as text: equal where nothing has changed. */
-  print(): string {
-    const { spec, traces, name, process, snapshot, vga, usb, globals } = this;
-    const all = { spec, traces, name, process, snapshot, vga, usb, globals };
-    return JSON.stringify(all, (_key, value: unknown) =>
-      typeof value === 'bigint' ? `${value}n` : value,
-    );
-  }
-
   addChardev(id: string, backend: CharSpec, option: GivenOption): void {
     if ((backend.kind === 'mux' ? backend.base : backend).kind === 'stdio') {
       if (this.stdioUser !== undefined)

@@ -1,10 +1,11 @@
 /**
  * `--explain`: what colo makes of a command line, option by option, and the line that would run.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { asVmError, type VmError } from '../../base/errors.js';
 import { type GivenOption, isRefused } from './argv.js';
-import { judge } from './judge.js';
-import { parseLaunch, type Role } from './spec.js';
+import { isReadBefore, judge } from './judge.js';
+import { type Launch, parseLaunch, type Role } from './spec.js';
 
 export interface Explained {
   readonly option: string;
@@ -34,22 +35,44 @@ export function explain(
   const judged = judge(role, argv, base).judged.filter(
     one => isRefused(one) || !OWN.includes(one.name),
   );
+  const accepted = judged.flatMap(one => (isRefused(one) ? [] : one));
+  const launch = (given: readonly GivenOption[]) => parseLaunch(role, given.flatMap(words), base);
+  let [kept, missing] = [accepted, undefined as Explanation['missing']];
+  try {
+    kept = needed(accepted, launch);
+  } catch (error) {
+    missing = reason(asVmError(error));
+  }
   const options = judged.map((one): Explained => {
     if (isRefused(one)) return { option: one.spelled, verdict: 'refused', ...reason(one.refusal) };
-    return { option: one.spelled, verdict: one.changes ? 'taken' : 'anyway' };
+    return { option: one.spelled, verdict: kept.includes(one) ? 'taken' : 'anyway' };
   });
-  const kept = judged.flatMap(one => (isRefused(one) || !one.changes ? [] : [one]));
-  const words = kept.flatMap(({ name, spelled, value }) => [
-    `-${name}`,
-    ...(spelled.includes(' ') ? [value] : []),
-  ]);
-  try {
-    parseLaunch(role, words, base);
-    return { options, line: [role, ...words] };
-  } catch (error) {
-    return { options, missing: reason(asVmError(error)) };
-  }
+  return missing ? { options, missing } : { options, line: [role, ...kept.flatMap(words)] };
 }
+
+/** Without those that may be left out: what is launched is the same. VmError: it is nothing. */
+function needed(
+  accepted: readonly GivenOption[],
+  launch: (given: readonly GivenOption[]) => Launch,
+): GivenOption[] {
+  const whole = launch(accepted);
+  const same = (given: readonly GivenOption[]) => {
+    try {
+      return isDeepStrictEqual(launch(given), whole);
+    } catch {
+      return false;
+    }
+  };
+  let kept = [...accepted];
+  for (const one of accepted) {
+    const without = kept.filter(other => other !== one);
+    if (!isReadBefore(one) && same(without)) kept = without;
+  }
+  return kept;
+}
+
+const words = ({ name, spelled, value }: GivenOption): string[] =>
+  spelled.includes(' ') ? [`-${name}`, value] : [`-${name}`];
 
 const reason = ({ message, options }: VmError) => ({ why: message, hint: options.hint });
 

@@ -1,4 +1,4 @@
-/** Each option of a command line by itself: whether it is taken, and what it changes. */
+/** Each option of a command line by itself: whether it is taken. */
 import { asVmError } from '../../base/errors.js';
 import {
   type GivenOption,
@@ -11,12 +11,11 @@ import {
 import { Draft, type Role } from './draft.js';
 import { optionTable, refusedOptions } from './table.js';
 
-export interface TakenOption extends GivenOption {
-  /** False: so it would be without it. */
-  readonly changes: boolean;
-}
-
 const options = new Map(optionTable.map(option => [option.name, option]));
+
+/** A launch does not tell of it: the command reads it before. */
+export const isReadBefore = ({ name }: GivenOption): boolean =>
+  options.get(name)?.readBefore ?? false;
 
 export const readOptions = (argv: readonly string[]): (GivenOption | RefusedOption)[] =>
   readArgv(argv, optionTable, refusedOptions);
@@ -26,7 +25,7 @@ export function judge(
   role: Role,
   argv: readonly string[],
   base: readonly GivenOption[] = [],
-): { draft: Draft; judged: (TakenOption | RefusedOption)[] } {
+): { draft: Draft; judged: (GivenOption | RefusedOption)[] } {
   const draft = new Draft(role);
   const read = readOptions(argv);
   const replaced = new Set(
@@ -34,7 +33,7 @@ export function judge(
       .flatMap(one => (isRefused(one) ? [] : one.name))
       .filter(name => !options.get(name)?.repeatable),
   );
-  const own = new Map<GivenOption | RefusedOption, TakenOption | RefusedOption>();
+  const own = new Map<GivenOption | RefusedOption, GivenOption | RefusedOption>();
   const all = [...base.filter(({ name }) => !replaced.has(name)), ...read];
   for (const early of [true, false])
     for (const one of all)
@@ -47,12 +46,11 @@ export function judge(
   };
 }
 
-function taken(draft: Draft, given: GivenOption): TakenOption | RefusedOption {
-  const before = draft.print();
+function taken(draft: Draft, given: GivenOption): GivenOption | RefusedOption {
   draft.given.add(given.name);
   try {
     asUsage(given, () => options.get(given.name)?.take(draft, given.value, given));
-    return { ...given, changes: draft.print() !== before };
+    return given;
   } catch (error) {
     if (error instanceof UsageError) return { spelled: given.spelled, refusal: error };
     throw error;

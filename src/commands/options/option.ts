@@ -12,6 +12,8 @@ import type { Draft } from './draft.js';
 export interface VmOption extends OptionSyntax {
   /** It is taken before the others, which it changes. */
   readonly early?: boolean;
+  /** The command reads it before any option is taken; a launch does not tell of it. */
+  readonly readBefore?: boolean;
   /** What a shell offers for the value: declared kinds and keys. */
   readonly offers?: readonly string[];
   take(draft: Draft, value: string, given: GivenOption): void;

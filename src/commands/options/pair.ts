@@ -12,6 +12,7 @@ export const configOption: VmOption = {
     'a pair definition, colo-pair(5), as `colo init` writes it; other options add to it or ' +
     'replace what it says',
   // The command reads the file before any option is taken.
+  readBefore: true,
   take: () => undefined,
 };
 
@@ -23,6 +24,7 @@ export const sideOption: VmOption = {
     'calls secondary; default: the one of the command. For roles the other way round, after ' +
     'a failover',
   // The command reads it with the file.
+  readBefore: true,
   take: () => undefined,
 };
 
@@ -32,6 +34,7 @@ export const rejoinOption: VmOption = {
     'with --config: whenever the guest is here and alone, look for its secondary until it is ' +
     'there, and protect the guest again',
   // The command hands it to who reads the file.
+  readBefore: true,
   take: () => undefined,
 };
 
@@ -41,6 +44,7 @@ export const insecureOption: VmOption = {
     'with --config: without `tls` in the definition also over a network, where all who get ' +
     'there may read the guest and change it',
   // The command hands it to who reads the file.
+  readBefore: true,
   take: () => undefined,
 };
 

@@ -6,18 +6,19 @@ import { nothing } from '../../words/nothing.js';
 import { bool, optional, parsed, str } from '../../words/types.js';
 import { keyedOption, type VmOption } from './option.js';
 
-/** It is looked for before anything else is done (commands/vm-command.ts). */
 export const explainOption: VmOption = {
   name: 'explain',
   summary:
     'run nothing: say of each option whether it is taken, asks for what is so anyway, or is ' +
     'refused and why, and the line that would run',
+  readBefore: true,
   take: () => undefined,
 };
 
 export const jsonOption: VmOption = {
   name: 'json',
   summary: 'with --explain: for machines',
+  readBefore: true,
   take: () => undefined,
 };
 

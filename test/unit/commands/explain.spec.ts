@@ -49,6 +49,16 @@ test('the line that is left is the same machine', () => {
   expect(parseLaunch('primary', words)).toEqual(parseLaunch('primary', line.split(' ')));
 });
 
+test('what is done elsewhere is taken, and of two that say the same one stays', () => {
+  const line = '--config web.yaml --side b -S -nographic -enable-kvm -M pc,accel=kvm -nodefaults';
+  expect(verdicts(line)).toEqual([
+    ...['taken', 'taken', 'taken', 'taken', 'anyway', 'taken', 'anyway'],
+  ]);
+  const { line: [, ...words] = [] } = of(line);
+  expect(words.slice(0, 4)).toEqual(['-config', 'web.yaml', '-side', 'b']);
+  expect(parseLaunch('primary', words)).toEqual(parseLaunch('primary', line.split(' ')));
+});
+
 test('for people: why stands below, and the line can be pasted', () => {
   const explanation = explain('primary', [
     ...['-kernel', 'my kernel', '-append', "it's", '-device', 'rtl8139', '-nodefaults'],
